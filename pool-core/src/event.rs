@@ -1,0 +1,216 @@
+//! What happens in a pool, told to an [`Observer`].
+//!
+//! An event's sequence number is given inside the critical section that made it happen; it is
+//! delivered after the lock was released. So two threads may deliver out of order, but sorting by
+//! `seq` restores the one true order, and no number is ever missing.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::connector::{CloseReason, ConnectionId};
+use crate::error::{CheckError, ConnectError};
+
+/// Learns what happens in a pool.
+///
+/// Called on whatever thread made it happen, which may be a caller's: be quick, do not block. It
+/// may use the pool. A panic is caught and ignored.
+pub trait Observer: Send + Sync + 'static {
+    /// Something happened.
+    fn on_event(&self, event: &Event);
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Event {
+    /// Its place in the one order of all events of this pool, from 0, without gaps.
+    pub seq: u64,
+    /// The pool's name.
+    pub pool: Arc<str>,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// The number of a caller in the queue, unique within the pool, in the order of their arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WaiterId(pub(crate) u64);
+
+impl WaiterId {
+    /// The number itself, for logs.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+/// What can happen.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A caller found nothing idle and joined the end of the queue.
+    Queued {
+        /// The caller.
+        waiter: WaiterId,
+    },
+    /// A caller was served a connection that proved dead, and went to the head of the queue.
+    Requeued {
+        /// The caller; a number of its own if it had not been in the queue before.
+        waiter: WaiterId,
+    },
+    /// A caller's acquire timeout passed in the queue.
+    TimedOut {
+        /// The caller.
+        waiter: WaiterId,
+    },
+    /// A caller left the queue: its future was dropped.
+    Cancelled {
+        /// The caller.
+        waiter: WaiterId,
+    },
+    /// A caller in the queue was answered with an error because the pool closed, or because
+    /// connections cannot be opened.
+    Refused {
+        /// The caller.
+        waiter: WaiterId,
+    },
+    /// A slot was taken and a connect starts.
+    Opening {
+        /// The connection to be.
+        id: ConnectionId,
+    },
+    /// A connect succeeded.
+    Opened {
+        /// The connection.
+        id: ConnectionId,
+    },
+    /// A connect failed, panicked, or took too long. Its slot is free again.
+    ConnectFailed {
+        /// The connection that is not to be.
+        id: ConnectionId,
+        /// Why.
+        error: ConnectError,
+    },
+    /// A connect was dropped because the pool closed or the runtime went. Its slot is free again.
+    ConnectAborted {
+        /// The connection that is not to be.
+        id: ConnectionId,
+    },
+    /// A connection was lent.
+    Leased {
+        /// The connection.
+        id: ConnectionId,
+        /// The caller, if it had to wait in the queue.
+        waiter: Option<WaiterId>,
+    },
+    /// A connection came home in good order and is lent again or idle from here on.
+    Returned {
+        /// The connection.
+        id: ConnectionId,
+    },
+    /// A returned connection is being reset.
+    Resetting {
+        /// The connection.
+        id: ConnectionId,
+    },
+    /// A reset failed, panicked, or took too long; a `Closing` follows.
+    ResetFailed {
+        /// The connection.
+        id: ConnectionId,
+        /// Why.
+        error: CheckError,
+    },
+    /// An idle connection is being checked.
+    Checking {
+        /// The connection.
+        id: ConnectionId,
+    },
+    /// A check succeeded: the connection is lent or idle from here on.
+    Checked {
+        /// The connection.
+        id: ConnectionId,
+    },
+    /// A check failed, panicked, or took too long; a `Closing` follows.
+    CheckFailed {
+        /// The connection.
+        id: ConnectionId,
+        /// Why.
+        error: CheckError,
+    },
+    /// A connection was found dead. If it is lent, it is closed when it comes home; otherwise a
+    /// `Closing` follows.
+    Died {
+        /// The connection.
+        id: ConnectionId,
+    },
+    /// A holder gave its connection up with
+    /// [`discard`](crate::PooledConnection::discard); a `Closing` follows.
+    Discarded {
+        /// The connection.
+        id: ConnectionId,
+    },
+    /// A connection reached its lifetime, idle timeout or number of uses; a `Closing` follows.
+    Expired {
+        /// The connection.
+        id: ConnectionId,
+    },
+    /// A connection is never lent again and is on its way to being closed.
+    Closing {
+        /// The connection.
+        id: ConnectionId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A close takes longer than the close timeout. Told again after each further close timeout.
+    Stuck {
+        /// The connection.
+        id: ConnectionId,
+        /// Why it is closed.
+        reason: CloseReason,
+        /// How long the close has taken so far.
+        since: Duration,
+    },
+    /// A connection is gone and its slot free.
+    Closed {
+        /// The connection.
+        id: ConnectionId,
+        /// Why it was closed.
+        reason: CloseReason,
+    },
+    /// A holder took its connection out of the pool for good. Its slot is free.
+    Detached {
+        /// The connection.
+        id: ConnectionId,
+    },
+    /// A lease is out for longer than [`lease_warn_after`](crate::Builder::lease_warn_after). Told
+    /// once per lease.
+    LeaseOverdue {
+        /// The connection.
+        id: ConnectionId,
+        /// Where it was acquired.
+        site: &'static Location<'static>,
+        /// For how long it has been out.
+        held: Duration,
+    },
+    /// A lease that was told as overdue came home.
+    OverdueLeaseReturned {
+        /// The connection.
+        id: ConnectionId,
+        /// Where it was acquired.
+        site: &'static Location<'static>,
+        /// For how long it was out.
+        held: Duration,
+    },
+    /// The limit on connections changed.
+    Resized {
+        /// The limit before.
+        from: usize,
+        /// The limit now.
+        to: usize,
+    },
+    /// The pool began to close: by [`close`](crate::ConnectionPool::close), by the drop of its
+    /// last handle, or because its runtime went.
+    PoolClosing,
+    /// The last slot of a closing pool was freed.
+    PoolClosed,
+}

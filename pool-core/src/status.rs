@@ -1,0 +1,98 @@
+//! What a pool says of itself: counts, and facts about single connections.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::connector::ConnectionId;
+
+/// One consistent snapshot of a pool, taken under one lock.
+///
+/// Every connection is in exactly one of the states, so they add up to [`size`](Self::size).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PoolStatus {
+    /// The present limit on the number of connections.
+    pub max_size: usize,
+    /// Being opened.
+    pub opening: usize,
+    /// Ready to be lent.
+    pub idle: usize,
+    /// Lent.
+    pub leased: usize,
+    /// Taken out of the idle ones for a check.
+    pub checking: usize,
+    /// On the way home: waiting for their reset or being reset.
+    pub returning: usize,
+    /// Being closed, within the close timeout.
+    pub closing: usize,
+    /// Being closed for longer than the close timeout. They occupy capacity until they are gone.
+    pub stuck: usize,
+    /// Callers in the queue.
+    pub waiting: usize,
+    /// Whether the pool has begun to close.
+    pub is_closed: bool,
+}
+
+impl PoolStatus {
+    /// All connections together, whatever their state.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.opening
+            + self.idle
+            + self.leased
+            + self.checking
+            + self.returning
+            + self.closing
+            + self.stuck
+    }
+}
+
+impl fmt::Display for PoolStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} leased, {} idle, ", self.leased, self.max_size, self.idle)?;
+        write!(f, "{} opening, ", self.opening)?;
+        for (count, what) in [(self.checking, "being checked"), (self.returning, "returning")] {
+            if count > 0 {
+                write!(f, "{count} {what}, ")?;
+            }
+        }
+        write!(f, "{} closing, {} stuck, {} waiting", self.closing, self.stuck, self.waiting)
+    }
+}
+
+/// What is known of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionStats {
+    /// Its number.
+    pub id: ConnectionId,
+    /// How long ago it was opened.
+    pub age: Duration,
+    /// How often it was lent, the present lease included.
+    pub uses: u64,
+    /// How long it has been idle; `None` while it is lent, checked or reset. As exact as the
+    /// pool's clock on the hot path: a tenth of a second.
+    pub idle_for: Option<Duration>,
+}
+
+/// How a [`close`](crate::ConnectionPool::close) ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// Connections closed since the pool began to close.
+    pub closed: usize,
+    /// Leases that have not come home. Each is closed when it does.
+    pub still_leased: usize,
+    /// Connections whose close is under way.
+    pub closing: usize,
+    /// Connections whose close takes longer than the close timeout.
+    pub stuck: usize,
+}
+
+impl CloseReport {
+    /// Whether nothing is left of the pool's connections.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.still_leased == 0 && self.closing == 0 && self.stuck == 0
+    }
+}

@@ -1,0 +1,1 @@
+//! Cross-crate tests of the pool live in `tests/`.
