@@ -213,7 +213,11 @@ impl ConnectContext {
     /// A context of one's own, for tests of connectors outside a pool.
     #[must_use]
     pub const fn new(id: ConnectionId, attempt: u32, deadline: Instant) -> Self {
-        Self { id, attempt, deadline }
+        Self {
+            id,
+            attempt,
+            deadline,
+        }
     }
 
     /// The time that is left until the deadline; zero once it has passed.
@@ -271,6 +275,21 @@ impl CloseReason {
             }
         }
     }
+
+    /// All reasons there are.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Idle,
+        Self::Lifetime,
+        Self::MaxUses,
+        Self::Shrunk,
+        Self::Evicted,
+        Self::PoolClosed,
+        Self::Died,
+        Self::Dirty,
+        Self::Discarded,
+        Self::CheckFailed,
+        Self::ResetFailed,
+    ];
 
     /// The reason as a metrics label: lowercase, words joined by `_`.
     #[must_use]

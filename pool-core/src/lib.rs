@@ -1,15 +1,33 @@
 //! A generic asynchronous connection pool: bounded, fair, cancel-safe, observable, fast.
 
+mod acquire;
+mod config;
+mod connect;
 mod connector;
 mod error;
 mod event;
+mod foreign;
+mod guard;
+mod inbox;
+mod maintenance;
+mod pool;
+mod shared;
+mod shutdown;
 mod status;
+mod store;
+mod sync;
+mod telemetry;
+mod time;
 
+pub use acquire::Acquire;
 pub use async_trait::async_trait;
+pub use config::Builder;
 pub use connector::{BoxFuture, CloseReason, ConnectContext, ConnectionId, Connector};
 pub use error::{
     AcquireContext, AcquireError, AcquirePhase, BoxError, BuildError, CheckError, ConnectError,
     Fault, ResizeError, TryAcquireError, WarmUpError,
 };
 pub use event::{Event, EventKind, Observer, WaiterId};
+pub use guard::PooledConnection;
+pub use pool::ConnectionPool;
 pub use status::{CloseReport, ConnectionStats, PoolStatus};

@@ -1,0 +1,225 @@
+//! The future of an acquire: at once from the idle connections, or from the queue.
+//!
+//! # Cancellation
+//!
+//! `Drop` of [`Acquire`] leaves the queue. A connection that was served but not yet taken is
+//! returned like a lease, so it goes on to the next waiter.
+
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::task::coop;
+
+use crate::connector::CloseReason;
+use crate::error::AcquireError;
+use crate::guard::{Live, PooledConnection};
+use crate::shared::{Lent, Shared};
+use crate::store::{Condition, Found, Outcome, Refusal, Turn, WaiterKey};
+use crate::time::Time;
+
+/// The future that [`ConnectionPool::acquire`](crate::ConnectionPool::acquire) returns.
+///
+/// The acquire timeout and the place in the queue begin with the first poll.
+///
+/// # Cancel safety
+///
+/// Dropping it gives up the place in the queue, and nothing else: a connect that was started for
+/// it goes on and serves whoever comes next.
+#[must_use = "futures do nothing unless polled"]
+pub struct Acquire<'a, T: Send + 'static> {
+    shared: &'a Shared<T>,
+    site: &'static Location<'static>,
+    timeout: Duration,
+    turn: Turn,
+    /// Set when the queue was first needed.
+    began: Option<Time>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    New,
+    Queued(WaiterKey),
+    Done,
+}
+
+type Lease<T> = Result<PooledConnection<T>, AcquireError>;
+
+impl<'a, T: Send + 'static> Acquire<'a, T> {
+    pub(crate) const fn new(
+        shared: &'a Shared<T>,
+        site: &'static Location<'static>,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            shared,
+            site,
+            timeout,
+            turn: Turn::New,
+            began: None,
+            stage: Stage::New,
+        }
+    }
+
+    /// Takes an idle connection, or joins the queue.
+    #[inline]
+    fn begin(&mut self, cx: &Context<'_>) -> Poll<Lease<T>> {
+        let Lent { live, met_dead } = self.shared.lend_idle(self.site);
+        match live {
+            Some(live) => self.done(Ok(PooledConnection::new(live))),
+            None => self.queue(cx, met_dead),
+        }
+    }
+
+    fn queue(&mut self, cx: &Context<'_>, mut met_dead: bool) -> Poll<Lease<T>> {
+        loop {
+            if met_dead {
+                self.turn = Turn::Deferred;
+            }
+            // Cloned, like every waker, outside the lock: cloning is foreign code.
+            let waker = cx.waker().clone();
+            let now = self.shared.clock.now();
+            let deadline = self.began.get_or_insert(now).after(self.timeout);
+            let mut store = self.shared.enter();
+            // Order: looked for again and queued in one critical section, or a connection that
+            // came home since would be missed.
+            if let Some(live) = store.take_idle(self.site) {
+                self.shared.finish(store);
+                drop(waker);
+                if self.shared.is_alive(live.connection()) {
+                    return self.done(Ok(PooledConnection::new(live)));
+                }
+                self.bury(live);
+                met_dead = true;
+                continue;
+            }
+            let admitted = store.admit(now, deadline);
+            if let Err(refusal) = admitted {
+                let context = store.context(now);
+                self.shared.finish(store);
+                return self.done(Err(self.error(refusal, context)));
+            }
+            self.stage = Stage::Queued(store.enqueue(waker, deadline, self.turn));
+            self.shared.finish(store);
+            return Poll::Pending;
+        }
+    }
+
+    /// Looks whether it was served.
+    fn resume(&mut self, key: WaiterKey, cx: &Context<'_>) -> Poll<Lease<T>> {
+        loop {
+            let mut store = self.shared.enter();
+            match store.poll_waiter(key, cx.waker()) {
+                Found::Waiting => {
+                    self.shared.finish(store);
+                    return Poll::Pending;
+                }
+                Found::Moved => {
+                    self.shared.finish(store);
+                    let waker = cx.waker().clone();
+                    let mut store = self.shared.enter();
+                    let spent = store.replace_waker(key, waker);
+                    self.shared.finish(store);
+                    drop(spent);
+                }
+                Found::Done(Outcome::Served(live)) => {
+                    self.stage = Stage::New;
+                    let is_good = store.accept(live.key(), self.site);
+                    self.shared.finish(store);
+                    if is_good && self.shared.is_alive(live.connection()) {
+                        self.note_wait();
+                        return self.done(Ok(PooledConnection::new(live)));
+                    }
+                    self.bury(live);
+                    self.turn = Turn::Deferred;
+                    return self.begin(cx);
+                }
+                Found::Done(Outcome::Refused(refusal, context)) => {
+                    self.shared.finish(store);
+                    return self.done(Err(self.error(refusal, context)));
+                }
+            }
+        }
+    }
+
+    /// Has a connection closed that was drawn dead.
+    fn bury(&self, live: Box<Live<T>>) {
+        self.shared
+            .give_back(live, Condition::Unfit(CloseReason::Died));
+    }
+
+    fn done(&mut self, result: Lease<T>) -> Poll<Lease<T>> {
+        self.stage = Stage::Done;
+        Poll::Ready(result)
+    }
+
+    fn note_wait(&self) {
+        if let (true, Some(began)) = (self.shared.telemetry.is_metered(), self.began) {
+            self.shared
+                .telemetry
+                .waited(self.shared.clock.now().since(began));
+        }
+    }
+
+    #[cold]
+    fn error(&self, refusal: Refusal, context: Box<crate::AcquireContext>) -> AcquireError {
+        let error = match refusal {
+            Refusal::TimedOut => AcquireError::Timeout {
+                limit: self.timeout,
+                context,
+            },
+            Refusal::Overloaded { limit } => AcquireError::Overloaded { limit, context },
+            Refusal::Closed => AcquireError::Closed { context },
+            Refusal::Unavailable { retry_after } => AcquireError::Unavailable {
+                retry_after,
+                context,
+            },
+        };
+        self.shared.telemetry.refused(&error);
+        error
+    }
+}
+
+impl<T: Send + 'static> Future for Acquire<'_, T> {
+    type Output = Lease<T>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Lease<T>> {
+        // A task that always finds something idle must still let others run.
+        let budget = ready!(coop::poll_proceed(cx));
+        let poll = match self.stage {
+            Stage::New => self.begin(cx),
+            Stage::Queued(key) => self.resume(key, cx),
+            Stage::Done => panic!("`Acquire` polled after completion"),
+        };
+        if poll.is_ready() {
+            budget.made_progress();
+        }
+        poll
+    }
+}
+
+impl<T: Send + 'static> Drop for Acquire<'_, T> {
+    fn drop(&mut self) {
+        let Stage::Queued(key) = self.stage else {
+            return;
+        };
+        let mut store = self.shared.enter();
+        let served = store.cancel(key);
+        self.shared.finish(store);
+        drop(served.map(PooledConnection::new));
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Acquire<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Acquire");
+        debug
+            .field("site", &self.site)
+            .field("timeout", &self.timeout);
+        debug.field("stage", &self.stage).finish()
+    }
+}

@@ -1,0 +1,112 @@
+//! Calls into code that is not ours: connectors, connections, wakers. They may panic, hang, or drop
+//! other things of the pool; none of that may reach the pool's own state.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::connector::BoxFuture;
+use crate::error::Fault;
+use crate::sync::thread_local;
+
+/// Calls `f`; a panic becomes a [`Fault`].
+pub(crate) fn catch<R>(call: &'static str, f: impl FnOnce() -> R) -> Result<R, Fault> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| panicked(call, &*payload))
+}
+
+/// Drops `value`; a panic of its `Drop` ends here.
+pub(crate) fn drop_quietly<V>(value: V) {
+    if let Err(fault) = catch("drop", || drop(value)) {
+        tracing::error!(target: "pool_core", %fault, "a connection's drop failed");
+    }
+}
+
+/// Awaits `future` for at most `limit`; a panic or the end of the limit becomes a [`Fault`].
+pub(crate) async fn bounded<R>(
+    call: &'static str,
+    limit: Duration,
+    future: BoxFuture<'_, R>,
+) -> Result<R, Fault> {
+    match tokio::time::timeout(limit, CatchPanic::new(call, future)).await {
+        Ok(result) => result,
+        Err(_) => Err(Fault::TimedOut { call, limit }),
+    }
+}
+
+/// A future whose panics, in `poll` or in `drop`, become a [`Fault`].
+pub(crate) struct CatchPanic<'a, R> {
+    call: &'static str,
+    future: Option<BoxFuture<'a, R>>,
+}
+
+impl<'a, R> CatchPanic<'a, R> {
+    pub(crate) const fn new(call: &'static str, future: BoxFuture<'a, R>) -> Self {
+        Self {
+            call,
+            future: Some(future),
+        }
+    }
+}
+
+impl<R> Future for CatchPanic<'_, R> {
+    type Output = Result<R, Fault>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let call = self.call;
+        let future = self.future.as_mut().expect("not polled after completion");
+        let poll = match catch(call, || future.as_mut().poll(cx)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(value)) => Ok(value),
+            Err(fault) => Err(fault),
+        };
+        drop_quietly(self.future.take());
+        Poll::Ready(poll)
+    }
+}
+
+impl<R> Drop for CatchPanic<'_, R> {
+    fn drop(&mut self) {
+        if let Some(future) = self.future.take() {
+            drop_quietly(future);
+        }
+    }
+}
+
+fn panicked(call: &'static str, payload: &(dyn Any + Send)) -> Fault {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned());
+    let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    let message = message.unwrap_or_else(|| "(no message)".to_owned());
+    Fault::Panicked { call, message }
+}
+
+thread_local! {
+    static IS_WAKING: Cell<bool> = Cell::new(false);
+    static TO_WAKE: RefCell<VecDeque<Waker>> = RefCell::new(VecDeque::new());
+}
+
+/// Wakes a waiter, by iteration where it would be recursion.
+///
+/// A waker may drop the future it was to wake (its executor is gone), that future passes its
+/// connection to the next waiter, whose waker does the same: with ten thousand waiters the stack
+/// would not suffice. A wake inside a wake only queues.
+pub(crate) fn wake(waker: Waker) {
+    if IS_WAKING.with(Cell::get) {
+        TO_WAKE.with(|queue| queue.borrow_mut().push_back(waker));
+        return;
+    }
+    IS_WAKING.with(|flag| flag.set(true));
+    let mut next = Some(waker);
+    while let Some(waker) = next {
+        if let Err(fault) = catch("wake", || waker.wake()) {
+            tracing::error!(target: "pool_core", %fault, "a waker failed");
+        }
+        next = TO_WAKE.with(|queue| queue.borrow_mut().pop_front());
+    }
+    IS_WAKING.with(|flag| flag.set(false));
+}

@@ -1,0 +1,220 @@
+//! A lease, and what it owns: the connection, its slot, and with the slot a permit.
+//!
+//! # Invariants
+//!
+//! A [`Slot`] exists from before its connect until after its close, moves with the connection, and
+//! its `Drop` frees the capacity. Nothing else does.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use tokio::sync::oneshot;
+
+use crate::connector::{CloseReason, ConnectionId};
+use crate::foreign;
+use crate::shared::Shared;
+use crate::status::ConnectionStats;
+use crate::store::{Condition, SlotKey};
+use crate::sync::{Arc, Permit};
+
+/// The right to one connection of a pool.
+pub(crate) struct Slot<T: Send + 'static> {
+    pub(crate) shared: Arc<Shared<T>>,
+    pub(crate) key: SlotKey,
+    pub(crate) id: ConnectionId,
+    permit: Option<Permit>,
+}
+
+impl<T: Send + 'static> Slot<T> {
+    pub(crate) const fn new(
+        shared: Arc<Shared<T>>,
+        key: SlotKey,
+        id: ConnectionId,
+        permit: Permit,
+    ) -> Self {
+        Self {
+            shared,
+            key,
+            id,
+            permit: Some(permit),
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Slot<T> {
+    fn drop(&mut self) {
+        self.shared.release(self.key, self.permit.take());
+    }
+}
+
+/// An open connection in its slot.
+pub(crate) struct Live<T: Send + 'static> {
+    // Order: the connection goes before its slot, or a new one could be opened beside it.
+    connection: T,
+    slot: Slot<T>,
+    /// Ends the watch on the connection's death when it is dropped.
+    watch: Option<oneshot::Sender<()>>,
+}
+
+impl<T: Send + 'static> Live<T> {
+    pub(crate) const fn new(
+        connection: T,
+        slot: Slot<T>,
+        watch: Option<oneshot::Sender<()>>,
+    ) -> Self {
+        Self {
+            connection,
+            slot,
+            watch,
+        }
+    }
+
+    pub(crate) const fn connection(&self) -> &T {
+        &self.connection
+    }
+
+    pub(crate) const fn connection_mut(&mut self) -> &mut T {
+        &mut self.connection
+    }
+
+    pub(crate) const fn key(&self) -> SlotKey {
+        self.slot.key
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared<T>> {
+        &self.slot.shared
+    }
+
+    /// Takes it apart; the watch on it ends.
+    pub(crate) fn into_parts(self) -> (T, Slot<T>) {
+        drop(self.watch);
+        (self.connection, self.slot)
+    }
+
+    /// Drops connection and slot here and now: for when there is no runtime to close it on.
+    pub(crate) fn dispose(live: Box<Self>) {
+        let (connection, slot) = live.into_parts();
+        foreign::drop_quietly(connection);
+        drop(slot);
+    }
+}
+
+/// A lease of one connection: the connection itself, as long as this is held.
+///
+/// Dropping it returns the connection. That is synchronous, never blocks, needs no runtime, may
+/// happen on any thread and during a panic. What happens then is the connector's word: a connection
+/// that is alive and clean goes straight to the oldest waiter or becomes idle; one that needs a
+/// reset is reset first; any other is closed.
+///
+/// Everything that is not the connection's own is an associated function, so that it shadows none
+/// of the connection's methods: `PooledConnection::discard(lease)`.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// # struct Words;
+/// # #[async_trait]
+/// # impl Connector for Words {
+/// #     type Connection = String;
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<String, ConnectError> {
+/// #         Ok(String::from("hello"))
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ConnectionPool::builder(Words).max_size(1).build()?;
+/// let mut lease = pool.acquire().await?;
+/// lease.push_str(", pool");
+/// drop(lease);
+/// assert_eq!(*pool.acquire().await?, "hello, pool");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a lease that is not held returns its connection at once"]
+pub struct PooledConnection<T: Send + 'static> {
+    /// Present until it is dropped, discarded or detached.
+    live: Option<Box<Live<T>>>,
+}
+
+const HELD: &str = "a lease holds its connection until it ends";
+
+impl<T: Send + 'static> PooledConnection<T> {
+    pub(crate) const fn new(live: Box<Live<T>>) -> Self {
+        Self { live: Some(live) }
+    }
+
+    fn live(lease: &Self) -> &Live<T> {
+        lease.live.as_ref().expect(HELD)
+    }
+
+    /// The number of the connection, as events and logs name it.
+    #[must_use]
+    pub fn id(lease: &Self) -> ConnectionId {
+        Self::live(lease).slot.id
+    }
+
+    /// What the pool knows of the connection.
+    #[must_use]
+    pub fn stats(lease: &Self) -> ConnectionStats {
+        let live = Self::live(lease);
+        let shared = live.shared();
+        let now = shared.clock.now();
+        shared.lock().stats(live.key(), now)
+    }
+
+    /// Returns the connection to be closed, with [`CloseReason::Discarded`]: for a holder that
+    /// knows it to be unusable.
+    pub fn discard(mut lease: Self) {
+        let live = lease.live.take().expect(HELD);
+        let shared = Arc::clone(live.shared());
+        shared.give_back(live, Condition::Unfit(CloseReason::Discarded));
+    }
+
+    /// Takes the connection out of the pool for good. Its slot is free at once; the pool will not
+    /// close it.
+    #[must_use = "a detached connection is the caller's to close"]
+    pub fn detach(mut lease: Self) -> T {
+        let live = lease.live.take().expect(HELD);
+        let (connection, slot) = live.into_parts();
+        let mut store = slot.shared.enter();
+        store.detach(slot.key);
+        slot.shared.finish(store);
+        connection
+    }
+}
+
+impl<T: Send + 'static> Drop for PooledConnection<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(live) = self.live.take() {
+            let shared = Arc::clone(live.shared());
+            let condition = shared.condition(live.connection());
+            shared.give_back(live, condition);
+        }
+    }
+}
+
+impl<T: Send + 'static> Deref for PooledConnection<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        Self::live(self).connection()
+    }
+}
+
+impl<T: Send + 'static> DerefMut for PooledConnection<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.live.as_mut().expect(HELD).connection_mut()
+    }
+}
+
+impl<T: Send + fmt::Debug + 'static> fmt::Debug for PooledConnection<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("PooledConnection");
+        debug
+            .field("id", &Self::id(self))
+            .field("connection", &**self)
+            .finish()
+    }
+}

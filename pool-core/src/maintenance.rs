@@ -1,0 +1,138 @@
+//! The one permanent task of a pool: it starts connects, runs errands, and does what is due.
+//!
+//! It owns the receiving end of the inbox. It never awaits foreign code: that runs in its task
+//! sets, where each task holds a slot, so there are never more tasks than twice the capacity (a
+//! connection's watch, and one errand).
+//!
+//! When its runtime goes, the task is dropped, and its `Drop` closes the pool: nobody is left who
+//! could serve a waiter.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep_until};
+
+use crate::connect;
+use crate::connector::ConnectContext;
+use crate::guard::{Live, Slot};
+use crate::inbox::Receiver;
+use crate::shared::Shared;
+use crate::store::Errand;
+use crate::sync::Arc;
+use crate::time::Time;
+
+pub(crate) struct Maintenance<T: Send + 'static> {
+    shared: Arc<Shared<T>>,
+    inbox: Receiver<Box<Live<T>>>,
+    /// Connects in flight, and the watches they become.
+    connects: JoinSet<()>,
+    /// Closes, resets and checks.
+    errands: JoinSet<()>,
+}
+
+impl<T: Send + 'static> Maintenance<T> {
+    pub(crate) fn new(shared: Arc<Shared<T>>, inbox: Receiver<Box<Live<T>>>) -> Self {
+        Self {
+            shared,
+            inbox,
+            connects: JoinSet::new(),
+            errands: JoinSet::new(),
+        }
+    }
+
+    /// Runs until the pool is closed and its last slot free.
+    pub(crate) async fn run(mut self) {
+        let mut timer = pin!(sleep_until(self.shared.clock.instant(Time::NEVER)));
+        while let Some(alarm) = self.work() {
+            let alarm = self.shared.clock.instant(alarm);
+            if timer.deadline() != alarm {
+                timer.as_mut().reset(alarm);
+            }
+            let errands = poll_fn(|cx| self.poll_event(cx, timer.as_mut())).await;
+            self.start(errands);
+        }
+    }
+
+    /// Does what is due, and returns when it must be looked at again; `None` at the end.
+    fn work(&mut self) -> Option<Time> {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        let mut store = shared.lock();
+        store.is_observed = shared.telemetry.wants_hot_events();
+        let was_due = store.sweep(now);
+        store.give_up(now);
+        let (is_closed, is_finished) = (store.is_closed(), store.is_finished());
+        let (status, leases) = (store.status(), store.leases);
+        shared.finish(store);
+        if was_due || is_finished {
+            shared.telemetry.publish(&status, leases);
+        }
+        if is_finished {
+            return None;
+        }
+        if is_closed {
+            // What is aborted here frees its slot by itself; what is open already is not in here.
+            self.connects.abort_all();
+        } else {
+            while self.open_one() {}
+        }
+        Some(self.shared.lock().alarm())
+    }
+
+    /// Starts a connect, if one is wanted and allowed.
+    fn open_one(&mut self) -> bool {
+        let shared = &self.shared;
+        let Some(permit) = shared.permits.try_take() else {
+            return false;
+        };
+        let now = shared.clock.now();
+        let mut store = shared.lock();
+        let opening = store.open(now);
+        shared.finish(store);
+        let Some(opening) = opening else { return false };
+        let slot = Slot::new(Arc::clone(shared), opening.key, opening.id, permit);
+        let deadline = shared.clock.instant(now.after(shared.timeouts.connect));
+        let cx = ConnectContext::new(opening.id, opening.attempt, deadline);
+        self.connects.spawn(connect::connect(slot, cx));
+        true
+    }
+
+    fn start(&mut self, errands: VecDeque<Errand<Box<Live<T>>>>) {
+        for errand in errands {
+            match errand {
+                Errand::Close(live, reason) => self.errands.spawn(connect::close(live, reason)),
+                Errand::Reset(live) => self.errands.spawn(connect::reset(live)),
+                Errand::Check(live) => self.errands.spawn(connect::check(live)),
+            };
+        }
+    }
+
+    /// Resolves when there is anything to do.
+    fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        timer: Pin<&mut Sleep>,
+    ) -> Poll<VecDeque<Errand<Box<Live<T>>>>> {
+        // Finished tasks need nothing but to be forgotten.
+        while let Poll::Ready(Some(_)) = self.connects.poll_join_next(cx) {}
+        while let Poll::Ready(Some(_)) = self.errands.poll_join_next(cx) {}
+        if let Poll::Ready(errands) = self.inbox.poll(cx) {
+            return Poll::Ready(errands);
+        }
+        timer.poll(cx).map(|()| VecDeque::new())
+    }
+}
+
+impl<T: Send + 'static> Drop for Maintenance<T> {
+    fn drop(&mut self) {
+        let mut store = self.shared.enter();
+        store.orphan();
+        self.shared.finish(store);
+        for errand in self.inbox.close() {
+            Live::dispose(errand.into_connection());
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The pool as its users hold it.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc as StdArc;
+use std::time::Duration;
+
+use tokio::runtime::Handle as Runtime;
+
+use crate::acquire::Acquire;
+use crate::config::{Builder, MAX_SIZE};
+use crate::connector::Connector;
+use crate::error::{ResizeError, TryAcquireError, WarmUpError};
+use crate::event::Observer;
+use crate::guard::PooledConnection;
+use crate::inbox::Inbox;
+use crate::maintenance::Maintenance;
+use crate::shared::{Shared, Timeouts};
+use crate::shutdown::{self, Handle};
+use crate::status::{CloseReport, ConnectionStats, PoolStatus};
+use crate::store::{Limits, Resized};
+use crate::sync::Arc;
+use crate::telemetry::Telemetry;
+
+/// A pool of connections that are lent one caller at a time.
+///
+/// Clones are handles of the same pool. When the last one is dropped, idle connections are closed
+/// and leases are closed as they come home; [`close`](Self::close) does the same and waits for it.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+///
+/// struct Greeter;
+///
+/// #[async_trait]
+/// impl Connector for Greeter {
+///     type Connection = String;
+///     async fn connect(&self, cx: &ConnectContext) -> Result<String, ConnectError> {
+///         Ok(format!("hello from {}", cx.id))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ConnectionPool::builder(Greeter).max_size(2).build()?;
+/// let first = pool.acquire().await?;
+/// let second = pool.acquire().await?;
+/// assert_eq!((&**first, &**second), ("hello from #0", "hello from #1"));
+/// drop(first);
+/// assert_eq!(*pool.acquire().await?, "hello from #0", "used again");
+/// # Ok(())
+/// # }
+/// ```
+pub struct ConnectionPool<T: Send + 'static> {
+    handle: Arc<Handle<T>>,
+    max_connecting: usize,
+}
+
+impl<T: Send + 'static> ConnectionPool<T> {
+    /// Starts to describe a pool of what `connector` opens.
+    pub fn builder(connector: impl Connector<Connection = T>) -> Builder<T> {
+        Builder::new(StdArc::new(connector))
+    }
+
+    pub(crate) fn start(
+        runtime: &Runtime,
+        connector: StdArc<dyn Connector<Connection = T>>,
+        observer: Option<StdArc<dyn Observer>>,
+        limits: Limits,
+        timeouts: Timeouts,
+    ) -> Self {
+        let max_connecting = limits.max_connecting;
+        let telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
+        let (inbox, receiver) = Inbox::new();
+        let shared = Shared::new(connector, limits, timeouts, telemetry, inbox);
+        let shared = Arc::new(shared);
+        let maintenance = Maintenance::new(Arc::clone(&shared), receiver);
+        drop(runtime.spawn(maintenance.run()));
+        Self {
+            handle: Arc::new(Handle { shared }),
+            max_connecting,
+        }
+    }
+
+    fn shared(&self) -> &Shared<T> {
+        &self.handle.shared
+    }
+
+    /// Lends a connection: an idle one at once, else the first that becomes free after everybody
+    /// who came earlier was served. A new one is opened if demand exceeds the connects in flight
+    /// and the limit allows it.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](crate::AcquireError::Timeout) after the acquire timeout,
+    /// [`Overloaded`](crate::AcquireError::Overloaded) if the queue is full,
+    /// [`Unavailable`](crate::AcquireError::Unavailable) if connects keep failing and nothing is
+    /// left that could serve, [`Closed`](crate::AcquireError::Closed) if the pool is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses the place in the queue and nothing else. A connection that was
+    /// already handed to it goes on to the next waiter; a connect that was started goes on.
+    ///
+    /// # Panics
+    ///
+    /// If the future is polled after it completed.
+    #[track_caller]
+    pub fn acquire(&self) -> Acquire<'_, T> {
+        let timeout = self.shared().timeouts.acquire;
+        Acquire::new(self.shared(), Location::caller(), timeout)
+    }
+
+    /// [`acquire`](Self::acquire) with a timeout of its own. A timeout of zero never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](Self::acquire).
+    #[track_caller]
+    pub fn acquire_within(&self, timeout: Duration) -> Acquire<'_, T> {
+        Acquire::new(self.shared(), Location::caller(), timeout)
+    }
+
+    /// Lends an idle connection, or nothing: never waits, never opens one, overtakes nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`TryAcquireError::Empty`] if no connection is idle, [`TryAcquireError::Closed`] if the pool
+    /// is closed.
+    #[track_caller]
+    pub fn try_acquire(&self) -> Result<PooledConnection<T>, TryAcquireError> {
+        let shared = self.shared();
+        if let Some(live) = shared.lend_idle(Location::caller()).live {
+            return Ok(PooledConnection::new(live));
+        }
+        let store = shared.lock();
+        let pool = StdArc::clone(store.name());
+        let status = store.status();
+        Err(if status.is_closed {
+            TryAcquireError::Closed { pool, status }
+        } else {
+            TryAcquireError::Empty { pool, status }
+        })
+    }
+
+    /// Waits until at least `connections` are open, lent ones included: for a start that fails when
+    /// it cannot succeed.
+    ///
+    /// # Errors
+    ///
+    /// [`WarmUpError::Connect`] with the first failure to connect, [`WarmUpError::TooMany`] beyond
+    /// `max_size`, [`WarmUpError::Timeout`] after one connect timeout per batch of
+    /// `max_connecting`, [`WarmUpError::Closed`] if the pool is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was opened stays open; connects in flight go on; no further ones are started.
+    pub async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
+        shutdown::warm_up(self.shared(), connections, self.max_connecting).await
+    }
+
+    /// A consistent snapshot.
+    #[must_use]
+    pub fn status(&self) -> PoolStatus {
+        self.shared().lock().status()
+    }
+
+    /// Changes `max_size`.
+    ///
+    /// When it grows, waiters are served by new connections at once. When it shrinks, idle
+    /// connections are closed, the longest unused first, and leased ones as they come home. A pool
+    /// of size zero lends nothing until it grows again.
+    ///
+    /// # Errors
+    ///
+    /// [`ResizeError::TooLarge`] beyond what a pool can count, [`ResizeError::Closed`] if the pool is
+    /// closed.
+    pub fn resize(&self, max_size: usize) -> Result<(), ResizeError> {
+        if max_size > MAX_SIZE {
+            return Err(ResizeError::TooLarge {
+                max_size,
+                limit: MAX_SIZE,
+            });
+        }
+        let shared = self.shared();
+        let mut store = shared.enter();
+        if store.is_closed() {
+            return Err(ResizeError::Closed);
+        }
+        // Order: permits change in the critical section in which the limit does.
+        match store.resize(max_size) {
+            Resized::Add(count) => shared.permits.add(count),
+            Resized::Remove(count) => shared.permits.remove(count),
+        }
+        shared.finish(store);
+        Ok(())
+    }
+
+    /// Closes every connection there is: idle ones now, leased ones when they come home, those
+    /// being opened when they are open. Returns how many. For when the other side has changed.
+    pub fn evict_all(&self) -> usize {
+        self.evict(|_| true)
+    }
+
+    /// Closes the connections for which `keep` says no: idle ones now, others when they come home.
+    /// Returns how many.
+    ///
+    /// `keep` is asked about a snapshot, without a lock; it may take its time and use the pool.
+    pub fn retain(&self, mut keep: impl FnMut(&ConnectionStats) -> bool) -> usize {
+        let now = self.shared().clock.now();
+        let mut all = self.shared().lock().all_stats(now);
+        all.sort_unstable_by_key(|stats| stats.id);
+        let doomed: Vec<_> = all
+            .iter()
+            .filter(|stats| !keep(stats))
+            .map(|stats| stats.id)
+            .collect();
+        self.evict(|id| doomed.binary_search(&id).is_ok())
+    }
+
+    fn evict(&self, doomed: impl FnMut(crate::ConnectionId) -> bool) -> usize {
+        let shared = self.shared();
+        let mut store = shared.enter();
+        let count = store.evict(doomed);
+        shared.finish(store);
+        count
+    }
+
+    /// Closes the pool and waits, at most for `deadline`, until its last connection is gone.
+    ///
+    /// At once, no acquire succeeds any more, every waiter is answered with
+    /// [`Closed`](crate::AcquireError::Closed), connects in flight are dropped and idle connections
+    /// closed. Leases are waited for and closed as they come home, also after the deadline. Calling
+    /// it again, from anywhere, waits again.
+    ///
+    /// # Cancel safety
+    ///
+    /// The close begins with the first poll and is not undone by dropping the future.
+    pub async fn close(&self, deadline: Duration) -> CloseReport {
+        shutdown::close(self.shared(), deadline).await
+    }
+}
+
+impl<T: Send + 'static> Clone for ConnectionPool<T> {
+    fn clone(&self) -> Self {
+        Self {
+            handle: Arc::clone(&self.handle),
+            max_connecting: self.max_connecting,
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for ConnectionPool<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let store = self.shared().lock();
+        let (name, status) = (StdArc::clone(store.name()), store.status());
+        drop(store);
+        f.debug_struct("ConnectionPool")
+            .field("name", &name)
+            .field("status", &status)
+            .finish()
+    }
+}

@@ -1,0 +1,207 @@
+//! What every part of a pool holds: the store behind its lock, and the ways to the outside.
+//!
+//! # Locking
+//!
+//! Every operation has the same shape: lock the store, decide, unlock, carry out what is owed. The
+//! guard of the store is a plain [`MutexGuard`], so it cannot live across an await of a task that
+//! may move between threads, and [`Shared::finish`] is the only place that acts on [`Effects`].
+
+use std::panic::Location;
+use std::sync::Arc as StdArc;
+use std::time::Duration;
+
+use crate::connector::{CloseReason, Connector};
+use crate::foreign::{self, catch};
+use crate::guard::Live;
+use crate::inbox::Inbox;
+use crate::store::{Condition, Effects, Errand, Limits, SlotKey, Store};
+use crate::sync::{Arc, Mutex, MutexGuard, Permit, Permits};
+use crate::telemetry::Telemetry;
+use crate::time::Clock;
+
+/// The store of a pool of `T`.
+pub(crate) type Stock<T> = Store<Box<Live<T>>>;
+
+/// The deadline of each thing that is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timeouts {
+    pub(crate) acquire: Duration,
+    pub(crate) connect: Duration,
+    pub(crate) check: Duration,
+    pub(crate) reset: Duration,
+    pub(crate) close: Duration,
+}
+
+pub(crate) struct Shared<T: Send + 'static> {
+    store: Mutex<Stock<T>>,
+    pub(crate) inbox: Arc<Inbox<Box<Live<T>>>>,
+    pub(crate) permits: Permits,
+    pub(crate) connector: StdArc<dyn Connector<Connection = T>>,
+    pub(crate) clock: Clock,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) telemetry: Telemetry,
+}
+
+impl<T: Send + 'static> Shared<T> {
+    pub(crate) fn new(
+        connector: StdArc<dyn Connector<Connection = T>>,
+        limits: Limits,
+        timeouts: Timeouts,
+        telemetry: Telemetry,
+        inbox: Arc<Inbox<Box<Live<T>>>>,
+    ) -> Self {
+        let permits = Permits::new(limits.max_size);
+        let mut store = Store::new(limits);
+        store.is_observed = telemetry.wants_hot_events();
+        let store = Mutex::new(store);
+        Self {
+            store,
+            inbox,
+            permits,
+            connector,
+            clock: Clock::start(),
+            timeouts,
+            telemetry,
+        }
+    }
+
+    /// Locks the store to look at it, or to do what is due.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Stock<T>> {
+        self.store.lock()
+    }
+
+    /// Locks the store to change something: this is what keeps the ticks going.
+    #[inline]
+    pub(crate) fn enter(&self) -> MutexGuard<'_, Stock<T>> {
+        let mut store = self.store.lock();
+        store.is_moving = true;
+        if store.is_quiet {
+            store.stir(self.clock.now());
+        }
+        store
+    }
+
+    /// Unlocks the store and carries out what is owed.
+    #[inline]
+    pub(crate) fn finish(&self, mut store: MutexGuard<'_, Stock<T>>) {
+        let effects = store.take_effects();
+        drop(store);
+        if let Some(effects) = effects {
+            self.carry_out(effects);
+        }
+    }
+
+    fn carry_out(&self, effects: Effects<Box<Live<T>>>) {
+        let Effects {
+            first,
+            wakers,
+            spent,
+            errands,
+            events,
+            kick,
+        } = effects;
+        for errand in errands {
+            if let Err(errand) = self.inbox.send(errand) {
+                Live::dispose(errand.into_connection());
+            }
+        }
+        if kick {
+            self.inbox.kick();
+        }
+        for waker in first.into_iter().chain(wakers) {
+            foreign::wake(waker);
+        }
+        for waker in spent {
+            foreign::drop_quietly(waker);
+        }
+        self.telemetry.deliver(events);
+    }
+
+    /// What [`Connector::is_alive`] says; a panic counts as death.
+    #[inline]
+    pub(crate) fn is_alive(&self, connection: &T) -> bool {
+        catch("is_alive", || self.connector.is_alive(connection)).unwrap_or(false)
+    }
+
+    /// In which condition a connection comes home; a panic counts as dirt.
+    #[inline]
+    pub(crate) fn condition(&self, connection: &T) -> Condition {
+        let verdict = catch("is_clean", || {
+            if !self.connector.is_alive(connection) {
+                Condition::Unfit(CloseReason::Died)
+            } else if !self.connector.is_clean(connection) {
+                Condition::Unfit(CloseReason::Dirty)
+            } else if self.connector.needs_reset(connection) {
+                Condition::NeedsReset
+            } else {
+                Condition::Clean
+            }
+        });
+        verdict.unwrap_or(Condition::Unfit(CloseReason::Dirty))
+    }
+
+    /// Lends an idle connection that is alive; dead ones on the way are closed in the background.
+    #[inline]
+    pub(crate) fn lend_idle(&self, site: &'static Location<'static>) -> Lent<T> {
+        let mut lent = Lent {
+            live: None,
+            met_dead: false,
+        };
+        loop {
+            let mut store = self.enter();
+            let taken = store.take_idle(site);
+            self.finish(store);
+            let Some(live) = taken else { return lent };
+            if self.is_alive(live.connection()) {
+                lent.live = Some(live);
+                return lent;
+            }
+            lent.met_dead = true;
+            self.give_back(live, Condition::Unfit(CloseReason::Died));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn give_back(&self, live: Box<Live<T>>, condition: Condition) {
+        let key = live.key();
+        let mut store = self.enter();
+        store.give_back(key, live, condition);
+        self.finish(store);
+    }
+
+    /// Frees the slot at `key` and its permit, in one critical section: whoever sees the free slot
+    /// finds the permit.
+    pub(crate) fn release(&self, key: SlotKey, permit: Option<Permit>) {
+        let mut store = self.enter();
+        let is_reusable = store.release(key);
+        match permit {
+            Some(permit) if !is_reusable => permit.forget(),
+            permit => drop(permit),
+        }
+        self.finish(store);
+    }
+
+    /// Stops intake: the beginning of every end.
+    pub(crate) fn close(&self) {
+        let mut store = self.enter();
+        store.close();
+        self.finish(store);
+    }
+}
+
+/// What [`Shared::lend_idle`] found.
+pub(crate) struct Lent<T: Send + 'static> {
+    pub(crate) live: Option<Box<Live<T>>>,
+    /// A connection was drawn that proved dead: the caller's turn had come.
+    pub(crate) met_dead: bool,
+}
+
+impl<C> Errand<C> {
+    pub(crate) fn into_connection(self) -> C {
+        match self {
+            Self::Close(connection, _) | Self::Reset(connection) | Self::Check(connection) => {
+                connection
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! How a pool ends, and the two things that are waited for without a connection: a warm-up and a
+//! close.
+//!
+//! # Invariants
+//!
+//! The last [`Handle`] closes the pool by its own `Drop`; no count is ever compared. Maintenance
+//! and leases hold [`Shared`], never a `Handle`, so they keep nothing open.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::error::WarmUpError;
+use crate::shared::Shared;
+use crate::status::CloseReport;
+use crate::store::{Goal, GoalEnd, GoalKey};
+use crate::sync::Arc;
+
+/// What all clones of a pool share, and nobody else: its end is the end of the intake.
+pub(crate) struct Handle<T: Send + 'static> {
+    pub(crate) shared: Arc<Shared<T>>,
+}
+
+impl<T: Send + 'static> Drop for Handle<T> {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// A wait for a [`Goal`].
+struct GoalWait<'a, T: Send + 'static> {
+    shared: &'a Shared<T>,
+    key: GoalKey,
+}
+
+impl<'a, T: Send + 'static> GoalWait<'a, T> {
+    fn new(shared: &'a Shared<T>, goal: Goal, limit: Duration) -> Self {
+        let deadline = shared.clock.now().after(limit);
+        let mut store = shared.enter();
+        let key = store.add_goal(goal, deadline);
+        shared.finish(store);
+        Self { shared, key }
+    }
+}
+
+impl<T: Send + 'static> Future for GoalWait<'_, T> {
+    type Output = GoalEnd;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<GoalEnd> {
+        let waker = cx.waker().clone();
+        let mut store = self.shared.enter();
+        let end = store.poll_goal(self.key, waker);
+        self.shared.finish(store);
+        end.map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl<T: Send + 'static> Drop for GoalWait<'_, T> {
+    fn drop(&mut self) {
+        let mut store = self.shared.enter();
+        store.remove_goal(self.key);
+        self.shared.finish(store);
+    }
+}
+
+/// Waits until `wanted` connections are open.
+pub(crate) async fn warm_up<T: Send + 'static>(
+    shared: &Shared<T>,
+    wanted: usize,
+    max_connecting: usize,
+) -> Result<(), WarmUpError> {
+    let max_size = shared.lock().max_size();
+    if wanted > max_size {
+        return Err(WarmUpError::TooMany { wanted, max_size });
+    }
+    let batches = u32::try_from(wanted.div_ceil(max_connecting)).unwrap_or(u32::MAX);
+    let limit = shared.timeouts.connect.saturating_mul(batches.max(1));
+    match GoalWait::new(shared, Goal::Open(wanted), limit).await {
+        GoalEnd::Reached => Ok(()),
+        GoalEnd::ConnectFailed { failure, open } => Err(WarmUpError::Connect {
+            wanted,
+            open,
+            failure,
+        }),
+        GoalEnd::TimedOut => {
+            let status = shared.lock().status();
+            Err(WarmUpError::Timeout { limit, status })
+        }
+        GoalEnd::Closed => Err(WarmUpError::Closed),
+    }
+}
+
+/// Stops intake, then waits until every connection is gone, at most for `limit`.
+pub(crate) async fn close<T: Send + 'static>(shared: &Shared<T>, limit: Duration) -> CloseReport {
+    shared.close();
+    drop(GoalWait::new(shared, Goal::Drained, limit).await);
+    let store = shared.lock();
+    let (status, closed) = (store.status(), store.closed_since());
+    CloseReport {
+        closed,
+        still_leased: status.leased,
+        closing: status.opening + status.checking + status.returning + status.closing,
+        stuck: status.stuck,
+    }
+}

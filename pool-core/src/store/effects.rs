@@ -1,0 +1,54 @@
+//! What a transition of the store owes the outside world.
+//!
+//! The store calls nobody. It collects wakers, errands and events here; whoever held the lock takes
+//! them along and carries them out after unlocking.
+
+use std::task::Waker;
+
+use crate::connector::CloseReason;
+use crate::event::EventKind;
+
+/// A connection that needs work no caller waits for.
+#[derive(Debug)]
+pub(crate) enum Errand<C> {
+    Close(C, CloseReason),
+    Reset(C),
+    Check(C),
+}
+
+/// Debts of one critical section.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Effects<C> {
+    /// The waiter that was served; by far the most frequent debt, so it needs no allocation.
+    pub(crate) first: Option<Waker>,
+    /// Further wakers: of refused waiters.
+    pub(crate) wakers: Vec<Waker>,
+    /// Wakers to drop; their drop is foreign code as well.
+    pub(crate) spent: Vec<Waker>,
+    pub(crate) errands: Vec<Errand<C>>,
+    pub(crate) events: Vec<(u64, EventKind)>,
+    /// The maintenance task must look again: something to open, or an earlier alarm.
+    pub(crate) kick: bool,
+}
+
+impl<C> Effects<C> {
+    pub(crate) const fn none() -> Self {
+        Self {
+            first: None,
+            wakers: Vec::new(),
+            spent: Vec::new(),
+            errands: Vec::new(),
+            events: Vec::new(),
+            kick: false,
+        }
+    }
+
+    pub(crate) fn wake(&mut self, waker: Waker) {
+        if self.first.is_none() {
+            self.first = Some(waker);
+        } else {
+            self.wakers.push(waker);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Lending: the hand-out of idle connections, the queue, and who is refused.
+
+use std::panic::Location;
+use std::task::Waker;
+
+use crate::connector::CloseReason;
+use crate::event::{EventKind, WaiterId};
+use crate::store::{Found, Outcome, Refusal, SlotKey, Store, WaiterKey};
+use crate::time::Time;
+
+/// Where a caller enters the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    New,
+    /// Its turn had come, but the connection proved dead.
+    Deferred,
+}
+
+impl<C> Store<C> {
+    /// Lends the most recently used idle connection, if there is one.
+    #[inline]
+    pub(crate) fn take_idle(&mut self, site: &'static Location<'static>) -> Option<C> {
+        loop {
+            let (key, connection) = self.idle.pop()?;
+            if self.slots.get(key).expires > self.tick {
+                self.lease(key, Some(site), None);
+                return Some(connection);
+            }
+            self.retire(key, connection, CloseReason::Lifetime);
+        }
+    }
+
+    /// Whether a caller that has to wait now may join the queue.
+    pub(crate) fn admit(&self, now: Time, deadline: Time) -> Result<(), Refusal> {
+        if self.is_closed {
+            return Err(Refusal::Closed);
+        }
+        if deadline <= now {
+            return Err(Refusal::TimedOut);
+        }
+        if self.queue.len() >= self.limits.max_waiters {
+            return Err(Refusal::Overloaded {
+                limit: self.limits.max_waiters,
+            });
+        }
+        match self.pacer.hopeless(now) {
+            Some(retry_after) if self.slots.serving() == 0 => {
+                Err(Refusal::Unavailable { retry_after })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts an admitted caller into the queue.
+    pub(crate) fn enqueue(&mut self, waker: Waker, deadline: Time, turn: Turn) -> WaiterKey {
+        debug_assert!(
+            self.idle.is_empty(),
+            "invariant broken: no connection idles while one waits"
+        );
+        let id = WaiterId(self.next_waiter);
+        self.next_waiter += 1;
+        let key = match turn {
+            Turn::New => {
+                self.log_hot(|| EventKind::Queued { waiter: id });
+                self.queue.push_back(id, waker, deadline)
+            }
+            Turn::Deferred => {
+                self.log_hot(|| EventKind::Requeued { waiter: id });
+                self.queue.push_front(id, waker, deadline)
+            }
+        };
+        self.set_alarm(deadline);
+        if self.may_open() {
+            self.kick();
+        }
+        key
+    }
+
+    /// Looks at a waiter; takes it out if its wait has ended.
+    pub(crate) fn poll_waiter(&mut self, key: WaiterKey, waker: &Waker) -> Found<C> {
+        self.queue.poll(key, waker)
+    }
+
+    /// Hands in the waker of a waiter that moved to another task.
+    pub(crate) fn replace_waker(&mut self, key: WaiterKey, waker: Waker) -> Waker {
+        self.queue.replace_waker(key, waker)
+    }
+
+    /// Takes out a waiter whose future is dropped. What it was served must be given back.
+    pub(crate) fn cancel(&mut self, key: WaiterKey) -> Option<C> {
+        match self.queue.remove(key) {
+            Ok(Outcome::Served(connection)) => Some(connection),
+            Ok(Outcome::Refused(..)) => None,
+            Err((waiter, waker)) => {
+                self.log_hot(|| EventKind::Cancelled { waiter });
+                self.drop_outside(waker);
+                None
+            }
+        }
+    }
+
+    /// A waiter takes what it was served. Returns whether it is still known to be good, and if so
+    /// remembers where it was acquired.
+    pub(crate) fn accept(&mut self, key: SlotKey, site: &'static Location<'static>) -> bool {
+        let record = self.slots.get_mut(key);
+        record.site = Some(site);
+        record.doom != Some(CloseReason::Died)
+    }
+
+    /// Answers all waiters if nothing is left that could serve them and connecting is hopeless.
+    pub(crate) fn give_up(&mut self, now: Time) {
+        if self.slots.serving() == 0
+            && !self.queue.is_empty()
+            && let Some(retry_after) = self.pacer.hopeless(now)
+        {
+            self.refuse_all(Refusal::Unavailable { retry_after });
+        }
+    }
+
+    pub(super) fn refuse_all(&mut self, refusal: Refusal) {
+        let context = self.context(self.tick);
+        let mut refused = Vec::new();
+        while let Some(waker) = self.queue.serve_first(|waiter| {
+            refused.push(waiter);
+            Outcome::Refused(refusal, context.clone())
+        }) {
+            self.wake(waker);
+        }
+        for waiter in refused {
+            self.log_hot(|| EventKind::Refused { waiter });
+        }
+    }
+}

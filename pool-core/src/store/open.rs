@@ -1,0 +1,102 @@
+//! Opening: when a connect may begin, and what becomes of its result.
+
+use crate::connector::ConnectionId;
+use crate::error::ConnectError;
+use crate::event::EventKind;
+use crate::store::slots::Record;
+use crate::store::{SlotKey, State, Store};
+use crate::time::Time;
+
+/// The permission to run one connect.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) key: SlotKey,
+    pub(crate) id: ConnectionId,
+    /// 1, and one more for each failed round before it.
+    pub(crate) attempt: u32,
+}
+
+/// Lifetimes are shortened by up to this fraction, drawn at birth, so that connections that were
+/// opened together do not end together.
+const LIFETIME_JITTER: u32 = 10;
+
+impl<C> Store<C> {
+    /// Starts a connect if one is wanted and allowed. The caller holds a permit for it.
+    pub(crate) fn open(&mut self, now: Time) -> Option<Opening> {
+        if !self.may_open() {
+            return None;
+        }
+        if now < self.pacer.not_before() {
+            self.set_alarm(self.pacer.not_before());
+            return None;
+        }
+        let id = ConnectionId::from_u64(self.next_connection);
+        self.next_connection += 1;
+        let key = self
+            .slots
+            .insert(Record::opening(id, now, self.pacer.round()));
+        self.log(EventKind::Opening { id });
+        Some(Opening {
+            key,
+            id,
+            attempt: self.pacer.round().saturating_add(1),
+        })
+    }
+
+    /// A connect succeeded.
+    pub(crate) fn opened(&mut self, key: SlotKey, connection: C, now: Time) {
+        let expires = match self.limits.max_lifetime {
+            Some(lifetime) => {
+                let jitter = self.pacer.random().below(lifetime / LIFETIME_JITTER);
+                now.after(lifetime - jitter)
+            }
+            None => Time::NEVER,
+        };
+        self.pacer.connected();
+        let tick = self.tick;
+        let record = self.slots.get_mut(key);
+        record.born = now;
+        record.expires = expires;
+        record.used = tick;
+        record.proven = now;
+        record.opened = true;
+        let id = record.id;
+        self.log(EventKind::Opened { id });
+        self.offer(key, connection);
+        self.settle_goals();
+    }
+
+    /// A connect failed. Its slot follows by [`release`](Self::release).
+    pub(crate) fn connect_failed(&mut self, key: SlotKey, error: ConnectError, now: Time) {
+        let record = self.slots.set_state(key, State::Closing);
+        let (id, round) = (record.id, record.round);
+        self.pacer.failed(now, round, error.clone());
+        self.log(EventKind::ConnectFailed {
+            id,
+            error: error.clone(),
+        });
+        self.fail_warm_ups(&error);
+        self.give_up(now);
+    }
+
+    /// Whether a connect is wanted and capacity allows it; the pacer may still delay it.
+    ///
+    /// There are never more connects in flight than callers waiting plus what is missing of
+    /// `min_idle` or of a warm-up.
+    pub(super) fn may_open(&self) -> bool {
+        let opening = self.slots.count(State::Opening);
+        !self.is_closed
+            && opening < self.limits.max_connecting
+            && opening < self.wanted()
+            && self.slots.len() < self.limits.max_size
+    }
+
+    fn wanted(&self) -> usize {
+        let at_rest = self.slots.count(State::Idle)
+            + self.slots.count(State::Checking)
+            + self.slots.count(State::Returning);
+        let min_idle = self.limits.min_idle.min(self.limits.max_size);
+        let demand = self.queue.len() + min_idle.saturating_sub(at_rest);
+        demand.max(self.goals.open_wanted().saturating_sub(self.slots.open()))
+    }
+}

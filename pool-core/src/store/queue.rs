@@ -1,0 +1,240 @@
+//! The queue of waiters: who is served next, and what a served waiter finds when it wakes.
+//!
+//! # Invariants
+//!
+//! A waiter is either linked into the queue with its waker, or unlinked with its outcome. It stays
+//! in the table until its future has taken the outcome or was dropped.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::error::AcquireContext;
+use crate::event::WaiterId;
+use crate::time::Time;
+
+/// The place of a waiter in the table; valid until the waiter is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WaiterKey(u32);
+
+/// How a wait ends.
+#[derive(Debug)]
+pub(crate) enum Outcome<C> {
+    Served(C),
+    Refused(Refusal, Box<AcquireContext>),
+}
+
+/// Why no connection is lent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    TimedOut,
+    Overloaded { limit: usize },
+    Closed,
+    Unavailable { retry_after: Duration },
+}
+
+#[derive(Debug)]
+struct Entry<C> {
+    id: WaiterId,
+    deadline: Time,
+    place: Place<C>,
+    /// Neighbours while queued; `next` also links the free entries.
+    previous: u32,
+    next: u32,
+}
+
+#[derive(Debug)]
+enum Place<C> {
+    Free,
+    Queued(Waker),
+    Done(Outcome<C>),
+}
+
+const NONE: u32 = u32::MAX;
+const STALE: &str = "a waiter's key does not outlive the waiter";
+
+#[derive(Debug)]
+pub(crate) struct Queue<C> {
+    table: Vec<Entry<C>>,
+    free: u32,
+    head: u32,
+    tail: u32,
+    len: usize,
+}
+
+/// What a queued waiter finds when it is polled.
+#[derive(Debug)]
+pub(crate) enum Found<C> {
+    Done(Outcome<C>),
+    Waiting,
+    /// Still queued, but the caller polls with another waker now, which must be handed in.
+    Moved,
+}
+
+impl<C> Queue<C> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            table: Vec::new(),
+            free: NONE,
+            head: NONE,
+            tail: NONE,
+            len: 0,
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn push_back(&mut self, id: WaiterId, waker: Waker, deadline: Time) -> WaiterKey {
+        let place = self.insert(id, waker, deadline);
+        let tail = self.tail;
+        self.link(tail, place);
+        self.link(place, NONE);
+        WaiterKey(place)
+    }
+
+    /// Enters before everybody else: for a waiter whose connection proved dead.
+    pub(crate) fn push_front(&mut self, id: WaiterId, waker: Waker, deadline: Time) -> WaiterKey {
+        let place = self.insert(id, waker, deadline);
+        let head = self.head;
+        self.link(place, head);
+        self.link(NONE, place);
+        WaiterKey(place)
+    }
+
+    /// Serves the oldest waiter, if there is one; the waker must be woken after unlocking.
+    pub(crate) fn serve_first(
+        &mut self,
+        outcome: impl FnOnce(WaiterId) -> Outcome<C>,
+    ) -> Option<Waker> {
+        let head = self.head;
+        (head != NONE).then(|| self.finish(head, outcome))
+    }
+
+    /// Ends the wait of every waiter whose deadline has come, and returns the earliest deadline of
+    /// the others. Looks at all of them: with 10 000 waiters some 20 µs, at most once a
+    /// millisecond.
+    pub(crate) fn expire(
+        &mut self,
+        now: Time,
+        mut outcome: impl FnMut(WaiterId) -> Outcome<C>,
+        mut wake: impl FnMut(Waker),
+    ) -> Time {
+        let mut earliest = Time::NEVER;
+        let mut place = self.head;
+        while place != NONE {
+            let entry = &self.table[place as usize];
+            let next = entry.next;
+            if entry.deadline <= now {
+                wake(self.finish(place, &mut outcome));
+            } else {
+                earliest = earliest.min(entry.deadline);
+            }
+            place = next;
+        }
+        earliest
+    }
+
+    /// Looks at a waiter; takes it out if its wait has ended.
+    pub(crate) fn poll(&mut self, key: WaiterKey, waker: &Waker) -> Found<C> {
+        match &self.table[key.0 as usize].place {
+            Place::Queued(present) if present.will_wake(waker) => Found::Waiting,
+            Place::Queued(_) => Found::Moved,
+            Place::Done(_) => Found::Done(self.take(key.0).expect(STALE)),
+            Place::Free => unreachable!("{STALE}"),
+        }
+    }
+
+    /// Replaces the waker of a queued waiter and returns the one to drop after unlocking.
+    pub(crate) fn replace_waker(&mut self, key: WaiterKey, waker: Waker) -> Waker {
+        match &mut self.table[key.0 as usize].place {
+            Place::Queued(present) => std::mem::replace(present, waker),
+            Place::Done(_) | Place::Free => waker,
+        }
+    }
+
+    /// Takes a waiter out whose future is dropped: `Err` with its waker if it still waited, else
+    /// its outcome.
+    pub(crate) fn remove(&mut self, key: WaiterKey) -> Result<Outcome<C>, (WaiterId, Waker)> {
+        let entry = &mut self.table[key.0 as usize];
+        let id = entry.id;
+        match std::mem::replace(&mut entry.place, Place::Free) {
+            Place::Queued(waker) => {
+                self.unlink(key.0);
+                self.release(key.0);
+                Err((id, waker))
+            }
+            Place::Done(outcome) => {
+                self.release(key.0);
+                Ok(outcome)
+            }
+            Place::Free => unreachable!("{STALE}"),
+        }
+    }
+
+    fn take(&mut self, place: u32) -> Option<Outcome<C>> {
+        let entry = &mut self.table[place as usize];
+        let Place::Done(outcome) = std::mem::replace(&mut entry.place, Place::Free) else {
+            return None;
+        };
+        self.release(place);
+        Some(outcome)
+    }
+
+    fn finish(&mut self, place: u32, outcome: impl FnOnce(WaiterId) -> Outcome<C>) -> Waker {
+        self.unlink(place);
+        let entry = &mut self.table[place as usize];
+        let done = Place::Done(outcome(entry.id));
+        match std::mem::replace(&mut entry.place, done) {
+            Place::Queued(waker) => waker,
+            Place::Done(_) | Place::Free => unreachable!("only queued waiters are linked"),
+        }
+    }
+
+    fn insert(&mut self, id: WaiterId, waker: Waker, deadline: Time) -> u32 {
+        self.len += 1;
+        let place = Place::Queued(waker);
+        let entry = Entry {
+            id,
+            deadline,
+            place,
+            previous: NONE,
+            next: NONE,
+        };
+        if self.free == NONE {
+            self.table.push(entry);
+            return u32::try_from(self.table.len() - 1).expect("max_waiters is below u32::MAX");
+        }
+        let free = self.free;
+        self.free = self.table[free as usize].next;
+        self.table[free as usize] = entry;
+        free
+    }
+
+    fn release(&mut self, place: u32) {
+        self.table[place as usize].next = self.free;
+        self.free = place;
+    }
+
+    /// Makes two places neighbours; `NONE` stands for the end of the queue.
+    fn link(&mut self, first: u32, second: u32) {
+        match self.table.get_mut(first as usize) {
+            Some(entry) => entry.next = second,
+            None => self.head = second,
+        }
+        match self.table.get_mut(second as usize) {
+            Some(entry) => entry.previous = first,
+            None => self.tail = first,
+        }
+    }
+
+    fn unlink(&mut self, place: u32) {
+        self.len -= 1;
+        let Entry { previous, next, .. } = self.table[place as usize];
+        self.link(previous, next);
+    }
+}

@@ -1,0 +1,178 @@
+//! The table of slots: what is known of each connection, and how many are in which state.
+//!
+//! # Invariants
+//!
+//! A slot's state is written in one place, [`Slots::set_state`], which keeps the tally of each
+//! state; everything that counts connections reads the tally.
+
+use std::panic::Location;
+
+use crate::connector::{CloseReason, ConnectionId};
+use crate::time::Time;
+
+/// The place of a slot in the table; valid as long as the slot exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlotKey(u32);
+
+/// Where a slot is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Opening,
+    Idle,
+    Leased,
+    Checking,
+    Returning,
+    Closing,
+    Stuck,
+}
+
+const STATES: usize = 7;
+
+/// What is known of one connection.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) id: ConnectionId,
+    state: State,
+    /// When the connect began, then when it succeeded.
+    pub(crate) born: Time,
+    /// When its lifetime ends; the jitter is in it from birth.
+    pub(crate) expires: Time,
+    /// When it was last used.
+    pub(crate) used: Time,
+    /// When it was last known to work: used or checked.
+    pub(crate) proven: Time,
+    pub(crate) leased: Time,
+    pub(crate) uses: u64,
+    /// The failed rounds the pacer had counted when the connect began.
+    pub(crate) round: u32,
+    /// It will be closed for this reason when it comes home.
+    pub(crate) doom: Option<CloseReason>,
+    /// It was opened, so its end is a close.
+    pub(crate) opened: bool,
+    /// Its lease was reported as overdue.
+    pub(crate) overdue: bool,
+    pub(crate) site: Option<&'static Location<'static>>,
+}
+
+impl Record {
+    pub(crate) const fn opening(id: ConnectionId, now: Time, round: u32) -> Self {
+        Self {
+            id,
+            state: State::Opening,
+            born: now,
+            expires: Time::NEVER,
+            used: now,
+            proven: now,
+            leased: now,
+            uses: 0,
+            round,
+            doom: None,
+            opened: false,
+            overdue: false,
+            site: None,
+        }
+    }
+
+    pub(crate) const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Opened and not on its way out.
+    pub(crate) const fn is_open(&self) -> bool {
+        match self.state {
+            State::Idle | State::Leased | State::Checking | State::Returning => true,
+            State::Opening | State::Closing | State::Stuck => false,
+        }
+    }
+
+    /// On its way out.
+    pub(crate) const fn is_leaving(&self) -> bool {
+        matches!(self.state, State::Closing | State::Stuck)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    table: Vec<Option<Record>>,
+    free: Vec<u32>,
+    tally: [usize; STATES],
+}
+
+impl Slots {
+    pub(crate) fn insert(&mut self, record: Record) -> SlotKey {
+        self.tally[record.state as usize] += 1;
+        if let Some(place) = self.free.pop() {
+            self.table[place as usize] = Some(record);
+            return SlotKey(place);
+        }
+        let place = u32::try_from(self.table.len()).expect("max_size is limited to u32::MAX");
+        self.table.push(Some(record));
+        SlotKey(place)
+    }
+
+    pub(crate) fn remove(&mut self, key: SlotKey) -> Record {
+        let record = self.table[key.0 as usize].take().expect(STALE);
+        self.tally[record.state as usize] -= 1;
+        self.free.push(key.0);
+        record
+    }
+
+    #[inline]
+    pub(crate) fn set_state(&mut self, key: SlotKey, state: State) -> &mut Record {
+        let record = self.table[key.0 as usize].as_mut().expect(STALE);
+        self.tally[record.state as usize] -= 1;
+        self.tally[state as usize] += 1;
+        record.state = state;
+        record
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: SlotKey) -> &Record {
+        self.table[key.0 as usize].as_ref().expect(STALE)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: SlotKey) -> &mut Record {
+        self.table[key.0 as usize].as_mut().expect(STALE)
+    }
+
+    /// The record at `key` if it still belongs to this connection.
+    pub(crate) fn find(&mut self, key: SlotKey, id: ConnectionId) -> Option<&mut Record> {
+        self.table[key.0 as usize]
+            .as_mut()
+            .filter(|record| record.id == id)
+    }
+
+    #[inline]
+    pub(crate) const fn count(&self, state: State) -> usize {
+        self.tally[state as usize]
+    }
+
+    /// All slots.
+    pub(crate) fn len(&self) -> usize {
+        self.tally.iter().sum()
+    }
+
+    /// All slots whose connection may yet serve a waiter.
+    pub(crate) const fn serving(&self) -> usize {
+        self.count(State::Opening) + self.open()
+    }
+
+    /// All connections that are open and not on their way out.
+    pub(crate) const fn open(&self) -> usize {
+        self.count(State::Idle)
+            + self.count(State::Leased)
+            + self.count(State::Checking)
+            + self.count(State::Returning)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.table.iter().flatten()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Record> {
+        self.table.iter_mut().flatten()
+    }
+}
+
+const STALE: &str = "a slot key does not outlive its slot";

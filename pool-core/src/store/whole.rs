@@ -1,0 +1,157 @@
+//! Operations on the pool as a whole: resize, evict, close, and what it says of itself.
+
+use std::sync::Arc;
+
+use crate::connector::{CloseReason, ConnectionId};
+use crate::error::{AcquireContext, AcquirePhase};
+use crate::event::EventKind;
+use crate::status::{ConnectionStats, PoolStatus};
+use crate::store::slots::Record;
+use crate::store::{Refusal, SlotKey, State, Store};
+use crate::time::Time;
+
+/// What a resize changes about the free permits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Resized {
+    Add(usize),
+    Remove(usize),
+}
+
+impl<C> Store<C> {
+    /// Changes the limit. Returns the permits to add (positive) or to remove (negative) at once.
+    pub(crate) fn resize(&mut self, max_size: usize) -> Resized {
+        let from = std::mem::replace(&mut self.limits.max_size, max_size);
+        self.log(EventKind::Resized { from, to: max_size });
+        let surplus = self
+            .slots
+            .serving()
+            .saturating_sub(max_size)
+            .min(self.idle.len());
+        for (key, connection) in self.idle.drain(..surplus).collect::<Vec<_>>() {
+            self.retire(key, connection, CloseReason::Shrunk);
+        }
+        self.kick();
+        let slots = self.slots.len();
+        let (before, after) = (from.max(slots), max_size.max(slots));
+        if after >= before {
+            Resized::Add(after - before)
+        } else {
+            Resized::Remove(before - after)
+        }
+    }
+
+    /// Closes the connections that `doomed` picks: idle ones now, others when they come home.
+    /// Returns how many it picked.
+    pub(crate) fn evict(&mut self, mut doomed: impl FnMut(ConnectionId) -> bool) -> usize {
+        let mut count = 0;
+        for record in self.slots.iter_mut() {
+            if !record.is_leaving() && record.doom.is_none() && doomed(record.id) {
+                record.doom = Some(CloseReason::Evicted);
+                count += 1;
+            }
+        }
+        let slots = &self.slots;
+        let is_doomed = |entry: &mut (SlotKey, C)| slots.get(entry.0).doom.is_some();
+        let out: Vec<_> = self.idle.extract_if(.., is_doomed).collect();
+        for (key, connection) in out {
+            self.retire(key, connection, CloseReason::Evicted);
+        }
+        count
+    }
+
+    /// Stops intake, refuses the waiters and closes what is idle. The first call does it all.
+    pub(crate) fn close(&mut self) {
+        if self.is_closed {
+            return;
+        }
+        self.is_closed = true;
+        self.log(EventKind::PoolClosing);
+        self.refuse_all(Refusal::Closed);
+        for (key, connection) in std::mem::take(&mut self.idle) {
+            self.retire(key, connection, CloseReason::PoolClosed);
+        }
+        if self.slots.len() == 0 {
+            self.log(EventKind::PoolClosed);
+        }
+        self.settle_goals();
+        self.kick();
+    }
+
+    pub(crate) const fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Nothing is left to do for a closed pool.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.is_closed && self.slots.len() == 0
+    }
+
+    pub(crate) const fn name(&self) -> &Arc<str> {
+        &self.limits.name
+    }
+
+    pub(crate) const fn max_size(&self) -> usize {
+        self.limits.max_size
+    }
+
+    /// Connections closed since the pool began to close.
+    pub(crate) const fn closed_since(&self) -> usize {
+        self.closed_since
+    }
+
+    pub(crate) const fn status(&self) -> PoolStatus {
+        PoolStatus {
+            max_size: self.limits.max_size,
+            opening: self.slots.count(State::Opening),
+            idle: self.slots.count(State::Idle),
+            leased: self.slots.count(State::Leased),
+            checking: self.slots.count(State::Checking),
+            returning: self.slots.count(State::Returning),
+            closing: self.slots.count(State::Closing),
+            stuck: self.slots.count(State::Stuck),
+            waiting: self.queue.len(),
+            is_closed: self.is_closed,
+        }
+    }
+
+    pub(crate) fn stats(&self, key: SlotKey, now: Time) -> ConnectionStats {
+        stats_of(self.slots.get(key), now)
+    }
+
+    /// Facts about every connection that is open and not on its way out.
+    pub(crate) fn all_stats(&self, now: Time) -> Vec<ConnectionStats> {
+        let open = self.slots.iter().filter(|record| record.is_open());
+        open.map(|record| stats_of(record, now)).collect()
+    }
+
+    /// The circumstances for an error of acquire.
+    pub(crate) fn context(&self, now: Time) -> Box<AcquireContext> {
+        let status = self.status();
+        let capacity_free = status.size() < status.max_size;
+        let phase = if status.opening > 0 {
+            AcquirePhase::Connect
+        } else if capacity_free && now < self.pacer.not_before() {
+            AcquirePhase::Backoff
+        } else {
+            AcquirePhase::Queue
+        };
+        let pool = Arc::clone(&self.limits.name);
+        let last_failure = self.pacer.failure().cloned();
+        Box::new(AcquireContext {
+            pool,
+            phase,
+            status,
+            last_failure,
+        })
+    }
+}
+
+fn stats_of(record: &Record, now: Time) -> ConnectionStats {
+    ConnectionStats {
+        id: record.id,
+        age: now.since(record.born),
+        uses: record.uses,
+        idle_for: (record.state() == State::Idle).then(|| now.since(record.used)),
+    }
+}

@@ -1,0 +1,147 @@
+//! The only locks of the crate, and the switch to loom.
+//!
+//! With `--cfg loom` every type here is loom's, or a twin built on loom's, so that the models check
+//! the very code that runs in production.
+//!
+//! # Locking
+//!
+//! There are two locks: the store's and the inbox's. They are never held together, never across
+//! an await, and never while code of a connector, an observer, a waker or a connection runs.
+
+#[cfg(not(loom))]
+pub(crate) use std::{
+    sync::{Arc, MutexGuard},
+    thread_local,
+};
+
+#[cfg(loom)]
+pub(crate) use loom::{
+    sync::{Arc, MutexGuard},
+    thread_local,
+};
+
+#[cfg(not(loom))]
+use std::sync::Mutex as Inner;
+
+#[cfg(loom)]
+use loom::sync::Mutex as Inner;
+
+/// A mutex that ignores poison: everything it guards is left consistent by each critical section,
+/// and no foreign code runs inside one.
+#[derive(Debug)]
+pub(crate) struct Mutex<T>(Inner<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Inner::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        match self.0.lock() {
+            Ok(guard) => guard,
+            Err(poison) => poison.into_inner(),
+        }
+    }
+}
+
+pub(crate) use permits::{Permit, Permits};
+
+/// The capacity of a pool: a semaphore that nobody waits on.
+///
+/// # Invariants
+///
+/// Permits taken plus permits free is the larger of the pool's limit and its number of slots.
+#[cfg(not(loom))]
+mod permits {
+    use std::sync::Arc;
+
+    use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+    #[derive(Debug)]
+    pub(crate) struct Permits(Arc<Semaphore>);
+
+    /// The right to one slot; gives it back when dropped.
+    #[derive(Debug)]
+    pub(crate) struct Permit(OwnedSemaphorePermit);
+
+    impl Permits {
+        pub(crate) const MAX: usize = Semaphore::MAX_PERMITS;
+
+        pub(crate) fn new(count: usize) -> Self {
+            Self(Arc::new(Semaphore::new(count)))
+        }
+
+        pub(crate) fn try_take(&self) -> Option<Permit> {
+            Arc::clone(&self.0).try_acquire_owned().ok().map(Permit)
+        }
+
+        pub(crate) fn add(&self, count: usize) {
+            self.0.add_permits(count);
+        }
+
+        /// Destroys `count` free permits.
+        pub(crate) fn remove(&self, count: usize) {
+            let removed = self.0.forget_permits(count);
+            debug_assert_eq!(
+                removed, count,
+                "invariant broken: a free slot has a free permit"
+            );
+        }
+    }
+
+    impl Permit {
+        /// Destroys the permit instead of giving it back.
+        pub(crate) fn forget(self) {
+            self.0.forget();
+        }
+    }
+}
+
+#[cfg(loom)]
+mod permits {
+    use super::{Arc, Mutex};
+
+    #[derive(Debug)]
+    pub(crate) struct Permits(Arc<Mutex<usize>>);
+
+    /// The right to one slot; gives it back when dropped.
+    #[derive(Debug)]
+    pub(crate) struct Permit(Option<Arc<Mutex<usize>>>);
+
+    impl Permits {
+        pub(crate) const MAX: usize = usize::MAX >> 3;
+
+        pub(crate) fn new(count: usize) -> Self {
+            Self(Arc::new(Mutex::new(count)))
+        }
+
+        pub(crate) fn try_take(&self) -> Option<Permit> {
+            let mut free = self.0.lock();
+            *free = free.checked_sub(1)?;
+            Some(Permit(Some(Arc::clone(&self.0))))
+        }
+
+        pub(crate) fn add(&self, count: usize) {
+            *self.0.lock() += count;
+        }
+
+        pub(crate) fn remove(&self, count: usize) {
+            *self.0.lock() -= count;
+        }
+    }
+
+    impl Permit {
+        pub(crate) fn forget(mut self) {
+            self.0 = None;
+        }
+    }
+
+    impl Drop for Permit {
+        fn drop(&mut self) {
+            if let Some(free) = &self.0 {
+                *free.lock() += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What a pool tells the world: its observer, `tracing`, and the `metrics` facade.
+//!
+//! The hot path tells nobody anything: leases are counted by the store and published once a tick,
+//! gauges are read off the store's status, and per-lease events exist only while somebody listens.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, IntoF64};
+use tracing::Level;
+
+use crate::connector::CloseReason;
+use crate::error::AcquireError;
+use crate::event::{Event, EventKind, Observer};
+use crate::foreign::catch;
+use crate::status::PoolStatus;
+
+pub(crate) struct Telemetry {
+    pool: Arc<str>,
+    observer: Option<Arc<dyn Observer>>,
+    meters: Meters,
+    is_metered: bool,
+}
+
+/// The handles of all metrics, resolved once.
+struct Meters {
+    leases: Counter,
+    opened: Counter,
+    connect_failures: Counter,
+    check_failures: Counter,
+    detached: Counter,
+    overdue: Counter,
+    closed: Vec<(CloseReason, Counter)>,
+    refused: [Counter; 4],
+    max_size: Gauge,
+    waiting: Gauge,
+    states: [Gauge; 7],
+    wait: Histogram,
+    connect: Histogram,
+}
+
+impl Telemetry {
+    pub(crate) fn new(pool: Arc<str>, observer: Option<Arc<dyn Observer>>) -> Self {
+        let meters = Meters::new(&pool);
+        let is_metered = meters.is_recorded();
+        Self {
+            pool,
+            observer,
+            meters,
+            is_metered,
+        }
+    }
+
+    /// Whether anybody wants to know of each single lease.
+    pub(crate) fn wants_hot_events(&self) -> bool {
+        self.observer.is_some() || tracing::enabled!(target: "pool_core", Level::TRACE)
+    }
+
+    /// Whether a metrics recorder was installed when the pool was built.
+    pub(crate) const fn is_metered(&self) -> bool {
+        self.is_metered
+    }
+
+    /// An acquire was served from the queue.
+    pub(crate) fn waited(&self, time: Duration) {
+        self.meters.wait.record(time);
+    }
+
+    /// A connect succeeded.
+    pub(crate) fn connected(&self, time: Duration) {
+        self.meters.connect.record(time);
+    }
+
+    /// An acquire failed.
+    pub(crate) fn refused(&self, error: &AcquireError) {
+        let which = match error {
+            AcquireError::Timeout { .. } => 0,
+            AcquireError::Overloaded { .. } => 1,
+            AcquireError::Closed { .. } => 2,
+            AcquireError::Unavailable { .. } => 3,
+        };
+        self.meters.refused[which].increment(1);
+        tracing::debug!(target: "pool_core", pool = %self.pool, %error, "acquire failed");
+    }
+
+    /// Publishes what is read off the store.
+    pub(crate) fn publish(&self, status: &PoolStatus, leases: u64) {
+        if !self.is_metered {
+            return;
+        }
+        let meters = &self.meters;
+        meters.leases.absolute(leases);
+        meters.max_size.set(real(status.max_size));
+        meters.waiting.set(real(status.waiting));
+        let counts = [
+            status.opening,
+            status.idle,
+            status.leased,
+            status.checking,
+            status.returning,
+            status.closing,
+            status.stuck,
+        ];
+        for (gauge, count) in meters.states.iter().zip(counts) {
+            gauge.set(real(count));
+        }
+    }
+
+    /// Tells of what happened, in the order it happened in one critical section.
+    pub(crate) fn deliver(&self, events: Vec<(u64, EventKind)>) {
+        for (seq, kind) in events {
+            self.count(&kind);
+            self.trace(&kind);
+            if let Some(observer) = &self.observer {
+                let event = Event {
+                    seq,
+                    pool: Arc::clone(&self.pool),
+                    kind,
+                };
+                if let Err(fault) = catch("on_event", || observer.on_event(&event)) {
+                    tracing::error!(target: "pool_core", %fault, "an observer failed");
+                }
+            }
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "most events have no counter"
+    )]
+    fn count(&self, kind: &EventKind) {
+        match kind {
+            EventKind::Opened { .. } => self.meters.opened.increment(1),
+            EventKind::ConnectFailed { .. } => self.meters.connect_failures.increment(1),
+            EventKind::CheckFailed { .. } => self.meters.check_failures.increment(1),
+            EventKind::Detached { .. } => self.meters.detached.increment(1),
+            EventKind::LeaseOverdue { .. } => self.meters.overdue.increment(1),
+            EventKind::Closed { reason, .. } => {
+                let counter = self.meters.closed.iter().find(|(other, _)| other == reason);
+                if let Some((_, counter)) = counter {
+                    counter.increment(1);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is all alike")]
+    fn trace(&self, kind: &EventKind) {
+        let pool = &*self.pool;
+        match kind {
+            EventKind::ConnectFailed { id, error } => {
+                let source: &dyn std::error::Error = error;
+                tracing::warn!(target: "pool_core", pool, %id, error = source, "connect failed");
+            }
+            EventKind::CheckFailed { id, error } | EventKind::ResetFailed { id, error } => {
+                let source: &dyn std::error::Error = error;
+                tracing::warn!(target: "pool_core", pool, %id, error = source, "not approved");
+            }
+            EventKind::Stuck { id, reason, since } => tracing::warn!(
+                target: "pool_core", pool, %id, %reason, ?since,
+                "a close takes too long; the connection still occupies its slot"
+            ),
+            EventKind::LeaseOverdue { id, site, held } => tracing::warn!(
+                target: "pool_core", pool, %id, %site, ?held,
+                "a lease is out for long; is it leaked?"
+            ),
+            EventKind::OverdueLeaseReturned { id, site, held } => tracing::info!(
+                target: "pool_core", pool, %id, %site, ?held, "an overdue lease came home"
+            ),
+            EventKind::Queued { .. }
+            | EventKind::Requeued { .. }
+            | EventKind::Leased { .. }
+            | EventKind::Returned { .. } => {
+                tracing::trace!(target: "pool_core", pool, event = ?kind);
+            }
+            _ => tracing::debug!(target: "pool_core", pool, event = ?kind),
+        }
+    }
+}
+
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Telemetry")
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Meters {
+    fn new(pool: &str) -> Self {
+        let pool = || pool.to_owned();
+        let state = |state| metrics::gauge!("pool_connections", "pool" => pool(), "state" => state);
+        let refused = |error| metrics::counter!("pool_acquire_failures_total", "pool" => pool(), "error" => error);
+        let closed = |reason: CloseReason| {
+            let label = reason.as_str();
+            let counter =
+                metrics::counter!("pool_closed_total", "pool" => pool(), "reason" => label);
+            (reason, counter)
+        };
+        Self {
+            leases: metrics::counter!("pool_leases_total", "pool" => pool()),
+            opened: metrics::counter!("pool_opened_total", "pool" => pool()),
+            connect_failures: metrics::counter!("pool_connect_failures_total", "pool" => pool()),
+            check_failures: metrics::counter!("pool_check_failures_total", "pool" => pool()),
+            detached: metrics::counter!("pool_detached_total", "pool" => pool()),
+            overdue: metrics::counter!("pool_overdue_leases_total", "pool" => pool()),
+            closed: CloseReason::ALL.map(closed).into(),
+            refused: ["timeout", "overloaded", "closed", "unavailable"].map(refused),
+            max_size: metrics::gauge!("pool_max_size", "pool" => pool()),
+            waiting: metrics::gauge!("pool_waiting", "pool" => pool()),
+            states: [
+                "opening",
+                "idle",
+                "leased",
+                "checking",
+                "returning",
+                "closing",
+                "stuck",
+            ]
+            .map(state),
+            wait: metrics::histogram!("pool_acquire_wait_seconds", "pool" => pool()),
+            connect: metrics::histogram!("pool_connect_seconds", "pool" => pool()),
+        }
+    }
+
+    /// Whether a recorder is there, found out by adding nothing to a gauge: without a recorder the
+    /// facade does not even look at the value.
+    fn is_recorded(&self) -> bool {
+        struct Probe<'a>(&'a Cell<bool>);
+        impl IntoF64 for Probe<'_> {
+            fn into_f64(self) -> f64 {
+                self.0.set(true);
+                0.0
+            }
+        }
+        let seen = Cell::new(false);
+        self.waiting.increment(Probe(&seen));
+        seen.get()
+    }
+}
+
+/// A count as the facade wants it.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of connections are far below 2^52"
+)]
+const fn real(count: usize) -> f64 {
+    count as f64
+}

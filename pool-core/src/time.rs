@@ -1,0 +1,62 @@
+//! Time as the store counts it: nanoseconds since the pool was built.
+//!
+//! One word, compared and added without a clock. Only [`Clock`] knows the runtime's clock, so a
+//! paused test clock is honoured, and nothing else in the crate can read the time by accident.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A point in time of one pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Time(u64);
+
+impl Time {
+    /// Later than anything that happens: 584 years after the pool was built.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(duration)))
+    }
+
+    /// How long ago `earlier` was; zero if it is not earlier.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A duration in nanoseconds; beyond 584 years it is as good as infinite.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Reads the runtime's clock. Costs as much as half an uncontended acquire: slow paths only.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    birth: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self {
+            birth: Instant::now(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        Time(nanos(self.birth.elapsed()))
+    }
+
+    /// When `time` is on the runtime's clock; far in the future for [`Time::NEVER`].
+    pub(crate) fn instant(&self, time: Time) -> Instant {
+        const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+        let distance = Duration::from_nanos(time.0);
+        self.birth
+            .checked_add(distance)
+            .unwrap_or_else(|| Instant::now() + FAR)
+    }
+}
