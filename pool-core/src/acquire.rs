@@ -46,6 +46,10 @@ enum Stage {
     Done,
 }
 
+/// Timeouts from here on are measured by the coarse clock, which is a percent of them: reading the
+/// real one would cost a tenth of a contended acquire.
+const COARSE_FROM: Duration = Duration::from_secs(10);
+
 type Lease<T> = Result<PooledConnection<T>, AcquireError>;
 
 impl<'a, T: Send + 'static> Acquire<'a, T> {
@@ -64,9 +68,21 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
         }
     }
 
+    /// For a model that leaves the queue in its own way.
+    #[cfg(all(test, loom))]
+    pub(crate) fn forget_place(mut self) -> Option<WaiterKey> {
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Queued(key) => Some(key),
+            Stage::New | Stage::Done => None,
+        }
+    }
+
     /// Takes an idle connection, or joins the queue.
     #[inline]
     fn begin(&mut self, cx: &Context<'_>) -> Poll<Lease<T>> {
+        if !self.shared.seems_idle() {
+            return self.queue(cx, false);
+        }
         let Lent { live, met_dead } = self.shared.lend_idle(self.site);
         match live {
             Some(live) => self.done(Ok(PooledConnection::new(live))),
@@ -81,9 +97,10 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
             }
             // Cloned, like every waker, outside the lock: cloning is foreign code.
             let waker = cx.waker().clone();
-            let now = self.shared.clock.now();
-            let deadline = self.began.get_or_insert(now).after(self.timeout);
+            let now = self.needs_clock().then(|| self.shared.clock.now());
             let mut store = self.shared.enter();
+            let now = now.unwrap_or_else(|| store.coarse_now());
+            let deadline = self.began.get_or_insert(now).after(self.timeout);
             // Order: looked for again and queued in one critical section, or a connection that
             // came home since would be missed.
             if let Some(live) = store.take_idle(self.site) {
@@ -121,9 +138,12 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                     self.shared.finish(store);
                     let waker = cx.waker().clone();
                     let mut store = self.shared.enter();
-                    let spent = store.replace_waker(key, waker);
+                    let replaced = store.replace_waker(key, waker);
                     self.shared.finish(store);
-                    drop(spent);
+                    // Not compared again: a clone need not admit to be one.
+                    if replaced.is_ok() {
+                        return Poll::Pending;
+                    }
                 }
                 Found::Done(Outcome::Served(live)) => {
                     self.stage = Stage::New;
@@ -143,6 +163,12 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                 }
             }
         }
+    }
+
+    /// Whether the coarse clock will not do: a tick more or less matters to this timeout, or
+    /// somebody wants to know how long the wait was.
+    fn needs_clock(&self) -> bool {
+        self.timeout < COARSE_FROM || self.shared.telemetry.is_metered()
     }
 
     /// Has a connection closed that was drawn dead.

@@ -94,7 +94,7 @@ pub(crate) async fn reset<T: Send + 'static>(mut live: Box<Live<T>>) {
             let condition = match shared.condition(live.connection()) {
                 // One reset is enough, whatever it says now.
                 Condition::NeedsReset => Condition::Clean,
-                condition => condition,
+                condition @ (Condition::Clean | Condition::Unfit(_)) => condition,
             };
             shared.give_back(live, condition);
         }

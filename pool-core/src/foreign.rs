@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use crate::connector::BoxFuture;
 use crate::error::Fault;
-use crate::sync::thread_local;
 
 /// Calls `f`; a panic becomes a [`Fault`].
 pub(crate) fn catch<R>(call: &'static str, f: impl FnOnce() -> R) -> Result<R, Fault> {
@@ -85,7 +84,14 @@ fn panicked(call: &'static str, payload: &(dyn Any + Send)) -> Fault {
     Fault::Panicked { call, message }
 }
 
-thread_local! {
+#[cfg(not(loom))]
+std::thread_local! {
+    static IS_WAKING: Cell<bool> = const { Cell::new(false) };
+    static TO_WAKE: RefCell<VecDeque<Waker>> = const { RefCell::new(VecDeque::new()) };
+}
+
+#[cfg(loom)]
+loom::thread_local! {
     static IS_WAKING: Cell<bool> = Cell::new(false);
     static TO_WAKE: RefCell<VecDeque<Waker>> = RefCell::new(VecDeque::new());
 }

@@ -41,6 +41,14 @@ impl<T: Send + 'static> Slot<T> {
     }
 }
 
+#[cfg(all(test, loom))]
+impl<T: Send + 'static> Slot<T> {
+    /// For a model that releases it too late.
+    pub(crate) fn take_permit(&mut self) -> Option<Permit> {
+        self.permit.take()
+    }
+}
+
 impl<T: Send + 'static> Drop for Slot<T> {
     fn drop(&mut self) {
         self.shared.release(self.key, self.permit.take());
@@ -92,8 +100,8 @@ impl<T: Send + 'static> Live<T> {
     }
 
     /// Drops connection and slot here and now: for when there is no runtime to close it on.
-    pub(crate) fn dispose(live: Box<Self>) {
-        let (connection, slot) = live.into_parts();
+    pub(crate) fn dispose(self) {
+        let (connection, slot) = self.into_parts();
         foreign::drop_quietly(connection);
         drop(slot);
     }
@@ -144,6 +152,12 @@ impl<T: Send + 'static> PooledConnection<T> {
         Self { live: Some(live) }
     }
 
+    /// For models that return it in their own way.
+    #[cfg(all(test, loom))]
+    pub(crate) fn into_live(mut self) -> Box<Live<T>> {
+        self.live.take().expect(HELD)
+    }
+
     fn live(lease: &Self) -> &Live<T> {
         lease.live.as_ref().expect(HELD)
     }
@@ -166,7 +180,9 @@ impl<T: Send + 'static> PooledConnection<T> {
     /// Returns the connection to be closed, with [`CloseReason::Discarded`]: for a holder that
     /// knows it to be unusable.
     pub fn discard(mut lease: Self) {
-        let live = lease.live.take().expect(HELD);
+        let Some(live) = lease.live.take() else {
+            return;
+        };
         let shared = Arc::clone(live.shared());
         shared.give_back(live, Condition::Unfit(CloseReason::Discarded));
     }
@@ -174,6 +190,10 @@ impl<T: Send + 'static> PooledConnection<T> {
     /// Takes the connection out of the pool for good. Its slot is free at once; the pool will not
     /// close it.
     #[must_use = "a detached connection is the caller's to close"]
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "it holds its connection until it ends"
+    )]
     pub fn detach(mut lease: Self) -> T {
         let live = lease.live.take().expect(HELD);
         let (connection, slot) = live.into_parts();

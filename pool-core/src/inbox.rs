@@ -67,6 +67,19 @@ impl<C> Inbox<C> {
     }
 }
 
+#[cfg(all(test, loom))]
+impl<C> Inbox<C> {
+    /// For a model that looks before it sends.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.lock().is_open
+    }
+
+    /// For a model that sends without looking.
+    pub(crate) fn push(&self, errand: Errand<C>) {
+        self.0.lock().errands.push_back(errand);
+    }
+}
+
 impl<C> Receiver<C> {
     /// Resolves when an errand or a kick has come, with all errands there are.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<VecDeque<Errand<C>>> {

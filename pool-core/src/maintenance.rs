@@ -132,7 +132,7 @@ impl<T: Send + 'static> Drop for Maintenance<T> {
         store.orphan();
         self.shared.finish(store);
         for errand in self.inbox.close() {
-            Live::dispose(errand.into_connection());
+            errand.into_connection().dispose();
         }
     }
 }

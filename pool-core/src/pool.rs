@@ -55,7 +55,6 @@ use crate::telemetry::Telemetry;
 /// ```
 pub struct ConnectionPool<T: Send + 'static> {
     handle: Arc<Handle<T>>,
-    max_connecting: usize,
 }
 
 impl<T: Send + 'static> ConnectionPool<T> {
@@ -71,7 +70,6 @@ impl<T: Send + 'static> ConnectionPool<T> {
         limits: Limits,
         timeouts: Timeouts,
     ) -> Self {
-        let max_connecting = limits.max_connecting;
         let telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
         let (inbox, receiver) = Inbox::new();
         let shared = Shared::new(connector, limits, timeouts, telemetry, inbox);
@@ -80,7 +78,6 @@ impl<T: Send + 'static> ConnectionPool<T> {
         drop(runtime.spawn(maintenance.run()));
         Self {
             handle: Arc::new(Handle { shared }),
-            max_connecting,
         }
     }
 
@@ -162,7 +159,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
     ///
     /// What was opened stays open; connects in flight go on; no further ones are started.
     pub async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
-        shutdown::warm_up(self.shared(), connections, self.max_connecting).await
+        shutdown::warm_up(self.shared(), connections).await
     }
 
     /// A consistent snapshot.
@@ -190,16 +187,15 @@ impl<T: Send + 'static> ConnectionPool<T> {
         }
         let shared = self.shared();
         let mut store = shared.enter();
-        if store.is_closed() {
-            return Err(ResizeError::Closed);
-        }
+        let resized = store.resize(max_size);
         // Order: permits change in the critical section in which the limit does.
-        match store.resize(max_size) {
-            Resized::Add(count) => shared.permits.add(count),
-            Resized::Remove(count) => shared.permits.remove(count),
+        match resized {
+            Some(Resized::Add(count)) => shared.permits.add(count),
+            Some(Resized::Remove(count)) => shared.permits.remove(count),
+            None => {}
         }
         shared.finish(store);
-        Ok(())
+        resized.map(|_| ()).ok_or(ResizeError::Closed)
     }
 
     /// Closes every connection there is: idle ones now, leased ones when they come home, those
@@ -251,7 +247,6 @@ impl<T: Send + 'static> Clone for ConnectionPool<T> {
     fn clone(&self) -> Self {
         Self {
             handle: Arc::clone(&self.handle),
-            max_connecting: self.max_connecting,
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use std::panic::Location;
 use std::sync::Arc as StdArc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::connector::{CloseReason, Connector};
@@ -34,6 +35,7 @@ pub(crate) struct Timeouts {
 
 pub(crate) struct Shared<T: Send + 'static> {
     store: Mutex<Stock<T>>,
+    has_idle: AtomicBool,
     pub(crate) inbox: Arc<Inbox<Box<Live<T>>>>,
     pub(crate) permits: Permits,
     pub(crate) connector: StdArc<dyn Connector<Connection = T>>,
@@ -56,6 +58,7 @@ impl<T: Send + 'static> Shared<T> {
         let store = Mutex::new(store);
         Self {
             store,
+            has_idle: AtomicBool::new(false),
             inbox,
             permits,
             connector,
@@ -81,10 +84,18 @@ impl<T: Send + 'static> Shared<T> {
         store
     }
 
+    /// Whether there was an idle connection a moment ago: a hint that spares a caller who will
+    /// have to queue one turn at the lock. Nothing is decided by it.
+    #[inline]
+    pub(crate) fn seems_idle(&self) -> bool {
+        self.has_idle.load(Ordering::Relaxed)
+    }
+
     /// Unlocks the store and carries out what is owed.
     #[inline]
     pub(crate) fn finish(&self, mut store: MutexGuard<'_, Stock<T>>) {
         let effects = store.take_effects();
+        self.has_idle.store(store.has_idle(), Ordering::Relaxed);
         drop(store);
         if let Some(effects) = effects {
             self.carry_out(effects);
@@ -102,7 +113,7 @@ impl<T: Send + 'static> Shared<T> {
         } = effects;
         for errand in errands {
             if let Err(errand) = self.inbox.send(errand) {
-                Live::dispose(errand.into_connection());
+                errand.into_connection().dispose();
             }
         }
         if kick {

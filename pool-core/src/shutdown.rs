@@ -67,14 +67,12 @@ impl<T: Send + 'static> Drop for GoalWait<'_, T> {
 pub(crate) async fn warm_up<T: Send + 'static>(
     shared: &Shared<T>,
     wanted: usize,
-    max_connecting: usize,
 ) -> Result<(), WarmUpError> {
-    let max_size = shared.lock().max_size();
+    let (max_size, batches) = shared.lock().warm_up_terms(wanted);
     if wanted > max_size {
         return Err(WarmUpError::TooMany { wanted, max_size });
     }
-    let batches = u32::try_from(wanted.div_ceil(max_connecting)).unwrap_or(u32::MAX);
-    let limit = shared.timeouts.connect.saturating_mul(batches.max(1));
+    let limit = shared.timeouts.connect.saturating_mul(batches);
     match GoalWait::new(shared, Goal::Open(wanted), limit).await {
         GoalEnd::Reached => Ok(()),
         GoalEnd::ConnectFailed { failure, open } => Err(WarmUpError::Connect {

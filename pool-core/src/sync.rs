@@ -9,31 +9,21 @@
 //! an await, and never while code of a connector, an observer, a waker or a connection runs.
 
 #[cfg(not(loom))]
-pub(crate) use std::{
-    sync::{Arc, MutexGuard},
-    thread_local,
-};
+use std::sync as imp;
 
 #[cfg(loom)]
-pub(crate) use loom::{
-    sync::{Arc, MutexGuard},
-    thread_local,
-};
+use loom::sync as imp;
 
-#[cfg(not(loom))]
-use std::sync::Mutex as Inner;
-
-#[cfg(loom)]
-use loom::sync::Mutex as Inner;
+pub(crate) use imp::{Arc, MutexGuard};
 
 /// A mutex that ignores poison: everything it guards is left consistent by each critical section,
 /// and no foreign code runs inside one.
 #[derive(Debug)]
-pub(crate) struct Mutex<T>(Inner<T>);
+pub(crate) struct Mutex<T>(imp::Mutex<T>);
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(Inner::new(value))
+        Self(imp::Mutex::new(value))
     }
 
     #[inline]

@@ -82,7 +82,7 @@ impl<C> Store<C> {
     }
 
     /// Hands in the waker of a waiter that moved to another task.
-    pub(crate) fn replace_waker(&mut self, key: WaiterKey, waker: Waker) -> Waker {
+    pub(crate) fn replace_waker(&mut self, key: WaiterKey, waker: Waker) -> Result<Waker, Waker> {
         self.queue.replace_waker(key, waker)
     }
 

@@ -26,6 +26,8 @@ mod effects;
 mod goals;
 mod lend;
 mod life;
+#[cfg(all(test, loom))]
+mod models;
 mod open;
 mod pacer;
 mod queue;
@@ -149,6 +151,11 @@ impl<C> Store<C> {
             self.alarm = time;
             self.kick();
         }
+    }
+
+    #[inline]
+    pub(crate) const fn has_idle(&self) -> bool {
+        !self.idle.is_empty()
     }
 
     fn kick(&mut self) {

@@ -105,7 +105,7 @@ impl Pacer {
     }
 }
 
-/// SplitMix64: enough to spread delays and lifetimes, small enough to need no crate.
+/// The splitmix generator: enough to spread delays and lifetimes, small enough to need no crate.
 #[derive(Debug)]
 pub(crate) struct Random(u64);
 

@@ -149,11 +149,12 @@ impl<C> Queue<C> {
         }
     }
 
-    /// Replaces the waker of a queued waiter and returns the one to drop after unlocking.
-    pub(crate) fn replace_waker(&mut self, key: WaiterKey, waker: Waker) -> Waker {
+    /// Replaces the waker of a waiter that is still queued. Returns the waker to drop after
+    /// unlocking: the old one, or `Err` with the new one if the wait has ended.
+    pub(crate) fn replace_waker(&mut self, key: WaiterKey, waker: Waker) -> Result<Waker, Waker> {
         match &mut self.table[key.0 as usize].place {
-            Place::Queued(present) => std::mem::replace(present, waker),
-            Place::Done(_) | Place::Free => waker,
+            Place::Queued(present) => Ok(std::mem::replace(present, waker)),
+            Place::Done(_) | Place::Free => Err(waker),
         }
     }
 

@@ -29,6 +29,11 @@ impl<C> Store<C> {
         self.alarm
     }
 
+    /// The present time as far as it is known without a clock: never too early.
+    pub(crate) fn coarse_now(&self) -> Time {
+        self.tick.after(TICK)
+    }
+
     /// The first movement after a quiet time: the ticks begin again.
     #[cold]
     pub(crate) fn stir(&mut self, now: Time) {

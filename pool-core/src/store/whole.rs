@@ -19,8 +19,12 @@ pub(crate) enum Resized {
 }
 
 impl<C> Store<C> {
-    /// Changes the limit. Returns the permits to add (positive) or to remove (negative) at once.
-    pub(crate) fn resize(&mut self, max_size: usize) -> Resized {
+    /// Changes the limit, unless the pool is closed. The permits must change with it, in the same
+    /// critical section.
+    pub(crate) fn resize(&mut self, max_size: usize) -> Option<Resized> {
+        if self.is_closed {
+            return None;
+        }
         let from = std::mem::replace(&mut self.limits.max_size, max_size);
         self.log(EventKind::Resized { from, to: max_size });
         let surplus = self
@@ -34,11 +38,11 @@ impl<C> Store<C> {
         self.kick();
         let slots = self.slots.len();
         let (before, after) = (from.max(slots), max_size.max(slots));
-        if after >= before {
+        Some(if after >= before {
             Resized::Add(after - before)
         } else {
             Resized::Remove(before - after)
-        }
+        })
     }
 
     /// Closes the connections that `doomed` picks: idle ones now, others when they come home.
@@ -91,8 +95,13 @@ impl<C> Store<C> {
         &self.limits.name
     }
 
-    pub(crate) const fn max_size(&self) -> usize {
-        self.limits.max_size
+    /// How many connections there may be, and in how many batches so many of them are opened.
+    pub(crate) fn warm_up_terms(&self, wanted: usize) -> (usize, u32) {
+        let batches = wanted.div_ceil(self.limits.max_connecting).max(1);
+        (
+            self.limits.max_size,
+            u32::try_from(batches).unwrap_or(u32::MAX),
+        )
     }
 
     /// Connections closed since the pool began to close.
