@@ -1,1 +1,7 @@
 //! pool-testkit
+
+mod call;
+pub mod connector;
+pub mod gate;
+
+pub use call::{Call, Query};
