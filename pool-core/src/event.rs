@@ -32,11 +32,25 @@ pub struct Event {
     pub kind: EventKind,
 }
 
+impl Event {
+    /// An event of one's own, for tests of observers outside a pool.
+    #[must_use]
+    pub const fn new(seq: u64, pool: Arc<str>, kind: EventKind) -> Self {
+        Self { seq, pool, kind }
+    }
+}
+
 /// The number of a caller in the queue, unique within the pool, in the order of their arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WaiterId(pub(crate) u64);
 
 impl WaiterId {
+    /// The id with this number, for tests of observers outside a pool.
+    #[must_use]
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
     /// The number itself, for logs.
     #[must_use]
     pub const fn as_u64(self) -> u64 {
