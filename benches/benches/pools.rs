@@ -32,7 +32,7 @@ fn pools(criterion: &mut Criterion) {
 fn time(contender: &Contender, load: Load, iterations: u64) -> Duration {
     let ops = usize::try_from(iterations).unwrap_or(usize::MAX);
     let per_op_ns = contender
-        .per_op_ns(&Load { ops, ..load })
+        .one_pass_ns(&Load { ops, ..load })
         .expect("every subject can bear these loads");
     Duration::from_secs_f64(per_op_ns * iterations as f64 / 1e9)
 }

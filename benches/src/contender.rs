@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::load::{self, Load};
+use crate::clock::Stopwatch;
+use crate::load::{self, Load, Workers};
 use crate::probe::{NoProbe, WaitProbe};
 use crate::spike::{self, Spike};
 use crate::stampede::{self, Stampede};
@@ -56,17 +57,30 @@ impl Contender {
         }
     }
 
-    /// The time that the load takes, without a clock read in between; `None` if it is beyond the
-    /// subject.
-    #[must_use]
-    pub fn time(&self, load: &Load) -> Option<Duration> {
-        let load = self.fitted(load)?;
-        Some((self.time)(&load).0)
-    }
-
-    /// The time of one acquire and drop in nanoseconds, all tasks together.
+    /// The time of one acquire and drop in nanoseconds, all tasks together, without a clock read in
+    /// between; `None` if the load is beyond the subject.
+    ///
+    /// On one worker nothing but the rest of the machine makes one pass slower than another, so the
+    /// best of a few passes counts. On two workers luck makes passes faster too (a worker that
+    /// sleeps spares the other one all contention), so there is one pass.
     #[must_use]
     pub fn per_op_ns(&self, load: &Load) -> Option<f64> {
+        let watch = Stopwatch::start();
+        let mut best = self.one_pass_ns(load)?;
+        if load.workers == Workers::One {
+            for _ in 1..PASSES_MAX {
+                if watch.elapsed() >= PASSES_TIME {
+                    break;
+                }
+                best = best.min(self.one_pass_ns(load)?);
+            }
+        }
+        Some(best)
+    }
+
+    /// The same, of a single pass.
+    #[must_use]
+    pub fn one_pass_ns(&self, load: &Load) -> Option<f64> {
         let load = self.fitted(load)?;
         let took = (self.time)(&load).0;
         Some(took.as_secs_f64() * 1e9 / load.ops_done() as f64)
@@ -118,3 +132,6 @@ impl Contender {
 
 const THREADS_MAX: usize = 64;
 const BLOCKING_DIVISOR: usize = 8;
+const PASSES_MAX: usize = 5;
+/// No further pass begins after this time, so that slow subjects do not cost the most.
+const PASSES_TIME: Duration = Duration::from_millis(100);

@@ -136,13 +136,7 @@ async fn alone<S: AsyncSubject, P: Probe>(
     load: &Load,
 ) -> Result<(Duration, Vec<P>), Refused> {
     let ops = load.ops_per_task();
-    work(
-        pool,
-        ops / WARM_UP_SHARE,
-        load.hold,
-        &mut P::with_capacity(ops),
-    )
-    .await?;
+    work(pool, warm_up(ops), load.hold, &mut P::with_capacity(ops)).await?;
     let mut probe = P::with_capacity(ops);
     let watch = Stopwatch::start();
     work(pool, ops, load.hold, &mut probe).await?;
@@ -175,13 +169,7 @@ async fn member<S: AsyncSubject, P: Probe>(
     start: Arc<Barrier>,
 ) -> Result<P, Refused> {
     let ops = load.ops_per_task();
-    let warmed = work(
-        &pool,
-        ops / WARM_UP_SHARE,
-        load.hold,
-        &mut P::with_capacity(ops),
-    )
-    .await;
+    let warmed = work(&pool, warm_up(ops), load.hold, &mut P::with_capacity(ops)).await;
     let mut probe = P::with_capacity(ops);
     start.wait().await;
     start.wait().await;
@@ -210,8 +198,12 @@ async fn work<S: AsyncSubject, P: Probe>(
     Ok(())
 }
 
-/// One operation of warm-up for so many that are measured.
-pub(crate) const WARM_UP_SHARE: usize = 10;
+/// How many operations are done before the measured ones.
+pub(crate) const fn warm_up(ops: usize) -> usize {
+    ops.div_ceil(WARM_UP_SHARE)
+}
+
+const WARM_UP_SHARE: usize = 10;
 const SETTLING_YIELDS: usize = 64;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
-use crate::load::{Hold, Load, WARM_UP_SHARE};
+use crate::load::{Hold, Load, warm_up};
 use crate::probe::Probe;
 use crate::subjects::{BlockingSubject, Factory, Refused};
 
@@ -44,12 +44,7 @@ fn member<S: BlockingSubject, P: Probe>(
     start: &Barrier,
 ) -> Result<P, Refused> {
     let ops = load.ops_per_task();
-    let warmed = work(
-        pool,
-        ops / WARM_UP_SHARE,
-        load.hold,
-        &mut P::with_capacity(ops),
-    );
+    let warmed = work(pool, warm_up(ops), load.hold, &mut P::with_capacity(ops));
     let mut probe = P::with_capacity(ops);
     start.wait();
     start.wait();

@@ -6,6 +6,7 @@
 )]
 #![expect(clippy::print_stderr, reason = "progress, apart from the report")]
 
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,7 +19,7 @@ use pool_benches::subjects::contenders;
 /// Compares connection pools, in interleaved rounds, by the ratios of medians.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// A quarter of the operations and, unless `--rounds` says otherwise, 3 rounds
+    /// Half of the operations and, unless `--rounds` says otherwise, 3 rounds
     #[arg(long)]
     quick: bool,
     /// How often each subject is measured [default: 9]
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
 
 /// Runs one scenario and prints its table. Gives the verdicts of the bars that concern it.
 fn compare(scenario: &Scenario, rounds: usize) -> Vec<Verdict> {
+    let is_terminal = stderr().is_terminal();
     let watch = Stopwatch::start();
     let answers = scenario.run(&contenders(), rounds, |round, contender| {
         eprint!(
@@ -102,4 +104,6 @@ fn compare(scenario: &Scenario, rounds: usize) -> Vec<Verdict> {
 
 const FULL_ROUNDS: usize = 9;
 const QUICK_ROUNDS: usize = 3;
-const QUICK_DIVISOR: usize = 4;
+const QUICK_DIVISOR: usize = 2;
+/// Back to the begin of the line, which is emptied.
+const REWRITE: &str = "\r\x1b[K";
