@@ -32,7 +32,7 @@ pub const BARS: [Bar; 6] = [
     },
     Bar {
         scenario: "crowd-64-waits",
-        // Without bb8: it serves out of turn, which makes most waits short and a few endless.
+        // Without bb8: it serves out of turn, and p99.9 does not see the few who pay for it.
         what: "p99.9 wait",
         against: &["deadpool", "fastpool", "mobc"],
         limit: 1.2,
@@ -108,12 +108,12 @@ pub fn judge(scenario: &str, standings: &[Standing]) -> Vec<Verdict> {
 mod tests {
     use super::{BARS, judge};
     use crate::scenario::{Standing, scenarios};
-    use crate::subjects::{Role, contenders};
+    use crate::subjects::{Order, Role, contenders};
 
     fn peer(name: &'static str, figure: f64) -> Standing {
         Standing {
             name,
-            role: Role::Peer,
+            role: Role::Peer(Order::Fifo),
             figure,
         }
     }

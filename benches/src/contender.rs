@@ -125,7 +125,7 @@ impl Contender {
             Role::Blocking if load.tasks > load.connections => {
                 Some(load.shortened(BLOCKING_DIVISOR))
             }
-            Role::Blocking | Role::Ours | Role::Peer | Role::Baseline => Some(*load),
+            Role::Blocking | Role::Ours | Role::Peer(_) | Role::Baseline => Some(*load),
         }
     }
 }

@@ -9,10 +9,11 @@ use crate::scenario::{Answers, Standing, growth, median_of};
 use crate::spike;
 use crate::stampede;
 use crate::stats::{Percentiles, Summary, median, ratio};
-use crate::subjects::Role;
+use crate::subjects::{Order, Role};
 
 /// The table of one scenario: a row for each subject, the ratio to the best peer in the last
-/// column. A pool for blocking threads and the baseline have a ratio too, but are never the best.
+/// column. A pool for blocking threads and the baseline have a ratio too, but are never the best;
+/// for waits a pool that serves out of turn is not either.
 #[must_use]
 pub fn answers(answers: &Answers) -> String {
     let standings = answers.standings();
@@ -54,7 +55,7 @@ fn throughput(all: &[Series<f64>], standings: &[Standing]) -> String {
             whole(summary.median),
             whole(summary.least),
             whole(summary.greatest),
-            show(to_best_peer(series.name, standings), times),
+            show(to_best(is_peer, series.name, standings), times),
         ]);
     }
     table.to_string()
@@ -68,7 +69,7 @@ fn waits(all: &[Series<Percentiles>], standings: &[Standing]) -> String {
         "p99.9 us",
         "worst us",
         "worst of all us",
-        "p99.9 x best peer",
+        "p99.9 x best FIFO peer",
     ]);
     for series in all {
         let samples = &series.samples;
@@ -83,7 +84,7 @@ fn waits(all: &[Series<Percentiles>], standings: &[Standing]) -> String {
             micros(|one| one.p999),
             micros(|one| one.worst),
             tenths(worst_ns as f64 / 1e3),
-            show(to_best_peer(series.name, standings), times),
+            show(to_best(is_fifo_peer, series.name, standings), times),
         ]);
     }
     table.to_string()
@@ -128,7 +129,7 @@ fn stampedes(all: &[Series<stampede::Outcome>], standings: &[Standing]) -> Strin
             label(series),
             served.to_string(),
             show(millis, tenths),
-            show(to_best_peer(series.name, standings), times),
+            show(to_best(is_peer, series.name, standings), times),
         ]);
     }
     table.to_string()
@@ -155,25 +156,33 @@ fn spikes(all: &[Series<spike::Outcome>], standings: &[Standing]) -> String {
             count(|one| one.connects),
             count(|one| one.size),
             show(millis, tenths),
-            show(to_best_peer(series.name, standings), times),
+            show(to_best(is_peer, series.name, standings), times),
         ]);
     }
     table.to_string()
 }
 
-fn to_best_peer(name: &str, standings: &[Standing]) -> Option<f64> {
+fn to_best(among: fn(Role) -> bool, name: &str, standings: &[Standing]) -> Option<f64> {
     let own = standings.iter().find(|one| one.name == name)?;
     let best = standings
         .iter()
-        .filter(|one| one.role == Role::Peer)
+        .filter(|one| among(one.role))
         .map(|one| one.figure)
         .min_by(f64::total_cmp)?;
     ratio(own.figure, best)
 }
 
+const fn is_peer(role: Role) -> bool {
+    matches!(role, Role::Peer(_))
+}
+
+const fn is_fifo_peer(role: Role) -> bool {
+    matches!(role, Role::Peer(Order::Fifo))
+}
+
 fn label<T>(series: &Series<T>) -> String {
     match series.role {
-        Role::Ours | Role::Peer => series.name.to_owned(),
+        Role::Ours | Role::Peer(_) => series.name.to_owned(),
         Role::Blocking => format!("{} (threads)", series.name),
         Role::Baseline => format!("{} (no pool)", series.name),
     }
@@ -208,10 +217,10 @@ fn times(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{answers, to_best_peer};
+    use super::{answers, is_fifo_peer, is_peer, to_best};
     use crate::rounds::Series;
     use crate::scenario::{Answers, Standing};
-    use crate::subjects::Role;
+    use crate::subjects::{Order, Role};
 
     #[test]
     fn neither_the_baseline_nor_threads_nor_ours_is_ever_the_best_peer() {
@@ -220,12 +229,13 @@ mod tests {
             standing("ours", Role::Ours, 1.0),
             standing("bare", Role::Baseline, 2.0),
             standing("threads", Role::Blocking, 3.0),
-            standing("slow", Role::Peer, 20.0),
-            standing("fast", Role::Peer, 10.0),
+            standing("slow", Role::Peer(Order::Fifo), 20.0),
+            standing("fast", Role::Peer(Order::Barging), 10.0),
         ];
-        assert_eq!(to_best_peer("ours", &standings), Some(0.1));
-        assert_eq!(to_best_peer("fast", &standings), Some(1.0));
-        assert_eq!(to_best_peer("slow", &standings), Some(2.0));
+        assert_eq!(to_best(is_peer, "ours", &standings), Some(0.1));
+        assert_eq!(to_best(is_peer, "fast", &standings), Some(1.0));
+        assert_eq!(to_best(is_peer, "slow", &standings), Some(2.0));
+        assert_eq!(to_best(is_fifo_peer, "slow", &standings), Some(1.0));
     }
 
     #[test]
@@ -236,7 +246,7 @@ mod tests {
             samples,
         };
         let table = answers(&Answers::Growth(vec![
-            series("pool", Role::Peer, vec![(100.0, 300.0)]),
+            series("pool", Role::Peer(Order::Fifo), vec![(100.0, 300.0)]),
             series("bare", Role::Baseline, vec![(50.0, 100.0)]),
         ]));
         let row = table

@@ -215,6 +215,16 @@ fn throughput_and_waits() -> Vec<Scenario> {
             about: "the same; how long acquire waits",
             kind: Kind::Waits(CROWD),
         },
+        // On two workers the rest of the machine decides how often they are in each other's way;
+        // on one the figure is steady.
+        Scenario {
+            name: "crowd-64-one-worker",
+            about: "64 tasks, 4 connections, current-thread runtime: acquire, yield once, drop",
+            kind: Kind::Throughput(Load {
+                workers: Workers::One,
+                ..CROWD
+            }),
+        },
         Scenario {
             name: "crowd-512",
             about: "512 tasks, 8 connections, 2 workers: acquire, yield once, drop",

@@ -81,15 +81,18 @@ fn compare(scenario: &Scenario, rounds: usize) -> Vec<Verdict> {
     let is_terminal = stderr().is_terminal();
     let watch = Stopwatch::start();
     let answers = scenario.run(&contenders(), rounds, |round, contender| {
-        eprint!(
-            "\r\x1b[K{}: round {}, {}",
-            scenario.name,
-            round + 1,
-            contender.name
-        );
+        if is_terminal {
+            eprint!(
+                "{REWRITE}{}: round {}, {}",
+                scenario.name,
+                round + 1,
+                contender.name
+            );
+        }
     });
+    let rewrite = if is_terminal { REWRITE } else { "" };
     eprintln!(
-        "\r\x1b[K{}: {:.1} s",
+        "{rewrite}{}: {:.1} s",
         scenario.name,
         watch.elapsed().as_secs_f64()
     );

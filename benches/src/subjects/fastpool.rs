@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use fastpool::bounded;
 
-use super::{AsyncSubject, Connection, Factory, Refused, Role};
+use super::{AsyncSubject, Connection, Factory, Order, Refused, Role};
 
 /// A fastpool pool.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct Subject(Arc<bounded::Pool<Manager>>);
 
 impl AsyncSubject for Subject {
     const NAME: &'static str = "fastpool";
-    const ROLE: Role = Role::Peer;
+    const ROLE: Role = Role::Peer(Order::Fifo);
 
     type Lease<'a> = bounded::Object<Manager>;
 

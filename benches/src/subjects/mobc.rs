@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::fmt;
 
-use super::{AsyncSubject, Connection, Factory, Refused, Role};
+use super::{AsyncSubject, Connection, Factory, Order, Refused, Role};
 
 /// A mobc pool.
 #[derive(Clone)]
@@ -21,7 +21,7 @@ impl fmt::Debug for Subject {
 
 impl AsyncSubject for Subject {
     const NAME: &'static str = "mobc";
-    const ROLE: Role = Role::Peer;
+    const ROLE: Role = Role::Peer(Order::Fifo);
 
     type Lease<'a> = mobc::Connection<Manager>;
 

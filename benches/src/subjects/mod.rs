@@ -76,12 +76,21 @@ pub trait BlockingSubject: Clone + Send + Sync + 'static {
 pub enum Role {
     /// The pool of this workspace, which the bars are about.
     Ours,
-    /// An asynchronous pool of somebody else.
-    Peer,
+    /// An asynchronous pool of somebody else, which serves its waiters in this order.
+    Peer(Order),
     /// A pool for blocking threads: shown, not ranked, since it waits in another way.
     Blocking,
     /// No pool, but the least that any pool must do.
     Baseline,
+}
+
+/// The order in which a pool serves its waiters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Who came first is served first.
+    Fifo,
+    /// Who comes later may go first, which makes most waits short and a few very long.
+    Barging,
 }
 
 /// A connection that does nothing, except that its factory knows how many are open.
