@@ -23,7 +23,10 @@ impl AsyncSubject for Subject {
     type Lease<'a> = PooledConnection<Connection>;
 
     async fn build(size: usize, factory: Factory) -> Self {
-        let built = ConnectionPool::builder(Opener(factory)).name("bench").max_size(size).build();
+        let built = ConnectionPool::builder(Opener(factory))
+            .name("bench")
+            .max_size(size)
+            .build();
         Self(built.expect("a size within the limits, on a runtime with a timer"))
     }
 
