@@ -25,7 +25,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// A line is over the limit and the policy is [`OverlongLine::Refuse`].
+    /// A line is over the limit and the policy is [`OverlongLine::Refuse`](super::OverlongLine).
     #[error("line is longer than {limit_bytes} bytes, it begins with {first_bytes}")]
     LineTooLong {
         /// The most a line may have, without its end.
