@@ -33,6 +33,8 @@ mod pacer;
 mod queue;
 mod slots;
 mod sweep;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod whole;
 
 use std::sync::Arc;
