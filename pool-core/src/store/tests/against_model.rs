@@ -11,13 +11,13 @@ use pool_testkit::model::{
 };
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::sweep::TICK;
-use super::{
+use crate::connector::{CloseReason, ConnectionId};
+use crate::error::{CheckError, ConnectError};
+use crate::store::sweep::TICK;
+use crate::store::{
     Condition, Errand, Found, Limits, Outcome, PacerLimits, Refusal, Resized, SlotKey, State,
     Store, Turn, WaiterKey,
 };
-use crate::connector::{CloseReason, ConnectionId};
-use crate::error::{CheckError, ConnectError};
 use crate::time::Time;
 
 /// How many operations a run must have compared, so that it cannot shrink to nothing unseen.
