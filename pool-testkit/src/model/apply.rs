@@ -40,6 +40,9 @@ impl Model {
         if action == Action::StartConnects {
             self.demand_starts()?;
         }
+        if self.idle.len() <= self.limits.min_idle {
+            self.spare_since_ms = self.now_ms;
+        }
         Ok(())
     }
 
@@ -122,10 +125,7 @@ impl Model {
             return Ok(());
         }
         if let Some(slot) = self.idle.last().copied() {
-            if self
-                .slot(slot)?
-                .must_be_too_old(&self.limits, self.now_ms, 1)
-            {
+            if self.slot(slot)?.must_be_too_old(&self.limits, self.now_ms) {
                 return Err(Mismatch::new(format!("{slot} is too old to be lent")));
             }
             return self.lease(slot, caller);
@@ -206,6 +206,7 @@ impl Model {
         let now_ms = self.now_ms;
         let parked = self.slot_mut(slot)?;
         parked.state = State::Idle;
+        parked.parked_ms = now_ms;
         match how {
             Free::Used => parked.used = Span::at(now_ms),
             Free::Reset => parked.used.latest = now_ms,
@@ -250,7 +251,7 @@ impl Model {
                 return Err(Mismatch::new(format!("{slot} is not too old yet")));
             }
         }
-        if told.is_some() || freed.must_be_too_old(&self.limits, self.now_ms, 1) {
+        if told.is_some() || freed.must_be_too_old(&self.limits, self.now_ms) {
             return Ok(vec![Reason::Lifetime]);
         }
         if self
