@@ -113,7 +113,7 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                 met_dead = true;
                 continue;
             }
-            let admitted = store.admit(now, deadline);
+            let admitted = store.admit(now, deadline, self.turn);
             if let Err(refusal) = admitted {
                 let context = store.context(now);
                 self.shared.finish(store);

@@ -31,14 +31,17 @@ impl<C> Store<C> {
     }
 
     /// Whether a caller that has to wait now may join the queue.
-    pub(crate) fn admit(&self, now: Time, deadline: Time) -> Result<(), Refusal> {
+    ///
+    /// A full queue refuses newcomers only: whoever drew a dead connection had its turn already.
+    /// So there may be as many more waiters as there are connections.
+    pub(crate) fn admit(&self, now: Time, deadline: Time, turn: Turn) -> Result<(), Refusal> {
         if self.is_closed {
             return Err(Refusal::Closed);
         }
         if deadline <= now {
             return Err(Refusal::TimedOut);
         }
-        if self.queue.len() >= self.limits.max_waiters {
+        if turn == Turn::New && self.queue.len() >= self.limits.max_waiters {
             return Err(Refusal::Overloaded {
                 limit: self.limits.max_waiters,
             });

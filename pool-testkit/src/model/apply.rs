@@ -143,7 +143,7 @@ impl Model {
         }
         if deadline_ms <= self.now_ms {
             self.answer(caller, Answer::TimedOut);
-        } else if self.queue.len() >= self.limits.max_waiters {
+        } else if place.is_none() && self.queue.len() >= self.limits.max_waiters {
             self.answer(caller, Answer::Overloaded);
         } else {
             self.queue.insert(place.unwrap_or(self.queue.len()), caller);

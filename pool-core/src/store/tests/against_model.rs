@@ -232,7 +232,7 @@ impl Rig {
             return self.lent(ticket, slot);
         }
         let deadline = self.deadlines[&ticket].unwrap_or(self.now);
-        match self.store.admit(self.now, deadline) {
+        match self.store.admit(self.now, deadline, turn) {
             Ok(()) => {
                 let id = crate::WaiterId::from_u64(self.store.next_waiter);
                 let key = self.store.enqueue(Waker::noop().clone(), deadline, turn);
