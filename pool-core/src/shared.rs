@@ -33,9 +33,11 @@ pub(crate) struct Timeouts {
     pub(crate) close: Duration,
 }
 
+// Order: the hint and the lock lie beside the `Arc`'s count, which every return writes as well.
+#[repr(C)]
 pub(crate) struct Shared<T: Send + 'static> {
-    store: Mutex<Stock<T>>,
     has_idle: AtomicBool,
+    store: Mutex<Stock<T>>,
     pub(crate) inbox: Arc<Inbox<Box<Live<T>>>>,
     pub(crate) permits: Permits,
     pub(crate) connector: StdArc<dyn Connector<Connection = T>>,
@@ -77,7 +79,9 @@ impl<T: Send + 'static> Shared<T> {
     #[inline]
     pub(crate) fn enter(&self) -> MutexGuard<'_, Stock<T>> {
         let mut store = self.store.lock();
-        store.is_moving = true;
+        if !store.is_moving {
+            store.is_moving = true;
+        }
         if store.is_quiet {
             store.stir(self.clock.now());
         }
@@ -96,7 +100,9 @@ impl<T: Send + 'static> Shared<T> {
     pub(crate) fn finish(&self, mut store: MutexGuard<'_, Stock<T>>) {
         let served = store.take_served();
         let effects = store.take_effects();
-        self.has_idle.store(store.has_idle(), Ordering::Relaxed);
+        if self.has_idle.load(Ordering::Relaxed) != store.has_idle() {
+            self.has_idle.store(store.has_idle(), Ordering::Relaxed);
+        }
         drop(store);
         if let Some(waker) = served {
             foreign::wake(waker);
