@@ -13,11 +13,10 @@ use std::time::Duration;
 
 use tokio::task::coop;
 
-use crate::connector::CloseReason;
 use crate::error::AcquireError;
-use crate::guard::{Live, PooledConnection};
+use crate::guard::PooledConnection;
 use crate::shared::{Lent, Shared};
-use crate::store::{Condition, Found, Outcome, Refusal, Turn, WaiterKey};
+use crate::store::{Found, Outcome, Refusal, Turn, WaiterKey};
 use crate::time::Time;
 
 /// The future that [`ConnectionPool::acquire`](crate::ConnectionPool::acquire) returns.
@@ -109,7 +108,7 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                 if self.shared.is_alive(live.connection()) {
                     return self.done(Ok(PooledConnection::new(live)));
                 }
-                self.bury(live);
+                self.shared.bury(live);
                 met_dead = true;
                 continue;
             }
@@ -153,7 +152,7 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                         self.note_wait();
                         return self.done(Ok(PooledConnection::new(live)));
                     }
-                    self.bury(live);
+                    self.shared.bury(live);
                     self.turn = Turn::Deferred;
                     return self.begin(cx);
                 }
@@ -169,12 +168,6 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
     /// somebody wants to know how long the wait was.
     fn needs_clock(&self) -> bool {
         self.timeout < COARSE_FROM || self.shared.telemetry.is_metered()
-    }
-
-    /// Has a connection closed that was drawn dead.
-    fn bury(&self, live: Box<Live<T>>) {
-        self.shared
-            .give_back(live, Condition::Unfit(CloseReason::Died));
     }
 
     fn done(&mut self, result: Lease<T>) -> Poll<Lease<T>> {

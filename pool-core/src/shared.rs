@@ -178,8 +178,17 @@ impl<T: Send + 'static> Shared<T> {
                 return lent;
             }
             lent.met_dead = true;
-            self.give_back(live, Condition::Unfit(CloseReason::Died));
+            self.bury(live);
         }
+    }
+
+    /// Has a connection closed that was drawn dead.
+    #[cold]
+    pub(crate) fn bury(&self, live: Box<Live<T>>) {
+        let key = live.key();
+        let mut store = self.enter();
+        store.bury(key, live);
+        self.finish(store);
     }
 
     #[inline]

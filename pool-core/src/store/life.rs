@@ -42,6 +42,14 @@ impl<C> Store<C> {
         }
     }
 
+    /// A connection that was drawn proved dead before its caller had it: that was no use, or one that
+    /// dies at once would count as spent after a single permitted use and be opened again and again
+    /// without delay.
+    pub(crate) fn bury(&mut self, key: SlotKey, connection: C) {
+        self.slots.get_mut(key).uses -= 1;
+        self.retire(key, connection, CloseReason::Died);
+    }
+
     /// A check is over.
     pub(crate) fn checked(&mut self, key: SlotKey, connection: C, now: Time) {
         let record = self.slots.get_mut(key);
@@ -263,7 +271,10 @@ impl<C> Store<C> {
             .limits
             .max_uses
             .is_some_and(|max_uses| record.uses >= max_uses);
-        if age < self.limits.min_uptime && !spent {
+        if spent {
+            // It served as often as it was meant to: that proves as much as living for long.
+            self.pacer.alive(born, self.tick.max(born), Duration::ZERO);
+        } else if age < self.limits.min_uptime {
             let fault = ConnectError::transient(Fault::DiedEarly { id, age });
             self.pacer.failed(self.tick.max(born), round, fault);
         }

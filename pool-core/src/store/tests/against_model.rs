@@ -171,7 +171,7 @@ impl Rig {
                 self.acquire(ticket, Turn::New);
             }
             Action::Corpse { slot, ticket } => {
-                self.give_back(slot, Condition::Unfit(CloseReason::Died));
+                self.store.bury(self.keys[&slot], slot);
                 self.acquire(ticket, Turn::Deferred);
             }
             Action::CancelWaiter { ticket } => {

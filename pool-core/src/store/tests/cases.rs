@@ -277,3 +277,34 @@ fn overdue_lease_is_told_once_and_once_more_at_its_return() {
     store.give_back(key, kept, Condition::Clean);
     assert_eq!(told(&mut store), 1);
 }
+
+#[test]
+fn connection_that_is_dead_when_drawn_was_not_used_and_counts_as_a_failure() {
+    let mut store = Store::new(Limits {
+        max_uses: Some(1),
+        ..limits()
+    });
+    let key = open(&mut store, "stillborn", at(0));
+    assert_eq!(store.take_idle(Location::caller()), Some("stillborn"));
+    store.bury(key, "stillborn");
+    assert_eq!(
+        store.pacer.round(),
+        1,
+        "or it would be opened again and again without delay"
+    );
+}
+
+#[test]
+fn one_shot_connection_that_served_ends_a_series_of_failures() {
+    let mut store = Store::new(Limits {
+        max_uses: Some(1),
+        ..limits()
+    });
+    let opening = store.open(at(0)).expect("wanted");
+    store.connect_failed(opening.key, ConnectError::transient("no"), at(0));
+    store.release(opening.key);
+    let key = open(&mut store, "one shot", at(2));
+    assert_eq!(store.take_idle(Location::caller()), Some("one shot"));
+    store.give_back(key, "one shot", Condition::Unfit(CloseReason::Died));
+    assert_eq!(store.pacer.round(), 0);
+}
