@@ -4,5 +4,6 @@ mod call;
 pub mod connector;
 pub mod fault;
 pub mod gate;
+pub mod ledger;
 
 pub use call::{Call, Query};
