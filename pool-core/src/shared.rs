@@ -15,10 +15,10 @@ use crate::connector::{CloseReason, Connector};
 use crate::foreign::{self, catch};
 use crate::guard::Live;
 use crate::inbox::Inbox;
-use crate::store::{Condition, Effects, Errand, Limits, SlotKey, Store};
+use crate::store::{Condition, Effects, Errand, Limits, Opening, SlotKey, Store};
 use crate::sync::{Arc, Mutex, MutexGuard, Permit, Permits};
 use crate::telemetry::Telemetry;
-use crate::time::Clock;
+use crate::time::{Clock, Time};
 
 /// The store of a pool of `T`.
 pub(crate) type Stock<T> = Store<Box<Live<T>>>;
@@ -197,6 +197,17 @@ impl<T: Send + 'static> Shared<T> {
         let mut store = self.enter();
         store.give_back(key, live, condition);
         self.finish(store);
+    }
+
+    /// Takes a slot for a connect and its permit, if one is wanted and allowed.
+    pub(crate) fn open(&self, now: Time) -> Option<(Opening, Permit)> {
+        let mut store = self.lock();
+        // Order: taken, or given up again, in the critical section that takes the slot, or a resize
+        // in between would find fewer free permits than free slots.
+        let permit = self.permits.try_take();
+        let opening = permit.and_then(|permit| Some((store.open(now)?, permit)));
+        self.finish(store);
+        opening
     }
 
     /// Frees the slot at `key` and its permit, in one critical section: whoever sees the free slot

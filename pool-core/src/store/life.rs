@@ -130,6 +130,10 @@ impl<C> Store<C> {
         if record.opened {
             self.closed_since += usize::from(self.is_closed);
             let reason = record.doom.unwrap_or(CloseReason::PoolClosed);
+            // Its task was dropped with the runtime, in the middle of a reset or a check.
+            if !record.is_leaving() {
+                self.log(EventKind::Closing { id, reason });
+            }
             self.log(EventKind::Closed { id, reason });
         } else if record.state() == State::Opening {
             self.log(EventKind::ConnectAborted { id });

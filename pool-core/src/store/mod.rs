@@ -49,6 +49,7 @@ use goals::Goals;
 pub(crate) use goals::{Goal, GoalEnd, GoalKey};
 pub(crate) use lend::Turn;
 pub(crate) use life::Condition;
+pub(crate) use open::Opening;
 use pacer::Pacer;
 pub(crate) use pacer::PacerLimits;
 use queue::Queue;
