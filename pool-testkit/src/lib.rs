@@ -1,8 +1,71 @@
-//! pool-testkit
+//! What it takes to test a connection pool, and whatever is built on one, without a sleep.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`gate`] | an await that the test holds shut until it lets the code under test go on |
+//! | [`connector`] | a connector to nothing, whose every answer the test decides |
+//! | [`fault`] | seeded failures, panics, hangs and deaths around any connector, which replay |
+//! | [`ledger`] | an observer that checks every event of a pool against the rules of pools |
+//! | [`model`] | a reference model of all decisions of a pool, with generators of operations |
+//!
+//! The first four speak the language of `pool-core`. The model speaks plain numbers only, so that
+//! the pool's own unit tests can use it.
+//!
+//! Assertions here panic with what a reader needs to see the cause: the rule and the events that
+//! broke it, the plan with its seed. Library code of a test kit panics for nothing else.
+//!
+//! # Examples
+//!
+//! A connector under test, with faults around it and the test in control of what is behind it:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use pool_core::{CloseReason, ConnectContext, ConnectionId, Connector};
+//! use pool_testkit::connector::{Answer, pair};
+//! use pool_testkit::fault::{FaultPlan, FaultyConnector, Odds};
+//! use pool_testkit::Call;
+//! use tokio::time::Instant;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! // Behind: a fake whose first connect takes five seconds. Around it: closes that hang.
+//! let (connector, fake) = pair();
+//! fake.queue(Call::Connect, [Answer::After(Duration::from_secs(5))]);
+//! let plan = FaultPlan::from_env_or(42).call_odds(Call::Close, Odds::none().hang(1000));
+//! let connector = FaultyConnector::new(connector, plan);
+//! let faults = connector.switch();
+//!
+//! let (id, start) = (ConnectionId::from_u64(0), Instant::now());
+//! let cx = ConnectContext::new(id, 1, start + Duration::from_secs(30));
+//! let conn = connector.connect(&cx).await.expect("it was not told to fail");
+//! assert_eq!(start.elapsed(), Duration::from_secs(5));
+//!
+//! // The peer goes away: the connector sees it without traffic.
+//! assert!(fake.kill(id));
+//! assert!(!connector.is_alive(&conn));
+//!
+//! // The close hangs until the faults end, and then really closes.
+//! let close = connector.close(conn, CloseReason::Died);
+//! let test = async {
+//!     tokio::task::yield_now().await;
+//!     assert_eq!((faults.hanging(), fake.counts().alive), (1, 1));
+//!     faults.turn_off();
+//! };
+//! tokio::join!(close, test);
+//! assert_eq!(fake.closes(), [(id, CloseReason::Died)]);
+//! assert_eq!((fake.counts().alive, fake.counts().dropped_unclosed), (0, 0));
+//! # }
+//! ```
+//!
+//! A whole pool gets a [`Ledger`](ledger::Ledger) as its observer besides, and a test ends with
+//! [`assert_settled`](ledger::Ledger::assert_settled) and the fake's own counts at zero.
 
 mod call;
 pub mod connector;
 pub mod fault;
 pub mod gate;
+pub mod ledger;
+pub mod model;
 
 pub use call::{Call, Query};

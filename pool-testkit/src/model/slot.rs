@@ -1,0 +1,117 @@
+//! One slot of the model, and those who wait.
+
+use super::op::{Limits, Reason};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Opening,
+    Idle,
+    Leased,
+    Checking,
+    Returning,
+    Closing,
+    Stuck,
+}
+
+/// A time that is known to lie between two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) earliest: u64,
+    pub(super) latest: u64,
+}
+
+impl Span {
+    pub(super) const fn at(now_ms: u64) -> Self {
+        Self {
+            earliest: now_ms,
+            latest: now_ms,
+        }
+    }
+}
+
+/// A caller in the queue, or one who holds a lease. `None` waits for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) ticket: u64,
+    pub(super) deadline_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    pub(super) id: u64,
+    pub(super) state: State,
+    pub(super) opened_ms: u64,
+    /// The end of its last use, or its opening. A reset may count as use or not.
+    pub(super) used: Span,
+    /// The end of its last check, or its opening.
+    pub(super) proven_ms: u64,
+    pub(super) uses: u64,
+    pub(super) holder: Option<Caller>,
+    /// Why it must be closed when it comes home; any of them is right.
+    pub(super) dooms: Vec<Reason>,
+    /// Why it is being closed; any of them is right.
+    pub(super) reasons: Vec<Reason>,
+}
+
+impl Slot {
+    pub(super) const fn opening(id: u64, now_ms: u64) -> Self {
+        Self {
+            id,
+            state: State::Opening,
+            opened_ms: now_ms,
+            used: Span::at(now_ms),
+            proven_ms: now_ms,
+            uses: 0,
+            holder: None,
+            dooms: Vec::new(),
+            reasons: Vec::new(),
+        }
+    }
+
+    pub(super) const fn is_leaving(&self) -> bool {
+        matches!(self.state, State::Closing | State::Stuck)
+    }
+
+    /// Opened and not on its way out.
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(
+            self.state,
+            State::Idle | State::Leased | State::Checking | State::Returning
+        )
+    }
+
+    /// Whether the pool is right if it calls the connection too old.
+    pub(super) fn may_be_too_old(&self, limits: &Limits, now_ms: u64) -> bool {
+        limits.max_lifetime_ms.is_some_and(|lifetime| {
+            self.opened_ms + lifetime.saturating_sub(limits.lifetime_jitter_ms) <= now_ms
+        })
+    }
+
+    /// Whether the pool is wrong if it does not, so many ticks after it could know.
+    pub(super) fn must_be_too_old(&self, limits: &Limits, now_ms: u64, ticks: u64) -> bool {
+        limits
+            .max_lifetime_ms
+            .is_some_and(|lifetime| self.opened_ms + lifetime + ticks * limits.tick_ms <= now_ms)
+    }
+
+    /// Whether the pool is right if it says the connection was idle for too long.
+    pub(super) fn may_be_idle_too_long(&self, limits: &Limits, now_ms: u64) -> bool {
+        limits
+            .idle_timeout_ms
+            .is_some_and(|timeout| self.used.earliest + timeout <= now_ms)
+    }
+
+    /// Whether the pool is wrong if it does not, so many ticks after it could know.
+    pub(super) fn must_be_idle_too_long(&self, limits: &Limits, now_ms: u64, ticks: u64) -> bool {
+        limits
+            .idle_timeout_ms
+            .is_some_and(|timeout| self.used.latest + timeout + ticks * limits.tick_ms <= now_ms)
+    }
+
+    /// Whether the pool is right to check the connection.
+    pub(super) fn may_be_checked(&self, limits: &Limits, now_ms: u64) -> bool {
+        limits.check_interval_ms.is_some_and(|interval| {
+            self.used.earliest.max(self.proven_ms) + interval <= now_ms + limits.tick_ms
+        })
+    }
+}
