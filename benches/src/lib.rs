@@ -1,1 +1,26 @@
-//! Benchmarks of the pool.
+//! The pool beside its peers: the same work, on the same machine, in the same minute.
+//!
+//! Absolute times say more about the machine than about a pool, so nothing here is judged by them.
+//! Every scenario runs all subjects in turn, round after round ([`rounds`]), and what is compared
+//! is the ratio of the medians ([`stats`]). [`bars`] holds the ratios that the pool must keep.
+//!
+//! * [`subjects`]: one file for each pool, which says how it is configured;
+//! * [`scenario`]: what is asked of them; [`load`], [`threads`], [`stampede`] and [`spike`] do it;
+//! * [`report`]: the tables.
+//!
+//! `cargo run --release -p pool-benches --bin pools` prints everything; `cargo bench -p
+//! pool-benches` gives Criterion's view of the two scenarios that matter most.
+
+pub mod bars;
+pub mod clock;
+pub mod contender;
+pub mod load;
+pub mod probe;
+pub mod report;
+pub mod rounds;
+pub mod scenario;
+pub mod spike;
+pub mod stampede;
+pub mod stats;
+pub mod subjects;
+pub mod threads;

@@ -13,6 +13,7 @@ use crate::connector::BoxFuture;
 use crate::error::Fault;
 
 /// Calls `f`; a panic becomes a [`Fault`].
+#[inline]
 pub(crate) fn catch<R>(call: &'static str, f: impl FnOnce() -> R) -> Result<R, Fault> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| panicked(call, &*payload))
 }
@@ -75,6 +76,7 @@ impl<R> Drop for CatchPanic<'_, R> {
     }
 }
 
+#[cold]
 fn panicked(call: &'static str, payload: &(dyn Any + Send)) -> Fault {
     let text = payload
         .downcast_ref::<&str>()
@@ -84,16 +86,29 @@ fn panicked(call: &'static str, payload: &(dyn Any + Send)) -> Fault {
     Fault::Panicked { call, message }
 }
 
+/// Wakers that came up while another one was woken on the same thread.
+struct Pending {
+    is_waking: Cell<bool>,
+    wakers: RefCell<VecDeque<Waker>>,
+}
+
+impl Pending {
+    const fn new() -> Self {
+        Self {
+            is_waking: Cell::new(false),
+            wakers: RefCell::new(VecDeque::new()),
+        }
+    }
+}
+
 #[cfg(not(loom))]
 std::thread_local! {
-    static IS_WAKING: Cell<bool> = const { Cell::new(false) };
-    static TO_WAKE: RefCell<VecDeque<Waker>> = const { RefCell::new(VecDeque::new()) };
+    static PENDING: Pending = const { Pending::new() };
 }
 
 #[cfg(loom)]
 loom::thread_local! {
-    static IS_WAKING: Cell<bool> = Cell::new(false);
-    static TO_WAKE: RefCell<VecDeque<Waker>> = RefCell::new(VecDeque::new());
+    static PENDING: Pending = Pending::new();
 }
 
 /// Wakes a waiter, by iteration where it would be recursion.
@@ -101,18 +116,23 @@ loom::thread_local! {
 /// A waker may drop the future it was to wake (its executor is gone), that future passes its
 /// connection to the next waiter, whose waker does the same: with ten thousand waiters the stack
 /// would not suffice. A wake inside a wake only queues.
+#[inline]
 pub(crate) fn wake(waker: Waker) {
-    if IS_WAKING.with(Cell::get) {
-        TO_WAKE.with(|queue| queue.borrow_mut().push_back(waker));
-        return;
-    }
-    IS_WAKING.with(|flag| flag.set(true));
-    let mut next = Some(waker);
-    while let Some(waker) = next {
-        if let Err(fault) = catch("wake", || waker.wake()) {
-            tracing::error!(target: "pool_core", %fault, "a waker failed");
+    PENDING.with(|pending| {
+        if pending.is_waking.replace(true) {
+            return pending.wakers.borrow_mut().push_back(waker);
         }
-        next = TO_WAKE.with(|queue| queue.borrow_mut().pop_front());
+        wake_now(waker);
+        while let Some(waker) = { pending.wakers.borrow_mut().pop_front() } {
+            wake_now(waker);
+        }
+        pending.is_waking.set(false);
+    });
+}
+
+#[inline]
+fn wake_now(waker: Waker) {
+    if let Err(fault) = catch("wake", || waker.wake()) {
+        tracing::error!(target: "pool_core", %fault, "a waker failed");
     }
-    IS_WAKING.with(|flag| flag.set(false));
 }

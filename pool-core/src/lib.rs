@@ -1,4 +1,4 @@
-//! A generic asynchronous connection pool: bounded, fair, cancel-safe, observable, fast.
+#![doc = include_str!("../README.md")]
 
 mod acquire;
 mod config;

@@ -94,17 +94,21 @@ impl<T: Send + 'static> Shared<T> {
     /// Unlocks the store and carries out what is owed.
     #[inline]
     pub(crate) fn finish(&self, mut store: MutexGuard<'_, Stock<T>>) {
+        let served = store.take_served();
         let effects = store.take_effects();
         self.has_idle.store(store.has_idle(), Ordering::Relaxed);
         drop(store);
+        if let Some(waker) = served {
+            foreign::wake(waker);
+        }
         if let Some(effects) = effects {
             self.carry_out(effects);
         }
     }
 
+    #[cold]
     fn carry_out(&self, effects: Effects<Box<Live<T>>>) {
         let Effects {
-            first,
             wakers,
             spent,
             errands,
@@ -119,7 +123,7 @@ impl<T: Send + 'static> Shared<T> {
         if kick {
             self.inbox.kick();
         }
-        for waker in first.into_iter().chain(wakers) {
+        for waker in wakers {
             foreign::wake(waker);
         }
         for waker in spent {

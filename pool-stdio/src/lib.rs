@@ -1,1 +1,3 @@
 //! pool-stdio
+
+pub mod codec;

@@ -1,1 +1,18 @@
-//! Cross-crate tests of the pool live in `tests/`.
+//! Cross-crate tests of the pool live in `tests/`; this library only has the documents' snippets
+//! compiled and run as doctests.
+
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guide.md")]
+    struct Guide;
+    #[doc = include_str!("../../docs/design.md")]
+    struct Design;
+    #[doc = include_str!("../../docs/invariants.md")]
+    struct Invariants;
+    #[doc = include_str!("../../docs/cancellation.md")]
+    struct Cancellation;
+    #[doc = include_str!("../../docs/metrics.md")]
+    struct Metrics;
+}

@@ -1,7 +1,8 @@
 //! What a transition of the store owes the outside world.
 //!
 //! The store calls nobody. It collects wakers, errands and events here; whoever held the lock takes
-//! them along and carries them out after unlocking.
+//! them along and carries them out after unlocking. The waker of a waiter that was served, by far
+//! the most frequent debt, is kept apart from the others.
 
 use std::task::Waker;
 
@@ -20,9 +21,7 @@ pub(crate) enum Errand<C> {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Effects<C> {
-    /// The waiter that was served; by far the most frequent debt, so it needs no allocation.
-    pub(crate) first: Option<Waker>,
-    /// Further wakers: of refused waiters.
+    /// Waiters that were refused, or served beside the first one.
     pub(crate) wakers: Vec<Waker>,
     /// Wakers to drop; their drop is foreign code as well.
     pub(crate) spent: Vec<Waker>,
@@ -35,20 +34,11 @@ pub(crate) struct Effects<C> {
 impl<C> Effects<C> {
     pub(crate) const fn none() -> Self {
         Self {
-            first: None,
             wakers: Vec::new(),
             spent: Vec::new(),
             errands: Vec::new(),
             events: Vec::new(),
             kick: false,
-        }
-    }
-
-    pub(crate) fn wake(&mut self, waker: Waker) {
-        if self.first.is_none() {
-            self.first = Some(waker);
-        } else {
-            self.wakers.push(waker);
         }
     }
 }

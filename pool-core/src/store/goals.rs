@@ -68,7 +68,7 @@ impl Goals {
             if entry.end.is_none() {
                 earliest = earliest.min(entry.deadline);
             } else if let Some(waker) = entry.waker.take() {
-                effects.wake(waker);
+                effects.wakers.push(waker);
             }
         }
         earliest

@@ -218,8 +218,9 @@ impl<C> Store<C> {
             Outcome::Served(connection)
         });
         self.lease(key, None, served);
-        if let Some(waker) = waker {
-            self.wake(waker);
+        match self.served {
+            None => self.served = waker,
+            Some(_) => waker.into_iter().for_each(|waker| self.wake(waker)),
         }
     }
 

@@ -33,6 +33,8 @@ mod pacer;
 mod queue;
 mod slots;
 mod sweep;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod whole;
 
 use std::sync::Arc;
@@ -102,6 +104,9 @@ pub(crate) struct Store<C> {
     pub(crate) is_quiet: bool,
     /// Somebody listens to the events of the hot path.
     pub(crate) is_observed: bool,
+    /// The waiter that was served.
+    served: Option<Waker>,
+    /// There is something in `effects`.
     owes: bool,
     effects: Effects<C>,
 }
@@ -129,12 +134,19 @@ impl<C> Store<C> {
             is_moving: false,
             is_quiet: false,
             is_observed: false,
+            served: None,
             owes: false,
             effects: Effects::none(),
         }
     }
 
-    /// What the critical section owes; to be carried out after unlocking.
+    /// The waker of the waiter that was served; to be woken after unlocking.
+    #[inline]
+    pub(crate) const fn take_served(&mut self) -> Option<Waker> {
+        self.served.take()
+    }
+
+    /// What else the critical section owes; to be carried out after unlocking.
     #[inline]
     pub(crate) fn take_effects(&mut self) -> Option<Effects<C>> {
         #[cfg(debug_assertions)]
@@ -165,7 +177,7 @@ impl<C> Store<C> {
 
     fn wake(&mut self, waker: Waker) {
         self.owes = true;
-        self.effects.wake(waker);
+        self.effects.wakers.push(waker);
     }
 
     fn drop_outside(&mut self, waker: Waker) {

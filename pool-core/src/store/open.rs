@@ -85,10 +85,10 @@ impl<C> Store<C> {
     /// `min_idle` or of a warm-up.
     pub(super) fn may_open(&self) -> bool {
         let opening = self.slots.count(State::Opening);
-        !self.is_closed
+        self.slots.len() < self.limits.max_size
             && opening < self.limits.max_connecting
+            && !self.is_closed
             && opening < self.wanted()
-            && self.slots.len() < self.limits.max_size
     }
 
     fn wanted(&self) -> usize {

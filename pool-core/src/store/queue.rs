@@ -89,6 +89,14 @@ impl<C> Queue<C> {
         self.len == 0
     }
 
+    /// Everybody in the queue, the next to be served first.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn order(&self) -> Vec<WaiterId> {
+        let entry = |place: u32| self.table.get(place as usize);
+        let queued = std::iter::successors(entry(self.head), |waiter| entry(waiter.next));
+        queued.map(|waiter| waiter.id).collect()
+    }
+
     pub(crate) fn push_back(&mut self, id: WaiterId, waker: Waker, deadline: Time) -> WaiterKey {
         let place = self.insert(id, waker, deadline);
         let tail = self.tail;

@@ -1,0 +1,112 @@
+//! Prints how the pool compares with its peers, and whether it keeps its bars.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "the report is what this program is for"
+)]
+#![expect(clippy::print_stderr, reason = "progress, apart from the report")]
+
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+
+use clap::Parser;
+use pool_benches::bars::{self, Verdict};
+use pool_benches::clock::Stopwatch;
+use pool_benches::report;
+use pool_benches::scenario::{Scenario, scenarios};
+use pool_benches::subjects::contenders;
+
+/// Compares connection pools, in interleaved rounds, by the ratios of medians.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Half of the operations and, unless `--rounds` says otherwise, 3 rounds
+    #[arg(long)]
+    quick: bool,
+    /// How often each subject is measured [default: 9]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// Only scenarios whose name contains NAME
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+}
+
+impl Arguments {
+    fn rounds(&self) -> usize {
+        self.rounds.map_or(
+            if self.quick {
+                QUICK_ROUNDS
+            } else {
+                FULL_ROUNDS
+            },
+            usize::from,
+        )
+    }
+
+    fn chosen(&self) -> Vec<Scenario> {
+        let divisor = if self.quick { QUICK_DIVISOR } else { 1 };
+        scenarios()
+            .into_iter()
+            .filter(|one| {
+                self.only
+                    .as_ref()
+                    .is_none_or(|name| one.name.contains(name))
+            })
+            .map(|one| one.shortened(divisor))
+            .collect()
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let chosen = arguments.chosen();
+    if chosen.is_empty() {
+        let names: Vec<&str> = scenarios().iter().map(|one| one.name).collect();
+        eprintln!(
+            "no scenario has that in its name; there are: {}",
+            names.join(", ")
+        );
+        return ExitCode::FAILURE;
+    }
+    let rounds = arguments.rounds();
+    println!("# Pools side by side: medians of {rounds} interleaved rounds\n");
+    let verdicts: Vec<Verdict> = chosen.iter().flat_map(|one| compare(one, rounds)).collect();
+    if !verdicts.is_empty() {
+        println!("## Bars\n\n{}", report::verdicts(&verdicts));
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs one scenario and prints its table. Gives the verdicts of the bars that concern it.
+fn compare(scenario: &Scenario, rounds: usize) -> Vec<Verdict> {
+    let is_terminal = stderr().is_terminal();
+    let watch = Stopwatch::start();
+    let answers = scenario.run(&contenders(), rounds, |round, contender| {
+        if is_terminal {
+            eprint!(
+                "{REWRITE}{}: round {}, {}",
+                scenario.name,
+                round + 1,
+                contender.name
+            );
+        }
+    });
+    let rewrite = if is_terminal { REWRITE } else { "" };
+    eprintln!(
+        "{rewrite}{}: {:.1} s",
+        scenario.name,
+        watch.elapsed().as_secs_f64()
+    );
+    println!(
+        "## {}\n\n{}\n\n{}\n",
+        scenario.name,
+        scenario.about,
+        report::answers(&answers)
+    );
+    bars::judge(scenario.name, &answers.standings())
+}
+
+const FULL_ROUNDS: usize = 9;
+const QUICK_ROUNDS: usize = 3;
+const QUICK_DIVISOR: usize = 2;
+/// Back to the begin of the line, which is emptied.
+const REWRITE: &str = "\r\x1b[K";

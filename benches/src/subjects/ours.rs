@@ -1,0 +1,49 @@
+//! pool-core, with defaults.
+
+use std::fmt;
+
+use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, PooledConnection};
+
+use super::{AsyncSubject, Connection, Factory, Refused, Role};
+
+/// A pool of this workspace.
+#[derive(Clone)]
+pub struct Subject(ConnectionPool<Connection>);
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Subject").field(&self.0.status()).finish()
+    }
+}
+
+impl AsyncSubject for Subject {
+    const NAME: &'static str = "pool-core";
+    const ROLE: Role = Role::Ours;
+
+    type Lease<'a> = PooledConnection<Connection>;
+
+    async fn build(size: usize, factory: Factory) -> Self {
+        let built = ConnectionPool::builder(Opener(factory))
+            .name("bench")
+            .max_size(size)
+            .build();
+        Self(built.expect("a size within the limits, on a runtime with a timer"))
+    }
+
+    async fn acquire(&self) -> Result<Self::Lease<'_>, Refused> {
+        self.0.acquire().await.map_err(Refused::new)
+    }
+}
+
+/// Opens connections for pool-core.
+#[derive(Debug)]
+pub struct Opener(Factory);
+
+#[pool_core::async_trait]
+impl Connector for Opener {
+    type Connection = Connection;
+
+    async fn connect(&self, _cx: &ConnectContext) -> Result<Connection, ConnectError> {
+        Ok(self.0.connect().await)
+    }
+}

@@ -1,0 +1,429 @@
+//! The store against the reference model: random operations, times and failures, compared after
+//! every step. No runtime, no clock, no sleep.
+
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::task::Waker;
+use std::time::Duration;
+
+use pool_testkit::model::{
+    self, Action, Answer, Choice, Failure, Home, Mismatch, Model, Op, Probe, Reason, Snapshot,
+};
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+
+use super::sweep::TICK;
+use super::{
+    Condition, Errand, Found, Limits, Outcome, PacerLimits, Refusal, Resized, SlotKey, State,
+    Store, Turn, WaiterKey,
+};
+use crate::connector::{CloseReason, ConnectionId};
+use crate::error::{CheckError, ConnectError};
+use crate::time::Time;
+
+/// How many operations a run must have compared, so that it cannot shrink to nothing unseen.
+const OPERATIONS_MIN: usize = 100_000;
+const CASES: u32 = 1_000;
+const OPERATIONS_PER_CASE: usize = 150;
+
+#[test]
+fn store_agrees_with_the_model_on_every_operation() {
+    let config = Config {
+        cases: CASES,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let compared = std::cell::Cell::new(0);
+    let strategy = (
+        model::limits(),
+        proptest::collection::vec(model::op_with_corpses(), 0..OPERATIONS_PER_CASE * 2),
+    );
+    let result = TestRunner::new(config).run(&strategy, |(limits, ops)| {
+        let mut rig = Rig::new(limits);
+        for op in &ops {
+            rig.run(op)
+                .map_err(|mismatch| TestCaseError::fail(format!("{op:?}: {mismatch}")))?;
+            compared.set(compared.get() + 1);
+        }
+        rig.run(&Op::ClosePool)
+            .map_err(|mismatch| TestCaseError::fail(mismatch.to_string()))?;
+        rig.drain()
+            .map_err(|mismatch| TestCaseError::fail(mismatch.to_string()))
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    assert!(
+        compared.get() >= OPERATIONS_MIN,
+        "only {} operations compared",
+        compared.get()
+    );
+}
+
+/// A store and its model, side by side. A connection is its id.
+struct Rig {
+    store: Store<u64>,
+    model: Model,
+    now: Time,
+    free_permits: usize,
+    keys: BTreeMap<u64, SlotKey>,
+    holders: BTreeMap<u64, u64>,
+    /// Until when each caller waits; nothing for one that does not.
+    deadlines: BTreeMap<u64, Option<Time>>,
+    waiting: BTreeMap<u64, (WaiterKey, crate::WaiterId)>,
+    answered: Vec<(u64, Answer)>,
+    choices: Vec<Choice>,
+}
+
+fn millis(ms: u64) -> Time {
+    Time::from_nanos(ms * 1_000_000)
+}
+
+fn store_limits(limits: &model::Limits) -> Limits {
+    Limits {
+        name: "test".into(),
+        max_size: limits.max_size,
+        min_idle: limits.min_idle,
+        max_waiters: limits.max_waiters,
+        max_connecting: limits.max_connecting,
+        idle_timeout: limits.idle_timeout_ms.map(Duration::from_millis),
+        max_lifetime: limits.max_lifetime_ms.map(Duration::from_millis),
+        max_uses: limits.max_uses,
+        check_interval: limits.check_interval_ms.map(Duration::from_millis),
+        min_uptime: Duration::from_millis(50),
+        lease_warn_after: None,
+        pacer: PacerLimits {
+            delay: Duration::from_millis(100),
+            delay_max: Duration::from_secs(1),
+            fail_fast_after: 2,
+        },
+        seed: 7,
+    }
+}
+
+impl Rig {
+    fn new(mut limits: model::Limits) -> Self {
+        limits.tick_ms = TICK.as_millis().try_into().expect("a tick is short");
+        limits.lifetime_jitter_ms = limits.max_lifetime_ms.unwrap_or(0).div_ceil(10);
+        Self {
+            store: Store::new(store_limits(&limits)),
+            free_permits: limits.max_size,
+            model: Model::new(limits),
+            now: Time::default(),
+            keys: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            answered: Vec::new(),
+            choices: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, op: &Op) -> Result<(), Mismatch> {
+        let Some(action) = self.model.resolve(op) else {
+            return Ok(());
+        };
+        // What `Shared::enter` does.
+        self.store.is_moving = true;
+        if self.store.is_quiet {
+            self.store.stir(self.now);
+        }
+        self.act(action);
+        self.settle();
+        self.model
+            .apply(action, &std::mem::take(&mut self.choices))?;
+        let seen = self.snapshot();
+        self.model.check(&seen)
+    }
+
+    /// Ends everything that is under way: nothing may be left.
+    fn drain(&mut self) -> Result<(), Mismatch> {
+        while !self.keys.is_empty() {
+            let before = self.keys.len();
+            for op in [
+                Op::Return(0, Home::Clean),
+                Op::ConnectOk(0),
+                Op::CheckDone(0, Probe::Passed),
+                Op::ResetDone(0, Probe::Passed),
+                Op::CloseDone(0),
+            ] {
+                self.run(&op)?;
+            }
+            assert!(self.keys.len() <= before, "a closed pool opens nothing");
+        }
+        assert!(self.store.is_finished(), "a drained pool is finished");
+        assert_eq!(
+            self.free_permits,
+            self.store.status().max_size,
+            "every permit is back"
+        );
+        Ok(())
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Acquire { ticket, timeout_ms } => {
+                let deadline = self.now.after(Duration::from_millis(timeout_ms));
+                self.deadlines.insert(ticket, Some(deadline));
+                self.acquire(ticket, Turn::New);
+            }
+            Action::TryAcquire { ticket } => {
+                self.deadlines.insert(ticket, None);
+                self.acquire(ticket, Turn::New);
+            }
+            Action::Corpse { slot, ticket } => {
+                self.give_back(slot, Condition::Unfit(CloseReason::Died));
+                self.acquire(ticket, Turn::Deferred);
+            }
+            Action::CancelWaiter { ticket } => {
+                let (key, _) = self.waiting.remove(&ticket).expect("it waits");
+                assert_eq!(self.store.cancel(key), None, "it was not served yet");
+            }
+            Action::Return { slot, home } => self.come_home(slot, home),
+            Action::ConnectOk { slot } => self.store.opened(self.keys[&slot], slot, self.now),
+            Action::ConnectFail { slot, failure } => self.connect_fails(slot, failure),
+            Action::CloseDone { slot } => self.release(slot),
+            Action::CloseLate { slot } => {
+                self.store
+                    .stuck(self.keys[&slot], CloseReason::Dirty, Duration::ZERO);
+            }
+            Action::CheckDone {
+                slot,
+                probe: Probe::Passed,
+            } => {
+                self.store.checked(self.keys[&slot], slot, self.now);
+            }
+            Action::ResetDone {
+                slot,
+                probe: Probe::Passed,
+            } => {
+                self.store
+                    .give_back(self.keys[&slot], slot, Condition::Clean);
+            }
+            Action::CheckDone {
+                slot,
+                probe: Probe::Failed,
+            }
+            | Action::ResetDone {
+                slot,
+                probe: Probe::Failed,
+            } => {
+                self.store
+                    .rejected(self.keys[&slot], slot, CheckError::new("failed"));
+            }
+            Action::Died { slot } => {
+                self.store
+                    .died(self.keys[&slot], ConnectionId::from_u64(slot));
+            }
+            Action::Advance { now_ms } => self.advance(millis(now_ms)),
+            Action::Resize { max_size } => match self.store.resize(max_size) {
+                Some(Resized::Add(count)) => self.free_permits += count,
+                Some(Resized::Remove(count)) => self.free_permits -= count,
+                None => unreachable!("the model resizes no closed pool"),
+            },
+            Action::EvictAll => drop(self.store.evict(|_| true)),
+            Action::EvictOne { slot } => drop(self.store.evict(|id| id.as_u64() == slot)),
+            Action::ClosePool => self.store.close(),
+            Action::StartConnects => self.start_connects(),
+        }
+    }
+
+    fn acquire(&mut self, ticket: u64, turn: Turn) {
+        if let Some(slot) = self.store.take_idle(Location::caller()) {
+            return self.lent(ticket, slot);
+        }
+        let deadline = self.deadlines[&ticket].unwrap_or(self.now);
+        match self.store.admit(self.now, deadline) {
+            Ok(()) => {
+                let id = crate::WaiterId::from_u64(self.store.next_waiter);
+                let key = self.store.enqueue(Waker::noop().clone(), deadline, turn);
+                self.waiting.insert(ticket, (key, id));
+            }
+            Err(Refusal::TimedOut) if self.deadlines[&ticket].is_none() => {
+                self.answered.push((ticket, Answer::Empty));
+            }
+            Err(refusal) => self.refused(ticket, refusal),
+        }
+    }
+
+    fn lent(&mut self, ticket: u64, slot: u64) {
+        self.holders.insert(slot, ticket);
+        self.answered.push((ticket, Answer::Leased { slot }));
+    }
+
+    fn refused(&mut self, ticket: u64, refusal: Refusal) {
+        let answer = match refusal {
+            Refusal::TimedOut => Answer::TimedOut,
+            Refusal::Overloaded { .. } => Answer::Overloaded,
+            Refusal::Closed => Answer::Closed,
+            Refusal::Unavailable { .. } => {
+                self.choices.push(Choice::Refuse { ticket });
+                Answer::Unavailable
+            }
+        };
+        self.answered.push((ticket, answer));
+    }
+
+    fn come_home(&mut self, slot: u64, home: Home) {
+        match home {
+            Home::Clean => self.give_back(slot, Condition::Clean),
+            Home::NeedsReset => self.give_back(slot, Condition::NeedsReset),
+            Home::Dirty => self.give_back(slot, Condition::Unfit(CloseReason::Dirty)),
+            Home::Dead => self.give_back(slot, Condition::Unfit(CloseReason::Died)),
+            Home::Discard => self.give_back(slot, Condition::Unfit(CloseReason::Discarded)),
+            Home::Detach => {
+                self.store.detach(self.keys[&slot]);
+                self.release(slot);
+            }
+        }
+    }
+
+    fn give_back(&mut self, slot: u64, condition: Condition) {
+        self.store.give_back(self.keys[&slot], slot, condition);
+    }
+
+    fn connect_fails(&mut self, slot: u64, failure: Failure) {
+        let error = match failure {
+            Failure::Transient => ConnectError::transient("failed"),
+            Failure::Permanent => ConnectError::permanent("failed"),
+        };
+        self.store.connect_failed(self.keys[&slot], error, self.now);
+        self.release(slot);
+    }
+
+    /// What `Shared::release` does.
+    fn release(&mut self, slot: u64) {
+        let key = self.keys.remove(&slot).expect("it has a slot");
+        self.free_permits += usize::from(self.store.release(key));
+    }
+
+    /// What the maintenance task does when it is woken at each alarm.
+    fn advance(&mut self, until: Time) {
+        while self.store.alarm() <= until {
+            self.now = self.now.max(self.store.alarm());
+            assert!(self.store.sweep(self.now), "the alarm was due");
+            self.collect();
+            assert!(
+                self.store.alarm() > self.now,
+                "a sweep does everything that is due"
+            );
+        }
+        self.now = until;
+        self.store.give_up(self.now);
+    }
+
+    /// What the maintenance task does when it is kicked.
+    fn start_connects(&mut self) {
+        self.store.give_up(self.now);
+        while self.free_permits > 0 {
+            let Some(opening) = self.store.open(self.now) else {
+                return;
+            };
+            self.free_permits -= 1;
+            let slot = opening.id.as_u64();
+            self.keys.insert(slot, opening.key);
+            self.choices.push(Choice::Start { slot });
+        }
+    }
+
+    /// Carries out what the store owes, and lets every waiter look at its place.
+    fn settle(&mut self) {
+        self.collect();
+        let places: Vec<_> = self
+            .waiting
+            .iter()
+            .map(|(ticket, (key, _))| (*ticket, *key))
+            .collect();
+        for (ticket, key) in places {
+            match self.store.poll_waiter(key, Waker::noop()) {
+                // A clone of the waker that does nothing need not admit to be one.
+                Found::Waiting | Found::Moved => continue,
+                Found::Done(Outcome::Served(slot)) => self.lent(ticket, slot),
+                Found::Done(Outcome::Refused(refusal, _)) => self.refused(ticket, refusal),
+            }
+            self.waiting.remove(&ticket);
+        }
+    }
+
+    fn collect(&mut self) {
+        drop(self.store.take_served());
+        let Some(effects) = self.store.take_effects() else {
+            return;
+        };
+        for errand in effects.errands {
+            match errand {
+                Errand::Check(slot) => self.choices.push(Choice::Check { slot }),
+                Errand::Close(slot, reason @ (CloseReason::Idle | CloseReason::Lifetime)) => {
+                    self.choices.push(Choice::Expire {
+                        slot,
+                        reason: reason_of(reason),
+                    });
+                }
+                Errand::Close(..) | Errand::Reset(_) => {}
+            }
+        }
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let status = self.store.status();
+        assert_eq!(
+            status.size(),
+            self.keys.len(),
+            "the states add up to the slots"
+        );
+        assert_eq!(
+            self.free_permits + self.keys.len(),
+            status.max_size.max(self.keys.len()),
+            "every permit is in a slot or free"
+        );
+        let ids = |state: State| {
+            let records = self
+                .store
+                .slots
+                .iter()
+                .filter(|record| record.state() == state);
+            records.map(|record| record.id.as_u64()).collect::<Vec<_>>()
+        };
+        let closing = self.store.slots.iter().filter(|record| record.is_leaving());
+        let closing =
+            closing.filter_map(|record| Some((record.id.as_u64(), reason_of(record.doom?))));
+        let waiting = self.store.queue.order().into_iter().map(|id| {
+            let mut known = self.waiting.iter();
+            *known
+                .find(|(_, (_, other))| *other == id)
+                .expect("every waiter is known")
+                .0
+        });
+        Snapshot {
+            max_size: status.max_size,
+            is_closed: status.is_closed,
+            opening: ids(State::Opening),
+            idle: self.store.idle.iter().map(|(_, slot)| *slot).collect(),
+            leased: ids(State::Leased)
+                .into_iter()
+                .map(|slot| (slot, self.holders[&slot]))
+                .collect(),
+            checking: ids(State::Checking),
+            returning: ids(State::Returning),
+            closing: closing.collect(),
+            stuck: ids(State::Stuck),
+            waiting: waiting.collect(),
+            answered: std::mem::take(&mut self.answered),
+        }
+    }
+}
+
+fn reason_of(reason: CloseReason) -> Reason {
+    match reason {
+        CloseReason::Idle => Reason::Idle,
+        CloseReason::Lifetime => Reason::Lifetime,
+        CloseReason::MaxUses => Reason::MaxUses,
+        CloseReason::Shrunk => Reason::Shrunk,
+        CloseReason::Evicted => Reason::Evicted,
+        CloseReason::PoolClosed => Reason::PoolClosed,
+        CloseReason::Died => Reason::Died,
+        CloseReason::Dirty => Reason::Dirty,
+        CloseReason::Discarded => Reason::Discarded,
+        CloseReason::CheckFailed => Reason::CheckFailed,
+        CloseReason::ResetFailed => Reason::ResetFailed,
+    }
+}

@@ -1,0 +1,416 @@
+//! Newline-delimited frames.
+//!
+//! Decides what a line is: it ends at a line feed; one carriage return before that belongs to the
+//! end, any other is content; one byte order mark before the first line belongs to nothing. The
+//! limit counts content. A line is known to be too long as soon as the byte after the limit is
+//! there, unless that is a carriage return, which may still prove to be a part of the line's end.
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio_util::codec::{Decoder, Encoder};
+
+use super::{
+    BYTE_ORDER_MARK, DecodeError, EncodeError, FRAME_BYTES_MAX_DEFAULT, Fragment, FramePart,
+    StreamStart, find_newline, make_room, strip_carriage_return,
+};
+
+/// Frames that are lines.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::BytesMut;
+/// use pool_stdio::codec::LineCodec;
+/// use tokio_util::codec::{Decoder, Encoder};
+///
+/// let mut codec = LineCodec::new();
+/// let mut wire = BytesMut::new();
+/// codec.encode("{}", &mut wire)?;
+/// assert_eq!(wire, "{}\n");
+///
+/// let line = codec.decode(&mut wire).unwrap().unwrap();
+/// assert_eq!(line.bytes, "{}");
+/// assert!(codec.decode(&mut wire).unwrap().is_none());
+/// # Ok::<(), pool_stdio::codec::EncodeError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct LineCodec {
+    frame_bytes_max: usize,
+    overlong_line: OverlongLine,
+    partial_line: PartialLine,
+    read_start: StreamStart,
+    write_start: StreamStart,
+    state: State,
+    skipped_lines: u64,
+    skipped_bytes: u64,
+}
+
+/// A line, without what ended it.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::BytesMut;
+/// use pool_stdio::codec::{LineCodec, LineEnd};
+/// use tokio_util::codec::Decoder;
+///
+/// let line = LineCodec::new().decode_eof(&mut BytesMut::from("{\"id\":")).unwrap().unwrap();
+/// assert_eq!(line.bytes, "{\"id\":");
+/// assert_eq!(line.end, LineEnd::StreamEnd);
+/// assert!(!line.is_terminated());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Line {
+    /// The content.
+    pub bytes: Bytes,
+    /// What ended the line.
+    pub end: LineEnd,
+}
+
+/// What ended a line.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::BytesMut;
+/// use pool_stdio::codec::{LineCodec, LineEnd};
+/// use tokio_util::codec::Decoder;
+///
+/// let line = LineCodec::new().decode(&mut BytesMut::from("ok\r\n")).unwrap().unwrap();
+/// assert_eq!(line.end, LineEnd::Newline);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineEnd {
+    /// A line feed, or a carriage return and a line feed.
+    Newline,
+    /// The stream ended; the line may be whole or cut off.
+    StreamEnd,
+}
+
+/// What becomes of a line over the limit.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::BytesMut;
+/// use pool_stdio::codec::{DecodeError, LineCodec, OverlongLine};
+/// use tokio_util::codec::Decoder;
+///
+/// let mut refusing = LineCodec::new().frame_bytes_max(4);
+/// let error = refusing.decode(&mut BytesMut::from("a flood\nok\n")).unwrap_err();
+/// assert!(matches!(error, DecodeError::LineTooLong { limit_bytes: 4, .. }));
+///
+/// let mut skipping = LineCodec::new().frame_bytes_max(4).overlong_line(OverlongLine::Skip);
+/// let line = skipping.decode(&mut BytesMut::from("a flood\nok\n")).unwrap().unwrap();
+/// assert_eq!(line.bytes, "ok");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OverlongLine {
+    /// [`DecodeError::LineTooLong`], which ends the stream. The default: what was in the line may
+    /// have been a reply that somebody waits for.
+    #[default]
+    Refuse,
+    /// The line is dropped up to its newline and counted, and reading goes on with the next one.
+    Skip,
+}
+
+/// What becomes of a last line that has no newline.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::BytesMut;
+/// use pool_stdio::codec::{DecodeError, LineCodec, PartialLine};
+/// use tokio_util::codec::Decoder;
+///
+/// let mut refusing = LineCodec::new().partial_line(PartialLine::Refuse);
+/// let error = refusing.decode_eof(&mut BytesMut::from("half a li")).unwrap_err();
+/// assert!(matches!(error, DecodeError::TruncatedFrame { .. }));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PartialLine {
+    /// A frame marked [`LineEnd::StreamEnd`]. The default: programs that leave out the last newline
+    /// are common, and only the layer above can see whether the message is whole.
+    #[default]
+    Deliver,
+    /// [`DecodeError::TruncatedFrame`], with the bytes.
+    Refuse,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Inside a line whose first `searched_bytes` hold no newline.
+    Searching { searched_bytes: usize },
+    /// Inside a line that is too long, up to its newline.
+    Skipping,
+    /// After an error.
+    Failed,
+}
+
+impl LineCodec {
+    /// Lines of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes, with the default policies.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+            overlong_line: OverlongLine::Refuse,
+            partial_line: PartialLine::Deliver,
+            read_start: StreamStart::Ahead,
+            write_start: StreamStart::Ahead,
+            state: LINE_START,
+            skipped_lines: 0,
+            skipped_bytes: 0,
+        }
+    }
+
+    /// The most bytes a line may have, without its end, read or written. Default:
+    /// [`FRAME_BYTES_MAX_DEFAULT`].
+    ///
+    /// Worst-case cost: as many bytes, and [`BUFFER_SLACK_BYTES`](super::BUFFER_SLACK_BYTES), per
+    /// connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use pool_stdio::codec::LineCodec;
+    /// use tokio_util::codec::Decoder;
+    ///
+    /// let codec = LineCodec::new().frame_bytes_max(4);
+    /// assert!(codec.clone().decode(&mut BytesMut::from("four\r\n")).is_ok());
+    /// assert!(codec.clone().decode(&mut BytesMut::from("fives\r\n")).is_err());
+    /// ```
+    #[must_use]
+    pub const fn frame_bytes_max(mut self, bytes: usize) -> Self {
+        self.frame_bytes_max = bytes;
+        self
+    }
+
+    /// What becomes of a line over the limit. Default: [`OverlongLine::Refuse`].
+    #[must_use]
+    pub const fn overlong_line(mut self, policy: OverlongLine) -> Self {
+        self.overlong_line = policy;
+        self
+    }
+
+    /// What becomes of a last line without a newline. Default: [`PartialLine::Deliver`].
+    #[must_use]
+    pub const fn partial_line(mut self, policy: PartialLine) -> Self {
+        self.partial_line = policy;
+        self
+    }
+
+    /// How many lines were skipped because they were too long, one that is being skipped included.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use pool_stdio::codec::{LineCodec, OverlongLine};
+    /// use tokio_util::codec::Decoder;
+    ///
+    /// let mut codec = LineCodec::new().frame_bytes_max(4).overlong_line(OverlongLine::Skip);
+    /// assert!(codec.decode(&mut BytesMut::from("a flood\n")).unwrap().is_none());
+    /// assert_eq!(codec.skipped_lines(), 1);
+    /// assert_eq!(codec.skipped_bytes(), 8);
+    /// ```
+    #[must_use]
+    pub const fn skipped_lines(&self) -> u64 {
+        self.skipped_lines
+    }
+
+    /// How many bytes the skipped lines had so far, their newlines included.
+    #[must_use]
+    pub const fn skipped_bytes(&self) -> u64 {
+        self.skipped_bytes
+    }
+
+    fn advance(&mut self, src: &mut BytesMut) -> Result<Option<Line>, DecodeError> {
+        if !self.read_start.pass(src) {
+            make_room(src, self.frame_bytes_max);
+            return Ok(None);
+        }
+        loop {
+            match self.state {
+                State::Failed => return Err(DecodeError::OutOfStep),
+                State::Skipping => {
+                    let end = find_newline(src, 0);
+                    self.skip(src, end.map_or(src.len(), |at| at + 1));
+                    if end.is_none() {
+                        return Ok(None);
+                    }
+                    self.state = LINE_START;
+                }
+                State::Searching { searched_bytes } => {
+                    // A newline further on ends a line that is too long in any case.
+                    let window = src.len().min(self.frame_bytes_max.saturating_add(2));
+                    let end = find_newline(&src[..window], searched_bytes.min(window));
+                    let content = &src[..end.unwrap_or(window)];
+                    if self.is_overlong(strip_carriage_return(content)) {
+                        self.overlong(src)?;
+                    } else if let Some(at) = end {
+                        let content_bytes = strip_carriage_return(content).len();
+                        let mut bytes = src.split_to(at + 1);
+                        bytes.truncate(content_bytes);
+                        self.state = LINE_START;
+                        return Ok(Some(Line {
+                            bytes: bytes.freeze(),
+                            end: LineEnd::Newline,
+                        }));
+                    } else {
+                        self.state = State::Searching {
+                            searched_bytes: window,
+                        };
+                        make_room(src, self.frame_bytes_max);
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    const fn is_overlong(&self, content: &[u8]) -> bool {
+        content.len() > self.frame_bytes_max
+    }
+
+    fn overlong(&mut self, src: &[u8]) -> Result<(), DecodeError> {
+        match self.overlong_line {
+            OverlongLine::Skip => {
+                self.skipped_lines += 1;
+                self.state = State::Skipping;
+                Ok(())
+            }
+            OverlongLine::Refuse => Err(DecodeError::LineTooLong {
+                limit_bytes: self.frame_bytes_max,
+                first_bytes: Fragment::first_of(&src[..=self.frame_bytes_max]),
+            }),
+        }
+    }
+
+    fn skip(&mut self, src: &mut BytesMut, bytes: usize) {
+        self.skipped_bytes += bytes as u64;
+        if bytes == src.len() {
+            // Unlike `advance`, this keeps the whole buffer for the next read.
+            src.clear();
+        } else {
+            src.advance(bytes);
+        }
+    }
+
+    fn last_line(&mut self, src: &mut BytesMut) -> Result<Option<Line>, DecodeError> {
+        if src.is_empty() {
+            return Ok(None);
+        }
+        // A carriage return that was left undecided is content, since no newline came.
+        if self.is_overlong(src) {
+            self.overlong(src)?;
+            self.skip(src, src.len());
+            return Ok(None);
+        }
+        let bytes = src.split().freeze();
+        self.state = LINE_START;
+        match self.partial_line {
+            PartialLine::Deliver => Ok(Some(Line {
+                bytes,
+                end: LineEnd::StreamEnd,
+            })),
+            PartialLine::Refuse => Err(DecodeError::TruncatedFrame {
+                part: FramePart::Line,
+                partial: Fragment::whole(bytes),
+            }),
+        }
+    }
+
+    fn fail(&mut self, src: &mut BytesMut) {
+        self.state = State::Failed;
+        src.clear();
+    }
+}
+
+impl Default for LineCodec {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Line {
+    /// Whether a newline ended the line, and not the stream.
+    #[must_use]
+    pub const fn is_terminated(&self) -> bool {
+        matches!(self.end, LineEnd::Newline)
+    }
+}
+
+impl AsRef<[u8]> for Line {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl From<Line> for Bytes {
+    fn from(line: Line) -> Self {
+        line.bytes
+    }
+}
+
+/// # Errors
+///
+/// [`DecodeError::LineTooLong`] if the policy is [`OverlongLine::Refuse`];
+/// [`DecodeError::TruncatedFrame`] at the end of the stream if it is [`PartialLine::Refuse`];
+/// [`DecodeError::OutOfStep`] after either.
+impl Decoder for LineCodec {
+    type Item = Line;
+    type Error = DecodeError;
+
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Line>, DecodeError> {
+        self.advance(src).inspect_err(|_| self.fail(src))
+    }
+
+    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Line>, DecodeError> {
+        if self.state == State::Failed {
+            src.clear();
+            return Ok(None);
+        }
+        match self.decode(src)? {
+            Some(line) => Ok(Some(line)),
+            None => self.last_line(src).inspect_err(|_| self.fail(src)),
+        }
+    }
+}
+
+/// # Errors
+///
+/// [`EncodeError::FrameTooLong`], [`EncodeError::NewlineInFrame`],
+/// [`EncodeError::TrailingCarriageReturn`], and for the first line of a stream
+/// [`EncodeError::LeadingByteOrderMark`].
+impl<F: AsRef<[u8]>> Encoder<F> for LineCodec {
+    type Error = EncodeError;
+
+    fn encode(&mut self, frame: F, dst: &mut BytesMut) -> Result<(), EncodeError> {
+        let frame = frame.as_ref();
+        let frame_bytes = frame.len();
+        if frame_bytes > self.frame_bytes_max {
+            let limit_bytes = self.frame_bytes_max;
+            return Err(EncodeError::FrameTooLong {
+                frame_bytes,
+                limit_bytes,
+            });
+        }
+        if let Some(offset_bytes) = find_newline(frame, 0) {
+            return Err(EncodeError::NewlineInFrame { offset_bytes });
+        }
+        if frame.ends_with(b"\r") {
+            return Err(EncodeError::TrailingCarriageReturn { frame_bytes });
+        }
+        if self.write_start == StreamStart::Ahead && frame.starts_with(BYTE_ORDER_MARK) {
+            return Err(EncodeError::LeadingByteOrderMark { frame_bytes });
+        }
+        self.write_start = StreamStart::Passed;
+        dst.reserve(frame_bytes + 1);
+        dst.extend_from_slice(frame);
+        dst.extend_from_slice(b"\n");
+        Ok(())
+    }
+}
+
+const LINE_START: State = State::Searching { searched_bytes: 0 };
