@@ -1,0 +1,4 @@
+//! Who gets a connection, in which order, and who is told that there is none.
+
+mod denying;
+mod queue;
