@@ -92,7 +92,7 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
 
     fn queue(&mut self, cx: &Context<'_>, mut met_dead: bool) -> Poll<Lease<T>> {
         loop {
-            if met_dead {
+            if met_dead && self.turn == Turn::New {
                 self.turn = Turn::Deferred;
             }
             // Cloned, like every waker, outside the lock: cloning is foreign code.
@@ -113,7 +113,13 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                 met_dead = true;
                 continue;
             }
-            let admitted = store.admit(now, deadline);
+            let admitted = match store.admit(now, deadline) {
+                // Its turn had come: that the queue filled up meanwhile is not its concern. So the
+                // queue may exceed its bound by those who drew a dead connection, `max_size` at
+                // the most.
+                Err(Refusal::Overloaded { .. }) if self.turn != Turn::New => Ok(()),
+                admitted => admitted,
+            };
             if let Err(refusal) = admitted {
                 let context = store.context(now);
                 self.shared.finish(store);
@@ -154,7 +160,7 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                         return self.done(Ok(PooledConnection::new(live)));
                     }
                     self.bury(live);
-                    self.turn = Turn::Deferred;
+                    self.turn = Turn::Resumed(key.id());
                     return self.begin(cx);
                 }
                 Found::Done(Outcome::Refused(refusal, context)) => {

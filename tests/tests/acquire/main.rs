@@ -1,4 +1,5 @@
 //! Who gets a connection, in which order, and who is told that there is none.
 
+mod corpses;
 mod denying;
 mod queue;
