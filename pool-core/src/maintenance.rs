@@ -85,14 +85,16 @@ impl<T: Send + 'static> Maintenance<T> {
     /// Starts a connect, if one is wanted and allowed.
     fn open_one(&mut self) -> bool {
         let shared = &self.shared;
-        let Some(permit) = shared.permits.try_take() else {
-            return false;
-        };
         let now = shared.clock.now();
         let mut store = shared.lock();
-        let opening = store.open(now);
+        // Order: a permit is taken, and given back unused, in one critical section, or a resize
+        // would miss it among the free ones.
+        let taken = shared.permits.try_take();
+        let opening = taken.and_then(|permit| Some((store.open(now)?, permit)));
         shared.finish(store);
-        let Some(opening) = opening else { return false };
+        let Some((opening, permit)) = opening else {
+            return false;
+        };
         let slot = Slot::new(Arc::clone(shared), opening.key, opening.id, permit);
         let deadline = shared.clock.instant(now.after(shared.timeouts.connect));
         let cx = ConnectContext::new(opening.id, opening.attempt, deadline);

@@ -3,3 +3,4 @@
 mod corpses;
 mod denying;
 mod queue;
+mod threads;
