@@ -3,4 +3,5 @@
 mod corpses;
 mod denying;
 mod queue;
+mod refusals;
 mod threads;
