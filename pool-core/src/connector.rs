@@ -213,7 +213,11 @@ impl ConnectContext {
     /// A context of one's own, for tests of connectors outside a pool.
     #[must_use]
     pub const fn new(id: ConnectionId, attempt: u32, deadline: Instant) -> Self {
-        Self { id, attempt, deadline }
+        Self {
+            id,
+            attempt,
+            deadline,
+        }
     }
 
     /// The time that is left until the deadline; zero once it has passed.

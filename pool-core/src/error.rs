@@ -47,12 +47,18 @@ enum Kind {
 impl ConnectError {
     /// A failure that a later attempt may not meet.
     pub fn transient(source: impl Into<BoxError>) -> Self {
-        Self { kind: Kind::Transient, source: Arc::from(source.into()) }
+        Self {
+            kind: Kind::Transient,
+            source: Arc::from(source.into()),
+        }
     }
 
     /// A failure that every attempt will meet until somebody changes something.
     pub fn permanent(source: impl Into<BoxError>) -> Self {
-        Self { kind: Kind::Permanent, source: Arc::from(source.into()) }
+        Self {
+            kind: Kind::Permanent,
+            source: Arc::from(source.into()),
+        }
     }
 
     /// Whether the connector classified the failure as permanent.
@@ -73,7 +79,10 @@ impl fmt::Display for ConnectError {
 
 impl fmt::Debug for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectError").field("kind", &self.kind).field("source", &self.source).finish()
+        f.debug_struct("ConnectError")
+            .field("kind", &self.kind)
+            .field("source", &self.source)
+            .finish()
     }
 }
 
@@ -252,7 +261,10 @@ impl fmt::Display for AcquireError {
             }
             Self::Closed { .. } => write!(f, "pool `{pool}` is closed: "),
             Self::Unavailable { retry_after, .. } => {
-                write!(f, "pool `{pool}` cannot open connections, retry after {retry_after:?}: ")
+                write!(
+                    f,
+                    "pool `{pool}` cannot open connections, retry after {retry_after:?}: "
+                )
             }
         }?;
         fmt::Display::fmt(self.context(), f)
@@ -262,7 +274,10 @@ impl fmt::Display for AcquireError {
 // By hand, because the source lies one box deeper than a derive can reach.
 impl Error for AcquireError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.context().last_failure.as_ref().map(|failure| failure as _)
+        self.context()
+            .last_failure
+            .as_ref()
+            .map(|failure| failure as _)
     }
 }
 

@@ -49,14 +49,25 @@ impl PoolStatus {
 
 impl fmt::Display for PoolStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} leased, {} idle, ", self.leased, self.max_size, self.idle)?;
+        write!(
+            f,
+            "{} of {} leased, {} idle, ",
+            self.leased, self.max_size, self.idle
+        )?;
         write!(f, "{} opening, ", self.opening)?;
-        for (count, what) in [(self.checking, "being checked"), (self.returning, "returning")] {
+        for (count, what) in [
+            (self.checking, "being checked"),
+            (self.returning, "returning"),
+        ] {
             if count > 0 {
                 write!(f, "{count} {what}, ")?;
             }
         }
-        write!(f, "{} closing, {} stuck, {} waiting", self.closing, self.stuck, self.waiting)
+        write!(
+            f,
+            "{} closing, {} stuck, {} waiting",
+            self.closing, self.stuck, self.waiting
+        )
     }
 }
 
