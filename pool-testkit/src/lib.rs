@@ -1,1 +1,6 @@
 //! pool-testkit
+
+#[cfg(unix)]
+pub mod census;
+#[cfg(unix)]
+pub mod fixture;
