@@ -26,7 +26,7 @@ pub enum Rung {
     Eof,
     /// It exited after SIGTERM.
     Term,
-    /// It was killed.
+    /// It was killed; or, where survivors of the root cannot be counted, whatever there was.
     Kill,
 }
 

@@ -226,7 +226,7 @@ enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum View {
     Due { at: Instant, gap: Duration },
-    Asked { gap: Duration },
+    Asked { at: Instant, gap: Duration },
     Gone,
     Unknown,
 }
@@ -236,8 +236,10 @@ enum Subject {
     /// The root is dead and the rest cannot be counted.
     Uncountable,
     Look,
+    /// `again` is when to look; `patience` until when an answer is worth waiting for.
     Lives {
-        look_again: Option<Instant>,
+        again: Option<Instant>,
+        patience: Instant,
     },
 }
 
@@ -292,7 +294,7 @@ impl Ladder {
     /// Takes the answer to [`Order::Look`].
     pub(crate) fn seen(&mut self, now: Instant, others: Others) {
         let gap = match self.others {
-            View::Due { gap, .. } | View::Asked { gap } => gap,
+            View::Due { gap, .. } | View::Asked { gap, .. } => gap,
             View::Gone | View::Unknown => LOOK_GAP_MIN,
         };
         self.others = match others {
@@ -353,9 +355,11 @@ impl Ladder {
     fn eof(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
         match self.subject(now, sight) {
             Subject::Gone => self.enter_drain(now, Rung::Eof, 0),
-            Subject::Look => self.look(Look::Count),
+            Subject::Look => self.look(now, Look::Count),
             Subject::Uncountable => self.enter_kill(),
-            Subject::Lives { look_again } if now < until => wait_until(until, look_again),
+            Subject::Lives { again, patience } if now < patience.max(until) => {
+                wait_until(patience.max(until), again)
+            }
             Subject::Lives { .. } if self.times.term_grace.is_zero() => self.enter_kill(),
             Subject::Lives { .. } => {
                 self.stage = Stage::Term {
@@ -370,15 +374,16 @@ impl Ladder {
     fn term(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
         match self.subject(now, sight) {
             Subject::Gone => self.enter_drain(now, Rung::Term, 0),
-            Subject::Look => self.look(Look::Count),
-            Subject::Lives { look_again } if now < until => wait_until(until, look_again),
+            Subject::Look => self.look(now, Look::Count),
+            Subject::Lives { again, patience } if now < patience.max(until) => {
+                wait_until(patience.max(until), again)
+            }
             Subject::Lives { .. } | Subject::Uncountable => self.enter_kill(),
         }
     }
 
     fn enter_kill(&mut self) -> Order {
         self.stage = Stage::Kill { until: None };
-        self.others = View::Asked { gap: LOOK_GAP_MIN };
         Order::Kill
     }
 
@@ -397,14 +402,18 @@ impl Ladder {
         match self.subject(now, sight) {
             Subject::Gone | Subject::Uncountable => self.enter_drain(now, Rung::Kill, 0),
             _ if now >= until => self.enter_drain(now, Rung::Kill, self.survivors_now),
-            Subject::Look => self.look(Look::Kill),
-            Subject::Lives { look_again } => wait_until(until, look_again),
+            Subject::Look => self.look(now, Look::Kill),
+            Subject::Lives { again, .. } => wait_until(until, again),
         }
     }
 
     fn enter_drain(&mut self, now: Instant, rung: Rung, survivors_left: usize) -> Order {
         let untouched = self.root_was_gone && self.survivors_found == 0;
-        let rung = if untouched { Rung::AlreadyGone } else { rung };
+        let rung = if untouched && rung == Rung::Eof {
+            Rung::AlreadyGone
+        } else {
+            rung
+        };
         self.stage = Stage::Drain {
             since: now,
             rung,
@@ -431,7 +440,10 @@ impl Ladder {
 
     fn subject(&self, now: Instant, sight: &Sight) -> Subject {
         if sight.root == RootSight::Running {
-            return Subject::Lives { look_again: None };
+            return Subject::Lives {
+                again: None,
+                patience: now,
+            };
         }
         if self.scope == KillScope::Root {
             return Subject::Gone;
@@ -439,17 +451,21 @@ impl Ladder {
         match self.others {
             View::Gone => Subject::Gone,
             View::Unknown => Subject::Uncountable,
-            View::Asked { .. } => Subject::Lives { look_again: None },
+            View::Asked { at, .. } => Subject::Lives {
+                again: None,
+                patience: at + LOOK_PATIENCE,
+            },
             View::Due { at, .. } if now >= at => Subject::Look,
             View::Due { at, .. } => Subject::Lives {
-                look_again: Some(at),
+                again: Some(at),
+                patience: now,
             },
         }
     }
 
-    fn look(&mut self, look: Look) -> Order {
+    fn look(&mut self, now: Instant, look: Look) -> Order {
         if let View::Due { gap, .. } = self.others {
-            self.others = View::Asked { gap };
+            self.others = View::Asked { at: now, gap };
         }
         Order::Look(look)
     }
@@ -476,10 +492,13 @@ impl LadderTimes {
     }
 }
 
-fn wait_until(until: Instant, look_again: Option<Instant>) -> Order {
-    Order::Wait(Some(look_again.map_or(until, |at| at.min(until))))
+fn wait_until(until: Instant, again: Option<Instant>) -> Order {
+    Order::Wait(Some(again.map_or(until, |at| at.min(until))))
 }
 
+/// A rung that is over waits this long for the answer to a look that was asked before, so as not to
+/// kill, and report as killed, what has gone.
+const LOOK_PATIENCE: Duration = Duration::from_millis(100);
 /// Between two looks for survivors: a killed process needs some 100 µs to be gone.
 const LOOK_GAP_MIN: Duration = Duration::from_millis(1);
 /// A look costs about 10 µs per process of the system, so it is not made more often than this.

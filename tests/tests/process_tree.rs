@@ -136,7 +136,7 @@ fn no_process_of_the_matrix_outlives_an_orderly_end() {
     play(
         Stop::Orderly,
         KillScope::Tree,
-        graces(BRIEF, 10 * BRIEF),
+        graces(BRIEF, 2 * BRIEF),
         &[],
     );
 }
@@ -153,7 +153,7 @@ fn no_process_that_stays_in_the_group_outlives_the_group() {
     play(
         Stop::Orderly,
         KillScope::Group,
-        graces(BRIEF, 10 * BRIEF),
+        graces(BRIEF, 2 * BRIEF),
         &["M5", "M6"],
     );
 }
@@ -203,7 +203,7 @@ fn scope_root_leaves_the_rest_running() {
 fn end_leaves(scene: &Scene, seen: &[Sighting]) {
     for process in scene.census.processes() {
         let pid = nix::unistd::Pid::from_raw(process.pid.cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it lives");
     }
     assert!(seen.iter().all(|one| one.dies_within(AMPLE)));
 }
