@@ -245,14 +245,17 @@ impl Child {
 
     fn stop(&mut self, stop: Stop, pipes: Pipes) {
         // Order: our hold on the descriptor ends before the termination can.
-        if self.root.take().is_some() {
-            let start = Start::Stop(stop);
-            self.custodian.post(Message::Stop {
-                ward: self.record.id,
-                start,
-                pipes,
-            });
+        let is_begun = self.root.take().is_none();
+        // A child that was ended by its set needs nothing: its pipes are closed here and now.
+        if is_begun || self.record.termination.peek().is_some() {
+            return;
         }
+        let start = Start::Stop(stop);
+        self.custodian.post(Message::Stop {
+            ward: self.record.id,
+            start,
+            pipes,
+        });
     }
 }
 

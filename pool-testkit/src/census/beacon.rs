@@ -88,7 +88,7 @@ impl Beacon {
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line)?;
         let unreadable = || io::Error::other(format!("unreadable announcement {line:?}"));
-        let (tag, pid) = line.trim_end().split_once(' ').ok_or_else(unreadable)?;
+        let (tag, pid) = line.trim_end().rsplit_once(' ').ok_or_else(unreadable)?;
         let pid: u32 = pid.parse().map_err(|_| unreadable())?;
         let raw = i32::try_from(pid)
             .ok()
