@@ -402,7 +402,7 @@ fn ten_megabytes_of_stderr_block_nobody_and_the_tail_is_exact() {
     let child = scene.spawn_spec(spec);
     assert_eq!(read_lines(&child, 1), "done\n");
     let end = block_on(child.terminate(Stop::Orderly));
-    assert_eq!(end.stderr.text, "the end\n");
+    assert_eq!(end.stderr.text, "flood\nthe end\n");
     assert_eq!(
         (end.stderr.bytes_total, end.stderr.is_cut),
         (10_000_010, true)

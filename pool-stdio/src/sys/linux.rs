@@ -271,7 +271,116 @@ fn group_flag_works(pidfd: BorrowedFd<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use nix::sys::wait::waitpid;
+    use nix::unistd::Pid;
+
+    use super::super::unix::{Spawned, spawn};
     use super::*;
+
+    /// A shell that runs this, with the pipe that every process of it holds.
+    fn shell(script: &str) -> (Root, fs::File) {
+        let mut command = Command::new("/bin/sh");
+        let Spawned { pid, stdout, .. } =
+            spawn(command.args(["-c", script]), Stdio::inherit()).unwrap();
+        (Root::adopt(pid).unwrap(), stdout.unwrap().into())
+    }
+
+    fn wait_for_exit(root: &Root) {
+        let fd = root.exit_fd().unwrap();
+        super::super::poll(&[(fd, super::super::Ready::ToRead)], None).unwrap();
+    }
+
+    /// Waits until nobody holds the pipe.
+    fn wait_for_all(mut pipe: fs::File) {
+        pipe.read_to_end(&mut Vec::new()).unwrap();
+    }
+
+    fn is_receiver_missing(delivery: &Delivery) -> bool {
+        matches!(delivery, Delivery::NoReceiver)
+    }
+
+    #[test]
+    fn a_look_does_not_reap_and_a_reap_does() {
+        let (root, pipe) = shell("exit 3");
+        wait_for_exit(&root);
+        for _ in 0..2 {
+            let Life::Over(Exit::Status(status)) = root.look().unwrap() else {
+                panic!()
+            };
+            assert_eq!(status.code(), Some(3));
+        }
+        assert!(matches!(root.reap().unwrap(), Life::Over(Exit::Status(_))));
+        assert_eq!(root.look().unwrap(), Life::Over(Exit::Lost));
+        drop(pipe);
+    }
+
+    #[test]
+    fn a_group_is_reached_after_its_leader_was_reaped_and_nobody_else_is() {
+        let (root, pipe) = shell("sleep 60 & exit 0");
+        wait_for_exit(&root);
+        root.reap().unwrap();
+        assert!(is_receiver_missing(
+            &root.signal(Signal::Kill, Number::Released)
+        ));
+        if root.outlives_its_number() {
+            assert_eq!(
+                Scanner::scan(&root, Number::Released, None, &[]),
+                Others::Alive(1)
+            );
+            assert!(matches!(
+                root.signal_group(Signal::Kill, Number::Released),
+                Delivery::Sent
+            ));
+        }
+        wait_for_all(pipe);
+        assert_eq!(
+            Scanner::scan(&root, Number::Released, None, &[]),
+            Others::Gone
+        );
+    }
+
+    #[test]
+    fn a_stolen_status_is_lost_and_the_group_is_still_reached() {
+        let (root, pipe) = shell("sleep 60 & exit 0");
+        waitpid(Pid::from_raw(root.pid.cast_signed()), None).unwrap();
+        assert_eq!(root.look().unwrap(), Life::Over(Exit::Lost));
+        let delivery = root.signal_group(Signal::Kill, Number::Released);
+        assert_eq!(
+            matches!(delivery, Delivery::Sent),
+            root.outlives_its_number()
+        );
+        wait_for_all(pipe);
+    }
+
+    #[test]
+    fn a_child_that_was_reaped_before_it_could_be_opened_reaches_nobody() {
+        let mut command = Command::new("/bin/true");
+        let Spawned { pid, .. } = spawn(&mut command, Stdio::inherit()).unwrap();
+        waitpid(Pid::from_raw(pid.cast_signed()), None).unwrap();
+        let root = Root::adopt(pid).unwrap();
+        assert_eq!(root.look().unwrap(), Life::Over(Exit::Lost));
+        assert!(is_receiver_missing(
+            &root.signal_group(Signal::Kill, Number::Released)
+        ));
+        assert!(!root.outlives_its_number());
+    }
+
+    #[test]
+    fn zombies_of_others_are_not_alive() {
+        // The inner shell stays, so that its dead child stays a zombie; both are in the group.
+        let (root, mut pipe) = shell("sh -c 'true & echo; exec sleep 60' & exit 0");
+        wait_for_exit(&root);
+        root.reap().unwrap();
+        pipe.read_exact(&mut [0]).unwrap();
+        let alive = Scanner::scan(&root, Number::Released, None, &[]);
+        // `true` may still be on its way; it is never counted once it is dead.
+        assert!(matches!(alive, Others::Alive(1 | 2)), "{alive:?}");
+        drop(root.signal_group(Signal::Kill, Number::Released));
+        wait_for_all(pipe);
+    }
 
     #[test]
     fn a_cookie_is_found_as_a_whole_element_of_its_own_variable_only() {
