@@ -17,6 +17,9 @@ pub enum Exit {
 }
 
 /// Which rung of the ladder the subject did not outlive.
+///
+/// Where survivors of the root cannot be counted (on systems without `/proc`), they are killed as
+/// soon as the root has ended, and the rung tells what ended the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rung {
@@ -26,7 +29,7 @@ pub enum Rung {
     Eof,
     /// It exited after SIGTERM.
     Term,
-    /// It was killed; or, where survivors of the root cannot be counted, whatever there was.
+    /// It was killed.
     Kill,
 }
 

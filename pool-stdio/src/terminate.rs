@@ -211,8 +211,10 @@ enum Stage {
     Term {
         until: Instant,
     },
-    /// `until` is set when the root is seen dead.
+    /// `until` is set when the root is seen dead. `rung` is what to report: not the kill, if the
+    /// root had ended before and others were killed because nobody can count them.
     Kill {
+        rung: Rung,
         until: Option<Instant>,
     },
     Drain {
@@ -321,7 +323,7 @@ impl Ladder {
             }
             Stage::Eof { until } => self.eof(now, until, sight),
             Stage::Term { until } => self.term(now, until, sight),
-            Stage::Kill { until } => self.kill(now, until, sight),
+            Stage::Kill { rung, until } => self.kill(now, rung, until, sight),
             Stage::Drain {
                 since,
                 rung,
@@ -356,11 +358,11 @@ impl Ladder {
         match self.subject(now, sight) {
             Subject::Gone => self.enter_drain(now, Rung::Eof, 0),
             Subject::Look => self.look(now, Look::Count),
-            Subject::Uncountable => self.enter_kill(),
+            Subject::Uncountable => self.enter_kill(Rung::Eof),
             Subject::Lives { again, patience } if now < patience.max(until) => {
                 wait_until(patience.max(until), again)
             }
-            Subject::Lives { .. } if self.times.term_grace.is_zero() => self.enter_kill(),
+            Subject::Lives { .. } if self.times.term_grace.is_zero() => self.enter_kill(Rung::Kill),
             Subject::Lives { .. } => {
                 self.stage = Stage::Term {
                     until: now + self.times.term_grace,
@@ -378,30 +380,32 @@ impl Ladder {
             Subject::Lives { again, patience } if now < patience.max(until) => {
                 wait_until(patience.max(until), again)
             }
-            Subject::Lives { .. } | Subject::Uncountable => self.enter_kill(),
+            Subject::Uncountable => self.enter_kill(Rung::Term),
+            Subject::Lives { .. } => self.enter_kill(Rung::Kill),
         }
     }
 
-    fn enter_kill(&mut self) -> Order {
-        self.stage = Stage::Kill { until: None };
+    fn enter_kill(&mut self, rung: Rung) -> Order {
+        self.stage = Stage::Kill { rung, until: None };
         Order::Kill
     }
 
-    fn kill(&mut self, now: Instant, until: Option<Instant>, sight: &Sight) -> Order {
+    fn kill(&mut self, now: Instant, rung: Rung, until: Option<Instant>, sight: &Sight) -> Order {
         if sight.root == RootSight::Running {
             return Order::Wait(None);
         }
-        let Some(until) = until else {
+        let until = until.unwrap_or_else(|| {
             // Order: what was seen before the root's death proves nothing, since it could fork.
-            self.stage = Stage::Kill {
-                until: Some(now + self.times.kill_wait),
-            };
             self.others = View::fresh(now);
-            return self.kill(now, Some(now + self.times.kill_wait), sight);
+            now + self.times.kill_wait
+        });
+        self.stage = Stage::Kill {
+            rung,
+            until: Some(until),
         };
         match self.subject(now, sight) {
-            Subject::Gone | Subject::Uncountable => self.enter_drain(now, Rung::Kill, 0),
-            _ if now >= until => self.enter_drain(now, Rung::Kill, self.survivors_now),
+            Subject::Gone | Subject::Uncountable => self.enter_drain(now, rung, 0),
+            _ if now >= until => self.enter_drain(now, rung, self.survivors_now),
             Subject::Look => self.look(now, Look::Kill),
             Subject::Lives { again, .. } => wait_until(until, again),
         }

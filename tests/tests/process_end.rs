@@ -37,12 +37,17 @@ fn code(exit: Exit) -> Option<i32> {
 #[test]
 fn a_child_dropped_on_a_plain_thread_is_killed_with_its_group_and_reaped() {
     let scene = Scene::new();
-    let leaf = scene.actor("leaf").ignore_terminate().hang();
+    let leaf = scene.deaf("leaf").hang();
     let child = scene.spawn(&scene.actor("root").start(leaf).hang());
     let seen = scene.beacon.expect(2);
     thread::spawn(move || drop(child)).join().unwrap();
     block_on(scene.children.emptied());
-    assert!(seen.iter().all(Sighting::is_dead));
+    let limit = if cfg!(pool_stdio_portable) {
+        AMPLE
+    } else {
+        Duration::ZERO
+    };
+    assert!(seen.iter().all(|one| one.dies_within(limit)));
     assert!(tag(&seen, "root").is_reaped());
     scene.end(seen);
 }
@@ -87,8 +92,8 @@ fn a_spawn_whose_future_is_dropped_leaves_nothing() {
 #[test]
 fn a_termination_whose_future_is_dropped_runs_to_its_end() {
     let scene = Scene::new();
-    let leaf = scene.actor("leaf").ignore_terminate().hang();
-    let tree = scene.actor("root").ignore_terminate().start(leaf).hang();
+    let leaf = scene.deaf("leaf").hang();
+    let tree = scene.deaf("root").start(leaf).hang();
     let child = scene.spawn_spec(scene.spec(&tree).ladder_times(graces(BRIEF, BRIEF)));
     let seen = scene.beacon.expect(2);
     drop(child.terminate(Stop::Orderly));
@@ -114,7 +119,7 @@ fn a_second_watcher_sees_the_same_end() {
 fn a_child_sees_end_of_input_then_sigterm_then_nothing_more() {
     let scene = Scene::new();
     let term = scene.actor("term");
-    let root = scene.actor("root").on_terminate(term).read_to_end();
+    let root = scene.handler("root", term).read_to_end();
     let root = root.announce(scene.beacon.path(), "eof").hang();
     let times = graces(10 * BRIEF, 10 * BRIEF);
     let child = scene.spawn_spec(scene.spec(&root).ladder_times(times));
@@ -205,7 +210,7 @@ fn both_pipes_full_do_not_stop_a_child_from_leaving() {
 #[test]
 fn a_silent_holder_of_the_pipe_outside_the_group_ends_the_drain_by_idleness() {
     let scene = Scene::new();
-    let holder = scene.actor("holder").leave_session().hang();
+    let holder = scene.away("holder").hang();
     let child = scene.spawn(&scene.actor("root").start(holder).read_to_end().exit(3));
     let seen = scene.beacon.expect(2);
     let end = block_on(child.terminate(Stop::Orderly));
@@ -220,10 +225,7 @@ fn a_silent_holder_of_the_pipe_outside_the_group_ends_the_drain_by_idleness() {
 fn a_chatty_holder_of_the_pipe_cannot_extend_the_drain_and_gets_epipe() {
     let scene = Scene::new();
     let gap = Duration::from_millis(50);
-    let holder = scene
-        .actor("holder")
-        .leave_session()
-        .print_each(gap, "still here\n");
+    let holder = scene.away("holder").print_each(gap, "still here\n");
     let holder = holder.announce(scene.beacon.path(), "broken pipe").hang();
     let mut times = LadderTimes::default();
     times.drain_timeout = Duration::from_millis(700);
@@ -355,7 +357,7 @@ fn a_real_time_signal_is_a_status_like_any_other() {
 fn a_status_thief_costs_the_status_at_most() {
     for _ in 0..20 {
         let scene = Scene::new();
-        let leaf = scene.actor("leaf").ignore_terminate().hang();
+        let leaf = scene.deaf("leaf").hang();
         let child = scene.spawn(&scene.actor("root").start(leaf).read_to_end());
         let seen = scene.beacon.expect(2);
         let pid = Pid::from_raw(child.pid().cast_signed());
@@ -367,7 +369,16 @@ fn a_status_thief_costs_the_status_at_most() {
         assert!(exit == Exit::Lost || code(exit) == Some(0), "{exit:?}");
         let end = block_on(child.terminate(Stop::Force));
         assert_eq!((end.exit, end.survivors_left), (exit, 0));
-        assert!(tag(&seen, "leaf").is_dead());
+        if exit == Exit::Lost && cfg!(pool_stdio_portable) {
+            // Its number is free, so that nothing may be sent to it: the price of the theft.
+            kill_all(&scene, &seen);
+        }
+        let limit = if cfg!(pool_stdio_portable) {
+            AMPLE
+        } else {
+            Duration::ZERO
+        };
+        assert!(tag(&seen, "leaf").dies_within(limit));
         assert!(thief.join().unwrap() || exit != Exit::Lost);
         scene.end(seen);
     }
@@ -466,7 +477,7 @@ fn a_signal_reaches_the_whole_group() {
 fn terminate_all_ends_every_child_and_admits_no_more() {
     let scene = Scene::new();
     let polite = scene.actor("polite").hang();
-    let deaf = scene.actor("deaf").ignore_terminate().hang();
+    let deaf = scene.deaf("deaf").hang();
     let kept: Vec<Child> = [&polite, &polite, &deaf].map(|one| scene.spawn(one)).into();
     let seen = scene.beacon.expect(3);
     assert_eq!((scene.children.len(), scene.children.pids().len()), (3, 3));
@@ -483,7 +494,7 @@ fn terminate_all_ends_every_child_and_admits_no_more() {
 #[test]
 fn terminate_all_hastens_a_termination_that_is_under_way() {
     let scene = Scene::new();
-    let deaf = scene.actor("deaf").ignore_terminate().hang();
+    let deaf = scene.deaf("deaf").hang();
     let child = scene.spawn_spec(scene.spec(&deaf).ladder_times(graces(AMPLE, AMPLE)));
     let seen = scene.beacon.expect(1);
     let ending = child.terminate(Stop::Orderly);

@@ -19,7 +19,8 @@ struct Directory {
 }
 
 impl Directory {
-    fn new(name: &str) -> Self {
+    /// In a test that has a scene, so that nobody else counts its descriptors meanwhile.
+    fn new(_: &Scene, name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("pool-start-{}-{name}", std::process::id()));
         fs::create_dir_all(&path).expect("the directory for temporary files is writable");
         Self { path }
@@ -62,7 +63,8 @@ fn a_program_that_is_not_there_is_told_with_the_path_looked_for() {
 
 #[test]
 fn a_file_that_is_no_program_is_told_apart_from_a_directory() {
-    let directory = Directory::new("kinds");
+    let scene = Scene::new();
+    let directory = Directory::new(&scene, "kinds");
     let plain = directory.file("plain", 0o644);
     let error = CommandSpec::new(&plain).build().unwrap_err();
     assert!(matches!(error, CommandError::NotExecutable { path, .. } if path == plain));
@@ -75,11 +77,12 @@ fn a_file_that_is_no_program_is_told_apart_from_a_directory() {
 
 #[test]
 fn a_name_is_looked_up_in_the_path_that_the_child_will_have() {
-    let directory = Directory::new("lookup");
+    let scene = Scene::new();
+    let directory = Directory::new(&scene, "lookup");
     let server = directory.file("server", 0o755);
     let spec = CommandSpec::new("server").env("PATH", &directory.path);
     assert_eq!(spec.build().unwrap().path(), server);
-    let shadow = Directory::new("shadow");
+    let shadow = Directory::new(&scene, "shadow");
     shadow.file("server", 0o644);
     let both = std::env::join_paths([&shadow.path, &directory.path]).unwrap();
     assert_eq!(
@@ -209,27 +212,37 @@ fn a_child_leads_a_group_of_its_own_in_our_session() {
 #[test]
 fn the_environment_is_what_was_asked_for() {
     let scene = Scene::new();
+    // Something that we inherited and that is no part of the minimal environment.
+    let minimal = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
+    let inherited = std::env::vars().filter(|(name, value)| {
+        let is_plain = value.chars().all(|char| char.is_ascii_alphanumeric()) && !value.is_empty();
+        is_plain && name != "ADDED" && !minimal.contains(&name.as_str())
+    });
+    let (other, _) = inherited
+        .last()
+        .expect("the environment has more than the minimum");
     let behaviour = Behaviour::new()
         .print_env("PATH")
-        .print_env("CARGO_MANIFEST_DIR");
-    let behaviour = behaviour.print_env("ADDED").read_to_end();
+        .print_env(&other)
+        .print_env("ADDED");
+    let behaviour = behaviour.read_to_end();
     let see = |spec: CommandSpec| {
         let child = scene.spawn_spec(spec.env("ADDED", "yes"));
-        read_lines(&child, 3)
+        let shown = read_lines(&child, 3);
+        shown
             .lines()
             .map(|line| line != "(unset)")
             .collect::<Vec<_>>()
     };
     let spec = || scene.spec(&behaviour);
     assert_eq!(see(spec()), [true, true, true]);
-    assert_eq!(
-        see(spec().env_remove("CARGO_MANIFEST_DIR")),
-        [true, false, true]
-    );
+    assert_eq!(see(spec().env_remove(&other)), [true, false, true]);
     assert_eq!(
         see(spec().env_policy(EnvPolicy::minimal())),
         [true, false, true]
     );
+    let allowed = EnvPolicy::AllowList(vec![other.clone().into()]);
+    assert_eq!(see(spec().env_policy(allowed)), [false, true, true]);
     assert_eq!(
         see(spec().env_policy(EnvPolicy::Clear)),
         [false, false, true]
@@ -307,7 +320,7 @@ fn failed(scene: &Scene, command: &Command) -> SpawnError {
 #[test]
 fn a_program_that_went_away_after_it_was_checked_is_told() {
     let scene = Scene::new();
-    let directory = Directory::new("gone");
+    let directory = Directory::new(&scene, "gone");
     let server = directory.file("server", 0o755);
     let command = CommandSpec::new(&server).build().unwrap();
     fs::set_permissions(&server, fs::Permissions::from_mode(0o644)).unwrap();
@@ -316,6 +329,7 @@ fn a_program_that_went_away_after_it_was_checked_is_told() {
     fs::remove_file(&server).unwrap();
     let error = failed(&scene, &command);
     assert!(matches!(error, SpawnError::NotFound { .. }) && !error.is_transient());
+    drop(directory);
     scene.end(Vec::new());
 }
 
@@ -336,7 +350,7 @@ fn arguments_that_are_too_long_are_told() {
 #[test]
 fn a_program_that_is_being_written_is_tried_again_then_told() {
     let scene = Scene::new();
-    let directory = Directory::new("busy");
+    let directory = Directory::new(&scene, "busy");
     let server = directory.path.join("server");
     fs::copy(FIXTURE, &server).unwrap();
     let writer: File = OpenOptions::new().append(true).open(&server).unwrap();
@@ -349,5 +363,6 @@ fn a_program_that_is_being_written_is_tried_again_then_told() {
     write_to(&child, "ping\n");
     assert_eq!(read_lines(&child, 1), "ping\n");
     block_on(child.terminate(Stop::Orderly));
+    drop(directory);
     scene.end(Vec::new());
 }

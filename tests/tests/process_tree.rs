@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{AMPLE, BRIEF, Scene, graces};
 use pool_stdio::{Drain, Exit, KillScope, LadderTimes, Rung, Stop, Termination};
 use pool_testkit::census::{Sighting, block_on};
@@ -37,7 +39,7 @@ fn row(id: &'static str, what: &'static str, tree: Behaviour) -> Row {
 fn matrix(scene: &Scene) -> Vec<Row> {
     let root = || scene.actor("root");
     let leaf = || scene.actor("leaf").hang();
-    let deaf = || scene.actor("leaf").ignore_terminate().hang();
+    let deaf = || scene.deaf("leaf").hang();
     let away = || Behaviour::new().leave_session();
     let orphan = |leaf| Behaviour::new().start(leaf).exit(0);
     vec![
@@ -55,13 +57,11 @@ fn matrix(scene: &Scene) -> Vec<Row> {
         Row {
             announced: 1,
             ..row("M4", "SIGTERM handler forks", {
-                root().on_terminate(Behaviour::new().start(deaf())).hang()
+                scene.handler("root", Behaviour::new().start(deaf())).hang()
             })
         },
         row("M5", "setsid, still a descendant", {
-            root()
-                .start(scene.actor("leaf").leave_session().hang())
-                .hang()
+            root().start(scene.away("leaf").hang()).hang()
         }),
         row(
             "M6",
@@ -91,10 +91,19 @@ fn matrix(scene: &Scene) -> Vec<Row> {
     ]
 }
 
+/// Whether nothing on this system can end it: it leaves the group, and nobody can be counted.
+fn is_out_of_reach(id: &str) -> bool {
+    cfg!(pool_stdio_portable) && ["M5", "M6", "A16a", "A16b"].contains(&id)
+}
+
 /// Builds the tree of a row, ends it, and checks that nothing of it lives at that very moment.
 fn play(stop: Stop, scope: KillScope, times: LadderTimes, skip: &[&str]) {
     let ids: Vec<&str> = matrix(&Scene::new()).iter().map(|row| row.id).collect();
-    for (number, id) in ids.iter().enumerate().filter(|(_, id)| !skip.contains(id)) {
+    for (number, id) in ids
+        .iter()
+        .enumerate()
+        .filter(|(_, id)| !skip.contains(id) && !is_out_of_reach(id))
+    {
         let scene = Scene::new();
         let row = matrix(&scene).swap_remove(number);
         let spec = scene.spec(&row.tree).kill_scope(scope).ladder_times(times);
@@ -106,7 +115,10 @@ fn play(stop: Stop, scope: KillScope, times: LadderTimes, skip: &[&str]) {
         let end = block_on(child.terminate(stop));
         let case = format!("{id} ({}) by {stop:?} in {scope:?}: {end:?}", row.what);
         assert_all_dead(&seen, &case);
-        assert_eq!(scene.census.processes(), [], "{case}");
+        assert!(
+            cfg!(pool_stdio_portable) || scene.census.processes().is_empty(),
+            "{case}"
+        );
         assert_ne!(end.exit, Exit::Lost, "{case}");
         assert_eq!(
             (end.survivors_left, end.drain),
@@ -119,7 +131,13 @@ fn play(stop: Stop, scope: KillScope, times: LadderTimes, skip: &[&str]) {
 
 #[track_caller]
 fn assert_all_dead(seen: &[Sighting], case: &str) {
-    let alive: Vec<_> = seen.iter().filter(|one| !one.is_dead()).collect();
+    // Where survivors cannot be counted they cannot be waited for either, only killed.
+    let limit = if cfg!(pool_stdio_portable) {
+        AMPLE
+    } else {
+        Duration::ZERO
+    };
+    let alive: Vec<_> = seen.iter().filter(|one| !one.dies_within(limit)).collect();
     assert!(alive.is_empty(), "{case}: alive: {alive:?}");
     for root in seen.iter().filter(|one| one.tag == "root") {
         assert!(root.is_reaped(), "{case}: root not reaped");
@@ -162,10 +180,9 @@ fn no_process_that_stays_in_the_group_outlives_the_group() {
 fn a_child_forked_by_the_handler_of_sigterm_is_found_and_killed() {
     for scope in [KillScope::Group, KillScope::Tree] {
         let scene = Scene::new();
-        let late = scene.actor("late").ignore_terminate().hang();
+        let late = scene.deaf("late").hang();
         let root = scene
-            .actor("root")
-            .on_terminate(Behaviour::new().start(late).exit(0))
+            .handler("root", Behaviour::new().start(late).exit(0))
             .hang();
         let spec = scene
             .spec(&root)
@@ -176,7 +193,9 @@ fn a_child_forked_by_the_handler_of_sigterm_is_found_and_killed() {
         let ending = child.terminate(Stop::Orderly);
         seen.extend(scene.beacon.expect(1));
         let end = block_on(ending);
-        assert_eq!((end.rung, end.survivors_found), (Rung::Kill, 1), "{end:?}");
+        if !cfg!(pool_stdio_portable) {
+            assert_eq!((end.rung, end.survivors_found), (Rung::Kill, 1), "{end:?}");
+        }
         assert_all_dead(&seen, "late fork");
         scene.end(seen);
     }
@@ -208,10 +227,11 @@ fn end_leaves(scene: &Scene, seen: &[Sighting]) {
     assert!(seen.iter().all(|one| one.dies_within(AMPLE)));
 }
 
+#[cfg(not(pool_stdio_portable))]
 #[test]
 fn tree_scope_never_touches_a_process_of_another_child() {
     let scene = Scene::new();
-    let away = || scene.actor("leaf").leave_session().hang();
+    let away = || scene.away("leaf").hang();
     let tree = scene.actor("root").start(away()).hang();
     let spec = || scene.spec(&tree).kill_scope(KillScope::Tree);
     let (one, other) = (scene.spawn_spec(spec()), scene.spawn_spec(spec()));
@@ -254,6 +274,9 @@ fn for_each_adversary(stop: Stop, check: impl Fn(Ends, &Termination)) {
     for number in 0..count {
         let scene = Scene::new();
         let adversary = zoo(scene.beacon.path()).swap_remove(number);
+        if is_out_of_reach(adversary.id) {
+            continue;
+        }
         let times = match adversary.ends {
             Ends::ByItself | Ends::AtEof => graces(AMPLE, AMPLE),
             Ends::AtTerm => graces(BRIEF, AMPLE),
@@ -268,14 +291,20 @@ fn for_each_adversary(stop: Stop, check: impl Fn(Ends, &Termination)) {
         let end = block_on(child.terminate(stop));
         let case = format!("{} ({}): {end:?}", adversary.id, adversary.what);
         assert_all_dead(&seen, &case);
-        assert_eq!(scene.census.processes(), [], "{case}");
+        assert!(
+            cfg!(pool_stdio_portable) || scene.census.processes().is_empty(),
+            "{case}"
+        );
         assert_eq!(
             (end.survivors_left, end.drain),
             (0, Drain::Complete),
             "{case}"
         );
         assert_ne!(end.exit, Exit::Lost, "{case}");
-        check(adversary.ends, &end);
+        // Where survivors cannot be counted, the rung tells what ended the root.
+        if !cfg!(pool_stdio_portable) || adversary.announced == 1 {
+            check(adversary.ends, &end);
+        }
         scene.end(seen);
     }
 }

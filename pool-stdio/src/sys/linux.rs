@@ -124,26 +124,31 @@ impl Scanner {
         cookie: Option<&OsStr>,
         signals: &[Signal],
     ) -> Others {
-        let mut alive = Self::pass(root, number, cookie, signals);
-        if alive == 0 && cookie.is_some() {
+        let mut clean_passes = 0;
+        for _ in 0..PASSES_MAX {
+            let Count { alive, leaving } = Self::pass(root, number, cookie, signals);
+            if alive > 0 {
+                return Others::Alive(alive);
+            }
+            if leaving == 0 {
+                clean_passes += 1;
+            }
             // Order: twice, because a process has no environment for a moment while it executes
             // another program, and one that was just forked may lie behind the reader.
-            alive = Self::pass(root, number, cookie, signals);
+            if cookie.is_none() || clean_passes == 2 {
+                break;
+            }
         }
-        if alive == 0 {
-            Others::Gone
-        } else {
-            Others::Alive(alive)
-        }
+        Others::Gone
     }
 
-    fn pass(root: &Root, number: Number, cookie: Option<&OsStr>, signals: &[Signal]) -> usize {
+    fn pass(root: &Root, number: Number, cookie: Option<&OsStr>, signals: &[Signal]) -> Count {
+        let mut count = Count::default();
         let group_lives = !root.group_is_empty(number);
         let Ok(processes) = fs::read_dir("/proc") else {
-            return 0;
+            return count;
         };
         let own_pid = std::process::id();
-        let mut alive = 0;
         for entry in processes.flatten() {
             let name = entry.file_name();
             let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -153,19 +158,30 @@ impl Scanner {
             if pid == own_pid || is_root {
                 continue;
             }
-            let Some(stat) = Stat::read(&entry.path()) else {
-                continue;
-            };
-            if stat.is_dead {
-                continue;
+            match Stat::read(&entry.path()) {
+                None | Some(Stat { is_dead: true, .. }) => {}
+                Some(stat) if group_lives && stat.pgrp == root.pid => count.alive += 1,
+                Some(stat) => {
+                    let Some(cookie) = cookie else { continue };
+                    if signal_if_marked(pid, cookie, signals) {
+                        count.alive += 1;
+                    } else if stat.is_leaving {
+                        count.leaving += 1;
+                    }
+                }
             }
-            let is_member = group_lives && stat.pgrp == root.pid;
-            let is_ours =
-                is_member || cookie.is_some_and(|cookie| signal_if_marked(pid, cookie, signals));
-            alive += usize::from(is_ours);
         }
-        alive
+        count
     }
+}
+
+/// What one pass over all processes found.
+#[derive(Debug, Default)]
+struct Count {
+    /// Ours, and alive.
+    alive: usize,
+    /// Anybody's, and between life and death: it has no environment any more, but still a place.
+    leaving: usize,
 }
 
 /// Whether the process carries the cookie; if so it is sent the signals.
@@ -205,9 +221,10 @@ fn has_element(environ: &[u8], cookie: &[u8]) -> bool {
         })
 }
 
-/// The two facts needed of `/proc/PID/stat`.
+/// What is needed of `/proc/PID/stat`.
 struct Stat {
     is_dead: bool,
+    is_leaving: bool,
     pgrp: u32,
 }
 
@@ -220,8 +237,10 @@ impl Stat {
         let mut fields = rest.split_ascii_whitespace();
         let state = fields.next()?;
         let pgrp = fields.nth(1)?.parse().ok()?;
+        let flags: u32 = fields.nth(3)?.parse().ok()?;
         Some(Self {
             is_dead: matches!(state, "Z" | "X" | "x"),
+            is_leaving: flags & PF_EXITING != 0,
             pgrp,
         })
     }
@@ -268,6 +287,11 @@ fn group_flag_works(pidfd: BorrowedFd<'_>) -> bool {
     if works { &ACCEPTED } else { &REFUSED }.store(true, Ordering::Relaxed);
     works
 }
+
+/// The kernel's flag of a process that is on its way out.
+const PF_EXITING: u32 = 0x4;
+/// A process takes microseconds to leave, unless it is stuck; then it is not waited for.
+const PASSES_MAX: usize = 20;
 
 #[cfg(test)]
 mod tests {

@@ -48,6 +48,27 @@ impl Scene {
         Behaviour::new().announce(self.beacon.path(), tag)
     }
 
+    /// A behaviour that tells the beacon when it does not listen to SIGTERM any more.
+    pub(crate) fn deaf(&self, tag: &str) -> Behaviour {
+        Behaviour::new()
+            .ignore_terminate()
+            .announce(self.beacon.path(), tag)
+    }
+
+    /// A behaviour that tells the beacon when it has left the process group.
+    pub(crate) fn away(&self, tag: &str) -> Behaviour {
+        Behaviour::new()
+            .leave_session()
+            .announce(self.beacon.path(), tag)
+    }
+
+    /// A behaviour that tells the beacon when it has a handler for SIGTERM.
+    pub(crate) fn handler(&self, tag: &str, then: Behaviour) -> Behaviour {
+        Behaviour::new()
+            .on_terminate(then)
+            .announce(self.beacon.path(), tag)
+    }
+
     pub(crate) fn spec(&self, behaviour: &Behaviour) -> CommandSpec {
         self.census.mark(behaviour.command(FIXTURE))
     }
