@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use thiserror::Error;
 
@@ -14,7 +13,7 @@ use crate::custodian::{Custodian, Message};
 use crate::outcome::{Exit, Termination};
 use crate::signal::Signal;
 use crate::stderr::StderrTail;
-use crate::sys::{self, Delivery, Life, Ready, Root};
+use crate::sys::{self, Delivery, Life, Readiness, Root};
 use crate::terminate::{Start, Stop};
 use crate::wake::{Wait, lock};
 use crate::ward::{Pipes, Record};
@@ -146,26 +145,35 @@ impl Child {
         let Some(root) = &self.root else {
             return Liveness::Exited;
         };
-        let exit = root.exit_fd();
-        if exit.is_none() && self.has_exited_by_asking(root) {
-            return Liveness::Exited;
-        }
-        let interests: Vec<_> = [exit, stdout]
-            .into_iter()
-            .flatten()
-            .map(|fd| (fd, Ready::ToRead))
-            .collect();
-        // A glance that the system refuses shows nothing.
-        let mut seen = sys::poll(&interests, Some(Duration::ZERO))
-            .unwrap_or_default()
-            .into_iter();
-        if exit.is_some() && seen.next().is_some_and(|exit| exit.is_ready) {
-            return Liveness::Exited;
-        }
-        match seen.next() {
-            Some(stdout) if stdout.is_hung_up => Liveness::Eof,
-            Some(stdout) if stdout.is_ready => Liveness::HasOutput,
-            _ => Liveness::Quiet,
+        let stdout = match (root.exit_fd(), stdout) {
+            (Some(exit), Some(stdout)) => {
+                let [exit, stdout] = sys::glance([exit, stdout]);
+                if exit.is_ready {
+                    return Liveness::Exited;
+                }
+                stdout
+            }
+            (Some(exit), None) => {
+                let [exit] = sys::glance([exit]);
+                return if exit.is_ready {
+                    Liveness::Exited
+                } else {
+                    Liveness::Quiet
+                };
+            }
+            (None, _) if self.has_exited_by_asking(root) => return Liveness::Exited,
+            (None, Some(stdout)) => {
+                let [stdout] = sys::glance([stdout]);
+                stdout
+            }
+            (None, None) => return Liveness::Quiet,
+        };
+        match stdout {
+            Readiness {
+                is_hung_up: true, ..
+            } => Liveness::Eof,
+            Readiness { is_ready: true, .. } => Liveness::HasOutput,
+            Readiness { .. } => Liveness::Quiet,
         }
     }
 

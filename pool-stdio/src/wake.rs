@@ -5,6 +5,7 @@
 //! One mutex, held for a few instructions. Wakers are cloned, woken and dropped outside it, since
 //! they are code of others.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -50,7 +51,8 @@ impl<T> Once<T> {
         };
         drop(surplus);
         for (_, waker) in wakers {
-            waker.wake();
+            // A waker is code of others. Its panic must not end the thread that watches over all.
+            drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
         }
     }
 }
@@ -121,5 +123,84 @@ impl<T> Drop for Wait<T> {
             place.map(|place| inner.wakers.swap_remove(place))
         };
         drop(forgotten);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counter {
+        woken: AtomicUsize,
+    }
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.woken.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    struct Panicking;
+
+    impl Wake for Panicking {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose");
+        }
+    }
+
+    #[test]
+    fn the_first_value_stays_and_all_who_wait_are_woken_once() {
+        let once = Once::new();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&counter));
+        let cx = Context::from_waker(&waker);
+        let mut waits = [(); 3].map(|()| Wait::new(Arc::clone(&once)));
+        for wait in &mut waits {
+            assert!(wait.poll(&cx).is_pending());
+            assert!(wait.poll(&cx).is_pending());
+        }
+        once.set(1);
+        once.set(2);
+        assert_eq!(counter.woken.load(Ordering::Relaxed), 3);
+        assert!(
+            waits
+                .iter_mut()
+                .all(|wait| wait.poll(&cx) == Poll::Ready(1))
+        );
+        assert_eq!(once.peek(), Some(1));
+    }
+
+    #[test]
+    fn who_waits_no_more_is_forgotten() {
+        let once = Once::<u8>::new();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&counter));
+        for _ in 0..3 {
+            let mut wait = Wait::new(Arc::clone(&once));
+            assert!(wait.poll(&Context::from_waker(&waker)).is_pending());
+        }
+        assert_eq!(lock(&once.inner).wakers.len(), 0);
+        drop(waker);
+        assert_eq!(Arc::strong_count(&counter), 1);
+    }
+
+    #[test]
+    fn a_waker_that_panics_harms_nobody_else() {
+        let once = Once::new();
+        let counter = Arc::new(Counter::default());
+        let wakers = [
+            Waker::from(Arc::new(Panicking)),
+            Waker::from(Arc::clone(&counter)),
+        ];
+        let mut waits = [(); 2].map(|()| Wait::new(Arc::clone(&once)));
+        for (wait, waker) in waits.iter_mut().zip(&wakers) {
+            assert!(wait.poll(&Context::from_waker(waker)).is_pending());
+        }
+        once.set(());
+        assert_eq!(counter.woken.load(Ordering::Relaxed), 1);
     }
 }

@@ -9,8 +9,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use common::{FIXTURE, Scene, read_lines, write_to};
-use pool_stdio::{Command, CommandError, CommandSpec, EnvPolicy, KillScope, SpawnError, Stop};
-use pool_testkit::census::block_on;
+use pool_stdio::{
+    Child, Children, Command, CommandError, CommandSpec, EnvPolicy, KillScope, SpawnError,
+    Spawning, Stop, TerminateAll, Terminating,
+};
+use pool_testkit::census::{Leftover, block_on};
 use pool_testkit::fixture::Behaviour;
 
 /// A directory of its own, removed at the end.
@@ -189,6 +192,36 @@ fn a_child_has_three_descriptors_however_many_we_have() {
     );
     drop((child, siblings));
     scene.end(Vec::new());
+}
+
+#[test]
+fn a_child_costs_us_four_descriptors() {
+    let scene = Scene::new();
+    let open = || {
+        let leftovers = scene.census.leftovers();
+        leftovers
+            .iter()
+            .filter(|one| matches!(one, Leftover::Descriptor { .. }))
+            .count()
+    };
+    let before = open();
+    let children = [0; 3].map(|_| scene.spawn(&Behaviour::echo()));
+    let cost = open() - before;
+    let each = if cfg!(pool_stdio_portable) { 3 } else { 4 };
+    assert_eq!(cost, children.len() * each);
+    drop(children);
+    scene.end(Vec::new());
+}
+
+#[test]
+fn handles_and_futures_can_go_to_any_thread() {
+    fn assert_send_and_sync<T: Send + Sync + 'static>() {}
+    assert_send_and_sync::<Child>();
+    assert_send_and_sync::<Children>();
+    assert_send_and_sync::<Command>();
+    assert_send_and_sync::<Spawning>();
+    assert_send_and_sync::<Terminating>();
+    assert_send_and_sync::<TerminateAll>();
 }
 
 #[test]

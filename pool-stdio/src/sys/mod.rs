@@ -22,8 +22,9 @@ pub(crate) use linux::{Root, Scanner};
 pub(crate) use portable::{Root, Scanner};
 #[cfg(unix)]
 pub(crate) use unix::{
-    Ready, Spawned, Trouble, block_signals, check_executable, clock_now, descriptor_limit,
-    descriptors_open, doorbell, pause, poll, process_limit, read, spawn, trouble, write,
+    Readiness, Ready, Spawned, Trouble, block_signals, check_executable, clock_now,
+    descriptor_limit, descriptors_open, doorbell, glance, pause, poll, process_limit, read, spawn,
+    trouble, write,
 };
 
 use crate::outcome::Exit;

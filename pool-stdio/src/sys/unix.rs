@@ -217,15 +217,9 @@ pub(crate) fn poll(
     interests: &[(BorrowedFd<'_>, Ready)],
     timeout: Option<Duration>,
 ) -> io::Result<Vec<Readiness>> {
-    let mut fds: Vec<PollFd<'_>> = interests
+    let mut fds: Vec<_> = interests
         .iter()
-        .map(|(fd, ready)| {
-            let flags = match ready {
-                Ready::ToRead => PollFlags::POLLIN,
-                Ready::ToWrite => PollFlags::POLLOUT,
-            };
-            PollFd::new(*fd, flags)
-        })
+        .map(|(fd, ready)| poll_fd(*fd, *ready))
         .collect();
     let timeout = match timeout {
         None => PollTimeout::NONE,
@@ -238,19 +232,45 @@ pub(crate) fn poll(
                 .unwrap_or(PollTimeout::MAX)
         }
     };
-    match nix::poll::poll(&mut fds, timeout) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(error) => return Err(error.into()),
+    poll_now(&mut fds, timeout)?;
+    Ok(fds.iter().map(readiness).collect())
+}
+
+/// What can be read at this moment, without waiting and without an allocation. A glance that the
+/// system refuses shows nothing.
+pub(crate) fn glance<const N: usize>(fds: [BorrowedFd<'_>; N]) -> [Readiness; N] {
+    let mut fds = fds.map(|fd| poll_fd(fd, Ready::ToRead));
+    if poll_now(&mut fds, PollTimeout::ZERO).is_err() {
+        return [Readiness {
+            is_ready: false,
+            is_hung_up: false,
+        }; N];
     }
+    fds.each_ref().map(readiness)
+}
+
+fn poll_fd(fd: BorrowedFd<'_>, ready: Ready) -> PollFd<'_> {
+    let flags = match ready {
+        Ready::ToRead => PollFlags::POLLIN,
+        Ready::ToWrite => PollFlags::POLLOUT,
+    };
+    PollFd::new(fd, flags)
+}
+
+fn poll_now(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> io::Result<()> {
+    match nix::poll::poll(fds, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn readiness(fd: &PollFd<'_>) -> Readiness {
+    let seen = fd.revents().unwrap_or(PollFlags::empty());
     let hung_up = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
-    Ok(fds
-        .iter()
-        .map(|fd| fd.revents().unwrap_or(PollFlags::empty()))
-        .map(|seen| Readiness {
-            is_ready: !seen.is_empty(),
-            is_hung_up: seen.intersects(hung_up),
-        })
-        .collect())
+    Readiness {
+        is_ready: !seen.is_empty(),
+        is_hung_up: seen.intersects(hung_up),
+    }
 }
 
 pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
