@@ -118,16 +118,21 @@ loom::thread_local! {
 /// would not suffice. A wake inside a wake only queues.
 #[inline]
 pub(crate) fn wake(waker: Waker) {
-    PENDING.with(|pending| {
+    let mut waker = Some(waker);
+    let pending = PENDING.try_with(|pending| {
         if pending.is_waking.replace(true) {
-            return pending.wakers.borrow_mut().push_back(waker);
+            return pending.wakers.borrow_mut().extend(waker.take());
         }
-        wake_now(waker);
+        waker.take().into_iter().for_each(wake_now);
         while let Some(waker) = { pending.wakers.borrow_mut().pop_front() } {
             wake_now(waker);
         }
         pending.is_waking.set(false);
     });
+    if pending.is_err() {
+        // The thread is ending, and one of its thread-locals owned a lease.
+        waker.into_iter().for_each(wake_now);
+    }
 }
 
 #[inline]

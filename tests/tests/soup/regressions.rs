@@ -1,6 +1,11 @@
 //! What the soup found, each boiled down to its bones.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
 use pool_core::{ConnectionPool, EventKind};
@@ -10,6 +15,7 @@ use pool_testkit::ledger::Ledger;
 
 use crate::ending::paused;
 use crate::scenario::Flavour;
+use crate::world::Lease;
 
 /// A connect took its permit before it looked at the limit, so a resize in between found one
 /// permit fewer than it had to take away.
@@ -62,5 +68,31 @@ fn no_connection_is_idle_for_longer_than_it_is_old() {
         let kept =
             pool.retain(|stats| stats.idle_for.is_some_and(|idle_for| idle_for <= stats.age));
         assert_eq!(kept, 0, "it is kept");
+    });
+}
+
+/// A lease that a thread-local owned found the queue of wakers destroyed when its thread ended, and
+/// the panic in that destructor ended the process.
+#[test]
+fn a_lease_may_be_dropped_by_the_end_of_its_thread() {
+    thread_local! {
+        static KEPT: RefCell<Vec<Lease>> = const { RefCell::new(Vec::new()) };
+    }
+    paused().block_on(async {
+        let pool = ConnectionPool::builder(pair().0).max_size(2).build();
+        let pool = pool.expect("valid settings");
+        let first = pool.acquire().await.expect("the fake connects");
+        let second = pool.acquire().await.expect("the fake connects");
+        let mut waiting = pin!(async { tokio::join!(pool.acquire(), pool.acquire()) });
+        let early = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
+        assert!(early.is_pending(), "both are lent");
+        let thread = thread::spawn(move || {
+            // Order: registered before whatever the pool keeps for a thread, so destroyed after it.
+            KEPT.with_borrow_mut(|kept| kept.push(second));
+            drop(first);
+        });
+        assert!(thread.join().is_ok());
+        let (one, other) = waiting.await;
+        assert!(one.is_ok() && other.is_ok());
     });
 }
