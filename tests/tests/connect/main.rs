@@ -2,4 +2,5 @@
 
 mod failing;
 mod opening;
+mod pacing;
 mod warming;
