@@ -118,7 +118,9 @@ loom::thread_local! {
 /// would not suffice. A wake inside a wake only queues.
 #[inline]
 pub(crate) fn wake(waker: Waker) {
-    PENDING.with(|pending| {
+    let mut waker = Some(waker);
+    let iterated = PENDING.try_with(|pending| {
+        let Some(waker) = waker.take() else { return };
         if pending.is_waking.replace(true) {
             return pending.wakers.borrow_mut().push_back(waker);
         }
@@ -128,6 +130,10 @@ pub(crate) fn wake(waker: Waker) {
         }
         pending.is_waking.set(false);
     });
+    // A lease that is dropped by the end of its thread may find the list gone already.
+    if let (Err(_), Some(waker)) = (iterated, waker) {
+        wake_now(waker);
+    }
 }
 
 #[inline]
