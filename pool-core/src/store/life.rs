@@ -122,6 +122,10 @@ impl<C> Store<C> {
         if record.opened {
             self.closed_since += usize::from(self.is_closed);
             let reason = record.doom.unwrap_or(CloseReason::PoolClosed);
+            if !record.is_leaving() {
+                // Its reset or check went with the runtime.
+                self.log(EventKind::Closing { id, reason });
+            }
             self.log(EventKind::Closed { id, reason });
         } else if record.state() == State::Opening {
             self.log(EventKind::ConnectAborted { id });
