@@ -83,8 +83,8 @@ impl<C> Store<C> {
             CloseReason::Died => {
                 if !known_dead {
                     self.log(EventKind::Died { id });
+                    self.learn_from_death(key);
                 }
-                self.learn_from_death(key);
             }
             CloseReason::Discarded => self.log(EventKind::Discarded { id }),
             CloseReason::Lifetime | CloseReason::Idle | CloseReason::MaxUses => {
@@ -160,6 +160,8 @@ impl<C> Store<C> {
             State::Leased | State::Checking | State::Returning | State::Opening => {
                 record.doom = Some(CloseReason::Died);
                 self.log(EventKind::Died { id });
+                // Now, not when it comes home: a holder who keeps it would make it look older.
+                self.learn_from_death(key);
             }
             State::Closing | State::Stuck => {}
         }

@@ -86,9 +86,9 @@ async fn timeout_during_a_connect_says_so() {
 #[tokio::test(start_paused = true)]
 async fn timeout_during_the_delay_carries_the_last_failure() {
     let bed = Bed::with(1, |builder| {
-        builder
-            .retry_delay(10 * SECOND, 10 * SECOND)
-            .fail_fast_after(100)
+        // So long that the draw of its fraction does not matter.
+        let ages = 1_000_000_000 * SECOND;
+        builder.retry_delay(ages, ages).fail_fast_after(100)
     });
     bed.fake.set(Call::Connect, Answer::Transient);
     let short = Duration::from_millis(1);
