@@ -115,11 +115,12 @@ impl<C> Store<C> {
         }
     }
 
-    /// A waiter takes what it was served. Returns whether it is still known to be good, and if so
-    /// remembers where it was acquired.
+    /// A waiter takes what it was served: from here on it is a use. Returns whether the connection is
+    /// not known to have died since.
     pub(crate) fn accept(&mut self, key: SlotKey, site: &'static Location<'static>) -> bool {
         let record = self.slots.get_mut(key);
         record.site = Some(site);
+        record.uses += 1;
         record.doom != Some(CloseReason::Died)
     }
 

@@ -344,7 +344,10 @@ impl Rig {
             match self.store.poll_waiter(key, Waker::noop()) {
                 // A clone of the waker that does nothing need not admit to be one.
                 Found::Waiting | Found::Moved => continue,
-                Found::Done(Outcome::Served(slot)) => self.lent(ticket, slot),
+                Found::Done(Outcome::Served(slot)) => {
+                    self.store.accept(self.keys[&slot], Location::caller());
+                    self.lent(ticket, slot);
+                }
                 Found::Done(Outcome::Refused(refusal, _)) => self.refused(ticket, refusal),
             }
             self.waiting.remove(&ticket);
