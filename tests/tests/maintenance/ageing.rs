@@ -126,7 +126,7 @@ async fn lifetimes_are_drawn_at_birth_and_spread_over_a_tenth() {
     bed.finish().await;
 }
 
-/// P35, X11: at hand-out, on return and in the sweep.
+/// P35, B12, X11: at hand-out, on return and in the sweep.
 #[tokio::test(start_paused = true)]
 async fn lifetime_ends_hot_lent_and_untouched_connections_alike() {
     let bed = Bed::with(3, |builder| builder.max_lifetime(MINUTE).min_uptime(SECOND));

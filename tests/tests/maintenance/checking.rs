@@ -51,7 +51,7 @@ async fn without_an_interval_nothing_is_checked() {
     bed.finish().await;
 }
 
-/// P21, P24: what fails, panics or hangs is closed, by the deadline at the latest.
+/// P21, P24, X24: what fails, panics or hangs is closed, by the deadline at the latest.
 #[tokio::test(start_paused = true)]
 async fn check_that_does_not_succeed_closes_its_connection() {
     for answer in [Answer::Transient, Answer::Panic, Answer::Never] {
@@ -91,6 +91,23 @@ async fn connection_is_not_lent_while_it_is_checked() {
     let lease = waiter.ready().expect("it passed");
     assert_eq!(PooledConnection::id(&lease), ids[0]);
     drop((lease, waiter));
+    bed.finish().await;
+}
+
+/// B16, D9, D14: one that does not pass is replaced for whoever comes next.
+#[tokio::test(start_paused = true)]
+async fn caller_after_a_failed_check_gets_another_connection() {
+    let bed = Bed::with(2, |builder| builder.check_interval(10 * SECOND));
+    bed.fake.queue(Call::Check, [Answer::Transient]);
+    let ids = bed.idle(2).await;
+    pass(11 * SECOND).await;
+    let leases = bed.leases(2).await;
+    assert_eq!(bed.reasons(), [CloseReason::CheckFailed]);
+    let kept = leases
+        .iter()
+        .filter(|lease| ids.contains(&PooledConnection::id(lease)));
+    assert_eq!(kept.count(), 1);
+    drop(leases);
     bed.finish().await;
 }
 
