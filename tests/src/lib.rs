@@ -1,4 +1,21 @@
 //! Cross-crate tests of the pool live in `tests/`; here is what several of them share.
+//!
+//! Tests cite what they guard against: `P12` is a pitfall that other pools fell into, `B8`, `D6` and
+//! `X10` are scenarios of other pools' suites (bb8, deadpool, and all others).
+//!
+//! # What does not apply
+//!
+//! | scenario | why there is no test of it |
+//! |---|---|
+//! | B21, B22: insert a connection from outside | connections come from the connector only |
+//! | D5: configuration from the environment or serde | settings are code |
+//! | X20: suspend and resume | `resize(0)` and a larger `resize` are that, and tested as that |
+//! | X24: a cancelled check puts its connection back | there is one policy: it is closed |
+//! | B18, D8, D9: hooks on acquire, create and recycle | `connect`, `is_alive`, `check`, `reset` are all |
+//! | X7: counters of cancelled acquires by phase | `Cancelled` events tell them apart in their context |
+//! | P43, slow-acquire warnings | the histogram of waits tells, per pool |
+//! | P44: how peers test | no behaviour |
+//! | P10 as a race of two threads | the loom models of the pool enumerate it |
 
 pub mod bed;
 

@@ -29,6 +29,23 @@ async fn waiters_are_served_in_the_order_they_came() {
     bed.finish().await;
 }
 
+/// P10: two returns with nobody polled in between wake two waiters, and each has a connection.
+#[tokio::test(start_paused = true)]
+async fn two_returns_wake_two_waiters() {
+    let bed = Bed::new(2);
+    let leases = bed.leases(2).await;
+    let mut waiters: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    drop(leases);
+    let woken: Vec<_> = waiters.iter().map(Held::wakes).collect();
+    assert_eq!(woken, [1, 1, 0]);
+    let first = waiters[0].ready().expect("it was served");
+    let second = waiters[1].ready().expect("it was served");
+    drop((first, second));
+    drop(waiters[2].ready().expect("it was served next"));
+    drop(waiters);
+    bed.finish().await;
+}
+
 /// P11: a caller who comes while others wait does not overtake them, even in the moment between a
 /// return and the poll of the waiter who was served.
 #[tokio::test(start_paused = true)]

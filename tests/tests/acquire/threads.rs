@@ -74,7 +74,7 @@ async fn one_lease_at_a_time_per_connection() {
     bed.finish().await;
 }
 
-/// D6: every answer of connect, reset and close, an acquire that is given up after each number of
+/// P1, D6: every answer of connect, reset and close, an acquire that is given up after each number of
 /// polls, all of them: the capacity is whole afterwards and was never exceeded.
 #[tokio::test(start_paused = true)]
 async fn cancellation_after_any_poll_with_any_answers_keeps_the_capacity() {
@@ -114,7 +114,7 @@ async fn cancellation_after_any_poll_with_any_answers_keeps_the_capacity() {
     }
 }
 
-/// X10, X19: a seeded soup of everything callers can do, on several threads.
+/// P7, X10, X19: a seeded soup of everything callers can do, on several threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn soup_of_operations_on_several_threads_breaks_no_rule() {
     const TASKS: u64 = 8;

@@ -142,7 +142,7 @@ async fn warm_up_that_is_dropped_starts_no_more() {
     bed.finish().await;
 }
 
-/// Two at once do not add up.
+/// X24: the number is exact; two at once do not add up.
 #[tokio::test(start_paused = true)]
 async fn warm_ups_at_the_same_time_share_what_they_open() {
     let bed = Bed::new(4);

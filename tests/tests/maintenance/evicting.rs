@@ -1,0 +1,147 @@
+//! Connections that somebody wants gone, though nothing is wrong with them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pool_core::{CloseReason, PooledConnection};
+use pool_testkit::Call;
+use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
+
+/// P38, X8, B10: idle ones now, lent ones when they come home, those being opened when they are
+/// open.
+#[tokio::test(start_paused = true)]
+async fn evict_all_replaces_every_connection_there_is() {
+    let bed = Bed::new(4);
+    let lent = bed.lease().await;
+    bed.idle(2).await;
+    bed.fake.set_manual(Call::Connect);
+    let taken = bed.leases(2).await;
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    let connect = bed.fake.next_connect().await;
+    drop(taken);
+    drop(waiter.ready().expect("a return serves it"));
+    assert_eq!(bed.pool.status().idle, 2);
+    assert_eq!(bed.pool.evict_all(), 4);
+    assert_eq!(bed.pool.evict_all(), 0, "all are doomed");
+    settle().await;
+    assert_eq!(bed.fake.closes().len(), 2);
+    assert_eq!(
+        (bed.pool.status().leased, bed.pool.status().opening),
+        (1, 1)
+    );
+    drop(lent);
+    connect.succeed();
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::Evicted; 4]);
+    assert_eq!(bed.pool.status().size(), 0);
+    drop(waiter);
+    bed.finish().await;
+}
+
+/// P12: who waits for an evicted connection gets another.
+#[tokio::test(start_paused = true)]
+async fn waiter_is_served_when_the_lease_of_another_was_evicted() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let id = PooledConnection::id(&lease);
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    bed.pool.evict_all();
+    drop(lease);
+    settle().await;
+    let lease = waiter.ready().expect("a new one was opened");
+    assert_ne!(PooledConnection::id(&lease), id);
+    drop((lease, waiter));
+    bed.finish().await;
+}
+
+/// A waiter whose connect was evicted is not forgotten.
+#[tokio::test(start_paused = true)]
+async fn waiter_is_served_when_its_connect_was_evicted() {
+    let bed = Bed::new(1);
+    bed.fake.set_manual(Call::Connect);
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    let connect = bed.fake.next_connect().await;
+    assert_eq!(bed.pool.evict_all(), 1);
+    connect.succeed();
+    bed.fake.next_connect().await.succeed();
+    settle().await;
+    drop(waiter.ready().expect("the second connect serves it"));
+    drop(waiter);
+    bed.finish().await;
+}
+
+/// D4: by age, use and idleness.
+#[tokio::test(start_paused = true)]
+async fn retain_closes_those_for_which_the_predicate_says_no() {
+    let bed = Bed::new(3);
+    let old = bed.idle(1).await;
+    pass(10 * SECOND).await;
+    let taken = bed.lease().await;
+    let young = bed.lease().await;
+    drop((taken, young));
+    let mut seen = Vec::new();
+    let evicted = bed.pool.retain(|stats| {
+        seen.push((stats.id, stats.uses, stats.idle_for.is_some()));
+        stats.age < SECOND
+    });
+    seen.sort_unstable();
+    assert_eq!(seen.len(), 2);
+    assert_eq!(seen[0], (old[0], 2, true));
+    assert_eq!(evicted, 1);
+    settle().await;
+    assert_eq!(bed.fake.closes(), [(old[0], CloseReason::Evicted)]);
+    bed.finish().await;
+}
+
+/// D4: the predicate may keep state, and sees lent connections as well.
+#[tokio::test(start_paused = true)]
+async fn retain_may_count() {
+    let bed = Bed::new(6);
+    let leases = bed.leases(6).await;
+    let mut count = 0;
+    let evicted = bed.pool.retain(|stats| {
+        assert!(stats.idle_for.is_none());
+        count += 1;
+        count % 2 == 0
+    });
+    assert_eq!((count, evicted), (6, 3));
+    drop(leases);
+    settle().await;
+    assert_eq!(bed.pool.status().idle, 3);
+    bed.finish().await;
+}
+
+/// P28, P29: a predicate that panics leaves the pool as it was, and later drops do not panic.
+#[tokio::test(start_paused = true)]
+async fn retain_whose_predicate_panics_changes_nothing() {
+    let bed = Bed::new(2);
+    let lease = bed.lease().await;
+    bed.idle(1).await;
+    let unwinding = catch_unwind(AssertUnwindSafe(|| {
+        bed.pool
+            .retain(|_| panic!("the predicate was told to panic"))
+    }));
+    unwinding.expect_err("the panic is the caller's");
+    drop(lease);
+    assert_eq!(bed.pool.status().idle, 2);
+    bed.finish().await;
+}
+
+/// P28: a predicate may use the pool, even take what it is asked about.
+#[tokio::test(start_paused = true)]
+async fn retain_whose_predicate_uses_the_pool_does_not_hang() {
+    let bed = Bed::new(3);
+    bed.idle(2).await;
+    let mut taken = Vec::new();
+    let evicted = bed.pool.retain(|_| {
+        taken.push(bed.pool.try_acquire().expect("two are idle"));
+        if taken.len() == 2 {
+            bed.pool.evict_all();
+        }
+        false
+    });
+    assert_eq!(evicted, 0, "they are doomed already");
+    drop(taken);
+    settle().await;
+    assert_eq!(bed.pool.status().size(), 0);
+    bed.finish().await;
+}

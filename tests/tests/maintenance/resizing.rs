@@ -1,0 +1,174 @@
+//! The limit changes while the pool is in use.
+
+use std::time::Duration;
+
+use pool_core::{CloseReason, EventKind, ResizeError};
+use pool_testkit::Call;
+use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
+
+/// D10: what lives goes on living.
+#[tokio::test(start_paused = true)]
+async fn growth_keeps_what_is_there_and_serves_who_waits() {
+    let bed = Bed::new(2);
+    let leases = bed.leases(2).await;
+    let mut waiters: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    bed.pool.resize(4).expect("the pool is open");
+    settle().await;
+    let woken: Vec<_> = waiters.iter().map(Held::wakes).collect();
+    assert_eq!(woken, [1, 1, 0]);
+    let more: Vec<_> = waiters.iter_mut().take(2).map(Held::ready).collect();
+    assert!(more.iter().all(Result::is_ok));
+    drop(leases);
+    drop(waiters[2].ready().expect("a lease came home"));
+    drop((more, waiters));
+    assert_eq!(bed.pool.status().idle, 4);
+    assert!(bed.fake.closes().is_empty());
+    bed.finish_with(4, 0).await;
+}
+
+/// The longest unused go first.
+#[tokio::test(start_paused = true)]
+async fn shrink_closes_the_longest_unused_first() {
+    let bed = Bed::new(5);
+    let ids = bed.idle(5).await;
+    bed.pool.resize(2).expect("the pool is open");
+    settle().await;
+    assert_eq!(bed.fake.alive(), ids[..2]);
+    assert_eq!(bed.reasons(), [CloseReason::Shrunk; 3]);
+    let resized = |kind: &EventKind| matches!(kind, EventKind::Resized { from: 5, to: 2 });
+    assert_eq!(bed.ledger.count_events(resized), 1);
+    bed.finish().await;
+}
+
+/// D11, P8: leases are not cut short; those that are too many end when they come home.
+#[tokio::test(start_paused = true)]
+async fn shrink_while_lent_takes_effect_on_return() {
+    let bed = Bed::new(4);
+    let mut leases = bed.leases(4).await;
+    bed.pool.resize(2).expect("the pool is open");
+    assert_eq!(bed.pool.status().leased, 4);
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    for left in (2..4).rev() {
+        drop(leases.pop());
+        settle().await;
+        assert_eq!(bed.pool.status().size(), left);
+        assert!(waiter.poll().is_pending(), "these are too many");
+    }
+    drop(leases.pop());
+    drop(waiter.ready().expect("this one may stay"));
+    drop((leases, waiter));
+    assert_eq!(bed.pool.status().idle, 2);
+    assert_eq!(bed.reasons(), [CloseReason::Shrunk; 2]);
+    bed.finish().await;
+}
+
+/// D11, D12: zero suspends the pool, and growth wakes who waits.
+#[tokio::test(start_paused = true)]
+async fn pool_of_size_zero_lends_nothing_until_it_grows() {
+    let bed = Bed::new(2);
+    bed.idle(2).await;
+    bed.pool.resize(0).expect("the pool is open");
+    settle().await;
+    assert_eq!(bed.pool.status().size(), 0);
+    bed.pool
+        .acquire_within(MINUTE)
+        .await
+        .expect_err("it is suspended");
+    bed.pool.try_acquire().expect_err("it is suspended");
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    settle().await;
+    assert_eq!(bed.fake.counts().connect.started, 2);
+    bed.pool.resize(5).expect("the pool is open");
+    settle().await;
+    drop(waiter.ready().expect("it grew"));
+    let leases = bed.leases(5).await;
+    drop((leases, waiter));
+    bed.finish_with(5, 0).await;
+}
+
+/// P8: down and up again while everything is lent: nothing is lost, nothing is too many.
+#[tokio::test(start_paused = true)]
+async fn shrink_to_zero_and_growth_again_while_lent_keeps_the_capacity() {
+    let bed = Bed::new(3);
+    let leases = bed.leases(3).await;
+    for size in [0, 5, 1, 4, 0, 3] {
+        bed.pool.resize(size).expect("the pool is open");
+        assert_eq!(bed.pool.status().max_size, size);
+    }
+    drop(leases);
+    assert_eq!(bed.pool.status().idle, 3);
+    let leases = bed.leases(3).await;
+    bed.pool
+        .acquire_within(SECOND)
+        .await
+        .expect_err("three and not one more");
+    drop(leases);
+    bed.finish().await;
+}
+
+/// A connect that was under way when the limit fell is too many when it succeeds.
+#[tokio::test(start_paused = true)]
+async fn connect_under_way_is_too_many_after_a_shrink() {
+    let bed = Bed::new(2);
+    bed.fake.set_manual(Call::Connect);
+    let waiter = Held::waiting(bed.pool.acquire());
+    let connect = bed.fake.next_connect().await;
+    bed.pool.resize(0).expect("the pool is open");
+    connect.succeed();
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::Shrunk]);
+    assert_eq!(bed.pool.status().size(), 0);
+    drop(waiter);
+    bed.finish().await;
+}
+
+/// Slow closes count against the smaller limit too.
+#[tokio::test(start_paused = true)]
+async fn closing_connections_count_after_a_shrink() {
+    let bed = Bed::new(3);
+    bed.fake.set_manual(Call::Close);
+    bed.idle(3).await;
+    bed.pool.resize(1).expect("the pool is open");
+    let lease = bed.lease().await;
+    let waiter = Held::waiting(bed.pool.acquire());
+    bed.pool.resize(2).expect("the pool is open");
+    pass(SECOND).await;
+    assert_eq!(
+        bed.fake.counts().connect.started,
+        3,
+        "both closing ones still live"
+    );
+    bed.fake.next_close().await.finish();
+    settle().await;
+    assert_eq!(bed.fake.counts().connect.started, 3, "two of two are taken");
+    bed.fake.next_close().await.finish();
+    settle().await;
+    assert_eq!(bed.fake.counts().connect.started, 4);
+    drop((lease, waiter));
+    bed.fake
+        .set(Call::Close, pool_testkit::connector::Answer::Ok);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn resize_beyond_what_can_be_counted_is_refused() {
+    let bed = Bed::new(2);
+    let error = bed
+        .pool
+        .resize(usize::MAX)
+        .expect_err("nobody can count that far");
+    let ResizeError::TooLarge { max_size, limit } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(max_size, usize::MAX);
+    assert_eq!(bed.pool.status().max_size, 2);
+    bed.pool.resize(limit).expect("this far one can count");
+    bed.pool.resize(2).expect("and back");
+    drop(bed.leases(2).await);
+    bed.pool
+        .acquire_within(Duration::ZERO)
+        .await
+        .expect("two are idle")
+        .mark_dirty();
+    bed.finish().await;
+}

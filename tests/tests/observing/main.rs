@@ -1,0 +1,9 @@
+//! What a pool tells: its status, its events, its metrics, its log, and its errors.
+
+mod errors;
+mod events;
+mod leases;
+mod metrics;
+mod quiet;
+mod status;
+mod tracing;

@@ -1,0 +1,138 @@
+//! Metrics through the facade, with a recorder that keeps them.
+
+use std::collections::BTreeMap;
+
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use pool_core::{ConnectionPool, PooledConnection};
+use pool_testkit::Call;
+use pool_testkit::connector::{Answer, FakeHandle, pair};
+use pool_tests::bed::{Held, Pool, SECOND, TICK, Watchdog, pass, settle};
+
+/// Everything recorded since the last look, by name and labels.
+fn read(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
+    let mut all = BTreeMap::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let labels: Vec<_> = key
+            .key()
+            .labels()
+            .map(|label| label.value().to_owned())
+            .collect();
+        let name = format!("{} {}", key.key().name(), labels.join(" "));
+        let value = match value {
+            DebugValue::Counter(count) => f64::from(u32::try_from(count).expect("few")),
+            DebugValue::Gauge(value) => value.into_inner(),
+            DebugValue::Histogram(values) => f64::from(u32::try_from(values.len()).expect("few")),
+        };
+        all.insert(name, value);
+    }
+    all
+}
+
+fn pool(recorder: &DebuggingRecorder, name: &'static str) -> (Pool, FakeHandle) {
+    let (connector, fake) = pair();
+    let builder = ConnectionPool::builder(connector).name(name).max_size(2);
+    let builder = builder.acquire_timeout(SECOND).max_waiters(1);
+    let pool = metrics::with_local_recorder(recorder, || builder.build());
+    (pool.expect("the settings are valid"), fake)
+}
+
+/// P43: two pools in a process stay apart.
+#[tokio::test(start_paused = true)]
+async fn pools_are_told_apart_by_their_label() {
+    let _watchdog = Watchdog::start();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let (busy, _) = pool(&recorder, "busy");
+    let (lazy, _) = pool(&recorder, "lazy");
+    for _ in 0..10 {
+        drop(busy.acquire().await.expect("it connects"));
+    }
+    let lease = busy.acquire().await.expect("it is idle");
+    drop(lazy.acquire().await.expect("it connects"));
+    pass(3 * TICK).await;
+    let all = read(&snapshotter);
+    let of = |name: &str| all.get(name).copied();
+    assert_eq!(of("pool_leases_total busy"), Some(11.0));
+    assert_eq!(of("pool_leases_total lazy"), Some(1.0));
+    assert_eq!(of("pool_opened_total busy"), Some(1.0));
+    assert_eq!(of("pool_max_size lazy"), Some(2.0));
+    assert_eq!(of("pool_connections busy leased"), Some(1.0));
+    assert_eq!(of("pool_connections lazy leased"), Some(0.0));
+    assert_eq!(of("pool_connections lazy idle"), Some(1.0));
+    assert_eq!(of("pool_connect_seconds busy"), Some(1.0));
+    drop(lease);
+    busy.close(SECOND).await;
+    lazy.close(SECOND).await;
+}
+
+/// P6: one meaning per counter, each counted once.
+#[tokio::test(start_paused = true)]
+async fn each_thing_is_counted_once_where_it_belongs() {
+    let _watchdog = Watchdog::start();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let (pool, fake) = pool(&recorder, "p");
+    fake.queue(Call::Connect, [Answer::Transient]);
+    let leases = [
+        pool.acquire().await.expect("the second attempt connects"),
+        pool.acquire().await.expect("it connects"),
+    ];
+    let waiter = Held::waiting(pool.acquire());
+    pool.acquire().await.expect_err("the queue is full");
+    drop(waiter);
+    pool.acquire().await.expect_err("all are lent");
+    pass(2 * SECOND).await;
+    let [first, second] = leases;
+    PooledConnection::discard(first);
+    drop(PooledConnection::detach(second));
+    settle().await;
+    pool.close(SECOND).await;
+    pool.acquire().await.expect_err("it is closed");
+    settle().await;
+    let all = read(&snapshotter);
+    let of = |name: &str| all.get(name).copied().unwrap_or(f64::NAN);
+    let expected = [
+        ("pool_connect_failures_total p", 1.0),
+        ("pool_opened_total p", 2.0),
+        ("pool_acquire_failures_total p overloaded", 1.0),
+        ("pool_acquire_failures_total p timeout", 1.0),
+        ("pool_acquire_failures_total p closed", 1.0),
+        ("pool_acquire_failures_total p unavailable", 0.0),
+        ("pool_closed_total p discarded", 1.0),
+        ("pool_closed_total p died", 0.0),
+        ("pool_detached_total p", 1.0),
+        ("pool_acquire_wait_seconds p", 2.0),
+        ("pool_connections p leased", 0.0),
+        ("pool_connections p idle", 0.0),
+        ("pool_waiting p", 0.0),
+        ("pool_leases_total p", 2.0),
+    ];
+    for (name, value) in expected {
+        assert!(
+            (of(name) - value).abs() < 0.5,
+            "{name} is {}, not {value}",
+            of(name)
+        );
+    }
+}
+
+/// Gauges follow what they show within a tick, and stay right when the pool comes to rest.
+#[tokio::test(start_paused = true)]
+async fn gauges_of_a_pool_at_rest_are_right() {
+    let _watchdog = Watchdog::start();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let (pool, _fake) = pool(&recorder, "p");
+    for _ in 0..5 {
+        let lease = pool.acquire().await.expect("it connects");
+        pass(2 * TICK).await;
+        let leased = read(&snapshotter).get("pool_connections p leased").copied();
+        assert_eq!(leased, Some(1.0));
+        drop(lease);
+        pass(2 * TICK).await;
+        let leased = read(&snapshotter).get("pool_connections p leased").copied();
+        assert_eq!(leased, Some(0.0));
+        pass(SECOND).await;
+    }
+    pool.close(SECOND).await;
+}

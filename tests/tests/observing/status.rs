@@ -1,0 +1,100 @@
+//! One consistent snapshot.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pool_core::{PoolStatus, PooledConnection};
+use pool_testkit::Call;
+use pool_testkit::connector::Answer;
+use pool_tests::bed::{Bed, Held, SECOND, TICK, pass, settle};
+use tokio::task::{JoinSet, yield_now};
+
+/// P9, D1: each state is seen, and they add up.
+#[tokio::test(start_paused = true)]
+async fn every_state_is_counted_where_it_belongs() {
+    let bed = Bed::with(7, |builder| {
+        builder
+            .check_interval(10 * SECOND)
+            .close_timeout(5 * SECOND)
+            .check_timeout(60 * SECOND)
+    });
+    bed.fake.set_manual(Call::Check);
+    bed.fake.set_manual(Call::Reset);
+    bed.fake.set_manual(Call::Close);
+    let mut leases = bed.leases(6).await;
+    PooledConnection::discard(leases.pop().expect("six"));
+    drop(leases.pop());
+    pass(10 * SECOND + TICK).await;
+    drop(leases.pop());
+    leases.pop().expect("six").mark_needs_reset();
+    PooledConnection::discard(leases.pop().expect("six"));
+    bed.fake.set_manual(Call::Connect);
+    let idle = bed.lease().await;
+    let waiter = Held::waiting(bed.pool.acquire());
+    drop(bed.fake.next_connect().await);
+    let status = bed.pool.status();
+    assert_eq!((status.opening, status.idle, status.leased), (1, 0, 2));
+    assert_eq!((status.checking, status.returning), (1, 1));
+    assert_eq!((status.closing, status.stuck, status.waiting), (1, 1, 1));
+    assert_eq!((status.size(), status.max_size), (7, 7));
+    assert_eq!(
+        status.to_string(),
+        "2 of 7 leased, 0 idle, 1 opening, 1 being checked, 1 returning, 1 closing, 1 stuck, \
+         1 waiting"
+    );
+    assert_eq!(
+        format!("{:?}", bed.pool),
+        format!("ConnectionPool {{ name: \"pool\", status: {status:?} }}")
+    );
+    for _ in 0..2 {
+        bed.fake.next_close().await.finish();
+    }
+    bed.fake.set(Call::Close, Answer::Ok);
+    bed.fake.next_check().await.succeed();
+    bed.fake.next_reset().await.succeed();
+    drop((leases, idle, waiter));
+    bed.finish().await;
+}
+
+/// P9: in every sample of a stress run the states add up to no more than the limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_sample_of_a_busy_pool_is_consistent() {
+    let bed = Bed::with(4, |builder| builder.max_uses(20));
+    let over = Arc::new(AtomicBool::new(false));
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let (pool, over) = (bed.pool.clone(), Arc::clone(&over));
+        tasks.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                drop(pool.acquire().await.expect("all are served"));
+                yield_now().await;
+            }
+        });
+    }
+    for _ in 0..20_000 {
+        let status = bed.pool.status();
+        assert!(status.size() <= 4, "{status}");
+        assert!(status.waiting <= 8, "{status}");
+        assert!(status.idle == 0 || status.waiting == 0, "{status}");
+    }
+    over.store(true, Ordering::Relaxed);
+    while let Some(task) = tasks.join_next().await {
+        task.expect("no panic");
+    }
+    bed.finish().await;
+}
+
+/// B20: a pool that was never used is empty, and so is one whose callers all left.
+#[tokio::test(start_paused = true)]
+async fn status_of_an_unused_pool_is_zero() {
+    let bed = Bed::new(3);
+    let empty = PoolStatus::default();
+    let status = bed.pool.status();
+    assert_eq!(
+        (status.size(), status.waiting, status.is_closed),
+        (empty.size(), 0, false)
+    );
+    settle().await;
+    assert_eq!(bed.pool.status(), status);
+    bed.finish().await;
+}

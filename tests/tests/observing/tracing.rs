@@ -1,0 +1,122 @@
+//! What a pool writes to the log, and on which level.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+
+use pool_core::{ConnectionPool, PooledConnection};
+use pool_testkit::Call;
+use pool_testkit::connector::{Answer, pair};
+use pool_tests::bed::{SECOND, Watchdog, pass, settle};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+/// Keeps each event as a line: level, target, fields.
+#[derive(Debug, Clone, Default)]
+struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
+
+impl Lines {
+    fn of(&self, level: Level) -> Vec<String> {
+        let lines = self.0.lock().expect("nobody panics");
+        let lines = lines.iter().filter(|(other, _)| *other == level);
+        lines.map(|(_, line)| line.clone()).collect()
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _cx: Context<'_, S>) {
+        struct Text(String);
+        impl Visit for Text {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                write!(self.0, "{}={value:?} ", field.name()).expect("a string takes all");
+            }
+        }
+        if event.metadata().target() != "pool_core" {
+            return;
+        }
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        let line = (*event.metadata().level(), text.0);
+        self.0.lock().expect("nobody panics").push(line);
+    }
+}
+
+/// What an operator should know is a warning, with the pool's name and the cause.
+#[tokio::test(start_paused = true)]
+async fn troubles_are_warnings_with_name_and_cause() {
+    let _watchdog = Watchdog::start();
+    let lines = Lines::default();
+    let _guard =
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
+    let (connector, fake) = pair();
+    let pool = ConnectionPool::builder(connector)
+        .name("workers")
+        .max_size(1)
+        .close_timeout(SECOND)
+        .check_interval(5 * SECOND)
+        .lease_warn_after(SECOND)
+        .build()
+        .expect("the settings are valid");
+    fake.queue(Call::Connect, [Answer::Transient]);
+    fake.queue(Call::Check, [Answer::Transient]);
+    fake.queue(Call::Close, [Answer::After(SECOND + SECOND / 2)]);
+    let lease = pool.acquire().await.expect("the second attempt connects");
+    pass(2 * SECOND).await;
+    drop(lease);
+    pass(10 * SECOND).await;
+    let warnings = lines.of(Level::WARN);
+    let about = |what: &str| {
+        let found: Vec<_> = warnings.iter().filter(|line| line.contains(what)).collect();
+        assert_eq!(found.len(), 1, "{what}: {warnings:#?}");
+        assert!(found[0].contains("pool=\"workers\""), "{}", found[0]);
+        assert!(found[0].contains("id=#"), "{}", found[0]);
+    };
+    about("connect failed");
+    about("not approved");
+    about("a close takes too long");
+    about("a lease is out for long");
+    assert_eq!(warnings.len(), 4, "{warnings:#?}");
+    assert_eq!(lines.of(Level::INFO).len(), 1, "an overdue lease came home");
+    assert!(lines.of(Level::ERROR).is_empty());
+    pool.close(SECOND).await;
+}
+
+/// A panic of foreign code is an error in the log.
+#[tokio::test(start_paused = true)]
+async fn panics_of_foreign_code_are_errors() {
+    let _watchdog = Watchdog::start();
+    let lines = Lines::default();
+    let _guard =
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
+    let (connector, fake) = pair();
+    let pool = ConnectionPool::builder(connector).max_size(1).build();
+    let pool = pool.expect("the settings are valid");
+    fake.set(Call::Close, Answer::Panic);
+    PooledConnection::discard(pool.acquire().await.expect("it connects"));
+    settle().await;
+    let errors = lines.of(Level::ERROR);
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(errors[0].contains("close panicked"), "{}", errors[0]);
+    pool.close(SECOND).await;
+}
+
+/// What happens on every lease is told on the finest level only.
+#[tokio::test(start_paused = true)]
+async fn leases_are_traced_and_nothing_louder() {
+    let _watchdog = Watchdog::start();
+    let lines = Lines::default();
+    let _guard =
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
+    let (connector, _fake) = pair();
+    let pool = ConnectionPool::builder(connector).max_size(1).build();
+    let pool = pool.expect("the settings are valid");
+    drop(pool.acquire().await.expect("it connects"));
+    let debug = lines.of(Level::DEBUG).len();
+    for _ in 0..10 {
+        drop(pool.acquire().await.expect("it is idle"));
+    }
+    assert_eq!(lines.of(Level::DEBUG).len(), debug);
+    assert!(lines.of(Level::TRACE).len() >= 20);
+    assert!(lines.of(Level::INFO).is_empty() && lines.of(Level::WARN).is_empty());
+    pool.close(SECOND).await;
+}
