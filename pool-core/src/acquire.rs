@@ -91,7 +91,7 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
 
     fn queue(&mut self, cx: &Context<'_>, mut met_dead: bool) -> Poll<Lease<T>> {
         loop {
-            if met_dead {
+            if met_dead && self.turn == Turn::New {
                 self.turn = Turn::Deferred;
             }
             // Cloned, like every waker, outside the lock: cloning is foreign code.
@@ -153,7 +153,7 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                         return self.done(Ok(PooledConnection::new(live)));
                     }
                     self.shared.bury(live);
-                    self.turn = Turn::Deferred;
+                    self.turn = Turn::Resumed(key.id());
                     return self.begin(cx);
                 }
                 Found::Done(Outcome::Refused(refusal, context)) => {

@@ -123,7 +123,8 @@ impl<T: Send + 'static> Builder<T> {
     }
 
     /// How many callers may wait; one more is refused with
-    /// [`Overloaded`](crate::AcquireError::Overloaded).
+    /// [`Overloaded`](crate::AcquireError::Overloaded), unless it waited before and was served a
+    /// connection that proved dead.
     ///
     /// Default 65 536: enough never to be met by accident, few enough to bound memory at some
     /// 6 MiB. A proxy that prefers refusing to queueing sets it near its concurrency.

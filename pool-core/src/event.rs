@@ -67,9 +67,11 @@ pub enum EventKind {
         /// The caller.
         waiter: WaiterId,
     },
-    /// A caller was served a connection that proved dead, and went to the head of the queue.
+    /// A caller was served a connection that proved dead, and went back to its place in the queue,
+    /// before all who came later.
     Requeued {
-        /// The caller; a number of its own if it had not been in the queue before.
+        /// The caller, with the number it had; with a new one, and at the head, if it had not been
+        /// in the queue before.
         waiter: WaiterId,
     },
     /// A caller's acquire timeout passed in the queue.

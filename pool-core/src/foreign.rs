@@ -119,19 +119,20 @@ loom::thread_local! {
 #[inline]
 pub(crate) fn wake(waker: Waker) {
     let mut waker = Some(waker);
-    let pending = PENDING.try_with(|pending| {
+    let iterated = PENDING.try_with(|pending| {
+        let Some(waker) = waker.take() else { return };
         if pending.is_waking.replace(true) {
-            return pending.wakers.borrow_mut().extend(waker.take());
+            return pending.wakers.borrow_mut().push_back(waker);
         }
-        waker.take().into_iter().for_each(wake_now);
+        wake_now(waker);
         while let Some(waker) = { pending.wakers.borrow_mut().pop_front() } {
             wake_now(waker);
         }
         pending.is_waking.set(false);
     });
-    if pending.is_err() {
-        // The thread is ending, and one of its thread-locals owned a lease.
-        waker.into_iter().for_each(wake_now);
+    // A lease that is dropped by the end of its thread may find the list gone already.
+    if let (Err(_), Some(waker)) = (iterated, waker) {
+        wake_now(waker);
     }
 }
 

@@ -1,6 +1,8 @@
-//! Cross-crate tests of the pool live in `tests/`; this library only has the documents' snippets
-//! compiled and run as doctests.
+//! Cross-crate tests of the pool live in `tests/`; here is what several of them share.
 
+pub mod bed;
+
+/// The documents, whose snippets are compiled and run.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../../README.md")]

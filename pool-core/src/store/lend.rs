@@ -12,8 +12,11 @@ use crate::time::Time;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     New,
-    /// Its turn had come, but the connection proved dead.
+    /// It came when its turn was, but the connection proved dead.
     Deferred,
+    /// It waited until its turn came, but the connection proved dead: with its number, it gets its
+    /// place back.
+    Resumed(WaiterId),
 }
 
 impl<C> Store<C> {
@@ -60,16 +63,20 @@ impl<C> Store<C> {
             self.idle.is_empty(),
             "invariant broken: no connection idles while one waits"
         );
-        let id = WaiterId(self.next_waiter);
-        self.next_waiter += 1;
         let key = match turn {
             Turn::New => {
+                let id = self.number_waiter();
                 self.log_hot(|| EventKind::Queued { waiter: id });
                 self.queue.push_back(id, waker, deadline)
             }
             Turn::Deferred => {
+                let id = self.number_waiter();
                 self.log_hot(|| EventKind::Requeued { waiter: id });
                 self.queue.push_front(id, waker, deadline)
+            }
+            Turn::Resumed(id) => {
+                self.log_hot(|| EventKind::Requeued { waiter: id });
+                self.queue.push_again(id, waker, deadline)
             }
         };
         self.set_alarm(deadline);
@@ -77,6 +84,12 @@ impl<C> Store<C> {
             self.kick();
         }
         key
+    }
+
+    const fn number_waiter(&mut self) -> WaiterId {
+        let id = WaiterId(self.next_waiter);
+        self.next_waiter += 1;
+        id
     }
 
     /// Looks at a waiter; takes it out if its wait has ended.
@@ -102,11 +115,12 @@ impl<C> Store<C> {
         }
     }
 
-    /// A waiter takes what it was served. Returns whether it is still known to be good, and if so
-    /// remembers where it was acquired.
+    /// A waiter takes what it was served: from here on it is a use. Returns whether the connection is
+    /// not known to have died since.
     pub(crate) fn accept(&mut self, key: SlotKey, site: &'static Location<'static>) -> bool {
         let record = self.slots.get_mut(key);
         record.site = Some(site);
+        record.uses += 1;
         record.doom != Some(CloseReason::Died)
     }
 

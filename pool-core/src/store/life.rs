@@ -83,8 +83,8 @@ impl<C> Store<C> {
             CloseReason::Died => {
                 if !known_dead {
                     self.log(EventKind::Died { id });
+                    self.learn_from_death(key);
                 }
-                self.learn_from_death(key);
             }
             CloseReason::Discarded => self.log(EventKind::Discarded { id }),
             CloseReason::Lifetime | CloseReason::Idle | CloseReason::MaxUses => {
@@ -135,10 +135,16 @@ impl<C> Store<C> {
                 self.log(EventKind::Closing { id, reason });
             }
             self.log(EventKind::Closed { id, reason });
-        } else if record.state() == State::Opening {
+        }
+        let is_aborted = record.state() == State::Opening;
+        if is_aborted {
             self.log(EventKind::ConnectAborted { id });
         }
-        if self.is_closed && self.slots.len() == 0 {
+        if is_aborted && !self.is_closed {
+            // An open pool's connect is dropped only by a runtime that goes, and the next one would
+            // be as well: at once, and again, for ever.
+            self.orphan();
+        } else if self.is_closed && self.slots.len() == 0 {
             self.log(EventKind::PoolClosed);
         }
         self.settle_goals();
@@ -160,6 +166,8 @@ impl<C> Store<C> {
             State::Leased | State::Checking | State::Returning | State::Opening => {
                 record.doom = Some(CloseReason::Died);
                 self.log(EventKind::Died { id });
+                // Now, not when it comes home: a holder who keeps it would make it look older.
+                self.learn_from_death(key);
             }
             State::Closing | State::Stuck => {}
         }
@@ -251,7 +259,8 @@ impl<C> Store<C> {
         );
         record.leased = tick;
         record.site = site;
-        record.uses += 1;
+        // A waiter that is served has not used it yet: see `accept`.
+        record.uses += u64::from(site.is_some());
         self.leases += 1;
         let id = record.id;
         self.log_hot(|| EventKind::Leased { id, waiter });

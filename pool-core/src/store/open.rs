@@ -64,6 +64,10 @@ impl<C> Store<C> {
         self.log(EventKind::Opened { id });
         self.offer(key, connection);
         self.settle_goals();
+        // Its place of `max_connecting` is free, and nothing else would tell before the next tick.
+        if self.may_open() {
+            self.kick();
+        }
     }
 
     /// A connect failed. Its slot follows by [`release`](Self::release).

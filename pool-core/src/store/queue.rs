@@ -12,9 +12,15 @@ use crate::error::AcquireContext;
 use crate::event::WaiterId;
 use crate::time::Time;
 
-/// The place of a waiter in the table; valid until the waiter is removed.
+/// The place of a waiter in the table, valid until the waiter is removed, and its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WaiterKey(u32);
+pub(crate) struct WaiterKey(u32, WaiterId);
+
+impl WaiterKey {
+    pub(crate) const fn id(self) -> WaiterId {
+        self.1
+    }
+}
 
 /// How a wait ends.
 #[derive(Debug)]
@@ -102,7 +108,7 @@ impl<C> Queue<C> {
         let tail = self.tail;
         self.link(tail, place);
         self.link(place, NONE);
-        WaiterKey(place)
+        WaiterKey(place, id)
     }
 
     /// Enters before everybody else: for a waiter whose connection proved dead.
@@ -111,7 +117,20 @@ impl<C> Queue<C> {
         let head = self.head;
         self.link(place, head);
         self.link(NONE, place);
-        WaiterKey(place)
+        WaiterKey(place, id)
+    }
+
+    /// Enters where its number belongs: for a waiter that was served a connection which proved
+    /// dead. Looks at nobody but others like it, who came before it.
+    pub(crate) fn push_again(&mut self, id: WaiterId, waker: Waker, deadline: Time) -> WaiterKey {
+        let place = self.insert(id, waker, deadline);
+        let (mut before, mut after) = (NONE, self.head);
+        while let Some(entry) = self.table.get(after as usize).filter(|entry| entry.id < id) {
+            (before, after) = (after, entry.next);
+        }
+        self.link(before, place);
+        self.link(place, after);
+        WaiterKey(place, id)
     }
 
     /// Serves the oldest waiter, if there is one; the waker must be woken after unlocking.

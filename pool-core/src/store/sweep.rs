@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::connector::CloseReason;
 use crate::event::EventKind;
+use crate::store::slots::Record;
 use crate::store::{Errand, Outcome, Refusal, State, Store};
 use crate::time::Time;
 
@@ -194,7 +195,8 @@ impl<C> Store<C> {
             return Time::NEVER;
         }
         let mut next = Time::NEVER;
-        for record in self.slots.iter().filter(|record| record.is_open()) {
+        let lives = |record: &&Record| record.is_open() && record.doom != Some(CloseReason::Died);
+        for record in self.slots.iter().filter(lives) {
             if self.pacer.alive(record.born, now, self.limits.min_uptime) {
                 return Time::NEVER;
             }

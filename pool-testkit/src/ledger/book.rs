@@ -194,8 +194,14 @@ impl Book {
         if self.queue.contains(&waiter) {
             return offence(Rule::Queue, format!("{waiter:?} waits already"));
         }
+        // One that has waited before is back before all who came later; a new one is at the head.
+        let later = |queued: &WaiterId| *queued > waiter;
+        let place = match self.last_waiter {
+            Some(last) if waiter <= last => self.queue.iter().position(later),
+            _ => Some(0),
+        };
         self.last_waiter = self.last_waiter.max(Some(waiter));
-        self.queue.push_front(waiter);
+        self.queue.insert(place.unwrap_or(self.queue.len()), waiter);
         self.nothing_idle(waiter)
     }
 

@@ -81,6 +81,8 @@ pub struct Model {
     has_failed: bool,
     warm_up_target: usize,
     next_ticket: u64,
+    /// Numbers in the queue.
+    next_number: u64,
     last_slot: Option<u64>,
     /// Answers to callers by the last action.
     answered: Vec<(u64, Answer)>,
@@ -102,6 +104,7 @@ impl Model {
             has_failed: false,
             warm_up_target: 0,
             next_ticket: 0,
+            next_number: 0,
             last_slot: None,
             answered: Vec::new(),
         }

@@ -34,6 +34,8 @@ impl Span {
 pub(super) struct Caller {
     pub(super) ticket: u64,
     pub(super) deadline_ms: Option<u64>,
+    /// Its number in the queue, once it has been there.
+    pub(super) number: Option<u64>,
 }
 
 #[derive(Debug, Clone)]

@@ -308,3 +308,41 @@ fn one_shot_connection_that_served_ends_a_series_of_failures() {
     store.give_back(key, "one shot", Condition::Unfit(CloseReason::Died));
     assert_eq!(store.pacer.round(), 0);
 }
+
+#[test]
+fn one_shot_connection_that_dies_before_its_waiter_wakes_counts_as_a_failure() {
+    let mut store = Store::new(Limits {
+        min_idle: 0,
+        max_uses: Some(1),
+        ..limits()
+    });
+    let place = store.enqueue(Waker::noop().clone(), at(30), Turn::New);
+    let key = open(&mut store, "stillborn", at(0));
+    store.died(key, store.slots.get(key).id);
+    assert_eq!(store.pacer.round(), 1);
+    assert!(matches!(
+        store.poll_waiter(place, Waker::noop()),
+        Found::Done(Outcome::Served(_))
+    ));
+    assert!(
+        !store.accept(key, Location::caller()),
+        "it is known to be dead"
+    );
+}
+
+#[test]
+fn connect_that_is_dropped_unfinished_closes_the_pool() {
+    let mut store = Store::<&str>::new(limits());
+    let opening = store.open(at(0)).expect("wanted");
+    let place = store.enqueue(Waker::noop().clone(), at(30), Turn::New);
+    assert!(store.release(opening.key));
+    assert!(
+        store.open(at(0)).is_none(),
+        "or a runtime that goes would be asked for ever"
+    );
+    assert!(store.is_finished());
+    assert!(matches!(
+        store.poll_waiter(place, Waker::noop()),
+        Found::Done(Outcome::Refused(Refusal::Closed, _))
+    ));
+}

@@ -1,0 +1,7 @@
+//! Who gets a connection, in which order, and who is told that there is none.
+
+mod corpses;
+mod denying;
+mod queue;
+mod refusals;
+mod threads;

@@ -1,0 +1,222 @@
+//! The last handle: what it ends, and that nothing of the pool stays in memory.
+
+use std::sync::{Arc, Barrier, Weak};
+use std::thread;
+
+use pool_core::{
+    CloseReason, ConnectContext, ConnectError, ConnectionPool, Connector, Event, Observer,
+    PooledConnection, async_trait,
+};
+use pool_testkit::Call;
+use pool_tests::bed::{Bed, MINUTE, SECOND, Watchdog, assert_clean, pass, settle};
+
+/// Invariant 8.
+#[tokio::test(start_paused = true)]
+async fn drop_of_a_handle_that_is_not_the_last_does_nothing() {
+    let bed = Bed::new(2);
+    bed.idle(1).await;
+    for _ in 0..10 {
+        drop(bed.pool.clone());
+    }
+    settle().await;
+    assert!(!bed.pool.status().is_closed);
+    assert_eq!(bed.pool.status().idle, 1);
+    bed.finish().await;
+}
+
+/// Invariant 8. P33, B15.
+#[tokio::test(start_paused = true)]
+async fn drop_of_the_last_handle_closes_the_idle_and_lets_leases_finish() {
+    let Bed {
+        pool, fake, ledger, ..
+    } = Bed::new(3);
+    let (lent, also) = (
+        pool.acquire().await.expect("free"),
+        pool.acquire().await.expect("free"),
+    );
+    drop(pool.acquire().await.expect("free"));
+    drop(pool);
+    settle().await;
+    assert_eq!(fake.counts().alive, 2, "the idle one is closed");
+    assert!(lent.is_alive(), "a lease is not cut short");
+    pass(MINUTE).await;
+    drop(lent);
+    settle().await;
+    assert_eq!(fake.counts().alive, 1);
+    assert!(!ledger.counts().is_closed);
+    drop(also);
+    ledger.until(|counts| counts.is_closed).await;
+    assert!(
+        fake.closes()
+            .iter()
+            .all(|(_, reason)| *reason == CloseReason::PoolClosed)
+    );
+    assert_clean(&ledger, &fake, 3, 0).await;
+}
+
+/// P41: connects in flight end with the last handle.
+#[tokio::test(start_paused = true)]
+async fn drop_of_the_last_handle_drops_connects_in_flight() {
+    let Bed {
+        pool, fake, ledger, ..
+    } = Bed::with(2, |builder| builder.min_idle(2));
+    fake.set_manual(Call::Connect);
+    let (first, second) = (fake.next_connect().await, fake.next_connect().await);
+    drop(pool);
+    settle().await;
+    assert!(first.is_cancelled() && second.is_cancelled());
+    assert_clean(&ledger, &fake, 2, 0).await;
+}
+
+/// Two handles dropped at the same instant: one of them is the last, always.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn two_last_handles_dropped_by_two_threads_close_the_pool() {
+    for _ in 0..300 {
+        let Bed {
+            pool, fake, ledger, ..
+        } = Bed::new(1);
+        drop(pool.acquire().await.expect("free"));
+        let barrier = Arc::new(Barrier::new(2));
+        let threads = [pool.clone(), pool].map(|pool| {
+            let barrier = Arc::clone(&barrier);
+            thread::spawn(move || {
+                barrier.wait();
+                drop(pool);
+            })
+        });
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        ledger.until(|counts| counts.is_closed).await;
+        assert_clean(&ledger, &fake, 1, 0).await;
+    }
+}
+
+/// A connector, its connections and an observer that can tell whether they are still there.
+#[derive(Debug)]
+struct Traced(Arc<()>);
+
+#[async_trait]
+impl Connector for Traced {
+    type Connection = Arc<()>;
+
+    async fn connect(&self, _cx: &ConnectContext) -> Result<Arc<()>, ConnectError> {
+        Ok(Arc::clone(&self.0))
+    }
+}
+
+#[derive(Debug)]
+struct Silent(#[expect(dead_code, reason = "held, not read")] Arc<()>);
+
+impl Observer for Silent {
+    fn on_event(&self, _event: &Event) {}
+}
+
+fn traced() -> (ConnectionPool<Arc<()>>, Weak<()>) {
+    let trace = Arc::new(());
+    let pool = ConnectionPool::builder(Traced(Arc::clone(&trace)))
+        .max_size(4)
+        .observer(Arc::new(Silent(Arc::clone(&trace))))
+        .build();
+    (
+        pool.expect("the settings are valid"),
+        Arc::downgrade(&trace),
+    )
+}
+
+/// Invariant 8. P33: a closed pool is nothing but its handle.
+#[tokio::test(start_paused = true)]
+async fn nothing_of_a_closed_pool_stays_in_memory() {
+    let _watchdog = Watchdog::start();
+    let (pool, trace) = traced();
+    pool.warm_up(3).await.expect("it connects");
+    pool.close(SECOND).await;
+    drop(pool);
+    settle().await;
+    assert!(
+        trace.upgrade().is_none(),
+        "{} are left",
+        trace.strong_count()
+    );
+}
+
+/// Invariant 8. P33: the same without a close, and the leases that outlive the handle end it.
+#[tokio::test(start_paused = true)]
+async fn nothing_of_a_dropped_pool_stays_in_memory() {
+    let _watchdog = Watchdog::start();
+    let (pool, trace) = traced();
+    let lease = pool.acquire().await.expect("it connects");
+    drop(pool.acquire().await.expect("it connects"));
+    drop(pool);
+    settle().await;
+    assert!(trace.upgrade().is_some(), "the lease is out");
+    drop(lease);
+    settle().await;
+    assert!(
+        trace.upgrade().is_none(),
+        "{} are left",
+        trace.strong_count()
+    );
+}
+
+/// Invariant 8: a detached connection holds nothing but itself.
+#[tokio::test(start_paused = true)]
+async fn detached_connection_keeps_nothing_of_the_pool() {
+    let _watchdog = Watchdog::start();
+    let (pool, trace) = traced();
+    let connection = PooledConnection::detach(pool.acquire().await.expect("it connects"));
+    drop(pool);
+    settle().await;
+    assert_eq!(trace.strong_count(), 1, "the connection itself");
+    drop(connection);
+}
+
+/// Invariant 8: a runtime that goes takes all of it along, whoever still holds handles.
+#[test]
+fn nothing_but_the_handle_survives_the_runtime() {
+    let _watchdog = Watchdog::start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime can be built");
+    let (pool, lease, trace) = runtime.block_on(async {
+        let (pool, trace) = traced();
+        pool.warm_up(2).await.expect("it connects");
+        let lease = pool.acquire().await.expect("one is idle");
+        (pool, lease, trace)
+    });
+    drop(runtime);
+    assert_eq!(pool.status().idle, 0);
+    drop(lease);
+    drop(pool);
+    assert!(
+        trace.upgrade().is_none(),
+        "{} are left",
+        trace.strong_count()
+    );
+}
+
+/// The last handle may be inside one of the pool's own connections, and be dropped with it.
+#[tokio::test(start_paused = true)]
+async fn last_handle_may_be_dropped_with_a_connection() {
+    struct Holding(Option<ConnectionPool<Self>>);
+    struct Holdings(#[expect(dead_code, reason = "held, not read")] Arc<()>);
+    #[async_trait]
+    impl Connector for Holdings {
+        type Connection = Holding;
+        async fn connect(&self, _cx: &ConnectContext) -> Result<Holding, ConnectError> {
+            Ok(Holding(None))
+        }
+    }
+    let _watchdog = Watchdog::start();
+    let trace = Arc::new(());
+    let alive = Arc::downgrade(&trace);
+    let pool = ConnectionPool::builder(Holdings(trace)).max_size(1).build();
+    let pool = pool.expect("the settings are valid");
+    let mut lease = pool.acquire().await.expect("it connects");
+    lease.0 = Some(pool.clone());
+    drop(pool);
+    PooledConnection::discard(lease);
+    settle().await;
+    assert!(alive.upgrade().is_none(), "the pool has ended");
+}

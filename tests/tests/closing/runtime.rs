@@ -1,0 +1,227 @@
+//! Pools that outlive their runtime, and pools that are built and used from outside of it.
+
+use std::time::Duration;
+
+use pool_core::{AcquireError, BuildError, ConnectionPool, PooledConnection, TryAcquireError};
+use pool_testkit::Call;
+use pool_testkit::connector::{Answer, pair};
+use pool_tests::bed::{Bed, Held, Lease, MINUTE, SECOND, Watchdog, assert_clean, settle};
+use tokio::runtime::{Builder, Runtime};
+
+fn single() -> Runtime {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime can be built")
+}
+
+fn several() -> Runtime {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime can be built")
+}
+
+/// One of everything outstanding: a lease, an idle connection, a connect, a reset, a close.
+async fn busy() -> (Bed, Lease) {
+    let bed = Bed::new(5);
+    let mut leases = bed.leases(4).await;
+    bed.fake.set_manual(Call::Connect);
+    bed.fake.set_manual(Call::Reset);
+    bed.fake.set_manual(Call::Close);
+    let waiter = Held::waiting(bed.pool.acquire());
+    drop(bed.fake.next_connect().await);
+    drop(waiter);
+    leases.pop().expect("four").mark_needs_reset();
+    drop(bed.fake.next_reset().await);
+    PooledConnection::discard(leases.pop().expect("four"));
+    drop(bed.fake.next_close().await);
+    drop(leases.pop());
+    (bed, leases.pop().expect("four"))
+}
+
+/// The runtime goes with everything outstanding, on both flavours: waiters are woken, and what
+/// comes home later is dropped in place.
+#[test]
+fn runtime_that_goes_closes_the_pool_and_wakes_its_waiters() {
+    for runtime in [single(), several()] {
+        let (bed, lease) = runtime.block_on(busy());
+        // Whoever waits from elsewhere.
+        let mut leases = vec![lease, bed.pool.try_acquire().expect("one is idle")];
+        let mut waiter = Held::waiting(bed.pool.acquire());
+        let mut close = Held::new(async { bed.pool.warm_up(5).await });
+        assert!(close.poll().is_pending());
+        drop(runtime);
+        assert_eq!((waiter.wakes(), close.wakes()), (1, 1));
+        let error = waiter.ready().expect_err("nobody is left to serve it");
+        assert!(matches!(error, AcquireError::Closed { .. }), "{error}");
+        close.ready().expect_err("nobody is left to open one");
+        let status = bed.pool.status();
+        assert_eq!(
+            (status.leased, status.size(), status.is_closed),
+            (2, 2, true)
+        );
+        drop(leases.pop());
+        assert_eq!(bed.pool.status().size(), 1);
+        PooledConnection::discard(leases.pop().expect("two"));
+        assert_eq!(bed.pool.status().size(), 0);
+        bed.ledger.assert_settled();
+        let counts = bed.fake.counts();
+        assert_eq!((counts.alive, counts.watchers), (0, 0));
+        assert_eq!((counts.connect.running(), counts.close.running()), (0, 0));
+        drop((waiter, close));
+    }
+}
+
+/// Afterwards everything answers at once, without a runtime and from within another.
+#[test]
+fn pool_without_its_runtime_answers_at_once() {
+    let runtime = single();
+    let bed = runtime.block_on(async { Bed::new(1) });
+    drop(runtime);
+    assert!(matches!(
+        bed.pool.try_acquire(),
+        Err(TryAcquireError::Closed { .. })
+    ));
+    let error = Held::new(bed.pool.acquire())
+        .ready()
+        .expect_err("it is closed");
+    assert!(matches!(error, AcquireError::Closed { .. }));
+    bed.pool.resize(3).expect_err("it is closed");
+    assert_eq!(bed.pool.evict_all(), 0);
+    Held::new(bed.pool.warm_up(1))
+        .ready()
+        .expect_err("it is closed");
+    assert!(Held::new(bed.pool.close(MINUTE)).ready().is_complete());
+    several().block_on(async {
+        bed.pool.acquire().await.expect_err("it is closed");
+        assert!(bed.pool.close(MINUTE).await.is_complete());
+    });
+}
+
+/// A close without its runtime reports what is lent instead of waiting for it.
+#[test]
+fn close_without_the_runtime_does_not_wait_for_leases() {
+    let runtime = single();
+    let (bed, lease) = runtime.block_on(async {
+        let bed = Bed::new(1);
+        let lease = bed.lease().await;
+        (bed, lease)
+    });
+    drop(runtime);
+    let report = Held::new(bed.pool.close(MINUTE)).ready();
+    assert_eq!((report.still_leased, report.is_complete()), (1, false));
+    drop(lease);
+    assert!(Held::new(bed.pool.close(MINUTE)).ready().is_complete());
+}
+
+/// A close that waits when the runtime goes is woken.
+#[test]
+fn close_that_waits_is_woken_when_the_runtime_goes() {
+    let runtime = single();
+    let (bed, lease) = runtime.block_on(async {
+        let bed = Bed::new(1);
+        let lease = bed.lease().await;
+        (bed, lease)
+    });
+    let mut close = Held::waiting(bed.pool.close(MINUTE));
+    drop(runtime);
+    assert_eq!(close.ready().still_leased, 1);
+    drop((lease, close));
+}
+
+/// The pool lives where it was told to, not where it was built.
+#[test]
+fn pool_lives_on_the_runtime_it_was_given() {
+    let _watchdog = Watchdog::start();
+    let (home, other) = (several(), single());
+    let (connector, fake) = pair();
+    let pool = ConnectionPool::builder(connector)
+        .runtime(home.handle().clone())
+        .build();
+    let pool = pool.expect("no runtime is needed around `build`");
+    let lease = other
+        .block_on(pool.acquire())
+        .expect("the home runtime connects");
+    drop(other);
+    drop(lease);
+    assert_eq!(pool.status().idle, 1, "the other runtime is of no concern");
+    assert!(home.block_on(pool.close(10 * SECOND)).is_complete());
+    assert_eq!(fake.counts().alive, 0);
+}
+
+/// Two runtimes, one pool: connections go from one to the other and back.
+#[test]
+fn connections_serve_callers_of_several_runtimes() {
+    let (home, other) = (several(), several());
+    let bed = home.block_on(async { Bed::new(1) });
+    for _ in 0..100 {
+        drop(other.block_on(bed.lease()));
+        drop(home.block_on(bed.lease()));
+    }
+    assert_eq!(bed.fake.counts().connect.started, 1);
+    let (ledger, fake) = (bed.ledger.clone(), bed.fake.clone());
+    assert!(other.block_on(bed.pool.close(10 * SECOND)).is_complete());
+    home.block_on(async {
+        ledger.until(|counts| counts.is_closed).await;
+        assert_clean(&ledger, &fake, 1, 0).await;
+    });
+}
+
+#[test]
+fn build_outside_a_runtime_says_so() {
+    let (connector, _fake) = pair();
+    let error = ConnectionPool::builder(connector)
+        .build()
+        .expect_err("there is no runtime");
+    assert_eq!(error, BuildError::NoRuntime);
+}
+
+#[test]
+fn build_on_a_runtime_without_a_timer_says_so() {
+    let runtime = Builder::new_current_thread()
+        .build()
+        .expect("a runtime can be built");
+    let (connector, _fake) = pair();
+    let error = ConnectionPool::builder(connector)
+        .runtime(runtime.handle().clone())
+        .build();
+    assert_eq!(error.expect_err("there is no timer"), BuildError::NoTimer);
+}
+
+/// Built on a runtime that is gone already: closed from birth, and no hang.
+#[test]
+fn pool_on_a_runtime_that_has_gone_is_closed() {
+    let _watchdog = Watchdog::start();
+    let runtime = single();
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    let (connector, _fake) = pair();
+    let Ok(pool) = ConnectionPool::builder(connector).runtime(handle).build() else {
+        return;
+    };
+    let error = single()
+        .block_on(pool.acquire_within(SECOND))
+        .expect_err("nobody serves");
+    assert!(matches!(error, AcquireError::Closed { .. }), "{error}");
+}
+
+/// A runtime that shuts down while a close is stuck does not wait for it.
+#[test]
+fn stuck_close_does_not_keep_the_runtime() {
+    let runtime = several();
+    let bed = runtime.block_on(async {
+        let bed = Bed::with(1, |builder| builder.close_timeout(Duration::from_millis(1)));
+        bed.fake.set(Call::Close, Answer::Never);
+        PooledConnection::discard(bed.lease().await);
+        bed.ledger.until(|counts| counts.stuck == 1).await;
+        settle().await;
+        bed
+    });
+    drop(runtime);
+    assert_eq!(bed.pool.status().size(), 0);
+    assert_eq!(
+        (bed.fake.counts().alive, bed.fake.counts().close.aborted),
+        (0, 1)
+    );
+    bed.ledger.assert_settled();
+}

@@ -1,0 +1,285 @@
+//! Connects that fail, panic or hang: whose error it is, and that no capacity is lost.
+
+use std::error::Error;
+use std::time::Duration;
+
+use pool_core::{AcquireError, AcquirePhase, CloseReason, ConnectError, EventKind, Fault};
+use pool_testkit::Call;
+use pool_testkit::connector::{Answer, FakeError};
+use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
+use tokio::time::Instant;
+
+/// A delay of which the first minutes do not matter.
+const AGES: Duration = Duration::from_secs(1_000_000_000);
+
+fn fault(error: &dyn Error) -> Option<&Fault> {
+    error.source().and_then(|source| source.downcast_ref())
+}
+
+/// P2, D8: the panic of a connect costs nothing but the attempt.
+#[tokio::test(start_paused = true)]
+async fn connect_that_panics_frees_its_slot() {
+    let bed = Bed::new(1);
+    bed.fake.queue(Call::Connect, [Answer::Panic]);
+    drop(bed.lease().await);
+    assert_eq!(bed.fake.counts().connect.started, 2);
+    let mut failures = Vec::new();
+    for event in bed.ledger.events() {
+        if let EventKind::ConnectFailed { error, .. } = event.kind {
+            failures.push(error);
+        }
+    }
+    assert_eq!(failures.len(), 1);
+    let panic = fault(&failures[0]).expect("the pool's own finding");
+    assert!(
+        matches!(panic, Fault::Panicked { call: "connect", message } if message.contains("#0"))
+    );
+    bed.finish().await;
+}
+
+/// B17, D7, D14: a failure is retried for those who wait.
+#[tokio::test(start_paused = true)]
+async fn connect_that_fails_once_is_repeated_for_the_waiter() {
+    let bed = Bed::new(1);
+    bed.fake.queue(Call::Connect, [Answer::Transient]);
+    drop(bed.lease().await);
+    assert_eq!(bed.fake.counts().connect.started, 2);
+    bed.finish().await;
+}
+
+/// P18: a hung connect holds one slot until its deadline, and nobody else back.
+#[tokio::test(start_paused = true)]
+async fn hung_connect_is_dropped_at_its_deadline_and_holds_nobody_back() {
+    let bed = Bed::with(2, |builder| builder.connect_timeout(5 * SECOND));
+    bed.fake.queue(Call::Connect, [Answer::Never]);
+    let mut first = Held::waiting(bed.pool.acquire());
+    let mut second = Held::waiting(bed.pool.acquire());
+    settle().await;
+    drop(first.ready().expect("the other connect serves it"));
+    drop(second.ready().expect("the return serves it"));
+    assert_eq!(bed.pool.status().opening, 1);
+    pass(5 * SECOND).await;
+    assert_eq!(
+        (bed.pool.status().opening, bed.pool.status().size()),
+        (0, 1)
+    );
+    let counts = bed.fake.counts();
+    assert_eq!((counts.connect.aborted, counts.connect.running()), (1, 0));
+    drop((first, second));
+    bed.finish().await;
+}
+
+/// P18, P21: the end of a connect's time is a failure with its limit.
+#[tokio::test(start_paused = true)]
+async fn connect_timeout_is_the_cause_in_the_callers_error() {
+    let bed = Bed::with(1, |builder| {
+        builder.connect_timeout(5 * SECOND).fail_fast_after(1)
+    });
+    bed.fake.set(Call::Connect, Answer::Never);
+    let began = Instant::now();
+    let error = bed.pool.acquire().await.expect_err("it hangs");
+    assert_eq!(began.elapsed(), 5 * SECOND);
+    let cause = error.source().expect("the failed connect");
+    let limit = 5 * SECOND;
+    assert_eq!(
+        fault(cause),
+        Some(&Fault::TimedOut {
+            call: "connect",
+            limit
+        })
+    );
+    bed.finish().await;
+}
+
+/// P19, P20, X4, X23: a permanent failure answers all who wait at once, each with the cause.
+#[tokio::test(start_paused = true)]
+async fn permanent_failure_answers_all_waiters_at_once_with_the_cause() {
+    let bed = Bed::with(4, |builder| {
+        builder.max_connecting(1).retry_delay(AGES, AGES)
+    });
+    bed.fake.set(Call::Connect, Answer::Permanent);
+    let began = Instant::now();
+    let waiters: Vec<_> = (0..4).map(|_| bed.acquirer()).collect();
+    for waiter in waiters {
+        let error = waiter
+            .await
+            .expect("no panic")
+            .expect_err("it cannot connect");
+        let AcquireError::Unavailable {
+            retry_after,
+            ref context,
+            ..
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert!(retry_after > Duration::ZERO && retry_after <= AGES);
+        assert_eq!(context.phase, AcquirePhase::Backoff);
+        let cause = error
+            .source()
+            .and_then(|cause| cause.downcast_ref::<ConnectError>());
+        let cause = cause.expect("the failed connect");
+        assert!(cause.is_permanent());
+        let origin = cause
+            .source()
+            .and_then(|origin| origin.downcast_ref::<FakeError>());
+        assert_eq!(
+            origin.expect("the connector's own error").call,
+            Call::Connect
+        );
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(bed.fake.counts().connect.started, 1);
+    let error = Held::new(bed.pool.acquire())
+        .ready()
+        .expect_err("until the delay is over");
+    assert!(matches!(error, AcquireError::Unavailable { .. }));
+    bed.finish().await;
+}
+
+/// P19: transient failures are waited out, until there were too many in a row.
+#[tokio::test(start_paused = true)]
+async fn transient_failures_answer_the_waiters_after_enough_rounds() {
+    let bed = Bed::with(1, |builder| builder.fail_fast_after(3));
+    bed.fake.set(Call::Connect, Answer::Transient);
+    let error = bed.pool.acquire().await.expect_err("it never connects");
+    assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
+    assert_eq!(bed.fake.counts().connect.started, 3);
+    bed.finish().await;
+}
+
+/// P19: connects that fail side by side are one round.
+#[tokio::test(start_paused = true)]
+async fn failures_side_by_side_count_once() {
+    let bed = Bed::with(4, |builder| builder.max_connecting(4).fail_fast_after(2));
+    bed.fake.set_manual(Call::Connect);
+    let mut waiters: Vec<_> = (0..4).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    settle().await;
+    for _ in 0..4 {
+        bed.fake.next_connect().await.fail_transient("no");
+    }
+    settle().await;
+    assert!(
+        waiters.iter_mut().all(|waiter| waiter.poll().is_pending()),
+        "one round is not two"
+    );
+    bed.fake.set(Call::Connect, Answer::Ok);
+    pass(SECOND).await;
+    while let Some(connect) = bed.fake.try_next_connect() {
+        connect.succeed();
+    }
+    settle().await;
+    for waiter in &mut waiters {
+        drop(waiter.ready().expect("it is served"));
+    }
+    drop(waiters);
+    bed.finish().await;
+}
+
+/// Nobody is told that the pool is unavailable while something is left that could serve.
+#[tokio::test(start_paused = true)]
+async fn unavailable_is_not_said_while_a_lease_is_out() {
+    let bed = Bed::with(2, |builder| builder.fail_fast_after(1));
+    let lease = bed.lease().await;
+    bed.fake.set(Call::Connect, Answer::Permanent);
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    pass(SECOND).await;
+    assert!(waiter.poll().is_pending(), "the lease will come home");
+    drop(lease);
+    drop(waiter.ready().expect("it came home"));
+    drop(waiter);
+    bed.finish().await;
+}
+
+/// And it is said as soon as the last thing that could have served is gone.
+#[tokio::test(start_paused = true)]
+async fn unavailable_is_said_when_the_last_lease_is_lost() {
+    let bed = Bed::with(2, |builder| builder.retry_delay(MINUTE, MINUTE));
+    let lease = bed.lease().await;
+    pass(2 * SECOND).await;
+    bed.fake.set(Call::Connect, Answer::Permanent);
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    pass(SECOND).await;
+    assert!(waiter.poll().is_pending(), "the lease will come home");
+    lease.mark_dirty();
+    drop(lease);
+    settle().await;
+    let error = waiter.ready().expect_err("nothing is left");
+    assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
+    assert_eq!(bed.reasons(), [CloseReason::Dirty]);
+    drop(waiter);
+    bed.finish().await;
+}
+
+/// Nor while another connect is under way.
+#[tokio::test(start_paused = true)]
+async fn unavailable_is_not_said_while_another_connect_is_under_way() {
+    let bed = Bed::with(2, |builder| builder.fail_fast_after(1));
+    bed.fake.set_manual(Call::Connect);
+    let mut waiters: Vec<_> = (0..2).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let (first, second) = (bed.fake.next_connect().await, bed.fake.next_connect().await);
+    first.fail_permanent("no");
+    settle().await;
+    assert!(waiters.iter_mut().all(|waiter| waiter.poll().is_pending()));
+    second.succeed();
+    settle().await;
+    drop(waiters[0].ready().expect("the second connect serves it"));
+    drop(waiters[1].ready().expect("the return serves it"));
+    drop(waiters);
+    bed.finish().await;
+}
+
+/// After the delay one caller is enough to try again, and its success is everybody's.
+#[tokio::test(start_paused = true)]
+async fn pool_recovers_with_the_first_attempt_after_the_delay() {
+    let bed = Bed::with(2, |builder| builder.retry_delay(SECOND, SECOND));
+    bed.fake.queue(Call::Connect, [Answer::Permanent]);
+    let error = bed.pool.acquire().await.expect_err("it cannot connect");
+    let AcquireError::Unavailable { retry_after, .. } = error else {
+        panic!("{error}");
+    };
+    pass(retry_after).await;
+    drop(bed.lease().await);
+    assert_eq!(bed.fake.counts().connect.started, 2);
+    bed.finish().await;
+}
+
+/// When the one attempt fails as well, those who came meanwhile are answered with it.
+#[tokio::test(start_paused = true)]
+async fn failed_attempt_after_the_delay_answers_all_who_came() {
+    let bed = Bed::with(4, |builder| {
+        builder.retry_delay(SECOND, SECOND).max_connecting(1)
+    });
+    bed.fake.queue(Call::Connect, [Answer::Permanent]);
+    bed.pool.acquire().await.expect_err("it cannot connect");
+    pass(SECOND).await;
+    bed.fake.set_manual(Call::Connect);
+    let mut waiters: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    bed.fake.next_connect().await.fail_permanent("still not");
+    settle().await;
+    for waiter in &mut waiters {
+        let error = waiter.ready().expect_err("it failed again");
+        assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
+    }
+    assert_eq!(bed.fake.counts().connect.started, 2);
+    drop(waiters);
+    bed.finish().await;
+}
+
+/// A cause that has been made good is not in later errors.
+#[tokio::test(start_paused = true)]
+async fn failure_is_forgotten_in_errors_once_connections_live() {
+    let bed = Bed::with(1, |builder| builder.acquire_timeout(MINUTE));
+    bed.fake.queue(Call::Connect, [Answer::Transient]);
+    let lease = bed.lease().await;
+    pass(2 * SECOND).await;
+    let error = bed
+        .pool
+        .acquire_within(SECOND)
+        .await
+        .expect_err("it is lent");
+    assert!(error.context().last_failure.is_none(), "{error}");
+    assert!(error.source().is_none());
+    drop(lease);
+    bed.finish().await;
+}

@@ -1,0 +1,248 @@
+//! How often a peer that fails is tried: ever more rarely, until it lives for long enough.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pool_core::{AcquireError, PooledConnection};
+use pool_testkit::Call;
+use pool_testkit::connector::{Answer, FakeHandle};
+use pool_tests::bed::{Bed, Held, MINUTE, SECOND, TICK, pass, settle};
+use tokio::time::Instant;
+
+/// When connects begin, as the fake sees it.
+fn log_connects(fake: &FakeHandle, answer: Answer) -> Arc<Mutex<Vec<Instant>>> {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let begun = Arc::clone(&log);
+    fake.set_with(Call::Connect, move |_| {
+        begun.lock().expect("nobody panics").push(Instant::now());
+        answer
+    });
+    log
+}
+
+fn gaps(log: &Mutex<Vec<Instant>>) -> Vec<Duration> {
+    let begun = log.lock().expect("nobody panics");
+    begun.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+/// P19, P22: the span of the delay doubles up to its maximum.
+#[tokio::test(start_paused = true)]
+async fn delays_stay_below_a_span_that_doubles_up_to_its_maximum() {
+    let first = Duration::from_millis(100);
+    for _ in 0..20 {
+        let bed = Bed::with(1, |builder| {
+            builder.retry_delay(first, 2 * SECOND).min_idle(1)
+        });
+        let log = log_connects(&bed.fake, Answer::Transient);
+        pass(MINUTE).await;
+        let gaps = gaps(&log);
+        assert!(
+            gaps.len() >= 20,
+            "the mean delay is a second at the most: {gaps:?}"
+        );
+        for (round, gap) in gaps.iter().enumerate() {
+            let span =
+                (first * 2_u32.pow(u32::try_from(round.min(10)).expect("small"))).min(2 * SECOND);
+            // The clock of the runtime counts in milliseconds.
+            assert!(
+                *gap <= span + Duration::from_millis(1),
+                "round {round}: {gap:?} of {span:?}"
+            );
+        }
+        bed.finish().await;
+    }
+}
+
+/// Full jitter: pools that fail together do not try again together.
+#[tokio::test(start_paused = true)]
+async fn delays_are_spread_over_their_whole_span() {
+    let mut delays = Vec::new();
+    for _ in 0..64 {
+        let bed = Bed::with(1, |builder| builder.retry_delay(10 * SECOND, 10 * SECOND));
+        bed.fake.set(Call::Connect, Answer::Permanent);
+        let error = bed.pool.acquire().await.expect_err("it cannot connect");
+        let AcquireError::Unavailable { retry_after, .. } = error else {
+            panic!("{error}");
+        };
+        delays.push(retry_after);
+        bed.finish().await;
+    }
+    delays.sort();
+    assert!(
+        delays[0] < 3 * SECOND && delays[63] > 7 * SECOND,
+        "{delays:?}"
+    );
+    delays.dedup();
+    assert!(delays.len() > 60, "{delays:?}");
+}
+
+/// P22: a connection that dies as soon as it lives is opened ever more rarely. Without a pacer this
+/// loop would open one each time it can.
+#[tokio::test(start_paused = true)]
+async fn crash_loop_is_bounded_although_every_connect_succeeds() {
+    let bed = Bed::with(2, |builder| builder.min_idle(1));
+    let fake = bed.fake.clone();
+    bed.fake.set_with(Call::Connect, move |site| {
+        // Whoever was opened before is dead by now.
+        for id in fake.alive() {
+            fake.kill(id);
+        }
+        assert!(site.number < 1_000, "a storm");
+        Answer::Ok
+    });
+    for _ in 0..10 * 60 * 10 {
+        for id in bed.fake.alive() {
+            bed.fake.kill(id);
+        }
+        pass(TICK).await;
+    }
+    let connects = bed.fake.counts().connect.started;
+    assert!(
+        (60..=300).contains(&connects),
+        "{connects} connects in ten minutes"
+    );
+    bed.finish().await;
+}
+
+/// The same when the deaths are found by callers only.
+#[tokio::test(start_paused = true)]
+async fn crash_loop_found_by_callers_is_bounded_as_well() {
+    let bed = Bed::with(4, |builder| builder.acquire_timeout(5 * SECOND));
+    bed.fake.stop_telling_deaths();
+    let began = Instant::now();
+    while began.elapsed() < 10 * MINUTE {
+        match bed.pool.acquire().await {
+            Ok(lease) => lease.die(),
+            Err(AcquireError::Unavailable { retry_after, .. }) => pass(retry_after).await,
+            Err(AcquireError::Timeout { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let connects = bed.fake.counts().connect.started;
+    assert!(
+        (60..=300).contains(&connects),
+        "{connects} connects in ten minutes"
+    );
+    bed.finish().await;
+}
+
+/// A death counts when it happens, not when its lease comes home: a holder that keeps its corpse
+/// for a while does not make a crash loop look like sustained uptime.
+#[tokio::test(start_paused = true)]
+async fn early_death_of_a_lent_connection_counts_however_long_it_is_held() {
+    // So long that the draw of its fraction does not matter.
+    let ages = 1_000_000_000 * SECOND;
+    let bed = Bed::with(1, |builder| builder.retry_delay(ages, ages));
+    let lease = bed.lease().await;
+    pass(TICK).await;
+    lease.die();
+    pass(10 * SECOND).await;
+    drop(lease);
+    settle().await;
+    let waiter = Held::waiting(bed.pool.acquire());
+    settle().await;
+    let error = bed.pool.acquire_within(Duration::from_millis(1)).await;
+    let error = error.expect_err("the next connect is delayed");
+    assert!(error.context().last_failure.is_some(), "{error}");
+    drop(waiter);
+    bed.finish().await;
+}
+
+/// Only a life of `min_uptime` ends a series of failures, not a mere connect.
+#[tokio::test(start_paused = true)]
+async fn connect_alone_does_not_end_a_series_of_failures() {
+    let bed = Bed::with(1, |builder| {
+        builder.min_uptime(5 * SECOND).fail_fast_after(100)
+    });
+    bed.fake.set_manual(Call::Connect);
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    bed.fake.next_connect().await.fail_transient("no");
+    let connect = bed.fake.next_connect().await;
+    assert_eq!(connect.context().attempt, 2);
+    connect.succeed();
+    settle().await;
+    let lease = waiter.ready().expect("it is served");
+    pass(4 * SECOND).await;
+    PooledConnection::discard(lease);
+    drop(waiter);
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    let connect = bed.fake.next_connect().await;
+    assert_eq!(connect.context().attempt, 2, "the series goes on");
+    connect.succeed();
+    settle().await;
+    let lease = waiter.ready().expect("it is served");
+    pass(5 * SECOND + TICK).await;
+    PooledConnection::discard(lease);
+    drop(waiter);
+    let waiter = Held::waiting(bed.pool.acquire());
+    let connect = bed.fake.next_connect().await;
+    assert_eq!(connect.context().attempt, 1, "the series is over");
+    connect.succeed();
+    drop(waiter);
+    bed.finish().await;
+}
+
+/// A dead connection that is still held proves no uptime.
+#[tokio::test(start_paused = true)]
+async fn dead_connection_in_somebodys_hand_does_not_end_a_series_of_failures() {
+    let bed = Bed::with(1, |builder| builder.fail_fast_after(100));
+    bed.fake.set_manual(Call::Connect);
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    bed.fake.next_connect().await.fail_transient("no");
+    bed.fake.next_connect().await.succeed();
+    settle().await;
+    let lease = waiter.ready().expect("it is served");
+    lease.die();
+    pass(10 * SECOND).await;
+    drop((lease, waiter));
+    let waiter = Held::waiting(bed.pool.acquire());
+    let connect = bed.fake.next_connect().await;
+    assert_eq!(
+        connect.context().attempt,
+        3,
+        "the death is the second failure"
+    );
+    connect.succeed();
+    drop(waiter);
+    bed.finish().await;
+}
+
+/// What the pool itself closed, and what had served as often as it may, did not die early.
+#[tokio::test(start_paused = true)]
+async fn ends_that_the_pool_decided_are_no_failures() {
+    let bed = Bed::with(1, |builder| builder.max_uses(2));
+    let log = log_connects(&bed.fake, Answer::Ok);
+    for _ in 0..10 {
+        drop(bed.lease().await);
+        let lease = bed.lease().await;
+        lease.die();
+        drop(lease);
+    }
+    for _ in 0..10 {
+        drop(bed.lease().await);
+        bed.pool.evict_all();
+    }
+    for _ in 0..10 {
+        PooledConnection::discard(bed.lease().await);
+    }
+    let gaps = gaps(&log);
+    assert_eq!(gaps.len(), 29);
+    assert!(gaps.iter().all(Duration::is_zero), "{gaps:?}");
+    bed.finish().await;
+}
+
+/// P22: nothing is opened while nothing is wanted, and nothing beyond ageing for the minimum.
+#[tokio::test(start_paused = true)]
+async fn idle_periods_without_use_open_nothing() {
+    let bed = Bed::with(4, |builder| {
+        builder
+            .min_idle(2)
+            .idle_timeout(MINUTE)
+            .max_lifetime(None)
+            .check_interval(None)
+    });
+    pass(20 * MINUTE).await;
+    let counts = bed.fake.counts();
+    assert_eq!((counts.connect.started, counts.close.started), (2, 0));
+    bed.finish().await;
+}

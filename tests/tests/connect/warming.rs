@@ -1,0 +1,155 @@
+//! A start that fails when it cannot succeed.
+
+use std::error::Error;
+use std::time::Duration;
+
+use pool_core::{ConnectError, WarmUpError};
+use pool_testkit::Call;
+use pool_testkit::connector::{Answer, FakeError};
+use pool_tests::bed::{Bed, Held, SECOND, settle, start};
+use tokio::time::Instant;
+
+#[tokio::test(start_paused = true)]
+async fn warm_up_returns_when_so_many_are_open() {
+    let bed = Bed::new(8);
+    bed.fake.set(Call::Connect, Answer::After(SECOND));
+    let began = Instant::now();
+    bed.pool.warm_up(8).await.expect("all connect");
+    assert_eq!(began.elapsed(), 2 * SECOND, "two batches of four");
+    assert_eq!(bed.pool.status().idle, 8);
+    bed.pool.warm_up(8).await.expect("nothing is missing");
+    bed.pool.warm_up(0).await.expect("nothing is wanted");
+    assert_eq!(bed.fake.counts().connect.started, 8);
+    bed.finish().await;
+}
+
+/// What is lent counts: it is open.
+#[tokio::test(start_paused = true)]
+async fn warm_up_counts_what_is_lent() {
+    let bed = Bed::new(3);
+    let lease = bed.lease().await;
+    bed.pool.warm_up(2).await.expect("one more connects");
+    assert_eq!((bed.pool.status().leased, bed.pool.status().idle), (1, 1));
+    drop(lease);
+    bed.finish().await;
+}
+
+/// B5: the first failure ends it, with the connector's own error.
+#[tokio::test(start_paused = true)]
+async fn warm_up_fails_with_the_first_failure() {
+    let bed = Bed::with(4, |builder| builder.max_connecting(1));
+    bed.fake
+        .queue(Call::Connect, [Answer::Ok, Answer::Transient]);
+    let error = bed.pool.warm_up(3).await.expect_err("the second fails");
+    assert_eq!(
+        error.to_string(),
+        "warm-up failed with 1 of 3 connections open"
+    );
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<ConnectError>());
+    let origin = cause.and_then(Error::source);
+    assert!(
+        origin.is_some_and(<dyn Error>::is::<FakeError>),
+        "{error:?}"
+    );
+    assert!(matches!(
+        error,
+        WarmUpError::Connect {
+            wanted: 3,
+            open: 1,
+            ..
+        }
+    ));
+    settle().await;
+    assert_eq!(bed.pool.status().idle, 1, "what was opened stays");
+    assert_eq!(bed.fake.counts().connect.started, 2, "nobody wants more");
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn warm_up_beyond_the_limit_is_refused() {
+    let bed = Bed::new(2);
+    let error = bed.pool.warm_up(3).await.expect_err("it cannot be");
+    assert_eq!(
+        error.to_string(),
+        "warm-up of 3 connections exceeds max_size 2"
+    );
+    settle().await;
+    assert_eq!(bed.fake.counts().connect.started, 0);
+    bed.finish().await;
+}
+
+/// Slow closes hold the capacity: no connect failed, but the time is up.
+#[tokio::test(start_paused = true)]
+async fn warm_up_ends_at_its_deadline() {
+    let bed = Bed::with(2, |builder| builder.connect_timeout(3 * SECOND));
+    bed.fake.set_manual(Call::Close);
+    bed.idle(2).await;
+    bed.pool.evict_all();
+    let began = Instant::now();
+    let error = bed.pool.warm_up(1).await.expect_err("both slots are taken");
+    assert_eq!(began.elapsed(), 3 * SECOND);
+    assert_eq!(
+        error.to_string(),
+        "warm-up took longer than 3s: \
+         0 of 2 leased, 0 idle, 0 opening, 2 closing, 0 stuck, 0 waiting"
+    );
+    for _ in 0..2 {
+        bed.fake.next_close().await.finish();
+    }
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn warm_up_of_a_closed_pool_ends_at_once() {
+    let bed = Bed::new(2);
+    bed.fake.set_manual(Call::Connect);
+    let pool = bed.pool.clone();
+    let warm_up = start(async move { pool.warm_up(1).await });
+    drop(bed.fake.next_connect().await);
+    bed.pool.close(SECOND).await;
+    let error = warm_up
+        .await
+        .expect("no panic")
+        .expect_err("the pool closed");
+    assert!(matches!(error, WarmUpError::Closed));
+    assert_eq!(
+        error.to_string(),
+        "warm-up ended because the pool is closed"
+    );
+    assert!(matches!(
+        bed.pool.warm_up(1).await,
+        Err(WarmUpError::Closed)
+    ));
+    bed.finish().await;
+}
+
+/// Cancel: what was started goes on, and no more is started.
+#[tokio::test(start_paused = true)]
+async fn warm_up_that_is_dropped_starts_no_more() {
+    let bed = Bed::with(4, |builder| builder.max_connecting(1));
+    bed.fake
+        .set(Call::Connect, Answer::After(Duration::from_millis(10)));
+    let warm_up = Held::waiting(bed.pool.warm_up(4));
+    settle().await;
+    drop(warm_up);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(
+        (bed.pool.status().idle, bed.fake.counts().connect.started),
+        (1, 1)
+    );
+    bed.finish().await;
+}
+
+/// Two at once do not add up.
+#[tokio::test(start_paused = true)]
+async fn warm_ups_at_the_same_time_share_what_they_open() {
+    let bed = Bed::new(4);
+    bed.fake.set(Call::Connect, Answer::After(SECOND));
+    let (few, many) = tokio::join!(bed.pool.warm_up(2), bed.pool.warm_up(3));
+    few.expect("they connect");
+    many.expect("they connect");
+    assert_eq!(bed.fake.counts().connect.started, 3);
+    bed.finish().await;
+}

@@ -1,0 +1,185 @@
+//! A lease may be dropped wherever a value may be dropped.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+
+use pool_core::{Acquire, CloseReason, ConnectionPool, PooledConnection};
+use pool_testkit::Query;
+use pool_testkit::connector::{FakeConnection, Verdict};
+use pool_tests::bed::{Bed, Held, Lease, Pool, SECOND, Watchdog, assert_clean, settle, start};
+use tokio::runtime::Builder;
+
+/// B3.
+#[test]
+fn pool_and_leases_may_go_to_any_thread() {
+    const fn is_send<T: Send>() {}
+    const fn is_sync<T: Sync>() {}
+    const fn is_static<T: 'static>() {}
+    is_send::<Pool>();
+    is_sync::<Pool>();
+    is_static::<Pool>();
+    is_send::<Lease>();
+    is_sync::<Lease>();
+    is_static::<Lease>();
+    is_send::<Acquire<'static, FakeConnection>>();
+    // Also of connections that must not be shared between threads.
+    is_send::<ConnectionPool<RefCell<u8>>>();
+    is_sync::<ConnectionPool<RefCell<u8>>>();
+    is_send::<PooledConnection<RefCell<u8>>>();
+}
+
+/// P30: what is dropped is idle at once.
+#[tokio::test(start_paused = true)]
+async fn dropped_lease_is_idle_before_drop_returns() {
+    let bed = Bed::new(2);
+    let lease = bed.lease().await;
+    let id = PooledConnection::id(&lease);
+    drop(lease);
+    let lease = bed.pool.try_acquire().expect("no await lies between");
+    assert_eq!(PooledConnection::id(&lease), id);
+    drop(lease);
+    assert_eq!(bed.fake.counts().connect.started, 1);
+    bed.finish().await;
+}
+
+/// P29.
+#[tokio::test(start_paused = true)]
+async fn lease_may_be_dropped_on_a_plain_thread() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    thread::spawn(move || drop(lease)).join().expect("no panic");
+    let lease = waiter.ready().expect("it was handed over");
+    thread::spawn(move || PooledConnection::discard(lease))
+        .join()
+        .expect("no panic");
+    drop(waiter);
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::Discarded]);
+    bed.finish().await;
+}
+
+/// P29: each way home, after the runtime of the pool has gone.
+#[test]
+fn lease_may_be_dropped_after_the_runtime_has_gone() {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
+    let runtime = runtime.expect("a runtime can be built");
+    let (mut leases, bed) = runtime.block_on(async {
+        let bed = Bed::new(5);
+        (bed.leases(5).await, bed)
+    });
+    drop(runtime);
+    drop(leases.pop());
+    PooledConnection::discard(leases.pop().expect("five"));
+    drop(PooledConnection::detach(leases.pop().expect("five")));
+    let lease = leases.pop().expect("five");
+    lease.mark_needs_reset();
+    drop(lease);
+    bed.fake.panic_on_drop(PooledConnection::id(&leases[0]));
+    drop(leases);
+    assert_eq!(bed.pool.status().size(), 0);
+    assert_eq!(
+        (bed.fake.counts().alive, bed.fake.counts().dropped_unclosed),
+        (0, 5)
+    );
+    bed.ledger.assert_settled();
+}
+
+/// P29, X9: a panic of the holder returns the connection like any other end.
+#[tokio::test(start_paused = true)]
+async fn lease_is_returned_by_a_panic_of_its_holder() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let holder = start(async move {
+        let _lease = lease;
+        panic!("the holder panics");
+    });
+    let ended: Result<(), _> = holder.await;
+    assert!(ended.expect_err("it panicked").is_panic());
+    assert_eq!(bed.pool.status().idle, 1);
+    drop(bed.lease().await);
+    assert_eq!(bed.fake.counts().connect.started, 1);
+    bed.finish().await;
+}
+
+/// P29: the panic of a connector on top of the holder's does not end the process.
+#[tokio::test(start_paused = true)]
+async fn connector_that_panics_while_the_holder_unwinds_does_no_harm() {
+    for query in Query::ALL {
+        let bed = Bed::new(1);
+        let lease = bed.lease().await;
+        bed.fake.queue_verdicts(query, [Verdict::Panic]);
+        let unwinding = catch_unwind(AssertUnwindSafe(|| {
+            let _lease = lease;
+            panic!("the holder panics");
+        }));
+        let ended: Result<(), _> = unwinding;
+        ended.expect_err("it panicked");
+        drop(bed.lease().await);
+        assert_eq!(
+            bed.reasons(),
+            [CloseReason::Dirty],
+            "after a panic of {query}"
+        );
+        bed.finish().await;
+    }
+}
+
+/// P29: a thread that keeps a lease until its own end, and has woken somebody before, passes it on
+/// while the storage of the thread is being taken down.
+#[tokio::test(start_paused = true)]
+async fn lease_may_be_dropped_by_the_end_of_its_thread() {
+    thread_local! {
+        static KEPT: RefCell<Option<Lease>> = const { RefCell::new(None) };
+    }
+    let bed = Bed::new(2);
+    let (kept, other) = (bed.lease().await, bed.lease().await);
+    let mut first = Held::waiting(bed.pool.acquire());
+    let mut second = Held::waiting(bed.pool.acquire());
+    let keeper = thread::spawn(move || {
+        KEPT.with(|place| *place.borrow_mut() = Some(kept));
+        // Wakes the first waiter, for which this thread gets storage after that of the lease.
+        drop(other);
+    });
+    keeper.join().expect("no panic");
+    drop(first.ready().expect("it was served by the return"));
+    drop(
+        second
+            .ready()
+            .expect("it was served by the end of the thread"),
+    );
+    assert_eq!((first.wakes(), second.wakes()), (1, 1));
+    drop((first, second));
+    bed.finish().await;
+}
+
+/// Neither needs the last handle a runtime, nor the leases that outlive it.
+#[test]
+fn last_handle_and_leases_may_be_dropped_on_a_plain_thread() {
+    let _watchdog = Watchdog::start();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime can be built");
+    let (bed, lease) = runtime.block_on(async {
+        let bed = Bed::new(2);
+        let lease = bed.lease().await;
+        bed.idle(1).await;
+        (bed, lease)
+    });
+    let (fake, ledger) = (bed.fake.clone(), bed.ledger.clone());
+    drop(bed);
+    drop(lease);
+    runtime.block_on(async {
+        let ended = ledger.until(|counts| counts.is_closed);
+        tokio::time::timeout(10 * SECOND, ended)
+            .await
+            .expect("the pool ends");
+        assert_clean(&ledger, &fake, 2, 0).await;
+    });
+}

@@ -1,0 +1,202 @@
+//! What becomes of a returned connection: the connector's word, and the waiters' luck.
+
+use pool_core::{CloseReason, EventKind, PooledConnection};
+use pool_testkit::connector::{Answer, Verdict};
+use pool_testkit::{Call, Query};
+use pool_tests::bed::{Bed, Held, Lease, SECOND, pass, settle};
+
+type Ruin = fn(Lease);
+
+/// Each way in which a lease ends such that its connection must not be used again.
+const RUINS: [(CloseReason, Ruin); 4] = [
+    (CloseReason::Dirty, |lease| lease.mark_dirty()),
+    (CloseReason::Died, |lease| lease.die()),
+    (CloseReason::Discarded, PooledConnection::discard),
+    (CloseReason::ResetFailed, |lease| lease.mark_needs_reset()),
+];
+
+/// Invariants 2 and 5. P23, P27, B4, X12.
+#[tokio::test(start_paused = true)]
+async fn ruined_connection_is_closed_and_never_lent_again() {
+    for (reason, ruin) in RUINS {
+        let bed = Bed::new(1);
+        bed.fake.set(Call::Reset, Answer::Transient);
+        let lease = bed.lease().await;
+        let id = PooledConnection::id(&lease);
+        pass(2 * SECOND).await;
+        ruin(lease);
+        let lease = bed.lease().await;
+        assert_ne!(PooledConnection::id(&lease), id);
+        assert_eq!(bed.fake.closes(), [(id, reason)]);
+        drop(lease);
+        bed.finish().await;
+    }
+}
+
+/// P12: whatever ended it, the freed slot serves who waits.
+#[tokio::test(start_paused = true)]
+async fn end_of_a_ruined_connection_serves_the_waiter() {
+    for (reason, ruin) in RUINS {
+        let bed = Bed::new(1);
+        bed.fake.set(Call::Reset, Answer::Transient);
+        let lease = bed.lease().await;
+        pass(2 * SECOND).await;
+        let mut waiter = Held::waiting(bed.pool.acquire());
+        ruin(lease);
+        settle().await;
+        drop(waiter.ready().expect("a new one was opened"));
+        assert_eq!(bed.reasons(), [reason]);
+        drop(waiter);
+        bed.finish().await;
+    }
+}
+
+/// P12, B19.
+#[tokio::test(start_paused = true)]
+async fn broken_connections_do_not_starve_the_pool() {
+    let bed = Bed::new(5);
+    let leases = bed.leases(5).await;
+    let waiters: Vec<_> = (0..10).map(|_| bed.acquirer()).collect();
+    settle().await;
+    for lease in leases {
+        lease.mark_dirty();
+    }
+    for waiter in waiters {
+        drop(waiter.await.expect("no panic").expect("it is served"));
+    }
+    bed.finish().await;
+}
+
+/// P27: one end per connection, each with its reason.
+#[tokio::test(start_paused = true)]
+async fn every_end_is_told_once_with_its_reason() {
+    let bed = Bed::new(4);
+    bed.fake.set(Call::Reset, Answer::Transient);
+    let leases = bed.leases(4).await;
+    for (lease, (_, ruin)) in leases.into_iter().zip(RUINS) {
+        ruin(lease);
+    }
+    settle().await;
+    for (reason, _) in RUINS {
+        let closing = bed.ledger.count_events(
+            |kind| matches!(kind, EventKind::Closing { reason: told, .. } if *told == reason),
+        );
+        let closed = bed.ledger.count_events(
+            |kind| matches!(kind, EventKind::Closed { reason: told, .. } if *told == reason),
+        );
+        assert_eq!((closing, closed), (1, 1), "{reason}");
+    }
+    let died = bed
+        .ledger
+        .count_events(|kind| matches!(kind, EventKind::Died { .. }));
+    assert_eq!(died, 1);
+    bed.finish().await;
+}
+
+/// P26: an idle connection that dies is removed without traffic.
+#[tokio::test(start_paused = true)]
+async fn idle_connection_that_dies_is_closed_without_anybody_asking() {
+    let bed = Bed::new(3);
+    let ids = bed.idle(3).await;
+    let asked = bed.fake.asked(Query::IsAlive);
+    for id in ids {
+        bed.fake.kill(id);
+    }
+    settle().await;
+    assert_eq!(bed.pool.status().size(), 0);
+    assert_eq!(bed.reasons(), [CloseReason::Died; 3]);
+    assert_eq!(bed.fake.asked(Query::IsAlive), asked);
+    bed.finish().await;
+}
+
+/// P25: dead since a moment, and `died` does not tell: never handed out.
+#[tokio::test(start_paused = true)]
+async fn connection_that_died_a_moment_ago_is_not_handed_out() {
+    let bed = Bed::new(2);
+    let ids = bed.idle(2).await;
+    pass(2 * SECOND).await;
+    bed.fake.kill_silently(ids[0]);
+    let lease = bed.lease().await;
+    assert_eq!(
+        PooledConnection::id(&lease),
+        ids[1],
+        "the dead one is passed over"
+    );
+    assert_eq!(bed.fake.counts().connect.started, 2);
+    drop(lease);
+    bed.finish().await;
+}
+
+/// A connection that died while it was lent is told as dead at once and closed when it comes home.
+#[tokio::test(start_paused = true)]
+async fn lent_connection_that_died_is_closed_when_it_comes_home() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let id = PooledConnection::id(&lease);
+    pass(2 * SECOND).await;
+    // Whatever `is_alive` says later: once dead, always dead.
+    bed.fake.set_verdict(Query::IsAlive, Verdict::Yes);
+    bed.fake.kill(id);
+    settle().await;
+    let died = |kind: &EventKind| matches!(kind, EventKind::Died { .. });
+    assert_eq!(bed.ledger.count_events(died), 1);
+    assert_eq!(bed.pool.status().leased, 1, "a lease is not cut short");
+    drop(lease);
+    settle().await;
+    assert_eq!(bed.fake.closes(), [(id, CloseReason::Died)]);
+    assert_eq!(bed.ledger.count_events(died), 1);
+    bed.finish().await;
+}
+
+/// Panics of the questions at the hand-out: the connection counts as dead, the caller gets another.
+#[tokio::test(start_paused = true)]
+async fn question_that_panics_at_the_hand_out_costs_its_connection_only() {
+    let bed = Bed::new(1);
+    let ids = bed.idle(1).await;
+    pass(2 * SECOND).await;
+    bed.fake.queue_verdicts(Query::IsAlive, [Verdict::Panic]);
+    let lease = bed.lease().await;
+    assert_ne!(PooledConnection::id(&lease), ids[0]);
+    assert_eq!(bed.reasons(), [CloseReason::Died]);
+    drop(lease);
+    bed.finish().await;
+}
+
+/// Panics of the questions on return: the connection is not trusted again.
+#[tokio::test(start_paused = true)]
+async fn question_that_panics_on_return_costs_its_connection_only() {
+    for query in Query::ALL {
+        let bed = Bed::new(1);
+        let lease = bed.lease().await;
+        pass(2 * SECOND).await;
+        let mut waiter = Held::waiting(bed.pool.acquire());
+        bed.fake.queue_verdicts(query, [Verdict::Panic]);
+        drop(lease);
+        settle().await;
+        drop(waiter.ready().expect("a new one was opened"));
+        assert_eq!(
+            bed.reasons(),
+            [CloseReason::Dirty],
+            "after a panic of {query}"
+        );
+        drop(waiter);
+        bed.finish().await;
+    }
+}
+
+/// The questions are asked as often as documented, and no more.
+#[tokio::test(start_paused = true)]
+async fn questions_are_asked_before_each_hand_out_and_on_each_return() {
+    let bed = Bed::new(1);
+    drop(bed.lease().await);
+    let before = Query::ALL.map(|query| bed.fake.asked(query));
+    drop(bed.lease().await);
+    let after = Query::ALL.map(|query| bed.fake.asked(query));
+    let asked: Vec<_> = after
+        .iter()
+        .zip(before)
+        .map(|(after, before)| after - before)
+        .collect();
+    assert_eq!(asked, [2, 1, 1], "alive twice, clean and reset once");
+    bed.finish().await;
+}

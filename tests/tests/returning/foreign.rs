@@ -1,0 +1,180 @@
+//! Code that is not the pool's: connectors and connections that panic, call back, or both.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use pool_core::{
+    BoxFuture, CloseReason, ConnectContext, ConnectError, ConnectionPool, Connector, EventKind,
+    PooledConnection, async_trait,
+};
+use pool_testkit::Call;
+use pool_testkit::ledger::Ledger;
+use pool_tests::bed::{Bed, MINUTE, SECOND, Watchdog, pass, settle};
+
+/// P28, X1: a connection whose drop uses its pool, as any user code may.
+#[tokio::test(start_paused = true)]
+async fn drop_of_a_connection_may_use_the_pool() {
+    #[derive(Debug)]
+    struct Nosy {
+        pool: Arc<OnceLock<ConnectionPool<Self>>>,
+        seen: Arc<AtomicUsize>,
+    }
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            let pool = self.pool.get().expect("it was set");
+            assert!(pool.status().size() >= 1, "the slot is still taken");
+            drop(pool.try_acquire());
+            self.seen.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    struct Nosies(Weak<OnceLock<ConnectionPool<Nosy>>>, Arc<AtomicUsize>);
+    #[async_trait]
+    impl Connector for Nosies {
+        type Connection = Nosy;
+        async fn connect(&self, _cx: &ConnectContext) -> Result<Nosy, ConnectError> {
+            let pool = self.0.upgrade().expect("the test holds it");
+            Ok(Nosy {
+                pool,
+                seen: Arc::clone(&self.1),
+            })
+        }
+    }
+
+    let _watchdog = Watchdog::start();
+    let (place, seen) = (Arc::new(OnceLock::new()), Arc::default());
+    let connector = Nosies(Arc::downgrade(&place), Arc::clone(&seen));
+    let pool = ConnectionPool::builder(connector)
+        .max_size(3)
+        .build()
+        .expect("it is valid");
+    place.set(pool.clone()).expect("it is set once");
+    let leases = [
+        pool.acquire().await.expect("it connects"),
+        pool.acquire().await.expect("it connects"),
+        pool.acquire().await.expect("it connects"),
+    ];
+    drop(leases);
+    pool.resize(1).expect("the pool is open");
+    settle().await;
+    assert_eq!(seen.load(Ordering::SeqCst), 2, "the shrink closed two");
+    pool.retain(|_| false);
+    settle().await;
+    assert_eq!(seen.load(Ordering::SeqCst), 3);
+    drop(pool.acquire().await.expect("it connects"));
+    assert!(pool.close(SECOND).await.is_complete());
+    assert_eq!(seen.load(Ordering::SeqCst), 4);
+}
+
+/// A panic of the connection's own drop, on each way to its end.
+#[tokio::test(start_paused = true)]
+async fn drop_that_panics_costs_nothing_but_a_word_in_the_log() {
+    let bed = Bed::new(2);
+    bed.fake.panic_on_every_drop();
+    for ruin in [
+        (|lease| drop(lease)) as fn(pool_tests::bed::Lease),
+        |lease| lease.mark_dirty(),
+        PooledConnection::discard,
+    ] {
+        for lease in bed.leases(2).await {
+            ruin(lease);
+        }
+        bed.pool.evict_all();
+        settle().await;
+        assert_eq!(bed.pool.status().size(), 0);
+    }
+    assert_eq!(bed.leases(2).await.len(), 2);
+    let counts = bed.fake.counts();
+    assert_eq!(counts.close.panicked, counts.close.started);
+    let report = bed.pool.close(MINUTE).await;
+    assert!(report.is_complete(), "{report:?}");
+    bed.ledger.assert_settled();
+    assert_eq!(bed.fake.counts().alive, 0);
+}
+
+/// P2: a close that panics has lost its connection, and its slot is free.
+#[tokio::test(start_paused = true)]
+async fn close_that_panics_frees_its_slot() {
+    let bed = Bed::new(1);
+    bed.fake
+        .set(Call::Close, pool_testkit::connector::Answer::Panic);
+    for _ in 0..3 {
+        PooledConnection::discard(bed.lease().await);
+    }
+    settle().await;
+    assert_eq!(bed.pool.status().size(), 0);
+    bed.finish().await;
+}
+
+/// What a connector's `died` does wrong.
+#[derive(Debug, Clone, Copy)]
+enum Wrong {
+    PanicsInTheCall,
+    PanicsInTheFuture,
+    ResolvesAtOnce,
+}
+
+#[derive(Debug)]
+struct Wrongly(Wrong);
+
+#[async_trait]
+impl Connector for Wrongly {
+    type Connection = ();
+
+    async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    fn died(&self, _conn: &()) -> Option<BoxFuture<'static, ()>> {
+        match self.0 {
+            Wrong::PanicsInTheCall => panic!("told to panic"),
+            Wrong::PanicsInTheFuture => Some(Box::pin(async { panic!("told to panic") })),
+            Wrong::ResolvesAtOnce => Some(Box::pin(async {})),
+        }
+    }
+}
+
+fn wrongly(wrong: Wrong) -> (ConnectionPool<()>, Ledger) {
+    let ledger = Ledger::new(1);
+    let pool = ConnectionPool::builder(Wrongly(wrong))
+        .max_size(1)
+        .fail_fast_after(1)
+        .observer(Arc::new(ledger.clone()))
+        .build();
+    (pool.expect("it is valid"), ledger)
+}
+
+/// X21: a `died` that panics when it is called makes the connect a failure.
+#[tokio::test(start_paused = true)]
+async fn died_that_panics_fails_the_connect() {
+    let (pool, ledger) = wrongly(Wrong::PanicsInTheCall);
+    pool.acquire().await.expect_err("no connection is trusted");
+    let failed = |kind: &EventKind| matches!(kind, EventKind::ConnectFailed { .. });
+    assert_eq!(ledger.count_events(failed), 1);
+    assert_eq!(pool.status().size(), 0);
+    assert!(pool.close(SECOND).await.is_complete());
+    ledger.assert_settled();
+}
+
+/// X21: one whose future panics has lost sight of its connection, which counts as dead.
+#[tokio::test(start_paused = true)]
+async fn death_watch_that_panics_or_ends_at_once_counts_as_death() {
+    for wrong in [Wrong::PanicsInTheFuture, Wrong::ResolvesAtOnce] {
+        let (pool, ledger) = wrongly(wrong);
+        pool.warm_up(1).await.expect("it connects");
+        settle().await;
+        let died = |kind: &EventKind| {
+            matches!(
+                kind,
+                EventKind::Closing {
+                    reason: CloseReason::Died,
+                    ..
+                }
+            )
+        };
+        assert_eq!(ledger.count_events(died), 1, "{wrong:?}");
+        assert_eq!(pool.status().size(), 0);
+        assert!(pool.close(SECOND).await.is_complete());
+        pass(SECOND).await;
+        ledger.assert_settled();
+    }
+}

@@ -1,0 +1,129 @@
+//! Connections that are taken out for good, and what their holder can learn of them before.
+
+use std::time::Duration;
+
+use pool_core::{CloseReason, ConnectionStats, PooledConnection};
+use pool_testkit::Call;
+use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
+
+/// D1, P8: the slot of a detached connection is free at once, and the connection lives on.
+#[tokio::test(start_paused = true)]
+async fn detached_connection_frees_its_slot_and_is_not_closed() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let id = PooledConnection::id(&lease);
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    let connection = PooledConnection::detach(lease);
+    assert_eq!(bed.pool.status().size(), 0);
+    settle().await;
+    let lease = waiter.ready().expect("a new one was opened");
+    assert_ne!(PooledConnection::id(&lease), id);
+    assert_eq!(connection.id(), id);
+    assert!(bed.fake.closes().is_empty());
+    assert_eq!(
+        bed.fake.counts().watchers,
+        1,
+        "the detached one is not watched any more"
+    );
+    drop((lease, waiter));
+    drop(connection);
+    // The detached one was still alive beside the new one, which is its holder's affair.
+    bed.finish_with(2, 1).await;
+}
+
+/// The pool refills its minimum after a detach.
+#[tokio::test(start_paused = true)]
+async fn detached_connection_is_replaced_for_the_minimum() {
+    let bed = Bed::with(2, |builder| builder.min_idle(2));
+    settle().await;
+    let connection = PooledConnection::detach(bed.lease().await);
+    settle().await;
+    assert_eq!(bed.pool.status().idle, 2);
+    drop(connection);
+    bed.finish_with(3, 1).await;
+}
+
+/// A detach from a closed pool leaves the pool nothing to wait for.
+#[tokio::test(start_paused = true)]
+async fn detach_from_a_closing_pool_ends_its_wait() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let mut close = Held::waiting(bed.pool.close(10 * SECOND));
+    let connection = PooledConnection::detach(lease);
+    settle().await;
+    let report = close.ready();
+    assert!(report.is_complete());
+    assert_eq!(report.closed, 0);
+    drop((connection, close));
+    bed.finish_with(1, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn discarded_connection_is_closed_as_such() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let id = PooledConnection::id(&lease);
+    PooledConnection::discard(lease);
+    settle().await;
+    assert_eq!(bed.fake.closes(), [(id, CloseReason::Discarded)]);
+    assert_eq!(bed.pool.status().size(), 0);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn holder_learns_the_number_the_age_and_the_uses() {
+    let bed = Bed::new(1);
+    drop(bed.lease().await);
+    pass(Duration::from_millis(2_999)).await;
+    let lease = bed.lease().await;
+    let ConnectionStats {
+        id,
+        age,
+        uses,
+        idle_for,
+        ..
+    } = PooledConnection::stats(&lease);
+    assert_eq!(id, lease.id());
+    assert_eq!((age, uses, idle_for), (3 * SECOND, 2, None));
+    drop(lease);
+    bed.finish().await;
+}
+
+/// X2, B18: what a holder leaves in the connection is there for the next.
+#[tokio::test(start_paused = true)]
+async fn connection_is_the_same_value_from_lease_to_lease() {
+    let bed = Bed::new(1);
+    let serial = bed.lease().await.serial();
+    for _ in 0..10 {
+        assert_eq!(bed.lease().await.serial(), serial);
+    }
+    assert_eq!(bed.fake.counts().of(Call::Connect).succeeded, 1);
+    bed.finish().await;
+}
+
+/// P23, X12: a request that is cancelled half-way leaves the connection dirty, and nobody after
+/// ever reads its reply.
+#[tokio::test(start_paused = true)]
+async fn reply_to_a_cancelled_request_reaches_nobody() {
+    let bed = Bed::new(1);
+    for step in 0..4 {
+        let lease = bed.lease().await;
+        let id = PooledConnection::id(&lease);
+        let request = async {
+            lease.mark_dirty();
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut request = Held::new(request);
+        for _ in 0..step {
+            assert!(request.poll().is_pending());
+        }
+        drop(request);
+        drop(lease);
+        settle().await;
+        let reused = bed.fake.alive().contains(&id);
+        assert_eq!(reused, step == 0, "cancelled at step {step}");
+    }
+    bed.finish().await;
+}

@@ -1,0 +1,142 @@
+//! Resets: between one holder and the next, out of everybody's way, and never for ever.
+
+use pool_core::{CloseReason, EventKind, PooledConnection};
+use pool_testkit::connector::{Answer, Verdict};
+use pool_testkit::{Call, Query};
+use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
+
+/// The next holder gets it after the reset, not before.
+#[tokio::test(start_paused = true)]
+async fn connection_that_needs_a_reset_is_reset_before_the_next_holder() {
+    let bed = Bed::new(1);
+    bed.fake.set_manual(Call::Reset);
+    let lease = bed.lease().await;
+    let id = PooledConnection::id(&lease);
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    lease.mark_needs_reset();
+    drop(lease);
+    let reset = bed.fake.next_reset().await;
+    assert_eq!((reset.id(), bed.pool.status().returning), (id, 1));
+    assert!(waiter.poll().is_pending(), "it is not served before");
+    reset.succeed();
+    settle().await;
+    let lease = waiter.ready().expect("it was reset");
+    assert_eq!(PooledConnection::id(&lease), id);
+    drop((lease, waiter));
+    assert_eq!(bed.fake.counts().reset.started, 1, "it needed one reset");
+    bed.finish().await;
+}
+
+/// A connector that asks for a reset after the reset is not asked for ever.
+#[tokio::test(start_paused = true)]
+async fn one_reset_is_enough() {
+    let bed = Bed::new(1);
+    bed.fake.set_verdict(Query::NeedsReset, Verdict::Yes);
+    for uses in 1..=3 {
+        drop(bed.lease().await);
+        settle().await;
+        assert_eq!(bed.fake.counts().reset.started, uses);
+        assert_eq!(bed.pool.status().idle, 1);
+    }
+    bed.finish().await;
+}
+
+/// P21, P31, X25: a reset that fails, panics or hangs costs its connection, and the deadline is
+/// when the slot is back.
+#[tokio::test(start_paused = true)]
+async fn reset_that_does_not_succeed_closes_its_connection() {
+    for answer in [Answer::Transient, Answer::Panic, Answer::Never] {
+        let bed = Bed::with(2, |builder| builder.reset_timeout(3 * SECOND));
+        bed.fake.set(Call::Reset, answer);
+        for lease in bed.leases(2).await {
+            lease.mark_needs_reset();
+        }
+        let mut waiters: Vec<_> = (0..2).map(|_| Held::waiting(bed.pool.acquire())).collect();
+        settle().await;
+        if answer == Answer::Never {
+            assert_eq!(bed.pool.status().returning, 2);
+            pass(3 * SECOND).await;
+            assert_eq!(bed.fake.counts().reset.aborted, 2);
+        }
+        for waiter in &mut waiters {
+            drop(waiter.ready().expect("a new one was opened"));
+        }
+        assert_eq!(bed.reasons(), [CloseReason::ResetFailed; 2], "{answer:?}");
+        let failed = |kind: &EventKind| matches!(kind, EventKind::ResetFailed { .. });
+        assert_eq!(bed.ledger.count_events(failed), 2);
+        drop(waiters);
+        bed.finish().await;
+    }
+}
+
+/// P32: a hung reset keeps nobody from coming home.
+#[tokio::test(start_paused = true)]
+async fn hung_reset_stalls_no_other_return() {
+    let bed = Bed::new(3);
+    bed.fake.queue(Call::Reset, [Answer::Never]);
+    let mut leases = bed.leases(3).await;
+    for _ in 0..2 {
+        let lease = leases.pop().expect("three");
+        lease.mark_needs_reset();
+        drop(lease);
+        settle().await;
+    }
+    drop(leases);
+    let status = bed.pool.status();
+    assert_eq!((status.returning, status.idle), (1, 2));
+    bed.finish().await;
+}
+
+/// What died in its reset is not idle afterwards.
+#[tokio::test(start_paused = true)]
+async fn connection_that_dies_in_its_reset_is_closed() {
+    for told in [true, false] {
+        let bed = Bed::new(1);
+        bed.fake.set_manual(Call::Reset);
+        let lease = bed.lease().await;
+        let id = PooledConnection::id(&lease);
+        pass(2 * SECOND).await;
+        lease.mark_needs_reset();
+        drop(lease);
+        let reset = bed.fake.next_reset().await;
+        assert!(if told {
+            bed.fake.kill(id)
+        } else {
+            bed.fake.kill_silently(id)
+        });
+        settle().await;
+        reset.succeed();
+        settle().await;
+        assert_eq!(bed.fake.closes(), [(id, CloseReason::Died)]);
+        bed.finish().await;
+    }
+}
+
+/// What is at its end anyway is not reset first.
+#[tokio::test(start_paused = true)]
+async fn connection_at_its_end_is_not_reset() {
+    let bed = Bed::with(1, |builder| builder.max_uses(1));
+    let lease = bed.lease().await;
+    lease.mark_needs_reset();
+    drop(lease);
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::MaxUses]);
+    assert_eq!(bed.fake.counts().reset.started, 0);
+    bed.finish().await;
+}
+
+/// Reset and evicted meanwhile: closed, not parked.
+#[tokio::test(start_paused = true)]
+async fn connection_evicted_in_its_reset_is_closed_after_it() {
+    let bed = Bed::new(1);
+    bed.fake.set_manual(Call::Reset);
+    let lease = bed.lease().await;
+    lease.mark_needs_reset();
+    drop(lease);
+    let reset = bed.fake.next_reset().await;
+    assert_eq!(bed.pool.evict_all(), 1);
+    reset.succeed();
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::Evicted]);
+    bed.finish().await;
+}
