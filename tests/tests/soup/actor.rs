@@ -48,14 +48,14 @@ impl Actor {
             43..50 => self.try_acquire().await,
             50..56 => self.acquire_as_a_crowd().await,
             56..62 => self.resize(),
-            62..65 => drop(self.pool.evict_all()),
-            65..68 => self.retain(),
-            68..73 => self.warm_up().await,
+            62..63 => drop(self.pool.evict_all()),
+            63..66 => self.retain(),
+            66..73 => self.warm_up().await,
             73..79 => self.look(),
-            79..87 => self.harm_somebody(),
-            87..92 => self.juggle_handles(),
-            92..96 => drop(self.world.unstash()),
-            _ => self.rest(30).await,
+            79..84 => self.harm_somebody(),
+            84..88 => self.juggle_handles(),
+            88..93 => drop(self.world.unstash()),
+            _ => self.rest(120).await,
         }
     }
 

@@ -13,6 +13,7 @@ mod ending;
 mod quiet;
 mod regressions;
 mod scenario;
+mod seen;
 mod witness;
 mod world;
 
@@ -26,79 +27,76 @@ use tokio::time::timeout;
 
 use actor::Actor;
 use scenario::{Ending, Flavour, Scenario};
+use seen::Seen;
 use world::World;
 
 #[test]
 fn a_busy_pool_recovers_and_closes_without_a_trace() {
-    run_seeds(Flavour::Paused, Ending::Close, 120);
+    run_seeds(Flavour::Paused, Ending::Close, 400);
 }
 
 #[test]
 fn a_pool_closed_amid_everything_lets_go_of_everything() {
-    run_seeds(Flavour::Paused, Ending::CloseAmid, 80);
+    run_seeds(Flavour::Paused, Ending::CloseAmid, 200);
 }
 
 #[test]
 fn a_pool_whose_last_handle_goes_closes_what_comes_home() {
-    run_seeds(Flavour::Paused, Ending::LastHandle, 80);
+    run_seeds(Flavour::Paused, Ending::LastHandle, 200);
 }
 
 #[test]
 fn a_pool_whose_runtime_goes_drops_everything_in_place() {
-    run_seeds(Flavour::Paused, Ending::RuntimeGone, 80);
+    run_seeds(Flavour::Paused, Ending::RuntimeGone, 200);
 }
 
 #[test]
 fn a_busy_pool_recovers_and_closes_without_a_trace_on_threads() {
-    run_seeds(Flavour::Threads, Ending::Close, 15);
+    run_seeds(Flavour::Threads, Ending::Close, 20);
 }
 
 #[test]
 fn a_pool_closed_amid_everything_lets_go_of_everything_on_threads() {
-    run_seeds(Flavour::Threads, Ending::CloseAmid, 15);
+    run_seeds(Flavour::Threads, Ending::CloseAmid, 20);
 }
 
 #[test]
 fn a_pool_whose_last_handle_goes_closes_what_comes_home_on_threads() {
-    run_seeds(Flavour::Threads, Ending::LastHandle, 15);
+    run_seeds(Flavour::Threads, Ending::LastHandle, 20);
 }
 
 #[test]
 fn a_pool_whose_runtime_goes_drops_everything_in_place_on_threads() {
-    run_seeds(Flavour::Threads, Ending::RuntimeGone, 15);
+    run_seeds(Flavour::Threads, Ending::RuntimeGone, 20);
 }
 
 fn run_seeds(flavour: Flavour, ending: Ending, seeds: u64) {
     quiet::silence_planned_panics();
     if std::env::var_os(SEED_VARIABLE).is_some() {
-        run(flavour, ending, FaultPlan::from_env_or(0));
+        drop(run(flavour, ending, FaultPlan::from_env_or(0)));
         return;
     }
     let seeds = match std::env::var("POOL_SOUP_SEEDS") {
         Ok(count) => count.parse().expect("POOL_SOUP_SEEDS is a number"),
         Err(_) => seeds,
     };
-    let mut leases = 0;
+    let mut seen = Seen::default();
     for seed in 0..seeds {
-        leases += run(flavour, ending, FaultPlan::new(seed));
+        seen.add(run(flavour, ending, FaultPlan::new(seed)));
     }
-    assert!(
-        leases > seeds,
-        "{leases} leases in {seeds} runs test nothing"
-    );
+    seen.assert_enough(flavour, ending, seeds);
 }
 
-/// Returns how many leases there were.
-fn run(flavour: Flavour, ending: Ending, plan: FaultPlan) -> u64 {
+fn run(flavour: Flavour, ending: Ending, plan: FaultPlan) -> Seen {
     let scenario = Scenario::draw(flavour, ending, plan);
     let replay = scenario.to_string();
-    let mut leases = 0;
+    let mut seen = Seen::default();
     let _watchdog = Watchdog::start(replay.clone());
-    ending::with_replay(&replay, || leases = play(&scenario));
-    leases
+    ending::with_replay(&replay, || seen = play(&scenario));
+    seen
 }
 
-fn play(scenario: &Scenario) -> u64 {
+fn play(scenario: &Scenario) -> Seen {
     let runtime = runtime(scenario.flavour);
     let (world, pool) = runtime.block_on(async { World::new(scenario) });
     let world = Arc::new(world);
@@ -123,7 +121,7 @@ fn play(scenario: &Scenario) -> u64 {
         }
     };
     assert!(ended, "it hangs: {:?}", world.ledger.counts());
-    world.served()
+    Seen::of(&world)
 }
 
 /// Whether `body` ends by the deadline.

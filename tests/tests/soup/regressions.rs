@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use pool_core::{ConnectionPool, EventKind};
+use pool_core::{ConnectionPool, EventKind, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, pair};
 use pool_testkit::ledger::Ledger;
@@ -95,4 +95,38 @@ fn a_lease_may_be_dropped_by_the_end_of_its_thread() {
         let (one, other) = waiting.await;
         assert!(one.is_ok() && other.is_ok());
     });
+}
+
+/// A runtime that is shutting down drops what is spawned. The maintenance task, still running on
+/// another worker, found the slot free again and the connect wanted, without end, and the runtime
+/// waited for it.
+#[test]
+fn a_runtime_ends_while_connects_are_wanted() {
+    let (done, ends) = mpsc::channel();
+    let rounds = thread::spawn(move || {
+        for _ in 0..100 {
+            let runtime = crate::runtime(Flavour::Threads);
+            let pool = runtime.block_on(async {
+                let builder = ConnectionPool::builder(pair().0).max_size(4);
+                builder.min_idle(4).build().expect("valid settings")
+            });
+            for _ in 0..4 {
+                let pool = pool.clone();
+                drop(runtime.spawn(async move {
+                    while let Ok(lease) = pool.acquire().await {
+                        PooledConnection::discard(lease);
+                    }
+                }));
+            }
+            let first = runtime.block_on(pool.acquire());
+            assert!(first.is_ok());
+            drop(runtime);
+            assert!(done.send(()).is_ok());
+        }
+    });
+    for round in 0..100 {
+        let end = ends.recv_timeout(Duration::from_secs(20));
+        assert!(end.is_ok(), "the runtime of round {round} does not end");
+    }
+    assert!(rounds.join().is_ok());
 }
