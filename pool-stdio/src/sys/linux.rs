@@ -142,6 +142,11 @@ impl Scanner {
         Others::Gone
     }
 
+    /// Sends the signals to those outside the group, once, without asking whether all were found.
+    pub(crate) fn strike(root: &Root, number: Number, cookie: &OsStr, signals: &[Signal]) {
+        Self::pass(root, number, Some(cookie), signals);
+    }
+
     fn pass(root: &Root, number: Number, cookie: Option<&OsStr>, signals: &[Signal]) -> Count {
         let mut count = Count::default();
         let group_lives = !root.group_is_empty(number);
@@ -277,6 +282,9 @@ fn pidfd_send_signal(
 
 /// Whether the kernel (6.9 and later) can signal the group of a pidfd.
 fn group_flag_works(pidfd: BorrowedFd<'_>) -> bool {
+    if cfg!(pool_stdio_old_kernel) {
+        return false;
+    }
     static REFUSED: AtomicBool = AtomicBool::new(false);
     static ACCEPTED: AtomicBool = AtomicBool::new(false);
     if ACCEPTED.load(Ordering::Relaxed) || REFUSED.load(Ordering::Relaxed) {
