@@ -426,8 +426,9 @@ fn wait_until(until: Instant, again: Option<Instant>) -> Order {
 }
 
 /// A rung that is over waits this long for the answer to a look that was asked before, so as not to
-/// kill, and report as killed, what has gone.
-const LOOK_PATIENCE: Duration = Duration::from_millis(100);
+/// kill, and report as killed, what has gone. A look takes milliseconds, on a busy machine half a
+/// second; only where it is stuck does this delay anything.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two looks for survivors: a killed process needs some 100 µs to be gone.
 const LOOK_GAP_MIN: Duration = Duration::from_millis(1);
 /// A look costs about 10 µs per process of the system, so it is not made more often than this.

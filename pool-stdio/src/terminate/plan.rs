@@ -30,8 +30,9 @@ pub enum Stop {
 /// How long each rung may last.
 ///
 /// The worst case of an orderly termination is the sum of all but `force_grace`, of a forced one
-/// `force_grace + kill_wait + drain_timeout`; both are exceeded only by a process that the kernel
-/// cannot kill (stuck on a dead file system).
+/// `force_grace + kill_wait + drain_timeout`; where the looks for survivors of a dead root are stuck,
+/// a second more for each rung. Both are exceeded only by a process that the kernel cannot kill
+/// (stuck on a dead file system).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LadderTimes {
