@@ -63,15 +63,19 @@ fn sweep_all(sweeps: &Receiver<Sweep>, custodian: &Arc<Custodian>) {
         answer,
     } in sweeps
     {
+        let Some((ward, ticket)) = answer else {
+            if let Some(cookie) = &cookie {
+                Scanner::strike(&root, number, cookie, signals);
+            }
+            continue;
+        };
         let others = Scanner::scan(&root, number, cookie.as_deref(), signals);
         // Order: the root's descriptor is let go before the answer can end the termination.
         drop(root);
-        if let Some((ward, ticket)) = answer {
-            custodian.post(Message::Seen {
-                ward,
-                ticket,
-                others,
-            });
-        }
+        custodian.post(Message::Seen {
+            ward,
+            ticket,
+            others,
+        });
     }
 }

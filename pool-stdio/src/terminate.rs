@@ -28,75 +28,12 @@
 //! 5. Where the others cannot be counted ([`Others::Unknown`]), an exited root ends the graces: the
 //!    kill comes at once, while the root's number still holds the group.
 
+mod plan;
+
 use std::time::{Duration, Instant};
 
+pub use self::plan::{KillScope, LadderTimes, Stop};
 use crate::outcome::{Drain, Rung};
-
-/// What a termination is aimed at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum KillScope {
-    /// The child alone. What it started is left running.
-    Root,
-    /// The child's process group: everything it started that did not leave the group.
-    #[default]
-    Group,
-    /// The group, and whatever left it by `setsid` or a double fork, found by a cookie that every
-    /// descendant inherits in its environment. A descendant that cleared or overwrote its
-    /// environment escapes. On systems without `/proc` the same as [`Group`](Self::Group).
-    Tree,
-}
-
-/// How a termination begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stop {
-    /// The whole ladder: flush, end of input, SIGTERM, SIGKILL. For a child that did nothing wrong.
-    Orderly,
-    /// SIGKILL at once, or after [`force_grace`](LadderTimes::force_grace). For a child that is
-    /// dead, dirty or distrusted: nobody should wait out its graces.
-    Force,
-}
-
-/// How long each rung may last.
-///
-/// The worst case of an orderly termination is the sum of all but `force_grace`, of a forced one
-/// `force_grace + kill_wait + drain_timeout`; both are exceeded only by a process that the kernel
-/// cannot kill (stuck on a dead file system).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LadderTimes {
-    /// For writing what was queued for the child. Default 500 ms: a child that reads takes
-    /// microseconds, one that does not read must not delay its own end.
-    pub flush: Duration,
-    /// From end of input to SIGTERM. Default 5 s: servers that were killed 500 ms after end of
-    /// input have been seen to leave corrupt files behind.
-    pub eof_grace: Duration,
-    /// From SIGTERM to SIGKILL. Default 5 s.
-    pub term_grace: Duration,
-    /// From SIGTERM to SIGKILL in a [forced](Stop::Force) termination. Default zero: no SIGTERM.
-    pub force_grace: Duration,
-    /// After the root's death by SIGKILL, for the rest of the subject to die. Default 2 s.
-    pub kill_wait: Duration,
-    /// From the subject's end, for reading what is left in the pipes. Default 2 s.
-    pub drain_timeout: Duration,
-    /// For a pipe that is held open in silence by a process outside the subject. Default 500 ms;
-    /// shorter ones give false alarms on a loaded machine.
-    pub drain_idle: Duration,
-}
-
-impl Default for LadderTimes {
-    fn default() -> Self {
-        Self {
-            flush: Duration::from_millis(500),
-            eof_grace: Duration::from_secs(5),
-            term_grace: Duration::from_secs(5),
-            force_grace: Duration::ZERO,
-            kill_wait: Duration::from_secs(2),
-            drain_timeout: Duration::from_secs(2),
-            drain_idle: Duration::from_millis(500),
-        }
-    }
-}
 
 /// What is seen at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -484,25 +421,14 @@ impl View {
     }
 }
 
-impl LadderTimes {
-    /// The same, but with SIGTERM as the first rung and this long until SIGKILL.
-    const fn hastened(self, grace: Duration) -> Self {
-        Self {
-            flush: Duration::ZERO,
-            eof_grace: Duration::ZERO,
-            term_grace: grace,
-            ..self
-        }
-    }
-}
-
 fn wait_until(until: Instant, again: Option<Instant>) -> Order {
     Order::Wait(Some(again.map_or(until, |at| at.min(until))))
 }
 
 /// A rung that is over waits this long for the answer to a look that was asked before, so as not to
-/// kill, and report as killed, what has gone.
-const LOOK_PATIENCE: Duration = Duration::from_millis(100);
+/// kill, and report as killed, what has gone. A look takes milliseconds, on a busy machine half a
+/// second; only where it is stuck does this delay anything.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two looks for survivors: a killed process needs some 100 µs to be gone.
 const LOOK_GAP_MIN: Duration = Duration::from_millis(1);
 /// A look costs about 10 µs per process of the system, so it is not made more often than this.

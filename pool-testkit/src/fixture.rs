@@ -23,8 +23,10 @@
 
 mod act;
 mod behaviour;
+mod words;
 mod zoo;
 
 pub use act::main;
-pub use behaviour::{Behaviour, ParseError, Replies};
+pub use behaviour::{Behaviour, Replies};
+pub use words::ParseError;
 pub use zoo::{Adversary, Ends, zoo};

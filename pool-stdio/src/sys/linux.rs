@@ -142,6 +142,11 @@ impl Scanner {
         Others::Gone
     }
 
+    /// Sends the signals to those outside the group, once, without asking whether all were found.
+    pub(crate) fn strike(root: &Root, number: Number, cookie: &OsStr, signals: &[Signal]) {
+        Self::pass(root, number, Some(cookie), signals);
+    }
+
     fn pass(root: &Root, number: Number, cookie: Option<&OsStr>, signals: &[Signal]) -> Count {
         let mut count = Count::default();
         let group_lives = !root.group_is_empty(number);
@@ -277,6 +282,9 @@ fn pidfd_send_signal(
 
 /// Whether the kernel (6.9 and later) can signal the group of a pidfd.
 fn group_flag_works(pidfd: BorrowedFd<'_>) -> bool {
+    if cfg!(pool_stdio_old_kernel) {
+        return false;
+    }
     static REFUSED: AtomicBool = AtomicBool::new(false);
     static ACCEPTED: AtomicBool = AtomicBool::new(false);
     if ACCEPTED.load(Ordering::Relaxed) || REFUSED.load(Ordering::Relaxed) {
@@ -304,13 +312,22 @@ mod tests {
     use super::super::unix::{Spawned, spawn};
     use super::*;
 
-    /// A shell that runs this, with the pipe that every process of it holds.
-    fn shell(script: &str) -> (Root, fs::File) {
+    /// A shell that runs this, with our ends of its pipes. Its descendants hold the second.
+    fn shell(script: &str) -> (Root, OwnedFd, fs::File) {
         let mut command = Command::new("/bin/sh");
-        let Spawned { pid, stdout, .. } =
-            spawn(command.args(["-c", script]), Stdio::inherit()).unwrap();
-        (Root::adopt(pid).unwrap(), stdout.unwrap().into())
+        let spawned = spawn(command.args(["-c", script]), Stdio::inherit()).unwrap();
+        let Spawned {
+            pid, stdin, stdout, ..
+        } = spawned;
+        (
+            Root::adopt(pid).unwrap(),
+            stdin.unwrap(),
+            stdout.unwrap().into(),
+        )
     }
+
+    /// Leaves a member in the group that waits for the end of its input.
+    const LEAVE_A_MEMBER: &str = "exec 3<&0; cat <&3 & exit 0";
 
     fn wait_for_exit(root: &Root) {
         let fd = root.exit_fd().unwrap();
@@ -328,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_look_does_not_reap_and_a_reap_does() {
-        let (root, pipe) = shell("exit 3");
+        let (root, _stdin, _stdout) = shell("exit 3");
         wait_for_exit(&root);
         for _ in 0..2 {
             let Life::Over(Exit::Status(status)) = root.look().unwrap() else {
@@ -338,12 +355,11 @@ mod tests {
         }
         assert!(matches!(root.reap().unwrap(), Life::Over(Exit::Status(_))));
         assert_eq!(root.look().unwrap(), Life::Over(Exit::Lost));
-        drop(pipe);
     }
 
     #[test]
     fn a_group_is_reached_after_its_leader_was_reaped_and_nobody_else_is() {
-        let (root, pipe) = shell("sleep 60 & exit 0");
+        let (root, stdin, stdout) = shell(LEAVE_A_MEMBER);
         wait_for_exit(&root);
         root.reap().unwrap();
         assert!(is_receiver_missing(
@@ -359,7 +375,9 @@ mod tests {
                 Delivery::Sent
             ));
         }
-        wait_for_all(pipe);
+        // Where the group cannot be reached, the end of its input must do.
+        let _held = root.outlives_its_number().then_some(stdin);
+        wait_for_all(stdout);
         // Its pipe is closed a little before it is dead. Then it is a zombie, for as long as the
         // first process of the system likes, and is not counted.
         while Scanner::scan(&root, Number::Released, None, &[]) != Others::Gone {
@@ -369,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_stolen_status_is_lost_and_the_group_is_still_reached() {
-        let (root, pipe) = shell("sleep 60 & exit 0");
+        let (root, stdin, stdout) = shell(LEAVE_A_MEMBER);
         waitpid(Pid::from_raw(root.pid.cast_signed()), None).unwrap();
         assert_eq!(root.look().unwrap(), Life::Over(Exit::Lost));
         let delivery = root.signal_group(Signal::Kill, Number::Released);
@@ -377,7 +395,9 @@ mod tests {
             matches!(delivery, Delivery::Sent),
             root.outlives_its_number()
         );
-        wait_for_all(pipe);
+        // Where the group cannot be reached, the end of its input must do.
+        let _held = root.outlives_its_number().then_some(stdin);
+        wait_for_all(stdout);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! by number, which is safe only until the process is reaped, and sees exits by asking.
 //!
 //! `--cfg pool_stdio_portable` selects `portable` on Linux, so that it can be tested there.
+//! `--cfg pool_stdio_old_kernel` does without the group signals of Linux 6.9.
 
 #[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
 mod linux;

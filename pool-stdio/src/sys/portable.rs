@@ -84,6 +84,8 @@ impl Scanner {
         false
     }
 
+    pub(crate) const fn strike(_: &Root, _: Number, _: &OsStr, _: &[Signal]) {}
+
     pub(crate) const fn scan(_: &Root, _: Number, _: Option<&OsStr>, _: &[Signal]) -> Others {
         Others::Unknown
     }

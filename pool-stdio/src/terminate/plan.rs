@@ -1,0 +1,82 @@
+//! What a termination is aimed at, how it begins, and how long each rung may last.
+
+use std::time::Duration;
+
+/// What a termination is aimed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum KillScope {
+    /// The child alone. What it started is left running.
+    Root,
+    /// The child's process group: everything it started that did not leave the group.
+    #[default]
+    Group,
+    /// The group, and whatever left it by `setsid` or a double fork, found by a cookie that every
+    /// descendant inherits in its environment. A descendant that cleared or overwrote its
+    /// environment escapes. On systems without `/proc` the same as [`Group`](Self::Group).
+    Tree,
+}
+
+/// How a termination begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stop {
+    /// The whole ladder: flush, end of input, SIGTERM, SIGKILL. For a child that did nothing wrong.
+    Orderly,
+    /// SIGKILL at once, or after [`force_grace`](LadderTimes::force_grace). For a child that is
+    /// dead, dirty or distrusted: nobody should wait out its graces.
+    Force,
+}
+
+/// How long each rung may last.
+///
+/// The worst case of an orderly termination is the sum of all but `force_grace`, of a forced one
+/// `force_grace + kill_wait + drain_timeout`; where the looks for survivors of a dead root are stuck,
+/// a second more for each rung. Both are exceeded only by a process that the kernel cannot kill
+/// (stuck on a dead file system).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LadderTimes {
+    /// For writing what was queued for the child. Default 500 ms: a child that reads takes
+    /// microseconds, one that does not read must not delay its own end.
+    pub flush: Duration,
+    /// From end of input to SIGTERM. Default 5 s: servers that were killed 500 ms after end of
+    /// input have been seen to leave corrupt files behind.
+    pub eof_grace: Duration,
+    /// From SIGTERM to SIGKILL. Default 5 s.
+    pub term_grace: Duration,
+    /// From SIGTERM to SIGKILL in a [forced](Stop::Force) termination. Default zero: no SIGTERM.
+    pub force_grace: Duration,
+    /// After the root's death by SIGKILL, for the rest of the subject to die. Default 2 s.
+    pub kill_wait: Duration,
+    /// From the subject's end, for reading what is left in the pipes. Default 2 s.
+    pub drain_timeout: Duration,
+    /// For a pipe that is held open in silence by a process outside the subject. Default 500 ms;
+    /// shorter ones give false alarms on a loaded machine.
+    pub drain_idle: Duration,
+}
+
+impl Default for LadderTimes {
+    fn default() -> Self {
+        Self {
+            flush: Duration::from_millis(500),
+            eof_grace: Duration::from_secs(5),
+            term_grace: Duration::from_secs(5),
+            force_grace: Duration::ZERO,
+            kill_wait: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(2),
+            drain_idle: Duration::from_millis(500),
+        }
+    }
+}
+
+impl LadderTimes {
+    /// The same, but with SIGTERM as the first rung and this long until SIGKILL.
+    pub(super) const fn hastened(self, grace: Duration) -> Self {
+        Self {
+            flush: Duration::ZERO,
+            eof_grace: Duration::ZERO,
+            term_grace: grace,
+            ..self
+        }
+    }
+}
