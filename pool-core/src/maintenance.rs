@@ -31,8 +31,6 @@ pub(crate) struct Maintenance<T: Send + 'static> {
     connects: JoinSet<()>,
     /// Closes, resets and checks.
     errands: JoinSet<()>,
-    /// The runtime gets its turn before the next look at the store.
-    must_yield: bool,
 }
 
 impl<T: Send + 'static> Maintenance<T> {
@@ -42,7 +40,6 @@ impl<T: Send + 'static> Maintenance<T> {
             inbox,
             connects: JoinSet::new(),
             errands: JoinSet::new(),
-            must_yield: false,
         }
     }
 
@@ -95,14 +92,8 @@ impl<T: Send + 'static> Maintenance<T> {
         let slot = Slot::new(Arc::clone(shared), opening.key, opening.id, permit);
         let deadline = shared.clock.instant(now.after(shared.timeouts.connect));
         let cx = ConnectContext::new(opening.id, opening.attempt, deadline);
-        let task = self.connects.spawn(connect::connect(slot, cx));
-        if task.is_finished() {
-            // It was quick, or the runtime is shutting down and drops what is spawned. Then its slot
-            // is free again, and without a turn for the runtime this would never end.
-            self.must_yield = true;
-            self.shared.inbox.kick();
-        }
-        !self.must_yield
+        self.connects.spawn(connect::connect(slot, cx));
+        true
     }
 
     fn start(&mut self, errands: VecDeque<Errand<Box<Live<T>>>>) {
@@ -121,10 +112,6 @@ impl<T: Send + 'static> Maintenance<T> {
         cx: &mut Context<'_>,
         timer: Pin<&mut Sleep>,
     ) -> Poll<VecDeque<Errand<Box<Live<T>>>>> {
-        if std::mem::take(&mut self.must_yield) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         // Finished tasks need nothing but to be forgotten.
         while let Poll::Ready(Some(_)) = self.connects.poll_join_next(cx) {}
         while let Poll::Ready(Some(_)) = self.errands.poll_join_next(cx) {}
