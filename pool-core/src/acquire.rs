@@ -13,11 +13,10 @@ use std::time::Duration;
 
 use tokio::task::coop;
 
-use crate::connector::CloseReason;
 use crate::error::AcquireError;
-use crate::guard::{Live, PooledConnection};
+use crate::guard::PooledConnection;
 use crate::shared::{Lent, Shared};
-use crate::store::{Condition, Found, Outcome, Refusal, Turn, WaiterKey};
+use crate::store::{Found, Outcome, Refusal, Turn, WaiterKey};
 use crate::time::Time;
 
 /// The future that [`ConnectionPool::acquire`](crate::ConnectionPool::acquire) returns.
@@ -109,17 +108,11 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                 if self.shared.is_alive(live.connection()) {
                     return self.done(Ok(PooledConnection::new(live)));
                 }
-                self.bury(live);
+                self.shared.bury(live);
                 met_dead = true;
                 continue;
             }
-            let admitted = match store.admit(now, deadline) {
-                // Its turn had come: that the queue filled up meanwhile is not its concern. So the
-                // queue may exceed its bound by those who drew a dead connection, `max_size` at
-                // the most.
-                Err(Refusal::Overloaded { .. }) if self.turn != Turn::New => Ok(()),
-                admitted => admitted,
-            };
+            let admitted = store.admit(now, deadline, self.turn);
             if let Err(refusal) = admitted {
                 let context = store.context(now);
                 self.shared.finish(store);
@@ -159,7 +152,7 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                         self.note_wait();
                         return self.done(Ok(PooledConnection::new(live)));
                     }
-                    self.bury(live);
+                    self.shared.bury(live);
                     self.turn = Turn::Resumed(key.id());
                     return self.begin(cx);
                 }
@@ -175,12 +168,6 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
     /// somebody wants to know how long the wait was.
     fn needs_clock(&self) -> bool {
         self.timeout < COARSE_FROM || self.shared.telemetry.is_metered()
-    }
-
-    /// Has a connection closed that was drawn dead.
-    fn bury(&self, live: Box<Live<T>>) {
-        self.shared
-            .give_back(live, Condition::Unfit(CloseReason::Died));
     }
 
     fn done(&mut self, result: Lease<T>) -> Poll<Lease<T>> {

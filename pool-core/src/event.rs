@@ -141,7 +141,8 @@ pub enum EventKind {
         /// The connection.
         id: ConnectionId,
     },
-    /// A check succeeded: the connection is lent or idle from here on.
+    /// A check succeeded: the connection is lent or idle from here on, unless a `Closing` follows
+    /// because it grew too old in the meantime.
     Checked {
         /// The connection.
         id: ConnectionId,

@@ -86,13 +86,7 @@ impl<T: Send + 'static> Maintenance<T> {
     fn open_one(&mut self) -> bool {
         let shared = &self.shared;
         let now = shared.clock.now();
-        let mut store = shared.lock();
-        // Order: a permit is taken, and given back unused, in one critical section, or a resize
-        // would miss it among the free ones.
-        let taken = shared.permits.try_take();
-        let opening = taken.and_then(|permit| Some((store.open(now)?, permit)));
-        shared.finish(store);
-        let Some((opening, permit)) = opening else {
+        let Some((opening, permit)) = shared.open(now) else {
             return false;
         };
         let slot = Slot::new(Arc::clone(shared), opening.key, opening.id, permit);

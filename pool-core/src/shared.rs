@@ -15,10 +15,10 @@ use crate::connector::{CloseReason, Connector};
 use crate::foreign::{self, catch};
 use crate::guard::Live;
 use crate::inbox::Inbox;
-use crate::store::{Condition, Effects, Errand, Limits, SlotKey, Store};
+use crate::store::{Condition, Effects, Errand, Limits, Opening, SlotKey, Store};
 use crate::sync::{Arc, Mutex, MutexGuard, Permit, Permits};
 use crate::telemetry::Telemetry;
-use crate::time::Clock;
+use crate::time::{Clock, Time};
 
 /// The store of a pool of `T`.
 pub(crate) type Stock<T> = Store<Box<Live<T>>>;
@@ -33,9 +33,11 @@ pub(crate) struct Timeouts {
     pub(crate) close: Duration,
 }
 
+// Order: the hint and the lock lie beside the `Arc`'s count, which every return writes as well.
+#[repr(C)]
 pub(crate) struct Shared<T: Send + 'static> {
-    store: Mutex<Stock<T>>,
     has_idle: AtomicBool,
+    store: Mutex<Stock<T>>,
     pub(crate) inbox: Arc<Inbox<Box<Live<T>>>>,
     pub(crate) permits: Permits,
     pub(crate) connector: StdArc<dyn Connector<Connection = T>>,
@@ -77,7 +79,9 @@ impl<T: Send + 'static> Shared<T> {
     #[inline]
     pub(crate) fn enter(&self) -> MutexGuard<'_, Stock<T>> {
         let mut store = self.store.lock();
-        store.is_moving = true;
+        if !store.is_moving {
+            store.is_moving = true;
+        }
         if store.is_quiet {
             store.stir(self.clock.now());
         }
@@ -96,7 +100,9 @@ impl<T: Send + 'static> Shared<T> {
     pub(crate) fn finish(&self, mut store: MutexGuard<'_, Stock<T>>) {
         let served = store.take_served();
         let effects = store.take_effects();
-        self.has_idle.store(store.has_idle(), Ordering::Relaxed);
+        if self.has_idle.load(Ordering::Relaxed) != store.has_idle() {
+            self.has_idle.store(store.has_idle(), Ordering::Relaxed);
+        }
         drop(store);
         if let Some(waker) = served {
             foreign::wake(waker);
@@ -172,8 +178,17 @@ impl<T: Send + 'static> Shared<T> {
                 return lent;
             }
             lent.met_dead = true;
-            self.give_back(live, Condition::Unfit(CloseReason::Died));
+            self.bury(live);
         }
+    }
+
+    /// Has a connection closed that was drawn dead.
+    #[cold]
+    pub(crate) fn bury(&self, live: Box<Live<T>>) {
+        let key = live.key();
+        let mut store = self.enter();
+        store.bury(key, live);
+        self.finish(store);
     }
 
     #[inline]
@@ -182,6 +197,17 @@ impl<T: Send + 'static> Shared<T> {
         let mut store = self.enter();
         store.give_back(key, live, condition);
         self.finish(store);
+    }
+
+    /// Takes a slot for a connect and its permit, if one is wanted and allowed.
+    pub(crate) fn open(&self, now: Time) -> Option<(Opening, Permit)> {
+        let mut store = self.lock();
+        // Order: taken, or given up again, in the critical section that takes the slot, or a resize
+        // in between would find fewer free permits than free slots.
+        let permit = self.permits.try_take();
+        let opening = permit.and_then(|permit| Some((store.open(now)?, permit)));
+        self.finish(store);
+        opening
     }
 
     /// Frees the slot at `key` and its permit, in one critical section: whoever sees the free slot

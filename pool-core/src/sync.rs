@@ -117,7 +117,9 @@ mod permits {
         }
 
         pub(crate) fn remove(&self, count: usize) {
-            *self.0.lock() -= count;
+            let mut free = self.0.lock();
+            let left = free.checked_sub(count);
+            *free = left.expect("invariant broken: a free slot has a free permit");
         }
     }
 

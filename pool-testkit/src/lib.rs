@@ -6,9 +6,11 @@
 //! | [`connector`] | a connector to nothing, whose every answer the test decides |
 //! | [`fault`] | seeded failures, panics, hangs and deaths around any connector, which replay |
 //! | [`ledger`] | an observer that checks every event of a pool against the rules of pools |
+//! | `fixture` | a child process that misbehaves in every known way (Unix) |
+//! | `census` | the processes and descriptors that are left over (Unix) |
 //! | [`model`] | a reference model of all decisions of a pool, with generators of operations |
 //!
-//! The first four speak the language of `pool-core`. The model speaks plain numbers only, so that
+//! Most of them speak the language of `pool-core`. The model speaks plain numbers only, so that
 //! the pool's own unit tests can use it.
 //!
 //! Assertions here panic with what a reader needs to see the cause: the rule and the events that
@@ -62,8 +64,12 @@
 //! [`assert_settled`](ledger::Ledger::assert_settled) and the fake's own counts at zero.
 
 mod call;
+#[cfg(unix)]
+pub mod census;
 pub mod connector;
 pub mod fault;
+#[cfg(unix)]
+pub mod fixture;
 pub mod gate;
 pub mod ledger;
 pub mod model;

@@ -34,14 +34,17 @@ impl<C> Store<C> {
     }
 
     /// Whether a caller that has to wait now may join the queue.
-    pub(crate) fn admit(&self, now: Time, deadline: Time) -> Result<(), Refusal> {
+    ///
+    /// A full queue refuses newcomers only: whoever drew a dead connection had its turn already.
+    /// So there may be as many more waiters as there are connections.
+    pub(crate) fn admit(&self, now: Time, deadline: Time, turn: Turn) -> Result<(), Refusal> {
         if self.is_closed {
             return Err(Refusal::Closed);
         }
         if deadline <= now {
             return Err(Refusal::TimedOut);
         }
-        if self.queue.len() >= self.limits.max_waiters {
+        if turn == Turn::New && self.queue.len() >= self.limits.max_waiters {
             return Err(Refusal::Overloaded {
                 limit: self.limits.max_waiters,
             });
@@ -112,11 +115,12 @@ impl<C> Store<C> {
         }
     }
 
-    /// A waiter takes what it was served. Returns whether it is still known to be good, and if so
-    /// remembers where it was acquired.
+    /// A waiter takes what it was served: from here on it is a use. Returns whether the connection is
+    /// not known to have died since.
     pub(crate) fn accept(&mut self, key: SlotKey, site: &'static Location<'static>) -> bool {
         let record = self.slots.get_mut(key);
         record.site = Some(site);
+        record.uses += 1;
         record.doom != Some(CloseReason::Died)
     }
 

@@ -42,6 +42,14 @@ impl<C> Store<C> {
         }
     }
 
+    /// A connection that was drawn proved dead before its caller had it: that was no use, or one that
+    /// dies at once would count as spent after a single permitted use and be opened again and again
+    /// without delay.
+    pub(crate) fn bury(&mut self, key: SlotKey, connection: C) {
+        self.slots.get_mut(key).uses -= 1;
+        self.retire(key, connection, CloseReason::Died);
+    }
+
     /// A check is over.
     pub(crate) fn checked(&mut self, key: SlotKey, connection: C, now: Time) {
         let record = self.slots.get_mut(key);
@@ -122,15 +130,21 @@ impl<C> Store<C> {
         if record.opened {
             self.closed_since += usize::from(self.is_closed);
             let reason = record.doom.unwrap_or(CloseReason::PoolClosed);
+            // Its task was dropped with the runtime, in the middle of a reset or a check.
             if !record.is_leaving() {
-                // Its reset or check went with the runtime.
                 self.log(EventKind::Closing { id, reason });
             }
             self.log(EventKind::Closed { id, reason });
-        } else if record.state() == State::Opening {
+        }
+        let is_aborted = record.state() == State::Opening;
+        if is_aborted {
             self.log(EventKind::ConnectAborted { id });
         }
-        if self.is_closed && self.slots.len() == 0 {
+        if is_aborted && !self.is_closed {
+            // An open pool's connect is dropped only by a runtime that goes, and the next one would
+            // be as well: at once, and again, for ever.
+            self.orphan();
+        } else if self.is_closed && self.slots.len() == 0 {
             self.log(EventKind::PoolClosed);
         }
         self.settle_goals();
@@ -245,7 +259,8 @@ impl<C> Store<C> {
         );
         record.leased = tick;
         record.site = site;
-        record.uses += 1;
+        // A waiter that is served has not used it yet: see `accept`.
+        record.uses += u64::from(site.is_some());
         self.leases += 1;
         let id = record.id;
         self.log_hot(|| EventKind::Leased { id, waiter });
@@ -269,7 +284,10 @@ impl<C> Store<C> {
             .limits
             .max_uses
             .is_some_and(|max_uses| record.uses >= max_uses);
-        if age < self.limits.min_uptime && !spent {
+        if spent {
+            // It served as often as it was meant to: that proves as much as living for long.
+            self.pacer.alive(born, self.tick.max(born), Duration::ZERO);
+        } else if age < self.limits.min_uptime {
             let fault = ConnectError::transient(Fault::DiedEarly { id, age });
             self.pacer.failed(self.tick.max(born), round, fault);
         }

@@ -49,6 +49,7 @@ use goals::Goals;
 pub(crate) use goals::{Goal, GoalEnd, GoalKey};
 pub(crate) use lend::Turn;
 pub(crate) use life::Condition;
+pub(crate) use open::Opening;
 use pacer::Pacer;
 pub(crate) use pacer::PacerLimits;
 use queue::Queue;
@@ -75,40 +76,43 @@ pub(crate) struct Limits {
     pub(crate) seed: u64,
 }
 
+// Order: what every lease and return writes comes first and stays together. Two cores that take turns
+// at the lock pass each other these lines, and every line costs as much as all the work on it.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Store<C> {
-    limits: Limits,
-    slots: Slots,
-    /// Sorted by last use, the most recent one last.
-    idle: Vec<(SlotKey, C)>,
-    queue: Queue<C>,
-    goals: Goals,
-    pacer: Pacer,
-    is_closed: bool,
-    /// The maintenance task has gone with its runtime.
-    is_orphan: bool,
-    closed_since: usize,
-    next_connection: u64,
-    next_waiter: u64,
-    next_event: u64,
-    pub(crate) leases: u64,
-    /// The time as the hot path knows it, at most one tick old while the pool is in use.
-    tick: Time,
-    /// When the tick is due.
-    next_tick: Time,
-    /// When the maintenance task must sweep next.
-    alarm: Time,
     /// Something happened since the last tick.
     pub(crate) is_moving: bool,
     /// No tick is due: the next one to come must read the clock.
     pub(crate) is_quiet: bool,
     /// Somebody listens to the events of the hot path.
     pub(crate) is_observed: bool,
-    /// The waiter that was served.
-    served: Option<Waker>,
     /// There is something in `effects`.
     owes: bool,
+    is_closed: bool,
+    /// The maintenance task has gone with its runtime.
+    is_orphan: bool,
+    queue: Queue<C>,
+    /// The waiter that was served.
+    served: Option<Waker>,
+    /// The time as the hot path knows it, at most one tick old while the pool is in use.
+    tick: Time,
+    pub(crate) leases: u64,
+    next_waiter: u64,
+    /// When the maintenance task must sweep next.
+    alarm: Time,
+    /// Sorted by last use, the most recent one last.
+    idle: Vec<(SlotKey, C)>,
+    slots: Slots,
+    limits: Limits,
+    pacer: Pacer,
+    goals: Goals,
     effects: Effects<C>,
+    /// When the tick is due.
+    next_tick: Time,
+    closed_since: usize,
+    next_connection: u64,
+    next_event: u64,
 }
 
 impl<C> Store<C> {

@@ -16,7 +16,8 @@ use loom::future::block_on;
 use loom::thread;
 
 use super::{
-    Condition, Errand, Found, Limits, Outcome, PacerLimits, SlotKey, State, Turn, WaiterKey,
+    Condition, Errand, Found, Limits, Outcome, PacerLimits, Resized, SlotKey, State, Turn,
+    WaiterKey,
 };
 use crate::acquire::Acquire;
 use crate::connector::{CloseReason, ConnectContext, Connector};
@@ -89,14 +90,10 @@ fn rig(min_idle: usize) -> (Pool, Line) {
 
 /// What the maintenance task does when it is kicked; returns whether it opened one.
 fn open_one(pool: &Pool) -> bool {
-    let Some(permit) = pool.permits.try_take() else {
+    let now = pool.clock.now();
+    let Some((opening, permit)) = pool.open(now) else {
         return false;
     };
-    let now = pool.clock.now();
-    let mut store = pool.enter();
-    let opening = store.open(now);
-    pool.finish(store);
-    let Some(opening) = opening else { return false };
     let slot = Slot::new(Arc::clone(pool), opening.key, opening.id, permit);
     let key = slot.key;
     let mut store = pool.enter();
@@ -393,6 +390,44 @@ fn permit_released_after_the_kick_is_found() {
         // Planted: the slot goes first, and the permit when it is too late.
         let permit = slot.take_permit();
         drop(slot);
+        drop(permit);
+    });
+}
+
+// ---- a resize against a connect that is not wanted -----------------------------------------------
+
+fn resize_against_connect(open: fn(&Pool)) {
+    loom::model(move || {
+        let (pool, line) = rig(0);
+        let opener = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || open(&pool))
+        };
+        let mut store = pool.enter();
+        let Some(Resized::Remove(count)) = store.resize(0) else {
+            panic!("the pool shrinks");
+        };
+        // Panics if the free slot's permit is not free.
+        pool.permits.remove(count);
+        pool.finish(store);
+        opener.join().expect("no panic");
+        tear_down(pool, line);
+    });
+}
+
+#[test]
+fn resize_finds_the_permit_of_each_free_slot() {
+    resize_against_connect(|pool| assert!(!open_one(pool), "nothing is wanted"));
+}
+
+#[test]
+#[should_panic(expected = "a free slot has a free permit")]
+fn permit_taken_before_looking_is_found() {
+    resize_against_connect(|pool| {
+        // Planted: between the two a resize finds the slot free and its permit taken.
+        let permit = pool.permits.try_take();
+        let opening = pool.lock().open(pool.clock.now());
+        assert!(opening.is_none(), "nothing is wanted");
         drop(permit);
     });
 }

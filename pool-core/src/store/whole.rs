@@ -161,6 +161,7 @@ fn stats_of(record: &Record, now: Time) -> ConnectionStats {
         id: record.id,
         age: now.since(record.born),
         uses: record.uses,
-        idle_for: (record.state() == State::Idle).then(|| now.since(record.used)),
+        // The coarse clock may say that it was used before it was opened.
+        idle_for: (record.state() == State::Idle).then(|| now.since(record.used.max(record.born))),
     }
 }

@@ -4,6 +4,14 @@ use super::op::{Action, Choice, Home, Probe, Reason};
 use super::slot::{Caller, Span, State};
 use super::{Answer, Mismatch, Model, Step};
 
+/// How a caller comes to the queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    New,
+    /// It was served, but the connection was dead.
+    Again,
+}
+
 /// How a connection becomes free.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Free {
@@ -39,6 +47,9 @@ impl Model {
         }
         if action == Action::StartConnects {
             self.demand_starts()?;
+        }
+        if self.idle.len() <= self.limits.min_idle {
+            self.spare_since_ms = self.now_ms;
         }
         Ok(())
     }
@@ -108,24 +119,21 @@ impl Model {
             Caller {
                 ticket,
                 deadline_ms,
+                number: None,
             },
-            None,
+            Turn::New,
             choices,
         )
     }
 
-    /// Lends an idle connection to a caller, or sends it to a place in the queue, its end by
-    /// default.
-    fn acquire(&mut self, caller: Caller, place: Option<usize>, choices: &mut Vec<Choice>) -> Step {
+    /// Lends an idle connection to a caller, or sends it to its place in the queue.
+    fn acquire(&mut self, caller: Caller, turn: Turn, choices: &mut Vec<Choice>) -> Step {
         if self.is_closed {
             self.answer(caller, Answer::Closed);
             return Ok(());
         }
         if let Some(slot) = self.idle.last().copied() {
-            if self
-                .slot(slot)?
-                .must_be_too_old(&self.limits, self.now_ms, 1)
-            {
+            if self.slot(slot)?.must_be_too_old(&self.limits, self.now_ms) {
                 return Err(Mismatch::new(format!("{slot} is too old to be lent")));
             }
             return self.lease(slot, caller);
@@ -143,12 +151,33 @@ impl Model {
         }
         if deadline_ms <= self.now_ms {
             self.answer(caller, Answer::TimedOut);
-        } else if self.queue.len() >= self.limits.max_waiters {
+        } else if turn == Turn::New && self.queue.len() >= self.limits.max_waiters {
             self.answer(caller, Answer::Overloaded);
         } else {
-            self.queue.insert(place.unwrap_or(self.queue.len()), caller);
+            self.queue_up(caller, turn);
         }
         Ok(())
+    }
+
+    /// Newcomers go to the end; whoever had its turn, to the place of its number, or to the head if
+    /// it never waited.
+    fn queue_up(&mut self, mut caller: Caller, turn: Turn) {
+        let place = match (turn, caller.number) {
+            (Turn::New, _) => self.queue.len(),
+            (Turn::Again, None) => 0,
+            (Turn::Again, Some(number)) => {
+                let later = |queued: &Caller| queued.number.is_some_and(|other| other > number);
+                self.queue
+                    .iter()
+                    .position(later)
+                    .unwrap_or(self.queue.len())
+            }
+        };
+        if caller.number.is_none() {
+            caller.number = Some(self.next_number);
+            self.next_number += 1;
+        }
+        self.queue.insert(place, caller);
     }
 
     fn connected(&mut self, slot: u64, choices: &mut Vec<Choice>) -> Step {
@@ -165,7 +194,7 @@ impl Model {
         let holder = holder.ok_or_else(|| Mismatch::new(format!("{slot} is not lent")))?;
         self.has_failed = true;
         self.close(slot, &[Reason::Died])?;
-        self.acquire(holder, Some(0), choices)
+        self.acquire(holder, Turn::Again, choices)
     }
 
     fn come_home(&mut self, slot: u64, home: Home, choices: &mut Vec<Choice>) -> Step {
@@ -206,6 +235,7 @@ impl Model {
         let now_ms = self.now_ms;
         let parked = self.slot_mut(slot)?;
         parked.state = State::Idle;
+        parked.parked_ms = now_ms;
         match how {
             Free::Used => parked.used = Span::at(now_ms),
             Free::Reset => parked.used.latest = now_ms,
@@ -250,7 +280,7 @@ impl Model {
                 return Err(Mismatch::new(format!("{slot} is not too old yet")));
             }
         }
-        if told.is_some() || freed.must_be_too_old(&self.limits, self.now_ms, 1) {
+        if told.is_some() || freed.must_be_too_old(&self.limits, self.now_ms) {
             return Ok(vec![Reason::Lifetime]);
         }
         if self

@@ -93,8 +93,8 @@ impl Model {
         for (place, id) in self.idle.iter().enumerate() {
             let slot = self.slot(*id)?;
             let is_spare = place == 0 && self.idle.len() > limits.min_idle;
-            let is_overdue = slot.must_be_too_old(limits, now_ms, 2)
-                || (is_spare && slot.must_be_idle_too_long(limits, now_ms, 2));
+            let is_overdue =
+                slot.is_overdue(limits, now_ms, is_spare.then_some(self.spare_since_ms));
             if is_overdue {
                 let what = format!("{id} should be closed at {now_ms}: {slot:?} of {limits:?}");
                 return Err(Mismatch::new(what));

@@ -56,7 +56,7 @@ mod tests;
 
 pub use op::{Action, Choice, Failure, Home, Limits, Op, Probe, Reason};
 pub use snapshot::{Answer, Mismatch, Snapshot};
-pub use strategy::{limits, op, op_with_corpses, ops};
+pub use strategy::{limits, op, op_with_corpses, ops, quiet_op};
 
 use slot::{Caller, Slot, State};
 
@@ -73,12 +73,16 @@ pub struct Model {
     idle: Vec<u64>,
     /// An idle one whose place the pool decides, within limits, until the next check.
     loose: Option<u64>,
+    /// The last time at which no idle connection was beyond `min_idle`.
+    spare_since_ms: u64,
     /// The first to be served first.
     queue: Vec<Caller>,
     is_closed: bool,
     has_failed: bool,
     warm_up_target: usize,
     next_ticket: u64,
+    /// Numbers in the queue.
+    next_number: u64,
     last_slot: Option<u64>,
     /// Answers to callers by the last action.
     answered: Vec<(u64, Answer)>,
@@ -94,11 +98,13 @@ impl Model {
             slots: Vec::new(),
             idle: Vec::new(),
             loose: None,
+            spare_since_ms: 0,
             queue: Vec::new(),
             is_closed: false,
             has_failed: false,
             warm_up_target: 0,
             next_ticket: 0,
+            next_number: 0,
             last_slot: None,
             answered: Vec::new(),
         }

@@ -34,6 +34,8 @@ impl Span {
 pub(super) struct Caller {
     pub(super) ticket: u64,
     pub(super) deadline_ms: Option<u64>,
+    /// Its number in the queue, once it has been there.
+    pub(super) number: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -45,6 +47,8 @@ pub(super) struct Slot {
     pub(super) used: Span,
     /// The end of its last check, or its opening.
     pub(super) proven_ms: u64,
+    /// When it became idle for the last time.
+    pub(super) parked_ms: u64,
     pub(super) uses: u64,
     pub(super) holder: Option<Caller>,
     /// Why it must be closed when it comes home; any of them is right.
@@ -61,6 +65,7 @@ impl Slot {
             opened_ms: now_ms,
             used: Span::at(now_ms),
             proven_ms: now_ms,
+            parked_ms: now_ms,
             uses: 0,
             holder: None,
             dooms: Vec::new(),
@@ -87,11 +92,11 @@ impl Slot {
         })
     }
 
-    /// Whether the pool is wrong if it does not, so many ticks after it could know.
-    pub(super) fn must_be_too_old(&self, limits: &Limits, now_ms: u64, ticks: u64) -> bool {
+    /// Whether the pool is wrong if it lends the connection.
+    pub(super) fn must_be_too_old(&self, limits: &Limits, now_ms: u64) -> bool {
         limits
             .max_lifetime_ms
-            .is_some_and(|lifetime| self.opened_ms + lifetime + ticks * limits.tick_ms <= now_ms)
+            .is_some_and(|lifetime| self.opened_ms + lifetime + limits.tick_ms <= now_ms)
     }
 
     /// Whether the pool is right if it says the connection was idle for too long.
@@ -101,11 +106,22 @@ impl Slot {
             .is_some_and(|timeout| self.used.earliest + timeout <= now_ms)
     }
 
-    /// Whether the pool is wrong if it does not, so many ticks after it could know.
-    pub(super) fn must_be_idle_too_long(&self, limits: &Limits, now_ms: u64, ticks: u64) -> bool {
-        limits
+    /// Whether the pool is wrong if it leaves the connection idle, which it could spare since
+    /// `spare_ms` if at all. Two ticks after all of that began to hold the pool must have seen it.
+    pub(super) fn is_overdue(&self, limits: &Limits, now_ms: u64, spare_ms: Option<u64>) -> bool {
+        let too_old_ms = limits
+            .max_lifetime_ms
+            .map(|lifetime| self.opened_ms + lifetime);
+        let unused_ms = limits
             .idle_timeout_ms
-            .is_some_and(|timeout| self.used.latest + timeout + ticks * limits.tick_ms <= now_ms)
+            .map(|timeout| self.used.latest + timeout);
+        let idle_ms = unused_ms
+            .zip(spare_ms)
+            .map(|(unused, spare)| unused.max(spare));
+        [too_old_ms, idle_ms]
+            .into_iter()
+            .flatten()
+            .any(|due_ms| due_ms.max(self.parked_ms) + 2 * limits.tick_ms <= now_ms)
     }
 
     /// Whether the pool is right to check the connection.

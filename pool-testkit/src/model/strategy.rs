@@ -27,7 +27,9 @@ use super::op::{Failure, Home, Limits, Op, Probe};
 /// });
 /// ```
 pub fn limits() -> impl Strategy<Value = Limits> {
-    let sizes = (1..=4_usize, 0..=3_usize, 0..=4_usize, 1..=3_usize);
+    let min_idle = prop_oneof![2 => Just(0_usize), 1 => 1..=3_usize];
+    let max_waiters = prop_oneof![6 => 1..=4_usize, 1 => Just(0)];
+    let sizes = (1..=4_usize, min_idle, max_waiters, 1..=3_usize);
     let times = (
         option::of(200..2000_u64),
         option::of(500..5000_u64),
@@ -57,7 +59,7 @@ pub fn op() -> impl Strategy<Value = Op> + Clone {
         12 => timeout().prop_map(|timeout_ms| Op::Acquire { timeout_ms }),
         10 => (nth(), home()).prop_map(|(n, home)| Op::Return(n, home)),
         10 => nth().prop_map(Op::ConnectOk),
-        10 => Just(Op::StartConnects),
+        16 => Just(Op::StartConnects),
         8 => nth().prop_map(Op::CloseDone),
         4 => elapsed().prop_map(|ms| Op::Advance { ms }),
         3 => Just(Op::TryAcquire),
@@ -81,10 +83,36 @@ pub fn op_with_corpses() -> impl Strategy<Value = Op> + Clone {
     ]
 }
 
-/// Up to `len_max` operations; one run in two closes the pool somewhere on its way.
+/// One operation of a time in which callers are few: connections come to rest, are checked, and
+/// expire.
+pub fn quiet_op() -> impl Strategy<Value = Op> + Clone {
+    prop_oneof![
+        10 => elapsed().prop_map(|ms| Op::Advance { ms }),
+        6 => nth().prop_map(|n| Op::Return(n, Home::Clean)),
+        6 => nth().prop_map(Op::ConnectOk),
+        5 => nth().prop_map(|n| Op::CheckDone(n, Probe::Passed)),
+        4 => nth().prop_map(|n| Op::ResetDone(n, Probe::Passed)),
+        4 => nth().prop_map(Op::CloseDone),
+        8 => Just(Op::StartConnects),
+        2 => Just(Op::TryAcquire),
+        1 => (nth(), home()).prop_map(|(n, home)| Op::Return(n, home)),
+        1 => nth().prop_map(Op::Died),
+    ]
+}
+
+/// Up to `len_max` operations: busy times with a quiet one between them. One run in four closes the
+/// pool somewhere on its way.
 pub fn ops(len_max: usize) -> impl Strategy<Value = Vec<Op>> {
-    let close_at = option::of(0..=len_max);
-    (vec(op(), 0..=len_max), close_at).prop_map(|(mut ops, close_at)| {
+    let third = 0..=len_max / 3;
+    let phases = (
+        vec(op(), third.clone()),
+        vec(quiet_op(), third.clone()),
+        vec(op(), third),
+    );
+    let close_at = option::weighted(0.25, 0..=len_max);
+    (phases, close_at).prop_map(|((mut ops, quiet, busy), close_at)| {
+        ops.extend(quiet);
+        ops.extend(busy);
         if let Some(at) = close_at {
             ops.insert(at.min(ops.len()), Op::ClosePool);
         }

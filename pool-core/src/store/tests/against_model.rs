@@ -11,13 +11,13 @@ use pool_testkit::model::{
 };
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::sweep::TICK;
-use super::{
+use crate::connector::{CloseReason, ConnectionId};
+use crate::error::{CheckError, ConnectError};
+use crate::store::sweep::TICK;
+use crate::store::{
     Condition, Errand, Found, Limits, Outcome, PacerLimits, Refusal, Resized, SlotKey, State,
     Store, Turn, WaiterKey,
 };
-use crate::connector::{CloseReason, ConnectionId};
-use crate::error::{CheckError, ConnectError};
 use crate::time::Time;
 
 /// How many operations a run must have compared, so that it cannot shrink to nothing unseen.
@@ -69,7 +69,9 @@ struct Rig {
     holders: BTreeMap<u64, u64>,
     /// Until when each caller waits; nothing for one that does not.
     deadlines: BTreeMap<u64, Option<Time>>,
-    waiting: BTreeMap<u64, (WaiterKey, crate::WaiterId)>,
+    waiting: BTreeMap<u64, WaiterKey>,
+    /// The number of each caller that has ever waited.
+    numbers: BTreeMap<u64, crate::WaiterId>,
     answered: Vec<(u64, Answer)>,
     choices: Vec<Choice>,
 }
@@ -113,6 +115,7 @@ impl Rig {
             holders: BTreeMap::new(),
             deadlines: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             answered: Vec::new(),
             choices: Vec::new(),
         }
@@ -171,11 +174,15 @@ impl Rig {
                 self.acquire(ticket, Turn::New);
             }
             Action::Corpse { slot, ticket } => {
-                self.give_back(slot, Condition::Unfit(CloseReason::Died));
-                self.acquire(ticket, Turn::Deferred);
+                self.store.bury(self.keys[&slot], slot);
+                let turn = self
+                    .numbers
+                    .get(&ticket)
+                    .map_or(Turn::Deferred, |id| Turn::Resumed(*id));
+                self.acquire(ticket, turn);
             }
             Action::CancelWaiter { ticket } => {
-                let (key, _) = self.waiting.remove(&ticket).expect("it waits");
+                let key = self.waiting.remove(&ticket).expect("it waits");
                 assert_eq!(self.store.cancel(key), None, "it was not served yet");
             }
             Action::Return { slot, home } => self.come_home(slot, home),
@@ -232,11 +239,11 @@ impl Rig {
             return self.lent(ticket, slot);
         }
         let deadline = self.deadlines[&ticket].unwrap_or(self.now);
-        match self.store.admit(self.now, deadline) {
+        match self.store.admit(self.now, deadline, turn) {
             Ok(()) => {
-                let id = crate::WaiterId::from_u64(self.store.next_waiter);
                 let key = self.store.enqueue(Waker::noop().clone(), deadline, turn);
-                self.waiting.insert(ticket, (key, id));
+                self.numbers.insert(ticket, key.id());
+                self.waiting.insert(ticket, key);
             }
             Err(Refusal::TimedOut) if self.deadlines[&ticket].is_none() => {
                 self.answered.push((ticket, Answer::Empty));
@@ -331,13 +338,16 @@ impl Rig {
         let places: Vec<_> = self
             .waiting
             .iter()
-            .map(|(ticket, (key, _))| (*ticket, *key))
+            .map(|(ticket, key)| (*ticket, *key))
             .collect();
         for (ticket, key) in places {
             match self.store.poll_waiter(key, Waker::noop()) {
                 // A clone of the waker that does nothing need not admit to be one.
                 Found::Waiting | Found::Moved => continue,
-                Found::Done(Outcome::Served(slot)) => self.lent(ticket, slot),
+                Found::Done(Outcome::Served(slot)) => {
+                    self.store.accept(self.keys[&slot], Location::caller());
+                    self.lent(ticket, slot);
+                }
                 Found::Done(Outcome::Refused(refusal, _)) => self.refused(ticket, refusal),
             }
             self.waiting.remove(&ticket);
@@ -389,7 +399,7 @@ impl Rig {
         let waiting = self.store.queue.order().into_iter().map(|id| {
             let mut known = self.waiting.iter();
             *known
-                .find(|(_, (_, other))| *other == id)
+                .find(|(_, key)| key.id() == id)
                 .expect("every waiter is known")
                 .0
         });

@@ -1,0 +1,348 @@
+//! Single decisions that the model leaves open or cannot reach.
+
+use std::panic::Location;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::connector::CloseReason;
+use crate::error::ConnectError;
+use crate::event::EventKind;
+use crate::store::sweep::TICK;
+use crate::store::{
+    Condition, Effects, Errand, Found, Limits, Outcome, PacerLimits, Refusal, SlotKey, Store, Turn,
+};
+use crate::time::Time;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn limits() -> Limits {
+    Limits {
+        name: "test".into(),
+        max_size: 2,
+        min_idle: 1,
+        max_waiters: 8,
+        max_connecting: 2,
+        idle_timeout: None,
+        max_lifetime: None,
+        max_uses: None,
+        check_interval: None,
+        min_uptime: SECOND,
+        lease_warn_after: None,
+        pacer: PacerLimits {
+            delay: SECOND,
+            delay_max: 8 * SECOND,
+            fail_fast_after: 3,
+        },
+        seed: 1,
+    }
+}
+
+fn at(seconds: u64) -> Time {
+    Time::default().after(Duration::from_secs(seconds))
+}
+
+/// Opens one connection at `now`; it is its own name.
+fn open(store: &mut Store<&'static str>, name: &'static str, now: Time) -> SlotKey {
+    let opening = store.open(now).expect("a connect is wanted");
+    store.opened(opening.key, name, now);
+    opening.key
+}
+
+fn effects(store: &mut Store<&'static str>) -> Effects<&'static str> {
+    store.take_effects().unwrap_or_else(Effects::none)
+}
+
+/// What is closed, and why.
+fn closed(store: &mut Store<&'static str>) -> Vec<(&'static str, CloseReason)> {
+    let errands = effects(store).errands.into_iter();
+    errands
+        .filter_map(|errand| match errand {
+            Errand::Close(name, reason) => Some((name, reason)),
+            Errand::Reset(_) | Errand::Check(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn expired_connection_is_not_lent_even_if_the_sweep_is_late() {
+    let mut store = Store::new(Limits {
+        max_lifetime: Some(60 * SECOND),
+        ..limits()
+    });
+    open(&mut store, "old", at(0));
+    store.sweep(at(0));
+    store.sweep(at(1));
+    assert!(store.is_quiet, "nothing moves");
+    store.stir(at(61));
+    assert_eq!(store.take_idle(Location::caller()), None);
+    assert_eq!(closed(&mut store), [("old", CloseReason::Lifetime)]);
+}
+
+#[test]
+fn lifetimes_are_drawn_at_birth_and_spread() {
+    let mut store = Store::new(Limits {
+        max_size: 50,
+        min_idle: 50,
+        max_connecting: 50,
+        ..limits()
+    });
+    store.limits.max_lifetime = Some(100 * SECOND);
+    for _ in 0..50 {
+        open(&mut store, "one", at(0));
+    }
+    let ends = |store: &Store<_>| {
+        store
+            .slots
+            .iter()
+            .map(|record| record.expires)
+            .collect::<Vec<_>>()
+    };
+    let at_birth = ends(&store);
+    assert!(
+        at_birth.iter().all(|end| *end > at(90) && *end <= at(100)),
+        "{at_birth:?}"
+    );
+    let mut distinct = at_birth.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 50, "no two end together");
+    store.sweep(at(50));
+    assert_eq!(ends(&store), at_birth, "they are not drawn again");
+}
+
+#[test]
+fn early_death_counts_as_a_failure_and_a_late_one_does_not() {
+    let mut store = Store::new(limits());
+    let key = open(&mut store, "brief", at(0));
+    store.stir(at(0));
+    store.died(key, store.slots.get(key).id);
+    assert_eq!(store.pacer.round(), 1);
+
+    let mut store = Store::new(limits());
+    let key = open(&mut store, "lasting", at(0));
+    store.stir(at(2));
+    store.died(key, store.slots.get(key).id);
+    assert_eq!(store.pacer.round(), 0);
+}
+
+#[test]
+fn death_after_the_last_permitted_use_is_no_failure() {
+    let mut store = Store::new(Limits {
+        max_uses: Some(1),
+        ..limits()
+    });
+    let key = open(&mut store, "one shot", at(0));
+    assert_eq!(store.take_idle(Location::caller()), Some("one shot"));
+    store.give_back(key, "one shot", Condition::Unfit(CloseReason::Died));
+    assert_eq!(store.pacer.round(), 0);
+}
+
+#[test]
+fn connects_that_fail_side_by_side_are_one_round() {
+    let mut store = Store::<&str>::new(Limits {
+        min_idle: 2,
+        ..limits()
+    });
+    let first = store.open(at(0)).expect("wanted");
+    let second = store.open(at(0)).expect("wanted");
+    for opening in [first, second] {
+        store.connect_failed(opening.key, ConnectError::transient("no"), at(1));
+        assert!(store.release(opening.key));
+    }
+    assert_eq!(store.pacer.round(), 1);
+}
+
+#[test]
+fn failures_are_forgotten_after_sustained_uptime_and_not_before() {
+    let mut store = Store::new(limits());
+    let opening = store.open(at(0)).expect("wanted");
+    store.connect_failed(opening.key, ConnectError::transient("no"), at(0));
+    store.release(opening.key);
+    open(&mut store, "better", at(2));
+    store.stir(at(2));
+    assert_eq!(store.pacer.round(), 1, "a mere connect proves little");
+    assert!(store.sweep(store.alarm()));
+    assert_eq!(store.pacer.round(), 1, "nor does a tenth of a second");
+    assert!(store.alarm() <= at(3), "it will be looked at in time");
+    assert!(store.sweep(at(3)));
+    assert_eq!(store.pacer.round(), 0);
+    assert!(
+        store.pacer.failure().is_none(),
+        "the failure has been made good"
+    );
+}
+
+#[test]
+fn delay_grows_with_each_round_up_to_its_maximum() {
+    let mut spans = Vec::new();
+    for seed in 0..200 {
+        let mut store = Store::<&str>::new(Limits { seed, ..limits() });
+        let mut now = at(0);
+        for round in 0..6 {
+            let opening = store.open(now).expect("the delay has passed");
+            store.connect_failed(opening.key, ConnectError::transient("no"), now);
+            store.release(opening.key);
+            let delay = store.pacer.not_before().since(now);
+            spans.resize(spans.len().max(round + 1), Duration::ZERO);
+            spans[round] = spans[round].max(delay);
+            assert_eq!(
+                store.open(now).is_none(),
+                !delay.is_zero(),
+                "it waits out the delay"
+            );
+            now = now.after(delay);
+        }
+    }
+    for (round, span) in spans.into_iter().enumerate() {
+        let limit = SECOND * [1, 2, 4, 8, 8, 8][round];
+        assert!(
+            span <= limit && span > limit.mul_f64(0.9),
+            "round {round}: {span:?}"
+        );
+    }
+}
+
+#[test]
+fn waiters_are_not_refused_while_something_could_serve_them() {
+    let mut store = Store::new(limits());
+    let key = open(&mut store, "lent", at(0));
+    let lent = store.take_idle(Location::caller()).expect("it is idle");
+    let place = store.enqueue(Waker::noop().clone(), at(30), Turn::New);
+    let opening = store.open(at(0)).expect("somebody waits");
+    store.connect_failed(opening.key, ConnectError::permanent("gone"), at(0));
+    store.release(opening.key);
+    assert!(matches!(
+        store.poll_waiter(place, Waker::noop()),
+        Found::Waiting | Found::Moved
+    ));
+
+    assert_eq!(store.evict(|_| true), 1);
+    store.give_back(key, lent, Condition::Clean);
+    store.give_up(at(0));
+    let Found::Done(Outcome::Refused(Refusal::Unavailable { retry_after }, context)) =
+        store.poll_waiter(place, Waker::noop())
+    else {
+        panic!("nothing is left that could serve it");
+    };
+    assert!(retry_after <= SECOND);
+    assert!(
+        context
+            .last_failure
+            .is_some_and(|failure| failure.is_permanent())
+    );
+}
+
+#[test]
+fn pool_at_rest_sets_no_tick() {
+    let mut store = Store::<&str>::new(Limits {
+        min_idle: 0,
+        ..limits()
+    });
+    store.sweep(at(0));
+    assert_eq!(store.alarm(), Time::NEVER);
+    store.stir(at(5));
+    store.is_moving = true;
+    assert_eq!(store.alarm(), at(5).after(TICK));
+    store.sweep(at(5).after(TICK));
+    assert_eq!(store.alarm(), at(5).after(2 * TICK), "something moved");
+    store.sweep(at(5).after(2 * TICK));
+    assert_eq!(store.alarm(), Time::NEVER, "nothing did");
+}
+
+#[test]
+fn overdue_lease_is_told_once_and_once_more_at_its_return() {
+    let mut store = Store::new(Limits {
+        lease_warn_after: Some(10 * SECOND),
+        ..limits()
+    });
+    let key = open(&mut store, "kept", at(0));
+    let kept = store.take_idle(Location::caller()).expect("it is idle");
+    let told = |store: &mut Store<_>| {
+        let events = effects(store).events.into_iter();
+        let is_told = |kind: &EventKind| {
+            matches!(
+                kind,
+                EventKind::LeaseOverdue { .. } | EventKind::OverdueLeaseReturned { .. }
+            )
+        };
+        events.filter(|(_, kind)| is_told(kind)).count()
+    };
+    let mut count = 0;
+    for second in 0..30 {
+        store.stir(at(second));
+        store.sweep(at(second).after(TICK));
+        count += told(&mut store);
+    }
+    assert_eq!(count, 1);
+    store.give_back(key, kept, Condition::Clean);
+    assert_eq!(told(&mut store), 1);
+}
+
+#[test]
+fn connection_that_is_dead_when_drawn_was_not_used_and_counts_as_a_failure() {
+    let mut store = Store::new(Limits {
+        max_uses: Some(1),
+        ..limits()
+    });
+    let key = open(&mut store, "stillborn", at(0));
+    assert_eq!(store.take_idle(Location::caller()), Some("stillborn"));
+    store.bury(key, "stillborn");
+    assert_eq!(
+        store.pacer.round(),
+        1,
+        "or it would be opened again and again without delay"
+    );
+}
+
+#[test]
+fn one_shot_connection_that_served_ends_a_series_of_failures() {
+    let mut store = Store::new(Limits {
+        max_uses: Some(1),
+        ..limits()
+    });
+    let opening = store.open(at(0)).expect("wanted");
+    store.connect_failed(opening.key, ConnectError::transient("no"), at(0));
+    store.release(opening.key);
+    let key = open(&mut store, "one shot", at(2));
+    assert_eq!(store.take_idle(Location::caller()), Some("one shot"));
+    store.give_back(key, "one shot", Condition::Unfit(CloseReason::Died));
+    assert_eq!(store.pacer.round(), 0);
+}
+
+#[test]
+fn one_shot_connection_that_dies_before_its_waiter_wakes_counts_as_a_failure() {
+    let mut store = Store::new(Limits {
+        min_idle: 0,
+        max_uses: Some(1),
+        ..limits()
+    });
+    let place = store.enqueue(Waker::noop().clone(), at(30), Turn::New);
+    let key = open(&mut store, "stillborn", at(0));
+    store.died(key, store.slots.get(key).id);
+    assert_eq!(store.pacer.round(), 1);
+    assert!(matches!(
+        store.poll_waiter(place, Waker::noop()),
+        Found::Done(Outcome::Served(_))
+    ));
+    assert!(
+        !store.accept(key, Location::caller()),
+        "it is known to be dead"
+    );
+}
+
+#[test]
+fn connect_that_is_dropped_unfinished_closes_the_pool() {
+    let mut store = Store::<&str>::new(limits());
+    let opening = store.open(at(0)).expect("wanted");
+    let place = store.enqueue(Waker::noop().clone(), at(30), Turn::New);
+    assert!(store.release(opening.key));
+    assert!(
+        store.open(at(0)).is_none(),
+        "or a runtime that goes would be asked for ever"
+    );
+    assert!(store.is_finished());
+    assert!(matches!(
+        store.poll_waiter(place, Waker::noop()),
+        Found::Done(Outcome::Refused(Refusal::Closed, _))
+    ));
+}

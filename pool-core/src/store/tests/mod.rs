@@ -1,0 +1,4 @@
+//! Tests of the store alone: no runtime, no clock, no sleep.
+
+mod against_model;
+mod cases;

@@ -1,0 +1,345 @@
+//! The handle of a child: what can be asked of it without waiting, and how its end is begun.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use thiserror::Error;
+
+use crate::custodian::{Custodian, Message};
+use crate::outcome::{Exit, Termination};
+use crate::signal::Signal;
+use crate::stderr::StderrTail;
+use crate::sys::{self, Delivery, Life, Readiness, Root};
+use crate::terminate::{Start, Stop};
+use crate::wake::{Wait, lock};
+use crate::ward::{Pipes, Record};
+
+/// A running child process.
+///
+/// Dropping it, on any thread, with or without a runtime, in a panic too, kills its
+/// [scope](crate::KillScope) and reaps it, in the background. Nothing helps if this program itself
+/// is killed or aborts: then the child sees the end of its input, and that is all.
+///
+/// # Pipes
+///
+/// Our ends of stdin and stdout are non-blocking. They can be [taken](Self::take_stdin), to be
+/// registered with a runtime, and [handed back](Handover) when the child is terminated. A pipe that
+/// was taken and not handed back must be dropped for the child to see it closed.
+#[derive(Debug)]
+pub struct Child {
+    record: Arc<Record>,
+    /// `None` once its end was begun by this handle.
+    root: Option<Arc<Root>>,
+    pipes: Pipes,
+    custodian: Arc<Custodian>,
+}
+
+/// What a glance at a child shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Liveness {
+    /// It runs, and nothing waits to be read.
+    Quiet,
+    /// It runs, and has written something.
+    HasOutput,
+    /// It has closed its stdout; no reply can come any more. What it wrote before may still wait to
+    /// be read.
+    Eof,
+    /// It has exited. What it wrote before may still wait to be read.
+    Exited,
+}
+
+/// The pipes that were taken from a child, on their way back, for its termination.
+#[derive(Debug, Default)]
+pub struct Handover {
+    pipes: Pipes,
+}
+
+impl Handover {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Our end of stdin, and what was accepted for it but not written: it will be, for as long as
+    /// [`flush`](crate::LadderTimes::flush) allows. The descriptor must be non-blocking.
+    #[must_use]
+    pub fn stdin(mut self, stdin: OwnedFd, unwritten: Vec<u8>) -> Self {
+        self.pipes.stdin = Some(stdin);
+        self.pipes.unwritten = unwritten;
+        self
+    }
+
+    /// Our end of stdout: it will be read and thrown away, so that the child is not stuck writing.
+    /// The descriptor must be non-blocking.
+    #[must_use]
+    pub fn stdout(mut self, stdout: OwnedFd) -> Self {
+        self.pipes.stdout = Some(stdout);
+        self
+    }
+}
+
+impl Child {
+    pub(crate) const fn new(
+        record: Arc<Record>,
+        root: Arc<Root>,
+        pipes: Pipes,
+        custodian: Arc<Custodian>,
+    ) -> Self {
+        Self {
+            record,
+            root: Some(root),
+            pipes,
+            custodian,
+        }
+    }
+
+    /// Its process id, which is the id of its process group too.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.record.pid
+    }
+
+    /// Takes our end of its stdin.
+    pub fn take_stdin(&mut self) -> Option<OwnedFd> {
+        self.pipes.stdin.take()
+    }
+
+    /// Takes our end of its stdout.
+    pub fn take_stdout(&mut self) -> Option<OwnedFd> {
+        self.pipes.stdout.take()
+    }
+
+    /// Our end of its stdin, unless it was taken.
+    #[must_use]
+    pub fn stdin(&self) -> Option<BorrowedFd<'_>> {
+        self.pipes.stdin.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Our end of its stdout, unless it was taken.
+    #[must_use]
+    pub fn stdout(&self) -> Option<BorrowedFd<'_>> {
+        self.pipes.stdout.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether it can still answer: it has not exited, and has not closed a stdout that was not
+    /// taken. Costs one system call.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        match self.liveness(self.stdout()) {
+            Liveness::Quiet | Liveness::HasOutput => true,
+            Liveness::Eof | Liveness::Exited => false,
+        }
+    }
+
+    /// What a glance at it shows, with one system call, from any thread, without waiting.
+    ///
+    /// `stdout` is our end of its stdout, which is somewhere else if it was taken.
+    #[must_use]
+    pub fn liveness(&self, stdout: Option<BorrowedFd<'_>>) -> Liveness {
+        let Some(root) = &self.root else {
+            return Liveness::Exited;
+        };
+        let stdout = match (root.exit_fd(), stdout) {
+            (Some(exit), Some(stdout)) => {
+                let [exit, stdout] = sys::glance([exit, stdout]);
+                if exit.is_ready {
+                    return Liveness::Exited;
+                }
+                stdout
+            }
+            (Some(exit), None) => {
+                let [exit] = sys::glance([exit]);
+                return if exit.is_ready {
+                    Liveness::Exited
+                } else {
+                    Liveness::Quiet
+                };
+            }
+            (None, _) if self.has_exited_by_asking(root) => return Liveness::Exited,
+            (None, Some(stdout)) => {
+                let [stdout] = sys::glance([stdout]);
+                stdout
+            }
+            (None, None) => return Liveness::Quiet,
+        };
+        match stdout {
+            Readiness {
+                is_hung_up: true, ..
+            } => Liveness::Eof,
+            Readiness { is_ready: true, .. } => Liveness::HasOutput,
+            Readiness { .. } => Liveness::Quiet,
+        }
+    }
+
+    fn has_exited_by_asking(&self, root: &Root) -> bool {
+        // Order: under the lock, so that the custodian does not give the number free meanwhile.
+        let number = lock(&self.record.number);
+        match *number {
+            sys::Number::Held => matches!(root.look(), Ok(Life::Over(_))),
+            sys::Number::Released => true,
+        }
+    }
+
+    /// How it exited, if it has. Published a moment after the exit, when what it wrote to stderr
+    /// before has been read, so that [`stderr_tail`](Self::stderr_tail) is complete.
+    #[must_use]
+    pub fn try_wait(&self) -> Option<Exit> {
+        self.record.exit.peek()
+    }
+
+    /// Resolves when [`try_wait`](Self::try_wait) has an answer. Needs no runtime, and does not
+    /// borrow the child.
+    #[must_use]
+    pub fn exited(&self) -> Exited {
+        Exited {
+            wait: Wait::new(Arc::clone(&self.record.exit)),
+        }
+    }
+
+    /// The end of what it has written to stderr so far; empty unless the policy is a ring.
+    #[must_use]
+    pub fn stderr_tail(&self) -> StderrTail {
+        self.record.stderr_tail()
+    }
+
+    /// Sends a signal to its process group.
+    ///
+    /// # Errors
+    ///
+    /// [`SignalError::Gone`] if nobody is left in the group, [`SignalError::Refused`] if the system
+    /// does not allow it.
+    pub fn signal(&self, signal: Signal) -> Result<(), SignalError> {
+        send_signal(self.root.as_deref(), &self.record, signal)
+    }
+
+    /// Ends the child with all of its [scope](crate::KillScope), and says how that went.
+    ///
+    /// # Cancel safety
+    ///
+    /// It is begun before this returns, and goes on to its end whatever becomes of the future or
+    /// of the runtime.
+    pub fn terminate(mut self, stop: Stop) -> Terminating {
+        let pipes = std::mem::take(&mut self.pipes);
+        self.stop(stop, pipes);
+        self.terminating()
+    }
+
+    /// The same, with pipes that were taken.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`terminate`](Self::terminate).
+    pub fn terminate_with(mut self, stop: Stop, handover: Handover) -> Terminating {
+        let mut pipes = std::mem::take(&mut self.pipes);
+        pipes.stdin = handover.pipes.stdin.or(pipes.stdin);
+        pipes.stdout = handover.pipes.stdout.or(pipes.stdout);
+        pipes.unwritten = handover.pipes.unwritten;
+        self.stop(stop, pipes);
+        self.terminating()
+    }
+
+    /// Resolves when the child was ended, by whomever. Does not begin anything.
+    pub fn terminating(&self) -> Terminating {
+        Terminating {
+            wait: Wait::new(Arc::clone(&self.record.termination)),
+        }
+    }
+
+    fn stop(&mut self, stop: Stop, pipes: Pipes) {
+        // Order: our hold on the descriptor ends before the termination can.
+        let is_begun = self.root.take().is_none();
+        // A child that was ended by its set needs nothing: its pipes are closed here and now.
+        if is_begun || self.record.termination.peek().is_some() {
+            return;
+        }
+        let start = Start::Stop(stop);
+        self.custodian.post(Message::Stop {
+            ward: self.record.id,
+            start,
+            pipes,
+        });
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let pipes = std::mem::take(&mut self.pipes);
+        self.stop(Stop::Force, pipes);
+    }
+}
+
+pub(crate) fn send_signal(
+    root: Option<&Root>,
+    record: &Record,
+    signal: Signal,
+) -> Result<(), SignalError> {
+    let root = root.ok_or(SignalError::Gone)?;
+    // Order: under the lock, so that the custodian does not give the number free meanwhile.
+    let number = lock(&record.number);
+    match root.signal_group(signal, *number) {
+        Delivery::Sent => Ok(()),
+        Delivery::NoReceiver => Err(SignalError::Gone),
+        Delivery::Refused(source) => Err(SignalError::Refused { source }),
+    }
+}
+
+/// Why a signal was not sent.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SignalError {
+    /// Nobody is left to receive it.
+    #[error("nobody is left in the process group")]
+    Gone,
+    /// The system does not allow it.
+    #[error("the system refused to send the signal")]
+    Refused {
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// The future of [`Child::exited`].
+#[derive(Debug)]
+pub struct Exited {
+    wait: Wait<Exit>,
+}
+
+impl Future for Exited {
+    type Output = Exit;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
+        self.wait.poll(cx)
+    }
+}
+
+/// The future of [`Child::terminate`].
+#[derive(Debug)]
+#[must_use = "the child is ended anyway, but only this tells when and how"]
+pub struct Terminating {
+    wait: Wait<Termination>,
+}
+
+impl Future for Terminating {
+    type Output = Termination;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Termination> {
+        self.wait.poll(cx)
+    }
+}
+
+impl fmt::Display for Liveness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quiet => "running",
+            Self::HasOutput => "running, with output waiting",
+            Self::Eof => "closed its stdout",
+            Self::Exited => "exited",
+        })
+    }
+}

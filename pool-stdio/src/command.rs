@@ -1,0 +1,477 @@
+//! Decides what is started, and says so before anything is: a [`CommandSpec`] is what was asked
+//! for, a [`Command`] is what was found to be possible.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{env, fmt, fs, io};
+
+use thiserror::Error;
+
+use crate::stderr::{LineSink, StderrPolicy};
+use crate::sys;
+use crate::terminate::{KillScope, LadderTimes};
+
+/// What of this program's environment a child inherits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum EnvPolicy {
+    /// All of it.
+    #[default]
+    Inherit,
+    /// None of it.
+    Clear,
+    /// The variables of these names, unless their value starts with `()`: a shell function, which
+    /// some shells would execute.
+    AllowList(Vec<OsString>),
+}
+
+impl EnvPolicy {
+    /// An allow-list of what a program needs to feel at home: `HOME`, `LOGNAME`, `PATH`, `SHELL`,
+    /// `TERM`, `USER`.
+    #[must_use]
+    pub fn minimal() -> Self {
+        let names = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
+        Self::AllowList(names.map(OsString::from).to_vec())
+    }
+}
+
+/// A child process to be: program, arguments, environment, and how it will be ended.
+///
+/// There is no shell in between: arguments reach the program as they are.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use pool_stdio::{CommandError, CommandSpec};
+///
+/// let command = CommandSpec::new("cat").arg("-u").build()?;
+/// assert!(command.path().ends_with("cat"));
+///
+/// let error = CommandSpec::new("./no-such-server").build().unwrap_err();
+/// assert!(matches!(error, CommandError::NotFound { .. }));
+/// # }
+/// # Ok::<(), pool_stdio::CommandError>(())
+/// ```
+#[derive(Clone)]
+pub struct CommandSpec {
+    program: OsString,
+    args: Vec<OsString>,
+    env_policy: EnvPolicy,
+    /// `None` removes a variable.
+    env: BTreeMap<OsString, Option<OsString>>,
+    current_dir: Option<PathBuf>,
+    stderr: StderrPolicy,
+    stderr_lines: Option<LineSink>,
+    scope: KillScope,
+    times: LadderTimes,
+    children_max: usize,
+}
+
+// By hand: the values of the environment may be secrets.
+impl fmt::Debug for CommandSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandSpec")
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .field("env_policy", &self.env_policy)
+            .field("env_names", &self.env.keys())
+            .field("current_dir", &self.current_dir)
+            .field("stderr", &self.stderr)
+            .field("stderr_lines", &self.stderr_lines)
+            .field("scope", &self.scope)
+            .field("times", &self.times)
+            .field("children_max", &self.children_max)
+            .finish()
+    }
+}
+
+impl CommandSpec {
+    /// A program by its path, or by its name, to be looked up in `PATH`.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env_policy: EnvPolicy::default(),
+            env: BTreeMap::new(),
+            current_dir: None,
+            stderr: StderrPolicy::default(),
+            stderr_lines: None,
+            scope: KillScope::default(),
+            times: LadderTimes::default(),
+            children_max: 1,
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable, whatever the [policy](Self::env_policy).
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.insert(name.into(), Some(value.into()));
+        self
+    }
+
+    /// Removes a variable that would be inherited.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.env.insert(name.into(), None);
+        self
+    }
+
+    /// What is inherited. Default: everything.
+    #[must_use]
+    pub fn env_policy(mut self, policy: EnvPolicy) -> Self {
+        self.env_policy = policy;
+        self
+    }
+
+    /// Where the child starts. Default: where this program is when it starts the child. A relative
+    /// path of the program itself is not affected.
+    #[must_use]
+    pub fn current_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.current_dir = Some(path.into());
+        self
+    }
+
+    /// Where stderr goes. Default: a ring of 64 KiB or 200 lines.
+    #[must_use]
+    pub fn stderr(mut self, policy: StderrPolicy) -> Self {
+        self.stderr = policy;
+        self
+    }
+
+    /// Who sees the lines of stderr as they come, if stderr goes to a ring. Default: nobody.
+    #[must_use]
+    pub fn stderr_lines(mut self, sink: LineSink) -> Self {
+        self.stderr_lines = Some(sink);
+        self
+    }
+
+    /// What a termination is aimed at. Default: the process group.
+    #[must_use]
+    pub fn kill_scope(mut self, scope: KillScope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// How long each rung of a termination may last.
+    #[must_use]
+    pub fn ladder_times(mut self, times: LadderTimes) -> Self {
+        self.times = times;
+        self
+    }
+
+    /// How many children of this command are meant to live at once. [`build`](Self::build) compares
+    /// their descriptors, four each, with the limit of this process. Default: 1. It does not limit
+    /// anything later.
+    #[must_use]
+    pub fn children_max(mut self, count: usize) -> Self {
+        self.children_max = count;
+        self
+    }
+
+    /// Checks everything that can be checked without starting the child.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](CommandError::NotFound), [`NotExecutable`](CommandError::NotExecutable) and
+    /// [`IsDirectory`](CommandError::IsDirectory) for the program,
+    /// [`CurrentDir`](CommandError::CurrentDir) for the directory,
+    /// [`Malformed`](CommandError::Malformed) for what no child can be given, and
+    /// [`TooFewDescriptors`](CommandError::TooFewDescriptors) if the limit on descriptors is too
+    /// low for `children_max` children.
+    pub fn build(self) -> Result<Command, CommandError> {
+        self.check_strings()?;
+        let path = self.find_program()?;
+        if let Some(dir) = &self.current_dir {
+            let metadata = fs::metadata(dir);
+            let found = metadata.and_then(|metadata| match metadata.is_dir() {
+                true => Ok(()),
+                false => Err(io::ErrorKind::NotADirectory.into()),
+            });
+            found.map_err(|source| CommandError::CurrentDir {
+                path: dir.clone(),
+                source,
+            })?;
+        }
+        check_descriptors(self.children_max)?;
+        Ok(Command {
+            inner: Arc::new(Checked { spec: self, path }),
+        })
+    }
+
+    fn check_strings(&self) -> Result<(), CommandError> {
+        let malformed = |what, value: &OsStr| {
+            Err(CommandError::Malformed {
+                what,
+                value: value.to_owned(),
+            })
+        };
+        let has_nul = |value: &OsStr| value.as_encoded_bytes().contains(&0);
+        if self.program.is_empty() || has_nul(&self.program) {
+            return malformed("program", &self.program);
+        }
+        if let Some(arg) = self.args.iter().find(|arg| has_nul(arg)) {
+            return malformed("argument", arg);
+        }
+        for (name, value) in &self.env {
+            let is_bad = name.is_empty() || name.as_encoded_bytes().contains(&b'=');
+            // The value may be a secret, so the name stands for it.
+            if is_bad || has_nul(name) || value.as_deref().is_some_and(has_nul) {
+                return malformed("environment variable", name);
+            }
+        }
+        Ok(())
+    }
+
+    fn find_program(&self) -> Result<PathBuf, CommandError> {
+        if Path::new(&self.program).components().count() > 1 || self.program == "." {
+            let source = |source| CommandError::CurrentDir {
+                path: PathBuf::from("."),
+                source,
+            };
+            let path = std::path::absolute(&self.program).map_err(source)?;
+            return check_program(&path).map(|()| path);
+        }
+        let looked_in = match self.env.get(OsStr::new("PATH")) {
+            Some(path) => path.clone(),
+            None => env::var_os("PATH").filter(|path| self.inherits(OsStr::new("PATH"), path)),
+        };
+        let looked_in: Vec<PathBuf> = match &looked_in {
+            Some(path) => env::split_paths(path)
+                .filter(|dir| dir.is_absolute())
+                .collect(),
+            None => DEFAULT_PATH.iter().map(PathBuf::from).collect(),
+        };
+        let mut refused = None;
+        for dir in &looked_in {
+            let path = dir.join(&self.program);
+            match check_program(&path) {
+                Ok(()) => return Ok(path),
+                Err(CommandError::NotFound { .. }) => {}
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        let program = PathBuf::from(&self.program);
+        Err(refused.unwrap_or(CommandError::NotFound { program, looked_in }))
+    }
+
+    fn inherits(&self, name: &OsStr, value: &OsStr) -> bool {
+        match &self.env_policy {
+            EnvPolicy::Inherit => true,
+            EnvPolicy::Clear => false,
+            EnvPolicy::AllowList(names) => {
+                names.iter().any(|allowed| allowed == name)
+                    && !value.as_encoded_bytes().starts_with(b"()")
+            }
+        }
+    }
+}
+
+fn check_program(path: &Path) -> Result<(), CommandError> {
+    let not_found = || CommandError::NotFound {
+        program: path.to_owned(),
+        looked_in: Vec::new(),
+    };
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_found()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(not_found()),
+        Err(source) => {
+            return Err(CommandError::NotExecutable {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    if metadata.is_dir() {
+        return Err(CommandError::IsDirectory {
+            path: path.to_owned(),
+        });
+    }
+    sys::check_executable(path).map_err(|source| CommandError::NotExecutable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn check_descriptors(children_max: usize) -> Result<(), CommandError> {
+    let Some(limit) = sys::descriptor_limit() else {
+        return Ok(());
+    };
+    let open = sys::descriptors_open();
+    let needed = (children_max as u64).saturating_mul(DESCRIPTORS_PER_CHILD);
+    if needed.saturating_add(open.unwrap_or(0)) <= limit {
+        return Ok(());
+    }
+    Err(CommandError::TooFewDescriptors {
+        children_max,
+        needed,
+        open,
+        limit,
+    })
+}
+
+/// A command that was found to be possible. A clone is cheap and means the same command.
+#[derive(Debug, Clone)]
+pub struct Command {
+    inner: Arc<Checked>,
+}
+
+#[derive(Debug)]
+struct Checked {
+    spec: CommandSpec,
+    path: PathBuf,
+}
+
+impl Command {
+    /// The file that will be executed.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    pub(crate) fn stderr_policy(&self) -> &StderrPolicy {
+        &self.inner.spec.stderr
+    }
+
+    pub(crate) fn line_sink(&self) -> Option<&LineSink> {
+        self.inner.spec.stderr_lines.as_ref()
+    }
+
+    pub(crate) fn scope(&self) -> KillScope {
+        self.inner.spec.scope
+    }
+
+    pub(crate) fn times(&self) -> LadderTimes {
+        self.inner.spec.times
+    }
+
+    /// As the standard library takes it. Always with an absolute path: a bare name beside a changed
+    /// `PATH` would turn off the fast way of starting it.
+    pub(crate) fn to_std(&self, cookie: Option<&OsStr>) -> std::process::Command {
+        let spec = &self.inner.spec;
+        let mut command = std::process::Command::new(&self.inner.path);
+        command.args(&spec.args);
+        if spec.env_policy != EnvPolicy::Inherit {
+            command.env_clear();
+            command.envs(env::vars_os().filter(|(name, value)| spec.inherits(name, value)));
+        }
+        for (name, value) in &spec.env {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(cookie) = cookie {
+            // A program that was itself started with a cookie passes it on, so that whoever started
+            // it still finds our children as its own descendants.
+            let mut value = env::var_os(COOKIE_VARIABLE).unwrap_or_default();
+            if !value.is_empty() {
+                value.push(":");
+            }
+            value.push(cookie);
+            command.env(COOKIE_VARIABLE, value);
+        }
+        if let Some(dir) = &spec.current_dir {
+            command.current_dir(dir);
+        }
+        command
+    }
+}
+
+/// Why a command cannot work.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// There is no such program.
+    #[error("program {program:?} not found{}", looked_in_text(.looked_in))]
+    NotFound {
+        /// The path, or the name if it was looked up.
+        program: PathBuf,
+        /// Where a name was looked up, in this order.
+        looked_in: Vec<PathBuf>,
+    },
+    /// There is a file, but this program may not execute it.
+    #[error("program {path:?} cannot be executed")]
+    NotExecutable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is a directory of that name.
+    #[error("program {path:?} is a directory")]
+    IsDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The child cannot start in the directory it is meant to.
+    #[error("current directory {path:?} cannot be used")]
+    CurrentDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is empty, or holds a NUL byte, or an environment variable's name holds `=`.
+    #[error("{what} {value:?} is empty or holds a forbidden character")]
+    Malformed {
+        /// What it is.
+        what: &'static str,
+        /// Itself, or the name of the environment variable.
+        value: OsString,
+    },
+    /// The children together need more descriptors than this process may have.
+    #[error(
+        "{children_max} children need {needed} descriptors, but the limit is {limit}\
+        {}", open_text(*.open)
+    )]
+    TooFewDescriptors {
+        /// The number of children.
+        children_max: usize,
+        /// What they need: stdin, stdout, stderr and one to watch it, each.
+        needed: u64,
+        /// How many are open now, where the system tells.
+        open: Option<u64>,
+        /// The limit (`RLIMIT_NOFILE`).
+        limit: u64,
+    },
+}
+
+fn looked_in_text(looked_in: &[PathBuf]) -> String {
+    match looked_in {
+        [] => String::new(),
+        dirs => format!(" in {dirs:?}"),
+    }
+}
+
+pub(crate) fn open_text(open: Option<u64>) -> String {
+    open.map(|open| format!(" and {open} are open"))
+        .unwrap_or_default()
+}
+
+/// The environment variable that marks the descendants of a child whose scope is
+/// [`Tree`](KillScope::Tree).
+pub(crate) const COOKIE_VARIABLE: &str = "POOL_STDIO_COOKIE";
+
+/// Stdin, stdout, stderr, and the pidfd.
+pub(crate) const DESCRIPTORS_PER_CHILD: u64 = 4;
+
+/// Where the C library looks without a `PATH`.
+const DEFAULT_PATH: [&str; 2] = ["/bin", "/usr/bin"];

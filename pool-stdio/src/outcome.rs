@@ -1,0 +1,95 @@
+//! What is known of a child when it has ended: facts, kept apart.
+
+use std::fmt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crate::stderr::StderrTail;
+
+/// How the root's life ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// With this status.
+    Status(ExitStatus),
+    /// Unknown: something else in this program collected the status, by waiting for any child or
+    /// by ignoring SIGCHLD.
+    Lost,
+}
+
+/// Which rung of the ladder the subject did not outlive.
+///
+/// Where survivors of the root cannot be counted (on systems without `/proc`), they are killed as
+/// soon as the root has ended, and the rung tells what ended the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rung {
+    /// None: everything had exited before.
+    AlreadyGone,
+    /// It exited while its queued input was flushed, or after end of input.
+    Eof,
+    /// It exited after SIGTERM.
+    Term,
+    /// It was killed.
+    Kill,
+}
+
+/// Whether the pipes were read to their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Drain {
+    /// Each pipe reached its end of file.
+    Complete,
+    /// A pipe stayed open past [`drain_timeout`](crate::LadderTimes::drain_timeout), somebody writing.
+    TimedOut,
+    /// A pipe stayed open in silence for [`drain_idle`](crate::LadderTimes::drain_idle).
+    Idle,
+}
+
+/// How a child ended: the facts, kept apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Termination {
+    /// The child's process id, free for reuse by now.
+    pub pid: u32,
+    /// Which rung ended the subject.
+    pub rung: Rung,
+    /// How the root itself ended.
+    pub exit: Exit,
+    /// Whether stdout (if it was handed over) and stderr were read to their end.
+    pub drain: Drain,
+    /// Bytes of stdout that were read and thrown away.
+    pub discarded_bytes: u64,
+    /// Bytes that were queued for the child's stdin and never written.
+    pub unwritten_bytes: usize,
+    /// Whether a pipe was still open when it was given up: a process outside the subject holds the
+    /// other end. If it writes, it gets EPIPE.
+    pub pipe_held: bool,
+    /// The most processes of the subject that were seen alive after the root had gone.
+    pub survivors_found: usize,
+    /// Those still alive at the end: beyond the reach of SIGKILL for `kill_wait`.
+    pub survivors_left: usize,
+    /// The end of what the child wrote to stderr.
+    pub stderr: StderrTail,
+    /// From the first rung to the end of the drain.
+    pub elapsed: Duration,
+}
+
+impl Exit {
+    /// The status, unless it is lost.
+    #[must_use]
+    pub const fn status(self) -> Option<ExitStatus> {
+        match self {
+            Self::Status(status) => Some(status),
+            Self::Lost => None,
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => status.fmt(f),
+            Self::Lost => f.write_str("exit status lost"),
+        }
+    }
+}

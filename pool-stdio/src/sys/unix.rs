@@ -1,0 +1,354 @@
+//! What all Unixes share: clock, polling, pipes, spawning, limits, signals by number.
+
+#![expect(
+    unsafe_code,
+    reason = "nix has no waitid on macOS, and loses real-time signals in its own"
+)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::{SigSet, Signal as NixSignal, kill, killpg};
+use nix::unistd::{AccessFlags, Pid, access};
+
+use super::{Delivery, Life};
+use crate::outcome::Exit;
+use crate::signal::Signal;
+
+/// The clock of the process layer. Real children cannot live on a paused one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where real time enters"
+)]
+pub(crate) fn clock_now() -> Instant {
+    Instant::now()
+}
+
+/// Waits on a thread that is allowed to.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the spawner's pause between two attempts"
+)]
+pub(crate) fn pause(pause: Duration) {
+    std::thread::sleep(pause);
+}
+
+/// A started child before anything is known of it.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    pub(crate) pid: u32,
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
+}
+
+/// Starts the command in a process group of its own, with pipes for stdin and stdout.
+///
+/// Nothing here may turn off the fast path of the standard library (`posix_spawn`): no `pre_exec`,
+/// no user or group ids, no bare program name beside a changed PATH. A fork costs 100 ms in a
+/// parent of 3 GiB.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where children are started"
+)]
+pub(crate) fn spawn(command: &mut Command, stderr: Stdio) -> io::Result<Spawned> {
+    command
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(stderr);
+    let mut child = command.spawn()?;
+    Ok(Spawned {
+        pid: child.id(),
+        stdin: child.stdin.take().map(OwnedFd::from),
+        stdout: child.stdout.take().map(OwnedFd::from),
+        stderr: child.stderr.take().map(OwnedFd::from),
+    })
+}
+
+impl Spawned {
+    /// Makes our ends of the pipes non-blocking. The child's ends are not touched by this.
+    pub(crate) fn unblock(&self) -> io::Result<()> {
+        for fd in [&self.stdin, &self.stdout, &self.stderr]
+            .into_iter()
+            .flatten()
+        {
+            let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+            fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        }
+        Ok(())
+    }
+
+    /// Ends a child that nobody else knows yet.
+    pub(crate) fn abandon(&self) {
+        // The child was not reaped, so its number still means it and its group.
+        let (Delivery::Sent | Delivery::NoReceiver | Delivery::Refused(_)) =
+            signal_group_by_number(self.pid, Some(Signal::Kill));
+        loop {
+            match wait(libc::P_PID, self.pid, libc::WEXITED) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+/// What kind of failure an error of `spawn` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The file is being written, or a process could not be made just now.
+    Busy,
+    ProcessLimit,
+    ProcessDescriptors,
+    SystemDescriptors,
+    Memory,
+    NotFound,
+    NotExecutable,
+    ArgumentsTooLong,
+    Other,
+}
+
+pub(crate) fn trouble(error: &io::Error) -> Trouble {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ETXTBSY) => Trouble::Busy,
+        Some(Errno::EAGAIN) => Trouble::ProcessLimit,
+        Some(Errno::EMFILE) => Trouble::ProcessDescriptors,
+        Some(Errno::ENFILE) => Trouble::SystemDescriptors,
+        Some(Errno::ENOMEM) => Trouble::Memory,
+        Some(Errno::ENOENT | Errno::ENOTDIR) => Trouble::NotFound,
+        Some(Errno::EACCES | Errno::EPERM | Errno::ENOEXEC | Errno::EISDIR) => {
+            Trouble::NotExecutable
+        }
+        Some(Errno::E2BIG) => Trouble::ArgumentsTooLong,
+        _ => Trouble::Other,
+    }
+}
+
+/// Whether this program may execute the file.
+pub(crate) fn check_executable(path: &Path) -> io::Result<()> {
+    Ok(access(path, AccessFlags::X_OK)?)
+}
+
+/// How many descriptors this process may have; `None` without a limit.
+pub(crate) fn descriptor_limit() -> Option<u64> {
+    limit(Resource::RLIMIT_NOFILE)
+}
+
+/// How many processes this user may have; `None` without a limit.
+#[cfg(any(
+    target_os = "linux",
+    target_os = "macos",
+    target_os = "freebsd",
+    target_os = "netbsd"
+))]
+pub(crate) fn process_limit() -> Option<u64> {
+    limit(Resource::RLIMIT_NPROC)
+}
+
+/// This system has no such limit that can be asked for.
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "macos",
+    target_os = "freebsd",
+    target_os = "netbsd"
+)))]
+pub(crate) const fn process_limit() -> Option<u64> {
+    None
+}
+
+fn limit(resource: Resource) -> Option<u64> {
+    let (soft, _) = getrlimit(resource).ok()?;
+    (soft != libc::RLIM_INFINITY).then_some(soft)
+}
+
+/// How many descriptors are open, where the system tells without another one being opened.
+pub(crate) fn descriptors_open() -> Option<u64> {
+    let count = std::fs::metadata("/proc/self/fd").ok()?.len();
+    (count > 0).then_some(count)
+}
+
+/// A pair of connected ends: what is written to the one wakes whoever polls the other.
+pub(crate) fn doorbell() -> io::Result<(File, File)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    theirs.set_nonblocking(true)?;
+    Ok((OwnedFd::from(ours).into(), OwnedFd::from(theirs).into()))
+}
+
+/// Keeps every signal away from the calling thread. A write to a pipe without a reader then fails
+/// with EPIPE even if this program does not ignore SIGPIPE.
+pub(crate) fn block_signals() {
+    let blocked = SigSet::all().thread_block();
+    debug_assert_eq!(
+        blocked,
+        Ok(()),
+        "it fails for a wrong argument only, which nix rules out"
+    );
+}
+
+/// What to poll for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ready {
+    ToRead,
+    ToWrite,
+}
+
+/// What a poll found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Readiness {
+    pub(crate) is_ready: bool,
+    pub(crate) is_hung_up: bool,
+}
+
+/// Waits until one of them is ready, or for `timeout`; `None` waits for ever.
+///
+/// An interrupted poll reports nothing ready.
+pub(crate) fn poll(
+    interests: &[(BorrowedFd<'_>, Ready)],
+    timeout: Option<Duration>,
+) -> io::Result<Vec<Readiness>> {
+    let mut fds: Vec<_> = interests
+        .iter()
+        .map(|(fd, ready)| poll_fd(*fd, *ready))
+        .collect();
+    let timeout = match timeout {
+        None => PollTimeout::NONE,
+        // Order: rounded up, or the last part of a millisecond would be spent spinning.
+        Some(timeout) => {
+            let millis = timeout.as_micros().div_ceil(1000);
+            i32::try_from(millis)
+                .ok()
+                .and_then(|m| m.try_into().ok())
+                .unwrap_or(PollTimeout::MAX)
+        }
+    };
+    poll_now(&mut fds, timeout)?;
+    Ok(fds.iter().map(readiness).collect())
+}
+
+/// What can be read at this moment, without waiting and without an allocation. A glance that the
+/// system refuses shows nothing.
+pub(crate) fn glance<const N: usize>(fds: [BorrowedFd<'_>; N]) -> [Readiness; N] {
+    let mut fds = fds.map(|fd| poll_fd(fd, Ready::ToRead));
+    if poll_now(&mut fds, PollTimeout::ZERO).is_err() {
+        return [Readiness {
+            is_ready: false,
+            is_hung_up: false,
+        }; N];
+    }
+    fds.each_ref().map(readiness)
+}
+
+fn poll_fd(fd: BorrowedFd<'_>, ready: Ready) -> PollFd<'_> {
+    let flags = match ready {
+        Ready::ToRead => PollFlags::POLLIN,
+        Ready::ToWrite => PollFlags::POLLOUT,
+    };
+    PollFd::new(fd, flags)
+}
+
+fn poll_now(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> io::Result<()> {
+    match nix::poll::poll(fds, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn readiness(fd: &PollFd<'_>) -> Readiness {
+    let seen = fd.revents().unwrap_or(PollFlags::empty());
+    let hung_up = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    Readiness {
+        is_ready: !seen.is_empty(),
+        is_hung_up: seen.intersects(hung_up),
+    }
+}
+
+pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(nix::unistd::read(fd, buffer)?)
+}
+
+pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    Ok(nix::unistd::write(fd.as_fd(), bytes)?)
+}
+
+pub(super) fn signal_group_by_number(pgid: u32, signal: Option<Signal>) -> Delivery {
+    delivery(pid_of(pgid).and_then(|pgid| killpg(pgid, signal.map(number_of))))
+}
+
+#[cfg_attr(
+    all(target_os = "linux", not(pool_stdio_portable)),
+    expect(dead_code, reason = "a pidfd is better")
+)]
+pub(super) fn signal_process_by_number(pid: u32, signal: Signal) -> Delivery {
+    delivery(pid_of(pid).and_then(|pid| kill(pid, number_of(signal))))
+}
+
+fn pid_of(pid: u32) -> nix::Result<Pid> {
+    i32::try_from(pid)
+        .map(Pid::from_raw)
+        .map_err(|_| Errno::ESRCH)
+}
+
+pub(super) fn delivery(result: nix::Result<()>) -> Delivery {
+    match result {
+        Ok(()) => Delivery::Sent,
+        Err(Errno::ESRCH) => Delivery::NoReceiver,
+        Err(error) => Delivery::Refused(error.into()),
+    }
+}
+
+pub(super) const fn number_of(signal: Signal) -> NixSignal {
+    match signal {
+        Signal::HangUp => NixSignal::SIGHUP,
+        Signal::Interrupt => NixSignal::SIGINT,
+        Signal::Quit => NixSignal::SIGQUIT,
+        Signal::Terminate => NixSignal::SIGTERM,
+        Signal::User1 => NixSignal::SIGUSR1,
+        Signal::User2 => NixSignal::SIGUSR2,
+        Signal::Suspend => NixSignal::SIGTSTP,
+        Signal::Stop => NixSignal::SIGSTOP,
+        Signal::Continue => NixSignal::SIGCONT,
+        Signal::WindowChange => NixSignal::SIGWINCH,
+        Signal::Kill => NixSignal::SIGKILL,
+    }
+}
+
+/// `waitid`, as life or death.
+pub(super) fn wait(kind: libc::idtype_t, id: libc::id_t, flags: libc::c_int) -> io::Result<Life> {
+    // SAFETY: siginfo_t is plain data for which all bits zero is a valid value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` lives and is writable for the whole call.
+    let done = unsafe { libc::waitid(kind, id, &raw mut info, flags) };
+    if done == -1 {
+        let error = Errno::last();
+        let is_lost = error == Errno::ECHILD;
+        return if is_lost {
+            Ok(Life::Over(Exit::Lost))
+        } else {
+            Err(error.into())
+        };
+    }
+    // SAFETY: waitid filled `info` as for SIGCHLD, or left it zero.
+    let pid = unsafe { info.si_pid() };
+    if pid == 0 {
+        return Ok(Life::Running);
+    }
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
+    let raw = match info.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    };
+    Ok(Life::Over(Exit::Status(ExitStatus::from_raw(raw))))
+}

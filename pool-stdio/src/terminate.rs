@@ -1,0 +1,512 @@
+//! Decides how a child and everything it started is ended.
+//!
+//! The ladder is a pure state machine: it takes the time and what can be seen, and returns what to
+//! do next. It knows no process, no pipe and no clock, so each of its decisions can be tested
+//! without any.
+//!
+//! ```text
+//!  Flush ──► Eof ──► Term ──► Kill ──► Drain ──► Finish
+//!    │         │       │        │        └ read on until end of file, or the drain's limits
+//!    │         │       │        └ SIGKILL to the subject; found again and killed until none is left
+//!    │         │       └ SIGTERM, then SIGCONT, to the subject; grace
+//!    │         └ stdin is dropped; grace
+//!    └ stdout is discarded, queued writes are flushed; bounded
+//! ```
+//!
+//! Force enters with the first two rungs, and usually the third, at length zero. A rung of length
+//! zero is passed without acting on it.
+//!
+//! # Invariants
+//!
+//! 1. The subject is the [scope](KillScope), not the root: no rung ends early because the root has
+//!    gone while others of the subject live, and the ladder is walked even if the root had exited
+//!    before it began.
+//! 2. Once begun it ends in `Finish`: every stage but the wait for the root's death after SIGKILL
+//!    has a deadline, and that one ends when the kernel lets go of the process.
+//! 3. SIGKILL is sent at most one stage after SIGTERM, never before the graces have passed.
+//! 4. The drain's absolute deadline is set once, when the subject is gone. Output cannot move it.
+//! 5. Where the others cannot be counted ([`Others::Unknown`]), an exited root ends the graces: the
+//!    kill comes at once, while the root's number still holds the group.
+
+use std::time::{Duration, Instant};
+
+use crate::outcome::{Drain, Rung};
+
+/// What a termination is aimed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum KillScope {
+    /// The child alone. What it started is left running.
+    Root,
+    /// The child's process group: everything it started that did not leave the group.
+    #[default]
+    Group,
+    /// The group, and whatever left it by `setsid` or a double fork, found by a cookie that every
+    /// descendant inherits in its environment. A descendant that cleared or overwrote its
+    /// environment escapes. On systems without `/proc` the same as [`Group`](Self::Group).
+    Tree,
+}
+
+/// How a termination begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stop {
+    /// The whole ladder: flush, end of input, SIGTERM, SIGKILL. For a child that did nothing wrong.
+    Orderly,
+    /// SIGKILL at once, or after [`force_grace`](LadderTimes::force_grace). For a child that is
+    /// dead, dirty or distrusted: nobody should wait out its graces.
+    Force,
+}
+
+/// How long each rung may last.
+///
+/// The worst case of an orderly termination is the sum of all but `force_grace`, of a forced one
+/// `force_grace + kill_wait + drain_timeout`; both are exceeded only by a process that the kernel
+/// cannot kill (stuck on a dead file system).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LadderTimes {
+    /// For writing what was queued for the child. Default 500 ms: a child that reads takes
+    /// microseconds, one that does not read must not delay its own end.
+    pub flush: Duration,
+    /// From end of input to SIGTERM. Default 5 s: servers that were killed 500 ms after end of
+    /// input have been seen to leave corrupt files behind.
+    pub eof_grace: Duration,
+    /// From SIGTERM to SIGKILL. Default 5 s.
+    pub term_grace: Duration,
+    /// From SIGTERM to SIGKILL in a [forced](Stop::Force) termination. Default zero: no SIGTERM.
+    pub force_grace: Duration,
+    /// After the root's death by SIGKILL, for the rest of the subject to die. Default 2 s.
+    pub kill_wait: Duration,
+    /// From the subject's end, for reading what is left in the pipes. Default 2 s.
+    pub drain_timeout: Duration,
+    /// For a pipe that is held open in silence by a process outside the subject. Default 500 ms;
+    /// shorter ones give false alarms on a loaded machine.
+    pub drain_idle: Duration,
+}
+
+impl Default for LadderTimes {
+    fn default() -> Self {
+        Self {
+            flush: Duration::from_millis(500),
+            eof_grace: Duration::from_secs(5),
+            term_grace: Duration::from_secs(5),
+            force_grace: Duration::ZERO,
+            kill_wait: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(2),
+            drain_idle: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What is seen at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sight {
+    pub(crate) root: RootSight,
+    pub(crate) stdin: StdinSight,
+    pub(crate) pipes: PipeSight,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RootSight {
+    Running,
+    Exited,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StdinSight {
+    /// Bytes wait to be written.
+    Pending,
+    /// Nothing waits, or nothing can be written.
+    Flushed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PipeSight {
+    /// At least one pipe has not reached its end; the last bytes came at this time.
+    Open { last_read: Option<Instant> },
+    /// All have.
+    Ended,
+}
+
+/// What lives of the subject besides the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Others {
+    #[cfg_attr(
+        all(not(test), any(not(target_os = "linux"), pool_stdio_portable)),
+        expect(dead_code, reason = "only where they can be counted")
+    )]
+    Alive(usize),
+    Gone,
+    /// This system cannot tell.
+    Unknown,
+}
+
+/// What the ladder wants done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Order {
+    /// Close the child's stdin, written out or not.
+    DropStdin,
+    /// SIGTERM, then SIGCONT, to the subject.
+    Ask,
+    /// SIGKILL to the subject.
+    Kill,
+    /// Count what lives besides the root (in the kill stage: and kill it), and tell
+    /// [`Ladder::seen`].
+    Look(Look),
+    /// Collect the root's status. The group may not be signalled by its number after this.
+    Reap,
+    /// Come back at this time, or when something else is seen.
+    Wait(Option<Instant>),
+    /// It is over.
+    Finish(Ending),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    Count,
+    Kill,
+}
+
+/// The ladder's part of a [`Termination`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) rung: Rung,
+    pub(crate) drain: Drain,
+    pub(crate) survivors_found: usize,
+    pub(crate) survivors_left: usize,
+    pub(crate) elapsed: Duration,
+}
+
+/// Where a ladder begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    Stop(Stop),
+    /// SIGTERM now, SIGKILL after this.
+    Shutdown(Duration),
+}
+
+/// One walk down the rungs.
+#[derive(Debug)]
+pub(crate) struct Ladder {
+    times: LadderTimes,
+    scope: KillScope,
+    begun: Instant,
+    stage: Stage,
+    stdin_dropped: bool,
+    root_was_gone: bool,
+    others: View,
+    survivors_found: usize,
+    survivors_now: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Flush {
+        until: Instant,
+    },
+    Eof {
+        until: Instant,
+    },
+    Term {
+        until: Instant,
+    },
+    /// `until` is set when the root is seen dead. `rung` is what to report: not the kill, if the
+    /// root had ended before and others were killed because nobody can count them.
+    Kill {
+        rung: Rung,
+        until: Option<Instant>,
+    },
+    Drain {
+        since: Instant,
+        rung: Rung,
+        survivors_left: usize,
+    },
+}
+
+/// What is known of the others, and when to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    Due { at: Instant, gap: Duration },
+    Asked { at: Instant, gap: Duration },
+    Gone,
+    Unknown,
+}
+
+enum Subject {
+    Gone,
+    /// The root is dead and the rest cannot be counted.
+    Uncountable,
+    Look,
+    /// `again` is when to look; `patience` until when an answer is worth waiting for.
+    Lives {
+        again: Option<Instant>,
+        patience: Instant,
+    },
+}
+
+impl Ladder {
+    pub(crate) fn begin(
+        now: Instant,
+        start: Start,
+        scope: KillScope,
+        mut times: LadderTimes,
+        root: RootSight,
+    ) -> Self {
+        match start {
+            Start::Stop(Stop::Orderly) => {}
+            Start::Stop(Stop::Force) => times = times.hastened(times.force_grace),
+            Start::Shutdown(grace) => times = times.hastened(grace),
+        }
+        Self {
+            times,
+            scope,
+            begun: now,
+            stage: Stage::Flush {
+                until: now + times.flush,
+            },
+            stdin_dropped: false,
+            root_was_gone: root == RootSight::Exited,
+            others: View::fresh(now),
+            survivors_found: 0,
+            survivors_now: 0,
+        }
+    }
+
+    /// Begins again from a rung that is at least as far down. Never slows a ladder that runs.
+    pub(crate) fn hasten(&mut self, now: Instant, start: Start) {
+        let grace = match start {
+            Start::Stop(Stop::Orderly) => return,
+            Start::Stop(Stop::Force) => self.times.force_grace,
+            Start::Shutdown(grace) => grace,
+        };
+        self.times = self.times.hastened(grace.min(self.times.term_grace));
+        match &mut self.stage {
+            Stage::Flush { until } | Stage::Eof { until } => *until = now,
+            Stage::Term { until } => *until = (*until).min(now + grace),
+            Stage::Kill { .. } | Stage::Drain { .. } => {}
+        }
+    }
+
+    /// Whether stdin has not been ordered to be dropped.
+    pub(crate) const fn takes_input(&self) -> bool {
+        !self.stdin_dropped
+    }
+
+    /// Takes the answer to [`Order::Look`].
+    pub(crate) fn seen(&mut self, now: Instant, others: Others) {
+        let gap = match self.others {
+            View::Due { gap, .. } | View::Asked { gap, .. } => gap,
+            View::Gone | View::Unknown => LOOK_GAP_MIN,
+        };
+        self.others = match others {
+            Others::Alive(count) => {
+                self.survivors_now = count;
+                self.survivors_found = self.survivors_found.max(count);
+                View::Due {
+                    at: now + gap,
+                    gap: (gap * 2).min(LOOK_GAP_MAX),
+                }
+            }
+            Others::Gone => View::Gone,
+            Others::Unknown => View::Unknown,
+        };
+    }
+
+    /// The next thing to do. To be called again until it says [`Order::Wait`].
+    pub(crate) fn step(&mut self, now: Instant, sight: &Sight) -> Order {
+        match self.stage {
+            Stage::Flush { until } => self.flush(now, until, sight),
+            _ if !self.stdin_dropped => {
+                self.stdin_dropped = true;
+                Order::DropStdin
+            }
+            Stage::Eof { until } => self.eof(now, until, sight),
+            Stage::Term { until } => self.term(now, until, sight),
+            Stage::Kill { rung, until } => self.kill(now, rung, until, sight),
+            Stage::Drain {
+                since,
+                rung,
+                survivors_left,
+            } => match self.drained(now, since, sight.pipes) {
+                Ok(drain) => Order::Finish(Ending {
+                    rung,
+                    drain,
+                    survivors_found: self.survivors_found,
+                    survivors_left,
+                    elapsed: now.saturating_duration_since(self.begun),
+                }),
+                Err(until) => Order::Wait(Some(until)),
+            },
+        }
+    }
+
+    fn flush(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
+        let over =
+            now >= until || sight.stdin == StdinSight::Flushed || sight.root == RootSight::Exited;
+        if !over {
+            return Order::Wait(Some(until));
+        }
+        self.stage = Stage::Eof {
+            until: now + self.times.eof_grace,
+        };
+        self.stdin_dropped = true;
+        Order::DropStdin
+    }
+
+    fn eof(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
+        match self.subject(now, sight) {
+            Subject::Gone => self.enter_drain(now, Rung::Eof, 0),
+            Subject::Look => self.look(now, Look::Count),
+            Subject::Uncountable => self.enter_kill(Rung::Eof),
+            Subject::Lives { again, patience } if now < patience.max(until) => {
+                wait_until(patience.max(until), again)
+            }
+            Subject::Lives { .. } if self.times.term_grace.is_zero() => self.enter_kill(Rung::Kill),
+            Subject::Lives { .. } => {
+                self.stage = Stage::Term {
+                    until: now + self.times.term_grace,
+                };
+                self.others = View::fresh(now);
+                Order::Ask
+            }
+        }
+    }
+
+    fn term(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
+        match self.subject(now, sight) {
+            Subject::Gone => self.enter_drain(now, Rung::Term, 0),
+            Subject::Look => self.look(now, Look::Count),
+            Subject::Lives { again, patience } if now < patience.max(until) => {
+                wait_until(patience.max(until), again)
+            }
+            Subject::Uncountable => self.enter_kill(Rung::Term),
+            Subject::Lives { .. } => self.enter_kill(Rung::Kill),
+        }
+    }
+
+    fn enter_kill(&mut self, rung: Rung) -> Order {
+        self.stage = Stage::Kill { rung, until: None };
+        Order::Kill
+    }
+
+    fn kill(&mut self, now: Instant, rung: Rung, until: Option<Instant>, sight: &Sight) -> Order {
+        if sight.root == RootSight::Running {
+            return Order::Wait(None);
+        }
+        let until = until.unwrap_or_else(|| {
+            // Order: what was seen before the root's death proves nothing, since it could fork.
+            self.others = View::fresh(now);
+            now + self.times.kill_wait
+        });
+        self.stage = Stage::Kill {
+            rung,
+            until: Some(until),
+        };
+        match self.subject(now, sight) {
+            Subject::Gone | Subject::Uncountable => self.enter_drain(now, rung, 0),
+            _ if now >= until => self.enter_drain(now, rung, self.survivors_now),
+            Subject::Look => self.look(now, Look::Kill),
+            Subject::Lives { again, .. } => wait_until(until, again),
+        }
+    }
+
+    fn enter_drain(&mut self, now: Instant, rung: Rung, survivors_left: usize) -> Order {
+        let untouched = self.root_was_gone && self.survivors_found == 0;
+        let rung = if untouched && rung == Rung::Eof {
+            Rung::AlreadyGone
+        } else {
+            rung
+        };
+        self.stage = Stage::Drain {
+            since: now,
+            rung,
+            survivors_left,
+        };
+        Order::Reap
+    }
+
+    /// How the drain ended, or when it will.
+    fn drained(&self, now: Instant, since: Instant, pipes: PipeSight) -> Result<Drain, Instant> {
+        let PipeSight::Open { last_read } = pipes else {
+            return Ok(Drain::Complete);
+        };
+        let timeout_at = since + self.times.drain_timeout;
+        let idle_at = last_read.map_or(since, |at| at.max(since)) + self.times.drain_idle;
+        if now >= timeout_at {
+            Ok(Drain::TimedOut)
+        } else if now >= idle_at {
+            Ok(Drain::Idle)
+        } else {
+            Err(timeout_at.min(idle_at))
+        }
+    }
+
+    fn subject(&self, now: Instant, sight: &Sight) -> Subject {
+        if sight.root == RootSight::Running {
+            return Subject::Lives {
+                again: None,
+                patience: now,
+            };
+        }
+        if self.scope == KillScope::Root {
+            return Subject::Gone;
+        }
+        match self.others {
+            View::Gone => Subject::Gone,
+            View::Unknown => Subject::Uncountable,
+            View::Asked { at, .. } => Subject::Lives {
+                again: None,
+                patience: at + LOOK_PATIENCE,
+            },
+            View::Due { at, .. } if now >= at => Subject::Look,
+            View::Due { at, .. } => Subject::Lives {
+                again: Some(at),
+                patience: now,
+            },
+        }
+    }
+
+    fn look(&mut self, now: Instant, look: Look) -> Order {
+        if let View::Due { gap, .. } = self.others {
+            self.others = View::Asked { at: now, gap };
+        }
+        Order::Look(look)
+    }
+}
+
+impl View {
+    const fn fresh(now: Instant) -> Self {
+        Self::Due {
+            at: now,
+            gap: LOOK_GAP_MIN,
+        }
+    }
+}
+
+impl LadderTimes {
+    /// The same, but with SIGTERM as the first rung and this long until SIGKILL.
+    const fn hastened(self, grace: Duration) -> Self {
+        Self {
+            flush: Duration::ZERO,
+            eof_grace: Duration::ZERO,
+            term_grace: grace,
+            ..self
+        }
+    }
+}
+
+fn wait_until(until: Instant, again: Option<Instant>) -> Order {
+    Order::Wait(Some(again.map_or(until, |at| at.min(until))))
+}
+
+/// A rung that is over waits this long for the answer to a look that was asked before, so as not to
+/// kill, and report as killed, what has gone.
+const LOOK_PATIENCE: Duration = Duration::from_millis(100);
+/// Between two looks for survivors: a killed process needs some 100 µs to be gone.
+const LOOK_GAP_MIN: Duration = Duration::from_millis(1);
+/// A look costs about 10 µs per process of the system, so it is not made more often than this.
+const LOOK_GAP_MAX: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! A value that is set once, and the futures that wait for it. Needs no runtime.
+//!
+//! # Locking
+//!
+//! One mutex, held for a few instructions. Wakers are cloned, woken and dropped outside it, since
+//! they are code of others.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// Locks, whatever a panic left behind: no data here can be half-changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A value that is set once.
+#[derive(Debug)]
+pub(crate) struct Once<T> {
+    inner: Mutex<Inner<T>>,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    value: Option<T>,
+    next_key: u64,
+    wakers: Vec<(u64, Waker)>,
+}
+
+impl<T> Once<T> {
+    pub(crate) fn new() -> Arc<Self> {
+        let inner = Inner {
+            value: None,
+            next_key: 0,
+            wakers: Vec::new(),
+        };
+        Arc::new(Self {
+            inner: Mutex::new(inner),
+        })
+    }
+
+    /// Sets the value and wakes all who wait. A value that is there already stays.
+    pub(crate) fn set(&self, value: T) {
+        let (surplus, wakers) = {
+            let mut inner = lock(&self.inner);
+            let surplus = match inner.value {
+                None => inner.value.replace(value),
+                Some(_) => Some(value),
+            };
+            (surplus, std::mem::take(&mut inner.wakers))
+        };
+        drop(surplus);
+        for (_, waker) in wakers {
+            // A waker is code of others. Its panic must not end the thread that watches over all.
+            drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+        }
+    }
+}
+
+impl<T: Clone> Once<T> {
+    pub(crate) fn peek(&self) -> Option<T> {
+        lock(&self.inner).value.clone()
+    }
+}
+
+/// Waits for a [`Once`]. Dropping it changes nothing but that nobody waits.
+#[derive(Debug)]
+pub(crate) struct Wait<T> {
+    once: Arc<Once<T>>,
+    key: Option<u64>,
+}
+
+impl<T> Wait<T> {
+    pub(crate) const fn new(once: Arc<Once<T>>) -> Self {
+        Self { once, key: None }
+    }
+
+    /// Ready with what `take` makes of the value, once there is one.
+    pub(crate) fn poll_with<R>(
+        &mut self,
+        cx: &Context<'_>,
+        take: impl FnOnce(&mut Option<T>) -> Option<R>,
+    ) -> Poll<R> {
+        let waker = cx.waker().clone();
+        let replaced = {
+            let mut inner = lock(&self.once.inner);
+            if inner.value.is_some()
+                && let Some(taken) = take(&mut inner.value)
+            {
+                return Poll::Ready(taken);
+            }
+            let inner = &mut *inner;
+            if let Some((_, known)) = inner
+                .wakers
+                .iter_mut()
+                .find(|(key, _)| Some(*key) == self.key)
+            {
+                Some(std::mem::replace(known, waker))
+            } else {
+                self.key = Some(inner.next_key);
+                inner.wakers.push((inner.next_key, waker));
+                inner.next_key += 1;
+                None
+            }
+        };
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl<T: Clone> Wait<T> {
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<T> {
+        self.poll_with(cx, |value| value.clone())
+    }
+}
+
+impl<T> Drop for Wait<T> {
+    fn drop(&mut self) {
+        let Some(key) = self.key else { return };
+        let forgotten = {
+            let mut inner = lock(&self.once.inner);
+            let place = inner.wakers.iter().position(|(known, _)| *known == key);
+            place.map(|place| inner.wakers.swap_remove(place))
+        };
+        drop(forgotten);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counter {
+        woken: AtomicUsize,
+    }
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.woken.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    struct Panicking;
+
+    impl Wake for Panicking {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose");
+        }
+    }
+
+    #[test]
+    fn the_first_value_stays_and_all_who_wait_are_woken_once() {
+        let once = Once::new();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&counter));
+        let cx = Context::from_waker(&waker);
+        let mut waits = [(); 3].map(|()| Wait::new(Arc::clone(&once)));
+        for wait in &mut waits {
+            assert!(wait.poll(&cx).is_pending());
+            assert!(wait.poll(&cx).is_pending());
+        }
+        once.set(1);
+        once.set(2);
+        assert_eq!(counter.woken.load(Ordering::Relaxed), 3);
+        assert!(
+            waits
+                .iter_mut()
+                .all(|wait| wait.poll(&cx) == Poll::Ready(1))
+        );
+        assert_eq!(once.peek(), Some(1));
+    }
+
+    #[test]
+    fn who_waits_no_more_is_forgotten() {
+        let once = Once::<u8>::new();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(Arc::clone(&counter));
+        for _ in 0..3 {
+            let mut wait = Wait::new(Arc::clone(&once));
+            assert!(wait.poll(&Context::from_waker(&waker)).is_pending());
+        }
+        assert_eq!(lock(&once.inner).wakers.len(), 0);
+        drop(waker);
+        assert_eq!(Arc::strong_count(&counter), 1);
+    }
+
+    #[test]
+    fn a_waker_that_panics_harms_nobody_else() {
+        let once = Once::new();
+        let counter = Arc::new(Counter::default());
+        let wakers = [
+            Waker::from(Arc::new(Panicking)),
+            Waker::from(Arc::clone(&counter)),
+        ];
+        let mut waits = [(); 2].map(|()| Wait::new(Arc::clone(&once)));
+        for (wait, waker) in waits.iter_mut().zip(&wakers) {
+            assert!(wait.poll(&Context::from_waker(waker)).is_pending());
+        }
+        once.set(());
+        assert_eq!(counter.woken.load(Ordering::Relaxed), 1);
+    }
+}

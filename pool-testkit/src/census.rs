@@ -1,0 +1,222 @@
+//! Counts what a test leaves behind: processes, zombies, descriptors, threads.
+//!
+//! One census is taken at a time in a process, because descriptors and threads belong to the whole
+//! of it; tests that take one wait for each other. What the process layer keeps for good (its
+//! threads and their descriptors) is there before the count begins, or known by name.
+//!
+//! Processes are recognised by a mark in their environment, which every descendant inherits; so
+//! they are found wherever they went, and nobody else's are.
+//!
+//! # Examples
+//!
+//! ```
+//! use pool_testkit::census::Census;
+//!
+//! let census = Census::begin();
+//! let file = std::fs::File::open("/proc/self/stat").unwrap();
+//! let left = census.leftovers();
+//! assert!(left[0].to_string().contains("/proc/"));
+//!
+//! drop(file);
+//! census.assert_clean();
+//! ```
+
+mod beacon;
+mod processes;
+mod wait;
+
+pub use beacon::{Beacon, Sighting};
+pub use processes::Process;
+pub use wait::{OUTER_DEADLINE, block_on, is_readable_within};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pool_stdio::CommandSpec;
+
+/// What was there when a test began.
+#[derive(Debug)]
+pub struct Census {
+    mark: String,
+    children: BTreeSet<u32>,
+    descriptors: BTreeMap<i32, String>,
+    threads: BTreeSet<u32>,
+    /// Last, so that the next census begins when this one has cleaned up.
+    _one_at_a_time: MutexGuard<'static, ()>,
+}
+
+/// Something that a test left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Leftover {
+    /// A living process that carries the mark.
+    Process(Process),
+    /// A child of this process, dead or alive, that was not reaped.
+    Child(Process),
+    /// An open descriptor.
+    Descriptor {
+        /// Its number.
+        number: i32,
+        /// What it means.
+        target: String,
+    },
+    /// A thread of a runtime or of the process layer.
+    Thread {
+        /// Its id.
+        id: u32,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process(process) => write!(f, "process {process}"),
+            Self::Child(process) => write!(f, "child {process}, not reaped"),
+            Self::Descriptor { number, target } => write!(f, "descriptor {number} -> {target}"),
+            Self::Thread { id, name } => write!(f, "thread {id} {name:?}"),
+        }
+    }
+}
+
+impl Census {
+    /// Starts counting. Waits for any other census of this process to end.
+    ///
+    /// # Panics
+    ///
+    /// If the process layer cannot start its threads.
+    #[must_use]
+    pub fn begin() -> Self {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        pool_stdio::prepare().expect("the process layer needs two threads");
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self {
+            mark: format!("{}-{number}", std::process::id()),
+            children: processes::children()
+                .into_iter()
+                .map(|child| child.pid)
+                .collect(),
+            descriptors: descriptors(),
+            threads: threads().into_keys().collect(),
+            _one_at_a_time: one_at_a_time,
+        }
+    }
+
+    /// Marks a command, so that its child and all descendants of it are counted.
+    #[must_use]
+    pub fn mark(&self, spec: CommandSpec) -> CommandSpec {
+        spec.env(MARK_VARIABLE, &self.mark)
+    }
+
+    /// The living processes that carry the mark.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Process> {
+        processes::marked(MARK_VARIABLE, &self.mark)
+    }
+
+    /// What is here now and was not when the census began.
+    #[must_use]
+    pub fn leftovers(&self) -> Vec<Leftover> {
+        let processes = self.processes().into_iter().map(Leftover::Process);
+        let children = processes::children()
+            .into_iter()
+            .filter(|child| !self.children.contains(&child.pid))
+            .map(Leftover::Child);
+        let descriptors = descriptors()
+            .into_iter()
+            .filter(|(number, target)| self.descriptors.get(number) != Some(target))
+            .map(|(number, target)| Leftover::Descriptor { number, target });
+        processes
+            .chain(children)
+            .chain(descriptors)
+            .chain(self.new_threads())
+            .collect()
+    }
+
+    /// New threads of a runtime or of the process layer, but for the known ones, one of each. A
+    /// thread of another name cannot be told from those that the test harness starts.
+    fn new_threads(&self) -> Vec<Leftover> {
+        let mut known = BTreeSet::new();
+        threads()
+            .into_iter()
+            .filter(|(id, _)| !self.threads.contains(id))
+            .filter(|(_, name)| {
+                let is_permanent = PERMANENT_THREADS.contains(&name.as_str());
+                let is_counted = COUNTED_PREFIXES
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix));
+                is_counted && !(is_permanent && known.insert(name.clone()))
+            })
+            .map(|(id, name)| Leftover::Thread { id, name })
+            .collect()
+    }
+
+    /// Nothing was left behind.
+    ///
+    /// # Panics
+    ///
+    /// If something was, saying what.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        let leftovers = self.leftovers();
+        let list: Vec<String> = leftovers.iter().map(ToString::to_string).collect();
+        assert!(
+            leftovers.is_empty(),
+            "left behind:\n  {}",
+            list.join("\n  ")
+        );
+    }
+}
+
+impl Drop for Census {
+    /// Ends what a failed test left running.
+    fn drop(&mut self) {
+        for process in self.processes() {
+            process.kill();
+        }
+    }
+}
+
+fn descriptors() -> BTreeMap<i32, String> {
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else {
+        return BTreeMap::new();
+    };
+    let open: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    // The directory itself was open while it was read, and is not any more.
+    open.into_iter()
+        .filter_map(|path| {
+            let target = fs::read_link(&path).ok()?.display().to_string();
+            Some((path.file_name()?.to_str()?.parse().ok()?, target))
+        })
+        .collect()
+}
+
+fn threads() -> BTreeMap<u32, String> {
+    let Ok(entries) = fs::read_dir("/proc/self/task") else {
+        return BTreeMap::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+            let id = entry.file_name().to_str()?.parse().ok()?;
+            Some((id, name.trim_end().to_owned()))
+        })
+        .collect()
+}
+
+const MARK_VARIABLE: &str = "POOL_TESTKIT_CENSUS";
+/// What the process layer keeps, once it was needed.
+const PERMANENT_THREADS: [&str; 4] = [
+    "stdio-spawner",
+    "stdio-custodian",
+    "stdio-sweeper",
+    "stdio-lines",
+];
+const COUNTED_PREFIXES: [&str; 2] = ["stdio-", "tokio-"];

@@ -1,0 +1,133 @@
+//! What the tests of the process layer share.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::allow_attributes,
+    reason = "each binary uses a part of it, and a test says what is wrong by where it panics"
+)]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use pool_stdio::{Child, Children, CommandSpec, LadderTimes};
+use pool_testkit::census::{
+    Beacon, Census, OUTER_DEADLINE, Sighting, block_on, is_readable_within,
+};
+use pool_testkit::fixture::Behaviour;
+
+/// The fixture program.
+pub(crate) const FIXTURE: &str = env!("CARGO_BIN_EXE_pool-fixture");
+
+/// A rung that is meant to do nothing.
+pub(crate) const BRIEF: Duration = Duration::from_millis(20);
+/// A rung that is meant to end it: never waited out.
+pub(crate) const AMPLE: Duration = OUTER_DEADLINE;
+
+/// One test: what it started, and what was there before.
+pub(crate) struct Scene {
+    pub(crate) children: Children,
+    pub(crate) beacon: Beacon,
+    pub(crate) census: Census,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let census = Census::begin();
+        Self {
+            children: Children::new(),
+            beacon: Beacon::new().unwrap(),
+            census,
+        }
+    }
+
+    /// A behaviour that tells the beacon when it begins.
+    pub(crate) fn actor(&self, tag: &str) -> Behaviour {
+        Behaviour::new().announce(self.beacon.path(), tag)
+    }
+
+    /// A behaviour that tells the beacon when it does not listen to SIGTERM any more.
+    pub(crate) fn deaf(&self, tag: &str) -> Behaviour {
+        Behaviour::new()
+            .ignore_terminate()
+            .announce(self.beacon.path(), tag)
+    }
+
+    /// A behaviour that tells the beacon when it has left the process group.
+    pub(crate) fn away(&self, tag: &str) -> Behaviour {
+        Behaviour::new()
+            .leave_session()
+            .announce(self.beacon.path(), tag)
+    }
+
+    /// A behaviour that tells the beacon when it has a handler for SIGTERM.
+    pub(crate) fn handler(&self, tag: &str, then: Behaviour) -> Behaviour {
+        Behaviour::new()
+            .on_terminate(then)
+            .announce(self.beacon.path(), tag)
+    }
+
+    pub(crate) fn spec(&self, behaviour: &Behaviour) -> CommandSpec {
+        self.census.mark(behaviour.command(FIXTURE))
+    }
+
+    pub(crate) fn spawn(&self, behaviour: &Behaviour) -> Child {
+        self.spawn_spec(self.spec(behaviour))
+    }
+
+    pub(crate) fn spawn_spec(&self, spec: CommandSpec) -> Child {
+        block_on(self.children.spawn(&spec.build().unwrap())).unwrap()
+    }
+
+    /// Nothing is left, when those that were seen are let go.
+    #[track_caller]
+    pub(crate) fn end(self, seen: Vec<Sighting>) {
+        let Self {
+            children,
+            beacon,
+            census,
+        } = self;
+        block_on(children.emptied());
+        drop((beacon, seen));
+        census.assert_clean();
+    }
+}
+
+/// Ladder times with these graces after end of input and after SIGTERM.
+pub(crate) fn graces(eof: Duration, term: Duration) -> LadderTimes {
+    let mut times = LadderTimes::default();
+    times.eof_grace = eof;
+    times.term_grace = term;
+    times
+}
+
+/// Writes all of it to the child.
+pub(crate) fn write_to(child: &Child, text: &str) {
+    let stdin = child.stdin().unwrap().try_clone_to_owned().unwrap();
+    File::from(stdin).write_all(text.as_bytes()).unwrap();
+}
+
+/// Reads from the child until this many lines or its end.
+pub(crate) fn read_lines(child: &Child, count: usize) -> String {
+    let stdout = child.stdout().unwrap().try_clone_to_owned().unwrap();
+    read_lines_from(&mut File::from(stdout), count)
+}
+
+/// Reads from a pipe until this many lines or its end.
+pub(crate) fn read_lines_from(stdout: &mut File, count: usize) -> String {
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    while text.iter().filter(|byte| **byte == b'\n').count() < count {
+        assert!(
+            is_readable_within(stdout.as_fd(), OUTER_DEADLINE),
+            "no line: {text:?}"
+        );
+        match stdout.read(&mut buffer).unwrap() {
+            0 => break,
+            read => text.extend(&buffer[..read]),
+        }
+    }
+    String::from_utf8(text).unwrap()
+}

@@ -1,0 +1,310 @@
+//! Trees of processes, and how all of them end: the tree-kill matrix, and the zoo.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{AMPLE, BRIEF, Scene, graces};
+use pool_stdio::{Drain, Exit, KillScope, LadderTimes, Rung, Stop, Termination};
+use pool_testkit::census::{Sighting, block_on};
+use pool_testkit::fixture::{Behaviour, Ends, zoo};
+
+/// One row of the matrix.
+struct Row {
+    id: &'static str,
+    what: &'static str,
+    tree: Behaviour,
+    announced: usize,
+    root: Root,
+}
+
+#[derive(PartialEq, Eq)]
+enum Root {
+    Stays,
+    ExitsBefore,
+}
+
+fn row(id: &'static str, what: &'static str, tree: Behaviour) -> Row {
+    Row {
+        id,
+        what,
+        tree,
+        announced: 2,
+        root: Root::Stays,
+    }
+}
+
+fn matrix(scene: &Scene) -> Vec<Row> {
+    let root = || scene.actor("root");
+    let leaf = || scene.actor("leaf").hang();
+    let deaf = || scene.deaf("leaf").hang();
+    let away = || Behaviour::new().leave_session();
+    let orphan = |leaf| Behaviour::new().start(leaf).exit(0);
+    vec![
+        row("M1", "child and grandchild", root().start(leaf()).hang()),
+        row(
+            "M2",
+            "grandchild ignores SIGTERM",
+            root().start(deaf()).hang(),
+        ),
+        row(
+            "M3",
+            "orphan in the group, deaf",
+            root().start(orphan(deaf())).hang(),
+        ),
+        Row {
+            announced: 1,
+            ..row("M4", "SIGTERM handler forks", {
+                scene.handler("root", Behaviour::new().start(deaf())).hang()
+            })
+        },
+        row("M5", "setsid, still a descendant", {
+            root().start(scene.away("leaf").hang()).hang()
+        }),
+        row(
+            "M6",
+            "setsid and double fork, deaf",
+            root().start(away().start(deaf()).exit(0)).hang(),
+        ),
+        Row {
+            root: Root::ExitsBefore,
+            ..row("M7", "root exited before", root().start(leaf()).exit(0))
+        },
+        Row {
+            root: Root::ExitsBefore,
+            ..row(
+                "M8",
+                "root exited before, leaf is deaf",
+                root().start(deaf()).exit(0),
+            )
+        },
+        Row {
+            announced: 31,
+            ..row(
+                "M9",
+                "thirty children",
+                root().start_many(30, leaf()).hang(),
+            )
+        },
+    ]
+}
+
+/// Whether nothing on this system can end it: it leaves the group, and nobody can be counted.
+fn is_out_of_reach(id: &str) -> bool {
+    cfg!(pool_stdio_portable) && ["M5", "M6", "A16a", "A16b"].contains(&id)
+}
+
+/// Builds the tree of a row, ends it, and checks that nothing of it lives at that very moment.
+fn play(stop: Stop, scope: KillScope, times: LadderTimes, skip: &[&str]) {
+    let ids: Vec<&str> = matrix(&Scene::new()).iter().map(|row| row.id).collect();
+    for (number, id) in ids
+        .iter()
+        .enumerate()
+        .filter(|(_, id)| !skip.contains(id) && !is_out_of_reach(id))
+    {
+        let scene = Scene::new();
+        let row = matrix(&scene).swap_remove(number);
+        let spec = scene.spec(&row.tree).kill_scope(scope).ladder_times(times);
+        let child = scene.spawn_spec(spec);
+        let seen = scene.beacon.expect(row.announced);
+        if row.root == Root::ExitsBefore {
+            block_on(child.exited());
+        }
+        let end = block_on(child.terminate(stop));
+        let case = format!("{id} ({}) by {stop:?} in {scope:?}: {end:?}", row.what);
+        assert_all_dead(&seen, &case);
+        assert!(
+            cfg!(pool_stdio_portable) || scene.census.processes().is_empty(),
+            "{case}"
+        );
+        assert_ne!(end.exit, Exit::Lost, "{case}");
+        assert_eq!(
+            (end.survivors_left, end.drain),
+            (0, Drain::Complete),
+            "{case}"
+        );
+        scene.end(seen);
+    }
+}
+
+#[track_caller]
+fn assert_all_dead(seen: &[Sighting], case: &str) {
+    // Where survivors cannot be counted they cannot be waited for either, only killed.
+    let limit = if cfg!(pool_stdio_portable) {
+        AMPLE
+    } else {
+        Duration::ZERO
+    };
+    let alive: Vec<_> = seen.iter().filter(|one| !one.dies_within(limit)).collect();
+    assert!(alive.is_empty(), "{case}: alive: {alive:?}");
+    for root in seen.iter().filter(|one| one.tag == "root") {
+        assert!(root.is_reaped(), "{case}: root not reaped");
+    }
+}
+
+#[test]
+fn no_process_of_the_matrix_outlives_force() {
+    play(Stop::Force, KillScope::Tree, LadderTimes::default(), &[]);
+}
+
+#[test]
+fn no_process_of_the_matrix_outlives_an_orderly_end() {
+    play(
+        Stop::Orderly,
+        KillScope::Tree,
+        graces(BRIEF, 2 * BRIEF),
+        &[],
+    );
+}
+
+#[test]
+fn no_process_that_stays_in_the_group_outlives_the_group() {
+    // Out of reach without cookies: what leaves by setsid.
+    play(
+        Stop::Force,
+        KillScope::Group,
+        LadderTimes::default(),
+        &["M5", "M6"],
+    );
+    play(
+        Stop::Orderly,
+        KillScope::Group,
+        graces(BRIEF, 2 * BRIEF),
+        &["M5", "M6"],
+    );
+}
+
+#[test]
+fn a_child_forked_by_the_handler_of_sigterm_is_found_and_killed() {
+    for scope in [KillScope::Group, KillScope::Tree] {
+        let scene = Scene::new();
+        let late = scene.deaf("late").hang();
+        let root = scene
+            .handler("root", Behaviour::new().start(late).exit(0))
+            .hang();
+        let spec = scene
+            .spec(&root)
+            .kill_scope(scope)
+            .ladder_times(graces(BRIEF, 100 * BRIEF));
+        let child = scene.spawn_spec(spec);
+        let mut seen = scene.beacon.expect(1);
+        let ending = child.terminate(Stop::Orderly);
+        seen.extend(scene.beacon.expect(1));
+        let end = block_on(ending);
+        if !cfg!(pool_stdio_portable) {
+            assert_eq!((end.rung, end.survivors_found), (Rung::Kill, 1), "{end:?}");
+        }
+        assert_all_dead(&seen, "late fork");
+        scene.end(seen);
+    }
+}
+
+#[test]
+fn scope_root_leaves_the_rest_running() {
+    let scene = Scene::new();
+    let tree = scene
+        .actor("root")
+        .start_without_pipes(scene.actor("leaf").hang())
+        .hang();
+    let child = scene.spawn_spec(scene.spec(&tree).kill_scope(KillScope::Root));
+    let seen = scene.beacon.expect(2);
+    let end = block_on(child.terminate(Stop::Force));
+    assert_eq!((end.rung, end.drain), (Rung::Kill, Drain::Complete));
+    let leaf = seen.iter().find(|one| one.tag == "leaf").unwrap();
+    assert!(!leaf.is_dead());
+    end_leaves(&scene, &seen);
+    scene.end(seen);
+}
+
+/// Ends, by number, processes that are known to live and to be ours.
+fn end_leaves(scene: &Scene, seen: &[Sighting]) {
+    for process in scene.census.processes() {
+        let pid = nix::unistd::Pid::from_raw(process.pid.cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it lives");
+    }
+    assert!(seen.iter().all(|one| one.dies_within(AMPLE)));
+}
+
+#[cfg(not(pool_stdio_portable))]
+#[test]
+fn tree_scope_never_touches_a_process_of_another_child() {
+    let scene = Scene::new();
+    let away = || scene.away("leaf").hang();
+    let tree = scene.actor("root").start(away()).hang();
+    let spec = || scene.spec(&tree).kill_scope(KillScope::Tree);
+    let (one, other) = (scene.spawn_spec(spec()), scene.spawn_spec(spec()));
+    let seen = scene.beacon.expect(4);
+    block_on(one.terminate(Stop::Force));
+    assert_eq!(seen.iter().filter(|one| one.is_dead()).count(), 2);
+    assert!(other.is_alive());
+    block_on(other.terminate(Stop::Force));
+    assert_all_dead(&seen, "both");
+    scene.end(seen);
+}
+
+#[test]
+fn every_adversary_is_ended_by_the_first_rung_that_can() {
+    for_each_adversary(Stop::Orderly, |ends, end| {
+        let expected = match ends {
+            Ends::ByItself => Rung::AlreadyGone,
+            Ends::AtEof => Rung::Eof,
+            Ends::AtTerm => Rung::Term,
+            Ends::AtKill => Rung::Kill,
+        };
+        assert_eq!(end.rung, expected, "{end:?}");
+    });
+}
+
+#[test]
+fn every_adversary_is_ended_by_force() {
+    for_each_adversary(Stop::Force, |ends, end| {
+        let expected = if ends == Ends::ByItself {
+            Rung::AlreadyGone
+        } else {
+            Rung::Kill
+        };
+        assert_eq!(end.rung, expected, "{end:?}");
+    });
+}
+
+fn for_each_adversary(stop: Stop, check: impl Fn(Ends, &Termination)) {
+    let count = zoo(Scene::new().beacon.path()).len();
+    for number in 0..count {
+        let scene = Scene::new();
+        let adversary = zoo(scene.beacon.path()).swap_remove(number);
+        if is_out_of_reach(adversary.id) {
+            continue;
+        }
+        let times = match adversary.ends {
+            Ends::ByItself | Ends::AtEof => graces(AMPLE, AMPLE),
+            Ends::AtTerm => graces(BRIEF, AMPLE),
+            Ends::AtKill => graces(BRIEF, BRIEF),
+        };
+        let spec = scene.spec(&adversary.behaviour);
+        let child = scene.spawn_spec(spec.kill_scope(KillScope::Tree).ladder_times(times));
+        let seen = scene.beacon.expect(adversary.announced);
+        if adversary.ends == Ends::ByItself {
+            block_on(child.exited());
+        }
+        let end = block_on(child.terminate(stop));
+        let case = format!("{} ({}): {end:?}", adversary.id, adversary.what);
+        assert_all_dead(&seen, &case);
+        assert!(
+            cfg!(pool_stdio_portable) || scene.census.processes().is_empty(),
+            "{case}"
+        );
+        assert_eq!(
+            (end.survivors_left, end.drain),
+            (0, Drain::Complete),
+            "{case}"
+        );
+        assert_ne!(end.exit, Exit::Lost, "{case}");
+        // Where survivors cannot be counted, the rung tells what ended the root.
+        if !cfg!(pool_stdio_portable) || adversary.announced == 1 {
+            check(adversary.ends, &end);
+        }
+        scene.end(seen);
+    }
+}

@@ -1,0 +1,329 @@
+//! One of many who use the pool at random.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use pool_core::{
+    Acquire, AcquireError, PooledConnection, ResizeError, TryAcquireError, WarmUpError,
+};
+use pool_testkit::connector::FakeConnection;
+use pool_testkit::fault::SplitMix64;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::scenario::Flavour;
+use crate::world::{Lease, Pool, World};
+
+#[derive(Debug)]
+pub(crate) struct Actor {
+    world: Arc<World>,
+    pool: Pool,
+    numbers: SplitMix64,
+}
+
+impl Actor {
+    pub(crate) fn new(world: &Arc<World>, pool: &Pool, number: u64) -> Self {
+        Self {
+            world: Arc::clone(world),
+            pool: pool.clone(),
+            numbers: SplitMix64::derived(world.scenario.plan.seed(), [65, number]),
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        for _ in 0..self.world.scenario.steps {
+            self.step().await;
+            self.world.step();
+        }
+    }
+
+    async fn step(&mut self) {
+        match self.below(100) {
+            0..30 => self.acquire().await,
+            30..43 => self.acquire_and_cancel().await,
+            43..50 => self.try_acquire().await,
+            50..56 => self.acquire_as_a_crowd().await,
+            56..62 => self.resize(),
+            62..63 => drop(self.pool.evict_all()),
+            63..66 => self.retain(),
+            66..73 => self.warm_up().await,
+            73..79 => self.look(),
+            79..84 => self.harm_somebody(),
+            84..88 => self.juggle_handles(),
+            88..93 => drop(self.world.unstash()),
+            _ => self.rest(120).await,
+        }
+    }
+
+    async fn acquire(&mut self) {
+        let limit = match self.below(3) {
+            0 => self.world.scenario.acquire_timeout(),
+            1 => self.draw_time(12),
+            _ => Duration::ZERO,
+        };
+        let began = Instant::now();
+        let result = self.pool.acquire_within(limit).await;
+        match result {
+            Ok(lease) => self.hold(lease).await,
+            Err(error) => self.judge(&error, began.elapsed(), limit),
+        }
+    }
+
+    async fn acquire_and_cancel(&mut self) {
+        let (polls, wakes) = (self.draw(4), self.below(2) == 0);
+        let patience = self.draw_time(20);
+        let acquire = self.pool.acquire();
+        let result = poll_some(acquire, polls, wakes, patience).await;
+        if let Some(Ok(lease)) = result {
+            self.hold(lease).await;
+        }
+    }
+
+    async fn try_acquire(&mut self) {
+        match self.pool.try_acquire() {
+            Ok(lease) => self.hold(lease).await,
+            Err(TryAcquireError::Empty { status, .. }) => assert!(!status.is_closed),
+            Err(error) => assert!(self.world.is_ending(), "{error}"),
+        }
+    }
+
+    /// Several acquires of one task, some of which are dropped before others.
+    async fn acquire_as_a_crowd(&mut self) {
+        let pool = self.pool.clone();
+        let mut crowd: Vec<Acquire<'_, FakeConnection>> = Vec::new();
+        let patience = self.world.scenario.units(3);
+        for _ in 0..=self.draw(5) {
+            crowd.push(pool.acquire_within(patience * 3));
+        }
+        let mut leases = Vec::new();
+        while !crowd.is_empty() {
+            let chosen = self.draw_place(crowd.len());
+            let acquire = crowd.swap_remove(chosen);
+            let (polls, wakes) = (self.draw(3), self.below(2) == 0);
+            // Those that wait here were polled once, so they are in the queue.
+            for lease in poll_once_each(&mut crowd).await {
+                self.world.receive(&lease);
+                leases.push(lease);
+            }
+            let result = poll_some(acquire, polls, wakes, patience).await;
+            if let Some(Ok(lease)) = result {
+                self.world.receive(&lease);
+                leases.push(lease);
+            }
+        }
+        for lease in leases {
+            self.let_go(lease);
+        }
+    }
+
+    async fn hold(&mut self, lease: Lease) {
+        self.world.receive(&lease);
+        match self.below(4) {
+            0 => {}
+            1 => self.rest(6).await,
+            _ => {
+                for _ in 0..self.below(4) {
+                    yield_now().await;
+                }
+            }
+        }
+        self.let_go(lease);
+    }
+
+    fn let_go(&mut self, lease: Lease) {
+        match self.below(100) {
+            0..40 => drop(lease),
+            40..50 => {
+                lease.mark_needs_reset();
+                drop(lease);
+            }
+            50..58 => {
+                self.world.spoil(&lease);
+                lease.mark_dirty();
+                drop(lease);
+            }
+            58..65 => {
+                self.world.spoil(&lease);
+                lease.die();
+                drop(lease);
+            }
+            65..72 => {
+                self.world.spoil(&lease);
+                PooledConnection::discard(lease);
+            }
+            72..79 => self.world.detach(lease),
+            79..85 => {
+                let end = catch_unwind(AssertUnwindSafe(|| {
+                    let _lease = lease;
+                    panic!("a holder was told to panic");
+                }));
+                drop(end);
+            }
+            85..90 => self.world.drop_elsewhere(lease),
+            _ => self.world.stash(lease),
+        }
+    }
+
+    fn resize(&mut self) {
+        let sizes = self.world.scenario.largest() + 1;
+        let max_size = self.draw_place(sizes);
+        match self.pool.resize(max_size) {
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(error, ResizeError::Closed);
+                assert!(self.world.is_ending());
+            }
+        }
+    }
+
+    fn retain(&mut self) {
+        let limit = self.draw_time(20);
+        let (pool, spare) = (self.pool.clone(), self.below(2) == 0);
+        let picked = self.pool.retain(|stats| {
+            assert!(stats.idle_for.is_none_or(|idle_for| idle_for <= stats.age));
+            // It may use the pool.
+            spare || pool.status().idle > 2 || stats.age < limit
+        });
+        assert!(!spare || picked == 0);
+    }
+
+    async fn warm_up(&mut self) {
+        let sizes = self.world.scenario.largest() + 1;
+        let wanted = self.draw_place(sizes);
+        let (polls, wakes) = (self.draw(4), self.below(2) == 0);
+        let patience = self.draw_time(30);
+        let warm_up = self.pool.warm_up(wanted);
+        match poll_some(warm_up, polls, wakes, patience).await {
+            Some(Err(WarmUpError::Connect { open, wanted, .. })) => assert!(open < wanted),
+            Some(Err(WarmUpError::TooMany { wanted, max_size })) => assert!(wanted > max_size),
+            Some(Err(WarmUpError::Closed)) => assert!(self.world.is_ending()),
+            Some(Ok(()) | Err(_)) | None => {}
+        }
+    }
+
+    fn look(&mut self) {
+        let status = self.pool.status();
+        let largest = self.world.scenario.largest();
+        assert!(status.size() <= largest, "more than ever allowed: {status}");
+        assert!(
+            status.idle == 0 || status.waiting == 0,
+            "invariant 3 broken: {status}"
+        );
+        assert!(!status.is_closed || self.world.is_ending(), "{status}");
+        assert!(!format!("{:?}", self.pool).is_empty());
+    }
+
+    fn harm_somebody(&mut self) {
+        let alive = self.world.fake.alive();
+        if alive.is_empty() {
+            return;
+        }
+        let id = alive[self.draw_place(alive.len())];
+        // Whether it still exists by now does not matter.
+        let _was_there = match self.below(5) {
+            0 => self.world.fake.kill(id),
+            1 => self.world.fake.kill_silently(id),
+            2 => self.world.fake.set_dirty(id),
+            3 => self.world.fake.set_needs_reset(id),
+            _ => self.world.fake.panic_on_drop(id),
+        };
+    }
+
+    fn juggle_handles(&mut self) {
+        let spare = self.pool.clone();
+        if self.below(2) == 0 {
+            self.pool = spare;
+        } else {
+            self.world.drop_elsewhere(spare);
+        }
+    }
+
+    async fn rest(&mut self, units_max: u32) {
+        sleep(self.draw_time(units_max)).await;
+    }
+
+    fn judge(&self, error: &AcquireError, waited: Duration, allowed: Duration) {
+        let status = error.context().status;
+        match error {
+            AcquireError::Timeout { limit, .. } => {
+                assert_eq!(*limit, allowed);
+                assert!(waited >= allowed, "too early, after {waited:?}: {error}");
+                // Timers have a grain of a millisecond, and only the paused clock has no load.
+                let is_late = waited > allowed + Duration::from_millis(2);
+                let is_paused = self.world.scenario.flavour == Flavour::Paused;
+                assert!(
+                    !is_late || !is_paused,
+                    "too late, after {waited:?}: {error}"
+                );
+            }
+            AcquireError::Unavailable { retry_after, .. } => {
+                assert!(!retry_after.is_zero());
+                assert_eq!(status.idle + status.leased + status.opening, 0, "{error}");
+            }
+            AcquireError::Closed { .. } => assert!(self.world.is_ending(), "{error}"),
+            AcquireError::Overloaded { limit, .. } => assert!(status.waiting >= *limit),
+            _ => {}
+        }
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.numbers.below(limit)
+    }
+
+    fn draw(&mut self, limit: u32) -> u32 {
+        u32::try_from(self.below(u64::from(limit))).expect("below a u32")
+    }
+
+    fn draw_time(&mut self, units_max: u32) -> Duration {
+        let units = self.draw(units_max);
+        self.world.scenario.units(units)
+    }
+
+    fn draw_place(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).expect("below a usize")
+    }
+}
+
+/// Polls a future so many times, each time it asks for it, and drops it unless it has ended:
+/// right after the last poll, or when it asks again. Nobody waits longer than `patience`.
+async fn poll_some<F: Future>(
+    future: F,
+    polls: u32,
+    until_woken: bool,
+    patience: Duration,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    let some = poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if left == 0 && !until_woken => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    timeout(patience, some).await.ok().flatten()
+}
+
+/// Polls each acquire once and takes out those that are ready.
+async fn poll_once_each(crowd: &mut Vec<Acquire<'_, FakeConnection>>) -> Vec<Lease> {
+    poll_fn(|cx| {
+        let mut leases = Vec::new();
+        crowd.retain_mut(|acquire| match pin!(acquire).poll(cx) {
+            Poll::Ready(result) => {
+                leases.extend(result);
+                false
+            }
+            Poll::Pending => true,
+        });
+        Poll::Ready(leases)
+    })
+    .await
+}

@@ -1,0 +1,197 @@
+//! What one run looks like: the pool's settings, the faults, and how much is done to it, all drawn
+//! from one seed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pool_core::{Builder, ConnectionPool};
+use pool_testkit::connector::{FakeConnection, FakeConnector};
+use pool_testkit::fault::{FaultPlan, FaultyConnector, Odds, SplitMix64};
+use pool_testkit::ledger::Ledger;
+use pool_testkit::{Call, Query};
+
+use crate::witness::Witness;
+
+/// On which kind of runtime a run happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// One thread and a paused clock: the seed decides everything but the pool's own jitter.
+    Paused,
+    /// Two workers and the real clock.
+    Threads,
+}
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everybody stops, the pool recovers, then it is closed.
+    Close,
+    /// It is closed while everybody is busy.
+    CloseAmid,
+    /// Everybody stops and the last handle goes, while leases are out.
+    LastHandle,
+    /// The runtime is dropped while everybody is busy.
+    RuntimeGone,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) flavour: Flavour,
+    pub(crate) ending: Ending,
+    /// All times are multiples of this.
+    pub(crate) unit: Duration,
+    pub(crate) plan: FaultPlan,
+    pub(crate) actors: u64,
+    pub(crate) steps: usize,
+    /// The limit on connections at the start, and again at the end.
+    pub(crate) max_size: usize,
+    pub(crate) acquire_units: u32,
+    settings: Settings,
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    min_idle: usize,
+    max_connecting: usize,
+    max_waiters: usize,
+    idle: Option<u32>,
+    lifetime: Option<u32>,
+    check: Option<u32>,
+    warn: Option<u32>,
+    uses: Option<u64>,
+    fail_fast_after: u32,
+}
+
+impl Scenario {
+    pub(crate) fn draw(flavour: Flavour, ending: Ending, plan: FaultPlan) -> Self {
+        let mut numbers = SplitMix64::derived(plan.seed(), [64, 0]);
+        let mut below =
+            |limit: u32| u32::try_from(numbers.below(u64::from(limit))).expect("below a u32");
+        let unit = match flavour {
+            Flavour::Paused => Duration::from_millis(10),
+            Flavour::Threads => Duration::from_millis(1),
+        };
+        let max_size = 1 + below(6) as usize;
+        let settings = Settings {
+            min_idle: (below(4) as usize).saturating_sub(1).min(max_size),
+            max_connecting: 1 + below(3) as usize,
+            max_waiters: if below(4) == 0 { 3 } else { 1000 },
+            idle: (below(2) == 0).then_some(20),
+            lifetime: (below(3) == 0).then_some(50),
+            check: (below(3) > 0).then_some(12),
+            warn: (below(2) == 0).then_some(4),
+            uses: (below(3) == 0).then(|| u64::from(1 + below(8))),
+            fail_fast_after: 1 + below(4),
+        };
+        Self {
+            flavour,
+            ending,
+            unit,
+            actors: u64::from(2 + below(9)),
+            steps: 10 + below(40) as usize,
+            max_size,
+            acquire_units: 5 + below(60),
+            plan: with_mood(plan, below(6), unit),
+            settings,
+        }
+    }
+
+    /// The largest limit that anybody sets in between.
+    pub(crate) const fn largest(&self) -> usize {
+        self.max_size + 2
+    }
+
+    pub(crate) fn units(&self, count: u32) -> Duration {
+        self.unit * count
+    }
+
+    pub(crate) fn acquire_timeout(&self) -> Duration {
+        self.units(self.acquire_units)
+    }
+
+    pub(crate) fn builder(
+        &self,
+        connector: Witness<FaultyConnector<FakeConnector>>,
+        ledger: &Ledger,
+    ) -> Builder<FakeConnection> {
+        let units = |count: u32| self.units(count);
+        let Settings {
+            min_idle,
+            max_connecting,
+            max_waiters,
+            idle,
+            lifetime,
+            check,
+            warn,
+            uses,
+            fail_fast_after,
+        } = self.settings;
+        ConnectionPool::builder(connector)
+            .name("soup")
+            .max_size(self.max_size)
+            .min_idle(min_idle)
+            .max_connecting(max_connecting)
+            .max_waiters(max_waiters)
+            .acquire_timeout(self.acquire_timeout())
+            .connect_timeout(units(8))
+            .check_timeout(units(6))
+            .reset_timeout(units(6))
+            .close_timeout(units(5))
+            .idle_timeout(idle.map(units))
+            .max_lifetime(lifetime.map(units))
+            .check_interval(check.map(units))
+            .lease_warn_after(warn.map(units))
+            .max_uses(uses)
+            .min_uptime(units(2))
+            .retry_delay(units(1), units(8))
+            .fail_fast_after(fail_fast_after)
+            .observer(Arc::new(ledger.clone()))
+    }
+}
+
+/// Some pools have good luck, some have one kind of bad luck, some have all.
+fn with_mood(plan: FaultPlan, mood: u32, unit: Duration) -> FaultPlan {
+    let some = Odds::none().slow(400, unit * 3);
+    match mood {
+        0 => plan,
+        1 => plan.call_odds(
+            Call::Connect,
+            some.transient(300).permanent(100).panic(50).hang(50),
+        ),
+        2 => plan
+            .call_odds(Call::Close, some.panic(100).hang(60).slow(600, unit * 9))
+            .call_odds(Call::Reset, some.hang(100))
+            .query_odds(Query::NeedsReset, 300, 0),
+        3 => plan
+            .death_odds(600, unit * 5)
+            .query_odds(Query::IsAlive, 150, 50)
+            .query_odds(Query::IsClean, 50, 50)
+            .query_odds(Query::NeedsReset, 50, 50),
+        _ => plan.with_everything(unit * 2),
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            flavour,
+            ending,
+            unit,
+            plan,
+            actors,
+            steps,
+            max_size,
+            acquire_units,
+            settings,
+        } = self;
+        write!(
+            f,
+            "{plan}\n{flavour:?}, {ending:?}, a unit is {unit:?}, {actors} actors, {steps} steps, "
+        )?;
+        write!(
+            f,
+            "max_size {max_size}, acquire {acquire_units}, {settings:?}"
+        )
+    }
+}

@@ -1,0 +1,97 @@
+//! What happened in many runs together: a soup in which nothing happens tests nothing.
+
+use std::collections::BTreeMap;
+
+use pool_core::EventKind;
+
+use crate::scenario::{Ending, Flavour};
+use crate::world::World;
+
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    leases: u64,
+    faults: u64,
+    /// How often each kind of event happened.
+    events: BTreeMap<String, u64>,
+}
+
+impl Seen {
+    pub(crate) fn of(world: &World) -> Self {
+        let mut events = BTreeMap::new();
+        for event in world.ledger.events() {
+            *events.entry(name_of(&event.kind)).or_default() += 1;
+        }
+        Self {
+            leases: world.served(),
+            faults: world.switch.injected(),
+            events,
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.leases += other.leases;
+        self.faults += other.faults;
+        for (name, count) in other.events {
+            *self.events.entry(name).or_default() += count;
+        }
+    }
+
+    pub(crate) fn assert_enough(&self, flavour: Flavour, ending: Ending, runs: u64) {
+        assert!(self.leases > 10 * runs, "hardly any leases: {self:?}");
+        assert!(self.faults > runs, "hardly any faults: {self:?}");
+        if (flavour, ending) == (Flavour::Paused, Ending::Close) && runs >= 100 {
+            for name in EXPECTED {
+                assert!(self.events.contains_key(name), "no {name}: {self:?}");
+            }
+        }
+    }
+}
+
+/// Its variant, and the reason of a close.
+fn name_of(kind: &EventKind) -> String {
+    if let EventKind::Closing { reason, .. } = kind {
+        return format!("Closing {reason}");
+    }
+    let text = format!("{kind:?}");
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// Everything that happens in a hundred runs that end by a close.
+const EXPECTED: [&str; 36] = [
+    "Queued",
+    "Requeued",
+    "TimedOut",
+    "Cancelled",
+    "Refused",
+    "Opening",
+    "Opened",
+    "ConnectFailed",
+    "Leased",
+    "Returned",
+    "Resetting",
+    "ResetFailed",
+    "Checking",
+    "Checked",
+    "CheckFailed",
+    "Died",
+    "Discarded",
+    "Expired",
+    "Closing idle",
+    "Closing lifetime",
+    "Closing max_uses",
+    "Closing shrunk",
+    "Closing evicted",
+    "Closing pool_closed",
+    "Closing died",
+    "Closing dirty",
+    "Closing discarded",
+    "Closing check_failed",
+    "Closing reset_failed",
+    "Stuck",
+    "Closed",
+    "Detached",
+    "LeaseOverdue",
+    "OverdueLeaseReturned",
+    "PoolClosing",
+    "PoolClosed",
+];

@@ -1,0 +1,168 @@
+//! What everybody in a run shares: the fake behind the pool, the ledger, and what must stay true.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+
+use pool_core::{ConnectionId, ConnectionPool, PooledConnection};
+use pool_testkit::connector::{FakeConnection, FakeHandle, pair};
+use pool_testkit::fault::{FaultSwitch, FaultyConnector};
+use pool_testkit::ledger::Ledger;
+use tokio::sync::watch;
+
+use crate::scenario::{Flavour, Scenario};
+use crate::witness::Witness;
+
+pub(crate) type Pool = ConnectionPool<FakeConnection>;
+pub(crate) type Lease = PooledConnection<FakeConnection>;
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) fake: FakeHandle,
+    pub(crate) switch: FaultSwitch,
+    pub(crate) ledger: Ledger,
+    /// Dies with the pool's connector.
+    connector: Weak<()>,
+    /// Connections that must never be lent again.
+    spoiled: Mutex<BTreeSet<ConnectionId>>,
+    detached: Mutex<BTreeSet<ConnectionId>>,
+    /// Leases that outlive the operation that took them.
+    stash: Mutex<Vec<Lease>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// How many operations were done.
+    steps: watch::Sender<usize>,
+    /// Closing is in order from here on.
+    ending: AtomicBool,
+    served: AtomicU64,
+}
+
+impl World {
+    /// A world and its pool; to be called inside the runtime.
+    pub(crate) fn new(scenario: &Scenario) -> (Self, Pool) {
+        let (connector, fake) = pair();
+        let faulty = FaultyConnector::new(connector, scenario.plan.clone());
+        let switch = faulty.switch();
+        let ledger = Ledger::new(scenario.max_size);
+        let (witness, connector) = Witness::new(faulty);
+        let pool = scenario.builder(witness, &ledger).build();
+        let world = Self {
+            scenario: scenario.clone(),
+            fake,
+            switch,
+            ledger,
+            connector,
+            spoiled: Mutex::default(),
+            detached: Mutex::default(),
+            stash: Mutex::default(),
+            threads: Mutex::default(),
+            steps: watch::Sender::new(0),
+            ending: AtomicBool::new(false),
+            served: AtomicU64::new(0),
+        };
+        (world, pool.expect("the settings are drawn from valid ones"))
+    }
+
+    /// Notes a hand-out, and that it was a right one.
+    pub(crate) fn receive(&self, lease: &Lease) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        let id = PooledConnection::id(lease);
+        assert_eq!(id, lease.id(), "the pool and the connection agree");
+        assert!(
+            !lock(&self.spoiled).contains(&id),
+            "invariant 2 or 5 broken: {id} was lent again"
+        );
+        // With threads, somebody may kill it between the pool's glance and this one.
+        assert!(
+            self.scenario.flavour == Flavour::Threads || lease.is_alive(),
+            "invariant 2 broken: {id} was lent dead"
+        );
+    }
+
+    /// The connection of this lease must never be lent again.
+    pub(crate) fn spoil(&self, lease: &Lease) {
+        lock(&self.spoiled).insert(PooledConnection::id(lease));
+    }
+
+    pub(crate) fn detach(&self, lease: Lease) {
+        let connection = PooledConnection::detach(lease);
+        lock(&self.detached).insert(connection.id());
+        // Its drop may have been told to panic, and it is ours now.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(connection))));
+    }
+
+    pub(crate) fn stash(&self, lease: Lease) {
+        lock(&self.stash).push(lease);
+    }
+
+    pub(crate) fn unstash(&self) -> Option<Lease> {
+        lock(&self.stash).pop()
+    }
+
+    pub(crate) fn stashed(&self) -> usize {
+        lock(&self.stash).len()
+    }
+
+    pub(crate) fn drop_stash(&self) {
+        while let Some(lease) = self.unstash() {
+            drop(lease);
+        }
+    }
+
+    /// Drops something on a thread without a runtime. On the paused clock the runtime waits for
+    /// it, so that the seed decides the order.
+    pub(crate) fn drop_elsewhere(&self, thing: impl Send + 'static) {
+        let thread = thread::spawn(move || drop(thing));
+        match self.scenario.flavour {
+            Flavour::Paused => join(thread),
+            Flavour::Threads => lock(&self.threads).push(thread),
+        }
+    }
+
+    pub(crate) fn join_threads(&self) {
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        threads.into_iter().for_each(join);
+    }
+
+    pub(crate) fn step(&self) {
+        self.steps.send_modify(|steps| *steps += 1);
+    }
+
+    /// Waits until so many operations were done.
+    pub(crate) async fn stepped(&self, count: usize) {
+        let mut steps = self.steps.subscribe();
+        let reached = steps.wait_for(|steps| *steps >= count).await;
+        assert!(reached.is_ok(), "the world outlives the wait for it");
+    }
+
+    pub(crate) fn begin_ending(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_connector_gone(&self) -> bool {
+        self.connector.strong_count() == 0
+    }
+
+    /// How many leases there were: a run without any has tested little.
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn detached(&self) -> BTreeSet<ConnectionId> {
+        lock(&self.detached).clone()
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    assert!(thread.join().is_ok(), "a drop on a plain thread panicked");
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
