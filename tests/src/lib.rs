@@ -12,8 +12,7 @@
 //! | X20: suspend and resume | `resize(0)` and a larger `resize` are that, and tested as that |
 //! | X24: a cancelled check puts its connection back | there is one policy: it is closed |
 //! | B18, D8, D9: hooks on acquire, create and recycle | `connect`, `is_alive`, `check`, `reset` are all |
-//! | X7: counters of cancelled acquires by phase | `Cancelled` events tell them apart in their context |
-//! | P43, slow-acquire warnings | the histogram of waits tells, per pool |
+//! | a warning about slow acquires (with P43) | the histogram of waits tells, per pool |
 //! | P44: how peers test | no behaviour |
 //! | P10 as a race of two threads | the loom models of the pool enumerate it |
 

@@ -1,4 +1,4 @@
-//! What a pool tells: its status, its events, its metrics, its log, and its errors.
+//! What a pool tells: its status, its events, its metrics, and its errors.
 
 mod errors;
 mod events;
@@ -6,4 +6,3 @@ mod leases;
 mod metrics;
 mod quiet;
 mod status;
-mod tracing;

@@ -1,4 +1,7 @@
 //! What a pool writes to the log, and on which level.
+//!
+//! In a process of its own: whether an event is wanted is remembered for the whole process, so a
+//! pool on a thread without a subscriber could silence these.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
