@@ -8,15 +8,17 @@
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::task::coop;
 
-use crate::error::AcquireError;
+use crate::error::{AcquireContext, AcquireError};
+use crate::foreign::drop_quietly;
 use crate::guard::PooledConnection;
 use crate::shared::{Lent, Shared};
-use crate::store::{Found, Outcome, Refusal, Turn, WaiterKey};
+use crate::store::{DeadlineClock, Found, Outcome, Refusal, Ticket, Turn, WaiterKey};
 use crate::time::Time;
 
 /// The future that [`ConnectionPool::acquire`](crate::ConnectionPool::acquire) returns.
@@ -96,15 +98,19 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
             }
             // Cloned, like every waker, outside the lock: cloning is foreign code.
             let waker = cx.waker().clone();
-            let now = self.needs_clock().then(|| self.shared.clock.now());
+            let exact = self.needs_clock().then(|| self.shared.clock.now());
             let mut store = self.shared.enter();
-            let now = now.unwrap_or_else(|| store.coarse_now());
-            let deadline = self.began.get_or_insert(now).after(self.timeout);
+            let now = exact.unwrap_or_else(|| store.coarse_now());
+            let ticket = Ticket {
+                deadline: self.began.get_or_insert(now).after(self.timeout),
+                clock: exact.map_or(DeadlineClock::Coarse, |_| DeadlineClock::Exact),
+                site: self.site,
+            };
             // Order: looked for again and queued in one critical section, or a connection that
             // came home since would be missed.
             if let Some(live) = store.take_idle(self.site) {
                 self.shared.finish(store);
-                drop(waker);
+                drop_quietly(waker);
                 if self.shared.is_alive(live.connection()) {
                     return self.done(Ok(PooledConnection::new(live)));
                 }
@@ -112,13 +118,13 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                 met_dead = true;
                 continue;
             }
-            let admitted = store.admit(now, deadline, self.turn);
+            let admitted = store.admit(now, ticket.deadline, self.turn);
             if let Err(refusal) = admitted {
                 let context = store.context(now);
                 self.shared.finish(store);
                 return self.done(Err(self.error(refusal, context)));
             }
-            self.stage = Stage::Queued(store.enqueue(waker, deadline, self.turn));
+            self.stage = Stage::Queued(store.enqueue(waker, ticket, self.turn));
             self.shared.finish(store);
             return Poll::Pending;
         }
@@ -146,17 +152,21 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                 }
                 Found::Done(Outcome::Served(live)) => {
                     self.stage = Stage::New;
-                    let is_good = store.accept(live.key(), self.site);
+                    let accepted = store.accept(live.key());
                     self.shared.finish(store);
-                    if is_good && self.shared.is_alive(live.connection()) {
-                        self.note_wait();
-                        return self.done(Ok(PooledConnection::new(live)));
+                    match accepted {
+                        Ok(()) if self.shared.is_alive(live.connection()) => {
+                            self.note_wait();
+                            return self.done(Ok(PooledConnection::new(live)));
+                        }
+                        Ok(()) => self.shared.bury(live),
+                        Err(condition) => self.shared.give_back(live, condition),
                     }
-                    self.shared.bury(live);
                     self.turn = Turn::Resumed(key.id());
                     return self.begin(cx);
                 }
                 Found::Done(Outcome::Refused(refusal, context)) => {
+                    self.stage = Stage::Done;
                     self.shared.finish(store);
                     return self.done(Err(self.error(refusal, context)));
                 }
@@ -184,7 +194,7 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
     }
 
     #[cold]
-    fn error(&self, refusal: Refusal, context: Box<crate::AcquireContext>) -> AcquireError {
+    fn error(&self, refusal: Refusal, context: Arc<AcquireContext>) -> AcquireError {
         let error = match refusal {
             Refusal::TimedOut => AcquireError::Timeout {
                 limit: self.timeout,

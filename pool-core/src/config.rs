@@ -126,7 +126,8 @@ impl<T: Send + 'static> Builder<T> {
     /// [`Overloaded`](crate::AcquireError::Overloaded), unless it waited before and was served a
     /// connection that proved dead.
     ///
-    /// Default 65 536: enough never to be met by accident, few enough to bound memory at some
+    /// Whoever waits for a connect counts: with 0, only what is idle already is lent, so there must
+    /// be a `min_idle` or a warm-up. Default 65 536: enough never to be met by accident, few enough to bound memory at some
     /// 6 MiB. A proxy that prefers refusing to queueing sets it near its concurrency.
     pub fn max_waiters(mut self, callers: usize) -> Self {
         self.limits.max_waiters = callers;
@@ -255,6 +256,9 @@ impl<T: Send + 'static> Builder<T> {
     }
 
     /// The runtime the pool's tasks live on. Default: the one `build` is called in.
+    ///
+    /// All deadlines are kept there, those of callers on other runtimes included: it must be driven.
+    /// While a current-thread runtime is not inside `block_on`, nothing of the pool moves.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -370,7 +374,7 @@ impl<T: Send + 'static> Builder<T> {
                 value: format!("{min_uptime:?}"),
                 other: "max_lifetime",
                 other_value: format!("{lifetime:?}"),
-                rule: "no connection would live long enough to end a series of failures",
+                rule: "every connection would end before it has proven itself",
             }),
             _ => Ok(()),
         }

@@ -1,7 +1,7 @@
 //! The tasks that run a connector's asynchronous methods, each with a deadline and a catch for
 //! panics. They belong to the pool: no caller's cancellation touches them.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::connector::{BoxFuture, CloseReason, ConnectContext};
 use crate::error::{CheckError, ConnectError, Fault};
-use crate::foreign::{CatchPanic, bounded, catch, drop_quietly};
+use crate::foreign::{self, CatchPanic, bounded, catch};
 use crate::guard::{Live, Slot};
 use crate::shared::Shared;
 use crate::store::Condition;
@@ -46,7 +46,7 @@ pub(crate) async fn connect<T: Send + 'static>(slot: Slot<T>, cx: ConnectContext
     if let Some(died) = died
         && resolves_before(died, gone).await
     {
-        let mut store = shared.enter();
+        let mut store = shared.enter_precisely();
         store.died(key, id);
         shared.finish(store);
     }
@@ -62,13 +62,12 @@ async fn open<T: Send + 'static>(
     let connection = bounded("connect", shared.timeouts.connect, attempt)
         .await
         .map_err(ConnectError::transient)??;
-    match catch("died", || shared.connector.died(&connection)) {
-        Ok(died) => Ok((connection, died)),
-        Err(fault) => {
-            drop_quietly(connection);
-            Err(ConnectError::transient(fault))
-        }
-    }
+    // One that panics when it is asked is as good as dead, and is closed like any other.
+    let died = catch("died", || shared.connector.died(&connection)).unwrap_or_else(|fault| {
+        foreign::log(&fault);
+        Some(Box::pin(ready(())))
+    });
+    Ok((connection, died))
 }
 
 /// Whether `died` resolves (or panics) while the connection is still there.

@@ -190,16 +190,6 @@ pub struct AcquireContext {
     pub last_failure: Option<ConnectError>,
 }
 
-impl fmt::Display for AcquireContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.phase, self.status)?;
-        if self.last_failure.is_some() {
-            f.write_str("; the last connect failed")?;
-        }
-        Ok(())
-    }
-}
-
 /// Why no connection was lent.
 ///
 /// Cheap to clone. [`Error::source`] is the latest [`ConnectError`], whose own source is the
@@ -213,33 +203,33 @@ pub enum AcquireError {
         /// The acquire timeout that passed.
         limit: Duration,
         /// The circumstances when it passed.
-        context: Box<AcquireContext>,
+        context: Arc<AcquireContext>,
     },
     /// As many callers as allowed are waiting already. Shed the request, or raise `max_waiters`.
     Overloaded {
         /// `max_waiters`.
         limit: usize,
         /// The circumstances of the refusal.
-        context: Box<AcquireContext>,
+        context: Arc<AcquireContext>,
     },
     /// The pool is closed, or its home runtime has gone.
     Closed {
         /// The circumstances of the refusal.
-        context: Box<AcquireContext>,
+        context: Arc<AcquireContext>,
     },
     /// Connections cannot be opened at present, and none is left that could serve.
     Unavailable {
         /// When the pool will try again if asked.
         retry_after: Duration,
         /// The circumstances of the refusal.
-        context: Box<AcquireContext>,
+        context: Arc<AcquireContext>,
     },
 }
 
 impl AcquireError {
     /// The circumstances in which the acquire failed.
     #[must_use]
-    pub const fn context(&self) -> &AcquireContext {
+    pub fn context(&self) -> &AcquireContext {
         match self {
             Self::Timeout { context, .. }
             | Self::Overloaded { context, .. }
@@ -267,7 +257,18 @@ impl fmt::Display for AcquireError {
                 )
             }
         }?;
-        fmt::Display::fmt(self.context(), f)
+        match self {
+            Self::Timeout { context, .. } | Self::Unavailable { context, .. } => {
+                write!(f, "{}; ", context.phase)
+            }
+            Self::Overloaded { .. } | Self::Closed { .. } => Ok(()),
+        }?;
+        let context = self.context();
+        write!(f, "{}", context.status)?;
+        if context.last_failure.is_some() {
+            f.write_str("; the last connect failed")?;
+        }
+        Ok(())
     }
 }
 
@@ -326,14 +327,18 @@ pub enum WarmUpError {
         #[source]
         failure: ConnectError,
     },
-    /// The connections were not open in time, although no connect failed: capacity was held by
-    /// slow or stuck closes.
+    /// The connections were not open in time, although no connect failed meanwhile: capacity was
+    /// held by slow or stuck closes, the pool shrank, or connects waited out the delay after an
+    /// earlier failure, which then is the source.
     #[error("warm-up took longer than {limit:?}: {status}")]
     Timeout {
-        /// The connect timeout, once for each batch of `max_connecting`.
+        /// The connect timeout, once for each batch of `max_connecting`, and a second.
         limit: Duration,
         /// How many connections were in which state.
         status: PoolStatus,
+        /// The latest failure to connect that has not been made good since.
+        #[source]
+        last_failure: Option<ConnectError>,
     },
     /// The pool is closed, or its home runtime has gone.
     #[error("warm-up ended because the pool is closed")]

@@ -1,7 +1,8 @@
 //! What happens in a pool, told to an [`Observer`].
 //!
 //! An event's sequence number is given inside the critical section that made it happen; it is
-//! delivered after the lock was released. So two threads may deliver out of order, but sorting by
+//! delivered after the lock was released. So two threads, or an observer that uses the pool, may deliver
+//! out of order, but sorting by
 //! `seq` restores the one true order, and no number is ever missing.
 
 use std::panic::Location;

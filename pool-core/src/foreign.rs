@@ -15,14 +15,31 @@ use crate::error::Fault;
 /// Calls `f`; a panic becomes a [`Fault`].
 #[inline]
 pub(crate) fn catch<R>(call: &'static str, f: impl FnOnce() -> R) -> Result<R, Fault> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| panicked(call, &*payload))
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| panicked(call, payload))
 }
 
 /// Drops `value`; a panic of its `Drop` ends here.
+#[inline]
 pub(crate) fn drop_quietly<V>(value: V) {
-    if let Err(fault) = catch("drop", || drop(value)) {
-        tracing::error!(target: "pool_core", %fault, "a connection's drop failed");
+    report(catch("drop", || drop(value)));
+}
+
+/// Logs a panic that nobody can be told of. The log is foreign code as well.
+#[inline]
+pub(crate) fn report(result: Result<(), Fault>) {
+    if let Err(fault) = result {
+        log(&fault);
     }
+}
+
+#[cold]
+pub(crate) fn log(fault: &Fault) {
+    let logged = catch(
+        "log",
+        || tracing::error!(target: "pool_core", %fault, "foreign code failed"),
+    );
+    // A log that panics has nobody left to tell.
+    drop(logged);
 }
 
 /// Awaits `future` for at most `limit`; a panic or the end of the limit becomes a [`Fault`].
@@ -77,12 +94,19 @@ impl<R> Drop for CatchPanic<'_, R> {
 }
 
 #[cold]
-fn panicked(call: &'static str, payload: &(dyn Any + Send)) -> Fault {
+fn panicked(call: &'static str, payload: Box<dyn Any + Send>) -> Fault {
     let text = payload
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned());
     let message = text.or_else(|| payload.downcast_ref::<String>().cloned());
     let message = message.unwrap_or_else(|| "(no message)".to_owned());
+    if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        #[expect(
+            clippy::mem_forget,
+            reason = "a payload whose drop panics; so may this one's"
+        )]
+        std::mem::forget(worse);
+    }
     Fault::Panicked { call, message }
 }
 
@@ -138,7 +162,5 @@ pub(crate) fn wake(waker: Waker) {
 
 #[inline]
 fn wake_now(waker: Waker) {
-    if let Err(fault) = catch("wake", || waker.wake()) {
-        tracing::error!(target: "pool_core", %fault, "a waker failed");
-    }
+    report(catch("wake", || waker.wake()));
 }

@@ -103,7 +103,7 @@ impl<T: Send + 'static> Live<T> {
     pub(crate) fn dispose(self) {
         let (connection, slot) = self.into_parts();
         foreign::drop_quietly(connection);
-        drop(slot);
+        foreign::drop_quietly(slot);
     }
 }
 
@@ -211,6 +211,8 @@ impl<T: Send + 'static> Drop for PooledConnection<T> {
             let shared = Arc::clone(live.shared());
             let condition = shared.condition(live.connection());
             shared.give_back(live, condition);
+            // It may be the last that holds the connector, whose drop is foreign code.
+            foreign::drop_quietly(shared);
         }
     }
 }

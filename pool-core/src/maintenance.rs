@@ -10,9 +10,9 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, coop};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::connect;
@@ -60,21 +60,22 @@ impl<T: Send + 'static> Maintenance<T> {
     fn work(&mut self) -> Option<Time> {
         let shared = &self.shared;
         let now = shared.clock.now();
+        let is_observed = shared.telemetry.wants_hot_events();
         let mut store = shared.lock();
-        store.is_observed = shared.telemetry.wants_hot_events();
+        store.is_observed = is_observed;
         let was_due = store.sweep(now);
         store.give_up(now);
         let (is_closed, is_finished) = (store.is_closed(), store.is_finished());
-        let (status, leases) = (store.status(), store.leases);
         shared.finish(store);
         if was_due || is_finished {
-            shared.telemetry.publish(&status, leases);
+            shared.publish();
         }
         if is_finished {
             return None;
         }
         if is_closed {
-            // What is aborted here frees its slot by itself; what is open already is not in here.
+            // A connect that is aborted frees its slot by itself; the rest are watches on connections
+            // that will be closed anyway.
             self.connects.abort_all();
         } else {
             while self.open_one() {}
@@ -115,7 +116,10 @@ impl<T: Send + 'static> Maintenance<T> {
         // Finished tasks need nothing but to be forgotten.
         while let Poll::Ready(Some(_)) = self.connects.poll_join_next(cx) {}
         while let Poll::Ready(Some(_)) = self.errands.poll_join_next(cx) {}
+        // Whoever kicks in a loop on another thread must not keep this one from its other tasks.
+        let budget = ready!(coop::poll_proceed(cx));
         if let Poll::Ready(errands) = self.inbox.poll(cx) {
+            budget.made_progress();
             return Poll::Ready(errands);
         }
         timer.poll(cx).map(|()| VecDeque::new())
@@ -130,5 +134,6 @@ impl<T: Send + 'static> Drop for Maintenance<T> {
         for errand in self.inbox.close() {
             errand.into_connection().dispose();
         }
+        self.shared.publish();
     }
 }

@@ -153,7 +153,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
     ///
     /// [`WarmUpError::Connect`] with the first failure to connect, [`WarmUpError::TooMany`] beyond
     /// `max_size`, [`WarmUpError::Timeout`] after one connect timeout per batch of
-    /// `max_connecting`, [`WarmUpError::Closed`] if the pool is closed.
+    /// `max_connecting` and a second, [`WarmUpError::Closed`] if the pool is closed.
     ///
     /// # Cancel safety
     ///

@@ -88,6 +88,22 @@ impl<T: Send + 'static> Shared<T> {
         store
     }
 
+    /// Locks the store for a decision that depends on the exact time; for slow paths.
+    pub(crate) fn enter_precisely(&self) -> MutexGuard<'_, Stock<T>> {
+        let now = self.clock.now();
+        let mut store = self.enter();
+        store.learn_time(now);
+        store
+    }
+
+    /// Publishes what is read off the store.
+    pub(crate) fn publish(&self) {
+        let store = self.lock();
+        let (status, leases) = (store.status(), store.leases);
+        drop(store);
+        self.telemetry.publish(&status, leases);
+    }
+
     /// Whether there was an idle connection a moment ago: a hint that spares a caller who will
     /// have to queue one turn at the lock. Nothing is decided by it.
     #[inline]
@@ -141,7 +157,10 @@ impl<T: Send + 'static> Shared<T> {
     /// What [`Connector::is_alive`] says; a panic counts as death.
     #[inline]
     pub(crate) fn is_alive(&self, connection: &T) -> bool {
-        catch("is_alive", || self.connector.is_alive(connection)).unwrap_or(false)
+        catch("is_alive", || self.connector.is_alive(connection)).unwrap_or_else(|fault| {
+            foreign::log(&fault);
+            false
+        })
     }
 
     /// In which condition a connection comes home; a panic counts as dirt.
@@ -158,7 +177,10 @@ impl<T: Send + 'static> Shared<T> {
                 Condition::Clean
             }
         });
-        verdict.unwrap_or(Condition::Unfit(CloseReason::Dirty))
+        verdict.unwrap_or_else(|fault| {
+            foreign::log(&fault);
+            Condition::Unfit(CloseReason::Dirty)
+        })
     }
 
     /// Lends an idle connection that is alive; dead ones on the way are closed in the background.
@@ -186,7 +208,7 @@ impl<T: Send + 'static> Shared<T> {
     #[cold]
     pub(crate) fn bury(&self, live: Box<Live<T>>) {
         let key = live.key();
-        let mut store = self.enter();
+        let mut store = self.enter_precisely();
         store.bury(key, live);
         self.finish(store);
     }
@@ -194,7 +216,10 @@ impl<T: Send + 'static> Shared<T> {
     #[inline]
     pub(crate) fn give_back(&self, live: Box<Live<T>>, condition: Condition) {
         let key = live.key();
-        let mut store = self.enter();
+        let mut store = match condition {
+            Condition::Clean | Condition::NeedsReset => self.enter(),
+            Condition::Unfit(_) => self.enter_precisely(),
+        };
         store.give_back(key, live, condition);
         self.finish(store);
     }

@@ -63,6 +63,8 @@ impl<T: Send + 'static> Drop for GoalWait<'_, T> {
     }
 }
 
+const WARM_UP_MARGIN: Duration = Duration::from_secs(1);
+
 /// Waits until `wanted` connections are open.
 pub(crate) async fn warm_up<T: Send + 'static>(
     shared: &Shared<T>,
@@ -72,7 +74,12 @@ pub(crate) async fn warm_up<T: Send + 'static>(
     if wanted > max_size {
         return Err(WarmUpError::TooMany { wanted, max_size });
     }
-    let limit = shared.timeouts.connect.saturating_mul(batches);
+    // The margin lets a connect that hangs be the one that ends it, with its cause.
+    let limit = shared
+        .timeouts
+        .connect
+        .saturating_mul(batches)
+        .saturating_add(WARM_UP_MARGIN);
     match GoalWait::new(shared, Goal::Open(wanted), limit).await {
         GoalEnd::Reached => Ok(()),
         GoalEnd::ConnectFailed { failure, open } => Err(WarmUpError::Connect {
@@ -81,8 +88,16 @@ pub(crate) async fn warm_up<T: Send + 'static>(
             failure,
         }),
         GoalEnd::TimedOut => {
-            let status = shared.lock().status();
-            Err(WarmUpError::Timeout { limit, status })
+            let context = {
+                let store = shared.lock();
+                store.context(shared.clock.now())
+            };
+            let (status, last_failure) = (context.status, context.last_failure.clone());
+            Err(WarmUpError::Timeout {
+                limit,
+                status,
+                last_failure,
+            })
         }
         GoalEnd::Closed => Err(WarmUpError::Closed),
     }

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, IntoF64};
@@ -13,7 +14,7 @@ use tracing::Level;
 use crate::connector::CloseReason;
 use crate::error::AcquireError;
 use crate::event::{Event, EventKind, Observer};
-use crate::foreign::catch;
+use crate::foreign::{catch, report};
 use crate::status::PoolStatus;
 
 pub(crate) struct Telemetry {
@@ -21,6 +22,8 @@ pub(crate) struct Telemetry {
     observer: Option<Arc<dyn Observer>>,
     meters: Meters,
     is_metered: bool,
+    /// The leases that were published so far.
+    published: AtomicU64,
 }
 
 /// The handles of all metrics, resolved once.
@@ -49,12 +52,14 @@ impl Telemetry {
             observer,
             meters,
             is_metered,
+            published: AtomicU64::new(0),
         }
     }
 
     /// Whether anybody wants to know of each single lease.
     pub(crate) fn wants_hot_events(&self) -> bool {
-        self.observer.is_some() || tracing::enabled!(target: "pool_core", Level::TRACE)
+        let is_traced = || tracing::enabled!(target: "pool_core", Level::TRACE);
+        self.observer.is_some() || catch("tracing", is_traced).unwrap_or(false)
     }
 
     /// Whether a metrics recorder was installed when the pool was built.
@@ -64,12 +69,12 @@ impl Telemetry {
 
     /// An acquire was served from the queue.
     pub(crate) fn waited(&self, time: Duration) {
-        self.meters.wait.record(time);
+        report(catch("metrics", || self.meters.wait.record(time)));
     }
 
     /// A connect succeeded.
     pub(crate) fn connected(&self, time: Duration) {
-        self.meters.connect.record(time);
+        report(catch("metrics", || self.meters.connect.record(time)));
     }
 
     /// An acquire failed.
@@ -80,17 +85,24 @@ impl Telemetry {
             AcquireError::Closed { .. } => 2,
             AcquireError::Unavailable { .. } => 3,
         };
-        self.meters.refused[which].increment(1);
-        tracing::debug!(target: "pool_core", pool = %self.pool, %error, "acquire failed");
+        report(catch("telemetry", || {
+            self.meters.refused[which].increment(1);
+            tracing::debug!(target: "pool_core", pool = %self.pool, %error, "acquire failed");
+        }));
     }
 
     /// Publishes what is read off the store.
     pub(crate) fn publish(&self, status: &PoolStatus, leases: u64) {
-        if !self.is_metered {
-            return;
+        if self.is_metered {
+            report(catch("metrics", || self.set_meters(status, leases)));
         }
+    }
+
+    fn set_meters(&self, status: &PoolStatus, leases: u64) {
         let meters = &self.meters;
-        meters.leases.absolute(leases);
+        // The difference, since another pool of this name may count as well.
+        let before = self.published.swap(leases, Ordering::Relaxed);
+        meters.leases.increment(leases.saturating_sub(before));
         meters.max_size.set(real(status.max_size));
         meters.waiting.set(real(status.waiting));
         let counts = [
@@ -110,17 +122,17 @@ impl Telemetry {
     /// Tells of what happened, in the order it happened in one critical section.
     pub(crate) fn deliver(&self, events: Vec<(u64, EventKind)>) {
         for (seq, kind) in events {
-            self.count(&kind);
-            self.trace(&kind);
+            report(catch("telemetry", || {
+                self.count(&kind);
+                self.trace(&kind);
+            }));
             if let Some(observer) = &self.observer {
                 let event = Event {
                     seq,
                     pool: Arc::clone(&self.pool),
                     kind,
                 };
-                if let Err(fault) = catch("on_event", || observer.on_event(&event)) {
-                    tracing::error!(target: "pool_core", %fault, "an observer failed");
-                }
+                report(catch("on_event", || observer.on_event(&event)));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Time as the store counts it: nanoseconds since the pool was built.
 //!
-//! One word, compared and added without a clock. Only [`Clock`] knows the runtime's clock, so a
-//! paused test clock is honoured, and nothing else in the crate can read the time by accident.
+//! One word, compared and added without a clock. Only [`Clock`] reads the runtime's clock for the
+//! pool's decisions, so a paused test clock is honoured.
 
 use std::time::Duration;
 

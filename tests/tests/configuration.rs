@@ -80,7 +80,7 @@ fn settings_that_contradict_each_other_are_refused_with_both() {
     assert_eq!(text, expected);
     let text = refusal(|builder| builder.min_uptime(MINUTE).max_lifetime(MINUTE));
     let expected = "min_uptime is 60s, but max_lifetime is 60s: \
-                    no connection would live long enough to end a series of failures";
+                    every connection would end before it has proven itself";
     assert_eq!(text, expected);
 }
 

@@ -4,6 +4,7 @@
 //! them along and carries them out after unlocking. The waker of a waiter that was served, by far
 //! the most frequent debt, is kept apart from the others.
 
+use std::any::Any;
 use std::task::Waker;
 
 use crate::connector::CloseReason;
@@ -23,8 +24,8 @@ pub(crate) enum Errand<C> {
 pub(crate) struct Effects<C> {
     /// Waiters that were refused, or served beside the first one.
     pub(crate) wakers: Vec<Waker>,
-    /// Wakers to drop; their drop is foreign code as well.
-    pub(crate) spent: Vec<Waker>,
+    /// What is only to be dropped: wakers, and errors of the connector. Their drop is foreign code.
+    pub(crate) spent: Vec<Box<dyn Any + Send>>,
     pub(crate) errands: Vec<Errand<C>>,
     pub(crate) events: Vec<(u64, EventKind)>,
     /// The maintenance task must look again: something to open, or an earlier alarm.

@@ -122,8 +122,9 @@ impl<C> Store<C> {
             .entries
             .iter()
             .position(|entry| entry.key == key.0);
-        if let Some(waker) = place.and_then(|at| self.goals.entries.swap_remove(at).waker) {
-            self.drop_outside(waker);
+        if let Some(at) = place {
+            let entry = self.goals.entries.swap_remove(at);
+            self.drop_outside(entry);
         }
     }
 

@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use crate::connector::CloseReason;
 use crate::event::{EventKind, WaiterId};
-use crate::store::{Found, Outcome, Refusal, SlotKey, Store, WaiterKey};
+use crate::store::{Condition, Found, Outcome, Refusal, SlotKey, Store, Ticket, WaiterKey};
 use crate::time::Time;
 
 /// Where a caller enters the queue.
@@ -26,7 +26,8 @@ impl<C> Store<C> {
         loop {
             let (key, connection) = self.idle.pop()?;
             if self.slots.get(key).expires > self.tick {
-                self.lease(key, Some(site), None);
+                self.lease(key, site, None);
+                self.slots.get_mut(key).uses += 1;
                 return Some(connection);
             }
             self.retire(key, connection, CloseReason::Lifetime);
@@ -58,7 +59,7 @@ impl<C> Store<C> {
     }
 
     /// Puts an admitted caller into the queue.
-    pub(crate) fn enqueue(&mut self, waker: Waker, deadline: Time, turn: Turn) -> WaiterKey {
+    pub(crate) fn enqueue(&mut self, waker: Waker, ticket: Ticket, turn: Turn) -> WaiterKey {
         debug_assert!(
             self.idle.is_empty(),
             "invariant broken: no connection idles while one waits"
@@ -67,19 +68,19 @@ impl<C> Store<C> {
             Turn::New => {
                 let id = self.number_waiter();
                 self.log_hot(|| EventKind::Queued { waiter: id });
-                self.queue.push_back(id, waker, deadline)
+                self.queue.push_back(id, waker, ticket)
             }
             Turn::Deferred => {
                 let id = self.number_waiter();
                 self.log_hot(|| EventKind::Requeued { waiter: id });
-                self.queue.push_front(id, waker, deadline)
+                self.queue.push_front(id, waker, ticket)
             }
             Turn::Resumed(id) => {
                 self.log_hot(|| EventKind::Requeued { waiter: id });
-                self.queue.push_again(id, waker, deadline)
+                self.queue.push_again(id, waker, ticket)
             }
         };
-        self.set_alarm(deadline);
+        self.set_alarm(ticket.deadline);
         if self.may_open() {
             self.kick();
         }
@@ -106,7 +107,10 @@ impl<C> Store<C> {
     pub(crate) fn cancel(&mut self, key: WaiterKey) -> Option<C> {
         match self.queue.remove(key) {
             Ok(Outcome::Served(connection)) => Some(connection),
-            Ok(Outcome::Refused(..)) => None,
+            Ok(Outcome::Refused(_, context)) => {
+                self.drop_outside(context);
+                None
+            }
             Err((waiter, waker)) => {
                 self.log_hot(|| EventKind::Cancelled { waiter });
                 self.drop_outside(waker);
@@ -115,13 +119,18 @@ impl<C> Store<C> {
         }
     }
 
-    /// A waiter takes what it was served: from here on it is a use. Returns whether the connection is
-    /// not known to have died since.
-    pub(crate) fn accept(&mut self, key: SlotKey, site: &'static Location<'static>) -> bool {
+    /// A waiter takes what it was served: from here on it is a use. Unless the pool was closed or the
+    /// connection died since; then it comes home as it is.
+    pub(crate) fn accept(&mut self, key: SlotKey) -> Result<(), Condition> {
+        if self.is_closed {
+            return Err(Condition::Clean);
+        }
         let record = self.slots.get_mut(key);
-        record.site = Some(site);
+        if record.doom == Some(CloseReason::Died) {
+            return Err(Condition::Unfit(CloseReason::Died));
+        }
         record.uses += 1;
-        record.doom != Some(CloseReason::Died)
+        Ok(())
     }
 
     /// Answers all waiters if nothing is left that could serve them and connecting is hopeless.
@@ -137,7 +146,7 @@ impl<C> Store<C> {
     pub(super) fn refuse_all(&mut self, refusal: Refusal) {
         let context = self.context(self.tick);
         let mut refused = Vec::new();
-        while let Some(waker) = self.queue.serve_first(|waiter| {
+        while let Some(waker) = self.queue.serve_first(|waiter, _| {
             refused.push(waiter);
             Outcome::Refused(refusal, context.clone())
         }) {

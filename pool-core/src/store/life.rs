@@ -233,11 +233,13 @@ impl<C> Store<C> {
     /// a waiter could find nothing and the connection nobody.
     fn serve(&mut self, key: SlotKey, connection: C) {
         let mut served = None;
-        let waker = self.queue.serve_first(|waiter| {
-            served = Some(waiter);
+        let waker = self.queue.serve_first(|waiter, ticket| {
+            served = Some((waiter, ticket.site));
             Outcome::Served(connection)
         });
-        self.lease(key, None, served);
+        if let Some((waiter, site)) = served {
+            self.lease(key, site, Some(waiter));
+        }
         match self.served {
             None => self.served = waker,
             Some(_) => waker.into_iter().for_each(|waker| self.wake(waker)),
@@ -248,7 +250,7 @@ impl<C> Store<C> {
     pub(super) fn lease(
         &mut self,
         key: SlotKey,
-        site: Option<&'static Location<'static>>,
+        site: &'static Location<'static>,
         waiter: Option<WaiterId>,
     ) {
         let tick = self.tick;
@@ -258,9 +260,7 @@ impl<C> Store<C> {
             "invariant broken: a doomed connection is lent"
         );
         record.leased = tick;
-        record.site = site;
-        // A waiter that is served has not used it yet: see `accept`.
-        record.uses += u64::from(site.is_some());
+        record.site = Some(site);
         self.leases += 1;
         let id = record.id;
         self.log_hot(|| EventKind::Leased { id, waiter });
@@ -289,7 +289,8 @@ impl<C> Store<C> {
             self.pacer.alive(born, self.tick.max(born), Duration::ZERO);
         } else if age < self.limits.min_uptime {
             let fault = ConnectError::transient(Fault::DiedEarly { id, age });
-            self.pacer.failed(self.tick.max(born), round, fault);
+            let before = self.pacer.failed(self.tick.max(born), round, fault);
+            self.drop_outside(before);
         }
     }
 

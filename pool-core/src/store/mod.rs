@@ -53,7 +53,7 @@ pub(crate) use open::Opening;
 use pacer::Pacer;
 pub(crate) use pacer::PacerLimits;
 use queue::Queue;
-pub(crate) use queue::{Found, Outcome, Refusal, WaiterKey};
+pub(crate) use queue::{DeadlineClock, Found, Outcome, Refusal, Ticket, WaiterKey};
 pub(crate) use slots::SlotKey;
 use slots::{Slots, State};
 pub(crate) use whole::Resized;
@@ -184,9 +184,10 @@ impl<C> Store<C> {
         self.effects.wakers.push(waker);
     }
 
-    fn drop_outside(&mut self, waker: Waker) {
+    /// Has something dropped after unlocking whose drop may be foreign code.
+    fn drop_outside(&mut self, spent: impl Send + 'static) {
         self.owes = true;
-        self.effects.spent.push(waker);
+        self.effects.spent.push(Box::new(spent));
     }
 
     fn owe(&mut self, errand: Errand<C>) {

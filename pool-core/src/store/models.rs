@@ -16,8 +16,8 @@ use loom::future::block_on;
 use loom::thread;
 
 use super::{
-    Condition, Errand, Found, Limits, Outcome, PacerLimits, Resized, SlotKey, State, Turn,
-    WaiterKey,
+    Condition, DeadlineClock, Errand, Found, Limits, Outcome, PacerLimits, Resized, SlotKey, State,
+    Ticket, Turn, WaiterKey,
 };
 use crate::acquire::Acquire;
 use crate::connector::{CloseReason, ConnectContext, Connector};
@@ -215,8 +215,12 @@ fn look_at_place(pool: &Pool, key: WaiterKey) -> Option<Box<Live<()>>> {
 }
 
 fn join_queue(pool: &Pool, mut store: MutexGuard<'_, Stock<()>>) -> WaiterKey {
-    let deadline = pool.clock.now().after(LONG);
-    let key = store.enqueue(Waker::noop().clone(), deadline, Turn::New);
+    let ticket = Ticket {
+        deadline: pool.clock.now().after(LONG),
+        clock: DeadlineClock::Exact,
+        site: Location::caller(),
+    };
+    let key = store.enqueue(Waker::noop().clone(), ticket, Turn::New);
     pool.finish(store);
     key
 }

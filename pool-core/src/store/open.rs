@@ -74,7 +74,8 @@ impl<C> Store<C> {
     pub(crate) fn connect_failed(&mut self, key: SlotKey, error: ConnectError, now: Time) {
         let record = self.slots.set_state(key, State::Closing);
         let (id, round) = (record.id, record.round);
-        self.pacer.failed(now, round, error.clone());
+        let before = self.pacer.failed(now, round, error.clone());
+        self.drop_outside(before);
         self.log(EventKind::ConnectFailed {
             id,
             error: error.clone(),

@@ -46,20 +46,31 @@ impl Pacer {
         self.round
     }
 
+    /// The latest failure that has not been made good since.
     pub(crate) fn failure(&self) -> Option<&ConnectError> {
-        self.failure.as_ref()
+        self.failure.as_ref().filter(|_| self.round > 0)
     }
 
-    /// A connect that began in round `began` failed, or its connection died early.
-    pub(crate) fn failed(&mut self, now: Time, began: u32, error: ConnectError) {
+    /// A connect that began in round `began` failed, or its connection died early. Returns the
+    /// failure before, to be dropped after unlocking.
+    ///
+    /// One that began before the latest failure belongs to the same round, unless the delay after
+    /// that is over: then it is news.
+    #[must_use]
+    pub(crate) fn failed(
+        &mut self,
+        now: Time,
+        began: u32,
+        error: ConnectError,
+    ) -> Option<ConnectError> {
         self.permanent = error.is_permanent();
-        self.failure = Some(error);
         self.failed_at = now;
-        if began == self.round {
+        if began == self.round || now >= self.not_before {
             let delay = self.random.below(self.span());
             self.not_before = now.after(delay);
             self.round = self.round.saturating_add(1);
         }
+        self.failure.replace(error)
     }
 
     /// A connect succeeded: whatever made failure permanent is mended.
@@ -73,7 +84,6 @@ impl Pacer {
         let recovered = self.round > 0 && born >= self.failed_at && now >= born.after(min_uptime);
         if recovered {
             self.round = 0;
-            self.failure = None;
         }
         recovered
     }

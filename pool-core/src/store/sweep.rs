@@ -30,9 +30,15 @@ impl<C> Store<C> {
         self.alarm
     }
 
-    /// The present time as far as it is known without a clock: never too early.
+    /// The present time as far as it is known without a clock: not too early as long as ticks come
+    /// in time. For when they do not, see `expire_waiters`.
     pub(crate) fn coarse_now(&self) -> Time {
         self.tick.after(TICK)
+    }
+
+    /// Somebody has read the clock.
+    pub(crate) fn learn_time(&mut self, now: Time) {
+        self.tick = self.tick.max(now);
     }
 
     /// The first movement after a quiet time: the ticks begin again.
@@ -50,9 +56,14 @@ impl<C> Store<C> {
             return false;
         }
         self.tick = self.tick.max(now);
+        let lag = if self.is_quiet {
+            Duration::ZERO
+        } else {
+            now.since(self.next_tick)
+        };
         let next = [
             self.roll(now),
-            self.expire_waiters(now),
+            self.expire_waiters(now, lag),
             self.expire_goals(now),
             self.expire_idle(now),
             self.start_checks(now),
@@ -78,7 +89,9 @@ impl<C> Store<C> {
         self.next_tick
     }
 
-    fn expire_waiters(&mut self, now: Time) -> Time {
+    /// Ends the wait of those whose deadline has come. By as much as this tick is late, deadlines by
+    /// the coarse clock may have been set too early, so they are put off by that.
+    fn expire_waiters(&mut self, now: Time, lag: Duration) -> Time {
         if self.queue.is_empty() {
             return Time::NEVER;
         }
@@ -87,6 +100,7 @@ impl<C> Store<C> {
         let mut wakers = Vec::new();
         let earliest = self.queue.expire(
             now,
+            lag,
             |waiter| {
                 late.push(waiter);
                 Outcome::Refused(Refusal::TimedOut, context.clone())

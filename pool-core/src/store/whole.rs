@@ -135,7 +135,7 @@ impl<C> Store<C> {
     }
 
     /// The circumstances for an error of acquire.
-    pub(crate) fn context(&self, now: Time) -> Box<AcquireContext> {
+    pub(crate) fn context(&self, now: Time) -> Arc<AcquireContext> {
         let status = self.status();
         let capacity_free = status.size() < status.max_size;
         let phase = if status.opening > 0 {
@@ -147,7 +147,7 @@ impl<C> Store<C> {
         };
         let pool = Arc::clone(&self.limits.name);
         let last_failure = self.pacer.failure().cloned();
-        Box::new(AcquireContext {
+        Arc::new(AcquireContext {
             pool,
             phase,
             status,

@@ -143,22 +143,15 @@ fn wrongly(wrong: Wrong) -> (ConnectionPool<()>, Ledger) {
     (pool.expect("it is valid"), ledger)
 }
 
-/// X21: a `died` that panics when it is called makes the connect a failure.
-#[tokio::test(start_paused = true)]
-async fn died_that_panics_fails_the_connect() {
-    let (pool, ledger) = wrongly(Wrong::PanicsInTheCall);
-    pool.acquire().await.expect_err("no connection is trusted");
-    let failed = |kind: &EventKind| matches!(kind, EventKind::ConnectFailed { .. });
-    assert_eq!(ledger.count_events(failed), 1);
-    assert_eq!(pool.status().size(), 0);
-    assert!(pool.close(SECOND).await.is_complete());
-    ledger.assert_settled();
-}
-
-/// X21: one whose future panics has lost sight of its connection, which counts as dead.
+/// X21: one that panics, when it is called or later, has lost sight of its connection, which counts
+/// as dead and is closed like any other.
 #[tokio::test(start_paused = true)]
 async fn death_watch_that_panics_or_ends_at_once_counts_as_death() {
-    for wrong in [Wrong::PanicsInTheFuture, Wrong::ResolvesAtOnce] {
+    for wrong in [
+        Wrong::PanicsInTheCall,
+        Wrong::PanicsInTheFuture,
+        Wrong::ResolvesAtOnce,
+    ] {
         let (pool, ledger) = wrongly(wrong);
         pool.warm_up(1).await.expect("it connects");
         settle().await;

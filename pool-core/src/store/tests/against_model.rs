@@ -15,8 +15,8 @@ use crate::connector::{CloseReason, ConnectionId};
 use crate::error::{CheckError, ConnectError};
 use crate::store::sweep::TICK;
 use crate::store::{
-    Condition, Errand, Found, Limits, Outcome, PacerLimits, Refusal, Resized, SlotKey, State,
-    Store, Turn, WaiterKey,
+    Condition, DeadlineClock, Errand, Found, Limits, Outcome, PacerLimits, Refusal, Resized,
+    SlotKey, State, Store, Ticket, Turn, WaiterKey,
 };
 use crate::time::Time;
 
@@ -74,6 +74,15 @@ struct Rig {
     numbers: BTreeMap<u64, crate::WaiterId>,
     answered: Vec<(u64, Answer)>,
     choices: Vec<Choice>,
+}
+
+fn waits_until(deadline: Time) -> Ticket {
+    let (clock, site) = (DeadlineClock::Exact, Location::caller());
+    Ticket {
+        deadline,
+        clock,
+        site,
+    }
 }
 
 fn millis(ms: u64) -> Time {
@@ -241,7 +250,9 @@ impl Rig {
         let deadline = self.deadlines[&ticket].unwrap_or(self.now);
         match self.store.admit(self.now, deadline, turn) {
             Ok(()) => {
-                let key = self.store.enqueue(Waker::noop().clone(), deadline, turn);
+                let key = self
+                    .store
+                    .enqueue(Waker::noop().clone(), waits_until(deadline), turn);
                 self.numbers.insert(ticket, key.id());
                 self.waiting.insert(ticket, key);
             }
@@ -345,7 +356,7 @@ impl Rig {
                 // A clone of the waker that does nothing need not admit to be one.
                 Found::Waiting | Found::Moved => continue,
                 Found::Done(Outcome::Served(slot)) => {
-                    self.store.accept(self.keys[&slot], Location::caller());
+                    drop(self.store.accept(self.keys[&slot]));
                     self.lent(ticket, slot);
                 }
                 Found::Done(Outcome::Refused(refusal, _)) => self.refused(ticket, refusal),

@@ -9,7 +9,8 @@ use crate::error::ConnectError;
 use crate::event::EventKind;
 use crate::store::sweep::TICK;
 use crate::store::{
-    Condition, Effects, Errand, Found, Limits, Outcome, PacerLimits, Refusal, SlotKey, Store, Turn,
+    Condition, DeadlineClock, Effects, Errand, Found, Limits, Outcome, PacerLimits, Refusal,
+    SlotKey, Store, Ticket, Turn,
 };
 use crate::time::Time;
 
@@ -34,6 +35,15 @@ fn limits() -> Limits {
             fail_fast_after: 3,
         },
         seed: 1,
+    }
+}
+
+fn ticket() -> Ticket {
+    let (deadline, clock) = (at(30), DeadlineClock::Exact);
+    Ticket {
+        deadline,
+        clock,
+        site: Location::caller(),
     }
 }
 
@@ -207,7 +217,7 @@ fn waiters_are_not_refused_while_something_could_serve_them() {
     let mut store = Store::new(limits());
     let key = open(&mut store, "lent", at(0));
     let lent = store.take_idle(Location::caller()).expect("it is idle");
-    let place = store.enqueue(Waker::noop().clone(), at(30), Turn::New);
+    let place = store.enqueue(Waker::noop().clone(), ticket(), Turn::New);
     let opening = store.open(at(0)).expect("somebody waits");
     store.connect_failed(opening.key, ConnectError::permanent("gone"), at(0));
     store.release(opening.key);
@@ -228,7 +238,8 @@ fn waiters_are_not_refused_while_something_could_serve_them() {
     assert!(
         context
             .last_failure
-            .is_some_and(|failure| failure.is_permanent())
+            .as_ref()
+            .is_some_and(ConnectError::is_permanent)
     );
 }
 
@@ -316,7 +327,7 @@ fn one_shot_connection_that_dies_before_its_waiter_wakes_counts_as_a_failure() {
         max_uses: Some(1),
         ..limits()
     });
-    let place = store.enqueue(Waker::noop().clone(), at(30), Turn::New);
+    let place = store.enqueue(Waker::noop().clone(), ticket(), Turn::New);
     let key = open(&mut store, "stillborn", at(0));
     store.died(key, store.slots.get(key).id);
     assert_eq!(store.pacer.round(), 1);
@@ -324,17 +335,14 @@ fn one_shot_connection_that_dies_before_its_waiter_wakes_counts_as_a_failure() {
         store.poll_waiter(place, Waker::noop()),
         Found::Done(Outcome::Served(_))
     ));
-    assert!(
-        !store.accept(key, Location::caller()),
-        "it is known to be dead"
-    );
+    assert!(store.accept(key).is_err(), "it is known to be dead");
 }
 
 #[test]
 fn connect_that_is_dropped_unfinished_closes_the_pool() {
     let mut store = Store::<&str>::new(limits());
     let opening = store.open(at(0)).expect("wanted");
-    let place = store.enqueue(Waker::noop().clone(), at(30), Turn::New);
+    let place = store.enqueue(Waker::noop().clone(), ticket(), Turn::New);
     assert!(store.release(opening.key));
     assert!(
         store.open(at(0)).is_none(),
@@ -345,4 +353,74 @@ fn connect_that_is_dropped_unfinished_closes_the_pool() {
         store.poll_waiter(place, Waker::noop()),
         Found::Done(Outcome::Refused(Refusal::Closed, _))
     ));
+}
+
+#[test]
+fn coarse_deadline_is_put_off_by_a_late_tick_and_an_exact_one_is_not() {
+    let mut store = Store::<&str>::new(Limits {
+        min_idle: 0,
+        ..limits()
+    });
+    store.sweep(at(0));
+    store.is_moving = true;
+    store.stir(at(0));
+    // The runtime stalls until 40 s; meanwhile two callers come who would wait for 30 s.
+    let deadline = store.coarse_now().after(30 * SECOND);
+    let coarse = Ticket {
+        deadline,
+        clock: DeadlineClock::Coarse,
+        ..ticket()
+    };
+    let coarse = store.enqueue(Waker::noop().clone(), coarse, Turn::New);
+    let exact = store.enqueue(Waker::noop().clone(), ticket(), Turn::New);
+    assert!(store.sweep(at(40)));
+    let is_over =
+        |store: &mut Store<_>, key| matches!(store.poll_waiter(key, Waker::noop()), Found::Done(_));
+    assert!(
+        !is_over(&mut store, coarse),
+        "it may have come at the end of the stall"
+    );
+    assert!(is_over(&mut store, exact));
+    assert!(
+        store.sweep(at(40).after(TICK)),
+        "the ticks come in time again"
+    );
+    assert!(store.sweep(at(71)));
+    assert!(is_over(&mut store, coarse));
+}
+
+#[test]
+fn failure_of_an_older_connect_after_the_delay_is_a_round_of_its_own() {
+    let mut store = Store::<&str>::new(Limits {
+        min_idle: 2,
+        ..limits()
+    });
+    let [first, second] = [store.open(at(0)), store.open(at(0))].map(|one| one.expect("wanted"));
+    for (opening, now) in [(first, at(1)), (second, at(10))] {
+        store.connect_failed(opening.key, ConnectError::permanent("no"), now);
+        store.release(opening.key);
+        assert!(
+            store.pacer.hopeless(now).is_some(),
+            "callers are told at once"
+        );
+    }
+    assert_eq!(store.pacer.round(), 2);
+}
+
+#[test]
+fn waiter_served_before_the_close_and_woken_after_it_is_not_lent_anything() {
+    let mut store = Store::new(Limits {
+        min_idle: 0,
+        ..limits()
+    });
+    let place = store.enqueue(Waker::noop().clone(), ticket(), Turn::New);
+    let key = open(&mut store, "late", at(0));
+    store.close();
+    assert!(matches!(
+        store.poll_waiter(place, Waker::noop()),
+        Found::Done(Outcome::Served(_))
+    ));
+    assert_eq!(store.accept(key), Err(Condition::Clean));
+    store.give_back(key, "late", Condition::Clean);
+    assert_eq!(closed(&mut store), [("late", CloseReason::PoolClosed)]);
 }
