@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use pool_core::PooledConnection;
+use pool_core::{CloseReason, ConnectionId, PooledConnection};
 use pool_testkit::Call;
 use tokio::task::{JoinSet, yield_now};
 
@@ -64,7 +64,7 @@ pub(crate) fn matrix() -> usize {
                     in_case((stage, manner, reset, close), 1, async |rig, pool| {
                         rig.doom(Call::Reset, reset);
                         rig.doom(Call::Close, close);
-                        run(stage, manner, &rig, pool).await;
+                        run(stage, manner, reset, &rig, pool).await;
                     });
                     count += 1;
                 }
@@ -74,7 +74,7 @@ pub(crate) fn matrix() -> usize {
     count
 }
 
-async fn run(stage: Stage, manner: Manner, rig: &Arc<Rig>, pool: Pool) {
+async fn run(stage: Stage, manner: Manner, reset: Fate, rig: &Arc<Rig>, pool: Pool) {
     let lease = pool.acquire().await.expect("all is well yet");
     let mut waiter = JoinSet::new();
     if stage != Stage::WithoutHandles {
@@ -85,30 +85,48 @@ async fn run(stage: Stage, manner: Manner, rig: &Arc<Rig>, pool: Pool) {
     let pool = bring_about(stage, pool).await;
     let id = PooledConnection::id(&lease);
     let_go(stage, manner, rig, lease);
-    let is_kept = matches!(
-        (stage, manner),
-        (
-            Stage::Fresh | Stage::OnAnotherThread | Stage::Panicking,
-            Manner::Clean
-        )
-    );
-    match pool {
-        Some(pool) => {
-            rig.after_a_while().await;
-            rig.end_all_faults();
-            if stage == Stage::ShrunkToNothing {
-                assert_eq!(pool.resize(1), Ok(()));
-            }
-            while let Some(waiter) = waiter.join_next().await {
-                waiter.expect("nothing cancels it");
-            }
-            assert!(!is_kept || rig.fake.alive() == [id], "it is used again");
-            if stage != Stage::Closing {
-                rig.recovers(&pool).await;
-            }
-            rig.closes(&pool).await;
+    let Some(pool) = pool else {
+        rig.closed_by_itself().await;
+        return assert_eq!(closes_of(rig, id), expected(stage, manner, reset));
+    };
+    rig.after_a_while().await;
+    assert_eq!(closes_of(rig, id), expected(stage, manner, reset));
+    rig.end_all_faults();
+    if stage == Stage::ShrunkToNothing {
+        assert_eq!(pool.resize(1), Ok(()));
+    }
+    while let Some(waiter) = waiter.join_next().await {
+        waiter.expect("nothing cancels it");
+    }
+    if stage != Stage::Closing {
+        rig.recovers(&pool).await;
+    }
+    rig.closes(&pool).await;
+}
+
+fn closes_of(rig: &Rig, id: ConnectionId) -> Option<CloseReason> {
+    let closes = rig.fake.closes();
+    let close = closes.iter().find(|(other, _)| *other == id);
+    close.map(|(_, reason)| *reason)
+}
+
+/// Why the connection is closed, unless it is kept or detached.
+const fn expected(stage: Stage, manner: Manner, reset: Fate) -> Option<CloseReason> {
+    let unless_kept = match stage {
+        Stage::Fresh | Stage::OnAnotherThread | Stage::Panicking => None,
+        Stage::Evicted => Some(CloseReason::Evicted),
+        Stage::ShrunkToNothing => Some(CloseReason::Shrunk),
+        Stage::Closing | Stage::WithoutHandles => Some(CloseReason::PoolClosed),
+    };
+    match (manner, unless_kept, reset) {
+        (Manner::Dirty, ..) => Some(CloseReason::Dirty),
+        (Manner::Dead, ..) => Some(CloseReason::Died),
+        (Manner::PanicsOnDrop | Manner::Discarded, ..) => Some(CloseReason::Discarded),
+        (Manner::Detached, ..) => None,
+        (Manner::NeedsReset, None, Fate::Error | Fate::Never | Fate::Panic) => {
+            Some(CloseReason::ResetFailed)
         }
-        None => rig.closed_by_itself().await,
+        (Manner::Clean | Manner::NeedsReset, ..) => unless_kept,
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod acquire;
 mod close;
+mod corpse;
 mod lease;
 #[path = "../soup/quiet.rs"]
 mod quiet;
@@ -43,6 +44,11 @@ fn acquire_cancelled_anywhere_loses_nothing_while_connects_hang() {
 #[test]
 fn acquire_cancelled_anywhere_loses_nothing_while_connects_panic() {
     assert!(acquire::matrix(Fate::Panic) >= CASES_MIN);
+}
+
+#[test]
+fn acquire_that_draws_corpses_keeps_its_turn_wherever_it_is_cancelled() {
+    assert!(corpse::matrix() >= 50 * 3);
 }
 
 #[test]

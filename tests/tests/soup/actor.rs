@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
 use pool_core::{
@@ -285,6 +286,14 @@ impl Actor {
 
     fn draw_place(&mut self, len: usize) -> usize {
         usize::try_from(self.below(len as u64)).expect("below a usize")
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.world.fail();
+        }
     }
 }
 

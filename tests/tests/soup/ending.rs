@@ -13,7 +13,7 @@ use pool_core::{
 };
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, yield_now};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::scenario::Flavour;
 use crate::world::{Lease, Pool, World};
@@ -42,6 +42,9 @@ pub(crate) async fn close(world: &Arc<World>, pool: Pool, actors: Actors) {
 /// The pool is closed while everybody is busy and things go wrong.
 pub(crate) async fn close_amid(world: &Arc<World>, pool: Pool, actors: Actors) {
     world.stepped(half_the_steps(world)).await;
+    if world.has_failed() {
+        return join(actors).await;
+    }
     world.begin_ending();
     let early = pool.close(world.scenario.units(3)).await;
     refuses_everything(&pool).await;
@@ -85,11 +88,14 @@ pub(crate) fn runtime_gone(world: &Arc<World>, runtime: Runtime, pool: Pool, act
     let late = {
         let mut waiting = pin!(pool.acquire_within(MINUTE));
         let early = runtime.block_on(async {
-            world.stepped(half_the_steps(world)).await;
+            let busy = timeout(MINUTE, world.stepped(half_the_steps(world))).await;
+            assert!(busy.is_ok(), "it hangs: {:?}", world.ledger.counts());
+            if world.has_failed() {
+                join(actors).await;
+            }
             poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await
         });
         world.begin_ending();
-        drop(actors);
         drop(runtime);
         world.join_threads();
         match early {

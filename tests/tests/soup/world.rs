@@ -127,14 +127,24 @@ impl World {
     }
 
     pub(crate) fn step(&self) {
-        self.steps.send_modify(|steps| *steps += 1);
+        self.steps
+            .send_modify(|steps| *steps = steps.saturating_add(1));
     }
 
-    /// Waits until so many operations were done.
+    /// Somebody panicked: nobody need wait for more operations.
+    pub(crate) fn fail(&self) {
+        self.steps.send_replace(usize::MAX);
+    }
+
+    /// Waits until so many operations were done, or somebody failed.
     pub(crate) async fn stepped(&self, count: usize) {
         let mut steps = self.steps.subscribe();
         let reached = steps.wait_for(|steps| *steps >= count).await;
         assert!(reached.is_ok(), "the world outlives the wait for it");
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        *self.steps.borrow() == usize::MAX
     }
 
     pub(crate) fn begin_ending(&self) {

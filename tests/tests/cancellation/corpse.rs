@@ -1,0 +1,62 @@
+//! An acquire that is handed corpses while others wait behind it: its turn does not pass.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use pool_testkit::Call;
+
+use crate::rig::{Fate, Life, Pool, Rig, at_each_point, drive, in_case};
+
+pub(crate) fn matrix() -> usize {
+    let mut count = 0;
+    for connect in Fate::ALL {
+        for close in Fate::ALL {
+            for life in [Life::Killed, Life::KilledSilently] {
+                count += at_each_point(|point| {
+                    in_case((connect, close, life, point), 1, async |rig, pool| {
+                        run([connect, close], life, point, &rig, pool).await
+                    })
+                });
+            }
+        }
+    }
+    count
+}
+
+async fn run(fates: [Fate; 2], life: Life, point: usize, rig: &Arc<Rig>, pool: Pool) -> bool {
+    let mut lease = rig.lend_all(&pool).await.pop();
+    let [connect, close] = fates;
+    let mut others = [pool.acquire(), pool.acquire()];
+    let mut corpses = 2;
+    let visit = |point: usize| {
+        if point == 1 {
+            for other in &mut others {
+                let early = Pin::new(other).poll(&mut Context::from_waker(Waker::noop()));
+                assert!(early.is_pending(), "the only connection is lent");
+            }
+            // It serves the acquire, which is struck before it looks; so is what is opened for it next.
+            drop(lease.take());
+        } else if corpses > 0 && point.is_multiple_of(2) {
+            corpses -= 1;
+            rig.strike(life);
+        }
+    };
+    rig.doom(Call::Close, close);
+    let result = drive(pool.acquire(), point, visit).await;
+    let has_ended = result.is_some();
+    if let Some(result) = result {
+        rig.finish(result).await;
+    }
+    rig.doom(Call::Connect, connect);
+    rig.after_a_while().await;
+
+    rig.end_all_faults();
+    for other in others {
+        rig.finish(other.await).await;
+    }
+    drop(lease);
+    rig.recovers(&pool).await;
+    rig.closes(&pool).await;
+    has_ended
+}
