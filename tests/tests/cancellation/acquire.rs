@@ -17,6 +17,15 @@ struct Case {
     close: Fate,
 }
 
+impl Case {
+    /// A connection can be had before the acquire times out, if it is used as soon as it can be.
+    const fn can_serve(self) -> bool {
+        let closes_end = !matches!(self.close, Fate::Never);
+        let connects_succeed = matches!(self.connect, Fate::Ok | Fate::Slow);
+        closes_end && connects_succeed && matches!(self.life, Life::Alive)
+    }
+}
+
 /// Runs all cases with this connect; returns how many there were, each cancellation point counted.
 pub(crate) fn matrix(connect: Fate) -> usize {
     let mut count = 0;
@@ -76,12 +85,14 @@ async fn run(case: Case, point: usize, rig: &Arc<Rig>, pool: Pool) -> bool {
     let result = drive(pool.acquire(), point, visit).await;
     let has_ended = result.is_some();
     if let Some(result) = result {
-        rig.finish(result).await;
+        let is_served = rig.finish(result).await;
+        assert!(is_served || !case.can_serve(), "it waited in vain");
     }
 
     rig.end_all_faults();
     while let Some(other) = others.join_next().await {
-        other.expect("nothing cancels the others, and they are well");
+        let is_served = other.expect("nothing cancels the others, and they are well");
+        assert!(is_served || !case.can_serve(), "another waited in vain");
     }
     rig.recovers(&pool).await;
     rig.closes(&pool).await;

@@ -69,7 +69,8 @@ async fn run(case: Case, point: usize, rig: &Arc<Rig>, pool: Pool) -> bool {
     waiter.spawn(async move {
         let result = waiters_pool.acquire().await;
         let is_closed = matches!(result, Err(AcquireError::Closed { .. }));
-        waiting.finish(result).await;
+        let is_served = waiting.finish(result).await;
+        assert!(!(is_served && is_closed));
         is_closed
     });
     yield_now().await;

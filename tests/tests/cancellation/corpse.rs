@@ -46,14 +46,15 @@ async fn run(fates: [Fate; 2], life: Life, point: usize, rig: &Arc<Rig>, pool: P
     let result = drive(pool.acquire(), point, visit).await;
     let has_ended = result.is_some();
     if let Some(result) = result {
-        rig.finish(result).await;
+        let is_served = rig.finish(result).await;
+        assert!(is_served || close == Fate::Never, "its turn has passed");
     }
     rig.doom(Call::Connect, connect);
     rig.after_a_while().await;
 
     rig.end_all_faults();
     for other in others {
-        rig.finish(other.await).await;
+        let _may_be_late: bool = rig.finish(other.await).await;
     }
     drop(lease);
     rig.recovers(&pool).await;

@@ -183,16 +183,18 @@ impl Rig {
         leases
     }
 
-    /// Looks at what an acquire brought, and gives it back a moment later.
-    pub(crate) async fn finish(&self, result: Result<Lease, AcquireError>) {
+    /// Looks at what an acquire brought, and gives it back a moment later. Returns whether it
+    /// brought a lease.
+    pub(crate) async fn finish(&self, result: Result<Lease, AcquireError>) -> bool {
         match result {
             Ok(lease) => {
                 self.receive(&lease);
                 yield_now().await;
                 drop(lease);
+                true
             }
             Err(AcquireError::Overloaded { .. }) => panic!("the queue is far from full"),
-            Err(_) => {}
+            Err(_) => false,
         }
     }
 
