@@ -87,6 +87,8 @@ pub struct StderrTail {
     pub text: String,
     /// How many bytes the child has written in all.
     pub bytes_total: u64,
+    /// How many lines the child has written in all, an unfinished one not counted.
+    pub lines_total: u64,
     /// Whether `text` is less than all of it.
     pub is_cut: bool,
 }
@@ -107,6 +109,7 @@ pub(crate) struct Ring {
     bytes: VecDeque<u8>,
     newlines: usize,
     bytes_total: u64,
+    lines_total: u64,
     forgotten_last: Option<u8>,
 }
 
@@ -117,6 +120,7 @@ impl Ring {
             bytes: VecDeque::new(),
             newlines: 0,
             bytes_total: 0,
+            lines_total: 0,
             forgotten_last: None,
         }
     }
@@ -128,7 +132,10 @@ impl Ring {
         self.forget(self.bytes.len().saturating_sub(room));
         self.forgotten_last = lost.last().copied().or(self.forgotten_last);
         self.bytes.extend(kept);
-        self.newlines += kept.iter().filter(|byte| **byte == b'\n').count();
+        let newlines = |bytes: &[u8]| memchr::memchr_iter(b'\n', bytes).count();
+        self.newlines += newlines(kept);
+        let lines = newlines(lost) + newlines(kept);
+        self.lines_total = self.lines_total.saturating_add(lines as u64);
         while self.lines() > self.limits.lines_max {
             let first = self.bytes.iter().position(|byte| *byte == b'\n');
             self.forget(first.map_or(self.bytes.len(), |at| at + 1));
@@ -145,6 +152,7 @@ impl Ring {
         StderrTail {
             text: String::from_utf8_lossy(&bytes[start..]).into_owned(),
             bytes_total: self.bytes_total,
+            lines_total: self.lines_total,
             is_cut: self.forgotten_last.is_some(),
         }
     }
