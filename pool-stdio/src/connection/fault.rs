@@ -1,0 +1,162 @@
+//! What a failure on the wire means for the request, and what is known of the child by then.
+//!
+//! Off the hot path: nothing here runs while all is well.
+
+use std::future::poll_fn;
+use std::io;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::Codec;
+use super::exclusive::StdioConnection;
+use super::wire::Failure;
+use crate::error::{ChildReport, Stage, StdioError};
+
+impl<C: Codec> StdioConnection<C> {
+    /// What to make of a failure of a request: an error, or the reply, if the child has given it
+    /// before it stopped to read.
+    pub(super) async fn recover(&mut self, failure: Failure) -> Result<C::Item, StdioError> {
+        let is_partly_written = self.written_bytes() > 0;
+        if matches!(failure, Failure::Write(_)) && is_partly_written {
+            self.give_up_writing();
+            let reply = poll_fn(|cx| self.poll_reply(cx));
+            if let Ok(Ok(frame)) = timeout(REPLY_AFTER_WRITE_FAILED, reply).await {
+                self.reply_received();
+                return Ok(frame);
+            }
+        }
+        Err(self.explain(failure).await)
+    }
+
+    /// The error for a failure, with how the child exited if it has, or does so in a moment.
+    pub(super) async fn explain(&mut self, failure: Failure) -> StdioError {
+        // Cancel: what the failure means for later requests is settled before the wait.
+        match &failure {
+            Failure::Unanswered | Failure::Encode(_) => {}
+            Failure::Write(_) => self.give_up_writing(),
+            Failure::Broken
+            | Failure::Stray
+            | Failure::End
+            | Failure::Exit
+            | Failure::Decode(_)
+            | Failure::Read(_)
+            | Failure::TooLong => self.account.is_broken = true,
+        }
+        let may_have_exited = matches!(
+            failure,
+            Failure::End | Failure::Exit | Failure::Write(_) | Failure::Decode(_)
+        );
+        if may_have_exited {
+            // Its exit is seen a moment after the end of its pipes.
+            drop(timeout(EXIT_WAIT, &mut self.exited).await);
+        }
+        let report = self.report();
+        let error = match failure {
+            Failure::Unanswered => StdioError::Unanswered { report },
+            Failure::Broken => StdioError::Broken { report },
+            Failure::Stray => StdioError::StrayOutput { report },
+            Failure::Encode(source) => StdioError::Encode { source, report },
+            Failure::Decode(source) => StdioError::Decode { source, report },
+            Failure::Read(source) => StdioError::Read { source, report },
+            Failure::TooLong => StdioError::ReplyTooLong {
+                limit_bytes: self.settings.reply_bytes_max,
+                report,
+            },
+            Failure::End | Failure::Exit | Failure::Write(_) if report.exit.is_some() => {
+                StdioError::Exited { report }
+            }
+            Failure::End => StdioError::OutputClosed { report },
+            Failure::Exit => StdioError::Exited { report },
+            Failure::Write(source) => StdioError::InputClosed { source, report },
+        };
+        self.settings.meters.request_failed(&error);
+        error
+    }
+
+    /// The error for a request that was cancelled because the time was over.
+    pub(super) fn timed_out(&mut self, limit: Duration) -> StdioError {
+        let report = self.report();
+        if self.wire.has_unwritten() {
+            // Whoever is told that nothing was written may ask another child. So it never will be.
+            self.give_up_writing();
+        }
+        let error = StdioError::TimedOut { limit, report };
+        self.settings.meters.request_failed(&error);
+        error
+    }
+
+    /// The rest of the request will not be written, and nothing after it.
+    fn give_up_writing(&mut self) {
+        self.account.lost_bytes += self.wire.unwritten_bytes();
+        self.account.is_broken = true;
+        self.wire.give_up_writing();
+    }
+
+    fn written_bytes(&self) -> usize {
+        let lost = self.account.lost_bytes + self.wire.unwritten_bytes();
+        self.account.request_bytes.saturating_sub(lost)
+    }
+
+    /// The circumstances, as they are now.
+    pub(crate) fn report(&self) -> Box<ChildReport> {
+        let (partial, partial_bytes) = self.wire.partial();
+        let stage = self.stage();
+        let since = match stage {
+            Stage::Handshake => Some(self.wanted),
+            Stage::Idle | Stage::Writing | Stage::Reading => self.account.began,
+        };
+        Box::new(ChildReport {
+            stage,
+            pid: self.child.pid(),
+            elapsed: since.map_or(Duration::ZERO, |since| Instant::now() - since),
+            request_bytes: self.account.request_bytes,
+            request_bytes_written: self.written_bytes(),
+            partial,
+            partial_bytes,
+            exit: self.child.try_wait(),
+            stderr: self.child.stderr_tail(),
+        })
+    }
+
+    fn stage(&self) -> Stage {
+        let account = &self.account;
+        if self.is_in_handshake {
+            Stage::Handshake
+        } else if self.wire.has_unwritten() || account.lost_bytes > 0 {
+            Stage::Writing
+        } else if account.unanswered > 0 || account.is_mid_reply {
+            Stage::Reading
+        } else {
+            Stage::Idle
+        }
+    }
+
+    /// The error for pipes that the runtime does not take.
+    pub(crate) fn not_registered(
+        child: &crate::Child,
+        wanted: Instant,
+        source: io::Error,
+    ) -> StdioError {
+        StdioError::Register {
+            source,
+            report: Box::new(ChildReport {
+                stage: Stage::Handshake,
+                pid: child.pid(),
+                elapsed: Instant::now() - wanted,
+                request_bytes: 0,
+                request_bytes_written: 0,
+                partial: crate::codec::Fragment::first_of(&[]),
+                partial_bytes: 0,
+                exit: child.try_wait(),
+                stderr: child.stderr_tail(),
+            }),
+        }
+    }
+}
+
+/// A child's exit follows the end of its stdout within microseconds, unless it lives on.
+const EXIT_WAIT: Duration = Duration::from_millis(50);
+/// A child that does not read the rest of a request has usually answered before; one that lives on
+/// and is silent should not hold its caller for long.
+const REPLY_AFTER_WRITE_FAILED: Duration = Duration::from_millis(50);

@@ -1,0 +1,159 @@
+//! What can be asked of a connection without asking the child, and how it ends.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use pool_core::{BoxFuture, ConnectionId};
+use tokio::time::Instant;
+
+use super::exclusive::StdioConnection;
+use super::wire::Pipes;
+use super::{Codec, StrayPolicy};
+use crate::child::{Exited, Liveness, SignalError};
+use crate::outcome::{Exit, Termination};
+use crate::signal::Signal;
+use crate::stderr::StderrTail;
+use crate::terminate::Stop;
+
+impl<C: Codec> StdioConnection<C> {
+    /// Whether bytes of a request were or may be written and its whole reply was not read, or a
+    /// failure has left the connection unusable.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.account.is_broken || self.is_owed()
+    }
+
+    /// Whether somebody else may use it: it is not dirty, and has not said more than it was asked.
+    pub(crate) fn is_clean(&self) -> bool {
+        !self.is_dirty() && self.wire.settle(self.settings.strays)
+    }
+
+    /// Whether it can still answer, as far as can be seen without waiting: it has not exited, has
+    /// not closed its stdout, and has not spoken unasked if that is [not
+    /// allowed](StrayPolicy::Reject). Costs one system call.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        match self.child.liveness(Some(self.wire.stdout())) {
+            Liveness::Quiet => true,
+            Liveness::HasOutput => {
+                let is_fine = self.settings.strays == StrayPolicy::Discard || self.is_owed();
+                if !is_fine {
+                    self.settings.meters.strayed(1);
+                }
+                is_fine
+            }
+            Liveness::Eof | Liveness::Exited => false,
+        }
+    }
+
+    /// How the child exited, if it has.
+    #[must_use]
+    pub fn try_wait(&self) -> Option<Exit> {
+        self.child.try_wait()
+    }
+
+    /// The child's process id, which is the id of its process group too.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// The number that the pool knows it by.
+    #[must_use]
+    pub const fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// How long ago the child was wanted.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        Instant::now() - self.wanted
+    }
+
+    /// The end of what the child has written to stderr so far.
+    #[must_use]
+    pub fn stderr_tail(&self) -> StderrTail {
+        self.child.stderr_tail()
+    }
+
+    /// Sends a signal to the child's process group.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::signal`].
+    pub fn signal(&self, signal: Signal) -> Result<(), SignalError> {
+        self.child.signal(signal)
+    }
+
+    /// Ends the child with all of its [scope](crate::KillScope), and says how that went. For a
+    /// connection that belongs to no pool.
+    ///
+    /// # Cancel safety
+    ///
+    /// It is begun before this returns, and goes on to its end whatever becomes of the future.
+    pub fn terminate(self, stop: Stop) -> impl Future<Output = Termination> + Send + 'static
+    where
+        C: 'static,
+    {
+        let Self {
+            child, wire, live, ..
+        } = self;
+        let terminating = child.terminate_with(stop, wire.pipes.into_handover());
+        async move {
+            let termination = terminating.await;
+            live.end(&termination);
+            termination
+        }
+    }
+
+    /// Resolves when the child has exited.
+    pub(crate) fn exited(&self) -> Exited {
+        self.child.exited()
+    }
+
+    /// Resolves when the child has exited or closed its stdout, with or without traffic.
+    pub(crate) fn died(&self) -> BoxFuture<'static, ()> {
+        let mut exited = self.child.exited();
+        let mut end = Box::pin(output_ended(&self.wire.pipes));
+        Box::pin(poll_fn(move |cx| {
+            let has_exited = Pin::new(&mut exited).poll(cx).is_ready();
+            if has_exited || end.as_mut().poll(cx).is_ready() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }))
+    }
+
+    /// Runs what has to be done before it is lent.
+    pub(crate) const fn set_in_handshake(&mut self, is_in_handshake: bool) {
+        self.is_in_handshake = is_in_handshake;
+    }
+
+    /// Publishes what is only known from the child's handle.
+    pub(crate) fn publish(&mut self) {
+        self.live.wrote_lines(self.child.stderr_tail().lines_total);
+    }
+}
+
+/// Resolves at the end of a child's stdout. Data does not wake it, so it costs a request nothing:
+/// nobody sends urgent data through a pipe, but its end wakes every kind of reader.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn output_ended(pipes: &Pipes) -> impl Future<Output = ()> + Send + 'static {
+    let stdout = Arc::clone(&pipes.stdout);
+    async move {
+        if stdout.ready(tokio::io::Interest::PRIORITY).await.is_err() {
+            // The runtime has gone, and whoever waits here with it.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// There is no telling it from data on this system: what is left is the exit.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn output_ended(_: &Pipes) -> impl Future<Output = ()> + Send + 'static {
+    std::future::pending()
+}

@@ -1,0 +1,381 @@
+//! Children as connections of a pool: how one is started, judged and ended.
+//!
+//! Decides what a failure to start means for the pool: *permanent* if the same attempt cannot
+//! succeed (no such program, not executable), *transient* otherwise (no descriptors, no memory, no
+//! process to be had, a child that died in its handshake).
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use pool_core::{
+    BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
+    async_trait,
+};
+use tokio::time::{Instant, timeout_at};
+
+use crate::child::Child;
+use crate::children::Children;
+use crate::codec::{FRAME_BYTES_MAX_DEFAULT, LineCodec, PartialLine};
+use crate::command::{Command, CommandError, CommandSpec};
+use crate::connection::{Birth, Codec, Settings, StdioConnection, StrayPolicy};
+use crate::error::StdioError;
+use crate::metrics::Meters;
+use crate::terminate::Stop;
+
+type Hook<C> =
+    dyn for<'a> Fn(&'a mut StdioConnection<C>) -> BoxFuture<'a, Result<(), BoxError>> + Send + Sync;
+
+/// Starts children of one command, for a [`ConnectionPool`](pool_core::ConnectionPool).
+///
+/// # What the pool gets from it
+///
+/// * **`connect`** starts a child on a thread that may block, takes its pipes into the care of the
+///   pool's runtime, and runs the [handshake](Self::handshake), all within the pool's connect
+///   timeout. Cancelling it leaves no child. A child that dies in its handshake fails the connect
+///   at once, with its exit and the end of its stderr.
+/// * **`is_alive`** is one system call: neither exited, nor at the end of its stdout, nor speaking
+///   unasked.
+/// * **`is_clean`** says no to a connection whose request was cancelled, timed out, or not answered
+///   as a whole.
+/// * **`died`** resolves on exit or end of stdout, so an idle child that crashes is replaced at
+///   once, without traffic.
+/// * **`close`** walks the whole [ladder](crate::LadderTimes) if the child did nothing wrong, kills
+///   it otherwise, and returns when it is reaped. With the default times the ladder takes up to
+///   10.5 seconds for a child that ignores everything, within the pool's default `close_timeout`.
+///
+/// # When pooling cannot help
+///
+/// A child must be able to serve one request after the other. A tool that exits after its answer is
+/// for [`OneShot`](crate::OneShot). A server that serves many requests at once, told apart by ids,
+/// is wasted on one lease at a time.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::ConnectionPool;
+/// use pool_stdio::{CommandSpec, StdioConnector};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let connector = StdioConnector::new(CommandSpec::new("cat"))?;
+/// let pool = ConnectionPool::builder(connector).name("cats").max_size(4).build()?;
+/// let pid = pool.acquire().await?.pid();
+/// for number in 0..100 {
+///     let mut cat = pool.acquire().await?;
+///     assert_eq!(cat.request(format!("{number}")).await?.bytes, format!("{number}"));
+///     assert_eq!(cat.pid(), pid, "one child serves all");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct StdioConnector<C = LineCodec> {
+    command: Command,
+    codec: Arc<dyn Fn() -> C + Send + Sync>,
+    handshake: Option<Arc<Hook<C>>>,
+    children: Children,
+    settings: Settings,
+}
+
+impl StdioConnector {
+    /// Children that speak in lines.
+    ///
+    /// A last line without a newline is an error, not a reply: half a reply must not look like a
+    /// whole one. See [`with_codec`](Self::with_codec) for anything else.
+    ///
+    /// # Errors
+    ///
+    /// As [`CommandSpec::build`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_stdio::{CommandError, CommandSpec, StdioConnector};
+    ///
+    /// let error = StdioConnector::new(CommandSpec::new("no-such-server")).unwrap_err();
+    /// assert!(matches!(error, CommandError::NotFound { .. }));
+    /// ```
+    pub fn new(spec: CommandSpec) -> Result<Self, CommandError> {
+        Self::with_codec(spec, || LineCodec::new().partial_line(PartialLine::Refuse))
+    }
+}
+
+impl<C: Codec> StdioConnector<C> {
+    /// Children that speak in frames of a codec, of which each child gets a new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`CommandSpec::build`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_core::ConnectionPool;
+    /// use pool_stdio::codec::HeaderCodec;
+    /// use pool_stdio::{CommandSpec, StdioConnector};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let connector = StdioConnector::with_codec(CommandSpec::new("cat"), HeaderCodec::new)?;
+    /// let pool = ConnectionPool::builder(connector).build()?;
+    /// let reply = pool.acquire().await?.request("{}").await?;
+    /// assert_eq!(reply.body(), "{}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_codec(
+        spec: CommandSpec,
+        codec: impl Fn() -> C + Send + Sync + 'static,
+    ) -> Result<Self, CommandError> {
+        let command = spec.build()?;
+        let name = command.path().file_name().unwrap_or_default();
+        let meters = Meters::new(&name.to_string_lossy());
+        Ok(Self {
+            command,
+            codec: Arc::new(codec),
+            handshake: None,
+            children: Children::new(),
+            settings: Settings {
+                strays: StrayPolicy::default(),
+                reply_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+                meters,
+            },
+        })
+    }
+
+    /// The `connector` label of metrics. Default: the file name of the program.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.settings.meters = Meters::new(name);
+        self
+    }
+
+    /// What becomes of output that nobody asked for. Default: [`StrayPolicy::Reject`].
+    #[must_use]
+    pub const fn stray_output(mut self, policy: StrayPolicy) -> Self {
+        self.settings.strays = policy;
+        self
+    }
+
+    /// The most bytes that a reply of many frames may have, exceeded by at most one read. Default:
+    /// [`FRAME_BYTES_MAX_DEFAULT`]. Worst-case cost: as many bytes per connection.
+    #[must_use]
+    pub const fn reply_bytes_max(mut self, bytes: usize) -> Self {
+        self.settings.reply_bytes_max = bytes;
+        self
+    }
+
+    /// What is done with each new child before it is lent: a greeting read, a version agreed upon.
+    ///
+    /// It has the pool's connect timeout, and fails as soon as the child exits. An error fails the
+    /// connect, as a transient failure unless it is a [`ConnectError`] that says otherwise. So does
+    /// a connection that is dirty afterwards.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_core::{ConnectionPool};
+    /// use pool_stdio::{CommandSpec, StdioConnector};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = CommandSpec::new("sh").args(["-c", "echo warming up; echo ready; exec cat"]);
+    /// let connector = StdioConnector::new(server)?.handshake(|child| {
+    ///     Box::pin(async {
+    ///         child.recv_until(|line| line.bytes == "ready").await?;
+    ///         Ok(())
+    ///     })
+    /// });
+    /// let pool = ConnectionPool::builder(connector).build()?;
+    /// assert_eq!(pool.acquire().await?.request("hi").await?.bytes, "hi");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn handshake(
+        mut self,
+        hook: impl for<'a> Fn(&'a mut StdioConnection<C>) -> BoxFuture<'a, Result<(), BoxError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.handshake = Some(Arc::new(hook));
+        self
+    }
+
+    /// All children of this connector, to [signal](Children::signal_all) or
+    /// [end](Children::terminate_all) them together. Take it before the pool takes the connector.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_core::ConnectionPool;
+    /// use pool_stdio::{CommandSpec, StdioConnector};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let connector = StdioConnector::new(CommandSpec::new("cat"))?;
+    /// let children = connector.children();
+    /// let pool = ConnectionPool::builder(connector).build()?;
+    /// let lease = pool.acquire().await?;
+    /// assert_eq!(children.pids(), [lease.pid()]);
+    ///
+    /// let report = children.terminate_all(Duration::from_secs(5)).await;
+    /// assert_eq!(report.ended, 1);
+    /// assert!(report.left.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn children(&self) -> Children {
+        self.children.clone()
+    }
+
+    async fn open(&self, cx: &ConnectContext) -> Result<StdioConnection<C>, ConnectError> {
+        let wanted = Instant::now();
+        let child = self.start(cx, wanted).await?;
+        let mut connection = self.adopt(child, cx, wanted)?;
+        if let Some(hook) = &self.handshake {
+            connection.set_in_handshake(true);
+            shake_hands(hook, &mut connection, cx.deadline).await?;
+            connection.set_in_handshake(false);
+        }
+        Ok(connection)
+    }
+
+    async fn start(&self, cx: &ConnectContext, wanted: Instant) -> Result<Child, ConnectError> {
+        let spawning = timeout_at(cx.deadline, self.children.spawn(&self.command));
+        let error = match spawning.await {
+            Ok(Ok(child)) => return Ok(child),
+            Ok(Err(source)) => StdioError::Spawn { source },
+            Err(_) => StdioError::SpawnTimedOut {
+                limit: cx.deadline.saturating_duration_since(wanted),
+            },
+        };
+        self.settings.meters.spawn_failed();
+        let is_permanent = matches!(&error, StdioError::Spawn { source } if !source.is_transient());
+        Err(if is_permanent {
+            ConnectError::permanent(error)
+        } else {
+            ConnectError::transient(error)
+        })
+    }
+
+    fn adopt(
+        &self,
+        child: Child,
+        cx: &ConnectContext,
+        wanted: Instant,
+    ) -> Result<StdioConnection<C>, ConnectError> {
+        let birth = Birth {
+            child,
+            id: cx.id,
+            wanted,
+            settings: self.settings.clone(),
+        };
+        StdioConnection::open(birth, (self.codec)()).map_err(ConnectError::transient)
+    }
+}
+
+/// Runs the hook against the child's exit and the deadline.
+async fn shake_hands<C: Codec>(
+    hook: &Arc<Hook<C>>,
+    connection: &mut StdioConnection<C>,
+    deadline: Instant,
+) -> Result<(), ConnectError> {
+    let begun = Instant::now();
+    let mut exited = pin!(connection.exited());
+    let raced = {
+        let mut shaking = pin!(timeout_at(deadline, hook(connection)));
+        poll_fn(|cx| {
+            if let Poll::Ready(outcome) = shaking.as_mut().poll(cx) {
+                return Poll::Ready(Some(outcome));
+            }
+            exited.as_mut().poll(cx).map(|_| None)
+        })
+        .await
+    };
+    match raced {
+        None => Err(ConnectError::transient(StdioError::Exited {
+            report: connection.report(),
+        })),
+        Some(Err(_)) => Err(ConnectError::transient(StdioError::TimedOut {
+            limit: deadline.saturating_duration_since(begun),
+            report: connection.report(),
+        })),
+        Some(Ok(Err(error))) => Err(handshake_error(error, connection)),
+        Some(Ok(Ok(()))) if connection.try_wait().is_some() => {
+            Err(ConnectError::transient(StdioError::Exited {
+                report: connection.report(),
+            }))
+        }
+        Some(Ok(Ok(()))) if connection.is_dirty() => {
+            Err(ConnectError::transient(StdioError::Unanswered {
+                report: connection.report(),
+            }))
+        }
+        Some(Ok(Ok(()))) => Ok(()),
+    }
+}
+
+fn handshake_error<C: Codec>(error: BoxError, connection: &StdioConnection<C>) -> ConnectError {
+    let error = match error.downcast::<ConnectError>() {
+        Ok(decided) => return *decided,
+        Err(error) => error,
+    };
+    match error.downcast::<StdioError>() {
+        Ok(error) => ConnectError::transient(*error),
+        Err(source) => ConnectError::transient(StdioError::Handshake {
+            source,
+            report: connection.report(),
+        }),
+    }
+}
+
+#[async_trait]
+impl<C: Codec> Connector for StdioConnector<C> {
+    type Connection = StdioConnection<C>;
+
+    async fn connect(&self, cx: &ConnectContext) -> Result<Self::Connection, ConnectError> {
+        self.open(cx).await
+    }
+
+    fn is_alive(&self, connection: &Self::Connection) -> bool {
+        connection.is_alive()
+    }
+
+    fn is_clean(&self, connection: &Self::Connection) -> bool {
+        connection.is_clean()
+    }
+
+    fn died(&self, connection: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
+        Some(connection.died())
+    }
+
+    async fn check(&self, connection: &mut Self::Connection) -> Result<(), CheckError> {
+        connection.publish();
+        Ok(())
+    }
+
+    async fn close(&self, connection: Self::Connection, reason: CloseReason) {
+        let stop = if reason.is_orderly() {
+            Stop::Orderly
+        } else {
+            Stop::Force
+        };
+        connection.terminate(stop).await;
+    }
+}
+
+impl<C> fmt::Debug for StdioConnector<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdioConnector")
+            .field("command", &self.command)
+            .field("children", &self.children)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
