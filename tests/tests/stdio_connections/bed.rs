@@ -1,0 +1,214 @@
+//! A test on a runtime of its own, of each flavour, with everything counted at its end.
+
+use std::fmt::Debug;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use pool_core::{
+    Builder, ConnectContext, ConnectionId, ConnectionPool, Connector, Event, EventKind, Observer,
+};
+use pool_stdio::{Children, Codec, StdioConnection, StdioConnector, StdioError};
+use pool_testkit::census::{Leftover, OUTER_DEADLINE, block_on};
+use pool_testkit::fixture::Behaviour;
+use tokio::runtime;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use crate::common::Scene;
+
+pub(crate) type Pool = ConnectionPool<StdioConnection>;
+
+/// How much later than its deadline a call may return.
+pub(crate) const SLACK: Duration = Duration::from_millis(100);
+
+/// What a test needs.
+pub(crate) struct Bed {
+    pub(crate) scene: Scene,
+    /// What is there though no test has begun: the beacon.
+    own: Vec<Leftover>,
+    started: Mutex<Vec<Children>>,
+}
+
+/// Runs a test on both flavours of runtime, one after the other.
+#[track_caller]
+pub(crate) fn on_both_runtimes(test: impl AsyncFn(&Bed)) {
+    on(&mut runtime::Builder::new_current_thread(), &test);
+    on(
+        runtime::Builder::new_multi_thread().worker_threads(2),
+        &test,
+    );
+}
+
+#[track_caller]
+fn on(runtime: &mut runtime::Builder, test: &impl AsyncFn(&Bed)) {
+    // Order: a census comes first, so that nobody else's runtime is counted with ours.
+    let bed = Bed::new();
+    let runtime = runtime.enable_all().build().unwrap();
+    runtime.block_on(async {
+        timeout(OUTER_DEADLINE, test(&bed))
+            .await
+            .expect("a test ends in time");
+    });
+    drop(runtime);
+    bed.end();
+}
+
+impl Bed {
+    pub(crate) fn new() -> Self {
+        let scene = Scene::new();
+        Self {
+            own: scene.census.leftovers(),
+            scene,
+            started: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Nothing is left.
+    #[track_caller]
+    pub(crate) fn end(self) {
+        for children in self.started.into_inner().unwrap() {
+            block_on(children.emptied());
+        }
+        // A thread that has just woken a task of the runtime holds it for a moment longer.
+        let begun = Instant::now();
+        while self.scene.census.leftovers() != self.own && begun.elapsed() < OUTER_DEADLINE / 10 {
+            std::thread::yield_now();
+        }
+        self.scene.end(Vec::new());
+    }
+
+    /// A connector whose children are counted.
+    pub(crate) fn connector(&self, behaviour: &Behaviour) -> StdioConnector {
+        let spec = self.scene.spec(behaviour);
+        self.watch(StdioConnector::new(spec).unwrap())
+    }
+
+    pub(crate) fn watch<C: Codec>(&self, connector: StdioConnector<C>) -> StdioConnector<C> {
+        self.note(connector.children());
+        connector
+    }
+
+    pub(crate) fn note(&self, children: Children) {
+        self.started.lock().unwrap().push(children);
+    }
+
+    /// A pool of at most `max_size` such children.
+    pub(crate) fn pool(&self, behaviour: &Behaviour, max_size: usize) -> Pool {
+        let connector = self.connector(behaviour);
+        eager(ConnectionPool::builder(connector))
+            .max_size(max_size)
+            .build()
+            .unwrap()
+    }
+
+    /// A child that belongs to no pool.
+    pub(crate) async fn child(&self, behaviour: &Behaviour) -> StdioConnection {
+        self.connector(behaviour).connect(&context()).await.unwrap()
+    }
+}
+
+/// Replaces what dies without waiting long: the tests kill a lot.
+pub(crate) fn eager<T: Send + 'static>(builder: Builder<T>) -> Builder<T> {
+    let millisecond = Duration::from_millis(1);
+    builder
+        .min_uptime(Duration::ZERO)
+        .retry_delay(millisecond, millisecond)
+}
+
+pub(crate) fn context() -> ConnectContext {
+    let deadline = Instant::now() + OUTER_DEADLINE;
+    ConnectContext::new(ConnectionId::from_u64(0), 1, deadline)
+}
+
+/// The events of a pool, to wait for.
+pub(crate) struct Events {
+    receiver: mpsc::UnboundedReceiver<EventKind>,
+}
+
+struct Forward {
+    sender: mpsc::UnboundedSender<EventKind>,
+}
+
+impl Observer for Forward {
+    fn on_event(&self, event: &Event) {
+        drop(self.sender.send(event.kind.clone()));
+    }
+}
+
+impl Events {
+    pub(crate) fn new() -> (Self, Arc<dyn Observer>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self { receiver }, Arc::new(Forward { sender }))
+    }
+
+    /// Waits for the next event of this kind.
+    pub(crate) async fn next(&mut self, is_it: impl Fn(&EventKind) -> bool) -> EventKind {
+        loop {
+            let event = self.receiver.recv().await.expect("the pool lives");
+            if is_it(&event) {
+                return event;
+            }
+        }
+    }
+}
+
+/// Polls a future this often at most, waiting for its wake-up in between, and drops it. Says whether
+/// it came to its end before.
+pub(crate) async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut left = times;
+    poll_fn(move |cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Waits until the pool has nothing in motion, and this many connections.
+pub(crate) async fn settled(pool: &Pool, idle: usize) {
+    loop {
+        let status = pool.status();
+        if status.idle == idle && status.size() == idle {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The reply is this line.
+#[track_caller]
+pub(crate) fn assert_line(
+    outcome: Result<pool_stdio::codec::Line, StdioError>,
+    expected: impl AsRef<[u8]> + Debug,
+) {
+    let line = outcome.unwrap();
+    assert_eq!(&line.bytes[..], expected.as_ref());
+}
+
+/// The call took at most this long, and a little.
+pub(crate) async fn within<T>(limit: Duration, call: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let output = call.await;
+    let taken = begun.elapsed();
+    assert!(taken <= limit + SLACK, "{taken:?} instead of {limit:?}");
+    output
+}
+
+/// Sends SIGKILL to a child by its id, behind the back of whoever holds it.
+pub(crate) fn kill(pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(pid.try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+/// A future on the heap, as a handshake is.
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
