@@ -4,6 +4,8 @@
 //! succeed (no such program, not executable), *transient* otherwise (no descriptors, no memory, no
 //! process to be had, a child that died in its handshake).
 
+mod one_shot;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,7 +18,6 @@ use pool_core::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::child::Child;
 use crate::children::Children;
 use crate::codec::{FRAME_BYTES_MAX_DEFAULT, LineCodec, PartialLine};
 use crate::command::{Command, CommandError, CommandSpec};
@@ -24,6 +25,8 @@ use crate::connection::{Birth, Codec, Settings, StdioConnection, StrayPolicy};
 use crate::error::StdioError;
 use crate::metrics::Meters;
 use crate::terminate::Stop;
+
+pub use one_shot::OneShotConnector;
 
 type Hook<C> =
     dyn for<'a> Fn(&'a mut StdioConnection<C>) -> BoxFuture<'a, Result<(), BoxError>> + Send + Sync;
@@ -72,11 +75,9 @@ type Hook<C> =
 /// # }
 /// ```
 pub struct StdioConnector<C = LineCodec> {
-    command: Command,
+    starter: Starter,
     codec: Arc<dyn Fn() -> C + Send + Sync>,
     handshake: Option<Arc<Hook<C>>>,
-    children: Children,
-    settings: Settings,
 }
 
 impl StdioConnector {
@@ -129,33 +130,24 @@ impl<C: Codec> StdioConnector<C> {
         spec: CommandSpec,
         codec: impl Fn() -> C + Send + Sync + 'static,
     ) -> Result<Self, CommandError> {
-        let command = spec.build()?;
-        let name = command.path().file_name().unwrap_or_default();
-        let meters = Meters::new(&name.to_string_lossy());
         Ok(Self {
-            command,
+            starter: Starter::new(spec)?,
             codec: Arc::new(codec),
             handshake: None,
-            children: Children::new(),
-            settings: Settings {
-                strays: StrayPolicy::default(),
-                reply_bytes_max: FRAME_BYTES_MAX_DEFAULT,
-                meters,
-            },
         })
     }
 
     /// The `connector` label of metrics. Default: the file name of the program.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        self.settings.meters = Meters::new(name);
+        self.starter.settings.meters = Meters::new(name);
         self
     }
 
     /// What becomes of output that nobody asked for. Default: [`StrayPolicy::Reject`].
     #[must_use]
     pub const fn stray_output(mut self, policy: StrayPolicy) -> Self {
-        self.settings.strays = policy;
+        self.starter.settings.strays = policy;
         self
     }
 
@@ -163,7 +155,7 @@ impl<C: Codec> StdioConnector<C> {
     /// [`FRAME_BYTES_MAX_DEFAULT`]. Worst-case cost: as many bytes per connection.
     #[must_use]
     pub const fn reply_bytes_max(mut self, bytes: usize) -> Self {
-        self.settings.reply_bytes_max = bytes;
+        self.starter.settings.reply_bytes_max = bytes;
         self
     }
 
@@ -231,13 +223,13 @@ impl<C: Codec> StdioConnector<C> {
     /// ```
     #[must_use]
     pub fn children(&self) -> Children {
-        self.children.clone()
+        self.starter.children.clone()
     }
 
     async fn open(&self, cx: &ConnectContext) -> Result<StdioConnection<C>, ConnectError> {
-        let wanted = Instant::now();
-        let child = self.start(cx, wanted).await?;
-        let mut connection = self.adopt(child, cx, wanted)?;
+        let birth = self.starter.start(cx).await?;
+        let opened = StdioConnection::open(birth, (self.codec)());
+        let mut connection = opened.map_err(ConnectError::transient)?;
         if let Some(hook) = &self.handshake {
             connection.set_in_handshake(true);
             shake_hands(hook, &mut connection, cx.deadline).await?;
@@ -245,11 +237,45 @@ impl<C: Codec> StdioConnector<C> {
         }
         Ok(connection)
     }
+}
 
-    async fn start(&self, cx: &ConnectContext, wanted: Instant) -> Result<Child, ConnectError> {
+/// Starts the children of one connector.
+#[derive(Debug)]
+struct Starter {
+    command: Command,
+    children: Children,
+    settings: Settings,
+}
+
+impl Starter {
+    fn new(spec: CommandSpec) -> Result<Self, CommandError> {
+        let command = spec.build()?;
+        let name = command.path().file_name().unwrap_or_default();
+        let meters = Meters::new(&name.to_string_lossy());
+        Ok(Self {
+            command,
+            children: Children::new(),
+            settings: Settings {
+                strays: StrayPolicy::default(),
+                reply_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+                meters,
+            },
+        })
+    }
+
+    /// A child, by the deadline. Cancelling this leaves none.
+    async fn start(&self, cx: &ConnectContext) -> Result<Birth, ConnectError> {
+        let wanted = Instant::now();
         let spawning = timeout_at(cx.deadline, self.children.spawn(&self.command));
         let error = match spawning.await {
-            Ok(Ok(child)) => return Ok(child),
+            Ok(Ok(child)) => {
+                return Ok(Birth {
+                    child,
+                    id: cx.id,
+                    wanted,
+                    settings: self.settings.clone(),
+                });
+            }
             Ok(Err(source)) => StdioError::Spawn { source },
             Err(_) => StdioError::SpawnTimedOut {
                 limit: cx.deadline.saturating_duration_since(wanted),
@@ -263,20 +289,14 @@ impl<C: Codec> StdioConnector<C> {
             ConnectError::transient(error)
         })
     }
+}
 
-    fn adopt(
-        &self,
-        child: Child,
-        cx: &ConnectContext,
-        wanted: Instant,
-    ) -> Result<StdioConnection<C>, ConnectError> {
-        let birth = Birth {
-            child,
-            id: cx.id,
-            wanted,
-            settings: self.settings.clone(),
-        };
-        StdioConnection::open(birth, (self.codec)()).map_err(ConnectError::transient)
+/// How a child's end begins.
+const fn stop_for(reason: CloseReason) -> Stop {
+    if reason.is_orderly() {
+        Stop::Orderly
+    } else {
+        Stop::Force
     }
 }
 
@@ -361,21 +381,14 @@ impl<C: Codec> Connector for StdioConnector<C> {
     }
 
     async fn close(&self, connection: Self::Connection, reason: CloseReason) {
-        let stop = if reason.is_orderly() {
-            Stop::Orderly
-        } else {
-            Stop::Force
-        };
-        connection.terminate(stop).await;
+        connection.terminate(stop_for(reason)).await;
     }
 }
 
 impl<C> fmt::Debug for StdioConnector<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StdioConnector")
-            .field("command", &self.command)
-            .field("children", &self.children)
-            .field("settings", &self.settings)
+            .field("starter", &self.starter)
             .finish_non_exhaustive()
     }
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use pool_core::BoxError;
 use thiserror::Error;
+use tokio::time::Instant;
 
+use crate::child::Child;
 use crate::codec::Fragment;
 use crate::outcome::Exit;
 use crate::spawner::SpawnError;
@@ -307,6 +309,35 @@ pub struct ChildReport {
     pub exit: Option<Exit>,
     /// The end of what it wrote to stderr.
     pub stderr: StderrTail,
+}
+
+impl ChildReport {
+    /// What a child shows by itself, `since` something was asked of it.
+    pub(crate) fn of(child: &Child, stage: Stage, since: Option<Instant>) -> Box<Self> {
+        Box::new(Self {
+            stage,
+            pid: child.pid(),
+            elapsed: since.map_or(Duration::ZERO, |since| Instant::now() - since),
+            request_bytes: 0,
+            request_bytes_written: 0,
+            partial: Fragment::first_of(&[]),
+            partial_bytes: 0,
+            exit: child.try_wait(),
+            stderr: child.stderr_tail(),
+        })
+    }
+
+    pub(crate) fn with_request(mut self: Box<Self>, bytes: usize, written: usize) -> Box<Self> {
+        self.request_bytes = bytes;
+        self.request_bytes_written = written;
+        self
+    }
+
+    pub(crate) fn with_partial(mut self: Box<Self>, begins: &[u8], bytes: usize) -> Box<Self> {
+        self.partial = Fragment::first_of(begins);
+        self.partial_bytes = bytes;
+        self
+    }
 }
 
 impl fmt::Display for ChildReport {

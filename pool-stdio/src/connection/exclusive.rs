@@ -28,7 +28,7 @@ use super::wire::{Failure, Pipes, Wire};
 use super::{Codec, StrayPolicy};
 use crate::child::{Child, Exited};
 use crate::codec::LineCodec;
-use crate::error::StdioError;
+use crate::error::{ChildReport, Stage, StdioError};
 use crate::metrics::{Live, Meters};
 
 /// A child process that answers one request at a time, over its stdin and stdout.
@@ -102,7 +102,10 @@ impl<C: Codec> StdioConnection<C> {
         let live = Live::new(Arc::clone(&settings.meters), Instant::now() - wanted);
         let pipes = match Pipes::register(&mut child, Arc::clone(&settings.meters)) {
             Ok(pipes) => pipes,
-            Err(source) => return Err(Self::not_registered(&child, wanted, source)),
+            Err(source) => {
+                let report = ChildReport::of(&child, Stage::Handshake, Some(wanted));
+                return Err(StdioError::Register { source, report });
+            }
         };
         Ok(Self {
             exited: child.exited(),

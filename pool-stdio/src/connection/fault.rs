@@ -3,10 +3,9 @@
 //! Off the hot path: nothing here runs while all is well.
 
 use std::future::poll_fn;
-use std::io;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::Codec;
 use super::exclusive::StdioConnection;
@@ -100,23 +99,15 @@ impl<C: Codec> StdioConnection<C> {
 
     /// The circumstances, as they are now.
     pub(crate) fn report(&self) -> Box<ChildReport> {
-        let (partial, partial_bytes) = self.wire.partial();
         let stage = self.stage();
         let since = match stage {
             Stage::Handshake => Some(self.wanted),
             Stage::Idle | Stage::Writing | Stage::Reading => self.account.began,
         };
-        Box::new(ChildReport {
-            stage,
-            pid: self.child.pid(),
-            elapsed: since.map_or(Duration::ZERO, |since| Instant::now() - since),
-            request_bytes: self.account.request_bytes,
-            request_bytes_written: self.written_bytes(),
-            partial,
-            partial_bytes,
-            exit: self.child.try_wait(),
-            stderr: self.child.stderr_tail(),
-        })
+        let report = ChildReport::of(&self.child, stage, since);
+        let report = report.with_request(self.account.request_bytes, self.written_bytes());
+        self.wire
+            .with_partial(|begins| report.with_partial(begins, begins.len()))
     }
 
     fn stage(&self) -> Stage {
@@ -129,28 +120,6 @@ impl<C: Codec> StdioConnection<C> {
             Stage::Reading
         } else {
             Stage::Idle
-        }
-    }
-
-    /// The error for pipes that the runtime does not take.
-    pub(crate) fn not_registered(
-        child: &crate::Child,
-        wanted: Instant,
-        source: io::Error,
-    ) -> StdioError {
-        StdioError::Register {
-            source,
-            report: Box::new(ChildReport {
-                stage: Stage::Handshake,
-                pid: child.pid(),
-                elapsed: Instant::now() - wanted,
-                request_bytes: 0,
-                request_bytes_written: 0,
-                partial: crate::codec::Fragment::first_of(&[]),
-                partial_bytes: 0,
-                exit: child.try_wait(),
-                stderr: child.stderr_tail(),
-            }),
         }
     }
 }

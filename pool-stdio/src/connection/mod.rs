@@ -13,6 +13,7 @@ mod exchange;
 mod exclusive;
 mod fault;
 mod life;
+mod one_shot;
 mod wire;
 
 use pool_core::BoxError;
@@ -20,6 +21,8 @@ use tokio_util::codec::Decoder;
 
 pub use exclusive::StdioConnection;
 pub(crate) use exclusive::{Birth, Settings};
+pub(crate) use one_shot::Limits;
+pub use one_shot::{OneShot, Output};
 
 /// What a connection needs of a codec to read with it; whatever can do it is one.
 ///

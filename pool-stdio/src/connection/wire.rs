@@ -24,7 +24,6 @@ use tokio_util::codec::Encoder;
 
 use super::{Codec, StrayPolicy};
 use crate::child::{Child, Handover};
-use crate::codec::Fragment;
 use crate::metrics::Meters;
 use crate::sys;
 use crate::wake::lock;
@@ -348,10 +347,9 @@ impl<C: Codec> Wire<C> {
         Err(Failure::Stray)
     }
 
-    /// How the bytes begin that make no whole frame yet, and how many there are.
-    pub(crate) fn partial(&self) -> (Fragment, usize) {
-        let inbox = lock(&self.inbox);
-        (Fragment::first_of(&inbox.bytes), inbox.bytes.len())
+    /// Shows the bytes that make no whole frame yet.
+    pub(crate) fn with_partial<T>(&self, show: impl FnOnce(&[u8]) -> T) -> T {
+        show(&lock(&self.inbox).bytes)
     }
 
     /// Whether anything was read and not yet made a frame of.

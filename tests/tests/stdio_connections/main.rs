@@ -15,6 +15,7 @@ mod common;
 mod adversaries;
 mod bed;
 mod dirty;
+mod one_shot;
 mod reuse;
 mod start;
 mod strays;

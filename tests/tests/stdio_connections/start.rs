@@ -102,6 +102,7 @@ fn a_handshake_that_takes_too_long_says_what_the_child_had_said() {
     on_both_runtimes(async |bed| {
         let behaviour = Behaviour::new()
             .print_error("loading\n")
+            .read_lines(1)
             .print("hel")
             .hang();
         let connector = bed.connector(&behaviour).handshake(greeted);

@@ -1,0 +1,149 @@
+//! Children that serve one request each, started before they are needed.
+
+use pool_core::{
+    BoxFuture, Builder, CheckError, CloseReason, ConnectContext, ConnectError, ConnectionPool,
+    Connector, async_trait,
+};
+
+use super::{Starter, stop_for};
+use crate::children::Children;
+use crate::command::{CommandError, CommandSpec};
+use crate::connection::{Limits, OneShot};
+use crate::metrics::Meters;
+use crate::stderr::{RingLimits, StderrPolicy};
+
+/// Starts children that serve one request each, for a pool that keeps some of them ready.
+///
+/// # When this helps, and when it cannot
+///
+/// A tool that reads its input to the end, answers and exits cannot be used twice. What can be
+/// saved is its start: with [`min_idle`](pool_core::Builder::min_idle) children waiting for their
+/// input, a request costs what the tool itself costs, as long as requests come more slowly than
+/// children start. It cannot help
+///
+/// * if requests come faster than that: then each waits for a start, pool or not;
+/// * if the tool does nothing before it has read its input, and starts in a millisecond: there is
+///   little to save;
+/// * if the tool does not wait for input: it is gone before it is asked, and the pool starts
+///   another, ever more rarely. Run it when it is needed, without a pool;
+/// * if what it is to do is said by arguments: those are the same for all children of a pool;
+/// * if the tool can serve many requests in some other mode (`--batch`, `--server`): use that, with
+///   [`StdioConnector`](crate::StdioConnector). It is ten to a thousand times as fast.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{CommandSpec, OneShotConnector};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let grep = OneShotConnector::new(CommandSpec::new("grep").arg("needle"))?;
+/// let pool = grep.pool().name("grep").max_size(4).min_idle(2).build()?;
+///
+/// let output = pool.acquire().await?.run("hay\nneedle\n").await?;
+/// assert_eq!(output.stdout, "needle\n");
+///
+/// // Not found is an answer too.
+/// let output = pool.acquire().await?.run("hay\n").await?;
+/// assert_eq!(output.exit.status().and_then(|status| status.code()), Some(1));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct OneShotConnector {
+    starter: Starter,
+    limits: Limits,
+}
+
+impl OneShotConnector {
+    /// The default limit of what is kept of stdout, and of stderr: 10 MiB.
+    pub const OUTPUT_BYTES_MAX_DEFAULT: usize = 10 * 1024 * 1024;
+
+    /// With the default limit.
+    ///
+    /// The command's policy for stderr is replaced: it is collected.
+    ///
+    /// # Errors
+    ///
+    /// As [`CommandSpec::build`].
+    pub fn new(spec: CommandSpec) -> Result<Self, CommandError> {
+        Self::with_output_bytes_max(spec, Self::OUTPUT_BYTES_MAX_DEFAULT)
+    }
+
+    /// With this limit of what is kept of stdout, and of stderr.
+    ///
+    /// Worst-case cost: three times as many bytes per child while it is asked, since the buffer of
+    /// stdout may grow to twice its content.
+    ///
+    /// # Errors
+    ///
+    /// As [`CommandSpec::build`].
+    pub fn with_output_bytes_max(
+        spec: CommandSpec,
+        output_bytes_max: usize,
+    ) -> Result<Self, CommandError> {
+        let stderr = StderrPolicy::Ring(RingLimits {
+            bytes_max: output_bytes_max,
+            lines_max: usize::MAX,
+        });
+        let starter = Starter::new(spec.stderr(stderr))?;
+        let times = starter.command.times();
+        Ok(Self {
+            starter,
+            limits: Limits {
+                output_bytes_max,
+                times,
+            },
+        })
+    }
+
+    /// The `connector` label of metrics. Default: the file name of the program.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.starter.settings.meters = Meters::new(name);
+        self
+    }
+
+    /// All children of this connector, to signal or end them together. Take it before the pool
+    /// takes the connector.
+    #[must_use]
+    pub fn children(&self) -> Children {
+        self.starter.children.clone()
+    }
+
+    /// A pool of such children, each lent once. Say with
+    /// [`min_idle`](pool_core::Builder::min_idle) how many are to be kept ready.
+    pub fn pool(self) -> Builder<OneShot> {
+        ConnectionPool::builder(self).max_uses(1)
+    }
+}
+
+#[async_trait]
+impl Connector for OneShotConnector {
+    type Connection = OneShot;
+
+    async fn connect(&self, cx: &ConnectContext) -> Result<OneShot, ConnectError> {
+        let birth = self.starter.start(cx).await?;
+        OneShot::open(birth, self.limits).map_err(ConnectError::transient)
+    }
+
+    fn is_alive(&self, child: &OneShot) -> bool {
+        child.is_alive()
+    }
+
+    fn is_clean(&self, child: &OneShot) -> bool {
+        child.is_clean()
+    }
+
+    fn died(&self, child: &OneShot) -> Option<BoxFuture<'static, ()>> {
+        Some(child.died())
+    }
+
+    async fn check(&self, _child: &mut OneShot) -> Result<(), CheckError> {
+        Ok(())
+    }
+
+    async fn close(&self, child: OneShot, reason: CloseReason) {
+        child.terminate(stop_for(reason)).await;
+    }
+}

@@ -1,0 +1,195 @@
+//! One request per child: everything it has to say, and how it exited, as data.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use pool_core::Connector;
+use pool_stdio::{Drain, LadderTimes, OneShot, OneShotConnector, Output, StdioError};
+use pool_testkit::fixture::Behaviour;
+use tokio::time::Instant;
+
+use crate::bed::{Bed, context, on_both_runtimes, poll_times, within};
+
+fn connector(bed: &Bed, behaviour: &Behaviour) -> OneShotConnector {
+    let connector = OneShotConnector::new(bed.scene.spec(behaviour)).unwrap();
+    bed.note(connector.children());
+    connector
+}
+
+async fn child(bed: &Bed, behaviour: &Behaviour) -> OneShot {
+    connector(bed, behaviour).connect(&context()).await.unwrap()
+}
+
+async fn run(bed: &Bed, behaviour: &Behaviour, input: &[u8]) -> Output {
+    child(bed, behaviour).await.run(input).await.unwrap()
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.exit.status().unwrap().code()
+}
+
+#[test]
+fn output_errors_and_exit_are_collected_as_data() {
+    on_both_runtimes(async |bed| {
+        let behaviour = Behaviour::new().then_echo().print_error("hm\n").exit(3);
+        let output = run(bed, &behaviour, b"one\ntwo\n").await;
+        assert_eq!(output.stdout, "one\ntwo\n");
+        assert_eq!(output.stderr.text, "hm\n");
+        assert_eq!(code(&output), Some(3));
+        assert_eq!(output.drain, Drain::Complete);
+        assert_eq!(output.unwritten_bytes, 0);
+        assert!(!output.is_stdout_truncated());
+        let output = run(bed, &Behaviour::new().read_to_end().raise(9), b"x").await;
+        assert_eq!(output.exit.status().unwrap().signal(), Some(9));
+    });
+}
+
+#[test]
+fn five_megabytes_go_through_a_tool_that_writes_while_it_reads() {
+    on_both_runtimes(async |bed| {
+        let input = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n";
+        let input = input.repeat(5 << 14);
+        let output = run(bed, &Behaviour::echo(), input.as_bytes()).await;
+        assert_eq!(output.stdout, input);
+    });
+}
+
+#[test]
+fn output_beyond_the_limit_is_counted_and_does_not_block_the_child() {
+    on_both_runtimes(async |bed| {
+        let behaviour = Behaviour::new().flood_stderr(2_000_000);
+        let behaviour = behaviour.flood_stdout(6_000_000).exit(5);
+        let spec = bed.scene.spec(&behaviour);
+        let connector = OneShotConnector::with_output_bytes_max(spec, 1000).unwrap();
+        bed.note(connector.children());
+        let mut child = connector.connect(&context()).await.unwrap();
+        let output = child.run("").await.unwrap();
+        assert_eq!(output.stdout.len(), 1000);
+        assert_eq!(output.stdout_bytes_total, 6_000_000);
+        assert!(output.is_stdout_truncated());
+        assert!(output.stderr.is_cut && output.stderr.text.len() <= 1000);
+        assert_eq!(output.stderr.bytes_total, 2_000_000);
+        assert_eq!(code(&output), Some(5));
+    });
+}
+
+#[test]
+fn a_tool_that_stops_reading_is_no_error() {
+    on_both_runtimes(async |bed| {
+        let input = "line\n".repeat(1 << 18);
+        let behaviour = Behaviour::new().read_lines(1).print("enough\n");
+        let output = run(bed, &behaviour.exit(0), input.as_bytes()).await;
+        assert_eq!(output.stdout, "enough\n");
+        assert!(output.unwritten_bytes > 0);
+        // One that had exited before it was asked.
+        let mut child = child(bed, &Behaviour::new().print("early\n").exit(2)).await;
+        while child.try_wait().is_none() {
+            tokio::task::yield_now().await;
+        }
+        let output = child.run(&input).await.unwrap();
+        assert_eq!(output.stdout, "early\n");
+        assert_eq!(
+            (output.unwritten_bytes, code(&output)),
+            (input.len(), Some(2))
+        );
+    });
+}
+
+#[test]
+fn each_request_has_a_child_that_was_there_before_it() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &Behaviour::echo());
+        let children = connector.children();
+        let pool = connector.pool().max_size(4).min_idle(2).build().unwrap();
+        let mut seen = Vec::new();
+        let begun = Instant::now();
+        for number in 0..20 {
+            while pool.status().idle < 2 {
+                tokio::task::yield_now().await;
+            }
+            let ready = children.pids();
+            let mut child = pool.acquire().await.unwrap();
+            assert!(ready.contains(&child.pid()));
+            seen.push(child.pid());
+            let line = format!("n {number}\n");
+            assert_eq!(child.run(&line).await.unwrap().stdout, line);
+        }
+        // A child that has done its only duty is no failure: nobody was made to wait.
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 20);
+    });
+}
+
+#[test]
+fn a_child_is_asked_once() {
+    on_both_runtimes(async |bed| {
+        let mut child = child(bed, &Behaviour::echo()).await;
+        child.run("one\n").await.unwrap();
+        let error = child.run("two\n").await.unwrap_err();
+        assert!(matches!(error, StdioError::Broken { .. }), "{error}");
+        assert!(error.is_retry_safe());
+    });
+}
+
+#[test]
+fn a_request_cancelled_at_any_poll_takes_its_child_with_it() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &Behaviour::echo());
+        let children = connector.children();
+        let pool = connector.pool().max_size(1).build().unwrap();
+        for polls in 0.. {
+            let mut child = pool.acquire().await.unwrap();
+            let pid = child.pid();
+            let outcome = poll_times(child.run("line\n"), polls).await;
+            drop(child);
+            while children.pids().contains(&pid) {
+                tokio::task::yield_now().await;
+            }
+            if outcome.is_some() {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_tool_that_never_ends_times_out_with_what_it_had_said() {
+    on_both_runtimes(async |bed| {
+        let limit = Duration::from_millis(100);
+        let behaviour = Behaviour::new().print("thinking\n").hang();
+        let mut child = child(bed, &behaviour).await;
+        let asked = child.run_within("x".repeat(1 << 20), limit);
+        let error = within(limit, asked).await.unwrap_err();
+        let StdioError::TimedOut { report, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(report.partial.as_bytes(), b"thinking\n");
+        assert!(!error.is_retry_safe());
+    });
+}
+
+#[test]
+fn what_a_tool_leaves_behind_does_not_keep_its_caller() {
+    on_both_runtimes(async |bed| {
+        let silent = bed.scene.actor("silent").hang();
+        let chatty = bed.scene.actor("chatty");
+        let chatty = chatty.print_each(Duration::from_millis(5), "still here\n");
+        for (leaf, drain) in [(silent, Drain::Idle), (chatty, Drain::TimedOut)] {
+            let behaviour = Behaviour::new().start(leaf).print("done\n").exit(0);
+            let mut times = LadderTimes::default();
+            times.drain_timeout = Duration::from_millis(200);
+            times.drain_idle = Duration::from_millis(100);
+            let spec = bed.scene.spec(&behaviour).ladder_times(times);
+            let connector = OneShotConnector::new(spec).unwrap();
+            bed.note(connector.children());
+            let mut child = connector.connect(&context()).await.unwrap();
+            let leaf = bed.scene.beacon.expect(1);
+            let output = within(times.drain_timeout, child.run("")).await.unwrap();
+            assert_eq!(output.drain, drain);
+            assert!(output.stdout.starts_with(b"done\n") || drain == Drain::TimedOut);
+            drop((child, leaf));
+        }
+    });
+}
