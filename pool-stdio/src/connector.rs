@@ -364,7 +364,7 @@ impl<C: Codec> Connector for StdioConnector<C> {
     }
 
     fn is_alive(&self, connection: &Self::Connection) -> bool {
-        connection.is_alive()
+        connection.gives_sign_of_life()
     }
 
     fn is_clean(&self, connection: &Self::Connection) -> bool {

@@ -23,19 +23,21 @@ use crate::stderr::StderrTail;
 /// # Examples
 ///
 /// ```
+/// use pool_core::ConnectionPool;
 /// use pool_stdio::{CommandSpec, StdioConnector, StdioError};
-/// use pool_core::{ConnectionPool};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// // It exits without a word.
-/// let pool = ConnectionPool::builder(StdioConnector::new(CommandSpec::new("true"))?).build()?;
+/// let server = CommandSpec::new("sh").args(["-c", "read line; echo no memory >&2; exit 3"]);
+/// let pool = ConnectionPool::builder(StdioConnector::new(server)?).build()?;
 /// let mut child = pool.acquire().await?;
 /// let error = child.request("hello?").await.unwrap_err();
-/// let report = error.report().expect("there was a child");
-/// assert_eq!(report.pid, child.pid());
-/// // If the child was faster than we, not a byte was written.
-/// assert_eq!(error.is_retry_safe(), report.request_bytes_written == 0);
+/// let StdioError::Exited { report } = &error else { panic!("{error}") };
+/// assert_eq!(report.exit.and_then(|exit| exit.status()).and_then(|status| status.code()), Some(3));
+/// assert_eq!(report.stderr.text, "no memory\n");
+/// // It may have done what it was asked to.
+/// assert_eq!(report.request_bytes_written, "hello?\n".len());
+/// assert!(!error.is_retry_safe());
 /// # Ok(())
 /// # }
 /// ```

@@ -79,6 +79,7 @@ impl<C: Codec> StdioConnection<C> {
     /// The reply to a request was read.
     pub(super) fn reply_received(&mut self) {
         self.account.unanswered = 0;
+        *self.has_just_answered.get_mut() = true;
         if self.settings.meters.is_recorded()
             && let Some(began) = self.account.began
         {
@@ -109,7 +110,10 @@ impl<C: Codec> StdioConnection<C> {
         }
         self.account.began.get_or_insert_with(Instant::now);
         match Pin::new(&mut self.exited).poll(cx) {
-            Poll::Ready(_) => Poll::Ready(self.wire.last_frame()),
+            Poll::Ready(_) => {
+                self.has_exited = true;
+                Poll::Ready(self.wire.last_frame())
+            }
             Poll::Pending => Poll::Pending,
         }
     }

@@ -17,6 +17,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use pool_core::{BoxError, ConnectionId};
@@ -68,6 +69,10 @@ pub struct StdioConnection<C = LineCodec> {
     pub(super) account: Account,
     pub(super) settings: Settings,
     pub(super) is_in_handshake: bool,
+    /// It has been seen to have exited.
+    pub(super) has_exited: bool,
+    /// A reply was read, and nobody has asked for a sign of life since.
+    pub(super) has_just_answered: AtomicBool,
     /// When somebody first wanted it.
     pub(super) wanted: Instant,
     pub(super) id: ConnectionId,
@@ -114,6 +119,8 @@ impl<C: Codec> StdioConnection<C> {
             account: Account::default(),
             settings,
             is_in_handshake: false,
+            has_exited: false,
+            has_just_answered: AtomicBool::new(false),
             wanted,
             id,
             live,

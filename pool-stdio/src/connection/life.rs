@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -47,6 +48,16 @@ impl<C: Codec> StdioConnection<C> {
             }
             Liveness::Eof | Liveness::Exited => false,
         }
+    }
+
+    /// The same, for a pool, which asks when a lease comes home and again before the next begins. A
+    /// reply that was just read is sign enough for the first time: it saves a twentieth of a
+    /// request. What dies in between is found the second time, or by who waits for its death.
+    pub(crate) fn gives_sign_of_life(&self) -> bool {
+        if self.has_just_answered.swap(false, Ordering::Relaxed) && !self.has_exited {
+            return true;
+        }
+        self.is_alive()
     }
 
     /// How the child exited, if it has.
