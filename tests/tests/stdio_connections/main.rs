@@ -14,7 +14,9 @@ mod common;
 
 mod adversaries;
 mod bed;
+mod chaos;
 mod dirty;
+mod meters;
 mod one_shot;
 mod reuse;
 mod start;
