@@ -94,7 +94,7 @@ impl<C: Codec> StdioConnection<C> {
     ///
     /// # Errors
     ///
-    /// As [`Child::signal`].
+    /// As [`Child::signal`](crate::Child::signal).
     pub fn signal(&self, signal: Signal) -> Result<(), SignalError> {
         self.child.signal(signal)
     }
