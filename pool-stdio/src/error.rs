@@ -156,6 +156,20 @@ pub enum StdioError {
 impl StdioError {
     /// Whether no byte of the request can have reached the child, so that it cannot have been
     /// carried out, not even in part.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::ConnectionPool;
+    /// # use pool_stdio::{CommandSpec, StdioConnector};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ConnectionPool::builder(StdioConnector::new(CommandSpec::new("cat"))?).build()?;
+    /// let error = pool.acquire().await?.request("two\nlines").await.unwrap_err();
+    /// assert!(error.is_retry_safe(), "the codec refused it");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_retry_safe(&self) -> bool {
         match self {
@@ -173,7 +187,9 @@ impl StdioError {
             | Self::InputClosed { report, .. }
             | Self::Decode { report, .. }
             | Self::ReplyTooLong { report, .. }
-            | Self::Read { report, .. } => report.request_bytes_written == 0,
+            | Self::Read { report, .. } => {
+                report.request_bytes_written == 0 && !report.is_input_ended
+            }
         }
     }
 
@@ -303,6 +319,9 @@ pub struct ChildReport {
     pub request_bytes: usize,
     /// How much of that the system has taken. The child may have read it or not.
     pub request_bytes_written: usize,
+    /// Whether the end of the request was told by closing stdin, as to a
+    /// [`OneShot`](crate::OneShot): then the child has the request, even if it is empty.
+    pub is_input_ended: bool,
     /// How the bytes begin that were read and make no whole frame yet.
     pub partial: Fragment,
     /// How many there are of them.
@@ -322,6 +341,7 @@ impl ChildReport {
             elapsed: since.map_or(Duration::ZERO, |since| Instant::now() - since),
             request_bytes: 0,
             request_bytes_written: 0,
+            is_input_ended: false,
             partial: Fragment::first_of(&[]),
             partial_bytes: 0,
             exit: child.try_wait(),

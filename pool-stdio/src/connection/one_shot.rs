@@ -157,7 +157,8 @@ impl OneShot {
 
     /// Writes the input, closes stdin, and collects what the child writes until it has exited.
     ///
-    /// Input and output are polled together, so neither can block the other, whatever their size.
+    /// Input and output are polled together, so neither can block the other, whatever their size. A
+    /// child that had exited before it was asked has an output as well, and has read nothing.
     ///
     /// # Errors
     ///
@@ -434,7 +435,8 @@ impl OneShot {
         } else {
             Stage::Reading
         };
-        let report = ChildReport::of(&self.child, stage, Some(progress.begun));
+        let mut report = ChildReport::of(&self.child, stage, Some(progress.begun));
+        report.is_input_ended = self.pipes.stdin.is_none();
         report
             .with_request(progress.input_bytes, progress.written)
             .with_partial(&progress.stdout, progress.stdout.len())

@@ -204,10 +204,13 @@ pub(crate) async fn within<T>(limit: Duration, call: impl Future<Output = T>) ->
     output
 }
 
-/// Sends SIGKILL to a child by its id, behind the back of whoever holds it.
+/// Sends SIGKILL to a child by its id, behind the back of whoever holds it. It may have ended.
 pub(crate) fn kill(pid: u32) {
     let pid = nix::unistd::Pid::from_raw(pid.try_into().unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    match nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL) {
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// A future on the heap, as a handshake is.

@@ -18,7 +18,11 @@ fn children_requests_and_bytes_are_counted_from_spawn_to_exit() {
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.unwrap();
     let lasting = Behaviour::new().print_error("a line\n").then_echo();
-    let brief = Behaviour::new().read_lines(1).print("one\nstray\n").exit(7);
+    let brief = Behaviour::new()
+        .read_lines(1)
+        .print("one\nstray\n")
+        .read_lines(1)
+        .exit(7);
     // The handles are resolved here; the tasks of the pool need no recorder.
     let [lasting, brief] = metrics::with_local_recorder(&recorder, || {
         [lasting, brief].map(|behaviour| {
@@ -42,6 +46,10 @@ fn children_requests_and_bytes_are_counted_from_spawn_to_exit() {
         let mut lease = pool.acquire().await.unwrap();
         assert_line(lease.request("go").await, "one");
         drop(lease);
+        // What was read with the reply was thrown away, so it is lent again.
+        let mut lease = pool.acquire().await.unwrap();
+        lease.request("more").await.unwrap_err();
+        drop(lease);
         settled(&pool, 0).await;
     });
     drop(runtime);
@@ -53,10 +61,11 @@ fn children_requests_and_bytes_are_counted_from_spawn_to_exit() {
         ("stdio_exits_total clean", 1),
         ("stdio_exits_total failure", 1),
         ("stdio_exits_total dropped", 0),
-        ("stdio_requests_total", 5),
+        ("stdio_requests_total", 6),
         ("stdio_request_failures_total bad_request", 1),
+        ("stdio_request_failures_total exited", 1),
         ("stdio_request_seconds", 4),
-        ("stdio_written_bytes_total", 18),
+        ("stdio_written_bytes_total", 23),
         ("stdio_read_bytes_total", 25),
         ("stdio_stray_frames_total", 1),
         ("stdio_stderr_lines_total", 1),

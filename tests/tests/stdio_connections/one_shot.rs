@@ -16,12 +16,12 @@ fn connector(bed: &Bed, behaviour: &Behaviour) -> OneShotConnector {
     connector
 }
 
-async fn child(bed: &Bed, behaviour: &Behaviour) -> OneShot {
+async fn child_of(bed: &Bed, behaviour: &Behaviour) -> OneShot {
     connector(bed, behaviour).connect(&context()).await.unwrap()
 }
 
 async fn run(bed: &Bed, behaviour: &Behaviour, input: &[u8]) -> Output {
-    child(bed, behaviour).await.run(input).await.unwrap()
+    child_of(bed, behaviour).await.run(input).await.unwrap()
 }
 
 fn code(output: &Output) -> Option<i32> {
@@ -82,7 +82,7 @@ fn a_tool_that_stops_reading_is_no_error() {
         assert_eq!(output.stdout, "enough\n");
         assert!(output.unwritten_bytes > 0);
         // One that had exited before it was asked.
-        let mut child = child(bed, &Behaviour::new().print("early\n").exit(2)).await;
+        let mut child = child_of(bed, &Behaviour::new().print("early\n").exit(2)).await;
         while child.try_wait().is_none() {
             tokio::task::yield_now().await;
         }
@@ -125,7 +125,7 @@ fn each_request_has_a_child_that_was_there_before_it() {
 #[test]
 fn a_child_is_asked_once() {
     on_both_runtimes(async |bed| {
-        let mut child = child(bed, &Behaviour::echo()).await;
+        let mut child = child_of(bed, &Behaviour::echo()).await;
         child.run("one\n").await.unwrap();
         let error = child.run("two\n").await.unwrap_err();
         assert!(matches!(error, StdioError::Broken { .. }), "{error}");
@@ -159,13 +159,18 @@ fn a_tool_that_never_ends_times_out_with_what_it_had_said() {
     on_both_runtimes(async |bed| {
         let limit = Duration::from_millis(100);
         let behaviour = Behaviour::new().print("thinking\n").hang();
-        let mut child = child(bed, &behaviour).await;
+        let mut child = child_of(bed, &behaviour).await;
         let asked = child.run_within("x".repeat(1 << 20), limit);
         let error = within(limit, asked).await.unwrap_err();
         let StdioError::TimedOut { report, .. } = &error else {
             panic!("{error}");
         };
         assert_eq!(report.partial.as_bytes(), b"thinking\n");
+        assert!(!error.is_retry_safe());
+        // The end of its input is a request too.
+        let mut child = child_of(bed, &Behaviour::new().hang()).await;
+        let error = child.run_within("", limit).await.unwrap_err();
+        assert_eq!(error.report().unwrap().request_bytes_written, 0);
         assert!(!error.is_retry_safe());
     });
 }

@@ -227,3 +227,22 @@ fn a_set_that_was_ended_starts_no_more() {
         ));
     });
 }
+
+#[test]
+fn a_runtime_without_io_fails_the_connect_and_leaves_no_child() {
+    let bed = Bed::new();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build().unwrap();
+    runtime.block_on(async {
+        let connector = bed.connector(&Behaviour::echo());
+        let children = connector.children();
+        let pool = ConnectionPool::builder(connector)
+            .fail_fast_after(1)
+            .build();
+        let error = pool.unwrap().acquire().await.unwrap_err();
+        assert!(format!("{error:?}").contains("IO is disabled"), "{error:?}");
+        children.emptied().await;
+    });
+    drop(runtime);
+    bed.end();
+}
