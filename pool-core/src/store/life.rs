@@ -181,7 +181,7 @@ impl<C> Store<C> {
             Some(CloseReason::PoolClosed)
         } else if record.doom.is_some() {
             record.doom
-        } else if self.slots.serving() > self.limits.max_size {
+        } else if self.slots.exceeds(self.limits.max_size) {
             Some(CloseReason::Shrunk)
         } else if record.expires <= self.tick {
             Some(CloseReason::Lifetime)

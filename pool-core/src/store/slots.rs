@@ -120,9 +120,12 @@ impl Slots {
     #[inline]
     pub(crate) fn set_state(&mut self, key: SlotKey, state: State) -> &mut Record {
         let record = self.table[key.0 as usize].as_mut().expect(STALE);
-        self.tally[record.state as usize] -= 1;
-        self.tally[state as usize] += 1;
-        record.state = state;
+        // A connection that goes from hand to hand stays leased.
+        if record.state != state {
+            self.tally[record.state as usize] -= 1;
+            self.tally[state as usize] += 1;
+            record.state = state;
+        }
         record
     }
 
@@ -156,6 +159,13 @@ impl Slots {
     /// All slots whose connection may yet serve a waiter.
     pub(crate) const fn serving(&self) -> usize {
         self.count(State::Opening) + self.open()
+    }
+
+    /// Whether more than `limit` connections may yet serve a waiter.
+    #[inline]
+    pub(crate) const fn exceeds(&self, limit: usize) -> bool {
+        // The table never shrinks, and a look at its length is all it takes while it is short.
+        self.table.len() > limit && self.serving() > limit
     }
 
     /// All connections that are open and not on their way out.
