@@ -110,29 +110,29 @@ fn panicked(call: &'static str, payload: Box<dyn Any + Send>) -> Fault {
     Fault::Panicked { call, message }
 }
 
+/// What a thread is doing about wakers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waking {
+    No,
+    One,
+    /// There are more to be woken after this one.
+    Many,
+}
+
 /// Wakers that came up while another one was woken on the same thread.
-struct Pending {
-    is_waking: Cell<bool>,
-    wakers: RefCell<VecDeque<Waker>>,
-}
+type Pending = RefCell<VecDeque<Waker>>;
 
-impl Pending {
-    const fn new() -> Self {
-        Self {
-            is_waking: Cell::new(false),
-            wakers: RefCell::new(VecDeque::new()),
-        }
-    }
-}
-
+// Apart, so that most wakes touch nothing that has to be dropped at the end of the thread.
 #[cfg(not(loom))]
 std::thread_local! {
-    static PENDING: Pending = const { Pending::new() };
+    static WAKING: Cell<Waking> = const { Cell::new(Waking::No) };
+    static PENDING: Pending = const { RefCell::new(VecDeque::new()) };
 }
 
 #[cfg(loom)]
 loom::thread_local! {
-    static PENDING: Pending = Pending::new();
+    static WAKING: Cell<Waking> = Cell::new(Waking::No);
+    static PENDING: Pending = RefCell::new(VecDeque::new());
 }
 
 /// Wakes a waiter, by iteration where it would be recursion.
@@ -142,22 +142,40 @@ loom::thread_local! {
 /// would not suffice. A wake inside a wake only queues.
 #[inline]
 pub(crate) fn wake(waker: Waker) {
+    if enter(Waking::One) != Waking::No {
+        return wake_later(waker);
+    }
+    wake_now(waker);
+    if enter(Waking::No) == Waking::Many {
+        wake_rest();
+    }
+}
+
+/// Says what the thread does from now on, and returns what it did.
+#[inline]
+fn enter(state: Waking) -> Waking {
+    WAKING.with(|waking| waking.replace(state))
+}
+
+#[cold]
+fn wake_later(waker: Waker) {
+    enter(Waking::Many);
     let mut waker = Some(waker);
-    let iterated = PENDING.try_with(|pending| {
-        let Some(waker) = waker.take() else { return };
-        if pending.is_waking.replace(true) {
-            return pending.wakers.borrow_mut().push_back(waker);
-        }
-        wake_now(waker);
-        while let Some(waker) = { pending.wakers.borrow_mut().pop_front() } {
-            wake_now(waker);
-        }
-        pending.is_waking.set(false);
-    });
+    let queued = PENDING.try_with(|pending| pending.borrow_mut().extend(waker.take()));
     // A lease that is dropped by the end of its thread may find the list gone already.
-    if let (Err(_), Some(waker)) = (iterated, waker) {
+    if let (Err(_), Some(waker)) = (queued, waker) {
         wake_now(waker);
     }
+}
+
+#[cold]
+fn wake_rest() {
+    enter(Waking::One);
+    let next = || PENDING.try_with(|pending| pending.borrow_mut().pop_front());
+    while let Ok(Some(waker)) = next() {
+        wake_now(waker);
+    }
+    enter(Waking::No);
 }
 
 #[inline]

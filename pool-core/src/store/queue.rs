@@ -56,7 +56,9 @@ pub(crate) enum Refusal {
     Unavailable { retry_after: Duration },
 }
 
+// Order: one cache line each, since two cores take turns at them.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Entry<C> {
     id: WaiterId,
     ticket: Ticket,

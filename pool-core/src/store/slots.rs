@@ -29,29 +29,31 @@ pub(crate) enum State {
 const STATES: usize = 7;
 
 /// What is known of one connection.
+// Order: what every lease and return looks at lies in one cache line.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Record {
     pub(crate) id: ConnectionId,
-    state: State,
-    /// When the connect began, then when it succeeded.
-    pub(crate) born: Time,
     /// When its lifetime ends; the jitter is in it from birth.
     pub(crate) expires: Time,
     /// When it was last used.
     pub(crate) used: Time,
-    /// When it was last known to work: used or checked.
-    pub(crate) proven: Time,
     pub(crate) leased: Time,
     pub(crate) uses: u64,
-    /// The failed rounds the pacer had counted when the connect began.
-    pub(crate) round: u32,
+    pub(crate) site: Option<&'static Location<'static>>,
+    state: State,
     /// It will be closed for this reason when it comes home.
     pub(crate) doom: Option<CloseReason>,
     /// It was opened, so its end is a close.
     pub(crate) opened: bool,
     /// Its lease was reported as overdue.
     pub(crate) overdue: bool,
-    pub(crate) site: Option<&'static Location<'static>>,
+    /// The failed rounds the pacer had counted when the connect began.
+    pub(crate) round: u32,
+    /// When the connect began, then when it succeeded.
+    pub(crate) born: Time,
+    /// When it was last known to work: used or checked.
+    pub(crate) proven: Time,
 }
 
 impl Record {
