@@ -1,11 +1,12 @@
-//! The future of an acquire: at once from the idle connections, or from the queue.
+//! The future of an acquire: at once from what may be lent, or from the queue.
 //!
 //! # Cancellation
 //!
-//! `Drop` of [`Acquire`] leaves the queue. A connection that was served but not yet taken is
-//! returned like a lease, so it goes on to the next waiter.
+//! `Drop` of [`Wait`] leaves the queue. A connection that was served but not yet taken is returned
+//! like a lease, so it goes on to the next waiter.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::task::coop;
 
 use crate::error::{AcquireContext, AcquireError};
 use crate::foreign::drop_quietly;
-use crate::guard::PooledConnection;
+use crate::guard::{Held, Live, PooledConnection};
 use crate::shared::{Lent, Shared};
 use crate::store::{DeadlineClock, Found, Outcome, Refusal, Ticket, Turn, WaiterKey};
 use crate::time::Time;
@@ -31,6 +32,46 @@ use crate::time::Time;
 /// it goes on and serves whoever comes next.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'a, T: Send + 'static> {
+    wait: Wait<'a, T, Box<Live<T>>>,
+}
+
+impl<'a, T: Send + 'static> Acquire<'a, T> {
+    pub(crate) const fn new(
+        shared: &'a Shared<T>,
+        site: &'static Location<'static>,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            wait: Wait::new(shared, site, timeout),
+        }
+    }
+
+    /// For a model that leaves the queue in its own way.
+    #[cfg(all(test, loom))]
+    pub(crate) fn forget_place(self) -> Option<WaiterKey> {
+        self.wait.forget_place()
+    }
+}
+
+impl<T: Send + 'static> Future for Acquire<'_, T> {
+    type Output = Result<PooledConnection<T>, AcquireError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let held = ready!(Pin::new(&mut self.wait).poll(cx))?;
+        Poll::Ready(Ok(PooledConnection::new(held)))
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Acquire<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.wait.describe(&mut f.debug_struct("Acquire"))
+    }
+}
+
+/// The wait for what a caller holds during a lease.
+pub(crate) struct Wait<'a, T: Send + 'static, H: Held<T>> {
+    held: PhantomData<fn() -> H>,
     shared: &'a Shared<T>,
     site: &'static Location<'static>,
     timeout: Duration,
@@ -51,15 +92,14 @@ enum Stage {
 /// real one would cost a tenth of a contended acquire.
 const COARSE_FROM: Duration = Duration::from_secs(10);
 
-type Lease<T> = Result<PooledConnection<T>, AcquireError>;
-
-impl<'a, T: Send + 'static> Acquire<'a, T> {
+impl<'a, T: Send + 'static, H: Held<T>> Wait<'a, T, H> {
     pub(crate) const fn new(
         shared: &'a Shared<T>,
         site: &'static Location<'static>,
         timeout: Duration,
     ) -> Self {
         Self {
+            held: PhantomData,
             shared,
             site,
             timeout,
@@ -80,18 +120,18 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
 
     /// Takes an idle connection, or joins the queue.
     #[inline]
-    fn begin(&mut self, cx: &Context<'_>) -> Poll<Lease<T>> {
+    fn begin(&mut self, cx: &Context<'_>) -> Poll<Result<H, AcquireError>> {
         if !self.shared.seems_idle() {
             return self.queue(cx, false);
         }
-        let Lent { live, met_dead } = self.shared.lend_idle(self.site);
-        match live {
-            Some(live) => self.done(Ok(PooledConnection::new(live))),
+        let Lent { held, met_dead } = self.shared.lend(self.site);
+        match held {
+            Some(held) => self.done(Ok(held)),
             None => self.queue(cx, met_dead),
         }
     }
 
-    fn queue(&mut self, cx: &Context<'_>, mut met_dead: bool) -> Poll<Lease<T>> {
+    fn queue(&mut self, cx: &Context<'_>, mut met_dead: bool) -> Poll<Result<H, AcquireError>> {
         loop {
             if met_dead && self.turn == Turn::New {
                 self.turn = Turn::Deferred;
@@ -108,13 +148,13 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
             };
             // Order: looked for again and queued in one critical section, or a connection that
             // came home since would be missed.
-            if let Some(live) = store.take_idle(self.site) {
+            if let Some(held) = H::take(&mut store, self.site) {
                 self.shared.finish(store);
                 drop_quietly(waker);
-                if self.shared.is_alive(live.connection()) {
-                    return self.done(Ok(PooledConnection::new(live)));
+                if self.shared.is_alive(held.connection()) {
+                    return self.done(Ok(held));
                 }
-                self.shared.bury(live);
+                held.bury(self.shared);
                 met_dead = true;
                 continue;
             }
@@ -131,7 +171,7 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
     }
 
     /// Looks whether it was served.
-    fn resume(&mut self, key: WaiterKey, cx: &Context<'_>) -> Poll<Lease<T>> {
+    fn resume(&mut self, key: WaiterKey, cx: &Context<'_>) -> Poll<Result<H, AcquireError>> {
         loop {
             let mut store = self.shared.enter();
             match store.poll_waiter(key, cx.waker()) {
@@ -150,17 +190,18 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
                         return Poll::Pending;
                     }
                 }
-                Found::Done(Outcome::Served(live)) => {
+                Found::Done(Outcome::Served(served)) => {
                     self.stage = Stage::New;
-                    let accepted = store.accept(live.key());
+                    let held = H::claim(&store, served);
+                    let accepted = held.accept(&mut store);
                     self.shared.finish(store);
                     match accepted {
-                        Ok(()) if self.shared.is_alive(live.connection()) => {
+                        Ok(()) if self.shared.is_alive(held.connection()) => {
                             self.note_wait();
-                            return self.done(Ok(PooledConnection::new(live)));
+                            return self.done(Ok(held));
                         }
-                        Ok(()) => self.shared.bury(live),
-                        Err(condition) => self.shared.give_back(live, condition),
+                        Ok(()) => held.bury(self.shared),
+                        Err(condition) => held.give_back(self.shared, condition),
                     }
                     self.turn = Turn::Resumed(key.id());
                     return self.begin(cx);
@@ -174,13 +215,20 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
         }
     }
 
+    pub(crate) fn describe(&self, debug: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
+        debug
+            .field("site", &self.site)
+            .field("timeout", &self.timeout);
+        debug.field("stage", &self.stage).finish()
+    }
+
     /// Whether the coarse clock will not do: a tick more or less matters to this timeout, or
     /// somebody wants to know how long the wait was.
     fn needs_clock(&self) -> bool {
         self.timeout < COARSE_FROM || self.shared.telemetry.is_metered()
     }
 
-    fn done(&mut self, result: Lease<T>) -> Poll<Lease<T>> {
+    fn done(&mut self, result: Result<H, AcquireError>) -> Poll<Result<H, AcquireError>> {
         self.stage = Stage::Done;
         Poll::Ready(result)
     }
@@ -212,17 +260,17 @@ impl<'a, T: Send + 'static> Acquire<'a, T> {
     }
 }
 
-impl<T: Send + 'static> Future for Acquire<'_, T> {
-    type Output = Lease<T>;
+impl<T: Send + 'static, H: Held<T>> Future for Wait<'_, T, H> {
+    type Output = Result<H, AcquireError>;
 
     #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Lease<T>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // A task that always finds something idle must still let others run.
         let budget = ready!(coop::poll_proceed(cx));
         let poll = match self.stage {
             Stage::New => self.begin(cx),
             Stage::Queued(key) => self.resume(key, cx),
-            Stage::Done => panic!("`Acquire` polled after completion"),
+            Stage::Done => panic!("an acquire was polled after its completion"),
         };
         if poll.is_ready() {
             budget.made_progress();
@@ -231,24 +279,17 @@ impl<T: Send + 'static> Future for Acquire<'_, T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Acquire<'_, T> {
+impl<T: Send + 'static, H: Held<T>> Drop for Wait<'_, T, H> {
     fn drop(&mut self) {
         let Stage::Queued(key) = self.stage else {
             return;
         };
         let mut store = self.shared.enter();
-        let served = store.cancel(key);
+        let held = store.cancel(key).map(|served| H::claim(&store, served));
         self.shared.finish(store);
-        drop(served.map(PooledConnection::new));
-    }
-}
-
-impl<T: Send + 'static> fmt::Debug for Acquire<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Acquire");
-        debug
-            .field("site", &self.site)
-            .field("timeout", &self.timeout);
-        debug.field("stage", &self.stage).finish()
+        if let Some(held) = held {
+            let condition = self.shared.condition(held.connection());
+            held.give_back(self.shared, condition);
+        }
     }
 }

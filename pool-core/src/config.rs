@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use crate::error::BuildError;
 use crate::event::Observer;
 use crate::pool::ConnectionPool;
 use crate::shared::Timeouts;
-use crate::store::{Limits, PacerLimits};
+use crate::shared_pool::SharedPool;
+use crate::store::{Limits, PacerLimits, Sharing};
 use crate::sync::Permits;
 
 /// Settings of a [`ConnectionPool`], made by [`ConnectionPool::builder`].
@@ -49,7 +51,8 @@ use crate::sync::Permits;
 /// # }
 /// ```
 #[must_use = "a builder does nothing until `build`"]
-pub struct Builder<T: Send + 'static> {
+pub struct Builder<T: Send + 'static, L = Exclusive> {
+    lending: PhantomData<fn() -> L>,
     connector: Arc<dyn Connector<Connection = T>>,
     runtime: Option<Handle>,
     observer: Option<Arc<dyn Observer>>,
@@ -57,11 +60,111 @@ pub struct Builder<T: Send + 'static> {
     timeouts: Timeouts,
 }
 
+/// Says of a [`Builder`] that each connection is lent to one caller at a time.
+#[derive(Debug, Clone, Copy)]
+pub enum Exclusive {}
+
+/// Says of a [`Builder`] that connections are lent to many callers at once.
+#[derive(Debug, Clone, Copy)]
+pub enum Multiplexed {}
+
+/// Settings of a [`SharedPool`]: those of any pool, how connections are shared, and no resets.
+pub type SharedBuilder<T> = Builder<Arc<T>, Multiplexed>;
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl<T: Send + 'static> Builder<T> {
-    pub(crate) fn new(connector: Arc<dyn Connector<Connection = T>>) -> Self {
+    pub(crate) fn exclusive(connector: Arc<dyn Connector<Connection = T>>) -> Self {
+        Self::new(connector, None)
+    }
+
+    /// How long a reset may take before its connection is closed. Default 5 s.
+    pub fn reset_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.reset = timeout;
+        self
+    }
+
+    /// How long a lease may be out until it is reported once, with the place it was acquired at.
+    /// Default `None`: never. Exact to a tenth of a second.
+    pub fn lease_warn_after(mut self, held: impl Into<Option<Duration>>) -> Self {
+        self.limits.lease_warn_after = held.into();
+        self
+    }
+
+    /// Checks the settings and starts the pool. Opens nothing by itself, except `min_idle`
+    /// connections in the background; to start with some open, and to learn why that fails, use
+    /// [`warm_up`](ConnectionPool::warm_up).
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::NoRuntime`] outside a Tokio runtime if none was given,
+    /// [`BuildError::NoTimer`] if it has no timer, [`BuildError::OutOfRange`] and
+    /// [`BuildError::Contradiction`] for settings that cannot work.
+    pub fn build(self) -> Result<ConnectionPool<T>, BuildError> {
+        self.start(None)
+    }
+}
+
+impl<T: Send + Sync + 'static> SharedBuilder<T> {
+    pub(crate) fn multiplexed(connector: Arc<dyn Connector<Connection = Arc<T>>>) -> Self {
+        let sharing = Sharing {
+            target_leases: 32,
+            max_leases: 1024,
+            max_surge: 1,
+        };
+        let mut builder = Self::new(connector, Some(sharing));
+        builder.limits.max_size = 4;
+        builder
+    }
+
+    /// Another connection is opened when all have this many leases or more, as far as `max_size`
+    /// allows.
+    ///
+    /// Default 32. A peer that serves many requests at once is served best by few processes: with
+    /// one for all, it can take what has gathered in its pipe at a time. Lower it for peers that
+    /// work on one request after the other.
+    pub const fn target_leases(mut self, leases: u32) -> Self {
+        if let Some(sharing) = &mut self.limits.sharing {
+            sharing.target_leases = leases;
+        }
+        self
+    }
+
+    /// The most leases of one connection at the same time. A caller waits only when all connections
+    /// have as many, or none is open.
+    ///
+    /// Default 1024. Worst case: the end of one connection fails the requests of so many callers.
+    pub const fn max_leases_per_connection(mut self, leases: u32) -> Self {
+        if let Some(sharing) = &mut self.limits.sharing {
+            sharing.max_leases = leases;
+        }
+        self
+    }
+
+    /// How many connections there may be beyond `max_size` while one that reached its lifetime, or
+    /// was evicted, goes on serving until its replacement is open.
+    ///
+    /// Default 1. With 0 such a connection serves until the pool has room for its replacement.
+    pub const fn max_surge(mut self, connections: usize) -> Self {
+        if let Some(sharing) = &mut self.limits.sharing {
+            sharing.max_surge = connections;
+        }
+        self
+    }
+
+    /// Checks the settings and starts the pool.
+    ///
+    /// # Errors
+    ///
+    /// As of an [exclusive pool](Builder::build).
+    pub fn build(self) -> Result<SharedPool<T>, BuildError> {
+        self.start(Some(Arc::clone)).map(SharedPool::new)
+    }
+}
+
+impl<T: Send + 'static, L> Builder<T, L> {
+    fn new(connector: Arc<dyn Connector<Connection = T>>, sharing: Option<Sharing>) -> Self {
         let pacer = PacerLimits {
             delay: Duration::from_millis(100),
             delay_max: 10 * SECOND,
@@ -81,6 +184,7 @@ impl<T: Send + 'static> Builder<T> {
             lease_warn_after: None,
             pacer,
             seed: RandomState::new().hash_one(0),
+            sharing,
         };
         let timeouts = Timeouts {
             acquire: 30 * SECOND,
@@ -90,6 +194,7 @@ impl<T: Send + 'static> Builder<T> {
             close: 20 * SECOND,
         };
         Self {
+            lending: PhantomData,
             connector,
             runtime: None,
             observer: None,
@@ -172,12 +277,6 @@ impl<T: Send + 'static> Builder<T> {
         self
     }
 
-    /// How long a reset may take before its connection is closed. Default 5 s.
-    pub fn reset_timeout(mut self, timeout: Duration) -> Self {
-        self.timeouts.reset = timeout;
-        self
-    }
-
     /// How long a close may take until its slot is reported as stuck, and again after each further
     /// such time.
     ///
@@ -242,13 +341,6 @@ impl<T: Send + 'static> Builder<T> {
         self
     }
 
-    /// How long a lease may be out until it is reported once, with the place it was acquired at.
-    /// Default `None`: never. Exact to a tenth of a second.
-    pub fn lease_warn_after(mut self, held: impl Into<Option<Duration>>) -> Self {
-        self.limits.lease_warn_after = held.into();
-        self
-    }
-
     /// Who is told of every event. Default nobody.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
@@ -264,16 +356,7 @@ impl<T: Send + 'static> Builder<T> {
         self
     }
 
-    /// Checks the settings and starts the pool. Opens nothing by itself, except `min_idle`
-    /// connections in the background; to start with some open, and to learn why that fails, use
-    /// [`warm_up`](ConnectionPool::warm_up).
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::NoRuntime`] outside a Tokio runtime if none was given,
-    /// [`BuildError::NoTimer`] if it has no timer, [`BuildError::OutOfRange`] and
-    /// [`BuildError::Contradiction`] for settings that cannot work.
-    pub fn build(self) -> Result<ConnectionPool<T>, BuildError> {
+    fn start(self, share: Option<fn(&T) -> T>) -> Result<ConnectionPool<T>, BuildError> {
         self.check_ranges()?;
         self.check_contradictions()?;
         let runtime = match self.runtime {
@@ -289,7 +372,7 @@ impl<T: Send + 'static> Builder<T> {
             ..
         } = self;
         Ok(ConnectionPool::start(
-            &runtime, connector, observer, limits, timeouts,
+            &runtime, connector, observer, limits, timeouts, share,
         ))
     }
 
@@ -304,6 +387,14 @@ impl<T: Send + 'static> Builder<T> {
         at_least_one("max_size", limits.max_size)?;
         at_least_one("max_connecting", limits.max_connecting)?;
         at_least_one("fail_fast_after", limits.pacer.fail_fast_after as usize)?;
+        if let Some(sharing) = &limits.sharing {
+            at_least_one("target_leases", sharing.target_leases as usize)?;
+            at_least_one("max_leases_per_connection", sharing.max_leases as usize)?;
+            if sharing.max_surge > MAX_SIZE - limits.max_size.min(MAX_SIZE) {
+                let must = "small enough to be counted together with max_size";
+                return Err(out_of_range("max_surge", &sharing.max_surge, must));
+            }
+        }
         if limits.max_uses == Some(0) {
             return Err(out_of_range("max_uses", &0, "at least 1"));
         }
@@ -368,6 +459,17 @@ impl<T: Send + 'static> Builder<T> {
                 rule: "delays grow from the first to the maximum",
             });
         }
+        if let Some(sharing) = &self.limits.sharing
+            && sharing.target_leases > sharing.max_leases
+        {
+            return Err(BuildError::Contradiction {
+                setting: "target_leases",
+                value: sharing.target_leases.to_string(),
+                other: "max_leases_per_connection",
+                other_value: sharing.max_leases.to_string(),
+                rule: "a connection that may have no more leases would never count as busy",
+            });
+        }
         match max_lifetime {
             Some(lifetime) if min_uptime >= lifetime => Err(BuildError::Contradiction {
                 setting: "min_uptime",
@@ -406,7 +508,7 @@ fn require_timer(runtime: &Handle) -> Result<(), BuildError> {
     catch_unwind(AssertUnwindSafe(probe)).map_err(|_| BuildError::NoTimer)
 }
 
-impl<T: Send + 'static> fmt::Debug for Builder<T> {
+impl<T: Send + 'static, L> fmt::Debug for Builder<T, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Builder");
         debug

@@ -13,7 +13,7 @@ use crate::error::{CheckError, ConnectError, Fault};
 use crate::foreign::{self, CatchPanic, bounded, catch};
 use crate::guard::{Live, Slot};
 use crate::shared::Shared;
-use crate::store::Condition;
+use crate::store::{Condition, SlotKey};
 use crate::sync::Arc;
 
 /// Opens a connection into `slot`, then watches over it until it is gone.
@@ -116,6 +116,43 @@ pub(crate) async fn check<T: Send + 'static>(mut live: Box<Live<T>>) {
         }
         Err(error) => reject(&shared, live, error),
     }
+}
+
+/// A check of a shared connection, which is held until the end of this, whatever that is.
+pub(crate) struct Probe<T: Send + 'static> {
+    shared: Arc<Shared<T>>,
+    key: SlotKey,
+    result: Option<Result<(), CheckError>>,
+}
+
+impl<T: Send + 'static> Probe<T> {
+    pub(crate) const fn new(shared: Arc<Shared<T>>, key: SlotKey) -> Self {
+        Self {
+            shared,
+            key,
+            result: None,
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Probe<T> {
+    fn drop(&mut self) {
+        self.shared.probed(self.key, self.result.take());
+    }
+}
+
+/// Checks a shared connection while it serves.
+pub(crate) async fn probe<T: Send + 'static>(mut probe: Probe<T>) {
+    let shared = Arc::clone(&probe.shared);
+    let Some(mut connection) = shared.share_of(probe.key) else {
+        return;
+    };
+    let attempt = Box::pin(async { shared.connector.check(&mut connection).await });
+    let result = judge(bounded("check", shared.timeouts.check, attempt).await);
+    // Order: our handle goes before the hold on the connection, or it could be closed while we have
+    // one.
+    foreign::drop_quietly(connection);
+    probe.result = Some(result);
 }
 
 fn judge(result: Result<Result<(), CheckError>, Fault>) -> Result<(), CheckError> {

@@ -167,6 +167,69 @@ pub trait Connector: Send + Sync + 'static {
     }
 }
 
+/// A [`Connector`] whose connections serve many callers at once.
+///
+/// What a shared pool asks of it: `connect`, `is_alive`, `is_clean`, `died` and `close` as ever, and
+/// [`check_shared`](Self::check_shared) in the place of `check`. Nobody ever has such a connection
+/// for himself, so it is never reset.
+///
+/// * **`is_alive` is asked before each lease and after it**, on any thread.
+/// * **`is_clean`** says no when the connection is broken for everybody: it takes no new leases, and
+///   is closed after its last one.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::{CheckError, ConnectContext, ConnectError, Connector, SharedConnector, SharedPool};
+/// use pool_core::async_trait;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// struct Counters;
+///
+/// #[async_trait]
+/// impl Connector for Counters {
+///     type Connection = AtomicU64;
+///     async fn connect(&self, _cx: &ConnectContext) -> Result<AtomicU64, ConnectError> {
+///         Ok(AtomicU64::new(0))
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl SharedConnector for Counters {
+///     async fn check_shared(&self, counter: &AtomicU64) -> Result<(), CheckError> {
+///         // Callers go on using it meanwhile.
+///         counter.load(Ordering::Relaxed);
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = SharedPool::builder(Counters).build()?;
+/// let (first, second) = (pool.acquire().await?, pool.acquire().await?);
+/// first.fetch_add(1, Ordering::Relaxed);
+/// assert_eq!(second.load(Ordering::Relaxed), 1, "one connection for both");
+/// # Ok(())
+/// # }
+/// ```
+#[async_trait]
+pub trait SharedConnector: Connector<Connection: Sync> {
+    /// Probes a connection more deeply than `is_alive` can, while it goes on serving.
+    ///
+    /// # Errors
+    ///
+    /// The connection takes no new leases, and is closed with [`CloseReason::CheckFailed`] after its
+    /// last one. That it is busy is no error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at the check deadline, which counts as an error.
+    async fn check_shared(&self, conn: &Self::Connection) -> Result<(), CheckError> {
+        let _ = conn;
+        Ok(())
+    }
+}
+
 /// The number of a connection: unique within its pool, in the order connects were started.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u64);

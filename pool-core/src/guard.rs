@@ -7,14 +7,15 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
 
 use tokio::sync::oneshot;
 
 use crate::connector::{CloseReason, ConnectionId};
 use crate::foreign;
-use crate::shared::Shared;
+use crate::shared::{Shared, Stock};
 use crate::status::ConnectionStats;
-use crate::store::{Condition, SlotKey};
+use crate::store::{Condition, Served, SlotKey};
 use crate::sync::{Arc, Permit};
 
 /// The right to one connection of a pool.
@@ -89,6 +90,10 @@ impl<T: Send + 'static> Live<T> {
         self.slot.key
     }
 
+    pub(crate) const fn id(&self) -> ConnectionId {
+        self.slot.id
+    }
+
     pub(crate) const fn shared(&self) -> &Arc<Shared<T>> {
         &self.slot.shared
     }
@@ -104,6 +109,63 @@ impl<T: Send + 'static> Live<T> {
         let (connection, slot) = self.into_parts();
         foreign::drop_quietly(connection);
         foreign::drop_quietly(slot);
+    }
+}
+
+/// What a caller holds during a lease: the connection itself, or a share of it.
+pub(crate) trait Held<T: Send + 'static>: Sized {
+    /// Takes what may be lent at once.
+    fn take(store: &mut Stock<T>, site: &'static Location<'static>) -> Option<Self>;
+
+    /// Takes what a waiter was served.
+    fn claim(store: &Stock<T>, served: Served<Box<Live<T>>>) -> Self;
+
+    /// Begins to use what was served, unless it may not be used any more.
+    fn accept(&self, store: &mut Stock<T>) -> Result<(), Condition>;
+
+    fn connection(&self) -> &T;
+
+    /// Gives back what proved dead before it was used.
+    fn bury(self, shared: &Shared<T>);
+
+    fn give_back(self, shared: &Shared<T>, condition: Condition);
+}
+
+impl<T: Send + 'static> Held<T> for Box<Live<T>> {
+    #[inline]
+    fn take(store: &mut Stock<T>, site: &'static Location<'static>) -> Option<Self> {
+        store.take_idle(site)
+    }
+
+    #[inline]
+    fn claim(_: &Stock<T>, served: Served<Self>) -> Self {
+        match served {
+            Served::Connection(live) => live,
+            Served::Share(_) => unreachable!("nothing is shared in an exclusive pool"),
+        }
+    }
+
+    #[inline]
+    fn accept(&self, store: &mut Stock<T>) -> Result<(), Condition> {
+        store.accept(self.key())
+    }
+
+    #[inline]
+    fn connection(&self) -> &T {
+        &self.connection
+    }
+
+    #[cold]
+    fn bury(self, shared: &Shared<T>) {
+        let key = self.key();
+        let mut store = shared.enter_precisely();
+        store.bury(key, self);
+        shared.finish(store);
+    }
+
+    #[inline]
+    fn give_back(self, shared: &Shared<T>, condition: Condition) {
+        shared.give_back(self, condition);
     }
 }
 

@@ -12,6 +12,7 @@ mod inbox;
 mod maintenance;
 mod pool;
 mod shared;
+mod shared_pool;
 mod shutdown;
 mod status;
 mod store;
@@ -21,8 +22,10 @@ mod time;
 
 pub use acquire::Acquire;
 pub use async_trait::async_trait;
-pub use config::Builder;
-pub use connector::{BoxFuture, CloseReason, ConnectContext, ConnectionId, Connector};
+pub use config::{Builder, Exclusive, Multiplexed, SharedBuilder};
+pub use connector::{
+    BoxFuture, CloseReason, ConnectContext, ConnectionId, Connector, SharedConnector,
+};
 pub use error::{
     AcquireContext, AcquireError, AcquirePhase, BoxError, BuildError, CheckError, ConnectError,
     Fault, ResizeError, TryAcquireError, WarmUpError,
@@ -30,4 +33,5 @@ pub use error::{
 pub use event::{Event, EventKind, Observer, WaiterId};
 pub use guard::PooledConnection;
 pub use pool::ConnectionPool;
+pub use shared_pool::{AcquireShared, SharedLease, SharedPool};
 pub use status::{CloseReport, ConnectionStats, PoolStatus};

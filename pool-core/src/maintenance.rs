@@ -16,6 +16,7 @@ use tokio::task::{JoinSet, coop};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::connect;
+use crate::connect::Probe;
 use crate::connector::ConnectContext;
 use crate::guard::{Live, Slot};
 use crate::inbox::Receiver;
@@ -103,6 +104,10 @@ impl<T: Send + 'static> Maintenance<T> {
                 Errand::Close(live, reason) => self.errands.spawn(connect::close(live, reason)),
                 Errand::Reset(live) => self.errands.spawn(connect::reset(live)),
                 Errand::Check(live) => self.errands.spawn(connect::check(live)),
+                Errand::Probe(key) => {
+                    let probe = Probe::new(Arc::clone(&self.shared), key);
+                    self.errands.spawn(connect::probe(probe))
+                }
             };
         }
     }
@@ -132,7 +137,7 @@ impl<T: Send + 'static> Drop for Maintenance<T> {
         store.orphan();
         self.shared.finish(store);
         for errand in self.inbox.close() {
-            errand.into_connection().dispose();
+            self.shared.drop_errand(errand);
         }
         self.shared.publish();
     }

@@ -60,7 +60,7 @@ pub struct ConnectionPool<T: Send + 'static> {
 impl<T: Send + 'static> ConnectionPool<T> {
     /// Starts to describe a pool of what `connector` opens.
     pub fn builder(connector: impl Connector<Connection = T>) -> Builder<T> {
-        Builder::new(StdArc::new(connector))
+        Builder::exclusive(StdArc::new(connector))
     }
 
     pub(crate) fn start(
@@ -69,10 +69,11 @@ impl<T: Send + 'static> ConnectionPool<T> {
         observer: Option<StdArc<dyn Observer>>,
         limits: Limits,
         timeouts: Timeouts,
+        share: Option<fn(&T) -> T>,
     ) -> Self {
         let telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
         let (inbox, receiver) = Inbox::new();
-        let shared = Shared::new(connector, limits, timeouts, telemetry, inbox);
+        let shared = Shared::new(connector, limits, timeouts, telemetry, inbox, share);
         let shared = Arc::new(shared);
         let maintenance = Maintenance::new(Arc::clone(&shared), receiver);
         drop(runtime.spawn(maintenance.run()));
@@ -81,7 +82,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
         }
     }
 
-    fn shared(&self) -> &Shared<T> {
+    pub(crate) fn shared(&self) -> &Shared<T> {
         &self.handle.shared
     }
 
@@ -133,17 +134,10 @@ impl<T: Send + 'static> ConnectionPool<T> {
     #[track_caller]
     pub fn try_acquire(&self) -> Result<PooledConnection<T>, TryAcquireError> {
         let shared = self.shared();
-        if let Some(live) = shared.lend_idle(Location::caller()).live {
+        if let Some(live) = shared.lend(Location::caller()).held {
             return Ok(PooledConnection::new(live));
         }
-        let store = shared.lock();
-        let pool = StdArc::clone(store.name());
-        let status = store.status();
-        Err(if status.is_closed {
-            TryAcquireError::Closed { pool, status }
-        } else {
-            TryAcquireError::Empty { pool, status }
-        })
+        Err(shared.nothing_to_lend())
     }
 
     /// Waits until at least `connections` are open, lent ones included: for a start that fails when

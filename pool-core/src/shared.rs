@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::connector::{CloseReason, Connector};
+use crate::error::{CheckError, TryAcquireError};
 use crate::foreign::{self, catch};
-use crate::guard::Live;
+use crate::guard::{Held, Live};
 use crate::inbox::Inbox;
 use crate::store::{Condition, Effects, Errand, Limits, Opening, SlotKey, Store};
 use crate::sync::{Arc, Mutex, MutexGuard, Permit, Permits};
@@ -41,6 +42,8 @@ pub(crate) struct Shared<T: Send + 'static> {
     pub(crate) inbox: Arc<Inbox<Box<Live<T>>>>,
     pub(crate) permits: Permits,
     pub(crate) connector: StdArc<dyn Connector<Connection = T>>,
+    /// Makes another handle of a connection, if connections are shared.
+    pub(crate) share: Option<fn(&T) -> T>,
     pub(crate) clock: Clock,
     pub(crate) timeouts: Timeouts,
     pub(crate) telemetry: Telemetry,
@@ -53,8 +56,9 @@ impl<T: Send + 'static> Shared<T> {
         timeouts: Timeouts,
         telemetry: Telemetry,
         inbox: Arc<Inbox<Box<Live<T>>>>,
+        share: Option<fn(&T) -> T>,
     ) -> Self {
-        let permits = Permits::new(limits.max_size);
+        let permits = Permits::new(limits.slots_max());
         let mut store = Store::new(limits);
         store.is_observed = telemetry.wants_hot_events();
         let store = Mutex::new(store);
@@ -64,6 +68,7 @@ impl<T: Send + 'static> Shared<T> {
             inbox,
             permits,
             connector,
+            share,
             clock: Clock::start(),
             timeouts,
             telemetry,
@@ -139,7 +144,7 @@ impl<T: Send + 'static> Shared<T> {
         } = effects;
         for errand in errands {
             if let Err(errand) = self.inbox.send(errand) {
-                errand.into_connection().dispose();
+                self.drop_errand(errand);
             }
         }
         if kick {
@@ -152,6 +157,22 @@ impl<T: Send + 'static> Shared<T> {
             foreign::drop_quietly(waker);
         }
         self.telemetry.deliver(events);
+    }
+
+    /// Ends an errand that nobody will run any more.
+    pub(crate) fn drop_errand(&self, errand: Errand<Box<Live<T>>>) {
+        match errand {
+            Errand::Close(live, _) | Errand::Reset(live) | Errand::Check(live) => live.dispose(),
+            Errand::Probe(key) => self.probed(key, None),
+        }
+    }
+
+    /// The check of a shared connection is over.
+    pub(crate) fn probed(&self, key: SlotKey, result: Option<Result<(), CheckError>>) {
+        let now = self.clock.now();
+        let mut store = self.enter();
+        store.probed(key, result, now);
+        self.finish(store);
     }
 
     /// What [`Connector::is_alive`] says; a panic counts as death.
@@ -183,34 +204,44 @@ impl<T: Send + 'static> Shared<T> {
         })
     }
 
-    /// Lends an idle connection that is alive; dead ones on the way are closed in the background.
+    /// Lends what may be lent at once and is alive; dead ones on the way are closed in the
+    /// background.
     #[inline]
-    pub(crate) fn lend_idle(&self, site: &'static Location<'static>) -> Lent<T> {
+    pub(crate) fn lend<H: Held<T>>(&self, site: &'static Location<'static>) -> Lent<H> {
         let mut lent = Lent {
-            live: None,
+            held: None,
             met_dead: false,
         };
         loop {
             let mut store = self.enter();
-            let taken = store.take_idle(site);
+            let taken = H::take(&mut store, site);
             self.finish(store);
-            let Some(live) = taken else { return lent };
-            if self.is_alive(live.connection()) {
-                lent.live = Some(live);
+            let Some(held) = taken else { return lent };
+            if self.is_alive(held.connection()) {
+                lent.held = Some(held);
                 return lent;
             }
             lent.met_dead = true;
-            self.bury(live);
+            held.bury(self);
         }
     }
 
-    /// Has a connection closed that was drawn dead.
-    #[cold]
-    pub(crate) fn bury(&self, live: Box<Live<T>>) {
-        let key = live.key();
-        let mut store = self.enter_precisely();
-        store.bury(key, live);
-        self.finish(store);
+    /// Why nothing was lent at once.
+    pub(crate) fn nothing_to_lend(&self) -> TryAcquireError {
+        let store = self.lock();
+        let pool = StdArc::clone(store.name());
+        let status = store.status();
+        if status.is_closed {
+            TryAcquireError::Closed { pool, status }
+        } else {
+            TryAcquireError::Empty { pool, status }
+        }
+    }
+
+    /// Another handle of the shared connection in this slot, which somebody holds.
+    pub(crate) fn share_of(&self, key: SlotKey) -> Option<T> {
+        let share = self.share?;
+        Some(share(self.lock().stocked(key).connection()))
     }
 
     #[inline]
@@ -255,19 +286,9 @@ impl<T: Send + 'static> Shared<T> {
     }
 }
 
-/// What [`Shared::lend_idle`] found.
-pub(crate) struct Lent<T: Send + 'static> {
-    pub(crate) live: Option<Box<Live<T>>>,
+/// What [`Shared::lend`] found.
+pub(crate) struct Lent<H> {
+    pub(crate) held: Option<H>,
     /// A connection was drawn that proved dead: the caller's turn had come.
     pub(crate) met_dead: bool,
-}
-
-impl<C> Errand<C> {
-    pub(crate) fn into_connection(self) -> C {
-        match self {
-            Self::Close(connection, _) | Self::Reset(connection) | Self::Check(connection) => {
-                connection
-            }
-        }
-    }
 }

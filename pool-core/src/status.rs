@@ -19,6 +19,8 @@ pub struct PoolStatus {
     pub idle: usize,
     /// Lent.
     pub leased: usize,
+    /// All leases: more than `leased` if connections are shared.
+    pub leases: usize,
     /// Taken out of the idle ones for a check.
     pub checking: usize,
     /// On the way home: waiting for their reset or being reset.
@@ -81,6 +83,8 @@ pub struct ConnectionStats {
     pub age: Duration,
     /// How often it was lent, the present lease included.
     pub uses: u64,
+    /// Its leases at present: at most one, unless it is shared.
+    pub leases: u32,
     /// How long it has been idle; `None` while it is lent, checked or reset. As exact as the
     /// pool's clock on the hot path: a tenth of a second.
     pub idle_for: Option<Duration>,

@@ -9,13 +9,16 @@ use std::task::Waker;
 
 use crate::connector::CloseReason;
 use crate::event::EventKind;
+use crate::store::SlotKey;
 
-/// A connection that needs work no caller waits for.
+/// Work on a connection that no caller waits for.
 #[derive(Debug)]
 pub(crate) enum Errand<C> {
     Close(C, CloseReason),
     Reset(C),
     Check(C),
+    /// Check the shared connection of this slot, while it serves.
+    Probe(SlotKey),
 }
 
 /// Debts of one critical section.

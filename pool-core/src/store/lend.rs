@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use crate::connector::CloseReason;
 use crate::event::{EventKind, WaiterId};
-use crate::store::{Condition, Found, Outcome, Refusal, SlotKey, Store, Ticket, WaiterKey};
+use crate::store::{Condition, Found, Outcome, Refusal, Served, SlotKey, Store, Ticket, WaiterKey};
 use crate::time::Time;
 
 /// Where a caller enters the queue.
@@ -51,9 +51,7 @@ impl<C> Store<C> {
             });
         }
         match self.pacer.hopeless(now) {
-            Some(retry_after) if self.slots.serving() == 0 => {
-                Err(Refusal::Unavailable { retry_after })
-            }
+            Some(retry_after) if !self.could_serve() => Err(Refusal::Unavailable { retry_after }),
             _ => Ok(()),
         }
     }
@@ -104,9 +102,9 @@ impl<C> Store<C> {
     }
 
     /// Takes out a waiter whose future is dropped. What it was served must be given back.
-    pub(crate) fn cancel(&mut self, key: WaiterKey) -> Option<C> {
+    pub(crate) fn cancel(&mut self, key: WaiterKey) -> Option<Served<C>> {
         match self.queue.remove(key) {
-            Ok(Outcome::Served(connection)) => Some(connection),
+            Ok(Outcome::Served(served)) => Some(served),
             Ok(Outcome::Refused(_, context)) => {
                 self.drop_outside(context);
                 None
@@ -135,7 +133,7 @@ impl<C> Store<C> {
 
     /// Answers all waiters if nothing is left that could serve them and connecting is hopeless.
     pub(crate) fn give_up(&mut self, now: Time) {
-        if self.slots.serving() == 0
+        if !self.could_serve()
             && !self.queue.is_empty()
             && let Some(retry_after) = self.pacer.hopeless(now)
         {

@@ -1,12 +1,13 @@
 //! The way of a connection from one lease to the next, or to its end.
 
 use std::panic::Location;
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::connector::{CloseReason, ConnectionId};
 use crate::error::{CheckError, ConnectError, Fault};
 use crate::event::{EventKind, WaiterId};
-use crate::store::{Errand, Outcome, SlotKey, State, Store};
+use crate::store::{Errand, Outcome, Served, SlotKey, State, Store};
 use crate::time::Time;
 
 /// How a connection comes home.
@@ -149,7 +150,7 @@ impl<C> Store<C> {
         }
         self.settle_goals();
         self.kick();
-        self.slots.len() < self.limits.max_size
+        self.slots.len() < self.limits.slots_max()
     }
 
     /// `died` resolved for this connection.
@@ -157,6 +158,10 @@ impl<C> Store<C> {
         let Some(record) = self.slots.find(key, id) else {
             return;
         };
+        if self.limits.sharing.is_some() && record.is_open() {
+            self.doom(key, CloseReason::Died);
+            return self.settle_share(key);
+        }
         match record.state() {
             State::Idle => {
                 let place = self.idle.iter().position(|(other, _)| *other == key);
@@ -198,6 +203,9 @@ impl<C> Store<C> {
 
     /// Lends, parks or closes a connection that is fit for use.
     pub(super) fn offer(&mut self, key: SlotKey, connection: C) {
+        if self.limits.sharing.is_some() {
+            return self.stock(key, connection);
+        }
         match self.verdict(key) {
             Some(reason) => self.retire(key, connection, reason),
             None => self.place(key, connection),
@@ -235,11 +243,16 @@ impl<C> Store<C> {
         let mut served = None;
         let waker = self.queue.serve_first(|waiter, ticket| {
             served = Some((waiter, ticket.site));
-            Outcome::Served(connection)
+            Outcome::Served(Served::Connection(connection))
         });
         if let Some((waiter, site)) = served {
             self.lease(key, site, Some(waiter));
         }
+        self.wake_served(waker);
+    }
+
+    #[inline]
+    pub(super) fn wake_served(&mut self, waker: Option<Waker>) {
         match self.served {
             None => self.served = waker,
             Some(_) => waker.into_iter().for_each(|waker| self.wake(waker)),
@@ -276,7 +289,7 @@ impl<C> Store<C> {
     }
 
     /// A connection that died young, and not after its last permitted use, counts as a failure.
-    fn learn_from_death(&mut self, key: SlotKey) {
+    pub(super) fn learn_from_death(&mut self, key: SlotKey) {
         let record = self.slots.get(key);
         let (id, born, round) = (record.id, record.born, record.round);
         let age = self.tick.since(born);

@@ -31,6 +31,7 @@ mod models;
 mod open;
 mod pacer;
 mod queue;
+mod share;
 mod slots;
 mod sweep;
 #[cfg(all(test, not(loom)))]
@@ -53,7 +54,8 @@ pub(crate) use open::Opening;
 use pacer::Pacer;
 pub(crate) use pacer::PacerLimits;
 use queue::Queue;
-pub(crate) use queue::{DeadlineClock, Found, Outcome, Refusal, Ticket, WaiterKey};
+pub(crate) use queue::{DeadlineClock, Found, Outcome, Refusal, Served, Ticket, WaiterKey};
+pub(crate) use share::Sharing;
 pub(crate) use slots::SlotKey;
 use slots::{Slots, State};
 pub(crate) use whole::Resized;
@@ -74,6 +76,8 @@ pub(crate) struct Limits {
     pub(crate) lease_warn_after: Option<Duration>,
     pub(crate) pacer: PacerLimits,
     pub(crate) seed: u64,
+    /// How connections are shared; `None` lends each to one caller at a time.
+    pub(crate) sharing: Option<Sharing>,
 }
 
 // Order: what every lease and return writes comes first and stays together. Two cores that take turns
@@ -104,6 +108,8 @@ pub(crate) struct Store<C> {
     /// Sorted by last use, the most recent one last.
     idle: Vec<(SlotKey, C)>,
     slots: Slots,
+    /// All open connections, if they are shared.
+    stock: Vec<(SlotKey, C)>,
     limits: Limits,
     pacer: Pacer,
     goals: Goals,
@@ -122,6 +128,7 @@ impl<C> Store<C> {
             limits,
             slots: Slots::default(),
             idle: Vec::new(),
+            stock: Vec::new(),
             queue: Queue::new(),
             goals: Goals::default(),
             pacer,
@@ -212,10 +219,10 @@ impl<C> Store<C> {
     /// The invariants that can be seen from inside the store.
     #[cfg(debug_assertions)]
     fn assert_invariants(&self) {
+        self.assert_shares();
         let idle = self.slots.count(State::Idle);
-        assert_eq!(
-            idle,
-            self.idle.len(),
+        assert!(
+            idle == self.idle.len() || self.limits.sharing.is_some(),
             "invariant broken: every idle slot is parked"
         );
         assert!(
@@ -224,7 +231,7 @@ impl<C> Store<C> {
             self.queue.len()
         );
         assert!(
-            !self.is_closed || (self.idle.is_empty() && self.queue.is_empty()),
+            !self.is_closed || (idle == 0 && self.queue.is_empty()),
             "invariant 11 broken: a closed pool has {idle} idle and {} waiting",
             self.queue.len()
         );

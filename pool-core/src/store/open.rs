@@ -90,9 +90,9 @@ impl<C> Store<C> {
     /// `min_idle` or of a warm-up.
     pub(super) fn may_open(&self) -> bool {
         let opening = self.slots.count(State::Opening);
-        self.slots.len() < self.limits.max_size
-            && opening < self.limits.max_connecting
+        opening < self.limits.max_connecting
             && !self.is_closed
+            && self.slots.len() < self.size_limit()
             && opening < self.wanted()
     }
 
@@ -101,7 +101,11 @@ impl<C> Store<C> {
             + self.slots.count(State::Checking)
             + self.slots.count(State::Returning);
         let min_idle = self.limits.min_idle.min(self.limits.max_size);
-        let demand = self.queue.len() + min_idle.saturating_sub(at_rest);
+        let callers = match &self.limits.sharing {
+            None => self.queue.len(),
+            Some(sharing) => self.shares_wanted(sharing),
+        };
+        let demand = callers + min_idle.saturating_sub(at_rest);
         demand.max(self.goals.open_wanted().saturating_sub(self.slots.open()))
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::error::AcquireContext;
 use crate::event::WaiterId;
+use crate::store::SlotKey;
 use crate::time::Time;
 
 /// The place of a waiter in the table, valid until the waiter is removed, and its number.
@@ -40,10 +41,18 @@ pub(crate) enum DeadlineClock {
     Coarse,
 }
 
+/// What a waiter is served.
+#[derive(Debug)]
+pub(crate) enum Served<C> {
+    Connection(C),
+    /// A share of the connection of this slot.
+    Share(SlotKey),
+}
+
 /// How a wait ends.
 #[derive(Debug)]
 pub(crate) enum Outcome<C> {
-    Served(C),
+    Served(Served<C>),
     Refused(Refusal, Arc<AcquireContext>),
 }
 

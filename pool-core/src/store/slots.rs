@@ -50,6 +50,11 @@ pub(crate) struct Record {
     pub(crate) overdue: bool,
     /// The failed rounds the pacer had counted when the connect began.
     pub(crate) round: u32,
+    /// Its leases, and checks under way, if it is shared.
+    pub(crate) load: u32,
+    pub(crate) holds: u32,
+    /// It is shared, its end has come for this reason, and it goes on until it is replaced.
+    pub(crate) superseded: Option<CloseReason>,
     /// When the connect began, then when it succeeded.
     pub(crate) born: Time,
     /// When it was last known to work: used or checked.
@@ -72,6 +77,9 @@ impl Record {
             opened: false,
             overdue: false,
             site: None,
+            load: 0,
+            holds: 0,
+            superseded: None,
         }
     }
 

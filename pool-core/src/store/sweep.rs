@@ -66,7 +66,9 @@ impl<C> Store<C> {
             self.expire_waiters(now, lag),
             self.expire_goals(now),
             self.expire_idle(now),
+            self.expire_shares(now),
             self.start_checks(now),
+            self.start_probes(now),
             self.report_overdue(now),
             self.notice_uptime(now),
         ];

@@ -25,8 +25,10 @@ impl<C> Store<C> {
         if self.is_closed {
             return None;
         }
+        let before = self.limits.slots_max();
         let from = std::mem::replace(&mut self.limits.max_size, max_size);
         self.log(EventKind::Resized { from, to: max_size });
+        self.shrink_shares();
         let surplus = self
             .slots
             .serving()
@@ -37,7 +39,7 @@ impl<C> Store<C> {
         }
         self.kick();
         let slots = self.slots.len();
-        let (before, after) = (from.max(slots), max_size.max(slots));
+        let (before, after) = (before.max(slots), self.limits.slots_max().max(slots));
         Some(if after >= before {
             Resized::Add(after - before)
         } else {
@@ -49,8 +51,18 @@ impl<C> Store<C> {
     /// Returns how many it picked.
     pub(crate) fn evict(&mut self, mut doomed: impl FnMut(ConnectionId) -> bool) -> usize {
         let mut count = 0;
+        for key in self.stock_keys() {
+            let record = self.slots.get(key);
+            if record.doom.is_none() && record.superseded.is_none() && doomed(record.id) {
+                self.supersede(key, CloseReason::Evicted);
+                count += 1;
+            }
+        }
+        let is_shared = self.limits.sharing.is_some();
         for record in self.slots.iter_mut() {
-            if !record.is_leaving() && record.doom.is_none() && doomed(record.id) {
+            // The open ones of a shared pool are those of its stock.
+            let is_passed = record.is_leaving() || is_shared && record.is_open();
+            if !is_passed && record.doom.is_none() && doomed(record.id) {
                 record.doom = Some(CloseReason::Evicted);
                 count += 1;
             }
@@ -75,6 +87,7 @@ impl<C> Store<C> {
         for (key, connection) in std::mem::take(&mut self.idle) {
             self.retire(key, connection, CloseReason::PoolClosed);
         }
+        self.close_shares();
         if self.slots.len() == 0 {
             self.log(EventKind::PoolClosed);
         }
@@ -109,12 +122,18 @@ impl<C> Store<C> {
         self.closed_since
     }
 
-    pub(crate) const fn status(&self) -> PoolStatus {
+    pub(crate) fn status(&self) -> PoolStatus {
+        let leased = self.slots.count(State::Leased);
+        let leases = match self.limits.sharing {
+            None => leased,
+            Some(_) => self.slots.iter().map(|record| record.load as usize).sum(),
+        };
         PoolStatus {
+            leases,
             max_size: self.limits.max_size,
             opening: self.slots.count(State::Opening),
             idle: self.slots.count(State::Idle),
-            leased: self.slots.count(State::Leased),
+            leased,
             checking: self.slots.count(State::Checking),
             returning: self.slots.count(State::Returning),
             closing: self.slots.count(State::Closing),
@@ -161,6 +180,11 @@ fn stats_of(record: &Record, now: Time) -> ConnectionStats {
         id: record.id,
         age: now.since(record.born),
         uses: record.uses,
+        // An exclusive lease is no load.
+        leases: match record.state() == State::Leased {
+            true => record.load.max(1),
+            false => 0,
+        },
         // The coarse clock may say that it was used before it was opened.
         idle_for: (record.state() == State::Idle).then(|| now.since(record.used.max(record.born))),
     }

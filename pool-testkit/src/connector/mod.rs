@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pool_core::{
     BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, ConnectionId, Connector,
-    async_trait,
+    SharedConnector, async_trait,
 };
 use tokio::sync::watch;
 
@@ -223,6 +223,14 @@ impl Connector for FakeConnector {
             }
             Reply::Panic(message) => panic!("{message}"),
         }
+    }
+}
+
+/// A check of a shared connection is answered as [`Call::Check`].
+#[async_trait]
+impl SharedConnector for FakeConnector {
+    async fn check_shared(&self, conn: &FakeConnection) -> Result<(), CheckError> {
+        self.probe(Call::Check, conn).await
     }
 }
 

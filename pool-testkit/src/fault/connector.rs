@@ -8,7 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pool_core::{
-    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, async_trait,
+    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, SharedConnector,
+    async_trait,
 };
 
 use crate::gate::Gate;
@@ -182,6 +183,14 @@ impl<C: Connector> Connector for FaultyConnector<C> {
         let fault = self.begin(Call::Close).await;
         self.inner.close(conn, reason).await;
         assert!(fault.deed != Deed::Panic, "{}", message(Call::Close));
+    }
+}
+
+#[async_trait]
+impl<C: SharedConnector> SharedConnector for FaultyConnector<C> {
+    async fn check_shared(&self, conn: &C::Connection) -> Result<(), CheckError> {
+        self.begin_probe(Call::Check).await?;
+        self.inner.check_shared(conn).await
     }
 }
 

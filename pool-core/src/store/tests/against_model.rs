@@ -16,7 +16,7 @@ use crate::error::{CheckError, ConnectError};
 use crate::store::sweep::TICK;
 use crate::store::{
     Condition, DeadlineClock, Errand, Found, Limits, Outcome, PacerLimits, Refusal, Resized,
-    SlotKey, State, Store, Ticket, Turn, WaiterKey,
+    Served, SlotKey, State, Store, Ticket, Turn, WaiterKey,
 };
 use crate::time::Time;
 
@@ -108,6 +108,7 @@ fn store_limits(limits: &model::Limits) -> Limits {
             fail_fast_after: 2,
         },
         seed: 7,
+        sharing: None,
     }
 }
 
@@ -192,7 +193,7 @@ impl Rig {
             }
             Action::CancelWaiter { ticket } => {
                 let key = self.waiting.remove(&ticket).expect("it waits");
-                assert_eq!(self.store.cancel(key), None, "it was not served yet");
+                assert!(self.store.cancel(key).is_none(), "it was not served yet");
             }
             Action::Return { slot, home } => self.come_home(slot, home),
             Action::ConnectOk { slot } => self.store.opened(self.keys[&slot], slot, self.now),
@@ -355,7 +356,8 @@ impl Rig {
             match self.store.poll_waiter(key, Waker::noop()) {
                 // A clone of the waker that does nothing need not admit to be one.
                 Found::Waiting | Found::Moved => continue,
-                Found::Done(Outcome::Served(slot)) => {
+                Found::Done(Outcome::Served(Served::Share(_))) => panic!("nothing is shared"),
+                Found::Done(Outcome::Served(Served::Connection(slot))) => {
                     self.store.accept(self.keys[&slot]).ok();
                     self.lent(ticket, slot);
                 }
@@ -379,7 +381,7 @@ impl Rig {
                         reason: reason_of(reason),
                     });
                 }
-                Errand::Close(..) | Errand::Reset(_) => {}
+                Errand::Close(..) | Errand::Reset(_) | Errand::Probe(_) => {}
             }
         }
     }

@@ -35,6 +35,7 @@ fn limits() -> Limits {
             fail_fast_after: 3,
         },
         seed: 1,
+        sharing: None,
     }
 }
 
@@ -68,7 +69,7 @@ fn closed(store: &mut Store<&'static str>) -> Vec<(&'static str, CloseReason)> {
     errands
         .filter_map(|errand| match errand {
             Errand::Close(name, reason) => Some((name, reason)),
-            Errand::Reset(_) | Errand::Check(_) => None,
+            Errand::Reset(_) | Errand::Check(_) | Errand::Probe(_) => None,
         })
         .collect()
 }

@@ -2,3 +2,4 @@
 
 mod against_model;
 mod cases;
+mod shares;

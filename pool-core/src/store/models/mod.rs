@@ -5,6 +5,8 @@
 //! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test -p pool-core --release --lib models`;
 //! in a release build, or a debug assertion would find the planted bugs before the model does.
 
+mod sharing;
+
 use std::future::poll_fn;
 use std::panic::Location;
 use std::sync::Arc as StdArc;
@@ -16,13 +18,13 @@ use loom::future::block_on;
 use loom::thread;
 
 use super::{
-    Condition, DeadlineClock, Errand, Found, Limits, Outcome, PacerLimits, Resized, SlotKey, State,
-    Ticket, Turn, WaiterKey,
+    Condition, DeadlineClock, Errand, Found, Limits, Outcome, PacerLimits, Resized, Served,
+    Sharing, SlotKey, State, Ticket, Turn, WaiterKey,
 };
 use crate::acquire::Acquire;
 use crate::connector::{CloseReason, ConnectContext, Connector};
 use crate::error::ConnectError;
-use crate::guard::{Live, PooledConnection, Slot};
+use crate::guard::{Held, Live, PooledConnection, Slot};
 use crate::inbox::{Inbox, Receiver};
 use crate::shared::{Shared, Stock, Timeouts};
 use crate::shutdown::Handle;
@@ -47,6 +49,18 @@ const LONG: Duration = Duration::from_secs(3600);
 
 /// A pool of at most one connection, without its maintenance task.
 fn rig(min_idle: usize) -> (Pool, Line) {
+    shared(Units, min_idle, None, None)
+}
+
+fn shared<C: Connector>(
+    connector: C,
+    min_idle: usize,
+    sharing: Option<Sharing>,
+    share: Option<fn(&C::Connection) -> C::Connection>,
+) -> (
+    Arc<Shared<C::Connection>>,
+    Receiver<Box<Live<C::Connection>>>,
+) {
     let pacer = PacerLimits {
         delay: LONG,
         delay_max: LONG,
@@ -66,6 +80,7 @@ fn rig(min_idle: usize) -> (Pool, Line) {
         lease_warn_after: None,
         pacer,
         seed: 0,
+        sharing,
     };
     let timeouts = Timeouts {
         acquire: LONG,
@@ -78,11 +93,12 @@ fn rig(min_idle: usize) -> (Pool, Line) {
     let (inbox, line) = Inbox::new();
     (
         Arc::new(Shared::new(
-            StdArc::new(Units),
+            StdArc::new(connector),
             limits,
             timeouts,
             telemetry,
             inbox,
+            share,
         )),
         line,
     )
@@ -111,11 +127,7 @@ fn opened() -> (Pool, Line) {
 
 #[track_caller]
 fn take(pool: &Pool) -> PooledConnection<()> {
-    PooledConnection::new(
-        pool.lend_idle(Location::caller())
-            .live
-            .expect("one is idle"),
-    )
+    PooledConnection::new(pool.lend(Location::caller()).held.expect("one is idle"))
 }
 
 #[track_caller]
@@ -125,7 +137,10 @@ fn acquire(pool: &Pool) -> Acquire<'_, ()> {
 
 fn run_errands(line: &mut Line) {
     for errand in line.close() {
-        errand.into_connection().dispose();
+        match errand {
+            Errand::Close(live, _) | Errand::Reset(live) | Errand::Check(live) => live.dispose(),
+            Errand::Probe(_) => unreachable!("nothing is shared"),
+        }
     }
 }
 
@@ -176,8 +191,9 @@ fn cancelled_waiter_that_keeps_what_it_was_served_is_found() {
         let key = future.forget_place().expect("it is queued");
         let mut store = pool.enter();
         let served = store.cancel(key);
+        let live = served.map(|served| Box::claim(&store, served));
         pool.finish(store);
-        KEPT.with(|kept| kept.lock().extend(served.map(PooledConnection::new)));
+        KEPT.with(|kept| kept.lock().extend(live.map(PooledConnection::new)));
     });
 }
 
@@ -209,7 +225,8 @@ fn look_at_place(pool: &Pool, key: WaiterKey) -> Option<Box<Live<()>>> {
     let found = store.poll_waiter(key, Waker::noop());
     pool.finish(store);
     match found {
-        Found::Done(Outcome::Served(live)) => Some(live),
+        Found::Done(Outcome::Served(Served::Connection(live))) => Some(live),
+        Found::Done(Outcome::Served(Served::Share(_))) => panic!("nothing is shared"),
         Found::Done(Outcome::Refused(..)) | Found::Waiting | Found::Moved => None,
     }
 }
@@ -457,7 +474,12 @@ fn send_against_end(send: fn(&Pool, Box<Live<()>>)) {
 fn errand_sent_to_an_ending_receiver_is_not_lost() {
     send_against_end(|pool, live| {
         if let Err(errand) = pool.inbox.send(Errand::Close(live, CloseReason::Dirty)) {
-            errand.into_connection().dispose();
+            match errand {
+                Errand::Close(live, _) | Errand::Reset(live) | Errand::Check(live) => {
+                    live.dispose()
+                }
+                Errand::Probe(_) => unreachable!("nothing is shared"),
+            }
         }
     });
 }

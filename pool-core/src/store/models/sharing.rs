@@ -1,0 +1,148 @@
+//! A connection that two callers share: whoever is last, the last handle is the store's.
+
+use std::panic::Location;
+use std::sync::Arc as StdArc;
+
+use async_trait::async_trait;
+use loom::thread;
+
+use super::shared;
+use crate::connector::{ConnectContext, Connector};
+use crate::error::ConnectError;
+use crate::guard::{Held, Live, Slot};
+use crate::inbox::Receiver;
+use crate::shared::Shared;
+use crate::shared_pool::Share;
+use crate::store::{Condition, Errand, Sharing};
+use crate::sync::Arc;
+
+type Unit = StdArc<()>;
+type Pool = Arc<Shared<Unit>>;
+
+struct Units;
+
+#[async_trait]
+impl Connector for Units {
+    type Connection = Unit;
+
+    async fn connect(&self, _cx: &ConnectContext) -> Result<Unit, ConnectError> {
+        Ok(StdArc::new(()))
+    }
+}
+
+/// A pool with one open connection.
+fn opened() -> (Pool, Receiver<Box<Live<Unit>>>) {
+    let sharing = Sharing {
+        target_leases: 2,
+        max_leases: 2,
+        max_surge: 0,
+    };
+    let (pool, line) = shared(Units, 1, Some(sharing), Some(StdArc::clone));
+    let now = pool.clock.now();
+    let (opening, permit) = pool.open(now).expect("one is wanted");
+    let slot = Slot::new(Arc::clone(&pool), opening.key, opening.id, permit);
+    let mut store = pool.enter();
+    store.opened(
+        opening.key,
+        Box::new(Live::new(StdArc::new(()), slot, None)),
+        now,
+    );
+    pool.finish(store);
+    (pool, line)
+}
+
+#[track_caller]
+fn take(pool: &Pool) -> Share<Unit> {
+    pool.lend(Location::caller()).held.expect("it may be lent")
+}
+
+/// Two leases come home while the pool closes: the connection is closed once, by its last handle.
+fn returns_against_close(give_back: fn(Share<Unit>, &Shared<Unit>)) {
+    loom::model(move || {
+        let (pool, mut line) = opened();
+        let (one, two) = (take(&pool), take(&pool));
+        let returners = [one, two].map(|share| {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || give_back(share, &pool))
+        });
+        pool.close();
+        // As maintenance does, whenever it comes to it.
+        let mut closed = close_connections(line.close());
+        for returner in returners {
+            returner.join().expect("no panic");
+        }
+        closed += close_connections(line.close());
+        assert!(closed <= 1, "it is closed once");
+        assert_eq!(pool.lock().status().size(), 0, "and its slot is free");
+    });
+}
+
+fn close_connections(errands: impl IntoIterator<Item = Errand<Box<Live<Unit>>>>) -> usize {
+    let mut closed = 0;
+    for errand in errands {
+        let Errand::Close(live, _) = errand else {
+            panic!("only closes are owed");
+        };
+        let (connection, slot) = live.into_parts();
+        let last = StdArc::into_inner(connection);
+        assert!(last.is_some(), "the last handle is the store's");
+        drop(slot);
+        closed += 1;
+    }
+    closed
+}
+
+#[test]
+fn whoever_is_last_the_connection_can_be_closed() {
+    returns_against_close(|share, pool| share.give_back(pool, Condition::Clean));
+}
+
+/// A caller queues while the last free share comes home.
+fn queue_against_return(wait: fn(&Pool) -> Option<Share<Unit>>) {
+    loom::model(move || {
+        let (pool, mut line) = opened();
+        let (one, two) = (take(&pool), take(&pool));
+        let returner = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || one.give_back(&pool, Condition::Clean))
+        };
+        let three = wait(&pool);
+        let is_served = three.is_some();
+        returner.join().expect("no panic");
+        for share in [two].into_iter().chain(three) {
+            share.give_back(&pool, Condition::Clean);
+        }
+        assert_eq!(pool.lock().status().leases, 0, "all shares are home");
+        pool.close();
+        close_connections(line.close());
+        drop((pool, line));
+        // Not earlier: what is left of a model cannot be dropped while it panics.
+        assert!(is_served, "the return is not missed");
+    });
+}
+
+#[test]
+fn share_that_comes_home_reaches_who_waits_for_it() {
+    queue_against_return(|pool| {
+        let wait = crate::acquire::Wait::new(pool, Location::caller(), super::LONG);
+        loom::future::block_on(wait).ok()
+    });
+}
+
+#[test]
+#[should_panic(expected = "the return is not missed")]
+fn looking_once_is_found() {
+    // Planted: it does not queue.
+    queue_against_return(|pool| pool.lend(Location::caller()).held);
+}
+
+#[test]
+#[should_panic(expected = "the last handle is the store's")]
+fn share_counted_before_its_handle_is_gone_is_found() {
+    returns_against_close(|share, pool| {
+        // Planted: a handle outlives its lease.
+        let handle = StdArc::clone(share.connection());
+        share.give_back(pool, Condition::Clean);
+        drop(handle);
+    });
+}

@@ -1,0 +1,438 @@
+//! Sharing: connections that serve many callers at once.
+//!
+//! A shared connection never leaves the store while it is open: it stays in the *stock*, and a
+//! lease is a count in its slot. What it serves is its *load*; a check under way is a *hold*. It
+//! leaves the stock to be closed, when both are zero.
+//!
+//! # Algorithm
+//!
+//! A new lease goes to the least loaded connection, found by looking at all of them: they are few.
+//! Another one is opened when all carry their target, or somebody waits. A connection that reached
+//! its lifetime or was evicted while it serves is *superseded*: it goes on as the last resort until
+//! another one was opened in its place; then, like one that is broken, it is *doomed*: it takes no
+//! new leases and is closed after its last one.
+//!
+//! # Invariants
+//!
+//! 1. No connection that may take a lease is below its limit of leases while a waiter is queued.
+//! 2. There are at most `max_size` slots, and `max_surge` more while a superseded connection serves.
+
+use std::panic::Location;
+
+use crate::connector::CloseReason;
+use crate::error::CheckError;
+use crate::event::{EventKind, WaiterId};
+use crate::store::slots::Record;
+use crate::store::{Condition, Errand, Limits, Outcome, Served, SlotKey, State, Store};
+use crate::time::Time;
+
+/// How connections are shared.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sharing {
+    /// Another connection is opened when all have as many leases as this.
+    pub(crate) target_leases: u32,
+    /// No connection has more than this.
+    pub(crate) max_leases: u32,
+    /// So many slots beyond `max_size` may be used to replace what is superseded.
+    pub(crate) max_surge: usize,
+}
+
+impl Limits {
+    /// How many slots there may ever be.
+    pub(crate) fn slots_max(&self) -> usize {
+        self.max_size + self.sharing.map_or(0, |sharing| sharing.max_surge)
+    }
+}
+
+impl Record {
+    /// Takes new leases, though perhaps as the last resort.
+    const fn may_be_lent(&self, sharing: &Sharing) -> bool {
+        self.doom.is_none() && self.load < sharing.max_leases
+    }
+
+    /// Serves callers, has reached its end, and waits for its replacement.
+    const fn is_superseded(&self) -> bool {
+        self.superseded.is_some() && self.doom.is_none()
+    }
+
+    /// Nobody has it.
+    const fn is_free(&self) -> bool {
+        self.load == 0 && self.holds == 0
+    }
+}
+
+impl<C> Store<C> {
+    fn sharing(&self) -> Sharing {
+        self.limits.sharing.expect("only a shared pool shares")
+    }
+
+    /// The connection of this slot, which is open and shared.
+    pub(crate) fn stocked(&self, key: SlotKey) -> &C {
+        let entry = self.stock.iter().find(|(other, _)| *other == key);
+        &entry
+            .expect("a shared connection with a lease is in stock")
+            .1
+    }
+
+    /// Lends the least loaded connection, if one may take another lease.
+    pub(crate) fn take_share(&mut self, site: &'static Location<'static>) -> Option<SlotKey> {
+        let sharing = self.sharing();
+        let loads = self.stock.iter().filter_map(|(key, _)| {
+            let record = self.slots.get(*key);
+            let rank = (record.is_superseded(), record.load, record.id);
+            record.may_be_lent(&sharing).then_some((rank, *key))
+        });
+        let (_, key) = loads.min_by_key(|(rank, _)| *rank)?;
+        self.lease_share(key, site, None);
+        self.count_use(key);
+        if self.may_open() {
+            self.kick();
+        }
+        Some(key)
+    }
+
+    /// A waiter takes its share: from here on it is a use. Unless the pool was closed or the connection
+    /// is not to be used any more; then the share comes home as it is.
+    pub(crate) fn accept_share(&mut self, key: SlotKey) -> Result<(), Condition> {
+        if self.is_closed || self.slots.get(key).doom.is_some() {
+            return Err(Condition::Clean);
+        }
+        self.count_use(key);
+        Ok(())
+    }
+
+    fn count_use(&mut self, key: SlotKey) {
+        let max_uses = self.limits.max_uses;
+        let record = self.slots.get_mut(key);
+        record.uses += 1;
+        if max_uses.is_some_and(|max_uses| record.uses >= max_uses) {
+            self.doom(key, CloseReason::MaxUses);
+        }
+    }
+
+    fn lease_share(
+        &mut self,
+        key: SlotKey,
+        site: &'static Location<'static>,
+        waiter: Option<WaiterId>,
+    ) {
+        self.slots.get_mut(key).load += 1;
+        self.lease(key, site, waiter);
+    }
+
+    /// A share that was taken proved dead before its caller had it: that was no use.
+    pub(crate) fn bury_share(&mut self, key: SlotKey) {
+        self.slots.get_mut(key).uses -= 1;
+        self.give_back_share(key, Condition::Unfit(CloseReason::Died));
+    }
+
+    /// A lease of a shared connection is over.
+    pub(crate) fn give_back_share(&mut self, key: SlotKey, condition: Condition) {
+        let tick = self.tick;
+        let record = self.slots.get_mut(key);
+        record.load -= 1;
+        let id = record.id;
+        match condition {
+            Condition::Unfit(reason) => self.doom(key, reason),
+            Condition::Clean | Condition::NeedsReset => {
+                record.used = tick;
+                self.log_hot(|| EventKind::Returned { id });
+            }
+        }
+        self.settle_share(key);
+    }
+
+    /// A shared connection takes no new leases from now on. The first reason stands.
+    pub(super) fn doom(&mut self, key: SlotKey, reason: CloseReason) {
+        let record = self.slots.get_mut(key);
+        if record.doom.is_some() {
+            return;
+        }
+        record.doom = Some(reason);
+        if reason == CloseReason::Died {
+            let id = record.id;
+            self.log(EventKind::Died { id });
+            self.learn_from_death(key);
+        }
+        // It may be that all others carry their target.
+        self.kick();
+    }
+
+    /// Whether there is, or will be, a connection that may serve a waiter.
+    pub(super) fn could_serve(&self) -> bool {
+        if self.limits.sharing.is_none() {
+            return self.slots.serving() > 0;
+        }
+        let is_good = |(key, _): &(SlotKey, C)| self.slots.get(*key).doom.is_none();
+        self.slots.count(State::Opening) > 0 || self.stock.iter().any(is_good)
+    }
+
+    /// Does what the state of a shared connection calls for: close it, serve waiters, or rest.
+    pub(super) fn settle_share(&mut self, key: SlotKey) {
+        if self.is_closed {
+            self.doom(key, CloseReason::PoolClosed);
+        }
+        let record = self.slots.get(key);
+        if record.is_free()
+            && let Some(reason) = record.doom.or(record.superseded)
+        {
+            return self.retire_share(key, reason);
+        }
+        self.rest(key);
+        self.serve_shares(key);
+    }
+
+    fn rest(&mut self, key: SlotKey) {
+        let record = self.slots.get(key);
+        if record.load == 0 {
+            // One that is only held by its check, and doomed, cannot be lent.
+            let state = match record.doom {
+                Some(_) => State::Checking,
+                None => State::Idle,
+            };
+            self.slots.set_state(key, state);
+        }
+    }
+
+    /// Takes a shared connection that nobody has out of the stock; closing it is owed.
+    fn retire_share(&mut self, key: SlotKey, reason: CloseReason) {
+        let place = self.stock.iter().position(|(other, _)| *other == key);
+        let place = place.expect("an open shared connection is in stock");
+        let (_, connection) = self.stock.remove(place);
+        self.retire(key, connection, reason);
+    }
+
+    /// Serves as many waiters as the connection may.
+    fn serve_shares(&mut self, key: SlotKey) {
+        let sharing = self.sharing();
+        while !self.queue.is_empty() && self.slots.get(key).may_be_lent(&sharing) {
+            let mut served = None;
+            let waker = self.queue.serve_first(|waiter, ticket| {
+                served = Some((waiter, ticket.site));
+                Outcome::Served(Served::Share(key))
+            });
+            if let Some((waiter, site)) = served {
+                self.lease_share(key, site, Some(waiter));
+            }
+            self.wake_served(waker);
+        }
+    }
+
+    /// A shared connection is open: it enters the stock and takes the place of a superseded one.
+    pub(super) fn stock(&mut self, key: SlotKey, connection: C) {
+        let reason = if self.is_closed {
+            Some(CloseReason::PoolClosed)
+        } else if self.lendable_count() >= self.size_limit() {
+            Some(CloseReason::Shrunk)
+        } else {
+            self.slots.get(key).doom
+        };
+        if let Some(reason) = reason {
+            return self.retire(key, connection, reason);
+        }
+        self.slots.set_state(key, State::Idle);
+        self.stock.push((key, connection));
+        self.serve_shares(key);
+        self.relieve();
+    }
+
+    /// The oldest superseded connection has its replacement.
+    fn relieve(&mut self) {
+        let superseded = self.stock.iter().filter_map(|(key, _)| {
+            let record = self.slots.get(*key);
+            record.is_superseded().then_some((record.id, *key))
+        });
+        if let Some((_, key)) = superseded.min_by_key(|(id, _)| *id) {
+            let reason = self.slots.get(key).superseded;
+            self.doom(key, reason.unwrap_or(CloseReason::Lifetime));
+            self.settle_share(key);
+        }
+    }
+
+    /// How many slots there may be at present.
+    pub(super) fn size_limit(&self) -> usize {
+        let surge = self
+            .limits
+            .sharing
+            .map_or(0, |sharing| sharing.max_surge.min(self.superseded_count()));
+        self.limits.max_size + surge
+    }
+
+    /// How many connections take new leases.
+    fn lendable_count(&self) -> usize {
+        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
+        records.filter(|record| record.doom.is_none()).count()
+    }
+
+    fn superseded_count(&self) -> usize {
+        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
+        records.filter(|record| record.is_superseded()).count()
+    }
+
+    /// How many connections the callers of a shared pool need beside those that are open.
+    pub(super) fn shares_wanted(&self, sharing: &Sharing) -> usize {
+        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
+        let mut fresh = records
+            .filter(|record| record.doom.is_none() && record.superseded.is_none())
+            .peekable();
+        let crowd = if self.queue.is_empty() {
+            let is_anything = fresh.peek().is_some();
+            usize::from(is_anything && fresh.all(|record| record.load >= sharing.target_leases))
+        } else {
+            self.queue.len().div_ceil(sharing.target_leases as usize)
+        };
+        crowd + self.superseded_count()
+    }
+
+    /// Closes shared connections that nobody uses and that are old or were unused for too long, and
+    /// supersedes those that are old and in use.
+    pub(super) fn expire_shares(&mut self, now: Time) -> Time {
+        let mut next = Time::NEVER;
+        for key in self.stock_keys() {
+            let record = self.slots.get(key);
+            if record.expires > now {
+                next = next.min(record.expires);
+            } else {
+                self.supersede(key, CloseReason::Lifetime);
+            }
+        }
+        next.min(self.expire_unused_shares(now))
+    }
+
+    /// The end of a shared connection has come, for no fault of its own.
+    pub(super) fn supersede(&mut self, key: SlotKey, reason: CloseReason) {
+        let record = self.slots.get_mut(key);
+        if record.doom.is_none() && record.superseded.is_none() {
+            record.superseded = Some(reason);
+            self.settle_share(key);
+            self.kick();
+        }
+    }
+
+    fn expire_unused_shares(&mut self, now: Time) -> Time {
+        let Some(timeout) = self.limits.idle_timeout else {
+            return Time::NEVER;
+        };
+        let timeout = timeout.saturating_add(super::sweep::TICK);
+        let slots = &self.slots;
+        let keys = self.stock.iter().map(|(key, _)| *key);
+        let mut unused: Vec<_> = keys
+            .filter(|key| slots.get(*key).state() == State::Idle && slots.get(*key).is_free())
+            .map(|key| (slots.get(key).used.after(timeout), key))
+            .collect();
+        unused.sort_unstable_by_key(|(due, _)| *due);
+        let spare = unused.len().saturating_sub(self.limits.min_idle);
+        for (due, key) in unused.into_iter().take(spare) {
+            if due > now {
+                return due;
+            }
+            self.retire_share(key, CloseReason::Idle);
+        }
+        Time::NEVER
+    }
+
+    /// Has shared connections checked that have not proven themselves for a while. They go on
+    /// serving meanwhile.
+    pub(super) fn start_probes(&mut self, now: Time) -> Time {
+        let Some(interval) = self.limits.check_interval else {
+            return Time::NEVER;
+        };
+        let mut next = Time::NEVER;
+        for key in self.stock_keys() {
+            let record = self.slots.get_mut(key);
+            if record.holds > 0 || record.doom.is_some() {
+                continue;
+            }
+            let due = record.proven.max(record.used).after(interval);
+            if due > now {
+                next = next.min(due);
+                continue;
+            }
+            record.holds += 1;
+            let id = record.id;
+            self.log(EventKind::Checking { id });
+            self.owe(Errand::Probe(key));
+        }
+        next
+    }
+
+    /// The check of a shared connection is over: `None` if it was dropped without a result.
+    pub(crate) fn probed(
+        &mut self,
+        key: SlotKey,
+        result: Option<Result<(), CheckError>>,
+        now: Time,
+    ) {
+        let record = self.slots.get_mut(key);
+        record.holds -= 1;
+        record.proven = now;
+        let id = record.id;
+        match result {
+            Some(Ok(())) => self.log(EventKind::Checked { id }),
+            Some(Err(error)) => {
+                self.log(EventKind::CheckFailed { id, error });
+                self.doom(key, CloseReason::CheckFailed);
+            }
+            None => {}
+        }
+        self.settle_share(key);
+        // The next one has no other alarm.
+        if let Some(interval) = self.limits.check_interval {
+            self.set_alarm(now.after(interval));
+        }
+    }
+
+    /// Ends all that is shared: what nobody has now, the rest after its last lease.
+    pub(super) fn close_shares(&mut self) {
+        for key in self.stock_keys() {
+            self.settle_share(key);
+        }
+    }
+
+    /// Ends what a smaller pool may not keep, the connections with the fewest leases first.
+    pub(super) fn shrink_shares(&mut self) {
+        let slots = &self.slots;
+        let keys = self.stock.iter().map(|(key, _)| *key);
+        let mut lendable: Vec<_> = keys
+            .filter(|key| slots.get(*key).doom.is_none())
+            .map(|key| (slots.get(key).load, key))
+            .collect();
+        lendable.sort_unstable_by_key(|(load, _)| *load);
+        let count = lendable.len() + slots.count(State::Opening);
+        let surplus = count.saturating_sub(self.limits.max_size);
+        for (_, key) in lendable.into_iter().take(surplus) {
+            self.doom(key, CloseReason::Shrunk);
+            self.settle_share(key);
+        }
+    }
+
+    pub(super) fn stock_keys(&self) -> Vec<SlotKey> {
+        self.stock.iter().map(|(key, _)| *key).collect()
+    }
+
+    #[cfg(debug_assertions)]
+    pub(super) fn assert_shares(&self) {
+        let Some(sharing) = &self.limits.sharing else {
+            return;
+        };
+        for (key, _) in &self.stock {
+            let record = self.slots.get(*key);
+            assert!(
+                record.load <= sharing.max_leases,
+                "invariant 2 broken: {} leases of {}",
+                record.load,
+                record.id
+            );
+            assert!(
+                self.queue.is_empty() || !record.may_be_lent(sharing),
+                "invariant 3 broken: {} could serve a waiter",
+                record.id
+            );
+            assert_eq!(
+                record.load > 0,
+                record.state() == State::Leased,
+                "invariant broken: what has leases is leased"
+            );
+        }
+    }
+}

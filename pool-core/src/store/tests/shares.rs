@@ -1,0 +1,438 @@
+//! Random histories of a shared pool, watched by somebody who keeps the books apart.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::Location;
+use std::task::Waker;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::connector::{CloseReason, ConnectionId};
+use crate::error::{CheckError, ConnectError};
+use crate::store::{
+    Condition, DeadlineClock, Errand, Found, Limits, Opening, Outcome, PacerLimits, Served,
+    Sharing, SlotKey, State, Store, Ticket, Turn, WaiterKey,
+};
+use crate::time::Time;
+
+const CASES: u32 = 300;
+const OPERATIONS_PER_CASE: usize = 120;
+/// Of all operations so many must have been leases, or nothing was shared.
+const LEASES_MIN: usize = 3_000;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Acquire,
+    Cancel(usize),
+    Return(usize, Condition),
+    Open,
+    ConnectSucceeds(usize),
+    ConnectFails(usize),
+    Dies(usize),
+    Evict(usize),
+    EvictAll,
+    Resize(usize),
+    Wait(u64),
+    CheckEnds(usize, bool),
+    CloseEnds(usize),
+    Close,
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let which = 0..64_usize;
+    let condition = prop_oneof![
+        8 => Just(Condition::Clean),
+        1 => Just(Condition::Unfit(CloseReason::Died)),
+        1 => Just(Condition::Unfit(CloseReason::Discarded)),
+    ];
+    prop_oneof![
+        24 => Just(Op::Acquire),
+        3 => which.clone().prop_map(Op::Cancel),
+        16 => (which.clone(), condition).prop_map(|(which, how)| Op::Return(which, how)),
+        10 => Just(Op::Open),
+        10 => which.clone().prop_map(Op::ConnectSucceeds),
+        1 => which.clone().prop_map(Op::ConnectFails),
+        2 => which.clone().prop_map(Op::Dies),
+        2 => which.clone().prop_map(Op::Evict),
+        1 => Just(Op::EvictAll),
+        1 => (1..5_usize).prop_map(Op::Resize),
+        6 => (1..400_u64).prop_map(Op::Wait),
+        4 => (which.clone(), any::<bool>()).prop_map(|(which, ok)| Op::CheckEnds(which, ok)),
+        8 => which.prop_map(Op::CloseEnds),
+    ]
+}
+
+fn sharing() -> impl Strategy<Value = Sharing> {
+    (1..4_u32, 0..4_u32, 0..3_usize).prop_map(|(target_leases, more, max_surge)| Sharing {
+        target_leases,
+        max_leases: target_leases + more,
+        max_surge,
+    })
+}
+
+#[test]
+fn a_shared_pool_keeps_its_promises_in_every_history() {
+    let config = Config {
+        cases: CASES,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let histories = (
+        sharing(),
+        1..4_usize,
+        0..2_usize,
+        proptest::collection::vec(ops(), OPERATIONS_PER_CASE),
+    );
+    let leases = std::cell::Cell::new(0);
+    let run = TestRunner::new(config).run(&histories, |(sharing, max_size, min_idle, ops)| {
+        let mut witness = Witness::new(sharing, max_size, min_idle);
+        for op in ops {
+            witness.perform(op);
+        }
+        witness.end();
+        leases.set(leases.get() + witness.leases);
+        Ok(())
+    });
+    run.unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(leases.get() > LEASES_MIN, "only {} leases", leases.get());
+}
+
+/// What happened to a connection, as its own books have it.
+#[derive(Debug)]
+struct Book {
+    id: ConnectionId,
+    leases: u32,
+    /// It takes no new leases any more: why the pool was told so.
+    is_broken: bool,
+}
+
+struct Witness {
+    store: Store<SlotKey>,
+    sharing: Sharing,
+    now: Time,
+    openings: Vec<Opening>,
+    books: BTreeMap<u64, (SlotKey, Book)>,
+    waiting: VecDeque<WaiterKey>,
+    /// By the numbers of their connections.
+    held: Vec<u64>,
+    checks: Vec<SlotKey>,
+    closes: Vec<SlotKey>,
+    /// More slots than now may have been permitted before.
+    slots_max: usize,
+    is_closed: bool,
+    leases: usize,
+}
+
+impl Witness {
+    fn new(sharing: Sharing, max_size: usize, min_idle: usize) -> Self {
+        let limits = Limits {
+            name: "shared".into(),
+            max_size,
+            min_idle,
+            max_waiters: 100,
+            max_connecting: 2,
+            idle_timeout: Some(Duration::from_millis(1_500)),
+            max_lifetime: Some(Duration::from_secs(3)),
+            max_uses: Some(40),
+            check_interval: Some(Duration::from_millis(700)),
+            min_uptime: Duration::ZERO,
+            lease_warn_after: None,
+            pacer: PacerLimits {
+                delay: Duration::from_millis(1),
+                delay_max: Duration::from_millis(1),
+                fail_fast_after: 1_000,
+            },
+            seed: 3,
+            sharing: Some(sharing),
+        };
+        Self {
+            store: Store::new(limits),
+            sharing,
+            now: Time::default(),
+            openings: Vec::new(),
+            books: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            held: Vec::new(),
+            checks: Vec::new(),
+            closes: Vec::new(),
+            slots_max: max_size + sharing.max_surge,
+            is_closed: false,
+            leases: 0,
+        }
+    }
+
+    fn perform(&mut self, op: Op) {
+        match op {
+            Op::Acquire => self.acquire(),
+            Op::Cancel(which) => self.cancel(which),
+            Op::Return(which, condition) => self.give_back(which, condition),
+            Op::Open => self.open(),
+            Op::ConnectSucceeds(which) => self.connect_succeeds(which),
+            Op::ConnectFails(which) => self.connect_fails(which),
+            Op::Dies(which) => {
+                if let Some(number) = self.pick(which) {
+                    let (key, book) = self.books.get_mut(&number).expect("picked");
+                    book.is_broken = true;
+                    self.store.died(*key, book.id);
+                }
+            }
+            Op::Evict(which) => {
+                if let Some(number) = self.pick(which) {
+                    self.store.evict(|id| id.as_u64() == number);
+                }
+            }
+            Op::EvictAll => {
+                self.store.evict(|_| true);
+            }
+            Op::Resize(size) => {
+                if self.store.resize(size).is_some() {
+                    let most = size + self.sharing.max_surge;
+                    self.slots_max = most.max(self.store.slots.len());
+                }
+            }
+            Op::Wait(ms) => {
+                self.now = self.now.after(Duration::from_millis(ms));
+                self.store.sweep(self.now);
+            }
+            Op::CheckEnds(which, is_good) => self.check_ends(which, is_good),
+            Op::CloseEnds(which) => self.close_ends(which),
+            Op::Close => {
+                self.is_closed = true;
+                self.store.close();
+            }
+        }
+        self.settle();
+        self.assert_books();
+    }
+
+    /// One of the connections that are open.
+    fn pick(&self, which: usize) -> Option<u64> {
+        let count = self.books.len();
+        (count > 0).then(|| *self.books.keys().nth(which % count).expect("within"))
+    }
+
+    fn number_of(&self, key: SlotKey) -> u64 {
+        self.store.slots.get(key).id.as_u64()
+    }
+
+    fn acquire(&mut self) {
+        self.store.stir(self.now);
+        let lightest = self.lightest();
+        if let Some(key) = self.store.take_share(Location::caller()) {
+            assert!(self.waiting.is_empty(), "nobody overtakes a waiter");
+            let number = self.number_of(key);
+            let load = self.books[&number].1.leases;
+            if let Some(lightest) = lightest {
+                assert_eq!(load, lightest, "the least loaded is lent");
+            }
+            return self.lent(number);
+        }
+        assert_eq!(lightest, None, "what may be lent is lent");
+        let deadline = self.now.after(Duration::from_secs(2));
+        if self.store.admit(self.now, deadline, Turn::New).is_err() {
+            return;
+        }
+        let ticket = Ticket {
+            deadline,
+            clock: DeadlineClock::Exact,
+            site: Location::caller(),
+        };
+        let waker = Waker::noop().clone();
+        let key = self.store.enqueue(waker, ticket, Turn::New);
+        self.waiting.push_back(key);
+    }
+
+    /// The fewest leases of a connection that may be lent, if it is not about to be replaced.
+    fn lightest(&self) -> Option<u32> {
+        let loads = self.books.values().filter_map(|(key, book)| {
+            let record = self.store.slots.get(*key);
+            let is_fresh = record.doom.is_none() && record.superseded.is_none();
+            (is_fresh && book.leases < self.sharing.max_leases).then_some(book.leases)
+        });
+        loads.min()
+    }
+
+    fn lent(&mut self, number: u64) {
+        let book = &mut self
+            .books
+            .get_mut(&number)
+            .expect("only open ones are lent")
+            .1;
+        assert!(!book.is_broken, "a broken connection takes no new leases");
+        book.leases += 1;
+        assert!(book.leases <= self.sharing.max_leases, "within its limit");
+        self.held.push(number);
+        self.leases += 1;
+    }
+
+    fn cancel(&mut self, which: usize) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let place = which % self.waiting.len();
+        let key = self.waiting.remove(place).expect("within");
+        assert!(self.store.cancel(key).is_none(), "it was not served yet");
+    }
+
+    fn give_back(&mut self, which: usize, condition: Condition) {
+        if self.held.is_empty() {
+            return;
+        }
+        let number = self.held.swap_remove(which % self.held.len());
+        let (key, book) = self.books.get_mut(&number).expect("it has a lease");
+        book.leases -= 1;
+        book.is_broken |= condition != Condition::Clean;
+        self.store.give_back_share(*key, condition);
+    }
+
+    fn open(&mut self) {
+        let is_wanted = self.is_another_wanted();
+        let Some(opening) = self.store.open(self.now) else {
+            return;
+        };
+        assert!(is_wanted, "no connect without a need");
+        assert!(!self.is_closed, "no connect after the end");
+        self.openings.push(opening);
+        assert!(self.store.slots.len() <= self.slots_max, "within the limit");
+    }
+
+    /// Somebody waits, all are busy, one is to be replaced, or too few are idle.
+    fn is_another_wanted(&self) -> bool {
+        let fresh = self.books.values().filter(|(key, _)| {
+            let record = self.store.slots.get(*key);
+            record.doom.is_none() && record.superseded.is_none()
+        });
+        let target = self.sharing.target_leases;
+        let are_busy = fresh.into_iter().all(|(_, book)| book.leases >= target);
+        !self.waiting.is_empty()
+            || are_busy
+            || self.store.slots.count(State::Idle) < self.store.limits.min_idle
+            || self
+                .books
+                .values()
+                .any(|(key, _)| self.store.slots.get(*key).superseded.is_some())
+    }
+
+    fn connect_succeeds(&mut self, which: usize) {
+        if self.openings.is_empty() {
+            return;
+        }
+        let opening = self.openings.swap_remove(which % self.openings.len());
+        let book = Book {
+            id: opening.id,
+            leases: 0,
+            is_broken: false,
+        };
+        self.books.insert(opening.id.as_u64(), (opening.key, book));
+        self.store.opened(opening.key, opening.key, self.now);
+    }
+
+    fn connect_fails(&mut self, which: usize) {
+        if self.openings.is_empty() {
+            return;
+        }
+        let opening = self.openings.swap_remove(which % self.openings.len());
+        let error = ConnectError::transient("refused");
+        self.store.connect_failed(opening.key, error, self.now);
+        let _: bool = self.store.release(opening.key);
+    }
+
+    fn check_ends(&mut self, which: usize, is_good: bool) {
+        if self.checks.is_empty() {
+            return;
+        }
+        let key = self.checks.swap_remove(which % self.checks.len());
+        let result = if is_good {
+            Ok(())
+        } else {
+            let number = self.number_of(key);
+            self.books.get_mut(&number).expect("held").1.is_broken = true;
+            Err(CheckError::new("no answer"))
+        };
+        self.store.probed(key, Some(result), self.now);
+    }
+
+    fn close_ends(&mut self, which: usize) {
+        if !self.closes.is_empty() {
+            let key = self.closes.swap_remove(which % self.closes.len());
+            let _: bool = self.store.release(key);
+        }
+    }
+
+    /// Carries out what is owed, and lets waiters look, the oldest first.
+    fn settle(&mut self) {
+        drop(self.store.take_served());
+        let effects = self.store.take_effects();
+        for errand in effects.into_iter().flat_map(|effects| effects.errands) {
+            match errand {
+                Errand::Close(key, _) => {
+                    let number = self.number_of(key);
+                    let (_, book) = self.books.remove(&number).expect("closed once");
+                    assert_eq!(book.leases, 0, "not while it is lent");
+                    assert!(!self.checks.contains(&key), "not while it is checked");
+                    self.closes.push(key);
+                }
+                Errand::Probe(key) => self.checks.push(key),
+                Errand::Check(_) | Errand::Reset(_) => panic!("not for shared connections"),
+            }
+        }
+        let mut is_anybody_left_behind = false;
+        for key in std::mem::take(&mut self.waiting) {
+            match self.store.poll_waiter(key, Waker::noop()) {
+                Found::Waiting | Found::Moved => {
+                    is_anybody_left_behind = true;
+                    self.waiting.push_back(key);
+                }
+                Found::Done(Outcome::Served(Served::Share(key))) => {
+                    assert!(!is_anybody_left_behind, "who came first is served first");
+                    self.accept(key);
+                }
+                Found::Done(Outcome::Served(Served::Connection(_))) => {
+                    panic!("nothing is given away")
+                }
+                Found::Done(Outcome::Refused(..)) => {}
+            }
+        }
+    }
+
+    fn accept(&mut self, key: SlotKey) {
+        let number = self.number_of(key);
+        match self.store.accept_share(key) {
+            Ok(()) => self.lent(number),
+            Err(condition) => self.store.give_back_share(key, condition),
+        }
+    }
+
+    fn assert_books(&self) {
+        for (key, book) in self.books.values() {
+            let record = self.store.slots.get(*key);
+            assert_eq!(record.load, book.leases, "leases of {}", book.id);
+        }
+        let leases: u32 = self.books.values().map(|(_, book)| book.leases).sum();
+        assert_eq!(self.store.status().leases, leases as usize);
+        assert!(
+            !self.is_closed || self.waiting.is_empty(),
+            "nobody waits for a closed pool"
+        );
+    }
+
+    /// Everything comes home, and nothing is left.
+    fn end(&mut self) {
+        self.perform(Op::Close);
+        while !self.held.is_empty() {
+            self.perform(Op::Return(0, Condition::Clean));
+        }
+        while !self.checks.is_empty() {
+            self.perform(Op::CheckEnds(0, true));
+        }
+        for opening in std::mem::take(&mut self.openings) {
+            let _: bool = self.store.release(opening.key);
+        }
+        self.settle();
+        while !self.closes.is_empty() {
+            self.perform(Op::CloseEnds(0));
+        }
+        assert!(self.store.is_finished(), "{:?}", self.store.status());
+    }
+}
