@@ -1,0 +1,90 @@
+//! The end of a shared pool, polite and otherwise.
+
+use pool_core::{AcquireError, CloseReason, SharedPool};
+use pool_testkit::Call;
+use pool_testkit::connector::pair;
+use pool_tests::bed::{Held, MINUTE, SECOND, Watchdog, pass, settle, start};
+use tokio::runtime;
+
+use crate::bed::Bed;
+
+#[tokio::test(start_paused = true)]
+async fn close_refuses_callers_and_waits_for_the_last_lease() {
+    let bed = Bed::new(1);
+    let leases = bed.leases(3).await;
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    let pool = bed.pool.clone();
+    let closing = start(async move { pool.close(MINUTE).await });
+    settle().await;
+    assert!(matches!(waiter.ready(), Err(AcquireError::Closed { .. })));
+    assert_eq!(bed.reasons(), []);
+    drop(leases);
+    let report = closing.await.expect("no panic");
+    assert_eq!((report.closed, report.still_leased), (1, 0));
+    assert_eq!(bed.reasons(), [CloseReason::PoolClosed]);
+    drop(waiter);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_last_handle_lets_leases_finish() {
+    let (connector, fake) = pair();
+    let pool = SharedPool::builder(connector).build().unwrap();
+    let (one, two) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    drop(pool.clone());
+    assert!(pool.acquire().await.is_ok());
+    drop(pool);
+    settle().await;
+    assert!(one.is_alive() && two.is_alive());
+    drop(one);
+    settle().await;
+    assert_eq!(fake.counts().alive, 1);
+    drop(two);
+    let counts = fake.until(|counts| counts.alive == 0).await;
+    assert_eq!((counts.watchers, counts.dropped_unclosed), (0, 0));
+}
+
+#[test]
+fn runtime_that_goes_leaves_nothing_behind() {
+    let _watchdog = Watchdog::start();
+    let (connector, fake) = pair();
+    let mut builder = runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    let (pool, leases) = runtime.block_on(async {
+        let builder = SharedPool::builder(connector).check_interval(SECOND);
+        let pool = builder.build().unwrap();
+        let leases = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+        fake.set_manual(Call::Check);
+        pass(2 * SECOND).await;
+        assert_eq!(fake.counts().check.running(), 1, "a check holds it");
+        (pool, leases)
+    });
+    drop(runtime);
+    assert_eq!(fake.counts().alive, 1, "it is lent");
+    drop(leases);
+    assert_eq!(fake.counts().alive, 0);
+    assert!(pool.status().is_closed);
+    assert_eq!(pool.status().size(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn panics_of_the_connector_cost_the_connection_and_nothing_else() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    bed.fake.queue_verdicts(
+        pool_testkit::Query::IsAlive,
+        [pool_testkit::connector::Verdict::Panic],
+    );
+    drop(lease);
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::Dirty]);
+    let lease = bed.lease().await;
+    bed.fake
+        .queue(Call::Close, [pool_testkit::connector::Answer::Panic]);
+    drop(lease);
+    bed.pool.evict_all();
+    settle().await;
+    assert_eq!(bed.pool.status().size(), 0, "its slot is free");
+    assert_eq!(bed.fake.counts().alive, 0);
+    drop(bed);
+}

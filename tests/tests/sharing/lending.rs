@@ -1,0 +1,188 @@
+//! Who gets a share of which connection, and when another one is opened.
+
+use pool_core::{AcquireError, SharedLease, TryAcquireError};
+use pool_testkit::Call;
+use pool_tests::bed::{Held, SECOND, settle};
+
+use crate::bed::{Bed, id, ids};
+
+#[tokio::test(start_paused = true)]
+async fn one_connection_serves_many_callers_and_another_is_opened_when_it_carries_its_target() {
+    let bed = Bed::new(2);
+    let first = bed.leases(1).await;
+    assert_eq!(bed.pool.status().size(), 1);
+    let second = bed.leases(1).await;
+    assert_eq!(ids(&first), ids(&second), "it serves both");
+    assert_eq!(bed.pool.status().size(), 2, "it carries its target now");
+    assert_eq!(bed.pool.status().idle, 1);
+    drop((first, second));
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_below_its_target_keeps_others_from_being_opened() {
+    let bed = Bed::new(2);
+    for _ in 0..20 {
+        let lease = bed.lease().await;
+        drop(lease);
+    }
+    settle().await;
+    assert_eq!(bed.fake.counts().connect.started, 1);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn least_loaded_connection_is_lent_first() {
+    let bed = Bed::new(2);
+    let mut leases = bed.leases(6).await;
+    assert_eq!(ids(&leases), [0, 0, 1, 1, 0, 1]);
+    drop(leases.remove(0));
+    drop(leases.remove(0));
+    assert_eq!(bed.pool.status().leases, 4);
+    assert_eq!(ids(&bed.leases(2).await), [0, 0]);
+    drop(leases);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_wait_only_when_all_are_full_and_are_served_in_their_order() {
+    let bed = Bed::new(2);
+    let mut leases = bed.leases(6).await;
+    let mut first = Held::waiting(bed.pool.acquire());
+    let mut second = Held::waiting(bed.pool.acquire());
+    assert!(matches!(
+        bed.pool.try_acquire(),
+        Err(TryAcquireError::Empty { .. })
+    ));
+    let freed = id(&leases[3]);
+    drop(leases.remove(3));
+    assert!(second.poll().is_pending(), "the other one came first");
+    let lease = first.ready().expect("served");
+    assert_eq!(id(&lease), freed);
+    drop(lease);
+    drop(second.ready().expect("served in its turn"));
+    drop((leases, first, second));
+    assert_eq!(bed.fake.counts().connect.started, 2);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_connect_serves_as_many_waiters_as_the_connection_may_carry() {
+    let bed = Bed::new(1);
+    bed.fake.set_manual(Call::Connect);
+    let mut waiters: Vec<_> = (0..4).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let connect = bed.fake.next_connect().await;
+    connect.succeed();
+    settle().await;
+    let leases: Vec<_> = waiters
+        .iter_mut()
+        .take(3)
+        .map(|waiter| waiter.ready().expect("served"))
+        .collect();
+    assert!(waiters[3].poll().is_pending(), "the connection is full");
+    drop(leases);
+    drop(waiters[3].ready().expect("a share came home"));
+    drop(waiters);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_connects_are_started_than_the_waiters_need() {
+    let bed = Bed::new(4);
+    bed.fake.set_manual(Call::Connect);
+    let waiters: Vec<_> = (0..5).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    settle().await;
+    // Three connections with a target of two each are enough for five.
+    assert_eq!(bed.fake.counts().connect.running(), 3);
+    drop(waiters);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn share_that_was_served_to_a_caller_who_has_gone_goes_on() {
+    let bed = Bed::new(1);
+    let mut leases = bed.leases(3).await;
+    let gone = Held::waiting(bed.pool.acquire());
+    let mut next = Held::waiting(bed.pool.acquire());
+    drop(leases.pop());
+    drop(gone);
+    drop(next.ready().expect("what the other one was served"));
+    assert_eq!(bed.pool.status().leases, 2);
+    drop((leases, next));
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn acquire_dropped_after_any_poll_leaves_no_share_behind() {
+    let bed = Bed::new(1);
+    for polls in 0..4 {
+        let held = bed.leases(3).await;
+        let mut acquire = Held::new(bed.pool.acquire());
+        for _ in 0..polls {
+            if acquire.poll().is_ready() {
+                break;
+            }
+        }
+        let mut leases = held.into_iter();
+        drop(leases.next());
+        drop(acquire);
+        drop(leases);
+        assert_eq!(bed.pool.status().leases, 0, "after {polls} polls");
+    }
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn caller_whose_time_is_over_is_told_so() {
+    let bed = Bed::new(1);
+    let leases = bed.leases(3).await;
+    let error = bed.pool.acquire_within(SECOND).await.unwrap_err();
+    assert!(matches!(error, AcquireError::Timeout { .. }), "{error}");
+    drop(leases);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_connection_is_not_handed_out() {
+    let bed = Bed::new(2);
+    let first = bed.lease().await;
+    bed.fake.kill_silently(id(&first));
+    let second = bed.lease().await;
+    assert_ne!(
+        id(&second),
+        id(&first),
+        "the glance before it found the first one dead"
+    );
+    drop((first, second));
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn stats_tell_the_leases_of_a_connection() {
+    let bed = Bed::new(1);
+    let leases = bed.leases(3).await;
+    let stats = SharedLease::stats(&leases[0]);
+    assert_eq!((stats.leases, stats.uses), (3, 3));
+    let status = bed.pool.status();
+    assert_eq!((status.leased, status.leases), (1, 3));
+    drop(leases);
+    assert_eq!(bed.pool.status().leases, 0);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_cannot_work_are_refused() {
+    let build = |target, most| {
+        let (connector, _) = pool_testkit::connector::pair();
+        pool_core::SharedPool::builder(connector)
+            .target_leases(target)
+            .max_leases_per_connection(most)
+            .build()
+            .map(drop)
+    };
+    let error = build(4, 3).unwrap_err();
+    assert!(error.to_string().contains("target_leases is 4"), "{error}");
+    build(0, 3).unwrap_err();
+    build(1, 0).unwrap_err();
+    build(3, 3).unwrap();
+}

@@ -1,0 +1,7 @@
+//! Pools whose connections serve many callers at once.
+
+mod bed;
+mod crowd;
+mod ending;
+mod lending;
+mod replacing;
