@@ -8,6 +8,7 @@
 //! | [`ledger`] | an observer that checks every event of a pool against the rules of pools |
 //! | `fixture` | a child process that misbehaves in every known way (Unix) |
 //! | `census` | the processes and descriptors that are left over (Unix) |
+//! | [`conformance`](mod@conformance) | one test for each duty of a connector: is this one fit for a pool? |
 //! | [`model`] | a reference model of all decisions of a pool, with generators of operations |
 //!
 //! Most of them speak the language of `pool-core`. The model speaks plain numbers only, so that
@@ -66,6 +67,7 @@
 mod call;
 #[cfg(unix)]
 pub mod census;
+pub mod conformance;
 pub mod connector;
 pub mod fault;
 #[cfg(unix)]

@@ -1,0 +1,64 @@
+//! One test for each rule.
+
+/// Expands to one `#[test]` for each [rule](crate::conformance::Rule), named as it is.
+///
+/// Takes an expression that makes a [`Subject`](crate::conformance::Subject): it is evaluated inside
+/// the runtime of each test, and may await. A test fails if its rule is broken, or if it cannot be
+/// judged and was not [waived](crate::conformance::Subject::waive).
+///
+/// # Examples
+///
+/// ```
+/// use pool_testkit::conformance::Subject;
+/// use pool_testkit::connector::{FakeConnector, pair};
+///
+/// fn subject() -> Subject<FakeConnector> {
+///     Subject::new(pair().0) // .exchange(..).kill(..).resources(..)
+/// }
+///
+/// mod my_connector {
+///     // `cargo test my_connector::` now runs `connects`, `connect_is_cancel_safe`, ..
+///     pool_testkit::conformance!(super::subject());
+/// }
+/// ```
+#[macro_export]
+macro_rules! conformance {
+    ($subject:expr $(,)?) => {
+        $crate::conformance! { @tests ($subject)
+            connects Connects,
+            connect_is_cancel_safe ConnectIsCancelSafe,
+            connect_keeps_deadline ConnectKeepsDeadline,
+            permanent_failure_is_told PermanentFailureIsTold,
+            transient_failure_is_told TransientFailureIsTold,
+            is_alive_sees_death IsAliveSeesDeath,
+            questions_are_cheap QuestionsAreCheap,
+            died_resolves DiedResolves,
+            died_waits DiedWaits,
+            exchange_leaves_clean ExchangeLeavesClean,
+            cancelled_exchange_is_not_reused CancelledExchangeIsNotReused,
+            dirt_is_seen DirtIsSeen,
+            reset_is_honest ResetIsHonest,
+            check_passes_the_living CheckPassesLive,
+            check_tells_death CheckTellsDeath,
+            close_returns CloseReturns,
+            close_ends_resource CloseEndsResource,
+            drop_ends_resource DropEndsResource,
+            pool_reuses PoolReuses,
+            pool_replaces_dead PoolReplacesDead,
+            nothing_leaks NothingLeaks,
+        }
+    };
+    (@tests ($subject:expr) $($name:ident $rule:ident,)*) => {
+        // A rule without a test, or a test of another name, does not compile.
+        const _: () = $crate::conformance::assert_list(&[
+            $((stringify!($name), $crate::conformance::Rule::$rule),)*
+        ]);
+        $(
+            #[test]
+            fn $name() {
+                let subject = async || $subject;
+                $crate::conformance::assert_rule($crate::conformance::Rule::$rule, subject);
+            }
+        )*
+    };
+}

@@ -1,0 +1,204 @@
+//! What the kit must be told about a connector to judge it: how to speak, how to kill, how to count.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use pool_core::{BoxError, Connector};
+
+use super::Rule;
+
+pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+type Exchange<T> = dyn for<'a> Fn(&'a mut T, u64) -> Boxed<'a, Result<u64, BoxError>>;
+type Dirty<T> = dyn for<'a> Fn(&'a mut T) -> Boxed<'a, Result<(), BoxError>>;
+type Kill<T> = dyn Fn(&T) -> Boxed<'static, ()>;
+
+/// A connector with what it takes to judge it.
+///
+/// Everything but the connector may be left out; the rules that need it then say so. Closures run on
+/// the runtime of the test.
+///
+/// # Examples
+///
+/// ```
+/// use pool_testkit::conformance::{self, Outcome, Rule, Subject};
+/// use pool_testkit::connector::{FakeConnection, pair};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (connector, fake) = pair();
+/// let subject = Subject::new(connector)
+///     .kill(move |conn: &FakeConnection| {
+///         assert!(fake.kill(conn.id()));
+///         std::future::ready(())
+///     })
+///     .waive(Rule::DirtIsSeen, "the fake is as dirty as it is told to be");
+/// assert_eq!(conformance::judge(Rule::DiedResolves, &subject).await, Outcome::Kept);
+/// # }
+/// ```
+pub struct Subject<C: Connector> {
+    pub(super) connector: Arc<C>,
+    pub(super) exchange: Option<Box<Exchange<C::Connection>>>,
+    pub(super) dirty: Option<Box<Dirty<C::Connection>>>,
+    pub(super) kill: Option<Box<Kill<C::Connection>>>,
+    pub(super) resources: Option<Box<dyn Fn() -> Vec<String>>>,
+    pub(super) stalling: Option<Arc<C>>,
+    pub(super) failing_permanently: Option<Arc<C>>,
+    pub(super) failing_transiently: Option<Arc<C>>,
+    pub(super) limit: Duration,
+    pub(super) cycles: usize,
+    pub(super) waived: BTreeMap<Rule, String>,
+    /// For connection ids and the numbers of exchanges, which are never used twice.
+    pub(super) next: AtomicU64,
+}
+
+impl<C: Connector> Subject<C> {
+    /// A connector of which nothing else is known.
+    #[must_use]
+    pub fn new(connector: C) -> Self {
+        Self {
+            connector: Arc::new(connector),
+            exchange: None,
+            dirty: None,
+            kill: None,
+            resources: None,
+            stalling: None,
+            failing_permanently: None,
+            failing_transiently: None,
+            limit: LIMIT_DEFAULT,
+            cycles: CYCLES_DEFAULT,
+            waived: BTreeMap::new(),
+            next: AtomicU64::new(1),
+        }
+    }
+
+    /// How to make one exchange: asks the other side for a number and returns the number that came
+    /// back, so that a stale answer is told from the right one.
+    #[must_use]
+    pub fn exchange<F>(mut self, exchange: F) -> Self
+    where
+        F: AsyncFn(&mut C::Connection, u64) -> Result<u64, BoxError> + 'static,
+    {
+        let exchange = Rc::new(exchange);
+        self.exchange = Some(Box::new(move |conn, number| {
+            let exchange = Rc::clone(&exchange);
+            Box::pin(async move { exchange(conn, number).await })
+        }));
+        self
+    }
+
+    /// How to leave a connection as a careless caller would: a request whose answer is not read, a
+    /// transaction that stays open.
+    #[must_use]
+    pub fn dirty<F>(mut self, dirty: F) -> Self
+    where
+        F: AsyncFn(&mut C::Connection) -> Result<(), BoxError> + 'static,
+    {
+        let dirty = Rc::new(dirty);
+        self.dirty = Some(Box::new(move |conn| {
+            let dirty = Rc::clone(&dirty);
+            Box::pin(async move { dirty(conn).await })
+        }));
+        self
+    }
+
+    /// How to kill the other side of a connection from outside, behind the connector's back: a
+    /// signal to the process, a socket that the server shuts.
+    #[must_use]
+    pub fn kill<F, K>(mut self, kill: F) -> Self
+    where
+        F: Fn(&C::Connection) -> K + 'static,
+        K: Future<Output = ()> + 'static,
+    {
+        self.kill = Some(Box::new(move |conn| Box::pin(kill(conn))));
+        self
+    }
+
+    /// The resources behind the connections that exist now, by name: process ids, sockets. Count
+    /// them where the connector answers for them, since after `close` nothing is waited for.
+    #[must_use]
+    pub fn resources<F, I>(mut self, resources: F) -> Self
+    where
+        F: Fn() -> I + 'static,
+        I: IntoIterator<Item: ToString>,
+    {
+        let names = move || {
+            resources()
+                .into_iter()
+                .map(|name| name.to_string())
+                .collect()
+        };
+        self.resources = Some(Box::new(names));
+        self
+    }
+
+    /// A connector of the same kind whose peer never answers, so that its connect cannot end well.
+    #[must_use]
+    pub fn stalling(mut self, connector: C) -> Self {
+        self.stalling = Some(Arc::new(connector));
+        self
+    }
+
+    /// A connector of the same kind that cannot connect until somebody changes something.
+    #[must_use]
+    pub fn failing_permanently(mut self, connector: C) -> Self {
+        self.failing_permanently = Some(Arc::new(connector));
+        self
+    }
+
+    /// A connector of the same kind that cannot connect at present.
+    #[must_use]
+    pub fn failing_transiently(mut self, connector: C) -> Self {
+        self.failing_transiently = Some(Arc::new(connector));
+        self
+    }
+
+    /// How long anything may take: what the rules call *soon* and *bounded*. Default: 10 seconds,
+    /// reached by broken connectors only.
+    #[must_use]
+    pub const fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// How many cycles must leave nothing behind. Default: 200.
+    #[must_use]
+    pub const fn cycles(mut self, cycles: usize) -> Self {
+        self.cycles = cycles;
+        self
+    }
+
+    /// Says that a rule does not apply to this connector, and why. It is not judged then.
+    #[must_use]
+    pub fn waive(mut self, rule: Rule, reason: impl Into<String>) -> Self {
+        self.waived.insert(rule, reason.into());
+        self
+    }
+}
+
+impl<C: Connector> From<C> for Subject<C> {
+    fn from(connector: C) -> Self {
+        Self::new(connector)
+    }
+}
+
+impl<C: Connector> fmt::Debug for Subject<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subject")
+            .field("exchange", &self.exchange.is_some())
+            .field("dirty", &self.dirty.is_some())
+            .field("kill", &self.kill.is_some())
+            .field("resources", &self.resources.is_some())
+            .field("limit", &self.limit)
+            .field("cycles", &self.cycles)
+            .field("waived", &self.waived)
+            .finish_non_exhaustive()
+    }
+}
+
+const LIMIT_DEFAULT: Duration = Duration::from_secs(10);
+const CYCLES_DEFAULT: usize = 200;

@@ -1,0 +1,230 @@
+//! Conformance, proven by connectors that break each rule, and by one that keeps them all.
+//!
+//! Everything here is in memory, so the clock is paused: what a wrong connector makes the kit wait
+//! for costs nothing.
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each part of the wrong connector knows the flaws that concern it"
+)]
+
+mod line;
+
+use pool_testkit::conformance::{self, Outcome, Rule, Subject};
+use pool_testkit::connector::pair;
+
+use line::{Flaw, Line, Lines, subject};
+
+/// Each flaw with the rules it breaks. The first is what it is about.
+const FLAWS: [(Flaw, &[Rule]); 24] = [
+    (Flaw::NewOnesAreNotClean, &[Rule::Connects]),
+    (
+        Flaw::SharesOneLine,
+        &[Rule::Connects, Rule::PoolReplacesDead],
+    ),
+    (
+        Flaw::CancelledConnectStaysOpen,
+        &[Rule::ConnectIsCancelSafe],
+    ),
+    (Flaw::IgnoresDeadline, &[Rule::ConnectKeepsDeadline]),
+    (Flaw::CallsDeadlinePermanent, &[Rule::ConnectKeepsDeadline]),
+    (
+        Flaw::CallsPermanentTransient,
+        &[Rule::PermanentFailureIsTold],
+    ),
+    (
+        Flaw::CallsTransientPermanent,
+        &[Rule::TransientFailureIsTold],
+    ),
+    (
+        Flaw::SeesNoDeath,
+        &[Rule::IsAliveSeesDeath, Rule::PoolReplacesDead],
+    ),
+    (Flaw::BlocksInQuestion, &[Rule::QuestionsAreCheap]),
+    (Flaw::PanicsInQuestion, &[Rule::QuestionsAreCheap]),
+    (Flaw::TellsOneOfManyWatchers, &[Rule::DiedResolves]),
+    (
+        Flaw::TellsDeathAtOnce,
+        &[
+            Rule::DiedWaits,
+            Rule::PoolReuses,
+            Rule::PoolReplacesDead,
+            Rule::NothingLeaks,
+        ],
+    ),
+    (
+        Flaw::NeverCleanAgain,
+        &[Rule::ExchangeLeavesClean, Rule::PoolReuses],
+    ),
+    (
+        Flaw::ForgetsCancelled,
+        &[Rule::CancelledExchangeIsNotReused],
+    ),
+    (
+        Flaw::SeesNoDirt,
+        &[Rule::DirtIsSeen, Rule::CancelledExchangeIsNotReused],
+    ),
+    (
+        Flaw::ResetsNothing,
+        &[Rule::ResetIsHonest, Rule::CancelledExchangeIsNotReused],
+    ),
+    (Flaw::ChecksNever, &[Rule::CheckPassesLive]),
+    (Flaw::ChecksForEver, &[Rule::CheckTellsDeath]),
+    (
+        Flaw::ClosesForEver,
+        &[Rule::CloseReturns, Rule::CloseEndsResource],
+    ),
+    (Flaw::ClosesLater, &[Rule::CloseEndsResource]),
+    (Flaw::DropsNothing, &[Rule::DropEndsResource]),
+    (
+        Flaw::NeverLentTwice,
+        &[Rule::PoolReuses, Rule::ResetIsHonest],
+    ),
+    (Flaw::FailsAfterDeath, &[Rule::PoolReplacesDead]),
+    (Flaw::LeavesTasks, &[Rule::NothingLeaks]),
+];
+
+#[test]
+fn every_rule_has_a_wrong_connector_that_is_about_it() {
+    for rule in Rule::ALL {
+        let is_proven = FLAWS.iter().any(|(_, broken)| broken[0] == *rule);
+        assert!(
+            is_proven,
+            "no wrong connector proves that `{rule}` can fail"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_wrong_connector_breaks_its_rules_and_no_other_by_name() {
+    let mut wrong = Vec::new();
+    for (flaw, expected) in FLAWS {
+        let mut broken = Vec::new();
+        for rule in Rule::ALL {
+            match conformance::judge(*rule, &subject(flaw)).await {
+                Outcome::Kept => {}
+                Outcome::Broken { .. } => broken.push(*rule),
+                other => panic!("{flaw:?}: {rule}: {other:?}"),
+            }
+        }
+        let mut expected = expected.to_vec();
+        expected.sort();
+        if broken != expected {
+            wrong.push(format!("{flaw:?} breaks {broken:?}, not {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_connector_keeps_every_rule() {
+    conformance::run(subject(Flaw::None)).await.assert_proven();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_names_each_broken_rule_with_its_demand_and_its_repair() {
+    let report = conformance::run(subject(Flaw::NeverCleanAgain)).await;
+    let broken = [Rule::ExchangeLeavesClean, Rule::PoolReuses];
+    assert_eq!(report.broken(), broken);
+    let text = report.to_string();
+    assert!(
+        text.starts_with("of 21 rules 2 broken, 0 not applicable"),
+        "{text}"
+    );
+    for rule in broken {
+        for part in [rule.name(), rule.demands(), rule.repair()] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "rule `connect_is_cancel_safe` broken: [")]
+async fn a_broken_rule_fails_the_test_by_its_name() {
+    let subject = subject(Flaw::CancelledConnectStaysOpen);
+    conformance::run(subject).await.assert_kept();
+}
+
+#[test]
+#[should_panic(expected = "rule `nothing_leaks` broken: more tasks")]
+fn a_broken_rule_fails_its_own_test_by_its_name() {
+    let subject = async || subject(Flaw::LeavesTasks).limit(BRIEF);
+    conformance::assert_rule(Rule::NothingLeaks, subject);
+}
+
+#[tokio::test]
+async fn what_a_subject_does_not_say_is_reported_and_not_passed() {
+    let report = conformance::run(pair().0).await;
+    report.assert_kept();
+    let expected = [
+        (Rule::ConnectIsCancelSafe, "resources"),
+        (Rule::ConnectKeepsDeadline, "stalling"),
+        (Rule::PermanentFailureIsTold, "failing_permanently"),
+        (Rule::TransientFailureIsTold, "failing_transiently"),
+        (Rule::IsAliveSeesDeath, "kill"),
+        (Rule::DiedResolves, "kill"),
+        (Rule::ExchangeLeavesClean, "exchange"),
+        (Rule::CancelledExchangeIsNotReused, "exchange"),
+        (Rule::DirtIsSeen, "dirty"),
+        (Rule::ResetIsHonest, "exchange"),
+        (Rule::CheckTellsDeath, "kill"),
+        (Rule::CloseEndsResource, "resources"),
+        (Rule::DropEndsResource, "resources"),
+        (Rule::PoolReplacesDead, "kill"),
+        (Rule::NothingLeaks, "resources"),
+    ];
+    assert_eq!(report.not_applicable(), expected.map(|(rule, _)| rule));
+    for (rule, capability) in expected {
+        let why = format!("say how with `.{capability}(..)`");
+        let outcome = Outcome::NotApplicable { why };
+        assert_eq!(report.outcome(rule), Some(&outcome));
+    }
+}
+
+#[test]
+#[should_panic(expected = "rule `dirt_is_seen` not applicable: say how with `.dirty(..)`")]
+fn a_rule_that_cannot_be_judged_fails_its_own_test() {
+    conformance::assert_rule(Rule::DirtIsSeen, async || Subject::new(pair().0));
+}
+
+#[tokio::test]
+#[should_panic(expected = "15 not applicable")]
+async fn a_proof_needs_every_rule_judged() {
+    conformance::run(pair().0).await.assert_proven();
+}
+
+#[test]
+fn a_waived_rule_is_not_judged() {
+    let subject = async || {
+        let wrong = subject(Flaw::SeesNoDirt);
+        wrong.waive(Rule::DirtIsSeen, "a line without requests has no dirt")
+    };
+    conformance::assert_rule(Rule::DirtIsSeen, subject);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_subject_breaks_the_rule() {
+    let wrong = subject(Flaw::None).exchange(async |_: &mut Line, number| {
+        assert!(number == 0, "no numbers today");
+        Ok(number)
+    });
+    let outcome = conformance::judge(Rule::ExchangeLeavesClean, &wrong).await;
+    let Outcome::Broken { what } = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(what, "it panicked: no numbers today");
+}
+
+/// The tests of the macro, as a user gets them.
+mod by_macro {
+    use super::{Flaw, Lines, Subject, subject};
+
+    pool_testkit::conformance!(right().await);
+
+    async fn right() -> Subject<Lines> {
+        tokio::task::yield_now().await;
+        subject(Flaw::None)
+    }
+}
+
+const BRIEF: std::time::Duration = std::time::Duration::from_millis(100);
