@@ -2,7 +2,7 @@
 //!
 //! A [`Subject`] is the connector and what the kit must be told about it: how to make an exchange,
 //! how to kill the other side from outside, how to count what is open. [`run`] tries all rules and
-//! reports on each; the macro [`conformance!`](crate::conformance) makes one test of each. A rule
+//! reports on each; the macro [`conformance!`](crate::conformance!) makes one test of each. A rule
 //! that cannot be tried because the subject does not say how is *not applicable*: the report names
 //! what is missing, and the macro's test fails until it is said or [waived](Subject::waive).
 //!
@@ -148,7 +148,7 @@ pub async fn judge<C: Connector>(rule: Rule, subject: &Subject<C>) -> Outcome {
     }
 }
 
-/// Tries one rule on a runtime of its own: what the tests of [`conformance!`](crate::conformance)
+/// Tries one rule on a runtime of its own: what the tests of [`conformance!`](crate::conformance!)
 /// do.
 ///
 /// # Panics
