@@ -1,0 +1,90 @@
+//! Children as connections, under every rule of `pool_testkit::conformance`.
+//!
+//! Real children live in real time, so the clock runs. Each test takes a census, which also keeps
+//! it alone in this process.
+
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by where it panics"
+)]
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pool_stdio::{CommandSpec, KillScope, LadderTimes, StdioConnection, StdioConnector};
+use pool_testkit::census::Census;
+use pool_testkit::conformance::Subject;
+use pool_testkit::fixture::Behaviour;
+
+/// A child that echoes lines.
+mod one_child {
+    pool_testkit::conformance!(super::subject(&super::Behaviour::echo()));
+}
+
+/// A child that echoes lines and has a child of its own, which does not listen to SIGTERM.
+mod a_tree {
+    use super::Behaviour;
+
+    pool_testkit::conformance!({
+        let leaf = Behaviour::new().ignore_terminate().hang();
+        // Each orderly end waits the graces out: fewer cycles will do.
+        super::subject(&Behaviour::new().start_without_pipes(leaf).then_echo()).cycles(20)
+    });
+}
+
+fn subject(behaviour: &Behaviour) -> Subject<StdioConnector> {
+    let census = Census::begin();
+    let connector = |behaviour: &Behaviour| {
+        let mut times = LadderTimes::default();
+        (times.eof_grace, times.term_grace) = (GRACE, GRACE);
+        let spec = behaviour.command(FIXTURE).kill_scope(KillScope::Tree);
+        StdioConnector::new(census.mark(spec.ladder_times(times))).unwrap()
+    };
+    let greeted = |behaviour: &Behaviour| {
+        connector(behaviour).handshake(|child| {
+            Box::pin(async {
+                child.request("hello").await?;
+                Ok(())
+            })
+        })
+    };
+    let right = connector(behaviour);
+    let children = right.children();
+    Subject::new(right)
+        .stalling(greeted(&Behaviour::new().read_to_end()))
+        .failing_transiently(greeted(&Behaviour::new().exit(1)))
+        .failing_permanently(removed())
+        .exchange(async |child: &mut StdioConnection, number| {
+            let reply = child.request(number.to_string()).await?;
+            Ok(std::str::from_utf8(&reply.bytes)?.parse()?)
+        })
+        .dirty(async |child: &mut StdioConnection| Ok(child.send("half").await?))
+        .kill(|child: &StdioConnection| {
+            let pid = Pid::from_raw(child.pid().try_into().unwrap());
+            async move { kill(pid, Signal::SIGKILL).unwrap() }
+        })
+        .resources(move || {
+            // What the system knows of, descendants too, and what was not reaped.
+            let living = census.processes().into_iter().map(|process| process.pid);
+            living.chain(children.pids()).collect::<BTreeSet<u32>>()
+        })
+}
+
+/// A connector whose program has gone since it was looked for.
+fn removed() -> StdioConnector {
+    let path = std::env::temp_dir().join(format!("pool-conformance-{}", std::process::id()));
+    fs::write(&path, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    let connector = StdioConnector::new(CommandSpec::new(&path)).unwrap();
+    fs::remove_file(&path).unwrap();
+    connector
+}
+
+const FIXTURE: &str = env!("CARGO_BIN_EXE_pool-fixture");
+/// Long enough for a child that is willing, short enough for many that are not.
+const GRACE: Duration = Duration::from_millis(50);
