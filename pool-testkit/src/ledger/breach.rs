@@ -38,6 +38,23 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Every rule.
+    pub const ALL: [Self; 13] = [
+        Self::Sequence,
+        Self::Capacity,
+        Self::OneLease,
+        Self::NoLeaseOfDoomed,
+        Self::NoParkingOfDoomed,
+        Self::NoIdleWhileQueued,
+        Self::Fifo,
+        Self::NoBarging,
+        Self::CloseOnce,
+        Self::Lifecycle,
+        Self::Queue,
+        Self::AfterClose,
+        Self::Settled,
+    ];
+
     /// The rule in words.
     ///
     /// # Examples

@@ -12,6 +12,8 @@ mod book;
 mod breach;
 mod counts;
 #[cfg(test)]
+mod mutations;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
