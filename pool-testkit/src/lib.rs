@@ -61,7 +61,38 @@
 //! # }
 //! ```
 //!
-//! A whole pool gets a [`Ledger`](ledger::Ledger) as its observer besides, and a test ends with
+//! A connector of one's own, under every rule there is (the whole example, in under 30 lines, is in
+//! [`conformance`](mod@conformance)):
+//!
+//! ```
+//! use pool_testkit::conformance::{self, Subject};
+//! use pool_testkit::connector::{FakeConnection, pair};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let (connector, fake) = pair();
+//! let subject = Subject::new(connector).kill(move |conn: &FakeConnection| {
+//!     assert!(fake.kill(conn.id()));
+//!     std::future::ready(())
+//! });
+//! // Names every broken rule; what it was not told how to try is listed, too.
+//! conformance::run(subject).await.assert_kept();
+//! # }
+//! ```
+//!
+//! # Replaying a failure
+//!
+//! Print the [`FaultPlan`](fault::FaultPlan) of a failed test: its text begins with its seed.
+//! With `POOL_TESTKIT_SEED` set to it, in decimal or with `0x` in front, every plan made by
+//! [`FaultPlan::from_env_or`](fault::FaultPlan::from_env_or) has that seed:
+//!
+//! ```text
+//! POOL_TESTKIT_SEED=42 cargo test the_test_that_failed
+//! ```
+//!
+//! # A whole pool
+//!
+//! It gets a [`Ledger`](ledger::Ledger) as its observer besides, and a test ends with
 //! [`assert_settled`](ledger::Ledger::assert_settled) and the fake's own counts at zero.
 
 mod call;
