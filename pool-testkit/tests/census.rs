@@ -7,7 +7,7 @@
 )]
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
@@ -35,6 +35,10 @@ fn a_process_that_was_left_is_named_by_its_command() {
     let children = Children::new();
     let command = census.mark(CommandSpec::new("cat")).build().unwrap();
     let child = block_on(children.spawn(&command)).unwrap();
+    // Its environment, with the mark in it, is there to be read once it runs its own code.
+    let stdin = child.stdin().unwrap().try_clone_to_owned().unwrap();
+    File::from(stdin).write_all(b"ready?\n").unwrap();
+    assert!(is_readable_within(child.stdout().unwrap(), OUTER_DEADLINE));
     let pid = child.pid();
     let text = names(
         &census,
