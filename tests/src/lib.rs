@@ -17,6 +17,10 @@
 //! | P10 as a race of two threads | the loom models of the pool enumerate it |
 
 pub mod bed;
+#[cfg(target_os = "linux")]
+pub mod chaos;
+#[cfg(target_os = "linux")]
+pub mod stdio;
 
 /// The documents, whose snippets are compiled and run.
 #[cfg(doctest)]

@@ -1,24 +1,24 @@
 //! A test on a runtime of its own, of each flavour, with everything counted at its end.
 
 use std::fmt::Debug;
-use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Duration;
 
 use pool_core::{
-    Builder, ConnectContext, ConnectionId, ConnectionPool, Connector, Event, EventKind, Observer,
+    ConnectContext, ConnectionId, ConnectionPool, Connector, Event, EventKind, Observer,
 };
 use pool_stdio::{Children, Codec, StdioConnection, StdioConnector, StdioError};
 use pool_testkit::census::{Leftover, OUTER_DEADLINE, block_on};
 use pool_testkit::fixture::Behaviour;
+use pool_tests::stdio::Pulse;
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::common::Scene;
+
+pub(crate) use pool_tests::stdio::{eager, kill, poll_times};
 
 pub(crate) type Pool = ConnectionPool<StdioConnection>;
 
@@ -111,14 +111,6 @@ impl Bed {
     }
 }
 
-/// Replaces what dies without waiting long: the tests kill a lot.
-pub(crate) fn eager<T: Send + 'static>(builder: Builder<T>) -> Builder<T> {
-    let millisecond = Duration::from_millis(1);
-    builder
-        .min_uptime(Duration::ZERO)
-        .retry_delay(millisecond, millisecond)
-}
-
 pub(crate) fn context() -> ConnectContext {
     let deadline = Instant::now() + OUTER_DEADLINE;
     ConnectContext::new(ConnectionId::from_u64(0), 1, deadline)
@@ -156,25 +148,6 @@ impl Events {
     }
 }
 
-/// Polls a future this often at most, waiting for its wake-up in between, and drops it. Says whether
-/// it came to its end before.
-pub(crate) async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
-    let mut future = Box::pin(future);
-    let mut left = times;
-    poll_fn(move |cx| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if left == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
-
 /// Waits until the pool has nothing in motion, and this many connections.
 pub(crate) async fn settled(pool: &Pool, idle: usize) {
     loop {
@@ -210,50 +183,6 @@ pub(crate) async fn within<T>(limit: Duration, call: impl Future<Output = T>) ->
         "{taken:?} instead of {limit:?}; the machine was {lateness:?} late"
     );
     output
-}
-
-/// A thread that only naps, and adds up how much too late it was woken: a busy machine is no fault
-/// of who is measured, but a blocked runtime is.
-struct Pulse {
-    is_over: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<Duration>,
-}
-
-impl Pulse {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "it measures what the machine does with a nap, and nobody waits for it"
-    )]
-    fn start() -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let over = Arc::clone(&is_over);
-        let thread = std::thread::spawn(move || {
-            let mut late = Duration::ZERO;
-            while !over.load(Ordering::Relaxed) {
-                let begun = std::time::Instant::now();
-                std::thread::sleep(NAP);
-                late += begun.elapsed().saturating_sub(NAP);
-            }
-            late
-        });
-        Self { is_over, thread }
-    }
-
-    fn stop(self) -> Duration {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
-    }
-}
-
-const NAP: Duration = Duration::from_millis(5);
-
-/// Sends SIGKILL to a child by its id, behind the back of whoever holds it. It may have ended.
-pub(crate) fn kill(pid: u32) {
-    let pid = nix::unistd::Pid::from_raw(pid.try_into().unwrap());
-    match nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL) {
-        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
-        Err(error) => panic!("{error}"),
-    }
 }
 
 /// A future on the heap, as a handshake is.
