@@ -20,6 +20,8 @@ pub mod bed;
 #[cfg(target_os = "linux")]
 pub mod chaos;
 #[cfg(target_os = "linux")]
+pub mod soak;
+#[cfg(target_os = "linux")]
 pub mod stdio;
 
 /// The documents, whose snippets are compiled and run.
