@@ -23,10 +23,12 @@
 
 mod act;
 mod behaviour;
+mod trees;
 mod words;
 mod zoo;
 
 pub use act::main;
 pub use behaviour::{Behaviour, Replies};
+pub use trees::{RootEnds, Tree, trees};
 pub use words::ParseError;
 pub use zoo::{Adversary, Ends, zoo};
