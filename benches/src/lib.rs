@@ -6,12 +6,15 @@
 //!
 //! * [`subjects`]: one file for each pool, which says how it is configured;
 //! * [`scenario`]: what is asked of them; [`load`], [`threads`], [`stampede`] and [`spike`] do it;
-//! * [`report`]: the tables.
+//! * [`report`]: the tables;
+//! * `children`: what children as connections cost, and what reuse saves (Linux).
 //!
-//! `cargo run --release -p pool-benches --bin pools` prints everything; `cargo bench -p
-//! pool-benches` gives Criterion's view of the two scenarios that matter most.
+//! `cargo run --release -p pool-benches --bin pools` prints all of pools, `--bin
+//! children` all of children; `cargo bench -p pool-benches` gives Criterion's view of the two scenarios that matter most.
 
 pub mod bars;
+#[cfg(target_os = "linux")]
+pub mod children;
 pub mod clock;
 pub mod contender;
 pub mod load;

@@ -1,0 +1,141 @@
+//! What a measurement has to say.
+
+use std::fmt;
+
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table};
+
+/// One measurement: its tables, and its figures beside their bars.
+#[derive(Debug, Clone)]
+pub struct Chapter {
+    /// What was measured.
+    pub title: &'static str,
+    /// Tables and remarks, in order.
+    pub paragraphs: Vec<String>,
+    /// Figures that have a bar, and those that should be told all the same.
+    pub judgements: Vec<Judgement>,
+}
+
+impl fmt::Display for Chapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "## {}\n", self.title)?;
+        for paragraph in &self.paragraphs {
+            writeln!(f, "{paragraph}\n")?;
+        }
+        Ok(())
+    }
+}
+
+/// A figure beside its bar.
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    /// What is compared with what.
+    pub what: String,
+    /// The ratio, or the count; `None` if it could not be measured.
+    pub figure: Option<f64>,
+    /// What it must be.
+    pub bar: Bar,
+}
+
+/// What a figure must be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bar {
+    /// Not more than this.
+    AtMost(f64),
+    /// Not less than this.
+    AtLeast(f64),
+    /// Anything: it is told, not judged.
+    Open,
+}
+
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(limit) => write!(f, "<= {limit}"),
+            Self::AtLeast(limit) => write!(f, ">= {limit}"),
+            Self::Open => f.write_str("-"),
+        }
+    }
+}
+
+impl Judgement {
+    /// `PASS`, `FAIL`, `-` without a bar, or `not measured`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        let Some(figure) = self.figure else {
+            return "not measured";
+        };
+        let is_met = match self.bar {
+            Bar::AtMost(limit) => figure <= limit,
+            Bar::AtLeast(limit) => figure >= limit,
+            Bar::Open => return "-",
+        };
+        if is_met { "PASS" } else { "FAIL" }
+    }
+}
+
+/// The table of all figures that are compared.
+#[must_use]
+pub fn verdicts(judgements: &[Judgement]) -> String {
+    let mut table = new_table(&["what", "figure", "bar", "verdict"]);
+    for one in judgements {
+        let figure = one.figure.map_or("-".to_owned(), |figure| {
+            if figure < 10.0 {
+                format!("{figure:.2}")
+            } else {
+                format!("{figure:.0}")
+            }
+        });
+        table.add_row([
+            one.what.clone(),
+            figure,
+            one.bar.to_string(),
+            one.word().to_owned(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// A table whose columns, but for the first, are numbers.
+pub(super) fn new_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(ASCII_MARKDOWN)
+        .set_header(header.iter().copied());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bar, Judgement, verdicts};
+
+    #[test]
+    fn a_figure_at_its_bar_passes_and_one_beyond_it_fails() {
+        let word = |figure, bar| {
+            let what = String::new();
+            Judgement { what, figure, bar }.word()
+        };
+        assert_eq!(word(Some(1.25), Bar::AtMost(1.25)), "PASS");
+        assert_eq!(word(Some(1.26), Bar::AtMost(1.25)), "FAIL");
+        assert_eq!(word(Some(15.0), Bar::AtLeast(15.0)), "PASS");
+        assert_eq!(word(Some(14.9), Bar::AtLeast(15.0)), "FAIL");
+        assert_eq!(word(Some(7.0), Bar::Open), "-");
+        assert_eq!(word(None, Bar::AtMost(1.0)), "not measured");
+    }
+
+    #[test]
+    fn every_figure_has_a_line() {
+        let one = |figure| Judgement {
+            what: "a/b".to_owned(),
+            figure,
+            bar: Bar::AtLeast(200.0),
+        };
+        let table = verdicts(&[one(Some(4.0)), one(Some(312.4)), one(None)]);
+        for part in ["4.00", "312", "not measured", ">= 200"] {
+            assert!(table.contains(part), "{table}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Children as connections: what a request costs, what a child costs, and what reuse saves.
+//!
+//! Each module measures one thing and gives a [`Chapter`]: its tables, and its figures beside their
+//! bars. Subjects take turns, round after round, and ratios of medians are what is judged.
+//!
+//! The children are the measuring program itself, started in another [role](act_if_asked).
+
+pub mod chapter;
+pub mod program;
+pub mod replace;
+pub mod reuse;
+pub mod round_trip;
+pub mod scale;
+pub mod spawn;
+pub mod stall;
+pub mod tree_kill;
+
+use std::error::Error;
+
+pub use chapter::{Bar, Chapter, Judgement, verdicts};
+pub use program::act_if_asked;
+
+/// A figure, or why there is none.
+pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// How much is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Enough to be quoted.
+    Full,
+    /// Enough to see that it works.
+    Quick,
+}
+
+impl Effort {
+    /// So many rounds, or a third of them.
+    #[must_use]
+    pub fn rounds(self, full: usize) -> usize {
+        match self {
+            Self::Full => full,
+            Self::Quick => full.div_ceil(3),
+        }
+    }
+}
+
+/// One thing that can be measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Topic {
+    /// Its name, to choose it by.
+    pub name: &'static str,
+    /// Measures it.
+    pub measure: fn(Effort) -> Outcome<Chapter>,
+}
+
+/// All of them.
+pub const TOPICS: [Topic; 7] = [
+    Topic {
+        name: "round-trip",
+        measure: round_trip::measure,
+    },
+    Topic {
+        name: "reuse",
+        measure: reuse::measure,
+    },
+    Topic {
+        name: "spawn",
+        measure: spawn::measure,
+    },
+    Topic {
+        name: "stall",
+        measure: stall::measure,
+    },
+    Topic {
+        name: "replace",
+        measure: replace::measure,
+    },
+    Topic {
+        name: "scale",
+        measure: scale::measure,
+    },
+    Topic {
+        name: "tree-kill",
+        measure: tree_kill::measure,
+    },
+];

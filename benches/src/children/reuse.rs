@@ -1,0 +1,129 @@
+//! What reuse saves: a request to a child of the pool beside one to a child of its own, for a native
+//! child and for interpreters.
+
+use std::time::Duration;
+
+use pool_core::ConnectionPool;
+use pool_stdio::StdioConnector;
+use tokio::runtime;
+
+use super::chapter::new_table;
+use super::program::{Cores, Program};
+use super::round_trip::{ask, per_request};
+use super::{Bar, Chapter, Effort, Judgement, Outcome};
+use crate::clock::Stopwatch;
+use crate::stats::{median, ratio};
+
+/// A kind of child.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    where_it_is: &'static str,
+    script: &'static str,
+    /// Pinned, then unpinned.
+    bars: [Bar; 2],
+    spawns: u32,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        name: "native",
+        where_it_is: "",
+        script: "",
+        bars: [Bar::AtLeast(100.0), Bar::AtLeast(15.0)],
+        spawns: 20,
+    },
+    Kind {
+        name: "python3",
+        where_it_is: "import os; print(os.path.realpath('/proc/self/exe'))",
+        script: "import sys\nfor line in sys.stdin:\n sys.stdout.write(line)\n sys.stdout.flush()",
+        bars: [Bar::AtLeast(200.0), Bar::AtLeast(200.0)],
+        spawns: 4,
+    },
+    Kind {
+        name: "node",
+        where_it_is: "console.log(process.execPath)",
+        script: "process.stdin.on('data', data => process.stdout.write(data))",
+        bars: [Bar::Open, Bar::Open],
+        spawns: 4,
+    },
+];
+
+/// Measures it, pinned and unpinned.
+///
+/// # Errors
+///
+/// If a child cannot be had, or does not answer.
+pub fn measure(effort: Effort) -> Outcome<Chapter> {
+    pool_stdio::prepare()?;
+    let mut chapter = Chapter {
+        title: "reuse beside spawn-per-request",
+        paragraphs: Vec::new(),
+        judgements: Vec::new(),
+    };
+    let mut table = new_table(&["child", "pooled us", "spawned us", "spawned / pooled"]);
+    for (which, cores) in Cores::choices()?.into_iter().enumerate() {
+        for kind in KINDS {
+            let name = format!("{}, {}", kind.name, cores.what);
+            let found = match kind.name {
+                "native" => Program::native(),
+                name => Program::interpreter(name, kind.where_it_is, kind.script),
+            };
+            let program = match found {
+                Ok(program) => program,
+                Err(why) => {
+                    let remark = format!("{}: skipped, not to be had here: {why}", kind.name);
+                    chapter.paragraphs.push(remark);
+                    continue;
+                }
+            };
+            cores.move_here()?;
+            let (pooled, spawned) = rounds(&program, &cores, effort.rounds(ROUNDS), kind.spawns)?;
+            let times = ratio(spawned, pooled);
+            table.add_row([
+                name.clone(),
+                format!("{:.2}", pooled / 1e3),
+                format!("{:.0}", spawned / 1e3),
+                times.map_or("-".to_owned(), |times| format!("{times:.0}")),
+            ]);
+            chapter.judgements.push(Judgement {
+                what: format!("spawn per request / pooled, {name}"),
+                figure: times,
+                bar: kind.bars[which],
+            });
+        }
+    }
+    chapter.paragraphs.push(table.to_string());
+    Ok(chapter)
+}
+
+/// The medians: nanoseconds per request with and without the pool.
+fn rounds(program: &Program, cores: &Cores, count: usize, spawns: u32) -> Outcome<(f64, f64)> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let connector = StdioConnector::new(program.spec())?;
+        let pool = ConnectionPool::builder(connector).max_size(1).build()?;
+        cores.move_child(pool.acquire().await?.pid())?;
+        let (mut pooled, mut spawned) = (Vec::new(), Vec::new());
+        // The first round is for warming up.
+        for round in 0..=count {
+            let reused = ask(&pool, REQUESTS).await?;
+            let watch = Stopwatch::start();
+            for _ in 0..spawns {
+                program.ask_alone()?;
+            }
+            if round > 0 {
+                pooled.push(reused);
+                spawned.push(per_request(&watch, spawns));
+            }
+        }
+        pool.close(Duration::from_secs(5)).await;
+        let medians = median(&pooled).zip(median(&spawned));
+        medians.ok_or_else(|| "there was no round".into())
+    })
+}
+
+const ROUNDS: usize = 9;
+const REQUESTS: u32 = 1_000;

@@ -1,0 +1,161 @@
+//! How long it takes until a child is there, when the parent has much in memory and when it has not.
+//!
+//! What is timed is from the wish to the handle, not until the child has come to its `main`. A child
+//! is made by sharing memory with its parent for a moment (`posix_spawn`), or by copying the tables
+//! of all its memory (`fork`). For orientation the standard library is measured in both ways: a
+//! user id, though the present one, makes it fork.
+
+use std::hint::black_box;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use pool_stdio::Stop;
+use tokio::runtime;
+
+use super::chapter::new_table;
+use super::program::Program;
+use super::{Bar, Chapter, Effort, Judgement, Outcome};
+use crate::clock::Stopwatch;
+use crate::stats::{Summary, median, ratio};
+
+/// Measures it.
+///
+/// # Errors
+///
+/// If a child cannot be had.
+pub fn measure(effort: Effort) -> Outcome<Chapter> {
+    pool_stdio::prepare()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let program = Program::native()?;
+    let mut all = BALLASTS_MIB.map(|_| Samples::default());
+    // The first round is for warming up.
+    for round in 0..=effort.rounds(ROUNDS) {
+        for (mib, samples) in BALLASTS_MIB.into_iter().zip(&mut all) {
+            let ballast = ballast(mib);
+            let found = Samples {
+                ours: vec![runtime.block_on(ours(&program))?],
+                standard: vec![standard(&program, Way::Spawn)?],
+                forked: vec![standard(&program, Way::Fork)?],
+            };
+            drop(black_box(ballast));
+            if round > 0 {
+                samples.extend(found);
+            }
+        }
+    }
+    let [empty, _, full] = &all;
+    let times = median(&full.ours)
+        .zip(median(&empty.ours))
+        .and_then(|(full, empty)| ratio(full, empty));
+    Ok(Chapter {
+        title: "starting a child",
+        paragraphs: vec![table(&all)],
+        judgements: vec![Judgement {
+            what: "spawn with a parent of 1 GiB / of nothing".to_owned(),
+            figure: times,
+            bar: Bar::AtMost(1.5),
+        }],
+    })
+}
+
+/// Medians of a round, in nanoseconds for a child.
+#[derive(Debug, Default)]
+struct Samples {
+    ours: Vec<f64>,
+    standard: Vec<f64>,
+    forked: Vec<f64>,
+}
+
+impl Samples {
+    fn extend(&mut self, found: Self) {
+        self.ours.extend(found.ours);
+        self.standard.extend(found.standard);
+        self.forked.extend(found.forked);
+    }
+}
+
+/// Memory that is really there.
+fn ballast(mib: usize) -> Vec<u8> {
+    let mut bytes = vec![0; mib << 20];
+    for page in bytes.chunks_mut(PAGE) {
+        page[0] = 1;
+    }
+    black_box(bytes)
+}
+
+async fn ours(program: &Program) -> Outcome<f64> {
+    let command = program.spec().build()?;
+    let mut samples = Vec::new();
+    for _ in 0..SPAWNS {
+        let watch = Stopwatch::start();
+        let child = command.spawn().await?;
+        samples.push(elapsed(&watch));
+        child.terminate(Stop::Force).await;
+    }
+    median(&samples).ok_or_else(|| "there was no spawn".into())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Spawn,
+    Fork,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the children that a pool's are compared with are not the pool's"
+)]
+fn standard(program: &Program, way: Way) -> Outcome<f64> {
+    let mut samples = Vec::new();
+    for _ in 0..if way == Way::Spawn { SPAWNS } else { FORKS } {
+        let mut command: Command = program.command();
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if way == Way::Fork {
+            command.uid(std::fs::metadata("/proc/self")?.uid());
+        }
+        let watch = Stopwatch::start();
+        let mut child = command.spawn()?;
+        samples.push(elapsed(&watch));
+        child.kill()?;
+        child.wait()?;
+    }
+    median(&samples).ok_or_else(|| "there was no spawn".into())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52 nanoseconds")]
+pub(super) fn elapsed(watch: &Stopwatch) -> f64 {
+    watch.elapsed_ns() as f64
+}
+
+fn table(all: &[Samples; 3]) -> String {
+    let mut table = new_table(&[
+        "parent",
+        "pool-stdio us",
+        "least",
+        "std us",
+        "std, forking us",
+    ]);
+    for (mib, samples) in BALLASTS_MIB.into_iter().zip(all) {
+        let micros = |ns: Option<f64>| ns.map_or("-".to_owned(), |ns| format!("{:.0}", ns / 1e3));
+        table.add_row([
+            format!("{mib} MiB"),
+            micros(median(&samples.ours)),
+            micros(Summary::of(&samples.ours).map(|summary| summary.least)),
+            micros(median(&samples.standard)),
+            micros(median(&samples.forked)),
+        ]);
+    }
+    table.to_string()
+}
+
+const BALLASTS_MIB: [usize; 3] = [0, 256, 1024];
+const ROUNDS: usize = 9;
+const SPAWNS: usize = 30;
+const FORKS: usize = 3;
+const PAGE: usize = 4096;
