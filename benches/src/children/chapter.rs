@@ -80,7 +80,9 @@ pub fn verdicts(judgements: &[Judgement]) -> String {
     let mut table = new_table(&["what", "figure", "bar", "verdict"]);
     for one in judgements {
         let figure = one.figure.map_or("-".to_owned(), |figure| {
-            if figure < 10.0 {
+            if figure > 0.0 && figure < 0.1 {
+                format!("{figure:.4}")
+            } else if figure < 10.0 {
                 format!("{figure:.2}")
             } else {
                 format!("{figure:.0}")
