@@ -232,37 +232,25 @@ struct Newborn {
 }
 
 impl Newborn {
-    /// Tries again, for about 30 ms, what may be over in a moment: the program is still being
-    /// written by somebody's fork, or the system has no process to give.
     fn start(
         command: &Command,
         cookie: Option<&OsString>,
         chance: &RandomState,
     ) -> Result<Self, SpawnError> {
         let mut standard = command.to_std(cookie.map(OsString::as_os_str));
-        let mut attempt = 1;
-        loop {
+        let spawned = persist(chance, sys::pause, || {
             let stderr = match command.stderr_policy() {
                 StderrPolicy::Ring(_) => Stdio::piped(),
                 StderrPolicy::Inherit => Stdio::inherit(),
                 StderrPolicy::Null => Stdio::null(),
             };
-            let error = match sys::spawn(&mut standard, stderr) {
-                Ok(spawned) => {
-                    return Ok(Self {
-                        spawned: Some(spawned),
-                    });
-                }
-                Err(error) => error,
-            };
-            let is_brief = matches!(sys::trouble(&error), Trouble::Busy | Trouble::ProcessLimit);
-            if !is_brief || attempt == ATTEMPTS_MAX {
-                return Err(spawn_error(command, error, attempt));
-            }
-            let step = 1000 << (attempt - 1);
-            let jitter = chance.hash_one(attempt) % step;
-            sys::pause(Duration::from_micros(step / 2 + jitter / 2));
-            attempt += 1;
+            sys::spawn(&mut standard, stderr)
+        });
+        match spawned {
+            Ok(spawned) => Ok(Self {
+                spawned: Some(spawned),
+            }),
+            Err((error, attempts)) => Err(spawn_error(command, error, attempts)),
         }
     }
 
@@ -284,6 +272,30 @@ impl Drop for Newborn {
         if let Some(spawned) = &self.spawned {
             spawned.abandon();
         }
+    }
+}
+
+/// Tries again, for about 30 ms, what may be over in a moment: the program is still being written by
+/// somebody's fork, or the system has no process to give. A failure tells how often it was tried.
+fn persist<T>(
+    chance: &RandomState,
+    pause: impl Fn(Duration),
+    mut attempt: impl FnMut() -> io::Result<T>,
+) -> Result<T, (io::Error, u32)> {
+    let mut attempts = 1;
+    loop {
+        let error = match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let is_brief = matches!(sys::trouble(&error), Trouble::Busy | Trouble::ProcessLimit);
+        if !is_brief || attempts == ATTEMPTS_MAX {
+            return Err((error, attempts));
+        }
+        let step = 1000 << (attempts - 1);
+        let jitter = chance.hash_one(attempts) % step;
+        pause(Duration::from_micros(step / 2 + jitter / 2));
+        attempts += 1;
     }
 }
 
@@ -321,7 +333,10 @@ fn spawn_error(command: &Command, source: io::Error, attempts: u32) -> SpawnErro
             limit: None,
             source,
         },
-        Trouble::Memory => SpawnError::Memory { source },
+        Trouble::Memory => SpawnError::Memory {
+            resident_bytes: sys::resident_bytes(),
+            source,
+        },
         Trouble::NotFound => SpawnError::NotFound { program, source },
         Trouble::NotExecutable => SpawnError::NotExecutable { program, source },
         Trouble::ArgumentsTooLong => SpawnError::ArgumentsTooLong { program, source },
@@ -371,8 +386,10 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// Memory has run out.
-    #[error("no memory to start a child")]
+    #[error("no memory to start a child{}", resident_text(*.resident_bytes))]
     Memory {
+        /// How much this program has resident, where the system tells.
+        resident_bytes: Option<u64>,
         /// What the system says.
         source: io::Error,
     },
@@ -451,7 +468,16 @@ fn limit_text(limit: Option<u64>) -> String {
         .unwrap_or_default()
 }
 
+fn resident_text(bytes: Option<u64>) -> String {
+    bytes
+        .map(|bytes| format!(", {} MiB of this program are resident", bytes >> 20))
+        .unwrap_or_default()
+}
+
 /// How many children may wait to be started.
 const QUEUE_MAX: usize = 1024;
 /// With pauses of 1, 2, 4, 8 and 16 ms at most in between.
 const ATTEMPTS_MAX: u32 = 6;
+
+#[cfg(test)]
+mod tests;

@@ -24,8 +24,8 @@ pub(crate) use portable::{Root, Scanner};
 #[cfg(unix)]
 pub(crate) use unix::{
     Readiness, Ready, Spawned, Trouble, block_signals, check_executable, clock_now,
-    descriptor_limit, descriptors_open, doorbell, glance, pause, poll, process_limit, read, spawn,
-    trouble, write,
+    descriptor_limit, descriptors_open, doorbell, glance, pause, poll, process_limit, read,
+    resident_bytes, spawn, trouble, write,
 };
 
 use crate::outcome::Exit;

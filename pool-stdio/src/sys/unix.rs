@@ -177,6 +177,16 @@ pub(crate) fn descriptors_open() -> Option<u64> {
     (count > 0).then_some(count)
 }
 
+/// How much of this process is in memory, where the system tells.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
 /// A pair of connected ends: what is written to the one wakes whoever polls the other.
 pub(crate) fn doorbell() -> io::Result<(File, File)> {
     let (ours, theirs) = UnixStream::pair()?;
