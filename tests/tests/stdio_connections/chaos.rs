@@ -15,8 +15,8 @@ fn plan(callers: u64) -> Plan {
     Plan {
         callers,
         children: 4,
-        calm: Duration::from_millis(500),
-        killing: Duration::from_secs(1),
+        calm: Duration::from_millis(300),
+        killing: Duration::from_millis(700),
         gap: Duration::from_millis(20),
         given_up_one_in: None,
         seed: RandomState::new().hash_one("chaos"),
