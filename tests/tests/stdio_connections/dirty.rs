@@ -4,9 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pool_core::Connector;
+use pool_core::{ConnectionPool, Connector};
 use pool_stdio::codec::{DecodeError, Line, LineCodec};
-use pool_stdio::{Stage, StdioConnector, StdioError};
+use pool_stdio::{KillScope, Stage, StdioConnector, StdioError};
+use pool_testkit::census::Sighting;
 use pool_testkit::fixture::Behaviour;
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -227,5 +228,31 @@ fn a_reply_of_many_lines_is_dirty_until_its_last() {
         let rest = child.recv_until(is_end).await.unwrap();
         assert_eq!(rest.last().unwrap().bytes, "end");
         assert!(!child.is_dirty());
+    });
+}
+
+/// Y7: who gives up in the middle of a session leaves nobody behind, wherever in the tree.
+#[test]
+fn a_request_that_is_given_up_takes_the_whole_tree_with_it() {
+    on_both_runtimes(async |bed| {
+        let away = bed.scene.away("leaf").hang();
+        let deaf = bed.scene.deaf("leaf").hang();
+        let root = bed.scene.actor("root").start(away).start(deaf);
+        let spec = bed
+            .scene
+            .spec(&root.read_to_end())
+            .kill_scope(KillScope::Tree);
+        let connector = bed.watch(StdioConnector::new(spec).unwrap());
+        let children = connector.children();
+        let pool = ConnectionPool::builder(connector)
+            .max_size(1)
+            .build()
+            .unwrap();
+        let mut lease = pool.acquire().await.unwrap();
+        let seen = bed.scene.beacon.expect(3);
+        assert!(poll_times(lease.request("anybody?"), 1).await.is_none());
+        drop(lease);
+        children.emptied().await;
+        assert!(seen.iter().all(Sighting::is_dead));
     });
 }
