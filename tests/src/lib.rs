@@ -39,4 +39,10 @@ mod documents {
     struct Cancellation;
     #[doc = include_str!("../../docs/metrics.md")]
     struct Metrics;
+    #[doc = include_str!("../../docs/termination.md")]
+    struct Termination;
+    #[doc = include_str!("../../docs/platforms.md")]
+    struct Platforms;
+    #[doc = include_str!("../../docs/proof.md")]
+    struct Proof;
 }
