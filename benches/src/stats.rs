@@ -25,6 +25,20 @@ pub fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
+/// The median of `ours / reference`, round by round.
+///
+/// What disturbs the machine for longer than a round disturbs both sides of a ratio, which the
+/// medians of each side may not have seen alike.
+#[must_use]
+pub fn paired(ours: &[f64], reference: &[f64]) -> Option<f64> {
+    let ratios: Option<Vec<f64>> = ours
+        .iter()
+        .zip(reference)
+        .map(|(ours, reference)| ratio(*ours, *reference))
+        .collect();
+    median(&ratios?)
+}
+
 /// The median of the rounds together with the least and the greatest of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
@@ -213,6 +227,14 @@ mod tests {
             (1_000_000..1_001_000).contains(&percentiles.worst),
             "{percentiles:?}"
         );
+    }
+
+    #[test]
+    fn a_disturbed_round_is_one_ratio_among_others() {
+        let (ours, reference) = ([12.0, 120.0, 12.0], [10.0, 100.0, 10.0]);
+        assert_eq!(super::paired(&ours, &reference), Some(1.2));
+        assert_eq!(super::paired(&[1.0], &[0.0]), None);
+        assert_eq!(super::paired(&[], &[]), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::program::Program;
 use super::spawn::elapsed;
 use super::{Bar, Chapter, Effort, Judgement, Outcome};
 use crate::clock::Stopwatch;
-use crate::stats::{Summary, median, ratio};
+use crate::stats::{Summary, ratio_of_medians};
 
 /// Measures it.
 ///
@@ -44,9 +44,7 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
             micros(summary.greatest),
         ]);
     }
-    let times = median(&replaced)
-        .zip(median(&spawned))
-        .and_then(|(replaced, spawned)| ratio(replaced, spawned));
+    let times = ratio_of_medians(&replaced, &spawned);
     let about = "The pacer is out of the way: `min_uptime` zero, or a child that is killed within its \
                  first seconds would be replaced after a delay. It is not the pool that is slow then.";
     Ok(Chapter {

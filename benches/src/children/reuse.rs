@@ -12,7 +12,7 @@ use super::program::{Cores, Program};
 use super::round_trip::{ask, per_request};
 use super::{Bar, Chapter, Effort, Judgement, Outcome};
 use crate::clock::Stopwatch;
-use crate::stats::{median, ratio};
+use crate::stats::{median, paired};
 
 /// A kind of child.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,7 @@ struct Kind {
     script: &'static str,
     /// Pinned, then unpinned.
     bars: [Bar; 2],
+    rounds: usize,
     spawns: u32,
 }
 
@@ -31,6 +32,7 @@ const KINDS: [Kind; 3] = [
         where_it_is: "",
         script: "",
         bars: [Bar::AtLeast(100.0), Bar::AtLeast(15.0)],
+        rounds: 31,
         spawns: 20,
     },
     Kind {
@@ -38,6 +40,7 @@ const KINDS: [Kind; 3] = [
         where_it_is: "import os; print(os.path.realpath('/proc/self/exe'))",
         script: "import sys\nfor line in sys.stdin:\n sys.stdout.write(line)\n sys.stdout.flush()",
         bars: [Bar::AtLeast(200.0), Bar::AtLeast(200.0)],
+        rounds: 9,
         spawns: 4,
     },
     Kind {
@@ -45,6 +48,7 @@ const KINDS: [Kind; 3] = [
         where_it_is: "console.log(process.execPath)",
         script: "process.stdin.on('data', data => process.stdout.write(data))",
         bars: [Bar::Open, Bar::Open],
+        rounds: 9,
         spawns: 4,
     },
 ];
@@ -78,12 +82,14 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
                 }
             };
             cores.move_here()?;
-            let (pooled, spawned) = rounds(&program, &cores, effort.rounds(ROUNDS), kind.spawns)?;
-            let times = ratio(spawned, pooled);
+            let count = effort.rounds(kind.rounds);
+            let (pooled, spawned) = rounds(&program, &cores, count, kind.spawns)?;
+            let times = paired(&spawned, &pooled);
+            let micros = |all: &[f64]| median(all).unwrap_or(f64::NAN) / 1e3;
             table.add_row([
                 name.clone(),
-                format!("{:.2}", pooled / 1e3),
-                format!("{:.0}", spawned / 1e3),
+                format!("{:.2}", micros(&pooled)),
+                format!("{:.0}", micros(&spawned)),
                 times.map_or("-".to_owned(), |times| format!("{times:.0}")),
             ]);
             chapter.judgements.push(Judgement {
@@ -97,8 +103,13 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
     Ok(chapter)
 }
 
-/// The medians: nanoseconds per request with and without the pool.
-fn rounds(program: &Program, cores: &Cores, count: usize, spawns: u32) -> Outcome<(f64, f64)> {
+/// Of each round: nanoseconds per request with the pool, and with a child of its own.
+fn rounds(
+    program: &Program,
+    cores: &Cores,
+    count: usize,
+    spawns: u32,
+) -> Outcome<(Vec<f64>, Vec<f64>)> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -120,10 +131,8 @@ fn rounds(program: &Program, cores: &Cores, count: usize, spawns: u32) -> Outcom
             }
         }
         pool.close(Duration::from_secs(5)).await;
-        let medians = median(&pooled).zip(median(&spawned));
-        medians.ok_or_else(|| "there was no round".into())
+        Ok((pooled, spawned))
     })
 }
 
-const ROUNDS: usize = 9;
 const REQUESTS: u32 = 1_000;

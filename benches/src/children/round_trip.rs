@@ -14,7 +14,7 @@ use super::chapter::new_table;
 use super::program::{Cores, MESSAGE, Program, check, check_content, content};
 use super::{Bar, Chapter, Effort, Judgement, Outcome};
 use crate::clock::Stopwatch;
-use crate::stats::{Summary, median, ratio};
+use crate::stats::{Summary, paired};
 
 /// Measures it, pinned and unpinned.
 ///
@@ -34,12 +34,9 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
         chapter
             .paragraphs
             .push(format!("{}:\n\n{}", cores.what, table(&samples)));
-        let times = median(&samples.pooled)
-            .zip(median(&samples.bare))
-            .and_then(|(ours, bare)| ratio(ours, bare));
         chapter.judgements.push(Judgement {
             what: format!("pooled request / bare tokio, {}", cores.what),
-            figure: times,
+            figure: paired(&samples.pooled, &samples.bare),
             bar: if cores.what == "unpinned" {
                 Bar::Open
             } else {
@@ -211,7 +208,6 @@ fn table(samples: &Samples) -> String {
         ("one lease, many requests", &samples.held),
         ("pooled: acquire, request, drop", &samples.pooled),
     ];
-    let bare = median(&samples.bare).unwrap_or(f64::NAN);
     let mut table = new_table(&["subject", "us", "least", "greatest", "x bare tokio"]);
     for (name, all) in rows {
         let Some(summary) = Summary::of(all) else {
@@ -223,11 +219,12 @@ fn table(samples: &Samples) -> String {
             micros(summary.median),
             micros(summary.least),
             micros(summary.greatest),
-            ratio(summary.median, bare).map_or("-".to_owned(), |times| format!("{times:.2}")),
+            paired(all, &samples.bare).map_or("-".to_owned(), |times| format!("{times:.2}")),
         ]);
     }
     table.to_string()
 }
 
-const ROUNDS: usize = 15;
-const REQUESTS: u32 = 4_000;
+/// Many short ones: a round should not be longer than what disturbs it.
+const ROUNDS: usize = 61;
+const REQUESTS: u32 = 1_000;

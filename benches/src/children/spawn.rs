@@ -26,7 +26,7 @@ use super::chapter::new_table;
 use super::program::{Program, check_content, content};
 use super::{Bar, Chapter, Effort, Judgement, Outcome};
 use crate::clock::Stopwatch;
-use crate::stats::{Summary, median, ratio};
+use crate::stats::{Summary, median, ratio_of_medians};
 
 /// Measures it.
 ///
@@ -61,9 +61,7 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
     let [empty, _, full] = &all;
     let judgement = |what: &str, pick: fn(&Samples) -> &[f64], bar| Judgement {
         what: format!("{what} with a parent of 1 GiB / of nothing"),
-        figure: median(pick(full))
-            .zip(median(pick(empty)))
-            .and_then(|(full, empty)| ratio(full, empty)),
+        figure: ratio_of_medians(pick(full), pick(empty)),
         bar,
     };
     Ok(Chapter {

@@ -23,7 +23,7 @@ use super::program::Program;
 use super::spawn::elapsed;
 use super::{Bar, Chapter, Effort, Judgement, Outcome};
 use crate::clock::Stopwatch;
-use crate::stats::{Summary, median, ratio};
+use crate::stats::{Summary, median, ratio_of_medians};
 
 /// Measures it.
 ///
@@ -61,11 +61,6 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
             }
         }
     }
-    let over = |ours: &[f64], reference: &[f64]| {
-        median(ours)
-            .zip(median(reference))
-            .and_then(|(ours, reference)| ratio(ours, reference))
-    };
     let table = table([
         ("nothing", &nothing),
         ("100 children by pool-stdio", &ours),
@@ -77,12 +72,12 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
         judgements: vec![
             Judgement {
                 what: "longest gap / tokio::process".to_owned(),
-                figure: over(&ours.gaps, &bare.gaps),
+                figure: ratio_of_medians(&ours.gaps, &bare.gaps),
                 bar: Bar::Open,
             },
             Judgement {
                 what: "time that starting holds the runtime / tokio::process".to_owned(),
-                figure: over(&ours.held, &bare.held),
+                figure: ratio_of_medians(&ours.held, &bare.held),
                 bar: Bar::Open,
             },
         ],
