@@ -117,8 +117,11 @@ mod linux {
         }
         let plan = plan(arguments.chaos_seconds);
         println!("chaos: {plan:?}");
-        let connector = StdioConnector::new(stage.spec(&Behaviour::echo()));
-        let outcome = chaos::play(connector.expect("the program is there"), plan).await;
+        let connector = || {
+            let connector = StdioConnector::new(stage.spec(&Behaviour::echo()));
+            connector.expect("the program is there")
+        };
+        let outcome = chaos::play(connector(), connector(), plan).await;
         println!("{outcome}");
         outcome.assert_right();
         shows_the_same(before, &census).await && is_same

@@ -15,8 +15,8 @@ fn plan(callers: u64) -> Plan {
     Plan {
         callers,
         children: 4,
-        calm: Duration::from_millis(300),
-        killing: Duration::from_millis(700),
+        calm: Duration::from_millis(500),
+        killing: Duration::from_millis(500),
         gap: Duration::from_millis(20),
         given_up_one_in: None,
         seed: RandomState::new().hash_one("chaos"),
@@ -40,7 +40,8 @@ fn requests_that_are_given_up_while_children_are_killed_disturb_nobody() {
 fn check(plan: Plan) {
     show(&format!("{plan:?}"));
     on_both_runtimes(async |bed| {
-        let outcome = play(bed.connector(&Behaviour::echo()), plan).await;
+        let connector = || bed.connector(&Behaviour::echo());
+        let outcome = play(connector(), connector(), plan).await;
         show(&outcome.to_string());
         outcome.assert_right();
     });
