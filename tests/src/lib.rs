@@ -45,4 +45,6 @@ mod documents {
     struct Platforms;
     #[doc = include_str!("../../docs/proof.md")]
     struct Proof;
+    #[doc = include_str!("../../docs/numbers.md")]
+    struct Numbers;
 }
