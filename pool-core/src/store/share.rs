@@ -142,10 +142,15 @@ impl<C> Store<C> {
         self.settle_share(key);
     }
 
-    /// A shared connection takes no new leases from now on. The first reason stands.
+    /// A shared connection takes no new leases from now on. The first reason stands, unless it has
+    /// died: a crash loop must not look like anything else.
     pub(super) fn doom(&mut self, key: SlotKey, reason: CloseReason) {
         let record = self.slots.get_mut(key);
-        if record.doom.is_some() {
+        let is_news = match record.doom {
+            None => true,
+            Some(known) => reason == CloseReason::Died && known != CloseReason::Died,
+        };
+        if !is_news {
             return;
         }
         record.doom = Some(reason);

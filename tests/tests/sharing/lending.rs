@@ -1,7 +1,8 @@
 //! Who gets a share of which connection, and when another one is opened.
 
 use pool_core::{AcquireError, SharedLease, TryAcquireError};
-use pool_testkit::Call;
+use pool_testkit::connector::{Answer, Verdict};
+use pool_testkit::{Call, Query};
 use pool_tests::bed::{Held, SECOND, settle};
 
 use crate::bed::{Bed, id, ids};
@@ -185,4 +186,66 @@ async fn settings_that_cannot_work_are_refused() {
     build(0, 3).unwrap_err();
     build(1, 0).unwrap_err();
     build(3, 3).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiter_is_not_given_what_was_found_broken_since_it_was_served() {
+    let bed = Bed::new(2);
+    let mut leases = bed.leases(6).await;
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    let broken = id(&leases[0]);
+    drop(leases.remove(0));
+    SharedLease::discard(leases.remove(0));
+    assert!(
+        waiter.poll().is_pending(),
+        "it has its place in the queue again"
+    );
+    drop(leases.pop());
+    assert_ne!(id(&waiter.ready().expect("the other one")), broken);
+    drop((leases, waiter));
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiter_that_was_served_before_the_pool_closed_gets_nothing_after_it() {
+    let bed = Bed::new(1);
+    let mut leases = bed.leases(3).await;
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    drop(leases.pop());
+    let closing = bed.pool.close(SECOND);
+    let closing = Held::waiting(closing);
+    assert!(matches!(waiter.ready(), Err(AcquireError::Closed { .. })));
+    drop((leases, waiter, closing));
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_wait_for_a_full_connection_though_no_other_can_be_opened() {
+    let bed = Bed::new(2);
+    bed.fake.queue(Call::Connect, [Answer::Ok]);
+    bed.fake.set(Call::Connect, Answer::Permanent);
+    let mut leases = bed.leases(3).await;
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    settle().await;
+    assert!(waiter.poll().is_pending(), "it could still be served");
+    drop(leases.pop());
+    drop(waiter.ready().expect("a share came home"));
+
+    // What takes no new leases serves nobody.
+    bed.fake.kill(id(&leases[0]));
+    settle().await;
+    let error = bed.pool.acquire().await.unwrap_err();
+    assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
+    drop((leases, waiter));
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_dead_when_they_are_drawn_are_not_opened_again_and_again() {
+    let bed = Bed::with(1, |builder| builder.max_uses(1));
+    bed.fake.set_verdict(Query::IsAlive, Verdict::No);
+    bed.pool.acquire_within(SECOND).await.unwrap_err();
+    let connects = bed.fake.counts().connect.started;
+    assert!(connects < 20, "{connects} connects in a second");
+    bed.finish().await;
 }

@@ -216,6 +216,20 @@ async fn connection_is_not_closed_before_its_check_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn connection_is_checked_by_one_check_at_a_time() {
+    let bed = Bed::with(1, |builder| {
+        builder.check_interval(SECOND).check_timeout(60 * SECOND)
+    });
+    let lease = bed.lease().await;
+    bed.fake.set_manual(Call::Check);
+    pass(5 * SECOND).await;
+    assert_eq!(bed.fake.counts().check.running(), 1);
+    bed.fake.next_check().await.succeed();
+    drop(lease);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn hung_check_ends_at_its_deadline() {
     let bed = Bed::with(1, |builder| {
         builder.check_interval(SECOND).check_timeout(SECOND)
