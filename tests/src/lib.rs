@@ -43,6 +43,10 @@ mod documents {
     struct Termination;
     #[doc = include_str!("../../docs/platforms.md")]
     struct Platforms;
+    #[doc = include_str!("../../docs/failures.md")]
+    struct Failures;
+    #[doc = include_str!("../../docs/comparison.md")]
+    struct Comparison;
     #[doc = include_str!("../../docs/proof.md")]
     struct Proof;
     #[doc = include_str!("../../docs/numbers.md")]
