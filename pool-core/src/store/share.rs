@@ -94,7 +94,8 @@ impl<C> Store<C> {
     /// A waiter takes its share: from here on it is a use. Unless the pool was closed or the connection
     /// is not to be used any more; then the share comes home as it is.
     pub(crate) fn accept_share(&mut self, key: SlotKey) -> Result<(), Condition> {
-        if self.is_closed || self.slots.get(key).doom.is_some() {
+        // Those of a closed pool are doomed as well.
+        if self.slots.get(key).doom.is_some() {
             return Err(Condition::Clean);
         }
         self.count_use(key);

@@ -1,11 +1,15 @@
 //! Who gets a share of which connection, and when another one is opened.
 
+use std::time::Duration;
+
 use pool_core::{AcquireError, SharedLease, TryAcquireError};
 use pool_testkit::connector::{Answer, Verdict};
 use pool_testkit::{Call, Query};
 use pool_tests::bed::{Held, SECOND, settle};
 
 use crate::bed::{Bed, id, ids};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test(start_paused = true)]
 async fn one_connection_serves_many_callers_and_another_is_opened_when_it_carries_its_target() {
@@ -221,11 +225,14 @@ async fn waiter_that_was_served_before_the_pool_closed_gets_nothing_after_it() {
 
 #[tokio::test(start_paused = true)]
 async fn callers_wait_for_a_full_connection_though_no_other_can_be_opened() {
-    let bed = Bed::new(2);
+    let bed = Bed::with(2, |builder| {
+        builder.retry_delay(HOUR, HOUR).min_uptime(Duration::ZERO)
+    });
     bed.fake.queue(Call::Connect, [Answer::Ok]);
     bed.fake.set(Call::Connect, Answer::Permanent);
     let mut leases = bed.leases(3).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    // With a clock that is exact enough to see that connecting is hopeless.
+    let mut waiter = Held::waiting(bed.pool.acquire_within(SECOND));
     settle().await;
     assert!(waiter.poll().is_pending(), "it could still be served");
     drop(leases.pop());
@@ -234,7 +241,7 @@ async fn callers_wait_for_a_full_connection_though_no_other_can_be_opened() {
     // What takes no new leases serves nobody.
     bed.fake.kill(id(&leases[0]));
     settle().await;
-    let error = bed.pool.acquire().await.unwrap_err();
+    let error = bed.pool.acquire_within(SECOND).await.unwrap_err();
     assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
     drop((leases, waiter));
     bed.finish().await;

@@ -222,10 +222,13 @@ async fn connection_is_checked_by_one_check_at_a_time() {
     });
     let lease = bed.lease().await;
     bed.fake.set_manual(Call::Check);
-    pass(5 * SECOND).await;
+    pass(2 * SECOND).await;
+    // It is looked at again while something moves.
+    let others = bed.leases(2).await;
+    pass(2 * SECOND).await;
     assert_eq!(bed.fake.counts().check.running(), 1);
     bed.fake.next_check().await.succeed();
-    drop(lease);
+    drop((lease, others));
     bed.finish().await;
 }
 
