@@ -1,0 +1,558 @@
+//! The top level of a JSON-RPC message, found without building a tree.
+//!
+//! One pass over the bytes, no allocation, no recursion: strings are searched for their end, nested
+//! values for the bracket that closes them. What is inside a nested value is nobody's business
+//! here; who needs the value parses it.
+//!
+//! # Invariants
+//!
+//! 1. A message with two ids is refused: two parsers may disagree on which of them counts.
+//! 2. A key is compared as what it says, not as how it is written: `"\u0069d"` is `"id"`.
+//! 3. A span covers exactly the bytes of its value, without blanks around it.
+//! 4. No input panics, and no byte is looked at more than a constant number of times.
+
+use std::ops::Range;
+
+use memchr::memchr2;
+
+/// Where a value is.
+pub(super) type Span = Range<usize>;
+
+/// What the top level of a message has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Envelope {
+    /// Whether it says `"jsonrpc": "2.0"`.
+    pub(super) has_version: bool,
+    /// A string, a number or `null`, whatever was meant by it.
+    pub(super) id: Option<Span>,
+    /// A string, with its quotes.
+    pub(super) method: Option<Span>,
+    pub(super) params: Option<Span>,
+    pub(super) result: Option<Span>,
+    /// Not `null`.
+    pub(super) error: Option<Span>,
+}
+
+/// What a message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Request,
+    Notification,
+    Reply,
+}
+
+/// Why something is no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Malformed {
+    #[error("not JSON")]
+    NotJson,
+    #[error("not an object")]
+    NotAnObject,
+    #[error("two ids")]
+    TwoIds,
+    #[error("an id that is no string, number or null")]
+    BadId,
+    #[error("a method that is no string")]
+    BadMethod,
+    #[error("neither a request nor a reply")]
+    Neither,
+}
+
+impl Envelope {
+    /// Finds the members of a message that is an object.
+    pub(super) fn of(message: &[u8]) -> Result<Self, Malformed> {
+        let mut found = Self::default();
+        let mut members = Members::of(message, 0).ok_or(Malformed::NotAnObject)?;
+        while let Some((key, value)) = members.next()? {
+            let text = &message[value.clone()];
+            match Field::of(&message[key]) {
+                Some(Field::Id) if found.id.is_some() => return Err(Malformed::TwoIds),
+                Some(Field::Id) if !is_id(text) => return Err(Malformed::BadId),
+                Some(Field::Id) => found.id = Some(value),
+                Some(Field::Method) if text[0] != b'"' => return Err(Malformed::BadMethod),
+                Some(Field::Method) => found.method = Some(value),
+                Some(Field::Params) => found.params = Some(value),
+                Some(Field::Result) => found.result = Some(value),
+                Some(Field::Error) => found.error = (text != b"null").then_some(value),
+                Some(Field::Version) => found.has_version = text == b"\"2.0\"",
+                None => {}
+            }
+        }
+        members.finish()?;
+        Ok(found)
+    }
+
+    /// What the message is for.
+    pub(super) const fn kind(&self) -> Result<Kind, Malformed> {
+        match (&self.method, &self.id) {
+            (Some(_), Some(_)) => Ok(Kind::Request),
+            (Some(_), None) => Ok(Kind::Notification),
+            (None, Some(_)) if self.result.is_some() || self.error.is_some() => Ok(Kind::Reply),
+            (None, _) => Err(Malformed::Neither),
+        }
+    }
+}
+
+/// The members of an object, one after the other.
+#[derive(Debug)]
+pub(super) struct Members<'a> {
+    cursor: Cursor<'a>,
+    is_first: bool,
+}
+
+impl<'a> Members<'a> {
+    /// The members of the object that begins here, blanks before it aside.
+    pub(super) fn of(bytes: &'a [u8], at: usize) -> Option<Self> {
+        let mut cursor = Cursor { bytes, at };
+        cursor.skip_blanks();
+        cursor.eat(b'{').then_some(Self {
+            cursor,
+            is_first: true,
+        })
+    }
+
+    /// The next key, without its quotes, and its value; `None` once the object is closed.
+    pub(super) fn next(&mut self) -> Result<Option<(Span, Span)>, Malformed> {
+        let cursor = &mut self.cursor;
+        if cursor.closes(b'}', &mut self.is_first)? {
+            return Ok(None);
+        }
+        let key = cursor.string()?;
+        cursor.skip_blanks();
+        if !cursor.eat(b':') {
+            return Err(Malformed::NotJson);
+        }
+        cursor.skip_blanks();
+        let value = cursor.value()?;
+        Ok(Some((key.start + 1..key.end - 1, value)))
+    }
+
+    /// After the last one: nothing may follow the object.
+    fn finish(mut self) -> Result<(), Malformed> {
+        self.cursor.finish()
+    }
+}
+
+/// The elements of an array that is the whole message.
+#[derive(Debug)]
+pub(super) struct Elements<'a> {
+    cursor: Cursor<'a>,
+    is_first: bool,
+}
+
+impl<'a> Elements<'a> {
+    /// The elements, if the message begins like an array.
+    pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor { bytes, at: 0 };
+        cursor.skip_blanks();
+        cursor.eat(b'[').then_some(Self {
+            cursor,
+            is_first: true,
+        })
+    }
+
+    /// The next element; `None` once the array is closed and nothing follows it.
+    pub(super) fn next(&mut self) -> Result<Option<Span>, Malformed> {
+        if self.cursor.closes(b']', &mut self.is_first)? {
+            self.cursor.finish()?;
+            return Ok(None);
+        }
+        self.cursor.value().map(Some)
+    }
+}
+
+/// A position in JSON text.
+#[derive(Debug)]
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    fn skip_blanks(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        let is_there = self.bytes.get(self.at) == Some(&byte);
+        self.at += usize::from(is_there);
+        is_there
+    }
+
+    /// Passes the comma before the next entry, or the bracket that closes the list.
+    fn closes(&mut self, bracket: u8, is_first: &mut bool) -> Result<bool, Malformed> {
+        self.skip_blanks();
+        if self.eat(bracket) {
+            return Ok(true);
+        }
+        if !std::mem::take(is_first) {
+            if !self.eat(b',') {
+                return Err(Malformed::NotJson);
+            }
+            self.skip_blanks();
+        }
+        Ok(false)
+    }
+
+    fn finish(&mut self) -> Result<(), Malformed> {
+        self.skip_blanks();
+        if self.at == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(Malformed::NotJson)
+        }
+    }
+
+    fn value(&mut self) -> Result<Span, Malformed> {
+        match self.bytes.get(self.at) {
+            Some(b'"') => self.string(),
+            Some(b'{' | b'[') => self.nested(),
+            _ => self.scalar(),
+        }
+    }
+
+    /// A string, with its quotes.
+    fn string(&mut self) -> Result<Span, Malformed> {
+        let start = self.at;
+        if !self.eat(b'"') {
+            return Err(Malformed::NotJson);
+        }
+        self.rest_of_string()?;
+        Ok(start..self.at)
+    }
+
+    fn rest_of_string(&mut self) -> Result<(), Malformed> {
+        loop {
+            let rest = self.bytes.get(self.at..).ok_or(Malformed::NotJson)?;
+            let found = memchr2(b'"', b'\\', rest).ok_or(Malformed::NotJson)?;
+            self.at += found + 1;
+            if rest[found] == b'"' {
+                return Ok(());
+            }
+            // Whatever is escaped ends nothing.
+            self.at += 1;
+        }
+    }
+
+    /// An object or an array, up to the bracket that closes it.
+    fn nested(&mut self) -> Result<Span, Malformed> {
+        let start = self.at;
+        let mut depth = 0_usize;
+        loop {
+            let rest = self.bytes.get(self.at..).ok_or(Malformed::NotJson)?;
+            let found = rest.iter().position(|byte| STRUCTURAL[usize::from(*byte)]);
+            let found = found.ok_or(Malformed::NotJson)?;
+            self.at += found + 1;
+            match rest[found] {
+                b'"' => self.rest_of_string()?,
+                b'{' | b'[' => depth += 1,
+                _ => depth -= 1,
+            }
+            if depth == 0 {
+                return Ok(start..self.at);
+            }
+        }
+    }
+
+    /// A number, `true`, `false` or `null`.
+    fn scalar(&mut self) -> Result<Span, Malformed> {
+        let rest = &self.bytes[self.at..];
+        let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r');
+        let text = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
+        if !matches!(text, b"true" | b"false" | b"null") && !is_number(text) {
+            return Err(Malformed::NotJson);
+        }
+        let start = self.at;
+        self.at += text.len();
+        Ok(start..self.at)
+    }
+}
+
+/// The members that have a meaning at the top level.
+#[derive(Debug, Clone, Copy)]
+enum Field {
+    Id,
+    Method,
+    Params,
+    Result,
+    Error,
+    Version,
+}
+
+impl Field {
+    fn of(key: &[u8]) -> Option<Self> {
+        FIELDS
+            .iter()
+            .find(|(name, _)| says(key, name))
+            .map(|(_, field)| *field)
+    }
+}
+
+/// Whether a string, given without its quotes, says this ASCII text.
+pub(super) fn says(raw: &[u8], text: &[u8]) -> bool {
+    if raw == text {
+        return true;
+    }
+    // A string with an escape is longer than what it says.
+    if raw.len() <= text.len() || !raw.contains(&b'\\') {
+        return false;
+    }
+    let mut rest = raw;
+    for expected in text {
+        let Some((said, after)) = first_char(rest) else {
+            return false;
+        };
+        if said != u32::from(*expected) {
+            return false;
+        }
+        rest = after;
+    }
+    rest.is_empty()
+}
+
+/// The first character of a string, as far as it is ASCII or written as `\uXXXX`.
+fn first_char(raw: &[u8]) -> Option<(u32, &[u8])> {
+    let (first, rest) = raw.split_first()?;
+    if *first != b'\\' {
+        return Some((u32::from(*first), rest));
+    }
+    let (escaped, rest) = rest.split_first()?;
+    if *escaped != b'u' {
+        // None of the other escapes stands for a letter, and no name here has anything else.
+        return Some((0, rest));
+    }
+    let (digits, rest) = rest.split_at_checked(4)?;
+    let code = digits.iter().try_fold(0, |code, digit| {
+        char::from(*digit)
+            .to_digit(16)
+            .map(|value| code * 16 + value)
+    })?;
+    Some((code, rest))
+}
+
+/// Whether a value may be an id.
+fn is_id(text: &[u8]) -> bool {
+    text == b"null" || matches!(text[0], b'"' | b'-' | b'0'..=b'9')
+}
+
+fn is_number(text: &[u8]) -> bool {
+    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let mut rest = text.strip_prefix(b"-").unwrap_or(text);
+    let whole = digits(rest);
+    if whole == 0 || (whole > 1 && rest[0] == b'0') {
+        return false;
+    }
+    rest = &rest[whole..];
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let count = digits(fraction);
+        if count == 0 {
+            return false;
+        }
+        rest = &fraction[count..];
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        let exponent = match exponent {
+            [b'+' | b'-', unsigned @ ..] | unsigned => unsigned,
+        };
+        return !exponent.is_empty() && digits(exponent) == exponent.len();
+    }
+    rest.is_empty()
+}
+
+/// The number that is written here as we write our ids, and in no other way.
+pub(super) fn own_number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 19 || (text[0] == b'0' && text.len() > 1) {
+        return None;
+    }
+    text.iter().try_fold(0, |number: u64, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit <= 9).then(|| number * 10 + u64::from(digit))
+    })
+}
+
+const FIELDS: [(&[u8], Field); 6] = [
+    (b"jsonrpc", Field::Version),
+    (b"id", Field::Id),
+    (b"result", Field::Result),
+    (b"method", Field::Method),
+    (b"params", Field::Params),
+    (b"error", Field::Error),
+];
+
+/// The bytes that matter while the end of a nested value is looked for.
+const STRUCTURAL: [bool; 256] = {
+    let mut table = [false; 256];
+    table[b'"' as usize] = true;
+    table[b'{' as usize] = true;
+    table[b'}' as usize] = true;
+    table[b'[' as usize] = true;
+    table[b']' as usize] = true;
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id_of(message: &str) -> Result<Option<&str>, Malformed> {
+        let found = Envelope::of(message.as_bytes())?;
+        Ok(found.id.map(|span| &message[span]))
+    }
+
+    #[test]
+    fn the_id_is_found_wherever_and_however_it_is_written() {
+        for (message, id) in [
+            (r#"{"id":1}"#, "1"),
+            (r#" { "a" : {"id":2} , "id" : "x" } "#, r#""x""#),
+            (r#"{"\u0069d":-1.5e+9}"#, "-1.5e+9"),
+            (r#"{"i\u0064":null,"ID":3,"id ":4}"#, "null"),
+            (r#"{"a":"\\","b":"\"id\":7","id":"\ud800"}"#, r#""\ud800""#),
+            (
+                r#"{"params":[{"id":1},"]}"],"id":123456789012345678901234567890}"#,
+                "123456789012345678901234567890",
+            ),
+        ] {
+            assert_eq!(id_of(message), Ok(Some(id)), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        for (message, reason) in [
+            ("", Malformed::NotAnObject),
+            ("listening", Malformed::NotAnObject),
+            ("[]", Malformed::NotAnObject),
+            ("123", Malformed::NotAnObject),
+            (r#"{"id":1} x"#, Malformed::NotJson),
+            (r#"{"id":1"#, Malformed::NotJson),
+            (r#"{"id":01}"#, Malformed::NotJson),
+            (r#"{"id":1.}"#, Malformed::NotJson),
+            (r#"{"id":tru}"#, Malformed::NotJson),
+            (r#"{"id":"1}"#, Malformed::NotJson),
+            (r#"{"id":"1\"#, Malformed::NotJson),
+            (r#"{"a":[{}}"#, Malformed::NotJson),
+            (r#"{"a" 1}"#, Malformed::NotJson),
+            (r#"{a:1}"#, Malformed::NotJson),
+            (r#"{"a":}"#, Malformed::NotJson),
+            (r#"{"id":1,"\u0069\u0064":2}"#, Malformed::TwoIds),
+            (r#"{"id":[1]}"#, Malformed::BadId),
+            (r#"{"id":true}"#, Malformed::BadId),
+            (r#"{"method":1}"#, Malformed::BadMethod),
+        ] {
+            assert_eq!(Envelope::of(message.as_bytes()), Err(reason), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_for_what_its_members_say() {
+        for (message, kind) in [
+            (r#"{"id":1,"method":"m"}"#, Ok(Kind::Request)),
+            (r#"{"method":"m"}"#, Ok(Kind::Notification)),
+            (r#"{"id":1,"result":null}"#, Ok(Kind::Reply)),
+            (r#"{"id":1,"error":{},"result":null}"#, Ok(Kind::Reply)),
+            (r#"{"id":1,"error":null}"#, Err(Malformed::Neither)),
+            (r#"{"id":1}"#, Err(Malformed::Neither)),
+            (r#"{"result":1}"#, Err(Malformed::Neither)),
+            ("{}", Err(Malformed::Neither)),
+        ] {
+            let found = Envelope::of(message.as_bytes()).and_then(|found| found.kind());
+            assert_eq!(found, kind, "{message}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_taken_apart() {
+        let message = br#" [ {"a":[1,2]} , 3,"]" ]"#;
+        let mut elements = Elements::of(message).unwrap();
+        let mut found = Vec::new();
+        while let Some(span) = elements.next().unwrap() {
+            found.push(&message[span]);
+        }
+        assert_eq!(found, [&br#"{"a":[1,2]}"#[..], b"3", b"\"]\""]);
+        let mut torn = Elements::of(b"[1] 2").unwrap();
+        assert_eq!(torn.next(), Ok(Some(1..2)));
+        assert_eq!(torn.next(), Err(Malformed::NotJson));
+    }
+
+    #[test]
+    fn only_our_own_way_to_write_a_number_is_ours() {
+        assert_eq!(own_number(b"0"), Some(0));
+        assert_eq!(own_number(b"9007199254740991"), Some(9_007_199_254_740_991));
+        for foreign in [
+            "",
+            "-1",
+            "01",
+            "1.0",
+            "1e3",
+            "\"1\"",
+            "99999999999999999999",
+        ] {
+            assert_eq!(own_number(foreign.as_bytes()), None, "{foreign}");
+        }
+    }
+
+    /// JSON text of any shape, with blanks and escapes where they may be.
+    fn json() -> impl Strategy<Value = String> {
+        let blank = || "[ \t]{0,2}";
+        let string = || {
+            prop::collection::vec(
+                prop_oneof![
+                    "[a-z{}\\[\\],:é]{0,3}".boxed(),
+                    Just("\\\"").prop_map(str::to_owned).boxed(),
+                    Just("\\\\").prop_map(str::to_owned).boxed(),
+                    Just("\\ud83d\\ude00").prop_map(str::to_owned).boxed(),
+                    Just("\\u0069d").prop_map(str::to_owned).boxed(),
+                    Just("id").prop_map(str::to_owned).boxed(),
+                ],
+                0..4,
+            )
+            .prop_map(|parts| format!("\"{}\"", parts.concat()))
+        };
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,4})?([eE][+-]?[0-9]{1,3})?",
+            string(),
+        ];
+        leaf.prop_recursive(4, 32, 4, move |inner| {
+            let member = (string(), blank(), inner.clone(), blank())
+                .prop_map(|(key, a, value, b)| format!("{key}{a}:{b}{value}"));
+            prop_oneof![
+                (prop::collection::vec(inner, 0..4), blank())
+                    .prop_map(|(all, blank)| format!("[{blank}{}{blank}]", all.join(","))),
+                (prop::collection::vec(member, 0..4), blank())
+                    .prop_map(|(all, blank)| format!("{{{blank}{}{blank}}}", all.join(","))),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            drop(Envelope::of(&bytes));
+        }
+
+        #[test]
+        fn no_input_of_the_right_letters_panics(text in "[\\{\\}\\[\\]\",:\\\\idu0-9 en]{0,40}") {
+            drop(Envelope::of(text.as_bytes()));
+            if let Some(mut elements) = Elements::of(text.as_bytes()) {
+                while let Ok(Some(_)) = elements.next() {}
+            }
+        }
+
+        #[test]
+        fn what_a_parser_takes_is_found_as_it_finds_it(value in json(), more in json()) {
+            let message = format!(r#"{{"a":{more},"params":{value},"b" : {more} }}"#);
+            let found = Envelope::of(message.as_bytes()).unwrap();
+            let span = found.params.unwrap();
+            prop_assert_eq!(&message[span], &value);
+            prop_assert!(found.id.is_none());
+            let parsed: Result<Box<serde_json::value::RawValue>, _> = serde_json::from_str(&value);
+            prop_assert!(parsed.is_ok(), "{}", value);
+        }
+    }
+}

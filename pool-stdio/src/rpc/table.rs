@@ -1,0 +1,301 @@
+//! Which calls are pending, and what becomes of what comes for them. A plain data structure:
+//! no lock, no clock, no wake-up of its own.
+//!
+//! # Invariants
+//!
+//! 1. A number is begun once. It means a call, or a progress token of one.
+//! 2. A call is answered at most once; whatever else comes for its number is counted and dropped.
+//! 3. A call that was given up leaves a tombstone, so that its late reply is known as such. There
+//!    are at most [`TOMBSTONES_MAX`]; the reply of a call whose tombstone has gone counts as a
+//!    duplicate, and meets nobody all the same.
+//! 4. A token lives exactly as long as its call.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::notices::Progress;
+use super::scan::Envelope;
+
+/// The number of a call on its connection.
+pub(super) type CallId = u64;
+
+/// The reply to a call: an object, and where its members are.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    pub(super) message: Bytes,
+    pub(super) envelope: Envelope,
+}
+
+/// Why a reply reached nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stray {
+    /// The call had been given up.
+    Late,
+    /// The call had been answered.
+    Duplicate,
+    /// There never was such a call.
+    Unknown,
+}
+
+/// The calls of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    calls: HashMap<CallId, Call, BuildHasherDefault<NumberHasher>>,
+    tokens: BTreeMap<u64, Token>,
+    tombstones: BTreeSet<CallId>,
+}
+
+#[derive(Debug, Default)]
+struct Call {
+    waker: Option<Waker>,
+    reply: Option<Reply>,
+    progress: Option<Progress>,
+    has_tokens: bool,
+}
+
+/// A progress token that stands for one of the caller's.
+#[derive(Debug)]
+struct Token {
+    call: CallId,
+    original: Bytes,
+}
+
+impl Table {
+    /// Begins a call under a number of its own.
+    pub(super) fn begin(&mut self, id: CallId, progress: Option<Progress>) {
+        let call = Call {
+            progress,
+            ..Call::default()
+        };
+        let earlier = self.calls.insert(id, call);
+        debug_assert!(earlier.is_none(), "invariant broken: call {id} began twice");
+    }
+
+    /// Lets a token stand for a caller's own until the call is over.
+    pub(super) fn add_token(&mut self, call: CallId, token: u64, original: Bytes) {
+        if let Some(entry) = self.calls.get_mut(&call) {
+            entry.has_tokens = true;
+            self.tokens.insert(token, Token { call, original });
+        }
+    }
+
+    /// Takes a reply; numbers below `issued` have been given. The waker, if any, is to be woken
+    /// outside of all locks.
+    pub(super) fn settle(
+        &mut self,
+        id: CallId,
+        reply: Reply,
+        issued: u64,
+    ) -> Result<Option<Waker>, Stray> {
+        match self.calls.get_mut(&id) {
+            Some(call) if call.reply.is_none() => {
+                call.reply = Some(reply);
+                Ok(call.waker.take())
+            }
+            Some(_) => Err(Stray::Duplicate),
+            None if self.tombstones.remove(&id) => Err(Stray::Late),
+            None if id < issued => Err(Stray::Duplicate),
+            None => Err(Stray::Unknown),
+        }
+    }
+
+    /// The reply, once it is there; the call is over then.
+    pub(super) fn poll(&mut self, id: CallId, cx: &Context<'_>) -> Poll<Reply> {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return Poll::Pending;
+        };
+        if let Some(reply) = call.reply.take() {
+            self.end(id);
+            return Poll::Ready(reply);
+        }
+        if !call
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            call.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Gives a call up. Says whether its reply may still come.
+    pub(super) fn abandon(&mut self, id: CallId, was_sent: bool) -> bool {
+        let is_owed = was_sent && self.calls.get(&id).is_some_and(|call| call.reply.is_none());
+        self.end(id);
+        if is_owed {
+            self.tombstones.insert(id);
+            if self.tombstones.len() > TOMBSTONES_MAX {
+                self.tombstones.pop_first();
+            }
+        }
+        is_owed
+    }
+
+    fn end(&mut self, id: CallId) {
+        if self.calls.remove(&id).is_some_and(|call| call.has_tokens) {
+            self.tokens.retain(|_, token| token.call != id);
+        }
+    }
+
+    /// Whom a progress token concerns, and what it was before.
+    pub(super) fn progress(&self, token: u64) -> Option<(&Progress, &Bytes)> {
+        let token = self.tokens.get(&token)?;
+        let progress = self.calls.get(&token.call)?.progress.as_ref()?;
+        Some((progress, &token.original))
+    }
+
+    /// Everybody who waits, to be woken because nothing will come any more.
+    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
+        let calls = self.calls.values_mut();
+        calls.filter_map(|call| call.waker.take()).collect()
+    }
+
+    /// Calls that are not over.
+    pub(super) fn pending(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Calls that were given up and may still be worked on.
+    pub(super) fn abandoned(&self) -> usize {
+        self.tombstones.len()
+    }
+}
+
+/// Spreads numbers that we count up ourselves: nobody else can choose them.
+#[derive(Debug, Default)]
+pub(super) struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(GOLDEN).rotate_left(26);
+    }
+}
+
+/// 2⁶⁴ divided by the golden ratio.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// More would only tell very late replies from duplicates.
+pub(super) const TOMBSTONES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn reply() -> Reply {
+        Reply {
+            message: Bytes::new(),
+            envelope: Envelope::default(),
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Begin,
+        Abandon(u64, bool),
+        Settle(u64),
+        Take(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            Just(Step::Begin),
+            (0..12_u64, any::<bool>()).prop_map(|(id, sent)| Step::Abandon(id, sent)),
+            (0..12_u64).prop_map(Step::Settle),
+            (0..12_u64).prop_map(Step::Take),
+        ];
+        prop::collection::vec(step, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn every_reply_meets_its_call_or_is_told_why_not(steps in steps()) {
+            let mut table = Table::default();
+            let cx = Context::from_waker(Waker::noop());
+            let (mut waiting, mut answered) = (HashSet::new(), HashSet::new());
+            let mut given_up = HashSet::new();
+            let mut issued = 0;
+            for step in steps {
+                match step {
+                    Step::Begin => {
+                        table.begin(issued, None);
+                        waiting.insert(issued);
+                        issued += 1;
+                    }
+                    Step::Abandon(id, sent) => {
+                        let is_owed = table.abandon(id, sent);
+                        let was_waiting = waiting.remove(&id);
+                        answered.remove(&id);
+                        prop_assert_eq!(is_owed, was_waiting && sent);
+                        if is_owed {
+                            given_up.insert(id);
+                        }
+                    }
+                    Step::Settle(id) => {
+                        let expected = if waiting.remove(&id) {
+                            answered.insert(id);
+                            Ok(())
+                        } else if given_up.remove(&id) {
+                            Err(Stray::Late)
+                        } else if id < issued {
+                            Err(Stray::Duplicate)
+                        } else {
+                            Err(Stray::Unknown)
+                        };
+                        prop_assert_eq!(table.settle(id, reply(), issued).map(drop), expected);
+                    }
+                    Step::Take(id) => {
+                        let is_ready = table.poll(id, &cx).is_ready();
+                        prop_assert_eq!(is_ready, answered.remove(&id));
+                    }
+                }
+                prop_assert_eq!(table.pending(), waiting.len() + answered.len());
+                prop_assert_eq!(table.abandoned(), given_up.len());
+            }
+        }
+    }
+
+    #[test]
+    fn tombstones_are_bounded_and_the_oldest_goes_first() {
+        let mut table = Table::default();
+        let count = TOMBSTONES_MAX as u64 + 1;
+        for id in 0..count {
+            table.begin(id, None);
+            assert!(table.abandon(id, true));
+        }
+        assert_eq!(table.abandoned(), TOMBSTONES_MAX);
+        assert_eq!(
+            table.settle(0, reply(), count).unwrap_err(),
+            Stray::Duplicate
+        );
+        assert_eq!(table.settle(1, reply(), count).unwrap_err(), Stray::Late);
+    }
+
+    #[test]
+    fn a_token_lives_as_long_as_its_call() {
+        let mut table = Table::default();
+        let (progress, _notices) = Progress::channel(1);
+        table.begin(0, Some(progress));
+        table.add_token(0, 1, Bytes::from_static(b"\"mine\""));
+        assert_eq!(table.progress(1).unwrap().1, "\"mine\"");
+        table.abandon(0, true);
+        assert!(table.progress(1).is_none());
+        assert!(table.tokens.is_empty());
+    }
+}
