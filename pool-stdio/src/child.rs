@@ -105,6 +105,11 @@ impl Child {
         self.record.pid
     }
 
+    /// What is known of it, for whoever does not hold it.
+    pub(crate) fn record(&self) -> Arc<Record> {
+        Arc::clone(&self.record)
+    }
+
     /// Takes our end of its stdin.
     pub fn take_stdin(&mut self) -> Option<OwnedFd> {
         self.pipes.stdin.take()

@@ -241,17 +241,16 @@ impl<C: Codec> StdioConnector<C> {
 
 /// Starts the children of one connector.
 #[derive(Debug)]
-struct Starter {
+pub(crate) struct Starter {
     command: Command,
-    children: Children,
-    settings: Settings,
+    pub(crate) children: Children,
+    pub(crate) settings: Settings,
 }
 
 impl Starter {
-    fn new(spec: CommandSpec) -> Result<Self, CommandError> {
+    pub(crate) fn new(spec: CommandSpec) -> Result<Self, CommandError> {
         let command = spec.build()?;
-        let name = command.path().file_name().unwrap_or_default();
-        let meters = Meters::new(&name.to_string_lossy());
+        let meters = Meters::new(&program_name(&command));
         Ok(Self {
             command,
             children: Children::new(),
@@ -263,8 +262,13 @@ impl Starter {
         })
     }
 
+    /// The file name of the program.
+    pub(crate) fn program_name(&self) -> String {
+        program_name(&self.command)
+    }
+
     /// A child, by the deadline. Cancelling this leaves none.
-    async fn start(&self, cx: &ConnectContext) -> Result<Birth, ConnectError> {
+    pub(crate) async fn start(&self, cx: &ConnectContext) -> Result<Birth, ConnectError> {
         let wanted = Instant::now();
         let spawning = timeout_at(cx.deadline, self.children.spawn(&self.command));
         let error = match spawning.await {
@@ -291,8 +295,13 @@ impl Starter {
     }
 }
 
+fn program_name(command: &Command) -> String {
+    let name = command.path().file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// How a child's end begins.
-const fn stop_for(reason: CloseReason) -> Stop {
+pub(crate) const fn stop_for(reason: CloseReason) -> Stop {
     if reason.is_orderly() {
         Stop::Orderly
     } else {

@@ -28,7 +28,11 @@ pub use connection::{Codec, OneShot, Output, StdioConnection, StrayPolicy};
 pub use connector::{OneShotConnector, StdioConnector};
 pub use error::{ChildReport, Stage, StdioError};
 pub use outcome::{Drain, Exit, Rung, Termination};
-pub use rpc::{Notice, Notices, Notification, Progress};
+pub use rpc::{
+    Answer, Cancel, ErrorObject, Fate, Framing, JsonRpcConnection, JsonRpcConnector, Notice,
+    Notices, Notification, Progress, Protocol, RpcCounts, RpcError, RpcReport, ServerRequest,
+    StrayFrames,
+};
 pub use signal::Signal;
 pub use spawner::{SpawnError, Spawning, prepare};
 pub use stderr::{LineSink, RingLimits, StderrLine, StderrPolicy, StderrTail};

@@ -128,8 +128,12 @@ impl Meters {
     }
 
     pub(crate) fn request_failed(&self, error: &StdioError) {
+        self.failed(error.kind());
+    }
+
+    pub(crate) fn failed(&self, error: ErrorKind) {
         let kinds = ErrorKind::ALL.iter().zip(&self.request_failures);
-        for (_, counter) in kinds.filter(|(kind, _)| **kind == error.kind()) {
+        for (_, counter) in kinds.filter(|(kind, _)| **kind == error) {
             counter.increment(1);
         }
     }

@@ -23,6 +23,7 @@ pub use exclusive::StdioConnection;
 pub(crate) use exclusive::{Birth, Settings};
 pub(crate) use one_shot::Limits;
 pub use one_shot::{OneShot, Output};
+pub(crate) use wire::Pipes;
 
 /// What a connection needs of a codec to read with it; whatever can do it is one.
 ///

@@ -4,11 +4,37 @@
 //! |---|---|
 //! | `scan` | where the id, the method and the body of a message are |
 //! | `table` | which call a reply belongs to, and what becomes of a reply that belongs to none |
+//! | `framing` | how messages become frames, and how frames are written in one go |
+//! | `link` | what callers and the driver share: the queue, giving a call up, the end of all calls |
+//! | `driver` | the one task: writes, reads, routes, sees the end |
+//! | `client` | how a call or a forwarded message is made a request, and a reply given back |
+//! | `protocol` | what LSP and MCP differ in |
 //! | `notices` | to whom goes what a child says unasked |
-#![expect(dead_code, reason = "what uses it comes next")]
+//! | `serve` | who answers what a child asks |
+//! | `error` | why a call has no result, and whether it may be repeated elsewhere |
+//! | `connection`, `connector` | the child behind it, and its life in a pool |
 
+mod client;
+mod connection;
+mod connector;
+mod driver;
+mod error;
+mod framing;
+mod link;
 mod notices;
+mod protocol;
 mod scan;
+mod serve;
 mod table;
+#[cfg(test)]
+mod tests;
 
+pub use connection::JsonRpcConnection;
+pub use connector::JsonRpcConnector;
+pub use driver::StrayFrames;
+pub use error::{ErrorObject, Fate, RpcError, RpcReport};
+pub use framing::Framing;
+pub use link::RpcCounts;
 pub use notices::{Notice, Notices, Notification, Progress};
+pub use protocol::{Cancel, Protocol};
+pub use serve::{Answer, ServerRequest};

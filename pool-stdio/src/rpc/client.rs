@@ -1,0 +1,342 @@
+//! What a caller can ask of a connection, in terms of messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+
+use super::error::{ErrorObject, Fate, RpcError};
+use super::framing::{Frame, join, splice};
+use super::link::{Extras, Limit, Link, Ticket};
+use super::notices::Progress;
+use super::protocol::Protocol;
+use super::scan::{Elements, Envelope, Kind, Malformed, Span};
+use super::table::{CallId, Reply};
+use crate::metrics::Meters;
+
+/// The calling side of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    pub(super) link: Arc<Link>,
+    pub(super) protocol: Protocol,
+    pub(super) meters: Arc<Meters>,
+}
+
+/// A request that is ready to go, and what must be known to give its reply back.
+struct Outgoing {
+    call: CallId,
+    frame: Frame,
+    extras: Extras,
+    /// The id under which a client of ours sent it.
+    id: Bytes,
+}
+
+/// What a frame of a client of ours is.
+enum Incoming {
+    Request(Outgoing),
+    Notification(Frame),
+}
+
+impl Client {
+    pub(super) async fn call<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+        progress: Option<Progress>,
+        limit: Option<Duration>,
+    ) -> Result<R, RpcError> {
+        let outgoing = self.request(method, params, progress);
+        let outcome = match outgoing {
+            Ok(outgoing) => self.exchange(outgoing, limit.map(Limit::of)).await,
+            Err(error) => Err(error),
+        };
+        let result = outcome.and_then(|reply| result_of(&reply));
+        result.inspect_err(|error| self.meters.failed(error.kind()))
+    }
+
+    pub(super) async fn notify(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+    ) -> Result<(), RpcError> {
+        let (message, _) = compose(None, method, params)?;
+        self.link.send(self.frame_of(message)?).await
+    }
+
+    pub(super) async fn forward(
+        &self,
+        frame: Bytes,
+        progress: Option<Progress>,
+        limit: Option<Duration>,
+    ) -> Result<Option<Bytes>, RpcError> {
+        let limit = limit.map(Limit::of);
+        let outcome = match Elements::of(&frame) {
+            Some(_) => self.forward_batch(&frame, limit).await,
+            None => self.forward_one(&frame, progress, limit).await,
+        };
+        outcome.inspect_err(|error| self.meters.failed(error.kind()))
+    }
+
+    async fn forward_one(
+        &self,
+        message: &Bytes,
+        progress: Option<Progress>,
+        limit: Option<Limit>,
+    ) -> Result<Option<Bytes>, RpcError> {
+        match self.incoming(message, progress)? {
+            Incoming::Notification(frame) => {
+                self.link.send(frame).await?;
+                Ok(None)
+            }
+            Incoming::Request(mut outgoing) => {
+                let id = std::mem::take(&mut outgoing.id);
+                let reply = self.exchange(outgoing, limit).await?;
+                Ok(Some(join(&restored(&reply, id))))
+            }
+        }
+    }
+
+    /// Each message of a batch goes its own way; the replies come back as one batch.
+    async fn forward_batch(
+        &self,
+        batch: &Bytes,
+        limit: Option<Limit>,
+    ) -> Result<Option<Bytes>, RpcError> {
+        let mut incoming = Vec::new();
+        for span in elements(batch)? {
+            incoming.push(self.incoming(&batch.slice(span), None)?);
+        }
+        let mut has_sent = false;
+        let outcome = self.exchange_all(incoming, limit, &mut has_sent).await;
+        outcome.map_err(|error| {
+            if has_sent {
+                error.maybe_executed()
+            } else {
+                error
+            }
+        })
+    }
+
+    async fn exchange_all(
+        &self,
+        batch: Vec<Incoming>,
+        limit: Option<Limit>,
+        has_sent: &mut bool,
+    ) -> Result<Option<Bytes>, RpcError> {
+        let mut tickets = Vec::new();
+        for one in batch {
+            match one {
+                Incoming::Notification(frame) => self.link.send(frame).await?,
+                Incoming::Request(mut outgoing) => {
+                    let id = std::mem::take(&mut outgoing.id);
+                    tickets.push((self.begin(outgoing, limit).await?, id));
+                }
+            }
+            *has_sent = true;
+        }
+        let mut parts = Vec::new();
+        for (ticket, id) in tickets {
+            let reply = ticket.reply(limit).await?;
+            let separator: &'static [u8] = if parts.is_empty() { b"[" } else { b"," };
+            parts.push(Bytes::from_static(separator));
+            parts.extend(restored(&reply, id));
+        }
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        parts.push(Bytes::from_static(b"]"));
+        Ok(Some(join(&parts)))
+    }
+
+    async fn exchange(&self, outgoing: Outgoing, limit: Option<Limit>) -> Result<Reply, RpcError> {
+        self.meters.request_begun();
+        let begun = self.meters.is_recorded().then(Instant::now);
+        let reply = self.begin(outgoing, limit).await?.reply(limit).await?;
+        if let Some(begun) = begun {
+            self.meters.request_answered(begun.elapsed());
+        }
+        Ok(reply)
+    }
+
+    async fn begin(
+        &self,
+        outgoing: Outgoing,
+        limit: Option<Limit>,
+    ) -> Result<Ticket<'_>, RpcError> {
+        let Outgoing {
+            call,
+            frame,
+            extras,
+            ..
+        } = outgoing;
+        let beginning = self.link.begin(call, frame, extras);
+        let Some(limit) = limit else {
+            return beginning.await;
+        };
+        match timeout_at(limit.until, beginning).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(limit.error(Fate::NotSent)),
+        }
+    }
+
+    fn request(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+        progress: Option<Progress>,
+    ) -> Result<Outgoing, RpcError> {
+        let call = self.link.number();
+        let (message, params) = compose(Some(call), method, params)?;
+        let envelope = Envelope {
+            params,
+            ..Envelope::default()
+        };
+        let spans = self.protocol.request_tokens(&message, &envelope);
+        if spans.is_empty() {
+            return Ok(Outgoing {
+                call,
+                frame: self.frame_of(message)?,
+                extras: Extras {
+                    progress,
+                    tokens: Vec::new(),
+                },
+                id: Bytes::new(),
+            });
+        }
+        self.rewritten(&Bytes::from(message), call, None, spans, progress)
+    }
+
+    fn incoming(&self, message: &Bytes, progress: Option<Progress>) -> Result<Incoming, RpcError> {
+        let found = Envelope::of(message).and_then(|found| Ok((found.kind()?, found)));
+        let (kind, envelope) = found.map_err(bad_request)?;
+        match (kind, envelope.id.clone()) {
+            (Kind::Request, Some(id)) => {
+                let call = self.link.number();
+                let tokens = self.protocol.request_tokens(message, &envelope);
+                let outgoing = self.rewritten(message, call, Some(id), tokens, progress)?;
+                Ok(Incoming::Request(outgoing))
+            }
+            (Kind::Notification, _) => {
+                let frame = self.frame(std::slice::from_ref(message))?;
+                Ok(Incoming::Notification(frame))
+            }
+            (Kind::Request | Kind::Reply, _) => Err(bad_request(Malformed::Neither)),
+        }
+    }
+
+    /// The message under our id, with tokens of ours.
+    fn rewritten(
+        &self,
+        message: &Bytes,
+        call: CallId,
+        id: Option<Span>,
+        tokens: Vec<Span>,
+        progress: Option<Progress>,
+    ) -> Result<Outgoing, RpcError> {
+        let client_id = id.clone().map_or_else(Bytes::new, |id| message.slice(id));
+        let mut edits: Vec<(Span, Bytes)> = Vec::with_capacity(tokens.len() + 1);
+        edits.extend(id.map(|id| (id, Bytes::from(call.to_string()))));
+        let mut extras = Extras {
+            progress,
+            tokens: Vec::with_capacity(tokens.len()),
+        };
+        for span in tokens {
+            let number = self.link.number();
+            extras.tokens.push((number, message.slice(span.clone())));
+            edits.push((span, Bytes::from(number.to_string())));
+        }
+        edits.sort_by_key(|(span, _)| span.start);
+        Ok(Outgoing {
+            call,
+            frame: self.frame(&splice(message, &edits))?,
+            extras,
+            id: client_id,
+        })
+    }
+
+    fn frame(&self, parts: &[Bytes]) -> Result<Frame, RpcError> {
+        let terms = &self.link.terms;
+        Frame::new(terms.framing, terms.frame_bytes_max, parts)
+    }
+
+    fn frame_of(&self, message: Vec<u8>) -> Result<Frame, RpcError> {
+        let terms = &self.link.terms;
+        Frame::of(terms.framing, terms.frame_bytes_max, message)
+    }
+}
+
+/// Writes a request, or a notification if it has no number, and says where its params are.
+fn compose(
+    call: Option<CallId>,
+    method: &str,
+    params: &impl Serialize,
+) -> Result<(Vec<u8>, Option<Span>), RpcError> {
+    let refused = |error: serde_json::Error| RpcError::BadRequest {
+        reason: error.to_string(),
+    };
+    let mut message = Vec::with_capacity(MESSAGE_BYTES);
+    message.extend_from_slice(br#"{"jsonrpc":"2.0","#);
+    if let Some(call) = call {
+        message.extend_from_slice(br#""id":"#);
+        serde_json::to_writer(&mut message, &call).map_err(refused)?;
+        message.push(b',');
+    }
+    message.extend_from_slice(br#""method":"#);
+    serde_json::to_writer(&mut message, method).map_err(refused)?;
+    let before_params = message.len();
+    message.extend_from_slice(br#","params":"#);
+    let start = message.len();
+    serde_json::to_writer(&mut message, params).map_err(refused)?;
+    let span = (&message[start..] != b"null").then_some(start..message.len());
+    if span.is_none() {
+        // Params are an object or an array, or there are none.
+        message.truncate(before_params);
+    }
+    message.push(b'}');
+    Ok((message, span))
+}
+
+fn result_of<R: DeserializeOwned>(reply: &Reply) -> Result<R, RpcError> {
+    let Reply { message, envelope } = reply;
+    let not_understood = |error: serde_json::Error| RpcError::BadResult {
+        reason: error.to_string(),
+        reply: message.clone(),
+    };
+    if let Some(error) = &envelope.error {
+        let error: ErrorObject =
+            serde_json::from_slice(&message[error.clone()]).map_err(not_understood)?;
+        return Err(RpcError::Refused(error));
+    }
+    let result = envelope.result.clone().unwrap_or_default();
+    serde_json::from_slice(&message[result]).map_err(not_understood)
+}
+
+/// The reply under the id of our client.
+fn restored(reply: &Reply, id: Bytes) -> Vec<Bytes> {
+    let span = reply.envelope.id.clone().unwrap_or_default();
+    splice(&reply.message, &[(span, id)])
+}
+
+fn elements(batch: &Bytes) -> Result<Vec<Span>, RpcError> {
+    let mut elements = Elements::of(batch).ok_or(bad_request(Malformed::NotJson))?;
+    let mut spans = Vec::new();
+    while let Some(span) = elements.next().map_err(bad_request)? {
+        spans.push(span);
+    }
+    if spans.is_empty() {
+        return Err(bad_request(Malformed::Neither));
+    }
+    Ok(spans)
+}
+
+fn bad_request(malformed: Malformed) -> RpcError {
+    RpcError::BadRequest {
+        reason: malformed.to_string(),
+    }
+}
+
+/// Most requests fit.
+const MESSAGE_BYTES: usize = 256;

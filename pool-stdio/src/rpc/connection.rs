@@ -1,0 +1,445 @@
+//! A child that many callers speak to at once.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pool_core::{BoxFuture, ConnectionId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use tokio::net::unix::pipe::Receiver;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use super::client::Client;
+use super::driver::Witness;
+use super::error::{Cause, Down, Fate, RpcError};
+use super::link::RpcCounts;
+use super::notices::{Notices, Progress};
+use crate::child::{Child, Handover, Liveness};
+use crate::codec::Fragment;
+use crate::metrics::Live;
+use crate::outcome::{Exit, Termination};
+use crate::stderr::StderrTail;
+use crate::terminate::Stop;
+use crate::wake::Wait;
+
+/// A child process that answers JSON-RPC requests, any number of them at once.
+///
+/// Opened by a [`JsonRpcConnector`](crate::JsonRpcConnector), usually for a pool. All methods take
+/// `&self`: callers share it.
+///
+/// Dropping it kills the child with its [scope](crate::KillScope) and reaps it in the background,
+/// on any thread, with or without a runtime; who still waits is told
+/// [`Cancelled`](RpcError::Cancelled).
+///
+/// # Who gets which reply
+///
+/// Every request goes out under an id of its own that is never used again. So it does not matter
+/// when a call is cancelled or times out: its late reply meets nobody, and is
+/// [counted](Self::counts). What a child sends without naming a request, notifications and requests
+/// of its own, cannot be attributed to one of many callers: it goes to
+/// [subscribers](Self::notices) and to the [handler](crate::JsonRpcConnector::on_request). For a
+/// server that needs more than that, lend the connection to one caller at a time.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::ConnectionPool;
+/// use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A server that answers everything with true.
+/// let script = r#"s/.*"id":\([0-9]*\).*/{"jsonrpc":"2.0","id":\1,"result":true}/"#;
+/// let server = CommandSpec::new("sed").args(["-u", script]);
+/// let connector = JsonRpcConnector::new(server, Protocol::Plain)?;
+/// let pool = ConnectionPool::builder(connector).build()?;
+/// let child = pool.acquire().await?;
+/// assert!(child.call::<bool>("ready", &()).await?);
+///
+/// // A proxy hands on what its client sent, and gets the client's id back.
+/// let reply = child.forward(r#"{"jsonrpc":"2.0","id":"x-1","method":"ready"}"#).await?;
+/// assert_eq!(reply.unwrap(), r#"{"jsonrpc":"2.0","id":"x-1","result":true}"#);
+/// # Ok(())
+/// # }
+/// ```
+pub struct JsonRpcConnection {
+    // Order: hung up before the child's handle is dropped.
+    pub(super) line: Line,
+    pub(super) child: Child,
+    pub(super) live: Live,
+    pub(super) id: ConnectionId,
+    pub(super) name: Arc<str>,
+    pub(super) wanted: Instant,
+    pub(super) greeted: Option<Box<RawValue>>,
+}
+
+/// What is between us and the child. Dropping it ends all calls and the task.
+pub(super) struct Line {
+    pub(super) client: Client,
+    pub(super) tasks: JoinSet<()>,
+    pub(super) stdout: Arc<Receiver>,
+    pub(super) witness: Witness,
+}
+
+impl JsonRpcConnection {
+    /// Calls a method, and waits for its result.
+    ///
+    /// Params that are `null`, such as `&()`, are left out. To get at the bytes of the result, ask
+    /// for a [`Box<RawValue>`](RawValue).
+    ///
+    /// Waits as long as the child lives and does neither answer nor close its stdout: usually
+    /// [`call_within`](Self::call_within) is what is wanted.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](RpcError::Refused) is the child's answer; any other variant as it says.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the call up. If its request was not yet written it never will be;
+    /// otherwise the child is told to [cancel](crate::Cancel), without waiting for that, and its
+    /// late reply is dropped. The connection stays good.
+    pub async fn call<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+    ) -> Result<R, RpcError> {
+        self.line.client.call(method, params, None, None).await
+    }
+
+    /// The same, within a time. It holds even if the child never reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), and [`Timeout`](RpcError::Timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`call`](Self::call); a timeout has the same consequence as dropping the future.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::ConnectionPool;
+    /// # use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol, RpcError};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // It never reads.
+    /// let connector = JsonRpcConnector::new(CommandSpec::new("sleep").arg("60"), Protocol::Plain)?;
+    /// let pool = ConnectionPool::builder(connector).build()?;
+    /// let child = pool.acquire().await?;
+    /// let limit = Duration::from_millis(20);
+    /// let error = child.call_within::<()>("wake up", &(), limit).await.unwrap_err();
+    /// assert!(matches!(error, RpcError::Timeout { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn call_within<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+        limit: Duration,
+    ) -> Result<R, RpcError> {
+        self.line
+            .client
+            .call(method, params, None, Some(limit))
+            .await
+    }
+
+    /// Calls a method whose params carry a progress token; what the child says about it goes to
+    /// `progress`, with that token. On its way the token is replaced by one that nobody else has.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`call`](Self::call).
+    pub async fn call_with_progress<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &impl Serialize,
+        progress: Progress,
+    ) -> Result<R, RpcError> {
+        self.line
+            .client
+            .call(method, params, Some(progress), None)
+            .await
+    }
+
+    /// Sends a notification, as soon as there is room for it in the queue.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is over, or there was no room in time. That there is no error does not
+    /// mean that the child has read it.
+    ///
+    /// # Cancel safety
+    ///
+    /// It is sent as a whole or not at all.
+    pub async fn notify(&self, method: &str, params: &impl Serialize) -> Result<(), RpcError> {
+        self.line.client.notify(method, params).await
+    }
+
+    /// Hands on a message of a client, and returns the reply, if there is one to come.
+    ///
+    /// The client's id is replaced on the way, by one that nobody else has, and is the same byte
+    /// for byte in the reply, whatever it is. So are progress tokens. Nothing else is changed or
+    /// even looked at. A batch is taken apart; its replies come back as one batch, in its order.
+    /// Over lines, a message with a newline in it cannot be handed on.
+    ///
+    /// Do not forward a client's cancel notification, whose id means nothing to the child: drop
+    /// this future instead.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), but for [`Refused`](RpcError::Refused): a reply that is an error is
+    /// the client's. Of a batch none, or none that is complete, is lost without an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`call`](Self::call).
+    pub async fn forward(&self, frame: impl Into<Bytes>) -> Result<Option<Bytes>, RpcError> {
+        self.line.client.forward(frame.into(), None, None).await
+    }
+
+    /// The same, within a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward), and [`Timeout`](RpcError::Timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`call_within`](Self::call_within).
+    pub async fn forward_within(
+        &self,
+        frame: impl Into<Bytes>,
+        limit: Duration,
+    ) -> Result<Option<Bytes>, RpcError> {
+        self.line
+            .client
+            .forward(frame.into(), None, Some(limit))
+            .await
+    }
+
+    /// Hands on a request, and its progress notifications to `progress`, with the client's token.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`forward`](Self::forward).
+    pub async fn forward_with_progress(
+        &self,
+        frame: impl Into<Bytes>,
+        progress: Progress,
+    ) -> Result<Option<Bytes>, RpcError> {
+        self.line
+            .client
+            .forward(frame.into(), Some(progress), None)
+            .await
+    }
+
+    /// Subscribes to the notifications of the child, from now on, but for those about progress.
+    #[must_use]
+    pub fn notices(&self) -> Notices {
+        Notices::new(self.line.client.link.notices.subscribe())
+    }
+
+    /// What the child answered to `initialize`, if it was greeted.
+    #[must_use]
+    pub fn initialize_result(&self) -> Option<&RawValue> {
+        self.greeted.as_deref()
+    }
+
+    /// Whether calls can be made, as far as can be seen without waiting: the child has not exited,
+    /// and has closed neither its stdin nor its stdout. Costs one system call.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let has_ended = match self.child.liveness(Some(self.line.stdout.as_fd())) {
+            Liveness::Quiet | Liveness::HasOutput => false,
+            Liveness::Eof | Liveness::Exited => true,
+        };
+        !has_ended && self.line.client.link.is_open()
+    }
+
+    /// The connector's [name](crate::JsonRpcConnector::name).
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The child's process id, which is the id of its process group too.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// The number that the pool knows it by.
+    #[must_use]
+    pub const fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Calls that were begun and are not over.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.line.client.link.pending()
+    }
+
+    /// How long ago the child was wanted.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        Instant::now() - self.wanted
+    }
+
+    /// How long ago something was read from the child, or the connection was opened.
+    #[must_use]
+    pub fn last_activity(&self) -> Duration {
+        Instant::now() - self.line.client.link.last_read()
+    }
+
+    /// What was dropped so far.
+    #[must_use]
+    pub fn counts(&self) -> RpcCounts {
+        self.line.client.link.counts()
+    }
+
+    /// How the last few frames begin that were no message.
+    #[must_use]
+    pub fn strays(&self) -> Vec<Fragment> {
+        self.line.client.link.strays()
+    }
+
+    /// How the child exited, if it has.
+    #[must_use]
+    pub fn try_wait(&self) -> Option<Exit> {
+        self.child.try_wait()
+    }
+
+    /// The end of what the child has written to stderr so far.
+    #[must_use]
+    pub fn stderr_tail(&self) -> StderrTail {
+        self.child.stderr_tail()
+    }
+
+    /// Ends the child with all of its [scope](crate::KillScope), and says how that went. Calls that
+    /// are pending end with [`Cancelled`](RpcError::Cancelled). For a connection that belongs to no
+    /// pool.
+    ///
+    /// # Cancel safety
+    ///
+    /// It is begun before this returns, and goes on to its end whatever becomes of the future.
+    pub fn terminate(self, stop: Stop) -> impl Future<Output = Termination> + Send + 'static {
+        let Self {
+            mut line,
+            child,
+            live,
+            ..
+        } = self;
+        let terminating = child.terminate_with(stop, line.hang_up());
+        async move {
+            let termination = terminating.await;
+            live.end(&termination);
+            termination
+        }
+    }
+
+    /// Resolves when no reply can come any more, with or without traffic.
+    pub(super) fn died(&self) -> BoxFuture<'static, ()> {
+        let mut wait = Wait::new(Arc::clone(&self.line.client.link.over));
+        Box::pin(poll_fn(move |cx| wait.poll(cx)))
+    }
+
+    /// Asks for a sign of life, where the protocol has a way to. A child that is busy may take its
+    /// time: silence counts as death only if nothing is being worked on.
+    pub(super) async fn ping(&self, limit: Duration) -> Result<(), RpcError> {
+        let link = &self.line.client.link;
+        let Some(method) = self.line.client.protocol.ping().filter(|_| link.is_open()) else {
+            return self.liveness();
+        };
+        let read_before = link.last_read();
+        let ping = self
+            .line
+            .client
+            .call::<Box<RawValue>>(method, &(), None, None);
+        match timeout(limit, ping).await {
+            Ok(Ok(_) | Err(RpcError::Refused(_) | RpcError::BadResult { .. })) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                // Beside the ping itself, which is given up by now.
+                let is_busy = link.pending() > 0 || link.abandoned() > 1;
+                if is_busy || link.last_read() > read_before {
+                    return self.liveness();
+                }
+                let fate = Fate::MaybeExecuted;
+                Err(RpcError::Timeout { limit, fate })
+            }
+        }
+    }
+
+    fn liveness(&self) -> Result<(), RpcError> {
+        if self.is_alive() {
+            return Ok(());
+        }
+        let cause = match self.try_wait() {
+            Some(_) => Cause::Exited,
+            None => Cause::OutputClosed,
+        };
+        let report = self.line.witness.report(&self.line.client.link);
+        Err(Down { cause, report }.error(Fate::NotSent))
+    }
+
+    /// Publishes what is only known from the child's handle.
+    pub(super) fn publish(&mut self) {
+        self.live.wrote_lines(self.child.stderr_tail().lines_total);
+    }
+}
+
+impl Line {
+    /// Ends all calls and the task, and gives the pipes back, the first time.
+    fn hang_up(&mut self) -> Handover {
+        let cause = Cause::Closed;
+        let report = self.witness.report(&self.client.link);
+        let left = self.client.link.go_down(Down { cause, report });
+        self.tasks.abort_all();
+        let mut handover = Handover::new();
+        if let Some((rest, pipe)) = left
+            && let Some(stdin) = pipe.into_fd()
+        {
+            handover = handover.stdin(stdin, rest);
+        }
+        // The task may hold it for a moment longer, and will not read any more.
+        match self.stdout.as_fd().try_clone_to_owned() {
+            Ok(stdout) => handover.stdout(stdout),
+            Err(_) => handover,
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        drop(self.hang_up());
+    }
+}
+
+impl fmt::Debug for JsonRpcConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonRpcConnection")
+            .field("id", &self.id)
+            .field("pid", &self.pid())
+            .field("pending", &self.pending())
+            .finish_non_exhaustive()
+    }
+}

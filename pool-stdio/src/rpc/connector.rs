@@ -1,0 +1,378 @@
+//! Children that speak JSON-RPC, as connections of a pool: how one is started, greeted, judged.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pool_core::{
+    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, async_trait,
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::client::Client;
+use super::connection::{JsonRpcConnection, Line};
+use super::driver::{Desk, Driver, StrayFrames, Witness};
+use super::error::{Fate, RpcError};
+use super::framing::{Frames, Framing};
+use super::link::{Link, Terms};
+use super::notices::CAPACITY_MAX;
+use super::protocol::{Cancel, Greeting, Protocol};
+use super::serve::{Answer, Handler, Servant, ServerRequest};
+use crate::children::Children;
+use crate::codec::FRAME_BYTES_MAX_DEFAULT;
+use crate::command::{CommandError, CommandSpec};
+use crate::connection::{Birth, Pipes};
+use crate::connector::{Starter, stop_for};
+use crate::error::{ChildReport, Stage, StdioError};
+use crate::metrics::{Live, Meters};
+
+/// Starts children of one command that answer many JSON-RPC requests at once.
+///
+/// # What a pool gets from it
+///
+/// * **`connect`** starts a child and [greets](Self::initialize) it, within the pool's connect
+///   timeout. A child that dies in its greeting fails the connect at once, with its exit and the
+///   end of its stderr.
+/// * **`is_alive`** is one system call. **`is_clean`** always says yes: a cancelled call leaves
+///   nothing behind that could reach another caller.
+/// * **`died`** resolves on exit or end of stdout.
+/// * **`check`** pings the child, if the protocol has a ping. A child that is busy with calls may
+///   stay silent.
+/// * **`close`** ends pending calls with [`Cancelled`](RpcError::Cancelled), walks the
+///   [ladder](crate::LadderTimes), and returns when the child is reaped.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{CommandError, CommandSpec, JsonRpcConnector, Protocol};
+///
+/// let error = JsonRpcConnector::new(CommandSpec::new("no-such-server"), Protocol::Mcp).unwrap_err();
+/// assert!(matches!(error, CommandError::NotFound { .. }));
+/// ```
+pub struct JsonRpcConnector {
+    starter: Starter,
+    name: Arc<str>,
+    protocol: Protocol,
+    greeting: Option<Greeting>,
+    terms: Terms,
+    strays: StrayFrames,
+    handler: Option<Arc<Handler>>,
+    ping_timeout: Duration,
+}
+
+impl JsonRpcConnector {
+    /// Children of this command, with the framing and the cancel notification of the protocol.
+    ///
+    /// # Errors
+    ///
+    /// As [`CommandSpec::build`].
+    pub fn new(spec: CommandSpec, protocol: Protocol) -> Result<Self, CommandError> {
+        let starter = Starter::new(spec)?;
+        let name = starter.program_name().into();
+        Ok(Self {
+            starter,
+            name,
+            protocol,
+            greeting: None,
+            terms: Terms {
+                framing: protocol.framing(),
+                frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+                cancel: protocol.cancel(),
+                queue_max: QUEUE_DEFAULT,
+                enqueue_timeout: TIMEOUT_DEFAULT,
+                write_timeout: TIMEOUT_DEFAULT,
+                notices_max: NOTICES_DEFAULT,
+            },
+            strays: StrayFrames::default(),
+            handler: None,
+            ping_timeout: PING_TIMEOUT_DEFAULT,
+        })
+    }
+
+    /// Greets each child with `initialize` and these params, and with the protocol's notification
+    /// that this is done. The result is [kept](JsonRpcConnection::initialize_result). Default: no
+    /// greeting.
+    ///
+    /// # Errors
+    ///
+    /// If the params cannot be written as JSON.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol};
+    /// use std::collections::BTreeMap;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let params = BTreeMap::from([("processId", None::<u32>)]);
+    /// let connector = JsonRpcConnector::new(CommandSpec::new("cat"), Protocol::Lsp)?;
+    /// let connector = connector.initialize(&params)?;
+    /// # drop(connector);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn initialize(mut self, params: &impl Serialize) -> serde_json::Result<Self> {
+        self.greeting = Some(Greeting::new(params)?);
+        Ok(self)
+    }
+
+    /// The `connector` label of metrics, and the name of its connections. Default: the file name of
+    /// the program.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.starter.settings.meters = Meters::new(name);
+        self.name = name.into();
+        self
+    }
+
+    /// How messages are told apart. Default: as the protocol says.
+    #[must_use]
+    pub const fn framing(mut self, framing: Framing) -> Self {
+        self.terms.framing = framing;
+        self
+    }
+
+    /// How a child is told that nobody waits any more. Default: as the protocol says.
+    #[must_use]
+    pub const fn cancel(mut self, cancel: Cancel) -> Self {
+        self.terms.cancel = cancel;
+        self
+    }
+
+    /// What becomes of frames that are no message. Default: [`StrayFrames::Skip`].
+    #[must_use]
+    pub const fn stray_frames(mut self, policy: StrayFrames) -> Self {
+        self.strays = policy;
+        self
+    }
+
+    /// The most bytes that a message may have, in either direction. Default:
+    /// [`FRAME_BYTES_MAX_DEFAULT`]. Worst-case cost: as many per connection, and per call that waits
+    /// to be written.
+    #[must_use]
+    pub const fn frame_bytes_max(mut self, bytes: usize) -> Self {
+        self.terms.frame_bytes_max = bytes;
+        self
+    }
+
+    /// How many messages may wait to be written, at least one; further callers wait in line. Default:
+    /// 64. Cancel notifications and answers to the child do not wait; at most 1024 of them are kept.
+    #[must_use]
+    pub const fn queue_max(mut self, messages: usize) -> Self {
+        self.terms.queue_max = if messages == 0 { 1 } else { messages };
+        self
+    }
+
+    /// How long a message may wait for room in the queue. Default: 30 seconds. Then its call ends
+    /// with a [`Timeout`](RpcError::Timeout), and nothing of it was sent.
+    #[must_use]
+    pub const fn enqueue_timeout(mut self, limit: Duration) -> Self {
+        self.terms.enqueue_timeout = limit;
+        self
+    }
+
+    /// How long a child may leave its stdin unread while there is something for it. Default: 30
+    /// seconds. Then the connection is dead, and all calls end with
+    /// [`WriteStalled`](RpcError::WriteStalled).
+    #[must_use]
+    pub const fn write_timeout(mut self, limit: Duration) -> Self {
+        self.terms.write_timeout = limit;
+        self
+    }
+
+    /// How many notifications are kept for a subscriber who does not take them, at least one and at
+    /// most 65,536. Default: 256. The room is set aside at once, for each connection.
+    #[must_use]
+    pub fn notices_max(mut self, notifications: usize) -> Self {
+        self.terms.notices_max = notifications.clamp(1, CAPACITY_MAX);
+        self
+    }
+
+    /// How long a ping may take. Default: 2 seconds. Must be below the pool's check timeout.
+    #[must_use]
+    pub const fn ping_timeout(mut self, limit: Duration) -> Self {
+        self.ping_timeout = limit;
+        self
+    }
+
+    /// Who answers what a child asks. Default: everything is answered with `-32601`, method not
+    /// found, but for MCP's `ping`. Up to 64 requests are answered at once; a panic is answered with
+    /// `-32603`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_stdio::{CommandSpec, ErrorObject, JsonRpcConnector, Protocol};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let connector = JsonRpcConnector::new(CommandSpec::new("cat"), Protocol::Mcp)?.on_request(
+    ///     |request| {
+    ///         Box::pin(async move {
+    ///             assert_ne!(request.method(), "");
+    ///             Err(ErrorObject::new(-32601, "not here"))
+    ///         })
+    ///     },
+    /// );
+    /// # drop(connector);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_request(
+        mut self,
+        handler: impl Fn(ServerRequest) -> BoxFuture<'static, Answer> + Send + Sync + 'static,
+    ) -> Self {
+        self.handler = Some(Arc::new(handler));
+        self
+    }
+
+    /// All children of this connector; see [`StdioConnector::children`](crate::StdioConnector::children).
+    #[must_use]
+    pub fn children(&self) -> Children {
+        self.starter.children.clone()
+    }
+
+    async fn open(&self, cx: &ConnectContext) -> Result<JsonRpcConnection, ConnectError> {
+        let birth = self.starter.start(cx).await?;
+        let mut connection = self.connection(birth).map_err(ConnectError::transient)?;
+        if let Some(greeting) = &self.greeting {
+            let begun = Instant::now();
+            let greeted = match timeout_at(cx.deadline, self.greet(&connection, greeting)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(RpcError::Timeout {
+                    limit: cx.deadline.saturating_duration_since(begun),
+                    fate: Fate::MaybeExecuted,
+                }),
+            };
+            connection.greeted = Some(greeted.map_err(ConnectError::transient)?);
+        }
+        Ok(connection)
+    }
+
+    fn connection(&self, birth: Birth) -> Result<JsonRpcConnection, StdioError> {
+        let Birth {
+            mut child,
+            id,
+            wanted,
+            settings,
+        } = birth;
+        let meters = settings.meters;
+        let live = Live::new(Arc::clone(&meters), Instant::now() - wanted);
+        let registered = Pipes::register(&mut child, Arc::clone(&meters));
+        let (stdin, stdout) = match registered.map(|pipes| (pipes.stdin, pipes.stdout)) {
+            Ok((Some(stdin), stdout)) => (stdin, stdout),
+            Ok((None, _)) => {
+                return Err(unregistered(
+                    &child,
+                    wanted,
+                    std::io::ErrorKind::BrokenPipe.into(),
+                ));
+            }
+            Err(source) => return Err(unregistered(&child, wanted, source)),
+        };
+        let link = Link::new(self.terms.clone(), Box::new(stdin));
+        let witness = Witness {
+            record: Some(child.record()),
+        };
+        let driver = Driver {
+            link: Arc::clone(&link),
+            inlet: Arc::clone(&stdout),
+            frames: Frames::new(self.terms.framing, self.terms.frame_bytes_max),
+            protocol: self.protocol,
+            strays: self.strays,
+            servant: Servant::new(self.handler.clone(), self.protocol),
+            witness: witness.clone(),
+            exited: Some(child.exited()),
+            meters: Arc::clone(&meters),
+            desk: Desk::default(),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver.run());
+        let client = Client {
+            link,
+            protocol: self.protocol,
+            meters,
+        };
+        Ok(JsonRpcConnection {
+            line: Line {
+                client,
+                tasks,
+                stdout,
+                witness,
+            },
+            child,
+            live,
+            id,
+            name: Arc::clone(&self.name),
+            wanted,
+            greeted: None,
+        })
+    }
+
+    async fn greet(
+        &self,
+        connection: &JsonRpcConnection,
+        greeting: &Greeting,
+    ) -> Result<Box<RawValue>, RpcError> {
+        let result = connection.call("initialize", &greeting.params).await?;
+        if let Some(method) = self.protocol.initialized() {
+            let nothing = std::collections::BTreeMap::<String, ()>::new();
+            connection.notify(method, &nothing).await?;
+        }
+        Ok(result)
+    }
+}
+
+fn unregistered(
+    child: &crate::child::Child,
+    wanted: Instant,
+    source: std::io::Error,
+) -> StdioError {
+    let report = ChildReport::of(child, Stage::Handshake, Some(wanted));
+    StdioError::Register { source, report }
+}
+
+#[async_trait]
+impl Connector for JsonRpcConnector {
+    type Connection = JsonRpcConnection;
+
+    async fn connect(&self, cx: &ConnectContext) -> Result<Self::Connection, ConnectError> {
+        self.open(cx).await
+    }
+
+    fn is_alive(&self, connection: &Self::Connection) -> bool {
+        connection.is_alive()
+    }
+
+    fn died(&self, connection: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
+        Some(connection.died())
+    }
+
+    async fn check(&self, connection: &mut Self::Connection) -> Result<(), CheckError> {
+        connection.publish();
+        let outcome = connection.ping(self.ping_timeout).await;
+        outcome.map_err(CheckError::new)
+    }
+
+    async fn close(&self, connection: Self::Connection, reason: CloseReason) {
+        connection.terminate(stop_for(reason)).await;
+    }
+}
+
+impl fmt::Debug for JsonRpcConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonRpcConnector")
+            .field("name", &self.name)
+            .field("protocol", &self.protocol)
+            .field("terms", &self.terms)
+            .finish_non_exhaustive()
+    }
+}
+
+const QUEUE_DEFAULT: usize = 64;
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+const NOTICES_DEFAULT: usize = 256;
+const PING_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);

@@ -1,0 +1,411 @@
+//! The one task of a connection: it writes what is queued, reads, routes, and sees the end.
+//!
+//! Every poll does a bounded amount of each, so none can starve the others: a child that floods us
+//! is still written to, and one that does not read is still read from.
+//!
+//! # Batches
+//!
+//! While several calls are under way the driver lets everybody who is ready to run go first, once,
+//! before it writes: their requests then leave in one write. Who is alone writes by itself
+//! ([`Link::send`]).
+//!
+//! # Order of ends
+//!
+//! Whatever the child wrote before its end is routed first. The end of its stdout is the end of the
+//! connection; its exit is, after [`EXIT_WAIT`], if somebody else holds its stdout open. A broken
+//! stdin only ends what was not written.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::net::unix::pipe::Receiver;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::error::{Cause, Down, RpcReport};
+use super::framing::{Frame, Frames, join, splice};
+use super::link::Link;
+use super::notices::Notification;
+use super::protocol::Protocol;
+use super::scan::{Elements, Envelope, Kind, own_number};
+use super::serve::{Servant, ServerRequest};
+use super::table::Reply;
+use crate::child::Exited;
+use crate::codec::DecodeError;
+use crate::metrics::Meters;
+use crate::outcome::Exit;
+use crate::stderr::StderrTail;
+use crate::ward::Record;
+
+/// What becomes of a frame that is no JSON-RPC message.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::StrayFrames;
+///
+/// assert_eq!(StrayFrames::default(), StrayFrames::Skip);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum StrayFrames {
+    /// It is skipped and counted, and the last few are kept. The default: servers write log lines
+    /// to stdout.
+    #[default]
+    Skip,
+    /// It ends the connection.
+    Refuse,
+}
+
+/// Where a connection reads from.
+pub(super) trait Inlet: Send + 'static {
+    /// Reads once, and says how much; zero at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut BytesMut) -> Poll<io::Result<usize>>;
+}
+
+impl Inlet for Arc<Receiver> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut BytesMut) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            match self.try_read_buf(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+}
+
+/// What is known of the process behind the pipes, without holding it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Witness {
+    pub(super) record: Option<Arc<Record>>,
+}
+
+impl Witness {
+    pub(super) fn report(&self, link: &Link) -> Arc<RpcReport> {
+        let record = self.record.as_deref();
+        Arc::new(RpcReport {
+            pid: record.map_or(0, |record| record.pid),
+            exit: self.exit(),
+            stderr: record.map_or_else(StderrTail::default, Record::stderr_tail),
+            strays: link.strays(),
+        })
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        self.record.as_ref().and_then(|record| record.exit.peek())
+    }
+}
+
+/// The task of a connection.
+pub(super) struct Driver<R> {
+    pub(super) link: Arc<Link>,
+    pub(super) inlet: R,
+    pub(super) frames: Frames,
+    pub(super) protocol: Protocol,
+    pub(super) strays: StrayFrames,
+    pub(super) servant: Servant,
+    pub(super) witness: Witness,
+    pub(super) exited: Option<Exited>,
+    pub(super) meters: Arc<Meters>,
+    pub(super) desk: Desk,
+}
+
+/// What the driver has in hand.
+#[derive(Default)]
+pub(super) struct Desk {
+    bytes: BytesMut,
+    replies: Vec<(Option<u64>, Reply)>,
+    wakers: Vec<Waker>,
+    refused: Option<Cause>,
+    has_let_others_go_first: bool,
+    /// Since when the child does not read, as a deadline, and how much it had by then.
+    stalled: Option<(Pin<Box<Sleep>>, u64)>,
+    /// Until when an exit may explain what has been seen.
+    explained_by: Option<Pin<Box<Sleep>>>,
+    has_closed_input: bool,
+    has_exited: bool,
+    counted_bytes: u64,
+}
+
+impl<R: Inlet> Driver<R> {
+    /// Serves the connection to its end.
+    pub(super) async fn run(mut self) {
+        let cause = poll_fn(|cx| self.poll(cx)).await;
+        let cause = self.explain(cause).await;
+        let report = self.witness.report(&self.link);
+        // The pipe is closed here and now, so that the child sees the end of its input.
+        drop(self.link.go_down(Down { cause, report }));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        if let Poll::Ready(cause) = self.poll_read(cx) {
+            return Poll::Ready(cause);
+        }
+        // Order: after reading, which may have begun an answer, and before writing, which may
+        // have one to write: who has not been polled since wakes nobody.
+        while let Poll::Ready(answer) = self.servant.poll_answer(cx) {
+            self.answer(answer);
+        }
+        if self.poll_write(cx).is_ready() {
+            return Poll::Ready(Cause::WriteStalled(self.link.terms.write_timeout));
+        }
+        self.poll_end(cx)
+    }
+
+    /// Writes what is queued. Ready if the child has not read for too long.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.desk.has_closed_input {
+            return Poll::Pending;
+        }
+        let (is_queued, are_many) = self.link.look_at_queue(cx.waker(), true);
+        if is_queued && are_many && !self.desk.has_let_others_go_first {
+            self.desk.has_let_others_go_first = true;
+            // Nobody needs to wake us meanwhile.
+            self.link.look_at_queue(cx.waker(), false);
+            let others = pin!(tokio::task::yield_now());
+            if others.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        self.desk.has_let_others_go_first = false;
+        let outcome = self.link.poll_flush(cx);
+        let written = self.link.written_total();
+        if self.meters.is_recorded() {
+            let new = written - self.desk.counted_bytes;
+            self.meters
+                .written(usize::try_from(new).unwrap_or(usize::MAX));
+            self.desk.counted_bytes = written;
+        }
+        match outcome {
+            Poll::Ready(true) => {
+                self.desk.stalled = None;
+                Poll::Pending
+            }
+            Poll::Ready(false) => {
+                // An exit or the end of stdout says more, if it comes in a moment.
+                self.desk.stalled = None;
+                self.desk.has_closed_input = true;
+                self.await_explanation();
+                Poll::Pending
+            }
+            Poll::Pending => self.poll_stalled(cx, written),
+        }
+    }
+
+    fn poll_stalled(&mut self, cx: &mut Context<'_>, written: u64) -> Poll<()> {
+        let limit = self.link.terms.write_timeout;
+        let (deadline, since) = self
+            .desk
+            .stalled
+            .get_or_insert_with(|| (Box::pin(sleep(limit)), written));
+        if *since != written {
+            *since = written;
+            deadline.as_mut().reset(Instant::now() + limit);
+        }
+        deadline.as_mut().poll(cx)
+    }
+
+    /// Reads and routes. Ready at the end of stdout, or when it cannot be understood.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        for _ in 0..READS_PER_TURN {
+            let bytes = &mut self.desk.bytes;
+            // For a long frame the codec makes room, within its limit.
+            if bytes.len() < READ_BYTES && bytes.capacity() - bytes.len() < SPARE_BYTES_MIN {
+                bytes.reserve(READ_BYTES);
+            }
+            let outcome = match self.inlet.poll_read(cx, &mut self.desk.bytes) {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => return Poll::Pending,
+            };
+            let count = outcome.unwrap_or(0);
+            self.meters.read(count);
+            let routed = self.route(count == 0);
+            self.deliver();
+            if let Err(cause) = routed {
+                return Poll::Ready(cause);
+            }
+            if count == 0 {
+                return Poll::Ready(Cause::OutputClosed);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Takes all frames there are.
+    fn route(&mut self, is_at_end: bool) -> Result<(), Cause> {
+        loop {
+            match self.frames.next(&mut self.desk.bytes, is_at_end) {
+                Ok(Some(frame)) => self.take(frame),
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(self.undecodable(&error)),
+            }
+            if let Some(cause) = self.desk.refused.take() {
+                return Err(cause);
+            }
+        }
+    }
+
+    fn undecodable(&self, error: &DecodeError) -> Cause {
+        if matches!(
+            error,
+            DecodeError::LineTooLong { .. } | DecodeError::FrameTooLong { .. }
+        ) {
+            Cause::FrameTooLarge(self.link.terms.frame_bytes_max)
+        } else if matches!(error, DecodeError::TruncatedFrame { .. }) {
+            Cause::OutputClosed
+        } else {
+            Cause::Protocol(error.to_string().into())
+        }
+    }
+
+    fn take(&mut self, frame: Bytes) {
+        match Elements::of(&frame) {
+            Some(_) => self.take_batch(&frame),
+            None => self.take_one(frame),
+        }
+    }
+
+    fn take_batch(&mut self, frame: &Bytes) {
+        let mut spans = Vec::new();
+        let mut elements = Elements::of(frame);
+        loop {
+            match elements.as_mut().map(Elements::next) {
+                Some(Ok(Some(span))) => spans.push(span),
+                Some(Ok(None)) if !spans.is_empty() => break,
+                _ => return self.stray(frame),
+            }
+        }
+        for span in spans {
+            self.take_one(frame.slice(span));
+        }
+    }
+
+    fn take_one(&mut self, message: Bytes) {
+        let envelope = match Envelope::of(&message) {
+            Ok(envelope) if envelope.has_version => envelope,
+            _ => return self.stray(&message),
+        };
+        match envelope.kind() {
+            Ok(Kind::Reply) => {
+                let id = envelope.id.clone();
+                let id = id.and_then(|span| own_number(&message[span]));
+                self.desk.replies.push((id, Reply { message, envelope }));
+            }
+            Ok(Kind::Notification) => self.notice(message, &envelope),
+            Ok(Kind::Request) => match ServerRequest::new(message.clone(), &envelope) {
+                Some(request) => {
+                    if let Some(answer) = self.servant.take(request) {
+                        self.answer(answer);
+                    }
+                }
+                None => self.stray(&message),
+            },
+            Err(_) => self.stray(&message),
+        }
+    }
+
+    fn notice(&mut self, message: Bytes, envelope: &Envelope) {
+        if let Some(token) = self.protocol.progress_token(&message, envelope) {
+            let heard = own_number(&message[token.clone()])
+                .and_then(|number| self.link.progress(number))
+                .is_some_and(|(progress, original)| {
+                    let restored = join(&splice(&message, &[(token, original)]));
+                    notification(restored).is_some_and(|one| progress.send(one))
+                });
+            if !heard {
+                self.link.count_unheard();
+            }
+            return;
+        }
+        match Notification::new(message.clone(), envelope) {
+            // Nobody may have subscribed.
+            Some(one) => drop(self.link.notices.send(one)),
+            None => self.stray(&message),
+        }
+    }
+
+    fn stray(&mut self, frame: &[u8]) {
+        if frame.iter().all(u8::is_ascii_whitespace) {
+            return;
+        }
+        self.link.note_stray(frame);
+        self.meters.strayed(1);
+        if self.strays == StrayFrames::Refuse {
+            self.desk.refused = Some(Cause::Protocol("a frame that is no message".into()));
+        }
+    }
+
+    fn answer(&self, message: Vec<u8>) {
+        let terms = &self.link.terms;
+        if let Ok(frame) = Frame::of(terms.framing, terms.frame_bytes_max, message) {
+            self.link.send_now(frame);
+        }
+    }
+
+    /// Hands out what was routed.
+    fn deliver(&mut self) {
+        let desk = &mut self.desk;
+        self.link.settle(&mut desk.replies, &mut desk.wakers);
+        for waker in desk.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Sees the exit, and what it explains.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        if !self.desk.has_exited
+            && let Some(exited) = &mut self.exited
+            && Pin::new(exited).poll(cx).is_ready()
+        {
+            self.desk.has_exited = true;
+            self.await_explanation();
+        }
+        if let Some(until) = &mut self.desk.explained_by
+            && until.as_mut().poll(cx).is_ready()
+        {
+            self.desk.explained_by = None;
+            if self.desk.has_exited {
+                return Poll::Ready(Cause::Exited);
+            }
+            let report = self.witness.report(&self.link);
+            let cause = Cause::StdinClosed;
+            self.link.close_input(Down { cause, report });
+        }
+        Poll::Pending
+    }
+
+    fn await_explanation(&mut self) {
+        self.desk.explained_by = Some(Box::pin(sleep(EXIT_WAIT)));
+    }
+
+    /// The end of stdout is usually that of the child.
+    async fn explain(&mut self, cause: Cause) -> Cause {
+        let may_have_exited = matches!(cause, Cause::OutputClosed | Cause::Protocol(_));
+        if may_have_exited && let Some(exited) = &mut self.exited {
+            drop(tokio::time::timeout(EXIT_WAIT, exited).await);
+        }
+        if matches!(cause, Cause::OutputClosed) && self.witness.exit().is_some() {
+            Cause::Exited
+        } else {
+            cause
+        }
+    }
+}
+
+fn notification(message: Bytes) -> Option<Notification> {
+    let envelope = Envelope::of(&message).ok()?;
+    Notification::new(message, &envelope)
+}
+
+/// A child's exit follows the end of its pipes within microseconds, unless it lives on.
+const EXIT_WAIT: Duration = Duration::from_millis(50);
+/// Then others get their turn.
+const READS_PER_TURN: usize = 16;
+const READ_BYTES: usize = 16 * 1024;
+/// With less room than this it is not worth to ask.
+const SPARE_BYTES_MIN: usize = 2 * 1024;

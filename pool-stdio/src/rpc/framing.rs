@@ -1,0 +1,293 @@
+//! From messages to frames and back.
+//!
+//! Small messages are copied into one buffer; of large ones the parts are written as they are, so
+//! that forwarding a large body copies nothing on its way to the child.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use memchr::memchr;
+use tokio::io::AsyncWrite;
+use tokio_util::codec::Decoder;
+
+use super::error::{Fate, RpcError};
+use super::scan::Span;
+use super::table::CallId;
+use crate::codec::{DecodeError, HeaderCodec, LineCodec};
+
+/// How messages are told apart on the pipes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// Each is a line; MCP.
+    Lines,
+    /// Each has a header with its length; LSP.
+    ContentLength,
+}
+
+/// Takes frames out of what was read.
+#[derive(Debug)]
+pub(super) enum Frames {
+    Lines(LineCodec),
+    ContentLength(HeaderCodec),
+}
+
+impl Frames {
+    pub(super) fn new(framing: Framing, frame_bytes_max: usize) -> Self {
+        match framing {
+            Framing::Lines => Self::Lines(LineCodec::new().frame_bytes_max(frame_bytes_max)),
+            Framing::ContentLength => {
+                Self::ContentLength(HeaderCodec::new().frame_bytes_max(frame_bytes_max))
+            }
+        }
+    }
+
+    pub(super) fn next(
+        &mut self,
+        bytes: &mut BytesMut,
+        is_at_end: bool,
+    ) -> Result<Option<Bytes>, DecodeError> {
+        match self {
+            Self::Lines(codec) if is_at_end => Ok(codec.decode_eof(bytes)?.map(|one| one.bytes)),
+            Self::Lines(codec) => Ok(codec.decode(bytes)?.map(|one| one.bytes)),
+            Self::ContentLength(codec) if is_at_end => {
+                Ok(codec.decode_eof(bytes)?.map(Bytes::from))
+            }
+            Self::ContentLength(codec) => Ok(codec.decode(bytes)?.map(Bytes::from)),
+        }
+    }
+}
+
+/// A message that is to be written.
+#[derive(Debug)]
+pub(super) struct Frame {
+    /// The call it is the request of.
+    pub(super) call: Option<CallId>,
+    /// Whether it takes one of the places of the queue.
+    pub(super) has_place: bool,
+    parts: Parts,
+}
+
+#[derive(Debug)]
+enum Parts {
+    One(Bytes),
+    Many(VecDeque<Bytes>),
+}
+
+impl Frame {
+    /// A frame of the parts of a message.
+    pub(super) fn new(
+        framing: Framing,
+        bytes_max: usize,
+        message: &[Bytes],
+    ) -> Result<Self, RpcError> {
+        let length: usize = message.iter().map(Bytes::len).sum();
+        if length > bytes_max {
+            return Err(RpcError::FrameTooLarge {
+                limit_bytes: bytes_max,
+                report: None,
+                fate: Fate::NotSent,
+            });
+        }
+        let header = match framing {
+            Framing::Lines => {
+                if message.iter().any(|part| memchr(b'\n', part).is_some()) {
+                    let reason = "a newline in it would end the line".to_owned();
+                    return Err(RpcError::BadRequest { reason });
+                }
+                Bytes::new()
+            }
+            Framing::ContentLength => Bytes::from(format!("Content-Length: {length}\r\n\r\n")),
+        };
+        let end: &'static [u8] = match framing {
+            Framing::Lines => b"\n",
+            Framing::ContentLength => b"",
+        };
+        let parts = if length <= COPIED_BYTES_MAX {
+            let mut all = BytesMut::with_capacity(header.len() + length + end.len());
+            all.put_slice(&header);
+            for part in message {
+                all.put_slice(part);
+            }
+            all.put_slice(end);
+            Parts::One(all.freeze())
+        } else {
+            let all = [header].into_iter().chain(message.iter().cloned());
+            let all = all.chain([Bytes::from_static(end)]);
+            Parts::Many(all.filter(|part| !part.is_empty()).collect())
+        };
+        Ok(Self {
+            call: None,
+            has_place: false,
+            parts,
+        })
+    }
+
+    /// A frame of a message in a buffer of its own, without a further copy where possible.
+    pub(super) fn of(
+        framing: Framing,
+        bytes_max: usize,
+        mut message: Vec<u8>,
+    ) -> Result<Self, RpcError> {
+        if framing == Framing::Lines
+            && message.len() <= bytes_max
+            && memchr(b'\n', &message).is_none()
+        {
+            message.push(b'\n');
+            return Ok(Self {
+                call: None,
+                has_place: false,
+                parts: Parts::One(Bytes::from(message)),
+            });
+        }
+        Self::new(framing, bytes_max, &[Bytes::from(message)])
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Bytes> {
+        let (one, many) = match &self.parts {
+            Parts::One(one) => (Some(one), None),
+            Parts::Many(many) => (None, Some(many)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// Takes bytes off its front, and says how many; none are left if fewer than asked for.
+    fn advance(&mut self, count: usize) -> usize {
+        match &mut self.parts {
+            Parts::One(one) => {
+                let taken = count.min(one.len());
+                one.advance(taken);
+                taken
+            }
+            Parts::Many(many) => {
+                let mut left = count;
+                while let Some(part) = many.front_mut()
+                    && left > 0
+                {
+                    let taken = left.min(part.len());
+                    part.advance(taken);
+                    left -= taken;
+                    if part.is_empty() {
+                        many.pop_front();
+                    }
+                }
+                count - left
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.parts().all(Bytes::is_empty)
+    }
+}
+
+/// Replaces spans of a message, given in their order.
+pub(super) fn splice(message: &Bytes, edits: &[(Span, Bytes)]) -> Vec<Bytes> {
+    let mut parts = Vec::with_capacity(2 * edits.len() + 1);
+    let mut from = 0;
+    for (span, replacement) in edits {
+        parts.push(message.slice(from..span.start));
+        parts.push(replacement.clone());
+        from = span.end;
+    }
+    parts.push(message.slice(from..));
+    parts
+}
+
+/// The parts of a message as one.
+pub(super) fn join(parts: &[Bytes]) -> Bytes {
+    let mut all = Vec::with_capacity(parts.iter().map(Bytes::len).sum());
+    for part in parts {
+        all.extend_from_slice(part);
+    }
+    all.into()
+}
+
+/// Frames on their way out, the first of which may be written in part.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) frames: VecDeque<Frame>,
+    /// Whether the first frame has lost bytes already.
+    is_torn: bool,
+    /// Bytes that the system has taken in all.
+    pub(super) written_total: u64,
+}
+
+impl Outbox {
+    /// Writes as much as the pipe takes at once, and says how many places of the queue that frees.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut (impl AsyncWrite + Unpin + ?Sized),
+    ) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut count = 0;
+        for part in self.frames.iter().flat_map(Frame::parts).take(SLICES_MAX) {
+            slices[count] = IoSlice::new(part);
+            count += 1;
+        }
+        let written = match count {
+            0 => return Poll::Ready(Ok(0)),
+            1 => ready!(Pin::new(pipe).poll_write(cx, &slices[0]))?,
+            _ => ready!(Pin::new(pipe).poll_write_vectored(cx, &slices[..count]))?,
+        };
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.written_total += written as u64;
+        Poll::Ready(Ok(self.advance(written)))
+    }
+
+    fn advance(&mut self, mut count: usize) -> usize {
+        let mut places = 0;
+        while let Some(frame) = self.frames.front_mut() {
+            let taken = frame.advance(count);
+            count -= taken;
+            if !frame.is_empty() {
+                self.is_torn |= taken > 0;
+                break;
+            }
+            places += usize::from(frame.has_place);
+            self.frames.pop_front();
+            self.is_torn = false;
+        }
+        places
+    }
+
+    /// The frame of which a part was written.
+    pub(super) fn torn(&self) -> Option<&Frame> {
+        self.frames.front().filter(|_| self.is_torn)
+    }
+
+    /// The frames of which nothing was written.
+    pub(super) fn whole(&self) -> impl Iterator<Item = &Frame> {
+        self.frames.iter().skip(usize::from(self.is_torn))
+    }
+
+    /// Takes the request of a call back, unless a part of it was written.
+    pub(super) fn take_back(&mut self, call: CallId) -> Option<Frame> {
+        let first = usize::from(self.is_torn);
+        let is_it = |frame: &Frame| frame.call == Some(call);
+        let place = self.frames.iter().skip(first).position(is_it)?;
+        self.frames.remove(first + place)
+    }
+
+    /// What should still be written before the pipe is closed: the rest of a torn frame, and what
+    /// is no request.
+    pub(super) fn rest(&self) -> Vec<u8> {
+        let last_words = self.whole().filter(|frame| frame.call.is_none());
+        let frames = self.torn().into_iter().chain(last_words);
+        let parts = frames.flat_map(Frame::parts);
+        parts.fold(Vec::new(), |mut all, part| {
+            all.extend_from_slice(part);
+            all
+        })
+    }
+}
+
+/// Below this a copy costs less than one more part to write.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
+/// Of one write.
+const SLICES_MAX: usize = 64;

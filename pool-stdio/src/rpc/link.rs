@@ -1,0 +1,591 @@
+//! What callers and the driver of one connection share: pending calls, the queue, the way out.
+//!
+//! # Locking
+//!
+//! Two mutexes, neither ever held across an await: `way_out` around one non-blocking write, `state`
+//! for a few instructions. Order: `way_out` before `state`. Callers and tasks are woken, and user
+//! code runs, outside both.
+//!
+//! # Invariants
+//!
+//! 1. A frame is in the queue, in the outbox, or written. A frame with a place in the queue gives
+//!    it back exactly once: when it is written, taken back, or when the connection is over.
+//! 2. What is said to be [not sent](Fate::NotSent) was whole in the queue or the outbox when it was
+//!    taken out of there for good.
+//! 3. After the connection went down nobody begins a call, and everybody who waited was woken.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use tokio::net::unix::pipe::Sender;
+use tokio::sync::{Semaphore, broadcast};
+use tokio::time::{Instant, timeout_at};
+
+use super::error::{Down, Fate, RpcError};
+use super::framing::{Frame, Framing, Outbox};
+use super::notices::{Notification, Progress};
+use super::protocol::Cancel;
+use super::table::{CallId, Reply, Stray, Table};
+use crate::codec::Fragment;
+use crate::wake::{Once, lock};
+
+/// Where a connection writes to.
+pub(super) trait Outlet: AsyncWrite + Send + Unpin {
+    /// The bare descriptor, for whoever ends the child.
+    fn into_fd(self: Box<Self>) -> Option<OwnedFd>;
+}
+
+impl Outlet for Sender {
+    fn into_fd(self: Box<Self>) -> Option<OwnedFd> {
+        (*self).into_nonblocking_fd().ok()
+    }
+}
+
+/// What a connection is told about itself.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    pub(super) framing: Framing,
+    pub(super) frame_bytes_max: usize,
+    pub(super) cancel: Cancel,
+    pub(super) queue_max: usize,
+    pub(super) enqueue_timeout: Duration,
+    pub(super) write_timeout: Duration,
+    pub(super) notices_max: usize,
+}
+
+/// Frames that nobody waits for any more, or never did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RpcCounts {
+    /// Replies to calls that had timed out or been dropped.
+    pub late: u64,
+    /// Further replies to calls that were answered.
+    pub duplicate: u64,
+    /// Replies with an id that was never given.
+    pub unknown: u64,
+    /// Frames that are no JSON-RPC message.
+    pub strays: u64,
+    /// Progress notifications that concern no call, or one that does not listen.
+    pub unheard: u64,
+    /// Messages of our own accord, cancel notifications and answers, that found no room.
+    pub unsent: u64,
+}
+
+/// The shared part of a connection.
+pub(super) struct Link {
+    pub(super) terms: Terms,
+    numbers: AtomicU64,
+    /// Places in the queue.
+    room: Semaphore,
+    way_out: Mutex<WayOut>,
+    state: Mutex<State>,
+    pub(super) notices: broadcast::Sender<Notification>,
+    /// Set when the connection is over.
+    pub(super) over: Arc<Once<()>>,
+}
+
+/// Our end of the child's stdin, and what is on its way there.
+struct WayOut {
+    pipe: Option<Box<dyn Outlet>>,
+    outbox: Outbox,
+    failure: Option<io::Error>,
+}
+
+struct State {
+    table: Table,
+    queue: VecDeque<Frame>,
+    driver: Option<Waker>,
+    /// Nothing can be written any more.
+    input: Option<Arc<Down>>,
+    /// The call whose request was cut off by that.
+    torn: Option<CallId>,
+    /// Calls whose requests will never be written.
+    unsent: BTreeSet<CallId>,
+    /// Nothing can come any more.
+    down: Option<Arc<Down>>,
+    counts: RpcCounts,
+    strays: VecDeque<Fragment>,
+    last_read: Instant,
+}
+
+/// What a call is besides its frame.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    pub(super) progress: Option<Progress>,
+    /// Numbers that stand for tokens of the caller.
+    pub(super) tokens: Vec<(u64, Bytes)>,
+}
+
+/// A call that was begun. Dropping it gives it up.
+pub(super) struct Ticket<'a> {
+    link: &'a Link,
+    call: CallId,
+    is_over: bool,
+}
+
+impl Link {
+    pub(super) fn new(terms: Terms, pipe: Box<dyn Outlet>) -> Arc<Self> {
+        let (notices, _) = broadcast::channel(terms.notices_max.max(1));
+        Arc::new(Self {
+            numbers: AtomicU64::new(0),
+            room: Semaphore::new(terms.queue_max.clamp(1, Semaphore::MAX_PERMITS)),
+            terms,
+            way_out: Mutex::new(WayOut {
+                pipe: Some(pipe),
+                outbox: Outbox::default(),
+                failure: None,
+            }),
+            state: Mutex::new(State {
+                table: Table::default(),
+                queue: VecDeque::new(),
+                driver: None,
+                input: None,
+                torn: None,
+                unsent: BTreeSet::new(),
+                down: None,
+                counts: RpcCounts::default(),
+                strays: VecDeque::new(),
+                last_read: Instant::now(),
+            }),
+            notices,
+            over: Once::new(),
+        })
+    }
+
+    /// A number that nobody had before, for a call or a token.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Begins a call as soon as there is room for its frame.
+    pub(super) async fn begin(
+        &self,
+        call: CallId,
+        mut frame: Frame,
+        extras: Extras,
+    ) -> Result<Ticket<'_>, RpcError> {
+        self.place().await?;
+        // Cancel: from here to the end nothing waits, so the place has a frame.
+        frame.call = Some(call);
+        frame.has_place = true;
+        self.submit(frame, Some(extras))?;
+        Ok(Ticket {
+            link: self,
+            call,
+            is_over: false,
+        })
+    }
+
+    /// Sends a message that has no answer, as soon as there is room for its frame.
+    pub(super) async fn send(&self, mut frame: Frame) -> Result<(), RpcError> {
+        self.place().await?;
+        frame.has_place = true;
+        self.submit(frame, None)
+    }
+
+    async fn place(&self) -> Result<(), RpcError> {
+        let permit = match self.room.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => self.wait_for_place().await?,
+        };
+        // It lives on in the frame.
+        permit.forget();
+        Ok(())
+    }
+
+    async fn wait_for_place(&self) -> Result<tokio::sync::SemaphorePermit<'_>, RpcError> {
+        let limit = self.terms.enqueue_timeout;
+        match timeout_at(Instant::now() + limit, self.room.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(self.refusal(&lock(&self.state))),
+            Err(_) => Err(RpcError::Timeout {
+                limit,
+                fate: Fate::NotSent,
+            }),
+        }
+    }
+
+    /// What is said to who comes too late.
+    fn refusal(&self, state: &State) -> RpcError {
+        match state.down.as_ref().or(state.input.as_ref()) {
+            Some(down) => down.error(Fate::NotSent),
+            None => RpcError::Cancelled {
+                fate: Fate::NotSent,
+            },
+        }
+    }
+
+    fn submit(&self, frame: Frame, extras: Option<Extras>) -> Result<(), RpcError> {
+        let mut state = lock(&self.state);
+        if state.down.is_some() || state.input.is_some() {
+            return Err(self.refusal(&state));
+        }
+        if let (Some(call), Some(extras)) = (frame.call, extras) {
+            state.table.begin(call, extras.progress);
+            for (token, original) in extras.tokens {
+                state.table.add_token(call, token, original);
+            }
+        }
+        state.queue.push_back(frame);
+        let is_alone = state.queue.len() == 1 && state.table.pending() <= 1;
+        let driver = if is_alone {
+            state.driver.clone()
+        } else {
+            state.driver.take()
+        };
+        drop(state);
+        if let Some(driver) = driver
+            && !(is_alone && self.write_now(&driver))
+        {
+            driver.wake();
+        }
+        Ok(())
+    }
+
+    /// Spares a caller who is alone the way through the driver. Says whether all is written.
+    ///
+    /// The pipe is polled in the name of the driver, so that it is the driver who is woken when the
+    /// pipe has room again: nothing depends on what becomes of this caller.
+    fn write_now(&self, driver: &Waker) -> bool {
+        let Ok(mut way_out) = self.way_out.try_lock() else {
+            return false;
+        };
+        let cx = &mut Context::from_waker(driver);
+        matches!(self.poll_flush_locked(&mut way_out, cx), Poll::Ready(true))
+    }
+
+    /// Writes what there is; ready with `false` if that cannot be done any more.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.poll_flush_locked(&mut lock(&self.way_out), cx)
+    }
+
+    fn poll_flush_locked(&self, way_out: &mut WayOut, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            let WayOut {
+                pipe,
+                outbox,
+                failure,
+            } = way_out;
+            let Some(open) = pipe else {
+                return Poll::Ready(failure.is_none());
+            };
+            if outbox.frames.is_empty() {
+                std::mem::swap(&mut outbox.frames, &mut lock(&self.state).queue);
+                if outbox.frames.is_empty() {
+                    return Poll::Ready(true);
+                }
+            }
+            match outbox.poll_write(cx, open) {
+                Poll::Ready(Ok(0)) => {}
+                Poll::Ready(Ok(places)) => self.room.add_permits(places),
+                Poll::Ready(Err(error)) => {
+                    *failure = Some(error);
+                    *pipe = None;
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// How many bytes the system has taken in all.
+    pub(super) fn written_total(&self) -> u64 {
+        lock(&self.way_out).outbox.written_total
+    }
+
+    /// Whether something waits to be written, and whether several calls are under way. Who has
+    /// something to write later wakes this task.
+    pub(super) fn look_at_queue(&self, waker: &Waker, wake_me: bool) -> (bool, bool) {
+        let mut state = lock(&self.state);
+        let replaced = if wake_me {
+            match &state.driver {
+                Some(known) if known.will_wake(waker) => None,
+                Some(_) | None => state.driver.replace(waker.clone()),
+            }
+        } else {
+            state.driver.take()
+        };
+        let seen = (!state.queue.is_empty(), state.table.pending() > 1);
+        drop(state);
+        drop(replaced);
+        seen
+    }
+
+    /// Sends a message of our own accord, without waiting: if there is no room for it, it is not
+    /// sent, and counted.
+    pub(super) fn send_now(&self, frame: Frame) {
+        let driver = {
+            let mut state = lock(&self.state);
+            self.push_now(&mut state, frame)
+        };
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    fn push_now(&self, state: &mut State, frame: Frame) -> Option<Waker> {
+        if state.down.is_some() || state.input.is_some() {
+            return None;
+        }
+        if state.queue.len() >= self.terms.queue_max + OWN_FRAMES_MAX {
+            state.counts.unsent += 1;
+            return None;
+        }
+        state.queue.push_back(frame);
+        state.driver.take()
+    }
+
+    fn poll_call(&self, call: CallId, cx: &Context<'_>) -> Poll<Result<Reply, RpcError>> {
+        let mut state = lock(&self.state);
+        if let Poll::Ready(reply) = state.table.poll(call, cx) {
+            return Poll::Ready(Ok(reply));
+        }
+        let state = &mut *state;
+        let (cause, fate) = match (&state.input, &state.down) {
+            (Some(cause), _) | (None, Some(cause)) if state.unsent.remove(&call) => {
+                (cause, Fate::NotSent)
+            }
+            (Some(cause), _) if state.torn == Some(call) => (cause, Fate::MaybeExecuted),
+            (_, Some(cause)) => (cause, Fate::MaybeExecuted),
+            (_, None) => return Poll::Pending,
+        };
+        let error = cause.error(fate);
+        state.table.abandon(call, false);
+        Poll::Ready(Err(error))
+    }
+
+    /// Gives a call up, takes its request back if it can, and has the child told otherwise.
+    fn abandon(&self, call: CallId) -> Fate {
+        let mut way_out = lock(&self.way_out);
+        let mut state = lock(&self.state);
+        let is_queued = |frame: &Frame| frame.call == Some(call);
+        let in_queue = state.queue.iter().position(is_queued);
+        let taken_back = match in_queue {
+            Some(place) => state.queue.remove(place),
+            None => way_out.outbox.take_back(call),
+        };
+        let was_unsent = state.unsent.remove(&call) || taken_back.is_some();
+        let mut driver = None;
+        if state.table.abandon(call, !was_unsent)
+            && let Some(frame) = self.cancel_frame(call)
+        {
+            driver = self.push_now(&mut state, frame);
+        }
+        drop((state, way_out));
+        if taken_back.is_some_and(|frame| frame.has_place) {
+            self.room.add_permits(1);
+        }
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        if was_unsent {
+            Fate::NotSent
+        } else {
+            Fate::MaybeExecuted
+        }
+    }
+
+    fn cancel_frame(&self, call: CallId) -> Option<Frame> {
+        let message = self.terms.cancel.message(call)?;
+        let Terms {
+            framing,
+            frame_bytes_max,
+            ..
+        } = self.terms;
+        Frame::of(framing, frame_bytes_max, message.into_bytes()).ok()
+    }
+
+    /// Hands replies to their calls, leaving their wakers to be woken.
+    pub(super) fn settle(&self, replies: &mut Vec<(Option<u64>, Reply)>, wakers: &mut Vec<Waker>) {
+        let issued = self.numbers.load(Ordering::Relaxed);
+        let mut state = lock(&self.state);
+        state.last_read = Instant::now();
+        for (id, reply) in replies.drain(..) {
+            let outcome = match id {
+                Some(id) => state.table.settle(id, reply, issued),
+                None => Err(Stray::Unknown),
+            };
+            match outcome {
+                Ok(waker) => wakers.extend(waker),
+                Err(Stray::Late) => state.counts.late += 1,
+                Err(Stray::Duplicate) => state.counts.duplicate += 1,
+                Err(Stray::Unknown) => state.counts.unknown += 1,
+            }
+        }
+    }
+
+    /// Whom a progress token concerns, and what it was before.
+    pub(super) fn progress(&self, token: u64) -> Option<(Progress, Bytes)> {
+        let state = lock(&self.state);
+        let (progress, original) = state.table.progress(token)?;
+        Some((progress.clone(), original.clone()))
+    }
+
+    pub(super) fn count_unheard(&self) {
+        lock(&self.state).counts.unheard += 1;
+    }
+
+    /// Keeps how a frame begins that is no message.
+    pub(super) fn note_stray(&self, frame: &[u8]) {
+        let mut state = lock(&self.state);
+        state.counts.strays += 1;
+        if state.strays.len() == STRAYS_KEPT {
+            state.strays.pop_front();
+        }
+        state.strays.push_back(Fragment::first_of(frame));
+    }
+
+    /// Nothing can be written any more. Replies may still come to what was written.
+    pub(super) fn close_input(&self, cause: Down) {
+        let mut way_out = lock(&self.way_out);
+        way_out.pipe = None;
+        self.stop(way_out, Arc::new(cause), false);
+    }
+
+    /// The connection is over, unless it was before. What was accepted and should still be written
+    /// is returned, with the pipe.
+    pub(super) fn go_down(&self, cause: Down) -> Option<(Vec<u8>, Box<dyn Outlet>)> {
+        let mut way_out = lock(&self.way_out);
+        let queued = std::mem::take(&mut lock(&self.state).queue);
+        way_out.outbox.frames.extend(queued);
+        let rest = way_out.outbox.rest();
+        let pipe = way_out.pipe.take();
+        self.stop(way_out, Arc::new(cause), true);
+        self.over.set(());
+        pipe.map(|pipe| (rest, pipe))
+    }
+
+    fn stop(
+        &self,
+        mut way_out: std::sync::MutexGuard<'_, WayOut>,
+        cause: Arc<Down>,
+        is_down: bool,
+    ) {
+        let mut state = lock(&self.state);
+        let queue = std::mem::take(&mut state.queue);
+        let whole = way_out.outbox.whole().chain(&queue);
+        let unsent: Vec<CallId> = whole.filter_map(|frame| frame.call).collect();
+        state.unsent.extend(unsent);
+        if state.torn.is_none() {
+            state.torn = way_out.outbox.torn().and_then(|frame| frame.call);
+        }
+        let frames = std::mem::take(&mut way_out.outbox.frames);
+        let place = if is_down {
+            &mut state.down
+        } else {
+            &mut state.input
+        };
+        if place.is_none() {
+            *place = Some(cause);
+        }
+        self.room.close();
+        let wakers = state.table.take_wakers();
+        let driver = state.driver.take();
+        drop((state, way_out));
+        drop((queue, frames));
+        for waker in wakers.into_iter().chain(driver) {
+            waker.wake();
+        }
+    }
+
+    /// Whether calls can be begun.
+    pub(super) fn is_open(&self) -> bool {
+        let state = lock(&self.state);
+        state.down.is_none() && state.input.is_none()
+    }
+
+    pub(super) fn counts(&self) -> RpcCounts {
+        lock(&self.state).counts
+    }
+
+    pub(super) fn strays(&self) -> Vec<Fragment> {
+        lock(&self.state).strays.iter().cloned().collect()
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        lock(&self.state).table.pending()
+    }
+
+    pub(super) fn abandoned(&self) -> usize {
+        lock(&self.state).table.abandoned()
+    }
+
+    pub(super) fn last_read(&self) -> Instant {
+        lock(&self.state).last_read
+    }
+
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.room.available_permits()
+    }
+}
+
+impl Ticket<'_> {
+    /// The reply, by the deadline if there is one.
+    pub(super) async fn reply(mut self, limit: Option<Limit>) -> Result<Reply, RpcError> {
+        let waited = poll_fn(|cx| self.link.poll_call(self.call, cx));
+        let outcome = match limit {
+            None => waited.await,
+            Some(limit) => match timeout_at(limit.until, waited).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    self.is_over = true;
+                    let fate = self.link.abandon(self.call);
+                    return Err(limit.error(fate));
+                }
+            },
+        };
+        self.is_over = true;
+        outcome
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.link.abandon(self.call);
+        }
+    }
+}
+
+/// How long a call may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) time: Duration,
+    pub(super) until: Instant,
+}
+
+impl Limit {
+    pub(super) fn of(time: Duration) -> Self {
+        let until = Instant::now() + time;
+        Self { time, until }
+    }
+
+    pub(super) const fn error(self, fate: Fate) -> RpcError {
+        RpcError::Timeout {
+            limit: self.time,
+            fate,
+        }
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("terms", &self.terms)
+            .field("pending", &self.pending())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Cancel notifications and answers to the child that may wait to be written.
+const OWN_FRAMES_MAX: usize = 1024;
+/// Frames that were no message.
+const STRAYS_KEPT: usize = 8;

@@ -1,0 +1,160 @@
+//! What the protocols on top of JSON-RPC differ in: greeting, cancelling, progress, ping.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::framing::Framing;
+use super::scan::{Envelope, Members, Span, says};
+use super::table::CallId;
+
+/// What is spoken on top of JSON-RPC.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{Framing, Protocol};
+///
+/// assert_eq!(Protocol::Lsp.framing(), Framing::ContentLength);
+/// assert_eq!(Protocol::Mcp.framing(), Framing::Lines);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Nothing: lines, no greeting, no way to cancel, no ping.
+    Plain,
+    /// The Model Context Protocol: lines, `notifications/cancelled`, `ping`, and progress tokens in
+    /// `_meta`. Whether a child must be [greeted](crate::JsonRpcConnector::initialize) depends on
+    /// the revision.
+    Mcp,
+    /// The Language Server Protocol: `Content-Length`, `$/cancelRequest`, work done and partial
+    /// result tokens, and no ping.
+    Lsp,
+}
+
+/// How a child is told that nobody waits for a reply any more.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{Cancel, Protocol};
+///
+/// assert_eq!(Protocol::Mcp.cancel(), Cancel::Mcp);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cancel {
+    /// Not at all.
+    None,
+    /// `notifications/cancelled`.
+    Mcp,
+    /// `$/cancelRequest`.
+    Lsp,
+}
+
+impl Protocol {
+    /// How its messages are framed.
+    #[must_use]
+    pub const fn framing(self) -> Framing {
+        match self {
+            Self::Plain | Self::Mcp => Framing::Lines,
+            Self::Lsp => Framing::ContentLength,
+        }
+    }
+
+    /// How its calls are cancelled.
+    #[must_use]
+    pub const fn cancel(self) -> Cancel {
+        match self {
+            Self::Plain => Cancel::None,
+            Self::Mcp => Cancel::Mcp,
+            Self::Lsp => Cancel::Lsp,
+        }
+    }
+
+    /// The request that a child in good order answers at once.
+    pub(super) const fn ping(self) -> Option<&'static str> {
+        match self {
+            Self::Mcp => Some("ping"),
+            Self::Plain | Self::Lsp => None,
+        }
+    }
+
+    /// What is said when the child has answered to `initialize`.
+    pub(super) const fn initialized(self) -> Option<&'static str> {
+        match self {
+            Self::Mcp => Some("notifications/initialized"),
+            Self::Lsp => Some("initialized"),
+            Self::Plain => None,
+        }
+    }
+
+    /// The tokens of a request, in their order.
+    pub(super) fn request_tokens(self, message: &[u8], envelope: &Envelope) -> Vec<Span> {
+        let Some(params) = &envelope.params else {
+            return Vec::new();
+        };
+        match self {
+            Self::Plain => Vec::new(),
+            Self::Mcp => {
+                let meta = values(message, params, &[b"_meta"]).pop();
+                meta.map_or_else(Vec::new, |meta| values(message, &meta, &[b"progressToken"]))
+            }
+            Self::Lsp => values(message, params, &[b"workDoneToken", b"partialResultToken"]),
+        }
+    }
+
+    /// The token of a notification, if it is one about progress.
+    pub(super) fn progress_token(self, message: &[u8], envelope: &Envelope) -> Option<Span> {
+        let (method, token): (&[u8], &[u8]) = match self {
+            Self::Plain => return None,
+            Self::Mcp => (b"notifications/progress", b"progressToken"),
+            Self::Lsp => (b"$/progress", b"token"),
+        };
+        let named = envelope.method.clone()?;
+        if !says(&message[named.start + 1..named.end - 1], method) {
+            return None;
+        }
+        values(message, envelope.params.as_ref()?, &[token]).pop()
+    }
+}
+
+/// The strings and numbers that are members of an object, by these names.
+fn values(message: &[u8], object: &Span, names: &[&[u8]]) -> Vec<Span> {
+    let mut found = Vec::new();
+    let Some(mut members) = Members::of(&message[..object.end], object.start) else {
+        return found;
+    };
+    while let Ok(Some((key, value))) = members.next() {
+        if names.iter().any(|name| says(&message[key.clone()], name)) {
+            found.push(value);
+        }
+    }
+    found
+}
+
+impl Cancel {
+    pub(super) fn message(self, call: CallId) -> Option<String> {
+        match self {
+            Self::None => None,
+            Self::Mcp => Some(format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{call}}}}}"#
+            )),
+            Self::Lsp => Some(format!(
+                r#"{{"jsonrpc":"2.0","method":"$/cancelRequest","params":{{"id":{call}}}}}"#
+            )),
+        }
+    }
+}
+
+/// The greeting of a child: the params of `initialize`.
+#[derive(Debug, Clone)]
+pub(super) struct Greeting {
+    pub(super) params: Box<RawValue>,
+}
+
+impl Greeting {
+    pub(super) fn new(params: &impl Serialize) -> serde_json::Result<Self> {
+        let params = serde_json::value::to_raw_value(params)?;
+        Ok(Self { params })
+    }
+}

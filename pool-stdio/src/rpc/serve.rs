@@ -1,0 +1,170 @@
+//! Requests of a child to us: who answers them, and what is answered if nobody does.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use pool_core::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use tokio::task::{Id, JoinSet};
+
+use super::error::ErrorObject;
+use super::protocol::Protocol;
+use super::scan::{Envelope, Span};
+
+/// What a handler makes of a request.
+pub type Answer = Result<Box<RawValue>, ErrorObject>;
+
+pub(super) type Handler = dyn Fn(ServerRequest) -> BoxFuture<'static, Answer> + Send + Sync;
+
+/// A request of a child to its client.
+#[derive(Debug, Clone)]
+pub struct ServerRequest {
+    message: Bytes,
+    method: String,
+    id: Span,
+    params: Option<Span>,
+}
+
+impl ServerRequest {
+    pub(super) fn new(message: Bytes, envelope: &Envelope) -> Option<Self> {
+        let method = serde_json::from_slice(&message[envelope.method.clone()?]).ok()?;
+        Some(Self {
+            method,
+            id: envelope.id.clone()?,
+            params: envelope.params.clone(),
+            message,
+        })
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The whole message as the child wrote it.
+    #[must_use]
+    pub const fn message(&self) -> &Bytes {
+        &self.message
+    }
+
+    /// The params, parsed; as from `null` if there are none.
+    ///
+    /// # Errors
+    ///
+    /// If they are not what is expected.
+    pub fn params<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        match &self.params {
+            Some(span) => serde_json::from_slice(&self.message[span.clone()]),
+            None => serde_json::from_slice(b"null"),
+        }
+    }
+
+    fn id(&self) -> Bytes {
+        self.message.slice(self.id.clone())
+    }
+}
+
+/// Answers what a child asks. Ends all that is under way when it is dropped.
+pub(super) struct Servant {
+    handler: Option<Arc<Handler>>,
+    protocol: Protocol,
+    under_way: JoinSet<Answer>,
+    ids: HashMap<Id, Bytes>,
+}
+
+impl Servant {
+    pub(super) fn new(handler: Option<Arc<Handler>>, protocol: Protocol) -> Self {
+        Self {
+            handler,
+            protocol,
+            under_way: JoinSet::new(),
+            ids: HashMap::new(),
+        }
+    }
+
+    /// Takes a request, and answers at once if there is nothing to wait for.
+    pub(super) fn take(&mut self, request: ServerRequest) -> Option<Vec<u8>> {
+        let id = request.id();
+        let Some(handler) = &self.handler else {
+            return Some(message(&id, &self.unattended(&request)));
+        };
+        if self.ids.len() >= UNDER_WAY_MAX {
+            let error = ErrorObject::new(SERVER_ERROR, "too many requests at once");
+            return Some(message(&id, &Err(error)));
+        }
+        let handler = Arc::clone(handler);
+        // The handler is called in the task, so that its panic is the task's.
+        let task = self.under_way.spawn(async move { handler(request).await });
+        self.ids.insert(task.id(), id);
+        None
+    }
+
+    fn unattended(&self, request: &ServerRequest) -> Answer {
+        if self.protocol.ping() == Some(request.method()) {
+            return empty();
+        }
+        Err(ErrorObject::new(METHOD_NOT_FOUND, "method not found"))
+    }
+
+    /// The next answer, of those that took their time.
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
+        while let Poll::Ready(Some(ended)) = self.under_way.poll_join_next_with_id(cx) {
+            let (task, answer) = match ended {
+                Ok(ended) => ended,
+                Err(error) => {
+                    let broken = ErrorObject::new(INTERNAL_ERROR, "internal error");
+                    (error.id(), Err(broken))
+                }
+            };
+            if let Some(id) = self.ids.remove(&task) {
+                return Poll::Ready(message(&id, &answer));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+fn empty() -> Answer {
+    RawValue::from_string("{}".to_owned())
+        .map_err(|error| ErrorObject::new(INTERNAL_ERROR, error.to_string()))
+}
+
+fn message(id: &Bytes, answer: &Answer) -> Vec<u8> {
+    let mut text = br#"{"jsonrpc":"2.0","id":"#.to_vec();
+    text.extend_from_slice(id);
+    match answer {
+        Ok(result) => {
+            text.extend_from_slice(br#","result":"#);
+            text.extend_from_slice(result.get().as_bytes());
+        }
+        Err(error) => {
+            text.extend_from_slice(br#","error":"#);
+            let mut serializer = serde_json::Serializer::new(&mut text);
+            if error.serialize(&mut serializer).is_err() {
+                text.extend_from_slice(br#"{"code":-32603,"message":"internal error"}"#);
+            }
+        }
+    }
+    text.push(b'}');
+    text
+}
+
+impl fmt::Debug for Servant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Servant")
+            .field("under_way", &self.ids.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Requests of one child that are being answered. Each is a task.
+const UNDER_WAY_MAX: usize = 64;
+const METHOD_NOT_FOUND: i64 = -32601;
+const INTERNAL_ERROR: i64 = -32603;
+const SERVER_ERROR: i64 = -32000;

@@ -1,0 +1,208 @@
+//! How a connection comes to its end, and what its calls are told.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::{Line, Setup, quiet};
+use crate::rpc::driver::StrayFrames;
+use crate::rpc::error::{Fate, RpcError};
+
+fn spawn_call(line: &Line) -> JoinHandle<Result<Value, RpcError>> {
+    let client = line.client.clone();
+    tokio::task::spawn(async move { client.call("m", &(), None, None).await })
+}
+
+async fn error_of(call: JoinHandle<Result<Value, RpcError>>) -> RpcError {
+    call.await.unwrap().unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_output_ends_all_calls_at_once() {
+    let (line, mut peer) = Setup::plain().open();
+    let calls = [spawn_call(&line), spawn_call(&line)];
+    peer.message().await;
+    let begun = Instant::now();
+    drop(peer.output);
+    for call in calls {
+        assert!(matches!(
+            error_of(call).await,
+            RpcError::OutputClosed { .. }
+        ));
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    let error = line
+        .client
+        .call::<Value>("m", &(), None, None)
+        .await
+        .unwrap_err();
+    assert!(error.is_retry_safe() && matches!(error, RpcError::OutputClosed { .. }));
+    let error = line.client.notify("n", &()).await.unwrap_err();
+    assert!(error.is_retry_safe());
+    line.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_reply_without_its_newline_counts() {
+    let (line, mut peer) = Setup::plain().open();
+    let (first, second) = (spawn_call(&line), spawn_call(&line));
+    let id = peer.message().await["id"].clone();
+    let reply = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":1}}"#);
+    peer.output.write_all(b"a line of the log\n").await.unwrap();
+    peer.output.write_all(reply.as_bytes()).await.unwrap();
+    drop(peer.output);
+    assert_eq!(first.await.unwrap().unwrap(), 1);
+    assert!(matches!(
+        error_of(second).await,
+        RpcError::OutputClosed { .. }
+    ));
+    line.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_input_lets_what_was_written_be_answered() {
+    let (line, mut peer) = Setup::plain().open();
+    let first = spawn_call(&line);
+    let id = peer.message().await["id"].clone();
+    let (closed, _) = tokio::io::duplex(1);
+    drop(std::mem::replace(&mut peer.input, BufReader::new(closed)));
+    let begun = Instant::now();
+    let error = error_of(spawn_call(&line)).await;
+    assert!(
+        error.is_retry_safe() && matches!(error, RpcError::StdinClosed { .. }),
+        "{error}"
+    );
+    assert!(begun.elapsed() < Duration::from_millis(100));
+    let error = error_of(spawn_call(&line)).await;
+    assert!(
+        error.is_retry_safe() && matches!(error, RpcError::StdinClosed { .. }),
+        "{error}"
+    );
+    assert!(!line.client.link.is_open());
+    peer.reply(&id, 1).await;
+    assert_eq!(first.await.unwrap().unwrap(), 1);
+    drop(peer);
+    line.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_is_dead_after_a_while_for_all_alike() {
+    let mut setup = Setup::mcp();
+    setup.pipe_bytes = 16;
+    let (line, _peer) = setup.open();
+    let begun = Instant::now();
+    let calls = [(); 3].map(|()| spawn_call(&line));
+    quiet().await;
+    // A call of its own deadline does not wait for the writer's.
+    let limit = Duration::from_secs(1);
+    let error = line
+        .client
+        .call::<Value>("m", &(), None, Some(limit))
+        .await
+        .unwrap_err();
+    assert!(matches!(
+        error,
+        RpcError::Timeout {
+            fate: Fate::NotSent,
+            ..
+        }
+    ));
+    assert!(begun.elapsed() <= limit + Duration::from_millis(2));
+    let mut fates = Vec::new();
+    for call in calls {
+        let error = error_of(call).await;
+        let RpcError::WriteStalled { fate, .. } = &error else {
+            panic!("{error}")
+        };
+        fates.push(*fate);
+    }
+    assert_eq!(fates, [Fate::MaybeExecuted, Fate::NotSent, Fate::NotSent]);
+    assert_eq!(begun.elapsed().as_secs(), 10);
+    line.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_slowly_is_not_dead() {
+    let mut setup = Setup::plain();
+    setup.pipe_bytes = 16;
+    let (line, mut peer) = setup.open();
+    let call = spawn_call(&line);
+    let mut line_read = Vec::new();
+    while line_read.last() != Some(&b'\n') {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let mut chunk = [0; 8];
+        let read = tokio::io::AsyncReadExt::read(&mut peer.input, &mut chunk)
+            .await
+            .unwrap();
+        assert!(read > 0, "it goes on");
+        line_read.extend_from_slice(&chunk[..read]);
+    }
+    peer.reply(&0.into(), 1).await;
+    assert_eq!(call.await.unwrap().unwrap(), 1);
+    drop(peer);
+    line.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_too_long_ends_it_after_what_came_before() {
+    let mut setup = Setup::plain();
+    setup.terms.frame_bytes_max = 64;
+    let (line, mut peer) = setup.open();
+    let (first, second) = (spawn_call(&line), spawn_call(&line));
+    let id = peer.message().await["id"].clone();
+    peer.message().await;
+    peer.reply(&id, 1).await;
+    peer.say("x".repeat(65)).await;
+    assert_eq!(first.await.unwrap().unwrap(), 1);
+    let error = error_of(second).await;
+    assert!(matches!(
+        error,
+        RpcError::FrameTooLarge {
+            limit_bytes: 64,
+            ..
+        }
+    ));
+    assert!(!error.is_retry_safe());
+    line.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stray_line_is_fatal_where_that_is_wanted() {
+    let mut setup = Setup::plain();
+    setup.strays = StrayFrames::Refuse;
+    let (line, mut peer) = setup.open();
+    let call = spawn_call(&line);
+    peer.message().await;
+    peer.say("listening").await;
+    let error = error_of(call).await;
+    let RpcError::Protocol { report, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(report.strays[0].as_bytes(), b"listening");
+    line.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_closes_cancels_all_calls() {
+    let (line, mut peer) = Setup::mcp().open();
+    let call = spawn_call(&line);
+    peer.message().await;
+    line.close();
+    assert!(matches!(
+        error_of(call).await,
+        RpcError::Cancelled {
+            fate: Fate::MaybeExecuted
+        }
+    ));
+    let error = error_of(spawn_call(&line)).await;
+    assert!(matches!(
+        error,
+        RpcError::Cancelled {
+            fate: Fate::NotSent
+        }
+    ));
+    assert_eq!(peer.line().await, None, "the input has ended");
+}

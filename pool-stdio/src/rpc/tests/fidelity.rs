@@ -1,0 +1,203 @@
+//! A forwarded message: the client's id comes back byte for byte, the body is untouched.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tokio::runtime;
+
+use super::Setup;
+use crate::rpc::error::RpcError;
+
+/// Any id that a client may have thought of.
+fn ids() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("null".to_owned()),
+        Just("0".to_owned()),
+        Just("-0".to_owned()),
+        Just("1e400".to_owned()),
+        Just("18446744073709551616".to_owned()),
+        Just(r#""""#.to_owned()),
+        Just(r#""\ud83d\ude00 \udead \"id\":1 \\""#.to_owned()),
+        "-?[1-9][0-9]{0,40}(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?",
+        "\"[a-zA-Z0-9 {}\\[\\]:,é\u{1f600}]{0,20}\"",
+    ]
+}
+
+/// Any body, with ids where they do not count.
+fn bodies() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        ids(),
+        Just("true".to_owned()),
+        Just(r#"{"id":1,"id":2}"#.to_owned()),
+        Just(r#""\"id\":3,""#.to_owned()),
+        Just(r#""\\""#.to_owned()),
+    ];
+    let key = prop_oneof![
+        Just("\"id\""),
+        Just(r#""\u0069d""#),
+        Just(r#""result""#),
+        Just("\"\"")
+    ];
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        let member = (key.clone(), " {0,1}", inner.clone())
+            .prop_map(|(key, blank, value)| format!("{key}{blank}:{blank}{value}"));
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(|all| format!("[{}]", all.join(" , "))),
+            prop::collection::vec(member, 0..4).prop_map(|all| format!("{{{}}}", all.join(","))),
+        ]
+    })
+}
+
+#[derive(Debug, Clone)]
+struct Message {
+    before: String,
+    id: String,
+    after: String,
+}
+
+impl Message {
+    fn with(&self, id: &str) -> String {
+        format!("{}{id}{}", self.before, self.after)
+    }
+}
+
+/// A message with this member beside the id, in any order, with blanks.
+fn messages(member: &'static str) -> impl Strategy<Value = Message> {
+    let key = prop_oneof![Just("\"id\""), Just(r#""\u0069d""#), Just(r#""i\u0064""#)];
+    let others = bodies().prop_map(move |body| {
+        let method = if member == "params" {
+            r#""method":"m","#
+        } else {
+            ""
+        };
+        format!(r#""jsonrpc":"2.0",{method}"{member}":{body}"#)
+    });
+    (key, ids(), others, "[ \t]{0,2}", any::<bool>()).prop_map(
+        |(key, id, others, blank, is_last)| {
+            let (before, after) = if is_last {
+                (
+                    format!("{{{blank}{others},{key}{blank}:{blank}"),
+                    format!("{blank}}}"),
+                )
+            } else {
+                (
+                    format!("{blank}{{{key}:{blank}"),
+                    format!("{blank},{others}}}"),
+                )
+            };
+            Message { before, id, after }
+        },
+    )
+}
+
+/// Forwards a request, has it answered with this reply, and compares both ways.
+async fn forward(request: Message, reply: Message) {
+    let (line, mut peer) = Setup::plain().open();
+    let client = line.client.clone();
+    let frame = Bytes::from(request.with(&request.id));
+    let forwarded = tokio::task::spawn(async move { client.forward(frame, None, None).await });
+    let arrived = peer.line().await.unwrap();
+    assert_eq!(arrived, request.with("0"), "only the id is changed");
+    peer.say(reply.with("0")).await;
+    let returned = forwarded.await.unwrap().unwrap().unwrap();
+    assert_eq!(
+        returned,
+        reply.with(&request.id),
+        "only the id is changed back"
+    );
+    drop(peer);
+    line.ended().await;
+}
+
+proptest! {
+    #[test]
+    fn the_id_comes_back_as_it_was_and_the_body_is_untouched(
+        request in messages("params"),
+        reply in messages("result"),
+    ) {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(forward(request, reply));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_split_and_rejoined_in_its_order() {
+    let (line, mut peer) = Setup::plain().open();
+    let client = line.client.clone();
+    let batch = Bytes::from_static(
+        br#"[{"jsonrpc":"2.0","id":"a","method":"x"}, {"jsonrpc":"2.0","method":"n"},
+{"jsonrpc":"2.0","id":7,"method":"y"}]"#,
+    );
+    let forwarded = tokio::task::spawn(async move { client.forward(batch, None, None).await });
+    let first = peer.message().await;
+    let notified = peer.message().await;
+    let second = peer.message().await;
+    assert_eq!(
+        (&first["method"], &second["method"]),
+        (&"x".into(), &"y".into())
+    );
+    assert_eq!(notified["method"], "n");
+    // A server may answer in a batch of its own, and in any order.
+    let (one, two) = (&first["id"], &second["id"]);
+    peer.say(format!(
+        r#"[{{"jsonrpc":"2.0","id":{two},"result":2}},{{"jsonrpc":"2.0","id":{one},"error":{{}}}}]"#
+    ))
+    .await;
+    let returned = forwarded.await.unwrap().unwrap().unwrap();
+    assert_eq!(
+        returned,
+        r#"[{"jsonrpc":"2.0","id":"a","error":{}},{"jsonrpc":"2.0","id":7,"result":2}]"#
+    );
+    drop(peer);
+    line.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn notifications_are_forwarded_without_a_reply() {
+    let (line, mut peer) = Setup::plain().open();
+    for frame in [r#"{"method":"n"}"#, r#"[{"method":"n"}]"#] {
+        let outcome = line.client.forward(Bytes::from(frame), None, None).await;
+        assert!(outcome.unwrap().is_none());
+        assert_eq!(peer.line().await.unwrap(), r#"{"method":"n"}"#);
+    }
+    drop(peer);
+    line.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_request_is_refused_and_not_sent() {
+    let mut setup = Setup::plain();
+    setup.terms.frame_bytes_max = 64;
+    let (line, peer) = setup.open();
+    let long = format!(r#"{{"id":1,"method":"{}"}}"#, "x".repeat(64));
+    for frame in [
+        "",
+        "listening",
+        "[]",
+        "[1]",
+        r#"{"id":1,"result":2}"#,
+        r#"{"id":1,"id":2,"method":"m"}"#,
+        r#"{"id":{},"method":"m"}"#,
+        "{\"id\":1,\n\"method\":\"m\"}",
+        &long,
+    ] {
+        let frame = Bytes::copy_from_slice(frame.as_bytes());
+        let error = line
+            .client
+            .forward(frame.clone(), None, None)
+            .await
+            .unwrap_err();
+        let is_right = match &error {
+            RpcError::FrameTooLarge { limit_bytes, .. } => *limit_bytes == 64,
+            RpcError::BadRequest { .. } => true,
+            _ => false,
+        };
+        assert!(is_right && error.is_retry_safe(), "{frame:?}: {error}");
+    }
+    assert_eq!(line.client.link.written_total(), 0);
+    drop(peer);
+    line.ended().await;
+}
