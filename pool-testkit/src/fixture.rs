@@ -24,6 +24,7 @@
 mod act;
 mod behaviour;
 mod trees;
+mod rpc;
 mod words;
 mod zoo;
 

@@ -397,6 +397,15 @@ impl<R: Inlet> Driver<R> {
     }
 }
 
+/// A driver that is dropped with its runtime leaves nobody waiting.
+impl<R> Drop for Driver<R> {
+    fn drop(&mut self) {
+        let report = self.witness.report(&self.link);
+        let cause = Cause::Closed;
+        drop(self.link.go_down(Down { cause, report }));
+    }
+}
+
 fn notification(message: Bytes) -> Option<Notification> {
     let envelope = Envelope::of(&message).ok()?;
     Notification::new(message, &envelope)

@@ -1,0 +1,176 @@
+//! What was seen to go wrong elsewhere: a wedged stdin, a grandchild that survives, a transport
+//! dropped without a runtime, a closed stdout, a last line without its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pool_core::{CloseReason, Connector};
+use pool_stdio::{Fate, JsonRpcConnector, Protocol, RpcError, Stop};
+use pool_testkit::fixture::Behaviour;
+use serde_json::Value;
+use tokio::runtime;
+
+use crate::bed::{Bed, context, on_both_runtimes, within};
+use crate::common::graces;
+use crate::{child, connector, held, megabyte, server, wedged};
+
+#[test]
+fn a_child_that_never_reads_is_closed_in_time() {
+    on_both_runtimes(async |bed| {
+        let graces = graces(Duration::from_millis(100), Duration::from_millis(100));
+        let spec = bed.scene.spec(&Behaviour::new().ignore_terminate().hang());
+        let connector = JsonRpcConnector::new(spec.ladder_times(graces), Protocol::Mcp).unwrap();
+        bed.note(connector.children());
+        let child = Arc::new(connector.connect(&context()).await.unwrap());
+        let caller = Arc::clone(&child);
+        let call = async move { caller.call::<Value>("m", &megabyte()).await };
+        let mut calls = tokio::task::JoinSet::new();
+        calls.spawn(call);
+        while child.pending() == 0 {
+            tokio::task::yield_now().await;
+        }
+        calls.abort_all();
+        while calls.join_next().await.is_some() {}
+        let child = Arc::into_inner(child).unwrap();
+        // Flush, end of input, SIGTERM: then SIGKILL.
+        let limit = Duration::from_millis(500 + 100 + 100 + 100);
+        within(limit, connector.close(child, CloseReason::PoolClosed)).await;
+    });
+}
+
+#[test]
+fn a_request_to_a_child_that_never_reads_ends_at_its_own_time() {
+    on_both_runtimes(async |bed| {
+        let child = wedged(bed).await;
+        let (limit, big) = (Duration::from_secs(1), megabyte());
+        let calls = async {
+            tokio::join!(
+                child.call_within::<Value>("m", &big, limit),
+                child.call_within::<Value>("m", &[1], limit),
+                child.call_within::<Value>("m", &[2], limit),
+            )
+        };
+        let (first, second, third) = within(limit, calls).await;
+        for (outcome, fate) in [
+            (first, Fate::MaybeExecuted),
+            (second, Fate::NotSent),
+            (third, Fate::NotSent),
+        ] {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, RpcError::Timeout { .. }), "{error}");
+            assert_eq!(error.fate(), fate);
+        }
+        within(Duration::ZERO, child.terminate(Stop::Force)).await;
+    });
+}
+
+#[test]
+fn a_write_that_stalls_ends_all_calls_with_one_cause() {
+    on_both_runtimes(async |bed| {
+        let limit = Duration::from_millis(200);
+        let connector =
+            connector(bed, &Behaviour::new().hang(), Protocol::Mcp).write_timeout(limit);
+        let child = connector.connect(&context()).await.unwrap();
+        let big = megabyte();
+        let calls = async {
+            tokio::join!(
+                child.call::<Value>("m", &big),
+                child.call::<Value>("m", &[1])
+            )
+        };
+        let (first, second) = within(limit, calls).await;
+        for (outcome, is_safe) in [(first, false), (second, true)] {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, RpcError::WriteStalled { .. }), "{error}");
+            assert_eq!(error.is_retry_safe(), is_safe);
+        }
+        assert!(!child.is_alive());
+    });
+}
+
+#[test]
+fn a_grandchild_does_not_survive_a_close() {
+    on_both_runtimes(async |bed| {
+        // The root leaves at the end of its input, its child would stay.
+        let leaf = bed.scene.deaf("leaf").hang();
+        let behaviour = Behaviour::new().start(leaf).serve_rpc();
+        let child = child(bed, &behaviour).await;
+        let leaf = bed.scene.beacon.expect(1);
+        let termination = child.terminate(Stop::Force).await;
+        assert_eq!(termination.survivors_left, 0);
+        assert!(leaf[0].is_dead());
+    });
+}
+
+#[test]
+fn a_connection_may_be_dropped_where_there_is_no_runtime() {
+    for is_runtime_gone in [false, true] {
+        let bed = Bed::new();
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let child = runtime.block_on(child(&bed, &server()));
+        let mut runtime = Some(runtime);
+        if is_runtime_gone {
+            runtime = None;
+        }
+        std::thread::spawn(move || drop(child)).join().unwrap();
+        drop(runtime);
+        bed.end();
+    }
+}
+
+#[test]
+fn calls_outlive_neither_their_connection_nor_its_runtime() {
+    let bed = Bed::new();
+    let (first, second) = [(); 2]
+        .map(|()| {
+            runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap()
+        })
+        .into();
+    let child = first.block_on(child(&bed, &server()));
+    drop(first);
+    let limit = Duration::from_secs(5);
+    let call = child.call_within::<Value>("echo", &[1], limit);
+    let error = second.block_on(call).unwrap_err();
+    assert!(matches!(error, RpcError::Cancelled { .. }), "{error}");
+    drop((child, second));
+    bed.end();
+}
+
+#[test]
+fn a_closed_stdout_ends_calls_at_once() {
+    on_both_runtimes(async |bed| {
+        let child = Arc::new(child(bed, &server()).await);
+        let mut calls = held(&child, 3).await;
+        let close = child.call::<Value>("close_stdout", &());
+        let error = within(Duration::ZERO, close).await.unwrap_err();
+        assert!(matches!(error, RpcError::OutputClosed { .. }), "{error}");
+        while let Some(call) = calls.join_next().await {
+            let error = call.unwrap().unwrap_err();
+            assert!(matches!(error, RpcError::OutputClosed { .. }), "{error}");
+        }
+        assert!(!child.is_alive());
+    });
+}
+
+#[test]
+fn a_last_reply_without_a_newline_is_a_reply() {
+    on_both_runtimes(async |bed| {
+        let reply = r#"{"jsonrpc":"2.0","id":0,"result":[1]}"#;
+        let behaviour = Behaviour::new()
+            .read_lines(1)
+            .print("a log line\n")
+            .print(reply);
+        let connector = connector(bed, &behaviour, Protocol::Plain);
+        let child = connector.connect(&context()).await.unwrap();
+        assert_eq!(child.call::<[u32; 1]>("m", &()).await.unwrap(), [1]);
+        assert_eq!(child.counts().strays, 1);
+    });
+}

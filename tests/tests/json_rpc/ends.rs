@@ -1,0 +1,127 @@
+//! How a child's end reaches its calls, and only those.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pool_core::Connector;
+use pool_stdio::{Protocol, RpcError};
+use pool_testkit::fixture::Behaviour;
+use serde_json::{Value, json};
+
+use crate::bed::{context, kill, on_both_runtimes, within};
+use crate::{child, connector, held, server};
+
+#[test]
+fn an_exit_ends_all_calls_with_its_status_and_the_end_of_stderr() {
+    on_both_runtimes(async |bed| {
+        let child = Arc::new(child(bed, &server()).await);
+        let mut calls = held(&child, 3).await;
+        let call = child.call::<Value>("exit", &[7]);
+        let mut errors = vec![within(Duration::ZERO, call).await.unwrap_err()];
+        while let Some(call) = calls.join_next().await {
+            errors.push(call.unwrap().unwrap_err());
+        }
+        for error in errors {
+            let RpcError::ProcessExited { report, .. } = &error else {
+                panic!("{error}");
+            };
+            let status = report.exit.unwrap().status().unwrap();
+            assert_eq!(status.code(), Some(7));
+            assert_eq!(report.stderr.text, "told to exit\n");
+            assert!(!error.is_retry_safe());
+        }
+        let error = child.call::<Value>("echo", &()).await.unwrap_err();
+        assert!(error.is_retry_safe(), "it was gone before: {error}");
+    });
+}
+
+#[test]
+fn an_exit_is_enough_when_somebody_else_holds_the_pipe() {
+    on_both_runtimes(async |bed| {
+        let behaviour = Behaviour::new().start(Behaviour::new().hang()).serve_rpc();
+        let child = child(bed, &behaviour).await;
+        let call = child.call::<Value>("exit", &[7]);
+        let error = within(Duration::ZERO, call).await.unwrap_err();
+        assert!(matches!(error, RpcError::ProcessExited { .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_closed_stdin_refuses_new_calls_only() {
+    on_both_runtimes(async |bed| {
+        let child = child(bed, &server()).await;
+        child.call::<()>("close_stdin", &()).await.unwrap();
+        let call = child.call::<Value>("echo", &());
+        let error = within(Duration::ZERO, call).await.unwrap_err();
+        assert!(matches!(error, RpcError::StdinClosed { .. }), "{error}");
+        assert!(error.is_retry_safe());
+        assert!(!child.is_alive());
+    });
+}
+
+#[test]
+fn a_child_that_dies_in_its_greeting_fails_the_connect_at_once() {
+    on_both_runtimes(async |bed| {
+        let behaviour = Behaviour::new()
+            .read_lines(1)
+            .print_error("no config\n")
+            .exit(7);
+        let connector = connector(bed, &behaviour, Protocol::Lsp);
+        let connector = connector.initialize(&json!({})).unwrap();
+        let error = connector.connect(&context()).await.unwrap_err();
+        let source = std::error::Error::source(&error).unwrap();
+        let Some(RpcError::ProcessExited { report, .. }) = source.downcast_ref() else {
+            panic!("{source}");
+        };
+        assert_eq!(report.stderr.text, "no config\n");
+    });
+}
+
+#[test]
+fn a_crash_fails_only_the_calls_of_that_child() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &server(), Protocol::Mcp);
+        let mut children = Vec::new();
+        for _ in 0..4 {
+            children.push(Arc::new(connector.connect(&context()).await.unwrap()));
+        }
+        let mut calls = Vec::new();
+        for child in &children {
+            calls.push(held(child, 64).await);
+        }
+        kill(children[1].pid());
+        let mut crashed = calls.remove(1);
+        while let Some(call) = crashed.join_next().await {
+            let error = call.unwrap().unwrap_err();
+            assert!(matches!(error, RpcError::ProcessExited { .. }), "{error}");
+        }
+        children.remove(1);
+        for (child, mut calls) in children.iter().zip(calls) {
+            assert_eq!(child.call::<u32>("release", &()).await.unwrap(), 64);
+            while let Some(call) = calls.join_next().await {
+                call.unwrap().unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_silent_child_is_not_dead_while_it_has_work() {
+    on_both_runtimes(async |bed| {
+        // It answers nothing, but its pipes are open.
+        let silent = Behaviour::new().read_to_end();
+        let connector =
+            connector(bed, &silent, Protocol::Mcp).ping_timeout(Duration::from_millis(20));
+        let mut child = connector.connect(&context()).await.unwrap();
+        let limit = Duration::from_millis(1);
+        let error = child
+            .call_within::<Value>("work", &(), limit)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, RpcError::Timeout { .. }), "{error}");
+        connector.check(&mut child).await.unwrap();
+
+        let mut idle = connector.connect(&context()).await.unwrap();
+        connector.check(&mut idle).await.unwrap_err();
+    });
+}
