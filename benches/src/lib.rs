@@ -21,6 +21,7 @@ pub mod load;
 pub mod probe;
 pub mod report;
 pub mod rounds;
+pub mod rpc;
 pub mod scenario;
 pub mod spike;
 pub mod stampede;

@@ -29,6 +29,7 @@ use pool_core::Connector;
 use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol, RpcError};
 use pool_testkit::census::OUTER_DEADLINE;
 use pool_testkit::fixture::Behaviour;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -73,9 +74,9 @@ async fn held(child: &Arc<JsonRpcConnection>, count: usize) -> Calls {
     calls
 }
 
-/// More than a pipe holds.
-fn megabyte() -> Vec<String> {
-    vec!["x".repeat(1 << 20)]
+/// More than a pipe holds, and ready to be sent.
+fn megabyte() -> Box<RawValue> {
+    RawValue::from_string(format!("[\"{}\"]", "x".repeat(1 << 20))).unwrap()
 }
 
 /// Never waited out.
