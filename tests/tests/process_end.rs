@@ -558,7 +558,7 @@ fn a_pipe_that_is_handed_back_is_closed_though_the_child_has_ended_before() {
     let (stdin, stdout): (OwnedFd, OwnedFd) =
         (child.take_stdin().unwrap(), child.take_stdout().unwrap());
     let report = block_on(scene.children.terminate_all(BRIEF));
-    assert_eq!(report.left, []);
+    assert!(report.left.is_empty());
     let pid = child.pid();
     let handover = Handover::new()
         .stdin(stdin, b"late".to_vec())
