@@ -119,11 +119,9 @@ fn a_silent_child_is_not_dead_while_it_has_work() {
             connector(bed, &silent, Protocol::Mcp).ping_timeout(Duration::from_millis(20));
         let mut child = connector.connect(&context()).await.unwrap();
         let limit = Duration::from_millis(1);
-        let error = child
-            .call_within::<Value>("work", &(), limit)
-            .await
-            .unwrap_err();
-        assert!(matches!(error, RpcError::Timeout { .. }), "{error}");
+        let ask = || child.call_within::<Value>("work", &(), limit);
+        // On a busy machine it may take more than one to get through to the child.
+        while ask().await.unwrap_err().is_retry_safe() {}
         connector.check(&mut child).await.unwrap();
 
         let mut idle = connector.connect(&context()).await.unwrap();
