@@ -23,8 +23,8 @@
 
 mod act;
 mod behaviour;
-mod trees;
 mod rpc;
+mod trees;
 mod words;
 mod zoo;
 

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::common::Scene;
 
-pub(crate) use pool_tests::stdio::{eager, kill, poll_times};
+pub(crate) use pool_tests::stdio::{eager, kill};
 
 pub(crate) type Pool = ConnectionPool<StdioConnection>;
 

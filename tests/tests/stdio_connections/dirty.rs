@@ -9,9 +9,10 @@ use pool_stdio::codec::{DecodeError, Line, LineCodec};
 use pool_stdio::{KillScope, Stage, StdioConnector, StdioError};
 use pool_testkit::census::Sighting;
 use pool_testkit::fixture::Behaviour;
+use pool_tests::stdio::poll_times;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::bed::{SLACK, assert_line, context, on_both_runtimes, poll_times, within};
+use crate::bed::{SLACK, assert_line, context, on_both_runtimes, within};
 
 /// A request that a child cannot have read as a whole, because a pipe holds 64 KiB.
 fn large() -> String {

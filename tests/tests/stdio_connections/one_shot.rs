@@ -6,9 +6,10 @@ use std::time::Duration;
 use pool_core::Connector;
 use pool_stdio::{Drain, LadderTimes, OneShot, OneShotConnector, Output, StdioError};
 use pool_testkit::fixture::Behaviour;
+use pool_tests::stdio::poll_times;
 use tokio::time::Instant;
 
-use crate::bed::{Bed, context, on_both_runtimes, poll_times, within};
+use crate::bed::{Bed, context, on_both_runtimes, within};
 
 fn connector(bed: &Bed, behaviour: &Behaviour) -> OneShotConnector {
     let connector = OneShotConnector::new(bed.scene.spec(behaviour)).unwrap();

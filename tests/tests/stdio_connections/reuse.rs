@@ -241,7 +241,7 @@ fn a_connection_dropped_without_a_runtime_leaves_nothing() {
         let one = bed.child(&Behaviour::echo()).await;
         let two = bed.child(&Behaviour::echo()).await;
         let mut three = bed.child(&Behaviour::new().hang()).await;
-        let cancelled = crate::bed::poll_times(three.request("hello?"), 1).await;
+        let cancelled = pool_tests::stdio::poll_times(three.request("hello?"), 1).await;
         assert!(cancelled.is_none());
         (one, two, three)
     });

@@ -10,9 +10,10 @@ use pool_core::{
 };
 use pool_stdio::{CommandSpec, SpawnError, Stage, StdioConnection, StdioConnector, StdioError};
 use pool_testkit::fixture::Behaviour;
+use pool_tests::stdio::poll_times;
 use tokio::time::Instant;
 
-use crate::bed::{Bed, Boxed, assert_line, context, on_both_runtimes, poll_times, within};
+use crate::bed::{Bed, Boxed, assert_line, context, on_both_runtimes, within};
 
 type Shaken = Result<(), Box<dyn Error + Send + Sync>>;
 
