@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, IntoF64, counter, gauge, histogram};
@@ -171,7 +172,7 @@ impl std::fmt::Debug for Meters {
 pub(crate) struct Live {
     meters: Arc<Meters>,
     ending: Option<ExitKind>,
-    stderr_lines: u64,
+    stderr_lines: AtomicU64,
 }
 
 impl Live {
@@ -182,15 +183,16 @@ impl Live {
         Self {
             meters,
             ending: None,
-            stderr_lines: 0,
+            stderr_lines: AtomicU64::new(0),
         }
     }
 
     /// So many lines the child has written to stderr in all.
-    pub(crate) fn wrote_lines(&mut self, total: u64) {
-        let new = total.saturating_sub(self.stderr_lines);
-        self.stderr_lines = total;
-        self.meters.stderr_lines.increment(new);
+    pub(crate) fn wrote_lines(&self, total: u64) {
+        let before = self.stderr_lines.fetch_max(total, Ordering::Relaxed);
+        self.meters
+            .stderr_lines
+            .increment(total.saturating_sub(before));
     }
 
     pub(crate) fn end(mut self, termination: &Termination) {

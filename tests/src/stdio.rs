@@ -78,7 +78,7 @@ pub fn act_if_asked() -> Option<ExitCode> {
 ///
 /// The pacer's settings: `min_uptime` zero, so that no death counts as a failure, and `retry_delay`
 /// one millisecond, first and last.
-pub fn eager<T: Send + 'static>(builder: Builder<T>) -> Builder<T> {
+pub fn eager<T: Send + 'static, L>(builder: Builder<T, L>) -> Builder<T, L> {
     let millisecond = Duration::from_millis(1);
     builder
         .min_uptime(Duration::ZERO)

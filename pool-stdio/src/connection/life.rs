@@ -145,7 +145,7 @@ impl<C: Codec> StdioConnection<C> {
     }
 
     /// Publishes what is only known from the child's handle.
-    pub(crate) fn publish(&mut self) {
+    pub(crate) fn publish(&self) {
         self.live.wrote_lines(self.child.stderr_tail().lines_total);
     }
 }

@@ -402,7 +402,7 @@ impl JsonRpcConnection {
     }
 
     /// Publishes what is only known from the child's handle.
-    pub(super) fn publish(&mut self) {
+    pub(super) fn publish(&self) {
         self.live.wrote_lines(self.child.stderr_tail().lines_total);
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{
-    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, async_trait,
+    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, SharedConnector,
+    async_trait,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -31,6 +32,11 @@ use crate::metrics::{Live, Meters};
 
 /// Starts children of one command that answer many JSON-RPC requests at once.
 ///
+/// Meant for a [`SharedPool`](pool_core::SharedPool): few children serve many callers, a child that
+/// has lived for long goes on until its replacement is open, and its calls are let finish. A
+/// [`ConnectionPool`](pool_core::ConnectionPool) lends a child to one caller at a time, for servers
+/// whose notifications and questions do not say which request they belong to.
+///
 /// # What a pool gets from it
 ///
 /// * **`connect`** starts a child and [greets](Self::initialize) it, within the pool's connect
@@ -45,6 +51,23 @@ use crate::metrics::{Live, Meters};
 ///   [ladder](crate::LadderTimes), and returns when the child is reaped.
 ///
 /// # Examples
+///
+/// ```
+/// use pool_core::SharedPool;
+/// use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let script = r#"while read -r line; do echo '{"jsonrpc":"2.0","id":1,"result":"hi"}'; done"#;
+/// let server = CommandSpec::new("sh").args(["-c", script]);
+/// let connector = JsonRpcConnector::new(server, Protocol::Plain)?;
+/// let pool = SharedPool::builder(connector).max_size(4).target_leases(64).build()?;
+///
+/// let child = pool.acquire().await?;
+/// assert_eq!(child.call::<String>("greet", &()).await?, "hi");
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// ```
 /// use pool_stdio::{CommandError, CommandSpec, JsonRpcConnector, Protocol};
@@ -352,13 +375,20 @@ impl Connector for JsonRpcConnector {
     }
 
     async fn check(&self, connection: &mut Self::Connection) -> Result<(), CheckError> {
-        connection.publish();
-        let outcome = connection.ping(self.ping_timeout).await;
-        outcome.map_err(CheckError::new)
+        self.check_shared(connection).await
     }
 
     async fn close(&self, connection: Self::Connection, reason: CloseReason) {
         connection.terminate(stop_for(reason)).await;
+    }
+}
+
+#[async_trait]
+impl SharedConnector for JsonRpcConnector {
+    async fn check_shared(&self, connection: &Self::Connection) -> Result<(), CheckError> {
+        connection.publish();
+        let outcome = connection.ping(self.ping_timeout).await;
+        outcome.map_err(CheckError::new)
     }
 }
 

@@ -20,6 +20,7 @@ mod calls;
 mod defects;
 mod ends;
 mod servers;
+mod shared;
 
 use std::sync::Arc;
 use std::time::Duration;
