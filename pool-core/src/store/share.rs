@@ -143,15 +143,12 @@ impl<C> Store<C> {
         self.settle_share(key);
     }
 
-    /// A shared connection takes no new leases from now on. The first reason stands, unless it has
-    /// died: a crash loop must not look like anything else.
+    /// A shared connection takes no new leases from now on. The first reason stands, unless only
+    /// the other one says that nothing is to be expected of the peer any more.
     pub(super) fn doom(&mut self, key: SlotKey, reason: CloseReason) {
         let record = self.slots.get_mut(key);
-        let is_news = match record.doom {
-            None => true,
-            Some(known) => reason == CloseReason::Died && known != CloseReason::Died,
-        };
-        if !is_news {
+        let stands = |first: CloseReason| reason.is_orderly() || !first.is_orderly();
+        if record.doom.is_some_and(stands) {
             return;
         }
         record.doom = Some(reason);

@@ -5,3 +5,4 @@ mod crowd;
 mod ending;
 mod lending;
 mod replacing;
+mod reviewed;
