@@ -223,9 +223,10 @@ impl<C> Store<C> {
 
     /// A shared connection is open: it enters the stock and takes the place of a superseded one.
     pub(super) fn stock(&mut self, key: SlotKey, connection: C) {
+        let is_replacement = self.superseded_count() > 0;
         let reason = if self.is_closed {
             Some(CloseReason::PoolClosed)
-        } else if self.lendable_count() >= self.size_limit() {
+        } else if self.lendable_count() >= self.limits.max_size + usize::from(is_replacement) {
             Some(CloseReason::Shrunk)
         } else {
             self.slots.get(key).doom
@@ -392,17 +393,19 @@ impl<C> Store<C> {
         }
     }
 
-    /// Ends what a smaller pool may not keep, the connections with the fewest leases first.
+    /// Ends what a smaller pool may not keep: first what is to be replaced, then the connections
+    /// with the fewest leases.
     pub(super) fn shrink_shares(&mut self) {
-        let slots = &self.slots;
-        let keys = self.stock.iter().map(|(key, _)| *key);
-        let mut lendable: Vec<_> = keys
-            .filter(|key| slots.get(*key).doom.is_none())
-            .map(|key| (slots.get(key).load, key))
-            .collect();
-        lendable.sort_unstable_by_key(|(load, _)| *load);
-        let count = lendable.len() + slots.count(State::Opening);
-        let surplus = count.saturating_sub(self.limits.max_size);
+        let lendable = self.stock.iter().filter_map(|(key, _)| {
+            let record = self.slots.get(*key);
+            let rank = (!record.is_superseded(), record.load);
+            record.doom.is_none().then_some((rank, *key))
+        });
+        let mut lendable: Vec<_> = lendable.collect();
+        lendable.sort_unstable_by_key(|(rank, _)| *rank);
+        // What is being opened does not count: it may fail, and if there is no room for it when it is
+        // open, it is the one that goes.
+        let surplus = lendable.len().saturating_sub(self.limits.max_size);
         for (_, key) in lendable.into_iter().take(surplus) {
             self.doom(key, CloseReason::Shrunk);
             self.settle_share(key);

@@ -1,9 +1,9 @@
 //! Corners in which two rules meet.
 
 use pool_core::{CloseReason, SharedLease};
-use pool_testkit::Query;
 use pool_testkit::connector::Verdict;
-use pool_tests::bed::{SECOND, settle};
+use pool_testkit::{Call, Query};
+use pool_tests::bed::{Held, SECOND, settle};
 use tokio::time::Instant;
 
 use crate::bed::{Bed, id, ids};
@@ -46,4 +46,76 @@ async fn connection_that_breaks_when_it_is_to_be_closed_anyway_is_closed_as_brok
         assert_eq!(bed.reasons(), [how], "nothing polite is to be expected");
         bed.finish().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn resize_that_changes_nothing_does_not_end_what_is_being_replaced() {
+    let bed = Bed::new(1);
+    let old = bed.lease().await;
+    bed.fake.set_manual(Call::Connect);
+    bed.pool.evict_all();
+    let connect = bed.fake.next_connect().await;
+    bed.pool.resize(1).unwrap();
+    let more = Held::new(bed.pool.acquire()).ready().expect("it serves on");
+    connect.succeed();
+    settle().await;
+    drop((old, more));
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::Evicted]);
+    assert_eq!(bed.pool.status().idle, 1, "its replacement is there");
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shrinking_keeps_what_serves_and_gives_up_what_is_being_opened() {
+    let bed = Bed::new(2);
+    bed.fake.set_manual(Call::Connect);
+    let mut first = Held::waiting(bed.pool.acquire());
+    bed.fake.next_connect().await.succeed();
+    settle().await;
+    let served = first.ready().expect("served");
+    drop(first);
+    let second = bed.lease().await;
+    let connect = bed.fake.next_connect().await;
+    bed.pool.resize(1).unwrap();
+    let third = Held::new(bed.pool.acquire()).ready().expect("it serves on");
+    connect.succeed();
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::Shrunk]);
+    assert_eq!(ids(&[served, second, third]), [0; 3]);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shrinking_ends_what_is_to_be_replaced_first() {
+    let bed = Bed::with(2, |builder| builder.max_surge(0));
+    let leases = bed.leases(5).await;
+    assert_eq!(ids(&leases), [0, 0, 1, 1, 0]);
+    bed.pool
+        .retain(|connection| connection.id != id(&leases[0]));
+    bed.pool.resize(1).unwrap();
+    let next = bed.lease().await;
+    assert_eq!(id(&next).as_u64(), 1, "the one that is to stay");
+    drop((leases, next));
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::Shrunk]);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shrinking_does_not_turn_a_replacement_away() {
+    let bed = Bed::with(2, |builder| builder.max_surge(0));
+    let old = bed.lease().await;
+    bed.fake.set_manual(Call::Connect);
+    bed.pool.evict_all();
+    let connect = bed.fake.next_connect().await;
+    bed.pool.resize(1).unwrap();
+    connect.succeed();
+    settle().await;
+    let new = bed.lease().await;
+    assert_eq!(id(&new).as_u64(), 1);
+    drop((old, new));
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::Evicted]);
+    bed.finish().await;
 }
