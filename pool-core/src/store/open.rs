@@ -101,11 +101,11 @@ impl<C> Store<C> {
             + self.slots.count(State::Checking)
             + self.slots.count(State::Returning);
         let min_idle = self.limits.min_idle.min(self.limits.max_size);
-        let callers = match &self.limits.sharing {
-            None => self.queue.len(),
-            Some(sharing) => self.shares_wanted(sharing),
+        let missing = min_idle.saturating_sub(at_rest);
+        let demand = match &self.limits.sharing {
+            None => self.queue.len() + missing,
+            Some(sharing) => self.shares_wanted(sharing, missing),
         };
-        let demand = callers + min_idle.saturating_sub(at_rest);
         demand.max(self.goals.open_wanted().saturating_sub(self.slots.open()))
     }
 }

@@ -274,18 +274,25 @@ impl<C> Store<C> {
     }
 
     /// How many connections the callers of a shared pool need beside those that are open.
-    pub(super) fn shares_wanted(&self, sharing: &Sharing) -> usize {
-        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
-        let mut fresh = records
-            .filter(|record| record.doom.is_none() && record.superseded.is_none())
-            .peekable();
+    ///
+    /// So many are missing of `min_idle`; any of these is below its target, too.
+    pub(super) fn shares_wanted(&self, sharing: &Sharing, missing: usize) -> usize {
         let crowd = if self.queue.is_empty() {
-            let is_anything = fresh.peek().is_some();
-            usize::from(is_anything && fresh.all(|record| record.load >= sharing.target_leases))
+            usize::from(self.are_busy(sharing, |_| true)).max(missing)
         } else {
-            self.queue.len().div_ceil(sharing.target_leases as usize)
+            self.queue.len().div_ceil(sharing.target_leases as usize) + missing
         };
         crowd + self.superseded_count()
+    }
+
+    /// Whether there are connections like these, and all carry their target. What is about to go
+    /// does not count.
+    fn are_busy(&self, sharing: &Sharing, like: impl Fn(&Record) -> bool) -> bool {
+        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
+        let mut fresh = records
+            .filter(|record| record.doom.is_none() && record.superseded.is_none() && like(record))
+            .peekable();
+        fresh.peek().is_some() && fresh.all(|record| record.load >= sharing.target_leases)
     }
 
     /// Closes shared connections that nobody uses and that are old or were unused for too long, and
@@ -314,7 +321,7 @@ impl<C> Store<C> {
     }
 
     fn expire_unused_shares(&mut self, now: Time) -> Time {
-        let Some(timeout) = self.limits.idle_timeout else {
+        let (Some(sharing), Some(timeout)) = (self.limits.sharing, self.limits.idle_timeout) else {
             return Time::NEVER;
         };
         let timeout = timeout.saturating_add(super::sweep::TICK);
@@ -325,7 +332,10 @@ impl<C> Store<C> {
             .map(|key| (slots.get(key).used.after(timeout), key))
             .collect();
         unused.sort_unstable_by_key(|(due, _)| *due);
-        let spare = unused.len().saturating_sub(self.limits.min_idle);
+        // Without the last one beside busy ones, another would be opened at once.
+        let is_needed = self.are_busy(&sharing, |record| record.load > 0);
+        let kept = self.limits.min_idle.max(usize::from(is_needed));
+        let spare = unused.len().saturating_sub(kept);
         for (due, key) in unused.into_iter().take(spare) {
             if due > now {
                 return due;

@@ -3,7 +3,7 @@
 use pool_core::{CloseReason, SharedLease};
 use pool_testkit::connector::Verdict;
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Held, SECOND, settle};
+use pool_tests::bed::{Held, MINUTE, SECOND, pass, settle};
 use tokio::time::Instant;
 
 use crate::bed::{Bed, id, ids};
@@ -117,5 +117,43 @@ async fn shrinking_does_not_turn_a_replacement_away() {
     drop((old, new));
     settle().await;
     assert_eq!(bed.reasons(), [CloseReason::Evicted]);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn spare_beside_busy_connections_is_not_closed_only_to_be_opened_again() {
+    let bed = Bed::with(3, |builder| builder.idle_timeout(SECOND));
+    let busy = bed.leases(2).await;
+    assert_eq!(bed.fake.counts().connect.started, 2);
+    pass(MINUTE).await;
+    assert_eq!(bed.fake.counts().connect.started, 2);
+    assert_eq!(bed.reasons(), []);
+    drop(busy);
+    pass(MINUTE).await;
+    assert_eq!(
+        bed.reasons(),
+        [CloseReason::Idle; 2],
+        "nobody needs a spare"
+    );
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connection_that_is_kept_ready_is_room_enough() {
+    let bed = Bed::with(4, |builder| builder.min_idle(1));
+    bed.fake.set_manual(Call::Connect);
+    bed.fake.next_connect().await.succeed();
+    settle().await;
+    let leases = (bed.lease().await, bed.lease().await);
+    settle().await;
+    assert_eq!(
+        bed.fake.counts().connect.running(),
+        1,
+        "one is idle, and carries less than its target"
+    );
+    bed.fake.next_connect().await.succeed();
+    settle().await;
+    assert_eq!(bed.fake.counts().connect.running(), 0);
+    drop(leases);
     bed.finish().await;
 }
