@@ -223,7 +223,7 @@ impl<C> Store<C> {
 
     /// A shared connection is open: it enters the stock and takes the place of a superseded one.
     pub(super) fn stock(&mut self, key: SlotKey, connection: C) {
-        let is_replacement = self.superseded_count() > 0;
+        let is_replacement = self.oldest_superseded().is_some();
         let reason = if self.is_closed {
             Some(CloseReason::PoolClosed)
         } else if self.lendable_count() >= self.limits.max_size + usize::from(is_replacement) {
@@ -242,15 +242,20 @@ impl<C> Store<C> {
 
     /// The oldest superseded connection has its replacement.
     fn relieve(&mut self) {
-        let superseded = self.stock.iter().filter_map(|(key, _)| {
-            let record = self.slots.get(*key);
-            record.is_superseded().then_some((record.id, *key))
-        });
-        if let Some((_, key)) = superseded.min_by_key(|(id, _)| *id) {
+        if let Some(key) = self.oldest_superseded() {
             let reason = self.slots.get(key).superseded;
             self.doom(key, reason.unwrap_or(CloseReason::Lifetime));
             self.settle_share(key);
         }
+    }
+
+    fn oldest_superseded(&self) -> Option<SlotKey> {
+        let superseded = self.stock.iter().filter_map(|(key, _)| {
+            let record = self.slots.get(*key);
+            record.is_superseded().then_some((record.id, *key))
+        });
+        let (_, key) = superseded.min_by_key(|(id, _)| *id)?;
+        Some(key)
     }
 
     /// How many slots there may be at present.
@@ -268,9 +273,11 @@ impl<C> Store<C> {
         records.filter(|record| record.doom.is_none()).count()
     }
 
+    /// How many connections need a replacement. One that only its check has does not.
     fn superseded_count(&self) -> usize {
         let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
-        records.filter(|record| record.is_superseded()).count()
+        let in_use = records.filter(|record| record.is_superseded() && record.load > 0);
+        in_use.count()
     }
 
     /// How many connections the callers of a shared pool need beside those that are open.

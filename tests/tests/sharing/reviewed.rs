@@ -157,3 +157,20 @@ async fn idle_connection_that_is_kept_ready_is_room_enough() {
     drop(leases);
     bed.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn connection_that_only_its_check_has_is_not_replaced() {
+    let bed = Bed::with(1, |builder| builder.check_interval(SECOND));
+    drop(bed.lease().await);
+    bed.fake.set_manual(Call::Check);
+    pass(2 * SECOND).await;
+    let check = bed.fake.next_check().await;
+    assert_eq!(bed.pool.evict_all(), 1);
+    settle().await;
+    assert_eq!(bed.fake.counts().connect.started, 1, "nobody needs another");
+    check.succeed();
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::Evicted]);
+    assert_eq!(bed.pool.status().size(), 0);
+    bed.finish().await;
+}
