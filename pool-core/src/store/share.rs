@@ -352,29 +352,38 @@ impl<C> Store<C> {
         Time::NEVER
     }
 
-    /// Has shared connections checked that have not proven themselves for a while. They go on
-    /// serving meanwhile.
+    /// Has shared connections checked that have not proven themselves for a while, the longest
+    /// unproven first. They go on serving meanwhile.
     pub(super) fn start_probes(&mut self, now: Time) -> Time {
         let Some(interval) = self.limits.check_interval else {
             return Time::NEVER;
         };
-        let mut next = Time::NEVER;
-        for key in self.stock_keys() {
-            let record = self.slots.get_mut(key);
-            if record.holds > 0 || record.doom.is_some() {
-                continue;
-            }
-            let due = record.proven.max(record.used).after(interval);
+        let records = self
+            .stock
+            .iter()
+            .map(|(key, _)| (self.slots.get(*key), *key));
+        let under_way = records.clone().filter(|(record, _)| record.holds > 0);
+        let mut room = super::sweep::CHECKS_MAX.saturating_sub(under_way.count());
+        let mut candidates: Vec<_> = records
+            .filter(|(record, _)| record.holds == 0 && record.doom.is_none())
+            .map(|(record, key)| (record.proven.max(record.used).after(interval), key))
+            .collect();
+        candidates.sort_unstable_by_key(|(due, _)| *due);
+        for (due, key) in candidates {
             if due > now {
-                next = next.min(due);
-                continue;
+                return due;
             }
+            if room == 0 {
+                return now.after(super::sweep::TICK);
+            }
+            room -= 1;
+            let record = self.slots.get_mut(key);
             record.holds += 1;
             let id = record.id;
             self.log(EventKind::Checking { id });
             self.owe(Errand::Probe(key));
         }
-        next
+        Time::NEVER
     }
 
     /// The check of a shared connection is over: `None` if it was dropped without a result.

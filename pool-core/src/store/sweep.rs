@@ -21,8 +21,8 @@ use crate::time::Time;
 /// How far the time that the hot path knows may lag behind.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// How many idle connections may be out for a check at the same time.
-const CHECKS_MAX: usize = 4;
+/// How many connections may be under a check at the same time.
+pub(super) const CHECKS_MAX: usize = 4;
 
 impl<C> Store<C> {
     /// When the next sweep is due.

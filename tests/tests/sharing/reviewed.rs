@@ -3,7 +3,7 @@
 use pool_core::{CloseReason, SharedLease};
 use pool_testkit::connector::Verdict;
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Held, MINUTE, SECOND, pass, settle};
+use pool_tests::bed::{Held, MINUTE, SECOND, pass, settle, start};
 use tokio::time::Instant;
 
 use crate::bed::{Bed, id, ids};
@@ -172,5 +172,30 @@ async fn connection_that_only_its_check_has_is_not_replaced() {
     settle().await;
     assert_eq!(bed.reasons(), [CloseReason::Evicted]);
     assert_eq!(bed.pool.status().size(), 0);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_are_checked_at_the_same_time_and_all_in_turn() {
+    const CONNECTIONS: usize = 10;
+    let bed = Bed::with(CONNECTIONS, |builder| builder.check_interval(SECOND));
+    bed.pool.warm_up(CONNECTIONS).await.unwrap();
+    bed.fake.set_manual(Call::Check);
+    let pool = bed.pool.clone();
+    let mut seen = Vec::new();
+    pass(2 * SECOND).await;
+    while seen.len() < CONNECTIONS {
+        assert!(bed.fake.counts().check.running() <= 4);
+        let check = bed.fake.next_check().await;
+        seen.push(check.id());
+        check.succeed();
+        settle().await;
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), CONNECTIONS, "the longest unproven first");
+    let closing = start(async move { pool.close(MINUTE).await });
+    pass(MINUTE).await;
+    drop(closing);
     bed.finish().await;
 }
