@@ -173,13 +173,11 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// [`ResizeError::TooLarge`] beyond what a pool can count, [`ResizeError::Closed`] if the pool is
     /// closed.
     pub fn resize(&self, max_size: usize) -> Result<(), ResizeError> {
-        if max_size > MAX_SIZE {
-            return Err(ResizeError::TooLarge {
-                max_size,
-                limit: MAX_SIZE,
-            });
-        }
         let shared = self.shared();
+        let limit = MAX_SIZE - shared.lock().max_surge();
+        if max_size > limit {
+            return Err(ResizeError::TooLarge { max_size, limit });
+        }
         let mut store = shared.enter();
         let resized = store.resize(max_size);
         // Order: permits change in the critical section in which the limit does.

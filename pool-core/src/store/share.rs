@@ -40,7 +40,11 @@ pub(crate) struct Sharing {
 impl Limits {
     /// How many slots there may ever be.
     pub(crate) fn slots_max(&self) -> usize {
-        self.max_size + self.sharing.map_or(0, |sharing| sharing.max_surge)
+        self.max_size + self.max_surge()
+    }
+
+    fn max_surge(&self) -> usize {
+        self.sharing.map_or(0, |sharing| sharing.max_surge)
     }
 }
 
@@ -265,6 +269,11 @@ impl<C> Store<C> {
             .sharing
             .map_or(0, |sharing| sharing.max_surge.min(self.superseded_count()));
         self.limits.max_size + surge
+    }
+
+    /// How many slots there may be beyond `max_size`.
+    pub(crate) fn max_surge(&self) -> usize {
+        self.limits.max_surge()
     }
 
     /// How many connections take new leases.

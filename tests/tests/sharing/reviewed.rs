@@ -1,6 +1,6 @@
 //! Corners in which two rules meet.
 
-use pool_core::{CloseReason, SharedLease};
+use pool_core::{CloseReason, ResizeError, SharedLease};
 use pool_testkit::connector::Verdict;
 use pool_testkit::{Call, Query};
 use pool_tests::bed::{Held, MINUTE, SECOND, pass, settle, start};
@@ -117,6 +117,15 @@ async fn shrinking_does_not_turn_a_replacement_away() {
     drop((old, new));
     settle().await;
     assert_eq!(bed.reasons(), [CloseReason::Evicted]);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn limit_and_surge_together_must_be_countable() {
+    let bed = Bed::with(1, |builder| builder.max_surge(10));
+    let error = bed.pool.resize(u32::MAX as usize - 5).unwrap_err();
+    assert!(matches!(error, ResizeError::TooLarge { .. }), "{error}");
+    bed.pool.resize(u32::MAX as usize - 20).unwrap();
     bed.finish().await;
 }
 
