@@ -18,6 +18,8 @@ use crate::time::Time;
 
 const CASES: u32 = 300;
 const OPERATIONS_PER_CASE: usize = 120;
+/// More than any pool here has slots.
+const ROUNDS_TO_OPEN: usize = 10;
 /// Of all operations so many must have been leases, or nothing was shared.
 const LEASES_MIN: usize = 3_000;
 
@@ -90,6 +92,7 @@ fn a_shared_pool_keeps_its_promises_in_every_history() {
         for op in ops {
             witness.perform(op);
         }
+        witness.recover();
         witness.end();
         leases.set(leases.get() + witness.leases);
         Ok(())
@@ -415,6 +418,54 @@ impl Witness {
             !self.is_closed || self.waiting.is_empty(),
             "nobody waits for a closed pool"
         );
+    }
+
+    /// When nothing goes wrong any more, everybody is served and nothing of the capacity is lost.
+    fn recover(&mut self) {
+        self.come_to_rest();
+        assert!(self.waiting.is_empty(), "{:?}", self.store.status());
+        let max_size = self.store.limits.max_size;
+        assert!(self.store.slots.len() <= max_size, "the surge is over");
+        // None of these has been lent before, so none is spent.
+        self.perform(Op::EvictAll);
+        self.open_all();
+        let capacity = max_size * self.sharing.max_leases as usize;
+        for _ in 0..capacity {
+            self.perform(Op::Acquire);
+            self.open_all();
+        }
+        assert!(self.waiting.is_empty(), "{:?}", self.store.status());
+        assert_eq!(self.held.len(), capacity, "{:?}", self.store.status());
+        self.come_to_rest();
+    }
+
+    fn come_to_rest(&mut self) {
+        loop {
+            while !self.held.is_empty() {
+                self.perform(Op::Return(0, Condition::Clean));
+            }
+            while !self.checks.is_empty() {
+                self.perform(Op::CheckEnds(0, true));
+            }
+            self.open_all();
+            if self.held.is_empty() {
+                break;
+            }
+        }
+    }
+
+    fn open_all(&mut self) {
+        for _ in 0..ROUNDS_TO_OPEN {
+            while !self.closes.is_empty() {
+                self.perform(Op::CloseEnds(0));
+            }
+            // After the delay that a failure may have caused.
+            self.now = self.now.after(Duration::from_millis(1));
+            self.perform(Op::Open);
+            while !self.openings.is_empty() {
+                self.perform(Op::ConnectSucceeds(0));
+            }
+        }
     }
 
     /// Everything comes home, and nothing is left.
