@@ -1,12 +1,19 @@
 //! Corners in which two rules meet.
 
-use pool_core::{CloseReason, ResizeError, SharedLease};
-use pool_testkit::connector::Verdict;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use pool_core::{
+    AcquireError, CloseReason, ConnectionId, Event, EventKind, Observer, ResizeError, SharedLease,
+    SharedPool,
+};
+use pool_testkit::connector::{Answer, Verdict, pair};
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Held, MINUTE, SECOND, pass, settle, start};
+use pool_tests::bed::{Held, MINUTE, SECOND, Watchdog, pass, settle, start};
+use tokio::runtime;
 use tokio::time::Instant;
 
-use crate::bed::{Bed, id, ids};
+use crate::bed::{Bed, Lease, id, ids};
 
 #[tokio::test(start_paused = true)]
 async fn connection_that_is_dead_at_its_last_permitted_use_is_a_death() {
@@ -26,19 +33,19 @@ async fn connection_that_is_dead_at_its_last_permitted_use_is_a_death() {
 
 #[tokio::test(start_paused = true)]
 async fn connection_that_breaks_when_it_is_to_be_closed_anyway_is_closed_as_broken() {
-    for how in [
-        CloseReason::Died,
-        CloseReason::Discarded,
-        CloseReason::Dirty,
+    for (ruin, how) in [
+        (0, CloseReason::Died),
+        (1, CloseReason::Discarded),
+        (2, CloseReason::Dirty),
     ] {
         let bed = Bed::new(1);
         let mut old = bed.leases(2).await;
         bed.pool.evict_all();
         settle().await;
         assert_eq!(ids(&bed.leases(1).await), [1], "it was replaced");
-        match how {
-            CloseReason::Died => drop(bed.fake.kill(id(&old[0]))),
-            CloseReason::Discarded => SharedLease::discard(old.remove(0)),
+        match ruin {
+            0 => drop(bed.fake.kill(id(&old[0]))),
+            1 => SharedLease::discard(old.remove(0)),
             _ => old[0].mark_dirty(),
         }
         drop(old);
@@ -185,6 +192,25 @@ async fn connection_that_only_its_check_has_is_not_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn connection_that_only_its_check_has_serves_whoever_comes() {
+    let bed = Bed::with(1, |builder| builder.check_interval(SECOND));
+    drop(bed.lease().await);
+    bed.fake.set_manual(Call::Check);
+    pass(2 * SECOND).await;
+    let check = bed.fake.next_check().await;
+    bed.pool.evict_all();
+    let old = Held::new(bed.pool.acquire()).ready().expect("served");
+    settle().await;
+    assert_eq!(bed.fake.counts().connect.started, 2, "now it is replaced");
+    let new = bed.lease().await;
+    assert_eq!(ids(&[old, new]), [0, 1]);
+    check.succeed();
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::Evicted]);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn few_are_checked_at_the_same_time_and_all_in_turn() {
     const CONNECTIONS: usize = 10;
     let bed = Bed::with(CONNECTIONS, |builder| builder.check_interval(SECOND));
@@ -207,4 +233,165 @@ async fn few_are_checked_at_the_same_time_and_all_in_turn() {
     pass(MINUTE).await;
     drop(closing);
     bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiter_that_was_served_before_the_close_is_told_of_it() {
+    let bed = Bed::new(1);
+    let mut leases = bed.leases(3).await;
+    let mut polled = Held::waiting(bed.pool.acquire());
+    let dropped = Held::waiting(bed.pool.acquire());
+    leases.truncate(1);
+    let pool = bed.pool.clone();
+    let closing = start(async move { pool.close(MINUTE).await });
+    settle().await;
+    let told = polled.ready();
+    assert!(matches!(told, Err(AcquireError::Closed { .. })), "{told:?}");
+    drop((polled, dropped));
+    assert_eq!(bed.pool.status().leases, 1);
+    drop(leases);
+    assert!(closing.await.expect("no panic").is_complete());
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_that_is_evicted_while_it_is_opened_is_never_lent() {
+    let bed = Bed::new(1);
+    bed.fake.set_manual(Call::Connect);
+    let mut waiter = Held::waiting(bed.pool.acquire());
+    let first = bed.fake.next_connect().await;
+    assert_eq!(bed.pool.evict_all(), 1);
+    first.succeed();
+    bed.fake.next_connect().await.succeed();
+    settle().await;
+    let lease = waiter.ready().expect("served");
+    drop(waiter);
+    assert_eq!(ids(&[lease]), [1]);
+    assert_eq!(bed.reasons(), [CloseReason::Evicted]);
+    bed.finish().await;
+}
+
+#[test]
+fn drop_that_panics_when_the_runtime_has_gone_frees_the_slot() {
+    let _watchdog = Watchdog::start();
+    let (connector, fake) = pair();
+    let mut builder = runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    fake.panic_on_every_drop();
+    let (pool, leases) = runtime.block_on(async {
+        let pool = SharedPool::builder(connector).build().unwrap();
+        let leases = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+        (pool, leases)
+    });
+    let mut waiter = Held::new(pool.acquire());
+    drop(runtime);
+    assert!(matches!(waiter.ready(), Err(AcquireError::Closed { .. })));
+    drop(leases);
+    assert_eq!(pool.status().size(), 0);
+    assert_eq!(pool.status().leases, 0);
+}
+
+#[derive(Default)]
+struct Diary(Mutex<Vec<Event>>);
+
+impl Observer for Diary {
+    fn on_event(&self, event: &Event) {
+        self.0.lock().expect("no panic").push(event.clone());
+    }
+}
+
+#[derive(Default, Debug)]
+struct Page {
+    leased: i32,
+    deaths: u32,
+    closing: Option<CloseReason>,
+    is_closed: bool,
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_a_shared_connection_tell_one_story() {
+    let diary = Arc::new(Diary::default());
+    let observer = Arc::clone(&diary);
+    let bed = Bed::with(3, |builder| {
+        builder
+            .observer(observer)
+            .check_interval(SECOND)
+            .max_lifetime(20 * SECOND)
+            .idle_timeout(5 * SECOND)
+            .max_uses(30)
+            .min_uptime(SECOND / 1000)
+    });
+    let mut leases = Vec::new();
+    for round in 0..600_usize {
+        match round % 23 {
+            3 => drop(bed.pool.evict_all()),
+            7 => drop(leases.first().map(|lease| bed.fake.kill(id(lease)))),
+            11 => drop(leases.pop().map(SharedLease::discard)),
+            13 => drop(leases.last().map(|lease: &Lease| lease.mark_dirty())),
+            17 => bed.fake.queue(Call::Check, [Answer::Panic]),
+            19 => bed.pool.resize(1 + round % 3).unwrap(),
+            _ => {}
+        }
+        if round % 3 == 0 && !leases.is_empty() {
+            drop(leases.swap_remove(round % leases.len()));
+        } else if let Ok(lease) = bed.pool.acquire_within(SECOND / 10).await {
+            leases.push(lease);
+        }
+        pass(SECOND / 4).await;
+    }
+    drop(leases);
+    bed.finish().await;
+
+    let mut events = diary.0.lock().expect("no panic").clone();
+    events.sort_unstable_by_key(|event| event.seq);
+    let book = read(&events);
+    assert!(book.len() > 20, "{}", book.len());
+    assert!(book.values().all(|page| page.is_closed), "{book:?}");
+    let mut reasons: Vec<_> = book.values().filter_map(|page| page.closing).collect();
+    reasons.sort_unstable_by_key(|reason| reason.as_str());
+    reasons.dedup();
+    assert!(reasons.len() >= 6, "{reasons:?}");
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the rest is not about leases"
+)]
+fn read(events: &[Event]) -> BTreeMap<ConnectionId, Page> {
+    let mut book = BTreeMap::<ConnectionId, Page>::new();
+    for event in events {
+        let what = format!("{event:?}");
+        match &event.kind {
+            EventKind::Opened { id } => drop(book.insert(*id, Page::default())),
+            EventKind::Leased { id, .. } => {
+                let page = book.get_mut(id).expect("opened");
+                page.leased += 1;
+                assert!(page.deaths == 0 && page.closing.is_none(), "{what}");
+            }
+            EventKind::Returned { id } => {
+                let page = book.get_mut(id).expect("opened");
+                page.leased -= 1;
+                assert!(page.leased >= 0 && page.closing.is_none(), "{what}");
+            }
+            EventKind::Died { id } => {
+                let page = book.get_mut(id).expect("opened");
+                page.deaths += 1;
+                assert!(page.deaths == 1 && page.closing.is_none(), "{what}");
+            }
+            EventKind::Closing { id, reason } => {
+                let page = book.get_mut(id).expect("opened");
+                assert_eq!(page.closing.replace(*reason), None, "{what}");
+            }
+            EventKind::Closed { id, reason } => {
+                let page = book.get_mut(id).expect("opened");
+                assert_eq!(page.closing, Some(*reason), "{what}");
+                assert!(!std::mem::replace(&mut page.is_closed, true), "{what}");
+            }
+            EventKind::Expired { id } | EventKind::Discarded { id } => {
+                assert!(book[id].closing.is_none(), "{what}");
+            }
+            _ => {}
+        }
+    }
+    book
 }
