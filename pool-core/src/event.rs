@@ -60,6 +60,10 @@ impl WaiterId {
 }
 
 /// What can happen.
+///
+/// In a [`SharedPool`](crate::SharedPool) a connection has many leases at once, and `Leased` and
+/// `Returned` are told of each; a lease that comes home unfit has no `Returned`. Where a `Closing` is
+/// said to follow, it follows the last lease; `Discarded` and `Expired` are told together with it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum EventKind {

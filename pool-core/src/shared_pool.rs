@@ -39,7 +39,15 @@ use crate::sync::Arc;
 /// [`max_leases_per_connection`](SharedBuilder::max_leases_per_connection), or none is open.
 ///
 /// A connection that reached its lifetime, or was evicted, serves on until its replacement is open.
-/// One that is broken takes no new leases. Both are closed after their last lease.
+/// One that is broken, or was lent as often as `max_uses` allows, takes no new leases. All are
+/// closed after their last lease.
+///
+/// A connection holds its place until it is gone. So while all leases of a broken one have not come
+/// home, there is one place less, and with a `max_size` of 1 nobody else is served: whoever wants to
+/// bridge that needs room for two.
+///
+/// With `min_idle` so many connections without any lease are kept ready beside the others. New
+/// leases go to them first, so callers spread over as many connections as there may be.
 ///
 /// All else is as in a [`ConnectionPool`], whose clone of the handle, queue, checks, limits and end
 /// it has.
@@ -126,8 +134,9 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
         self.pool.status()
     }
 
-    /// Changes `max_size`. When it shrinks, the connections with the fewest leases take no new ones
-    /// and are closed after their last.
+    /// Changes `max_size`. When it shrinks, connections take no new leases and are closed after
+    /// their last: first those that wait for their replacement, then those with the fewest leases.
+    /// What is still being opened is closed if there is no room for it.
     ///
     /// # Errors
     ///
