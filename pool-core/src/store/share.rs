@@ -15,7 +15,8 @@
 //! # Invariants
 //!
 //! 1. No connection that may take a lease is below its limit of leases while a waiter is queued.
-//! 2. There are at most `max_size` slots, and `max_surge` more while a superseded connection serves.
+//! 2. There are at most `max_size` slots, and `max_surge` more while a superseded connection serves
+//!    new leases, or its last ones when nothing else is left.
 
 use std::panic::Location;
 
@@ -263,12 +264,19 @@ impl<C> Store<C> {
     }
 
     /// How many slots there may be at present.
+    ///
+    /// What was replaced and has leases yet gives up its place only if nothing else is left: its
+    /// replacement is gone as well.
     pub(super) fn size_limit(&self) -> usize {
-        let surge = self
-            .limits
-            .sharing
-            .map_or(0, |sharing| sharing.max_surge.min(self.superseded_count()));
-        self.limits.max_size + surge
+        let max_surge = self.max_surge();
+        if max_surge == 0 {
+            return self.limits.max_size;
+        }
+        let is_last = self.lendable_count() == 0;
+        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
+        let serving = records.filter(|record| record.superseded.is_some() && record.load > 0);
+        let outgoing = serving.filter(|record| is_last || record.doom.is_none());
+        self.limits.max_size + max_surge.min(outgoing.count())
     }
 
     /// How many slots there may be beyond `max_size`.

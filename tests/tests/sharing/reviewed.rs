@@ -211,6 +211,23 @@ async fn connection_that_only_its_check_has_serves_whoever_comes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn replacement_that_dies_is_replaced_while_its_predecessor_has_leases() {
+    let bed = Bed::new(1);
+    let old = bed.lease().await;
+    bed.pool.evict_all();
+    settle().await;
+    let new = bed.lease().await;
+    bed.fake.kill(id(&new));
+    drop(new);
+    settle().await;
+    let newer = bed.lease().await;
+    assert_eq!(ids(&[old, newer]), [0, 2]);
+    settle().await;
+    assert_eq!(bed.reasons(), [CloseReason::Died, CloseReason::Evicted]);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn few_are_checked_at_the_same_time_and_all_in_turn() {
     const CONNECTIONS: usize = 10;
     let bed = Bed::with(CONNECTIONS, |builder| builder.check_interval(SECOND));
