@@ -12,7 +12,7 @@ use crate::custodian::{Custodian, Message, WardId};
 use crate::signal::Signal;
 use crate::spawner::{SpawnError, Spawning};
 use crate::sys::{self, Root};
-use crate::terminate::Start;
+use crate::terminate::{LONGEST, Start};
 use crate::wake::{Once, Wait, lock};
 use crate::ward::{Pipes, Record};
 
@@ -153,6 +153,7 @@ impl Children {
     ///
     /// Everything is begun before this returns. Dropping the future stops nothing.
     pub fn terminate_all(&self, grace: Duration) -> TerminateAll {
+        let grace = grace.min(LONGEST);
         let members: Vec<Arc<Record>> = {
             let mut roster = lock(&self.roster);
             roster.is_closed = true;

@@ -172,7 +172,7 @@ impl CommandSpec {
     /// How long each rung of a termination may last.
     #[must_use]
     pub fn ladder_times(mut self, times: LadderTimes) -> Self {
-        self.times = times;
+        self.times = times.cut();
         self
     }
 

@@ -32,6 +32,7 @@ mod plan;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use self::plan::LONGEST;
 pub use self::plan::{KillScope, LadderTimes, Stop};
 use crate::outcome::{Drain, Rung};
 

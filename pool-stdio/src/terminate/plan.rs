@@ -33,6 +33,8 @@ pub enum Stop {
 /// `force_grace + kill_wait + drain_timeout`; where the looks for survivors of a dead root are stuck,
 /// a second more for each rung. Both are exceeded only by a process that the kernel cannot kill
 /// (stuck on a dead file system).
+///
+/// A time may be as long as [`Duration::MAX`]; what exceeds 30 years is cut to that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LadderTimes {
@@ -70,6 +72,19 @@ impl Default for LadderTimes {
 }
 
 impl LadderTimes {
+    /// The same, but with no time that cannot be added to a point in time.
+    pub(crate) fn cut(self) -> Self {
+        Self {
+            flush: self.flush.min(LONGEST),
+            eof_grace: self.eof_grace.min(LONGEST),
+            term_grace: self.term_grace.min(LONGEST),
+            force_grace: self.force_grace.min(LONGEST),
+            kill_wait: self.kill_wait.min(LONGEST),
+            drain_timeout: self.drain_timeout.min(LONGEST),
+            drain_idle: self.drain_idle.min(LONGEST),
+        }
+    }
+
     /// The same, but with SIGTERM as the first rung and this long until SIGKILL.
     pub(super) const fn hastened(self, grace: Duration) -> Self {
         Self {
@@ -80,3 +95,7 @@ impl LadderTimes {
         }
     }
 }
+
+/// As good as for ever, and can be added to any point in time: the thread that watches over every
+/// child must not panic because somebody asked for more.
+pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
