@@ -8,7 +8,8 @@
 //! 1. The outbox holds at most one message.
 //! 2. The inbox is bounded by the codec's limit while a frame is awaited, and by a limit of the
 //!    caller's while only writing is.
-//! 3. At rest a connection holds no buffer larger than [`KEPT_BYTES`] for what it wrote.
+//! 3. At rest a connection holds no buffer larger than [`KEPT_BYTES`] for what it wrote, and none
+//!    that a frame larger than that was read into.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -203,12 +204,16 @@ impl<C: Codec> Wire<C> {
     {
         debug_assert!(!self.has_unwritten(), "one message at a time");
         let inbox = inbox_of(&mut self.inbox);
+        // Order: aside, or half a message of a codec that panics would be written.
+        let mut bytes = std::mem::take(&mut self.outbox);
         self.written = 0;
-        self.outbox.clear();
-        if let Err(error) = inbox.codec.encode(message, &mut self.outbox) {
-            self.outbox.clear();
-            return Err(error.into());
+        bytes.clear();
+        let encoded = inbox.codec.encode(message, &mut bytes);
+        if encoded.is_err() {
+            bytes.clear();
         }
+        self.outbox = bytes;
+        encoded.map_err(Into::into)?;
         Ok(self.outbox.len())
     }
 
@@ -370,6 +375,7 @@ impl<C: Codec> Wire<C> {
 
 impl<C: Codec> Inbox<C> {
     fn next(&mut self) -> Result<Option<C::Item>, Failure> {
+        let held = self.bytes.len();
         let frame = if self.is_at_end {
             self.codec.decode_eof(&mut self.bytes)
         } else if self.bytes.is_empty() {
@@ -377,6 +383,10 @@ impl<C: Codec> Inbox<C> {
         } else {
             self.codec.decode(&mut self.bytes)
         };
+        if matches!(frame, Ok(Some(_))) && self.bytes.is_empty() && held > KEPT_BYTES {
+            // Even empty it would keep the whole of what the frame is a part of.
+            self.bytes = BytesMut::new();
+        }
         frame.map_err(|error| Failure::Decode(error.into()))
     }
 
@@ -396,9 +406,39 @@ fn inbox_of<C>(inbox: &mut Mutex<Inbox<C>>) -> &mut Inbox<C> {
 
 /// Not read yet; as much as the codecs ask for at once.
 const READ_BYTES: usize = 8 * 1024;
-/// A larger buffer is given back after a message was written.
+/// A larger buffer is given back after a message was written, or a frame was read.
 const KEPT_BYTES: usize = 64 * 1024;
 /// On the way to every request, so it should not cost much to set aside.
 const STRAY_CHUNK_BYTES: usize = 512;
 /// 64 KiB in all, as much as a pipe holds by default: who goes on after that will not stop.
 const STRAY_READS_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::LineCodec;
+
+    fn inbox() -> Inbox<LineCodec> {
+        Inbox {
+            codec: LineCodec::new(),
+            bytes: BytesMut::new(),
+            is_at_end: false,
+        }
+    }
+
+    #[test]
+    fn what_held_a_large_frame_is_given_back() {
+        let mut inbox = inbox();
+        inbox.bytes.extend_from_slice(&[b'x'; 1 << 20]);
+        inbox.bytes.extend_from_slice(b"\n");
+        let frame = inbox.next().unwrap();
+        assert!(frame.is_some());
+        drop(frame);
+        assert!(!inbox.bytes.try_reclaim(KEPT_BYTES + 1));
+        // A small one stays, for the next.
+        inbox.bytes.extend_from_slice(&[b'x'; 1 << 10]);
+        inbox.bytes.extend_from_slice(b"\n");
+        drop(inbox.next().unwrap());
+        assert!(inbox.bytes.try_reclaim(1 << 10));
+    }
+}
