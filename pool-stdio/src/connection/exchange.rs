@@ -15,6 +15,8 @@ use super::wire::Failure;
 #[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) unanswered: u32,
+    /// Those of them that answer the message that was written last, or is being written.
+    pub(super) last_unanswered: u32,
     /// A reply of many frames has been begun to be read.
     pub(super) is_mid_reply: bool,
     /// Nothing can be asked any more.
@@ -64,11 +66,14 @@ impl<C: Codec> StdioConnection<C> {
             return Err(Failure::Broken);
         }
         if !self.is_owed() {
+            // A wait for what the child may say by itself is no part of this.
+            self.settle();
             self.wire.clear_strays(self.settings.strays)?;
         }
         let bytes = self.wire.encode(message).map_err(Failure::Encode)?;
         // Order: dirty before the first byte can leave.
         self.account.unanswered += replies;
+        self.account.last_unanswered = replies;
         self.account.request_bytes += bytes;
         if self.settings.meters.is_recorded() {
             self.account.began.get_or_insert_with(Instant::now);
@@ -96,7 +101,11 @@ impl<C: Codec> StdioConnection<C> {
             if let Poll::Ready(Err(failure)) = self.wire.poll_flush(cx) {
                 return Poll::Ready(Err(failure));
             }
-            if self.wire.is_untouched() {
+            // Not if an answer to an earlier message, or none to this one, is awaited.
+            let account = &self.account;
+            let awaits_only_this =
+                account.unanswered > 0 && account.unanswered <= account.last_unanswered;
+            if awaits_only_this && self.wire.is_untouched() {
                 return self.poll_untouched(cx);
             }
         }
@@ -121,9 +130,6 @@ impl<C: Codec> StdioConnection<C> {
     /// The pipe is full, and not a byte of the request is in it: what is read now is no reply.
     fn poll_untouched(&mut self, cx: &mut Context<'_>) -> Poll<Result<C::Item, Failure>> {
         self.account.began.get_or_insert_with(Instant::now);
-        if self.account.unanswered > 1 {
-            return self.poll_reply(cx);
-        }
         if let Poll::Ready(outcome) = self.wire.poll_fill(cx, 1) {
             outcome?;
             let is_stray = self.wire.has_read();
@@ -147,6 +153,10 @@ impl<C: Codec> StdioConnection<C> {
         self.account.began.get_or_insert_with(Instant::now);
         if let Poll::Ready(Err(failure)) = self.wire.poll_fill(cx, self.settings.reply_bytes_max) {
             return Poll::Ready(Err(failure));
+        }
+        if self.wire.is_at_end() {
+            // It may never read the rest, and nobody could hear that it did.
+            return Poll::Ready(Err(Failure::End));
         }
         match Pin::new(&mut self.exited).poll(cx) {
             Poll::Ready(_) => Poll::Ready(Err(Failure::Exit)),

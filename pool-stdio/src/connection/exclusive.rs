@@ -152,13 +152,12 @@ impl<C: Codec> StdioConnection<C> {
             Ok(()) => poll_fn(|cx| self.poll_exchange(cx)).await,
             Err(failure) => Err(failure),
         };
-        match outcome {
-            Ok(frame) => {
-                self.reply_received();
-                Ok(frame)
-            }
-            Err(failure) => Box::pin(self.recover(failure)).await,
-        }
+        let frame = match outcome {
+            Ok(frame) => frame,
+            Err(failure) => Box::pin(self.recover(failure)).await?.0,
+        };
+        self.reply_received();
+        Ok(frame)
     }
 
     /// The same, within a time.
@@ -242,7 +241,11 @@ impl<C: Codec> StdioConnection<C> {
         C: Encoder<M, Error: Into<BoxError>>,
     {
         match self.begin(message) {
-            Ok(()) => self.recv_until(until).await,
+            Ok(()) => {
+                let frames = self.frames_until(until).await?;
+                self.reply_received();
+                Ok(frames)
+            }
             Err(failure) => Err(Box::pin(self.explain(failure)).await),
         }
     }
@@ -335,14 +338,13 @@ impl<C: Codec> StdioConnection<C> {
     /// # }
     /// ```
     pub async fn recv(&mut self) -> Result<C::Item, StdioError> {
-        match poll_fn(|cx| self.poll_exchange(cx)).await {
-            Ok(frame) => {
-                self.account.unanswered = self.account.unanswered.saturating_sub(1);
-                self.settle();
-                Ok(frame)
-            }
-            Err(failure) => Err(Box::pin(self.explain(failure)).await),
-        }
+        let frame = match poll_fn(|cx| self.poll_exchange(cx)).await {
+            Ok(frame) => frame,
+            Err(failure) => Box::pin(self.recover(failure)).await?.0,
+        };
+        self.account.unanswered = self.account.unanswered.saturating_sub(1);
+        self.settle();
+        Ok(frame)
     }
 
     /// Receives frames up to the first one that `until` is true for: a greeting, or the answer to
@@ -357,23 +359,39 @@ impl<C: Codec> StdioConnection<C> {
     /// The frames read so far are lost, and the connection is dirty.
     pub async fn recv_until(
         &mut self,
+        until: impl FnMut(&C::Item) -> bool + Send,
+    ) -> Result<Vec<C::Item>, StdioError> {
+        let frames = self.frames_until(until).await?;
+        self.account.unanswered = self.account.unanswered.saturating_sub(1);
+        self.settle();
+        Ok(frames)
+    }
+
+    async fn frames_until(
+        &mut self,
         mut until: impl FnMut(&C::Item) -> bool + Send,
     ) -> Result<Vec<C::Item>, StdioError> {
         self.account.is_mid_reply = true;
         let read_before = self.wire.read_total();
         let mut frames = Vec::new();
+        let mut write_failure = None;
         loop {
-            let outcome = poll_fn(|cx| self.poll_exchange(cx)).await;
+            let outcome = match write_failure.take() {
+                None => poll_fn(|cx| self.poll_exchange(cx)).await,
+                Some(failure) => Err(failure),
+            };
             let frame = match outcome {
                 Ok(frame) => frame,
-                Err(failure) => return Err(Box::pin(self.explain(failure)).await),
+                Err(failure) => {
+                    let (frame, failure) = Box::pin(self.recover(failure)).await?;
+                    write_failure = Some(failure);
+                    frame
+                }
             };
             let is_last = until(&frame);
             frames.push(frame);
             if is_last {
                 self.account.is_mid_reply = false;
-                self.account.unanswered = self.account.unanswered.saturating_sub(1);
-                self.settle();
                 return Ok(frames);
             }
             let read = self.wire.read_total() - read_before;

@@ -13,16 +13,18 @@ use super::wire::Failure;
 use crate::error::{ChildReport, Stage, StdioError};
 
 impl<C: Codec> StdioConnection<C> {
-    /// What to make of a failure of a request: an error, or the reply, if the child has given it
-    /// before it stopped to read.
-    pub(super) async fn recover(&mut self, failure: Failure) -> Result<C::Item, StdioError> {
+    /// What to make of a failure to get a frame: an error, or the frame, if the child gives it
+    /// though it has stopped to read. With the frame comes the failure, for the frames after it.
+    pub(super) async fn recover(
+        &mut self,
+        failure: Failure,
+    ) -> Result<(C::Item, Failure), StdioError> {
         let is_partly_written = self.written_bytes() > 0;
         if matches!(failure, Failure::Write(_)) && is_partly_written {
             self.give_up_writing();
             let reply = poll_fn(|cx| self.poll_reply(cx));
             if let Ok(Ok(frame)) = timeout(REPLY_AFTER_WRITE_FAILED, reply).await {
-                self.reply_received();
-                return Ok(frame);
+                return Ok((frame, failure));
             }
         }
         Err(self.explain(failure).await)
@@ -33,14 +35,15 @@ impl<C: Codec> StdioConnection<C> {
         // Cancel: what the failure means for later requests is settled before the wait.
         match &failure {
             Failure::Unanswered | Failure::Encode(_) => {}
-            Failure::Write(_) => self.give_up_writing(),
-            Failure::Broken
+            // Whoever is told that nothing was written may ask another child. So it never will be.
+            Failure::Write(_)
+            | Failure::Broken
             | Failure::Stray
             | Failure::End
             | Failure::Exit
             | Failure::Decode(_)
             | Failure::Read(_)
-            | Failure::TooLong => self.account.is_broken = true,
+            | Failure::TooLong => self.give_up_writing(),
         }
         let may_have_exited = matches!(
             failure,

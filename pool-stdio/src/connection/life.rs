@@ -37,17 +37,20 @@ impl<C: Codec> StdioConnection<C> {
     /// allowed](StrayPolicy::Reject). Costs one system call.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        match self.child.liveness(Some(self.wire.stdout())) {
+        match self.liveness() {
             Liveness::Quiet => true,
-            Liveness::HasOutput => {
-                let is_fine = self.settings.strays == StrayPolicy::Discard || self.is_owed();
-                if !is_fine {
-                    self.settings.meters.strayed(1);
-                }
-                is_fine
-            }
+            Liveness::HasOutput => !self.is_stray(),
             Liveness::Eof | Liveness::Exited => false,
         }
+    }
+
+    fn liveness(&self) -> Liveness {
+        self.child.liveness(Some(self.wire.stdout()))
+    }
+
+    /// Whether output that waits now is not allowed to.
+    fn is_stray(&self) -> bool {
+        self.settings.strays == StrayPolicy::Reject && !self.is_owed()
     }
 
     /// The same, for a pool, which asks when a lease comes home and again before the next begins. A
@@ -57,7 +60,15 @@ impl<C: Codec> StdioConnection<C> {
         if self.has_just_answered.swap(false, Ordering::Relaxed) && !self.has_exited {
             return true;
         }
-        self.is_alive()
+        match self.liveness() {
+            Liveness::HasOutput if self.is_stray() => {
+                // Counted here, since a pool that hears of it asks no more.
+                self.settings.meters.strayed(1);
+                false
+            }
+            Liveness::Quiet | Liveness::HasOutput => true,
+            Liveness::Eof | Liveness::Exited => false,
+        }
     }
 
     /// How the child exited, if it has.

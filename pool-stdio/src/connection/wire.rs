@@ -357,6 +357,11 @@ impl<C: Codec> Wire<C> {
         show(&lock(&self.inbox).bytes)
     }
 
+    /// Whether the end of stdout was read.
+    pub(crate) fn is_at_end(&mut self) -> bool {
+        inbox_of(&mut self.inbox).is_at_end
+    }
+
     /// Whether anything was read and not yet made a frame of.
     pub(crate) fn has_read(&mut self) -> bool {
         !inbox_of(&mut self.inbox).bytes.is_empty()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pool_core::{
     ConnectContext, ConnectionId, ConnectionPool, Connector, Event, EventKind, Observer,
 };
-use pool_stdio::{Children, Codec, StdioConnection, StdioConnector, StdioError};
+use pool_stdio::{Children, Codec, Signal, StdioConnection, StdioConnector, StdioError};
 use pool_testkit::census::{Leftover, OUTER_DEADLINE, block_on};
 use pool_testkit::fixture::Behaviour;
 use pool_tests::stdio::Pulse;
@@ -94,6 +94,13 @@ impl Bed {
 
     pub(crate) fn note(&self, children: Children) {
         self.started.lock().unwrap().push(children);
+    }
+
+    /// Sends a signal to every child that was started.
+    pub(crate) fn signal_all(&self, signal: Signal) {
+        for children in &*self.started.lock().unwrap() {
+            drop(children.signal_all(signal));
+        }
     }
 
     /// A pool of at most `max_size` such children.

@@ -19,5 +19,6 @@ mod dirty;
 mod meters;
 mod one_shot;
 mod reuse;
+mod reviewed;
 mod start;
 mod strays;
