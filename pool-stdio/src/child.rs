@@ -14,7 +14,7 @@ use crate::outcome::{Exit, Termination};
 use crate::signal::Signal;
 use crate::stderr::StderrTail;
 use crate::sys::{self, Delivery, Life, Readiness, Root};
-use crate::terminate::{Start, Stop};
+use crate::terminate::{KillScope, Start, Stop};
 use crate::wake::{Wait, lock};
 use crate::ward::{Pipes, Record};
 
@@ -231,7 +231,7 @@ impl Child {
     /// of the runtime.
     pub fn terminate(mut self, stop: Stop) -> Terminating {
         let pipes = std::mem::take(&mut self.pipes);
-        self.stop(stop, pipes);
+        self.stop(Start::Stop(stop), pipes);
         self.terminating()
     }
 
@@ -245,7 +245,7 @@ impl Child {
         pipes.stdin = handover.pipes.stdin.or(pipes.stdin);
         pipes.stdout = handover.pipes.stdout.or(pipes.stdout);
         pipes.unwritten = handover.pipes.unwritten;
-        self.stop(stop, pipes);
+        self.stop(Start::Stop(stop), pipes);
         self.terminating()
     }
 
@@ -256,14 +256,30 @@ impl Child {
         }
     }
 
-    fn stop(&mut self, stop: Stop, pipes: Pipes) {
+    /// Sends SIGKILL, if that is what a forced end begins with and the root lives.
+    fn kill_at_once(&self) -> bool {
+        let (Some(scope), Some(root)) = (self.record.killed_at_once, &self.root) else {
+            return false;
+        };
+        if self.record.termination.peek().is_some() || self.liveness(None) == Liveness::Exited {
+            return false;
+        }
+        // Order: under the lock, so that the custodian does not give the number free meanwhile.
+        let number = lock(&self.record.number);
+        let delivery = match scope {
+            KillScope::Root => root.signal(Signal::Kill, *number),
+            KillScope::Group | KillScope::Tree => root.signal_group(Signal::Kill, *number),
+        };
+        matches!(delivery, Delivery::Sent)
+    }
+
+    fn stop(&mut self, start: Start, pipes: Pipes) {
         // Order: our hold on the descriptor ends before the termination can.
         let is_begun = self.root.take().is_none();
         // A child that was ended by its set needs nothing: its pipes are closed here and now.
         if is_begun || self.record.termination.peek().is_some() {
             return;
         }
-        let start = Start::Stop(stop);
         self.custodian.post(Message::Stop {
             ward: self.record.id,
             start,
@@ -275,7 +291,14 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         let pipes = std::mem::take(&mut self.pipes);
-        self.stop(Stop::Force, pipes);
+        // Order: killed before whoever has taken its pipes closes them, or it would act on the half
+        // of a request as if that were all.
+        let start = if self.kill_at_once() {
+            Start::Killed
+        } else {
+            Start::Stop(Stop::Force)
+        };
+        self.stop(start, pipes);
     }
 }
 

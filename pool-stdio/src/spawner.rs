@@ -188,6 +188,7 @@ impl Spawner {
         let record = Arc::new(Record {
             id,
             pid,
+            killed_at_once: (command.times().force_grace.is_zero()).then(|| command.scope()),
             number: Mutex::new(Number::Held),
             stderr: Mutex::new(Ring::new(limits)),
             exit: Once::new(),

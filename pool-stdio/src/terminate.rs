@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Force enters with the first two rungs, and usually the third, at length zero. A rung of length
-//! zero is passed without acting on it.
+//! zero is passed without acting on it: where all three are, stdin is dropped after SIGKILL, so that
+//! half a request is not taken for the whole.
 //!
 //! # Invariants
 //!
@@ -120,6 +121,8 @@ pub(crate) struct Ending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     Stop(Stop),
+    /// [`Stop::Force`] without a grace; the handle has sent SIGKILL already, to a root that lived.
+    Killed,
     /// SIGTERM now, SIGKILL after this.
     Shutdown(Duration),
 }
@@ -132,6 +135,7 @@ pub(crate) struct Ladder {
     begun: Instant,
     stage: Stage,
     stdin_dropped: bool,
+    is_killed: bool,
     root_was_gone: bool,
     others: View,
     survivors_found: usize,
@@ -193,7 +197,7 @@ impl Ladder {
     ) -> Self {
         match start {
             Start::Stop(Stop::Orderly) => {}
-            Start::Stop(Stop::Force) => times = times.hastened(times.force_grace),
+            Start::Stop(Stop::Force) | Start::Killed => times = times.hastened(times.force_grace),
             Start::Shutdown(grace) => times = times.hastened(grace),
         }
         Self {
@@ -204,7 +208,8 @@ impl Ladder {
                 until: now + times.flush,
             },
             stdin_dropped: false,
-            root_was_gone: root == RootSight::Exited,
+            is_killed: start == Start::Killed,
+            root_was_gone: root == RootSight::Exited && start != Start::Killed,
             others: View::fresh(now),
             survivors_found: 0,
             survivors_now: 0,
@@ -215,7 +220,7 @@ impl Ladder {
     pub(crate) fn hasten(&mut self, now: Instant, start: Start) {
         let grace = match start {
             Start::Stop(Stop::Orderly) => return,
-            Start::Stop(Stop::Force) => self.times.force_grace,
+            Start::Stop(Stop::Force) | Start::Killed => self.times.force_grace,
             Start::Shutdown(grace) => grace,
         };
         self.times = self.times.hastened(grace.min(self.times.term_grace));
@@ -284,6 +289,12 @@ impl Ladder {
             now >= until || sight.stdin == StdinSight::Flushed || sight.root == RootSight::Exited;
         if !over {
             return Order::Wait(Some(until));
+        }
+        let is_immediate = self.times.eof_grace.is_zero() && self.times.term_grace.is_zero();
+        if is_immediate && (sight.root == RootSight::Running || self.is_killed) {
+            // Order: killed before its stdin is closed, or it would act on the half of a request
+            // as if that were all.
+            return self.enter_kill(Rung::Kill);
         }
         self.stage = Stage::Eof {
             until: now + self.times.eof_grace,

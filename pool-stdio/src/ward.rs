@@ -26,6 +26,8 @@ use crate::wake::{Once, lock};
 pub(crate) struct Record {
     pub(crate) id: WardId,
     pub(crate) pid: u32,
+    /// What a forced end kills without a grace, if it has none.
+    pub(crate) killed_at_once: Option<KillScope>,
     /// Held while a signal is sent by number, and while the number is given free.
     pub(crate) number: Mutex<Number>,
     pub(crate) stderr: Mutex<Ring>,

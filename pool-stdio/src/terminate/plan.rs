@@ -46,7 +46,9 @@ pub struct LadderTimes {
     pub eof_grace: Duration,
     /// From SIGTERM to SIGKILL. Default 5 s.
     pub term_grace: Duration,
-    /// From SIGTERM to SIGKILL in a [forced](Stop::Force) termination. Default zero: no SIGTERM.
+    /// From SIGTERM to SIGKILL in a [forced](Stop::Force) termination. Default zero: no SIGTERM, and
+    /// the child is dead before its stdin is closed. With any other it sees the end of its input
+    /// first, in the middle of a request perhaps.
     pub force_grace: Duration,
     /// After the root's death by SIGKILL, for the rest of the subject to die. Default 2 s.
     pub kill_wait: Duration,

@@ -215,7 +215,15 @@ fn force_kills_at_once() {
     play.flushed = false;
     let ending = play.run().unwrap();
     assert_eq!((ending.rung, ending.elapsed), (Rung::Kill, Duration::ZERO));
-    assert_eq!(play.orders(), ["eof", "kill", "reap"]);
+    assert_eq!(play.orders(), ["kill", "eof", "reap"]);
+}
+
+#[test]
+fn a_root_that_its_handle_has_killed_is_said_to_be_killed() {
+    let mut play = Play::new(Start::Killed, times(), Dies::Before, Some(Dies::OnKill));
+    let ending = play.run().unwrap();
+    assert_eq!(ending.rung, Rung::Kill);
+    assert_eq!(play.orders(), ["kill", "eof", "reap"]);
 }
 
 #[test]
@@ -294,7 +302,7 @@ fn survivors_beyond_the_reach_of_sigkill_are_reported_after_a_bounded_wait() {
 fn a_root_that_the_kernel_does_not_let_go_is_waited_for() {
     let mut play = Play::new(FORCE, times(), Dies::Never, None);
     assert_eq!(play.run(), None);
-    assert_eq!(play.orders(), ["eof", "kill"]);
+    assert_eq!(play.orders(), ["kill", "eof"]);
 }
 
 #[test]
