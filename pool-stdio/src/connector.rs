@@ -151,8 +151,13 @@ impl<C: Codec> StdioConnector<C> {
         self
     }
 
-    /// The most bytes that a reply of many frames may have, exceeded by at most one read. Default:
-    /// [`FRAME_BYTES_MAX_DEFAULT`]. Worst-case cost: as many bytes per connection.
+    /// The most bytes that a reply of many frames may have before its last frame, looked at after
+    /// each; how large one frame may be is the codec's to say. Default: [`FRAME_BYTES_MAX_DEFAULT`].
+    /// Worst-case cost: as many bytes per connection, the size of a `C::Item` for each frame, and
+    /// one frame more.
+    ///
+    /// It also limits what is read while a message is [sent](StdioConnection::send): a child that
+    /// writes more than that before it reads on is not read, and the message waits.
     #[must_use]
     pub const fn reply_bytes_max(mut self, bytes: usize) -> Self {
         self.starter.settings.reply_bytes_max = bytes;
@@ -163,7 +168,8 @@ impl<C: Codec> StdioConnector<C> {
     ///
     /// It has the pool's connect timeout, and fails as soon as the child exits. An error fails the
     /// connect, as a transient failure unless it is a [`ConnectError`] that says otherwise. So does
-    /// a connection that is dirty afterwards.
+    /// a connection that is dirty afterwards, or, if that is not [allowed](Self::stray_output), one
+    /// that has said more than was received.
     ///
     /// # Examples
     ///
@@ -343,6 +349,11 @@ async fn shake_hands<C: Codec>(
         }
         Some(Ok(Ok(()))) if connection.is_dirty() => {
             Err(ConnectError::transient(StdioError::Unanswered {
+                report: connection.report(),
+            }))
+        }
+        Some(Ok(Ok(()))) if connection.has_strays() => {
+            Err(ConnectError::transient(StdioError::StrayOutput {
                 report: connection.report(),
             }))
         }

@@ -143,6 +143,15 @@ pub enum StdioError {
         /// The circumstances.
         report: Box<ChildReport>,
     },
+    /// Writing to the child failed, but not because it has closed its stdin: the runtime has gone
+    /// that the connection was opened on.
+    #[error("write to the child failed ({report})")]
+    Write {
+        /// What the system says.
+        source: io::Error,
+        /// The circumstances.
+        report: Box<ChildReport>,
+    },
     /// Reading from the child failed.
     #[error("read from the child failed ({report})")]
     Read {
@@ -187,6 +196,7 @@ impl StdioError {
             | Self::InputClosed { report, .. }
             | Self::Decode { report, .. }
             | Self::ReplyTooLong { report, .. }
+            | Self::Write { report, .. }
             | Self::Read { report, .. } => {
                 report.request_bytes_written == 0 && !report.is_input_ended
             }
@@ -210,6 +220,7 @@ impl StdioError {
             | Self::ReplyTooLong { report, .. }
             | Self::Unanswered { report }
             | Self::Broken { report }
+            | Self::Write { report, .. }
             | Self::Read { report, .. } => Some(report),
         }
     }
@@ -224,7 +235,7 @@ impl StdioError {
             Self::TimedOut { .. } => ErrorKind::TimedOut,
             Self::Exited { .. } => ErrorKind::Exited,
             Self::OutputClosed { .. } => ErrorKind::OutputClosed,
-            Self::InputClosed { .. } => ErrorKind::InputClosed,
+            Self::InputClosed { .. } | Self::Write { .. } => ErrorKind::InputClosed,
             Self::Decode { .. } | Self::ReplyTooLong { .. } | Self::Read { .. } => {
                 ErrorKind::BadReply
             }

@@ -261,8 +261,9 @@ impl<C: Codec> StdioConnection<C> {
     ///
     /// # Cancel safety
     ///
-    /// The message is sent as a whole, by whatever is done next with the connection, or not at all,
-    /// if the future was not polled.
+    /// Once the future has begun to write it, the message is sent as a whole, by the next call that
+    /// sends or receives; a [`request`](Self::request) is refused until then. It is not sent at all
+    /// if the future was not polled, or was still waiting for an earlier message to be written.
     pub async fn send<M>(&mut self, message: M) -> Result<(), StdioError>
     where
         C: Encoder<M, Error: Into<BoxError>>,
@@ -308,6 +309,9 @@ impl<C: Codec> StdioConnection<C> {
     }
 
     /// Receives a frame: the answer to what was sent, or something the child says by itself.
+    ///
+    /// Nothing tells the one from the other: while an answer is awaited, whatever comes counts as
+    /// one. To a child that may say something in between, use a protocol with ids.
     ///
     /// # Errors
     ///

@@ -3,6 +3,7 @@
 //! Off the hot path: nothing here runs while all is well.
 
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -70,7 +71,10 @@ impl<C: Codec> StdioConnection<C> {
             }
             Failure::End => StdioError::OutputClosed { report },
             Failure::Exit => StdioError::Exited { report },
-            Failure::Write(source) => StdioError::InputClosed { source, report },
+            Failure::Write(source) if source.kind() == ErrorKind::BrokenPipe => {
+                StdioError::InputClosed { source, report }
+            }
+            Failure::Write(source) => StdioError::Write { source, report },
         };
         self.settings.meters.request_failed(&error);
         error

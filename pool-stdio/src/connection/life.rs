@@ -32,6 +32,11 @@ impl<C: Codec> StdioConnection<C> {
         !self.is_dirty() && self.wire.settle(self.settings.strays)
     }
 
+    /// Whether more was read than its handshake took, and that is not allowed.
+    pub(crate) fn has_strays(&self) -> bool {
+        self.settings.strays == StrayPolicy::Reject && !self.wire.settle(StrayPolicy::Reject)
+    }
+
     /// Whether it can still answer, as far as can be seen without waiting: it has not exited, has
     /// not closed its stdout, and has not spoken unasked if that is [not
     /// allowed](StrayPolicy::Reject). Costs one system call.

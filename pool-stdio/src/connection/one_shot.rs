@@ -97,7 +97,8 @@ pub struct Output {
     pub stdout_bytes_total: u64,
     /// The end of what it wrote to stderr, up to the same limit.
     pub stderr: StderrTail,
-    /// How much of the input it did not read. A tool may well stop early, as `head` does.
+    /// How much of the input was not written, since it had stopped reading. A tool may well stop
+    /// early, as `head` does. Of the rest it may have left some in the pipe, unread.
     pub unwritten_bytes: usize,
     /// Whether stdout was read to its end. If not, something that the child has left behind holds
     /// it open, and may have had more to say.
@@ -158,7 +159,9 @@ impl OneShot {
     /// Writes the input, closes stdin, and collects what the child writes until it has exited.
     ///
     /// Input and output are polled together, so neither can block the other, whatever their size. A
-    /// child that had exited before it was asked has an output as well, and has read nothing.
+    /// child that had exited before it was asked has an output as well, and has read nothing. A
+    /// child that closes its stdout and lives on is waited for:
+    /// [`run_within`](Self::run_within) bounds that.
     ///
     /// # Errors
     ///
@@ -338,6 +341,7 @@ impl OneShot {
     }
 
     /// Writes what is left of the input, then closes stdin. So does a child that will not have it.
+    /// What cannot be written for want of a runtime stays, and reading says why.
     fn poll_write(&mut self, cx: &mut Context<'_>, input: &[u8]) {
         let State::Asked(progress) = &mut self.state else {
             return;
@@ -350,6 +354,7 @@ impl OneShot {
             }
             match self.pipes.poll_write(cx, rest) {
                 Poll::Ready(Ok(count)) if count > 0 => progress.written += count,
+                Poll::Ready(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => return,
                 Poll::Ready(Ok(_) | Err(_)) => self.pipes.stdin = None,
                 Poll::Pending => return,
             }

@@ -239,7 +239,10 @@ impl<C: Codec> Wire<C> {
                 Ok(0) => return Poll::Ready(Err(Failure::Write(io::ErrorKind::WriteZero.into()))),
                 Ok(count) => self.written += count,
                 Err(error) => {
-                    self.pipes.stdin = None;
+                    // Closed for no other reason, or the child would see the end of its input.
+                    if error.kind() == io::ErrorKind::BrokenPipe {
+                        self.pipes.stdin = None;
+                    }
                     return Poll::Ready(Err(Failure::Write(error)));
                 }
             }

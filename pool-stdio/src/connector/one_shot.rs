@@ -113,6 +113,9 @@ impl OneShotConnector {
 
     /// A pool of such children, each lent once. Say with
     /// [`min_idle`](pool_core::Builder::min_idle) how many are to be kept ready.
+    ///
+    /// Leave [`max_uses`](pool_core::Builder::max_uses) at one: with more, the exit of a child that
+    /// has done its duty is an early death to the pool, which then starts others ever more rarely.
     pub fn pool(self) -> Builder<OneShot> {
         ConnectionPool::builder(self).max_uses(1)
     }

@@ -14,7 +14,7 @@ use pool_core::Connector;
 use pool_stdio::codec::{DecodeError, Line, LineCodec};
 use pool_stdio::{
     CommandSpec, LadderTimes, OneShotConnector, Signal, StdioConnection, StdioConnector,
-    StdioError, Stop,
+    StdioError, Stop, StrayPolicy,
 };
 use pool_testkit::census::OUTER_DEADLINE;
 use pool_testkit::fixture::Behaviour;
@@ -265,4 +265,77 @@ fn replies_of_many_frames_and_strays_are_counted_once() {
     let seen = ["stdio_request_seconds", "stdio_stray_frames_total"].map(count);
     assert_eq!(seen, [1, 1]);
     bed.end();
+}
+
+#[test]
+fn a_request_without_its_runtime_does_not_say_that_the_child_failed() {
+    let bed = Bed::new();
+    let mut runtimes = [(); 2].map(|()| {
+        let mut builder = runtime::Builder::new_current_thread();
+        Some(builder.enable_all().build().unwrap())
+    });
+    let [first, second] = &mut runtimes;
+    let mut child = first
+        .as_ref()
+        .unwrap()
+        .block_on(bed.child(&Behaviour::echo()));
+    drop(first.take());
+    second.take().unwrap().block_on(async {
+        let asked = within(Duration::ZERO, child.request("hi")).await;
+        let error = asked.unwrap_err();
+        assert!(matches!(error, StdioError::Write { .. }), "{error}");
+        assert!(error.is_retry_safe());
+        assert!(child.try_wait().is_none() && child.is_dirty());
+        let termination = child.terminate(Stop::Orderly).await;
+        assert!(termination.exit.status().unwrap().success());
+    });
+    bed.end();
+}
+
+#[test]
+fn what_is_left_of_a_greeting_fails_the_connect_not_the_first_request() {
+    on_both_runtimes(async |bed| {
+        let behaviour = Behaviour::new().print("ready\nextra\n").then_echo();
+        let greeted = |policy| {
+            let connector = bed.connector(&behaviour).stray_output(policy);
+            connector.handshake(|child| {
+                Box::pin(async {
+                    child.recv_until(|line| line.bytes == "ready").await?;
+                    Ok(())
+                })
+            })
+        };
+        let strict = greeted(StrayPolicy::Reject);
+        let error = strict.connect(&context()).await.unwrap_err();
+        assert!(!error.is_permanent());
+        assert!(format!("{error:?}").contains("StrayOutput"), "{error:?}");
+        let lenient = greeted(StrayPolicy::Discard);
+        let mut child = lenient.connect(&context()).await.unwrap();
+        assert_line(child.request("one").await, "one");
+    });
+}
+
+#[test]
+fn a_child_that_is_given_up_does_not_take_half_a_request_for_the_whole() {
+    on_both_runtimes(async |bed| {
+        let place = bed.scene.beacon.path().with_extension("acted");
+        let acts = Behaviour::new().read_to_end().die_the_first_time(&place);
+        let input = "x".repeat(1 << 20);
+        for number in 0..30 {
+            let connector = OneShotConnector::new(bed.scene.spec(&acts)).unwrap();
+            let children = connector.children();
+            bed.note(children.clone());
+            // It is given up while it reads, by a pool, or by who drops it.
+            if number % 2 == 0 {
+                let pool = connector.pool().build().unwrap();
+                let mut child = pool.acquire().await.unwrap();
+                assert!(poll_times(child.run(&input), 2).await.is_none());
+            } else {
+                let mut child = connector.connect(&context()).await.unwrap();
+                assert!(poll_times(child.run(&input), 2).await.is_none());
+            }
+            children.emptied().await;
+            assert!(!place.exists());
+        }
+    });
 }
