@@ -273,8 +273,17 @@ impl OneShot {
 
     pub(crate) async fn terminate(self, stop: Stop) -> Termination {
         let Self {
-            child, pipes, live, ..
+            child,
+            pipes,
+            live,
+            state,
+            ..
         } = self;
+        // The end of its input would be an empty request to one that was never asked.
+        let stop = match state {
+            State::Fresh => Stop::Force,
+            State::Asked(_) => stop,
+        };
         let termination = child.terminate_with(stop, pipes.into_handover()).await;
         live.end(&termination);
         termination

@@ -14,6 +14,9 @@ use crate::stderr::{RingLimits, StderrPolicy};
 
 /// Starts children that serve one request each, for a pool that keeps some of them ready.
 ///
+/// A child that is not needed any more, and was never asked, is killed: the end of its input would
+/// be a request to it.
+///
 /// # When this helps, and when it cannot
 ///
 /// A tool that reads its input to the end, answers and exits cannot be used twice. What can be

@@ -339,3 +339,19 @@ fn a_child_that_is_given_up_does_not_take_half_a_request_for_the_whole() {
         }
     });
 }
+
+#[test]
+fn a_child_that_was_never_asked_is_not_given_an_empty_request_at_its_end() {
+    on_both_runtimes(async |bed| {
+        let place = bed.scene.beacon.path().with_extension("acted");
+        let acts = Behaviour::new().read_to_end().die_the_first_time(&place);
+        let connector = OneShotConnector::new(bed.scene.spec(&acts)).unwrap();
+        bed.note(connector.children());
+        let pool = connector.pool().min_idle(1).build().unwrap();
+        while pool.status().idle == 0 {
+            tokio::task::yield_now().await;
+        }
+        pool.close(OUTER_DEADLINE / 2).await;
+        assert!(!place.exists());
+    });
+}
