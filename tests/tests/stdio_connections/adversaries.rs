@@ -7,7 +7,7 @@ use pool_stdio::codec::{DecodeError, LineCodec};
 use pool_stdio::{KillScope, StdioConnection, StdioConnector, StdioError};
 use pool_testkit::fixture::{Behaviour, zoo};
 
-use crate::bed::{assert_line, context, on_both_runtimes, within};
+use crate::bed::{PROMISED, assert_line, context, on_both_runtimes, timed, within};
 
 const LIMIT: Duration = Duration::from_millis(100);
 /// How soon a caller hears of a child that cannot answer any more.
@@ -16,6 +16,7 @@ const SOON: Duration = Duration::from_millis(100);
 #[test]
 fn every_request_to_every_adversary_ends_in_time_and_so_does_its_close() {
     on_both_runtimes(async |bed| {
+        let mut late = Vec::new();
         for adversary in zoo(bed.scene.beacon.path()) {
             let spec = bed.scene.spec(&adversary.behaviour);
             let connector = StdioConnector::new(spec.kill_scope(KillScope::Tree)).unwrap();
@@ -24,7 +25,8 @@ fn every_request_to_every_adversary_ends_in_time_and_so_does_its_close() {
                 let mut child = connector.connect(&context()).await.unwrap();
                 drop(bed.scene.beacon.expect(adversary.announced));
                 let asked = child.request_within(&request, LIMIT);
-                let outcome = within(LIMIT, asked).await;
+                let (outcome, lateness) = timed(LIMIT, asked).await;
+                late.push(lateness);
                 if let Ok(line) = &outcome
                     && line.bytes == request
                 {
@@ -39,6 +41,8 @@ fn every_request_to_every_adversary_ends_in_time_and_so_does_its_close() {
                 connector.children().emptied().await;
             }
         }
+        late.sort_unstable();
+        assert!(late[late.len() / 2] <= PROMISED, "{late:?}");
     });
 }
 

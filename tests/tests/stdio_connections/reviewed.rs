@@ -18,11 +18,12 @@ use pool_stdio::{
 };
 use pool_testkit::census::OUTER_DEADLINE;
 use pool_testkit::fixture::Behaviour;
+use pool_tests::stdio::poll_times;
 use tokio::runtime;
 use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::bed::{Bed, assert_line, context, on_both_runtimes, poll_times, within};
+use crate::bed::{Bed, assert_line, context, on_both_runtimes, within};
 
 /// A shell that does this on SIGUSR1 and that on SIGUSR2, and reads nothing unless it is told to.
 async fn deaf_shell(bed: &Bed, before: &str, user1: &str, user2: &str) -> StdioConnection {
