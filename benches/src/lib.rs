@@ -7,10 +7,12 @@
 //! * [`subjects`]: one file for each pool, which says how it is configured;
 //! * [`scenario`]: what is asked of them; [`load`], [`threads`], [`stampede`] and [`spike`] do it;
 //! * [`report`]: the tables;
-//! * `children`: what children as connections cost, and what reuse saves (Linux).
+//! * `children`: what children as connections cost, and what reuse saves (Linux);
+//! * `reuse`: what it saves for a command of the user's (Linux); [`plot`] draws its bars.
 //!
-//! `cargo run --release -p pool-benches --bin pools` prints all of pools, `--bin
-//! children` all of children; `cargo bench -p pool-benches` gives Criterion's view of the two scenarios that matter most.
+//! `cargo run --release -p pool-benches --bin pools` prints all of pools, `--bin children` all of
+//! children, `--bin reuse -- COMMAND` what reuse is worth for that command; `cargo bench -p
+//! pool-benches` gives Criterion's view of the two scenarios that matter most.
 
 pub mod bars;
 #[cfg(target_os = "linux")]
@@ -18,8 +20,11 @@ pub mod children;
 pub mod clock;
 pub mod contender;
 pub mod load;
+pub mod plot;
 pub mod probe;
 pub mod report;
+#[cfg(target_os = "linux")]
+pub mod reuse;
 pub mod rounds;
 pub mod rpc;
 pub mod scenario;

@@ -99,7 +99,7 @@ pub fn verdicts(judgements: &[Judgement]) -> String {
 }
 
 /// A table whose columns, but for the first, are numbers.
-pub(super) fn new_table(header: &[&str]) -> Table {
+pub(crate) fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(ASCII_MARKDOWN)

@@ -26,19 +26,22 @@ pub fn act_if_asked() -> Option<io::Result<ExitCode>> {
     }
 }
 
-/// Echoes each line as soon as it has it.
+/// Echoes whatever it reads as soon as it has it, so that it can be asked in lines or in frames.
 fn echo() -> io::Result<()> {
     let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
-    let mut line = Vec::new();
-    while input.read_until(b'\n', &mut line)? > 0 {
-        output.write_all(&line)?;
+    loop {
+        let read = input.fill_buf()?;
+        if read.is_empty() {
+            return Ok(());
+        }
+        output.write_all(read)?;
         output.flush()?;
-        line.clear();
+        let count = read.len();
+        input.consume(count);
     }
-    Ok(())
 }
 
-/// Something that echoes lines.
+/// Something that echoes.
 #[derive(Debug, Clone)]
 pub struct Program {
     path: PathBuf,

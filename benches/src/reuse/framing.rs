@@ -1,0 +1,117 @@
+//! Where a message ends, as the user names it, and what a message of the user's is.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use clap::ValueEnum;
+use pool_core::BoxError;
+use pool_stdio::Codec;
+use pool_stdio::codec::{
+    ByteOrder, EncodeError, HeaderCodec, LengthCodec, LineCodec, PartialLine, PrefixWidth,
+};
+use tokio_util::codec::Encoder;
+
+/// How messages are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Framing {
+    /// One message per line
+    Lines,
+    /// A Content-Length header, an empty line, the message (LSP)
+    ContentLength,
+    /// Four bytes of length, most significant first, then the message
+    Length,
+}
+
+impl Framing {
+    /// As it is written on the command line.
+    #[must_use]
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Lines => "lines",
+            Self::ContentLength => "content-length",
+            Self::Length => "length",
+        }
+    }
+
+    /// The message as bytes that a child can be given without a connection.
+    ///
+    /// # Errors
+    ///
+    /// If the message cannot be framed: a line cannot hold the end of one.
+    pub(super) fn frame(self, message: &[u8]) -> Result<Vec<u8>, EncodeError> {
+        let mut wire = bytes::BytesMut::new();
+        match self {
+            Self::Lines => line_codec().encode(message, &mut wire)?,
+            Self::ContentLength => HeaderCodec::new().encode(message, &mut wire)?,
+            Self::Length => length_codec().encode(message, &mut wire)?,
+        }
+        Ok(wire.to_vec())
+    }
+}
+
+/// A codec of ours that can write the user's message.
+pub(super) trait MessageCodec:
+    Codec + for<'a> Encoder<&'a [u8], Error: Into<BoxError>>
+{
+}
+
+impl<C> MessageCodec for C where C: Codec + for<'a> Encoder<&'a [u8], Error: Into<BoxError>> {}
+
+/// Half a reply must not look like a whole one.
+pub(super) fn line_codec() -> LineCodec {
+    LineCodec::new().partial_line(PartialLine::Refuse)
+}
+
+pub(super) fn length_codec() -> LengthCodec {
+    LengthCodec::new(PrefixWidth::Four, ByteOrder::Big)
+}
+
+/// The content of the file of that name, or the text itself if there is none.
+///
+/// The line end that an editor leaves at the end of a file is no part of the message.
+///
+/// # Errors
+///
+/// If there is such a file and it cannot be read.
+pub(super) fn message(file_or_text: &str) -> io::Result<Vec<u8>> {
+    let mut message = if Path::new(file_or_text).is_file() {
+        fs::read(file_or_text)?
+    } else {
+        file_or_text.as_bytes().to_vec()
+    };
+    if message.last() == Some(&b'\n') {
+        message.pop();
+        if message.last() == Some(&b'\r') {
+            message.pop();
+        }
+    }
+    Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Framing, message};
+
+    #[test]
+    fn a_message_is_framed_as_the_command_line_says() {
+        let framed = |framing: Framing| framing.frame(b"ping").expect("it can be framed");
+        assert_eq!(framed(Framing::Lines), b"ping\n");
+        assert_eq!(
+            framed(Framing::ContentLength),
+            b"Content-Length: 4\r\n\r\nping"
+        );
+        assert_eq!(framed(Framing::Length), b"\0\0\0\x04ping");
+    }
+
+    #[test]
+    fn a_message_of_two_lines_is_no_line() {
+        assert!(Framing::Lines.frame(b"one\ntwo").is_err());
+    }
+
+    #[test]
+    fn text_is_itself_without_the_end_of_its_last_line() {
+        assert_eq!(message("{}\r\n").expect("no file is read"), b"{}");
+        assert_eq!(message("two\n\n").expect("no file is read"), b"two\n");
+    }
+}

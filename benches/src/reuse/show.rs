@@ -1,0 +1,159 @@
+//! The table and the bars.
+
+use std::path::Path;
+
+use super::Task;
+use super::race::{ROUNDS, Tally};
+use crate::children::Outcome;
+use crate::children::chapter::new_table;
+use crate::plot::{self, Column, Scale};
+use crate::stats::{Summary, median, ratio};
+
+pub(super) fn heading(task: &Task) -> String {
+    format!(
+        "asking {}: {} bytes, framing {}; {} at once, at most {} pooled",
+        task.name,
+        task.message.len(),
+        task.framing.name(),
+        task.contest.concurrency,
+        task.size,
+    )
+}
+
+/// All that is printed of a comparison.
+pub(super) fn outcome(tallies: &[Tally]) -> String {
+    let mut text = format!("{}\n\nrequests per second\n\n", table(tallies));
+    text.push_str(&plot::terminal(&columns(tallies)));
+    if let Some(sentence) = verdict(tallies) {
+        text.push_str(&format!("\n{sentence}\n"));
+    }
+    text
+}
+
+/// Writes the picture.
+pub(super) fn picture(tallies: &[Tally], task: &Task, path: &Path) -> Outcome<()> {
+    let title = format!("Requests per second: {}", task.name);
+    plot::svg(path, &title, Scale::Linear, &columns(tallies))
+}
+
+fn table(tallies: &[Tally]) -> String {
+    let mut table = new_table(&[
+        "way",
+        "requests/s",
+        "p50",
+        "p99",
+        "requests",
+        "processes started",
+        "peak RSS",
+    ]);
+    for one in tallies {
+        let wait = |pick: fn(&crate::stats::Percentiles) -> u64| {
+            one.waits.map_or("-".to_owned(), |waits| time(pick(&waits)))
+        };
+        table.add_row([
+            one.name.to_owned(),
+            median(&one.rates).map_or("-".to_owned(), whole),
+            wait(|waits| waits.p50),
+            wait(|waits| waits.p99),
+            whole(one.requests as f64),
+            whole(one.started as f64),
+            one.resident_bytes.map_or("-".to_owned(), |bytes| {
+                format!("{:.1} MiB", bytes as f64 / MEBIBYTE)
+            }),
+        ]);
+    }
+    table.to_string()
+}
+
+fn columns(tallies: &[Tally]) -> Vec<Column> {
+    let column = |one: &Tally| {
+        let value = median(&one.rates)?;
+        Some(Column {
+            name: one.name.to_owned(),
+            value,
+            label: whole(value),
+        })
+    };
+    tallies.iter().filter_map(column).collect()
+}
+
+/// How many times as many requests the last way serves as the first, round by round.
+fn verdict(tallies: &[Tally]) -> Option<String> {
+    let (first, last) = (tallies.first()?, tallies.last()?);
+    let pairs = last.rates.iter().zip(&first.rates);
+    let times: Option<Vec<f64>> = pairs.map(|(last, first)| ratio(*last, *first)).collect();
+    let times = Summary::of(&times?)?;
+    Some(format!(
+        "{} serves {} times as many requests as {} ({} to {} in {} of {ROUNDS} rounds, in turns)",
+        last.name,
+        few(times.median),
+        first.name,
+        few(times.least),
+        few(times.greatest),
+        last.rates.len(),
+    ))
+}
+
+/// Nanoseconds as they are read best.
+fn time(ns: u64) -> String {
+    match ns as f64 {
+        ns if ns < 1e6 => format!("{:.0} us", ns / 1e3),
+        ns if ns < 1e9 => format!("{:.1} ms", ns / 1e6),
+        ns => format!("{:.1} s", ns / 1e9),
+    }
+}
+
+fn few(times: f64) -> String {
+    if times < 10.0 {
+        format!("{times:.1}")
+    } else {
+        whole(times)
+    }
+}
+
+/// A whole number, its thousands apart.
+fn whole(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+const MEBIBYTE: f64 = 1024.0 * 1024.0;
+
+#[cfg(test)]
+mod tests {
+    use super::{Tally, time, verdict, whole};
+
+    #[test]
+    fn numbers_are_read_at_a_glance() {
+        assert_eq!(whole(1_234_567.4), "1 234 567");
+        assert_eq!(whole(999.0), "999");
+        assert_eq!(time(1_500), "2 us");
+        assert_eq!(time(12_340_000), "12.3 ms");
+        assert_eq!(time(2_000_000_000), "2.0 s");
+    }
+
+    #[test]
+    fn the_verdict_is_the_median_of_the_ratios_of_each_round() {
+        let tally = |name, rates: [f64; 3]| Tally {
+            name,
+            rates: rates.to_vec(),
+            waits: None,
+            requests: 0,
+            started: 0,
+            resident_bytes: None,
+        };
+        let all = [
+            tally("spawn", [1.0, 10.0, 1.0]),
+            tally("pool", [40.0, 200.0, 30.0]),
+        ];
+        let text = verdict(&all).expect("there are rounds");
+        assert!(text.starts_with("pool serves 30 times as many requests as spawn (20 to 40"));
+    }
+}

@@ -1,0 +1,225 @@
+//! What `reuse` says of good and bad commands, and that it leaves none of their processes behind.
+
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by where it panics"
+)]
+
+use std::env;
+use std::path::PathBuf;
+use std::process;
+
+use pool_core::{ConnectContext, ConnectionId, Connector};
+use pool_stdio::{CommandSpec, OneShotConnector};
+use pool_testkit::census::{Census, OUTER_DEADLINE};
+use pool_testkit::fixture::Behaviour;
+use tokio::runtime;
+use tokio::time::Instant;
+
+/// What came of a run.
+struct Run {
+    code: Option<i32>,
+    text: String,
+    picture: PathBuf,
+}
+
+impl Run {
+    #[track_caller]
+    fn says(&self, parts: &[&str]) {
+        for part in parts {
+            assert!(
+                self.text.contains(part),
+                "{part:?} is not in:\n{}",
+                self.text
+            );
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // There is none unless something could be compared.
+        drop(std::fs::remove_file(&self.picture));
+    }
+}
+
+/// Runs it, and sees that nothing lives when it has ended.
+#[track_caller]
+fn reuse(options: &[&str], command: &[String]) -> Run {
+    let census = Census::begin();
+    let picture = env::temp_dir().join(format!("reuse-{}-{}.svg", process::id(), next()));
+    let spec = CommandSpec::new(REUSE)
+        .args(options.iter().copied())
+        .arg("--svg")
+        .arg(&picture);
+    let spec = match command {
+        [] => spec,
+        words => spec.arg("--").args(words.iter().map(String::as_str)),
+    };
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let output = runtime.block_on(async {
+        let connector = OneShotConnector::new(census.mark(spec)).unwrap();
+        let deadline = Instant::now() + OUTER_DEADLINE;
+        let cx = ConnectContext::new(ConnectionId::from_u64(0), 1, deadline);
+        let mut program = connector.connect(&cx).await.unwrap();
+        let output = program.run_within("", OUTER_DEADLINE).await.unwrap();
+        let left = census.processes();
+        assert!(left.is_empty(), "{left:?} outlive it; it said {output:?}");
+        drop(program);
+        connector.children().emptied().await;
+        output
+    });
+    Run {
+        code: output.exit.status().and_then(|status| status.code()),
+        text: String::from_utf8_lossy(&output.stdout).into_owned(),
+        picture,
+    }
+}
+
+/// Numbers, none twice.
+fn next() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A command that behaves like this: the program under test, in its other role.
+fn command(behaviour: &Behaviour) -> Vec<String> {
+    let mut words = ["env", "POOL_BENCHES_ROLE=fixture", REUSE]
+        .map(str::to_owned)
+        .to_vec();
+    words.extend(behaviour.to_args());
+    words
+}
+
+#[test]
+fn without_a_command_the_built_in_child_is_compared() {
+    for framing in ["lines", "content-length", "length"] {
+        let run = reuse(&["--requests", "20", "--framing", framing], &[]);
+        assert_eq!(run.code, Some(0), "{}", run.text);
+        run.says(&[
+            "| spawn per request |",
+            "| pooled ",
+            "processes started",
+            "peak RSS",
+        ]);
+        run.says(&[
+            "times as many requests as spawn per request",
+            "requests per second",
+        ]);
+        let picture = std::fs::read_to_string(&run.picture).unwrap();
+        assert!(picture.starts_with("<svg"), "{picture}");
+    }
+}
+
+#[test]
+fn a_command_is_started_for_each_request_or_once_for_each_caller() {
+    let options = [
+        "--requests",
+        "20",
+        "--concurrency",
+        "2",
+        "--request",
+        "hello",
+    ];
+    let run = reuse(&options, &command(&Behaviour::echo()));
+    assert_eq!(run.code, Some(0), "{}", run.text);
+    let cells = |way: &str| -> Vec<String> {
+        let line = run
+            .text
+            .lines()
+            .find(|line| line.starts_with(&format!("| {way}")));
+        let cells = line.unwrap().split('|').map(|cell| cell.trim().to_owned());
+        cells.collect()
+    };
+    // Requests, and processes started.
+    assert_eq!(
+        cells("spawn per request")[5..7],
+        ["20", "20"],
+        "{}",
+        run.text
+    );
+    assert_eq!(cells("pooled")[5..7], ["20", "2"], "{}", run.text);
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_named() {
+    let run = reuse(&[], &["no-such-server".to_owned()]);
+    assert_eq!(run.code, Some(3), "{}", run.text);
+    run.says(&["cannot be started: there is no program no-such-server"]);
+}
+
+#[test]
+fn a_command_that_exits_at_once_gives_no_answer() {
+    let behaviour = Behaviour::new().print_error("no licence\n").exit(9);
+    let run = reuse(&PATIENCE, &command(&behaviour));
+    assert_eq!(run.code, Some(5), "{}", run.text);
+    run.says(&[
+        "gave no answer: exit status: 9, stderr ends with: no licence",
+        "check:",
+    ]);
+}
+
+#[test]
+fn a_command_that_exits_after_one_answer_is_told_what_starting_ahead_would_save() {
+    let run = reuse(&PATIENCE, &command(&Behaviour::echo().then_exit_after(1)));
+    assert_eq!(run.code, Some(4), "{}", run.text);
+    run.says(&[
+        "ends after one request",
+        "cannot be reused; one-shot pre-spawn would save",
+    ]);
+}
+
+#[test]
+fn a_command_that_answers_at_the_end_of_its_input_is_told_the_same() {
+    let run = reuse(
+        &PATIENCE,
+        &command(&Behaviour::new().read_to_end().print("3\n")),
+    );
+    assert_eq!(run.code, Some(4), "{}", run.text);
+    run.says(&[
+        "answers when its input ends",
+        "one-shot pre-spawn would save",
+    ]);
+}
+
+#[test]
+fn a_command_that_never_answers_is_told_what_to_check() {
+    let run = reuse(&PATIENCE, &command(&Behaviour::new().read_to_end().hang()));
+    assert_eq!(run.code, Some(6), "{}", run.text);
+    run.says(&[
+        "printed nothing",
+        "--framing",
+        "--request",
+        "flush",
+        "--patience",
+    ]);
+}
+
+#[test]
+fn a_command_that_writes_junk_is_told_so() {
+    let talker = Behaviour::new().flood_stdout(100_000).hang();
+    let run = reuse(&PATIENCE, &command(&talker));
+    assert_eq!(run.code, Some(7), "{}", run.text);
+    run.says(&["no answer: it spoke unasked", "log to stdout"]);
+
+    let options = ["--patience", "1", "--framing", "content-length"];
+    let run = reuse(&options, &command(&talker));
+    assert_eq!(run.code, Some(7), "{}", run.text);
+    run.says(&["wrote something that is no answer", "--framing"]);
+}
+
+#[test]
+fn a_request_that_the_framing_cannot_carry_is_not_sent() {
+    let run = reuse(&["--request", "two\nlines"], &[]);
+    assert_eq!(run.code, Some(2), "{}", run.text);
+    run.says(&["cannot be sent with this framing"]);
+}
+
+const REUSE: &str = env!("CARGO_BIN_EXE_reuse");
+/// For those that would have to be waited for.
+const PATIENCE: [&str; 2] = ["--patience", "1"];
