@@ -12,7 +12,7 @@ use super::program::{Cores, Program};
 use super::round_trip::{ask, per_request};
 use super::{Bar, Chapter, Effort, Judgement, Outcome};
 use crate::clock::Stopwatch;
-use crate::stats::{median, paired};
+use crate::stats::{Summary, median, paired};
 
 /// A kind of child.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +65,15 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
         paragraphs: Vec::new(),
         judgements: Vec::new(),
     };
-    let mut table = new_table(&["child", "pooled us", "spawned us", "spawned / pooled"]);
+    let header = [
+        "child",
+        "pooled us",
+        "spawned us",
+        "spawned / pooled",
+        "least",
+        "greatest",
+    ];
+    let mut table = new_table(&header);
     for (which, cores) in Cores::choices()?.into_iter().enumerate() {
         for kind in KINDS {
             let name = format!("{}, {}", kind.name, cores.what);
@@ -85,12 +93,17 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
             let count = effort.rounds(kind.rounds);
             let (pooled, spawned) = rounds(&program, &cores, count, kind.spawns)?;
             let times = paired(&spawned, &pooled);
+            let ratios = spawned.iter().zip(&pooled).map(|(own, pool)| own / pool);
+            let spread = Summary::of(&ratios.collect::<Vec<f64>>());
+            let whole = |times: Option<f64>| times.map_or("-".to_owned(), |it| format!("{it:.0}"));
             let micros = |all: &[f64]| median(all).unwrap_or(f64::NAN) / 1e3;
             table.add_row([
                 name.clone(),
                 format!("{:.2}", micros(&pooled)),
                 format!("{:.0}", micros(&spawned)),
-                times.map_or("-".to_owned(), |times| format!("{times:.0}")),
+                whole(times),
+                whole(spread.map(|all| all.least)),
+                whole(spread.map(|all| all.greatest)),
             ]);
             chapter.judgements.push(Judgement {
                 what: format!("spawn per request / pooled, {name}"),

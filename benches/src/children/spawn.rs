@@ -174,6 +174,7 @@ fn table(all: &[Samples; 3]) -> String {
         "parent",
         "pool-stdio us",
         "least",
+        "first answer us",
         "std us",
         "std, forking us",
     ]);
