@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::process;
 
 use pool_core::{ConnectContext, ConnectionId, Connector};
-use pool_stdio::{CommandSpec, OneShotConnector};
-use pool_testkit::census::{Census, OUTER_DEADLINE};
+use pool_stdio::{Children, CommandSpec, OneShotConnector, Signal};
+use pool_testkit::census::{Beacon, Census, OUTER_DEADLINE, block_on};
 use pool_testkit::fixture::Behaviour;
 use tokio::runtime;
 use tokio::time::Instant;
@@ -218,6 +218,25 @@ fn a_request_that_the_framing_cannot_carry_is_not_sent() {
     let run = reuse(&["--request", "two\nlines"], &[]);
     assert_eq!(run.code, Some(2), "{}", run.text);
     run.says(&["cannot be sent with this framing"]);
+}
+
+#[test]
+fn an_interrupt_leaves_nothing() {
+    let census = Census::begin();
+    let beacon = Beacon::new().unwrap();
+    let silent = Behaviour::new().announce(beacon.path(), "child").hang();
+    let spec = census.mark(CommandSpec::new(REUSE).args(["--patience", "60", "--"]));
+    let spec = spec.args(command(&silent));
+    let children = Children::new();
+    let program = block_on(children.spawn(&spec.build().unwrap())).unwrap();
+    let seen = beacon.expect(1);
+    program.signal(Signal::Interrupt).unwrap();
+    let exit = block_on(program.exited());
+    assert_eq!(exit.status().and_then(|status| status.code()), Some(130));
+    let left = census.processes();
+    assert!(left.is_empty(), "{left:?}");
+    drop((program, seen));
+    block_on(children.emptied());
 }
 
 const REUSE: &str = env!("CARGO_BIN_EXE_reuse");

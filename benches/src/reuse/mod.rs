@@ -82,8 +82,10 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome<ExitCode> {
         .build()?;
     let outcome = runtime.block_on(async {
         let outcome = tokio::select! {
-            outcome = find_out(&task) => Some(outcome),
+            // Order: an interrupt is heard before there is a child that it could leave behind.
+            biased;
             _ = signal::ctrl_c() => None,
+            outcome = find_out(&task) => Some(outcome),
         };
         task.crew.end().await;
         outcome
