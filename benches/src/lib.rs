@@ -8,17 +8,21 @@
 //! * [`scenario`]: what is asked of them; [`load`], [`threads`], [`stampede`] and [`spike`] do it;
 //! * [`report`]: the tables;
 //! * `children`: what children as connections cost, and what reuse saves (Linux);
-//! * `reuse`: what it saves for a command of the user's (Linux); [`plot`] draws its bars.
+//! * `reuse`: what it saves for a command of the user's (Linux);
+//! * `full_report`: all comparisons in one run, written down (Linux); [`plot`] draws the bars.
 //!
 //! `cargo run --release -p pool-benches --bin pools` prints all of pools, `--bin children` all of
-//! children, `--bin reuse -- COMMAND` what reuse is worth for that command; `cargo bench -p
-//! pool-benches` gives Criterion's view of the two scenarios that matter most.
+//! children, `--bin reuse -- COMMAND` what reuse is worth for that command; `--bin
+//! report` writes all of it down. `cargo bench -p pool-benches` gives Criterion's view of the two
+//! scenarios that matter most.
 
 pub mod bars;
 #[cfg(target_os = "linux")]
 pub mod children;
 pub mod clock;
 pub mod contender;
+#[cfg(target_os = "linux")]
+pub mod full_report;
 pub mod load;
 pub mod plot;
 pub mod probe;

@@ -103,13 +103,15 @@ fn draw(
     let greatest = values().fold(f64::MIN_POSITIVE, f64::max);
     let least = values().fold(greatest, f64::min);
     let count = columns.len() as f64;
+    let longest = columns.iter().map(|one| one.name.chars().count()).max();
+    let names_pixels = (CHAR_PIXELS * longest.unwrap_or(0)).clamp(80, 400) + 12;
     let mut chart = ChartBuilder::on(area);
     chart
         .caption(title, ("sans-serif", 20).into_font())
         .margin(12)
         .margin_right(110)
         .x_label_area_size(28)
-        .y_label_area_size(230);
+        .y_label_area_size(u32::try_from(names_pixels)?);
     // The two scales are two types of coordinates.
     macro_rules! bars_from {
         ($from:expr, $range:expr) => {{
@@ -151,6 +153,8 @@ fn short(value: f64) -> String {
 }
 
 const WIDTH_CHARS: usize = 50;
+/// About as much as a letter of a name takes.
+const CHAR_PIXELS: usize = 7;
 const WIDTH_PIXELS: u32 = 820;
 const COLOURS: [RGBColor; 2] = [RGBColor(0x3b, 0x6e, 0xa8), RGBColor(0x7f, 0xa8, 0xd1)];
 

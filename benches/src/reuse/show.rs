@@ -32,7 +32,11 @@ pub(super) fn outcome(tallies: &[Tally]) -> String {
 
 /// Writes the picture.
 pub(super) fn picture(tallies: &[Tally], task: &Task, path: &Path) -> Outcome<()> {
-    let title = format!("Requests per second: {}", task.name);
+    let mut name: String = task.name.chars().take(TITLE_CHARS).collect();
+    if name.len() < task.name.len() {
+        name.push_str(" ...");
+    }
+    let title = format!("Requests per second: {name}");
     plot::svg(path, &title, Scale::Linear, &columns(tallies))
 }
 
@@ -124,6 +128,8 @@ fn whole(value: f64) -> String {
     text
 }
 
+/// What of a command fits above the picture.
+const TITLE_CHARS: usize = 60;
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 #[cfg(test)]
