@@ -1,4 +1,4 @@
-//! Counts what a test leaves behind: processes, zombies, descriptors, threads.
+//! Counts what a test leaves behind: processes, zombies, descriptors, threads, tasks.
 //!
 //! One census is taken at a time in a process, because descriptors and threads belong to the whole
 //! of it; tests that take one wait for each other. What the process layer keeps for good (its
@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pool_stdio::CommandSpec;
+use tokio::runtime::Handle;
 
 /// What was there when a test began.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Census {
     children: BTreeSet<u32>,
     descriptors: BTreeMap<i32, String>,
     threads: BTreeSet<u32>,
+    /// Runtimes, and how many tasks each had.
+    runtimes: Vec<(Handle, usize)>,
     /// Last, so that the next census begins when this one has cleaned up.
     _one_at_a_time: MutexGuard<'static, ()>,
 }
@@ -70,6 +73,11 @@ pub enum Leftover {
         /// Its name.
         name: String,
     },
+    /// Tasks of a runtime that is [watched](Census::watch_tasks).
+    Tasks {
+        /// How many there are more than there were.
+        count: usize,
+    },
 }
 
 impl fmt::Display for Leftover {
@@ -79,6 +87,7 @@ impl fmt::Display for Leftover {
             Self::Child(process) => write!(f, "child {process}, not reaped"),
             Self::Descriptor { number, target } => write!(f, "descriptor {number} -> {target}"),
             Self::Thread { id, name } => write!(f, "thread {id} {name:?}"),
+            Self::Tasks { count } => write!(f, "{count} tasks of a runtime"),
         }
     }
 }
@@ -104,6 +113,7 @@ impl Census {
                 .collect(),
             descriptors: descriptors(),
             threads: threads().into_keys().collect(),
+            runtimes: Vec::new(),
             _one_at_a_time: one_at_a_time,
         }
     }
@@ -112,6 +122,33 @@ impl Census {
     #[must_use]
     pub fn mark(&self, spec: CommandSpec) -> CommandSpec {
         spec.env(MARK_VARIABLE, &self.mark)
+    }
+
+    /// Counts the tasks of a runtime from now on. A runtime that is made for the test alone is counted
+    /// by its end: drop it before the census is asked.
+    ///
+    /// The runtime should have been there when the census began, since it is kept, and with it its
+    /// descriptors, until the census ends.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_testkit::census::{Census, Leftover};
+    ///
+    /// # let mut builder = tokio::runtime::Builder::new_current_thread();
+    /// # let runtime = builder.build().unwrap();
+    /// let mut census = Census::begin();
+    /// census.watch_tasks(runtime.handle());
+    /// let task = runtime.spawn(std::future::pending::<()>());
+    /// assert_eq!(census.leftovers(), [Leftover::Tasks { count: 1 }]);
+    ///
+    /// task.abort();
+    /// runtime.block_on(async { task.await.unwrap_err() });
+    /// census.assert_clean();
+    /// ```
+    pub fn watch_tasks(&mut self, runtime: &Handle) {
+        let tasks = runtime.metrics().num_alive_tasks();
+        self.runtimes.push((runtime.clone(), tasks));
     }
 
     /// The living processes that carry the mark.
@@ -136,6 +173,7 @@ impl Census {
             .chain(children)
             .chain(descriptors)
             .chain(self.new_threads())
+            .chain(self.new_tasks())
             .collect()
     }
 
@@ -155,6 +193,15 @@ impl Census {
             })
             .map(|(id, name)| Leftover::Thread { id, name })
             .collect()
+    }
+
+    fn new_tasks(&self) -> impl Iterator<Item = Leftover> {
+        let more = self.runtimes.iter().map(|(runtime, before)| {
+            let now = runtime.metrics().num_alive_tasks();
+            now.saturating_sub(*before)
+        });
+        more.filter(|count| *count > 0)
+            .map(|count| Leftover::Tasks { count })
     }
 
     /// Nothing was left behind.

@@ -132,3 +132,19 @@ fn start(program: &str) -> Child {
         .unwrap();
     child
 }
+
+#[test]
+fn tasks_that_were_left_are_counted() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.unwrap();
+    let mut census = Census::begin();
+    let early = runtime.spawn(std::future::pending::<()>());
+    census.watch_tasks(runtime.handle());
+    let late = runtime.spawn(std::future::pending::<()>());
+    let text = names(&census, |left| *left == Leftover::Tasks { count: 1 });
+    assert!(text.contains("1 tasks of a runtime"), "{text}");
+    late.abort();
+    runtime.block_on(async { late.await.unwrap_err() });
+    census.assert_clean();
+    drop(early);
+}
