@@ -2,7 +2,8 @@
 //!
 //! One census is taken at a time in a process, because descriptors and threads belong to the whole
 //! of it; tests that take one wait for each other. What the process layer keeps for good (its
-//! threads and their descriptors) is there before the count begins, or known by name.
+//! threads and their descriptors), and tokio (its sockets for signals), is there before the count
+//! begins, or known by name.
 //!
 //! Processes are recognised by a mark in their environment, which every descendant inherits; so
 //! they are found wherever they went, and nobody else's are.
@@ -33,10 +34,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::thread;
 
 use pool_stdio::CommandSpec;
-use tokio::runtime::Handle;
+use tokio::runtime::{self, Handle};
 
 /// What was there when a test began.
 #[derive(Debug)]
@@ -104,6 +106,7 @@ impl Census {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         pool_stdio::prepare().expect("the process layer needs two threads");
+        FIRST_RUNTIME.call_once(make_a_runtime);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self {
             mark: format!("{}-{number}", std::process::id()),
@@ -228,6 +231,15 @@ impl Drop for Census {
             process.kill();
         }
     }
+}
+
+/// The first runtime of a process may leave sockets behind, for the signals of all later ones.
+static FIRST_RUNTIME: Once = Once::new();
+
+/// On a thread of its own: there may be a runtime on this one, which forbids that another is dropped.
+fn make_a_runtime() {
+    let made = thread::spawn(|| drop(runtime::Builder::new_current_thread().enable_all().build()));
+    made.join().expect("a runtime is made and dropped");
 }
 
 fn descriptors() -> BTreeMap<i32, String> {
