@@ -55,16 +55,18 @@ use crate::metrics::{Live, Meters};
 /// ```
 /// use pool_core::SharedPool;
 /// use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol};
+/// use std::time::Duration;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let script = r#"while read -r line; do echo '{"jsonrpc":"2.0","id":1,"result":"hi"}'; done"#;
-/// let server = CommandSpec::new("sh").args(["-c", script]);
+/// let script = r#"s/.*"id":\([0-9]*\).*/{"jsonrpc":"2.0","id":\1,"result":"hi"}/"#;
+/// let server = CommandSpec::new("sed").args(["-u", script]);
 /// let connector = JsonRpcConnector::new(server, Protocol::Plain)?;
 /// let pool = SharedPool::builder(connector).max_size(4).target_leases(64).build()?;
 ///
 /// let child = pool.acquire().await?;
-/// assert_eq!(child.call::<String>("greet", &()).await?, "hi");
+/// let limit = Duration::from_secs(10);
+/// assert_eq!(child.call_within::<String>("greet", &(), limit).await?, "hi");
 /// # Ok(())
 /// # }
 /// ```
