@@ -88,7 +88,7 @@ impl Client {
     ) -> Result<Option<Bytes>, RpcError> {
         match self.incoming(message, progress)? {
             Incoming::Notification(frame) => {
-                self.link.send(frame).await?;
+                within(limit, self.link.send(frame)).await?;
                 Ok(None)
             }
             Incoming::Request(mut outgoing) => {
@@ -129,7 +129,7 @@ impl Client {
         let mut tickets = Vec::new();
         for one in batch {
             match one {
-                Incoming::Notification(frame) => self.link.send(frame).await?,
+                Incoming::Notification(frame) => within(limit, self.link.send(frame)).await?,
                 Incoming::Request(mut outgoing) => {
                     let id = std::mem::take(&mut outgoing.id);
                     tickets.push((self.begin(outgoing, limit).await?, id));
@@ -172,14 +172,7 @@ impl Client {
             extras,
             ..
         } = outgoing;
-        let beginning = self.link.begin(call, frame, extras);
-        let Some(limit) = limit else {
-            return beginning.await;
-        };
-        match timeout_at(limit.until, beginning).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(limit.error(Fate::NotSent)),
-        }
+        within(limit, self.link.begin(call, frame, extras)).await
     }
 
     fn request(
@@ -340,3 +333,17 @@ fn bad_request(malformed: Malformed) -> RpcError {
 
 /// Most requests fit.
 const MESSAGE_BYTES: usize = 256;
+
+/// Waits for a place in the queue for no longer than the call may take. Nothing was sent until then.
+async fn within<T>(
+    limit: Option<Limit>,
+    enqueuing: impl Future<Output = Result<T, RpcError>>,
+) -> Result<T, RpcError> {
+    let Some(limit) = limit else {
+        return enqueuing.await;
+    };
+    match timeout_at(limit.until, enqueuing).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(limit.error(Fate::NotSent)),
+    }
+}

@@ -172,6 +172,15 @@ async fn a_full_queue_makes_callers_wait_and_lets_them_go_in_time() {
         .await
         .unwrap_err();
     assert!(error.is_retry_safe() && matches!(error, RpcError::Timeout { limit: SECOND, .. }));
+    // What has no answer has the same limit, alone and in a batch.
+    let notification = r#"{"jsonrpc":"2.0","method":"n"}"#;
+    for frame in [notification.to_owned(), format!("[{notification}]")] {
+        let begun = Instant::now();
+        let forwarded = line.client.forward(frame.into(), None, Some(SECOND));
+        let error = forwarded.await.unwrap_err();
+        assert!(error.is_retry_safe() && matches!(error, RpcError::Timeout { limit: SECOND, .. }));
+        assert_eq!(begun.elapsed(), SECOND);
+    }
     first.abort();
     quiet().await;
     end(line, peer).await;
