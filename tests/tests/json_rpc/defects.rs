@@ -50,7 +50,7 @@ fn a_request_to_a_child_that_never_reads_ends_at_its_own_time() {
                 child.call_within::<Value>("m", &[2], limit),
             )
         };
-        let (first, second, third) = within(limit, calls).await;
+        let (first, second, third) = within(limit, Box::pin(calls)).await;
         for (outcome, fate) in [
             (first, Fate::MaybeExecuted),
             (second, Fate::NotSent),
