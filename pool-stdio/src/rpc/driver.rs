@@ -17,6 +17,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -39,6 +40,7 @@ use crate::codec::DecodeError;
 use crate::metrics::Meters;
 use crate::outcome::Exit;
 use crate::stderr::StderrTail;
+use crate::sys;
 use crate::ward::Record;
 
 /// What becomes of a frame that is no JSON-RPC message.
@@ -70,9 +72,22 @@ impl Inlet for Arc<Receiver> {
     fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut BytesMut) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_read_ready(cx))?;
-            match self.try_read_buf(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Poll::Ready(outcome),
+            let room = bytes.capacity() - bytes.len();
+            let mut emptied_by = None;
+            let outcome = self.try_io(|| {
+                let count = sys::read_buf(self.as_fd(), bytes)?;
+                if (1..room).contains(&count) {
+                    // The pipe is empty now. The runtime is told so here, where what came later
+                    // still counts, or another read would be needed to find that out.
+                    emptied_by = Some(count);
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(count)
+            });
+            match (outcome, emptied_by) {
+                (_, Some(count)) => return Poll::Ready(Ok(count)),
+                (Err(error), None) if error.kind() == io::ErrorKind::WouldBlock => {}
+                (outcome, None) => return Poll::Ready(outcome),
             }
         }
     }

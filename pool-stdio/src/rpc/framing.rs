@@ -49,14 +49,18 @@ impl Frames {
         bytes: &mut BytesMut,
         is_at_end: bool,
     ) -> Result<Option<Bytes>, DecodeError> {
-        match self {
-            Self::Lines(codec) if is_at_end => Ok(codec.decode_eof(bytes)?.map(|one| one.bytes)),
-            Self::Lines(codec) => Ok(codec.decode(bytes)?.map(|one| one.bytes)),
-            Self::ContentLength(codec) if is_at_end => {
-                Ok(codec.decode_eof(bytes)?.map(Bytes::from))
-            }
-            Self::ContentLength(codec) => Ok(codec.decode(bytes)?.map(Bytes::from)),
+        let held = bytes.len();
+        let frame = match self {
+            Self::Lines(codec) if is_at_end => codec.decode_eof(bytes)?.map(|one| one.bytes),
+            Self::Lines(codec) => codec.decode(bytes)?.map(|one| one.bytes),
+            Self::ContentLength(codec) if is_at_end => codec.decode_eof(bytes)?.map(Bytes::from),
+            Self::ContentLength(codec) => codec.decode(bytes)?.map(Bytes::from),
+        };
+        if frame.is_some() && bytes.is_empty() && held > KEPT_BYTES {
+            // Even empty it would keep the whole of what the frame is a part of.
+            *bytes = BytesMut::new();
         }
+        Ok(frame)
     }
 }
 
@@ -94,7 +98,7 @@ impl Frame {
         let header = match framing {
             Framing::Lines => {
                 if message.iter().any(|part| memchr(b'\n', part).is_some()) {
-                    let reason = "a newline in it would end the line".to_owned();
+                    let reason = "a newline in it would end the line; put it on one".to_owned();
                     return Err(RpcError::BadRequest { reason });
                 }
                 Bytes::new()
@@ -287,7 +291,27 @@ impl Outbox {
     }
 }
 
+/// A larger buffer is given back after a frame was read into it; a smaller one serves the next.
+const KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// Below this a copy costs less than one more part to write.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
 /// Of one write.
 const SLICES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_held_a_large_frame_is_given_back_and_a_smaller_one_kept() {
+        let mut frames = Frames::new(Framing::Lines, 2 * KEPT_BYTES);
+        for (length, is_kept) in [(KEPT_BYTES / 2, true), (KEPT_BYTES, false)] {
+            let mut bytes = BytesMut::with_capacity(length + 1);
+            bytes.resize(length, b'x');
+            bytes.put_slice(b"\n");
+            let frame = frames.next(&mut bytes, false).unwrap();
+            assert_eq!(frame.map(|frame| frame.len()), Some(length));
+            assert_eq!(bytes.try_reclaim(length), is_kept);
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) use portable::{Root, Scanner};
 pub(crate) use unix::{
     Readiness, Ready, Spawned, Trouble, block_signals, check_executable, clock_now,
     descriptor_limit, descriptors_open, doorbell, glance, pause, poll, process_limit, read,
-    resident_bytes, spawn, trouble, write,
+    read_buf, resident_bytes, spawn, trouble, write,
 };
 
 use crate::outcome::Exit;

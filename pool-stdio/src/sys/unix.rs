@@ -2,18 +2,20 @@
 
 #![expect(
     unsafe_code,
-    reason = "nix has no waitid on macOS, and loses real-time signals in its own"
+    reason = "nix has no waitid on macOS, loses real-time signals in its own, and reads only into \
+              memory that was written before"
 )]
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use bytes::{BufMut, BytesMut};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -285,6 +287,17 @@ fn readiness(fd: &PollFd<'_>) -> Readiness {
 
 pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(nix::unistd::read(fd, buffer)?)
+}
+
+/// Reads into the room that there is.
+pub(crate) fn read_buf(fd: BorrowedFd<'_>, bytes: &mut BytesMut) -> io::Result<usize> {
+    let room = bytes.spare_capacity_mut();
+    // SAFETY: the room is borrowed from us alone, and as long as is said.
+    let read = unsafe { libc::read(fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
+    let count = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: so many bytes of the room were written just now.
+    unsafe { bytes.advance_mut(count) };
+    Ok(count)
 }
 
 pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {

@@ -10,6 +10,7 @@ mod cases;
 mod ends;
 mod fidelity;
 mod model;
+mod pipe;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -1,0 +1,91 @@
+//! Reading a pipe of the system: nothing is missed, and nothing is asked for twice.
+
+use std::future::poll_fn;
+use std::io::Write;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::BytesMut;
+use tokio::net::unix::pipe::Receiver;
+
+use super::super::driver::Inlet;
+
+fn pipe() -> (std::io::PipeWriter, Arc<Receiver>) {
+    let (read, write) = std::io::pipe().unwrap();
+    (
+        write,
+        Arc::new(Receiver::from_owned_fd(read.into()).unwrap()),
+    )
+}
+
+async fn read(inlet: &mut Arc<Receiver>, bytes: &mut BytesMut) -> usize {
+    poll_fn(|cx| Inlet::poll_read(inlet, cx, bytes))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_comes_after_a_pipe_was_emptied_is_seen_and_so_is_its_end() {
+    let (mut write, mut inlet) = pipe();
+    let mut bytes = BytesMut::with_capacity(64);
+    write.write_all(b"one").unwrap();
+    assert_eq!(read(&mut inlet, &mut bytes).await, 3);
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(Inlet::poll_read(&mut inlet, cx, &mut bytes).is_pending());
+    write.write_all(b" two").unwrap();
+    assert_eq!(read(&mut inlet, &mut bytes).await, 4);
+    // The end and the last bytes are seen at once.
+    write.write_all(b" three").unwrap();
+    drop(write);
+    assert_eq!(read(&mut inlet, &mut bytes).await, 6);
+    assert_eq!(read(&mut inlet, &mut bytes).await, 0);
+    assert_eq!(bytes, "one two three");
+}
+
+#[tokio::test]
+async fn a_read_that_leaves_room_spares_the_next_one() {
+    let (mut write, mut inlet) = pipe();
+    write.write_all(b"one").unwrap();
+    let mut bytes = BytesMut::with_capacity(3);
+    assert_eq!(read(&mut inlet, &mut bytes).await, 3);
+    // There was no room left, so there may be more: the runtime still believes so.
+    assert!(is_said_to_be_readable(&inlet));
+    write.write_all(b"two").unwrap();
+    bytes.reserve(64);
+    assert_eq!(read(&mut inlet, &mut bytes).await, 3);
+    assert!(!is_said_to_be_readable(&inlet));
+}
+
+fn is_said_to_be_readable(inlet: &Receiver) -> bool {
+    let cx = &mut Context::from_waker(Waker::noop());
+    matches!(inlet.poll_read_ready(cx), Poll::Ready(Ok(())))
+}
+
+/// The writer runs beside the runtime, so that bytes come at any moment of a read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_byte_is_missed_whenever_it_comes() {
+    let (mut write, mut inlet) = pipe();
+    let writer = std::thread::spawn(move || {
+        for number in 0..BURSTS {
+            let burst = vec![b'x'; 1 + number % 7];
+            write.write_all(&burst).unwrap();
+        }
+    });
+    let expected: usize = (0..BURSTS).map(|number| 1 + number % 7).sum();
+    let reader = async move {
+        let mut total = 0;
+        loop {
+            let mut bytes = BytesMut::with_capacity(5);
+            match read(&mut inlet, &mut bytes).await {
+                0 => return total,
+                count => total += count,
+            }
+        }
+    };
+    let limit = std::time::Duration::from_secs(30);
+    let total = tokio::time::timeout(limit, reader).await.unwrap();
+    assert_eq!(total, expected);
+    writer.join().unwrap();
+}
+
+const BURSTS: usize = 50_000;
