@@ -319,8 +319,11 @@ fn first_char(raw: &[u8]) -> Option<(u32, &[u8])> {
         return Some((u32::from(*first), rest));
     }
     let (escaped, rest) = rest.split_first()?;
+    if *escaped == b'/' {
+        return Some((u32::from(b'/'), rest));
+    }
     if *escaped != b'u' {
-        // None of the other escapes stands for a letter, and no name here has anything else.
+        // None of the other escapes stands for what a name here has: letters, `/`, `$` and `_`.
         return Some((0, rest));
     }
     let (digits, rest) = rest.split_at_checked(4)?;

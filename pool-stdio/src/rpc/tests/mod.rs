@@ -7,6 +7,7 @@
 )]
 
 mod cases;
+mod corners;
 mod ends;
 mod fidelity;
 mod model;
