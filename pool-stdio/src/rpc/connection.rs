@@ -194,7 +194,7 @@ impl JsonRpcConnection {
     /// The client's id is replaced on the way, by one that nobody else has, and is the same byte
     /// for byte in the reply, whatever it is. So are progress tokens. Nothing else is changed or
     /// even looked at. A batch is taken apart; its replies come back as one batch, in its order.
-    /// Over lines, a message with a newline in it cannot be handed on.
+    /// Over lines, a message with a newline or a carriage return in it cannot be handed on.
     ///
     /// Do not forward a client's cancel notification, whose id means nothing to the child: drop
     /// this future instead.

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use memchr::memchr;
+use memchr::memchr2;
 use tokio::io::AsyncWrite;
 use tokio_util::codec::Decoder;
 
@@ -97,8 +97,8 @@ impl Frame {
         }
         let header = match framing {
             Framing::Lines => {
-                if message.iter().any(|part| memchr(b'\n', part).is_some()) {
-                    let reason = "a newline in it would end the line; put it on one".to_owned();
+                if message.iter().any(|part| ends_line(part)) {
+                    let reason = "a line break in it would end the line; put it on one".to_owned();
                     return Err(RpcError::BadRequest { reason });
                 }
                 Bytes::new()
@@ -135,10 +135,7 @@ impl Frame {
         bytes_max: usize,
         mut message: Vec<u8>,
     ) -> Result<Self, RpcError> {
-        if framing == Framing::Lines
-            && message.len() <= bytes_max
-            && memchr(b'\n', &message).is_none()
-        {
+        if framing == Framing::Lines && message.len() <= bytes_max && !ends_line(&message) {
             message.push(b'\n');
             return Ok(Self {
                 call: None,
@@ -185,6 +182,12 @@ impl Frame {
     fn is_empty(&self) -> bool {
         self.parts().all(Bytes::is_empty)
     }
+}
+
+/// Whether the line would be over before its end. A carriage return does that as well for programs
+/// that read text, such as Python's: what follows would be a message of its own, under any id.
+fn ends_line(part: &[u8]) -> bool {
+    memchr2(b'\n', b'\r', part).is_some()
 }
 
 /// Replaces spans of a message, given in their order.

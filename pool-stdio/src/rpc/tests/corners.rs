@@ -1,9 +1,18 @@
 //! Limits at their ends, and peers, handlers and clients who write what is allowed and unusual.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::io::AsyncBufReadExt;
+use tokio::task::JoinHandle;
 
-use super::Setup;
+use super::{Line, Peer, Setup, quiet};
+use crate::rpc::error::RpcError;
 use crate::rpc::notices::{Notice, Progress};
+
+fn spawn_call(line: &Line, params: Value) -> JoinHandle<Result<Value, RpcError>> {
+    let client = line.client.clone();
+    tokio::task::spawn(async move { client.call("m", &params, None, None).await })
+}
 
 #[tokio::test(start_paused = true)]
 async fn progress_is_known_from_a_peer_that_escapes_slashes() {
@@ -29,4 +38,43 @@ async fn progress_is_known_from_a_peer_that_escapes_slashes() {
     };
     let params: Value = notice.params().unwrap();
     assert_eq!(params, json!({"progressToken": "mine"}));
+}
+
+/// What a program finds that reads lines as Python does: a carriage return ends them too.
+async fn line_of_a_text_stream(peer: &mut Peer) -> Value {
+    loop {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\n") && !bytes.ends_with(b"\r") {
+            let read = peer.input.fill_buf().await.unwrap();
+            assert!(!read.is_empty(), "a line is due");
+            bytes.push(read[0]);
+            peer.input.consume(1);
+        }
+        if let Ok(message) = serde_json::from_slice(&bytes) {
+            return message;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_cannot_speak_in_the_name_of_another() {
+    let (line, mut peer) = Setup::mcp().open();
+    let victim = spawn_call(&line, json!(["mine"]));
+    let request = line_of_a_text_stream(&mut peer).await;
+    let id = &request["id"];
+    let inner = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m","params":["yours"]}}"#);
+    let frame =
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\",\"params\":[\r{inner}\r]}}");
+    let client = line.client.clone();
+    let forwarded =
+        tokio::task::spawn(async move { client.forward(Bytes::from(frame), None, None).await });
+    quiet().await;
+    if !forwarded.is_finished() {
+        let request = line_of_a_text_stream(&mut peer).await;
+        peer.reply(&request["id"], request["params"].clone()).await;
+    }
+    peer.reply(id, json!(["mine"])).await;
+    assert_eq!(victim.await.unwrap().unwrap(), json!(["mine"]));
+    let error = forwarded.await.unwrap().unwrap_err();
+    assert!(matches!(error, RpcError::BadRequest { .. }), "{error}");
 }
