@@ -334,7 +334,7 @@ impl Link {
         if state.down.is_some() || state.input.is_some() {
             return None;
         }
-        if state.queue.len() >= self.terms.queue_max + OWN_FRAMES_MAX {
+        if state.queue.len() >= self.terms.queue_max.saturating_add(OWN_FRAMES_MAX) {
             state.counts.unsent += 1;
             return None;
         }

@@ -1,13 +1,18 @@
 //! Limits at their ends, and peers, handlers and clients who write what is allowed and unusual.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::io::AsyncBufReadExt;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::{Line, Peer, Setup, quiet};
 use crate::rpc::error::RpcError;
 use crate::rpc::notices::{Notice, Progress};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn spawn_call(line: &Line, params: Value) -> JoinHandle<Result<Value, RpcError>> {
     let client = line.client.clone();
@@ -77,4 +82,16 @@ async fn a_client_cannot_speak_in_the_name_of_another() {
     assert_eq!(victim.await.unwrap().unwrap(), json!(["mine"]));
     let error = forwarded.await.unwrap().unwrap_err();
     assert!(matches!(error, RpcError::BadRequest { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_without_a_limit_has_room_for_a_cancel() {
+    let mut setup = Setup::mcp();
+    setup.terms.queue_max = usize::MAX;
+    let (line, mut peer) = setup.open();
+    let call = spawn_call(&line, Value::Null);
+    peer.message().await;
+    call.abort();
+    let cancel = timeout(HOUR, peer.message()).await.unwrap();
+    assert_eq!(cancel["method"], "notifications/cancelled");
 }
