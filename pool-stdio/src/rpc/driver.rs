@@ -29,7 +29,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::error::{Cause, Down, RpcReport};
 use super::framing::{Frame, Frames, join, splice};
-use super::link::Link;
+use super::link::{FAR, Link};
 use super::notices::Notification;
 use super::protocol::Protocol;
 use super::scan::{Elements, Envelope, Kind, own_number};
@@ -219,7 +219,7 @@ impl<R: Inlet> Driver<R> {
             .get_or_insert_with(|| (Box::pin(sleep(limit)), written));
         if *since != written {
             *since = written;
-            deadline.as_mut().reset(Instant::now() + limit);
+            deadline.as_mut().reset(Instant::now() + limit.min(FAR));
         }
         deadline.as_mut().poll(cx)
     }

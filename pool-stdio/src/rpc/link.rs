@@ -203,7 +203,7 @@ impl Link {
 
     async fn wait_for_place(&self) -> Result<tokio::sync::SemaphorePermit<'_>, RpcError> {
         let limit = self.terms.enqueue_timeout;
-        match timeout_at(Instant::now() + limit, self.room.acquire()).await {
+        match timeout_at(Instant::now() + limit.min(FAR), self.room.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(self.refusal(&lock(&self.state))),
             Err(_) => Err(RpcError::Timeout {
@@ -564,7 +564,7 @@ pub(super) struct Limit {
 
 impl Limit {
     pub(super) fn of(time: Duration) -> Self {
-        let until = Instant::now() + time;
+        let until = Instant::now() + time.min(FAR);
         Self { time, until }
     }
 
@@ -585,6 +585,8 @@ impl std::fmt::Debug for Link {
     }
 }
 
+/// A limit beyond this is none. A clock cannot tell all that a duration can.
+pub(super) const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 /// Cancel notifications and answers to the child that may wait to be written.
 const OWN_FRAMES_MAX: usize = 1024;
 /// Frames that were no message.

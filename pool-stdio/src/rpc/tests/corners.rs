@@ -95,3 +95,40 @@ async fn a_queue_without_a_limit_has_room_for_a_cancel() {
     let cancel = timeout(HOUR, peer.message()).await.unwrap();
     assert_eq!(cancel["method"], "notifications/cancelled");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_may_take_for_ever() {
+    let (line, mut peer) = Setup::plain().open();
+    let call = line
+        .client
+        .call::<Value>("m", &[1], None, Some(Duration::MAX));
+    let (outcome, _) = tokio::join!(call, peer.echo());
+    assert_eq!(outcome.unwrap(), json!([1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_may_wait_for_room_for_ever() {
+    let mut setup = Setup::plain();
+    setup.pipe_bytes = 16;
+    setup.terms.queue_max = 1;
+    setup.terms.enqueue_timeout = Duration::MAX;
+    let (line, mut peer) = setup.open();
+    let calls = [1, 2].map(|number| spawn_call(&line, json!([number])));
+    quiet().await;
+    for call in calls {
+        let request = timeout(HOUR, peer.echo()).await.unwrap();
+        assert_eq!(call.await.unwrap().unwrap(), request["params"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_may_leave_its_input_unread_for_ever() {
+    let mut setup = Setup::plain();
+    setup.pipe_bytes = 16;
+    setup.terms.write_timeout = Duration::MAX;
+    let (line, mut peer) = setup.open();
+    let call = spawn_call(&line, json!([1]));
+    quiet().await;
+    timeout(HOUR, peer.echo()).await.unwrap();
+    assert_eq!(call.await.unwrap().unwrap(), json!([1]));
+}
