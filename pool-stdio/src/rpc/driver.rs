@@ -33,7 +33,7 @@ use super::link::{FAR, Link};
 use super::notices::Notification;
 use super::protocol::Protocol;
 use super::scan::{Elements, Envelope, Kind, own_number};
-use super::serve::{Servant, ServerRequest};
+use super::serve::{Servant, ServerRequest, unsendable};
 use super::table::Reply;
 use crate::child::Exited;
 use crate::codec::DecodeError;
@@ -357,7 +357,11 @@ impl<R: Inlet> Driver<R> {
 
     fn answer(&self, message: Vec<u8>) {
         let terms = &self.link.terms;
-        if let Ok(frame) = Frame::of(terms.framing, terms.frame_bytes_max, message) {
+        let frame = |text| Frame::of(terms.framing, terms.frame_bytes_max, text).ok();
+        let id = Envelope::of(&message).ok().and_then(|found| found.id);
+        let id = id.map(|span| message[span].to_vec());
+        // It may be too long, or of several lines. Who asked must not wait for ever.
+        if let Some(frame) = frame(message).or_else(|| frame(unsendable(&id?))) {
             self.link.send_now(frame);
         }
     }

@@ -135,7 +135,12 @@ fn empty() -> Answer {
         .map_err(|error| ErrorObject::new(INTERNAL_ERROR, error.to_string()))
 }
 
-fn message(id: &Bytes, answer: &Answer) -> Vec<u8> {
+/// What is answered if the answer cannot be sent.
+pub(super) fn unsendable(id: &[u8]) -> Vec<u8> {
+    message(id, &Err(ErrorObject::new(INTERNAL_ERROR, "internal error")))
+}
+
+fn message(id: &[u8], answer: &Answer) -> Vec<u8> {
     let mut text = br#"{"jsonrpc":"2.0","id":"#.to_vec();
     text.extend_from_slice(id);
     match answer {

@@ -1,15 +1,17 @@
 //! Limits at their ends, and peers, handlers and clients who write what is allowed and unusual.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::io::AsyncBufReadExt;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Line, Peer, Setup, quiet};
-use crate::rpc::error::RpcError;
+use crate::rpc::error::{ErrorObject, RpcError};
 use crate::rpc::notices::{Notice, Progress};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -131,4 +133,30 @@ async fn a_peer_may_leave_its_input_unread_for_ever() {
     quiet().await;
     timeout(HOUR, peer.echo()).await.unwrap();
     assert_eq!(call.await.unwrap().unwrap(), json!([1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_sent_is_an_error_to_who_asked() {
+    let mut setup = Setup::plain();
+    setup.terms.frame_bytes_max = 1024;
+    setup.handler = Some(Arc::new(|request| {
+        Box::pin(async move {
+            let answer = match request.method() {
+                "lines" => "{\n}".to_owned(),
+                _ => format!("\"{}\"", "x".repeat(1024)),
+            };
+            let internal = |error: serde_json::Error| ErrorObject::new(0, error.to_string());
+            RawValue::from_string(answer).map_err(internal)
+        })
+    }));
+    let (_line, mut peer) = setup.open();
+    for method in ["lines", "length"] {
+        peer.say(format!(
+            r#"{{"jsonrpc":"2.0","id":"asked","method":"{method}"}}"#
+        ))
+        .await;
+        let answer = timeout(HOUR, peer.message()).await.expect("it is answered");
+        assert_eq!(answer["id"], "asked");
+        assert_eq!(answer["error"]["code"], -32603);
+    }
 }
