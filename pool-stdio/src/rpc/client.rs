@@ -74,7 +74,7 @@ impl Client {
     ) -> Result<Option<Bytes>, RpcError> {
         let limit = limit.map(Limit::of);
         let outcome = match Elements::of(&frame) {
-            Some(_) => self.forward_batch(&frame, limit).await,
+            Some(_) => self.forward_batch(&frame, progress, limit).await,
             None => self.forward_one(&frame, progress, limit).await,
         };
         outcome.inspect_err(|error| self.meters.failed(error.kind()))
@@ -103,11 +103,12 @@ impl Client {
     async fn forward_batch(
         &self,
         batch: &Bytes,
+        progress: Option<Progress>,
         limit: Option<Limit>,
     ) -> Result<Option<Bytes>, RpcError> {
         let mut incoming = Vec::new();
         for span in elements(batch)? {
-            incoming.push(self.incoming(&batch.slice(span), None)?);
+            incoming.push(self.incoming(&batch.slice(span), progress.clone())?);
         }
         let mut has_sent = false;
         let outcome = self.exchange_all(incoming, limit, &mut has_sent).await;

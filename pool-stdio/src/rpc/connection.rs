@@ -231,7 +231,8 @@ impl JsonRpcConnection {
             .await
     }
 
-    /// Hands on a request, and its progress notifications to `progress`, with the client's token.
+    /// Hands on a request, and its progress notifications to `progress`, with the client's token; or
+    /// a batch, and those of all its requests.
     ///
     /// # Errors
     ///

@@ -160,3 +160,34 @@ async fn an_answer_that_cannot_be_sent_is_an_error_to_who_asked() {
         assert_eq!(answer["error"]["code"], -32603);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn progress_of_a_batch_is_heard_too() {
+    let (line, mut peer) = Setup::mcp().open();
+    let (progress, mut notices) = Progress::channel(4);
+    let one = |id| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"m","params":{{"_meta":{{"progressToken":"t{id}"}}}}}}"#
+        )
+    };
+    let batch = Bytes::from(format!("[{},{}]", one(1), one(2)));
+    let client = line.client.clone();
+    let forwarded =
+        tokio::task::spawn(async move { client.forward(batch, Some(progress), None).await });
+    for _ in 0..2 {
+        let request = peer.message().await;
+        let token = &request["params"]["_meta"]["progressToken"];
+        peer.say(format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token}}}}}"#
+        ))
+        .await;
+        peer.reply(&request["id"], 0).await;
+    }
+    forwarded.await.unwrap().unwrap();
+    for token in ["t1", "t2"] {
+        let Some(Notice::Notification(notice)) = notices.recv().await else {
+            panic!("both have made progress")
+        };
+        assert_eq!(notice.params::<Value>().unwrap()["progressToken"], token);
+    }
+}
