@@ -96,8 +96,10 @@ impl Protocol {
         match self {
             Self::Plain => Vec::new(),
             Self::Mcp => {
-                let meta = values(message, params, &[b"_meta"]).pop();
-                meta.map_or_else(Vec::new, |meta| values(message, &meta, &[b"progressToken"]))
+                let tokens = |meta: Span| values(message, &meta, &[b"progressToken"]);
+                // Parsers differ in which of two they take.
+                let metas = values(message, params, &[b"_meta"]);
+                metas.into_iter().flat_map(tokens).collect()
             }
             Self::Lsp => values(message, params, &[b"workDoneToken", b"partialResultToken"]),
         }

@@ -191,3 +191,24 @@ async fn progress_of_a_batch_is_heard_too() {
         assert_eq!(notice.params::<Value>().unwrap()["progressToken"], token);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_token_of_a_client_leaves_as_it_is() {
+    for params in [
+        r#""params":{"_meta":{"progressToken":12345},"_meta":{"progressToken":12345}}"#,
+        r#""params":{"_meta":{"progressToken":12345},"_meta":{}}"#,
+        r#""params":{"_meta":{"progressToken":12345}},"params":{}"#,
+    ] {
+        let (line, mut peer) = Setup::mcp().open();
+        let frame = Bytes::from(format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"m",{params}}}"#
+        ));
+        let client = line.client.clone();
+        let forwarded = tokio::task::spawn(async move { client.forward(frame, None, None).await });
+        quiet().await;
+        if !forwarded.is_finished() {
+            let request = peer.line().await.unwrap();
+            assert!(!request.contains("12345"), "{request}");
+        }
+    }
+}
