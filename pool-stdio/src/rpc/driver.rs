@@ -337,7 +337,14 @@ impl<R: Inlet> Driver<R> {
             }
             return;
         }
-        match Notification::new(message.clone(), envelope) {
+        let has_listeners = self.link.notices.receiver_count() > 0;
+        // It may be kept for long, and would keep all of the buffer it was read into.
+        let kept = if has_listeners {
+            Bytes::copy_from_slice(&message)
+        } else {
+            message.clone()
+        };
+        match Notification::new(kept, envelope) {
             // Nobody may have subscribed.
             Some(one) => drop(self.link.notices.send(one)),
             None => self.stray(&message),

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{Line, Peer, Setup, quiet};
 use crate::rpc::error::{ErrorObject, RpcError};
-use crate::rpc::notices::{Notice, Progress};
+use crate::rpc::notices::{Notice, Notices, Progress};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -211,4 +211,18 @@ async fn no_token_of_a_client_leaves_as_it_is() {
             assert!(!request.contains("12345"), "{request}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notification_that_is_kept_keeps_no_more_than_itself() {
+    let (line, mut peer) = Setup::plain().open();
+    let mut notices = Notices::new(line.client.link.notices.subscribe());
+    peer.say(r#"{"jsonrpc":"2.0","method":"small"}"#).await;
+    let Some(Notice::Notification(notice)) = notices.recv().await else {
+        panic!("it was said")
+    };
+    let kept = notice.message().clone();
+    drop(notice);
+    quiet().await;
+    assert!(kept.is_unique(), "its buffer is used for reading as well");
 }
