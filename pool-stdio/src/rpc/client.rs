@@ -128,6 +128,7 @@ impl Client {
         has_sent: &mut bool,
     ) -> Result<Option<Bytes>, RpcError> {
         let mut tickets = Vec::new();
+        let begun = self.meters.is_recorded().then(Instant::now);
         for one in batch {
             match one {
                 Incoming::Notification(frame) => within(limit, self.link.send(frame)).await?,
@@ -141,6 +142,9 @@ impl Client {
         let mut parts = Vec::new();
         for (ticket, id) in tickets {
             let reply = ticket.reply(limit).await?;
+            if let Some(begun) = begun {
+                self.meters.request_answered(begun.elapsed());
+            }
             let separator: &'static [u8] = if parts.is_empty() { b"[" } else { b"," };
             parts.push(Bytes::from_static(separator));
             parts.extend(restored(&reply, id));
@@ -153,7 +157,6 @@ impl Client {
     }
 
     async fn exchange(&self, outgoing: Outgoing, limit: Option<Limit>) -> Result<Reply, RpcError> {
-        self.meters.request_begun();
         let begun = self.meters.is_recorded().then(Instant::now);
         let reply = self.begin(outgoing, limit).await?.reply(limit).await?;
         if let Some(begun) = begun {
@@ -173,6 +176,7 @@ impl Client {
             extras,
             ..
         } = outgoing;
+        self.meters.request_begun();
         within(limit, self.link.begin(call, frame, extras)).await
     }
 

@@ -19,6 +19,7 @@ mod bed;
 mod calls;
 mod defects;
 mod ends;
+mod review;
 mod servers;
 mod shared;
 

@@ -1,62 +1,14 @@
 //! Children that obey the rules and are hard to judge, and numbers that must be right.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use pool_core::{Connector, SharedConnector};
-use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol, RpcError, Signal};
+use pool_core::Connector;
+use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol};
 use serde_json::{Value, json};
 use tokio::runtime;
 
-use crate::bed::{Bed, context, on_both_runtimes};
-use crate::{child, connector, held, server};
+use crate::bed::{Bed, context};
+use crate::server;
 
-//@ hung
-#[test]
-fn a_child_that_hangs_is_found_even_if_a_call_was_cancelled_before() {
-    on_both_runtimes(async |bed| {
-        let connector =
-            connector(bed, &server(), Protocol::Mcp).ping_timeout(Duration::from_millis(200));
-        let child = Arc::new(connector.connect(&context()).await.unwrap());
-        // As the protocol has it, what was cancelled is never answered.
-        drop(held(&child, 2).await);
-        while child.pending() > 0 {
-            tokio::task::yield_now().await;
-        }
-        connector.check_shared(&child).await.unwrap();
-        bed.signal_all(Signal::Stop);
-        let outcome = connector.check_shared(&child).await;
-        bed.signal_all(Signal::Continue);
-        outcome.expect_err("nobody waits for an answer, and there is no sign of life");
-    });
-}
-
-//@ liveness
-#[test]
-fn a_check_tells_which_pipe_was_closed() {
-    on_both_runtimes(async |bed| {
-        let connector = connector(bed, &server(), Protocol::Mcp);
-        let child = connector.connect(&context()).await.unwrap();
-        child.call::<Value>("close_stdin", &()).await.unwrap();
-        let error = child.call::<Value>("echo", &[1]).await.unwrap_err();
-        assert!(matches!(error, RpcError::StdinClosed { .. }), "{error}");
-        let error = connector.check_shared(&child).await.unwrap_err();
-        assert!(format!("{error:?}").contains("StdinClosed"), "{error:?}");
-    });
-}
-
-//@ stdin_alive
-#[test]
-fn a_child_that_has_closed_its_stdin_is_not_alive() {
-    on_both_runtimes(async |bed| {
-        let child = child(bed, &server()).await;
-        child.call::<Value>("close_stdin", &()).await.unwrap();
-        assert!(!child.is_alive());
-    });
-}
-
-//@ metrics
 /// What was counted under this name.
 fn counted(snapshotter: &Snapshotter, name: &str) -> u64 {
     let all = snapshotter.snapshot().into_vec();
@@ -92,7 +44,6 @@ fn counting(test: impl AsyncFn(&JsonRpcConnection)) -> Snapshotter {
     snapshotter
 }
 
-//@ metrics_batch
 #[test]
 fn requests_of_a_batch_are_counted() {
     let snapshotter = counting(async |child| {
@@ -102,17 +53,4 @@ fn requests_of_a_batch_are_counted() {
         assert_eq!(replies[1]["result"], json!({}));
     });
     assert_eq!(counted(&snapshotter, "stdio_requests_total"), 2);
-}
-
-//@ metrics_written
-#[test]
-fn what_was_written_last_is_counted() {
-    let snapshotter = counting(async |child| {
-        assert_eq!(child.call::<Value>("ping", &()).await.unwrap(), json!({}));
-        child.notify("last", &()).await.unwrap();
-    });
-    let request = r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#;
-    let notification = r#"{"jsonrpc":"2.0","method":"last"}"#;
-    let all = request.len() + 1 + notification.len() + 1;
-    assert_eq!(counted(&snapshotter, "stdio_written_bytes_total"), all as u64);
 }
