@@ -189,12 +189,7 @@ impl<R: Inlet> Driver<R> {
         self.desk.has_let_others_go_first = false;
         let outcome = self.link.poll_flush(cx);
         let written = self.link.written_total();
-        if self.meters.is_recorded() {
-            let new = written - self.desk.counted_bytes;
-            self.meters
-                .written(usize::try_from(new).unwrap_or(usize::MAX));
-            self.desk.counted_bytes = written;
-        }
+        self.count_written(written);
         match outcome {
             Poll::Ready(true) => {
                 self.desk.stalled = None;
@@ -423,9 +418,21 @@ impl<R: Inlet> Driver<R> {
     }
 }
 
+impl<R> Driver<R> {
+    fn count_written(&mut self, total: u64) {
+        if self.meters.is_recorded() {
+            let new = total - self.desk.counted_bytes;
+            self.meters
+                .written(usize::try_from(new).unwrap_or(usize::MAX));
+            self.desk.counted_bytes = total;
+        }
+    }
+}
+
 /// A driver that is dropped with its runtime leaves nobody waiting.
 impl<R> Drop for Driver<R> {
     fn drop(&mut self) {
+        self.count_written(self.link.written_total());
         let report = self.witness.report(&self.link);
         let cause = Cause::Closed;
         drop(self.link.go_down(Down { cause, report }));

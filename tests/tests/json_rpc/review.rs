@@ -54,3 +54,18 @@ fn requests_of_a_batch_are_counted() {
     });
     assert_eq!(counted(&snapshotter, "stdio_requests_total"), 2);
 }
+
+#[test]
+fn what_was_written_last_is_counted() {
+    let snapshotter = counting(async |child| {
+        assert_eq!(child.call::<Value>("ping", &()).await.unwrap(), json!({}));
+        child.notify("last", &()).await.unwrap();
+    });
+    let request = r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#;
+    let notification = r#"{"jsonrpc":"2.0","method":"last"}"#;
+    let all = request.len() + 1 + notification.len() + 1;
+    assert_eq!(
+        counted(&snapshotter, "stdio_written_bytes_total"),
+        all as u64
+    );
+}
