@@ -394,6 +394,9 @@ impl JsonRpcConnection {
         if self.is_alive() {
             return Ok(());
         }
+        if let Some(error) = self.line.client.link.end() {
+            return Err(error);
+        }
         let cause = match self.try_wait() {
             Some(_) => Cause::Exited,
             None => Cause::OutputClosed,

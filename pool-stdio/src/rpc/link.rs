@@ -495,6 +495,13 @@ impl Link {
         }
     }
 
+    /// What whoever begins a call now is told, if that cannot be done any more.
+    pub(super) fn end(&self) -> Option<RpcError> {
+        let state = lock(&self.state);
+        let is_over = state.down.is_some() || state.input.is_some();
+        is_over.then(|| self.refusal(&state))
+    }
+
     /// Whether calls can be begun.
     pub(super) fn is_open(&self) -> bool {
         let state = lock(&self.state);

@@ -1,13 +1,13 @@
 //! Children that obey the rules and are hard to judge, and numbers that must be right.
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use pool_core::Connector;
-use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol};
+use pool_core::{Connector, SharedConnector};
+use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol, RpcError};
 use serde_json::{Value, json};
 use tokio::runtime;
 
-use crate::bed::{Bed, context};
-use crate::server;
+use crate::bed::{Bed, context, on_both_runtimes};
+use crate::{connector, server};
 
 /// What was counted under this name.
 fn counted(snapshotter: &Snapshotter, name: &str) -> u64 {
@@ -68,4 +68,17 @@ fn what_was_written_last_is_counted() {
         counted(&snapshotter, "stdio_written_bytes_total"),
         all as u64
     );
+}
+
+#[test]
+fn a_check_tells_which_pipe_was_closed() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &server(), Protocol::Mcp);
+        let child = connector.connect(&context()).await.unwrap();
+        child.call::<Value>("close_stdin", &()).await.unwrap();
+        let error = child.call::<Value>("echo", &[1]).await.unwrap_err();
+        assert!(matches!(error, RpcError::StdinClosed { .. }), "{error}");
+        let error = connector.check_shared(&child).await.unwrap_err();
+        assert!(format!("{error:?}").contains("StdinClosed"), "{error:?}");
+    });
 }
