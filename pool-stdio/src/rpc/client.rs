@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::error::{ErrorObject, Fate, RpcError};
+use super::error::{ErrorObject, RpcError};
 use super::framing::{Frame, join, splice};
 use super::link::{Extras, Limit, Link, Ticket};
 use super::notices::Progress;
-use super::protocol::Protocol;
+use super::protocol::{Protocol, is_cancel};
 use super::scan::{Elements, Envelope, Kind, Malformed, Span};
 use super::table::{CallId, Reply};
 use crate::metrics::Meters;
@@ -63,7 +63,7 @@ impl Client {
         params: &impl Serialize,
     ) -> Result<(), RpcError> {
         let (message, _) = compose(None, method, params)?;
-        self.link.send(self.frame_of(message)?).await
+        self.link.send(self.frame_of(message)?, None).await
     }
 
     pub(super) async fn forward(
@@ -88,7 +88,7 @@ impl Client {
     ) -> Result<Option<Bytes>, RpcError> {
         match self.incoming(message, progress)? {
             Incoming::Notification(frame) => {
-                within(limit, self.link.send(frame)).await?;
+                self.link.send(frame, limit).await?;
                 Ok(None)
             }
             Incoming::Request(mut outgoing) => {
@@ -131,7 +131,7 @@ impl Client {
         let begun = self.meters.is_recorded().then(Instant::now);
         for one in batch {
             match one {
-                Incoming::Notification(frame) => within(limit, self.link.send(frame)).await?,
+                Incoming::Notification(frame) => self.link.send(frame, limit).await?,
                 Incoming::Request(mut outgoing) => {
                     let id = std::mem::take(&mut outgoing.id);
                     tickets.push((self.begin(outgoing, limit).await?, id));
@@ -177,7 +177,7 @@ impl Client {
             ..
         } = outgoing;
         self.meters.request_begun();
-        within(limit, self.link.begin(call, frame, extras)).await
+        self.link.begin(call, frame, extras, limit).await
     }
 
     fn request(
@@ -217,6 +217,9 @@ impl Client {
                 let outgoing = self.rewritten(message, call, Some(id), tokens, progress)?;
                 Ok(Incoming::Request(outgoing))
             }
+            (Kind::Notification, _) if is_cancel(message, &envelope) => Err(RpcError::BadRequest {
+                reason: ID_OF_NOBODY.to_owned(),
+            }),
             (Kind::Notification, _) => {
                 let frame = self.frame(std::slice::from_ref(message))?;
                 Ok(Incoming::Notification(frame))
@@ -336,19 +339,7 @@ fn bad_request(malformed: Malformed) -> RpcError {
     }
 }
 
+const ID_OF_NOBODY: &str = "a cancel notification names an id that is not the child's, and may mean \
+                            another call there; drop the future of the call instead";
 /// Most requests fit.
 const MESSAGE_BYTES: usize = 256;
-
-/// Waits for a place in the queue for no longer than the call may take. Nothing was sent until then.
-async fn within<T>(
-    limit: Option<Limit>,
-    enqueuing: impl Future<Output = Result<T, RpcError>>,
-) -> Result<T, RpcError> {
-    let Some(limit) = limit else {
-        return enqueuing.await;
-    };
-    match timeout_at(limit.until, enqueuing).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(limit.error(Fate::NotSent)),
-    }
-}

@@ -196,8 +196,8 @@ impl JsonRpcConnection {
     /// even looked at. A batch is taken apart; its replies come back as one batch, in its order.
     /// Over lines, a message with a newline or a carriage return in it cannot be handed on.
     ///
-    /// Do not forward a client's cancel notification, whose id means nothing to the child: drop
-    /// this future instead.
+    /// A client's cancel notification is refused, since its id means nothing to the child, or
+    /// another call: drop this future instead.
     ///
     /// # Errors
     ///
@@ -255,7 +255,7 @@ impl JsonRpcConnection {
     /// Subscribes to the notifications of the child, from now on, but for those about progress.
     #[must_use]
     pub fn notices(&self) -> Notices {
-        Notices::new(self.line.client.link.notices.subscribe())
+        self.line.client.link.subscribe()
     }
 
     /// What the child answered to `initialize`, if it was greeted.
@@ -265,7 +265,8 @@ impl JsonRpcConnection {
     }
 
     /// Whether calls can be made, as far as can be seen without waiting: the child has not exited,
-    /// and has closed neither its stdin nor its stdout. Costs one system call.
+    /// has not closed its stdout, and was not found to have closed its stdin, which is found by
+    /// writing. Costs one system call.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let has_ended = match self.child.liveness(Some(self.line.stdout.as_fd())) {
@@ -380,7 +381,7 @@ impl JsonRpcConnection {
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 // Beside the ping itself, which is given up by now.
-                let is_busy = link.pending() > 0 || link.abandoned() > 1;
+                let is_busy = link.pending() > 0 || link.owed_in_silence() > 1;
                 if is_busy || link.last_read() > read_before {
                     return self.liveness();
                 }

@@ -298,13 +298,14 @@ impl JsonRpcConnector {
             }
             Err(source) => return Err(unregistered(&child, wanted, source)),
         };
-        let link = Link::new(self.terms.clone(), Box::new(stdin));
+        let (link, notices) = Link::new(self.terms.clone(), Box::new(stdin));
         let witness = Witness {
             record: Some(child.record()),
         };
         let driver = Driver {
             link: Arc::clone(&link),
             inlet: Arc::clone(&stdout),
+            notices,
             frames: Frames::new(self.terms.framing, self.terms.frame_bytes_max),
             protocol: self.protocol,
             strays: self.strays,

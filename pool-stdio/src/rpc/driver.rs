@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::net::unix::pipe::Receiver;
+use tokio::sync::broadcast;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::error::{Cause, Down, RpcReport};
@@ -119,6 +120,7 @@ impl Witness {
 pub(super) struct Driver<R> {
     pub(super) link: Arc<Link>,
     pub(super) inlet: R,
+    pub(super) notices: broadcast::Sender<Notification>,
     pub(super) frames: Frames,
     pub(super) protocol: Protocol,
     pub(super) strays: StrayFrames,
@@ -332,7 +334,7 @@ impl<R: Inlet> Driver<R> {
             }
             return;
         }
-        let has_listeners = self.link.notices.receiver_count() > 0;
+        let has_listeners = self.notices.receiver_count() > 0;
         // It may be kept for long, and would keep all of the buffer it was read into.
         let kept = if has_listeners {
             Bytes::copy_from_slice(&message)
@@ -341,7 +343,7 @@ impl<R: Inlet> Driver<R> {
         };
         match Notification::new(kept, envelope) {
             // Nobody may have subscribed.
-            Some(one) => drop(self.link.notices.send(one)),
+            Some(one) => drop(self.notices.send(one)),
             None => self.stray(&message),
         }
     }

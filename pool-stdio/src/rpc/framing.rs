@@ -69,9 +69,33 @@ impl Frames {
 pub(super) struct Frame {
     /// The call it is the request of.
     pub(super) call: Option<CallId>,
-    /// Whether it takes one of the places of the queue.
-    pub(super) has_place: bool,
+    pub(super) room: Room,
     parts: Parts,
+}
+
+/// Of which room a frame takes a place until it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// That of the callers.
+    Queue,
+    /// That of what we send of our own accord.
+    Own,
+}
+
+/// How many places have become free.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Freed {
+    pub(super) queue: usize,
+    pub(super) own: usize,
+}
+
+impl Freed {
+    pub(super) const fn add(&mut self, room: Room) {
+        match room {
+            Room::Queue => self.queue += 1,
+            Room::Own => self.own += 1,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -124,7 +148,7 @@ impl Frame {
         };
         Ok(Self {
             call: None,
-            has_place: false,
+            room: Room::Own,
             parts,
         })
     }
@@ -139,7 +163,7 @@ impl Frame {
             message.push(b'\n');
             return Ok(Self {
                 call: None,
-                has_place: false,
+                room: Room::Own,
                 parts: Parts::One(Bytes::from(message)),
             });
         }
@@ -223,12 +247,12 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Writes as much as the pipe takes at once, and says how many places of the queue that frees.
+    /// Writes as much as the pipe takes at once, and says which places that frees.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         pipe: &mut (impl AsyncWrite + Unpin + ?Sized),
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<io::Result<Freed>> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
         for part in self.frames.iter().flat_map(Frame::parts).take(SLICES_MAX) {
@@ -236,7 +260,7 @@ impl Outbox {
             count += 1;
         }
         let written = match count {
-            0 => return Poll::Ready(Ok(0)),
+            0 => return Poll::Ready(Ok(Freed::default())),
             1 => ready!(Pin::new(pipe).poll_write(cx, &slices[0]))?,
             _ => ready!(Pin::new(pipe).poll_write_vectored(cx, &slices[..count]))?,
         };
@@ -247,8 +271,8 @@ impl Outbox {
         Poll::Ready(Ok(self.advance(written)))
     }
 
-    fn advance(&mut self, mut count: usize) -> usize {
-        let mut places = 0;
+    fn advance(&mut self, mut count: usize) -> Freed {
+        let mut freed = Freed::default();
         while let Some(frame) = self.frames.front_mut() {
             let taken = frame.advance(count);
             count -= taken;
@@ -256,11 +280,11 @@ impl Outbox {
                 self.is_torn |= taken > 0;
                 break;
             }
-            places += usize::from(frame.has_place);
+            freed.add(frame.room);
             self.frames.pop_front();
             self.is_torn = false;
         }
-        places
+        freed
     }
 
     /// The frame of which a part was written.

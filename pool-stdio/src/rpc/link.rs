@@ -8,8 +8,9 @@
 //!
 //! # Invariants
 //!
-//! 1. A frame is in the queue, in the outbox, or written. A frame with a place in the queue gives
-//!    it back exactly once: when it is written, taken back, or when the connection is over.
+//! 1. A frame is in the queue, in the outbox, or written. It has a place in one of two rooms, and
+//!    gives it back exactly once: when it is written or taken back. When the connection is over
+//!    there is no room any more.
 //! 2. What is said to be [not sent](Fate::NotSent) was whole in the queue or the outbox when it was
 //!    taken out of there for good.
 //! 3. After the connection went down nobody begins a call, and everybody who waited was woken.
@@ -19,19 +20,19 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::net::unix::pipe::Sender;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::{Down, Fate, RpcError};
-use super::framing::{Frame, Framing, Outbox};
-use super::notices::{Notification, Progress};
+use super::framing::{Frame, Framing, Freed, Outbox, Room};
+use super::notices::{Notices, Notification, Progress};
 use super::protocol::Cancel;
 use super::table::{CallId, Reply, Stray, Table};
 use crate::codec::Fragment;
@@ -67,7 +68,7 @@ pub(super) struct Terms {
 pub struct RpcCounts {
     /// Replies to calls that had timed out or been dropped.
     pub late: u64,
-    /// Further replies to calls that were answered.
+    /// Further replies to calls that were answered, and replies to progress tokens.
     pub duplicate: u64,
     /// Replies with an id that was never given.
     pub unknown: u64,
@@ -83,11 +84,14 @@ pub struct RpcCounts {
 pub(super) struct Link {
     pub(super) terms: Terms,
     numbers: AtomicU64,
-    /// Places in the queue.
+    /// Places for what callers send.
     room: Semaphore,
+    /// Places for what we send of our own accord.
+    own_room: Semaphore,
     way_out: Mutex<WayOut>,
     state: Mutex<State>,
-    pub(super) notices: broadcast::Sender<Notification>,
+    /// The sender is the driver's, so that the end of it is the end of all subscriptions.
+    notices: broadcast::WeakSender<Notification>,
     /// Set when the connection is over.
     pub(super) over: Arc<Once<()>>,
 }
@@ -114,6 +118,8 @@ struct State {
     counts: RpcCounts,
     strays: VecDeque<Fragment>,
     last_read: Instant,
+    /// Calls that were given up since then, and that may still be worked on.
+    owed_in_silence: usize,
 }
 
 /// What a call is besides its frame.
@@ -132,11 +138,16 @@ pub(super) struct Ticket<'a> {
 }
 
 impl Link {
-    pub(super) fn new(terms: Terms, pipe: Box<dyn Outlet>) -> Arc<Self> {
+    /// A link, and where the driver sends notifications to.
+    pub(super) fn new(
+        terms: Terms,
+        pipe: Box<dyn Outlet>,
+    ) -> (Arc<Self>, broadcast::Sender<Notification>) {
         let (notices, _) = broadcast::channel(terms.notices_max.max(1));
-        Arc::new(Self {
+        let link = Arc::new(Self {
             numbers: AtomicU64::new(0),
             room: Semaphore::new(terms.queue_max.clamp(1, Semaphore::MAX_PERMITS)),
+            own_room: Semaphore::new(OWN_FRAMES_MAX),
             terms,
             way_out: Mutex::new(WayOut {
                 pipe: Some(pipe),
@@ -154,10 +165,22 @@ impl Link {
                 counts: RpcCounts::default(),
                 strays: VecDeque::new(),
                 last_read: Instant::now(),
+                owed_in_silence: 0,
             }),
-            notices,
+            notices: notices.downgrade(),
             over: Once::new(),
-        })
+        });
+        (link, notices)
+    }
+
+    /// Notifications from now on to the end of the connection.
+    pub(super) fn subscribe(&self) -> Notices {
+        let receiver = match self.notices.upgrade() {
+            Some(notices) => notices.subscribe(),
+            // Nobody is left to send any.
+            None => broadcast::channel(1).1,
+        };
+        Notices::new(receiver)
     }
 
     /// A number that nobody had before, for a call or a token.
@@ -171,11 +194,12 @@ impl Link {
         call: CallId,
         mut frame: Frame,
         extras: Extras,
+        limit: Option<Limit>,
     ) -> Result<Ticket<'_>, RpcError> {
-        self.place().await?;
+        self.place(limit).await?;
         // Cancel: from here to the end nothing waits, so the place has a frame.
         frame.call = Some(call);
-        frame.has_place = true;
+        frame.room = Room::Queue;
         self.submit(frame, Some(extras))?;
         Ok(Ticket {
             link: self,
@@ -185,31 +209,39 @@ impl Link {
     }
 
     /// Sends a message that has no answer, as soon as there is room for its frame.
-    pub(super) async fn send(&self, mut frame: Frame) -> Result<(), RpcError> {
-        self.place().await?;
-        frame.has_place = true;
+    pub(super) async fn send(
+        &self,
+        mut frame: Frame,
+        limit: Option<Limit>,
+    ) -> Result<(), RpcError> {
+        self.place(limit).await?;
+        frame.room = Room::Queue;
         self.submit(frame, None)
     }
 
-    async fn place(&self) -> Result<(), RpcError> {
+    async fn place(&self, limit: Option<Limit>) -> Result<(), RpcError> {
         let permit = match self.room.try_acquire() {
             Ok(permit) => permit,
-            Err(_) => self.wait_for_place().await?,
+            // Boxed, since it is rare, and every call would be larger by it.
+            Err(_) => Box::pin(self.wait_for_place(limit)).await?,
         };
         // It lives on in the frame.
         permit.forget();
         Ok(())
     }
 
-    async fn wait_for_place(&self) -> Result<tokio::sync::SemaphorePermit<'_>, RpcError> {
-        let limit = self.terms.enqueue_timeout;
-        match timeout_at(Instant::now() + limit.min(FAR), self.room.acquire()).await {
+    /// Waits for no longer than the call may take. Nothing was sent until then.
+    async fn wait_for_place(&self, limit: Option<Limit>) -> Result<SemaphorePermit<'_>, RpcError> {
+        let mut first = Limit::of(self.terms.enqueue_timeout);
+        if let Some(limit) = limit
+            && limit.until < first.until
+        {
+            first = limit;
+        }
+        match timeout_at(first.until, self.room.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(self.refusal(&lock(&self.state))),
-            Err(_) => Err(RpcError::Timeout {
-                limit,
-                fate: Fate::NotSent,
-            }),
+            Err(_) => Err(first.error(Fate::NotSent)),
         }
     }
 
@@ -255,19 +287,44 @@ impl Link {
     /// The pipe is polled in the name of the driver, so that it is the driver who is woken when the
     /// pipe has room again: nothing depends on what becomes of this caller.
     fn write_now(&self, driver: &Waker) -> bool {
-        let Ok(mut way_out) = self.way_out.try_lock() else {
+        let Ok(way_out) = self.way_out.try_lock() else {
             return false;
         };
         let cx = &mut Context::from_waker(driver);
-        matches!(self.poll_flush_locked(&mut way_out, cx), Poll::Ready(true))
+        matches!(self.poll_flush_with(way_out, cx), Poll::Ready(true))
     }
 
     /// Writes what there is; ready with `false` if that cannot be done any more.
     pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        self.poll_flush_locked(&mut lock(&self.way_out), cx)
+        self.poll_flush_with(lock(&self.way_out), cx)
     }
 
-    fn poll_flush_locked(&self, way_out: &mut WayOut, cx: &mut Context<'_>) -> Poll<bool> {
+    fn poll_flush_with(
+        &self,
+        mut way_out: MutexGuard<'_, WayOut>,
+        cx: &mut Context<'_>,
+    ) -> Poll<bool> {
+        let mut freed = Freed::default();
+        let outcome = self.poll_flush_locked(&mut way_out, cx, &mut freed);
+        drop(way_out);
+        // Order: unlocked, since it wakes who waits for room.
+        self.give_back(freed);
+        outcome
+    }
+
+    fn give_back(&self, freed: Freed) {
+        self.own_room.add_permits(freed.own);
+        if freed.queue > 0 {
+            self.room.add_permits(freed.queue);
+        }
+    }
+
+    fn poll_flush_locked(
+        &self,
+        way_out: &mut WayOut,
+        cx: &mut Context<'_>,
+        freed: &mut Freed,
+    ) -> Poll<bool> {
         loop {
             let WayOut {
                 pipe,
@@ -284,8 +341,10 @@ impl Link {
                 }
             }
             match outbox.poll_write(cx, open) {
-                Poll::Ready(Ok(0)) => {}
-                Poll::Ready(Ok(places)) => self.room.add_permits(places),
+                Poll::Ready(Ok(now)) => {
+                    freed.queue += now.queue;
+                    freed.own += now.own;
+                }
                 Poll::Ready(Err(error)) => {
                     *failure = Some(error);
                     *pipe = None;
@@ -334,20 +393,24 @@ impl Link {
         if state.down.is_some() || state.input.is_some() {
             return None;
         }
-        if state.queue.len() >= self.terms.queue_max.saturating_add(OWN_FRAMES_MAX) {
+        let Ok(permit) = self.own_room.try_acquire() else {
             state.counts.unsent += 1;
             return None;
-        }
+        };
+        // It lives on in the frame.
+        permit.forget();
         state.queue.push_back(frame);
         state.driver.take()
     }
 
     fn poll_call(&self, call: CallId, cx: &Context<'_>) -> Poll<Result<Reply, RpcError>> {
-        let mut state = lock(&self.state);
-        if let Poll::Ready(reply) = state.table.poll(call, cx) {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        if let Poll::Ready((reply, progress)) = state.table.poll(call, cx) {
+            drop(guard);
+            drop(progress);
             return Poll::Ready(Ok(reply));
         }
-        let state = &mut *state;
         let (cause, fate) = match (&state.input, &state.down) {
             (Some(cause), _) | (None, Some(cause)) if state.unsent.remove(&call) => {
                 (cause, Fate::NotSent)
@@ -357,7 +420,9 @@ impl Link {
             (_, None) => return Poll::Pending,
         };
         let error = cause.error(fate);
-        state.table.abandon(call, false);
+        let (_, progress) = state.table.abandon(call, false);
+        drop(guard);
+        drop(progress);
         Poll::Ready(Err(error))
     }
 
@@ -373,14 +438,19 @@ impl Link {
         };
         let was_unsent = state.unsent.remove(&call) || taken_back.is_some();
         let mut driver = None;
-        if state.table.abandon(call, !was_unsent)
-            && let Some(frame) = self.cancel_frame(call)
-        {
-            driver = self.push_now(&mut state, frame);
+        let (is_owed, progress) = state.table.abandon(call, !was_unsent);
+        if is_owed {
+            state.owed_in_silence += 1;
+            if let Some(frame) = self.cancel_frame(call) {
+                driver = self.push_now(&mut state, frame);
+            }
         }
         drop((state, way_out));
-        if taken_back.is_some_and(|frame| frame.has_place) {
-            self.room.add_permits(1);
+        drop(progress);
+        if let Some(frame) = taken_back {
+            let mut freed = Freed::default();
+            freed.add(frame.room);
+            self.give_back(freed);
         }
         if let Some(driver) = driver {
             driver.wake();
@@ -407,6 +477,7 @@ impl Link {
         let issued = self.numbers.load(Ordering::Relaxed);
         let mut state = lock(&self.state);
         state.last_read = Instant::now();
+        state.owed_in_silence = 0;
         for (id, reply) in replies.drain(..) {
             let outcome = match id {
                 Some(id) => state.table.settle(id, reply, issued),
@@ -462,12 +533,7 @@ impl Link {
         pipe.map(|pipe| (rest, pipe))
     }
 
-    fn stop(
-        &self,
-        mut way_out: std::sync::MutexGuard<'_, WayOut>,
-        cause: Arc<Down>,
-        is_down: bool,
-    ) {
+    fn stop(&self, mut way_out: MutexGuard<'_, WayOut>, cause: Arc<Down>, is_down: bool) {
         let mut state = lock(&self.state);
         let queue = std::mem::take(&mut state.queue);
         let whole = way_out.outbox.whole().chain(&queue);
@@ -520,8 +586,9 @@ impl Link {
         lock(&self.state).table.pending()
     }
 
-    pub(super) fn abandoned(&self) -> usize {
-        lock(&self.state).table.abandoned()
+    /// Calls that were given up since anything was read, and that may still be worked on.
+    pub(super) fn owed_in_silence(&self) -> usize {
+        lock(&self.state).owed_in_silence
     }
 
     pub(super) fn last_read(&self) -> Instant {

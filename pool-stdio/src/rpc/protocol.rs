@@ -120,6 +120,15 @@ impl Protocol {
     }
 }
 
+/// Whether it is a client's way to give up a call.
+pub(super) fn is_cancel(message: &[u8], envelope: &Envelope) -> bool {
+    let names: [&[u8]; 2] = [MCP_CANCEL.as_bytes(), LSP_CANCEL.as_bytes()];
+    envelope.method.as_ref().is_some_and(|named| {
+        let named = &message[named.start + 1..named.end - 1];
+        names.iter().any(|name| says(named, name))
+    })
+}
+
 /// The strings and numbers that are members of an object, by these names.
 fn values(message: &[u8], object: &Span, names: &[&[u8]]) -> Vec<Span> {
     let mut found = Vec::new();
@@ -139,10 +148,10 @@ impl Cancel {
         match self {
             Self::None => None,
             Self::Mcp => Some(format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{call}}}}}"#
+                r#"{{"jsonrpc":"2.0","method":"{MCP_CANCEL}","params":{{"requestId":{call}}}}}"#
             )),
             Self::Lsp => Some(format!(
-                r#"{{"jsonrpc":"2.0","method":"$/cancelRequest","params":{{"id":{call}}}}}"#
+                r#"{{"jsonrpc":"2.0","method":"{LSP_CANCEL}","params":{{"id":{call}}}}}"#
             )),
         }
     }
@@ -160,3 +169,6 @@ impl Greeting {
         Ok(Self { params })
     }
 }
+
+const MCP_CANCEL: &str = "notifications/cancelled";
+const LSP_CANCEL: &str = "$/cancelRequest";

@@ -102,14 +102,14 @@ impl Table {
         }
     }
 
-    /// The reply, once it is there; the call is over then.
-    pub(super) fn poll(&mut self, id: CallId, cx: &Context<'_>) -> Poll<Reply> {
+    /// The reply, once it is there; the call is over then. Who listens for its progress is told so
+    /// by the drop of what comes with it, outside of all locks.
+    pub(super) fn poll(&mut self, id: CallId, cx: &Context<'_>) -> Poll<(Reply, Option<Progress>)> {
         let Some(call) = self.calls.get_mut(&id) else {
             return Poll::Pending;
         };
         if let Some(reply) = call.reply.take() {
-            self.end(id);
-            return Poll::Ready(reply);
+            return Poll::Ready((reply, self.end(id)));
         }
         if !call
             .waker
@@ -121,23 +121,26 @@ impl Table {
         Poll::Pending
     }
 
-    /// Gives a call up. Says whether its reply may still come.
-    pub(super) fn abandon(&mut self, id: CallId, was_sent: bool) -> bool {
+    /// Gives a call up. Says whether its reply may still come, and returns what is to be dropped
+    /// outside of all locks.
+    pub(super) fn abandon(&mut self, id: CallId, was_sent: bool) -> (bool, Option<Progress>) {
         let is_owed = was_sent && self.calls.get(&id).is_some_and(|call| call.reply.is_none());
-        self.end(id);
+        let progress = self.end(id);
         if is_owed {
             self.tombstones.insert(id);
             if self.tombstones.len() > TOMBSTONES_MAX {
                 self.tombstones.pop_first();
             }
         }
-        is_owed
+        (is_owed, progress)
     }
 
-    fn end(&mut self, id: CallId) {
-        if self.calls.remove(&id).is_some_and(|call| call.has_tokens) {
+    fn end(&mut self, id: CallId) -> Option<Progress> {
+        let call = self.calls.remove(&id)?;
+        if call.has_tokens {
             self.tokens.retain(|_, token| token.call != id);
         }
+        call.progress
     }
 
     /// Whom a progress token concerns, and what it was before.
@@ -159,7 +162,8 @@ impl Table {
     }
 
     /// Calls that were given up and may still be worked on.
-    pub(super) fn abandoned(&self) -> usize {
+    #[cfg(test)]
+    fn abandoned(&self) -> usize {
         self.tombstones.len()
     }
 }
@@ -239,7 +243,7 @@ mod tests {
                         issued += 1;
                     }
                     Step::Abandon(id, sent) => {
-                        let is_owed = table.abandon(id, sent);
+                        let (is_owed, _) = table.abandon(id, sent);
                         let was_waiting = waiting.remove(&id);
                         answered.remove(&id);
                         prop_assert_eq!(is_owed, was_waiting && sent);
@@ -277,7 +281,7 @@ mod tests {
         let count = TOMBSTONES_MAX as u64 + 1;
         for id in 0..count {
             table.begin(id, None);
-            assert!(table.abandon(id, true));
+            assert!(table.abandon(id, true).0);
         }
         assert_eq!(table.abandoned(), TOMBSTONES_MAX);
         assert_eq!(
@@ -294,7 +298,7 @@ mod tests {
         table.begin(0, Some(progress));
         table.add_token(0, 1, Bytes::from_static(b"\"mine\""));
         assert_eq!(table.progress(1).unwrap().1, "\"mine\"");
-        table.abandon(0, true);
+        drop(table.abandon(0, true));
         assert!(table.progress(1).is_none());
         assert!(table.tokens.is_empty());
     }

@@ -19,7 +19,7 @@ mod bed;
 mod calls;
 mod defects;
 mod ends;
-mod review;
+mod judged;
 mod servers;
 mod shared;
 

@@ -262,7 +262,7 @@ async fn both_tokens_of_a_forwarded_request_are_told_apart() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_subscriber_is_told_how_many_it_missed() {
     let (line, mut peer) = Setup::plain().open();
-    let mut notices = crate::Notices::new(line.client.link.notices.subscribe());
+    let mut notices = line.client.link.subscribe();
     for number in 0..7 {
         peer.say(format!(
             r#"{{"jsonrpc":"2.0","method":"n","params":[{number}]}}"#

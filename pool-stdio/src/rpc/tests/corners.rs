@@ -1,6 +1,8 @@
 //! Limits at their ends, and peers, handlers and clients who write what is allowed and unusual.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +14,9 @@ use tokio::time::timeout;
 
 use super::{Line, Peer, Setup, quiet};
 use crate::rpc::error::{ErrorObject, RpcError};
-use crate::rpc::notices::{Notice, Notices, Progress};
+use crate::rpc::link::Link;
+use crate::rpc::notices::{Notice, Progress};
+use crate::rpc::protocol::Protocol;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -216,7 +220,7 @@ async fn no_token_of_a_client_leaves_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn a_notification_that_is_kept_keeps_no_more_than_itself() {
     let (line, mut peer) = Setup::plain().open();
-    let mut notices = Notices::new(line.client.link.notices.subscribe());
+    let mut notices = line.client.link.subscribe();
     peer.say(r#"{"jsonrpc":"2.0","method":"small"}"#).await;
     let Some(Notice::Notification(notice)) = notices.recv().await else {
         panic!("it was said")
@@ -225,4 +229,129 @@ async fn a_notification_that_is_kept_keeps_no_more_than_itself() {
     drop(notice);
     quiet().await;
     assert!(kept.is_unique(), "its buffer is used for reading as well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_listens_learns_that_no_more_can_come() {
+    let (line, mut peer) = Setup::plain().open();
+    let mut notices = line.client.link.subscribe();
+    peer.say(r#"{"jsonrpc":"2.0","method":"last"}"#).await;
+    drop(peer);
+    let last = timeout(HOUR, notices.recv()).await.unwrap();
+    assert!(matches!(last, Some(Notice::Notification(_))), "{last:?}");
+    let end = timeout(HOUR, notices.recv()).await;
+    assert!(matches!(end, Ok(None)), "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_cannot_cancel_the_call_of_another() {
+    for protocol in [Protocol::Mcp, Protocol::Lsp] {
+        let (line, mut peer) = Setup::new(protocol).open();
+        let call = spawn_call(&line, json!([1]));
+        let request = peer.message().await;
+        let id = &request["id"];
+        let cancel = match protocol {
+            Protocol::Lsp => format!(r#""$/cancelRequest","params":{{"id":{id}}}"#),
+            _ => format!(r#""notifications/cancelled","params":{{"requestId":{id}}}"#),
+        };
+        let frame = format!(r#"{{"jsonrpc":"2.0","method":{cancel}}}"#);
+        let error = line.client.forward(frame.into(), None, None).await;
+        assert!(
+            matches!(error, Err(RpcError::BadRequest { .. })),
+            "{error:?}"
+        );
+        line.client.notify("after", &()).await.unwrap();
+        assert_eq!(peer.message().await["method"], "after");
+        peer.reply(id, 1).await;
+        assert_eq!(call.await.unwrap().unwrap(), 1);
+    }
+}
+
+/// Finds out, when it is woken, whether the link can be used meanwhile.
+struct Prober {
+    link: Arc<Link>,
+    probe: fn(&Link),
+    is_locked: AtomicBool,
+}
+
+impl Wake for Prober {
+    fn wake(self: Arc<Self>) {
+        let (done, waiting) = mpsc::channel();
+        let prober = Arc::clone(&self);
+        std::thread::spawn(move || {
+            (prober.probe)(&prober.link);
+            done.send(()).unwrap_or_default();
+        });
+        let is_locked = waiting.recv_timeout(Duration::from_secs(10)).is_err();
+        self.is_locked.fetch_or(is_locked, Ordering::Relaxed);
+    }
+}
+
+fn prober(line: &Line, probe: fn(&Link)) -> Arc<Prober> {
+    Arc::new(Prober {
+        link: Arc::clone(&line.client.link),
+        probe,
+        is_locked: AtomicBool::new(false),
+    })
+}
+
+#[tokio::test]
+async fn who_waits_for_room_is_woken_outside_of_all_locks() {
+    let mut setup = Setup::plain();
+    setup.pipe_bytes = 16;
+    setup.terms.queue_max = 1;
+    let (line, mut peer) = setup.open();
+    let first = spawn_call(&line, json!([1]));
+    while line.client.link.places() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let prober = prober(&line, |link| assert!(link.written_total() > 0));
+    let client = line.client.clone();
+    let mut second = Box::pin(async move { client.notify("second", &()).await });
+    let waker = Waker::from(Arc::clone(&prober));
+    assert!(
+        second
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    peer.echo().await;
+    first.await.unwrap().unwrap();
+    assert!(!prober.is_locked.load(Ordering::Relaxed));
+    second.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_waits_for_progress_is_woken_outside_of_all_locks() {
+    let (line, mut peer) = Setup::mcp().open();
+    let (progress, mut notices) = Progress::channel(1);
+    let prober = prober(&line, |link| assert!(link.pending() < 2));
+    let mut end = Box::pin(async move { notices.recv().await.is_none() });
+    let waker = Waker::from(Arc::clone(&prober));
+    assert!(
+        end.as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    let call = line.client.call::<Value>("m", &(), Some(progress), None);
+    let (outcome, _) = tokio::join!(call, async {
+        let id = peer.message().await["id"].clone();
+        peer.reply(&id, 1).await;
+    });
+    outcome.unwrap();
+    assert!(end.await);
+    assert!(!prober.is_locked.load(Ordering::Relaxed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_answers_are_kept_than_is_said() {
+    let mut setup = Setup::plain();
+    setup.pipe_bytes = 64;
+    let (line, mut peer) = setup.open();
+    for _ in 0..3000 {
+        peer.say(r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#).await;
+    }
+    quiet().await;
+    let kept = 3000 - line.client.link.counts().unsent;
+    assert!(kept <= 1024 + 1, "{kept} answers are kept");
 }

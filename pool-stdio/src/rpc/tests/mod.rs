@@ -92,11 +92,12 @@ impl Setup {
     fn open(self) -> (Line, Peer) {
         let (ours, theirs) = tokio::io::duplex(self.pipe_bytes);
         let (inlet, outlet) = tokio::io::duplex(self.pipe_bytes);
-        let link = Link::new(self.terms.clone(), Box::new(ours));
+        let (link, notices) = Link::new(self.terms.clone(), Box::new(ours));
         let meters = Meters::new("test");
         let driver = Driver {
             link: Arc::clone(&link),
             inlet,
+            notices,
             frames: Frames::new(self.terms.framing, self.terms.frame_bytes_max),
             protocol: self.protocol,
             strays: self.strays,

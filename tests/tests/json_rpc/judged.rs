@@ -1,13 +1,16 @@
 //! Children that obey the rules and are hard to judge, and numbers that must be right.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use pool_core::{Connector, SharedConnector};
-use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol, RpcError};
+use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol, RpcError, Signal};
 use serde_json::{Value, json};
 use tokio::runtime;
 
 use crate::bed::{Bed, context, on_both_runtimes};
-use crate::{connector, server};
+use crate::{connector, held, server};
 
 /// What was counted under this name.
 fn counted(snapshotter: &Snapshotter, name: &str) -> u64 {
@@ -80,5 +83,24 @@ fn a_check_tells_which_pipe_was_closed() {
         assert!(matches!(error, RpcError::StdinClosed { .. }), "{error}");
         let error = connector.check_shared(&child).await.unwrap_err();
         assert!(format!("{error:?}").contains("StdinClosed"), "{error:?}");
+    });
+}
+
+#[test]
+fn a_child_that_hangs_is_found_even_if_a_call_was_cancelled_before() {
+    on_both_runtimes(async |bed| {
+        let connector =
+            connector(bed, &server(), Protocol::Mcp).ping_timeout(Duration::from_millis(200));
+        let child = Arc::new(connector.connect(&context()).await.unwrap());
+        // As the protocol has it, what was cancelled is never answered.
+        drop(held(&child, 2).await);
+        while child.pending() > 0 {
+            tokio::task::yield_now().await;
+        }
+        connector.check_shared(&child).await.unwrap();
+        bed.signal_all(Signal::Stop);
+        let outcome = connector.check_shared(&child).await;
+        bed.signal_all(Signal::Continue);
+        outcome.expect_err("nobody waits for an answer, and there is no sign of life");
     });
 }
