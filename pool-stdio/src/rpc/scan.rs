@@ -72,6 +72,7 @@ impl Envelope {
                 Some(Field::Id) if found.id.is_some() => return Err(Malformed::TwoIds),
                 Some(Field::Id) if !is_id(text) => return Err(Malformed::BadId),
                 Some(Field::Id) => found.id = Some(value),
+                Some(Field::Method) if text == b"null" => {}
                 Some(Field::Method) if text[0] != b'"' => return Err(Malformed::BadMethod),
                 Some(Field::Method) => found.method = Some(value),
                 Some(Field::Params) if found.params.is_some() => return Err(Malformed::TwoParams),

@@ -355,3 +355,16 @@ async fn no_more_answers_are_kept_than_is_said() {
     let kept = 3000 - line.client.link.counts().unsent;
     assert!(kept <= 1024 + 1, "{kept} answers are kept");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_may_say_that_it_has_no_method() {
+    let (line, mut peer) = Setup::plain().open();
+    let call = spawn_call(&line, Value::Null);
+    let id = peer.message().await["id"].clone();
+    peer.say(format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":null,"params":null,"result":1,"error":null}}"#
+    ))
+    .await;
+    let outcome = timeout(HOUR, call).await.expect("it is answered");
+    assert_eq!(outcome.unwrap().unwrap(), 1);
+}
