@@ -304,7 +304,8 @@ fn result_of<R: DeserializeOwned>(reply: &Reply) -> Result<R, RpcError> {
     let Reply { message, envelope } = reply;
     let not_understood = |error: serde_json::Error| RpcError::BadResult {
         reason: error.to_string(),
-        reply: message.clone(),
+        // It may be kept for long, and would keep all of the buffer it was read into.
+        reply: Bytes::copy_from_slice(message),
     };
     if let Some(error) = &envelope.error {
         let error: ErrorObject =

@@ -368,3 +368,17 @@ async fn a_reply_may_say_that_it_has_no_method() {
     let outcome = timeout(HOUR, call).await.expect("it is answered");
     assert_eq!(outcome.unwrap().unwrap(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_is_kept_keeps_no_more_than_its_reply() {
+    let (line, mut peer) = Setup::plain().open();
+    let call = line.client.call::<bool>("m", &(), None, None);
+    let (outcome, _) = tokio::join!(call, async {
+        let id = peer.message().await["id"].clone();
+        peer.reply(&id, 3).await;
+    });
+    let Err(RpcError::BadResult { reply, .. }) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(reply.is_unique(), "its buffer is used for reading as well");
+}
