@@ -62,8 +62,12 @@ impl Client {
         method: &str,
         params: &impl Serialize,
     ) -> Result<(), RpcError> {
-        let (message, _) = compose(None, method, params)?;
-        self.link.send(self.frame_of(message)?, None).await
+        let frame = compose(None, method, params).and_then(|(message, _)| self.frame_of(message));
+        let outcome = match frame {
+            Ok(frame) => self.link.send(frame, None).await,
+            Err(error) => Err(error),
+        };
+        outcome.inspect_err(|error| self.meters.failed(error.kind()))
     }
 
     pub(super) async fn forward(

@@ -104,3 +104,15 @@ fn a_child_that_hangs_is_found_even_if_a_call_was_cancelled_before() {
         outcome.expect_err("nobody waits for an answer, and there is no sign of life");
     });
 }
+
+#[test]
+fn a_notification_that_fails_is_counted() {
+    let snapshotter = counting(async |child| {
+        child
+            .call::<Value>("close_stdout", &())
+            .await
+            .expect_err("no reply can come");
+        child.notify("n", &()).await.expect_err("it is over");
+    });
+    assert_eq!(counted(&snapshotter, "stdio_request_failures_total"), 2);
+}
