@@ -96,12 +96,12 @@ impl Protocol {
         match self {
             Self::Plain => Vec::new(),
             Self::Mcp => {
-                let tokens = |meta: Span| values(message, &meta, &[b"progressToken"]);
+                let of_meta = |meta: Span| tokens(message, &meta, &[b"progressToken"]);
                 // Parsers differ in which of two they take.
                 let metas = values(message, params, &[b"_meta"]);
-                metas.into_iter().flat_map(tokens).collect()
+                metas.into_iter().flat_map(of_meta).collect()
             }
-            Self::Lsp => values(message, params, &[b"workDoneToken", b"partialResultToken"]),
+            Self::Lsp => tokens(message, params, &[b"workDoneToken", b"partialResultToken"]),
         }
     }
 
@@ -129,7 +129,14 @@ pub(super) fn is_cancel(message: &[u8], envelope: &Envelope) -> bool {
     })
 }
 
-/// The strings and numbers that are members of an object, by these names.
+/// The tokens that are members of an object, by these names: strings and numbers.
+fn tokens(message: &[u8], object: &Span, names: &[&[u8]]) -> Vec<Span> {
+    let mut found = values(message, object, names);
+    found.retain(|span| matches!(message[span.start], b'"' | b'-' | b'0'..=b'9'));
+    found
+}
+
+/// The members of an object by these names.
 fn values(message: &[u8], object: &Span, names: &[&[u8]]) -> Vec<Span> {
     let mut found = Vec::new();
     let Some(mut members) = Members::of(&message[..object.end], object.start) else {

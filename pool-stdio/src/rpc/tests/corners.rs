@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::{Line, Peer, Setup, quiet};
 use crate::rpc::error::{ErrorObject, RpcError};
+use crate::rpc::framing::Framing;
 use crate::rpc::link::Link;
 use crate::rpc::notices::{Notice, Progress};
 use crate::rpc::protocol::Protocol;
@@ -381,4 +382,22 @@ async fn an_error_that_is_kept_keeps_no_more_than_its_reply() {
         panic!("{outcome:?}")
     };
     assert!(reply.is_unique(), "its buffer is used for reading as well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_null_asks_for_nothing() {
+    for (protocol, params) in [
+        (
+            Protocol::Lsp,
+            json!({"workDoneToken": null, "partialResultToken": null}),
+        ),
+        (Protocol::Mcp, json!({"_meta": {"progressToken": null}})),
+    ] {
+        let mut setup = Setup::new(protocol);
+        setup.terms.framing = Framing::Lines;
+        let (line, mut peer) = setup.open();
+        let call = spawn_call(&line, params.clone());
+        assert_eq!(peer.echo().await["params"], params);
+        assert_eq!(call.await.unwrap().unwrap(), params);
+    }
 }
