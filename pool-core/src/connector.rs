@@ -169,12 +169,13 @@ pub trait Connector: Send + Sync + 'static {
 
 /// A [`Connector`] whose connections serve many callers at once.
 ///
-/// What a shared pool asks of it: `connect`, `is_alive`, `is_clean`, `died` and `close` as ever, and
-/// [`check_shared`](Self::check_shared) in the place of `check`. Nobody ever has such a connection
+/// What a shared pool asks of it: `connect`, `is_alive`, `died` and `close` as ever,
+/// [`check_shared`](Self::check_shared) in the place of `check`, and
+/// [`is_clean_shared`](Self::is_clean_shared) in that of `is_clean`. Nobody ever has such a connection
 /// for himself, so it is never reset.
 ///
 /// * **`is_alive` is asked before each lease and after it**, on any thread.
-/// * **`is_clean`** says no when the connection is broken for everybody: it takes no new leases, and
+/// * **`is_clean_shared`** says no when the connection is broken for everybody: it takes no new leases, and
 ///   is closed after its last one.
 ///
 /// # Examples
@@ -227,6 +228,15 @@ pub trait SharedConnector: Connector<Connection: Sync> {
     async fn check_shared(&self, conn: &Self::Connection) -> Result<(), CheckError> {
         let _ = conn;
         Ok(())
+    }
+
+    /// Whether the connection may serve further callers, asked on each return. As
+    /// [`is_clean`](Connector::is_clean) by default.
+    ///
+    /// They differ where a request that was given up spoils a connection for whoever would have it
+    /// alone next, and for none of many.
+    fn is_clean_shared(&self, conn: &Self::Connection) -> bool {
+        self.is_clean(conn)
     }
 }
 

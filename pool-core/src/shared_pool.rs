@@ -372,7 +372,7 @@ impl<C: SharedConnector> Connector for Sharer<C> {
     }
 
     fn is_clean(&self, conn: &Self::Connection) -> bool {
-        self.0.is_clean(conn)
+        self.0.is_clean_shared(conn)
     }
 
     fn died(&self, conn: &Self::Connection) -> Option<BoxFuture<'static, ()>> {

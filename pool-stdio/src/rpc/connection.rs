@@ -44,7 +44,9 @@ use crate::wake::Wait;
 /// [counted](Self::counts). What a child sends without naming a request, notifications and requests
 /// of its own, cannot be attributed to one of many callers: it goes to
 /// [subscribers](Self::notices) and to the [handler](crate::JsonRpcConnector::on_request). For a
-/// server that needs more than that, lend the connection to one caller at a time.
+/// server that needs more than that, lend the connection to one caller at a time, by a
+/// [`ConnectionPool`](pool_core::ConnectionPool): it closes a connection that comes back with a call
+/// that was given up and not answered, since what is still said about it would reach the next.
 ///
 /// # Examples
 ///
@@ -274,6 +276,12 @@ impl JsonRpcConnection {
             Liveness::Eof | Liveness::Exited => true,
         };
         !has_ended && self.line.client.link.is_open()
+    }
+
+    /// Whether nothing is pending, and nothing that was given up may still be worked on: what is
+    /// said from now on is about what is asked from now on.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.line.client.link.owes_nothing()
     }
 
     /// The connector's [name](crate::JsonRpcConnector::name).

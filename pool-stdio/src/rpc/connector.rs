@@ -373,6 +373,10 @@ impl Connector for JsonRpcConnector {
         connection.is_alive()
     }
 
+    fn is_clean(&self, connection: &Self::Connection) -> bool {
+        connection.owes_nothing()
+    }
+
     fn died(&self, connection: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
         Some(connection.died())
     }
@@ -392,6 +396,11 @@ impl SharedConnector for JsonRpcConnector {
         connection.publish();
         let outcome = connection.ping(self.ping_timeout).await;
         outcome.map_err(CheckError::new)
+    }
+
+    fn is_clean_shared(&self, _connection: &Self::Connection) -> bool {
+        // Whatever still comes meets nobody.
+        true
     }
 }
 

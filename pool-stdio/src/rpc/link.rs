@@ -586,6 +586,12 @@ impl Link {
         lock(&self.state).table.pending()
     }
 
+    /// Whether no call is pending, and none was given up that may still be worked on.
+    pub(super) fn owes_nothing(&self) -> bool {
+        let state = lock(&self.state);
+        state.table.pending() == 0 && state.table.abandoned() == 0
+    }
+
     /// Calls that were given up since anything was read, and that may still be worked on.
     pub(super) fn owed_in_silence(&self) -> usize {
         lock(&self.state).owed_in_silence

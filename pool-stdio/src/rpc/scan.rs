@@ -92,8 +92,9 @@ impl Envelope {
         match (&self.method, &self.id) {
             (Some(_), Some(_)) => Ok(Kind::Request),
             (Some(_), None) => Ok(Kind::Notification),
-            (None, Some(_)) if self.result.is_some() || self.error.is_some() => Ok(Kind::Reply),
-            (None, _) => Err(Malformed::Neither),
+            // Of one that lacks a result and an error its call shall know.
+            (None, Some(_)) => Ok(Kind::Reply),
+            (None, None) => Err(Malformed::Neither),
         }
     }
 }
@@ -462,8 +463,8 @@ mod tests {
             (r#"{"method":"m"}"#, Ok(Kind::Notification)),
             (r#"{"id":1,"result":null}"#, Ok(Kind::Reply)),
             (r#"{"id":1,"error":{},"result":null}"#, Ok(Kind::Reply)),
-            (r#"{"id":1,"error":null}"#, Err(Malformed::Neither)),
-            (r#"{"id":1}"#, Err(Malformed::Neither)),
+            (r#"{"id":1,"error":null}"#, Ok(Kind::Reply)),
+            (r#"{"id":1}"#, Ok(Kind::Reply)),
             (r#"{"result":1}"#, Err(Malformed::Neither)),
             ("{}", Err(Malformed::Neither)),
         ] {

@@ -162,8 +162,7 @@ impl Table {
     }
 
     /// Calls that were given up and may still be worked on.
-    #[cfg(test)]
-    fn abandoned(&self) -> usize {
+    pub(super) fn abandoned(&self) -> usize {
         self.tombstones.len()
     }
 }

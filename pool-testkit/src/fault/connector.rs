@@ -192,6 +192,10 @@ impl<C: SharedConnector> SharedConnector for FaultyConnector<C> {
         self.begin_probe(Call::Check).await?;
         self.inner.check_shared(conn).await
     }
+
+    fn is_clean_shared(&self, conn: &C::Connection) -> bool {
+        self.ask(Query::IsClean, || self.inner.is_clean_shared(conn), false)
+    }
 }
 
 /// Ends all faults of a [`FaultyConnector`].

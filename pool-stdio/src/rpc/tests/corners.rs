@@ -401,3 +401,14 @@ async fn a_token_that_is_null_asks_for_nothing() {
         assert_eq!(call.await.unwrap().unwrap(), params);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_without_a_result_ends_its_call() {
+    let (line, mut peer) = Setup::plain().open();
+    let call = spawn_call(&line, Value::Null);
+    let id = peer.message().await["id"].clone();
+    peer.say(format!(r#"{{"jsonrpc":"2.0","id":{id}}}"#)).await;
+    let outcome = timeout(HOUR, call).await.expect("it is answered");
+    let error = outcome.unwrap().unwrap_err();
+    assert!(matches!(error, RpcError::BadResult { .. }), "{error}");
+}
