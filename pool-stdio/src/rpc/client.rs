@@ -344,7 +344,7 @@ fn bad_request(malformed: Malformed) -> RpcError {
     }
 }
 
-const ID_OF_NOBODY: &str = "a cancel notification names an id that is not the child's, and may mean \
-                            another call there; drop the future of the call instead";
+const ID_OF_NOBODY: &str = "a cancel notification names an id or a token that the child does not know, or \
+                            as another caller's; drop the future of the call instead";
 /// Most requests fit.
 const MESSAGE_BYTES: usize = 256;

@@ -198,8 +198,8 @@ impl JsonRpcConnection {
     /// even looked at. A batch is taken apart; its replies come back as one batch, in its order.
     /// Over lines, a message with a newline or a carriage return in it cannot be handed on.
     ///
-    /// A client's cancel notification is refused, since its id means nothing to the child, or
-    /// another call: drop this future instead.
+    /// A client's cancel notification is refused, since the child does not know its id or token, or
+    /// knows it as another caller's: drop this future instead.
     ///
     /// # Errors
     ///

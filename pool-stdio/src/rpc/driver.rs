@@ -282,18 +282,17 @@ impl<R: Inlet> Driver<R> {
         }
     }
 
+    /// Twice over it, once to see that it is whole: a list of what is in it might be larger than it.
     fn take_batch(&mut self, frame: &Bytes) {
-        let mut spans = Vec::new();
-        let mut elements = Elements::of(frame);
-        loop {
-            match elements.as_mut().map(Elements::next) {
-                Some(Ok(Some(span))) => spans.push(span),
-                Some(Ok(None)) if !spans.is_empty() => break,
-                _ => return self.stray(frame),
-            }
+        if !is_batch(frame) {
+            return self.stray(frame);
         }
-        for span in spans {
+        let mut elements = Elements::of(frame);
+        while let Some(Ok(Some(span))) = elements.as_mut().map(Elements::next) {
             self.take_one(frame.slice(span));
+            if self.desk.replies.len() == REPLIES_AT_ONCE {
+                self.deliver();
+            }
         }
     }
 
@@ -441,6 +440,19 @@ impl<R> Drop for Driver<R> {
     }
 }
 
+/// Whether something is in it, and it is JSON to its end.
+fn is_batch(frame: &[u8]) -> bool {
+    let mut elements = Elements::of(frame);
+    let mut is_empty = true;
+    loop {
+        match elements.as_mut().map(Elements::next) {
+            Some(Ok(Some(_))) => is_empty = false,
+            Some(Ok(None)) => return !is_empty,
+            Some(Err(_)) | None => return false,
+        }
+    }
+}
+
 fn notification(message: Bytes) -> Option<Notification> {
     let envelope = Envelope::of(&message).ok()?;
     Notification::new(message, &envelope)
@@ -448,6 +460,8 @@ fn notification(message: Bytes) -> Option<Notification> {
 
 /// A child's exit follows the end of its pipes within microseconds, unless it lives on.
 const EXIT_WAIT: Duration = Duration::from_millis(50);
+/// A longer batch is handed out in parts.
+const REPLIES_AT_ONCE: usize = 1024;
 /// Then others get their turn.
 const READS_PER_TURN: usize = 16;
 const READ_BYTES: usize = 16 * 1024;

@@ -120,9 +120,10 @@ impl Protocol {
     }
 }
 
-/// Whether it is a client's way to give up a call.
+/// Whether it is a client's way to give up a call, by its id or its token.
 pub(super) fn is_cancel(message: &[u8], envelope: &Envelope) -> bool {
-    let names: [&[u8]; 2] = [MCP_CANCEL.as_bytes(), LSP_CANCEL.as_bytes()];
+    let by_token = b"window/workDoneProgress/cancel".as_slice();
+    let names = [MCP_CANCEL.as_bytes(), LSP_CANCEL.as_bytes(), by_token];
     envelope.method.as_ref().is_some_and(|named| {
         let named = &message[named.start + 1..named.end - 1];
         names.iter().any(|name| says(named, name))

@@ -53,7 +53,7 @@ struct Call {
     waker: Option<Waker>,
     reply: Option<Reply>,
     progress: Option<Progress>,
-    has_tokens: bool,
+    tokens: Vec<u64>,
 }
 
 /// A progress token that stands for one of the caller's.
@@ -77,7 +77,7 @@ impl Table {
     /// Lets a token stand for a caller's own until the call is over.
     pub(super) fn add_token(&mut self, call: CallId, token: u64, original: Bytes) {
         if let Some(entry) = self.calls.get_mut(&call) {
-            entry.has_tokens = true;
+            entry.tokens.push(token);
             self.tokens.insert(token, Token { call, original });
         }
     }
@@ -137,8 +137,8 @@ impl Table {
 
     fn end(&mut self, id: CallId) -> Option<Progress> {
         let call = self.calls.remove(&id)?;
-        if call.has_tokens {
-            self.tokens.retain(|_, token| token.call != id);
+        for token in call.tokens {
+            self.tokens.remove(&token);
         }
         call.progress
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::{Line, Peer, Setup, quiet};
@@ -428,5 +429,40 @@ async fn many_calls_leave_in_few_writes_and_all_return() {
         assert_eq!(call.await.unwrap().unwrap(), number);
     }
     assert_eq!(line.client.link.places(), 64);
+    end(line, peer).await;
+}
+
+/// Neither what is no batch to its end nor the size of one keeps a reply from its call.
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_thousands_reaches_everybody() {
+    const CALLS: usize = 2_500;
+    let mut setup = Setup::plain();
+    setup.terms.queue_max = CALLS;
+    setup.pipe_bytes = 1 << 20;
+    let (line, mut peer) = setup.open();
+    let mut calls = JoinSet::new();
+    for number in 0..CALLS {
+        let client = line.client.clone();
+        calls.spawn(async move {
+            let answer = client.call::<Value>("m", &[number], None, None).await;
+            assert_eq!(answer.unwrap(), json!([number]));
+        });
+    }
+    let mut replies = Vec::new();
+    for _ in 0..CALLS {
+        let request = peer.message().await;
+        let (id, params) = (&request["id"], &request["params"]);
+        replies.push(format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"result":{params}}}"#
+        ));
+    }
+    let replies = replies.join(",");
+    peer.say(format!("[{replies},")).await;
+    quiet().await;
+    assert_eq!(line.client.link.pending(), CALLS, "it was no batch");
+    peer.say(format!("[{replies}]")).await;
+    while let Some(call) = calls.join_next().await {
+        call.unwrap();
+    }
     end(line, peer).await;
 }

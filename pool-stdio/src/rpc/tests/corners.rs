@@ -246,13 +246,16 @@ async fn who_listens_learns_that_no_more_can_come() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_cannot_cancel_the_call_of_another() {
-    for protocol in [Protocol::Mcp, Protocol::Lsp] {
+    for protocol in [Protocol::Mcp, Protocol::Lsp, Protocol::Plain] {
         let (line, mut peer) = Setup::new(protocol).open();
         let call = spawn_call(&line, json!([1]));
         let request = peer.message().await;
         let id = &request["id"];
         let cancel = match protocol {
             Protocol::Lsp => format!(r#""$/cancelRequest","params":{{"id":{id}}}"#),
+            Protocol::Plain => {
+                format!(r#""window/workDoneProgress/cancel","params":{{"token":{id}}}"#)
+            }
             _ => format!(r#""notifications/cancelled","params":{{"requestId":{id}}}"#),
         };
         let frame = format!(r#"{{"jsonrpc":"2.0","method":{cancel}}}"#);
