@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::error::{ErrorObject, RpcError};
 use super::framing::{Frame, join, splice};
-use super::link::{Extras, Limit, Link, Ticket};
+use super::link::{Extras, Link};
 use super::notices::Progress;
 use super::protocol::{Protocol, is_cancel};
 use super::scan::{Elements, Envelope, Kind, Malformed, Span};
 use super::table::{CallId, Reply};
+use super::ticket::{Limit, Ticket};
 use crate::metrics::Meters;
 
 /// The calling side of a connection.

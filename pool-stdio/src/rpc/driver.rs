@@ -30,12 +30,13 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::error::{Cause, Down, RpcReport};
 use super::framing::{Frame, Frames, join, splice};
-use super::link::{FAR, Link};
+use super::link::Link;
 use super::notices::Notification;
 use super::protocol::Protocol;
 use super::scan::{Elements, Envelope, Kind, own_number};
 use super::serve::{Servant, ServerRequest, unsendable};
 use super::table::Reply;
+use super::ticket::FAR;
 use crate::child::Exited;
 use crate::codec::DecodeError;
 use crate::metrics::Meters;

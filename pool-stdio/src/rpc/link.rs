@@ -16,39 +16,24 @@
 //! 3. After the connection went down nobody begins a call, and everybody who waited was woken.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::future::poll_fn;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::AsyncWrite;
-use tokio::net::unix::pipe::Sender;
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::{Down, Fate, RpcError};
-use super::framing::{Frame, Framing, Freed, Outbox, Room};
+use super::framing::{Frame, Framing, Freed, Room};
 use super::notices::{Notices, Notification, Progress};
 use super::protocol::Cancel;
 use super::table::{CallId, Reply, Stray, Table};
+use super::ticket::{Limit, Ticket};
+use super::way_out::{Outlet, WayOut};
 use crate::codec::Fragment;
 use crate::wake::{Once, lock};
-
-/// Where a connection writes to.
-pub(super) trait Outlet: AsyncWrite + Send + Unpin {
-    /// The bare descriptor, for whoever ends the child.
-    fn into_fd(self: Box<Self>) -> Option<OwnedFd>;
-}
-
-impl Outlet for Sender {
-    fn into_fd(self: Box<Self>) -> Option<OwnedFd> {
-        (*self).into_nonblocking_fd().ok()
-    }
-}
 
 /// What a connection is told about itself.
 #[derive(Debug, Clone)]
@@ -85,27 +70,20 @@ pub(super) struct Link {
     pub(super) terms: Terms,
     numbers: AtomicU64,
     /// Places for what callers send.
-    room: Semaphore,
+    pub(super) room: Semaphore,
     /// Places for what we send of our own accord.
-    own_room: Semaphore,
-    way_out: Mutex<WayOut>,
-    state: Mutex<State>,
+    pub(super) own_room: Semaphore,
+    pub(super) way_out: Mutex<WayOut>,
+    pub(super) state: Mutex<State>,
     /// The sender is the driver's, so that the end of it is the end of all subscriptions.
     notices: broadcast::WeakSender<Notification>,
     /// Set when the connection is over.
     pub(super) over: Arc<Once<()>>,
 }
 
-/// Our end of the child's stdin, and what is on its way there.
-struct WayOut {
-    pipe: Option<Box<dyn Outlet>>,
-    outbox: Outbox,
-    failure: Option<io::Error>,
-}
-
-struct State {
+pub(super) struct State {
     table: Table,
-    queue: VecDeque<Frame>,
+    pub(super) queue: VecDeque<Frame>,
     driver: Option<Waker>,
     /// Nothing can be written any more.
     input: Option<Arc<Down>>,
@@ -130,13 +108,6 @@ pub(super) struct Extras {
     pub(super) tokens: Vec<(u64, Bytes)>,
 }
 
-/// A call that was begun. Dropping it gives it up.
-pub(super) struct Ticket<'a> {
-    link: &'a Link,
-    call: CallId,
-    is_over: bool,
-}
-
 impl Link {
     /// A link, and where the driver sends notifications to.
     pub(super) fn new(
@@ -149,11 +120,7 @@ impl Link {
             room: Semaphore::new(terms.queue_max.clamp(1, Semaphore::MAX_PERMITS)),
             own_room: Semaphore::new(OWN_FRAMES_MAX),
             terms,
-            way_out: Mutex::new(WayOut {
-                pipe: Some(pipe),
-                outbox: Outbox::default(),
-                failure: None,
-            }),
+            way_out: Mutex::new(WayOut::new(pipe)),
             state: Mutex::new(State {
                 table: Table::default(),
                 queue: VecDeque::new(),
@@ -201,11 +168,7 @@ impl Link {
         frame.call = Some(call);
         frame.room = Room::Queue;
         self.submit(frame, Some(extras))?;
-        Ok(Ticket {
-            link: self,
-            call,
-            is_over: false,
-        })
+        Ok(Ticket::new(self, call))
     }
 
     /// Sends a message that has no answer, as soon as there is room for its frame.
@@ -282,83 +245,6 @@ impl Link {
         Ok(())
     }
 
-    /// Spares a caller who is alone the way through the driver. Says whether all is written.
-    ///
-    /// The pipe is polled in the name of the driver, so that it is the driver who is woken when the
-    /// pipe has room again: nothing depends on what becomes of this caller.
-    fn write_now(&self, driver: &Waker) -> bool {
-        let Ok(way_out) = self.way_out.try_lock() else {
-            return false;
-        };
-        let cx = &mut Context::from_waker(driver);
-        matches!(self.poll_flush_with(way_out, cx), Poll::Ready(true))
-    }
-
-    /// Writes what there is; ready with `false` if that cannot be done any more.
-    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        self.poll_flush_with(lock(&self.way_out), cx)
-    }
-
-    fn poll_flush_with(
-        &self,
-        mut way_out: MutexGuard<'_, WayOut>,
-        cx: &mut Context<'_>,
-    ) -> Poll<bool> {
-        let mut freed = Freed::default();
-        let outcome = self.poll_flush_locked(&mut way_out, cx, &mut freed);
-        drop(way_out);
-        // Order: unlocked, since it wakes who waits for room.
-        self.give_back(freed);
-        outcome
-    }
-
-    fn give_back(&self, freed: Freed) {
-        self.own_room.add_permits(freed.own);
-        if freed.queue > 0 {
-            self.room.add_permits(freed.queue);
-        }
-    }
-
-    fn poll_flush_locked(
-        &self,
-        way_out: &mut WayOut,
-        cx: &mut Context<'_>,
-        freed: &mut Freed,
-    ) -> Poll<bool> {
-        loop {
-            let WayOut {
-                pipe,
-                outbox,
-                failure,
-            } = way_out;
-            let Some(open) = pipe else {
-                return Poll::Ready(failure.is_none());
-            };
-            if outbox.frames.is_empty() {
-                std::mem::swap(&mut outbox.frames, &mut lock(&self.state).queue);
-                if outbox.frames.is_empty() {
-                    return Poll::Ready(true);
-                }
-            }
-            match outbox.poll_write(cx, open) {
-                Poll::Ready(Ok(now)) => {
-                    freed.queue += now.queue;
-                    freed.own += now.own;
-                }
-                Poll::Ready(Err(error)) => {
-                    *failure = Some(error);
-                    *pipe = None;
-                }
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
-
-    /// How many bytes the system has taken in all.
-    pub(super) fn written_total(&self) -> u64 {
-        lock(&self.way_out).outbox.written_total
-    }
-
     /// Whether something waits to be written, and whether several calls are under way. Who has
     /// something to write later wakes this task.
     pub(super) fn look_at_queue(&self, waker: &Waker, wake_me: bool) -> (bool, bool) {
@@ -403,7 +289,11 @@ impl Link {
         state.driver.take()
     }
 
-    fn poll_call(&self, call: CallId, cx: &Context<'_>) -> Poll<Result<Reply, RpcError>> {
+    pub(super) fn poll_call(
+        &self,
+        call: CallId,
+        cx: &Context<'_>,
+    ) -> Poll<Result<Reply, RpcError>> {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
         if let Poll::Ready((reply, progress)) = state.table.poll(call, cx) {
@@ -427,7 +317,7 @@ impl Link {
     }
 
     /// Gives a call up, takes its request back if it can, and has the child told otherwise.
-    fn abandon(&self, call: CallId) -> Fate {
+    pub(super) fn abandon(&self, call: CallId) -> Fate {
         let mut way_out = lock(&self.way_out);
         let mut state = lock(&self.state);
         let is_queued = |frame: &Frame| frame.call == Some(call);
@@ -607,55 +497,6 @@ impl Link {
     }
 }
 
-impl Ticket<'_> {
-    /// The reply, by the deadline if there is one.
-    pub(super) async fn reply(mut self, limit: Option<Limit>) -> Result<Reply, RpcError> {
-        let waited = poll_fn(|cx| self.link.poll_call(self.call, cx));
-        let outcome = match limit {
-            None => waited.await,
-            Some(limit) => match timeout_at(limit.until, waited).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    self.is_over = true;
-                    let fate = self.link.abandon(self.call);
-                    return Err(limit.error(fate));
-                }
-            },
-        };
-        self.is_over = true;
-        outcome
-    }
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.link.abandon(self.call);
-        }
-    }
-}
-
-/// How long a call may take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
-    pub(super) time: Duration,
-    pub(super) until: Instant,
-}
-
-impl Limit {
-    pub(super) fn of(time: Duration) -> Self {
-        let until = Instant::now() + time.min(FAR);
-        Self { time, until }
-    }
-
-    pub(super) const fn error(self, fate: Fate) -> RpcError {
-        RpcError::Timeout {
-            limit: self.time,
-            fate,
-        }
-    }
-}
-
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link")
@@ -665,8 +506,6 @@ impl std::fmt::Debug for Link {
     }
 }
 
-/// A limit beyond this is none. A clock cannot tell all that a duration can.
-pub(super) const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 /// Cancel notifications and answers to the child that may wait to be written.
 const OWN_FRAMES_MAX: usize = 1024;
 /// Frames that were no message.

@@ -6,6 +6,8 @@
 //! | `table` | which call a reply belongs to, and what becomes of a reply that belongs to none |
 //! | `framing` | how messages become frames, and how frames are written in one go |
 //! | `link` | what callers and the driver share: the queue, giving a call up, the end of all calls |
+//! | `ticket` | how long a caller waits, and that who goes away gives the call up |
+//! | `way_out` | who writes to the child, and when the room of what was written is free |
 //! | `driver` | the one task: writes, reads, routes, sees the end |
 //! | `client` | how a call or a forwarded message is made a request, and a reply given back |
 //! | `protocol` | what LSP and MCP differ in |
@@ -28,6 +30,8 @@ mod serve;
 mod table;
 #[cfg(test)]
 mod tests;
+mod ticket;
+mod way_out;
 
 pub use connection::JsonRpcConnection;
 pub use connector::JsonRpcConnector;

@@ -30,9 +30,10 @@ use super::client::Client;
 use super::driver::{Desk, Driver, Inlet, StrayFrames, Witness};
 use super::error::{Cause, Down};
 use super::framing::{Frames, Framing};
-use super::link::{Link, Outlet, Terms};
+use super::link::{Link, Terms};
 use super::protocol::Protocol;
 use super::serve::{Handler, Servant};
+use super::way_out::Outlet;
 use crate::metrics::Meters;
 
 impl Outlet for DuplexStream {

@@ -1,0 +1,121 @@
+//! Our end of the child's stdin: who writes to it, and when the room of what was written is free.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::MutexGuard;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::AsyncWrite;
+use tokio::net::unix::pipe::Sender;
+
+use super::framing::{Freed, Outbox};
+use super::link::Link;
+use crate::wake::lock;
+
+/// Where a connection writes to.
+pub(super) trait Outlet: AsyncWrite + Send + Unpin {
+    /// The bare descriptor, for whoever ends the child.
+    fn into_fd(self: Box<Self>) -> Option<OwnedFd>;
+}
+
+impl Outlet for Sender {
+    fn into_fd(self: Box<Self>) -> Option<OwnedFd> {
+        (*self).into_nonblocking_fd().ok()
+    }
+}
+
+/// Our end of the child's stdin, and what is on its way there.
+pub(super) struct WayOut {
+    pub(super) pipe: Option<Box<dyn Outlet>>,
+    pub(super) outbox: Outbox,
+    failure: Option<io::Error>,
+}
+
+impl WayOut {
+    pub(super) fn new(pipe: Box<dyn Outlet>) -> Self {
+        Self {
+            pipe: Some(pipe),
+            outbox: Outbox::default(),
+            failure: None,
+        }
+    }
+}
+
+impl Link {
+    /// Spares a caller who is alone the way through the driver. Says whether all is written.
+    ///
+    /// The pipe is polled in the name of the driver, so that it is the driver who is woken when the
+    /// pipe has room again: nothing depends on what becomes of this caller.
+    pub(super) fn write_now(&self, driver: &Waker) -> bool {
+        let Ok(way_out) = self.way_out.try_lock() else {
+            return false;
+        };
+        let cx = &mut Context::from_waker(driver);
+        matches!(self.poll_flush_with(way_out, cx), Poll::Ready(true))
+    }
+
+    /// Writes what there is; ready with `false` if that cannot be done any more.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.poll_flush_with(lock(&self.way_out), cx)
+    }
+
+    fn poll_flush_with(
+        &self,
+        mut way_out: MutexGuard<'_, WayOut>,
+        cx: &mut Context<'_>,
+    ) -> Poll<bool> {
+        let mut freed = Freed::default();
+        let outcome = self.poll_flush_locked(&mut way_out, cx, &mut freed);
+        drop(way_out);
+        // Order: unlocked, since it wakes who waits for room.
+        self.give_back(freed);
+        outcome
+    }
+
+    pub(super) fn give_back(&self, freed: Freed) {
+        self.own_room.add_permits(freed.own);
+        if freed.queue > 0 {
+            self.room.add_permits(freed.queue);
+        }
+    }
+
+    fn poll_flush_locked(
+        &self,
+        way_out: &mut WayOut,
+        cx: &mut Context<'_>,
+        freed: &mut Freed,
+    ) -> Poll<bool> {
+        loop {
+            let WayOut {
+                pipe,
+                outbox,
+                failure,
+            } = way_out;
+            let Some(open) = pipe else {
+                return Poll::Ready(failure.is_none());
+            };
+            if outbox.frames.is_empty() {
+                std::mem::swap(&mut outbox.frames, &mut lock(&self.state).queue);
+                if outbox.frames.is_empty() {
+                    return Poll::Ready(true);
+                }
+            }
+            match outbox.poll_write(cx, open) {
+                Poll::Ready(Ok(now)) => {
+                    freed.queue += now.queue;
+                    freed.own += now.own;
+                }
+                Poll::Ready(Err(error)) => {
+                    *failure = Some(error);
+                    *pipe = None;
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// How many bytes the system has taken in all.
+    pub(super) fn written_total(&self) -> u64 {
+        lock(&self.way_out).outbox.written_total
+    }
+}
