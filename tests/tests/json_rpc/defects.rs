@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::runtime;
 
 use crate::bed::{Bed, context, on_both_runtimes, within};
-use crate::common::graces;
+use crate::common::{BRIEF, graces};
 use crate::{child, connector, held, megabyte, server, wedged};
 
 #[test]
@@ -91,14 +91,20 @@ fn a_write_that_stalls_ends_all_calls_with_one_cause() {
 #[test]
 fn a_grandchild_does_not_survive_a_close() {
     on_both_runtimes(async |bed| {
-        // The root leaves at the end of its input, its child would stay.
-        let leaf = bed.scene.deaf("leaf").hang();
-        let behaviour = Behaviour::new().start(leaf).serve_rpc();
-        let child = child(bed, &behaviour).await;
-        let leaf = bed.scene.beacon.expect(1);
-        let termination = child.terminate(Stop::Force).await;
-        assert_eq!(termination.survivors_left, 0);
-        assert!(leaf[0].is_dead());
+        for stop in [Stop::Orderly, Stop::Force] {
+            // The root leaves at the end of its input. Its child hears of nothing but SIGKILL.
+            let leaf = bed.scene.deaf("leaf").hang();
+            let behaviour = Behaviour::new().start(leaf).serve_rpc();
+            let spec = bed.scene.spec(&behaviour);
+            let spec = spec.ladder_times(graces(10 * BRIEF, BRIEF));
+            let connector = JsonRpcConnector::new(spec, Protocol::Mcp).unwrap();
+            bed.note(connector.children());
+            let child = connector.connect(&context()).await.unwrap();
+            let leaf = bed.scene.beacon.expect(1);
+            let termination = child.terminate(stop).await;
+            assert_eq!(termination.survivors_left, 0);
+            assert!(leaf[0].is_dead());
+        }
     });
 }
 
