@@ -414,6 +414,20 @@ impl JsonRpcConnection {
         Err(Down { cause, report }.error(Fate::NotSent))
     }
 
+    /// Leaves a child that was greeted the time to put its things in order, where the protocol says
+    /// how. It is ended in any case.
+    pub(super) async fn say_goodbye(&self) {
+        let farewell = self.line.client.protocol.farewell();
+        let Some((question, last_word)) = farewell.filter(|_| self.greeted.is_some()) else {
+            return;
+        };
+        let answer = self.call_within::<Box<RawValue>>(question, &(), GOODBYE_TIMEOUT);
+        if answer.await.is_ok() {
+            // It fails if the child is faster.
+            drop(self.notify(last_word, &()).await);
+        }
+    }
+
     /// Publishes what is only known from the child's handle.
     pub(super) fn publish(&self) {
         self.live.wrote_lines(self.child.stderr_tail().lines_total);
@@ -456,3 +470,6 @@ impl fmt::Debug for JsonRpcConnection {
             .finish_non_exhaustive()
     }
 }
+
+/// Then comes the end of its input, and what else it takes.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -29,6 +29,7 @@ use crate::connection::{Birth, Pipes};
 use crate::connector::{Starter, stop_for};
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::metrics::{Live, Meters};
+use crate::terminate::Stop;
 
 /// Starts children of one command that answer many JSON-RPC requests at once.
 ///
@@ -386,7 +387,11 @@ impl Connector for JsonRpcConnector {
     }
 
     async fn close(&self, connection: Self::Connection, reason: CloseReason) {
-        connection.terminate(stop_for(reason)).await;
+        let stop = stop_for(reason);
+        if stop == Stop::Orderly {
+            connection.say_goodbye().await;
+        }
+        connection.terminate(stop).await;
     }
 }
 

@@ -27,7 +27,8 @@ pub enum Protocol {
     /// the revision.
     Mcp,
     /// The Language Server Protocol: `Content-Length`, `$/cancelRequest`, work done and partial
-    /// result tokens, and no ping.
+    /// result tokens, and no ping. A child that was greeted is asked to `shutdown`, and told to
+    /// `exit`, before its orderly end.
     Lsp,
 }
 
@@ -85,6 +86,14 @@ impl Protocol {
             Self::Mcp => Some("notifications/initialized"),
             Self::Lsp => Some("initialized"),
             Self::Plain => None,
+        }
+    }
+
+    /// What a child that was greeted is asked, and then told, before the end of its input.
+    pub(super) const fn farewell(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Lsp => Some(("shutdown", "exit")),
+            Self::Plain | Self::Mcp => None,
         }
     }
 

@@ -1,19 +1,20 @@
 //! Children that obey the rules and are hard to judge, and numbers that must be right.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use pool_core::{ConnectionPool, Connector, SharedConnector, SharedLease, SharedPool};
+use pool_core::{CloseReason, ConnectionPool, Connector, SharedConnector, SharedLease, SharedPool};
 use pool_stdio::{
-    CommandSpec, JsonRpcConnection, JsonRpcConnector, Notice, Protocol, RpcError, Signal,
+    CommandSpec, Framing, JsonRpcConnection, JsonRpcConnector, LineSink, Notice, Protocol,
+    RpcError, Signal, StderrLine,
 };
 use pool_tests::stdio::poll_times;
 use serde_json::{Value, json};
 use tokio::runtime;
 
-use crate::bed::{Bed, context, on_both_runtimes};
-use crate::{connector, held, server};
+use crate::bed::{Bed, context, on_both_runtimes, within};
+use crate::{AMPLE, connector, held, server};
 
 /// What was counted under this name.
 fn counted(snapshotter: &Snapshotter, name: &str) -> u64 {
@@ -175,5 +176,31 @@ fn one_of_many_callers_spoils_nothing_by_giving_up() {
         bed.signal_all(Signal::Continue);
         let next = pool.acquire().await.unwrap();
         assert_eq!((SharedLease::id(&next), next.pid()), (id, pid));
+    });
+}
+
+#[test]
+fn a_language_server_may_put_its_things_in_order_before_its_end() {
+    on_both_runtimes(async |bed| {
+        for (reason, is_asked) in [(CloseReason::Idle, true), (CloseReason::Discarded, false)] {
+            let (said, heard) = mpsc::channel();
+            let sink = LineSink::Callback(Arc::new(move |line: &StderrLine<'_>| {
+                said.send(line.text.to_string()).unwrap_or_default();
+            }));
+            let spec = bed.scene.spec(&server()).stderr_lines(sink);
+            let connector = JsonRpcConnector::new(spec, Protocol::Lsp)
+                .unwrap()
+                .framing(Framing::Lines)
+                .initialize(&json!({}))
+                .unwrap();
+            bed.note(connector.children());
+            let child = connector.connect(&context()).await.unwrap();
+            within(AMPLE, connector.close(child, reason)).await;
+            if is_asked {
+                let lines = [(); 2].map(|()| heard.recv_timeout(AMPLE).unwrap());
+                assert_eq!(lines, ["told to shut down", "told to exit"]);
+            }
+            assert!(heard.try_recv().is_err());
+        }
     });
 }
