@@ -1,7 +1,7 @@
 //! One MCP server for many callers: lists its tools, from sixty-four tasks at once.
 //!
-//! Run with `cargo run --release -p pool-stdio --example mcp_client -- COMMAND ARGS`, for example with
-//! `mcp-server-time` or `npx @modelcontextprotocol/server-memory` as the command.
+//! Run with `cargo run --release -p pool-stdio --example mcp_client`, with `-- COMMAND ARGS` for a server
+//! other than `mcp-server-time`, such as `npx @modelcontextprotocol/server-memory`.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -9,7 +9,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use pool_core::SharedPool;
-use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol};
+use pool_stdio::{CommandError, CommandSpec, JsonRpcConnector, Protocol};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -18,18 +18,22 @@ const CALLERS: usize = 64;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut arguments = std::env::args().skip(1);
-    let Some(program) = arguments.next() else {
-        println!("say which server to start: -- COMMAND ARGS");
-        return Ok(());
+    let program = arguments.next();
+    let program = program.unwrap_or_else(|| "mcp-server-time".to_owned());
+    let server = CommandSpec::new(program).args(arguments);
+    let connector = match JsonRpcConnector::new(server, Protocol::Mcp) {
+        Err(error @ CommandError::NotFound { .. }) => {
+            println!("nothing to show here: {error}");
+            return Ok(());
+        }
+        connector => connector?,
     };
     let client = json!({
         "protocolVersion": "2025-06-18",
         "capabilities": {},
         "clientInfo": { "name": "example", "version": "0" },
     });
-    let server = CommandSpec::new(program).args(arguments);
-    let connector = JsonRpcConnector::new(server, Protocol::Mcp)?.initialize(&client)?;
-    let pool = SharedPool::builder(connector)
+    let pool = SharedPool::builder(connector.initialize(&client)?)
         .name("mcp")
         .max_size(2)
         .target_leases(256)
