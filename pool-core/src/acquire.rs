@@ -30,6 +30,35 @@ use crate::time::Time;
 ///
 /// Dropping it gives up the place in the queue, and nothing else: a connect that was started for
 /// it goes on and serves whoever comes next.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::pin::pin;
+/// use std::task::{Context, Poll, Waker};
+///
+/// let pool = ConnectionPool::builder(Units).max_size(1).build()?;
+/// let held = pool.acquire().await?;
+/// let mut waiting = pin!(pool.acquire());
+/// assert_eq!(pool.status().waiting, 0, "a future that nobody polls does nothing");
+///
+/// let mut cx = Context::from_waker(Waker::noop());
+/// assert!(waiting.as_mut().poll(&mut cx).is_pending());
+/// assert_eq!(pool.status().waiting, 1);
+/// drop(held);
+/// assert!(matches!(waiting.poll(&mut cx), Poll::Ready(Ok(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'a, T: Send + 'static> {
     wait: Wait<'a, T, Box<Live<T>>>,

@@ -69,6 +69,10 @@ pub enum Exclusive {}
 pub enum Multiplexed {}
 
 /// Settings of a [`SharedPool`]: those of any pool, how connections are shared, and no resets.
+///
+/// # Examples
+///
+/// See [`SharedPool`].
 pub type SharedBuilder<T> = Builder<Arc<T>, Multiplexed>;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -10,6 +10,25 @@ use tokio::time::Instant;
 use crate::error::{CheckError, ConnectError};
 
 /// A boxed future, as [`Connector::died`] returns it.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::BoxFuture;
+/// use tokio::sync::watch;
+///
+/// /// Resolves when whoever holds the sender has gone.
+/// fn gone(mut peer: watch::Receiver<()>) -> BoxFuture<'static, ()> {
+///     Box::pin(async move { while peer.changed().await.is_ok() {} })
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (sender, peer) = watch::channel(());
+/// drop(sender);
+/// gone(peer).await;
+/// # }
+/// ```
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Opens, judges, resets and closes the connections of one pool.
@@ -241,6 +260,16 @@ pub trait SharedConnector: Connector<Connection: Sync> {
 }
 
 /// The number of a connection: unique within its pool, in the order connects were started.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::ConnectionId;
+///
+/// let (first, second) = (ConnectionId::from_u64(0), ConnectionId::from_u64(1));
+/// assert!(first < second, "in the order in which they were begun");
+/// assert_eq!((second.to_string().as_str(), second.as_u64()), ("#1", 1));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u64);
 
@@ -271,6 +300,34 @@ impl fmt::Debug for ConnectionId {
 }
 
 /// What the pool tells [`Connector::connect`] about the connection it asks for.
+///
+/// # Examples
+///
+/// A connector under test, without a pool:
+///
+/// ```
+/// # use pool_core::{ConnectError, Connector, async_trait};
+/// use pool_core::{ConnectContext, ConnectionId};
+/// use std::time::Duration;
+/// use tokio::time::Instant;
+/// # struct Workers;
+/// # #[async_trait]
+/// # impl Connector for Workers {
+/// #     type Connection = String;
+/// #     async fn connect(&self, cx: &ConnectContext) -> Result<String, ConnectError> {
+/// #         Ok(format!("worker {}", cx.id))
+/// #     }
+/// # }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limit = Duration::from_secs(30);
+/// let cx = ConnectContext::new(ConnectionId::from_u64(7), 1, Instant::now() + limit);
+/// assert_eq!(cx.remaining(), limit);
+/// assert_eq!(Workers.connect(&cx).await?, "worker #7");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConnectContext {
@@ -301,6 +358,16 @@ impl ConnectContext {
 }
 
 /// Why a connection is closed.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::CloseReason;
+///
+/// assert!(CloseReason::Idle.is_orderly(), "say goodbye");
+/// assert!(!CloseReason::Died.is_orderly(), "nobody is there to say it to");
+/// assert_eq!(CloseReason::MaxUses.as_str(), "max_uses");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {

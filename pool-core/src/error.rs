@@ -95,6 +95,17 @@ impl Error for ConnectError {
 }
 
 /// Why a check or a reset did not approve of a connection.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::CheckError;
+/// use std::error::Error;
+///
+/// let error = CheckError::new("no answer to the ping");
+/// assert_eq!(error.to_string(), "the connection did not pass");
+/// assert_eq!(error.source().unwrap().to_string(), "no answer to the ping");
+/// ```
 #[derive(Clone)]
 pub struct CheckError(Arc<dyn Error + Send + Sync + 'static>);
 
@@ -125,6 +136,34 @@ impl Error for CheckError {
 
 /// What the pool itself found wrong with a connector's call or with a connection; the source of a
 /// [`ConnectError`] or [`CheckError`] that no connector made.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, Fault, async_trait};
+/// use std::error::Error;
+///
+/// struct Broken;
+///
+/// #[async_trait]
+/// impl Connector for Broken {
+///     type Connection = ();
+///     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> {
+///         panic!("no such table")
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn Error>> {
+/// # std::panic::set_hook(Box::new(|_| {}));
+/// let pool = ConnectionPool::builder(Broken).fail_fast_after(1).build()?;
+/// let error = pool.acquire().await.unwrap_err();
+/// let connect = error.source().expect("a connect has failed");
+/// let fault = connect.source().and_then(|source| source.downcast_ref::<Fault>());
+/// assert!(matches!(fault, Some(Fault::Panicked { message, .. }) if message == "no such table"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -194,6 +233,35 @@ pub struct AcquireContext {
 ///
 /// Cheap to clone. [`Error::source`] is the latest [`ConnectError`], whose own source is the
 /// connector's error.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// use pool_core::{AcquireError, AcquirePhase};
+/// use std::time::Duration;
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ConnectionPool::builder(Units).name("workers").max_size(1).build()?;
+/// let held = pool.acquire().await?;
+/// let error = pool.acquire_within(Duration::from_secs(2)).await.unwrap_err();
+/// assert!(matches!(error, AcquireError::Timeout { .. }));
+///
+/// let context = error.context();
+/// assert_eq!((&*context.pool, context.phase), ("workers", AcquirePhase::Queue));
+/// assert_eq!((context.status.leased, context.status.waiting), (1, 1));
+/// assert!(context.last_failure.is_none(), "it is not for want of connects");
+/// # drop(held);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum AcquireError {
@@ -283,6 +351,10 @@ impl Error for AcquireError {
 }
 
 /// Why [`try_acquire`](crate::ConnectionPool::try_acquire) lent nothing.
+///
+/// # Examples
+///
+/// See [`try_acquire`](crate::ConnectionPool::try_acquire).
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum TryAcquireError {
@@ -305,6 +377,10 @@ pub enum TryAcquireError {
 }
 
 /// Why [`warm_up`](crate::ConnectionPool::warm_up) gave up.
+///
+/// # Examples
+///
+/// See [`warm_up`](crate::ConnectionPool::warm_up).
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum WarmUpError {
@@ -346,6 +422,10 @@ pub enum WarmUpError {
 }
 
 /// Why [`resize`](crate::ConnectionPool::resize) changed nothing.
+///
+/// # Examples
+///
+/// See [`resize`](crate::ConnectionPool::resize).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ResizeError {
@@ -363,6 +443,26 @@ pub enum ResizeError {
 }
 
 /// Why [`build`](crate::Builder::build) made no pool.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// use pool_core::BuildError;
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+///
+/// let nowhere = ConnectionPool::builder(Units).build();
+/// assert_eq!(nowhere.unwrap_err(), BuildError::NoRuntime);
+///
+/// let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+/// let of_none = ConnectionPool::builder(Units).runtime(runtime.handle().clone()).max_size(0).build();
+/// assert_eq!(of_none.unwrap_err().to_string(), "max_size is 0, but must be at least 1");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum BuildError {

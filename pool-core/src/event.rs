@@ -16,12 +16,69 @@ use crate::error::{CheckError, ConnectError};
 ///
 /// Called on whatever thread made it happen, which may be a caller's: be quick, do not block. It
 /// may use the pool. A panic is caught and ignored.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+/// use pool_core::{Event, EventKind, Observer};
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// #[derive(Default)]
+/// struct Leases(AtomicUsize);
+///
+/// impl Observer for Leases {
+///     fn on_event(&self, event: &Event) {
+///         if matches!(event.kind, EventKind::Leased { .. }) {
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let leases = Arc::new(Leases::default());
+/// let pool = ConnectionPool::builder(Units).observer(leases.clone()).build()?;
+/// drop(pool.acquire().await?);
+/// assert_eq!(leases.0.load(Ordering::Relaxed), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Observer: Send + Sync + 'static {
     /// Something happened.
     fn on_event(&self, event: &Event);
 }
 
 /// One thing that happened.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::{ConnectionId, Event, EventKind, Observer};
+/// use std::sync::{Arc, Mutex};
+///
+/// #[derive(Default)]
+/// struct Log(Mutex<Vec<u64>>);
+///
+/// impl Observer for Log {
+///     fn on_event(&self, event: &Event) {
+///         self.0.lock().unwrap().push(event.seq);
+///     }
+/// }
+///
+/// // An observer under test, without a pool.
+/// let log = Log::default();
+/// let kind = EventKind::Opened { id: ConnectionId::from_u64(0) };
+/// log.on_event(&Event::new(3, Arc::from("workers"), kind));
+/// assert_eq!(*log.0.lock().unwrap(), [3]);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Event {
@@ -42,6 +99,15 @@ impl Event {
 }
 
 /// The number of a caller in the queue, unique within the pool, in the order of their arrival.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::WaiterId;
+///
+/// assert!(WaiterId::from_u64(1) < WaiterId::from_u64(2), "who came first is served first");
+/// assert_eq!(WaiterId::from_u64(2).as_u64(), 2);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WaiterId(pub(crate) u64);
 
@@ -64,6 +130,47 @@ impl WaiterId {
 /// In a [`SharedPool`](crate::SharedPool) a connection has many leases at once, and `Leased` and
 /// `Returned` are told of each; a lease that comes home unfit has no `Returned`. Where a `Closing` is
 /// said to follow, it follows the last lease; `Discarded` and `Expired` are told together with it.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+/// use pool_core::{Event, EventKind, Observer};
+/// use std::sync::{Arc, Mutex};
+///
+/// #[derive(Default)]
+/// struct Story(Mutex<Vec<&'static str>>);
+///
+/// impl Observer for Story {
+///     fn on_event(&self, event: &Event) {
+///         self.0.lock().unwrap().push(match &event.kind {
+///             EventKind::Queued { .. } => "queued",
+///             EventKind::Opening { .. } => "opening",
+///             EventKind::Opened { .. } => "opened",
+///             EventKind::Leased { .. } => "leased",
+///             EventKind::Returned { .. } => "returned",
+///             _ => "something else",
+///         });
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let story = Arc::new(Story::default());
+/// let pool = ConnectionPool::builder(Units).observer(story.clone()).build()?;
+/// drop(pool.acquire().await?);
+/// let told = story.0.lock().unwrap();
+/// assert_eq!(*told, ["queued", "opening", "opened", "leased", "returned"]);
+/// # drop(told);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum EventKind {

@@ -241,6 +241,29 @@ impl<T: Send + 'static> PooledConnection<T> {
 
     /// Returns the connection to be closed, with [`CloseReason::Discarded`]: for a holder that
     /// knows it to be unusable.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+    /// # struct Units;
+    /// # #[async_trait]
+    /// # impl Connector for Units {
+    /// #     type Connection = ();
+    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_core::PooledConnection;
+    ///
+    /// let pool = ConnectionPool::builder(Units).build()?;
+    /// let lease = pool.acquire().await?;
+    /// let id = PooledConnection::id(&lease);
+    /// PooledConnection::discard(lease);
+    /// assert_ne!(PooledConnection::id(&pool.acquire().await?), id);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn discard(mut lease: Self) {
         let Some(live) = lease.live.take() else {
             return;
@@ -251,6 +274,28 @@ impl<T: Send + 'static> PooledConnection<T> {
 
     /// Takes the connection out of the pool for good. Its slot is free at once; the pool will not
     /// close it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+    /// # struct Units;
+    /// # #[async_trait]
+    /// # impl Connector for Units {
+    /// #     type Connection = ();
+    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_core::PooledConnection;
+    ///
+    /// let pool = ConnectionPool::builder(Units).max_size(1).build()?;
+    /// let mine: () = PooledConnection::detach(pool.acquire().await?);
+    /// assert_eq!(pool.status().size(), 0, "there is room for another");
+    /// # let _ = mine;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use = "a detached connection is the caller's to close"]
     #[expect(
         clippy::missing_panics_doc,

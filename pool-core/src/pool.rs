@@ -120,6 +120,30 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # Cancel safety
     ///
     /// As [`acquire`](Self::acquire).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+    /// # struct Units;
+    /// # #[async_trait]
+    /// # impl Connector for Units {
+    /// #     type Connection = ();
+    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_core::AcquireError;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ConnectionPool::builder(Units).max_size(1).build()?;
+    /// let held = pool.acquire_within(Duration::from_secs(5)).await?;
+    /// let error = pool.acquire_within(Duration::ZERO).await.unwrap_err();
+    /// assert!(matches!(error, AcquireError::Timeout { .. }));
+    /// # drop(held);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn acquire_within(&self, timeout: Duration) -> Acquire<'_, T> {
         Acquire::new(self.shared(), Location::caller(), timeout)
@@ -131,6 +155,29 @@ impl<T: Send + 'static> ConnectionPool<T> {
     ///
     /// [`TryAcquireError::Empty`] if no connection is idle, [`TryAcquireError::Closed`] if the pool
     /// is closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+    /// # struct Units;
+    /// # #[async_trait]
+    /// # impl Connector for Units {
+    /// #     type Connection = ();
+    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_core::TryAcquireError;
+    ///
+    /// let pool = ConnectionPool::builder(Units).build()?;
+    /// // Nothing is open yet, and it opens nothing.
+    /// assert!(matches!(pool.try_acquire(), Err(TryAcquireError::Empty { .. })));
+    /// pool.warm_up(1).await?;
+    /// assert!(pool.try_acquire().is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn try_acquire(&self) -> Result<PooledConnection<T>, TryAcquireError> {
         let shared = self.shared();
@@ -152,6 +199,38 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # Cancel safety
     ///
     /// What was opened stays open; connects in flight go on; no further ones are started.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+    /// use pool_core::WarmUpError;
+    ///
+    /// struct Fickle(bool);
+    ///
+    /// #[async_trait]
+    /// impl Connector for Fickle {
+    ///     type Connection = ();
+    ///     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> {
+    ///         if self.0 { Ok(()) } else { Err(ConnectError::permanent("no such program")) }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ConnectionPool::builder(Fickle(true)).max_size(4).build()?;
+    /// pool.warm_up(2).await?;
+    /// assert_eq!(pool.status().idle, 2);
+    /// assert!(matches!(pool.warm_up(5).await, Err(WarmUpError::TooMany { max_size: 4, .. })));
+    ///
+    /// let pool = ConnectionPool::builder(Fickle(false)).build()?;
+    /// match pool.warm_up(2).await {
+    ///     Err(WarmUpError::Connect { wanted: 2, open: 0, failure }) => assert!(failure.is_permanent()),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
         shutdown::warm_up(self.shared(), connections).await
     }
@@ -172,6 +251,35 @@ impl<T: Send + 'static> ConnectionPool<T> {
     ///
     /// [`ResizeError::TooLarge`] beyond what a pool can count, [`ResizeError::Closed`] if the pool is
     /// closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+    /// # struct Units;
+    /// # #[async_trait]
+    /// # impl Connector for Units {
+    /// #     type Connection = ();
+    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_core::ResizeError;
+    ///
+    /// let pool = ConnectionPool::builder(Units).max_size(1).build()?;
+    /// let first = pool.acquire().await?;
+    /// pool.resize(2)?;
+    /// let second = pool.acquire().await?;
+    ///
+    /// pool.resize(1)?;
+    /// drop(first); // one too many: closed
+    /// assert_eq!(pool.status().idle, 0);
+    /// drop(second);
+    /// assert_eq!(pool.status().idle, 1);
+    /// assert!(matches!(pool.resize(usize::MAX), Err(ResizeError::TooLarge { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn resize(&self, max_size: usize) -> Result<(), ResizeError> {
         let shared = self.shared();
         let limit = MAX_SIZE - shared.lock().max_surge();
@@ -200,6 +308,35 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// Returns how many.
     ///
     /// `keep` is asked about a snapshot, without a lock; it may take its time and use the pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+    /// # struct Units;
+    /// # #[async_trait]
+    /// # impl Connector for Units {
+    /// #     type Connection = ();
+    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_core::PooledConnection;
+    ///
+    /// let pool = ConnectionPool::builder(Units).build()?;
+    /// pool.warm_up(2).await?;
+    /// let used = pool.acquire().await?;
+    /// let id = PooledConnection::id(&used);
+    /// drop(used);
+    ///
+    /// assert_eq!(pool.retain(|stats| stats.uses == 0), 1);
+    /// let kept = pool.acquire().await?;
+    /// assert_ne!(PooledConnection::id(&kept), id);
+    /// # drop(kept);
+    /// assert_eq!(pool.evict_all(), 1, "the one that was kept");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn retain(&self, mut keep: impl FnMut(&ConnectionStats) -> bool) -> usize {
         let now = self.shared().clock.now();
         let mut all = self.shared().lock().all_stats(now);
@@ -230,6 +367,30 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # Cancel safety
     ///
     /// The close begins with the first poll and is not undone by dropping the future.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+    /// # struct Units;
+    /// # #[async_trait]
+    /// # impl Connector for Units {
+    /// #     type Connection = ();
+    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_core::AcquireError;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ConnectionPool::builder(Units).build()?;
+    /// drop(pool.acquire().await?);
+    /// let report = pool.close(Duration::from_secs(10)).await;
+    /// assert!(report.is_complete());
+    /// assert!(matches!(pool.acquire().await, Err(AcquireError::Closed { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         shutdown::close(self.shared(), deadline).await
     }

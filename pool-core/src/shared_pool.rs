@@ -54,7 +54,40 @@ use crate::sync::Arc;
 ///
 /// # Examples
 ///
-/// See [`SharedConnector`].
+/// For the connector's side see [`SharedConnector`].
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, Connector, SharedConnector, async_trait};
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+/// # impl SharedConnector for Units {}
+/// use pool_core::SharedPool;
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = SharedPool::builder(Units).max_size(4).target_leases(2).build()?;
+/// pool.warm_up(1).await?;
+/// let (one, two) = (pool.acquire().await?, pool.acquire_within(Duration::from_secs(5)).await?);
+/// assert_eq!((pool.status().leases, pool.status().size()), (2, 1), "one connection for both");
+///
+/// // The third one does not wait either: another connection is opened for those to come.
+/// let three = pool.try_acquire()?;
+/// while pool.status().size() < 2 {
+///     tokio::task::yield_now().await;
+/// }
+/// # drop((one, two, three));
+///
+/// assert_eq!(pool.retain(|stats| stats.leases == 0), 0, "nobody has a lease");
+/// pool.resize(2)?;
+/// assert!(pool.close(Duration::from_secs(10)).await.is_complete());
+/// # Ok(())
+/// # }
+/// ```
 pub struct SharedPool<T: Send + Sync + 'static> {
     pool: ConnectionPool<StdArc<T>>,
 }
@@ -124,6 +157,10 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     /// # Errors
     ///
     /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
     pub async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
         self.pool.warm_up(connections).await
     }
@@ -147,6 +184,38 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
 
     /// Replaces every connection there is: each goes on serving until another one is open, if it
     /// has leases, and is closed after its last. Returns how many.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConnectContext, ConnectError, Connector, SharedConnector, async_trait};
+    /// # struct Units;
+    /// # #[async_trait]
+    /// # impl Connector for Units {
+    /// #     type Connection = ();
+    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+    /// # }
+    /// # impl SharedConnector for Units {}
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_core::{SharedLease, SharedPool};
+    ///
+    /// let pool = SharedPool::builder(Units).build()?;
+    /// let old = pool.acquire().await?;
+    /// assert_eq!(pool.evict_all(), 1);
+    ///
+    /// // It serves on, until another one is open.
+    /// let new = loop {
+    ///     let lease = pool.acquire().await?;
+    ///     if SharedLease::id(&lease) != SharedLease::id(&old) {
+    ///         break lease;
+    ///     }
+    ///     tokio::task::yield_now().await;
+    /// };
+    /// # drop((old, new));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn evict_all(&self) -> usize {
         self.pool.evict_all()
     }
@@ -184,6 +253,10 @@ impl<T: Send + Sync + 'static> fmt::Debug for SharedPool<T> {
 /// # Cancel safety
 ///
 /// As that of an [exclusive pool](crate::Acquire).
+///
+/// # Examples
+///
+/// See [`Acquire`](crate::Acquire).
 #[must_use = "futures do nothing unless polled"]
 pub struct AcquireShared<'a, T: Send + Sync + 'static> {
     wait: Wait<'a, StdArc<T>, Share<StdArc<T>>>,
@@ -220,6 +293,33 @@ impl<T: Send + Sync + 'static> fmt::Debug for AcquireShared<'_, T> {
 ///
 /// Dropping it is synchronous, never blocks, needs no runtime, and may happen on any thread and
 /// during a panic.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, Connector, SharedConnector, async_trait};
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+/// # impl SharedConnector for Units {}
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_core::{SharedLease, SharedPool};
+///
+/// let pool = SharedPool::builder(Units).build()?;
+/// let (one, two) = (pool.acquire().await?, pool.acquire().await?);
+/// assert_eq!(SharedLease::id(&one), SharedLease::id(&two));
+/// assert_eq!(SharedLease::stats(&one).leases, 2);
+///
+/// SharedLease::discard(one); // it is broken: no new leases, and closed after the last
+/// let three = pool.acquire().await?;
+/// assert_ne!(SharedLease::id(&three), SharedLease::id(&two));
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a lease that is not held is over at once"]
 pub struct SharedLease<T: Send + Sync + 'static> {
     /// Present until it is dropped or discarded.

@@ -8,6 +8,32 @@ use crate::connector::ConnectionId;
 /// One consistent snapshot of a pool, taken under one lock.
 ///
 /// Every connection is in exactly one of the states, so they add up to [`size`](Self::size).
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ConnectionPool::builder(Units).max_size(4).build()?;
+/// pool.warm_up(2).await?;
+/// let lease = pool.acquire().await?;
+/// let status = pool.status();
+/// assert_eq!((status.leased, status.idle, status.size()), (1, 1, 2));
+/// assert_eq!(
+///     status.to_string(),
+///     "1 of 4 leased, 1 idle, 0 opening, 0 closing, 0 stuck, 0 waiting"
+/// );
+/// # drop(lease);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PoolStatus {
@@ -74,6 +100,30 @@ impl fmt::Display for PoolStatus {
 }
 
 /// What is known of one connection.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_core::PooledConnection;
+///
+/// let pool = ConnectionPool::builder(Units).max_size(1).build()?;
+/// drop(pool.acquire().await?);
+/// let lease = pool.acquire().await?;
+/// let stats = PooledConnection::stats(&lease);
+/// assert_eq!((stats.id, stats.uses), (PooledConnection::id(&lease), 2));
+/// assert_eq!((stats.leases, stats.idle_for), (1, None));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionStats {
@@ -91,6 +141,33 @@ pub struct ConnectionStats {
 }
 
 /// How a [`close`](crate::ConnectionPool::close) ended.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// let pool = ConnectionPool::builder(Units).build()?;
+/// let held = pool.acquire().await?;
+/// let report = pool.close(Duration::ZERO).await;
+/// assert_eq!((report.closed, report.still_leased), (0, 1));
+///
+/// drop(held); // closed now
+/// let report = pool.close(Duration::from_secs(5)).await;
+/// assert_eq!(report.closed, 1);
+/// assert!(report.is_complete());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseReport {
