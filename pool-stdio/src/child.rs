@@ -29,6 +29,30 @@ use crate::ward::{Pipes, Record};
 /// Our ends of stdin and stdout are non-blocking. They can be [taken](Self::take_stdin), to be
 /// registered with a runtime, and [handed back](Handover) when the child is terminated. A pipe that
 /// was taken and not handed back must be dropped for the child to see it closed.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_stdio::{CommandSpec, Rung, Stop};
+/// use tokio::io::AsyncWriteExt;
+/// use tokio::net::unix::pipe;
+///
+/// let script = "read name; echo no $name >&2; exit 3";
+/// let mut child = CommandSpec::new("sh").args(["-c", script]).build()?.spawn().await?;
+/// assert!(child.is_alive());
+///
+/// let mut stdin = pipe::Sender::from_owned_fd(child.take_stdin().unwrap())?;
+/// stdin.write_all(b"bread\n").await?;
+/// assert_eq!(child.exited().await.status().unwrap().code(), Some(3));
+/// assert_eq!(child.stderr_tail().text, "no bread\n");
+///
+/// let end = child.terminate(Stop::Orderly).await;
+/// assert_eq!(end.rung, Rung::AlreadyGone);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Child {
     record: Arc<Record>,
@@ -39,6 +63,21 @@ pub struct Child {
 }
 
 /// What a glance at a child shows.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_stdio::{CommandSpec, Liveness};
+///
+/// let child = CommandSpec::new("true").build()?.spawn().await?;
+/// child.exited().await;
+/// assert_eq!(child.liveness(child.stdout()), Liveness::Exited);
+/// assert_eq!(Liveness::Exited.to_string(), "exited");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Liveness {
@@ -54,6 +93,24 @@ pub enum Liveness {
 }
 
 /// The pipes that were taken from a child, on their way back, for its termination.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_stdio::{CommandSpec, Handover, Rung, Stop};
+///
+/// let mut child = CommandSpec::new("cat").build()?.spawn().await?;
+/// let (stdin, stdout) = (child.take_stdin().unwrap(), child.take_stdout().unwrap());
+///
+/// let handover = Handover::new().stdin(stdin, b"last words".to_vec()).stdout(stdout);
+/// let end = child.terminate_with(Stop::Orderly, handover).await;
+/// assert_eq!((end.rung, end.unwritten_bytes), (Rung::Eof, 0));
+/// assert_eq!(end.discarded_bytes, 10, "its answer was read and thrown away");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Default)]
 pub struct Handover {
     pipes: Pipes,
@@ -200,6 +257,10 @@ impl Child {
 
     /// Resolves when [`try_wait`](Self::try_wait) has an answer. Needs no runtime, and does not
     /// borrow the child.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: it can be asked for again.
     #[must_use]
     pub fn exited(&self) -> Exited {
         Exited {
@@ -219,6 +280,26 @@ impl Child {
     ///
     /// [`SignalError::Gone`] if nobody is left in the group, [`SignalError::Refused`] if the system
     /// does not allow it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_stdio::{CommandSpec, Signal, SignalError, Stop};
+    ///
+    /// let child = CommandSpec::new("cat").build()?.spawn().await?;
+    /// child.signal(Signal::Terminate)?;
+    /// assert_eq!(child.exited().await.status().unwrap().code(), None, "by a signal");
+    ///
+    /// # let set = pool_stdio::Children::new();
+    /// # let child = set.spawn(&CommandSpec::new("cat").build()?).await?;
+    /// # set.terminate_all(std::time::Duration::ZERO).await;
+    /// assert!(matches!(child.signal(Signal::User1), Err(SignalError::Gone)), "it was reaped");
+    /// # child.terminate(Stop::Force).await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn signal(&self, signal: Signal) -> Result<(), SignalError> {
         send_signal(self.root.as_deref(), &self.record, signal)
     }
@@ -250,6 +331,10 @@ impl Child {
     }
 
     /// Resolves when the child was ended, by whomever. Does not begin anything.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: it can be asked for again.
     pub fn terminating(&self) -> Terminating {
         Terminating {
             wait: Wait::new(Arc::clone(&self.record.termination)),
@@ -318,6 +403,10 @@ pub(crate) fn send_signal(
 }
 
 /// Why a signal was not sent.
+///
+/// # Examples
+///
+/// See [`Child::signal`].
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SignalError {
@@ -333,6 +422,10 @@ pub enum SignalError {
 }
 
 /// The future of [`Child::exited`].
+///
+/// # Examples
+///
+/// See [`Child`].
 #[derive(Debug)]
 pub struct Exited {
     wait: Wait<Exit>,
@@ -347,6 +440,10 @@ impl Future for Exited {
 }
 
 /// The future of [`Child::terminate`].
+///
+/// # Examples
+///
+/// See [`Termination`].
 #[derive(Debug)]
 #[must_use = "the child is ended anyway, but only this tells when and how"]
 pub struct Terminating {

@@ -82,6 +82,15 @@ impl Children {
     /// Starts a child as a member of this set.
     ///
     /// See [`Command::spawn`], which starts one without a set.
+    ///
+    /// # Errors
+    ///
+    /// The future fails with a [`SpawnError`], [`Closed`](SpawnError::Closed) after
+    /// [`terminate_all`](Self::terminate_all).
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`Command::spawn`].
     pub fn spawn(&self, command: &Command) -> Spawning {
         match self.open() {
             Some(opening) => Spawning::begin(command, Some(opening)),
@@ -113,6 +122,10 @@ impl Children {
     }
 
     /// Resolves when the set is empty: each child ended, reaped, and its descriptors closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: it can be asked for again.
     #[must_use]
     pub fn emptied(&self) -> Emptied {
         let once = Once::new();
@@ -152,6 +165,28 @@ impl Children {
     /// # Cancel safety
     ///
     /// Everything is begun before this returns. Dropping the future stops nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_stdio::{Children, CommandSpec, SpawnError};
+    /// use std::time::Duration;
+    ///
+    /// let command = CommandSpec::new("cat").build()?;
+    /// let children = Children::new();
+    /// let cats = (children.spawn(&command).await?, children.spawn(&command).await?);
+    /// assert_eq!(children.pids().len(), 2);
+    ///
+    /// let report = children.terminate_all(Duration::from_secs(2)).await;
+    /// assert_eq!((report.ended, report.left.len()), (2, 0));
+    /// children.emptied().await;
+    /// assert!(matches!(children.spawn(&command).await, Err(SpawnError::Closed)));
+    /// # drop(cats);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn terminate_all(&self, grace: Duration) -> TerminateAll {
         let grace = grace.min(LONGEST);
         let members: Vec<Arc<Record>> = {
@@ -310,6 +345,10 @@ impl RoundUp {
 }
 
 /// How a [`terminate_all`](Children::terminate_all) ended.
+///
+/// # Examples
+///
+/// See [`terminate_all`](Children::terminate_all).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TerminateAllReport {
@@ -320,6 +359,10 @@ pub struct TerminateAllReport {
 }
 
 /// The future of [`Children::terminate_all`].
+///
+/// # Examples
+///
+/// See [`terminate_all`](Children::terminate_all).
 #[derive(Debug)]
 #[must_use = "the children are ended anyway, but only this tells when they are"]
 pub struct TerminateAll {
@@ -335,6 +378,10 @@ impl Future for TerminateAll {
 }
 
 /// The future of [`Children::emptied`].
+///
+/// # Examples
+///
+/// See [`terminate_all`](Children::terminate_all).
 #[derive(Debug)]
 pub struct Emptied {
     wait: Wait<()>,

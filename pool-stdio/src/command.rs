@@ -14,6 +14,24 @@ use crate::sys;
 use crate::terminate::{KillScope, LadderTimes};
 
 /// What of this program's environment a child inherits.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_stdio::{CommandSpec, EnvPolicy, OneShotConnector};
+///
+/// let tool = CommandSpec::new("sh").args(["-c", "cat; echo $LANG $HOME"]);
+/// let tool = tool.env_policy(EnvPolicy::Clear).env("LANG", "C");
+/// let output = OneShotConnector::new(tool)?.pool().build()?.acquire().await?.run("").await?;
+/// assert_eq!(output.stdout, "C\n");
+///
+/// let EnvPolicy::AllowList(names) = EnvPolicy::minimal() else { unreachable!() };
+/// assert!(names.iter().any(|name| name == "PATH"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum EnvPolicy {
@@ -328,6 +346,10 @@ fn check_descriptors(children_max: usize) -> Result<(), CommandError> {
 }
 
 /// A command that was found to be possible. A clone is cheap and means the same command.
+///
+/// # Examples
+///
+/// See [`CommandSpec`].
 #[derive(Debug, Clone)]
 pub struct Command {
     inner: Arc<Checked>,
@@ -396,6 +418,15 @@ impl Command {
 }
 
 /// Why a command cannot work.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{CommandError, CommandSpec};
+///
+/// let error = CommandSpec::new("cat").children_max(1_000_000_000).build().unwrap_err();
+/// assert!(matches!(error, CommandError::TooFewDescriptors { needed: 4_000_000_000, .. }));
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CommandError {

@@ -39,8 +39,8 @@ type Hook<C> =
 ///   pool's runtime, and runs the [handshake](Self::handshake), all within the pool's connect
 ///   timeout. Cancelling it leaves no child. A child that dies in its handshake fails the connect
 ///   at once, with its exit and the end of its stderr.
-/// * **`is_alive`** is one system call: neither exited, nor at the end of its stdout, nor speaking
-///   unasked.
+/// * **`is_alive`** is at most one system call: neither exited, nor at the end of its stdout, nor
+///   speaking unasked.
 /// * **`is_clean`** says no to a connection whose request was cancelled, timed out, or not answered
 ///   as a whole.
 /// * **`died`** resolves on exit or end of stdout, so an idle child that crashes is replaced at

@@ -292,6 +292,14 @@ impl ErrorKind {
 }
 
 /// How far a child had come when something failed.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::Stage;
+///
+/// assert_eq!(Stage::Reading.to_string(), "while the reply was awaited");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
@@ -317,6 +325,26 @@ impl fmt::Display for Stage {
 }
 
 /// The circumstances of a failure.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_core::ConnectionPool;
+/// use pool_stdio::{CommandSpec, Stage, StdioConnector};
+///
+/// let server = CommandSpec::new("sh").args(["-c", "read line; echo no memory >&2; exit 3"]);
+/// let pool = ConnectionPool::builder(StdioConnector::new(server)?).build()?;
+/// let error = pool.acquire().await?.request("hello").await.unwrap_err();
+/// let report = error.report().expect("there was a child");
+/// assert_eq!(report.stage, Stage::Reading);
+/// assert_eq!((report.request_bytes, report.request_bytes_written), (6, 6), "with its newline");
+/// assert_eq!(report.exit.unwrap().status().unwrap().code(), Some(3));
+/// assert_eq!(report.stderr.text, "no memory\n");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ChildReport {

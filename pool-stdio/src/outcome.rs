@@ -7,6 +7,22 @@ use std::time::Duration;
 use crate::stderr::StderrTail;
 
 /// How the root's life ended.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_stdio::{CommandSpec, Exit};
+///
+/// let child = CommandSpec::new("sh").args(["-c", "exit 7"]).build()?.spawn().await?;
+/// match child.exited().await {
+///     Exit::Status(status) => assert_eq!(status.code(), Some(7)),
+///     Exit::Lost => unreachable!("nothing else here waits for children"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// With this status.
@@ -20,6 +36,18 @@ pub enum Exit {
 ///
 /// Where survivors of the root cannot be counted (on systems without `/proc`), they are killed as
 /// soon as the root has ended, and the rung tells what ended the root.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::Rung;
+///
+/// /// What an operator wants to hear of.
+/// fn is_rude(rung: Rung) -> bool {
+///     matches!(rung, Rung::Term | Rung::Kill)
+/// }
+/// assert!(is_rude(Rung::Kill) && !is_rude(Rung::Eof));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rung {
@@ -34,6 +62,10 @@ pub enum Rung {
 }
 
 /// Whether the pipes were read to their end.
+///
+/// # Examples
+///
+/// See [`Termination`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Drain {
@@ -46,6 +78,23 @@ pub enum Drain {
 }
 
 /// How a child ended: the facts, kept apart.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_stdio::{CommandSpec, Drain, Rung, Stop};
+///
+/// let child = CommandSpec::new("cat").build()?.spawn().await?;
+/// let end = child.terminate(Stop::Orderly).await;
+/// assert_eq!(end.rung, Rung::Eof, "it left when its input ended");
+/// assert!(end.exit.status().unwrap().success());
+/// assert_eq!((end.drain, end.pipe_held), (Drain::Complete, false));
+/// assert_eq!((end.survivors_found, end.survivors_left), (0, 0));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Termination {

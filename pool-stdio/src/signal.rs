@@ -1,6 +1,21 @@
 //! The signals that a program may want to pass on to its children.
 
 /// A signal to a child.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_stdio::{Children, CommandSpec, Signal};
+///
+/// let children = Children::new();
+/// let child = children.spawn(&CommandSpec::new("cat").build()?).await?;
+/// assert!(children.signal_all(Signal::HangUp).is_empty(), "it reached everybody");
+/// assert_eq!(child.exited().await.status().unwrap().code(), None, "by a signal");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signal {

@@ -37,6 +37,10 @@ use crate::ward::{Pipes, Record, Ward};
 type Outcome = Result<Child, SpawnError>;
 
 /// The future of [`Command::spawn`].
+///
+/// # Examples
+///
+/// See [`Command::spawn`].
 #[derive(Debug)]
 #[must_use = "a child whose future is dropped is killed"]
 pub struct Spawning {
@@ -46,12 +50,20 @@ pub struct Spawning {
 impl Command {
     /// Starts a child, in a process group of its own, on a thread that may block.
     ///
-    /// The future needs no runtime. It fails with a [`SpawnError`], which says whether a later
-    /// attempt may succeed.
+    /// The future needs no runtime.
+    ///
+    /// # Errors
+    ///
+    /// The future fails with a [`SpawnError`], which says whether a later attempt
+    /// [may succeed](SpawnError::is_transient).
     ///
     /// # Cancel safety
     ///
     /// A child that was started for a future that is gone is killed and reaped.
+    ///
+    /// # Examples
+    ///
+    /// See [`Child`].
     pub fn spawn(&self) -> Spawning {
         Spawning::begin(self, None)
     }
@@ -107,6 +119,14 @@ impl Future for Spawning {
 /// # Errors
 ///
 /// [`SpawnError::Threads`] if the system has no room for them.
+///
+/// # Examples
+///
+/// ```
+/// // Before descriptors or threads may run out, or privileges are given up.
+/// pool_stdio::prepare()?;
+/// # Ok::<(), pool_stdio::SpawnError>(())
+/// ```
 pub fn prepare() -> Result<(), SpawnError> {
     Spawner::get().map(drop)
 }
@@ -346,6 +366,22 @@ fn spawn_error(command: &Command, source: io::Error, attempts: u32) -> SpawnErro
 }
 
 /// Why a child was not started. Nothing is left of the attempt.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{CommandSpec, SpawnError};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let arguments = std::iter::repeat_n("a word", 1_000_000);
+/// let command = CommandSpec::new("echo").args(arguments).build()?;
+/// let error = command.spawn().await.unwrap_err();
+/// assert!(matches!(error, SpawnError::ArgumentsTooLong { .. }));
+/// assert!(!error.is_transient(), "they will not be shorter the next time");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SpawnError {

@@ -9,6 +9,10 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Where a child's stderr goes.
+///
+/// # Examples
+///
+/// See [`RingLimits`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum StderrPolicy {
@@ -28,6 +32,23 @@ impl Default for StderrPolicy {
 }
 
 /// How much of stderr is kept.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_stdio::{CommandSpec, RingLimits, StderrPolicy};
+///
+/// let limits = RingLimits { lines_max: 2, ..RingLimits::default() };
+/// let noisy = CommandSpec::new("sh").args(["-c", "for n in 1 2 3; do echo $n >&2; done"]);
+/// let child = noisy.stderr(StderrPolicy::Ring(limits)).build()?.spawn().await?;
+/// child.exited().await;
+/// let tail = child.stderr_tail();
+/// assert_eq!((tail.text.as_str(), tail.lines_total, tail.is_cut), ("2\n3\n", 3, true));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingLimits {
     /// Default 64 KiB, which is reserved as it fills, not in advance.
@@ -47,6 +68,25 @@ impl Default for RingLimits {
 
 /// Who sees the lines of stderr as they come. Called on a thread of its own, one for all children:
 /// a sink that blocks delays other lines, never a child. Lines that come too fast are skipped.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_stdio::{CommandSpec, LineSink};
+/// use std::sync::{Arc, mpsc};
+///
+/// let (sender, lines) = mpsc::channel();
+/// let sink = LineSink::Callback(Arc::new(move |line| {
+///     drop(sender.send((line.pid, line.text.to_owned())));
+/// }));
+/// let noisy = CommandSpec::new("sh").args(["-c", "echo 'low on memory' >&2"]);
+/// let child = noisy.stderr_lines(sink).build()?.spawn().await?;
+/// assert_eq!(lines.recv()?, (child.pid(), String::from("low on memory")));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum LineSink {
@@ -67,6 +107,10 @@ impl fmt::Debug for LineSink {
 }
 
 /// One line of stderr.
+///
+/// # Examples
+///
+/// See [`LineSink`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct StderrLine<'a> {
@@ -79,6 +123,10 @@ pub struct StderrLine<'a> {
 }
 
 /// The end of what a child wrote to stderr.
+///
+/// # Examples
+///
+/// See [`RingLimits`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StderrTail {

@@ -85,6 +85,23 @@ struct Progress {
 ///
 /// How the child exited is data: a code other than zero is not an error by itself, and means what
 /// the tool says it means.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_stdio::{CommandSpec, Drain, OneShotConnector};
+///
+/// let tool = CommandSpec::new("sh").args(["-c", "sort; echo done >&2; exit 1"]);
+/// let output = OneShotConnector::new(tool)?.pool().build()?.acquire().await?.run("b\na\n").await?;
+/// assert_eq!(output.stdout, "a\nb\n");
+/// assert_eq!(output.stderr.text, "done\n");
+/// assert_eq!(output.exit.status().unwrap().code(), Some(1), "no error by itself");
+/// assert_eq!((output.unwritten_bytes, output.drain), (0, Drain::Complete));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Output {

@@ -100,7 +100,19 @@ impl JsonRpcConnection {
     ///
     /// # Errors
     ///
-    /// [`Refused`](RpcError::Refused) is the child's answer; any other variant as it says.
+    /// The child has answered: [`Refused`](RpcError::Refused) with its error,
+    /// [`BadResult`](RpcError::BadResult) if the result is not an `R`.
+    ///
+    /// Nothing was sent: [`BadRequest`](RpcError::BadRequest) if the params cannot be written as JSON,
+    /// [`FrameTooLarge`](RpcError::FrameTooLarge) without a report if they are too long,
+    /// [`Timeout`](RpcError::Timeout) if there was [no room](crate::JsonRpcConnector::enqueue_timeout)
+    /// in the queue.
+    ///
+    /// The connection is over: [`ProcessExited`](RpcError::ProcessExited),
+    /// [`OutputClosed`](RpcError::OutputClosed), [`StdinClosed`](RpcError::StdinClosed),
+    /// [`WriteStalled`](RpcError::WriteStalled), [`Protocol`](RpcError::Protocol) and
+    /// [`FrameTooLarge`](RpcError::FrameTooLarge) by the child's doing,
+    /// [`Cancelled`](RpcError::Cancelled) by that of whoever closed it.
     ///
     /// # Cancel safety
     ///
@@ -181,8 +193,8 @@ impl JsonRpcConnection {
     ///
     /// # Errors
     ///
-    /// If the connection is over, or there was no room in time. That there is no error does not
-    /// mean that the child has read it.
+    /// As [`call`](Self::call) when nothing was sent, or the connection is over. That there is no error
+    /// does not mean that the child has read it.
     ///
     /// # Cancel safety
     ///
@@ -203,8 +215,10 @@ impl JsonRpcConnection {
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call), but for [`Refused`](RpcError::Refused): a reply that is an error is
-    /// the client's. Of a batch none, or none that is complete, is lost without an error.
+    /// As [`call`](Self::call), but for [`Refused`](RpcError::Refused) and
+    /// [`BadResult`](RpcError::BadResult): whatever the reply says is for the client.
+    /// [`BadRequest`](RpcError::BadRequest) if the message is neither a request nor a notification, or
+    /// a batch of those. A batch is answered as a whole, or with an error.
     ///
     /// # Cancel safety
     ///

@@ -15,6 +15,15 @@ use crate::outcome::Exit;
 use crate::stderr::StderrTail;
 
 /// Whether a request can have been carried out, wholly or in part.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{Fate, RpcError};
+///
+/// let reason = String::from("no JSON");
+/// assert_eq!(RpcError::BadRequest { reason }.fate(), Fate::NotSent);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// No byte of it has reached the child, and none will.
@@ -232,6 +241,17 @@ impl RpcError {
 }
 
 /// The error object of a JSON-RPC reply.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::ErrorObject;
+///
+/// let error = ErrorObject::new(-32601, "method not found");
+/// assert_eq!(error.to_string(), "method not found (-32601)");
+/// assert_eq!(serde_json::to_string(&error)?, r#"{"code":-32601,"message":"method not found"}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ErrorObject {
     /// What kind of error it is.
@@ -262,6 +282,10 @@ impl fmt::Display for ErrorObject {
 }
 
 /// The circumstances in which a connection came to its end.
+///
+/// # Examples
+///
+/// See [`RpcError`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RpcReport {

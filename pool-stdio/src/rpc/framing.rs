@@ -19,6 +19,18 @@ use super::table::CallId;
 use crate::codec::{DecodeError, HeaderCodec, LineCodec};
 
 /// How messages are told apart on the pipes.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{CommandSpec, Framing, JsonRpcConnector, Protocol};
+///
+/// // A server that speaks like an MCP server, in the frames of LSP.
+/// let connector = JsonRpcConnector::new(CommandSpec::new("cat"), Protocol::Mcp)?;
+/// let connector = connector.framing(Framing::ContentLength);
+/// # drop(connector);
+/// # Ok::<(), pool_stdio::CommandError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Framing {
     /// Each is a line; MCP.

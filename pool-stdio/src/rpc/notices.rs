@@ -8,6 +8,28 @@ use tokio::sync::broadcast::error::RecvError;
 use super::scan::{Envelope, Span};
 
 /// A notification of a child: a message with a method and without an id.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_core::SharedPool;
+/// use pool_stdio::{CommandSpec, JsonRpcConnector, Notice, Protocol};
+///
+/// // `cat` sends back what it was sent.
+/// let connector = JsonRpcConnector::new(CommandSpec::new("cat"), Protocol::Plain)?;
+/// let pool = SharedPool::builder(connector).build()?;
+/// let child = pool.acquire().await?;
+/// let mut notices = child.notices();
+/// child.notify("news", &["rain"]).await?;
+///
+/// let Some(Notice::Notification(news)) = notices.recv().await else { panic!("none came") };
+/// assert_eq!(news.method(), "news");
+/// assert_eq!(news.params::<Vec<String>>()?, ["rain"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Notification {
     message: Bytes,
@@ -51,6 +73,31 @@ impl Notification {
 }
 
 /// What a subscription yields.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_core::SharedPool;
+/// use pool_stdio::{CommandSpec, JsonRpcConnector, Notice, Protocol};
+///
+/// // It says three things at once, of which one is kept, and answers every request with true.
+/// let news = r#"{"jsonrpc":"2.0","method":"news"}"#;
+/// let answer = r#"s/.*"id":\([0-9]*\).*/{"jsonrpc":"2.0","id":\1,"result":true}/"#;
+/// let script = format!("1i{news}\n1i{news}\n1i{news}\n{answer}");
+/// let server = CommandSpec::new("sed").args(["-u", &script]);
+/// let connector = JsonRpcConnector::new(server, Protocol::Plain)?.notices_max(1);
+/// let pool = SharedPool::builder(connector).build()?;
+/// let child = pool.acquire().await?;
+/// let mut notices = child.notices();
+/// assert!(child.call::<bool>("ready", &()).await?);
+///
+/// assert!(matches!(notices.recv().await, Some(Notice::Missed(2))));
+/// assert!(matches!(notices.recv().await, Some(Notice::Notification(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub enum Notice {
     /// The next notification.
@@ -97,6 +144,33 @@ impl Notices {
 }
 
 /// Where the progress notifications of a call go.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_core::SharedPool;
+/// use pool_stdio::{CommandSpec, JsonRpcConnector, Notice, Progress, Protocol};
+/// use serde_json::{Value, json};
+///
+/// // Says once how far it is, and then that it is done.
+/// let says = r#"{"jsonrpc":"2.0","method":"notifications\/progress","params":{"progressToken":\2}}"#;
+/// let answers = r#"{"jsonrpc":"2.0","id":\1,"result":"done"}"#;
+/// let asked = r#".*"id":\([0-9]*\).*"progressToken":\([0-9]*\).*"#;
+/// let script = format!(r"s/{asked}/{says}\n{answers}/");
+/// let server = CommandSpec::new("sed").args(["-u", &script]);
+/// let pool = SharedPool::builder(JsonRpcConnector::new(server, Protocol::Mcp)?).build()?;
+/// let child = pool.acquire().await?;
+///
+/// let (progress, mut notices) = Progress::channel(16);
+/// let params = json!({ "_meta": { "progressToken": "mine" } });
+/// assert_eq!(child.call_with_progress::<String>("work", &params, progress).await?, "done");
+/// let Some(Notice::Notification(said)) = notices.recv().await else { panic!("none came") };
+/// assert_eq!(said.params::<Value>()?, json!({ "progressToken": "mine" }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Progress {
     sender: broadcast::Sender<Notification>,

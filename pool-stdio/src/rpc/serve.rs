@@ -17,11 +17,45 @@ use super::protocol::Protocol;
 use super::scan::{Envelope, Span};
 
 /// What a handler makes of a request.
+///
+/// # Examples
+///
+/// See [`ServerRequest`].
 pub type Answer = Result<Box<RawValue>, ErrorObject>;
 
 pub(super) type Handler = dyn Fn(ServerRequest) -> BoxFuture<'static, Answer> + Send + Sync;
 
 /// A request of a child to its client.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_core::SharedPool;
+/// use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol};
+/// use serde_json::value::to_raw_value;
+///
+/// // It asks for the roots first, and passes on what it is told.
+/// let script = r#"read call; echo '{"jsonrpc":"2.0","id":"q","method":"roots/list"}'
+///     read answer; echo '{"jsonrpc":"2.0","method":"told","params":'"$answer"'}'; cat >&2"#;
+/// let server = CommandSpec::new("sh").args(["-c", script]);
+/// let connector = JsonRpcConnector::new(server, Protocol::Mcp)?.on_request(|request| {
+///     Box::pin(async move {
+///         assert_eq!(request.method(), "roots/list");
+///         Ok(to_raw_value(&["/src"]).expect("strings are JSON"))
+///     })
+/// });
+/// let pool = SharedPool::builder(connector).build()?;
+/// let child = pool.acquire().await?;
+/// let mut notices = child.notices();
+/// child.notify("begin", &()).await?;
+///
+/// let Some(pool_stdio::Notice::Notification(told)) = notices.recv().await else { panic!("none") };
+/// assert_eq!(told.params::<serde_json::Value>()?["result"][0], "/src");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ServerRequest {
     message: Bytes,

@@ -3,6 +3,17 @@
 use std::time::Duration;
 
 /// What a termination is aimed at.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{CommandSpec, KillScope};
+///
+/// assert_eq!(KillScope::default(), KillScope::Group);
+/// // For servers that start daemons of their own.
+/// let spec = CommandSpec::new("cat").kill_scope(KillScope::Tree);
+/// # assert!(spec.build().is_ok());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum KillScope {
@@ -18,6 +29,22 @@ pub enum KillScope {
 }
 
 /// How a termination begins.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_stdio::{CommandSpec, Rung, Stop};
+///
+/// let cat = CommandSpec::new("cat").build()?;
+/// let end = cat.spawn().await?.terminate(Stop::Orderly).await;
+/// assert_eq!(end.rung, Rung::Eof);
+/// let end = cat.spawn().await?.terminate(Stop::Force).await;
+/// assert_eq!(end.rung, Rung::Kill);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stop {
     /// The whole ladder: flush, end of input, SIGTERM, SIGKILL. For a child that did nothing wrong.
@@ -35,6 +62,19 @@ pub enum Stop {
 /// (stuck on a dead file system).
 ///
 /// A time may be as long as [`Duration::MAX`]; what exceeds 30 years is cut to that.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{CommandSpec, LadderTimes};
+/// use std::time::Duration;
+///
+/// let mut times = LadderTimes::default();
+/// times.eof_grace = Duration::from_secs(1); // it knows how to end
+/// let spec = CommandSpec::new("cat").ladder_times(times);
+/// # assert!(spec.build().is_ok());
+/// assert_eq!(times.term_grace, Duration::from_secs(5));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LadderTimes {
