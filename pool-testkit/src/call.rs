@@ -3,6 +3,15 @@
 use std::fmt;
 
 /// An asynchronous method of a connector.
+///
+/// # Examples
+///
+/// ```
+/// use pool_testkit::Call;
+///
+/// assert_eq!(Call::ALL[0], Call::Connect);
+/// assert_eq!(Call::Close.to_string(), "close");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Call {
     /// `Connector::connect`
@@ -48,6 +57,15 @@ impl fmt::Display for Call {
 }
 
 /// A synchronous method of a connector: a question about a connection.
+///
+/// # Examples
+///
+/// ```
+/// use pool_testkit::Query;
+///
+/// assert_eq!(Query::ALL[0], Query::IsAlive);
+/// assert_eq!(Query::NeedsReset.to_string(), "needs_reset");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Query {
     /// `Connector::is_alive`

@@ -41,6 +41,22 @@ use pool_stdio::CommandSpec;
 use tokio::runtime::{self, Handle};
 
 /// What was there when a test began.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{CommandSpec, Stop};
+/// use pool_testkit::census::{Census, block_on};
+///
+/// let census = Census::begin();
+/// let command = census.mark(CommandSpec::new("cat")).build()?;
+/// let child = block_on(command.spawn())?;
+/// assert_eq!(census.processes().len(), 1);
+///
+/// block_on(child.terminate(Stop::Orderly));
+/// census.assert_clean();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Census {
     mark: String,
@@ -54,6 +70,10 @@ pub struct Census {
 }
 
 /// Something that a test left behind.
+///
+/// # Examples
+///
+/// See [`Census::watch_tasks`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Leftover {

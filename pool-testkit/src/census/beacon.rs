@@ -15,6 +15,24 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::wait::{Deadline, OUTER_DEADLINE, is_readable_within};
 
 /// Where fixtures announce themselves.
+///
+/// # Examples
+///
+/// ```
+/// use pool_testkit::census::Beacon;
+/// use std::io::Write;
+/// use std::os::unix::net::UnixStream;
+///
+/// let beacon = Beacon::new()?;
+/// // As `Behaviour::announce` does in a fixture.
+/// let mut stream = UnixStream::connect(beacon.path())?;
+/// writeln!(stream, "me {}", std::process::id())?;
+///
+/// let sightings = beacon.expect(1);
+/// assert_eq!((sightings[0].tag.as_str(), sightings[0].pid), ("me", std::process::id()));
+/// assert!(!sightings[0].is_dead() && !sightings[0].is_reaped());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Beacon {
     listener: UnixListener,
@@ -22,6 +40,10 @@ pub struct Beacon {
 }
 
 /// A process that announced itself.
+///
+/// # Examples
+///
+/// See [`Beacon`].
 #[derive(Debug)]
 pub struct Sighting {
     /// What it calls itself.

@@ -6,6 +6,19 @@ use std::fs;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// A process.
+///
+/// # Examples
+///
+/// ```
+/// use pool_testkit::census::{Census, Process, block_on};
+/// use pool_stdio::CommandSpec;
+///
+/// let census = Census::begin();
+/// let child = block_on(census.mark(CommandSpec::new("cat")).build()?.spawn())?;
+/// let processes: Vec<Process> = census.processes();
+/// assert_eq!(processes[0].pid, child.pid());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Process {

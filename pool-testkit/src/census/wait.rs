@@ -39,6 +39,12 @@ fn now() -> Instant {
 /// # Panics
 ///
 /// If it takes longer than [`OUTER_DEADLINE`].
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(pool_testkit::census::block_on(async { 2 + 2 }), 4);
+/// ```
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let deadline = Deadline::after(OUTER_DEADLINE);
@@ -68,6 +74,20 @@ impl Wake for Unpark {
 }
 
 /// Waits until there is something to read, or the other end has gone.
+///
+/// # Examples
+///
+/// ```
+/// use pool_testkit::census::is_readable_within;
+/// use std::os::fd::AsFd;
+/// use std::time::Duration;
+///
+/// let (reader, writer) = std::io::pipe()?;
+/// assert!(!is_readable_within(reader.as_fd(), Duration::ZERO));
+/// drop(writer);
+/// assert!(is_readable_within(reader.as_fd(), Duration::from_secs(5)), "the other end has gone");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use]
 pub fn is_readable_within(fd: BorrowedFd<'_>, limit: Duration) -> bool {
     let deadline = Deadline::after(limit);

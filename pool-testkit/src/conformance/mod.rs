@@ -119,6 +119,10 @@ use trial::Stop;
 /// # Cancel safety
 ///
 /// Dropping the future drops the connections of the trial that was under way.
+///
+/// # Examples
+///
+/// See the [module](self).
 pub async fn run<C: Connector>(subject: impl Into<Subject<C>>) -> Report {
     let subject = subject.into();
     let mut outcomes = Vec::new();
@@ -135,6 +139,10 @@ pub async fn run<C: Connector>(subject: impl Into<Subject<C>>) -> Report {
 /// # Cancel safety
 ///
 /// Dropping the future drops the connections of the trial.
+///
+/// # Examples
+///
+/// See [`Subject`].
 pub async fn judge<C: Connector>(rule: Rule, subject: &Subject<C>) -> Outcome {
     if let Some(reason) = subject.waived.get(&rule) {
         return Outcome::Waived {

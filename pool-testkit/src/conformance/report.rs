@@ -5,6 +5,10 @@ use std::fmt;
 use super::Rule;
 
 /// What became of one rule.
+///
+/// # Examples
+///
+/// See [`Report`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {

@@ -7,6 +7,10 @@ use crate::Call;
 use super::Shared;
 
 /// How the calls of one method went.
+///
+/// # Examples
+///
+/// See [`FakeHandle`](super::FakeHandle).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CallCounts {

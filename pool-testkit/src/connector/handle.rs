@@ -16,6 +16,40 @@ use super::{FakeCounts, Shared, lock};
 /// tells what happened to them.
 ///
 /// A clone controls the same fake. A handle that is dropped changes nothing.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::{CloseReason, ConnectionPool, PooledConnection};
+/// use pool_testkit::connector::{Answer, Verdict, pair};
+/// use pool_testkit::{Call, Query};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (connector, fake) = pair();
+/// let pool = ConnectionPool::builder(connector).max_size(1).build()?;
+///
+/// // Scripted: the first connect fails, and the second succeeds.
+/// fake.queue(Call::Connect, [Answer::Transient]);
+/// let lease = pool.acquire().await?;
+/// assert_eq!(fake.counts().connect.failed, 1);
+///
+/// // Controlled: it dies while it is lent.
+/// let id = PooledConnection::id(&lease);
+/// assert!(fake.kill(id));
+/// drop(lease);
+/// fake.until(|counts| counts.close.succeeded == 1).await;
+/// assert_eq!(fake.closes(), [(id, CloseReason::Died)]);
+///
+/// // Questions, too: from here on nothing is clean.
+/// fake.set_verdict(Query::IsClean, Verdict::No);
+/// drop(pool.acquire().await?);
+/// fake.until(|counts| counts.close.succeeded == 2).await;
+/// assert_eq!(fake.closes()[1].1, CloseReason::Dirty);
+/// assert!(fake.alive().is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct FakeHandle {
     shared: Arc<Shared>,

@@ -92,6 +92,10 @@ pub fn pair() -> (FakeConnector, FakeHandle) {
 }
 
 /// The pool's end of a fake. See the [module](self) for how the test decides its answers.
+///
+/// # Examples
+///
+/// See [`pair`].
 #[derive(Debug, Clone)]
 pub struct FakeConnector {
     shared: Arc<Shared>,

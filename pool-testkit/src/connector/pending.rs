@@ -58,6 +58,30 @@ macro_rules! observe_call {
 }
 
 /// A connect that waits for the test. Dropping this lets it hang.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::ConnectionPool;
+/// use pool_testkit::Call;
+/// use pool_testkit::connector::pair;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (connector, fake) = pair();
+/// fake.set_manual(Call::Connect);
+/// let pool = ConnectionPool::builder(connector).build()?;
+/// let test = async {
+///     let mut connect = fake.next_connect().await;
+///     assert_eq!(connect.context().attempt, 1);
+///     pool.close(std::time::Duration::ZERO).await;
+///     connect.cancelled().await;
+/// };
+/// let (acquired, ()) = tokio::join!(pool.acquire(), test);
+/// assert!(acquired.is_err(), "the pool was closed, and dropped the connect");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PendingConnect {
     pub(super) context: ConnectContext,
@@ -96,6 +120,31 @@ impl PendingConnect {
 }
 
 /// A reset or check that waits for the test. Dropping this lets it hang.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::{CloseReason, ConnectionPool, PooledConnection};
+/// use pool_testkit::Call;
+/// use pool_testkit::connector::pair;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (connector, fake) = pair();
+/// fake.set_manual(Call::Reset);
+/// let pool = ConnectionPool::builder(connector).build()?;
+/// let lease = pool.acquire().await?;
+/// fake.set_needs_reset(PooledConnection::id(&lease));
+/// drop(lease);
+///
+/// let reset = fake.next_reset().await;
+/// assert_eq!((reset.call(), pool.status().returning), (Call::Reset, 1));
+/// reset.fail("it stays as it is");
+/// fake.until(|counts| counts.close.succeeded == 1).await;
+/// assert_eq!(fake.closes()[0].1, CloseReason::ResetFailed);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PendingProbe {
     pub(super) call: Call,
@@ -130,6 +179,30 @@ impl PendingProbe {
 }
 
 /// A close that waits for the test. Dropping this lets it hang.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::{CloseReason, ConnectionPool};
+/// use pool_testkit::Call;
+/// use pool_testkit::connector::pair;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (connector, fake) = pair();
+/// fake.set_manual(Call::Close);
+/// let pool = ConnectionPool::builder(connector).max_size(1).build()?;
+/// drop(pool.acquire().await?);
+/// pool.evict_all();
+///
+/// let close = fake.next_close().await;
+/// assert_eq!(close.reason(), CloseReason::Evicted);
+/// assert_eq!(pool.status().closing, 1, "its place is taken until it is gone");
+/// close.finish();
+/// drop(pool.acquire().await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PendingClose {
     pub(super) id: ConnectionId,

@@ -11,6 +11,10 @@ use pool_core::ConnectionId;
 use crate::{Call, Query};
 
 /// How a call of the fake ends.
+///
+/// # Examples
+///
+/// See [`FakeHandle`](super::FakeHandle).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Answer {
     /// It succeeds at once.
@@ -29,6 +33,10 @@ pub enum Answer {
 }
 
 /// What the fake says to a question about a connection.
+///
+/// # Examples
+///
+/// See [`FakeHandle`](super::FakeHandle).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Verdict {
     /// The truth: alive until killed, clean until marked dirty, no reset needed until marked.
@@ -43,6 +51,10 @@ pub enum Verdict {
 }
 
 /// One call of the fake, as a closure sees it that answers calls.
+///
+/// # Examples
+///
+/// See [`FakeHandle::set_with`](super::FakeHandle::set_with).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallSite {

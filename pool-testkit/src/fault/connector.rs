@@ -199,6 +199,33 @@ impl<C: SharedConnector> SharedConnector for FaultyConnector<C> {
 }
 
 /// Ends all faults of a [`FaultyConnector`].
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::ConnectionPool;
+/// use pool_testkit::Call;
+/// use pool_testkit::connector::pair;
+/// use pool_testkit::fault::{FaultPlan, FaultyConnector, Odds};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let plan = FaultPlan::new(7).call_odds(Call::Connect, Odds::none().hang(1000));
+/// let connector = FaultyConnector::new(pair().0, plan);
+/// let faults = connector.switch();
+/// let pool = ConnectionPool::builder(connector).build()?;
+/// let test = async {
+///     while faults.hanging() == 0 {
+///         tokio::task::yield_now().await;
+///     }
+///     faults.turn_off();
+/// };
+/// let (lease, ()) = tokio::join!(pool.acquire(), test);
+/// assert!(lease.is_ok(), "the connect that hung went on");
+/// assert_eq!((faults.is_off(), faults.injected()), (true, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct FaultSwitch {
     inner: Arc<Switch>,

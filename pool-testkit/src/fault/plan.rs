@@ -124,6 +124,17 @@ impl fmt::Display for Odds {
 }
 
 /// What goes wrong with one call.
+///
+/// # Examples
+///
+/// ```
+/// use pool_testkit::Call;
+/// use pool_testkit::fault::{Deed, FaultPlan, Odds};
+///
+/// let plan = FaultPlan::new(7).call_odds(Call::Check, Odds::none().panic(1000));
+/// let fault = plan.call(Call::Check, 0);
+/// assert_eq!((fault.deed, fault.delay.is_zero()), (Deed::Panic, true));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallFault {
@@ -136,6 +147,10 @@ pub struct CallFault {
 }
 
 /// What happens to one call.
+///
+/// # Examples
+///
+/// See [`FaultPlan`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
     /// It is made as if there were no faults.
@@ -151,6 +166,16 @@ pub enum Deed {
 }
 
 /// What goes wrong with one question.
+///
+/// # Examples
+///
+/// ```
+/// use pool_testkit::Query;
+/// use pool_testkit::fault::{FaultPlan, QueryFault};
+///
+/// let plan = FaultPlan::new(7).query_odds(Query::IsAlive, 1000, 0);
+/// assert_eq!(plan.query(Query::IsAlive, 0), QueryFault::Unfavourable);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueryFault {
     /// The real answer is given.

@@ -6,6 +6,10 @@ use std::fmt;
 use pool_core::Event;
 
 /// A rule that the events of every pool keep.
+///
+/// # Examples
+///
+/// See [`Breach`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
@@ -107,6 +111,22 @@ pub(super) fn offence(rule: Rule, what: impl Into<String>) -> Verdict {
 }
 
 /// The first rule that was broken. `Display` shows the events that led there.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::{ConnectionId, Event, EventKind, Observer};
+/// use pool_testkit::ledger::{Ledger, Rule};
+/// use std::sync::Arc;
+///
+/// let ledger = Ledger::new(1);
+/// for seq in 0..2 {
+///     let kind = EventKind::Opening { id: ConnectionId::from_u64(seq) };
+///     ledger.on_event(&Event::new(seq, Arc::from("pool"), kind));
+/// }
+/// let breach = ledger.breach().expect("two slots of one");
+/// assert_eq!((breach.rule, breach.recent.len()), (Rule::Capacity, 2));
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Breach {

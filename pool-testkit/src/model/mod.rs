@@ -63,6 +63,10 @@ use slot::{Caller, Slot, State};
 type Step = Result<(), Mismatch>;
 
 /// The state of a pool, as it should be.
+///
+/// # Examples
+///
+/// See the [module](self).
 #[derive(Debug, Clone)]
 pub struct Model {
     limits: Limits,

@@ -8,6 +8,10 @@ use super::op::Reason;
 use super::slot::State;
 
 /// The answer to a caller.
+///
+/// # Examples
+///
+/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Answer {
     /// It was lent this connection.
@@ -28,6 +32,10 @@ pub enum Answer {
 }
 
 /// What can be seen of a pool after an action. The order matters where it is named.
+///
+/// # Examples
+///
+/// See [`Mismatch`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
     /// The present limit.
@@ -55,6 +63,17 @@ pub struct Snapshot {
 }
 
 /// A difference between the pool and the model.
+///
+/// # Examples
+///
+/// ```
+/// use pool_testkit::model::{Limits, Model, Snapshot};
+///
+/// let mut model = Model::new(Limits::default());
+/// let seen = Snapshot { idle: vec![3], ..model.expected() };
+/// let error = model.check(&seen).unwrap_err();
+/// assert!(error.to_string().starts_with("pool and model disagree: "));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
     what: String,

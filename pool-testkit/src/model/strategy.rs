@@ -102,6 +102,17 @@ pub fn quiet_op() -> impl Strategy<Value = Op> + Clone {
 
 /// Up to `len_max` operations: busy times with a quiet one between them. One run in four closes the
 /// pool somewhere on its way.
+///
+/// # Examples
+///
+/// ```
+/// use pool_testkit::model::ops;
+/// use proptest::prelude::*;
+///
+/// proptest!(ProptestConfig::with_cases(8), |(ops in ops(30))| {
+///     prop_assert!(ops.len() <= 31, "a close of the pool may come on top");
+/// });
+/// ```
 pub fn ops(len_max: usize) -> impl Strategy<Value = Vec<Op>> {
     let third = 0..=len_max / 3;
     let phases = (
