@@ -215,8 +215,9 @@ impl<T: Send + 'static, L> Builder<T, L> {
 
     /// The most connections there may be at any time, those being opened and closed included.
     ///
-    /// Default 10, as in most pools. More connections than the peer can work on at once only move
-    /// the queue from here to there. Worst case: this many resources are held at the same time.
+    /// Default 10, as in most pools; 4 in a [`SharedPool`]. More connections than the peer can work on
+    /// at once only move the queue from here to there. Worst case: this many resources are held at the
+    /// same time.
     pub fn max_size(mut self, connections: usize) -> Self {
         self.limits.max_size = connections;
         self
@@ -236,8 +237,9 @@ impl<T: Send + 'static, L> Builder<T, L> {
     /// connection that proved dead.
     ///
     /// Whoever waits for a connect counts: with 0, only what is idle already is lent, so there must
-    /// be a `min_idle` or a warm-up. Default 65 536: enough never to be met by accident, few enough to bound memory at some
-    /// 6 MiB. A proxy that prefers refusing to queueing sets it near its concurrency.
+    /// be a `min_idle` or a warm-up. Default 65 536: enough never to be met by accident, few enough
+    /// to bound memory at some 6 MiB. A proxy that prefers refusing to queueing sets it near its
+    /// concurrency.
     pub fn max_waiters(mut self, callers: usize) -> Self {
         self.limits.max_waiters = callers;
         self
@@ -267,9 +269,10 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
-    /// How long an idle connection goes without use or check until [`Connector::check`] is run.
-    /// Default 30 s; `None` never checks. Worst case: a connection found dead only by `check` is
-    /// lent for this long, and a caller may wait for a check instead of for the connection.
+    /// How long an idle connection goes without use or check until [`Connector::check`] is run; in a
+    /// [`SharedPool`] any connection of which no lease has come home meanwhile. Default 30 s; `None`
+    /// never checks. Worst case: a connection found dead only by `check` is lent for this long, and a
+    /// caller may wait for a check instead of for the connection.
     pub fn check_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.limits.check_interval = interval.into();
         self

@@ -121,6 +121,10 @@ impl<T: Send + 'static> ConnectionPool<T> {
     ///
     /// As [`acquire`](Self::acquire).
     ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
     /// # Examples
     ///
     /// ```

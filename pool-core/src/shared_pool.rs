@@ -131,6 +131,10 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     /// # Cancel safety
     ///
     /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
     #[track_caller]
     pub fn acquire_within(&self, timeout: Duration) -> AcquireShared<'_, T> {
         AcquireShared::new(self.pool.shared(), Location::caller(), timeout)

@@ -19,6 +19,36 @@
 //!
 //! # Examples
 //!
+//! Code that uses a pool, over a fake whose first connect fails, with every event of the pool checked:
+//!
+//! ```
+//! use pool_core::ConnectionPool;
+//! use pool_testkit::Call;
+//! use pool_testkit::connector::{Answer, pair};
+//! use pool_testkit::ledger::Ledger;
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (connector, fake) = pair();
+//! let ledger = Ledger::new(2);
+//! let pool = ConnectionPool::builder(connector)
+//!     .max_size(2)
+//!     .observer(Arc::new(ledger.clone()))
+//!     .build()?;
+//!
+//! fake.queue(Call::Connect, [Answer::Transient]);
+//! drop(pool.acquire().await?); // the code under test
+//! assert_eq!(fake.counts().connect.started, 2);
+//!
+//! pool.close(Duration::from_secs(1)).await;
+//! ledger.assert_settled();
+//! assert_eq!(fake.counts().alive, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A connector under test, with faults around it and the test in control of what is behind it:
 //!
 //! ```
@@ -89,11 +119,6 @@
 //! ```text
 //! POOL_TESTKIT_SEED=42 cargo test the_test_that_failed
 //! ```
-//!
-//! # A whole pool
-//!
-//! It gets a [`Ledger`](ledger::Ledger) as its observer besides, and a test ends with
-//! [`assert_settled`](ledger::Ledger::assert_settled) and the fake's own counts at zero.
 
 mod call;
 #[cfg(unix)]

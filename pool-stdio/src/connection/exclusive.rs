@@ -134,11 +134,15 @@ impl<C: Codec> StdioConnection<C> {
     ///
     /// # Errors
     ///
-    /// Before anything is written: [`Unanswered`](StdioError::Unanswered),
-    /// [`Broken`](StdioError::Broken), [`StrayOutput`](StdioError::StrayOutput),
-    /// [`Encode`](StdioError::Encode). After that: [`Exited`](StdioError::Exited),
-    /// [`OutputClosed`](StdioError::OutputClosed), [`InputClosed`](StdioError::InputClosed),
-    /// [`Decode`](StdioError::Decode), [`Read`](StdioError::Read).
+    /// Before anything is written: [`Unanswered`](StdioError::Unanswered) if the reply to an earlier
+    /// request is still to come, [`Broken`](StdioError::Broken) after a failure,
+    /// [`StrayOutput`](StdioError::StrayOutput) if the child has spoken unasked,
+    /// [`Encode`](StdioError::Encode) if the codec refuses the message.
+    ///
+    /// After that: [`Exited`](StdioError::Exited), [`OutputClosed`](StdioError::OutputClosed) and
+    /// [`InputClosed`](StdioError::InputClosed) if the child did that before its reply was whole,
+    /// [`Decode`](StdioError::Decode) if what it wrote is no frame, [`Write`](StdioError::Write) and
+    /// [`Read`](StdioError::Read) if the system refuses, as when the runtime has gone.
     ///
     /// # Cancel safety
     ///
@@ -317,7 +321,7 @@ impl<C: Codec> StdioConnection<C> {
     ///
     /// [`Exited`](StdioError::Exited), [`OutputClosed`](StdioError::OutputClosed),
     /// [`InputClosed`](StdioError::InputClosed), [`Decode`](StdioError::Decode),
-    /// [`Read`](StdioError::Read).
+    /// [`Write`](StdioError::Write), [`Read`](StdioError::Read), as of [`request`](Self::request).
     ///
     /// # Cancel safety
     ///
