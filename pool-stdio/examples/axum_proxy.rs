@@ -21,8 +21,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 const LIMIT: Duration = Duration::from_secs(10);
-const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
-const LATER: [(header::HeaderName, &str); 1] = [(header::RETRY_AFTER, "1")];
 
 async fn forward(State(pool): State<SharedPool<JsonRpcConnection>>, message: Bytes) -> Response {
     let child = match pool.acquire().await {
@@ -31,7 +29,7 @@ async fn forward(State(pool): State<SharedPool<JsonRpcConnection>>, message: Byt
     };
     // A client that hangs up drops this future: the child is told so, and goes on for the others.
     match child.forward_within(message, LIMIT).await {
-        Ok(Some(reply)) => (JSON, reply).into_response(),
+        Ok(Some(reply)) => ([(header::CONTENT_TYPE, "application/json")], reply).into_response(),
         Ok(None) => StatusCode::ACCEPTED.into_response(),
         Err(error @ RpcError::BadRequest { .. }) => refusal(StatusCode::BAD_REQUEST, &error),
         Err(error @ RpcError::Timeout { .. }) => refusal(StatusCode::SERVICE_UNAVAILABLE, &error),
@@ -40,7 +38,7 @@ async fn forward(State(pool): State<SharedPool<JsonRpcConnection>>, message: Byt
 }
 
 fn refusal(status: StatusCode, error: &impl Display) -> Response {
-    let later = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(LATER);
+    let later = (status == StatusCode::SERVICE_UNAVAILABLE).then_some([(header::RETRY_AFTER, "1")]);
     (status, later, error.to_string()).into_response()
 }
 
@@ -50,12 +48,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut arguments = std::env::args().skip(1);
-    let usage = "say where to listen and which server to start: -- ADDRESS COMMAND ARGS";
-    let address = arguments.next().ok_or(usage)?;
-    let server = CommandSpec::new(arguments.next().ok_or(usage)?).args(arguments);
+    let address = arguments.next().ok_or("usage: ADDRESS COMMAND ARGS")?;
+    let program = arguments.next().ok_or("usage: ADDRESS COMMAND ARGS")?;
+    let server = CommandSpec::new(program).args(arguments);
     let us = json!({ "name": "axum_proxy", "version": "0" });
     let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": us });
     let connector = JsonRpcConnector::new(server, Protocol::Mcp)?.initialize(&hello)?;
+    let children = connector.children();
     let pool = SharedPool::builder(connector).acquire_timeout(LIMIT);
     let pool = pool.name("mcp").build()?;
     pool.warm_up(1).await?;
@@ -69,11 +68,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let ending = async {
         tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
         stop.cancel();
-        // No client holds it up for longer.
-        tokio::time::sleep(LIMIT).await;
+        tokio::time::sleep(LIMIT).await; // No client holds it up for longer.
     };
     tokio::select! { served = server.into_future() => served?, () = ending => {} }
-    let report = pool.close(LIMIT).await;
-    assert!(report.is_complete(), "{report:?}");
+    // What was begun is finished; who does not leave then is told to, and killed after a second.
+    pool.close(LIMIT).await;
+    let report = children.terminate_all(Duration::from_secs(1)).await;
+    assert!(report.left.is_empty(), "{report:?}");
     Ok(())
 }

@@ -43,7 +43,7 @@ type Hook<C> =
 ///   speaking unasked.
 /// * **`is_clean`** says no to a connection whose request was cancelled, timed out, or not answered
 ///   as a whole.
-/// * **`died`** resolves on exit or end of stdout, so an idle child that crashes is replaced at
+/// * **`died`** resolves on exit or end of stdout, so an idle child that crashes is taken out at
 ///   once, without traffic.
 /// * **`close`** walks the whole [ladder](crate::LadderTimes) if the child did nothing wrong, kills
 ///   it otherwise, and returns when it is reaped. With the default times the ladder takes up to
