@@ -194,8 +194,8 @@ pub trait Connector: Send + Sync + 'static {
 /// for himself, so it is never reset.
 ///
 /// * **`is_alive` is asked before each lease and after it**, on any thread.
-/// * **`is_clean_shared`** says no when the connection is broken for everybody: it takes no new leases, and
-///   is closed after its last one.
+/// * **`is_clean_shared`** says no when the connection is broken for everybody: it takes no new
+///   leases, and is closed after its last one.
 ///
 /// # Examples
 ///

@@ -43,8 +43,10 @@ use crate::terminate::Stop;
 /// * **`connect`** starts a child and [greets](Self::initialize) it, within the pool's connect
 ///   timeout. A child that dies in its greeting fails the connect at once, with its exit and the
 ///   end of its stderr.
-/// * **`is_alive`** is one system call. **`is_clean`** always says yes: a cancelled call leaves
-///   nothing behind that could reach another caller.
+/// * **`is_alive`** is one system call.
+/// * **`is_clean_shared`** always says yes: of many callers none gets what was meant for one that
+///   gave up. **`is_clean`**, of an exclusive pool, says no to a connection with a call that was given
+///   up and not answered: what is still said about it would reach the next caller.
 /// * **`died`** resolves on exit or end of stdout.
 /// * **`check`** pings the child, if the protocol has a ping. A child that is busy with calls may
 ///   stay silent.
