@@ -212,7 +212,8 @@ impl JsonRpcConnector {
     }
 
     /// How many notifications are kept for a subscriber who does not take them, at least one and at
-    /// most 65,536. Default: 256. The room is set aside at once, for each connection.
+    /// most 65,536, rounded up to a power of two. Default: 256. The room is set aside at once, for
+    /// each connection.
     #[must_use]
     pub fn notices_max(mut self, notifications: usize) -> Self {
         self.terms.notices_max = notifications.clamp(1, CAPACITY_MAX);

@@ -177,7 +177,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A place for so many notifications, at least one, and who takes them from there.
+    /// A place for so many notifications, at least one and at most 65,536, rounded up to a power of
+    /// two, and who takes them from there. The room is set aside at once.
     #[must_use]
     pub fn channel(capacity: usize) -> (Self, Notices) {
         let (sender, receiver) = broadcast::channel(capacity.clamp(1, CAPACITY_MAX));

@@ -3,6 +3,10 @@
 use pool_core::{ConnectionId, EventKind};
 
 /// How many of what there are, and have been, as the events tell.
+///
+/// # Examples
+///
+/// See [`Ledger`](super::Ledger).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LedgerCounts {

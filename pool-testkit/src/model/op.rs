@@ -2,6 +2,10 @@
 //! they stand for in a given state.
 
 /// The settings of a pool that decisions depend on. Times are in milliseconds.
+///
+/// # Examples
+///
+/// See the [module](super).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The limit on the number of slots.
@@ -84,6 +88,10 @@ pub enum Probe {
 /// A number means the n-th of what there is when its turn comes, modulo how many there are; with
 /// none, the operation is nothing. So every sequence of operations has a meaning, and stays
 /// meaningful while it shrinks.
+///
+/// # Examples
+///
+/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
     /// A caller acquires; 0 means not to wait.
@@ -132,6 +140,10 @@ pub enum Op {
 
 /// An operation on what there is: slots by the ids the pool gave them, callers by the tickets the
 /// model gives them.
+///
+/// # Examples
+///
+/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
     missing_docs,
@@ -186,6 +198,10 @@ pub enum Reason {
 }
 
 /// A decision that is the pool's to make: the model checks that it was allowed, and follows.
+///
+/// # Examples
+///
+/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// It started a connect, in a new slot.
