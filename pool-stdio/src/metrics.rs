@@ -26,8 +26,12 @@ pub(crate) struct Meters {
     read_bytes: Counter,
     written_bytes: Counter,
     stray_frames: Counter,
+    unclaimed_replies: [Counter; 3],
     stderr_lines: Counter,
 }
+
+/// Why a reply met nobody.
+const UNCLAIMED: [&str; 3] = ["late", "duplicate", "unknown"];
 
 /// How a child ended, as metrics tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +111,9 @@ impl Meters {
             read_bytes: counter!("stdio_read_bytes_total", "connector" => label()),
             written_bytes: counter!("stdio_written_bytes_total", "connector" => label()),
             stray_frames: counter!("stdio_stray_frames_total", "connector" => label()),
+            unclaimed_replies: UNCLAIMED.map(|kind| {
+                counter!("stdio_unclaimed_replies_total", "connector" => label(), "kind" => kind)
+            }),
             stderr_lines: counter!("stdio_stderr_lines_total", "connector" => label()),
         })
     }
@@ -149,6 +156,15 @@ impl Meters {
 
     pub(crate) fn strayed(&self, frames: u64) {
         self.stray_frames.increment(frames);
+    }
+
+    /// Replies that met nobody, of each kind.
+    pub(crate) fn unclaimed(&self, counts: [u64; 3]) {
+        for (counter, count) in self.unclaimed_replies.iter().zip(counts) {
+            if count > 0 {
+                counter.increment(count);
+            }
+        }
     }
 
     fn exited(&self, kind: ExitKind) {

@@ -373,7 +373,8 @@ impl<R: Inlet> Driver<R> {
     /// Hands out what was routed.
     fn deliver(&mut self) {
         let desk = &mut self.desk;
-        self.link.settle(&mut desk.replies, &mut desk.wakers);
+        let unclaimed = self.link.settle(&mut desk.replies, &mut desk.wakers);
+        self.meters.unclaimed(unclaimed);
         for waker in desk.wakers.drain(..) {
             waker.wake();
         }

@@ -362,8 +362,14 @@ impl Link {
         Frame::of(framing, frame_bytes_max, message.into_bytes()).ok()
     }
 
-    /// Hands replies to their calls, leaving their wakers to be woken.
-    pub(super) fn settle(&self, replies: &mut Vec<(Option<u64>, Reply)>, wakers: &mut Vec<Waker>) {
+    /// Hands replies to their calls, leaving their wakers to be woken. Says how many met nobody,
+    /// because they were late, duplicate or unknown.
+    pub(super) fn settle(
+        &self,
+        replies: &mut Vec<(Option<u64>, Reply)>,
+        wakers: &mut Vec<Waker>,
+    ) -> [u64; 3] {
+        let mut unclaimed = [0; 3];
         let issued = self.numbers.load(Ordering::Relaxed);
         let mut state = lock(&self.state);
         state.last_read = Instant::now();
@@ -375,11 +381,16 @@ impl Link {
             };
             match outcome {
                 Ok(waker) => wakers.extend(waker),
-                Err(Stray::Late) => state.counts.late += 1,
-                Err(Stray::Duplicate) => state.counts.duplicate += 1,
-                Err(Stray::Unknown) => state.counts.unknown += 1,
+                Err(Stray::Late) => unclaimed[0] += 1,
+                Err(Stray::Duplicate) => unclaimed[1] += 1,
+                Err(Stray::Unknown) => unclaimed[2] += 1,
             }
         }
+        let [late, duplicate, unknown] = unclaimed;
+        state.counts.late += late;
+        state.counts.duplicate += duplicate;
+        state.counts.unknown += unknown;
+        unclaimed
     }
 
     /// Whom a progress token concerns, and what it was before.

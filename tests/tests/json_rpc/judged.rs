@@ -63,6 +63,19 @@ fn requests_of_a_batch_are_counted() {
 }
 
 #[test]
+fn replies_that_meet_nobody_are_counted() {
+    let snapshotter = counting(async |child| {
+        // Who is alone writes by itself, once the connection is under way.
+        child.call::<Value>("ping", &()).await.unwrap();
+        poll_times(child.call::<Value>("hold", &()), 1).await;
+        // It answers what it has held.
+        child.call::<Value>("release", &()).await.unwrap();
+        assert_eq!(child.counts().late, 1);
+    });
+    assert_eq!(counted(&snapshotter, "stdio_unclaimed_replies_total"), 1);
+}
+
+#[test]
 fn what_was_written_last_is_counted() {
     let snapshotter = counting(async |child| {
         assert_eq!(child.call::<Value>("ping", &()).await.unwrap(), json!({}));
