@@ -12,7 +12,7 @@
 //! * `full_report`: all comparisons in one run, written down (Linux); [`plot`] draws the bars.
 //!
 //! `cargo run --release -p pool-benches --bin pools` prints all of pools, `--bin children` all of
-//! children, `--bin reuse -- COMMAND` what reuse is worth for that command; `--bin
+//! children, `--bin rpc` what of it concerns JSON-RPC, `--bin reuse -- COMMAND` what reuse is worth for that command; `--bin
 //! report` writes all of it down. `cargo bench -p pool-benches` gives Criterion's view of the two
 //! scenarios that matter most.
 
@@ -30,7 +30,6 @@ pub mod report;
 #[cfg(target_os = "linux")]
 pub mod reuse;
 pub mod rounds;
-pub mod rpc;
 pub mod scenario;
 pub mod spike;
 pub mod stampede;

@@ -5,6 +5,9 @@ use std::fmt;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
+use crate::plot::Column;
+use crate::stats::Summary;
+
 /// One measurement: its tables, and its figures beside their bars.
 #[derive(Debug, Clone)]
 pub struct Chapter {
@@ -12,8 +15,23 @@ pub struct Chapter {
     pub title: &'static str,
     /// Tables and remarks, in order.
     pub paragraphs: Vec<String>,
+    /// What a report shows of it; if there are none, its figures.
+    pub pictures: Vec<Picture>,
     /// Figures that have a bar, and those that should be told all the same.
     pub judgements: Vec<Judgement>,
+}
+
+impl Chapter {
+    /// An empty one.
+    #[must_use]
+    pub const fn new(title: &'static str) -> Self {
+        Self {
+            title,
+            paragraphs: Vec::new(),
+            pictures: Vec::new(),
+            judgements: Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for Chapter {
@@ -24,6 +42,17 @@ impl fmt::Display for Chapter {
         }
         Ok(())
     }
+}
+
+/// Bars that are drawn.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// What tells it from the others of its chapter, as a part of the name of a file.
+    pub name: String,
+    /// What stands above it.
+    pub title: String,
+    /// The bars.
+    pub columns: Vec<Column>,
 }
 
 /// A figure beside its bar.
@@ -108,6 +137,15 @@ pub(crate) fn new_table(header: &[&str]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// The median, the least and the greatest, as three cells with so many digits after the point.
+pub(crate) fn spread(all: &[f64], digits: usize) -> [String; 3] {
+    match Summary::of(all) {
+        Some(summary) => [summary.median, summary.least, summary.greatest]
+            .map(|value| format!("{value:.digits$}")),
+        None => ["-", "-", "-"].map(str::to_owned),
+    }
 }
 
 #[cfg(test)]

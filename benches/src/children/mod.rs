@@ -10,6 +10,7 @@ pub mod program;
 pub mod replace;
 pub mod reuse;
 pub mod round_trip;
+pub mod rpc;
 pub mod scale;
 pub mod spawn;
 pub mod stall;
@@ -17,7 +18,7 @@ pub mod tree_kill;
 
 use std::error::Error;
 
-pub use chapter::{Bar, Chapter, Judgement, verdicts};
+pub use chapter::{Bar, Chapter, Judgement, Picture, verdicts};
 pub use program::act_if_asked;
 
 /// A figure, or why there is none.
@@ -53,7 +54,7 @@ pub struct Topic {
 }
 
 /// All of them.
-pub const TOPICS: [Topic; 7] = [
+pub const TOPICS: [Topic; 10] = [
     Topic {
         name: "round-trip",
         measure: round_trip::measure,
@@ -61,6 +62,18 @@ pub const TOPICS: [Topic; 7] = [
     Topic {
         name: "reuse",
         measure: reuse::measure,
+    },
+    Topic {
+        name: "json-rpc",
+        measure: rpc::measure_pinned,
+    },
+    Topic {
+        name: "json-rpc-unpinned",
+        measure: rpc::measure_unpinned,
+    },
+    Topic {
+        name: "json-rpc-crowd",
+        measure: rpc::measure_crowd,
     },
     Topic {
         name: "spawn",

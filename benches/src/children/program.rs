@@ -12,6 +12,7 @@ use pool_stdio::CommandSpec;
 use pool_testkit::fixture::{self, Behaviour};
 
 use super::Outcome;
+use super::rpc::server::{self, Wire};
 
 /// Plays the role of a child, if this process was started as one. A program that measures begins
 /// with this.
@@ -22,6 +23,8 @@ use super::Outcome;
 pub fn act_if_asked() -> Option<io::Result<ExitCode>> {
     match env::var(ROLE).ok()?.as_str() {
         ECHO => Some(echo().map(|()| ExitCode::SUCCESS)),
+        SERVER_LINES => Some(server::serve(Wire::Lines).map(|()| ExitCode::SUCCESS)),
+        SERVER_HEADERS => Some(server::serve(Wire::ContentLength).map(|()| ExitCode::SUCCESS)),
         _ => Some(Ok(fixture::main())),
     }
 }
@@ -41,11 +44,12 @@ fn echo() -> io::Result<()> {
     }
 }
 
-/// Something that echoes.
+/// Something that echoes, or answers.
 #[derive(Debug, Clone)]
 pub struct Program {
     path: PathBuf,
     args: Vec<OsString>,
+    role: &'static str,
 }
 
 impl Program {
@@ -58,6 +62,22 @@ impl Program {
         Ok(Self {
             path: env::current_exe()?,
             args: Vec::new(),
+            role: ECHO,
+        })
+    }
+
+    /// This program, as a JSON-RPC server.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell which file it is.
+    pub fn server(wire: Wire) -> Outcome<Self> {
+        Ok(Self {
+            role: match wire {
+                Wire::Lines => SERVER_LINES,
+                Wire::ContentLength => SERVER_HEADERS,
+            },
+            ..Self::native()?
         })
     }
 
@@ -76,6 +96,7 @@ impl Program {
         Ok(Self {
             path: String::from_utf8(found.stdout)?.trim().into(),
             args: vec![flag.into(), script.into()],
+            role: ECHO,
         })
     }
 
@@ -90,7 +111,7 @@ impl Program {
     pub fn spec(&self) -> CommandSpec {
         CommandSpec::new(&self.path)
             .args(self.args.clone())
-            .env(ROLE, ECHO)
+            .env(ROLE, self.role)
     }
 
     /// Starts it as the standard library does, with stdin and stdout.
@@ -117,7 +138,7 @@ impl Program {
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
-        command.args(&self.args).env(ROLE, ECHO);
+        command.args(&self.args).env(ROLE, self.role);
         command
     }
 
@@ -234,3 +255,5 @@ pub const MESSAGE: &[u8; 70] =
 const THIS_THREAD: Pid = Pid::from_raw(0);
 const ROLE: &str = "POOL_BENCHES_ROLE";
 const ECHO: &str = "echo";
+const SERVER_LINES: &str = "server-lines";
+const SERVER_HEADERS: &str = "server-headers";

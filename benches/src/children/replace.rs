@@ -50,6 +50,7 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
     Ok(Chapter {
         title: "an idle child that is killed, and the next",
         paragraphs: vec![table.to_string(), about.to_owned()],
+        pictures: Vec::new(),
         judgements: vec![Judgement {
             what: "killed to replaced / a spawn".to_owned(),
             figure: times,

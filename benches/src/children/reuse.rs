@@ -60,11 +60,7 @@ const KINDS: [Kind; 3] = [
 /// If a child cannot be had, or does not answer.
 pub fn measure(effort: Effort) -> Outcome<Chapter> {
     pool_stdio::prepare()?;
-    let mut chapter = Chapter {
-        title: "reuse beside spawn-per-request",
-        paragraphs: Vec::new(),
-        judgements: Vec::new(),
-    };
+    let mut chapter = Chapter::new("reuse beside spawn-per-request");
     let header = [
         "child",
         "pooled us",

@@ -23,11 +23,7 @@ use crate::stats::{Summary, paired};
 /// If a child cannot be had, or does not answer.
 pub fn measure(effort: Effort) -> Outcome<Chapter> {
     pool_stdio::prepare()?;
-    let mut chapter = Chapter {
-        title: "a request to a child that is there",
-        paragraphs: Vec::new(),
-        judgements: Vec::new(),
-    };
+    let mut chapter = Chapter::new("a request to a child that is there");
     for cores in Cores::choices()? {
         cores.move_here()?;
         let samples = rounds(&cores, effort.rounds(ROUNDS))?;

@@ -47,6 +47,7 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
     Ok(Chapter {
         title: "many children in one pool",
         paragraphs: vec![about, table.to_string()],
+        pictures: Vec::new(),
         judgements: vec![
             Judgement {
                 what: "descriptors for each child".to_owned(),

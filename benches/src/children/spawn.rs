@@ -67,6 +67,7 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
     Ok(Chapter {
         title: "starting a child",
         paragraphs: vec![table(&all)],
+        pictures: Vec::new(),
         judgements: vec![
             judgement("undisturbed spawn", |all| &all.least, Bar::AtMost(1.5)),
             judgement("first answer", |all| &all.answer, Bar::AtMost(1.5)),

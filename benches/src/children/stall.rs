@@ -69,6 +69,7 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
     Ok(Chapter {
         title: "what other tasks wait while 100 children are started",
         paragraphs: vec![table],
+        pictures: Vec::new(),
         judgements: vec![
             Judgement {
                 what: "longest gap / tokio::process".to_owned(),

@@ -8,7 +8,7 @@ use super::history::Record;
 use super::measure::Findings;
 use super::setting::{Setting, configurations};
 use crate::children::chapter::new_table;
-use crate::children::{Effort, Outcome};
+use crate::children::{Chapter, Effort, Outcome, Picture};
 use crate::plot::{self, Column, Scale};
 use crate::report;
 use crate::scenario::Answers;
@@ -142,27 +142,46 @@ impl Page<'_> {
                 "{}",
                 chapter.to_string().replacen("## ", "### ", 1).trim_end()
             )?;
-            let columns = chapter.judgements.iter().filter_map(|one| {
-                let value = one.figure.filter(|value| *value > 0.0)?;
-                // The place for names is narrow; where all compare the same, the rest tells them apart.
-                let name = one.what.strip_prefix("spawn per request / pooled, ");
-                Some(Column {
-                    name: name.unwrap_or(&one.what).to_owned(),
-                    value,
-                    label: figure(Some(value)),
-                })
-            });
-            let columns: Vec<Column> = columns.collect();
-            if columns.len() > 1 {
-                let name = format!("children-{topic}.svg");
-                let title = format!("{}: ratios", chapter.title);
-                plot::svg(&folder.join(&name), &title, scale_for(&columns), &columns)?;
+            for one in pictures(chapter) {
+                let Picture { columns, title, .. } = &one;
+                let name = format!("children-{topic}{}.svg", one.name);
+                plot::svg(&folder.join(&name), title, scale_for(columns), columns)?;
                 writeln!(page, "\n![{title}]({name})")?;
             }
             writeln!(page)?;
         }
         Ok(())
     }
+}
+
+/// Those of the chapter; if it has none, its figures.
+fn pictures(chapter: &Chapter) -> Vec<Picture> {
+    if !chapter.pictures.is_empty() {
+        let named = |one: &Picture| Picture {
+            name: format!("-{}", one.name),
+            ..one.clone()
+        };
+        return chapter.pictures.iter().map(named).collect();
+    }
+    let columns = chapter.judgements.iter().filter_map(|one| {
+        let value = one.figure.filter(|value| *value > 0.0)?;
+        // The place for names is narrow; where all compare the same, the rest tells them apart.
+        let name = one.what.strip_prefix("spawn per request / pooled, ");
+        Some(Column {
+            name: name.unwrap_or(&one.what).to_owned(),
+            value,
+            label: figure(Some(value)),
+        })
+    });
+    let columns: Vec<Column> = columns.collect();
+    if columns.len() < 2 {
+        return Vec::new();
+    }
+    vec![Picture {
+        name: String::new(),
+        title: format!("{}: ratios", chapter.title),
+        columns,
+    }]
 }
 
 /// A power of ten and more between the least and the greatest needs steps, not lengths.

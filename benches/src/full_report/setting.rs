@@ -100,7 +100,7 @@ fn crates(lock: &str) -> Vec<(String, String)> {
 
 /// What is compiled in was compiled with these.
 const LOCK: &str = include_str!("../../../Cargo.lock");
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "bb8",
     "deadpool",
     "fastpool",
@@ -108,6 +108,7 @@ const CRATES: [&str; 8] = [
     "pool-core",
     "pool-stdio",
     "r2d2",
+    "rmcp",
     "tokio",
 ];
 const SUBJECTS: [&str; 7] = [

@@ -108,6 +108,7 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
     Ok(Chapter {
         title: "trees of processes, and who outlives their end",
         paragraphs: vec![table.to_string(), about],
+        pictures: Vec::new(),
         judgements: vec![Judgement {
             what: format!("processes that live on, in {} rows", rows.len()),
             figure: Some(f64::from(u32::try_from(live)?)),

@@ -1,0 +1,215 @@
+//! Calls from 1 to 256 callers on one child, beside rmcp's client.
+
+use super::client::{Client, Round, round};
+use crate::children::chapter::{new_table, spread};
+use crate::children::program::Cores;
+use crate::children::{Bar, Chapter, Effort, Judgement, Outcome, Picture};
+use crate::plot::Column;
+use crate::stats::{median, paired};
+
+/// A number of callers, and what ours must reach beside rmcp's client.
+struct Crowd {
+    callers: u32,
+    calls: u32,
+    /// Of requests per second.
+    rate: Bar,
+    /// Of the median time of a call.
+    p50: Bar,
+}
+
+const CROWDS: [Crowd; 4] = [
+    Crowd {
+        callers: 1,
+        calls: 2_000,
+        rate: Bar::Open,
+        p50: Bar::AtMost(0.5),
+    },
+    Crowd {
+        callers: 16,
+        calls: 16_000,
+        rate: Bar::Open,
+        p50: Bar::Open,
+    },
+    Crowd {
+        callers: 64,
+        calls: 16_000,
+        rate: Bar::AtLeast(6.0),
+        p50: Bar::Open,
+    },
+    Crowd {
+        callers: 256,
+        calls: 16_384,
+        rate: Bar::Open,
+        p50: Bar::Open,
+    },
+];
+
+/// Adds its tables, pictures and figures to the chapter.
+pub(super) async fn measure(
+    place: &str,
+    cores: &Cores,
+    effort: Effort,
+    chapter: &mut Chapter,
+) -> Outcome<()> {
+    let all = rounds(cores, effort.rounds(ROUNDS)).await?;
+    chapter
+        .paragraphs
+        .push(format!("Requests per second, {place}:\n\n{}", rates(&all)));
+    chapter
+        .paragraphs
+        .push(format!("Time of a call in us, {place}:\n\n{}", times(&all)));
+    let pictures: [(&str, &str, Of); 2] = [
+        ("requests per second (more is better)", "rate", |it| it.rate),
+        ("median time of a call, us (less is better)", "p50", |it| {
+            it.p50
+        }),
+    ];
+    for (title, name, of) in pictures {
+        chapter.pictures.push(Picture {
+            name: format!("{name}-{}", place.replace(' ', "-")),
+            title: format!("JSON-RPC, {place}: {title}"),
+            columns: columns(&all, of),
+        });
+    }
+    for (crowd, samples) in CROWDS.iter().zip(&all) {
+        let callers = crowd.callers();
+        chapter.judgements.push(Judgement {
+            what: format!("requests/s of {callers} / rmcp's, {place}"),
+            figure: paired(&samples.ours(|it| it.rate), &samples.rmcp(|it| it.rate)),
+            bar: crowd.rate,
+        });
+        chapter.judgements.push(Judgement {
+            what: format!("p50 of {callers} / rmcp's, {place}"),
+            figure: paired(&samples.ours(|it| it.p50), &samples.rmcp(|it| it.p50)),
+            bar: crowd.p50,
+        });
+    }
+    Ok(())
+}
+
+/// What the clients showed, one sample for each round.
+#[derive(Default)]
+struct Samples {
+    ours: Vec<Round>,
+    rmcp: Vec<Round>,
+}
+
+type Of = fn(&Round) -> f64;
+
+impl Samples {
+    fn ours(&self, of: Of) -> Vec<f64> {
+        self.ours.iter().map(of).collect()
+    }
+
+    fn rmcp(&self, of: Of) -> Vec<f64> {
+        self.rmcp.iter().map(of).collect()
+    }
+}
+
+async fn rounds(cores: &Cores, count: usize) -> Outcome<[Samples; CROWDS.len()]> {
+    let clients = [Client::ours(cores).await?, Client::rmcp().await?];
+    let mut all: [Samples; CROWDS.len()] = Default::default();
+    // The first round is for warming up.
+    for number in 0..=count {
+        for (crowd, samples) in CROWDS.iter().zip(&mut all) {
+            // Each starts with the other one, so that none always comes after the same.
+            for turn in 0..clients.len() {
+                let which = (number + turn) % clients.len();
+                let (all, calls) = match which {
+                    0 => (&mut samples.ours, crowd.calls),
+                    _ => (&mut samples.rmcp, crowd.calls / RMCP_DIVISOR),
+                };
+                let sample = round(&clients[which], crowd.callers, calls).await?;
+                if number > 0 {
+                    all.push(sample);
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+impl Crowd {
+    fn callers(&self) -> String {
+        let plural = if self.callers == 1 { "" } else { "s" };
+        format!("{} caller{plural}", self.callers)
+    }
+}
+
+fn rates(all: &[Samples]) -> String {
+    let header = [
+        "callers",
+        "ours",
+        "least",
+        "greatest",
+        "rmcp",
+        "least",
+        "greatest",
+        "ours / rmcp",
+        "least",
+        "greatest",
+    ];
+    let mut table = new_table(&header);
+    for (crowd, samples) in CROWDS.iter().zip(all) {
+        let (ours, rmcp) = (samples.ours(|it| it.rate), samples.rmcp(|it| it.rate));
+        let mut row = vec![crowd.callers.to_string()];
+        row.extend(spread(&ours, 0));
+        row.extend(spread(&rmcp, 0));
+        row.extend(spread(&quotients(&ours, &rmcp), 2));
+        table.add_row(row);
+    }
+    table.to_string()
+}
+
+fn times(all: &[Samples]) -> String {
+    let header = [
+        "callers",
+        "ours p50",
+        "rmcp p50",
+        "ours / rmcp",
+        "least",
+        "greatest",
+        "ours p99",
+        "rmcp p99",
+    ];
+    let mut table = new_table(&header);
+    for (crowd, samples) in CROWDS.iter().zip(all) {
+        let (ours, rmcp) = (samples.ours(|it| it.p50), samples.rmcp(|it| it.p50));
+        let middle = |all: &[f64]| format!("{:.1}", median(all).unwrap_or(f64::NAN));
+        let mut row = vec![crowd.callers.to_string(), middle(&ours), middle(&rmcp)];
+        row.extend(spread(&quotients(&ours, &rmcp), 2));
+        row.push(middle(&samples.ours(|it| it.p99)));
+        row.push(middle(&samples.rmcp(|it| it.p99)));
+        table.add_row(row);
+    }
+    table.to_string()
+}
+
+fn quotients(ours: &[f64], rmcp: &[f64]) -> Vec<f64> {
+    let pairs = ours.iter().zip(rmcp);
+    pairs.map(|(ours, rmcp)| ours / rmcp).collect()
+}
+
+fn columns(all: &[Samples], of: Of) -> Vec<Column> {
+    let column = |crowd: &Crowd, whose: &str, samples: &[f64]| {
+        let value = median(samples)?;
+        Some(Column {
+            name: format!("{}, {whose}", crowd.callers()),
+            value,
+            label: format!("{value:.0}"),
+        })
+    };
+    let pairs = CROWDS.iter().zip(all);
+    let columns = pairs.flat_map(|(crowd, samples)| {
+        [
+            column(crowd, "ours", &samples.ours(of)),
+            column(crowd, "rmcp", &samples.rmcp(of)),
+        ]
+    });
+    columns.flatten().collect()
+}
+
+/// Many short ones: a round should not be longer than what disturbs it.
+const ROUNDS: usize = 21;
+/// It takes several times as long.
+const RMCP_DIVISOR: u32 = 4;

@@ -1,0 +1,147 @@
+//! A megabyte handed on to the child and back, beside what cannot be avoided: the pipes, and a copy
+//! on either side of them.
+
+use std::process::Stdio;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{self, Child};
+
+use super::client::Client;
+use super::server::{Wire, large_request};
+use crate::children::chapter::{new_table, spread};
+use crate::children::program::{Cores, Program};
+use crate::children::{Bar, Chapter, Effort, Judgement, Outcome};
+use crate::clock::Stopwatch;
+use crate::stats::median;
+
+/// Adds its table and figure to the chapter.
+pub(super) async fn measure(
+    place: &str,
+    cores: &Cores,
+    effort: Effort,
+    chapter: &mut Chapter,
+) -> Outcome<()> {
+    let samples = samples(cores, effort.rounds(FORWARDS)).await?;
+    let ratios: Vec<f64> = samples.iter().map(Sample::ratio).collect();
+    let mut table = new_table(&["1 MiB there and back", "median", "least", "greatest"]);
+    let rows: [(&str, Of, usize); 4] = [
+        ("forwarded, us", |it| it.forwarded, 0),
+        ("bare pipes, us", |it| it.piped, 0),
+        ("one copy of it, us", |it| it.copied, 0),
+        ("forwarded / (pipes + 2 copies)", Sample::ratio, 2),
+    ];
+    for (name, of, digits) in rows {
+        let all: Vec<f64> = samples.iter().map(of).collect();
+        let mut row = vec![name.to_owned()];
+        row.extend(spread(&all, digits));
+        table.add_row(row);
+    }
+    chapter
+        .paragraphs
+        .push(format!("Forwarding, {place}:\n\n{table}"));
+    chapter.judgements.push(Judgement {
+        what: format!("1 MiB forwarded / (bare pipes + 2 copies), {place}"),
+        figure: median(&ratios),
+        bar: Bar::AtMost(1.0),
+    });
+    Ok(())
+}
+
+/// Of one round, in microseconds.
+struct Sample {
+    forwarded: f64,
+    piped: f64,
+    copied: f64,
+}
+
+type Of = fn(&Sample) -> f64;
+
+impl Sample {
+    fn ratio(&self) -> f64 {
+        self.forwarded / (self.piped + 2.0 * self.copied)
+    }
+}
+
+async fn samples(cores: &Cores, count: usize) -> Outcome<Vec<Sample>> {
+    let Client::Ours(child) = Client::ours(cores).await? else {
+        return Err("ours was asked for".into());
+    };
+    let mut bare = Bare::start()?;
+    let request = Bytes::from(large_request(BODY_BYTES));
+    let mut samples = Vec::new();
+    // The first round is for warming up.
+    for number in 0..=count {
+        let watch = Stopwatch::start();
+        let reply = child.forward(request.clone()).await?;
+        let forwarded = micros(&watch);
+        if reply.is_none_or(|reply| reply.len() < BODY_BYTES) {
+            return Err("the echo is too short".into());
+        }
+        let watch = Stopwatch::start();
+        bare.exchange(&request).await?;
+        let piped = micros(&watch);
+        let watch = Stopwatch::start();
+        std::hint::black_box(request.to_vec());
+        let copied = micros(&watch);
+        if number > 0 {
+            samples.push(Sample {
+                forwarded,
+                piped,
+                copied,
+            });
+        }
+    }
+    Ok(samples)
+}
+
+fn micros(watch: &Stopwatch) -> f64 {
+    watch.elapsed().as_secs_f64() * 1e6
+}
+
+/// Writes and reads at once, and nothing else.
+struct Bare {
+    child: Child,
+    read: BytesMut,
+}
+
+impl Bare {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the child it is compared with is not the pool's"
+    )]
+    fn start() -> Outcome<Self> {
+        let mut command = process::Command::from(Program::server(Wire::Lines)?.command());
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Self {
+            child,
+            read: BytesMut::new(),
+        })
+    }
+
+    async fn exchange(&mut self, request: &[u8]) -> Outcome<()> {
+        let pipes = self.child.stdin.as_mut().zip(self.child.stdout.as_mut());
+        let (stdin, stdout) = pipes.ok_or("both were asked for")?;
+        self.read.clear();
+        let write = async {
+            stdin.write_all(request).await?;
+            stdin.write_all(b"\n").await
+        };
+        let read = async {
+            while self.read.last() != Some(&b'\n') {
+                self.read.reserve(1 << 16);
+                stdout.read_buf(&mut self.read).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(write, read)?;
+        Ok(())
+    }
+}
+
+const BODY_BYTES: usize = 1 << 20;
+const FORWARDS: usize = 60;
