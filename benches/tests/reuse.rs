@@ -13,7 +13,7 @@ use std::process;
 use pool_core::{ConnectContext, ConnectionId, Connector};
 use pool_stdio::{Children, CommandSpec, OneShotConnector, Signal};
 use pool_testkit::census::{Beacon, Census, OUTER_DEADLINE, block_on};
-use pool_testkit::fixture::Behaviour;
+use pool_testkit::fixture::{Behaviour, Replies};
 use tokio::runtime;
 use tokio::time::Instant;
 
@@ -34,6 +34,15 @@ impl Run {
                 self.text
             );
         }
+    }
+
+    /// The row of a way.
+    #[track_caller]
+    fn cells(&self, way: &str) -> Vec<String> {
+        let mut lines = self.text.lines();
+        let line = lines.find(|line| line.starts_with(&format!("| {way}")));
+        let line = line.unwrap_or_else(|| panic!("{way} is not in:\n{}", self.text));
+        line.split('|').map(|cell| cell.trim().to_owned()).collect()
     }
 }
 
@@ -108,9 +117,15 @@ fn without_a_command_the_built_in_child_is_compared() {
             "peak RSS",
         ]);
         run.says(&[
+            "pooled serves ",
             "times as many requests as spawn per request",
             "requests per second",
         ]);
+        if framing == "length" {
+            run.says(&["multiplexed is left out: JSON-RPC is not framed like this"]);
+        } else {
+            run.says(&["| multiplexed ", "multiplexed serves "]);
+        }
         let picture = std::fs::read_to_string(&run.picture).unwrap();
         assert!(picture.starts_with("<svg"), "{picture}");
     }
@@ -128,22 +143,60 @@ fn a_command_is_started_for_each_request_or_once_for_each_caller() {
     ];
     let run = reuse(&options, &command(&Behaviour::echo()));
     assert_eq!(run.code, Some(0), "{}", run.text);
-    let cells = |way: &str| -> Vec<String> {
-        let line = run
-            .text
-            .lines()
-            .find(|line| line.starts_with(&format!("| {way}")));
-        let cells = line.unwrap().split('|').map(|cell| cell.trim().to_owned());
-        cells.collect()
-    };
     // Requests, and processes started.
-    assert_eq!(
-        cells("spawn per request")[5..7],
-        ["20", "20"],
-        "{}",
-        run.text
-    );
-    assert_eq!(cells("pooled")[5..7], ["20", "2"], "{}", run.text);
+    assert_eq!(run.cells("spawn per request")[5..7], ["20", "20"]);
+    assert_eq!(run.cells("pooled")[5..7], ["20", "2"]);
+}
+
+#[test]
+fn a_command_that_answers_by_id_is_started_once_for_all_callers() {
+    let behaviours = [
+        Behaviour::new().serve_rpc(),
+        Behaviour::new().reply(Replies::InOrder),
+    ];
+    for behaviour in behaviours {
+        let options = ["--requests", "20", "--concurrency", "3"];
+        let run = reuse(&options, &command(&behaviour));
+        assert_eq!(run.code, Some(0), "{}", run.text);
+        assert_eq!(run.cells("pooled")[5..7], ["20", "3"]);
+        assert_eq!(run.cells("multiplexed")[5..7], ["20", "1"]);
+        assert!(!run.text.contains("left out"), "{}", run.text);
+    }
+}
+
+#[test]
+fn a_command_that_does_not_answer_by_id_is_not_multiplexed_and_that_is_said() {
+    let always_one = r#"{"jsonrpc":"2.0","id":1,"result":true}"#;
+    let script = format!("while read -r line; do echo '{always_one}'; done");
+    let always_one = ["sh", "-c", &script].map(str::to_owned).to_vec();
+    let echo = command(&Behaviour::echo());
+    let no_id = r#"{"jsonrpc":"2.0","method":"ping"}"#;
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    let cases = [
+        (
+            &echo,
+            ping,
+            "the command does not answer with a result for the id",
+        ),
+        (
+            &echo,
+            no_id,
+            "the request is no JSON-RPC request with an id",
+        ),
+        (
+            &always_one,
+            ping,
+            "the command does not answer each by its id",
+        ),
+    ];
+    for (command, request, why) in cases {
+        let options = ["--requests", "8", "--patience", "1", "--request", request];
+        let run = reuse(&options, command);
+        assert_eq!(run.code, Some(0), "{}", run.text);
+        run.says(&["| pooled ", why]);
+        let said = run.text.lines().filter(|line| line.contains("multiplexed"));
+        assert_eq!(said.count(), 1, "{}", run.text);
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Asks the user's own command in two ways, started for each request and pooled, and tells the
-//! difference. Exits with 0 if it could, else with a code that `--help` explains.
+//! Asks the user's own command in two or three ways, started for each request, pooled, and one for
+//! all callers, and tells the difference. Exits with 0 if it could, else with a code that `--help` explains.
 
 #![cfg_attr(
     not(target_os = "linux"),

@@ -7,16 +7,19 @@ use std::time::Duration;
 use clap::Parser;
 use pool_stdio::CommandSpec;
 
+use super::by_id::id_of_request;
 use super::crew::Crew;
 use super::finding::Finding;
 use super::framing::{Framing, message};
 use super::race::Contest;
 use super::{Outcome, Task};
 use crate::children::program::Program;
+use crate::children::rpc::server::Wire;
 
-/// Is it worth to reuse the processes of a command? Starts it for each request, and pools it.
+/// Is it worth to reuse the processes of a command? Starts it for each request, pools it, and if it
+/// answers JSON-RPC by id, lets all callers share one.
 ///
-/// Without COMMAND, a built-in child is asked that echoes what it reads.
+/// Without COMMAND, a built-in child is asked that answers JSON-RPC requests, or echoes anything else.
 #[derive(Debug, Parser)]
 #[command(after_help = EXIT_CODES)]
 pub struct Arguments {
@@ -58,7 +61,7 @@ impl Arguments {
             Ok(framed) => framed,
             Err(error) => return Ok(Err(Finding::BadRequest(error.to_string()))),
         };
-        let (spec, name) = self.what_to_start()?;
+        let (spec, name) = self.what_to_start(&message)?;
         let concurrency = usize::from(self.concurrency);
         Ok(Ok(Task {
             spec,
@@ -77,9 +80,9 @@ impl Arguments {
         }))
     }
 
-    fn what_to_start(&self) -> Outcome<(CommandSpec, String)> {
+    fn what_to_start(&self, message: &[u8]) -> Outcome<(CommandSpec, String)> {
         let Some((program, args)) = self.command.split_first() else {
-            return Ok((Program::native()?.spec(), "the built-in echo".to_owned()));
+            return built_in(self.framing, message);
         };
         let words: Vec<_> = self
             .command
@@ -91,6 +94,21 @@ impl Arguments {
     }
 }
 
+/// The same program for all ways, and one that can answer what is asked.
+fn built_in(framing: Framing, message: &[u8]) -> Outcome<(CommandSpec, String)> {
+    let wire = match framing {
+        Framing::Lines => Some(Wire::Lines),
+        Framing::ContentLength => Some(Wire::ContentLength),
+        Framing::Length => None,
+    };
+    let wire = wire.filter(|_| id_of_request(message).is_some());
+    let (program, name) = match wire {
+        Some(wire) => (Program::server(wire)?, "the built-in server"),
+        None => (Program::native()?, "the built-in echo"),
+    };
+    Ok((program.spec(), name.to_owned()))
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
@@ -98,7 +116,7 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-/// What servers that speak JSON-RPC understand, and the echo repeats.
+/// What servers that speak JSON-RPC understand, and an echo repeats.
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 
 const EXIT_CODES: &str = "\

@@ -6,7 +6,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use pool_core::{AcquireError, ConnectError};
-use pool_stdio::{ChildReport, CommandError, StdioError};
+use pool_stdio::{CommandError, Exit, RpcError, StderrTail, StdioError};
 
 /// Why a command was not compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Finding {
     )]
     pub(super) fn of(error: &StdioError) -> Self {
         match error {
-            StdioError::Exited { report } => Self::NoAnswer(end_of(report)),
+            StdioError::Exited { report } => Self::NoAnswer(end_of(report.exit, &report.stderr)),
             StdioError::OutputClosed { .. } => Self::NoAnswer("it closed its stdout".to_owned()),
             StdioError::InputClosed { .. } => Self::NoAnswer("it closed its stdin".to_owned()),
             StdioError::TimedOut { report, .. } if report.partial_bytes == 0 => Self::Silent,
@@ -62,6 +62,15 @@ impl Finding {
             StdioError::Spawn { source } => Self::NotStarted(chain(source)),
             _ => Self::NoAnswer(chain(error)),
         }
+    }
+
+    /// The same of one that was asked by many at once.
+    #[must_use]
+    pub(super) fn of_rpc(error: &RpcError) -> Self {
+        Self::NoAnswer(match error.report() {
+            Some(report) => end_of(report.exit, &report.stderr),
+            None => chain(error),
+        })
     }
 
     /// What was found when a pool could not lend.
@@ -125,11 +134,9 @@ impl fmt::Display for Finding {
     }
 }
 
-fn end_of(report: &ChildReport) -> String {
-    let exit = report
-        .exit
-        .map_or_else(|| "it ended".to_owned(), |exit| exit.to_string());
-    match report.stderr.text.trim_end().lines().last() {
+fn end_of(exit: Option<Exit>, stderr: &StderrTail) -> String {
+    let exit = exit.map_or_else(|| "it ended".to_owned(), |exit| exit.to_string());
+    match stderr.text.trim_end().lines().last() {
         Some(last) => format!("{exit}, stderr ends with: {last}"),
         None => exit,
     }

@@ -4,13 +4,14 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use bytes::Bytes;
 use clap::ValueEnum;
 use pool_core::BoxError;
 use pool_stdio::Codec;
 use pool_stdio::codec::{
     ByteOrder, EncodeError, HeaderCodec, LengthCodec, LineCodec, PartialLine, PrefixWidth,
 };
-use tokio_util::codec::Encoder;
+use tokio_util::codec::{Decoder, Encoder};
 
 /// How messages are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,6 +35,16 @@ impl Framing {
         }
     }
 
+    /// The same for JSON-RPC, which has only these.
+    #[must_use]
+    pub(super) const fn of_json_rpc(self) -> Option<pool_stdio::Framing> {
+        match self {
+            Self::Lines => Some(pool_stdio::Framing::Lines),
+            Self::ContentLength => Some(pool_stdio::Framing::ContentLength),
+            Self::Length => None,
+        }
+    }
+
     /// The message as bytes that a child can be given without a connection.
     ///
     /// # Errors
@@ -52,11 +63,14 @@ impl Framing {
 
 /// A codec of ours that can write the user's message.
 pub(super) trait MessageCodec:
-    Codec + for<'a> Encoder<&'a [u8], Error: Into<BoxError>>
+    Codec + Decoder<Item: Into<Bytes>> + for<'a> Encoder<&'a [u8], Error: Into<BoxError>>
 {
 }
 
-impl<C> MessageCodec for C where C: Codec + for<'a> Encoder<&'a [u8], Error: Into<BoxError>> {}
+impl<C> MessageCodec for C where
+    C: Codec + Decoder<Item: Into<Bytes>> + for<'a> Encoder<&'a [u8], Error: Into<BoxError>>
+{
+}
 
 /// Half a reply must not look like a whole one.
 pub(super) fn line_codec() -> LineCodec {

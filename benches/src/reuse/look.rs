@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use pool_core::{ConnectContext, ConnectionId, Connector};
 use pool_stdio::{OneShotConnector, StdioConnection, StdioConnector, Stop};
 use tokio::time::{Instant, timeout};
@@ -10,7 +11,7 @@ use super::Task;
 use super::finding::Finding;
 use super::framing::MessageCodec;
 
-/// Asks one child twice.
+/// Asks one child twice. Returns its second answer.
 ///
 /// # Errors
 ///
@@ -18,7 +19,7 @@ use super::framing::MessageCodec;
 pub(super) async fn look<C: MessageCodec>(
     connector: &StdioConnector<C>,
     task: &Task,
-) -> Result<(), Finding> {
+) -> Result<Bytes, Finding> {
     let opened = connector.connect(&context(task.patience)).await;
     let mut child = opened.map_err(|error| Finding::of_connect(&error))?;
     let outcome = ask_twice(&mut child, task).await;
@@ -39,12 +40,12 @@ pub(super) fn context(patience: Duration) -> ConnectContext {
 async fn ask_twice<C: MessageCodec>(
     child: &mut StdioConnection<C>,
     task: &Task,
-) -> Result<(), Finding> {
+) -> Result<Bytes, Finding> {
     listen(child).await?;
     let ask = async |child: &mut StdioConnection<C>| {
         let message = task.message.as_slice();
         let asked = child.request_within(message, task.patience).await;
-        asked.map(drop).map_err(|error| Finding::of(&error))
+        asked.map(Into::into).map_err(|error| Finding::of(&error))
     };
     ask(child).await?;
     // What ends now, or at the next request, has shown that it can answer one.
@@ -56,8 +57,9 @@ async fn ask_twice<C: MessageCodec>(
         }
     };
     listen(child).await.map_err(ended)?;
-    ask(child).await.map_err(ended)?;
-    listen(child).await.map_err(ended)
+    let answer = ask(child).await.map_err(ended)?;
+    listen(child).await.map_err(ended)?;
+    Ok(answer)
 }
 
 /// A child that nobody has asked is silent and lives on.

@@ -1,4 +1,5 @@
-//! Whether reuse is worth it for a command of the user's: started for each request, beside pooled.
+//! Whether reuse is worth it for a command of the user's: started for each request, beside
+//! pooled, and beside one for all callers if it answers by id.
 //!
 //! | file | what it decides |
 //! |---|---|
@@ -6,8 +7,10 @@
 //! | `framing` | where a message ends |
 //! | `crew` | that no child is left |
 //! | `look` | whether the child can be reused at all |
+//! | `by_id` | whether one child can serve all callers at once |
 //! | `finding` | what is said of one that cannot |
 //! | `ways` | the ways to get a request answered that are compared |
+//! | `multiplexed` | the way for children that answer by id |
 //! | `race` | how much is asked of each, in turns |
 //! | `one_shot` | what starting ahead saves where reuse is impossible |
 //! | `show` | the table and the bars |
@@ -15,10 +18,12 @@
 //! A further way to be compared is one more implementation of `Way`, listed in `compare`.
 
 mod arguments;
+mod by_id;
 mod crew;
 mod finding;
 mod framing;
 mod look;
+mod multiplexed;
 mod one_shot;
 mod race;
 mod show;
@@ -35,9 +40,11 @@ use tokio::runtime;
 use tokio::signal;
 
 pub use arguments::Arguments;
+use by_id::NotById;
 use crew::Crew;
 use finding::Finding;
 use framing::{Framing, MessageCodec, length_codec, line_codec};
+use multiplexed::Multiplexed;
 use race::{Contest, Tally};
 use ways::{Pooled, Spawned, Way};
 
@@ -58,6 +65,14 @@ struct Task {
     contest: Contest,
     size: usize,
     crew: Crew,
+}
+
+/// What the ways showed.
+#[derive(Debug)]
+struct Comparison {
+    tallies: Vec<Tally>,
+    /// Why one child for all callers is not among them.
+    not_by_id: Option<NotById>,
 }
 
 impl Task {
@@ -91,9 +106,9 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome<ExitCode> {
         outcome
     });
     match outcome {
-        Some(Ok(tallies)) => {
-            write!(out, "{}", show::outcome(&tallies))?;
-            show::picture(&tallies, &task, &arguments.svg)?;
+        Some(Ok(comparison)) => {
+            write!(out, "{}", show::outcome(&comparison))?;
+            show::picture(&comparison.tallies, &task, &arguments.svg)?;
             writeln!(out, "\npicture: {}", arguments.svg.display())?;
             Ok(ExitCode::SUCCESS)
         }
@@ -114,9 +129,9 @@ fn tell(finding: &Finding, out: &mut impl Write) -> io::Result<ExitCode> {
 }
 
 /// The comparison, or why there is none, with advice where there is some.
-async fn find_out(task: &Task) -> Result<Vec<Tally>, (Finding, Option<String>)> {
+async fn find_out(task: &Task) -> Result<Comparison, (Finding, Option<String>)> {
     match measure(task).await {
-        Ok(tallies) => Ok(tallies),
+        Ok(comparison) => Ok(comparison),
         Err(finding @ (Finding::EndsAfterOne | Finding::AnswersAtEnd)) => {
             let advice = one_shot::advice(task).await;
             Err((finding, Some(advice)))
@@ -125,7 +140,7 @@ async fn find_out(task: &Task) -> Result<Vec<Tally>, (Finding, Option<String>)> 
     }
 }
 
-async fn measure(task: &Task) -> Result<Vec<Tally>, Finding> {
+async fn measure(task: &Task) -> Result<Comparison, Finding> {
     match task.framing {
         Framing::Lines => compare(task, line_codec).await,
         Framing::ContentLength => compare(task, HeaderCodec::new).await,
@@ -137,18 +152,25 @@ async fn measure(task: &Task) -> Result<Vec<Tally>, Finding> {
 async fn compare<C: MessageCodec>(
     task: &Task,
     codec: impl Fn() -> C + Send + Sync + Clone + 'static,
-) -> Result<Vec<Tally>, Finding> {
+) -> Result<Comparison, Finding> {
     let connector = || {
         let connector = StdioConnector::with_codec(task.spec(), codec.clone())?;
         task.crew.add(connector.children());
         Ok::<_, Finding>(connector)
     };
-    look::look(&connector()?, task).await?;
-    let ways: Vec<Arc<dyn Way>> = vec![
+    let answer = look::look(&connector()?, task).await?;
+    let by_id = by_id::try_it(task, &answer).await;
+    let mut ways: Vec<Arc<dyn Way>> = vec![
         Arc::new(Spawned::new(connector()?, task)),
         Arc::new(Pooled::open(connector()?, task).await?),
     ];
-    race::run(&ways, task.contest).await
+    if by_id.is_ok() {
+        ways.push(Arc::new(Multiplexed::open(task).await?));
+    }
+    Ok(Comparison {
+        tallies: race::run(&ways, task.contest).await?,
+        not_by_id: by_id.err(),
+    })
 }
 
 /// What a shell says of a program that was ended by Ctrl-C.

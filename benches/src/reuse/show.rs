@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::Task;
 use super::race::{ROUNDS, Tally};
+use super::{Comparison, Task};
 use crate::children::Outcome;
 use crate::children::chapter::new_table;
 use crate::plot::{self, Column, Scale};
@@ -21,12 +21,16 @@ pub(super) fn heading(task: &Task) -> String {
 }
 
 /// All that is printed of a comparison.
-pub(super) fn outcome(tallies: &[Tally]) -> String {
-    let mut text = format!("{}\n\nrequests per second\n\n", table(tallies));
-    text.push_str(&plot::terminal(&columns(tallies)));
-    if let Some(sentence) = verdict(tallies) {
-        text.push_str(&format!("\n{sentence}\n"));
+pub(super) fn outcome(comparison: &Comparison) -> String {
+    let tallies = &comparison.tallies;
+    let mut text = format!("{}\n\n", table(tallies));
+    if let Some(why) = comparison.not_by_id {
+        text.push_str(&format!("multiplexed is left out: {why}\n\n"));
     }
+    text.push_str("requests per second\n\n");
+    text.push_str(&plot::terminal(&columns(tallies)));
+    text.push('\n');
+    text.push_str(&verdicts(tallies));
     text
 }
 
@@ -81,20 +85,28 @@ fn columns(tallies: &[Tally]) -> Vec<Column> {
     tallies.iter().filter_map(column).collect()
 }
 
-/// How many times as many requests the last way serves as the first, round by round.
-fn verdict(tallies: &[Tally]) -> Option<String> {
-    let (first, last) = (tallies.first()?, tallies.last()?);
-    let pairs = last.rates.iter().zip(&first.rates);
-    let times: Option<Vec<f64>> = pairs.map(|(last, first)| ratio(*last, *first)).collect();
+/// A sentence for each way beside the first.
+fn verdicts(tallies: &[Tally]) -> String {
+    let Some((first, others)) = tallies.split_first() else {
+        return String::new();
+    };
+    let sentences = others.iter().filter_map(|way| verdict(way, first));
+    sentences.map(|sentence| format!("{sentence}\n")).collect()
+}
+
+/// How many times as many requests a way serves as the first, round by round.
+fn verdict(way: &Tally, first: &Tally) -> Option<String> {
+    let pairs = way.rates.iter().zip(&first.rates);
+    let times: Option<Vec<f64>> = pairs.map(|(way, first)| ratio(*way, *first)).collect();
     let times = Summary::of(&times?)?;
     Some(format!(
         "{} serves {} times as many requests as {} ({} to {} in {} of {ROUNDS} rounds, in turns)",
-        last.name,
+        way.name,
         few(times.median),
         first.name,
         few(times.least),
         few(times.greatest),
-        last.rates.len(),
+        way.rates.len(),
     ))
 }
 
@@ -134,7 +146,7 @@ const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 #[cfg(test)]
 mod tests {
-    use super::{Tally, time, verdict, whole};
+    use super::{Tally, time, verdicts, whole};
 
     #[test]
     fn numbers_are_read_at_a_glance() {
@@ -158,8 +170,13 @@ mod tests {
         let all = [
             tally("spawn", [1.0, 10.0, 1.0]),
             tally("pool", [40.0, 200.0, 30.0]),
+            tally("shared", [4.0, 20.0, 3.0]),
         ];
-        let text = verdict(&all).expect("there are rounds");
-        assert!(text.starts_with("pool serves 30 times as many requests as spawn (20 to 40"));
+        let text = verdicts(&all);
+        let sentences: Vec<&str> = text.lines().collect();
+        assert!(
+            sentences[0].starts_with("pool serves 30 times as many requests as spawn (20 to 40")
+        );
+        assert!(sentences[1].starts_with("shared serves 3.0 times as many requests as spawn (2.0"));
     }
 }

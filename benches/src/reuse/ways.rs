@@ -168,12 +168,12 @@ fn counted<C: MessageCodec>(connector: StdioConnector<C>) -> (StdioConnector<C>,
     (connector, started)
 }
 
-fn not_warm(error: &WarmUpError) -> Finding {
+pub(super) fn not_warm(error: &WarmUpError) -> Finding {
     Finding::NotStarted(error.to_string())
 }
 
 /// The most memory that a process has had, without what it has started.
-fn resident_bytes(pid: u32) -> Option<u64> {
+pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     resident_bytes_in(&status)
 }
