@@ -106,8 +106,9 @@ const MARGIN_ELSE: f64 = 2.0;
 
 #[cfg(test)]
 mod tests {
-    use super::Judged;
-    use crate::children::Bar;
+    use super::{Judged, MARGINS};
+    use crate::children::{Bar, TOPICS};
+    use crate::scenario::scenarios;
 
     fn judged(figure: Option<f64>, bar: Bar) -> Judged {
         Judged {
@@ -139,5 +140,14 @@ mod tests {
     fn nothing_may_live_on_whatever_the_margin() {
         assert!(judged(Some(1.0), Bar::AtMost(0.0)).is_failure());
         assert!(!judged(Some(0.0), Bar::AtMost(0.0)).is_failure());
+    }
+
+    #[test]
+    fn every_margin_is_that_of_a_scenario_or_topic() {
+        let mut names: Vec<&str> = scenarios().iter().map(|one| one.name).collect();
+        names.extend(TOPICS.map(|topic| topic.name));
+        for (name, _) in MARGINS {
+            assert!(names.contains(&name), "{name}");
+        }
     }
 }

@@ -66,6 +66,7 @@ fn measure(
 ) -> Outcome<Chapter> {
     pool_stdio::prepare()?;
     let mut chapter = Chapter::new(title);
+    chapter.paragraphs.push(ABOUT.to_owned());
     for (place, runtime) in runtimes {
         runtime.block_on(async {
             calls::measure(place, cores, effort, &mut chapter).await?;
@@ -84,3 +85,9 @@ fn two_workers() -> Outcome<Runtime> {
     let mut builder = runtime::Builder::new_multi_thread();
     Ok(builder.worker_threads(2).enable_all().build()?)
 }
+
+const ABOUT: &str = "\
+Both clients call the same tool of the same program, with the same type of params, and parse the same
+type of result. They take turns; a ratio is the median of the ratios of each round. Unpinned, the system
+puts the child on the callers' core or on another one: then much of a call is the waking of a core, which
+is the same for both, and the ratio tells less about them.";
