@@ -97,7 +97,7 @@ const MARGINS: [(&str, f64); 12] = [
     // On one core nobody waits for another one, and each round is over in a tenth of a second.
     ("json-rpc", 1.5),
     // Where the system puts the child decides: to wake another core can cost more than a call does.
-    ("json-rpc-unpinned", 3.0),
+    ("json-rpc-unpinned", 4.0),
     // Descriptors and processes that live on are counted, not timed.
     ("scale", 1.1),
     ("tree-kill", 1.0),
