@@ -1,6 +1,8 @@
 //! What a caller can ask of a connection, in terms of messages.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +17,7 @@ use super::notices::Progress;
 use super::protocol::{Protocol, is_cancel};
 use super::scan::{Elements, Envelope, Kind, Malformed, Span};
 use super::table::{CallId, Reply};
-use super::ticket::{Limit, Ticket};
+use super::ticket::Limit;
 use crate::metrics::Meters;
 
 /// The calling side of a connection.
@@ -137,9 +139,15 @@ impl Client {
         for one in batch {
             match one {
                 Incoming::Notification(frame) => self.link.send(frame, limit).await?,
-                Incoming::Request(mut outgoing) => {
-                    let id = std::mem::take(&mut outgoing.id);
-                    tickets.push((self.begin(outgoing, limit).await?, id));
+                Incoming::Request(Outgoing {
+                    call,
+                    frame,
+                    extras,
+                    id,
+                }) => {
+                    self.meters.request_begun();
+                    let place = self.link.place(limit).await?;
+                    tickets.push((self.link.begin(place, call, frame, extras, None)?, id));
                 }
             }
             *has_sent = true;
@@ -163,26 +171,22 @@ impl Client {
 
     async fn exchange(&self, outgoing: Outgoing, limit: Option<Limit>) -> Result<Reply, RpcError> {
         let begun = self.meters.is_recorded().then(Instant::now);
-        let reply = self.begin(outgoing, limit).await?.reply(limit).await?;
-        if let Some(begun) = begun {
-            self.meters.request_answered(begun.elapsed());
-        }
-        Ok(reply)
-    }
-
-    async fn begin(
-        &self,
-        outgoing: Outgoing,
-        limit: Option<Limit>,
-    ) -> Result<Ticket<'_>, RpcError> {
+        self.meters.request_begun();
+        let place = self.link.place(limit).await?;
+        // Order: from here on nothing is awaited before the ticket.
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let Outgoing {
             call,
             frame,
             extras,
             ..
         } = outgoing;
-        self.meters.request_begun();
-        self.link.begin(call, frame, extras, limit).await
+        let ticket = self.link.begin(place, call, frame, extras, Some(waker))?;
+        let reply = ticket.reply(limit).await?;
+        if let Some(begun) = begun {
+            self.meters.request_answered(begun.elapsed());
+        }
+        Ok(reply)
     }
 
     fn request(
@@ -306,25 +310,23 @@ fn compose(
 }
 
 fn result_of<R: DeserializeOwned>(reply: &Reply) -> Result<R, RpcError> {
-    let Reply { message, envelope } = reply;
     let not_understood = |error: serde_json::Error| RpcError::BadResult {
         reason: error.to_string(),
         // It may be kept for long, and would keep all of the buffer it was read into.
-        reply: Bytes::copy_from_slice(message),
+        reply: Bytes::copy_from_slice(reply.message()),
     };
-    if let Some(error) = &envelope.error {
-        let error: ErrorObject =
-            serde_json::from_slice(&message[error.clone()]).map_err(not_understood)?;
-        return Err(RpcError::Refused(error));
+    match reply.answer() {
+        Ok(result) => serde_json::from_slice(result).map_err(not_understood),
+        Err(error) => {
+            let error: ErrorObject = serde_json::from_slice(error).map_err(not_understood)?;
+            Err(RpcError::Refused(error))
+        }
     }
-    let result = envelope.result.clone().unwrap_or_default();
-    serde_json::from_slice(&message[result]).map_err(not_understood)
 }
 
 /// The reply under the id of our client.
 fn restored(reply: &Reply, id: Bytes) -> Vec<Bytes> {
-    let span = reply.envelope.id.clone().unwrap_or_default();
-    splice(&reply.message, &[(span, id)])
+    splice(reply.message(), &[(reply.id(), id)])
 }
 
 fn elements(batch: &Bytes) -> Result<Vec<Span>, RpcError> {

@@ -182,7 +182,11 @@ impl JsonRpcConnector {
     /// to be written.
     #[must_use]
     pub const fn frame_bytes_max(mut self, bytes: usize) -> Self {
-        self.terms.frame_bytes_max = bytes;
+        self.terms.frame_bytes_max = if bytes < FRAME_BYTES_LIMIT {
+            bytes
+        } else {
+            FRAME_BYTES_LIMIT
+        };
         self
     }
 
@@ -426,3 +430,5 @@ const QUEUE_DEFAULT: usize = 64;
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const NOTICES_DEFAULT: usize = 256;
 const PING_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+/// Where something is in a frame must fit into 32 bits.
+const FRAME_BYTES_LIMIT: usize = u32::MAX as usize;

@@ -306,7 +306,9 @@ impl<R: Inlet> Driver<R> {
             Ok(Kind::Reply) => {
                 let id = envelope.id.clone();
                 let id = id.and_then(|span| own_number(&message[span]));
-                self.desk.replies.push((id, Reply { message, envelope }));
+                if let Some(reply) = Reply::new(message, &envelope) {
+                    self.desk.replies.push((id, reply));
+                }
             }
             Ok(Kind::Notification) => self.notice(message, &envelope),
             Ok(Kind::Request) => match ServerRequest::new(message.clone(), &envelope) {

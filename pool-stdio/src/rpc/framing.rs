@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
 use tokio::io::AsyncWrite;
 use tokio_util::codec::Decoder;
@@ -112,7 +112,8 @@ impl Freed {
 
 #[derive(Debug)]
 enum Parts {
-    One(Bytes),
+    /// In one buffer, from this byte on.
+    One(Vec<u8>, usize),
     Many(VecDeque<Bytes>),
 }
 
@@ -146,13 +147,13 @@ impl Frame {
             Framing::ContentLength => b"",
         };
         let parts = if length <= COPIED_BYTES_MAX {
-            let mut all = BytesMut::with_capacity(header.len() + length + end.len());
-            all.put_slice(&header);
+            let mut all = Vec::with_capacity(header.len() + length + end.len());
+            all.extend_from_slice(&header);
             for part in message {
-                all.put_slice(part);
+                all.extend_from_slice(part);
             }
-            all.put_slice(end);
-            Parts::One(all.freeze())
+            all.extend_from_slice(end);
+            Parts::One(all, 0)
         } else {
             let all = [header].into_iter().chain(message.iter().cloned());
             let all = all.chain([Bytes::from_static(end)]);
@@ -176,26 +177,27 @@ impl Frame {
             return Ok(Self {
                 call: None,
                 room: Room::Own,
-                parts: Parts::One(Bytes::from(message)),
+                parts: Parts::One(message, 0),
             });
         }
         Self::new(framing, bytes_max, &[Bytes::from(message)])
     }
 
-    fn parts(&self) -> impl Iterator<Item = &Bytes> {
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
         let (one, many) = match &self.parts {
-            Parts::One(one) => (Some(one), None),
+            Parts::One(one, written) => (Some(&one[*written..]), None),
             Parts::Many(many) => (None, Some(many)),
         };
-        one.into_iter().chain(many.into_iter().flatten())
+        let many = many.into_iter().flatten().map(Bytes::as_ref);
+        one.into_iter().chain(many)
     }
 
     /// Takes bytes off its front, and says how many; none are left if fewer than asked for.
     fn advance(&mut self, count: usize) -> usize {
         match &mut self.parts {
-            Parts::One(one) => {
-                let taken = count.min(one.len());
-                one.advance(taken);
+            Parts::One(one, written) => {
+                let taken = count.min(one.len() - *written);
+                *written += taken;
                 taken
             }
             Parts::Many(many) => {
@@ -216,7 +218,7 @@ impl Frame {
     }
 
     fn is_empty(&self) -> bool {
-        self.parts().all(Bytes::is_empty)
+        self.parts().all(<[u8]>::is_empty)
     }
 }
 
@@ -347,7 +349,7 @@ mod tests {
         for (length, is_kept) in [(KEPT_BYTES / 2, true), (KEPT_BYTES, false)] {
             let mut bytes = BytesMut::with_capacity(length + 1);
             bytes.resize(length, b'x');
-            bytes.put_slice(b"\n");
+            bytes.extend_from_slice(b"\n");
             let frame = frames.next(&mut bytes, false).unwrap();
             assert_eq!(frame.map(|frame| frame.len()), Some(length));
             assert_eq!(bytes.try_reclaim(length), is_kept);

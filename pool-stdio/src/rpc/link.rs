@@ -84,7 +84,10 @@ pub(super) struct Link {
 pub(super) struct State {
     table: Table,
     pub(super) queue: VecDeque<Frame>,
+    /// Of the driver, once it runs.
     driver: Option<Waker>,
+    /// Whether it waits to be woken by who has something to write.
+    is_asleep: bool,
     /// Nothing can be written any more.
     input: Option<Arc<Down>>,
     /// The call whose request was cut off by that.
@@ -125,6 +128,7 @@ impl Link {
                 table: Table::default(),
                 queue: VecDeque::new(),
                 driver: None,
+                is_asleep: false,
                 input: None,
                 torn: None,
                 unsent: BTreeSet::new(),
@@ -155,42 +159,38 @@ impl Link {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Begins a call as soon as there is room for its frame.
-    pub(super) async fn begin(
+    /// Begins a call in this place. The waker, if any, is that of who is going to await the ticket
+    /// next, with nothing else awaited in between.
+    pub(super) fn begin(
         &self,
+        place: SemaphorePermit<'_>,
         call: CallId,
         mut frame: Frame,
         extras: Extras,
-        limit: Option<Limit>,
+        waker: Option<Waker>,
     ) -> Result<Ticket<'_>, RpcError> {
-        self.place(limit).await?;
-        // Cancel: from here to the end nothing waits, so the place has a frame.
+        let is_awaited = waker.is_some();
         frame.call = Some(call);
-        frame.room = Room::Queue;
-        self.submit(frame, Some(extras))?;
-        Ok(Ticket::new(self, call))
+        self.submit(place, frame, Some((extras, waker)))?;
+        Ok(Ticket::new(self, call, is_awaited))
     }
 
     /// Sends a message that has no answer, as soon as there is room for its frame.
-    pub(super) async fn send(
-        &self,
-        mut frame: Frame,
-        limit: Option<Limit>,
-    ) -> Result<(), RpcError> {
-        self.place(limit).await?;
-        frame.room = Room::Queue;
-        self.submit(frame, None)
+    pub(super) async fn send(&self, frame: Frame, limit: Option<Limit>) -> Result<(), RpcError> {
+        let place = self.place(limit).await?;
+        self.submit(place, frame, None)
     }
 
-    async fn place(&self, limit: Option<Limit>) -> Result<(), RpcError> {
-        let permit = match self.room.try_acquire() {
-            Ok(permit) => permit,
+    /// Room for a frame of a caller, as soon as there is some.
+    pub(super) async fn place(
+        &self,
+        limit: Option<Limit>,
+    ) -> Result<SemaphorePermit<'_>, RpcError> {
+        match self.room.try_acquire() {
+            Ok(place) => Ok(place),
             // Boxed, since it is rare, and every call would be larger by it.
-            Err(_) => Box::pin(self.wait_for_place(limit)).await?,
-        };
-        // It lives on in the frame.
-        permit.forget();
-        Ok(())
+            Err(_) => Box::pin(self.wait_for_place(limit)).await,
+        }
     }
 
     /// Waits for no longer than the call may take. Nothing was sent until then.
@@ -218,27 +218,39 @@ impl Link {
         }
     }
 
-    fn submit(&self, frame: Frame, extras: Option<Extras>) -> Result<(), RpcError> {
+    fn submit(
+        &self,
+        place: SemaphorePermit<'_>,
+        mut frame: Frame,
+        begun: Option<(Extras, Option<Waker>)>,
+    ) -> Result<(), RpcError> {
         let mut state = lock(&self.state);
         if state.down.is_some() || state.input.is_some() {
             return Err(self.refusal(&state));
         }
-        if let (Some(call), Some(extras)) = (frame.call, extras) {
-            state.table.begin(call, extras.progress);
+        // It lives on in the frame.
+        place.forget();
+        frame.room = Room::Queue;
+        if let (Some(call), Some((extras, waker))) = (frame.call, begun) {
+            state.table.begin(call, extras.progress, waker);
             for (token, original) in extras.tokens {
                 state.table.add_token(call, token, original);
             }
         }
         state.queue.push_back(frame);
-        let is_alone = state.queue.len() == 1 && state.table.pending() <= 1;
-        let driver = if is_alone {
+        let (queued, pending) = (state.queue.len(), state.table.pending());
+        let is_alone = queued == 1 && pending <= 1;
+        // The child works on one half of many calls while the other half is being made.
+        let is_half = queued >= HALF_MIN && queued >= pending / 2;
+        let writes = is_alone || is_half;
+        let driver = if writes {
             state.driver.clone()
         } else {
-            state.driver.take()
+            state.driver_to_wake()
         };
         drop(state);
         if let Some(driver) = driver
-            && !(is_alone && self.write_now(&driver))
+            && !(writes && self.write_now(&driver))
         {
             driver.wake();
         }
@@ -249,13 +261,10 @@ impl Link {
     /// something to write later wakes this task.
     pub(super) fn look_at_queue(&self, waker: &Waker, wake_me: bool) -> (bool, bool) {
         let mut state = lock(&self.state);
-        let replaced = if wake_me {
-            match &state.driver {
-                Some(known) if known.will_wake(waker) => None,
-                Some(_) | None => state.driver.replace(waker.clone()),
-            }
-        } else {
-            state.driver.take()
+        state.is_asleep = wake_me;
+        let replaced = match &state.driver {
+            Some(known) if known.will_wake(waker) => None,
+            Some(_) | None => state.driver.replace(waker.clone()),
         };
         let seen = (!state.queue.is_empty(), state.table.pending() > 1);
         drop(state);
@@ -286,7 +295,7 @@ impl Link {
         // It lives on in the frame.
         permit.forget();
         state.queue.push_back(frame);
-        state.driver.take()
+        state.driver_to_wake()
     }
 
     pub(super) fn poll_call(
@@ -508,6 +517,15 @@ impl Link {
     }
 }
 
+impl State {
+    /// The driver, if it has to be woken; only the first who asks has to.
+    fn driver_to_wake(&mut self) -> Option<Waker> {
+        let driver = self.driver.as_ref().filter(|_| self.is_asleep);
+        self.is_asleep = false;
+        driver.cloned()
+    }
+}
+
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link")
@@ -517,6 +535,8 @@ impl std::fmt::Debug for Link {
     }
 }
 
+/// Less than that is not worth a write of its own.
+const HALF_MIN: usize = 32;
 /// Cancel notifications and answers to the child that may wait to be written.
 const OWN_FRAMES_MAX: usize = 1024;
 /// Frames that were no message.

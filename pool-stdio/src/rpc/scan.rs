@@ -232,7 +232,10 @@ impl Cursor<'_> {
     fn rest_of_string(&mut self) -> Result<(), Malformed> {
         loop {
             let rest = self.bytes.get(self.at..).ok_or(Malformed::NotJson)?;
-            let found = memchr2(b'"', b'\\', rest).ok_or(Malformed::NotJson)?;
+            let (near, far) = rest.split_at(rest.len().min(SHORT_BYTES));
+            let in_near = near.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+            let in_far = || memchr2(b'"', b'\\', far).map(|at| near.len() + at);
+            let found = in_near.or_else(in_far).ok_or(Malformed::NotJson)?;
             self.at += found + 1;
             if rest[found] == b'"' {
                 return Ok(());
@@ -289,10 +292,19 @@ enum Field {
 
 impl Field {
     fn of(key: &[u8]) -> Option<Self> {
-        FIELDS
-            .iter()
-            .find(|(name, _)| says(key, name))
-            .map(|(_, field)| *field)
+        match key {
+            b"jsonrpc" => Some(Self::Version),
+            b"id" => Some(Self::Id),
+            b"result" => Some(Self::Result),
+            b"method" => Some(Self::Method),
+            b"params" => Some(Self::Params),
+            b"error" => Some(Self::Error),
+            _ if !key.contains(&b'\\') => None,
+            // It may say one of these all the same.
+            _ => FIELDS
+                .iter()
+                .find_map(|name| says(key, name).then(|| Self::of(name))?),
+        }
     }
 }
 
@@ -381,14 +393,7 @@ pub(super) fn own_number(text: &[u8]) -> Option<u64> {
     })
 }
 
-const FIELDS: [(&[u8], Field); 6] = [
-    (b"jsonrpc", Field::Version),
-    (b"id", Field::Id),
-    (b"result", Field::Result),
-    (b"method", Field::Method),
-    (b"params", Field::Params),
-    (b"error", Field::Error),
-];
+const FIELDS: [&[u8]; 6] = [b"jsonrpc", b"id", b"result", b"method", b"params", b"error"];
 
 /// The bytes that matter while the end of a nested value is looked for.
 const STRUCTURAL: [bool; 256] = {
@@ -400,6 +405,9 @@ const STRUCTURAL: [bool; 256] = {
     table[b']' as usize] = true;
     table
 };
+
+/// Up to here looking costs less than searching. Keys are no longer.
+const SHORT_BYTES: usize = 16;
 
 #[cfg(test)]
 mod tests;

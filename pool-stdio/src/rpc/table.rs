@@ -17,16 +17,70 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::notices::Progress;
-use super::scan::Envelope;
+use super::scan::{Envelope, Span};
 
 /// The number of a call on its connection.
 pub(super) type CallId = u64;
 
-/// The reply to a call: an object, and where its members are.
+/// The reply to a call: an object, and where its members are. Small, since it goes from hand to hand.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
-    pub(super) message: Bytes,
-    pub(super) envelope: Envelope,
+    message: Bytes,
+    id: Place,
+    /// The error if there is one, otherwise the result.
+    body: Place,
+    is_error: bool,
+}
+
+/// A span of a frame, none of which is longer than this can tell.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    start: u32,
+    end: u32,
+}
+
+impl Place {
+    fn of(span: Option<&Span>) -> Option<Self> {
+        let Some(span) = span else {
+            return Some(Self::default());
+        };
+        Some(Self {
+            start: u32::try_from(span.start).ok()?,
+            end: u32::try_from(span.end).ok()?,
+        })
+    }
+
+    const fn span(self) -> Span {
+        self.start as usize..self.end as usize
+    }
+}
+
+impl Reply {
+    /// `None` of a message that is longer than any frame.
+    pub(super) fn new(message: Bytes, envelope: &Envelope) -> Option<Self> {
+        let body = envelope.error.as_ref().or(envelope.result.as_ref());
+        Some(Self {
+            id: Place::of(envelope.id.as_ref())?,
+            body: Place::of(body)?,
+            is_error: envelope.error.is_some(),
+            message,
+        })
+    }
+
+    pub(super) const fn message(&self) -> &Bytes {
+        &self.message
+    }
+
+    /// Where the id is.
+    pub(super) const fn id(&self) -> Span {
+        self.id.span()
+    }
+
+    /// What was answered, as a result or as an error.
+    pub(super) fn answer(&self) -> Result<&[u8], &[u8]> {
+        let body = &self.message[self.body.span()];
+        if self.is_error { Err(body) } else { Ok(body) }
+    }
 }
 
 /// Why a reply reached nobody.
@@ -64,9 +118,10 @@ struct Token {
 }
 
 impl Table {
-    /// Begins a call under a number of its own.
-    pub(super) fn begin(&mut self, id: CallId, progress: Option<Progress>) {
+    /// Begins a call under a number of its own. The waker, if any, is that of who waits for it.
+    pub(super) fn begin(&mut self, id: CallId, progress: Option<Progress>, waker: Option<Waker>) {
         let call = Call {
+            waker,
             progress,
             ..Call::default()
         };
@@ -202,10 +257,7 @@ mod tests {
     use super::*;
 
     fn reply() -> Reply {
-        Reply {
-            message: Bytes::new(),
-            envelope: Envelope::default(),
-        }
+        Reply::new(Bytes::new(), &Envelope::default()).unwrap()
     }
 
     #[derive(Debug, Clone)]
@@ -237,7 +289,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Begin => {
-                        table.begin(issued, None);
+                        table.begin(issued, None, None);
                         waiting.insert(issued);
                         issued += 1;
                     }
@@ -279,7 +331,7 @@ mod tests {
         let mut table = Table::default();
         let count = TOMBSTONES_MAX as u64 + 1;
         for id in 0..count {
-            table.begin(id, None);
+            table.begin(id, None, None);
             assert!(table.abandon(id, true).0);
         }
         assert_eq!(table.abandoned(), TOMBSTONES_MAX);
@@ -294,7 +346,7 @@ mod tests {
     fn a_token_lives_as_long_as_its_call() {
         let mut table = Table::default();
         let (progress, _notices) = Progress::channel(1);
-        table.begin(0, Some(progress));
+        table.begin(0, Some(progress), None);
         table.add_token(0, 1, Bytes::from_static(b"\"mine\""));
         assert_eq!(table.progress(1).unwrap().1, "\"mine\"");
         drop(table.abandon(0, true));

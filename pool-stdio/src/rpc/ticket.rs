@@ -1,6 +1,7 @@
 //! A call that is under way, for who waits for it, and how long that may take.
 
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -13,22 +14,32 @@ use super::table::{CallId, Reply};
 pub(super) struct Ticket<'a> {
     link: &'a Link,
     call: CallId,
+    /// It was begun with the waker of who awaits it, and nothing else was awaited since: there is
+    /// no need to look yet.
+    is_awaited: bool,
     is_over: bool,
 }
 
 impl<'a> Ticket<'a> {
     /// Of a call that is in the table.
-    pub(super) const fn new(link: &'a Link, call: CallId) -> Self {
+    pub(super) const fn new(link: &'a Link, call: CallId, is_awaited: bool) -> Self {
         Self {
             link,
             call,
+            is_awaited,
             is_over: false,
         }
     }
 
     /// The reply, by the deadline if there is one.
     pub(super) async fn reply(mut self, limit: Option<Limit>) -> Result<Reply, RpcError> {
-        let waited = poll_fn(|cx| self.link.poll_call(self.call, cx));
+        let mut is_awaited = std::mem::take(&mut self.is_awaited);
+        let waited = poll_fn(|cx| {
+            if std::mem::take(&mut is_awaited) {
+                return Poll::Pending;
+            }
+            self.link.poll_call(self.call, cx)
+        });
         let outcome = match limit {
             None => waited.await,
             Some(limit) => match timeout_at(limit.until, waited).await {

@@ -1,9 +1,12 @@
 //! What a call, a notification and a request of the peer lead to, one by one.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::AsyncBufRead;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -463,6 +466,32 @@ async fn a_batch_of_thousands_reaches_everybody() {
     peer.say(format!("[{replies}]")).await;
     while let Some(call) = calls.join_next().await {
         call.unwrap();
+    }
+    end(line, peer).await;
+}
+
+/// The child works on it while the other half is being made.
+#[tokio::test(start_paused = true)]
+async fn half_of_many_requests_leaves_before_the_driver_has_its_turn() {
+    let (line, mut peer) = Setup::plain().open();
+    // Who is alone writes by itself.
+    let first = spawn_call(&line, json!([1]));
+    let id = peer.message().await["id"].clone();
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut calls = Vec::new();
+    for has_left in [vec![false; 31], vec![true; 33]].concat() {
+        let call = line.client.call::<Value>("m", &[1], None, None);
+        let mut call = Box::pin(call);
+        assert!(call.as_mut().poll(cx).is_pending());
+        calls.push(call);
+        let arrived = Pin::new(&mut peer.input).poll_fill_buf(cx).is_ready();
+        assert_eq!(arrived, has_left, "after {} calls", calls.len());
+    }
+    peer.reply(&id, 1).await;
+    first.await.unwrap().unwrap();
+    for call in calls {
+        let (outcome, _) = tokio::join!(call, peer.echo());
+        assert_eq!(outcome.unwrap(), json!([1]));
     }
     end(line, peer).await;
 }
