@@ -197,7 +197,8 @@ impl OneShot {
             Err(error) => Err(error),
         };
         match &outcome {
-            Ok(_) => self.meters.request_answered(self.elapsed()),
+            Ok(_) if self.meters.is_recorded() => self.meters.request_answered(self.elapsed()),
+            Ok(_) => {}
             Err(error) => self.meters.request_failed(error),
         }
         outcome
