@@ -1,7 +1,9 @@
 //! What everything that starts real children shares, tests and the soak alike.
 
 use std::env;
+use std::fs;
 use std::future::poll_fn;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -116,12 +118,16 @@ pub fn kill(pid: u32) {
     }
 }
 
-/// A thread that only naps, and adds up how much too late it was woken: a busy machine is no fault
-/// of who is measured, but a blocked runtime is.
+/// How late the machine is: a busy one is no fault of who is measured, but a blocked runtime is.
+///
+/// A thread that only naps adds up how much too late it was woken. A machine may wake those who
+/// sleep at once, and let those wait who work: so the time that threads of this process were ready
+/// to run and did not is added.
 #[derive(Debug)]
 pub struct Pulse {
     is_over: Arc<AtomicBool>,
     thread: thread::JoinHandle<Duration>,
+    waited_before: Duration,
 }
 
 impl Pulse {
@@ -131,7 +137,11 @@ impl Pulse {
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
         let thread = thread::spawn(move || nap(&over));
-        Self { is_over, thread }
+        Self {
+            is_over,
+            thread,
+            waited_before: waited_for_a_core(),
+        }
     }
 
     /// Ends, and says how late it was in all.
@@ -141,9 +151,23 @@ impl Pulse {
     /// Never: naps do not.
     #[must_use]
     pub fn stop(self) -> Duration {
+        let waited = waited_for_a_core().saturating_sub(self.waited_before);
         self.is_over.store(true, Ordering::Relaxed);
-        self.thread.join().expect("naps do not panic")
+        self.thread.join().expect("naps do not panic") + waited
     }
+}
+
+/// How long the threads of this process that live were ready to run and did not, where the system
+/// tells.
+fn waited_for_a_core() -> Duration {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else {
+        return Duration::ZERO;
+    };
+    let waited = |thread: io::Result<fs::DirEntry>| -> Option<u64> {
+        let statistics = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        statistics.split_whitespace().nth(1)?.parse().ok()
+    };
+    Duration::from_nanos(threads.filter_map(waited).sum())
 }
 
 #[expect(
