@@ -1,6 +1,7 @@
 //! Calls from 1 to 256 callers on one child, beside rmcp's client.
 
-use super::client::{Client, Round, round};
+use super::bare::Bare;
+use super::client::{Client, Round, bare_p50, round};
 use crate::children::chapter::{new_table, spread};
 use crate::children::program::Cores;
 use crate::children::{Bar, Chapter, Effort, Judgement, Outcome, Picture};
@@ -51,13 +52,17 @@ pub(super) async fn measure(
     effort: Effort,
     chapter: &mut Chapter,
 ) -> Outcome<()> {
-    let all = rounds(cores, effort.rounds(ROUNDS)).await?;
+    let (all, bare) = rounds(cores, effort.rounds(ROUNDS)).await?;
     chapter
         .paragraphs
         .push(format!("Requests per second, {place}:\n\n{}", rates(&all)));
     chapter
         .paragraphs
         .push(format!("Time of a call in us, {place}:\n\n{}", times(&all)));
+    chapter.paragraphs.push(format!(
+        "A call over bare pipes, for one caller, {place}: {:.1} us (median).",
+        median(&bare).unwrap_or(f64::NAN)
+    ));
     let pictures: [(&str, &str, Of); 2] = [
         ("requests per second (more is better)", "rate", |it| it.rate),
         ("median time of a call, us (less is better)", "p50", |it| {
@@ -69,6 +74,17 @@ pub(super) async fn measure(
             name: format!("{name}-{}", place.replace(' ', "-")),
             title: format!("JSON-RPC, {place}: {title}"),
             columns: columns(&all, of),
+        });
+    }
+    let [alone, ..] = &all;
+    for (whose, p50) in [
+        ("p50 of 1 caller", alone.ours(|it| it.p50)),
+        ("p50 of rmcp's 1 caller", alone.rmcp(|it| it.p50)),
+    ] {
+        chapter.judgements.push(Judgement {
+            what: format!("{whose} / bare pipes', {place}"),
+            figure: paired(&p50, &bare),
+            bar: Bar::Open,
         });
     }
     for (crowd, samples) in CROWDS.iter().zip(&all) {
@@ -106,11 +122,18 @@ impl Samples {
     }
 }
 
-async fn rounds(cores: &Cores, count: usize) -> Outcome<[Samples; CROWDS.len()]> {
+async fn rounds(cores: &Cores, count: usize) -> Outcome<([Samples; CROWDS.len()], Vec<f64>)> {
+    let mut floor = Bare::start()?;
+    let mut bare = Vec::new();
     let clients = [Client::ours(cores).await?, Client::rmcp().await?];
     let mut all: [Samples; CROWDS.len()] = Default::default();
     // The first round is for warming up.
     for number in 0..=count {
+        let p50;
+        (floor, p50) = bare_p50(floor, CROWDS[0].calls).await?;
+        if number > 0 {
+            bare.push(p50);
+        }
         for (crowd, samples) in CROWDS.iter().zip(&mut all) {
             // Each starts with the other one, so that none always comes after the same.
             for turn in 0..clients.len() {
@@ -126,7 +149,7 @@ async fn rounds(cores: &Cores, count: usize) -> Outcome<[Samples; CROWDS.len()]>
             }
         }
     }
-    Ok(all)
+    Ok((all, bare))
 }
 
 impl Crowd {

@@ -13,6 +13,7 @@ use tokio::process;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
+use super::bare::Bare;
 use super::server::{Tool, Wire};
 use crate::children::Outcome;
 use crate::children::program::{Cores, Program};
@@ -70,11 +71,11 @@ pub(super) async fn call(child: &JsonRpcConnection, tool: Tool) -> Outcome<()> {
     check(&child.call("tools/call", &params(tool)).await?)
 }
 
-fn params(tool: Tool) -> CallToolRequestParams {
+pub(super) fn params(tool: Tool) -> CallToolRequestParams {
     CallToolRequestParams::new(tool.name())
 }
 
-fn check(result: &CallToolResult) -> Outcome<()> {
+pub(super) fn check(result: &CallToolResult) -> Outcome<()> {
     match result.content.len() {
         1 => Ok(()),
         _ => Err("one piece of content is expected".into()),
@@ -90,6 +91,24 @@ pub(super) struct Round {
     pub(super) p50: f64,
     /// The same.
     pub(super) p99: f64,
+}
+
+/// The median time of a call over bare pipes, in microseconds.
+pub(super) async fn bare_p50(mut bare: Bare, calls: u32) -> Outcome<(Bare, f64)> {
+    let caller = async move {
+        let mut times = Vec::with_capacity(usize::try_from(calls)?);
+        for _ in 0..calls {
+            let watch = Stopwatch::start();
+            bare.call().await?;
+            times.push(watch.elapsed_ns());
+        }
+        times.sort_unstable();
+        Ok((bare, micros(&times, 50)))
+    };
+    // A task as the others are.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(caller);
+    tasks.join_next().await.ok_or("it was spawned")??
 }
 
 /// So many callers, one call after the other each, until this many calls are done in all.

@@ -1,16 +1,13 @@
 //! A megabyte handed on to the child and back, beside what cannot be avoided: the pipes, and a copy
 //! on either side of them.
 
-use std::process::Stdio;
+use bytes::Bytes;
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{self, Child};
-
+use super::bare::Bare;
 use super::client::Client;
-use super::server::{Wire, large_request};
+use super::server::large_request;
 use crate::children::chapter::{new_table, spread};
-use crate::children::program::{Cores, Program};
+use crate::children::program::Cores;
 use crate::children::{Bar, Chapter, Effort, Judgement, Outcome};
 use crate::clock::Stopwatch;
 use crate::stats::median;
@@ -97,50 +94,6 @@ async fn samples(cores: &Cores, count: usize) -> Outcome<Vec<Sample>> {
 
 fn micros(watch: &Stopwatch) -> f64 {
     watch.elapsed().as_secs_f64() * 1e6
-}
-
-/// Writes and reads at once, and nothing else.
-struct Bare {
-    child: Child,
-    read: BytesMut,
-}
-
-impl Bare {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the child it is compared with is not the pool's"
-    )]
-    fn start() -> Outcome<Self> {
-        let mut command = process::Command::from(Program::server(Wire::Lines)?.command());
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        Ok(Self {
-            child,
-            read: BytesMut::new(),
-        })
-    }
-
-    async fn exchange(&mut self, request: &[u8]) -> Outcome<()> {
-        let pipes = self.child.stdin.as_mut().zip(self.child.stdout.as_mut());
-        let (stdin, stdout) = pipes.ok_or("both were asked for")?;
-        self.read.clear();
-        let write = async {
-            stdin.write_all(request).await?;
-            stdin.write_all(b"\n").await
-        };
-        let read = async {
-            while self.read.last() != Some(&b'\n') {
-                self.read.reserve(1 << 16);
-                stdout.read_buf(&mut self.read).await?;
-            }
-            Ok(())
-        };
-        tokio::try_join!(write, read)?;
-        Ok(())
-    }
 }
 
 const BODY_BYTES: usize = 1 << 20;

@@ -5,12 +5,14 @@
 //! | `calls` | calls from 1 to 256 callers on one child, beside rmcp's client |
 //! | `forward` | a megabyte handed on, beside bare pipes |
 //! | `crowd` | one child beside four, behind one pool |
+//! | `bare` | what nobody can be faster than |
 //! | `client` | how both clients call the same tool |
 //! | `server` | the child, which is the measuring program itself |
 //!
 //! Both clients call the same tool with the same type of params, and parse the same type of result:
 //! [`CallToolResult`](rmcp::model::CallToolResult).
 
+mod bare;
 mod calls;
 mod client;
 mod crowd;
@@ -88,6 +90,6 @@ fn two_workers() -> Outcome<Runtime> {
 
 const ABOUT: &str = "\
 Both clients call the same tool of the same program, with the same type of params, and parse the same
-type of result. They take turns; a ratio is the median of the ratios of each round. Unpinned, the system
+type of result, and so does a caller of bare pipes, who has a child alone. They take turns; a ratio is the median of the ratios of each round. Unpinned, the system
 puts the child on the callers' core or on another one: then much of a call is the waking of a core, which
 is the same for both, and the ratio tells less about them.";

@@ -1,0 +1,90 @@
+//! The pipes of a child and nothing else: what nobody can be faster than.
+
+use std::process::Stdio;
+
+use bytes::BytesMut;
+use rmcp::model::CallToolResult;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{self, Child};
+
+use super::client::{check, params};
+use super::server::{Tool, Wire};
+use crate::children::Outcome;
+use crate::children::program::Program;
+
+/// A child to whom one caller writes, and from whom the same one reads.
+#[derive(Debug)]
+pub(super) struct Bare {
+    child: Child,
+    read: BytesMut,
+    number: u64,
+}
+
+/// What is parsed of a reply.
+#[derive(Deserialize)]
+struct Reply {
+    result: CallToolResult,
+}
+
+impl Bare {
+    /// Starts one from this thread, and so where this thread may run.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the child it is compared with is not the pool's"
+    )]
+    pub(super) fn start() -> Outcome<Self> {
+        let mut command = process::Command::from(Program::server(Wire::Lines)?.command());
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Self {
+            child,
+            read: BytesMut::new(),
+            number: 0,
+        })
+    }
+
+    /// Writes and reads at once.
+    pub(super) async fn exchange(&mut self, request: &[u8]) -> Outcome<()> {
+        let pipes = self.child.stdin.as_mut().zip(self.child.stdout.as_mut());
+        let (stdin, stdout) = pipes.ok_or("both were asked for")?;
+        self.read.clear();
+        let write = async {
+            stdin.write_all(request).await?;
+            stdin.write_all(b"\n").await
+        };
+        let read = async {
+            while self.read.last() != Some(&b'\n') {
+                self.read.reserve(1 << 16);
+                stdout.read_buf(&mut self.read).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(write, read)?;
+        Ok(())
+    }
+
+    /// A call as the clients make it, but for one caller who has the child alone.
+    pub(super) async fn call(&mut self) -> Outcome<()> {
+        let pipes = self.child.stdin.as_mut().zip(self.child.stdout.as_mut());
+        let (stdin, stdout) = pipes.ok_or("both were asked for")?;
+        self.number += 1;
+        let (method, params) = ("tools/call", params(Tool::Answer));
+        let request =
+            json!({ "jsonrpc": "2.0", "id": self.number, "method": method, "params": params });
+        let mut line = serde_json::to_vec(&request)?;
+        line.push(b'\n');
+        stdin.write_all(&line).await?;
+        self.read.clear();
+        while self.read.last() != Some(&b'\n') {
+            self.read.reserve(1 << 12);
+            stdout.read_buf(&mut self.read).await?;
+        }
+        let reply: Reply = serde_json::from_slice(&self.read)?;
+        check(&reply.result)
+    }
+}
