@@ -60,6 +60,19 @@ impl Client {
         result.inspect_err(|error| self.meters.failed(error.kind()))
     }
 
+    /// Asks for a sign of life, which any answer is.
+    pub(super) async fn ping(&self, method: &str) -> Result<(), RpcError> {
+        let outcome = match self.request(method, &(), None) {
+            Ok(mut outgoing) => {
+                outgoing.extras.is_ping = true;
+                self.exchange(outgoing, None).await
+            }
+            Err(error) => Err(error),
+        };
+        let answered = outcome.map(drop);
+        answered.inspect_err(|error| self.meters.failed(error.kind()))
+    }
+
     pub(super) async fn notify(
         &self,
         method: &str,
@@ -208,7 +221,7 @@ impl Client {
                 frame: self.frame_of(message)?,
                 extras: Extras {
                     progress,
-                    tokens: Vec::new(),
+                    ..Extras::default()
                 },
                 id: Bytes::new(),
             });
@@ -252,6 +265,7 @@ impl Client {
         let mut extras = Extras {
             progress,
             tokens: Vec::with_capacity(tokens.len()),
+            is_ping: false,
         };
         for span in tokens {
             let number = self.link.number();

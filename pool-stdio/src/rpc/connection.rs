@@ -394,17 +394,10 @@ impl JsonRpcConnection {
             return self.liveness();
         };
         let read_before = link.last_read();
-        let ping = self
-            .line
-            .client
-            .call::<Box<RawValue>>(method, &(), None, None);
-        match timeout(limit, ping).await {
-            Ok(Ok(_) | Err(RpcError::Refused(_) | RpcError::BadResult { .. })) => Ok(()),
-            Ok(Err(error)) => Err(error),
+        match timeout(limit, self.line.client.ping(method)).await {
+            Ok(outcome) => outcome,
             Err(_) => {
-                // Beside the ping itself, which is given up by now.
-                let is_busy = link.pending() > 0 || link.owed_in_silence() > 1;
-                if is_busy || link.last_read() > read_before {
+                if link.is_busy() || link.last_read() > read_before {
                     return self.liveness();
                 }
                 let fate = Fate::MaybeExecuted;

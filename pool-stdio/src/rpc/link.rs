@@ -99,7 +99,7 @@ pub(super) struct State {
     counts: RpcCounts,
     strays: VecDeque<Fragment>,
     last_read: Instant,
-    /// Calls that were given up since then, and that may still be worked on.
+    /// Calls that were given up since then, and that may still be worked on, but for pings.
     owed_in_silence: usize,
 }
 
@@ -109,6 +109,8 @@ pub(super) struct Extras {
     pub(super) progress: Option<Progress>,
     /// Numbers that stand for tokens of the caller.
     pub(super) tokens: Vec<(u64, Bytes)>,
+    /// It only asks for a sign of life.
+    pub(super) is_ping: bool,
 }
 
 impl Link {
@@ -236,6 +238,9 @@ impl Link {
             for (token, original) in extras.tokens {
                 state.table.add_token(call, token, original);
             }
+            if extras.is_ping {
+                state.table.note_ping(call);
+            }
         }
         state.queue.push_back(frame);
         let (queued, pending) = (state.queue.len(), state.table.pending());
@@ -337,9 +342,10 @@ impl Link {
         };
         let was_unsent = state.unsent.remove(&call) || taken_back.is_some();
         let mut driver = None;
+        let is_work = !state.table.is_ping(call);
         let (is_owed, progress) = state.table.abandon(call, !was_unsent);
         if is_owed {
-            state.owed_in_silence += 1;
+            state.owed_in_silence += usize::from(is_work);
             if let Some(frame) = self.cancel_frame(call) {
                 driver = self.push_now(&mut state, frame);
             }
@@ -502,9 +508,11 @@ impl Link {
         state.table.pending() == 0 && state.table.abandoned() == 0
     }
 
-    /// Calls that were given up since anything was read, and that may still be worked on.
-    pub(super) fn owed_in_silence(&self) -> usize {
-        lock(&self.state).owed_in_silence
+    /// Whether a call is pending, or was given up since anything was read and may still be worked
+    /// on. Pings are no work, or each would excuse the silence that the next one meets.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = lock(&self.state);
+        state.owed_in_silence > 0 || state.table.has_work()
     }
 
     pub(super) fn last_read(&self) -> Instant {

@@ -108,6 +108,7 @@ struct Call {
     reply: Option<Reply>,
     progress: Option<Progress>,
     tokens: Vec<u64>,
+    is_ping: bool,
 }
 
 /// A progress token that stands for one of the caller's.
@@ -135,6 +136,22 @@ impl Table {
             entry.tokens.push(token);
             self.tokens.insert(token, Token { call, original });
         }
+    }
+
+    /// Notes that nothing is worked on for this call: it only asks for a sign of life.
+    pub(super) fn note_ping(&mut self, id: CallId) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.is_ping = true;
+        }
+    }
+
+    pub(super) fn is_ping(&self, id: CallId) -> bool {
+        self.calls.get(&id).is_some_and(|call| call.is_ping)
+    }
+
+    /// Whether a call is pending that is no ping.
+    pub(super) fn has_work(&self) -> bool {
+        self.calls.values().any(|call| !call.is_ping)
     }
 
     /// Takes a reply; numbers below `issued` have been given. The waker, if any, is to be woken

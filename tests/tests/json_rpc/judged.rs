@@ -217,3 +217,28 @@ fn a_language_server_may_put_its_things_in_order_before_its_end() {
         }
     });
 }
+
+#[test]
+fn a_ping_that_was_not_answered_is_no_work() {
+    on_both_runtimes(async |bed| {
+        // It says something about the first ping, and then nothing more.
+        let script = r#"read -r line; echo '{"jsonrpc":"2.0","method":"n"}'; while read -r line; do :; done"#;
+        let spec = bed
+            .scene
+            .census
+            .mark(CommandSpec::new("sh").args(["-c", script]));
+        let connector = JsonRpcConnector::new(spec, Protocol::Mcp)
+            .unwrap()
+            .ping_timeout(Duration::from_millis(200));
+        bed.note(connector.children());
+        let child = connector.connect(&context()).await.unwrap();
+        let mut notices = child.notices();
+        // On a busy machine it may speak too late for this one.
+        drop(connector.check_shared(&child).await);
+        notices.recv().await.expect("it speaks once");
+        for _ in 0..2 {
+            let silence = connector.check_shared(&child).await;
+            silence.expect_err("nothing is being worked on");
+        }
+    });
+}
