@@ -242,3 +242,38 @@ fn a_ping_that_was_not_answered_is_no_work() {
         }
     });
 }
+
+/// A language server that was greeted, and what it says on stderr.
+fn language_server(bed: &Bed, script: &str) -> (JsonRpcConnector, mpsc::Receiver<String>) {
+    let (said, heard) = mpsc::channel();
+    let sink = LineSink::Callback(Arc::new(move |line: &StderrLine<'_>| {
+        said.send(line.text.to_string()).unwrap_or_default();
+    }));
+    let spec = CommandSpec::new("sh").args(["-c", script]);
+    let spec = bed.scene.census.mark(spec).stderr_lines(sink);
+    let connector = JsonRpcConnector::new(spec, Protocol::Lsp)
+        .unwrap()
+        .framing(Framing::Lines)
+        .initialize(&json!({}))
+        .unwrap();
+    bed.note(connector.children());
+    (connector, heard)
+}
+
+#[test]
+fn a_language_server_is_told_to_exit_whatever_it_answers() {
+    on_both_runtimes(async |bed| {
+        for answer in [r#""error":{"code":-32600,"message":"again"}"#, r#""x":0"#] {
+            let script = format!(
+                r#"read -r line; echo '{{"jsonrpc":"2.0","id":0,"result":{{}}}}'
+                read -r line; read -r line; echo '{{"jsonrpc":"2.0","id":1,{answer}}}'
+                read -r line; echo "$line" >&2"#
+            );
+            let (connector, heard) = language_server(bed, &script);
+            let child = connector.connect(&context()).await.unwrap();
+            within(AMPLE, connector.close(child, CloseReason::Idle)).await;
+            let line = heard.recv_timeout(AMPLE).unwrap();
+            assert_eq!(line, r#"{"jsonrpc":"2.0","method":"exit"}"#);
+        }
+    });
+}
