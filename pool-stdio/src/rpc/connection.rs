@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::Client;
 use super::driver::Witness;
@@ -428,6 +428,7 @@ impl JsonRpcConnection {
         let Some((question, last_word)) = farewell.filter(|_| self.greeted.is_some()) else {
             return;
         };
+        let until = Instant::now() + GOODBYE_TIMEOUT;
         let asked = self.call_within::<Box<RawValue>>(question, &(), GOODBYE_TIMEOUT);
         // Some leave out a result that is null, and refuse what they were asked before.
         let has_answered = matches!(
@@ -435,8 +436,8 @@ impl JsonRpcConnection {
             Ok(_) | Err(RpcError::Refused(_) | RpcError::BadResult { .. })
         );
         if has_answered {
-            // It fails if the child is faster.
-            drop(self.notify(last_word, &()).await);
+            // It fails if the child is faster, and finds no room if it answers without reading.
+            drop(timeout_at(until, self.notify(last_word, &())).await);
         }
     }
 

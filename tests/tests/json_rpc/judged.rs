@@ -6,15 +6,15 @@ use std::time::Duration;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use pool_core::{CloseReason, ConnectionPool, Connector, SharedConnector, SharedLease, SharedPool};
 use pool_stdio::{
-    CommandSpec, Framing, JsonRpcConnection, JsonRpcConnector, LineSink, Notice, Protocol,
-    RpcError, Signal, StderrLine,
+    CommandSpec, Framing, JsonRpcConnection, JsonRpcConnector, LadderTimes, LineSink, Notice,
+    Protocol, RpcError, Signal, StderrLine,
 };
 use pool_tests::stdio::poll_times;
 use serde_json::{Value, json};
 use tokio::runtime;
 
 use crate::bed::{Bed, context, on_both_runtimes, within};
-use crate::{AMPLE, connector, held, server};
+use crate::{AMPLE, connector, held, megabyte, server};
 
 /// What was counted under this name.
 fn counted(snapshotter: &Snapshotter, name: &str) -> u64 {
@@ -244,13 +244,18 @@ fn a_ping_that_was_not_answered_is_no_work() {
 }
 
 /// A language server that was greeted, and what it says on stderr.
-fn language_server(bed: &Bed, script: &str) -> (JsonRpcConnector, mpsc::Receiver<String>) {
+fn language_server(
+    bed: &Bed,
+    script: &str,
+    times: LadderTimes,
+) -> (JsonRpcConnector, mpsc::Receiver<String>) {
     let (said, heard) = mpsc::channel();
     let sink = LineSink::Callback(Arc::new(move |line: &StderrLine<'_>| {
         said.send(line.text.to_string()).unwrap_or_default();
     }));
     let spec = CommandSpec::new("sh").args(["-c", script]);
     let spec = bed.scene.census.mark(spec).stderr_lines(sink);
+    let spec = spec.ladder_times(times);
     let connector = JsonRpcConnector::new(spec, Protocol::Lsp)
         .unwrap()
         .framing(Framing::Lines)
@@ -269,11 +274,29 @@ fn a_language_server_is_told_to_exit_whatever_it_answers() {
                 read -r line; read -r line; echo '{{"jsonrpc":"2.0","id":1,{answer}}}'
                 read -r line; echo "$line" >&2"#
             );
-            let (connector, heard) = language_server(bed, &script);
+            let (connector, heard) = language_server(bed, &script, LadderTimes::default());
             let child = connector.connect(&context()).await.unwrap();
             within(AMPLE, connector.close(child, CloseReason::Idle)).await;
             let line = heard.recv_timeout(AMPLE).unwrap();
             assert_eq!(line, r#"{"jsonrpc":"2.0","method":"exit"}"#);
         }
+    });
+}
+
+#[test]
+fn a_language_server_that_answers_without_reading_is_ended_all_the_same() {
+    on_both_runtimes(async |bed| {
+        let script = r#"read -r line; echo '{"jsonrpc":"2.0","id":0,"result":{}}'
+            read -r line; exec yes '{"jsonrpc":"2.0","id":1,"result":null}'"#;
+        let mut times = LadderTimes::default();
+        times.eof_grace = Duration::ZERO;
+        let (connector, _heard) = language_server(bed, script, times);
+        let connector = connector
+            .queue_max(2)
+            .enqueue_timeout(Duration::MAX)
+            .write_timeout(Duration::MAX);
+        let child = connector.connect(&context()).await.unwrap();
+        child.notify("large", &megabyte()).await.unwrap();
+        within(AMPLE, connector.close(child, CloseReason::Idle)).await;
     });
 }
