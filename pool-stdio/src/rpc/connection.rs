@@ -360,7 +360,7 @@ impl JsonRpcConnection {
 
     /// Ends the child with all of its [scope](crate::KillScope), and says how that went. Calls that
     /// are pending end with [`Cancelled`](RpcError::Cancelled). For a connection that belongs to no
-    /// pool.
+    /// pool. A language server is not asked to shut down: that is the caller's to do before.
     ///
     /// # Cancel safety
     ///

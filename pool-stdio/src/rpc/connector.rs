@@ -50,7 +50,8 @@ use crate::terminate::Stop;
 /// * **`died`** resolves on exit or end of stdout.
 /// * **`check`** pings the child, if the protocol has a ping. A child that is busy with calls may
 ///   stay silent.
-/// * **`close`** ends pending calls with [`Cancelled`](RpcError::Cancelled), walks the
+/// * **`close`** asks a language server that was greeted to shut down, for up to two seconds, if its
+///   end is orderly; ends pending calls with [`Cancelled`](RpcError::Cancelled), walks the
 ///   [ladder](crate::LadderTimes), and returns when the child is reaped.
 ///
 /// # Examples

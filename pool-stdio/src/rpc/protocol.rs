@@ -27,8 +27,8 @@ pub enum Protocol {
     /// the revision.
     Mcp,
     /// The Language Server Protocol: `Content-Length`, `$/cancelRequest`, work done and partial
-    /// result tokens, and no ping. A child that was greeted is asked to `shutdown`, and told to
-    /// `exit`, before its orderly end.
+    /// result tokens, and no ping. A child that was greeted by its connector is asked to `shutdown`,
+    /// and told to `exit` once it has answered, before a pool gives it an orderly end.
     Lsp,
 }
 
