@@ -68,9 +68,10 @@ impl Frames {
             Self::ContentLength(codec) if is_at_end => codec.decode_eof(bytes)?.map(Bytes::from),
             Self::ContentLength(codec) => codec.decode(bytes)?.map(Bytes::from),
         };
-        if frame.is_some() && bytes.is_empty() && held > KEPT_BYTES {
-            // Even empty it would keep the whole of what the frame is a part of.
-            *bytes = BytesMut::new();
+        if frame.is_some() && held > KEPT_BYTES && bytes.len() <= KEPT_BYTES {
+            // Even empty it would keep the whole of what the frame is a part of. What came with the
+            // frame is no more than one read.
+            *bytes = BytesMut::from(&bytes[..]);
         }
         Ok(frame)
     }
@@ -354,5 +355,18 @@ mod tests {
             assert_eq!(frame.map(|frame| frame.len()), Some(length));
             assert_eq!(bytes.try_reclaim(length), is_kept);
         }
+    }
+    #[test]
+    fn what_held_a_large_frame_is_given_back_even_if_more_came_with_it() {
+        let mut frames = Frames::new(Framing::Lines, 2 * KEPT_BYTES);
+        let mut bytes = BytesMut::new();
+        bytes.resize(KEPT_BYTES, b'x');
+        bytes.put_slice(b"\nha");
+        let frame = frames.next(&mut bytes, false).unwrap();
+        assert_eq!(frame.map(|frame| frame.len()), Some(KEPT_BYTES));
+        assert!(frames.next(&mut bytes, false).unwrap().is_none());
+        bytes.put_slice(b"lf\n");
+        assert_eq!(frames.next(&mut bytes, false).unwrap().unwrap(), "half");
+        assert!(!bytes.try_reclaim(KEPT_BYTES / 2));
     }
 }
