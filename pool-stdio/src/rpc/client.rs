@@ -232,6 +232,12 @@ impl Client {
     fn incoming(&self, message: &Bytes, progress: Option<Progress>) -> Result<Incoming, RpcError> {
         let found = Envelope::of(message).and_then(|found| Ok((found.kind()?, found)));
         let (kind, envelope) = found.map_err(bad_request)?;
+        // With an id too: some look at the method only.
+        if is_cancel(message, &envelope) {
+            return Err(RpcError::BadRequest {
+                reason: ID_OF_NOBODY.to_owned(),
+            });
+        }
         match (kind, envelope.id.clone()) {
             (Kind::Request, Some(id)) => {
                 let call = self.link.number();
@@ -239,9 +245,6 @@ impl Client {
                 let outgoing = self.rewritten(message, call, Some(id), tokens, progress)?;
                 Ok(Incoming::Request(outgoing))
             }
-            (Kind::Notification, _) if is_cancel(message, &envelope) => Err(RpcError::BadRequest {
-                reason: ID_OF_NOBODY.to_owned(),
-            }),
             (Kind::Notification, _) => {
                 let frame = self.frame(std::slice::from_ref(message))?;
                 Ok(Incoming::Notification(frame))

@@ -6,8 +6,8 @@
 //!
 //! # Invariants
 //!
-//! 1. A message with two ids or two params is refused: two parsers may disagree on which of them
-//!    counts, and params have tokens in them.
+//! 1. A message with two ids, two methods or two params is refused: two parsers may disagree on
+//!    which of them counts, and params have tokens in them.
 //! 2. A key is compared as what it says, not as how it is written: `"\u0069d"` is `"id"`.
 //! 3. A span covers exactly the bytes of its value, without blanks around it.
 //! 4. No input panics, and no byte is looked at more than a constant number of times.
@@ -51,6 +51,8 @@ pub(super) enum Malformed {
     NotAnObject,
     #[error("two ids")]
     TwoIds,
+    #[error("two methods")]
+    TwoMethods,
     #[error("two params")]
     TwoParams,
     #[error("an id that is no string, number or null")]
@@ -74,6 +76,7 @@ impl Envelope {
                 Some(Field::Id) => found.id = Some(value),
                 Some(Field::Method) if text == b"null" => {}
                 Some(Field::Method) if text[0] != b'"' => return Err(Malformed::BadMethod),
+                Some(Field::Method) if found.method.is_some() => return Err(Malformed::TwoMethods),
                 Some(Field::Method) => found.method = Some(value),
                 Some(Field::Params) if found.params.is_some() => return Err(Malformed::TwoParams),
                 Some(Field::Params) => found.params = Some(value),

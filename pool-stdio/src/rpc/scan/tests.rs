@@ -48,6 +48,7 @@ fn what_is_no_message_is_refused() {
         (r#"{"id":[1]}"#, Malformed::BadId),
         (r#"{"id":true}"#, Malformed::BadId),
         (r#"{"method":1}"#, Malformed::BadMethod),
+        (r#"{"method":"m","method":"n"}"#, Malformed::TwoMethods),
     ] {
         assert_eq!(Envelope::of(message.as_bytes()), Err(reason), "{message}");
     }

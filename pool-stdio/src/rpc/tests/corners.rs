@@ -415,3 +415,28 @@ async fn a_reply_without_a_result_ends_its_call() {
     let error = outcome.unwrap().unwrap_err();
     assert!(matches!(error, RpcError::BadResult { .. }), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_in_disguise_is_refused_too() {
+    let (line, mut peer) = Setup::mcp().open();
+    let call = spawn_call(&line, json!([1]));
+    let request = peer.message().await;
+    let id = &request["id"];
+    for disguise in [
+        // Parsers differ in which of two they take.
+        r#""method":"notifications/cancelled","method":"m""#,
+        // Who only looks at the method takes it for one.
+        r#""id":1,"method":"notifications/cancelled""#,
+        r#""id":null,"method":"$/cancelRequest""#,
+    ] {
+        let frame = format!(r#"{{"jsonrpc":"2.0",{disguise},"params":{{"requestId":{id}}}}}"#);
+        let limit = Some(HOUR);
+        let error = line.client.forward(frame.into(), None, limit).await;
+        assert!(
+            matches!(error, Err(RpcError::BadRequest { .. })),
+            "{disguise}: {error:?}"
+        );
+    }
+    peer.reply(id, 1).await;
+    assert_eq!(call.await.unwrap().unwrap(), 1);
+}
