@@ -232,6 +232,9 @@ impl Client {
     fn incoming(&self, message: &Bytes, progress: Option<Progress>) -> Result<Incoming, RpcError> {
         let found = Envelope::of(message).and_then(|found| Ok((found.kind()?, found)));
         let (kind, envelope) = found.map_err(bad_request)?;
+        if envelope.has_lookalike {
+            return Err(bad_request(Malformed::Lookalike));
+        }
         // With an id too: some look at the method only.
         if is_cancel(message, &envelope) {
             return Err(RpcError::BadRequest {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::framing::Framing;
-use super::scan::{Envelope, Members, Span, says};
+use super::scan::{Envelope, Members, Span, says, says_in_any_case};
 use super::table::CallId;
 
 /// What is spoken on top of JSON-RPC.
@@ -107,7 +107,7 @@ impl Protocol {
             Self::Mcp => {
                 let of_meta = |meta: Span| tokens(message, &meta, &[b"progressToken"]);
                 // Parsers differ in which of two they take.
-                let metas = values(message, params, &[b"_meta"]);
+                let metas = members(message, params, &[b"_meta"], says_in_any_case);
                 metas.into_iter().flat_map(of_meta).collect()
             }
             Self::Lsp => tokens(message, params, &[b"workDoneToken", b"partialResultToken"]),
@@ -125,7 +125,7 @@ impl Protocol {
         if !says(&message[named.start + 1..named.end - 1], method) {
             return None;
         }
-        values(message, envelope.params.as_ref()?, &[token]).pop()
+        members(message, envelope.params.as_ref()?, &[token], says).pop()
     }
 }
 
@@ -141,13 +141,18 @@ pub(super) fn is_cancel(message: &[u8], envelope: &Envelope) -> bool {
 
 /// The tokens that are members of an object, by these names: strings and numbers.
 fn tokens(message: &[u8], object: &Span, names: &[&[u8]]) -> Vec<Span> {
-    let mut found = values(message, object, names);
+    let mut found = members(message, object, names, says_in_any_case);
     found.retain(|span| matches!(message[span.start], b'"' | b'-' | b'0'..=b'9'));
     found
 }
 
 /// The members of an object by these names.
-fn values(message: &[u8], object: &Span, names: &[&[u8]]) -> Vec<Span> {
+fn members(
+    message: &[u8],
+    object: &Span,
+    names: &[&[u8]],
+    says: fn(&[u8], &[u8]) -> bool,
+) -> Vec<Span> {
     let mut found = Vec::new();
     let Some(mut members) = Members::of(&message[..object.end], object.start) else {
         return found;

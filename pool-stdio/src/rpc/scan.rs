@@ -32,6 +32,8 @@ pub(super) struct Envelope {
     pub(super) result: Option<Span>,
     /// Not `null`.
     pub(super) error: Option<Span>,
+    /// Whether a key is that of an id, a method or params for who ignores case.
+    pub(super) has_lookalike: bool,
 }
 
 /// What a message is for.
@@ -59,6 +61,8 @@ pub(super) enum Malformed {
     BadId,
     #[error("a method that is no string")]
     BadMethod,
+    #[error("a member that is an id, a method or params but for its case")]
+    Lookalike,
     #[error("neither a request nor a reply")]
     Neither,
 }
@@ -70,7 +74,8 @@ impl Envelope {
         let mut members = Members::of(message, 0).ok_or(Malformed::NotAnObject)?;
         while let Some((key, value)) = members.next()? {
             let text = &message[value.clone()];
-            match Field::of(&message[key]) {
+            let key = &message[key];
+            match Field::of(key) {
                 Some(Field::Id) if found.id.is_some() => return Err(Malformed::TwoIds),
                 Some(Field::Id) if !is_id(text) => return Err(Malformed::BadId),
                 Some(Field::Id) => found.id = Some(value),
@@ -83,7 +88,7 @@ impl Envelope {
                 Some(Field::Result) => found.result = Some(value),
                 Some(Field::Error) => found.error = (text != b"null").then_some(value),
                 Some(Field::Version) => found.has_version = text == b"\"2.0\"",
-                None => {}
+                None => found.has_lookalike |= is_lookalike(key),
             }
         }
         members.finish()?;
@@ -320,17 +325,36 @@ pub(super) fn says(raw: &[u8], text: &[u8]) -> bool {
     if raw.len() <= text.len() || !raw.contains(&b'\\') {
         return false;
     }
+    spells(raw, text, |letter| letter)
+}
+
+/// The same for who ignores case, as Go's parser does.
+pub(super) fn says_in_any_case(raw: &[u8], text: &[u8]) -> bool {
+    raw.len() >= text.len() && spells(raw, text, folded)
+}
+
+fn is_lookalike(key: &[u8]) -> bool {
+    let names: [&[u8]; 3] = [b"id", b"method", b"params"];
+    names.iter().any(|name| says_in_any_case(key, name))
+}
+
+fn spells(raw: &[u8], text: &[u8], fold: fn(u32) -> u32) -> bool {
     let mut rest = raw;
     for expected in text {
-        let Some((said, after)) = first_char(rest) else {
-            return false;
-        };
-        if said != u32::from(*expected) {
-            return false;
+        match first_char(rest) {
+            Some((said, after)) if fold(said) == fold(u32::from(*expected)) => rest = after,
+            Some(_) | None => return false,
         }
-        rest = after;
     }
     rest.is_empty()
+}
+
+/// The small letter of one that is ASCII.
+const fn folded(letter: u32) -> u32 {
+    match letter {
+        0x41..=0x5a => letter + 0x20,
+        _ => letter,
+    }
 }
 
 /// The first character of a string, as far as it is ASCII or written as `\uXXXX`.

@@ -440,3 +440,26 @@ async fn a_cancel_in_disguise_is_refused_too() {
     peer.reply(id, 1).await;
     assert_eq!(call.await.unwrap().unwrap(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_cannot_name_a_call_to_who_ignores_case() {
+    for params in [
+        r#""params":{"_meta":{"progressToken":1}},"Params":{"_meta":{"progressToken":12345}}"#,
+        r#""ID":12345"#,
+        r#""\u0049d":12345"#,
+        r#""Method":"notifications/cancelled","params":{"requestId":12345}"#,
+        r#""params":{"_Meta":{"progressToken":12345}}"#,
+        r#""params":{"_meta":{"ProgressToken":12345}}"#,
+    ] {
+        let (line, mut peer) = Setup::mcp().open();
+        let frame = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m",{params}}}"#);
+        let client = line.client.clone();
+        let forwarded =
+            tokio::task::spawn(async move { client.forward(frame.into(), None, None).await });
+        quiet().await;
+        if !forwarded.is_finished() {
+            let request = peer.line().await.unwrap();
+            assert!(!request.contains("12345"), "{request}");
+        }
+    }
+}
