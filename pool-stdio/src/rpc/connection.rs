@@ -395,6 +395,8 @@ impl JsonRpcConnection {
         };
         let read_before = link.last_read();
         match timeout(limit, self.line.client.ping(method)).await {
+            // There was no room. Whether it ever reads is for the write timeout to say.
+            Ok(Err(RpcError::Timeout { .. })) => self.liveness(),
             Ok(outcome) => outcome,
             Err(_) => {
                 if link.is_busy() || link.last_read() > read_before {

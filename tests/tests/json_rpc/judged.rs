@@ -9,6 +9,7 @@ use pool_stdio::{
     CommandSpec, Framing, JsonRpcConnection, JsonRpcConnector, LadderTimes, LineSink, Notice,
     Protocol, RpcError, Signal, StderrLine,
 };
+use pool_testkit::fixture::Behaviour;
 use pool_tests::stdio::poll_times;
 use serde_json::{Value, json};
 use tokio::runtime;
@@ -298,5 +299,21 @@ fn a_language_server_that_answers_without_reading_is_ended_all_the_same() {
         let child = connector.connect(&context()).await.unwrap();
         child.notify("large", &megabyte()).await.unwrap();
         within(AMPLE, connector.close(child, CloseReason::Idle)).await;
+    });
+}
+
+#[test]
+fn a_child_that_has_no_room_for_a_ping_is_not_dead() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &Behaviour::new().hang(), Protocol::Mcp)
+            .queue_max(1)
+            .enqueue_timeout(Duration::ZERO);
+        let child = connector.connect(&context()).await.unwrap();
+        let work = megabyte();
+        tokio::select! {
+            biased;
+            outcome = child.call::<Value>("work", &work) => panic!("{outcome:?}"),
+            outcome = connector.check_shared(&child) => outcome.expect("it has work to read"),
+        }
     });
 }
