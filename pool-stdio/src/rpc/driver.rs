@@ -311,14 +311,17 @@ impl<R: Inlet> Driver<R> {
                 }
             }
             Ok(Kind::Notification) => self.notice(message, &envelope),
-            Ok(Kind::Request) => match ServerRequest::new(message.clone(), &envelope) {
-                Some(request) => {
-                    if let Some(answer) = self.servant.take(request) {
-                        self.answer(answer);
+            // As of a notification, a copy is kept.
+            Ok(Kind::Request) => {
+                match ServerRequest::new(Bytes::copy_from_slice(&message), &envelope) {
+                    Some(request) => {
+                        if let Some(answer) = self.servant.take(request) {
+                            self.answer(answer);
+                        }
                     }
+                    None => self.stray(&message),
                 }
-                None => self.stray(&message),
-            },
+            }
             Err(_) => self.stray(&message),
         }
     }

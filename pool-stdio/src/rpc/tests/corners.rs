@@ -463,3 +463,19 @@ async fn a_client_cannot_name_a_call_to_who_ignores_case() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_the_peer_that_is_kept_keeps_no_more_than_itself() {
+    let (kept, requests) = mpsc::channel();
+    let mut setup = Setup::plain();
+    setup.handler = Some(Arc::new(move |request| {
+        kept.send(request.message().clone()).unwrap();
+        Box::pin(async { Err(ErrorObject::new(0, "not here")) })
+    }));
+    let (_line, mut peer) = setup.open();
+    peer.say(r#"{"jsonrpc":"2.0","id":1,"method":"small"}"#)
+        .await;
+    peer.message().await;
+    let kept = requests.recv().unwrap();
+    assert!(kept.is_unique(), "its buffer is used for reading as well");
+}
