@@ -369,9 +369,11 @@ impl<R: Inlet> Driver<R> {
         let frame = |text| Frame::of(terms.framing, terms.frame_bytes_max, text).ok();
         let id = Envelope::of(&message).ok().and_then(|found| found.id);
         let id = id.map(|span| message[span].to_vec());
-        // It may be too long, or of several lines. Who asked must not wait for ever.
-        if let Some(frame) = frame(message).or_else(|| frame(unsendable(&id?))) {
-            self.link.send_now(frame);
+        // It may be too long, or of several lines. Who asked must not wait for ever, unless the id
+        // alone is too long.
+        match frame(message).or_else(|| frame(unsendable(&id?))) {
+            Some(frame) => self.link.send_now(frame),
+            None => self.link.count_unsent(),
         }
     }
 

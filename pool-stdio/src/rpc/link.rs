@@ -61,7 +61,8 @@ pub struct RpcCounts {
     pub strays: u64,
     /// Progress notifications that concern no call, or one that does not listen.
     pub unheard: u64,
-    /// Messages of our own accord, cancel notifications and answers, that found no room.
+    /// Messages of our own accord, cancel notifications and answers, that found no room, and
+    /// answers under an id that makes them too long.
     pub unsent: u64,
 }
 
@@ -417,6 +418,10 @@ impl Link {
 
     pub(super) fn count_unheard(&self) {
         lock(&self.state).counts.unheard += 1;
+    }
+
+    pub(super) fn count_unsent(&self) {
+        lock(&self.state).counts.unsent += 1;
     }
 
     /// Keeps how a frame begins that is no message.

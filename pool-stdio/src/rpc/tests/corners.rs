@@ -479,3 +479,14 @@ async fn a_request_of_the_peer_that_is_kept_keeps_no_more_than_itself() {
     let kept = requests.recv().unwrap();
     assert!(kept.is_unique(), "its buffer is used for reading as well");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_for_which_there_is_no_way_is_counted() {
+    let mut setup = Setup::plain();
+    setup.terms.frame_bytes_max = 64;
+    let (line, mut peer) = setup.open();
+    peer.say(r#"{"jsonrpc":"2.0","id":"asked","method":"m"}"#)
+        .await;
+    quiet().await;
+    assert_eq!(line.client.link.counts().unsent, 1);
+}
