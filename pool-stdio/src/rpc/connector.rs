@@ -49,7 +49,8 @@ use crate::terminate::Stop;
 ///   up and not answered: what is still said about it would reach the next caller.
 /// * **`died`** resolves on exit or end of stdout.
 /// * **`check`** pings the child, if the protocol has a ping. A child that is busy with calls may
-///   stay silent.
+///   stay silent; once calls were given up in that silence, for two checks, or nine while others
+///   still wait.
 /// * **`close`** asks a language server that was greeted to shut down, for up to two seconds, if its
 ///   end is orderly; ends pending calls with [`Cancelled`](RpcError::Cancelled), walks the
 ///   [ladder](crate::LadderTimes), and returns when the child is reaped.

@@ -68,6 +68,11 @@ pub enum StrayFrames {
 pub(super) trait Inlet: Send + 'static {
     /// Reads once, and says how much; zero at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut BytesMut) -> Poll<io::Result<usize>>;
+
+    /// The same, if something is there, whatever the runtime believes.
+    fn read_now(&mut self, _bytes: &mut BytesMut) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 }
 
 impl Inlet for Arc<Receiver> {
@@ -92,6 +97,10 @@ impl Inlet for Arc<Receiver> {
                 (outcome, None) => return Poll::Ready(outcome),
             }
         }
+    }
+
+    fn read_now(&mut self, bytes: &mut BytesMut) -> io::Result<usize> {
+        sys::read_buf(self.as_fd(), bytes)
     }
 }
 
@@ -224,15 +233,22 @@ impl<R: Inlet> Driver<R> {
 
     /// Reads and routes. Ready at the end of stdout, or when it cannot be understood.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        let mut is_awaited = false;
         for _ in 0..READS_PER_TURN {
             let bytes = &mut self.desk.bytes;
             // For a long frame the codec makes room, within its limit.
             if bytes.len() < READ_BYTES && bytes.capacity() - bytes.len() < SPARE_BYTES_MIN {
                 bytes.reserve(READ_BYTES);
             }
-            let outcome = match self.inlet.poll_read(cx, &mut self.desk.bytes) {
-                Poll::Ready(outcome) => outcome,
-                Poll::Pending => return Poll::Pending,
+            // A pipe that keeps messages apart holds more than a read shows. While somebody still
+            // waits the system is asked, and not the runtime alone.
+            let there = is_awaited.then(|| self.inlet.read_now(bytes));
+            let outcome = match there {
+                Some(Ok(count)) => Ok(count),
+                Some(Err(_)) | None => match self.inlet.poll_read(cx, bytes) {
+                    Poll::Ready(outcome) => outcome,
+                    Poll::Pending => return Poll::Pending,
+                },
             };
             let count = outcome.unwrap_or(0);
             self.meters.read(count);
@@ -244,6 +260,7 @@ impl<R: Inlet> Driver<R> {
             if count == 0 {
                 return Poll::Ready(Cause::OutputClosed);
             }
+            is_awaited = self.link.is_awaited();
         }
         cx.waker().wake_by_ref();
         Poll::Pending

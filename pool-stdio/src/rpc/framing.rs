@@ -361,11 +361,11 @@ mod tests {
         let mut frames = Frames::new(Framing::Lines, 2 * KEPT_BYTES);
         let mut bytes = BytesMut::new();
         bytes.resize(KEPT_BYTES, b'x');
-        bytes.put_slice(b"\nha");
+        bytes.extend_from_slice(b"\nha");
         let frame = frames.next(&mut bytes, false).unwrap();
         assert_eq!(frame.map(|frame| frame.len()), Some(KEPT_BYTES));
         assert!(frames.next(&mut bytes, false).unwrap().is_none());
-        bytes.put_slice(b"lf\n");
+        bytes.extend_from_slice(b"lf\n");
         assert_eq!(frames.next(&mut bytes, false).unwrap().unwrap(), "half");
         assert!(!bytes.try_reclaim(KEPT_BYTES / 2));
     }

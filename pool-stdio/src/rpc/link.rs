@@ -102,6 +102,8 @@ pub(super) struct State {
     last_read: Instant,
     /// Calls that were given up since then, and that may still be worked on, but for pings.
     owed_in_silence: usize,
+    /// Pings that were not answered since then.
+    silent_pings: u32,
 }
 
 /// What a call is besides its frame.
@@ -140,6 +142,7 @@ impl Link {
                 strays: VecDeque::new(),
                 last_read: Instant::now(),
                 owed_in_silence: 0,
+                silent_pings: 0,
             }),
             notices: notices.downgrade(),
             over: Once::new(),
@@ -343,10 +346,14 @@ impl Link {
         };
         let was_unsent = state.unsent.remove(&call) || taken_back.is_some();
         let mut driver = None;
-        let is_work = !state.table.is_ping(call);
+        let is_ping = state.table.is_ping(call);
         let (is_owed, progress) = state.table.abandon(call, !was_unsent);
         if is_owed {
-            state.owed_in_silence += usize::from(is_work);
+            if is_ping {
+                state.silent_pings = state.silent_pings.saturating_add(1);
+            } else {
+                state.owed_in_silence += 1;
+            }
             if let Some(frame) = self.cancel_frame(call) {
                 driver = self.push_now(&mut state, frame);
             }
@@ -390,6 +397,7 @@ impl Link {
         let mut state = lock(&self.state);
         state.last_read = Instant::now();
         state.owed_in_silence = 0;
+        state.silent_pings = 0;
         for (id, reply) in replies.drain(..) {
             let outcome = match id {
                 Some(id) => state.table.settle(id, reply, issued),
@@ -513,11 +521,23 @@ impl Link {
         state.table.pending() == 0 && state.table.abandoned() == 0
     }
 
-    /// Whether a call is pending, or was given up since anything was read and may still be worked
-    /// on. Pings are no work, or each would excuse the silence that the next one meets.
+    /// Whether somebody waits for a reply.
+    pub(super) fn is_awaited(&self) -> bool {
+        lock(&self.state).table.is_awaited()
+    }
+
+    /// Whether silence is no wonder: a call is pending, or was given up since anything was read and
+    /// may still be worked on. Pings are no work, or each would excuse the silence that the next one
+    /// meets. Work that nobody waits for excuses few of them, and not many if others were waited for
+    /// in vain meanwhile.
     pub(super) fn is_busy(&self) -> bool {
         let state = lock(&self.state);
-        state.owed_in_silence > 0 || state.table.has_work()
+        let (has_work, owes) = (state.table.has_work(), state.owed_in_silence > 0);
+        match state.silent_pings {
+            0..PINGS_EXCUSED => has_work || owes,
+            PINGS_EXCUSED..PINGS_EXCUSED_AT_WORK => has_work,
+            PINGS_EXCUSED_AT_WORK.. => has_work && !owes,
+        }
     }
 
     pub(super) fn last_read(&self) -> Instant {
@@ -548,6 +568,10 @@ impl std::fmt::Debug for Link {
     }
 }
 
+/// In a row, by work that was given up.
+const PINGS_EXCUSED: u32 = 3;
+/// In a row, by work that somebody waits for, while others have given up.
+const PINGS_EXCUSED_AT_WORK: u32 = 10;
 /// Less than that is not worth a write of its own.
 const HALF_MIN: usize = 32;
 /// Cancel notifications and answers to the child that may wait to be written.

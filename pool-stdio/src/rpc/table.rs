@@ -100,6 +100,8 @@ pub(super) struct Table {
     calls: HashMap<CallId, Call, BuildHasherDefault<NumberHasher>>,
     tokens: BTreeMap<u64, Token>,
     tombstones: BTreeSet<CallId>,
+    /// Calls without a reply.
+    unanswered: usize,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +128,7 @@ impl Table {
             progress,
             ..Call::default()
         };
+        self.unanswered += 1;
         let earlier = self.calls.insert(id, call);
         debug_assert!(earlier.is_none(), "invariant broken: call {id} began twice");
     }
@@ -165,6 +168,7 @@ impl Table {
         match self.calls.get_mut(&id) {
             Some(call) if call.reply.is_none() => {
                 call.reply = Some(reply);
+                self.unanswered -= 1;
                 Ok(call.waker.take())
             }
             Some(_) => Err(Stray::Duplicate),
@@ -196,7 +200,9 @@ impl Table {
     /// Gives a call up. Says whether its reply may still come, and returns what is to be dropped
     /// outside of all locks.
     pub(super) fn abandon(&mut self, id: CallId, was_sent: bool) -> (bool, Option<Progress>) {
-        let is_owed = was_sent && self.calls.get(&id).is_some_and(|call| call.reply.is_none());
+        let is_unanswered = self.calls.get(&id).is_some_and(|call| call.reply.is_none());
+        self.unanswered -= usize::from(is_unanswered);
+        let is_owed = was_sent && is_unanswered;
         let progress = self.end(id);
         if is_owed {
             self.tombstones.insert(id);
@@ -226,6 +232,11 @@ impl Table {
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
         let calls = self.calls.values_mut();
         calls.filter_map(|call| call.waker.take()).collect()
+    }
+
+    /// Whether a call has no reply.
+    pub(super) const fn is_awaited(&self) -> bool {
+        self.unanswered > 0
     }
 
     /// Calls that are not over.
@@ -338,6 +349,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(table.pending(), waiting.len() + answered.len());
+                prop_assert_eq!(table.is_awaited(), !waiting.is_empty());
                 prop_assert_eq!(table.abandoned(), given_up.len());
             }
         }

@@ -317,3 +317,33 @@ fn a_child_that_has_no_room_for_a_ping_is_not_dead() {
         }
     });
 }
+
+#[test]
+fn work_excuses_silence_for_a_while_and_longer_if_it_is_waited_for() {
+    on_both_runtimes(async |bed| {
+        // Whether a caller gives up, whether another waits, and how many checks that is good for.
+        for (gives_up, waits, excused) in [
+            (false, false, 0),
+            (true, false, 2),
+            (true, true, 9),
+            (false, true, 20),
+        ] {
+            let silent = Behaviour::new().read_to_end();
+            let connector =
+                connector(bed, &silent, Protocol::Mcp).ping_timeout(Duration::from_millis(5));
+            let child = connector.connect(&context()).await.unwrap();
+            let limit = Duration::from_millis(1);
+            let ask = || child.call_within::<Value>("work", &(), limit);
+            while gives_up && ask().await.unwrap_err().is_retry_safe() {}
+            let mut waiting = Box::pin(child.call::<Value>("work", &()));
+            if waits {
+                poll_times(&mut waiting, 1).await;
+            }
+            let mut checks = 0;
+            while checks < 20 && connector.check_shared(&child).await.is_ok() {
+                checks += 1;
+            }
+            assert_eq!(checks, excused, "gives up: {gives_up}, waits: {waits}");
+        }
+    });
+}

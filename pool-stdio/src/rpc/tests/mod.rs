@@ -91,8 +91,14 @@ impl Setup {
     }
 
     fn open(self) -> (Line, Peer) {
+        let (inlet, output) = tokio::io::duplex(self.pipe_bytes);
+        let (line, input) = self.open_with(inlet);
+        (line, Peer { input, output })
+    }
+
+    /// With another way to read.
+    fn open_with(self, inlet: impl Inlet) -> (Line, BufReader<DuplexStream>) {
         let (ours, theirs) = tokio::io::duplex(self.pipe_bytes);
-        let (inlet, outlet) = tokio::io::duplex(self.pipe_bytes);
         let (link, notices) = Link::new(self.terms.clone(), Box::new(ours));
         let meters = Meters::new("test");
         let driver = Driver {
@@ -115,12 +121,7 @@ impl Setup {
             protocol: self.protocol,
             meters,
         };
-        let line = Line { client, tasks };
-        let peer = Peer {
-            input: BufReader::new(theirs),
-            output: outlet,
-        };
-        (line, peer)
+        (Line { client, tasks }, BufReader::new(theirs))
     }
 }
 

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::BytesMut;
 use tokio::net::unix::pipe::Receiver;
 
-use super::super::driver::Inlet;
+use super::Setup;
+use crate::rpc::driver::Inlet;
 
 fn pipe() -> (std::io::PipeWriter, Arc<Receiver>) {
     let (read, write) = std::io::pipe().unwrap();
@@ -89,3 +90,29 @@ async fn no_byte_is_missed_whenever_it_comes() {
 }
 
 const BURSTS: usize = 50_000;
+
+/// A writer may have its pipe keep messages apart; a read then yields one, however many there are.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn replies_that_a_pipe_keeps_apart_all_arrive() {
+    use nix::fcntl::OFlag;
+    let flags = OFlag::O_DIRECT | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let (read_end, write_end) = nix::unistd::pipe2(flags).unwrap();
+    let inlet = Arc::new(Receiver::from_owned_fd(read_end).unwrap());
+    let mut write = std::io::PipeWriter::from(write_end);
+    let (line, _input) = Setup::plain().open_with(inlet);
+    let calls = async {
+        let call = || line.client.call::<u32>("m", &(), None, None);
+        tokio::join!(call(), call(), async {
+            while line.client.link.pending() < 2 {
+                tokio::task::yield_now().await;
+            }
+            for id in [1, 0] {
+                writeln!(write, r#"{{"jsonrpc":"2.0","id":{id},"result":{id}}}"#).unwrap();
+            }
+        })
+    };
+    let limit = std::time::Duration::from_secs(30);
+    let (first, second, ()) = tokio::time::timeout(limit, calls).await.unwrap();
+    assert_eq!((first.unwrap(), second.unwrap()), (0, 1));
+}
