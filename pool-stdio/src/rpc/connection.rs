@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::Client;
+use super::counts::RpcCounts;
 use super::driver::Witness;
 use super::error::{Cause, Down, Fate, RpcError};
-use super::link::RpcCounts;
 use super::notices::{Notices, Progress};
 use crate::child::{Child, Handover, Liveness};
 use crate::codec::Fragment;

@@ -25,10 +25,12 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use tokio::time::{Instant, timeout_at};
 
+use super::counts::RpcCounts;
 use super::error::{Down, Fate, RpcError};
 use super::framing::{Frame, Framing, Freed, Room};
 use super::notices::{Notices, Notification, Progress};
 use super::protocol::Cancel;
+use super::silence::Silence;
 use super::table::{CallId, Reply, Stray, Table};
 use super::ticket::{Limit, Ticket};
 use super::way_out::{Outlet, WayOut};
@@ -45,25 +47,6 @@ pub(super) struct Terms {
     pub(super) enqueue_timeout: Duration,
     pub(super) write_timeout: Duration,
     pub(super) notices_max: usize,
-}
-
-/// Frames that nobody waits for any more, or never did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RpcCounts {
-    /// Replies to calls that had timed out or been dropped.
-    pub late: u64,
-    /// Further replies to calls that were answered, and replies to progress tokens.
-    pub duplicate: u64,
-    /// Replies with an id that was never given.
-    pub unknown: u64,
-    /// Frames that are no JSON-RPC message.
-    pub strays: u64,
-    /// Progress notifications that concern no call, or one that does not listen.
-    pub unheard: u64,
-    /// Messages of our own accord, cancel notifications and answers, that found no room, and
-    /// answers under an id that makes them too long.
-    pub unsent: u64,
 }
 
 /// The shared part of a connection.
@@ -99,11 +82,7 @@ pub(super) struct State {
     down: Option<Arc<Down>>,
     counts: RpcCounts,
     strays: VecDeque<Fragment>,
-    last_read: Instant,
-    /// Calls that were given up since then, and that may still be worked on, but for pings.
-    owed_in_silence: usize,
-    /// Pings that were not answered since then.
-    silent_pings: u32,
+    silence: Silence,
 }
 
 /// What a call is besides its frame.
@@ -140,9 +119,7 @@ impl Link {
                 down: None,
                 counts: RpcCounts::default(),
                 strays: VecDeque::new(),
-                last_read: Instant::now(),
-                owed_in_silence: 0,
-                silent_pings: 0,
+                silence: Silence::new(),
             }),
             notices: notices.downgrade(),
             over: Once::new(),
@@ -349,11 +326,7 @@ impl Link {
         let is_ping = state.table.is_ping(call);
         let (is_owed, progress) = state.table.abandon(call, !was_unsent);
         if is_owed {
-            if is_ping {
-                state.silent_pings = state.silent_pings.saturating_add(1);
-            } else {
-                state.owed_in_silence += 1;
-            }
+            state.silence.gave_up(is_ping);
             if let Some(frame) = self.cancel_frame(call) {
                 driver = self.push_now(&mut state, frame);
             }
@@ -395,9 +368,7 @@ impl Link {
         let mut unclaimed = [0; 3];
         let issued = self.numbers.load(Ordering::Relaxed);
         let mut state = lock(&self.state);
-        state.last_read = Instant::now();
-        state.owed_in_silence = 0;
-        state.silent_pings = 0;
+        state.silence.end();
         for (id, reply) in replies.drain(..) {
             let outcome = match id {
                 Some(id) => state.table.settle(id, reply, issued),
@@ -526,22 +497,14 @@ impl Link {
         lock(&self.state).table.is_awaited()
     }
 
-    /// Whether silence is no wonder: a call is pending, or was given up since anything was read and
-    /// may still be worked on. Pings are no work, or each would excuse the silence that the next one
-    /// meets. Work that nobody waits for excuses few of them, and not many if others were waited for
-    /// in vain meanwhile.
+    /// Whether it is no wonder that nothing comes.
     pub(super) fn is_busy(&self) -> bool {
         let state = lock(&self.state);
-        let (has_work, owes) = (state.table.has_work(), state.owed_in_silence > 0);
-        match state.silent_pings {
-            0..PINGS_EXCUSED => has_work || owes,
-            PINGS_EXCUSED..PINGS_EXCUSED_AT_WORK => has_work,
-            PINGS_EXCUSED_AT_WORK.. => has_work && !owes,
-        }
+        state.silence.is_excused(state.table.has_work())
     }
 
     pub(super) fn last_read(&self) -> Instant {
-        lock(&self.state).last_read
+        lock(&self.state).silence.since
     }
 
     #[cfg(test)]
@@ -568,10 +531,6 @@ impl std::fmt::Debug for Link {
     }
 }
 
-/// In a row, by work that was given up.
-const PINGS_EXCUSED: u32 = 3;
-/// In a row, by work that somebody waits for, while others have given up.
-const PINGS_EXCUSED_AT_WORK: u32 = 10;
 /// Less than that is not worth a write of its own.
 const HALF_MIN: usize = 32;
 /// Cancel notifications and answers to the child that may wait to be written.

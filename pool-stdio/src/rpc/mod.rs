@@ -13,12 +13,15 @@
 //! | `protocol` | what LSP and MCP differ in |
 //! | `notices` | to whom goes what a child says unasked |
 //! | `serve` | who answers what a child asks |
+//! | `silence` | when a child that says nothing hangs |
+//! | `counts` | what is counted of what is dropped |
 //! | `error` | why a call has no result, and whether it may be repeated elsewhere |
 //! | `connection`, `connector` | the child behind it, and its life in a pool |
 
 mod client;
 mod connection;
 mod connector;
+mod counts;
 mod driver;
 mod error;
 mod framing;
@@ -27,6 +30,7 @@ mod notices;
 mod protocol;
 mod scan;
 mod serve;
+mod silence;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -35,10 +39,10 @@ mod way_out;
 
 pub use connection::JsonRpcConnection;
 pub use connector::JsonRpcConnector;
+pub use counts::RpcCounts;
 pub use driver::StrayFrames;
 pub use error::{ErrorObject, Fate, RpcError, RpcReport};
 pub use framing::Framing;
-pub use link::RpcCounts;
 pub use notices::{Notice, Notices, Notification, Progress};
 pub use protocol::{Cancel, Protocol};
 pub use serve::{Answer, ServerRequest};
