@@ -405,9 +405,13 @@ impl fmt::Display for ChildReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "pid {} {}, after {:.1?}, {} of {} request bytes written",
-            self.pid, self.stage, self.elapsed, self.request_bytes_written, self.request_bytes
+            "pid {} {}, after {:.1?}",
+            self.pid, self.stage, self.elapsed
         )?;
+        if self.request_bytes > 0 {
+            let (written, bytes) = (self.request_bytes_written, self.request_bytes);
+            write!(f, ", {written} of {bytes} request bytes written")?;
+        }
         if self.partial_bytes > 0 {
             let (count, partial) = (self.partial_bytes, &self.partial);
             write!(f, ", {count} bytes read: {partial}")?;
@@ -415,17 +419,10 @@ impl fmt::Display for ChildReport {
         if let Some(exit) = self.exit {
             write!(f, ", {exit}")?;
         }
-        let stderr = self.stderr.text.trim_end();
+        let stderr = self.stderr.end();
         if !stderr.is_empty() {
-            // The beginning of the tail is the part to go: the last words matter.
-            let mut from = stderr.len().saturating_sub(STDERR_SHOWN_BYTES);
-            while !stderr.is_char_boundary(from) {
-                from += 1;
-            }
-            write!(f, ", stderr ends with {:?}", &stderr[from..])?;
+            write!(f, ", stderr ends with {stderr:?}")?;
         }
         Ok(())
     }
 }
-
-const STDERR_SHOWN_BYTES: usize = 512;

@@ -141,6 +141,20 @@ pub struct StderrTail {
     pub is_cut: bool,
 }
 
+impl StderrTail {
+    /// As much of it as fits into a message. The beginning is the part to go: the last words matter.
+    pub(crate) fn end(&self) -> &str {
+        let text = self.text.trim_end();
+        let mut from = text.len().saturating_sub(SHOWN_BYTES);
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        &text[from..]
+    }
+}
+
+const SHOWN_BYTES: usize = 512;
+
 impl fmt::Display for StderrTail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_cut {

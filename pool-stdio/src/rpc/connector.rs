@@ -282,7 +282,8 @@ impl JsonRpcConnector {
                     fate: Fate::MaybeExecuted,
                 }),
             };
-            connection.greeted = Some(greeted.map_err(ConnectError::transient)?);
+            let greeted = greeted.map_err(|error| ungreeted(&connection, error));
+            connection.greeted = Some(greeted?);
         }
         Ok(connection)
     }
@@ -360,6 +361,16 @@ impl JsonRpcConnector {
         }
         Ok(result)
     }
+}
+
+/// An error that knows its child goes as it is; any other is told with the circumstances.
+fn ungreeted(connection: &JsonRpcConnection, error: RpcError) -> ConnectError {
+    if error.report().is_some() {
+        return ConnectError::transient(error);
+    }
+    let report = ChildReport::of(&connection.child, Stage::Handshake, Some(connection.wanted));
+    let source = error.into();
+    ConnectError::transient(StdioError::Handshake { source, report })
 }
 
 fn unregistered(

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::Connector;
-use pool_stdio::{Protocol, RpcError};
+use pool_core::{ConnectContext, ConnectionId, Connector};
+use pool_stdio::{Protocol, RpcError, StdioError};
 use pool_testkit::fixture::Behaviour;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::bed::{context, kill, on_both_runtimes, within};
 use crate::{child, connector, held, server};
@@ -79,6 +80,29 @@ fn a_child_that_dies_in_its_greeting_fails_the_connect_at_once() {
             panic!("{source}");
         };
         assert_eq!(report.stderr.text, "no config\n");
+    });
+}
+
+#[test]
+fn a_greeting_that_is_not_answered_tells_of_its_child() {
+    on_both_runtimes(async |bed| {
+        let behaviour = Behaviour::new().print_error("loading\n").read_to_end();
+        let connector = connector(bed, &behaviour, Protocol::Mcp);
+        let connector = connector.initialize(&json!({})).unwrap();
+        let soon = Instant::now() + Duration::from_millis(300);
+        let context = ConnectContext::new(ConnectionId::from_u64(0), 1, soon);
+        let error = connector.connect(&context).await.unwrap_err();
+        let source = std::error::Error::source(&error).unwrap();
+        let Some(StdioError::Handshake { source, report }) = source.downcast_ref() else {
+            panic!("{source}");
+        };
+        assert!(matches!(
+            source.downcast_ref(),
+            Some(RpcError::Timeout { .. })
+        ));
+        assert_eq!(report.stderr.text, "loading\n");
+        assert!(report.to_string().contains("in its handshake, after"));
+        assert!(!report.to_string().contains("request bytes"), "{report}");
     });
 }
 
