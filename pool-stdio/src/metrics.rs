@@ -14,6 +14,8 @@ use crate::outcome::{Exit, Rung, Termination};
 
 /// The handles of all metrics of one connector.
 pub(crate) struct Meters {
+    /// The label, which logs have as well.
+    connector: Box<str>,
     is_recorded: bool,
     spawns: Counter,
     spawn_failures: Counter,
@@ -94,6 +96,7 @@ impl Meters {
         let label = || connector.to_owned();
         let children = gauge!("stdio_children", "connector" => label());
         Arc::new(Self {
+            connector: connector.into(),
             is_recorded: is_recorded(&children),
             spawns: counter!("stdio_spawns_total", "connector" => label()),
             spawn_failures: counter!("stdio_spawn_failures_total", "connector" => label()),
@@ -209,6 +212,11 @@ impl Live {
         self.meters
             .stderr_lines
             .increment(total.saturating_sub(before));
+    }
+
+    /// The name under which the connector is counted.
+    pub(crate) fn connector(&self) -> &str {
+        &self.meters.connector
     }
 
     pub(crate) fn end(mut self, termination: &Termination) {

@@ -123,6 +123,19 @@ pub struct Termination {
     pub elapsed: Duration,
 }
 
+impl Termination {
+    /// Logs a death that nobody asked for: who asks such a child next hears of it, and if nobody
+    /// does, nobody else would.
+    pub(crate) fn tell_if_unasked(&self, connector: &str) {
+        if self.rung == Rung::AlreadyGone {
+            let (pid, exit, stderr) = (self.pid, self.exit, self.stderr.end());
+            tracing::warn!(
+                target: "pool_stdio", connector, pid, %exit, stderr, "a child ended by itself"
+            );
+        }
+    }
+}
+
 impl Exit {
     /// The status, unless it is lost.
     #[must_use]

@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
 use pool_core::{ConnectionPool, PooledConnection};
+#[cfg(target_os = "linux")]
+use pool_stdio::{CommandSpec, StdioConnector};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, pair};
 use pool_tests::bed::{SECOND, Watchdog, pass, settle};
@@ -34,7 +36,7 @@ impl<S: Subscriber> Layer<S> for Lines {
                 write!(self.0, "{}={value:?} ", field.name()).expect("a string takes all");
             }
         }
-        if event.metadata().target() != "pool_core" {
+        if !["pool_core", "pool_stdio"].contains(&event.metadata().target()) {
             return;
         }
         let mut text = Text(String::new());
@@ -82,6 +84,34 @@ async fn troubles_are_warnings_with_name_and_cause() {
     assert_eq!(lines.of(Level::INFO).len(), 1, "an overdue lease came home");
     assert!(lines.of(Level::ERROR).is_empty());
     pool.close(SECOND).await;
+}
+
+/// A child that ends although nobody told it to is a warning, with its exit and its last words.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_death_of_a_child_is_a_warning_with_its_cause() {
+    let _watchdog = Watchdog::start();
+    let lines = Lines::default();
+    let _guard =
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
+    let server = CommandSpec::new("sh").args(["-c", "read line; echo no memory >&2; exit 3"]);
+    let connector = StdioConnector::new(server).expect("there is a shell");
+    let pool = ConnectionPool::builder(connector.name("worker")).build();
+    let pool = pool.expect("the settings are valid");
+    let mut child = pool.acquire().await.expect("it starts");
+    child.request("hello").await.expect_err("it dies");
+    drop(child);
+    assert!(pool.close(10 * SECOND).await.is_complete());
+    let warnings = lines.of(Level::WARN);
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    for part in [
+        "connector=\"worker\"",
+        "pid=",
+        "exit status: 3",
+        "no memory",
+    ] {
+        assert!(warnings[0].contains(part), "{part}: {}", warnings[0]);
+    }
 }
 
 /// A panic of foreign code is an error in the log.

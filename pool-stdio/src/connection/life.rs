@@ -131,6 +131,7 @@ impl<C: Codec> StdioConnection<C> {
         let terminating = child.terminate_with(stop, wire.pipes.into_handover());
         async move {
             let termination = terminating.await;
+            termination.tell_if_unasked(live.connector());
             live.end(&termination);
             termination
         }

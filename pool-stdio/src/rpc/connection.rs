@@ -375,6 +375,7 @@ impl JsonRpcConnection {
         let terminating = child.terminate_with(stop, line.hang_up());
         async move {
             let termination = terminating.await;
+            termination.tell_if_unasked(live.connector());
             live.end(&termination);
             termination
         }
