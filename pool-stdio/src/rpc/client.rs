@@ -252,7 +252,10 @@ impl Client {
                 let frame = self.frame(std::slice::from_ref(message))?;
                 Ok(Incoming::Notification(frame))
             }
-            (Kind::Request | Kind::Reply, _) => Err(bad_request(Malformed::Neither)),
+            (Kind::Request, None) => Err(bad_request(Malformed::Neither)),
+            (Kind::Reply, _) => Err(RpcError::BadRequest {
+                reason: REPLY_TO_NOBODY.to_owned(),
+            }),
         }
     }
 
@@ -356,7 +359,9 @@ fn elements(batch: &Bytes) -> Result<Vec<Span>, RpcError> {
         spans.push(span);
     }
     if spans.is_empty() {
-        return Err(bad_request(Malformed::Neither));
+        return Err(RpcError::BadRequest {
+            reason: EMPTY_BATCH.to_owned(),
+        });
     }
     Ok(spans)
 }
@@ -369,5 +374,8 @@ fn bad_request(malformed: Malformed) -> RpcError {
 
 const ID_OF_NOBODY: &str = "a cancel notification names an id or a token that the child does not know, or \
                             as another caller's; drop the future of the call instead";
+const REPLY_TO_NOBODY: &str =
+    "a reply; what a child asks is answered by its connector's on_request";
+const EMPTY_BATCH: &str = "an empty batch";
 /// Most requests fit.
 const MESSAGE_BYTES: usize = 256;

@@ -92,6 +92,21 @@ async fn a_client_cannot_speak_in_the_name_of_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_forwarded_is_told_what_it_is() {
+    let (line, _peer) = Setup::mcp().open();
+    for (message, is) in [
+        (r#"{"jsonrpc":"2.0","id":1,"result":5}"#, "a reply"),
+        ("[]", "an empty batch"),
+        ("{", "not JSON"),
+    ] {
+        let outcome = line.client.forward(message.into(), None, None).await;
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, RpcError::BadRequest { .. }), "{error}");
+        assert!(error.to_string().contains(is), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_queue_without_a_limit_has_room_for_a_cancel() {
     let mut setup = Setup::mcp();
     setup.terms.queue_max = usize::MAX;
