@@ -407,8 +407,8 @@ pub enum SpawnError {
     },
     /// Descriptors have run out.
     #[error(
-        "the {whose} has too few descriptors for the {needed} of a child{}{}",
-        open_text(*.open), limit_text(*.limit)
+        "the {whose} has too few descriptors for the {needed} of a child{}{}{}",
+        open_text(*.open), limit_text(*.limit), limit.map_or("", |_| RAISE)
     )]
     Descriptors {
         /// The process or the system.
@@ -498,6 +498,8 @@ impl SpawnError {
         }
     }
 }
+
+const RAISE: &str = "; raise it with `ulimit -n`, or lower the pool's max_size";
 
 fn limit_text(limit: Option<u64>) -> String {
     limit

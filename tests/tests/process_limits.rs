@@ -43,6 +43,11 @@ fn a_spawn_without_descriptors_fails_with_the_numbers_and_leaves_nothing() {
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
         let error = failed.expect_err("there is no room");
         assert!(error.is_transient());
+        let text = error.to_string();
+        assert!(
+            text.ends_with("raise it with `ulimit -n`, or lower the pool's max_size"),
+            "{text}"
+        );
         let SpawnError::Descriptors {
             needed,
             open: told,
