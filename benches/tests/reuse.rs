@@ -203,7 +203,10 @@ fn a_command_that_does_not_answer_by_id_is_not_multiplexed_and_that_is_said() {
 fn a_command_that_does_not_exist_is_named() {
     let run = reuse(&[], &["no-such-server".to_owned()]);
     assert_eq!(run.code, Some(3), "{}", run.text);
-    run.says(&["cannot be started: there is no program no-such-server"]);
+    run.says(&[
+        "cannot be started: there is no program no-such-server",
+        "PATH",
+    ]);
 }
 
 #[test]
@@ -264,6 +267,22 @@ fn a_command_that_writes_junk_is_told_so() {
     let run = reuse(&options, &command(&talker));
     assert_eq!(run.code, Some(7), "{}", run.text);
     run.says(&["wrote something that is no answer", "--framing"]);
+}
+
+#[test]
+fn what_a_command_says_unasked_is_shown() {
+    let greets = Behaviour::new().print("welcome\n").read_to_end();
+    let run = reuse(&PATIENCE, &command(&greets));
+    assert_eq!(run.code, Some(7), "{}", run.text);
+    run.says(&["it spoke unasked: \"welcome\"", "StdioConnector::handshake"]);
+}
+
+#[test]
+fn a_command_that_fails_later_is_not_said_to_have_given_no_answer() {
+    let dies = Behaviour::echo().then_exit_after(20);
+    let run = reuse(&PATIENCE, &command(&dies));
+    assert_eq!(run.code, Some(5), "{}", run.text);
+    run.says(&["answered at first, and then", "exit status: 0", "check:"]);
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(super) enum Finding {
     Silent,
     /// It said something that is no answer.
     Junk(String),
+    /// It answered well when it was looked at, and then this, when it was asked for long by many.
+    Later(Box<Self>),
 }
 
 impl Finding {
@@ -38,7 +40,14 @@ impl Finding {
             Self::NoAnswer(_) => 5,
             Self::Silent => 6,
             Self::Junk(_) => 7,
+            Self::Later(what) => return what.exit_code(),
         })
+    }
+
+    /// What is said of a child that had answered before.
+    #[must_use]
+    pub(super) fn later(self) -> Self {
+        Self::Later(Box::new(self))
     }
 
     /// What an error of the process layer says about a child.
@@ -57,7 +66,9 @@ impl Finding {
                 Self::Junk(format!("no whole message, but this: {}", report.partial))
             }
             StdioError::Decode { source, .. } => Self::Junk(source.to_string()),
-            StdioError::StrayOutput { .. } => Self::Junk(UNASKED.to_owned()),
+            StdioError::StrayOutput { report } => {
+                Self::Junk(format!("it spoke unasked: {}", report.partial))
+            }
             StdioError::Encode { source, .. } => Self::BadRequest(source.to_string()),
             StdioError::Spawn { source } => Self::NotStarted(chain(source)),
             _ => Self::NoAnswer(chain(error)),
@@ -88,10 +99,17 @@ impl Finding {
             .map_or_else(|| Self::NotStarted(chain(error)), Self::of)
     }
 
-    /// It spoke before it was asked, or more than it was asked.
+    /// It spoke before it was asked.
     #[must_use]
-    pub(super) fn unasked() -> Self {
-        Self::Junk(UNASKED.to_owned())
+    pub(super) fn unasked(what: &[u8]) -> Self {
+        Self::Junk(format!("it spoke unasked: {}", beginning(what)))
+    }
+
+    /// It spoke more than it was asked.
+    #[must_use]
+    pub(super) fn talkative(what: &[u8]) -> Self {
+        let what = beginning(what);
+        Self::Junk(format!("after its answer came one more message: {what}"))
     }
 }
 
@@ -99,7 +117,10 @@ impl From<CommandError> for Finding {
     fn from(error: CommandError) -> Self {
         // Where a name was looked for is the whole of PATH: too long to be read.
         Self::NotStarted(if let CommandError::NotFound { program, .. } = &error {
-            format!("there is no program {}", program.display())
+            format!(
+                "there is no program {}\ncheck: is it spelt like this? is it on the PATH?",
+                program.display()
+            )
         } else {
             chain(&error)
         })
@@ -128,10 +149,45 @@ impl fmt::Display for Finding {
             Self::Junk(what) => write!(
                 f,
                 "the command wrote something that is no answer: {what}\n\
-                 check: is --framing what it writes? does it log to stdout instead of stderr?"
+                 check: is --framing what it writes? does it log to stdout instead of stderr?\n       \
+                 if it greets, StdioConnector::handshake reads that; if its answers have several \
+                 messages, request_until does"
+            ),
+            Self::Later(what) => write!(
+                f,
+                "the command answered at first, and then, asked by many for a while: {}\n\
+                 check: is --patience enough for --concurrency of them at once? can it serve for long?",
+                what.short()
             ),
         }
     }
+}
+
+impl Finding {
+    /// What was seen, without advice.
+    fn short(&self) -> &str {
+        match self {
+            Self::NotStarted(what)
+            | Self::BadRequest(what)
+            | Self::NoAnswer(what)
+            | Self::Junk(what) => what,
+            Self::EndsAfterOne => "it ended",
+            Self::AnswersAtEnd | Self::Silent => "no answer within --patience",
+            Self::Later(what) => what.short(),
+        }
+    }
+}
+
+/// How a message begins, as text that stays on its line.
+pub(super) fn beginning(message: &[u8]) -> String {
+    let text = String::from_utf8_lossy(message);
+    let begins: String = text.chars().take(SHOWN_CHARS).collect();
+    let more = if begins.len() < text.len() {
+        " ..."
+    } else {
+        ""
+    };
+    format!("{begins:?}{more}")
 }
 
 fn end_of(exit: Option<Exit>, stderr: &StderrTail) -> String {
@@ -143,7 +199,7 @@ fn end_of(exit: Option<Exit>, stderr: &StderrTail) -> String {
 }
 
 /// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -154,4 +210,4 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-const UNASKED: &str = "it spoke unasked, or more than one message for one request";
+const SHOWN_CHARS: usize = 60;

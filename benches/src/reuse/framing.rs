@@ -87,10 +87,12 @@ pub(super) fn length_codec() -> LengthCodec {
 ///
 /// # Errors
 ///
-/// If there is such a file and it cannot be read.
+/// If there is such a file and it cannot be read, or if there is none and the text looks like the
+/// name of one: who means a file must not measure what a server says to its name.
 pub(super) fn message(file_or_text: &str) -> io::Result<Vec<u8>> {
-    let mut message = if Path::new(file_or_text).is_file() {
-        fs::read(file_or_text)?
+    let path = Path::new(file_or_text);
+    let mut message = if path.is_file() || is_named_as_a_file(path) {
+        fs::read(path)?
     } else {
         file_or_text.as_bytes().to_vec()
     };
@@ -101,6 +103,10 @@ pub(super) fn message(file_or_text: &str) -> io::Result<Vec<u8>> {
         }
     }
     Ok(message)
+}
+
+fn is_named_as_a_file(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "json")
 }
 
 #[cfg(test)]
@@ -127,5 +133,11 @@ mod tests {
     fn text_is_itself_without_the_end_of_its_last_line() {
         assert_eq!(message("{}\r\n").expect("no file is read"), b"{}");
         assert_eq!(message("two\n\n").expect("no file is read"), b"two\n");
+    }
+
+    #[test]
+    fn the_name_of_a_file_that_is_missing_is_no_text() {
+        assert!(message("no-such-request.json").is_err());
+        assert!(message(r#"{"method":"no-such-request.json"}"#).is_ok());
     }
 }

@@ -41,7 +41,7 @@ async fn ask_twice<C: MessageCodec>(
     child: &mut StdioConnection<C>,
     task: &Task,
 ) -> Result<Bytes, Finding> {
-    listen(child).await?;
+    listen(child, Finding::unasked).await?;
     let ask = async |child: &mut StdioConnection<C>| {
         let message = task.message.as_slice();
         let asked = child.request_within(message, task.patience).await;
@@ -56,17 +56,20 @@ async fn ask_twice<C: MessageCodec>(
             finding
         }
     };
-    listen(child).await.map_err(ended)?;
+    listen(child, Finding::talkative).await.map_err(ended)?;
     let answer = ask(child).await.map_err(ended)?;
-    listen(child).await.map_err(ended)?;
+    listen(child, Finding::talkative).await.map_err(ended)?;
     Ok(answer)
 }
 
 /// A child that nobody has asked is silent and lives on.
-async fn listen<C: MessageCodec>(child: &mut StdioConnection<C>) -> Result<(), Finding> {
+async fn listen<C: MessageCodec>(
+    child: &mut StdioConnection<C>,
+    otherwise: fn(&[u8]) -> Finding,
+) -> Result<(), Finding> {
     match timeout(QUIET, child.recv()).await {
         Err(_) => Ok(()),
-        Ok(Ok(_)) => Err(Finding::unasked()),
+        Ok(Ok(message)) => Err(otherwise(&message.into())),
         Ok(Err(error)) => Err(Finding::of(&error)),
     }
 }

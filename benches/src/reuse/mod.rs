@@ -162,13 +162,21 @@ async fn compare<C: MessageCodec>(
     let by_id = by_id::try_it(task, &answer).await;
     let mut ways: Vec<Arc<dyn Way>> = vec![
         Arc::new(Spawned::new(connector()?, task)),
-        Arc::new(Pooled::open(connector()?, task).await?),
+        Arc::new(
+            Pooled::open(connector()?, task)
+                .await
+                .map_err(Finding::later)?,
+        ),
     ];
     if by_id.is_ok() {
-        ways.push(Arc::new(Multiplexed::open(task).await?));
+        ways.push(Arc::new(
+            Multiplexed::open(task).await.map_err(Finding::later)?,
+        ));
     }
     Ok(Comparison {
-        tallies: race::run(&ways, task.contest).await?,
+        tallies: race::run(&ways, task.contest)
+            .await
+            .map_err(Finding::later)?,
         not_by_id: by_id.err(),
     })
 }

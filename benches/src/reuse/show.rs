@@ -12,7 +12,7 @@ use crate::stats::{Summary, median, ratio};
 pub(super) fn heading(task: &Task) -> String {
     format!(
         "asking {}: {} bytes, framing {}; {} at once, at most {} pooled",
-        task.name,
+        task.name.replace('\n', " "),
         task.message.len(),
         task.framing.name(),
         task.contest.concurrency,

@@ -9,7 +9,7 @@ use pool_core::{ConnectionPool, Connector, WarmUpError, async_trait};
 use pool_stdio::{Children, StdioConnection, StdioConnector, Stop};
 
 use super::Task;
-use super::finding::Finding;
+use super::finding::{Finding, chain};
 use super::framing::MessageCodec;
 use super::look::context;
 use crate::clock::Stopwatch;
@@ -169,7 +169,7 @@ fn counted<C: MessageCodec>(connector: StdioConnector<C>) -> (StdioConnector<C>,
 }
 
 pub(super) fn not_warm(error: &WarmUpError) -> Finding {
-    Finding::NotStarted(error.to_string())
+    Finding::NotStarted(chain(error))
 }
 
 /// The most memory that a process has had, without what it has started.
