@@ -11,7 +11,7 @@
 ///
 /// let children = Children::new();
 /// let child = children.spawn(&CommandSpec::new("cat").build()?).await?;
-/// assert!(children.signal_all(Signal::HangUp).is_empty(), "it reached everybody");
+/// assert!(children.signal_all(Signal::Terminate).is_empty(), "it reached everybody");
 /// assert_eq!(child.exited().await.status().unwrap().code(), None, "by a signal");
 /// # Ok(())
 /// # }

@@ -388,25 +388,27 @@ impl JsonRpcConnection {
     }
 
     /// Asks for a sign of life, where the protocol has a way to. A child that is busy may take its
-    /// time: silence counts as death only if nothing is being worked on.
+    /// time, but not for ever once it let callers wait in vain.
     pub(super) async fn ping(&self, limit: Duration) -> Result<(), RpcError> {
         let link = &self.line.client.link;
-        let Some(method) = self.line.client.protocol.ping().filter(|_| link.is_open()) else {
-            return self.liveness();
-        };
         let read_before = link.last_read();
-        match timeout(limit, self.line.client.ping(method)).await {
-            // There was no room. Whether it ever reads is for the write timeout to say.
-            Ok(Err(RpcError::Timeout { .. })) => self.liveness(),
-            Ok(outcome) => outcome,
-            Err(_) => {
-                if link.is_busy() || link.last_read() > read_before {
-                    return self.liveness();
+        let is_excused = match self.line.client.protocol.ping() {
+            Some(method) if link.is_open() => {
+                match timeout(limit, self.line.client.ping(method)).await {
+                    // There was no room. Whether it ever reads is for the write timeout to say.
+                    Ok(Err(RpcError::Timeout { .. })) => true,
+                    Ok(outcome) => return outcome,
+                    Err(_) => link.is_busy() || link.last_read() > read_before,
                 }
-                let fate = Fate::MaybeExecuted;
-                Err(RpcError::Timeout { limit, fate })
             }
+            // Who cannot be asked is judged by what it was asked by others.
+            Some(_) | None => link.is_unasked_or_busy(),
+        };
+        if is_excused {
+            return self.liveness();
         }
+        let fate = Fate::MaybeExecuted;
+        Err(RpcError::Timeout { limit, fate })
     }
 
     fn liveness(&self) -> Result<(), RpcError> {

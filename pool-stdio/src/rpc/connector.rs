@@ -50,7 +50,7 @@ use crate::terminate::Stop;
 /// * **`died`** resolves on exit or end of stdout.
 /// * **`check`** pings the child, if the protocol has a ping. A child that is busy with calls may
 ///   stay silent; once calls were given up in that silence, for two checks, or nine while others
-///   still wait.
+///   still wait. So is a child found that hangs, with or without a ping.
 /// * **`close`** asks a language server that was greeted to shut down, for up to two seconds, if its
 ///   end is orderly; ends pending calls with [`Cancelled`](RpcError::Cancelled), walks the
 ///   [ladder](crate::LadderTimes), and returns when the child is reaped.

@@ -497,6 +497,14 @@ impl Link {
         lock(&self.state).table.is_awaited()
     }
 
+    /// The same of a child that cannot be asked, which is as if it had not answered, if it let anybody
+    /// wait in vain since its last word.
+    pub(super) fn is_unasked_or_busy(&self) -> bool {
+        let mut state = lock(&self.state);
+        let has_work = state.table.has_work();
+        state.silence.is_excused_unasked(has_work)
+    }
+
     /// Whether it is no wonder that nothing comes.
     pub(super) fn is_busy(&self) -> bool {
         let state = lock(&self.state);

@@ -35,6 +35,16 @@ impl Silence {
         }
     }
 
+    /// The same for a check of who cannot be pinged: it counts as a ping once others were waited for
+    /// in vain.
+    pub(super) const fn is_excused_unasked(&mut self, has_work: bool) -> bool {
+        if self.owed == 0 {
+            return true;
+        }
+        self.gave_up(true);
+        self.is_excused(has_work)
+    }
+
     /// Whether the last unanswered ping says nothing, given whether a call is pending that is no
     /// ping. Pings are no work, or each would excuse the silence that the next one meets. Work that
     /// nobody waits for excuses few of them, and not many if others were waited for in vain.
@@ -78,6 +88,17 @@ mod tests {
         assert_eq!(excused(1, false), 2);
         assert_eq!(excused(1, true), 9);
         assert_eq!(excused(0, true), 100);
+    }
+
+    #[test]
+    fn who_cannot_be_pinged_is_judged_by_what_others_asked() {
+        let mut silence = Silence::new();
+        for _ in 0..100 {
+            assert!(silence.is_excused_unasked(false), "nobody has asked");
+        }
+        silence.gave_up(false);
+        let checks = [(); 4].map(|()| silence.is_excused_unasked(false));
+        assert_eq!(checks, [true, true, false, false]);
     }
 
     #[test]

@@ -322,15 +322,20 @@ fn a_child_that_has_no_room_for_a_ping_is_not_dead() {
 fn work_excuses_silence_for_a_while_and_longer_if_it_is_waited_for() {
     on_both_runtimes(async |bed| {
         // Whether a caller gives up, whether another waits, and how many checks that is good for.
-        for (gives_up, waits, excused) in [
-            (false, false, 0),
-            (true, false, 2),
-            (true, true, 9),
-            (false, true, 20),
+        for (protocol, gives_up, waits, excused) in [
+            (Protocol::Mcp, false, false, 0),
+            (Protocol::Mcp, true, false, 2),
+            (Protocol::Mcp, true, true, 9),
+            (Protocol::Mcp, false, true, 20),
+            // Who cannot be pinged hangs only if somebody found so.
+            (Protocol::Plain, false, false, 20),
+            (Protocol::Plain, true, false, 2),
+            (Protocol::Plain, true, true, 9),
+            (Protocol::Plain, false, true, 20),
         ] {
             let silent = Behaviour::new().read_to_end();
             let connector =
-                connector(bed, &silent, Protocol::Mcp).ping_timeout(Duration::from_millis(5));
+                connector(bed, &silent, protocol).ping_timeout(Duration::from_millis(5));
             let child = connector.connect(&context()).await.unwrap();
             let limit = Duration::from_millis(1);
             let ask = || child.call_within::<Value>("work", &(), limit);
@@ -343,7 +348,10 @@ fn work_excuses_silence_for_a_while_and_longer_if_it_is_waited_for() {
             while checks < 20 && connector.check_shared(&child).await.is_ok() {
                 checks += 1;
             }
-            assert_eq!(checks, excused, "gives up: {gives_up}, waits: {waits}");
+            assert_eq!(
+                checks, excused,
+                "{protocol:?}, gives up: {gives_up}, waits: {waits}"
+            );
         }
     });
 }
