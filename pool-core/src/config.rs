@@ -61,10 +61,18 @@ pub struct Builder<T: Send + 'static, L = Exclusive> {
 }
 
 /// Says of a [`Builder`] that each connection is lent to one caller at a time.
+///
+/// # Examples
+///
+/// See [`Builder`].
 #[derive(Debug, Clone, Copy)]
 pub enum Exclusive {}
 
 /// Says of a [`Builder`] that connections are lent to many callers at once.
+///
+/// # Examples
+///
+/// See [`SharedPool`].
 #[derive(Debug, Clone, Copy)]
 pub enum Multiplexed {}
 

@@ -13,6 +13,15 @@ use thiserror::Error;
 use crate::status::PoolStatus;
 
 /// Any error, as connectors hand it over.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::BoxError;
+///
+/// let error = BoxError::from("no route");
+/// assert_eq!(error.to_string(), "no route");
+/// ```
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
 /// Why a connection could not be opened.
@@ -194,6 +203,10 @@ pub enum Fault {
 }
 
 /// What an acquire was waiting for when it failed.
+///
+/// # Examples
+///
+/// See [`AcquireError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AcquirePhase {
@@ -216,6 +229,10 @@ impl fmt::Display for AcquirePhase {
 }
 
 /// The circumstances in which an acquire failed: the same for every variant of [`AcquireError`].
+///
+/// # Examples
+///
+/// See [`AcquireError`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AcquireContext {

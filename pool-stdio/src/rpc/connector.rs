@@ -179,7 +179,7 @@ impl JsonRpcConnector {
         self
     }
 
-    /// The most bytes that a message may have, in either direction. Default:
+    /// The most bytes that a message may have, in either direction, at most 4 GiB less one. Default:
     /// [`FRAME_BYTES_MAX_DEFAULT`]. Worst-case cost: as many per connection, and per call that waits
     /// to be written.
     #[must_use]

@@ -292,6 +292,7 @@ pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 /// Reads into the room that there is.
 pub(crate) fn read_buf(fd: BorrowedFd<'_>, bytes: &mut BytesMut) -> io::Result<usize> {
     let room = bytes.spare_capacity_mut();
+    debug_assert!(!room.is_empty(), "nothing read would pass for the end");
     // SAFETY: the room is borrowed from us alone, and as long as is said.
     let read = unsafe { libc::read(fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
     let count = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;

@@ -162,6 +162,10 @@ pub async fn judge<C: Connector>(rule: Rule, subject: &Subject<C>) -> Outcome {
 /// # Panics
 ///
 /// If the rule is broken or cannot be judged, or the runtime cannot be started.
+///
+/// # Examples
+///
+/// See [`conformance!`](crate::conformance!).
 #[track_caller]
 pub fn assert_rule<C: Connector>(rule: Rule, subject: impl AsyncFnOnce() -> Subject<C>) {
     let built = tokio::runtime::Builder::new_current_thread()

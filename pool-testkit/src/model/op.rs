@@ -49,6 +49,10 @@ impl Default for Limits {
 }
 
 /// How a lease ends.
+///
+/// # Examples
+///
+/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Home {
     /// In good order.
@@ -66,6 +70,10 @@ pub enum Home {
 }
 
 /// How a connect fails.
+///
+/// # Examples
+///
+/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// A later attempt may succeed.
@@ -75,6 +83,10 @@ pub enum Failure {
 }
 
 /// How a check or reset ends.
+///
+/// # Examples
+///
+/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
     /// The connection passed.
@@ -171,6 +183,10 @@ pub enum Action {
 }
 
 /// Why a connection is closed.
+///
+/// # Examples
+///
+/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// Idle for too long.

@@ -54,6 +54,18 @@ pub fn limits() -> impl Strategy<Value = Limits> {
 }
 
 /// One operation of any kind but [`Op::Corpse`].
+///
+/// # Examples
+///
+/// ```
+/// use pool_testkit::model::{Op, op, op_with_corpses, quiet_op};
+/// use proptest::prelude::*;
+///
+/// proptest!(|(plain in op(), any in op_with_corpses(), quiet in quiet_op())| {
+///     prop_assert!(!matches!(plain, Op::Corpse { .. }), "{plain:?} and {any:?}");
+///     prop_assert!(!matches!(quiet, Op::Corpse { .. }), "{quiet:?}");
+/// });
+/// ```
 pub fn op() -> impl Strategy<Value = Op> + Clone {
     prop_oneof![
         12 => timeout().prop_map(|timeout_ms| Op::Acquire { timeout_ms }),
