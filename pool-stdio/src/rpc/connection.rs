@@ -298,6 +298,11 @@ impl JsonRpcConnection {
         self.line.client.link.owes_nothing()
     }
 
+    /// Whether it has said nothing to anybody for so long, and let somebody wait in vain meanwhile.
+    pub(super) fn hangs(&self, limit: Duration) -> bool {
+        self.line.client.link.is_silent_beyond(limit)
+    }
+
     /// The connector's [name](crate::JsonRpcConnector::name).
     #[must_use]
     pub fn name(&self) -> &str {

@@ -44,8 +44,9 @@ use crate::terminate::Stop;
 ///   timeout. A child that dies in its greeting fails the connect at once, with its exit and the
 ///   end of its stderr.
 /// * **`is_alive`** is one system call.
-/// * **`is_clean_shared`** always says yes: of many callers none gets what was meant for one that
-///   gave up. **`is_clean`**, of an exclusive pool, says no to a connection with a call that was given
+/// * **`is_clean_shared`** says no to a child that hangs: it was silent for
+///   [`silence_max`](Self::silence_max), and a caller gave it up meanwhile. Otherwise it says yes: of
+///   many callers none gets what was meant for one that gave up. **`is_clean`**, of an exclusive pool, says no to a connection with a call that was given
 ///   up and not answered: what is still said about it would reach the next caller.
 /// * **`died`** resolves on exit or end of stdout.
 /// * **`check`** pings the child, if the protocol has a ping. A child that is busy with calls may
@@ -91,6 +92,7 @@ pub struct JsonRpcConnector {
     strays: StrayFrames,
     handler: Option<Arc<Handler>>,
     ping_timeout: Duration,
+    silence_max: Duration,
 }
 
 impl JsonRpcConnector {
@@ -119,6 +121,7 @@ impl JsonRpcConnector {
             strays: StrayFrames::default(),
             handler: None,
             ping_timeout: PING_TIMEOUT_DEFAULT,
+            silence_max: SILENCE_DEFAULT,
         })
     }
 
@@ -230,6 +233,15 @@ impl JsonRpcConnector {
     #[must_use]
     pub const fn ping_timeout(mut self, limit: Duration) -> Self {
         self.ping_timeout = limit;
+        self
+    }
+
+    /// How long a child may say nothing to anybody, once a caller gave it up in that time. Default: 5
+    /// minutes. A [`SharedPool`](pool_core::SharedPool) then lends it no more, and ends it after its
+    /// last lease. To be longer than anything takes that a child does by itself.
+    #[must_use]
+    pub const fn silence_max(mut self, limit: Duration) -> Self {
+        self.silence_max = limit;
         self
     }
 
@@ -423,9 +435,9 @@ impl SharedConnector for JsonRpcConnector {
         outcome.map_err(CheckError::new)
     }
 
-    fn is_clean_shared(&self, _connection: &Self::Connection) -> bool {
-        // Whatever still comes meets nobody.
-        true
+    fn is_clean_shared(&self, connection: &Self::Connection) -> bool {
+        // Whatever still comes meets nobody. But who is busy is never checked.
+        !connection.hangs(self.silence_max)
     }
 }
 
@@ -443,5 +455,6 @@ const QUEUE_DEFAULT: usize = 64;
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const NOTICES_DEFAULT: usize = 256;
 const PING_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+const SILENCE_DEFAULT: Duration = Duration::from_secs(5 * 60);
 /// Where something is in a frame must fit into 32 bits.
 const FRAME_BYTES_LIMIT: usize = u32::MAX as usize;

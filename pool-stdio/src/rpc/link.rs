@@ -498,7 +498,12 @@ impl Link {
         lock(&self.state).table.is_awaited()
     }
 
-    /// The same of a child that cannot be asked, which is as if it had not answered, if it let anybody
+    /// Whether nothing was read for so long, and a call was given up in that time.
+    pub(super) fn is_silent_beyond(&self, limit: Duration) -> bool {
+        lock(&self.state).silence.is_beyond(limit)
+    }
+
+    /// Whether a child that cannot be asked may be silent: that counts as no answer, if it let anybody
     /// wait in vain since its last word.
     pub(super) fn is_unasked_or_busy(&self) -> bool {
         let mut state = lock(&self.state);

@@ -1,5 +1,7 @@
 //! When the silence of a child is no wonder, and when it hangs. Pure: it is told what happens.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 /// Since when nothing was read, and what was given up meanwhile.
@@ -35,7 +37,12 @@ impl Silence {
         }
     }
 
-    /// The same for a check of who cannot be pinged: it counts as a ping once others were waited for
+    /// Whether it has lasted so long, and somebody was waited for in vain in it.
+    pub(super) fn is_beyond(&self, limit: Duration) -> bool {
+        self.owed > 0 && self.since.elapsed() >= limit
+    }
+
+    /// Whether the check of who cannot be pinged says nothing: it counts as a ping once others were waited for
     /// in vain.
     pub(super) const fn is_excused_unasked(&mut self, has_work: bool) -> bool {
         if self.owed == 0 {
@@ -88,6 +95,19 @@ mod tests {
         assert_eq!(excused(1, false), 2);
         assert_eq!(excused(1, true), 9);
         assert_eq!(excused(0, true), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_too_long_only_for_who_was_waited_for() {
+        let limit = Duration::from_secs(60);
+        let mut silence = Silence::new();
+        tokio::time::advance(2 * limit).await;
+        assert!(!silence.is_beyond(limit));
+        silence.gave_up(false);
+        assert!(silence.is_beyond(limit));
+        silence.end();
+        silence.gave_up(false);
+        assert!(!silence.is_beyond(limit));
     }
 
     #[test]

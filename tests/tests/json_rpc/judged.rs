@@ -319,6 +319,26 @@ fn a_child_that_has_no_room_for_a_ping_is_not_dead() {
 }
 
 #[test]
+fn a_child_that_hangs_is_replaced_though_its_leases_come_home() {
+    on_both_runtimes(async |bed| {
+        let default = connector(bed, &Behaviour::new().read_to_end(), Protocol::Plain);
+        let strict = connector(bed, &Behaviour::new().read_to_end(), Protocol::Plain);
+        let strict = strict.silence_max(Duration::ZERO);
+        for (connector, is_replaced) in [(default, false), (strict, true)] {
+            let pool = SharedPool::builder(connector).max_size(1).build().unwrap();
+            let child = pool.acquire().await.unwrap();
+            let pid = child.pid();
+            let limit = Duration::from_millis(1);
+            let ask = || child.call_within::<Value>("work", &(), limit);
+            while ask().await.unwrap_err().is_retry_safe() {}
+            drop(child);
+            let next = pool.acquire().await.unwrap().pid();
+            assert_eq!(next != pid, is_replaced);
+        }
+    });
+}
+
+#[test]
 fn work_excuses_silence_for_a_while_and_longer_if_it_is_waited_for() {
     on_both_runtimes(async |bed| {
         // Whether a caller gives up, whether another waits, and how many checks that is good for.
