@@ -128,7 +128,7 @@ impl Client {
     ) -> Result<Option<Bytes>, RpcError> {
         let mut incoming = Vec::new();
         for span in elements(batch)? {
-            incoming.push(self.incoming(&batch.slice(span), progress.clone())?);
+            incoming.push(self.incoming(&batch.slice(span.range()), progress.clone())?);
         }
         let mut has_sent = false;
         let outcome = self.exchange_all(incoming, limit, &mut has_sent).await;
@@ -241,7 +241,7 @@ impl Client {
                 reason: ID_OF_NOBODY.to_owned(),
             });
         }
-        match (kind, envelope.id.clone()) {
+        match (kind, envelope.id) {
             (Kind::Request, Some(id)) => {
                 let call = self.link.number();
                 let tokens = self.protocol.request_tokens(message, &envelope);
@@ -268,7 +268,7 @@ impl Client {
         tokens: Vec<Span>,
         progress: Option<Progress>,
     ) -> Result<Outgoing, RpcError> {
-        let client_id = id.clone().map_or_else(Bytes::new, |id| message.slice(id));
+        let client_id = id.map_or_else(Bytes::new, |id| message.slice(id.range()));
         let mut edits: Vec<(Span, Bytes)> = Vec::with_capacity(tokens.len() + 1);
         edits.extend(id.map(|id| (id, Bytes::from(call.to_string()))));
         let mut extras = Extras {
@@ -278,10 +278,10 @@ impl Client {
         };
         for span in tokens {
             let number = self.link.number();
-            extras.tokens.push((number, message.slice(span.clone())));
+            extras.tokens.push((number, message.slice(span.range())));
             edits.push((span, Bytes::from(number.to_string())));
         }
-        edits.sort_by_key(|(span, _)| span.start);
+        edits.sort_by_key(|(span, _)| span.range().start);
         Ok(Outgoing {
             call,
             frame: self.frame(&splice(message, &edits))?,
@@ -323,10 +323,13 @@ fn compose(
     message.extend_from_slice(br#","params":"#);
     let start = message.len();
     serde_json::to_writer(&mut message, params).map_err(refused)?;
-    let span = (&message[start..] != b"null").then_some(start..message.len());
-    if span.is_none() {
+    let mut span = None;
+    if &message[start..] == b"null" {
         // Params are an object or an array, or there are none.
         message.truncate(before_params);
+    } else {
+        let found = Span::new(&(start..message.len()));
+        span = Some(found.ok_or(bad_request(Malformed::TooLong))?);
     }
     message.push(b'}');
     Ok((message, span))
@@ -339,7 +342,11 @@ fn result_of<R: DeserializeOwned>(reply: &Reply) -> Result<R, RpcError> {
         reply: Bytes::copy_from_slice(reply.message()),
     };
     match reply.answer() {
-        Ok(result) => serde_json::from_slice(result).map_err(not_understood),
+        Ok(result) => match std::str::from_utf8(result) {
+            // Looked at once as a whole, and not string by string.
+            Ok(text) => serde_json::from_str(text).map_err(not_understood),
+            Err(_) => serde_json::from_slice(result).map_err(not_understood),
+        },
         Err(error) => {
             let error: ErrorObject = serde_json::from_slice(error).map_err(not_understood)?;
             Err(RpcError::Refused(error))

@@ -307,7 +307,7 @@ impl<R: Inlet> Driver<R> {
         }
         let mut elements = Elements::of(frame);
         while let Some(Ok(Some(span))) = elements.as_mut().map(Elements::next) {
-            self.take_one(frame.slice(span));
+            self.take_one(frame.slice(span.range()));
             if self.desk.replies.len() == REPLIES_AT_ONCE {
                 self.deliver();
             }
@@ -321,11 +321,9 @@ impl<R: Inlet> Driver<R> {
         };
         match envelope.kind() {
             Ok(Kind::Reply) => {
-                let id = envelope.id.clone();
-                let id = id.and_then(|span| own_number(&message[span]));
-                if let Some(reply) = Reply::new(message, &envelope) {
-                    self.desk.replies.push((id, reply));
-                }
+                let id = envelope.id.and_then(|id| own_number(id.of(&message)));
+                let reply = Reply::new(message, &envelope);
+                self.desk.replies.push((id, reply));
             }
             Ok(Kind::Notification) => self.notice(message, &envelope),
             // As of a notification, a copy is kept.
@@ -345,7 +343,7 @@ impl<R: Inlet> Driver<R> {
 
     fn notice(&mut self, message: Bytes, envelope: &Envelope) {
         if let Some(token) = self.protocol.progress_token(&message, envelope) {
-            let heard = own_number(&message[token.clone()])
+            let heard = own_number(token.of(&message))
                 .and_then(|number| self.link.progress(number))
                 .is_some_and(|(progress, original)| {
                     let restored = join(&splice(&message, &[(token, original)]));
@@ -385,7 +383,7 @@ impl<R: Inlet> Driver<R> {
         let terms = &self.link.terms;
         let frame = |text| Frame::of(terms.framing, terms.frame_bytes_max, text).ok();
         let id = Envelope::of(&message).ok().and_then(|found| found.id);
-        let id = id.map(|span| message[span].to_vec());
+        let id = id.map(|span| span.of(&message).to_vec());
         // It may be too long, or of several lines. Who asked must not wait for ever, unless the id
         // alone is too long.
         match frame(message).or_else(|| frame(unsendable(&id?))) {

@@ -234,9 +234,9 @@ pub(super) fn splice(message: &Bytes, edits: &[(Span, Bytes)]) -> Vec<Bytes> {
     let mut parts = Vec::with_capacity(2 * edits.len() + 1);
     let mut from = 0;
     for (span, replacement) in edits {
-        parts.push(message.slice(from..span.start));
+        parts.push(message.slice(from..span.range().start));
         parts.push(replacement.clone());
-        from = span.end;
+        from = span.range().end;
     }
     parts.push(message.slice(from..));
     parts

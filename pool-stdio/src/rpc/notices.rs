@@ -39,11 +39,11 @@ pub struct Notification {
 
 impl Notification {
     pub(super) fn new(message: Bytes, envelope: &Envelope) -> Option<Self> {
-        let method = serde_json::from_slice(&message[envelope.method.clone()?]).ok()?;
+        let method = serde_json::from_slice(envelope.method?.of(&message)).ok()?;
         Some(Self {
             message,
             method,
-            params: envelope.params.clone(),
+            params: envelope.params,
         })
     }
 
@@ -65,8 +65,8 @@ impl Notification {
     ///
     /// If they are not what is expected.
     pub fn params<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        match &self.params {
-            Some(span) => serde_json::from_slice(&self.message[span.clone()]),
+        match self.params {
+            Some(span) => serde_json::from_slice(span.of(&self.message)),
             None => serde_json::from_slice(b"null"),
         }
     }

@@ -99,13 +99,13 @@ impl Protocol {
 
     /// The tokens of a request, in their order.
     pub(super) fn request_tokens(self, message: &[u8], envelope: &Envelope) -> Vec<Span> {
-        let Some(params) = &envelope.params else {
+        let Some(params) = envelope.params else {
             return Vec::new();
         };
         match self {
             Self::Plain => Vec::new(),
             Self::Mcp => {
-                let of_meta = |meta: Span| tokens(message, &meta, &[b"progressToken"]);
+                let of_meta = |meta: Span| tokens(message, meta, &[b"progressToken"]);
                 // Parsers differ in which of two they take.
                 let metas = members(message, params, &[b"_meta"], says_in_any_case);
                 metas.into_iter().flat_map(of_meta).collect()
@@ -121,11 +121,10 @@ impl Protocol {
             Self::Mcp => (b"notifications/progress", b"progressToken"),
             Self::Lsp => (b"$/progress", b"token"),
         };
-        let named = envelope.method.clone()?;
-        if !says(&message[named.start + 1..named.end - 1], method) {
+        if !says(envelope.method?.of_text(message), method) {
             return None;
         }
-        members(message, envelope.params.as_ref()?, &[token], says).pop()
+        members(message, envelope.params?, &[token], says).pop()
     }
 }
 
@@ -133,32 +132,32 @@ impl Protocol {
 pub(super) fn is_cancel(message: &[u8], envelope: &Envelope) -> bool {
     let by_token = b"window/workDoneProgress/cancel".as_slice();
     let names = [MCP_CANCEL.as_bytes(), LSP_CANCEL.as_bytes(), by_token];
-    envelope.method.as_ref().is_some_and(|named| {
-        let named = &message[named.start + 1..named.end - 1];
+    envelope.method.is_some_and(|named| {
+        let named = named.of_text(message);
         names.iter().any(|name| says(named, name))
     })
 }
 
 /// The tokens that are members of an object, by these names: strings and numbers.
-fn tokens(message: &[u8], object: &Span, names: &[&[u8]]) -> Vec<Span> {
+fn tokens(message: &[u8], object: Span, names: &[&[u8]]) -> Vec<Span> {
     let mut found = members(message, object, names, says_in_any_case);
-    found.retain(|span| matches!(message[span.start], b'"' | b'-' | b'0'..=b'9'));
+    found.retain(|span| matches!(message[span.range().start], b'"' | b'-' | b'0'..=b'9'));
     found
 }
 
 /// The members of an object by these names.
 fn members(
     message: &[u8],
-    object: &Span,
+    object: Span,
     names: &[&[u8]],
     says: fn(&[u8], &[u8]) -> bool,
 ) -> Vec<Span> {
     let mut found = Vec::new();
-    let Some(mut members) = Members::of(&message[..object.end], object.start) else {
+    let Some(mut members) = Members::of(&message[..object.range().end], object.range().start) else {
         return found;
     };
     while let Ok(Some((key, value))) = members.next() {
-        if names.iter().any(|name| says(&message[key.clone()], name)) {
+        if names.iter().any(|name| says(key.of(message), name)) {
             found.push(value);
         }
     }

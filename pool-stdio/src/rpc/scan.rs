@@ -11,13 +11,45 @@
 //! 2. A key is compared as what it says, not as how it is written: `"\u0069d"` is `"id"`.
 //! 3. A span covers exactly the bytes of its value, without blanks around it.
 //! 4. No input panics, and no byte is looked at more than a constant number of times.
+//! 5. Every place of what is scanned fits into a [`Span`].
+//!
+//! Every request and every reply comes through here, so three small functions are put where they are
+//! called: a fifth of the time of a scan.
 
 use std::ops::Range;
 
 use memchr::memchr2;
 
 /// Where a value is.
-pub(super) type Span = Range<usize>;
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// `None` beyond what can be scanned.
+    pub(super) fn new(range: &Range<usize>) -> Option<Self> {
+        Some(Self {
+            start: u32::try_from(range.start).ok()?,
+            end: u32::try_from(range.end).ok()?,
+        })
+    }
+
+    pub(super) const fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// What stands there, if it is a string, between its quotes.
+    pub(super) fn of_text(self, message: &[u8]) -> &[u8] {
+        &message[self.start as usize + 1..self.end as usize - 1]
+    }
+
+    /// What stands there.
+    pub(super) fn of(self, message: &[u8]) -> &[u8] {
+        &message[self.range()]
+    }
+}
 
 /// What the top level of a message has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,6 +79,8 @@ pub(super) enum Kind {
 /// Why something is no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
+    #[error("4 GiB or more")]
+    TooLong,
     #[error("not JSON")]
     NotJson,
     #[error("not an object")]
@@ -71,10 +105,25 @@ impl Envelope {
     /// Finds the members of a message that is an object.
     pub(super) fn of(message: &[u8]) -> Result<Self, Malformed> {
         let mut found = Self::default();
+        if !is_scanned(message) {
+            return Err(Malformed::TooLong);
+        }
         let mut members = Members::of(message, 0).ok_or(Malformed::NotAnObject)?;
+        if message.starts_with(USUAL) {
+            // Most begin like this: what it says need not be found out again.
+            found.has_version = true;
+            members.is_first = false;
+            members.cursor.at = USUAL.len();
+            members.cursor.skip_blanks();
+            let id = members.cursor.value()?;
+            if !is_id(id.of(message)) {
+                return Err(Malformed::BadId);
+            }
+            found.id = Some(id);
+        }
         while let Some((key, value)) = members.next()? {
-            let text = &message[value.clone()];
-            let key = &message[key];
+            let text = value.of(message);
+            let key = key.of(message);
             match Field::of(key) {
                 Some(Field::Id) if found.id.is_some() => return Err(Malformed::TwoIds),
                 Some(Field::Id) if !is_id(text) => return Err(Malformed::BadId),
@@ -126,19 +175,22 @@ impl<'a> Members<'a> {
     }
 
     /// The next key, without its quotes, and its value; `None` once the object is closed.
+    #[inline(always)]
     pub(super) fn next(&mut self) -> Result<Option<(Span, Span)>, Malformed> {
         let cursor = &mut self.cursor;
         if cursor.closes(b'}', &mut self.is_first)? {
             return Ok(None);
         }
-        let key = cursor.string()?;
+        let mut key = cursor.string()?;
+        key.start += 1;
+        key.end -= 1;
         cursor.skip_blanks();
         if !cursor.eat(b':') {
             return Err(Malformed::NotJson);
         }
         cursor.skip_blanks();
         let value = cursor.value()?;
-        Ok(Some((key.start + 1..key.end - 1, value)))
+        Ok(Some((key, value)))
     }
 
     /// After the last one: nothing may follow the object.
@@ -159,7 +211,7 @@ impl<'a> Elements<'a> {
     pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
         let mut cursor = Cursor { bytes, at: 0 };
         cursor.skip_blanks();
-        cursor.eat(b'[').then_some(Self {
+        (is_scanned(bytes) && cursor.eat(b'[')).then_some(Self {
             cursor,
             is_first: true,
         })
@@ -183,6 +235,13 @@ struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
+    fn span(&self, start: usize) -> Span {
+        Span {
+            start: place(start),
+            end: place(self.at),
+        }
+    }
+
     fn skip_blanks(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.bytes.get(self.at) {
             self.at += 1;
@@ -219,6 +278,7 @@ impl Cursor<'_> {
         }
     }
 
+    #[inline(always)]
     fn value(&mut self) -> Result<Span, Malformed> {
         match self.bytes.get(self.at) {
             Some(b'"') => self.string(),
@@ -228,22 +288,27 @@ impl Cursor<'_> {
     }
 
     /// A string, with its quotes.
+    #[inline(always)]
     fn string(&mut self) -> Result<Span, Malformed> {
         let start = self.at;
         if !self.eat(b'"') {
             return Err(Malformed::NotJson);
         }
         self.rest_of_string()?;
-        Ok(start..self.at)
+        Ok(self.span(start))
     }
 
     fn rest_of_string(&mut self) -> Result<(), Malformed> {
         loop {
             let rest = self.bytes.get(self.at..).ok_or(Malformed::NotJson)?;
-            let (near, far) = rest.split_at(rest.len().min(SHORT_BYTES));
-            let in_near = near.iter().position(|byte| matches!(byte, b'"' | b'\\'));
-            let in_far = || memchr2(b'"', b'\\', far).map(|at| near.len() + at);
-            let found = in_near.or_else(in_far).ok_or(Malformed::NotJson)?;
+            let near = rest.len().min(SHORT_BYTES);
+            let in_near = rest[..near]
+                .iter()
+                .position(|byte| IN_STRING[usize::from(*byte)]);
+            let found = match in_near {
+                Some(found) => found,
+                None => near + memchr2(b'"', b'\\', &rest[near..]).ok_or(Malformed::NotJson)?,
+            };
             self.at += found + 1;
             if rest[found] == b'"' {
                 return Ok(());
@@ -268,7 +333,7 @@ impl Cursor<'_> {
                 _ => depth -= 1,
             }
             if depth == 0 {
-                return Ok(start..self.at);
+                return Ok(self.span(start));
             }
         }
     }
@@ -276,15 +341,25 @@ impl Cursor<'_> {
     /// A number, `true`, `false` or `null`.
     fn scalar(&mut self) -> Result<Span, Malformed> {
         let rest = &self.bytes[self.at..];
-        let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r');
+        let ends = |byte: &u8| ENDS_SCALAR[usize::from(*byte)];
         let text = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
-        if !matches!(text, b"true" | b"false" | b"null") && !is_number(text) {
+        if !is_number(text) && !matches!(text, b"true" | b"false" | b"null") {
             return Err(Malformed::NotJson);
         }
         let start = self.at;
         self.at += text.len();
-        Ok(start..self.at)
+        Ok(self.span(start))
     }
+}
+
+/// Whether a span can tell every place of it.
+fn is_scanned(message: &[u8]) -> bool {
+    u32::try_from(message.len()).is_ok()
+}
+
+/// A place in what is scanned.
+fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// The members that have a meaning at the top level.
@@ -420,18 +495,26 @@ pub(super) fn own_number(text: &[u8]) -> Option<u64> {
     })
 }
 
+/// How most messages begin.
+const USUAL: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
 const FIELDS: [&[u8]; 6] = [b"jsonrpc", b"id", b"result", b"method", b"params", b"error"];
 
 /// The bytes that matter while the end of a nested value is looked for.
-const STRUCTURAL: [bool; 256] = {
+const STRUCTURAL: [bool; 256] = table(b"\"{}[]");
+/// The bytes that matter in a string.
+const IN_STRING: [bool; 256] = table(b"\"\\");
+/// Those that follow a number or a name.
+const ENDS_SCALAR: [bool; 256] = table(b",]} \t\n\r");
+
+const fn table(bytes: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
-    table[b'"' as usize] = true;
-    table[b'{' as usize] = true;
-    table[b'}' as usize] = true;
-    table[b'[' as usize] = true;
-    table[b']' as usize] = true;
+    let mut at = 0;
+    while at < bytes.len() {
+        table[bytes[at] as usize] = true;
+        at += 1;
+    }
     table
-};
+}
 
 /// Up to here looking costs less than searching. Keys are no longer.
 const SHORT_BYTES: usize = 16;

@@ -66,11 +66,11 @@ pub struct ServerRequest {
 
 impl ServerRequest {
     pub(super) fn new(message: Bytes, envelope: &Envelope) -> Option<Self> {
-        let method = serde_json::from_slice(&message[envelope.method.clone()?]).ok()?;
+        let method = serde_json::from_slice(envelope.method?.of(&message)).ok()?;
         Some(Self {
             method,
-            id: envelope.id.clone()?,
-            params: envelope.params.clone(),
+            id: envelope.id?,
+            params: envelope.params,
             message,
         })
     }
@@ -93,14 +93,14 @@ impl ServerRequest {
     ///
     /// If they are not what is expected.
     pub fn params<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        match &self.params {
-            Some(span) => serde_json::from_slice(&self.message[span.clone()]),
+        match self.params {
+            Some(span) => serde_json::from_slice(span.of(&self.message)),
             None => serde_json::from_slice(b"null"),
         }
     }
 
     fn id(&self) -> Bytes {
-        self.message.slice(self.id.clone())
+        self.message.slice(self.id.range())
     }
 }
 

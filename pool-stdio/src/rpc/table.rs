@@ -26,45 +26,20 @@ pub(super) type CallId = u64;
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
     message: Bytes,
-    id: Place,
+    id: Span,
     /// The error if there is one, otherwise the result.
-    body: Place,
+    body: Span,
     is_error: bool,
 }
 
-/// A span of a frame, none of which is longer than this can tell.
-#[derive(Debug, Clone, Copy, Default)]
-struct Place {
-    start: u32,
-    end: u32,
-}
-
-impl Place {
-    fn of(span: Option<&Span>) -> Option<Self> {
-        let Some(span) = span else {
-            return Some(Self::default());
-        };
-        Some(Self {
-            start: u32::try_from(span.start).ok()?,
-            end: u32::try_from(span.end).ok()?,
-        })
-    }
-
-    const fn span(self) -> Span {
-        self.start as usize..self.end as usize
-    }
-}
-
 impl Reply {
-    /// `None` of a message that is longer than any frame.
-    pub(super) fn new(message: Bytes, envelope: &Envelope) -> Option<Self> {
-        let body = envelope.error.as_ref().or(envelope.result.as_ref());
-        Some(Self {
-            id: Place::of(envelope.id.as_ref())?,
-            body: Place::of(body)?,
+    pub(super) fn new(message: Bytes, envelope: &Envelope) -> Self {
+        Self {
+            id: envelope.id.unwrap_or_default(),
+            body: envelope.error.or(envelope.result).unwrap_or_default(),
             is_error: envelope.error.is_some(),
             message,
-        })
+        }
     }
 
     pub(super) const fn message(&self) -> &Bytes {
@@ -73,12 +48,12 @@ impl Reply {
 
     /// Where the id is.
     pub(super) const fn id(&self) -> Span {
-        self.id.span()
+        self.id
     }
 
     /// What was answered, as a result or as an error.
     pub(super) fn answer(&self) -> Result<&[u8], &[u8]> {
-        let body = &self.message[self.body.span()];
+        let body = self.body.of(&self.message);
         if self.is_error { Err(body) } else { Ok(body) }
     }
 }
@@ -285,7 +260,7 @@ mod tests {
     use super::*;
 
     fn reply() -> Reply {
-        Reply::new(Bytes::new(), &Envelope::default()).unwrap()
+        Reply::new(Bytes::new(), &Envelope::default())
     }
 
     #[derive(Debug, Clone)]
