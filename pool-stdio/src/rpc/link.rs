@@ -28,8 +28,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::counts::RpcCounts;
 use super::error::{Down, Fate, RpcError};
-use super::framing::{Frame, Framing, Freed, Room};
+use super::framing::{Frame, Framing};
 use super::notices::{Notices, Notification, Progress};
+use super::outbox::{Freed, Queue, Room};
 use super::protocol::Cancel;
 use super::silence::Silence;
 use super::table::{CallId, Reply, Stray, Table};
@@ -68,7 +69,7 @@ pub(super) struct Link {
 
 pub(super) struct State {
     table: Table,
-    pub(super) queue: VecDeque<Frame>,
+    pub(super) queue: Queue,
     /// Of the driver, once it runs.
     driver: Option<Waker>,
     /// Whether it waits to be woken by who has something to write.
@@ -111,7 +112,7 @@ impl Link {
             way_out: Mutex::new(WayOut::new(pipe)),
             state: Mutex::new(State {
                 table: Table::default(),
-                queue: VecDeque::new(),
+                queue: Queue::default(),
                 driver: None,
                 is_asleep: false,
                 input: None,
@@ -149,13 +150,12 @@ impl Link {
         &self,
         place: SemaphorePermit<'_>,
         call: CallId,
-        mut frame: Frame,
+        frame: Frame,
         extras: Extras,
         waker: Option<Waker>,
     ) -> Result<Ticket<'_>, RpcError> {
         let is_awaited = waker.is_some();
-        frame.call = Some(call);
-        self.submit(place, frame, Some((extras, waker)))?;
+        self.submit(place, frame, Some((call, extras, waker)))?;
         Ok(Ticket::new(self, call, is_awaited))
     }
 
@@ -206,7 +206,7 @@ impl Link {
         &self,
         place: SemaphorePermit<'_>,
         mut frame: Frame,
-        begun: Option<(Extras, Option<Waker>)>,
+        begun: Option<(CallId, Extras, Option<Waker>)>,
     ) -> Result<(), RpcError> {
         let mut state = lock(&self.state);
         if state.down.is_some() || state.input.is_some() {
@@ -214,8 +214,9 @@ impl Link {
         }
         // It lives on in the frame.
         place.forget();
-        frame.room = Room::Queue;
-        if let (Some(call), Some((extras, waker))) = (frame.call, begun) {
+        let call = begun.as_ref().map(|(call, ..)| *call);
+        state.queue.push(call, Room::Queue, &mut frame);
+        if let Some((call, extras, waker)) = begun {
             state.table.begin(call, extras.progress, waker);
             for (token, original) in extras.tokens {
                 state.table.add_token(call, token, original);
@@ -224,7 +225,6 @@ impl Link {
                 state.table.note_ping(call);
             }
         }
-        state.queue.push_back(frame);
         let (queued, pending) = (state.queue.len(), state.table.pending());
         let is_alone = queued == 1 && pending <= 1;
         // The child works on one half of many calls while the other half is being made.
@@ -261,17 +261,17 @@ impl Link {
 
     /// Sends a message of our own accord, without waiting: if there is no room for it, it is not
     /// sent, and counted.
-    pub(super) fn send_now(&self, frame: Frame) {
+    pub(super) fn send_now(&self, mut frame: Frame) {
         let driver = {
             let mut state = lock(&self.state);
-            self.push_now(&mut state, frame)
+            self.push_now(&mut state, &mut frame)
         };
         if let Some(driver) = driver {
             driver.wake();
         }
     }
 
-    fn push_now(&self, state: &mut State, frame: Frame) -> Option<Waker> {
+    fn push_now(&self, state: &mut State, frame: &mut Frame) -> Option<Waker> {
         if state.down.is_some() || state.input.is_some() {
             return None;
         }
@@ -281,7 +281,7 @@ impl Link {
         };
         // It lives on in the frame.
         permit.forget();
-        state.queue.push_back(frame);
+        state.queue.push(None, Room::Own, frame);
         state.driver_to_wake()
     }
 
@@ -316,20 +316,16 @@ impl Link {
     pub(super) fn abandon(&self, call: CallId) -> Fate {
         let mut way_out = lock(&self.way_out);
         let mut state = lock(&self.state);
-        let is_queued = |frame: &Frame| frame.call == Some(call);
-        let in_queue = state.queue.iter().position(is_queued);
-        let taken_back = match in_queue {
-            Some(place) => state.queue.remove(place),
-            None => way_out.outbox.take_back(call),
-        };
+        let in_queue = state.queue.take_back(call);
+        let taken_back = in_queue.or_else(|| way_out.outbox.take_back(call));
         let was_unsent = state.unsent.remove(&call) || taken_back.is_some();
         let mut driver = None;
         let is_ping = state.table.is_ping(call);
         let (is_owed, progress) = state.table.abandon(call, !was_unsent);
         if is_owed {
             state.silence.gave_up(is_ping);
-            if let Some(frame) = self.cancel_frame(call) {
-                driver = self.push_now(&mut state, frame);
+            if let Some(mut frame) = self.cancel_frame(call) {
+                driver = self.push_now(&mut state, &mut frame);
             }
         }
         drop((state, way_out));
@@ -426,7 +422,7 @@ impl Link {
     pub(super) fn go_down(&self, cause: Down) -> Option<(Vec<u8>, Box<dyn Outlet>)> {
         let mut way_out = lock(&self.way_out);
         let queued = std::mem::take(&mut lock(&self.state).queue);
-        way_out.outbox.frames.extend(queued);
+        way_out.outbox.append(queued);
         let rest = way_out.outbox.rest();
         let pipe = way_out.pipe.take();
         self.stop(way_out, Arc::new(cause), true);
@@ -437,13 +433,12 @@ impl Link {
     fn stop(&self, mut way_out: MutexGuard<'_, WayOut>, cause: Arc<Down>, is_down: bool) {
         let mut state = lock(&self.state);
         let queue = std::mem::take(&mut state.queue);
-        let whole = way_out.outbox.whole().chain(&queue);
-        let unsent: Vec<CallId> = whole.filter_map(|frame| frame.call).collect();
+        let unsent = way_out.outbox.whole().chain(queue.whole());
         state.unsent.extend(unsent);
         if state.torn.is_none() {
-            state.torn = way_out.outbox.torn().and_then(|frame| frame.call);
+            state.torn = way_out.outbox.torn();
         }
-        let frames = std::mem::take(&mut way_out.outbox.frames);
+        let frames = std::mem::take(&mut way_out.outbox);
         let place = if is_down {
             &mut state.down
         } else {

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `scan` | where the id, the method and the body of a message are |
 //! | `table` | which call a reply belongs to, and what becomes of a reply that belongs to none |
-//! | `framing` | how messages become frames, and how frames are written in one go |
+//! | `framing` | how messages become frames, and frames messages |
+//! | `outbox` | what waits to be written, and how it is written in one go |
 //! | `link` | what callers and the driver share: the queue, giving a call up, the end of all calls |
 //! | `ticket` | how long a caller waits, and that who goes away gives the call up |
 //! | `way_out` | who writes to the child, and when the room of what was written is free |
@@ -27,6 +28,7 @@ mod error;
 mod framing;
 mod link;
 mod notices;
+mod outbox;
 mod protocol;
 mod scan;
 mod serve;

@@ -153,7 +153,8 @@ fn members(
     says: fn(&[u8], &[u8]) -> bool,
 ) -> Vec<Span> {
     let mut found = Vec::new();
-    let Some(mut members) = Members::of(&message[..object.range().end], object.range().start) else {
+    let Some(mut members) = Members::of(&message[..object.range().end], object.range().start)
+    else {
         return found;
     };
     while let Ok(Some((key, value))) = members.next() {

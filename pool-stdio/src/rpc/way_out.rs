@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::AsyncWrite;
 use tokio::net::unix::pipe::Sender;
 
-use super::framing::{Freed, Outbox};
 use super::link::Link;
+use super::outbox::{Freed, Queue};
 use crate::wake::lock;
 
 /// Where a connection writes to.
@@ -27,7 +27,9 @@ impl Outlet for Sender {
 /// Our end of the child's stdin, and what is on its way there.
 pub(super) struct WayOut {
     pub(super) pipe: Option<Box<dyn Outlet>>,
-    pub(super) outbox: Outbox,
+    pub(super) outbox: Queue,
+    /// Bytes that the system has taken in all.
+    written_total: u64,
     failure: Option<io::Error>,
 }
 
@@ -35,7 +37,8 @@ impl WayOut {
     pub(super) fn new(pipe: Box<dyn Outlet>) -> Self {
         Self {
             pipe: Some(pipe),
-            outbox: Outbox::default(),
+            outbox: Queue::default(),
+            written_total: 0,
             failure: None,
         }
     }
@@ -89,19 +92,21 @@ impl Link {
             let WayOut {
                 pipe,
                 outbox,
+                written_total,
                 failure,
             } = way_out;
             let Some(open) = pipe else {
                 return Poll::Ready(failure.is_none());
             };
-            if outbox.frames.is_empty() {
-                std::mem::swap(&mut outbox.frames, &mut lock(&self.state).queue);
-                if outbox.frames.is_empty() {
+            if outbox.is_empty() {
+                std::mem::swap(outbox, &mut lock(&self.state).queue);
+                if outbox.is_empty() {
                     return Poll::Ready(true);
                 }
             }
             match outbox.poll_write(cx, open) {
-                Poll::Ready(Ok(now)) => {
+                Poll::Ready(Ok((written, now))) => {
+                    *written_total += written as u64;
                     freed.queue += now.queue;
                     freed.own += now.own;
                 }
@@ -116,6 +121,6 @@ impl Link {
 
     /// How many bytes the system has taken in all.
     pub(super) fn written_total(&self) -> u64 {
-        lock(&self.way_out).outbox.written_total
+        lock(&self.way_out).written_total
     }
 }

@@ -1,0 +1,442 @@
+//! Frames on their way out, in the order in which they leave.
+//!
+//! The bytes of small ones lie side by side, so that what many callers send is one piece to write,
+//! and none of their buffers outlives the call that made it. Large ones stay as they are.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
+
+use super::framing::Frame;
+use super::table::CallId;
+
+/// Of which room a frame takes a place until it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// That of the callers.
+    Queue,
+    /// That of what we send of our own accord.
+    Own,
+}
+
+/// How many places have become free.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Freed {
+    pub(super) queue: usize,
+    pub(super) own: usize,
+}
+
+impl Freed {
+    pub(super) const fn add(&mut self, room: Room) {
+        match room {
+            Room::Queue => self.queue += 1,
+            Room::Own => self.own += 1,
+        }
+    }
+}
+
+/// Frames, the first of which may be written in part.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    frames: VecDeque<Queued>,
+    /// Whether the first one has lost bytes already.
+    is_torn: bool,
+    /// The bytes of the small ones, one after the other.
+    small: Vec<u8>,
+    /// How many of these are gone.
+    gone: usize,
+}
+
+/// A frame that waits.
+#[derive(Debug)]
+pub(super) struct Queued {
+    /// The call it is the request of.
+    call: Option<CallId>,
+    pub(super) room: Room,
+    body: Body,
+}
+
+/// What is left of a frame.
+#[derive(Debug)]
+enum Body {
+    /// So many of the small bytes.
+    Small(usize),
+    Large(VecDeque<Bytes>),
+}
+
+impl Body {
+    const fn small_len(&self) -> usize {
+        match self {
+            Self::Small(length) => *length,
+            Self::Large(_) => 0,
+        }
+    }
+}
+
+impl Queue {
+    /// Of a small frame the bytes are taken, and its buffer is left to the caller.
+    pub(super) fn push(&mut self, call: Option<CallId>, room: Room, frame: &mut Frame) {
+        let body = match frame {
+            Frame::Small(bytes) => {
+                self.small.extend_from_slice(bytes);
+                Body::Small(bytes.len())
+            }
+            Frame::Large(parts) => Body::Large(std::mem::take(parts)),
+        };
+        self.frames.push_back(Queued { call, room, body });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Takes the request of a call back, unless a part of it was written.
+    pub(super) fn take_back(&mut self, call: CallId) -> Option<Queued> {
+        let first = usize::from(self.is_torn);
+        let mut whole = self.frames.iter().skip(first);
+        let place = first + whole.position(|frame| frame.call == Some(call))?;
+        let before = self.frames.iter().take(place);
+        let start = self.gone + before.map(|frame| frame.body.small_len()).sum::<usize>();
+        let taken = self.frames.remove(place)?;
+        self.small.drain(start..start + taken.body.small_len());
+        Some(taken)
+    }
+
+    /// The call of which a part of the request was written.
+    pub(super) fn torn(&self) -> Option<CallId> {
+        let first = self.frames.front().filter(|_| self.is_torn);
+        first.and_then(|frame| frame.call)
+    }
+
+    /// The calls of whose requests nothing was written.
+    pub(super) fn whole(&self) -> impl Iterator<Item = CallId> {
+        let whole = self.frames.iter().skip(usize::from(self.is_torn));
+        whole.filter_map(|frame| frame.call)
+    }
+
+    /// What should still be written before the pipe is closed: the rest of a torn frame, and what
+    /// is no request.
+    pub(super) fn rest(&self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let (mut at, mut is_torn) = (self.gone, self.is_torn);
+        for frame in &self.frames {
+            let small = &self.small[at..at + frame.body.small_len()];
+            at += small.len();
+            if std::mem::take(&mut is_torn) || frame.call.is_none() {
+                rest.extend_from_slice(small);
+                if let Body::Large(parts) = &frame.body {
+                    parts.iter().for_each(|part| rest.extend_from_slice(part));
+                }
+            }
+        }
+        rest
+    }
+
+    /// Puts others behind.
+    pub(super) fn append(&mut self, mut others: Self) {
+        debug_assert!(
+            !others.is_torn,
+            "invariant broken: a torn frame is not the first"
+        );
+        self.small.extend_from_slice(&others.small[others.gone..]);
+        self.frames.append(&mut others.frames);
+    }
+
+    /// Writes as much as the pipe takes at once, and says how many bytes, and which places that
+    /// frees.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut (impl AsyncWrite + Unpin + ?Sized),
+    ) -> Poll<io::Result<(usize, Freed)>> {
+        let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+        let written = match self.pieces(&mut pieces) {
+            1 => ready!(Pin::new(pipe).poll_write(cx, &pieces[0]))?,
+            count => ready!(Pin::new(pipe).poll_write_vectored(cx, &pieces[..count]))?,
+        };
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        Poll::Ready(Ok((written, self.advance(written))))
+    }
+
+    /// What is to be written next, in as few pieces as possible, and how many these are.
+    fn pieces<'a>(&'a self, pieces: &mut [IoSlice<'a>; PIECES_MAX]) -> usize {
+        let mut count = 0;
+        let (mut start, mut end) = (self.gone, self.gone);
+        let mut put = |piece: &'a [u8]| {
+            if let Some(place) = pieces.get_mut(count)
+                && !piece.is_empty()
+            {
+                *place = IoSlice::new(piece);
+                count += 1;
+            }
+        };
+        for frame in &self.frames {
+            match &frame.body {
+                Body::Small(length) => end += length,
+                Body::Large(parts) => {
+                    put(&self.small[start..end]);
+                    start = end;
+                    for part in parts {
+                        put(part);
+                    }
+                }
+            }
+        }
+        put(&self.small[start..end]);
+        count
+    }
+
+    /// Takes bytes off the front, and says which places are free now.
+    fn advance(&mut self, mut count: usize) -> Freed {
+        let mut freed = Freed::default();
+        while let Some(frame) = self.frames.front_mut() {
+            let before = count;
+            let is_written = match &mut frame.body {
+                Body::Small(length) => {
+                    let taken = count.min(*length);
+                    *length -= taken;
+                    self.gone += taken;
+                    count -= taken;
+                    *length == 0
+                }
+                Body::Large(parts) => {
+                    count -= advance(parts, count);
+                    parts.is_empty()
+                }
+            };
+            if !is_written {
+                self.is_torn |= count < before;
+                return freed;
+            }
+            freed.add(frame.room);
+            self.frames.pop_front();
+            self.is_torn = false;
+        }
+        // Nothing is left; the buffer serves those that come next.
+        self.gone = 0;
+        self.small.clear();
+        if self.small.capacity() > KEPT_BYTES {
+            self.small = Vec::new();
+        }
+        freed
+    }
+}
+
+/// Takes bytes off the front, and says how many.
+fn advance(parts: &mut VecDeque<Bytes>, count: usize) -> usize {
+    let mut left = count;
+    while let Some(part) = parts.front_mut() {
+        let taken = left.min(part.len());
+        part.advance(taken);
+        left -= taken;
+        if !part.is_empty() {
+            break;
+        }
+        parts.pop_front();
+    }
+    count - left
+}
+
+/// A larger buffer is given back.
+const KEPT_BYTES: usize = 64 * 1024;
+/// Of one write.
+const PIECES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Takes so many bytes at once, and no more for now.
+    struct Pipe {
+        room: usize,
+        taken: Vec<u8>,
+    }
+
+    impl AsyncWrite for Pipe {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let count = self.room.min(bytes.len());
+            self.taken.extend_from_slice(&bytes[..count]);
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            pieces: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
+            let count = self.room.min(all.len());
+            self.taken.extend_from_slice(&all[..count]);
+            Poll::Ready(Ok(count))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// How long its parts are; one part is a small frame.
+        Push(Vec<usize>),
+        /// One that is no request.
+        Tell(usize),
+        Write(usize),
+        TakeBack(u64),
+        /// Another queue is put behind, as at the end.
+        Append(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => prop::collection::vec(1..9_usize, 1..4).prop_map(Step::Push),
+            1 => (1..9_usize).prop_map(Step::Tell),
+            3 => (1..40_usize).prop_map(Step::Write),
+            2 => (0..20_u64).prop_map(Step::TakeBack),
+            1 => (1..9_usize).prop_map(Step::Append),
+        ];
+        prop::collection::vec(step, 0..40)
+    }
+
+    /// What a queue should hold: the calls, and what is left of their frames.
+    #[derive(Default)]
+    struct Model {
+        frames: VecDeque<(Option<u64>, Vec<u8>)>,
+        is_torn: bool,
+        next: u64,
+    }
+
+    impl Model {
+        fn push(&mut self, queue: &mut Queue, is_call: bool, lengths: &[usize]) {
+            let number = self.next;
+            self.next += 1;
+            let letter = b'a' + u8::try_from(number % 26).unwrap();
+            let all = vec![letter; lengths.iter().sum()];
+            let mut frame = match lengths {
+                [_] => Frame::Small(all.clone()),
+                _ => Frame::Large(lengths.iter().map(|it| vec![letter; *it].into()).collect()),
+            };
+            let (call, room) = if is_call {
+                (Some(number), Room::Queue)
+            } else {
+                (None, Room::Own)
+            };
+            queue.push(call, room, &mut frame);
+            self.frames.push_back((call, all));
+        }
+
+        /// What is written, and how many frames are so as a whole.
+        fn write(&mut self, mut room: usize) -> (Vec<u8>, usize) {
+            let (mut written, mut whole) = (Vec::new(), 0);
+            while let Some((_, left)) = self.frames.front_mut().filter(|_| room > 0) {
+                let count = room.min(left.len());
+                written.extend(left.drain(..count));
+                room -= count;
+                self.is_torn = !left.is_empty();
+                if !self.is_torn {
+                    self.frames.pop_front();
+                    whole += 1;
+                }
+            }
+            (written, whole)
+        }
+
+        fn take_back(&mut self, call: u64) -> bool {
+            let mut frames = self.frames.iter().enumerate();
+            let found = frames.find(|(_, (it, _))| *it == Some(call));
+            let place = found.map(|(place, _)| place);
+            let place = place.filter(|place| *place > 0 || !self.is_torn);
+            place.is_some_and(|place| self.frames.remove(place).is_some())
+        }
+
+        fn calls(&self, skipped: usize) -> Vec<u64> {
+            let frames = self.frames.iter().skip(skipped);
+            frames.filter_map(|(call, _)| *call).collect()
+        }
+
+        fn rest(&self) -> Vec<u8> {
+            let frames = self.frames.iter().enumerate();
+            let rest =
+                frames.filter(|(place, (call, _))| (*place == 0 && self.is_torn) || call.is_none());
+            rest.flat_map(|(_, (_, left))| left.clone()).collect()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_leaves_once_and_in_its_order(steps in steps()) {
+            let (mut queue, mut model) = (Queue::default(), Model::default());
+            let mut pipe = Pipe { room: 0, taken: Vec::new() };
+            let cx = &mut Context::from_waker(std::task::Waker::noop());
+            for step in steps {
+                match step {
+                    Step::Push(lengths) => model.push(&mut queue, true, &lengths),
+                    Step::Tell(length) => model.push(&mut queue, false, &[length]),
+                    Step::Append(length) => {
+                        let mut others = Queue::default();
+                        model.push(&mut others, true, &[length]);
+                        model.push(&mut others, false, &[length, 1]);
+                        queue.append(others);
+                    }
+                    Step::Write(_) if queue.is_empty() => {}
+                    Step::Write(room) => {
+                        pipe.room = room;
+                        let Poll::Ready(Ok((count, freed))) = queue.poll_write(cx, &mut pipe) else {
+                            panic!("it takes what there is");
+                        };
+                        let (written, whole) = model.write(room);
+                        prop_assert_eq!(count, written.len());
+                        prop_assert_eq!(std::mem::take(&mut pipe.taken), written);
+                        prop_assert_eq!(freed.queue + freed.own, whole);
+                    }
+                    Step::TakeBack(call) => {
+                        let taken = queue.take_back(call).is_some();
+                        prop_assert_eq!(taken, model.take_back(call));
+                    }
+                }
+                let skipped = usize::from(model.is_torn);
+                let first = model.frames.front().filter(|_| model.is_torn);
+                prop_assert_eq!(queue.torn(), first.and_then(|(call, _)| *call));
+                prop_assert_eq!(queue.whole().collect::<Vec<_>>(), model.calls(skipped));
+                prop_assert_eq!(queue.rest(), model.rest());
+                prop_assert_eq!(queue.len(), model.frames.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_held_many_frames_is_given_back() {
+        let mut queue = Queue::default();
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        for (length, is_kept) in [(100, true), (KEPT_BYTES + 1, false), (100, true)] {
+            queue.push(None, Room::Own, &mut Frame::Small(vec![b'x'; length]));
+            let mut pipe = Pipe {
+                room: usize::MAX,
+                taken: Vec::new(),
+            };
+            assert!(queue.poll_write(cx, &mut pipe).is_ready());
+            assert_eq!(pipe.taken.len(), length);
+            assert_eq!(queue.small.capacity() > 0, is_kept);
+        }
+    }
+}
