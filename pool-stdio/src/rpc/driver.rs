@@ -236,6 +236,11 @@ impl<R: Inlet> Driver<R> {
         let mut is_awaited = false;
         for _ in 0..READS_PER_TURN {
             let bytes = &mut self.desk.bytes;
+            if bytes.is_empty() {
+                // Back to its front, if nobody has a part of it: what begins there need not be moved
+                // there when it turns out to be long.
+                let _is_there_now = bytes.try_reclaim(bytes.capacity() + 1);
+            }
             // For a long frame the codec makes room, within its limit.
             if bytes.len() < READ_BYTES && bytes.capacity() - bytes.len() < SPARE_BYTES_MIN {
                 bytes.reserve(READ_BYTES);
