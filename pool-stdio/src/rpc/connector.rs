@@ -43,11 +43,13 @@ use crate::terminate::Stop;
 /// * **`connect`** starts a child and [greets](Self::initialize) it, within the pool's connect
 ///   timeout. A child that dies in its greeting fails the connect at once, with its exit and the
 ///   end of its stderr.
-/// * **`is_alive`** is one system call.
+/// * **`is_alive`** is [one system call](JsonRpcConnection::is_alive), or none if the child has just
+///   said something.
 /// * **`is_clean_shared`** says no to a child that hangs: it was silent for
 ///   [`silence_max`](Self::silence_max), and a caller gave it up meanwhile. Otherwise it says yes: of
-///   many callers none gets what was meant for one that gave up. **`is_clean`**, of an exclusive pool, says no to a connection with a call that was given
-///   up and not answered: what is still said about it would reach the next caller.
+///   many callers none gets what was meant for one that gave up. **`is_clean`**, of an exclusive
+///   pool, says no to a connection with a call that was given up and not answered: what is still
+///   said about it would reach the next caller.
 /// * **`died`** resolves on exit or end of stdout.
 /// * **`check`** pings the child, if the protocol has a ping. A child that is busy with calls may
 ///   stay silent; once calls were given up in that silence, for two checks, or nine while others

@@ -470,6 +470,14 @@ impl Link {
         state.down.is_none() && state.input.is_none()
     }
 
+    /// Whether calls can be begun, and whether something was read no longer ago than that.
+    pub(super) fn vital_signs(&self, lately: Duration) -> (bool, bool) {
+        let now = Instant::now();
+        let state = lock(&self.state);
+        let is_open = state.down.is_none() && state.input.is_none();
+        (is_open, now - state.silence.since <= lately)
+    }
+
     pub(super) fn counts(&self) -> RpcCounts {
         lock(&self.state).counts
     }

@@ -1,15 +1,19 @@
 //! How a child's end reaches its calls, and only those.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use pool_core::{ConnectContext, ConnectionId, Connector};
 use pool_stdio::{Protocol, RpcError, StdioError};
+use pool_testkit::census::OUTER_DEADLINE;
 use pool_testkit::fixture::Behaviour;
 use serde_json::{Value, json};
+use tokio::runtime::Builder;
 use tokio::time::Instant;
 
-use crate::bed::{context, kill, on_both_runtimes, within};
+use crate::bed::{Bed, context, kill, on_both_runtimes, within};
 use crate::{child, connector, held, server};
 
 #[test]
@@ -50,6 +54,33 @@ fn an_exit_is_enough_when_somebody_else_holds_the_pipe() {
         let error = within(Duration::ZERO, call).await.unwrap_err();
         assert!(matches!(error, RpcError::ProcessExited { .. }), "{error}");
     });
+}
+
+#[test]
+fn an_end_is_seen_though_the_task_of_the_connection_does_not_run() {
+    for is_exit in [true, false] {
+        let bed = Bed::new();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        // It has answered a moment ago, and counts as alive for as long.
+        let child = runtime.block_on(child(&bed, &server()));
+        assert!(child.is_alive());
+        if is_exit {
+            kill(child.pid());
+        } else {
+            // Who is alone writes by itself, and what it wrote is not taken back.
+            let mut call = Box::pin(child.call::<Value>("close_stdout", &()));
+            let once = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending()));
+            assert!(runtime.block_on(once));
+        }
+        let deadline = Instant::now() + OUTER_DEADLINE;
+        while child.is_alive() {
+            assert!(Instant::now() < deadline, "exit: {is_exit}");
+            std::thread::yield_now();
+        }
+        drop(child);
+        drop(runtime);
+        bed.end();
+    }
 }
 
 #[test]
