@@ -30,6 +30,7 @@ use super::{Chapter, Effort, Outcome};
 ///
 /// There a call costs what the clients and the child do for it. Elsewhere it also costs the waking
 /// of another core, which is the same for everybody, and on some machines more than all the rest.
+/// With two workers a client also pays for each hop between its tasks, as it does in a proxy.
 ///
 /// # Errors
 ///
@@ -40,7 +41,11 @@ pub fn measure_pinned(effort: Effort) -> Outcome<Chapter> {
     pool_stdio::prepare()?;
     let [one_core, everywhere] = Cores::choices()?;
     one_core.move_here()?;
-    let chapter = measure(title, &one_core, effort, vec![("pinned", one_thread()?)]);
+    let runtimes = vec![
+        ("pinned", one_thread()?),
+        ("pinned two workers", two_workers()?),
+    ];
+    let chapter = measure(title, &one_core, effort, runtimes);
     everywhere.move_here()?;
     chapter
 }
