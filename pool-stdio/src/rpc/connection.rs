@@ -420,7 +420,8 @@ impl JsonRpcConnection {
             return self.liveness();
         }
         let fate = Fate::MaybeExecuted;
-        Err(RpcError::Timeout { limit, fate })
+        let pid = self.pid();
+        Err(RpcError::Timeout { limit, pid, fate })
     }
 
     fn liveness(&self) -> Result<(), RpcError> {

@@ -112,6 +112,7 @@ impl JsonRpcConnector {
             protocol,
             greeting: None,
             terms: Terms {
+                pid: 0,
                 framing: protocol.framing(),
                 frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
                 cancel: protocol.cancel(),
@@ -293,6 +294,7 @@ impl JsonRpcConnector {
                 Ok(outcome) => outcome,
                 Err(_) => Err(RpcError::Timeout {
                     limit: cx.deadline.saturating_duration_since(begun),
+                    pid: connection.pid(),
                     fate: Fate::MaybeExecuted,
                 }),
             };
@@ -323,7 +325,11 @@ impl JsonRpcConnector {
             }
             Err(source) => return Err(unregistered(&child, wanted, source)),
         };
-        let (link, notices) = Link::new(self.terms.clone(), Box::new(stdin));
+        let terms = Terms {
+            pid: child.pid(),
+            ..self.terms.clone()
+        };
+        let (link, notices) = Link::new(terms, Box::new(stdin));
         let witness = Witness {
             record: Some(child.record()),
         };

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use super::scan::{Elements, Envelope, Kind};
+use super::serve::error_message;
 use crate::codec::Fragment;
 use crate::error::ErrorKind;
 use crate::outcome::Exit;
@@ -113,10 +115,12 @@ pub enum RpcError {
         fate: Fate,
     },
     /// The time was over. The child is told to [cancel](crate::Cancel).
-    #[error("not done within {limit:?}")]
+    #[error("not done within {limit:?} (pid {pid})")]
     Timeout {
         /// How much there was.
         limit: Duration,
+        /// The child's process id; 0 if there is no process.
+        pid: u32,
         /// Whether the request can have been carried out.
         fate: Fate,
     },
@@ -273,6 +277,56 @@ impl ErrorObject {
             data: None,
         }
     }
+
+    /// This error as the reply to a client whose message could not be handed on: under the client's
+    /// own id, byte for byte, and to each request of a batch. `None` if no reply is expected, as to a
+    /// notification. Who has sent no message at all gets it under the id `null`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_stdio::ErrorObject;
+    ///
+    /// let error = ErrorObject::new(-32000, "no server");
+    /// let reply = error.reply_to(br#"{"jsonrpc":"2.0","id":1.0,"method":"greet"}"#);
+    /// let expected = r#"{"jsonrpc":"2.0","id":1.0,"error":{"code":-32000,"message":"no server"}}"#;
+    /// assert_eq!(reply.unwrap(), expected);
+    /// assert!(error.reply_to(br#"{"jsonrpc":"2.0","method":"news"}"#).is_none());
+    /// ```
+    #[must_use]
+    pub fn reply_to(&self, frame: &[u8]) -> Option<Bytes> {
+        let Some(mut elements) = Elements::of(frame) else {
+            return self.reply_to_one(frame).map(Bytes::from);
+        };
+        let (mut replies, mut is_empty) = (Vec::new(), true);
+        loop {
+            let element = match elements.next() {
+                Ok(Some(span)) => span.of(frame),
+                Ok(None) if !is_empty => break,
+                Ok(None) | Err(_) => return Some(error_message(NOBODY, self).into()),
+            };
+            is_empty = false;
+            if let Some(reply) = self.reply_to_one(element) {
+                replies.push(if replies.is_empty() { b'[' } else { b',' });
+                replies.extend(reply);
+            }
+        }
+        if replies.is_empty() {
+            return None;
+        }
+        replies.push(b']');
+        Some(replies.into())
+    }
+
+    fn reply_to_one(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let found = Envelope::of(message);
+        let id = match found.and_then(|found| Ok((found.kind()?, found.id))) {
+            Ok((Kind::Notification | Kind::Reply, _)) => return None,
+            Ok((Kind::Request, id)) => id.map_or(NOBODY, |id| id.of(message)),
+            Err(_) => NOBODY,
+        };
+        Some(error_message(id, self))
+    }
 }
 
 impl fmt::Display for ErrorObject {
@@ -361,3 +415,6 @@ impl Down {
         }
     }
 }
+
+/// The id of who has sent no request that could be told.
+const NOBODY: &[u8] = b"null";

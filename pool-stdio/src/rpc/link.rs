@@ -42,6 +42,8 @@ use crate::wake::{Once, lock};
 /// What a connection is told about itself.
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
+    /// The child's, or 0.
+    pub(super) pid: u32,
     pub(super) framing: Framing,
     pub(super) frame_bytes_max: usize,
     pub(super) cancel: Cancel,
@@ -188,7 +190,7 @@ impl Link {
         match timeout_at(first.until, self.room.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(self.refusal(&lock(&self.state))),
-            Err(_) => Err(first.error(Fate::NotSent)),
+            Err(_) => Err(first.error(self.terms.pid, Fate::NotSent)),
         }
     }
 

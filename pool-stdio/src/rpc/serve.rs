@@ -126,11 +126,11 @@ impl Servant {
     pub(super) fn take(&mut self, request: ServerRequest) -> Option<Vec<u8>> {
         let id = request.id();
         let Some(handler) = &self.handler else {
-            return Some(message(&id, &self.unattended(&request)));
+            return Some(message(&id, self.unattended(&request).as_deref()));
         };
         if self.ids.len() >= UNDER_WAY_MAX {
             let error = ErrorObject::new(SERVER_ERROR, "too many requests at once");
-            return Some(message(&id, &Err(error)));
+            return Some(error_message(&id, &error));
         }
         let handler = Arc::clone(handler);
         // The handler is called in the task, so that its panic is the task's.
@@ -157,7 +157,7 @@ impl Servant {
                 }
             };
             if let Some(id) = self.ids.remove(&task) {
-                return Poll::Ready(message(&id, &answer));
+                return Poll::Ready(message(&id, answer.as_deref()));
             }
         }
         Poll::Pending
@@ -171,10 +171,15 @@ fn empty() -> Answer {
 
 /// What is answered if the answer cannot be sent.
 pub(super) fn unsendable(id: &[u8]) -> Vec<u8> {
-    message(id, &Err(ErrorObject::new(INTERNAL_ERROR, "internal error")))
+    error_message(id, &ErrorObject::new(INTERNAL_ERROR, "internal error"))
 }
 
-fn message(id: &[u8], answer: &Answer) -> Vec<u8> {
+/// The reply with this error.
+pub(super) fn error_message(id: &[u8], error: &ErrorObject) -> Vec<u8> {
+    message(id, Err(error))
+}
+
+fn message(id: &[u8], answer: Result<&RawValue, &ErrorObject>) -> Vec<u8> {
     let mut text = br#"{"jsonrpc":"2.0","id":"#.to_vec();
     text.extend_from_slice(id);
     match answer {

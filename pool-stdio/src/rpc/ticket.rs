@@ -47,7 +47,7 @@ impl<'a> Ticket<'a> {
                 Err(_) => {
                     self.is_over = true;
                     let fate = self.link.abandon(self.call);
-                    return Err(limit.error(fate));
+                    return Err(limit.error(self.link.terms.pid, fate));
                 }
             },
         };
@@ -77,9 +77,10 @@ impl Limit {
         Self { time, until }
     }
 
-    pub(super) const fn error(self, fate: Fate) -> RpcError {
+    pub(super) const fn error(self, pid: u32, fate: Fate) -> RpcError {
         RpcError::Timeout {
             limit: self.time,
+            pid,
             fate,
         }
     }

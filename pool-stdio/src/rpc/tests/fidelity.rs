@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use tokio::runtime;
 
 use super::Setup;
-use crate::rpc::error::RpcError;
+use crate::rpc::error::{ErrorObject, RpcError};
 
 /// Any id that a client may have thought of.
 fn ids() -> impl Strategy<Value = String> {
@@ -200,4 +200,38 @@ async fn what_is_no_request_is_refused_and_not_sent() {
     assert_eq!(line.client.link.written_total(), 0);
     drop(peer);
     line.ended().await;
+}
+
+#[test]
+fn who_is_refused_gets_the_error_under_the_own_id() {
+    let error = ErrorObject::new(-32000, "no");
+    let under = |id: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32000,"message":"no"}}}}"#)
+    };
+    let batch = |ids: &[&str]| {
+        let replies: Vec<_> = ids.iter().map(|id| under(id)).collect();
+        format!("[{}]", replies.join(","))
+    };
+    for (frame, expected) in [
+        (
+            r#"{"jsonrpc":"2.0","id":"a\u0062","method":"m"}"#,
+            Some(under(r#""a\u0062""#)),
+        ),
+        (r#" {"id": 1.50 ,"method":"m"} "#, Some(under("1.50"))),
+        (r#"{"id":null,"method":"m"}"#, Some(under("null"))),
+        (r#"{"method":"m"}"#, None),
+        (r#"{"id":7,"result":1}"#, None),
+        ("no JSON", Some(under("null"))),
+        (r#"{"id":1,"id":2,"method":"m"}"#, Some(under("null"))),
+        (
+            r#"[{"id":1,"method":"m"},{"method":"n"},{"id":"2","method":"o"},3]"#,
+            Some(batch(&["1", "\"2\"", "null"])),
+        ),
+        (r#"[{"method":"m"},{"id":7,"result":1}]"#, None),
+        ("[]", Some(under("null"))),
+        (r#"[{"id":1,"method":"m"},"#, Some(under("null"))),
+    ] {
+        let reply = error.reply_to(frame.as_bytes());
+        assert_eq!(reply, expected.map(Bytes::from), "{frame}");
+    }
 }

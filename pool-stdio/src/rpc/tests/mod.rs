@@ -68,6 +68,7 @@ impl Setup {
         Self {
             protocol,
             terms: Terms {
+                pid: 0,
                 framing: Framing::Lines,
                 frame_bytes_max: 1 << 20,
                 cancel: protocol.cancel(),
