@@ -193,7 +193,7 @@ pub enum Fault {
         message: String,
     },
     /// The connection died sooner than [`min_uptime`](crate::Builder::min_uptime).
-    #[error("connection {id} died {age:?} after it was opened")]
+    #[error("connection {id} died {age:.1?} after it was opened")]
     DiedEarly {
         /// The connection.
         id: crate::ConnectionId,
@@ -338,7 +338,7 @@ impl fmt::Display for AcquireError {
             Self::Unavailable { retry_after, .. } => {
                 write!(
                     f,
-                    "pool `{pool}` cannot open connections, retry after {retry_after:?}: "
+                    "pool `{pool}` cannot open connections, retry after {retry_after:.1?}: "
                 )
             }
         }?;

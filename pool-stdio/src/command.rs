@@ -471,7 +471,7 @@ pub enum CommandError {
     /// The children together need more descriptors than this process may have.
     #[error(
         "{children_max} children need {needed} descriptors, but the limit is {limit}\
-        {}", open_text(*.open)
+        {}: raise it (`ulimit -n`), or allow fewer children", open_text(*.open)
     )]
     TooFewDescriptors {
         /// The number of children.

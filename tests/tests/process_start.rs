@@ -137,6 +137,7 @@ fn more_children_than_descriptors_allow_are_refused_with_the_numbers() {
         .children_max(1 << 40)
         .build()
         .unwrap_err();
+    assert!(error.to_string().contains("ulimit -n"), "{error}");
     let CommandError::TooFewDescriptors {
         needed,
         limit,

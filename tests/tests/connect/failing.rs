@@ -114,6 +114,9 @@ async fn permanent_failure_answers_all_waiters_at_once_with_the_cause() {
             panic!("{error}");
         };
         assert!(retry_after > Duration::ZERO && retry_after <= AGES);
+        // Drawn by lot, to nine digits that tell nobody anything.
+        let told = format!("retry after {retry_after:.1?}: ");
+        assert!(error.to_string().contains(&told), "{error}");
         assert_eq!(context.phase, AcquirePhase::Backoff);
         let cause = error
             .source()

@@ -168,7 +168,7 @@ async fn early_death_is_the_cause_in_the_callers_error() {
     assert_eq!((id.as_u64(), *age), (0, Duration::ZERO));
     assert_eq!(
         fault.map(ToString::to_string).as_deref(),
-        Some("connection #0 died 0ns after it was opened")
+        Some("connection #0 died 0.0ns after it was opened")
     );
     bed.finish().await;
 }
