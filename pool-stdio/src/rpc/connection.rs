@@ -284,15 +284,16 @@ impl JsonRpcConnection {
     /// has not closed its stdout, and was not found to have closed its stdin, which is found by
     /// writing.
     ///
-    /// Costs one system call; none if something was read from the child within the last millisecond.
-    /// An end so soon after it is seen as soon as the connection's task has run.
+    /// Costs one system call; none while the child owes a reply, and has written something within the
+    /// last millisecond. An end in that time is seen as soon as the connection's task has run, which
+    /// it does to fail the call.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let (is_open, was_heard) = self.line.client.link.vital_signs(LATELY);
+        let (is_open, is_at_work) = self.line.client.link.vital_signs(LATELY);
         if !is_open || self.try_wait().is_some() {
             return false;
         }
-        was_heard
+        is_at_work
             || match self.child.liveness(Some(self.line.stdout.as_fd())) {
                 Liveness::Quiet | Liveness::HasOutput => true,
                 Liveness::Eof | Liveness::Exited => false,
@@ -502,8 +503,8 @@ impl fmt::Debug for JsonRpcConnection {
     }
 }
 
-/// Who spoke so lately is taken to live: to ask costs as much as half a call that shares its way
-/// with others, and most callers come right after an answer.
+/// Who is at work and spoke so lately is taken to live: to ask costs as much as half a call that
+/// shares its way with others. Who owes nothing may have gone on purpose, right after its last word.
 const LATELY: Duration = Duration::from_millis(1);
 /// Then comes the end of its input, and what else it takes.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -43,8 +43,8 @@ use crate::terminate::Stop;
 /// * **`connect`** starts a child and [greets](Self::initialize) it, within the pool's connect
 ///   timeout. A child that dies in its greeting fails the connect at once, with its exit and the
 ///   end of its stderr.
-/// * **`is_alive`** is [one system call](JsonRpcConnection::is_alive), or none if the child has just
-///   said something.
+/// * **`is_alive`** is [one system call](JsonRpcConnection::is_alive), or none while a busy child
+///   answers.
 /// * **`is_clean_shared`** says no to a child that hangs: it was silent for
 ///   [`silence_max`](Self::silence_max), and a caller gave it up meanwhile. Otherwise it says yes: of
 ///   many callers none gets what was meant for one that gave up. **`is_clean`**, of an exclusive

@@ -258,7 +258,7 @@ impl<R: Inlet> Driver<R> {
             let count = outcome.unwrap_or(0);
             self.meters.read(count);
             let routed = self.route(count == 0);
-            self.deliver();
+            self.deliver(count == 0);
             if let Err(cause) = routed {
                 return Poll::Ready(cause);
             }
@@ -314,7 +314,7 @@ impl<R: Inlet> Driver<R> {
         while let Some(Ok(Some(span))) = elements.as_mut().map(Elements::next) {
             self.take_one(frame.slice(span.range()));
             if self.desk.replies.len() == REPLIES_AT_ONCE {
-                self.deliver();
+                self.deliver(false);
             }
         }
     }
@@ -397,10 +397,12 @@ impl<R: Inlet> Driver<R> {
         }
     }
 
-    /// Hands out what was routed.
-    fn deliver(&mut self) {
+    /// Hands out what was routed, of the last read or of an earlier one.
+    fn deliver(&mut self, is_last: bool) {
         let desk = &mut self.desk;
-        let unclaimed = self.link.settle(&mut desk.replies, &mut desk.wakers);
+        let unclaimed = self
+            .link
+            .settle(&mut desk.replies, &mut desk.wakers, is_last);
         self.meters.unclaimed(unclaimed);
         for waker in desk.wakers.drain(..) {
             waker.wake();

@@ -3,7 +3,7 @@
 //! # Locking
 //!
 //! Two mutexes, neither ever held across an await: `way_out` around one non-blocking write, `state`
-//! for a few instructions. Order: `way_out` before `state`. Callers and tasks are woken outside both,
+//! for a few instructions, and the copy of a small frame. Order: `way_out` before `state`. Callers and tasks are woken outside both,
 //! and handlers run there. What runs inside of a caller's own is the clone of its waker, and the drop
 //! of a `Bytes` it has forwarded.
 //!
@@ -87,6 +87,8 @@ pub(super) struct State {
     counts: RpcCounts,
     strays: VecDeque<Fragment>,
     silence: Silence,
+    /// The end of the child's output was read.
+    has_ended: bool,
 }
 
 /// What a call is besides its frame.
@@ -124,6 +126,7 @@ impl Link {
                 counts: RpcCounts::default(),
                 strays: VecDeque::new(),
                 silence: Silence::new(),
+                has_ended: false,
             }),
             notices: notices.downgrade(),
             over: Once::new(),
@@ -363,11 +366,17 @@ impl Link {
         &self,
         replies: &mut Vec<(Option<u64>, Reply)>,
         wakers: &mut Vec<Waker>,
+        is_last: bool,
     ) -> [u64; 3] {
         let mut unclaimed = [0; 3];
         let issued = self.numbers.load(Ordering::Relaxed);
         let mut state = lock(&self.state);
-        state.silence.end();
+        if is_last {
+            // Nothing was said by that.
+            state.has_ended = true;
+        } else {
+            state.silence.end();
+        }
         for (id, reply) in replies.drain(..) {
             let outcome = match id {
                 Some(id) => state.table.settle(id, reply, issued),
@@ -472,12 +481,13 @@ impl Link {
         state.down.is_none() && state.input.is_none()
     }
 
-    /// Whether calls can be begun, and whether something was read no longer ago than that.
+    /// Whether replies can come to new calls, as far as is known here; and whether the child owes
+    /// one, and something was read from it no longer ago than that.
     pub(super) fn vital_signs(&self, lately: Duration) -> (bool, bool) {
-        let now = Instant::now();
         let state = lock(&self.state);
-        let is_open = state.down.is_none() && state.input.is_none();
-        (is_open, now - state.silence.since <= lately)
+        let is_open = state.down.is_none() && state.input.is_none() && !state.has_ended;
+        let is_at_work = state.table.is_awaited() && state.silence.since.elapsed() <= lately;
+        (is_open, is_at_work)
     }
 
     pub(super) fn counts(&self) -> RpcCounts {

@@ -106,8 +106,31 @@ impl Queue {
         let before = self.frames.iter().take(place);
         let start = self.gone + before.map(|frame| frame.body.small_len()).sum::<usize>();
         let taken = self.frames.remove(place)?;
-        self.small.drain(start..start + taken.body.small_len());
+        self.cut(start, taken.body.small_len());
+        self.tidy();
         Some(taken)
+    }
+
+    /// Takes bytes out of the small ones, and moves those on the shorter side of them.
+    fn cut(&mut self, start: usize, length: usize) {
+        if start - self.gone < self.small.len() - start {
+            self.small.copy_within(self.gone..start, self.gone + length);
+            self.gone += length;
+        } else {
+            self.small.drain(start..start + length);
+        }
+    }
+
+    /// Makes room of what is gone, when there is more of that than is left.
+    fn tidy(&mut self) {
+        if self.gone <= self.small.len() / 2 {
+            return;
+        }
+        self.small.drain(..self.gone);
+        self.gone = 0;
+        if self.small.is_empty() && self.small.capacity() > KEPT_BYTES {
+            self.small = Vec::new();
+        }
     }
 
     /// The call of which a part of the request was written.
@@ -165,7 +188,9 @@ impl Queue {
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        Poll::Ready(Ok((written, self.advance(written))))
+        let freed = self.advance(written);
+        self.tidy();
+        Poll::Ready(Ok((written, freed)))
     }
 
     /// What is to be written next, in as few pieces as possible, and how many these are.
@@ -221,12 +246,6 @@ impl Queue {
             freed.add(frame.room);
             self.frames.pop_front();
             self.is_torn = false;
-        }
-        // Nothing is left; the buffer serves those that come next.
-        self.gone = 0;
-        self.small.clear();
-        if self.small.capacity() > KEPT_BYTES {
-            self.small = Vec::new();
         }
         freed
     }
@@ -393,10 +412,17 @@ mod tests {
                     Step::Push(lengths) => model.push(&mut queue, true, &lengths),
                     Step::Tell(length) => model.push(&mut queue, false, &[length]),
                     Step::Append(length) => {
-                        let mut others = Queue::default();
-                        model.push(&mut others, true, &[length]);
-                        model.push(&mut others, false, &[length, 1]);
+                        let (mut others, mut theirs) = (Queue::default(), Model::default());
+                        theirs.next = model.next;
+                        theirs.push(&mut others, true, &[1]);
+                        theirs.push(&mut others, true, &[length]);
+                        theirs.push(&mut others, false, &[length, 1]);
+                        // What is gone of them stays behind.
+                        others.take_back(model.next);
+                        theirs.take_back(model.next);
                         queue.append(others);
+                        model.next = theirs.next;
+                        model.frames.append(&mut theirs.frames);
                     }
                     Step::Write(_) if queue.is_empty() => {}
                     Step::Write(room) => {
@@ -438,5 +464,44 @@ mod tests {
             assert_eq!(pipe.taken.len(), length);
             assert_eq!(queue.small.capacity() > 0, is_kept);
         }
+    }
+
+    #[test]
+    fn what_is_gone_does_not_pile_up_if_the_rest_was_taken_back() {
+        let (mut outbox, mut queue) = (Queue::default(), Queue::default());
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        for round in 0..1_000 {
+            for call in [2 * round, 2 * round + 1] {
+                let mut frame = Frame::Small(vec![b'x'; 1024]);
+                queue.push(Some(call), Room::Queue, &mut frame);
+            }
+            std::mem::swap(&mut outbox, &mut queue);
+            // A pipe holds pages, and may be full right after a frame.
+            let mut pipe = Pipe {
+                room: 1024,
+                taken: Vec::new(),
+            };
+            assert!(outbox.poll_write(cx, &mut pipe).is_ready());
+            assert!(outbox.take_back(2 * round + 1).is_some());
+            assert!(outbox.is_empty());
+        }
+        assert!(outbox.small.len() + queue.small.len() <= 2 * 1024);
+    }
+
+    #[test]
+    fn what_callers_take_back_in_their_order_does_not_pile_up_either() {
+        let mut queue = Queue::default();
+        for call in 0..10_000 {
+            queue.push(Some(call), Room::Queue, &mut Frame::Small(vec![b'x'; 4096]));
+            // A hundred are there, of a child that never reads.
+            if call >= 100 {
+                assert!(queue.take_back(call - 100).is_some());
+            }
+        }
+        assert!(queue.small.len() <= 202 * 4096);
+        for call in 9_900..10_000 {
+            assert!(queue.take_back(call).is_some());
+        }
+        assert!(queue.small.capacity() <= KEPT_BYTES);
     }
 }

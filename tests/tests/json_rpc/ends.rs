@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pool_core::{ConnectContext, ConnectionId, Connector};
+use pool_core::{ConnectContext, ConnectionId, ConnectionPool, Connector};
 use pool_stdio::{Protocol, RpcError, StdioError};
 use pool_testkit::census::OUTER_DEADLINE;
 use pool_testkit::fixture::Behaviour;
@@ -64,23 +64,65 @@ fn an_end_is_seen_though_the_task_of_the_connection_does_not_run() {
         // It has answered a moment ago, and counts as alive for as long.
         let child = runtime.block_on(child(&bed, &server()));
         assert!(child.is_alive());
+        // Who is alone writes by itself.
+        let mut call = Box::pin(child.call::<Value>("close_stdout", &()));
+        let once = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending()));
+        assert!(runtime.block_on(once));
+        let deadline = Instant::now() + OUTER_DEADLINE;
+        let until = |is_so: &dyn Fn() -> bool| {
+            while !is_so() {
+                assert!(Instant::now() < deadline, "exit: {is_exit}");
+                std::thread::yield_now();
+            }
+        };
         if is_exit {
             kill(child.pid());
-        } else {
-            // Who is alone writes by itself, and what it wrote is not taken back.
-            let mut call = Box::pin(child.call::<Value>("close_stdout", &()));
-            let once = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending()));
-            assert!(runtime.block_on(once));
+            until(&|| child.try_wait().is_some());
+            assert!(!child.is_alive(), "it has exited");
         }
-        let deadline = Instant::now() + OUTER_DEADLINE;
-        while child.is_alive() {
-            assert!(Instant::now() < deadline, "exit: {is_exit}");
-            std::thread::yield_now();
+        until(&|| !child.is_alive());
+        // The task reads the end. That is nothing that was said.
+        for _ in 0..64 {
+            runtime.block_on(tokio::task::yield_now());
+            assert!(!child.is_alive(), "it was dead before");
         }
+        drop(call);
         drop(child);
         drop(runtime);
         bed.end();
     }
+}
+
+#[test]
+fn who_leaves_right_after_an_answer_is_not_lent_again() {
+    on_both_runtimes(async |bed| {
+        let answer = "{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":true}\n";
+        let behaviour = Behaviour::new().read_lines(1).print(answer).exit(0);
+        for _ in 0..20 {
+            let connector = connector(bed, &behaviour, Protocol::Plain);
+            let pool = ConnectionPool::builder(connector).max_size(1);
+            let pool = pool.build().unwrap();
+            let lease = pool.acquire().await.unwrap();
+            let pid = lease.pid();
+            assert!(lease.call::<bool>("m", &()).await.unwrap());
+            while is_running(pid) {
+                std::hint::spin_loop();
+            }
+            drop(lease);
+            let next = pool.try_acquire().map(|next| next.pid());
+            assert_ne!(next.ok(), Some(pid));
+        }
+    });
+}
+
+/// As the system sees it, and at once.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    let state = stat.ok().and_then(|stat| {
+        let (_, rest) = stat.rsplit_once(") ")?;
+        rest.chars().next()
+    });
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 #[test]
