@@ -217,8 +217,8 @@ impl JsonRpcConnection {
     ///
     /// As [`call`](Self::call), but for [`Refused`](RpcError::Refused) and
     /// [`BadResult`](RpcError::BadResult): whatever the reply says is for the client.
-    /// [`BadRequest`](RpcError::BadRequest) if the message is neither a request nor a notification, or
-    /// a batch of those. A batch is answered as a whole, or with an error.
+    /// [`BadRequest`](RpcError::BadRequest) if the message is neither a request nor a notification, nor
+    /// a batch of those, or has 4 GiB or more. A batch is answered as a whole, or with an error.
     ///
     /// # Cancel safety
     ///

@@ -3,9 +3,9 @@
 //! # Locking
 //!
 //! Two mutexes, neither ever held across an await: `way_out` around one non-blocking write, `state`
-//! for a few instructions, and the copy of a small frame. Order: `way_out` before `state`. Callers and tasks are woken outside both,
-//! and handlers run there. What runs inside of a caller's own is the clone of its waker, and the drop
-//! of a `Bytes` it has forwarded.
+//! for a few instructions, and the copy of a small frame. Order: `way_out` before `state`. Callers and
+//! tasks are woken outside both, and handlers run there. What runs inside of a caller's own is the
+//! clone of its waker, and the drop of a `Bytes` it has forwarded.
 //!
 //! # Invariants
 //!
