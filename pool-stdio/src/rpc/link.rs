@@ -16,6 +16,8 @@
 //!    taken out of there for good.
 //! 3. After the connection went down nobody begins a call, and everybody who waited was woken.
 
+mod questions;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,7 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::counts::RpcCounts;
 use super::error::{Down, Fate, RpcError};
@@ -466,79 +468,6 @@ impl Link {
         for waker in wakers.into_iter().chain(driver) {
             waker.wake();
         }
-    }
-
-    /// What whoever begins a call now is told, if that cannot be done any more.
-    pub(super) fn end(&self) -> Option<RpcError> {
-        let state = lock(&self.state);
-        let is_over = state.down.is_some() || state.input.is_some();
-        is_over.then(|| self.refusal(&state))
-    }
-
-    /// Whether calls can be begun.
-    pub(super) fn is_open(&self) -> bool {
-        let state = lock(&self.state);
-        state.down.is_none() && state.input.is_none()
-    }
-
-    /// Whether replies can come to new calls, as far as is known here; and whether the child owes
-    /// one, and something was read from it no longer ago than that.
-    pub(super) fn vital_signs(&self, lately: Duration) -> (bool, bool) {
-        let state = lock(&self.state);
-        let is_open = state.down.is_none() && state.input.is_none() && !state.has_ended;
-        let is_at_work = state.table.is_awaited() && state.silence.since.elapsed() <= lately;
-        (is_open, is_at_work)
-    }
-
-    pub(super) fn counts(&self) -> RpcCounts {
-        lock(&self.state).counts
-    }
-
-    pub(super) fn strays(&self) -> Vec<Fragment> {
-        lock(&self.state).strays.iter().cloned().collect()
-    }
-
-    pub(super) fn pending(&self) -> usize {
-        lock(&self.state).table.pending()
-    }
-
-    /// Whether no call is pending, and none was given up that may still be worked on.
-    pub(super) fn owes_nothing(&self) -> bool {
-        let state = lock(&self.state);
-        state.table.pending() == 0 && state.table.abandoned() == 0
-    }
-
-    /// Whether somebody waits for a reply.
-    pub(super) fn is_awaited(&self) -> bool {
-        lock(&self.state).table.is_awaited()
-    }
-
-    /// Whether nothing was read for so long, and a call was given up in that time.
-    pub(super) fn is_silent_beyond(&self, limit: Duration) -> bool {
-        lock(&self.state).silence.is_beyond(limit)
-    }
-
-    /// Whether a child that cannot be asked may be silent: that counts as no answer, if it let anybody
-    /// wait in vain since its last word.
-    pub(super) fn is_unasked_or_busy(&self) -> bool {
-        let mut state = lock(&self.state);
-        let has_work = state.table.has_work();
-        state.silence.is_excused_unasked(has_work)
-    }
-
-    /// Whether it is no wonder that nothing comes.
-    pub(super) fn is_busy(&self) -> bool {
-        let state = lock(&self.state);
-        state.silence.is_excused(state.table.has_work())
-    }
-
-    pub(super) fn last_read(&self) -> Instant {
-        lock(&self.state).silence.since
-    }
-
-    #[cfg(test)]
-    pub(super) fn places(&self) -> usize {
-        self.room.available_permits()
     }
 }
 
