@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::scan::{Elements, Envelope, Kind};
+use super::scan::{Elements, Envelope, Kind, Malformed};
 use super::serve::error_message;
 use crate::codec::Fragment;
 use crate::error::ErrorKind;
@@ -280,7 +280,8 @@ impl ErrorObject {
 
     /// This error as the reply to a client whose message could not be handed on: under the client's
     /// own id, byte for byte, and to each request of a batch. `None` if no reply is expected, as to a
-    /// notification. Who has sent no message at all gets it under the id `null`.
+    /// notification. Who has sent what is no message gets it under the id `null`, once for all that
+    /// is none in a batch: a reply should not be many times as long as what was sent.
     ///
     /// # Examples
     ///
@@ -295,21 +296,28 @@ impl ErrorObject {
     /// ```
     #[must_use]
     pub fn reply_to(&self, frame: &[u8]) -> Option<Bytes> {
+        let to_nobody = || Some(error_message(NOBODY, self).into());
         let Some(mut elements) = Elements::of(frame) else {
-            return self.reply_to_one(frame).map(Bytes::from);
+            return match addressee(frame) {
+                Ok(id) => id.map(|id| error_message(id, self).into()),
+                Err(_) => to_nobody(),
+            };
         };
-        let (mut replies, mut is_empty) = (Vec::new(), true);
+        let (mut replies, mut is_empty, mut has_told_nobody) = (Vec::new(), true, false);
         loop {
             let element = match elements.next() {
                 Ok(Some(span)) => span.of(frame),
                 Ok(None) if !is_empty => break,
-                Ok(None) | Err(_) => return Some(error_message(NOBODY, self).into()),
+                Ok(None) | Err(_) => return to_nobody(),
             };
             is_empty = false;
-            if let Some(reply) = self.reply_to_one(element) {
-                replies.push(if replies.is_empty() { b'[' } else { b',' });
-                replies.extend(reply);
-            }
+            let id = match addressee(element) {
+                Ok(Some(id)) => id,
+                Err(_) if !std::mem::replace(&mut has_told_nobody, true) => NOBODY,
+                Ok(None) | Err(_) => continue,
+            };
+            replies.push(if replies.is_empty() { b'[' } else { b',' });
+            replies.extend(error_message(id, self));
         }
         if replies.is_empty() {
             return None;
@@ -317,16 +325,15 @@ impl ErrorObject {
         replies.push(b']');
         Some(replies.into())
     }
+}
 
-    fn reply_to_one(&self, message: &[u8]) -> Option<Vec<u8>> {
-        let found = Envelope::of(message);
-        let id = match found.and_then(|found| Ok((found.kind()?, found.id))) {
-            Ok((Kind::Notification | Kind::Reply, _)) => return None,
-            Ok((Kind::Request, id)) => id.map_or(NOBODY, |id| id.of(message)),
-            Err(_) => NOBODY,
-        };
-        Some(error_message(id, self))
-    }
+/// The id under which a message expects a reply, if it does.
+fn addressee(message: &[u8]) -> Result<Option<&[u8]>, Malformed> {
+    let found = Envelope::of(message)?;
+    Ok(match found.kind()? {
+        Kind::Request => found.id.map(|id| id.of(message)),
+        Kind::Notification | Kind::Reply => None,
+    })
 }
 
 impl fmt::Display for ErrorObject {

@@ -228,6 +228,7 @@ fn who_is_refused_gets_the_error_under_the_own_id() {
             Some(batch(&["1", "\"2\"", "null"])),
         ),
         (r#"[{"method":"m"},{"id":7,"result":1}]"#, None),
+        ("[1,2,3]", Some(batch(&["null"]))),
         ("[]", Some(under("null"))),
         (r#"[{"id":1,"method":"m"},"#, Some(under("null"))),
     ] {
