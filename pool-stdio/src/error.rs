@@ -12,11 +12,11 @@ use pool_core::BoxError;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::child::Child;
 use crate::codec::Fragment;
-use crate::outcome::Exit;
-use crate::spawner::SpawnError;
-use crate::stderr::StderrTail;
+use crate::process::child::Child;
+use crate::process::outcome::Exit;
+use crate::process::spawner::SpawnError;
+use crate::process::stderr::StderrTail;
 
 /// Why a child did not do what it was asked to.
 ///

@@ -66,11 +66,34 @@ mod length;
 mod lines;
 
 use bytes::{Buf, BytesMut};
+use pool_core::BoxError;
+use tokio_util::codec::Decoder;
 
 pub use error::{DecodeError, EncodeError, Fragment, FramePart};
 pub use headers::{HeaderCodec, HeaderFrame};
 pub use length::{ByteOrder, LengthCodec, PrefixWidth};
 pub use lines::{Line, LineCodec, LineEnd, OverlongLine, PartialLine};
+
+/// What a connection needs of a codec to read with it; whatever can do it is one.
+///
+/// To write a message of type `M` it must be a [`tokio_util::codec::Encoder`] of `M` as well.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::Codec;
+/// use pool_stdio::codec::{HeaderCodec, LineCodec};
+///
+/// fn takes<C: Codec>(_: C) -> usize {
+///     size_of::<C>()
+/// }
+/// assert!(takes(LineCodec::new()) > 0);
+/// assert!(takes(HeaderCodec::new()) > 0);
+/// assert!(takes(tokio_util::codec::LinesCodec::new()) > 0);
+/// ```
+pub trait Codec: Decoder<Item: Send, Error: Into<BoxError>> + Send + 'static {}
+
+impl<C: Decoder<Item: Send, Error: Into<BoxError>> + Send + 'static> Codec for C {}
 
 /// The default of every codec's `frame_bytes_max`: 16 MiB.
 ///

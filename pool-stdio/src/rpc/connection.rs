@@ -20,13 +20,13 @@ use super::counts::RpcCounts;
 use super::driver::Witness;
 use super::error::{Cause, Down, Fate, RpcError};
 use super::notices::{Notices, Progress};
-use crate::child::{Child, Handover, Liveness};
 use crate::codec::Fragment;
 use crate::metrics::Live;
-use crate::outcome::{Exit, Termination};
-use crate::stderr::StderrTail;
-use crate::terminate::Stop;
-use crate::wake::Wait;
+use crate::process::child::{Child, Handover, Liveness};
+use crate::process::once::Wait;
+use crate::process::outcome::{Exit, Termination};
+use crate::process::stderr::StderrTail;
+use crate::process::terminate::Stop;
 
 /// A child process that answers JSON-RPC requests, any number of them at once.
 ///

@@ -22,14 +22,13 @@ use super::link::{Link, Terms};
 use super::notices::CAPACITY_MAX;
 use super::protocol::{Cancel, Greeting, Protocol};
 use super::serve::{Answer, Handler, Servant, ServerRequest};
-use crate::children::Children;
 use crate::codec::FRAME_BYTES_MAX_DEFAULT;
-use crate::command::{CommandError, CommandSpec};
-use crate::connection::{Birth, Pipes};
-use crate::connector::{Starter, stop_for};
 use crate::error::{ChildReport, Stage, StdioError};
+use crate::exclusive::{Birth, Pipes, Starter, stop_for};
 use crate::metrics::{Live, Meters};
-use crate::terminate::Stop;
+use crate::process::children::Children;
+use crate::process::command::{CommandError, CommandSpec};
+use crate::process::terminate::Stop;
 
 /// Starts children of one command that answer many JSON-RPC requests at once.
 ///
@@ -394,7 +393,7 @@ fn ungreeted(connection: &JsonRpcConnection, error: RpcError) -> ConnectError {
 }
 
 fn unregistered(
-    child: &crate::child::Child,
+    child: &crate::process::child::Child,
     wanted: Instant,
     source: std::io::Error,
 ) -> StdioError {

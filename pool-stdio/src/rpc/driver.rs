@@ -37,13 +37,13 @@ use super::scan::{Elements, Envelope, Kind, own_number};
 use super::serve::{Servant, ServerRequest, unsendable};
 use super::table::Reply;
 use super::ticket::FAR;
-use crate::child::Exited;
 use crate::codec::DecodeError;
 use crate::metrics::Meters;
-use crate::outcome::Exit;
-use crate::stderr::StderrTail;
-use crate::sys;
-use crate::ward::Record;
+use crate::process::child::Exited;
+use crate::process::outcome::Exit;
+use crate::process::stderr::StderrTail;
+use crate::process::sys;
+use crate::process::ward::Record;
 
 /// What becomes of a frame that is no JSON-RPC message.
 ///

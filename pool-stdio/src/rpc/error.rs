@@ -13,8 +13,8 @@ use super::scan::{Elements, Envelope, Kind, Malformed};
 use super::serve::error_message;
 use crate::codec::Fragment;
 use crate::error::ErrorKind;
-use crate::outcome::Exit;
-use crate::stderr::StderrTail;
+use crate::process::outcome::Exit;
+use crate::process::stderr::StderrTail;
 
 /// Whether a request can have been carried out, wholly or in part.
 ///

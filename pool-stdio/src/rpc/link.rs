@@ -39,7 +39,7 @@ use super::table::{CallId, Reply, Stray, Table};
 use super::ticket::{Limit, Ticket};
 use super::way_out::{Outlet, WayOut};
 use crate::codec::Fragment;
-use crate::wake::{Once, lock};
+use crate::process::once::{Once, lock};
 
 /// What a connection is told about itself.
 #[derive(Debug, Clone)]

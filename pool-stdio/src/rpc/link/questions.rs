@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::Link;
 use crate::codec::Fragment;
+use crate::process::once::lock;
 use crate::rpc::counts::RpcCounts;
 use crate::rpc::error::RpcError;
-use crate::wake::lock;
 
 impl Link {
     /// What whoever begins a call now is told, if that cannot be done any more.

@@ -9,9 +9,9 @@ use std::{env, fmt, fs, io};
 
 use thiserror::Error;
 
-use crate::stderr::{LineSink, StderrPolicy};
-use crate::sys;
-use crate::terminate::{KillScope, LadderTimes};
+use crate::process::stderr::{LineSink, StderrPolicy};
+use crate::process::sys;
+use crate::process::terminate::{KillScope, LadderTimes};
 
 /// What of this program's environment a child inherits.
 ///

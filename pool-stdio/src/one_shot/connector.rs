@@ -5,12 +5,12 @@ use pool_core::{
     Connector, async_trait,
 };
 
-use super::{Starter, stop_for};
-use crate::children::Children;
-use crate::command::{CommandError, CommandSpec};
-use crate::connection::{Limits, OneShot};
+use super::connection::{Limits, OneShot};
+use crate::exclusive::{Starter, stop_for};
 use crate::metrics::Meters;
-use crate::stderr::{RingLimits, StderrPolicy};
+use crate::process::children::Children;
+use crate::process::command::{CommandError, CommandSpec};
+use crate::process::stderr::{RingLimits, StderrPolicy};
 
 /// Starts children that serve one request each, for a pool that keeps some of them ready.
 ///

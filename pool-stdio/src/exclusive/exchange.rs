@@ -7,9 +7,9 @@ use pool_core::BoxError;
 use tokio::time::Instant;
 use tokio_util::codec::Encoder;
 
-use super::Codec;
-use super::exclusive::StdioConnection;
+use super::connection::StdioConnection;
 use super::wire::Failure;
+use crate::codec::Codec;
 
 /// What the child and we owe each other.
 #[derive(Debug, Default)]

@@ -17,9 +17,9 @@ use nix::errno::Errno;
 
 use super::unix::{delivery, number_of, signal_group_by_number, wait};
 use super::{Delivery, Life, Number};
-use crate::outcome::Exit;
-use crate::signal::Signal;
-use crate::terminate::Others;
+use crate::process::outcome::Exit;
+use crate::process::signal::Signal;
+use crate::process::terminate::Others;
 
 /// A child of ours, known by its pidfd.
 #[derive(Debug)]
@@ -217,7 +217,7 @@ fn signal_if_marked(pid: u32, cookie: &OsStr, signals: &[Signal]) -> bool {
 fn has_element(environ: &[u8], cookie: &[u8]) -> bool {
     environ
         .split(|byte| *byte == 0)
-        .filter_map(|entry| entry.strip_prefix(crate::command::COOKIE_VARIABLE.as_bytes()))
+        .filter_map(|entry| entry.strip_prefix(crate::process::command::COOKIE_VARIABLE.as_bytes()))
         .filter_map(|entry| entry.strip_prefix(b"="))
         .any(|value| {
             value
@@ -415,7 +415,7 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_as_a_whole_element_of_its_own_variable_only() {
-        let name = crate::command::COOKIE_VARIABLE;
+        let name = crate::process::command::COOKIE_VARIABLE;
         let has = |environ: &str| has_element(environ.as_bytes(), b"me");
         assert!(has(&format!("A=1\0{name}=me\0B=2\0")));
         assert!(has(&format!("{name}=outer:me:inner\0")));

@@ -23,16 +23,16 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::child::Child;
-use crate::children::{Admission, Opening};
-use crate::command::{Command, DESCRIPTORS_PER_CHILD, open_text};
-use crate::custodian::{Custodian, Message, WardId};
-use crate::lines::LineFeed;
-use crate::stderr::{Ring, RingLimits, StderrPolicy};
-use crate::sys::{self, Number, Root, Spawned, Trouble};
-use crate::terminate::KillScope;
-use crate::wake::{Once, Wait, lock};
-use crate::ward::{Pipes, Record, Ward};
+use crate::process::child::Child;
+use crate::process::children::{Admission, Opening};
+use crate::process::command::{Command, DESCRIPTORS_PER_CHILD, open_text};
+use crate::process::custodian::{Custodian, Message, WardId};
+use crate::process::line_feed::LineFeed;
+use crate::process::once::{Once, Wait, lock};
+use crate::process::stderr::{Ring, RingLimits, StderrPolicy};
+use crate::process::sys::{self, Number, Root, Spawned, Trouble};
+use crate::process::terminate::KillScope;
+use crate::process::ward::{Pipes, Record, Ward};
 
 type Outcome = Result<Child, SpawnError>;
 

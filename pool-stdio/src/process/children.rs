@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::child::{SignalError, send_signal};
-use crate::command::Command;
-use crate::custodian::{Custodian, Message, WardId};
-use crate::signal::Signal;
-use crate::spawner::{SpawnError, Spawning};
-use crate::sys::{self, Root};
-use crate::terminate::{LONGEST, Start};
-use crate::wake::{Once, Wait, lock};
-use crate::ward::{Pipes, Record};
+use crate::process::child::{SignalError, send_signal};
+use crate::process::command::Command;
+use crate::process::custodian::{Custodian, Message, WardId};
+use crate::process::once::{Once, Wait, lock};
+use crate::process::signal::Signal;
+use crate::process::spawner::{SpawnError, Spawning};
+use crate::process::sys::{self, Root};
+use crate::process::terminate::{LONGEST, Start};
+use crate::process::ward::{Pipes, Record};
 
 /// A set of children. A clone is the same set.
 ///

@@ -24,8 +24,8 @@ use nix::sys::signal::{SigSet, Signal as NixSignal, kill, killpg};
 use nix::unistd::{AccessFlags, Pid, access};
 
 use super::{Delivery, Life};
-use crate::outcome::Exit;
-use crate::signal::Signal;
+use crate::process::outcome::Exit;
+use crate::process::signal::Signal;
 
 /// The clock of the process layer. Real children cannot live on a paused one.
 #[expect(

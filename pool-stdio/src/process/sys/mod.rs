@@ -28,7 +28,7 @@ pub(crate) use unix::{
     read_buf, resident_bytes, spawn, trouble, write,
 };
 
-use crate::outcome::Exit;
+use crate::process::outcome::Exit;
 
 /// What a look at a root shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

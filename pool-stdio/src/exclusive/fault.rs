@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::Codec;
-use super::exclusive::StdioConnection;
+use super::connection::StdioConnection;
 use super::wire::Failure;
+use crate::codec::Codec;
 use crate::error::{ChildReport, Stage, StdioError};
 
 impl<C: Codec> StdioConnection<C> {

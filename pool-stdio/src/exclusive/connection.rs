@@ -25,12 +25,13 @@ use tokio::time::{Instant, timeout};
 use tokio_util::codec::Encoder;
 
 use super::exchange::Account;
+use super::stray::StrayPolicy;
 use super::wire::{Failure, Pipes, Wire};
-use super::{Codec, StrayPolicy};
-use crate::child::{Child, Exited};
+use crate::codec::Codec;
 use crate::codec::LineCodec;
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::metrics::{Live, Meters};
+use crate::process::child::{Child, Exited};
 
 /// A child process that answers one request at a time, over its stdin and stdout.
 ///

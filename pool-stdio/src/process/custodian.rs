@@ -22,12 +22,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::children::RoundUp;
-use crate::sweep::{Sweep, Sweeper};
-use crate::sys::{self, Ready};
-use crate::terminate::{Others, Start};
-use crate::wake::lock;
-use crate::ward::{Pipes, Source, Ward};
+use crate::process::children::RoundUp;
+use crate::process::once::lock;
+use crate::process::proc_scan::{Sweep, Sweeper};
+use crate::process::sys::{self, Ready};
+use crate::process::terminate::{Others, Start};
+use crate::process::ward::{Pipes, Source, Ward};
 
 /// The number of a child, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crate::stderr::StderrTail;
+use crate::process::stderr::StderrTail;
 
 /// How the root's life ended.
 ///

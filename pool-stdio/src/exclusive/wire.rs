@@ -23,11 +23,12 @@ use tokio::io::AsyncWrite;
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio_util::codec::Encoder;
 
-use super::{Codec, StrayPolicy};
-use crate::child::{Child, Handover};
+use super::stray::StrayPolicy;
+use crate::codec::Codec;
 use crate::metrics::Meters;
-use crate::sys;
-use crate::wake::lock;
+use crate::process::child::{Child, Handover};
+use crate::process::once::lock;
+use crate::process::sys;
 
 /// Our ends of the pipes, registered with a runtime.
 #[derive(Debug)]

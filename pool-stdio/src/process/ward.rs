@@ -7,19 +7,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::children::Membership;
-use crate::custodian::{Crew, WardId};
-use crate::lines::LineFeed;
-use crate::outcome::{Exit, Termination};
-use crate::signal::Signal;
-use crate::stderr::{Ring, StderrTail};
-use crate::sweep::Sweep;
-use crate::sys::{self, Life, Number, Ready, Root, Scanner};
-use crate::terminate::{
+use crate::process::children::Membership;
+use crate::process::custodian::{Crew, WardId};
+use crate::process::line_feed::LineFeed;
+use crate::process::once::{Once, lock};
+use crate::process::outcome::{Exit, Termination};
+use crate::process::proc_scan::Sweep;
+use crate::process::signal::Signal;
+use crate::process::stderr::{Ring, StderrTail};
+use crate::process::sys::{self, Life, Number, Ready, Root, Scanner};
+use crate::process::terminate::{
     Ending, KillScope, Ladder, LadderTimes, Look, Order, Others, PipeSight, RootSight, Sight,
     Start, StdinSight,
 };
-use crate::wake::{Once, lock};
 
 /// What the custodian and the handle of a child both know.
 #[derive(Debug)]

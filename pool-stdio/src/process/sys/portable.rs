@@ -10,8 +10,8 @@ use std::os::fd::BorrowedFd;
 
 use super::unix::{signal_group_by_number, signal_process_by_number, wait};
 use super::{Delivery, Life, Number};
-use crate::signal::Signal;
-use crate::terminate::Others;
+use crate::process::signal::Signal;
+use crate::process::terminate::Others;
 
 /// A child of ours, known by its number.
 #[derive(Debug)]

@@ -9,14 +9,14 @@ use std::task::{Context, Poll};
 
 use thiserror::Error;
 
-use crate::custodian::{Custodian, Message};
-use crate::outcome::{Exit, Termination};
-use crate::signal::Signal;
-use crate::stderr::StderrTail;
-use crate::sys::{self, Delivery, Life, Readiness, Root};
-use crate::terminate::{KillScope, Start, Stop};
-use crate::wake::{Wait, lock};
-use crate::ward::{Pipes, Record};
+use crate::process::custodian::{Custodian, Message};
+use crate::process::once::{Wait, lock};
+use crate::process::outcome::{Exit, Termination};
+use crate::process::signal::Signal;
+use crate::process::stderr::StderrTail;
+use crate::process::sys::{self, Delivery, Life, Readiness, Root};
+use crate::process::terminate::{KillScope, Start, Stop};
+use crate::process::ward::{Pipes, Record};
 
 /// A running child process.
 ///

@@ -4,8 +4,6 @@
 //! succeed (no such program, not executable), *transient* otherwise (no descriptors, no memory, no
 //! process to be had, a child that died in its handshake).
 
-mod one_shot;
-
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -18,15 +16,14 @@ use pool_core::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::children::Children;
-use crate::codec::{FRAME_BYTES_MAX_DEFAULT, LineCodec, PartialLine};
-use crate::command::{Command, CommandError, CommandSpec};
-use crate::connection::{Birth, Codec, Settings, StdioConnection, StrayPolicy};
+use super::connection::{Birth, Settings, StdioConnection};
+use super::stray::StrayPolicy;
+use crate::codec::{Codec, FRAME_BYTES_MAX_DEFAULT, LineCodec, PartialLine};
 use crate::error::StdioError;
 use crate::metrics::Meters;
-use crate::terminate::Stop;
-
-pub use one_shot::OneShotConnector;
+use crate::process::children::Children;
+use crate::process::command::{Command, CommandError, CommandSpec};
+use crate::process::terminate::Stop;
 
 type Hook<C> =
     dyn for<'a> Fn(&'a mut StdioConnection<C>) -> BoxFuture<'a, Result<(), BoxError>> + Send + Sync;
@@ -248,7 +245,7 @@ impl<C: Codec> StdioConnector<C> {
 /// Starts the children of one connector.
 #[derive(Debug)]
 pub(crate) struct Starter {
-    command: Command,
+    pub(crate) command: Command,
     pub(crate) children: Children,
     pub(crate) settings: Settings,
 }

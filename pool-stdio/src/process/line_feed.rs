@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
-use crate::stderr::{LineSink, StderrLine};
-use crate::wake::lock;
+use crate::process::once::lock;
+use crate::process::stderr::{LineSink, StderrLine};
 
 /// Cuts the stderr of one child into lines and queues them for their sink.
 #[derive(Debug)]

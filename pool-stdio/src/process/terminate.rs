@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::plan::LONGEST;
 pub use self::plan::{KillScope, LadderTimes, Stop};
-use crate::outcome::{Drain, Rung};
+use crate::process::outcome::{Drain, Rung};
 
 /// What is seen at one moment.
 #[derive(Debug, Clone, Copy)]

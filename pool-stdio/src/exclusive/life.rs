@@ -10,14 +10,15 @@ use std::time::Duration;
 use pool_core::{BoxFuture, ConnectionId};
 use tokio::time::Instant;
 
-use super::exclusive::StdioConnection;
+use super::connection::StdioConnection;
+use super::stray::StrayPolicy;
 use super::wire::Pipes;
-use super::{Codec, StrayPolicy};
-use crate::child::{Exited, Liveness, SignalError};
-use crate::outcome::{Exit, Termination};
-use crate::signal::Signal;
-use crate::stderr::StderrTail;
-use crate::terminate::Stop;
+use crate::codec::Codec;
+use crate::process::child::{Exited, Liveness, SignalError};
+use crate::process::outcome::{Exit, Termination};
+use crate::process::signal::Signal;
+use crate::process::stderr::StderrTail;
+use crate::process::terminate::Stop;
 
 impl<C: Codec> StdioConnection<C> {
     /// Whether bytes of a request were or may be written and its whole reply was not read, or a

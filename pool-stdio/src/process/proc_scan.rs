@@ -9,10 +9,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::custodian::{Custodian, Message, WardId};
-use crate::signal::Signal;
-use crate::sys::{Number, Root, Scanner};
-use crate::wake::lock;
+use crate::process::custodian::{Custodian, Message, WardId};
+use crate::process::once::lock;
+use crate::process::signal::Signal;
+use crate::process::sys::{Number, Root, Scanner};
 
 /// One look to be made. There are never more of them than two per child under termination.
 #[derive(Debug)]

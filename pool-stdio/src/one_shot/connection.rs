@@ -15,14 +15,13 @@ use bytes::{Bytes, BytesMut};
 use pool_core::{BoxFuture, ConnectionId};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::exclusive::Birth;
-use super::wire::Pipes;
-use crate::child::{Child, Exited, Liveness};
 use crate::error::{ChildReport, Stage, StdioError};
+use crate::exclusive::{Birth, Pipes};
 use crate::metrics::{Live, Meters};
-use crate::outcome::{Drain, Exit, Termination};
-use crate::stderr::StderrTail;
-use crate::terminate::{LadderTimes, Stop};
+use crate::process::child::{Child, Exited, Liveness};
+use crate::process::outcome::{Drain, Exit, Termination};
+use crate::process::stderr::StderrTail;
+use crate::process::terminate::{LadderTimes, Stop};
 
 /// A child that serves one request: it is given its input, and what it makes of that is collected.
 ///
