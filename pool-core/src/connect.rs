@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::connector::{BoxFuture, CloseReason, ConnectContext};
+use crate::connector::{BoxFuture, ConnectContext};
 use crate::error::{CheckError, ConnectError, Fault};
 use crate::foreign::{self, CatchPanic, bounded, catch};
 use crate::guard::{Live, Slot};
+use crate::id::CloseReason;
 use crate::shared::Shared;
 use crate::store::{Condition, SlotKey};
 use crate::sync::Arc;

@@ -11,8 +11,8 @@ use std::panic::Location;
 
 use tokio::sync::oneshot;
 
-use crate::connector::{CloseReason, ConnectionId};
 use crate::foreign;
+use crate::id::{CloseReason, ConnectionId};
 use crate::shared::{Shared, Stock};
 use crate::status::ConnectionStats;
 use crate::store::{Condition, Served, SlotKey};

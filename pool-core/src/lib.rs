@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod foreign;
 mod guard;
+mod id;
 mod inbox;
 mod maintenance;
 mod pool;
@@ -23,15 +24,14 @@ mod time;
 pub use acquire::Acquire;
 pub use async_trait::async_trait;
 pub use config::{Builder, Exclusive, Multiplexed, SharedBuilder};
-pub use connector::{
-    BoxFuture, CloseReason, ConnectContext, ConnectionId, Connector, SharedConnector,
-};
+pub use connector::{BoxFuture, ConnectContext, Connector, SharedConnector};
 pub use error::{
     AcquireContext, AcquireError, AcquirePhase, BoxError, BuildError, CheckError, ConnectError,
     Fault, ResizeError, TryAcquireError, WarmUpError,
 };
-pub use event::{Event, EventKind, Observer, WaiterId};
+pub use event::{Event, EventKind, Observer};
 pub use guard::PooledConnection;
+pub use id::{CloseReason, ConnectionId, WaiterId};
 pub use pool::ConnectionPool;
 pub use shared_pool::{AcquireShared, SharedLease, SharedPool};
 pub use status::{CloseReport, ConnectionStats, PoolStatus};

@@ -11,10 +11,11 @@ use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::connector::{CloseReason, Connector};
+use crate::connector::Connector;
 use crate::error::{CheckError, TryAcquireError};
 use crate::foreign::{self, catch};
 use crate::guard::{Held, Live};
+use crate::id::CloseReason;
 use crate::inbox::Inbox;
 use crate::store::{Condition, Effects, Errand, Limits, Opening, SlotKey, Store};
 use crate::sync::{Arc, Mutex, MutexGuard, Permit, Permits};

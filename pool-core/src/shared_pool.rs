@@ -17,14 +17,13 @@ use async_trait::async_trait;
 
 use crate::acquire::Wait;
 use crate::config::SharedBuilder;
-use crate::connector::{
-    BoxFuture, CloseReason, ConnectContext, ConnectionId, Connector, SharedConnector,
-};
+use crate::connector::{BoxFuture, ConnectContext, Connector, SharedConnector};
 use crate::error::{
     AcquireError, CheckError, ConnectError, ResizeError, TryAcquireError, WarmUpError,
 };
 use crate::foreign;
 use crate::guard::{Held, Live};
+use crate::id::{CloseReason, ConnectionId};
 use crate::pool::ConnectionPool;
 use crate::shared::{Shared, Stock};
 use crate::status::{CloseReport, ConnectionStats, PoolStatus};

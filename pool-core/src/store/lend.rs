@@ -3,8 +3,9 @@
 use std::panic::Location;
 use std::task::Waker;
 
-use crate::connector::CloseReason;
-use crate::event::{EventKind, WaiterId};
+use crate::event::EventKind;
+use crate::id::CloseReason;
+use crate::id::WaiterId;
 use crate::store::{Condition, Found, Outcome, Refusal, Served, SlotKey, Store, Ticket, WaiterKey};
 use crate::time::Time;
 

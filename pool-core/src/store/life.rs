@@ -4,9 +4,10 @@ use std::panic::Location;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::connector::{CloseReason, ConnectionId};
 use crate::error::{CheckError, ConnectError, Fault};
-use crate::event::{EventKind, WaiterId};
+use crate::event::EventKind;
+use crate::id::WaiterId;
+use crate::id::{CloseReason, ConnectionId};
 use crate::store::{Errand, Outcome, Served, SlotKey, State, Store};
 use crate::time::Time;
 

@@ -1,8 +1,8 @@
 //! Opening: when a connect may begin, and what becomes of its result.
 
-use crate::connector::ConnectionId;
 use crate::error::ConnectError;
 use crate::event::EventKind;
+use crate::id::ConnectionId;
 use crate::store::slots::Record;
 use crate::store::{SlotKey, State, Store};
 use crate::time::Time;

@@ -11,7 +11,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::error::AcquireContext;
-use crate::event::WaiterId;
+use crate::id::WaiterId;
 use crate::store::SlotKey;
 use crate::time::Time;
 

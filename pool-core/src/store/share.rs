@@ -20,9 +20,10 @@
 
 use std::panic::Location;
 
-use crate::connector::CloseReason;
 use crate::error::CheckError;
-use crate::event::{EventKind, WaiterId};
+use crate::event::EventKind;
+use crate::id::CloseReason;
+use crate::id::WaiterId;
 use crate::store::slots::Record;
 use crate::store::{Condition, Errand, Limits, Outcome, Served, SlotKey, State, Store};
 use crate::time::Time;

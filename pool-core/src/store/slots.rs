@@ -7,7 +7,7 @@
 
 use std::panic::Location;
 
-use crate::connector::{CloseReason, ConnectionId};
+use crate::id::{CloseReason, ConnectionId};
 use crate::time::Time;
 
 /// The place of a slot in the table; valid as long as the slot exists.

@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
-use crate::connector::CloseReason;
 use crate::event::EventKind;
+use crate::id::CloseReason;
 use crate::store::slots::Record;
 use crate::store::{Errand, Outcome, Refusal, State, Store};
 use crate::time::Time;

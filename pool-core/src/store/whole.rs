@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::connector::{CloseReason, ConnectionId};
 use crate::error::{AcquireContext, AcquirePhase};
 use crate::event::EventKind;
+use crate::id::{CloseReason, ConnectionId};
 use crate::status::{ConnectionStats, PoolStatus};
 use crate::store::slots::Record;
 use crate::store::{Refusal, SlotKey, State, Store};

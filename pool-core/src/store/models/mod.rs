@@ -22,9 +22,10 @@ use super::{
     Sharing, SlotKey, State, Ticket, Turn, WaiterKey,
 };
 use crate::acquire::Acquire;
-use crate::connector::{CloseReason, ConnectContext, Connector};
+use crate::connector::{ConnectContext, Connector};
 use crate::error::ConnectError;
 use crate::guard::{Held, Live, PooledConnection, Slot};
+use crate::id::CloseReason;
 use crate::inbox::{Inbox, Receiver};
 use crate::shared::{Shared, Stock, Timeouts};
 use crate::shutdown::Handle;

@@ -11,8 +11,8 @@ use pool_testkit::model::{
 };
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use crate::connector::{CloseReason, ConnectionId};
 use crate::error::{CheckError, ConnectError};
+use crate::id::{CloseReason, ConnectionId};
 use crate::store::sweep::TICK;
 use crate::store::{
     Condition, DeadlineClock, Errand, Found, Limits, Outcome, PacerLimits, Refusal, Resized,

@@ -4,9 +4,9 @@ use std::panic::Location;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::connector::CloseReason;
 use crate::error::ConnectError;
 use crate::event::EventKind;
+use crate::id::CloseReason;
 use crate::store::sweep::TICK;
 use crate::store::{
     Condition, DeadlineClock, Effects, Errand, Found, Limits, Outcome, PacerLimits, Refusal,

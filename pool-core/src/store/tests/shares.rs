@@ -8,8 +8,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::connector::{CloseReason, ConnectionId};
 use crate::error::{CheckError, ConnectError};
+use crate::id::{CloseReason, ConnectionId};
 use crate::store::{
     Condition, DeadlineClock, Errand, Found, Limits, Opening, Outcome, PacerLimits, Served,
     Sharing, SlotKey, State, Store, Ticket, Turn, WaiterKey,
