@@ -4,15 +4,15 @@ mod acquire;
 mod config;
 mod connect;
 mod connector;
+mod engine;
 mod error;
 mod event;
 mod foreign;
-mod guard;
 mod id;
 mod inbox;
+mod lease;
 mod maintenance;
 mod pool;
-mod shared;
 mod shared_pool;
 mod shutdown;
 mod status;
@@ -30,8 +30,8 @@ pub use error::{
     Fault, ResizeError, TryAcquireError, WarmUpError,
 };
 pub use event::{Event, EventKind, Observer};
-pub use guard::PooledConnection;
 pub use id::{CloseReason, ConnectionId, WaiterId};
+pub use lease::PooledConnection;
 pub use pool::ConnectionPool;
 pub use shared_pool::{AcquireShared, SharedLease, SharedPool};
 pub use status::{CloseReport, ConnectionStats, PoolStatus};
