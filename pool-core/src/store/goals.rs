@@ -1,5 +1,5 @@
-//! Waits that are not for a connection: a warm-up waits for a number of open ones, a close for the
-//! end of all.
+//! Waits that are not for a connection: a warm-up waits until a number of connections are open, a close
+//! until none is left.
 
 use std::task::Waker;
 
@@ -7,7 +7,7 @@ use crate::error::ConnectError;
 use crate::store::{Effects, Lending, Store};
 use crate::time::Time;
 
-/// The name of a goal; valid until it is removed.
+/// Identifies a goal; valid until the goal is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct GoalKey(u64);
 
@@ -38,7 +38,7 @@ struct GoalEntry {
     end: Option<GoalEnd>,
 }
 
-/// All goals; few at a time, so a list does.
+/// All goals. There are few at a time, so they are a list.
 #[derive(Debug, Default)]
 pub(crate) struct Goals {
     entries: Vec<GoalEntry>,
@@ -46,7 +46,7 @@ pub(crate) struct Goals {
 }
 
 impl Goals {
-    /// The largest number of open connections that anybody waits for.
+    /// The largest number of open connections that a warm-up waits for.
     pub(crate) fn open_wanted(&self) -> usize {
         let pending = self.entries.iter().filter(|entry| entry.end.is_none());
         let targets = pending.map(|entry| match entry.goal {
@@ -56,7 +56,7 @@ impl Goals {
         targets.max().unwrap_or(0)
     }
 
-    /// Ends the goals for which `judge` has one, and returns the earliest deadline of the rest.
+    /// Ends the goals for which `judge` returns an end, and returns the earliest deadline of the rest.
     fn resolve<C: Send + 'static, L: Lending>(
         &mut self,
         effects: &mut Effects<C, L>,
@@ -96,7 +96,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         GoalKey(key)
     }
 
-    /// How the wait ended, or `None` and the waker is kept.
+    /// How the wait ended. If it has not, the waker is kept.
     pub(crate) fn poll_goal(&mut self, key: GoalKey, waker: Waker) -> Option<GoalEnd> {
         let entry = self
             .goals
@@ -128,7 +128,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
     }
 
-    /// Ends the goals that are reached, or never will be.
+    /// Ends the goals that are reached, and those that can no longer be reached.
     pub(super) fn resolve_goals(&mut self) {
         if self.goals.entries.is_empty() {
             return;
@@ -142,7 +142,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         });
     }
 
-    /// A failed connect ends every warm-up: whoever starts wants to know.
+    /// A failed connect ends every warm-up: a program that starts wants to know.
     pub(super) fn fail_warm_ups(&mut self, error: &ConnectError) {
         let open = self.slots.open();
         self.owes |= !self.goals.entries.is_empty();
@@ -163,7 +163,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         })
     }
 
-    /// The runtime that kept the deadlines has gone: every wait ends, now and in future.
+    /// The runtime that kept the deadlines has shut down: every wait ends, now and in future.
     pub(crate) fn orphan(&mut self) {
         self.close();
         self.is_orphan = true;
