@@ -12,8 +12,9 @@ use std::process;
 
 use pool_core::{ConnectContext, ConnectionId, Connector};
 use pool_stdio::{Children, CommandSpec, OneShotConnector, Signal};
-use pool_testkit::census::{Beacon, Census, OUTER_DEADLINE, block_on};
-use pool_testkit::fixture::{Behaviour, Replies};
+use pool_testkit::census::Census;
+use pool_testkit::fixture::{Behaviour, Replies, Step, Stream};
+use pool_tests::children::{Beacon, OUTER_DEADLINE, block_on};
 use tokio::runtime;
 use tokio::time::Instant;
 
@@ -101,7 +102,7 @@ fn command(behaviour: &Behaviour) -> Vec<String> {
     let mut words = ["env", "POOL_BENCHES_ROLE=fixture", REUSE]
         .map(str::to_owned)
         .to_vec();
-    words.extend(behaviour.to_args());
+    words.push(behaviour.to_string());
     words
 }
 
@@ -151,8 +152,8 @@ fn a_command_is_started_for_each_request_or_once_for_each_caller() {
 #[test]
 fn a_command_that_answers_by_id_is_started_once_for_all_callers() {
     let behaviours = [
-        Behaviour::new().serve_rpc(),
-        Behaviour::new().reply(Replies::InOrder),
+        Behaviour::new().then(Step::ServeRpc),
+        Behaviour::new().then(Step::Reply(Replies::InOrder)),
     ];
     for behaviour in behaviours {
         let options = ["--requests", "20", "--concurrency", "3"];
@@ -222,7 +223,7 @@ fn a_command_that_exits_at_once_gives_no_answer() {
 
 #[test]
 fn a_command_that_exits_after_one_answer_is_told_what_starting_ahead_would_save() {
-    let run = reuse(&PATIENCE, &command(&Behaviour::echo().then_exit_after(1)));
+    let run = reuse(&PATIENCE, &command(&Behaviour::new().then_echo_lines(1)));
     assert_eq!(run.code, Some(4), "{}", run.text);
     run.says(&[
         "ends after one request",
@@ -258,7 +259,12 @@ fn a_command_that_never_answers_is_told_what_to_check() {
 
 #[test]
 fn a_command_that_writes_junk_is_told_so() {
-    let talker = Behaviour::new().flood_stdout(100_000).hang();
+    let talker = Behaviour::new()
+        .then(Step::Flood {
+            stream: Stream::Stdout,
+            bytes: 100_000,
+        })
+        .hang();
     let run = reuse(&PATIENCE, &command(&talker));
     assert_eq!(run.code, Some(7), "{}", run.text);
     run.says(&["no answer: it spoke unasked", "log to stdout"]);
@@ -279,7 +285,7 @@ fn what_a_command_says_unasked_is_shown() {
 
 #[test]
 fn a_command_that_fails_later_is_not_said_to_have_given_no_answer() {
-    let dies = Behaviour::echo().then_exit_after(20);
+    let dies = Behaviour::new().then_echo_lines(20);
     let run = reuse(&PATIENCE, &command(&dies));
     assert_eq!(run.code, Some(5), "{}", run.text);
     run.says(&["answered at first, and then", "exit status: 0", "check:"]);

@@ -9,16 +9,16 @@ use pool_core::{
     ConnectContext, ConnectionId, ConnectionPool, Connector, Event, EventKind, Observer,
 };
 use pool_stdio::{Children, Codec, Signal, StdioConnection, StdioConnector, StdioError};
-use pool_testkit::census::{Leftover, OUTER_DEADLINE, block_on};
+use pool_testkit::census::Leftover;
 use pool_testkit::fixture::Behaviour;
-use pool_tests::stdio::Pulse;
+use pool_tests::children::{OUTER_DEADLINE, Pulse, block_on};
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::common::Scene;
 
-pub(crate) use pool_tests::stdio::{eager, kill};
+pub(crate) use pool_tests::children::{eager, kill};
 
 pub(crate) type Pool = ConnectionPool<StdioConnection>;
 

@@ -7,9 +7,8 @@ use bytes::BytesMut;
 use pool_core::{ConnectionPool, Connector};
 use pool_stdio::codec::{DecodeError, Line, LineCodec};
 use pool_stdio::{KillScope, Stage, StdioConnector, StdioError};
-use pool_testkit::census::Sighting;
-use pool_testkit::fixture::Behaviour;
-use pool_tests::stdio::poll_times;
+use pool_testkit::fixture::{Behaviour, Step};
+use pool_tests::children::{Sighting, poll_times};
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::bed::{SLACK, assert_line, context, on_both_runtimes, within};
@@ -53,7 +52,10 @@ fn a_reply_cancelled_at_any_poll_never_reaches_the_next_caller() {
     on_both_runtimes(async |bed| {
         // Each byte of the first reply is a read of its own, or nearly.
         let reply = "the first reply, which nobody else may see\n";
-        let behaviour = Behaviour::new().read_lines(1).dribble(reply).then_echo();
+        let behaviour = Behaviour::new()
+            .read_lines(1)
+            .then(Step::PrintBytewise(reply.into()))
+            .then_echo();
         let pool = bed.pool(&behaviour, 1);
         let mut dirty = 0;
         for polls in 0.. {
@@ -103,7 +105,13 @@ fn a_large_request_cancelled_at_any_poll_never_disturbs_the_next_caller() {
 #[test]
 fn a_late_reply_after_a_timeout_is_destroyed_with_its_child() {
     on_both_runtimes(async |bed| {
-        let pool = bed.pool(&Behaviour::echo().delayed(Duration::from_millis(30)), 1);
+        let pool = bed.pool(
+            &Behaviour::new().then(Step::Echo {
+                lines: None,
+                delay: Duration::from_millis(30),
+            }),
+            1,
+        );
         for number in 0..4 {
             let mut lease = pool.acquire().await.unwrap();
             let limit = Duration::from_millis(2);

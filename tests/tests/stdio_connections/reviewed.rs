@@ -16,9 +16,8 @@ use pool_stdio::{
     CommandSpec, LadderTimes, OneShotConnector, Signal, StdioConnection, StdioConnector,
     StdioError, Stop, StrayPolicy,
 };
-use pool_testkit::census::OUTER_DEADLINE;
-use pool_testkit::fixture::Behaviour;
-use pool_tests::stdio::poll_times;
+use pool_testkit::fixture::{Behaviour, Step};
+use pool_tests::children::{OUTER_DEADLINE, poll_times};
 use tokio::runtime;
 use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder};
@@ -320,7 +319,9 @@ fn what_is_left_of_a_greeting_fails_the_connect_not_the_first_request() {
 fn a_child_that_is_given_up_does_not_take_half_a_request_for_the_whole() {
     on_both_runtimes(async |bed| {
         let place = bed.scene.beacon.path().with_extension("acted");
-        let acts = Behaviour::new().read_to_end().die_the_first_time(&place);
+        let acts = Behaviour::new()
+            .read_to_end()
+            .then(Step::DieTheFirstTime(place.clone()));
         // More than a runtime lets a task write in two polls, however fast the child reads.
         let input = "x".repeat(1 << 25);
         for number in 0..30 {
@@ -346,7 +347,9 @@ fn a_child_that_is_given_up_does_not_take_half_a_request_for_the_whole() {
 fn a_child_that_was_never_asked_is_not_given_an_empty_request_at_its_end() {
     on_both_runtimes(async |bed| {
         let place = bed.scene.beacon.path().with_extension("acted");
-        let acts = Behaviour::new().read_to_end().die_the_first_time(&place);
+        let acts = Behaviour::new()
+            .read_to_end()
+            .then(Step::DieTheFirstTime(place.clone()));
         let connector = OneShotConnector::new(bed.scene.spec(&acts)).unwrap();
         bed.note(connector.children());
         let pool = connector.pool().min_idle(1).build().unwrap();

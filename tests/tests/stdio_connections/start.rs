@@ -10,7 +10,7 @@ use pool_core::{
 };
 use pool_stdio::{CommandSpec, SpawnError, Stage, StdioConnection, StdioConnector, StdioError};
 use pool_testkit::fixture::Behaviour;
-use pool_tests::stdio::poll_times;
+use pool_tests::children::poll_times;
 use tokio::time::Instant;
 
 use crate::bed::{Bed, Boxed, assert_line, context, on_both_runtimes, within};

@@ -8,8 +8,9 @@ use pool_core::{ConnectContext, ConnectionId, Connector};
 use pool_stdio::{
     Children, CommandSpec, KillScope, OneShotConnector, Signal, StdioConnector, Stop,
 };
-use pool_testkit::census::{Beacon, Census, OUTER_DEADLINE, block_on};
-use pool_testkit::fixture::Behaviour;
+use pool_testkit::census::Census;
+use pool_testkit::fixture::{Behaviour, Step, Stream};
+use pool_tests::children::{Beacon, OUTER_DEADLINE, block_on};
 use tokio::runtime;
 use tokio::time::{Instant, timeout};
 
@@ -102,7 +103,13 @@ fn held_in_silence(scene: &Scene<'_>) -> Outcome<()> {
 
 fn held_by_a_printer(scene: &Scene<'_>) -> Outcome<()> {
     let leaf = scene.actor("leaf");
-    held(scene, leaf.print_each(Duration::from_millis(50), "here\n"))
+    held(
+        scene,
+        leaf.then(Step::PrintEvery {
+            gap: Duration::from_millis(50),
+            text: "here\n".into(),
+        }),
+    )
 }
 
 /// The caller has its output in bounded time, and then nothing lives.
@@ -128,7 +135,7 @@ fn held(scene: &Scene<'_>, leaf: Behaviour) -> Outcome<()> {
 }
 
 fn aborted(scene: &Scene<'_>) -> Outcome<()> {
-    let daemon = Behaviour::new().leave_session();
+    let daemon = Behaviour::new().then(Step::LeaveSession);
     let daemon = daemon.start(scene.actor("daemon").hang()).exit(0);
     let spec = scene.spec(&scene.actor("root").start(daemon).hang())?;
     scene.runtime.block_on(async {
@@ -148,7 +155,14 @@ fn aborted(scene: &Scene<'_>) -> Outcome<()> {
 }
 
 fn all_is_read(scene: &Scene<'_>) -> Outcome<()> {
-    let spec = scene.spec(&Behaviour::new().flood_stdout(TEN_MEGABYTES).exit(0))?;
+    let spec = scene.spec(
+        &Behaviour::new()
+            .then(Step::Flood {
+                stream: Stream::Stdout,
+                bytes: TEN_MEGABYTES,
+            })
+            .exit(0),
+    )?;
     scene.runtime.block_on(async {
         let limit = usize::try_from(TEN_MEGABYTES)?;
         let connector = OneShotConnector::with_output_bytes_max(spec, limit)?;
@@ -210,7 +224,7 @@ fn passed_on(scene: &Scene<'_>, signal: Signal) -> Outcome<()> {
 }
 
 fn stopped(scene: &Scene<'_>) -> Outcome<()> {
-    let root = scene.actor("root").raise(SIGSTOP).hang();
+    let root = scene.actor("root").then(Step::Raise(SIGSTOP)).hang();
     let children = Children::new();
     let child = block_on(children.spawn(&scene.spec(&root)?.build()?))?;
     let seen = scene.beacon.expect(1);

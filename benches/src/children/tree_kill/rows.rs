@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pool_stdio::{Children, KillScope, LadderTimes, Stop};
-use pool_testkit::census::{Beacon, Census, block_on};
-use pool_testkit::fixture::{RootEnds, Tree, trees};
+use pool_testkit::census::Census;
+use pool_tests::children::{Beacon, RootEnds, Tree, block_on, trees};
 
 use super::{Ending, Row};
 use crate::children::Outcome;

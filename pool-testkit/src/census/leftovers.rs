@@ -1,34 +1,4 @@
-//! Counts what a test leaves behind: processes, zombies, descriptors, threads, tasks.
-//!
-//! One census is taken at a time in a process, because descriptors and threads belong to the whole
-//! of it; tests that take one wait for each other. What the process layer keeps for good (its
-//! threads and their descriptors), and tokio (its sockets for signals), is there before the count
-//! begins, or known by name.
-//!
-//! Processes are recognised by a mark in their environment, which every descendant inherits; so
-//! they are found wherever they went, and nobody else's are.
-//!
-//! # Examples
-//!
-//! ```
-//! use pool_testkit::census::Census;
-//!
-//! let census = Census::begin();
-//! let file = std::fs::File::open("/proc/self/stat").unwrap();
-//! let left = census.leftovers();
-//! assert!(left[0].to_string().contains("/proc/"));
-//!
-//! drop(file);
-//! census.assert_clean();
-//! ```
-
-mod beacon;
-mod processes;
-mod wait;
-
-pub use beacon::{Beacon, Sighting};
-pub use processes::Process;
-pub use wait::{OUTER_DEADLINE, block_on, is_readable_within};
+//! What is there when a test begins, and what is there more when it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -40,22 +10,30 @@ use std::thread;
 use pool_stdio::CommandSpec;
 use tokio::runtime::{self, Handle};
 
+use super::processes::{self, MARK_VARIABLE, Process};
+
 /// What was there when a test began.
 ///
 /// # Examples
 ///
 /// ```
 /// use pool_stdio::{CommandSpec, Stop};
-/// use pool_testkit::census::{Census, block_on};
+/// use pool_testkit::census::Census;
 ///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 /// let census = Census::begin();
-/// let command = census.mark(CommandSpec::new("cat")).build()?;
-/// let child = block_on(command.spawn())?;
-/// assert_eq!(census.processes().len(), 1);
+/// runtime.block_on(async {
+///     let command = census.mark(CommandSpec::new("cat")).build()?;
+///     let child = command.spawn().await?;
+///     assert_eq!(census.processes().len(), 1);
 ///
-/// block_on(child.terminate(Stop::Orderly));
+///     child.terminate(Stop::Orderly).await;
+///     Ok::<(), Box<dyn std::error::Error>>(())
+/// })?;
 /// census.assert_clean();
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct Census {
@@ -69,23 +47,19 @@ pub struct Census {
     _one_at_a_time: MutexGuard<'static, ()>,
 }
 
-/// Something that a test left behind.
-///
-/// # Examples
-///
-/// See [`Census::watch_tasks`].
+/// Something that a test left behind. `Display` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Leftover {
     /// A living process that carries the mark.
     Process(Process),
-    /// A child of this process, dead or alive, that was not reaped.
+    /// A child of this process that was not reaped, dead or alive.
     Child(Process),
     /// An open descriptor.
     Descriptor {
         /// Its number.
         number: i32,
-        /// What it means.
+        /// What it refers to, as `/proc/self/fd` shows it.
         target: String,
     },
     /// A thread of a runtime or of the process layer.
@@ -97,7 +71,7 @@ pub enum Leftover {
     },
     /// Tasks of a runtime that is [watched](Census::watch_tasks).
     Tasks {
-        /// How many there are more than there were.
+        /// How many more there are than when the watch began.
         count: usize,
     },
 }
@@ -115,7 +89,7 @@ impl fmt::Display for Leftover {
 }
 
 impl Census {
-    /// Starts counting. Waits for any other census of this process to end.
+    /// Starts to count. Blocks until any other census of this process has ended.
     ///
     /// # Panics
     ///
@@ -125,7 +99,7 @@ impl Census {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        pool_stdio::prepare().expect("the process layer needs two threads");
+        pool_stdio::prepare().expect("threads for the process layer can be started");
         FIRST_RUNTIME.call_once(make_a_runtime);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -147,11 +121,11 @@ impl Census {
         spec.env(MARK_VARIABLE, &self.mark)
     }
 
-    /// Counts the tasks of a runtime from now on. A runtime that is made for the test alone is counted
-    /// by its end: drop it before the census is asked.
+    /// Counts the tasks of a runtime from now on.
     ///
-    /// The runtime should have been there when the census began, since it is kept, and with it its
-    /// descriptors, until the census ends.
+    /// The census keeps a handle of the runtime, and with it the runtime's descriptors, until it
+    /// ends. So make the runtime before the census. One that only the test uses need not be watched:
+    /// drop it before you ask the census, and its threads and descriptors show whether it has gone.
     ///
     /// # Examples
     ///
@@ -174,13 +148,13 @@ impl Census {
         self.runtimes.push((runtime.clone(), tasks));
     }
 
-    /// The living processes that carry the mark.
+    /// The living processes that carry the [mark](Self::mark).
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {
-        processes::marked(MARK_VARIABLE, &self.mark)
+        processes::marked(&self.mark)
     }
 
-    /// What is here now and was not when the census began.
+    /// What is there now and was not there when the census began.
     #[must_use]
     pub fn leftovers(&self) -> Vec<Leftover> {
         let processes = self.processes().into_iter().map(Leftover::Process);
@@ -200,8 +174,9 @@ impl Census {
             .collect()
     }
 
-    /// New threads of a runtime or of the process layer, but for the known ones, one of each. A
-    /// thread of another name cannot be told from those that the test harness starts.
+    /// New threads of a runtime or of the process layer. Each permanent thread of the process layer
+    /// is excused once. Threads of other names are not counted: the test harness may have started
+    /// them.
     fn new_threads(&self) -> Vec<Leftover> {
         let mut known = BTreeSet::new();
         threads()
@@ -227,11 +202,11 @@ impl Census {
             .map(|count| Leftover::Tasks { count })
     }
 
-    /// Nothing was left behind.
+    /// Checks that nothing was left behind.
     ///
     /// # Panics
     ///
-    /// If something was, saying what.
+    /// If something was, with a list of it.
     #[track_caller]
     pub fn assert_clean(&self) {
         let leftovers = self.leftovers();
@@ -245,7 +220,7 @@ impl Census {
 }
 
 impl Drop for Census {
-    /// Ends what a failed test left running.
+    /// Kills what a failed test left running.
     fn drop(&mut self) {
         for process in self.processes() {
             process.kill();
@@ -253,13 +228,16 @@ impl Drop for Census {
     }
 }
 
-/// The first runtime of a process may leave sockets behind, for the signals of all later ones.
+/// Done once before the first count: the first runtime of a process can leave sockets behind, which
+/// all later ones use for signals.
 static FIRST_RUNTIME: Once = Once::new();
 
-/// On a thread of its own: there may be a runtime on this one, which forbids that another is dropped.
+/// On a thread of its own, because this one may be inside a runtime, where no other runtime may be
+/// dropped.
 fn make_a_runtime() {
     let made = thread::spawn(|| drop(runtime::Builder::new_current_thread().enable_all().build()));
-    made.join().expect("a runtime is made and dropped");
+    made.join()
+        .expect("neither `build` nor the drop of a runtime panics here");
 }
 
 fn descriptors() -> BTreeMap<i32, String> {
@@ -267,7 +245,7 @@ fn descriptors() -> BTreeMap<i32, String> {
         return BTreeMap::new();
     };
     let open: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    // The directory itself was open while it was read, and is not any more.
+    // The directory itself was open while it was read. It is closed now, so it has no target.
     open.into_iter()
         .filter_map(|path| {
             let target = fs::read_link(&path).ok()?.display().to_string();
@@ -290,8 +268,7 @@ fn threads() -> BTreeMap<u32, String> {
         .collect()
 }
 
-const MARK_VARIABLE: &str = "POOL_TESTKIT_CENSUS";
-/// What the process layer keeps, once it was needed.
+/// What the process layer starts at its first use and keeps.
 const PERMANENT_THREADS: [&str; 4] = [
     "stdio-spawner",
     "stdio-custodian",

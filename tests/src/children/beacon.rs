@@ -1,10 +1,10 @@
-//! A socket that the processes of a fixture connect to, so that a test knows when its tree stands,
-//! and which of it lives.
+//! A socket that the processes of a fixture connect to. It tells a test when all processes of a tree
+//! have started, and which of them still live.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,25 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::wait::{Deadline, OUTER_DEADLINE, is_readable_within};
 
-/// Where fixtures announce themselves.
-///
-/// # Examples
-///
-/// ```
-/// use pool_testkit::census::Beacon;
-/// use std::io::Write;
-/// use std::os::unix::net::UnixStream;
-///
-/// let beacon = Beacon::new()?;
-/// // As `Behaviour::announce` does in a fixture.
-/// let mut stream = UnixStream::connect(beacon.path())?;
-/// writeln!(stream, "me {}", std::process::id())?;
-///
-/// let sightings = beacon.expect(1);
-/// assert_eq!((sightings[0].tag.as_str(), sightings[0].pid), ("me", std::process::id()));
-/// assert!(!sightings[0].is_dead() && !sightings[0].is_reaped());
-/// # Ok::<(), std::io::Error>(())
-/// ```
+/// The socket where fixtures announce themselves.
 #[derive(Debug)]
 pub struct Beacon {
     listener: UnixListener,
@@ -40,19 +22,13 @@ pub struct Beacon {
 }
 
 /// A process that announced itself.
-///
-/// # Examples
-///
-/// See [`Beacon`].
 #[derive(Debug)]
 pub struct Sighting {
     /// What it calls itself.
     pub tag: String,
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
-    /// Ends when it dies, or when it closes it.
-    _stream: UnixStream,
-    /// `None` if it had died and been reaped before it could be opened.
+    /// `None` if the process had died and been reaped before this could be opened.
     pidfd: Option<OwnedFd>,
 }
 
@@ -67,7 +43,7 @@ impl Beacon {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("pool-beacon-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        // A socket of that name can only be a dead process's.
+        // A socket of this name can only have been left by a dead process with our id.
         drop(fs::remove_file(&path));
         Ok(Self {
             listener: UnixListener::bind(&path)?,
@@ -75,7 +51,7 @@ impl Beacon {
         })
     }
 
-    /// Where to announce.
+    /// The path of the socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -85,7 +61,7 @@ impl Beacon {
     ///
     /// # Panics
     ///
-    /// If they do not come in time.
+    /// If they do not come within [`OUTER_DEADLINE`].
     #[track_caller]
     #[must_use]
     pub fn expect(&self, count: usize) -> Vec<Sighting> {
@@ -99,7 +75,7 @@ impl Beacon {
                 seen.len()
             );
             let next = self.accept(&deadline);
-            seen.push(next.expect("a process that connects says who it is"));
+            seen.push(next.expect("a fixture that connects writes one line"));
         }
         seen
     }
@@ -120,7 +96,6 @@ impl Beacon {
         Ok(Sighting {
             tag: tag.to_owned(),
             pid,
-            _stream: stream,
             pidfd,
         })
     }
@@ -139,7 +114,7 @@ impl Sighting {
         self.dies_within(Duration::ZERO)
     }
 
-    /// Waits for it to end.
+    /// Waits for it to end. Returns whether it did in time.
     #[must_use]
     pub fn dies_within(&self, limit: Duration) -> bool {
         self.pidfd

@@ -1,5 +1,6 @@
-//! Waiting for events, without a runtime, under one deadline.
+//! Waiting for events under one deadline, with or without a runtime.
 
+use std::future::poll_fn;
 use std::os::fd::BorrowedFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,7 +30,10 @@ impl Deadline {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "real children live in real time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a paused clock does not hold up a real child"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -39,12 +43,6 @@ fn now() -> Instant {
 /// # Panics
 ///
 /// If it takes longer than [`OUTER_DEADLINE`].
-///
-/// # Examples
-///
-/// ```
-/// assert_eq!(pool_testkit::census::block_on(async { 2 + 2 }), 4);
-/// ```
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let deadline = Deadline::after(OUTER_DEADLINE);
@@ -63,6 +61,25 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// Polls a future this often at most, waiting for its wake-up before each further poll, and drops it.
+/// Returns its output if it completed by then.
+pub async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut left = times;
+    poll_fn(move |cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
 struct Unpark {
     thread: Thread,
 }
@@ -73,21 +90,8 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits until there is something to read, or the other end has gone.
-///
-/// # Examples
-///
-/// ```
-/// use pool_testkit::census::is_readable_within;
-/// use std::os::fd::AsFd;
-/// use std::time::Duration;
-///
-/// let (reader, writer) = std::io::pipe()?;
-/// assert!(!is_readable_within(reader.as_fd(), Duration::ZERO));
-/// drop(writer);
-/// assert!(is_readable_within(reader.as_fd(), Duration::from_secs(5)), "the other end has gone");
-/// # Ok::<(), std::io::Error>(())
-/// ```
+/// Waits until there is something to read, or the other end has gone. Returns whether that happened
+/// in time.
 #[must_use]
 pub fn is_readable_within(fd: BorrowedFd<'_>, limit: Duration) -> bool {
     let deadline = Deadline::after(limit);

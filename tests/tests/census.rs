@@ -14,7 +14,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 use pool_stdio::{Children, CommandSpec, Signal};
-use pool_testkit::census::{Census, Leftover, OUTER_DEADLINE, block_on, is_readable_within};
+use pool_testkit::census::{Census, Leftover};
+use pool_tests::children::{OUTER_DEADLINE, block_on, is_readable_within};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// The census names what is left: those of this kind, and how the failure shows them.
