@@ -3,6 +3,7 @@
 pub mod codec;
 mod error;
 mod exclusive;
+mod launch;
 mod metrics;
 mod one_shot;
 mod process;

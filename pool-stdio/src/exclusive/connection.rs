@@ -26,11 +26,12 @@ use tokio_util::codec::Encoder;
 
 use super::exchange::Account;
 use super::stray::StrayPolicy;
-use super::wire::{Failure, Pipes, Wire};
+use super::wire::{Failure, Wire};
 use crate::codec::Codec;
 use crate::codec::LineCodec;
-use crate::error::{ChildReport, Stage, StdioError};
-use crate::metrics::{Live, Meters};
+use crate::error::StdioError;
+use crate::launch::{ChildStdio, LaunchedChild};
+use crate::metrics::{ChildMeter, Meters};
 use crate::process::child::{Child, Exited};
 
 /// A child process that answers one request at a time, over its stdin and stdout.
@@ -77,55 +78,42 @@ pub struct StdioConnection<C = LineCodec> {
     /// When somebody first wanted it.
     pub(super) wanted: Instant,
     pub(super) id: ConnectionId,
-    pub(super) live: Live,
+    pub(super) meters: Arc<Meters>,
+    pub(super) meter: ChildMeter,
 }
 
 /// What the connections of one connector have in common.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     pub(crate) strays: StrayPolicy,
     pub(crate) reply_bytes_max: usize,
-    pub(crate) meters: Arc<Meters>,
-}
-
-/// What a connection is born with.
-#[derive(Debug)]
-pub(crate) struct Birth {
-    pub(crate) child: Child,
-    pub(crate) id: ConnectionId,
-    pub(crate) wanted: Instant,
-    pub(crate) settings: Settings,
 }
 
 impl<C: Codec> StdioConnection<C> {
-    pub(crate) fn open(birth: Birth, codec: C) -> Result<Self, StdioError> {
-        let Birth {
-            mut child,
+    pub(crate) fn new(launched: LaunchedChild, codec: C, settings: Settings) -> Self {
+        let LaunchedChild {
+            child,
+            stdin,
+            stdout,
             id,
-            wanted,
-            settings,
-        } = birth;
-        let live = Live::new(Arc::clone(&settings.meters), Instant::now() - wanted);
-        let pipes = match Pipes::register(&mut child, Arc::clone(&settings.meters)) {
-            Ok(pipes) => pipes,
-            Err(source) => {
-                let report = ChildReport::of(&child, Stage::Handshake, Some(wanted));
-                return Err(StdioError::Register { source, report });
-            }
-        };
-        Ok(Self {
+            requested_at,
+            meter,
+        } = launched;
+        let stdio = ChildStdio::new(stdin, stdout, meter.meters());
+        Self {
             exited: child.exited(),
             child,
-            wire: Wire::new(pipes, codec),
+            wire: Wire::new(stdio, codec, meter.meters()),
             account: Account::default(),
             settings,
             is_in_handshake: false,
             has_exited: false,
             has_just_answered: AtomicBool::new(false),
-            wanted,
+            wanted: requested_at,
             id,
-            live,
-        })
+            meters: meter.meters(),
+            meter,
+        }
     }
 
     /// Sends a request and receives its reply, which is one frame.

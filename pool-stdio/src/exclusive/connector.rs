@@ -1,8 +1,7 @@
 //! Children as connections of a pool: how one is started, judged and ended.
 //!
-//! Decides what a failure to start means for the pool: *permanent* if the same attempt cannot
-//! succeed (no such program, not executable), *transient* otherwise (no descriptors, no memory, no
-//! process to be had, a child that died in its handshake).
+//! Decides when a new child is ready to be lent: a failed handshake is a *transient* failure, unless
+//! the handshake says otherwise.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -16,14 +15,13 @@ use pool_core::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::connection::{Birth, Settings, StdioConnection};
+use super::connection::{Settings, StdioConnection};
 use super::stray::StrayPolicy;
 use crate::codec::{Codec, FRAME_BYTES_MAX_DEFAULT, LineCodec, PartialLine};
 use crate::error::StdioError;
-use crate::metrics::Meters;
+use crate::launch::{Launcher, stop_mode};
 use crate::process::children::Children;
-use crate::process::command::{Command, CommandError, CommandSpec};
-use crate::process::terminate::Stop;
+use crate::process::command::{CommandError, CommandSpec};
 
 type Hook<C> =
     dyn for<'a> Fn(&'a mut StdioConnection<C>) -> BoxFuture<'a, Result<(), BoxError>> + Send + Sync;
@@ -72,7 +70,8 @@ type Hook<C> =
 /// # }
 /// ```
 pub struct StdioConnector<C = LineCodec> {
-    starter: Starter,
+    launcher: Launcher,
+    settings: Settings,
     codec: Arc<dyn Fn() -> C + Send + Sync>,
     handshake: Option<Arc<Hook<C>>>,
 }
@@ -128,7 +127,11 @@ impl<C: Codec> StdioConnector<C> {
         codec: impl Fn() -> C + Send + Sync + 'static,
     ) -> Result<Self, CommandError> {
         Ok(Self {
-            starter: Starter::new(spec)?,
+            launcher: Launcher::new(spec)?,
+            settings: Settings {
+                strays: StrayPolicy::default(),
+                reply_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+            },
             codec: Arc::new(codec),
             handshake: None,
         })
@@ -137,14 +140,14 @@ impl<C: Codec> StdioConnector<C> {
     /// The `connector` label of metrics. Default: the file name of the program.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        self.starter.settings.meters = Meters::new(name);
+        self.launcher.set_name(name);
         self
     }
 
     /// What becomes of output that nobody asked for. Default: [`StrayPolicy::Reject`].
     #[must_use]
     pub const fn stray_output(mut self, policy: StrayPolicy) -> Self {
-        self.starter.settings.strays = policy;
+        self.settings.strays = policy;
         self
     }
 
@@ -157,7 +160,7 @@ impl<C: Codec> StdioConnector<C> {
     /// writes more than that before it reads on is not read, and the message waits.
     #[must_use]
     pub const fn reply_bytes_max(mut self, bytes: usize) -> Self {
-        self.starter.settings.reply_bytes_max = bytes;
+        self.settings.reply_bytes_max = bytes;
         self
     }
 
@@ -226,89 +229,18 @@ impl<C: Codec> StdioConnector<C> {
     /// ```
     #[must_use]
     pub fn children(&self) -> Children {
-        self.starter.children.clone()
+        self.launcher.children()
     }
 
     async fn open(&self, cx: &ConnectContext) -> Result<StdioConnection<C>, ConnectError> {
-        let birth = self.starter.start(cx).await?;
-        let opened = StdioConnection::open(birth, (self.codec)());
-        let mut connection = opened.map_err(ConnectError::transient)?;
+        let launched = self.launcher.launch(cx).await?;
+        let mut connection = StdioConnection::new(launched, (self.codec)(), self.settings);
         if let Some(hook) = &self.handshake {
             connection.set_in_handshake(true);
             shake_hands(hook, &mut connection, cx.deadline).await?;
             connection.set_in_handshake(false);
         }
         Ok(connection)
-    }
-}
-
-/// Starts the children of one connector.
-#[derive(Debug)]
-pub(crate) struct Starter {
-    pub(crate) command: Command,
-    pub(crate) children: Children,
-    pub(crate) settings: Settings,
-}
-
-impl Starter {
-    pub(crate) fn new(spec: CommandSpec) -> Result<Self, CommandError> {
-        let command = spec.build()?;
-        let meters = Meters::new(&program_name(&command));
-        Ok(Self {
-            command,
-            children: Children::new(),
-            settings: Settings {
-                strays: StrayPolicy::default(),
-                reply_bytes_max: FRAME_BYTES_MAX_DEFAULT,
-                meters,
-            },
-        })
-    }
-
-    /// The file name of the program.
-    pub(crate) fn program_name(&self) -> String {
-        program_name(&self.command)
-    }
-
-    /// A child, by the deadline. Cancelling this leaves none.
-    pub(crate) async fn start(&self, cx: &ConnectContext) -> Result<Birth, ConnectError> {
-        let wanted = Instant::now();
-        let spawning = timeout_at(cx.deadline, self.children.spawn(&self.command));
-        let error = match spawning.await {
-            Ok(Ok(child)) => {
-                return Ok(Birth {
-                    child,
-                    id: cx.id,
-                    wanted,
-                    settings: self.settings.clone(),
-                });
-            }
-            Ok(Err(source)) => StdioError::Spawn { source },
-            Err(_) => StdioError::SpawnTimedOut {
-                limit: cx.deadline.saturating_duration_since(wanted),
-            },
-        };
-        self.settings.meters.spawn_failed();
-        let is_permanent = matches!(&error, StdioError::Spawn { source } if !source.is_transient());
-        Err(if is_permanent {
-            ConnectError::permanent(error)
-        } else {
-            ConnectError::transient(error)
-        })
-    }
-}
-
-fn program_name(command: &Command) -> String {
-    let name = command.path().file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
-/// How a child's end begins.
-pub(crate) const fn stop_for(reason: CloseReason) -> Stop {
-    if reason.is_orderly() {
-        Stop::Orderly
-    } else {
-        Stop::Force
     }
 }
 
@@ -398,14 +330,14 @@ impl<C: Codec> Connector for StdioConnector<C> {
     }
 
     async fn close(&self, connection: Self::Connection, reason: CloseReason) {
-        connection.terminate(stop_for(reason)).await;
+        connection.terminate(stop_mode(reason)).await;
     }
 }
 
 impl<C> fmt::Debug for StdioConnector<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StdioConnector")
-            .field("starter", &self.starter)
+            .field("launcher", &self.launcher)
             .finish_non_exhaustive()
     }
 }

@@ -47,7 +47,7 @@ impl<C: Codec> StdioConnection<C> {
     where
         C: Encoder<M, Error: Into<BoxError>>,
     {
-        self.settings.meters.request_begun();
+        self.meters.request_begun();
         if self.account.is_broken {
             return Err(Failure::Broken);
         }
@@ -75,7 +75,7 @@ impl<C: Codec> StdioConnection<C> {
         self.account.unanswered += replies;
         self.account.last_unanswered = replies;
         self.account.request_bytes += bytes;
-        if self.settings.meters.is_recorded() {
+        if self.meters.is_recorded() {
             self.account.began.get_or_insert_with(Instant::now);
         }
         Ok(())
@@ -85,12 +85,10 @@ impl<C: Codec> StdioConnection<C> {
     pub(super) fn reply_received(&mut self) {
         self.account.unanswered = 0;
         *self.has_just_answered.get_mut() = true;
-        if self.settings.meters.is_recorded()
+        if self.meters.is_recorded()
             && let Some(began) = self.account.began
         {
-            self.settings
-                .meters
-                .request_answered(Instant::now() - began);
+            self.meters.request_answered(Instant::now() - began);
         }
         self.settle();
     }

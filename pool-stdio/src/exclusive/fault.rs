@@ -76,7 +76,7 @@ impl<C: Codec> StdioConnection<C> {
             }
             Failure::Write(source) => StdioError::Write { source, report },
         };
-        self.settings.meters.request_failed(&error);
+        self.meters.request_failed(&error);
         error
     }
 
@@ -88,7 +88,7 @@ impl<C: Codec> StdioConnection<C> {
             self.give_up_writing();
         }
         let error = StdioError::TimedOut { limit, report };
-        self.settings.meters.request_failed(&error);
+        self.meters.request_failed(&error);
         error
     }
 

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
@@ -12,7 +11,6 @@ use tokio::time::Instant;
 
 use super::connection::StdioConnection;
 use super::stray::StrayPolicy;
-use super::wire::Pipes;
 use crate::codec::Codec;
 use crate::process::child::{Exited, Liveness, SignalError};
 use crate::process::outcome::{Exit, Termination};
@@ -69,7 +67,7 @@ impl<C: Codec> StdioConnection<C> {
         match self.liveness() {
             Liveness::HasOutput if self.is_stray() => {
                 // Counted here, since a pool that hears of it asks no more.
-                self.settings.meters.strayed(1);
+                self.meters.strayed(1);
                 false
             }
             Liveness::Quiet | Liveness::HasOutput => true,
@@ -127,13 +125,13 @@ impl<C: Codec> StdioConnection<C> {
         C: 'static,
     {
         let Self {
-            child, wire, live, ..
+            child, wire, meter, ..
         } = self;
-        let terminating = child.terminate_with(stop, wire.pipes.into_handover());
+        let terminating = child.terminate_with(stop, wire.into_handover());
         async move {
             let termination = terminating.await;
-            termination.tell_if_unasked(live.connector());
-            live.end(&termination);
+            termination.tell_if_unasked(meter.connector());
+            meter.end(&termination);
             termination
         }
     }
@@ -146,7 +144,7 @@ impl<C: Codec> StdioConnection<C> {
     /// Resolves when the child has exited or closed its stdout, with or without traffic.
     pub(crate) fn died(&self) -> BoxFuture<'static, ()> {
         let mut exited = self.child.exited();
-        let mut end = Box::pin(output_ended(&self.wire.pipes));
+        let mut end = Box::pin(self.wire.stdout_ended());
         Box::pin(poll_fn(move |cx| {
             let has_exited = Pin::new(&mut exited).poll(cx).is_ready();
             if has_exited || end.as_mut().poll(cx).is_ready() {
@@ -164,25 +162,6 @@ impl<C: Codec> StdioConnection<C> {
 
     /// Publishes what is only known from the child's handle.
     pub(crate) fn publish(&self) {
-        self.live.wrote_lines(self.child.stderr_tail().lines_total);
+        self.meter.wrote_lines(self.child.stderr_tail().lines_total);
     }
-}
-
-/// Resolves at the end of a child's stdout. Data does not wake it, so it costs a request nothing:
-/// nobody sends urgent data through a pipe, but its end wakes every kind of reader.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn output_ended(pipes: &Pipes) -> impl Future<Output = ()> + Send + 'static {
-    let stdout = Arc::clone(&pipes.stdout);
-    async move {
-        if stdout.ready(tokio::io::Interest::PRIORITY).await.is_err() {
-            // The runtime has gone, and whoever waits here with it.
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-/// There is no telling it from data on this system: what is left is the exit.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn output_ended(_: &Pipes) -> impl Future<Output = ()> + Send + 'static {
-    std::future::pending()
 }

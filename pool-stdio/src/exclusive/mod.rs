@@ -18,9 +18,6 @@ mod life;
 mod stray;
 mod wire;
 
-pub(crate) use connection::Birth;
 pub use connection::StdioConnection;
 pub use connector::StdioConnector;
-pub(crate) use connector::{Starter, stop_for};
 pub use stray::StrayPolicy;
-pub(crate) use wire::Pipes;

@@ -12,39 +12,26 @@
 //!    that a frame larger than that was read into.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::Pin;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use pool_core::BoxError;
-use tokio::io::AsyncWrite;
-use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio_util::codec::Encoder;
 
 use super::stray::StrayPolicy;
 use crate::codec::Codec;
+use crate::launch::ChildStdio;
 use crate::metrics::Meters;
-use crate::process::child::{Child, Handover};
+use crate::process::child::Handover;
 use crate::process::once::lock;
-use crate::process::sys;
-
-/// Our ends of the pipes, registered with a runtime.
-#[derive(Debug)]
-pub(crate) struct Pipes {
-    pub(crate) stdin: Option<Sender>,
-    /// Shared with who waits for its end.
-    pub(crate) stdout: Arc<Receiver>,
-    /// How many bytes were read in all.
-    read_total: u64,
-    meters: Arc<Meters>,
-}
 
 /// Pipes, what is in between, and where the frames are.
 #[derive(Debug)]
 pub(crate) struct Wire<C> {
-    pub(crate) pipes: Pipes,
+    stdio: ChildStdio,
+    meters: Arc<Meters>,
     /// Locked only to look at it from a shared reference.
     inbox: Mutex<Inbox<C>>,
     outbox: BytesMut,
@@ -81,109 +68,11 @@ pub(crate) enum Failure {
     TooLong,
 }
 
-impl Pipes {
-    /// Takes a child's pipes into the care of the present runtime.
-    ///
-    /// # Panics
-    ///
-    /// If the runtime does no I/O.
-    pub(crate) fn register(child: &mut Child, meters: Arc<Meters>) -> io::Result<Self> {
-        let gone = || io::Error::other("the pipe was taken");
-        let stdin = child.take_stdin().ok_or_else(gone)?;
-        let stdout = child.take_stdout().ok_or_else(gone)?;
-        // The child layer made them pipes, and non-blocking.
-        Ok(Self {
-            stdin: Some(Sender::from_owned_fd_unchecked(stdin)?),
-            stdout: Arc::new(Receiver::from_owned_fd_unchecked(stdout)?),
-            read_total: 0,
-            meters,
-        })
-    }
-
-    /// Writes once.
-    pub(crate) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let Some(stdin) = &mut self.stdin else {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        };
-        let count = ready!(Pin::new(stdin).poll_write(cx, bytes))?;
-        self.meters.written(count);
-        Poll::Ready(Ok(count))
-    }
-
-    /// Reads once, and says how much; zero at the end.
-    pub(crate) fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &mut BytesMut,
-    ) -> Poll<io::Result<usize>> {
-        if bytes.len() == bytes.capacity() {
-            bytes.reserve(if bytes.is_empty() { READ_BYTES } else { 1 });
-        }
-        loop {
-            ready!(self.stdout.poll_read_ready(cx))?;
-            match self.stdout.try_read_buf(bytes) {
-                Ok(count) => {
-                    self.count(count);
-                    return Poll::Ready(Ok(count));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    /// Reads what is there, by asking the system: the runtime may not have looked for a while.
-    pub(crate) fn read_now(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
-        let mut has_asked = false;
-        // Through the runtime, if it believes that there is something: it then knows better, and
-        // the read that awaits the reply does not have to find that out.
-        let outcome = self.stdout.try_io(|| {
-            has_asked = true;
-            sys::read(self.stdout.as_fd(), chunk)
-        });
-        let outcome = match outcome {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !has_asked => {
-                sys::read(self.stdout.as_fd(), chunk)
-            }
-            outcome => outcome,
-        };
-        if let Ok(count) = &outcome {
-            self.count(*count);
-        }
-        outcome
-    }
-
-    fn count(&mut self, bytes: usize) {
-        self.read_total = self.read_total.saturating_add(bytes as u64);
-        self.meters.read(bytes);
-    }
-
-    /// The bare descriptors, for whoever ends the child.
-    pub(crate) fn into_handover(self) -> Handover {
-        let mut handover = Handover::new();
-        if let Some(stdin) = self.stdin.and_then(|one| one.into_nonblocking_fd().ok()) {
-            handover = handover.stdin(stdin, Vec::new());
-        }
-        let stdout = match Arc::try_unwrap(self.stdout) {
-            Ok(stdout) => stdout.into_nonblocking_fd().ok(),
-            // Somebody still waits for its end, and will let go of it now.
-            Err(shared) => shared.as_fd().try_clone_to_owned().ok(),
-        };
-        match stdout {
-            Some(stdout) => handover.stdout(stdout),
-            None => handover,
-        }
-    }
-}
-
 impl<C: Codec> Wire<C> {
-    pub(crate) fn new(pipes: Pipes, codec: C) -> Self {
+    pub(crate) fn new(stdio: ChildStdio, codec: C, meters: Arc<Meters>) -> Self {
         Self {
-            pipes,
+            stdio,
+            meters,
             inbox: Mutex::new(Inbox {
                 codec,
                 bytes: BytesMut::new(),
@@ -194,8 +83,17 @@ impl<C: Codec> Wire<C> {
         }
     }
 
+    /// Resolves at the end of stdout, where the system can tell.
+    pub(crate) fn stdout_ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.stdio.stdout_ended()
+    }
+
+    pub(crate) fn into_handover(self) -> Handover {
+        self.stdio.into_handover()
+    }
+
     pub(crate) fn stdout(&self) -> BorrowedFd<'_> {
-        self.pipes.stdout.as_fd()
+        self.stdio.stdout_fd()
     }
 
     /// Makes a frame of the message, to be written. Nothing has changed if the codec refuses it.
@@ -236,16 +134,10 @@ impl<C: Codec> Wire<C> {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         while self.has_unwritten() {
             let rest = &self.outbox[self.written..];
-            match ready!(self.pipes.poll_write(cx, rest)) {
+            match ready!(self.stdio.poll_write(cx, rest)) {
                 Ok(0) => return Poll::Ready(Err(Failure::Write(io::ErrorKind::WriteZero.into()))),
                 Ok(count) => self.written += count,
-                Err(error) => {
-                    // Closed for no other reason, or the child would see the end of its input.
-                    if error.kind() == io::ErrorKind::BrokenPipe {
-                        self.pipes.stdin = None;
-                    }
-                    return Poll::Ready(Err(Failure::Write(error)));
-                }
+                Err(error) => return Poll::Ready(Err(Failure::Write(error))),
             }
         }
         self.give_up_writing();
@@ -265,7 +157,7 @@ impl<C: Codec> Wire<C> {
             if inbox.is_at_end {
                 return Poll::Ready(Err(Failure::End));
             }
-            let read = ready!(self.pipes.poll_read(cx, &mut inbox.bytes));
+            let read = ready!(self.stdio.poll_read(cx, &mut inbox.bytes));
             inbox.is_at_end = read.map_err(Failure::Read)? == 0;
         }
     }
@@ -278,7 +170,7 @@ impl<C: Codec> Wire<C> {
     ) -> Poll<Result<(), Failure>> {
         let inbox = inbox_of(&mut self.inbox);
         while !inbox.is_at_end && inbox.bytes.len() < bytes_max {
-            let read = ready!(self.pipes.poll_read(cx, &mut inbox.bytes));
+            let read = ready!(self.stdio.poll_read(cx, &mut inbox.bytes));
             inbox.is_at_end = read.map_err(Failure::Read)? == 0;
         }
         Poll::Ready(Ok(()))
@@ -295,7 +187,7 @@ impl<C: Codec> Wire<C> {
             if inbox.is_at_end {
                 return Err(Failure::End);
             }
-            match self.pipes.read_now(&mut chunk) {
+            match self.stdio.read_now(&mut chunk) {
                 Ok(count) => {
                     inbox.bytes.extend_from_slice(&chunk[..count]);
                     inbox.is_at_end = count == 0;
@@ -317,7 +209,7 @@ impl<C: Codec> Wire<C> {
             StrayPolicy::Reject => inbox.bytes.is_empty(),
             StrayPolicy::Discard => {
                 let frames = inbox.discard_frames();
-                self.pipes.meters.strayed(*frames.as_ref().unwrap_or(&1));
+                self.meters.strayed(*frames.as_ref().unwrap_or(&1));
                 frames.is_ok() && inbox.bytes.is_empty()
             }
         }
@@ -330,12 +222,12 @@ impl<C: Codec> Wire<C> {
         for _ in 0..STRAY_READS_MAX {
             if !inbox.bytes.is_empty() {
                 if policy == StrayPolicy::Reject {
-                    self.pipes.meters.strayed(1);
+                    self.meters.strayed(1);
                     return Err(Failure::Stray);
                 }
-                self.pipes.meters.strayed(inbox.discard_frames()?);
+                self.meters.strayed(inbox.discard_frames()?);
             }
-            match self.pipes.read_now(&mut chunk) {
+            match self.stdio.read_now(&mut chunk) {
                 Ok(0) => {
                     inbox.is_at_end = true;
                     return Err(Failure::End);
@@ -378,7 +270,7 @@ impl<C: Codec> Wire<C> {
 
     /// How many bytes were read in all.
     pub(crate) const fn read_total(&self) -> u64 {
-        self.pipes.read_total
+        self.stdio.read_bytes_total()
     }
 }
 
@@ -413,7 +305,7 @@ fn inbox_of<C>(inbox: &mut Mutex<Inbox<C>>) -> &mut Inbox<C> {
     inbox.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Not read yet; as much as the codecs ask for at once.
+/// How much is read at once of a child that has exited.
 const READ_BYTES: usize = 8 * 1024;
 /// A larger buffer is given back after a message was written, or a frame was read.
 const KEPT_BYTES: usize = 64 * 1024;

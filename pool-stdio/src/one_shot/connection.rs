@@ -16,8 +16,8 @@ use pool_core::{BoxFuture, ConnectionId};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::{ChildReport, Stage, StdioError};
-use crate::exclusive::{Birth, Pipes};
-use crate::metrics::{Live, Meters};
+use crate::launch::{ChildStdio, LaunchedChild};
+use crate::metrics::{ChildMeter, Meters};
 use crate::process::child::{Child, Exited, Liveness};
 use crate::process::outcome::{Drain, Exit, Termination};
 use crate::process::stderr::StderrTail;
@@ -44,10 +44,10 @@ use crate::process::terminate::{LadderTimes, Stop};
 /// ```
 pub struct OneShot {
     child: Child,
-    pipes: Pipes,
+    stdio: ChildStdio,
     exited: Exited,
     meters: Arc<Meters>,
-    live: Live,
+    meter: ChildMeter,
     id: ConnectionId,
     wanted: Instant,
     limits: Limits,
@@ -144,32 +144,26 @@ impl Output {
 }
 
 impl OneShot {
-    pub(crate) fn open(birth: Birth, limits: Limits) -> Result<Self, StdioError> {
-        let Birth {
-            mut child,
+    pub(crate) fn new(launched: LaunchedChild, limits: Limits) -> Self {
+        let LaunchedChild {
+            child,
+            stdin,
+            stdout,
             id,
-            wanted,
-            settings,
-        } = birth;
-        let live = Live::new(Arc::clone(&settings.meters), Instant::now() - wanted);
-        let pipes = match Pipes::register(&mut child, Arc::clone(&settings.meters)) {
-            Ok(pipes) => pipes,
-            Err(source) => {
-                let report = ChildReport::of(&child, Stage::Idle, Some(wanted));
-                return Err(StdioError::Register { source, report });
-            }
-        };
-        Ok(Self {
+            requested_at,
+            meter,
+        } = launched;
+        Self {
             exited: child.exited(),
             child,
-            pipes,
-            meters: settings.meters,
-            live,
+            stdio: ChildStdio::new(stdin, stdout, meter.meters()),
+            meters: meter.meters(),
+            meter,
             id,
-            wanted,
+            wanted: requested_at,
             limits,
             state: State::Fresh,
-        })
+        }
     }
 
     /// Writes the input, closes stdin, and collects what the child writes until it has exited.
@@ -291,8 +285,8 @@ impl OneShot {
     pub(crate) async fn terminate(self, stop: Stop) -> Termination {
         let Self {
             child,
-            pipes,
-            live,
+            stdio,
+            meter,
             state,
             ..
         } = self;
@@ -301,8 +295,8 @@ impl OneShot {
             State::Fresh => Stop::Force,
             State::Asked(_) => stop,
         };
-        let termination = child.terminate_with(stop, pipes.into_handover()).await;
-        live.end(&termination);
+        let termination = child.terminate_with(stop, stdio.into_handover()).await;
+        meter.end(&termination);
         termination
     }
 
@@ -333,7 +327,7 @@ impl OneShot {
             Ok(exit) => exit,
             Err(source) => return Err(read(source, self)),
         };
-        self.pipes.stdin = None;
+        self.stdio.close_stdin();
         let drain = match self.drain(&mut chunk).await {
             Ok(drain) => drain,
             Err(source) => return Err(read(source, self)),
@@ -372,16 +366,16 @@ impl OneShot {
         let State::Asked(progress) = &mut self.state else {
             return;
         };
-        while self.pipes.stdin.is_some() {
+        while self.stdio.is_stdin_open() {
             let rest = &input[progress.written..];
             if rest.is_empty() {
-                self.pipes.stdin = None;
+                self.stdio.close_stdin();
                 return;
             }
-            match self.pipes.poll_write(cx, rest) {
+            match self.stdio.poll_write(cx, rest) {
                 Poll::Ready(Ok(count)) if count > 0 => progress.written += count,
                 Poll::Ready(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => return,
-                Poll::Ready(Ok(_) | Err(_)) => self.pipes.stdin = None,
+                Poll::Ready(Ok(_) | Err(_)) => self.stdio.close_stdin(),
                 Poll::Pending => return,
             }
         }
@@ -394,7 +388,7 @@ impl OneShot {
         };
         while !progress.is_at_end {
             chunk.clear();
-            let count = std::task::ready!(self.pipes.poll_read(cx, chunk))?;
+            let count = std::task::ready!(self.stdio.poll_read(cx, chunk))?;
             let room = self.limits.output_bytes_max - progress.stdout.len();
             progress.stdout.extend_from_slice(&chunk[..count.min(room)]);
             progress.stdout_bytes_total += count as u64;
@@ -467,7 +461,7 @@ impl OneShot {
             Stage::Reading
         };
         let mut report = ChildReport::of(&self.child, stage, Some(progress.begun));
-        report.is_input_ended = self.pipes.stdin.is_none();
+        report.is_input_ended = !self.stdio.is_stdin_open();
         report
             .with_request(progress.input_bytes, progress.written)
             .with_partial(&progress.stdout, progress.stdout.len())

@@ -6,8 +6,7 @@ use pool_core::{
 };
 
 use super::connection::{Limits, OneShot};
-use crate::exclusive::{Starter, stop_for};
-use crate::metrics::Meters;
+use crate::launch::{Launcher, stop_mode};
 use crate::process::children::Children;
 use crate::process::command::{CommandError, CommandSpec};
 use crate::process::stderr::{RingLimits, StderrPolicy};
@@ -54,7 +53,7 @@ use crate::process::stderr::{RingLimits, StderrPolicy};
 /// ```
 #[derive(Debug)]
 pub struct OneShotConnector {
-    starter: Starter,
+    launcher: Launcher,
     limits: Limits,
 }
 
@@ -89,10 +88,10 @@ impl OneShotConnector {
             bytes_max: output_bytes_max,
             lines_max: usize::MAX,
         });
-        let starter = Starter::new(spec.stderr(stderr))?;
-        let times = starter.command.times();
+        let launcher = Launcher::new(spec.stderr(stderr))?;
+        let times = launcher.ladder_times();
         Ok(Self {
-            starter,
+            launcher,
             limits: Limits {
                 output_bytes_max,
                 times,
@@ -103,7 +102,7 @@ impl OneShotConnector {
     /// The `connector` label of metrics. Default: the file name of the program.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        self.starter.settings.meters = Meters::new(name);
+        self.launcher.set_name(name);
         self
     }
 
@@ -111,7 +110,7 @@ impl OneShotConnector {
     /// takes the connector.
     #[must_use]
     pub fn children(&self) -> Children {
-        self.starter.children.clone()
+        self.launcher.children()
     }
 
     /// A pool of such children, each lent once. Say with
@@ -129,8 +128,8 @@ impl Connector for OneShotConnector {
     type Connection = OneShot;
 
     async fn connect(&self, cx: &ConnectContext) -> Result<OneShot, ConnectError> {
-        let birth = self.starter.start(cx).await?;
-        OneShot::open(birth, self.limits).map_err(ConnectError::transient)
+        let launched = self.launcher.launch(cx).await?;
+        Ok(OneShot::new(launched, self.limits))
     }
 
     fn is_alive(&self, child: &OneShot) -> bool {
@@ -150,6 +149,6 @@ impl Connector for OneShotConnector {
     }
 
     async fn close(&self, child: OneShot, reason: CloseReason) {
-        child.terminate(stop_for(reason)).await;
+        child.terminate(stop_mode(reason)).await;
     }
 }

@@ -21,7 +21,7 @@ use super::driver::Witness;
 use super::error::{Cause, Down, Fate, RpcError};
 use super::notices::{Notices, Progress};
 use crate::codec::Fragment;
-use crate::metrics::Live;
+use crate::metrics::ChildMeter;
 use crate::process::child::{Child, Handover, Liveness};
 use crate::process::once::Wait;
 use crate::process::outcome::{Exit, Termination};
@@ -74,7 +74,7 @@ pub struct JsonRpcConnection {
     // Order: hung up before the child's handle is dropped.
     pub(super) line: Line,
     pub(super) child: Child,
-    pub(super) live: Live,
+    pub(super) meter: ChildMeter,
     pub(super) id: ConnectionId,
     pub(super) name: Arc<str>,
     pub(super) wanted: Instant,
@@ -382,14 +382,14 @@ impl JsonRpcConnection {
         let Self {
             mut line,
             child,
-            live,
+            meter,
             ..
         } = self;
         let terminating = child.terminate_with(stop, line.hang_up());
         async move {
             let termination = terminating.await;
-            termination.tell_if_unasked(live.connector());
-            live.end(&termination);
+            termination.tell_if_unasked(meter.connector());
+            meter.end(&termination);
             termination
         }
     }
@@ -462,7 +462,7 @@ impl JsonRpcConnection {
 
     /// Publishes what is only known from the child's handle.
     pub(super) fn publish(&self) {
-        self.live.wrote_lines(self.child.stderr_tail().lines_total);
+        self.meter.wrote_lines(self.child.stderr_tail().lines_total);
     }
 }
 

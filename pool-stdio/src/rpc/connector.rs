@@ -24,8 +24,7 @@ use super::protocol::{Cancel, Greeting, Protocol};
 use super::serve::{Answer, Handler, Servant, ServerRequest};
 use crate::codec::FRAME_BYTES_MAX_DEFAULT;
 use crate::error::{ChildReport, Stage, StdioError};
-use crate::exclusive::{Birth, Pipes, Starter, stop_for};
-use crate::metrics::{Live, Meters};
+use crate::launch::{LaunchedChild, Launcher, stop_mode};
 use crate::process::children::Children;
 use crate::process::command::{CommandError, CommandSpec};
 use crate::process::terminate::Stop;
@@ -85,7 +84,7 @@ use crate::process::terminate::Stop;
 /// assert!(matches!(error, CommandError::NotFound { .. }));
 /// ```
 pub struct JsonRpcConnector {
-    starter: Starter,
+    launcher: Launcher,
     name: Arc<str>,
     protocol: Protocol,
     greeting: Option<Greeting>,
@@ -103,10 +102,10 @@ impl JsonRpcConnector {
     ///
     /// As [`CommandSpec::build`].
     pub fn new(spec: CommandSpec, protocol: Protocol) -> Result<Self, CommandError> {
-        let starter = Starter::new(spec)?;
-        let name = starter.program_name().into();
+        let launcher = Launcher::new(spec)?;
+        let name = launcher.program_name().into();
         Ok(Self {
-            starter,
+            launcher,
             name,
             protocol,
             greeting: None,
@@ -158,7 +157,7 @@ impl JsonRpcConnector {
     /// the program.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        self.starter.settings.meters = Meters::new(name);
+        self.launcher.set_name(name);
         self.name = name.into();
         self
     }
@@ -281,12 +280,11 @@ impl JsonRpcConnector {
     /// All children of this connector; see [`StdioConnector::children`](crate::StdioConnector::children).
     #[must_use]
     pub fn children(&self) -> Children {
-        self.starter.children.clone()
+        self.launcher.children()
     }
 
     async fn open(&self, cx: &ConnectContext) -> Result<JsonRpcConnection, ConnectError> {
-        let birth = self.starter.start(cx).await?;
-        let mut connection = self.connection(birth).map_err(ConnectError::transient)?;
+        let mut connection = self.connection(self.launcher.launch(cx).await?);
         if let Some(greeting) = &self.greeting {
             let begun = Instant::now();
             let greeted = match timeout_at(cx.deadline, self.greet(&connection, greeting)).await {
@@ -303,27 +301,16 @@ impl JsonRpcConnector {
         Ok(connection)
     }
 
-    fn connection(&self, birth: Birth) -> Result<JsonRpcConnection, StdioError> {
-        let Birth {
-            mut child,
+    fn connection(&self, launched: LaunchedChild) -> JsonRpcConnection {
+        let LaunchedChild {
+            child,
+            stdin,
+            stdout,
             id,
-            wanted,
-            settings,
-        } = birth;
-        let meters = settings.meters;
-        let live = Live::new(Arc::clone(&meters), Instant::now() - wanted);
-        let registered = Pipes::register(&mut child, Arc::clone(&meters));
-        let (stdin, stdout) = match registered.map(|pipes| (pipes.stdin, pipes.stdout)) {
-            Ok((Some(stdin), stdout)) => (stdin, stdout),
-            Ok((None, _)) => {
-                return Err(unregistered(
-                    &child,
-                    wanted,
-                    std::io::ErrorKind::BrokenPipe.into(),
-                ));
-            }
-            Err(source) => return Err(unregistered(&child, wanted, source)),
-        };
+            requested_at: wanted,
+            meter,
+        } = launched;
+        let meters = meter.meters();
         let terms = Terms {
             pid: child.pid(),
             ..self.terms.clone()
@@ -352,7 +339,7 @@ impl JsonRpcConnector {
             protocol: self.protocol,
             meters,
         };
-        Ok(JsonRpcConnection {
+        JsonRpcConnection {
             line: Line {
                 client,
                 tasks,
@@ -360,12 +347,12 @@ impl JsonRpcConnector {
                 witness,
             },
             child,
-            live,
+            meter,
             id,
             name: Arc::clone(&self.name),
             wanted,
             greeted: None,
-        })
+        }
     }
 
     async fn greet(
@@ -390,15 +377,6 @@ fn ungreeted(connection: &JsonRpcConnection, error: RpcError) -> ConnectError {
     let report = ChildReport::of(&connection.child, Stage::Handshake, Some(connection.wanted));
     let source = error.into();
     ConnectError::transient(StdioError::Handshake { source, report })
-}
-
-fn unregistered(
-    child: &crate::process::child::Child,
-    wanted: Instant,
-    source: std::io::Error,
-) -> StdioError {
-    let report = ChildReport::of(child, Stage::Handshake, Some(wanted));
-    StdioError::Register { source, report }
 }
 
 #[async_trait]
@@ -426,7 +404,7 @@ impl Connector for JsonRpcConnector {
     }
 
     async fn close(&self, connection: Self::Connection, reason: CloseReason) {
-        let stop = stop_for(reason);
+        let stop = stop_mode(reason);
         if stop == Stop::Orderly {
             connection.say_goodbye().await;
         }
