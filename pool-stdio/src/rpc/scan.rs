@@ -70,7 +70,7 @@ pub(super) struct Envelope {
 
 /// What a message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MessageKind {
     Request,
     Notification,
     Reply,
@@ -145,12 +145,12 @@ impl Envelope {
     }
 
     /// What the message is for.
-    pub(super) const fn kind(&self) -> Result<Kind, Malformed> {
+    pub(super) const fn kind(&self) -> Result<MessageKind, Malformed> {
         match (&self.method, &self.id) {
-            (Some(_), Some(_)) => Ok(Kind::Request),
-            (Some(_), None) => Ok(Kind::Notification),
+            (Some(_), Some(_)) => Ok(MessageKind::Request),
+            (Some(_), None) => Ok(MessageKind::Notification),
             // Of one that lacks a result and an error its call shall know.
-            (None, Some(_)) => Ok(Kind::Reply),
+            (None, Some(_)) => Ok(MessageKind::Reply),
             (None, None) => Err(Malformed::Neither),
         }
     }
