@@ -14,14 +14,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::client::Client;
-use super::connection::{JsonRpcConnection, Line};
-use super::driver::{Desk, Driver, StrayFrames, Witness};
+use super::connection::{JsonRpcConnection, Transport};
+use super::driver::{ChildFacts, Desk, Driver, StrayFrames};
 use super::error::{Fate, RpcError};
-use super::framing::{Frames, Framing};
-use super::link::{Link, Terms};
-use super::notices::CAPACITY_MAX;
+use super::framing::{FrameDecoder, Framing};
+use super::link::{Link, LinkSettings};
+use super::notifications::CAPACITY_MAX;
 use super::protocol::{Cancel, Greeting, Protocol};
-use super::serve::{Answer, Handler, Servant, ServerRequest};
+use super::server_request::{Answer, Handler, Responder, ServerRequest};
 use crate::codec::FRAME_BYTES_MAX_DEFAULT;
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::launch::{LaunchedChild, Launcher, stop_mode};
@@ -88,7 +88,7 @@ pub struct JsonRpcConnector {
     name: Arc<str>,
     protocol: Protocol,
     greeting: Option<Greeting>,
-    terms: Terms,
+    settings: LinkSettings,
     strays: StrayFrames,
     handler: Option<Arc<Handler>>,
     ping_timeout: Duration,
@@ -109,7 +109,7 @@ impl JsonRpcConnector {
             name,
             protocol,
             greeting: None,
-            terms: Terms {
+            settings: LinkSettings {
                 pid: 0,
                 framing: protocol.framing(),
                 frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
@@ -165,14 +165,14 @@ impl JsonRpcConnector {
     /// How messages are told apart. Default: as the protocol says.
     #[must_use]
     pub const fn framing(mut self, framing: Framing) -> Self {
-        self.terms.framing = framing;
+        self.settings.framing = framing;
         self
     }
 
     /// How a child is told that nobody waits any more. Default: as the protocol says.
     #[must_use]
     pub const fn cancel(mut self, cancel: Cancel) -> Self {
-        self.terms.cancel = cancel;
+        self.settings.cancel = cancel;
         self
     }
 
@@ -188,7 +188,7 @@ impl JsonRpcConnector {
     /// to be written.
     #[must_use]
     pub const fn frame_bytes_max(mut self, bytes: usize) -> Self {
-        self.terms.frame_bytes_max = if bytes < FRAME_BYTES_LIMIT {
+        self.settings.frame_bytes_max = if bytes < FRAME_BYTES_LIMIT {
             bytes
         } else {
             FRAME_BYTES_LIMIT
@@ -200,7 +200,7 @@ impl JsonRpcConnector {
     /// 64. Cancel notifications and answers to the child do not wait; at most 1024 of them are kept.
     #[must_use]
     pub const fn queue_max(mut self, messages: usize) -> Self {
-        self.terms.queue_max = if messages == 0 { 1 } else { messages };
+        self.settings.queue_max = if messages == 0 { 1 } else { messages };
         self
     }
 
@@ -208,7 +208,7 @@ impl JsonRpcConnector {
     /// with a [`Timeout`](RpcError::Timeout), and nothing of it was sent.
     #[must_use]
     pub const fn enqueue_timeout(mut self, limit: Duration) -> Self {
-        self.terms.enqueue_timeout = limit;
+        self.settings.enqueue_timeout = limit;
         self
     }
 
@@ -217,7 +217,7 @@ impl JsonRpcConnector {
     /// [`WriteStalled`](RpcError::WriteStalled).
     #[must_use]
     pub const fn write_timeout(mut self, limit: Duration) -> Self {
-        self.terms.write_timeout = limit;
+        self.settings.write_timeout = limit;
         self
     }
 
@@ -226,7 +226,7 @@ impl JsonRpcConnector {
     /// each connection.
     #[must_use]
     pub fn notices_max(mut self, notifications: usize) -> Self {
-        self.terms.notices_max = notifications.clamp(1, CAPACITY_MAX);
+        self.settings.notices_max = notifications.clamp(1, CAPACITY_MAX);
         self
     }
 
@@ -311,23 +311,23 @@ impl JsonRpcConnector {
             meter,
         } = launched;
         let meters = meter.meters();
-        let terms = Terms {
+        let settings = LinkSettings {
             pid: child.pid(),
-            ..self.terms.clone()
+            ..self.settings.clone()
         };
-        let (link, notices) = Link::new(terms, Box::new(stdin));
-        let witness = Witness {
+        let (link, notices) = Link::new(settings, Box::new(stdin));
+        let facts = ChildFacts {
             record: Some(child.record()),
         };
         let driver = Driver {
             link: Arc::clone(&link),
-            inlet: Arc::clone(&stdout),
+            stdout: Arc::clone(&stdout),
             notices,
-            frames: Frames::new(self.terms.framing, self.terms.frame_bytes_max),
+            frames: FrameDecoder::new(self.settings.framing, self.settings.frame_bytes_max),
             protocol: self.protocol,
             strays: self.strays,
-            servant: Servant::new(self.handler.clone(), self.protocol),
-            witness: witness.clone(),
+            responder: Responder::new(self.handler.clone(), self.protocol),
+            facts: facts.clone(),
             exited: Some(child.exited()),
             meters: Arc::clone(&meters),
             desk: Desk::default(),
@@ -340,11 +340,11 @@ impl JsonRpcConnector {
             meters,
         };
         JsonRpcConnection {
-            line: Line {
+            transport: Transport {
                 client,
                 tasks,
                 stdout,
-                witness,
+                facts,
             },
             child,
             meter,
@@ -431,7 +431,7 @@ impl fmt::Debug for JsonRpcConnector {
         f.debug_struct("JsonRpcConnector")
             .field("name", &self.name)
             .field("protocol", &self.protocol)
-            .field("terms", &self.terms)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ use super::link::Link;
 use super::table::{CallId, Reply};
 
 /// A call that was begun. Dropping it gives it up.
-pub(super) struct Ticket<'a> {
+pub(super) struct PendingCall<'a> {
     link: &'a Link,
     call: CallId,
     /// It was begun with the waker of who awaits it, and nothing else was awaited since: there is
@@ -20,7 +20,7 @@ pub(super) struct Ticket<'a> {
     is_over: bool,
 }
 
-impl<'a> Ticket<'a> {
+impl<'a> PendingCall<'a> {
     /// Of a call that is in the table.
     pub(super) const fn new(link: &'a Link, call: CallId, is_awaited: bool) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl<'a> Ticket<'a> {
                 Err(_) => {
                     self.is_over = true;
                     let fate = self.link.abandon(self.call);
-                    return Err(limit.error(self.link.terms.pid, fate));
+                    return Err(limit.error(self.link.settings.pid, fate));
                 }
             },
         };
@@ -56,7 +56,7 @@ impl<'a> Ticket<'a> {
     }
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             self.link.abandon(self.call);

@@ -105,14 +105,14 @@ impl ServerRequest {
 }
 
 /// Answers what a child asks. Ends all that is under way when it is dropped.
-pub(super) struct Servant {
+pub(super) struct Responder {
     handler: Option<Arc<Handler>>,
     protocol: Protocol,
     under_way: JoinSet<Answer>,
     ids: HashMap<Id, Bytes>,
 }
 
-impl Servant {
+impl Responder {
     pub(super) fn new(handler: Option<Arc<Handler>>, protocol: Protocol) -> Self {
         Self {
             handler,
@@ -199,9 +199,9 @@ fn message(id: &[u8], answer: Result<&RawValue, &ErrorObject>) -> Vec<u8> {
     text
 }
 
-impl fmt::Debug for Servant {
+impl fmt::Debug for Responder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Servant")
+        f.debug_struct("Responder")
             .field("under_way", &self.ids.len())
             .finish_non_exhaustive()
     }

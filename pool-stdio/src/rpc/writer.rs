@@ -9,35 +9,35 @@ use tokio::io::AsyncWrite;
 use tokio::net::unix::pipe::Sender;
 
 use super::link::Link;
-use super::outbox::{Freed, Queue};
+use super::outbox::{FreedFrames, Outbox};
 use crate::process::once::lock;
 
 /// Where a connection writes to.
-pub(super) trait Outlet: AsyncWrite + Send + Unpin {
+pub(super) trait StdinPipe: AsyncWrite + Send + Unpin {
     /// The bare descriptor, for whoever ends the child.
     fn into_fd(self: Box<Self>) -> Option<OwnedFd>;
 }
 
-impl Outlet for Sender {
+impl StdinPipe for Sender {
     fn into_fd(self: Box<Self>) -> Option<OwnedFd> {
         (*self).into_nonblocking_fd().ok()
     }
 }
 
 /// Our end of the child's stdin, and what is on its way there.
-pub(super) struct WayOut {
-    pub(super) pipe: Option<Box<dyn Outlet>>,
-    pub(super) outbox: Queue,
+pub(super) struct Writer {
+    pub(super) pipe: Option<Box<dyn StdinPipe>>,
+    pub(super) outbox: Outbox,
     /// Bytes that the system has taken in all.
     written_total: u64,
     failure: Option<io::Error>,
 }
 
-impl WayOut {
-    pub(super) fn new(pipe: Box<dyn Outlet>) -> Self {
+impl Writer {
+    pub(super) fn new(pipe: Box<dyn StdinPipe>) -> Self {
         Self {
             pipe: Some(pipe),
-            outbox: Queue::default(),
+            outbox: Outbox::default(),
             written_total: 0,
             failure: None,
         }
@@ -50,51 +50,51 @@ impl Link {
     /// The pipe is polled in the name of the driver, so that it is the driver who is woken when the
     /// pipe has room again: nothing depends on what becomes of this caller.
     pub(super) fn write_now(&self, driver: &Waker) -> bool {
-        let Ok(way_out) = self.way_out.try_lock() else {
+        let Ok(writer) = self.writer.try_lock() else {
             return false;
         };
         let cx = &mut Context::from_waker(driver);
-        matches!(self.poll_flush_with(way_out, cx), Poll::Ready(true))
+        matches!(self.poll_flush_with(writer, cx), Poll::Ready(true))
     }
 
     /// Writes what there is; ready with `false` if that cannot be done any more.
     pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        self.poll_flush_with(lock(&self.way_out), cx)
+        self.poll_flush_with(lock(&self.writer), cx)
     }
 
     fn poll_flush_with(
         &self,
-        mut way_out: MutexGuard<'_, WayOut>,
+        mut writer: MutexGuard<'_, Writer>,
         cx: &mut Context<'_>,
     ) -> Poll<bool> {
-        let mut freed = Freed::default();
-        let outcome = self.poll_flush_locked(&mut way_out, cx, &mut freed);
-        drop(way_out);
+        let mut freed = FreedFrames::default();
+        let outcome = self.poll_flush_locked(&mut writer, cx, &mut freed);
+        drop(writer);
         // Order: unlocked, since it wakes who waits for room.
         self.give_back(freed);
         outcome
     }
 
-    pub(super) fn give_back(&self, freed: Freed) {
-        self.own_room.add_permits(freed.own);
-        if freed.queue > 0 {
-            self.room.add_permits(freed.queue);
+    pub(super) fn give_back(&self, freed: FreedFrames) {
+        self.own_room.add_permits(freed.ours);
+        if freed.callers > 0 {
+            self.room.add_permits(freed.callers);
         }
     }
 
     fn poll_flush_locked(
         &self,
-        way_out: &mut WayOut,
+        writer: &mut Writer,
         cx: &mut Context<'_>,
-        freed: &mut Freed,
+        freed: &mut FreedFrames,
     ) -> Poll<bool> {
         loop {
-            let WayOut {
+            let Writer {
                 pipe,
                 outbox,
                 written_total,
                 failure,
-            } = way_out;
+            } = writer;
             let Some(open) = pipe else {
                 return Poll::Ready(failure.is_none());
             };
@@ -107,8 +107,8 @@ impl Link {
             match outbox.poll_write(cx, open) {
                 Poll::Ready(Ok((written, now))) => {
                     *written_total += written as u64;
-                    freed.queue += now.queue;
-                    freed.own += now.own;
+                    freed.callers += now.callers;
+                    freed.ours += now.ours;
                 }
                 Poll::Ready(Err(error)) => {
                     *failure = Some(error);
@@ -121,6 +121,6 @@ impl Link {
 
     /// How many bytes the system has taken in all.
     pub(super) fn written_total(&self) -> u64 {
-        lock(&self.way_out).written_total
+        lock(&self.writer).written_total
     }
 }
