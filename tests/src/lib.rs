@@ -19,6 +19,7 @@
 pub mod bed;
 #[cfg(target_os = "linux")]
 pub mod chaos;
+pub mod layout;
 #[cfg(target_os = "linux")]
 pub mod soak;
 #[cfg(target_os = "linux")]
