@@ -30,7 +30,7 @@ impl Model {
     ///
     /// Names the choice that was not allowed, the choice that was missing, or the id that does
     /// not exist. The model is of no use after that.
-    pub fn apply(&mut self, action: Action, choices: &[Choice]) -> Result<(), Mismatch> {
+    pub(crate) fn apply(&mut self, action: Action, choices: &[Choice]) -> Result<(), Mismatch> {
         self.answered.clear();
         self.loose = None;
         let mut choices = choices.to_vec();

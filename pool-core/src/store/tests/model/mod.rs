@@ -25,25 +25,6 @@
 //! connect that could have one), whom to refuse when connects fail and nothing is left that could
 //! serve, when within two ticks of the pool's clock a connection counts as too old or idle for too
 //! long, when a due check starts, and which of several reasons for a close is given.
-//!
-//! # Examples
-//!
-//! ```
-//! use pool_testkit::model::{Action, Answer, Choice, Home, Limits, Model, Op};
-//!
-//! let mut model = Model::new(Limits::default());
-//! let mut run = |op, choices: &[Choice]| {
-//!     let action = model.resolve(&op).expect("there is something to act on");
-//!     model.apply(action, choices).expect("the choices are allowed");
-//!     model.expected()
-//! };
-//! let seen = run(Op::Acquire { timeout_ms: 100 }, &[Choice::Start { slot: 0 }]);
-//! assert_eq!((seen.waiting, seen.opening), (vec![0], vec![0]));
-//! let seen = run(Op::ConnectOk(0), &[]);
-//! assert_eq!(seen.answered, [(0, Answer::Leased { slot: 0 })]);
-//! let seen = run(Op::Return(0, Home::Clean), &[]);
-//! assert_eq!(seen.idle, [0]);
-//! ```
 
 mod apply;
 mod choices;
@@ -54,21 +35,17 @@ mod strategy;
 #[cfg(test)]
 mod tests;
 
-pub use op::{Action, Choice, Failure, Home, Limits, Op, Probe, Reason};
-pub use snapshot::{Answer, Mismatch, Snapshot};
-pub use strategy::{limits, op, op_with_corpses, ops, quiet_op};
+pub(crate) use op::{Action, Choice, Failure, Home, Limits, Op, Probe, Reason};
+pub(crate) use snapshot::{Answer, Mismatch, Snapshot};
+pub(crate) use strategy::{limits, op_with_corpses, ops};
 
 use slot::{Caller, Slot, State};
 
 type Step = Result<(), Mismatch>;
 
 /// The state of a pool, as it should be.
-///
-/// # Examples
-///
-/// See the [module](self).
 #[derive(Debug, Clone)]
-pub struct Model {
+pub(crate) struct Model {
     limits: Limits,
     now_ms: u64,
     /// In the order of their ids.
@@ -95,7 +72,7 @@ pub struct Model {
 impl Model {
     /// An empty pool at time 0.
     #[must_use]
-    pub const fn new(limits: Limits) -> Self {
+    pub(crate) const fn new(limits: Limits) -> Self {
         Self {
             limits,
             now_ms: 0,
@@ -114,32 +91,20 @@ impl Model {
         }
     }
 
-    /// The settings, with the present `max_size`.
-    #[must_use]
-    pub const fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// The present time.
-    #[must_use]
-    pub const fn now_ms(&self) -> u64 {
-        self.now_ms
-    }
-
     /// Slots whose connection may yet serve a caller: all but those on their way out.
     #[must_use]
-    pub fn serving(&self) -> usize {
+    pub(crate) fn serving(&self) -> usize {
         self.slots.iter().filter(|slot| !slot.is_leaving()).count()
     }
 
     /// Lets the pool start connects until so many connections are open; 0 ends that.
-    pub const fn warm_up(&mut self, target: usize) {
+    pub(crate) const fn warm_up(&mut self, target: usize) {
         self.warm_up_target = target;
     }
 
     /// Whether the pool would be right to start a connect now.
     #[must_use]
-    pub fn may_start(&self) -> bool {
+    pub(crate) fn may_start(&self) -> bool {
         let opening = self.count(State::Opening);
         let open = self.slots.iter().filter(|slot| slot.is_open()).count();
         let at_rest = open - self.count(State::Leased);
@@ -157,7 +122,7 @@ impl Model {
 
     /// The action that an operation stands for now, if there is anything to act on.
     #[must_use]
-    pub fn resolve(&self, op: &Op) -> Option<Action> {
+    pub(crate) fn resolve(&self, op: &Op) -> Option<Action> {
         let ticket = self.next_ticket;
         let open = || self.ids_of(Slot::is_open);
         Some(match *op {

@@ -8,12 +8,8 @@ use super::op::Reason;
 use super::slot::State;
 
 /// The answer to a caller.
-///
-/// # Examples
-///
-/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// It was lent this connection.
     Leased {
         /// The connection's slot.
@@ -32,50 +28,35 @@ pub enum Answer {
 }
 
 /// What can be seen of a pool after an action. The order matters where it is named.
-///
-/// # Examples
-///
-/// See [`Mismatch`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The present limit.
-    pub max_size: usize,
+    pub(crate) max_size: usize,
     /// Whether the pool is closed.
-    pub is_closed: bool,
+    pub(crate) is_closed: bool,
     /// Slots with a connect under way.
-    pub opening: Vec<u64>,
+    pub(crate) opening: Vec<u64>,
     /// Idle slots, in order: the least recently used first.
-    pub idle: Vec<u64>,
+    pub(crate) idle: Vec<u64>,
     /// Lent slots, each with the ticket of its holder.
-    pub leased: Vec<(u64, u64)>,
+    pub(crate) leased: Vec<(u64, u64)>,
     /// Slots being checked.
-    pub checking: Vec<u64>,
+    pub(crate) checking: Vec<u64>,
     /// Slots being reset.
-    pub returning: Vec<u64>,
+    pub(crate) returning: Vec<u64>,
     /// Slots being closed and why, those included that are late.
-    pub closing: Vec<(u64, Reason)>,
+    pub(crate) closing: Vec<(u64, Reason)>,
     /// Slots whose close is late.
-    pub stuck: Vec<u64>,
+    pub(crate) stuck: Vec<u64>,
     /// Tickets of those who wait, in order: the first to be served first.
-    pub waiting: Vec<u64>,
+    pub(crate) waiting: Vec<u64>,
     /// Who was answered by the last action, and how.
-    pub answered: Vec<(u64, Answer)>,
+    pub(crate) answered: Vec<(u64, Answer)>,
 }
 
 /// A difference between the pool and the model.
-///
-/// # Examples
-///
-/// ```
-/// use pool_testkit::model::{Limits, Model, Snapshot};
-///
-/// let mut model = Model::new(Limits::default());
-/// let seen = Snapshot { idle: vec![3], ..model.expected() };
-/// let error = model.check(&seen).unwrap_err();
-/// assert!(error.to_string().starts_with("pool and model disagree: "));
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mismatch {
+pub(crate) struct Mismatch {
     what: String,
 }
 
@@ -97,7 +78,7 @@ impl Model {
     /// What a pool should show now. Where several reasons for a close are right, the first is
     /// shown.
     #[must_use]
-    pub fn expected(&self) -> Snapshot {
+    pub(crate) fn expected(&self) -> Snapshot {
         let holder = |slot: &super::slot::Slot| slot.holder.map_or(u64::MAX, |held| held.ticket);
         let leased = self.slots.iter().filter(|slot| slot.state == State::Leased);
         let closing = self.slots.iter().filter(|slot| slot.is_leaving());
@@ -121,7 +102,7 @@ impl Model {
     /// # Errors
     ///
     /// Names the first part that differs.
-    pub fn check(&mut self, seen: &Snapshot) -> Result<(), Mismatch> {
+    pub(crate) fn check(&mut self, seen: &Snapshot) -> Result<(), Mismatch> {
         let expected = self.expected();
         same("max_size", &seen.max_size, &expected.max_size)?;
         same("is_closed", &seen.is_closed, &expected.is_closed)?;

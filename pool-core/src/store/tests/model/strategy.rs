@@ -10,23 +10,7 @@ use super::op::{Failure, Home, Limits, Op, Probe};
 
 /// Settings of small pools, in which everything happens soon. The pool's clock is exact; set
 /// `tick_ms` and `lifetime_jitter_ms` for one that is not.
-///
-/// # Examples
-///
-/// ```
-/// use pool_testkit::model::{Model, limits, ops};
-/// use proptest::prelude::*;
-///
-/// proptest!(|(limits in limits(), ops in ops(20))| {
-///     let mut model = Model::new(limits);
-///     for op in ops {
-///         if let Some(action) = model.resolve(&op) {
-///             model.apply(action, &[]).ok();
-///         }
-///     }
-/// });
-/// ```
-pub fn limits() -> impl Strategy<Value = Limits> {
+pub(crate) fn limits() -> impl Strategy<Value = Limits> {
     let min_idle = prop_oneof![2 => Just(0_usize), 1 => 1..=3_usize];
     let max_waiters = prop_oneof![6 => 1..=4_usize, 1 => Just(0)];
     let sizes = (1..=4_usize, min_idle, max_waiters, 1..=3_usize);
@@ -54,19 +38,7 @@ pub fn limits() -> impl Strategy<Value = Limits> {
 }
 
 /// One operation of any kind but [`Op::Corpse`].
-///
-/// # Examples
-///
-/// ```
-/// use pool_testkit::model::{Op, op, op_with_corpses, quiet_op};
-/// use proptest::prelude::*;
-///
-/// proptest!(|(plain in op(), any in op_with_corpses(), quiet in quiet_op())| {
-///     prop_assert!(!matches!(plain, Op::Corpse { .. }), "{plain:?} and {any:?}");
-///     prop_assert!(!matches!(quiet, Op::Corpse { .. }), "{quiet:?}");
-/// });
-/// ```
-pub fn op() -> impl Strategy<Value = Op> + Clone {
+pub(crate) fn op() -> impl Strategy<Value = Op> + Clone {
     prop_oneof![
         12 => timeout().prop_map(|timeout_ms| Op::Acquire { timeout_ms }),
         10 => (nth(), home()).prop_map(|(n, home)| Op::Return(n, home)),
@@ -88,7 +60,7 @@ pub fn op() -> impl Strategy<Value = Op> + Clone {
 }
 
 /// One operation of any kind, for a harness that reaches between a hand-out and its acceptance.
-pub fn op_with_corpses() -> impl Strategy<Value = Op> + Clone {
+pub(crate) fn op_with_corpses() -> impl Strategy<Value = Op> + Clone {
     prop_oneof![
         24 => op(),
         1 => nth().prop_map(Op::Corpse),
@@ -97,7 +69,7 @@ pub fn op_with_corpses() -> impl Strategy<Value = Op> + Clone {
 
 /// One operation of a time in which callers are few: connections come to rest, are checked, and
 /// expire.
-pub fn quiet_op() -> impl Strategy<Value = Op> + Clone {
+pub(crate) fn quiet_op() -> impl Strategy<Value = Op> + Clone {
     prop_oneof![
         10 => elapsed().prop_map(|ms| Op::Advance { ms }),
         6 => nth().prop_map(|n| Op::Return(n, Home::Clean)),
@@ -114,18 +86,7 @@ pub fn quiet_op() -> impl Strategy<Value = Op> + Clone {
 
 /// Up to `len_max` operations: busy times with a quiet one between them. One run in four closes the
 /// pool somewhere on its way.
-///
-/// # Examples
-///
-/// ```
-/// use pool_testkit::model::ops;
-/// use proptest::prelude::*;
-///
-/// proptest!(ProptestConfig::with_cases(8), |(ops in ops(30))| {
-///     prop_assert!(ops.len() <= 31, "a close of the pool may come on top");
-/// });
-/// ```
-pub fn ops(len_max: usize) -> impl Strategy<Value = Vec<Op>> {
+pub(crate) fn ops(len_max: usize) -> impl Strategy<Value = Vec<Op>> {
     let third = 0..=len_max / 3;
     let phases = (
         vec(op(), third.clone()),

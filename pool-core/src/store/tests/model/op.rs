@@ -2,32 +2,28 @@
 //! they stand for in a given state.
 
 /// The settings of a pool that decisions depend on. Times are in milliseconds.
-///
-/// # Examples
-///
-/// See the [module](super).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// The limit on the number of slots.
-    pub max_size: usize,
+    pub(crate) max_size: usize,
     /// How many idle connections the idle timeout spares.
-    pub min_idle: usize,
+    pub(crate) min_idle: usize,
     /// How many callers may wait.
-    pub max_waiters: usize,
+    pub(crate) max_waiters: usize,
     /// How many connects may be under way.
-    pub max_connecting: usize,
+    pub(crate) max_connecting: usize,
     /// How long a connection may be idle.
-    pub idle_timeout_ms: Option<u64>,
+    pub(crate) idle_timeout_ms: Option<u64>,
     /// How old a connection may get.
-    pub max_lifetime_ms: Option<u64>,
+    pub(crate) max_lifetime_ms: Option<u64>,
     /// By how much the pool may shorten the lifetime of a connection at random.
-    pub lifetime_jitter_ms: u64,
+    pub(crate) lifetime_jitter_ms: u64,
     /// How often a connection may be lent.
-    pub max_uses: Option<u64>,
+    pub(crate) max_uses: Option<u64>,
     /// After how long an unused idle connection is checked.
-    pub check_interval_ms: Option<u64>,
+    pub(crate) check_interval_ms: Option<u64>,
     /// How far the clock of the pool may lag behind. 0 for a pool that is told the exact time.
-    pub tick_ms: u64,
+    pub(crate) tick_ms: u64,
 }
 
 impl Default for Limits {
@@ -49,12 +45,8 @@ impl Default for Limits {
 }
 
 /// How a lease ends.
-///
-/// # Examples
-///
-/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Home {
+pub(crate) enum Home {
     /// In good order.
     Clean,
     /// In good order once it is reset.
@@ -70,12 +62,8 @@ pub enum Home {
 }
 
 /// How a connect fails.
-///
-/// # Examples
-///
-/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// A later attempt may succeed.
     Transient,
     /// It cannot succeed.
@@ -83,12 +71,8 @@ pub enum Failure {
 }
 
 /// How a check or reset ends.
-///
-/// # Examples
-///
-/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Probe {
+pub(crate) enum Probe {
     /// The connection passed.
     Passed,
     /// It did not.
@@ -100,12 +84,8 @@ pub enum Probe {
 /// A number means the n-th of what there is when its turn comes, modulo how many there are; with
 /// none, the operation is nothing. So every sequence of operations has a meaning, and stays
 /// meaningful while it shrinks.
-///
-/// # Examples
-///
-/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Op {
+pub(crate) enum Op {
     /// A caller acquires; 0 means not to wait.
     Acquire {
         /// How long it is ready to wait.
@@ -152,16 +132,8 @@ pub enum Op {
 
 /// An operation on what there is: slots by the ids the pool gave them, callers by the tickets the
 /// model gives them.
-///
-/// # Examples
-///
-/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "the fields say what the operation of the same name says"
-)]
-pub enum Action {
+pub(crate) enum Action {
     Acquire { ticket: u64, timeout_ms: u64 },
     TryAcquire { ticket: u64 },
     CancelWaiter { ticket: u64 },
@@ -183,12 +155,8 @@ pub enum Action {
 }
 
 /// Why a connection is closed.
-///
-/// # Examples
-///
-/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// Idle for too long.
     Idle,
     /// Too old.
@@ -214,12 +182,8 @@ pub enum Reason {
 }
 
 /// A decision that is the pool's to make: the model checks that it was allowed, and follows.
-///
-/// # Examples
-///
-/// See the [module](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub(crate) enum Choice {
     /// It started a connect, in a new slot.
     Start {
         /// The id it gave the slot.
