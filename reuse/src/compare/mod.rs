@@ -48,7 +48,7 @@ use multiplexed::Multiplexed;
 use race::{Contest, Tally};
 use ways::{Pooled, Spawned, Way};
 
-use crate::children::Outcome;
+use crate::measure::Measured;
 
 /// What is asked of which command.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ impl Task {
 /// # Errors
 ///
 /// If this program itself cannot do its part: no runtime, no place for the picture.
-pub fn run(arguments: &Arguments, out: &mut impl Write) -> Outcome<ExitCode> {
+pub fn run(arguments: &Arguments, out: &mut impl Write) -> Measured<ExitCode> {
     let task = match arguments.task()? {
         Ok(task) => task,
         Err(finding) => return Ok(tell(&finding, out)?),

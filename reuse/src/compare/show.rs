@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::race::{ROUNDS, Tally};
 use super::{Comparison, Task};
-use crate::children::Outcome;
-use crate::children::chapter::new_table;
-use crate::plot::{self, Column, Scale};
-use crate::stats::{Summary, median, ratio};
+use crate::measure::Measured;
+use crate::measure::plot::{Chart, ChartBar, Side};
+use crate::measure::stats::{Summary, median, ratio};
+use crate::measure::table::Table;
 
 pub(super) fn heading(task: &Task) -> String {
     format!(
@@ -28,24 +28,23 @@ pub(super) fn outcome(comparison: &Comparison) -> String {
         text.push_str(&format!("multiplexed is left out: {why}\n\n"));
     }
     text.push_str("requests per second\n\n");
-    text.push_str(&plot::terminal(&columns(tallies)));
+    text.push_str(&chart(tallies, "").terminal());
     text.push('\n');
     text.push_str(&verdicts(tallies));
     text
 }
 
 /// Writes the picture.
-pub(super) fn picture(tallies: &[Tally], task: &Task, path: &Path) -> Outcome<()> {
+pub(super) fn picture(tallies: &[Tally], task: &Task, path: &Path) -> Measured<()> {
     let mut name: String = task.name.chars().take(TITLE_CHARS).collect();
     if name.len() < task.name.len() {
         name.push_str(" ...");
     }
-    let title = format!("Requests per second: {name}");
-    plot::svg(path, &title, Scale::Linear, &columns(tallies))
+    Ok(chart(tallies, &format!("Asking {name}")).write_svg(path)?)
 }
 
 fn table(tallies: &[Tally]) -> String {
-    let mut table = new_table(&[
+    let mut table = Table::new(&[
         "way",
         "requests/s",
         "p50",
@@ -55,7 +54,7 @@ fn table(tallies: &[Tally]) -> String {
         "peak RSS",
     ]);
     for one in tallies {
-        let wait = |pick: fn(&crate::stats::Percentiles) -> u64| {
+        let wait = |pick: fn(&crate::measure::stats::Percentiles) -> u64| {
             one.waits.map_or("-".to_owned(), |waits| time(pick(&waits)))
         };
         table.add_row([
@@ -73,16 +72,21 @@ fn table(tallies: &[Tally]) -> String {
     table.to_string()
 }
 
-fn columns(tallies: &[Tally]) -> Vec<Column> {
-    let column = |one: &Tally| {
+fn chart(tallies: &[Tally], title: &str) -> Chart {
+    let bar = |(place, one): (usize, &Tally)| {
         let value = median(&one.rates)?;
-        Some(Column {
+        Some(ChartBar {
             name: one.name.to_owned(),
             value,
             label: whole(value),
+            side: if place == 0 { Side::Other } else { Side::Ours },
         })
     };
-    tallies.iter().filter_map(column).collect()
+    Chart {
+        title: title.to_owned(),
+        unit: "requests per second".to_owned(),
+        bars: tallies.iter().enumerate().filter_map(bar).collect(),
+    }
 }
 
 /// A sentence for each way beside the first.

@@ -1,18 +1,17 @@
 //! How much is asked of each way: in turns, round after round, so that what disturbs the machine for
 //! a while disturbs all of them.
 
-use std::io::{IsTerminal, stderr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::JoinSet;
 
 use super::finding::Finding;
 use super::ways::Way;
-use crate::clock::Stopwatch;
-use crate::stats::{Percentiles, Waits};
+use crate::measure::clock::Stopwatch;
+use crate::measure::progress::Progress;
+use crate::measure::stats::{Percentiles, Waits};
 
 /// How much is asked.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +41,7 @@ pub(super) struct Tally {
 pub(super) async fn run(ways: &[Arc<dyn Way>], contest: Contest) -> Result<Vec<Tally>, Finding> {
     let turns = ROUNDS * ways.len();
     let slice = contest.time / u32::try_from(turns).expect("there are few");
-    let progress = progress_bar(turns);
+    let mut progress = Progress::new(turns);
     let mut legs: Vec<Leg> = ways.iter().map(|_| Leg::default()).collect();
     let watch = Stopwatch::start();
     for round in 0..ROUNDS {
@@ -52,15 +51,15 @@ pub(super) async fn run(ways: &[Arc<dyn Way>], contest: Contest) -> Result<Vec<T
         }
         for turn in 0..ways.len() {
             let which = (round + turn) % ways.len();
-            progress.set_message(ways[which].name());
+            progress.begin(ways[which].name());
             let quota = share(contest.requests_max, round);
             legs[which]
                 .run(&ways[which], contest.concurrency, quota, slice)
                 .await?;
-            progress.inc(1);
+            progress.advance();
         }
     }
-    progress.finish_and_clear();
+    progress.clear();
     let tallies = ways.iter().zip(legs);
     Ok(tallies.map(|(way, leg)| leg.tally(way.as_ref())).collect())
 }
@@ -130,17 +129,6 @@ impl Leg {
             resident_bytes: way.resident_bytes_max(),
         }
     }
-}
-
-fn progress_bar(turns: usize) -> ProgressBar {
-    let target = if stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}")
-        .expect("a constant template is valid");
-    ProgressBar::with_draw_target(Some(turns as u64), target).with_style(style)
 }
 
 /// As many as give a median and a spread.

@@ -85,7 +85,7 @@ fn burn() -> io::Result<()> {
 /// # Errors
 ///
 /// If its pipes fail, or a header is none.
-pub(in crate::children) fn serve(wire: Wire) -> io::Result<()> {
+pub(super) fn serve(wire: Wire) -> io::Result<()> {
     let mut input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let mut output = io::stdout().lock();
     let (mut message, mut answer, mut answers) = (Vec::new(), Vec::new(), Vec::new());

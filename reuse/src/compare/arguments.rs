@@ -7,14 +7,15 @@ use std::time::Duration;
 use clap::Parser;
 use pool_stdio::CommandSpec;
 
+use super::Task;
 use super::by_id::id_of_request;
 use super::crew::Crew;
 use super::finding::Finding;
 use super::framing::{Framing, message};
 use super::race::Contest;
-use super::{Outcome, Task};
-use crate::children::program::Program;
-use crate::children::rpc::server::Wire;
+use crate::builtin::BuiltIn;
+use crate::builtin::server::Wire;
+use crate::measure::Measured;
 
 /// Is it worth to reuse the processes of a command? Starts it for each request, pools it, and if it
 /// answers JSON-RPC by id, lets all callers share one.
@@ -54,7 +55,7 @@ pub struct Arguments {
 
 impl Arguments {
     /// What is to be done; or, inside, why the request cannot be asked.
-    pub(super) fn task(&self) -> Outcome<Result<Task, Finding>> {
+    pub(super) fn task(&self) -> Measured<Result<Task, Finding>> {
         let message = message(&self.request)
             .map_err(|error| format!("--request {}: {error}", self.request))?;
         let framed = match self.framing.frame(&message) {
@@ -80,7 +81,7 @@ impl Arguments {
         }))
     }
 
-    fn what_to_start(&self, message: &[u8]) -> Outcome<(CommandSpec, String)> {
+    fn what_to_start(&self, message: &[u8]) -> Measured<(CommandSpec, String)> {
         let Some((program, args)) = self.command.split_first() else {
             return built_in(self.framing, message);
         };
@@ -95,18 +96,18 @@ impl Arguments {
 }
 
 /// The same program for all ways, and one that can answer what is asked.
-fn built_in(framing: Framing, message: &[u8]) -> Outcome<(CommandSpec, String)> {
+fn built_in(framing: Framing, message: &[u8]) -> Measured<(CommandSpec, String)> {
     let wire = match framing {
         Framing::Lines => Some(Wire::Lines),
         Framing::ContentLength => Some(Wire::ContentLength),
         Framing::Length => None,
     };
     let wire = wire.filter(|_| id_of_request(message).is_some());
-    let (program, name) = match wire {
-        Some(wire) => (Program::server(wire)?, "the built-in server"),
-        None => (Program::native()?, "the built-in echo"),
+    let (child, name) = match wire {
+        Some(wire) => (BuiltIn::Server(wire), "the built-in server"),
+        None => (BuiltIn::Echo, "the built-in echo"),
     };
-    Ok((program.spec(), name.to_owned()))
+    Ok((child.spec()?, name.to_owned()))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -7,13 +7,15 @@
 )]
 
 use std::env;
+use std::fs;
 use std::path::PathBuf;
 use std::process;
+use std::sync::mpsc;
+use std::thread;
 
 use pool_core::{ConnectContext, ConnectionId, Connector};
 use pool_stdio::{Children, CommandSpec, OneShotConnector, Signal};
-use pool_testkit::census::{Beacon, Census, OUTER_DEADLINE, block_on};
-use pool_testkit::fixture::{Behaviour, Replies};
+use pool_testkit::census::{Census, OUTER_DEADLINE, block_on};
 use tokio::runtime;
 use tokio::time::Instant;
 
@@ -49,7 +51,7 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         // There is none unless something could be compared.
-        drop(std::fs::remove_file(&self.picture));
+        drop(fs::remove_file(&self.picture));
     }
 }
 
@@ -96,13 +98,14 @@ fn next() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A command that behaves like this: the program under test, in its other role.
-fn command(behaviour: &Behaviour) -> Vec<String> {
-    let mut words = ["env", "POOL_BENCHES_ROLE=fixture", REUSE]
-        .map(str::to_owned)
-        .to_vec();
-    words.extend(behaviour.to_args());
-    words
+/// A command of a shell.
+fn sh(script: &str) -> Vec<String> {
+    ["sh", "-c", script].map(str::to_owned).to_vec()
+}
+
+/// Echoes each line.
+fn echo() -> Vec<String> {
+    vec!["cat".to_owned()]
 }
 
 #[test]
@@ -126,7 +129,7 @@ fn without_a_command_the_built_in_child_is_compared() {
         } else {
             run.says(&["| multiplexed ", "multiplexed serves "]);
         }
-        let picture = std::fs::read_to_string(&run.picture).unwrap();
+        let picture = fs::read_to_string(&run.picture).unwrap();
         assert!(picture.starts_with("<svg"), "{picture}");
     }
 }
@@ -141,7 +144,7 @@ fn a_command_is_started_for_each_request_or_once_for_each_caller() {
         "--request",
         "hello",
     ];
-    let run = reuse(&options, &command(&Behaviour::echo()));
+    let run = reuse(&options, &echo());
     assert_eq!(run.code, Some(0), "{}", run.text);
     // Requests, and processes started.
     assert_eq!(run.cells("spawn per request")[5..7], ["20", "20"]);
@@ -150,26 +153,19 @@ fn a_command_is_started_for_each_request_or_once_for_each_caller() {
 
 #[test]
 fn a_command_that_answers_by_id_is_started_once_for_all_callers() {
-    let behaviours = [
-        Behaviour::new().serve_rpc(),
-        Behaviour::new().reply(Replies::InOrder),
-    ];
-    for behaviour in behaviours {
-        let options = ["--requests", "20", "--concurrency", "3"];
-        let run = reuse(&options, &command(&behaviour));
-        assert_eq!(run.code, Some(0), "{}", run.text);
-        assert_eq!(run.cells("pooled")[5..7], ["20", "3"]);
-        assert_eq!(run.cells("multiplexed")[5..7], ["20", "1"]);
-        assert!(!run.text.contains("left out"), "{}", run.text);
-    }
+    let options = ["--requests", "20", "--concurrency", "3"];
+    let run = reuse(&options, &sh(ANSWERS_BY_ID));
+    assert_eq!(run.code, Some(0), "{}", run.text);
+    assert_eq!(run.cells("pooled")[5..7], ["20", "3"]);
+    assert_eq!(run.cells("multiplexed")[5..7], ["20", "1"]);
+    assert!(!run.text.contains("left out"), "{}", run.text);
 }
 
 #[test]
 fn a_command_that_does_not_answer_by_id_is_not_multiplexed_and_that_is_said() {
     let always_one = r#"{"jsonrpc":"2.0","id":1,"result":true}"#;
-    let script = format!("while read -r line; do echo '{always_one}'; done");
-    let always_one = ["sh", "-c", &script].map(str::to_owned).to_vec();
-    let echo = command(&Behaviour::echo());
+    let always_one = sh(&format!("while read -r line; do echo '{always_one}'; done"));
+    let echo = echo();
     let no_id = r#"{"jsonrpc":"2.0","method":"ping"}"#;
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     let cases = [
@@ -211,8 +207,7 @@ fn a_command_that_does_not_exist_is_named() {
 
 #[test]
 fn a_command_that_exits_at_once_gives_no_answer() {
-    let behaviour = Behaviour::new().print_error("no licence\n").exit(9);
-    let run = reuse(&PATIENCE, &command(&behaviour));
+    let run = reuse(&PATIENCE, &sh("echo no licence >&2; exit 9"));
     assert_eq!(run.code, Some(5), "{}", run.text);
     run.says(&[
         "gave no answer: exit status: 9, stderr ends with: no licence",
@@ -222,7 +217,7 @@ fn a_command_that_exits_at_once_gives_no_answer() {
 
 #[test]
 fn a_command_that_exits_after_one_answer_is_told_what_starting_ahead_would_save() {
-    let run = reuse(&PATIENCE, &command(&Behaviour::echo().then_exit_after(1)));
+    let run = reuse(&PATIENCE, &sh("read -r line; echo $line"));
     assert_eq!(run.code, Some(4), "{}", run.text);
     run.says(&[
         "ends after one request",
@@ -232,10 +227,7 @@ fn a_command_that_exits_after_one_answer_is_told_what_starting_ahead_would_save(
 
 #[test]
 fn a_command_that_answers_at_the_end_of_its_input_is_told_the_same() {
-    let run = reuse(
-        &PATIENCE,
-        &command(&Behaviour::new().read_to_end().print("3\n")),
-    );
+    let run = reuse(&PATIENCE, &sh("cat > /dev/null; echo 3"));
     assert_eq!(run.code, Some(4), "{}", run.text);
     run.says(&[
         "answers when its input ends",
@@ -245,7 +237,7 @@ fn a_command_that_answers_at_the_end_of_its_input_is_told_the_same() {
 
 #[test]
 fn a_command_that_never_answers_is_told_what_to_check() {
-    let run = reuse(&PATIENCE, &command(&Behaviour::new().read_to_end().hang()));
+    let run = reuse(&PATIENCE, &sh("cat > /dev/null; sleep 600"));
     assert_eq!(run.code, Some(6), "{}", run.text);
     run.says(&[
         "printed nothing",
@@ -258,29 +250,28 @@ fn a_command_that_never_answers_is_told_what_to_check() {
 
 #[test]
 fn a_command_that_writes_junk_is_told_so() {
-    let talker = Behaviour::new().flood_stdout(100_000).hang();
-    let run = reuse(&PATIENCE, &command(&talker));
+    let talker = sh("head -c 100000 /dev/zero | tr '\\0' x; sleep 600");
+    let run = reuse(&PATIENCE, &talker);
     assert_eq!(run.code, Some(7), "{}", run.text);
     run.says(&["no answer: it spoke unasked", "log to stdout"]);
 
     let options = ["--patience", "1", "--framing", "content-length"];
-    let run = reuse(&options, &command(&talker));
+    let run = reuse(&options, &talker);
     assert_eq!(run.code, Some(7), "{}", run.text);
     run.says(&["wrote something that is no answer", "--framing"]);
 }
 
 #[test]
 fn what_a_command_says_unasked_is_shown() {
-    let greets = Behaviour::new().print("welcome\n").read_to_end();
-    let run = reuse(&PATIENCE, &command(&greets));
+    let run = reuse(&PATIENCE, &sh("echo welcome; cat > /dev/null"));
     assert_eq!(run.code, Some(7), "{}", run.text);
     run.says(&["it spoke unasked: \"welcome\"", "StdioConnector::handshake"]);
 }
 
 #[test]
 fn a_command_that_fails_later_is_not_said_to_have_given_no_answer() {
-    let dies = Behaviour::echo().then_exit_after(20);
-    let run = reuse(&PATIENCE, &command(&dies));
+    let dies = "n=0; while [ $n -lt 20 ] && read -r line; do echo $line; n=$((n + 1)); done";
+    let run = reuse(&PATIENCE, &sh(dies));
     assert_eq!(run.code, Some(5), "{}", run.text);
     run.says(&["answered at first, and then", "exit status: 0", "check:"]);
 }
@@ -295,22 +286,35 @@ fn a_request_that_the_framing_cannot_carry_is_not_sent() {
 #[test]
 fn an_interrupt_leaves_nothing() {
     let census = Census::begin();
-    let beacon = Beacon::new().unwrap();
-    let silent = Behaviour::new().announce(beacon.path(), "child").hang();
+    let fifo = env::temp_dir().join(format!("reuse-{}-{}.fifo", process::id(), next()));
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = format!("echo here > '{}'; exec sleep 600", fifo.display());
     let spec = census.mark(CommandSpec::new(REUSE).args(["--patience", "60", "--"]));
-    let spec = spec.args(command(&silent));
+    let spec = spec.args(sh(&script));
     let children = Children::new();
     let program = block_on(children.spawn(&spec.build().unwrap())).unwrap();
-    let seen = beacon.expect(1);
+    let (sender, receiver) = mpsc::channel();
+    let path = fifo.clone();
+    let reader = thread::spawn(move || sender.send(fs::read(path)));
+    let here = receiver.recv_timeout(OUTER_DEADLINE).unwrap();
+    assert_eq!(here.unwrap(), b"here\n");
+    reader.join().unwrap().unwrap();
+
     program.signal(Signal::Interrupt).unwrap();
     let exit = block_on(program.exited());
     assert_eq!(exit.status().and_then(|status| status.code()), Some(130));
     let left = census.processes();
     assert!(left.is_empty(), "{left:?}");
-    drop((program, seen));
+    drop(program);
     block_on(children.emptied());
+    fs::remove_file(&fifo).unwrap();
 }
 
-const REUSE: &str = env!("CARGO_BIN_EXE_reuse");
+const REUSE: &str = env!("CARGO_BIN_EXE_pool-reuse");
+/// Answers each request under its own id.
+const ANSWERS_BY_ID: &str = r#"while read -r line; do
+    id=${line#*\"id\":}; id=${id%%[!0-9]*}
+    echo "{\"jsonrpc\":\"2.0\",\"id\":$id,\"result\":{}}"
+done"#;
 /// For those that would have to be waited for.
 const PATIENCE: [&str; 2] = ["--patience", "1"];

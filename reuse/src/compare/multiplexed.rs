@@ -15,7 +15,7 @@ use super::Task;
 use super::by_id::{ask, connector};
 use super::finding::Finding;
 use super::ways::{Way, not_warm, resident_bytes};
-use crate::clock::Stopwatch;
+use crate::measure::clock::Stopwatch;
 
 /// A pool of one child, which all callers share.
 pub(super) struct Multiplexed {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Task;
 use super::look::context;
-use crate::children::Outcome;
-use crate::clock::Stopwatch;
-use crate::stats::median;
+use crate::measure::Measured;
+use crate::measure::clock::Stopwatch;
+use crate::measure::stats::median;
 use pool_core::Connector;
 use pool_stdio::OneShotConnector;
 
@@ -35,7 +35,7 @@ fn text(fresh_ms: f64, ahead_ms: f64) -> String {
 }
 
 /// Milliseconds from wanting a child to its whole output: started on demand, and started ahead.
-async fn measure(task: &Task) -> Outcome<(f64, f64)> {
+async fn measure(task: &Task) -> Measured<(f64, f64)> {
     let on_demand = OneShotConnector::new(task.spec())?;
     let connector = OneShotConnector::new(task.spec())?;
     task.crew.add(on_demand.children());

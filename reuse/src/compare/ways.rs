@@ -12,7 +12,7 @@ use super::Task;
 use super::finding::{Finding, chain};
 use super::framing::MessageCodec;
 use super::look::context;
-use crate::clock::Stopwatch;
+use crate::measure::clock::Stopwatch;
 
 /// One way.
 #[async_trait]
