@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use tokio::task::coop;
 
+use crate::engine::{Engine, Lent};
 use crate::error::{AcquireContext, AcquireError};
 use crate::foreign::drop_quietly;
-use crate::guard::{Held, Live, PooledConnection};
-use crate::shared::{Lent, Shared};
-use crate::store::{DeadlineClock, Found, Outcome, Refusal, Ticket, Turn, WaiterKey};
+use crate::lease::{Held, OpenConnection, PooledConnection};
+use crate::store::{DeadlineClock, Found, Refusal, Turn, WaitEnd, WaitRequest, WaiterKey};
 use crate::time::Time;
 
 /// The future that [`ConnectionPool::acquire`](crate::ConnectionPool::acquire) returns.
@@ -61,17 +61,17 @@ use crate::time::Time;
 /// ```
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'a, T: Send + 'static> {
-    wait: Wait<'a, T, Box<Live<T>>>,
+    wait: Wait<'a, T, Box<OpenConnection<T>>>,
 }
 
 impl<'a, T: Send + 'static> Acquire<'a, T> {
     pub(crate) const fn new(
-        shared: &'a Shared<T>,
+        engine: &'a Engine<T>,
         site: &'static Location<'static>,
         timeout: Duration,
     ) -> Self {
         Self {
-            wait: Wait::new(shared, site, timeout),
+            wait: Wait::new(engine, site, timeout),
         }
     }
 
@@ -101,7 +101,7 @@ impl<T: Send + 'static> fmt::Debug for Acquire<'_, T> {
 /// The wait for what a caller holds during a lease.
 pub(crate) struct Wait<'a, T: Send + 'static, H: Held<T>> {
     held: PhantomData<fn() -> H>,
-    shared: &'a Shared<T>,
+    engine: &'a Engine<T>,
     site: &'static Location<'static>,
     timeout: Duration,
     turn: Turn,
@@ -123,13 +123,13 @@ const COARSE_FROM: Duration = Duration::from_secs(10);
 
 impl<'a, T: Send + 'static, H: Held<T>> Wait<'a, T, H> {
     pub(crate) const fn new(
-        shared: &'a Shared<T>,
+        engine: &'a Engine<T>,
         site: &'static Location<'static>,
         timeout: Duration,
     ) -> Self {
         Self {
             held: PhantomData,
-            shared,
+            engine,
             site,
             timeout,
             turn: Turn::New,
@@ -150,10 +150,10 @@ impl<'a, T: Send + 'static, H: Held<T>> Wait<'a, T, H> {
     /// Takes an idle connection, or joins the queue.
     #[inline]
     fn begin(&mut self, cx: &Context<'_>) -> Poll<Result<H, AcquireError>> {
-        if !self.shared.seems_idle() {
+        if !self.engine.seems_idle() {
             return self.queue(cx, false);
         }
-        let Lent { held, met_dead } = self.shared.lend(self.site);
+        let Lent { held, met_dead } = self.engine.lend(self.site);
         match held {
             Some(held) => self.done(Ok(held)),
             None => self.queue(cx, met_dead),
@@ -167,10 +167,10 @@ impl<'a, T: Send + 'static, H: Held<T>> Wait<'a, T, H> {
             }
             // Cloned, like every waker, outside the lock: cloning is foreign code.
             let waker = cx.waker().clone();
-            let exact = self.needs_clock().then(|| self.shared.clock.now());
-            let mut store = self.shared.enter();
+            let exact = self.needs_clock().then(|| self.engine.clock.now());
+            let mut store = self.engine.enter();
             let now = exact.unwrap_or_else(|| store.coarse_now());
-            let ticket = Ticket {
+            let ticket = WaitRequest {
                 deadline: self.began.get_or_insert(now).after(self.timeout),
                 clock: exact.map_or(DeadlineClock::Coarse, |_| DeadlineClock::Exact),
                 site: self.site,
@@ -178,23 +178,23 @@ impl<'a, T: Send + 'static, H: Held<T>> Wait<'a, T, H> {
             // Order: looked for again and queued in one critical section, or a connection that
             // came home since would be missed.
             if let Some(held) = H::take(&mut store, self.site) {
-                self.shared.finish(store);
+                self.engine.finish(store);
                 drop_quietly(waker);
-                if self.shared.is_alive(held.connection()) {
+                if self.engine.is_alive(held.connection()) {
                     return self.done(Ok(held));
                 }
-                held.bury(self.shared);
+                held.discard_dead(self.engine);
                 met_dead = true;
                 continue;
             }
             let admitted = store.admit(now, ticket.deadline, self.turn);
             if let Err(refusal) = admitted {
                 let context = store.context(now);
-                self.shared.finish(store);
+                self.engine.finish(store);
                 return self.done(Err(self.error(refusal, context)));
             }
             self.stage = Stage::Queued(store.enqueue(waker, ticket, self.turn));
-            self.shared.finish(store);
+            self.engine.finish(store);
             return Poll::Pending;
         }
     }
@@ -202,42 +202,42 @@ impl<'a, T: Send + 'static, H: Held<T>> Wait<'a, T, H> {
     /// Looks whether it was served.
     fn resume(&mut self, key: WaiterKey, cx: &Context<'_>) -> Poll<Result<H, AcquireError>> {
         loop {
-            let mut store = self.shared.enter();
+            let mut store = self.engine.enter();
             match store.poll_waiter(key, cx.waker()) {
                 Found::Waiting => {
-                    self.shared.finish(store);
+                    self.engine.finish(store);
                     return Poll::Pending;
                 }
                 Found::Moved => {
-                    self.shared.finish(store);
+                    self.engine.finish(store);
                     let waker = cx.waker().clone();
-                    let mut store = self.shared.enter();
+                    let mut store = self.engine.enter();
                     let replaced = store.replace_waker(key, waker);
-                    self.shared.finish(store);
+                    self.engine.finish(store);
                     // Not compared again: a clone need not admit to be one.
                     if replaced.is_ok() {
                         return Poll::Pending;
                     }
                 }
-                Found::Done(Outcome::Served(served)) => {
+                Found::Done(WaitEnd::Served(served)) => {
                     self.stage = Stage::New;
                     let held = H::claim(&store, served);
                     let accepted = held.accept(&mut store);
-                    self.shared.finish(store);
+                    self.engine.finish(store);
                     match accepted {
-                        Ok(()) if self.shared.is_alive(held.connection()) => {
+                        Ok(()) if self.engine.is_alive(held.connection()) => {
                             self.note_wait();
                             return self.done(Ok(held));
                         }
-                        Ok(()) => held.bury(self.shared),
-                        Err(condition) => held.give_back(self.shared, condition),
+                        Ok(()) => held.discard_dead(self.engine),
+                        Err(condition) => held.give_back(self.engine, condition),
                     }
                     self.turn = Turn::Resumed(key.id());
                     return self.begin(cx);
                 }
-                Found::Done(Outcome::Refused(refusal, context)) => {
+                Found::Done(WaitEnd::Refused(refusal, context)) => {
                     self.stage = Stage::Done;
-                    self.shared.finish(store);
+                    self.engine.finish(store);
                     return self.done(Err(self.error(refusal, context)));
                 }
             }
@@ -254,7 +254,7 @@ impl<'a, T: Send + 'static, H: Held<T>> Wait<'a, T, H> {
     /// Whether the coarse clock will not do: a tick more or less matters to this timeout, or
     /// somebody wants to know how long the wait was.
     fn needs_clock(&self) -> bool {
-        self.timeout < COARSE_FROM || self.shared.telemetry.is_metered()
+        self.timeout < COARSE_FROM || self.engine.telemetry.is_metered()
     }
 
     fn done(&mut self, result: Result<H, AcquireError>) -> Poll<Result<H, AcquireError>> {
@@ -263,10 +263,10 @@ impl<'a, T: Send + 'static, H: Held<T>> Wait<'a, T, H> {
     }
 
     fn note_wait(&self) {
-        if let (true, Some(began)) = (self.shared.telemetry.is_metered(), self.began) {
-            self.shared
+        if let (true, Some(began)) = (self.engine.telemetry.is_metered(), self.began) {
+            self.engine
                 .telemetry
-                .waited(self.shared.clock.now().since(began));
+                .waited(self.engine.clock.now().since(began));
         }
     }
 
@@ -284,7 +284,7 @@ impl<'a, T: Send + 'static, H: Held<T>> Wait<'a, T, H> {
                 context,
             },
         };
-        self.shared.telemetry.refused(&error);
+        self.engine.telemetry.refused(&error);
         error
     }
 }
@@ -313,12 +313,12 @@ impl<T: Send + 'static, H: Held<T>> Drop for Wait<'_, T, H> {
         let Stage::Queued(key) = self.stage else {
             return;
         };
-        let mut store = self.shared.enter();
+        let mut store = self.engine.enter();
         let held = store.cancel(key).map(|served| H::claim(&store, served));
-        self.shared.finish(store);
+        self.engine.finish(store);
         if let Some(held) = held {
-            let condition = self.shared.condition(held.connection());
-            held.give_back(self.shared, condition);
+            let condition = self.engine.condition(held.connection());
+            held.give_back(self.engine, condition);
         }
     }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::connector::Connector;
+use crate::engine::Timeouts;
 use crate::error::BuildError;
 use crate::event::Observer;
 use crate::pool::ConnectionPool;
-use crate::shared::Timeouts;
 use crate::shared_pool::SharedPool;
 use crate::store::{Limits, PacerLimits, Sharing};
 use crate::sync::Permits;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::id::ConnectionId;
 use crate::status::PoolStatus;
 
 /// Any error, as connectors hand it over.
@@ -196,7 +197,7 @@ pub enum Fault {
     #[error("connection {id} died {age:.1?} after it was opened")]
     DiedEarly {
         /// The connection.
-        id: crate::ConnectionId,
+        id: ConnectionId,
         /// How old it was.
         age: Duration,
     },

@@ -10,12 +10,12 @@ use tokio::runtime::Handle as Runtime;
 use crate::acquire::Acquire;
 use crate::config::{Builder, MAX_SIZE};
 use crate::connector::Connector;
+use crate::engine::{Engine, Timeouts};
 use crate::error::{ResizeError, TryAcquireError, WarmUpError};
 use crate::event::Observer;
-use crate::guard::PooledConnection;
 use crate::inbox::Inbox;
+use crate::lease::PooledConnection;
 use crate::maintenance::Maintenance;
-use crate::shared::{Shared, Timeouts};
 use crate::shutdown::{self, Handle};
 use crate::status::{CloseReport, ConnectionStats, PoolStatus};
 use crate::store::{Limits, Resized};
@@ -73,17 +73,17 @@ impl<T: Send + 'static> ConnectionPool<T> {
     ) -> Self {
         let telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
         let (inbox, receiver) = Inbox::new();
-        let shared = Shared::new(connector, limits, timeouts, telemetry, inbox, share);
-        let shared = Arc::new(shared);
-        let maintenance = Maintenance::new(Arc::clone(&shared), receiver);
+        let engine = Engine::new(connector, limits, timeouts, telemetry, inbox, share);
+        let engine = Arc::new(engine);
+        let maintenance = Maintenance::new(Arc::clone(&engine), receiver);
         drop(runtime.spawn(maintenance.run()));
         Self {
-            handle: Arc::new(Handle { shared }),
+            handle: Arc::new(Handle { engine }),
         }
     }
 
-    pub(crate) fn shared(&self) -> &Shared<T> {
-        &self.handle.shared
+    pub(crate) fn engine(&self) -> &Engine<T> {
+        &self.handle.engine
     }
 
     /// Lends a connection: an idle one at once, else the first that becomes free after everybody
@@ -107,8 +107,8 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// If the future is polled after it completed.
     #[track_caller]
     pub fn acquire(&self) -> Acquire<'_, T> {
-        let timeout = self.shared().timeouts.acquire;
-        Acquire::new(self.shared(), Location::caller(), timeout)
+        let timeout = self.engine().timeouts.acquire;
+        Acquire::new(self.engine(), Location::caller(), timeout)
     }
 
     /// [`acquire`](Self::acquire) with a timeout of its own. A timeout of zero never waits.
@@ -150,7 +150,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// ```
     #[track_caller]
     pub fn acquire_within(&self, timeout: Duration) -> Acquire<'_, T> {
-        Acquire::new(self.shared(), Location::caller(), timeout)
+        Acquire::new(self.engine(), Location::caller(), timeout)
     }
 
     /// Lends an idle connection, or nothing: never waits, never opens one, overtakes nobody.
@@ -184,11 +184,11 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// ```
     #[track_caller]
     pub fn try_acquire(&self) -> Result<PooledConnection<T>, TryAcquireError> {
-        let shared = self.shared();
-        if let Some(live) = shared.lend(Location::caller()).held {
+        let engine = self.engine();
+        if let Some(live) = engine.lend(Location::caller()).held {
             return Ok(PooledConnection::new(live));
         }
-        Err(shared.nothing_to_lend())
+        Err(engine.nothing_to_lend())
     }
 
     /// Waits until at least `connections` are open, lent ones included: for a start that fails when
@@ -236,13 +236,13 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # }
     /// ```
     pub async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
-        shutdown::warm_up(self.shared(), connections).await
+        shutdown::warm_up(self.engine(), connections).await
     }
 
     /// A consistent snapshot.
     #[must_use]
     pub fn status(&self) -> PoolStatus {
-        self.shared().lock().status()
+        self.engine().lock().status()
     }
 
     /// Changes `max_size`.
@@ -285,20 +285,20 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # }
     /// ```
     pub fn resize(&self, max_size: usize) -> Result<(), ResizeError> {
-        let shared = self.shared();
-        let limit = MAX_SIZE - shared.lock().max_surge();
+        let engine = self.engine();
+        let limit = MAX_SIZE - engine.lock().max_surge();
         if max_size > limit {
             return Err(ResizeError::TooLarge { max_size, limit });
         }
-        let mut store = shared.enter();
+        let mut store = engine.enter();
         let resized = store.resize(max_size);
         // Order: permits change in the critical section in which the limit does.
         match resized {
-            Some(Resized::Add(count)) => shared.permits.add(count),
-            Some(Resized::Remove(count)) => shared.permits.remove(count),
+            Some(Resized::Add(count)) => engine.permits.add(count),
+            Some(Resized::Remove(count)) => engine.permits.remove(count),
             None => {}
         }
-        shared.finish(store);
+        engine.finish(store);
         resized.map(|_| ()).ok_or(ResizeError::Closed)
     }
 
@@ -342,22 +342,22 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # }
     /// ```
     pub fn retain(&self, mut keep: impl FnMut(&ConnectionStats) -> bool) -> usize {
-        let now = self.shared().clock.now();
-        let mut all = self.shared().lock().all_stats(now);
+        let now = self.engine().clock.now();
+        let mut all = self.engine().lock().all_stats(now);
         all.sort_unstable_by_key(|stats| stats.id);
-        let doomed: Vec<_> = all
+        let selects: Vec<_> = all
             .iter()
             .filter(|stats| !keep(stats))
             .map(|stats| stats.id)
             .collect();
-        self.evict(|id| doomed.binary_search(&id).is_ok())
+        self.evict(|id| selects.binary_search(&id).is_ok())
     }
 
-    fn evict(&self, doomed: impl FnMut(crate::ConnectionId) -> bool) -> usize {
-        let shared = self.shared();
-        let mut store = shared.enter();
-        let count = store.evict(doomed);
-        shared.finish(store);
+    fn evict(&self, selects: impl FnMut(crate::ConnectionId) -> bool) -> usize {
+        let engine = self.engine();
+        let mut store = engine.enter();
+        let count = store.evict(selects);
+        engine.finish(store);
         count
     }
 
@@ -396,7 +396,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # }
     /// ```
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        shutdown::close(self.shared(), deadline).await
+        shutdown::close(self.engine(), deadline).await
     }
 }
 
@@ -410,7 +410,7 @@ impl<T: Send + 'static> Clone for ConnectionPool<T> {
 
 impl<T: Send + 'static> fmt::Debug for ConnectionPool<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let store = self.shared().lock();
+        let store = self.engine().lock();
         let (name, status) = (StdArc::clone(store.name()), store.status());
         drop(store);
         f.debug_struct("ConnectionPool")

@@ -17,16 +17,15 @@ use async_trait::async_trait;
 
 use crate::acquire::Wait;
 use crate::config::SharedBuilder;
-use crate::connector::{
-    BoxFuture, CloseReason, ConnectContext, ConnectionId, Connector, SharedConnector,
-};
+use crate::connector::{BoxFuture, ConnectContext, Connector, SharedConnector};
+use crate::engine::{Engine, PoolStore};
 use crate::error::{
     AcquireError, CheckError, ConnectError, ResizeError, TryAcquireError, WarmUpError,
 };
 use crate::foreign;
-use crate::guard::{Held, Live};
+use crate::id::{CloseReason, ConnectionId};
+use crate::lease::{Held, OpenConnection};
 use crate::pool::ConnectionPool;
-use crate::shared::{Shared, Stock};
 use crate::status::{CloseReport, ConnectionStats, PoolStatus};
 use crate::store::{Condition, Served, SlotKey};
 use crate::sync::Arc;
@@ -118,8 +117,8 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     /// If the future is polled after it completed.
     #[track_caller]
     pub fn acquire(&self) -> AcquireShared<'_, T> {
-        let timeout = self.pool.shared().timeouts.acquire;
-        AcquireShared::new(self.pool.shared(), Location::caller(), timeout)
+        let timeout = self.pool.engine().timeouts.acquire;
+        AcquireShared::new(self.pool.engine(), Location::caller(), timeout)
     }
 
     /// [`acquire`](Self::acquire) with a timeout of its own. A timeout of zero never waits.
@@ -137,7 +136,7 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     /// As [`acquire`](Self::acquire).
     #[track_caller]
     pub fn acquire_within(&self, timeout: Duration) -> AcquireShared<'_, T> {
-        AcquireShared::new(self.pool.shared(), Location::caller(), timeout)
+        AcquireShared::new(self.pool.engine(), Location::caller(), timeout)
     }
 
     /// Lends an open connection, or nothing: never waits, overtakes nobody. It may be the lease that
@@ -149,10 +148,10 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     /// [`TryAcquireError::Closed`] if the pool is closed.
     #[track_caller]
     pub fn try_acquire(&self) -> Result<SharedLease<T>, TryAcquireError> {
-        let lent = self.pool.shared().lend(Location::caller());
+        let lent = self.pool.engine().lend(Location::caller());
         match lent.held {
             Some(share) => Ok(SharedLease::new(share)),
-            None => Err(self.pool.shared().nothing_to_lend()),
+            None => Err(self.pool.engine().nothing_to_lend()),
         }
     }
 
@@ -268,12 +267,12 @@ pub struct AcquireShared<'a, T: Send + Sync + 'static> {
 
 impl<'a, T: Send + Sync + 'static> AcquireShared<'a, T> {
     const fn new(
-        shared: &'a Shared<StdArc<T>>,
+        engine: &'a Engine<StdArc<T>>,
         site: &'static Location<'static>,
         timeout: Duration,
     ) -> Self {
         Self {
-            wait: Wait::new(shared, site, timeout),
+            wait: Wait::new(engine, site, timeout),
         }
     }
 }
@@ -351,16 +350,16 @@ impl<T: Send + Sync + 'static> SharedLease<T> {
     #[must_use]
     pub fn stats(lease: &Self) -> ConnectionStats {
         let share = Self::share(lease);
-        let now = share.shared.clock.now();
-        share.shared.lock().stats(share.key, now)
+        let now = share.engine.clock.now();
+        share.engine.lock().stats(share.key, now)
     }
 
     /// Ends the lease, and says that the connection is unusable: it takes no new leases, and is
     /// closed with [`CloseReason::Discarded`] after its last one.
     pub fn discard(mut lease: Self) {
         if let Some(share) = lease.share.take() {
-            let shared = Arc::clone(&share.shared);
-            share.give_back(&shared, Condition::Unfit(CloseReason::Discarded));
+            let engine = Arc::clone(&share.engine);
+            share.give_back(&engine, Condition::Unfit(CloseReason::Discarded));
         }
     }
 }
@@ -368,11 +367,11 @@ impl<T: Send + Sync + 'static> SharedLease<T> {
 impl<T: Send + Sync + 'static> Drop for SharedLease<T> {
     fn drop(&mut self) {
         if let Some(share) = self.share.take() {
-            let shared = Arc::clone(&share.shared);
-            let condition = shared.condition(&share.connection);
-            share.give_back(&shared, condition);
+            let engine = Arc::clone(&share.engine);
+            let condition = engine.condition(&share.connection);
+            share.give_back(&engine, condition);
             // It may be the last that holds the connector, whose drop is foreign code.
-            foreign::drop_quietly(shared);
+            foreign::drop_quietly(engine);
         }
     }
 }
@@ -399,38 +398,38 @@ pub(crate) struct Share<T: Send + 'static> {
     connection: T,
     key: SlotKey,
     id: ConnectionId,
-    shared: Arc<Shared<T>>,
+    engine: Arc<Engine<T>>,
 }
 
 impl<T: Send + 'static> Share<T> {
     /// A share that the store has counted already.
-    fn of(store: &Stock<T>, key: SlotKey) -> Self {
-        let live = store.stocked(key);
-        let shared = Arc::clone(live.shared());
-        let share = shared.share.expect("only a shared pool lends shares");
+    fn of(store: &PoolStore<T>, key: SlotKey) -> Self {
+        let live = store.shared_connection(key);
+        let engine = Arc::clone(live.engine());
+        let share = engine.share.expect("only a shared pool lends shares");
         Self {
             connection: share(live.connection()),
             key,
             id: live.id(),
-            shared,
+            engine,
         }
     }
 }
 
 impl<T: Send + 'static> Held<T> for Share<T> {
-    fn take(store: &mut Stock<T>, site: &'static Location<'static>) -> Option<Self> {
+    fn take(store: &mut PoolStore<T>, site: &'static Location<'static>) -> Option<Self> {
         let key = store.take_share(site)?;
         Some(Self::of(store, key))
     }
 
-    fn claim(store: &Stock<T>, served: Served<Box<Live<T>>>) -> Self {
+    fn claim(store: &PoolStore<T>, served: Served<Box<OpenConnection<T>>>) -> Self {
         match served {
             Served::Share(key) => Self::of(store, key),
             Served::Connection(_) => unreachable!("a shared pool lends shares only"),
         }
     }
 
-    fn accept(&self, store: &mut Stock<T>) -> Result<(), Condition> {
+    fn accept(&self, store: &mut PoolStore<T>) -> Result<(), Condition> {
         store.accept_share(self.key)
     }
 
@@ -439,24 +438,24 @@ impl<T: Send + 'static> Held<T> for Share<T> {
     }
 
     #[cold]
-    fn bury(self, shared: &Shared<T>) {
+    fn discard_dead(self, engine: &Engine<T>) {
         let key = self.key;
         foreign::drop_quietly(self.connection);
-        let mut store = shared.enter_precisely();
-        store.bury_share(key);
-        shared.finish(store);
+        let mut store = engine.enter_precisely();
+        store.discard_dead_share(key);
+        engine.finish(store);
     }
 
-    fn give_back(self, shared: &Shared<T>, condition: Condition) {
+    fn give_back(self, engine: &Engine<T>, condition: Condition) {
         let key = self.key;
         // Order: our handle of the connection goes before the store may close it.
         foreign::drop_quietly(self.connection);
         let mut store = match condition {
-            Condition::Clean | Condition::NeedsReset => shared.enter(),
-            Condition::Unfit(_) => shared.enter_precisely(),
+            Condition::Clean | Condition::NeedsReset => engine.enter(),
+            Condition::Unfit(_) => engine.enter_precisely(),
         };
         store.give_back_share(key, condition);
-        shared.finish(store);
+        engine.finish(store);
     }
 }
 

@@ -7,8 +7,8 @@
 use std::any::Any;
 use std::task::Waker;
 
-use crate::connector::CloseReason;
 use crate::event::EventKind;
+use crate::id::CloseReason;
 use crate::store::SlotKey;
 
 /// Work on a connection that no caller waits for.

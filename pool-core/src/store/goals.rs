@@ -57,7 +57,7 @@ impl Goals {
     }
 
     /// Ends the goals for which `verdict` has one, and returns the earliest deadline of the rest.
-    fn settle<C>(
+    fn resolve<C>(
         &mut self,
         effects: &mut Effects<C>,
         verdict: impl Fn(Goal, Time) -> Option<GoalEnd>,
@@ -88,7 +88,7 @@ impl<C> Store<C> {
             end: None,
         });
         self.set_alarm(deadline);
-        self.settle_goals();
+        self.resolve_goals();
         if self.is_orphan {
             let _: Time = self.expire_goals(Time::NEVER);
         }
@@ -129,13 +129,13 @@ impl<C> Store<C> {
     }
 
     /// Ends the goals that are reached, or never will be.
-    pub(super) fn settle_goals(&mut self) {
+    pub(super) fn resolve_goals(&mut self) {
         if self.goals.entries.is_empty() {
             return;
         }
         let (open, left, is_closed) = (self.slots.open(), self.slots.len(), self.is_closed);
         self.owes = true;
-        let _: Time = self.goals.settle(&mut self.effects, |goal, _| match goal {
+        let _: Time = self.goals.resolve(&mut self.effects, |goal, _| match goal {
             Goal::Open(_) if is_closed => Some(GoalEnd::Closed),
             Goal::Open(target) => (open >= target).then_some(GoalEnd::Reached),
             Goal::Drained => (left == 0).then_some(GoalEnd::Reached),
@@ -146,7 +146,7 @@ impl<C> Store<C> {
     pub(super) fn fail_warm_ups(&mut self, error: &ConnectError) {
         let open = self.slots.open();
         self.owes |= !self.goals.entries.is_empty();
-        let _: Time = self.goals.settle(&mut self.effects, |goal, _| match goal {
+        let _: Time = self.goals.resolve(&mut self.effects, |goal, _| match goal {
             Goal::Open(_) => Some(GoalEnd::ConnectFailed {
                 failure: error.clone(),
                 open,
@@ -158,7 +158,7 @@ impl<C> Store<C> {
     /// Ends the goals whose deadline has come, and returns the earliest of the others.
     pub(super) fn expire_goals(&mut self, now: Time) -> Time {
         self.owes |= !self.goals.entries.is_empty();
-        self.goals.settle(&mut self.effects, |_, deadline| {
+        self.goals.resolve(&mut self.effects, |_, deadline| {
             (deadline <= now).then_some(GoalEnd::TimedOut)
         })
     }

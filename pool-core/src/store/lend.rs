@@ -3,9 +3,12 @@
 use std::panic::Location;
 use std::task::Waker;
 
-use crate::connector::CloseReason;
-use crate::event::{EventKind, WaiterId};
-use crate::store::{Condition, Found, Outcome, Refusal, Served, SlotKey, Store, Ticket, WaiterKey};
+use crate::event::EventKind;
+use crate::id::CloseReason;
+use crate::id::WaiterId;
+use crate::store::{
+    Condition, Found, Refusal, Served, SlotKey, Store, WaitEnd, WaitRequest, WaiterKey,
+};
 use crate::time::Time;
 
 /// Where a caller enters the queue.
@@ -50,26 +53,26 @@ impl<C> Store<C> {
                 limit: self.limits.max_waiters,
             });
         }
-        match self.pacer.hopeless(now) {
-            Some(retry_after) if !self.could_serve() => Err(Refusal::Unavailable { retry_after }),
+        match self.pacer.unavailable_for(now) {
+            Some(retry_after) if !self.can_serve() => Err(Refusal::Unavailable { retry_after }),
             _ => Ok(()),
         }
     }
 
     /// Puts an admitted caller into the queue.
-    pub(crate) fn enqueue(&mut self, waker: Waker, ticket: Ticket, turn: Turn) -> WaiterKey {
+    pub(crate) fn enqueue(&mut self, waker: Waker, ticket: WaitRequest, turn: Turn) -> WaiterKey {
         debug_assert!(
             self.idle.is_empty(),
             "invariant broken: no connection idles while one waits"
         );
         let key = match turn {
             Turn::New => {
-                let id = self.number_waiter();
+                let id = self.next_waiter_id();
                 self.log_hot(|| EventKind::Queued { waiter: id });
                 self.queue.push_back(id, waker, ticket)
             }
             Turn::Deferred => {
-                let id = self.number_waiter();
+                let id = self.next_waiter_id();
                 self.log_hot(|| EventKind::Requeued { waiter: id });
                 self.queue.push_front(id, waker, ticket)
             }
@@ -85,7 +88,7 @@ impl<C> Store<C> {
         key
     }
 
-    const fn number_waiter(&mut self) -> WaiterId {
+    const fn next_waiter_id(&mut self) -> WaiterId {
         let id = WaiterId(self.next_waiter);
         self.next_waiter += 1;
         id
@@ -104,8 +107,8 @@ impl<C> Store<C> {
     /// Takes out a waiter whose future is dropped. What it was served must be given back.
     pub(crate) fn cancel(&mut self, key: WaiterKey) -> Option<Served<C>> {
         match self.queue.remove(key) {
-            Ok(Outcome::Served(served)) => Some(served),
-            Ok(Outcome::Refused(_, context)) => {
+            Ok(WaitEnd::Served(served)) => Some(served),
+            Ok(WaitEnd::Refused(_, context)) => {
                 self.drop_outside(context);
                 None
             }
@@ -124,18 +127,18 @@ impl<C> Store<C> {
             return Err(Condition::Clean);
         }
         let record = self.slots.get_mut(key);
-        if record.doom == Some(CloseReason::Died) {
+        if record.close_reason == Some(CloseReason::Died) {
             return Err(Condition::Unfit(CloseReason::Died));
         }
         record.uses += 1;
         Ok(())
     }
 
-    /// Answers all waiters if nothing is left that could serve them and connecting is hopeless.
-    pub(crate) fn give_up(&mut self, now: Time) {
-        if !self.could_serve()
+    /// Answers all waiters if nothing is left that could serve them and connecting is unavailable_for.
+    pub(crate) fn refuse_if_unavailable(&mut self, now: Time) {
+        if !self.can_serve()
             && !self.queue.is_empty()
-            && let Some(retry_after) = self.pacer.hopeless(now)
+            && let Some(retry_after) = self.pacer.unavailable_for(now)
         {
             self.refuse_all(Refusal::Unavailable { retry_after });
         }
@@ -146,7 +149,7 @@ impl<C> Store<C> {
         let mut refused = Vec::new();
         while let Some(waker) = self.queue.serve_first(|waiter, _| {
             refused.push(waiter);
-            Outcome::Refused(refusal, context.clone())
+            WaitEnd::Refused(refusal, context.clone())
         }) {
             self.wake(waker);
         }

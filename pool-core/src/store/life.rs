@@ -4,10 +4,11 @@ use std::panic::Location;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::connector::{CloseReason, ConnectionId};
 use crate::error::{CheckError, ConnectError, Fault};
-use crate::event::{EventKind, WaiterId};
-use crate::store::{Errand, Outcome, Served, SlotKey, State, Store};
+use crate::event::EventKind;
+use crate::id::WaiterId;
+use crate::id::{CloseReason, ConnectionId};
+use crate::store::{Errand, Served, SlotKey, State, Store, WaitEnd};
 use crate::time::Time;
 
 /// How a connection comes home.
@@ -26,12 +27,12 @@ impl<C> Store<C> {
         if record.state() == State::Leased {
             record.used = self.tick;
             if record.overdue {
-                self.overdue_lease_came_home(key);
+                self.overdue_lease_returned(key);
             }
         }
         match condition {
             Condition::Clean => {
-                if let Some(reason) = self.verdict(key) {
+                if let Some(reason) = self.reason_to_close(key) {
                     return self.retire(key, connection, reason);
                 }
                 let id = self.slots.get(key).id;
@@ -46,7 +47,7 @@ impl<C> Store<C> {
     /// A connection that was drawn proved dead before its caller had it: that was no use, or one that
     /// dies at once would count as spent after a single permitted use and be opened again and again
     /// without delay.
-    pub(crate) fn bury(&mut self, key: SlotKey, connection: C) {
+    pub(crate) fn discard_dead(&mut self, key: SlotKey, connection: C) {
         self.slots.get_mut(key).uses -= 1;
         self.retire(key, connection, CloseReason::Died);
     }
@@ -76,15 +77,15 @@ impl<C> Store<C> {
 
     /// A connection is never lent again; closing it is owed.
     pub(crate) fn retire(&mut self, key: SlotKey, connection: C, reason: CloseReason) {
-        let known_dead = self.slots.get(key).doom == Some(CloseReason::Died);
+        let known_dead = self.slots.get(key).close_reason == Some(CloseReason::Died);
         let record = self.slots.set_state(key, State::Closing);
-        record.doom = Some(reason);
+        record.close_reason = Some(reason);
         let id = record.id;
         match reason {
             CloseReason::Died => {
                 if !known_dead {
                     self.log(EventKind::Died { id });
-                    self.learn_from_death(key);
+                    self.count_early_death(key);
                 }
             }
             CloseReason::Discarded => self.log(EventKind::Discarded { id }),
@@ -115,7 +116,7 @@ impl<C> Store<C> {
     /// [`release`](Self::release).
     pub(crate) fn detach(&mut self, key: SlotKey) {
         if self.slots.get(key).overdue {
-            self.overdue_lease_came_home(key);
+            self.overdue_lease_returned(key);
         }
         let record = self.slots.set_state(key, State::Closing);
         record.opened = false;
@@ -130,7 +131,7 @@ impl<C> Store<C> {
         let id = record.id;
         if record.opened {
             self.closed_since += usize::from(self.is_closed);
-            let reason = record.doom.unwrap_or(CloseReason::PoolClosed);
+            let reason = record.close_reason.unwrap_or(CloseReason::PoolClosed);
             // Its task was dropped with the runtime, in the middle of a reset or a check.
             if !record.is_leaving() {
                 self.log(EventKind::Closing { id, reason });
@@ -148,7 +149,7 @@ impl<C> Store<C> {
         } else if self.is_closed && self.slots.len() == 0 {
             self.log(EventKind::PoolClosed);
         }
-        self.settle_goals();
+        self.resolve_goals();
         self.kick();
         self.slots.len() < self.limits.slots_max()
     }
@@ -159,8 +160,8 @@ impl<C> Store<C> {
             return;
         };
         if self.limits.sharing.is_some() && record.is_open() {
-            self.doom(key, CloseReason::Died);
-            return self.settle_share(key);
+            self.mark_for_close(key, CloseReason::Died);
+            return self.act_on_share(key);
         }
         match record.state() {
             State::Idle => {
@@ -169,10 +170,10 @@ impl<C> Store<C> {
                 self.retire(key, connection, CloseReason::Died);
             }
             State::Leased | State::Checking | State::Returning | State::Opening => {
-                record.doom = Some(CloseReason::Died);
+                record.close_reason = Some(CloseReason::Died);
                 self.log(EventKind::Died { id });
                 // Now, not when it comes home: a holder who keeps it would make it look older.
-                self.learn_from_death(key);
+                self.count_early_death(key);
             }
             State::Closing | State::Stuck => {}
         }
@@ -180,12 +181,12 @@ impl<C> Store<C> {
 
     /// Why this connection may not be lent again, if so.
     #[inline]
-    fn verdict(&self, key: SlotKey) -> Option<CloseReason> {
+    fn reason_to_close(&self, key: SlotKey) -> Option<CloseReason> {
         let record = self.slots.get(key);
         if self.is_closed {
             Some(CloseReason::PoolClosed)
-        } else if record.doom.is_some() {
-            record.doom
+        } else if record.close_reason.is_some() {
+            record.close_reason
         } else if self.slots.exceeds(self.limits.max_size) {
             Some(CloseReason::Shrunk)
         } else if record.expires <= self.tick {
@@ -204,9 +205,9 @@ impl<C> Store<C> {
     /// Lends, parks or closes a connection that is fit for use.
     pub(super) fn offer(&mut self, key: SlotKey, connection: C) {
         if self.limits.sharing.is_some() {
-            return self.stock(key, connection);
+            return self.add_shared(key, connection);
         }
-        match self.verdict(key) {
+        match self.reason_to_close(key) {
             Some(reason) => self.retire(key, connection, reason),
             None => self.place(key, connection),
         }
@@ -243,7 +244,7 @@ impl<C> Store<C> {
         let mut served = None;
         let waker = self.queue.serve_first(|waiter, ticket| {
             served = Some((waiter, ticket.site));
-            Outcome::Served(Served::Connection(connection))
+            WaitEnd::Served(Served::Connection(connection))
         });
         if let Some((waiter, site)) = served {
             self.lease(key, site, Some(waiter));
@@ -269,7 +270,7 @@ impl<C> Store<C> {
         let tick = self.tick;
         let record = self.slots.set_state(key, State::Leased);
         debug_assert!(
-            record.doom.is_none(),
+            record.close_reason.is_none(),
             "invariant broken: a doomed connection is lent"
         );
         record.leased = tick;
@@ -280,7 +281,7 @@ impl<C> Store<C> {
     }
 
     fn begin_reset(&mut self, key: SlotKey, connection: C) {
-        if let Some(reason) = self.verdict(key) {
+        if let Some(reason) = self.reason_to_close(key) {
             return self.retire(key, connection, reason);
         }
         let id = self.slots.set_state(key, State::Returning).id;
@@ -289,7 +290,7 @@ impl<C> Store<C> {
     }
 
     /// A connection that died young, and not after its last permitted use, counts as a failure.
-    pub(super) fn learn_from_death(&mut self, key: SlotKey) {
+    pub(super) fn count_early_death(&mut self, key: SlotKey) {
         let record = self.slots.get(key);
         let (id, born, round) = (record.id, record.born, record.round);
         let age = self.tick.since(born);
@@ -307,7 +308,7 @@ impl<C> Store<C> {
         }
     }
 
-    fn overdue_lease_came_home(&mut self, key: SlotKey) {
+    fn overdue_lease_returned(&mut self, key: SlotKey) {
         let tick = self.tick;
         let record = self.slots.get_mut(key);
         record.overdue = false;

@@ -22,6 +22,7 @@
 //! Numbered as in `docs/invariants.md`; [`Store::assert_invariants`] checks those that can be seen
 //! from here after every critical section of a debug build.
 
+mod control;
 mod effects;
 mod goals;
 mod lend;
@@ -36,7 +37,6 @@ mod slots;
 mod sweep;
 #[cfg(all(test, not(loom)))]
 mod tests;
-mod whole;
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -45,6 +45,7 @@ use std::time::Duration;
 use crate::event::EventKind;
 use crate::time::Time;
 
+pub(crate) use control::Resized;
 pub(crate) use effects::{Effects, Errand};
 use goals::Goals;
 pub(crate) use goals::{Goal, GoalEnd, GoalKey};
@@ -53,12 +54,11 @@ pub(crate) use life::Condition;
 pub(crate) use open::Opening;
 use pacer::Pacer;
 pub(crate) use pacer::PacerLimits;
-use queue::Queue;
-pub(crate) use queue::{DeadlineClock, Found, Outcome, Refusal, Served, Ticket, WaiterKey};
+use queue::WaitQueue;
+pub(crate) use queue::{DeadlineClock, Found, Refusal, Served, WaitEnd, WaitRequest, WaiterKey};
 pub(crate) use share::Sharing;
 pub(crate) use slots::SlotKey;
 use slots::{Slots, State};
-pub(crate) use whole::Resized;
 
 /// The part of the configuration that decisions depend on.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ pub(crate) struct Store<C> {
     is_closed: bool,
     /// The maintenance task has gone with its runtime.
     is_orphan: bool,
-    queue: Queue<C>,
+    queue: WaitQueue<C>,
     /// The waiter that was served.
     served: Option<Waker>,
     /// The time as the hot path knows it, at most one tick old while the pool is in use.
@@ -109,7 +109,7 @@ pub(crate) struct Store<C> {
     idle: Vec<(SlotKey, C)>,
     slots: Slots,
     /// All open connections, if they are shared.
-    stock: Vec<(SlotKey, C)>,
+    shared: Vec<(SlotKey, C)>,
     limits: Limits,
     pacer: Pacer,
     goals: Goals,
@@ -128,8 +128,8 @@ impl<C> Store<C> {
             limits,
             slots: Slots::default(),
             idle: Vec::new(),
-            stock: Vec::new(),
-            queue: Queue::new(),
+            shared: Vec::new(),
+            queue: WaitQueue::new(),
             goals: Goals::default(),
             pacer,
             is_closed: false,

@@ -1,9 +1,9 @@
 //! Opening: when a connect may begin, and what becomes of its result.
 
-use crate::connector::ConnectionId;
 use crate::error::ConnectError;
 use crate::event::EventKind;
-use crate::store::slots::Record;
+use crate::id::ConnectionId;
+use crate::store::slots::SlotRecord;
 use crate::store::{SlotKey, State, Store};
 use crate::time::Time;
 
@@ -34,7 +34,7 @@ impl<C> Store<C> {
         self.next_connection += 1;
         let key = self
             .slots
-            .insert(Record::opening(id, now, self.pacer.round()));
+            .insert(SlotRecord::opening(id, now, self.pacer.round()));
         self.log(EventKind::Opening { id });
         Some(Opening {
             key,
@@ -63,7 +63,7 @@ impl<C> Store<C> {
         let id = record.id;
         self.log(EventKind::Opened { id });
         self.offer(key, connection);
-        self.settle_goals();
+        self.resolve_goals();
         // Its place of `max_connecting` is free, and nothing else would tell before the next tick.
         if self.may_open() {
             self.kick();
@@ -81,7 +81,7 @@ impl<C> Store<C> {
             error: error.clone(),
         });
         self.fail_warm_ups(&error);
-        self.give_up(now);
+        self.refuse_if_unavailable(now);
     }
 
     /// Whether a connect is wanted and capacity allows it; the pacer may still delay it.

@@ -11,7 +11,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::error::AcquireContext;
-use crate::event::WaiterId;
+use crate::id::WaiterId;
 use crate::store::SlotKey;
 use crate::time::Time;
 
@@ -27,7 +27,7 @@ impl WaiterKey {
 
 /// What a waiter brings along.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ticket {
+pub(crate) struct WaitRequest {
     pub(crate) deadline: Time,
     pub(crate) clock: DeadlineClock,
     /// Where it acquires.
@@ -51,7 +51,7 @@ pub(crate) enum Served<C> {
 
 /// How a wait ends.
 #[derive(Debug)]
-pub(crate) enum Outcome<C> {
+pub(crate) enum WaitEnd<C> {
     Served(Served<C>),
     Refused(Refusal, Arc<AcquireContext>),
 }
@@ -70,7 +70,7 @@ pub(crate) enum Refusal {
 #[repr(align(64))]
 struct Entry<C> {
     id: WaiterId,
-    ticket: Ticket,
+    ticket: WaitRequest,
     place: Place<C>,
     /// Neighbours while queued; `next` also links the free entries.
     previous: u32,
@@ -81,14 +81,14 @@ struct Entry<C> {
 enum Place<C> {
     Free,
     Queued(Waker),
-    Done(Outcome<C>),
+    Done(WaitEnd<C>),
 }
 
 const NONE: u32 = u32::MAX;
 const STALE: &str = "a waiter's key does not outlive the waiter";
 
 #[derive(Debug)]
-pub(crate) struct Queue<C> {
+pub(crate) struct WaitQueue<C> {
     table: Vec<Entry<C>>,
     free: u32,
     head: u32,
@@ -99,13 +99,13 @@ pub(crate) struct Queue<C> {
 /// What a queued waiter finds when it is polled.
 #[derive(Debug)]
 pub(crate) enum Found<C> {
-    Done(Outcome<C>),
+    Done(WaitEnd<C>),
     Waiting,
     /// Still queued, but the caller polls with another waker now, which must be handed in.
     Moved,
 }
 
-impl<C> Queue<C> {
+impl<C> WaitQueue<C> {
     pub(crate) const fn new() -> Self {
         Self {
             table: Vec::new(),
@@ -132,7 +132,12 @@ impl<C> Queue<C> {
         queued.map(|waiter| waiter.id).collect()
     }
 
-    pub(crate) fn push_back(&mut self, id: WaiterId, waker: Waker, ticket: Ticket) -> WaiterKey {
+    pub(crate) fn push_back(
+        &mut self,
+        id: WaiterId,
+        waker: Waker,
+        ticket: WaitRequest,
+    ) -> WaiterKey {
         let place = self.insert(id, waker, ticket);
         let tail = self.tail;
         self.link(tail, place);
@@ -141,7 +146,12 @@ impl<C> Queue<C> {
     }
 
     /// Enters before everybody else: for a waiter whose connection proved dead.
-    pub(crate) fn push_front(&mut self, id: WaiterId, waker: Waker, ticket: Ticket) -> WaiterKey {
+    pub(crate) fn push_front(
+        &mut self,
+        id: WaiterId,
+        waker: Waker,
+        ticket: WaitRequest,
+    ) -> WaiterKey {
         let place = self.insert(id, waker, ticket);
         let head = self.head;
         self.link(place, head);
@@ -151,7 +161,12 @@ impl<C> Queue<C> {
 
     /// Enters where its number belongs: for a waiter that was served a connection which proved
     /// dead. Looks at nobody but others like it, who came before it.
-    pub(crate) fn push_again(&mut self, id: WaiterId, waker: Waker, ticket: Ticket) -> WaiterKey {
+    pub(crate) fn push_again(
+        &mut self,
+        id: WaiterId,
+        waker: Waker,
+        ticket: WaitRequest,
+    ) -> WaiterKey {
         let place = self.insert(id, waker, ticket);
         let (mut before, mut after) = (NONE, self.head);
         while let Some(entry) = self.table.get(after as usize).filter(|entry| entry.id < id) {
@@ -165,7 +180,7 @@ impl<C> Queue<C> {
     /// Serves the oldest waiter, if there is one; the waker must be woken after unlocking.
     pub(crate) fn serve_first(
         &mut self,
-        outcome: impl FnOnce(WaiterId, &Ticket) -> Outcome<C>,
+        outcome: impl FnOnce(WaiterId, &WaitRequest) -> WaitEnd<C>,
     ) -> Option<Waker> {
         let head = self.head;
         (head != NONE).then(|| self.finish(head, outcome))
@@ -178,7 +193,7 @@ impl<C> Queue<C> {
         &mut self,
         now: Time,
         lag: Duration,
-        mut outcome: impl FnMut(WaiterId) -> Outcome<C>,
+        mut outcome: impl FnMut(WaiterId) -> WaitEnd<C>,
         mut wake: impl FnMut(Waker),
     ) -> Time {
         let mut earliest = Time::NEVER;
@@ -220,7 +235,7 @@ impl<C> Queue<C> {
 
     /// Takes a waiter out whose future is dropped: `Err` with its waker if it still waited, else
     /// its outcome.
-    pub(crate) fn remove(&mut self, key: WaiterKey) -> Result<Outcome<C>, (WaiterId, Waker)> {
+    pub(crate) fn remove(&mut self, key: WaiterKey) -> Result<WaitEnd<C>, (WaiterId, Waker)> {
         let entry = &mut self.table[key.0 as usize];
         let id = entry.id;
         match std::mem::replace(&mut entry.place, Place::Free) {
@@ -237,7 +252,7 @@ impl<C> Queue<C> {
         }
     }
 
-    fn take(&mut self, place: u32) -> Option<Outcome<C>> {
+    fn take(&mut self, place: u32) -> Option<WaitEnd<C>> {
         let entry = &mut self.table[place as usize];
         let Place::Done(outcome) = std::mem::replace(&mut entry.place, Place::Free) else {
             return None;
@@ -249,7 +264,7 @@ impl<C> Queue<C> {
     fn finish(
         &mut self,
         place: u32,
-        outcome: impl FnOnce(WaiterId, &Ticket) -> Outcome<C>,
+        outcome: impl FnOnce(WaiterId, &WaitRequest) -> WaitEnd<C>,
     ) -> Waker {
         self.unlink(place);
         let entry = &mut self.table[place as usize];
@@ -262,7 +277,7 @@ impl<C> Queue<C> {
 
     /// Takes a free place, not linked to others yet.
     #[inline]
-    fn insert(&mut self, id: WaiterId, waker: Waker, ticket: Ticket) -> u32 {
+    fn insert(&mut self, id: WaiterId, waker: Waker, ticket: WaitRequest) -> u32 {
         self.len += 1;
         if self.free == NONE {
             return self.add(Entry {

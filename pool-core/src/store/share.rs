@@ -20,11 +20,12 @@
 
 use std::panic::Location;
 
-use crate::connector::CloseReason;
 use crate::error::CheckError;
-use crate::event::{EventKind, WaiterId};
-use crate::store::slots::Record;
-use crate::store::{Condition, Errand, Limits, Outcome, Served, SlotKey, State, Store};
+use crate::event::EventKind;
+use crate::id::CloseReason;
+use crate::id::WaiterId;
+use crate::store::slots::SlotRecord;
+use crate::store::{Condition, Errand, Limits, Served, SlotKey, State, Store, WaitEnd};
 use crate::time::Time;
 
 /// How connections are shared.
@@ -49,15 +50,15 @@ impl Limits {
     }
 }
 
-impl Record {
+impl SlotRecord {
     /// Takes new leases, though perhaps as the last resort.
     const fn may_be_lent(&self, sharing: &Sharing) -> bool {
-        self.doom.is_none() && self.load < sharing.max_leases
+        self.close_reason.is_none() && self.load < sharing.max_leases
     }
 
     /// Serves callers, has reached its end, and waits for its replacement.
     const fn is_superseded(&self) -> bool {
-        self.superseded.is_some() && self.doom.is_none()
+        self.superseded.is_some() && self.close_reason.is_none()
     }
 
     /// Nobody has it.
@@ -72,8 +73,8 @@ impl<C> Store<C> {
     }
 
     /// The connection of this slot, which is open and shared.
-    pub(crate) fn stocked(&self, key: SlotKey) -> &C {
-        let entry = self.stock.iter().find(|(other, _)| *other == key);
+    pub(crate) fn shared_connection(&self, key: SlotKey) -> &C {
+        let entry = self.shared.iter().find(|(other, _)| *other == key);
         &entry
             .expect("a shared connection with a lease is in stock")
             .1
@@ -82,7 +83,7 @@ impl<C> Store<C> {
     /// Lends the least loaded connection, if one may take another lease.
     pub(crate) fn take_share(&mut self, site: &'static Location<'static>) -> Option<SlotKey> {
         let sharing = self.sharing();
-        let loads = self.stock.iter().filter_map(|(key, _)| {
+        let loads = self.shared.iter().filter_map(|(key, _)| {
             let record = self.slots.get(*key);
             let rank = (record.is_superseded(), record.load, record.id);
             record.may_be_lent(&sharing).then_some((rank, *key))
@@ -100,7 +101,7 @@ impl<C> Store<C> {
     /// is not to be used any more; then the share comes home as it is.
     pub(crate) fn accept_share(&mut self, key: SlotKey) -> Result<(), Condition> {
         // Those of a closed pool are doomed as well.
-        if self.slots.get(key).doom.is_some() {
+        if self.slots.get(key).close_reason.is_some() {
             return Err(Condition::Clean);
         }
         self.count_use(key);
@@ -112,7 +113,7 @@ impl<C> Store<C> {
         let record = self.slots.get_mut(key);
         record.uses += 1;
         if max_uses.is_some_and(|max_uses| record.uses >= max_uses) {
-            self.doom(key, CloseReason::MaxUses);
+            self.mark_for_close(key, CloseReason::MaxUses);
         }
     }
 
@@ -127,7 +128,7 @@ impl<C> Store<C> {
     }
 
     /// A share that was taken proved dead before its caller had it: that was no use.
-    pub(crate) fn bury_share(&mut self, key: SlotKey) {
+    pub(crate) fn discard_dead_share(&mut self, key: SlotKey) {
         self.slots.get_mut(key).uses -= 1;
         self.give_back_share(key, Condition::Unfit(CloseReason::Died));
     }
@@ -139,62 +140,62 @@ impl<C> Store<C> {
         record.load -= 1;
         let id = record.id;
         match condition {
-            Condition::Unfit(reason) => self.doom(key, reason),
+            Condition::Unfit(reason) => self.mark_for_close(key, reason),
             Condition::Clean | Condition::NeedsReset => {
                 record.used = tick;
                 self.log_hot(|| EventKind::Returned { id });
             }
         }
-        self.settle_share(key);
+        self.act_on_share(key);
     }
 
     /// A shared connection takes no new leases from now on. The first reason stands, unless only
     /// the other one says that nothing is to be expected of the peer any more.
-    pub(super) fn doom(&mut self, key: SlotKey, reason: CloseReason) {
+    pub(super) fn mark_for_close(&mut self, key: SlotKey, reason: CloseReason) {
         let record = self.slots.get_mut(key);
         let stands = |first: CloseReason| reason.is_orderly() || !first.is_orderly();
-        if record.doom.is_some_and(stands) {
+        if record.close_reason.is_some_and(stands) {
             return;
         }
-        record.doom = Some(reason);
+        record.close_reason = Some(reason);
         if reason == CloseReason::Died {
             let id = record.id;
             self.log(EventKind::Died { id });
-            self.learn_from_death(key);
+            self.count_early_death(key);
         }
         // It may be that all others carry their target.
         self.kick();
     }
 
     /// Whether there is, or will be, a connection that may serve a waiter.
-    pub(super) fn could_serve(&self) -> bool {
+    pub(super) fn can_serve(&self) -> bool {
         if self.limits.sharing.is_none() {
             return self.slots.serving() > 0;
         }
-        let is_good = |(key, _): &(SlotKey, C)| self.slots.get(*key).doom.is_none();
-        self.slots.count(State::Opening) > 0 || self.stock.iter().any(is_good)
+        let is_good = |(key, _): &(SlotKey, C)| self.slots.get(*key).close_reason.is_none();
+        self.slots.count(State::Opening) > 0 || self.shared.iter().any(is_good)
     }
 
     /// Does what the state of a shared connection calls for: close it, serve waiters, or rest.
-    pub(super) fn settle_share(&mut self, key: SlotKey) {
+    pub(super) fn act_on_share(&mut self, key: SlotKey) {
         if self.is_closed {
-            self.doom(key, CloseReason::PoolClosed);
+            self.mark_for_close(key, CloseReason::PoolClosed);
         }
         let record = self.slots.get(key);
         if record.is_free()
-            && let Some(reason) = record.doom.or(record.superseded)
+            && let Some(reason) = record.close_reason.or(record.superseded)
         {
             return self.retire_share(key, reason);
         }
-        self.rest(key);
+        self.update_unused_state(key);
         self.serve_shares(key);
     }
 
-    fn rest(&mut self, key: SlotKey) {
+    fn update_unused_state(&mut self, key: SlotKey) {
         let record = self.slots.get(key);
         if record.load == 0 {
             // One that is only held by its check, and doomed, cannot be lent.
-            let state = match record.doom {
+            let state = match record.close_reason {
                 Some(_) => State::Checking,
                 None => State::Idle,
             };
@@ -204,9 +205,9 @@ impl<C> Store<C> {
 
     /// Takes a shared connection that nobody has out of the stock; closing it is owed.
     fn retire_share(&mut self, key: SlotKey, reason: CloseReason) {
-        let place = self.stock.iter().position(|(other, _)| *other == key);
+        let place = self.shared.iter().position(|(other, _)| *other == key);
         let place = place.expect("an open shared connection is in stock");
-        let (_, connection) = self.stock.remove(place);
+        let (_, connection) = self.shared.remove(place);
         self.retire(key, connection, reason);
     }
 
@@ -217,7 +218,7 @@ impl<C> Store<C> {
             let mut served = None;
             let waker = self.queue.serve_first(|waiter, ticket| {
                 served = Some((waiter, ticket.site));
-                Outcome::Served(Served::Share(key))
+                WaitEnd::Served(Served::Share(key))
             });
             if let Some((waiter, site)) = served {
                 self.lease_share(key, site, Some(waiter));
@@ -227,35 +228,35 @@ impl<C> Store<C> {
     }
 
     /// A shared connection is open: it enters the stock and takes the place of a superseded one.
-    pub(super) fn stock(&mut self, key: SlotKey, connection: C) {
+    pub(super) fn add_shared(&mut self, key: SlotKey, connection: C) {
         let is_replacement = self.oldest_superseded().is_some();
         let reason = if self.is_closed {
             Some(CloseReason::PoolClosed)
         } else if self.lendable_count() >= self.limits.max_size + usize::from(is_replacement) {
             Some(CloseReason::Shrunk)
         } else {
-            self.slots.get(key).doom
+            self.slots.get(key).close_reason
         };
         if let Some(reason) = reason {
             return self.retire(key, connection, reason);
         }
         self.slots.set_state(key, State::Idle);
-        self.stock.push((key, connection));
+        self.shared.push((key, connection));
         self.serve_shares(key);
-        self.relieve();
+        self.close_oldest_superseded();
     }
 
     /// The oldest superseded connection has its replacement.
-    fn relieve(&mut self) {
+    fn close_oldest_superseded(&mut self) {
         if let Some(key) = self.oldest_superseded() {
             let reason = self.slots.get(key).superseded;
-            self.doom(key, reason.unwrap_or(CloseReason::Lifetime));
-            self.settle_share(key);
+            self.mark_for_close(key, reason.unwrap_or(CloseReason::Lifetime));
+            self.act_on_share(key);
         }
     }
 
     fn oldest_superseded(&self) -> Option<SlotKey> {
-        let superseded = self.stock.iter().filter_map(|(key, _)| {
+        let superseded = self.shared.iter().filter_map(|(key, _)| {
             let record = self.slots.get(*key);
             record.is_superseded().then_some((record.id, *key))
         });
@@ -273,9 +274,9 @@ impl<C> Store<C> {
             return self.limits.max_size;
         }
         let is_last = self.lendable_count() == 0;
-        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
+        let records = self.shared.iter().map(|(key, _)| self.slots.get(*key));
         let serving = records.filter(|record| record.superseded.is_some() && record.load > 0);
-        let outgoing = serving.filter(|record| is_last || record.doom.is_none());
+        let outgoing = serving.filter(|record| is_last || record.close_reason.is_none());
         self.limits.max_size + max_surge.min(outgoing.count())
     }
 
@@ -286,13 +287,15 @@ impl<C> Store<C> {
 
     /// How many connections take new leases.
     fn lendable_count(&self) -> usize {
-        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
-        records.filter(|record| record.doom.is_none()).count()
+        let records = self.shared.iter().map(|(key, _)| self.slots.get(*key));
+        records
+            .filter(|record| record.close_reason.is_none())
+            .count()
     }
 
     /// How many connections need a replacement. One that only its check has does not.
     fn superseded_count(&self) -> usize {
-        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
+        let records = self.shared.iter().map(|(key, _)| self.slots.get(*key));
         let in_use = records.filter(|record| record.is_superseded() && record.load > 0);
         in_use.count()
     }
@@ -311,10 +314,12 @@ impl<C> Store<C> {
 
     /// Whether there are connections like these, and all carry their target. What is about to go
     /// does not count.
-    fn are_busy(&self, sharing: &Sharing, like: impl Fn(&Record) -> bool) -> bool {
-        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
+    fn are_busy(&self, sharing: &Sharing, like: impl Fn(&SlotRecord) -> bool) -> bool {
+        let records = self.shared.iter().map(|(key, _)| self.slots.get(*key));
         let mut fresh = records
-            .filter(|record| record.doom.is_none() && record.superseded.is_none() && like(record))
+            .filter(|record| {
+                record.close_reason.is_none() && record.superseded.is_none() && like(record)
+            })
             .peekable();
         fresh.peek().is_some() && fresh.all(|record| record.load >= sharing.target_leases)
     }
@@ -323,7 +328,7 @@ impl<C> Store<C> {
     /// supersedes those that are old and in use.
     pub(super) fn expire_shares(&mut self, now: Time) -> Time {
         let mut next = Time::NEVER;
-        for key in self.stock_keys() {
+        for key in self.shared_keys() {
             let record = self.slots.get(key);
             if record.expires > now {
                 next = next.min(record.expires);
@@ -337,9 +342,9 @@ impl<C> Store<C> {
     /// The end of a shared connection has come, for no fault of its own.
     pub(super) fn supersede(&mut self, key: SlotKey, reason: CloseReason) {
         let record = self.slots.get_mut(key);
-        if record.doom.is_none() && record.superseded.is_none() {
+        if record.close_reason.is_none() && record.superseded.is_none() {
             record.superseded = Some(reason);
-            self.settle_share(key);
+            self.act_on_share(key);
             self.kick();
         }
     }
@@ -350,7 +355,7 @@ impl<C> Store<C> {
         };
         let timeout = timeout.saturating_add(super::sweep::TICK);
         let slots = &self.slots;
-        let keys = self.stock.iter().map(|(key, _)| *key);
+        let keys = self.shared.iter().map(|(key, _)| *key);
         let mut unused: Vec<_> = keys
             .filter(|key| slots.get(*key).state() == State::Idle && slots.get(*key).is_free())
             .map(|key| (slots.get(key).used.after(timeout), key))
@@ -376,13 +381,13 @@ impl<C> Store<C> {
             return Time::NEVER;
         };
         let records = self
-            .stock
+            .shared
             .iter()
             .map(|(key, _)| (self.slots.get(*key), *key));
         let under_way = records.clone().filter(|(record, _)| record.holds > 0);
         let mut room = super::sweep::CHECKS_MAX.saturating_sub(under_way.count());
         let mut candidates: Vec<_> = records
-            .filter(|(record, _)| record.holds == 0 && record.doom.is_none())
+            .filter(|(record, _)| record.holds == 0 && record.close_reason.is_none())
             .map(|(record, key)| (record.proven.max(record.used).after(interval), key))
             .collect();
         candidates.sort_unstable_by_key(|(due, _)| *due);
@@ -418,11 +423,11 @@ impl<C> Store<C> {
             Some(Ok(())) => self.log(EventKind::Checked { id }),
             Some(Err(error)) => {
                 self.log(EventKind::CheckFailed { id, error });
-                self.doom(key, CloseReason::CheckFailed);
+                self.mark_for_close(key, CloseReason::CheckFailed);
             }
             None => {}
         }
-        self.settle_share(key);
+        self.act_on_share(key);
         // The next one has no other alarm.
         if let Some(interval) = self.limits.check_interval {
             self.set_alarm(now.after(interval));
@@ -431,18 +436,18 @@ impl<C> Store<C> {
 
     /// Ends all that is shared: what nobody has now, the rest after its last lease.
     pub(super) fn close_shares(&mut self) {
-        for key in self.stock_keys() {
-            self.settle_share(key);
+        for key in self.shared_keys() {
+            self.act_on_share(key);
         }
     }
 
     /// Ends what a smaller pool may not keep: first what is to be replaced, then the connections
     /// with the fewest leases.
     pub(super) fn shrink_shares(&mut self) {
-        let lendable = self.stock.iter().filter_map(|(key, _)| {
+        let lendable = self.shared.iter().filter_map(|(key, _)| {
             let record = self.slots.get(*key);
             let rank = (!record.is_superseded(), record.load);
-            record.doom.is_none().then_some((rank, *key))
+            record.close_reason.is_none().then_some((rank, *key))
         });
         let mut lendable: Vec<_> = lendable.collect();
         lendable.sort_unstable_by_key(|(rank, _)| *rank);
@@ -450,13 +455,13 @@ impl<C> Store<C> {
         // open, it is the one that goes.
         let surplus = lendable.len().saturating_sub(self.limits.max_size);
         for (_, key) in lendable.into_iter().take(surplus) {
-            self.doom(key, CloseReason::Shrunk);
-            self.settle_share(key);
+            self.mark_for_close(key, CloseReason::Shrunk);
+            self.act_on_share(key);
         }
     }
 
-    pub(super) fn stock_keys(&self) -> Vec<SlotKey> {
-        self.stock.iter().map(|(key, _)| *key).collect()
+    pub(super) fn shared_keys(&self) -> Vec<SlotKey> {
+        self.shared.iter().map(|(key, _)| *key).collect()
     }
 
     #[cfg(debug_assertions)]
@@ -464,7 +469,7 @@ impl<C> Store<C> {
         let Some(sharing) = &self.limits.sharing else {
             return;
         };
-        for (key, _) in &self.stock {
+        for (key, _) in &self.shared {
             let record = self.slots.get(*key);
             assert!(
                 record.load <= sharing.max_leases,

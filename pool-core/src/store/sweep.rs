@@ -12,10 +12,10 @@
 
 use std::time::Duration;
 
-use crate::connector::CloseReason;
 use crate::event::EventKind;
-use crate::store::slots::Record;
-use crate::store::{Errand, Outcome, Refusal, State, Store};
+use crate::id::CloseReason;
+use crate::store::slots::SlotRecord;
+use crate::store::{Errand, Refusal, State, Store, WaitEnd};
 use crate::time::Time;
 
 /// How far the time that the hot path knows may lag behind.
@@ -37,13 +37,13 @@ impl<C> Store<C> {
     }
 
     /// Somebody has read the clock.
-    pub(crate) fn learn_time(&mut self, now: Time) {
+    pub(crate) fn note_time(&mut self, now: Time) {
         self.tick = self.tick.max(now);
     }
 
     /// The first movement after a quiet time: the ticks begin again.
     #[cold]
-    pub(crate) fn stir(&mut self, now: Time) {
+    pub(crate) fn start_ticks(&mut self, now: Time) {
         self.is_quiet = false;
         self.tick = self.tick.max(now);
         self.next_tick = now.after(TICK);
@@ -62,7 +62,7 @@ impl<C> Store<C> {
             now.since(self.next_tick)
         };
         let next = [
-            self.roll(now),
+            self.schedule_tick(now),
             self.expire_waiters(now, lag),
             self.expire_goals(now),
             self.expire_idle(now),
@@ -70,7 +70,7 @@ impl<C> Store<C> {
             self.start_checks(now),
             self.start_probes(now),
             self.report_overdue(now),
-            self.notice_uptime(now),
+            self.record_uptime(now),
         ];
         // Order: after the parts above, since retiring a connection may set the alarm as well.
         self.alarm = next.into_iter().min().unwrap_or(Time::NEVER);
@@ -78,7 +78,7 @@ impl<C> Store<C> {
     }
 
     /// Goes quiet after a tick without movement.
-    fn roll(&mut self, now: Time) -> Time {
+    fn schedule_tick(&mut self, now: Time) -> Time {
         if now < self.next_tick {
             return self.next_tick;
         }
@@ -105,7 +105,7 @@ impl<C> Store<C> {
             lag,
             |waiter| {
                 late.push(waiter);
-                Outcome::Refused(Refusal::TimedOut, context.clone())
+                WaitEnd::Refused(Refusal::TimedOut, context.clone())
             },
             |waker| wakers.push(waker),
         );
@@ -206,12 +206,14 @@ impl<C> Store<C> {
 
     /// Tells the pacer when a connection that was opened after the last failure has lived long
     /// enough.
-    fn notice_uptime(&mut self, now: Time) -> Time {
+    fn record_uptime(&mut self, now: Time) -> Time {
         if self.pacer.round() == 0 {
             return Time::NEVER;
         }
         let mut next = Time::NEVER;
-        let lives = |record: &&Record| record.is_open() && record.doom != Some(CloseReason::Died);
+        let lives = |record: &&SlotRecord| {
+            record.is_open() && record.close_reason != Some(CloseReason::Died)
+        };
         for record in self.slots.iter().filter(lives) {
             if self.pacer.alive(record.born, now, self.limits.min_uptime) {
                 return Time::NEVER;

@@ -18,15 +18,16 @@ use loom::future::block_on;
 use loom::thread;
 
 use super::{
-    Condition, DeadlineClock, Errand, Found, Limits, Outcome, PacerLimits, Resized, Served,
-    Sharing, SlotKey, State, Ticket, Turn, WaiterKey,
+    Condition, DeadlineClock, Errand, Found, Limits, PacerLimits, Resized, Served, Sharing,
+    SlotKey, State, Turn, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::acquire::Acquire;
-use crate::connector::{CloseReason, ConnectContext, Connector};
+use crate::connector::{ConnectContext, Connector};
+use crate::engine::{Engine, PoolStore, Timeouts};
 use crate::error::ConnectError;
-use crate::guard::{Held, Live, PooledConnection, Slot};
+use crate::id::CloseReason;
 use crate::inbox::{Inbox, Receiver};
-use crate::shared::{Shared, Stock, Timeouts};
+use crate::lease::{Held, OpenConnection, PooledConnection, Slot};
 use crate::shutdown::Handle;
 use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::telemetry::Telemetry;
@@ -42,24 +43,24 @@ impl Connector for Units {
     }
 }
 
-type Pool = Arc<Shared<()>>;
-type Line = Receiver<Box<Live<()>>>;
+type Pool = Arc<Engine<()>>;
+type Errands = Receiver<Box<OpenConnection<()>>>;
 
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A pool of at most one connection, without its maintenance task.
-fn rig(min_idle: usize) -> (Pool, Line) {
-    shared(Units, min_idle, None, None)
+fn start(min_idle: usize) -> (Pool, Errands) {
+    start_engine(Units, min_idle, None, None)
 }
 
-fn shared<C: Connector>(
+fn start_engine<C: Connector>(
     connector: C,
     min_idle: usize,
     sharing: Option<Sharing>,
     share: Option<fn(&C::Connection) -> C::Connection>,
 ) -> (
-    Arc<Shared<C::Connection>>,
-    Receiver<Box<Live<C::Connection>>>,
+    Arc<Engine<C::Connection>>,
+    Receiver<Box<OpenConnection<C::Connection>>>,
 ) {
     let pacer = PacerLimits {
         delay: LONG,
@@ -90,9 +91,9 @@ fn shared<C: Connector>(
         close: LONG,
     };
     let telemetry = Telemetry::new("model".into(), None);
-    let (inbox, line) = Inbox::new();
+    let (inbox, errands) = Inbox::new();
     (
-        Arc::new(Shared::new(
+        Arc::new(Engine::new(
             StdArc::new(connector),
             limits,
             timeouts,
@@ -100,7 +101,7 @@ fn shared<C: Connector>(
             inbox,
             share,
         )),
-        line,
+        errands,
     )
 }
 
@@ -113,16 +114,16 @@ fn open_one(pool: &Pool) -> bool {
     let slot = Slot::new(Arc::clone(pool), opening.key, opening.id, permit);
     let key = slot.key;
     let mut store = pool.enter();
-    store.opened(key, Box::new(Live::new((), slot, None)), now);
+    store.opened(key, Box::new(OpenConnection::new((), slot, None)), now);
     pool.finish(store);
     true
 }
 
 /// A pool whose one connection is idle.
-fn opened() -> (Pool, Line) {
-    let (pool, line) = rig(1);
+fn opened() -> (Pool, Errands) {
+    let (pool, errands) = start(1);
     assert!(open_one(&pool), "min_idle wants one");
-    (pool, line)
+    (pool, errands)
 }
 
 #[track_caller]
@@ -135,8 +136,8 @@ fn acquire(pool: &Pool) -> Acquire<'_, ()> {
     Acquire::new(pool, Location::caller(), LONG)
 }
 
-fn run_errands(line: &mut Line) {
-    for errand in line.close() {
+fn run_errands(errands: &mut Errands) {
+    for errand in errands.close() {
         match errand {
             Errand::Close(live, _) | Errand::Reset(live) | Errand::Check(live) => live.dispose(),
             Errand::Probe(_) => unreachable!("nothing is shared"),
@@ -145,9 +146,9 @@ fn run_errands(line: &mut Line) {
 }
 
 /// The end of each model: nothing may keep the pool in memory.
-fn tear_down(pool: Pool, mut line: Line) {
+fn tear_down(pool: Pool, mut errands: Errands) {
     pool.close();
-    run_errands(&mut line);
+    run_errands(&mut errands);
     assert_eq!(pool.lock().status().size(), 0, "everything is closed");
 }
 
@@ -155,7 +156,7 @@ fn tear_down(pool: Pool, mut line: Line) {
 
 fn hand_off_against_cancel(cancel: fn(&Pool, Acquire<'_, ()>)) {
     loom::model(move || {
-        let (pool, line) = opened();
+        let (pool, errands) = opened();
         let lease = take(&pool);
         let canceller = {
             let pool = Arc::clone(&pool);
@@ -174,7 +175,7 @@ fn hand_off_against_cancel(cancel: fn(&Pool, Acquire<'_, ()>)) {
         canceller.join().expect("no panic");
         returner.join().expect("no panic");
         assert_eq!(pool.lock().status().idle, 1, "the connection is home");
-        tear_down(pool, line);
+        tear_down(pool, errands);
     });
 }
 
@@ -204,9 +205,11 @@ loom::thread_local! {
 // ---- queueing against a return -------------------------------------------------------------------
 
 /// `poll` looks for the connection, or joins the queue, or looks at its place in it.
-fn queue_against_return(poll: fn(&Pool, &mut Option<WaiterKey>) -> Option<Box<Live<()>>>) {
+fn queue_against_return(
+    poll: fn(&Pool, &mut Option<WaiterKey>) -> Option<Box<OpenConnection<()>>>,
+) {
     loom::model(move || {
-        let (pool, line) = opened();
+        let (pool, errands) = opened();
         let lease = take(&pool);
         let returner = thread::spawn(move || drop(lease));
         let mut place = None;
@@ -216,23 +219,23 @@ fn queue_against_return(poll: fn(&Pool, &mut Option<WaiterKey>) -> Option<Box<Li
         drop(PooledConnection::new(
             served.expect("the return is not missed"),
         ));
-        tear_down(pool, line);
+        tear_down(pool, errands);
     });
 }
 
-fn look_at_place(pool: &Pool, key: WaiterKey) -> Option<Box<Live<()>>> {
+fn look_at_place(pool: &Pool, key: WaiterKey) -> Option<Box<OpenConnection<()>>> {
     let mut store = pool.enter();
     let found = store.poll_waiter(key, Waker::noop());
     pool.finish(store);
     match found {
-        Found::Done(Outcome::Served(Served::Connection(live))) => Some(live),
-        Found::Done(Outcome::Served(Served::Share(_))) => panic!("nothing is shared"),
-        Found::Done(Outcome::Refused(..)) | Found::Waiting | Found::Moved => None,
+        Found::Done(WaitEnd::Served(Served::Connection(live))) => Some(live),
+        Found::Done(WaitEnd::Served(Served::Share(_))) => panic!("nothing is shared"),
+        Found::Done(WaitEnd::Refused(..)) | Found::Waiting | Found::Moved => None,
     }
 }
 
-fn join_queue(pool: &Pool, mut store: MutexGuard<'_, Stock<()>>) -> WaiterKey {
-    let ticket = Ticket {
+fn join_queue(pool: &Pool, mut store: MutexGuard<'_, PoolStore<()>>) -> WaiterKey {
+    let ticket = WaitRequest {
         deadline: pool.clock.now().after(LONG),
         clock: DeadlineClock::Exact,
         site: Location::caller(),
@@ -280,12 +283,12 @@ fn looking_and_queueing_in_two_steps_is_found() {
 #[test]
 fn acquire_against_return_is_served() {
     loom::model(|| {
-        let (pool, line) = opened();
+        let (pool, errands) = opened();
         let lease = take(&pool);
         let returner = thread::spawn(move || drop(lease));
         drop(block_on(acquire(&pool)).expect("served"));
         returner.join().expect("no panic");
-        tear_down(pool, line);
+        tear_down(pool, errands);
     });
 }
 
@@ -293,7 +296,7 @@ fn acquire_against_return_is_served() {
 
 fn return_against_close(give_back: fn(PooledConnection<()>)) {
     loom::model(move || {
-        let (pool, mut line) = opened();
+        let (pool, mut errands) = opened();
         let lease = take(&pool);
         let closer = {
             let pool = Arc::clone(&pool);
@@ -301,7 +304,7 @@ fn return_against_close(give_back: fn(PooledConnection<()>)) {
         };
         give_back(lease);
         closer.join().expect("no panic");
-        run_errands(&mut line);
+        run_errands(&mut errands);
         assert_eq!(pool.lock().status().size(), 0, "nothing outlives the close");
     });
 }
@@ -316,7 +319,7 @@ fn return_that_races_a_close_is_closed() {
 fn parking_in_a_closed_pool_is_found() {
     return_against_close(|lease| {
         let live = lease.into_live();
-        let pool = Arc::clone(live.shared());
+        let pool = Arc::clone(live.engine());
         let is_closed = pool.lock().is_closed();
         if is_closed {
             return pool.give_back(live, Condition::Clean);
@@ -334,13 +337,13 @@ fn parking_in_a_closed_pool_is_found() {
 
 fn two_handles<H: Send + 'static>(pair: fn(&Pool) -> (H, H)) {
     loom::model(move || {
-        let (pool, mut line) = opened();
+        let (pool, mut errands) = opened();
         let (first, second) = pair(&pool);
         let other = thread::spawn(move || drop(first));
         drop(second);
         other.join().expect("no panic");
         assert!(pool.lock().is_closed(), "the last handle closes the pool");
-        run_errands(&mut line);
+        run_errands(&mut errands);
     });
 }
 
@@ -348,7 +351,7 @@ fn two_handles<H: Send + 'static>(pair: fn(&Pool) -> (H, H)) {
 fn last_of_two_handles_dropped_at_once_closes_the_pool() {
     two_handles(|pool| {
         let handle = Arc::new(Handle {
-            shared: Arc::clone(pool),
+            engine: Arc::clone(pool),
         });
         (Arc::clone(&handle), handle)
     });
@@ -381,16 +384,16 @@ fn comparing_the_strong_count_is_found() {
 
 fn freed_slot_is_used_again(free: fn(PooledConnection<()>)) {
     loom::model(move || {
-        let (pool, mut line) = opened();
+        let (pool, mut errands) = opened();
         let lease = take(&pool);
         let freer = thread::spawn(move || free(lease));
         // Hangs, which loom reports, if it is kicked before there is a permit to be had.
         while !open_one(&pool) {
-            let errands = block_on(poll_fn(|cx| line.poll(cx)));
-            assert!(errands.is_empty(), "nothing is closed here");
+            let received = block_on(poll_fn(|cx| errands.poll(cx)));
+            assert!(received.is_empty(), "nothing is closed here");
         }
         freer.join().expect("no panic");
-        tear_down(pool, line);
+        tear_down(pool, errands);
     });
 }
 
@@ -404,7 +407,7 @@ fn freed_slot_comes_with_its_permit() {
 fn permit_released_after_the_kick_is_found() {
     freed_slot_is_used_again(|lease| {
         let ((), mut slot) = lease.into_live().into_parts();
-        let pool = Arc::clone(&slot.shared);
+        let pool = Arc::clone(&slot.engine);
         let mut store = pool.enter();
         store.detach(slot.key);
         pool.finish(store);
@@ -419,7 +422,7 @@ fn permit_released_after_the_kick_is_found() {
 
 fn resize_against_connect(open: fn(&Pool)) {
     loom::model(move || {
-        let (pool, line) = rig(0);
+        let (pool, errands) = start(0);
         let opener = {
             let pool = Arc::clone(&pool);
             thread::spawn(move || open(&pool))
@@ -432,7 +435,7 @@ fn resize_against_connect(open: fn(&Pool)) {
         pool.permits.remove(count);
         pool.finish(store);
         opener.join().expect("no panic");
-        tear_down(pool, line);
+        tear_down(pool, errands);
     });
 }
 
@@ -455,17 +458,17 @@ fn permit_taken_before_looking_is_found() {
 
 // ---- the inbox against the end of its receiver ---------------------------------------------------
 
-fn send_against_end(send: fn(&Pool, Box<Live<()>>)) {
+fn send_against_end(send: fn(&Pool, Box<OpenConnection<()>>)) {
     loom::model(move || {
-        let (pool, mut line) = opened();
+        let (pool, mut errands) = opened();
         let live = take(&pool).into_live();
         let sender = {
             let pool = Arc::clone(&pool);
             thread::spawn(move || send(&pool, live))
         };
-        run_errands(&mut line);
+        run_errands(&mut errands);
         sender.join().expect("no panic");
-        drop(line);
+        drop(errands);
         assert_eq!(pool.lock().status().size(), 0, "the errand was not lost");
     });
 }

@@ -6,18 +6,18 @@ use std::sync::Arc as StdArc;
 use async_trait::async_trait;
 use loom::thread;
 
-use super::shared;
+use super::start_engine;
 use crate::connector::{ConnectContext, Connector};
+use crate::engine::Engine;
 use crate::error::ConnectError;
-use crate::guard::{Held, Live, Slot};
 use crate::inbox::Receiver;
-use crate::shared::Shared;
+use crate::lease::{Held, OpenConnection, Slot};
 use crate::shared_pool::Share;
 use crate::store::{Condition, Errand, Sharing};
 use crate::sync::Arc;
 
 type Unit = StdArc<()>;
-type Pool = Arc<Shared<Unit>>;
+type Pool = Arc<Engine<Unit>>;
 
 struct Units;
 
@@ -31,24 +31,24 @@ impl Connector for Units {
 }
 
 /// A pool with one open connection.
-fn opened() -> (Pool, Receiver<Box<Live<Unit>>>) {
+fn opened() -> (Pool, Receiver<Box<OpenConnection<Unit>>>) {
     let sharing = Sharing {
         target_leases: 2,
         max_leases: 2,
         max_surge: 0,
     };
-    let (pool, line) = shared(Units, 1, Some(sharing), Some(StdArc::clone));
+    let (pool, errands) = start_engine(Units, 1, Some(sharing), Some(StdArc::clone));
     let now = pool.clock.now();
     let (opening, permit) = pool.open(now).expect("one is wanted");
     let slot = Slot::new(Arc::clone(&pool), opening.key, opening.id, permit);
     let mut store = pool.enter();
     store.opened(
         opening.key,
-        Box::new(Live::new(StdArc::new(()), slot, None)),
+        Box::new(OpenConnection::new(StdArc::new(()), slot, None)),
         now,
     );
     pool.finish(store);
-    (pool, line)
+    (pool, errands)
 }
 
 #[track_caller]
@@ -57,9 +57,9 @@ fn take(pool: &Pool) -> Share<Unit> {
 }
 
 /// Two leases come home while the pool closes: the connection is closed once, by its last handle.
-fn returns_against_close(give_back: fn(Share<Unit>, &Shared<Unit>)) {
+fn returns_against_close(give_back: fn(Share<Unit>, &Engine<Unit>)) {
     loom::model(move || {
-        let (pool, mut line) = opened();
+        let (pool, mut errands) = opened();
         let (one, two) = (take(&pool), take(&pool));
         let returners = [one, two].map(|share| {
             let pool = Arc::clone(&pool);
@@ -67,17 +67,19 @@ fn returns_against_close(give_back: fn(Share<Unit>, &Shared<Unit>)) {
         });
         pool.close();
         // As maintenance does, whenever it comes to it.
-        let mut closed = close_connections(line.close());
+        let mut closed = close_connections(errands.close());
         for returner in returners {
             returner.join().expect("no panic");
         }
-        closed += close_connections(line.close());
+        closed += close_connections(errands.close());
         assert!(closed <= 1, "it is closed once");
         assert_eq!(pool.lock().status().size(), 0, "and its slot is free");
     });
 }
 
-fn close_connections(errands: impl IntoIterator<Item = Errand<Box<Live<Unit>>>>) -> usize {
+fn close_connections(
+    errands: impl IntoIterator<Item = Errand<Box<OpenConnection<Unit>>>>,
+) -> usize {
     let mut closed = 0;
     for errand in errands {
         let Errand::Close(live, _) = errand else {
@@ -100,7 +102,7 @@ fn whoever_is_last_the_connection_can_be_closed() {
 /// A caller queues while the last free share comes home.
 fn queue_against_return(wait: fn(&Pool) -> Option<Share<Unit>>) {
     loom::model(move || {
-        let (pool, mut line) = opened();
+        let (pool, mut errands) = opened();
         let (one, two) = (take(&pool), take(&pool));
         let returner = {
             let pool = Arc::clone(&pool);
@@ -114,8 +116,8 @@ fn queue_against_return(wait: fn(&Pool) -> Option<Share<Unit>>) {
         }
         assert_eq!(pool.lock().status().leases, 0, "all shares are home");
         pool.close();
-        close_connections(line.close());
-        drop((pool, line));
+        close_connections(errands.close());
+        drop((pool, errands));
         // Not earlier: what is left of a model cannot be dropped while it panics.
         assert!(is_served, "the return is not missed");
     });

@@ -4,13 +4,13 @@ use std::panic::Location;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::connector::CloseReason;
 use crate::error::ConnectError;
 use crate::event::EventKind;
+use crate::id::CloseReason;
 use crate::store::sweep::TICK;
 use crate::store::{
-    Condition, DeadlineClock, Effects, Errand, Found, Limits, Outcome, PacerLimits, Refusal,
-    SlotKey, Store, Ticket, Turn,
+    Condition, DeadlineClock, Effects, Errand, Found, Limits, PacerLimits, Refusal, SlotKey, Store,
+    Turn, WaitEnd, WaitRequest,
 };
 use crate::time::Time;
 
@@ -39,9 +39,9 @@ fn limits() -> Limits {
     }
 }
 
-fn ticket() -> Ticket {
+fn ticket() -> WaitRequest {
     let (deadline, clock) = (at(30), DeadlineClock::Exact);
-    Ticket {
+    WaitRequest {
         deadline,
         clock,
         site: Location::caller(),
@@ -84,7 +84,7 @@ fn expired_connection_is_not_lent_even_if_the_sweep_is_late() {
     store.sweep(at(0));
     store.sweep(at(1));
     assert!(store.is_quiet, "nothing moves");
-    store.stir(at(61));
+    store.start_ticks(at(61));
     assert_eq!(store.take_idle(Location::caller()), None);
     assert_eq!(closed(&mut store), [("old", CloseReason::Lifetime)]);
 }
@@ -125,13 +125,13 @@ fn lifetimes_are_drawn_at_birth_and_spread() {
 fn early_death_counts_as_a_failure_and_a_late_one_does_not() {
     let mut store = Store::new(limits());
     let key = open(&mut store, "brief", at(0));
-    store.stir(at(0));
+    store.start_ticks(at(0));
     store.died(key, store.slots.get(key).id);
     assert_eq!(store.pacer.round(), 1);
 
     let mut store = Store::new(limits());
     let key = open(&mut store, "lasting", at(0));
-    store.stir(at(2));
+    store.start_ticks(at(2));
     store.died(key, store.slots.get(key).id);
     assert_eq!(store.pacer.round(), 0);
 }
@@ -170,7 +170,7 @@ fn failures_are_forgotten_after_sustained_uptime_and_not_before() {
     store.connect_failed(opening.key, ConnectError::transient("no"), at(0));
     store.release(opening.key);
     open(&mut store, "better", at(2));
-    store.stir(at(2));
+    store.start_ticks(at(2));
     assert_eq!(store.pacer.round(), 1, "a mere connect proves little");
     assert!(store.sweep(store.alarm()));
     assert_eq!(store.pacer.round(), 1, "nor does a tenth of a second");
@@ -229,8 +229,8 @@ fn waiters_are_not_refused_while_something_could_serve_them() {
 
     assert_eq!(store.evict(|_| true), 1);
     store.give_back(key, lent, Condition::Clean);
-    store.give_up(at(0));
-    let Found::Done(Outcome::Refused(Refusal::Unavailable { retry_after }, context)) =
+    store.refuse_if_unavailable(at(0));
+    let Found::Done(WaitEnd::Refused(Refusal::Unavailable { retry_after }, context)) =
         store.poll_waiter(place, Waker::noop())
     else {
         panic!("nothing is left that could serve it");
@@ -252,7 +252,7 @@ fn pool_at_rest_sets_no_tick() {
     });
     store.sweep(at(0));
     assert_eq!(store.alarm(), Time::NEVER);
-    store.stir(at(5));
+    store.start_ticks(at(5));
     store.is_moving = true;
     assert_eq!(store.alarm(), at(5).after(TICK));
     store.sweep(at(5).after(TICK));
@@ -281,7 +281,7 @@ fn overdue_lease_is_told_once_and_once_more_at_its_return() {
     };
     let mut count = 0;
     for second in 0..30 {
-        store.stir(at(second));
+        store.start_ticks(at(second));
         store.sweep(at(second).after(TICK));
         count += told(&mut store);
     }
@@ -298,7 +298,7 @@ fn connection_that_is_dead_when_drawn_was_not_used_and_counts_as_a_failure() {
     });
     let key = open(&mut store, "stillborn", at(0));
     assert_eq!(store.take_idle(Location::caller()), Some("stillborn"));
-    store.bury(key, "stillborn");
+    store.discard_dead(key, "stillborn");
     assert_eq!(
         store.pacer.round(),
         1,
@@ -334,7 +334,7 @@ fn one_shot_connection_that_dies_before_its_waiter_wakes_counts_as_a_failure() {
     assert_eq!(store.pacer.round(), 1);
     assert!(matches!(
         store.poll_waiter(place, Waker::noop()),
-        Found::Done(Outcome::Served(_))
+        Found::Done(WaitEnd::Served(_))
     ));
     assert!(store.accept(key).is_err(), "it is known to be dead");
 }
@@ -352,7 +352,7 @@ fn connect_that_is_dropped_unfinished_closes_the_pool() {
     assert!(store.is_finished());
     assert!(matches!(
         store.poll_waiter(place, Waker::noop()),
-        Found::Done(Outcome::Refused(Refusal::Closed, _))
+        Found::Done(WaitEnd::Refused(Refusal::Closed, _))
     ));
 }
 
@@ -364,10 +364,10 @@ fn coarse_deadline_is_put_off_by_a_late_tick_and_an_exact_one_is_not() {
     });
     store.sweep(at(0));
     store.is_moving = true;
-    store.stir(at(0));
+    store.start_ticks(at(0));
     // The runtime stalls until 40 s; meanwhile two callers come who would wait for 30 s.
     let deadline = store.coarse_now().after(30 * SECOND);
-    let coarse = Ticket {
+    let coarse = WaitRequest {
         deadline,
         clock: DeadlineClock::Coarse,
         ..ticket()
@@ -401,7 +401,7 @@ fn failure_of_an_older_connect_after_the_delay_is_a_round_of_its_own() {
         store.connect_failed(opening.key, ConnectError::permanent("no"), now);
         store.release(opening.key);
         assert!(
-            store.pacer.hopeless(now).is_some(),
+            store.pacer.unavailable_for(now).is_some(),
             "callers are told at once"
         );
     }
@@ -419,7 +419,7 @@ fn waiter_served_before_the_close_and_woken_after_it_is_not_lent_anything() {
     store.close();
     assert!(matches!(
         store.poll_waiter(place, Waker::noop()),
-        Found::Done(Outcome::Served(_))
+        Found::Done(WaitEnd::Served(_))
     ));
     assert_eq!(store.accept(key), Err(Condition::Clean));
     store.give_back(key, "late", Condition::Clean);

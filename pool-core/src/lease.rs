@@ -11,16 +11,16 @@ use std::panic::Location;
 
 use tokio::sync::oneshot;
 
-use crate::connector::{CloseReason, ConnectionId};
+use crate::engine::{Engine, PoolStore};
 use crate::foreign;
-use crate::shared::{Shared, Stock};
+use crate::id::{CloseReason, ConnectionId};
 use crate::status::ConnectionStats;
 use crate::store::{Condition, Served, SlotKey};
 use crate::sync::{Arc, Permit};
 
 /// The right to one connection of a pool.
 pub(crate) struct Slot<T: Send + 'static> {
-    pub(crate) shared: Arc<Shared<T>>,
+    pub(crate) engine: Arc<Engine<T>>,
     pub(crate) key: SlotKey,
     pub(crate) id: ConnectionId,
     permit: Option<Permit>,
@@ -28,13 +28,13 @@ pub(crate) struct Slot<T: Send + 'static> {
 
 impl<T: Send + 'static> Slot<T> {
     pub(crate) const fn new(
-        shared: Arc<Shared<T>>,
+        engine: Arc<Engine<T>>,
         key: SlotKey,
         id: ConnectionId,
         permit: Permit,
     ) -> Self {
         Self {
-            shared,
+            engine,
             key,
             id,
             permit: Some(permit),
@@ -52,12 +52,12 @@ impl<T: Send + 'static> Slot<T> {
 
 impl<T: Send + 'static> Drop for Slot<T> {
     fn drop(&mut self) {
-        self.shared.release(self.key, self.permit.take());
+        self.engine.release(self.key, self.permit.take());
     }
 }
 
 /// An open connection in its slot.
-pub(crate) struct Live<T: Send + 'static> {
+pub(crate) struct OpenConnection<T: Send + 'static> {
     // Order: the connection goes before its slot, or a new one could be opened beside it.
     connection: T,
     slot: Slot<T>,
@@ -65,7 +65,7 @@ pub(crate) struct Live<T: Send + 'static> {
     watch: Option<oneshot::Sender<()>>,
 }
 
-impl<T: Send + 'static> Live<T> {
+impl<T: Send + 'static> OpenConnection<T> {
     pub(crate) const fn new(
         connection: T,
         slot: Slot<T>,
@@ -94,8 +94,8 @@ impl<T: Send + 'static> Live<T> {
         self.slot.id
     }
 
-    pub(crate) const fn shared(&self) -> &Arc<Shared<T>> {
-        &self.slot.shared
+    pub(crate) const fn engine(&self) -> &Arc<Engine<T>> {
+        &self.slot.engine
     }
 
     /// Takes it apart; the watch on it ends.
@@ -115,30 +115,30 @@ impl<T: Send + 'static> Live<T> {
 /// What a caller holds during a lease: the connection itself, or a share of it.
 pub(crate) trait Held<T: Send + 'static>: Sized {
     /// Takes what may be lent at once.
-    fn take(store: &mut Stock<T>, site: &'static Location<'static>) -> Option<Self>;
+    fn take(store: &mut PoolStore<T>, site: &'static Location<'static>) -> Option<Self>;
 
     /// Takes what a waiter was served.
-    fn claim(store: &Stock<T>, served: Served<Box<Live<T>>>) -> Self;
+    fn claim(store: &PoolStore<T>, served: Served<Box<OpenConnection<T>>>) -> Self;
 
     /// Begins to use what was served, unless it may not be used any more.
-    fn accept(&self, store: &mut Stock<T>) -> Result<(), Condition>;
+    fn accept(&self, store: &mut PoolStore<T>) -> Result<(), Condition>;
 
     fn connection(&self) -> &T;
 
     /// Gives back what proved dead before it was used.
-    fn bury(self, shared: &Shared<T>);
+    fn discard_dead(self, engine: &Engine<T>);
 
-    fn give_back(self, shared: &Shared<T>, condition: Condition);
+    fn give_back(self, engine: &Engine<T>, condition: Condition);
 }
 
-impl<T: Send + 'static> Held<T> for Box<Live<T>> {
+impl<T: Send + 'static> Held<T> for Box<OpenConnection<T>> {
     #[inline]
-    fn take(store: &mut Stock<T>, site: &'static Location<'static>) -> Option<Self> {
+    fn take(store: &mut PoolStore<T>, site: &'static Location<'static>) -> Option<Self> {
         store.take_idle(site)
     }
 
     #[inline]
-    fn claim(_: &Stock<T>, served: Served<Self>) -> Self {
+    fn claim(_: &PoolStore<T>, served: Served<Self>) -> Self {
         match served {
             Served::Connection(live) => live,
             Served::Share(_) => unreachable!("nothing is shared in an exclusive pool"),
@@ -146,7 +146,7 @@ impl<T: Send + 'static> Held<T> for Box<Live<T>> {
     }
 
     #[inline]
-    fn accept(&self, store: &mut Stock<T>) -> Result<(), Condition> {
+    fn accept(&self, store: &mut PoolStore<T>) -> Result<(), Condition> {
         store.accept(self.key())
     }
 
@@ -156,16 +156,16 @@ impl<T: Send + 'static> Held<T> for Box<Live<T>> {
     }
 
     #[cold]
-    fn bury(self, shared: &Shared<T>) {
+    fn discard_dead(self, engine: &Engine<T>) {
         let key = self.key();
-        let mut store = shared.enter_precisely();
-        store.bury(key, self);
-        shared.finish(store);
+        let mut store = engine.enter_precisely();
+        store.discard_dead(key, self);
+        engine.finish(store);
     }
 
     #[inline]
-    fn give_back(self, shared: &Shared<T>, condition: Condition) {
-        shared.give_back(self, condition);
+    fn give_back(self, engine: &Engine<T>, condition: Condition) {
+        engine.give_back(self, condition);
     }
 }
 
@@ -204,23 +204,23 @@ impl<T: Send + 'static> Held<T> for Box<Live<T>> {
 #[must_use = "a lease that is not held returns its connection at once"]
 pub struct PooledConnection<T: Send + 'static> {
     /// Present until it is dropped, discarded or detached.
-    live: Option<Box<Live<T>>>,
+    live: Option<Box<OpenConnection<T>>>,
 }
 
 const HELD: &str = "a lease holds its connection until it ends";
 
 impl<T: Send + 'static> PooledConnection<T> {
-    pub(crate) const fn new(live: Box<Live<T>>) -> Self {
+    pub(crate) const fn new(live: Box<OpenConnection<T>>) -> Self {
         Self { live: Some(live) }
     }
 
     /// For models that return it in their own way.
     #[cfg(all(test, loom))]
-    pub(crate) fn into_live(mut self) -> Box<Live<T>> {
+    pub(crate) fn into_live(mut self) -> Box<OpenConnection<T>> {
         self.live.take().expect(HELD)
     }
 
-    fn live(lease: &Self) -> &Live<T> {
+    fn live(lease: &Self) -> &OpenConnection<T> {
         lease.live.as_ref().expect(HELD)
     }
 
@@ -234,9 +234,9 @@ impl<T: Send + 'static> PooledConnection<T> {
     #[must_use]
     pub fn stats(lease: &Self) -> ConnectionStats {
         let live = Self::live(lease);
-        let shared = live.shared();
-        let now = shared.clock.now();
-        shared.lock().stats(live.key(), now)
+        let engine = live.engine();
+        let now = engine.clock.now();
+        engine.lock().stats(live.key(), now)
     }
 
     /// Returns the connection to be closed, with [`CloseReason::Discarded`]: for a holder that
@@ -268,8 +268,8 @@ impl<T: Send + 'static> PooledConnection<T> {
         let Some(live) = lease.live.take() else {
             return;
         };
-        let shared = Arc::clone(live.shared());
-        shared.give_back(live, Condition::Unfit(CloseReason::Discarded));
+        let engine = Arc::clone(live.engine());
+        engine.give_back(live, Condition::Unfit(CloseReason::Discarded));
     }
 
     /// Takes the connection out of the pool for good. Its slot is free at once; the pool will not
@@ -304,9 +304,9 @@ impl<T: Send + 'static> PooledConnection<T> {
     pub fn detach(mut lease: Self) -> T {
         let live = lease.live.take().expect(HELD);
         let (connection, slot) = live.into_parts();
-        let mut store = slot.shared.enter();
+        let mut store = slot.engine.enter();
         store.detach(slot.key);
-        slot.shared.finish(store);
+        slot.engine.finish(store);
         connection
     }
 }
@@ -315,11 +315,11 @@ impl<T: Send + 'static> Drop for PooledConnection<T> {
     #[inline]
     fn drop(&mut self) {
         if let Some(live) = self.live.take() {
-            let shared = Arc::clone(live.shared());
-            let condition = shared.condition(live.connection());
-            shared.give_back(live, condition);
+            let engine = Arc::clone(live.engine());
+            let condition = engine.condition(live.connection());
+            engine.give_back(live, condition);
             // It may be the last that holds the connector, whose drop is foreign code.
-            foreign::drop_quietly(shared);
+            foreign::drop_quietly(engine);
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::connector::{CloseReason, ConnectionId};
 use crate::error::{AcquireContext, AcquirePhase};
 use crate::event::EventKind;
+use crate::id::{CloseReason, ConnectionId};
 use crate::status::{ConnectionStats, PoolStatus};
-use crate::store::slots::Record;
+use crate::store::slots::SlotRecord;
 use crate::store::{Refusal, SlotKey, State, Store};
 use crate::time::Time;
 
@@ -47,13 +47,13 @@ impl<C> Store<C> {
         })
     }
 
-    /// Closes the connections that `doomed` picks: idle ones now, others when they come home.
+    /// Closes the connections that `selects` picks: idle ones now, others when they come home.
     /// Returns how many it picked.
-    pub(crate) fn evict(&mut self, mut doomed: impl FnMut(ConnectionId) -> bool) -> usize {
+    pub(crate) fn evict(&mut self, mut selects: impl FnMut(ConnectionId) -> bool) -> usize {
         let mut count = 0;
-        for key in self.stock_keys() {
+        for key in self.shared_keys() {
             let record = self.slots.get(key);
-            if record.doom.is_none() && record.superseded.is_none() && doomed(record.id) {
+            if record.close_reason.is_none() && record.superseded.is_none() && selects(record.id) {
                 self.supersede(key, CloseReason::Evicted);
                 count += 1;
             }
@@ -62,14 +62,14 @@ impl<C> Store<C> {
         for record in self.slots.iter_mut() {
             // The open ones of a shared pool are those of its stock.
             let is_passed = record.is_leaving() || is_shared && record.is_open();
-            if !is_passed && record.doom.is_none() && doomed(record.id) {
-                record.doom = Some(CloseReason::Evicted);
+            if !is_passed && record.close_reason.is_none() && selects(record.id) {
+                record.close_reason = Some(CloseReason::Evicted);
                 count += 1;
             }
         }
         let slots = &self.slots;
-        let is_doomed = |entry: &mut (SlotKey, C)| slots.get(entry.0).doom.is_some();
-        let out: Vec<_> = self.idle.extract_if(.., is_doomed).collect();
+        let is_marked = |entry: &mut (SlotKey, C)| slots.get(entry.0).close_reason.is_some();
+        let out: Vec<_> = self.idle.extract_if(.., is_marked).collect();
         for (key, connection) in out {
             self.retire(key, connection, CloseReason::Evicted);
         }
@@ -91,7 +91,7 @@ impl<C> Store<C> {
         if self.slots.len() == 0 {
             self.log(EventKind::PoolClosed);
         }
-        self.settle_goals();
+        self.resolve_goals();
         self.kick();
     }
 
@@ -175,7 +175,7 @@ impl<C> Store<C> {
     }
 }
 
-fn stats_of(record: &Record, now: Time) -> ConnectionStats {
+fn stats_of(record: &SlotRecord, now: Time) -> ConnectionStats {
     ConnectionStats {
         id: record.id,
         age: now.since(record.born),

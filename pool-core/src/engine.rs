@@ -4,25 +4,26 @@
 //!
 //! Every operation has the same shape: lock the store, decide, unlock, carry out what is owed. The
 //! guard of the store is a plain [`MutexGuard`], so it cannot live across an await of a task that
-//! may move between threads, and [`Shared::finish`] is the only place that acts on [`Effects`].
+//! may move between threads, and [`Engine::finish`] is the only place that acts on [`Effects`].
 
 use std::panic::Location;
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::connector::{CloseReason, Connector};
+use crate::connector::Connector;
 use crate::error::{CheckError, TryAcquireError};
 use crate::foreign::{self, catch};
-use crate::guard::{Held, Live};
+use crate::id::CloseReason;
 use crate::inbox::Inbox;
+use crate::lease::{Held, OpenConnection};
 use crate::store::{Condition, Effects, Errand, Limits, Opening, SlotKey, Store};
 use crate::sync::{Arc, Mutex, MutexGuard, Permit, Permits};
 use crate::telemetry::Telemetry;
 use crate::time::{Clock, Time};
 
 /// The store of a pool of `T`.
-pub(crate) type Stock<T> = Store<Box<Live<T>>>;
+pub(crate) type PoolStore<T> = Store<Box<OpenConnection<T>>>;
 
 /// The deadline of each thing that is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -36,10 +37,10 @@ pub(crate) struct Timeouts {
 
 // Order: the hint and the lock lie beside the `Arc`'s count, which every return writes as well.
 #[repr(C)]
-pub(crate) struct Shared<T: Send + 'static> {
+pub(crate) struct Engine<T: Send + 'static> {
     has_idle: AtomicBool,
-    store: Mutex<Stock<T>>,
-    pub(crate) inbox: Arc<Inbox<Box<Live<T>>>>,
+    store: Mutex<PoolStore<T>>,
+    pub(crate) inbox: Arc<Inbox<Box<OpenConnection<T>>>>,
     pub(crate) permits: Permits,
     pub(crate) connector: StdArc<dyn Connector<Connection = T>>,
     /// Makes another handle of a connection, if connections are shared.
@@ -49,13 +50,13 @@ pub(crate) struct Shared<T: Send + 'static> {
     pub(crate) telemetry: Telemetry,
 }
 
-impl<T: Send + 'static> Shared<T> {
+impl<T: Send + 'static> Engine<T> {
     pub(crate) fn new(
         connector: StdArc<dyn Connector<Connection = T>>,
         limits: Limits,
         timeouts: Timeouts,
         telemetry: Telemetry,
-        inbox: Arc<Inbox<Box<Live<T>>>>,
+        inbox: Arc<Inbox<Box<OpenConnection<T>>>>,
         share: Option<fn(&T) -> T>,
     ) -> Self {
         let permits = Permits::new(limits.slots_max());
@@ -76,28 +77,28 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// Locks the store to look at it, or to do what is due.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Stock<T>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PoolStore<T>> {
         self.store.lock()
     }
 
     /// Locks the store to change something: this is what keeps the ticks going.
     #[inline]
-    pub(crate) fn enter(&self) -> MutexGuard<'_, Stock<T>> {
+    pub(crate) fn enter(&self) -> MutexGuard<'_, PoolStore<T>> {
         let mut store = self.store.lock();
         if !store.is_moving {
             store.is_moving = true;
         }
         if store.is_quiet {
-            store.stir(self.clock.now());
+            store.start_ticks(self.clock.now());
         }
         store
     }
 
     /// Locks the store for a decision that depends on the exact time; for slow paths.
-    pub(crate) fn enter_precisely(&self) -> MutexGuard<'_, Stock<T>> {
+    pub(crate) fn enter_precisely(&self) -> MutexGuard<'_, PoolStore<T>> {
         let now = self.clock.now();
         let mut store = self.enter();
-        store.learn_time(now);
+        store.note_time(now);
         store
     }
 
@@ -118,7 +119,7 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Unlocks the store and carries out what is owed.
     #[inline]
-    pub(crate) fn finish(&self, mut store: MutexGuard<'_, Stock<T>>) {
+    pub(crate) fn finish(&self, mut store: MutexGuard<'_, PoolStore<T>>) {
         let served = store.take_served();
         let effects = store.take_effects();
         if self.has_idle.load(Ordering::Relaxed) != store.has_idle() {
@@ -134,7 +135,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     #[cold]
-    fn carry_out(&self, effects: Effects<Box<Live<T>>>) {
+    fn carry_out(&self, effects: Effects<Box<OpenConnection<T>>>) {
         let Effects {
             wakers,
             spent,
@@ -160,7 +161,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// Ends an errand that nobody will run any more.
-    pub(crate) fn drop_errand(&self, errand: Errand<Box<Live<T>>>) {
+    pub(crate) fn drop_errand(&self, errand: Errand<Box<OpenConnection<T>>>) {
         match errand {
             Errand::Close(live, _) | Errand::Reset(live) | Errand::Check(live) => live.dispose(),
             Errand::Probe(key) => self.probed(key, None),
@@ -222,7 +223,7 @@ impl<T: Send + 'static> Shared<T> {
                 return lent;
             }
             lent.met_dead = true;
-            held.bury(self);
+            held.discard_dead(self);
         }
     }
 
@@ -241,11 +242,11 @@ impl<T: Send + 'static> Shared<T> {
     /// Another handle of the shared connection in this slot, which somebody holds.
     pub(crate) fn share_of(&self, key: SlotKey) -> Option<T> {
         let share = self.share?;
-        Some(share(self.lock().stocked(key).connection()))
+        Some(share(self.lock().shared_connection(key).connection()))
     }
 
     #[inline]
-    pub(crate) fn give_back(&self, live: Box<Live<T>>, condition: Condition) {
+    pub(crate) fn give_back(&self, live: Box<OpenConnection<T>>, condition: Condition) {
         let key = live.key();
         let mut store = match condition {
             Condition::Clean | Condition::NeedsReset => self.enter(),
@@ -286,7 +287,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 }
 
-/// What [`Shared::lend`] found.
+/// What [`Engine::lend`] found.
 pub(crate) struct Lent<H> {
     pub(crate) held: Option<H>,
     /// A connection was drawn that proved dead: the caller's turn had come.
