@@ -9,16 +9,16 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::connector::{BoxFuture, ConnectContext};
-use crate::engine::Engine;
+use crate::engine::{Engine, Lends, Stored};
 use crate::error::{CheckError, ConnectError, Fault};
 use crate::foreign::{self, CatchPanic, bounded, catch};
 use crate::id::CloseReason;
-use crate::lease::{OpenConnection, Slot};
-use crate::store::{Condition, SlotKey};
+use crate::slot::{OpenConnection, Slot};
+use crate::store::{Condition, Exclusive};
 use crate::sync::Arc;
 
 /// Opens a connection into `slot`, then watches over it until it is gone.
-pub(crate) async fn connect<T: Send + 'static>(slot: Slot<T>, cx: ConnectContext) {
+pub(crate) async fn connect<T: Send + 'static, L: Lends<T>>(slot: Slot<T, L>, cx: ConnectContext) {
     let engine = Arc::clone(&slot.engine);
     let (key, id) = (slot.key, slot.id);
     let began = engine.clock.now();
@@ -26,9 +26,9 @@ pub(crate) async fn connect<T: Send + 'static>(slot: Slot<T>, cx: ConnectContext
     let died = match open(&engine, &cx).await {
         Ok((connection, died)) => {
             let now = engine.clock.now();
-            let live = Box::new(OpenConnection::new(connection, slot, Some(watch)));
+            let open = Box::new(OpenConnection::new(connection, slot, Some(watch)));
             let mut store = engine.enter();
-            store.opened(key, live, now);
+            store.opened(key, open, now);
             engine.finish(store);
             engine.telemetry.connected(now.since(began));
             died
@@ -55,8 +55,8 @@ pub(crate) async fn connect<T: Send + 'static>(slot: Slot<T>, cx: ConnectContext
 
 type Opened<T> = (T, Option<BoxFuture<'static, ()>>);
 
-async fn open<T: Send + 'static>(
-    engine: &Engine<T>,
+async fn open<T: Send + 'static, L: Lends<T>>(
+    engine: &Engine<T, L>,
     cx: &ConnectContext,
 ) -> Result<Opened<T>, ConnectError> {
     let attempt = Box::pin(async { engine.connector.connect(cx).await });
@@ -85,91 +85,65 @@ async fn resolves_before(died: BoxFuture<'static, ()>, gone: oneshot::Receiver<(
 }
 
 /// Resets a returned connection.
-pub(crate) async fn reset<T: Send + 'static>(mut live: Box<OpenConnection<T>>) {
-    let engine = Arc::clone(live.engine());
-    let connection = live.connection_mut();
+pub(crate) async fn reset<T: Send + 'static>(mut open: Stored<T, Exclusive>) {
+    let engine = Arc::clone(open.engine());
+    let connection = open.connection_mut();
     let attempt = Box::pin(async { engine.connector.reset(connection).await });
-    match judge(bounded("reset", engine.timeouts.reset, attempt).await) {
+    match fault_as_error(bounded("reset", engine.timeouts.reset, attempt).await) {
         Ok(()) => {
-            let condition = match engine.condition(live.connection()) {
+            let condition = match engine.condition(open.connection()) {
                 // One reset is enough, whatever it says now.
                 Condition::NeedsReset => Condition::Clean,
                 condition @ (Condition::Clean | Condition::Unfit(_)) => condition,
             };
-            engine.give_back(live, condition);
+            Exclusive::give_back(open, &engine, condition);
         }
-        Err(error) => reject(&engine, live, error),
+        Err(error) => reject(&engine, open, error),
     }
 }
 
 /// Checks a connection that was idle.
-pub(crate) async fn check<T: Send + 'static>(mut live: Box<OpenConnection<T>>) {
-    let engine = Arc::clone(live.engine());
-    let connection = live.connection_mut();
-    let attempt = Box::pin(async { engine.connector.check(connection).await });
-    match judge(bounded("check", engine.timeouts.check, attempt).await) {
+pub(crate) async fn check<T: Send + 'static>(mut open: Stored<T, Exclusive>) {
+    let engine = Arc::clone(open.engine());
+    match run_check(&engine, open.connection_mut()).await {
         Ok(()) => {
-            let key = live.key();
+            let key = open.key();
             let now = engine.clock.now();
             let mut store = engine.enter();
-            store.checked(key, live, now);
+            store.checked(key, open, now);
             engine.finish(store);
         }
-        Err(error) => reject(&engine, live, error),
+        Err(error) => reject(&engine, open, error),
     }
 }
 
-/// A check of a shared connection, which is held until the end of this, whatever that is.
-pub(crate) struct Probe<T: Send + 'static> {
-    engine: Arc<Engine<T>>,
-    key: SlotKey,
-    result: Option<Result<(), CheckError>>,
+/// Runs [`Connector::check`](crate::Connector::check) within its deadline.
+pub(crate) async fn run_check<T: Send + 'static, L: Lends<T>>(
+    engine: &Engine<T, L>,
+    connection: &mut T,
+) -> Result<(), CheckError> {
+    let attempt = Box::pin(async { engine.connector.check(connection).await });
+    fault_as_error(bounded("check", engine.timeouts.check, attempt).await)
 }
 
-impl<T: Send + 'static> Probe<T> {
-    pub(crate) const fn new(engine: Arc<Engine<T>>, key: SlotKey) -> Self {
-        Self {
-            engine,
-            key,
-            result: None,
-        }
-    }
-}
-
-impl<T: Send + 'static> Drop for Probe<T> {
-    fn drop(&mut self) {
-        self.engine.probed(self.key, self.result.take());
-    }
-}
-
-/// Checks a shared connection while it serves.
-pub(crate) async fn probe<T: Send + 'static>(mut probe: Probe<T>) {
-    let engine = Arc::clone(&probe.engine);
-    let Some(mut connection) = engine.share_of(probe.key) else {
-        return;
-    };
-    let attempt = Box::pin(async { engine.connector.check(&mut connection).await });
-    let result = judge(bounded("check", engine.timeouts.check, attempt).await);
-    // Order: our handle goes before the hold on the connection, or it could be closed while we have
-    // one.
-    foreign::drop_quietly(connection);
-    probe.result = Some(result);
-}
-
-fn judge(result: Result<Result<(), CheckError>, Fault>) -> Result<(), CheckError> {
+fn fault_as_error(result: Result<Result<(), CheckError>, Fault>) -> Result<(), CheckError> {
     result.unwrap_or_else(|fault| Err(CheckError::new(fault)))
 }
 
-fn reject<T: Send + 'static>(engine: &Engine<T>, live: Box<OpenConnection<T>>, error: CheckError) {
-    let key = live.key();
+fn reject<T: Send + 'static>(
+    engine: &Engine<T, Exclusive>,
+    open: Stored<T, Exclusive>,
+    error: CheckError,
+) {
+    let key = open.key();
     let mut store = engine.enter();
-    store.rejected(key, live, error);
+    store.rejected(key, open, error);
     engine.finish(store);
 }
 
 /// Closes a connection; its slot is free when the connector says that it is gone.
-pub(crate) async fn close<T: Send + 'static>(live: Box<OpenConnection<T>>, reason: CloseReason) {
-    let (connection, slot) = live.into_parts();
+pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(open: Stored<T, L>, reason: CloseReason) {
+    let (connection, slot) = open.into_parts();
     let engine = Arc::clone(&slot.engine);
     let limit = engine.timeouts.close;
     let closing = Box::pin(async { engine.connector.close(connection, reason).await });

@@ -1,10 +1,11 @@
-//! What every part of a pool holds: the store behind its lock, and the ways to the outside.
+//! What every part of a pool holds: the store behind its lock, and everything it acts on.
 //!
 //! # Locking
 //!
 //! Every operation has the same shape: lock the store, decide, unlock, carry out what is owed. The
-//! guard of the store is a plain [`MutexGuard`], so it cannot live across an await of a task that
-//! may move between threads, and [`Engine::finish`] is the only place that acts on [`Effects`].
+//! guard of the store is a plain [`MutexGuard`]. It is not `Send`, so it cannot be held across an
+//! await of a task that moves between threads. [`Engine::finish`] is the only place that acts on
+//! [`Effects`].
 
 use std::panic::Location;
 use std::sync::Arc as StdArc;
@@ -12,18 +13,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::connector::Connector;
-use crate::error::{CheckError, TryAcquireError};
+use crate::error::TryAcquireError;
 use crate::foreign::{self, catch};
-use crate::id::CloseReason;
+use crate::id::{CloseReason, ConnectionId};
 use crate::inbox::Inbox;
-use crate::lease::{Held, OpenConnection};
-use crate::store::{Condition, Effects, Errand, Limits, Opening, SlotKey, Store};
+use crate::slot::OpenConnection;
+use crate::store::{Condition, Effects, Errand, Lending, Limits, Opening, Resized, SlotKey, Store};
 use crate::sync::{Arc, Mutex, MutexGuard, Permit, Permits};
 use crate::telemetry::Telemetry;
 use crate::time::{Clock, Time};
 
+/// What the store of a pool of `T` keeps of each open connection.
+pub(crate) type Stored<T, L> = Box<OpenConnection<T, L>>;
+
 /// The store of a pool of `T`.
-pub(crate) type PoolStore<T> = Store<Box<OpenConnection<T>>>;
+pub(crate) type PoolStore<T, L> = Store<Stored<T, L>, L>;
 
 /// The deadline of each thing that is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -35,29 +39,66 @@ pub(crate) struct Timeouts {
     pub(crate) close: Duration,
 }
 
+/// What a caller holds during a lease, and what becomes of it.
+pub(crate) trait Lends<T: Send + 'static>: Lending {
+    /// The connection itself, or a share of it. It is counted by the store, so it must be given
+    /// back.
+    type Lent: Send + 'static;
+
+    /// Takes what may be lent at once.
+    fn take(store: &mut PoolStore<T, Self>, site: &'static Location<'static>)
+    -> Option<Self::Lent>;
+
+    /// Takes what a waiter was served.
+    fn claim(
+        store: &PoolStore<T, Self>,
+        served: <Self as Lending>::Served<Stored<T, Self>>,
+    ) -> Self::Lent;
+
+    /// Begins to use what was served.
+    ///
+    /// # Errors
+    ///
+    /// It may not be used any more, and must be returned in this condition.
+    fn accept(store: &mut PoolStore<T, Self>, lent: &Self::Lent) -> Result<(), Condition>;
+
+    fn connection(lent: &Self::Lent) -> &T;
+
+    /// Gives up what proved dead before it was used.
+    fn discard_dead(lent: Self::Lent, engine: &Engine<T, Self>);
+
+    fn give_back(lent: Self::Lent, engine: &Engine<T, Self>, condition: Condition);
+
+    /// Runs a check or a reset to its end.
+    fn run(
+        upkeep: Self::Upkeep<Stored<T, Self>>,
+        engine: Arc<Engine<T, Self>>,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Ends a check or reset that will not run any more.
+    fn abandon(upkeep: Self::Upkeep<Stored<T, Self>>, engine: &Engine<T, Self>);
+}
+
 // Order: the hint and the lock lie beside the `Arc`'s count, which every return writes as well.
 #[repr(C)]
-pub(crate) struct Engine<T: Send + 'static> {
+pub(crate) struct Engine<T: Send + 'static, L: Lends<T>> {
     has_idle: AtomicBool,
-    store: Mutex<PoolStore<T>>,
-    pub(crate) inbox: Arc<Inbox<Box<OpenConnection<T>>>>,
+    store: Mutex<PoolStore<T, L>>,
+    pub(crate) inbox: Arc<Inbox<Errand<Stored<T, L>, L>>>,
     pub(crate) permits: Permits,
     pub(crate) connector: StdArc<dyn Connector<Connection = T>>,
-    /// Makes another handle of a connection, if connections are shared.
-    pub(crate) share: Option<fn(&T) -> T>,
     pub(crate) clock: Clock,
     pub(crate) timeouts: Timeouts,
     pub(crate) telemetry: Telemetry,
 }
 
-impl<T: Send + 'static> Engine<T> {
+impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
     pub(crate) fn new(
         connector: StdArc<dyn Connector<Connection = T>>,
         limits: Limits,
         timeouts: Timeouts,
         telemetry: Telemetry,
-        inbox: Arc<Inbox<Box<OpenConnection<T>>>>,
-        share: Option<fn(&T) -> T>,
+        inbox: Arc<Inbox<Errand<Stored<T, L>, L>>>,
     ) -> Self {
         let permits = Permits::new(limits.slots_max());
         let mut store = Store::new(limits);
@@ -69,7 +110,6 @@ impl<T: Send + 'static> Engine<T> {
             inbox,
             permits,
             connector,
-            share,
             clock: Clock::start(),
             timeouts,
             telemetry,
@@ -77,13 +117,13 @@ impl<T: Send + 'static> Engine<T> {
     }
 
     /// Locks the store to look at it, or to do what is due.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, PoolStore<T>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PoolStore<T, L>> {
         self.store.lock()
     }
 
     /// Locks the store to change something: this is what keeps the ticks going.
     #[inline]
-    pub(crate) fn enter(&self) -> MutexGuard<'_, PoolStore<T>> {
+    pub(crate) fn enter(&self) -> MutexGuard<'_, PoolStore<T, L>> {
         let mut store = self.store.lock();
         if !store.is_moving {
             store.is_moving = true;
@@ -95,31 +135,16 @@ impl<T: Send + 'static> Engine<T> {
     }
 
     /// Locks the store for a decision that depends on the exact time; for slow paths.
-    pub(crate) fn enter_precisely(&self) -> MutexGuard<'_, PoolStore<T>> {
+    pub(crate) fn enter_precisely(&self) -> MutexGuard<'_, PoolStore<T, L>> {
         let now = self.clock.now();
         let mut store = self.enter();
         store.note_time(now);
         store
     }
 
-    /// Publishes what is read off the store.
-    pub(crate) fn publish(&self) {
-        let store = self.lock();
-        let (status, leases) = (store.status(), store.leases);
-        drop(store);
-        self.telemetry.publish(&status, leases);
-    }
-
-    /// Whether there was an idle connection a moment ago: a hint that spares a caller who will
-    /// have to queue one turn at the lock. Nothing is decided by it.
-    #[inline]
-    pub(crate) fn seems_idle(&self) -> bool {
-        self.has_idle.load(Ordering::Relaxed)
-    }
-
     /// Unlocks the store and carries out what is owed.
     #[inline]
-    pub(crate) fn finish(&self, mut store: MutexGuard<'_, PoolStore<T>>) {
+    pub(crate) fn finish(&self, mut store: MutexGuard<'_, PoolStore<T, L>>) {
         let served = store.take_served();
         let effects = store.take_effects();
         if self.has_idle.load(Ordering::Relaxed) != store.has_idle() {
@@ -135,7 +160,7 @@ impl<T: Send + 'static> Engine<T> {
     }
 
     #[cold]
-    fn carry_out(&self, effects: Effects<Box<OpenConnection<T>>>) {
+    fn carry_out(&self, effects: Effects<Stored<T, L>, L>) {
         let Effects {
             wakers,
             spent,
@@ -160,20 +185,19 @@ impl<T: Send + 'static> Engine<T> {
         self.telemetry.deliver(events);
     }
 
-    /// Ends an errand that nobody will run any more.
-    pub(crate) fn drop_errand(&self, errand: Errand<Box<OpenConnection<T>>>) {
+    /// Ends an errand that will not run any more.
+    pub(crate) fn drop_errand(&self, errand: Errand<Stored<T, L>, L>) {
         match errand {
-            Errand::Close(live, _) | Errand::Reset(live) | Errand::Check(live) => live.dispose(),
-            Errand::Probe(key) => self.probed(key, None),
+            Errand::Close(open, _) => open.dispose(),
+            Errand::Upkeep(upkeep) => L::abandon(upkeep, self),
         }
     }
 
-    /// The check of a shared connection is over.
-    pub(crate) fn probed(&self, key: SlotKey, result: Option<Result<(), CheckError>>) {
-        let now = self.clock.now();
-        let mut store = self.enter();
-        store.probed(key, result, now);
-        self.finish(store);
+    /// Whether there was an idle connection a moment ago: a hint that spares a caller that will have
+    /// to queue one turn at the lock. Nothing is decided by it.
+    #[inline]
+    pub(crate) fn seems_idle(&self) -> bool {
+        self.has_idle.load(Ordering::Relaxed)
     }
 
     /// What [`Connector::is_alive`] says; a panic counts as death.
@@ -185,10 +209,10 @@ impl<T: Send + 'static> Engine<T> {
         })
     }
 
-    /// In which condition a connection comes home; a panic counts as dirt.
+    /// In which condition a connection is returned; a panic counts as dirty.
     #[inline]
     pub(crate) fn condition(&self, connection: &T) -> Condition {
-        let verdict = catch("is_clean", || {
+        let condition = catch("is_clean", || {
             if !self.connector.is_alive(connection) {
                 Condition::Unfit(CloseReason::Died)
             } else if !self.connector.is_clean(connection) {
@@ -199,32 +223,10 @@ impl<T: Send + 'static> Engine<T> {
                 Condition::Clean
             }
         });
-        verdict.unwrap_or_else(|fault| {
+        condition.unwrap_or_else(|fault| {
             foreign::log(&fault);
             Condition::Unfit(CloseReason::Dirty)
         })
-    }
-
-    /// Lends what may be lent at once and is alive; dead ones on the way are closed in the
-    /// background.
-    #[inline]
-    pub(crate) fn lend<H: Held<T>>(&self, site: &'static Location<'static>) -> Lent<H> {
-        let mut lent = Lent {
-            held: None,
-            met_dead: false,
-        };
-        loop {
-            let mut store = self.enter();
-            let taken = H::take(&mut store, site);
-            self.finish(store);
-            let Some(held) = taken else { return lent };
-            if self.is_alive(held.connection()) {
-                lent.held = Some(held);
-                return lent;
-            }
-            lent.met_dead = true;
-            held.discard_dead(self);
-        }
     }
 
     /// Why nothing was lent at once.
@@ -239,28 +241,11 @@ impl<T: Send + 'static> Engine<T> {
         }
     }
 
-    /// Another handle of the shared connection in this slot, which somebody holds.
-    pub(crate) fn share_of(&self, key: SlotKey) -> Option<T> {
-        let share = self.share?;
-        Some(share(self.lock().shared_connection(key).connection()))
-    }
-
-    #[inline]
-    pub(crate) fn give_back(&self, live: Box<OpenConnection<T>>, condition: Condition) {
-        let key = live.key();
-        let mut store = match condition {
-            Condition::Clean | Condition::NeedsReset => self.enter(),
-            Condition::Unfit(_) => self.enter_precisely(),
-        };
-        store.give_back(key, live, condition);
-        self.finish(store);
-    }
-
     /// Takes a slot for a connect and its permit, if one is wanted and allowed.
     pub(crate) fn open(&self, now: Time) -> Option<(Opening, Permit)> {
         let mut store = self.lock();
-        // Order: taken, or given up again, in the critical section that takes the slot, or a resize
-        // in between would find fewer free permits than free slots.
+        // Order: the permit is taken, or given up again, in the critical section that takes the
+        // slot. A resize in between would find fewer free permits than free slots.
         let permit = self.permits.try_take();
         let opening = permit.and_then(|permit| Some((store.open(now)?, permit)));
         self.finish(store);
@@ -268,7 +253,7 @@ impl<T: Send + 'static> Engine<T> {
     }
 
     /// Frees the slot at `key` and its permit, in one critical section: whoever sees the free slot
-    /// finds the permit.
+    /// also finds the permit.
     pub(crate) fn release(&self, key: SlotKey, permit: Option<Permit>) {
         let mut store = self.enter();
         let is_reusable = store.release(key);
@@ -279,17 +264,40 @@ impl<T: Send + 'static> Engine<T> {
         self.finish(store);
     }
 
+    /// Changes `max_size`; `false` if the pool is closed.
+    pub(crate) fn resize(&self, max_size: usize) -> bool {
+        let mut store = self.enter();
+        let resized = store.resize(max_size);
+        // Order: the permits change in the critical section in which the limit does.
+        match resized {
+            Some(Resized::Add(count)) => self.permits.add(count),
+            Some(Resized::Remove(count)) => self.permits.remove(count),
+            None => {}
+        }
+        self.finish(store);
+        resized.is_some()
+    }
+
+    /// Evicts the connections that `selects` picks, and returns how many.
+    pub(crate) fn evict(&self, selects: impl FnMut(ConnectionId) -> bool) -> usize {
+        let mut store = self.enter();
+        let count = store.evict(selects);
+        self.finish(store);
+        count
+    }
+
     /// Stops intake: the beginning of every end.
     pub(crate) fn close(&self) {
         let mut store = self.enter();
         store.close();
         self.finish(store);
     }
-}
 
-/// What [`Engine::lend`] found.
-pub(crate) struct Lent<H> {
-    pub(crate) held: Option<H>,
-    /// A connection was drawn that proved dead: the caller's turn had come.
-    pub(crate) met_dead: bool,
+    /// Publishes the metrics that are read off the store.
+    pub(crate) fn publish(&self) {
+        let store = self.lock();
+        let (status, leases) = (store.status(), store.leases);
+        drop(store);
+        self.telemetry.publish(&status, leases);
+    }
 }

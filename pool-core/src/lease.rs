@@ -1,171 +1,74 @@
-//! A lease, and what it owns: the connection, its slot, and with the slot a permit.
-//!
-//! # Invariants
-//!
-//! A [`Slot`] exists from before its connect until after its close, moves with the connection, and
-//! its `Drop` frees the capacity. Nothing else does.
+//! The lease of an exclusive pool: one caller has the connection alone.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 
-use tokio::sync::oneshot;
-
-use crate::engine::{Engine, PoolStore};
+use crate::connect;
+use crate::engine::{Engine, Lends, PoolStore, Stored};
 use crate::foreign;
 use crate::id::{CloseReason, ConnectionId};
+use crate::slot::OpenConnection;
 use crate::status::ConnectionStats;
-use crate::store::{Condition, Served, SlotKey};
-use crate::sync::{Arc, Permit};
+use crate::store::{Condition, Exclusive, Upkeep};
+use crate::sync::Arc;
 
-/// The right to one connection of a pool.
-pub(crate) struct Slot<T: Send + 'static> {
-    pub(crate) engine: Arc<Engine<T>>,
-    pub(crate) key: SlotKey,
-    pub(crate) id: ConnectionId,
-    permit: Option<Permit>,
-}
+/// The connection of an exclusive pool, in its slot.
+pub(crate) type Leased<T> = Stored<T, Exclusive>;
 
-impl<T: Send + 'static> Slot<T> {
-    pub(crate) const fn new(
-        engine: Arc<Engine<T>>,
-        key: SlotKey,
-        id: ConnectionId,
-        permit: Permit,
-    ) -> Self {
-        Self {
-            engine,
-            key,
-            id,
-            permit: Some(permit),
-        }
-    }
-}
+impl<T: Send + 'static> Lends<T> for Exclusive {
+    type Lent = Leased<T>;
 
-#[cfg(all(test, loom))]
-impl<T: Send + 'static> Slot<T> {
-    /// For a model that releases it too late.
-    pub(crate) fn take_permit(&mut self) -> Option<Permit> {
-        self.permit.take()
-    }
-}
-
-impl<T: Send + 'static> Drop for Slot<T> {
-    fn drop(&mut self) {
-        self.engine.release(self.key, self.permit.take());
-    }
-}
-
-/// An open connection in its slot.
-pub(crate) struct OpenConnection<T: Send + 'static> {
-    // Order: the connection goes before its slot, or a new one could be opened beside it.
-    connection: T,
-    slot: Slot<T>,
-    /// Ends the watch on the connection's death when it is dropped.
-    watch: Option<oneshot::Sender<()>>,
-}
-
-impl<T: Send + 'static> OpenConnection<T> {
-    pub(crate) const fn new(
-        connection: T,
-        slot: Slot<T>,
-        watch: Option<oneshot::Sender<()>>,
-    ) -> Self {
-        Self {
-            connection,
-            slot,
-            watch,
-        }
-    }
-
-    pub(crate) const fn connection(&self) -> &T {
-        &self.connection
-    }
-
-    pub(crate) const fn connection_mut(&mut self) -> &mut T {
-        &mut self.connection
-    }
-
-    pub(crate) const fn key(&self) -> SlotKey {
-        self.slot.key
-    }
-
-    pub(crate) const fn id(&self) -> ConnectionId {
-        self.slot.id
-    }
-
-    pub(crate) const fn engine(&self) -> &Arc<Engine<T>> {
-        &self.slot.engine
-    }
-
-    /// Takes it apart; the watch on it ends.
-    pub(crate) fn into_parts(self) -> (T, Slot<T>) {
-        drop(self.watch);
-        (self.connection, self.slot)
-    }
-
-    /// Drops connection and slot here and now: for when there is no runtime to close it on.
-    pub(crate) fn dispose(self) {
-        let (connection, slot) = self.into_parts();
-        foreign::drop_quietly(connection);
-        foreign::drop_quietly(slot);
-    }
-}
-
-/// What a caller holds during a lease: the connection itself, or a share of it.
-pub(crate) trait Held<T: Send + 'static>: Sized {
-    /// Takes what may be lent at once.
-    fn take(store: &mut PoolStore<T>, site: &'static Location<'static>) -> Option<Self>;
-
-    /// Takes what a waiter was served.
-    fn claim(store: &PoolStore<T>, served: Served<Box<OpenConnection<T>>>) -> Self;
-
-    /// Begins to use what was served, unless it may not be used any more.
-    fn accept(&self, store: &mut PoolStore<T>) -> Result<(), Condition>;
-
-    fn connection(&self) -> &T;
-
-    /// Gives back what proved dead before it was used.
-    fn discard_dead(self, engine: &Engine<T>);
-
-    fn give_back(self, engine: &Engine<T>, condition: Condition);
-}
-
-impl<T: Send + 'static> Held<T> for Box<OpenConnection<T>> {
     #[inline]
-    fn take(store: &mut PoolStore<T>, site: &'static Location<'static>) -> Option<Self> {
+    fn take(store: &mut PoolStore<T, Self>, site: &'static Location<'static>) -> Option<Leased<T>> {
         store.take_idle(site)
     }
 
     #[inline]
-    fn claim(_: &PoolStore<T>, served: Served<Self>) -> Self {
-        match served {
-            Served::Connection(live) => live,
-            Served::Share(_) => unreachable!("nothing is shared in an exclusive pool"),
-        }
+    fn claim(_: &PoolStore<T, Self>, served: Leased<T>) -> Leased<T> {
+        served
     }
 
     #[inline]
-    fn accept(&self, store: &mut PoolStore<T>) -> Result<(), Condition> {
-        store.accept(self.key())
+    fn accept(store: &mut PoolStore<T, Self>, lent: &Leased<T>) -> Result<(), Condition> {
+        store.accept(lent.key())
     }
 
     #[inline]
-    fn connection(&self) -> &T {
-        &self.connection
+    fn connection(lent: &Leased<T>) -> &T {
+        lent.connection()
     }
 
     #[cold]
-    fn discard_dead(self, engine: &Engine<T>) {
-        let key = self.key();
+    fn discard_dead(lent: Leased<T>, engine: &Engine<T, Self>) {
+        let key = lent.key();
         let mut store = engine.enter_precisely();
-        store.discard_dead(key, self);
+        store.discard_dead(key, lent);
         engine.finish(store);
     }
 
     #[inline]
-    fn give_back(self, engine: &Engine<T>, condition: Condition) {
-        engine.give_back(self, condition);
+    fn give_back(lent: Leased<T>, engine: &Engine<T, Self>, condition: Condition) {
+        let key = lent.key();
+        let mut store = match condition {
+            Condition::Clean | Condition::NeedsReset => engine.enter(),
+            Condition::Unfit(_) => engine.enter_precisely(),
+        };
+        store.give_back(key, lent, condition);
+        engine.finish(store);
+    }
+
+    async fn run(upkeep: Upkeep<Leased<T>>, _: Arc<Engine<T, Self>>) {
+        match upkeep {
+            Upkeep::Reset(open) => connect::reset(open).await,
+            Upkeep::Check(open) => connect::check(open).await,
+        }
+    }
+
+    fn abandon(upkeep: Upkeep<Leased<T>>, _: &Engine<T, Self>) {
+        match upkeep {
+            Upkeep::Reset(open) | Upkeep::Check(open) => open.dispose(),
+        }
     }
 }
 
@@ -204,39 +107,39 @@ impl<T: Send + 'static> Held<T> for Box<OpenConnection<T>> {
 #[must_use = "a lease that is not held returns its connection at once"]
 pub struct PooledConnection<T: Send + 'static> {
     /// Present until it is dropped, discarded or detached.
-    live: Option<Box<OpenConnection<T>>>,
+    open: Option<Leased<T>>,
 }
 
 const HELD: &str = "a lease holds its connection until it ends";
 
 impl<T: Send + 'static> PooledConnection<T> {
-    pub(crate) const fn new(live: Box<OpenConnection<T>>) -> Self {
-        Self { live: Some(live) }
+    pub(crate) const fn new(open: Leased<T>) -> Self {
+        Self { open: Some(open) }
     }
 
     /// For models that return it in their own way.
     #[cfg(all(test, loom))]
-    pub(crate) fn into_live(mut self) -> Box<OpenConnection<T>> {
-        self.live.take().expect(HELD)
+    pub(crate) fn into_open(mut self) -> Leased<T> {
+        self.open.take().expect(HELD)
     }
 
-    fn live(lease: &Self) -> &OpenConnection<T> {
-        lease.live.as_ref().expect(HELD)
+    fn open(lease: &Self) -> &OpenConnection<T, Exclusive> {
+        lease.open.as_ref().expect(HELD)
     }
 
     /// The number of the connection, as events and logs name it.
     #[must_use]
     pub fn id(lease: &Self) -> ConnectionId {
-        Self::live(lease).slot.id
+        Self::open(lease).id()
     }
 
     /// What the pool knows of the connection.
     #[must_use]
     pub fn stats(lease: &Self) -> ConnectionStats {
-        let live = Self::live(lease);
-        let engine = live.engine();
+        let open = Self::open(lease);
+        let engine = open.engine();
         let now = engine.clock.now();
-        engine.lock().stats(live.key(), now)
+        engine.lock().stats(open.key(), now)
     }
 
     /// Returns the connection to be closed, with [`CloseReason::Discarded`]: for a holder that
@@ -265,11 +168,11 @@ impl<T: Send + 'static> PooledConnection<T> {
     /// # }
     /// ```
     pub fn discard(mut lease: Self) {
-        let Some(live) = lease.live.take() else {
+        let Some(open) = lease.open.take() else {
             return;
         };
-        let engine = Arc::clone(live.engine());
-        engine.give_back(live, Condition::Unfit(CloseReason::Discarded));
+        let engine = Arc::clone(open.engine());
+        Exclusive::give_back(open, &engine, Condition::Unfit(CloseReason::Discarded));
     }
 
     /// Takes the connection out of the pool for good. Its slot is free at once; the pool will not
@@ -302,8 +205,8 @@ impl<T: Send + 'static> PooledConnection<T> {
         reason = "it holds its connection until it ends"
     )]
     pub fn detach(mut lease: Self) -> T {
-        let live = lease.live.take().expect(HELD);
-        let (connection, slot) = live.into_parts();
+        let open = lease.open.take().expect(HELD);
+        let (connection, slot) = open.into_parts();
         let mut store = slot.engine.enter();
         store.detach(slot.key);
         slot.engine.finish(store);
@@ -314,10 +217,10 @@ impl<T: Send + 'static> PooledConnection<T> {
 impl<T: Send + 'static> Drop for PooledConnection<T> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(live) = self.live.take() {
-            let engine = Arc::clone(live.engine());
-            let condition = engine.condition(live.connection());
-            engine.give_back(live, condition);
+        if let Some(open) = self.open.take() {
+            let engine = Arc::clone(open.engine());
+            let condition = engine.condition(open.connection());
+            Exclusive::give_back(open, &engine, condition);
             // It may be the last that holds the connector, whose drop is foreign code.
             foreign::drop_quietly(engine);
         }
@@ -328,13 +231,13 @@ impl<T: Send + 'static> Deref for PooledConnection<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        Self::live(self).connection()
+        Self::open(self).connection()
     }
 }
 
 impl<T: Send + 'static> DerefMut for PooledConnection<T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.live.as_mut().expect(HELD).connection_mut()
+        self.open.as_mut().expect(HELD).connection_mut()
     }
 }
 

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 mod acquire;
 mod config;
@@ -8,6 +9,7 @@ mod engine;
 mod error;
 mod event;
 mod foreign;
+mod handle;
 mod id;
 mod inbox;
 mod lease;
@@ -15,16 +17,18 @@ mod maintenance;
 mod pool;
 mod shared_pool;
 mod shutdown;
+mod slot;
 mod status;
 mod store;
 mod sync;
 mod telemetry;
 mod time;
+mod wait;
 
 pub use acquire::Acquire;
 pub use async_trait::async_trait;
-pub use config::{Builder, Exclusive, Multiplexed, SharedBuilder};
-pub use connector::{BoxFuture, ConnectContext, Connector, SharedConnector};
+pub use config::{Builder, SharedBuilder};
+pub use connector::{BoxFuture, ConnectContext, Connector};
 pub use error::{
     AcquireContext, AcquireError, AcquirePhase, BoxError, BuildError, CheckError, ConnectError,
     Fault, ResizeError, TryAcquireError, WarmUpError,
@@ -33,5 +37,6 @@ pub use event::{Event, EventKind, Observer};
 pub use id::{CloseReason, ConnectionId, WaiterId};
 pub use lease::PooledConnection;
 pub use pool::ConnectionPool;
-pub use shared_pool::{AcquireShared, SharedLease, SharedPool};
+pub use shared_pool::{AcquireShared, SharedConnector, SharedLease, SharedPool};
 pub use status::{CloseReport, ConnectionStats, PoolStatus};
+pub use store::{Exclusive, Multiplexed};

@@ -16,26 +16,27 @@ use tokio::task::{JoinSet, coop};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::connect;
-use crate::connect::Probe;
 use crate::connector::ConnectContext;
-use crate::engine::Engine;
+use crate::engine::{Engine, Lends, Stored};
 use crate::inbox::Receiver;
-use crate::lease::{OpenConnection, Slot};
+use crate::slot::Slot;
 use crate::store::Errand;
 use crate::sync::Arc;
 use crate::time::Time;
 
-pub(crate) struct Maintenance<T: Send + 'static> {
-    engine: Arc<Engine<T>>,
-    inbox: Receiver<Box<OpenConnection<T>>>,
+type PoolErrand<T, L> = Errand<Stored<T, L>, L>;
+
+pub(crate) struct Maintenance<T: Send + 'static, L: Lends<T>> {
+    engine: Arc<Engine<T, L>>,
+    inbox: Receiver<PoolErrand<T, L>>,
     /// Connects in flight, and the watches they become.
     connects: JoinSet<()>,
     /// Closes, resets and checks.
     errands: JoinSet<()>,
 }
 
-impl<T: Send + 'static> Maintenance<T> {
-    pub(crate) fn new(engine: Arc<Engine<T>>, inbox: Receiver<Box<OpenConnection<T>>>) -> Self {
+impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
+    pub(crate) fn new(engine: Arc<Engine<T, L>>, inbox: Receiver<PoolErrand<T, L>>) -> Self {
         Self {
             engine,
             inbox,
@@ -98,15 +99,12 @@ impl<T: Send + 'static> Maintenance<T> {
         true
     }
 
-    fn start(&mut self, errands: VecDeque<Errand<Box<OpenConnection<T>>>>) {
+    fn start(&mut self, errands: VecDeque<PoolErrand<T, L>>) {
         for errand in errands {
             match errand {
-                Errand::Close(live, reason) => self.errands.spawn(connect::close(live, reason)),
-                Errand::Reset(live) => self.errands.spawn(connect::reset(live)),
-                Errand::Check(live) => self.errands.spawn(connect::check(live)),
-                Errand::Probe(key) => {
-                    let probe = Probe::new(Arc::clone(&self.engine), key);
-                    self.errands.spawn(connect::probe(probe))
+                Errand::Close(open, reason) => self.errands.spawn(connect::close(open, reason)),
+                Errand::Upkeep(upkeep) => {
+                    self.errands.spawn(L::run(upkeep, Arc::clone(&self.engine)))
                 }
             };
         }
@@ -117,7 +115,7 @@ impl<T: Send + 'static> Maintenance<T> {
         &mut self,
         cx: &mut Context<'_>,
         timer: Pin<&mut Sleep>,
-    ) -> Poll<VecDeque<Errand<Box<OpenConnection<T>>>>> {
+    ) -> Poll<VecDeque<PoolErrand<T, L>>> {
         // Finished tasks need nothing but to be forgotten.
         while let Poll::Ready(Some(_)) = self.connects.poll_join_next(cx) {}
         while let Poll::Ready(Some(_)) = self.errands.poll_join_next(cx) {}
@@ -131,7 +129,7 @@ impl<T: Send + 'static> Maintenance<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Maintenance<T> {
+impl<T: Send + 'static, L: Lends<T>> Drop for Maintenance<T, L> {
     fn drop(&mut self) {
         let mut store = self.engine.enter();
         store.orphan();

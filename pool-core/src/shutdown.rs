@@ -1,40 +1,22 @@
-//! How a pool ends, and the two things that are waited for without a connection: a warm-up and a
-//! close.
-//!
-//! # Invariants
-//!
-//! The last [`Handle`] closes the pool by its own `Drop`; no count is ever compared. Maintenance
-//! and leases hold [`Engine`], never a `Handle`, so they keep nothing open.
+//! The two things that are waited for without a connection: a warm-up, and the end of the pool.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Lends};
 use crate::error::WarmUpError;
 use crate::status::CloseReport;
-use crate::store::{Goal, GoalEnd, GoalKey};
-use crate::sync::Arc;
-
-/// What all clones of a pool share, and nobody else: its end is the end of the intake.
-pub(crate) struct Handle<T: Send + 'static> {
-    pub(crate) engine: Arc<Engine<T>>,
-}
-
-impl<T: Send + 'static> Drop for Handle<T> {
-    fn drop(&mut self) {
-        self.engine.close();
-    }
-}
+use crate::store::{Goal, GoalEnd, GoalKey, WarmUpTerms};
 
 /// A wait for a [`Goal`].
-struct GoalWait<'a, T: Send + 'static> {
-    engine: &'a Engine<T>,
+struct GoalWait<'a, T: Send + 'static, L: Lends<T>> {
+    engine: &'a Engine<T, L>,
     key: GoalKey,
 }
 
-impl<'a, T: Send + 'static> GoalWait<'a, T> {
-    fn new(engine: &'a Engine<T>, goal: Goal, limit: Duration) -> Self {
+impl<'a, T: Send + 'static, L: Lends<T>> GoalWait<'a, T, L> {
+    fn new(engine: &'a Engine<T, L>, goal: Goal, limit: Duration) -> Self {
         let deadline = engine.clock.now().after(limit);
         let mut store = engine.enter();
         let key = store.add_goal(goal, deadline);
@@ -43,7 +25,7 @@ impl<'a, T: Send + 'static> GoalWait<'a, T> {
     }
 }
 
-impl<T: Send + 'static> Future for GoalWait<'_, T> {
+impl<T: Send + 'static, L: Lends<T>> Future for GoalWait<'_, T, L> {
     type Output = GoalEnd;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<GoalEnd> {
@@ -55,7 +37,7 @@ impl<T: Send + 'static> Future for GoalWait<'_, T> {
     }
 }
 
-impl<T: Send + 'static> Drop for GoalWait<'_, T> {
+impl<T: Send + 'static, L: Lends<T>> Drop for GoalWait<'_, T, L> {
     fn drop(&mut self) {
         let mut store = self.engine.enter();
         store.remove_goal(self.key);
@@ -66,11 +48,11 @@ impl<T: Send + 'static> Drop for GoalWait<'_, T> {
 const WARM_UP_MARGIN: Duration = Duration::from_secs(1);
 
 /// Waits until `wanted` connections are open.
-pub(crate) async fn warm_up<T: Send + 'static>(
-    engine: &Engine<T>,
+pub(crate) async fn warm_up<T: Send + 'static, L: Lends<T>>(
+    engine: &Engine<T, L>,
     wanted: usize,
 ) -> Result<(), WarmUpError> {
-    let (max_size, batches) = engine.lock().warm_up_terms(wanted);
+    let WarmUpTerms { max_size, batches } = engine.lock().warm_up_terms(wanted);
     if wanted > max_size {
         return Err(WarmUpError::TooMany { wanted, max_size });
     }
@@ -104,7 +86,10 @@ pub(crate) async fn warm_up<T: Send + 'static>(
 }
 
 /// Stops intake, then waits until every connection is gone, at most for `limit`.
-pub(crate) async fn close<T: Send + 'static>(engine: &Engine<T>, limit: Duration) -> CloseReport {
+pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(
+    engine: &Engine<T, L>,
+    limit: Duration,
+) -> CloseReport {
     engine.close();
     drop(GoalWait::new(engine, Goal::Drained, limit).await);
     let store = engine.lock();

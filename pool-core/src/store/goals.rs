@@ -4,7 +4,7 @@
 use std::task::Waker;
 
 use crate::error::ConnectError;
-use crate::store::{Effects, Store};
+use crate::store::{Effects, Lending, Store};
 use crate::time::Time;
 
 /// The name of a goal; valid until it is removed.
@@ -30,7 +30,7 @@ pub(crate) enum GoalEnd {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct GoalEntry {
     key: u64,
     goal: Goal,
     deadline: Time,
@@ -41,7 +41,7 @@ struct Entry {
 /// All goals; few at a time, so a list does.
 #[derive(Debug, Default)]
 pub(crate) struct Goals {
-    entries: Vec<Entry>,
+    entries: Vec<GoalEntry>,
     next: u64,
 }
 
@@ -56,15 +56,15 @@ impl Goals {
         targets.max().unwrap_or(0)
     }
 
-    /// Ends the goals for which `verdict` has one, and returns the earliest deadline of the rest.
-    fn resolve<C>(
+    /// Ends the goals for which `judge` has one, and returns the earliest deadline of the rest.
+    fn resolve<C: Send + 'static, L: Lending>(
         &mut self,
-        effects: &mut Effects<C>,
-        verdict: impl Fn(Goal, Time) -> Option<GoalEnd>,
+        effects: &mut Effects<C, L>,
+        judge: impl Fn(Goal, Time) -> Option<GoalEnd>,
     ) -> Time {
         let mut earliest = Time::NEVER;
         for entry in self.entries.iter_mut().filter(|entry| entry.end.is_none()) {
-            entry.end = verdict(entry.goal, entry.deadline);
+            entry.end = judge(entry.goal, entry.deadline);
             if entry.end.is_none() {
                 earliest = earliest.min(entry.deadline);
             } else if let Some(waker) = entry.waker.take() {
@@ -75,12 +75,12 @@ impl Goals {
     }
 }
 
-impl<C> Store<C> {
+impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Starts to wait for a goal.
     pub(crate) fn add_goal(&mut self, goal: Goal, deadline: Time) -> GoalKey {
         let key = self.goals.next;
         self.goals.next += 1;
-        self.goals.entries.push(Entry {
+        self.goals.entries.push(GoalEntry {
             key,
             goal,
             deadline,

@@ -1,4 +1,4 @@
-//! When the next connect may begin after failures, and when waiting for it is unavailable_for.
+//! When the next connect may begin after failures, and when waiting for it is pointless.
 //!
 //! Failures are counted in *rounds*: connects that ran side by side and failed together are one
 //! round, or `max_connecting` would decide how patient the pool is. Each round doubles the span

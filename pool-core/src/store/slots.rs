@@ -87,7 +87,7 @@ impl SlotRecord {
         self.state
     }
 
-    /// Opened and not on its way out.
+    /// Open, and not being closed.
     pub(crate) const fn is_open(&self) -> bool {
         match self.state {
             State::Idle | State::Leased | State::Checking | State::Returning => true,
@@ -95,9 +95,29 @@ impl SlotRecord {
         }
     }
 
-    /// On its way out.
-    pub(crate) const fn is_leaving(&self) -> bool {
+    /// Being closed.
+    pub(crate) const fn is_closing(&self) -> bool {
         matches!(self.state, State::Closing | State::Stuck)
+    }
+
+    /// Neither marked for close nor superseded.
+    pub(crate) const fn is_fresh(&self) -> bool {
+        self.close_reason.is_none() && self.superseded.is_none()
+    }
+
+    /// It is to be replaced, and serves until then.
+    pub(crate) const fn is_superseded(&self) -> bool {
+        self.superseded.is_some() && self.close_reason.is_none()
+    }
+
+    /// Whether a shared connection may take another lease, of at most `max_leases`.
+    pub(crate) const fn may_be_lent(&self, max_leases: u32) -> bool {
+        self.close_reason.is_none() && self.load < max_leases
+    }
+
+    /// A shared connection has neither a lease nor a check under way.
+    pub(crate) const fn is_unused(&self) -> bool {
+        self.load == 0 && self.holds == 0
     }
 }
 

@@ -15,8 +15,8 @@ use crate::store::tests::model::{
     self, Action, Answer, Choice, Failure, Home, Mismatch, Model, Op, Probe, Reason, Snapshot,
 };
 use crate::store::{
-    Condition, DeadlineClock, Errand, Found, Limits, PacerLimits, Refusal, Resized, Served,
-    SlotKey, State, Store, Turn, WaitEnd, WaitRequest, WaiterKey,
+    Condition, DeadlineClock, Errand, Exclusive, Found, Limits, PacerLimits, Refusal, Resized,
+    Sharing, SlotKey, State, Store, Turn, Upkeep, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::time::Time;
 
@@ -61,7 +61,7 @@ fn store_agrees_with_the_model_on_every_operation() {
 
 /// A store and its model, side by side. A connection is its id.
 struct Rig {
-    store: Store<u64>,
+    store: Store<u64, Exclusive>,
     model: Model,
     now: Time,
     free_permits: usize,
@@ -108,7 +108,7 @@ fn store_limits(limits: &model::Limits) -> Limits {
             fail_fast_after: 2,
         },
         seed: 7,
-        sharing: None,
+        sharing: Sharing::NONE,
     }
 }
 
@@ -356,8 +356,7 @@ impl Rig {
             match self.store.poll_waiter(key, Waker::noop()) {
                 // A clone of the waker that does nothing need not admit to be one.
                 Found::Waiting | Found::Moved => continue,
-                Found::Done(WaitEnd::Served(Served::Share(_))) => panic!("nothing is shared"),
-                Found::Done(WaitEnd::Served(Served::Connection(slot))) => {
+                Found::Done(WaitEnd::Served(slot)) => {
                     self.store.accept(self.keys[&slot]).ok();
                     self.lent(ticket, slot);
                 }
@@ -374,14 +373,14 @@ impl Rig {
         };
         for errand in effects.errands {
             match errand {
-                Errand::Check(slot) => self.choices.push(Choice::Check { slot }),
+                Errand::Upkeep(Upkeep::Check(slot)) => self.choices.push(Choice::Check { slot }),
                 Errand::Close(slot, reason @ (CloseReason::Idle | CloseReason::Lifetime)) => {
                     self.choices.push(Choice::Expire {
                         slot,
                         reason: reason_of(reason),
                     });
                 }
-                Errand::Close(..) | Errand::Reset(_) | Errand::Probe(_) => {}
+                Errand::Close(..) | Errand::Upkeep(Upkeep::Reset(_)) => {}
             }
         }
     }
@@ -406,7 +405,7 @@ impl Rig {
                 .filter(|record| record.state() == state);
             records.map(|record| record.id.as_u64()).collect::<Vec<_>>()
         };
-        let closing = self.store.slots.iter().filter(|record| record.is_leaving());
+        let closing = self.store.slots.iter().filter(|record| record.is_closing());
         let closing = closing
             .filter_map(|record| Some((record.id.as_u64(), reason_of(record.close_reason?))));
         let waiting = self.store.queue.order().into_iter().map(|id| {

@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::error::{CheckError, ConnectError};
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::{
-    Condition, DeadlineClock, Errand, Found, Limits, Opening, PacerLimits, Served, Sharing,
+    Condition, DeadlineClock, Errand, Found, Limits, Multiplexed, Opening, PacerLimits, Sharing,
     SlotKey, State, Store, Turn, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::time::Time;
@@ -111,7 +111,7 @@ struct Expected {
 }
 
 struct Oracle {
-    store: Store<SlotKey>,
+    store: Store<SlotKey, Multiplexed>,
     sharing: Sharing,
     now: Time,
     openings: Vec<Opening>,
@@ -147,7 +147,7 @@ impl Oracle {
                 fail_fast_after: 1_000,
             },
             seed: 3,
-            sharing: Some(sharing),
+            sharing,
         };
         Self {
             store: Store::new(limits),
@@ -353,7 +353,7 @@ impl Oracle {
             self.books.get_mut(&number).expect("held").1.is_broken = true;
             Err(CheckError::new("no answer"))
         };
-        self.store.probed(key, Some(result), self.now);
+        self.store.checked_share(key, Some(result), self.now);
     }
 
     fn close_ends(&mut self, which: usize) {
@@ -376,8 +376,7 @@ impl Oracle {
                     assert!(!self.checks.contains(&key), "not while it is checked");
                     self.closes.push(key);
                 }
-                Errand::Probe(key) => self.checks.push(key),
-                Errand::Check(_) | Errand::Reset(_) => panic!("not for shared connections"),
+                Errand::Upkeep(key) => self.checks.push(key),
             }
         }
         let mut is_anybody_left_behind = false;
@@ -387,12 +386,9 @@ impl Oracle {
                     is_anybody_left_behind = true;
                     self.waiting.push_back(key);
                 }
-                Found::Done(WaitEnd::Served(Served::Share(key))) => {
+                Found::Done(WaitEnd::Served(key)) => {
                     assert!(!is_anybody_left_behind, "who came first is served first");
                     self.accept(key);
-                }
-                Found::Done(WaitEnd::Served(Served::Connection(_))) => {
-                    panic!("nothing is given away")
                 }
                 Found::Done(WaitEnd::Refused(..)) => {}
             }

@@ -1,14 +1,10 @@
-//! Lending: the hand-out of idle connections, the queue, and who is refused.
+//! Waiting: who may join the queue, at which place, and who is refused.
 
-use std::panic::Location;
 use std::task::Waker;
 
 use crate::event::EventKind;
-use crate::id::CloseReason;
 use crate::id::WaiterId;
-use crate::store::{
-    Condition, Found, Refusal, Served, SlotKey, Store, WaitEnd, WaitRequest, WaiterKey,
-};
+use crate::store::{Found, Lending, Refusal, Store, WaitEnd, WaitRequest, WaiterKey};
 use crate::time::Time;
 
 /// Where a caller enters the queue.
@@ -22,21 +18,7 @@ pub(crate) enum Turn {
     Resumed(WaiterId),
 }
 
-impl<C> Store<C> {
-    /// Lends the most recently used idle connection, if there is one.
-    #[inline]
-    pub(crate) fn take_idle(&mut self, site: &'static Location<'static>) -> Option<C> {
-        loop {
-            let (key, connection) = self.idle.pop()?;
-            if self.slots.get(key).expires > self.tick {
-                self.lease(key, site, None);
-                self.slots.get_mut(key).uses += 1;
-                return Some(connection);
-            }
-            self.retire(key, connection, CloseReason::Lifetime);
-        }
-    }
-
+impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Whether a caller that has to wait now may join the queue.
     ///
     /// A full queue refuses newcomers only: whoever drew a dead connection had its turn already.
@@ -54,34 +36,30 @@ impl<C> Store<C> {
             });
         }
         match self.pacer.unavailable_for(now) {
-            Some(retry_after) if !self.can_serve() => Err(Refusal::Unavailable { retry_after }),
+            Some(retry_after) if !L::can_serve(self) => Err(Refusal::Unavailable { retry_after }),
             _ => Ok(()),
         }
     }
 
     /// Puts an admitted caller into the queue.
-    pub(crate) fn enqueue(&mut self, waker: Waker, ticket: WaitRequest, turn: Turn) -> WaiterKey {
-        debug_assert!(
-            self.idle.is_empty(),
-            "invariant broken: no connection idles while one waits"
-        );
+    pub(crate) fn enqueue(&mut self, waker: Waker, request: WaitRequest, turn: Turn) -> WaiterKey {
         let key = match turn {
             Turn::New => {
                 let id = self.next_waiter_id();
                 self.log_hot(|| EventKind::Queued { waiter: id });
-                self.queue.push_back(id, waker, ticket)
+                self.queue.push_back(id, waker, request)
             }
             Turn::Deferred => {
                 let id = self.next_waiter_id();
                 self.log_hot(|| EventKind::Requeued { waiter: id });
-                self.queue.push_front(id, waker, ticket)
+                self.queue.push_front(id, waker, request)
             }
             Turn::Resumed(id) => {
                 self.log_hot(|| EventKind::Requeued { waiter: id });
-                self.queue.push_again(id, waker, ticket)
+                self.queue.push_again(id, waker, request)
             }
         };
-        self.set_alarm(ticket.deadline);
+        self.set_alarm(request.deadline);
         if self.may_open() {
             self.kick();
         }
@@ -95,7 +73,7 @@ impl<C> Store<C> {
     }
 
     /// Looks at a waiter; takes it out if its wait has ended.
-    pub(crate) fn poll_waiter(&mut self, key: WaiterKey, waker: &Waker) -> Found<C> {
+    pub(crate) fn poll_waiter(&mut self, key: WaiterKey, waker: &Waker) -> Found<L::Served<C>> {
         self.queue.poll(key, waker)
     }
 
@@ -105,7 +83,7 @@ impl<C> Store<C> {
     }
 
     /// Takes out a waiter whose future is dropped. What it was served must be given back.
-    pub(crate) fn cancel(&mut self, key: WaiterKey) -> Option<Served<C>> {
+    pub(crate) fn cancel(&mut self, key: WaiterKey) -> Option<L::Served<C>> {
         match self.queue.remove(key) {
             Ok(WaitEnd::Served(served)) => Some(served),
             Ok(WaitEnd::Refused(_, context)) => {
@@ -120,23 +98,9 @@ impl<C> Store<C> {
         }
     }
 
-    /// A waiter takes what it was served: from here on it is a use. Unless the pool was closed or the
-    /// connection died since; then it comes home as it is.
-    pub(crate) fn accept(&mut self, key: SlotKey) -> Result<(), Condition> {
-        if self.is_closed {
-            return Err(Condition::Clean);
-        }
-        let record = self.slots.get_mut(key);
-        if record.close_reason == Some(CloseReason::Died) {
-            return Err(Condition::Unfit(CloseReason::Died));
-        }
-        record.uses += 1;
-        Ok(())
-    }
-
-    /// Answers all waiters if nothing is left that could serve them and connecting is unavailable_for.
+    /// Answers all waiters if nothing is left that could serve them and connects are failing.
     pub(crate) fn refuse_if_unavailable(&mut self, now: Time) {
-        if !self.can_serve()
+        if !L::can_serve(self)
             && !self.queue.is_empty()
             && let Some(retry_after) = self.pacer.unavailable_for(now)
         {

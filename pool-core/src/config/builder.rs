@@ -1,22 +1,22 @@
-//! The settings of a pool: read once, checked once, at `build`.
+//! The settings of a pool, with their defaults.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::runtime::Handle as Runtime;
 
+use crate::config::validate;
 use crate::connector::Connector;
-use crate::engine::Timeouts;
+use crate::engine::{Lends, Timeouts};
 use crate::error::BuildError;
 use crate::event::Observer;
+use crate::handle::Handle;
 use crate::pool::ConnectionPool;
 use crate::shared_pool::SharedPool;
-use crate::store::{Limits, PacerLimits, Sharing};
-use crate::sync::Permits;
+use crate::store::{Exclusive, Limits, Multiplexed, PacerLimits, Sharing};
 
 /// Settings of a [`ConnectionPool`], made by [`ConnectionPool::builder`].
 ///
@@ -54,27 +54,11 @@ use crate::sync::Permits;
 pub struct Builder<T: Send + 'static, L = Exclusive> {
     lending: PhantomData<fn() -> L>,
     connector: Arc<dyn Connector<Connection = T>>,
-    runtime: Option<Handle>,
+    runtime: Option<Runtime>,
     observer: Option<Arc<dyn Observer>>,
     limits: Limits,
     timeouts: Timeouts,
 }
-
-/// Says of a [`Builder`] that each connection is lent to one caller at a time.
-///
-/// # Examples
-///
-/// See [`Builder`].
-#[derive(Debug, Clone, Copy)]
-pub enum Exclusive {}
-
-/// Says of a [`Builder`] that connections are lent to many callers at once.
-///
-/// # Examples
-///
-/// See [`SharedPool`].
-#[derive(Debug, Clone, Copy)]
-pub enum Multiplexed {}
 
 /// Settings of a [`SharedPool`]: those of any pool, how connections are shared, and no resets.
 ///
@@ -88,7 +72,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 impl<T: Send + 'static> Builder<T> {
     pub(crate) fn exclusive(connector: Arc<dyn Connector<Connection = T>>) -> Self {
-        Self::new(connector, None)
+        Self::new(connector, Sharing::NONE)
     }
 
     /// How long a reset may take before its connection is closed. Default 5 s.
@@ -114,7 +98,7 @@ impl<T: Send + 'static> Builder<T> {
     /// [`BuildError::NoTimer`] if it has no timer, [`BuildError::OutOfRange`] and
     /// [`BuildError::Contradiction`] for settings that cannot work.
     pub fn build(self) -> Result<ConnectionPool<T>, BuildError> {
-        self.start(None)
+        self.start().map(ConnectionPool::new)
     }
 }
 
@@ -125,7 +109,7 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
             max_leases: 1024,
             max_surge: 1,
         };
-        let mut builder = Self::new(connector, Some(sharing));
+        let mut builder = Self::new(connector, sharing);
         builder.limits.max_size = 4;
         builder
     }
@@ -137,9 +121,7 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
     /// one for all, it can take what has gathered in its pipe at a time. Lower it for peers that
     /// work on one request after the other.
     pub const fn target_leases(mut self, leases: u32) -> Self {
-        if let Some(sharing) = &mut self.limits.sharing {
-            sharing.target_leases = leases;
-        }
+        self.limits.sharing.target_leases = leases;
         self
     }
 
@@ -148,9 +130,7 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
     ///
     /// Default 1024. Worst case: the end of one connection fails the requests of so many callers.
     pub const fn max_leases_per_connection(mut self, leases: u32) -> Self {
-        if let Some(sharing) = &mut self.limits.sharing {
-            sharing.max_leases = leases;
-        }
+        self.limits.sharing.max_leases = leases;
         self
     }
 
@@ -159,9 +139,7 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
     ///
     /// Default 1. With 0 such a connection serves until the pool has room for its replacement.
     pub const fn max_surge(mut self, connections: usize) -> Self {
-        if let Some(sharing) = &mut self.limits.sharing {
-            sharing.max_surge = connections;
-        }
+        self.limits.sharing.max_surge = connections;
         self
     }
 
@@ -171,12 +149,12 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
     ///
     /// As of an [exclusive pool](Builder::build).
     pub fn build(self) -> Result<SharedPool<T>, BuildError> {
-        self.start(Some(Arc::clone)).map(SharedPool::new)
+        self.start().map(SharedPool::new)
     }
 }
 
 impl<T: Send + 'static, L> Builder<T, L> {
-    fn new(connector: Arc<dyn Connector<Connection = T>>, sharing: Option<Sharing>) -> Self {
+    fn new(connector: Arc<dyn Connector<Connection = T>>, sharing: Sharing) -> Self {
         let pacer = PacerLimits {
             delay: Duration::from_millis(100),
             delay_max: 10 * SECOND,
@@ -366,19 +344,19 @@ impl<T: Send + 'static, L> Builder<T, L> {
     ///
     /// All deadlines are kept there, those of callers on other runtimes included: it must be driven.
     /// While a current-thread runtime is not inside `block_on`, nothing of the pool moves.
-    pub fn runtime(mut self, runtime: Handle) -> Self {
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
         self.runtime = Some(runtime);
         self
     }
 
-    fn start(self, share: Option<fn(&T) -> T>) -> Result<ConnectionPool<T>, BuildError> {
-        self.check_ranges()?;
-        self.check_contradictions()?;
+    /// Checks the settings and starts a pool that lends as `M` does.
+    fn start<M: Lends<T>>(self) -> Result<Handle<T, M>, BuildError> {
+        validate::settings(&self.limits, &self.timeouts)?;
         let runtime = match self.runtime {
             Some(runtime) => runtime,
-            None => Handle::try_current().map_err(|_| BuildError::NoRuntime)?,
+            None => Runtime::try_current().map_err(|_| BuildError::NoRuntime)?,
         };
-        require_timer(&runtime)?;
+        validate::timer(&runtime)?;
         let Self {
             connector,
             observer,
@@ -386,141 +364,10 @@ impl<T: Send + 'static, L> Builder<T, L> {
             timeouts,
             ..
         } = self;
-        Ok(ConnectionPool::start(
-            &runtime, connector, observer, limits, timeouts, share,
+        Ok(Handle::start(
+            &runtime, connector, observer, limits, timeouts,
         ))
     }
-
-    fn check_ranges(&self) -> Result<(), BuildError> {
-        let Self {
-            limits, timeouts, ..
-        } = self;
-        let at_least_one = |setting, value: usize| match value {
-            0 => Err(out_of_range(setting, &value, "at least 1")),
-            _ => Ok(()),
-        };
-        at_least_one("max_size", limits.max_size)?;
-        at_least_one("max_connecting", limits.max_connecting)?;
-        at_least_one("fail_fast_after", limits.pacer.fail_fast_after as usize)?;
-        if let Some(sharing) = &limits.sharing {
-            at_least_one("target_leases", sharing.target_leases as usize)?;
-            at_least_one("max_leases_per_connection", sharing.max_leases as usize)?;
-            if sharing.max_surge > MAX_SIZE - limits.max_size.min(MAX_SIZE) {
-                let must = "small enough to be counted together with max_size";
-                return Err(out_of_range("max_surge", &sharing.max_surge, must));
-            }
-        }
-        if limits.max_uses == Some(0) {
-            return Err(out_of_range("max_uses", &0, "at least 1"));
-        }
-        if limits.max_size > MAX_SIZE {
-            return Err(out_of_range(
-                "max_size",
-                &limits.max_size,
-                "at most 4294967294",
-            ));
-        }
-        if limits.max_waiters > MAX_SIZE {
-            return Err(out_of_range(
-                "max_waiters",
-                &limits.max_waiters,
-                "at most 4294967294",
-            ));
-        }
-        let durations = [
-            ("connect_timeout", Some(timeouts.connect)),
-            ("check_timeout", Some(timeouts.check)),
-            ("reset_timeout", Some(timeouts.reset)),
-            ("close_timeout", Some(timeouts.close)),
-            ("check_interval", limits.check_interval),
-            ("idle_timeout", limits.idle_timeout),
-            ("max_lifetime", limits.max_lifetime),
-            ("lease_warn_after", limits.lease_warn_after),
-            ("retry_delay", Some(limits.pacer.delay)),
-        ];
-        match durations
-            .iter()
-            .find(|(_, value)| *value == Some(Duration::ZERO))
-        {
-            Some((setting, _)) => Err(out_of_range(setting, &"0s", "more than nothing")),
-            None => Ok(()),
-        }
-    }
-
-    fn check_contradictions(&self) -> Result<(), BuildError> {
-        let Limits {
-            max_size,
-            min_idle,
-            min_uptime,
-            max_lifetime,
-            pacer,
-            ..
-        } = &self.limits;
-        if min_idle > max_size {
-            return Err(BuildError::Contradiction {
-                setting: "min_idle",
-                value: min_idle.to_string(),
-                other: "max_size",
-                other_value: max_size.to_string(),
-                rule: "idle connections count against the limit",
-            });
-        }
-        if pacer.delay > pacer.delay_max {
-            return Err(BuildError::Contradiction {
-                setting: "the first retry_delay",
-                value: format!("{:?}", pacer.delay),
-                other: "its maximum",
-                other_value: format!("{:?}", pacer.delay_max),
-                rule: "delays grow from the first to the maximum",
-            });
-        }
-        if let Some(sharing) = &self.limits.sharing
-            && sharing.target_leases > sharing.max_leases
-        {
-            return Err(BuildError::Contradiction {
-                setting: "target_leases",
-                value: sharing.target_leases.to_string(),
-                other: "max_leases_per_connection",
-                other_value: sharing.max_leases.to_string(),
-                rule: "a connection that may have no more leases would never count as busy",
-            });
-        }
-        match max_lifetime {
-            Some(lifetime) if min_uptime >= lifetime => Err(BuildError::Contradiction {
-                setting: "min_uptime",
-                value: format!("{min_uptime:?}"),
-                other: "max_lifetime",
-                other_value: format!("{lifetime:?}"),
-                rule: "every connection would end before it has proven itself",
-            }),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The largest pool: slots and waiters are numbered in 32 bits.
-pub(crate) const MAX_SIZE: usize = {
-    let numbered = u32::MAX as usize - 1;
-    if numbered < Permits::MAX {
-        numbered
-    } else {
-        Permits::MAX
-    }
-};
-
-fn out_of_range(setting: &'static str, value: &dyn fmt::Display, must: &'static str) -> BuildError {
-    BuildError::OutOfRange {
-        setting,
-        value: value.to_string(),
-        must,
-    }
-}
-
-/// Tokio has no question for this, only a panic.
-fn require_timer(runtime: &Handle) -> Result<(), BuildError> {
-    let _guard = runtime.enter();
-    let probe = || drop(tokio::time::sleep(Duration::ZERO));
-    catch_unwind(AssertUnwindSafe(probe)).map_err(|_| BuildError::NoTimer)
 }
 
 impl<T: Send + 'static, L> fmt::Debug for Builder<T, L> {
