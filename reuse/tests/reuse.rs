@@ -77,7 +77,7 @@ fn reuse(options: &[&str], command: &[String]) -> Run {
         let deadline = Instant::now() + OUTER_DEADLINE;
         let cx = ConnectContext::new(ConnectionId::from_u64(0), 1, deadline);
         let mut program = connector.connect(&cx).await.unwrap();
-        let output = program.run_within("", OUTER_DEADLINE).await.unwrap();
+        let output = program.run("").within(OUTER_DEADLINE).await.unwrap();
         let left = census.processes();
         assert!(left.is_empty(), "{left:?} outlive it; it said {output:?}");
         drop(program);

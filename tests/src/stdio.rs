@@ -89,8 +89,8 @@ pub fn eager<T: Send + 'static, L>(builder: Builder<T, L>) -> Builder<T, L> {
 
 /// Polls a future this often at most, waiting for its wake-up in between, and drops it. Says whether
 /// it came to its end before.
-pub async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
-    let mut future = Box::pin(future);
+pub async fn poll_times<F: IntoFuture>(future: F, times: usize) -> Option<F::Output> {
+    let mut future = Box::pin(future.into_future());
     let mut left = times;
     poll_fn(move |cx| {
         if left == 0 {

@@ -13,12 +13,14 @@ use pool_core::{
     BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
     async_trait,
 };
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
-use super::connection::{Settings, StdioConnection};
+use super::connection::StdioConnection;
+use super::exchange::ExchangeSettings;
 use super::stray::StrayPolicy;
 use crate::codec::{Codec, FRAME_BYTES_MAX_DEFAULT, LineCodec, PartialLine};
-use crate::error::StdioError;
+use crate::error::{ChildReport, StdioError};
 use crate::launch::{Launcher, stop_mode};
 use crate::process::children::Children;
 use crate::process::command::{CommandError, CommandSpec};
@@ -71,7 +73,7 @@ type Hook<C> =
 /// ```
 pub struct StdioConnector<C = LineCodec> {
     launcher: Launcher,
-    settings: Settings,
+    settings: ExchangeSettings,
     codec: Arc<dyn Fn() -> C + Send + Sync>,
     handshake: Option<Arc<Hook<C>>>,
 }
@@ -128,7 +130,7 @@ impl<C: Codec> StdioConnector<C> {
     ) -> Result<Self, CommandError> {
         Ok(Self {
             launcher: Launcher::new(spec)?,
-            settings: Settings {
+            settings: ExchangeSettings {
                 strays: StrayPolicy::default(),
                 reply_bytes_max: FRAME_BYTES_MAX_DEFAULT,
             },
@@ -182,7 +184,7 @@ impl<C: Codec> StdioConnector<C> {
     /// let server = CommandSpec::new("sh").args(["-c", "echo warming up; echo ready; exec cat"]);
     /// let connector = StdioConnector::new(server)?.handshake(|child| {
     ///     Box::pin(async {
-    ///         child.recv_until(|line| line.bytes == "ready").await?;
+    ///         child.recv().until(|line| line.bytes == "ready").await?;
     ///         Ok(())
     ///     })
     /// });
@@ -236,72 +238,75 @@ impl<C: Codec> StdioConnector<C> {
         let launched = self.launcher.launch(cx).await?;
         let mut connection = StdioConnection::new(launched, (self.codec)(), self.settings);
         if let Some(hook) = &self.handshake {
-            connection.set_in_handshake(true);
-            shake_hands(hook, &mut connection, cx.deadline).await?;
-            connection.set_in_handshake(false);
+            run_handshake(hook, &mut connection, cx.deadline).await?;
         }
+        connection.end_handshake();
         Ok(connection)
     }
 }
 
-/// Runs the hook against the child's exit and the deadline.
-async fn shake_hands<C: Codec>(
+/// Runs the hook until it is done, the child exits, or the deadline has come.
+async fn run_handshake<C: Codec>(
     hook: &Arc<Hook<C>>,
     connection: &mut StdioConnection<C>,
     deadline: Instant,
 ) -> Result<(), ConnectError> {
     let begun = Instant::now();
     let mut exited = pin!(connection.exited());
-    let raced = {
-        let mut shaking = pin!(timeout_at(deadline, hook(connection)));
+    let ended = {
+        let mut running = pin!(timeout_at(deadline, hook(connection)));
         poll_fn(|cx| {
-            if let Poll::Ready(outcome) = shaking.as_mut().poll(cx) {
-                return Poll::Ready(Some(outcome));
+            if let Poll::Ready(outcome) = running.as_mut().poll(cx) {
+                return Poll::Ready(HandshakeEnd::of(outcome));
             }
-            exited.as_mut().poll(cx).map(|_| None)
+            exited.as_mut().poll(cx).map(|_| HandshakeEnd::Exited)
         })
         .await
     };
-    match raced {
-        None => Err(ConnectError::transient(StdioError::Exited {
-            report: connection.report(),
-        })),
-        Some(Err(_)) => Err(ConnectError::transient(StdioError::TimedOut {
+    let report = connection.report();
+    let error = match ended {
+        HandshakeEnd::Failed(error) => return Err(handshake_error(error, report)),
+        HandshakeEnd::TimedOut => StdioError::TimedOut {
             limit: deadline.saturating_duration_since(begun),
-            report: connection.report(),
-        })),
-        Some(Ok(Err(error))) => Err(handshake_error(error, connection)),
-        Some(Ok(Ok(()))) if connection.try_wait().is_some() => {
-            Err(ConnectError::transient(StdioError::Exited {
-                report: connection.report(),
-            }))
+            report,
+        },
+        HandshakeEnd::Exited => StdioError::Exited { report },
+        HandshakeEnd::Done if report.exit.is_some() => StdioError::Exited { report },
+        HandshakeEnd::Done if connection.is_dirty() => StdioError::Unanswered { report },
+        HandshakeEnd::Done if connection.has_strays() => StdioError::StrayOutput { report },
+        HandshakeEnd::Done => return Ok(()),
+    };
+    Err(ConnectError::transient(error))
+}
+
+/// How the hook came to its end.
+enum HandshakeEnd {
+    Done,
+    Failed(BoxError),
+    TimedOut,
+    /// The child has exited before the hook was done.
+    Exited,
+}
+
+impl HandshakeEnd {
+    fn of(outcome: Result<Result<(), BoxError>, Elapsed>) -> Self {
+        match outcome {
+            Ok(Ok(())) => Self::Done,
+            Ok(Err(error)) => Self::Failed(error),
+            Err(Elapsed { .. }) => Self::TimedOut,
         }
-        Some(Ok(Ok(()))) if connection.is_dirty() => {
-            Err(ConnectError::transient(StdioError::Unanswered {
-                report: connection.report(),
-            }))
-        }
-        Some(Ok(Ok(()))) if connection.has_strays() => {
-            Err(ConnectError::transient(StdioError::StrayOutput {
-                report: connection.report(),
-            }))
-        }
-        Some(Ok(Ok(()))) => Ok(()),
     }
 }
 
-fn handshake_error<C: Codec>(error: BoxError, connection: &StdioConnection<C>) -> ConnectError {
+fn handshake_error(error: BoxError, report: Box<ChildReport>) -> ConnectError {
     let error = match error.downcast::<ConnectError>() {
         Ok(decided) => return *decided,
         Err(error) => error,
     };
-    match error.downcast::<StdioError>() {
-        Ok(error) => ConnectError::transient(*error),
-        Err(source) => ConnectError::transient(StdioError::Handshake {
-            source,
-            report: connection.report(),
-        }),
-    }
+    ConnectError::transient(match error.downcast::<StdioError>() {
+        Ok(error) => *error,
+        Err(source) => StdioError::Handshake { source, report },
+    })
 }
 
 #[async_trait]
@@ -325,7 +330,7 @@ impl<C: Codec> Connector for StdioConnector<C> {
     }
 
     async fn check(&self, connection: &mut Self::Connection) -> Result<(), CheckError> {
-        connection.publish();
+        connection.count_stderr_lines();
         Ok(())
     }
 

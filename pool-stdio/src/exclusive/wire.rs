@@ -1,13 +1,13 @@
-//! The pipes of a child: bytes and frames to and fro, neither waiting for the other.
+//! Bytes and frames to and from one child. Reading never waits for writing, nor the reverse.
 //!
-//! Nothing here is lost when a future is dropped: what was read stays in the inbox, what was not
-//! written stays in the outbox, and the next poll of whatever kind goes on.
+//! Nothing here is lost when a future is dropped: what was read stays in the inbox, the rest of an
+//! outgoing message stays where it is, and the next poll of any kind goes on from there.
 //!
 //! # Invariants
 //!
-//! 1. The outbox holds at most one message.
+//! 1. At most one message is outgoing.
 //! 2. The inbox is bounded by the codec's limit while a frame is awaited, and by a limit of the
-//!    caller's while only writing is.
+//!    caller's while only writing is awaited.
 //! 3. At rest a connection holds no buffer larger than [`KEPT_BYTES`] for what it wrote, and none
 //!    that a frame larger than that was read into.
 
@@ -20,6 +20,7 @@ use bytes::BytesMut;
 use pool_core::BoxError;
 use tokio_util::codec::Encoder;
 
+use super::fault::Fault;
 use super::stray::StrayPolicy;
 use crate::codec::Codec;
 use crate::launch::ChildStdio;
@@ -27,14 +28,16 @@ use crate::metrics::Meters;
 use crate::process::child::Handover;
 use crate::process::once::lock;
 
-/// Pipes, what is in between, and where the frames are.
+/// The pipes to a child, the codec, and the bytes between the two.
 #[derive(Debug)]
-pub(crate) struct Wire<C> {
+pub(super) struct Wire<C> {
     stdio: ChildStdio,
     meters: Arc<Meters>,
-    /// Locked only to look at it from a shared reference.
+    /// Locked only where there is no more than a shared reference.
     inbox: Mutex<Inbox<C>>,
-    outbox: BytesMut,
+    /// The message that is written.
+    outgoing: BytesMut,
+    /// How much of it is written.
     written: usize,
 }
 
@@ -45,31 +48,8 @@ struct Inbox<C> {
     is_at_end: bool,
 }
 
-/// Why there is no frame, or why none was asked for.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// An earlier request is unanswered.
-    Unanswered,
-    /// There was a failure before.
-    Broken,
-    /// There is output that nobody asked for.
-    Stray,
-    /// The codec refuses what is to be written.
-    Encode(BoxError),
-    /// The end of stdout, and no whole frame before it.
-    End,
-    /// The child has exited. Somebody else holds its stdout open.
-    Exit,
-    /// The codec refuses what was read.
-    Decode(BoxError),
-    Read(io::Error),
-    Write(io::Error),
-    /// A reply of many frames has too many.
-    TooLong,
-}
-
 impl<C: Codec> Wire<C> {
-    pub(crate) fn new(stdio: ChildStdio, codec: C, meters: Arc<Meters>) -> Self {
+    pub(super) fn new(stdio: ChildStdio, codec: C, meters: Arc<Meters>) -> Self {
         Self {
             stdio,
             meters,
@@ -78,106 +58,111 @@ impl<C: Codec> Wire<C> {
                 bytes: BytesMut::new(),
                 is_at_end: false,
             }),
-            outbox: BytesMut::new(),
+            outgoing: BytesMut::new(),
             written: 0,
         }
     }
 
     /// Resolves at the end of stdout, where the system can tell.
-    pub(crate) fn stdout_ended(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub(super) fn stdout_ended(&self) -> impl Future<Output = ()> + Send + 'static {
         self.stdio.stdout_ended()
     }
 
-    pub(crate) fn into_handover(self) -> Handover {
+    pub(super) fn into_handover(self) -> Handover {
         self.stdio.into_handover()
     }
 
-    pub(crate) fn stdout(&self) -> BorrowedFd<'_> {
+    pub(super) fn stdout_fd(&self) -> BorrowedFd<'_> {
         self.stdio.stdout_fd()
     }
 
-    /// Makes a frame of the message, to be written. Nothing has changed if the codec refuses it.
-    pub(crate) fn encode<M>(&mut self, message: M) -> Result<usize, BoxError>
+    /// Encodes a message, to be given to [`set_outgoing`](Self::set_outgoing).
+    pub(super) fn encode<M>(&mut self, message: M) -> Result<BytesMut, BoxError>
     where
         C: Encoder<M, Error: Into<BoxError>>,
     {
         debug_assert!(!self.has_unwritten(), "one message at a time");
-        let inbox = inbox_of(&mut self.inbox);
-        // Order: aside, or half a message of a codec that panics would be written.
-        let mut bytes = std::mem::take(&mut self.outbox);
+        // Order: out of the wire, or half a message of a codec that panics would be written.
+        let mut bytes = std::mem::take(&mut self.outgoing);
         self.written = 0;
         bytes.clear();
-        let encoded = inbox.codec.encode(message, &mut bytes);
-        if encoded.is_err() {
-            bytes.clear();
-        }
-        self.outbox = bytes;
-        encoded.map_err(Into::into)?;
-        Ok(self.outbox.len())
+        let inbox = inbox_of(&mut self.inbox);
+        inbox
+            .codec
+            .encode(message, &mut bytes)
+            .map_err(Into::into)?;
+        Ok(bytes)
     }
 
-    pub(crate) fn has_unwritten(&self) -> bool {
-        self.written < self.outbox.len()
-    }
-
-    pub(crate) fn unwritten_bytes(&self) -> usize {
-        self.outbox.len() - self.written
-    }
-
-    /// Forgets what was not written: it never will be.
-    pub(crate) fn give_up_writing(&mut self) {
-        self.outbox.clear();
+    /// Sets what is to be written.
+    pub(super) fn set_outgoing(&mut self, message: BytesMut) {
+        debug_assert!(!self.has_unwritten(), "one message at a time");
+        self.outgoing = message;
         self.written = 0;
     }
 
-    /// Writes what is in the outbox.
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.written < self.outgoing.len()
+    }
+
+    pub(super) fn unwritten_bytes(&self) -> usize {
+        self.outgoing.len() - self.written
+    }
+
+    /// Forgets what was not written; it never will be.
+    pub(super) fn give_up_writing(&mut self) {
+        self.outgoing.clear();
+        self.written = 0;
+    }
+
+    /// Writes the outgoing message.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         while self.has_unwritten() {
-            let rest = &self.outbox[self.written..];
+            let rest = &self.outgoing[self.written..];
             match ready!(self.stdio.poll_write(cx, rest)) {
-                Ok(0) => return Poll::Ready(Err(Failure::Write(io::ErrorKind::WriteZero.into()))),
+                Ok(0) => return Poll::Ready(Err(Fault::Write(io::ErrorKind::WriteZero.into()))),
                 Ok(count) => self.written += count,
-                Err(error) => return Poll::Ready(Err(Failure::Write(error))),
+                Err(error) => return Poll::Ready(Err(Fault::Write(error))),
             }
         }
         self.give_up_writing();
-        if self.outbox.capacity() > KEPT_BYTES {
-            self.outbox = BytesMut::new();
+        if self.outgoing.capacity() > KEPT_BYTES {
+            self.outgoing = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }
 
     /// The next frame.
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<C::Item, Failure>> {
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<C::Item, Fault>> {
         let inbox = inbox_of(&mut self.inbox);
         loop {
             if let Some(frame) = inbox.next()? {
                 return Poll::Ready(Ok(frame));
             }
             if inbox.is_at_end {
-                return Poll::Ready(Err(Failure::End));
+                return Poll::Ready(Err(Fault::EndOfOutput));
             }
             let read = ready!(self.stdio.poll_read(cx, &mut inbox.bytes));
-            inbox.is_at_end = read.map_err(Failure::Read)? == 0;
+            inbox.is_at_end = read.map_err(Fault::Read)? == 0;
         }
     }
 
     /// Reads, while there is something to read, until the inbox holds this many bytes.
-    pub(crate) fn poll_fill(
+    pub(super) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
         bytes_max: usize,
-    ) -> Poll<Result<(), Failure>> {
+    ) -> Poll<Result<(), Fault>> {
         let inbox = inbox_of(&mut self.inbox);
         while !inbox.is_at_end && inbox.bytes.len() < bytes_max {
             let read = ready!(self.stdio.poll_read(cx, &mut inbox.bytes));
-            inbox.is_at_end = read.map_err(Failure::Read)? == 0;
+            inbox.is_at_end = read.map_err(Fault::Read)? == 0;
         }
         Poll::Ready(Ok(()))
     }
 
     /// The next frame of a child that has exited: all it wrote is in the pipe by now.
-    pub(crate) fn last_frame(&mut self) -> Result<C::Item, Failure> {
+    pub(super) fn last_frame(&mut self) -> Result<C::Item, Fault> {
         let inbox = inbox_of(&mut self.inbox);
         let mut chunk = [0; READ_BYTES];
         loop {
@@ -185,7 +170,7 @@ impl<C: Codec> Wire<C> {
                 return Ok(frame);
             }
             if inbox.is_at_end {
-                return Err(Failure::End);
+                return Err(Fault::EndOfOutput);
             }
             match self.stdio.read_now(&mut chunk) {
                 Ok(count) => {
@@ -193,17 +178,17 @@ impl<C: Codec> Wire<C> {
                     inbox.is_at_end = count == 0;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(Failure::Exit);
+                    return Err(Fault::Exited);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::Read(error)),
+                Err(error) => return Err(Fault::Read(error)),
             }
         }
     }
 
-    /// Whether nothing was read that nobody has taken; under the lenient policy, when whole frames
-    /// were thrown away.
-    pub(crate) fn settle(&self, policy: StrayPolicy) -> bool {
+    /// Whether nothing is left that was read and not taken. Under the lenient policy whole frames
+    /// are dropped first.
+    pub(super) fn drop_strays(&self, policy: StrayPolicy) -> bool {
         let mut inbox = lock(&self.inbox);
         match policy {
             StrayPolicy::Reject => inbox.bytes.is_empty(),
@@ -215,22 +200,22 @@ impl<C: Codec> Wire<C> {
         }
     }
 
-    /// Makes sure that nothing waits to be read, here or in the pipe, by asking the system.
-    pub(crate) fn clear_strays(&mut self, policy: StrayPolicy) -> Result<(), Failure> {
+    /// Makes sure that nothing waits to be read, neither here nor in the pipe.
+    pub(super) fn clear_strays(&mut self, policy: StrayPolicy) -> Result<(), Fault> {
         let inbox = inbox_of(&mut self.inbox);
         let mut chunk = [0; STRAY_CHUNK_BYTES];
         for _ in 0..STRAY_READS_MAX {
             if !inbox.bytes.is_empty() {
                 if policy == StrayPolicy::Reject {
                     self.meters.strayed(1);
-                    return Err(Failure::Stray);
+                    return Err(Fault::Stray);
                 }
                 self.meters.strayed(inbox.discard_frames()?);
             }
             match self.stdio.read_now(&mut chunk) {
                 Ok(0) => {
                     inbox.is_at_end = true;
-                    return Err(Failure::End);
+                    return Err(Fault::EndOfOutput);
                 }
                 Ok(count) => inbox.bytes.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -238,44 +223,44 @@ impl<C: Codec> Wire<C> {
                     return if inbox.bytes.is_empty() {
                         Ok(())
                     } else {
-                        Err(Failure::Stray)
+                        Err(Fault::Stray)
                     };
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::Read(error)),
+                Err(error) => return Err(Fault::Read(error)),
             }
         }
-        Err(Failure::Stray)
+        Err(Fault::Stray)
     }
 
     /// Shows the bytes that make no whole frame yet.
-    pub(crate) fn with_partial<T>(&self, show: impl FnOnce(&[u8]) -> T) -> T {
+    pub(super) fn with_partial<T>(&self, show: impl FnOnce(&[u8]) -> T) -> T {
         show(&lock(&self.inbox).bytes)
     }
 
     /// Whether the end of stdout was read.
-    pub(crate) fn is_at_end(&mut self) -> bool {
+    pub(super) fn is_at_end(&mut self) -> bool {
         inbox_of(&mut self.inbox).is_at_end
     }
 
     /// Whether anything was read and not yet made a frame of.
-    pub(crate) fn has_read(&mut self) -> bool {
+    pub(super) fn has_read(&mut self) -> bool {
         !inbox_of(&mut self.inbox).bytes.is_empty()
     }
 
     /// Whether there is a message of which not a byte was written.
-    pub(crate) fn is_untouched(&self) -> bool {
-        self.written == 0 && !self.outbox.is_empty()
+    pub(super) fn is_untouched(&self) -> bool {
+        self.written == 0 && !self.outgoing.is_empty()
     }
 
     /// How many bytes were read in all.
-    pub(crate) const fn read_total(&self) -> u64 {
+    pub(super) const fn read_bytes_total(&self) -> u64 {
         self.stdio.read_bytes_total()
     }
 }
 
 impl<C: Codec> Inbox<C> {
-    fn next(&mut self) -> Result<Option<C::Item>, Failure> {
+    fn next(&mut self) -> Result<Option<C::Item>, Fault> {
         let held = self.bytes.len();
         let frame = if self.is_at_end {
             self.codec.decode_eof(&mut self.bytes)
@@ -285,13 +270,13 @@ impl<C: Codec> Inbox<C> {
             self.codec.decode(&mut self.bytes)
         };
         if matches!(frame, Ok(Some(_))) && self.bytes.is_empty() && held > KEPT_BYTES {
-            // Even empty it would keep the whole of what the frame is a part of.
+            // Even when empty it would keep the memory alive that the frame is a part of.
             self.bytes = BytesMut::new();
         }
-        frame.map_err(|error| Failure::Decode(error.into()))
+        frame.map_err(|error| Fault::Decode(error.into()))
     }
 
-    fn discard_frames(&mut self) -> Result<u64, Failure> {
+    fn discard_frames(&mut self) -> Result<u64, Fault> {
         let mut frames = 0;
         while self.next()?.is_some() {
             frames += 1;
@@ -300,7 +285,7 @@ impl<C: Codec> Inbox<C> {
     }
 }
 
-/// The inbox, without locking. A codec that panicked has its own state to answer for.
+/// The inbox, without locking. After a panic of the codec its state is the codec's affair.
 fn inbox_of<C>(inbox: &mut Mutex<Inbox<C>>) -> &mut Inbox<C> {
     inbox.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
@@ -309,9 +294,9 @@ fn inbox_of<C>(inbox: &mut Mutex<Inbox<C>>) -> &mut Inbox<C> {
 const READ_BYTES: usize = 8 * 1024;
 /// A larger buffer is given back after a message was written, or a frame was read.
 const KEPT_BYTES: usize = 64 * 1024;
-/// On the way to every request, so it should not cost much to set aside.
+/// Small, since every request sets it aside.
 const STRAY_CHUNK_BYTES: usize = 512;
-/// 64 KiB in all, as much as a pipe holds by default: who goes on after that will not stop.
+/// 64 KiB in all, as much as a pipe holds by default: a child that has written more will not stop.
 const STRAY_READS_MAX: usize = 128;
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use pool_core::{
     Connector, async_trait,
 };
 
-use super::connection::{Limits, OneShot};
+use super::collector::CollectLimits;
+use super::connection::OneShot;
 use crate::launch::{Launcher, stop_mode};
 use crate::process::children::Children;
 use crate::process::command::{CommandError, CommandSpec};
@@ -54,14 +55,11 @@ use crate::process::stderr::{RingLimits, StderrPolicy};
 #[derive(Debug)]
 pub struct OneShotConnector {
     launcher: Launcher,
-    limits: Limits,
+    limits: CollectLimits,
 }
 
 impl OneShotConnector {
-    /// The default limit of what is kept of stdout, and of stderr: 10 MiB.
-    pub const OUTPUT_BYTES_MAX_DEFAULT: usize = 10 * 1024 * 1024;
-
-    /// With the default limit.
+    /// Keeps up to 10 MiB of stdout, and as much of stderr.
     ///
     /// The command's policy for stderr is replaced: it is collected.
     ///
@@ -69,12 +67,12 @@ impl OneShotConnector {
     ///
     /// As [`CommandSpec::build`].
     pub fn new(spec: CommandSpec) -> Result<Self, CommandError> {
-        Self::with_output_bytes_max(spec, Self::OUTPUT_BYTES_MAX_DEFAULT)
+        Self::with_output_bytes_max(spec, OUTPUT_BYTES_MAX_DEFAULT)
     }
 
-    /// With this limit of what is kept of stdout, and of stderr.
+    /// Keeps this many bytes of stdout, and as many of stderr.
     ///
-    /// Worst-case cost: three times as many bytes per child while it is asked, since the buffer of
+    /// Worst-case cost: three times as many bytes per child while it runs, since the buffer of
     /// stdout may grow to twice its content.
     ///
     /// # Errors
@@ -92,7 +90,7 @@ impl OneShotConnector {
         let times = launcher.ladder_times();
         Ok(Self {
             launcher,
-            limits: Limits {
+            limits: CollectLimits {
                 output_bytes_max,
                 times,
             },
@@ -152,3 +150,5 @@ impl Connector for OneShotConnector {
         child.terminate(stop_mode(reason)).await;
     }
 }
+
+const OUTPUT_BYTES_MAX_DEFAULT: usize = 10 * 1024 * 1024;

@@ -151,7 +151,7 @@ impl fmt::Display for Finding {
                 "the command wrote something that is no answer: {what}\n\
                  check: is --framing what it writes? does it log to stdout instead of stderr?\n       \
                  if it greets, StdioConnector::handshake reads that; if its answers have several \
-                 messages, request_until does"
+                 messages, Request::until does"
             ),
             Self::Later(what) => write!(
                 f,

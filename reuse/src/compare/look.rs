@@ -44,7 +44,7 @@ async fn ask_twice<C: MessageCodec>(
     listen(child, Finding::unasked).await?;
     let ask = async |child: &mut StdioConnection<C>| {
         let message = task.message.as_slice();
-        let asked = child.request_within(message, task.patience).await;
+        let asked = child.request(message).within(task.patience).await;
         asked.map(Into::into).map_err(|error| Finding::of(&error))
     };
     ask(child).await?;
@@ -79,7 +79,7 @@ async fn at_its_end(task: &Task) -> Option<Finding> {
     let connector = OneShotConnector::new(task.spec()).ok()?;
     task.crew.add(connector.children());
     let mut child = connector.connect(&context(task.patience)).await.ok()?;
-    let output = child.run_within(&task.framed, task.patience).await;
+    let output = child.run(&task.framed).within(task.patience).await;
     drop(child);
     let output = output.ok()?;
     let has_answered = !output.stdout.is_empty() && output.exit.status()?.success();

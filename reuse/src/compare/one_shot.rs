@@ -50,13 +50,13 @@ async fn measure(task: &Task) -> Measured<(f64, f64)> {
         }
         let begun = Stopwatch::start();
         let mut child = on_demand.connect(&context(task.patience)).await?;
-        child.run_within(&task.framed, task.patience).await?;
+        child.run(&task.framed).within(task.patience).await?;
         fresh.push(begun.elapsed().as_secs_f64() * 1e3);
         drop(child);
         // The next one was started while the other request was served.
         let begun = Stopwatch::start();
         let mut child = pool.acquire().await?;
-        child.run_within(&task.framed, task.patience).await?;
+        child.run(&task.framed).within(task.patience).await?;
         ahead.push(begun.elapsed().as_secs_f64() * 1e3);
     }
     pool.close(Duration::ZERO).await;

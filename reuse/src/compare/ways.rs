@@ -153,7 +153,7 @@ async fn request<C: MessageCodec>(
     message: &[u8],
     patience: Duration,
 ) -> Result<(), Finding> {
-    let asked = child.request_within(message, patience).await;
+    let asked = child.request(message).within(patience).await;
     asked.map(drop).map_err(|error| Finding::of(&error))
 }
 

@@ -172,7 +172,7 @@ fn write_under_way(scene: &Scene<'_>) -> Measured<()> {
         let connector = StdioConnector::new(spec)?;
         let mut child = connector.connect(&context()).await?;
         let seen = scene.beacon.expect(1);
-        let outcome = child.request_within("x".repeat(1 << 20), MOMENT).await;
+        let outcome = child.request("x".repeat(1 << 20)).within(MOMENT).await;
         scene.begin();
         child.terminate(Stop::Force).await;
         drop(seen);
