@@ -92,9 +92,9 @@ pub fn judge(scenario: &str, standings: &[Standing]) -> Vec<Verdict> {
                 .min_by(|a, b| a.figure.total_cmp(&b.figure))
                 .copied();
             let ours = standings.iter().find(|one| one.role == Role::Ours);
-            let ratio = ours
-                .zip(best)
-                .and_then(|(ours, best)| crate::stats::ratio(ours.figure, best.figure));
+            let ratio = ours.zip(best).and_then(|(ours, best)| {
+                pool_reuse::measure::stats::ratio(ours.figure, best.figure)
+            });
             Verdict {
                 bar: *bar,
                 best,

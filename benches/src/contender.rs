@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::clock::Stopwatch;
 use crate::load::{self, Load, Workers};
 use crate::probe::{NoProbe, WaitProbe};
 use crate::spike::{self, Spike};
 use crate::stampede::{self, Stampede};
-use crate::stats::Percentiles;
 use crate::subjects::{AsyncSubject, BlockingSubject, Role};
 use crate::threads;
+use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::stats::Percentiles;
 
 /// One subject, with the measurements it can be put to.
 #[derive(Debug, Clone, Copy)]

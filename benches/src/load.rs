@@ -11,9 +11,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::clock::Stopwatch;
 use crate::probe::Probe;
 use crate::subjects::{AsyncSubject, Factory, Refused};
+use pool_reuse::measure::clock::Stopwatch;
 
 /// How many tasks do how much on how many connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What is noted at each acquire: nothing, where the cost counts, or the wait.
 
-use crate::clock::Stopwatch;
-use crate::stats::{Percentiles, Waits};
+use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::stats::{Percentiles, Waits};
 
 /// Watches the acquires of one task.
 pub trait Probe: Send + 'static {

@@ -1,15 +1,13 @@
 //! The tables.
 
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{CellAlignment, Table};
-
 use crate::bars::Verdict;
 use crate::rounds::Series;
 use crate::scenario::{Answers, Standing, growth, median_of};
 use crate::spike;
 use crate::stampede;
-use crate::stats::{Percentiles, Summary, median, ratio};
 use crate::subjects::{Order, Role};
+use pool_reuse::measure::stats::{Percentiles, Summary, median, ratio};
+use pool_reuse::measure::table::Table;
 
 /// The table of one scenario: a row for each subject, the ratio to the best peer in the last
 /// column. A pool for blocking threads and the baseline have a ratio too, but are never the best;
@@ -29,7 +27,7 @@ pub fn answers(answers: &Answers) -> String {
 /// The table of the bars.
 #[must_use]
 pub fn verdicts(verdicts: &[Verdict]) -> String {
-    let mut table = new_table(&["scenario", "what", "best of", "ratio", "bar", "verdict"]);
+    let mut table = Table::new(&["scenario", "what", "best of", "ratio", "bar", "verdict"]);
     for verdict in verdicts {
         let best = verdict.best.map_or("-", |best| best.name);
         table.add_row([
@@ -45,7 +43,7 @@ pub fn verdicts(verdicts: &[Verdict]) -> String {
 }
 
 fn throughput(all: &[Series<f64>], standings: &[Standing]) -> String {
-    let mut table = new_table(&["subject", "ns/op", "least", "greatest", "x best peer"]);
+    let mut table = Table::new(&["subject", "ns/op", "least", "greatest", "x best peer"]);
     for series in all {
         let Some(summary) = Summary::of(&series.samples) else {
             continue;
@@ -62,7 +60,7 @@ fn throughput(all: &[Series<f64>], standings: &[Standing]) -> String {
 }
 
 fn waits(all: &[Series<Percentiles>], standings: &[Standing]) -> String {
-    let mut table = new_table(&[
+    let mut table = Table::new(&[
         "subject",
         "p50 us",
         "p99 us",
@@ -91,7 +89,7 @@ fn waits(all: &[Series<Percentiles>], standings: &[Standing]) -> String {
 }
 
 fn growths(all: &[Series<(f64, f64)>], standings: &[Standing]) -> String {
-    let mut table = new_table(&[
+    let mut table = Table::new(&[
         "subject",
         "small ns/op",
         "large ns/op",
@@ -116,7 +114,7 @@ fn growths(all: &[Series<(f64, f64)>], standings: &[Standing]) -> String {
 }
 
 fn stampedes(all: &[Series<stampede::Outcome>], standings: &[Standing]) -> String {
-    let mut table = new_table(&["subject", "served", "ms", "x best peer"]);
+    let mut table = Table::new(&["subject", "served", "ms", "x best peer"]);
     for series in all {
         let served = series
             .samples
@@ -136,7 +134,7 @@ fn stampedes(all: &[Series<stampede::Outcome>], standings: &[Standing]) -> Strin
 }
 
 fn spikes(all: &[Series<spike::Outcome>], standings: &[Standing]) -> String {
-    let mut table = new_table(&[
+    let mut table = Table::new(&[
         "subject",
         "served",
         "connects",
@@ -186,17 +184,6 @@ fn label<T>(series: &Series<T>) -> String {
         Role::Blocking => format!("{} (threads)", series.name),
         Role::Baseline => format!("{} (no pool)", series.name),
     }
-}
-
-fn new_table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(ASCII_MARKDOWN)
-        .set_header(header.iter().copied());
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 fn show(value: Option<f64>, format: fn(f64) -> String) -> String {

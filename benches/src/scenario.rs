@@ -7,8 +7,8 @@ use crate::load::{Hold, Load, Workers};
 use crate::rounds::{Series, interleave};
 use crate::spike::{self, Spike};
 use crate::stampede::{self, Stampede};
-use crate::stats::{Percentiles, median, ratio_of_medians};
 use crate::subjects::Role;
+use pool_reuse::measure::stats::{Percentiles, median, ratio_of_medians};
 
 /// One thing that is asked of all subjects.
 #[derive(Debug, Clone, Copy)]

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::clock::Stopwatch;
 use crate::load::{Workers, open_all};
 use crate::subjects::{AsyncSubject, Factory};
+use pool_reuse::measure::clock::Stopwatch;
 
 /// The burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

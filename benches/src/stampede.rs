@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::clock::Stopwatch;
 use crate::load::{Workers, open_all};
 use crate::subjects::{AsyncSubject, Factory};
+use pool_reuse::measure::clock::Stopwatch;
 
 /// How many tasks on how many connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use crate::clock::Stopwatch;
 use crate::load::{Hold, Load, warm_up};
 use crate::probe::Probe;
 use crate::subjects::{BlockingSubject, Factory, Refused};
+use pool_reuse::measure::clock::Stopwatch;
 
 /// Runs the load on a new pool with one thread for each task. Gives the time from start to finish,
 /// and one probe for each thread.

@@ -1,26 +1,18 @@
-//! The future of an acquire: at once from what may be lent, or from the queue.
-//!
-//! # Cancellation
-//!
-//! `Drop` of [`Wait`] leaves the queue. A connection that was served but not yet taken is returned
-//! like a lease, so it goes on to the next waiter.
+//! The future of an acquire from an exclusive pool.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::task::coop;
-
-use crate::error::{AcquireContext, AcquireError};
-use crate::foreign::drop_quietly;
-use crate::guard::{Held, Live, PooledConnection};
-use crate::shared::{Lent, Shared};
-use crate::store::{DeadlineClock, Found, Outcome, Refusal, Ticket, Turn, WaiterKey};
-use crate::time::Time;
+use crate::engine::Engine;
+use crate::error::AcquireError;
+use crate::lease::PooledConnection;
+use crate::store::Exclusive;
+#[cfg(all(test, loom))]
+use crate::store::WaiterKey;
+use crate::wait::Wait;
 
 /// The future that [`ConnectionPool::acquire`](crate::ConnectionPool::acquire) returns.
 ///
@@ -61,17 +53,17 @@ use crate::time::Time;
 /// ```
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<'a, T: Send + 'static> {
-    wait: Wait<'a, T, Box<Live<T>>>,
+    wait: Wait<'a, T, Exclusive>,
 }
 
 impl<'a, T: Send + 'static> Acquire<'a, T> {
     pub(crate) const fn new(
-        shared: &'a Shared<T>,
+        engine: &'a Engine<T, Exclusive>,
         site: &'static Location<'static>,
         timeout: Duration,
     ) -> Self {
         Self {
-            wait: Wait::new(shared, site, timeout),
+            wait: Wait::new(engine, site, timeout),
         }
     }
 
@@ -95,230 +87,5 @@ impl<T: Send + 'static> Future for Acquire<'_, T> {
 impl<T: Send + 'static> fmt::Debug for Acquire<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.wait.describe(&mut f.debug_struct("Acquire"))
-    }
-}
-
-/// The wait for what a caller holds during a lease.
-pub(crate) struct Wait<'a, T: Send + 'static, H: Held<T>> {
-    held: PhantomData<fn() -> H>,
-    shared: &'a Shared<T>,
-    site: &'static Location<'static>,
-    timeout: Duration,
-    turn: Turn,
-    /// Set when the queue was first needed.
-    began: Option<Time>,
-    stage: Stage,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Stage {
-    New,
-    Queued(WaiterKey),
-    Done,
-}
-
-/// Timeouts from here on are measured by the coarse clock, which is a percent of them: reading the
-/// real one would cost a tenth of a contended acquire.
-const COARSE_FROM: Duration = Duration::from_secs(10);
-
-impl<'a, T: Send + 'static, H: Held<T>> Wait<'a, T, H> {
-    pub(crate) const fn new(
-        shared: &'a Shared<T>,
-        site: &'static Location<'static>,
-        timeout: Duration,
-    ) -> Self {
-        Self {
-            held: PhantomData,
-            shared,
-            site,
-            timeout,
-            turn: Turn::New,
-            began: None,
-            stage: Stage::New,
-        }
-    }
-
-    /// For a model that leaves the queue in its own way.
-    #[cfg(all(test, loom))]
-    pub(crate) fn forget_place(mut self) -> Option<WaiterKey> {
-        match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::Queued(key) => Some(key),
-            Stage::New | Stage::Done => None,
-        }
-    }
-
-    /// Takes an idle connection, or joins the queue.
-    #[inline]
-    fn begin(&mut self, cx: &Context<'_>) -> Poll<Result<H, AcquireError>> {
-        if !self.shared.seems_idle() {
-            return self.queue(cx, false);
-        }
-        let Lent { held, met_dead } = self.shared.lend(self.site);
-        match held {
-            Some(held) => self.done(Ok(held)),
-            None => self.queue(cx, met_dead),
-        }
-    }
-
-    fn queue(&mut self, cx: &Context<'_>, mut met_dead: bool) -> Poll<Result<H, AcquireError>> {
-        loop {
-            if met_dead && self.turn == Turn::New {
-                self.turn = Turn::Deferred;
-            }
-            // Cloned, like every waker, outside the lock: cloning is foreign code.
-            let waker = cx.waker().clone();
-            let exact = self.needs_clock().then(|| self.shared.clock.now());
-            let mut store = self.shared.enter();
-            let now = exact.unwrap_or_else(|| store.coarse_now());
-            let ticket = Ticket {
-                deadline: self.began.get_or_insert(now).after(self.timeout),
-                clock: exact.map_or(DeadlineClock::Coarse, |_| DeadlineClock::Exact),
-                site: self.site,
-            };
-            // Order: looked for again and queued in one critical section, or a connection that
-            // came home since would be missed.
-            if let Some(held) = H::take(&mut store, self.site) {
-                self.shared.finish(store);
-                drop_quietly(waker);
-                if self.shared.is_alive(held.connection()) {
-                    return self.done(Ok(held));
-                }
-                held.bury(self.shared);
-                met_dead = true;
-                continue;
-            }
-            let admitted = store.admit(now, ticket.deadline, self.turn);
-            if let Err(refusal) = admitted {
-                let context = store.context(now);
-                self.shared.finish(store);
-                return self.done(Err(self.error(refusal, context)));
-            }
-            self.stage = Stage::Queued(store.enqueue(waker, ticket, self.turn));
-            self.shared.finish(store);
-            return Poll::Pending;
-        }
-    }
-
-    /// Looks whether it was served.
-    fn resume(&mut self, key: WaiterKey, cx: &Context<'_>) -> Poll<Result<H, AcquireError>> {
-        loop {
-            let mut store = self.shared.enter();
-            match store.poll_waiter(key, cx.waker()) {
-                Found::Waiting => {
-                    self.shared.finish(store);
-                    return Poll::Pending;
-                }
-                Found::Moved => {
-                    self.shared.finish(store);
-                    let waker = cx.waker().clone();
-                    let mut store = self.shared.enter();
-                    let replaced = store.replace_waker(key, waker);
-                    self.shared.finish(store);
-                    // Not compared again: a clone need not admit to be one.
-                    if replaced.is_ok() {
-                        return Poll::Pending;
-                    }
-                }
-                Found::Done(Outcome::Served(served)) => {
-                    self.stage = Stage::New;
-                    let held = H::claim(&store, served);
-                    let accepted = held.accept(&mut store);
-                    self.shared.finish(store);
-                    match accepted {
-                        Ok(()) if self.shared.is_alive(held.connection()) => {
-                            self.note_wait();
-                            return self.done(Ok(held));
-                        }
-                        Ok(()) => held.bury(self.shared),
-                        Err(condition) => held.give_back(self.shared, condition),
-                    }
-                    self.turn = Turn::Resumed(key.id());
-                    return self.begin(cx);
-                }
-                Found::Done(Outcome::Refused(refusal, context)) => {
-                    self.stage = Stage::Done;
-                    self.shared.finish(store);
-                    return self.done(Err(self.error(refusal, context)));
-                }
-            }
-        }
-    }
-
-    pub(crate) fn describe(&self, debug: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
-        debug
-            .field("site", &self.site)
-            .field("timeout", &self.timeout);
-        debug.field("stage", &self.stage).finish()
-    }
-
-    /// Whether the coarse clock will not do: a tick more or less matters to this timeout, or
-    /// somebody wants to know how long the wait was.
-    fn needs_clock(&self) -> bool {
-        self.timeout < COARSE_FROM || self.shared.telemetry.is_metered()
-    }
-
-    fn done(&mut self, result: Result<H, AcquireError>) -> Poll<Result<H, AcquireError>> {
-        self.stage = Stage::Done;
-        Poll::Ready(result)
-    }
-
-    fn note_wait(&self) {
-        if let (true, Some(began)) = (self.shared.telemetry.is_metered(), self.began) {
-            self.shared
-                .telemetry
-                .waited(self.shared.clock.now().since(began));
-        }
-    }
-
-    #[cold]
-    fn error(&self, refusal: Refusal, context: Arc<AcquireContext>) -> AcquireError {
-        let error = match refusal {
-            Refusal::TimedOut => AcquireError::Timeout {
-                limit: self.timeout,
-                context,
-            },
-            Refusal::Overloaded { limit } => AcquireError::Overloaded { limit, context },
-            Refusal::Closed => AcquireError::Closed { context },
-            Refusal::Unavailable { retry_after } => AcquireError::Unavailable {
-                retry_after,
-                context,
-            },
-        };
-        self.shared.telemetry.refused(&error);
-        error
-    }
-}
-
-impl<T: Send + 'static, H: Held<T>> Future for Wait<'_, T, H> {
-    type Output = Result<H, AcquireError>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // A task that always finds something idle must still let others run.
-        let budget = ready!(coop::poll_proceed(cx));
-        let poll = match self.stage {
-            Stage::New => self.begin(cx),
-            Stage::Queued(key) => self.resume(key, cx),
-            Stage::Done => panic!("an acquire was polled after its completion"),
-        };
-        if poll.is_ready() {
-            budget.made_progress();
-        }
-        poll
-    }
-}
-
-impl<T: Send + 'static, H: Held<T>> Drop for Wait<'_, T, H> {
-    fn drop(&mut self) {
-        let Stage::Queued(key) = self.stage else {
-            return;
-        };
-        let mut store = self.shared.enter();
-        let held = store.cancel(key).map(|served| H::claim(&store, served));
-        self.shared.finish(store);
-        if let Some(held) = held {
-            let condition = self.shared.condition(held.connection());
-            held.give_back(self.shared, condition);
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! What the pool knows of a connection: the trait its author implements, and what the pool tells it.
 
-use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::error::{CheckError, ConnectError};
+use crate::id::{CloseReason, ConnectionId};
 
 /// A boxed future, as [`Connector::died`] returns it.
 ///
@@ -186,119 +186,6 @@ pub trait Connector: Send + Sync + 'static {
     }
 }
 
-/// A [`Connector`] whose connections serve many callers at once.
-///
-/// What a shared pool asks of it: `connect`, `is_alive`, `died` and `close` as ever,
-/// [`check_shared`](Self::check_shared) in the place of `check`, and
-/// [`is_clean_shared`](Self::is_clean_shared) in that of `is_clean`. Nobody ever has such a connection
-/// for himself, so it is never reset.
-///
-/// * **`is_alive` is asked before each lease and after it**, on any thread.
-/// * **`is_clean_shared`** says no when the connection is broken for everybody: it takes no new
-///   leases, and is closed after its last one.
-///
-/// # Examples
-///
-/// ```
-/// use pool_core::{CheckError, ConnectContext, ConnectError, Connector, SharedConnector, SharedPool};
-/// use pool_core::async_trait;
-/// use std::sync::atomic::{AtomicU64, Ordering};
-///
-/// struct Counters;
-///
-/// #[async_trait]
-/// impl Connector for Counters {
-///     type Connection = AtomicU64;
-///     async fn connect(&self, _cx: &ConnectContext) -> Result<AtomicU64, ConnectError> {
-///         Ok(AtomicU64::new(0))
-///     }
-/// }
-///
-/// #[async_trait]
-/// impl SharedConnector for Counters {
-///     async fn check_shared(&self, counter: &AtomicU64) -> Result<(), CheckError> {
-///         // Callers go on using it meanwhile.
-///         counter.load(Ordering::Relaxed);
-///         Ok(())
-///     }
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = SharedPool::builder(Counters).build()?;
-/// let (first, second) = (pool.acquire().await?, pool.acquire().await?);
-/// first.fetch_add(1, Ordering::Relaxed);
-/// assert_eq!(second.load(Ordering::Relaxed), 1, "one connection for both");
-/// # Ok(())
-/// # }
-/// ```
-#[async_trait]
-pub trait SharedConnector: Connector<Connection: Sync> {
-    /// Probes a connection more deeply than `is_alive` can, while it goes on serving.
-    ///
-    /// # Errors
-    ///
-    /// The connection takes no new leases, and is closed with [`CloseReason::CheckFailed`] after its
-    /// last one. That it is busy is no error.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped at the check deadline, which counts as an error.
-    async fn check_shared(&self, conn: &Self::Connection) -> Result<(), CheckError> {
-        let _ = conn;
-        Ok(())
-    }
-
-    /// Whether the connection may serve further callers, asked on each return. As
-    /// [`is_clean`](Connector::is_clean) by default.
-    ///
-    /// They differ where a request that was given up spoils a connection for whoever would have it
-    /// alone next, and for none of many.
-    fn is_clean_shared(&self, conn: &Self::Connection) -> bool {
-        self.is_clean(conn)
-    }
-}
-
-/// The number of a connection: unique within its pool, in the order connects were started.
-///
-/// # Examples
-///
-/// ```
-/// use pool_core::ConnectionId;
-///
-/// let (first, second) = (ConnectionId::from_u64(0), ConnectionId::from_u64(1));
-/// assert!(first < second, "in the order in which they were begun");
-/// assert_eq!((second.to_string().as_str(), second.as_u64()), ("#1", 1));
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(u64);
-
-impl ConnectionId {
-    /// The id with this number, for tests of connectors outside a pool.
-    #[must_use]
-    pub const fn from_u64(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The number itself, for logs.
-    #[must_use]
-    pub const fn as_u64(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
-    }
-}
-
-impl fmt::Debug for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// What the pool tells [`Connector::connect`] about the connection it asks for.
 ///
 /// # Examples
@@ -354,104 +241,5 @@ impl ConnectContext {
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
-    }
-}
-
-/// Why a connection is closed.
-///
-/// # Examples
-///
-/// ```
-/// use pool_core::CloseReason;
-///
-/// assert!(CloseReason::Idle.is_orderly(), "say goodbye");
-/// assert!(!CloseReason::Died.is_orderly(), "nobody is there to say it to");
-/// assert_eq!(CloseReason::MaxUses.as_str(), "max_uses");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// It was idle for longer than the idle timeout.
-    Idle,
-    /// It reached its maximum lifetime.
-    Lifetime,
-    /// It was lent as often as allowed.
-    MaxUses,
-    /// The pool was resized below the number of its connections.
-    Shrunk,
-    /// [`evict_all`](crate::ConnectionPool::evict_all) or
-    /// [`retain`](crate::ConnectionPool::retain) decided so.
-    Evicted,
-    /// The pool is closed.
-    PoolClosed,
-    /// [`Connector::is_alive`] said no, or [`Connector::died`] resolved.
-    Died,
-    /// [`Connector::is_clean`] said no on return.
-    Dirty,
-    /// Its holder called [`PooledConnection::discard`](crate::PooledConnection::discard).
-    Discarded,
-    /// [`Connector::check`] failed, panicked or took too long.
-    CheckFailed,
-    /// [`Connector::reset`] failed, panicked or took too long.
-    ResetFailed,
-}
-
-impl CloseReason {
-    /// Whether the connection was in good order, so that a close may take its time.
-    ///
-    /// `false` means that nothing is to be expected of the peer any more: a connector should use
-    /// force at once, or every broken connection would hold its slot for the whole grace.
-    #[must_use]
-    pub const fn is_orderly(self) -> bool {
-        match self {
-            Self::Idle
-            | Self::Lifetime
-            | Self::MaxUses
-            | Self::Shrunk
-            | Self::Evicted
-            | Self::PoolClosed => true,
-            Self::Died | Self::Dirty | Self::Discarded | Self::CheckFailed | Self::ResetFailed => {
-                false
-            }
-        }
-    }
-
-    /// All reasons there are.
-    pub(crate) const ALL: [Self; 11] = [
-        Self::Idle,
-        Self::Lifetime,
-        Self::MaxUses,
-        Self::Shrunk,
-        Self::Evicted,
-        Self::PoolClosed,
-        Self::Died,
-        Self::Dirty,
-        Self::Discarded,
-        Self::CheckFailed,
-        Self::ResetFailed,
-    ];
-
-    /// The reason as a metrics label: lowercase, words joined by `_`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Lifetime => "lifetime",
-            Self::MaxUses => "max_uses",
-            Self::Shrunk => "shrunk",
-            Self::Evicted => "evicted",
-            Self::PoolClosed => "pool_closed",
-            Self::Died => "died",
-            Self::Dirty => "dirty",
-            Self::Discarded => "discarded",
-            Self::CheckFailed => "check_failed",
-            Self::ResetFailed => "reset_failed",
-        }
-    }
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

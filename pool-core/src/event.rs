@@ -9,8 +9,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connector::{CloseReason, ConnectionId};
 use crate::error::{CheckError, ConnectError};
+use crate::id::{CloseReason, ConnectionId, WaiterId};
 
 /// Learns what happens in a pool.
 ///
@@ -95,33 +95,6 @@ impl Event {
     #[must_use]
     pub const fn new(seq: u64, pool: Arc<str>, kind: EventKind) -> Self {
         Self { seq, pool, kind }
-    }
-}
-
-/// The number of a caller in the queue, unique within the pool, in the order of their arrival.
-///
-/// # Examples
-///
-/// ```
-/// use pool_core::WaiterId;
-///
-/// assert!(WaiterId::from_u64(1) < WaiterId::from_u64(2), "who came first is served first");
-/// assert_eq!(WaiterId::from_u64(2).as_u64(), 2);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WaiterId(pub(crate) u64);
-
-impl WaiterId {
-    /// The id with this number, for tests of observers outside a pool.
-    #[must_use]
-    pub const fn from_u64(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The number itself, for logs.
-    #[must_use]
-    pub const fn as_u64(self) -> u64 {
-        self.0
     }
 }
 

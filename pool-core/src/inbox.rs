@@ -12,16 +12,15 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-use crate::store::Errand;
 use crate::sync::{Arc, Mutex};
 
 /// The sending end.
 #[derive(Debug)]
-pub(crate) struct Inbox<C>(Mutex<Contents<C>>);
+pub(crate) struct Inbox<E>(Mutex<Contents<E>>);
 
 #[derive(Debug)]
-struct Contents<C> {
-    errands: VecDeque<Errand<C>>,
+struct Contents<E> {
+    errands: VecDeque<E>,
     /// There is something to look at beside the errands.
     is_kicked: bool,
     is_open: bool,
@@ -30,10 +29,10 @@ struct Contents<C> {
 
 /// The receiving end.
 #[derive(Debug)]
-pub(crate) struct Receiver<C>(Arc<Inbox<C>>);
+pub(crate) struct Receiver<E>(Arc<Inbox<E>>);
 
-impl<C> Inbox<C> {
-    pub(crate) fn new() -> (Arc<Self>, Receiver<C>) {
+impl<E> Inbox<E> {
+    pub(crate) fn new() -> (Arc<Self>, Receiver<E>) {
         let contents = Contents {
             errands: VecDeque::new(),
             is_kicked: false,
@@ -45,7 +44,7 @@ impl<C> Inbox<C> {
     }
 
     /// Sends an errand, or returns it if nobody will ever receive it.
-    pub(crate) fn send(&self, errand: Errand<C>) -> Result<(), Errand<C>> {
+    pub(crate) fn send(&self, errand: E) -> Result<(), E> {
         let mut contents = self.0.lock();
         if !contents.is_open {
             return Err(errand);
@@ -68,21 +67,21 @@ impl<C> Inbox<C> {
 }
 
 #[cfg(all(test, loom))]
-impl<C> Inbox<C> {
+impl<E> Inbox<E> {
     /// For a model that looks before it sends.
     pub(crate) fn is_open(&self) -> bool {
         self.0.lock().is_open
     }
 
     /// For a model that sends without looking.
-    pub(crate) fn push(&self, errand: Errand<C>) {
+    pub(crate) fn push(&self, errand: E) {
         self.0.lock().errands.push_back(errand);
     }
 }
 
-impl<C> Receiver<C> {
+impl<E> Receiver<E> {
     /// Resolves when an errand or a kick has come, with all errands there are.
-    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<VecDeque<Errand<C>>> {
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<VecDeque<E>> {
         let waker = cx.waker().clone();
         let mut contents = self.0.0.lock();
         if contents.is_kicked || !contents.errands.is_empty() {
@@ -98,7 +97,7 @@ impl<C> Receiver<C> {
     }
 
     /// Refuses all further errands and returns those that had been sent.
-    pub(crate) fn close(&mut self) -> VecDeque<Errand<C>> {
+    pub(crate) fn close(&mut self) -> VecDeque<E> {
         let mut contents = self.0.0.lock();
         contents.is_open = false;
         std::mem::take(&mut contents.errands)

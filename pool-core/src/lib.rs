@@ -1,37 +1,42 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 mod acquire;
 mod config;
 mod connect;
 mod connector;
+mod engine;
 mod error;
 mod event;
 mod foreign;
-mod guard;
+mod handle;
+mod id;
 mod inbox;
+mod lease;
 mod maintenance;
 mod pool;
-mod shared;
 mod shared_pool;
 mod shutdown;
+mod slot;
 mod status;
 mod store;
 mod sync;
 mod telemetry;
 mod time;
+mod wait;
 
 pub use acquire::Acquire;
 pub use async_trait::async_trait;
-pub use config::{Builder, Exclusive, Multiplexed, SharedBuilder};
-pub use connector::{
-    BoxFuture, CloseReason, ConnectContext, ConnectionId, Connector, SharedConnector,
-};
+pub use config::{Builder, SharedBuilder};
+pub use connector::{BoxFuture, ConnectContext, Connector};
 pub use error::{
     AcquireContext, AcquireError, AcquirePhase, BoxError, BuildError, CheckError, ConnectError,
     Fault, ResizeError, TryAcquireError, WarmUpError,
 };
-pub use event::{Event, EventKind, Observer, WaiterId};
-pub use guard::PooledConnection;
+pub use event::{Event, EventKind, Observer};
+pub use id::{CloseReason, ConnectionId, WaiterId};
+pub use lease::PooledConnection;
 pub use pool::ConnectionPool;
-pub use shared_pool::{AcquireShared, SharedLease, SharedPool};
+pub use shared_pool::{AcquireShared, SharedConnector, SharedLease, SharedPool};
 pub use status::{CloseReport, ConnectionStats, PoolStatus};
+pub use store::{Exclusive, Multiplexed};

@@ -16,28 +16,29 @@ use tokio::task::{JoinSet, coop};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::connect;
-use crate::connect::Probe;
 use crate::connector::ConnectContext;
-use crate::guard::{Live, Slot};
+use crate::engine::{Engine, Lends, Stored};
 use crate::inbox::Receiver;
-use crate::shared::Shared;
+use crate::slot::Slot;
 use crate::store::Errand;
 use crate::sync::Arc;
 use crate::time::Time;
 
-pub(crate) struct Maintenance<T: Send + 'static> {
-    shared: Arc<Shared<T>>,
-    inbox: Receiver<Box<Live<T>>>,
+type PoolErrand<T, L> = Errand<Stored<T, L>, L>;
+
+pub(crate) struct Maintenance<T: Send + 'static, L: Lends<T>> {
+    engine: Arc<Engine<T, L>>,
+    inbox: Receiver<PoolErrand<T, L>>,
     /// Connects in flight, and the watches they become.
     connects: JoinSet<()>,
     /// Closes, resets and checks.
     errands: JoinSet<()>,
 }
 
-impl<T: Send + 'static> Maintenance<T> {
-    pub(crate) fn new(shared: Arc<Shared<T>>, inbox: Receiver<Box<Live<T>>>) -> Self {
+impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
+    pub(crate) fn new(engine: Arc<Engine<T, L>>, inbox: Receiver<PoolErrand<T, L>>) -> Self {
         Self {
-            shared,
+            engine,
             inbox,
             connects: JoinSet::new(),
             errands: JoinSet::new(),
@@ -46,9 +47,9 @@ impl<T: Send + 'static> Maintenance<T> {
 
     /// Runs until the pool is closed and its last slot free.
     pub(crate) async fn run(mut self) {
-        let mut timer = pin!(sleep_until(self.shared.clock.instant(Time::NEVER)));
+        let mut timer = pin!(sleep_until(self.engine.clock.instant(Time::NEVER)));
         while let Some(alarm) = self.work() {
-            let alarm = self.shared.clock.instant(alarm);
+            let alarm = self.engine.clock.instant(alarm);
             if timer.deadline() != alarm {
                 timer.as_mut().reset(alarm);
             }
@@ -59,17 +60,17 @@ impl<T: Send + 'static> Maintenance<T> {
 
     /// Does what is due, and returns when it must be looked at again; `None` at the end.
     fn work(&mut self) -> Option<Time> {
-        let shared = &self.shared;
-        let now = shared.clock.now();
-        let is_observed = shared.telemetry.wants_hot_events();
-        let mut store = shared.lock();
+        let engine = &self.engine;
+        let now = engine.clock.now();
+        let is_observed = engine.telemetry.wants_hot_events();
+        let mut store = engine.lock();
         store.is_observed = is_observed;
         let was_due = store.sweep(now);
-        store.give_up(now);
+        store.refuse_if_unavailable(now);
         let (is_closed, is_finished) = (store.is_closed(), store.is_finished());
-        shared.finish(store);
+        engine.finish(store);
         if was_due || is_finished {
-            shared.publish();
+            engine.publish();
         }
         if is_finished {
             return None;
@@ -81,32 +82,29 @@ impl<T: Send + 'static> Maintenance<T> {
         } else {
             while self.open_one() {}
         }
-        Some(self.shared.lock().alarm())
+        Some(self.engine.lock().alarm())
     }
 
     /// Starts a connect, if one is wanted and allowed.
     fn open_one(&mut self) -> bool {
-        let shared = &self.shared;
-        let now = shared.clock.now();
-        let Some((opening, permit)) = shared.open(now) else {
+        let engine = &self.engine;
+        let now = engine.clock.now();
+        let Some((opening, permit)) = engine.open(now) else {
             return false;
         };
-        let slot = Slot::new(Arc::clone(shared), opening.key, opening.id, permit);
-        let deadline = shared.clock.instant(now.after(shared.timeouts.connect));
+        let slot = Slot::new(Arc::clone(engine), opening.key, opening.id, permit);
+        let deadline = engine.clock.instant(now.after(engine.timeouts.connect));
         let cx = ConnectContext::new(opening.id, opening.attempt, deadline);
         self.connects.spawn(connect::connect(slot, cx));
         true
     }
 
-    fn start(&mut self, errands: VecDeque<Errand<Box<Live<T>>>>) {
+    fn start(&mut self, errands: VecDeque<PoolErrand<T, L>>) {
         for errand in errands {
             match errand {
-                Errand::Close(live, reason) => self.errands.spawn(connect::close(live, reason)),
-                Errand::Reset(live) => self.errands.spawn(connect::reset(live)),
-                Errand::Check(live) => self.errands.spawn(connect::check(live)),
-                Errand::Probe(key) => {
-                    let probe = Probe::new(Arc::clone(&self.shared), key);
-                    self.errands.spawn(connect::probe(probe))
+                Errand::Close(open, reason) => self.errands.spawn(connect::close(open, reason)),
+                Errand::Upkeep(upkeep) => {
+                    self.errands.spawn(L::run(upkeep, Arc::clone(&self.engine)))
                 }
             };
         }
@@ -117,7 +115,7 @@ impl<T: Send + 'static> Maintenance<T> {
         &mut self,
         cx: &mut Context<'_>,
         timer: Pin<&mut Sleep>,
-    ) -> Poll<VecDeque<Errand<Box<Live<T>>>>> {
+    ) -> Poll<VecDeque<PoolErrand<T, L>>> {
         // Finished tasks need nothing but to be forgotten.
         while let Poll::Ready(Some(_)) = self.connects.poll_join_next(cx) {}
         while let Poll::Ready(Some(_)) = self.errands.poll_join_next(cx) {}
@@ -131,14 +129,14 @@ impl<T: Send + 'static> Maintenance<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Maintenance<T> {
+impl<T: Send + 'static, L: Lends<T>> Drop for Maintenance<T, L> {
     fn drop(&mut self) {
-        let mut store = self.shared.enter();
+        let mut store = self.engine.enter();
         store.orphan();
-        self.shared.finish(store);
+        self.engine.finish(store);
         for errand in self.inbox.close() {
-            self.shared.drop_errand(errand);
+            self.engine.drop_errand(errand);
         }
-        self.shared.publish();
+        self.engine.publish();
     }
 }

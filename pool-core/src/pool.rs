@@ -1,26 +1,20 @@
-//! The pool as its users hold it.
+//! An exclusive pool as its users hold it.
 
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc as StdArc;
 use std::time::Duration;
 
-use tokio::runtime::Handle as Runtime;
-
 use crate::acquire::Acquire;
-use crate::config::{Builder, MAX_SIZE};
+use crate::config::Builder;
 use crate::connector::Connector;
 use crate::error::{ResizeError, TryAcquireError, WarmUpError};
-use crate::event::Observer;
-use crate::guard::PooledConnection;
-use crate::inbox::Inbox;
-use crate::maintenance::Maintenance;
-use crate::shared::{Shared, Timeouts};
-use crate::shutdown::{self, Handle};
+use crate::handle::Handle;
+use crate::lease::PooledConnection;
 use crate::status::{CloseReport, ConnectionStats, PoolStatus};
-use crate::store::{Limits, Resized};
+use crate::store::Exclusive;
 use crate::sync::Arc;
-use crate::telemetry::Telemetry;
+use crate::wait::draw;
 
 /// A pool of connections that are lent one caller at a time.
 ///
@@ -54,7 +48,7 @@ use crate::telemetry::Telemetry;
 /// # }
 /// ```
 pub struct ConnectionPool<T: Send + 'static> {
-    handle: Arc<Handle<T>>,
+    handle: Arc<Handle<T, Exclusive>>,
 }
 
 impl<T: Send + 'static> ConnectionPool<T> {
@@ -63,27 +57,10 @@ impl<T: Send + 'static> ConnectionPool<T> {
         Builder::exclusive(StdArc::new(connector))
     }
 
-    pub(crate) fn start(
-        runtime: &Runtime,
-        connector: StdArc<dyn Connector<Connection = T>>,
-        observer: Option<StdArc<dyn Observer>>,
-        limits: Limits,
-        timeouts: Timeouts,
-        share: Option<fn(&T) -> T>,
-    ) -> Self {
-        let telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
-        let (inbox, receiver) = Inbox::new();
-        let shared = Shared::new(connector, limits, timeouts, telemetry, inbox, share);
-        let shared = Arc::new(shared);
-        let maintenance = Maintenance::new(Arc::clone(&shared), receiver);
-        drop(runtime.spawn(maintenance.run()));
+    pub(crate) fn new(handle: Handle<T, Exclusive>) -> Self {
         Self {
-            handle: Arc::new(Handle { shared }),
+            handle: Arc::new(handle),
         }
-    }
-
-    pub(crate) fn shared(&self) -> &Shared<T> {
-        &self.handle.shared
     }
 
     /// Lends a connection: an idle one at once, else the first that becomes free after everybody
@@ -107,8 +84,8 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// If the future is polled after it completed.
     #[track_caller]
     pub fn acquire(&self) -> Acquire<'_, T> {
-        let timeout = self.shared().timeouts.acquire;
-        Acquire::new(self.shared(), Location::caller(), timeout)
+        let timeout = self.handle.engine.timeouts.acquire;
+        Acquire::new(&self.handle.engine, Location::caller(), timeout)
     }
 
     /// [`acquire`](Self::acquire) with a timeout of its own. A timeout of zero never waits.
@@ -150,7 +127,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// ```
     #[track_caller]
     pub fn acquire_within(&self, timeout: Duration) -> Acquire<'_, T> {
-        Acquire::new(self.shared(), Location::caller(), timeout)
+        Acquire::new(&self.handle.engine, Location::caller(), timeout)
     }
 
     /// Lends an idle connection, or nothing: never waits, never opens one, overtakes nobody.
@@ -184,11 +161,10 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// ```
     #[track_caller]
     pub fn try_acquire(&self) -> Result<PooledConnection<T>, TryAcquireError> {
-        let shared = self.shared();
-        if let Some(live) = shared.lend(Location::caller()).held {
-            return Ok(PooledConnection::new(live));
+        match draw(&self.handle.engine, Location::caller()).lent {
+            Some(open) => Ok(PooledConnection::new(open)),
+            None => Err(self.handle.engine.nothing_to_lend()),
         }
-        Err(shared.nothing_to_lend())
     }
 
     /// Waits until at least `connections` are open, lent ones included: for a start that fails when
@@ -236,13 +212,13 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # }
     /// ```
     pub async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
-        shutdown::warm_up(self.shared(), connections).await
+        self.handle.warm_up(connections).await
     }
 
     /// A consistent snapshot.
     #[must_use]
     pub fn status(&self) -> PoolStatus {
-        self.shared().lock().status()
+        self.handle.status()
     }
 
     /// Changes `max_size`.
@@ -285,27 +261,13 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # }
     /// ```
     pub fn resize(&self, max_size: usize) -> Result<(), ResizeError> {
-        let shared = self.shared();
-        let limit = MAX_SIZE - shared.lock().max_surge();
-        if max_size > limit {
-            return Err(ResizeError::TooLarge { max_size, limit });
-        }
-        let mut store = shared.enter();
-        let resized = store.resize(max_size);
-        // Order: permits change in the critical section in which the limit does.
-        match resized {
-            Some(Resized::Add(count)) => shared.permits.add(count),
-            Some(Resized::Remove(count)) => shared.permits.remove(count),
-            None => {}
-        }
-        shared.finish(store);
-        resized.map(|_| ()).ok_or(ResizeError::Closed)
+        self.handle.resize(max_size)
     }
 
     /// Closes every connection there is: idle ones now, leased ones when they come home, those
     /// being opened when they are open. Returns how many. For when the other side has changed.
     pub fn evict_all(&self) -> usize {
-        self.evict(|_| true)
+        self.handle.evict_all()
     }
 
     /// Closes the connections for which `keep` says no: idle ones now, others when they come home.
@@ -341,24 +303,8 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn retain(&self, mut keep: impl FnMut(&ConnectionStats) -> bool) -> usize {
-        let now = self.shared().clock.now();
-        let mut all = self.shared().lock().all_stats(now);
-        all.sort_unstable_by_key(|stats| stats.id);
-        let doomed: Vec<_> = all
-            .iter()
-            .filter(|stats| !keep(stats))
-            .map(|stats| stats.id)
-            .collect();
-        self.evict(|id| doomed.binary_search(&id).is_ok())
-    }
-
-    fn evict(&self, doomed: impl FnMut(crate::ConnectionId) -> bool) -> usize {
-        let shared = self.shared();
-        let mut store = shared.enter();
-        let count = store.evict(doomed);
-        shared.finish(store);
-        count
+    pub fn retain(&self, keep: impl FnMut(&ConnectionStats) -> bool) -> usize {
+        self.handle.retain(keep)
     }
 
     /// Closes the pool and waits, at most for `deadline`, until its last connection is gone.
@@ -396,7 +342,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # }
     /// ```
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        shutdown::close(self.shared(), deadline).await
+        self.handle.close(deadline).await
     }
 }
 
@@ -410,12 +356,6 @@ impl<T: Send + 'static> Clone for ConnectionPool<T> {
 
 impl<T: Send + 'static> fmt::Debug for ConnectionPool<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let store = self.shared().lock();
-        let (name, status) = (StdArc::clone(store.name()), store.status());
-        drop(store);
-        f.debug_struct("ConnectionPool")
-            .field("name", &name)
-            .field("status", &status)
-            .finish()
+        self.handle.describe(f, "ConnectionPool")
     }
 }

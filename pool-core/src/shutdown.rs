@@ -1,86 +1,68 @@
-//! How a pool ends, and the two things that are waited for without a connection: a warm-up and a
-//! close.
-//!
-//! # Invariants
-//!
-//! The last [`Handle`] closes the pool by its own `Drop`; no count is ever compared. Maintenance
-//! and leases hold [`Shared`], never a `Handle`, so they keep nothing open.
+//! The two things that are waited for without a connection: a warm-up, and the end of the pool.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::engine::{Engine, Lends};
 use crate::error::WarmUpError;
-use crate::shared::Shared;
 use crate::status::CloseReport;
-use crate::store::{Goal, GoalEnd, GoalKey};
-use crate::sync::Arc;
-
-/// What all clones of a pool share, and nobody else: its end is the end of the intake.
-pub(crate) struct Handle<T: Send + 'static> {
-    pub(crate) shared: Arc<Shared<T>>,
-}
-
-impl<T: Send + 'static> Drop for Handle<T> {
-    fn drop(&mut self) {
-        self.shared.close();
-    }
-}
+use crate::store::{Goal, GoalEnd, GoalKey, WarmUpTerms};
 
 /// A wait for a [`Goal`].
-struct GoalWait<'a, T: Send + 'static> {
-    shared: &'a Shared<T>,
+struct GoalWait<'a, T: Send + 'static, L: Lends<T>> {
+    engine: &'a Engine<T, L>,
     key: GoalKey,
 }
 
-impl<'a, T: Send + 'static> GoalWait<'a, T> {
-    fn new(shared: &'a Shared<T>, goal: Goal, limit: Duration) -> Self {
-        let deadline = shared.clock.now().after(limit);
-        let mut store = shared.enter();
+impl<'a, T: Send + 'static, L: Lends<T>> GoalWait<'a, T, L> {
+    fn new(engine: &'a Engine<T, L>, goal: Goal, limit: Duration) -> Self {
+        let deadline = engine.clock.now().after(limit);
+        let mut store = engine.enter();
         let key = store.add_goal(goal, deadline);
-        shared.finish(store);
-        Self { shared, key }
+        engine.finish(store);
+        Self { engine, key }
     }
 }
 
-impl<T: Send + 'static> Future for GoalWait<'_, T> {
+impl<T: Send + 'static, L: Lends<T>> Future for GoalWait<'_, T, L> {
     type Output = GoalEnd;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<GoalEnd> {
         let waker = cx.waker().clone();
-        let mut store = self.shared.enter();
+        let mut store = self.engine.enter();
         let end = store.poll_goal(self.key, waker);
-        self.shared.finish(store);
+        self.engine.finish(store);
         end.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
-impl<T: Send + 'static> Drop for GoalWait<'_, T> {
+impl<T: Send + 'static, L: Lends<T>> Drop for GoalWait<'_, T, L> {
     fn drop(&mut self) {
-        let mut store = self.shared.enter();
+        let mut store = self.engine.enter();
         store.remove_goal(self.key);
-        self.shared.finish(store);
+        self.engine.finish(store);
     }
 }
 
 const WARM_UP_MARGIN: Duration = Duration::from_secs(1);
 
 /// Waits until `wanted` connections are open.
-pub(crate) async fn warm_up<T: Send + 'static>(
-    shared: &Shared<T>,
+pub(crate) async fn warm_up<T: Send + 'static, L: Lends<T>>(
+    engine: &Engine<T, L>,
     wanted: usize,
 ) -> Result<(), WarmUpError> {
-    let (max_size, batches) = shared.lock().warm_up_terms(wanted);
+    let WarmUpTerms { max_size, batches } = engine.lock().warm_up_terms(wanted);
     if wanted > max_size {
         return Err(WarmUpError::TooMany { wanted, max_size });
     }
     // The margin lets a connect that hangs be the one that ends it, with its cause.
-    let limit = shared
+    let limit = engine
         .timeouts
         .connect
         .saturating_mul(batches)
         .saturating_add(WARM_UP_MARGIN);
-    match GoalWait::new(shared, Goal::Open(wanted), limit).await {
+    match GoalWait::new(engine, Goal::Open(wanted), limit).await {
         GoalEnd::Reached => Ok(()),
         GoalEnd::ConnectFailed { failure, open } => Err(WarmUpError::Connect {
             wanted,
@@ -89,8 +71,8 @@ pub(crate) async fn warm_up<T: Send + 'static>(
         }),
         GoalEnd::TimedOut => {
             let context = {
-                let store = shared.lock();
-                store.context(shared.clock.now())
+                let store = engine.lock();
+                store.context(engine.clock.now())
             };
             let (status, last_failure) = (context.status, context.last_failure.clone());
             Err(WarmUpError::Timeout {
@@ -104,10 +86,13 @@ pub(crate) async fn warm_up<T: Send + 'static>(
 }
 
 /// Stops intake, then waits until every connection is gone, at most for `limit`.
-pub(crate) async fn close<T: Send + 'static>(shared: &Shared<T>, limit: Duration) -> CloseReport {
-    shared.close();
-    drop(GoalWait::new(shared, Goal::Drained, limit).await);
-    let store = shared.lock();
+pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(
+    engine: &Engine<T, L>,
+    limit: Duration,
+) -> CloseReport {
+    engine.close();
+    drop(GoalWait::new(engine, Goal::Drained, limit).await);
+    let store = engine.lock();
     let (status, closed) = (store.status(), store.closed_since());
     CloseReport {
         closed,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::connector::ConnectionId;
+use crate::id::ConnectionId;
 
 /// One consistent snapshot of a pool, taken under one lock.
 ///

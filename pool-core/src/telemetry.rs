@@ -11,10 +11,10 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, IntoF64};
 use tracing::Level;
 
-use crate::connector::CloseReason;
 use crate::error::AcquireError;
 use crate::event::{Event, EventKind, Observer};
 use crate::foreign::{catch, report};
+use crate::id::CloseReason;
 use crate::status::PoolStatus;
 
 pub(crate) struct Telemetry {

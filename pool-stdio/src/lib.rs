@@ -3,6 +3,7 @@
 pub mod codec;
 mod error;
 mod exclusive;
+mod launch;
 mod metrics;
 mod one_shot;
 mod process;
@@ -10,8 +11,8 @@ mod rpc;
 
 pub use codec::Codec;
 pub use error::{ChildReport, Stage, StdioError};
-pub use exclusive::{StdioConnection, StdioConnector, StrayPolicy};
-pub use one_shot::{OneShot, OneShotConnector, Output};
+pub use exclusive::{Request, StdioConnection, StdioConnector, StrayPolicy};
+pub use one_shot::{OneShot, OneShotConnector, Output, Run};
 pub use process::child::{Child, Exited, Handover, Liveness, SignalError, Terminating};
 pub use process::children::{Children, Emptied, TerminateAll, TerminateAllReport};
 pub use process::command::{Command, CommandError, CommandSpec, EnvPolicy};

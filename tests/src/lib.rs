@@ -21,6 +21,7 @@ pub mod bed;
 pub mod chaos;
 #[cfg(target_os = "linux")]
 pub mod children;
+pub mod layout;
 pub mod random;
 #[cfg(target_os = "linux")]
 pub mod soak;

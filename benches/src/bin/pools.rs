@@ -11,10 +11,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pool_benches::bars::{self, Verdict};
-use pool_benches::clock::Stopwatch;
 use pool_benches::report;
 use pool_benches::scenario::{Scenario, scenarios};
 use pool_benches::subjects::contenders;
+use pool_reuse::measure::clock::Stopwatch;
 
 /// Compares connection pools, in interleaved rounds, by the ratios of medians.
 #[derive(Debug, Parser)]

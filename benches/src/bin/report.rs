@@ -15,7 +15,7 @@ fn main() -> std::process::ExitCode {
 }
 
 #[cfg(target_os = "linux")]
-fn main() -> pool_benches::children::Outcome<std::process::ExitCode> {
+fn main() -> pool_benches::children::Measured<std::process::ExitCode> {
     use clap::Parser;
     use pool_benches::{children, full_report};
 

@@ -9,6 +9,7 @@ pub mod chapter;
 pub mod program;
 pub mod replace;
 pub mod reuse;
+
 pub mod round_trip;
 pub mod rpc;
 pub mod scale;
@@ -16,13 +17,9 @@ pub mod spawn;
 pub mod stall;
 pub mod tree_kill;
 
-use std::error::Error;
-
 pub use chapter::{Bar, Chapter, Judgement, Picture, verdicts};
+pub use pool_reuse::measure::Measured;
 pub use program::act_if_asked;
-
-/// A figure, or why there is none.
-pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// How much is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +47,7 @@ pub struct Topic {
     /// Its name, to choose it by.
     pub name: &'static str,
     /// Measures it.
-    pub measure: fn(Effort) -> Outcome<Chapter>,
+    pub measure: fn(Effort) -> Measured<Chapter>,
 }
 
 /// All of them.

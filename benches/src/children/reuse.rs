@@ -7,12 +7,12 @@ use pool_core::ConnectionPool;
 use pool_stdio::StdioConnector;
 use tokio::runtime;
 
-use super::chapter::new_table;
 use super::program::{Cores, Program};
 use super::round_trip::{ask, per_request};
-use super::{Bar, Chapter, Effort, Judgement, Outcome};
-use crate::clock::Stopwatch;
-use crate::stats::{Summary, median, paired};
+use super::{Bar, Chapter, Effort, Judgement, Measured};
+use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::stats::{Summary, median, paired};
+use pool_reuse::measure::table::Table;
 
 /// A kind of child.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,7 @@ const KINDS: [Kind; 3] = [
 /// # Errors
 ///
 /// If a child cannot be had, or does not answer.
-pub fn measure(effort: Effort) -> Outcome<Chapter> {
+pub fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let mut chapter = Chapter::new("reuse beside spawn-per-request");
     let header = [
@@ -69,7 +69,7 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
         "least",
         "greatest",
     ];
-    let mut table = new_table(&header);
+    let mut table = Table::new(&header);
     for (which, cores) in Cores::choices()?.into_iter().enumerate() {
         for kind in KINDS {
             let name = format!("{}, {}", kind.name, cores.what);
@@ -118,7 +118,7 @@ fn rounds(
     cores: &Cores,
     count: usize,
     spawns: u32,
-) -> Outcome<(Vec<f64>, Vec<f64>)> {
+) -> Measured<(Vec<f64>, Vec<f64>)> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

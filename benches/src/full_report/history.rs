@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::judged::Judged;
 use super::setting::Setting;
-use crate::children::{Effort, Outcome};
+use crate::children::{Effort, Measured};
 
 /// One run.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,7 +99,7 @@ fn last_in(text: &str, record: &Record) -> Option<Record> {
 }
 
 /// Adds a line.
-pub(super) fn append(history: &Path, record: &Record) -> Outcome<()> {
+pub(super) fn append(history: &Path, record: &Record) -> Measured<()> {
     if let Some(folder) = history.parent() {
         fs::create_dir_all(folder)?;
     }

@@ -1,18 +1,17 @@
 //! What is measured, in which order, with which progress.
 
 use std::fs;
-use std::io::{IsTerminal, stderr};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pool_reuse::measure::progress::Progress;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::judged::Judged;
 use crate::bars;
-use crate::children::{Chapter, Effort, Outcome, TOPICS, Topic};
-use crate::clock::Stopwatch;
+use crate::children::{Chapter, Effort, Measured, TOPICS, Topic};
 use crate::scenario::{Answers, Scenario, scenarios};
 use crate::subjects::contenders;
+use pool_reuse::measure::clock::Stopwatch;
 
 /// Everything that was measured.
 #[derive(Debug, Default)]
@@ -46,7 +45,7 @@ impl Findings {
         self.pools.push((scenario, answers));
     }
 
-    fn add_children(&mut self, topic: Topic, outcome: Outcome<Chapter>) {
+    fn add_children(&mut self, topic: Topic, outcome: Measured<Chapter>) {
         match outcome {
             Ok(chapter) => {
                 let judged = chapter.judgements.iter();
@@ -73,21 +72,21 @@ pub(super) fn all(effort: Effort) -> Findings {
         ..Findings::default()
     };
     let contenders = contenders();
-    let progress = Progress::new(chosen.len() + TOPICS.len());
+    let mut progress = Progress::new(chosen.len() + TOPICS.len());
     for scenario in chosen {
-        let answers = progress.step(scenario.name, || {
+        let answers = step(&mut progress, scenario.name, || {
             scenario.run(&contenders, findings.rounds, |_, _| {})
         });
         findings.add_pools(scenario, answers);
     }
     for topic in TOPICS {
-        let outcome = progress.step(topic.name, || {
+        let outcome = step(&mut progress, topic.name, || {
             // Once more: a child that was not had once is the machine's mood, twice it is a fact.
             (topic.measure)(effort).or_else(|_| (topic.measure)(effort))
         });
         findings.add_children(topic, outcome);
     }
-    progress.bar.finish_and_clear();
+    progress.clear();
     findings
 }
 
@@ -124,40 +123,17 @@ fn chosen(effort: Effort) -> Vec<Scenario> {
     }
 }
 
-/// A bar on a terminal, a line for each step elsewhere.
-struct Progress {
-    bar: ProgressBar,
-    is_terminal: bool,
-}
-
-impl Progress {
-    fn new(steps: usize) -> Self {
-        let is_terminal = stderr().is_terminal();
-        let target = if is_terminal {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len}  {msg}  {elapsed}")
-            .expect("a constant template is valid");
-        Self {
-            bar: ProgressBar::with_draw_target(Some(steps as u64), target).with_style(style),
-            is_terminal,
-        }
+/// Does one step: progress on a terminal, a line for the log elsewhere.
+#[expect(clippy::print_stderr, reason = "progress, apart from the report")]
+fn step<T>(progress: &mut Progress, name: &'static str, work: impl FnOnce() -> T) -> T {
+    progress.begin(name);
+    let watch = Stopwatch::start();
+    let made = work();
+    if !progress.is_terminal() {
+        eprintln!("{name}: {:.1} s", watch.elapsed().as_secs_f64());
     }
-
-    #[expect(clippy::print_stderr, reason = "progress, apart from the report")]
-    fn step<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T {
-        self.bar.set_message(name);
-        self.bar.tick();
-        let watch = Stopwatch::start();
-        let made = work();
-        if !self.is_terminal {
-            eprintln!("{name}: {:.1} s", watch.elapsed().as_secs_f64());
-        }
-        self.bar.inc(1);
-        made
-    }
+    progress.advance();
+    made
 }
 
 const SIGINT: i32 = nix::sys::signal::Signal::SIGINT as i32;

@@ -21,9 +21,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::children::{Effort, Outcome};
-use crate::clock::Stopwatch;
+use crate::children::{Effort, Measured};
 use history::Record;
+use pool_reuse::measure::clock::Stopwatch;
 use setting::Setting;
 
 /// Runs all comparisons and writes a report with tables, pictures, and each bar as met or missed.
@@ -58,7 +58,7 @@ impl Options {
 /// # Errors
 ///
 /// If the report or its history cannot be written.
-pub fn run(options: &Options, out: &mut impl Write) -> Outcome<ExitCode> {
+pub fn run(options: &Options, out: &mut impl Write) -> Measured<ExitCode> {
     fs::create_dir_all(&options.folder)?;
     let history = options
         .history

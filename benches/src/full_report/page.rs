@@ -7,12 +7,13 @@ use std::time::Duration;
 use super::history::Record;
 use super::measure::Findings;
 use super::setting::{Setting, configurations};
-use crate::children::chapter::new_table;
-use crate::children::{Chapter, Effort, Outcome, Picture};
-use crate::plot::{self, Column, Scale};
+use crate::children::{Chapter, Effort, Measured, Picture};
 use crate::report;
 use crate::scenario::Answers;
-use crate::stats::ratio;
+use crate::subjects::Role;
+use pool_reuse::measure::plot::{Chart, ChartBar, Side};
+use pool_reuse::measure::stats::ratio;
+use pool_reuse::measure::table::Table;
 
 /// What a page is made of.
 pub(super) struct Page<'a> {
@@ -25,7 +26,7 @@ pub(super) struct Page<'a> {
 
 impl Page<'_> {
     /// The whole page. Its pictures are written into the folder.
-    pub(super) fn write(&self, folder: &Path) -> Outcome<String> {
+    pub(super) fn write(&self, folder: &Path) -> Measured<String> {
         let mut page = String::new();
         let kind = match self.effort {
             Effort::Full => "full",
@@ -58,7 +59,7 @@ impl Page<'_> {
             "before",
             "change",
         ];
-        let mut table = new_table(&header);
+        let mut table = Table::new(&header);
         for one in &self.findings.judged {
             let before = self.before.and_then(|before| before.figure(&one.what));
             let change = one
@@ -110,7 +111,7 @@ impl Page<'_> {
         text
     }
 
-    fn write_pools(&self, page: &mut String, folder: &Path) -> Outcome<()> {
+    fn write_pools(&self, page: &mut String, folder: &Path) -> Measured<()> {
         for (scenario, answers) in &self.findings.pools {
             let unit = match answers {
                 Answers::Throughput(_) => "ns per operation",
@@ -119,22 +120,31 @@ impl Page<'_> {
                 Answers::Stampede(_) | Answers::Spike(_) => "s until all are served",
             };
             let standings = answers.standings();
-            let columns = standings.iter().map(|one| Column {
+            let bars = standings.iter().map(|one| ChartBar {
                 name: one.name.to_owned(),
                 value: one.figure,
                 label: figure(Some(one.figure)),
+                side: side_of(one.role),
             });
-            let columns: Vec<Column> = columns.collect();
+            let chart = Chart {
+                title: scenario.about.to_owned(),
+                unit: format!("{unit} (less is better)"),
+                bars: bars.collect(),
+            };
             let name = format!("pools-{}.svg", scenario.name);
-            let title = format!("{}: {unit} (less is better)", scenario.name);
-            plot::svg(&folder.join(&name), &title, scale_for(&columns), &columns)?;
+            chart.write_svg(&folder.join(&name))?;
+            let Chart { title, unit, .. } = chart;
             writeln!(page, "### {}\n\n{}\n", scenario.name, scenario.about)?;
-            writeln!(page, "{}\n\n![{title}]({name})\n", report::answers(answers))?;
+            writeln!(
+                page,
+                "{}\n\n![{title}: {unit}]({name})\n",
+                report::answers(answers)
+            )?;
         }
         Ok(())
     }
 
-    fn write_children(&self, page: &mut String, folder: &Path) -> Outcome<()> {
+    fn write_children(&self, page: &mut String, folder: &Path) -> Measured<()> {
         writeln!(page, "## Children as connections\n")?;
         for (topic, chapter) in &self.findings.chapters {
             writeln!(
@@ -143,10 +153,9 @@ impl Page<'_> {
                 chapter.to_string().replacen("## ", "### ", 1).trim_end()
             )?;
             for one in pictures(chapter) {
-                let Picture { columns, title, .. } = &one;
                 let name = format!("children-{topic}{}.svg", one.name);
-                plot::svg(&folder.join(&name), title, scale_for(columns), columns)?;
-                writeln!(page, "\n![{title}]({name})")?;
+                one.chart.write_svg(&folder.join(&name))?;
+                writeln!(page, "\n![{}: {}]({name})", one.chart.title, one.chart.unit)?;
             }
             writeln!(page)?;
         }
@@ -163,38 +172,35 @@ fn pictures(chapter: &Chapter) -> Vec<Picture> {
         };
         return chapter.pictures.iter().map(named).collect();
     }
-    let columns = chapter.judgements.iter().filter_map(|one| {
+    let bars = chapter.judgements.iter().filter_map(|one| {
         let value = one.figure.filter(|value| *value > 0.0)?;
         // The place for names is narrow; where all compare the same, the rest tells them apart.
         let name = one.what.strip_prefix("spawn per request / pooled, ");
-        Some(Column {
+        Some(ChartBar {
             name: name.unwrap_or(&one.what).to_owned(),
             value,
             label: figure(Some(value)),
+            side: Side::Ours,
         })
     });
-    let columns: Vec<Column> = columns.collect();
-    if columns.len() < 2 {
+    let bars: Vec<ChartBar> = bars.collect();
+    if bars.len() < 2 {
         return Vec::new();
     }
     vec![Picture {
         name: String::new(),
-        title: format!("{}: ratios", chapter.title),
-        columns,
+        chart: Chart {
+            title: chapter.title.to_owned(),
+            unit: "ratio".to_owned(),
+            bars,
+        },
     }]
 }
 
-/// A power of ten and more between the least and the greatest needs steps, not lengths.
-fn scale_for(columns: &[Column]) -> Scale {
-    let values = || columns.iter().map(|one| one.value);
-    let (least, greatest) = (
-        values().fold(f64::INFINITY, f64::min),
-        values().fold(0.0, f64::max),
-    );
-    if least > 0.0 && greatest / least > 10.0 {
-        Scale::Logarithmic
-    } else {
-        Scale::Linear
+const fn side_of(role: Role) -> Side {
+    match role {
+        Role::Ours => Side::Ours,
+        Role::Peer(_) | Role::Blocking | Role::Baseline => Side::Other,
     }
 }
 

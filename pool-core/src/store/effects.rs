@@ -1,41 +1,36 @@
-//! What a transition of the store owes the outside world.
+//! What a critical section owes the outside world.
 //!
-//! The store calls nobody. It collects wakers, errands and events here; whoever held the lock takes
-//! them along and carries them out after unlocking. The waker of a waiter that was served, by far
-//! the most frequent debt, is kept apart from the others.
+//! The store calls nobody. It collects wakers, errands and events here; the code that held the lock
+//! takes them along and carries them out after unlocking. The waker of the first waiter that was
+//! served, by far the most frequent effect, is kept apart from the others.
 
 use std::any::Any;
 use std::task::Waker;
 
-use crate::connector::CloseReason;
 use crate::event::EventKind;
-use crate::store::SlotKey;
+use crate::id::CloseReason;
+use crate::store::Lending;
 
 /// Work on a connection that no caller waits for.
-#[derive(Debug)]
-pub(crate) enum Errand<C> {
+pub(crate) enum Errand<C: Send + 'static, L: Lending> {
     Close(C, CloseReason),
-    Reset(C),
-    Check(C),
-    /// Check the shared connection of this slot, while it serves.
-    Probe(SlotKey),
+    Upkeep(L::Upkeep<C>),
 }
 
-/// Debts of one critical section.
-#[derive(Debug)]
+/// What one critical section owes.
 #[must_use]
-pub(crate) struct Effects<C> {
+pub(crate) struct Effects<C: Send + 'static, L: Lending> {
     /// Waiters that were refused, or served beside the first one.
     pub(crate) wakers: Vec<Waker>,
-    /// What is only to be dropped: wakers, and errors of the connector. Their drop is foreign code.
+    /// Wakers and the connector's errors, to be dropped: their `Drop` is foreign code.
     pub(crate) spent: Vec<Box<dyn Any + Send>>,
-    pub(crate) errands: Vec<Errand<C>>,
+    pub(crate) errands: Vec<Errand<C, L>>,
     pub(crate) events: Vec<(u64, EventKind)>,
     /// The maintenance task must look again: something to open, or an earlier alarm.
     pub(crate) kick: bool,
 }
 
-impl<C> Effects<C> {
+impl<C: Send + 'static, L: Lending> Effects<C, L> {
     pub(crate) const fn none() -> Self {
         Self {
             wakers: Vec::new(),

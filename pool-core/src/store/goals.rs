@@ -4,7 +4,7 @@
 use std::task::Waker;
 
 use crate::error::ConnectError;
-use crate::store::{Effects, Store};
+use crate::store::{Effects, Lending, Store};
 use crate::time::Time;
 
 /// The name of a goal; valid until it is removed.
@@ -30,7 +30,7 @@ pub(crate) enum GoalEnd {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct GoalEntry {
     key: u64,
     goal: Goal,
     deadline: Time,
@@ -41,7 +41,7 @@ struct Entry {
 /// All goals; few at a time, so a list does.
 #[derive(Debug, Default)]
 pub(crate) struct Goals {
-    entries: Vec<Entry>,
+    entries: Vec<GoalEntry>,
     next: u64,
 }
 
@@ -56,15 +56,15 @@ impl Goals {
         targets.max().unwrap_or(0)
     }
 
-    /// Ends the goals for which `verdict` has one, and returns the earliest deadline of the rest.
-    fn settle<C>(
+    /// Ends the goals for which `judge` has one, and returns the earliest deadline of the rest.
+    fn resolve<C: Send + 'static, L: Lending>(
         &mut self,
-        effects: &mut Effects<C>,
-        verdict: impl Fn(Goal, Time) -> Option<GoalEnd>,
+        effects: &mut Effects<C, L>,
+        judge: impl Fn(Goal, Time) -> Option<GoalEnd>,
     ) -> Time {
         let mut earliest = Time::NEVER;
         for entry in self.entries.iter_mut().filter(|entry| entry.end.is_none()) {
-            entry.end = verdict(entry.goal, entry.deadline);
+            entry.end = judge(entry.goal, entry.deadline);
             if entry.end.is_none() {
                 earliest = earliest.min(entry.deadline);
             } else if let Some(waker) = entry.waker.take() {
@@ -75,12 +75,12 @@ impl Goals {
     }
 }
 
-impl<C> Store<C> {
+impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Starts to wait for a goal.
     pub(crate) fn add_goal(&mut self, goal: Goal, deadline: Time) -> GoalKey {
         let key = self.goals.next;
         self.goals.next += 1;
-        self.goals.entries.push(Entry {
+        self.goals.entries.push(GoalEntry {
             key,
             goal,
             deadline,
@@ -88,7 +88,7 @@ impl<C> Store<C> {
             end: None,
         });
         self.set_alarm(deadline);
-        self.settle_goals();
+        self.resolve_goals();
         if self.is_orphan {
             let _: Time = self.expire_goals(Time::NEVER);
         }
@@ -129,13 +129,13 @@ impl<C> Store<C> {
     }
 
     /// Ends the goals that are reached, or never will be.
-    pub(super) fn settle_goals(&mut self) {
+    pub(super) fn resolve_goals(&mut self) {
         if self.goals.entries.is_empty() {
             return;
         }
         let (open, left, is_closed) = (self.slots.open(), self.slots.len(), self.is_closed);
         self.owes = true;
-        let _: Time = self.goals.settle(&mut self.effects, |goal, _| match goal {
+        let _: Time = self.goals.resolve(&mut self.effects, |goal, _| match goal {
             Goal::Open(_) if is_closed => Some(GoalEnd::Closed),
             Goal::Open(target) => (open >= target).then_some(GoalEnd::Reached),
             Goal::Drained => (left == 0).then_some(GoalEnd::Reached),
@@ -146,7 +146,7 @@ impl<C> Store<C> {
     pub(super) fn fail_warm_ups(&mut self, error: &ConnectError) {
         let open = self.slots.open();
         self.owes |= !self.goals.entries.is_empty();
-        let _: Time = self.goals.settle(&mut self.effects, |goal, _| match goal {
+        let _: Time = self.goals.resolve(&mut self.effects, |goal, _| match goal {
             Goal::Open(_) => Some(GoalEnd::ConnectFailed {
                 failure: error.clone(),
                 open,
@@ -158,7 +158,7 @@ impl<C> Store<C> {
     /// Ends the goals whose deadline has come, and returns the earliest of the others.
     pub(super) fn expire_goals(&mut self, now: Time) -> Time {
         self.owes |= !self.goals.entries.is_empty();
-        self.goals.settle(&mut self.effects, |_, deadline| {
+        self.goals.resolve(&mut self.effects, |_, deadline| {
             (deadline <= now).then_some(GoalEnd::TimedOut)
         })
     }

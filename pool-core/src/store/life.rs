@@ -1,16 +1,15 @@
-//! The way of a connection from one lease to the next, or to its end.
+//! What every connection goes through, however it is lent: leased, dead, retired, closed.
 
 use std::panic::Location;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::connector::{CloseReason, ConnectionId};
-use crate::error::{CheckError, ConnectError, Fault};
-use crate::event::{EventKind, WaiterId};
-use crate::store::{Errand, Outcome, Served, SlotKey, State, Store};
-use crate::time::Time;
+use crate::error::{ConnectError, Fault};
+use crate::event::EventKind;
+use crate::id::{CloseReason, ConnectionId, WaiterId};
+use crate::store::{Errand, Lending, SlotKey, State, Store};
 
-/// How a connection comes home.
+/// In which condition a connection is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Condition {
     Clean,
@@ -18,73 +17,18 @@ pub(crate) enum Condition {
     Unfit(CloseReason),
 }
 
-impl<C> Store<C> {
-    /// A lease or a reset is over.
-    #[inline]
-    pub(crate) fn give_back(&mut self, key: SlotKey, connection: C, condition: Condition) {
-        let record = self.slots.get_mut(key);
-        if record.state() == State::Leased {
-            record.used = self.tick;
-            if record.overdue {
-                self.overdue_lease_came_home(key);
-            }
-        }
-        match condition {
-            Condition::Clean => {
-                if let Some(reason) = self.verdict(key) {
-                    return self.retire(key, connection, reason);
-                }
-                let id = self.slots.get(key).id;
-                self.log_hot(|| EventKind::Returned { id });
-                self.place(key, connection);
-            }
-            Condition::NeedsReset => self.begin_reset(key, connection),
-            Condition::Unfit(reason) => self.retire(key, connection, reason),
-        }
-    }
-
-    /// A connection that was drawn proved dead before its caller had it: that was no use, or one that
-    /// dies at once would count as spent after a single permitted use and be opened again and again
-    /// without delay.
-    pub(crate) fn bury(&mut self, key: SlotKey, connection: C) {
-        self.slots.get_mut(key).uses -= 1;
-        self.retire(key, connection, CloseReason::Died);
-    }
-
-    /// A check is over.
-    pub(crate) fn checked(&mut self, key: SlotKey, connection: C, now: Time) {
-        let record = self.slots.get_mut(key);
-        record.proven = now;
-        let id = record.id;
-        self.log(EventKind::Checked { id });
-        self.offer(key, connection);
-    }
-
-    /// A check or reset did not approve of its connection.
-    pub(crate) fn rejected(&mut self, key: SlotKey, connection: C, error: CheckError) {
-        let record = self.slots.get(key);
-        let id = record.id;
-        let reason = if record.state() == State::Checking {
-            self.log(EventKind::CheckFailed { id, error });
-            CloseReason::CheckFailed
-        } else {
-            self.log(EventKind::ResetFailed { id, error });
-            CloseReason::ResetFailed
-        };
-        self.retire(key, connection, reason);
-    }
-
+impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// A connection is never lent again; closing it is owed.
     pub(crate) fn retire(&mut self, key: SlotKey, connection: C, reason: CloseReason) {
-        let known_dead = self.slots.get(key).doom == Some(CloseReason::Died);
+        let known_dead = self.slots.get(key).close_reason == Some(CloseReason::Died);
         let record = self.slots.set_state(key, State::Closing);
-        record.doom = Some(reason);
+        record.close_reason = Some(reason);
         let id = record.id;
         match reason {
             CloseReason::Died => {
                 if !known_dead {
                     self.log(EventKind::Died { id });
-                    self.learn_from_death(key);
+                    self.count_early_death(key);
                 }
             }
             CloseReason::Discarded => self.log(EventKind::Discarded { id }),
@@ -111,18 +55,6 @@ impl<C> Store<C> {
         self.log(EventKind::Stuck { id, reason, since });
     }
 
-    /// Takes a leased connection off the books: its holder keeps it. Its slot follows by
-    /// [`release`](Self::release).
-    pub(crate) fn detach(&mut self, key: SlotKey) {
-        if self.slots.get(key).overdue {
-            self.overdue_lease_came_home(key);
-        }
-        let record = self.slots.set_state(key, State::Closing);
-        record.opened = false;
-        let id = record.id;
-        self.log(EventKind::Detached { id });
-    }
-
     /// Frees a slot: the last thing that happens to it. Returns whether its permit may serve
     /// another slot; otherwise the pool has shrunk and the permit must go.
     pub(crate) fn release(&mut self, key: SlotKey) -> bool {
@@ -130,9 +62,9 @@ impl<C> Store<C> {
         let id = record.id;
         if record.opened {
             self.closed_since += usize::from(self.is_closed);
-            let reason = record.doom.unwrap_or(CloseReason::PoolClosed);
+            let reason = record.close_reason.unwrap_or(CloseReason::PoolClosed);
             // Its task was dropped with the runtime, in the middle of a reset or a check.
-            if !record.is_leaving() {
+            if !record.is_closing() {
                 self.log(EventKind::Closing { id, reason });
             }
             self.log(EventKind::Closed { id, reason });
@@ -148,107 +80,17 @@ impl<C> Store<C> {
         } else if self.is_closed && self.slots.len() == 0 {
             self.log(EventKind::PoolClosed);
         }
-        self.settle_goals();
+        self.resolve_goals();
         self.kick();
         self.slots.len() < self.limits.slots_max()
     }
 
     /// `died` resolved for this connection.
     pub(crate) fn died(&mut self, key: SlotKey, id: ConnectionId) {
-        let Some(record) = self.slots.find(key, id) else {
-            return;
-        };
-        if self.limits.sharing.is_some() && record.is_open() {
-            self.doom(key, CloseReason::Died);
-            return self.settle_share(key);
+        let record = self.slots.find(key, id);
+        if record.is_some_and(|record| record.is_open()) {
+            L::died(self, key);
         }
-        match record.state() {
-            State::Idle => {
-                let place = self.idle.iter().position(|(other, _)| *other == key);
-                let (_, connection) = self.idle.remove(place.expect("an idle slot is parked"));
-                self.retire(key, connection, CloseReason::Died);
-            }
-            State::Leased | State::Checking | State::Returning | State::Opening => {
-                record.doom = Some(CloseReason::Died);
-                self.log(EventKind::Died { id });
-                // Now, not when it comes home: a holder who keeps it would make it look older.
-                self.learn_from_death(key);
-            }
-            State::Closing | State::Stuck => {}
-        }
-    }
-
-    /// Why this connection may not be lent again, if so.
-    #[inline]
-    fn verdict(&self, key: SlotKey) -> Option<CloseReason> {
-        let record = self.slots.get(key);
-        if self.is_closed {
-            Some(CloseReason::PoolClosed)
-        } else if record.doom.is_some() {
-            record.doom
-        } else if self.slots.exceeds(self.limits.max_size) {
-            Some(CloseReason::Shrunk)
-        } else if record.expires <= self.tick {
-            Some(CloseReason::Lifetime)
-        } else if self
-            .limits
-            .max_uses
-            .is_some_and(|max_uses| record.uses >= max_uses)
-        {
-            Some(CloseReason::MaxUses)
-        } else {
-            None
-        }
-    }
-
-    /// Lends, parks or closes a connection that is fit for use.
-    pub(super) fn offer(&mut self, key: SlotKey, connection: C) {
-        if self.limits.sharing.is_some() {
-            return self.stock(key, connection);
-        }
-        match self.verdict(key) {
-            Some(reason) => self.retire(key, connection, reason),
-            None => self.place(key, connection),
-        }
-    }
-
-    /// Hands a connection to the oldest waiter, or parks it.
-    #[inline]
-    fn place(&mut self, key: SlotKey, connection: C) {
-        if self.queue.is_empty() {
-            self.park(key, connection);
-        } else {
-            self.serve(key, connection);
-        }
-    }
-
-    #[inline]
-    fn park(&mut self, key: SlotKey, connection: C) {
-        debug_assert!(
-            !self.is_closed,
-            "invariant broken: nothing is parked after close"
-        );
-        let used = self.slots.set_state(key, State::Idle).used;
-        let mut place = self.idle.len();
-        // A checked connection was not used: it goes back to where its last use belongs.
-        while place > 0 && self.slots.get(self.idle[place - 1].0).used > used {
-            place -= 1;
-        }
-        self.idle.insert(place, (key, connection));
-    }
-
-    /// Order: the slot becomes leased before its waiter is woken, in the same critical section, or
-    /// a waiter could find nothing and the connection nobody.
-    fn serve(&mut self, key: SlotKey, connection: C) {
-        let mut served = None;
-        let waker = self.queue.serve_first(|waiter, ticket| {
-            served = Some((waiter, ticket.site));
-            Outcome::Served(Served::Connection(connection))
-        });
-        if let Some((waiter, site)) = served {
-            self.lease(key, site, Some(waiter));
-        }
-        self.wake_served(waker);
     }
 
     #[inline]
@@ -269,8 +111,8 @@ impl<C> Store<C> {
         let tick = self.tick;
         let record = self.slots.set_state(key, State::Leased);
         debug_assert!(
-            record.doom.is_none(),
-            "invariant broken: a doomed connection is lent"
+            record.close_reason.is_none(),
+            "invariant broken: a connection that is marked for close is lent"
         );
         record.leased = tick;
         record.site = Some(site);
@@ -279,17 +121,8 @@ impl<C> Store<C> {
         self.log_hot(|| EventKind::Leased { id, waiter });
     }
 
-    fn begin_reset(&mut self, key: SlotKey, connection: C) {
-        if let Some(reason) = self.verdict(key) {
-            return self.retire(key, connection, reason);
-        }
-        let id = self.slots.set_state(key, State::Returning).id;
-        self.log(EventKind::Resetting { id });
-        self.owe(Errand::Reset(connection));
-    }
-
     /// A connection that died young, and not after its last permitted use, counts as a failure.
-    pub(super) fn learn_from_death(&mut self, key: SlotKey) {
+    pub(super) fn count_early_death(&mut self, key: SlotKey) {
         let record = self.slots.get(key);
         let (id, born, round) = (record.id, record.born, record.round);
         let age = self.tick.since(born);
@@ -307,7 +140,7 @@ impl<C> Store<C> {
         }
     }
 
-    fn overdue_lease_came_home(&mut self, key: SlotKey) {
+    pub(super) fn overdue_lease_returned(&mut self, key: SlotKey) {
         let tick = self.tick;
         let record = self.slots.get_mut(key);
         record.overdue = false;

@@ -1,10 +1,10 @@
 //! Opening: when a connect may begin, and what becomes of its result.
 
-use crate::connector::ConnectionId;
 use crate::error::ConnectError;
 use crate::event::EventKind;
-use crate::store::slots::Record;
-use crate::store::{SlotKey, State, Store};
+use crate::id::ConnectionId;
+use crate::store::slots::SlotRecord;
+use crate::store::{Lending, SlotKey, State, Store};
 use crate::time::Time;
 
 /// The permission to run one connect.
@@ -20,7 +20,7 @@ pub(crate) struct Opening {
 /// opened together do not end together.
 const LIFETIME_JITTER: u32 = 10;
 
-impl<C> Store<C> {
+impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Starts a connect if one is wanted and allowed. The caller holds a permit for it.
     pub(crate) fn open(&mut self, now: Time) -> Option<Opening> {
         if !self.may_open() {
@@ -34,7 +34,7 @@ impl<C> Store<C> {
         self.next_connection += 1;
         let key = self
             .slots
-            .insert(Record::opening(id, now, self.pacer.round()));
+            .insert(SlotRecord::opening(id, now, self.pacer.round()));
         self.log(EventKind::Opening { id });
         Some(Opening {
             key,
@@ -62,8 +62,8 @@ impl<C> Store<C> {
         record.opened = true;
         let id = record.id;
         self.log(EventKind::Opened { id });
-        self.offer(key, connection);
-        self.settle_goals();
+        L::offer(self, key, connection);
+        self.resolve_goals();
         // Its place of `max_connecting` is free, and nothing else would tell before the next tick.
         if self.may_open() {
             self.kick();
@@ -81,7 +81,7 @@ impl<C> Store<C> {
             error: error.clone(),
         });
         self.fail_warm_ups(&error);
-        self.give_up(now);
+        self.refuse_if_unavailable(now);
     }
 
     /// Whether a connect is wanted and capacity allows it; the pacer may still delay it.
@@ -92,7 +92,7 @@ impl<C> Store<C> {
         let opening = self.slots.count(State::Opening);
         opening < self.limits.max_connecting
             && !self.is_closed
-            && self.slots.len() < self.size_limit()
+            && self.slots.len() < L::size_limit(self)
             && opening < self.wanted()
     }
 
@@ -102,10 +102,7 @@ impl<C> Store<C> {
             + self.slots.count(State::Returning);
         let min_idle = self.limits.min_idle.min(self.limits.max_size);
         let missing = min_idle.saturating_sub(at_rest);
-        let demand = match &self.limits.sharing {
-            None => self.queue.len() + missing,
-            Some(sharing) => self.shares_wanted(sharing, missing),
-        };
+        let demand = L::connects_wanted(self, missing);
         demand.max(self.goals.open_wanted().saturating_sub(self.slots.open()))
     }
 }

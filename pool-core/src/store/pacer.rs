@@ -1,4 +1,4 @@
-//! When the next connect may begin after failures, and when waiting for it is hopeless.
+//! When the next connect may begin after failures, and when waiting for it is pointless.
 //!
 //! Failures are counted in *rounds*: connects that ran side by side and failed together are one
 //! round, or `max_connecting` would decide how patient the pool is. Each round doubles the span
@@ -95,7 +95,7 @@ impl Pacer {
 
     /// How long callers should stay away if nothing is left that could serve them; `None` while
     /// there is reason to wait.
-    pub(crate) fn hopeless(&self, now: Time) -> Option<Duration> {
+    pub(crate) fn unavailable_for(&self, now: Time) -> Option<Duration> {
         let tripped =
             self.round > 0 && (self.permanent || self.round >= self.limits.fail_fast_after);
         (tripped && now < self.not_before).then(|| self.not_before.since(now))

@@ -11,8 +11,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::error::AcquireContext;
-use crate::event::WaiterId;
-use crate::store::SlotKey;
+use crate::id::WaiterId;
 use crate::time::Time;
 
 /// The place of a waiter in the table, valid until the waiter is removed, and its number.
@@ -27,7 +26,7 @@ impl WaiterKey {
 
 /// What a waiter brings along.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ticket {
+pub(crate) struct WaitRequest {
     pub(crate) deadline: Time,
     pub(crate) clock: DeadlineClock,
     /// Where it acquires.
@@ -41,18 +40,10 @@ pub(crate) enum DeadlineClock {
     Coarse,
 }
 
-/// What a waiter is served.
-#[derive(Debug)]
-pub(crate) enum Served<C> {
-    Connection(C),
-    /// A share of the connection of this slot.
-    Share(SlotKey),
-}
-
 /// How a wait ends.
 #[derive(Debug)]
-pub(crate) enum Outcome<C> {
-    Served(Served<C>),
+pub(crate) enum WaitEnd<S> {
+    Served(S),
     Refused(Refusal, Arc<AcquireContext>),
 }
 
@@ -68,28 +59,28 @@ pub(crate) enum Refusal {
 // Order: one cache line each, since two cores take turns at them.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Entry<C> {
+struct WaiterEntry<S> {
     id: WaiterId,
-    ticket: Ticket,
-    place: Place<C>,
+    request: WaitRequest,
+    state: EntryState<S>,
     /// Neighbours while queued; `next` also links the free entries.
     previous: u32,
     next: u32,
 }
 
 #[derive(Debug)]
-enum Place<C> {
+enum EntryState<S> {
     Free,
     Queued(Waker),
-    Done(Outcome<C>),
+    Done(WaitEnd<S>),
 }
 
 const NONE: u32 = u32::MAX;
 const STALE: &str = "a waiter's key does not outlive the waiter";
 
 #[derive(Debug)]
-pub(crate) struct Queue<C> {
-    table: Vec<Entry<C>>,
+pub(crate) struct WaitQueue<S> {
+    table: Vec<WaiterEntry<S>>,
     free: u32,
     head: u32,
     tail: u32,
@@ -98,14 +89,14 @@ pub(crate) struct Queue<C> {
 
 /// What a queued waiter finds when it is polled.
 #[derive(Debug)]
-pub(crate) enum Found<C> {
-    Done(Outcome<C>),
+pub(crate) enum Found<S> {
+    Done(WaitEnd<S>),
     Waiting,
     /// Still queued, but the caller polls with another waker now, which must be handed in.
     Moved,
 }
 
-impl<C> Queue<C> {
+impl<S> WaitQueue<S> {
     pub(crate) const fn new() -> Self {
         Self {
             table: Vec::new(),
@@ -132,8 +123,13 @@ impl<C> Queue<C> {
         queued.map(|waiter| waiter.id).collect()
     }
 
-    pub(crate) fn push_back(&mut self, id: WaiterId, waker: Waker, ticket: Ticket) -> WaiterKey {
-        let place = self.insert(id, waker, ticket);
+    pub(crate) fn push_back(
+        &mut self,
+        id: WaiterId,
+        waker: Waker,
+        request: WaitRequest,
+    ) -> WaiterKey {
+        let place = self.insert(id, waker, request);
         let tail = self.tail;
         self.link(tail, place);
         self.link(place, NONE);
@@ -141,8 +137,13 @@ impl<C> Queue<C> {
     }
 
     /// Enters before everybody else: for a waiter whose connection proved dead.
-    pub(crate) fn push_front(&mut self, id: WaiterId, waker: Waker, ticket: Ticket) -> WaiterKey {
-        let place = self.insert(id, waker, ticket);
+    pub(crate) fn push_front(
+        &mut self,
+        id: WaiterId,
+        waker: Waker,
+        request: WaitRequest,
+    ) -> WaiterKey {
+        let place = self.insert(id, waker, request);
         let head = self.head;
         self.link(place, head);
         self.link(NONE, place);
@@ -151,8 +152,13 @@ impl<C> Queue<C> {
 
     /// Enters where its number belongs: for a waiter that was served a connection which proved
     /// dead. Looks at nobody but others like it, who came before it.
-    pub(crate) fn push_again(&mut self, id: WaiterId, waker: Waker, ticket: Ticket) -> WaiterKey {
-        let place = self.insert(id, waker, ticket);
+    pub(crate) fn push_again(
+        &mut self,
+        id: WaiterId,
+        waker: Waker,
+        request: WaitRequest,
+    ) -> WaiterKey {
+        let place = self.insert(id, waker, request);
         let (mut before, mut after) = (NONE, self.head);
         while let Some(entry) = self.table.get(after as usize).filter(|entry| entry.id < id) {
             (before, after) = (after, entry.next);
@@ -165,7 +171,7 @@ impl<C> Queue<C> {
     /// Serves the oldest waiter, if there is one; the waker must be woken after unlocking.
     pub(crate) fn serve_first(
         &mut self,
-        outcome: impl FnOnce(WaiterId, &Ticket) -> Outcome<C>,
+        outcome: impl FnOnce(WaiterId, &WaitRequest) -> WaitEnd<S>,
     ) -> Option<Waker> {
         let head = self.head;
         (head != NONE).then(|| self.finish(head, outcome))
@@ -178,21 +184,21 @@ impl<C> Queue<C> {
         &mut self,
         now: Time,
         lag: Duration,
-        mut outcome: impl FnMut(WaiterId) -> Outcome<C>,
+        mut outcome: impl FnMut(WaiterId) -> WaitEnd<S>,
         mut wake: impl FnMut(Waker),
     ) -> Time {
         let mut earliest = Time::NEVER;
         let mut place = self.head;
         while place != NONE {
-            let Entry { ticket, next, .. } = &mut self.table[place as usize];
+            let WaiterEntry { request, next, .. } = &mut self.table[place as usize];
             let next = *next;
-            if ticket.clock == DeadlineClock::Coarse {
-                ticket.deadline = ticket.deadline.after(lag);
+            if request.clock == DeadlineClock::Coarse {
+                request.deadline = request.deadline.after(lag);
             }
-            if ticket.deadline <= now {
+            if request.deadline <= now {
                 wake(self.finish(place, |waiter, _| outcome(waiter)));
             } else {
-                earliest = earliest.min(ticket.deadline);
+                earliest = earliest.min(request.deadline);
             }
             place = next;
         }
@@ -200,46 +206,47 @@ impl<C> Queue<C> {
     }
 
     /// Looks at a waiter; takes it out if its wait has ended.
-    pub(crate) fn poll(&mut self, key: WaiterKey, waker: &Waker) -> Found<C> {
-        match &self.table[key.0 as usize].place {
-            Place::Queued(present) if present.will_wake(waker) => Found::Waiting,
-            Place::Queued(_) => Found::Moved,
-            Place::Done(_) => Found::Done(self.take(key.0).expect(STALE)),
-            Place::Free => unreachable!("{STALE}"),
+    pub(crate) fn poll(&mut self, key: WaiterKey, waker: &Waker) -> Found<S> {
+        match &self.table[key.0 as usize].state {
+            EntryState::Queued(present) if present.will_wake(waker) => Found::Waiting,
+            EntryState::Queued(_) => Found::Moved,
+            EntryState::Done(_) => Found::Done(self.take(key.0).expect(STALE)),
+            EntryState::Free => unreachable!("{STALE}"),
         }
     }
 
     /// Replaces the waker of a waiter that is still queued. Returns the waker to drop after
     /// unlocking: the old one, or `Err` with the new one if the wait has ended.
     pub(crate) fn replace_waker(&mut self, key: WaiterKey, waker: Waker) -> Result<Waker, Waker> {
-        match &mut self.table[key.0 as usize].place {
-            Place::Queued(present) => Ok(std::mem::replace(present, waker)),
-            Place::Done(_) | Place::Free => Err(waker),
+        match &mut self.table[key.0 as usize].state {
+            EntryState::Queued(present) => Ok(std::mem::replace(present, waker)),
+            EntryState::Done(_) | EntryState::Free => Err(waker),
         }
     }
 
     /// Takes a waiter out whose future is dropped: `Err` with its waker if it still waited, else
     /// its outcome.
-    pub(crate) fn remove(&mut self, key: WaiterKey) -> Result<Outcome<C>, (WaiterId, Waker)> {
+    pub(crate) fn remove(&mut self, key: WaiterKey) -> Result<WaitEnd<S>, (WaiterId, Waker)> {
         let entry = &mut self.table[key.0 as usize];
         let id = entry.id;
-        match std::mem::replace(&mut entry.place, Place::Free) {
-            Place::Queued(waker) => {
+        match std::mem::replace(&mut entry.state, EntryState::Free) {
+            EntryState::Queued(waker) => {
                 self.unlink(key.0);
                 self.release(key.0);
                 Err((id, waker))
             }
-            Place::Done(outcome) => {
+            EntryState::Done(outcome) => {
                 self.release(key.0);
                 Ok(outcome)
             }
-            Place::Free => unreachable!("{STALE}"),
+            EntryState::Free => unreachable!("{STALE}"),
         }
     }
 
-    fn take(&mut self, place: u32) -> Option<Outcome<C>> {
+    fn take(&mut self, place: u32) -> Option<WaitEnd<S>> {
         let entry = &mut self.table[place as usize];
-        let Place::Done(outcome) = std::mem::replace(&mut entry.place, Place::Free) else {
+        let EntryState::Done(outcome) = std::mem::replace(&mut entry.state, EntryState::Free)
+        else {
             return None;
         };
         self.release(place);
@@ -249,26 +256,28 @@ impl<C> Queue<C> {
     fn finish(
         &mut self,
         place: u32,
-        outcome: impl FnOnce(WaiterId, &Ticket) -> Outcome<C>,
+        outcome: impl FnOnce(WaiterId, &WaitRequest) -> WaitEnd<S>,
     ) -> Waker {
         self.unlink(place);
         let entry = &mut self.table[place as usize];
-        let done = Place::Done(outcome(entry.id, &entry.ticket));
-        match std::mem::replace(&mut entry.place, done) {
-            Place::Queued(waker) => waker,
-            Place::Done(_) | Place::Free => unreachable!("only queued waiters are linked"),
+        let done = EntryState::Done(outcome(entry.id, &entry.request));
+        match std::mem::replace(&mut entry.state, done) {
+            EntryState::Queued(waker) => waker,
+            EntryState::Done(_) | EntryState::Free => {
+                unreachable!("only queued waiters are linked")
+            }
         }
     }
 
     /// Takes a free place, not linked to others yet.
     #[inline]
-    fn insert(&mut self, id: WaiterId, waker: Waker, ticket: Ticket) -> u32 {
+    fn insert(&mut self, id: WaiterId, waker: Waker, request: WaitRequest) -> u32 {
         self.len += 1;
         if self.free == NONE {
-            return self.add(Entry {
+            return self.add(WaiterEntry {
                 id,
-                ticket,
-                place: Place::Queued(waker),
+                request,
+                state: EntryState::Queued(waker),
                 previous: NONE,
                 next: NONE,
             });
@@ -278,15 +287,15 @@ impl<C> Queue<C> {
         self.free = entry.next;
         // One by one: an entry made elsewhere and copied costs the processor more than all the rest.
         entry.id = id;
-        entry.ticket.deadline = ticket.deadline;
-        entry.ticket.clock = ticket.clock;
-        entry.ticket.site = ticket.site;
-        entry.place = Place::Queued(waker);
+        entry.request.deadline = request.deadline;
+        entry.request.clock = request.clock;
+        entry.request.site = request.site;
+        entry.state = EntryState::Queued(waker);
         free
     }
 
     #[cold]
-    fn add(&mut self, entry: Entry<C>) -> u32 {
+    fn add(&mut self, entry: WaiterEntry<S>) -> u32 {
         self.table.push(entry);
         u32::try_from(self.table.len() - 1).expect("max_waiters is below u32::MAX")
     }
@@ -310,7 +319,7 @@ impl<C> Queue<C> {
 
     fn unlink(&mut self, place: u32) {
         self.len -= 1;
-        let Entry { previous, next, .. } = self.table[place as usize];
+        let WaiterEntry { previous, next, .. } = self.table[place as usize];
         self.link(previous, next);
     }
 }

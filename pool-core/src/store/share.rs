@@ -1,93 +1,161 @@
-//! Sharing: connections that serve many callers at once.
+//! Shared lending: a connection serves many callers at once.
 //!
-//! A shared connection never leaves the store while it is open: it stays in the *stock*, and a
-//! lease is a count in its slot. What it serves is its *load*; a check under way is a *hold*. It
-//! leaves the stock to be closed, when both are zero.
+//! An open connection never leaves the store; a lease is a count in its slot. Its *load* is the
+//! number of its leases, its *holds* the number of checks under way. It is closed when both are
+//! zero.
 //!
 //! # Algorithm
 //!
-//! A new lease goes to the least loaded connection, found by looking at all of them: they are few.
-//! Another one is opened when all carry their target, or somebody waits. A connection that reached
-//! its lifetime or was evicted while it serves is *superseded*: it goes on as the last resort until
-//! another one was opened in its place; then, like one that is broken, it is *doomed*: it takes no
-//! new leases and is closed after its last one.
+//! A new lease goes to the connection with the fewest leases, found by looking at all of them: they
+//! are few. Another connection is opened when all carry their target, or when callers wait. A
+//! connection that is evicted or reaches its lifetime while it has leases is *superseded*: it is
+//! lent only when no other can be, until another connection was opened in its place. Then it is
+//! *marked for close*, like one that is broken: it takes no new leases, and is closed after its last.
 //!
 //! # Invariants
 //!
-//! 1. No connection that may take a lease is below its limit of leases while a waiter is queued.
+//! 1. While a waiter is queued, every connection that may be lent has `max_leases` leases.
 //! 2. There are at most `max_size` slots, and `max_surge` more while a superseded connection serves
-//!    new leases, or its last ones when nothing else is left.
+//!    new leases, or its last ones when no other connection is left.
 
 use std::panic::Location;
 
-use crate::connector::CloseReason;
-use crate::error::CheckError;
-use crate::event::{EventKind, WaiterId};
-use crate::store::slots::Record;
-use crate::store::{Condition, Errand, Limits, Outcome, Served, SlotKey, State, Store};
+use crate::event::EventKind;
+use crate::id::{CloseReason, ConnectionId, WaiterId};
+use crate::store::slots::SlotRecord;
+use crate::store::{Condition, Lending, SlotKey, State, Store, WaitEnd};
 use crate::time::Time;
 
-/// How connections are shared.
+/// Says of a [`Builder`](crate::Builder) that connections are lent to many callers at once.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sharing {
-    /// Another connection is opened when all have as many leases as this.
-    pub(crate) target_leases: u32,
-    /// No connection has more than this.
-    pub(crate) max_leases: u32,
-    /// So many slots beyond `max_size` may be used to replace what is superseded.
-    pub(crate) max_surge: usize,
+pub enum Multiplexed {}
+
+impl Lending for Multiplexed {
+    type Served<C: Send + 'static> = SlotKey;
+    /// A check of the connection in this slot, while it serves.
+    type Upkeep<C: Send + 'static> = SlotKey;
+
+    fn offer<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey, connection: C) {
+        store.add_shared(key, connection);
+    }
+
+    fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        store.mark_for_close(key, CloseReason::Died);
+        store.act_on_share(key);
+    }
+
+    fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time {
+        store.expire_shares(now)
+    }
+
+    fn start_checks<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time {
+        store.start_share_checks(now)
+    }
+
+    fn evict<C: Send + 'static>(
+        store: &mut Store<C, Self>,
+        mut selects: impl FnMut(ConnectionId) -> bool,
+    ) -> usize {
+        let mut count = 0;
+        for key in store.shared_keys() {
+            let record = store.slots.get(key);
+            if record.is_fresh() && selects(record.id) {
+                store.supersede(key, CloseReason::Evicted);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    fn shrink<C: Send + 'static>(store: &mut Store<C, Self>) {
+        store.shrink_shares();
+    }
+
+    fn close_unused<C: Send + 'static>(store: &mut Store<C, Self>) {
+        for key in store.shared_keys() {
+            store.act_on_share(key);
+        }
+    }
+
+    fn connects_wanted<C: Send + 'static>(store: &Store<C, Self>, missing: usize) -> usize {
+        store.shares_wanted(missing)
+    }
+
+    fn can_serve<C: Send + 'static>(store: &Store<C, Self>) -> bool {
+        store.slots.count(State::Opening) > 0 || store.lendable_count() > 0
+    }
+
+    fn has_idle<C: Send + 'static>(_: &Store<C, Self>) -> bool {
+        false
+    }
+
+    /// A connection that has its replacement gives up its place, unless no other is left: then the
+    /// replacement is gone as well.
+    fn size_limit<C: Send + 'static>(store: &Store<C, Self>) -> usize {
+        let is_last = store.lendable_count() == 0;
+        let serving = store
+            .shared_records()
+            .filter(|record| record.superseded.is_some() && record.load > 0);
+        let outgoing = serving.filter(|record| is_last || record.close_reason.is_none());
+        let surge = store.limits.sharing.max_surge.min(outgoing.count());
+        store.limits.max_size + surge
+    }
+
+    fn leases<C: Send + 'static>(store: &Store<C, Self>) -> usize {
+        store
+            .shared_records()
+            .map(|record| record.load as usize)
+            .sum()
+    }
+
+    #[cfg(debug_assertions)]
+    fn assert_invariants<C: Send + 'static>(store: &Store<C, Self>) {
+        let max_leases = store.limits.sharing.max_leases;
+        for record in store.shared_records() {
+            let (id, load) = (record.id, record.load);
+            assert!(
+                load <= max_leases,
+                "invariant 2a broken: {load} leases of {id}"
+            );
+            assert!(
+                store.queue.is_empty() || !record.may_be_lent(max_leases),
+                "invariant 3a broken: {id} could serve a waiter"
+            );
+            assert_eq!(
+                load > 0,
+                record.state() == State::Leased,
+                "invariant broken: {id} is leased if and only if it has leases"
+            );
+        }
+    }
 }
 
-impl Limits {
-    /// How many slots there may ever be.
-    pub(crate) fn slots_max(&self) -> usize {
-        self.max_size + self.max_surge()
-    }
-
-    fn max_surge(&self) -> usize {
-        self.sharing.map_or(0, |sharing| sharing.max_surge)
-    }
-}
-
-impl Record {
-    /// Takes new leases, though perhaps as the last resort.
-    const fn may_be_lent(&self, sharing: &Sharing) -> bool {
-        self.doom.is_none() && self.load < sharing.max_leases
-    }
-
-    /// Serves callers, has reached its end, and waits for its replacement.
-    const fn is_superseded(&self) -> bool {
-        self.superseded.is_some() && self.doom.is_none()
-    }
-
-    /// Nobody has it.
-    const fn is_free(&self) -> bool {
-        self.load == 0 && self.holds == 0
-    }
-}
-
-impl<C> Store<C> {
-    fn sharing(&self) -> Sharing {
-        self.limits.sharing.expect("only a shared pool shares")
-    }
-
-    /// The connection of this slot, which is open and shared.
-    pub(crate) fn stocked(&self, key: SlotKey) -> &C {
-        let entry = self.stock.iter().find(|(other, _)| *other == key);
+impl<C: Send + 'static> Store<C, Multiplexed> {
+    /// The open connection in this slot.
+    pub(crate) fn shared_connection(&self, key: SlotKey) -> &C {
+        let entry = self.shared.iter().find(|(other, _)| *other == key);
         &entry
-            .expect("a shared connection with a lease is in stock")
+            .expect("a connection with a lease or a check stays in the store")
             .1
     }
 
-    /// Lends the least loaded connection, if one may take another lease.
+    pub(super) fn shared_keys(&self) -> Vec<SlotKey> {
+        self.shared.iter().map(|(key, _)| *key).collect()
+    }
+
+    pub(super) fn shared_records(&self) -> impl Iterator<Item = &SlotRecord> + Clone {
+        self.shared.iter().map(|(key, _)| self.slots.get(*key))
+    }
+
+    /// Lends the connection with the fewest leases, if one may take another lease.
     pub(crate) fn take_share(&mut self, site: &'static Location<'static>) -> Option<SlotKey> {
-        let sharing = self.sharing();
-        let loads = self.stock.iter().filter_map(|(key, _)| {
+        let max_leases = self.limits.sharing.max_leases;
+        let ranks = self.shared.iter().filter_map(|(key, _)| {
             let record = self.slots.get(*key);
             let rank = (record.is_superseded(), record.load, record.id);
-            record.may_be_lent(&sharing).then_some((rank, *key))
+            record.may_be_lent(max_leases).then_some((rank, *key))
         });
-        let (_, key) = loads.min_by_key(|(rank, _)| *rank)?;
+        let (_, key) = ranks.min_by_key(|(rank, _)| *rank)?;
         self.lease_share(key, site, None);
         self.count_use(key);
         if self.may_open() {
@@ -96,11 +164,15 @@ impl<C> Store<C> {
         Some(key)
     }
 
-    /// A waiter takes its share: from here on it is a use. Unless the pool was closed or the connection
-    /// is not to be used any more; then the share comes home as it is.
+    /// A waiter takes the share it was served; only this counts as a use.
+    ///
+    /// # Errors
+    ///
+    /// The pool was closed, or the connection marked for close, since it was served: the share must
+    /// be returned, in this condition.
     pub(crate) fn accept_share(&mut self, key: SlotKey) -> Result<(), Condition> {
-        // Those of a closed pool are doomed as well.
-        if self.slots.get(key).doom.is_some() {
+        // Every connection of a closed pool is marked as well.
+        if self.slots.get(key).close_reason.is_some() {
             return Err(Condition::Clean);
         }
         self.count_use(key);
@@ -112,7 +184,7 @@ impl<C> Store<C> {
         let record = self.slots.get_mut(key);
         record.uses += 1;
         if max_uses.is_some_and(|max_uses| record.uses >= max_uses) {
-            self.doom(key, CloseReason::MaxUses);
+            self.mark_for_close(key, CloseReason::MaxUses);
         }
     }
 
@@ -126,8 +198,8 @@ impl<C> Store<C> {
         self.lease(key, site, waiter);
     }
 
-    /// A share that was taken proved dead before its caller had it: that was no use.
-    pub(crate) fn bury_share(&mut self, key: SlotKey) {
+    /// A share proved dead before its caller had it: that was no use.
+    pub(crate) fn discard_dead_share(&mut self, key: SlotKey) {
         self.slots.get_mut(key).uses -= 1;
         self.give_back_share(key, Condition::Unfit(CloseReason::Died));
     }
@@ -139,62 +211,55 @@ impl<C> Store<C> {
         record.load -= 1;
         let id = record.id;
         match condition {
-            Condition::Unfit(reason) => self.doom(key, reason),
+            Condition::Unfit(reason) => self.mark_for_close(key, reason),
             Condition::Clean | Condition::NeedsReset => {
                 record.used = tick;
                 self.log_hot(|| EventKind::Returned { id });
             }
         }
-        self.settle_share(key);
+        self.act_on_share(key);
     }
 
-    /// A shared connection takes no new leases from now on. The first reason stands, unless only
-    /// the other one says that nothing is to be expected of the peer any more.
-    pub(super) fn doom(&mut self, key: SlotKey, reason: CloseReason) {
+    /// A shared connection takes no new leases from now on.
+    ///
+    /// The first reason stands, unless it was an orderly one and the connection broke after it: a
+    /// connector must not wait for the orderly end of a dead peer.
+    pub(super) fn mark_for_close(&mut self, key: SlotKey, reason: CloseReason) {
         let record = self.slots.get_mut(key);
         let stands = |first: CloseReason| reason.is_orderly() || !first.is_orderly();
-        if record.doom.is_some_and(stands) {
+        if record.close_reason.is_some_and(stands) {
             return;
         }
-        record.doom = Some(reason);
+        record.close_reason = Some(reason);
         if reason == CloseReason::Died {
             let id = record.id;
             self.log(EventKind::Died { id });
-            self.learn_from_death(key);
+            self.count_early_death(key);
         }
-        // It may be that all others carry their target.
+        // All others may carry their target, so another one may be wanted.
         self.kick();
     }
 
-    /// Whether there is, or will be, a connection that may serve a waiter.
-    pub(super) fn could_serve(&self) -> bool {
-        if self.limits.sharing.is_none() {
-            return self.slots.serving() > 0;
-        }
-        let is_good = |(key, _): &(SlotKey, C)| self.slots.get(*key).doom.is_none();
-        self.slots.count(State::Opening) > 0 || self.stock.iter().any(is_good)
-    }
-
-    /// Does what the state of a shared connection calls for: close it, serve waiters, or rest.
-    pub(super) fn settle_share(&mut self, key: SlotKey) {
+    /// Closes a shared connection, or serves waiters with it, as its state allows.
+    pub(super) fn act_on_share(&mut self, key: SlotKey) {
         if self.is_closed {
-            self.doom(key, CloseReason::PoolClosed);
+            self.mark_for_close(key, CloseReason::PoolClosed);
         }
         let record = self.slots.get(key);
-        if record.is_free()
-            && let Some(reason) = record.doom.or(record.superseded)
+        if record.is_unused()
+            && let Some(reason) = record.close_reason.or(record.superseded)
         {
             return self.retire_share(key, reason);
         }
-        self.rest(key);
+        self.update_unused_state(key);
         self.serve_shares(key);
     }
 
-    fn rest(&mut self, key: SlotKey) {
+    fn update_unused_state(&mut self, key: SlotKey) {
         let record = self.slots.get(key);
         if record.load == 0 {
-            // One that is only held by its check, and doomed, cannot be lent.
-            let state = match record.doom {
+            // One that is marked for close is open only until its check ends, and cannot be lent.
+            let state = match record.close_reason {
                 Some(_) => State::Checking,
                 None => State::Idle,
             };
@@ -202,286 +267,27 @@ impl<C> Store<C> {
         }
     }
 
-    /// Takes a shared connection that nobody has out of the stock; closing it is owed.
-    fn retire_share(&mut self, key: SlotKey, reason: CloseReason) {
-        let place = self.stock.iter().position(|(other, _)| *other == key);
-        let place = place.expect("an open shared connection is in stock");
-        let (_, connection) = self.stock.remove(place);
+    /// Takes an unused connection out of the store to be closed.
+    pub(super) fn retire_share(&mut self, key: SlotKey, reason: CloseReason) {
+        let place = self.shared.iter().position(|(other, _)| *other == key);
+        let place = place.expect("an open connection is in the store");
+        let (_, connection) = self.shared.remove(place);
         self.retire(key, connection, reason);
     }
 
     /// Serves as many waiters as the connection may.
-    fn serve_shares(&mut self, key: SlotKey) {
-        let sharing = self.sharing();
-        while !self.queue.is_empty() && self.slots.get(key).may_be_lent(&sharing) {
+    pub(super) fn serve_shares(&mut self, key: SlotKey) {
+        let max_leases = self.limits.sharing.max_leases;
+        while !self.queue.is_empty() && self.slots.get(key).may_be_lent(max_leases) {
             let mut served = None;
-            let waker = self.queue.serve_first(|waiter, ticket| {
-                served = Some((waiter, ticket.site));
-                Outcome::Served(Served::Share(key))
+            let waker = self.queue.serve_first(|waiter, request| {
+                served = Some((waiter, request.site));
+                WaitEnd::Served(key)
             });
             if let Some((waiter, site)) = served {
                 self.lease_share(key, site, Some(waiter));
             }
             self.wake_served(waker);
-        }
-    }
-
-    /// A shared connection is open: it enters the stock and takes the place of a superseded one.
-    pub(super) fn stock(&mut self, key: SlotKey, connection: C) {
-        let is_replacement = self.oldest_superseded().is_some();
-        let reason = if self.is_closed {
-            Some(CloseReason::PoolClosed)
-        } else if self.lendable_count() >= self.limits.max_size + usize::from(is_replacement) {
-            Some(CloseReason::Shrunk)
-        } else {
-            self.slots.get(key).doom
-        };
-        if let Some(reason) = reason {
-            return self.retire(key, connection, reason);
-        }
-        self.slots.set_state(key, State::Idle);
-        self.stock.push((key, connection));
-        self.serve_shares(key);
-        self.relieve();
-    }
-
-    /// The oldest superseded connection has its replacement.
-    fn relieve(&mut self) {
-        if let Some(key) = self.oldest_superseded() {
-            let reason = self.slots.get(key).superseded;
-            self.doom(key, reason.unwrap_or(CloseReason::Lifetime));
-            self.settle_share(key);
-        }
-    }
-
-    fn oldest_superseded(&self) -> Option<SlotKey> {
-        let superseded = self.stock.iter().filter_map(|(key, _)| {
-            let record = self.slots.get(*key);
-            record.is_superseded().then_some((record.id, *key))
-        });
-        let (_, key) = superseded.min_by_key(|(id, _)| *id)?;
-        Some(key)
-    }
-
-    /// How many slots there may be at present.
-    ///
-    /// What was replaced and has leases yet gives up its place only if nothing else is left: its
-    /// replacement is gone as well.
-    pub(super) fn size_limit(&self) -> usize {
-        let max_surge = self.max_surge();
-        if max_surge == 0 {
-            return self.limits.max_size;
-        }
-        let is_last = self.lendable_count() == 0;
-        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
-        let serving = records.filter(|record| record.superseded.is_some() && record.load > 0);
-        let outgoing = serving.filter(|record| is_last || record.doom.is_none());
-        self.limits.max_size + max_surge.min(outgoing.count())
-    }
-
-    /// How many slots there may be beyond `max_size`.
-    pub(crate) fn max_surge(&self) -> usize {
-        self.limits.max_surge()
-    }
-
-    /// How many connections take new leases.
-    fn lendable_count(&self) -> usize {
-        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
-        records.filter(|record| record.doom.is_none()).count()
-    }
-
-    /// How many connections need a replacement. One that only its check has does not.
-    fn superseded_count(&self) -> usize {
-        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
-        let in_use = records.filter(|record| record.is_superseded() && record.load > 0);
-        in_use.count()
-    }
-
-    /// How many connections the callers of a shared pool need beside those that are open.
-    ///
-    /// So many are missing of `min_idle`; any of these is below its target, too.
-    pub(super) fn shares_wanted(&self, sharing: &Sharing, missing: usize) -> usize {
-        let crowd = if self.queue.is_empty() {
-            usize::from(self.are_busy(sharing, |_| true)).max(missing)
-        } else {
-            self.queue.len().div_ceil(sharing.target_leases as usize) + missing
-        };
-        crowd + self.superseded_count()
-    }
-
-    /// Whether there are connections like these, and all carry their target. What is about to go
-    /// does not count.
-    fn are_busy(&self, sharing: &Sharing, like: impl Fn(&Record) -> bool) -> bool {
-        let records = self.stock.iter().map(|(key, _)| self.slots.get(*key));
-        let mut fresh = records
-            .filter(|record| record.doom.is_none() && record.superseded.is_none() && like(record))
-            .peekable();
-        fresh.peek().is_some() && fresh.all(|record| record.load >= sharing.target_leases)
-    }
-
-    /// Closes shared connections that nobody uses and that are old or were unused for too long, and
-    /// supersedes those that are old and in use.
-    pub(super) fn expire_shares(&mut self, now: Time) -> Time {
-        let mut next = Time::NEVER;
-        for key in self.stock_keys() {
-            let record = self.slots.get(key);
-            if record.expires > now {
-                next = next.min(record.expires);
-            } else {
-                self.supersede(key, CloseReason::Lifetime);
-            }
-        }
-        next.min(self.expire_unused_shares(now))
-    }
-
-    /// The end of a shared connection has come, for no fault of its own.
-    pub(super) fn supersede(&mut self, key: SlotKey, reason: CloseReason) {
-        let record = self.slots.get_mut(key);
-        if record.doom.is_none() && record.superseded.is_none() {
-            record.superseded = Some(reason);
-            self.settle_share(key);
-            self.kick();
-        }
-    }
-
-    fn expire_unused_shares(&mut self, now: Time) -> Time {
-        let (Some(sharing), Some(timeout)) = (self.limits.sharing, self.limits.idle_timeout) else {
-            return Time::NEVER;
-        };
-        let timeout = timeout.saturating_add(super::sweep::TICK);
-        let slots = &self.slots;
-        let keys = self.stock.iter().map(|(key, _)| *key);
-        let mut unused: Vec<_> = keys
-            .filter(|key| slots.get(*key).state() == State::Idle && slots.get(*key).is_free())
-            .map(|key| (slots.get(key).used.after(timeout), key))
-            .collect();
-        unused.sort_unstable_by_key(|(due, _)| *due);
-        // Without the last one beside busy ones, another would be opened at once.
-        let is_needed = self.are_busy(&sharing, |record| record.load > 0);
-        let kept = self.limits.min_idle.max(usize::from(is_needed));
-        let spare = unused.len().saturating_sub(kept);
-        for (due, key) in unused.into_iter().take(spare) {
-            if due > now {
-                return due;
-            }
-            self.retire_share(key, CloseReason::Idle);
-        }
-        Time::NEVER
-    }
-
-    /// Has shared connections checked that have not proven themselves for a while, the longest
-    /// unproven first. They go on serving meanwhile.
-    pub(super) fn start_probes(&mut self, now: Time) -> Time {
-        let Some(interval) = self.limits.check_interval else {
-            return Time::NEVER;
-        };
-        let records = self
-            .stock
-            .iter()
-            .map(|(key, _)| (self.slots.get(*key), *key));
-        let under_way = records.clone().filter(|(record, _)| record.holds > 0);
-        let mut room = super::sweep::CHECKS_MAX.saturating_sub(under_way.count());
-        let mut candidates: Vec<_> = records
-            .filter(|(record, _)| record.holds == 0 && record.doom.is_none())
-            .map(|(record, key)| (record.proven.max(record.used).after(interval), key))
-            .collect();
-        candidates.sort_unstable_by_key(|(due, _)| *due);
-        for (due, key) in candidates {
-            if due > now {
-                return due;
-            }
-            if room == 0 {
-                return now.after(super::sweep::TICK);
-            }
-            room -= 1;
-            let record = self.slots.get_mut(key);
-            record.holds += 1;
-            let id = record.id;
-            self.log(EventKind::Checking { id });
-            self.owe(Errand::Probe(key));
-        }
-        Time::NEVER
-    }
-
-    /// The check of a shared connection is over: `None` if it was dropped without a result.
-    pub(crate) fn probed(
-        &mut self,
-        key: SlotKey,
-        result: Option<Result<(), CheckError>>,
-        now: Time,
-    ) {
-        let record = self.slots.get_mut(key);
-        record.holds -= 1;
-        record.proven = now;
-        let id = record.id;
-        match result {
-            Some(Ok(())) => self.log(EventKind::Checked { id }),
-            Some(Err(error)) => {
-                self.log(EventKind::CheckFailed { id, error });
-                self.doom(key, CloseReason::CheckFailed);
-            }
-            None => {}
-        }
-        self.settle_share(key);
-        // The next one has no other alarm.
-        if let Some(interval) = self.limits.check_interval {
-            self.set_alarm(now.after(interval));
-        }
-    }
-
-    /// Ends all that is shared: what nobody has now, the rest after its last lease.
-    pub(super) fn close_shares(&mut self) {
-        for key in self.stock_keys() {
-            self.settle_share(key);
-        }
-    }
-
-    /// Ends what a smaller pool may not keep: first what is to be replaced, then the connections
-    /// with the fewest leases.
-    pub(super) fn shrink_shares(&mut self) {
-        let lendable = self.stock.iter().filter_map(|(key, _)| {
-            let record = self.slots.get(*key);
-            let rank = (!record.is_superseded(), record.load);
-            record.doom.is_none().then_some((rank, *key))
-        });
-        let mut lendable: Vec<_> = lendable.collect();
-        lendable.sort_unstable_by_key(|(rank, _)| *rank);
-        // What is being opened does not count: it may fail, and if there is no room for it when it is
-        // open, it is the one that goes.
-        let surplus = lendable.len().saturating_sub(self.limits.max_size);
-        for (_, key) in lendable.into_iter().take(surplus) {
-            self.doom(key, CloseReason::Shrunk);
-            self.settle_share(key);
-        }
-    }
-
-    pub(super) fn stock_keys(&self) -> Vec<SlotKey> {
-        self.stock.iter().map(|(key, _)| *key).collect()
-    }
-
-    #[cfg(debug_assertions)]
-    pub(super) fn assert_shares(&self) {
-        let Some(sharing) = &self.limits.sharing else {
-            return;
-        };
-        for (key, _) in &self.stock {
-            let record = self.slots.get(*key);
-            assert!(
-                record.load <= sharing.max_leases,
-                "invariant 2 broken: {} leases of {}",
-                record.load,
-                record.id
-            );
-            assert!(
-                self.queue.is_empty() || !record.may_be_lent(sharing),
-                "invariant 3 broken: {} could serve a waiter",
-                record.id
-            );
-            assert_eq!(
-                record.load > 0,
-                record.state() == State::Leased,
-                "invariant broken: what has leases is leased"
-            );
         }
     }
 }

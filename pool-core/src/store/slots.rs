@@ -7,7 +7,7 @@
 
 use std::panic::Location;
 
-use crate::connector::{CloseReason, ConnectionId};
+use crate::id::{CloseReason, ConnectionId};
 use crate::time::Time;
 
 /// The place of a slot in the table; valid as long as the slot exists.
@@ -32,7 +32,7 @@ const STATES: usize = 7;
 // Order: what every lease and return looks at lies in one cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub(crate) struct Record {
+pub(crate) struct SlotRecord {
     pub(crate) id: ConnectionId,
     /// When its lifetime ends; the jitter is in it from birth.
     pub(crate) expires: Time,
@@ -43,7 +43,7 @@ pub(crate) struct Record {
     pub(crate) site: Option<&'static Location<'static>>,
     state: State,
     /// It will be closed for this reason when it comes home.
-    pub(crate) doom: Option<CloseReason>,
+    pub(crate) close_reason: Option<CloseReason>,
     /// It was opened, so its end is a close.
     pub(crate) opened: bool,
     /// Its lease was reported as overdue.
@@ -61,7 +61,7 @@ pub(crate) struct Record {
     pub(crate) proven: Time,
 }
 
-impl Record {
+impl SlotRecord {
     pub(crate) const fn opening(id: ConnectionId, now: Time, round: u32) -> Self {
         Self {
             id,
@@ -73,7 +73,7 @@ impl Record {
             leased: now,
             uses: 0,
             round,
-            doom: None,
+            close_reason: None,
             opened: false,
             overdue: false,
             site: None,
@@ -87,7 +87,7 @@ impl Record {
         self.state
     }
 
-    /// Opened and not on its way out.
+    /// Open, and not being closed.
     pub(crate) const fn is_open(&self) -> bool {
         match self.state {
             State::Idle | State::Leased | State::Checking | State::Returning => true,
@@ -95,21 +95,41 @@ impl Record {
         }
     }
 
-    /// On its way out.
-    pub(crate) const fn is_leaving(&self) -> bool {
+    /// Being closed.
+    pub(crate) const fn is_closing(&self) -> bool {
         matches!(self.state, State::Closing | State::Stuck)
+    }
+
+    /// Neither marked for close nor superseded.
+    pub(crate) const fn is_fresh(&self) -> bool {
+        self.close_reason.is_none() && self.superseded.is_none()
+    }
+
+    /// It is to be replaced, and serves until then.
+    pub(crate) const fn is_superseded(&self) -> bool {
+        self.superseded.is_some() && self.close_reason.is_none()
+    }
+
+    /// Whether a shared connection may take another lease, of at most `max_leases`.
+    pub(crate) const fn may_be_lent(&self, max_leases: u32) -> bool {
+        self.close_reason.is_none() && self.load < max_leases
+    }
+
+    /// A shared connection has neither a lease nor a check under way.
+    pub(crate) const fn is_unused(&self) -> bool {
+        self.load == 0 && self.holds == 0
     }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    table: Vec<Option<Record>>,
+    table: Vec<Option<SlotRecord>>,
     free: Vec<u32>,
     tally: [usize; STATES],
 }
 
 impl Slots {
-    pub(crate) fn insert(&mut self, record: Record) -> SlotKey {
+    pub(crate) fn insert(&mut self, record: SlotRecord) -> SlotKey {
         self.tally[record.state as usize] += 1;
         if let Some(place) = self.free.pop() {
             self.table[place as usize] = Some(record);
@@ -120,7 +140,7 @@ impl Slots {
         SlotKey(place)
     }
 
-    pub(crate) fn remove(&mut self, key: SlotKey) -> Record {
+    pub(crate) fn remove(&mut self, key: SlotKey) -> SlotRecord {
         let record = self.table[key.0 as usize].take().expect(STALE);
         self.tally[record.state as usize] -= 1;
         self.free.push(key.0);
@@ -128,7 +148,7 @@ impl Slots {
     }
 
     #[inline]
-    pub(crate) fn set_state(&mut self, key: SlotKey, state: State) -> &mut Record {
+    pub(crate) fn set_state(&mut self, key: SlotKey, state: State) -> &mut SlotRecord {
         let record = self.table[key.0 as usize].as_mut().expect(STALE);
         // A connection that goes from hand to hand stays leased.
         if record.state != state {
@@ -140,17 +160,17 @@ impl Slots {
     }
 
     #[inline]
-    pub(crate) fn get(&self, key: SlotKey) -> &Record {
+    pub(crate) fn get(&self, key: SlotKey) -> &SlotRecord {
         self.table[key.0 as usize].as_ref().expect(STALE)
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, key: SlotKey) -> &mut Record {
+    pub(crate) fn get_mut(&mut self, key: SlotKey) -> &mut SlotRecord {
         self.table[key.0 as usize].as_mut().expect(STALE)
     }
 
     /// The record at `key` if it still belongs to this connection.
-    pub(crate) fn find(&mut self, key: SlotKey, id: ConnectionId) -> Option<&mut Record> {
+    pub(crate) fn find(&mut self, key: SlotKey, id: ConnectionId) -> Option<&mut SlotRecord> {
         self.table[key.0 as usize]
             .as_mut()
             .filter(|record| record.id == id)
@@ -186,11 +206,11 @@ impl Slots {
             + self.count(State::Returning)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Record> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &SlotRecord> {
         self.table.iter().flatten()
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Record> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut SlotRecord> {
         self.table.iter_mut().flatten()
     }
 }

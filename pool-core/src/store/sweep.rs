@@ -12,10 +12,10 @@
 
 use std::time::Duration;
 
-use crate::connector::CloseReason;
 use crate::event::EventKind;
-use crate::store::slots::Record;
-use crate::store::{Errand, Outcome, Refusal, State, Store};
+use crate::id::CloseReason;
+use crate::store::slots::SlotRecord;
+use crate::store::{Lending, Refusal, State, Store, WaitEnd};
 use crate::time::Time;
 
 /// How far the time that the hot path knows may lag behind.
@@ -24,7 +24,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// How many connections may be under a check at the same time.
 pub(super) const CHECKS_MAX: usize = 4;
 
-impl<C> Store<C> {
+impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// When the next sweep is due.
     pub(crate) const fn alarm(&self) -> Time {
         self.alarm
@@ -37,13 +37,13 @@ impl<C> Store<C> {
     }
 
     /// Somebody has read the clock.
-    pub(crate) fn learn_time(&mut self, now: Time) {
+    pub(crate) fn note_time(&mut self, now: Time) {
         self.tick = self.tick.max(now);
     }
 
     /// The first movement after a quiet time: the ticks begin again.
     #[cold]
-    pub(crate) fn stir(&mut self, now: Time) {
+    pub(crate) fn start_ticks(&mut self, now: Time) {
         self.is_quiet = false;
         self.tick = self.tick.max(now);
         self.next_tick = now.after(TICK);
@@ -62,15 +62,13 @@ impl<C> Store<C> {
             now.since(self.next_tick)
         };
         let next = [
-            self.roll(now),
+            self.schedule_tick(now),
             self.expire_waiters(now, lag),
             self.expire_goals(now),
-            self.expire_idle(now),
-            self.expire_shares(now),
-            self.start_checks(now),
-            self.start_probes(now),
+            L::expire(self, now),
+            L::start_checks(self, now),
             self.report_overdue(now),
-            self.notice_uptime(now),
+            self.record_uptime(now),
         ];
         // Order: after the parts above, since retiring a connection may set the alarm as well.
         self.alarm = next.into_iter().min().unwrap_or(Time::NEVER);
@@ -78,7 +76,7 @@ impl<C> Store<C> {
     }
 
     /// Goes quiet after a tick without movement.
-    fn roll(&mut self, now: Time) -> Time {
+    fn schedule_tick(&mut self, now: Time) -> Time {
         if now < self.next_tick {
             return self.next_tick;
         }
@@ -105,7 +103,7 @@ impl<C> Store<C> {
             lag,
             |waiter| {
                 late.push(waiter);
-                Outcome::Refused(Refusal::TimedOut, context.clone())
+                WaitEnd::Refused(Refusal::TimedOut, context.clone())
             },
             |waker| wakers.push(waker),
         );
@@ -116,69 +114,6 @@ impl<C> Store<C> {
             self.log_hot(|| EventKind::TimedOut { waiter });
         }
         earliest
-    }
-
-    /// Closes idle connections that reached their lifetime, and those that were idle for too long
-    /// as far as `min_idle` allows, the longest unused first.
-    fn expire_idle(&mut self, now: Time) -> Time {
-        let slots = &self.slots;
-        let old = |key| slots.get(key).expires <= now;
-        let expired: Vec<_> = self.idle.extract_if(.., |(key, _)| old(*key)).collect();
-        for (key, connection) in expired {
-            self.retire(key, connection, CloseReason::Lifetime);
-        }
-        let next = self
-            .idle
-            .iter()
-            .map(|(key, _)| self.slots.get(*key).expires)
-            .min();
-        let next = next.unwrap_or(Time::NEVER);
-
-        // The last use was measured by the coarse clock, so it may have been a tick later.
-        let Some(timeout) = self.limits.idle_timeout else {
-            return next;
-        };
-        let timeout = timeout.saturating_add(TICK);
-        let spare = self.idle.len().saturating_sub(self.limits.min_idle);
-        let due = |(key, _): &&(_, C)| self.slots.get(*key).used.after(timeout) <= now;
-        let unused = self.idle.iter().take(spare).take_while(due).count();
-        for (key, connection) in self.idle.drain(..unused).collect::<Vec<_>>() {
-            self.retire(key, connection, CloseReason::Idle);
-        }
-        match self.idle.first() {
-            Some((key, _)) if unused < spare => next.min(self.slots.get(*key).used.after(timeout)),
-            _ => next,
-        }
-    }
-
-    /// Takes idle connections out for their check, the longest unproven first.
-    fn start_checks(&mut self, now: Time) -> Time {
-        let Some(interval) = self.limits.check_interval else {
-            return Time::NEVER;
-        };
-        let proven_at = |store: &Self, key| {
-            let record = store.slots.get(key);
-            record.proven.max(record.used)
-        };
-        loop {
-            let candidates = self.idle.iter().enumerate();
-            let oldest = candidates
-                .map(|(place, (key, _))| (proven_at(self, *key), place))
-                .min();
-            let Some((proven, place)) = oldest else {
-                return Time::NEVER;
-            };
-            if proven.after(interval) > now {
-                return proven.after(interval);
-            }
-            if self.slots.count(State::Checking) >= CHECKS_MAX {
-                return now.after(TICK);
-            }
-            let (key, connection) = self.idle.remove(place);
-            let id = self.slots.set_state(key, State::Checking).id;
-            self.log(EventKind::Checking { id });
-            self.owe(Errand::Check(connection));
-        }
     }
 
     fn report_overdue(&mut self, now: Time) -> Time {
@@ -206,12 +141,14 @@ impl<C> Store<C> {
 
     /// Tells the pacer when a connection that was opened after the last failure has lived long
     /// enough.
-    fn notice_uptime(&mut self, now: Time) -> Time {
+    fn record_uptime(&mut self, now: Time) -> Time {
         if self.pacer.round() == 0 {
             return Time::NEVER;
         }
         let mut next = Time::NEVER;
-        let lives = |record: &&Record| record.is_open() && record.doom != Some(CloseReason::Died);
+        let lives = |record: &&SlotRecord| {
+            record.is_open() && record.close_reason != Some(CloseReason::Died)
+        };
         for record in self.slots.iter().filter(lives) {
             if self.pacer.alive(record.born, now, self.limits.min_uptime) {
                 return Time::NEVER;

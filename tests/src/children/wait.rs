@@ -63,8 +63,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Polls a future this often at most, waiting for its wake-up before each further poll, and drops it.
 /// Returns its output if it completed by then.
-pub async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
-    let mut future = Box::pin(future);
+pub async fn poll_times<F: IntoFuture>(future: F, times: usize) -> Option<F::Output> {
+    let mut future = Box::pin(future.into_future());
     let mut left = times;
     poll_fn(move |cx| {
         if left == 0 {

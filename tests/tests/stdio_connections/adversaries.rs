@@ -25,7 +25,7 @@ fn every_request_to_every_adversary_ends_in_time_and_so_does_its_close() {
             for request in ["short".to_owned(), "x".repeat(1 << 20)] {
                 let mut child = connector.connect(&context()).await.unwrap();
                 drop(bed.scene.beacon.expect(adversary.announced));
-                let asked = child.request_within(&request, LIMIT);
+                let asked = child.request(&request).within(LIMIT);
                 let (outcome, lateness) = timed(LIMIT, asked).await;
                 late.push(lateness);
                 if let Ok(line) = &outcome
@@ -52,7 +52,7 @@ fn a_child_that_never_answers_times_out() {
     on_both_runtimes(async |bed| {
         let limit = Duration::from_millis(50);
         let mut child = bed.child(&Behaviour::new().read_to_end()).await;
-        let error = within(limit, child.request_within("hello?", limit)).await;
+        let error = within(limit, child.request("hello?").within(limit)).await;
         assert!(matches!(error, Err(StdioError::TimedOut { .. })));
     });
 }
@@ -92,7 +92,7 @@ fn a_reply_of_lines_without_end_ends_at_its_limit() {
         });
         let connector = bed.connector(&behaviour).reply_bytes_max(100_000);
         let mut child = connector.connect(&context()).await.unwrap();
-        let error = child.request_until("go", |_| false).await.unwrap_err();
+        let error = child.request("go").until(|_| false).await.unwrap_err();
         assert!(matches!(
             error,
             StdioError::ReplyTooLong {
@@ -286,7 +286,7 @@ fn a_stopped_child_times_out_and_is_closed_all_the_same() {
         let limit = Duration::from_millis(50);
         let connector = bed.connector(&Behaviour::new().then(Step::Raise(19)).then_echo());
         let mut child: StdioConnection = connector.connect(&context()).await.unwrap();
-        let error = within(limit, child.request_within("hello?", limit)).await;
+        let error = within(limit, child.request("hello?").within(limit)).await;
         assert!(matches!(error, Err(StdioError::TimedOut { .. })));
         connector.close(child, CloseReason::Dirty).await;
         assert!(connector.children().is_empty());

@@ -180,12 +180,12 @@ pub(crate) fn assert_line(
 
 /// The call took at most this long, and a little: [`SLACK`], and as long as the machine kept
 /// everybody waiting meanwhile.
-pub(crate) async fn within<T>(limit: Duration, call: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(limit: Duration, call: impl IntoFuture<Output = T>) -> T {
     timed(limit, call).await.0
 }
 
 /// As [`within`], and how late it was.
-pub(crate) async fn timed<T>(limit: Duration, call: impl Future<Output = T>) -> (T, Duration) {
+pub(crate) async fn timed<T>(limit: Duration, call: impl IntoFuture<Output = T>) -> (T, Duration) {
     let pulse = Pulse::start();
     let begun = Instant::now();
     let output = call.await;

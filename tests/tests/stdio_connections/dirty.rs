@@ -115,7 +115,7 @@ fn a_late_reply_after_a_timeout_is_destroyed_with_its_child() {
         for number in 0..4 {
             let mut lease = pool.acquire().await.unwrap();
             let limit = Duration::from_millis(2);
-            let error = lease.request_within(format!("late {number}"), limit).await;
+            let error = lease.request(format!("late {number}")).within(limit).await;
             let error = error.unwrap_err();
             let StdioError::TimedOut { report, .. } = &error else {
                 panic!("{error}");
@@ -137,7 +137,7 @@ fn a_timeout_fires_with_a_child_that_never_reads_and_a_full_pipe() {
     on_both_runtimes(async |bed| {
         let limit = Duration::from_millis(100);
         let mut child = bed.child(&Behaviour::new().hang()).await;
-        let error = within(limit, child.request_within(large(), limit)).await;
+        let error = within(limit, child.request(large()).within(limit)).await;
         let error = error.unwrap_err();
         let StdioError::TimedOut { report, .. } = &error else {
             panic!("{error}");
@@ -193,7 +193,7 @@ fn a_child_that_stops_reading_until_it_is_read_does_not_lock_up_its_caller() {
             seen == count
         };
         let mut child = connector.connect(&context()).await.unwrap();
-        let reply = child.request_until(request.clone(), is_last).await.unwrap();
+        let reply = child.request(request.clone()).until(is_last).await.unwrap();
         assert!(reply.iter().all(|line| line.bytes == "0123456789abcde"));
         assert!(!child.is_dirty());
         // The same with the two halves apart.
@@ -203,7 +203,7 @@ fn a_child_that_stops_reading_until_it_is_read_does_not_lock_up_its_caller() {
             seen += 1;
             seen == count
         };
-        assert_eq!(child.recv_until(is_last).await.unwrap().len(), count);
+        assert_eq!(child.recv().until(is_last).await.unwrap().len(), count);
     });
 }
 
@@ -227,14 +227,14 @@ fn a_reply_of_many_lines_is_dirty_until_its_last() {
         let mut child = bed.child(&behaviour).await;
         let is_end = |line: &Line| line.bytes == "end";
         assert!(
-            poll_times(child.request_until("go", is_end), 2)
+            poll_times(child.request("go").until(is_end), 2)
                 .await
                 .is_none()
         );
         assert!(child.is_dirty());
         // Its lines are lost with the future; reading one of them does not make it clean.
         child.notify("go on").await.unwrap();
-        let rest = child.recv_until(is_end).await.unwrap();
+        let rest = child.recv().until(is_end).await.unwrap();
         assert_eq!(rest.last().unwrap().bytes, "end");
         assert!(!child.is_dirty());
     });

@@ -174,7 +174,7 @@ fn a_tool_that_never_ends_times_out_with_what_it_had_said() {
         let limit = Duration::from_millis(100);
         let behaviour = Behaviour::new().print("thinking\n").hang();
         let mut child = child_of(bed, &behaviour).await;
-        let asked = child.run_within("x".repeat(1 << 20), limit);
+        let asked = child.run("x".repeat(1 << 20)).within(limit);
         let error = within(limit, asked).await.unwrap_err();
         let StdioError::TimedOut { report, .. } = &error else {
             panic!("{error}");
@@ -183,7 +183,7 @@ fn a_tool_that_never_ends_times_out_with_what_it_had_said() {
         assert!(!error.is_retry_safe());
         // The end of its input is a request too.
         let mut child = child_of(bed, &Behaviour::new().hang()).await;
-        let error = child.run_within("", limit).await.unwrap_err();
+        let error = child.run("").within(limit).await.unwrap_err();
         assert_eq!(error.report().unwrap().request_bytes_written, 0);
         assert!(!error.is_retry_safe());
     });

@@ -49,7 +49,7 @@ fn a_handshake_is_done_before_the_child_is_lent() {
         let behaviour = Behaviour::new().print("banner\nready\n").then_echo();
         let connector = bed.connector(&behaviour).handshake(|child| {
             Box::pin(async {
-                let seen = child.recv_until(|line| line.bytes == "ready").await?;
+                let seen = child.recv().until(|line| line.bytes == "ready").await?;
                 assert_eq!(seen.len(), 2);
                 Ok(())
             })

@@ -15,11 +15,11 @@ use tokio::runtime;
 use tokio::time::{Instant, timeout};
 
 use super::{Ending, Row};
-use crate::children::Outcome;
 use crate::children::program::fixture;
-use crate::clock::Stopwatch;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::clock::Stopwatch;
 
-type Play = fn(&Scene<'_>) -> Outcome<()>;
+type Play = fn(&Scene<'_>) -> Measured<()>;
 
 const FAMILIES: [(&str, &str, Play); 8] = [
     ("M10", "run: a grandchild holds stdout", held_in_silence),
@@ -40,7 +40,7 @@ const FAMILIES: [(&str, &str, Play); 8] = [
     ("F4c", "SIGTERM to a stopped child", stopped),
 ];
 
-pub(super) fn play(census: &Census, rounds: usize) -> Outcome<Vec<Row>> {
+pub(super) fn play(census: &Census, rounds: usize) -> Measured<Vec<Row>> {
     let mut rows = Vec::new();
     for (id, what, play) in FAMILIES {
         let mut row = Row::new(id, what);
@@ -66,7 +66,7 @@ struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    fn new(census: &'a Census) -> Outcome<Self> {
+    fn new(census: &'a Census) -> Measured<Self> {
         Ok(Self {
             census,
             beacon: Beacon::new()?,
@@ -85,7 +85,7 @@ impl<'a> Scene<'a> {
         Behaviour::new().announce(self.beacon.path(), tag)
     }
 
-    fn spec(&self, behaviour: &Behaviour) -> Outcome<CommandSpec> {
+    fn spec(&self, behaviour: &Behaviour) -> Measured<CommandSpec> {
         let spec = self.census.mark(fixture(behaviour)?);
         Ok(spec.kill_scope(KillScope::Tree))
     }
@@ -96,12 +96,12 @@ fn context() -> ConnectContext {
     ConnectContext::new(ConnectionId::from_u64(0), 1, deadline)
 }
 
-fn held_in_silence(scene: &Scene<'_>) -> Outcome<()> {
+fn held_in_silence(scene: &Scene<'_>) -> Measured<()> {
     let leaf = scene.actor("leaf").hang();
     held(scene, leaf)
 }
 
-fn held_by_a_printer(scene: &Scene<'_>) -> Outcome<()> {
+fn held_by_a_printer(scene: &Scene<'_>) -> Measured<()> {
     let leaf = scene.actor("leaf");
     held(
         scene,
@@ -113,7 +113,7 @@ fn held_by_a_printer(scene: &Scene<'_>) -> Outcome<()> {
 }
 
 /// The caller has its output in bounded time, and then nothing lives.
-fn held(scene: &Scene<'_>, leaf: Behaviour) -> Outcome<()> {
+fn held(scene: &Scene<'_>, leaf: Behaviour) -> Measured<()> {
     let spec = scene.spec(&Behaviour::new().start(leaf).print("done\n").exit(0))?;
     scene.runtime.block_on(async {
         let connector = OneShotConnector::new(spec)?;
@@ -134,7 +134,7 @@ fn held(scene: &Scene<'_>, leaf: Behaviour) -> Outcome<()> {
     })
 }
 
-fn aborted(scene: &Scene<'_>) -> Outcome<()> {
+fn aborted(scene: &Scene<'_>) -> Measured<()> {
     let daemon = Behaviour::new().then(Step::LeaveSession);
     let daemon = daemon.start(scene.actor("daemon").hang()).exit(0);
     let spec = scene.spec(&scene.actor("root").start(daemon).hang())?;
@@ -154,7 +154,7 @@ fn aborted(scene: &Scene<'_>) -> Outcome<()> {
     })
 }
 
-fn all_is_read(scene: &Scene<'_>) -> Outcome<()> {
+fn all_is_read(scene: &Scene<'_>) -> Measured<()> {
     let spec = scene.spec(
         &Behaviour::new()
             .then(Step::Flood {
@@ -180,13 +180,13 @@ fn all_is_read(scene: &Scene<'_>) -> Outcome<()> {
     })
 }
 
-fn write_under_way(scene: &Scene<'_>) -> Outcome<()> {
+fn write_under_way(scene: &Scene<'_>) -> Measured<()> {
     let spec = scene.spec(&scene.actor("root").hang())?;
     scene.runtime.block_on(async {
         let connector = StdioConnector::new(spec)?;
         let mut child = connector.connect(&context()).await?;
         let seen = scene.beacon.expect(1);
-        let outcome = child.request_within("x".repeat(1 << 20), MOMENT).await;
+        let outcome = child.request("x".repeat(1 << 20)).within(MOMENT).await;
         scene.begin();
         child.terminate(Stop::Force).await;
         drop(seen);
@@ -197,16 +197,16 @@ fn write_under_way(scene: &Scene<'_>) -> Outcome<()> {
     })
 }
 
-fn passed_on_interrupt(scene: &Scene<'_>) -> Outcome<()> {
+fn passed_on_interrupt(scene: &Scene<'_>) -> Measured<()> {
     passed_on(scene, Signal::Interrupt)
 }
 
-fn passed_on_terminate(scene: &Scene<'_>) -> Outcome<()> {
+fn passed_on_terminate(scene: &Scene<'_>) -> Measured<()> {
     passed_on(scene, Signal::Terminate)
 }
 
 /// What a program does that got a signal: it passes it on, and sees its children leave.
-fn passed_on(scene: &Scene<'_>, signal: Signal) -> Outcome<()> {
+fn passed_on(scene: &Scene<'_>, signal: Signal) -> Measured<()> {
     let tree = scene.actor("root").start(scene.actor("leaf").hang()).hang();
     let children = Children::new();
     let child = block_on(children.spawn(&scene.spec(&tree)?.build()?))?;
@@ -223,7 +223,7 @@ fn passed_on(scene: &Scene<'_>, signal: Signal) -> Outcome<()> {
     }
 }
 
-fn stopped(scene: &Scene<'_>) -> Outcome<()> {
+fn stopped(scene: &Scene<'_>) -> Measured<()> {
     let root = scene.actor("root").then(Step::Raise(SIGSTOP)).hang();
     let children = Children::new();
     let child = block_on(children.spawn(&scene.spec(&root)?.build()?))?;

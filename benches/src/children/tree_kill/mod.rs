@@ -15,10 +15,10 @@ mod rows;
 
 use pool_testkit::census::Census;
 
-use super::chapter::new_table;
-use super::{Bar, Chapter, Effort, Judgement, Outcome};
-use crate::stats::median;
+use super::{Bar, Chapter, Effort, Judgement, Measured};
 use baseline::{Baseline, baseline};
+use pool_reuse::measure::stats::median;
+use pool_reuse::measure::table::Table;
 
 /// One way to end one tree.
 #[derive(Debug, Clone, Copy)]
@@ -71,11 +71,11 @@ impl Row {
 /// # Errors
 ///
 /// If a child cannot be had, or does not do what it was told to.
-pub fn measure(effort: Effort) -> Outcome<Chapter> {
+pub fn measure(effort: Effort) -> Measured<Chapter> {
     let census = Census::begin();
     let mut rows = rows::play(&census, effort.rounds(ROUNDS))?;
     rows.extend(families::play(&census, effort.rounds(ROUNDS))?);
-    let mut table = new_table(&[
+    let mut table = Table::new(&[
         "row",
         "tree",
         "SIGKILL ms / live",

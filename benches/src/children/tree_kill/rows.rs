@@ -7,11 +7,11 @@ use pool_testkit::census::Census;
 use pool_tests::children::{Beacon, RootEnds, Tree, block_on, trees};
 
 use super::{Ending, Row};
-use crate::children::Outcome;
 use crate::children::program::fixture;
-use crate::clock::Stopwatch;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::clock::Stopwatch;
 
-pub(super) fn play(census: &Census, rounds: usize) -> Outcome<Vec<Row>> {
+pub(super) fn play(census: &Census, rounds: usize) -> Measured<Vec<Row>> {
     let count = trees(Beacon::new()?.path()).len();
     let mut rows = Vec::new();
     for number in 0..count {
@@ -27,7 +27,7 @@ pub(super) fn play(census: &Census, rounds: usize) -> Outcome<Vec<Row>> {
 }
 
 /// Builds the tree, and ends it: with SIGKILL at once if the grace is zero.
-fn end(census: &Census, number: usize, grace: Duration) -> Outcome<Ending> {
+fn end(census: &Census, number: usize, grace: Duration) -> Measured<Ending> {
     let beacon = Beacon::new()?;
     let Tree {
         behaviour,

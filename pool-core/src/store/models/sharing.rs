@@ -1,4 +1,5 @@
-//! A connection that two callers share: whoever is last, the last handle is the store's.
+//! A connection that two callers share: however their returns interleave, the last handle is the
+//! store's.
 
 use std::panic::Location;
 use std::sync::Arc as StdArc;
@@ -6,18 +7,19 @@ use std::sync::Arc as StdArc;
 use async_trait::async_trait;
 use loom::thread;
 
-use super::shared;
 use crate::connector::{ConnectContext, Connector};
+use crate::engine::{Engine, Lends, Stored};
 use crate::error::ConnectError;
-use crate::guard::{Held, Live, Slot};
 use crate::inbox::Receiver;
-use crate::shared::Shared;
 use crate::shared_pool::Share;
-use crate::store::{Condition, Errand, Sharing};
+use crate::slot::{OpenConnection, Slot};
+use crate::store::models::rig::{LONG, start_engine};
+use crate::store::{Condition, Errand, Multiplexed, Sharing};
 use crate::sync::Arc;
+use crate::wait::{Wait, draw};
 
 type Unit = StdArc<()>;
-type Pool = Arc<Shared<Unit>>;
+type Pool = Arc<Engine<Unit, Multiplexed>>;
 
 struct Units;
 
@@ -31,35 +33,38 @@ impl Connector for Units {
 }
 
 /// A pool with one open connection.
-fn opened() -> (Pool, Receiver<Box<Live<Unit>>>) {
+fn opened() -> (
+    Pool,
+    Receiver<Errand<Stored<Unit, Multiplexed>, Multiplexed>>,
+) {
     let sharing = Sharing {
         target_leases: 2,
         max_leases: 2,
         max_surge: 0,
     };
-    let (pool, line) = shared(Units, 1, Some(sharing), Some(StdArc::clone));
+    let (pool, errands) = start_engine(Units, 1, sharing);
     let now = pool.clock.now();
     let (opening, permit) = pool.open(now).expect("one is wanted");
     let slot = Slot::new(Arc::clone(&pool), opening.key, opening.id, permit);
     let mut store = pool.enter();
     store.opened(
         opening.key,
-        Box::new(Live::new(StdArc::new(()), slot, None)),
+        Box::new(OpenConnection::new(StdArc::new(()), slot, None)),
         now,
     );
     pool.finish(store);
-    (pool, line)
+    (pool, errands)
 }
 
 #[track_caller]
-fn take(pool: &Pool) -> Share<Unit> {
-    pool.lend(Location::caller()).held.expect("it may be lent")
+fn take(pool: &Pool) -> Share<()> {
+    draw(pool, Location::caller()).lent.expect("it may be lent")
 }
 
 /// Two leases come home while the pool closes: the connection is closed once, by its last handle.
-fn returns_against_close(give_back: fn(Share<Unit>, &Shared<Unit>)) {
+fn returns_against_close(give_back: fn(Share<()>, &Engine<Unit, Multiplexed>)) {
     loom::model(move || {
-        let (pool, mut line) = opened();
+        let (pool, mut errands) = opened();
         let (one, two) = (take(&pool), take(&pool));
         let returners = [one, two].map(|share| {
             let pool = Arc::clone(&pool);
@@ -67,17 +72,19 @@ fn returns_against_close(give_back: fn(Share<Unit>, &Shared<Unit>)) {
         });
         pool.close();
         // As maintenance does, whenever it comes to it.
-        let mut closed = close_connections(line.close());
+        let mut closed = close_connections(errands.close());
         for returner in returners {
             returner.join().expect("no panic");
         }
-        closed += close_connections(line.close());
+        closed += close_connections(errands.close());
         assert!(closed <= 1, "it is closed once");
         assert_eq!(pool.lock().status().size(), 0, "and its slot is free");
     });
 }
 
-fn close_connections(errands: impl IntoIterator<Item = Errand<Box<Live<Unit>>>>) -> usize {
+fn close_connections(
+    errands: impl IntoIterator<Item = Errand<Stored<Unit, Multiplexed>, Multiplexed>>,
+) -> usize {
     let mut closed = 0;
     for errand in errands {
         let Errand::Close(live, _) = errand else {
@@ -94,28 +101,28 @@ fn close_connections(errands: impl IntoIterator<Item = Errand<Box<Live<Unit>>>>)
 
 #[test]
 fn whoever_is_last_the_connection_can_be_closed() {
-    returns_against_close(|share, pool| share.give_back(pool, Condition::Clean));
+    returns_against_close(|share, pool| Multiplexed::give_back(share, pool, Condition::Clean));
 }
 
 /// A caller queues while the last free share comes home.
-fn queue_against_return(wait: fn(&Pool) -> Option<Share<Unit>>) {
+fn queue_against_return(wait: fn(&Pool) -> Option<Share<()>>) {
     loom::model(move || {
-        let (pool, mut line) = opened();
+        let (pool, mut errands) = opened();
         let (one, two) = (take(&pool), take(&pool));
         let returner = {
             let pool = Arc::clone(&pool);
-            thread::spawn(move || one.give_back(&pool, Condition::Clean))
+            thread::spawn(move || Multiplexed::give_back(one, &pool, Condition::Clean))
         };
         let three = wait(&pool);
         let is_served = three.is_some();
         returner.join().expect("no panic");
         for share in [two].into_iter().chain(three) {
-            share.give_back(&pool, Condition::Clean);
+            Multiplexed::give_back(share, &pool, Condition::Clean);
         }
         assert_eq!(pool.lock().status().leases, 0, "all shares are home");
         pool.close();
-        close_connections(line.close());
-        drop((pool, line));
+        close_connections(errands.close());
+        drop((pool, errands));
         // Not earlier: what is left of a model cannot be dropped while it panics.
         assert!(is_served, "the return is not missed");
     });
@@ -124,7 +131,7 @@ fn queue_against_return(wait: fn(&Pool) -> Option<Share<Unit>>) {
 #[test]
 fn share_that_comes_home_reaches_who_waits_for_it() {
     queue_against_return(|pool| {
-        let wait = crate::acquire::Wait::new(pool, Location::caller(), super::LONG);
+        let wait = Wait::new(pool, Location::caller(), LONG);
         loom::future::block_on(wait).ok()
     });
 }
@@ -133,7 +140,7 @@ fn share_that_comes_home_reaches_who_waits_for_it() {
 #[should_panic(expected = "the return is not missed")]
 fn looking_once_is_found() {
     // Planted: it does not queue.
-    queue_against_return(|pool| pool.lend(Location::caller()).held);
+    queue_against_return(|pool| draw(pool, Location::caller()).lent);
 }
 
 #[test]
@@ -141,8 +148,8 @@ fn looking_once_is_found() {
 fn share_counted_before_its_handle_is_gone_is_found() {
     returns_against_close(|share, pool| {
         // Planted: a handle outlives its lease.
-        let handle = StdArc::clone(share.connection());
-        share.give_back(pool, Condition::Clean);
+        let handle = StdArc::clone(Multiplexed::connection(&share));
+        Multiplexed::give_back(share, pool, Condition::Clean);
         drop(handle);
     });
 }

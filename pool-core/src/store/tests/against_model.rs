@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use crate::connector::{CloseReason, ConnectionId};
 use crate::error::{CheckError, ConnectError};
+use crate::id::{CloseReason, ConnectionId};
 use crate::store::sweep::TICK;
 use crate::store::tests::model::{
     self, Action, Answer, Choice, Failure, Home, Mismatch, Model, Op, Probe, Reason, Snapshot,
 };
 use crate::store::{
-    Condition, DeadlineClock, Errand, Found, Limits, Outcome, PacerLimits, Refusal, Resized,
-    Served, SlotKey, State, Store, Ticket, Turn, WaiterKey,
+    Condition, DeadlineClock, Errand, Exclusive, Found, Limits, PacerLimits, Refusal, Resized,
+    Sharing, SlotKey, State, Store, Turn, Upkeep, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::time::Time;
 
@@ -61,7 +61,7 @@ fn store_agrees_with_the_model_on_every_operation() {
 
 /// A store and its model, side by side. A connection is its id.
 struct Rig {
-    store: Store<u64>,
+    store: Store<u64, Exclusive>,
     model: Model,
     now: Time,
     free_permits: usize,
@@ -76,9 +76,9 @@ struct Rig {
     choices: Vec<Choice>,
 }
 
-fn waits_until(deadline: Time) -> Ticket {
+fn waits_until(deadline: Time) -> WaitRequest {
     let (clock, site) = (DeadlineClock::Exact, Location::caller());
-    Ticket {
+    WaitRequest {
         deadline,
         clock,
         site,
@@ -108,7 +108,7 @@ fn store_limits(limits: &model::Limits) -> Limits {
             fail_fast_after: 2,
         },
         seed: 7,
-        sharing: None,
+        sharing: Sharing::NONE,
     }
 }
 
@@ -135,13 +135,13 @@ impl Rig {
         let Some(action) = self.model.resolve(op) else {
             return Ok(());
         };
-        // What `Shared::enter` does.
+        // What `Engine::enter` does.
         self.store.is_moving = true;
         if self.store.is_quiet {
-            self.store.stir(self.now);
+            self.store.start_ticks(self.now);
         }
         self.act(action);
-        self.settle();
+        self.carry_out();
         self.model
             .apply(action, &std::mem::take(&mut self.choices))?;
         let seen = self.snapshot();
@@ -184,7 +184,7 @@ impl Rig {
                 self.acquire(ticket, Turn::New);
             }
             Action::Corpse { slot, ticket } => {
-                self.store.bury(self.keys[&slot], slot);
+                self.store.discard_dead(self.keys[&slot], slot);
                 let turn = self
                     .numbers
                     .get(&ticket)
@@ -309,7 +309,7 @@ impl Rig {
         self.release(slot);
     }
 
-    /// What `Shared::release` does.
+    /// What `Engine::release` does.
     fn release(&mut self, slot: u64) {
         let key = self.keys.remove(&slot).expect("it has a slot");
         self.free_permits += usize::from(self.store.release(key));
@@ -327,12 +327,12 @@ impl Rig {
             );
         }
         self.now = until;
-        self.store.give_up(self.now);
+        self.store.refuse_if_unavailable(self.now);
     }
 
     /// What the maintenance task does when it is kicked.
     fn start_connects(&mut self) {
-        self.store.give_up(self.now);
+        self.store.refuse_if_unavailable(self.now);
         while self.free_permits > 0 {
             let Some(opening) = self.store.open(self.now) else {
                 return;
@@ -345,7 +345,7 @@ impl Rig {
     }
 
     /// Carries out what the store owes, and lets every waiter look at its place.
-    fn settle(&mut self) {
+    fn carry_out(&mut self) {
         self.collect();
         let places: Vec<_> = self
             .waiting
@@ -356,12 +356,11 @@ impl Rig {
             match self.store.poll_waiter(key, Waker::noop()) {
                 // A clone of the waker that does nothing need not admit to be one.
                 Found::Waiting | Found::Moved => continue,
-                Found::Done(Outcome::Served(Served::Share(_))) => panic!("nothing is shared"),
-                Found::Done(Outcome::Served(Served::Connection(slot))) => {
+                Found::Done(WaitEnd::Served(slot)) => {
                     self.store.accept(self.keys[&slot]).ok();
                     self.lent(ticket, slot);
                 }
-                Found::Done(Outcome::Refused(refusal, _)) => self.refused(ticket, refusal),
+                Found::Done(WaitEnd::Refused(refusal, _)) => self.refused(ticket, refusal),
             }
             self.waiting.remove(&ticket);
         }
@@ -374,14 +373,14 @@ impl Rig {
         };
         for errand in effects.errands {
             match errand {
-                Errand::Check(slot) => self.choices.push(Choice::Check { slot }),
+                Errand::Upkeep(Upkeep::Check(slot)) => self.choices.push(Choice::Check { slot }),
                 Errand::Close(slot, reason @ (CloseReason::Idle | CloseReason::Lifetime)) => {
                     self.choices.push(Choice::Expire {
                         slot,
                         reason: reason_of(reason),
                     });
                 }
-                Errand::Close(..) | Errand::Reset(_) | Errand::Probe(_) => {}
+                Errand::Close(..) | Errand::Upkeep(Upkeep::Reset(_)) => {}
             }
         }
     }
@@ -406,9 +405,9 @@ impl Rig {
                 .filter(|record| record.state() == state);
             records.map(|record| record.id.as_u64()).collect::<Vec<_>>()
         };
-        let closing = self.store.slots.iter().filter(|record| record.is_leaving());
-        let closing =
-            closing.filter_map(|record| Some((record.id.as_u64(), reason_of(record.doom?))));
+        let closing = self.store.slots.iter().filter(|record| record.is_closing());
+        let closing = closing
+            .filter_map(|record| Some((record.id.as_u64(), reason_of(record.close_reason?))));
         let waiting = self.store.queue.order().into_iter().map(|id| {
             let mut known = self.waiting.iter();
             *known

@@ -4,13 +4,13 @@ use std::panic::Location;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::connector::CloseReason;
 use crate::error::ConnectError;
 use crate::event::EventKind;
+use crate::id::CloseReason;
 use crate::store::sweep::TICK;
 use crate::store::{
-    Condition, DeadlineClock, Effects, Errand, Found, Limits, Outcome, PacerLimits, Refusal,
-    SlotKey, Store, Ticket, Turn,
+    Condition, DeadlineClock, Effects, Errand, Exclusive, Found, Limits, PacerLimits, Refusal,
+    Sharing, SlotKey, Store, Turn, WaitEnd, WaitRequest,
 };
 use crate::time::Time;
 
@@ -35,13 +35,13 @@ fn limits() -> Limits {
             fail_fast_after: 3,
         },
         seed: 1,
-        sharing: None,
+        sharing: Sharing::NONE,
     }
 }
 
-fn ticket() -> Ticket {
+fn request() -> WaitRequest {
     let (deadline, clock) = (at(30), DeadlineClock::Exact);
-    Ticket {
+    WaitRequest {
         deadline,
         clock,
         site: Location::caller(),
@@ -53,30 +53,30 @@ fn at(seconds: u64) -> Time {
 }
 
 /// Opens one connection at `now`; it is its own name.
-fn open(store: &mut Store<&'static str>, name: &'static str, now: Time) -> SlotKey {
+fn open(store: &mut Store<&'static str, Exclusive>, name: &'static str, now: Time) -> SlotKey {
     let opening = store.open(now).expect("a connect is wanted");
     store.opened(opening.key, name, now);
     opening.key
 }
 
-fn effects(store: &mut Store<&'static str>) -> Effects<&'static str> {
+fn effects(store: &mut Store<&'static str, Exclusive>) -> Effects<&'static str, Exclusive> {
     store.take_effects().unwrap_or_else(Effects::none)
 }
 
 /// What is closed, and why.
-fn closed(store: &mut Store<&'static str>) -> Vec<(&'static str, CloseReason)> {
+fn closed(store: &mut Store<&'static str, Exclusive>) -> Vec<(&'static str, CloseReason)> {
     let errands = effects(store).errands.into_iter();
     errands
         .filter_map(|errand| match errand {
             Errand::Close(name, reason) => Some((name, reason)),
-            Errand::Reset(_) | Errand::Check(_) | Errand::Probe(_) => None,
+            Errand::Upkeep(_) => None,
         })
         .collect()
 }
 
 #[test]
 fn expired_connection_is_not_lent_even_if_the_sweep_is_late() {
-    let mut store = Store::new(Limits {
+    let mut store = Store::<_, Exclusive>::new(Limits {
         max_lifetime: Some(60 * SECOND),
         ..limits()
     });
@@ -84,14 +84,14 @@ fn expired_connection_is_not_lent_even_if_the_sweep_is_late() {
     store.sweep(at(0));
     store.sweep(at(1));
     assert!(store.is_quiet, "nothing moves");
-    store.stir(at(61));
+    store.start_ticks(at(61));
     assert_eq!(store.take_idle(Location::caller()), None);
     assert_eq!(closed(&mut store), [("old", CloseReason::Lifetime)]);
 }
 
 #[test]
 fn lifetimes_are_drawn_at_birth_and_spread() {
-    let mut store = Store::new(Limits {
+    let mut store = Store::<_, Exclusive>::new(Limits {
         max_size: 50,
         min_idle: 50,
         max_connecting: 50,
@@ -101,7 +101,7 @@ fn lifetimes_are_drawn_at_birth_and_spread() {
     for _ in 0..50 {
         open(&mut store, "one", at(0));
     }
-    let ends = |store: &Store<_>| {
+    let ends = |store: &Store<_, Exclusive>| {
         store
             .slots
             .iter()
@@ -123,22 +123,22 @@ fn lifetimes_are_drawn_at_birth_and_spread() {
 
 #[test]
 fn early_death_counts_as_a_failure_and_a_late_one_does_not() {
-    let mut store = Store::new(limits());
+    let mut store = Store::<_, Exclusive>::new(limits());
     let key = open(&mut store, "brief", at(0));
-    store.stir(at(0));
+    store.start_ticks(at(0));
     store.died(key, store.slots.get(key).id);
     assert_eq!(store.pacer.round(), 1);
 
-    let mut store = Store::new(limits());
+    let mut store = Store::<_, Exclusive>::new(limits());
     let key = open(&mut store, "lasting", at(0));
-    store.stir(at(2));
+    store.start_ticks(at(2));
     store.died(key, store.slots.get(key).id);
     assert_eq!(store.pacer.round(), 0);
 }
 
 #[test]
 fn death_after_the_last_permitted_use_is_no_failure() {
-    let mut store = Store::new(Limits {
+    let mut store = Store::<_, Exclusive>::new(Limits {
         max_uses: Some(1),
         ..limits()
     });
@@ -150,7 +150,7 @@ fn death_after_the_last_permitted_use_is_no_failure() {
 
 #[test]
 fn connects_that_fail_side_by_side_are_one_round() {
-    let mut store = Store::<&str>::new(Limits {
+    let mut store = Store::<&str, Exclusive>::new(Limits {
         min_idle: 2,
         ..limits()
     });
@@ -165,12 +165,12 @@ fn connects_that_fail_side_by_side_are_one_round() {
 
 #[test]
 fn failures_are_forgotten_after_sustained_uptime_and_not_before() {
-    let mut store = Store::new(limits());
+    let mut store = Store::<_, Exclusive>::new(limits());
     let opening = store.open(at(0)).expect("wanted");
     store.connect_failed(opening.key, ConnectError::transient("no"), at(0));
     store.release(opening.key);
     open(&mut store, "better", at(2));
-    store.stir(at(2));
+    store.start_ticks(at(2));
     assert_eq!(store.pacer.round(), 1, "a mere connect proves little");
     assert!(store.sweep(store.alarm()));
     assert_eq!(store.pacer.round(), 1, "nor does a tenth of a second");
@@ -187,7 +187,7 @@ fn failures_are_forgotten_after_sustained_uptime_and_not_before() {
 fn delay_grows_with_each_round_up_to_its_maximum() {
     let mut spans = Vec::new();
     for seed in 0..200 {
-        let mut store = Store::<&str>::new(Limits { seed, ..limits() });
+        let mut store = Store::<&str, Exclusive>::new(Limits { seed, ..limits() });
         let mut now = at(0);
         for round in 0..6 {
             let opening = store.open(now).expect("the delay has passed");
@@ -215,10 +215,10 @@ fn delay_grows_with_each_round_up_to_its_maximum() {
 
 #[test]
 fn waiters_are_not_refused_while_something_could_serve_them() {
-    let mut store = Store::new(limits());
+    let mut store = Store::<_, Exclusive>::new(limits());
     let key = open(&mut store, "lent", at(0));
     let lent = store.take_idle(Location::caller()).expect("it is idle");
-    let place = store.enqueue(Waker::noop().clone(), ticket(), Turn::New);
+    let place = store.enqueue(Waker::noop().clone(), request(), Turn::New);
     let opening = store.open(at(0)).expect("somebody waits");
     store.connect_failed(opening.key, ConnectError::permanent("gone"), at(0));
     store.release(opening.key);
@@ -229,8 +229,8 @@ fn waiters_are_not_refused_while_something_could_serve_them() {
 
     assert_eq!(store.evict(|_| true), 1);
     store.give_back(key, lent, Condition::Clean);
-    store.give_up(at(0));
-    let Found::Done(Outcome::Refused(Refusal::Unavailable { retry_after }, context)) =
+    store.refuse_if_unavailable(at(0));
+    let Found::Done(WaitEnd::Refused(Refusal::Unavailable { retry_after }, context)) =
         store.poll_waiter(place, Waker::noop())
     else {
         panic!("nothing is left that could serve it");
@@ -246,13 +246,13 @@ fn waiters_are_not_refused_while_something_could_serve_them() {
 
 #[test]
 fn pool_at_rest_sets_no_tick() {
-    let mut store = Store::<&str>::new(Limits {
+    let mut store = Store::<&str, Exclusive>::new(Limits {
         min_idle: 0,
         ..limits()
     });
     store.sweep(at(0));
     assert_eq!(store.alarm(), Time::NEVER);
-    store.stir(at(5));
+    store.start_ticks(at(5));
     store.is_moving = true;
     assert_eq!(store.alarm(), at(5).after(TICK));
     store.sweep(at(5).after(TICK));
@@ -263,13 +263,13 @@ fn pool_at_rest_sets_no_tick() {
 
 #[test]
 fn overdue_lease_is_told_once_and_once_more_at_its_return() {
-    let mut store = Store::new(Limits {
+    let mut store = Store::<_, Exclusive>::new(Limits {
         lease_warn_after: Some(10 * SECOND),
         ..limits()
     });
     let key = open(&mut store, "kept", at(0));
     let kept = store.take_idle(Location::caller()).expect("it is idle");
-    let told = |store: &mut Store<_>| {
+    let told = |store: &mut Store<_, Exclusive>| {
         let events = effects(store).events.into_iter();
         let is_told = |kind: &EventKind| {
             matches!(
@@ -281,7 +281,7 @@ fn overdue_lease_is_told_once_and_once_more_at_its_return() {
     };
     let mut count = 0;
     for second in 0..30 {
-        store.stir(at(second));
+        store.start_ticks(at(second));
         store.sweep(at(second).after(TICK));
         count += told(&mut store);
     }
@@ -292,13 +292,13 @@ fn overdue_lease_is_told_once_and_once_more_at_its_return() {
 
 #[test]
 fn connection_that_is_dead_when_drawn_was_not_used_and_counts_as_a_failure() {
-    let mut store = Store::new(Limits {
+    let mut store = Store::<_, Exclusive>::new(Limits {
         max_uses: Some(1),
         ..limits()
     });
     let key = open(&mut store, "stillborn", at(0));
     assert_eq!(store.take_idle(Location::caller()), Some("stillborn"));
-    store.bury(key, "stillborn");
+    store.discard_dead(key, "stillborn");
     assert_eq!(
         store.pacer.round(),
         1,
@@ -308,7 +308,7 @@ fn connection_that_is_dead_when_drawn_was_not_used_and_counts_as_a_failure() {
 
 #[test]
 fn one_shot_connection_that_served_ends_a_series_of_failures() {
-    let mut store = Store::new(Limits {
+    let mut store = Store::<_, Exclusive>::new(Limits {
         max_uses: Some(1),
         ..limits()
     });
@@ -323,27 +323,27 @@ fn one_shot_connection_that_served_ends_a_series_of_failures() {
 
 #[test]
 fn one_shot_connection_that_dies_before_its_waiter_wakes_counts_as_a_failure() {
-    let mut store = Store::new(Limits {
+    let mut store = Store::<_, Exclusive>::new(Limits {
         min_idle: 0,
         max_uses: Some(1),
         ..limits()
     });
-    let place = store.enqueue(Waker::noop().clone(), ticket(), Turn::New);
+    let place = store.enqueue(Waker::noop().clone(), request(), Turn::New);
     let key = open(&mut store, "stillborn", at(0));
     store.died(key, store.slots.get(key).id);
     assert_eq!(store.pacer.round(), 1);
     assert!(matches!(
         store.poll_waiter(place, Waker::noop()),
-        Found::Done(Outcome::Served(_))
+        Found::Done(WaitEnd::Served(_))
     ));
     assert!(store.accept(key).is_err(), "it is known to be dead");
 }
 
 #[test]
 fn connect_that_is_dropped_unfinished_closes_the_pool() {
-    let mut store = Store::<&str>::new(limits());
+    let mut store = Store::<&str, Exclusive>::new(limits());
     let opening = store.open(at(0)).expect("wanted");
-    let place = store.enqueue(Waker::noop().clone(), ticket(), Turn::New);
+    let place = store.enqueue(Waker::noop().clone(), request(), Turn::New);
     assert!(store.release(opening.key));
     assert!(
         store.open(at(0)).is_none(),
@@ -352,31 +352,32 @@ fn connect_that_is_dropped_unfinished_closes_the_pool() {
     assert!(store.is_finished());
     assert!(matches!(
         store.poll_waiter(place, Waker::noop()),
-        Found::Done(Outcome::Refused(Refusal::Closed, _))
+        Found::Done(WaitEnd::Refused(Refusal::Closed, _))
     ));
 }
 
 #[test]
 fn coarse_deadline_is_put_off_by_a_late_tick_and_an_exact_one_is_not() {
-    let mut store = Store::<&str>::new(Limits {
+    let mut store = Store::<&str, Exclusive>::new(Limits {
         min_idle: 0,
         ..limits()
     });
     store.sweep(at(0));
     store.is_moving = true;
-    store.stir(at(0));
+    store.start_ticks(at(0));
     // The runtime stalls until 40 s; meanwhile two callers come who would wait for 30 s.
     let deadline = store.coarse_now().after(30 * SECOND);
-    let coarse = Ticket {
+    let coarse = WaitRequest {
         deadline,
         clock: DeadlineClock::Coarse,
-        ..ticket()
+        ..request()
     };
     let coarse = store.enqueue(Waker::noop().clone(), coarse, Turn::New);
-    let exact = store.enqueue(Waker::noop().clone(), ticket(), Turn::New);
+    let exact = store.enqueue(Waker::noop().clone(), request(), Turn::New);
     assert!(store.sweep(at(40)));
-    let is_over =
-        |store: &mut Store<_>, key| matches!(store.poll_waiter(key, Waker::noop()), Found::Done(_));
+    let is_over = |store: &mut Store<_, Exclusive>, key| {
+        matches!(store.poll_waiter(key, Waker::noop()), Found::Done(_))
+    };
     assert!(
         !is_over(&mut store, coarse),
         "it may have come at the end of the stall"
@@ -392,7 +393,7 @@ fn coarse_deadline_is_put_off_by_a_late_tick_and_an_exact_one_is_not() {
 
 #[test]
 fn failure_of_an_older_connect_after_the_delay_is_a_round_of_its_own() {
-    let mut store = Store::<&str>::new(Limits {
+    let mut store = Store::<&str, Exclusive>::new(Limits {
         min_idle: 2,
         ..limits()
     });
@@ -401,7 +402,7 @@ fn failure_of_an_older_connect_after_the_delay_is_a_round_of_its_own() {
         store.connect_failed(opening.key, ConnectError::permanent("no"), now);
         store.release(opening.key);
         assert!(
-            store.pacer.hopeless(now).is_some(),
+            store.pacer.unavailable_for(now).is_some(),
             "callers are told at once"
         );
     }
@@ -410,16 +411,16 @@ fn failure_of_an_older_connect_after_the_delay_is_a_round_of_its_own() {
 
 #[test]
 fn waiter_served_before_the_close_and_woken_after_it_is_not_lent_anything() {
-    let mut store = Store::new(Limits {
+    let mut store = Store::<_, Exclusive>::new(Limits {
         min_idle: 0,
         ..limits()
     });
-    let place = store.enqueue(Waker::noop().clone(), ticket(), Turn::New);
+    let place = store.enqueue(Waker::noop().clone(), request(), Turn::New);
     let key = open(&mut store, "late", at(0));
     store.close();
     assert!(matches!(
         store.poll_waiter(place, Waker::noop()),
-        Found::Done(Outcome::Served(_))
+        Found::Done(WaitEnd::Served(_))
     ));
     assert_eq!(store.accept(key), Err(Condition::Clean));
     store.give_back(key, "late", Condition::Clean);

@@ -8,11 +8,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::connector::{CloseReason, ConnectionId};
 use crate::error::{CheckError, ConnectError};
+use crate::id::{CloseReason, ConnectionId};
 use crate::store::{
-    Condition, DeadlineClock, Errand, Found, Limits, Opening, Outcome, PacerLimits, Served,
-    Sharing, SlotKey, State, Store, Ticket, Turn, WaiterKey,
+    Condition, DeadlineClock, Errand, Found, Limits, Multiplexed, Opening, PacerLimits, Sharing,
+    SlotKey, State, Store, Turn, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::time::Time;
 
@@ -88,13 +88,13 @@ fn a_shared_pool_keeps_its_promises_in_every_history() {
     );
     let leases = std::cell::Cell::new(0);
     let run = TestRunner::new(config).run(&histories, |(sharing, max_size, min_idle, ops)| {
-        let mut witness = Witness::new(sharing, max_size, min_idle);
+        let mut oracle = Oracle::new(sharing, max_size, min_idle);
         for op in ops {
-            witness.perform(op);
+            oracle.perform(op);
         }
-        witness.recover();
-        witness.end();
-        leases.set(leases.get() + witness.leases);
+        oracle.recover();
+        oracle.end();
+        leases.set(leases.get() + oracle.leases);
         Ok(())
     });
     run.unwrap_or_else(|failure| panic!("{failure}"));
@@ -103,19 +103,19 @@ fn a_shared_pool_keeps_its_promises_in_every_history() {
 
 /// What happened to a connection, as its own books have it.
 #[derive(Debug)]
-struct Book {
+struct Expected {
     id: ConnectionId,
     leases: u32,
     /// It takes no new leases any more: why the pool was told so.
     is_broken: bool,
 }
 
-struct Witness {
-    store: Store<SlotKey>,
+struct Oracle {
+    store: Store<SlotKey, Multiplexed>,
     sharing: Sharing,
     now: Time,
     openings: Vec<Opening>,
-    books: BTreeMap<u64, (SlotKey, Book)>,
+    books: BTreeMap<u64, (SlotKey, Expected)>,
     waiting: VecDeque<WaiterKey>,
     /// By the numbers of their connections.
     held: Vec<u64>,
@@ -127,7 +127,7 @@ struct Witness {
     leases: usize,
 }
 
-impl Witness {
+impl Oracle {
     fn new(sharing: Sharing, max_size: usize, min_idle: usize) -> Self {
         let limits = Limits {
             name: "shared".into(),
@@ -147,7 +147,7 @@ impl Witness {
                 fail_fast_after: 1_000,
             },
             seed: 3,
-            sharing: Some(sharing),
+            sharing,
         };
         Self {
             store: Store::new(limits),
@@ -205,7 +205,7 @@ impl Witness {
                 self.store.close();
             }
         }
-        self.settle();
+        self.carry_out();
         self.assert_books();
     }
 
@@ -220,7 +220,7 @@ impl Witness {
     }
 
     fn acquire(&mut self) {
-        self.store.stir(self.now);
+        self.store.start_ticks(self.now);
         let lightest = self.lightest();
         if let Some(key) = self.store.take_share(Location::caller()) {
             assert!(self.waiting.is_empty(), "nobody overtakes a waiter");
@@ -236,7 +236,7 @@ impl Witness {
         if self.store.admit(self.now, deadline, Turn::New).is_err() {
             return;
         }
-        let ticket = Ticket {
+        let ticket = WaitRequest {
             deadline,
             clock: DeadlineClock::Exact,
             site: Location::caller(),
@@ -250,7 +250,7 @@ impl Witness {
     fn lightest(&self) -> Option<u32> {
         let loads = self.books.values().filter_map(|(key, book)| {
             let record = self.store.slots.get(*key);
-            let is_fresh = record.doom.is_none() && record.superseded.is_none();
+            let is_fresh = record.close_reason.is_none() && record.superseded.is_none();
             (is_fresh && book.leases < self.sharing.max_leases).then_some(book.leases)
         });
         loads.min()
@@ -304,7 +304,7 @@ impl Witness {
     fn is_another_wanted(&self) -> bool {
         let fresh = self.books.values().filter(|(key, _)| {
             let record = self.store.slots.get(*key);
-            record.doom.is_none() && record.superseded.is_none()
+            record.close_reason.is_none() && record.superseded.is_none()
         });
         let target = self.sharing.target_leases;
         let are_busy = fresh.into_iter().all(|(_, book)| book.leases >= target);
@@ -322,7 +322,7 @@ impl Witness {
             return;
         }
         let opening = self.openings.swap_remove(which % self.openings.len());
-        let book = Book {
+        let book = Expected {
             id: opening.id,
             leases: 0,
             is_broken: false,
@@ -353,7 +353,7 @@ impl Witness {
             self.books.get_mut(&number).expect("held").1.is_broken = true;
             Err(CheckError::new("no answer"))
         };
-        self.store.probed(key, Some(result), self.now);
+        self.store.checked_share(key, Some(result), self.now);
     }
 
     fn close_ends(&mut self, which: usize) {
@@ -364,7 +364,7 @@ impl Witness {
     }
 
     /// Carries out what is owed, and lets waiters look, the oldest first.
-    fn settle(&mut self) {
+    fn carry_out(&mut self) {
         drop(self.store.take_served());
         let effects = self.store.take_effects();
         for errand in effects.into_iter().flat_map(|effects| effects.errands) {
@@ -376,8 +376,7 @@ impl Witness {
                     assert!(!self.checks.contains(&key), "not while it is checked");
                     self.closes.push(key);
                 }
-                Errand::Probe(key) => self.checks.push(key),
-                Errand::Check(_) | Errand::Reset(_) => panic!("not for shared connections"),
+                Errand::Upkeep(key) => self.checks.push(key),
             }
         }
         let mut is_anybody_left_behind = false;
@@ -387,14 +386,11 @@ impl Witness {
                     is_anybody_left_behind = true;
                     self.waiting.push_back(key);
                 }
-                Found::Done(Outcome::Served(Served::Share(key))) => {
+                Found::Done(WaitEnd::Served(key)) => {
                     assert!(!is_anybody_left_behind, "who came first is served first");
                     self.accept(key);
                 }
-                Found::Done(Outcome::Served(Served::Connection(_))) => {
-                    panic!("nothing is given away")
-                }
-                Found::Done(Outcome::Refused(..)) => {}
+                Found::Done(WaitEnd::Refused(..)) => {}
             }
         }
     }
@@ -480,7 +476,7 @@ impl Witness {
         for opening in std::mem::take(&mut self.openings) {
             let _: bool = self.store.release(opening.key);
         }
-        self.settle();
+        self.carry_out();
         while !self.closes.is_empty() {
             self.perform(Op::CloseEnds(0));
         }

@@ -141,7 +141,7 @@ fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(allowed)
 }
 
-pub(super) const fn is_content_length(name: &[u8]) -> bool {
+pub(super) fn is_content_length(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(CONTENT_LENGTH)
 }
 

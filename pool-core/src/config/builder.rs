@@ -1,0 +1,381 @@
+//! The settings of a pool, with their defaults.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle as Runtime;
+
+use crate::config::validate;
+use crate::connector::Connector;
+use crate::engine::{Lends, Timeouts};
+use crate::error::BuildError;
+use crate::event::Observer;
+use crate::handle::Handle;
+use crate::pool::ConnectionPool;
+use crate::shared_pool::SharedPool;
+use crate::store::{Exclusive, Limits, Multiplexed, PacerLimits, Sharing};
+
+/// Settings of a [`ConnectionPool`], made by [`ConnectionPool::builder`].
+///
+/// Every setting has a default that is meant for use; durations that may be `None` switch the
+/// feature off. Nothing is checked before [`build`](Self::build).
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+/// use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let pool = ConnectionPool::builder(Units)
+///     .name("workers")
+///     .max_size(4)
+///     .min_idle(1)
+///     .acquire_timeout(Duration::from_secs(2))
+///     .idle_timeout(None)
+///     .build()
+///     .expect("valid settings, inside a runtime");
+/// assert_eq!(pool.status().max_size, 4);
+///
+/// let error = ConnectionPool::builder(Units).max_size(4).min_idle(5).build().unwrap_err();
+/// assert_eq!(error.to_string(), "min_idle is 5, but max_size is 4: idle connections count against the limit");
+/// # }
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder<T: Send + 'static, L = Exclusive> {
+    lending: PhantomData<fn() -> L>,
+    connector: Arc<dyn Connector<Connection = T>>,
+    runtime: Option<Runtime>,
+    observer: Option<Arc<dyn Observer>>,
+    limits: Limits,
+    timeouts: Timeouts,
+}
+
+/// Settings of a [`SharedPool`]: those of any pool, how connections are shared, and no resets.
+///
+/// # Examples
+///
+/// See [`SharedPool`].
+pub type SharedBuilder<T> = Builder<Arc<T>, Multiplexed>;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl<T: Send + 'static> Builder<T> {
+    pub(crate) fn exclusive(connector: Arc<dyn Connector<Connection = T>>) -> Self {
+        Self::new(connector, Sharing::NONE)
+    }
+
+    /// How long a reset may take before its connection is closed. Default 5 s.
+    pub fn reset_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.reset = timeout;
+        self
+    }
+
+    /// How long a lease may be out until it is reported once, with the place it was acquired at.
+    /// Default `None`: never. Exact to a tenth of a second.
+    pub fn lease_warn_after(mut self, held: impl Into<Option<Duration>>) -> Self {
+        self.limits.lease_warn_after = held.into();
+        self
+    }
+
+    /// Checks the settings and starts the pool. Opens nothing by itself, except `min_idle`
+    /// connections in the background; to start with some open, and to learn why that fails, use
+    /// [`warm_up`](ConnectionPool::warm_up).
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::NoRuntime`] outside a Tokio runtime if none was given,
+    /// [`BuildError::NoTimer`] if it has no timer, [`BuildError::OutOfRange`] and
+    /// [`BuildError::Contradiction`] for settings that cannot work.
+    pub fn build(self) -> Result<ConnectionPool<T>, BuildError> {
+        self.start().map(ConnectionPool::new)
+    }
+}
+
+impl<T: Send + Sync + 'static> SharedBuilder<T> {
+    pub(crate) fn multiplexed(connector: Arc<dyn Connector<Connection = Arc<T>>>) -> Self {
+        let sharing = Sharing {
+            target_leases: 32,
+            max_leases: 1024,
+            max_surge: 1,
+        };
+        let mut builder = Self::new(connector, sharing);
+        builder.limits.max_size = 4;
+        builder
+    }
+
+    /// Another connection is opened when all have this many leases or more, as far as `max_size`
+    /// allows.
+    ///
+    /// Default 32. A peer that serves many requests at once is served best by few processes: with
+    /// one for all, it can take what has gathered in its pipe at a time. Lower it for peers that
+    /// work on one request after the other.
+    pub const fn target_leases(mut self, leases: u32) -> Self {
+        self.limits.sharing.target_leases = leases;
+        self
+    }
+
+    /// The most leases of one connection at the same time. A caller waits only when all connections
+    /// have as many, or none is open.
+    ///
+    /// Default 1024. Worst case: the end of one connection fails the requests of so many callers.
+    pub const fn max_leases_per_connection(mut self, leases: u32) -> Self {
+        self.limits.sharing.max_leases = leases;
+        self
+    }
+
+    /// How many connections there may be beyond `max_size` while one that reached its lifetime, or
+    /// was evicted, goes on serving until its replacement is open.
+    ///
+    /// Default 1. With 0 such a connection serves until the pool has room for its replacement.
+    pub const fn max_surge(mut self, connections: usize) -> Self {
+        self.limits.sharing.max_surge = connections;
+        self
+    }
+
+    /// Checks the settings and starts the pool.
+    ///
+    /// # Errors
+    ///
+    /// As of an [exclusive pool](Builder::build).
+    pub fn build(self) -> Result<SharedPool<T>, BuildError> {
+        self.start().map(SharedPool::new)
+    }
+}
+
+impl<T: Send + 'static, L> Builder<T, L> {
+    fn new(connector: Arc<dyn Connector<Connection = T>>, sharing: Sharing) -> Self {
+        let pacer = PacerLimits {
+            delay: Duration::from_millis(100),
+            delay_max: 10 * SECOND,
+            fail_fast_after: 3,
+        };
+        let limits = Limits {
+            name: Arc::from("pool"),
+            max_size: 10,
+            min_idle: 0,
+            max_waiters: 65_536,
+            max_connecting: 4,
+            idle_timeout: Some(10 * MINUTE),
+            max_lifetime: Some(30 * MINUTE),
+            max_uses: None,
+            check_interval: Some(30 * SECOND),
+            min_uptime: SECOND,
+            lease_warn_after: None,
+            pacer,
+            seed: RandomState::new().hash_one(0),
+            sharing,
+        };
+        let timeouts = Timeouts {
+            acquire: 30 * SECOND,
+            connect: 30 * SECOND,
+            check: 5 * SECOND,
+            reset: 5 * SECOND,
+            close: 20 * SECOND,
+        };
+        Self {
+            lending: PhantomData,
+            connector,
+            runtime: None,
+            observer: None,
+            limits,
+            timeouts,
+        }
+    }
+
+    /// The pool's name in errors, events, logs and as the `pool` label of metrics. Default `pool`.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.limits.name = name.into();
+        self
+    }
+
+    /// The most connections there may be at any time, those being opened and closed included.
+    ///
+    /// Default 10, as in most pools; 4 in a [`SharedPool`]. More connections than the peer can work on
+    /// at once only move the queue from here to there. Worst case: this many resources are held at the
+    /// same time.
+    pub fn max_size(mut self, connections: usize) -> Self {
+        self.limits.max_size = connections;
+        self
+    }
+
+    /// How many idle connections are kept ready, as far as `max_size` allows.
+    ///
+    /// Default 0: connections are opened on demand. They are refilled in the background and never
+    /// closed for being idle, but still for their lifetime. Worst case: this many unused resources.
+    pub fn min_idle(mut self, connections: usize) -> Self {
+        self.limits.min_idle = connections;
+        self
+    }
+
+    /// How many callers may wait; one more is refused with
+    /// [`Overloaded`](crate::AcquireError::Overloaded), unless it waited before and was served a
+    /// connection that proved dead.
+    ///
+    /// Whoever waits for a connect counts: with 0, only what is idle already is lent, so there must
+    /// be a `min_idle` or a warm-up. Default 65 536: enough never to be met by accident, few enough
+    /// to bound memory at some 6 MiB. A proxy that prefers refusing to queueing sets it near its
+    /// concurrency.
+    pub fn max_waiters(mut self, callers: usize) -> Self {
+        self.limits.max_waiters = callers;
+        self
+    }
+
+    /// How many connects may run at the same time.
+    ///
+    /// Default 4: starting is expensive for the machine, and one hung connect must not stop the
+    /// others. Worst case: a cold pool of n connections needs n / 4 connect times.
+    pub fn max_connecting(mut self, connects: usize) -> Self {
+        self.limits.max_connecting = connects;
+        self
+    }
+
+    /// How long an acquire may take in all. Default 30 s.
+    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.acquire = timeout;
+        self
+    }
+
+    /// How long a connect may take before it is dropped and counts as failed.
+    ///
+    /// Default 30 s, since some interpreters and handshakes are slow. Worst case: a hung connect
+    /// holds one slot and one place of `max_connecting` for this long.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.connect = timeout;
+        self
+    }
+
+    /// How long an idle connection goes without use or check until [`Connector::check`] is run; in a
+    /// [`SharedPool`] any connection of which no lease has come home meanwhile. Default 30 s; `None`
+    /// never checks. Worst case: a connection found dead only by `check` is lent for this long, and a
+    /// caller may wait for a check instead of for the connection.
+    pub fn check_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.limits.check_interval = interval.into();
+        self
+    }
+
+    /// How long a check may take before its connection is closed. Default 5 s.
+    pub fn check_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.check = timeout;
+        self
+    }
+
+    /// How long a close may take until its slot is reported as stuck, and again after each further
+    /// such time.
+    ///
+    /// Default 20 s: room for a polite end before force. It bounds the waiting, never the fact: a
+    /// slot stays taken until its resource is gone.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.close = timeout;
+        self
+    }
+
+    /// How long a connection may be unused before it is closed, as far as `min_idle` allows.
+    /// Default 10 min; `None` keeps idle connections. Exact to a tenth of a second.
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.limits.idle_timeout = timeout.into();
+        self
+    }
+
+    /// How long a connection may live.
+    ///
+    /// Default 30 min, which bounds what leaks inside a peer; `None` lets it live. Shortened by up
+    /// to a tenth, drawn once per connection, so that those opened together do not end together.
+    /// A lease is never cut short: its connection is closed when it comes home.
+    pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.limits.max_lifetime = lifetime.into();
+        self
+    }
+
+    /// How often a connection may be lent. Default `None`: without limit.
+    pub fn max_uses(mut self, uses: impl Into<Option<u64>>) -> Self {
+        self.limits.max_uses = uses.into();
+        self
+    }
+
+    /// The span from which the delay after a failed connect is drawn: `first`, doubled for each
+    /// failed round, up to `max`.
+    ///
+    /// Default 100 ms and 10 s. Connects that fail side by side are one round. Worst case: a peer
+    /// that comes back is noticed `max` later.
+    pub fn retry_delay(mut self, first: Duration, max: Duration) -> Self {
+        self.limits.pacer.delay = first;
+        self.limits.pacer.delay_max = max;
+        self
+    }
+
+    /// How long a connection must live for failures before it to be forgotten; one that dies
+    /// sooner counts as a failure itself.
+    ///
+    /// Default 1 s. This is what bounds a crash loop: a peer that starts and dies is started ever
+    /// more rarely.
+    pub fn min_uptime(mut self, uptime: Duration) -> Self {
+        self.limits.min_uptime = uptime;
+        self
+    }
+
+    /// After how many failed rounds callers are answered at once with
+    /// [`Unavailable`](crate::AcquireError::Unavailable), if nothing is left that could serve them.
+    ///
+    /// Default 3. A permanent failure has this effect at once. Until then callers wait, and
+    /// a failure is the source of their timeout.
+    pub fn fail_fast_after(mut self, rounds: u32) -> Self {
+        self.limits.pacer.fail_fast_after = rounds;
+        self
+    }
+
+    /// Who is told of every event. Default nobody.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// The runtime the pool's tasks live on. Default: the one `build` is called in.
+    ///
+    /// All deadlines are kept there, those of callers on other runtimes included: it must be driven.
+    /// While a current-thread runtime is not inside `block_on`, nothing of the pool moves.
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Checks the settings and starts a pool that lends as `M` does.
+    fn start<M: Lends<T>>(self) -> Result<Handle<T, M>, BuildError> {
+        validate::settings(&self.limits, &self.timeouts)?;
+        let runtime = match self.runtime {
+            Some(runtime) => runtime,
+            None => Runtime::try_current().map_err(|_| BuildError::NoRuntime)?,
+        };
+        validate::timer(&runtime)?;
+        let Self {
+            connector,
+            observer,
+            limits,
+            timeouts,
+            ..
+        } = self;
+        Ok(Handle::start(
+            &runtime, connector, observer, limits, timeouts,
+        ))
+    }
+}
+
+impl<T: Send + 'static, L> fmt::Debug for Builder<T, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Builder");
+        debug
+            .field("limits", &self.limits)
+            .field("timeouts", &self.timeouts);
+        debug.finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,135 @@
+//! Which settings are refused.
+
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use tokio::runtime::Handle as Runtime;
+
+use crate::engine::Timeouts;
+use crate::error::BuildError;
+use crate::handle::MAX_SIZE;
+use crate::store::{Limits, Sharing};
+
+/// Refuses settings that cannot work.
+pub(super) fn settings(limits: &Limits, timeouts: &Timeouts) -> Result<(), BuildError> {
+    counts(limits)?;
+    durations(limits, timeouts)?;
+    contradictions(limits)
+}
+
+fn counts(limits: &Limits) -> Result<(), BuildError> {
+    let Sharing {
+        target_leases,
+        max_leases,
+        max_surge,
+    } = limits.sharing;
+    let at_least_one = [
+        ("max_size", limits.max_size == 0),
+        ("max_connecting", limits.max_connecting == 0),
+        ("fail_fast_after", limits.pacer.fail_fast_after == 0),
+        ("target_leases", target_leases == 0),
+        ("max_leases_per_connection", max_leases == 0),
+        ("max_uses", limits.max_uses == Some(0)),
+    ];
+    if let Some((setting, _)) = at_least_one.iter().find(|(_, is_zero)| *is_zero) {
+        return Err(out_of_range(setting, &0, "at least 1"));
+    }
+    let at_most = [
+        ("max_size", limits.max_size),
+        ("max_waiters", limits.max_waiters),
+    ];
+    if let Some((setting, value)) = at_most.iter().find(|(_, value)| *value > MAX_SIZE) {
+        return Err(out_of_range(setting, value, "at most 4294967294"));
+    }
+    if max_surge > MAX_SIZE - limits.max_size {
+        let must = "small enough to be counted together with max_size";
+        return Err(out_of_range("max_surge", &max_surge, must));
+    }
+    Ok(())
+}
+
+fn durations(limits: &Limits, timeouts: &Timeouts) -> Result<(), BuildError> {
+    let durations = [
+        ("connect_timeout", Some(timeouts.connect)),
+        ("check_timeout", Some(timeouts.check)),
+        ("reset_timeout", Some(timeouts.reset)),
+        ("close_timeout", Some(timeouts.close)),
+        ("check_interval", limits.check_interval),
+        ("idle_timeout", limits.idle_timeout),
+        ("max_lifetime", limits.max_lifetime),
+        ("lease_warn_after", limits.lease_warn_after),
+        ("retry_delay", Some(limits.pacer.delay)),
+    ];
+    match durations
+        .iter()
+        .find(|(_, value)| *value == Some(Duration::ZERO))
+    {
+        Some((setting, _)) => Err(out_of_range(setting, &"0s", "more than nothing")),
+        None => Ok(()),
+    }
+}
+
+fn contradictions(limits: &Limits) -> Result<(), BuildError> {
+    let Limits {
+        max_size,
+        min_idle,
+        min_uptime,
+        max_lifetime,
+        pacer,
+        sharing,
+        ..
+    } = limits;
+    if min_idle > max_size {
+        return Err(BuildError::Contradiction {
+            setting: "min_idle",
+            value: min_idle.to_string(),
+            other: "max_size",
+            other_value: max_size.to_string(),
+            rule: "idle connections count against the limit",
+        });
+    }
+    if pacer.delay > pacer.delay_max {
+        return Err(BuildError::Contradiction {
+            setting: "the first retry_delay",
+            value: format!("{:?}", pacer.delay),
+            other: "its maximum",
+            other_value: format!("{:?}", pacer.delay_max),
+            rule: "delays grow from the first to the maximum",
+        });
+    }
+    if sharing.target_leases > sharing.max_leases {
+        return Err(BuildError::Contradiction {
+            setting: "target_leases",
+            value: sharing.target_leases.to_string(),
+            other: "max_leases_per_connection",
+            other_value: sharing.max_leases.to_string(),
+            rule: "a connection that may have no more leases would never count as busy",
+        });
+    }
+    match max_lifetime {
+        Some(lifetime) if min_uptime >= lifetime => Err(BuildError::Contradiction {
+            setting: "min_uptime",
+            value: format!("{min_uptime:?}"),
+            other: "max_lifetime",
+            other_value: format!("{lifetime:?}"),
+            rule: "every connection would end before it has proven itself",
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn out_of_range(setting: &'static str, value: &dyn Display, must: &'static str) -> BuildError {
+    BuildError::OutOfRange {
+        setting,
+        value: value.to_string(),
+        must,
+    }
+}
+
+/// Tokio has no question for this, only a panic.
+pub(super) fn timer(runtime: &Runtime) -> Result<(), BuildError> {
+    let _guard = runtime.enter();
+    let probe = || drop(tokio::time::sleep(Duration::ZERO));
+    catch_unwind(AssertUnwindSafe(probe)).map_err(|_| BuildError::NoTimer)
+}

@@ -1,0 +1,303 @@
+//! What every part of a pool holds: the store behind its lock, and everything it acts on.
+//!
+//! # Locking
+//!
+//! Every operation has the same shape: lock the store, decide, unlock, carry out what is owed. The
+//! guard of the store is a plain [`MutexGuard`]. It is not `Send`, so it cannot be held across an
+//! await of a task that moves between threads. [`Engine::finish`] is the only place that acts on
+//! [`Effects`].
+
+use std::panic::Location;
+use std::sync::Arc as StdArc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::connector::Connector;
+use crate::error::TryAcquireError;
+use crate::foreign::{self, catch};
+use crate::id::{CloseReason, ConnectionId};
+use crate::inbox::Inbox;
+use crate::slot::OpenConnection;
+use crate::store::{Condition, Effects, Errand, Lending, Limits, Opening, Resized, SlotKey, Store};
+use crate::sync::{Arc, Mutex, MutexGuard, Permit, Permits};
+use crate::telemetry::Telemetry;
+use crate::time::{Clock, Time};
+
+/// What the store of a pool of `T` keeps of each open connection.
+pub(crate) type Stored<T, L> = Box<OpenConnection<T, L>>;
+
+/// The store of a pool of `T`.
+pub(crate) type PoolStore<T, L> = Store<Stored<T, L>, L>;
+
+/// The deadline of each thing that is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timeouts {
+    pub(crate) acquire: Duration,
+    pub(crate) connect: Duration,
+    pub(crate) check: Duration,
+    pub(crate) reset: Duration,
+    pub(crate) close: Duration,
+}
+
+/// What a caller holds during a lease, and what becomes of it.
+pub(crate) trait Lends<T: Send + 'static>: Lending {
+    /// The connection itself, or a share of it. It is counted by the store, so it must be given
+    /// back.
+    type Lent: Send + 'static;
+
+    /// Takes what may be lent at once.
+    fn take(store: &mut PoolStore<T, Self>, site: &'static Location<'static>)
+    -> Option<Self::Lent>;
+
+    /// Takes what a waiter was served.
+    fn claim(
+        store: &PoolStore<T, Self>,
+        served: <Self as Lending>::Served<Stored<T, Self>>,
+    ) -> Self::Lent;
+
+    /// Begins to use what was served.
+    ///
+    /// # Errors
+    ///
+    /// It may not be used any more, and must be returned in this condition.
+    fn accept(store: &mut PoolStore<T, Self>, lent: &Self::Lent) -> Result<(), Condition>;
+
+    fn connection(lent: &Self::Lent) -> &T;
+
+    /// Gives up what proved dead before it was used.
+    fn discard_dead(lent: Self::Lent, engine: &Engine<T, Self>);
+
+    fn give_back(lent: Self::Lent, engine: &Engine<T, Self>, condition: Condition);
+
+    /// Runs a check or a reset to its end.
+    fn run(
+        upkeep: Self::Upkeep<Stored<T, Self>>,
+        engine: Arc<Engine<T, Self>>,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Ends a check or reset that will not run any more.
+    fn abandon(upkeep: Self::Upkeep<Stored<T, Self>>, engine: &Engine<T, Self>);
+}
+
+// Order: the hint and the lock lie beside the `Arc`'s count, which every return writes as well.
+#[repr(C)]
+pub(crate) struct Engine<T: Send + 'static, L: Lends<T>> {
+    has_idle: AtomicBool,
+    store: Mutex<PoolStore<T, L>>,
+    pub(crate) inbox: Arc<Inbox<Errand<Stored<T, L>, L>>>,
+    pub(crate) permits: Permits,
+    pub(crate) connector: StdArc<dyn Connector<Connection = T>>,
+    pub(crate) clock: Clock,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) telemetry: Telemetry,
+}
+
+impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
+    pub(crate) fn new(
+        connector: StdArc<dyn Connector<Connection = T>>,
+        limits: Limits,
+        timeouts: Timeouts,
+        telemetry: Telemetry,
+        inbox: Arc<Inbox<Errand<Stored<T, L>, L>>>,
+    ) -> Self {
+        let permits = Permits::new(limits.slots_max());
+        let mut store = Store::new(limits);
+        store.is_observed = telemetry.wants_hot_events();
+        let store = Mutex::new(store);
+        Self {
+            store,
+            has_idle: AtomicBool::new(false),
+            inbox,
+            permits,
+            connector,
+            clock: Clock::start(),
+            timeouts,
+            telemetry,
+        }
+    }
+
+    /// Locks the store to look at it, or to do what is due.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PoolStore<T, L>> {
+        self.store.lock()
+    }
+
+    /// Locks the store to change something: this is what keeps the ticks going.
+    #[inline]
+    pub(crate) fn enter(&self) -> MutexGuard<'_, PoolStore<T, L>> {
+        let mut store = self.store.lock();
+        if !store.is_moving {
+            store.is_moving = true;
+        }
+        if store.is_quiet {
+            store.start_ticks(self.clock.now());
+        }
+        store
+    }
+
+    /// Locks the store for a decision that depends on the exact time; for slow paths.
+    pub(crate) fn enter_precisely(&self) -> MutexGuard<'_, PoolStore<T, L>> {
+        let now = self.clock.now();
+        let mut store = self.enter();
+        store.note_time(now);
+        store
+    }
+
+    /// Unlocks the store and carries out what is owed.
+    #[inline]
+    pub(crate) fn finish(&self, mut store: MutexGuard<'_, PoolStore<T, L>>) {
+        let served = store.take_served();
+        let effects = store.take_effects();
+        if self.has_idle.load(Ordering::Relaxed) != store.has_idle() {
+            self.has_idle.store(store.has_idle(), Ordering::Relaxed);
+        }
+        drop(store);
+        if let Some(waker) = served {
+            foreign::wake(waker);
+        }
+        if let Some(effects) = effects {
+            self.carry_out(effects);
+        }
+    }
+
+    #[cold]
+    fn carry_out(&self, effects: Effects<Stored<T, L>, L>) {
+        let Effects {
+            wakers,
+            spent,
+            errands,
+            events,
+            kick,
+        } = effects;
+        for errand in errands {
+            if let Err(errand) = self.inbox.send(errand) {
+                self.drop_errand(errand);
+            }
+        }
+        if kick {
+            self.inbox.kick();
+        }
+        for waker in wakers {
+            foreign::wake(waker);
+        }
+        for waker in spent {
+            foreign::drop_quietly(waker);
+        }
+        self.telemetry.deliver(events);
+    }
+
+    /// Ends an errand that will not run any more.
+    pub(crate) fn drop_errand(&self, errand: Errand<Stored<T, L>, L>) {
+        match errand {
+            Errand::Close(open, _) => open.dispose(),
+            Errand::Upkeep(upkeep) => L::abandon(upkeep, self),
+        }
+    }
+
+    /// Whether there was an idle connection a moment ago: a hint that spares a caller that will have
+    /// to queue one turn at the lock. Nothing is decided by it.
+    #[inline]
+    pub(crate) fn seems_idle(&self) -> bool {
+        self.has_idle.load(Ordering::Relaxed)
+    }
+
+    /// What [`Connector::is_alive`] says; a panic counts as death.
+    #[inline]
+    pub(crate) fn is_alive(&self, connection: &T) -> bool {
+        catch("is_alive", || self.connector.is_alive(connection)).unwrap_or_else(|fault| {
+            foreign::log(&fault);
+            false
+        })
+    }
+
+    /// In which condition a connection is returned; a panic counts as dirty.
+    #[inline]
+    pub(crate) fn condition(&self, connection: &T) -> Condition {
+        let condition = catch("is_clean", || {
+            if !self.connector.is_alive(connection) {
+                Condition::Unfit(CloseReason::Died)
+            } else if !self.connector.is_clean(connection) {
+                Condition::Unfit(CloseReason::Dirty)
+            } else if self.connector.needs_reset(connection) {
+                Condition::NeedsReset
+            } else {
+                Condition::Clean
+            }
+        });
+        condition.unwrap_or_else(|fault| {
+            foreign::log(&fault);
+            Condition::Unfit(CloseReason::Dirty)
+        })
+    }
+
+    /// Why nothing was lent at once.
+    pub(crate) fn nothing_to_lend(&self) -> TryAcquireError {
+        let store = self.lock();
+        let pool = StdArc::clone(store.name());
+        let status = store.status();
+        if status.is_closed {
+            TryAcquireError::Closed { pool, status }
+        } else {
+            TryAcquireError::Empty { pool, status }
+        }
+    }
+
+    /// Takes a slot for a connect and its permit, if one is wanted and allowed.
+    pub(crate) fn open(&self, now: Time) -> Option<(Opening, Permit)> {
+        let mut store = self.lock();
+        // Order: the permit is taken, or given up again, in the critical section that takes the
+        // slot. A resize in between would find fewer free permits than free slots.
+        let permit = self.permits.try_take();
+        let opening = permit.and_then(|permit| Some((store.open(now)?, permit)));
+        self.finish(store);
+        opening
+    }
+
+    /// Frees the slot at `key` and its permit, in one critical section: whoever sees the free slot
+    /// also finds the permit.
+    pub(crate) fn release(&self, key: SlotKey, permit: Option<Permit>) {
+        let mut store = self.enter();
+        let is_reusable = store.release(key);
+        match permit {
+            Some(permit) if !is_reusable => permit.forget(),
+            permit => drop(permit),
+        }
+        self.finish(store);
+    }
+
+    /// Changes `max_size`; `false` if the pool is closed.
+    pub(crate) fn resize(&self, max_size: usize) -> bool {
+        let mut store = self.enter();
+        let resized = store.resize(max_size);
+        // Order: the permits change in the critical section in which the limit does.
+        match resized {
+            Some(Resized::Add(count)) => self.permits.add(count),
+            Some(Resized::Remove(count)) => self.permits.remove(count),
+            None => {}
+        }
+        self.finish(store);
+        resized.is_some()
+    }
+
+    /// Evicts the connections that `selects` picks, and returns how many.
+    pub(crate) fn evict(&self, selects: impl FnMut(ConnectionId) -> bool) -> usize {
+        let mut store = self.enter();
+        let count = store.evict(selects);
+        self.finish(store);
+        count
+    }
+
+    /// Stops intake: the beginning of every end.
+    pub(crate) fn close(&self) {
+        let mut store = self.enter();
+        store.close();
+        self.finish(store);
+    }
+
+    /// Publishes the metrics that are read off the store.
+    pub(crate) fn publish(&self) {
+        let store = self.lock();
+        let (status, leases) = (store.status(), store.leases);
+        drop(store);
+        self.telemetry.publish(&status, leases);
+    }
+}

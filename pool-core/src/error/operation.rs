@@ -1,0 +1,131 @@
+//! Why a pool was not built, warmed up or resized.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::error::cause::ConnectError;
+use crate::status::PoolStatus;
+
+/// Why [`warm_up`](crate::ConnectionPool::warm_up) gave up.
+///
+/// # Examples
+///
+/// See [`warm_up`](crate::ConnectionPool::warm_up).
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum WarmUpError {
+    /// More connections were asked for than the pool may hold.
+    #[error("warm-up of {wanted} connections exceeds max_size {max_size}")]
+    TooMany {
+        /// How many were asked for.
+        wanted: usize,
+        /// The pool's present limit.
+        max_size: usize,
+    },
+    /// A connect failed. Those that succeeded stay in the pool.
+    #[error("warm-up failed with {open} of {wanted} connections open")]
+    Connect {
+        /// How many were asked for.
+        wanted: usize,
+        /// How many were open at that moment.
+        open: usize,
+        /// The failure.
+        #[source]
+        failure: ConnectError,
+    },
+    /// The connections were not open in time, although no connect failed meanwhile: capacity was
+    /// held by slow or stuck closes, the pool shrank, or connects waited out the delay after an
+    /// earlier failure, which then is the source.
+    #[error("warm-up took longer than {limit:?}: {status}")]
+    Timeout {
+        /// The connect timeout, once for each batch of `max_connecting`, and a second.
+        limit: Duration,
+        /// How many connections were in which state.
+        status: PoolStatus,
+        /// The latest failure to connect that has not been made good since.
+        #[source]
+        last_failure: Option<ConnectError>,
+    },
+    /// The pool is closed, or its home runtime has gone.
+    #[error("warm-up ended because the pool is closed")]
+    Closed,
+}
+
+/// Why [`resize`](crate::ConnectionPool::resize) changed nothing.
+///
+/// # Examples
+///
+/// See [`resize`](crate::ConnectionPool::resize).
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ResizeError {
+    /// The limit is larger than any pool's.
+    #[error("max_size {max_size} exceeds the largest possible pool of {limit} connections")]
+    TooLarge {
+        /// What was asked for.
+        max_size: usize,
+        /// The largest possible value.
+        limit: usize,
+    },
+    /// The pool is closed, or its home runtime has gone.
+    #[error("a closed pool cannot be resized")]
+    Closed,
+}
+
+/// Why [`build`](crate::Builder::build) made no pool.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// use pool_core::BuildError;
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+///
+/// let nowhere = ConnectionPool::builder(Units).build();
+/// assert_eq!(nowhere.unwrap_err(), BuildError::NoRuntime);
+///
+/// let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+/// let of_none = ConnectionPool::builder(Units).runtime(runtime.handle().clone()).max_size(0).build();
+/// assert_eq!(of_none.unwrap_err().to_string(), "max_size is 0, but must be at least 1");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There is no runtime to live on. Call `build` from within a Tokio runtime, or name one with
+    /// [`runtime`](crate::Builder::runtime).
+    #[error("no Tokio runtime: build the pool inside one or pass its handle to `runtime`")]
+    NoRuntime,
+    /// The runtime has no timer. Build it with `enable_time` or `enable_all`.
+    #[error("the Tokio runtime has no timer: build it with `enable_time` or `enable_all`")]
+    NoTimer,
+    /// A setting is out of its range.
+    #[error("{setting} is {value}, but must be {must}")]
+    OutOfRange {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        must: &'static str,
+    },
+    /// Two settings contradict each other.
+    #[error("{setting} is {value}, but {other} is {other_value}: {rule}")]
+    Contradiction {
+        /// One setting.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+        /// The other setting.
+        other: &'static str,
+        /// Its value.
+        other_value: String,
+        /// What must hold between the two.
+        rule: &'static str,
+    },
+}

@@ -1,0 +1,112 @@
+//! What all clones of a pool share, and what both kinds of pool can be told.
+//!
+//! # Invariants
+//!
+//! The last [`Handle`] closes the pool by its own `Drop`; no count is ever compared. Maintenance and
+//! leases hold an [`Engine`], never a `Handle`, so they keep no pool open.
+
+use std::fmt;
+use std::sync::Arc as StdArc;
+use std::time::Duration;
+
+use tokio::runtime::Handle as Runtime;
+
+use crate::connector::Connector;
+use crate::engine::{Engine, Lends, Timeouts};
+use crate::error::{ResizeError, WarmUpError};
+use crate::event::Observer;
+use crate::inbox::Inbox;
+use crate::maintenance::Maintenance;
+use crate::shutdown;
+use crate::status::{CloseReport, ConnectionStats, PoolStatus};
+use crate::store::Limits;
+use crate::sync::{Arc, Permits};
+use crate::telemetry::Telemetry;
+
+/// The largest pool: slots and waiters are numbered in 32 bits.
+pub(crate) const MAX_SIZE: usize = {
+    let numbered = u32::MAX as usize - 1;
+    if numbered < Permits::MAX {
+        numbered
+    } else {
+        Permits::MAX
+    }
+};
+
+/// What all clones of a pool share, and nothing else holds.
+pub(crate) struct Handle<T: Send + 'static, L: Lends<T>> {
+    pub(crate) engine: Arc<Engine<T, L>>,
+}
+
+impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
+    /// Starts a pool on `runtime`.
+    pub(crate) fn start(
+        runtime: &Runtime,
+        connector: StdArc<dyn Connector<Connection = T>>,
+        observer: Option<StdArc<dyn Observer>>,
+        limits: Limits,
+        timeouts: Timeouts,
+    ) -> Self {
+        let telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
+        let (inbox, receiver) = Inbox::new();
+        let engine = Arc::new(Engine::new(connector, limits, timeouts, telemetry, inbox));
+        let maintenance = Maintenance::new(Arc::clone(&engine), receiver);
+        drop(runtime.spawn(maintenance.run()));
+        Self { engine }
+    }
+
+    pub(crate) async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
+        shutdown::warm_up(&self.engine, connections).await
+    }
+
+    pub(crate) fn status(&self) -> PoolStatus {
+        self.engine.lock().status()
+    }
+
+    pub(crate) fn resize(&self, max_size: usize) -> Result<(), ResizeError> {
+        let limit = MAX_SIZE - self.engine.lock().max_surge();
+        if max_size > limit {
+            return Err(ResizeError::TooLarge { max_size, limit });
+        }
+        match self.engine.resize(max_size) {
+            true => Ok(()),
+            false => Err(ResizeError::Closed),
+        }
+    }
+
+    pub(crate) fn evict_all(&self) -> usize {
+        self.engine.evict(|_| true)
+    }
+
+    pub(crate) fn retain(&self, mut keep: impl FnMut(&ConnectionStats) -> bool) -> usize {
+        let now = self.engine.clock.now();
+        let mut all = self.engine.lock().all_stats(now);
+        all.sort_unstable_by_key(|stats| stats.id);
+        let rejected: Vec<_> = all
+            .iter()
+            .filter(|stats| !keep(stats))
+            .map(|stats| stats.id)
+            .collect();
+        self.engine.evict(|id| rejected.binary_search(&id).is_ok())
+    }
+
+    pub(crate) async fn close(&self, deadline: Duration) -> CloseReport {
+        shutdown::close(&self.engine, deadline).await
+    }
+
+    pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        let store = self.engine.lock();
+        let (pool, status) = (StdArc::clone(store.name()), store.status());
+        drop(store);
+        f.debug_struct(name)
+            .field("name", &pool)
+            .field("status", &status)
+            .finish()
+    }
+}
+
+impl<T: Send + 'static, L: Lends<T>> Drop for Handle<T, L> {
+    fn drop(&mut self) {
+        self.engine.close();
+    }
+}

@@ -1,0 +1,169 @@
+//! What names a connection, a waiter, and the reason a connection is closed.
+
+use std::fmt;
+
+/// The number of a connection: unique within its pool, in the order connects were started.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::ConnectionId;
+///
+/// let (first, second) = (ConnectionId::from_u64(0), ConnectionId::from_u64(1));
+/// assert!(first < second, "in the order in which they were begun");
+/// assert_eq!((second.to_string().as_str(), second.as_u64()), ("#1", 1));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// The id with this number, for tests of connectors outside a pool.
+    #[must_use]
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number itself, for logs.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The number of a caller in the queue, unique within the pool, in the order of their arrival.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::WaiterId;
+///
+/// assert!(WaiterId::from_u64(1) < WaiterId::from_u64(2), "who came first is served first");
+/// assert_eq!(WaiterId::from_u64(2).as_u64(), 2);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WaiterId(pub(crate) u64);
+
+impl WaiterId {
+    /// The id with this number, for tests of observers outside a pool.
+    #[must_use]
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number itself, for logs.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+/// Why a connection is closed.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::CloseReason;
+///
+/// assert!(CloseReason::Idle.is_orderly(), "say goodbye");
+/// assert!(!CloseReason::Died.is_orderly(), "nobody is there to say it to");
+/// assert_eq!(CloseReason::MaxUses.as_str(), "max_uses");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// It was idle for longer than the idle timeout.
+    Idle,
+    /// It reached its maximum lifetime.
+    Lifetime,
+    /// It was lent as often as allowed.
+    MaxUses,
+    /// The pool was resized below the number of its connections.
+    Shrunk,
+    /// [`evict_all`](crate::ConnectionPool::evict_all) or
+    /// [`retain`](crate::ConnectionPool::retain) decided so.
+    Evicted,
+    /// The pool is closed.
+    PoolClosed,
+    /// [`Connector::is_alive`] said no, or [`Connector::died`] resolved.
+    Died,
+    /// [`Connector::is_clean`] said no on return.
+    Dirty,
+    /// Its holder called [`PooledConnection::discard`](crate::PooledConnection::discard).
+    Discarded,
+    /// [`Connector::check`] failed, panicked or took too long.
+    CheckFailed,
+    /// [`Connector::reset`] failed, panicked or took too long.
+    ResetFailed,
+}
+
+impl CloseReason {
+    /// Whether the connection was in good order, so that a close may take its time.
+    ///
+    /// `false` means that nothing is to be expected of the peer any more: a connector should use
+    /// force at once, or every broken connection would hold its slot for the whole grace.
+    #[must_use]
+    pub const fn is_orderly(self) -> bool {
+        match self {
+            Self::Idle
+            | Self::Lifetime
+            | Self::MaxUses
+            | Self::Shrunk
+            | Self::Evicted
+            | Self::PoolClosed => true,
+            Self::Died | Self::Dirty | Self::Discarded | Self::CheckFailed | Self::ResetFailed => {
+                false
+            }
+        }
+    }
+
+    /// All reasons there are.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Idle,
+        Self::Lifetime,
+        Self::MaxUses,
+        Self::Shrunk,
+        Self::Evicted,
+        Self::PoolClosed,
+        Self::Died,
+        Self::Dirty,
+        Self::Discarded,
+        Self::CheckFailed,
+        Self::ResetFailed,
+    ];
+
+    /// The reason as a metrics label: lowercase, words joined by `_`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Lifetime => "lifetime",
+            Self::MaxUses => "max_uses",
+            Self::Shrunk => "shrunk",
+            Self::Evicted => "evicted",
+            Self::PoolClosed => "pool_closed",
+            Self::Died => "died",
+            Self::Dirty => "dirty",
+            Self::Discarded => "discarded",
+            Self::CheckFailed => "check_failed",
+            Self::ResetFailed => "reset_failed",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

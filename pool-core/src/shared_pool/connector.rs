@@ -1,0 +1,121 @@
+//! What a shared pool asks of a connector.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::connector::{BoxFuture, ConnectContext, Connector};
+use crate::error::{CheckError, ConnectError};
+use crate::id::CloseReason;
+
+/// A [`Connector`] whose connections serve many callers at once.
+///
+/// What a shared pool asks of it: `connect`, `is_alive`, `died` and `close` as ever,
+/// [`check_shared`](Self::check_shared) in the place of `check`, and
+/// [`is_clean_shared`](Self::is_clean_shared) in that of `is_clean`. Nobody ever has such a connection
+/// for himself, so it is never reset.
+///
+/// * **`is_alive` is asked before each lease and after it**, on any thread.
+/// * **`is_clean_shared`** says no when the connection is broken for everybody: it takes no new
+///   leases, and is closed after its last one.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::{CheckError, ConnectContext, ConnectError, Connector, SharedConnector, SharedPool};
+/// use pool_core::async_trait;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// struct Counters;
+///
+/// #[async_trait]
+/// impl Connector for Counters {
+///     type Connection = AtomicU64;
+///     async fn connect(&self, _cx: &ConnectContext) -> Result<AtomicU64, ConnectError> {
+///         Ok(AtomicU64::new(0))
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl SharedConnector for Counters {
+///     async fn check_shared(&self, counter: &AtomicU64) -> Result<(), CheckError> {
+///         // Callers go on using it meanwhile.
+///         counter.load(Ordering::Relaxed);
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = SharedPool::builder(Counters).build()?;
+/// let (first, second) = (pool.acquire().await?, pool.acquire().await?);
+/// first.fetch_add(1, Ordering::Relaxed);
+/// assert_eq!(second.load(Ordering::Relaxed), 1, "one connection for both");
+/// # Ok(())
+/// # }
+/// ```
+#[async_trait]
+pub trait SharedConnector: Connector<Connection: Sync> {
+    /// Probes a connection more deeply than `is_alive` can, while it goes on serving.
+    ///
+    /// # Errors
+    ///
+    /// The connection takes no new leases, and is closed with [`CloseReason::CheckFailed`] after its
+    /// last one. That it is busy is no error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at the check deadline, which counts as an error.
+    async fn check_shared(&self, conn: &Self::Connection) -> Result<(), CheckError> {
+        let _ = conn;
+        Ok(())
+    }
+
+    /// Whether the connection may serve further callers, asked on each return. As
+    /// [`is_clean`](Connector::is_clean) by default.
+    ///
+    /// They differ where a request that was given up spoils a connection for whoever would have it
+    /// alone next, and for none of many.
+    fn is_clean_shared(&self, conn: &Self::Connection) -> bool {
+        self.is_clean(conn)
+    }
+}
+
+/// Wraps each connection in an `Arc`, so that the pool can share it.
+pub(crate) struct ArcConnector<C>(pub(crate) C);
+
+#[async_trait]
+impl<C: SharedConnector> Connector for ArcConnector<C> {
+    type Connection = Arc<C::Connection>;
+
+    async fn connect(&self, cx: &ConnectContext) -> Result<Self::Connection, ConnectError> {
+        self.0.connect(cx).await.map(Arc::new)
+    }
+
+    fn is_alive(&self, conn: &Self::Connection) -> bool {
+        self.0.is_alive(conn)
+    }
+
+    fn is_clean(&self, conn: &Self::Connection) -> bool {
+        self.0.is_clean_shared(conn)
+    }
+
+    fn died(&self, conn: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
+        self.0.died(conn)
+    }
+
+    async fn check(&self, conn: &mut Self::Connection) -> Result<(), CheckError> {
+        self.0.check_shared(conn).await
+    }
+
+    async fn close(&self, conn: Self::Connection, reason: CloseReason) {
+        let conn = Arc::into_inner(conn);
+        debug_assert!(
+            conn.is_some(),
+            "invariant broken: the last handle of a shared connection is the store's"
+        );
+        if let Some(conn) = conn {
+            self.0.close(conn, reason).await;
+        }
+    }
+}

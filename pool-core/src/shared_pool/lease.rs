@@ -1,0 +1,113 @@
+//! The lease of a shared pool: many callers have the connection at once.
+
+use std::fmt;
+use std::ops::Deref;
+
+use crate::engine::Lends;
+use crate::foreign;
+use crate::id::{CloseReason, ConnectionId};
+use crate::shared_pool::share::Share;
+use crate::status::ConnectionStats;
+use crate::store::{Condition, Multiplexed};
+use crate::sync::Arc;
+
+/// A lease of a shared connection: `&T` as long as this is held.
+///
+/// Dropping it is synchronous, never blocks, needs no runtime, and may happen on any thread and
+/// during a panic.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectContext, ConnectError, Connector, SharedConnector, async_trait};
+/// # struct Units;
+/// # #[async_trait]
+/// # impl Connector for Units {
+/// #     type Connection = ();
+/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
+/// # }
+/// # impl SharedConnector for Units {}
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_core::{SharedLease, SharedPool};
+///
+/// let pool = SharedPool::builder(Units).build()?;
+/// let (one, two) = (pool.acquire().await?, pool.acquire().await?);
+/// assert_eq!(SharedLease::id(&one), SharedLease::id(&two));
+/// assert_eq!(SharedLease::stats(&one).leases, 2);
+///
+/// SharedLease::discard(one); // it is broken: no new leases, and closed after the last
+/// let three = pool.acquire().await?;
+/// assert_ne!(SharedLease::id(&three), SharedLease::id(&two));
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a lease that is not held is over at once"]
+pub struct SharedLease<T: Send + Sync + 'static> {
+    /// Present until it is dropped or discarded.
+    share: Option<Share<T>>,
+}
+
+const HELD: &str = "a lease holds its share until it ends";
+
+impl<T: Send + Sync + 'static> SharedLease<T> {
+    pub(crate) const fn new(share: Share<T>) -> Self {
+        Self { share: Some(share) }
+    }
+
+    fn share(lease: &Self) -> &Share<T> {
+        lease.share.as_ref().expect(HELD)
+    }
+
+    /// The number of the connection, as events and logs name it.
+    #[must_use]
+    pub fn id(lease: &Self) -> ConnectionId {
+        Self::share(lease).id
+    }
+
+    /// What the pool knows of the connection.
+    #[must_use]
+    pub fn stats(lease: &Self) -> ConnectionStats {
+        let share = Self::share(lease);
+        let now = share.engine.clock.now();
+        share.engine.lock().stats(share.key, now)
+    }
+
+    /// Ends the lease, and says that the connection is unusable: it takes no new leases, and is
+    /// closed with [`CloseReason::Discarded`] after its last one.
+    pub fn discard(mut lease: Self) {
+        if let Some(share) = lease.share.take() {
+            let engine = Arc::clone(&share.engine);
+            Multiplexed::give_back(share, &engine, Condition::Unfit(CloseReason::Discarded));
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for SharedLease<T> {
+    fn drop(&mut self) {
+        if let Some(share) = self.share.take() {
+            let engine = Arc::clone(&share.engine);
+            let condition = engine.condition(&share.connection);
+            Multiplexed::give_back(share, &engine, condition);
+            // It may be the last that holds the connector, whose drop is foreign code.
+            foreign::drop_quietly(engine);
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> Deref for SharedLease<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &Self::share(self).connection
+    }
+}
+
+impl<T: Send + Sync + fmt::Debug + 'static> fmt::Debug for SharedLease<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedLease")
+            .field("id", &Self::id(self))
+            .field("connection", &**self)
+            .finish()
+    }
+}

@@ -1,0 +1,158 @@
+//! The data of a store, and how it collects what it owes.
+
+use std::task::Waker;
+
+use crate::event::EventKind;
+use crate::store::goals::Goals;
+use crate::store::pacer::Pacer;
+use crate::store::queue::WaitQueue;
+use crate::store::slots::Slots;
+use crate::store::{Effects, Errand, Lending, Limits, SlotKey};
+use crate::time::Time;
+
+// Order: what every lease and return writes comes first and stays together. Two cores that take turns
+// at the lock pass each other these lines, and every line costs as much as all the work on it.
+#[repr(C)]
+pub(crate) struct Store<C: Send + 'static, L: Lending> {
+    /// Something happened since the last tick.
+    pub(crate) is_moving: bool,
+    /// No tick is due: the next one to come must read the clock.
+    pub(crate) is_quiet: bool,
+    /// Somebody listens to the events of the hot path.
+    pub(crate) is_observed: bool,
+    /// There is something in `effects`.
+    pub(super) owes: bool,
+    pub(super) is_closed: bool,
+    /// The maintenance task has gone with its runtime.
+    pub(super) is_orphan: bool,
+    pub(super) queue: WaitQueue<L::Served<C>>,
+    /// The waiter that was served.
+    pub(super) served: Option<Waker>,
+    /// The time as the hot path knows it, at most one tick old while the pool is in use.
+    pub(super) tick: Time,
+    pub(crate) leases: u64,
+    pub(super) next_waiter: u64,
+    /// When the maintenance task must sweep next.
+    pub(super) alarm: Time,
+    /// Sorted by last use, the most recent one last.
+    pub(super) idle: Vec<(SlotKey, C)>,
+    pub(super) slots: Slots,
+    /// All open connections, if they are shared.
+    pub(super) shared: Vec<(SlotKey, C)>,
+    pub(super) limits: Limits,
+    pub(super) pacer: Pacer,
+    pub(super) goals: Goals,
+    pub(super) effects: Effects<C, L>,
+    /// When the tick is due.
+    pub(super) next_tick: Time,
+    pub(super) closed_since: usize,
+    pub(super) next_connection: u64,
+    pub(super) next_event: u64,
+}
+
+impl<C: Send + 'static, L: Lending> Store<C, L> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let pacer = Pacer::new(limits.pacer, limits.seed);
+        Self {
+            limits,
+            slots: Slots::default(),
+            idle: Vec::new(),
+            shared: Vec::new(),
+            queue: WaitQueue::new(),
+            goals: Goals::default(),
+            pacer,
+            is_closed: false,
+            is_orphan: false,
+            closed_since: 0,
+            next_connection: 0,
+            next_waiter: 0,
+            next_event: 0,
+            leases: 0,
+            tick: Time::default(),
+            next_tick: Time::default(),
+            alarm: Time::default(),
+            is_moving: false,
+            is_quiet: false,
+            is_observed: false,
+            served: None,
+            owes: false,
+            effects: Effects::none(),
+        }
+    }
+
+    /// The waker of the waiter that was served; to be woken after unlocking.
+    #[inline]
+    pub(crate) const fn take_served(&mut self) -> Option<Waker> {
+        self.served.take()
+    }
+
+    /// What else the critical section owes; to be carried out after unlocking.
+    #[inline]
+    pub(crate) fn take_effects(&mut self) -> Option<Effects<C, L>> {
+        #[cfg(debug_assertions)]
+        self.assert_invariants();
+        if !self.owes {
+            return None;
+        }
+        self.owes = false;
+        Some(std::mem::replace(&mut self.effects, Effects::none()))
+    }
+
+    pub(super) fn set_alarm(&mut self, time: Time) {
+        if time < self.alarm {
+            self.alarm = time;
+            self.kick();
+        }
+    }
+
+    /// Whether a caller that comes now would be lent a connection at once.
+    #[inline]
+    pub(crate) fn has_idle(&self) -> bool {
+        L::has_idle(self)
+    }
+
+    pub(super) fn kick(&mut self) {
+        self.owes = true;
+        self.effects.kick = true;
+    }
+
+    pub(super) fn wake(&mut self, waker: Waker) {
+        self.owes = true;
+        self.effects.wakers.push(waker);
+    }
+
+    /// Has something dropped after unlocking whose drop may be foreign code.
+    pub(super) fn drop_outside(&mut self, spent: impl Send + 'static) {
+        self.owes = true;
+        self.effects.spent.push(Box::new(spent));
+    }
+
+    pub(super) fn owe(&mut self, errand: Errand<C, L>) {
+        self.owes = true;
+        self.effects.errands.push(errand);
+    }
+
+    pub(super) fn log(&mut self, kind: EventKind) {
+        self.owes = true;
+        self.effects.events.push((self.next_event, kind));
+        self.next_event += 1;
+    }
+
+    /// Logs what happens on every acquire and return: only if somebody listens.
+    #[inline]
+    pub(super) fn log_hot(&mut self, kind: impl FnOnce() -> EventKind) {
+        if self.is_observed {
+            self.log(kind());
+        }
+    }
+
+    #[cfg(debug_assertions)]
+    fn assert_invariants(&self) {
+        L::assert_invariants(self);
+        assert!(
+            !self.is_closed || self.queue.is_empty(),
+            "invariant 11 broken: {} wait for a closed pool",
+            self.queue.len()
+        );
+    }
+}

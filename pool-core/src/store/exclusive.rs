@@ -1,0 +1,374 @@
+//! Exclusive lending: each connection has one lease at a time.
+//!
+//! # Algorithm
+//!
+//! A leased connection is with its holder. Idle ones form a stack sorted by last use, so the busy
+//! ones stay busy and the others can expire. A connection that becomes free goes to the oldest
+//! waiter or onto the stack; a caller that finds the stack empty joins the queue, in the same
+//! critical section.
+
+use std::panic::Location;
+
+use crate::error::CheckError;
+use crate::event::EventKind;
+use crate::id::{CloseReason, ConnectionId};
+use crate::store::sweep::{CHECKS_MAX, TICK};
+use crate::store::{Condition, Errand, Lending, SlotKey, State, Store, WaitEnd};
+use crate::time::Time;
+
+/// Says of a [`Builder`](crate::Builder) that each connection is lent to one caller at a time.
+#[derive(Debug, Clone, Copy)]
+pub enum Exclusive {}
+
+/// Work on a connection that was taken out of circulation for it.
+#[derive(Debug)]
+pub(crate) enum Upkeep<C> {
+    Reset(C),
+    Check(C),
+}
+
+impl Lending for Exclusive {
+    type Served<C: Send + 'static> = C;
+    type Upkeep<C: Send + 'static> = Upkeep<C>;
+
+    fn offer<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey, connection: C) {
+        match store.reason_to_close(key) {
+            Some(reason) => store.retire(key, connection, reason),
+            None => store.place(key, connection),
+        }
+    }
+
+    fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        if store.slots.get(key).state() == State::Idle {
+            let place = store.idle.iter().position(|(other, _)| *other == key);
+            let (_, connection) = store
+                .idle
+                .remove(place.expect("an idle slot is in the stack"));
+            return store.retire(key, connection, CloseReason::Died);
+        }
+        let record = store.slots.get_mut(key);
+        record.close_reason = Some(CloseReason::Died);
+        let id = record.id;
+        store.log(EventKind::Died { id });
+        // Now, not on return: a holder that keeps the connection would make it look older.
+        store.count_early_death(key);
+    }
+
+    fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time {
+        store.expire_idle(now)
+    }
+
+    fn start_checks<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time {
+        store.start_idle_checks(now)
+    }
+
+    fn evict<C: Send + 'static>(
+        store: &mut Store<C, Self>,
+        mut selects: impl FnMut(ConnectionId) -> bool,
+    ) -> usize {
+        let mut count = 0;
+        for record in store.slots.iter_mut().filter(|record| record.is_open()) {
+            if record.close_reason.is_none() && selects(record.id) {
+                record.close_reason = Some(CloseReason::Evicted);
+                count += 1;
+            }
+        }
+        let slots = &store.slots;
+        let is_marked = |entry: &mut (SlotKey, C)| slots.get(entry.0).close_reason.is_some();
+        let marked: Vec<_> = store.idle.extract_if(.., is_marked).collect();
+        for (key, connection) in marked {
+            store.retire(key, connection, CloseReason::Evicted);
+        }
+        count
+    }
+
+    fn shrink<C: Send + 'static>(store: &mut Store<C, Self>) {
+        let serving = store.slots.serving();
+        let surplus = serving.saturating_sub(store.limits.max_size);
+        let unused = surplus.min(store.idle.len());
+        for (key, connection) in store.idle.drain(..unused).collect::<Vec<_>>() {
+            store.retire(key, connection, CloseReason::Shrunk);
+        }
+    }
+
+    fn close_unused<C: Send + 'static>(store: &mut Store<C, Self>) {
+        for (key, connection) in std::mem::take(&mut store.idle) {
+            store.retire(key, connection, CloseReason::PoolClosed);
+        }
+    }
+
+    fn connects_wanted<C: Send + 'static>(store: &Store<C, Self>, missing: usize) -> usize {
+        store.queue.len() + missing
+    }
+
+    fn can_serve<C: Send + 'static>(store: &Store<C, Self>) -> bool {
+        store.slots.serving() > 0
+    }
+
+    #[inline]
+    fn has_idle<C: Send + 'static>(store: &Store<C, Self>) -> bool {
+        !store.idle.is_empty()
+    }
+
+    fn size_limit<C: Send + 'static>(store: &Store<C, Self>) -> usize {
+        store.limits.max_size
+    }
+
+    fn leases<C: Send + 'static>(store: &Store<C, Self>) -> usize {
+        store.slots.count(State::Leased)
+    }
+
+    #[cfg(debug_assertions)]
+    fn assert_invariants<C: Send + 'static>(store: &Store<C, Self>) {
+        let idle = store.slots.count(State::Idle);
+        assert!(
+            idle == store.idle.len(),
+            "invariant broken: {idle} idle slots, {} in the stack",
+            store.idle.len()
+        );
+        assert!(
+            store.idle.is_empty() || store.queue.is_empty(),
+            "invariant 3 broken: {idle} idle while {} wait",
+            store.queue.len()
+        );
+        assert!(
+            !store.is_closed || idle == 0,
+            "invariant 11 broken: a closed pool has {idle} idle"
+        );
+    }
+}
+
+impl<C: Send + 'static> Store<C, Exclusive> {
+    /// Lends the most recently used idle connection, if there is one.
+    #[inline]
+    pub(crate) fn take_idle(&mut self, site: &'static Location<'static>) -> Option<C> {
+        loop {
+            let (key, connection) = self.idle.pop()?;
+            if self.slots.get(key).expires > self.tick {
+                self.lease(key, site, None);
+                self.slots.get_mut(key).uses += 1;
+                return Some(connection);
+            }
+            self.retire(key, connection, CloseReason::Lifetime);
+        }
+    }
+
+    /// A waiter takes what it was served; only this counts as a use.
+    ///
+    /// # Errors
+    ///
+    /// The pool was closed or the connection died since it was served: it must be returned, in this
+    /// condition.
+    pub(crate) fn accept(&mut self, key: SlotKey) -> Result<(), Condition> {
+        if self.is_closed {
+            return Err(Condition::Clean);
+        }
+        let record = self.slots.get_mut(key);
+        if record.close_reason == Some(CloseReason::Died) {
+            return Err(Condition::Unfit(CloseReason::Died));
+        }
+        record.uses += 1;
+        Ok(())
+    }
+
+    /// A lease or a reset is over.
+    #[inline]
+    pub(crate) fn give_back(&mut self, key: SlotKey, connection: C, condition: Condition) {
+        let record = self.slots.get_mut(key);
+        if record.state() == State::Leased {
+            record.used = self.tick;
+            if record.overdue {
+                self.overdue_lease_returned(key);
+            }
+        }
+        match condition {
+            Condition::Clean => {
+                if let Some(reason) = self.reason_to_close(key) {
+                    return self.retire(key, connection, reason);
+                }
+                let id = self.slots.get(key).id;
+                self.log_hot(|| EventKind::Returned { id });
+                self.place(key, connection);
+            }
+            Condition::NeedsReset => self.begin_reset(key, connection),
+            Condition::Unfit(reason) => self.retire(key, connection, reason),
+        }
+    }
+
+    fn begin_reset(&mut self, key: SlotKey, connection: C) {
+        if let Some(reason) = self.reason_to_close(key) {
+            return self.retire(key, connection, reason);
+        }
+        let id = self.slots.set_state(key, State::Returning).id;
+        self.log(EventKind::Resetting { id });
+        self.owe(Errand::Upkeep(Upkeep::Reset(connection)));
+    }
+
+    /// A connection that was lent proved dead before its caller had it.
+    ///
+    /// That was no use: otherwise a connection that dies at once would look used up after a single
+    /// permitted use, and be opened again and again without delay.
+    pub(crate) fn discard_dead(&mut self, key: SlotKey, connection: C) {
+        self.slots.get_mut(key).uses -= 1;
+        self.retire(key, connection, CloseReason::Died);
+    }
+
+    /// A check succeeded.
+    pub(crate) fn checked(&mut self, key: SlotKey, connection: C, now: Time) {
+        let record = self.slots.get_mut(key);
+        record.proven = now;
+        let id = record.id;
+        self.log(EventKind::Checked { id });
+        Exclusive::offer(self, key, connection);
+    }
+
+    /// A check or a reset failed.
+    pub(crate) fn rejected(&mut self, key: SlotKey, connection: C, error: CheckError) {
+        let record = self.slots.get(key);
+        let id = record.id;
+        let reason = if record.state() == State::Checking {
+            self.log(EventKind::CheckFailed { id, error });
+            CloseReason::CheckFailed
+        } else {
+            self.log(EventKind::ResetFailed { id, error });
+            CloseReason::ResetFailed
+        };
+        self.retire(key, connection, reason);
+    }
+
+    /// The holder of this connection keeps it. Its slot is freed next, by
+    /// [`release`](Self::release).
+    pub(crate) fn detach(&mut self, key: SlotKey) {
+        if self.slots.get(key).overdue {
+            self.overdue_lease_returned(key);
+        }
+        let record = self.slots.set_state(key, State::Closing);
+        record.opened = false;
+        let id = record.id;
+        self.log(EventKind::Detached { id });
+    }
+
+    /// Why this connection may not be lent again, if so.
+    #[inline]
+    fn reason_to_close(&self, key: SlotKey) -> Option<CloseReason> {
+        let record = self.slots.get(key);
+        if self.is_closed {
+            Some(CloseReason::PoolClosed)
+        } else if record.close_reason.is_some() {
+            record.close_reason
+        } else if self.slots.exceeds(self.limits.max_size) {
+            Some(CloseReason::Shrunk)
+        } else if record.expires <= self.tick {
+            Some(CloseReason::Lifetime)
+        } else if self
+            .limits
+            .max_uses
+            .is_some_and(|max_uses| record.uses >= max_uses)
+        {
+            Some(CloseReason::MaxUses)
+        } else {
+            None
+        }
+    }
+
+    /// Hands a connection to the oldest waiter, or parks it.
+    #[inline]
+    fn place(&mut self, key: SlotKey, connection: C) {
+        if self.queue.is_empty() {
+            self.park(key, connection);
+        } else {
+            self.serve(key, connection);
+        }
+    }
+
+    #[inline]
+    fn park(&mut self, key: SlotKey, connection: C) {
+        debug_assert!(
+            !self.is_closed,
+            "invariant broken: nothing is parked after close"
+        );
+        let used = self.slots.set_state(key, State::Idle).used;
+        let mut place = self.idle.len();
+        // A check is no use: the connection goes back to the place its last use gives it.
+        while place > 0 && self.slots.get(self.idle[place - 1].0).used > used {
+            place -= 1;
+        }
+        self.idle.insert(place, (key, connection));
+    }
+
+    /// Order: the slot becomes leased before its waiter is woken, in the same critical section. A
+    /// waiter that woke earlier could find nothing to take.
+    fn serve(&mut self, key: SlotKey, connection: C) {
+        let mut served = None;
+        let waker = self.queue.serve_first(|waiter, request| {
+            served = Some((waiter, request.site));
+            WaitEnd::Served(connection)
+        });
+        if let Some((waiter, site)) = served {
+            self.lease(key, site, Some(waiter));
+        }
+        self.wake_served(waker);
+    }
+
+    /// Closes idle connections that reached their lifetime, and those that were idle for too long
+    /// as far as `min_idle` allows, the longest unused first.
+    fn expire_idle(&mut self, now: Time) -> Time {
+        let slots = &self.slots;
+        let old = |key| slots.get(key).expires <= now;
+        let expired: Vec<_> = self.idle.extract_if(.., |(key, _)| old(*key)).collect();
+        for (key, connection) in expired {
+            self.retire(key, connection, CloseReason::Lifetime);
+        }
+        let ends = self
+            .idle
+            .iter()
+            .map(|(key, _)| self.slots.get(*key).expires);
+        let next = ends.min().unwrap_or(Time::NEVER);
+
+        // The last use was measured by the coarse clock, so it may have been a tick later.
+        let Some(timeout) = self.limits.idle_timeout else {
+            return next;
+        };
+        let timeout = timeout.saturating_add(TICK);
+        let spare = self.idle.len().saturating_sub(self.limits.min_idle);
+        let due = |(key, _): &&(_, C)| self.slots.get(*key).used.after(timeout) <= now;
+        let unused = self.idle.iter().take(spare).take_while(due).count();
+        for (key, connection) in self.idle.drain(..unused).collect::<Vec<_>>() {
+            self.retire(key, connection, CloseReason::Idle);
+        }
+        match self.idle.first() {
+            Some((key, _)) if unused < spare => next.min(self.slots.get(*key).used.after(timeout)),
+            _ => next,
+        }
+    }
+
+    /// Takes idle connections out for their check, the longest unproven first.
+    fn start_idle_checks(&mut self, now: Time) -> Time {
+        let Some(interval) = self.limits.check_interval else {
+            return Time::NEVER;
+        };
+        let proven_at = |store: &Self, key| {
+            let record = store.slots.get(key);
+            record.proven.max(record.used)
+        };
+        loop {
+            let candidates = self.idle.iter().enumerate();
+            let oldest = candidates
+                .map(|(place, (key, _))| (proven_at(self, *key), place))
+                .min();
+            let Some((proven, place)) = oldest else {
+                return Time::NEVER;
+            };
+            if proven.after(interval) > now {
+                return proven.after(interval);
+            }
+            if self.slots.count(State::Checking) >= CHECKS_MAX {
+                return now.after(TICK);
+            }
+            let (key, connection) = self.idle.remove(place);
+            let id = self.slots.set_state(key, State::Checking).id;
+            self.log(EventKind::Checking { id });
+            self.owe(Errand::Upkeep(Upkeep::Check(connection)));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The two ways to lend: a connection to one caller at a time, or to many callers at once.
+//!
+//! The store is the same for both. [`Lending`] lists every point at which they differ.
+
+use crate::id::ConnectionId;
+use crate::store::{SlotKey, Store};
+use crate::time::Time;
+
+/// The decisions that depend on how connections are lent.
+pub(crate) trait Lending: Sized + Send + Sync + 'static {
+    /// What a waiter is handed.
+    type Served<C: Send + 'static>: Send + 'static;
+    /// Work on an open connection that the maintenance task runs.
+    type Upkeep<C: Send + 'static>: Send + 'static;
+
+    /// Lends, keeps or closes a connection that was just opened or checked.
+    fn offer<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey, connection: C);
+
+    /// The connection of this slot, which is not being closed, has died.
+    fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
+
+    /// Closes what is too old or was unused for too long, and returns when to look again.
+    fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time;
+
+    /// Starts the checks that are due, and returns when to look again.
+    fn start_checks<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time;
+
+    /// Evicts the open connections that `selects` picks, and returns how many.
+    fn evict<C: Send + 'static>(
+        store: &mut Store<C, Self>,
+        selects: impl FnMut(ConnectionId) -> bool,
+    ) -> usize;
+
+    /// Closes what a pool that became smaller may not keep.
+    fn shrink<C: Send + 'static>(store: &mut Store<C, Self>);
+
+    /// The pool was closed: closes every connection without a lease.
+    fn close_unused<C: Send + 'static>(store: &mut Store<C, Self>);
+
+    /// How many connections should be opening now, if `missing` are missing of `min_idle`.
+    fn connects_wanted<C: Send + 'static>(store: &Store<C, Self>, missing: usize) -> usize;
+
+    /// Whether there is, or soon will be, a connection that may serve a waiter.
+    fn can_serve<C: Send + 'static>(store: &Store<C, Self>) -> bool;
+
+    /// Whether a caller that comes now would be lent a connection at once.
+    fn has_idle<C: Send + 'static>(store: &Store<C, Self>) -> bool;
+
+    /// How many slots there may be at present.
+    fn size_limit<C: Send + 'static>(store: &Store<C, Self>) -> usize;
+
+    /// How many leases there are.
+    fn leases<C: Send + 'static>(store: &Store<C, Self>) -> usize;
+
+    #[cfg(debug_assertions)]
+    fn assert_invariants<C: Send + 'static>(store: &Store<C, Self>);
+}

@@ -1,0 +1,52 @@
+//! The settings that decisions depend on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::store::PacerLimits;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) name: Arc<str>,
+    pub(crate) max_size: usize,
+    pub(crate) min_idle: usize,
+    pub(crate) max_waiters: usize,
+    pub(crate) max_connecting: usize,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) max_uses: Option<u64>,
+    pub(crate) check_interval: Option<Duration>,
+    pub(crate) min_uptime: Duration,
+    pub(crate) lease_warn_after: Option<Duration>,
+    pub(crate) pacer: PacerLimits,
+    /// Seeds the random delays and lifetimes.
+    pub(crate) seed: u64,
+    pub(crate) sharing: Sharing,
+}
+
+impl Limits {
+    /// How many slots there may be at most.
+    pub(crate) const fn slots_max(&self) -> usize {
+        self.max_size + self.sharing.max_surge
+    }
+}
+
+/// How many callers may share a connection, and what replaces one that is old.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sharing {
+    /// Another connection is opened when all have at least this many leases.
+    pub(crate) target_leases: u32,
+    /// No connection has more leases than this.
+    pub(crate) max_leases: u32,
+    /// How many slots beyond `max_size` may be used to replace superseded connections.
+    pub(crate) max_surge: usize,
+}
+
+impl Sharing {
+    /// One caller at a time, and nothing beyond `max_size`.
+    pub(crate) const NONE: Self = Self {
+        target_leases: 1,
+        max_leases: 1,
+        max_surge: 0,
+    };
+}

@@ -1,0 +1,215 @@
+//! How many shared connections there are: when another one is opened, when one is replaced, checked,
+//! expired, or closed because the pool became smaller.
+
+use crate::error::CheckError;
+use crate::event::EventKind;
+use crate::id::CloseReason;
+use crate::store::share::Multiplexed;
+use crate::store::slots::SlotRecord;
+use crate::store::sweep::{CHECKS_MAX, TICK};
+use crate::store::{Errand, SlotKey, State, Store};
+use crate::time::Time;
+
+impl<C: Send + 'static> Store<C, Multiplexed> {
+    /// A connect succeeded: the connection serves waiters, and takes the place of the oldest
+    /// superseded one.
+    pub(super) fn add_shared(&mut self, key: SlotKey, connection: C) {
+        let is_replacement = self.oldest_superseded().is_some();
+        let reason = if self.is_closed {
+            Some(CloseReason::PoolClosed)
+        } else if self.lendable_count() >= self.limits.max_size + usize::from(is_replacement) {
+            Some(CloseReason::Shrunk)
+        } else {
+            self.slots.get(key).close_reason
+        };
+        if let Some(reason) = reason {
+            return self.retire(key, connection, reason);
+        }
+        self.slots.set_state(key, State::Idle);
+        self.shared.push((key, connection));
+        self.serve_shares(key);
+        self.close_oldest_superseded();
+    }
+
+    fn close_oldest_superseded(&mut self) {
+        if let Some(key) = self.oldest_superseded() {
+            let reason = self.slots.get(key).superseded;
+            self.mark_for_close(key, reason.unwrap_or(CloseReason::Lifetime));
+            self.act_on_share(key);
+        }
+    }
+
+    fn oldest_superseded(&self) -> Option<SlotKey> {
+        let superseded = self.shared.iter().filter_map(|(key, _)| {
+            let record = self.slots.get(*key);
+            record.is_superseded().then_some((record.id, *key))
+        });
+        let (_, key) = superseded.min_by_key(|(id, _)| *id)?;
+        Some(key)
+    }
+
+    /// How many connections take new leases, superseded ones included.
+    pub(super) fn lendable_count(&self) -> usize {
+        let records = self.shared_records();
+        records
+            .filter(|record| record.close_reason.is_none())
+            .count()
+    }
+
+    /// How many connections need a replacement. One that only its check keeps open needs none.
+    fn superseded_count(&self) -> usize {
+        let records = self.shared_records();
+        let in_use = records.filter(|record| record.is_superseded() && record.load > 0);
+        in_use.count()
+    }
+
+    /// How many connections the callers need beside those that are open.
+    ///
+    /// `missing` are missing of `min_idle`; each of those will also be below its target.
+    pub(super) fn shares_wanted(&self, missing: usize) -> usize {
+        let for_callers = if self.queue.is_empty() {
+            usize::from(self.are_busy(|_| true)).max(missing)
+        } else {
+            let target_leases = self.limits.sharing.target_leases as usize;
+            self.queue.len().div_ceil(target_leases) + missing
+        };
+        for_callers + self.superseded_count()
+    }
+
+    /// Whether there are fresh connections like these, and all of them carry their target.
+    fn are_busy(&self, like: impl Fn(&SlotRecord) -> bool) -> bool {
+        let target_leases = self.limits.sharing.target_leases;
+        let mut fresh = self
+            .shared_records()
+            .filter(|record| record.is_fresh() && like(record))
+            .peekable();
+        fresh.peek().is_some() && fresh.all(|record| record.load >= target_leases)
+    }
+
+    /// Closes connections without leases that are old or were unused for too long, and supersedes
+    /// those that are old and in use.
+    pub(super) fn expire_shares(&mut self, now: Time) -> Time {
+        let mut next = Time::NEVER;
+        for key in self.shared_keys() {
+            let record = self.slots.get(key);
+            if record.expires > now {
+                next = next.min(record.expires);
+            } else {
+                self.supersede(key, CloseReason::Lifetime);
+            }
+        }
+        next.min(self.expire_unused_shares(now))
+    }
+
+    /// A connection that works is to be replaced, for this reason.
+    pub(super) fn supersede(&mut self, key: SlotKey, reason: CloseReason) {
+        let record = self.slots.get_mut(key);
+        if record.is_fresh() {
+            record.superseded = Some(reason);
+            self.act_on_share(key);
+            self.kick();
+        }
+    }
+
+    fn expire_unused_shares(&mut self, now: Time) -> Time {
+        let Some(timeout) = self.limits.idle_timeout else {
+            return Time::NEVER;
+        };
+        let timeout = timeout.saturating_add(TICK);
+        let slots = &self.slots;
+        let keys = self.shared.iter().map(|(key, _)| *key);
+        let mut unused: Vec<_> = keys
+            .filter(|key| slots.get(*key).state() == State::Idle && slots.get(*key).is_unused())
+            .map(|key| (slots.get(key).used.after(timeout), key))
+            .collect();
+        unused.sort_unstable_by_key(|(due, _)| *due);
+        // If all others are busy, the last unused one stays: without it another would be opened.
+        let is_needed = self.are_busy(|record| record.load > 0);
+        let kept = self.limits.min_idle.max(usize::from(is_needed));
+        let spare = unused.len().saturating_sub(kept);
+        for (due, key) in unused.into_iter().take(spare) {
+            if due > now {
+                return due;
+            }
+            self.retire_share(key, CloseReason::Idle);
+        }
+        Time::NEVER
+    }
+
+    /// Starts the checks of connections that were not used or checked for the interval, the longest
+    /// unproven first. They go on serving meanwhile.
+    pub(super) fn start_share_checks(&mut self, now: Time) -> Time {
+        let Some(interval) = self.limits.check_interval else {
+            return Time::NEVER;
+        };
+        let under_way = self.shared_records().filter(|record| record.holds > 0);
+        let mut room = CHECKS_MAX.saturating_sub(under_way.count());
+        let keys = self.shared.iter().map(|(key, _)| *key);
+        let mut candidates: Vec<_> = keys
+            .map(|key| (self.slots.get(key), key))
+            .filter(|(record, _)| record.holds == 0 && record.close_reason.is_none())
+            .map(|(record, key)| (record.proven.max(record.used).after(interval), key))
+            .collect();
+        candidates.sort_unstable_by_key(|(due, _)| *due);
+        for (due, key) in candidates {
+            if due > now {
+                return due;
+            }
+            if room == 0 {
+                return now.after(TICK);
+            }
+            room -= 1;
+            let record = self.slots.get_mut(key);
+            record.holds += 1;
+            let id = record.id;
+            self.log(EventKind::Checking { id });
+            self.owe(Errand::Upkeep(key));
+        }
+        Time::NEVER
+    }
+
+    /// The check of a shared connection is over: `None` if it was dropped without a result.
+    pub(crate) fn checked_share(
+        &mut self,
+        key: SlotKey,
+        result: Option<Result<(), CheckError>>,
+        now: Time,
+    ) {
+        let record = self.slots.get_mut(key);
+        record.holds -= 1;
+        record.proven = now;
+        let id = record.id;
+        match result {
+            Some(Ok(())) => self.log(EventKind::Checked { id }),
+            Some(Err(error)) => {
+                self.log(EventKind::CheckFailed { id, error });
+                self.mark_for_close(key, CloseReason::CheckFailed);
+            }
+            None => {}
+        }
+        self.act_on_share(key);
+        // Nothing else sets the alarm for the next check.
+        if let Some(interval) = self.limits.check_interval {
+            self.set_alarm(now.after(interval));
+        }
+    }
+
+    /// Marks what a smaller pool may not keep: superseded connections first, then those with the
+    /// fewest leases.
+    pub(super) fn shrink_shares(&mut self) {
+        let lendable = self.shared.iter().filter_map(|(key, _)| {
+            let record = self.slots.get(*key);
+            let rank = (!record.is_superseded(), record.load);
+            record.close_reason.is_none().then_some((rank, *key))
+        });
+        let mut lendable: Vec<_> = lendable.collect();
+        lendable.sort_unstable_by_key(|(rank, _)| *rank);
+        // A connect in flight does not count: it may fail. If there is no room for its connection
+        // once it is open, that one is closed.
+        let surplus = lendable.len().saturating_sub(self.limits.max_size);
+        for (_, key) in lendable.into_iter().take(surplus) {
+            self.mark_for_close(key, CloseReason::Shrunk);
+            self.act_on_share(key);
+        }
+    }
+}
