@@ -9,20 +9,15 @@
 //!
 //! The limit of a block counts all of it, up to the line feed of the blank line.
 
-mod frame;
-
 use std::iter;
 
 use bytes::{Buf, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::{
-    DecodeError, EncodeError, FRAME_BYTES_MAX_DEFAULT, Fragment, FramePart, StreamStart,
-    find_newline, make_room, strip_carriage_return, work,
-};
-use frame::{is_content_length, put_line, split_header};
-
-pub use frame::HeaderFrame;
+use super::buffer::{StreamStart, find_newline, make_room, strip_carriage_return, work};
+use super::error::{DecodeError, EncodeError, Fragment, FramePart};
+use super::frame::{FRAME_BYTES_MAX_DEFAULT, admit_length, check_length, truncated};
+use super::header_frame::{HeaderFrame, is_content_length, put_line, split_header};
 
 /// Frames that a `Content-Length` header announces.
 ///
@@ -206,18 +201,11 @@ impl HeaderCodec {
     }
 
     fn admit(&self, content_length: Option<u64>, head: &[u8]) -> Result<usize, DecodeError> {
-        let head = || Fragment::first_of(head);
         let Some(stated_bytes) = content_length else {
-            return Err(DecodeError::MissingContentLength { head: head() });
+            let head = Fragment::first_of(head);
+            return Err(DecodeError::MissingContentLength { head });
         };
-        match usize::try_from(stated_bytes) {
-            Ok(body_bytes) if body_bytes <= self.frame_bytes_max => Ok(body_bytes),
-            Ok(_) | Err(_) => Err(DecodeError::FrameTooLong {
-                stated_bytes,
-                limit_bytes: self.frame_bytes_max,
-                head: head(),
-            }),
-        }
+        admit_length(stated_bytes, self.frame_bytes_max, head)
     }
 
     /// What the stream ended in, given that `src` is not a whole frame.
@@ -234,10 +222,7 @@ impl HeaderCodec {
             }
             State::Head { .. } | State::Failed => FramePart::Headers,
         };
-        DecodeError::TruncatedFrame {
-            part,
-            partial: Fragment::whole(src.split().freeze()),
-        }
+        truncated(part, src)
     }
 
     fn write<'a>(
@@ -247,13 +232,7 @@ impl HeaderCodec {
         dst: &mut BytesMut,
     ) -> Result<(), EncodeError> {
         let frame_bytes = body.len();
-        if frame_bytes > self.frame_bytes_max {
-            let limit_bytes = self.frame_bytes_max;
-            return Err(EncodeError::FrameTooLong {
-                frame_bytes,
-                limit_bytes,
-            });
-        }
+        check_length(frame_bytes, self.frame_bytes_max)?;
         let length_line = format!("Content-Length: {frame_bytes}\r\n");
         let line_bytes = |(name, value): (&[u8], &[u8])| name.len() + value.len() + ": \r\n".len();
         let more_bytes = headers.clone().map(line_bytes).sum::<usize>() + "\r\n".len();

@@ -10,9 +10,9 @@ use std::fmt;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec};
 
-use super::{
-    DecodeError, EncodeError, FRAME_BYTES_MAX_DEFAULT, Fragment, FramePart, make_room, work,
-};
+use super::buffer::{make_room, work};
+use super::error::{DecodeError, EncodeError, FramePart};
+use super::frame::{FRAME_BYTES_MAX_DEFAULT, admit_length, check_length, truncated};
 
 /// Frames that begin with their length, as an unsigned number that does not count itself.
 ///
@@ -141,10 +141,9 @@ impl LengthCodec {
             make_room(src, self.width.bytes());
             return Ok(None);
         };
-        let frame_bytes = self
-            .width
-            .bytes()
-            .saturating_add(self.admit(stated_bytes, src)?);
+        let prefix_bytes = self.width.bytes();
+        let body_bytes = admit_length(stated_bytes, self.frame_bytes_max, &src[..prefix_bytes])?;
+        let frame_bytes = prefix_bytes.saturating_add(body_bytes);
         if src.len() < frame_bytes {
             make_room(src, frame_bytes);
             return Ok(None);
@@ -163,17 +162,6 @@ impl LengthCodec {
         })
     }
 
-    fn admit(&self, stated_bytes: u64, src: &[u8]) -> Result<usize, DecodeError> {
-        match usize::try_from(stated_bytes) {
-            Ok(body_bytes) if body_bytes <= self.frame_bytes_max => Ok(body_bytes),
-            Ok(_) | Err(_) => Err(DecodeError::FrameTooLong {
-                stated_bytes,
-                limit_bytes: self.frame_bytes_max,
-                head: Fragment::first_of(&src[..self.width.bytes()]),
-            }),
-        }
-    }
-
     /// What the stream ended in, given that `src` is not a whole frame.
     fn truncated(&self, src: &mut BytesMut) -> DecodeError {
         let prefix_bytes = self.width.bytes();
@@ -186,10 +174,7 @@ impl LengthCodec {
                 expected_bytes: prefix_bytes,
             },
         };
-        DecodeError::TruncatedFrame {
-            part,
-            partial: Fragment::whole(src.split().freeze()),
-        }
+        truncated(part, src)
     }
 
     fn fail(&mut self, src: &mut BytesMut) {
@@ -268,13 +253,7 @@ impl<F: AsRef<[u8]>> Encoder<F> for LengthCodec {
     fn encode(&mut self, frame: F, dst: &mut BytesMut) -> Result<(), EncodeError> {
         let frame = frame.as_ref();
         let frame_bytes = frame.len();
-        if frame_bytes > self.frame_bytes_max {
-            let limit_bytes = self.frame_bytes_max;
-            return Err(EncodeError::FrameTooLong {
-                frame_bytes,
-                limit_bytes,
-            });
-        }
+        check_length(frame_bytes, self.frame_bytes_max)?;
         if frame_bytes as u64 > self.width.length_max() {
             let prefix_bytes = self.width.bytes();
             return Err(EncodeError::LengthDoesNotFit {

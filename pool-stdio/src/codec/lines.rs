@@ -8,10 +8,9 @@
 use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::{
-    BYTE_ORDER_MARK, DecodeError, EncodeError, FRAME_BYTES_MAX_DEFAULT, Fragment, FramePart,
-    StreamStart, find_newline, make_room, strip_carriage_return,
-};
+use super::buffer::{BYTE_ORDER_MARK, StreamStart, find_newline, make_room, strip_carriage_return};
+use super::error::{DecodeError, EncodeError, Fragment, FramePart};
+use super::frame::{FRAME_BYTES_MAX_DEFAULT, check_length, truncated};
 
 /// Frames that are lines.
 ///
@@ -307,17 +306,13 @@ impl LineCodec {
             self.skip(src, src.len());
             return Ok(None);
         }
-        let bytes = src.split().freeze();
         self.state = LINE_START;
         match self.partial_line {
             PartialLine::Deliver => Ok(Some(Line {
-                bytes,
+                bytes: src.split().freeze(),
                 end: LineEnd::StreamEnd,
             })),
-            PartialLine::Refuse => Err(DecodeError::TruncatedFrame {
-                part: FramePart::Line,
-                partial: Fragment::whole(bytes),
-            }),
+            PartialLine::Refuse => Err(truncated(FramePart::Line, src)),
         }
     }
 
@@ -389,13 +384,7 @@ impl<F: AsRef<[u8]>> Encoder<F> for LineCodec {
     fn encode(&mut self, frame: F, dst: &mut BytesMut) -> Result<(), EncodeError> {
         let frame = frame.as_ref();
         let frame_bytes = frame.len();
-        if frame_bytes > self.frame_bytes_max {
-            let limit_bytes = self.frame_bytes_max;
-            return Err(EncodeError::FrameTooLong {
-                frame_bytes,
-                limit_bytes,
-            });
-        }
+        check_length(frame_bytes, self.frame_bytes_max)?;
         if let Some(offset_bytes) = find_newline(frame, 0) {
             return Err(EncodeError::NewlineInFrame { offset_bytes });
         }

@@ -4,7 +4,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::codec::{EncodeError, Fragment, strip_carriage_return};
+use super::buffer::strip_carriage_return;
+use super::error::{EncodeError, Fragment};
 
 /// A body and the headers that came with it, beside `Content-Length`.
 ///
