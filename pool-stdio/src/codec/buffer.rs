@@ -87,7 +87,7 @@ mod tests {
     use tokio_util::codec::Decoder;
 
     use super::work;
-    use crate::codec::{ByteOrder, HeaderCodec, LengthCodec, LineCodec, OverlongLine, PrefixWidth};
+    use crate::codec::{HeaderCodec, LengthCodec, LengthPrefix, LineCodec};
 
     /// Feeds `stream` in reads of `read_bytes` and returns the work per byte, rounded up.
     fn work_per_byte<D: Decoder>(mut decoder: D, stream: &[u8], read_bytes: usize) -> usize {
@@ -115,12 +115,9 @@ mod tests {
         let short_lines = b"ab\r\n".repeat(BODY / 4);
         for read_bytes in [1, 2, 7, 4096, BODY + 64] {
             let lines = LineCodec::new();
-            let skipping = lines
-                .clone()
-                .frame_bytes_max(999)
-                .overlong_line(OverlongLine::Skip);
+            let skipping = lines.clone().frame_bytes_max(999).skip_overlong_lines();
             let headers = HeaderCodec::new().header_bytes_max(2 * BODY);
-            let length = LengthCodec::new(PrefixWidth::Four, ByteOrder::Big);
+            let length = LengthCodec::new(LengthPrefix::U32Be);
             let done = [
                 (
                     "a long line",

@@ -34,7 +34,7 @@ use super::header_frame::{HeaderFrame, is_content_length, put_line, split_header
 /// assert_eq!(wire, "Content-Length: 2\r\n\r\n{}");
 ///
 /// let frame = codec.decode(&mut wire).unwrap().unwrap();
-/// assert_eq!(frame.body(), "{}");
+/// assert_eq!(frame.body, "{}");
 /// # Ok::<(), pool_stdio::codec::EncodeError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -64,15 +64,12 @@ enum State {
 }
 
 impl HeaderCodec {
-    /// The default of [`header_bytes_max`](Self::header_bytes_max): 16 KiB.
-    pub const HEADER_BYTES_MAX_DEFAULT: usize = 16 * 1024;
-
     /// Bodies of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes behind header blocks of up to 16 KiB.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
-            header_bytes_max: Self::HEADER_BYTES_MAX_DEFAULT,
+            header_bytes_max: HEADER_BYTES_MAX_DEFAULT,
             read_start: StreamStart::Ahead,
             state: BLOCK_START,
         }
@@ -81,7 +78,7 @@ impl HeaderCodec {
     /// The most bytes a body may have, read or written. Default: [`FRAME_BYTES_MAX_DEFAULT`].
     ///
     /// Worst-case cost: as many bytes, those of a header block, and
-    /// [`BUFFER_SLACK_BYTES`](super::BUFFER_SLACK_BYTES), per connection.
+    /// 16 KiB, per connection.
     ///
     /// # Examples
     ///
@@ -101,8 +98,7 @@ impl HeaderCodec {
     }
 
     /// The most bytes a header block may have, its blank line included, read or written. Default:
-    /// [`HEADER_BYTES_MAX_DEFAULT`](Self::HEADER_BYTES_MAX_DEFAULT), hundreds of times what the
-    /// known protocols send.
+    /// 16 KiB, hundreds of times what the known protocols send.
     ///
     /// Worst-case cost: as many bytes per connection.
     ///
@@ -358,3 +354,4 @@ const BLOCK_START: State = State::Head {
     searched_bytes: 0,
     content_length: None,
 };
+const HEADER_BYTES_MAX_DEFAULT: usize = 16 * 1024;

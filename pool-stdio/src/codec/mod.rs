@@ -72,5 +72,5 @@ pub use error::{DecodeError, EncodeError, Fragment, FramePart};
 pub use frame::{Codec, FRAME_BYTES_MAX_DEFAULT};
 pub use header_frame::HeaderFrame;
 pub use headers::HeaderCodec;
-pub use length::{ByteOrder, LengthCodec, PrefixWidth};
-pub use lines::{Line, LineCodec, LineEnd, OverlongLine, PartialLine};
+pub use length::{LengthCodec, LengthPrefix};
+pub use lines::{Line, LineCodec, PartialLine};
