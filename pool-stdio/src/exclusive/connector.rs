@@ -120,7 +120,7 @@ impl<C: Codec> StdioConnector<C> {
     /// let connector = StdioConnector::with_codec(CommandSpec::new("cat"), HeaderCodec::new)?;
     /// let pool = ConnectionPool::builder(connector).build()?;
     /// let reply = pool.acquire().await?.request("{}").await?;
-    /// assert_eq!(reply.body(), "{}");
+    /// assert_eq!(reply.body, "{}");
     /// # Ok(())
     /// # }
     /// ```
