@@ -295,7 +295,7 @@ const MARK_VARIABLE: &str = "POOL_TESTKIT_CENSUS";
 const PERMANENT_THREADS: [&str; 4] = [
     "stdio-spawner",
     "stdio-custodian",
-    "stdio-sweeper",
+    "stdio-scan",
     "stdio-lines",
 ];
 const COUNTED_PREFIXES: [&str; 2] = ["stdio-", "tokio-"];

@@ -31,7 +31,7 @@ use crate::codec::Codec;
 use crate::codec::LineCodec;
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::metrics::{Live, Meters};
-use crate::process::child::{Child, Exited};
+use crate::process::{Child, ExitWait};
 
 /// A child process that answers one request at a time, over its stdin and stdout.
 ///
@@ -66,7 +66,7 @@ use crate::process::child::{Child, Exited};
 pub struct StdioConnection<C = LineCodec> {
     pub(super) child: Child,
     pub(super) wire: Wire<C>,
-    pub(super) exited: Exited,
+    pub(super) exited: ExitWait,
     pub(super) account: Account,
     pub(super) settings: Settings,
     pub(super) is_in_handshake: bool,
@@ -114,7 +114,7 @@ impl<C: Codec> StdioConnection<C> {
             }
         };
         Ok(Self {
-            exited: child.exited(),
+            exited: child.exit_wait(),
             child,
             wire: Wire::new(pipes, codec),
             account: Account::default(),

@@ -21,9 +21,7 @@ use super::stray::StrayPolicy;
 use crate::codec::{Codec, FRAME_BYTES_MAX_DEFAULT, LineCodec, PartialLine};
 use crate::error::StdioError;
 use crate::metrics::Meters;
-use crate::process::children::Children;
-use crate::process::command::{Command, CommandError, CommandSpec};
-use crate::process::terminate::Stop;
+use crate::process::{Children, Command, CommandError, CommandSpec, Stop};
 
 type Hook<C> =
     dyn for<'a> Fn(&'a mut StdioConnection<C>) -> BoxFuture<'a, Result<(), BoxError>> + Send + Sync;

@@ -14,11 +14,9 @@ use super::connection::StdioConnection;
 use super::stray::StrayPolicy;
 use super::wire::Pipes;
 use crate::codec::Codec;
-use crate::process::child::{Exited, Liveness, SignalError};
-use crate::process::outcome::{Exit, Termination};
-use crate::process::signal::Signal;
-use crate::process::stderr::StderrTail;
-use crate::process::terminate::Stop;
+use crate::process::{
+    Exit, ExitWait, Liveness, Signal, SignalError, StderrTail, Stop, Termination,
+};
 
 impl<C: Codec> StdioConnection<C> {
     /// Whether bytes of a request were or may be written and its whole reply was not read, or a
@@ -139,13 +137,13 @@ impl<C: Codec> StdioConnection<C> {
     }
 
     /// Resolves when the child has exited.
-    pub(crate) fn exited(&self) -> Exited {
-        self.child.exited()
+    pub(crate) fn exited(&self) -> ExitWait {
+        self.child.exit_wait()
     }
 
     /// Resolves when the child has exited or closed its stdout, with or without traffic.
     pub(crate) fn died(&self) -> BoxFuture<'static, ()> {
-        let mut exited = self.child.exited();
+        let mut exited = self.child.exit_wait();
         let mut end = Box::pin(output_ended(&self.wire.pipes));
         Box::pin(poll_fn(move |cx| {
             let has_exited = Pin::new(&mut exited).poll(cx).is_ready();

@@ -26,9 +26,7 @@ use tokio_util::codec::Encoder;
 use super::stray::StrayPolicy;
 use crate::codec::Codec;
 use crate::metrics::Meters;
-use crate::process::child::{Child, Handover};
-use crate::process::once::lock;
-use crate::process::sys;
+use crate::process::{Child, Handover, lock, read};
 
 /// Our ends of the pipes, registered with a runtime.
 #[derive(Debug)]
@@ -143,11 +141,11 @@ impl Pipes {
         // the read that awaits the reply does not have to find that out.
         let outcome = self.stdout.try_io(|| {
             has_asked = true;
-            sys::read(self.stdout.as_fd(), chunk)
+            read(self.stdout.as_fd(), chunk)
         });
         let outcome = match outcome {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !has_asked => {
-                sys::read(self.stdout.as_fd(), chunk)
+                read(self.stdout.as_fd(), chunk)
             }
             outcome => outcome,
         };

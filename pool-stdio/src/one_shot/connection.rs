@@ -18,10 +18,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::exclusive::{Birth, Pipes};
 use crate::metrics::{Live, Meters};
-use crate::process::child::{Child, Exited, Liveness};
-use crate::process::outcome::{Drain, Exit, Termination};
-use crate::process::stderr::StderrTail;
-use crate::process::terminate::{LadderTimes, Stop};
+use crate::process::{
+    Child, Drain, Exit, ExitWait, LadderTimes, Liveness, StderrTail, Stop, Termination,
+};
 
 /// A child that serves one request: it is given its input, and what it makes of that is collected.
 ///
@@ -45,7 +44,7 @@ use crate::process::terminate::{LadderTimes, Stop};
 pub struct OneShot {
     child: Child,
     pipes: Pipes,
-    exited: Exited,
+    exited: ExitWait,
     meters: Arc<Meters>,
     live: Live,
     id: ConnectionId,
@@ -160,7 +159,7 @@ impl OneShot {
             }
         };
         Ok(Self {
-            exited: child.exited(),
+            exited: child.exit_wait(),
             child,
             pipes,
             meters: settings.meters,
@@ -282,7 +281,7 @@ impl OneShot {
     }
 
     pub(crate) fn died(&self) -> BoxFuture<'static, ()> {
-        let exited = self.child.exited();
+        let exited = self.child.exit_wait();
         Box::pin(async move {
             exited.await;
         })

@@ -8,9 +8,7 @@ use pool_core::{
 use super::connection::{Limits, OneShot};
 use crate::exclusive::{Starter, stop_for};
 use crate::metrics::Meters;
-use crate::process::children::Children;
-use crate::process::command::{CommandError, CommandSpec};
-use crate::process::stderr::{RingLimits, StderrPolicy};
+use crate::process::{Children, CommandError, CommandSpec, RingLimits, StderrPolicy};
 
 /// Starts children that serve one request each, for a pool that keeps some of them ready.
 ///

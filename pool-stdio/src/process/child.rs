@@ -1,22 +1,18 @@
 //! The handle of a child: what can be asked of it without waiting, and how its end is begun.
 
 use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use thiserror::Error;
-
-use crate::process::custodian::{Custodian, Message};
-use crate::process::once::{Wait, lock};
-use crate::process::outcome::{Exit, Termination};
-use crate::process::signal::Signal;
-use crate::process::stderr::StderrTail;
-use crate::process::sys::{self, Delivery, Life, Readiness, Root};
-use crate::process::terminate::{KillScope, Start, Stop};
-use crate::process::ward::{Pipes, Record};
+use super::custodian::{Custodian, Message};
+use super::lock::lock;
+use super::once::Wait;
+use super::outcome::{Exit, Termination};
+use super::record::{ChildRecord, PipeEnds};
+use super::signal::{Signal, SignalError};
+use super::stderr::StderrTail;
+use super::sys::{self, Delivery, Life, PidState, Readiness, Root};
+use super::terminate::{KillScope, Start, Stop};
 
 /// A running child process.
 ///
@@ -55,10 +51,10 @@ use crate::process::ward::{Pipes, Record};
 /// ```
 #[derive(Debug)]
 pub struct Child {
-    record: Arc<Record>,
+    record: Arc<ChildRecord>,
     /// `None` once its end was begun by this handle.
     root: Option<Arc<Root>>,
-    pipes: Pipes,
+    pipes: PipeEnds,
     custodian: Arc<Custodian>,
 }
 
@@ -113,7 +109,7 @@ pub enum Liveness {
 /// ```
 #[derive(Debug, Default)]
 pub struct Handover {
-    pipes: Pipes,
+    pipes: PipeEnds,
 }
 
 impl Handover {
@@ -143,9 +139,9 @@ impl Handover {
 
 impl Child {
     pub(crate) const fn new(
-        record: Arc<Record>,
+        record: Arc<ChildRecord>,
         root: Arc<Root>,
-        pipes: Pipes,
+        pipes: PipeEnds,
         custodian: Arc<Custodian>,
     ) -> Self {
         Self {
@@ -163,7 +159,7 @@ impl Child {
     }
 
     /// What is known of it, for whoever does not hold it.
-    pub(crate) fn record(&self) -> Arc<Record> {
+    pub(crate) fn record(&self) -> Arc<ChildRecord> {
         Arc::clone(&self.record)
     }
 
@@ -209,14 +205,14 @@ impl Child {
         };
         let stdout = match (root.exit_fd(), stdout) {
             (Some(exit), Some(stdout)) => {
-                let [exit, stdout] = sys::glance([exit, stdout]);
+                let [exit, stdout] = sys::poll_now([exit, stdout]);
                 if exit.is_ready {
                     return Liveness::Exited;
                 }
                 stdout
             }
             (Some(exit), None) => {
-                let [exit] = sys::glance([exit]);
+                let [exit] = sys::poll_now([exit]);
                 return if exit.is_ready {
                     Liveness::Exited
                 } else {
@@ -225,7 +221,7 @@ impl Child {
             }
             (None, _) if self.has_exited_by_asking(root) => return Liveness::Exited,
             (None, Some(stdout)) => {
-                let [stdout] = sys::glance([stdout]);
+                let [stdout] = sys::poll_now([stdout]);
                 stdout
             }
             (None, None) => return Liveness::Quiet,
@@ -240,11 +236,11 @@ impl Child {
     }
 
     fn has_exited_by_asking(&self, root: &Root) -> bool {
-        // Order: under the lock, so that the custodian does not give the number free meanwhile.
-        let number = lock(&self.record.number);
-        match *number {
-            sys::Number::Held => matches!(root.look(), Ok(Life::Over(_))),
-            sys::Number::Released => true,
+        // Order: under the lock, so that the custodian does not reap it meanwhile.
+        let pid_state = lock(&self.record.pid_state);
+        match *pid_state {
+            PidState::Held => matches!(root.life(), Ok(Life::Over(_))),
+            PidState::Released => true,
         }
     }
 
@@ -252,7 +248,7 @@ impl Child {
     /// before has been read, so that [`stderr_tail`](Self::stderr_tail) is complete.
     #[must_use]
     pub fn try_wait(&self) -> Option<Exit> {
-        self.record.exit.peek()
+        self.record.exit()
     }
 
     /// Resolves when [`try_wait`](Self::try_wait) has an answer. Needs no runtime, and does not
@@ -261,11 +257,13 @@ impl Child {
     /// # Cancel safety
     ///
     /// Nothing is lost: it can be asked for again.
-    #[must_use]
-    pub fn exited(&self) -> Exited {
-        Exited {
-            wait: Wait::new(Arc::clone(&self.record.exit)),
-        }
+    pub fn exited(&self) -> impl Future<Output = Exit> + Send + 'static + use<> {
+        self.exit_wait()
+    }
+
+    /// The same, under a name.
+    pub(crate) fn exit_wait(&self) -> ExitWait {
+        Wait::new(Arc::clone(&self.record.exit))
     }
 
     /// The end of what it has written to stderr so far; empty unless the policy is a ring.
@@ -301,7 +299,7 @@ impl Child {
     /// # }
     /// ```
     pub fn signal(&self, signal: Signal) -> Result<(), SignalError> {
-        send_signal(self.root.as_deref(), &self.record, signal)
+        self.record.signal_group(self.root.as_deref(), signal)
     }
 
     /// Ends the child with all of its [scope](crate::KillScope), and says how that went.
@@ -310,7 +308,11 @@ impl Child {
     ///
     /// It is begun before this returns, and goes on to its end whatever becomes of the future or
     /// of the runtime.
-    pub fn terminate(mut self, stop: Stop) -> Terminating {
+    #[must_use = "the child is ended anyway, but only this tells when and how"]
+    pub fn terminate(
+        mut self,
+        stop: Stop,
+    ) -> impl Future<Output = Termination> + Send + 'static + use<> {
         let pipes = std::mem::take(&mut self.pipes);
         self.stop(Start::Stop(stop), pipes);
         self.terminating()
@@ -321,7 +323,12 @@ impl Child {
     /// # Cancel safety
     ///
     /// As [`terminate`](Self::terminate).
-    pub fn terminate_with(mut self, stop: Stop, handover: Handover) -> Terminating {
+    #[must_use = "the child is ended anyway, but only this tells when and how"]
+    pub fn terminate_with(
+        mut self,
+        stop: Stop,
+        handover: Handover,
+    ) -> impl Future<Output = Termination> + Send + 'static + use<> {
         let mut pipes = std::mem::take(&mut self.pipes);
         pipes.stdin = handover.pipes.stdin.or(pipes.stdin);
         pipes.stdout = handover.pipes.stdout.or(pipes.stdout);
@@ -335,13 +342,11 @@ impl Child {
     /// # Cancel safety
     ///
     /// Nothing is lost: it can be asked for again.
-    pub fn terminating(&self) -> Terminating {
-        Terminating {
-            wait: Wait::new(Arc::clone(&self.record.termination)),
-        }
+    pub fn terminating(&self) -> impl Future<Output = Termination> + Send + 'static + use<> {
+        Wait::new(Arc::clone(&self.record.termination))
     }
 
-    /// Sends SIGKILL, if that is what a forced end begins with and the root lives.
+    /// Sends SIGKILL, if that is what a forced termination begins with and the root lives.
     fn kill_at_once(&self) -> bool {
         let (Some(scope), Some(root)) = (self.record.killed_at_once, &self.root) else {
             return false;
@@ -349,16 +354,16 @@ impl Child {
         if self.record.termination.peek().is_some() || self.liveness(None) == Liveness::Exited {
             return false;
         }
-        // Order: under the lock, so that the custodian does not give the number free meanwhile.
-        let number = lock(&self.record.number);
+        // Order: under the lock, so that the custodian does not reap it meanwhile.
+        let pid_state = lock(&self.record.pid_state);
         let delivery = match scope {
-            KillScope::Root => root.signal(Signal::Kill, *number),
-            KillScope::Group | KillScope::Tree => root.signal_group(Signal::Kill, *number),
+            KillScope::Root => root.signal(Signal::Kill, *pid_state),
+            KillScope::Group | KillScope::Tree => root.signal_group(Signal::Kill, *pid_state),
         };
         matches!(delivery, Delivery::Sent)
     }
 
-    fn stop(&mut self, start: Start, pipes: Pipes) {
+    fn stop(&mut self, start: Start, pipes: PipeEnds) {
         // Order: our hold on the descriptor ends before the termination can.
         let is_begun = self.root.take().is_none();
         // A child that was ended by its set needs nothing: its pipes are closed here and now.
@@ -366,7 +371,7 @@ impl Child {
             return;
         }
         self.custodian.post(Message::Stop {
-            ward: self.record.id,
+            child: self.record.id,
             start,
             pipes,
         });
@@ -387,77 +392,6 @@ impl Drop for Child {
     }
 }
 
-pub(crate) fn send_signal(
-    root: Option<&Root>,
-    record: &Record,
-    signal: Signal,
-) -> Result<(), SignalError> {
-    let root = root.ok_or(SignalError::Gone)?;
-    // Order: under the lock, so that the custodian does not give the number free meanwhile.
-    let number = lock(&record.number);
-    match root.signal_group(signal, *number) {
-        Delivery::Sent => Ok(()),
-        Delivery::NoReceiver => Err(SignalError::Gone),
-        Delivery::Refused(source) => Err(SignalError::Refused { source }),
-    }
-}
-
-/// Why a signal was not sent.
-///
-/// # Examples
-///
-/// See [`Child::signal`].
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum SignalError {
-    /// Nobody is left to receive it.
-    #[error("nobody is left in the process group")]
-    Gone,
-    /// The system does not allow it.
-    #[error("the system refused to send the signal")]
-    Refused {
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
-/// The future of [`Child::exited`].
-///
-/// # Examples
-///
-/// See [`Child`].
-#[derive(Debug)]
-pub struct Exited {
-    wait: Wait<Exit>,
-}
-
-impl Future for Exited {
-    type Output = Exit;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
-        self.wait.poll(cx)
-    }
-}
-
-/// The future of [`Child::terminate`].
-///
-/// # Examples
-///
-/// See [`Termination`].
-#[derive(Debug)]
-#[must_use = "the child is ended anyway, but only this tells when and how"]
-pub struct Terminating {
-    wait: Wait<Termination>,
-}
-
-impl Future for Terminating {
-    type Output = Termination;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Termination> {
-        self.wait.poll(cx)
-    }
-}
-
 impl fmt::Display for Liveness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -468,3 +402,6 @@ impl fmt::Display for Liveness {
         })
     }
 }
+
+/// The future of [`Child::exited`].
+pub(crate) type ExitWait = Wait<Exit>;

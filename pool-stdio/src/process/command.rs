@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fmt, fs, io};
 
-use thiserror::Error;
-
-use crate::process::stderr::{LineSink, StderrPolicy};
-use crate::process::sys;
-use crate::process::terminate::{KillScope, LadderTimes};
+use super::command_error::CommandError;
+use super::cookie::{COOKIE_VARIABLE, Cookie};
+use super::program;
+use super::stderr::{LineSink, StderrPolicy};
+use super::sys;
+use super::terminate::{KillScope, LadderTimes};
 
 /// What of this program's environment a child inherits.
 ///
@@ -190,7 +191,7 @@ impl CommandSpec {
     /// How long each rung of a termination may last.
     #[must_use]
     pub fn ladder_times(mut self, times: LadderTimes) -> Self {
-        self.times = times.cut();
+        self.times = times.clamped();
         self
     }
 
@@ -215,7 +216,7 @@ impl CommandSpec {
     /// low for `children_max` children.
     pub fn build(self) -> Result<Command, CommandError> {
         self.check_strings()?;
-        let path = self.find_program()?;
+        let path = program::find(&self.program, self.child_path().as_deref())?;
         if let Some(dir) = &self.current_dir {
             let metadata = fs::metadata(dir);
             let found = metadata.and_then(|metadata| match metadata.is_dir() {
@@ -257,36 +258,12 @@ impl CommandSpec {
         Ok(())
     }
 
-    fn find_program(&self) -> Result<PathBuf, CommandError> {
-        if Path::new(&self.program).components().count() > 1 || self.program == "." {
-            let source = |source| CommandError::CurrentDir {
-                path: PathBuf::from("."),
-                source,
-            };
-            let path = std::path::absolute(&self.program).map_err(source)?;
-            return check_program(&path).map(|()| path);
-        }
-        let looked_in = match self.env.get(OsStr::new("PATH")) {
+    /// The directories in which the child would look a name up, if it has a `PATH`.
+    fn child_path(&self) -> Option<OsString> {
+        match self.env.get(OsStr::new("PATH")) {
             Some(path) => path.clone(),
             None => env::var_os("PATH").filter(|path| self.inherits(OsStr::new("PATH"), path)),
-        };
-        let looked_in: Vec<PathBuf> = match &looked_in {
-            Some(path) => env::split_paths(path)
-                .filter(|dir| dir.is_absolute())
-                .collect(),
-            None => DEFAULT_PATH.iter().map(PathBuf::from).collect(),
-        };
-        let mut refused = None;
-        for dir in &looked_in {
-            let path = dir.join(&self.program);
-            match check_program(&path) {
-                Ok(()) => return Ok(path),
-                Err(CommandError::NotFound { .. }) => {}
-                Err(error) => refused = refused.or(Some(error)),
-            }
         }
-        let program = PathBuf::from(&self.program);
-        Err(refused.unwrap_or(CommandError::NotFound { program, looked_in }))
     }
 
     fn inherits(&self, name: &OsStr, value: &OsStr) -> bool {
@@ -299,33 +276,6 @@ impl CommandSpec {
             }
         }
     }
-}
-
-fn check_program(path: &Path) -> Result<(), CommandError> {
-    let not_found = || CommandError::NotFound {
-        program: path.to_owned(),
-        looked_in: Vec::new(),
-    };
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_found()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(not_found()),
-        Err(source) => {
-            return Err(CommandError::NotExecutable {
-                path: path.to_owned(),
-                source,
-            });
-        }
-    };
-    if metadata.is_dir() {
-        return Err(CommandError::IsDirectory {
-            path: path.to_owned(),
-        });
-    }
-    sys::check_executable(path).map_err(|source| CommandError::NotExecutable {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 fn check_descriptors(children_max: usize) -> Result<(), CommandError> {
@@ -386,7 +336,7 @@ impl Command {
 
     /// As the standard library takes it. Always with an absolute path: a bare name beside a changed
     /// `PATH` would turn off the fast way of starting it.
-    pub(crate) fn to_std(&self, cookie: Option<&OsStr>) -> std::process::Command {
+    pub(crate) fn to_std(&self, cookie: Option<&Cookie>) -> std::process::Command {
         let spec = &self.inner.spec;
         let mut command = std::process::Command::new(&self.inner.path);
         command.args(&spec.args);
@@ -401,14 +351,7 @@ impl Command {
             };
         }
         if let Some(cookie) = cookie {
-            // A program that was itself started with a cookie passes it on, so that whoever started
-            // it still finds our children as its own descendants.
-            let mut value = env::var_os(COOKIE_VARIABLE).unwrap_or_default();
-            if !value.is_empty() {
-                value.push(":");
-            }
-            value.push(cookie);
-            command.env(COOKIE_VARIABLE, value);
+            command.env(COOKIE_VARIABLE, cookie.value());
         }
         if let Some(dir) = &spec.current_dir {
             command.current_dir(dir);
@@ -417,92 +360,5 @@ impl Command {
     }
 }
 
-/// Why a command cannot work.
-///
-/// # Examples
-///
-/// ```
-/// use pool_stdio::{CommandError, CommandSpec};
-///
-/// let error = CommandSpec::new("cat").children_max(1_000_000_000).build().unwrap_err();
-/// assert!(matches!(error, CommandError::TooFewDescriptors { needed: 4_000_000_000, .. }));
-/// ```
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CommandError {
-    /// There is no such program.
-    #[error("program {program:?} not found{}", looked_in_text(.looked_in))]
-    NotFound {
-        /// The path, or the name if it was looked up.
-        program: PathBuf,
-        /// Where a name was looked up, in this order.
-        looked_in: Vec<PathBuf>,
-    },
-    /// There is a file, but this program may not execute it.
-    #[error("program {path:?} cannot be executed")]
-    NotExecutable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// There is a directory of that name.
-    #[error("program {path:?} is a directory")]
-    IsDirectory {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The child cannot start in the directory it is meant to.
-    #[error("current directory {path:?} cannot be used")]
-    CurrentDir {
-        /// The directory.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// It is empty, or holds a NUL byte, or an environment variable's name holds `=`.
-    #[error("{what} {value:?} is empty or holds a forbidden character")]
-    Malformed {
-        /// What it is.
-        what: &'static str,
-        /// Itself, or the name of the environment variable.
-        value: OsString,
-    },
-    /// The children together need more descriptors than this process may have.
-    #[error(
-        "{children_max} children need {needed} descriptors, but the limit is {limit}\
-        {}: raise it (`ulimit -n`), or allow fewer children", open_text(*.open)
-    )]
-    TooFewDescriptors {
-        /// The number of children.
-        children_max: usize,
-        /// What they need: stdin, stdout, stderr and one to watch it, each.
-        needed: u64,
-        /// How many are open now, where the system tells.
-        open: Option<u64>,
-        /// The limit (`RLIMIT_NOFILE`).
-        limit: u64,
-    },
-}
-
-fn looked_in_text(looked_in: &[PathBuf]) -> String {
-    match looked_in {
-        [] => String::new(),
-        dirs => format!(" in {dirs:?}"),
-    }
-}
-
-pub(crate) fn open_text(open: Option<u64>) -> String {
-    open.map(|open| format!(" and {open} are open"))
-        .unwrap_or_default()
-}
-
-/// The environment variable that marks the descendants of a child whose scope is
-/// [`Tree`](KillScope::Tree).
-pub(crate) const COOKIE_VARIABLE: &str = "POOL_STDIO_COOKIE";
-
 /// Stdin, stdout, stderr, and the pidfd.
 pub(crate) const DESCRIPTORS_PER_CHILD: u64 = 4;
-
-/// Where the C library looks without a `PATH`.
-const DEFAULT_PATH: [&str; 2] = ["/bin", "/usr/bin"];

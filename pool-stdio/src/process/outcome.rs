@@ -155,3 +155,17 @@ impl fmt::Display for Exit {
         }
     }
 }
+
+/// How a [`Children::terminate_all`](crate::Children::terminate_all) ended.
+///
+/// # Examples
+///
+/// See [`Children::terminate_all`](crate::Children::terminate_all).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TerminateAllReport {
+    /// How many children ended.
+    pub ended: usize,
+    /// The process ids of those that did not.
+    pub left: Vec<u32>,
+}

@@ -33,9 +33,9 @@ mod plan;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use self::plan::LONGEST;
+pub(crate) use self::plan::TIME_MAX;
 pub use self::plan::{KillScope, LadderTimes, Stop};
-use crate::process::outcome::{Drain, Rung};
+use super::outcome::{Drain, Rung};
 
 /// What is seen at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -87,12 +87,12 @@ pub(crate) enum Order {
     /// Close the child's stdin, written out or not.
     DropStdin,
     /// SIGTERM, then SIGCONT, to the subject.
-    Ask,
+    Terminate,
     /// SIGKILL to the subject.
     Kill,
     /// Count what lives besides the root (in the kill stage: and kill it), and tell
-    /// [`Ladder::seen`].
-    Look(Look),
+    /// [`Ladder::scanned`].
+    Scan(ScanFor),
     /// Collect the root's status. The group may not be signalled by its number after this.
     Reap,
     /// Come back at this time, or when something else is seen.
@@ -102,7 +102,7 @@ pub(crate) enum Order {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum ScanFor {
     Count,
     Kill,
 }
@@ -179,7 +179,7 @@ enum Subject {
     Gone,
     /// The root is dead and the rest cannot be counted.
     Uncountable,
-    Look,
+    NeedsScan,
     /// `again` is when to look; `patience` until when an answer is worth waiting for.
     Lives {
         again: Option<Instant>,
@@ -236,11 +236,11 @@ impl Ladder {
         !self.stdin_dropped
     }
 
-    /// Takes the answer to [`Order::Look`].
-    pub(crate) fn seen(&mut self, now: Instant, others: Others) {
+    /// Takes the answer to [`Order::Scan`].
+    pub(crate) fn scanned(&mut self, now: Instant, others: Others) {
         let gap = match self.others {
             View::Due { gap, .. } | View::Asked { gap, .. } => gap,
-            View::Gone | View::Unknown => LOOK_GAP_MIN,
+            View::Gone | View::Unknown => SCAN_GAP_MIN,
         };
         self.others = match others {
             Others::Alive(count) => {
@@ -248,7 +248,7 @@ impl Ladder {
                 self.survivors_found = self.survivors_found.max(count);
                 View::Due {
                     at: now + gap,
-                    gap: (gap * 2).min(LOOK_GAP_MAX),
+                    gap: (gap * 2).min(SCAN_GAP_MAX),
                 }
             }
             Others::Gone => View::Gone,
@@ -306,7 +306,7 @@ impl Ladder {
     fn eof(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
         match self.subject(now, sight) {
             Subject::Gone => self.enter_drain(now, Rung::Eof, 0),
-            Subject::Look => self.look(now, Look::Count),
+            Subject::NeedsScan => self.scan(now, ScanFor::Count),
             Subject::Uncountable => self.enter_kill(Rung::Eof),
             Subject::Lives { again, patience } if now < patience.max(until) => {
                 wait_until(patience.max(until), again)
@@ -317,7 +317,7 @@ impl Ladder {
                     until: now + self.times.term_grace,
                 };
                 self.others = View::fresh(now);
-                Order::Ask
+                Order::Terminate
             }
         }
     }
@@ -325,7 +325,7 @@ impl Ladder {
     fn term(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
         match self.subject(now, sight) {
             Subject::Gone => self.enter_drain(now, Rung::Term, 0),
-            Subject::Look => self.look(now, Look::Count),
+            Subject::NeedsScan => self.scan(now, ScanFor::Count),
             Subject::Lives { again, patience } if now < patience.max(until) => {
                 wait_until(patience.max(until), again)
             }
@@ -355,7 +355,7 @@ impl Ladder {
         match self.subject(now, sight) {
             Subject::Gone | Subject::Uncountable => self.enter_drain(now, rung, 0),
             _ if now >= until => self.enter_drain(now, rung, self.survivors_now),
-            Subject::Look => self.look(now, Look::Kill),
+            Subject::NeedsScan => self.scan(now, ScanFor::Kill),
             Subject::Lives { again, .. } => wait_until(until, again),
         }
     }
@@ -406,9 +406,9 @@ impl Ladder {
             View::Unknown => Subject::Uncountable,
             View::Asked { at, .. } => Subject::Lives {
                 again: None,
-                patience: at + LOOK_PATIENCE,
+                patience: at + SCAN_PATIENCE,
             },
-            View::Due { at, .. } if now >= at => Subject::Look,
+            View::Due { at, .. } if now >= at => Subject::NeedsScan,
             View::Due { at, .. } => Subject::Lives {
                 again: Some(at),
                 patience: now,
@@ -416,11 +416,11 @@ impl Ladder {
         }
     }
 
-    fn look(&mut self, now: Instant, look: Look) -> Order {
+    fn scan(&mut self, now: Instant, purpose: ScanFor) -> Order {
         if let View::Due { gap, .. } = self.others {
             self.others = View::Asked { at: now, gap };
         }
-        Order::Look(look)
+        Order::Scan(purpose)
     }
 }
 
@@ -428,7 +428,7 @@ impl View {
     const fn fresh(now: Instant) -> Self {
         Self::Due {
             at: now,
-            gap: LOOK_GAP_MIN,
+            gap: SCAN_GAP_MIN,
         }
     }
 }
@@ -440,11 +440,11 @@ fn wait_until(until: Instant, again: Option<Instant>) -> Order {
 /// A rung that is over waits this long for the answer to a look that was asked before, so as not to
 /// kill, and report as killed, what has gone. A look takes milliseconds, on a busy machine half a
 /// second; only where it is stuck does this delay anything.
-const LOOK_PATIENCE: Duration = Duration::from_secs(1);
+const SCAN_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two looks for survivors: a killed process needs some 100 µs to be gone.
-const LOOK_GAP_MIN: Duration = Duration::from_millis(1);
+const SCAN_GAP_MIN: Duration = Duration::from_millis(1);
 /// A look costs about 10 µs per process of the system, so it is not made more often than this.
-const LOOK_GAP_MAX: Duration = Duration::from_millis(50);
+const SCAN_GAP_MAX: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests;

@@ -26,9 +26,7 @@ use crate::codec::FRAME_BYTES_MAX_DEFAULT;
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::exclusive::{Birth, Pipes, Starter, stop_for};
 use crate::metrics::{Live, Meters};
-use crate::process::children::Children;
-use crate::process::command::{CommandError, CommandSpec};
-use crate::process::terminate::Stop;
+use crate::process::{Children, CommandError, CommandSpec, Stop};
 
 /// Starts children of one command that answer many JSON-RPC requests at once.
 ///
@@ -341,7 +339,7 @@ impl JsonRpcConnector {
             strays: self.strays,
             servant: Servant::new(self.handler.clone(), self.protocol),
             witness: witness.clone(),
-            exited: Some(child.exited()),
+            exited: Some(child.exit_wait()),
             meters: Arc::clone(&meters),
             desk: Desk::default(),
         };
@@ -393,7 +391,7 @@ fn ungreeted(connection: &JsonRpcConnection, error: RpcError) -> ConnectError {
 }
 
 fn unregistered(
-    child: &crate::process::child::Child,
+    child: &crate::process::Child,
     wanted: Instant,
     source: std::io::Error,
 ) -> StdioError {

@@ -39,7 +39,7 @@ use super::table::{CallId, Reply, Stray, Table};
 use super::ticket::{Limit, Ticket};
 use super::way_out::{Outlet, WayOut};
 use crate::codec::Fragment;
-use crate::process::once::{Once, lock};
+use crate::process::{Once, lock};
 
 /// What a connection is told about itself.
 #[derive(Debug, Clone)]

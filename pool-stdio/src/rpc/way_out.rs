@@ -10,7 +10,7 @@ use tokio::net::unix::pipe::Sender;
 
 use super::link::Link;
 use super::outbox::{Freed, Queue};
-use crate::process::once::lock;
+use crate::process::lock;
 
 /// Where a connection writes to.
 pub(super) trait Outlet: AsyncWrite + Send + Unpin {

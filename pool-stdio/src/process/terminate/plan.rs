@@ -115,15 +115,15 @@ impl Default for LadderTimes {
 
 impl LadderTimes {
     /// The same, but with no time that cannot be added to a point in time.
-    pub(crate) fn cut(self) -> Self {
+    pub(crate) fn clamped(self) -> Self {
         Self {
-            flush: self.flush.min(LONGEST),
-            eof_grace: self.eof_grace.min(LONGEST),
-            term_grace: self.term_grace.min(LONGEST),
-            force_grace: self.force_grace.min(LONGEST),
-            kill_wait: self.kill_wait.min(LONGEST),
-            drain_timeout: self.drain_timeout.min(LONGEST),
-            drain_idle: self.drain_idle.min(LONGEST),
+            flush: self.flush.min(TIME_MAX),
+            eof_grace: self.eof_grace.min(TIME_MAX),
+            term_grace: self.term_grace.min(TIME_MAX),
+            force_grace: self.force_grace.min(TIME_MAX),
+            kill_wait: self.kill_wait.min(TIME_MAX),
+            drain_timeout: self.drain_timeout.min(TIME_MAX),
+            drain_idle: self.drain_idle.min(TIME_MAX),
         }
     }
 
@@ -140,4 +140,4 @@ impl LadderTimes {
 
 /// As good as for ever, and can be added to any point in time: the thread that watches over every
 /// child must not panic because somebody asked for more.
-pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
