@@ -16,15 +16,15 @@ use super::terminate::{KillScope, Start, Stop};
 
 /// A running child process.
 ///
-/// Dropping it, on any thread, with or without a runtime, in a panic too, kills its
-/// [scope](crate::KillScope) and reaps it, in the background. Nothing helps if this program itself
-/// is killed or aborts: then the child sees the end of its input, and that is all.
+/// Dropping it kills its [scope](crate::KillScope) and reaps it, in the background. That works on any
+/// thread, with or without a runtime, and during a panic. If this program itself is killed, aborts or
+/// returns from `main`, the child sees the end of its input and nothing more.
 ///
 /// # Pipes
 ///
-/// Our ends of stdin and stdout are non-blocking. They can be [taken](Self::take_stdin), to be
-/// registered with a runtime, and [handed back](Handover) when the child is terminated. A pipe that
-/// was taken and not handed back must be dropped for the child to see it closed.
+/// Our ends of stdin and stdout are non-blocking. They can be [taken](Self::take_stdin) and
+/// registered with a runtime, and [handed back](Handover) when the child is terminated. The child
+/// sees the end of a pipe that was taken only when that is dropped or handed back.
 ///
 /// # Examples
 ///
@@ -52,13 +52,13 @@ use super::terminate::{KillScope, Start, Stop};
 #[derive(Debug)]
 pub struct Child {
     record: Arc<ChildRecord>,
-    /// `None` once its end was begun by this handle.
+    /// `None` once this handle has begun its termination.
     root: Option<Arc<Root>>,
     pipes: PipeEnds,
     custodian: Arc<Custodian>,
 }
 
-/// What a glance at a child shows.
+/// What one system call shows of a child.
 ///
 /// # Examples
 ///
@@ -79,16 +79,15 @@ pub struct Child {
 pub enum Liveness {
     /// It runs, and nothing waits to be read.
     Quiet,
-    /// It runs, and has written something.
+    /// It runs, and has written something that was not read.
     HasOutput,
-    /// It has closed its stdout; no reply can come any more. What it wrote before may still wait to
-    /// be read.
+    /// It has closed its stdout, so that no reply can follow. What it wrote before can still be read.
     Eof,
-    /// It has exited. What it wrote before may still wait to be read.
+    /// It has exited. What it wrote before can still be read.
     Exited,
 }
 
-/// The pipes that were taken from a child, on their way back, for its termination.
+/// Pipes that were taken from a child, and are given back for its termination.
 ///
 /// # Examples
 ///
@@ -119,7 +118,7 @@ impl Handover {
         Self::default()
     }
 
-    /// Our end of stdin, and what was accepted for it but not written: it will be, for as long as
+    /// Our end of stdin, and bytes that are still to be written to it: that is tried for as long as
     /// [`flush`](crate::LadderTimes::flush) allows. The descriptor must be non-blocking.
     #[must_use]
     pub fn stdin(mut self, stdin: OwnedFd, unwritten: Vec<u8>) -> Self {
@@ -128,8 +127,8 @@ impl Handover {
         self
     }
 
-    /// Our end of stdout: it will be read and thrown away, so that the child is not stuck writing.
-    /// The descriptor must be non-blocking.
+    /// Our end of stdout. It is read and the bytes are thrown away, so that the child is not stuck in
+    /// a write. The descriptor must be non-blocking.
     #[must_use]
     pub fn stdout(mut self, stdout: OwnedFd) -> Self {
         self.pipes.stdout = Some(stdout);
@@ -158,7 +157,7 @@ impl Child {
         self.record.pid
     }
 
-    /// What is known of it, for whoever does not hold it.
+    /// The facts about it, which outlive this handle.
     pub(crate) fn record(&self) -> Arc<ChildRecord> {
         Arc::clone(&self.record)
     }
@@ -185,8 +184,8 @@ impl Child {
         self.pipes.stdout.as_ref().map(AsFd::as_fd)
     }
 
-    /// Whether it can still answer: it has not exited, and has not closed a stdout that was not
-    /// taken. Costs one system call.
+    /// Whether it can still answer: it has not exited and has not closed its stdout. A stdout that was
+    /// taken is not looked at. Costs one system call.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         match self.liveness(self.stdout()) {
@@ -195,9 +194,10 @@ impl Child {
         }
     }
 
-    /// What a glance at it shows, with one system call, from any thread, without waiting.
+    /// What one system call shows of it, from any thread, without waiting.
     ///
-    /// `stdout` is our end of its stdout, which is somewhere else if it was taken.
+    /// `stdout` is our end of its stdout; the caller has it if it was taken. Without it the answer is
+    /// [`Quiet`](Liveness::Quiet) or [`Exited`](Liveness::Exited).
     #[must_use]
     pub fn liveness(&self, stdout: Option<BorrowedFd<'_>>) -> Liveness {
         let Some(root) = &self.root else {
@@ -244,8 +244,8 @@ impl Child {
         }
     }
 
-    /// How it exited, if it has. Published a moment after the exit, when what it wrote to stderr
-    /// before has been read, so that [`stderr_tail`](Self::stderr_tail) is complete.
+    /// How it exited, if it has. This is published a moment after the exit, when what it wrote to
+    /// stderr before has been read, so that [`stderr_tail`](Self::stderr_tail) is complete.
     #[must_use]
     pub fn try_wait(&self) -> Option<Exit> {
         self.record.exit()
@@ -256,7 +256,7 @@ impl Child {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost: it can be asked for again.
+    /// Nothing is lost: call it again.
     pub fn exited(&self) -> impl Future<Output = Exit> + Send + 'static + use<> {
         self.exit_wait()
     }
@@ -276,8 +276,8 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`SignalError::Gone`] if nobody is left in the group, [`SignalError::Refused`] if the system
-    /// does not allow it.
+    /// [`SignalError::Gone`] if the group is empty, [`SignalError::Refused`] if the system does not
+    /// allow it.
     ///
     /// # Examples
     ///
@@ -306,9 +306,9 @@ impl Child {
     ///
     /// # Cancel safety
     ///
-    /// It is begun before this returns, and goes on to its end whatever becomes of the future or
-    /// of the runtime.
-    #[must_use = "the child is ended anyway, but only this tells when and how"]
+    /// The termination is begun before this returns. It goes on to its end even if the future or the
+    /// runtime is dropped.
+    #[must_use = "the child is terminated anyway, but only this tells when and how"]
     pub fn terminate(
         mut self,
         stop: Stop,
@@ -318,12 +318,12 @@ impl Child {
         self.terminating()
     }
 
-    /// The same, with pipes that were taken.
+    /// The same as [`terminate`](Self::terminate), with pipes that were taken.
     ///
     /// # Cancel safety
     ///
-    /// As [`terminate`](Self::terminate).
-    #[must_use = "the child is ended anyway, but only this tells when and how"]
+    /// As of [`terminate`](Self::terminate).
+    #[must_use = "the child is terminated anyway, but only this tells when and how"]
     pub fn terminate_with(
         mut self,
         stop: Stop,
@@ -337,11 +337,11 @@ impl Child {
         self.terminating()
     }
 
-    /// Resolves when the child was ended, by whomever. Does not begin anything.
+    /// Resolves when the child was terminated, whoever began it. Does not begin anything itself.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost: it can be asked for again.
+    /// Nothing is lost: call it again.
     pub fn terminating(&self) -> impl Future<Output = Termination> + Send + 'static + use<> {
         Wait::new(Arc::clone(&self.record.termination))
     }
@@ -366,7 +366,7 @@ impl Child {
     fn stop(&mut self, start: Start, pipes: PipeEnds) {
         // Order: our hold on the descriptor ends before the termination can.
         let is_begun = self.root.take().is_none();
-        // A child that was ended by its set needs nothing: its pipes are closed here and now.
+        // If its set has terminated the child, all that is left is to close the pipes, here.
         if is_begun || self.record.termination.peek().is_some() {
             return;
         }
@@ -381,8 +381,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         let pipes = std::mem::take(&mut self.pipes);
-        // Order: killed before whoever has taken its pipes closes them, or it would act on the half
-        // of a request as if that were all.
+        // Order: killed before its pipes are closed, or it would take half a request for the whole.
         let start = if self.kill_at_once() {
             Start::Killed
         } else {

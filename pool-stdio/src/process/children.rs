@@ -1,4 +1,4 @@
-//! The children that were started together, so that a program can signal or end all of them.
+//! A set of children, so that a program can signal or terminate all of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::terminate::{Start, TIME_MAX};
 
 /// A set of children. A clone is the same set.
 ///
-/// Dropping it changes nothing for the children in it: each belongs to its [`Child`](crate::Child).
+/// Dropping it does nothing to the children in it: each belongs to its [`Child`](crate::Child).
 ///
 /// # Examples
 ///
@@ -48,9 +48,7 @@ impl Children {
         Self::default()
     }
 
-    /// Starts a child as a member of this set.
-    ///
-    /// See [`Command::spawn`], which starts one without a set.
+    /// Starts a child as a member of this set. [`Command::spawn`] starts one without a set.
     ///
     /// # Errors
     ///
@@ -89,16 +87,18 @@ impl Children {
         self.roster.pids()
     }
 
-    /// Resolves when the set is empty: each child ended, reaped, and its descriptors closed.
+    /// Resolves when the set is empty: each child has ended and was reaped, and its descriptors are
+    /// closed.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost: it can be asked for again.
+    /// Nothing is lost: call it again.
     pub fn emptied(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         self.roster.emptied()
     }
 
-    /// Sends a signal to the group of each child, and returns what failed.
+    /// Sends a signal to the group of each child. Returns the pids for which that failed, with the
+    /// reason.
     pub fn signal_all(&self, signal: Signal) -> Vec<(u32, SignalError)> {
         let members = self.roster.members().into_iter();
         let failed = members.filter_map(|Member { record, root }| {
@@ -108,13 +108,13 @@ impl Children {
         failed.collect()
     }
 
-    /// Ends every child, and allows no more to be started: SIGTERM now, SIGKILL after `grace`.
+    /// Terminates every child and lets no more be started: SIGTERM now, SIGKILL after `grace`.
     ///
-    /// A termination that is under way is hastened, never slowed. The pipes of a child whose handle
-    /// still exists stay with the handle, which sees the end of the stream.
+    /// A termination that is under way is hastened, never slowed. A child's handle keeps its pipes,
+    /// and sees the end of the stream.
     ///
-    /// The future resolves when all are gone, at the latest two seconds after `grace`: what is left
-    /// then is beyond the reach of SIGKILL, and is still watched.
+    /// The future resolves when all have gone, at the latest two seconds after `grace`. A process that
+    /// is left then did not end by SIGKILL; it is still watched.
     ///
     /// # Cancel safety
     ///
@@ -141,7 +141,7 @@ impl Children {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use = "the children are ended anyway, but only this tells when they are"]
+    #[must_use = "the children are terminated anyway, but only this tells when"]
     pub fn terminate_all(
         &self,
         grace: Duration,
@@ -170,5 +170,5 @@ impl Children {
     }
 }
 
-/// For killed children to be gone and drained.
+/// For killed children to exit and be drained.
 const ROUND_UP_MARGIN: Duration = Duration::from_secs(2);

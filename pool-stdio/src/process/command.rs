@@ -1,5 +1,5 @@
-//! Decides what is started, and says so before anything is: a [`CommandSpec`] is what was asked
-//! for, a [`Command`] is what was found to be possible.
+//! What is to be started: a [`CommandSpec`] is what the user asks for, a [`Command`] is a spec whose
+//! program, directory and strings were checked.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ use super::stderr::{LineSink, StderrPolicy};
 use super::sys;
 use super::terminate::{KillScope, LadderTimes};
 
-/// What of this program's environment a child inherits.
+/// Which variables of this program's environment a child inherits.
 ///
 /// # Examples
 ///
@@ -36,19 +36,18 @@ use super::terminate::{KillScope, LadderTimes};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum EnvPolicy {
-    /// All of it.
+    /// All of them.
     #[default]
     Inherit,
-    /// None of it.
+    /// None of them.
     Clear,
-    /// The variables of these names, unless their value starts with `()`: a shell function, which
-    /// some shells would execute.
+    /// The variables of these names. One whose value starts with `()` is left out: some shells would
+    /// execute it as a function.
     AllowList(Vec<OsString>),
 }
 
 impl EnvPolicy {
-    /// An allow-list of what a program needs to feel at home: `HOME`, `LOGNAME`, `PATH`, `SHELL`,
-    /// `TERM`, `USER`.
+    /// An allow-list of what most programs need: `HOME`, `LOGNAME`, `PATH`, `SHELL`, `TERM`, `USER`.
     #[must_use]
     pub fn minimal() -> Self {
         let names = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
@@ -56,9 +55,9 @@ impl EnvPolicy {
     }
 }
 
-/// A child process to be: program, arguments, environment, and how it will be ended.
+/// What to start and how to terminate it: program, arguments, environment, scope, graces.
 ///
-/// There is no shell in between: arguments reach the program as they are.
+/// No shell is involved: arguments reach the program as they are.
 ///
 /// # Examples
 ///
@@ -89,7 +88,7 @@ pub struct CommandSpec {
     children_max: usize,
 }
 
-// By hand: the values of the environment may be secrets.
+// Not derived: the values of the environment may be secrets.
 impl fmt::Debug for CommandSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CommandSpec")
@@ -138,7 +137,7 @@ impl CommandSpec {
         self
     }
 
-    /// Sets a variable, whatever the [policy](Self::env_policy).
+    /// Sets a variable, whatever the [policy](Self::env_policy) says.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.insert(name.into(), Some(value.into()));
@@ -152,15 +151,15 @@ impl CommandSpec {
         self
     }
 
-    /// What is inherited. Default: everything.
+    /// Which variables are inherited. Default: all.
     #[must_use]
     pub fn env_policy(mut self, policy: EnvPolicy) -> Self {
         self.env_policy = policy;
         self
     }
 
-    /// Where the child starts. Default: where this program is when it starts the child. A relative
-    /// path of the program itself is not affected.
+    /// The working directory of the child. Default: that of this program at the time of the start. It
+    /// does not affect a relative path of the program itself.
     #[must_use]
     pub fn current_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.current_dir = Some(path.into());
@@ -174,14 +173,14 @@ impl CommandSpec {
         self
     }
 
-    /// Who sees the lines of stderr as they come, if stderr goes to a ring. Default: nobody.
+    /// Gets the lines of stderr as they come, if stderr goes to a ring. Default: no sink.
     #[must_use]
     pub fn stderr_lines(mut self, sink: LineSink) -> Self {
         self.stderr_lines = Some(sink);
         self
     }
 
-    /// What a termination is aimed at. Default: the process group.
+    /// Which processes a termination ends. Default: the process group.
     #[must_use]
     pub fn kill_scope(mut self, scope: KillScope) -> Self {
         self.scope = scope;
@@ -196,8 +195,8 @@ impl CommandSpec {
     }
 
     /// How many children of this command are meant to live at once. [`build`](Self::build) compares
-    /// their descriptors, four each, with the limit of this process. Default: 1. It does not limit
-    /// anything later.
+    /// their descriptors, four each, with the limit of this process. Nothing is limited later.
+    /// Default: 1.
     #[must_use]
     pub fn children_max(mut self, count: usize) -> Self {
         self.children_max = count;
@@ -211,7 +210,7 @@ impl CommandSpec {
     /// [`NotFound`](CommandError::NotFound), [`NotExecutable`](CommandError::NotExecutable) and
     /// [`IsDirectory`](CommandError::IsDirectory) for the program,
     /// [`CurrentDir`](CommandError::CurrentDir) for the directory,
-    /// [`Malformed`](CommandError::Malformed) for what no child can be given, and
+    /// [`Malformed`](CommandError::Malformed) for strings that the system cannot pass on, and
     /// [`TooFewDescriptors`](CommandError::TooFewDescriptors) if the limit on descriptors is too
     /// low for `children_max` children.
     pub fn build(self) -> Result<Command, CommandError> {
@@ -250,7 +249,7 @@ impl CommandSpec {
         }
         for (name, value) in &self.env {
             let is_bad = name.is_empty() || name.as_encoded_bytes().contains(&b'=');
-            // The value may be a secret, so the name stands for it.
+            // The error shows the name: the value may be a secret.
             if is_bad || has_nul(name) || value.as_deref().is_some_and(has_nul) {
                 return malformed("environment variable", name);
             }
@@ -295,7 +294,7 @@ fn check_descriptors(children_max: usize) -> Result<(), CommandError> {
     })
 }
 
-/// A command that was found to be possible. A clone is cheap and means the same command.
+/// A checked [`CommandSpec`]. A clone is cheap and means the same command.
 ///
 /// # Examples
 ///
@@ -334,8 +333,8 @@ impl Command {
         self.inner.spec.times
     }
 
-    /// As the standard library takes it. Always with an absolute path: a bare name beside a changed
-    /// `PATH` would turn off the fast way of starting it.
+    /// As the standard library takes it. Always with an absolute path: for a bare name and a changed
+    /// `PATH` the standard library would fork instead of calling `posix_spawn`.
     pub(crate) fn to_std(&self, cookie: Option<&Cookie>) -> std::process::Command {
         let spec = &self.inner.spec;
         let mut command = std::process::Command::new(&self.inner.path);
@@ -360,5 +359,5 @@ impl Command {
     }
 }
 
-/// Stdin, stdout, stderr, and the pidfd.
+/// For stdin, stdout, stderr, and the pidfd.
 pub(crate) const DESCRIPTORS_PER_CHILD: u64 = 4;

@@ -1,4 +1,4 @@
-//! Why a command cannot work: what is known before anything is started.
+//! Why a command cannot work, as far as that is known before it is started.
 
 use std::ffi::OsString;
 use std::io;
@@ -41,7 +41,7 @@ pub enum CommandError {
         /// The directory.
         path: PathBuf,
     },
-    /// The child cannot start in the directory it is meant to.
+    /// The working directory of the child cannot be used.
     #[error("current directory {path:?} cannot be used")]
     CurrentDir {
         /// The directory.
@@ -49,12 +49,12 @@ pub enum CommandError {
         /// What the system says.
         source: io::Error,
     },
-    /// It is empty, or holds a NUL byte, or an environment variable's name holds `=`.
+    /// A string is empty or holds a NUL byte, or the name of an environment variable holds `=`.
     #[error("{what} {value:?} is empty or holds a forbidden character")]
     Malformed {
-        /// What it is.
+        /// What the string is: a program, an argument or an environment variable.
         what: &'static str,
-        /// Itself, or the name of the environment variable.
+        /// The string, or the name of the environment variable.
         value: OsString,
     },
     /// The children together need more descriptors than this process may have.
@@ -65,9 +65,9 @@ pub enum CommandError {
     TooFewDescriptors {
         /// The number of children.
         children_max: usize,
-        /// What they need: stdin, stdout, stderr and one to watch it, each.
+        /// What they need: each one for stdin, stdout, stderr and to watch it.
         needed: u64,
-        /// How many are open now, where the system tells.
+        /// How many are open now, if the system tells.
         open: Option<u64>,
         /// The limit (`RLIMIT_NOFILE`).
         limit: u64,

@@ -30,7 +30,7 @@ struct QueuedLine {
 }
 
 impl LineFeed {
-    /// `None` if the thread cannot be had; the ring keeps the lines all the same.
+    /// `None` if the thread cannot be started. The ring keeps the lines all the same.
     pub(crate) fn new(pid: u32, sink: LineSink) -> Option<Self> {
         Some(Self {
             pid,

@@ -1,4 +1,4 @@
-//! Who belongs to a set of children: its members, those that are being started, and who waits for
+//! The members of a set of children, those that are being started for it, and the tasks that wait for
 //! the set to be empty.
 //!
 //! A place in the set is a value: a [`Reservation`] while the child is being started, a

@@ -28,8 +28,8 @@ use super::sys::{self, OsErrorKind};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SpawnError {
-    /// The program file was being written in each attempt.
-    #[error("program {program} is being written, seen in {attempts} attempts")]
+    /// The program file was open for writing in each attempt.
+    #[error("program {program} is open for writing, in each of {attempts} attempts")]
     Busy {
         /// The file.
         program: String,
@@ -38,8 +38,8 @@ pub enum SpawnError {
         /// What the system says.
         source: io::Error,
     },
-    /// The system has no process to give in any attempt.
-    #[error("no process to be had in {attempts} attempts{}", limit_text(*.limit))]
+    /// The system refused a process in each attempt.
+    #[error("the system refused a process in each of {attempts} attempts{}", limit_text(*.limit))]
     ProcessLimit {
         /// How often it was tried.
         attempts: u32,
@@ -58,22 +58,22 @@ pub enum SpawnError {
         whose: &'static str,
         /// What a child needs.
         needed: u64,
-        /// How many this process has open, where the system tells.
+        /// How many this process has open, if the system tells.
         open: Option<u64>,
-        /// How many this process may have, if that limit is the one that was met.
+        /// How many this process may have, if that limit was met.
         limit: Option<u64>,
         /// What the system says.
         source: io::Error,
     },
     /// Memory has run out.
-    #[error("no memory to start a child{}", resident_text(*.resident_bytes))]
+    #[error("not enough memory to start a child{}", resident_text(*.resident_bytes))]
     Memory {
-        /// How much this program has resident, where the system tells.
+        /// How much of this program is resident, if the system tells.
         resident_bytes: Option<u64>,
         /// What the system says.
         source: io::Error,
     },
-    /// The program, or the interpreter that its first line names, is not there (any more).
+    /// The program, or the interpreter that its first line names, does not exist (any more).
     #[error("program {program} or its interpreter not found")]
     NotFound {
         /// The file.
@@ -81,7 +81,7 @@ pub enum SpawnError {
         /// What the system says.
         source: io::Error,
     },
-    /// The program may not be executed, or is no program.
+    /// This process may not execute the program, or the file is no program.
     #[error("program {program} cannot be executed")]
     NotExecutable {
         /// The file.
@@ -89,15 +89,15 @@ pub enum SpawnError {
         /// What the system says.
         source: io::Error,
     },
-    /// Arguments and environment together are longer than the system takes.
-    #[error("arguments and environment of {program} are too long")]
+    /// Arguments and environment together are longer than the system allows.
+    #[error("arguments and environment of {program} are too long for the system")]
     ArgumentsTooLong {
         /// The file.
         program: String,
         /// What the system says.
         source: io::Error,
     },
-    /// Something else.
+    /// Another error of the system.
     #[error("program {program} could not be started")]
     Other {
         /// The file.
@@ -106,13 +106,13 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// Too many children wait to be started.
-    #[error("{limit} children wait to be started")]
+    #[error("{limit} children already wait to be started")]
     QueueFull {
         /// How many may wait.
         limit: usize,
     },
     /// The threads that start and watch children could not be started.
-    #[error("no thread to be had for starting and watching children")]
+    #[error("the threads that start and watch children could not be started")]
     Threads {
         /// What the system says.
         source: io::Error,

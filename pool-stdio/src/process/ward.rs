@@ -20,7 +20,7 @@ use super::terminate::{
     Start, StdinSight,
 };
 
-/// A child under care.
+/// A child in the custodian's care.
 #[derive(Debug)]
 pub(crate) struct Ward {
     pub(crate) record: Arc<ChildRecord>,
@@ -35,7 +35,7 @@ pub(crate) struct Ward {
     pub(crate) stopping: Option<Stopping>,
 }
 
-/// What is needed once the ladder is on.
+/// The state of a termination that was begun.
 #[derive(Debug)]
 pub(crate) struct Stopping {
     ladder: Ladder,
@@ -50,7 +50,7 @@ pub(crate) struct Stopping {
     due: Option<Instant>,
 }
 
-/// What of a ward can become ready.
+/// Which of a ward's descriptors became ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     Exit,
@@ -85,17 +85,18 @@ impl Ward {
         .flatten()
     }
 
-    /// Whether its exit can only be seen by asking.
+    /// Whether its exit can be seen only by asking.
     pub(crate) fn must_be_asked(&self) -> bool {
         self.exit.is_none() && self.root.exit_fd().is_none()
     }
 
-    /// When the ladder wants to go on, whatever happens.
+    /// When the ladder wants to go on, even if nothing happens.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.stopping.as_ref().and_then(|stopping| stopping.due)
     }
 
-    /// Handles one readiness. Reads or writes once, so that no child can keep the thread.
+    /// Handles a descriptor that became ready. Reads or writes once, so that no child can keep the
+    /// thread.
     pub(crate) fn serve(&mut self, source: Source, now: Instant, scratch: &mut [u8]) {
         match source {
             Source::Exit => self.look_at_root(scratch),
@@ -119,12 +120,12 @@ impl Ward {
         }
     }
 
-    /// Publishes the root's exit if it has happened, after what it wrote to stderr before.
+    /// If the root has exited, reads what it wrote to stderr before, then publishes the exit.
     pub(crate) fn look_at_root(&mut self, scratch: &mut [u8]) {
         if self.exit.is_some() {
             return;
         }
-        // An interrupted or refused look is repeated: the descriptor stays readable.
+        // An interrupted or refused call is repeated: the descriptor stays readable.
         let Ok(Life::Over(exit)) = self.root.life() else {
             return;
         };
@@ -140,7 +141,7 @@ impl Ward {
         self.record.exit.set(exit);
     }
 
-    /// How many bytes came.
+    /// Returns how many bytes were read.
     fn read_stderr(&mut self, scratch: &mut [u8]) -> usize {
         let count = read_once(&mut self.stderr, scratch);
         lock(&self.record.stderr).push(&scratch[..count]);
@@ -153,10 +154,9 @@ impl Ward {
         count
     }
 
-    /// Begins the ladder, or hastens it, and takes what pipes are handed over.
+    /// Begins the ladder, or hastens it, and takes the pipes that are handed over.
     pub(crate) fn stop(&mut self, now: Instant, start: Start, pipes: PipeEnds, scratch: &mut [u8]) {
-        // Order: first seen whether the root had gone before, so that it is not said to have been
-        // ended by a rung.
+        // Order: first look whether the root had exited before, so that no rung is reported for it.
         self.look_at_root(scratch);
         let root = self.root_sight();
         let stopping = if let Some(stopping) = &mut self.stopping {
@@ -215,7 +215,7 @@ impl Ward {
         }
     }
 
-    /// Lets go of everything, then says how it ended.
+    /// Closes every descriptor, then publishes how it ended.
     pub(crate) fn finish(self, ending: Ending) {
         let Self {
             record,
@@ -245,7 +245,7 @@ impl Ward {
             stderr: record.stderr_tail(),
             elapsed: ending.elapsed,
         };
-        // Order: who hears of the end may count descriptors at once.
+        // Order: a caller that sees the termination may count descriptors at once.
         drop((root, stderr, stopping));
         drop(membership);
         record.termination.set(termination);
@@ -288,7 +288,7 @@ impl Ward {
         }
     }
 
-    /// To the group, or the root alone. A refused signal is no failure: the next rung follows.
+    /// To the group, or the root alone. A refused signal is ignored: the next rung follows.
     fn signal(&self, signal: Signal) {
         let delivery = match self.scope {
             KillScope::Root if self.exit.is_some() => return,

@@ -24,7 +24,7 @@ use crate::process::terminate::Others;
 #[derive(Debug)]
 pub(crate) struct Root {
     pid: u32,
-    /// `None` if somebody else had reaped the child before it could be opened.
+    /// `None` if other code of this program had reaped the child before it could be opened.
     pidfd: Option<OwnedFd>,
 }
 
@@ -107,16 +107,15 @@ impl Root {
 pub(crate) struct Scanner;
 
 impl Scanner {
-    /// Whether this system can tell who lives.
+    /// Whether this system can count living processes.
     pub(crate) const fn can_count() -> bool {
         true
     }
 
-    /// Counts the living members of the group, the root excepted, and those outside it that carry
-    /// the cookie; sends those outside the signals.
+    /// Counts the living members of the group without the root, and the processes outside the group
+    /// that carry the cookie. Sends the signals to the latter.
     ///
-    /// May block on a process that the kernel has stuck in its own memory, so it is not for the
-    /// custodian.
+    /// Can block on a process that is stuck in the kernel, so the custodian must not call it.
     pub(crate) fn scan(
         root: &Root,
         pid_state: PidState,
@@ -133,7 +132,7 @@ impl Scanner {
                 clean_passes += 1;
             }
             // Order: twice, because a process has no environment for a moment while it executes
-            // another program, and one that was just forked may lie behind the reader.
+            // another program, and one that was just forked may have a pid that was passed already.
             if cookie.is_none() || clean_passes == 2 {
                 break;
             }
@@ -194,7 +193,7 @@ impl Scanner {
 struct Count {
     /// Ours, and alive.
     alive: usize,
-    /// Anybody's, and between life and death: it has no environment any more, but still a place.
+    /// Of any program, on their way out: their environment has gone, but they are still listed.
     leaving: usize,
 }
 
@@ -328,7 +327,7 @@ mod tests {
         super::super::poll(&[(fd, super::super::Ready::ToRead)], None).unwrap();
     }
 
-    /// Waits until nobody holds the pipe.
+    /// Waits until no process holds the pipe.
     fn wait_for_all(mut pipe: fs::File) {
         pipe.read_to_end(&mut Vec::new()).unwrap();
     }
@@ -369,7 +368,7 @@ mod tests {
                 Delivery::Sent
             ));
         }
-        // Where the group cannot be reached, the end of its input must do.
+        // If the group cannot be signalled, the end of its input must end it.
         let _held = root.outlives_its_pid().then_some(stdin);
         wait_for_all(stdout);
         // Its pipe is closed a little before it is dead. Then it is a zombie, for as long as the
@@ -386,7 +385,7 @@ mod tests {
         assert_eq!(root.life().unwrap(), Life::Over(Exit::Lost));
         let delivery = root.signal_group(Signal::Kill, PidState::Released);
         assert_eq!(matches!(delivery, Delivery::Sent), root.outlives_its_pid());
-        // Where the group cannot be reached, the end of its input must do.
+        // If the group cannot be signalled, the end of its input must end it.
         let _held = root.outlives_its_pid().then_some(stdin);
         wait_for_all(stdout);
     }
