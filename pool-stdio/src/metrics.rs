@@ -10,7 +10,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, IntoF64, counter, gauge, histogram};
 
 use crate::error::{ErrorKind, StdioError};
-use crate::process::outcome::{Exit, Rung, Termination};
+use crate::process::{Exit, Rung, Termination};
 
 /// The handles of all metrics of one connector.
 pub(crate) struct Meters {

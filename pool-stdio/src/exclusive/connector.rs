@@ -22,8 +22,7 @@ use super::stray::StrayPolicy;
 use crate::codec::{Codec, FRAME_BYTES_MAX_DEFAULT, LineCodec, PartialLine};
 use crate::error::{ChildReport, StdioError};
 use crate::launch::{Launcher, stop_mode};
-use crate::process::children::Children;
-use crate::process::command::{CommandError, CommandSpec};
+use crate::process::{Children, CommandError, CommandSpec};
 
 type Hook<C> =
     dyn for<'a> Fn(&'a mut StdioConnection<C>) -> BoxFuture<'a, Result<(), BoxError>> + Send + Sync;

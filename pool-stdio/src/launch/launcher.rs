@@ -13,10 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::metrics::{ChildMeter, Meters};
-use crate::process::child::Child;
-use crate::process::children::Children;
-use crate::process::command::{Command, CommandError, CommandSpec};
-use crate::process::terminate::{LadderTimes, Stop};
+use crate::process::{Child, Children, Command, CommandError, CommandSpec, LadderTimes, Stop};
 
 /// Starts the children of one connector.
 #[derive(Debug)]

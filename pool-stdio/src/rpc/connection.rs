@@ -1,7 +1,6 @@
 //! A child that many callers speak to at once.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +21,7 @@ use super::error::{ConnectionEnd, EndCause, Fate, RpcError};
 use super::notifications::{Notices, Progress};
 use crate::codec::Fragment;
 use crate::metrics::ChildMeter;
-use crate::process::child::{Child, Handover, Liveness};
-use crate::process::once::Wait;
-use crate::process::outcome::{Exit, Termination};
-use crate::process::stderr::StderrTail;
-use crate::process::terminate::Stop;
+use crate::process::{Child, Exit, Handover, Liveness, StderrTail, Stop, Termination, Wait};
 
 /// A child process that answers JSON-RPC requests, any number of them at once.
 ///
@@ -399,8 +394,7 @@ impl JsonRpcConnection {
 
     /// Resolves when no reply can come any more, with or without traffic.
     pub(super) fn died(&self) -> BoxFuture<'static, ()> {
-        let mut wait = Wait::new(Arc::clone(&self.transport.client.link.over));
-        Box::pin(poll_fn(move |cx| wait.poll(cx)))
+        Box::pin(Wait::new(Arc::clone(&self.transport.client.link.over)))
     }
 
     /// Asks for a sign of life, where the protocol has a way to. A child that is busy may take its

@@ -25,9 +25,7 @@ use super::server_request::{Answer, Handler, Responder, ServerRequest};
 use crate::codec::FRAME_BYTES_MAX_DEFAULT;
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::launch::{LaunchedChild, Launcher, stop_mode};
-use crate::process::children::Children;
-use crate::process::command::{CommandError, CommandSpec};
-use crate::process::terminate::Stop;
+use crate::process::{Children, CommandError, CommandSpec, Stop};
 
 /// Starts children of one command that answer many JSON-RPC requests at once.
 ///
@@ -328,7 +326,7 @@ impl JsonRpcConnector {
             strays: self.strays,
             responder: Responder::new(self.handler.clone(), self.protocol),
             facts: facts.clone(),
-            exited: Some(child.exited()),
+            exited: Some(child.exit_wait()),
             meters: Arc::clone(&meters),
             desk: Desk::default(),
         };

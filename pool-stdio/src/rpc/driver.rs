@@ -39,11 +39,7 @@ use super::server_request::{Responder, ServerRequest, unsendable};
 use super::table::Reply;
 use crate::codec::DecodeError;
 use crate::metrics::Meters;
-use crate::process::child::Exited;
-use crate::process::outcome::Exit;
-use crate::process::stderr::StderrTail;
-use crate::process::sys;
-use crate::process::ward::Record;
+use crate::process::{ChildRecord, Exit, ExitWait, StderrTail, read_buf};
 
 /// What becomes of a frame that is no JSON-RPC message.
 ///
@@ -82,7 +78,7 @@ impl StdoutPipe for Arc<Receiver> {
             let room = bytes.capacity() - bytes.len();
             let mut emptied_by = None;
             let outcome = self.try_io(|| {
-                let count = sys::read_buf(self.as_fd(), bytes)?;
+                let count = read_buf(self.as_fd(), bytes)?;
                 if (1..room).contains(&count) {
                     // The pipe is empty now. The runtime is told so here, where what came later
                     // still counts, or another read would be needed to find that out.
@@ -100,14 +96,14 @@ impl StdoutPipe for Arc<Receiver> {
     }
 
     fn read_now(&mut self, bytes: &mut BytesMut) -> io::Result<usize> {
-        sys::read_buf(self.as_fd(), bytes)
+        read_buf(self.as_fd(), bytes)
     }
 }
 
 /// What is known of the process behind the pipes, without holding it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ChildFacts {
-    pub(super) record: Option<Arc<Record>>,
+    pub(super) record: Option<Arc<ChildRecord>>,
 }
 
 impl ChildFacts {
@@ -116,7 +112,7 @@ impl ChildFacts {
         Arc::new(RpcReport {
             pid: record.map_or(0, |record| record.pid),
             exit: self.exit(),
-            stderr: record.map_or_else(StderrTail::default, Record::stderr_tail),
+            stderr: record.map_or_else(StderrTail::default, ChildRecord::stderr_tail),
             strays: link.strays(),
         })
     }
@@ -136,7 +132,7 @@ pub(super) struct Driver<R> {
     pub(super) strays: StrayFrames,
     pub(super) responder: Responder,
     pub(super) facts: ChildFacts,
-    pub(super) exited: Option<Exited>,
+    pub(super) exited: Option<ExitWait>,
     pub(super) meters: Arc<Meters>,
     pub(super) desk: Desk,
 }

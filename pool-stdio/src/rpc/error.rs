@@ -13,8 +13,7 @@ use super::scan::{Elements, Envelope, Malformed, MessageKind};
 use super::server_request::error_message;
 use crate::codec::Fragment;
 use crate::error::ErrorKind;
-use crate::process::outcome::Exit;
-use crate::process::stderr::StderrTail;
+use crate::process::{Exit, StderrTail};
 
 /// Whether a request can have been carried out, wholly or in part.
 ///

@@ -39,7 +39,7 @@ use super::silence::Silence;
 use super::table::{CallId, Reply, Table, UnclaimedReply};
 use super::writer::{StdinPipe, Writer};
 use crate::codec::Fragment;
-use crate::process::once::{Once, lock};
+use crate::process::{Once, lock};
 
 /// What a connection is told about itself.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use tokio::net::unix::pipe::Sender;
 
 use super::link::Link;
 use super::outbox::{FreedFrames, Outbox};
-use crate::process::once::lock;
+use crate::process::lock;
 
 /// Where a connection writes to.
 pub(super) trait StdinPipe: AsyncWrite + Send + Unpin {
