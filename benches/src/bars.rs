@@ -1,7 +1,7 @@
 //! The ratios that the pool must keep, as section 6 of the design states them.
 
-use crate::scenario::Standing;
-use crate::subjects::Role;
+use crate::pools::scenario::Standing;
+use crate::pools::subjects::Role;
 
 /// One ratio to keep.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,9 +92,9 @@ pub fn judge(scenario: &str, standings: &[Standing]) -> Vec<Verdict> {
                 .min_by(|a, b| a.figure.total_cmp(&b.figure))
                 .copied();
             let ours = standings.iter().find(|one| one.role == Role::Ours);
-            let ratio = ours
-                .zip(best)
-                .and_then(|(ours, best)| crate::stats::ratio(ours.figure, best.figure));
+            let ratio = ours.zip(best).and_then(|(ours, best)| {
+                pool_reuse::measure::stats::ratio(ours.figure, best.figure)
+            });
             Verdict {
                 bar: *bar,
                 best,
@@ -107,8 +107,8 @@ pub fn judge(scenario: &str, standings: &[Standing]) -> Vec<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::{BARS, judge};
-    use crate::scenario::{Standing, scenarios};
-    use crate::subjects::{Order, Role, contenders};
+    use crate::pools::scenario::{Standing, scenarios};
+    use crate::pools::subjects::{Order, Role, contenders};
 
     fn peer(name: &'static str, figure: f64) -> Standing {
         Standing {

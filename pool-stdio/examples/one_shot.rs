@@ -46,7 +46,7 @@ async fn use_pool() -> Result<(), Box<dyn Error>> {
 
     for input in ["one two three", "", "four five"] {
         let mut child = pool.acquire().await?;
-        let output = child.run_within(input, Duration::from_secs(5)).await?;
+        let output = child.run(input).within(Duration::from_secs(5)).await?;
         println!(
             "pid {}: {:?}, {}, stderr {:?}",
             child.pid(),

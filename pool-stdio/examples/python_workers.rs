@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         requests.spawn(async move {
             let mut worker = pool.acquire().await?;
             let limit = Duration::from_secs(5);
-            let reply = worker.request_within(format!("1 {number}"), limit).await?;
+            let reply = worker.request(format!("1 {number}")).within(limit).await?;
             assert_eq!(reply.bytes, (number + 1).to_string());
             Ok::<_, Box<dyn Error + Send + Sync>>(())
         });

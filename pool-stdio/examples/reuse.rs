@@ -35,7 +35,7 @@ async fn use_pool() -> Result<(), Box<dyn Error + Send + Sync>> {
     let connector = StdioConnector::new(server)?.handshake(|child| {
         Box::pin(async {
             let limit = Duration::from_secs(5);
-            let hello = child.request_within("hello", limit).await?;
+            let hello = child.request("hello").within(limit).await?;
             println!("pid {} is ready: {:?}", child.pid(), hello.bytes);
             Ok(())
         })
@@ -49,7 +49,8 @@ async fn use_pool() -> Result<(), Box<dyn Error + Send + Sync>> {
         let mut child = pool.acquire().await?;
         let limit = Duration::from_secs(1);
         let reply = child
-            .request_within(format!("request {number}"), limit)
+            .request(format!("request {number}"))
+            .within(limit)
             .await?;
         assert_eq!(reply.bytes, format!("REQUEST {number}"));
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, IntoF64, counter, gauge, histogram};
 
 use crate::error::{ErrorKind, StdioError};
-use crate::process::outcome::{Exit, Rung, Termination};
+use crate::process::{Exit, Rung, Termination};
 
 /// The handles of all metrics of one connector.
 pub(crate) struct Meters {
@@ -188,13 +188,13 @@ impl std::fmt::Debug for Meters {
 
 /// One child in the count of those alive, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct ChildMeter {
     meters: Arc<Meters>,
     ending: Option<ExitKind>,
     stderr_lines: AtomicU64,
 }
 
-impl Live {
+impl ChildMeter {
     pub(crate) fn new(meters: Arc<Meters>, spawn_time: Duration) -> Self {
         meters.spawns.increment(1);
         meters.spawn_seconds.record(spawn_time);
@@ -214,6 +214,11 @@ impl Live {
             .increment(total.saturating_sub(before));
     }
 
+    /// The metrics of its connector.
+    pub(crate) fn meters(&self) -> Arc<Meters> {
+        Arc::clone(&self.meters)
+    }
+
     /// The name under which the connector is counted.
     pub(crate) fn connector(&self) -> &str {
         &self.meters.connector
@@ -225,7 +230,7 @@ impl Live {
     }
 }
 
-impl Drop for Live {
+impl Drop for ChildMeter {
     fn drop(&mut self) {
         self.meters.exited(self.ending.unwrap_or(ExitKind::Dropped));
         self.meters.children.decrement(1.0);

@@ -9,10 +9,6 @@
 //! | `fixture` | a child process that misbehaves in every known way (Unix) |
 //! | `census` | the processes and descriptors that are left over (Unix) |
 //! | [`conformance`](mod@conformance) | one test for each duty of a connector: is this one fit for a pool? |
-//! | [`model`] | a reference model of all decisions of a pool, with generators of operations |
-//!
-//! Most of them speak the language of `pool-core`. The model speaks plain numbers only, so that
-//! the pool's own unit tests can use it.
 //!
 //! Assertions here panic with what a reader needs to see the cause: the rule and the events that
 //! broke it, the plan with its seed. Library code of a test kit panics for nothing else.
@@ -130,6 +126,5 @@ pub mod fault;
 pub mod fixture;
 pub mod gate;
 pub mod ledger;
-pub mod model;
 
 pub use call::{Call, Query};

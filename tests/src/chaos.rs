@@ -19,7 +19,8 @@ use pool_stdio::{Children, StdioConnection, StdioConnector, StdioError};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::stdio::{Chance, Pulse, eager, kill, poll_times};
+use crate::children::{Pulse, eager, kill, poll_times};
+use crate::random::Chance;
 
 type Pool = ConnectionPool<StdioConnection>;
 

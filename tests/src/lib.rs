@@ -20,9 +20,11 @@ pub mod bed;
 #[cfg(target_os = "linux")]
 pub mod chaos;
 #[cfg(target_os = "linux")]
-pub mod soak;
+pub mod children;
+pub mod layout;
+pub mod random;
 #[cfg(target_os = "linux")]
-pub mod stdio;
+pub mod soak;
 
 /// The documents, whose snippets are compiled and run.
 #[cfg(doctest)]

@@ -17,8 +17,8 @@ use pool_stdio::{
     Child, Children, EnvPolicy, Exit, KillScope, LineSink, RingLimits, Signal, SignalError,
     StderrPolicy, Stop,
 };
-use pool_testkit::census::block_on;
-use pool_testkit::fixture::Behaviour;
+use pool_testkit::fixture::{Behaviour, Step};
+use pool_tests::children::block_on;
 
 /// How often the threads of the process layer were woken so far.
 #[cfg(not(pool_stdio_portable))]
@@ -180,9 +180,9 @@ fn options_do_not_disturb_each_other() {
     let scene = Scene::new();
     let session = nix::unistd::getsid(None).unwrap();
     let shown = Behaviour::new()
-        .print_place()
-        .print_env("ADDED")
-        .print_env("HOME")
+        .then(Step::PrintPlace)
+        .then(Step::PrintEnv("ADDED".into()))
+        .then(Step::PrintEnv("HOME".into()))
         .read_to_end();
     let ring = StderrPolicy::Ring(RingLimits::default());
     let mut combinations = 0;

@@ -19,8 +19,8 @@ use pool_stdio::{
     Child, Drain, Exit, Handover, KillScope, LadderTimes, LineSink, Liveness, RingLimits, Rung,
     Signal, SpawnError, StderrPolicy, Stop,
 };
-use pool_testkit::census::{Sighting, block_on};
-use pool_testkit::fixture::Behaviour;
+use pool_testkit::fixture::{Behaviour, Step, Stream};
+use pool_tests::children::{Sighting, block_on};
 
 fn tag<'a>(seen: &'a [Sighting], tag: &str) -> &'a Sighting {
     seen.iter()
@@ -185,7 +185,10 @@ fn both_pipes_full_do_not_stop_a_child_from_leaving() {
     // It reads nothing before it has written everything.
     let root = scene
         .actor("root")
-        .flood_stdout(1_000_000)
+        .then(Step::Flood {
+            stream: Stream::Stdout,
+            bytes: 1_000_000,
+        })
         .read_to_end()
         .exit(4);
     let mut child = scene.spawn(&root);
@@ -223,7 +226,10 @@ fn a_silent_holder_of_the_pipe_outside_the_group_ends_the_drain_by_idleness() {
 fn a_chatty_holder_of_the_pipe_cannot_extend_the_drain_and_gets_epipe() {
     let scene = Scene::new();
     let gap = Duration::from_millis(50);
-    let holder = scene.away("holder").print_each(gap, "still here\n");
+    let holder = scene.away("holder").then(Step::PrintEvery {
+        gap,
+        text: "still here\n".into(),
+    });
     let holder = holder.announce(scene.beacon.path(), "broken pipe").hang();
     let mut times = LadderTimes::default();
     times.drain_timeout = Duration::from_millis(700);
@@ -244,7 +250,10 @@ fn a_chatty_holder_of_the_pipe_cannot_extend_the_drain_and_gets_epipe() {
 fn a_daemon_that_holds_the_pipe_does_not_hold_an_aborted_write() {
     let scene = Scene::new();
     let daemon = scene.actor("daemon").hang();
-    let launcher = Behaviour::new().leave_session().start(daemon).exit(0);
+    let launcher = Behaviour::new()
+        .then(Step::LeaveSession)
+        .start(daemon)
+        .exit(0);
     let mut child = scene.spawn(&scene.actor("root").start(launcher).hang());
     let seen = scene.beacon.expect(2);
     let handover = Handover::new().stdin(child.take_stdin().unwrap(), vec![b'x'; 1_000_000]);
@@ -292,7 +301,7 @@ fn end_of_file_is_seen_at_once_though_the_child_lives() {
     let scene = Scene::new();
     let root = scene
         .actor("root")
-        .close_stdout()
+        .then(Step::Close(Stream::Stdout))
         .announce(scene.beacon.path(), "closed")
         .hang();
     let child = scene.spawn(&root);
@@ -388,7 +397,10 @@ fn a_status_thief_costs_the_status_at_most() {
 fn the_tail_of_stderr_is_complete_when_the_exit_is_told() {
     let scene = Scene::new();
     let noisy = Behaviour::new()
-        .flood_stderr(60_000)
+        .then(Step::Flood {
+            stream: Stream::Stderr,
+            bytes: 60_000,
+        })
         .print_error("no config\n")
         .exit(7);
     for _ in 0..20 {
@@ -403,7 +415,10 @@ fn the_tail_of_stderr_is_complete_when_the_exit_is_told() {
 fn ten_megabytes_of_stderr_block_nobody_and_the_tail_is_exact() {
     let scene = Scene::new();
     let noisy = Behaviour::new()
-        .flood_stderr(10_000_002)
+        .then(Step::Flood {
+            stream: Stream::Stderr,
+            bytes: 10_000_002,
+        })
         .print_error("the end\n")
         .print("done\n");
     let limits = RingLimits {

@@ -7,7 +7,7 @@ mod common;
 use common::Scene;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pool_stdio::{Rung, SpawnError, Stop};
-use pool_testkit::census::block_on;
+use pool_tests::children::block_on;
 
 /// The limit below which this many numbers are free.
 fn limit_with(free: usize) -> u64 {

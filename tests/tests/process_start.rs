@@ -8,13 +8,13 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use common::{FIXTURE, Scene, read_lines, write_to};
+use common::{BRIEF, FIXTURE, Scene, read_lines, write_to};
 use pool_stdio::{
-    Child, Children, Command, CommandError, CommandSpec, EnvPolicy, KillScope, SpawnError,
-    Spawning, Stop, TerminateAll, Terminating,
+    Child, Children, Command, CommandError, CommandSpec, EnvPolicy, KillScope, SpawnError, Stop,
 };
-use pool_testkit::census::{Leftover, block_on};
-use pool_testkit::fixture::Behaviour;
+use pool_testkit::census::Leftover;
+use pool_testkit::fixture::{Behaviour, Step};
+use pool_tests::children::block_on;
 
 /// A directory of its own, removed at the end.
 struct Directory {
@@ -185,7 +185,7 @@ fn inherited() -> Vec<i32> {
 fn a_child_has_three_descriptors_however_many_we_have() {
     let scene = Scene::new();
     let siblings = [0; 5].map(|_| scene.spawn(&Behaviour::echo()));
-    let child = scene.spawn(&Behaviour::new().list_descriptors().read_to_end());
+    let child = scene.spawn(&Behaviour::new().then(Step::PrintDescriptors).read_to_end());
     let expected: Vec<String> = inherited().iter().map(ToString::to_string).collect();
     assert_eq!(
         read_lines(&child, 1),
@@ -215,21 +215,31 @@ fn a_child_costs_us_four_descriptors() {
 }
 
 #[test]
-fn handles_and_futures_can_go_to_any_thread() {
-    fn assert_send_and_sync<T: Send + Sync + 'static>() {}
-    assert_send_and_sync::<Child>();
-    assert_send_and_sync::<Children>();
-    assert_send_and_sync::<Command>();
-    assert_send_and_sync::<Spawning>();
-    assert_send_and_sync::<Terminating>();
-    assert_send_and_sync::<TerminateAll>();
+fn handles_can_be_shared_and_futures_sent_between_threads() {
+    fn assert_shared<T: Send + Sync + 'static>() {}
+    fn sent<T: Send + 'static>(future: T) -> T {
+        future
+    }
+    assert_shared::<Child>();
+    assert_shared::<Children>();
+    assert_shared::<Command>();
+    let scene = Scene::new();
+    let command = scene.spec(&Behaviour::echo()).build().unwrap();
+    let child = block_on(sent(scene.children.spawn(&command))).unwrap();
+    let exited = sent(child.exited());
+    let terminated = sent(child.terminating());
+    let end = block_on(sent(child.terminate(Stop::Orderly)));
+    assert_eq!((block_on(exited), block_on(terminated)), (end.exit, end));
+    block_on(sent(scene.children.emptied()));
+    block_on(sent(scene.children.terminate_all(BRIEF)));
+    scene.end(Vec::new());
 }
 
 #[test]
 fn a_child_leads_a_group_of_its_own_in_our_session() {
     let scene = Scene::new();
     let spec = scene
-        .spec(&Behaviour::new().print_place().read_to_end())
+        .spec(&Behaviour::new().then(Step::PrintPlace).read_to_end())
         .current_dir("/usr");
     let child = scene.spawn_spec(spec);
     let place = read_lines(&child, 1);
@@ -256,9 +266,9 @@ fn the_environment_is_what_was_asked_for() {
         .last()
         .expect("the environment has more than the minimum");
     let behaviour = Behaviour::new()
-        .print_env("PATH")
-        .print_env(&other)
-        .print_env("ADDED");
+        .then(Step::PrintEnv("PATH".into()))
+        .then(Step::PrintEnv(other.clone()))
+        .then(Step::PrintEnv("ADDED".into()));
     let behaviour = behaviour.read_to_end();
     let see = |spec: CommandSpec| {
         let child = scene.spawn_spec(spec.env("ADDED", "yes"));
@@ -315,7 +325,7 @@ fn each_of_many_children_sees_the_end_of_its_own_input() {
 fn a_group_can_be_killed_as_soon_as_its_child_is_there() {
     let scene = Scene::new();
     let command = scene
-        .spec(&Behaviour::new().ignore_terminate().hang())
+        .spec(&Behaviour::new().then(Step::IgnoreTerminate).hang())
         .build()
         .unwrap();
     for _ in 0..100 {
@@ -331,7 +341,7 @@ fn an_outer_pool_finds_the_children_of_a_pool_inside_its_child() {
     // What a program in the middle does: it appends its own cookie to the one it was given.
     let scene = Scene::new();
     let shown = Behaviour::new()
-        .print_env("POOL_STDIO_COOKIE")
+        .then(Step::PrintEnv("POOL_STDIO_COOKIE".into()))
         .read_to_end();
     let child = scene.spawn_spec(scene.spec(&shown).kill_scope(KillScope::Tree));
     let cookie = read_lines(&child, 1);

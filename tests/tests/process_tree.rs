@@ -1,4 +1,4 @@
-//! Trees of processes, and how all of them end: the tree-kill matrix, and the zoo.
+//! Trees of processes, and how all of them end: the tree-kill matrix, and the adversaries.
 
 #![cfg(target_os = "linux")]
 
@@ -8,13 +8,8 @@ use std::time::Duration;
 
 use common::{AMPLE, BRIEF, Scene, graces};
 use pool_stdio::{Drain, Exit, KillScope, LadderTimes, Rung, Stop, Termination};
-use pool_testkit::census::{Sighting, block_on};
-use pool_testkit::fixture::{Behaviour, Ends, RootEnds, trees, zoo};
-
-/// Whether nothing on this system can end it: it leaves the group, and nobody can be counted.
-fn is_out_of_reach(id: &str) -> bool {
-    cfg!(pool_stdio_portable) && ["A16a", "A16b"].contains(&id)
-}
+use pool_testkit::fixture::{Behaviour, ChildStdio, Step};
+use pool_tests::children::{Ends, RootEnds, Sighting, adversaries, block_on, trees};
 
 /// Builds each tree of the matrix, ends it, and checks that nothing of it lives at that very moment.
 fn play(stop: Stop, scope: KillScope, times: LadderTimes) {
@@ -121,7 +116,11 @@ fn scope_root_leaves_the_rest_running() {
     let scene = Scene::new();
     let tree = scene
         .actor("root")
-        .start_without_pipes(scene.actor("leaf").hang())
+        .then(Step::Start {
+            child: scene.actor("leaf").hang(),
+            count: 1,
+            stdio: ChildStdio::Null,
+        })
         .hang();
     let child = scene.spawn_spec(scene.spec(&tree).kill_scope(KillScope::Root));
     let seen = scene.beacon.expect(2);
@@ -185,11 +184,12 @@ fn every_adversary_is_ended_by_force() {
 }
 
 fn for_each_adversary(stop: Stop, check: impl Fn(Ends, &Termination)) {
-    let count = zoo(Scene::new().beacon.path()).len();
+    let count = adversaries(Scene::new().beacon.path()).len();
     for number in 0..count {
         let scene = Scene::new();
-        let adversary = zoo(scene.beacon.path()).swap_remove(number);
-        if is_out_of_reach(adversary.id) {
+        let adversary = adversaries(scene.beacon.path()).swap_remove(number);
+        // Nothing on such a system finds a process that left the group.
+        if cfg!(pool_stdio_portable) && adversary.leaves_group {
             continue;
         }
         let times = match adversary.ends {
@@ -204,7 +204,7 @@ fn for_each_adversary(stop: Stop, check: impl Fn(Ends, &Termination)) {
             block_on(child.exited());
         }
         let end = block_on(child.terminate(stop));
-        let case = format!("{} ({}): {end:?}", adversary.id, adversary.what);
+        let case = format!("{}: {end:?}", adversary.what);
         assert_all_dead(&seen, &case);
         assert!(
             cfg!(pool_stdio_portable) || scene.census.processes().is_empty(),

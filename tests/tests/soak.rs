@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use pool_testkit::census::Census;
+use pool_tests::children::Stage;
 use pool_tests::soak::{Counts, cancelled, cycles};
-use pool_tests::stdio::Stage;
 use tokio::runtime;
 use tokio::time::timeout;
 

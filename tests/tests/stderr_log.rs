@@ -12,8 +12,8 @@ use std::sync::mpsc::{Sender, channel};
 
 use common::{AMPLE, Scene};
 use pool_stdio::{LineSink, Stop};
-use pool_testkit::census::block_on;
 use pool_testkit::fixture::Behaviour;
+use pool_tests::children::block_on;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};

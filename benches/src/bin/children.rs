@@ -13,7 +13,7 @@
 fn main() {}
 
 #[cfg(target_os = "linux")]
-fn main() -> pool_benches::children::Outcome<std::process::ExitCode> {
+fn main() -> pool_benches::children::Measured<std::process::ExitCode> {
     linux::main()
 }
 
@@ -22,8 +22,8 @@ mod linux {
     use std::process::ExitCode;
 
     use clap::Parser;
-    use pool_benches::children::{Effort, Outcome, TOPICS, act_if_asked, verdicts};
-    use pool_benches::clock::Stopwatch;
+    use pool_benches::children::{Effort, Measured, TOPICS, act_if_asked, verdicts};
+    use pool_reuse::measure::clock::Stopwatch;
 
     /// Measures children as connections, in interleaved rounds, by the ratios of medians.
     #[derive(Debug, Parser)]
@@ -36,7 +36,7 @@ mod linux {
         only: Option<String>,
     }
 
-    pub(super) fn main() -> Outcome<ExitCode> {
+    pub(super) fn main() -> Measured<ExitCode> {
         if let Some(played) = act_if_asked() {
             return Ok(played?);
         }

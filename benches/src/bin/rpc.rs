@@ -13,7 +13,7 @@
 fn main() {}
 
 #[cfg(target_os = "linux")]
-fn main() -> pool_benches::children::Outcome<std::process::ExitCode> {
+fn main() -> pool_benches::children::Measured<std::process::ExitCode> {
     use pool_benches::children::{Effort, TOPICS, act_if_asked, verdicts};
 
     if let Some(played) = act_if_asked() {

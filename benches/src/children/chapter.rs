@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{CellAlignment, Table};
-
-use crate::plot::Column;
-use crate::stats::Summary;
+use pool_reuse::measure::plot::Chart;
+use pool_reuse::measure::stats::Summary;
+use pool_reuse::measure::table::Table;
 
 /// One measurement: its tables, and its figures beside their bars.
 #[derive(Debug, Clone)]
@@ -44,15 +42,13 @@ impl fmt::Display for Chapter {
     }
 }
 
-/// Bars that are drawn.
+/// A chart with a name.
 #[derive(Debug, Clone)]
 pub struct Picture {
     /// What tells it from the others of its chapter, as a part of the name of a file.
     pub name: String,
-    /// What stands above it.
-    pub title: String,
-    /// The bars.
-    pub columns: Vec<Column>,
+    /// What it shows.
+    pub chart: Chart,
 }
 
 /// A figure beside its bar.
@@ -106,7 +102,7 @@ impl Judgement {
 /// The table of all figures that are compared.
 #[must_use]
 pub fn verdicts(judgements: &[Judgement]) -> String {
-    let mut table = new_table(&["what", "figure", "bar", "verdict"]);
+    let mut table = Table::new(&["what", "figure", "bar", "verdict"]);
     for one in judgements {
         let figure = one.figure.map_or("-".to_owned(), |figure| {
             if figure > 0.0 && figure < 0.1 {
@@ -125,18 +121,6 @@ pub fn verdicts(judgements: &[Judgement]) -> String {
         ]);
     }
     table.to_string()
-}
-
-/// A table whose columns, but for the first, are numbers.
-pub(crate) fn new_table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(ASCII_MARKDOWN)
-        .set_header(header.iter().copied());
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 /// The median, the least and the greatest, as three cells with so many digits after the point.

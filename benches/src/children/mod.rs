@@ -6,23 +6,20 @@
 //! The children are the measuring program itself, started in another [role](act_if_asked).
 
 pub mod chapter;
+pub mod per_request;
 pub mod program;
 pub mod replace;
-pub mod reuse;
+
 pub mod round_trip;
 pub mod rpc;
 pub mod scale;
 pub mod spawn;
 pub mod stall;
-pub mod tree_kill;
-
-use std::error::Error;
+pub mod trees;
 
 pub use chapter::{Bar, Chapter, Judgement, Picture, verdicts};
+pub use pool_reuse::measure::Measured;
 pub use program::act_if_asked;
-
-/// A figure, or why there is none.
-pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// How much is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +47,7 @@ pub struct Topic {
     /// Its name, to choose it by.
     pub name: &'static str,
     /// Measures it.
-    pub measure: fn(Effort) -> Outcome<Chapter>,
+    pub measure: fn(Effort) -> Measured<Chapter>,
 }
 
 /// All of them.
@@ -61,7 +58,7 @@ pub const TOPICS: [Topic; 10] = [
     },
     Topic {
         name: "reuse",
-        measure: reuse::measure,
+        measure: per_request::measure,
     },
     Topic {
         name: "json-rpc",
@@ -93,6 +90,6 @@ pub const TOPICS: [Topic; 10] = [
     },
     Topic {
         name: "tree-kill",
-        measure: tree_kill::measure,
+        measure: trees::measure,
     },
 ];

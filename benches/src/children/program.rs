@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 
@@ -11,8 +11,10 @@ use nix::unistd::Pid;
 use pool_stdio::CommandSpec;
 use pool_testkit::fixture::{self, Behaviour};
 
-use super::Outcome;
-use super::rpc::server::{self, Wire};
+use pool_reuse::builtin::server::Wire;
+use pool_reuse::builtin::{self, BuiltIn, ROLE};
+
+use super::Measured;
 
 /// Plays the role of a child, if this process was started as one. A program that measures begins
 /// with this.
@@ -22,25 +24,8 @@ use super::rpc::server::{self, Wire};
 /// If its pipes fail.
 pub fn act_if_asked() -> Option<io::Result<ExitCode>> {
     match env::var(ROLE).ok()?.as_str() {
-        ECHO => Some(echo().map(|()| ExitCode::SUCCESS)),
-        SERVER_LINES => Some(server::serve(Wire::Lines).map(|()| ExitCode::SUCCESS)),
-        SERVER_HEADERS => Some(server::serve(Wire::ContentLength).map(|()| ExitCode::SUCCESS)),
-        _ => Some(Ok(fixture::main())),
-    }
-}
-
-/// Echoes whatever it reads as soon as it has it, so that it can be asked in lines or in frames.
-fn echo() -> io::Result<()> {
-    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
-    loop {
-        let read = input.fill_buf()?;
-        if read.is_empty() {
-            return Ok(());
-        }
-        output.write_all(read)?;
-        output.flush()?;
-        let count = read.len();
-        input.consume(count);
+        FIXTURE => Some(Ok(fixture::main())),
+        _ => builtin::act_if_asked(),
     }
 }
 
@@ -49,7 +34,7 @@ fn echo() -> io::Result<()> {
 pub struct Program {
     path: PathBuf,
     args: Vec<OsString>,
-    role: &'static str,
+    role: BuiltIn,
 }
 
 impl Program {
@@ -58,11 +43,11 @@ impl Program {
     /// # Errors
     ///
     /// If the system does not tell which file it is.
-    pub fn native() -> Outcome<Self> {
+    pub fn native() -> Measured<Self> {
         Ok(Self {
             path: env::current_exe()?,
             args: Vec::new(),
-            role: ECHO,
+            role: BuiltIn::Echo,
         })
     }
 
@@ -71,12 +56,9 @@ impl Program {
     /// # Errors
     ///
     /// If the system does not tell which file it is.
-    pub fn server(wire: Wire) -> Outcome<Self> {
+    pub fn server(wire: Wire) -> Measured<Self> {
         Ok(Self {
-            role: match wire {
-                Wire::Lines => SERVER_LINES,
-                Wire::ContentLength => SERVER_HEADERS,
-            },
+            role: BuiltIn::Server(wire),
             ..Self::native()?
         })
     }
@@ -87,7 +69,7 @@ impl Program {
     /// # Errors
     ///
     /// If there is none, or it does not tell where it is.
-    pub fn interpreter(name: &str, where_it_is: &str, script: &str) -> Outcome<Self> {
+    pub fn interpreter(name: &str, where_it_is: &str, script: &str) -> Measured<Self> {
         let flag = if name == "node" { "-e" } else { "-c" };
         let found = Command::new(name).args([flag, where_it_is]).output()?;
         if !found.status.success() {
@@ -96,7 +78,7 @@ impl Program {
         Ok(Self {
             path: String::from_utf8(found.stdout)?.trim().into(),
             args: vec![flag.into(), script.into()],
-            role: ECHO,
+            role: BuiltIn::Echo,
         })
     }
 
@@ -111,7 +93,7 @@ impl Program {
     pub fn spec(&self) -> CommandSpec {
         CommandSpec::new(&self.path)
             .args(self.args.clone())
-            .env(ROLE, self.role)
+            .env(ROLE, self.role.role())
     }
 
     /// Starts it as the standard library does, with stdin and stdout.
@@ -123,7 +105,7 @@ impl Program {
         clippy::disallowed_methods,
         reason = "the children that a pool's are compared with are not the pool's"
     )]
-    pub fn start(&self) -> Outcome<(Child, ChildStdin, ChildStdout)> {
+    pub fn start(&self) -> Measured<(Child, ChildStdin, ChildStdout)> {
         let mut child = self
             .command()
             .stdin(Stdio::piped())
@@ -138,7 +120,7 @@ impl Program {
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
-        command.args(&self.args).env(ROLE, self.role);
+        command.args(&self.args).env(ROLE, self.role.role());
         command
     }
 
@@ -147,7 +129,7 @@ impl Program {
     /// # Errors
     ///
     /// If it cannot be started, or does not answer.
-    pub fn ask_alone(&self) -> Outcome<()> {
+    pub fn ask_alone(&self) -> Measured<()> {
         let (mut child, mut stdin, mut stdout) = self.start()?;
         stdin.write_all(MESSAGE)?;
         drop(stdin);
@@ -163,8 +145,8 @@ impl Program {
 /// # Errors
 ///
 /// If the system does not tell which file this is.
-pub fn fixture(behaviour: &Behaviour) -> Outcome<CommandSpec> {
-    Ok(behaviour.command(env::current_exe()?).env(ROLE, "fixture"))
+pub fn fixture(behaviour: &Behaviour) -> Measured<CommandSpec> {
+    Ok(behaviour.command(env::current_exe()?).env(ROLE, FIXTURE))
 }
 
 /// An answer, with its end of line, is what was said.
@@ -172,7 +154,7 @@ pub fn fixture(behaviour: &Behaviour) -> Outcome<CommandSpec> {
 /// # Errors
 ///
 /// If it is not.
-pub fn check(line: &[u8]) -> Outcome<()> {
+pub fn check(line: &[u8]) -> Measured<()> {
     check_content(line.strip_suffix(b"\n").unwrap_or_default())
 }
 
@@ -181,7 +163,7 @@ pub fn check(line: &[u8]) -> Outcome<()> {
 /// # Errors
 ///
 /// If it is not.
-pub fn check_content(line: &[u8]) -> Outcome<()> {
+pub fn check_content(line: &[u8]) -> Measured<()> {
     if line == content() {
         Ok(())
     } else {
@@ -210,7 +192,7 @@ impl Cores {
     /// # Errors
     ///
     /// If the system does not tell.
-    pub fn choices() -> Outcome<[Self; 2]> {
+    pub fn choices() -> Measured<[Self; 2]> {
         let everywhere = sched_getaffinity(THIS_THREAD)?;
         let mut one = CpuSet::new();
         let first = (0..CpuSet::count()).find(|core| everywhere.is_set(*core).unwrap_or(false));
@@ -232,7 +214,7 @@ impl Cores {
     /// # Errors
     ///
     /// If the system refuses.
-    pub fn move_here(&self) -> Outcome<()> {
+    pub fn move_here(&self) -> Measured<()> {
         Ok(sched_setaffinity(THIS_THREAD, &self.set)?)
     }
 
@@ -241,7 +223,7 @@ impl Cores {
     /// # Errors
     ///
     /// If the system refuses.
-    pub fn move_child(&self, pid: u32) -> Outcome<()> {
+    pub fn move_child(&self, pid: u32) -> Measured<()> {
         Ok(sched_setaffinity(
             Pid::from_raw(pid.try_into()?),
             &self.set,
@@ -253,7 +235,4 @@ impl Cores {
 pub const MESSAGE: &[u8; 70] =
     b"{\"jsonrpc\":\"2.0\",\"id\":12345678,\"method\":\"tools/call\",\"params\":[true]}\n";
 const THIS_THREAD: Pid = Pid::from_raw(0);
-const ROLE: &str = "POOL_BENCHES_ROLE";
-const ECHO: &str = "echo";
-const SERVER_LINES: &str = "server-lines";
-const SERVER_HEADERS: &str = "server-headers";
+const FIXTURE: &str = "fixture";

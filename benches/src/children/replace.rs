@@ -10,25 +10,25 @@ use pool_stdio::StdioConnector;
 use tokio::runtime;
 use tokio::sync::mpsc;
 
-use super::chapter::new_table;
 use super::program::Program;
 use super::spawn::elapsed;
-use super::{Bar, Chapter, Effort, Judgement, Outcome};
-use crate::clock::Stopwatch;
-use crate::stats::{Summary, ratio_of_medians};
+use super::{Bar, Chapter, Effort, Judgement, Measured};
+use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::stats::{Summary, ratio_of_medians};
+use pool_reuse::measure::table::Table;
 
 /// Measures it.
 ///
 /// # Errors
 ///
 /// If a child cannot be had.
-pub fn measure(effort: Effort) -> Outcome<Chapter> {
+pub fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let (replaced, spawned) = runtime.block_on(rounds(effort.rounds(ROUNDS)))?;
-    let mut table = new_table(&["what", "us", "least", "greatest"]);
+    let mut table = Table::new(&["what", "us", "least", "greatest"]);
     for (name, all) in [
         ("from SIGKILL to the next idle child", &replaced),
         ("a spawn, for orientation", &spawned),
@@ -72,7 +72,7 @@ impl Observer for Opened {
     }
 }
 
-async fn rounds(count: usize) -> Outcome<(Vec<f64>, Vec<f64>)> {
+async fn rounds(count: usize) -> Measured<(Vec<f64>, Vec<f64>)> {
     let program = Program::native()?;
     let command = program.spec().build()?;
     let connector = StdioConnector::new(program.spec())?;

@@ -10,18 +10,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::runtime;
 
-use super::chapter::new_table;
 use super::program::{Cores, MESSAGE, Program, check, check_content, content};
-use super::{Bar, Chapter, Effort, Judgement, Outcome};
-use crate::clock::Stopwatch;
-use crate::stats::{Summary, paired};
+use super::{Bar, Chapter, Effort, Judgement, Measured};
+use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::stats::{Summary, paired};
+use pool_reuse::measure::table::Table;
 
 /// Measures it, pinned and unpinned.
 ///
 /// # Errors
 ///
 /// If a child cannot be had, or does not answer.
-pub fn measure(effort: Effort) -> Outcome<Chapter> {
+pub fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let mut chapter = Chapter::new("a request to a child that is there");
     for cores in Cores::choices()? {
@@ -52,7 +52,7 @@ struct Samples {
     pooled: Vec<f64>,
 }
 
-fn rounds(cores: &Cores, count: usize) -> Outcome<Samples> {
+fn rounds(cores: &Cores, count: usize) -> Measured<Samples> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -92,7 +92,7 @@ struct Blocking {
 }
 
 impl Blocking {
-    fn start(program: &Program) -> Outcome<Self> {
+    fn start(program: &Program) -> Measured<Self> {
         let (child, stdin, stdout) = program.start()?;
         Ok(Self {
             stdin,
@@ -101,7 +101,7 @@ impl Blocking {
         })
     }
 
-    fn round(&mut self) -> Outcome<f64> {
+    fn round(&mut self) -> Measured<f64> {
         let mut line = Vec::new();
         let watch = Stopwatch::start();
         for _ in 0..REQUESTS {
@@ -128,7 +128,7 @@ struct Bare {
 }
 
 impl Bare {
-    fn start(program: &Program) -> Outcome<Self> {
+    fn start(program: &Program) -> Measured<Self> {
         let (child, stdin, stdout) = program.start()?;
         Ok(Self {
             stdin: Sender::from_owned_fd(stdin.into())?,
@@ -137,7 +137,7 @@ impl Bare {
         })
     }
 
-    async fn round(&mut self) -> Outcome<f64> {
+    async fn round(&mut self) -> Measured<f64> {
         let mut line = Vec::with_capacity(4096);
         let watch = Stopwatch::start();
         for _ in 0..REQUESTS {
@@ -166,7 +166,7 @@ fn end(child: &mut Child) {
 }
 
 /// One lease for all requests.
-async fn held_round(pool: &ConnectionPool<StdioConnection>) -> Outcome<f64> {
+async fn held_round(pool: &ConnectionPool<StdioConnection>) -> Measured<f64> {
     let mut lease = pool.acquire().await?;
     let watch = Stopwatch::start();
     for _ in 0..REQUESTS {
@@ -177,12 +177,12 @@ async fn held_round(pool: &ConnectionPool<StdioConnection>) -> Outcome<f64> {
 }
 
 /// One lease for each request.
-async fn pooled_round(pool: &ConnectionPool<StdioConnection>) -> Outcome<f64> {
+async fn pooled_round(pool: &ConnectionPool<StdioConnection>) -> Measured<f64> {
     ask(pool, REQUESTS).await
 }
 
 /// Nanoseconds per request, each with a lease of its own.
-pub(super) async fn ask(pool: &ConnectionPool<StdioConnection>, requests: u32) -> Outcome<f64> {
+pub(super) async fn ask(pool: &ConnectionPool<StdioConnection>, requests: u32) -> Measured<f64> {
     let watch = Stopwatch::start();
     for _ in 0..requests {
         let mut lease = pool.acquire().await?;
@@ -204,7 +204,7 @@ fn table(samples: &Samples) -> String {
         ("one lease, many requests", &samples.held),
         ("pooled: acquire, request, drop", &samples.pooled),
     ];
-    let mut table = new_table(&["subject", "us", "least", "greatest", "x bare tokio"]);
+    let mut table = Table::new(&["subject", "us", "least", "greatest", "x bare tokio"]);
     for (name, all) in rows {
         let Some(summary) = Summary::of(all) else {
             continue;

@@ -7,17 +7,17 @@ use pool_core::ConnectionPool;
 use pool_stdio::StdioConnector;
 use tokio::runtime;
 
-use super::chapter::new_table;
 use super::program::{Program, check_content, content};
-use super::{Bar, Chapter, Effort, Judgement, Outcome};
-use crate::clock::Stopwatch;
+use super::{Bar, Chapter, Effort, Judgement, Measured};
+use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::table::Table;
 
 /// Measures it.
 ///
 /// # Errors
 ///
 /// If a child cannot be had, or does not answer.
-pub fn measure(effort: Effort) -> Outcome<Chapter> {
+pub fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -27,7 +27,7 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
         Effort::Quick => 50,
     };
     let found = runtime.block_on(play(count))?;
-    let mut table = new_table(&["for each child", ""]);
+    let mut table = Table::new(&["for each child", ""]);
     let each = |all: u64| f64::from(u32::try_from(all).unwrap_or(u32::MAX)) / f64::from(count);
     for (what, value) in [
         (
@@ -74,7 +74,7 @@ struct Found {
     closed: Duration,
 }
 
-async fn play(count: u32) -> Outcome<Found> {
+async fn play(count: u32) -> Measured<Found> {
     let before = Own::now("self")?;
     let connector = StdioConnector::new(Program::native()?.spec())?;
     let children = connector.children();
@@ -127,9 +127,9 @@ struct Own {
 }
 
 impl Own {
-    fn now(process: &str) -> Outcome<Self> {
+    fn now(process: &str) -> Measured<Self> {
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-        let field = |name: &str| -> Outcome<u64> {
+        let field = |name: &str| -> Measured<u64> {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             let word = line.and_then(|line| line.split_ascii_whitespace().next());
             Ok(word.ok_or("Linux tells")?.parse()?)

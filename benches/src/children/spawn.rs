@@ -22,18 +22,18 @@ use pool_stdio::{StdioConnector, Stop};
 use tokio::runtime;
 use tokio::time::Instant;
 
-use super::chapter::new_table;
 use super::program::{Program, check_content, content};
-use super::{Bar, Chapter, Effort, Judgement, Outcome};
-use crate::clock::Stopwatch;
-use crate::stats::{Summary, median, ratio_of_medians};
+use super::{Bar, Chapter, Effort, Judgement, Measured};
+use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::stats::{Summary, median, ratio_of_medians};
+use pool_reuse::measure::table::Table;
 
 /// Measures it.
 ///
 /// # Errors
 ///
 /// If a child cannot be had.
-pub fn measure(effort: Effort) -> Outcome<Chapter> {
+pub fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -107,7 +107,7 @@ fn ballast(mib: usize) -> Vec<u8> {
 }
 
 /// To the handle: the median, and the least.
-async fn ours(program: &Program) -> Outcome<(f64, f64)> {
+async fn ours(program: &Program) -> Measured<(f64, f64)> {
     let command = program.spec().build()?;
     let mut samples = Vec::new();
     for _ in 0..SPAWNS {
@@ -120,7 +120,7 @@ async fn ours(program: &Program) -> Outcome<(f64, f64)> {
     Ok((summary.median, summary.least))
 }
 
-async fn first_answer(program: &Program) -> Outcome<f64> {
+async fn first_answer(program: &Program) -> Measured<f64> {
     let connector = StdioConnector::new(program.spec())?;
     let mut samples = Vec::new();
     for _ in 0..SPAWNS {
@@ -145,7 +145,7 @@ enum Way {
     clippy::disallowed_methods,
     reason = "the children that a pool's are compared with are not the pool's"
 )]
-fn standard(program: &Program, way: Way) -> Outcome<f64> {
+fn standard(program: &Program, way: Way) -> Measured<f64> {
     let mut samples = Vec::new();
     for _ in 0..if way == Way::Spawn { SPAWNS } else { FORKS } {
         let mut command: Command = program.command();
@@ -171,7 +171,7 @@ pub(super) fn elapsed(watch: &Stopwatch) -> f64 {
 }
 
 fn table(all: &[Samples; 3]) -> String {
-    let mut table = new_table(&[
+    let mut table = Table::new(&[
         "parent",
         "pool-stdio us",
         "least",

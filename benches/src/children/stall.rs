@@ -18,19 +18,19 @@ use tokio::runtime;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::chapter::new_table;
 use super::program::Program;
 use super::spawn::elapsed;
-use super::{Bar, Chapter, Effort, Judgement, Outcome};
-use crate::clock::Stopwatch;
-use crate::stats::{Summary, median, ratio_of_medians};
+use super::{Bar, Chapter, Effort, Judgement, Measured};
+use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::stats::{Summary, median, ratio_of_medians};
+use pool_reuse::measure::table::Table;
 
 /// Measures it.
 ///
 /// # Errors
 ///
 /// If a child cannot be had.
-pub fn measure(effort: Effort) -> Outcome<Chapter> {
+pub fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -95,7 +95,7 @@ struct Series {
 }
 
 fn table(rows: [(&str, &Series); 3]) -> String {
-    let mut table = new_table(&[
+    let mut table = Table::new(&[
         "meanwhile",
         "longest gap ms",
         "least",
@@ -119,7 +119,7 @@ fn table(rows: [(&str, &Series); 3]) -> String {
 }
 
 /// The longest time between two ticks while the work is done, and what the work says.
-async fn longest_gap(work: impl Future<Output = Outcome<f64>>) -> Outcome<(f64, f64)> {
+async fn longest_gap(work: impl Future<Output = Measured<f64>>) -> Measured<(f64, f64)> {
     let is_over = Arc::new(AtomicBool::new(false));
     let over = Arc::clone(&is_over);
     let mut ticker = JoinSet::new();
@@ -141,7 +141,7 @@ async fn longest_gap(work: impl Future<Output = Outcome<f64>>) -> Outcome<(f64, 
     Ok((longest?, held))
 }
 
-async fn start_ours(program: &Program) -> Outcome<f64> {
+async fn start_ours(program: &Program) -> Measured<f64> {
     let command = program.spec().build()?;
     let children = Children::new();
     let mut starting = JoinSet::new();
@@ -163,7 +163,7 @@ async fn start_ours(program: &Program) -> Outcome<f64> {
     Ok(held)
 }
 
-async fn start_bare(program: &Program) -> Outcome<f64> {
+async fn start_bare(program: &Program) -> Measured<f64> {
     let mut starting = JoinSet::new();
     for _ in 0..COUNT {
         let mut command = Command::from(program.command());

@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 #[expect(dead_code, reason = "the messages alone are looked at")]
-#[path = "../../src/rpc/scan.rs"]
+#[path = "../../src/rpc/scan/mod.rs"]
 mod scan;
 
 use scan::{Elements, Envelope, Malformed, Span};

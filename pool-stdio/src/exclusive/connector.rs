@@ -1,8 +1,7 @@
 //! Children as connections of a pool: how one is started, judged and ended.
 //!
-//! Decides what a failure to start means for the pool: *permanent* if the same attempt cannot
-//! succeed (no such program, not executable), *transient* otherwise (no descriptors, no memory, no
-//! process to be had, a child that died in its handshake).
+//! Decides when a new child is ready to be lent: a failed handshake is a *transient* failure, unless
+//! the handshake says otherwise.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -14,16 +13,16 @@ use pool_core::{
     BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
     async_trait,
 };
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
-use super::connection::{Birth, Settings, StdioConnection};
+use super::connection::StdioConnection;
+use super::exchange::ExchangeSettings;
 use super::stray::StrayPolicy;
 use crate::codec::{Codec, FRAME_BYTES_MAX_DEFAULT, LineCodec, PartialLine};
-use crate::error::StdioError;
-use crate::metrics::Meters;
-use crate::process::children::Children;
-use crate::process::command::{Command, CommandError, CommandSpec};
-use crate::process::terminate::Stop;
+use crate::error::{ChildReport, StdioError};
+use crate::launch::{Launcher, stop_mode};
+use crate::process::{Children, CommandError, CommandSpec};
 
 type Hook<C> =
     dyn for<'a> Fn(&'a mut StdioConnection<C>) -> BoxFuture<'a, Result<(), BoxError>> + Send + Sync;
@@ -72,7 +71,8 @@ type Hook<C> =
 /// # }
 /// ```
 pub struct StdioConnector<C = LineCodec> {
-    starter: Starter,
+    launcher: Launcher,
+    settings: ExchangeSettings,
     codec: Arc<dyn Fn() -> C + Send + Sync>,
     handshake: Option<Arc<Hook<C>>>,
 }
@@ -119,7 +119,7 @@ impl<C: Codec> StdioConnector<C> {
     /// let connector = StdioConnector::with_codec(CommandSpec::new("cat"), HeaderCodec::new)?;
     /// let pool = ConnectionPool::builder(connector).build()?;
     /// let reply = pool.acquire().await?.request("{}").await?;
-    /// assert_eq!(reply.body(), "{}");
+    /// assert_eq!(reply.body, "{}");
     /// # Ok(())
     /// # }
     /// ```
@@ -128,7 +128,11 @@ impl<C: Codec> StdioConnector<C> {
         codec: impl Fn() -> C + Send + Sync + 'static,
     ) -> Result<Self, CommandError> {
         Ok(Self {
-            starter: Starter::new(spec)?,
+            launcher: Launcher::new(spec)?,
+            settings: ExchangeSettings {
+                strays: StrayPolicy::default(),
+                reply_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+            },
             codec: Arc::new(codec),
             handshake: None,
         })
@@ -137,14 +141,14 @@ impl<C: Codec> StdioConnector<C> {
     /// The `connector` label of metrics. Default: the file name of the program.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        self.starter.settings.meters = Meters::new(name);
+        self.launcher.set_name(name);
         self
     }
 
     /// What becomes of output that nobody asked for. Default: [`StrayPolicy::Reject`].
     #[must_use]
     pub const fn stray_output(mut self, policy: StrayPolicy) -> Self {
-        self.starter.settings.strays = policy;
+        self.settings.strays = policy;
         self
     }
 
@@ -157,7 +161,7 @@ impl<C: Codec> StdioConnector<C> {
     /// writes more than that before it reads on is not read, and the message waits.
     #[must_use]
     pub const fn reply_bytes_max(mut self, bytes: usize) -> Self {
-        self.starter.settings.reply_bytes_max = bytes;
+        self.settings.reply_bytes_max = bytes;
         self
     }
 
@@ -179,7 +183,7 @@ impl<C: Codec> StdioConnector<C> {
     /// let server = CommandSpec::new("sh").args(["-c", "echo warming up; echo ready; exec cat"]);
     /// let connector = StdioConnector::new(server)?.handshake(|child| {
     ///     Box::pin(async {
-    ///         child.recv_until(|line| line.bytes == "ready").await?;
+    ///         child.recv().until(|line| line.bytes == "ready").await?;
     ///         Ok(())
     ///     })
     /// });
@@ -226,150 +230,82 @@ impl<C: Codec> StdioConnector<C> {
     /// ```
     #[must_use]
     pub fn children(&self) -> Children {
-        self.starter.children.clone()
+        self.launcher.children()
     }
 
     async fn open(&self, cx: &ConnectContext) -> Result<StdioConnection<C>, ConnectError> {
-        let birth = self.starter.start(cx).await?;
-        let opened = StdioConnection::open(birth, (self.codec)());
-        let mut connection = opened.map_err(ConnectError::transient)?;
+        let launched = self.launcher.launch(cx).await?;
+        let mut connection = StdioConnection::new(launched, (self.codec)(), self.settings);
         if let Some(hook) = &self.handshake {
-            connection.set_in_handshake(true);
-            shake_hands(hook, &mut connection, cx.deadline).await?;
-            connection.set_in_handshake(false);
+            run_handshake(hook, &mut connection, cx.deadline).await?;
         }
+        connection.end_handshake();
         Ok(connection)
     }
 }
 
-/// Starts the children of one connector.
-#[derive(Debug)]
-pub(crate) struct Starter {
-    pub(crate) command: Command,
-    pub(crate) children: Children,
-    pub(crate) settings: Settings,
-}
-
-impl Starter {
-    pub(crate) fn new(spec: CommandSpec) -> Result<Self, CommandError> {
-        let command = spec.build()?;
-        let meters = Meters::new(&program_name(&command));
-        Ok(Self {
-            command,
-            children: Children::new(),
-            settings: Settings {
-                strays: StrayPolicy::default(),
-                reply_bytes_max: FRAME_BYTES_MAX_DEFAULT,
-                meters,
-            },
-        })
-    }
-
-    /// The file name of the program.
-    pub(crate) fn program_name(&self) -> String {
-        program_name(&self.command)
-    }
-
-    /// A child, by the deadline. Cancelling this leaves none.
-    pub(crate) async fn start(&self, cx: &ConnectContext) -> Result<Birth, ConnectError> {
-        let wanted = Instant::now();
-        let spawning = timeout_at(cx.deadline, self.children.spawn(&self.command));
-        let error = match spawning.await {
-            Ok(Ok(child)) => {
-                return Ok(Birth {
-                    child,
-                    id: cx.id,
-                    wanted,
-                    settings: self.settings.clone(),
-                });
-            }
-            Ok(Err(source)) => StdioError::Spawn { source },
-            Err(_) => StdioError::SpawnTimedOut {
-                limit: cx.deadline.saturating_duration_since(wanted),
-            },
-        };
-        self.settings.meters.spawn_failed();
-        let is_permanent = matches!(&error, StdioError::Spawn { source } if !source.is_transient());
-        Err(if is_permanent {
-            ConnectError::permanent(error)
-        } else {
-            ConnectError::transient(error)
-        })
-    }
-}
-
-fn program_name(command: &Command) -> String {
-    let name = command.path().file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
-/// How a child's end begins.
-pub(crate) const fn stop_for(reason: CloseReason) -> Stop {
-    if reason.is_orderly() {
-        Stop::Orderly
-    } else {
-        Stop::Force
-    }
-}
-
-/// Runs the hook against the child's exit and the deadline.
-async fn shake_hands<C: Codec>(
+/// Runs the hook until it is done, the child exits, or the deadline has come.
+async fn run_handshake<C: Codec>(
     hook: &Arc<Hook<C>>,
     connection: &mut StdioConnection<C>,
     deadline: Instant,
 ) -> Result<(), ConnectError> {
     let begun = Instant::now();
     let mut exited = pin!(connection.exited());
-    let raced = {
-        let mut shaking = pin!(timeout_at(deadline, hook(connection)));
+    let ended = {
+        let mut running = pin!(timeout_at(deadline, hook(connection)));
         poll_fn(|cx| {
-            if let Poll::Ready(outcome) = shaking.as_mut().poll(cx) {
-                return Poll::Ready(Some(outcome));
+            if let Poll::Ready(outcome) = running.as_mut().poll(cx) {
+                return Poll::Ready(HandshakeEnd::of(outcome));
             }
-            exited.as_mut().poll(cx).map(|_| None)
+            exited.as_mut().poll(cx).map(|_| HandshakeEnd::Exited)
         })
         .await
     };
-    match raced {
-        None => Err(ConnectError::transient(StdioError::Exited {
-            report: connection.report(),
-        })),
-        Some(Err(_)) => Err(ConnectError::transient(StdioError::TimedOut {
+    let report = connection.report();
+    let error = match ended {
+        HandshakeEnd::Failed(error) => return Err(handshake_error(error, report)),
+        HandshakeEnd::TimedOut => StdioError::TimedOut {
             limit: deadline.saturating_duration_since(begun),
-            report: connection.report(),
-        })),
-        Some(Ok(Err(error))) => Err(handshake_error(error, connection)),
-        Some(Ok(Ok(()))) if connection.try_wait().is_some() => {
-            Err(ConnectError::transient(StdioError::Exited {
-                report: connection.report(),
-            }))
+            report,
+        },
+        HandshakeEnd::Exited => StdioError::Exited { report },
+        HandshakeEnd::Done if report.exit.is_some() => StdioError::Exited { report },
+        HandshakeEnd::Done if connection.is_dirty() => StdioError::Unanswered { report },
+        HandshakeEnd::Done if connection.has_strays() => StdioError::StrayOutput { report },
+        HandshakeEnd::Done => return Ok(()),
+    };
+    Err(ConnectError::transient(error))
+}
+
+/// How the hook came to its end.
+enum HandshakeEnd {
+    Done,
+    Failed(BoxError),
+    TimedOut,
+    /// The child has exited before the hook was done.
+    Exited,
+}
+
+impl HandshakeEnd {
+    fn of(outcome: Result<Result<(), BoxError>, Elapsed>) -> Self {
+        match outcome {
+            Ok(Ok(())) => Self::Done,
+            Ok(Err(error)) => Self::Failed(error),
+            Err(Elapsed { .. }) => Self::TimedOut,
         }
-        Some(Ok(Ok(()))) if connection.is_dirty() => {
-            Err(ConnectError::transient(StdioError::Unanswered {
-                report: connection.report(),
-            }))
-        }
-        Some(Ok(Ok(()))) if connection.has_strays() => {
-            Err(ConnectError::transient(StdioError::StrayOutput {
-                report: connection.report(),
-            }))
-        }
-        Some(Ok(Ok(()))) => Ok(()),
     }
 }
 
-fn handshake_error<C: Codec>(error: BoxError, connection: &StdioConnection<C>) -> ConnectError {
+fn handshake_error(error: BoxError, report: Box<ChildReport>) -> ConnectError {
     let error = match error.downcast::<ConnectError>() {
         Ok(decided) => return *decided,
         Err(error) => error,
     };
-    match error.downcast::<StdioError>() {
-        Ok(error) => ConnectError::transient(*error),
-        Err(source) => ConnectError::transient(StdioError::Handshake {
-            source,
-            report: connection.report(),
-        }),
-    }
+    ConnectError::transient(match error.downcast::<StdioError>() {
+        Ok(error) => *error,
+        Err(source) => StdioError::Handshake { source, report },
+    })
 }
 
 #[async_trait]
@@ -393,19 +329,19 @@ impl<C: Codec> Connector for StdioConnector<C> {
     }
 
     async fn check(&self, connection: &mut Self::Connection) -> Result<(), CheckError> {
-        connection.publish();
+        connection.count_stderr_lines();
         Ok(())
     }
 
     async fn close(&self, connection: Self::Connection, reason: CloseReason) {
-        connection.terminate(stop_for(reason)).await;
+        connection.terminate(stop_mode(reason)).await;
     }
 }
 
 impl<C> fmt::Debug for StdioConnector<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StdioConnector")
-            .field("starter", &self.starter)
+            .field("launcher", &self.launcher)
             .finish_non_exhaustive()
     }
 }

@@ -2,25 +2,25 @@
 //!
 //! | file | what it decides |
 //! |---|---|
-//! | `connector` | how a child is started, greeted, judged and closed for a pool |
-//! | `connection` | what a caller can do, and what a cancelled call leaves |
-//! | `exchange` | how a request is written and answered, poll by poll |
-//! | `life` | what is known without asking the child; how it ends |
-//! | `fault` | what an end of stream, a broken pipe or an exit means for the request |
-//! | `stray` | what becomes of output that nobody asked for |
-//! | `wire` | how bytes and frames go to and fro without waiting for each other |
+//! | `connector` | when a new child is ready to be lent, how one is judged and closed for a pool |
+//! | `connection` | what a caller can do with a child |
+//! | `request` | how a request is put together: its end, its time limit |
+//! | `exchange` | how a request is written and answered; whether a connection is dirty, alive |
+//! | `account` | what is owed |
+//! | `fault` | which error a caller gets when no reply comes |
+//! | `stray` | what happens to output that nobody asked for |
+//! | `wire` | how bytes and frames go in both directions without blocking each other |
 
+mod account;
 mod connection;
 mod connector;
 mod exchange;
 mod fault;
-mod life;
+mod request;
 mod stray;
 mod wire;
 
-pub(crate) use connection::Birth;
 pub use connection::StdioConnection;
 pub use connector::StdioConnector;
-pub(crate) use connector::{Starter, stop_for};
+pub use request::Request;
 pub use stray::StrayPolicy;
-pub(crate) use wire::Pipes;

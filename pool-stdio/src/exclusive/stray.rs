@@ -1,25 +1,20 @@
-//! What becomes of output that nobody asked for.
+//! What happens to output that nobody asked for.
 
-/// What becomes of output that a child writes while nothing was asked of it, or behind its reply.
+/// What happens to output that a child writes while no request is under way, or behind a reply.
 ///
-/// What has arrived before a request is written is never taken for its reply. Nothing can tell what
-/// arrives later from the reply itself: a child that speaks unasked for long, or that answers
+/// Output that arrived before a request was written is never taken for the reply. Output that
+/// arrives later cannot be told from the reply: a child that often writes unasked, or that answers
 /// twice, needs a protocol with ids.
 ///
-/// # Examples
-///
-/// ```
-/// use pool_stdio::StrayPolicy;
-///
-/// assert_eq!(StrayPolicy::default(), StrayPolicy::Reject);
-/// ```
+/// Set with [`StdioConnector::stray_output`](crate::StdioConnector::stray_output).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum StrayPolicy {
-    /// The connection is not used again: it may be out of step, and its next reply may belong to
-    /// nobody. The default. A pool replaces the child.
+    /// The connection is not used again: it may be out of step with its child, and then the next
+    /// reply would be the wrong one. The default. A pool replaces the child.
     #[default]
     Reject,
-    /// Whole frames are thrown away and counted, before the next request is written. What is not a
-    /// whole frame by then is rejected: nobody knows where it ends.
+    /// Whole frames are dropped and counted before the next request is written. If the output then
+    /// ends in the middle of a frame, the connection is rejected: the rest of the frame would be
+    /// taken for the reply.
     Discard,
 }

@@ -5,12 +5,10 @@ use pool_core::{
     Connector, async_trait,
 };
 
-use super::connection::{Limits, OneShot};
-use crate::exclusive::{Starter, stop_for};
-use crate::metrics::Meters;
-use crate::process::children::Children;
-use crate::process::command::{CommandError, CommandSpec};
-use crate::process::stderr::{RingLimits, StderrPolicy};
+use super::collector::CollectLimits;
+use super::connection::OneShot;
+use crate::launch::{Launcher, stop_mode};
+use crate::process::{Children, CommandError, CommandSpec, RingLimits, StderrPolicy};
 
 /// Starts children that serve one request each, for a pool that keeps some of them ready.
 ///
@@ -54,15 +52,12 @@ use crate::process::stderr::{RingLimits, StderrPolicy};
 /// ```
 #[derive(Debug)]
 pub struct OneShotConnector {
-    starter: Starter,
-    limits: Limits,
+    launcher: Launcher,
+    limits: CollectLimits,
 }
 
 impl OneShotConnector {
-    /// The default limit of what is kept of stdout, and of stderr: 10 MiB.
-    pub const OUTPUT_BYTES_MAX_DEFAULT: usize = 10 * 1024 * 1024;
-
-    /// With the default limit.
+    /// Keeps up to 10 MiB of stdout, and as much of stderr.
     ///
     /// The command's policy for stderr is replaced: it is collected.
     ///
@@ -70,12 +65,12 @@ impl OneShotConnector {
     ///
     /// As [`CommandSpec::build`].
     pub fn new(spec: CommandSpec) -> Result<Self, CommandError> {
-        Self::with_output_bytes_max(spec, Self::OUTPUT_BYTES_MAX_DEFAULT)
+        Self::with_output_bytes_max(spec, OUTPUT_BYTES_MAX_DEFAULT)
     }
 
-    /// With this limit of what is kept of stdout, and of stderr.
+    /// Keeps this many bytes of stdout, and as many of stderr.
     ///
-    /// Worst-case cost: three times as many bytes per child while it is asked, since the buffer of
+    /// Worst-case cost: three times as many bytes per child while it runs, since the buffer of
     /// stdout may grow to twice its content.
     ///
     /// # Errors
@@ -89,11 +84,11 @@ impl OneShotConnector {
             bytes_max: output_bytes_max,
             lines_max: usize::MAX,
         });
-        let starter = Starter::new(spec.stderr(stderr))?;
-        let times = starter.command.times();
+        let launcher = Launcher::new(spec.stderr(stderr))?;
+        let times = launcher.ladder_times();
         Ok(Self {
-            starter,
-            limits: Limits {
+            launcher,
+            limits: CollectLimits {
                 output_bytes_max,
                 times,
             },
@@ -103,7 +98,7 @@ impl OneShotConnector {
     /// The `connector` label of metrics. Default: the file name of the program.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        self.starter.settings.meters = Meters::new(name);
+        self.launcher.set_name(name);
         self
     }
 
@@ -111,7 +106,7 @@ impl OneShotConnector {
     /// takes the connector.
     #[must_use]
     pub fn children(&self) -> Children {
-        self.starter.children.clone()
+        self.launcher.children()
     }
 
     /// A pool of such children, each lent once. Say with
@@ -129,8 +124,8 @@ impl Connector for OneShotConnector {
     type Connection = OneShot;
 
     async fn connect(&self, cx: &ConnectContext) -> Result<OneShot, ConnectError> {
-        let birth = self.starter.start(cx).await?;
-        OneShot::open(birth, self.limits).map_err(ConnectError::transient)
+        let launched = self.launcher.launch(cx).await?;
+        Ok(OneShot::new(launched, self.limits))
     }
 
     fn is_alive(&self, child: &OneShot) -> bool {
@@ -150,6 +145,8 @@ impl Connector for OneShotConnector {
     }
 
     async fn close(&self, child: OneShot, reason: CloseReason) {
-        child.terminate(stop_for(reason)).await;
+        child.terminate(stop_mode(reason)).await;
     }
 }
+
+const OUTPUT_BYTES_MAX_DEFAULT: usize = 10 * 1024 * 1024;

@@ -3,10 +3,18 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `connector` | how children are kept ready for a pool |
-//! | `connection` | input, end of input, output, exit |
+//! | `connection` | what a caller can do with a child |
+//! | `run` | how a run is put together: its input, its time limit |
+//! | `collector` | when a child is done, and how much of its output is kept |
+//! | `output` | what a run gives |
 
+mod collector;
 mod connection;
 mod connector;
+mod output;
+mod run;
 
-pub use connection::{OneShot, Output};
+pub use connection::OneShot;
 pub use connector::OneShotConnector;
+pub use output::Output;
+pub use run::Run;

@@ -1,4 +1,4 @@
-//! What a caller can ask of a connection, in terms of messages.
+//! What a caller can ask of a connection, in settings of messages.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use tokio::time::Instant;
 
 use super::error::{ErrorObject, RpcError};
 use super::framing::{Frame, join, splice};
-use super::link::{Extras, Link};
-use super::notices::Progress;
+use super::link::{CallDetails, Link};
+use super::notifications::Progress;
+use super::pending::Limit;
 use super::protocol::{Protocol, is_cancel};
-use super::scan::{Elements, Envelope, Kind, Malformed, Span};
+use super::scan::{Elements, Envelope, Malformed, MessageKind, Span};
 use super::table::{CallId, Reply};
-use super::ticket::Limit;
 use crate::metrics::Meters;
 
 /// The calling side of a connection.
@@ -32,7 +32,7 @@ pub(super) struct Client {
 struct Outgoing {
     call: CallId,
     frame: Frame,
-    extras: Extras,
+    details: CallDetails,
     /// The id under which a client of ours sent it.
     id: Bytes,
 }
@@ -64,7 +64,7 @@ impl Client {
     pub(super) async fn ping(&self, method: &str) -> Result<(), RpcError> {
         let outcome = match self.request(method, &(), None) {
             Ok(mut outgoing) => {
-                outgoing.extras.is_ping = true;
+                outgoing.details.is_ping = true;
                 self.exchange(outgoing, None).await
             }
             Err(error) => Err(error),
@@ -147,7 +147,7 @@ impl Client {
         limit: Option<Limit>,
         has_sent: &mut bool,
     ) -> Result<Option<Bytes>, RpcError> {
-        let mut tickets = Vec::new();
+        let mut calls = Vec::new();
         let begun = self.meters.is_recorded().then(Instant::now);
         for one in batch {
             match one {
@@ -155,19 +155,19 @@ impl Client {
                 Incoming::Request(Outgoing {
                     call,
                     frame,
-                    extras,
+                    details,
                     id,
                 }) => {
                     self.meters.request_begun();
                     let place = self.link.place(limit).await?;
-                    tickets.push((self.link.begin(place, call, frame, extras, None)?, id));
+                    calls.push((self.link.begin(place, call, frame, details, None)?, id));
                 }
             }
             *has_sent = true;
         }
         let mut parts = Vec::new();
-        for (ticket, id) in tickets {
-            let reply = ticket.reply(limit).await?;
+        for (call, id) in calls {
+            let reply = call.reply(limit).await?;
             if let Some(begun) = begun {
                 self.meters.request_answered(begun.elapsed());
             }
@@ -186,16 +186,16 @@ impl Client {
         let begun = self.meters.is_recorded().then(Instant::now);
         self.meters.request_begun();
         let place = self.link.place(limit).await?;
-        // Order: from here on nothing is awaited before the ticket.
+        // Order: from here on nothing is awaited before the call.
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let Outgoing {
             call,
             frame,
-            extras,
+            details,
             ..
         } = outgoing;
-        let ticket = self.link.begin(place, call, frame, extras, Some(waker))?;
-        let reply = ticket.reply(limit).await?;
+        let call = self.link.begin(place, call, frame, details, Some(waker))?;
+        let reply = call.reply(limit).await?;
         if let Some(begun) = begun {
             self.meters.request_answered(begun.elapsed());
         }
@@ -219,9 +219,9 @@ impl Client {
             return Ok(Outgoing {
                 call,
                 frame: self.frame_of(message)?,
-                extras: Extras {
+                details: CallDetails {
                     progress,
-                    ..Extras::default()
+                    ..CallDetails::default()
                 },
                 id: Bytes::new(),
             });
@@ -242,18 +242,18 @@ impl Client {
             });
         }
         match (kind, envelope.id) {
-            (Kind::Request, Some(id)) => {
+            (MessageKind::Request, Some(id)) => {
                 let call = self.link.number();
                 let tokens = self.protocol.request_tokens(message, &envelope);
                 let outgoing = self.rewritten(message, call, Some(id), tokens, progress)?;
                 Ok(Incoming::Request(outgoing))
             }
-            (Kind::Notification, _) => {
+            (MessageKind::Notification, _) => {
                 let frame = self.frame(std::slice::from_ref(message))?;
                 Ok(Incoming::Notification(frame))
             }
-            (Kind::Request, None) => Err(bad_request(Malformed::Neither)),
-            (Kind::Reply, _) => Err(RpcError::BadRequest {
+            (MessageKind::Request, None) => Err(bad_request(Malformed::Neither)),
+            (MessageKind::Reply, _) => Err(RpcError::BadRequest {
                 reason: REPLY_TO_NOBODY.to_owned(),
             }),
         }
@@ -271,33 +271,33 @@ impl Client {
         let client_id = id.map_or_else(Bytes::new, |id| message.slice(id.range()));
         let mut edits: Vec<(Span, Bytes)> = Vec::with_capacity(tokens.len() + 1);
         edits.extend(id.map(|id| (id, Bytes::from(call.to_string()))));
-        let mut extras = Extras {
+        let mut details = CallDetails {
             progress,
             tokens: Vec::with_capacity(tokens.len()),
             is_ping: false,
         };
         for span in tokens {
             let number = self.link.number();
-            extras.tokens.push((number, message.slice(span.range())));
+            details.tokens.push((number, message.slice(span.range())));
             edits.push((span, Bytes::from(number.to_string())));
         }
         edits.sort_by_key(|(span, _)| span.range().start);
         Ok(Outgoing {
             call,
             frame: self.frame(&splice(message, &edits))?,
-            extras,
+            details,
             id: client_id,
         })
     }
 
     fn frame(&self, parts: &[Bytes]) -> Result<Frame, RpcError> {
-        let terms = &self.link.terms;
-        Frame::new(terms.framing, terms.frame_bytes_max, parts)
+        let settings = &self.link.settings;
+        Frame::new(settings.framing, settings.frame_bytes_max, parts)
     }
 
     fn frame_of(&self, message: Vec<u8>) -> Result<Frame, RpcError> {
-        let terms = &self.link.terms;
-        Frame::of(terms.framing, terms.frame_bytes_max, message)
+        let settings = &self.link.settings;
+        Frame::of(settings.framing, settings.frame_bytes_max, message)
     }
 }
 

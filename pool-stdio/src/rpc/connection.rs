@@ -1,7 +1,6 @@
 //! A child that many callers speak to at once.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +16,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::Client;
 use super::counts::RpcCounts;
-use super::driver::Witness;
-use super::error::{Cause, Down, Fate, RpcError};
-use super::notices::{Notices, Progress};
+use super::driver::ChildFacts;
+use super::error::{ConnectionEnd, EndCause, Fate, RpcError};
+use super::notifications::{Notices, Progress};
 use crate::codec::Fragment;
-use crate::metrics::Live;
-use crate::process::child::{Child, Handover, Liveness};
-use crate::process::once::Wait;
-use crate::process::outcome::{Exit, Termination};
-use crate::process::stderr::StderrTail;
-use crate::process::terminate::Stop;
+use crate::metrics::ChildMeter;
+use crate::process::{Child, Exit, Handover, Liveness, StderrTail, Stop, Termination, Wait};
 
 /// A child process that answers JSON-RPC requests, any number of them at once.
 ///
@@ -72,9 +67,9 @@ use crate::process::terminate::Stop;
 /// ```
 pub struct JsonRpcConnection {
     // Order: hung up before the child's handle is dropped.
-    pub(super) line: Line,
+    pub(super) transport: Transport,
     pub(super) child: Child,
-    pub(super) live: Live,
+    pub(super) meter: ChildMeter,
     pub(super) id: ConnectionId,
     pub(super) name: Arc<str>,
     pub(super) wanted: Instant,
@@ -82,11 +77,11 @@ pub struct JsonRpcConnection {
 }
 
 /// What is between us and the child. Dropping it ends all calls and the task.
-pub(super) struct Line {
+pub(super) struct Transport {
     pub(super) client: Client,
     pub(super) tasks: JoinSet<()>,
     pub(super) stdout: Arc<Receiver>,
-    pub(super) witness: Witness,
+    pub(super) facts: ChildFacts,
 }
 
 impl JsonRpcConnection {
@@ -124,7 +119,7 @@ impl JsonRpcConnection {
         method: &str,
         params: &impl Serialize,
     ) -> Result<R, RpcError> {
-        self.line.client.call(method, params, None, None).await
+        self.transport.client.call(method, params, None, None).await
     }
 
     /// The same, within a time. It holds even if the child never reads.
@@ -161,7 +156,7 @@ impl JsonRpcConnection {
         params: &impl Serialize,
         limit: Duration,
     ) -> Result<R, RpcError> {
-        self.line
+        self.transport
             .client
             .call(method, params, None, Some(limit))
             .await
@@ -183,7 +178,7 @@ impl JsonRpcConnection {
         params: &impl Serialize,
         progress: Progress,
     ) -> Result<R, RpcError> {
-        self.line
+        self.transport
             .client
             .call(method, params, Some(progress), None)
             .await
@@ -200,7 +195,7 @@ impl JsonRpcConnection {
     ///
     /// It is sent as a whole or not at all.
     pub async fn notify(&self, method: &str, params: &impl Serialize) -> Result<(), RpcError> {
-        self.line.client.notify(method, params).await
+        self.transport.client.notify(method, params).await
     }
 
     /// Hands on a message of a client, and returns the reply, if there is one to come.
@@ -224,7 +219,10 @@ impl JsonRpcConnection {
     ///
     /// As [`call`](Self::call).
     pub async fn forward(&self, frame: impl Into<Bytes>) -> Result<Option<Bytes>, RpcError> {
-        self.line.client.forward(frame.into(), None, None).await
+        self.transport
+            .client
+            .forward(frame.into(), None, None)
+            .await
     }
 
     /// The same, within a time.
@@ -241,7 +239,7 @@ impl JsonRpcConnection {
         frame: impl Into<Bytes>,
         limit: Duration,
     ) -> Result<Option<Bytes>, RpcError> {
-        self.line
+        self.transport
             .client
             .forward(frame.into(), None, Some(limit))
             .await
@@ -262,7 +260,7 @@ impl JsonRpcConnection {
         frame: impl Into<Bytes>,
         progress: Progress,
     ) -> Result<Option<Bytes>, RpcError> {
-        self.line
+        self.transport
             .client
             .forward(frame.into(), Some(progress), None)
             .await
@@ -271,7 +269,7 @@ impl JsonRpcConnection {
     /// Subscribes to the notifications of the child, from now on, but for those about progress.
     #[must_use]
     pub fn notices(&self) -> Notices {
-        self.line.client.link.subscribe()
+        self.transport.client.link.subscribe()
     }
 
     /// What the child answered to `initialize`, if it was greeted.
@@ -289,12 +287,12 @@ impl JsonRpcConnection {
     /// it does to fail the call.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let (is_open, is_at_work) = self.line.client.link.vital_signs(LATELY);
+        let (is_open, is_at_work) = self.transport.client.link.vital_signs(LATELY);
         if !is_open || self.try_wait().is_some() {
             return false;
         }
         is_at_work
-            || match self.child.liveness(Some(self.line.stdout.as_fd())) {
+            || match self.child.liveness(Some(self.transport.stdout.as_fd())) {
                 Liveness::Quiet | Liveness::HasOutput => true,
                 Liveness::Eof | Liveness::Exited => false,
             }
@@ -303,12 +301,12 @@ impl JsonRpcConnection {
     /// Whether nothing is pending, and nothing that was given up may still be worked on: what is
     /// said from now on is about what is asked from now on.
     pub(super) fn owes_nothing(&self) -> bool {
-        self.line.client.link.owes_nothing()
+        self.transport.client.link.owes_nothing()
     }
 
     /// Whether it has said nothing to anybody for so long, and let somebody wait in vain meanwhile.
     pub(super) fn hangs(&self, limit: Duration) -> bool {
-        self.line.client.link.is_silent_beyond(limit)
+        self.transport.client.link.is_silent_beyond(limit)
     }
 
     /// The connector's [name](crate::JsonRpcConnector::name).
@@ -332,7 +330,7 @@ impl JsonRpcConnection {
     /// Calls that were begun and are not over.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.line.client.link.pending()
+        self.transport.client.link.pending()
     }
 
     /// How long ago the child was wanted.
@@ -344,19 +342,19 @@ impl JsonRpcConnection {
     /// How long ago something was read from the child, or the connection was opened.
     #[must_use]
     pub fn last_activity(&self) -> Duration {
-        Instant::now() - self.line.client.link.last_read()
+        Instant::now() - self.transport.client.link.last_read()
     }
 
     /// What was dropped so far.
     #[must_use]
     pub fn counts(&self) -> RpcCounts {
-        self.line.client.link.counts()
+        self.transport.client.link.counts()
     }
 
     /// How the last few frames begin that were no message.
     #[must_use]
     pub fn strays(&self) -> Vec<Fragment> {
-        self.line.client.link.strays()
+        self.transport.client.link.strays()
     }
 
     /// How the child exited, if it has.
@@ -380,34 +378,33 @@ impl JsonRpcConnection {
     /// It is begun before this returns, and goes on to its end whatever becomes of the future.
     pub fn terminate(self, stop: Stop) -> impl Future<Output = Termination> + Send + 'static {
         let Self {
-            mut line,
+            mut transport,
             child,
-            live,
+            meter,
             ..
         } = self;
-        let terminating = child.terminate_with(stop, line.hang_up());
+        let terminating = child.terminate_with(stop, transport.close());
         async move {
             let termination = terminating.await;
-            termination.tell_if_unasked(live.connector());
-            live.end(&termination);
+            termination.tell_if_unasked(meter.connector());
+            meter.end(&termination);
             termination
         }
     }
 
     /// Resolves when no reply can come any more, with or without traffic.
     pub(super) fn died(&self) -> BoxFuture<'static, ()> {
-        let mut wait = Wait::new(Arc::clone(&self.line.client.link.over));
-        Box::pin(poll_fn(move |cx| wait.poll(cx)))
+        Box::pin(Wait::new(Arc::clone(&self.transport.client.link.over)))
     }
 
     /// Asks for a sign of life, where the protocol has a way to. A child that is busy may take its
     /// time, but not for ever once it let callers wait in vain.
     pub(super) async fn ping(&self, limit: Duration) -> Result<(), RpcError> {
-        let link = &self.line.client.link;
+        let link = &self.transport.client.link;
         let read_before = link.last_read();
-        let is_excused = match self.line.client.protocol.ping() {
+        let is_excused = match self.transport.client.protocol.ping() {
             Some(method) if link.is_open() => {
-                match timeout(limit, self.line.client.ping(method)).await {
+                match timeout(limit, self.transport.client.ping(method)).await {
                     // There was no room. Whether it ever reads is for the write timeout to say.
                     Ok(Err(RpcError::Timeout { .. })) => true,
                     Ok(outcome) => return outcome,
@@ -429,21 +426,21 @@ impl JsonRpcConnection {
         if self.is_alive() {
             return Ok(());
         }
-        if let Some(error) = self.line.client.link.end() {
+        if let Some(error) = self.transport.client.link.end() {
             return Err(error);
         }
         let cause = match self.try_wait() {
-            Some(_) => Cause::Exited,
-            None => Cause::OutputClosed,
+            Some(_) => EndCause::Exited,
+            None => EndCause::OutputClosed,
         };
-        let report = self.line.witness.report(&self.line.client.link);
-        Err(Down { cause, report }.error(Fate::NotSent))
+        let report = self.transport.facts.report(&self.transport.client.link);
+        Err(ConnectionEnd { cause, report }.error(Fate::NotSent))
     }
 
     /// Leaves a child that was greeted the time to put its things in order, where the protocol says
     /// how. It is ended in any case.
     pub(super) async fn say_goodbye(&self) {
-        let farewell = self.line.client.protocol.farewell();
+        let farewell = self.transport.client.protocol.farewell();
         let Some((question, last_word)) = farewell.filter(|_| self.greeted.is_some()) else {
             return;
         };
@@ -462,16 +459,16 @@ impl JsonRpcConnection {
 
     /// Publishes what is only known from the child's handle.
     pub(super) fn publish(&self) {
-        self.live.wrote_lines(self.child.stderr_tail().lines_total);
+        self.meter.wrote_lines(self.child.stderr_tail().lines_total);
     }
 }
 
-impl Line {
+impl Transport {
     /// Ends all calls and the task, and gives the pipes back, the first time.
-    fn hang_up(&mut self) -> Handover {
-        let cause = Cause::Closed;
-        let report = self.witness.report(&self.client.link);
-        let left = self.client.link.go_down(Down { cause, report });
+    fn close(&mut self) -> Handover {
+        let cause = EndCause::Closed;
+        let report = self.facts.report(&self.client.link);
+        let left = self.client.link.close(ConnectionEnd { cause, report });
         self.tasks.abort_all();
         let mut handover = Handover::new();
         if let Some((rest, pipe)) = left
@@ -487,9 +484,9 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for Transport {
     fn drop(&mut self) {
-        drop(self.hang_up());
+        drop(self.close());
     }
 }
 

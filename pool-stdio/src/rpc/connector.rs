@@ -14,21 +14,18 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::client::Client;
-use super::connection::{JsonRpcConnection, Line};
-use super::driver::{Desk, Driver, StrayFrames, Witness};
+use super::connection::{JsonRpcConnection, Transport};
+use super::driver::{ChildFacts, Desk, Driver, StrayFrames};
 use super::error::{Fate, RpcError};
-use super::framing::{Frames, Framing};
-use super::link::{Link, Terms};
-use super::notices::CAPACITY_MAX;
+use super::framing::{FrameDecoder, Framing};
+use super::link::{Link, LinkSettings};
+use super::notifications::CAPACITY_MAX;
 use super::protocol::{Cancel, Greeting, Protocol};
-use super::serve::{Answer, Handler, Servant, ServerRequest};
+use super::server_request::{Answer, Handler, Responder, ServerRequest};
 use crate::codec::FRAME_BYTES_MAX_DEFAULT;
 use crate::error::{ChildReport, Stage, StdioError};
-use crate::exclusive::{Birth, Pipes, Starter, stop_for};
-use crate::metrics::{Live, Meters};
-use crate::process::children::Children;
-use crate::process::command::{CommandError, CommandSpec};
-use crate::process::terminate::Stop;
+use crate::launch::{LaunchedChild, Launcher, stop_mode};
+use crate::process::{Children, CommandError, CommandSpec, Stop};
 
 /// Starts children of one command that answer many JSON-RPC requests at once.
 ///
@@ -85,11 +82,11 @@ use crate::process::terminate::Stop;
 /// assert!(matches!(error, CommandError::NotFound { .. }));
 /// ```
 pub struct JsonRpcConnector {
-    starter: Starter,
+    launcher: Launcher,
     name: Arc<str>,
     protocol: Protocol,
     greeting: Option<Greeting>,
-    terms: Terms,
+    settings: LinkSettings,
     strays: StrayFrames,
     handler: Option<Arc<Handler>>,
     ping_timeout: Duration,
@@ -103,14 +100,14 @@ impl JsonRpcConnector {
     ///
     /// As [`CommandSpec::build`].
     pub fn new(spec: CommandSpec, protocol: Protocol) -> Result<Self, CommandError> {
-        let starter = Starter::new(spec)?;
-        let name = starter.program_name().into();
+        let launcher = Launcher::new(spec)?;
+        let name = launcher.program_name().into();
         Ok(Self {
-            starter,
+            launcher,
             name,
             protocol,
             greeting: None,
-            terms: Terms {
+            settings: LinkSettings {
                 pid: 0,
                 framing: protocol.framing(),
                 frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
@@ -158,7 +155,7 @@ impl JsonRpcConnector {
     /// the program.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        self.starter.settings.meters = Meters::new(name);
+        self.launcher.set_name(name);
         self.name = name.into();
         self
     }
@@ -166,14 +163,14 @@ impl JsonRpcConnector {
     /// How messages are told apart. Default: as the protocol says.
     #[must_use]
     pub const fn framing(mut self, framing: Framing) -> Self {
-        self.terms.framing = framing;
+        self.settings.framing = framing;
         self
     }
 
     /// How a child is told that nobody waits any more. Default: as the protocol says.
     #[must_use]
     pub const fn cancel(mut self, cancel: Cancel) -> Self {
-        self.terms.cancel = cancel;
+        self.settings.cancel = cancel;
         self
     }
 
@@ -189,7 +186,7 @@ impl JsonRpcConnector {
     /// to be written.
     #[must_use]
     pub const fn frame_bytes_max(mut self, bytes: usize) -> Self {
-        self.terms.frame_bytes_max = if bytes < FRAME_BYTES_LIMIT {
+        self.settings.frame_bytes_max = if bytes < FRAME_BYTES_LIMIT {
             bytes
         } else {
             FRAME_BYTES_LIMIT
@@ -201,7 +198,7 @@ impl JsonRpcConnector {
     /// 64. Cancel notifications and answers to the child do not wait; at most 1024 of them are kept.
     #[must_use]
     pub const fn queue_max(mut self, messages: usize) -> Self {
-        self.terms.queue_max = if messages == 0 { 1 } else { messages };
+        self.settings.queue_max = if messages == 0 { 1 } else { messages };
         self
     }
 
@@ -209,7 +206,7 @@ impl JsonRpcConnector {
     /// with a [`Timeout`](RpcError::Timeout), and nothing of it was sent.
     #[must_use]
     pub const fn enqueue_timeout(mut self, limit: Duration) -> Self {
-        self.terms.enqueue_timeout = limit;
+        self.settings.enqueue_timeout = limit;
         self
     }
 
@@ -218,7 +215,7 @@ impl JsonRpcConnector {
     /// [`WriteStalled`](RpcError::WriteStalled).
     #[must_use]
     pub const fn write_timeout(mut self, limit: Duration) -> Self {
-        self.terms.write_timeout = limit;
+        self.settings.write_timeout = limit;
         self
     }
 
@@ -227,7 +224,7 @@ impl JsonRpcConnector {
     /// each connection.
     #[must_use]
     pub fn notices_max(mut self, notifications: usize) -> Self {
-        self.terms.notices_max = notifications.clamp(1, CAPACITY_MAX);
+        self.settings.notices_max = notifications.clamp(1, CAPACITY_MAX);
         self
     }
 
@@ -281,12 +278,11 @@ impl JsonRpcConnector {
     /// All children of this connector; see [`StdioConnector::children`](crate::StdioConnector::children).
     #[must_use]
     pub fn children(&self) -> Children {
-        self.starter.children.clone()
+        self.launcher.children()
     }
 
     async fn open(&self, cx: &ConnectContext) -> Result<JsonRpcConnection, ConnectError> {
-        let birth = self.starter.start(cx).await?;
-        let mut connection = self.connection(birth).map_err(ConnectError::transient)?;
+        let mut connection = self.connection(self.launcher.launch(cx).await?);
         if let Some(greeting) = &self.greeting {
             let begun = Instant::now();
             let greeted = match timeout_at(cx.deadline, self.greet(&connection, greeting)).await {
@@ -303,45 +299,34 @@ impl JsonRpcConnector {
         Ok(connection)
     }
 
-    fn connection(&self, birth: Birth) -> Result<JsonRpcConnection, StdioError> {
-        let Birth {
-            mut child,
+    fn connection(&self, launched: LaunchedChild) -> JsonRpcConnection {
+        let LaunchedChild {
+            child,
+            stdin,
+            stdout,
             id,
-            wanted,
-            settings,
-        } = birth;
-        let meters = settings.meters;
-        let live = Live::new(Arc::clone(&meters), Instant::now() - wanted);
-        let registered = Pipes::register(&mut child, Arc::clone(&meters));
-        let (stdin, stdout) = match registered.map(|pipes| (pipes.stdin, pipes.stdout)) {
-            Ok((Some(stdin), stdout)) => (stdin, stdout),
-            Ok((None, _)) => {
-                return Err(unregistered(
-                    &child,
-                    wanted,
-                    std::io::ErrorKind::BrokenPipe.into(),
-                ));
-            }
-            Err(source) => return Err(unregistered(&child, wanted, source)),
-        };
-        let terms = Terms {
+            requested_at: wanted,
+            meter,
+        } = launched;
+        let meters = meter.meters();
+        let settings = LinkSettings {
             pid: child.pid(),
-            ..self.terms.clone()
+            ..self.settings.clone()
         };
-        let (link, notices) = Link::new(terms, Box::new(stdin));
-        let witness = Witness {
+        let (link, notices) = Link::new(settings, Box::new(stdin));
+        let facts = ChildFacts {
             record: Some(child.record()),
         };
         let driver = Driver {
             link: Arc::clone(&link),
-            inlet: Arc::clone(&stdout),
+            stdout: Arc::clone(&stdout),
             notices,
-            frames: Frames::new(self.terms.framing, self.terms.frame_bytes_max),
+            frames: FrameDecoder::new(self.settings.framing, self.settings.frame_bytes_max),
             protocol: self.protocol,
             strays: self.strays,
-            servant: Servant::new(self.handler.clone(), self.protocol),
-            witness: witness.clone(),
-            exited: Some(child.exited()),
+            responder: Responder::new(self.handler.clone(), self.protocol),
+            facts: facts.clone(),
+            exited: Some(child.exit_wait()),
             meters: Arc::clone(&meters),
             desk: Desk::default(),
         };
@@ -352,20 +337,20 @@ impl JsonRpcConnector {
             protocol: self.protocol,
             meters,
         };
-        Ok(JsonRpcConnection {
-            line: Line {
+        JsonRpcConnection {
+            transport: Transport {
                 client,
                 tasks,
                 stdout,
-                witness,
+                facts,
             },
             child,
-            live,
+            meter,
             id,
             name: Arc::clone(&self.name),
             wanted,
             greeted: None,
-        })
+        }
     }
 
     async fn greet(
@@ -390,15 +375,6 @@ fn ungreeted(connection: &JsonRpcConnection, error: RpcError) -> ConnectError {
     let report = ChildReport::of(&connection.child, Stage::Handshake, Some(connection.wanted));
     let source = error.into();
     ConnectError::transient(StdioError::Handshake { source, report })
-}
-
-fn unregistered(
-    child: &crate::process::child::Child,
-    wanted: Instant,
-    source: std::io::Error,
-) -> StdioError {
-    let report = ChildReport::of(child, Stage::Handshake, Some(wanted));
-    StdioError::Register { source, report }
 }
 
 #[async_trait]
@@ -426,7 +402,7 @@ impl Connector for JsonRpcConnector {
     }
 
     async fn close(&self, connection: Self::Connection, reason: CloseReason) {
-        let stop = stop_for(reason);
+        let stop = stop_mode(reason);
         if stop == Stop::Orderly {
             connection.say_goodbye().await;
         }
@@ -453,7 +429,7 @@ impl fmt::Debug for JsonRpcConnector {
         f.debug_struct("JsonRpcConnector")
             .field("name", &self.name)
             .field("protocol", &self.protocol)
-            .field("terms", &self.terms)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }

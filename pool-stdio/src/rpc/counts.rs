@@ -1,6 +1,6 @@
 //! What a connection counts of what it drops.
 
-/// Frames that nobody waits for any more, or never did.
+/// FrameDecoder that nobody waits for any more, or never did.
 ///
 /// # Examples
 ///
@@ -19,7 +19,7 @@ pub struct RpcCounts {
     pub duplicate: u64,
     /// Replies with an id that was never given.
     pub unknown: u64,
-    /// Frames that are no JSON-RPC message.
+    /// FrameDecoder that are no JSON-RPC message.
     pub strays: u64,
     /// Progress notifications that concern no call, or one that does not listen.
     pub unheard: u64,

@@ -28,22 +28,18 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::error::{Cause, Down, RpcReport};
-use super::framing::{Frame, Frames, join, splice};
+use super::error::{ConnectionEnd, EndCause, RpcReport};
+use super::framing::{Frame, FrameDecoder, join, splice};
 use super::link::Link;
-use super::notices::Notification;
+use super::notifications::Notification;
+use super::pending::FAR;
 use super::protocol::Protocol;
-use super::scan::{Elements, Envelope, Kind, own_number};
-use super::serve::{Servant, ServerRequest, unsendable};
+use super::scan::{Elements, Envelope, MessageKind, own_number};
+use super::server_request::{Responder, ServerRequest, unsendable};
 use super::table::Reply;
-use super::ticket::FAR;
 use crate::codec::DecodeError;
 use crate::metrics::Meters;
-use crate::process::child::Exited;
-use crate::process::outcome::Exit;
-use crate::process::stderr::StderrTail;
-use crate::process::sys;
-use crate::process::ward::Record;
+use crate::process::{ChildRecord, Exit, ExitWait, StderrTail, read_buf};
 
 /// What becomes of a frame that is no JSON-RPC message.
 ///
@@ -65,7 +61,7 @@ pub enum StrayFrames {
 }
 
 /// Where a connection reads from.
-pub(super) trait Inlet: Send + 'static {
+pub(super) trait StdoutPipe: Send + 'static {
     /// Reads once, and says how much; zero at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut BytesMut) -> Poll<io::Result<usize>>;
 
@@ -75,14 +71,14 @@ pub(super) trait Inlet: Send + 'static {
     }
 }
 
-impl Inlet for Arc<Receiver> {
+impl StdoutPipe for Arc<Receiver> {
     fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut BytesMut) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_read_ready(cx))?;
             let room = bytes.capacity() - bytes.len();
             let mut emptied_by = None;
             let outcome = self.try_io(|| {
-                let count = sys::read_buf(self.as_fd(), bytes)?;
+                let count = read_buf(self.as_fd(), bytes)?;
                 if (1..room).contains(&count) {
                     // The pipe is empty now. The runtime is told so here, where what came later
                     // still counts, or another read would be needed to find that out.
@@ -100,23 +96,23 @@ impl Inlet for Arc<Receiver> {
     }
 
     fn read_now(&mut self, bytes: &mut BytesMut) -> io::Result<usize> {
-        sys::read_buf(self.as_fd(), bytes)
+        read_buf(self.as_fd(), bytes)
     }
 }
 
 /// What is known of the process behind the pipes, without holding it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Witness {
-    pub(super) record: Option<Arc<Record>>,
+pub(super) struct ChildFacts {
+    pub(super) record: Option<Arc<ChildRecord>>,
 }
 
-impl Witness {
+impl ChildFacts {
     pub(super) fn report(&self, link: &Link) -> Arc<RpcReport> {
         let record = self.record.as_deref();
         Arc::new(RpcReport {
             pid: record.map_or(0, |record| record.pid),
             exit: self.exit(),
-            stderr: record.map_or_else(StderrTail::default, Record::stderr_tail),
+            stderr: record.map_or_else(StderrTail::default, ChildRecord::stderr_tail),
             strays: link.strays(),
         })
     }
@@ -129,14 +125,14 @@ impl Witness {
 /// The task of a connection.
 pub(super) struct Driver<R> {
     pub(super) link: Arc<Link>,
-    pub(super) inlet: R,
+    pub(super) stdout: R,
     pub(super) notices: broadcast::Sender<Notification>,
-    pub(super) frames: Frames,
+    pub(super) frames: FrameDecoder,
     pub(super) protocol: Protocol,
     pub(super) strays: StrayFrames,
-    pub(super) servant: Servant,
-    pub(super) witness: Witness,
-    pub(super) exited: Option<Exited>,
+    pub(super) responder: Responder,
+    pub(super) facts: ChildFacts,
+    pub(super) exited: Option<ExitWait>,
     pub(super) meters: Arc<Meters>,
     pub(super) desk: Desk,
 }
@@ -147,7 +143,7 @@ pub(super) struct Desk {
     bytes: BytesMut,
     replies: Vec<(Option<u64>, Reply)>,
     wakers: Vec<Waker>,
-    refused: Option<Cause>,
+    refused: Option<EndCause>,
     has_let_others_go_first: bool,
     /// Since when the child does not read, as a deadline, and how much it had by then.
     stalled: Option<(Pin<Box<Sleep>>, u64)>,
@@ -158,27 +154,27 @@ pub(super) struct Desk {
     counted_bytes: u64,
 }
 
-impl<R: Inlet> Driver<R> {
+impl<R: StdoutPipe> Driver<R> {
     /// Serves the connection to its end.
     pub(super) async fn run(mut self) {
         let cause = poll_fn(|cx| self.poll(cx)).await;
         let cause = self.explain(cause).await;
-        let report = self.witness.report(&self.link);
+        let report = self.facts.report(&self.link);
         // The pipe is closed here and now, so that the child sees the end of its input.
-        drop(self.link.go_down(Down { cause, report }));
+        drop(self.link.close(ConnectionEnd { cause, report }));
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndCause> {
         if let Poll::Ready(cause) = self.poll_read(cx) {
             return Poll::Ready(cause);
         }
         // Order: after reading, which may have begun an answer, and before writing, which may
         // have one to write: who has not been polled since wakes nobody.
-        while let Poll::Ready(answer) = self.servant.poll_answer(cx) {
+        while let Poll::Ready(answer) = self.responder.poll_answer(cx) {
             self.answer(answer);
         }
         if self.poll_write(cx).is_ready() {
-            return Poll::Ready(Cause::WriteStalled(self.link.terms.write_timeout));
+            return Poll::Ready(EndCause::WriteStalled(self.link.settings.write_timeout));
         }
         self.poll_end(cx)
     }
@@ -219,7 +215,7 @@ impl<R: Inlet> Driver<R> {
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>, written: u64) -> Poll<()> {
-        let limit = self.link.terms.write_timeout;
+        let limit = self.link.settings.write_timeout;
         let (deadline, since) = self
             .desk
             .stalled
@@ -232,7 +228,7 @@ impl<R: Inlet> Driver<R> {
     }
 
     /// Reads and routes. Ready at the end of stdout, or when it cannot be understood.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<EndCause> {
         let mut is_awaited = false;
         for _ in 0..READS_PER_TURN {
             let bytes = &mut self.desk.bytes;
@@ -247,10 +243,10 @@ impl<R: Inlet> Driver<R> {
             }
             // A pipe that keeps messages apart holds more than a read shows. While somebody still
             // waits the system is asked, and not the runtime alone.
-            let there = is_awaited.then(|| self.inlet.read_now(bytes));
+            let there = is_awaited.then(|| self.stdout.read_now(bytes));
             let outcome = match there {
                 Some(Ok(count)) => Ok(count),
-                Some(Err(_)) | None => match self.inlet.poll_read(cx, bytes) {
+                Some(Err(_)) | None => match self.stdout.poll_read(cx, bytes) {
                     Poll::Ready(outcome) => outcome,
                     Poll::Pending => return Poll::Pending,
                 },
@@ -263,7 +259,7 @@ impl<R: Inlet> Driver<R> {
                 return Poll::Ready(cause);
             }
             if count == 0 {
-                return Poll::Ready(Cause::OutputClosed);
+                return Poll::Ready(EndCause::OutputClosed);
             }
             is_awaited = self.link.is_awaited();
         }
@@ -272,7 +268,7 @@ impl<R: Inlet> Driver<R> {
     }
 
     /// Takes all frames there are.
-    fn route(&mut self, is_at_end: bool) -> Result<(), Cause> {
+    fn route(&mut self, is_at_end: bool) -> Result<(), EndCause> {
         loop {
             match self.frames.next(&mut self.desk.bytes, is_at_end) {
                 Ok(Some(frame)) => self.take(frame),
@@ -285,16 +281,16 @@ impl<R: Inlet> Driver<R> {
         }
     }
 
-    fn undecodable(&self, error: &DecodeError) -> Cause {
+    fn undecodable(&self, error: &DecodeError) -> EndCause {
         if matches!(
             error,
             DecodeError::LineTooLong { .. } | DecodeError::FrameTooLong { .. }
         ) {
-            Cause::FrameTooLarge(self.link.terms.frame_bytes_max)
+            EndCause::FrameTooLarge(self.link.settings.frame_bytes_max)
         } else if matches!(error, DecodeError::TruncatedFrame { .. }) {
-            Cause::OutputClosed
+            EndCause::OutputClosed
         } else {
-            Cause::Protocol(error.to_string().into())
+            EndCause::Protocol(error.to_string().into())
         }
     }
 
@@ -325,17 +321,17 @@ impl<R: Inlet> Driver<R> {
             _ => return self.stray(&message),
         };
         match envelope.kind() {
-            Ok(Kind::Reply) => {
+            Ok(MessageKind::Reply) => {
                 let id = envelope.id.and_then(|id| own_number(id.of(&message)));
                 let reply = Reply::new(message, &envelope);
                 self.desk.replies.push((id, reply));
             }
-            Ok(Kind::Notification) => self.notice(message, &envelope),
+            Ok(MessageKind::Notification) => self.notice(message, &envelope),
             // As of a notification, a copy is kept.
-            Ok(Kind::Request) => {
+            Ok(MessageKind::Request) => {
                 match ServerRequest::new(Bytes::copy_from_slice(&message), &envelope) {
                     Some(request) => {
-                        if let Some(answer) = self.servant.take(request) {
+                        if let Some(answer) = self.responder.take(request) {
                             self.answer(answer);
                         }
                     }
@@ -380,13 +376,13 @@ impl<R: Inlet> Driver<R> {
         self.link.note_stray(frame);
         self.meters.strayed(1);
         if self.strays == StrayFrames::Refuse {
-            self.desk.refused = Some(Cause::Protocol("a frame that is no message".into()));
+            self.desk.refused = Some(EndCause::Protocol("a frame that is no message".into()));
         }
     }
 
     fn answer(&self, message: Vec<u8>) {
-        let terms = &self.link.terms;
-        let frame = |text| Frame::of(terms.framing, terms.frame_bytes_max, text).ok();
+        let settings = &self.link.settings;
+        let frame = |text| Frame::of(settings.framing, settings.frame_bytes_max, text).ok();
         let id = Envelope::of(&message).ok().and_then(|found| found.id);
         let id = id.map(|span| span.of(&message).to_vec());
         // It may be too long, or of several lines. Who asked must not wait for ever, unless the id
@@ -410,7 +406,7 @@ impl<R: Inlet> Driver<R> {
     }
 
     /// Sees the exit, and what it explains.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<EndCause> {
         if !self.desk.has_exited
             && let Some(exited) = &mut self.exited
             && Pin::new(exited).poll(cx).is_ready()
@@ -423,11 +419,11 @@ impl<R: Inlet> Driver<R> {
         {
             self.desk.explained_by = None;
             if self.desk.has_exited {
-                return Poll::Ready(Cause::Exited);
+                return Poll::Ready(EndCause::Exited);
             }
-            let report = self.witness.report(&self.link);
-            let cause = Cause::StdinClosed;
-            self.link.close_input(Down { cause, report });
+            let report = self.facts.report(&self.link);
+            let cause = EndCause::StdinClosed;
+            self.link.close_input(ConnectionEnd { cause, report });
         }
         Poll::Pending
     }
@@ -437,13 +433,13 @@ impl<R: Inlet> Driver<R> {
     }
 
     /// The end of stdout is usually that of the child.
-    async fn explain(&mut self, cause: Cause) -> Cause {
-        let may_have_exited = matches!(cause, Cause::OutputClosed | Cause::Protocol(_));
+    async fn explain(&mut self, cause: EndCause) -> EndCause {
+        let may_have_exited = matches!(cause, EndCause::OutputClosed | EndCause::Protocol(_));
         if may_have_exited && let Some(exited) = &mut self.exited {
             drop(tokio::time::timeout(EXIT_WAIT, exited).await);
         }
-        if matches!(cause, Cause::OutputClosed) && self.witness.exit().is_some() {
-            Cause::Exited
+        if matches!(cause, EndCause::OutputClosed) && self.facts.exit().is_some() {
+            EndCause::Exited
         } else {
             cause
         }
@@ -465,9 +461,9 @@ impl<R> Driver<R> {
 impl<R> Drop for Driver<R> {
     fn drop(&mut self) {
         self.count_written(self.link.written_total());
-        let report = self.witness.report(&self.link);
-        let cause = Cause::Closed;
-        drop(self.link.go_down(Down { cause, report }));
+        let report = self.facts.report(&self.link);
+        let cause = EndCause::Closed;
+        drop(self.link.close(ConnectionEnd { cause, report }));
     }
 }
 

@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::scan::{Elements, Envelope, Kind, Malformed};
-use super::serve::error_message;
+use super::scan::{Elements, Envelope, Malformed, MessageKind};
+use super::server_request::error_message;
 use crate::codec::Fragment;
 use crate::error::ErrorKind;
-use crate::process::outcome::Exit;
-use crate::process::stderr::StderrTail;
+use crate::process::{Exit, StderrTail};
 
 /// Whether a request can have been carried out, wholly or in part.
 ///
@@ -331,8 +330,8 @@ impl ErrorObject {
 fn addressee(message: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     let found = Envelope::of(message)?;
     Ok(match found.kind()? {
-        Kind::Request => found.id.map(|id| id.of(message)),
-        Kind::Notification | Kind::Reply => None,
+        MessageKind::Request => found.id.map(|id| id.of(message)),
+        MessageKind::Notification | MessageKind::Reply => None,
     })
 }
 
@@ -379,13 +378,13 @@ impl fmt::Display for RpcReport {
 
 /// Why a connection, or its way in, is over.
 #[derive(Debug)]
-pub(super) struct Down {
-    pub(super) cause: Cause,
+pub(super) struct ConnectionEnd {
+    pub(super) cause: EndCause,
     pub(super) report: Arc<RpcReport>,
 }
 
 #[derive(Debug)]
-pub(super) enum Cause {
+pub(super) enum EndCause {
     Exited,
     OutputClosed,
     StdinClosed,
@@ -395,30 +394,30 @@ pub(super) enum Cause {
     Closed,
 }
 
-impl Down {
+impl ConnectionEnd {
     /// What it means for a call.
     pub(super) fn error(&self, fate: Fate) -> RpcError {
         let report = Arc::clone(&self.report);
         match &self.cause {
-            Cause::Exited => RpcError::ProcessExited { report, fate },
-            Cause::OutputClosed => RpcError::OutputClosed { report, fate },
-            Cause::StdinClosed => RpcError::StdinClosed { report, fate },
-            Cause::WriteStalled(limit) => RpcError::WriteStalled {
+            EndCause::Exited => RpcError::ProcessExited { report, fate },
+            EndCause::OutputClosed => RpcError::OutputClosed { report, fate },
+            EndCause::StdinClosed => RpcError::StdinClosed { report, fate },
+            EndCause::WriteStalled(limit) => RpcError::WriteStalled {
                 limit: *limit,
                 report,
                 fate,
             },
-            Cause::Protocol(reason) => RpcError::Protocol {
+            EndCause::Protocol(reason) => RpcError::Protocol {
                 reason: Arc::clone(reason),
                 report,
                 fate,
             },
-            Cause::FrameTooLarge(limit_bytes) => RpcError::FrameTooLarge {
+            EndCause::FrameTooLarge(limit_bytes) => RpcError::FrameTooLarge {
                 limit_bytes: *limit_bytes,
                 report: Some(report),
                 fate,
             },
-            Cause::Closed => RpcError::Cancelled { fate },
+            EndCause::Closed => RpcError::Cancelled { fate },
         }
     }
 }

@@ -36,12 +36,12 @@ pub enum Framing {
 
 /// Takes frames out of what was read.
 #[derive(Debug)]
-pub(super) enum Frames {
+pub(super) enum FrameDecoder {
     Lines(LineCodec),
     ContentLength(HeaderCodec),
 }
 
-impl Frames {
+impl FrameDecoder {
     pub(super) fn new(framing: Framing, frame_bytes_max: usize) -> Self {
         match framing {
             Framing::Lines => Self::Lines(LineCodec::new().frame_bytes_max(frame_bytes_max)),
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_held_a_large_frame_is_given_back_and_a_smaller_one_kept() {
-        let mut frames = Frames::new(Framing::Lines, 2 * KEPT_BYTES);
+        let mut frames = FrameDecoder::new(Framing::Lines, 2 * KEPT_BYTES);
         for (length, is_kept) in [(KEPT_BYTES / 2, true), (KEPT_BYTES, false)] {
             let mut bytes = BytesMut::with_capacity(length + 1);
             bytes.resize(length, b'x');
@@ -189,7 +189,7 @@ mod tests {
     }
     #[test]
     fn what_held_a_large_frame_is_given_back_even_if_more_came_with_it() {
-        let mut frames = Frames::new(Framing::Lines, 2 * KEPT_BYTES);
+        let mut frames = FrameDecoder::new(Framing::Lines, 2 * KEPT_BYTES);
         let mut bytes = BytesMut::new();
         bytes.resize(KEPT_BYTES, b'x');
         bytes.extend_from_slice(b"\nha");

@@ -2,8 +2,8 @@
 //!
 //! # Locking
 //!
-//! Two mutexes, neither ever held across an await: `way_out` around one non-blocking write, `state`
-//! for a few instructions, and the copy of a small frame. Order: `way_out` before `state`. Callers and
+//! Two mutexes, neither ever held across an await: `writer` around one non-blocking write, `state`
+//! for a few instructions, and the copy of a small frame. Order: `writer` before `state`. Callers and
 //! tasks are woken outside both, and handlers run there. What runs inside of a caller's own is the
 //! clone of its waker, and the drop of a `Bytes` it has forwarded.
 //!
@@ -29,21 +29,21 @@ use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use tokio::time::timeout_at;
 
 use super::counts::RpcCounts;
-use super::error::{Down, Fate, RpcError};
+use super::error::{ConnectionEnd, Fate, RpcError};
 use super::framing::{Frame, Framing};
-use super::notices::{Notices, Notification, Progress};
-use super::outbox::{Freed, Queue, Room};
+use super::notifications::{Notices, Notification, Progress};
+use super::outbox::{FrameBudget, FreedFrames, Outbox};
+use super::pending::{Limit, PendingCall};
 use super::protocol::Cancel;
 use super::silence::Silence;
-use super::table::{CallId, Reply, Stray, Table};
-use super::ticket::{Limit, Ticket};
-use super::way_out::{Outlet, WayOut};
+use super::table::{CallId, Reply, Table, UnclaimedReply};
+use super::writer::{StdinPipe, Writer};
 use crate::codec::Fragment;
-use crate::process::once::{Once, lock};
+use crate::process::{Once, lock};
 
 /// What a connection is told about itself.
 #[derive(Debug, Clone)]
-pub(super) struct Terms {
+pub(super) struct LinkSettings {
     /// The child's, or 0.
     pub(super) pid: u32,
     pub(super) framing: Framing,
@@ -57,13 +57,13 @@ pub(super) struct Terms {
 
 /// The shared part of a connection.
 pub(super) struct Link {
-    pub(super) terms: Terms,
+    pub(super) settings: LinkSettings,
     numbers: AtomicU64,
     /// Places for what callers send.
     pub(super) room: Semaphore,
     /// Places for what we send of our own accord.
     pub(super) own_room: Semaphore,
-    pub(super) way_out: Mutex<WayOut>,
+    pub(super) writer: Mutex<Writer>,
     pub(super) state: Mutex<State>,
     /// The sender is the driver's, so that the end of it is the end of all subscriptions.
     notices: broadcast::WeakSender<Notification>,
@@ -73,19 +73,19 @@ pub(super) struct Link {
 
 pub(super) struct State {
     table: Table,
-    pub(super) queue: Queue,
+    pub(super) queue: Outbox,
     /// Of the driver, once it runs.
     driver: Option<Waker>,
     /// Whether it waits to be woken by who has something to write.
     is_asleep: bool,
     /// Nothing can be written any more.
-    input: Option<Arc<Down>>,
+    input: Option<Arc<ConnectionEnd>>,
     /// The call whose request was cut off by that.
     torn: Option<CallId>,
     /// Calls whose requests will never be written.
     unsent: BTreeSet<CallId>,
     /// Nothing can come any more.
-    down: Option<Arc<Down>>,
+    down: Option<Arc<ConnectionEnd>>,
     counts: RpcCounts,
     strays: VecDeque<Fragment>,
     silence: Silence,
@@ -95,7 +95,7 @@ pub(super) struct State {
 
 /// What a call is besides its frame.
 #[derive(Debug, Default)]
-pub(super) struct Extras {
+pub(super) struct CallDetails {
     pub(super) progress: Option<Progress>,
     /// Numbers that stand for tokens of the caller.
     pub(super) tokens: Vec<(u64, Bytes)>,
@@ -106,19 +106,19 @@ pub(super) struct Extras {
 impl Link {
     /// A link, and where the driver sends notifications to.
     pub(super) fn new(
-        terms: Terms,
-        pipe: Box<dyn Outlet>,
+        settings: LinkSettings,
+        pipe: Box<dyn StdinPipe>,
     ) -> (Arc<Self>, broadcast::Sender<Notification>) {
-        let (notices, _) = broadcast::channel(terms.notices_max.max(1));
+        let (notices, _) = broadcast::channel(settings.notices_max.max(1));
         let link = Arc::new(Self {
             numbers: AtomicU64::new(0),
-            room: Semaphore::new(terms.queue_max.clamp(1, Semaphore::MAX_PERMITS)),
+            room: Semaphore::new(settings.queue_max.clamp(1, Semaphore::MAX_PERMITS)),
             own_room: Semaphore::new(OWN_FRAMES_MAX),
-            terms,
-            way_out: Mutex::new(WayOut::new(pipe)),
+            settings,
+            writer: Mutex::new(Writer::new(pipe)),
             state: Mutex::new(State {
                 table: Table::default(),
-                queue: Queue::default(),
+                queue: Outbox::default(),
                 driver: None,
                 is_asleep: false,
                 input: None,
@@ -151,19 +151,19 @@ impl Link {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Begins a call in this place. The waker, if any, is that of who is going to await the ticket
+    /// Begins a call in this place. The waker, if any, is that of who is going to await the call
     /// next, with nothing else awaited in between.
     pub(super) fn begin(
         &self,
         place: SemaphorePermit<'_>,
         call: CallId,
         frame: Frame,
-        extras: Extras,
+        details: CallDetails,
         waker: Option<Waker>,
-    ) -> Result<Ticket<'_>, RpcError> {
+    ) -> Result<PendingCall<'_>, RpcError> {
         let is_awaited = waker.is_some();
-        self.submit(place, frame, Some((call, extras, waker)))?;
-        Ok(Ticket::new(self, call, is_awaited))
+        self.submit(place, frame, Some((call, details, waker)))?;
+        Ok(PendingCall::new(self, call, is_awaited))
     }
 
     /// Sends a message that has no answer, as soon as there is room for its frame.
@@ -172,7 +172,7 @@ impl Link {
         self.submit(place, frame, None)
     }
 
-    /// Room for a frame of a caller, as soon as there is some.
+    /// FrameBudget for a frame of a caller, as soon as there is some.
     pub(super) async fn place(
         &self,
         limit: Option<Limit>,
@@ -186,7 +186,7 @@ impl Link {
 
     /// Waits for no longer than the call may take. Nothing was sent until then.
     async fn wait_for_place(&self, limit: Option<Limit>) -> Result<SemaphorePermit<'_>, RpcError> {
-        let mut first = Limit::of(self.terms.enqueue_timeout);
+        let mut first = Limit::of(self.settings.enqueue_timeout);
         if let Some(limit) = limit
             && limit.until < first.until
         {
@@ -195,7 +195,7 @@ impl Link {
         match timeout_at(first.until, self.room.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(self.refusal(&lock(&self.state))),
-            Err(_) => Err(first.error(self.terms.pid, Fate::NotSent)),
+            Err(_) => Err(first.error(self.settings.pid, Fate::NotSent)),
         }
     }
 
@@ -213,7 +213,7 @@ impl Link {
         &self,
         place: SemaphorePermit<'_>,
         mut frame: Frame,
-        begun: Option<(CallId, Extras, Option<Waker>)>,
+        begun: Option<(CallId, CallDetails, Option<Waker>)>,
     ) -> Result<(), RpcError> {
         let mut state = lock(&self.state);
         if state.down.is_some() || state.input.is_some() {
@@ -222,13 +222,13 @@ impl Link {
         // It lives on in the frame.
         place.forget();
         let call = begun.as_ref().map(|(call, ..)| *call);
-        state.queue.push(call, Room::Queue, &mut frame);
-        if let Some((call, extras, waker)) = begun {
-            state.table.begin(call, extras.progress, waker);
-            for (token, original) in extras.tokens {
+        state.queue.push(call, FrameBudget::Callers, &mut frame);
+        if let Some((call, details, waker)) = begun {
+            state.table.begin(call, details.progress, waker);
+            for (token, original) in details.tokens {
                 state.table.add_token(call, token, original);
             }
-            if extras.is_ping {
+            if details.is_ping {
                 state.table.note_ping(call);
             }
         }
@@ -288,7 +288,7 @@ impl Link {
         };
         // It lives on in the frame.
         permit.forget();
-        state.queue.push(None, Room::Own, frame);
+        state.queue.push(None, FrameBudget::Ours, frame);
         state.driver_to_wake()
     }
 
@@ -321,10 +321,10 @@ impl Link {
 
     /// Gives a call up, takes its request back if it can, and has the child told otherwise.
     pub(super) fn abandon(&self, call: CallId) -> Fate {
-        let mut way_out = lock(&self.way_out);
+        let mut writer = lock(&self.writer);
         let mut state = lock(&self.state);
         let in_queue = state.queue.take_back(call);
-        let taken_back = in_queue.or_else(|| way_out.outbox.take_back(call));
+        let taken_back = in_queue.or_else(|| writer.outbox.take_back(call));
         let was_unsent = state.unsent.remove(&call) || taken_back.is_some();
         let mut driver = None;
         let is_ping = state.table.is_ping(call);
@@ -335,10 +335,10 @@ impl Link {
                 driver = self.push_now(&mut state, &mut frame);
             }
         }
-        drop((state, way_out));
+        drop((state, writer));
         drop(progress);
         if let Some(frame) = taken_back {
-            let mut freed = Freed::default();
+            let mut freed = FreedFrames::default();
             freed.add(frame.room);
             self.give_back(freed);
         }
@@ -353,12 +353,12 @@ impl Link {
     }
 
     fn cancel_frame(&self, call: CallId) -> Option<Frame> {
-        let message = self.terms.cancel.message(call)?;
-        let Terms {
+        let message = self.settings.cancel.message(call)?;
+        let LinkSettings {
             framing,
             frame_bytes_max,
             ..
-        } = self.terms;
+        } = self.settings;
         Frame::of(framing, frame_bytes_max, message.into_bytes()).ok()
     }
 
@@ -382,13 +382,13 @@ impl Link {
         for (id, reply) in replies.drain(..) {
             let outcome = match id {
                 Some(id) => state.table.settle(id, reply, issued),
-                None => Err(Stray::Unknown),
+                None => Err(UnclaimedReply::Unknown),
             };
             match outcome {
                 Ok(waker) => wakers.extend(waker),
-                Err(Stray::Late) => unclaimed[0] += 1,
-                Err(Stray::Duplicate) => unclaimed[1] += 1,
-                Err(Stray::Unknown) => unclaimed[2] += 1,
+                Err(UnclaimedReply::Late) => unclaimed[0] += 1,
+                Err(UnclaimedReply::Duplicate) => unclaimed[1] += 1,
+                Err(UnclaimedReply::Unknown) => unclaimed[2] += 1,
             }
         }
         let [late, duplicate, unknown] = unclaimed;
@@ -424,34 +424,34 @@ impl Link {
     }
 
     /// Nothing can be written any more. Replies may still come to what was written.
-    pub(super) fn close_input(&self, cause: Down) {
-        let mut way_out = lock(&self.way_out);
-        way_out.pipe = None;
-        self.stop(way_out, Arc::new(cause), false);
+    pub(super) fn close_input(&self, cause: ConnectionEnd) {
+        let mut writer = lock(&self.writer);
+        writer.pipe = None;
+        self.stop(writer, Arc::new(cause), false);
     }
 
     /// The connection is over, unless it was before. What was accepted and should still be written
     /// is returned, with the pipe.
-    pub(super) fn go_down(&self, cause: Down) -> Option<(Vec<u8>, Box<dyn Outlet>)> {
-        let mut way_out = lock(&self.way_out);
+    pub(super) fn close(&self, cause: ConnectionEnd) -> Option<(Vec<u8>, Box<dyn StdinPipe>)> {
+        let mut writer = lock(&self.writer);
         let queued = std::mem::take(&mut lock(&self.state).queue);
-        way_out.outbox.append(queued);
-        let rest = way_out.outbox.rest();
-        let pipe = way_out.pipe.take();
-        self.stop(way_out, Arc::new(cause), true);
+        writer.outbox.append(queued);
+        let rest = writer.outbox.rest();
+        let pipe = writer.pipe.take();
+        self.stop(writer, Arc::new(cause), true);
         self.over.set(());
         pipe.map(|pipe| (rest, pipe))
     }
 
-    fn stop(&self, mut way_out: MutexGuard<'_, WayOut>, cause: Arc<Down>, is_down: bool) {
+    fn stop(&self, mut writer: MutexGuard<'_, Writer>, cause: Arc<ConnectionEnd>, is_down: bool) {
         let mut state = lock(&self.state);
         let queue = std::mem::take(&mut state.queue);
-        let unsent = way_out.outbox.whole().chain(queue.whole());
+        let unsent = writer.outbox.whole().chain(queue.whole());
         state.unsent.extend(unsent);
         if state.torn.is_none() {
-            state.torn = way_out.outbox.torn();
+            state.torn = writer.outbox.torn();
         }
-        let frames = std::mem::take(&mut way_out.outbox);
+        let frames = std::mem::take(&mut writer.outbox);
         let place = if is_down {
             &mut state.down
         } else {
@@ -463,7 +463,7 @@ impl Link {
         self.room.close();
         let wakers = state.table.take_wakers();
         let driver = state.driver.take();
-        drop((state, way_out));
+        drop((state, writer));
         drop((queue, frames));
         for waker in wakers.into_iter().chain(driver) {
             waker.wake();
@@ -483,7 +483,7 @@ impl State {
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link")
-            .field("terms", &self.terms)
+            .field("settings", &self.settings)
             .field("pending", &self.pending())
             .finish_non_exhaustive()
     }
@@ -493,5 +493,5 @@ impl std::fmt::Debug for Link {
 const HALF_MIN: usize = 32;
 /// Cancel notifications and answers to the child that may wait to be written.
 const OWN_FRAMES_MAX: usize = 1024;
-/// Frames that were no message.
+/// FrameDecoder that were no message.
 const STRAYS_KEPT: usize = 8;

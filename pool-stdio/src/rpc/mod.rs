@@ -7,8 +7,8 @@
 //! | `framing` | how messages become frames, and frames messages |
 //! | `outbox` | what waits to be written, and how it is written in one go |
 //! | `link` | what callers and the driver share: the queue, giving a call up, the end of all calls |
-//! | `ticket` | how long a caller waits, and that who goes away gives the call up |
-//! | `way_out` | who writes to the child, and when the room of what was written is free |
+//! | `call` | how long a caller waits, and that who goes away gives the call up |
+//! | `writer` | who writes to the child, and when the room of what was written is free |
 //! | `driver` | the one task: writes, reads, routes, sees the end |
 //! | `client` | how a call or a forwarded message is made a request, and a reply given back |
 //! | `protocol` | what LSP and MCP differ in |
@@ -27,17 +27,17 @@ mod driver;
 mod error;
 mod framing;
 mod link;
-mod notices;
+mod notifications;
 mod outbox;
+mod pending;
 mod protocol;
 mod scan;
-mod serve;
+mod server_request;
 mod silence;
 mod table;
 #[cfg(test)]
 mod tests;
-mod ticket;
-mod way_out;
+mod writer;
 
 pub use connection::JsonRpcConnection;
 pub use connector::JsonRpcConnector;
@@ -45,6 +45,6 @@ pub use counts::RpcCounts;
 pub use driver::StrayFrames;
 pub use error::{ErrorObject, Fate, RpcError, RpcReport};
 pub use framing::Framing;
-pub use notices::{Notice, Notices, Notification, Progress};
+pub use notifications::{Notice, Notices, Notification, Progress};
 pub use protocol::{Cancel, Protocol};
-pub use serve::{Answer, ServerRequest};
+pub use server_request::{Answer, ServerRequest};

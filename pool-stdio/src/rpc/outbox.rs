@@ -1,4 +1,4 @@
-//! Frames on their way out, in the order in which they leave.
+//! FrameDecoder on their way out, in the order in which they leave.
 //!
 //! The bytes of small ones lie side by side, so that what many callers send is one piece to write,
 //! and none of their buffers outlives the call that made it. Large ones stay as they are.
@@ -16,33 +16,33 @@ use super::table::CallId;
 
 /// Of which room a frame takes a place until it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
+pub(super) enum FrameBudget {
     /// That of the callers.
-    Queue,
+    Callers,
     /// That of what we send of our own accord.
-    Own,
+    Ours,
 }
 
 /// How many places have become free.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Freed {
-    pub(super) queue: usize,
-    pub(super) own: usize,
+pub(super) struct FreedFrames {
+    pub(super) callers: usize,
+    pub(super) ours: usize,
 }
 
-impl Freed {
-    pub(super) const fn add(&mut self, room: Room) {
+impl FreedFrames {
+    pub(super) const fn add(&mut self, room: FrameBudget) {
         match room {
-            Room::Queue => self.queue += 1,
-            Room::Own => self.own += 1,
+            FrameBudget::Callers => self.callers += 1,
+            FrameBudget::Ours => self.ours += 1,
         }
     }
 }
 
-/// Frames, the first of which may be written in part.
+/// FrameDecoder, the first of which may be written in part.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
-    frames: VecDeque<Queued>,
+pub(super) struct Outbox {
+    frames: VecDeque<OutboxFrame>,
     /// Whether the first one has lost bytes already.
     is_torn: bool,
     /// The bytes of the small ones, one after the other.
@@ -53,10 +53,10 @@ pub(super) struct Queue {
 
 /// A frame that waits.
 #[derive(Debug)]
-pub(super) struct Queued {
+pub(super) struct OutboxFrame {
     /// The call it is the request of.
     call: Option<CallId>,
-    pub(super) room: Room,
+    pub(super) room: FrameBudget,
     body: Body,
 }
 
@@ -77,9 +77,9 @@ impl Body {
     }
 }
 
-impl Queue {
+impl Outbox {
     /// Of a small frame the bytes are taken, and its buffer is left to the caller.
-    pub(super) fn push(&mut self, call: Option<CallId>, room: Room, frame: &mut Frame) {
+    pub(super) fn push(&mut self, call: Option<CallId>, room: FrameBudget, frame: &mut Frame) {
         let body = match frame {
             Frame::Small(bytes) => {
                 self.small.extend_from_slice(bytes);
@@ -87,7 +87,7 @@ impl Queue {
             }
             Frame::Large(parts) => Body::Large(std::mem::take(parts)),
         };
-        self.frames.push_back(Queued { call, room, body });
+        self.frames.push_back(OutboxFrame { call, room, body });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -99,7 +99,7 @@ impl Queue {
     }
 
     /// Takes the request of a call back, unless a part of it was written.
-    pub(super) fn take_back(&mut self, call: CallId) -> Option<Queued> {
+    pub(super) fn take_back(&mut self, call: CallId) -> Option<OutboxFrame> {
         let first = usize::from(self.is_torn);
         let mut whole = self.frames.iter().skip(first);
         let place = first + whole.position(|frame| frame.call == Some(call))?;
@@ -179,7 +179,7 @@ impl Queue {
         &mut self,
         cx: &mut Context<'_>,
         pipe: &mut (impl AsyncWrite + Unpin + ?Sized),
-    ) -> Poll<io::Result<(usize, Freed)>> {
+    ) -> Poll<io::Result<(usize, FreedFrames)>> {
         let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
         let written = match self.pieces(&mut pieces) {
             1 => ready!(Pin::new(pipe).poll_write(cx, &pieces[0]))?,
@@ -222,8 +222,8 @@ impl Queue {
     }
 
     /// Takes bytes off the front, and says which places are free now.
-    fn advance(&mut self, mut count: usize) -> Freed {
-        let mut freed = Freed::default();
+    fn advance(&mut self, mut count: usize) -> FreedFrames {
+        let mut freed = FreedFrames::default();
         while let Some(frame) = self.frames.front_mut() {
             let before = count;
             let is_written = match &mut frame.body {

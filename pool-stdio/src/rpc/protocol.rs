@@ -121,7 +121,7 @@ impl Protocol {
             Self::Mcp => (b"notifications/progress", b"progressToken"),
             Self::Lsp => (b"$/progress", b"token"),
         };
-        if !says(envelope.method?.of_text(message), method) {
+        if !says(envelope.method?.unquoted().of(message), method) {
             return None;
         }
         members(message, envelope.params?, &[token], says).pop()
@@ -133,7 +133,7 @@ pub(super) fn is_cancel(message: &[u8], envelope: &Envelope) -> bool {
     let by_token = b"window/workDoneProgress/cancel".as_slice();
     let names = [MCP_CANCEL.as_bytes(), LSP_CANCEL.as_bytes(), by_token];
     envelope.method.is_some_and(|named| {
-        let named = named.of_text(message);
+        let named = named.unquoted().of(message);
         names.iter().any(|name| says(named, name))
     })
 }

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use super::notices::Progress;
+use super::notifications::Progress;
 use super::scan::{Envelope, Span};
 
 /// The number of a call on its connection.
@@ -60,7 +60,7 @@ impl Reply {
 
 /// Why a reply reached nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stray {
+pub(super) enum UnclaimedReply {
     /// The call had been given up.
     Late,
     /// The call had been answered.
@@ -139,17 +139,17 @@ impl Table {
         id: CallId,
         reply: Reply,
         issued: u64,
-    ) -> Result<Option<Waker>, Stray> {
+    ) -> Result<Option<Waker>, UnclaimedReply> {
         match self.calls.get_mut(&id) {
             Some(call) if call.reply.is_none() => {
                 call.reply = Some(reply);
                 self.unanswered -= 1;
                 Ok(call.waker.take())
             }
-            Some(_) => Err(Stray::Duplicate),
-            None if self.tombstones.remove(&id) => Err(Stray::Late),
-            None if id < issued => Err(Stray::Duplicate),
-            None => Err(Stray::Unknown),
+            Some(_) => Err(UnclaimedReply::Duplicate),
+            None if self.tombstones.remove(&id) => Err(UnclaimedReply::Late),
+            None if id < issued => Err(UnclaimedReply::Duplicate),
+            None => Err(UnclaimedReply::Unknown),
         }
     }
 
@@ -310,11 +310,11 @@ mod tests {
                             answered.insert(id);
                             Ok(())
                         } else if given_up.remove(&id) {
-                            Err(Stray::Late)
+                            Err(UnclaimedReply::Late)
                         } else if id < issued {
-                            Err(Stray::Duplicate)
+                            Err(UnclaimedReply::Duplicate)
                         } else {
-                            Err(Stray::Unknown)
+                            Err(UnclaimedReply::Unknown)
                         };
                         prop_assert_eq!(table.settle(id, reply(), issued).map(drop), expected);
                     }
@@ -341,9 +341,12 @@ mod tests {
         assert_eq!(table.abandoned(), TOMBSTONES_MAX);
         assert_eq!(
             table.settle(0, reply(), count).unwrap_err(),
-            Stray::Duplicate
+            UnclaimedReply::Duplicate
         );
-        assert_eq!(table.settle(1, reply(), count).unwrap_err(), Stray::Late);
+        assert_eq!(
+            table.settle(1, reply(), count).unwrap_err(),
+            UnclaimedReply::Late
+        );
     }
 
     #[test]

@@ -5,28 +5,15 @@ use std::fs;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// A process.
-///
-/// # Examples
-///
-/// ```
-/// use pool_testkit::census::{Census, Process, block_on};
-/// use pool_stdio::CommandSpec;
-///
-/// let census = Census::begin();
-/// let child = block_on(census.mark(CommandSpec::new("cat")).build()?.spawn())?;
-/// let processes: Vec<Process> = census.processes();
-/// assert_eq!(processes[0].pid, child.pid());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// A process, as it was when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Process {
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
-    /// The letter that `/proc` has for its state; `Z` is a zombie.
+    /// The letter that `/proc` shows for its state; `Z` is a zombie.
     pub state: char,
-    /// Its arguments.
+    /// Its arguments, or its name in brackets if it has none.
     pub command: String,
 }
 
@@ -55,31 +42,30 @@ impl Process {
         })
     }
 
-    /// Whether it has ended, reaped or not.
-    #[must_use]
-    pub const fn is_dead(&self) -> bool {
+    const fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }
 
-    /// Ends it, if it carries a mark of ours.
+    /// Kills it, if it carries the mark of a census.
     pub(super) fn kill(&self) {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
             return;
         };
-        // Order: opened before it is looked at again, so that the number cannot change hands.
+        // Order: the pidfd before the second look, so that the signal reaches the process looked at,
+        // even if its id was given to another one since.
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
             return;
         };
         let is_marked = fs::read(format!("/proc/{}/environ", self.pid))
-            .is_ok_and(|environ| has_variable(&environ, super::MARK_VARIABLE, None));
+            .is_ok_and(|environ| has_mark(&environ, None));
         if is_marked {
             let (Ok(()) | Err(_)) = pidfd_send_signal(&pidfd, Signal::KILL);
         }
     }
 }
 
-/// The living processes with this in their environment.
-pub(super) fn marked(name: &str, value: &str) -> Vec<Process> {
+/// The living processes that carry this mark.
+pub(super) fn marked(mark: &str) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -88,7 +74,7 @@ pub(super) fn marked(name: &str, value: &str) -> Vec<Process> {
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| {
             fs::read(format!("/proc/{pid}/environ"))
-                .is_ok_and(|environ| has_variable(&environ, name, Some(value)))
+                .is_ok_and(|environ| has_mark(&environ, Some(mark)))
         })
         .filter_map(Process::read)
         .filter(|process| !process.is_dead())
@@ -112,9 +98,16 @@ pub(super) fn children() -> Vec<Process> {
     pids.into_iter().filter_map(Process::read).collect()
 }
 
-fn has_variable(environ: &[u8], name: &str, value: Option<&str>) -> bool {
+/// Whether an environment carries this mark, or any if none is given.
+fn has_mark(environ: &[u8], mark: Option<&str>) -> bool {
     environ
         .split(|byte| *byte == 0)
-        .filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
-        .any(|found| value.is_none_or(|value| found == value.as_bytes()))
+        .filter_map(|entry| {
+            let value = entry.strip_prefix(MARK_VARIABLE.as_bytes())?;
+            value.strip_prefix(b"=")
+        })
+        .any(|found| mark.is_none_or(|mark| found == mark.as_bytes()))
 }
+
+/// The environment variable that holds the mark.
+pub(super) const MARK_VARIABLE: &str = "POOL_TESTKIT_CENSUS";

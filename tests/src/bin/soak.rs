@@ -31,8 +31,8 @@ mod linux {
     use pool_testkit::census::Census;
     use pool_testkit::fixture::Behaviour;
     use pool_tests::chaos::{self, Plan};
+    use pool_tests::children::{Stage, act_if_asked};
     use pool_tests::soak::{Counts, cancelled, cycles};
-    use pool_tests::stdio::{Stage, act_if_asked};
     use tokio::runtime;
     use tokio::time::Instant;
 

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::children::OUTER_DEADLINE;
 use pool_core::{ConnectContext, ConnectionId, ConnectionPool, Connector};
 use pool_stdio::{CommandSpec, OneShotConnector, StdioConnector, Stop};
-use pool_testkit::census::OUTER_DEADLINE;
 use pool_testkit::fixture::Behaviour;
 use tokio::time::Instant;
 
-use crate::stdio::{Stage, eager, poll_times};
+use crate::children::{Stage, eager, poll_times};
 
 /// What became of one kind of future.
 #[derive(Debug, Clone, Copy)]

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
+use crate::children::OUTER_DEADLINE;
 use pool_core::{ConnectContext, ConnectionId, Connector};
 use pool_stdio::{Children, CommandSpec, KillScope, Rung, StdioConnector, Stop, Termination};
-use pool_testkit::census::OUTER_DEADLINE;
-use pool_testkit::fixture::Behaviour;
+use pool_testkit::fixture::{Behaviour, Step};
 use tokio::time::Instant;
 
-use crate::stdio::Stage;
+use crate::children::Stage;
 
 /// How often what was done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl fmt::Display for Done {
 pub async fn run(stage: &Stage<'_>, cycles: usize) -> Done {
     let children = Children::new();
     let echo = stage.spec(&Behaviour::echo());
-    let leaf = Behaviour::new().leave_session().hang();
+    let leaf = Behaviour::new().then(Step::LeaveSession).hang();
     let tree = stage.spec(&Behaviour::new().start(leaf).print("up\n").hang());
     let connector = StdioConnector::new(echo.clone()).expect("the program is there");
     let mut done = Done::default();
@@ -88,7 +88,7 @@ pub async fn run(stage: &Stage<'_>, cycles: usize) -> Done {
             }
             3 => {
                 let child = start(&children, &echo).await;
-                crate::stdio::kill(child.pid());
+                crate::children::kill(child.pid());
                 let exit = child.exited().await;
                 assert_eq!(child.terminate(Stop::Orderly).await.exit, exit);
                 done.killed += 1;

@@ -13,10 +13,9 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use pool_stdio::{Child, Children, CommandSpec, LadderTimes};
-use pool_testkit::census::{
-    Beacon, Census, OUTER_DEADLINE, Sighting, block_on, is_readable_within,
-};
-use pool_testkit::fixture::Behaviour;
+use pool_testkit::census::Census;
+use pool_testkit::fixture::{Behaviour, Step};
+use pool_tests::children::{Beacon, OUTER_DEADLINE, Sighting, block_on, is_readable_within};
 
 /// The fixture program.
 pub(crate) const FIXTURE: &str = env!("CARGO_BIN_EXE_pool-fixture");
@@ -51,21 +50,21 @@ impl Scene {
     /// A behaviour that tells the beacon when it does not listen to SIGTERM any more.
     pub(crate) fn deaf(&self, tag: &str) -> Behaviour {
         Behaviour::new()
-            .ignore_terminate()
+            .then(Step::IgnoreTerminate)
             .announce(self.beacon.path(), tag)
     }
 
     /// A behaviour that tells the beacon when it has left the process group.
     pub(crate) fn away(&self, tag: &str) -> Behaviour {
         Behaviour::new()
-            .leave_session()
+            .then(Step::LeaveSession)
             .announce(self.beacon.path(), tag)
     }
 
     /// A behaviour that tells the beacon when it has a handler for SIGTERM.
     pub(crate) fn handler(&self, tag: &str, then: Behaviour) -> Behaviour {
         Behaviour::new()
-            .on_terminate(then)
+            .then(Step::OnTerminate(then))
             .announce(self.beacon.path(), tag)
     }
 

@@ -19,21 +19,25 @@ use nix::unistd::Pid;
 use pool_stdio::{CommandSpec, KillScope, LadderTimes, StdioConnection, StdioConnector};
 use pool_testkit::census::Census;
 use pool_testkit::conformance::Subject;
-use pool_testkit::fixture::Behaviour;
+use pool_testkit::fixture::{Behaviour, ChildStdio, Step};
 
 /// A child that echoes lines.
 mod one_child {
     pool_testkit::conformance!(super::subject(&super::Behaviour::echo()));
 }
 
-/// A child that echoes lines and has a child of its own, which does not listen to SIGTERM.
+/// A child that echoes lines and has a child of its own, which ignores SIGTERM.
 mod a_tree {
-    use super::Behaviour;
+    use super::{Behaviour, ChildStdio, Step};
 
     pool_testkit::conformance!({
-        let leaf = Behaviour::new().ignore_terminate().hang();
-        // Each orderly end waits the graces out: fewer cycles will do.
-        super::subject(&Behaviour::new().start_without_pipes(leaf).then_echo()).cycles(20)
+        let leaf = Step::Start {
+            child: Behaviour::new().then(Step::IgnoreTerminate).hang(),
+            count: 1,
+            stdio: ChildStdio::Null,
+        };
+        // Each orderly end takes the whole of both graces, so there are fewer cycles.
+        super::subject(&Behaviour::new().then(leaf).then_echo()).cycles(20)
     });
 }
 

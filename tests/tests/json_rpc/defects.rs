@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pool_core::{CloseReason, Connector};
 use pool_stdio::{Fate, JsonRpcConnector, Protocol, RpcError, Stop};
-use pool_testkit::fixture::Behaviour;
+use pool_testkit::fixture::{Behaviour, Step};
 use serde_json::Value;
 use tokio::runtime;
 
@@ -18,7 +18,9 @@ use crate::{child, connector, held, megabyte, server, wedged};
 fn a_child_that_never_reads_is_closed_in_time() {
     on_both_runtimes(async |bed| {
         let graces = graces(Duration::from_millis(100), Duration::from_millis(100));
-        let spec = bed.scene.spec(&Behaviour::new().ignore_terminate().hang());
+        let spec = bed
+            .scene
+            .spec(&Behaviour::new().then(Step::IgnoreTerminate).hang());
         let connector = JsonRpcConnector::new(spec.ladder_times(graces), Protocol::Mcp).unwrap();
         bed.note(connector.children());
         let child = Arc::new(connector.connect(&context()).await.unwrap());
@@ -97,7 +99,7 @@ fn a_grandchild_does_not_survive_a_close() {
         for stop in [Stop::Orderly, Stop::Force] {
             // The root leaves at the end of its input. Its child hears of nothing but SIGKILL.
             let leaf = bed.scene.deaf("leaf").hang();
-            let behaviour = Behaviour::new().start(leaf).serve_rpc();
+            let behaviour = Behaviour::new().start(leaf).then(Step::ServeRpc);
             let spec = bed.scene.spec(&behaviour);
             let spec = spec.ladder_times(graces(10 * BRIEF, BRIEF));
             let connector = JsonRpcConnector::new(spec, Protocol::Mcp).unwrap();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use pool_core::{ConnectContext, ConnectionId, ConnectionPool, Connector};
 use pool_stdio::{Protocol, RpcError, StdioError};
-use pool_testkit::census::OUTER_DEADLINE;
-use pool_testkit::fixture::Behaviour;
+use pool_testkit::fixture::{Behaviour, Step};
+use pool_tests::children::OUTER_DEADLINE;
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio::time::Instant;
@@ -48,7 +48,9 @@ fn an_exit_ends_all_calls_with_its_status_and_the_end_of_stderr() {
 #[test]
 fn an_exit_is_enough_when_somebody_else_holds_the_pipe() {
     on_both_runtimes(async |bed| {
-        let behaviour = Behaviour::new().start(Behaviour::new().hang()).serve_rpc();
+        let behaviour = Behaviour::new()
+            .start(Behaviour::new().hang())
+            .then(Step::ServeRpc);
         let child = child(bed, &behaviour).await;
         let call = child.call::<Value>("exit", &[7]);
         let error = within(Duration::ZERO, call).await.unwrap_err();

@@ -10,7 +10,7 @@ use pool_stdio::{
     Protocol, RpcError, Signal, StderrLine,
 };
 use pool_testkit::fixture::Behaviour;
-use pool_tests::stdio::poll_times;
+use pool_tests::children::poll_times;
 use serde_json::{Value, json};
 use tokio::runtime;
 

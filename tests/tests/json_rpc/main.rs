@@ -29,8 +29,8 @@ use std::time::Duration;
 use bed::{Bed, context};
 use pool_core::Connector;
 use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol, RpcError};
-use pool_testkit::census::OUTER_DEADLINE;
-use pool_testkit::fixture::Behaviour;
+use pool_testkit::fixture::{Behaviour, Step};
+use pool_tests::children::OUTER_DEADLINE;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -43,7 +43,7 @@ fn connector(bed: &Bed, behaviour: &Behaviour, protocol: Protocol) -> JsonRpcCon
 }
 
 fn server() -> Behaviour {
-    Behaviour::new().serve_rpc()
+    Behaviour::new().then(Step::ServeRpc)
 }
 
 /// A child that belongs to no pool, and has answered once.

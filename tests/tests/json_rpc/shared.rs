@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pool_core::{AcquireError, SharedBuilder, SharedPool};
 use pool_stdio::{Children, JsonRpcConnection, Protocol, RpcError};
-use pool_tests::stdio::{Chance, eager};
+use pool_tests::children::eager;
+use pool_tests::random::Chance;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -144,7 +145,7 @@ async fn ask(pool: Pool, tally: Arc<Tally>, caller: u64, until: Instant) {
         let call = child.call::<Value>("echo", &mine);
         if chance.is_one_in(16, number) {
             // Given up after one poll; its late reply must meet nobody.
-            pool_tests::stdio::poll_times(call, 1).await;
+            pool_tests::children::poll_times(call, 1).await;
             continue;
         }
         match timeout(AMPLE, call).await.expect("no call is lost") {

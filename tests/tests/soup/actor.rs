@@ -12,7 +12,7 @@ use pool_core::{
     Acquire, AcquireError, PooledConnection, ResizeError, TryAcquireError, WarmUpError,
 };
 use pool_testkit::connector::FakeConnection;
-use pool_testkit::fault::SplitMix64;
+use pool_tests::random::SplitMix64;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 

@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pool_core::{
-    AcquireError, EventKind, PooledConnection, ResizeError, TryAcquireError, WarmUpError,
+    AcquireError, ConnectionId, EventKind, PooledConnection, ResizeError, TryAcquireError,
+    WarmUpError,
 };
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, yield_now};
@@ -168,10 +169,7 @@ pub(crate) fn paused() -> Runtime {
 async fn recover(world: &World, pool: &Pool) {
     let full = world.scenario.max_size;
     assert_eq!(pool.resize(full), Ok(()));
-    let mut leases = Vec::new();
-    for _ in 0..full {
-        leases.push(acquire_at_last(world, pool).await);
-    }
+    let leases = acquire_all(world, pool, full).await;
     let only_leased = |counts: &pool_testkit::ledger::LedgerCounts| {
         counts.leased == full && counts.closing + counts.stuck + counts.opening == 0
     };
@@ -187,20 +185,53 @@ async fn recover(world: &World, pool: &Pool) {
     ));
 
     // What is evicted is not lent again, however well it comes home.
-    assert_eq!(pool.evict_all(), full, "{}", pool.status());
-    let evicted: BTreeSet<_> = leases.iter().map(PooledConnection::id).collect();
+    let count = pool.evict_all();
+    // On threads, the word of a death that was planned before the faults ended may still be on its
+    // way; such a connection is marked already.
+    let is_all = count == full || world.scenario.flavour == Flavour::Threads && count < full;
+    assert!(is_all, "{count} evicted: {}", pool.status());
+    let evicted = ids(&leases);
     drop(leases);
-    let fresh = acquire_at_last(world, pool).await;
+    let mut leases = acquire_all(world, pool, full).await;
+    let lent = ids(&leases);
     assert!(
-        !evicted.contains(&PooledConnection::id(&fresh)),
-        "evicted, but lent again"
+        lent.is_disjoint(&evicted),
+        "{evicted:?} were evicted, and {lent:?} lent"
     );
-    let kept = PooledConnection::id(&fresh);
-    assert!(pool.retain(|stats| stats.id == kept) <= full);
-    drop(fresh);
-    let again = acquire_at_last(world, pool).await;
-    // `max_uses` may be one.
-    assert!(PooledConnection::id(&again) >= kept);
+
+    // The same for those that `retain` is told to close, be they idle or leased. Nothing is known
+    // of the others: `retain` does not see a connection that is still being opened.
+    let kept = PooledConnection::id(&leases[0]);
+    leases.truncate(full.div_ceil(2));
+    let mut unwanted = BTreeSet::new();
+    let picked = pool.retain(|stats| {
+        let is_kept = stats.id == kept;
+        if !is_kept {
+            unwanted.insert(stats.id);
+        }
+        is_kept
+    });
+    assert!(picked <= unwanted.len(), "{picked} of {unwanted:?}");
+    drop(leases);
+    let lent = ids(&acquire_all(world, pool, full).await);
+    assert!(
+        lent.is_disjoint(&unwanted),
+        "{unwanted:?} were to be closed, and {lent:?} lent"
+    );
+    world.count_unwanted(unwanted.len());
+}
+
+fn ids(leases: &[Lease]) -> BTreeSet<ConnectionId> {
+    leases.iter().map(PooledConnection::id).collect()
+}
+
+/// Acquires `count` connections and holds them all at the same time.
+async fn acquire_all(world: &World, pool: &Pool, count: usize) -> Vec<Lease> {
+    let mut leases = Vec::new();
+    while leases.len() < count {
+        leases.push(acquire_at_last(world, pool).await);
+    }
+    leases
 }
 
 /// Acquires, however often the pool says that connects have failed too often to wait now.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use pool_core::{Builder, ConnectionPool};
 use pool_testkit::connector::{FakeConnection, FakeConnector};
-use pool_testkit::fault::{FaultPlan, FaultyConnector, Odds, SplitMix64};
+use pool_testkit::fault::{FaultPlan, FaultyConnector, Odds};
 use pool_testkit::ledger::Ledger;
 use pool_testkit::{Call, Query};
+use pool_tests::random::SplitMix64;
 
 use crate::witness::Witness;
 

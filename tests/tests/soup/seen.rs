@@ -11,6 +11,8 @@ use crate::world::World;
 pub(crate) struct Seen {
     leases: u64,
     faults: u64,
+    /// Connections that `retain` was told to close.
+    unwanted: u64,
     /// How often each kind of event happened.
     events: BTreeMap<String, u64>,
 }
@@ -24,6 +26,7 @@ impl Seen {
         Self {
             leases: world.served(),
             faults: world.switch.injected(),
+            unwanted: world.unwanted(),
             events,
         }
     }
@@ -31,6 +34,7 @@ impl Seen {
     pub(crate) fn add(&mut self, other: Self) {
         self.leases += other.leases;
         self.faults += other.faults;
+        self.unwanted += other.unwanted;
         for (name, count) in other.events {
             *self.events.entry(name).or_default() += count;
         }
@@ -39,6 +43,10 @@ impl Seen {
     pub(crate) fn assert_enough(&self, flavour: Flavour, ending: Ending, runs: u64) {
         assert!(self.leases > 10 * runs, "hardly any leases: {self:?}");
         assert!(self.faults > runs, "hardly any faults: {self:?}");
+        assert!(
+            ending != Ending::Close || self.unwanted > runs,
+            "`retain` was hardly told to close anything: {self:?}"
+        );
         if (flavour, ending) == (Flavour::Paused, Ending::Close) && runs >= 100 {
             for name in EXPECTED {
                 assert!(self.events.contains_key(name), "no {name}: {self:?}");

@@ -37,6 +37,7 @@ pub(crate) struct World {
     /// Closing is in order from here on.
     ending: AtomicBool,
     served: AtomicU64,
+    unwanted: AtomicU64,
 }
 
 impl World {
@@ -61,6 +62,7 @@ impl World {
             steps: watch::Sender::new(0),
             ending: AtomicBool::new(false),
             served: AtomicU64::new(0),
+            unwanted: AtomicU64::new(0),
         };
         (world, pool.expect("the settings are drawn from valid ones"))
     }
@@ -162,6 +164,16 @@ impl World {
     /// How many leases there were: a run without any has tested little.
     pub(crate) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many connections `retain` was told to close.
+    pub(crate) fn count_unwanted(&self, count: usize) {
+        self.unwanted.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// How many connections `retain` was told to close at the end of the run.
+    pub(crate) fn unwanted(&self) -> u64 {
+        self.unwanted.load(Ordering::Relaxed)
     }
 
     pub(crate) fn detached(&self) -> BTreeSet<ConnectionId> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use pool_core::{CloseReason, Connector};
 use pool_stdio::codec::{DecodeError, LineCodec};
 use pool_stdio::{KillScope, StdioConnection, StdioConnector, StdioError};
-use pool_testkit::fixture::{Behaviour, zoo};
+use pool_testkit::fixture::{Behaviour, Step, Stream};
+use pool_tests::children::adversaries;
 
 use crate::bed::{PROMISED, assert_line, context, on_both_runtimes, timed, within};
 
@@ -17,25 +18,25 @@ const SOON: Duration = Duration::from_millis(100);
 fn every_request_to_every_adversary_ends_in_time_and_so_does_its_close() {
     on_both_runtimes(async |bed| {
         let mut late = Vec::new();
-        for adversary in zoo(bed.scene.beacon.path()) {
+        for adversary in adversaries(bed.scene.beacon.path()) {
             let spec = bed.scene.spec(&adversary.behaviour);
             let connector = StdioConnector::new(spec.kill_scope(KillScope::Tree)).unwrap();
             let connector = bed.watch(connector);
             for request in ["short".to_owned(), "x".repeat(1 << 20)] {
                 let mut child = connector.connect(&context()).await.unwrap();
                 drop(bed.scene.beacon.expect(adversary.announced));
-                let asked = child.request_within(&request, LIMIT);
+                let asked = child.request(&request).within(LIMIT);
                 let (outcome, lateness) = timed(LIMIT, asked).await;
                 late.push(lateness);
                 if let Ok(line) = &outcome
                     && line.bytes == request
                 {
-                    assert!(!child.is_dirty(), "{}", adversary.id);
+                    assert!(!child.is_dirty(), "{}", adversary.what);
                 }
                 if outcome.is_err() {
                     let is_clean = connector.is_alive(&child) && connector.is_clean(&child);
                     let is_untouched = outcome.is_err_and(|error| error.is_retry_safe());
-                    assert!(!is_clean || is_untouched, "{}", adversary.id);
+                    assert!(!is_clean || is_untouched, "{}", adversary.what);
                 }
                 connector.close(child, CloseReason::Dirty).await;
                 connector.children().emptied().await;
@@ -51,7 +52,7 @@ fn a_child_that_never_answers_times_out() {
     on_both_runtimes(async |bed| {
         let limit = Duration::from_millis(50);
         let mut child = bed.child(&Behaviour::new().read_to_end()).await;
-        let error = within(limit, child.request_within("hello?", limit)).await;
+        let error = within(limit, child.request("hello?").within(limit)).await;
         assert!(matches!(error, Err(StdioError::TimedOut { .. })));
     });
 }
@@ -59,7 +60,9 @@ fn a_child_that_never_answers_times_out() {
 #[test]
 fn a_flood_without_a_line_ends_at_the_limit_of_the_codec() {
     on_both_runtimes(async |bed| {
-        let behaviour = Behaviour::new().read_lines(1).flood_stdout_for_ever();
+        let behaviour = Behaviour::new()
+            .read_lines(1)
+            .then(Step::FloodWithoutNewline(Stream::Stdout));
         let spec = bed.scene.spec(&behaviour);
         let codec = || LineCodec::new().frame_bytes_max(100_000);
         let connector = bed.watch(StdioConnector::with_codec(spec, codec).unwrap());
@@ -83,10 +86,13 @@ fn a_flood_without_a_line_ends_at_the_limit_of_the_codec() {
 #[test]
 fn a_reply_of_lines_without_end_ends_at_its_limit() {
     on_both_runtimes(async |bed| {
-        let behaviour = Behaviour::new().read_lines(1).flood_stdout(1 << 30);
+        let behaviour = Behaviour::new().read_lines(1).then(Step::Flood {
+            stream: Stream::Stdout,
+            bytes: 1 << 30,
+        });
         let connector = bed.connector(&behaviour).reply_bytes_max(100_000);
         let mut child = connector.connect(&context()).await.unwrap();
-        let error = child.request_until("go", |_| false).await.unwrap_err();
+        let error = child.request("go").until(|_| false).await.unwrap_err();
         assert!(matches!(
             error,
             StdioError::ReplyTooLong {
@@ -101,7 +107,12 @@ fn a_reply_of_lines_without_end_ends_at_its_limit() {
 #[test]
 fn a_flood_of_stderr_does_not_delay_a_reply() {
     on_both_runtimes(async |bed| {
-        let behaviour = Behaviour::new().flood_stderr(10_000_000).then_echo();
+        let behaviour = Behaviour::new()
+            .then(Step::Flood {
+                stream: Stream::Stderr,
+                bytes: 10_000_000,
+            })
+            .then_echo();
         let mut child = bed.child(&behaviour).await;
         assert_line(child.request("hello").await, "hello");
     });
@@ -110,7 +121,10 @@ fn a_flood_of_stderr_does_not_delay_a_reply() {
 #[test]
 fn a_closed_stdout_fails_the_request_at_once_though_the_child_lives() {
     on_both_runtimes(async |bed| {
-        let behaviour = Behaviour::new().read_lines(1).close_stdout().hang();
+        let behaviour = Behaviour::new()
+            .read_lines(1)
+            .then(Step::Close(Stream::Stdout))
+            .hang();
         let mut child = bed.child(&behaviour).await;
         let error = within(SOON, child.request("hello?")).await.unwrap_err();
         let StdioError::OutputClosed { report } = &error else {
@@ -125,7 +139,10 @@ fn a_closed_stdout_fails_the_request_at_once_though_the_child_lives() {
 #[test]
 fn a_child_whose_stdin_is_closed_fails_its_next_request_before_a_byte_of_it_is_written() {
     on_both_runtimes(async |bed| {
-        let behaviour = Behaviour::new().close_stdin().print("closed\n").hang();
+        let behaviour = Behaviour::new()
+            .then(Step::Close(Stream::Stdin))
+            .print("closed\n")
+            .hang();
         let mut child = bed.child(&behaviour).await;
         assert_line(child.recv().await, "closed");
         let error = within(SOON, child.request("hello?")).await.unwrap_err();
@@ -140,7 +157,7 @@ fn an_answer_given_before_stdin_was_closed_is_delivered() {
     on_both_runtimes(async |bed| {
         // It answers the first line of what is a longer request, and reads no more.
         let behaviour = Behaviour::new().read_lines(1).print("enough\n");
-        let behaviour = behaviour.close_stdin().hang();
+        let behaviour = behaviour.then(Step::Close(Stream::Stdin)).hang();
         let mut child = bed.child(&behaviour).await;
         child.send("one").await.unwrap();
         assert_line(child.recv().await, "enough");
@@ -161,9 +178,9 @@ fn an_answer_given_before_stdin_was_closed_is_delivered() {
 /// Answers before it has read its input, then closes that.
 fn partly_read() -> Behaviour {
     Behaviour::new()
-        .sleep(Duration::from_millis(20))
+        .then(Step::Sleep(Duration::from_millis(20)))
         .print("enough\n")
-        .close_stdin()
+        .then(Step::Close(Stream::Stdin))
         .hang()
 }
 
@@ -225,7 +242,9 @@ fn an_exit_is_seen_though_somebody_else_holds_the_pipes() {
 fn lines_with_a_mark_carriage_returns_and_one_byte_per_write_are_read_whole() {
     on_both_runtimes(async |bed| {
         let behaviour = Behaviour::new().read_lines(1);
-        let behaviour = behaviour.dribble(b"\xef\xbb\xbfone \xff\r\n").then_echo();
+        let behaviour = behaviour
+            .then(Step::PrintBytewise(b"\xef\xbb\xbfone \xff\r\n".to_vec()))
+            .then_echo();
         let mut child = bed.child(&behaviour).await;
         assert_line(child.request("hello").await, b"one \xff");
         assert_line(child.request("two").await, "two");
@@ -235,7 +254,10 @@ fn lines_with_a_mark_carriage_returns_and_one_byte_per_write_are_read_whole() {
 #[test]
 fn ten_megabytes_before_an_exit_are_all_delivered() {
     on_both_runtimes(async |bed| {
-        let behaviour = Behaviour::new().read_lines(1).flood_stdout(10_000_000);
+        let behaviour = Behaviour::new().read_lines(1).then(Step::Flood {
+            stream: Stream::Stdout,
+            bytes: 10_000_000,
+        });
         let mut child = bed.child(&behaviour.exit(3)).await;
         child.send("go").await.unwrap();
         // Each line is six bytes, and the last one is cut off.
@@ -262,9 +284,9 @@ fn a_huge_frame_passes_in_both_directions_if_the_limit_allows_it() {
 fn a_stopped_child_times_out_and_is_closed_all_the_same() {
     on_both_runtimes(async |bed| {
         let limit = Duration::from_millis(50);
-        let connector = bed.connector(&Behaviour::new().raise(19).then_echo());
+        let connector = bed.connector(&Behaviour::new().then(Step::Raise(19)).then_echo());
         let mut child: StdioConnection = connector.connect(&context()).await.unwrap();
-        let error = within(limit, child.request_within("hello?", limit)).await;
+        let error = within(limit, child.request("hello?").within(limit)).await;
         assert!(matches!(error, Err(StdioError::TimedOut { .. })));
         connector.close(child, CloseReason::Dirty).await;
         assert!(connector.children().is_empty());

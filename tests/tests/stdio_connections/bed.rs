@@ -9,16 +9,16 @@ use pool_core::{
     ConnectContext, ConnectionId, ConnectionPool, Connector, Event, EventKind, Observer,
 };
 use pool_stdio::{Children, Codec, Signal, StdioConnection, StdioConnector, StdioError};
-use pool_testkit::census::{Leftover, OUTER_DEADLINE, block_on};
+use pool_testkit::census::Leftover;
 use pool_testkit::fixture::Behaviour;
-use pool_tests::stdio::Pulse;
+use pool_tests::children::{OUTER_DEADLINE, Pulse, block_on};
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::common::Scene;
 
-pub(crate) use pool_tests::stdio::{eager, kill};
+pub(crate) use pool_tests::children::{eager, kill};
 
 pub(crate) type Pool = ConnectionPool<StdioConnection>;
 
@@ -180,12 +180,12 @@ pub(crate) fn assert_line(
 
 /// The call took at most this long, and a little: [`SLACK`], and as long as the machine kept
 /// everybody waiting meanwhile.
-pub(crate) async fn within<T>(limit: Duration, call: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(limit: Duration, call: impl IntoFuture<Output = T>) -> T {
     timed(limit, call).await.0
 }
 
 /// As [`within`], and how late it was.
-pub(crate) async fn timed<T>(limit: Duration, call: impl Future<Output = T>) -> (T, Duration) {
+pub(crate) async fn timed<T>(limit: Duration, call: impl IntoFuture<Output = T>) -> (T, Duration) {
     let pulse = Pulse::start();
     let begun = Instant::now();
     let output = call.await;

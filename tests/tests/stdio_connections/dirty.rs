@@ -7,9 +7,8 @@ use bytes::BytesMut;
 use pool_core::{ConnectionPool, Connector};
 use pool_stdio::codec::{DecodeError, Line, LineCodec};
 use pool_stdio::{KillScope, Stage, StdioConnector, StdioError};
-use pool_testkit::census::Sighting;
-use pool_testkit::fixture::Behaviour;
-use pool_tests::stdio::poll_times;
+use pool_testkit::fixture::{Behaviour, Step};
+use pool_tests::children::{Sighting, poll_times};
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::bed::{SLACK, assert_line, context, on_both_runtimes, within};
@@ -53,7 +52,10 @@ fn a_reply_cancelled_at_any_poll_never_reaches_the_next_caller() {
     on_both_runtimes(async |bed| {
         // Each byte of the first reply is a read of its own, or nearly.
         let reply = "the first reply, which nobody else may see\n";
-        let behaviour = Behaviour::new().read_lines(1).dribble(reply).then_echo();
+        let behaviour = Behaviour::new()
+            .read_lines(1)
+            .then(Step::PrintBytewise(reply.into()))
+            .then_echo();
         let pool = bed.pool(&behaviour, 1);
         let mut dirty = 0;
         for polls in 0.. {
@@ -103,11 +105,17 @@ fn a_large_request_cancelled_at_any_poll_never_disturbs_the_next_caller() {
 #[test]
 fn a_late_reply_after_a_timeout_is_destroyed_with_its_child() {
     on_both_runtimes(async |bed| {
-        let pool = bed.pool(&Behaviour::echo().delayed(Duration::from_millis(30)), 1);
+        let pool = bed.pool(
+            &Behaviour::new().then(Step::Echo {
+                lines: None,
+                delay: Duration::from_millis(30),
+            }),
+            1,
+        );
         for number in 0..4 {
             let mut lease = pool.acquire().await.unwrap();
             let limit = Duration::from_millis(2);
-            let error = lease.request_within(format!("late {number}"), limit).await;
+            let error = lease.request(format!("late {number}")).within(limit).await;
             let error = error.unwrap_err();
             let StdioError::TimedOut { report, .. } = &error else {
                 panic!("{error}");
@@ -129,7 +137,7 @@ fn a_timeout_fires_with_a_child_that_never_reads_and_a_full_pipe() {
     on_both_runtimes(async |bed| {
         let limit = Duration::from_millis(100);
         let mut child = bed.child(&Behaviour::new().hang()).await;
-        let error = within(limit, child.request_within(large(), limit)).await;
+        let error = within(limit, child.request(large()).within(limit)).await;
         let error = error.unwrap_err();
         let StdioError::TimedOut { report, .. } = &error else {
             panic!("{error}");
@@ -185,7 +193,7 @@ fn a_child_that_stops_reading_until_it_is_read_does_not_lock_up_its_caller() {
             seen == count
         };
         let mut child = connector.connect(&context()).await.unwrap();
-        let reply = child.request_until(request.clone(), is_last).await.unwrap();
+        let reply = child.request(request.clone()).until(is_last).await.unwrap();
         assert!(reply.iter().all(|line| line.bytes == "0123456789abcde"));
         assert!(!child.is_dirty());
         // The same with the two halves apart.
@@ -195,7 +203,7 @@ fn a_child_that_stops_reading_until_it_is_read_does_not_lock_up_its_caller() {
             seen += 1;
             seen == count
         };
-        assert_eq!(child.recv_until(is_last).await.unwrap().len(), count);
+        assert_eq!(child.recv().until(is_last).await.unwrap().len(), count);
     });
 }
 
@@ -219,14 +227,14 @@ fn a_reply_of_many_lines_is_dirty_until_its_last() {
         let mut child = bed.child(&behaviour).await;
         let is_end = |line: &Line| line.bytes == "end";
         assert!(
-            poll_times(child.request_until("go", is_end), 2)
+            poll_times(child.request("go").until(is_end), 2)
                 .await
                 .is_none()
         );
         assert!(child.is_dirty());
         // Its lines are lost with the future; reading one of them does not make it clean.
         child.notify("go on").await.unwrap();
-        let rest = child.recv_until(is_end).await.unwrap();
+        let rest = child.recv().until(is_end).await.unwrap();
         assert_eq!(rest.last().unwrap().bytes, "end");
         assert!(!child.is_dirty());
     });

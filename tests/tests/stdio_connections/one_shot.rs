@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pool_core::Connector;
 use pool_stdio::{Drain, LadderTimes, OneShot, OneShotConnector, Output, StdioError};
-use pool_testkit::fixture::Behaviour;
-use pool_tests::stdio::poll_times;
+use pool_testkit::fixture::{Behaviour, Step, Stream};
+use pool_tests::children::poll_times;
 use tokio::time::Instant;
 
 use crate::bed::{Bed, context, on_both_runtimes, within};
@@ -40,7 +40,12 @@ fn output_errors_and_exit_are_collected_as_data() {
         assert_eq!(output.drain, Drain::Complete);
         assert_eq!(output.unwritten_bytes, 0);
         assert!(!output.is_stdout_truncated());
-        let output = run(bed, &Behaviour::new().read_to_end().raise(9), b"x").await;
+        let output = run(
+            bed,
+            &Behaviour::new().read_to_end().then(Step::Raise(9)),
+            b"x",
+        )
+        .await;
         assert_eq!(output.exit.status().unwrap().signal(), Some(9));
     });
 }
@@ -58,8 +63,16 @@ fn five_megabytes_go_through_a_tool_that_writes_while_it_reads() {
 #[test]
 fn output_beyond_the_limit_is_counted_and_does_not_block_the_child() {
     on_both_runtimes(async |bed| {
-        let behaviour = Behaviour::new().flood_stderr(2_000_000);
-        let behaviour = behaviour.flood_stdout(6_000_000).exit(5);
+        let behaviour = Behaviour::new().then(Step::Flood {
+            stream: Stream::Stderr,
+            bytes: 2_000_000,
+        });
+        let behaviour = behaviour
+            .then(Step::Flood {
+                stream: Stream::Stdout,
+                bytes: 6_000_000,
+            })
+            .exit(5);
         let spec = bed.scene.spec(&behaviour);
         let connector = OneShotConnector::with_output_bytes_max(spec, 1000).unwrap();
         bed.note(connector.children());
@@ -161,7 +174,7 @@ fn a_tool_that_never_ends_times_out_with_what_it_had_said() {
         let limit = Duration::from_millis(100);
         let behaviour = Behaviour::new().print("thinking\n").hang();
         let mut child = child_of(bed, &behaviour).await;
-        let asked = child.run_within("x".repeat(1 << 20), limit);
+        let asked = child.run("x".repeat(1 << 20)).within(limit);
         let error = within(limit, asked).await.unwrap_err();
         let StdioError::TimedOut { report, .. } = &error else {
             panic!("{error}");
@@ -170,7 +183,7 @@ fn a_tool_that_never_ends_times_out_with_what_it_had_said() {
         assert!(!error.is_retry_safe());
         // The end of its input is a request too.
         let mut child = child_of(bed, &Behaviour::new().hang()).await;
-        let error = child.run_within("", limit).await.unwrap_err();
+        let error = child.run("").within(limit).await.unwrap_err();
         assert_eq!(error.report().unwrap().request_bytes_written, 0);
         assert!(!error.is_retry_safe());
     });
@@ -181,7 +194,10 @@ fn what_a_tool_leaves_behind_does_not_keep_its_caller() {
     on_both_runtimes(async |bed| {
         let silent = bed.scene.actor("silent").hang();
         let chatty = bed.scene.actor("chatty");
-        let chatty = chatty.print_each(Duration::from_millis(5), "still here\n");
+        let chatty = chatty.then(Step::PrintEvery {
+            gap: Duration::from_millis(5),
+            text: "still here\n".into(),
+        });
         for (leaf, drain) in [(silent, Drain::Idle), (chatty, Drain::TimedOut)] {
             let behaviour = Behaviour::new().start(leaf).print("done\n").exit(0);
             let mut times = LadderTimes::default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pool_core::{CloseReason, ConnectionPool, EventKind, PooledConnection};
 use pool_stdio::{Signal, StdioError, Stop};
-use pool_testkit::fixture::Behaviour;
+use pool_testkit::fixture::{Behaviour, Step, Stream};
 
 use crate::bed::{Events, assert_line, eager, kill, on_both_runtimes, settled};
 
@@ -109,7 +109,10 @@ fn an_idle_child_that_closes_its_stdout_is_replaced_without_traffic() {
     on_both_runtimes(async |bed| {
         // It closes its stdout only after it was asked and has gone home.
         let behaviour = Behaviour::new().read_lines(1).print("ok\n");
-        let behaviour = behaviour.read_lines(1).close_stdout().hang();
+        let behaviour = behaviour
+            .read_lines(1)
+            .then(Step::Close(Stream::Stdout))
+            .hang();
         let connector = bed.connector(&behaviour);
         let (mut events, observer) = Events::new();
         let pool = eager(ConnectionPool::builder(connector))
@@ -159,7 +162,7 @@ fn a_child_killed_while_leased_fails_its_request_and_nobody_gets_it_again() {
 #[test]
 fn a_child_that_exits_after_each_reply_is_replaced_each_time() {
     on_both_runtimes(async |bed| {
-        let pool = bed.pool(&Behaviour::echo().then_exit_after(1), 1);
+        let pool = bed.pool(&Behaviour::new().then_echo_lines(1), 1);
         let mut pids = Vec::new();
         while pids.len() < 5 {
             let mut lease = pool.acquire().await.unwrap();
@@ -241,7 +244,7 @@ fn a_connection_dropped_without_a_runtime_leaves_nothing() {
         let one = bed.child(&Behaviour::echo()).await;
         let two = bed.child(&Behaviour::echo()).await;
         let mut three = bed.child(&Behaviour::new().hang()).await;
-        let cancelled = pool_tests::stdio::poll_times(three.request("hello?"), 1).await;
+        let cancelled = pool_tests::children::poll_times(three.request("hello?"), 1).await;
         assert!(cancelled.is_none());
         (one, two, three)
     });

@@ -16,9 +16,8 @@ use pool_stdio::{
     CommandSpec, LadderTimes, OneShotConnector, Signal, StdioConnection, StdioConnector,
     StdioError, Stop, StrayPolicy,
 };
-use pool_testkit::census::OUTER_DEADLINE;
-use pool_testkit::fixture::Behaviour;
-use pool_tests::stdio::poll_times;
+use pool_testkit::fixture::{Behaviour, Step};
+use pool_tests::children::{OUTER_DEADLINE, poll_times};
 use tokio::runtime;
 use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder};
@@ -65,7 +64,7 @@ fn a_request_said_to_be_unwritten_is_not_written_later() {
         ready(&child).await;
         fill_up(&mut child).await;
         let error = {
-            let mut request = pin!(child.request("secret"));
+            let mut request = pin!(child.request("secret").into_future());
             let first = poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx))).await;
             assert!(first.is_pending());
             bed.signal_all(Signal::User1);
@@ -115,7 +114,7 @@ fn the_time_of_a_request_does_not_begin_before_it() {
         // Nobody speaks, and nothing is owed.
         timeout(8 * limit, child.recv()).await.unwrap_err();
         assert!(!child.is_dirty());
-        let error = within(limit, child.request_within("x", limit)).await;
+        let error = within(limit, child.request("x").within(limit)).await;
         let error = error.unwrap_err();
         let elapsed = error.report().unwrap().elapsed;
         assert!(elapsed < 8 * limit, "{elapsed:?}");
@@ -133,7 +132,7 @@ fn a_reply_of_many_lines_is_read_though_the_request_was_not() {
             let connector = bed.watch(StdioConnector::new(spec).unwrap());
             let mut child = connector.connect(&context()).await.unwrap();
             let request = "x".repeat(1 << 20);
-            let reply = child.request_until(request, |line| line.bytes == "ok");
+            let reply = child.request(request).until(|line| line.bytes == "ok");
             let reply = reply.await.unwrap();
             assert_eq!((&reply[0].bytes[..], reply.len()), (&b"status"[..], 2));
             assert!(child.is_dirty(), "the rest of the request was not written");
@@ -227,7 +226,7 @@ fn half_a_message_of_a_codec_that_panicked_is_not_written() {
         let mut child = connector.connect(&context()).await.unwrap();
         catch_unwind(AssertUnwindSafe(|| {
             let mut cx = Context::from_waker(Waker::noop());
-            drop(pin!(child.request("bad")).poll(&mut cx));
+            drop(pin!(child.request("bad").into_future()).poll(&mut cx));
         }))
         .unwrap_err();
         child.send("good").await.unwrap();
@@ -245,7 +244,7 @@ fn replies_of_many_frames_and_strays_are_counted_once() {
     let connector = metrics::with_local_recorder(&recorder, || bed.connector(&behaviour));
     runtime.unwrap().block_on(async {
         let mut child = connector.connect(&context()).await.unwrap();
-        let reply = child.request_until("go", |line| line.bytes == "ok").await;
+        let reply = child.request("go").until(|line| line.bytes == "ok").await;
         assert_eq!(reply.unwrap().len(), 2);
         child.notify("now").await.unwrap();
         while child.is_alive() {
@@ -301,7 +300,7 @@ fn what_is_left_of_a_greeting_fails_the_connect_not_the_first_request() {
             let connector = bed.connector(&behaviour).stray_output(policy);
             connector.handshake(|child| {
                 Box::pin(async {
-                    child.recv_until(|line| line.bytes == "ready").await?;
+                    child.recv().until(|line| line.bytes == "ready").await?;
                     Ok(())
                 })
             })
@@ -320,7 +319,9 @@ fn what_is_left_of_a_greeting_fails_the_connect_not_the_first_request() {
 fn a_child_that_is_given_up_does_not_take_half_a_request_for_the_whole() {
     on_both_runtimes(async |bed| {
         let place = bed.scene.beacon.path().with_extension("acted");
-        let acts = Behaviour::new().read_to_end().die_the_first_time(&place);
+        let acts = Behaviour::new()
+            .read_to_end()
+            .then(Step::DieTheFirstTime(place.clone()));
         // More than a runtime lets a task write in two polls, however fast the child reads.
         let input = "x".repeat(1 << 25);
         for number in 0..30 {
@@ -346,7 +347,9 @@ fn a_child_that_is_given_up_does_not_take_half_a_request_for_the_whole() {
 fn a_child_that_was_never_asked_is_not_given_an_empty_request_at_its_end() {
     on_both_runtimes(async |bed| {
         let place = bed.scene.beacon.path().with_extension("acted");
-        let acts = Behaviour::new().read_to_end().die_the_first_time(&place);
+        let acts = Behaviour::new()
+            .read_to_end()
+            .then(Step::DieTheFirstTime(place.clone()));
         let connector = OneShotConnector::new(bed.scene.spec(&acts)).unwrap();
         bed.note(connector.children());
         let pool = connector.pool().min_idle(1).build().unwrap();

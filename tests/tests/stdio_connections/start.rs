@@ -10,7 +10,7 @@ use pool_core::{
 };
 use pool_stdio::{CommandSpec, SpawnError, Stage, StdioConnection, StdioConnector, StdioError};
 use pool_testkit::fixture::Behaviour;
-use pool_tests::stdio::poll_times;
+use pool_tests::children::poll_times;
 use tokio::time::Instant;
 
 use crate::bed::{Bed, Boxed, assert_line, context, on_both_runtimes, within};
@@ -49,7 +49,7 @@ fn a_handshake_is_done_before_the_child_is_lent() {
         let behaviour = Behaviour::new().print("banner\nready\n").then_echo();
         let connector = bed.connector(&behaviour).handshake(|child| {
             Box::pin(async {
-                let seen = child.recv_until(|line| line.bytes == "ready").await?;
+                let seen = child.recv().until(|line| line.bytes == "ready").await?;
                 assert_eq!(seen.len(), 2);
                 Ok(())
             })

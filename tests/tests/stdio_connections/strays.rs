@@ -2,7 +2,7 @@
 
 use pool_core::{ConnectionPool, Connector};
 use pool_stdio::{StdioConnection, StdioError, StrayPolicy};
-use pool_testkit::fixture::{Behaviour, Replies};
+use pool_testkit::fixture::{Behaviour, Replies, Step, Stream};
 
 use crate::bed::{Bed, Pool, assert_line, eager, on_both_runtimes};
 
@@ -97,7 +97,7 @@ fn half_a_stray_line_is_rejected_even_by_the_lenient_policy() {
 #[test]
 fn what_comes_with_a_reply_in_one_read_is_stray_too() {
     on_both_runtimes(async |bed| {
-        let twice = Behaviour::new().reply(Replies::Twice);
+        let twice = Behaviour::new().then(Step::Reply(Replies::Twice));
         let request = |id: u32| format!(r#"{{"id":{id}}}"#);
         let both = Behaviour::new()
             .read_lines(1)
@@ -133,7 +133,10 @@ fn what_comes_with_a_reply_in_one_read_is_stray_too() {
 #[test]
 fn a_flood_of_strays_does_not_keep_a_caller() {
     on_both_runtimes(async |bed| {
-        let behaviour = Behaviour::new().flood_stdout(1 << 40);
+        let behaviour = Behaviour::new().then(Step::Flood {
+            stream: Stream::Stdout,
+            bytes: 1 << 40,
+        });
         let pool = pool(bed, &behaviour, StrayPolicy::Discard);
         let mut lease = pool.acquire().await.unwrap();
         let error = loop {

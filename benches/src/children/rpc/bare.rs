@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{self, Child};
 
 use super::client::{check, params};
-use super::server::{Tool, Wire};
-use crate::children::Outcome;
 use crate::children::program::Program;
+use pool_reuse::builtin::server::{Tool, Wire};
+use pool_reuse::measure::Measured;
 
 /// A child to whom one caller writes, and from whom the same one reads.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Bare {
         clippy::disallowed_methods,
         reason = "the child it is compared with is not the pool's"
     )]
-    pub(super) fn start() -> Outcome<Self> {
+    pub(super) fn start() -> Measured<Self> {
         let mut command = process::Command::from(Program::server(Wire::Lines)?.command());
         let child = command
             .stdin(Stdio::piped())
@@ -49,7 +49,7 @@ impl Bare {
     }
 
     /// Writes and reads at once.
-    pub(super) async fn exchange(&mut self, request: &[u8]) -> Outcome<()> {
+    pub(super) async fn exchange(&mut self, request: &[u8]) -> Measured<()> {
         let pipes = self.child.stdin.as_mut().zip(self.child.stdout.as_mut());
         let (stdin, stdout) = pipes.ok_or("both were asked for")?;
         self.read.clear();
@@ -69,7 +69,7 @@ impl Bare {
     }
 
     /// A call as the clients make it, but for one caller who has the child alone.
-    pub(super) async fn call(&mut self) -> Outcome<()> {
+    pub(super) async fn call(&mut self) -> Measured<()> {
         let pipes = self.child.stdin.as_mut().zip(self.child.stdout.as_mut());
         let (stdin, stdout) = pipes.ok_or("both were asked for")?;
         self.number += 1;

@@ -2,11 +2,12 @@
 
 use super::bare::Bare;
 use super::client::{Client, Round, bare_p50, round};
-use crate::children::chapter::{new_table, spread};
+use crate::children::chapter::spread;
 use crate::children::program::Cores;
-use crate::children::{Bar, Chapter, Effort, Judgement, Outcome, Picture};
-use crate::plot::Column;
-use crate::stats::{median, paired};
+use crate::children::{Bar, Chapter, Effort, Judgement, Measured, Picture};
+use pool_reuse::measure::plot::{Chart, ChartBar, Side};
+use pool_reuse::measure::stats::{median, paired};
+use pool_reuse::measure::table::Table;
 
 /// A number of callers, and what ours must reach beside rmcp's client.
 struct Crowd {
@@ -51,7 +52,7 @@ pub(super) async fn measure(
     cores: &Cores,
     effort: Effort,
     chapter: &mut Chapter,
-) -> Outcome<()> {
+) -> Measured<()> {
     let (all, bare) = rounds(cores, effort.rounds(ROUNDS)).await?;
     chapter
         .paragraphs
@@ -69,11 +70,14 @@ pub(super) async fn measure(
             it.p50
         }),
     ];
-    for (title, name, of) in pictures {
+    for (unit, name, of) in pictures {
         chapter.pictures.push(Picture {
             name: format!("{name}-{}", place.replace(' ', "-")),
-            title: format!("JSON-RPC, {place}: {title}"),
-            columns: columns(&all, of),
+            chart: Chart {
+                title: format!("JSON-RPC through pool-stdio and through rmcp, {place}"),
+                unit: unit.to_owned(),
+                bars: chart_bars(&all, of),
+            },
         });
     }
     let [alone, ..] = &all;
@@ -122,7 +126,7 @@ impl Samples {
     }
 }
 
-async fn rounds(cores: &Cores, count: usize) -> Outcome<([Samples; CROWDS.len()], Vec<f64>)> {
+async fn rounds(cores: &Cores, count: usize) -> Measured<([Samples; CROWDS.len()], Vec<f64>)> {
     let mut floor = Bare::start()?;
     let mut bare = Vec::new();
     let clients = [Client::ours(cores).await?, Client::rmcp().await?];
@@ -172,7 +176,7 @@ fn rates(all: &[Samples]) -> String {
         "least",
         "greatest",
     ];
-    let mut table = new_table(&header);
+    let mut table = Table::new(&header);
     for (crowd, samples) in CROWDS.iter().zip(all) {
         let (ours, rmcp) = (samples.ours(|it| it.rate), samples.rmcp(|it| it.rate));
         let mut row = vec![crowd.callers.to_string()];
@@ -195,7 +199,7 @@ fn times(all: &[Samples]) -> String {
         "ours p99",
         "rmcp p99",
     ];
-    let mut table = new_table(&header);
+    let mut table = Table::new(&header);
     for (crowd, samples) in CROWDS.iter().zip(all) {
         let (ours, rmcp) = (samples.ours(|it| it.p50), samples.rmcp(|it| it.p50));
         let middle = |all: &[f64]| format!("{:.1}", median(all).unwrap_or(f64::NAN));
@@ -213,23 +217,28 @@ fn quotients(ours: &[f64], rmcp: &[f64]) -> Vec<f64> {
     pairs.map(|(ours, rmcp)| ours / rmcp).collect()
 }
 
-fn columns(all: &[Samples], of: Of) -> Vec<Column> {
-    let column = |crowd: &Crowd, whose: &str, samples: &[f64]| {
+fn chart_bars(all: &[Samples], of: Of) -> Vec<ChartBar> {
+    let bar = |crowd: &Crowd, side: Side, samples: &[f64]| {
         let value = median(samples)?;
-        Some(Column {
+        let whose = match side {
+            Side::Ours => "pool-stdio",
+            Side::Other => "rmcp",
+        };
+        Some(ChartBar {
             name: format!("{}, {whose}", crowd.callers()),
             value,
             label: format!("{value:.0}"),
+            side,
         })
     };
     let pairs = CROWDS.iter().zip(all);
-    let columns = pairs.flat_map(|(crowd, samples)| {
+    let bars = pairs.flat_map(|(crowd, samples)| {
         [
-            column(crowd, "ours", &samples.ours(of)),
-            column(crowd, "rmcp", &samples.rmcp(of)),
+            bar(crowd, Side::Ours, &samples.ours(of)),
+            bar(crowd, Side::Other, &samples.rmcp(of)),
         ]
     });
-    columns.flatten().collect()
+    bars.flatten().collect()
 }
 
 /// Many short ones: a round should not be longer than what disturbs it.

@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
 use super::bare::Bare;
-use super::server::{Tool, Wire};
-use crate::children::Outcome;
 use crate::children::program::{Cores, Program};
-use crate::clock::Stopwatch;
+use pool_reuse::builtin::server::{Tool, Wire};
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::clock::Stopwatch;
 
 /// One of the two clients, with its child.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub(super) enum Client {
 
 impl Client {
     /// Starts a child on these cores, and greets it.
-    pub(super) async fn ours(cores: &Cores) -> Outcome<Self> {
+    pub(super) async fn ours(cores: &Cores) -> Measured<Self> {
         let deadline = Instant::now() + Duration::from_secs(10);
         let cx = ConnectContext::new(ConnectionId::from_u64(0), 1, deadline);
         let child = connector()?.connect(&cx).await?;
@@ -40,13 +40,13 @@ impl Client {
     }
 
     /// The same, the way of rmcp: from this thread, and so where this thread may run.
-    pub(super) async fn rmcp() -> Outcome<Self> {
+    pub(super) async fn rmcp() -> Measured<Self> {
         let command = process::Command::from(Program::server(Wire::Lines)?.command());
         let service = ().serve(TokioChildProcess::new(command)?).await?;
         Ok(Self::Rmcp(Arc::new(service)))
     }
 
-    async fn call(&self) -> Outcome<()> {
+    async fn call(&self) -> Measured<()> {
         let result = match self {
             Self::Ours(child) => return call(child, Tool::Answer).await,
             Self::Rmcp(service) => service.call_tool(params(Tool::Answer)).await?,
@@ -56,7 +56,7 @@ impl Client {
 }
 
 /// What starts the child for ours, and greets it as rmcp does.
-pub(super) fn connector() -> Outcome<JsonRpcConnector> {
+pub(super) fn connector() -> Measured<JsonRpcConnector> {
     let params = json!({
         "protocolVersion": "2025-06-18",
         "capabilities": {},
@@ -67,7 +67,7 @@ pub(super) fn connector() -> Outcome<JsonRpcConnector> {
 }
 
 /// One call of a tool.
-pub(super) async fn call(child: &JsonRpcConnection, tool: Tool) -> Outcome<()> {
+pub(super) async fn call(child: &JsonRpcConnection, tool: Tool) -> Measured<()> {
     check(&child.call("tools/call", &params(tool)).await?)
 }
 
@@ -75,7 +75,7 @@ pub(super) fn params(tool: Tool) -> CallToolRequestParams {
     CallToolRequestParams::new(tool.name())
 }
 
-pub(super) fn check(result: &CallToolResult) -> Outcome<()> {
+pub(super) fn check(result: &CallToolResult) -> Measured<()> {
     match result.content.len() {
         1 => Ok(()),
         _ => Err("one piece of content is expected".into()),
@@ -94,7 +94,7 @@ pub(super) struct Round {
 }
 
 /// The median time of a call over bare pipes, in microseconds.
-pub(super) async fn bare_p50(mut bare: Bare, calls: u32) -> Outcome<(Bare, f64)> {
+pub(super) async fn bare_p50(mut bare: Bare, calls: u32) -> Measured<(Bare, f64)> {
     let caller = async move {
         let mut times = Vec::with_capacity(usize::try_from(calls)?);
         for _ in 0..calls {
@@ -112,7 +112,7 @@ pub(super) async fn bare_p50(mut bare: Bare, calls: u32) -> Outcome<(Bare, f64)>
 }
 
 /// So many callers, one call after the other each, until this many calls are done in all.
-pub(super) async fn round(client: &Client, callers: u32, calls: u32) -> Outcome<Round> {
+pub(super) async fn round(client: &Client, callers: u32, calls: u32) -> Measured<Round> {
     let each = calls / callers;
     let mut tasks = JoinSet::new();
     let mut all = Vec::with_capacity(usize::try_from(calls)?);
@@ -142,7 +142,7 @@ fn micros(sorted: &[u64], percent: usize) -> f64 {
 
 /// The times are kept as they are: to sort them into a histogram is dearer than a call is. One
 /// call ends when the next begins: looking at the clock twice is felt in what is measured.
-async fn caller(client: &Client, calls: u32) -> Outcome<Vec<u64>> {
+async fn caller(client: &Client, calls: u32) -> Measured<Vec<u64>> {
     let mut times = Vec::with_capacity(usize::try_from(calls)?);
     let watch = Stopwatch::start();
     let mut before = 0;

@@ -11,13 +11,14 @@ use pool_stdio::JsonRpcConnection;
 use tokio::task::JoinSet;
 
 use super::client::{call, connector};
-use super::server::Tool;
 use super::two_workers;
-use crate::children::chapter::{new_table, spread};
-use crate::children::{Bar, Chapter, Effort, Judgement, Outcome, Picture};
-use crate::clock::Stopwatch;
-use crate::plot::Column;
-use crate::stats::{median, paired};
+use crate::children::chapter::spread;
+use crate::children::{Bar, Chapter, Effort, Judgement, Measured, Picture};
+use pool_reuse::builtin::server::Tool;
+use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::plot::{Chart, ChartBar, Side};
+use pool_reuse::measure::stats::{median, paired};
+use pool_reuse::measure::table::Table;
 
 /// What is asked of the children, and how often in a round.
 struct Load {
@@ -54,7 +55,7 @@ const LOADS: [Load; 3] = [
 /// # Errors
 ///
 /// If a child cannot be had, or does not answer.
-pub fn measure(effort: Effort) -> Outcome<Chapter> {
+pub fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let all = two_workers()?.block_on(rounds(effort.rounds(ROUNDS)))?;
     let mut chapter = Chapter::new("JSON-RPC: four children beside one");
@@ -70,7 +71,7 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
         "least",
         "greatest",
     ];
-    let mut table = new_table(&header);
+    let mut table = Table::new(&header);
     for (load, [one, four]) in LOADS.iter().zip(&all) {
         let mut row = vec![load.what.to_owned()];
         row.extend(spread(one, 0));
@@ -84,8 +85,11 @@ pub fn measure(effort: Effort) -> Outcome<Chapter> {
     chapter.paragraphs.push(table.to_string());
     chapter.pictures.push(Picture {
         name: "rate".to_owned(),
-        title: "Requests per second of 64 callers, one child beside four".to_owned(),
-        columns: columns(&all),
+        chart: Chart {
+            title: "64 callers, one child beside four".to_owned(),
+            unit: "requests per second (more is better)".to_owned(),
+            bars: chart_bars(&all),
+        },
     });
     Ok(chapter)
 }
@@ -106,7 +110,7 @@ fn judgement(load: &Load, one: &[f64], four: &[f64]) -> Judgement {
 /// Requests per second of one child, and of four, for each load.
 type Rates = [[Vec<f64>; 2]; LOADS.len()];
 
-async fn rounds(count: usize) -> Outcome<Rates> {
+async fn rounds(count: usize) -> Measured<Rates> {
     let pools = [pool(1).await?, pool(4).await?];
     let mut all = Rates::default();
     // The first round is for warming up.
@@ -128,7 +132,7 @@ async fn rounds(count: usize) -> Outcome<Rates> {
 }
 
 /// All its children are there, and each is to have its part of the callers.
-async fn pool(children: u32) -> Outcome<SharedPool<JsonRpcConnection>> {
+async fn pool(children: u32) -> Measured<SharedPool<JsonRpcConnection>> {
     let pool = SharedPool::builder(connector()?)
         .max_size(usize::try_from(children)?)
         .target_leases(CALLERS / children)
@@ -137,9 +141,9 @@ async fn pool(children: u32) -> Outcome<SharedPool<JsonRpcConnection>> {
     Ok(pool)
 }
 
-async fn round(pool: &SharedPool<JsonRpcConnection>, load: &Load) -> Outcome<f64> {
+async fn round(pool: &SharedPool<JsonRpcConnection>, load: &Load) -> Measured<f64> {
     let (each, tool) = (load.calls / CALLERS, load.tool);
-    let mut tasks: JoinSet<Outcome<()>> = JoinSet::new();
+    let mut tasks: JoinSet<Measured<()>> = JoinSet::new();
     let watch = Stopwatch::start();
     for _ in 0..CALLERS {
         let pool = pool.clone();
@@ -157,20 +161,24 @@ async fn round(pool: &SharedPool<JsonRpcConnection>, load: &Load) -> Outcome<f64
     Ok(f64::from(each * CALLERS) / watch.elapsed().as_secs_f64())
 }
 
-fn columns(all: &Rates) -> Vec<Column> {
+fn chart_bars(all: &Rates) -> Vec<ChartBar> {
     let pairs = LOADS.iter().zip(all);
-    let columns = pairs.flat_map(|(load, rates)| {
-        let named = ["one", "four"].into_iter().zip(rates);
-        named.filter_map(|(how_many, rates)| {
-            let value = median(rates)?;
-            Some(Column {
-                name: format!("{}: {how_many}", load.what),
-                value,
-                label: format!("{value:.0}"),
+    let bars = pairs.flat_map(|(load, rates)| {
+        let named = [("one", Side::Other), ("four", Side::Ours)];
+        named
+            .into_iter()
+            .zip(rates)
+            .filter_map(|((how_many, side), rates)| {
+                let value = median(rates)?;
+                Some(ChartBar {
+                    name: format!("{}: {how_many}", load.what),
+                    value,
+                    label: format!("{value:.0}"),
+                    side,
+                })
             })
-        })
     });
-    columns.collect()
+    bars.collect()
 }
 
 const ABOUT: &str = "\

@@ -5,12 +5,13 @@ use bytes::Bytes;
 
 use super::bare::Bare;
 use super::client::Client;
-use super::server::large_request;
-use crate::children::chapter::{new_table, spread};
+use crate::children::chapter::spread;
 use crate::children::program::Cores;
-use crate::children::{Bar, Chapter, Effort, Judgement, Outcome};
-use crate::clock::Stopwatch;
-use crate::stats::median;
+use crate::children::{Bar, Chapter, Effort, Judgement, Measured};
+use pool_reuse::builtin::server::large_request;
+use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::stats::median;
+use pool_reuse::measure::table::Table;
 
 /// Adds its table and figure to the chapter.
 pub(super) async fn measure(
@@ -18,10 +19,10 @@ pub(super) async fn measure(
     cores: &Cores,
     effort: Effort,
     chapter: &mut Chapter,
-) -> Outcome<()> {
+) -> Measured<()> {
     let samples = samples(cores, effort.rounds(FORWARDS)).await?;
     let ratios: Vec<f64> = samples.iter().map(Sample::ratio).collect();
-    let mut table = new_table(&["1 MiB there and back", "median", "least", "greatest"]);
+    let mut table = Table::new(&["1 MiB there and back", "median", "least", "greatest"]);
     let rows: [(&str, Of, usize); 4] = [
         ("forwarded, us", |it| it.forwarded, 0),
         ("bare pipes, us", |it| it.piped, 0),
@@ -60,7 +61,7 @@ impl Sample {
     }
 }
 
-async fn samples(cores: &Cores, count: usize) -> Outcome<Vec<Sample>> {
+async fn samples(cores: &Cores, count: usize) -> Measured<Vec<Sample>> {
     let Client::Ours(child) = Client::ours(cores).await? else {
         return Err("ours was asked for".into());
     };

@@ -7,9 +7,8 @@
 //! | `crowd` | one child beside four, behind one pool |
 //! | `bare` | what nobody can be faster than |
 //! | `client` | how both clients call the same tool |
-//! | `server` | the child, which is the measuring program itself |
 //!
-//! Both clients call the same tool with the same type of params, and parse the same type of result:
+//! The child is the built-in server of `pool-reuse`. Both clients call the same tool with the same type of params, and parse the same type of result:
 //! [`CallToolResult`](rmcp::model::CallToolResult).
 
 mod bare;
@@ -17,14 +16,13 @@ mod calls;
 mod client;
 mod crowd;
 mod forward;
-pub mod server;
 
 use tokio::runtime::{self, Runtime};
 
 pub use crowd::measure as measure_crowd;
 
 use super::program::Cores;
-use super::{Chapter, Effort, Outcome};
+use super::{Chapter, Effort, Measured};
 
 /// Measures one child and many callers, and forwarding, all on one core.
 ///
@@ -35,7 +33,7 @@ use super::{Chapter, Effort, Outcome};
 /// # Errors
 ///
 /// If a child cannot be had, or does not answer.
-pub fn measure_pinned(effort: Effort) -> Outcome<Chapter> {
+pub fn measure_pinned(effort: Effort) -> Measured<Chapter> {
     let title = "JSON-RPC calls on one child, beside rmcp's client, pinned to one core";
     // Order: the thread that starts children must not be born on one core.
     pool_stdio::prepare()?;
@@ -55,7 +53,7 @@ pub fn measure_pinned(effort: Effort) -> Outcome<Chapter> {
 /// # Errors
 ///
 /// If a child cannot be had, or does not answer.
-pub fn measure_unpinned(effort: Effort) -> Outcome<Chapter> {
+pub fn measure_unpinned(effort: Effort) -> Measured<Chapter> {
     let title = "JSON-RPC calls on one child, beside rmcp's client, unpinned";
     let [_, everywhere] = Cores::choices()?;
     let runtimes = vec![
@@ -70,7 +68,7 @@ fn measure(
     cores: &Cores,
     effort: Effort,
     runtimes: Vec<(&str, Runtime)>,
-) -> Outcome<Chapter> {
+) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let mut chapter = Chapter::new(title);
     chapter.paragraphs.push(ABOUT.to_owned());
@@ -83,12 +81,12 @@ fn measure(
     Ok(chapter)
 }
 
-fn one_thread() -> Outcome<Runtime> {
+fn one_thread() -> Measured<Runtime> {
     let mut builder = runtime::Builder::new_current_thread();
     Ok(builder.enable_all().build()?)
 }
 
-fn two_workers() -> Outcome<Runtime> {
+fn two_workers() -> Measured<Runtime> {
     let mut builder = runtime::Builder::new_multi_thread();
     Ok(builder.worker_threads(2).enable_all().build()?)
 }

@@ -6,14 +6,14 @@ use std::panic::Location;
 use std::task::Waker;
 use std::time::Duration;
 
-use pool_testkit::model::{
-    self, Action, Answer, Choice, Failure, Home, Mismatch, Model, Op, Probe, Reason, Snapshot,
-};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use crate::error::{CheckError, ConnectError};
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::sweep::TICK;
+use crate::store::tests::model::{
+    self, Action, Answer, Choice, Failure, Home, Mismatch, Model, Op, Probe, Reason, Snapshot,
+};
 use crate::store::{
     Condition, DeadlineClock, Errand, Exclusive, Found, Limits, PacerLimits, Refusal, Resized,
     Sharing, SlotKey, State, Store, Turn, Upkeep, WaitEnd, WaitRequest, WaiterKey,

@@ -2,4 +2,5 @@
 
 mod against_model;
 mod cases;
+mod model;
 mod shares;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::Link;
 use crate::codec::Fragment;
-use crate::process::once::lock;
+use crate::process::lock;
 use crate::rpc::counts::RpcCounts;
 use crate::rpc::error::RpcError;
 

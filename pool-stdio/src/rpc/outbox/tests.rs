@@ -73,7 +73,7 @@ struct Model {
 }
 
 impl Model {
-    fn push(&mut self, queue: &mut Queue, is_call: bool, lengths: &[usize]) {
+    fn push(&mut self, queue: &mut Outbox, is_call: bool, lengths: &[usize]) {
         let number = self.next;
         self.next += 1;
         let letter = b'a' + u8::try_from(number % 26).unwrap();
@@ -83,9 +83,9 @@ impl Model {
             _ => Frame::Large(lengths.iter().map(|it| vec![letter; *it].into()).collect()),
         };
         let (call, room) = if is_call {
-            (Some(number), Room::Queue)
+            (Some(number), FrameBudget::Callers)
         } else {
-            (None, Room::Own)
+            (None, FrameBudget::Ours)
         };
         queue.push(call, room, &mut frame);
         self.frames.push_back((call, all));
@@ -131,7 +131,7 @@ impl Model {
 proptest! {
     #[test]
     fn every_byte_leaves_once_and_in_its_order(steps in steps()) {
-        let (mut queue, mut model) = (Queue::default(), Model::default());
+        let (mut queue, mut model) = (Outbox::default(), Model::default());
         let mut pipe = Pipe { room: 0, taken: Vec::new() };
         let cx = &mut Context::from_waker(std::task::Waker::noop());
         for step in steps {
@@ -139,7 +139,7 @@ proptest! {
                 Step::Push(lengths) => model.push(&mut queue, true, &lengths),
                 Step::Tell(length) => model.push(&mut queue, false, &[length]),
                 Step::Append(length) => {
-                    let (mut others, mut theirs) = (Queue::default(), Model::default());
+                    let (mut others, mut theirs) = (Outbox::default(), Model::default());
                     theirs.next = model.next;
                     theirs.push(&mut others, true, &[1]);
                     theirs.push(&mut others, true, &[length]);
@@ -160,7 +160,7 @@ proptest! {
                     let (written, whole) = model.write(room);
                     prop_assert_eq!(count, written.len());
                     prop_assert_eq!(std::mem::take(&mut pipe.taken), written);
-                    prop_assert_eq!(freed.queue + freed.own, whole);
+                    prop_assert_eq!(freed.callers + freed.ours, whole);
                 }
                 Step::TakeBack(call) => {
                     let taken = queue.take_back(call).is_some();
@@ -179,10 +179,14 @@ proptest! {
 
 #[test]
 fn what_held_many_frames_is_given_back() {
-    let mut queue = Queue::default();
+    let mut queue = Outbox::default();
     let cx = &mut Context::from_waker(std::task::Waker::noop());
     for (length, is_kept) in [(100, true), (KEPT_BYTES + 1, false), (100, true)] {
-        queue.push(None, Room::Own, &mut Frame::Small(vec![b'x'; length]));
+        queue.push(
+            None,
+            FrameBudget::Ours,
+            &mut Frame::Small(vec![b'x'; length]),
+        );
         let mut pipe = Pipe {
             room: usize::MAX,
             taken: Vec::new(),
@@ -195,12 +199,12 @@ fn what_held_many_frames_is_given_back() {
 
 #[test]
 fn what_is_gone_does_not_pile_up_if_the_rest_was_taken_back() {
-    let (mut outbox, mut queue) = (Queue::default(), Queue::default());
+    let (mut outbox, mut queue) = (Outbox::default(), Outbox::default());
     let cx = &mut Context::from_waker(std::task::Waker::noop());
     for round in 0..1_000 {
         for call in [2 * round, 2 * round + 1] {
             let mut frame = Frame::Small(vec![b'x'; 1024]);
-            queue.push(Some(call), Room::Queue, &mut frame);
+            queue.push(Some(call), FrameBudget::Callers, &mut frame);
         }
         std::mem::swap(&mut outbox, &mut queue);
         // A pipe holds pages, and may be full right after a frame.
@@ -217,9 +221,13 @@ fn what_is_gone_does_not_pile_up_if_the_rest_was_taken_back() {
 
 #[test]
 fn what_callers_take_back_in_their_order_does_not_pile_up_either() {
-    let mut queue = Queue::default();
+    let mut queue = Outbox::default();
     for call in 0..10_000 {
-        queue.push(Some(call), Room::Queue, &mut Frame::Small(vec![b'x'; 4096]));
+        queue.push(
+            Some(call),
+            FrameBudget::Callers,
+            &mut Frame::Small(vec![b'x'; 4096]),
+        );
         // A hundred are there, of a child that never reads.
         if call >= 100 {
             assert!(queue.take_back(call - 100).is_some());

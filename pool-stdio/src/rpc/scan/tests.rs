@@ -57,12 +57,15 @@ fn what_is_no_message_is_refused() {
 #[test]
 fn a_message_is_for_what_its_members_say() {
     for (message, kind) in [
-        (r#"{"id":1,"method":"m"}"#, Ok(Kind::Request)),
-        (r#"{"method":"m"}"#, Ok(Kind::Notification)),
-        (r#"{"id":1,"result":null}"#, Ok(Kind::Reply)),
-        (r#"{"id":1,"error":{},"result":null}"#, Ok(Kind::Reply)),
-        (r#"{"id":1,"error":null}"#, Ok(Kind::Reply)),
-        (r#"{"id":1}"#, Ok(Kind::Reply)),
+        (r#"{"id":1,"method":"m"}"#, Ok(MessageKind::Request)),
+        (r#"{"method":"m"}"#, Ok(MessageKind::Notification)),
+        (r#"{"id":1,"result":null}"#, Ok(MessageKind::Reply)),
+        (
+            r#"{"id":1,"error":{},"result":null}"#,
+            Ok(MessageKind::Reply),
+        ),
+        (r#"{"id":1,"error":null}"#, Ok(MessageKind::Reply)),
+        (r#"{"id":1}"#, Ok(MessageKind::Reply)),
         (r#"{"result":1}"#, Err(Malformed::Neither)),
         ("{}", Err(Malformed::Neither)),
     ] {

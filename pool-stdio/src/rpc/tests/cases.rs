@@ -10,22 +10,22 @@ use tokio::io::AsyncBufRead;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::{Line, Peer, Setup, quiet};
+use super::{OurEnd, Peer, Setup, quiet};
 use crate::rpc::error::{ErrorObject, Fate, RpcError};
 use crate::rpc::framing::Framing;
-use crate::rpc::notices::{Notice, Progress};
+use crate::rpc::notifications::{Notice, Progress};
 use crate::rpc::protocol::Protocol;
-use crate::rpc::serve::Answer;
+use crate::rpc::server_request::Answer;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn end(line: Line, peer: Peer) {
+async fn end(line: OurEnd, peer: Peer) {
     assert_eq!(line.client.link.pending(), 0);
     drop(peer);
     line.ended().await;
 }
 
-fn spawn_call(line: &Line, params: Value) -> tokio::task::JoinHandle<Result<Value, RpcError>> {
+fn spawn_call(line: &OurEnd, params: Value) -> tokio::task::JoinHandle<Result<Value, RpcError>> {
     let client = line.client.clone();
     tokio::task::spawn(async move { client.call("m", &params, None, None).await })
 }
@@ -151,7 +151,7 @@ async fn a_call_that_was_not_written_is_taken_back() {
 async fn a_full_queue_makes_callers_wait_and_lets_them_go_in_time() {
     let mut setup = Setup::plain();
     setup.pipe_bytes = 16;
-    setup.terms.queue_max = 1;
+    setup.settings.queue_max = 1;
     let (line, peer) = setup.open();
     let first = spawn_call(&line, json!([1]));
     quiet().await;
@@ -396,7 +396,7 @@ async fn lines_that_are_no_message_are_skipped_counted_and_kept() {
 async fn content_length_carries_the_same_messages() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut setup = Setup::new(Protocol::Lsp);
-    setup.terms.framing = Framing::ContentLength;
+    setup.settings.framing = Framing::ContentLength;
     let (line, mut peer) = setup.open();
     let call = spawn_call(&line, json!(["x".repeat(5000)]));
     let head = peer.line().await.unwrap();
@@ -440,7 +440,7 @@ async fn many_calls_leave_in_few_writes_and_all_return() {
 async fn a_batch_of_thousands_reaches_everybody() {
     const CALLS: usize = 2_500;
     let mut setup = Setup::plain();
-    setup.terms.queue_max = CALLS;
+    setup.settings.queue_max = CALLS;
     setup.pipe_bytes = 1 << 20;
     let (line, mut peer) = setup.open();
     let mut calls = JoinSet::new();

@@ -12,16 +12,16 @@ use tokio::io::AsyncBufReadExt;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{Line, Peer, Setup, quiet};
+use super::{OurEnd, Peer, Setup, quiet};
 use crate::rpc::error::{ErrorObject, RpcError};
 use crate::rpc::framing::Framing;
 use crate::rpc::link::Link;
-use crate::rpc::notices::{Notice, Progress};
+use crate::rpc::notifications::{Notice, Progress};
 use crate::rpc::protocol::Protocol;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-fn spawn_call(line: &Line, params: Value) -> JoinHandle<Result<Value, RpcError>> {
+fn spawn_call(line: &OurEnd, params: Value) -> JoinHandle<Result<Value, RpcError>> {
     let client = line.client.clone();
     tokio::task::spawn(async move { client.call("m", &params, None, None).await })
 }
@@ -109,7 +109,7 @@ async fn a_message_that_cannot_be_forwarded_is_told_what_it_is() {
 #[tokio::test(start_paused = true)]
 async fn a_queue_without_a_limit_has_room_for_a_cancel() {
     let mut setup = Setup::mcp();
-    setup.terms.queue_max = usize::MAX;
+    setup.settings.queue_max = usize::MAX;
     let (line, mut peer) = setup.open();
     let call = spawn_call(&line, Value::Null);
     peer.message().await;
@@ -132,8 +132,8 @@ async fn a_call_may_take_for_ever() {
 async fn a_message_may_wait_for_room_for_ever() {
     let mut setup = Setup::plain();
     setup.pipe_bytes = 16;
-    setup.terms.queue_max = 1;
-    setup.terms.enqueue_timeout = Duration::MAX;
+    setup.settings.queue_max = 1;
+    setup.settings.enqueue_timeout = Duration::MAX;
     let (line, mut peer) = setup.open();
     let calls = [1, 2].map(|number| spawn_call(&line, json!([number])));
     quiet().await;
@@ -147,7 +147,7 @@ async fn a_message_may_wait_for_room_for_ever() {
 async fn a_peer_may_leave_its_input_unread_for_ever() {
     let mut setup = Setup::plain();
     setup.pipe_bytes = 16;
-    setup.terms.write_timeout = Duration::MAX;
+    setup.settings.write_timeout = Duration::MAX;
     let (line, mut peer) = setup.open();
     let call = spawn_call(&line, json!([1]));
     quiet().await;
@@ -158,7 +158,7 @@ async fn a_peer_may_leave_its_input_unread_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_cannot_be_sent_is_an_error_to_who_asked() {
     let mut setup = Setup::plain();
-    setup.terms.frame_bytes_max = 1024;
+    setup.settings.frame_bytes_max = 1024;
     setup.handler = Some(Arc::new(|request| {
         Box::pin(async move {
             let answer = match request.method() {
@@ -306,7 +306,7 @@ impl Wake for Prober {
     }
 }
 
-fn prober(line: &Line, probe: fn(&Link)) -> Arc<Prober> {
+fn prober(line: &OurEnd, probe: fn(&Link)) -> Arc<Prober> {
     Arc::new(Prober {
         link: Arc::clone(&line.client.link),
         probe,
@@ -318,7 +318,7 @@ fn prober(line: &Line, probe: fn(&Link)) -> Arc<Prober> {
 async fn who_waits_for_room_is_woken_outside_of_all_locks() {
     let mut setup = Setup::plain();
     setup.pipe_bytes = 16;
-    setup.terms.queue_max = 1;
+    setup.settings.queue_max = 1;
     let (line, mut peer) = setup.open();
     let first = spawn_call(&line, json!([1]));
     while line.client.link.places() > 0 {
@@ -412,7 +412,7 @@ async fn a_token_that_is_null_asks_for_nothing() {
         (Protocol::Mcp, json!({"_meta": {"progressToken": null}})),
     ] {
         let mut setup = Setup::new(protocol);
-        setup.terms.framing = Framing::Lines;
+        setup.settings.framing = Framing::Lines;
         let (line, mut peer) = setup.open();
         let call = spawn_call(&line, params.clone());
         assert_eq!(peer.echo().await["params"], params);
@@ -498,7 +498,7 @@ async fn a_request_of_the_peer_that_is_kept_keeps_no_more_than_itself() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_for_which_there_is_no_way_is_counted() {
     let mut setup = Setup::plain();
-    setup.terms.frame_bytes_max = 64;
+    setup.settings.frame_bytes_max = 64;
     let (line, mut peer) = setup.open();
     peer.say(r#"{"jsonrpc":"2.0","id":"asked","method":"m"}"#)
         .await;

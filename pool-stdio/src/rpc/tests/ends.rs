@@ -7,11 +7,11 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Line, Setup, quiet};
+use super::{OurEnd, Setup, quiet};
 use crate::rpc::driver::StrayFrames;
 use crate::rpc::error::{Fate, RpcError};
 
-fn spawn_call(line: &Line) -> JoinHandle<Result<Value, RpcError>> {
+fn spawn_call(line: &OurEnd) -> JoinHandle<Result<Value, RpcError>> {
     let client = line.client.clone();
     tokio::task::spawn(async move { client.call("m", &(), None, None).await })
 }
@@ -157,7 +157,7 @@ async fn a_peer_that_reads_slowly_is_not_dead() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_too_long_ends_it_after_what_came_before() {
     let mut setup = Setup::plain();
-    setup.terms.frame_bytes_max = 64;
+    setup.settings.frame_bytes_max = 64;
     let (line, mut peer) = setup.open();
     let (first, second) = (spawn_call(&line), spawn_call(&line));
     let id = peer.message().await["id"].clone();

@@ -170,7 +170,7 @@ async fn notifications_are_forwarded_without_a_reply() {
 #[tokio::test(start_paused = true)]
 async fn what_is_no_request_is_refused_and_not_sent() {
     let mut setup = Setup::plain();
-    setup.terms.frame_bytes_max = 64;
+    setup.settings.frame_bytes_max = 64;
     let (line, peer) = setup.open();
     let long = format!(r#"{{"id":1,"method":"{}"}}"#, "x".repeat(64));
     for frame in [

@@ -27,22 +27,22 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::client::Client;
-use super::driver::{Desk, Driver, Inlet, StrayFrames, Witness};
-use super::error::{Cause, Down};
-use super::framing::{Frames, Framing};
-use super::link::{Link, Terms};
+use super::driver::{ChildFacts, Desk, Driver, StdoutPipe, StrayFrames};
+use super::error::{ConnectionEnd, EndCause};
+use super::framing::{FrameDecoder, Framing};
+use super::link::{Link, LinkSettings};
 use super::protocol::Protocol;
-use super::serve::{Handler, Servant};
-use super::way_out::Outlet;
+use super::server_request::{Handler, Responder};
+use super::writer::StdinPipe;
 use crate::metrics::Meters;
 
-impl Outlet for DuplexStream {
+impl StdinPipe for DuplexStream {
     fn into_fd(self: Box<Self>) -> Option<OwnedFd> {
         None
     }
 }
 
-impl Inlet for DuplexStream {
+impl StdoutPipe for DuplexStream {
     fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut BytesMut) -> Poll<io::Result<usize>> {
         let mut chunk = [0; 256];
         let room = chunk.len().min(bytes.capacity() - bytes.len()).max(1);
@@ -56,7 +56,7 @@ impl Inlet for DuplexStream {
 /// How a test wants its connection.
 struct Setup {
     protocol: Protocol,
-    terms: Terms,
+    settings: LinkSettings,
     strays: StrayFrames,
     handler: Option<Arc<Handler>>,
     /// Of each pipe.
@@ -67,7 +67,7 @@ impl Setup {
     fn new(protocol: Protocol) -> Self {
         Self {
             protocol,
-            terms: Terms {
+            settings: LinkSettings {
                 pid: 0,
                 framing: Framing::Lines,
                 frame_bytes_max: 1 << 20,
@@ -91,26 +91,26 @@ impl Setup {
         Self::new(Protocol::Mcp)
     }
 
-    fn open(self) -> (Line, Peer) {
-        let (inlet, output) = tokio::io::duplex(self.pipe_bytes);
-        let (line, input) = self.open_with(inlet);
+    fn open(self) -> (OurEnd, Peer) {
+        let (stdout, output) = tokio::io::duplex(self.pipe_bytes);
+        let (line, input) = self.open_with(stdout);
         (line, Peer { input, output })
     }
 
     /// With another way to read.
-    fn open_with(self, inlet: impl Inlet) -> (Line, BufReader<DuplexStream>) {
+    fn open_with(self, stdout: impl StdoutPipe) -> (OurEnd, BufReader<DuplexStream>) {
         let (ours, theirs) = tokio::io::duplex(self.pipe_bytes);
-        let (link, notices) = Link::new(self.terms.clone(), Box::new(ours));
+        let (link, notices) = Link::new(self.settings.clone(), Box::new(ours));
         let meters = Meters::new("test");
         let driver = Driver {
             link: Arc::clone(&link),
-            inlet,
+            stdout,
             notices,
-            frames: Frames::new(self.terms.framing, self.terms.frame_bytes_max),
+            frames: FrameDecoder::new(self.settings.framing, self.settings.frame_bytes_max),
             protocol: self.protocol,
             strays: self.strays,
-            servant: Servant::new(self.handler, self.protocol),
-            witness: Witness::default(),
+            responder: Responder::new(self.handler, self.protocol),
+            facts: ChildFacts::default(),
             exited: None,
             meters: Arc::clone(&meters),
             desk: Desk::default(),
@@ -122,21 +122,21 @@ impl Setup {
             protocol: self.protocol,
             meters,
         };
-        (Line { client, tasks }, BufReader::new(theirs))
+        (OurEnd { client, tasks }, BufReader::new(theirs))
     }
 }
 
 /// Our end.
-struct Line {
+struct OurEnd {
     client: Client,
     tasks: JoinSet<()>,
 }
 
-impl Line {
+impl OurEnd {
     fn close(&self) {
-        let report = Witness::default().report(&self.client.link);
-        let cause = Cause::Closed;
-        drop(self.client.link.go_down(Down { cause, report }));
+        let report = ChildFacts::default().report(&self.client.link);
+        let cause = EndCause::Closed;
+        drop(self.client.link.close(ConnectionEnd { cause, report }));
     }
 
     /// The driver ends by itself.

@@ -98,7 +98,7 @@ async fn read(input: DuplexStream, ids: Arc<Mutex<HashMap<usize, u64>>>) -> u64 
 async fn run(steps: Vec<Step>, end: End, pipe_bytes: usize, queue_max: usize) {
     let mut setup = Setup::mcp();
     setup.pipe_bytes = pipe_bytes;
-    setup.terms.queue_max = queue_max;
+    setup.settings.queue_max = queue_max;
     let (line, peer) = setup.open();
     let ids = Arc::<Mutex<HashMap<usize, u64>>>::default();
     let reader = tokio::task::spawn(read(peer.input.into_inner(), Arc::clone(&ids)));
@@ -147,7 +147,7 @@ async fn run(steps: Vec<Step>, end: End, pipe_bytes: usize, queue_max: usize) {
 }
 
 impl World {
-    async fn step(&mut self, line: &super::Line, step: Step) -> Option<String> {
+    async fn step(&mut self, line: &super::OurEnd, step: Step) -> Option<String> {
         match step {
             Step::Call => {
                 let client = line.client.clone();

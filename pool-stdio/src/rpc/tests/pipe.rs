@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use tokio::net::unix::pipe::Receiver;
 
 use super::Setup;
-use crate::rpc::driver::Inlet;
+use crate::rpc::driver::StdoutPipe;
 
 fn pipe() -> (std::io::PipeWriter, Arc<Receiver>) {
     let (read, write) = std::io::pipe().unwrap();
@@ -19,53 +19,53 @@ fn pipe() -> (std::io::PipeWriter, Arc<Receiver>) {
     )
 }
 
-async fn read(inlet: &mut Arc<Receiver>, bytes: &mut BytesMut) -> usize {
-    poll_fn(|cx| Inlet::poll_read(inlet, cx, bytes))
+async fn read(stdout: &mut Arc<Receiver>, bytes: &mut BytesMut) -> usize {
+    poll_fn(|cx| StdoutPipe::poll_read(stdout, cx, bytes))
         .await
         .unwrap()
 }
 
 #[tokio::test]
 async fn what_comes_after_a_pipe_was_emptied_is_seen_and_so_is_its_end() {
-    let (mut write, mut inlet) = pipe();
+    let (mut write, mut stdout) = pipe();
     let mut bytes = BytesMut::with_capacity(64);
     write.write_all(b"one").unwrap();
-    assert_eq!(read(&mut inlet, &mut bytes).await, 3);
+    assert_eq!(read(&mut stdout, &mut bytes).await, 3);
     let cx = &mut Context::from_waker(Waker::noop());
-    assert!(Inlet::poll_read(&mut inlet, cx, &mut bytes).is_pending());
+    assert!(StdoutPipe::poll_read(&mut stdout, cx, &mut bytes).is_pending());
     write.write_all(b" two").unwrap();
-    assert_eq!(read(&mut inlet, &mut bytes).await, 4);
+    assert_eq!(read(&mut stdout, &mut bytes).await, 4);
     // The end and the last bytes are seen at once.
     write.write_all(b" three").unwrap();
     drop(write);
-    assert_eq!(read(&mut inlet, &mut bytes).await, 6);
-    assert_eq!(read(&mut inlet, &mut bytes).await, 0);
+    assert_eq!(read(&mut stdout, &mut bytes).await, 6);
+    assert_eq!(read(&mut stdout, &mut bytes).await, 0);
     assert_eq!(bytes, "one two three");
 }
 
 #[tokio::test]
 async fn a_read_that_leaves_room_spares_the_next_one() {
-    let (mut write, mut inlet) = pipe();
+    let (mut write, mut stdout) = pipe();
     write.write_all(b"one").unwrap();
     let mut bytes = BytesMut::with_capacity(3);
-    assert_eq!(read(&mut inlet, &mut bytes).await, 3);
+    assert_eq!(read(&mut stdout, &mut bytes).await, 3);
     // There was no room left, so there may be more: the runtime still believes so.
-    assert!(is_said_to_be_readable(&inlet));
+    assert!(is_said_to_be_readable(&stdout));
     write.write_all(b"two").unwrap();
     bytes.reserve(64);
-    assert_eq!(read(&mut inlet, &mut bytes).await, 3);
-    assert!(!is_said_to_be_readable(&inlet));
+    assert_eq!(read(&mut stdout, &mut bytes).await, 3);
+    assert!(!is_said_to_be_readable(&stdout));
 }
 
-fn is_said_to_be_readable(inlet: &Receiver) -> bool {
+fn is_said_to_be_readable(stdout: &Receiver) -> bool {
     let cx = &mut Context::from_waker(Waker::noop());
-    matches!(inlet.poll_read_ready(cx), Poll::Ready(Ok(())))
+    matches!(stdout.poll_read_ready(cx), Poll::Ready(Ok(())))
 }
 
 /// The writer runs beside the runtime, so that bytes come at any moment of a read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_byte_is_missed_whenever_it_comes() {
-    let (mut write, mut inlet) = pipe();
+    let (mut write, mut stdout) = pipe();
     let writer = std::thread::spawn(move || {
         for number in 0..BURSTS {
             let burst = vec![b'x'; 1 + number % 7];
@@ -77,7 +77,7 @@ async fn no_byte_is_missed_whenever_it_comes() {
         let mut total = 0;
         loop {
             let mut bytes = BytesMut::with_capacity(5);
-            match read(&mut inlet, &mut bytes).await {
+            match read(&mut stdout, &mut bytes).await {
                 0 => return total,
                 count => total += count,
             }
@@ -98,9 +98,9 @@ async fn replies_that_a_pipe_keeps_apart_all_arrive() {
     use nix::fcntl::OFlag;
     let flags = OFlag::O_DIRECT | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let (read_end, write_end) = nix::unistd::pipe2(flags).unwrap();
-    let inlet = Arc::new(Receiver::from_owned_fd(read_end).unwrap());
+    let stdout = Arc::new(Receiver::from_owned_fd(read_end).unwrap());
     let mut write = std::io::PipeWriter::from(write_end);
-    let (line, _input) = Setup::plain().open_with(inlet);
+    let (line, _input) = Setup::plain().open_with(stdout);
     let calls = async {
         let call = || line.client.call::<u32>("m", &(), None, None);
         tokio::join!(call(), call(), async {

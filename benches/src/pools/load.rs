@@ -1,0 +1,248 @@
+//! A crew of tasks, each of which borrows and gives back a connection again and again.
+//!
+//! The clock runs from the moment when all tasks stand at the start, warmed up, until the last one
+//! has finished: neither opening connections nor spawning tasks is part of the figure.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::pools::probe::Probe;
+use crate::pools::subjects::{AsyncSubject, Factory, Refused};
+use pool_reuse::measure::clock::Stopwatch;
+
+/// How many tasks do how much on how many connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Tasks, or threads for a blocking pool.
+    pub tasks: usize,
+    /// The size of the pool. All connections are open before the start.
+    pub connections: usize,
+    /// Acquires of all tasks together, as a wish: see [`ops_per_task`](Self::ops_per_task).
+    pub ops: usize,
+    /// What a task does while it holds a connection.
+    pub hold: Hold,
+    /// What the tasks run on.
+    pub workers: Workers,
+}
+
+impl Load {
+    /// The acquires of each task: an equal share, at least one.
+    #[must_use]
+    pub fn ops_per_task(&self) -> usize {
+        (self.ops / self.tasks).max(1)
+    }
+
+    /// The acquires of all tasks, as they are really done.
+    #[must_use]
+    pub fn ops_done(&self) -> usize {
+        self.ops_per_task() * self.tasks
+    }
+
+    /// The same load with fewer acquires.
+    #[must_use]
+    pub const fn shortened(self, divisor: usize) -> Self {
+        Self {
+            ops: self.ops / divisor,
+            ..self
+        }
+    }
+}
+
+/// What a task does while it holds a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Nothing: it gives it back at once.
+    Nothing,
+    /// Lets the other tasks run once.
+    OneYield,
+}
+
+/// What the tasks run on. Blocking pools have their own threads instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workers {
+    /// A current-thread runtime.
+    One,
+    /// A multi-thread runtime with two workers.
+    Two,
+}
+
+impl Workers {
+    /// A new runtime of this kind, with timers.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses threads or file descriptors.
+    #[must_use]
+    pub fn runtime(self) -> Runtime {
+        let mut builder = match self {
+            Self::One => Builder::new_current_thread(),
+            Self::Two => Builder::new_multi_thread(),
+        };
+        if self == Self::Two {
+            builder.worker_threads(2);
+        }
+        builder
+            .enable_all()
+            .build()
+            .expect("the system grants a small runtime")
+    }
+}
+
+/// Runs the load on a new pool and runtime. Gives the time from start to finish, and one probe for
+/// each task.
+///
+/// # Panics
+///
+/// If the pool refuses a connection: a figure without all its work would be worth nothing.
+#[must_use]
+pub fn run<S: AsyncSubject, P: Probe>(load: &Load) -> (Duration, Vec<P>) {
+    load.workers.runtime().block_on(async {
+        let pool = S::build(load.connections, Factory::default()).await;
+        let measured = match open_all(&pool, load.connections).await {
+            Ok(()) if load.tasks == 1 => alone(&pool, load).await,
+            Ok(()) => crew(&pool, load).await,
+            Err(refused) => Err(refused),
+        };
+        measured.expect("every acquire of a load succeeds")
+    })
+}
+
+/// Makes the pool open `count` connections and lets it settle.
+///
+/// # Errors
+///
+/// The first refusal.
+pub async fn open_all<S: AsyncSubject>(pool: &S, count: usize) -> Result<(), Refused> {
+    let mut leases = Vec::with_capacity(count);
+    for _ in 0..count {
+        leases.push(pool.acquire().await?);
+    }
+    drop(leases);
+    // Some pools take a connection back in a task.
+    for _ in 0..SETTLING_YIELDS {
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// One task, inside `block_on` itself: no other task is ever in its way.
+async fn alone<S: AsyncSubject, P: Probe>(
+    pool: &S,
+    load: &Load,
+) -> Result<(Duration, Vec<P>), Refused> {
+    let ops = load.ops_per_task();
+    work(pool, warm_up(ops), load.hold, &mut P::with_capacity(ops)).await?;
+    let mut probe = P::with_capacity(ops);
+    let watch = Stopwatch::start();
+    work(pool, ops, load.hold, &mut probe).await?;
+    Ok((watch.elapsed(), vec![probe]))
+}
+
+async fn crew<S: AsyncSubject, P: Probe>(
+    pool: &S,
+    load: &Load,
+) -> Result<(Duration, Vec<P>), Refused> {
+    // The first wait gathers the tasks; the clock starts; the second one sends them off.
+    let start = Arc::new(Barrier::new(load.tasks + 1));
+    let mut tasks = JoinSet::new();
+    for _ in 0..load.tasks {
+        tasks.spawn(member(pool.clone(), *load, Arc::clone(&start)));
+    }
+    start.wait().await;
+    let watch = Stopwatch::start();
+    start.wait().await;
+    let mut probes = Vec::with_capacity(load.tasks);
+    while let Some(joined) = tasks.join_next().await {
+        probes.push(joined.expect("no task of a load panics or is aborted")?);
+    }
+    Ok((watch.elapsed(), probes))
+}
+
+async fn member<S: AsyncSubject, P: Probe>(
+    pool: S,
+    load: Load,
+    start: Arc<Barrier>,
+) -> Result<P, Refused> {
+    let ops = load.ops_per_task();
+    let warmed = work(&pool, warm_up(ops), load.hold, &mut P::with_capacity(ops)).await;
+    let mut probe = P::with_capacity(ops);
+    start.wait().await;
+    start.wait().await;
+    // Not earlier: the others would wait at the start for ever.
+    warmed?;
+    work(&pool, ops, load.hold, &mut probe).await?;
+    Ok(probe)
+}
+
+async fn work<S: AsyncSubject, P: Probe>(
+    pool: &S,
+    ops: usize,
+    hold: Hold,
+    probe: &mut P,
+) -> Result<(), Refused> {
+    for _ in 0..ops {
+        let began = P::begin();
+        let lease = pool.acquire().await?;
+        probe.served(began);
+        black_box(&lease);
+        if hold == Hold::OneYield {
+            tokio::task::yield_now().await;
+        }
+        drop(lease);
+    }
+    Ok(())
+}
+
+/// How many operations are done before the measured ones.
+pub(crate) const fn warm_up(ops: usize) -> usize {
+    ops.div_ceil(WARM_UP_SHARE)
+}
+
+const WARM_UP_SHARE: usize = 10;
+const SETTLING_YIELDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::{Hold, Load, Workers, run};
+    use crate::pools::probe::WaitProbe;
+    use crate::pools::subjects::semaphore::Subject as Semaphore;
+
+    const LOAD: Load = Load {
+        tasks: 3,
+        connections: 2,
+        ops: 100,
+        hold: Hold::OneYield,
+        workers: Workers::Two,
+    };
+
+    #[test]
+    fn tasks_share_the_operations_and_each_has_at_least_one() {
+        assert_eq!((LOAD.ops_per_task(), LOAD.ops_done()), (33, 99));
+        let short = LOAD.shortened(1_000);
+        assert_eq!((short.ops_per_task(), short.ops_done()), (1, 3));
+    }
+
+    #[test]
+    fn every_task_does_its_share_and_nothing_of_the_warm_up_is_recorded() {
+        let (_, probes) = run::<Semaphore, WaitProbe>(&LOAD);
+        let recorded: Vec<usize> = probes.iter().map(|probe| probe.waits_ns().len()).collect();
+        assert_eq!(recorded, [33, 33, 33]);
+    }
+
+    #[test]
+    fn one_task_alone_does_all_the_operations() {
+        let load = Load {
+            tasks: 1,
+            workers: Workers::One,
+            ..LOAD
+        };
+        let (_, probes) = run::<Semaphore, WaitProbe>(&load);
+        assert_eq!(probes.len(), 1);
+        assert_eq!(probes[0].waits_ns().len(), 100);
+    }
+}

@@ -1,0 +1,76 @@
+//! Compares JSON strings by meaning, and reads numbers that are spelled as we spell ours.
+
+/// Whether a string, given without its quotes, means this ASCII text.
+pub(crate) fn says(raw: &[u8], text: &[u8]) -> bool {
+    if raw == text {
+        return true;
+    }
+    // A string with an escape is longer than its meaning.
+    if raw.len() <= text.len() || !raw.contains(&b'\\') {
+        return false;
+    }
+    spells(raw, text, |letter| letter)
+}
+
+/// The same, but ignoring case, as Go's parser does.
+pub(crate) fn says_in_any_case(raw: &[u8], text: &[u8]) -> bool {
+    raw.len() >= text.len() && spells(raw, text, folded)
+}
+
+pub(super) fn is_lookalike(key: &[u8]) -> bool {
+    let names: [&[u8]; 3] = [b"id", b"method", b"params"];
+    names.iter().any(|name| says_in_any_case(key, name))
+}
+
+fn spells(raw: &[u8], text: &[u8], fold: fn(u32) -> u32) -> bool {
+    let mut rest = raw;
+    for expected in text {
+        match first_char(rest) {
+            Some((said, after)) if fold(said) == fold(u32::from(*expected)) => rest = after,
+            Some(_) | None => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+/// An ASCII letter in lower case.
+const fn folded(letter: u32) -> u32 {
+    match letter {
+        0x41..=0x5a => letter + 0x20,
+        _ => letter,
+    }
+}
+
+/// The first character of a string, if it is ASCII or written as `\uXXXX`, and the rest.
+fn first_char(raw: &[u8]) -> Option<(u32, &[u8])> {
+    let (first, rest) = raw.split_first()?;
+    if *first != b'\\' {
+        return Some((u32::from(*first), rest));
+    }
+    let (escaped, rest) = rest.split_first()?;
+    if *escaped == b'/' {
+        return Some((u32::from(b'/'), rest));
+    }
+    if *escaped != b'u' {
+        // The names compared here have letters, `/`, `$` and `_`: no other escape means one of these.
+        return Some((0, rest));
+    }
+    let (digits, rest) = rest.split_at_checked(4)?;
+    let code = digits.iter().try_fold(0, |code, digit| {
+        char::from(*digit)
+            .to_digit(16)
+            .map(|value| code * 16 + value)
+    })?;
+    Some((code, rest))
+}
+
+/// The number, if it is spelled exactly as we spell our ids.
+pub(crate) fn own_number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 19 || (text[0] == b'0' && text.len() > 1) {
+        return None;
+    }
+    text.iter().try_fold(0, |number: u64, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit <= 9).then(|| number * 10 + u64::from(digit))
+    })
+}

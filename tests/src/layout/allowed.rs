@@ -1,0 +1,73 @@
+//! Where the rules do not hold, and why.
+
+/// An import that is part of a circle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AllowedImport {
+    /// The file that names the other one.
+    pub(super) from: &'static str,
+    /// The file that is named.
+    pub(super) to: &'static str,
+    /// Why it is better than to break the circle.
+    pub(super) reason: &'static str,
+}
+
+/// One name for files in several folders of a crate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AllowedName {
+    /// Without the ending.
+    pub(super) name: &'static str,
+    /// All folders that have it.
+    pub(super) folders: &'static [&'static str],
+    /// Which part of their room all of them are.
+    pub(super) reason: &'static str,
+}
+
+/// A long file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AllowedLength {
+    /// From the root of the workspace.
+    pub(super) path: &'static str,
+    /// Why it is no better in two.
+    pub(super) reason: &'static str,
+}
+
+/// All exceptions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Allowed {
+    /// To: no circle of imports.
+    pub(super) circles: &'static [AllowedImport],
+    /// To: one name for one file.
+    pub(super) names: &'static [AllowedName],
+    /// To: at most 600 lines.
+    pub(super) lengths: &'static [AllowedLength],
+}
+
+/// Those of this workspace.
+pub(super) const ALLOWED: Allowed = Allowed {
+    circles: &[AllowedImport {
+        from: "pool-core/src/config.rs",
+        to: "pool-core/src/pool.rs",
+        reason: "`builder()` and `build()`: a pool and its builder name each other",
+    }],
+    names: &[
+        AllowedName {
+            name: "connection",
+            folders: &[
+                "pool-stdio/src/exclusive",
+                "pool-stdio/src/one_shot",
+                "pool-stdio/src/rpc",
+            ],
+            reason: "each kind of connection",
+        },
+        AllowedName {
+            name: "connector",
+            folders: &[
+                "pool-stdio/src/exclusive",
+                "pool-stdio/src/one_shot",
+                "pool-stdio/src/rpc",
+            ],
+            reason: "each kind of connector",
+        },
+    ],
+    lengths: &[],
+};
