@@ -44,12 +44,60 @@ pub(super) struct Allowed {
 
 /// Those of this workspace.
 pub(super) const ALLOWED: Allowed = Allowed {
-    circles: &[AllowedImport {
-        from: "pool-core/src/config.rs",
-        to: "pool-core/src/pool.rs",
-        reason: "`builder()` and `build()`: a pool and its builder name each other",
-    }],
+    circles: &[
+        AllowedImport {
+            from: "pool-core/src/config/builder.rs",
+            to: "pool-core/src/pool.rs",
+            reason: "`builder()` and `build()`: a pool and its builder name each other",
+        },
+        AllowedImport {
+            from: "pool-core/src/config/builder.rs",
+            to: "pool-core/src/shared_pool/pool.rs",
+            reason: "`builder()` and `build()`: a pool and its builder name each other",
+        },
+        AllowedImport {
+            from: "pool-core/src/slot.rs",
+            to: "pool-core/src/engine.rs",
+            reason: "a slot frees its place in the engine, whose store keeps the slots: one type \
+                     contains the other",
+        },
+        AllowedImport {
+            from: "pool-core/src/store/lending.rs",
+            to: "pool-core/src/store/base.rs",
+            reason: "the methods of the trait take the store that it is a type parameter of",
+        },
+    ],
     names: &[
+        AllowedName {
+            name: "acquire",
+            folders: &["pool-core/src", "pool-core/src/shared_pool"],
+            reason: "the same part of an exclusive and of a shared pool",
+        },
+        AllowedName {
+            name: "connector",
+            folders: &["pool-core/src", "pool-core/src/shared_pool"],
+            reason: "the same part of an exclusive and of a shared pool",
+        },
+        AllowedName {
+            name: "lease",
+            folders: &["pool-core/src", "pool-core/src/shared_pool"],
+            reason: "the same part of an exclusive and of a shared pool",
+        },
+        AllowedName {
+            name: "pool",
+            folders: &["pool-core/src", "pool-core/src/shared_pool"],
+            reason: "the same part of an exclusive and of a shared pool",
+        },
+        AllowedName {
+            name: "share",
+            folders: &["pool-core/src/shared_pool", "pool-core/src/store"],
+            reason: "a share as a caller holds it, and as the store counts it",
+        },
+        AllowedName {
+            name: "slot",
+            folders: &["pool-core/src", "pool-core/src/store/tests/model"],
+            reason: "a slot, and the model of one",
+        },
         AllowedName {
             name: "connection",
             folders: &[
