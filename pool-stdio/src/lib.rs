@@ -22,7 +22,6 @@ pub use process::spawner::{SpawnError, Spawning, prepare};
 pub use process::stderr::{LineSink, RingLimits, StderrLine, StderrPolicy, StderrTail};
 pub use process::terminate::{KillScope, LadderTimes, Stop};
 pub use rpc::{
-    Answer, Cancel, ErrorObject, Fate, Framing, JsonRpcConnection, JsonRpcConnector, Notice,
-    Notices, Notification, Progress, Protocol, RpcCounts, RpcError, RpcReport, ServerRequest,
-    StrayFrames,
+    Call, ErrorObject, Fate, Forward, Framing, JsonRpcConnection, JsonRpcConnector, Notification,
+    Notifications, Progress, Protocol, RpcCounts, RpcError, RpcReport, ServerRequest, StrayFrames,
 };
