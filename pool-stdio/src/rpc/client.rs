@@ -27,7 +27,7 @@ pub(super) struct Client {
 
 /// A request that can be sent.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct OutgoingRequest {
     pub(super) call: CallId,
     pub(super) frame: Frame,
     pub(super) details: CallDetails,
@@ -38,7 +38,7 @@ pub(super) struct Request {
 /// A forwarded message that can be sent.
 #[derive(Debug)]
 pub(super) enum ClientMessage {
-    Request(Request),
+    Request(OutgoingRequest),
     Notification(Frame),
 }
 
@@ -66,7 +66,7 @@ impl Client {
         &self,
         method: &str,
         params: &impl Serialize,
-    ) -> Result<Request, RpcError> {
+    ) -> Result<OutgoingRequest, RpcError> {
         let call = self.link.next_number();
         let (message, params) = compose(Some(call), method, params)?;
         let envelope = Envelope {
@@ -75,7 +75,7 @@ impl Client {
         };
         let spans = self.protocol.request_tokens(&message, &envelope);
         if spans.is_empty() {
-            return Ok(Request {
+            return Ok(OutgoingRequest {
                 call,
                 frame: self.frame_of(message)?,
                 details: CallDetails::default(),
@@ -128,7 +128,7 @@ impl Client {
         call: CallId,
         id: Option<Span>,
         tokens: Vec<Span>,
-    ) -> Result<Request, RpcError> {
+    ) -> Result<OutgoingRequest, RpcError> {
         let client_id = id.map_or_else(Bytes::new, |id| message.slice(id.range()));
         let mut edits: Vec<(Span, Bytes)> = Vec::with_capacity(tokens.len() + 1);
         edits.extend(id.map(|id| (id, Bytes::from(call.to_string()))));
@@ -142,7 +142,7 @@ impl Client {
             edits.push((span, Bytes::from(number.to_string())));
         }
         edits.sort_by_key(|(span, _)| span.range().start);
-        Ok(Request {
+        Ok(OutgoingRequest {
             call,
             frame: self.frame(&splice(message, &edits))?,
             details,

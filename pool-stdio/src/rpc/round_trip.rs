@@ -10,7 +10,7 @@ use pool_core::BoxFuture;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::client::{Client, ClientMessage, Request, restored};
+use super::client::{Client, ClientMessage, OutgoingRequest, restored};
 use super::error::RpcError;
 use super::framing::join;
 use super::limit::Limit;
@@ -32,10 +32,10 @@ pub(super) struct RoundTrip<'a> {
 }
 
 enum Stage<'a> {
-    New(Result<Request, RpcError>),
+    New(Result<OutgoingRequest, RpcError>),
     /// The queue is full. Boxed, because that is rare, and would make every call larger.
     Waiting(
-        Request,
+        OutgoingRequest,
         BoxFuture<'a, Result<SemaphorePermit<'a>, RpcError>>,
     ),
     Sent(PendingCall<'a>),
@@ -43,7 +43,10 @@ enum Stage<'a> {
 }
 
 impl<'a> RoundTrip<'a> {
-    pub(super) const fn new(client: &'a Client, request: Result<Request, RpcError>) -> Self {
+    pub(super) const fn new(
+        client: &'a Client,
+        request: Result<OutgoingRequest, RpcError>,
+    ) -> Self {
         Self {
             client,
             stage: Stage::New(request),
@@ -60,7 +63,7 @@ impl<'a> RoundTrip<'a> {
     }
 
     /// The request, before the first poll.
-    pub(super) const fn request_mut(&mut self) -> Option<&mut Request> {
+    pub(super) const fn request_mut(&mut self) -> Option<&mut OutgoingRequest> {
         match &mut self.stage {
             Stage::New(Ok(request)) => Some(request),
             Stage::New(Err(_)) | Stage::Waiting(..) | Stage::Sent(_) | Stage::Over => None,
@@ -121,10 +124,10 @@ impl<'a> RoundTrip<'a> {
     fn send(
         &mut self,
         place: SemaphorePermit<'_>,
-        request: Request,
+        request: OutgoingRequest,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Reply, RpcError>> {
-        let Request {
+        let OutgoingRequest {
             call,
             frame,
             mut details,
@@ -187,7 +190,7 @@ async fn batch_replies(
                     Some(place) => place,
                     None => link.wait_for_place(limit).await?,
                 };
-                let Request {
+                let OutgoingRequest {
                     call,
                     frame,
                     details,
