@@ -19,7 +19,6 @@ pub use process::{
     StderrLine, StderrPolicy, StderrTail, Stop, TerminateAllReport, Termination, prepare,
 };
 pub use rpc::{
-    Answer, Cancel, ErrorObject, Fate, Framing, JsonRpcConnection, JsonRpcConnector, Notice,
-    Notices, Notification, Progress, Protocol, RpcCounts, RpcError, RpcReport, ServerRequest,
-    StrayFrames,
+    Call, ErrorObject, Fate, Forward, Framing, JsonRpcConnection, JsonRpcConnector, Notification,
+    Notifications, Progress, Protocol, RpcCounts, RpcError, RpcReport, ServerRequest, StrayFrames,
 };
