@@ -44,30 +44,78 @@ pub(super) struct Allowed {
 
 /// Those of this workspace.
 pub(super) const ALLOWED: Allowed = Allowed {
-    circles: &[AllowedImport {
-        from: "pool-core/src/config.rs",
-        to: "pool-core/src/pool.rs",
-        reason: "`builder()` and `build()`: a pool and its builder name each other",
-    }],
+    circles: &[
+        AllowedImport {
+            from: "pool-core/src/pool.rs",
+            to: "pool-core/src/config/builder.rs",
+            reason: "`builder()` makes what `build()` makes a pool of",
+        },
+        AllowedImport {
+            from: "pool-core/src/shared_pool/pool.rs",
+            to: "pool-core/src/config/builder.rs",
+            reason: "the same for shared pools",
+        },
+    ],
     names: &[
-        AllowedName {
-            name: "connection",
-            folders: &[
+        parallel(
+            "acquire",
+            &["pool-core/src", "pool-core/src/shared_pool"],
+            "the root has the exclusive pool, its room the shared one",
+        ),
+        parallel(
+            "connector",
+            &["pool-core/src", "pool-core/src/shared_pool"],
+            "the same",
+        ),
+        parallel(
+            "lease",
+            &["pool-core/src", "pool-core/src/shared_pool"],
+            "the same",
+        ),
+        parallel(
+            "pool",
+            &["pool-core/src", "pool-core/src/shared_pool"],
+            "the same",
+        ),
+        parallel(
+            "connection",
+            &[
                 "pool-stdio/src/exclusive",
                 "pool-stdio/src/one_shot",
                 "pool-stdio/src/rpc",
             ],
-            reason: "each kind of connection",
-        },
-        AllowedName {
-            name: "connector",
-            folders: &[
+            "each room has one kind of connection",
+        ),
+        parallel(
+            "connector",
+            &[
                 "pool-stdio/src/exclusive",
                 "pool-stdio/src/one_shot",
                 "pool-stdio/src/rpc",
             ],
-            reason: "each kind of connector",
-        },
+            "each room has one kind of connector",
+        ),
+        parallel(
+            "error",
+            &[
+                "pool-stdio/src/codec",
+                "pool-stdio/src",
+                "pool-stdio/src/rpc",
+            ],
+            "the errors of codecs, of exclusive and one-shot children, and of JSON-RPC",
+        ),
     ],
     lengths: &[],
 };
+
+const fn parallel(
+    name: &'static str,
+    folders: &'static [&'static str],
+    reason: &'static str,
+) -> AllowedName {
+    AllowedName {
+        name,
+        folders,
+        reason,
+    }
+}
