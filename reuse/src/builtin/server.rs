@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `initialize` | what MCP expects |
 //! | `echo` | its params |
-//! | `tools/call` | the result of a tool, which is named `answer`, `burn` or `wait` |
+//! | `tools/call` | the result of a tool, which is named `answer`, `burn`, `wait` or `pause` |
 //! | any other | `{}` |
 //!
 //! It answers one request at a time, in their order. Answers that cost nothing are written together
@@ -35,6 +35,8 @@ pub enum Tool {
     Burn,
     /// Waits for a millisecond, as for a disk.
     Wait,
+    /// Waits for ten milliseconds, as for another service.
+    Pause,
 }
 
 impl Tool {
@@ -45,12 +47,13 @@ impl Tool {
             Self::Answer => "answer",
             Self::Burn => "burn",
             Self::Wait => "wait",
+            Self::Pause => "pause",
         }
     }
 
     fn of(params: &[u8]) -> Self {
         let name = after(params, b"\"name\":\"").unwrap_or_default();
-        let chosen = [Self::Burn, Self::Wait].into_iter();
+        let chosen = [Self::Burn, Self::Wait, Self::Pause].into_iter();
         let mut chosen = chosen.filter(|tool| name.starts_with(tool.name().as_bytes()));
         chosen.next().unwrap_or(Self::Answer)
     }
@@ -62,6 +65,10 @@ impl Tool {
             Self::Burn => burn(),
             Self::Wait => {
                 thread::sleep(WORK);
+                Ok(())
+            }
+            Self::Pause => {
+                thread::sleep(WORK * 10);
                 Ok(())
             }
         }
@@ -256,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_tool_is_chosen_by_its_name() {
-        for tool in [Tool::Answer, Tool::Burn, Tool::Wait] {
+        for tool in [Tool::Answer, Tool::Burn, Tool::Wait, Tool::Pause] {
             let name = tool.name();
             let request = format!(
                 r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#

@@ -75,8 +75,10 @@ pub fn ratio_of_medians(values: &[f64], references: &[f64]) -> Option<f64> {
 }
 
 /// What is kept of the waits of one round, in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Percentiles {
+    /// The mean wait.
+    pub mean: f64,
     /// Half of the waits were this long or shorter.
     pub p50: u64,
     /// 99 of 100.
@@ -113,6 +115,7 @@ impl Waits {
     #[must_use]
     pub fn percentiles(&self) -> Option<Percentiles> {
         (!self.0.is_empty()).then(|| Percentiles {
+            mean: self.0.mean(),
             p50: self.0.value_at_quantile(0.5),
             p99: self.0.value_at_quantile(0.99),
             p999: self.0.value_at_quantile(0.999),
@@ -205,6 +208,7 @@ mod tests {
             waits.record_ns(wait_ns);
         }
         let expected = Percentiles {
+            mean: 500.5,
             p50: 500,
             p99: 990,
             p999: 999,
