@@ -46,14 +46,25 @@ pub(super) struct Allowed {
 pub(super) const ALLOWED: Allowed = Allowed {
     circles: &[
         AllowedImport {
-            from: "pool-core/src/pool.rs",
-            to: "pool-core/src/config/builder.rs",
-            reason: "`builder()` makes what `build()` makes a pool of",
+            from: "pool-core/src/config/builder.rs",
+            to: "pool-core/src/pool.rs",
+            reason: "`builder()` and `build()`: a pool and its builder name each other",
         },
         AllowedImport {
-            from: "pool-core/src/shared_pool/pool.rs",
-            to: "pool-core/src/config/builder.rs",
-            reason: "the same for shared pools",
+            from: "pool-core/src/config/builder.rs",
+            to: "pool-core/src/shared_pool/pool.rs",
+            reason: "`builder()` and `build()`: a pool and its builder name each other",
+        },
+        AllowedImport {
+            from: "pool-core/src/slot.rs",
+            to: "pool-core/src/engine.rs",
+            reason: "a slot frees its place in the engine, whose store keeps the slots: one type \
+                     contains the other",
+        },
+        AllowedImport {
+            from: "pool-core/src/store/lending.rs",
+            to: "pool-core/src/store/base.rs",
+            reason: "the methods of the trait take the store that it is a type parameter of",
         },
     ],
     names: &[
@@ -76,6 +87,16 @@ pub(super) const ALLOWED: Allowed = Allowed {
             "pool",
             &["pool-core/src", "pool-core/src/shared_pool"],
             "the same",
+        ),
+        parallel(
+            "share",
+            &["pool-core/src/shared_pool", "pool-core/src/store"],
+            "a share as a caller holds it, and as the store counts it",
+        ),
+        parallel(
+            "slot",
+            &["pool-core/src", "pool-core/src/store/tests/model"],
+            "a slot, and the model of one",
         ),
         parallel(
             "connection",
