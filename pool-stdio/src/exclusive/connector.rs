@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::StdioConnection;
 use super::exchange::ExchangeSettings;
 use super::stray::StrayPolicy;
-use crate::codec::{Codec, FRAME_BYTES_MAX_DEFAULT, LineCodec, PartialLine};
+use crate::codec::{Codec, FRAME_BYTES_MAX_DEFAULT, LineCodec};
 use crate::error::{ChildReport, StdioError};
 use crate::launch::{Launcher, stop_mode};
 use crate::process::{Children, CommandError, CommandSpec};
@@ -96,7 +96,7 @@ impl StdioConnector {
     /// assert!(matches!(error, CommandError::NotFound { .. }));
     /// ```
     pub fn new(spec: CommandSpec) -> Result<Self, CommandError> {
-        Self::with_codec(spec, || LineCodec::new().partial_line(PartialLine::Refuse))
+        Self::with_codec(spec, LineCodec::new)
     }
 }
 
