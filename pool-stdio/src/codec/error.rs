@@ -167,15 +167,7 @@ pub enum EncodeError {
     Io(#[from] io::Error),
 }
 
-/// The part of a frame in which a stream ended.
-///
-/// # Examples
-///
-/// ```
-/// use pool_stdio::codec::FramePart;
-///
-/// assert_eq!(FramePart::Body { expected_bytes: 7 }.to_string(), "a body of 7 bytes");
-/// ```
+/// The part of a frame in which a stream ended. In [`DecodeError::TruncatedFrame`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FramePart {
