@@ -8,9 +8,7 @@ use bytes::Bytes;
 use clap::ValueEnum;
 use pool_core::BoxError;
 use pool_stdio::Codec;
-use pool_stdio::codec::{
-    EncodeError, HeaderCodec, LengthCodec, LengthPrefix, LineCodec, PartialLine,
-};
+use pool_stdio::codec::{EncodeError, HeaderCodec, LengthCodec, LengthPrefix, LineCodec};
 use tokio_util::codec::{Decoder, Encoder};
 
 /// How messages are separated.
@@ -74,7 +72,7 @@ impl<C> MessageCodec for C where
 
 /// Half a reply must not pass for a whole one.
 pub(super) fn line_codec() -> LineCodec {
-    LineCodec::new().partial_line(PartialLine::Refuse)
+    LineCodec::new()
 }
 
 pub(super) fn length_codec() -> LengthCodec {
