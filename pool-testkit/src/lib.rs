@@ -1,21 +1,22 @@
-//! What it takes to test a connection pool, and whatever is built on one, without a sleep.
+//! Tests of connection pools, and of code that uses a pool, without sleeps.
 //!
-//! | module | what it is for |
+//! | module | what it has |
 //! |---|---|
 //! | [`gate`] | an await that the test holds shut until it lets the code under test go on |
 //! | [`connector`] | a connector to nothing, whose every answer the test decides |
-//! | [`fault`] | seeded failures, panics, hangs and deaths around any connector, which replay |
+//! | [`fault`] | seeded failures, panics, hangs and deaths for any connector, which can be replayed |
 //! | [`ledger`] | an observer that checks every event of a pool against the rules of pools |
-//! | `fixture` | a child process that misbehaves in every known way (Unix) |
-//! | `census` | the processes and descriptors that are left over (Unix) |
+//! | `fixture` | a child process that misbehaves as the test says (Unix) |
+//! | `census` | a count of the processes and descriptors that a test leaves behind (Unix) |
 //! | [`conformance`](mod@conformance) | one test for each duty of a connector: is this one fit for a pool? |
 //!
-//! Assertions here panic with what a reader needs to see the cause: the rule and the events that
-//! broke it, the plan with its seed. Library code of a test kit panics for nothing else.
+//! An assertion that fails says what a reader needs to find the cause: the rule and the events that
+//! broke it, or the plan with its seed.
 //!
 //! # Examples
 //!
-//! Code that uses a pool, over a fake whose first connect fails, with every event of the pool checked:
+//! Code that uses a pool, over a fake whose first connect fails. The ledger checks every event of the
+//! pool:
 //!
 //! ```
 //! use pool_core::ConnectionPool;
@@ -45,7 +46,7 @@
 //! # }
 //! ```
 //!
-//! A connector under test, with faults around it and the test in control of what is behind it:
+//! A connector with faults around it. The test controls what is behind it:
 //!
 //! ```
 //! use std::time::Duration;
@@ -58,7 +59,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() {
-//! // Behind: a fake whose first connect takes five seconds. Around it: closes that hang.
+//! // Inside is a fake whose first connect takes five seconds. Around it, closes hang.
 //! let (connector, fake) = pair();
 //! fake.queue(Call::Connect, [Answer::After(Duration::from_secs(5))]);
 //! let plan = FaultPlan::from_env_or(42).call_odds(Call::Close, Odds::none().hang(1000));
@@ -74,7 +75,7 @@
 //! assert!(fake.kill(id));
 //! assert!(!connector.is_alive(&conn));
 //!
-//! // The close hangs until the faults end, and then really closes.
+//! // The close hangs until the faults end. Then it closes the connection.
 //! let close = connector.close(conn, CloseReason::Died);
 //! let test = async {
 //!     tokio::task::yield_now().await;
@@ -87,8 +88,8 @@
 //! # }
 //! ```
 //!
-//! A connector of one's own, under every rule there is (the whole example, in under 30 lines, is in
-//! [`conformance`](mod@conformance)):
+//! A connector of your own, under every rule (the module [`conformance`](mod@conformance) has the whole
+//! example):
 //!
 //! ```
 //! use pool_testkit::conformance::{self, Subject};
@@ -101,7 +102,7 @@
 //!     assert!(fake.kill(conn.id()));
 //!     std::future::ready(())
 //! });
-//! // Names every broken rule; what it was not told how to try is listed, too.
+//! // Fails with every broken rule by name. The report also lists the rules that need more to be said.
 //! conformance::run(subject).await.assert_kept();
 //! # }
 //! ```
@@ -109,8 +110,8 @@
 //! # Replaying a failure
 //!
 //! Print the [`FaultPlan`](fault::FaultPlan) of a failed test: its text begins with its seed.
-//! With `POOL_TESTKIT_SEED` set to it, in decimal or with `0x` in front, every plan made by
-//! [`FaultPlan::from_env_or`](fault::FaultPlan::from_env_or) has that seed:
+//! Set `POOL_TESTKIT_SEED` to it, in decimal or in hexadecimal with `0x` in front, and every plan that
+//! [`FaultPlan::from_env_or`](fault::FaultPlan::from_env_or) makes has that seed:
 //!
 //! ```text
 //! POOL_TESTKIT_SEED=42 cargo test the_test_that_failed

@@ -9,8 +9,8 @@ use std::time::Duration;
 use pool_core::{CloseReason, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_testkit::fault::SplitMix64;
 use pool_tests::bed::{Bed, Held, MINUTE, SECOND, settle, start};
+use pool_tests::random::SplitMix64;
 use tokio::task::{JoinSet, yield_now};
 
 /// B8.
@@ -60,7 +60,7 @@ async fn one_lease_at_a_time_per_connection() {
         tasks.spawn(async move {
             for _ in 0..ROUNDS {
                 let lease = pool.acquire().await.expect("all are served");
-                let place = usize::try_from(lease.serial()).expect("three connections");
+                let place = usize::try_from(lease.id().as_u64()).expect("the ids are 0, 1 and 2");
                 let others = holders[place].fetch_add(1, Ordering::SeqCst);
                 yield_now().await;
                 holders[place].fetch_sub(1, Ordering::SeqCst);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use pool_core::{AcquireError, ConnectionId, ConnectionPool, PooledConnection, TryAcquireError};
-use pool_testkit::connector::{Answer, FakeConnection, FakeHandle, Verdict, pair};
+use pool_testkit::connector::{Answer, FakeConnection, FakeHandle, QueryAnswer, pair};
 use pool_testkit::ledger::{Ledger, LedgerCounts};
 use pool_testkit::{Call, Query};
 use tokio::runtime::Runtime;
@@ -69,11 +69,11 @@ impl Life {
         Self::KilledSilently,
     ];
 
-    const fn verdict(self) -> Verdict {
+    const fn answer(self) -> QueryAnswer {
         match self {
-            Self::Alive | Self::Killed | Self::KilledSilently => Verdict::Truth,
-            Self::Dead => Verdict::No,
-            Self::Panic => Verdict::Panic,
+            Self::Alive | Self::Killed | Self::KilledSilently => QueryAnswer::Truth,
+            Self::Dead => QueryAnswer::No,
+            Self::Panic => QueryAnswer::Panic,
         }
     }
 }
@@ -149,9 +149,9 @@ impl Rig {
     }
 
     pub(crate) fn doom_life(&self, life: Life) {
-        let all_seem_dead = life.verdict() != Verdict::Truth;
+        let all_seem_dead = life.answer() != QueryAnswer::Truth;
         self.all_seem_dead.store(all_seem_dead, Ordering::Relaxed);
-        self.fake.set_verdict(Query::IsAlive, life.verdict());
+        self.fake.set_query(Query::IsAlive, life.answer());
     }
 
     /// What befalls the connections when the acquire was woken.
@@ -168,7 +168,7 @@ impl Rig {
 
     /// Later calls succeed; those that never end do not end for that.
     pub(crate) fn end_all_faults(&self) {
-        for call in Call::ALL {
+        for call in [Call::Connect, Call::Reset, Call::Check, Call::Close] {
             self.doom(call, Fate::Ok);
         }
         self.doom_life(Life::Alive);

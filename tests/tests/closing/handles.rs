@@ -8,6 +8,7 @@ use pool_core::{
     PooledConnection, async_trait,
 };
 use pool_testkit::Call;
+use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, MINUTE, SECOND, Watchdog, assert_clean, pass, settle};
 
 /// Invariant 8.
@@ -60,8 +61,11 @@ async fn drop_of_the_last_handle_drops_connects_in_flight() {
     let Bed {
         pool, fake, ledger, ..
     } = Bed::with(2, |builder| builder.min_idle(2));
-    fake.set_manual(Call::Connect);
-    let (first, second) = (fake.next_connect().await, fake.next_connect().await);
+    fake.set(Call::Connect, Answer::Manual);
+    let (first, second) = (
+        fake.next(Call::Connect).await,
+        fake.next(Call::Connect).await,
+    );
     drop(pool);
     settle().await;
     assert!(first.is_cancelled() && second.is_cancelled());

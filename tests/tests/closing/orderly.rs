@@ -178,11 +178,11 @@ async fn close_begins_with_its_first_poll() {
 #[tokio::test(start_paused = true)]
 async fn close_drops_connects_in_flight() {
     let bed = Bed::with(4, |builder| builder.max_connecting(4));
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let waiters: Vec<_> = (0..4).map(|_| bed.acquirer()).collect();
     let mut connects = Vec::new();
     for _ in 0..4 {
-        connects.push(bed.fake.next_connect().await);
+        connects.push(bed.fake.next(Call::Connect).await);
     }
     let began = Instant::now();
     let report = bed.pool.close(MINUTE).await;
@@ -191,7 +191,7 @@ async fn close_drops_connects_in_flight() {
     assert!(
         connects
             .iter()
-            .all(pool_testkit::connector::PendingConnect::is_cancelled)
+            .all(pool_testkit::connector::PendingCall::is_cancelled)
     );
     let aborted = |kind: &EventKind| matches!(kind, EventKind::ConnectAborted { .. });
     assert_eq!(bed.ledger.count_events(aborted), 4);
@@ -205,9 +205,9 @@ async fn close_drops_connects_in_flight() {
 #[tokio::test(start_paused = true)]
 async fn connect_that_succeeds_in_the_moment_of_the_close_is_closed() {
     let bed = Bed::new(1);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let waiter = Held::waiting(bed.pool.acquire());
-    bed.fake.next_connect().await.succeed();
+    bed.fake.next(Call::Connect).await.succeed();
     drop(waiter);
     let report = bed.pool.close(MINUTE).await;
     assert!(report.is_complete());
@@ -219,14 +219,14 @@ async fn connect_that_succeeds_in_the_moment_of_the_close_is_closed() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_parked_in_a_closed_pool() {
     let bed = Bed::with(3, |builder| builder.check_interval(SECOND));
-    bed.fake.set_manual(Call::Check);
-    bed.fake.set_manual(Call::Reset);
+    bed.fake.set(Call::Check, Answer::Manual);
+    bed.fake.set(Call::Reset, Answer::Manual);
     let (lent, reset, checked) = (bed.lease().await, bed.lease().await, bed.lease().await);
     drop(checked);
-    let check = bed.fake.next_check().await;
+    let check = bed.fake.next(Call::Check).await;
     reset.mark_needs_reset();
     drop(reset);
-    let reset = bed.fake.next_reset().await;
+    let reset = bed.fake.next(Call::Reset).await;
     let mut close = Held::waiting(bed.pool.close(MINUTE));
     drop(lent);
     check.succeed();

@@ -25,16 +25,16 @@ fn several() -> Runtime {
 async fn busy() -> (Bed, Lease) {
     let bed = Bed::new(5);
     let mut leases = bed.leases(4).await;
-    bed.fake.set_manual(Call::Connect);
-    bed.fake.set_manual(Call::Reset);
-    bed.fake.set_manual(Call::Close);
+    bed.fake.set(Call::Connect, Answer::Manual);
+    bed.fake.set(Call::Reset, Answer::Manual);
+    bed.fake.set(Call::Close, Answer::Manual);
     let waiter = Held::waiting(bed.pool.acquire());
-    drop(bed.fake.next_connect().await);
+    drop(bed.fake.next(Call::Connect).await);
     drop(waiter);
     leases.pop().expect("four").mark_needs_reset();
-    drop(bed.fake.next_reset().await);
+    drop(bed.fake.next(Call::Reset).await);
     PooledConnection::discard(leases.pop().expect("four"));
-    drop(bed.fake.next_close().await);
+    drop(bed.fake.next(Call::Close).await);
     drop(leases.pop());
     (bed, leases.pop().expect("four"))
 }

@@ -155,11 +155,11 @@ async fn transient_failures_answer_the_waiters_after_enough_rounds() {
 #[tokio::test(start_paused = true)]
 async fn failures_side_by_side_count_once() {
     let bed = Bed::with(4, |builder| builder.max_connecting(4).fail_fast_after(2));
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiters: Vec<_> = (0..4).map(|_| Held::waiting(bed.pool.acquire())).collect();
     settle().await;
     for _ in 0..4 {
-        bed.fake.next_connect().await.fail_transient("no");
+        bed.fake.next(Call::Connect).await.fail("no");
     }
     settle().await;
     assert!(
@@ -168,7 +168,7 @@ async fn failures_side_by_side_count_once() {
     );
     bed.fake.set(Call::Connect, Answer::Ok);
     pass(SECOND).await;
-    while let Some(connect) = bed.fake.try_next_connect() {
+    while let Some(connect) = bed.fake.try_next(Call::Connect) {
         connect.succeed();
     }
     settle().await;
@@ -218,10 +218,13 @@ async fn unavailable_is_said_when_the_last_lease_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn unavailable_is_not_said_while_another_connect_is_under_way() {
     let bed = Bed::with(2, |builder| builder.fail_fast_after(1));
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiters: Vec<_> = (0..2).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    let (first, second) = (bed.fake.next_connect().await, bed.fake.next_connect().await);
-    first.fail_permanent("no");
+    let (first, second) = (
+        bed.fake.next(Call::Connect).await,
+        bed.fake.next(Call::Connect).await,
+    );
+    first.fail_permanently("no");
     settle().await;
     assert!(waiters.iter_mut().all(|waiter| waiter.poll().is_pending()));
     second.succeed();
@@ -256,9 +259,12 @@ async fn failed_attempt_after_the_delay_answers_all_who_came() {
     bed.fake.queue(Call::Connect, [Answer::Permanent]);
     bed.pool.acquire().await.expect_err("it cannot connect");
     pass(SECOND).await;
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiters: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    bed.fake.next_connect().await.fail_permanent("still not");
+    bed.fake
+        .next(Call::Connect)
+        .await
+        .fail_permanently("still not");
     settle().await;
     for waiter in &mut waiters {
         let error = waiter.ready().expect_err("it failed again");

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 #[tokio::test(start_paused = true)]
 async fn connect_outlives_its_requester_and_its_connection_goes_idle() {
     let bed = Bed::new(2);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     drop(waiter);
     settle().await;
     assert!(!connect.is_cancelled());
@@ -55,9 +55,9 @@ async fn return_beats_a_pending_connect_and_the_surplus_goes_idle() {
     let bed = Bed::new(2);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     drop(lease);
     let lease = waiter.ready().expect("the return serves it");
     assert_eq!(PooledConnection::id(&lease), id);
@@ -74,12 +74,12 @@ async fn return_beats_a_pending_connect_and_the_surplus_goes_idle() {
 #[tokio::test(start_paused = true)]
 async fn connect_of_one_who_left_serves_the_next() {
     let bed = Bed::new(2);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     drop(Held::waiting(bed.pool.acquire()));
     let mut second = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     settle().await;
-    assert!(bed.fake.try_next_connect().is_none(), "one is enough");
+    assert!(bed.fake.try_next(Call::Connect).is_none(), "one is enough");
     connect.succeed();
     settle().await;
     drop(second.ready().expect("it is served"));
@@ -91,7 +91,7 @@ async fn connect_of_one_who_left_serves_the_next() {
 #[tokio::test(start_paused = true)]
 async fn connects_in_flight_are_bounded_by_demand_and_by_max_connecting() {
     let bed = Bed::with(10, |builder| builder.max_connecting(3));
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let one = Held::waiting(bed.pool.acquire());
     settle().await;
     assert_eq!(bed.pool.status().opening, 1);
@@ -100,7 +100,7 @@ async fn connects_in_flight_are_bounded_by_demand_and_by_max_connecting() {
     assert_eq!(bed.pool.status().opening, 3);
     bed.fake.set(Call::Connect, Answer::Ok);
     for _ in 0..3 {
-        bed.fake.next_connect().await.succeed();
+        bed.fake.next(Call::Connect).await.succeed();
     }
     settle().await;
     assert_eq!(bed.pool.status().leased, 10);
@@ -166,17 +166,17 @@ async fn spike_ends_with_few_connections() {
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_while_slots_are_free() {
     let bed = Bed::with(6, |builder| builder.max_connecting(6));
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let leavers: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
     let mut stayers: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
     settle().await;
     assert_eq!(bed.pool.status().opening, 6);
     drop(leavers);
     for _ in 0..3 {
-        bed.fake.next_connect().await.fail_transient("no");
+        bed.fake.next(Call::Connect).await.fail("no");
     }
     for _ in 0..3 {
-        bed.fake.next_connect().await.succeed();
+        bed.fake.next(Call::Connect).await.succeed();
     }
     settle().await;
     for stayer in &mut stayers {
@@ -242,16 +242,19 @@ async fn connect_is_told_its_number_its_attempt_and_its_deadline() {
             .min_uptime(SECOND)
             .fail_fast_after(100)
     });
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiter = Held::waiting(bed.pool.acquire());
     for attempt in 1..=3 {
-        let connect = bed.fake.next_connect().await;
-        assert_eq!(connect.context().attempt, attempt);
+        let connect = bed.fake.next(Call::Connect).await;
+        assert_eq!(connect.context().map(|cx| cx.attempt), Some(attempt));
         assert_eq!(connect.id().as_u64(), u64::from(attempt) - 1);
-        assert_eq!(connect.context().remaining(), 7 * SECOND);
-        connect.fail_transient("not yet");
+        assert_eq!(
+            connect.context().map(pool_core::ConnectContext::remaining),
+            Some(7 * SECOND)
+        );
+        connect.fail("not yet");
     }
-    bed.fake.next_connect().await.succeed();
+    bed.fake.next(Call::Connect).await.succeed();
     settle().await;
     drop(waiter.ready().expect("it is served"));
     drop(waiter);

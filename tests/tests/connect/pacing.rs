@@ -154,11 +154,11 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
     let bed = Bed::with(1, |builder| {
         builder.min_uptime(5 * SECOND).fail_fast_after(100)
     });
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiter = Held::waiting(bed.pool.acquire());
-    bed.fake.next_connect().await.fail_transient("no");
-    let connect = bed.fake.next_connect().await;
-    assert_eq!(connect.context().attempt, 2);
+    bed.fake.next(Call::Connect).await.fail("no");
+    let connect = bed.fake.next(Call::Connect).await;
+    assert_eq!(connect.context().map(|cx| cx.attempt), Some(2));
     connect.succeed();
     settle().await;
     let lease = waiter.ready().expect("it is served");
@@ -166,8 +166,12 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
     PooledConnection::discard(lease);
     drop(waiter);
     let mut waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
-    assert_eq!(connect.context().attempt, 2, "the series goes on");
+    let connect = bed.fake.next(Call::Connect).await;
+    assert_eq!(
+        connect.context().map(|cx| cx.attempt),
+        Some(2),
+        "the series goes on"
+    );
     connect.succeed();
     settle().await;
     let lease = waiter.ready().expect("it is served");
@@ -175,8 +179,12 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
     PooledConnection::discard(lease);
     drop(waiter);
     let waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
-    assert_eq!(connect.context().attempt, 1, "the series is over");
+    let connect = bed.fake.next(Call::Connect).await;
+    assert_eq!(
+        connect.context().map(|cx| cx.attempt),
+        Some(1),
+        "the series is over"
+    );
     connect.succeed();
     drop(waiter);
     bed.finish().await;
@@ -186,20 +194,20 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
 #[tokio::test(start_paused = true)]
 async fn dead_connection_in_somebodys_hand_does_not_end_a_series_of_failures() {
     let bed = Bed::with(1, |builder| builder.fail_fast_after(100));
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiter = Held::waiting(bed.pool.acquire());
-    bed.fake.next_connect().await.fail_transient("no");
-    bed.fake.next_connect().await.succeed();
+    bed.fake.next(Call::Connect).await.fail("no");
+    bed.fake.next(Call::Connect).await.succeed();
     settle().await;
     let lease = waiter.ready().expect("it is served");
     lease.die();
     pass(10 * SECOND).await;
     drop((lease, waiter));
     let waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     assert_eq!(
-        connect.context().attempt,
-        3,
+        connect.context().map(|cx| cx.attempt),
+        Some(3),
         "the death is the second failure"
     );
     connect.succeed();

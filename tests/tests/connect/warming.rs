@@ -84,7 +84,7 @@ async fn warm_up_beyond_the_limit_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn warm_up_ends_at_its_deadline() {
     let bed = Bed::with(2, |builder| builder.connect_timeout(3 * SECOND));
-    bed.fake.set_manual(Call::Close);
+    bed.fake.set(Call::Close, Answer::Manual);
     bed.idle(2).await;
     bed.pool.evict_all();
     let began = Instant::now();
@@ -100,7 +100,7 @@ async fn warm_up_ends_at_its_deadline() {
          0 of 2 leased, 0 idle, 0 opening, 2 closing, 0 stuck, 0 waiting"
     );
     for _ in 0..2 {
-        bed.fake.next_close().await.finish();
+        bed.fake.next(Call::Close).await.succeed();
     }
     bed.finish().await;
 }
@@ -108,10 +108,10 @@ async fn warm_up_ends_at_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn warm_up_of_a_closed_pool_ends_at_once() {
     let bed = Bed::new(2);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let pool = bed.pool.clone();
     let warm_up = start(async move { pool.warm_up(1).await });
-    drop(bed.fake.next_connect().await);
+    drop(bed.fake.next(Call::Connect).await);
     bed.pool.close(SECOND).await;
     let error = warm_up
         .await

@@ -78,9 +78,9 @@ async fn check_that_does_not_succeed_closes_its_connection() {
 #[tokio::test(start_paused = true)]
 async fn connection_is_not_lent_while_it_is_checked() {
     let bed = Bed::with(1, |builder| builder.check_interval(10 * SECOND));
-    bed.fake.set_manual(Call::Check);
+    bed.fake.set(Call::Check, Answer::Manual);
     let ids = bed.idle(1).await;
-    let check = bed.fake.next_check().await;
+    let check = bed.fake.next(Call::Check).await;
     assert_eq!((check.id(), bed.pool.status().checking), (ids[0], 1));
     bed.pool.try_acquire().expect_err("it is being checked");
     let mut waiter = Held::waiting(bed.pool.acquire());
@@ -147,7 +147,7 @@ async fn caller_gets_a_new_connection_beside_a_hung_check() {
 #[tokio::test(start_paused = true)]
 async fn few_connections_are_checked_at_the_same_time() {
     let bed = Bed::with(20, |builder| builder.check_interval(10 * SECOND));
-    bed.fake.set_manual(Call::Check);
+    bed.fake.set(Call::Check, Answer::Manual);
     bed.idle(20).await;
     pass(11 * SECOND).await;
     assert_eq!(
@@ -156,7 +156,7 @@ async fn few_connections_are_checked_at_the_same_time() {
     );
     bed.fake.set(Call::Check, Answer::Ok);
     for _ in 0..4 {
-        bed.fake.next_check().await.succeed();
+        bed.fake.next(Call::Check).await.succeed();
     }
     pass(SECOND).await;
     assert_eq!(bed.fake.counts().check.started, 20);
@@ -204,9 +204,9 @@ async fn connection_that_dies_or_expires_in_its_check_is_closed() {
                 .max_lifetime(MINUTE)
                 .check_timeout(5 * MINUTE)
         });
-        bed.fake.set_manual(Call::Check);
+        bed.fake.set(Call::Check, Answer::Manual);
         let ids = bed.idle(1).await;
-        let check = bed.fake.next_check().await;
+        let check = bed.fake.next(Call::Check).await;
         if kills {
             bed.fake.kill(ids[0]);
             settle().await;

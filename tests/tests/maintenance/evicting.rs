@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pool_core::{CloseReason, PooledConnection};
 use pool_testkit::Call;
+use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
 
 /// P38, X8, B10: idle ones now, lent ones when they come home, those being opened when they are
@@ -13,10 +14,10 @@ async fn evict_all_replaces_every_connection_there_is() {
     let bed = Bed::new(4);
     let lent = bed.lease().await;
     bed.idle(2).await;
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let taken = bed.leases(2).await;
     let mut waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     drop(taken);
     drop(waiter.ready().expect("a return serves it"));
     assert_eq!(bed.pool.status().idle, 2);
@@ -57,12 +58,12 @@ async fn waiter_is_served_when_the_lease_of_another_was_evicted() {
 #[tokio::test(start_paused = true)]
 async fn waiter_is_served_when_its_connect_was_evicted() {
     let bed = Bed::new(1);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     assert_eq!(bed.pool.evict_all(), 1);
     connect.succeed();
-    bed.fake.next_connect().await.succeed();
+    bed.fake.next(Call::Connect).await.succeed();
     settle().await;
     drop(waiter.ready().expect("the second connect serves it"));
     drop(waiter);

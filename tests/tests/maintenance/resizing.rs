@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pool_core::{CloseReason, EventKind, ResizeError};
 use pool_testkit::Call;
+use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
 
 /// D10: what lives goes on living.
@@ -110,9 +111,9 @@ async fn shrink_to_zero_and_growth_again_while_lent_keeps_the_capacity() {
 #[tokio::test(start_paused = true)]
 async fn connect_under_way_is_too_many_after_a_shrink() {
     let bed = Bed::new(2);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     bed.pool.resize(0).expect("the pool is open");
     connect.succeed();
     settle().await;
@@ -126,7 +127,7 @@ async fn connect_under_way_is_too_many_after_a_shrink() {
 #[tokio::test(start_paused = true)]
 async fn closing_connections_count_after_a_shrink() {
     let bed = Bed::new(3);
-    bed.fake.set_manual(Call::Close);
+    bed.fake.set(Call::Close, Answer::Manual);
     bed.idle(3).await;
     bed.pool.resize(1).expect("the pool is open");
     let lease = bed.lease().await;
@@ -138,15 +139,14 @@ async fn closing_connections_count_after_a_shrink() {
         3,
         "both closing ones still live"
     );
-    bed.fake.next_close().await.finish();
+    bed.fake.next(Call::Close).await.succeed();
     settle().await;
     assert_eq!(bed.fake.counts().connect.started, 3, "two of two are taken");
-    bed.fake.next_close().await.finish();
+    bed.fake.next(Call::Close).await.succeed();
     settle().await;
     assert_eq!(bed.fake.counts().connect.started, 4);
     drop((lease, waiter));
-    bed.fake
-        .set(Call::Close, pool_testkit::connector::Answer::Ok);
+    bed.fake.set(Call::Close, Answer::Ok);
     bed.finish().await;
 }
 

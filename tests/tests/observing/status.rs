@@ -18,9 +18,9 @@ async fn every_state_is_counted_where_it_belongs() {
             .close_timeout(5 * SECOND)
             .check_timeout(60 * SECOND)
     });
-    bed.fake.set_manual(Call::Check);
-    bed.fake.set_manual(Call::Reset);
-    bed.fake.set_manual(Call::Close);
+    bed.fake.set(Call::Check, Answer::Manual);
+    bed.fake.set(Call::Reset, Answer::Manual);
+    bed.fake.set(Call::Close, Answer::Manual);
     let mut leases = bed.leases(6).await;
     PooledConnection::discard(leases.pop().expect("six"));
     drop(leases.pop());
@@ -28,10 +28,10 @@ async fn every_state_is_counted_where_it_belongs() {
     drop(leases.pop());
     leases.pop().expect("six").mark_needs_reset();
     PooledConnection::discard(leases.pop().expect("six"));
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let idle = bed.lease().await;
     let waiter = Held::waiting(bed.pool.acquire());
-    drop(bed.fake.next_connect().await);
+    drop(bed.fake.next(Call::Connect).await);
     let status = bed.pool.status();
     assert_eq!((status.opening, status.idle, status.leased), (1, 0, 2));
     assert_eq!((status.checking, status.returning), (1, 1));
@@ -47,11 +47,11 @@ async fn every_state_is_counted_where_it_belongs() {
         format!("ConnectionPool {{ name: \"pool\", status: {status:?} }}")
     );
     for _ in 0..2 {
-        bed.fake.next_close().await.finish();
+        bed.fake.next(Call::Close).await.succeed();
     }
     bed.fake.set(Call::Close, Answer::Ok);
-    bed.fake.next_check().await.succeed();
-    bed.fake.next_reset().await.succeed();
+    bed.fake.next(Call::Check).await.succeed();
+    bed.fake.next(Call::Reset).await.succeed();
     drop((leases, idle, waiter));
     bed.finish().await;
 }

@@ -11,7 +11,7 @@ use pool_core::{
     BoxFuture, CloseReason, ConnectContext, ConnectError, ConnectionPool, Connector, EventKind,
     PooledConnection, WarmUpError, async_trait,
 };
-use pool_testkit::connector::{Answer, Verdict, pair};
+use pool_testkit::connector::{Answer, QueryAnswer, pair};
 use pool_testkit::ledger::Ledger;
 use pool_testkit::{Call, Query};
 use tokio::time::Instant;
@@ -76,7 +76,7 @@ const MANY: u64 = 200;
 async fn a_connection_that_is_dead_when_drawn_counts_as_a_failure_even_with_max_uses_one() {
     let (connector, fake) = pair();
     fake.stop_telling_deaths();
-    fake.set_verdict(Query::IsAlive, Verdict::No);
+    fake.set_query(Query::IsAlive, QueryAnswer::No);
     fake.set_with(Call::Connect, |site| {
         if site.number < MANY {
             Answer::Ok
@@ -416,7 +416,7 @@ async fn a_waker_that_panics_does_not_silence_the_next_one() {
 #[tokio::test(start_paused = true)]
 async fn every_failure_is_followed_by_a_delay_and_a_permanent_one_by_an_answer() {
     let (connector, fake) = pair();
-    fake.set_manual(Call::Connect);
+    fake.set(Call::Connect, Answer::Manual);
     let pool = ConnectionPool::builder(connector)
         .max_size(2)
         .build()
@@ -424,17 +424,17 @@ async fn every_failure_is_followed_by_a_delay_and_a_permanent_one_by_an_answer()
     let (one, two) = (pool.clone(), pool.clone());
     let one = tokio::spawn(async move { one.acquire().await.map(drop) });
     let two = tokio::spawn(async move { two.acquire().await.map(drop) });
-    let first = fake.next_connect().await;
-    let second = fake.next_connect().await;
+    let first = fake.next(Call::Connect).await;
+    let second = fake.next(Call::Connect).await;
     one.abort(); // one caller is left, and one connect in flight is enough for it
-    first.fail_permanent("no such program");
+    first.fail_permanently("no such program");
     tokio::time::sleep(10 * SECOND).await;
-    assert!(fake.try_next_connect().is_none());
-    second.fail_permanent("no such program");
+    assert!(fake.try_next(Call::Connect).is_none());
+    second.fail_permanently("no such program");
     for _ in 0..16 {
         tokio::task::yield_now().await;
     }
-    let is_delayed = fake.try_next_connect().is_none();
+    let is_delayed = fake.try_next(Call::Connect).is_none();
     assert!(
         two.is_finished() && is_delayed,
         "not answered; next connect delayed: {is_delayed}"

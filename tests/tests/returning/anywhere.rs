@@ -5,9 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use pool_core::{Acquire, CloseReason, ConnectionPool, PooledConnection};
-use pool_testkit::Query;
-use pool_testkit::connector::{FakeConnection, Verdict};
-use pool_tests::bed::{Bed, Held, Lease, Pool, SECOND, Watchdog, assert_clean, settle, start};
+use pool_testkit::connector::{FakeConnection, QueryAnswer};
+use pool_tests::bed::{
+    Bed, Held, Lease, Pool, QUERIES, SECOND, Watchdog, assert_clean, settle, start,
+};
 use tokio::runtime::Builder;
 
 /// B3.
@@ -109,10 +110,10 @@ async fn lease_is_returned_by_a_panic_of_its_holder() {
 /// P29: the panic of a connector on top of the holder's does not end the process.
 #[tokio::test(start_paused = true)]
 async fn connector_that_panics_while_the_holder_unwinds_does_no_harm() {
-    for query in Query::ALL {
+    for query in QUERIES {
         let bed = Bed::new(1);
         let lease = bed.lease().await;
-        bed.fake.queue_verdicts(query, [Verdict::Panic]);
+        bed.fake.queue_query(query, [QueryAnswer::Panic]);
         let unwinding = catch_unwind(AssertUnwindSafe(|| {
             let _lease = lease;
             panic!("the holder panics");

@@ -1,9 +1,9 @@
 //! What becomes of a returned connection: the connector's word, and the waiters' luck.
 
 use pool_core::{CloseReason, EventKind, PooledConnection};
-use pool_testkit::connector::{Answer, Verdict};
+use pool_testkit::connector::{Answer, QueryAnswer};
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Bed, Held, Lease, SECOND, pass, settle};
+use pool_tests::bed::{Bed, Held, Lease, QUERIES, SECOND, pass, settle};
 
 type Ruin = fn(Lease);
 
@@ -135,7 +135,7 @@ async fn lent_connection_that_died_is_closed_when_it_comes_home() {
     let id = PooledConnection::id(&lease);
     pass(2 * SECOND).await;
     // Whatever `is_alive` says later: once dead, always dead.
-    bed.fake.set_verdict(Query::IsAlive, Verdict::Yes);
+    bed.fake.set_query(Query::IsAlive, QueryAnswer::Yes);
     bed.fake.kill(id);
     settle().await;
     let died = |kind: &EventKind| matches!(kind, EventKind::Died { .. });
@@ -154,7 +154,7 @@ async fn question_that_panics_at_the_hand_out_costs_its_connection_only() {
     let bed = Bed::new(1);
     let ids = bed.idle(1).await;
     pass(2 * SECOND).await;
-    bed.fake.queue_verdicts(Query::IsAlive, [Verdict::Panic]);
+    bed.fake.queue_query(Query::IsAlive, [QueryAnswer::Panic]);
     let lease = bed.lease().await;
     assert_ne!(PooledConnection::id(&lease), ids[0]);
     assert_eq!(bed.reasons(), [CloseReason::Died]);
@@ -165,12 +165,12 @@ async fn question_that_panics_at_the_hand_out_costs_its_connection_only() {
 /// Panics of the questions on return: the connection is not trusted again.
 #[tokio::test(start_paused = true)]
 async fn question_that_panics_on_return_costs_its_connection_only() {
-    for query in Query::ALL {
+    for query in QUERIES {
         let bed = Bed::new(1);
         let lease = bed.lease().await;
         pass(2 * SECOND).await;
         let mut waiter = Held::waiting(bed.pool.acquire());
-        bed.fake.queue_verdicts(query, [Verdict::Panic]);
+        bed.fake.queue_query(query, [QueryAnswer::Panic]);
         drop(lease);
         settle().await;
         drop(waiter.ready().expect("a new one was opened"));
@@ -189,9 +189,9 @@ async fn question_that_panics_on_return_costs_its_connection_only() {
 async fn questions_are_asked_before_each_hand_out_and_on_each_return() {
     let bed = Bed::new(1);
     drop(bed.lease().await);
-    let before = Query::ALL.map(|query| bed.fake.asked(query));
+    let before = QUERIES.map(|query| bed.fake.asked(query));
     drop(bed.lease().await);
-    let after = Query::ALL.map(|query| bed.fake.asked(query));
+    let after = QUERIES.map(|query| bed.fake.asked(query));
     let asked: Vec<_> = after
         .iter()
         .zip(before)
