@@ -29,7 +29,7 @@ async fn waiter_that_drew_a_corpse_goes_to_the_head() {
     bed.finish().await;
 }
 
-/// P25: also when the death is told by `died` and not seen by `is_alive`.
+/// Also when the death is told by `died` and not seen by `is_alive`.
 #[tokio::test(start_paused = true)]
 async fn connection_that_told_its_death_after_service_is_not_handed_out() {
     let bed = Bed::new(1);
@@ -98,7 +98,7 @@ async fn waiter_that_drew_a_corpse_is_not_refused_for_a_full_queue() {
     bed.finish().await;
 }
 
-/// P26: after a night of deaths nobody walks through the dead at the price of a connect each.
+/// After a night of deaths nobody walks through the dead at the price of a connect each.
 #[tokio::test(start_paused = true)]
 async fn corpses_among_the_idle_cost_one_connect() {
     let bed = Bed::with(10, |builder| builder.check_interval(None));

@@ -112,7 +112,7 @@ pub(crate) fn in_case<R>(
 fn paused() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build();
-    runtime.expect("a runtime needs nothing but memory")
+    runtime.expect("a runtime without I/O needs no descriptors")
 }
 
 impl Rig {
@@ -140,7 +140,7 @@ impl Rig {
             connector: end,
             all_seem_dead: AtomicBool::new(false),
         };
-        (Arc::new(rig), pool.expect("valid settings"))
+        (Arc::new(rig), pool.expect("the settings are valid"))
     }
 
     /// Every call of this method meets this fate from here on.
@@ -178,7 +178,11 @@ impl Rig {
     pub(crate) async fn lend_all(&self, pool: &Pool) -> Vec<Lease> {
         let mut leases = Vec::new();
         for _ in 0..self.max_size {
-            leases.push(pool.acquire().await.expect("all is well yet"));
+            leases.push(
+                pool.acquire()
+                    .await
+                    .expect("nothing fails before the faults begin"),
+            );
         }
         leases
     }

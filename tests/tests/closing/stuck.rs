@@ -7,7 +7,7 @@ use pool_testkit::Call;
 use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
 
-/// P4, P3: it is counted, told again and again, named in errors, and holds its slot until it ends.
+/// It is counted, told again and again, named in errors, and holds its slot until it ends.
 #[tokio::test(start_paused = true)]
 async fn stuck_close_is_told_repeatedly_and_holds_its_slot_until_it_ends() {
     let bed = Bed::with(1, |builder| builder.close_timeout(5 * SECOND));
@@ -51,7 +51,7 @@ async fn stuck_close_is_told_repeatedly_and_holds_its_slot_until_it_ends() {
     bed.finish().await;
 }
 
-/// P3: churn over slow closes never holds more than allowed.
+/// Churn over slow closes never holds more than allowed.
 #[tokio::test(start_paused = true)]
 async fn churn_over_slow_closes_keeps_the_limit() {
     let bed = Bed::new(3);
@@ -69,7 +69,7 @@ async fn churn_over_slow_closes_keeps_the_limit() {
     bed.finish().await;
 }
 
-/// P32, X17: nobody else waits for it.
+/// Nobody else waits for it.
 #[tokio::test(start_paused = true)]
 async fn stuck_close_keeps_nobody_else_waiting() {
     let bed = Bed::new(2);
@@ -87,7 +87,7 @@ async fn stuck_close_keeps_nobody_else_waiting() {
     assert_eq!((report.stuck, report.is_complete()), (1, false));
 }
 
-/// P39: the report of the pool's close names it.
+/// The report of the pool's close names it.
 #[tokio::test(start_paused = true)]
 async fn close_of_the_pool_reports_what_is_closing_and_what_is_stuck() {
     let bed = Bed::with(3, |builder| builder.close_timeout(5 * SECOND));

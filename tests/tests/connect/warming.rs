@@ -34,7 +34,7 @@ async fn warm_up_counts_what_is_lent() {
     bed.finish().await;
 }
 
-/// B5: the first failure ends it, with the connector's own error.
+/// The first failure ends it, with the connector's own error.
 #[tokio::test(start_paused = true)]
 async fn warm_up_fails_with_the_first_failure() {
     let bed = Bed::with(4, |builder| builder.max_connecting(1));
@@ -115,7 +115,7 @@ async fn warm_up_of_a_closed_pool_ends_at_once() {
     bed.pool.close(SECOND).await;
     let error = warm_up
         .await
-        .expect("no panic")
+        .expect("the task does not panic")
         .expect_err("the pool closed");
     assert!(matches!(error, WarmUpError::Closed));
     assert_eq!(
@@ -146,7 +146,7 @@ async fn warm_up_that_is_dropped_starts_no_more() {
     bed.finish().await;
 }
 
-/// X24: the number is exact; two at once do not add up.
+/// The number is exact; two at once do not add up.
 #[tokio::test(start_paused = true)]
 async fn warm_ups_at_the_same_time_share_what_they_open() {
     let bed = Bed::new(4);

@@ -5,7 +5,7 @@ use pool_testkit::Call;
 use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, Held, MINUTE, SECOND, TICK, pass, settle};
 
-/// X13: what is idle is checked once per interval, and lives on.
+/// What is idle is checked once per interval, and lives on.
 #[tokio::test(start_paused = true)]
 async fn idle_connection_is_checked_once_per_interval() {
     let bed = Bed::with(1, |builder| {
@@ -49,7 +49,7 @@ async fn without_an_interval_nothing_is_checked() {
     bed.finish().await;
 }
 
-/// P21, P24, X24: what fails, panics or hangs is closed, by the deadline at the latest.
+/// What fails, panics or hangs is closed, by the deadline at the latest.
 #[tokio::test(start_paused = true)]
 async fn check_that_does_not_succeed_closes_its_connection() {
     for answer in [Answer::Transient, Answer::Panic, Answer::Never] {
@@ -74,7 +74,7 @@ async fn check_that_does_not_succeed_closes_its_connection() {
     }
 }
 
-/// P37: a check holds its connection alone; who comes meanwhile waits for it or for another.
+/// A check holds its connection alone; who comes meanwhile waits for it or for another.
 #[tokio::test(start_paused = true)]
 async fn connection_is_not_lent_while_it_is_checked() {
     let bed = Bed::with(1, |builder| builder.check_interval(10 * SECOND));
@@ -92,7 +92,7 @@ async fn connection_is_not_lent_while_it_is_checked() {
     bed.finish().await;
 }
 
-/// B16, D9, D14: one that does not pass is replaced for whoever comes next.
+/// One that does not pass is replaced for whoever comes next.
 #[tokio::test(start_paused = true)]
 async fn caller_after_a_failed_check_gets_another_connection() {
     let bed = Bed::with(2, |builder| builder.check_interval(10 * SECOND));
@@ -109,7 +109,7 @@ async fn caller_after_a_failed_check_gets_another_connection() {
     bed.finish().await;
 }
 
-/// P37: the wait for a check is bounded by its deadline.
+/// The wait for a check is bounded by its deadline.
 #[tokio::test(start_paused = true)]
 async fn waiter_outlasts_a_hung_check() {
     let bed = Bed::with(1, |builder| {
@@ -194,7 +194,7 @@ async fn check_does_not_change_the_order_of_the_idle() {
     bed.finish().await;
 }
 
-/// P35: the lifetime ends during the check as well.
+/// The lifetime ends during the check as well.
 #[tokio::test(start_paused = true)]
 async fn connection_that_dies_or_expires_in_its_check_is_closed() {
     for (kills, reason) in [(true, CloseReason::Died), (false, CloseReason::Lifetime)] {

@@ -7,7 +7,7 @@ use pool_testkit::Call;
 use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
 
-/// D10: what lives goes on living.
+/// What lives goes on living.
 #[tokio::test(start_paused = true)]
 async fn growth_keeps_what_is_there_and_serves_who_waits() {
     let bed = Bed::new(2);
@@ -41,7 +41,7 @@ async fn shrink_closes_the_longest_unused_first() {
     bed.finish().await;
 }
 
-/// D11, P8: leases are not cut short; those that are too many end when they come home.
+/// Leases are not cut short; those that are too many end when they come home.
 #[tokio::test(start_paused = true)]
 async fn shrink_while_lent_takes_effect_on_return() {
     let bed = Bed::new(4);
@@ -63,7 +63,7 @@ async fn shrink_while_lent_takes_effect_on_return() {
     bed.finish().await;
 }
 
-/// D11, D12: zero suspends the pool, and growth wakes who waits.
+/// Zero suspends the pool, and growth wakes who waits.
 #[tokio::test(start_paused = true)]
 async fn pool_of_size_zero_lends_nothing_until_it_grows() {
     let bed = Bed::new(2);
@@ -87,7 +87,7 @@ async fn pool_of_size_zero_lends_nothing_until_it_grows() {
     bed.finish_with(5, 0).await;
 }
 
-/// P8: down and up again while everything is lent: nothing is lost, nothing is too many.
+/// Down and up again while everything is lent: nothing is lost, nothing is too many.
 #[tokio::test(start_paused = true)]
 async fn shrink_to_zero_and_growth_again_while_lent_keeps_the_capacity() {
     let bed = Bed::new(3);

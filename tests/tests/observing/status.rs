@@ -9,7 +9,7 @@ use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, Held, SECOND, TICK, pass, settle};
 use tokio::task::{JoinSet, yield_now};
 
-/// P9, D1: each state is seen, and they add up.
+/// Each state is seen, and they add up.
 #[tokio::test(start_paused = true)]
 async fn every_state_is_counted_where_it_belongs() {
     let bed = Bed::with(7, |builder| {
@@ -22,12 +22,12 @@ async fn every_state_is_counted_where_it_belongs() {
     bed.fake.set(Call::Reset, Answer::Manual);
     bed.fake.set(Call::Close, Answer::Manual);
     let mut leases = bed.leases(6).await;
-    PooledConnection::discard(leases.pop().expect("six"));
+    PooledConnection::discard(leases.pop().expect("six were leased"));
     drop(leases.pop());
     pass(10 * SECOND + TICK).await;
     drop(leases.pop());
-    leases.pop().expect("six").mark_needs_reset();
-    PooledConnection::discard(leases.pop().expect("six"));
+    leases.pop().expect("six were leased").mark_needs_reset();
+    PooledConnection::discard(leases.pop().expect("six were leased"));
     bed.fake.set(Call::Connect, Answer::Manual);
     let idle = bed.lease().await;
     let waiter = Held::waiting(bed.pool.acquire());
@@ -56,7 +56,7 @@ async fn every_state_is_counted_where_it_belongs() {
     bed.finish().await;
 }
 
-/// P9: in every sample of a stress run the states add up to no more than the limit.
+/// In every sample of a stress run the states add up to no more than the limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_sample_of_a_busy_pool_is_consistent() {
     let bed = Bed::with(4, |builder| builder.max_uses(20));
@@ -79,12 +79,12 @@ async fn every_sample_of_a_busy_pool_is_consistent() {
     }
     over.store(true, Ordering::Relaxed);
     while let Some(task) = tasks.join_next().await {
-        task.expect("no panic");
+        task.expect("the task does not panic");
     }
     bed.finish().await;
 }
 
-/// B20: a pool that was never used is empty, and so is one whose callers all left.
+/// A pool that was never used is empty, and so is one whose callers all left.
 #[tokio::test(start_paused = true)]
 async fn status_of_an_unused_pool_is_zero() {
     let bed = Bed::new(3);

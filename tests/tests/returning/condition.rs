@@ -15,7 +15,7 @@ const RUINS: [(CloseReason, Ruin); 4] = [
     (CloseReason::ResetFailed, |lease| lease.mark_needs_reset()),
 ];
 
-/// Invariants 2 and 5. P23, P27, B4, X12.
+/// Invariants 2 and 5.
 #[tokio::test(start_paused = true)]
 async fn ruined_connection_is_closed_and_never_lent_again() {
     for (reason, ruin) in RUINS {
@@ -33,7 +33,7 @@ async fn ruined_connection_is_closed_and_never_lent_again() {
     }
 }
 
-/// P12: whatever ended it, the freed slot serves who waits.
+/// Whatever ended it, the freed slot serves who waits.
 #[tokio::test(start_paused = true)]
 async fn end_of_a_ruined_connection_serves_the_waiter() {
     for (reason, ruin) in RUINS {
@@ -50,8 +50,6 @@ async fn end_of_a_ruined_connection_serves_the_waiter() {
         bed.finish().await;
     }
 }
-
-/// P12, B19.
 #[tokio::test(start_paused = true)]
 async fn broken_connections_do_not_starve_the_pool() {
     let bed = Bed::new(5);
@@ -62,12 +60,17 @@ async fn broken_connections_do_not_starve_the_pool() {
         lease.mark_dirty();
     }
     for waiter in waiters {
-        drop(waiter.await.expect("no panic").expect("it is served"));
+        drop(
+            waiter
+                .await
+                .expect("the task does not panic")
+                .expect("it is served"),
+        );
     }
     bed.finish().await;
 }
 
-/// P27: one end per connection, each with its reason.
+/// One end per connection, each with its reason.
 #[tokio::test(start_paused = true)]
 async fn every_end_is_told_once_with_its_reason() {
     let bed = Bed::new(4);
@@ -93,7 +96,7 @@ async fn every_end_is_told_once_with_its_reason() {
     bed.finish().await;
 }
 
-/// P26: an idle connection that dies is removed without traffic.
+/// An idle connection that dies is removed without traffic.
 #[tokio::test(start_paused = true)]
 async fn idle_connection_that_dies_is_closed_without_anybody_asking() {
     let bed = Bed::new(3);
@@ -109,7 +112,7 @@ async fn idle_connection_that_dies_is_closed_without_anybody_asking() {
     bed.finish().await;
 }
 
-/// P25: dead since a moment, and `died` does not tell: never handed out.
+/// Dead since a moment, and `died` does not tell: never handed out.
 #[tokio::test(start_paused = true)]
 async fn connection_that_died_a_moment_ago_is_not_handed_out() {
     let bed = Bed::new(2);

@@ -41,7 +41,7 @@ async fn one_reset_is_enough() {
     bed.finish().await;
 }
 
-/// P21, P31, X25: a reset that fails, panics or hangs costs its connection, and the deadline is
+/// A reset that fails, panics or hangs costs its connection, and the deadline is
 /// when the slot is back.
 #[tokio::test(start_paused = true)]
 async fn reset_that_does_not_succeed_closes_its_connection() {
@@ -69,14 +69,14 @@ async fn reset_that_does_not_succeed_closes_its_connection() {
     }
 }
 
-/// P32: a hung reset keeps nobody from coming home.
+/// A hung reset keeps nobody from coming home.
 #[tokio::test(start_paused = true)]
 async fn hung_reset_stalls_no_other_return() {
     let bed = Bed::new(3);
     bed.fake.queue(Call::Reset, [Answer::Never]);
     let mut leases = bed.leases(3).await;
     for _ in 0..2 {
-        let lease = leases.pop().expect("three");
+        let lease = leases.pop().expect("three were leased");
         lease.mark_needs_reset();
         drop(lease);
         settle().await;

@@ -19,7 +19,7 @@ async fn close_refuses_callers_and_waits_for_the_last_lease() {
     assert!(matches!(waiter.ready(), Err(AcquireError::Closed { .. })));
     assert_eq!(bed.reasons(), []);
     drop(leases);
-    let report = closing.await.expect("no panic");
+    let report = closing.await.expect("the task does not panic");
     assert_eq!((report.closed, report.still_leased), (1, 0));
     assert_eq!(bed.reasons(), [CloseReason::PoolClosed]);
     drop(waiter);

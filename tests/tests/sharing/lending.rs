@@ -62,7 +62,7 @@ async fn callers_wait_only_when_all_are_full_and_are_served_in_their_order() {
     let freed = id(&leases[3]);
     drop(leases.remove(3));
     assert!(second.poll().is_pending(), "the other one came first");
-    let lease = first.ready().expect("served");
+    let lease = first.ready().expect("a connection can serve it");
     assert_eq!(id(&lease), freed);
     drop(lease);
     drop(second.ready().expect("served in its turn"));
@@ -82,7 +82,7 @@ async fn one_connect_serves_as_many_waiters_as_the_connection_may_carry() {
     let leases: Vec<_> = waiters
         .iter_mut()
         .take(3)
-        .map(|waiter| waiter.ready().expect("served"))
+        .map(|waiter| waiter.ready().expect("a connection can serve it"))
         .collect();
     assert!(waiters[3].poll().is_pending(), "the connection is full");
     drop(leases);

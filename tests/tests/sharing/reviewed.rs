@@ -80,7 +80,7 @@ async fn shrinking_keeps_what_serves_and_gives_up_what_is_being_opened() {
     let mut first = Held::waiting(bed.pool.acquire());
     bed.fake.next(Call::Connect).await.succeed();
     settle().await;
-    let served = first.ready().expect("served");
+    let served = first.ready().expect("a connection can serve it");
     drop(first);
     let second = bed.lease().await;
     let connect = bed.fake.next(Call::Connect).await;
@@ -199,7 +199,9 @@ async fn connection_that_only_its_check_has_serves_whoever_comes() {
     pass(2 * SECOND).await;
     let check = bed.fake.next(Call::Check).await;
     bed.pool.evict_all();
-    let old = Held::new(bed.pool.acquire()).ready().expect("served");
+    let old = Held::new(bed.pool.acquire())
+        .ready()
+        .expect("a connection can serve it");
     settle().await;
     assert_eq!(bed.fake.counts().connect.started, 2, "now it is replaced");
     let new = bed.lease().await;
@@ -267,7 +269,12 @@ async fn waiter_that_was_served_before_the_close_is_told_of_it() {
     drop((polled, dropped));
     assert_eq!(bed.pool.status().leases, 1);
     drop(leases);
-    assert!(closing.await.expect("no panic").is_complete());
+    assert!(
+        closing
+            .await
+            .expect("the task does not panic")
+            .is_complete()
+    );
     bed.finish().await;
 }
 
@@ -281,7 +288,7 @@ async fn connection_that_is_evicted_while_it_is_opened_is_never_lent() {
     first.succeed();
     bed.fake.next(Call::Connect).await.succeed();
     settle().await;
-    let lease = waiter.ready().expect("served");
+    let lease = waiter.ready().expect("a connection can serve it");
     drop(waiter);
     assert_eq!(ids(&[lease]), [1]);
     assert_eq!(bed.reasons(), [CloseReason::Evicted]);
@@ -313,7 +320,10 @@ struct Diary(Mutex<Vec<Event>>);
 
 impl Observer for Diary {
     fn on_event(&self, event: &Event) {
-        self.0.lock().expect("no panic").push(event.clone());
+        self.0
+            .lock()
+            .expect("the task does not panic")
+            .push(event.clone());
     }
 }
 
@@ -359,7 +369,7 @@ async fn events_of_a_shared_connection_tell_one_story() {
     drop(leases);
     bed.finish().await;
 
-    let mut events = diary.0.lock().expect("no panic").clone();
+    let mut events = diary.0.lock().expect("the task does not panic").clone();
     events.sort_unstable_by_key(|event| event.seq);
     let book = read(&events);
     assert!(book.len() > 20, "{}", book.len());
@@ -381,26 +391,26 @@ fn read(events: &[Event]) -> BTreeMap<ConnectionId, Page> {
         match &event.kind {
             EventKind::Opened { id } => drop(book.insert(*id, Page::default())),
             EventKind::Leased { id, .. } => {
-                let page = book.get_mut(id).expect("opened");
+                let page = book.get_mut(id).expect("it was opened before");
                 page.leased += 1;
                 assert!(page.deaths == 0 && page.closing.is_none(), "{what}");
             }
             EventKind::Returned { id } => {
-                let page = book.get_mut(id).expect("opened");
+                let page = book.get_mut(id).expect("it was opened before");
                 page.leased -= 1;
                 assert!(page.leased >= 0 && page.closing.is_none(), "{what}");
             }
             EventKind::Died { id } => {
-                let page = book.get_mut(id).expect("opened");
+                let page = book.get_mut(id).expect("it was opened before");
                 page.deaths += 1;
                 assert!(page.deaths == 1 && page.closing.is_none(), "{what}");
             }
             EventKind::Closing { id, reason } => {
-                let page = book.get_mut(id).expect("opened");
+                let page = book.get_mut(id).expect("it was opened before");
                 assert_eq!(page.closing.replace(*reason), None, "{what}");
             }
             EventKind::Closed { id, reason } => {
-                let page = book.get_mut(id).expect("opened");
+                let page = book.get_mut(id).expect("it was opened before");
                 assert_eq!(page.closing, Some(*reason), "{what}");
                 assert!(!std::mem::replace(&mut page.is_closed, true), "{what}");
             }
