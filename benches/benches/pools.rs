@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use pool_benches::contender::Contender;
-use pool_benches::load::Load;
-use pool_benches::scenario::{CROWD, UNCONTENDED};
-use pool_benches::subjects::contenders;
+use pool_benches::pools::contender::Contender;
+use pool_benches::pools::load::Load;
+use pool_benches::pools::scenario::{CROWD, UNCONTENDED};
+use pool_benches::pools::subjects::contenders;
 
 fn pools(criterion: &mut Criterion) {
     for (scenario, load) in [("uncontended", UNCONTENDED), ("crowd-64", CROWD)] {

@@ -1,7 +1,7 @@
 //! The ratios that the pool must keep, as section 6 of the design states them.
 
-use crate::scenario::Standing;
-use crate::subjects::Role;
+use crate::pools::scenario::Standing;
+use crate::pools::subjects::Role;
 
 /// One ratio to keep.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -107,8 +107,8 @@ pub fn judge(scenario: &str, standings: &[Standing]) -> Vec<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::{BARS, judge};
-    use crate::scenario::{Standing, scenarios};
-    use crate::subjects::{Order, Role, contenders};
+    use crate::pools::scenario::{Standing, scenarios};
+    use crate::pools::subjects::{Order, Role, contenders};
 
     fn peer(name: &'static str, figure: f64) -> Standing {
         Standing {

@@ -9,7 +9,7 @@
 //! * [`report`]: the tables;
 //! * `children`: what children as connections cost, and what reuse saves (Linux);
 //! * `reuse`: what it saves for a command of the user's (Linux);
-//! * `full_report`: all comparisons in one run, written down (Linux); [`plot`] draws the bars.
+//! * `report`: all comparisons in one run, written down (Linux); [`plot`] draws the bars.
 //!
 //! `cargo run --release -p pool-benches --bin pools` prints all of pools, `--bin children` all of
 //! children, `--bin rpc` what of it concerns JSON-RPC, `--bin reuse -- COMMAND` what reuse is worth for that command; `--bin
@@ -19,15 +19,6 @@
 pub mod bars;
 #[cfg(target_os = "linux")]
 pub mod children;
-pub mod contender;
+pub mod pools;
 #[cfg(target_os = "linux")]
-pub mod full_report;
-pub mod load;
-pub mod probe;
 pub mod report;
-pub mod rounds;
-pub mod scenario;
-pub mod spike;
-pub mod stampede;
-pub mod subjects;
-pub mod threads;

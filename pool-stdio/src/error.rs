@@ -13,10 +13,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::codec::Fragment;
-use crate::process::child::Child;
-use crate::process::outcome::Exit;
-use crate::process::spawner::SpawnError;
-use crate::process::stderr::StderrTail;
+use crate::process::{Child, Exit, SpawnError, StderrTail};
 
 /// Why a child did not do what it was asked to.
 ///

@@ -13,16 +13,12 @@ pub use codec::Codec;
 pub use error::{ChildReport, Stage, StdioError};
 pub use exclusive::{Request, StdioConnection, StdioConnector, StrayPolicy};
 pub use one_shot::{OneShot, OneShotConnector, Output, Run};
-pub use process::child::{Child, Exited, Handover, Liveness, SignalError, Terminating};
-pub use process::children::{Children, Emptied, TerminateAll, TerminateAllReport};
-pub use process::command::{Command, CommandError, CommandSpec, EnvPolicy};
-pub use process::outcome::{Drain, Exit, Rung, Termination};
-pub use process::signal::Signal;
-pub use process::spawner::{SpawnError, Spawning, prepare};
-pub use process::stderr::{LineSink, RingLimits, StderrLine, StderrPolicy, StderrTail};
-pub use process::terminate::{KillScope, LadderTimes, Stop};
+pub use process::{
+    Child, Children, Command, CommandError, CommandSpec, Drain, EnvPolicy, Exit, Handover,
+    KillScope, LadderTimes, LineSink, Liveness, RingLimits, Rung, Signal, SignalError, SpawnError,
+    StderrLine, StderrPolicy, StderrTail, Stop, TerminateAllReport, Termination, prepare,
+};
 pub use rpc::{
-    Answer, Cancel, ErrorObject, Fate, Framing, JsonRpcConnection, JsonRpcConnector, Notice,
-    Notices, Notification, Progress, Protocol, RpcCounts, RpcError, RpcReport, ServerRequest,
-    StrayFrames,
+    Call, ErrorObject, Fate, Forward, Framing, JsonRpcConnection, JsonRpcConnector, Notification,
+    Notifications, Progress, Protocol, RpcCounts, RpcError, RpcReport, ServerRequest, StrayFrames,
 };

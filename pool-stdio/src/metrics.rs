@@ -10,7 +10,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, IntoF64, counter, gauge, histogram};
 
 use crate::error::{ErrorKind, StdioError};
-use crate::process::outcome::{Exit, Rung, Termination};
+use crate::process::{Exit, Rung, Termination};
 
 /// The handles of all metrics of one connector.
 pub(crate) struct Meters {
@@ -32,7 +32,18 @@ pub(crate) struct Meters {
     stderr_lines: Counter,
 }
 
-/// Why a reply met nobody.
+/// Replies that belonged to no pending call, by the reason.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct UnclaimedCounts {
+    /// The call had been given up.
+    pub(crate) late: u64,
+    /// The call had been answered.
+    pub(crate) duplicate: u64,
+    /// There never was such a call.
+    pub(crate) unknown: u64,
+}
+
+/// The fields of [`UnclaimedCounts`] as labels.
 const UNCLAIMED: [&str; 3] = ["late", "duplicate", "unknown"];
 
 /// How a child ended, as metrics tell it.
@@ -161,8 +172,9 @@ impl Meters {
         self.stray_frames.increment(frames);
     }
 
-    /// Replies that met nobody, of each kind.
-    pub(crate) fn unclaimed(&self, counts: [u64; 3]) {
+    /// Replies that belonged to no pending call.
+    pub(crate) fn unclaimed(&self, counts: UnclaimedCounts) {
+        let counts = [counts.late, counts.duplicate, counts.unknown];
         for (counter, count) in self.unclaimed_replies.iter().zip(counts) {
             if count > 0 {
                 counter.increment(count);

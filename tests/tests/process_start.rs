@@ -8,10 +8,9 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use common::{FIXTURE, Scene, read_lines, write_to};
+use common::{BRIEF, FIXTURE, Scene, read_lines, write_to};
 use pool_stdio::{
-    Child, Children, Command, CommandError, CommandSpec, EnvPolicy, KillScope, SpawnError,
-    Spawning, Stop, TerminateAll, Terminating,
+    Child, Children, Command, CommandError, CommandSpec, EnvPolicy, KillScope, SpawnError, Stop,
 };
 use pool_testkit::census::Leftover;
 use pool_testkit::fixture::{Behaviour, Step};
@@ -216,14 +215,24 @@ fn a_child_costs_us_four_descriptors() {
 }
 
 #[test]
-fn handles_and_futures_can_go_to_any_thread() {
-    fn assert_send_and_sync<T: Send + Sync + 'static>() {}
-    assert_send_and_sync::<Child>();
-    assert_send_and_sync::<Children>();
-    assert_send_and_sync::<Command>();
-    assert_send_and_sync::<Spawning>();
-    assert_send_and_sync::<Terminating>();
-    assert_send_and_sync::<TerminateAll>();
+fn handles_can_be_shared_and_futures_sent_between_threads() {
+    fn assert_shared<T: Send + Sync + 'static>() {}
+    fn sent<T: Send + 'static>(future: T) -> T {
+        future
+    }
+    assert_shared::<Child>();
+    assert_shared::<Children>();
+    assert_shared::<Command>();
+    let scene = Scene::new();
+    let command = scene.spec(&Behaviour::echo()).build().unwrap();
+    let child = block_on(sent(scene.children.spawn(&command))).unwrap();
+    let exited = sent(child.exited());
+    let terminated = sent(child.terminating());
+    let end = block_on(sent(child.terminate(Stop::Orderly)));
+    assert_eq!((block_on(exited), block_on(terminated)), (end.exit, end));
+    block_on(sent(scene.children.emptied()));
+    block_on(sent(scene.children.terminate_all(BRIEF)));
+    scene.end(Vec::new());
 }
 
 #[test]

@@ -11,9 +11,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pool_benches::bars::{self, Verdict};
-use pool_benches::report;
-use pool_benches::scenario::{Scenario, scenarios};
-use pool_benches::subjects::contenders;
+use pool_benches::pools::scenario::{Scenario, scenarios};
+use pool_benches::pools::subjects::contenders;
+use pool_benches::pools::tables;
 use pool_reuse::measure::clock::Stopwatch;
 
 /// Compares connection pools, in interleaved rounds, by the ratios of medians.
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     println!("# Pools side by side: medians of {rounds} interleaved rounds\n");
     let verdicts: Vec<Verdict> = chosen.iter().flat_map(|one| compare(one, rounds)).collect();
     if !verdicts.is_empty() {
-        println!("## Bars\n\n{}", report::verdicts(&verdicts));
+        println!("## Bars\n\n{}", tables::verdicts(&verdicts));
     }
     ExitCode::SUCCESS
 }
@@ -100,7 +100,7 @@ fn compare(scenario: &Scenario, rounds: usize) -> Vec<Verdict> {
         "## {}\n\n{}\n\n{}\n",
         scenario.name,
         scenario.about,
-        report::answers(&answers)
+        tables::answers(&answers)
     );
     bars::judge(scenario.name, &answers.standings())
 }

@@ -17,13 +17,10 @@ fn main() -> std::process::ExitCode {
 #[cfg(target_os = "linux")]
 fn main() -> pool_benches::children::Measured<std::process::ExitCode> {
     use clap::Parser;
-    use pool_benches::{children, full_report};
+    use pool_benches::{children, report};
 
     if let Some(played) = children::act_if_asked() {
         return Ok(played?);
     }
-    full_report::run(
-        &full_report::Options::parse(),
-        &mut std::io::stdout().lock(),
-    )
+    report::run(&report::Options::parse(), &mut std::io::stdout().lock())
 }

@@ -6,16 +6,16 @@
 //! The children are the measuring program itself, started in another [role](act_if_asked).
 
 pub mod chapter;
+pub mod per_request;
 pub mod program;
 pub mod replace;
-pub mod reuse;
 
 pub mod round_trip;
 pub mod rpc;
 pub mod scale;
 pub mod spawn;
 pub mod stall;
-pub mod tree_kill;
+pub mod trees;
 
 pub use chapter::{Bar, Chapter, Judgement, Picture, verdicts};
 pub use pool_reuse::measure::Measured;
@@ -58,7 +58,7 @@ pub const TOPICS: [Topic; 10] = [
     },
     Topic {
         name: "reuse",
-        measure: reuse::measure,
+        measure: per_request::measure,
     },
     Topic {
         name: "json-rpc",
@@ -90,6 +90,6 @@ pub const TOPICS: [Topic; 10] = [
     },
     Topic {
         name: "tree-kill",
-        measure: tree_kill::measure,
+        measure: trees::measure,
     },
 ];

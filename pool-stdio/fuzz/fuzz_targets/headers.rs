@@ -15,7 +15,7 @@ fuzz_target!(|input: &[u8]| {
         .frame_bytes_max(limit)
         .header_bytes_max(header_limit);
     for frame in read_every_way(&codec, stream, read_bytes, limit + header_limit) {
-        assert!(frame.body().len() <= limit);
+        assert!(frame.body.len() <= limit);
         let (mut again, mut wire) = (HeaderCodec::new(), BytesMut::new());
         again
             .encode(frame.clone(), &mut wire)

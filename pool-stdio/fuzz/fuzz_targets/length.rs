@@ -2,22 +2,25 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pool_stdio::codec::{ByteOrder, LengthCodec, PrefixWidth};
+use pool_stdio::codec::{LengthCodec, LengthPrefix};
 use pool_stdio_fuzz::{choices, read_every_way};
 
 fuzz_target!(|input: &[u8]| {
     let Some(([limit, form, read_bytes], stream)) = choices(input) else {
         return;
     };
-    let width = [
-        PrefixWidth::One,
-        PrefixWidth::Two,
-        PrefixWidth::Four,
-        PrefixWidth::Eight,
-    ][form & 3];
-    let order = [ByteOrder::Big, ByteOrder::Little][form >> 2 & 1];
-    let codec = LengthCodec::new(width, order).frame_bytes_max(limit);
-    for frame in read_every_way(&codec, stream, read_bytes, width.bytes() + limit) {
+    let prefixes = [
+        (LengthPrefix::U8, 1),
+        (LengthPrefix::U16Be, 2),
+        (LengthPrefix::U16Le, 2),
+        (LengthPrefix::U32Be, 4),
+        (LengthPrefix::U32Le, 4),
+        (LengthPrefix::U64Be, 8),
+        (LengthPrefix::U64Le, 8),
+    ];
+    let (prefix, prefix_bytes) = prefixes[form % prefixes.len()];
+    let codec = LengthCodec::new(prefix).frame_bytes_max(limit);
+    for frame in read_every_way(&codec, stream, read_bytes, prefix_bytes + limit) {
         assert!(frame.len() <= limit);
     }
 });

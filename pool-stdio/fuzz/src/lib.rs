@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 
 use bytes::{BufMut, BytesMut};
-use pool_stdio::codec::{BUFFER_SLACK_BYTES, DecodeError};
+use pool_stdio::codec::DecodeError;
 use tokio_util::codec::Decoder;
 
 /// Takes the first `N` bytes of the input to choose a configuration by; the rest is the stream.
@@ -78,3 +78,6 @@ where
         }
     }
 }
+
+/// What a read buffer may hold beyond the largest frame, as the codecs' documentation says.
+const BUFFER_SLACK_BYTES: usize = 16 * 1024;

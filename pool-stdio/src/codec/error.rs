@@ -9,7 +9,7 @@ use std::io;
 use bytes::Bytes;
 use thiserror::Error;
 
-/// Why no frame could be read. Final for the stream, as the module's documentation says.
+/// Why no frame could be read. It is final: the stream has no known frame borders any more.
 ///
 /// # Examples
 ///
@@ -210,18 +210,21 @@ impl fmt::Display for FramePart {
 /// # Examples
 ///
 /// ```
-/// use pool_stdio::codec::Fragment;
+/// use bytes::BytesMut;
+/// use pool_stdio::codec::{DecodeError, HeaderCodec};
+/// use tokio_util::codec::Decoder;
 ///
-/// assert_eq!(Fragment::first_of(b"\x1b[31moh\n").to_string(), r#""\x1b[31moh\n""#);
-/// assert_eq!(Fragment::first_of(&[b'x'; 1_000]).as_bytes().len(), 256);
+/// let error = HeaderCodec::new().decode(&mut BytesMut::from("\x1b[31moh\n")).unwrap_err();
+/// let DecodeError::NotAHeader { line } = error else { panic!("{error}") };
+/// assert_eq!(line.to_string(), r#""\x1b[31moh""#);
+/// assert_eq!(line.as_bytes(), b"\x1b[31moh");
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Fragment(Bytes);
 
 impl Fragment {
     /// Copies the first 256 of `bytes`, or all if there are fewer.
-    #[must_use]
-    pub fn first_of(bytes: &[u8]) -> Self {
+    pub(crate) fn first_of(bytes: &[u8]) -> Self {
         let shown = bytes.len().min(FRAGMENT_SHOWN_BYTES);
         Self(Bytes::copy_from_slice(&bytes[..shown]))
     }

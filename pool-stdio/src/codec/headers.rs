@@ -9,20 +9,15 @@
 //!
 //! The limit of a block counts all of it, up to the line feed of the blank line.
 
-mod frame;
-
 use std::iter;
 
 use bytes::{Buf, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::{
-    DecodeError, EncodeError, FRAME_BYTES_MAX_DEFAULT, Fragment, FramePart, StreamStart,
-    find_newline, make_room, strip_carriage_return, work,
-};
-use frame::{is_content_length, put_line, split_header};
-
-pub use frame::HeaderFrame;
+use super::buffer::{StreamStart, find_newline, make_room, strip_carriage_return, work};
+use super::error::{DecodeError, EncodeError, Fragment, FramePart};
+use super::frame::{FRAME_BYTES_MAX_DEFAULT, admit_length, check_length, truncated};
+use super::header_frame::{HeaderFrame, is_content_length, put_line, split_header};
 
 /// Frames that a `Content-Length` header announces.
 ///
@@ -39,7 +34,7 @@ pub use frame::HeaderFrame;
 /// assert_eq!(wire, "Content-Length: 2\r\n\r\n{}");
 ///
 /// let frame = codec.decode(&mut wire).unwrap().unwrap();
-/// assert_eq!(frame.body(), "{}");
+/// assert_eq!(frame.body, "{}");
 /// # Ok::<(), pool_stdio::codec::EncodeError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -69,15 +64,12 @@ enum State {
 }
 
 impl HeaderCodec {
-    /// The default of [`header_bytes_max`](Self::header_bytes_max): 16 KiB.
-    pub const HEADER_BYTES_MAX_DEFAULT: usize = 16 * 1024;
-
     /// Bodies of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes behind header blocks of up to 16 KiB.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
-            header_bytes_max: Self::HEADER_BYTES_MAX_DEFAULT,
+            header_bytes_max: HEADER_BYTES_MAX_DEFAULT,
             read_start: StreamStart::Ahead,
             state: BLOCK_START,
         }
@@ -86,7 +78,7 @@ impl HeaderCodec {
     /// The most bytes a body may have, read or written. Default: [`FRAME_BYTES_MAX_DEFAULT`].
     ///
     /// Worst-case cost: as many bytes, those of a header block, and
-    /// [`BUFFER_SLACK_BYTES`](super::BUFFER_SLACK_BYTES), per connection.
+    /// 16 KiB, per connection.
     ///
     /// # Examples
     ///
@@ -106,8 +98,7 @@ impl HeaderCodec {
     }
 
     /// The most bytes a header block may have, its blank line included, read or written. Default:
-    /// [`HEADER_BYTES_MAX_DEFAULT`](Self::HEADER_BYTES_MAX_DEFAULT), hundreds of times what the
-    /// known protocols send.
+    /// 16 KiB, hundreds of times what the known protocols send.
     ///
     /// Worst-case cost: as many bytes per connection.
     ///
@@ -206,18 +197,11 @@ impl HeaderCodec {
     }
 
     fn admit(&self, content_length: Option<u64>, head: &[u8]) -> Result<usize, DecodeError> {
-        let head = || Fragment::first_of(head);
         let Some(stated_bytes) = content_length else {
-            return Err(DecodeError::MissingContentLength { head: head() });
+            let head = Fragment::first_of(head);
+            return Err(DecodeError::MissingContentLength { head });
         };
-        match usize::try_from(stated_bytes) {
-            Ok(body_bytes) if body_bytes <= self.frame_bytes_max => Ok(body_bytes),
-            Ok(_) | Err(_) => Err(DecodeError::FrameTooLong {
-                stated_bytes,
-                limit_bytes: self.frame_bytes_max,
-                head: head(),
-            }),
-        }
+        admit_length(stated_bytes, self.frame_bytes_max, head)
     }
 
     /// What the stream ended in, given that `src` is not a whole frame.
@@ -234,10 +218,7 @@ impl HeaderCodec {
             }
             State::Head { .. } | State::Failed => FramePart::Headers,
         };
-        DecodeError::TruncatedFrame {
-            part,
-            partial: Fragment::whole(src.split().freeze()),
-        }
+        truncated(part, src)
     }
 
     fn write<'a>(
@@ -247,13 +228,7 @@ impl HeaderCodec {
         dst: &mut BytesMut,
     ) -> Result<(), EncodeError> {
         let frame_bytes = body.len();
-        if frame_bytes > self.frame_bytes_max {
-            let limit_bytes = self.frame_bytes_max;
-            return Err(EncodeError::FrameTooLong {
-                frame_bytes,
-                limit_bytes,
-            });
-        }
+        check_length(frame_bytes, self.frame_bytes_max)?;
         let length_line = format!("Content-Length: {frame_bytes}\r\n");
         let line_bytes = |(name, value): (&[u8], &[u8])| name.len() + value.len() + ": \r\n".len();
         let more_bytes = headers.clone().map(line_bytes).sum::<usize>() + "\r\n".len();
@@ -379,3 +354,4 @@ const BLOCK_START: State = State::Head {
     searched_bytes: 0,
     content_length: None,
 };
+const HEADER_BYTES_MAX_DEFAULT: usize = 16 * 1024;

@@ -5,14 +5,12 @@
 //! peer announces, up to the limit; say no number when it refuses; and take the prefix out of the
 //! buffer, so that a stream that ends right behind it looks complete.
 
-use std::fmt;
-
 use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec};
 
-use super::{
-    DecodeError, EncodeError, FRAME_BYTES_MAX_DEFAULT, Fragment, FramePart, make_room, work,
-};
+use super::buffer::{make_room, work};
+use super::error::{DecodeError, EncodeError, FramePart};
+use super::frame::{FRAME_BYTES_MAX_DEFAULT, admit_length, check_length, truncated};
 
 /// Frames that begin with their length, as an unsigned number that does not count itself.
 ///
@@ -20,10 +18,10 @@ use super::{
 ///
 /// ```
 /// use bytes::BytesMut;
-/// use pool_stdio::codec::{ByteOrder, LengthCodec, PrefixWidth};
+/// use pool_stdio::codec::{LengthCodec, LengthPrefix};
 /// use tokio_util::codec::{Decoder, Encoder};
 ///
-/// let mut codec = LengthCodec::new(PrefixWidth::Two, ByteOrder::Little);
+/// let mut codec = LengthCodec::new(LengthPrefix::U16Le);
 /// let mut wire = BytesMut::new();
 /// codec.encode("abc", &mut wire)?;
 /// assert_eq!(wire, "\x03\0abc");
@@ -32,55 +30,45 @@ use super::{
 /// ```
 #[derive(Debug, Clone)]
 pub struct LengthCodec {
-    width: PrefixWidth,
-    order: ByteOrder,
+    prefix: LengthPrefix,
     frame_bytes_max: usize,
     cutter: LengthDelimitedCodec,
     state: State,
 }
 
-/// How many bytes say a frame's length.
+/// The width of a length and the order of its bytes.
 ///
-/// # Examples
-///
-/// ```
-/// use pool_stdio::codec::PrefixWidth;
-///
-/// assert_eq!(PrefixWidth::Four.bytes(), 4);
-/// assert_eq!(PrefixWidth::Two.to_string(), "2 bytes");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PrefixWidth {
-    /// 1 byte: frames of up to 255 bytes.
-    One,
-    /// 2 bytes: frames of up to 65 535 bytes.
-    Two,
-    /// 4 bytes: frames of up to 4 GiB.
-    Four,
-    /// 8 bytes: only the limit counts.
-    Eight,
-}
-
-/// Which byte of a length comes first.
+/// Big-endian means the most significant byte first, as in network protocols; little-endian is the
+/// native order of most machines.
 ///
 /// # Examples
 ///
 /// ```
 /// use bytes::BytesMut;
-/// use pool_stdio::codec::{ByteOrder, LengthCodec, PrefixWidth};
+/// use pool_stdio::codec::{LengthCodec, LengthPrefix};
 /// use tokio_util::codec::Encoder;
 ///
 /// let mut wire = BytesMut::new();
-/// LengthCodec::new(PrefixWidth::Two, ByteOrder::Big).encode("abc", &mut wire)?;
+/// LengthCodec::new(LengthPrefix::U16Be).encode("abc", &mut wire)?;
 /// assert_eq!(wire, "\0\x03abc");
 /// # Ok::<(), pool_stdio::codec::EncodeError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ByteOrder {
-    /// The most significant one, also called network order.
-    Big,
-    /// The least significant one, the native order of most machines.
-    Little,
+pub enum LengthPrefix {
+    /// 1 byte: frames of up to 255 bytes.
+    U8,
+    /// 2 bytes, big-endian: frames of up to 65 535 bytes.
+    U16Be,
+    /// 2 bytes, little-endian: frames of up to 65 535 bytes.
+    U16Le,
+    /// 4 bytes, big-endian: frames of up to 4 GiB.
+    U32Be,
+    /// 4 bytes, little-endian: frames of up to 4 GiB.
+    U32Le,
+    /// 8 bytes, big-endian: the limit of the codec alone counts.
+    U64Be,
+    /// 8 bytes, little-endian: the limit of the codec alone counts.
+    U64Le,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,12 +82,11 @@ impl LengthCodec {
     /// Frames of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes, or what the prefix can say if that is
     /// less.
     #[must_use]
-    pub fn new(width: PrefixWidth, order: ByteOrder) -> Self {
+    pub fn new(prefix: LengthPrefix) -> Self {
         let frame_bytes_max = FRAME_BYTES_MAX_DEFAULT;
-        let cutter = cutter(width, order, frame_bytes_max);
+        let cutter = cutter(prefix, frame_bytes_max);
         Self {
-            width,
-            order,
+            prefix,
             frame_bytes_max,
             cutter,
             state: State::Reading,
@@ -109,17 +96,17 @@ impl LengthCodec {
     /// The most bytes a frame may have, without its prefix, read or written. Default:
     /// [`FRAME_BYTES_MAX_DEFAULT`].
     ///
-    /// Worst-case cost: as many bytes, and [`BUFFER_SLACK_BYTES`](super::BUFFER_SLACK_BYTES), per
+    /// Worst-case cost: as many bytes, and 16 KiB, per
     /// connection.
     ///
     /// # Examples
     ///
     /// ```
     /// use bytes::BytesMut;
-    /// use pool_stdio::codec::{ByteOrder, LengthCodec, PrefixWidth};
+    /// use pool_stdio::codec::{LengthCodec, LengthPrefix};
     /// use tokio_util::codec::Decoder;
     ///
-    /// let mut codec = LengthCodec::new(PrefixWidth::Four, ByteOrder::Big).frame_bytes_max(99);
+    /// let mut codec = LengthCodec::new(LengthPrefix::U32Be).frame_bytes_max(99);
     /// let error = codec.decode(&mut BytesMut::from("oops")).unwrap_err();
     /// assert_eq!(
     ///     error.to_string(),
@@ -129,7 +116,7 @@ impl LengthCodec {
     #[must_use]
     pub fn frame_bytes_max(mut self, bytes: usize) -> Self {
         self.frame_bytes_max = bytes;
-        self.cutter = cutter(self.width, self.order, bytes);
+        self.cutter = cutter(self.prefix, bytes);
         self
     }
 
@@ -138,13 +125,12 @@ impl LengthCodec {
             return Err(DecodeError::OutOfStep);
         }
         let Some(stated_bytes) = self.stated(src) else {
-            make_room(src, self.width.bytes());
+            make_room(src, self.prefix.bytes());
             return Ok(None);
         };
-        let frame_bytes = self
-            .width
-            .bytes()
-            .saturating_add(self.admit(stated_bytes, src)?);
+        let prefix_bytes = self.prefix.bytes();
+        let body_bytes = admit_length(stated_bytes, self.frame_bytes_max, &src[..prefix_bytes])?;
+        let frame_bytes = prefix_bytes.saturating_add(body_bytes);
         if src.len() < frame_bytes {
             make_room(src, frame_bytes);
             return Ok(None);
@@ -154,29 +140,19 @@ impl LengthCodec {
 
     /// The length in the prefix, if the prefix is whole.
     fn stated(&self, src: &[u8]) -> Option<u64> {
-        let prefix = src.get(..self.width.bytes())?;
+        let prefix = src.get(..self.prefix.bytes())?;
         work::add(prefix.len());
         let append = |length, byte: &u8| length << 8 | u64::from(*byte);
-        Some(match self.order {
-            ByteOrder::Big => prefix.iter().fold(0, append),
-            ByteOrder::Little => prefix.iter().rev().fold(0, append),
+        Some(if self.prefix.is_big_endian() {
+            prefix.iter().fold(0, append)
+        } else {
+            prefix.iter().rev().fold(0, append)
         })
-    }
-
-    fn admit(&self, stated_bytes: u64, src: &[u8]) -> Result<usize, DecodeError> {
-        match usize::try_from(stated_bytes) {
-            Ok(body_bytes) if body_bytes <= self.frame_bytes_max => Ok(body_bytes),
-            Ok(_) | Err(_) => Err(DecodeError::FrameTooLong {
-                stated_bytes,
-                limit_bytes: self.frame_bytes_max,
-                head: Fragment::first_of(&src[..self.width.bytes()]),
-            }),
-        }
     }
 
     /// What the stream ended in, given that `src` is not a whole frame.
     fn truncated(&self, src: &mut BytesMut) -> DecodeError {
-        let prefix_bytes = self.width.bytes();
+        let prefix_bytes = self.prefix.bytes();
         let part = match self.stated(src).map(usize::try_from) {
             Some(Ok(expected_bytes)) => {
                 src.advance(prefix_bytes);
@@ -186,10 +162,7 @@ impl LengthCodec {
                 expected_bytes: prefix_bytes,
             },
         };
-        DecodeError::TruncatedFrame {
-            part,
-            partial: Fragment::whole(src.split().freeze()),
-        }
+        truncated(part, src)
     }
 
     fn fail(&mut self, src: &mut BytesMut) {
@@ -198,34 +171,30 @@ impl LengthCodec {
     }
 }
 
-impl PrefixWidth {
-    /// The width as a number.
-    #[must_use]
-    pub const fn bytes(self) -> usize {
+impl LengthPrefix {
+    const fn bytes(self) -> usize {
         match self {
-            Self::One => 1,
-            Self::Two => 2,
-            Self::Four => 4,
-            Self::Eight => 8,
+            Self::U8 => 1,
+            Self::U16Be | Self::U16Le => 2,
+            Self::U32Be | Self::U32Le => 4,
+            Self::U64Be | Self::U64Le => 8,
+        }
+    }
+
+    const fn is_big_endian(self) -> bool {
+        match self {
+            Self::U8 | Self::U16Be | Self::U32Be | Self::U64Be => true,
+            Self::U16Le | Self::U32Le | Self::U64Le => false,
         }
     }
 
     /// The largest length that fits.
     const fn length_max(self) -> u64 {
         match self {
-            Self::One => 0xff,
-            Self::Two => 0xffff,
-            Self::Four => 0xffff_ffff,
-            Self::Eight => u64::MAX,
-        }
-    }
-}
-
-impl fmt::Display for PrefixWidth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::One => f.write_str("1 byte"),
-            Self::Two | Self::Four | Self::Eight => write!(f, "{} bytes", self.bytes()),
+            Self::U8 => 0xff,
+            Self::U16Be | Self::U16Le => 0xffff,
+            Self::U32Be | Self::U32Le => 0xffff_ffff,
+            Self::U64Be | Self::U64Le => u64::MAX,
         }
     }
 }
@@ -268,15 +237,9 @@ impl<F: AsRef<[u8]>> Encoder<F> for LengthCodec {
     fn encode(&mut self, frame: F, dst: &mut BytesMut) -> Result<(), EncodeError> {
         let frame = frame.as_ref();
         let frame_bytes = frame.len();
-        if frame_bytes > self.frame_bytes_max {
-            let limit_bytes = self.frame_bytes_max;
-            return Err(EncodeError::FrameTooLong {
-                frame_bytes,
-                limit_bytes,
-            });
-        }
-        if frame_bytes as u64 > self.width.length_max() {
-            let prefix_bytes = self.width.bytes();
+        check_length(frame_bytes, self.frame_bytes_max)?;
+        if frame_bytes as u64 > self.prefix.length_max() {
+            let prefix_bytes = self.prefix.bytes();
             return Err(EncodeError::LengthDoesNotFit {
                 frame_bytes,
                 prefix_bytes,
@@ -286,14 +249,15 @@ impl<F: AsRef<[u8]>> Encoder<F> for LengthCodec {
     }
 }
 
-fn cutter(width: PrefixWidth, order: ByteOrder, frame_bytes_max: usize) -> LengthDelimitedCodec {
+fn cutter(prefix: LengthPrefix, frame_bytes_max: usize) -> LengthDelimitedCodec {
     let mut builder = LengthDelimitedCodec::builder();
     builder
-        .length_field_length(width.bytes())
+        .length_field_length(prefix.bytes())
         .max_frame_length(frame_bytes_max);
-    match order {
-        ByteOrder::Big => builder.big_endian(),
-        ByteOrder::Little => builder.little_endian(),
-    };
+    if prefix.is_big_endian() {
+        builder.big_endian();
+    } else {
+        builder.little_endian();
+    }
     builder.new_codec()
 }

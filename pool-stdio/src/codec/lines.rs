@@ -8,10 +8,9 @@
 use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::{
-    BYTE_ORDER_MARK, DecodeError, EncodeError, FRAME_BYTES_MAX_DEFAULT, Fragment, FramePart,
-    StreamStart, find_newline, make_room, strip_carriage_return,
-};
+use super::buffer::{BYTE_ORDER_MARK, StreamStart, find_newline, make_room, strip_carriage_return};
+use super::error::{DecodeError, EncodeError, Fragment, FramePart};
+use super::frame::{FRAME_BYTES_MAX_DEFAULT, check_length, truncated};
 
 /// Frames that are lines.
 ///
@@ -35,13 +34,12 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct LineCodec {
     frame_bytes_max: usize,
-    overlong_line: OverlongLine,
+    skips_overlong_lines: bool,
     partial_line: PartialLine,
     read_start: StreamStart,
     write_start: StreamStart,
     state: State,
     skipped_lines: u64,
-    skipped_bytes: u64,
 }
 
 /// A line, without what ended it.
@@ -50,68 +48,20 @@ pub struct LineCodec {
 ///
 /// ```
 /// use bytes::BytesMut;
-/// use pool_stdio::codec::{LineCodec, LineEnd};
+/// use pool_stdio::codec::LineCodec;
 /// use tokio_util::codec::Decoder;
 ///
 /// let line = LineCodec::new().decode_eof(&mut BytesMut::from("{\"id\":")).unwrap().unwrap();
 /// assert_eq!(line.bytes, "{\"id\":");
-/// assert_eq!(line.end, LineEnd::StreamEnd);
-/// assert!(!line.is_terminated());
+/// assert!(!line.is_terminated, "the message may be cut off");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line {
     /// The content.
     pub bytes: Bytes,
-    /// What ended the line.
-    pub end: LineEnd,
-}
-
-/// What ended a line.
-///
-/// # Examples
-///
-/// ```
-/// use bytes::BytesMut;
-/// use pool_stdio::codec::{LineCodec, LineEnd};
-/// use tokio_util::codec::Decoder;
-///
-/// let line = LineCodec::new().decode(&mut BytesMut::from("ok\r\n")).unwrap().unwrap();
-/// assert_eq!(line.end, LineEnd::Newline);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineEnd {
-    /// A line feed, or a carriage return and a line feed.
-    Newline,
-    /// The stream ended; the line may be whole or cut off.
-    StreamEnd,
-}
-
-/// What becomes of a line over the limit.
-///
-/// # Examples
-///
-/// ```
-/// use bytes::BytesMut;
-/// use pool_stdio::codec::{DecodeError, LineCodec, OverlongLine};
-/// use tokio_util::codec::Decoder;
-///
-/// let mut refusing = LineCodec::new().frame_bytes_max(4);
-/// let error = refusing.decode(&mut BytesMut::from("a flood\nok\n")).unwrap_err();
-/// assert!(matches!(error, DecodeError::LineTooLong { limit_bytes: 4, .. }));
-///
-/// let mut skipping = LineCodec::new().frame_bytes_max(4).overlong_line(OverlongLine::Skip);
-/// let line = skipping.decode(&mut BytesMut::from("a flood\nok\n")).unwrap().unwrap();
-/// assert_eq!(line.bytes, "ok");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OverlongLine {
-    /// [`DecodeError::LineTooLong`], which ends the stream. The default: what was in the line may
-    /// have been a reply that somebody waits for.
-    #[default]
-    Refuse,
-    /// The line is dropped up to its newline and counted, and reading goes on with the next one.
-    Skip,
+    /// Whether a newline ended the line. If not, the stream ended, and the line may be cut off.
+    pub is_terminated: bool,
 }
 
 /// What becomes of a last line that has no newline.
@@ -129,7 +79,7 @@ pub enum OverlongLine {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PartialLine {
-    /// A frame marked [`LineEnd::StreamEnd`]. The default: programs that leave out the last newline
+    /// A frame that is not marked as [terminated](Line::is_terminated). The default: programs that leave out the last newline
     /// are common, and only the layer above can see whether the message is whole.
     #[default]
     Deliver,
@@ -153,20 +103,19 @@ impl LineCodec {
     pub const fn new() -> Self {
         Self {
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
-            overlong_line: OverlongLine::Refuse,
+            skips_overlong_lines: false,
             partial_line: PartialLine::Deliver,
             read_start: StreamStart::Ahead,
             write_start: StreamStart::Ahead,
             state: LINE_START,
             skipped_lines: 0,
-            skipped_bytes: 0,
         }
     }
 
     /// The most bytes a line may have, without its end, read or written. Default:
     /// [`FRAME_BYTES_MAX_DEFAULT`].
     ///
-    /// Worst-case cost: as many bytes, and [`BUFFER_SLACK_BYTES`](super::BUFFER_SLACK_BYTES), per
+    /// Worst-case cost: as many bytes, and 16 KiB, per
     /// connection.
     ///
     /// # Examples
@@ -186,10 +135,29 @@ impl LineCodec {
         self
     }
 
-    /// What becomes of a line over the limit. Default: [`OverlongLine::Refuse`].
+    /// Drops a line over the limit up to its newline, counts it, and goes on with the next one. By
+    /// default it is [`DecodeError::LineTooLong`], which ends the stream: the line may have been a
+    /// reply that somebody waits for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use pool_stdio::codec::{DecodeError, LineCodec};
+    /// use tokio_util::codec::Decoder;
+    ///
+    /// let mut refusing = LineCodec::new().frame_bytes_max(4);
+    /// let error = refusing.decode(&mut BytesMut::from("a flood\nok\n")).unwrap_err();
+    /// assert!(matches!(error, DecodeError::LineTooLong { limit_bytes: 4, .. }));
+    ///
+    /// let mut skipping = LineCodec::new().frame_bytes_max(4).skip_overlong_lines();
+    /// let line = skipping.decode(&mut BytesMut::from("a flood\nok\n")).unwrap().unwrap();
+    /// assert_eq!(line.bytes, "ok");
+    /// assert_eq!(skipping.skipped_lines(), 1);
+    /// ```
     #[must_use]
-    pub const fn overlong_line(mut self, policy: OverlongLine) -> Self {
-        self.overlong_line = policy;
+    pub const fn skip_overlong_lines(mut self) -> Self {
+        self.skips_overlong_lines = true;
         self
     }
 
@@ -200,29 +168,10 @@ impl LineCodec {
         self
     }
 
-    /// How many lines were skipped because they were too long, one that is being skipped included.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use bytes::BytesMut;
-    /// use pool_stdio::codec::{LineCodec, OverlongLine};
-    /// use tokio_util::codec::Decoder;
-    ///
-    /// let mut codec = LineCodec::new().frame_bytes_max(4).overlong_line(OverlongLine::Skip);
-    /// assert!(codec.decode(&mut BytesMut::from("a flood\n")).unwrap().is_none());
-    /// assert_eq!(codec.skipped_lines(), 1);
-    /// assert_eq!(codec.skipped_bytes(), 8);
-    /// ```
+    /// How many lines were [skipped](Self::skip_overlong_lines), one that is being skipped included.
     #[must_use]
     pub const fn skipped_lines(&self) -> u64 {
         self.skipped_lines
-    }
-
-    /// How many bytes the skipped lines had so far, their newlines included.
-    #[must_use]
-    pub const fn skipped_bytes(&self) -> u64 {
-        self.skipped_bytes
     }
 
     fn advance(&mut self, src: &mut BytesMut) -> Result<Option<Line>, DecodeError> {
@@ -235,7 +184,7 @@ impl LineCodec {
                 State::Failed => return Err(DecodeError::OutOfStep),
                 State::Skipping => {
                     let end = find_newline(src, 0);
-                    self.skip(src, end.map_or(src.len(), |at| at + 1));
+                    skip(src, end.map_or(src.len(), |at| at + 1));
                     if end.is_none() {
                         return Ok(None);
                     }
@@ -255,7 +204,7 @@ impl LineCodec {
                         self.state = LINE_START;
                         return Ok(Some(Line {
                             bytes: bytes.freeze(),
-                            end: LineEnd::Newline,
+                            is_terminated: true,
                         }));
                     } else {
                         self.state = State::Searching {
@@ -274,27 +223,15 @@ impl LineCodec {
     }
 
     fn overlong(&mut self, src: &[u8]) -> Result<(), DecodeError> {
-        match self.overlong_line {
-            OverlongLine::Skip => {
-                self.skipped_lines += 1;
-                self.state = State::Skipping;
-                Ok(())
-            }
-            OverlongLine::Refuse => Err(DecodeError::LineTooLong {
+        if !self.skips_overlong_lines {
+            return Err(DecodeError::LineTooLong {
                 limit_bytes: self.frame_bytes_max,
                 first_bytes: Fragment::first_of(&src[..=self.frame_bytes_max]),
-            }),
+            });
         }
-    }
-
-    fn skip(&mut self, src: &mut BytesMut, bytes: usize) {
-        self.skipped_bytes += bytes as u64;
-        if bytes == src.len() {
-            // Unlike `advance`, this keeps the whole buffer for the next read.
-            src.clear();
-        } else {
-            src.advance(bytes);
-        }
+        self.skipped_lines += 1;
+        self.state = State::Skipping;
+        Ok(())
     }
 
     fn last_line(&mut self, src: &mut BytesMut) -> Result<Option<Line>, DecodeError> {
@@ -304,20 +241,16 @@ impl LineCodec {
         // A carriage return that was left undecided is content, since no newline came.
         if self.is_overlong(src) {
             self.overlong(src)?;
-            self.skip(src, src.len());
+            src.clear();
             return Ok(None);
         }
-        let bytes = src.split().freeze();
         self.state = LINE_START;
         match self.partial_line {
             PartialLine::Deliver => Ok(Some(Line {
-                bytes,
-                end: LineEnd::StreamEnd,
+                bytes: src.split().freeze(),
+                is_terminated: false,
             })),
-            PartialLine::Refuse => Err(DecodeError::TruncatedFrame {
-                part: FramePart::Line,
-                partial: Fragment::whole(bytes),
-            }),
+            PartialLine::Refuse => Err(truncated(FramePart::Line, src)),
         }
     }
 
@@ -330,14 +263,6 @@ impl LineCodec {
 impl Default for LineCodec {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Line {
-    /// Whether a newline ended the line, and not the stream.
-    #[must_use]
-    pub const fn is_terminated(&self) -> bool {
-        matches!(self.end, LineEnd::Newline)
     }
 }
 
@@ -355,7 +280,7 @@ impl From<Line> for Bytes {
 
 /// # Errors
 ///
-/// [`DecodeError::LineTooLong`] if the policy is [`OverlongLine::Refuse`];
+/// [`DecodeError::LineTooLong`] unless such lines are [skipped](LineCodec::skip_overlong_lines);
 /// [`DecodeError::TruncatedFrame`] at the end of the stream if it is [`PartialLine::Refuse`];
 /// [`DecodeError::OutOfStep`] after either.
 impl Decoder for LineCodec {
@@ -389,13 +314,7 @@ impl<F: AsRef<[u8]>> Encoder<F> for LineCodec {
     fn encode(&mut self, frame: F, dst: &mut BytesMut) -> Result<(), EncodeError> {
         let frame = frame.as_ref();
         let frame_bytes = frame.len();
-        if frame_bytes > self.frame_bytes_max {
-            let limit_bytes = self.frame_bytes_max;
-            return Err(EncodeError::FrameTooLong {
-                frame_bytes,
-                limit_bytes,
-            });
-        }
+        check_length(frame_bytes, self.frame_bytes_max)?;
         if let Some(offset_bytes) = find_newline(frame, 0) {
             return Err(EncodeError::NewlineInFrame { offset_bytes });
         }
@@ -410,6 +329,15 @@ impl<F: AsRef<[u8]>> Encoder<F> for LineCodec {
         dst.extend_from_slice(frame);
         dst.extend_from_slice(b"\n");
         Ok(())
+    }
+}
+
+fn skip(src: &mut BytesMut, bytes: usize) {
+    if bytes == src.len() {
+        // Unlike `advance`, this keeps the whole buffer for the next read.
+        src.clear();
+    } else {
+        src.advance(bytes);
     }
 }
 

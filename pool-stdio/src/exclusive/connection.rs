@@ -12,11 +12,7 @@ use crate::codec::{Codec, LineCodec};
 use crate::error::{ChildReport, StdioError};
 use crate::launch::{ChildStdio, LaunchedChild};
 use crate::metrics::ChildMeter;
-use crate::process::child::{Exited, SignalError};
-use crate::process::outcome::{Exit, Termination};
-use crate::process::signal::Signal;
-use crate::process::stderr::StderrTail;
-use crate::process::terminate::Stop;
+use crate::process::{Exit, ExitWait, Signal, SignalError, StderrTail, Stop, Termination};
 
 /// A child process that answers one request at a time, over its stdin and stdout.
 ///
@@ -258,8 +254,8 @@ impl<C: Codec> StdioConnection<C> {
         self.exchange.died()
     }
 
-    pub(super) fn exited(&self) -> Exited {
-        self.exchange.child().exited()
+    pub(super) fn exited(&self) -> ExitWait {
+        self.exchange.child().exit_wait()
     }
 
     pub(super) fn report(&self) -> Box<ChildReport> {

@@ -22,8 +22,7 @@ use super::stray::StrayPolicy;
 use crate::codec::{Codec, FRAME_BYTES_MAX_DEFAULT, LineCodec, PartialLine};
 use crate::error::{ChildReport, StdioError};
 use crate::launch::{Launcher, stop_mode};
-use crate::process::children::Children;
-use crate::process::command::{CommandError, CommandSpec};
+use crate::process::{Children, CommandError, CommandSpec};
 
 type Hook<C> =
     dyn for<'a> Fn(&'a mut StdioConnection<C>) -> BoxFuture<'a, Result<(), BoxError>> + Send + Sync;
@@ -120,7 +119,7 @@ impl<C: Codec> StdioConnector<C> {
     /// let connector = StdioConnector::with_codec(CommandSpec::new("cat"), HeaderCodec::new)?;
     /// let pool = ConnectionPool::builder(connector).build()?;
     /// let reply = pool.acquire().await?.request("{}").await?;
-    /// assert_eq!(reply.body(), "{}");
+    /// assert_eq!(reply.body, "{}");
     /// # Ok(())
     /// # }
     /// ```

@@ -34,16 +34,14 @@ use super::wire::Wire;
 use crate::codec::Codec;
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::metrics::Meters;
-use crate::process::child::{Child, Exited, Liveness};
-use crate::process::outcome::Termination;
-use crate::process::terminate::Stop;
+use crate::process::{Child, ExitWait, Liveness, Stop, Termination};
 
 /// A child, the wire to it, and what is owed over it.
 #[derive(Debug)]
 pub(super) struct ExclusiveExchange<C> {
     child: Child,
     wire: Wire<C>,
-    exited: Exited,
+    exited: ExitWait,
     account: Account,
     settings: ExchangeSettings,
     meters: Arc<Meters>,
@@ -86,7 +84,7 @@ impl<C: Codec> ExclusiveExchange<C> {
         meters: Arc<Meters>,
     ) -> Self {
         Self {
-            exited: child.exited(),
+            exited: child.exit_wait(),
             child,
             wire,
             account: Account::default(),
@@ -457,7 +455,7 @@ impl<C: Codec> ExclusiveExchange<C> {
 
     /// Resolves when the child has exited or closed its stdout, with or without traffic.
     pub(super) fn died(&self) -> BoxFuture<'static, ()> {
-        let mut exited = self.child.exited();
+        let mut exited = self.child.exit_wait();
         let mut end = Box::pin(self.wire.stdout_ended());
         Box::pin(poll_fn(move |cx| {
             let has_exited = Pin::new(&mut exited).poll(cx).is_ready();

@@ -25,8 +25,7 @@ use super::stray::StrayPolicy;
 use crate::codec::Codec;
 use crate::launch::ChildStdio;
 use crate::metrics::Meters;
-use crate::process::child::Handover;
-use crate::process::once::lock;
+use crate::process::{Handover, lock};
 
 /// The pipes to a child, the codec, and the bytes between the two.
 #[derive(Debug)]

@@ -13,10 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::metrics::{ChildMeter, Meters};
-use crate::process::child::Child;
-use crate::process::children::Children;
-use crate::process::command::{Command, CommandError, CommandSpec};
-use crate::process::terminate::{LadderTimes, Stop};
+use crate::process::{Child, Children, Command, CommandError, CommandSpec, LadderTimes, Stop};
 
 /// Starts the children of one connector.
 #[derive(Debug)]
@@ -53,11 +50,6 @@ impl Launcher {
     /// Counts under this name from now on.
     pub(crate) fn set_name(&mut self, name: &str) {
         self.meters = Meters::new(name);
-    }
-
-    /// The file name of the program.
-    pub(crate) fn program_name(&self) -> String {
-        program_name(&self.command)
     }
 
     pub(crate) fn children(&self) -> Children {

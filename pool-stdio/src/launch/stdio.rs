@@ -11,8 +11,7 @@ use tokio::io::AsyncWrite;
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use crate::metrics::Meters;
-use crate::process::child::Handover;
-use crate::process::sys;
+use crate::process::{Handover, read};
 
 /// Our ends of a child's stdin and stdout. What goes through them is counted.
 #[derive(Debug)]
@@ -98,11 +97,11 @@ impl ChildStdio {
         // that there is nothing, and the read that awaits the reply does not have to find out.
         let outcome = self.stdout.try_io(|| {
             has_asked = true;
-            sys::read(self.stdout.as_fd(), chunk)
+            read(self.stdout.as_fd(), chunk)
         });
         let outcome = match outcome {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !has_asked => {
-                sys::read(self.stdout.as_fd(), chunk)
+                read(self.stdout.as_fd(), chunk)
             }
             outcome => outcome,
         };

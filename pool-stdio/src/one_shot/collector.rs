@@ -17,16 +17,14 @@ use super::output::Output;
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::launch::ChildStdio;
 use crate::metrics::Meters;
-use crate::process::child::{Child, Exited};
-use crate::process::outcome::{Drain, Exit, Termination};
-use crate::process::terminate::{LadderTimes, Stop};
+use crate::process::{Child, Drain, Exit, ExitWait, LadderTimes, Stop, Termination};
 
 /// A child, its pipes, and how far its only run has come.
 #[derive(Debug)]
 pub(super) struct Collector {
     child: Child,
     stdio: ChildStdio,
-    exited: Exited,
+    exited: ExitWait,
     meters: Arc<Meters>,
     limits: CollectLimits,
     state: State,
@@ -66,7 +64,7 @@ impl Collector {
         limits: CollectLimits,
     ) -> Self {
         Self {
-            exited: child.exited(),
+            exited: child.exit_wait(),
             child,
             stdio,
             meters,

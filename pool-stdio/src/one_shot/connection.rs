@@ -8,9 +8,7 @@ use super::collector::{CollectLimits, Collector};
 use super::run::Run;
 use crate::launch::{ChildStdio, LaunchedChild};
 use crate::metrics::ChildMeter;
-use crate::process::child::Liveness;
-use crate::process::outcome::{Exit, Termination};
-use crate::process::terminate::Stop;
+use crate::process::{Exit, Liveness, Stop, Termination};
 
 /// A child that serves one request: it is given its input, and its output is collected.
 ///

@@ -8,9 +8,7 @@ use pool_core::{
 use super::collector::CollectLimits;
 use super::connection::OneShot;
 use crate::launch::{Launcher, stop_mode};
-use crate::process::children::Children;
-use crate::process::command::{CommandError, CommandSpec};
-use crate::process::stderr::{RingLimits, StderrPolicy};
+use crate::process::{Children, CommandError, CommandSpec, RingLimits, StderrPolicy};
 
 /// Starts children that serve one request each, for a pool that keeps some of them ready.
 ///

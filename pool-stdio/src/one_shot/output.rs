@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::process::outcome::{Drain, Exit};
-use crate::process::stderr::StderrTail;
+use crate::process::{Drain, Exit, StderrTail};
 
 /// What a run has given.
 ///

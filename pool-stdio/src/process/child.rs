@@ -1,34 +1,30 @@
 //! The handle of a child: what can be asked of it without waiting, and how its end is begun.
 
 use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use thiserror::Error;
-
-use crate::process::custodian::{Custodian, Message};
-use crate::process::once::{Wait, lock};
-use crate::process::outcome::{Exit, Termination};
-use crate::process::signal::Signal;
-use crate::process::stderr::StderrTail;
-use crate::process::sys::{self, Delivery, Life, Readiness, Root};
-use crate::process::terminate::{KillScope, Start, Stop};
-use crate::process::ward::{Pipes, Record};
+use super::custodian::{Custodian, Message};
+use super::lock::lock;
+use super::once::Wait;
+use super::outcome::{Exit, Termination};
+use super::record::{ChildRecord, PipeEnds};
+use super::signal::{Signal, SignalError};
+use super::stderr::StderrTail;
+use super::sys::{self, Delivery, Life, PidState, Readiness, Root};
+use super::terminate::{KillScope, Start, Stop};
 
 /// A running child process.
 ///
-/// Dropping it, on any thread, with or without a runtime, in a panic too, kills its
-/// [scope](crate::KillScope) and reaps it, in the background. Nothing helps if this program itself
-/// is killed or aborts: then the child sees the end of its input, and that is all.
+/// Dropping it kills its [scope](crate::KillScope) and reaps it, in the background. That works on any
+/// thread, with or without a runtime, and during a panic. If this program itself is killed, aborts or
+/// returns from `main`, the child sees the end of its input and nothing more.
 ///
 /// # Pipes
 ///
-/// Our ends of stdin and stdout are non-blocking. They can be [taken](Self::take_stdin), to be
-/// registered with a runtime, and [handed back](Handover) when the child is terminated. A pipe that
-/// was taken and not handed back must be dropped for the child to see it closed.
+/// Our ends of stdin and stdout are non-blocking. They can be [taken](Self::take_stdin) and
+/// registered with a runtime, and [handed back](Handover) when the child is terminated. The child
+/// sees the end of a pipe that was taken only when that is dropped or handed back.
 ///
 /// # Examples
 ///
@@ -55,14 +51,14 @@ use crate::process::ward::{Pipes, Record};
 /// ```
 #[derive(Debug)]
 pub struct Child {
-    record: Arc<Record>,
-    /// `None` once its end was begun by this handle.
+    record: Arc<ChildRecord>,
+    /// `None` once this handle has begun its termination.
     root: Option<Arc<Root>>,
-    pipes: Pipes,
+    pipes: PipeEnds,
     custodian: Arc<Custodian>,
 }
 
-/// What a glance at a child shows.
+/// What one system call shows of a child.
 ///
 /// # Examples
 ///
@@ -83,16 +79,15 @@ pub struct Child {
 pub enum Liveness {
     /// It runs, and nothing waits to be read.
     Quiet,
-    /// It runs, and has written something.
+    /// It runs, and has written something that was not read.
     HasOutput,
-    /// It has closed its stdout; no reply can come any more. What it wrote before may still wait to
-    /// be read.
+    /// It has closed its stdout, so that no reply can follow. What it wrote before can still be read.
     Eof,
-    /// It has exited. What it wrote before may still wait to be read.
+    /// It has exited. What it wrote before can still be read.
     Exited,
 }
 
-/// The pipes that were taken from a child, on their way back, for its termination.
+/// Pipes that were taken from a child, and are given back for its termination.
 ///
 /// # Examples
 ///
@@ -113,7 +108,7 @@ pub enum Liveness {
 /// ```
 #[derive(Debug, Default)]
 pub struct Handover {
-    pipes: Pipes,
+    pipes: PipeEnds,
 }
 
 impl Handover {
@@ -123,7 +118,7 @@ impl Handover {
         Self::default()
     }
 
-    /// Our end of stdin, and what was accepted for it but not written: it will be, for as long as
+    /// Our end of stdin, and bytes that are still to be written to it: that is tried for as long as
     /// [`flush`](crate::LadderTimes::flush) allows. The descriptor must be non-blocking.
     #[must_use]
     pub fn stdin(mut self, stdin: OwnedFd, unwritten: Vec<u8>) -> Self {
@@ -132,8 +127,8 @@ impl Handover {
         self
     }
 
-    /// Our end of stdout: it will be read and thrown away, so that the child is not stuck writing.
-    /// The descriptor must be non-blocking.
+    /// Our end of stdout. It is read and the bytes are thrown away, so that the child is not stuck in
+    /// a write. The descriptor must be non-blocking.
     #[must_use]
     pub fn stdout(mut self, stdout: OwnedFd) -> Self {
         self.pipes.stdout = Some(stdout);
@@ -143,9 +138,9 @@ impl Handover {
 
 impl Child {
     pub(crate) const fn new(
-        record: Arc<Record>,
+        record: Arc<ChildRecord>,
         root: Arc<Root>,
-        pipes: Pipes,
+        pipes: PipeEnds,
         custodian: Arc<Custodian>,
     ) -> Self {
         Self {
@@ -162,8 +157,8 @@ impl Child {
         self.record.pid
     }
 
-    /// What is known of it, for whoever does not hold it.
-    pub(crate) fn record(&self) -> Arc<Record> {
+    /// The facts about it, which outlive this handle.
+    pub(crate) fn record(&self) -> Arc<ChildRecord> {
         Arc::clone(&self.record)
     }
 
@@ -189,8 +184,8 @@ impl Child {
         self.pipes.stdout.as_ref().map(AsFd::as_fd)
     }
 
-    /// Whether it can still answer: it has not exited, and has not closed a stdout that was not
-    /// taken. Costs one system call.
+    /// Whether it can still answer: it has not exited and has not closed its stdout. A stdout that was
+    /// taken is not looked at. Costs one system call.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         match self.liveness(self.stdout()) {
@@ -199,9 +194,10 @@ impl Child {
         }
     }
 
-    /// What a glance at it shows, with one system call, from any thread, without waiting.
+    /// What one system call shows of it, from any thread, without waiting.
     ///
-    /// `stdout` is our end of its stdout, which is somewhere else if it was taken.
+    /// `stdout` is our end of its stdout; the caller has it if it was taken. Without it the answer is
+    /// [`Quiet`](Liveness::Quiet) or [`Exited`](Liveness::Exited).
     #[must_use]
     pub fn liveness(&self, stdout: Option<BorrowedFd<'_>>) -> Liveness {
         let Some(root) = &self.root else {
@@ -209,14 +205,14 @@ impl Child {
         };
         let stdout = match (root.exit_fd(), stdout) {
             (Some(exit), Some(stdout)) => {
-                let [exit, stdout] = sys::glance([exit, stdout]);
+                let [exit, stdout] = sys::poll_now([exit, stdout]);
                 if exit.is_ready {
                     return Liveness::Exited;
                 }
                 stdout
             }
             (Some(exit), None) => {
-                let [exit] = sys::glance([exit]);
+                let [exit] = sys::poll_now([exit]);
                 return if exit.is_ready {
                     Liveness::Exited
                 } else {
@@ -225,7 +221,7 @@ impl Child {
             }
             (None, _) if self.has_exited_by_asking(root) => return Liveness::Exited,
             (None, Some(stdout)) => {
-                let [stdout] = sys::glance([stdout]);
+                let [stdout] = sys::poll_now([stdout]);
                 stdout
             }
             (None, None) => return Liveness::Quiet,
@@ -240,19 +236,19 @@ impl Child {
     }
 
     fn has_exited_by_asking(&self, root: &Root) -> bool {
-        // Order: under the lock, so that the custodian does not give the number free meanwhile.
-        let number = lock(&self.record.number);
-        match *number {
-            sys::Number::Held => matches!(root.look(), Ok(Life::Over(_))),
-            sys::Number::Released => true,
+        // Order: under the lock, so that the custodian does not reap it meanwhile.
+        let pid_state = lock(&self.record.pid_state);
+        match *pid_state {
+            PidState::Held => matches!(root.life(), Ok(Life::Over(_))),
+            PidState::Released => true,
         }
     }
 
-    /// How it exited, if it has. Published a moment after the exit, when what it wrote to stderr
-    /// before has been read, so that [`stderr_tail`](Self::stderr_tail) is complete.
+    /// How it exited, if it has. This is published a moment after the exit, when what it wrote to
+    /// stderr before has been read, so that [`stderr_tail`](Self::stderr_tail) is complete.
     #[must_use]
     pub fn try_wait(&self) -> Option<Exit> {
-        self.record.exit.peek()
+        self.record.exit()
     }
 
     /// Resolves when [`try_wait`](Self::try_wait) has an answer. Needs no runtime, and does not
@@ -260,12 +256,14 @@ impl Child {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost: it can be asked for again.
-    #[must_use]
-    pub fn exited(&self) -> Exited {
-        Exited {
-            wait: Wait::new(Arc::clone(&self.record.exit)),
-        }
+    /// Nothing is lost: call it again.
+    pub fn exited(&self) -> impl Future<Output = Exit> + Send + 'static + use<> {
+        self.exit_wait()
+    }
+
+    /// The same, under a name.
+    pub(crate) fn exit_wait(&self) -> ExitWait {
+        Wait::new(Arc::clone(&self.record.exit))
     }
 
     /// The end of what it has written to stderr so far; empty unless the policy is a ring.
@@ -278,8 +276,8 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`SignalError::Gone`] if nobody is left in the group, [`SignalError::Refused`] if the system
-    /// does not allow it.
+    /// [`SignalError::Gone`] if the group is empty, [`SignalError::Refused`] if the system does not
+    /// allow it.
     ///
     /// # Examples
     ///
@@ -301,27 +299,36 @@ impl Child {
     /// # }
     /// ```
     pub fn signal(&self, signal: Signal) -> Result<(), SignalError> {
-        send_signal(self.root.as_deref(), &self.record, signal)
+        self.record.signal_group(self.root.as_deref(), signal)
     }
 
     /// Ends the child with all of its [scope](crate::KillScope), and says how that went.
     ///
     /// # Cancel safety
     ///
-    /// It is begun before this returns, and goes on to its end whatever becomes of the future or
-    /// of the runtime.
-    pub fn terminate(mut self, stop: Stop) -> Terminating {
+    /// The termination is begun before this returns. It goes on to its end even if the future or the
+    /// runtime is dropped.
+    #[must_use = "the child is terminated anyway, but only this tells when and how"]
+    pub fn terminate(
+        mut self,
+        stop: Stop,
+    ) -> impl Future<Output = Termination> + Send + 'static + use<> {
         let pipes = std::mem::take(&mut self.pipes);
         self.stop(Start::Stop(stop), pipes);
         self.terminating()
     }
 
-    /// The same, with pipes that were taken.
+    /// The same as [`terminate`](Self::terminate), with pipes that were taken.
     ///
     /// # Cancel safety
     ///
-    /// As [`terminate`](Self::terminate).
-    pub fn terminate_with(mut self, stop: Stop, handover: Handover) -> Terminating {
+    /// As of [`terminate`](Self::terminate).
+    #[must_use = "the child is terminated anyway, but only this tells when and how"]
+    pub fn terminate_with(
+        mut self,
+        stop: Stop,
+        handover: Handover,
+    ) -> impl Future<Output = Termination> + Send + 'static + use<> {
         let mut pipes = std::mem::take(&mut self.pipes);
         pipes.stdin = handover.pipes.stdin.or(pipes.stdin);
         pipes.stdout = handover.pipes.stdout.or(pipes.stdout);
@@ -330,18 +337,16 @@ impl Child {
         self.terminating()
     }
 
-    /// Resolves when the child was ended, by whomever. Does not begin anything.
+    /// Resolves when the child was terminated, whoever began it. Does not begin anything itself.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost: it can be asked for again.
-    pub fn terminating(&self) -> Terminating {
-        Terminating {
-            wait: Wait::new(Arc::clone(&self.record.termination)),
-        }
+    /// Nothing is lost: call it again.
+    pub fn terminating(&self) -> impl Future<Output = Termination> + Send + 'static + use<> {
+        Wait::new(Arc::clone(&self.record.termination))
     }
 
-    /// Sends SIGKILL, if that is what a forced end begins with and the root lives.
+    /// Sends SIGKILL, if that is what a forced termination begins with and the root lives.
     fn kill_at_once(&self) -> bool {
         let (Some(scope), Some(root)) = (self.record.killed_at_once, &self.root) else {
             return false;
@@ -349,24 +354,24 @@ impl Child {
         if self.record.termination.peek().is_some() || self.liveness(None) == Liveness::Exited {
             return false;
         }
-        // Order: under the lock, so that the custodian does not give the number free meanwhile.
-        let number = lock(&self.record.number);
+        // Order: under the lock, so that the custodian does not reap it meanwhile.
+        let pid_state = lock(&self.record.pid_state);
         let delivery = match scope {
-            KillScope::Root => root.signal(Signal::Kill, *number),
-            KillScope::Group | KillScope::Tree => root.signal_group(Signal::Kill, *number),
+            KillScope::Root => root.signal(Signal::Kill, *pid_state),
+            KillScope::Group | KillScope::Tree => root.signal_group(Signal::Kill, *pid_state),
         };
         matches!(delivery, Delivery::Sent)
     }
 
-    fn stop(&mut self, start: Start, pipes: Pipes) {
+    fn stop(&mut self, start: Start, pipes: PipeEnds) {
         // Order: our hold on the descriptor ends before the termination can.
         let is_begun = self.root.take().is_none();
-        // A child that was ended by its set needs nothing: its pipes are closed here and now.
+        // If its set has terminated the child, all that is left is to close the pipes, here.
         if is_begun || self.record.termination.peek().is_some() {
             return;
         }
         self.custodian.post(Message::Stop {
-            ward: self.record.id,
+            child: self.record.id,
             start,
             pipes,
         });
@@ -376,85 +381,13 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         let pipes = std::mem::take(&mut self.pipes);
-        // Order: killed before whoever has taken its pipes closes them, or it would act on the half
-        // of a request as if that were all.
+        // Order: killed before its pipes are closed, or it would take half a request for the whole.
         let start = if self.kill_at_once() {
             Start::Killed
         } else {
             Start::Stop(Stop::Force)
         };
         self.stop(start, pipes);
-    }
-}
-
-pub(crate) fn send_signal(
-    root: Option<&Root>,
-    record: &Record,
-    signal: Signal,
-) -> Result<(), SignalError> {
-    let root = root.ok_or(SignalError::Gone)?;
-    // Order: under the lock, so that the custodian does not give the number free meanwhile.
-    let number = lock(&record.number);
-    match root.signal_group(signal, *number) {
-        Delivery::Sent => Ok(()),
-        Delivery::NoReceiver => Err(SignalError::Gone),
-        Delivery::Refused(source) => Err(SignalError::Refused { source }),
-    }
-}
-
-/// Why a signal was not sent.
-///
-/// # Examples
-///
-/// See [`Child::signal`].
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum SignalError {
-    /// Nobody is left to receive it.
-    #[error("nobody is left in the process group")]
-    Gone,
-    /// The system does not allow it.
-    #[error("the system refused to send the signal")]
-    Refused {
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
-/// The future of [`Child::exited`].
-///
-/// # Examples
-///
-/// See [`Child`].
-#[derive(Debug)]
-pub struct Exited {
-    wait: Wait<Exit>,
-}
-
-impl Future for Exited {
-    type Output = Exit;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
-        self.wait.poll(cx)
-    }
-}
-
-/// The future of [`Child::terminate`].
-///
-/// # Examples
-///
-/// See [`Termination`].
-#[derive(Debug)]
-#[must_use = "the child is ended anyway, but only this tells when and how"]
-pub struct Terminating {
-    wait: Wait<Termination>,
-}
-
-impl Future for Terminating {
-    type Output = Termination;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Termination> {
-        self.wait.poll(cx)
     }
 }
 
@@ -468,3 +401,6 @@ impl fmt::Display for Liveness {
         })
     }
 }
+
+/// The future of [`Child::exited`].
+pub(crate) type ExitWait = Wait<Exit>;

@@ -1,24 +1,23 @@
-//! The children that were started together, so that a program can signal or end all of them.
+//! A set of children, so that a program can signal or terminate all of them.
 
-use std::collections::BTreeMap;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::process::child::{SignalError, send_signal};
-use crate::process::command::Command;
-use crate::process::custodian::{Custodian, Message, WardId};
-use crate::process::once::{Once, Wait, lock};
-use crate::process::signal::Signal;
-use crate::process::spawner::{SpawnError, Spawning};
-use crate::process::sys::{self, Root};
-use crate::process::terminate::{LONGEST, Start};
-use crate::process::ward::{Pipes, Record};
+use super::child::Child;
+use super::command::Command;
+use super::custodian::{Custodian, Message};
+use super::outcome::TerminateAllReport;
+use super::record::PipeEnds;
+use super::roster::{Member, Roster, RoundUp};
+use super::signal::{Signal, SignalError};
+use super::spawn_error::SpawnError;
+use super::spawner;
+use super::sys;
+use super::terminate::{Start, TIME_MAX};
 
 /// A set of children. A clone is the same set.
 ///
-/// Dropping it changes nothing for the children in it: each belongs to its [`Child`](crate::Child).
+/// Dropping it does nothing to the children in it: each belongs to its [`Child`](crate::Child).
 ///
 /// # Examples
 ///
@@ -39,37 +38,7 @@ use crate::process::ward::{Pipes, Record};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Children {
-    roster: Arc<Mutex<Roster>>,
-}
-
-#[derive(Debug, Default)]
-struct Roster {
-    is_closed: bool,
-    /// Being spawned.
-    opening: usize,
-    members: BTreeMap<WardId, Member>,
-    waiting: Vec<Arc<Once<()>>>,
-}
-
-#[derive(Debug, Clone)]
-struct Member {
-    record: Arc<Record>,
-    /// Weak, so that the set does not keep descriptors open.
-    root: Weak<Root>,
-}
-
-impl Roster {
-    fn is_empty(&self) -> bool {
-        self.opening == 0 && self.members.is_empty()
-    }
-
-    fn take_waiting(&mut self) -> Vec<Arc<Once<()>>> {
-        if self.is_empty() {
-            std::mem::take(&mut self.waiting)
-        } else {
-            Vec::new()
-        }
-    }
+    roster: Arc<Roster>,
 }
 
 impl Children {
@@ -79,9 +48,7 @@ impl Children {
         Self::default()
     }
 
-    /// Starts a child as a member of this set.
-    ///
-    /// See [`Command::spawn`], which starts one without a set.
+    /// Starts a child as a member of this set. [`Command::spawn`] starts one without a set.
     ///
     /// # Errors
     ///
@@ -91,18 +58,21 @@ impl Children {
     /// # Cancel safety
     ///
     /// As of [`Command::spawn`].
-    pub fn spawn(&self, command: &Command) -> Spawning {
-        match self.open() {
-            Some(opening) => Spawning::begin(command, Some(opening)),
-            None => Spawning::failed(SpawnError::Closed),
+    #[must_use = "a child whose future is dropped is killed"]
+    pub fn spawn(
+        &self,
+        command: &Command,
+    ) -> impl Future<Output = Result<Child, SpawnError>> + Send + 'static + use<> {
+        match self.roster.reserve() {
+            Some(reservation) => spawner::begin(command, Some(reservation)),
+            None => spawner::failed(SpawnError::Closed),
         }
     }
 
     /// How many children are being started, alive, or being terminated.
     #[must_use]
     pub fn len(&self) -> usize {
-        let roster = lock(&self.roster);
-        roster.opening + roster.members.len()
+        self.roster.count()
     }
 
     /// Whether there is none.
@@ -114,53 +84,37 @@ impl Children {
     /// The process ids of those that were started and not yet ended.
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
-        lock(&self.roster)
-            .members
-            .values()
-            .map(|member| member.record.pid)
-            .collect()
+        self.roster.pids()
     }
 
-    /// Resolves when the set is empty: each child ended, reaped, and its descriptors closed.
+    /// Resolves when the set is empty: each child has ended and was reaped, and its descriptors are
+    /// closed.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost: it can be asked for again.
-    #[must_use]
-    pub fn emptied(&self) -> Emptied {
-        let once = Once::new();
-        let is_empty = {
-            let mut roster = lock(&self.roster);
-            if !roster.is_empty() {
-                roster.waiting.push(Arc::clone(&once));
-            }
-            roster.is_empty()
-        };
-        if is_empty {
-            once.set(());
-        }
-        Emptied {
-            wait: Wait::new(once),
-        }
+    /// Nothing is lost: call it again.
+    pub fn emptied(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        self.roster.emptied()
     }
 
-    /// Sends a signal to the group of each child, and returns what failed.
+    /// Sends a signal to the group of each child. Returns the pids for which that failed, with the
+    /// reason.
     pub fn signal_all(&self, signal: Signal) -> Vec<(u32, SignalError)> {
-        let members: Vec<Member> = lock(&self.roster).members.values().cloned().collect();
-        let failed = members.into_iter().filter_map(|Member { record, root }| {
-            let sent = send_signal(root.upgrade().as_deref(), &record, signal);
-            sent.err().map(|error| (record.pid, error))
+        let members = self.roster.members().into_iter();
+        let failed = members.filter_map(|Member { record, root }| {
+            let sent = record.signal_group(root.upgrade().as_deref(), signal);
+            sent.err().map(|error| (record.pid(), error))
         });
         failed.collect()
     }
 
-    /// Ends every child, and allows no more to be started: SIGTERM now, SIGKILL after `grace`.
+    /// Terminates every child and lets no more be started: SIGTERM now, SIGKILL after `grace`.
     ///
-    /// A termination that is under way is hastened, never slowed. The pipes of a child whose handle
-    /// still exists stay with the handle, which sees the end of the stream.
+    /// A termination that is under way is hastened, never slowed. A child's handle keeps its pipes,
+    /// and sees the end of the stream.
     ///
-    /// The future resolves when all are gone, at the latest two seconds after `grace`: what is left
-    /// then is beyond the reach of SIGKILL, and is still watched.
+    /// The future resolves when all have gone, at the latest two seconds after `grace`. A process that
+    /// is left then did not end by SIGKILL; it is still watched.
     ///
     /// # Cancel safety
     ///
@@ -187,213 +141,34 @@ impl Children {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn terminate_all(&self, grace: Duration) -> TerminateAll {
-        let grace = grace.min(LONGEST);
-        let members: Vec<Arc<Record>> = {
-            let mut roster = lock(&self.roster);
-            roster.is_closed = true;
-            roster
-                .members
-                .values()
-                .map(|member| Arc::clone(&member.record))
-                .collect()
-        };
-        let once = Once::new();
-        let round_up = RoundUp {
-            children: self.clone(),
-            begun_with: self.len(),
-            until: sys::clock_now() + grace + ROUND_UP_MARGIN,
-            report: Arc::clone(&once),
-        };
+    #[must_use = "the children are terminated anyway, but only this tells when"]
+    pub fn terminate_all(
+        &self,
+        grace: Duration,
+    ) -> impl Future<Output = TerminateAllReport> + Send + 'static + use<> {
+        let grace = grace.min(TIME_MAX);
+        self.roster.close();
+        let members = self.roster.members();
+        let until = sys::clock_now() + grace + ROUND_UP_MARGIN;
+        let round_up = RoundUp::begin(&self.roster, until);
+        let reported = round_up.reported();
         match Custodian::get() {
             Ok(custodian) => {
-                for record in members {
-                    let start = Start::Shutdown(grace);
-                    let pipes = Pipes::default();
+                for Member { record, .. } in members {
                     custodian.post(Message::Stop {
-                        ward: record.id,
-                        start,
-                        pipes,
+                        child: record.id,
+                        start: Start::Shutdown(grace),
+                        pipes: PipeEnds::default(),
                     });
                 }
                 custodian.post(Message::RoundUp(round_up));
             }
             // Without a custodian there was never a child.
-            Err(_) => once.set(round_up.report()),
+            Err(_) => round_up.publish(),
         }
-        TerminateAll {
-            wait: Wait::new(once),
-        }
-    }
-
-    fn open(&self) -> Option<Opening> {
-        let mut roster = lock(&self.roster);
-        if roster.is_closed {
-            return None;
-        }
-        roster.opening += 1;
-        Some(Opening {
-            children: self.clone(),
-        })
-    }
-
-    fn wake(waiting: Vec<Arc<Once<()>>>) {
-        for once in waiting {
-            once.set(());
-        }
+        reported
     }
 }
 
-/// A place in the set for a child that is being started.
-#[derive(Debug)]
-pub(crate) struct Opening {
-    children: Children,
-}
-
-impl Opening {
-    /// Makes the child a member; `Err` with the membership if the set was closed meanwhile.
-    pub(crate) fn admit(self, record: &Arc<Record>, root: &Arc<Root>) -> (Membership, Admission) {
-        let mut roster = lock(&self.children.roster);
-        let member = Member {
-            record: Arc::clone(record),
-            root: Arc::downgrade(root),
-        };
-        roster.members.insert(record.id, member);
-        let admission = if roster.is_closed {
-            Admission::Refused
-        } else {
-            Admission::Granted
-        };
-        drop(roster);
-        (
-            Membership {
-                children: self.children.clone(),
-                id: record.id,
-            },
-            admission,
-        )
-    }
-}
-
-/// Whether a child came before its set was closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Admission {
-    Granted,
-    Refused,
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        let waiting = {
-            let mut roster = lock(&self.children.roster);
-            roster.opening -= 1;
-            roster.take_waiting()
-        };
-        Children::wake(waiting);
-    }
-}
-
-/// A child's place in the set.
-#[derive(Debug)]
-pub(crate) struct Membership {
-    children: Children,
-    id: WardId,
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        let (gone, waiting) = {
-            let mut roster = lock(&self.children.roster);
-            let gone = roster.members.remove(&self.id);
-            (gone, roster.take_waiting())
-        };
-        drop(gone);
-        Children::wake(waiting);
-    }
-}
-
-/// A `terminate_all` that the custodian brings to its end.
-#[derive(Debug)]
-pub(crate) struct RoundUp {
-    children: Children,
-    begun_with: usize,
-    until: Instant,
-    report: Arc<Once<TerminateAllReport>>,
-}
-
-impl RoundUp {
-    pub(crate) const fn until(&self) -> Instant {
-        self.until
-    }
-
-    /// Reports, if all are gone or the time is over.
-    pub(crate) fn is_over(&self, now: Instant) -> bool {
-        let is_over = self.children.is_empty() || now >= self.until;
-        if is_over {
-            self.report.set(self.report());
-        }
-        is_over
-    }
-
-    fn report(&self) -> TerminateAllReport {
-        let left = self.children.pids();
-        TerminateAllReport {
-            ended: self.begun_with.saturating_sub(left.len()),
-            left,
-        }
-    }
-}
-
-/// How a [`terminate_all`](Children::terminate_all) ended.
-///
-/// # Examples
-///
-/// See [`terminate_all`](Children::terminate_all).
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TerminateAllReport {
-    /// How many children ended.
-    pub ended: usize,
-    /// The process ids of those that did not.
-    pub left: Vec<u32>,
-}
-
-/// The future of [`Children::terminate_all`].
-///
-/// # Examples
-///
-/// See [`terminate_all`](Children::terminate_all).
-#[derive(Debug)]
-#[must_use = "the children are ended anyway, but only this tells when they are"]
-pub struct TerminateAll {
-    wait: Wait<TerminateAllReport>,
-}
-
-impl Future for TerminateAll {
-    type Output = TerminateAllReport;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TerminateAllReport> {
-        self.wait.poll(cx)
-    }
-}
-
-/// The future of [`Children::emptied`].
-///
-/// # Examples
-///
-/// See [`terminate_all`](Children::terminate_all).
-#[derive(Debug)]
-pub struct Emptied {
-    wait: Wait<()>,
-}
-
-impl Future for Emptied {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.wait.poll(cx)
-    }
-}
-
-/// For killed children to be gone and drained.
+/// For killed children to exit and be drained.
 const ROUND_UP_MARGIN: Duration = Duration::from_secs(2);

@@ -1,5 +1,5 @@
-//! Decides what is started, and says so before anything is: a [`CommandSpec`] is what was asked
-//! for, a [`Command`] is what was found to be possible.
+//! What is to be started: a [`CommandSpec`] is what the user asks for, a [`Command`] is a spec whose
+//! program, directory and strings were checked.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fmt, fs, io};
 
-use thiserror::Error;
+use super::command_error::CommandError;
+use super::cookie::{COOKIE_VARIABLE, Cookie};
+use super::program;
+use super::stderr::{LineSink, StderrPolicy};
+use super::sys;
+use super::terminate::{KillScope, LadderTimes};
 
-use crate::process::stderr::{LineSink, StderrPolicy};
-use crate::process::sys;
-use crate::process::terminate::{KillScope, LadderTimes};
-
-/// What of this program's environment a child inherits.
+/// Which variables of this program's environment a child inherits.
 ///
 /// # Examples
 ///
@@ -35,19 +36,18 @@ use crate::process::terminate::{KillScope, LadderTimes};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum EnvPolicy {
-    /// All of it.
+    /// All of them.
     #[default]
     Inherit,
-    /// None of it.
+    /// None of them.
     Clear,
-    /// The variables of these names, unless their value starts with `()`: a shell function, which
-    /// some shells would execute.
+    /// The variables of these names. One whose value starts with `()` is left out: some shells would
+    /// execute it as a function.
     AllowList(Vec<OsString>),
 }
 
 impl EnvPolicy {
-    /// An allow-list of what a program needs to feel at home: `HOME`, `LOGNAME`, `PATH`, `SHELL`,
-    /// `TERM`, `USER`.
+    /// An allow-list of what most programs need: `HOME`, `LOGNAME`, `PATH`, `SHELL`, `TERM`, `USER`.
     #[must_use]
     pub fn minimal() -> Self {
         let names = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
@@ -55,9 +55,9 @@ impl EnvPolicy {
     }
 }
 
-/// A child process to be: program, arguments, environment, and how it will be ended.
+/// What to start and how to terminate it: program, arguments, environment, scope, graces.
 ///
-/// There is no shell in between: arguments reach the program as they are.
+/// No shell is involved: arguments reach the program as they are.
 ///
 /// # Examples
 ///
@@ -88,7 +88,7 @@ pub struct CommandSpec {
     children_max: usize,
 }
 
-// By hand: the values of the environment may be secrets.
+// Not derived: the values of the environment may be secrets.
 impl fmt::Debug for CommandSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CommandSpec")
@@ -137,7 +137,7 @@ impl CommandSpec {
         self
     }
 
-    /// Sets a variable, whatever the [policy](Self::env_policy).
+    /// Sets a variable, whatever the [policy](Self::env_policy) says.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.insert(name.into(), Some(value.into()));
@@ -151,15 +151,15 @@ impl CommandSpec {
         self
     }
 
-    /// What is inherited. Default: everything.
+    /// Which variables are inherited. Default: all.
     #[must_use]
     pub fn env_policy(mut self, policy: EnvPolicy) -> Self {
         self.env_policy = policy;
         self
     }
 
-    /// Where the child starts. Default: where this program is when it starts the child. A relative
-    /// path of the program itself is not affected.
+    /// The working directory of the child. Default: that of this program at the time of the start. It
+    /// does not affect a relative path of the program itself.
     #[must_use]
     pub fn current_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.current_dir = Some(path.into());
@@ -173,14 +173,14 @@ impl CommandSpec {
         self
     }
 
-    /// Who sees the lines of stderr as they come, if stderr goes to a ring. Default: nobody.
+    /// Gets the lines of stderr as they come, if stderr goes to a ring. Default: no sink.
     #[must_use]
     pub fn stderr_lines(mut self, sink: LineSink) -> Self {
         self.stderr_lines = Some(sink);
         self
     }
 
-    /// What a termination is aimed at. Default: the process group.
+    /// Which processes a termination ends. Default: the process group.
     #[must_use]
     pub fn kill_scope(mut self, scope: KillScope) -> Self {
         self.scope = scope;
@@ -190,13 +190,13 @@ impl CommandSpec {
     /// How long each rung of a termination may last.
     #[must_use]
     pub fn ladder_times(mut self, times: LadderTimes) -> Self {
-        self.times = times.cut();
+        self.times = times.clamped();
         self
     }
 
     /// How many children of this command are meant to live at once. [`build`](Self::build) compares
-    /// their descriptors, four each, with the limit of this process. Default: 1. It does not limit
-    /// anything later.
+    /// their descriptors, four each, with the limit of this process. Nothing is limited later.
+    /// Default: 1.
     #[must_use]
     pub fn children_max(mut self, count: usize) -> Self {
         self.children_max = count;
@@ -210,12 +210,12 @@ impl CommandSpec {
     /// [`NotFound`](CommandError::NotFound), [`NotExecutable`](CommandError::NotExecutable) and
     /// [`IsDirectory`](CommandError::IsDirectory) for the program,
     /// [`CurrentDir`](CommandError::CurrentDir) for the directory,
-    /// [`Malformed`](CommandError::Malformed) for what no child can be given, and
+    /// [`Malformed`](CommandError::Malformed) for strings that the system cannot pass on, and
     /// [`TooFewDescriptors`](CommandError::TooFewDescriptors) if the limit on descriptors is too
     /// low for `children_max` children.
     pub fn build(self) -> Result<Command, CommandError> {
         self.check_strings()?;
-        let path = self.find_program()?;
+        let path = program::find(&self.program, self.child_path().as_deref())?;
         if let Some(dir) = &self.current_dir {
             let metadata = fs::metadata(dir);
             let found = metadata.and_then(|metadata| match metadata.is_dir() {
@@ -249,7 +249,7 @@ impl CommandSpec {
         }
         for (name, value) in &self.env {
             let is_bad = name.is_empty() || name.as_encoded_bytes().contains(&b'=');
-            // The value may be a secret, so the name stands for it.
+            // The error shows the name: the value may be a secret.
             if is_bad || has_nul(name) || value.as_deref().is_some_and(has_nul) {
                 return malformed("environment variable", name);
             }
@@ -257,36 +257,12 @@ impl CommandSpec {
         Ok(())
     }
 
-    fn find_program(&self) -> Result<PathBuf, CommandError> {
-        if Path::new(&self.program).components().count() > 1 || self.program == "." {
-            let source = |source| CommandError::CurrentDir {
-                path: PathBuf::from("."),
-                source,
-            };
-            let path = std::path::absolute(&self.program).map_err(source)?;
-            return check_program(&path).map(|()| path);
-        }
-        let looked_in = match self.env.get(OsStr::new("PATH")) {
+    /// The directories in which the child would look a name up, if it has a `PATH`.
+    fn child_path(&self) -> Option<OsString> {
+        match self.env.get(OsStr::new("PATH")) {
             Some(path) => path.clone(),
             None => env::var_os("PATH").filter(|path| self.inherits(OsStr::new("PATH"), path)),
-        };
-        let looked_in: Vec<PathBuf> = match &looked_in {
-            Some(path) => env::split_paths(path)
-                .filter(|dir| dir.is_absolute())
-                .collect(),
-            None => DEFAULT_PATH.iter().map(PathBuf::from).collect(),
-        };
-        let mut refused = None;
-        for dir in &looked_in {
-            let path = dir.join(&self.program);
-            match check_program(&path) {
-                Ok(()) => return Ok(path),
-                Err(CommandError::NotFound { .. }) => {}
-                Err(error) => refused = refused.or(Some(error)),
-            }
         }
-        let program = PathBuf::from(&self.program);
-        Err(refused.unwrap_or(CommandError::NotFound { program, looked_in }))
     }
 
     fn inherits(&self, name: &OsStr, value: &OsStr) -> bool {
@@ -299,33 +275,6 @@ impl CommandSpec {
             }
         }
     }
-}
-
-fn check_program(path: &Path) -> Result<(), CommandError> {
-    let not_found = || CommandError::NotFound {
-        program: path.to_owned(),
-        looked_in: Vec::new(),
-    };
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_found()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(not_found()),
-        Err(source) => {
-            return Err(CommandError::NotExecutable {
-                path: path.to_owned(),
-                source,
-            });
-        }
-    };
-    if metadata.is_dir() {
-        return Err(CommandError::IsDirectory {
-            path: path.to_owned(),
-        });
-    }
-    sys::check_executable(path).map_err(|source| CommandError::NotExecutable {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 fn check_descriptors(children_max: usize) -> Result<(), CommandError> {
@@ -345,7 +294,7 @@ fn check_descriptors(children_max: usize) -> Result<(), CommandError> {
     })
 }
 
-/// A command that was found to be possible. A clone is cheap and means the same command.
+/// A checked [`CommandSpec`]. A clone is cheap and means the same command.
 ///
 /// # Examples
 ///
@@ -384,9 +333,9 @@ impl Command {
         self.inner.spec.times
     }
 
-    /// As the standard library takes it. Always with an absolute path: a bare name beside a changed
-    /// `PATH` would turn off the fast way of starting it.
-    pub(crate) fn to_std(&self, cookie: Option<&OsStr>) -> std::process::Command {
+    /// As the standard library takes it. Always with an absolute path: for a bare name and a changed
+    /// `PATH` the standard library would fork instead of calling `posix_spawn`.
+    pub(crate) fn to_std(&self, cookie: Option<&Cookie>) -> std::process::Command {
         let spec = &self.inner.spec;
         let mut command = std::process::Command::new(&self.inner.path);
         command.args(&spec.args);
@@ -401,14 +350,7 @@ impl Command {
             };
         }
         if let Some(cookie) = cookie {
-            // A program that was itself started with a cookie passes it on, so that whoever started
-            // it still finds our children as its own descendants.
-            let mut value = env::var_os(COOKIE_VARIABLE).unwrap_or_default();
-            if !value.is_empty() {
-                value.push(":");
-            }
-            value.push(cookie);
-            command.env(COOKIE_VARIABLE, value);
+            command.env(COOKIE_VARIABLE, cookie.value());
         }
         if let Some(dir) = &spec.current_dir {
             command.current_dir(dir);
@@ -417,92 +359,5 @@ impl Command {
     }
 }
 
-/// Why a command cannot work.
-///
-/// # Examples
-///
-/// ```
-/// use pool_stdio::{CommandError, CommandSpec};
-///
-/// let error = CommandSpec::new("cat").children_max(1_000_000_000).build().unwrap_err();
-/// assert!(matches!(error, CommandError::TooFewDescriptors { needed: 4_000_000_000, .. }));
-/// ```
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CommandError {
-    /// There is no such program.
-    #[error("program {program:?} not found{}", looked_in_text(.looked_in))]
-    NotFound {
-        /// The path, or the name if it was looked up.
-        program: PathBuf,
-        /// Where a name was looked up, in this order.
-        looked_in: Vec<PathBuf>,
-    },
-    /// There is a file, but this program may not execute it.
-    #[error("program {path:?} cannot be executed")]
-    NotExecutable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// There is a directory of that name.
-    #[error("program {path:?} is a directory")]
-    IsDirectory {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The child cannot start in the directory it is meant to.
-    #[error("current directory {path:?} cannot be used")]
-    CurrentDir {
-        /// The directory.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// It is empty, or holds a NUL byte, or an environment variable's name holds `=`.
-    #[error("{what} {value:?} is empty or holds a forbidden character")]
-    Malformed {
-        /// What it is.
-        what: &'static str,
-        /// Itself, or the name of the environment variable.
-        value: OsString,
-    },
-    /// The children together need more descriptors than this process may have.
-    #[error(
-        "{children_max} children need {needed} descriptors, but the limit is {limit}\
-        {}: raise it (`ulimit -n`), or allow fewer children", open_text(*.open)
-    )]
-    TooFewDescriptors {
-        /// The number of children.
-        children_max: usize,
-        /// What they need: stdin, stdout, stderr and one to watch it, each.
-        needed: u64,
-        /// How many are open now, where the system tells.
-        open: Option<u64>,
-        /// The limit (`RLIMIT_NOFILE`).
-        limit: u64,
-    },
-}
-
-fn looked_in_text(looked_in: &[PathBuf]) -> String {
-    match looked_in {
-        [] => String::new(),
-        dirs => format!(" in {dirs:?}"),
-    }
-}
-
-pub(crate) fn open_text(open: Option<u64>) -> String {
-    open.map(|open| format!(" and {open} are open"))
-        .unwrap_or_default()
-}
-
-/// The environment variable that marks the descendants of a child whose scope is
-/// [`Tree`](KillScope::Tree).
-pub(crate) const COOKIE_VARIABLE: &str = "POOL_STDIO_COOKIE";
-
-/// Stdin, stdout, stderr, and the pidfd.
+/// For stdin, stdout, stderr, and the pidfd.
 pub(crate) const DESCRIPTORS_PER_CHILD: u64 = 4;
-
-/// Where the C library looks without a `PATH`.
-const DEFAULT_PATH: [&str; 2] = ["/bin", "/usr/bin"];

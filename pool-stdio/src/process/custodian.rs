@@ -1,17 +1,26 @@
 //! The thread that watches over every child: it sees exits, drains stderr from birth, and carries
-//! every termination to its end. It never blocks but in `poll`, and runs no code of others.
+//! every termination to its end.
+//!
+//! It blocks in `poll` alone, except that a blocking descriptor which a [`Handover`] brings can
+//! block its writes. Of other people's code it runs the wakers of futures that wait for an exit or a
+//! termination, and the drop of a line sink; a waker's panic is caught.
+//!
+//! [`Handover`]: crate::Handover
 //!
 //! # Invariants
 //!
-//! 1. Only this thread reaps, each child by name; it never waits for "any child".
+//! 1. Only this thread reaps, each child by name; it never waits for "any child". (The spawner reaps
+//!    a child whose start failed half-way, which this thread never heard of.)
 //! 2. A child is in its care before its handle exists, and until its termination is published.
 //! 3. With no termination under way it sleeps until a child does something: no periodic wake-ups
 //!    (where exits can only be seen by asking, one per [`ASK_GAP`]).
 //! 4. A turn of the loop reads and writes each pipe at most once, so no child can keep the thread.
+//!    The exception is the stderr of a child that has just exited: up to 1 MiB, as much as a pipe
+//!    can hold.
 //!
 //! # Locking
 //!
-//! The mailbox's mutex is held for a push or a swap. Posting to it never blocks, so a handle may do
+//! The mailbox's mutex is held for a push or a swap. Posting to it never blocks, so a handle can do
 //! it in `Drop` on any thread.
 
 use std::collections::BTreeMap;
@@ -22,31 +31,24 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::process::children::RoundUp;
-use crate::process::once::lock;
-use crate::process::proc_scan::{Sweep, Sweeper};
-use crate::process::sys::{self, Ready};
-use crate::process::terminate::{Others, Start};
-use crate::process::ward::{Pipes, Source, Ward};
-
-/// The number of a child, never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct WardId(pub(crate) u64);
+use super::lock::lock;
+use super::proc_scan::{Scan, ScanAnswer, ScanThread};
+use super::record::{ChildId, PipeEnds};
+use super::roster::RoundUp;
+use super::sys::{self, Ready};
+use super::terminate::{Others, Start};
+use super::ward::{Source, Ward};
 
 /// What the custodian can be told.
 #[derive(Debug)]
 pub(crate) enum Message {
     Adopt(Box<Ward>),
     Stop {
-        ward: WardId,
+        child: ChildId,
         start: Start,
-        pipes: Pipes,
+        pipes: PipeEnds,
     },
-    Seen {
-        ward: WardId,
-        ticket: u64,
-        others: Others,
-    },
+    Scanned(ScanAnswer),
     RoundUp(RoundUp),
 }
 
@@ -55,31 +57,30 @@ pub(crate) enum Message {
 pub(crate) struct Custodian {
     /// At most a few messages per child.
     mailbox: Mutex<Vec<Message>>,
-    bell: File,
+    /// A byte written here ends the thread's wait.
+    waker: File,
 }
 
 impl Custodian {
-    /// The one of this process, started when it is first wanted.
+    /// The one of this process, started on first use.
     pub(crate) fn get() -> io::Result<Arc<Self>> {
         static CUSTODIAN: Mutex<Option<Arc<Custodian>>> = Mutex::new(None);
         let mut custodian = lock(&CUSTODIAN);
         if let Some(custodian) = &*custodian {
             return Ok(Arc::clone(custodian));
         }
-        let (bell, door) = sys::doorbell()?;
+        let wake = sys::wake_pair()?;
         let started = Arc::new(Self {
             mailbox: Mutex::new(Vec::new()),
-            bell,
+            waker: wake.waker,
         });
-        let crew = Crew {
-            custodian: Arc::clone(&started),
-            sweeper: Sweeper::default(),
-        };
+        let answers = Arc::clone(&started);
         let watch = Watch {
-            crew,
-            door,
+            custodian: Arc::clone(&started),
+            woken: wake.woken,
             wards: BTreeMap::new(),
             round_ups: Vec::new(),
+            scans: ScanThread::new(move |answer| answers.post(Message::Scanned(answer))),
         };
         thread::Builder::new()
             .name("stdio-custodian".into())
@@ -94,34 +95,22 @@ impl Custodian {
             mailbox.len() == 1
         };
         if was_empty {
-            // A full bell is a rung bell.
-            drop((&self.bell).write(&[1]));
+            // If there is no room for the byte, others are there to end the wait.
+            drop((&self.waker).write(&[1]));
         }
     }
 }
 
-/// What a ward needs of the others.
-#[derive(Debug)]
-pub(crate) struct Crew {
-    custodian: Arc<Custodian>,
-    sweeper: Sweeper,
-}
-
-impl Crew {
-    pub(crate) fn sweep(&self, sweep: Sweep) -> bool {
-        self.sweeper.post(&self.custodian, sweep)
-    }
-}
-
 /// The thread's own state.
-struct Watch {
-    crew: Crew,
-    door: File,
-    wards: BTreeMap<WardId, Ward>,
+struct Watch<A> {
+    custodian: Arc<Custodian>,
+    woken: File,
+    wards: BTreeMap<ChildId, Ward>,
     round_ups: Vec<RoundUp>,
+    scans: ScanThread<A>,
 }
 
-impl Watch {
+impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
     fn run(mut self) {
         sys::block_signals();
         let mut scratch = vec![0; SCRATCH_BYTES];
@@ -137,16 +126,16 @@ impl Watch {
             for ward in self.wards.values_mut().filter(|ward| ward.must_be_asked()) {
                 ward.look_at_root(&mut scratch);
             }
-            self.climb(now);
+            self.advance(now);
             self.round_ups.retain(|round_up| !round_up.is_over(now));
         }
     }
 
     /// Waits until something is ready or due.
-    fn wait(&mut self) -> Vec<(WardId, Source)> {
+    fn wait(&mut self) -> Vec<(ChildId, Source)> {
         let now = sys::clock_now();
         let mut due: Option<Instant> = self.round_ups.iter().map(RoundUp::until).min();
-        let mut interests = vec![(self.door.as_fd(), Ready::ToRead)];
+        let mut interests = vec![(self.woken.as_fd(), Ready::ToRead)];
         let mut sources = Vec::new();
         for (id, ward) in &self.wards {
             for (source, fd, ready) in ward.interests() {
@@ -163,9 +152,9 @@ impl Watch {
             Vec::new()
         });
         let mut ready = ready.into_iter();
-        if ready.next().is_some_and(|door| door.is_ready) {
-            // Order: emptied before the mailbox is, or a message could lie there unheard.
-            drop(self.door.read(&mut [0; 64]));
+        if ready.next().is_some_and(|woken| woken.is_ready) {
+            // Order: emptied before the mailbox is, or a message could lie there unread.
+            drop(self.woken.read(&mut [0; 64]));
         }
         let ready = ready
             .zip(sources)
@@ -174,23 +163,23 @@ impl Watch {
     }
 
     fn take_messages(&mut self, now: Instant, scratch: &mut [u8]) {
-        let messages = std::mem::take(&mut *lock(&self.crew.custodian.mailbox));
+        let messages = std::mem::take(&mut *lock(&self.custodian.mailbox));
         for message in messages {
             match message {
                 Message::Adopt(ward) => drop(self.wards.insert(ward.record.id, *ward)),
                 // A child that has ended needs no stopping: what was handed over is closed here.
-                Message::Stop { ward, start, pipes } => {
-                    if let Some(ward) = self.wards.get_mut(&ward) {
+                Message::Stop {
+                    child,
+                    start,
+                    pipes,
+                } => {
+                    if let Some(ward) = self.wards.get_mut(&child) {
                         ward.stop(now, start, pipes, scratch);
                     }
                 }
-                Message::Seen {
-                    ward,
-                    ticket,
-                    others,
-                } => {
-                    if let Some(ward) = self.wards.get_mut(&ward) {
-                        ward.seen(now, ticket, others);
+                Message::Scanned(answer) => {
+                    if let Some(ward) = self.wards.get_mut(&answer.key.child) {
+                        ward.scanned(now, answer);
                     }
                 }
                 Message::RoundUp(round_up) => self.round_ups.push(round_up),
@@ -198,13 +187,29 @@ impl Watch {
         }
     }
 
-    fn climb(&mut self, now: Instant) {
-        let crew = &self.crew;
-        let ended: Vec<_> = self
-            .wards
-            .iter_mut()
-            .filter_map(|(id, ward)| ward.climb(now, crew).map(|ending| (*id, ending)))
-            .collect();
+    /// Lets every ward do what its ladder orders now.
+    fn advance(&mut self, now: Instant) {
+        let mut ended = Vec::new();
+        let mut wanted = Vec::new();
+        for (id, ward) in &mut self.wards {
+            loop {
+                let ending = ward.advance(now, &mut wanted);
+                if let Some(ending) = ending {
+                    ended.push((*id, ending));
+                }
+                let refused = wanted
+                    .drain(..)
+                    .filter_map(|scan| self.scans.post(scan).err());
+                let unanswered: Vec<_> = refused.filter_map(|scan: Scan| scan.key).collect();
+                if unanswered.is_empty() {
+                    break;
+                }
+                for key in unanswered {
+                    let others = Others::Unknown;
+                    ward.scanned(now, ScanAnswer { key, others });
+                }
+            }
+        }
         for (id, ending) in ended {
             if let Some(ward) = self.wards.remove(&id) {
                 ward.finish(ending);

@@ -1,7 +1,7 @@
-//! Tells the lines of stderr to their sinks, on a thread of its own.
+//! Passes the lines of stderr on to their sinks, on a thread of its own.
 //!
-//! A sink is code of others: it may block or panic. So it runs neither on the custodian, which
-//! feeds it through a bounded queue and skips lines when that is full, nor in anybody's task.
+//! A sink is the user's code: it can block or panic. So it runs neither on the custodian, which
+//! queues lines for it and skips them when the queue is full, nor in a task.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
-use crate::process::once::lock;
-use crate::process::stderr::{LineSink, StderrLine};
+use super::lock::lock;
+use super::stderr::{LineSink, StderrLine};
 
 /// Cuts the stderr of one child into lines and queues them for their sink.
 #[derive(Debug)]
@@ -18,11 +18,11 @@ pub(crate) struct LineFeed {
     pid: u32,
     sink: LineSink,
     partial: Vec<u8>,
-    queue: SyncSender<Told>,
+    queue: SyncSender<QueuedLine>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct QueuedLine {
     pid: u32,
     sink: LineSink,
     line: Vec<u8>,
@@ -30,7 +30,7 @@ struct Told {
 }
 
 impl LineFeed {
-    /// `None` if the thread cannot be had; the ring keeps the lines all the same.
+    /// `None` if the thread cannot be started. The ring keeps the lines all the same.
     pub(crate) fn new(pid: u32, sink: LineSink) -> Option<Self> {
         Some(Self {
             pid,
@@ -42,75 +42,75 @@ impl LineFeed {
 
     pub(crate) fn push(&mut self, mut chunk: &[u8]) {
         while let Some(end) = chunk.iter().position(|byte| *byte == b'\n') {
-            self.keep(&chunk[..end]);
-            self.tell();
+            self.add(&chunk[..end]);
+            self.queue_line();
             chunk = &chunk[end + 1..];
         }
-        self.keep(chunk);
+        self.add(chunk);
     }
 
-    /// Tells a last line that has no end.
+    /// Queues a last line that has no line end.
     pub(crate) fn finish(&mut self) {
         if !self.partial.is_empty() {
-            self.tell();
+            self.queue_line();
         }
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
+    fn add(&mut self, bytes: &[u8]) {
         let room = LINE_BYTES_MAX.saturating_sub(self.partial.len());
         self.partial
             .extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    fn tell(&mut self) {
+    fn queue_line(&mut self) {
         let mut line = std::mem::take(&mut self.partial);
         if line.last() == Some(&b'\r') {
             line.pop();
         }
         let skipped = SKIPPED.swap(0, Ordering::Relaxed);
-        let told = Told {
+        let queued = QueuedLine {
             pid: self.pid,
             sink: self.sink.clone(),
             line,
             skipped,
         };
-        match self.queue.try_send(told) {
+        match self.queue.try_send(queued) {
             Ok(()) => {}
-            Err(TrySendError::Full(told) | TrySendError::Disconnected(told)) => {
-                SKIPPED.fetch_add(told.skipped + 1, Ordering::Relaxed);
+            Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) => {
+                SKIPPED.fetch_add(refused.skipped + 1, Ordering::Relaxed);
             }
         }
     }
 }
 
-fn queue() -> Option<SyncSender<Told>> {
-    static QUEUE: Mutex<Option<SyncSender<Told>>> = Mutex::new(None);
+fn queue() -> Option<SyncSender<QueuedLine>> {
+    static QUEUE: Mutex<Option<SyncSender<QueuedLine>>> = Mutex::new(None);
     let mut queue = lock(&QUEUE);
     if queue.is_none() {
         let (sender, receiver) = sync_channel(QUEUE_LINES_MAX);
         let thread = thread::Builder::new().name("stdio-lines".into());
-        thread.spawn(move || tell_all(&receiver)).ok()?;
+        thread.spawn(move || run(&receiver)).ok()?;
         *queue = Some(sender);
     }
     queue.clone()
 }
 
-fn tell_all(lines: &Receiver<Told>) {
-    for told in lines {
-        let text = String::from_utf8_lossy(&told.line);
+fn run(lines: &Receiver<QueuedLine>) {
+    for queued in lines {
+        let text = String::from_utf8_lossy(&queued.line);
         let line = StderrLine {
-            pid: told.pid,
+            pid: queued.pid,
             text: &text,
-            skipped: told.skipped,
+            skipped: queued.skipped,
         };
-        // A panic in a sink is its own affair; the hook has reported it.
+        // The panic hook has reported a panic of a sink. It must not end the thread.
         drop(catch_unwind(AssertUnwindSafe(|| {
-            tell_one(&told.sink, &line);
+            pass_on(&queued.sink, &line);
         })));
     }
 }
 
-fn tell_one(sink: &LineSink, line: &StderrLine<'_>) {
+fn pass_on(sink: &LineSink, line: &StderrLine<'_>) {
     match sink {
         LineSink::Tracing => tracing::info!(
             target: "pool_stdio::stderr",

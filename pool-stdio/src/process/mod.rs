@@ -1,16 +1,42 @@
 //! Child processes: started without blocking, watched without a runtime, ended with their whole tree.
+//!
+//! Other rooms of this crate use what is re-exported here, and nothing else.
 
-pub(crate) mod child;
-pub(crate) mod children;
-pub(crate) mod command;
-pub(crate) mod custodian;
-pub(crate) mod line_feed;
-pub(crate) mod once;
-pub(crate) mod outcome;
-pub(crate) mod proc_scan;
-pub(crate) mod signal;
-pub(crate) mod spawner;
-pub(crate) mod stderr;
-pub(crate) mod sys;
-pub(crate) mod terminate;
-pub(crate) mod ward;
+mod child;
+mod children;
+mod command;
+mod command_error;
+mod cookie;
+mod custodian;
+mod line_feed;
+mod lock;
+mod once;
+mod outcome;
+mod proc_scan;
+mod program;
+mod record;
+mod roster;
+mod signal;
+mod spawn_error;
+mod spawner;
+mod stderr;
+mod sys;
+mod terminate;
+mod ward;
+
+pub use child::{Child, Handover, Liveness};
+pub use children::Children;
+pub use command::{Command, CommandSpec, EnvPolicy};
+pub use command_error::CommandError;
+pub use outcome::{Drain, Exit, Rung, TerminateAllReport, Termination};
+pub use signal::{Signal, SignalError};
+pub use spawn_error::SpawnError;
+pub use spawner::prepare;
+pub use stderr::{LineSink, RingLimits, StderrLine, StderrPolicy, StderrTail};
+pub use terminate::{KillScope, LadderTimes, Stop};
+
+pub(crate) use child::ExitWait;
+pub(crate) use lock::lock;
+pub(crate) use once::{Once, Wait};
+pub(crate) use record::ChildRecord;
+pub(crate) use sys::{read, read_buf};

@@ -2,17 +2,15 @@
 //!
 //! # Locking
 //!
-//! One mutex, held for a few instructions. Wakers are cloned, woken and dropped outside it, since
-//! they are code of others.
+//! One mutex, held for a few instructions. Wakers are cloned, woken and dropped while it is
+//! unlocked, because they can run any code.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-/// Locks, whatever a panic left behind: no data here can be half-changed.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use super::lock::lock;
 
 /// A value that is set once.
 #[derive(Debug)]
@@ -39,7 +37,7 @@ impl<T> Once<T> {
         })
     }
 
-    /// Sets the value and wakes all who wait. A value that is there already stays.
+    /// Sets the value and wakes all waiting tasks. A value that was set before stays.
     pub(crate) fn set(&self, value: T) {
         let (surplus, wakers) = {
             let mut inner = lock(&self.inner);
@@ -51,7 +49,7 @@ impl<T> Once<T> {
         };
         drop(surplus);
         for (_, waker) in wakers {
-            // A waker is code of others. Its panic must not end the thread that watches over all.
+            // A waker can run any code. Its panic must not end the custodian.
             drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
         }
     }
@@ -63,11 +61,17 @@ impl<T: Clone> Once<T> {
     }
 }
 
-/// Waits for a [`Once`]. Dropping it changes nothing but that nobody waits.
+/// Resolves with a copy of the value.
 #[derive(Debug)]
 pub(crate) struct Wait<T> {
     once: Arc<Once<T>>,
     key: Option<u64>,
+}
+
+/// Resolves with the value itself. There must be only one for a [`Once`].
+#[derive(Debug)]
+pub(crate) struct Take<T> {
+    wait: Wait<T>,
 }
 
 impl<T> Wait<T> {
@@ -76,7 +80,7 @@ impl<T> Wait<T> {
     }
 
     /// Ready with what `take` makes of the value, once there is one.
-    pub(crate) fn poll_with<R>(
+    fn poll_with<R>(
         &mut self,
         cx: &Context<'_>,
         take: impl FnOnce(&mut Option<T>) -> Option<R>,
@@ -108,9 +112,27 @@ impl<T> Wait<T> {
     }
 }
 
-impl<T: Clone> Wait<T> {
-    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<T> {
+impl<T: Clone> Future for Wait<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         self.poll_with(cx, |value| value.clone())
+    }
+}
+
+impl<T> Take<T> {
+    pub(crate) const fn new(once: Arc<Once<T>>) -> Self {
+        Self {
+            wait: Wait::new(once),
+        }
+    }
+}
+
+impl<T> Future for Take<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        self.wait.poll_with(cx, Option::take)
     }
 }
 
@@ -152,16 +174,19 @@ mod tests {
         }
     }
 
+    fn poll<T: Clone>(wait: &mut Wait<T>, waker: &Waker) -> Poll<T> {
+        Pin::new(wait).poll(&mut Context::from_waker(waker))
+    }
+
     #[test]
-    fn the_first_value_stays_and_all_who_wait_are_woken_once() {
+    fn the_first_value_stays_and_each_waiting_task_is_woken_once() {
         let once = Once::new();
         let counter = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&counter));
-        let cx = Context::from_waker(&waker);
         let mut waits = [(); 3].map(|()| Wait::new(Arc::clone(&once)));
         for wait in &mut waits {
-            assert!(wait.poll(&cx).is_pending());
-            assert!(wait.poll(&cx).is_pending());
+            assert!(poll(wait, &waker).is_pending());
+            assert!(poll(wait, &waker).is_pending());
         }
         once.set(1);
         once.set(2);
@@ -169,19 +194,19 @@ mod tests {
         assert!(
             waits
                 .iter_mut()
-                .all(|wait| wait.poll(&cx) == Poll::Ready(1))
+                .all(|wait| poll(wait, &waker) == Poll::Ready(1))
         );
         assert_eq!(once.peek(), Some(1));
     }
 
     #[test]
-    fn who_waits_no_more_is_forgotten() {
+    fn a_dropped_wait_is_forgotten() {
         let once = Once::<u8>::new();
         let counter = Arc::new(Counter::default());
         let waker = Waker::from(Arc::clone(&counter));
         for _ in 0..3 {
             let mut wait = Wait::new(Arc::clone(&once));
-            assert!(wait.poll(&Context::from_waker(&waker)).is_pending());
+            assert!(poll(&mut wait, &waker).is_pending());
         }
         assert_eq!(lock(&once.inner).wakers.len(), 0);
         drop(waker);
@@ -189,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waker_that_panics_harms_nobody_else() {
+    fn a_waker_that_panics_does_not_stop_the_others() {
         let once = Once::new();
         let counter = Arc::new(Counter::default());
         let wakers = [
@@ -198,7 +223,7 @@ mod tests {
         ];
         let mut waits = [(); 2].map(|()| Wait::new(Arc::clone(&once)));
         for (wait, waker) in waits.iter_mut().zip(&wakers) {
-            assert!(wait.poll(&Context::from_waker(waker)).is_pending());
+            assert!(poll(wait, waker).is_pending());
         }
         once.set(());
         assert_eq!(counter.woken.load(Ordering::Relaxed), 1);

@@ -1,4 +1,4 @@
-//! What is known of a child when it has ended: facts, kept apart.
+//! What is known of children that have ended. Each fact has a field of its own.
 
 use std::fmt;
 use std::process::ExitStatus;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::process::stderr::StderrTail;
 
-/// How the root's life ended.
+/// How a root exited.
 ///
 /// # Examples
 ///
@@ -27,37 +27,37 @@ use crate::process::stderr::StderrTail;
 pub enum Exit {
     /// With this status.
     Status(ExitStatus),
-    /// Unknown: something else in this program collected the status, by waiting for any child or
-    /// by ignoring SIGCHLD.
+    /// Unknown: something else in this program collected the status. It waits for any child, or
+    /// ignores SIGCHLD.
     Lost,
 }
 
-/// Which rung of the ladder the subject did not outlive.
+/// Which rung of the ladder ended the last process of the scope.
 ///
 /// Where survivors of the root cannot be counted (on systems without `/proc`), they are killed as
-/// soon as the root has ended, and the rung tells what ended the root.
+/// soon as the root has exited, and the rung tells what ended the root.
 ///
 /// # Examples
 ///
 /// ```
 /// use pool_stdio::Rung;
 ///
-/// /// What an operator wants to hear of.
-/// fn is_rude(rung: Rung) -> bool {
+/// /// Whether it had to be told twice.
+/// fn is_stubborn(rung: Rung) -> bool {
 ///     matches!(rung, Rung::Term | Rung::Kill)
 /// }
-/// assert!(is_rude(Rung::Kill) && !is_rude(Rung::Eof));
+/// assert!(is_stubborn(Rung::Kill) && !is_stubborn(Rung::Eof));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rung {
     /// None: everything had exited before.
     AlreadyGone,
-    /// It exited while its queued input was flushed, or after end of input.
+    /// They exited while queued input was flushed, or after the end of input.
     Eof,
-    /// It exited after SIGTERM.
+    /// They exited after SIGTERM.
     Term,
-    /// It was killed.
+    /// They were killed.
     Kill,
 }
 
@@ -71,13 +71,14 @@ pub enum Rung {
 pub enum Drain {
     /// Each pipe reached its end of file.
     Complete,
-    /// A pipe stayed open past [`drain_timeout`](crate::LadderTimes::drain_timeout), somebody writing.
+    /// A pipe stayed open past [`drain_timeout`](crate::LadderTimes::drain_timeout) while a process
+    /// wrote to it.
     TimedOut,
     /// A pipe stayed open in silence for [`drain_idle`](crate::LadderTimes::drain_idle).
     Idle,
 }
 
-/// How a child ended: the facts, kept apart.
+/// How a termination went.
 ///
 /// # Examples
 ///
@@ -98,9 +99,9 @@ pub enum Drain {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Termination {
-    /// The child's process id, free for reuse by now.
+    /// The child's process id. The system may have reused it by now.
     pub pid: u32,
-    /// Which rung ended the subject.
+    /// Which rung ended the last process of the scope.
     pub rung: Rung,
     /// How the root itself ended.
     pub exit: Exit,
@@ -110,12 +111,12 @@ pub struct Termination {
     pub discarded_bytes: u64,
     /// Bytes that were queued for the child's stdin and never written.
     pub unwritten_bytes: usize,
-    /// Whether a pipe was still open when it was given up: a process outside the subject holds the
-    /// other end. If it writes, it gets EPIPE.
+    /// Whether a pipe was still open when we closed our end: a process outside the scope holds the
+    /// other end. It gets EPIPE if it writes.
     pub pipe_held: bool,
-    /// The most processes of the subject that were seen alive after the root had gone.
+    /// The largest number of processes of the scope that were seen alive after the root had exited.
     pub survivors_found: usize,
-    /// Those still alive at the end: beyond the reach of SIGKILL for `kill_wait`.
+    /// How many of them were still alive `kill_wait` after SIGKILL.
     pub survivors_left: usize,
     /// The end of what the child wrote to stderr.
     pub stderr: StderrTail,
@@ -124,8 +125,8 @@ pub struct Termination {
 }
 
 impl Termination {
-    /// Logs a death that nobody asked for: who asks such a child next hears of it, and if nobody
-    /// does, nobody else would.
+    /// Logs the exit of a child that exited by itself. A caller learns of it only if it asks that
+    /// child for something.
     pub(crate) fn tell_if_unasked(&self, connector: &str) {
         if self.rung == Rung::AlreadyGone {
             let (pid, exit, stderr) = (self.pid, self.exit, self.stderr.end());
@@ -154,4 +155,18 @@ impl fmt::Display for Exit {
             Self::Lost => f.write_str("exit status lost"),
         }
     }
+}
+
+/// How a [`Children::terminate_all`](crate::Children::terminate_all) ended.
+///
+/// # Examples
+///
+/// See [`Children::terminate_all`](crate::Children::terminate_all).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TerminateAllReport {
+    /// How many children ended.
+    pub ended: usize,
+    /// The process ids of those that did not.
+    pub left: Vec<u32>,
 }

@@ -1,5 +1,9 @@
 //! The signals that a program may want to pass on to its children.
 
+use std::io;
+
+use thiserror::Error;
+
 /// A signal to a child.
 ///
 /// # Examples
@@ -41,4 +45,23 @@ pub enum Signal {
     WindowChange,
     /// SIGKILL.
     Kill,
+}
+
+/// Why a signal was not sent.
+///
+/// # Examples
+///
+/// See [`Child::signal`](crate::Child::signal).
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SignalError {
+    /// The process group is empty.
+    #[error("nobody is left in the process group")]
+    Gone,
+    /// The system does not allow it.
+    #[error("the system refused to send the signal")]
+    Refused {
+        /// What the system says.
+        source: io::Error,
+    },
 }

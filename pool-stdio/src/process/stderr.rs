@@ -1,8 +1,8 @@
-//! Decides what becomes of a child's stderr: how much of it is kept, and who sees its lines.
+//! What happens to a child's stderr: how much of it is kept, and which sink gets its lines.
 //!
 //! The ring keeps the end of the stream under a limit of bytes and a limit of lines. It is written
-//! by the thread that drains the pipe, so it never waits: what does not fit is forgotten from the
-//! front, and lines that their sink is too slow for are counted and skipped.
+//! by the thread that drains the pipe, so it never waits: what does not fit is dropped from the
+//! front, and lines that come faster than their sink takes them are counted and skipped.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,12 +16,12 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum StderrPolicy {
-    /// It is read from the child's birth to its end, whatever the runtime does, and the end of it
-    /// is kept for error reports.
+    /// It is read for as long as the child lives, also without a runtime, and its end is kept for
+    /// error reports.
     Ring(RingLimits),
     /// The child writes to the stderr of this program.
     Inherit,
-    /// It is thrown away.
+    /// It goes to `/dev/null`.
     Null,
 }
 
@@ -51,9 +51,9 @@ impl Default for StderrPolicy {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingLimits {
-    /// Default 64 KiB, which is reserved as it fills, not in advance.
+    /// Default 64 KiB. Memory is taken as it fills, not in advance.
     pub bytes_max: usize,
-    /// Default 200: more is not read in an error report.
+    /// Default 200: few people read more than that in an error report.
     pub lines_max: usize,
 }
 
@@ -66,8 +66,8 @@ impl Default for RingLimits {
     }
 }
 
-/// Who sees the lines of stderr as they come. Called on a thread of its own, one for all children:
-/// a sink that blocks delays other lines, never a child. Lines that come too fast are skipped.
+/// What gets the lines of stderr as they come. One thread calls the sinks of all children: a sink that
+/// blocks delays the lines of others, never a child. Lines that come too fast are skipped.
 ///
 /// # Examples
 ///
@@ -90,10 +90,10 @@ impl Default for RingLimits {
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum LineSink {
-    /// A `tracing` event each, at level `INFO`, with the target `pool_stdio::stderr`, the fields
-    /// `pid` and `line`, and `skipped` for how many were skipped before it.
+    /// A `tracing` event for each line, at level `INFO`, with the target `pool_stdio::stderr`, and the
+    /// fields `pid`, `line`, and `skipped`: how many were skipped before it.
     Tracing,
-    /// A function of yours. A panic in it is caught and ignored.
+    /// A function of yours. If it panics, the panic is caught and ignored.
     Callback(Arc<dyn Fn(&StderrLine<'_>) + Send + Sync>),
 }
 
@@ -114,11 +114,11 @@ impl fmt::Debug for LineSink {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct StderrLine<'a> {
-    /// Who wrote it.
+    /// Which child wrote it.
     pub pid: u32,
-    /// Without its end, invalid UTF-8 replaced, cut at 8 KiB.
+    /// Without the line end, invalid UTF-8 replaced, cut at 8 KiB.
     pub text: &'a str,
-    /// How many lines of all children were skipped since the last one told.
+    /// How many lines of all children were skipped since the last one that reached a sink.
     pub skipped: u64,
 }
 
@@ -135,14 +135,14 @@ pub struct StderrTail {
     pub text: String,
     /// How many bytes the child has written in all.
     pub bytes_total: u64,
-    /// How many lines the child has written in all, an unfinished one not counted.
+    /// How many finished lines the child has written in all.
     pub lines_total: u64,
-    /// Whether `text` is less than all of it.
+    /// Whether the child has written more than `text`.
     pub is_cut: bool,
 }
 
 impl StderrTail {
-    /// As much of it as fits into a message. The beginning is the part to go: the last words matter.
+    /// As much of its end as fits into a message.
     pub(crate) fn end(&self) -> &str {
         let text = self.text.trim_end();
         let mut from = text.len().saturating_sub(SHOWN_BYTES);
@@ -232,8 +232,8 @@ impl Ring {
     }
 }
 
-/// Where the tail of a cut stream begins: after the first line end, if a line follows it; otherwise
-/// at the first byte that does not continue a character.
+/// Where the tail of a cut stream begins: after the first line end if a line follows it, else at the
+/// first byte that does not continue a character.
 fn first_whole(bytes: &[u8]) -> usize {
     let line = bytes
         .iter()

@@ -1,4 +1,4 @@
-//! Decides how a child and everything it started is ended.
+//! Decides how a child and everything it started is terminated.
 //!
 //! The ladder is a pure state machine: it takes the time and what can be seen, and returns what to
 //! do next. It knows no process, no pipe and no clock, so each of its decisions can be tested
@@ -13,19 +13,19 @@
 //!    └ stdout is discarded, queued writes are flushed; bounded
 //! ```
 //!
-//! Force enters with the first two rungs, and usually the third, at length zero. A rung of length
-//! zero is passed without acting on it: where all three are, stdin is dropped after SIGKILL, so that
-//! half a request is not taken for the whole.
+//! A forced termination begins with the first two rungs, and usually the third, at length zero. A rung
+//! of length zero is passed without acting on it: if all three are zero, stdin is dropped after
+//! SIGKILL, so that the child does not take half a request for the whole.
 //!
 //! # Invariants
 //!
-//! 1. The subject is the [scope](KillScope), not the root: no rung ends early because the root has
-//!    gone while others of the subject live, and the ladder is walked even if the root had exited
+//! 1. What is ended is the [scope](KillScope), not the root: no rung ends early because the root has
+//!    exited while others of the scope live, and the ladder is walked even if the root had exited
 //!    before it began.
-//! 2. Once begun it ends in `Finish`: every stage but the wait for the root's death after SIGKILL
-//!    has a deadline, and that one ends when the kernel lets go of the process.
+//! 2. Once begun it ends in `Finish`: every stage has a deadline, except the wait for the root's death
+//!    after SIGKILL, which ends when the kernel lets go of the process.
 //! 3. SIGKILL is sent at most one stage after SIGTERM, never before the graces have passed.
-//! 4. The drain's absolute deadline is set once, when the subject is gone. Output cannot move it.
+//! 4. The drain's absolute deadline is set once, when the scope is gone. Output cannot move it.
 //! 5. Where the others cannot be counted ([`Others::Unknown`]), an exited root ends the graces: the
 //!    kill comes at once, while the root's number still holds the group.
 
@@ -33,9 +33,9 @@ mod plan;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use self::plan::LONGEST;
+pub(crate) use self::plan::TIME_MAX;
 pub use self::plan::{KillScope, LadderTimes, Stop};
-use crate::process::outcome::{Drain, Rung};
+use super::outcome::{Drain, Rung};
 
 /// What is seen at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +67,7 @@ pub(crate) enum PipeSight {
     Ended,
 }
 
-/// What lives of the subject besides the root.
+/// What lives of the scope besides the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Others {
     #[cfg_attr(
@@ -86,13 +86,13 @@ pub(crate) enum Others {
 pub(crate) enum Order {
     /// Close the child's stdin, written out or not.
     DropStdin,
-    /// SIGTERM, then SIGCONT, to the subject.
-    Ask,
-    /// SIGKILL to the subject.
+    /// SIGTERM, then SIGCONT, to the scope.
+    Terminate,
+    /// SIGKILL to the scope.
     Kill,
     /// Count what lives besides the root (in the kill stage: and kill it), and tell
-    /// [`Ladder::seen`].
-    Look(Look),
+    /// [`Ladder::scanned`].
+    Scan(ScanFor),
     /// Collect the root's status. The group may not be signalled by its number after this.
     Reap,
     /// Come back at this time, or when something else is seen.
@@ -102,7 +102,7 @@ pub(crate) enum Order {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum ScanFor {
     Count,
     Kill,
 }
@@ -121,7 +121,7 @@ pub(crate) struct Ending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     Stop(Stop),
-    /// [`Stop::Force`] without a grace; the handle has sent SIGKILL already, to a root that lived.
+    /// [`Stop::Force`] without a grace. The handle has already sent SIGKILL to a root that lived.
     Killed,
     /// SIGTERM now, SIGKILL after this.
     Shutdown(Duration),
@@ -153,8 +153,8 @@ enum Stage {
     Term {
         until: Instant,
     },
-    /// `until` is set when the root is seen dead. `rung` is what to report: not the kill, if the
-    /// root had ended before and others were killed because nobody can count them.
+    /// `until` is set when the root is seen dead. `rung` is what to report: not the kill, if the root
+    /// had exited before and others were killed because they cannot be counted.
     Kill {
         rung: Rung,
         until: Option<Instant>,
@@ -166,7 +166,7 @@ enum Stage {
     },
 }
 
-/// What is known of the others, and when to look again.
+/// What is known of the others, and when to scan again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum View {
     Due { at: Instant, gap: Duration },
@@ -179,8 +179,8 @@ enum Subject {
     Gone,
     /// The root is dead and the rest cannot be counted.
     Uncountable,
-    Look,
-    /// `again` is when to look; `patience` until when an answer is worth waiting for.
+    NeedsScan,
+    /// `again` is when to scan; `patience` is until when to wait for the answer to a scan.
     Lives {
         again: Option<Instant>,
         patience: Instant,
@@ -216,7 +216,7 @@ impl Ladder {
         }
     }
 
-    /// Begins again from a rung that is at least as far down. Never slows a ladder that runs.
+    /// Goes on from a rung that is at least as far down. Never slows a ladder that runs.
     pub(crate) fn hasten(&mut self, now: Instant, start: Start) {
         let grace = match start {
             Start::Stop(Stop::Orderly) => return,
@@ -236,11 +236,11 @@ impl Ladder {
         !self.stdin_dropped
     }
 
-    /// Takes the answer to [`Order::Look`].
-    pub(crate) fn seen(&mut self, now: Instant, others: Others) {
+    /// Takes the answer to [`Order::Scan`].
+    pub(crate) fn scanned(&mut self, now: Instant, others: Others) {
         let gap = match self.others {
             View::Due { gap, .. } | View::Asked { gap, .. } => gap,
-            View::Gone | View::Unknown => LOOK_GAP_MIN,
+            View::Gone | View::Unknown => SCAN_GAP_MIN,
         };
         self.others = match others {
             Others::Alive(count) => {
@@ -248,7 +248,7 @@ impl Ladder {
                 self.survivors_found = self.survivors_found.max(count);
                 View::Due {
                     at: now + gap,
-                    gap: (gap * 2).min(LOOK_GAP_MAX),
+                    gap: (gap * 2).min(SCAN_GAP_MAX),
                 }
             }
             Others::Gone => View::Gone,
@@ -256,7 +256,7 @@ impl Ladder {
         };
     }
 
-    /// The next thing to do. To be called again until it says [`Order::Wait`].
+    /// The next thing to do. To be called again until it is [`Order::Wait`] or [`Order::Finish`].
     pub(crate) fn step(&mut self, now: Instant, sight: &Sight) -> Order {
         match self.stage {
             Stage::Flush { until } => self.flush(now, until, sight),
@@ -306,7 +306,7 @@ impl Ladder {
     fn eof(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
         match self.subject(now, sight) {
             Subject::Gone => self.enter_drain(now, Rung::Eof, 0),
-            Subject::Look => self.look(now, Look::Count),
+            Subject::NeedsScan => self.scan(now, ScanFor::Count),
             Subject::Uncountable => self.enter_kill(Rung::Eof),
             Subject::Lives { again, patience } if now < patience.max(until) => {
                 wait_until(patience.max(until), again)
@@ -317,7 +317,7 @@ impl Ladder {
                     until: now + self.times.term_grace,
                 };
                 self.others = View::fresh(now);
-                Order::Ask
+                Order::Terminate
             }
         }
     }
@@ -325,7 +325,7 @@ impl Ladder {
     fn term(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
         match self.subject(now, sight) {
             Subject::Gone => self.enter_drain(now, Rung::Term, 0),
-            Subject::Look => self.look(now, Look::Count),
+            Subject::NeedsScan => self.scan(now, ScanFor::Count),
             Subject::Lives { again, patience } if now < patience.max(until) => {
                 wait_until(patience.max(until), again)
             }
@@ -355,7 +355,7 @@ impl Ladder {
         match self.subject(now, sight) {
             Subject::Gone | Subject::Uncountable => self.enter_drain(now, rung, 0),
             _ if now >= until => self.enter_drain(now, rung, self.survivors_now),
-            Subject::Look => self.look(now, Look::Kill),
+            Subject::NeedsScan => self.scan(now, ScanFor::Kill),
             Subject::Lives { again, .. } => wait_until(until, again),
         }
     }
@@ -406,9 +406,9 @@ impl Ladder {
             View::Unknown => Subject::Uncountable,
             View::Asked { at, .. } => Subject::Lives {
                 again: None,
-                patience: at + LOOK_PATIENCE,
+                patience: at + SCAN_PATIENCE,
             },
-            View::Due { at, .. } if now >= at => Subject::Look,
+            View::Due { at, .. } if now >= at => Subject::NeedsScan,
             View::Due { at, .. } => Subject::Lives {
                 again: Some(at),
                 patience: now,
@@ -416,11 +416,11 @@ impl Ladder {
         }
     }
 
-    fn look(&mut self, now: Instant, look: Look) -> Order {
+    fn scan(&mut self, now: Instant, purpose: ScanFor) -> Order {
         if let View::Due { gap, .. } = self.others {
             self.others = View::Asked { at: now, gap };
         }
-        Order::Look(look)
+        Order::Scan(purpose)
     }
 }
 
@@ -428,7 +428,7 @@ impl View {
     const fn fresh(now: Instant) -> Self {
         Self::Due {
             at: now,
-            gap: LOOK_GAP_MIN,
+            gap: SCAN_GAP_MIN,
         }
     }
 }
@@ -437,14 +437,14 @@ fn wait_until(until: Instant, again: Option<Instant>) -> Order {
     Order::Wait(Some(again.map_or(until, |at| at.min(until))))
 }
 
-/// A rung that is over waits this long for the answer to a look that was asked before, so as not to
-/// kill, and report as killed, what has gone. A look takes milliseconds, on a busy machine half a
-/// second; only where it is stuck does this delay anything.
-const LOOK_PATIENCE: Duration = Duration::from_secs(1);
-/// Between two looks for survivors: a killed process needs some 100 µs to be gone.
-const LOOK_GAP_MIN: Duration = Duration::from_millis(1);
-/// A look costs about 10 µs per process of the system, so it is not made more often than this.
-const LOOK_GAP_MAX: Duration = Duration::from_millis(50);
+/// A rung that is over waits this long for the answer to a scan that was begun before, so that it does
+/// not kill, and report as killed, what has exited. A scan takes milliseconds, and half a second on a
+/// busy machine. Only a scan that is stuck makes this a delay.
+const SCAN_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two scans for survivors: a killed process needs some 100 µs to exit.
+const SCAN_GAP_MIN: Duration = Duration::from_millis(1);
+/// A scan costs about 10 µs per process of the system, so it is not made more often than this.
+const SCAN_GAP_MAX: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests;

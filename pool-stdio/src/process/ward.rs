@@ -1,62 +1,33 @@
-//! One child under the custodian's care: watches it, drains its stderr, and carries out what the
-//! ladder orders.
+//! One child in the custodian's care: watches it, drains its stderr, and carries out what the ladder
+//! orders. Scans are not made here: the ward says which it wants.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::process::children::Membership;
-use crate::process::custodian::{Crew, WardId};
-use crate::process::line_feed::LineFeed;
-use crate::process::once::{Once, lock};
-use crate::process::outcome::{Exit, Termination};
-use crate::process::proc_scan::Sweep;
-use crate::process::signal::Signal;
-use crate::process::stderr::{Ring, StderrTail};
-use crate::process::sys::{self, Life, Number, Ready, Root, Scanner};
-use crate::process::terminate::{
-    Ending, KillScope, Ladder, LadderTimes, Look, Order, Others, PipeSight, RootSight, Sight,
+use super::cookie::Cookie;
+use super::line_feed::LineFeed;
+use super::lock::lock;
+use super::outcome::{Exit, Termination};
+use super::proc_scan::{Scan, ScanAnswer, ScanKey};
+use super::record::{ChildRecord, PipeEnds};
+use super::roster::Membership;
+use super::signal::Signal;
+use super::sys::{self, Life, PidState, Ready, Root, Scanner};
+use super::terminate::{
+    Ending, KillScope, Ladder, LadderTimes, Order, Others, PipeSight, RootSight, ScanFor, Sight,
     Start, StdinSight,
 };
 
-/// What the custodian and the handle of a child both know.
-#[derive(Debug)]
-pub(crate) struct Record {
-    pub(crate) id: WardId,
-    pub(crate) pid: u32,
-    /// What a forced end kills without a grace, if it has none.
-    pub(crate) killed_at_once: Option<KillScope>,
-    /// Held while a signal is sent by number, and while the number is given free.
-    pub(crate) number: Mutex<Number>,
-    pub(crate) stderr: Mutex<Ring>,
-    pub(crate) exit: Arc<Once<Exit>>,
-    pub(crate) termination: Arc<Once<Termination>>,
-}
-
-impl Record {
-    pub(crate) fn stderr_tail(&self) -> StderrTail {
-        lock(&self.stderr).tail()
-    }
-}
-
-/// Our ends of a child's stdin and stdout.
-#[derive(Debug, Default)]
-pub(crate) struct Pipes {
-    pub(crate) stdin: Option<OwnedFd>,
-    pub(crate) unwritten: Vec<u8>,
-    pub(crate) stdout: Option<OwnedFd>,
-}
-
-/// A child under care.
+/// A child in the custodian's care.
 #[derive(Debug)]
 pub(crate) struct Ward {
-    pub(crate) record: Arc<Record>,
+    pub(crate) record: Arc<ChildRecord>,
     pub(crate) root: Arc<Root>,
     pub(crate) scope: KillScope,
     pub(crate) times: LadderTimes,
-    pub(crate) cookie: Option<OsString>,
+    pub(crate) cookie: Option<Cookie>,
     pub(crate) stderr: Option<OwnedFd>,
     pub(crate) lines: Option<LineFeed>,
     pub(crate) membership: Option<Membership>,
@@ -64,7 +35,7 @@ pub(crate) struct Ward {
     pub(crate) stopping: Option<Stopping>,
 }
 
-/// What is needed once the ladder is on.
+/// The state of a termination that was begun.
 #[derive(Debug)]
 pub(crate) struct Stopping {
     ladder: Ladder,
@@ -74,12 +45,12 @@ pub(crate) struct Stopping {
     stdout: Option<OwnedFd>,
     discarded_bytes: u64,
     last_read: Option<Instant>,
-    /// Of the last look. Answers to earlier ones prove nothing.
-    ticket: u64,
+    /// The number of the last scan. Answers to earlier ones prove nothing.
+    scan_number: u64,
     due: Option<Instant>,
 }
 
-/// What of a ward can become ready.
+/// Which of a ward's descriptors became ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     Exit,
@@ -114,17 +85,18 @@ impl Ward {
         .flatten()
     }
 
-    /// Whether its exit can only be seen by asking.
+    /// Whether its exit can be seen only by asking.
     pub(crate) fn must_be_asked(&self) -> bool {
         self.exit.is_none() && self.root.exit_fd().is_none()
     }
 
-    /// When the ladder wants to go on, whatever happens.
+    /// When the ladder wants to go on, even if nothing happens.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.stopping.as_ref().and_then(|stopping| stopping.due)
     }
 
-    /// Handles one readiness. Reads or writes once, so that no child can keep the thread.
+    /// Handles a descriptor that became ready. Reads or writes once, so that no child can keep the
+    /// thread.
     pub(crate) fn serve(&mut self, source: Source, now: Instant, scratch: &mut [u8]) {
         match source {
             Source::Exit => self.look_at_root(scratch),
@@ -148,13 +120,13 @@ impl Ward {
         }
     }
 
-    /// Publishes the root's exit if it has happened, after what it wrote to stderr before.
+    /// If the root has exited, reads what it wrote to stderr before, then publishes the exit.
     pub(crate) fn look_at_root(&mut self, scratch: &mut [u8]) {
         if self.exit.is_some() {
             return;
         }
-        // An interrupted or refused look is repeated: the descriptor stays readable.
-        let Ok(Life::Over(exit)) = self.root.look() else {
+        // An interrupted or refused call is repeated: the descriptor stays readable.
+        let Ok(Life::Over(exit)) = self.root.life() else {
             return;
         };
         for _ in 0..STDERR_READS_AT_EXIT {
@@ -163,13 +135,13 @@ impl Ward {
             }
         }
         if exit == Exit::Lost {
-            *lock(&self.record.number) = Number::Released;
+            *lock(&self.record.pid_state) = PidState::Released;
         }
         self.exit = Some(exit);
         self.record.exit.set(exit);
     }
 
-    /// How many bytes came.
+    /// Returns how many bytes were read.
     fn read_stderr(&mut self, scratch: &mut [u8]) -> usize {
         let count = read_once(&mut self.stderr, scratch);
         lock(&self.record.stderr).push(&scratch[..count]);
@@ -182,10 +154,9 @@ impl Ward {
         count
     }
 
-    /// Begins the ladder, or hastens it, and takes what pipes are handed over.
-    pub(crate) fn stop(&mut self, now: Instant, start: Start, pipes: Pipes, scratch: &mut [u8]) {
-        // Order: first seen whether the root had gone before, so that it is not said to have been
-        // ended by a rung.
+    /// Begins the ladder, or hastens it, and takes the pipes that are handed over.
+    pub(crate) fn stop(&mut self, now: Instant, start: Start, pipes: PipeEnds, scratch: &mut [u8]) {
+        // Order: first look whether the root had exited before, so that no rung is reported for it.
         self.look_at_root(scratch);
         let root = self.root_sight();
         let stopping = if let Some(stopping) = &mut self.stopping {
@@ -200,35 +171,40 @@ impl Ward {
                 stdout: None,
                 discarded_bytes: 0,
                 last_read: None,
-                ticket: 0,
+                scan_number: 0,
                 due: None,
             })
         };
         stopping.take(pipes);
     }
 
-    /// Takes an answer of the sweeper.
-    pub(crate) fn seen(&mut self, now: Instant, ticket: u64, others: Others) {
+    /// Takes the answer to a scan.
+    pub(crate) fn scanned(&mut self, now: Instant, answer: ScanAnswer) {
         if let Some(stopping) = &mut self.stopping
-            && stopping.ticket == ticket
+            && stopping.scan_number == answer.key.number
         {
-            stopping.ladder.seen(now, others);
+            stopping.ladder.scanned(now, answer.others);
         }
     }
 
-    /// Does what the ladder orders until it waits or is over.
-    pub(crate) fn climb(&mut self, now: Instant, crew: &Crew) -> Option<Ending> {
+    /// Does what the ladder orders until it waits or is over. Adds the scans that it wants.
+    pub(crate) fn advance(&mut self, now: Instant, wanted: &mut Vec<Scan>) -> Option<Ending> {
         loop {
             let sight = self.sight()?;
             let stopping = self.stopping.as_mut()?;
             match stopping.ladder.step(now, &sight) {
                 Order::DropStdin => stopping.drop_stdin(),
-                Order::Ask => self.ask(crew),
+                Order::Terminate => {
+                    self.signal(Signal::Terminate);
+                    // Order: a stopped process keeps SIGTERM pending until it is continued.
+                    self.signal(Signal::Continue);
+                    wanted.extend(self.scan_to_signal(&[Signal::Terminate, Signal::Continue]));
+                }
                 Order::Kill => {
                     self.kill();
-                    self.sweep(crew, &[Signal::Kill], None);
+                    wanted.extend(self.scan_to_signal(&[Signal::Kill]));
                 }
-                Order::Look(look) => self.look_at_others(now, look, crew),
+                Order::Scan(purpose) => wanted.extend(self.scan_or_answer(now, purpose)),
                 Order::Reap => self.reap(),
                 Order::Wait(until) => {
                     stopping.due = until;
@@ -239,7 +215,7 @@ impl Ward {
         }
     }
 
-    /// Lets go of everything, then says how it ended.
+    /// Closes every descriptor, then publishes how it ended.
     pub(crate) fn finish(self, ending: Ending) {
         let Self {
             record,
@@ -269,7 +245,7 @@ impl Ward {
             stderr: record.stderr_tail(),
             elapsed: ending.elapsed,
         };
-        // Order: who hears of the end may count descriptors at once.
+        // Order: a caller that sees the termination may count descriptors at once.
         drop((root, stderr, stopping));
         drop(membership);
         record.termination.set(termination);
@@ -304,90 +280,86 @@ impl Ward {
         })
     }
 
-    fn ask(&self, crew: &Crew) {
-        self.signal(Signal::Terminate);
-        // Order: a stopped process keeps SIGTERM pending until it is continued.
-        self.signal(Signal::Continue);
-        self.sweep(crew, &[Signal::Terminate, Signal::Continue], None);
-    }
-
     fn kill(&self) {
         self.signal(Signal::Kill);
         if self.exit.is_none() {
             // The root may have left its group.
-            drop(self.root.signal(Signal::Kill, self.number()));
+            drop(self.root.signal(Signal::Kill, self.pid_state()));
         }
     }
 
-    /// To the group, or the root alone. A refused signal is no failure: the next rung follows.
+    /// To the group, or the root alone. A refused signal is ignored: the next rung follows.
     fn signal(&self, signal: Signal) {
         let delivery = match self.scope {
             KillScope::Root if self.exit.is_some() => return,
-            KillScope::Root => self.root.signal(signal, self.number()),
-            KillScope::Group | KillScope::Tree => self.root.signal_group(signal, self.number()),
+            KillScope::Root => self.root.signal(signal, self.pid_state()),
+            KillScope::Group | KillScope::Tree => self.root.signal_group(signal, self.pid_state()),
         };
         drop(delivery);
     }
 
-    fn look_at_others(&mut self, now: Instant, look: Look, crew: &Crew) {
-        if look == Look::Kill {
+    /// Counts what lives besides the root: at once where that takes no scan.
+    fn scan_or_answer(&mut self, now: Instant, purpose: ScanFor) -> Option<Scan> {
+        if purpose == ScanFor::Kill {
             self.signal(Signal::Kill);
         }
-        if self.root.outlives_its_number() {
+        if self.root.outlives_its_pid() {
             // A dead root counts as a member of its group until it is reaped.
             self.reap();
         }
-        let number = self.number();
-        let signals: &'static [Signal] = match look {
-            Look::Count => &[],
-            Look::Kill => &[Signal::Kill],
+        let pid_state = self.pid_state();
+        let stopping = self.stopping.as_mut()?;
+        stopping.scan_number += 1;
+        let key = ScanKey {
+            child: self.record.id,
+            number: stopping.scan_number,
         };
-        let Some(stopping) = &mut self.stopping else {
-            return;
-        };
-        stopping.ticket += 1;
-        let ticket = stopping.ticket;
         if !Scanner::can_count() {
-            stopping.ladder.seen(now, Others::Unknown);
-        } else if self.cookie.is_none() && self.root.group_is_empty(number) {
-            stopping.ladder.seen(now, Others::Gone);
-        } else if !self.sweep(crew, signals, Some(ticket))
-            && let Some(stopping) = &mut self.stopping
-        {
-            stopping.ladder.seen(now, Others::Unknown);
+            stopping.ladder.scanned(now, Others::Unknown);
+            return None;
         }
+        if self.cookie.is_none() && self.root.group_is_empty(pid_state) {
+            stopping.ladder.scanned(now, Others::Gone);
+            return None;
+        }
+        let signals: &'static [Signal] = match purpose {
+            ScanFor::Count => &[],
+            ScanFor::Kill => &[Signal::Kill],
+        };
+        Some(self.scan(signals, Some(key)))
     }
 
-    /// Asks for a look, if there is anything to find: an answer, or what left the group.
-    fn sweep(&self, crew: &Crew, signals: &'static [Signal], ticket: Option<u64>) -> bool {
-        if self.cookie.is_none() && ticket.is_none() {
-            return true;
-        }
-        crew.sweep(Sweep {
+    /// A scan that sends signals to what has left the group, if that can be found.
+    fn scan_to_signal(&self, signals: &'static [Signal]) -> Option<Scan> {
+        self.cookie.as_ref().map(|_| self.scan(signals, None))
+    }
+
+    fn scan(&self, signals: &'static [Signal], key: Option<ScanKey>) -> Scan {
+        Scan {
             root: Arc::clone(&self.root),
-            number: self.number(),
+            pid_state: self.pid_state(),
             cookie: self.cookie.clone(),
             signals,
-            answer: ticket.map(|ticket| (self.record.id, ticket)),
-        })
+            key,
+        }
     }
 
-    fn number(&self) -> Number {
-        *lock(&self.record.number)
+    fn pid_state(&self) -> PidState {
+        *lock(&self.record.pid_state)
     }
 
     fn reap(&self) {
-        let mut number = lock(&self.record.number);
-        if *number == Number::Held {
-            // Its status is known, whoever collects it.
+        let mut pid_state = lock(&self.record.pid_state);
+        if *pid_state == PidState::Held {
+            // Its status is known already, whatever this returns.
             drop(self.root.reap());
-            *number = Number::Released;
+            *pid_state = PidState::Released;
         }
     }
 }
 
 impl Stopping {
-    fn take(&mut self, pipes: Pipes) {
+    fn take(&mut self, pipes: PipeEnds) {
         self.stdin = self.stdin.take().or(pipes.stdin);
         self.unwritten.extend(pipes.unwritten);
         self.stdout = self.stdout.take().or(pipes.stdout);

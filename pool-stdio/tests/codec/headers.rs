@@ -1,10 +1,10 @@
 //! How a header block is read and written, by table.
 
 use bytes::{Bytes, BytesMut};
-use pool_stdio::codec::{BUFFER_SLACK_BYTES, EncodeError, HeaderCodec, HeaderFrame};
+use pool_stdio::codec::{EncodeError, HeaderCodec, HeaderFrame};
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::reader::{read_every_way, read_in_pieces};
+use crate::reader::{BUFFER_SLACK_BYTES, read_every_way, read_in_pieces};
 
 /// Frames as `name=value;body`, and an error's text.
 fn read(codec: &HeaderCodec, stream: &[u8]) -> (Vec<String>, Option<String>) {
@@ -14,7 +14,7 @@ fn read(codec: &HeaderCodec, stream: &[u8]) -> (Vec<String>, Option<String>) {
         for (name, value) in frame.headers() {
             text += &format!("{}={};", name.escape_ascii(), value.escape_ascii());
         }
-        text + &frame.body().escape_ascii().to_string()
+        text + &frame.body.escape_ascii().to_string()
     };
     (
         reading.frames.iter().map(shown).collect(),

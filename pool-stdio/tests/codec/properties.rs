@@ -4,16 +4,15 @@ use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
 use pool_stdio::codec::{
-    BUFFER_SLACK_BYTES, ByteOrder, DecodeError, HeaderCodec, HeaderFrame, LengthCodec, LineCodec,
-    OverlongLine, PartialLine, PrefixWidth,
+    DecodeError, HeaderCodec, HeaderFrame, LengthCodec, LengthPrefix, LineCodec, PartialLine,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::sample::select;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::length::{ORDERS, WIDTHS};
-use crate::reader::{Reading, read_in_pieces};
+use crate::length::PREFIXES;
+use crate::reader::{BUFFER_SLACK_BYTES, Reading, read_in_pieces};
 
 /// Sizes of successive reads: small ones, and some that take all there is.
 fn reads() -> impl Strategy<Value = Vec<usize>> {
@@ -38,19 +37,21 @@ fn hostile_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn line_codec() -> impl Strategy<Value = LineCodec> {
-    let overlong = select(&[OverlongLine::Refuse, OverlongLine::Skip][..]);
     let partial = select(&[PartialLine::Deliver, PartialLine::Refuse][..]);
-    (frame_limit(), overlong, partial).prop_map(|(limit, overlong, partial)| {
-        LineCodec::new()
+    (frame_limit(), any::<bool>(), partial).prop_map(|(limit, skips, partial)| {
+        let codec = LineCodec::new()
             .frame_bytes_max(limit)
-            .overlong_line(overlong)
-            .partial_line(partial)
+            .partial_line(partial);
+        if skips {
+            codec.skip_overlong_lines()
+        } else {
+            codec
+        }
     })
 }
 
 fn length_codec() -> impl Strategy<Value = LengthCodec> {
-    let codec = |(width, order): (PrefixWidth, ByteOrder)| LengthCodec::new(width, order);
-    (select(&WIDTHS[..]), select(&ORDERS[..])).prop_map(codec)
+    select(&PREFIXES[..]).prop_map(LengthCodec::new)
 }
 
 fn frame_limit() -> impl Strategy<Value = usize> {
@@ -163,7 +164,7 @@ proptest! {
         let mut wire = BytesMut::new();
         let lines = LineCodec::new().frame_bytes_max(size + beyond);
         let headers = HeaderCodec::new().frame_bytes_max(size + beyond).header_bytes_max(64);
-        let length = LengthCodec::new(PrefixWidth::Four, ByteOrder::Big)
+        let length = LengthCodec::new(LengthPrefix::U32Be)
             .frame_bytes_max(size + beyond);
         lines.clone().encode(&body, &mut wire).expect("within the limit");
         let wire = wire.repeat(3);
@@ -189,7 +190,7 @@ proptest! {
         read_both_ways(&codec, &stream, &read_bytes, limit);
         let (kept, skipped) = lines_by_the_rules(&stream, limit);
         let mut skipping =
-            codec.overlong_line(OverlongLine::Skip).partial_line(PartialLine::Deliver);
+            codec.skip_overlong_lines().partial_line(PartialLine::Deliver);
         let reading = read_in_pieces(&mut skipping, &stream, &read_bytes);
         assert!(reading.frames.iter().map(|line| &line.bytes).eq(kept.iter()));
         assert_eq!(skipping.skipped_lines(), skipped);
@@ -204,7 +205,7 @@ proptest! {
     ) {
         let codec = HeaderCodec::new().frame_bytes_max(limit).header_bytes_max(header_limit);
         let reading = read_both_ways(&codec, &stream, &read_bytes, limit + header_limit);
-        assert!(reading.frames.iter().all(|frame| frame.body().len() <= limit));
+        assert!(reading.frames.iter().all(|frame| frame.body.len() <= limit));
     }
 
     #[test]

@@ -112,3 +112,6 @@ fn assert_stays_failed<D: Decoder<Error = DecodeError>>(decoder: &mut D, src: &m
     assert!(matches!(decoder.decode_eof(src), Ok(None)));
     assert!(src.is_empty());
 }
+
+/// What a read buffer may hold beyond the largest frame, as the codecs' documentation says.
+pub(crate) const BUFFER_SLACK_BYTES: usize = 16 * 1024;

@@ -272,7 +272,7 @@ fn threads() -> BTreeMap<u32, String> {
 const PERMANENT_THREADS: [&str; 4] = [
     "stdio-spawner",
     "stdio-custodian",
-    "stdio-sweeper",
+    "stdio-scan",
     "stdio-lines",
 ];
 const COUNTED_PREFIXES: [&str; 2] = ["stdio-", "tokio-"];

@@ -103,7 +103,7 @@ pub(super) async fn ask(
     message: Bytes,
     patience: Duration,
 ) -> Result<Bytes, Finding> {
-    match child.forward_within(message, patience).await {
+    match child.forward(message).within(patience).await {
         Ok(Some(answer)) => Ok(answer),
         Ok(None) | Err(RpcError::Timeout { .. }) => Err(Finding::Silent),
         Err(error) => Err(Finding::of_rpc(&error)),

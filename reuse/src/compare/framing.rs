@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use pool_core::BoxError;
 use pool_stdio::Codec;
 use pool_stdio::codec::{
-    ByteOrder, EncodeError, HeaderCodec, LengthCodec, LineCodec, PartialLine, PrefixWidth,
+    EncodeError, HeaderCodec, LengthCodec, LengthPrefix, LineCodec, PartialLine,
 };
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -78,7 +78,7 @@ pub(super) fn line_codec() -> LineCodec {
 }
 
 pub(super) fn length_codec() -> LengthCodec {
-    LengthCodec::new(PrefixWidth::Four, ByteOrder::Big)
+    LengthCodec::new(LengthPrefix::U32Be)
 }
 
 /// The content of the file of that name, or the text itself if there is none.

@@ -5,18 +5,17 @@
     reason = "neither nix nor the standard library has the pidfd calls"
 )]
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
-use super::unix::{delivery, number_of, signal_group_by_number, wait};
-use super::{Delivery, Life, Number};
+use super::unix::{delivery, number_of, signal_group_by_pid, wait};
+use super::{Delivery, Life, PidState};
+use crate::process::cookie::Cookie;
 use crate::process::outcome::Exit;
 use crate::process::signal::Signal;
 use crate::process::terminate::Others;
@@ -25,7 +24,7 @@ use crate::process::terminate::Others;
 #[derive(Debug)]
 pub(crate) struct Root {
     pid: u32,
-    /// `None` if somebody else had reaped the child before it could be opened.
+    /// `None` if other code of this program had reaped the child before it could be opened.
     pidfd: Option<OwnedFd>,
 }
 
@@ -48,11 +47,11 @@ impl Root {
     }
 
     /// Whether it runs. Does not reap it.
-    pub(crate) fn look(&self) -> io::Result<Life> {
+    pub(crate) fn life(&self) -> io::Result<Life> {
         self.wait(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
     }
 
-    /// The same, and gives its number free if it has exited.
+    /// The same, and frees its pid if it has exited.
     pub(crate) fn reap(&self) -> io::Result<Life> {
         self.wait(libc::WEXITED | libc::WNOHANG)
     }
@@ -65,7 +64,7 @@ impl Root {
     }
 
     /// To the child alone.
-    pub(crate) fn signal(&self, signal: Signal, _: Number) -> Delivery {
+    pub(crate) fn signal(&self, signal: Signal, _: PidState) -> Delivery {
         let Some(pidfd) = &self.pidfd else {
             return Delivery::NoReceiver;
         };
@@ -73,32 +72,32 @@ impl Root {
     }
 
     /// To every member of the group that the child was started in.
-    pub(crate) fn signal_group(&self, signal: Signal, number: Number) -> Delivery {
-        self.to_group(Some(signal), number)
+    pub(crate) fn signal_group(&self, signal: Signal, pid_state: PidState) -> Delivery {
+        self.to_group(Some(signal), pid_state)
     }
 
     /// Whether the group can be signalled and looked at after the root was reaped.
-    pub(crate) fn outlives_its_number(&self) -> bool {
+    pub(crate) fn outlives_its_pid(&self) -> bool {
         let fd = self.pidfd.as_ref();
         fd.is_some_and(|pidfd| group_flag_works(pidfd.as_fd()))
     }
 
     /// Whether the group is empty, as far as can be told without a look at each process. Zombies
     /// count as members, so `false` proves nothing.
-    pub(crate) fn group_is_empty(&self, number: Number) -> bool {
-        matches!(self.to_group(None, number), Delivery::NoReceiver)
+    pub(crate) fn group_is_empty(&self, pid_state: PidState) -> bool {
+        matches!(self.to_group(None, pid_state), Delivery::NoReceiver)
     }
 
-    fn to_group(&self, signal: Option<Signal>, number: Number) -> Delivery {
+    fn to_group(&self, signal: Option<Signal>, pid_state: PidState) -> Delivery {
         if let Some(pidfd) = &self.pidfd
             && group_flag_works(pidfd.as_fd())
         {
             let flags = libc::PIDFD_SIGNAL_PROCESS_GROUP;
             return delivery(pidfd_send_signal(pidfd.as_fd(), signal, flags));
         }
-        match number {
-            Number::Held => signal_group_by_number(self.pid, signal),
-            Number::Released => Delivery::NoReceiver,
+        match pid_state {
+            PidState::Held => signal_group_by_pid(self.pid, signal),
+            PidState::Released => Delivery::NoReceiver,
         }
     }
 }
@@ -108,25 +107,24 @@ impl Root {
 pub(crate) struct Scanner;
 
 impl Scanner {
-    /// Whether this system can tell who lives.
+    /// Whether this system can count living processes.
     pub(crate) const fn can_count() -> bool {
         true
     }
 
-    /// Counts the living members of the group, the root excepted, and those outside it that carry
-    /// the cookie; sends those outside the signals.
+    /// Counts the living members of the group without the root, and the processes outside the group
+    /// that carry the cookie. Sends the signals to the latter.
     ///
-    /// May block on a process that the kernel has stuck in its own memory, so it is not for the
-    /// custodian.
+    /// Can block on a process that is stuck in the kernel, so the custodian must not call it.
     pub(crate) fn scan(
         root: &Root,
-        number: Number,
-        cookie: Option<&OsStr>,
+        pid_state: PidState,
+        cookie: Option<&Cookie>,
         signals: &[Signal],
     ) -> Others {
         let mut clean_passes = 0;
         for _ in 0..PASSES_MAX {
-            let Count { alive, leaving } = Self::pass(root, number, cookie, signals);
+            let Count { alive, leaving } = Self::pass(root, pid_state, cookie, signals);
             if alive > 0 {
                 return Others::Alive(alive);
             }
@@ -134,7 +132,7 @@ impl Scanner {
                 clean_passes += 1;
             }
             // Order: twice, because a process has no environment for a moment while it executes
-            // another program, and one that was just forked may lie behind the reader.
+            // another program, and one that was just forked may have a pid that was passed already.
             if cookie.is_none() || clean_passes == 2 {
                 break;
             }
@@ -143,13 +141,23 @@ impl Scanner {
     }
 
     /// Sends the signals to those outside the group, once, without asking whether all were found.
-    pub(crate) fn strike(root: &Root, number: Number, cookie: &OsStr, signals: &[Signal]) {
-        Self::pass(root, number, Some(cookie), signals);
+    pub(crate) fn signal_marked(
+        root: &Root,
+        pid_state: PidState,
+        cookie: &Cookie,
+        signals: &[Signal],
+    ) {
+        Self::pass(root, pid_state, Some(cookie), signals);
     }
 
-    fn pass(root: &Root, number: Number, cookie: Option<&OsStr>, signals: &[Signal]) -> Count {
+    fn pass(
+        root: &Root,
+        pid_state: PidState,
+        cookie: Option<&Cookie>,
+        signals: &[Signal],
+    ) -> Count {
         let mut count = Count::default();
-        let group_lives = !root.group_is_empty(number);
+        let group_lives = !root.group_is_empty(pid_state);
         let Ok(processes) = fs::read_dir("/proc") else {
             return count;
         };
@@ -159,7 +167,7 @@ impl Scanner {
             let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
                 continue;
             };
-            let is_root = pid == root.pid && number == Number::Held;
+            let is_root = pid == root.pid && pid_state == PidState::Held;
             if pid == own_pid || is_root {
                 continue;
             }
@@ -185,20 +193,18 @@ impl Scanner {
 struct Count {
     /// Ours, and alive.
     alive: usize,
-    /// Anybody's, and between life and death: it has no environment any more, but still a place.
+    /// Of any program, on their way out: their environment has gone, but they are still listed.
     leaving: usize,
 }
 
 /// Whether the process carries the cookie; if so it is sent the signals.
-fn signal_if_marked(pid: u32, cookie: &OsStr, signals: &[Signal]) -> bool {
-    let is_marked = || {
-        fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|environ| has_element(&environ, cookie.as_bytes()))
-    };
+fn signal_if_marked(pid: u32, cookie: &Cookie, signals: &[Signal]) -> bool {
+    let is_marked =
+        || fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| cookie.is_in(&environ));
     if signals.is_empty() {
         return is_marked();
     }
-    // Order: opened before it is identified. If the number changes hands in between, the pidfd
+    // Order: opened before it is identified. If the pid is reused in between, the pidfd
     // means the process that has gone, and the signal reaches nobody.
     let pidfd = pidfd_open(pid);
     if !is_marked() {
@@ -211,19 +217,6 @@ fn signal_if_marked(pid: u32, cookie: &OsStr, signals: &[Signal]) -> bool {
         }
     }
     true
-}
-
-/// Whether the environment block has the cookie among the elements of the cookie variable.
-fn has_element(environ: &[u8], cookie: &[u8]) -> bool {
-    environ
-        .split(|byte| *byte == 0)
-        .filter_map(|entry| entry.strip_prefix(crate::process::command::COOKIE_VARIABLE.as_bytes()))
-        .filter_map(|entry| entry.strip_prefix(b"="))
-        .any(|value| {
-            value
-                .split(|byte| *byte == b':')
-                .any(|element| element == cookie)
-        })
 }
 
 /// What is needed of `/proc/PID/stat`.
@@ -334,7 +327,7 @@ mod tests {
         super::super::poll(&[(fd, super::super::Ready::ToRead)], None).unwrap();
     }
 
-    /// Waits until nobody holds the pipe.
+    /// Waits until no process holds the pipe.
     fn wait_for_all(mut pipe: fs::File) {
         pipe.read_to_end(&mut Vec::new()).unwrap();
     }
@@ -348,13 +341,13 @@ mod tests {
         let (root, _stdin, _stdout) = shell("exit 3");
         wait_for_exit(&root);
         for _ in 0..2 {
-            let Life::Over(Exit::Status(status)) = root.look().unwrap() else {
+            let Life::Over(Exit::Status(status)) = root.life().unwrap() else {
                 panic!()
             };
             assert_eq!(status.code(), Some(3));
         }
         assert!(matches!(root.reap().unwrap(), Life::Over(Exit::Status(_))));
-        assert_eq!(root.look().unwrap(), Life::Over(Exit::Lost));
+        assert_eq!(root.life().unwrap(), Life::Over(Exit::Lost));
     }
 
     #[test]
@@ -363,24 +356,24 @@ mod tests {
         wait_for_exit(&root);
         root.reap().unwrap();
         assert!(is_receiver_missing(
-            &root.signal(Signal::Kill, Number::Released)
+            &root.signal(Signal::Kill, PidState::Released)
         ));
-        if root.outlives_its_number() {
+        if root.outlives_its_pid() {
             assert_eq!(
-                Scanner::scan(&root, Number::Released, None, &[]),
+                Scanner::scan(&root, PidState::Released, None, &[]),
                 Others::Alive(1)
             );
             assert!(matches!(
-                root.signal_group(Signal::Kill, Number::Released),
+                root.signal_group(Signal::Kill, PidState::Released),
                 Delivery::Sent
             ));
         }
-        // Where the group cannot be reached, the end of its input must do.
-        let _held = root.outlives_its_number().then_some(stdin);
+        // If the group cannot be signalled, the end of its input must end it.
+        let _held = root.outlives_its_pid().then_some(stdin);
         wait_for_all(stdout);
         // Its pipe is closed a little before it is dead. Then it is a zombie, for as long as the
         // first process of the system likes, and is not counted.
-        while Scanner::scan(&root, Number::Released, None, &[]) != Others::Gone {
+        while Scanner::scan(&root, PidState::Released, None, &[]) != Others::Gone {
             std::thread::yield_now();
         }
     }
@@ -389,14 +382,11 @@ mod tests {
     fn a_stolen_status_is_lost_and_the_group_is_still_reached() {
         let (root, stdin, stdout) = shell(LEAVE_A_MEMBER);
         waitpid(Pid::from_raw(root.pid.cast_signed()), None).unwrap();
-        assert_eq!(root.look().unwrap(), Life::Over(Exit::Lost));
-        let delivery = root.signal_group(Signal::Kill, Number::Released);
-        assert_eq!(
-            matches!(delivery, Delivery::Sent),
-            root.outlives_its_number()
-        );
-        // Where the group cannot be reached, the end of its input must do.
-        let _held = root.outlives_its_number().then_some(stdin);
+        assert_eq!(root.life().unwrap(), Life::Over(Exit::Lost));
+        let delivery = root.signal_group(Signal::Kill, PidState::Released);
+        assert_eq!(matches!(delivery, Delivery::Sent), root.outlives_its_pid());
+        // If the group cannot be signalled, the end of its input must end it.
+        let _held = root.outlives_its_pid().then_some(stdin);
         wait_for_all(stdout);
     }
 
@@ -406,23 +396,10 @@ mod tests {
         let Spawned { pid, .. } = spawn(&mut command, Stdio::inherit()).unwrap();
         waitpid(Pid::from_raw(pid.cast_signed()), None).unwrap();
         let root = Root::adopt(pid).unwrap();
-        assert_eq!(root.look().unwrap(), Life::Over(Exit::Lost));
+        assert_eq!(root.life().unwrap(), Life::Over(Exit::Lost));
         assert!(is_receiver_missing(
-            &root.signal_group(Signal::Kill, Number::Released)
+            &root.signal_group(Signal::Kill, PidState::Released)
         ));
-        assert!(!root.outlives_its_number());
-    }
-
-    #[test]
-    fn a_cookie_is_found_as_a_whole_element_of_its_own_variable_only() {
-        let name = crate::process::command::COOKIE_VARIABLE;
-        let has = |environ: &str| has_element(environ.as_bytes(), b"me");
-        assert!(has(&format!("A=1\0{name}=me\0B=2\0")));
-        assert!(has(&format!("{name}=outer:me:inner\0")));
-        assert!(!has(&format!("{name}=you\0A=me\0")));
-        assert!(!has(&format!("{name}=me2:some\0")));
-        assert!(!has(&format!("{name}X=me\0")));
-        assert!(!has(&format!("X{name}=me\0")));
-        assert!(!has(""));
+        assert!(!root.outlives_its_pid());
     }
 }

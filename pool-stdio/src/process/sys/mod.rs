@@ -2,8 +2,8 @@
 //!
 //! `unix` holds what all Unixes share. Beside it stands one file per way of watching a process,
 //! each with the same names: [`Root`] and [`Scanner`]. `linux` watches by pidfd, which is exact:
-//! a pidfd never means another process, also after its number was given away. `portable` watches
-//! by number, which is safe only until the process is reaped, and sees exits by asking.
+//! a pidfd never means another process, also after the pid was reused. `portable` watches by pid,
+//! which is safe only until the process is reaped, and sees exits by asking.
 //!
 //! `--cfg pool_stdio_portable` selects `portable` on Linux, so that it can be tested there.
 //! `--cfg pool_stdio_old_kernel` does without the group signals of Linux 6.9.
@@ -23,26 +23,26 @@ pub(crate) use linux::{Root, Scanner};
 pub(crate) use portable::{Root, Scanner};
 #[cfg(unix)]
 pub(crate) use unix::{
-    Readiness, Ready, Spawned, Trouble, block_signals, check_executable, clock_now,
-    descriptor_limit, descriptors_open, doorbell, glance, pause, poll, process_limit, read,
-    read_buf, resident_bytes, spawn, trouble, write,
+    OsErrorKind, Readiness, Ready, Spawned, block_signals, check_executable, clock_now,
+    descriptor_limit, descriptors_open, os_error_kind, pause, poll, poll_now, process_limit, read,
+    read_buf, resident_bytes, spawn, wake_pair, write,
 };
 
 use crate::process::outcome::Exit;
 
-/// What a look at a root shows.
+/// Whether a root runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     Running,
     Over(Exit),
 }
 
-/// Whether the root's number is still held by it.
+/// Whether the root's pid still means the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Number {
-    /// It was not reaped: the number means it, and its group.
+pub(crate) enum PidState {
+    /// It was not reaped: the pid means it, and its group.
     Held,
-    /// It was reaped: the number may mean anybody.
+    /// It was reaped: the pid may mean any process.
     Released,
 }
 

@@ -1,4 +1,4 @@
-//! What all Unixes share: clock, polling, pipes, spawning, limits, signals by number.
+//! What all Unixes share: clock, polling, pipes, spawning, limits, signals by pid.
 
 #![expect(
     unsafe_code,
@@ -93,9 +93,9 @@ impl Spawned {
 
     /// Ends a child that nobody else knows yet.
     pub(crate) fn abandon(&self) {
-        // The child was not reaped, so its number still means it and its group.
+        // The child was not reaped, so its pid still means it and its group.
         let (Delivery::Sent | Delivery::NoReceiver | Delivery::Refused(_)) =
-            signal_group_by_number(self.pid, Some(Signal::Kill));
+            signal_group_by_pid(self.pid, Some(Signal::Kill));
         loop {
             match wait(libc::P_PID, self.pid, libc::WEXITED) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -107,7 +107,7 @@ impl Spawned {
 
 /// What kind of failure an error of `spawn` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum OsErrorKind {
     /// The file is being written, or a process could not be made just now.
     Busy,
     ProcessLimit,
@@ -120,19 +120,19 @@ pub(crate) enum Trouble {
     Other,
 }
 
-pub(crate) fn trouble(error: &io::Error) -> Trouble {
+pub(crate) fn os_error_kind(error: &io::Error) -> OsErrorKind {
     match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ETXTBSY) => Trouble::Busy,
-        Some(Errno::EAGAIN) => Trouble::ProcessLimit,
-        Some(Errno::EMFILE) => Trouble::ProcessDescriptors,
-        Some(Errno::ENFILE) => Trouble::SystemDescriptors,
-        Some(Errno::ENOMEM) => Trouble::Memory,
-        Some(Errno::ENOENT | Errno::ENOTDIR) => Trouble::NotFound,
+        Some(Errno::ETXTBSY) => OsErrorKind::Busy,
+        Some(Errno::EAGAIN) => OsErrorKind::ProcessLimit,
+        Some(Errno::EMFILE) => OsErrorKind::ProcessDescriptors,
+        Some(Errno::ENFILE) => OsErrorKind::SystemDescriptors,
+        Some(Errno::ENOMEM) => OsErrorKind::Memory,
+        Some(Errno::ENOENT | Errno::ENOTDIR) => OsErrorKind::NotFound,
         Some(Errno::EACCES | Errno::EPERM | Errno::ENOEXEC | Errno::EISDIR) => {
-            Trouble::NotExecutable
+            OsErrorKind::NotExecutable
         }
-        Some(Errno::E2BIG) => Trouble::ArgumentsTooLong,
-        _ => Trouble::Other,
+        Some(Errno::E2BIG) => OsErrorKind::ArgumentsTooLong,
+        _ => OsErrorKind::Other,
     }
 }
 
@@ -189,12 +189,21 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     Some(kib << 10)
 }
 
-/// A pair of connected ends: what is written to the one wakes whoever polls the other.
-pub(crate) fn doorbell() -> io::Result<(File, File)> {
-    let (ours, theirs) = UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    theirs.set_nonblocking(true)?;
-    Ok((OwnedFd::from(ours).into(), OwnedFd::from(theirs).into()))
+/// Two connected ends: a byte written to the one makes the other readable.
+#[derive(Debug)]
+pub(crate) struct WakePair {
+    pub(crate) waker: File,
+    pub(crate) woken: File,
+}
+
+pub(crate) fn wake_pair() -> io::Result<WakePair> {
+    let (waker, woken) = UnixStream::pair()?;
+    waker.set_nonblocking(true)?;
+    woken.set_nonblocking(true)?;
+    Ok(WakePair {
+        waker: OwnedFd::from(waker).into(),
+        woken: OwnedFd::from(woken).into(),
+    })
 }
 
 /// Keeps every signal away from the calling thread. A write to a pipe without a reader then fails
@@ -244,15 +253,15 @@ pub(crate) fn poll(
                 .unwrap_or(PollTimeout::MAX)
         }
     };
-    poll_now(&mut fds, timeout)?;
+    poll_fds(&mut fds, timeout)?;
     Ok(fds.iter().map(readiness).collect())
 }
 
-/// What can be read at this moment, without waiting and without an allocation. A glance that the
-/// system refuses shows nothing.
-pub(crate) fn glance<const N: usize>(fds: [BorrowedFd<'_>; N]) -> [Readiness; N] {
+/// What can be read at this moment, without waiting and without an allocation. If the system refuses
+/// the call, nothing is shown as ready.
+pub(crate) fn poll_now<const N: usize>(fds: [BorrowedFd<'_>; N]) -> [Readiness; N] {
     let mut fds = fds.map(|fd| poll_fd(fd, Ready::ToRead));
-    if poll_now(&mut fds, PollTimeout::ZERO).is_err() {
+    if poll_fds(&mut fds, PollTimeout::ZERO).is_err() {
         return [Readiness {
             is_ready: false,
             is_hung_up: false,
@@ -269,7 +278,7 @@ fn poll_fd(fd: BorrowedFd<'_>, ready: Ready) -> PollFd<'_> {
     PollFd::new(fd, flags)
 }
 
-fn poll_now(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> io::Result<()> {
+fn poll_fds(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> io::Result<()> {
     match nix::poll::poll(fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
@@ -305,7 +314,7 @@ pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(nix::unistd::write(fd.as_fd(), bytes)?)
 }
 
-pub(super) fn signal_group_by_number(pgid: u32, signal: Option<Signal>) -> Delivery {
+pub(super) fn signal_group_by_pid(pgid: u32, signal: Option<Signal>) -> Delivery {
     delivery(pid_of(pgid).and_then(|pgid| killpg(pgid, signal.map(number_of))))
 }
 
@@ -313,7 +322,7 @@ pub(super) fn signal_group_by_number(pgid: u32, signal: Option<Signal>) -> Deliv
     all(target_os = "linux", not(pool_stdio_portable)),
     expect(dead_code, reason = "a pidfd is better")
 )]
-pub(super) fn signal_process_by_number(pid: u32, signal: Signal) -> Delivery {
+pub(super) fn signal_process_by_pid(pid: u32, signal: Signal) -> Delivery {
     delivery(pid_of(pid).and_then(|pid| kill(pid, number_of(signal))))
 }
 

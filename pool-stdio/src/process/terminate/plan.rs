@@ -1,8 +1,8 @@
-//! What a termination is aimed at, how it begins, and how long each rung may last.
+//! Which processes a termination ends, how it begins, and how long each rung may last.
 
 use std::time::Duration;
 
-/// What a termination is aimed at.
+/// Which processes a termination ends.
 ///
 /// # Examples
 ///
@@ -22,9 +22,10 @@ pub enum KillScope {
     /// The child's process group: everything it started that did not leave the group.
     #[default]
     Group,
-    /// The group, and whatever left it by `setsid` or a double fork, found by a cookie that every
-    /// descendant inherits in its environment. A descendant that cleared or overwrote its
-    /// environment escapes. On systems without `/proc` the same as [`Group`](Self::Group).
+    /// The group, and the descendants that left it by `setsid` or a double fork. They are found by a
+    /// cookie that every descendant inherits in its environment; one that cleared or overwrote its
+    /// environment, or whose environment we may not read, is not found. On systems without `/proc`
+    /// the same as [`Group`](Self::Group).
     Tree,
 }
 
@@ -49,19 +50,19 @@ pub enum KillScope {
 pub enum Stop {
     /// The whole ladder: flush, end of input, SIGTERM, SIGKILL. For a child that did nothing wrong.
     Orderly,
-    /// SIGKILL at once, or after [`force_grace`](LadderTimes::force_grace). For a child that is
-    /// dead, dirty or distrusted: nobody should wait out its graces.
+    /// SIGKILL at once, or after [`force_grace`](LadderTimes::force_grace). For a child that is dead,
+    /// dirty or failed a check: waiting for it would only hold up others.
     Force,
 }
 
 /// How long each rung may last.
 ///
-/// The worst case of an orderly termination is the sum of all but `force_grace`, of a forced one
-/// `force_grace + kill_wait + drain_timeout`; where the looks for survivors of a dead root are stuck,
-/// a second more for each rung. Both are exceeded only by a process that the kernel cannot kill
-/// (stuck on a dead file system).
+/// An orderly termination takes at most the sum of all but `force_grace`, a forced one at most
+/// `force_grace + kill_wait + drain_timeout`. Each rung can take a second more if the scan for
+/// survivors of a dead root is stuck. Only a root that the kernel does not kill (stuck on a dead file
+/// system) takes longer.
 ///
-/// A time may be as long as [`Duration::MAX`]; what exceeds 30 years is cut to that.
+/// A time may be as long as [`Duration::MAX`]; more than 30 years count as 30 years.
 ///
 /// # Examples
 ///
@@ -79,23 +80,23 @@ pub enum Stop {
 #[non_exhaustive]
 pub struct LadderTimes {
     /// For writing what was queued for the child. Default 500 ms: a child that reads takes
-    /// microseconds, one that does not read must not delay its own end.
+    /// microseconds, and one that does not read must not delay its own end.
     pub flush: Duration,
-    /// From end of input to SIGTERM. Default 5 s: servers that were killed 500 ms after end of
-    /// input have been seen to leave corrupt files behind.
+    /// From the end of input to SIGTERM. Default 5 s: some servers leave corrupt files behind if they
+    /// are killed 500 ms after the end of their input.
     pub eof_grace: Duration,
     /// From SIGTERM to SIGKILL. Default 5 s.
     pub term_grace: Duration,
     /// From SIGTERM to SIGKILL in a [forced](Stop::Force) termination. Default zero: no SIGTERM, and
-    /// the child is dead before its stdin is closed. With any other it sees the end of its input
-    /// first, in the middle of a request perhaps.
+    /// the child is dead before its stdin is closed. With any other value it sees the end of its
+    /// input first, possibly in the middle of a request.
     pub force_grace: Duration,
-    /// After the root's death by SIGKILL, for the rest of the subject to die. Default 2 s.
+    /// From the root's death after SIGKILL, for the rest of the scope to die. Default 2 s.
     pub kill_wait: Duration,
-    /// From the subject's end, for reading what is left in the pipes. Default 2 s.
+    /// From the end of the scope, for reading what is left in the pipes. Default 2 s.
     pub drain_timeout: Duration,
-    /// For a pipe that is held open in silence by a process outside the subject. Default 500 ms;
-    /// shorter ones give false alarms on a loaded machine.
+    /// How long a pipe may stay open without a byte, held by a process outside the scope. Default
+    /// 500 ms: shorter times give false alarms on a loaded machine.
     pub drain_idle: Duration,
 }
 
@@ -114,16 +115,16 @@ impl Default for LadderTimes {
 }
 
 impl LadderTimes {
-    /// The same, but with no time that cannot be added to a point in time.
-    pub(crate) fn cut(self) -> Self {
+    /// The same, with each time short enough to be added to a point in time.
+    pub(crate) fn clamped(self) -> Self {
         Self {
-            flush: self.flush.min(LONGEST),
-            eof_grace: self.eof_grace.min(LONGEST),
-            term_grace: self.term_grace.min(LONGEST),
-            force_grace: self.force_grace.min(LONGEST),
-            kill_wait: self.kill_wait.min(LONGEST),
-            drain_timeout: self.drain_timeout.min(LONGEST),
-            drain_idle: self.drain_idle.min(LONGEST),
+            flush: self.flush.min(TIME_MAX),
+            eof_grace: self.eof_grace.min(TIME_MAX),
+            term_grace: self.term_grace.min(TIME_MAX),
+            force_grace: self.force_grace.min(TIME_MAX),
+            kill_wait: self.kill_wait.min(TIME_MAX),
+            drain_timeout: self.drain_timeout.min(TIME_MAX),
+            drain_idle: self.drain_idle.min(TIME_MAX),
         }
     }
 
@@ -138,6 +139,6 @@ impl LadderTimes {
     }
 }
 
-/// As good as for ever, and can be added to any point in time: the thread that watches over every
-/// child must not panic because somebody asked for more.
-pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+/// As good as for ever, and can be added to any point in time, so that no user's value makes the
+/// custodian panic.
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);

@@ -120,7 +120,7 @@ impl Play {
                     self.eof_at = Some(self.now);
                     self.orders.push(("eof", at));
                 }
-                Order::Ask => {
+                Order::Terminate => {
                     self.term_at = Some(self.now);
                     self.orders.push(("term", at));
                 }
@@ -129,7 +129,7 @@ impl Play {
                     self.orders.push(("kill", at));
                 }
                 Order::Reap => self.orders.push(("reap", at)),
-                Order::Look(_) => {
+                Order::Scan(_) => {
                     assert_eq!(
                         sight.root,
                         RootSight::Exited,
@@ -140,7 +140,7 @@ impl Play {
                         Some(dies) if !self.is_dead(dies) => Others::Alive(1),
                         _ => Others::Gone,
                     };
-                    self.ladder.seen(self.now, others);
+                    self.ladder.scanned(self.now, others);
                 }
                 Order::Wait(until) => self.now = self.next_event(until)?,
                 Order::Finish(ending) => return Some(ending),

@@ -9,8 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::judged::Judged;
 use crate::bars;
 use crate::children::{Chapter, Effort, Measured, TOPICS, Topic};
-use crate::scenario::{Answers, Scenario, scenarios};
-use crate::subjects::contenders;
+use crate::pools::scenario::{Answers, Scenario, scenarios};
+use crate::pools::subjects::contenders;
 use pool_reuse::measure::clock::Stopwatch;
 
 /// Everything that was measured.

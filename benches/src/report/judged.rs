@@ -108,7 +108,7 @@ const MARGIN_ELSE: f64 = 2.0;
 mod tests {
     use super::{Judged, MARGINS};
     use crate::children::{Bar, TOPICS};
-    use crate::scenario::scenarios;
+    use crate::pools::scenario::scenarios;
 
     fn judged(figure: Option<f64>, bar: Bar) -> Judged {
         Judged {

@@ -11,8 +11,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::probe::Probe;
-use crate::subjects::{AsyncSubject, Factory, Refused};
+use crate::pools::probe::Probe;
+use crate::pools::subjects::{AsyncSubject, Factory, Refused};
 use pool_reuse::measure::clock::Stopwatch;
 
 /// How many tasks do how much on how many connections.
@@ -209,8 +209,8 @@ const SETTLING_YIELDS: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::{Hold, Load, Workers, run};
-    use crate::probe::WaitProbe;
-    use crate::subjects::semaphore::Subject as Semaphore;
+    use crate::pools::probe::WaitProbe;
+    use crate::pools::subjects::semaphore::Subject as Semaphore;
 
     const LOAD: Load = Load {
         tasks: 3,

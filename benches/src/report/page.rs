@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::history::Record;
-use super::measure::Findings;
+use super::run::Findings;
 use super::setting::{Setting, configurations};
 use crate::children::{Chapter, Effort, Measured, Picture};
-use crate::report;
-use crate::scenario::Answers;
-use crate::subjects::Role;
+use crate::pools::scenario::Answers;
+use crate::pools::subjects::Role;
+use crate::pools::tables;
 use pool_reuse::measure::plot::{Chart, ChartBar, Side};
 use pool_reuse::measure::stats::ratio;
 use pool_reuse::measure::table::Table;
@@ -138,7 +138,7 @@ impl Page<'_> {
             writeln!(
                 page,
                 "{}\n\n![{title}: {unit}]({name})\n",
-                report::answers(answers)
+                tables::answers(answers)
             )?;
         }
         Ok(())

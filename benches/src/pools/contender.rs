@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::load::{self, Load, Workers};
-use crate::probe::{NoProbe, WaitProbe};
-use crate::spike::{self, Spike};
-use crate::stampede::{self, Stampede};
-use crate::subjects::{AsyncSubject, BlockingSubject, Role};
-use crate::threads;
+use crate::pools::load::{self, Load, Workers};
+use crate::pools::probe::{NoProbe, WaitProbe};
+use crate::pools::spike::{self, Spike};
+use crate::pools::stampede::{self, Stampede};
+use crate::pools::subjects::{AsyncSubject, BlockingSubject, Role};
+use crate::pools::threads;
 use pool_reuse::measure::clock::Stopwatch;
 use pool_reuse::measure::stats::Percentiles;
 

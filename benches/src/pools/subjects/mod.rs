@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::contender::Contender;
+use crate::pools::contender::Contender;
 
 pub mod bb8;
 pub mod deadpool;

@@ -1,13 +1,13 @@
-//! The same crew as in [`load`](crate::load), of threads, for pools that block.
+//! The same crew as in [`load`](crate::pools::load), of threads, for pools that block.
 
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use crate::load::{Hold, Load, warm_up};
-use crate::probe::Probe;
-use crate::subjects::{BlockingSubject, Factory, Refused};
+use crate::pools::load::{Hold, Load, warm_up};
+use crate::pools::probe::Probe;
+use crate::pools::subjects::{BlockingSubject, Factory, Refused};
 use pool_reuse::measure::clock::Stopwatch;
 
 /// Runs the load on a new pool with one thread for each task. Gives the time from start to finish,

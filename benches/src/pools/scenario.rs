@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::contender::Contender;
-use crate::load::{Hold, Load, Workers};
-use crate::rounds::{Series, interleave};
-use crate::spike::{self, Spike};
-use crate::stampede::{self, Stampede};
-use crate::subjects::Role;
+use crate::pools::contender::Contender;
+use crate::pools::load::{Hold, Load, Workers};
+use crate::pools::rounds::{Series, interleave};
+use crate::pools::spike::{self, Spike};
+use crate::pools::stampede::{self, Stampede};
+use crate::pools::subjects::Role;
 use pool_reuse::measure::stats::{Percentiles, median, ratio_of_medians};
 
 /// One thing that is asked of all subjects.

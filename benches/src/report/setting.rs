@@ -112,13 +112,13 @@ const CRATES: [&str; 9] = [
     "tokio",
 ];
 const SUBJECTS: [&str; 7] = [
-    include_str!("../subjects/ours.rs"),
-    include_str!("../subjects/bb8.rs"),
-    include_str!("../subjects/deadpool.rs"),
-    include_str!("../subjects/fastpool.rs"),
-    include_str!("../subjects/mobc.rs"),
-    include_str!("../subjects/r2d2.rs"),
-    include_str!("../subjects/semaphore.rs"),
+    include_str!("../pools/subjects/ours.rs"),
+    include_str!("../pools/subjects/bb8.rs"),
+    include_str!("../pools/subjects/deadpool.rs"),
+    include_str!("../pools/subjects/fastpool.rs"),
+    include_str!("../pools/subjects/mobc.rs"),
+    include_str!("../pools/subjects/r2d2.rs"),
+    include_str!("../pools/subjects/semaphore.rs"),
 ];
 
 #[cfg(test)]

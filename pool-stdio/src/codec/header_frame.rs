@@ -4,7 +4,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::codec::{EncodeError, Fragment, strip_carriage_return};
+use super::buffer::strip_carriage_return;
+use super::error::{EncodeError, Fragment};
 
 /// A body and the headers that came with it, beside `Content-Length`.
 ///
@@ -17,7 +18,7 @@ use crate::codec::{EncodeError, Fragment, strip_carriage_return};
 ///
 /// let mut output = BytesMut::from("content-length:2\nX-Trace: a7\n\n{}");
 /// let frame = HeaderCodec::new().decode(&mut output).unwrap().unwrap();
-/// assert_eq!(frame.body(), "{}");
+/// assert_eq!(frame.body, "{}");
 /// assert_eq!(frame.header("x-trace"), Some(&b"a7"[..]));
 /// assert_eq!(frame.headers().count(), 1);
 /// ```
@@ -25,7 +26,8 @@ use crate::codec::{EncodeError, Fragment, strip_carriage_return};
 pub struct HeaderFrame {
     /// Header lines with their ends, as they came, so that no table of them need be allocated.
     pub(super) head: Bytes,
-    pub(super) body: Bytes,
+    /// The body.
+    pub body: Bytes,
 }
 
 impl HeaderFrame {
@@ -37,7 +39,7 @@ impl HeaderFrame {
     /// use pool_stdio::codec::HeaderFrame;
     ///
     /// let frame = HeaderFrame::new("{}");
-    /// assert_eq!(frame.body(), "{}");
+    /// assert_eq!(frame.body, "{}");
     /// assert_eq!(frame.headers().count(), 0);
     /// ```
     #[must_use]
@@ -90,12 +92,6 @@ impl HeaderFrame {
             head: head.freeze(),
             body: self.body,
         })
-    }
-
-    /// The body.
-    #[must_use]
-    pub const fn body(&self) -> &Bytes {
-        &self.body
     }
 
     /// The headers beside `Content-Length`, names and values, in their order.

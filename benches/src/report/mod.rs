@@ -2,7 +2,7 @@
 //!
 //! | file | what it decides |
 //! |---|---|
-//! | `measure` | what is measured, in which order, with which progress |
+//! | `run` | what is measured, in which order, with which progress |
 //! | `judged` | whether a figure meets its bar, and what is put down to noise |
 //! | `setting` | where it was measured: machine, versions, configurations |
 //! | `history` | what an earlier run had measured |
@@ -10,8 +10,8 @@
 
 mod history;
 mod judged;
-mod measure;
 mod page;
+mod run;
 mod setting;
 
 use std::fs;
@@ -66,7 +66,7 @@ pub fn run(options: &Options, out: &mut impl Write) -> Measured<ExitCode> {
         .unwrap_or_else(|| options.folder.join("history.jsonl"));
     let watch = Stopwatch::start();
     let setting = Setting::now();
-    let findings = measure::all(options.effort());
+    let findings = run::all(options.effort());
     let record = Record::new(options.effort(), &setting, &findings.judged);
     let before = history::last_like(&history, &record);
     let page = page::Page {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::load::{Workers, open_all};
-use crate::subjects::{AsyncSubject, Factory};
+use crate::pools::load::{Workers, open_all};
+use crate::pools::subjects::{AsyncSubject, Factory};
 use pool_reuse::measure::clock::Stopwatch;
 
 /// The burst.

@@ -3,8 +3,8 @@
 //! Whatever disturbs the machine for a while disturbs all subjects alike. Each round starts with
 //! the next subject, so that none is always the first one to find the machine cold.
 
-use crate::contender::Contender;
-use crate::subjects::Role;
+use crate::pools::contender::Contender;
+use crate::pools::subjects::Role;
 
 /// What one subject showed, one sample for each round.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ fn order(round: usize, count: usize) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::{interleave, order};
-    use crate::subjects::contenders;
+    use crate::pools::subjects::contenders;
 
     #[test]
     fn every_round_has_each_subject_once_and_starts_with_the_next() {

@@ -1,11 +1,11 @@
 //! The tables.
 
 use crate::bars::Verdict;
-use crate::rounds::Series;
-use crate::scenario::{Answers, Standing, growth, median_of};
-use crate::spike;
-use crate::stampede;
-use crate::subjects::{Order, Role};
+use crate::pools::rounds::Series;
+use crate::pools::scenario::{Answers, Standing, growth, median_of};
+use crate::pools::spike;
+use crate::pools::stampede;
+use crate::pools::subjects::{Order, Role};
 use pool_reuse::measure::stats::{Percentiles, Summary, median, ratio};
 use pool_reuse::measure::table::Table;
 
@@ -205,9 +205,9 @@ fn times(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::{answers, is_fifo_peer, is_peer, to_best};
-    use crate::rounds::Series;
-    use crate::scenario::{Answers, Standing};
-    use crate::subjects::{Order, Role};
+    use crate::pools::rounds::Series;
+    use crate::pools::scenario::{Answers, Standing};
+    use crate::pools::subjects::{Order, Role};
 
     #[test]
     fn neither_the_baseline_nor_threads_nor_ours_is_ever_the_best_peer() {

@@ -1,0 +1,87 @@
+//! Why a command cannot work, as far as that is known before it is started.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a command cannot work.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{CommandError, CommandSpec};
+///
+/// let error = CommandSpec::new("cat").children_max(1_000_000_000).build().unwrap_err();
+/// assert!(matches!(error, CommandError::TooFewDescriptors { needed: 4_000_000_000, .. }));
+/// ```
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// There is no such program.
+    #[error("program {program:?} not found{}", looked_in_text(.looked_in))]
+    NotFound {
+        /// The path, or the name if it was looked up.
+        program: PathBuf,
+        /// Where a name was looked up, in this order.
+        looked_in: Vec<PathBuf>,
+    },
+    /// There is a file, but this program may not execute it.
+    #[error("program {path:?} cannot be executed")]
+    NotExecutable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is a directory of that name.
+    #[error("program {path:?} is a directory")]
+    IsDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The working directory of the child cannot be used.
+    #[error("current directory {path:?} cannot be used")]
+    CurrentDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A string is empty or holds a NUL byte, or the name of an environment variable holds `=`.
+    #[error("{what} {value:?} is empty or holds a forbidden character")]
+    Malformed {
+        /// What the string is: a program, an argument or an environment variable.
+        what: &'static str,
+        /// The string, or the name of the environment variable.
+        value: OsString,
+    },
+    /// The children together need more descriptors than this process may have.
+    #[error(
+        "{children_max} children need {needed} descriptors, but the limit is {limit}\
+        {}: raise it (`ulimit -n`), or allow fewer children", open_text(*.open)
+    )]
+    TooFewDescriptors {
+        /// The number of children.
+        children_max: usize,
+        /// What they need: each one for stdin, stdout, stderr and to watch it.
+        needed: u64,
+        /// How many are open now, if the system tells.
+        open: Option<u64>,
+        /// The limit (`RLIMIT_NOFILE`).
+        limit: u64,
+    },
+}
+
+fn looked_in_text(looked_in: &[PathBuf]) -> String {
+    match looked_in {
+        [] => String::new(),
+        dirs => format!(" in {dirs:?}"),
+    }
+}
+
+pub(crate) fn open_text(open: Option<u64>) -> String {
+    open.map(|open| format!(" and {open} are open"))
+        .unwrap_or_default()
+}

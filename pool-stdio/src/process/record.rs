@@ -1,0 +1,70 @@
+//! What the handle of a child and the custodian both know of it.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+use super::lock::lock;
+use super::once::Once;
+use super::outcome::{Exit, Termination};
+use super::signal::{Signal, SignalError};
+use super::stderr::{Ring, StderrTail};
+use super::sys::{Delivery, PidState, Root};
+use super::terminate::KillScope;
+
+/// The number of a child within this program. Unlike a process id it is never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ChildId(pub(crate) u64);
+
+/// The facts about one child. They outlive its process and its handle.
+#[derive(Debug)]
+pub(crate) struct ChildRecord {
+    pub(crate) id: ChildId,
+    pub(crate) pid: u32,
+    /// What a forced termination kills at once; `None` if it gives a grace first.
+    pub(crate) killed_at_once: Option<KillScope>,
+    /// Locked while a signal is sent by number, and while the child is reaped.
+    pub(crate) pid_state: Mutex<PidState>,
+    pub(crate) stderr: Mutex<Ring>,
+    pub(crate) exit: Arc<Once<Exit>>,
+    pub(crate) termination: Arc<Once<Termination>>,
+}
+
+impl ChildRecord {
+    pub(crate) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// How the child exited, if it has.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        self.exit.peek()
+    }
+
+    pub(crate) fn stderr_tail(&self) -> StderrTail {
+        lock(&self.stderr).tail()
+    }
+
+    /// Sends a signal to the child's process group. Without a root the child has ended.
+    pub(crate) fn signal_group(
+        &self,
+        root: Option<&Root>,
+        signal: Signal,
+    ) -> Result<(), SignalError> {
+        let root = root.ok_or(SignalError::Gone)?;
+        // Order: under the lock, so that the custodian does not reap the child meanwhile.
+        let pid_state = lock(&self.pid_state);
+        match root.signal_group(signal, *pid_state) {
+            Delivery::Sent => Ok(()),
+            Delivery::NoReceiver => Err(SignalError::Gone),
+            Delivery::Refused(source) => Err(SignalError::Refused { source }),
+        }
+    }
+}
+
+/// Our ends of a child's stdin and stdout.
+#[derive(Debug, Default)]
+pub(crate) struct PipeEnds {
+    pub(crate) stdin: Option<OwnedFd>,
+    /// Accepted for stdin, and not yet written.
+    pub(crate) unwritten: Vec<u8>,
+    pub(crate) stdout: Option<OwnedFd>,
+}
