@@ -28,7 +28,7 @@ async fn forward(State(pool): State<SharedPool<JsonRpcConnection>>, message: Byt
         Err(error) => return refusal(StatusCode::SERVICE_UNAVAILABLE, &error),
     };
     // A client that hangs up drops this future: the child is told so, and goes on for the others.
-    match child.forward_within(message, LIMIT).await {
+    match child.forward(message).within(LIMIT).await {
         Ok(Some(reply)) => ([(header::CONTENT_TYPE, "application/json")], reply).into_response(),
         Ok(None) => StatusCode::ACCEPTED.into_response(),
         Err(error @ RpcError::BadRequest { .. }) => refusal(StatusCode::BAD_REQUEST, &error),

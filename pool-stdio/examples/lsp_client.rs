@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             let child = pool.acquire().await?;
             let wanted = json!({ "textDocument": { "uri": uri } });
             let method = "textDocument/documentSymbol";
-            let symbols: Vec<Value> = child.call_within(method, &wanted, LIMIT).await?;
+            let symbols: Vec<Value> = child.call(method, &wanted).within(LIMIT).await?;
             Ok::<_, Box<dyn Error + Send + Sync>>(symbols)
         });
     }
@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     }
 
     // As the protocol wants it; then the pool sees to it that the child really ends.
-    child.call_within::<()>("shutdown", &(), LIMIT).await?;
+    child.call::<()>("shutdown", &()).within(LIMIT).await?;
     child.notify("exit", &()).await?;
     drop(child);
     let report = pool.close(LIMIT).await;

@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         calls.spawn(async move {
             let child = pool.acquire().await?;
             let limit = Duration::from_secs(10);
-            let tools: Value = child.call_within("tools/list", &json!({}), limit).await?;
+            let tools: Value = child.call("tools/list", &json!({})).within(limit).await?;
             Ok::<_, Box<dyn Error + Send + Sync>>((child.pid(), tools))
         });
     }

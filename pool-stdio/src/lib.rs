@@ -11,7 +11,7 @@ mod rpc;
 
 pub use codec::Codec;
 pub use error::{ChildReport, Stage, StdioError};
-pub use exclusive::{Request, StdioConnection, StdioConnector, StrayPolicy};
+pub use exclusive::{Request, StdioConnection, StdioConnector};
 pub use one_shot::{OneShot, OneShotConnector, Output, Run};
 pub use process::{
     Child, Children, Command, CommandError, CommandSpec, Drain, EnvPolicy, Exit, Handover,
@@ -19,7 +19,6 @@ pub use process::{
     StderrLine, StderrPolicy, StderrTail, Stop, TerminateAllReport, Termination, prepare,
 };
 pub use rpc::{
-    Answer, Cancel, ErrorObject, Fate, Framing, JsonRpcConnection, JsonRpcConnector, Notice,
-    Notices, Notification, Progress, Protocol, RpcCounts, RpcError, RpcReport, ServerRequest,
-    StrayFrames,
+    Call, ErrorObject, Fate, Forward, Framing, JsonRpcConnection, JsonRpcConnector, Notification,
+    Notifications, Progress, Protocol, RpcCounts, RpcError, RpcReport, ServerRequest, StrayFrames,
 };

@@ -14,6 +14,7 @@ use std::time::Duration;
 use pool_core::{
     AcquireError, Builder, CloseReason, ConnectionId, ConnectionPool, PooledConnection,
 };
+use pool_testkit::Query;
 use pool_testkit::connector::{FakeConnection, FakeHandle, pair};
 use pool_testkit::ledger::Ledger;
 use tokio::runtime::Handle;
@@ -28,6 +29,9 @@ pub type Lease = PooledConnection<FakeConnection>;
 
 /// What an acquire of a fake ends with.
 pub type Acquired = Result<Lease, AcquireError>;
+
+/// Every query that a pool makes about a returned connection.
+pub const QUERIES: [Query; 3] = [Query::IsAlive, Query::IsClean, Query::NeedsReset];
 
 /// A second.
 pub const SECOND: Duration = Duration::from_secs(1);

@@ -22,7 +22,7 @@ struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
 
 impl Lines {
     fn of(&self, level: Level) -> Vec<String> {
-        let lines = self.0.lock().expect("nobody panics");
+        let lines = self.0.lock().expect("no holder of the lock panics");
         let lines = lines.iter().filter(|(other, _)| *other == level);
         lines.map(|(_, line)| line.clone()).collect()
     }
@@ -42,7 +42,10 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut text = Text(String::new());
         event.record(&mut text);
         let line = (*event.metadata().level(), text.0);
-        self.0.lock().expect("nobody panics").push(line);
+        self.0
+            .lock()
+            .expect("no holder of the lock panics")
+            .push(line);
     }
 }
 

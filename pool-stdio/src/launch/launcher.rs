@@ -52,11 +52,6 @@ impl Launcher {
         self.meters = Meters::new(name);
     }
 
-    /// The file name of the program.
-    pub(crate) fn program_name(&self) -> String {
-        program_name(&self.command)
-    }
-
     pub(crate) fn children(&self) -> Children {
         self.children.clone()
     }

@@ -1,23 +1,20 @@
-//! What a caller can ask of a connection, in settings of messages.
+//! Turns calls and forwarded messages into requests, and replies back into what the caller expects.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
-use super::error::{ErrorObject, RpcError};
-use super::framing::{Frame, join, splice};
-use super::link::{CallDetails, Link};
+use super::error::RpcError;
+use super::framing::{Frame, splice};
+use super::link::Link;
 use super::notifications::Progress;
-use super::pending::Limit;
 use super::protocol::{Protocol, is_cancel};
+use super::reply::{ErrorObject, Reply};
 use super::scan::{Elements, Envelope, Malformed, MessageKind, Span};
-use super::table::{CallId, Reply};
+use super::state::CallDetails;
+use super::table::CallId;
 use crate::metrics::Meters;
 
 /// The calling side of a connection.
@@ -28,51 +25,25 @@ pub(super) struct Client {
     pub(super) meters: Arc<Meters>,
 }
 
-/// A request that is ready to go, and what must be known to give its reply back.
-struct Outgoing {
-    call: CallId,
-    frame: Frame,
-    details: CallDetails,
-    /// The id under which a client of ours sent it.
-    id: Bytes,
+/// A request that can be sent.
+#[derive(Debug)]
+pub(super) struct OutgoingRequest {
+    pub(super) call: CallId,
+    pub(super) frame: Frame,
+    pub(super) details: CallDetails,
+    /// The id that a forwarded message had.
+    pub(super) client_id: Bytes,
 }
 
-/// What a frame of a client of ours is.
-enum Incoming {
-    Request(Outgoing),
+/// A forwarded message that can be sent.
+#[derive(Debug)]
+pub(super) enum ClientMessage {
+    Request(OutgoingRequest),
     Notification(Frame),
 }
 
 impl Client {
-    pub(super) async fn call<R: DeserializeOwned>(
-        &self,
-        method: &str,
-        params: &impl Serialize,
-        progress: Option<Progress>,
-        limit: Option<Duration>,
-    ) -> Result<R, RpcError> {
-        let outgoing = self.request(method, params, progress);
-        let outcome = match outgoing {
-            Ok(outgoing) => self.exchange(outgoing, limit.map(Limit::of)).await,
-            Err(error) => Err(error),
-        };
-        let result = outcome.and_then(|reply| result_of(&reply));
-        result.inspect_err(|error| self.meters.failed(error.kind()))
-    }
-
-    /// Asks for a sign of life, which any answer is.
-    pub(super) async fn ping(&self, method: &str) -> Result<(), RpcError> {
-        let outcome = match self.request(method, &(), None) {
-            Ok(mut outgoing) => {
-                outgoing.details.is_ping = true;
-                self.exchange(outgoing, None).await
-            }
-            Err(error) => Err(error),
-        };
-        let answered = outcome.map(drop);
-        answered.inspect_err(|error| self.meters.failed(error.kind()))
-    }
-
+    /// Sends a notification.
     pub(super) async fn notify(
         &self,
         method: &str,
@@ -83,132 +54,20 @@ impl Client {
             Ok(frame) => self.link.send(frame, None).await,
             Err(error) => Err(error),
         };
-        outcome.inspect_err(|error| self.meters.failed(error.kind()))
+        outcome.inspect_err(|error| self.count_failure(error))
     }
 
-    pub(super) async fn forward(
-        &self,
-        frame: Bytes,
-        progress: Option<Progress>,
-        limit: Option<Duration>,
-    ) -> Result<Option<Bytes>, RpcError> {
-        let limit = limit.map(Limit::of);
-        let outcome = match Elements::of(&frame) {
-            Some(_) => self.forward_batch(&frame, progress, limit).await,
-            None => self.forward_one(&frame, progress, limit).await,
-        };
-        outcome.inspect_err(|error| self.meters.failed(error.kind()))
+    pub(super) fn count_failure(&self, error: &RpcError) {
+        self.meters.failed(error.kind());
     }
 
-    async fn forward_one(
-        &self,
-        message: &Bytes,
-        progress: Option<Progress>,
-        limit: Option<Limit>,
-    ) -> Result<Option<Bytes>, RpcError> {
-        match self.incoming(message, progress)? {
-            Incoming::Notification(frame) => {
-                self.link.send(frame, limit).await?;
-                Ok(None)
-            }
-            Incoming::Request(mut outgoing) => {
-                let id = std::mem::take(&mut outgoing.id);
-                let reply = self.exchange(outgoing, limit).await?;
-                Ok(Some(join(&restored(&reply, id))))
-            }
-        }
-    }
-
-    /// Each message of a batch goes its own way; the replies come back as one batch.
-    async fn forward_batch(
-        &self,
-        batch: &Bytes,
-        progress: Option<Progress>,
-        limit: Option<Limit>,
-    ) -> Result<Option<Bytes>, RpcError> {
-        let mut incoming = Vec::new();
-        for span in elements(batch)? {
-            incoming.push(self.incoming(&batch.slice(span.range()), progress.clone())?);
-        }
-        let mut has_sent = false;
-        let outcome = self.exchange_all(incoming, limit, &mut has_sent).await;
-        outcome.map_err(|error| {
-            if has_sent {
-                error.maybe_executed()
-            } else {
-                error
-            }
-        })
-    }
-
-    async fn exchange_all(
-        &self,
-        batch: Vec<Incoming>,
-        limit: Option<Limit>,
-        has_sent: &mut bool,
-    ) -> Result<Option<Bytes>, RpcError> {
-        let mut calls = Vec::new();
-        let begun = self.meters.is_recorded().then(Instant::now);
-        for one in batch {
-            match one {
-                Incoming::Notification(frame) => self.link.send(frame, limit).await?,
-                Incoming::Request(Outgoing {
-                    call,
-                    frame,
-                    details,
-                    id,
-                }) => {
-                    self.meters.request_begun();
-                    let place = self.link.place(limit).await?;
-                    calls.push((self.link.begin(place, call, frame, details, None)?, id));
-                }
-            }
-            *has_sent = true;
-        }
-        let mut parts = Vec::new();
-        for (call, id) in calls {
-            let reply = call.reply(limit).await?;
-            if let Some(begun) = begun {
-                self.meters.request_answered(begun.elapsed());
-            }
-            let separator: &'static [u8] = if parts.is_empty() { b"[" } else { b"," };
-            parts.push(Bytes::from_static(separator));
-            parts.extend(restored(&reply, id));
-        }
-        if parts.is_empty() {
-            return Ok(None);
-        }
-        parts.push(Bytes::from_static(b"]"));
-        Ok(Some(join(&parts)))
-    }
-
-    async fn exchange(&self, outgoing: Outgoing, limit: Option<Limit>) -> Result<Reply, RpcError> {
-        let begun = self.meters.is_recorded().then(Instant::now);
-        self.meters.request_begun();
-        let place = self.link.place(limit).await?;
-        // Order: from here on nothing is awaited before the call.
-        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        let Outgoing {
-            call,
-            frame,
-            details,
-            ..
-        } = outgoing;
-        let call = self.link.begin(place, call, frame, details, Some(waker))?;
-        let reply = call.reply(limit).await?;
-        if let Some(begun) = begun {
-            self.meters.request_answered(begun.elapsed());
-        }
-        Ok(reply)
-    }
-
-    fn request(
+    /// The request of a call. Progress tokens in its params are replaced by numbers of ours.
+    pub(super) fn request(
         &self,
         method: &str,
         params: &impl Serialize,
-        progress: Option<Progress>,
-    ) -> Result<Outgoing, RpcError> {
-        let call = self.link.number();
+    ) -> Result<OutgoingRequest, RpcError> {
+        let call = self.link.next_number();
         let (message, params) = compose(Some(call), method, params)?;
         let envelope = Envelope {
             params,
@@ -216,77 +75,78 @@ impl Client {
         };
         let spans = self.protocol.request_tokens(&message, &envelope);
         if spans.is_empty() {
-            return Ok(Outgoing {
+            return Ok(OutgoingRequest {
                 call,
                 frame: self.frame_of(message)?,
-                details: CallDetails {
-                    progress,
-                    ..CallDetails::default()
-                },
-                id: Bytes::new(),
+                details: CallDetails::default(),
+                client_id: Bytes::new(),
             });
         }
-        self.rewritten(&Bytes::from(message), call, None, spans, progress)
+        self.rewritten(&Bytes::from(message), call, None, spans)
     }
 
-    fn incoming(&self, message: &Bytes, progress: Option<Progress>) -> Result<Incoming, RpcError> {
+    /// Checks a message of a client, and replaces its id and its progress tokens by numbers of ours.
+    pub(super) fn client_message(
+        &self,
+        message: &Bytes,
+        progress: Option<Progress>,
+    ) -> Result<ClientMessage, RpcError> {
         let found = Envelope::of(message).and_then(|found| Ok((found.kind()?, found)));
         let (kind, envelope) = found.map_err(bad_request)?;
         if envelope.has_lookalike {
             return Err(bad_request(Malformed::Lookalike));
         }
-        // With an id too: some look at the method only.
+        // Even with an id, because some servers look at the method only.
         if is_cancel(message, &envelope) {
             return Err(RpcError::BadRequest {
-                reason: ID_OF_NOBODY.to_owned(),
+                reason: CANCEL_REFUSED.to_owned(),
             });
         }
         match (kind, envelope.id) {
             (MessageKind::Request, Some(id)) => {
-                let call = self.link.number();
+                let call = self.link.next_number();
                 let tokens = self.protocol.request_tokens(message, &envelope);
-                let outgoing = self.rewritten(message, call, Some(id), tokens, progress)?;
-                Ok(Incoming::Request(outgoing))
+                let mut request = self.rewritten(message, call, Some(id), tokens)?;
+                request.details.progress = progress;
+                Ok(ClientMessage::Request(request))
             }
             (MessageKind::Notification, _) => {
                 let frame = self.frame(std::slice::from_ref(message))?;
-                Ok(Incoming::Notification(frame))
+                Ok(ClientMessage::Notification(frame))
             }
             (MessageKind::Request, None) => Err(bad_request(Malformed::Neither)),
             (MessageKind::Reply, _) => Err(RpcError::BadRequest {
-                reason: REPLY_TO_NOBODY.to_owned(),
+                reason: REPLY_REFUSED.to_owned(),
             }),
         }
     }
 
-    /// The message under our id, with tokens of ours.
+    /// The request under our id, with tokens of ours.
     fn rewritten(
         &self,
         message: &Bytes,
         call: CallId,
         id: Option<Span>,
         tokens: Vec<Span>,
-        progress: Option<Progress>,
-    ) -> Result<Outgoing, RpcError> {
+    ) -> Result<OutgoingRequest, RpcError> {
         let client_id = id.map_or_else(Bytes::new, |id| message.slice(id.range()));
         let mut edits: Vec<(Span, Bytes)> = Vec::with_capacity(tokens.len() + 1);
         edits.extend(id.map(|id| (id, Bytes::from(call.to_string()))));
         let mut details = CallDetails {
-            progress,
             tokens: Vec::with_capacity(tokens.len()),
-            is_ping: false,
+            ..CallDetails::default()
         };
         for span in tokens {
-            let number = self.link.number();
+            let number = self.link.next_number();
             details.tokens.push((number, message.slice(span.range())));
             edits.push((span, Bytes::from(number.to_string())));
         }
         edits.sort_by_key(|(span, _)| span.range().start);
-        Ok(Outgoing {
+        Ok(OutgoingRequest {
             call,
             frame: self.frame(&splice(message, &edits))?,
             details,
-            id: client_id,
+            client_id,
         })
     }
 
@@ -301,7 +161,7 @@ impl Client {
     }
 }
 
-/// Writes a request, or a notification if it has no number, and says where its params are.
+/// Writes a request, or a notification if there is no call, and returns where its params are.
 fn compose(
     call: Option<CallId>,
     method: &str,
@@ -325,41 +185,44 @@ fn compose(
     serde_json::to_writer(&mut message, params).map_err(refused)?;
     let mut span = None;
     if &message[start..] == b"null" {
-        // Params are an object or an array, or there are none.
+        // JSON-RPC params are an object or an array, or left out.
         message.truncate(before_params);
     } else {
-        // None of what is too long for that, and for every frame.
+        // `None` beyond 4 GiB. Such a message is refused later: no frame can hold it.
         span = Span::new(&(start..message.len()));
     }
     message.push(b'}');
     Ok((message, span))
 }
 
-fn result_of<R: DeserializeOwned>(reply: &Reply) -> Result<R, RpcError> {
-    let not_understood = |error: serde_json::Error| RpcError::BadResult {
+/// The result of a reply, parsed.
+pub(super) fn parse_result<R: DeserializeOwned>(reply: &Reply) -> Result<R, RpcError> {
+    let bad_result = |error: serde_json::Error| RpcError::BadResult {
         reason: error.to_string(),
-        // It may be kept for long, and would keep all of the buffer it was read into.
+        // A copy, because the error may be kept for long, and a slice would keep the whole buffer that
+        // the reply was read into.
         reply: Bytes::copy_from_slice(reply.message()),
     };
     match reply.answer() {
         Ok(result) => match std::str::from_utf8(result) {
-            // Looked at once as a whole, and not string by string.
-            Ok(text) => serde_json::from_str(text).map_err(not_understood),
-            Err(_) => serde_json::from_slice(result).map_err(not_understood),
+            // One check of the whole text is faster than one for each string.
+            Ok(text) => serde_json::from_str(text).map_err(bad_result),
+            Err(_) => serde_json::from_slice(result).map_err(bad_result),
         },
         Err(error) => {
-            let error: ErrorObject = serde_json::from_slice(error).map_err(not_understood)?;
+            let error: ErrorObject = serde_json::from_slice(error).map_err(bad_result)?;
             Err(RpcError::Refused(error))
         }
     }
 }
 
-/// The reply under the id of our client.
-fn restored(reply: &Reply, id: Bytes) -> Vec<Bytes> {
-    splice(reply.message(), &[(reply.id(), id)])
+/// The reply under the client's own id.
+pub(super) fn restored(reply: &Reply, client_id: Bytes) -> Vec<Bytes> {
+    splice(reply.message(), &[(reply.id(), client_id)])
 }
 
-fn elements(batch: &Bytes) -> Result<Vec<Span>, RpcError> {
+/// The messages of a batch.
+pub(super) fn elements(batch: &Bytes) -> Result<Vec<Span>, RpcError> {
     let mut elements = Elements::of(batch).ok_or(bad_request(Malformed::NotJson))?;
     let mut spans = Vec::new();
     while let Some(span) = elements.next().map_err(bad_request)? {
@@ -379,10 +242,10 @@ fn bad_request(malformed: Malformed) -> RpcError {
     }
 }
 
-const ID_OF_NOBODY: &str = "a cancel notification names an id or a token that the child does not know, or \
-                            as another caller's; drop the future of the call instead";
-const REPLY_TO_NOBODY: &str =
-    "a reply; what a child asks is answered by its connector's on_request";
+const CANCEL_REFUSED: &str = "a cancel notification names an id or a token of the client, which the child does \
+                              not know; drop the future of the call instead";
+const REPLY_REFUSED: &str =
+    "a reply; requests of a child are answered by its connector's on_request";
 const EMPTY_BATCH: &str = "an empty batch";
-/// Most requests fit.
+/// Most requests are shorter.
 const MESSAGE_BYTES: usize = 256;

@@ -1,4 +1,5 @@
-//! Children that speak JSON-RPC, as connections of a pool: how one is started, greeted, judged.
+//! Children that speak JSON-RPC as connections of a pool: how one is started, initialized, checked and
+//! closed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,49 +10,46 @@ use pool_core::{
     async_trait,
 };
 use serde::Serialize;
-use serde_json::value::RawValue;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::client::Client;
-use super::connection::{JsonRpcConnection, Transport};
-use super::driver::{ChildFacts, Desk, Driver, StrayFrames};
+use super::connection::JsonRpcConnection;
 use super::error::{Fate, RpcError};
-use super::framing::{FrameDecoder, Framing};
-use super::link::{Link, LinkSettings};
+use super::framing::Framing;
+use super::handshake::Handshake;
+use super::link::LinkSettings;
 use super::notifications::CAPACITY_MAX;
-use super::protocol::{Cancel, Greeting, Protocol};
-use super::server_request::{Answer, Handler, Responder, ServerRequest};
+use super::protocol::Protocol;
+use super::router::StrayFrames;
+use super::server_request::{Answer, ServerRequest};
+use super::transport::TransportSettings;
 use crate::codec::FRAME_BYTES_MAX_DEFAULT;
 use crate::error::{ChildReport, Stage, StdioError};
-use crate::launch::{LaunchedChild, Launcher, stop_mode};
+use crate::launch::{Launcher, stop_mode};
 use crate::process::{Children, CommandError, CommandSpec, Stop};
 
 /// Starts children of one command that answer many JSON-RPC requests at once.
 ///
-/// Meant for a [`SharedPool`](pool_core::SharedPool): few children serve many callers, a child that
-/// has lived for long goes on until its replacement is open, and its calls are let finish. A
+/// Meant for a [`SharedPool`](pool_core::SharedPool): few children serve many callers. A
 /// [`ConnectionPool`](pool_core::ConnectionPool) lends a child to one caller at a time, for servers
-/// whose notifications and questions do not say which request they belong to.
+/// whose notifications and requests do not say which call they belong to.
 ///
 /// # What a pool gets from it
 ///
-/// * **`connect`** starts a child and [greets](Self::initialize) it, within the pool's connect
-///   timeout. A child that dies in its greeting fails the connect at once, with its exit and the
-///   end of its stderr.
+/// * **`connect`** starts a child and [initializes](Self::initialize) it, within the pool's connect
+///   timeout. A child that dies meanwhile fails the connect at once, with its exit and the end of its
+///   stderr.
 /// * **`is_alive`** is [one system call](JsonRpcConnection::is_alive), or none while a busy child
 ///   answers.
 /// * **`is_clean_shared`** says no to a child that hangs: it was silent for
-///   [`silence_max`](Self::silence_max), and a caller gave it up meanwhile. Otherwise it says yes: of
-///   many callers none gets what was meant for one that gave up. **`is_clean`**, of an exclusive
-///   pool, says no to a connection with a call that was given up and not answered: what is still
-///   said about it would reach the next caller.
+///   [`silence_max`](Self::silence_max), and a call was given up in that time. **`is_clean`**, of an
+///   exclusive pool, says no to a connection with a call that was given up and not answered: the next
+///   caller could receive notifications about it.
 /// * **`died`** resolves on exit or end of stdout.
-/// * **`check`** pings the child, if the protocol has a ping. A child that is busy with calls may
-///   stay silent; once calls were given up in that silence, for two checks, or nine while others
-///   still wait. So is a child found that hangs, with or without a ping.
-/// * **`close`** asks a language server that was greeted to shut down, for up to two seconds, if its
-///   end is orderly; ends pending calls with [`Cancelled`](RpcError::Cancelled), walks the
+/// * **`check`** pings the child, if the protocol has a ping. A child that has work may be silent. Once a
+///   call was given up in that silence, two checks without an answer are excused, or nine while other
+///   calls are pending. A child without a ping is judged in the same way, by its calls alone.
+/// * **`close`** tells an initialized language server to shut down and waits up to two seconds for that,
+///   if the end is orderly. It ends pending calls with [`Cancelled`](RpcError::Cancelled), walks the
 ///   [ladder](crate::LadderTimes), and returns when the child is reaped.
 ///
 /// # Examples
@@ -70,7 +68,7 @@ use crate::process::{Children, CommandError, CommandSpec, Stop};
 ///
 /// let child = pool.acquire().await?;
 /// let limit = Duration::from_secs(10);
-/// assert_eq!(child.call_within::<String>("greet", &(), limit).await?, "hi");
+/// assert_eq!(child.call::<String>("greet", &()).within(limit).await?, "hi");
 /// # Ok(())
 /// # }
 /// ```
@@ -83,54 +81,49 @@ use crate::process::{Children, CommandError, CommandSpec, Stop};
 /// ```
 pub struct JsonRpcConnector {
     launcher: Launcher,
-    name: Arc<str>,
-    protocol: Protocol,
-    greeting: Option<Greeting>,
-    settings: LinkSettings,
-    strays: StrayFrames,
-    handler: Option<Arc<Handler>>,
+    handshake: Option<Handshake>,
+    settings: TransportSettings,
     ping_timeout: Duration,
     silence_max: Duration,
 }
 
 impl JsonRpcConnector {
-    /// Children of this command, with the framing and the cancel notification of the protocol.
+    /// Children of this command, with the framing of the protocol.
     ///
     /// # Errors
     ///
     /// As [`CommandSpec::build`].
     pub fn new(spec: CommandSpec, protocol: Protocol) -> Result<Self, CommandError> {
-        let launcher = Launcher::new(spec)?;
-        let name = launcher.program_name().into();
         Ok(Self {
-            launcher,
-            name,
-            protocol,
-            greeting: None,
-            settings: LinkSettings {
-                pid: 0,
-                framing: protocol.framing(),
-                frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
-                cancel: protocol.cancel(),
-                queue_max: QUEUE_DEFAULT,
-                enqueue_timeout: TIMEOUT_DEFAULT,
-                write_timeout: TIMEOUT_DEFAULT,
-                notices_max: NOTICES_DEFAULT,
+            launcher: Launcher::new(spec)?,
+            handshake: None,
+            settings: TransportSettings {
+                protocol,
+                link: LinkSettings {
+                    pid: 0,
+                    framing: protocol.framing(),
+                    frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+                    cancel: protocol.cancel(),
+                    queue_max: QUEUE_DEFAULT,
+                    enqueue_timeout: TIMEOUT_DEFAULT,
+                    write_timeout: TIMEOUT_DEFAULT,
+                    notifications_max: NOTIFICATIONS_DEFAULT,
+                },
+                strays: StrayFrames::default(),
+                handler: None,
             },
-            strays: StrayFrames::default(),
-            handler: None,
             ping_timeout: PING_TIMEOUT_DEFAULT,
             silence_max: SILENCE_DEFAULT,
         })
     }
 
-    /// Greets each child with `initialize` and these params, and with the protocol's notification
-    /// that this is done. The result is [kept](JsonRpcConnection::initialize_result). Default: no
-    /// greeting.
+    /// Initializes each child: sends `initialize` with these params, and then the notification that the
+    /// protocol wants after its result. The result is
+    /// [kept](JsonRpcConnection::initialize_result). Default: nothing is sent.
     ///
     /// # Errors
     ///
-    /// If the params cannot be written as JSON.
+    /// The params cannot be written as JSON.
     ///
     /// # Examples
     ///
@@ -147,46 +140,37 @@ impl JsonRpcConnector {
     /// # }
     /// ```
     pub fn initialize(mut self, params: &impl Serialize) -> serde_json::Result<Self> {
-        self.greeting = Some(Greeting::new(params)?);
+        self.handshake = Some(Handshake::new(params)?);
         Ok(self)
     }
 
-    /// The `connector` label of metrics, and the name of its connections. Default: the file name of
-    /// the program.
+    /// The `connector` label of metrics. Default: the file name of the program.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.launcher.set_name(name);
-        self.name = name.into();
         self
     }
 
-    /// How messages are told apart. Default: as the protocol says.
+    /// How messages are framed. Default: as the protocol says.
     #[must_use]
     pub const fn framing(mut self, framing: Framing) -> Self {
-        self.settings.framing = framing;
+        self.settings.link.framing = framing;
         self
     }
 
-    /// How a child is told that nobody waits any more. Default: as the protocol says.
-    #[must_use]
-    pub const fn cancel(mut self, cancel: Cancel) -> Self {
-        self.settings.cancel = cancel;
-        self
-    }
-
-    /// What becomes of frames that are no message. Default: [`StrayFrames::Skip`].
+    /// What happens when a child writes a frame that is not a message. Default: [`StrayFrames::Skip`].
     #[must_use]
     pub const fn stray_frames(mut self, policy: StrayFrames) -> Self {
-        self.strays = policy;
+        self.settings.strays = policy;
         self
     }
 
-    /// The most bytes that a message may have, in either direction, at most 4 GiB less one. Default:
-    /// [`FRAME_BYTES_MAX_DEFAULT`]. Worst-case cost: as many per connection, and per call that waits
-    /// to be written.
+    /// How many bytes a message may have, in either direction; at most 4 GiB less one. Default:
+    /// [`FRAME_BYTES_MAX_DEFAULT`]. Worst-case cost: this much memory for each connection, and for each
+    /// queued message.
     #[must_use]
     pub const fn frame_bytes_max(mut self, bytes: usize) -> Self {
-        self.settings.frame_bytes_max = if bytes < FRAME_BYTES_LIMIT {
+        self.settings.link.frame_bytes_max = if bytes < FRAME_BYTES_LIMIT {
             bytes
         } else {
             FRAME_BYTES_LIMIT
@@ -194,37 +178,37 @@ impl JsonRpcConnector {
         self
     }
 
-    /// How many messages may wait to be written, at least one; further callers wait in line. Default:
-    /// 64. Cancel notifications and answers to the child do not wait; at most 1024 of them are kept.
+    /// How many messages of callers may be queued for writing, at least one. Further callers wait for
+    /// room. Default: 64. Cancel notifications and answers to the child never wait: up to 1024 of them
+    /// are queued, and more are dropped and [counted](crate::RpcCounts::unsent).
     #[must_use]
     pub const fn queue_max(mut self, messages: usize) -> Self {
-        self.settings.queue_max = if messages == 0 { 1 } else { messages };
+        self.settings.link.queue_max = if messages == 0 { 1 } else { messages };
         self
     }
 
-    /// How long a message may wait for room in the queue. Default: 30 seconds. Then its call ends
-    /// with a [`Timeout`](RpcError::Timeout), and nothing of it was sent.
+    /// How long a caller may wait for room in the queue. Default: 30 seconds. Then the call ends with a
+    /// [`Timeout`](RpcError::Timeout), and nothing of it was sent.
     #[must_use]
     pub const fn enqueue_timeout(mut self, limit: Duration) -> Self {
-        self.settings.enqueue_timeout = limit;
+        self.settings.link.enqueue_timeout = limit;
         self
     }
 
-    /// How long a child may leave its stdin unread while there is something for it. Default: 30
-    /// seconds. Then the connection is dead, and all calls end with
+    /// How long a child may leave its stdin unread while something is queued for it. Default: 30
+    /// seconds. Then the connection is over, and all calls end with
     /// [`WriteStalled`](RpcError::WriteStalled).
     #[must_use]
     pub const fn write_timeout(mut self, limit: Duration) -> Self {
-        self.settings.write_timeout = limit;
+        self.settings.link.write_timeout = limit;
         self
     }
 
-    /// How many notifications are kept for a subscriber who does not take them, at least one and at
-    /// most 65,536, rounded up to a power of two. Default: 256. The room is set aside at once, for
-    /// each connection.
+    /// How many notifications are kept for a slow subscriber, at least one and at most 65,536, rounded
+    /// up to a power of two. Default: 256. The memory is allocated when a connection opens.
     #[must_use]
-    pub fn notices_max(mut self, notifications: usize) -> Self {
-        self.settings.notices_max = notifications.clamp(1, CAPACITY_MAX);
+    pub fn notifications_max(mut self, notifications: usize) -> Self {
+        self.settings.link.notifications_max = notifications.clamp(1, CAPACITY_MAX);
         self
     }
 
@@ -235,18 +219,20 @@ impl JsonRpcConnector {
         self
     }
 
-    /// How long a child may say nothing to anybody, once a caller gave it up in that time. Default: 5
-    /// minutes. A [`SharedPool`](pool_core::SharedPool) then lends it no more, and ends it after its
-    /// last lease. To be longer than anything takes that a child does by itself.
+    /// How long a child may be silent, once a call was given up in that time. Default: 5 minutes. Then a
+    /// [`SharedPool`](pool_core::SharedPool) lends it no more, and closes it after its last lease. Must
+    /// be longer than the longest request takes.
     #[must_use]
     pub const fn silence_max(mut self, limit: Duration) -> Self {
         self.silence_max = limit;
         self
     }
 
-    /// Who answers what a child asks. Default: everything is answered with `-32601`, method not
-    /// found, but for MCP's `ping`. Up to 64 requests are answered at once; a panic is answered with
-    /// `-32603`.
+    /// Answers the requests of a child. Default: MCP's `ping` is answered with `{}`, everything else with
+    /// the error `-32601`, method not found.
+    ///
+    /// Up to 64 requests of one child are answered at the same time, further ones with the error
+    /// `-32000`. If the handler panics, the answer is the error `-32603`.
     ///
     /// # Examples
     ///
@@ -271,7 +257,7 @@ impl JsonRpcConnector {
         mut self,
         handler: impl Fn(ServerRequest) -> BoxFuture<'static, Answer> + Send + Sync + 'static,
     ) -> Self {
-        self.handler = Some(Arc::new(handler));
+        self.settings.handler = Some(Arc::new(handler));
         self
     }
 
@@ -282,10 +268,12 @@ impl JsonRpcConnector {
     }
 
     async fn open(&self, cx: &ConnectContext) -> Result<JsonRpcConnection, ConnectError> {
-        let mut connection = self.connection(self.launcher.launch(cx).await?);
-        if let Some(greeting) = &self.greeting {
+        let launched = self.launcher.launch(cx).await?;
+        let mut connection = JsonRpcConnection::open(launched, self.settings.clone());
+        if let Some(handshake) = &self.handshake {
             let begun = Instant::now();
-            let greeted = match timeout_at(cx.deadline, self.greet(&connection, greeting)).await {
+            let run = handshake.run(&connection.transport().client);
+            let outcome = match timeout_at(cx.deadline, run).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(RpcError::Timeout {
                     limit: cx.deadline.saturating_duration_since(begun),
@@ -293,86 +281,20 @@ impl JsonRpcConnector {
                     fate: Fate::MaybeExecuted,
                 }),
             };
-            let greeted = greeted.map_err(|error| ungreeted(&connection, error));
-            connection.greeted = Some(greeted?);
+            let result = outcome.map_err(|error| handshake_failed(&connection, error))?;
+            connection.set_initialize_result(result);
         }
         Ok(connection)
     }
-
-    fn connection(&self, launched: LaunchedChild) -> JsonRpcConnection {
-        let LaunchedChild {
-            child,
-            stdin,
-            stdout,
-            id,
-            requested_at: wanted,
-            meter,
-        } = launched;
-        let meters = meter.meters();
-        let settings = LinkSettings {
-            pid: child.pid(),
-            ..self.settings.clone()
-        };
-        let (link, notices) = Link::new(settings, Box::new(stdin));
-        let facts = ChildFacts {
-            record: Some(child.record()),
-        };
-        let driver = Driver {
-            link: Arc::clone(&link),
-            stdout: Arc::clone(&stdout),
-            notices,
-            frames: FrameDecoder::new(self.settings.framing, self.settings.frame_bytes_max),
-            protocol: self.protocol,
-            strays: self.strays,
-            responder: Responder::new(self.handler.clone(), self.protocol),
-            facts: facts.clone(),
-            exited: Some(child.exit_wait()),
-            meters: Arc::clone(&meters),
-            desk: Desk::default(),
-        };
-        let mut tasks = JoinSet::new();
-        tasks.spawn(driver.run());
-        let client = Client {
-            link,
-            protocol: self.protocol,
-            meters,
-        };
-        JsonRpcConnection {
-            transport: Transport {
-                client,
-                tasks,
-                stdout,
-                facts,
-            },
-            child,
-            meter,
-            id,
-            name: Arc::clone(&self.name),
-            wanted,
-            greeted: None,
-        }
-    }
-
-    async fn greet(
-        &self,
-        connection: &JsonRpcConnection,
-        greeting: &Greeting,
-    ) -> Result<Box<RawValue>, RpcError> {
-        let result = connection.call("initialize", &greeting.params).await?;
-        if let Some(method) = self.protocol.initialized() {
-            let nothing = std::collections::BTreeMap::<String, ()>::new();
-            connection.notify(method, &nothing).await?;
-        }
-        Ok(result)
-    }
 }
 
-/// An error that knows its child goes as it is; any other is told with the circumstances.
-fn ungreeted(connection: &JsonRpcConnection, error: RpcError) -> ConnectError {
+/// An error that already reports on the child is passed on; any other is wrapped with such a report.
+fn handshake_failed(connection: &JsonRpcConnection, error: RpcError) -> ConnectError {
     if error.report().is_some() {
         return ConnectError::transient(error);
     }
-    let report = ChildReport::of(&connection.child, Stage::Handshake, Some(connection.wanted));
+    let requested_at = Some(connection.requested_at());
+    let report = ChildReport::of(connection.child(), Stage::Handshake, requested_at);
     let source = error.into();
     ConnectError::transient(StdioError::Handshake { source, report })
 }
@@ -414,30 +336,30 @@ impl Connector for JsonRpcConnector {
 impl SharedConnector for JsonRpcConnector {
     async fn check_shared(&self, connection: &Self::Connection) -> Result<(), CheckError> {
         connection.publish();
-        let outcome = connection.ping(self.ping_timeout).await;
+        let outcome = connection.check(self.ping_timeout).await;
         outcome.map_err(CheckError::new)
     }
 
     fn is_clean_shared(&self, connection: &Self::Connection) -> bool {
-        // Whatever still comes meets nobody. But who is busy is never checked.
-        !connection.hangs(self.silence_max)
+        // Late replies are dropped, so a call that was given up does no harm. A hung child does, and a
+        // pool does not check a child that is never idle.
+        !connection.is_hung(self.silence_max)
     }
 }
 
 impl fmt::Debug for JsonRpcConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JsonRpcConnector")
-            .field("name", &self.name)
-            .field("protocol", &self.protocol)
-            .field("settings", &self.settings)
+            .field("protocol", &self.settings.protocol)
+            .field("settings", &self.settings.link)
             .finish_non_exhaustive()
     }
 }
 
 const QUEUE_DEFAULT: usize = 64;
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-const NOTICES_DEFAULT: usize = 256;
+const NOTIFICATIONS_DEFAULT: usize = 256;
 const PING_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
 const SILENCE_DEFAULT: Duration = Duration::from_secs(5 * 60);
-/// Where something is in a frame must fit into 32 bits.
+/// A position in a frame must fit into 32 bits.
 const FRAME_BYTES_LIMIT: usize = u32::MAX as usize;

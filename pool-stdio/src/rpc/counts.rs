@@ -1,29 +1,20 @@
-//! What a connection counts of what it drops.
+//! What a connection drops is counted here.
 
-/// FrameDecoder that nobody waits for any more, or never did.
-///
-/// # Examples
-///
-/// ```
-/// use pool_stdio::RpcCounts;
-///
-/// // As of a connection on which nothing was lost.
-/// assert_eq!(RpcCounts::default().late, 0);
-/// ```
+/// How many frames and messages a connection dropped, and why.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RpcCounts {
     /// Replies to calls that had timed out or been dropped.
     pub late: u64,
-    /// Further replies to calls that were answered, and replies to progress tokens.
+    /// Further replies to calls that were answered already, and replies to progress tokens.
     pub duplicate: u64,
-    /// Replies with an id that was never given.
+    /// Replies with an id that was never used.
     pub unknown: u64,
-    /// FrameDecoder that are no JSON-RPC message.
+    /// Frames that are not JSON-RPC messages.
     pub strays: u64,
-    /// Progress notifications that concern no call, or one that does not listen.
+    /// Progress notifications that belong to no call, or to one without a receiver.
     pub unheard: u64,
-    /// Messages of our own accord, cancel notifications and answers, that found no room, and
-    /// answers under an id that makes them too long.
+    /// Cancel notifications and answers to the child for which there was no room, and answers that are
+    /// too long because of their id.
     pub unsent: u64,
 }

@@ -1,7 +1,7 @@
 //! From messages to frames and back.
 //!
-//! A small message is put into one buffer; of a large one the parts are written as they are, so that
-//! forwarding a large body copies nothing on its way to the child.
+//! A small message is copied into one buffer. A large one is kept in parts, so that a forwarded body is
+//! not copied on its way to the child.
 
 use std::collections::VecDeque;
 
@@ -13,14 +13,14 @@ use super::error::{Fate, RpcError};
 use super::scan::Span;
 use crate::codec::{DecodeError, HeaderCodec, LineCodec};
 
-/// How messages are told apart on the pipes.
+/// How messages are framed on the pipes.
 ///
 /// # Examples
 ///
 /// ```
 /// use pool_stdio::{CommandSpec, Framing, JsonRpcConnector, Protocol};
 ///
-/// // A server that speaks like an MCP server, in the frames of LSP.
+/// // An MCP server that uses the framing of LSP.
 /// let connector = JsonRpcConnector::new(CommandSpec::new("cat"), Protocol::Mcp)?;
 /// let connector = connector.framing(Framing::ContentLength);
 /// # drop(connector);
@@ -28,9 +28,9 @@ use crate::codec::{DecodeError, HeaderCodec, LineCodec};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Framing {
-    /// Each is a line; MCP.
+    /// Each message is a line, as in MCP.
     Lines,
-    /// Each has a header with its length; LSP.
+    /// Each message has a header with its length, as in LSP.
     ContentLength,
 }
 
@@ -44,7 +44,11 @@ pub(super) enum FrameDecoder {
 impl FrameDecoder {
     pub(super) fn new(framing: Framing, frame_bytes_max: usize) -> Self {
         match framing {
-            Framing::Lines => Self::Lines(LineCodec::new().frame_bytes_max(frame_bytes_max)),
+            Framing::Lines => {
+                // JSON itself says whether a last message without a newline is whole.
+                let codec = LineCodec::new().deliver_partial_line();
+                Self::Lines(codec.frame_bytes_max(frame_bytes_max))
+            }
             Framing::ContentLength => {
                 Self::ContentLength(HeaderCodec::new().frame_bytes_max(frame_bytes_max))
             }
@@ -64,15 +68,15 @@ impl FrameDecoder {
             Self::ContentLength(codec) => codec.decode(bytes)?.map(Bytes::from),
         };
         if frame.is_some() && held > KEPT_BYTES && bytes.len() <= KEPT_BYTES {
-            // Even empty it would keep the whole of what the frame is a part of. What came with the
-            // frame is no more than one read.
+            // Even an empty buffer would keep the memory that the frame is a slice of. What follows
+            // the frame is no more than one read, so it is copied.
             *bytes = BytesMut::from(&bytes[..]);
         }
         Ok(frame)
     }
 }
 
-/// A message that is to be written.
+/// A message as it will be written.
 #[derive(Debug)]
 pub(super) enum Frame {
     /// In one buffer.
@@ -98,7 +102,8 @@ impl Frame {
         let header = match framing {
             Framing::Lines => {
                 if message.iter().any(|part| ends_line(part)) {
-                    let reason = "a line break in it would end the line; put it on one".to_owned();
+                    let reason =
+                        "a line break in it would end the line; write it on one line".to_owned();
                     return Err(RpcError::BadRequest { reason });
                 }
                 Bytes::new()
@@ -123,7 +128,7 @@ impl Frame {
         Ok(Self::Large(all.filter(|part| !part.is_empty()).collect()))
     }
 
-    /// A frame of a message in a buffer of its own, without a further copy where possible.
+    /// A frame of a message that has its own buffer, without a copy where possible.
     pub(super) fn of(
         framing: Framing,
         bytes_max: usize,
@@ -138,13 +143,13 @@ impl Frame {
     }
 }
 
-/// Whether the line would be over before its end. A carriage return does that as well for programs
-/// that read text, such as Python's: what follows would be a message of its own, under any id.
+/// Whether the message would end before its last byte. A carriage return also ends a line for programs
+/// that read text, such as Python's: the rest would be another message, under any id.
 fn ends_line(part: &[u8]) -> bool {
     memchr2(b'\n', b'\r', part).is_some()
 }
 
-/// Replaces spans of a message, given in their order.
+/// Replaces spans of a message. The edits are in the order of their positions.
 pub(super) fn splice(message: &Bytes, edits: &[(Span, Bytes)]) -> Vec<Bytes> {
     let mut parts = Vec::with_capacity(2 * edits.len() + 1);
     let mut from = 0;
@@ -157,7 +162,7 @@ pub(super) fn splice(message: &Bytes, edits: &[(Span, Bytes)]) -> Vec<Bytes> {
     parts
 }
 
-/// The parts of a message as one.
+/// Joins the parts of a message.
 pub(super) fn join(parts: &[Bytes]) -> Bytes {
     let mut all = Vec::with_capacity(parts.iter().map(Bytes::len).sum());
     for part in parts {
@@ -166,9 +171,9 @@ pub(super) fn join(parts: &[Bytes]) -> Bytes {
     all.into()
 }
 
-/// A larger buffer is given back after a frame was read into it; a smaller one serves the next.
+/// A larger read buffer is freed after a frame was read into it; a smaller one is used again.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
-/// Below this a copy costs less than one more part to write.
+/// Up to this size, a copy costs less than writing one more part.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
 
 #[cfg(test)]
@@ -176,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_held_a_large_frame_is_given_back_and_a_smaller_one_kept() {
+    fn the_buffer_of_a_large_frame_is_freed_and_a_smaller_one_is_kept() {
         let mut frames = FrameDecoder::new(Framing::Lines, 2 * KEPT_BYTES);
         for (length, is_kept) in [(KEPT_BYTES / 2, true), (KEPT_BYTES, false)] {
             let mut bytes = BytesMut::with_capacity(length + 1);
@@ -188,7 +193,7 @@ mod tests {
         }
     }
     #[test]
-    fn what_held_a_large_frame_is_given_back_even_if_more_came_with_it() {
+    fn the_buffer_of_a_large_frame_is_freed_even_if_more_was_read_into_it() {
         let mut frames = FrameDecoder::new(Framing::Lines, 2 * KEPT_BYTES);
         let mut bytes = BytesMut::new();
         bytes.resize(KEPT_BYTES, b'x');

@@ -1,24 +1,31 @@
-//! JSON-RPC over the pipes of a child: many calls at once, told apart by ids.
+//! JSON-RPC over the pipes of a child: many calls at once, matched to their replies by id.
 //!
 //! | file | what it decides |
 //! |---|---|
-//! | `scan` | where the id, the method and the body of a message are |
-//! | `table` | which call a reply belongs to, and what becomes of a reply that belongs to none |
-//! | `framing` | how messages become frames, and frames messages |
-//! | `outbox` | what waits to be written, and how it is written in one go |
-//! | `link` | what callers and the driver share: the queue, giving a call up, the end of all calls |
-//! | `call` | how long a caller waits, and that who goes away gives the call up |
-//! | `writer` | who writes to the child, and when the room of what was written is free |
-//! | `driver` | the one task: writes, reads, routes, sees the end |
-//! | `client` | how a call or a forwarded message is made a request, and a reply given back |
-//! | `protocol` | what LSP and MCP differ in |
-//! | `notices` | to whom goes what a child says unasked |
-//! | `serve` | who answers what a child asks |
-//! | `silence` | when a child that says nothing hangs |
-//! | `counts` | what is counted of what is dropped |
-//! | `error` | why a call has no result, and whether it may be repeated elsewhere |
-//! | `connection`, `connector` | the child behind it, and its life in a pool |
+//! | `connector`, `connection` | the settings, the life of a child in a pool, what a caller can do with it |
+//! | `handshake` | what is said to a child after its start and before its end |
+//! | `transport` | which parts serve the pipes of one child, and how they are taken apart |
+//! | `call` | what can be set on a call before it is awaited |
+//! | `round_trip` | the steps from a request to its reply; when the limit of a call ends it |
+//! | `client` | how a call or a forwarded message becomes a request |
+//! | `pending` | that a dropped call is given up |
+//! | `limit` | how long a call may take |
+//! | `link` | what callers and the driver share; who writes; when the place of a frame is free again |
+//! | `state` | pending calls, queued frames, the end; what a call is told after the end |
+//! | `table` | which reply belongs to which call |
+//! | `outbox`, `writer` | which frames wait to be written, and how much of them is written |
+//! | `driver` | the one task: when to write, to read, and to end |
+//! | `router` | where a frame of the child goes |
+//! | `server_request` | who answers the requests of a child |
+//! | `notifications` | who receives notifications, and how many are kept |
+//! | `reply` | replies and error objects |
+//! | `protocol` | the differences between LSP and MCP |
+//! | `framing`, `pipes` | how messages become frames; our ends of the pipes |
+//! | `scan` | where the id, the method and the params of a message are |
+//! | `silence` | when a silent child hangs |
+//! | `error`, `report`, `counts` | why a call has no result, what was known of the child, what was dropped |
 
+mod call;
 mod client;
 mod connection;
 mod connector;
@@ -26,25 +33,37 @@ mod counts;
 mod driver;
 mod error;
 mod framing;
+mod handshake;
+mod limit;
 mod link;
 mod notifications;
 mod outbox;
 mod pending;
+mod pipes;
 mod protocol;
+mod reply;
+mod report;
+mod round_trip;
+mod router;
 mod scan;
 mod server_request;
 mod silence;
+mod state;
 mod table;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod writer;
 
+pub use call::{Call, Forward};
 pub use connection::JsonRpcConnection;
 pub use connector::JsonRpcConnector;
 pub use counts::RpcCounts;
-pub use driver::StrayFrames;
-pub use error::{ErrorObject, Fate, RpcError, RpcReport};
+pub use error::{Fate, RpcError};
 pub use framing::Framing;
-pub use notifications::{Notice, Notices, Notification, Progress};
-pub use protocol::{Cancel, Protocol};
-pub use server_request::{Answer, ServerRequest};
+pub use notifications::{Notification, Notifications, Progress};
+pub use protocol::Protocol;
+pub use reply::ErrorObject;
+pub use report::RpcReport;
+pub use router::StrayFrames;
+pub use server_request::ServerRequest;

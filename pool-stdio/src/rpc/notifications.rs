@@ -1,4 +1,4 @@
-//! What a child says without being asked: to whom it goes, and what is lost when nobody listens.
+//! Notifications of a child, and their receivers.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -15,16 +15,16 @@ use super::scan::{Envelope, Span};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use pool_core::SharedPool;
-/// use pool_stdio::{CommandSpec, JsonRpcConnector, Notice, Protocol};
+/// use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol};
 ///
 /// // `cat` sends back what it was sent.
 /// let connector = JsonRpcConnector::new(CommandSpec::new("cat"), Protocol::Plain)?;
 /// let pool = SharedPool::builder(connector).build()?;
 /// let child = pool.acquire().await?;
-/// let mut notices = child.notices();
+/// let mut notifications = child.notifications();
 /// child.notify("news", &["rain"]).await?;
 ///
-/// let Some(Notice::Notification(news)) = notices.recv().await else { panic!("none came") };
+/// let news = notifications.recv().await.unwrap();
 /// assert_eq!(news.method(), "news");
 /// assert_eq!(news.params::<Vec<String>>()?, ["rain"]);
 /// # Ok(())
@@ -53,17 +53,17 @@ impl Notification {
         &self.method
     }
 
-    /// The whole message as the child wrote it, but for a progress token, which is the caller's.
+    /// The whole message. It is as the child wrote it, except that a progress token is the caller's.
     #[must_use]
     pub const fn message(&self) -> &Bytes {
         &self.message
     }
 
-    /// The params, parsed; as from `null` if there are none.
+    /// The params, parsed. Missing params are parsed as `null`.
     ///
     /// # Errors
     ///
-    /// If they are not what is expected.
+    /// The params are not a `T`.
     pub fn params<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         match self.params {
             Some(span) => serde_json::from_slice(span.of(&self.message)),
@@ -72,7 +72,8 @@ impl Notification {
     }
 }
 
-/// What a subscription yields.
+/// Receives notifications. Up to a number are kept until somebody takes them; then the oldest are
+/// dropped and counted.
 ///
 /// # Examples
 ///
@@ -80,70 +81,62 @@ impl Notification {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use pool_core::SharedPool;
-/// use pool_stdio::{CommandSpec, JsonRpcConnector, Notice, Protocol};
+/// use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol};
 ///
-/// // It says three things at once, of which one is kept, and answers every request with true.
+/// // A server that sends three notifications, and then answers the request with true.
 /// let news = r#"{"jsonrpc":"2.0","method":"news"}"#;
 /// let answer = r#"s/.*"id":\([0-9]*\).*/{"jsonrpc":"2.0","id":\1,"result":true}/"#;
 /// let script = format!("1i{news}\n1i{news}\n1i{news}\n{answer}");
 /// let server = CommandSpec::new("sed").args(["-u", &script]);
-/// let connector = JsonRpcConnector::new(server, Protocol::Plain)?.notices_max(1);
+/// let connector = JsonRpcConnector::new(server, Protocol::Plain)?.notifications_max(1);
 /// let pool = SharedPool::builder(connector).build()?;
 /// let child = pool.acquire().await?;
-/// let mut notices = child.notices();
+/// let mut notifications = child.notifications();
 /// assert!(child.call::<bool>("ready", &()).await?);
 ///
-/// assert!(matches!(notices.recv().await, Some(Notice::Missed(2))));
-/// assert!(matches!(notices.recv().await, Some(Notice::Notification(_))));
+/// assert_eq!(notifications.recv().await.unwrap().method(), "news");
+/// assert_eq!(notifications.missed(), 2);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
-pub enum Notice {
-    /// The next notification.
-    Notification(Notification),
-    /// So many were dropped, the oldest, because nobody took them in time.
-    Missed(u64),
-}
-
-/// Notifications that are kept until somebody takes them, up to a number: then the oldest go.
-///
-/// # Examples
-///
-/// ```
-/// use pool_stdio::Progress;
-///
-/// let (progress, mut notices) = Progress::channel(16);
-/// drop(progress);
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// assert!(notices.recv().await.is_none(), "nobody is left to send any");
-/// # });
-/// ```
 #[derive(Debug)]
-pub struct Notices {
+pub struct Notifications {
     receiver: broadcast::Receiver<Notification>,
+    missed: u64,
 }
 
-impl Notices {
+impl Notifications {
     pub(super) const fn new(receiver: broadcast::Receiver<Notification>) -> Self {
-        Self { receiver }
+        Self {
+            receiver,
+            missed: 0,
+        }
     }
 
-    /// The next notification, or how many were missed; `None` when no more can come.
+    /// The next notification; `None` when no more can come.
     ///
     /// # Cancel safety
     ///
     /// Nothing is lost.
-    pub async fn recv(&mut self) -> Option<Notice> {
-        match self.receiver.recv().await {
-            Ok(notification) => Some(Notice::Notification(notification)),
-            Err(RecvError::Lagged(count)) => Some(Notice::Missed(count)),
-            Err(RecvError::Closed) => None,
+    pub async fn recv(&mut self) -> Option<Notification> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(notification) => return Some(notification),
+                Err(RecvError::Lagged(count)) => self.missed += count,
+                Err(RecvError::Closed) => return None,
+            }
         }
+    }
+
+    /// How many notifications before the one that was received last were dropped, because they were
+    /// not received in time.
+    #[must_use]
+    pub const fn missed(&self) -> u64 {
+        self.missed
     }
 }
 
-/// Where the progress notifications of a call go.
+/// Sends the progress notifications of a call to their receiver.
 ///
 /// # Examples
 ///
@@ -151,10 +144,10 @@ impl Notices {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use pool_core::SharedPool;
-/// use pool_stdio::{CommandSpec, JsonRpcConnector, Notice, Progress, Protocol};
+/// use pool_stdio::{CommandSpec, JsonRpcConnector, Progress, Protocol};
 /// use serde_json::{Value, json};
 ///
-/// // Says once how far it is, and then that it is done.
+/// // A server that sends one progress notification, and then answers.
 /// let says = r#"{"jsonrpc":"2.0","method":"notifications\/progress","params":{"progressToken":\2}}"#;
 /// let answers = r#"{"jsonrpc":"2.0","id":\1,"result":"done"}"#;
 /// let asked = r#".*"id":\([0-9]*\).*"progressToken":\([0-9]*\).*"#;
@@ -163,10 +156,10 @@ impl Notices {
 /// let pool = SharedPool::builder(JsonRpcConnector::new(server, Protocol::Mcp)?).build()?;
 /// let child = pool.acquire().await?;
 ///
-/// let (progress, mut notices) = Progress::channel(16);
+/// let (progress, mut notifications) = Progress::channel(16);
 /// let params = json!({ "_meta": { "progressToken": "mine" } });
-/// assert_eq!(child.call_with_progress::<String>("work", &params, progress).await?, "done");
-/// let Some(Notice::Notification(said)) = notices.recv().await else { panic!("none came") };
+/// assert_eq!(child.call::<String>("work", &params).progress(progress).await?, "done");
+/// let said = notifications.recv().await.unwrap();
 /// assert_eq!(said.params::<Value>()?, json!({ "progressToken": "mine" }));
 /// # Ok(())
 /// # }
@@ -177,19 +170,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A place for so many notifications, at least one and at most 65,536, rounded up to a power of
-    /// two, and who takes them from there. The room is set aside at once.
+    /// A channel that holds `capacity` notifications, at least one and at most 65,536, rounded up to a
+    /// power of two. Its memory is allocated here.
     #[must_use]
-    pub fn channel(capacity: usize) -> (Self, Notices) {
+    pub fn channel(capacity: usize) -> (Self, Notifications) {
         let (sender, receiver) = broadcast::channel(capacity.clamp(1, CAPACITY_MAX));
-        (Self { sender }, Notices::new(receiver))
+        (Self { sender }, Notifications::new(receiver))
     }
 
-    /// Says whether somebody listens.
+    /// Returns whether there is a receiver.
     pub(super) fn send(&self, notification: Notification) -> bool {
         self.sender.send(notification).is_ok()
     }
 }
 
-/// The room is set aside at once.
+/// More would allocate too much memory at once.
 pub(super) const CAPACITY_MAX: usize = 65_536;

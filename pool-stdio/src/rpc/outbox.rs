@@ -1,7 +1,7 @@
-//! FrameDecoder on their way out, in the order in which they leave.
+//! Frames that wait to be written, in their order.
 //!
-//! The bytes of small ones lie side by side, so that what many callers send is one piece to write,
-//! and none of their buffers outlives the call that made it. Large ones stay as they are.
+//! Small frames are copied into one buffer, so that the requests of many callers are written as one
+//! piece, and the buffer of a request is freed early. Large frames are not copied.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -14,16 +14,16 @@ use tokio::io::AsyncWrite;
 use super::framing::Frame;
 use super::table::CallId;
 
-/// Of which room a frame takes a place until it is written.
+/// Which limit a frame counts against until it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FrameBudget {
-    /// That of the callers.
+    /// The limit of what callers send.
     Callers,
-    /// That of what we send of our own accord.
+    /// The limit of what the connection sends by itself: cancel notifications and answers.
     Ours,
 }
 
-/// How many places have become free.
+/// How many frames were written, by the limit that they counted against.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct FreedFrames {
     pub(super) callers: usize,
@@ -31,39 +31,51 @@ pub(super) struct FreedFrames {
 }
 
 impl FreedFrames {
-    pub(super) const fn add(&mut self, room: FrameBudget) {
-        match room {
+    pub(super) const fn add(&mut self, budget: FrameBudget) {
+        match budget {
             FrameBudget::Callers => self.callers += 1,
             FrameBudget::Ours => self.ours += 1,
         }
     }
+
+    pub(super) const fn add_all(&mut self, other: Self) {
+        self.callers += other.callers;
+        self.ours += other.ours;
+    }
 }
 
-/// FrameDecoder, the first of which may be written in part.
+/// What one write did.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    pub(super) bytes: usize,
+    pub(super) freed: FreedFrames,
+}
+
+/// Frames that wait. A part of the first one may be written already.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     frames: VecDeque<OutboxFrame>,
-    /// Whether the first one has lost bytes already.
+    /// Whether a part of the first one was written.
     is_torn: bool,
-    /// The bytes of the small ones, one after the other.
+    /// The bytes of the small frames, one after the other.
     small: Vec<u8>,
-    /// How many of these are gone.
+    /// How many of these were written or taken back.
     gone: usize,
 }
 
 /// A frame that waits.
 #[derive(Debug)]
 pub(super) struct OutboxFrame {
-    /// The call it is the request of.
+    /// The call, if the frame is a request.
     call: Option<CallId>,
-    pub(super) room: FrameBudget,
+    pub(super) budget: FrameBudget,
     body: Body,
 }
 
-/// What is left of a frame.
+/// What is left to write of a frame.
 #[derive(Debug)]
 enum Body {
-    /// So many of the small bytes.
+    /// This many bytes of the small ones.
     Small(usize),
     Large(VecDeque<Bytes>),
 }
@@ -78,8 +90,8 @@ impl Body {
 }
 
 impl Outbox {
-    /// Of a small frame the bytes are taken, and its buffer is left to the caller.
-    pub(super) fn push(&mut self, call: Option<CallId>, room: FrameBudget, frame: &mut Frame) {
+    /// Adds a frame. A small one is copied, so its buffer can be freed outside of the lock.
+    pub(super) fn push(&mut self, call: Option<CallId>, budget: FrameBudget, frame: &mut Frame) {
         let body = match frame {
             Frame::Small(bytes) => {
                 self.small.extend_from_slice(bytes);
@@ -87,7 +99,7 @@ impl Outbox {
             }
             Frame::Large(parts) => Body::Large(std::mem::take(parts)),
         };
-        self.frames.push_back(OutboxFrame { call, room, body });
+        self.frames.push_back(OutboxFrame { call, budget, body });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -111,7 +123,7 @@ impl Outbox {
         Some(taken)
     }
 
-    /// Takes bytes out of the small ones, and moves those on the shorter side of them.
+    /// Removes bytes from the small ones by moving the shorter side.
     fn cut(&mut self, start: usize, length: usize) {
         if start - self.gone < self.small.len() - start {
             self.small.copy_within(self.gone..start, self.gone + length);
@@ -121,7 +133,7 @@ impl Outbox {
         }
     }
 
-    /// Makes room of what is gone, when there is more of that than is left.
+    /// Reuses the space of written bytes once it is larger than what is left.
     fn tidy(&mut self) {
         if self.gone <= self.small.len() / 2 {
             return;
@@ -133,20 +145,20 @@ impl Outbox {
         }
     }
 
-    /// The call of which a part of the request was written.
+    /// The call whose request was written in part.
     pub(super) fn torn(&self) -> Option<CallId> {
         let first = self.frames.front().filter(|_| self.is_torn);
         first.and_then(|frame| frame.call)
     }
 
-    /// The calls of whose requests nothing was written.
+    /// The calls of whose requests not a byte was written.
     pub(super) fn whole(&self) -> impl Iterator<Item = CallId> {
         let whole = self.frames.iter().skip(usize::from(self.is_torn));
         whole.filter_map(|frame| frame.call)
     }
 
-    /// What should still be written before the pipe is closed: the rest of a torn frame, and what
-    /// is no request.
+    /// What should still be written before the pipe is closed: the rest of a torn frame, and all
+    /// frames that are not requests.
     pub(super) fn rest(&self) -> Vec<u8> {
         let mut rest = Vec::new();
         let (mut at, mut is_torn) = (self.gone, self.is_torn);
@@ -163,7 +175,7 @@ impl Outbox {
         rest
     }
 
-    /// Puts others behind.
+    /// Adds the frames of another outbox behind its own.
     pub(super) fn append(&mut self, mut others: Self) {
         debug_assert!(
             !others.is_torn,
@@ -173,27 +185,26 @@ impl Outbox {
         self.frames.append(&mut others.frames);
     }
 
-    /// Writes as much as the pipe takes at once, and says how many bytes, and which places that
-    /// frees.
+    /// Writes as much as the pipe takes in one system call.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         pipe: &mut (impl AsyncWrite + Unpin + ?Sized),
-    ) -> Poll<io::Result<(usize, FreedFrames)>> {
+    ) -> Poll<io::Result<Written>> {
         let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
-        let written = match self.pieces(&mut pieces) {
+        let bytes = match self.pieces(&mut pieces) {
             1 => ready!(Pin::new(pipe).poll_write(cx, &pieces[0]))?,
             count => ready!(Pin::new(pipe).poll_write_vectored(cx, &pieces[..count]))?,
         };
-        if written == 0 {
+        if bytes == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        let freed = self.advance(written);
+        let freed = self.advance(bytes);
         self.tidy();
-        Poll::Ready(Ok((written, freed)))
+        Poll::Ready(Ok(Written { bytes, freed }))
     }
 
-    /// What is to be written next, in as few pieces as possible, and how many these are.
+    /// Fills in what is to be written next, in as few pieces as possible, and returns their number.
     fn pieces<'a>(&'a self, pieces: &mut [IoSlice<'a>; PIECES_MAX]) -> usize {
         let mut count = 0;
         let (mut start, mut end) = (self.gone, self.gone);
@@ -221,7 +232,7 @@ impl Outbox {
         count
     }
 
-    /// Takes bytes off the front, and says which places are free now.
+    /// Removes written bytes from the front.
     fn advance(&mut self, mut count: usize) -> FreedFrames {
         let mut freed = FreedFrames::default();
         while let Some(frame) = self.frames.front_mut() {
@@ -243,7 +254,7 @@ impl Outbox {
                 self.is_torn |= count < before;
                 return freed;
             }
-            freed.add(frame.room);
+            freed.add(frame.budget);
             self.frames.pop_front();
             self.is_torn = false;
         }
@@ -251,7 +262,7 @@ impl Outbox {
     }
 }
 
-/// Takes bytes off the front, and says how many.
+/// Removes up to `count` bytes from the front, and returns how many.
 fn advance(parts: &mut VecDeque<Bytes>, count: usize) -> usize {
     let mut left = count;
     while let Some(part) = parts.front_mut() {
@@ -266,9 +277,9 @@ fn advance(parts: &mut VecDeque<Bytes>, count: usize) -> usize {
     count - left
 }
 
-/// A larger buffer is given back.
+/// An empty buffer with a larger capacity is freed.
 const KEPT_BYTES: usize = 64 * 1024;
-/// Of one write.
+/// Pieces of one vectored write.
 const PIECES_MAX: usize = 64;
 
 #[cfg(test)]

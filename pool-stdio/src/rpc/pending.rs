@@ -1,58 +1,51 @@
-//! A call that is under way, for who waits for it, and how long that may take.
+//! A call that was begun and is not over.
 
-use std::future::poll_fn;
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::SemaphorePermit;
 
 use super::error::{Fate, RpcError};
+use super::framing::Frame;
 use super::link::Link;
-use super::table::{CallId, Reply};
+use super::reply::Reply;
+use super::state::CallDetails;
+use super::table::CallId;
 
-/// A call that was begun. Dropping it gives it up.
+/// A call that was begun. Dropping it gives the call up.
 pub(super) struct PendingCall<'a> {
     link: &'a Link,
     call: CallId,
-    /// It was begun with the waker of who awaits it, and nothing else was awaited since: there is
-    /// no need to look yet.
-    is_awaited: bool,
     is_over: bool,
 }
 
 impl<'a> PendingCall<'a> {
-    /// Of a call that is in the table.
-    pub(super) const fn new(link: &'a Link, call: CallId, is_awaited: bool) -> Self {
-        Self {
+    /// Queues the request in the place that was reserved for it.
+    pub(super) fn begin(
+        link: &'a Link,
+        place: SemaphorePermit<'_>,
+        call: CallId,
+        frame: Frame,
+        details: CallDetails,
+    ) -> Result<Self, RpcError> {
+        link.begin(place, call, frame, details)?;
+        Ok(Self {
             link,
             call,
-            is_awaited,
             is_over: false,
-        }
+        })
     }
 
-    /// The reply, by the deadline if there is one.
-    pub(super) async fn reply(mut self, limit: Option<Limit>) -> Result<Reply, RpcError> {
-        let mut is_awaited = std::mem::take(&mut self.is_awaited);
-        let waited = poll_fn(|cx| {
-            if std::mem::take(&mut is_awaited) {
-                return Poll::Pending;
-            }
-            self.link.poll_call(self.call, cx)
-        });
-        let outcome = match limit {
-            None => waited.await,
-            Some(limit) => match timeout_at(limit.until, waited).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    self.is_over = true;
-                    let fate = self.link.abandon(self.call);
-                    return Err(limit.error(self.link.settings.pid, fate));
-                }
-            },
-        };
+    /// Resolves to the reply, or to the reason why none can come any more.
+    pub(super) fn poll_reply(&mut self, cx: &Context<'_>) -> Poll<Result<Reply, RpcError>> {
+        let reply = self.link.poll_call(self.call, cx);
+        self.is_over |= reply.is_ready();
+        reply
+    }
+
+    /// Gives the call up, and returns whether the child can have read the request.
+    pub(super) fn give_up(&mut self) -> Fate {
         self.is_over = true;
-        outcome
+        self.link.abandon(self.call)
     }
 }
 
@@ -63,28 +56,3 @@ impl Drop for PendingCall<'_> {
         }
     }
 }
-
-/// How long a call may take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
-    pub(super) time: Duration,
-    pub(super) until: Instant,
-}
-
-impl Limit {
-    pub(super) fn of(time: Duration) -> Self {
-        let until = Instant::now() + time.min(FAR);
-        Self { time, until }
-    }
-
-    pub(super) const fn error(self, pid: u32, fate: Fate) -> RpcError {
-        RpcError::Timeout {
-            limit: self.time,
-            pid,
-            fate,
-        }
-    }
-}
-
-/// A limit beyond this is none. A clock cannot tell all that a duration can.
-pub(super) const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);

@@ -1,49 +1,28 @@
-//! What the protocols on top of JSON-RPC differ in: greeting, cancelling, progress, ping.
-
-use serde::Serialize;
-use serde_json::value::RawValue;
+//! The differences between the protocols on top of JSON-RPC: handshake, cancel, progress, ping.
 
 use super::framing::Framing;
 use super::scan::{Envelope, Members, Span, says, says_in_any_case};
 use super::table::CallId;
 
-/// What is spoken on top of JSON-RPC.
-///
-/// # Examples
-///
-/// ```
-/// use pool_stdio::{Framing, Protocol};
-///
-/// assert_eq!(Protocol::Lsp.framing(), Framing::ContentLength);
-/// assert_eq!(Protocol::Mcp.framing(), Framing::Lines);
-/// ```
+/// The protocol on top of JSON-RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// Nothing: lines, no greeting, no way to cancel, no ping.
+    /// None: messages are lines, and there is no handshake, no cancel notification and no ping.
     Plain,
     /// The Model Context Protocol: lines, `notifications/cancelled`, `ping`, and progress tokens in
-    /// `_meta`. Whether a child must be [greeted](crate::JsonRpcConnector::initialize) depends on
+    /// `_meta`. Whether a child must be [initialized](crate::JsonRpcConnector::initialize) depends on
     /// the revision.
     Mcp,
-    /// The Language Server Protocol: `Content-Length`, `$/cancelRequest`, work done and partial
-    /// result tokens, and no ping. A child that was greeted by its connector is asked to `shutdown`,
-    /// and told to `exit` once it has answered, before a pool gives it an orderly end.
+    /// The Language Server Protocol: `Content-Length`, `$/cancelRequest`, work done and partial result
+    /// tokens, and no ping. If its connector [initialized](crate::JsonRpcConnector::initialize) a child,
+    /// then before an orderly end the child receives `shutdown`, and `exit` once it has answered.
     Lsp,
 }
 
-/// How a child is told that nobody waits for a reply any more.
-///
-/// # Examples
-///
-/// ```
-/// use pool_stdio::{Cancel, Protocol};
-///
-/// assert_eq!(Protocol::Mcp.cancel(), Cancel::Mcp);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Cancel {
+/// How a child is told that a call was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cancel {
     /// Not at all.
     None,
     /// `notifications/cancelled`.
@@ -54,8 +33,7 @@ pub enum Cancel {
 
 impl Protocol {
     /// How its messages are framed.
-    #[must_use]
-    pub const fn framing(self) -> Framing {
+    pub(super) const fn framing(self) -> Framing {
         match self {
             Self::Plain | Self::Mcp => Framing::Lines,
             Self::Lsp => Framing::ContentLength,
@@ -63,8 +41,7 @@ impl Protocol {
     }
 
     /// How its calls are cancelled.
-    #[must_use]
-    pub const fn cancel(self) -> Cancel {
+    pub(super) const fn cancel(self) -> Cancel {
         match self {
             Self::Plain => Cancel::None,
             Self::Mcp => Cancel::Mcp,
@@ -72,7 +49,7 @@ impl Protocol {
         }
     }
 
-    /// The request that a child in good order answers at once.
+    /// The request that a healthy child answers at once.
     pub(super) const fn ping(self) -> Option<&'static str> {
         match self {
             Self::Mcp => Some("ping"),
@@ -80,7 +57,7 @@ impl Protocol {
         }
     }
 
-    /// What is said when the child has answered to `initialize`.
+    /// The notification that follows the result of `initialize`.
     pub(super) const fn initialized(self) -> Option<&'static str> {
         match self {
             Self::Mcp => Some("notifications/initialized"),
@@ -89,7 +66,7 @@ impl Protocol {
         }
     }
 
-    /// What a child that was greeted is asked, and then told, before the end of its input.
+    /// The request and the notification before the end of its input.
     pub(super) const fn farewell(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Lsp => Some(("shutdown", "exit")),
@@ -97,7 +74,7 @@ impl Protocol {
         }
     }
 
-    /// The tokens of a request, in their order.
+    /// The progress tokens of a request.
     pub(super) fn request_tokens(self, message: &[u8], envelope: &Envelope) -> Vec<Span> {
         let Some(params) = envelope.params else {
             return Vec::new();
@@ -106,7 +83,7 @@ impl Protocol {
             Self::Plain => Vec::new(),
             Self::Mcp => {
                 let of_meta = |meta: Span| tokens(message, meta, &[b"progressToken"]);
-                // Parsers differ in which of two they take.
+                // Parsers differ in which of two equal keys they take.
                 let metas = members(message, params, &[b"_meta"], says_in_any_case);
                 metas.into_iter().flat_map(of_meta).collect()
             }
@@ -114,7 +91,7 @@ impl Protocol {
         }
     }
 
-    /// The token of a notification, if it is one about progress.
+    /// The token of a progress notification; `None` for any other.
     pub(super) fn progress_token(self, message: &[u8], envelope: &Envelope) -> Option<Span> {
         let (method, token): (&[u8], &[u8]) = match self {
             Self::Plain => return None,
@@ -176,19 +153,6 @@ impl Cancel {
                 r#"{{"jsonrpc":"2.0","method":"{LSP_CANCEL}","params":{{"id":{call}}}}}"#
             )),
         }
-    }
-}
-
-/// The greeting of a child: the params of `initialize`.
-#[derive(Debug, Clone)]
-pub(super) struct Greeting {
-    pub(super) params: Box<RawValue>,
-}
-
-impl Greeting {
-    pub(super) fn new(params: &impl Serialize) -> serde_json::Result<Self> {
-        let params = serde_json::value::to_raw_value(params)?;
-        Ok(Self { params })
     }
 }
 

@@ -1,16 +1,17 @@
-//! When the silence of a child is no wonder, and when it hangs. Pure: it is told what happens.
+//! When the silence of a child is excused by its work, and when the child hangs. Pure: it is told what
+//! happens.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Since when nothing was read, and what was given up meanwhile.
+/// Since when nothing was read, and how many calls were given up since then.
 #[derive(Debug)]
 pub(super) struct Silence {
     pub(super) since: Instant,
-    /// Calls that may still be worked on, but for pings.
+    /// Calls that the child may still work on, without pings.
     owed: usize,
-    /// Pings that were not answered.
+    /// Unanswered pings.
     pings: u32,
 }
 
@@ -28,7 +29,7 @@ impl Silence {
         *self = Self::new();
     }
 
-    /// The reply to what was written will not be waited for.
+    /// A call was given up after its request was written.
     pub(super) const fn gave_up(&mut self, is_ping: bool) {
         if is_ping {
             self.pings = self.pings.saturating_add(1);
@@ -37,14 +38,14 @@ impl Silence {
         }
     }
 
-    /// Whether it has lasted so long, and somebody was waited for in vain in it.
+    /// Whether the silence has lasted this long, and a call was given up in it.
     pub(super) fn is_beyond(&self, limit: Duration) -> bool {
         self.owed > 0 && self.since.elapsed() >= limit
     }
 
-    /// Whether the check of who cannot be pinged says nothing: it counts as a ping once others were waited for
-    /// in vain.
-    pub(super) const fn is_excused_unasked(&mut self, has_work: bool) -> bool {
+    /// Whether the silence of a child without a ping is excused. Once a call was given up, each check
+    /// counts as an unanswered ping.
+    pub(super) const fn is_excused_without_ping(&mut self, has_work: bool) -> bool {
         if self.owed == 0 {
             return true;
         }
@@ -52,9 +53,9 @@ impl Silence {
         self.is_excused(has_work)
     }
 
-    /// Whether the last unanswered ping says nothing, given whether a call is pending that is no
-    /// ping. Pings are no work, or each would excuse the silence that the next one meets. Work that
-    /// nobody waits for excuses few of them, and not many if others were waited for in vain.
+    /// Whether work excuses the last unanswered ping. `has_work` says whether a call other than a ping is
+    /// pending; if pings counted as work, each would excuse the next one. Calls that were given up
+    /// excuse two pings. Pending calls excuse nine if others were given up, and otherwise any number.
     pub(super) const fn is_excused(&self, has_work: bool) -> bool {
         match self.pings {
             0..PINGS_EXCUSED => has_work || self.owed > 0,
@@ -64,9 +65,9 @@ impl Silence {
     }
 }
 
-/// In a row, by work that was given up.
+/// From this unanswered ping in a row on, calls that were given up are no excuse.
 const PINGS_EXCUSED: u32 = 3;
-/// In a row, by work that somebody waits for, while others have given up.
+/// From this unanswered ping in a row on, pending calls are no excuse if others were given up.
 const PINGS_EXCUSED_AT_WORK: u32 = 10;
 
 #[cfg(test)]
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn work_excuses_silence_for_a_while_and_longer_if_it_is_waited_for() {
+    fn calls_given_up_excuse_two_pings_and_pending_calls_nine() {
         assert_eq!(excused(0, false), 0);
         assert_eq!(excused(1, false), 2);
         assert_eq!(excused(1, true), 9);
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_too_long_only_for_who_was_waited_for() {
+    async fn silence_is_too_long_only_if_a_call_was_given_up() {
         let limit = Duration::from_secs(60);
         let mut silence = Silence::new();
         tokio::time::advance(2 * limit).await;
@@ -111,18 +112,21 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_be_pinged_is_judged_by_what_others_asked() {
+    fn a_child_without_a_ping_is_judged_by_its_calls() {
         let mut silence = Silence::new();
         for _ in 0..100 {
-            assert!(silence.is_excused_unasked(false), "nobody has asked");
+            assert!(
+                silence.is_excused_without_ping(false),
+                "no call was given up"
+            );
         }
         silence.gave_up(false);
-        let checks = [(); 4].map(|()| silence.is_excused_unasked(false));
+        let checks = [(); 4].map(|()| silence.is_excused_without_ping(false));
         assert_eq!(checks, [true, true, false, false]);
     }
 
     #[test]
-    fn a_word_ends_the_silence_and_what_was_owed_in_it() {
+    fn a_read_ends_the_silence_and_forgets_the_calls_given_up() {
         let mut silence = Silence::new();
         silence.gave_up(false);
         assert!(silence.is_excused(false));

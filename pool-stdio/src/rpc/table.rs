@@ -1,13 +1,13 @@
-//! Which calls are pending, and what becomes of what comes for them. A plain data structure:
-//! no lock, no clock, no wake-up of its own.
+//! Which calls are pending, and which reply belongs to which call. A plain data structure: it has no
+//! lock and no clock, and wakes nobody.
 //!
 //! # Invariants
 //!
-//! 1. A number is begun once. It means a call, or a progress token of one.
-//! 2. A call is answered at most once; whatever else comes for its number is counted and dropped.
-//! 3. A call that was given up leaves a tombstone, so that its late reply is known as such. There
-//!    are at most [`TOMBSTONES_MAX`]; the reply of a call whose tombstone has gone counts as a
-//!    duplicate, and meets nobody all the same.
+//! 1. A number is used once, for a call or for a progress token of one.
+//! 2. A call is answered at most once. Every further reply to its number is counted and dropped.
+//! 3. A call that was given up leaves a tombstone, so that its late reply is recognised. There are at
+//!    most [`TOMBSTONES_MAX`]. A late reply without a tombstone counts as a duplicate, and is dropped
+//!    too.
 //! 4. A token lives exactly as long as its call.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,49 +16,14 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
+use super::error::Fate;
 use super::notifications::Progress;
-use super::scan::{Envelope, Span};
+use super::reply::Reply;
 
 /// The number of a call on its connection.
 pub(super) type CallId = u64;
 
-/// The reply to a call: an object, and where its members are. Small, since it goes from hand to hand.
-#[derive(Debug, Clone)]
-pub(super) struct Reply {
-    message: Bytes,
-    id: Span,
-    /// The error if there is one, otherwise the result.
-    body: Span,
-    is_error: bool,
-}
-
-impl Reply {
-    pub(super) fn new(message: Bytes, envelope: &Envelope) -> Self {
-        Self {
-            id: envelope.id.unwrap_or_default(),
-            body: envelope.error.or(envelope.result).unwrap_or_default(),
-            is_error: envelope.error.is_some(),
-            message,
-        }
-    }
-
-    pub(super) const fn message(&self) -> &Bytes {
-        &self.message
-    }
-
-    /// Where the id is.
-    pub(super) const fn id(&self) -> Span {
-        self.id
-    }
-
-    /// What was answered, as a result or as an error.
-    pub(super) fn answer(&self) -> Result<&[u8], &[u8]> {
-        let body = self.body.of(&self.message);
-        if self.is_error { Err(body) } else { Ok(body) }
-    }
-}
-
-/// Why a reply reached nobody.
+/// Why a reply belongs to no pending call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UnclaimedReply {
     /// The call had been given up.
@@ -69,10 +34,20 @@ pub(super) enum UnclaimedReply {
     Unknown,
 }
 
+/// What is left of a call that was given up.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct GivenUp {
+    /// Whether its reply can still come.
+    pub(super) is_owed: bool,
+    /// To be dropped outside of all locks: that wakes its receiver.
+    pub(super) progress: Option<Progress>,
+}
+
 /// The calls of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    calls: HashMap<CallId, Call, BuildHasherDefault<NumberHasher>>,
+    calls: HashMap<CallId, CallEntry, BuildHasherDefault<NumberHasher>>,
     tokens: BTreeMap<u64, Token>,
     tombstones: BTreeSet<CallId>,
     /// Calls without a reply.
@@ -80,7 +55,7 @@ pub(super) struct Table {
 }
 
 #[derive(Debug, Default)]
-struct Call {
+struct CallEntry {
     waker: Option<Waker>,
     reply: Option<Reply>,
     progress: Option<Progress>,
@@ -88,27 +63,28 @@ struct Call {
     is_ping: bool,
 }
 
-/// A progress token that stands for one of the caller's.
+/// A number that we sent as a progress token.
 #[derive(Debug)]
 struct Token {
     call: CallId,
+    /// The caller's token that it replaces.
     original: Bytes,
 }
 
 impl Table {
-    /// Begins a call under a number of its own. The waker, if any, is that of who waits for it.
+    /// Begins a call under a new number. The waker, if any, belongs to the task that awaits it.
     pub(super) fn begin(&mut self, id: CallId, progress: Option<Progress>, waker: Option<Waker>) {
-        let call = Call {
+        let call = CallEntry {
             waker,
             progress,
-            ..Call::default()
+            ..CallEntry::default()
         };
         self.unanswered += 1;
         let earlier = self.calls.insert(id, call);
         debug_assert!(earlier.is_none(), "invariant broken: call {id} began twice");
     }
 
-    /// Lets a token stand for a caller's own until the call is over.
+    /// Notes that `token` was sent in place of a token of the caller. It is known until the call is over.
     pub(super) fn add_token(&mut self, call: CallId, token: u64, original: Bytes) {
         if let Some(entry) = self.calls.get_mut(&call) {
             entry.tokens.push(token);
@@ -116,7 +92,7 @@ impl Table {
         }
     }
 
-    /// Notes that nothing is worked on for this call: it only asks for a sign of life.
+    /// Notes that this call is a ping: the child does no work for it.
     pub(super) fn note_ping(&mut self, id: CallId) {
         if let Some(call) = self.calls.get_mut(&id) {
             call.is_ping = true;
@@ -127,14 +103,14 @@ impl Table {
         self.calls.get(&id).is_some_and(|call| call.is_ping)
     }
 
-    /// Whether a call is pending that is no ping.
+    /// Whether a call is pending that is not a ping.
     pub(super) fn has_work(&self) -> bool {
         self.calls.values().any(|call| !call.is_ping)
     }
 
-    /// Takes a reply; numbers below `issued` have been given. The waker, if any, is to be woken
-    /// outside of all locks.
-    pub(super) fn settle(
+    /// Takes a reply. Numbers below `issued` have been used. The returned waker must be woken outside
+    /// of all locks.
+    pub(super) fn accept_reply(
         &mut self,
         id: CallId,
         reply: Reply,
@@ -153,8 +129,8 @@ impl Table {
         }
     }
 
-    /// The reply, once it is there; the call is over then. Who listens for its progress is told so
-    /// by the drop of what comes with it, outside of all locks.
+    /// Resolves to the reply, which ends the call. The returned progress sender must be dropped
+    /// outside of all locks: that wakes its receiver.
     pub(super) fn poll(&mut self, id: CallId, cx: &Context<'_>) -> Poll<(Reply, Option<Progress>)> {
         let Some(call) = self.calls.get_mut(&id) else {
             return Poll::Pending;
@@ -172,12 +148,11 @@ impl Table {
         Poll::Pending
     }
 
-    /// Gives a call up. Says whether its reply may still come, and returns what is to be dropped
-    /// outside of all locks.
-    pub(super) fn abandon(&mut self, id: CallId, was_sent: bool) -> (bool, Option<Progress>) {
+    /// Gives a call up. `fate` says whether its request can have reached the child.
+    pub(super) fn abandon(&mut self, id: CallId, fate: Fate) -> GivenUp {
         let is_unanswered = self.calls.get(&id).is_some_and(|call| call.reply.is_none());
         self.unanswered -= usize::from(is_unanswered);
-        let is_owed = was_sent && is_unanswered;
+        let is_owed = fate == Fate::MaybeExecuted && is_unanswered;
         let progress = self.end(id);
         if is_owed {
             self.tombstones.insert(id);
@@ -185,7 +160,7 @@ impl Table {
                 self.tombstones.pop_first();
             }
         }
-        (is_owed, progress)
+        GivenUp { is_owed, progress }
     }
 
     fn end(&mut self, id: CallId) -> Option<Progress> {
@@ -196,36 +171,37 @@ impl Table {
         call.progress
     }
 
-    /// Whom a progress token concerns, and what it was before.
+    /// The receiver of the progress of a call, and the caller's token, by the token that we sent.
     pub(super) fn progress(&self, token: u64) -> Option<(&Progress, &Bytes)> {
         let token = self.tokens.get(&token)?;
         let progress = self.calls.get(&token.call)?.progress.as_ref()?;
         Some((progress, &token.original))
     }
 
-    /// Everybody who waits, to be woken because nothing will come any more.
+    /// The wakers of all calls, to be woken because the connection is over.
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
         let calls = self.calls.values_mut();
         calls.filter_map(|call| call.waker.take()).collect()
     }
 
-    /// Whether a call has no reply.
+    /// Whether a call waits for its reply.
     pub(super) const fn is_awaited(&self) -> bool {
         self.unanswered > 0
     }
 
-    /// Calls that are not over.
+    /// How many calls are not over.
     pub(super) fn pending(&self) -> usize {
         self.calls.len()
     }
 
-    /// Calls that were given up and may still be worked on.
+    /// How many calls were given up that the child may still work on.
     pub(super) fn abandoned(&self) -> usize {
         self.tombstones.len()
     }
 }
 
-/// Spreads numbers that we count up ourselves: nobody else can choose them.
+/// Hashes numbers that we count up ourselves. Nobody else can choose them, so they need no defence
+/// against chosen collisions.
 #[derive(Debug, Default)]
 pub(super) struct NumberHasher(u64);
 
@@ -248,7 +224,7 @@ impl Hasher for NumberHasher {
 /// 2⁶⁴ divided by the golden ratio.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// More would only tell very late replies from duplicates.
+/// More would only distinguish more of the very late replies from duplicates.
 pub(super) const TOMBSTONES_MAX: usize = 1024;
 
 #[cfg(test)]
@@ -258,6 +234,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rpc::scan::Envelope;
 
     fn reply() -> Reply {
         Reply::new(Bytes::new(), &Envelope::default())
@@ -267,7 +244,7 @@ mod tests {
     enum Step {
         Begin,
         Abandon(u64, bool),
-        Settle(u64),
+        Reply(u64),
         Take(u64),
     }
 
@@ -275,7 +252,7 @@ mod tests {
         let step = prop_oneof![
             Just(Step::Begin),
             (0..12_u64, any::<bool>()).prop_map(|(id, sent)| Step::Abandon(id, sent)),
-            (0..12_u64).prop_map(Step::Settle),
+            (0..12_u64).prop_map(Step::Reply),
             (0..12_u64).prop_map(Step::Take),
         ];
         prop::collection::vec(step, 0..60)
@@ -283,7 +260,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_reply_meets_its_call_or_is_told_why_not(steps in steps()) {
+        fn every_reply_reaches_its_call_or_is_counted(steps in steps()) {
             let mut table = Table::default();
             let cx = Context::from_waker(Waker::noop());
             let (mut waiting, mut answered) = (HashSet::new(), HashSet::new());
@@ -297,7 +274,8 @@ mod tests {
                         issued += 1;
                     }
                     Step::Abandon(id, sent) => {
-                        let (is_owed, _) = table.abandon(id, sent);
+                        let fate = if sent { Fate::MaybeExecuted } else { Fate::NotSent };
+                        let GivenUp { is_owed, .. } = table.abandon(id, fate);
                         let was_waiting = waiting.remove(&id);
                         answered.remove(&id);
                         prop_assert_eq!(is_owed, was_waiting && sent);
@@ -305,7 +283,7 @@ mod tests {
                             given_up.insert(id);
                         }
                     }
-                    Step::Settle(id) => {
+                    Step::Reply(id) => {
                         let expected = if waiting.remove(&id) {
                             answered.insert(id);
                             Ok(())
@@ -316,7 +294,7 @@ mod tests {
                         } else {
                             Err(UnclaimedReply::Unknown)
                         };
-                        prop_assert_eq!(table.settle(id, reply(), issued).map(drop), expected);
+                        prop_assert_eq!(table.accept_reply(id, reply(), issued).map(drop), expected);
                     }
                     Step::Take(id) => {
                         let is_ready = table.poll(id, &cx).is_ready();
@@ -336,15 +314,15 @@ mod tests {
         let count = TOMBSTONES_MAX as u64 + 1;
         for id in 0..count {
             table.begin(id, None, None);
-            assert!(table.abandon(id, true).0);
+            assert!(table.abandon(id, Fate::MaybeExecuted).is_owed);
         }
         assert_eq!(table.abandoned(), TOMBSTONES_MAX);
         assert_eq!(
-            table.settle(0, reply(), count).unwrap_err(),
+            table.accept_reply(0, reply(), count).unwrap_err(),
             UnclaimedReply::Duplicate
         );
         assert_eq!(
-            table.settle(1, reply(), count).unwrap_err(),
+            table.accept_reply(1, reply(), count).unwrap_err(),
             UnclaimedReply::Late
         );
     }
@@ -356,7 +334,7 @@ mod tests {
         table.begin(0, Some(progress), None);
         table.add_token(0, 1, Bytes::from_static(b"\"mine\""));
         assert_eq!(table.progress(1).unwrap().1, "\"mine\"");
-        drop(table.abandon(0, true));
+        drop(table.abandon(0, Fate::MaybeExecuted));
         assert!(table.progress(1).is_none());
         assert!(table.tokens.is_empty());
     }

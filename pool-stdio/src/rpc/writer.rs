@@ -1,36 +1,28 @@
-//! Our end of the child's stdin: who writes to it, and when the room of what was written is free.
+//! Our end of the child's stdin, and the frames that are on their way there.
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::MutexGuard;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite;
-use tokio::net::unix::pipe::Sender;
+use super::outbox::{FreedFrames, Outbox, OutboxFrame};
+use super::pipes::StdinPipe;
+use super::table::CallId;
 
-use super::link::Link;
-use super::outbox::{FreedFrames, Outbox};
-use crate::process::lock;
-
-/// Where a connection writes to.
-pub(super) trait StdinPipe: AsyncWrite + Send + Unpin {
-    /// The bare descriptor, for whoever ends the child.
-    fn into_fd(self: Box<Self>) -> Option<OwnedFd>;
-}
-
-impl StdinPipe for Sender {
-    fn into_fd(self: Box<Self>) -> Option<OwnedFd> {
-        (*self).into_nonblocking_fd().ok()
-    }
-}
-
-/// Our end of the child's stdin, and what is on its way there.
+/// The pipe to a child's stdin.
 pub(super) struct Writer {
-    pub(super) pipe: Option<Box<dyn StdinPipe>>,
-    pub(super) outbox: Outbox,
-    /// Bytes that the system has taken in all.
+    /// `None` after it failed or was closed.
+    pipe: Option<Box<dyn StdinPipe>>,
+    outbox: Outbox,
+    /// Bytes that the system took.
     written_total: u64,
-    failure: Option<io::Error>,
+    has_failed: bool,
+}
+
+/// How far a flush came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// Nothing is left to write.
+    Complete,
+    /// Writing failed; nothing can be written any more.
+    Failed,
 }
 
 impl Writer {
@@ -39,88 +31,58 @@ impl Writer {
             pipe: Some(pipe),
             outbox: Outbox::default(),
             written_total: 0,
-            failure: None,
-        }
-    }
-}
-
-impl Link {
-    /// Spares a caller who is alone the way through the driver. Says whether all is written.
-    ///
-    /// The pipe is polled in the name of the driver, so that it is the driver who is woken when the
-    /// pipe has room again: nothing depends on what becomes of this caller.
-    pub(super) fn write_now(&self, driver: &Waker) -> bool {
-        let Ok(writer) = self.writer.try_lock() else {
-            return false;
-        };
-        let cx = &mut Context::from_waker(driver);
-        matches!(self.poll_flush_with(writer, cx), Poll::Ready(true))
-    }
-
-    /// Writes what there is; ready with `false` if that cannot be done any more.
-    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        self.poll_flush_with(lock(&self.writer), cx)
-    }
-
-    fn poll_flush_with(
-        &self,
-        mut writer: MutexGuard<'_, Writer>,
-        cx: &mut Context<'_>,
-    ) -> Poll<bool> {
-        let mut freed = FreedFrames::default();
-        let outcome = self.poll_flush_locked(&mut writer, cx, &mut freed);
-        drop(writer);
-        // Order: unlocked, since it wakes who waits for room.
-        self.give_back(freed);
-        outcome
-    }
-
-    pub(super) fn give_back(&self, freed: FreedFrames) {
-        self.own_room.add_permits(freed.ours);
-        if freed.callers > 0 {
-            self.room.add_permits(freed.callers);
+            has_failed: false,
         }
     }
 
-    fn poll_flush_locked(
-        &self,
-        writer: &mut Writer,
+    /// Writes until nothing is left or the pipe is full. `refill` fills the empty outbox with the
+    /// frames that were queued meanwhile. The places that this frees are added to `freed`.
+    pub(super) fn poll_flush(
+        &mut self,
         cx: &mut Context<'_>,
+        mut refill: impl FnMut(&mut Outbox),
         freed: &mut FreedFrames,
-    ) -> Poll<bool> {
+    ) -> Poll<Flush> {
         loop {
-            let Writer {
-                pipe,
-                outbox,
-                written_total,
-                failure,
-            } = writer;
-            let Some(open) = pipe else {
-                return Poll::Ready(failure.is_none());
+            let Some(pipe) = &mut self.pipe else {
+                return Poll::Ready(if self.has_failed {
+                    Flush::Failed
+                } else {
+                    Flush::Complete
+                });
             };
-            if outbox.is_empty() {
-                std::mem::swap(outbox, &mut lock(&self.state).queue);
-                if outbox.is_empty() {
-                    return Poll::Ready(true);
+            if self.outbox.is_empty() {
+                refill(&mut self.outbox);
+                if self.outbox.is_empty() {
+                    return Poll::Ready(Flush::Complete);
                 }
             }
-            match outbox.poll_write(cx, open) {
-                Poll::Ready(Ok((written, now))) => {
-                    *written_total += written as u64;
-                    freed.callers += now.callers;
-                    freed.ours += now.ours;
+            match self.outbox.poll_write(cx, pipe) {
+                Poll::Ready(Ok(written)) => {
+                    self.written_total += written.bytes as u64;
+                    freed.add_all(written.freed);
                 }
-                Poll::Ready(Err(error)) => {
-                    *failure = Some(error);
-                    *pipe = None;
+                Poll::Ready(Err(_)) => {
+                    self.has_failed = true;
+                    self.pipe = None;
                 }
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// How many bytes the system has taken in all.
-    pub(super) fn written_total(&self) -> u64 {
-        lock(&self.writer).written_total
+    /// Takes the request of a call back, unless a part of it was written.
+    pub(super) fn take_back(&mut self, call: CallId) -> Option<OutboxFrame> {
+        self.outbox.take_back(call)
+    }
+
+    /// How many bytes the system took.
+    pub(super) const fn written_total(&self) -> u64 {
+        self.written_total
+    }
+
+    /// Ends writing. Returns the pipe, unless it failed or was closed before, and what was not written.
+    pub(super) fn close(&mut self) -> (Option<Box<dyn StdinPipe>>, Outbox) {
+        (self.pipe.take(), std::mem::take(&mut self.outbox))
     }
 }

@@ -68,54 +68,75 @@ pub(super) const ALLOWED: Allowed = Allowed {
         },
     ],
     names: &[
-        AllowedName {
-            name: "acquire",
-            folders: &["pool-core/src", "pool-core/src/shared_pool"],
-            reason: "the same part of an exclusive and of a shared pool",
-        },
-        AllowedName {
-            name: "connector",
-            folders: &["pool-core/src", "pool-core/src/shared_pool"],
-            reason: "the same part of an exclusive and of a shared pool",
-        },
-        AllowedName {
-            name: "lease",
-            folders: &["pool-core/src", "pool-core/src/shared_pool"],
-            reason: "the same part of an exclusive and of a shared pool",
-        },
-        AllowedName {
-            name: "pool",
-            folders: &["pool-core/src", "pool-core/src/shared_pool"],
-            reason: "the same part of an exclusive and of a shared pool",
-        },
-        AllowedName {
-            name: "share",
-            folders: &["pool-core/src/shared_pool", "pool-core/src/store"],
-            reason: "a share as a caller holds it, and as the store counts it",
-        },
-        AllowedName {
-            name: "slot",
-            folders: &["pool-core/src", "pool-core/src/store/tests/model"],
-            reason: "a slot, and the model of one",
-        },
-        AllowedName {
-            name: "connection",
-            folders: &[
+        parallel(
+            "acquire",
+            &["pool-core/src", "pool-core/src/shared_pool"],
+            "the root has the exclusive pool, its room the shared one",
+        ),
+        parallel(
+            "connector",
+            &["pool-core/src", "pool-core/src/shared_pool"],
+            "the same",
+        ),
+        parallel(
+            "lease",
+            &["pool-core/src", "pool-core/src/shared_pool"],
+            "the same",
+        ),
+        parallel(
+            "pool",
+            &["pool-core/src", "pool-core/src/shared_pool"],
+            "the same",
+        ),
+        parallel(
+            "share",
+            &["pool-core/src/shared_pool", "pool-core/src/store"],
+            "a share as a caller holds it, and as the store counts it",
+        ),
+        parallel(
+            "slot",
+            &["pool-core/src", "pool-core/src/store/tests/model"],
+            "a slot, and the model of one",
+        ),
+        parallel(
+            "connection",
+            &[
                 "pool-stdio/src/exclusive",
                 "pool-stdio/src/one_shot",
                 "pool-stdio/src/rpc",
             ],
-            reason: "each kind of connection",
-        },
-        AllowedName {
-            name: "connector",
-            folders: &[
+            "each room has one kind of connection",
+        ),
+        parallel(
+            "connector",
+            &[
                 "pool-stdio/src/exclusive",
                 "pool-stdio/src/one_shot",
                 "pool-stdio/src/rpc",
             ],
-            reason: "each kind of connector",
-        },
+            "each room has one kind of connector",
+        ),
+        parallel(
+            "error",
+            &[
+                "pool-stdio/src/codec",
+                "pool-stdio/src",
+                "pool-stdio/src/rpc",
+            ],
+            "the errors of codecs, of exclusive and one-shot children, and of JSON-RPC",
+        ),
     ],
     lengths: &[],
 };
+
+const fn parallel(
+    name: &'static str,
+    folders: &'static [&'static str],
+    reason: &'static str,
+) -> AllowedName {
+    AllowedName {
+        name,
+        folders,
+        reason,
+    }
+}

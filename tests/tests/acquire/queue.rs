@@ -9,7 +9,7 @@ use pool_tests::bed::{Bed, Held, SECOND, TICK, pass, settle};
 
 use crate::denying;
 
-/// Invariant 4. P11, B2, X22.
+/// Invariant 4.
 #[tokio::test(start_paused = true)]
 async fn waiters_are_served_in_the_order_they_came() {
     let bed = Bed::new(1);
@@ -29,7 +29,7 @@ async fn waiters_are_served_in_the_order_they_came() {
     bed.finish().await;
 }
 
-/// P10: two returns with nobody polled in between wake two waiters, and each has a connection.
+/// Two returns with nobody polled in between wake two waiters, and each has a connection.
 #[tokio::test(start_paused = true)]
 async fn two_returns_wake_two_waiters() {
     let bed = Bed::new(2);
@@ -46,7 +46,7 @@ async fn two_returns_wake_two_waiters() {
     bed.finish().await;
 }
 
-/// P11: a caller who comes while others wait does not overtake them, even in the moment between a
+/// A caller who comes while others wait does not overtake them, even in the moment between a
 /// return and the poll of the waiter who was served.
 #[tokio::test(start_paused = true)]
 async fn nobody_overtakes_a_waiter_that_was_served_but_not_polled() {
@@ -61,8 +61,6 @@ async fn nobody_overtakes_a_waiter_that_was_served_but_not_polled() {
     drop((waiter, late));
     bed.finish().await;
 }
-
-/// P5, D6, X25.
 #[tokio::test(start_paused = true)]
 async fn cancelled_after_service_hands_the_connection_to_the_next() {
     let bed = Bed::new(1);
@@ -82,8 +80,6 @@ async fn cancelled_after_service_hands_the_connection_to_the_next() {
     drop((lease, third));
     bed.finish().await;
 }
-
-/// P5, B9, X7.
 #[tokio::test(start_paused = true)]
 async fn cancelled_acquire_gives_its_place_to_the_next() {
     let bed = Bed::new(1);
@@ -102,7 +98,7 @@ async fn cancelled_acquire_gives_its_place_to_the_next() {
     bed.finish().await;
 }
 
-/// P6, B9, X7: an acquire that was never polled has no place to lose.
+/// An acquire that was never polled has no place to lose.
 #[tokio::test(start_paused = true)]
 async fn acquire_that_is_never_polled_leaves_no_trace() {
     let bed = Bed::new(1);
@@ -113,7 +109,7 @@ async fn acquire_that_is_never_polled_leaves_no_trace() {
     bed.finish().await;
 }
 
-/// P6: every gauge is back at zero after callers gave up in each of the ways there are.
+/// Every gauge is back at zero after callers gave up in each of the ways there are.
 #[tokio::test(start_paused = true)]
 async fn waiting_is_zero_again_after_timeouts_and_cancellations() {
     let bed = Bed::with(1, |builder| builder.acquire_timeout(SECOND));

@@ -47,7 +47,7 @@ async fn long_timeouts_are_not_early_and_hardly_late() {
     bed.finish().await;
 }
 
-/// P20, P21: the error says what was waited for, and in which state the pool was.
+/// The error says what was waited for, and in which state the pool was.
 #[tokio::test(start_paused = true)]
 async fn timeout_in_the_queue_says_that_all_are_lent() {
     let bed = Bed::with(1, |builder| builder.name("workers"));
@@ -71,7 +71,7 @@ async fn timeout_in_the_queue_says_that_all_are_lent() {
     bed.finish().await;
 }
 
-/// P20, P21: a stalled connect is named as such.
+/// A stalled connect is named as such.
 #[tokio::test(start_paused = true)]
 async fn timeout_during_a_connect_says_so() {
     let bed = Bed::new(1);
@@ -82,7 +82,7 @@ async fn timeout_during_a_connect_says_so() {
     bed.finish().await;
 }
 
-/// P20: the timeout carries the cause, although the connect itself failed long ago. B6, X18.
+/// The timeout carries the cause, although the connect itself failed long ago.
 #[tokio::test(start_paused = true)]
 async fn timeout_during_the_delay_carries_the_last_failure() {
     let bed = Bed::with(1, |builder| {
@@ -99,7 +99,7 @@ async fn timeout_during_the_delay_carries_the_last_failure() {
     bed.finish().await;
 }
 
-/// P14: zero never waits, and opens nothing.
+/// Zero never waits, and opens nothing.
 #[tokio::test(start_paused = true)]
 async fn acquire_within_zero_takes_an_idle_connection_or_fails_on_its_first_poll() {
     let bed = Bed::new(2);
@@ -135,8 +135,6 @@ async fn timeout_begins_with_the_first_poll() {
     drop(lease);
     bed.finish().await;
 }
-
-/// P14, X2.
 #[tokio::test(start_paused = true)]
 async fn try_acquire_never_connects_and_names_the_state() {
     let bed = Bed::with(2, |builder| builder.name("workers"));
@@ -164,7 +162,7 @@ async fn try_acquire_never_connects_and_names_the_state() {
     bed.finish().await;
 }
 
-/// P14, P25: the dead are passed over, and each is closed.
+/// The dead are passed over, and each is closed.
 #[tokio::test(start_paused = true)]
 async fn try_acquire_passes_over_corpses() {
     let bed = Bed::new(3);
@@ -180,7 +178,7 @@ async fn try_acquire_passes_over_corpses() {
     bed.finish().await;
 }
 
-/// P14: one more than may wait is refused without suspending.
+/// One more than may wait is refused without suspending.
 #[tokio::test(start_paused = true)]
 async fn waiter_beyond_the_bound_is_refused_at_once() {
     let bed = Bed::with(1, |builder| builder.max_waiters(2).name("workers"));
@@ -217,8 +215,6 @@ async fn pool_without_waiters_lends_what_is_idle() {
     drop(lease);
     bed.finish().await;
 }
-
-/// P15.
 #[tokio::test(start_paused = true)]
 async fn nested_acquire_ends_at_the_deadline() {
     let bed = Bed::with(1, |builder| builder.acquire_timeout(3 * SECOND));
@@ -231,7 +227,7 @@ async fn nested_acquire_ends_at_the_deadline() {
     bed.finish().await;
 }
 
-/// B9: a caller's own timeout is a cancellation like any other.
+/// A caller's own timeout is a cancellation like any other.
 #[tokio::test(start_paused = true)]
 async fn timeout_around_an_acquire_leaves_the_pool_usable() {
     let bed = Bed::new(1);
@@ -260,11 +256,16 @@ async fn acquire_without_end_outwaits_everything() {
     pass(1_000_000 * SECOND).await;
     assert!(!waiter.is_finished());
     drop(lease);
-    drop(waiter.await.expect("no panic").expect("it came home"));
+    drop(
+        waiter
+            .await
+            .expect("the task does not panic")
+            .expect("it came home"),
+    );
     bed.finish().await;
 }
 
-/// P11: a task that always finds something idle must let others run.
+/// A task that always finds something idle must let others run.
 #[tokio::test(start_paused = true)]
 async fn acquire_that_never_waits_still_yields() {
     let bed = Bed::new(1);

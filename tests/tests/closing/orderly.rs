@@ -10,7 +10,7 @@ use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle, start};
 use tokio::time::Instant;
 
-/// Invariants 8 and 11. B15.
+/// Invariants 8 and 11.
 #[tokio::test(start_paused = true)]
 async fn close_of_an_idle_pool_closes_all_and_reports_it() {
     let bed = Bed::new(10);
@@ -32,7 +32,7 @@ async fn close_of_an_unused_pool_is_complete() {
     bed.finish().await;
 }
 
-/// Invariant 11. D2, P41: everybody is answered, whatever they ask for, and nothing is done.
+/// Invariant 11. Everybody is answered, whatever they ask for, and nothing is done.
 #[tokio::test(start_paused = true)]
 async fn everybody_is_told_that_the_pool_is_closed() {
     let bed = Bed::with(1, |builder| builder.name("workers"));
@@ -47,7 +47,7 @@ async fn everybody_is_told_that_the_pool_is_closed() {
     for waiter in waiters {
         let error = waiter
             .await
-            .expect("no panic")
+            .expect("the task does not panic")
             .expect_err("the pool is closed");
         assert!(matches!(error, AcquireError::Closed { .. }));
         assert!(
@@ -68,11 +68,11 @@ async fn everybody_is_told_that_the_pool_is_closed() {
     assert_eq!(bed.pool.evict_all(), 1, "the lease");
     assert_eq!(bed.pool.retain(|_| false), 0, "it is doomed already");
     drop(lease);
-    assert!(close.await.expect("no panic").is_complete());
+    assert!(close.await.expect("the task does not panic").is_complete());
     bed.finish().await;
 }
 
-/// P39, X5: a lease that never comes home is waited for until the deadline, and harms nobody when
+/// A lease that never comes home is waited for until the deadline, and harms nobody when
 /// it does come.
 #[tokio::test(start_paused = true)]
 async fn close_reports_at_its_deadline_what_is_still_lent() {
@@ -114,7 +114,7 @@ async fn close_returns_when_the_last_lease_is_home_and_closed() {
     let report = bed.pool.close(MINUTE).await;
     assert!(report.is_complete());
     assert_eq!(began.elapsed(), 3 * SECOND);
-    holder.await.expect("no panic");
+    holder.await.expect("the task does not panic");
     bed.finish().await;
 }
 
@@ -128,8 +128,6 @@ async fn close_with_no_time_begins_the_close_all_the_same() {
     assert_eq!((report.closed, report.closing), (0, 2));
     bed.finish().await;
 }
-
-/// P41, X5.
 #[tokio::test(start_paused = true)]
 async fn callers_of_close_at_the_same_time_share_its_end() {
     let bed = Bed::new(1);
@@ -145,7 +143,7 @@ async fn callers_of_close_at_the_same_time_share_its_end() {
     drop(lease);
     let mut complete = Vec::new();
     for close in closes {
-        complete.push(close.await.expect("no panic").is_complete());
+        complete.push(close.await.expect("the task does not panic").is_complete());
     }
     assert_eq!(complete, [false, true, true]);
     let closing = |kind: &EventKind| matches!(kind, EventKind::PoolClosing);
@@ -153,7 +151,7 @@ async fn callers_of_close_at_the_same_time_share_its_end() {
     bed.finish().await;
 }
 
-/// P41: cancelled, it has begun all the same.
+/// Cancelled, it has begun all the same.
 #[tokio::test(start_paused = true)]
 async fn close_goes_on_when_its_future_is_dropped() {
     let bed = Bed::new(2);
@@ -174,15 +172,15 @@ async fn close_begins_with_its_first_poll() {
     bed.finish().await;
 }
 
-/// P41, X6, X16: connects in flight are dropped, and their slots free.
+/// Connects in flight are dropped, and their slots free.
 #[tokio::test(start_paused = true)]
 async fn close_drops_connects_in_flight() {
     let bed = Bed::with(4, |builder| builder.max_connecting(4));
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let waiters: Vec<_> = (0..4).map(|_| bed.acquirer()).collect();
     let mut connects = Vec::new();
     for _ in 0..4 {
-        connects.push(bed.fake.next_connect().await);
+        connects.push(bed.fake.next(Call::Connect).await);
     }
     let began = Instant::now();
     let report = bed.pool.close(MINUTE).await;
@@ -191,23 +189,26 @@ async fn close_drops_connects_in_flight() {
     assert!(
         connects
             .iter()
-            .all(pool_testkit::connector::PendingConnect::is_cancelled)
+            .all(pool_testkit::connector::PendingCall::is_cancelled)
     );
     let aborted = |kind: &EventKind| matches!(kind, EventKind::ConnectAborted { .. });
     assert_eq!(bed.ledger.count_events(aborted), 4);
     for waiter in waiters {
-        waiter.await.expect("no panic").expect_err("it is closed");
+        waiter
+            .await
+            .expect("the task does not panic")
+            .expect_err("it is closed");
     }
     bed.finish().await;
 }
 
-/// P40, X6: a connect that succeeds in the same moment is closed, not parked.
+/// A connect that succeeds in the same moment is closed, not parked.
 #[tokio::test(start_paused = true)]
 async fn connect_that_succeeds_in_the_moment_of_the_close_is_closed() {
     let bed = Bed::new(1);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let waiter = Held::waiting(bed.pool.acquire());
-    bed.fake.next_connect().await.succeed();
+    bed.fake.next(Call::Connect).await.succeed();
     drop(waiter);
     let report = bed.pool.close(MINUTE).await;
     assert!(report.is_complete());
@@ -215,18 +216,18 @@ async fn connect_that_succeeds_in_the_moment_of_the_close_is_closed() {
     bed.finish().await;
 }
 
-/// P40: neither is what comes home, is reset or checked in a closed pool.
+/// Neither is what comes home, is reset or checked in a closed pool.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_parked_in_a_closed_pool() {
     let bed = Bed::with(3, |builder| builder.check_interval(SECOND));
-    bed.fake.set_manual(Call::Check);
-    bed.fake.set_manual(Call::Reset);
+    bed.fake.set(Call::Check, Answer::Manual);
+    bed.fake.set(Call::Reset, Answer::Manual);
     let (lent, reset, checked) = (bed.lease().await, bed.lease().await, bed.lease().await);
     drop(checked);
-    let check = bed.fake.next_check().await;
+    let check = bed.fake.next(Call::Check).await;
     reset.mark_needs_reset();
     drop(reset);
-    let reset = bed.fake.next_reset().await;
+    let reset = bed.fake.next(Call::Reset).await;
     let mut close = Held::waiting(bed.pool.close(MINUTE));
     drop(lent);
     check.succeed();
@@ -250,15 +251,15 @@ async fn connections_are_closed_side_by_side() {
     bed.finish().await;
 }
 
-/// P39: what comes home dirty or discarded after the deadline is closed with its own reason.
+/// What comes home dirty or discarded after the deadline is closed with its own reason.
 #[tokio::test(start_paused = true)]
 async fn late_returns_to_a_closed_pool_are_harmless() {
     let bed = Bed::new(4);
     let mut leases = bed.leases(4).await;
     bed.pool.close(SECOND).await;
-    leases.pop().expect("four").mark_dirty();
-    PooledConnection::discard(leases.pop().expect("four"));
-    leases.pop().expect("four").die();
+    leases.pop().expect("four were leased").mark_dirty();
+    PooledConnection::discard(leases.pop().expect("four were leased"));
+    leases.pop().expect("four were leased").die();
     drop(leases);
     settle().await;
     let mut reasons: Vec<_> = bed.reasons().iter().map(ToString::to_string).collect();

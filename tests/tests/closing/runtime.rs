@@ -25,18 +25,18 @@ fn several() -> Runtime {
 async fn busy() -> (Bed, Lease) {
     let bed = Bed::new(5);
     let mut leases = bed.leases(4).await;
-    bed.fake.set_manual(Call::Connect);
-    bed.fake.set_manual(Call::Reset);
-    bed.fake.set_manual(Call::Close);
+    bed.fake.set(Call::Connect, Answer::Manual);
+    bed.fake.set(Call::Reset, Answer::Manual);
+    bed.fake.set(Call::Close, Answer::Manual);
     let waiter = Held::waiting(bed.pool.acquire());
-    drop(bed.fake.next_connect().await);
+    drop(bed.fake.next(Call::Connect).await);
     drop(waiter);
-    leases.pop().expect("four").mark_needs_reset();
-    drop(bed.fake.next_reset().await);
-    PooledConnection::discard(leases.pop().expect("four"));
-    drop(bed.fake.next_close().await);
+    leases.pop().expect("four were leased").mark_needs_reset();
+    drop(bed.fake.next(Call::Reset).await);
+    PooledConnection::discard(leases.pop().expect("four were leased"));
+    drop(bed.fake.next(Call::Close).await);
     drop(leases.pop());
-    (bed, leases.pop().expect("four"))
+    (bed, leases.pop().expect("four were leased"))
 }
 
 /// The runtime goes with everything outstanding, on both flavours: waiters are woken, and what
@@ -62,7 +62,7 @@ fn runtime_that_goes_closes_the_pool_and_wakes_its_waiters() {
         );
         drop(leases.pop());
         assert_eq!(bed.pool.status().size(), 1);
-        PooledConnection::discard(leases.pop().expect("two"));
+        PooledConnection::discard(leases.pop().expect("two were leased"));
         assert_eq!(bed.pool.status().size(), 0);
         bed.ledger.assert_settled();
         let counts = bed.fake.counts();

@@ -16,7 +16,7 @@ fn fault(error: &dyn Error) -> Option<&Fault> {
     error.source().and_then(|source| source.downcast_ref())
 }
 
-/// P2, D8: the panic of a connect costs nothing but the attempt.
+/// The panic of a connect costs nothing but the attempt.
 #[tokio::test(start_paused = true)]
 async fn connect_that_panics_frees_its_slot() {
     let bed = Bed::new(1);
@@ -37,7 +37,7 @@ async fn connect_that_panics_frees_its_slot() {
     bed.finish().await;
 }
 
-/// B17, D7, D14: a failure is retried for those who wait.
+/// A failure is retried for those who wait.
 #[tokio::test(start_paused = true)]
 async fn connect_that_fails_once_is_repeated_for_the_waiter() {
     let bed = Bed::new(1);
@@ -47,7 +47,7 @@ async fn connect_that_fails_once_is_repeated_for_the_waiter() {
     bed.finish().await;
 }
 
-/// P18: a hung connect holds one slot until its deadline, and nobody else back.
+/// A hung connect holds one slot until its deadline, and nobody else back.
 #[tokio::test(start_paused = true)]
 async fn hung_connect_is_dropped_at_its_deadline_and_holds_nobody_back() {
     let bed = Bed::with(2, |builder| builder.connect_timeout(5 * SECOND));
@@ -69,7 +69,7 @@ async fn hung_connect_is_dropped_at_its_deadline_and_holds_nobody_back() {
     bed.finish().await;
 }
 
-/// P18, P21: the end of a connect's time is a failure with its limit.
+/// The end of a connect's time is a failure with its limit.
 #[tokio::test(start_paused = true)]
 async fn connect_timeout_is_the_cause_in_the_callers_error() {
     let bed = Bed::with(1, |builder| {
@@ -91,7 +91,7 @@ async fn connect_timeout_is_the_cause_in_the_callers_error() {
     bed.finish().await;
 }
 
-/// P19, P20, X4, X23: a permanent failure answers all who wait at once, each with the cause.
+/// A permanent failure answers all who wait at once, each with the cause.
 #[tokio::test(start_paused = true)]
 async fn permanent_failure_answers_all_waiters_at_once_with_the_cause() {
     let bed = Bed::with(4, |builder| {
@@ -103,7 +103,7 @@ async fn permanent_failure_answers_all_waiters_at_once_with_the_cause() {
     for waiter in waiters {
         let error = waiter
             .await
-            .expect("no panic")
+            .expect("the task does not panic")
             .expect_err("it cannot connect");
         let AcquireError::Unavailable {
             retry_after,
@@ -140,7 +140,7 @@ async fn permanent_failure_answers_all_waiters_at_once_with_the_cause() {
     bed.finish().await;
 }
 
-/// P19: transient failures are waited out, until there were too many in a row.
+/// Transient failures are waited out, until there were too many in a row.
 #[tokio::test(start_paused = true)]
 async fn transient_failures_answer_the_waiters_after_enough_rounds() {
     let bed = Bed::with(1, |builder| builder.fail_fast_after(3));
@@ -151,15 +151,15 @@ async fn transient_failures_answer_the_waiters_after_enough_rounds() {
     bed.finish().await;
 }
 
-/// P19: connects that fail side by side are one round.
+/// Connects that fail side by side are one round.
 #[tokio::test(start_paused = true)]
 async fn failures_side_by_side_count_once() {
     let bed = Bed::with(4, |builder| builder.max_connecting(4).fail_fast_after(2));
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiters: Vec<_> = (0..4).map(|_| Held::waiting(bed.pool.acquire())).collect();
     settle().await;
     for _ in 0..4 {
-        bed.fake.next_connect().await.fail_transient("no");
+        bed.fake.next(Call::Connect).await.fail("no");
     }
     settle().await;
     assert!(
@@ -168,7 +168,7 @@ async fn failures_side_by_side_count_once() {
     );
     bed.fake.set(Call::Connect, Answer::Ok);
     pass(SECOND).await;
-    while let Some(connect) = bed.fake.try_next_connect() {
+    while let Some(connect) = bed.fake.try_next(Call::Connect) {
         connect.succeed();
     }
     settle().await;
@@ -218,10 +218,13 @@ async fn unavailable_is_said_when_the_last_lease_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn unavailable_is_not_said_while_another_connect_is_under_way() {
     let bed = Bed::with(2, |builder| builder.fail_fast_after(1));
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiters: Vec<_> = (0..2).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    let (first, second) = (bed.fake.next_connect().await, bed.fake.next_connect().await);
-    first.fail_permanent("no");
+    let (first, second) = (
+        bed.fake.next(Call::Connect).await,
+        bed.fake.next(Call::Connect).await,
+    );
+    first.fail_permanently("no");
     settle().await;
     assert!(waiters.iter_mut().all(|waiter| waiter.poll().is_pending()));
     second.succeed();
@@ -256,9 +259,12 @@ async fn failed_attempt_after_the_delay_answers_all_who_came() {
     bed.fake.queue(Call::Connect, [Answer::Permanent]);
     bed.pool.acquire().await.expect_err("it cannot connect");
     pass(SECOND).await;
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiters: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    bed.fake.next_connect().await.fail_permanent("still not");
+    bed.fake
+        .next(Call::Connect)
+        .await
+        .fail_permanently("still not");
     settle().await;
     for waiter in &mut waiters {
         let error = waiter.ready().expect_err("it failed again");

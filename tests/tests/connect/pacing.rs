@@ -14,18 +14,21 @@ fn log_connects(fake: &FakeHandle, answer: Answer) -> Arc<Mutex<Vec<Instant>>> {
     let log = Arc::new(Mutex::new(Vec::new()));
     let begun = Arc::clone(&log);
     fake.set_with(Call::Connect, move |_| {
-        begun.lock().expect("nobody panics").push(Instant::now());
+        begun
+            .lock()
+            .expect("no holder of the lock panics")
+            .push(Instant::now());
         answer
     });
     log
 }
 
 fn gaps(log: &Mutex<Vec<Instant>>) -> Vec<Duration> {
-    let begun = log.lock().expect("nobody panics");
+    let begun = log.lock().expect("no holder of the lock panics");
     begun.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
-/// P19, P22: the span of the delay doubles up to its maximum.
+/// The span of the delay doubles up to its maximum.
 #[tokio::test(start_paused = true)]
 async fn delays_stay_below_a_span_that_doubles_up_to_its_maximum() {
     let first = Duration::from_millis(100);
@@ -41,8 +44,8 @@ async fn delays_stay_below_a_span_that_doubles_up_to_its_maximum() {
             "the mean delay is a second at the most: {gaps:?}"
         );
         for (round, gap) in gaps.iter().enumerate() {
-            let span =
-                (first * 2_u32.pow(u32::try_from(round.min(10)).expect("small"))).min(2 * SECOND);
+            let span = (first * 2_u32.pow(u32::try_from(round.min(10)).expect("it is at most 10")))
+                .min(2 * SECOND);
             // The clock of the runtime counts in milliseconds.
             assert!(
                 *gap <= span + Duration::from_millis(1),
@@ -76,7 +79,7 @@ async fn delays_are_spread_over_their_whole_span() {
     assert!(delays.len() > 60, "{delays:?}");
 }
 
-/// P22: a connection that dies as soon as it lives is opened ever more rarely. Without a pacer this
+/// A connection that dies as soon as it lives is opened ever more rarely. Without a pacer this
 /// loop would open one each time it can.
 #[tokio::test(start_paused = true)]
 async fn crash_loop_is_bounded_although_every_connect_succeeds() {
@@ -154,11 +157,11 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
     let bed = Bed::with(1, |builder| {
         builder.min_uptime(5 * SECOND).fail_fast_after(100)
     });
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiter = Held::waiting(bed.pool.acquire());
-    bed.fake.next_connect().await.fail_transient("no");
-    let connect = bed.fake.next_connect().await;
-    assert_eq!(connect.context().attempt, 2);
+    bed.fake.next(Call::Connect).await.fail("no");
+    let connect = bed.fake.next(Call::Connect).await;
+    assert_eq!(connect.context().map(|cx| cx.attempt), Some(2));
     connect.succeed();
     settle().await;
     let lease = waiter.ready().expect("it is served");
@@ -166,8 +169,12 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
     PooledConnection::discard(lease);
     drop(waiter);
     let mut waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
-    assert_eq!(connect.context().attempt, 2, "the series goes on");
+    let connect = bed.fake.next(Call::Connect).await;
+    assert_eq!(
+        connect.context().map(|cx| cx.attempt),
+        Some(2),
+        "the series goes on"
+    );
     connect.succeed();
     settle().await;
     let lease = waiter.ready().expect("it is served");
@@ -175,8 +182,12 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
     PooledConnection::discard(lease);
     drop(waiter);
     let waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
-    assert_eq!(connect.context().attempt, 1, "the series is over");
+    let connect = bed.fake.next(Call::Connect).await;
+    assert_eq!(
+        connect.context().map(|cx| cx.attempt),
+        Some(1),
+        "the series is over"
+    );
     connect.succeed();
     drop(waiter);
     bed.finish().await;
@@ -186,20 +197,20 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
 #[tokio::test(start_paused = true)]
 async fn dead_connection_in_somebodys_hand_does_not_end_a_series_of_failures() {
     let bed = Bed::with(1, |builder| builder.fail_fast_after(100));
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiter = Held::waiting(bed.pool.acquire());
-    bed.fake.next_connect().await.fail_transient("no");
-    bed.fake.next_connect().await.succeed();
+    bed.fake.next(Call::Connect).await.fail("no");
+    bed.fake.next(Call::Connect).await.succeed();
     settle().await;
     let lease = waiter.ready().expect("it is served");
     lease.die();
     pass(10 * SECOND).await;
     drop((lease, waiter));
     let waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     assert_eq!(
-        connect.context().attempt,
-        3,
+        connect.context().map(|cx| cx.attempt),
+        Some(3),
         "the death is the second failure"
     );
     connect.succeed();
@@ -231,7 +242,7 @@ async fn ends_that_the_pool_decided_are_no_failures() {
     bed.finish().await;
 }
 
-/// P22: nothing is opened while nothing is wanted, and nothing beyond ageing for the minimum.
+/// Nothing is opened while nothing is wanted, and nothing beyond ageing for the minimum.
 #[tokio::test(start_paused = true)]
 async fn idle_periods_without_use_open_nothing() {
     let bed = Bed::with(4, |builder| {

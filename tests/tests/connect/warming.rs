@@ -34,7 +34,7 @@ async fn warm_up_counts_what_is_lent() {
     bed.finish().await;
 }
 
-/// B5: the first failure ends it, with the connector's own error.
+/// The first failure ends it, with the connector's own error.
 #[tokio::test(start_paused = true)]
 async fn warm_up_fails_with_the_first_failure() {
     let bed = Bed::with(4, |builder| builder.max_connecting(1));
@@ -84,7 +84,7 @@ async fn warm_up_beyond_the_limit_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn warm_up_ends_at_its_deadline() {
     let bed = Bed::with(2, |builder| builder.connect_timeout(3 * SECOND));
-    bed.fake.set_manual(Call::Close);
+    bed.fake.set(Call::Close, Answer::Manual);
     bed.idle(2).await;
     bed.pool.evict_all();
     let began = Instant::now();
@@ -100,7 +100,7 @@ async fn warm_up_ends_at_its_deadline() {
          0 of 2 leased, 0 idle, 0 opening, 2 closing, 0 stuck, 0 waiting"
     );
     for _ in 0..2 {
-        bed.fake.next_close().await.finish();
+        bed.fake.next(Call::Close).await.succeed();
     }
     bed.finish().await;
 }
@@ -108,14 +108,14 @@ async fn warm_up_ends_at_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn warm_up_of_a_closed_pool_ends_at_once() {
     let bed = Bed::new(2);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let pool = bed.pool.clone();
     let warm_up = start(async move { pool.warm_up(1).await });
-    drop(bed.fake.next_connect().await);
+    drop(bed.fake.next(Call::Connect).await);
     bed.pool.close(SECOND).await;
     let error = warm_up
         .await
-        .expect("no panic")
+        .expect("the task does not panic")
         .expect_err("the pool closed");
     assert!(matches!(error, WarmUpError::Closed));
     assert_eq!(
@@ -146,7 +146,7 @@ async fn warm_up_that_is_dropped_starts_no_more() {
     bed.finish().await;
 }
 
-/// X24: the number is exact; two at once do not add up.
+/// The number is exact; two at once do not add up.
 #[tokio::test(start_paused = true)]
 async fn warm_ups_at_the_same_time_share_what_they_open() {
     let bed = Bed::new(4);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pool_core::{ConnectionPool, Connector};
 use pool_stdio::{
-    CommandSpec, ErrorObject, Framing, JsonRpcConnector, Notice, Progress, Protocol, RpcError, Stop,
+    CommandSpec, ErrorObject, Framing, JsonRpcConnector, Progress, Protocol, RpcError, Stop,
 };
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -102,19 +102,19 @@ fn progress_and_notifications_and_questions_find_their_way() {
             })
         });
         let child = connector.connect(&context()).await.unwrap();
-        let (progress, mut notices) = Progress::channel(4);
+        let (progress, mut notifications) = Progress::channel(4);
         let params = json!({"_meta": {"progressToken": "mine"}, "progress": 0.5});
-        let done = child.call_with_progress::<()>("progress", &params, progress);
+        let done = child.call::<()>("progress", &params).progress(progress);
         done.await.unwrap();
-        let Some(Notice::Notification(notice)) = notices.recv().await else {
+        let Some(notice) = notifications.recv().await else {
             panic!("it has made progress");
         };
         let params: Value = notice.params().unwrap();
         assert_eq!(params, json!({"progressToken": "mine", "progress": 0.5}));
 
-        let mut notices = child.notices();
+        let mut notifications = child.notifications();
         child.notify("echo/hello", &[1]).await.unwrap();
-        let Some(Notice::Notification(notice)) = notices.recv().await else {
+        let Some(notice) = notifications.recv().await else {
             panic!("it is echoed");
         };
         assert_eq!(notice.method(), "echo/hello");
@@ -137,18 +137,14 @@ fn nobody_who_asks_us_waits_for_ever() {
 }
 
 #[test]
-fn a_greeting_is_kept_and_facts_are_readable() {
+fn the_result_of_initialize_is_kept() {
     on_both_runtimes(async |bed| {
-        let connector = connector(bed, &server(), Protocol::Mcp)
-            .name("greeted")
-            .initialize(&json!({}))
-            .unwrap();
+        let connector = connector(bed, &server(), Protocol::Mcp);
+        let connector = connector.initialize(&json!({})).unwrap();
         let child = connector.connect(&context()).await.unwrap();
         let greeted: Value =
             serde_json::from_str(child.initialize_result().unwrap().get()).unwrap();
         assert_eq!(greeted["pid"], child.pid());
-        assert_eq!(child.name(), "greeted");
-        assert!(child.last_activity() <= child.age());
         assert!(child.is_alive());
         let termination = child.terminate(Stop::Orderly).await;
         assert_eq!(termination.rung, pool_stdio::Rung::Eof);

@@ -47,9 +47,9 @@ fn a_request_to_a_child_that_never_reads_ends_at_its_own_time() {
         let (limit, big) = (Duration::from_secs(1), megabyte());
         let calls = async {
             tokio::join!(
-                child.call_within::<Value>("m", &big, limit),
-                child.call_within::<Value>("m", &[1], limit),
-                child.call_within::<Value>("m", &[2], limit),
+                child.call::<Value>("m", &big).within(limit),
+                child.call::<Value>("m", &[1]).within(limit),
+                child.call::<Value>("m", &[2]).within(limit),
             )
         };
         let (first, second, third) = within(limit, Box::pin(calls)).await;
@@ -148,7 +148,7 @@ fn calls_outlive_neither_their_connection_nor_its_runtime() {
     let child = first.block_on(child(&bed, &server()));
     drop(first);
     let limit = Duration::from_secs(5);
-    let call = child.call_within::<Value>("echo", &[1], limit);
+    let call = child.call::<Value>("echo", &[1]).within(limit);
     let error = second.block_on(call).unwrap_err();
     assert!(matches!(error, RpcError::Cancelled { .. }), "{error}");
     drop((child, second));

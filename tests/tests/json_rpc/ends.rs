@@ -219,7 +219,7 @@ fn a_silent_child_is_not_dead_while_it_has_work() {
             connector(bed, &silent, Protocol::Mcp).ping_timeout(Duration::from_millis(20));
         let mut child = connector.connect(&context()).await.unwrap();
         let limit = Duration::from_millis(1);
-        let ask = || child.call_within::<Value>("work", &(), limit);
+        let ask = || child.call::<Value>("work", &()).within(limit);
         // On a busy machine it may take more than one to get through to the child.
         while ask().await.unwrap_err().is_retry_safe() {}
         connector.check(&mut child).await.unwrap();

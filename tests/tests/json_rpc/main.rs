@@ -17,9 +17,12 @@ mod common;
 mod bed;
 
 mod calls;
+mod cleanness;
 mod defects;
 mod ends;
-mod judged;
+mod goodbye;
+mod health;
+mod metrics;
 mod servers;
 mod shared;
 

@@ -44,8 +44,10 @@ async fn lists_tools(bed: &Bed, program: &str) {
     };
     let limit = Duration::from_secs(10);
     let (one, two) = tokio::join!(
-        child.call_within::<Value>("tools/list", &(), limit),
-        child.forward_within(r#"{"jsonrpc":"2.0","id":"x","method":"tools/list"}"#, limit),
+        child.call::<Value>("tools/list", &()).within(limit),
+        child
+            .forward(r#"{"jsonrpc":"2.0","id":"x","method":"tools/list"}"#)
+            .within(limit),
     );
     assert!(!one.unwrap()["tools"].as_array().unwrap().is_empty());
     let reply: Value = serde_json::from_slice(&two.unwrap().unwrap()).unwrap();
@@ -74,7 +76,8 @@ fn a_language_server_says_what_it_can() {
         assert!(greeted["capabilities"].is_object());
         let limit = Duration::from_secs(10);
         child
-            .call_within::<Value>("shutdown", &(), limit)
+            .call::<Value>("shutdown", &())
+            .within(limit)
             .await
             .unwrap();
     });

@@ -5,7 +5,7 @@ use pool_testkit::Call;
 use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, MINUTE, SECOND, TICK, pass, settle};
 
-/// B14: kept ready beside what is lent, as far as there is room.
+/// Kept ready beside what is lent, as far as there is room.
 #[tokio::test(start_paused = true)]
 async fn minimum_is_kept_beside_what_is_lent() {
     let bed = Bed::with(6, |builder| builder.min_idle(2));
@@ -23,7 +23,7 @@ async fn minimum_is_kept_beside_what_is_lent() {
     bed.finish().await;
 }
 
-/// X14: whatever took one away, it is replaced.
+/// Whatever took one away, it is replaced.
 #[tokio::test(start_paused = true)]
 async fn minimum_is_refilled_after_every_kind_of_loss() {
     let bed = Bed::with(5, |builder| builder.min_idle(3));
@@ -45,7 +45,7 @@ async fn minimum_is_refilled_after_every_kind_of_loss() {
     bed.finish().await;
 }
 
-/// P22: the refill of a peer that is away goes by the pacer.
+/// The refill of a peer that is away goes by the pacer.
 #[tokio::test(start_paused = true)]
 async fn minimum_is_refilled_at_the_pace_of_the_pacer() {
     let bed = Bed::with(4, |builder| builder.min_idle(4));

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use pool_core::{CloseReason, EventKind, ResizeError};
 use pool_testkit::Call;
+use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
 
-/// D10: what lives goes on living.
+/// What lives goes on living.
 #[tokio::test(start_paused = true)]
 async fn growth_keeps_what_is_there_and_serves_who_waits() {
     let bed = Bed::new(2);
@@ -40,7 +41,7 @@ async fn shrink_closes_the_longest_unused_first() {
     bed.finish().await;
 }
 
-/// D11, P8: leases are not cut short; those that are too many end when they come home.
+/// Leases are not cut short; those that are too many end when they come home.
 #[tokio::test(start_paused = true)]
 async fn shrink_while_lent_takes_effect_on_return() {
     let bed = Bed::new(4);
@@ -62,7 +63,7 @@ async fn shrink_while_lent_takes_effect_on_return() {
     bed.finish().await;
 }
 
-/// D11, D12: zero suspends the pool, and growth wakes who waits.
+/// Zero suspends the pool, and growth wakes who waits.
 #[tokio::test(start_paused = true)]
 async fn pool_of_size_zero_lends_nothing_until_it_grows() {
     let bed = Bed::new(2);
@@ -86,7 +87,7 @@ async fn pool_of_size_zero_lends_nothing_until_it_grows() {
     bed.finish_with(5, 0).await;
 }
 
-/// P8: down and up again while everything is lent: nothing is lost, nothing is too many.
+/// Down and up again while everything is lent: nothing is lost, nothing is too many.
 #[tokio::test(start_paused = true)]
 async fn shrink_to_zero_and_growth_again_while_lent_keeps_the_capacity() {
     let bed = Bed::new(3);
@@ -110,9 +111,9 @@ async fn shrink_to_zero_and_growth_again_while_lent_keeps_the_capacity() {
 #[tokio::test(start_paused = true)]
 async fn connect_under_way_is_too_many_after_a_shrink() {
     let bed = Bed::new(2);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     bed.pool.resize(0).expect("the pool is open");
     connect.succeed();
     settle().await;
@@ -126,7 +127,7 @@ async fn connect_under_way_is_too_many_after_a_shrink() {
 #[tokio::test(start_paused = true)]
 async fn closing_connections_count_after_a_shrink() {
     let bed = Bed::new(3);
-    bed.fake.set_manual(Call::Close);
+    bed.fake.set(Call::Close, Answer::Manual);
     bed.idle(3).await;
     bed.pool.resize(1).expect("the pool is open");
     let lease = bed.lease().await;
@@ -138,15 +139,14 @@ async fn closing_connections_count_after_a_shrink() {
         3,
         "both closing ones still live"
     );
-    bed.fake.next_close().await.finish();
+    bed.fake.next(Call::Close).await.succeed();
     settle().await;
     assert_eq!(bed.fake.counts().connect.started, 3, "two of two are taken");
-    bed.fake.next_close().await.finish();
+    bed.fake.next(Call::Close).await.succeed();
     settle().await;
     assert_eq!(bed.fake.counts().connect.started, 4);
     drop((lease, waiter));
-    bed.fake
-        .set(Call::Close, pool_testkit::connector::Answer::Ok);
+    bed.fake.set(Call::Close, Answer::Ok);
     bed.finish().await;
 }
 

@@ -27,7 +27,7 @@ impl Connector for Missing {
     }
 }
 
-/// P20: the chain leads to the connector's own error, with its own type; and no error prints what
+/// The chain leads to the connector's own error, with its own type; and no error prints what
 /// its source prints.
 #[tokio::test(start_paused = true)]
 async fn chain_of_sources_leads_to_the_connectors_own_error() {
@@ -112,7 +112,7 @@ fn faults_say_what_happened_and_how_long_it_took() {
     assert_eq!(fault.to_string(), "connect did not end within 5s");
 }
 
-/// P20: the same circumstances in every kind of error.
+/// The same circumstances in every kind of error.
 #[tokio::test(start_paused = true)]
 async fn every_error_of_acquire_has_its_circumstances() {
     let bed = Bed::with(1, |builder| {

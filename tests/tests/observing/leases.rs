@@ -21,11 +21,14 @@ fn heard(bed: &Bed) -> Vec<Heard> {
     heard
 }
 
-/// P42: once per lease, with the place it was acquired at, and a notice when it is back.
+/// Once per lease, with the place it was acquired at, and a notice when it is back.
 #[tokio::test(start_paused = true)]
 async fn overdue_lease_is_told_once_and_again_when_it_comes_home() {
     let bed = Bed::with(1, |builder| builder.lease_warn_after(10 * SECOND));
-    let (lease, line) = (bed.pool.acquire().await.expect("it is free"), line!());
+    let (lease, line) = (
+        bed.pool.acquire().await.expect("the connection is free"),
+        line!(),
+    );
     pass(9 * SECOND).await;
     assert!(heard(&bed).is_empty());
     pass(MINUTE).await;
@@ -45,7 +48,7 @@ async fn overdue_lease_is_told_once_and_again_when_it_comes_home() {
     bed.finish().await;
 }
 
-/// P42: a lease of the same connection that follows is another lease.
+/// A lease of the same connection that follows is another lease.
 #[tokio::test(start_paused = true)]
 async fn each_overdue_lease_of_a_connection_is_told() {
     let bed = Bed::with(1, |builder| builder.lease_warn_after(10 * SECOND));
@@ -61,7 +64,7 @@ async fn each_overdue_lease_of_a_connection_is_told() {
     bed.finish().await;
 }
 
-/// P42: neither a connect nor a wait makes a lease overdue.
+/// Neither a connect nor a wait makes a lease overdue.
 #[tokio::test(start_paused = true)]
 async fn only_the_time_in_a_holders_hands_counts() {
     let bed = Bed::with(1, |builder| {
@@ -82,7 +85,7 @@ async fn only_the_time_in_a_holders_hands_counts() {
     bed.finish().await;
 }
 
-/// P42: whatever way an overdue lease ends, its end is told.
+/// Whatever way an overdue lease ends, its end is told.
 #[tokio::test(start_paused = true)]
 async fn every_end_of_an_overdue_lease_is_told() {
     let ends: [fn(Lease); 4] = [

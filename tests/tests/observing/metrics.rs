@@ -19,9 +19,13 @@ fn read(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
             .collect();
         let name = format!("{} {}", key.key().name(), labels.join(" "));
         let value = match value {
-            DebugValue::Counter(count) => f64::from(u32::try_from(count).expect("few")),
+            DebugValue::Counter(count) => {
+                f64::from(u32::try_from(count).expect("it is a small number"))
+            }
             DebugValue::Gauge(value) => value.into_inner(),
-            DebugValue::Histogram(values) => f64::from(u32::try_from(values.len()).expect("few")),
+            DebugValue::Histogram(values) => {
+                f64::from(u32::try_from(values.len()).expect("it is a small number"))
+            }
         };
         all.insert(name, value);
     }
@@ -36,7 +40,7 @@ fn pool(recorder: &DebuggingRecorder, name: &'static str) -> (Pool, FakeHandle) 
     (pool.expect("the settings are valid"), fake)
 }
 
-/// P43: two pools in a process stay apart.
+/// Two pools in a process stay apart.
 #[tokio::test(start_paused = true)]
 async fn pools_are_told_apart_by_their_label() {
     let _watchdog = Watchdog::start();
@@ -65,7 +69,7 @@ async fn pools_are_told_apart_by_their_label() {
     lazy.close(SECOND).await;
 }
 
-/// P6: one meaning per counter, each counted once.
+/// One meaning per counter, each counted once.
 #[tokio::test(start_paused = true)]
 async fn each_thing_is_counted_once_where_it_belongs() {
     let _watchdog = Watchdog::start();

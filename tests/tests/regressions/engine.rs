@@ -11,7 +11,7 @@ use pool_core::{
     BoxFuture, CloseReason, ConnectContext, ConnectError, ConnectionPool, Connector, EventKind,
     PooledConnection, WarmUpError, async_trait,
 };
-use pool_testkit::connector::{Answer, Verdict, pair};
+use pool_testkit::connector::{Answer, QueryAnswer, pair};
 use pool_testkit::ledger::Ledger;
 use pool_testkit::{Call, Query};
 use tokio::time::Instant;
@@ -33,17 +33,17 @@ async fn a_cold_pool_needs_n_over_max_connecting_connect_times() {
         .max_size(8)
         .max_connecting(1)
         .build()
-        .expect("it works");
+        .expect("the settings are valid");
     let began = Instant::now();
     let tasks: Vec<_> = (0..8)
         .map(|_| {
             let pool = pool.clone();
-            tokio::spawn(async move { pool.acquire().await.expect("it works") })
+            tokio::spawn(async move { pool.acquire().await.expect("the connector connects") })
         })
         .collect();
     let mut held = Vec::new();
     for task in tasks {
-        held.push(task.await.expect("it works"));
+        held.push(task.await.expect("the task does not panic"));
     }
     let took = began.elapsed();
     assert!(
@@ -61,7 +61,7 @@ async fn a_warm_up_whose_connects_all_succeed_in_time_succeeds() {
         .max_connecting(1)
         .connect_timeout(20 * MS)
         .build()
-        .expect("it works");
+        .expect("the settings are valid");
     pool.warm_up(4)
         .await
         .expect("four connects of 1 ms, with 80 ms to do so");
@@ -76,7 +76,7 @@ const MANY: u64 = 200;
 async fn a_connection_that_is_dead_when_drawn_counts_as_a_failure_even_with_max_uses_one() {
     let (connector, fake) = pair();
     fake.stop_telling_deaths();
-    fake.set_verdict(Query::IsAlive, Verdict::No);
+    fake.set_query(Query::IsAlive, QueryAnswer::No);
     fake.set_with(Call::Connect, |site| {
         if site.number < MANY {
             Answer::Ok
@@ -88,7 +88,7 @@ async fn a_connection_that_is_dead_when_drawn_counts_as_a_failure_even_with_max_
         .max_size(1)
         .max_uses(1)
         .build()
-        .expect("it works");
+        .expect("the settings are valid");
     let error = pool.acquire_within(5 * SECOND).await.unwrap_err();
     let connects = fake.counts().connect.started;
     assert!(
@@ -106,8 +106,8 @@ async fn a_connection_that_lived_for_min_uptime_did_not_die_early() {
         .min_uptime(50 * MS)
         .retry_delay(3600 * SECOND, 3600 * SECOND)
         .build()
-        .expect("it works");
-    let lease = pool.acquire().await.expect("it works");
+        .expect("the settings are valid");
+    let lease = pool.acquire().await.expect("the connector connects");
     tokio::time::sleep(90 * MS).await;
     lease.die();
     drop(lease);
@@ -129,7 +129,7 @@ async fn a_young_connection_that_died_and_is_then_discarded_counts_as_a_failure(
     let pool = ConnectionPool::builder(connector)
         .max_size(1)
         .build()
-        .expect("it works");
+        .expect("the settings are valid");
     let began = Instant::now();
     for _ in 0..20 {
         let Ok(lease) = pool.acquire().await else {
@@ -175,7 +175,7 @@ async fn a_connection_whose_died_panicked_is_closed() {
         .max_size(1)
         .fail_fast_after(1)
         .build()
-        .expect("it works");
+        .expect("the settings are valid");
     drop(pool.acquire_within(SECOND).await);
     pool.close(SECOND).await;
     assert!(
@@ -212,8 +212,8 @@ async fn dropping_a_lease_never_panics_whatever_the_connector_throws() {
     let pool = ConnectionPool::builder(AliveThrows)
         .max_size(1)
         .build()
-        .expect("it works");
-    let lease = pool.acquire().await.expect("it works");
+        .expect("the settings are valid");
+    let lease = pool.acquire().await.expect("the connector connects");
     let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(lease)));
     assert!(dropped.is_ok(), "the drop of a lease panicked");
 }
@@ -227,7 +227,7 @@ async fn a_warm_up_says_that_a_connect_hung() {
     let pool = ConnectionPool::builder(connector)
         .max_size(1)
         .build()
-        .expect("it works");
+        .expect("the settings are valid");
     let mut warm_up = pin!(pool.warm_up(1));
     assert!(poll_once(warm_up.as_mut()).is_pending());
     // As on a real clock: the connect starts a moment later.
@@ -246,7 +246,7 @@ async fn a_warm_up_during_the_delay_after_failures_carries_the_failure() {
         .connect_timeout(MS)
         .retry_delay(3600 * SECOND, 3600 * SECOND)
         .build()
-        .expect("it works");
+        .expect("the settings are valid");
     drop(pool.acquire_within(SECOND).await);
     let error = pool.warm_up(1).await.unwrap_err();
     assert!(
@@ -262,7 +262,7 @@ async fn a_closed_pool_does_not_say_that_it_waits_for_a_connection() {
     let (connector, _fake) = pair();
     let pool = ConnectionPool::builder(connector)
         .build()
-        .expect("it works");
+        .expect("the settings are valid");
     pool.close(SECOND).await;
     let text = pool.acquire().await.unwrap_err().to_string();
     assert!(
@@ -277,8 +277,8 @@ async fn no_acquire_succeeds_after_close_began() {
     let pool = ConnectionPool::builder(connector)
         .max_size(1)
         .build()
-        .expect("it works");
-    let lease = pool.acquire().await.expect("it works");
+        .expect("the settings are valid");
+    let lease = pool.acquire().await.expect("the connector connects");
     let mut acquire = pin!(pool.acquire());
     assert!(poll_once(acquire.as_mut()).is_pending());
     drop(lease); // hands over
@@ -300,8 +300,8 @@ async fn a_connection_served_to_a_future_that_nobody_polls_is_reported_as_overdu
         .lease_warn_after(SECOND)
         .observer(Arc::new(ledger.clone()))
         .build()
-        .expect("it works");
-    let lease = pool.acquire().await.expect("it works");
+        .expect("the settings are valid");
+    let lease = pool.acquire().await.expect("the connector connects");
     let mut acquire = Box::pin(pool.acquire());
     assert!(poll_once(acquire.as_mut()).is_pending());
     drop(lease);
@@ -319,7 +319,7 @@ fn current_thread(paused: bool) -> tokio::runtime::Runtime {
         .enable_all()
         .start_paused(paused)
         .build()
-        .expect("it works")
+        .expect("the settings are valid")
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,8 +328,8 @@ async fn an_acquire_timeout_is_never_too_short() {
     let pool = ConnectionPool::builder(connector)
         .max_size(1)
         .build()
-        .expect("it works");
-    let _lease = pool.acquire().await.expect("it works");
+        .expect("the settings are valid");
+    let _lease = pool.acquire().await.expect("the connector connects");
     // The home runtime is busy for eleven seconds: time passes, its tasks do not run.
     let mut busy = pin!(tokio::time::advance(11 * SECOND));
     assert!(poll_once(busy.as_mut()).is_pending());
@@ -351,8 +351,8 @@ fn events_make_sense_when_the_runtime_goes_during_a_check() {
             .observer(Arc::new(ledger.clone()))
             .check_timeout(3600 * SECOND)
             .build()
-            .expect("it works");
-        drop(pool.acquire().await.expect("it works"));
+            .expect("the settings are valid");
+        drop(pool.acquire().await.expect("the connector connects"));
         fake.until(|counts| counts.check.started == 1).await;
         pool
     });
@@ -384,8 +384,8 @@ async fn a_waker_that_panics_does_not_silence_the_next_one() {
     let pool = ConnectionPool::builder(connector)
         .max_size(1)
         .build()
-        .expect("it works");
-    let lease = pool.acquire().await.expect("it works");
+        .expect("the settings are valid");
+    let lease = pool.acquire().await.expect("the connector connects");
     let mut first = Box::pin(pool.acquire());
     let waker = Waker::from(Arc::new(Throwing));
     assert!(
@@ -416,25 +416,25 @@ async fn a_waker_that_panics_does_not_silence_the_next_one() {
 #[tokio::test(start_paused = true)]
 async fn every_failure_is_followed_by_a_delay_and_a_permanent_one_by_an_answer() {
     let (connector, fake) = pair();
-    fake.set_manual(Call::Connect);
+    fake.set(Call::Connect, Answer::Manual);
     let pool = ConnectionPool::builder(connector)
         .max_size(2)
         .build()
-        .expect("it works");
+        .expect("the settings are valid");
     let (one, two) = (pool.clone(), pool.clone());
     let one = tokio::spawn(async move { one.acquire().await.map(drop) });
     let two = tokio::spawn(async move { two.acquire().await.map(drop) });
-    let first = fake.next_connect().await;
-    let second = fake.next_connect().await;
+    let first = fake.next(Call::Connect).await;
+    let second = fake.next(Call::Connect).await;
     one.abort(); // one caller is left, and one connect in flight is enough for it
-    first.fail_permanent("no such program");
+    first.fail_permanently("no such program");
     tokio::time::sleep(10 * SECOND).await;
-    assert!(fake.try_next_connect().is_none());
-    second.fail_permanent("no such program");
+    assert!(fake.try_next(Call::Connect).is_none());
+    second.fail_permanently("no such program");
     for _ in 0..16 {
         tokio::task::yield_now().await;
     }
-    let is_delayed = fake.try_next_connect().is_none();
+    let is_delayed = fake.try_next(Call::Connect).is_none();
     assert!(
         two.is_finished() && is_delayed,
         "not answered; next connect delayed: {is_delayed}"
@@ -462,8 +462,8 @@ fn the_last_lease_does_not_panic_when_the_connector_does() {
     let (pool, lease) = home.block_on(async {
         let pool = ConnectionPool::builder(DropPanics)
             .build()
-            .expect("it works");
-        let lease = pool.acquire().await.expect("it works");
+            .expect("the settings are valid");
+        let lease = pool.acquire().await.expect("the connector connects");
         (pool, lease)
     });
     drop(home);
@@ -496,8 +496,8 @@ async fn a_subscriber_that_panics_does_not_close_the_pool() {
     let pool = ConnectionPool::builder(connector)
         .lease_warn_after(SECOND)
         .build()
-        .expect("it works");
-    let lease = pool.acquire().await.expect("it works");
+        .expect("the settings are valid");
+    let lease = pool.acquire().await.expect("the connector connects");
     tokio::time::sleep(10 * SECOND).await; // the maintenance task warns
     assert!(!pool.status().is_closed, "the pool is closed");
     drop(lease);

@@ -75,8 +75,8 @@ async fn the_errors_of_a_connector_are_not_dropped_under_the_lock() {
     let pool = ConnectionPool::builder(connector)
         .fail_fast_after(2)
         .build()
-        .expect("it works");
-    site.set(pool.clone()).expect("it works");
+        .expect("the settings are valid");
+    site.set(pool.clone()).expect("it is set once");
     // Two failures: the second replaces the first as the last one.
     drop(pool.acquire().await);
     assert!(
@@ -127,9 +127,9 @@ async fn a_subscriber_is_not_asked_under_the_lock() {
     let pool = ConnectionPool::builder(Units)
         .max_size(1)
         .build()
-        .expect("it works");
-    site.set(pool.clone()).expect("it works");
-    drop(pool.acquire().await.expect("it works"));
+        .expect("the settings are valid");
+    site.set(pool.clone()).expect("it is set once");
+    drop(pool.acquire().await.expect("the connector connects"));
     assert!(
         !under_lock.load(Ordering::Relaxed),
         "`Subscriber::enabled` ran while the lock was held"
@@ -156,9 +156,9 @@ mod metering {
             .name("same")
             .max_size(1)
             .build()
-            .expect("it works");
+            .expect("the settings are valid");
         for _ in 0..times {
-            drop(pool.acquire().await.expect("it works"));
+            drop(pool.acquire().await.expect("the connector connects"));
         }
         pool.close(Duration::from_secs(1)).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -173,7 +173,7 @@ mod metering {
                 .enable_all()
                 .start_paused(true)
                 .build()
-                .expect("it works");
+                .expect("the settings are valid");
             home.block_on(lend(10));
             home.block_on(lend(5));
             assert_eq!(leases(&snapshotter), 15);
@@ -191,13 +191,13 @@ fn gauges_do_not_outlive_the_connections() {
             .enable_all()
             .start_paused(true)
             .build()
-            .expect("it works");
+            .expect("the settings are valid");
         let pool = home.block_on(async {
             let pool = ConnectionPool::builder(Units)
                 .max_size(1)
                 .build()
-                .expect("it works");
-            drop(pool.acquire().await.expect("it works"));
+                .expect("the settings are valid");
+            drop(pool.acquire().await.expect("the connector connects"));
             tokio::time::sleep(Duration::from_secs(1)).await;
             pool
         });

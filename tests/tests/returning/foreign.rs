@@ -11,7 +11,7 @@ use pool_testkit::Call;
 use pool_testkit::ledger::Ledger;
 use pool_tests::bed::{Bed, MINUTE, SECOND, Watchdog, pass, settle};
 
-/// P28, X1: a connection whose drop uses its pool, as any user code may.
+/// A connection whose drop uses its pool, as any user code may.
 #[tokio::test(start_paused = true)]
 async fn drop_of_a_connection_may_use_the_pool() {
     #[derive(Debug)]
@@ -21,7 +21,10 @@ async fn drop_of_a_connection_may_use_the_pool() {
     }
     impl Drop for Nosy {
         fn drop(&mut self) {
-            let pool = self.pool.get().expect("it was set");
+            let pool = self
+                .pool
+                .get()
+                .expect("the test set it before it opened a connection");
             assert!(pool.status().size() >= 1, "the slot is still taken");
             drop(pool.try_acquire());
             self.seen.fetch_add(1, Ordering::SeqCst);
@@ -46,7 +49,7 @@ async fn drop_of_a_connection_may_use_the_pool() {
     let pool = ConnectionPool::builder(connector)
         .max_size(3)
         .build()
-        .expect("it is valid");
+        .expect("the settings are valid");
     place.set(pool.clone()).expect("it is set once");
     let leases = [
         pool.acquire().await.expect("it connects"),
@@ -91,7 +94,7 @@ async fn drop_that_panics_costs_nothing_but_a_word_in_the_log() {
     assert_eq!(bed.fake.counts().alive, 0);
 }
 
-/// P2: a close that panics has lost its connection, and its slot is free.
+/// A close that panics has lost its connection, and its slot is free.
 #[tokio::test(start_paused = true)]
 async fn close_that_panics_frees_its_slot() {
     let bed = Bed::new(1);
@@ -140,10 +143,10 @@ fn wrongly(wrong: Wrong) -> (ConnectionPool<()>, Ledger) {
         .fail_fast_after(1)
         .observer(Arc::new(ledger.clone()))
         .build();
-    (pool.expect("it is valid"), ledger)
+    (pool.expect("the settings are valid"), ledger)
 }
 
-/// X21: one that panics, when it is called or later, has lost sight of its connection, which counts
+/// One that panics, when it is called or later, has lost sight of its connection, which counts
 /// as dead and is closed like any other.
 #[tokio::test(start_paused = true)]
 async fn death_watch_that_panics_or_ends_at_once_counts_as_death() {

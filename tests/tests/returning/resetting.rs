@@ -1,7 +1,7 @@
 //! Resets: between one holder and the next, out of everybody's way, and never for ever.
 
 use pool_core::{CloseReason, EventKind, PooledConnection};
-use pool_testkit::connector::{Answer, Verdict};
+use pool_testkit::connector::{Answer, QueryAnswer};
 use pool_testkit::{Call, Query};
 use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
 
@@ -9,13 +9,13 @@ use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
 #[tokio::test(start_paused = true)]
 async fn connection_that_needs_a_reset_is_reset_before_the_next_holder() {
     let bed = Bed::new(1);
-    bed.fake.set_manual(Call::Reset);
+    bed.fake.set(Call::Reset, Answer::Manual);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
     let mut waiter = Held::waiting(bed.pool.acquire());
     lease.mark_needs_reset();
     drop(lease);
-    let reset = bed.fake.next_reset().await;
+    let reset = bed.fake.next(Call::Reset).await;
     assert_eq!((reset.id(), bed.pool.status().returning), (id, 1));
     assert!(waiter.poll().is_pending(), "it is not served before");
     reset.succeed();
@@ -31,7 +31,7 @@ async fn connection_that_needs_a_reset_is_reset_before_the_next_holder() {
 #[tokio::test(start_paused = true)]
 async fn one_reset_is_enough() {
     let bed = Bed::new(1);
-    bed.fake.set_verdict(Query::NeedsReset, Verdict::Yes);
+    bed.fake.set_query(Query::NeedsReset, QueryAnswer::Yes);
     for uses in 1..=3 {
         drop(bed.lease().await);
         settle().await;
@@ -41,7 +41,7 @@ async fn one_reset_is_enough() {
     bed.finish().await;
 }
 
-/// P21, P31, X25: a reset that fails, panics or hangs costs its connection, and the deadline is
+/// A reset that fails, panics or hangs costs its connection, and the deadline is
 /// when the slot is back.
 #[tokio::test(start_paused = true)]
 async fn reset_that_does_not_succeed_closes_its_connection() {
@@ -69,14 +69,14 @@ async fn reset_that_does_not_succeed_closes_its_connection() {
     }
 }
 
-/// P32: a hung reset keeps nobody from coming home.
+/// A hung reset keeps nobody from coming home.
 #[tokio::test(start_paused = true)]
 async fn hung_reset_stalls_no_other_return() {
     let bed = Bed::new(3);
     bed.fake.queue(Call::Reset, [Answer::Never]);
     let mut leases = bed.leases(3).await;
     for _ in 0..2 {
-        let lease = leases.pop().expect("three");
+        let lease = leases.pop().expect("three were leased");
         lease.mark_needs_reset();
         drop(lease);
         settle().await;
@@ -92,13 +92,13 @@ async fn hung_reset_stalls_no_other_return() {
 async fn connection_that_dies_in_its_reset_is_closed() {
     for told in [true, false] {
         let bed = Bed::new(1);
-        bed.fake.set_manual(Call::Reset);
+        bed.fake.set(Call::Reset, Answer::Manual);
         let lease = bed.lease().await;
         let id = PooledConnection::id(&lease);
         pass(2 * SECOND).await;
         lease.mark_needs_reset();
         drop(lease);
-        let reset = bed.fake.next_reset().await;
+        let reset = bed.fake.next(Call::Reset).await;
         assert!(if told {
             bed.fake.kill(id)
         } else {
@@ -129,11 +129,11 @@ async fn connection_at_its_end_is_not_reset() {
 #[tokio::test(start_paused = true)]
 async fn connection_evicted_in_its_reset_is_closed_after_it() {
     let bed = Bed::new(1);
-    bed.fake.set_manual(Call::Reset);
+    bed.fake.set(Call::Reset, Answer::Manual);
     let lease = bed.lease().await;
     lease.mark_needs_reset();
     drop(lease);
-    let reset = bed.fake.next_reset().await;
+    let reset = bed.fake.next(Call::Reset).await;
     assert_eq!(bed.pool.evict_all(), 1);
     reset.succeed();
     settle().await;

@@ -40,7 +40,10 @@ impl Bed {
     }
 
     pub(crate) async fn lease(&self) -> Lease {
-        self.pool.acquire().await.expect("served")
+        self.pool
+            .acquire()
+            .await
+            .expect("a connection can serve it")
     }
 
     /// Several leases, one after the other, each when all that follows from the last has happened.

@@ -2,7 +2,7 @@
 
 use pool_core::{AcquireError, CloseReason, SharedPool};
 use pool_testkit::Call;
-use pool_testkit::connector::pair;
+use pool_testkit::connector::{Answer, pair};
 use pool_tests::bed::{Held, MINUTE, SECOND, Watchdog, pass, settle, start};
 use tokio::runtime;
 
@@ -19,7 +19,7 @@ async fn close_refuses_callers_and_waits_for_the_last_lease() {
     assert!(matches!(waiter.ready(), Err(AcquireError::Closed { .. })));
     assert_eq!(bed.reasons(), []);
     drop(leases);
-    let report = closing.await.expect("no panic");
+    let report = closing.await.expect("the task does not panic");
     assert_eq!((report.closed, report.still_leased), (1, 0));
     assert_eq!(bed.reasons(), [CloseReason::PoolClosed]);
     drop(waiter);
@@ -54,7 +54,7 @@ fn runtime_that_goes_leaves_nothing_behind() {
         let builder = SharedPool::builder(connector).check_interval(SECOND);
         let pool = builder.build().unwrap();
         let leases = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
-        fake.set_manual(Call::Check);
+        fake.set(Call::Check, Answer::Manual);
         pass(2 * SECOND).await;
         assert_eq!(fake.counts().check.running(), 1, "a check holds it");
         (pool, leases)
@@ -71,16 +71,15 @@ fn runtime_that_goes_leaves_nothing_behind() {
 async fn panics_of_the_connector_cost_the_connection_and_nothing_else() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    bed.fake.queue_verdicts(
+    bed.fake.queue_query(
         pool_testkit::Query::IsAlive,
-        [pool_testkit::connector::Verdict::Panic],
+        [pool_testkit::connector::QueryAnswer::Panic],
     );
     drop(lease);
     settle().await;
     assert_eq!(bed.reasons(), [CloseReason::Dirty]);
     let lease = bed.lease().await;
-    bed.fake
-        .queue(Call::Close, [pool_testkit::connector::Answer::Panic]);
+    bed.fake.queue(Call::Close, [Answer::Panic]);
     drop(lease);
     bed.pool.evict_all();
     settle().await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pool_core::{AcquireError, SharedLease, TryAcquireError};
-use pool_testkit::connector::{Answer, Verdict};
+use pool_testkit::connector::{Answer, QueryAnswer};
 use pool_testkit::{Call, Query};
 use pool_tests::bed::{Held, SECOND, settle};
 
@@ -62,7 +62,7 @@ async fn callers_wait_only_when_all_are_full_and_are_served_in_their_order() {
     let freed = id(&leases[3]);
     drop(leases.remove(3));
     assert!(second.poll().is_pending(), "the other one came first");
-    let lease = first.ready().expect("served");
+    let lease = first.ready().expect("a connection can serve it");
     assert_eq!(id(&lease), freed);
     drop(lease);
     drop(second.ready().expect("served in its turn"));
@@ -74,15 +74,15 @@ async fn callers_wait_only_when_all_are_full_and_are_served_in_their_order() {
 #[tokio::test(start_paused = true)]
 async fn one_connect_serves_as_many_waiters_as_the_connection_may_carry() {
     let bed = Bed::new(1);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiters: Vec<_> = (0..4).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     connect.succeed();
     settle().await;
     let leases: Vec<_> = waiters
         .iter_mut()
         .take(3)
-        .map(|waiter| waiter.ready().expect("served"))
+        .map(|waiter| waiter.ready().expect("a connection can serve it"))
         .collect();
     assert!(waiters[3].poll().is_pending(), "the connection is full");
     drop(leases);
@@ -94,7 +94,7 @@ async fn one_connect_serves_as_many_waiters_as_the_connection_may_carry() {
 #[tokio::test(start_paused = true)]
 async fn no_more_connects_are_started_than_the_waiters_need() {
     let bed = Bed::new(4);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let waiters: Vec<_> = (0..5).map(|_| Held::waiting(bed.pool.acquire())).collect();
     settle().await;
     // Three connections with a target of two each are enough for five.
@@ -250,7 +250,7 @@ async fn callers_wait_for_a_full_connection_though_no_other_can_be_opened() {
 #[tokio::test(start_paused = true)]
 async fn connections_that_are_dead_when_they_are_drawn_are_not_opened_again_and_again() {
     let bed = Bed::with(1, |builder| builder.max_uses(1));
-    bed.fake.set_verdict(Query::IsAlive, Verdict::No);
+    bed.fake.set_query(Query::IsAlive, QueryAnswer::No);
     bed.pool.acquire_within(SECOND).await.unwrap_err();
     let connects = bed.fake.counts().connect.started;
     assert!(connects < 20, "{connects} connects in a second");

@@ -3,6 +3,7 @@
 
 use pool_core::{CloseReason, SharedLease};
 use pool_testkit::Call;
+use pool_testkit::connector::Answer;
 use pool_tests::bed::{Held, SECOND, pass, settle};
 
 use crate::bed::{Bed, id, ids};
@@ -59,9 +60,9 @@ async fn connection_that_is_told_to_be_unfit_on_return_is_not_lent_again() {
 async fn expired_connection_serves_until_its_replacement_is_open() {
     let bed = Bed::with(1, |builder| builder.max_lifetime(60 * SECOND));
     let old = bed.lease().await;
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     pass(60 * SECOND).await;
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     let meanwhile = bed.lease().await;
     assert_eq!(id(&meanwhile), id(&old), "it goes on");
     assert_eq!(bed.pool.status().size(), 2, "one more than the limit");
@@ -125,26 +126,26 @@ async fn expired_connection_that_nobody_uses_is_closed_at_once() {
 async fn evicted_connections_are_replaced_one_by_one() {
     let bed = Bed::new(2);
     let leases = bed.leases(4).await;
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     assert_eq!(bed.pool.evict_all(), 2);
     assert_eq!(bed.pool.evict_all(), 0, "they know");
     settle().await;
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     assert!(
-        bed.fake.try_next_connect().is_none(),
+        bed.fake.try_next(Call::Connect).is_none(),
         "one beyond the limit"
     );
     connect.succeed();
     settle().await;
     assert!(
-        bed.fake.try_next_connect().is_none(),
+        bed.fake.try_next(Call::Connect).is_none(),
         "the first one still has its slot"
     );
     let mut leases = leases.into_iter();
     leases.by_ref().take(2).for_each(drop);
     settle().await;
     assert_eq!(bed.reasons(), [CloseReason::Evicted]);
-    bed.fake.next_connect().await.succeed();
+    bed.fake.next(Call::Connect).await.succeed();
     settle().await;
     drop(leases);
     settle().await;
@@ -156,13 +157,13 @@ async fn evicted_connections_are_replaced_one_by_one() {
 async fn evicted_connection_that_dies_meanwhile_is_not_used_any_more() {
     let bed = Bed::new(1);
     let old = bed.lease().await;
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     bed.pool.evict_all();
     settle().await;
     bed.fake.kill(id(&old));
     settle().await;
     let mut waiter = Held::waiting(bed.pool.acquire());
-    bed.fake.next_connect().await.succeed();
+    bed.fake.next(Call::Connect).await.succeed();
     settle().await;
     let new = waiter.ready().expect("its replacement");
     assert_ne!(id(&new), id(&old));
@@ -176,15 +177,15 @@ async fn evicted_connection_that_dies_meanwhile_is_not_used_any_more() {
 async fn check_runs_while_the_connection_serves() {
     let bed = Bed::with(2, |builder| builder.check_interval(SECOND));
     let lease = bed.lease().await;
-    bed.fake.set_manual(Call::Check);
+    bed.fake.set(Call::Check, Answer::Manual);
     pass(2 * SECOND).await;
-    let check = bed.fake.next_check().await;
+    let check = bed.fake.next(Call::Check).await;
     let other = bed.lease().await;
     assert_eq!(id(&other), id(&lease), "it serves while it is checked");
     check.succeed();
     settle().await;
     pass(2 * SECOND).await;
-    bed.fake.next_check().await.fail("no answer");
+    bed.fake.next(Call::Check).await.fail("no answer");
     settle().await;
     let new = bed.lease().await;
     assert_ne!(id(&new), id(&lease), "it takes no new leases");
@@ -192,8 +193,7 @@ async fn check_runs_while_the_connection_serves() {
     drop((lease, other));
     settle().await;
     assert_eq!(bed.reasons(), [CloseReason::CheckFailed]);
-    bed.fake
-        .set(Call::Check, pool_testkit::connector::Answer::Ok);
+    bed.fake.set(Call::Check, Answer::Ok);
     drop(new);
     bed.finish().await;
 }
@@ -202,9 +202,9 @@ async fn check_runs_while_the_connection_serves() {
 async fn connection_is_not_closed_before_its_check_has_ended() {
     let bed = Bed::with(1, |builder| builder.check_interval(SECOND));
     let lease = bed.lease().await;
-    bed.fake.set_manual(Call::Check);
+    bed.fake.set(Call::Check, Answer::Manual);
     pass(2 * SECOND).await;
-    let check = bed.fake.next_check().await;
+    let check = bed.fake.next(Call::Check).await;
     bed.fake.kill(id(&lease));
     drop(lease);
     settle().await;
@@ -221,13 +221,13 @@ async fn connection_is_checked_by_one_check_at_a_time() {
         builder.check_interval(SECOND).check_timeout(60 * SECOND)
     });
     let lease = bed.lease().await;
-    bed.fake.set_manual(Call::Check);
+    bed.fake.set(Call::Check, Answer::Manual);
     pass(2 * SECOND).await;
     // It is looked at again while something moves.
     let others = bed.leases(2).await;
     pass(2 * SECOND).await;
     assert_eq!(bed.fake.counts().check.running(), 1);
-    bed.fake.next_check().await.succeed();
+    bed.fake.next(Call::Check).await.succeed();
     drop((lease, others));
     bed.finish().await;
 }
@@ -238,7 +238,7 @@ async fn hung_check_ends_at_its_deadline() {
         builder.check_interval(SECOND).check_timeout(SECOND)
     });
     let lease = bed.lease().await;
-    bed.fake.set_manual(Call::Check);
+    bed.fake.set(Call::Check, Answer::Manual);
     pass(4 * SECOND).await;
     drop(lease);
     settle().await;

@@ -7,7 +7,7 @@ use pool_core::{
     AcquireError, CloseReason, ConnectionId, Event, EventKind, Observer, ResizeError, SharedLease,
     SharedPool,
 };
-use pool_testkit::connector::{Answer, Verdict, pair};
+use pool_testkit::connector::{Answer, QueryAnswer, pair};
 use pool_testkit::{Call, Query};
 use pool_tests::bed::{Held, MINUTE, SECOND, Watchdog, pass, settle, start};
 use tokio::runtime;
@@ -20,7 +20,7 @@ async fn connection_that_is_dead_at_its_last_permitted_use_is_a_death() {
     let bed = Bed::with(1, |builder| builder.max_uses(1).fail_fast_after(100));
     let began = Instant::now();
     bed.fake
-        .queue_verdicts(Query::IsAlive, [const { Verdict::No }; 8]);
+        .queue_query(Query::IsAlive, [const { QueryAnswer::No }; 8]);
     let lease = bed.lease().await;
     assert_eq!(bed.reasons(), [CloseReason::Died; 8]);
     assert!(
@@ -59,9 +59,9 @@ async fn connection_that_breaks_when_it_is_to_be_closed_anyway_is_closed_as_brok
 async fn resize_that_changes_nothing_does_not_end_what_is_being_replaced() {
     let bed = Bed::new(1);
     let old = bed.lease().await;
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     bed.pool.evict_all();
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     bed.pool.resize(1).unwrap();
     let more = Held::new(bed.pool.acquire()).ready().expect("it serves on");
     connect.succeed();
@@ -76,14 +76,14 @@ async fn resize_that_changes_nothing_does_not_end_what_is_being_replaced() {
 #[tokio::test(start_paused = true)]
 async fn shrinking_keeps_what_serves_and_gives_up_what_is_being_opened() {
     let bed = Bed::new(2);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut first = Held::waiting(bed.pool.acquire());
-    bed.fake.next_connect().await.succeed();
+    bed.fake.next(Call::Connect).await.succeed();
     settle().await;
-    let served = first.ready().expect("served");
+    let served = first.ready().expect("a connection can serve it");
     drop(first);
     let second = bed.lease().await;
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     bed.pool.resize(1).unwrap();
     let third = Held::new(bed.pool.acquire()).ready().expect("it serves on");
     connect.succeed();
@@ -113,9 +113,9 @@ async fn shrinking_ends_what_is_to_be_replaced_first() {
 async fn shrinking_does_not_turn_a_replacement_away() {
     let bed = Bed::with(2, |builder| builder.max_surge(0));
     let old = bed.lease().await;
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     bed.pool.evict_all();
-    let connect = bed.fake.next_connect().await;
+    let connect = bed.fake.next(Call::Connect).await;
     bed.pool.resize(1).unwrap();
     connect.succeed();
     settle().await;
@@ -157,8 +157,8 @@ async fn spare_beside_busy_connections_is_not_closed_only_to_be_opened_again() {
 #[tokio::test(start_paused = true)]
 async fn idle_connection_that_is_kept_ready_is_room_enough() {
     let bed = Bed::with(4, |builder| builder.min_idle(1));
-    bed.fake.set_manual(Call::Connect);
-    bed.fake.next_connect().await.succeed();
+    bed.fake.set(Call::Connect, Answer::Manual);
+    bed.fake.next(Call::Connect).await.succeed();
     settle().await;
     let leases = (bed.lease().await, bed.lease().await);
     settle().await;
@@ -167,7 +167,7 @@ async fn idle_connection_that_is_kept_ready_is_room_enough() {
         1,
         "one is idle, and carries less than its target"
     );
-    bed.fake.next_connect().await.succeed();
+    bed.fake.next(Call::Connect).await.succeed();
     settle().await;
     assert_eq!(bed.fake.counts().connect.running(), 0);
     drop(leases);
@@ -178,9 +178,9 @@ async fn idle_connection_that_is_kept_ready_is_room_enough() {
 async fn connection_that_only_its_check_has_is_not_replaced() {
     let bed = Bed::with(1, |builder| builder.check_interval(SECOND));
     drop(bed.lease().await);
-    bed.fake.set_manual(Call::Check);
+    bed.fake.set(Call::Check, Answer::Manual);
     pass(2 * SECOND).await;
-    let check = bed.fake.next_check().await;
+    let check = bed.fake.next(Call::Check).await;
     assert_eq!(bed.pool.evict_all(), 1);
     settle().await;
     assert_eq!(bed.fake.counts().connect.started, 1, "nobody needs another");
@@ -195,11 +195,13 @@ async fn connection_that_only_its_check_has_is_not_replaced() {
 async fn connection_that_only_its_check_has_serves_whoever_comes() {
     let bed = Bed::with(1, |builder| builder.check_interval(SECOND));
     drop(bed.lease().await);
-    bed.fake.set_manual(Call::Check);
+    bed.fake.set(Call::Check, Answer::Manual);
     pass(2 * SECOND).await;
-    let check = bed.fake.next_check().await;
+    let check = bed.fake.next(Call::Check).await;
     bed.pool.evict_all();
-    let old = Held::new(bed.pool.acquire()).ready().expect("served");
+    let old = Held::new(bed.pool.acquire())
+        .ready()
+        .expect("a connection can serve it");
     settle().await;
     assert_eq!(bed.fake.counts().connect.started, 2, "now it is replaced");
     let new = bed.lease().await;
@@ -232,13 +234,13 @@ async fn few_are_checked_at_the_same_time_and_all_in_turn() {
     const CONNECTIONS: usize = 10;
     let bed = Bed::with(CONNECTIONS, |builder| builder.check_interval(SECOND));
     bed.pool.warm_up(CONNECTIONS).await.unwrap();
-    bed.fake.set_manual(Call::Check);
+    bed.fake.set(Call::Check, Answer::Manual);
     let pool = bed.pool.clone();
     let mut seen = Vec::new();
     pass(2 * SECOND).await;
     while seen.len() < CONNECTIONS {
         assert!(bed.fake.counts().check.running() <= 4);
-        let check = bed.fake.next_check().await;
+        let check = bed.fake.next(Call::Check).await;
         seen.push(check.id());
         check.succeed();
         settle().await;
@@ -267,21 +269,26 @@ async fn waiter_that_was_served_before_the_close_is_told_of_it() {
     drop((polled, dropped));
     assert_eq!(bed.pool.status().leases, 1);
     drop(leases);
-    assert!(closing.await.expect("no panic").is_complete());
+    assert!(
+        closing
+            .await
+            .expect("the task does not panic")
+            .is_complete()
+    );
     bed.finish().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn connection_that_is_evicted_while_it_is_opened_is_never_lent() {
     let bed = Bed::new(1);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiter = Held::waiting(bed.pool.acquire());
-    let first = bed.fake.next_connect().await;
+    let first = bed.fake.next(Call::Connect).await;
     assert_eq!(bed.pool.evict_all(), 1);
     first.succeed();
-    bed.fake.next_connect().await.succeed();
+    bed.fake.next(Call::Connect).await.succeed();
     settle().await;
-    let lease = waiter.ready().expect("served");
+    let lease = waiter.ready().expect("a connection can serve it");
     drop(waiter);
     assert_eq!(ids(&[lease]), [1]);
     assert_eq!(bed.reasons(), [CloseReason::Evicted]);
@@ -313,7 +320,10 @@ struct Diary(Mutex<Vec<Event>>);
 
 impl Observer for Diary {
     fn on_event(&self, event: &Event) {
-        self.0.lock().expect("no panic").push(event.clone());
+        self.0
+            .lock()
+            .expect("the task does not panic")
+            .push(event.clone());
     }
 }
 
@@ -359,7 +369,7 @@ async fn events_of_a_shared_connection_tell_one_story() {
     drop(leases);
     bed.finish().await;
 
-    let mut events = diary.0.lock().expect("no panic").clone();
+    let mut events = diary.0.lock().expect("the task does not panic").clone();
     events.sort_unstable_by_key(|event| event.seq);
     let book = read(&events);
     assert!(book.len() > 20, "{}", book.len());
@@ -381,26 +391,26 @@ fn read(events: &[Event]) -> BTreeMap<ConnectionId, Page> {
         match &event.kind {
             EventKind::Opened { id } => drop(book.insert(*id, Page::default())),
             EventKind::Leased { id, .. } => {
-                let page = book.get_mut(id).expect("opened");
+                let page = book.get_mut(id).expect("it was opened before");
                 page.leased += 1;
                 assert!(page.deaths == 0 && page.closing.is_none(), "{what}");
             }
             EventKind::Returned { id } => {
-                let page = book.get_mut(id).expect("opened");
+                let page = book.get_mut(id).expect("it was opened before");
                 page.leased -= 1;
                 assert!(page.leased >= 0 && page.closing.is_none(), "{what}");
             }
             EventKind::Died { id } => {
-                let page = book.get_mut(id).expect("opened");
+                let page = book.get_mut(id).expect("it was opened before");
                 page.deaths += 1;
                 assert!(page.deaths == 1 && page.closing.is_none(), "{what}");
             }
             EventKind::Closing { id, reason } => {
-                let page = book.get_mut(id).expect("opened");
+                let page = book.get_mut(id).expect("it was opened before");
                 assert_eq!(page.closing.replace(*reason), None, "{what}");
             }
             EventKind::Closed { id, reason } => {
-                let page = book.get_mut(id).expect("opened");
+                let page = book.get_mut(id).expect("it was opened before");
                 assert_eq!(page.closing, Some(*reason), "{what}");
                 assert!(!std::mem::replace(&mut page.is_closed, true), "{what}");
             }

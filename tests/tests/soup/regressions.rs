@@ -23,7 +23,7 @@ use crate::world::Lease;
 fn a_resize_finds_the_permits_of_all_free_slots_while_connects_begin() {
     let runtime = crate::runtime(Flavour::Threads);
     let pool = runtime.block_on(async { ConnectionPool::builder(pair().0).max_size(1).build() });
-    let pool = pool.expect("valid settings");
+    let pool = pool.expect("the settings are valid");
     // Each resize lets the maintenance task look for something to open.
     let sizes = [1, 0].into_iter().cycle().take(100_000);
     let results: Vec<_> = sizes.map(|size| pool.resize(size)).collect();
@@ -41,7 +41,10 @@ fn a_connection_in_a_reset_is_closing_before_it_is_closed_with_its_runtime() {
     let observer = Arc::new(ledger.clone());
     let pool = runtime.block_on(async {
         let builder = ConnectionPool::builder(connector).max_size(1);
-        let pool = builder.observer(observer).build().expect("valid settings");
+        let pool = builder
+            .observer(observer)
+            .build()
+            .expect("the settings are valid");
         let lease = pool.acquire().await.expect("the fake connects");
         lease.mark_needs_reset();
         drop(lease);
@@ -63,7 +66,7 @@ fn no_connection_is_idle_for_longer_than_it_is_old() {
         fake.set(Call::Connect, Answer::After(Duration::from_millis(30)));
         let pool = ConnectionPool::builder(connector)
             .build()
-            .expect("valid settings");
+            .expect("the settings are valid");
         assert!(pool.warm_up(1).await.is_ok());
         let kept =
             pool.retain(|stats| stats.idle_for.is_some_and(|idle_for| idle_for <= stats.age));
@@ -80,7 +83,7 @@ fn a_lease_may_be_dropped_by_the_end_of_its_thread() {
     }
     paused().block_on(async {
         let pool = ConnectionPool::builder(pair().0).max_size(2).build();
-        let pool = pool.expect("valid settings");
+        let pool = pool.expect("the settings are valid");
         let first = pool.acquire().await.expect("the fake connects");
         let second = pool.acquire().await.expect("the fake connects");
         let mut waiting = pin!(async { tokio::join!(pool.acquire(), pool.acquire()) });
@@ -108,7 +111,7 @@ fn a_runtime_ends_while_connects_are_wanted() {
             let runtime = crate::runtime(Flavour::Threads);
             let pool = runtime.block_on(async {
                 let builder = ConnectionPool::builder(pair().0).max_size(4);
-                builder.min_idle(4).build().expect("valid settings")
+                builder.min_idle(4).build().expect("the settings are valid")
             });
             for _ in 0..4 {
                 let pool = pool.clone();

@@ -154,11 +154,11 @@ proptest! {
                 Step::Write(_) if queue.is_empty() => {}
                 Step::Write(room) => {
                     pipe.room = room;
-                    let Poll::Ready(Ok((count, freed))) = queue.poll_write(cx, &mut pipe) else {
+                    let Poll::Ready(Ok(Written { bytes, freed })) = queue.poll_write(cx, &mut pipe) else {
                         panic!("it takes what there is");
                     };
                     let (written, whole) = model.write(room);
-                    prop_assert_eq!(count, written.len());
+                    prop_assert_eq!(bytes, written.len());
                     prop_assert_eq!(std::mem::take(&mut pipe.taken), written);
                     prop_assert_eq!(freed.callers + freed.ours, whole);
                 }

@@ -11,23 +11,24 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::{OurEnd, Peer, Setup, quiet};
-use crate::rpc::error::{ErrorObject, Fate, RpcError};
+use crate::rpc::error::{Fate, RpcError};
 use crate::rpc::framing::Framing;
-use crate::rpc::notifications::{Notice, Progress};
+use crate::rpc::notifications::Progress;
 use crate::rpc::protocol::Protocol;
+use crate::rpc::reply::ErrorObject;
 use crate::rpc::server_request::Answer;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn end(line: OurEnd, peer: Peer) {
-    assert_eq!(line.client.link.pending(), 0);
+    assert_eq!(line.client.link.state().pending(), 0);
     drop(peer);
     line.ended().await;
 }
 
 fn spawn_call(line: &OurEnd, params: Value) -> tokio::task::JoinHandle<Result<Value, RpcError>> {
     let client = line.client.clone();
-    tokio::task::spawn(async move { client.call("m", &params, None, None).await })
+    tokio::task::spawn(async move { client.call("m", &params).await })
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,7 +55,7 @@ async fn a_call_is_answered_and_an_error_is_an_answer_too() {
     assert_eq!(object.data.as_ref().unwrap().get(), "[1]");
     assert!(!error.is_retry_safe());
 
-    let call = line.client.call::<bool>("m", &(), None, None);
+    let call = line.client.call::<bool>("m", &());
     let (error, _) = tokio::join!(call, async {
         let id = peer.message().await["id"].clone();
         peer.reply(&id, 3).await;
@@ -66,9 +67,9 @@ async fn a_call_is_answered_and_an_error_is_an_answer_too() {
 #[tokio::test(start_paused = true)]
 async fn ids_are_never_used_again_and_late_replies_meet_nobody() {
     let (line, mut peer) = Setup::mcp().open();
-    let limit = Some(SECOND);
+    let limit = SECOND;
     let begun = Instant::now();
-    let call = line.client.call::<Value>("m", &(), None, limit);
+    let call = line.client.call::<Value>("m", &()).within(limit);
     let (outcome, first) = tokio::join!(call, peer.message());
     assert_eq!(begun.elapsed(), SECOND);
     let error = outcome.unwrap_err();
@@ -93,7 +94,7 @@ async fn ids_are_never_used_again_and_late_replies_meet_nobody() {
     peer.reply(&json!(99), "unknown").await;
     assert_eq!(second.await.unwrap().unwrap(), "right");
     quiet().await;
-    let counts = line.client.link.counts();
+    let counts = line.client.link.state().counts();
     assert_eq!((counts.late, counts.duplicate, counts.unknown), (1, 2, 1));
     end(line, peer).await;
 }
@@ -124,7 +125,8 @@ async fn a_call_that_was_not_written_is_taken_back() {
     quiet().await;
     let error = line
         .client
-        .call::<Value>("m", &[2], None, Some(SECOND))
+        .call::<Value>("m", &[2])
+        .within(SECOND)
         .await
         .unwrap_err();
     assert!(matches!(
@@ -143,7 +145,7 @@ async fn a_call_that_was_not_written_is_taken_back() {
         "neither the second nor its cancel"
     );
     third.await.unwrap().unwrap();
-    assert_eq!(line.client.link.places(), 64);
+    assert_eq!(line.client.link.free_places(), 64);
     end(line, peer).await;
 }
 
@@ -156,11 +158,7 @@ async fn a_full_queue_makes_callers_wait_and_lets_them_go_in_time() {
     let first = spawn_call(&line, json!([1]));
     quiet().await;
     let begun = Instant::now();
-    let error = line
-        .client
-        .call::<Value>("m", &[2], None, None)
-        .await
-        .unwrap_err();
+    let error = line.client.call::<Value>("m", &[2]).await.unwrap_err();
     assert!(
         error.is_retry_safe() && matches!(error, RpcError::Timeout { .. }),
         "{error}"
@@ -172,7 +170,8 @@ async fn a_full_queue_makes_callers_wait_and_lets_them_go_in_time() {
     );
     let error = line
         .client
-        .call::<Value>("m", &[3], None, Some(SECOND))
+        .call::<Value>("m", &[3])
+        .within(SECOND)
         .await
         .unwrap_err();
     assert!(error.is_retry_safe() && matches!(error, RpcError::Timeout { limit: SECOND, .. }));
@@ -180,7 +179,7 @@ async fn a_full_queue_makes_callers_wait_and_lets_them_go_in_time() {
     let notification = r#"{"jsonrpc":"2.0","method":"n"}"#;
     for frame in [notification.to_owned(), format!("[{notification}]")] {
         let begun = Instant::now();
-        let forwarded = line.client.forward(frame.into(), None, Some(SECOND));
+        let forwarded = line.client.forward(frame).within(SECOND);
         let error = forwarded.await.unwrap_err();
         assert!(error.is_retry_safe() && matches!(error, RpcError::Timeout { limit: SECOND, .. }));
         assert_eq!(begun.elapsed(), SECOND);
@@ -196,14 +195,14 @@ async fn progress_goes_to_its_call_under_the_token_that_the_caller_chose() {
     let params = json!({"_meta": {"progressToken": "same"}});
     let mut calls = Vec::new();
     for _ in 0..2 {
-        let (progress, notices) = Progress::channel(8);
+        let (progress, notifications) = Progress::channel(8);
         let (client, params) = (line.client.clone(), params.clone());
-        let call = async move {
-            client
-                .call::<Value>("m", &params, Some(progress), None)
-                .await
-        };
-        calls.push((tokio::task::spawn(call), notices, peer.message().await));
+        let call = async move { client.call::<Value>("m", &params).progress(progress).await };
+        calls.push((
+            tokio::task::spawn(call),
+            notifications,
+            peer.message().await,
+        ));
     }
     let token = |request: &Value| request["params"]["_meta"]["progressToken"].clone();
     assert_ne!(token(&calls[0].2), token(&calls[1].2));
@@ -214,15 +213,18 @@ async fn progress_goes_to_its_call_under_the_token_that_the_caller_chose() {
         ))
         .await;
     }
-    for (number, (call, mut notices, request)) in calls.into_iter().enumerate() {
-        let Some(Notice::Notification(notice)) = notices.recv().await else {
+    for (number, (call, mut notifications, request)) in calls.into_iter().enumerate() {
+        let Some(notice) = notifications.recv().await else {
             panic!()
         };
         let params: Value = notice.params().unwrap();
         assert_eq!(params, json!({"progressToken": "same", "progress": number}));
         peer.reply(&request["id"], number).await;
         call.await.unwrap().unwrap();
-        assert!(notices.recv().await.is_none(), "no more after the reply");
+        assert!(
+            notifications.recv().await.is_none(),
+            "no more after the reply"
+        );
     }
     // Neither a foreign token nor that of a call that is over reaches anybody.
     for token in ["\"same\"", "1", "77"] {
@@ -232,18 +234,17 @@ async fn progress_goes_to_its_call_under_the_token_that_the_caller_chose() {
         .await;
     }
     quiet().await;
-    assert_eq!(line.client.link.counts().unheard, 3);
+    assert_eq!(line.client.link.state().counts().unheard, 3);
     end(line, peer).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn both_tokens_of_a_forwarded_request_are_told_apart() {
     let (line, mut peer) = Setup::new(Protocol::Lsp).open();
-    let (progress, mut notices) = Progress::channel(8);
+    let (progress, mut notifications) = Progress::channel(8);
     let frame = r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"workDoneToken":1,"partialResultToken": "1" }}"#;
     let client = line.client.clone();
-    let call =
-        tokio::task::spawn(async move { client.forward(frame.into(), Some(progress), None).await });
+    let call = tokio::task::spawn(async move { client.forward(frame).progress(progress).await });
     let request = peer.message().await;
     for name in ["partialResultToken", "workDoneToken"] {
         let token = &request["params"][name];
@@ -253,7 +254,7 @@ async fn both_tokens_of_a_forwarded_request_are_told_apart() {
         .await;
     }
     for token in [json!("1"), json!(1)] {
-        let Some(Notice::Notification(notice)) = notices.recv().await else {
+        let Some(notice) = notifications.recv().await else {
             panic!()
         };
         assert_eq!(notice.params::<Value>().unwrap()["token"], token);
@@ -266,7 +267,7 @@ async fn both_tokens_of_a_forwarded_request_are_told_apart() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_subscriber_is_told_how_many_it_missed() {
     let (line, mut peer) = Setup::plain().open();
-    let mut notices = line.client.link.subscribe();
+    let mut notifications = line.client.link.subscribe();
     for number in 0..7 {
         peer.say(format!(
             r#"{{"jsonrpc":"2.0","method":"n","params":[{number}]}}"#
@@ -274,15 +275,13 @@ async fn a_slow_subscriber_is_told_how_many_it_missed() {
         .await;
     }
     quiet().await;
-    let Some(Notice::Missed(3)) = notices.recv().await else {
-        panic!("four are kept")
-    };
     for number in 3..7 {
-        let Some(Notice::Notification(notice)) = notices.recv().await else {
+        let Some(notice) = notifications.recv().await else {
             panic!()
         };
         assert_eq!(notice.method(), "n");
         assert_eq!(notice.params::<[u8; 1]>().unwrap(), [number]);
+        assert_eq!(notifications.missed(), 3);
     }
     end(line, peer).await;
 }
@@ -355,7 +354,7 @@ async fn a_flood_of_requests_that_nobody_reads_the_answers_of_is_bounded() {
         peer.say(r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#).await;
     }
     quiet().await;
-    assert!(line.client.link.counts().unsent >= 2000 - 64 - 1024 - 64);
+    assert!(line.client.link.state().counts().unsent >= 2000 - 64 - 1024 - 64);
     end(line, peer).await;
 }
 
@@ -382,11 +381,11 @@ async fn lines_that_are_no_message_are_skipped_counted_and_kept() {
     peer.reply(&id, "fine").await;
     assert_eq!(call.await.unwrap().unwrap(), "fine");
     assert_eq!(
-        line.client.link.counts().strays,
+        line.client.link.state().counts().strays,
         9,
         "blank lines are nothing"
     );
-    let kept = line.client.link.strays();
+    let kept = line.client.link.state().strays();
     assert_eq!(kept.len(), 8);
     assert_eq!(kept[0].as_bytes(), b"\"x\"", "the oldest has gone");
     end(line, peer).await;
@@ -431,7 +430,7 @@ async fn many_calls_leave_in_few_writes_and_all_return() {
     for (number, call) in calls.into_iter().enumerate() {
         assert_eq!(call.await.unwrap().unwrap(), number);
     }
-    assert_eq!(line.client.link.places(), 64);
+    assert_eq!(line.client.link.free_places(), 64);
     end(line, peer).await;
 }
 
@@ -447,7 +446,7 @@ async fn a_batch_of_thousands_reaches_everybody() {
     for number in 0..CALLS {
         let client = line.client.clone();
         calls.spawn(async move {
-            let answer = client.call::<Value>("m", &[number], None, None).await;
+            let answer = client.call::<Value>("m", &[number]).await;
             assert_eq!(answer.unwrap(), json!([number]));
         });
     }
@@ -462,7 +461,7 @@ async fn a_batch_of_thousands_reaches_everybody() {
     let replies = replies.join(",");
     peer.say(format!("[{replies},")).await;
     quiet().await;
-    assert_eq!(line.client.link.pending(), CALLS, "it was no batch");
+    assert_eq!(line.client.link.state().pending(), CALLS, "it was no batch");
     peer.say(format!("[{replies}]")).await;
     while let Some(call) = calls.join_next().await {
         call.unwrap();
@@ -480,7 +479,7 @@ async fn half_of_many_requests_leaves_before_the_driver_has_its_turn() {
     let cx = &mut Context::from_waker(Waker::noop());
     let mut calls = Vec::new();
     for has_left in [vec![false; 31], vec![true; 33]].concat() {
-        let call = line.client.call::<Value>("m", &[1], None, None);
+        let call = line.client.call::<Value>("m", &[1]);
         let mut call = Box::pin(call);
         assert!(call.as_mut().poll(cx).is_pending());
         calls.push(call);

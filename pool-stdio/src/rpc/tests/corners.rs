@@ -13,30 +13,30 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{OurEnd, Peer, Setup, quiet};
-use crate::rpc::error::{ErrorObject, RpcError};
+use crate::rpc::error::RpcError;
 use crate::rpc::framing::Framing;
 use crate::rpc::link::Link;
-use crate::rpc::notifications::{Notice, Progress};
+use crate::rpc::notifications::Progress;
 use crate::rpc::protocol::Protocol;
+use crate::rpc::reply::ErrorObject;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn spawn_call(line: &OurEnd, params: Value) -> JoinHandle<Result<Value, RpcError>> {
     let client = line.client.clone();
-    tokio::task::spawn(async move { client.call("m", &params, None, None).await })
+    tokio::task::spawn(async move { client.call("m", &params).await })
 }
 
 #[tokio::test(start_paused = true)]
 async fn progress_is_known_from_a_peer_that_escapes_slashes() {
     let (line, mut peer) = Setup::mcp().open();
-    let (progress, mut notices) = Progress::channel(1);
+    let (progress, mut notifications) = Progress::channel(1);
     let client = line.client.clone();
     let params = json!({"_meta": {"progressToken": "mine"}});
-    let call = tokio::task::spawn(async move {
-        client
-            .call::<Value>("m", &params, Some(progress), None)
-            .await
-    });
+    let call =
+        tokio::task::spawn(
+            async move { client.call::<Value>("m", &params).progress(progress).await },
+        );
     let request = peer.message().await;
     let token = &request["params"]["_meta"]["progressToken"];
     peer.say(format!(
@@ -45,7 +45,7 @@ async fn progress_is_known_from_a_peer_that_escapes_slashes() {
     .await;
     peer.reply(&request["id"], 1).await;
     call.await.unwrap().unwrap();
-    let Some(Notice::Notification(notice)) = notices.recv().await else {
+    let Some(notice) = notifications.recv().await else {
         panic!("it has made progress")
     };
     let params: Value = notice.params().unwrap();
@@ -78,8 +78,7 @@ async fn a_client_cannot_speak_in_the_name_of_another() {
     let frame =
         format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\",\"params\":[\r{inner}\r]}}");
     let client = line.client.clone();
-    let forwarded =
-        tokio::task::spawn(async move { client.forward(Bytes::from(frame), None, None).await });
+    let forwarded = tokio::task::spawn(async move { client.forward(frame).await });
     quiet().await;
     if !forwarded.is_finished() {
         let request = line_of_a_text_stream(&mut peer).await;
@@ -99,7 +98,7 @@ async fn a_message_that_cannot_be_forwarded_is_told_what_it_is() {
         ("[]", "an empty batch"),
         ("{", "not JSON"),
     ] {
-        let outcome = line.client.forward(message.into(), None, None).await;
+        let outcome = line.client.forward(message).await;
         let error = outcome.unwrap_err();
         assert!(matches!(error, RpcError::BadRequest { .. }), "{error}");
         assert!(error.to_string().contains(is), "{error}");
@@ -121,9 +120,7 @@ async fn a_queue_without_a_limit_has_room_for_a_cancel() {
 #[tokio::test(start_paused = true)]
 async fn a_call_may_take_for_ever() {
     let (line, mut peer) = Setup::plain().open();
-    let call = line
-        .client
-        .call::<Value>("m", &[1], None, Some(Duration::MAX));
+    let call = line.client.call::<Value>("m", &[1]).within(Duration::MAX);
     let (outcome, _) = tokio::join!(call, peer.echo());
     assert_eq!(outcome.unwrap(), json!([1]));
 }
@@ -184,7 +181,7 @@ async fn an_answer_that_cannot_be_sent_is_an_error_to_who_asked() {
 #[tokio::test(start_paused = true)]
 async fn progress_of_a_batch_is_heard_too() {
     let (line, mut peer) = Setup::mcp().open();
-    let (progress, mut notices) = Progress::channel(4);
+    let (progress, mut notifications) = Progress::channel(4);
     let one = |id| {
         format!(
             r#"{{"jsonrpc":"2.0","id":{id},"method":"m","params":{{"_meta":{{"progressToken":"t{id}"}}}}}}"#
@@ -193,7 +190,7 @@ async fn progress_of_a_batch_is_heard_too() {
     let batch = Bytes::from(format!("[{},{}]", one(1), one(2)));
     let client = line.client.clone();
     let forwarded =
-        tokio::task::spawn(async move { client.forward(batch, Some(progress), None).await });
+        tokio::task::spawn(async move { client.forward(batch).progress(progress).await });
     for _ in 0..2 {
         let request = peer.message().await;
         let token = &request["params"]["_meta"]["progressToken"];
@@ -205,7 +202,7 @@ async fn progress_of_a_batch_is_heard_too() {
     }
     forwarded.await.unwrap().unwrap();
     for token in ["t1", "t2"] {
-        let Some(Notice::Notification(notice)) = notices.recv().await else {
+        let Some(notice) = notifications.recv().await else {
             panic!("both have made progress")
         };
         assert_eq!(notice.params::<Value>().unwrap()["progressToken"], token);
@@ -224,7 +221,7 @@ async fn no_token_of_a_client_leaves_as_it_is() {
             r#"{{"jsonrpc":"2.0","id":1,"method":"m",{params}}}"#
         ));
         let client = line.client.clone();
-        let forwarded = tokio::task::spawn(async move { client.forward(frame, None, None).await });
+        let forwarded = tokio::task::spawn(async move { client.forward(frame).await });
         quiet().await;
         if !forwarded.is_finished() {
             let request = peer.line().await.unwrap();
@@ -236,9 +233,9 @@ async fn no_token_of_a_client_leaves_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn a_notification_that_is_kept_keeps_no_more_than_itself() {
     let (line, mut peer) = Setup::plain().open();
-    let mut notices = line.client.link.subscribe();
+    let mut notifications = line.client.link.subscribe();
     peer.say(r#"{"jsonrpc":"2.0","method":"small"}"#).await;
-    let Some(Notice::Notification(notice)) = notices.recv().await else {
+    let Some(notice) = notifications.recv().await else {
         panic!("it was said")
     };
     let kept = notice.message().clone();
@@ -250,12 +247,12 @@ async fn a_notification_that_is_kept_keeps_no_more_than_itself() {
 #[tokio::test(start_paused = true)]
 async fn who_listens_learns_that_no_more_can_come() {
     let (line, mut peer) = Setup::plain().open();
-    let mut notices = line.client.link.subscribe();
+    let mut notifications = line.client.link.subscribe();
     peer.say(r#"{"jsonrpc":"2.0","method":"last"}"#).await;
     drop(peer);
-    let last = timeout(HOUR, notices.recv()).await.unwrap();
-    assert!(matches!(last, Some(Notice::Notification(_))), "{last:?}");
-    let end = timeout(HOUR, notices.recv()).await;
+    let last = timeout(HOUR, notifications.recv()).await.unwrap();
+    assert!(last.is_some(), "it was said");
+    let end = timeout(HOUR, notifications.recv()).await;
     assert!(matches!(end, Ok(None)), "{end:?}");
 }
 
@@ -274,7 +271,7 @@ async fn a_client_cannot_cancel_the_call_of_another() {
             _ => format!(r#""notifications/cancelled","params":{{"requestId":{id}}}"#),
         };
         let frame = format!(r#"{{"jsonrpc":"2.0","method":{cancel}}}"#);
-        let error = line.client.forward(frame.into(), None, None).await;
+        let error = line.client.forward(frame).await;
         assert!(
             matches!(error, Err(RpcError::BadRequest { .. })),
             "{error:?}"
@@ -321,7 +318,7 @@ async fn who_waits_for_room_is_woken_outside_of_all_locks() {
     setup.settings.queue_max = 1;
     let (line, mut peer) = setup.open();
     let first = spawn_call(&line, json!([1]));
-    while line.client.link.places() > 0 {
+    while line.client.link.free_places() > 0 {
         tokio::task::yield_now().await;
     }
     let prober = prober(&line, |link| assert!(link.written_total() > 0));
@@ -343,16 +340,16 @@ async fn who_waits_for_room_is_woken_outside_of_all_locks() {
 #[tokio::test]
 async fn who_waits_for_progress_is_woken_outside_of_all_locks() {
     let (line, mut peer) = Setup::mcp().open();
-    let (progress, mut notices) = Progress::channel(1);
-    let prober = prober(&line, |link| assert!(link.pending() < 2));
-    let mut end = Box::pin(async move { notices.recv().await.is_none() });
+    let (progress, mut notifications) = Progress::channel(1);
+    let prober = prober(&line, |link| assert!(link.state().pending() < 2));
+    let mut end = Box::pin(async move { notifications.recv().await.is_none() });
     let waker = Waker::from(Arc::clone(&prober));
     assert!(
         end.as_mut()
             .poll(&mut Context::from_waker(&waker))
             .is_pending()
     );
-    let call = line.client.call::<Value>("m", &(), Some(progress), None);
+    let call = line.client.call::<Value>("m", &()).progress(progress);
     let (outcome, _) = tokio::join!(call, async {
         let id = peer.message().await["id"].clone();
         peer.reply(&id, 1).await;
@@ -371,7 +368,7 @@ async fn no_more_answers_are_kept_than_is_said() {
         peer.say(r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#).await;
     }
     quiet().await;
-    let kept = 3000 - line.client.link.counts().unsent;
+    let kept = 3000 - line.client.link.state().counts().unsent;
     assert!(kept <= 1024 + 1, "{kept} answers are kept");
 }
 
@@ -391,7 +388,7 @@ async fn a_reply_may_say_that_it_has_no_method() {
 #[tokio::test(start_paused = true)]
 async fn an_error_that_is_kept_keeps_no_more_than_its_reply() {
     let (line, mut peer) = Setup::plain().open();
-    let call = line.client.call::<bool>("m", &(), None, None);
+    let call = line.client.call::<bool>("m", &());
     let (outcome, _) = tokio::join!(call, async {
         let id = peer.message().await["id"].clone();
         peer.reply(&id, 3).await;
@@ -445,8 +442,8 @@ async fn a_cancel_in_disguise_is_refused_too() {
         r#""id":null,"method":"$/cancelRequest""#,
     ] {
         let frame = format!(r#"{{"jsonrpc":"2.0",{disguise},"params":{{"requestId":{id}}}}}"#);
-        let limit = Some(HOUR);
-        let error = line.client.forward(frame.into(), None, limit).await;
+        let limit = HOUR;
+        let error = line.client.forward(frame).within(limit).await;
         assert!(
             matches!(error, Err(RpcError::BadRequest { .. })),
             "{disguise}: {error:?}"
@@ -469,8 +466,7 @@ async fn a_client_cannot_name_a_call_to_who_ignores_case() {
         let (line, mut peer) = Setup::mcp().open();
         let frame = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m",{params}}}"#);
         let client = line.client.clone();
-        let forwarded =
-            tokio::task::spawn(async move { client.forward(frame.into(), None, None).await });
+        let forwarded = tokio::task::spawn(async move { client.forward(frame).await });
         quiet().await;
         if !forwarded.is_finished() {
             let request = peer.line().await.unwrap();
@@ -503,5 +499,5 @@ async fn an_answer_for_which_there_is_no_way_is_counted() {
     peer.say(r#"{"jsonrpc":"2.0","id":"asked","method":"m"}"#)
         .await;
     quiet().await;
-    assert_eq!(line.client.link.counts().unsent, 1);
+    assert_eq!(line.client.link.state().counts().unsent, 1);
 }

@@ -8,12 +8,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{OurEnd, Setup, quiet};
-use crate::rpc::driver::StrayFrames;
 use crate::rpc::error::{Fate, RpcError};
+use crate::rpc::router::StrayFrames;
 
 fn spawn_call(line: &OurEnd) -> JoinHandle<Result<Value, RpcError>> {
     let client = line.client.clone();
-    tokio::task::spawn(async move { client.call("m", &(), None, None).await })
+    tokio::task::spawn(async move { client.call("m", &()).await })
 }
 
 async fn error_of(call: JoinHandle<Result<Value, RpcError>>) -> RpcError {
@@ -34,11 +34,7 @@ async fn the_end_of_the_output_ends_all_calls_at_once() {
         ));
     }
     assert_eq!(begun.elapsed(), Duration::ZERO);
-    let error = line
-        .client
-        .call::<Value>("m", &(), None, None)
-        .await
-        .unwrap_err();
+    let error = line.client.call::<Value>("m", &()).await.unwrap_err();
     assert!(error.is_retry_safe() && matches!(error, RpcError::OutputClosed { .. }));
     let error = line.client.notify("n", &()).await.unwrap_err();
     assert!(error.is_retry_safe());
@@ -89,7 +85,7 @@ async fn a_closed_input_lets_what_was_written_be_answered() {
         error.is_retry_safe() && matches!(error, RpcError::StdinClosed { .. }),
         "{error}"
     );
-    assert!(!line.client.link.is_open());
+    assert!(!line.client.link.state().is_open());
     peer.reply(&id, 1).await;
     assert_eq!(first.await.unwrap().unwrap(), 1);
     drop(peer);
@@ -108,7 +104,8 @@ async fn a_peer_that_does_not_read_is_dead_after_a_while_for_all_alike() {
     let limit = Duration::from_secs(1);
     let error = line
         .client
-        .call::<Value>("m", &(), None, Some(limit))
+        .call::<Value>("m", &())
+        .within(limit)
         .await
         .unwrap_err();
     assert!(matches!(

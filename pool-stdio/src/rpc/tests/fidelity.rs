@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use tokio::runtime;
 
 use super::Setup;
-use crate::rpc::error::{ErrorObject, RpcError};
+use crate::rpc::error::RpcError;
+use crate::rpc::reply::ErrorObject;
 
 /// Any id that a client may have thought of.
 fn ids() -> impl Strategy<Value = String> {
@@ -94,7 +95,7 @@ async fn forward(request: Message, reply: Message) {
     let (line, mut peer) = Setup::plain().open();
     let client = line.client.clone();
     let frame = Bytes::from(request.with(&request.id));
-    let forwarded = tokio::task::spawn(async move { client.forward(frame, None, None).await });
+    let forwarded = tokio::task::spawn(async move { client.forward(frame).await });
     let arrived = peer.line().await.unwrap();
     assert_eq!(arrived, request.with("0"), "only the id is changed");
     peer.say(reply.with("0")).await;
@@ -131,7 +132,7 @@ async fn a_batch_is_split_and_rejoined_in_its_order() {
         br#"[{"jsonrpc":"2.0","id":"a","method":"x"}, {"jsonrpc":"2.0","method":"n"},
 {"jsonrpc":"2.0","id":7,"method":"y"}]"#,
     );
-    let forwarded = tokio::task::spawn(async move { client.forward(batch, None, None).await });
+    let forwarded = tokio::task::spawn(async move { client.forward(batch).await });
     let first = peer.message().await;
     let notified = peer.message().await;
     let second = peer.message().await;
@@ -159,7 +160,7 @@ async fn a_batch_is_split_and_rejoined_in_its_order() {
 async fn notifications_are_forwarded_without_a_reply() {
     let (line, mut peer) = Setup::plain().open();
     for frame in [r#"{"method":"n"}"#, r#"[{"method":"n"}]"#] {
-        let outcome = line.client.forward(Bytes::from(frame), None, None).await;
+        let outcome = line.client.forward(frame).await;
         assert!(outcome.unwrap().is_none());
         assert_eq!(peer.line().await.unwrap(), r#"{"method":"n"}"#);
     }
@@ -185,11 +186,7 @@ async fn what_is_no_request_is_refused_and_not_sent() {
         &long,
     ] {
         let frame = Bytes::copy_from_slice(frame.as_bytes());
-        let error = line
-            .client
-            .forward(frame.clone(), None, None)
-            .await
-            .unwrap_err();
+        let error = line.client.forward(frame.clone()).await.unwrap_err();
         let is_right = match &error {
             RpcError::FrameTooLarge { limit_bytes, .. } => *limit_bytes == 64,
             RpcError::BadRequest { .. } => true,

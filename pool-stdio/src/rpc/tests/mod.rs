@@ -6,6 +6,7 @@
     reason = "a test's tasks end with its runtime, and whatever is not expected is wrong"
 )]
 
+mod builder;
 mod cases;
 mod corners;
 mod ends;
@@ -20,21 +21,36 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, DuplexStream, ReadBuf};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::call::{Call, Forward};
 use super::client::Client;
-use super::driver::{ChildFacts, Desk, Driver, StdoutPipe, StrayFrames};
+use super::driver::Driver;
 use super::error::{ConnectionEnd, EndCause};
 use super::framing::{FrameDecoder, Framing};
 use super::link::{Link, LinkSettings};
+use super::pipes::{StdinPipe, StdoutPipe};
 use super::protocol::Protocol;
-use super::server_request::{Handler, Responder};
-use super::writer::StdinPipe;
+use super::report::ChildFacts;
+use super::router::{ReplyBatch, Router, StrayFrames};
+use super::server_request::{RequestHandler, Responder};
 use crate::metrics::Meters;
+
+/// As a connection makes calls.
+impl Client {
+    fn call<R>(&self, method: &str, params: &impl Serialize) -> Call<'_, R> {
+        Call::new(self, method, params)
+    }
+
+    fn forward(&self, frame: impl Into<Bytes>) -> Forward<'_> {
+        Forward::new(self, frame.into())
+    }
+}
 
 impl StdinPipe for DuplexStream {
     fn into_fd(self: Box<Self>) -> Option<OwnedFd> {
@@ -58,7 +74,7 @@ struct Setup {
     protocol: Protocol,
     settings: LinkSettings,
     strays: StrayFrames,
-    handler: Option<Arc<Handler>>,
+    handler: Option<Arc<RequestHandler>>,
     /// Of each pipe.
     pipe_bytes: usize,
 }
@@ -75,7 +91,7 @@ impl Setup {
                 queue_max: 64,
                 enqueue_timeout: Duration::from_secs(5),
                 write_timeout: Duration::from_secs(10),
-                notices_max: 4,
+                notifications_max: 4,
             },
             strays: StrayFrames::Skip,
             handler: None,
@@ -100,21 +116,19 @@ impl Setup {
     /// With another way to read.
     fn open_with(self, stdout: impl StdoutPipe) -> (OurEnd, BufReader<DuplexStream>) {
         let (ours, theirs) = tokio::io::duplex(self.pipe_bytes);
-        let (link, notices) = Link::new(self.settings.clone(), Box::new(ours));
+        let (link, notifications) = Link::new(self.settings.clone(), Box::new(ours));
         let meters = Meters::new("test");
-        let driver = Driver {
+        let router = Router {
             link: Arc::clone(&link),
-            stdout,
-            notices,
-            frames: FrameDecoder::new(self.settings.framing, self.settings.frame_bytes_max),
+            notifications,
+            decoder: FrameDecoder::new(self.settings.framing, self.settings.frame_bytes_max),
             protocol: self.protocol,
             strays: self.strays,
             responder: Responder::new(self.handler, self.protocol),
-            facts: ChildFacts::default(),
-            exited: None,
             meters: Arc::clone(&meters),
-            desk: Desk::default(),
+            batch: ReplyBatch::default(),
         };
+        let driver = Driver::new(stdout, router, ChildFacts::default(), None);
         let mut tasks = JoinSet::new();
         tasks.spawn(driver.run());
         let client = Client {
@@ -134,7 +148,7 @@ struct OurEnd {
 
 impl OurEnd {
     fn close(&self) {
-        let report = ChildFacts::default().report(&self.client.link);
+        let report = ChildFacts::default().report(Vec::new());
         let cause = EndCause::Closed;
         drop(self.client.link.close(ConnectionEnd { cause, report }));
     }

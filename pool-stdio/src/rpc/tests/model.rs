@@ -138,9 +138,9 @@ async fn run(steps: Vec<Step>, end: End, pipe_bytes: usize, queue_max: usize) {
         End::Crash => {}
     }
     quiet().await;
-    let counts = line.client.link.counts();
+    let counts = line.client.link.state().counts();
     drop(output);
-    let pending = line.client.link.pending();
+    let pending = line.client.link.state().pending();
     line.ended().await;
     let answered = reader.await.unwrap();
     world.judge(end, counts, pending, answered).await;
@@ -152,7 +152,7 @@ impl World {
             Step::Call => {
                 let client = line.client.clone();
                 let number = self.calls.len();
-                let call = async move { client.call("m", &[number], None, None).await };
+                let call = async move { client.call("m", &[number]).await };
                 self.calls.push(tokio::task::spawn(call));
                 None
             }
@@ -269,7 +269,7 @@ async fn what_was_never_sent_may_be_sent_elsewhere() {
         let client = line.client.clone();
         tokio::task::spawn(async move {
             client
-                .call::<u64>("a method with a long name", &[number], None, None)
+                .call::<u64>("a method with a long name", &[number])
                 .await
         })
     };

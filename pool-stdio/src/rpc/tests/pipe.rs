@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use tokio::net::unix::pipe::Receiver;
 
 use super::Setup;
-use crate::rpc::driver::StdoutPipe;
+use crate::rpc::pipes::StdoutPipe;
 
 fn pipe() -> (std::io::PipeWriter, Arc<Receiver>) {
     let (read, write) = std::io::pipe().unwrap();
@@ -102,9 +102,9 @@ async fn replies_that_a_pipe_keeps_apart_all_arrive() {
     let mut write = std::io::PipeWriter::from(write_end);
     let (line, _input) = Setup::plain().open_with(stdout);
     let calls = async {
-        let call = || line.client.call::<u32>("m", &(), None, None);
+        let call = || line.client.call::<u32>("m", &());
         tokio::join!(call(), call(), async {
-            while line.client.link.pending() < 2 {
+            while line.client.link.state().pending() < 2 {
                 tokio::task::yield_now().await;
             }
             for id in [1, 0] {

@@ -1,8 +1,6 @@
-//! Carries a fault plan out around any connector.
+//! Carries out a fault plan around any connector.
 
 use std::future;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
@@ -12,16 +10,17 @@ use pool_core::{
     async_trait,
 };
 
-use crate::gate::Gate;
 use crate::{Call, Query};
 
-use super::{CallFault, Deed, FaultPlan, QueryFault};
+use super::odds::FaultKind;
+use super::plan::{CallFault, FaultPlan, QueryFault};
+use super::switch::FaultSwitch;
 
-/// Wraps a connector and injects the faults of a plan around its methods.
+/// Wraps a connector and injects the faults of a plan into its calls.
 ///
-/// The connections are the wrapped connector's own. A close that goes wrong still closes the real
-/// connection, before it panics or after it has hung. Deaths are told through `died`, so the pool
-/// has to believe it even while `is_alive` still says yes.
+/// The connections are those of the wrapped connector. A close that goes wrong still closes the real
+/// connection: before it panics, or after it has hung. An injected death resolves `died` while
+/// `is_alive` still says yes, so a pool must believe `died`.
 ///
 /// # Examples
 ///
@@ -74,52 +73,46 @@ impl<C> FaultyConnector<C> {
         self.switch.clone()
     }
 
-    /// The plan.
-    #[must_use]
-    pub const fn plan(&self) -> &FaultPlan {
-        &self.plan
-    }
-
-    /// Draws the fault of the next call, sits out its delay and its hang, and returns what is left
-    /// to do.
+    /// Draws the fault of the next call, waits for the end of its delay and its hang, and returns
+    /// what is left to do.
     async fn begin(&self, call: Call) -> CallFault {
         let number = self.calls[call.index()].fetch_add(1, Ordering::Relaxed);
         let mut fault = self.plan.call(call, number);
         if self.switch.is_off() {
-            fault.deed = Deed::Nothing;
+            fault.kind = FaultKind::None;
             return fault;
         }
-        if fault.deed != Deed::Nothing || !fault.delay.is_zero() {
+        if fault.kind != FaultKind::None || !fault.delay.is_zero() {
             self.switch.note();
         }
         if !fault.delay.is_zero() {
             tokio::time::sleep(fault.delay).await;
         }
-        if fault.deed == Deed::Hang {
-            self.switch.inner.off.wait().await;
-            fault.deed = Deed::Nothing;
+        if fault.kind == FaultKind::Hang {
+            self.switch.off().await;
+            fault.kind = FaultKind::None;
         }
         fault
     }
 
     async fn begin_probe(&self, call: Call) -> Result<(), CheckError> {
-        match self.begin(call).await.deed {
-            Deed::Nothing | Deed::Hang => Ok(()),
-            Deed::Transient | Deed::Permanent => Err(CheckError::new(message(call))),
-            Deed::Panic => panic!("{}", message(call)),
+        match self.begin(call).await.kind {
+            FaultKind::None | FaultKind::Hang => Ok(()),
+            FaultKind::Transient | FaultKind::Permanent => Err(CheckError::new(message(call))),
+            FaultKind::Panic => panic!("{}", message(call)),
         }
     }
 
     fn ask(&self, query: Query, real: impl FnOnce() -> bool, unfavourable: bool) -> bool {
         let number = self.queries[query.index()].fetch_add(1, Ordering::Relaxed);
         let fault = self.plan.query(query, number);
-        if fault == QueryFault::Nothing || self.switch.is_off() {
+        if fault == QueryFault::None || self.switch.is_off() {
             return real();
         }
         self.switch.note();
         match fault {
             QueryFault::Panic => panic!("injected panic of {query}"),
-            QueryFault::Nothing | QueryFault::Unfavourable => unfavourable,
+            QueryFault::None | QueryFault::Unfavourable => unfavourable,
         }
     }
 }
@@ -131,16 +124,18 @@ impl<C: Connector> Connector for FaultyConnector<C> {
     async fn connect(&self, cx: &ConnectContext) -> Result<C::Connection, ConnectError> {
         let call = Call::Connect;
         let fault = self.begin(call).await;
-        let real = match fault.deed {
-            Deed::Nothing | Deed::Hang => return self.inner.connect(cx).await,
-            // What was opened is dropped by the failure that follows.
+        let real = match fault.kind {
+            FaultKind::None | FaultKind::Hang => return self.inner.connect(cx).await,
+            // The failure that follows drops the connection that was opened.
             _ if fault.after_success => Some(self.inner.connect(cx).await?),
-            Deed::Transient | Deed::Permanent | Deed::Panic => None,
+            FaultKind::Transient | FaultKind::Permanent | FaultKind::Panic => None,
         };
-        let error = match fault.deed {
-            Deed::Panic => panic!("{}", message(call)),
-            Deed::Permanent => ConnectError::permanent(message(call)),
-            Deed::Nothing | Deed::Transient | Deed::Hang => ConnectError::transient(message(call)),
+        let error = match fault.kind {
+            FaultKind::Panic => panic!("{}", message(call)),
+            FaultKind::Permanent => ConnectError::permanent(message(call)),
+            FaultKind::None | FaultKind::Transient | FaultKind::Hang => {
+                ConnectError::transient(message(call))
+            }
         };
         drop(real);
         Err(error)
@@ -182,7 +177,7 @@ impl<C: Connector> Connector for FaultyConnector<C> {
     async fn close(&self, conn: C::Connection, reason: CloseReason) {
         let fault = self.begin(Call::Close).await;
         self.inner.close(conn, reason).await;
-        assert!(fault.deed != Deed::Panic, "{}", message(Call::Close));
+        assert!(fault.kind != FaultKind::Panic, "{}", message(Call::Close));
     }
 }
 
@@ -198,86 +193,6 @@ impl<C: SharedConnector> SharedConnector for FaultyConnector<C> {
     }
 }
 
-/// Ends all faults of a [`FaultyConnector`].
-///
-/// # Examples
-///
-/// ```
-/// use pool_core::ConnectionPool;
-/// use pool_testkit::Call;
-/// use pool_testkit::connector::pair;
-/// use pool_testkit::fault::{FaultPlan, FaultyConnector, Odds};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let plan = FaultPlan::new(7).call_odds(Call::Connect, Odds::none().hang(1000));
-/// let connector = FaultyConnector::new(pair().0, plan);
-/// let faults = connector.switch();
-/// let pool = ConnectionPool::builder(connector).build()?;
-/// let test = async {
-///     while faults.hanging() == 0 {
-///         tokio::task::yield_now().await;
-///     }
-///     faults.turn_off();
-/// };
-/// let (lease, ()) = tokio::join!(pool.acquire(), test);
-/// assert!(lease.is_ok(), "the connect that hung went on");
-/// assert_eq!((faults.is_off(), faults.injected()), (true, 1));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone)]
-pub struct FaultSwitch {
-    inner: Arc<Switch>,
-}
-
-#[derive(Debug)]
-struct Switch {
-    /// Open once the faults are off; calls that hang stand here.
-    off: Gate,
-    injected: AtomicU64,
-}
-
-impl FaultSwitch {
-    fn new() -> Self {
-        Self {
-            inner: Arc::new(Switch {
-                off: Gate::new(),
-                injected: AtomicU64::new(0),
-            }),
-        }
-    }
-
-    /// Ends all faults for good: no more are injected, calls that hang go on as real ones, and
-    /// planned deaths do not happen.
-    pub fn turn_off(&self) {
-        self.inner.off.open();
-    }
-
-    /// Whether the faults have ended.
-    #[must_use]
-    pub fn is_off(&self) -> bool {
-        self.inner.off.is_open()
-    }
-
-    /// How many calls hang now.
-    #[must_use]
-    pub fn hanging(&self) -> usize {
-        self.inner.off.waiting()
-    }
-
-    /// How many calls, questions and connections were interfered with: a test in which nothing
-    /// went wrong has tested nothing.
-    #[must_use]
-    pub fn injected(&self) -> u64 {
-        self.inner.injected.load(Ordering::Relaxed)
-    }
-
-    fn note(&self) {
-        self.inner.injected.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// Resolves with the real death or with the injected one, whichever comes first.
 async fn real_or_injected(
     real: Option<BoxFuture<'static, ()>>,
@@ -285,7 +200,7 @@ async fn real_or_injected(
     after: Duration,
 ) {
     let mut real = real.unwrap_or_else(|| Box::pin(future::pending()));
-    let mut injected: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+    let mut injected: BoxFuture<'static, ()> = Box::pin(async move {
         tokio::time::sleep(after).await;
         if switch.is_off() {
             future::pending::<()>().await;

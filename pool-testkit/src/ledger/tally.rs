@@ -1,32 +1,28 @@
-//! What can be read off the events without checking them.
+//! The numbers of a pool according to its events.
 
 use pool_core::{ConnectionId, EventKind};
 
-/// How many of what there are, and have been, as the events tell.
-///
-/// # Examples
-///
-/// See [`Ledger`](super::Ledger).
+/// How many there are of everything now, and how many there were in all, according to the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LedgerCounts {
-    /// Connects under way.
+    /// Connects in flight.
     pub opening: usize,
     /// Idle connections.
     pub idle: usize,
-    /// Lent connections.
+    /// Leased connections.
     pub leased: usize,
     /// Connections being checked.
     pub checking: usize,
     /// Connections being reset.
     pub resetting: usize,
-    /// Connections being closed, the stuck ones not included.
+    /// Connections being closed, without those that are stuck.
     pub closing: usize,
-    /// Connections whose close takes too long.
+    /// Connections whose close outlasted its deadline.
     pub stuck: usize,
     /// Callers in the queue.
     pub waiting: usize,
-    /// The most slots that were ever in use together.
+    /// The most slots that were in use together.
     pub slots_peak: usize,
     /// Connects that began.
     pub connects: usize,

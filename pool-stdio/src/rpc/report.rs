@@ -1,0 +1,64 @@
+//! What is known of the child when a connection ends.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::codec::Fragment;
+use crate::process::{ChildRecord, Exit, StderrTail};
+
+/// The state of the child when its connection ended.
+///
+/// [`RpcError`](crate::RpcError) has an example.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RpcReport {
+    /// The child's process id.
+    pub pid: u32,
+    /// How the child exited, if it had. After the end of its stdout the connection waits up to 50 ms
+    /// for that.
+    pub exit: Option<Exit>,
+    /// The end of its stderr.
+    pub stderr: StderrTail,
+    /// How the last few frames begin that were not JSON-RPC messages.
+    pub strays: Vec<Fragment>,
+}
+
+impl fmt::Display for RpcReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {}", self.pid)?;
+        if let Some(exit) = self.exit {
+            write!(f, ", {exit}")?;
+        }
+        if let Some(last) = self.strays.last() {
+            write!(f, ", not a message: {last}")?;
+        }
+        let stderr = self.stderr.text.trim_end();
+        if let Some(last) = stderr.lines().next_back() {
+            write!(f, ", stderr ends with {last:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What can be known of the process behind the pipes without owning it. A connection in memory has
+/// no process.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ChildFacts {
+    pub(super) record: Option<Arc<ChildRecord>>,
+}
+
+impl ChildFacts {
+    pub(super) fn report(&self, strays: Vec<Fragment>) -> Arc<RpcReport> {
+        let record = self.record.as_deref();
+        Arc::new(RpcReport {
+            pid: record.map_or(0, |record| record.pid),
+            exit: self.exit(),
+            stderr: record.map_or_else(StderrTail::default, ChildRecord::stderr_tail),
+            strays,
+        })
+    }
+
+    pub(super) fn exit(&self) -> Option<Exit> {
+        self.record.as_ref().and_then(|record| record.exit.peek())
+    }
+}

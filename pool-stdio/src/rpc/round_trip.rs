@@ -1,0 +1,235 @@
+//! One request and its reply: waits for a place in the queue, then for the reply, within a limit.
+
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pool_core::BoxFuture;
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+use super::client::{Client, ClientMessage, OutgoingRequest, restored};
+use super::error::RpcError;
+use super::framing::join;
+use super::limit::Limit;
+use super::link::Link;
+use super::pending::PendingCall;
+use super::reply::Reply;
+
+/// A request on its way to its reply. Dropping it gives the call up.
+///
+/// A state machine instead of an `async fn`, so that it has a name and can be stored.
+pub(super) struct RoundTrip<'a> {
+    pub(super) client: &'a Client,
+    stage: Stage<'a>,
+    duration: Option<Duration>,
+    limit: Option<Limit>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// When it was polled first, if metrics are recorded.
+    begun: Option<Instant>,
+}
+
+enum Stage<'a> {
+    New(Result<OutgoingRequest, RpcError>),
+    /// The queue is full. Boxed, because that is rare, and would make every call larger.
+    Waiting(
+        OutgoingRequest,
+        BoxFuture<'a, Result<SemaphorePermit<'a>, RpcError>>,
+    ),
+    Sent(PendingCall<'a>),
+    Over,
+}
+
+impl<'a> RoundTrip<'a> {
+    pub(super) const fn new(
+        client: &'a Client,
+        request: Result<OutgoingRequest, RpcError>,
+    ) -> Self {
+        Self {
+            client,
+            stage: Stage::New(request),
+            duration: None,
+            limit: None,
+            timer: None,
+            begun: None,
+        }
+    }
+
+    /// Ends it after this time, counted from its first poll.
+    pub(super) const fn set_limit(&mut self, duration: Duration) {
+        self.duration = Some(duration);
+    }
+
+    /// The request, before the first poll.
+    pub(super) const fn request_mut(&mut self) -> Option<&mut OutgoingRequest> {
+        match &mut self.stage {
+            Stage::New(Ok(request)) => Some(request),
+            Stage::New(Err(_)) | Stage::Waiting(..) | Stage::Sent(_) | Stage::Over => None,
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, RpcError>> {
+        let outcome = ready!(self.poll_stages(cx));
+        self.stage = Stage::Over;
+        if let Some(begun) = self.begun
+            && outcome.is_ok()
+        {
+            self.client.meters.request_answered(begun.elapsed());
+        }
+        Poll::Ready(outcome)
+    }
+
+    fn poll_stages(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, RpcError>> {
+        loop {
+            if let Stage::Sent(call) = &mut self.stage {
+                if let Poll::Ready(reply) = call.poll_reply(cx) {
+                    return Poll::Ready(reply);
+                }
+                return self.poll_limit(cx);
+            }
+            match mem::replace(&mut self.stage, Stage::Over) {
+                Stage::New(request) => {
+                    let request = request?;
+                    self.begin();
+                    self.stage = match self.client.link.try_place() {
+                        Some(place) => return self.send(place, request, cx),
+                        None => {
+                            let place = self.client.link.wait_for_place(self.limit);
+                            Stage::Waiting(request, Box::pin(place))
+                        }
+                    };
+                }
+                Stage::Waiting(request, mut waiting) => match waiting.as_mut().poll(cx) {
+                    Poll::Ready(place) => return self.send(place?, request, cx),
+                    Poll::Pending => {
+                        self.stage = Stage::Waiting(request, waiting);
+                        return Poll::Pending;
+                    }
+                },
+                Stage::Sent(_) | Stage::Over => panic!("a call was polled after it was over"),
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        self.limit = self.duration.map(Limit::starting_now);
+        self.begun = self.client.meters.is_recorded().then(Instant::now);
+        self.client.meters.request_begun();
+    }
+
+    /// Queues the request with the waker of this poll. Nothing is polled for the reply yet: when it
+    /// comes the waker is woken.
+    fn send(
+        &mut self,
+        place: SemaphorePermit<'_>,
+        request: OutgoingRequest,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Reply, RpcError>> {
+        let OutgoingRequest {
+            call,
+            frame,
+            mut details,
+            ..
+        } = request;
+        details.waker = Some(cx.waker().clone());
+        let link: &Link = &self.client.link;
+        self.stage = Stage::Sent(PendingCall::begin(link, place, call, frame, details)?);
+        self.poll_limit(cx)
+    }
+
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, RpcError>> {
+        let Some(limit) = self.limit else {
+            return Poll::Pending;
+        };
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(limit.until)));
+        ready!(timer.as_mut().poll(cx));
+        let Stage::Sent(call) = &mut self.stage else {
+            return Poll::Pending;
+        };
+        let fate = call.give_up();
+        Poll::Ready(Err(limit.error(self.client.link.settings.pid, fate)))
+    }
+}
+
+/// Sends each message of a batch by itself, and joins the replies to one batch, in the same order.
+pub(super) async fn batch_round_trip(
+    client: &Client,
+    batch: Vec<ClientMessage>,
+    limit: Option<Limit>,
+) -> Result<Option<Bytes>, RpcError> {
+    let mut has_sent = false;
+    let outcome = batch_replies(client, batch, limit, &mut has_sent).await;
+    outcome.map_err(|error| {
+        if has_sent {
+            error.maybe_executed()
+        } else {
+            error
+        }
+    })
+}
+
+async fn batch_replies(
+    client: &Client,
+    batch: Vec<ClientMessage>,
+    limit: Option<Limit>,
+    has_sent: &mut bool,
+) -> Result<Option<Bytes>, RpcError> {
+    let link: &Link = &client.link;
+    let mut calls = Vec::new();
+    let begun = client.meters.is_recorded().then(Instant::now);
+    for message in batch {
+        match message {
+            ClientMessage::Notification(frame) => link.send(frame, limit).await?,
+            ClientMessage::Request(request) => {
+                client.meters.request_begun();
+                let place = match link.try_place() {
+                    Some(place) => place,
+                    None => link.wait_for_place(limit).await?,
+                };
+                let OutgoingRequest {
+                    call,
+                    frame,
+                    details,
+                    client_id,
+                } = request;
+                let call = PendingCall::begin(link, place, call, frame, details)?;
+                calls.push((call, client_id));
+            }
+        }
+        *has_sent = true;
+    }
+    let mut parts = Vec::new();
+    for (mut call, client_id) in calls {
+        let reply = reply_within(&mut call, limit, link.settings.pid).await?;
+        if let Some(begun) = begun {
+            client.meters.request_answered(begun.elapsed());
+        }
+        let separator: &'static [u8] = if parts.is_empty() { b"[" } else { b"," };
+        parts.push(Bytes::from_static(separator));
+        parts.extend(restored(&reply, client_id));
+    }
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    parts.push(Bytes::from_static(b"]"));
+    Ok(Some(join(&parts)))
+}
+
+async fn reply_within(
+    call: &mut PendingCall<'_>,
+    limit: Option<Limit>,
+    pid: u32,
+) -> Result<Reply, RpcError> {
+    let reply = std::future::poll_fn(|cx| call.poll_reply(cx));
+    let Some(limit) = limit else {
+        return reply.await;
+    };
+    match timeout_at(limit.until, reply).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(limit.error(pid, call.give_up())),
+    }
+}

@@ -1,0 +1,238 @@
+//! Sends each frame of a child where it belongs: a reply to its call, progress to its call, a
+//! notification to the subscribers, a request to the handler.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::broadcast;
+
+use super::error::EndCause;
+use super::framing::{Frame, FrameDecoder, join, splice};
+use super::link::{Link, Read};
+use super::notifications::Notification;
+use super::protocol::Protocol;
+use super::reply::{ErrorObject, INTERNAL_ERROR, Reply, reply_text};
+use super::scan::{Elements, Envelope, MessageKind, own_number};
+use super::server_request::{Responder, ServerRequest};
+use crate::codec::DecodeError;
+use crate::metrics::Meters;
+
+/// What happens when a child writes a frame that is not a JSON-RPC message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum StrayFrames {
+    /// The frame is skipped and counted, and the beginning of the last few is kept. The default,
+    /// because some servers write log lines to stdout.
+    #[default]
+    Skip,
+    /// The frame ends the connection.
+    Refuse,
+}
+
+/// Takes frames out of what was read, and routes them.
+pub(super) struct Router {
+    pub(super) link: Arc<Link>,
+    pub(super) notifications: broadcast::Sender<Notification>,
+    pub(super) decoder: FrameDecoder,
+    pub(super) protocol: Protocol,
+    pub(super) strays: StrayFrames,
+    pub(super) responder: Responder,
+    pub(super) meters: Arc<Meters>,
+    pub(super) batch: ReplyBatch,
+}
+
+/// Replies that were routed and not yet delivered, so that the link is locked once for all of them.
+#[derive(Debug, Default)]
+pub(super) struct ReplyBatch {
+    replies: Vec<(Option<u64>, Reply)>,
+    wakers: Vec<Waker>,
+}
+
+impl Router {
+    /// Routes all whole frames of `bytes`, and delivers the replies among them.
+    pub(super) fn route(&mut self, bytes: &mut BytesMut, read: Read) -> Result<(), EndCause> {
+        let routed = self.route_frames(bytes, read);
+        self.deliver(read);
+        routed
+    }
+
+    fn route_frames(&mut self, bytes: &mut BytesMut, read: Read) -> Result<(), EndCause> {
+        loop {
+            match self.decoder.next(bytes, read == Read::End) {
+                Ok(Some(frame)) => self.route_frame(frame)?,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(self.end_cause(&error)),
+            }
+        }
+    }
+
+    fn end_cause(&self, error: &DecodeError) -> EndCause {
+        if matches!(
+            error,
+            DecodeError::LineTooLong { .. } | DecodeError::FrameTooLong { .. }
+        ) {
+            EndCause::FrameTooLarge(self.link.settings.frame_bytes_max)
+        } else if matches!(error, DecodeError::TruncatedFrame { .. }) {
+            EndCause::OutputClosed
+        } else {
+            EndCause::Protocol(error.to_string().into())
+        }
+    }
+
+    fn route_frame(&mut self, frame: Bytes) -> Result<(), EndCause> {
+        match Elements::of(&frame) {
+            Some(_) => self.route_batch(&frame),
+            None => self.route_message(frame),
+        }
+    }
+
+    /// Scans a batch twice, first to see that it is whole: a list of its elements could be larger than
+    /// the batch.
+    fn route_batch(&mut self, frame: &Bytes) -> Result<(), EndCause> {
+        if !is_batch(frame) {
+            return self.stray(frame);
+        }
+        let mut elements = Elements::of(frame);
+        while let Some(Ok(Some(span))) = elements.as_mut().map(Elements::next) {
+            self.route_message(frame.slice(span.range()))?;
+            if self.batch.replies.len() == REPLIES_AT_ONCE {
+                self.deliver(Read::Bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn route_message(&mut self, message: Bytes) -> Result<(), EndCause> {
+        let envelope = match Envelope::of(&message) {
+            Ok(envelope) if envelope.has_version => envelope,
+            _ => return self.stray(&message),
+        };
+        match envelope.kind() {
+            Ok(MessageKind::Reply) => {
+                let id = envelope.id.and_then(|id| own_number(id.of(&message)));
+                let reply = Reply::new(message, &envelope);
+                self.batch.replies.push((id, reply));
+                Ok(())
+            }
+            Ok(MessageKind::Notification) => self.route_notification(message, &envelope),
+            Ok(MessageKind::Request) => self.route_request(&message, &envelope),
+            Err(_) => self.stray(&message),
+        }
+    }
+
+    fn route_request(&mut self, message: &Bytes, envelope: &Envelope) -> Result<(), EndCause> {
+        // A copy, because the handler may keep it for long, and a slice would keep the whole buffer
+        // that it was read into.
+        let copy = Bytes::copy_from_slice(message);
+        match ServerRequest::new(copy, envelope) {
+            Some(request) => {
+                if let Some(answer) = self.responder.take(request) {
+                    self.send_answer(answer);
+                }
+                Ok(())
+            }
+            None => self.stray(message),
+        }
+    }
+
+    fn route_notification(&mut self, message: Bytes, envelope: &Envelope) -> Result<(), EndCause> {
+        if let Some(token) = self.protocol.progress_token(&message, envelope) {
+            let heard = own_number(token.of(&message))
+                .and_then(|number| self.link.state().progress(number))
+                .is_some_and(|(progress, original)| {
+                    let restored = join(&splice(&message, &[(token, original)]));
+                    notification(restored).is_some_and(|one| progress.send(one))
+                });
+            if !heard {
+                self.link.state().count_unheard();
+            }
+            return Ok(());
+        }
+        let has_subscribers = self.notifications.receiver_count() > 0;
+        // A subscriber may keep it for long, and a slice would keep the whole buffer that it was read
+        // into.
+        let kept = if has_subscribers {
+            Bytes::copy_from_slice(&message)
+        } else {
+            message.clone()
+        };
+        match Notification::new(kept, envelope) {
+            Some(one) => {
+                // Fails if there is no subscriber.
+                drop(self.notifications.send(one));
+                Ok(())
+            }
+            None => self.stray(&message),
+        }
+    }
+
+    fn stray(&self, frame: &[u8]) -> Result<(), EndCause> {
+        if frame.iter().all(u8::is_ascii_whitespace) {
+            return Ok(());
+        }
+        self.link.state().note_stray(frame);
+        self.meters.strayed(1);
+        match self.strays {
+            StrayFrames::Skip => Ok(()),
+            StrayFrames::Refuse => Err(EndCause::Protocol(
+                "a frame that is not a JSON-RPC message".into(),
+            )),
+        }
+    }
+
+    /// Sends the answers of handlers that have finished.
+    pub(super) fn poll_answers(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(answer) = self.responder.poll_answer(cx) {
+            self.send_answer(answer);
+        }
+    }
+
+    fn send_answer(&self, message: Vec<u8>) {
+        let settings = &self.link.settings;
+        let frame = |text| Frame::of(settings.framing, settings.frame_bytes_max, text).ok();
+        let id = Envelope::of(&message).ok().and_then(|found| found.id);
+        let id = id.map(|span| span.of(&message).to_vec());
+        // An answer that is too long, or has a line break in it, is replaced by an error, so that the
+        // child does not wait for ever. Only an id that is itself too long gets no answer.
+        match frame(message).or_else(|| frame(internal_error(&id?))) {
+            Some(frame) => self.link.send_now(frame),
+            None => self.link.state().count_unsent(),
+        }
+    }
+
+    fn deliver(&mut self, read: Read) {
+        let batch = &mut self.batch;
+        let unclaimed = self
+            .link
+            .deliver(&mut batch.replies, &mut batch.wakers, read);
+        self.meters.unclaimed(unclaimed);
+        for waker in batch.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+}
+
+/// Whether the frame is a JSON array with at least one element.
+fn is_batch(frame: &[u8]) -> bool {
+    let mut elements = Elements::of(frame);
+    let mut is_empty = true;
+    loop {
+        match elements.as_mut().map(Elements::next) {
+            Some(Ok(Some(_))) => is_empty = false,
+            Some(Ok(None)) => return !is_empty,
+            Some(Err(_)) | None => return false,
+        }
+    }
+}
+
+fn notification(message: Bytes) -> Option<Notification> {
+    let envelope = Envelope::of(&message).ok()?;
+    Notification::new(message, &envelope)
+}
+
+fn internal_error(id: &[u8]) -> Vec<u8> {
+    reply_text(id, Err(&ErrorObject::new(INTERNAL_ERROR, "internal error")))
+}
+
+/// The replies of a longer batch are delivered in parts.
+const REPLIES_AT_ONCE: usize = 1024;

@@ -1,0 +1,343 @@
+//! Which calls are pending, which frames are queued, and why the connection is over. Has no lock of its
+//! own, and wakes nobody.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::counts::RpcCounts;
+use super::error::{ConnectionEnd, Fate, RpcError};
+use super::notifications::Progress;
+use super::outbox::Outbox;
+use super::reply::Reply;
+use super::silence::Silence;
+use super::table::{CallId, GivenUp, Table, UnclaimedReply};
+use crate::codec::Fragment;
+use crate::metrics::UnclaimedCounts;
+
+/// What changes while a connection is open.
+pub(super) struct LinkState {
+    table: Table,
+    pub(super) queue: Outbox,
+    /// The driver, once it runs.
+    driver: Option<Waker>,
+    /// Whether the driver must be woken to write.
+    is_driver_asleep: bool,
+    /// Why nothing can be written any more.
+    input_end: Option<Arc<ConnectionEnd>>,
+    /// The call whose request was cut off by that.
+    torn: Option<CallId>,
+    /// Calls whose requests will never be written.
+    unsent: BTreeSet<CallId>,
+    /// Why nothing can be read any more.
+    end: Option<Arc<ConnectionEnd>>,
+    counts: RpcCounts,
+    strays: VecDeque<Fragment>,
+    silence: Silence,
+    /// The end of the child's stdout was read.
+    has_output_ended: bool,
+}
+
+/// What belongs to a call besides its frame.
+#[derive(Debug, Default)]
+pub(super) struct CallDetails {
+    pub(super) progress: Option<Progress>,
+    /// Tokens of the caller, each with the number that was sent in its place.
+    pub(super) tokens: Vec<(u64, Bytes)>,
+    /// The call is a ping: the child does no work for it.
+    pub(super) is_ping: bool,
+    /// The waker of the task that awaits the reply, if it will poll for the reply only when woken.
+    pub(super) waker: Option<Waker>,
+}
+
+/// What the driver finds to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Queued {
+    pub(super) is_any: bool,
+    /// Whether several calls are pending, so that further requests are likely.
+    pub(super) are_calls_pending: bool,
+}
+
+/// Whether callers have to wake the driver when they queue a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WakeDriver {
+    Yes,
+    /// The driver will run anyway.
+    No,
+}
+
+/// What is known of a child without asking the system.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct VitalSigns {
+    /// New calls can be written, and replies can come.
+    pub(super) is_open: bool,
+    /// The child owes a reply, and something was read from it lately.
+    pub(super) is_at_work: bool,
+}
+
+/// Who must be woken after the end, once all locks are released.
+#[must_use]
+pub(super) struct Wakers {
+    calls: Vec<Waker>,
+    driver: Option<Waker>,
+}
+
+impl Wakers {
+    pub(super) fn wake(self) {
+        for waker in self.calls.into_iter().chain(self.driver) {
+            waker.wake();
+        }
+    }
+}
+
+impl LinkState {
+    pub(super) fn new() -> Self {
+        Self {
+            table: Table::default(),
+            queue: Outbox::default(),
+            driver: None,
+            is_driver_asleep: false,
+            input_end: None,
+            torn: None,
+            unsent: BTreeSet::new(),
+            end: None,
+            counts: RpcCounts::default(),
+            strays: VecDeque::new(),
+            silence: Silence::new(),
+            has_output_ended: false,
+        }
+    }
+
+    /// Whether calls can begin.
+    pub(super) const fn is_open(&self) -> bool {
+        self.end.is_none() && self.input_end.is_none()
+    }
+
+    /// The error of a call that begins after the end.
+    pub(super) fn refusal(&self) -> RpcError {
+        match self.end.as_ref().or(self.input_end.as_ref()) {
+            Some(end) => end.error(Fate::NotSent),
+            None => RpcError::Cancelled {
+                fate: Fate::NotSent,
+            },
+        }
+    }
+
+    pub(super) fn begin(&mut self, call: CallId, details: CallDetails) {
+        self.table.begin(call, details.progress, details.waker);
+        for (token, original) in details.tokens {
+            self.table.add_token(call, token, original);
+        }
+        if details.is_ping {
+            self.table.note_ping(call);
+        }
+    }
+
+    pub(super) fn driver(&self) -> Option<Waker> {
+        self.driver.clone()
+    }
+
+    /// The driver, if it must be woken. Only the first caller that asks has to.
+    pub(super) fn driver_to_wake(&mut self) -> Option<Waker> {
+        let driver = self.driver.as_ref().filter(|_| self.is_driver_asleep);
+        self.is_driver_asleep = false;
+        driver.cloned()
+    }
+
+    /// What there is to write. The waker becomes the driver's; the one that it replaces is returned, to
+    /// be dropped outside of the lock.
+    pub(super) fn look_at_queue(
+        &mut self,
+        waker: &Waker,
+        wake: WakeDriver,
+    ) -> (Queued, Option<Waker>) {
+        self.is_driver_asleep = wake == WakeDriver::Yes;
+        let replaced = match &self.driver {
+            Some(known) if known.will_wake(waker) => None,
+            Some(_) | None => self.driver.replace(waker.clone()),
+        };
+        let queued = Queued {
+            is_any: !self.queue.is_empty(),
+            are_calls_pending: self.table.pending() > 1,
+        };
+        (queued, replaced)
+    }
+
+    /// Resolves to the reply of a call, or to the reason why none can come any more. The progress
+    /// sender must be dropped outside of all locks.
+    pub(super) fn poll_call(
+        &mut self,
+        call: CallId,
+        cx: &Context<'_>,
+    ) -> Poll<(Result<Reply, RpcError>, Option<Progress>)> {
+        if let Poll::Ready((reply, progress)) = self.table.poll(call, cx) {
+            return Poll::Ready((Ok(reply), progress));
+        }
+        let (end, fate) = match (&self.input_end, &self.end) {
+            (Some(end), _) | (None, Some(end)) if self.unsent.remove(&call) => (end, Fate::NotSent),
+            (Some(end), _) if self.torn == Some(call) => (end, Fate::MaybeExecuted),
+            (_, Some(end)) => (end, Fate::MaybeExecuted),
+            (_, None) => return Poll::Pending,
+        };
+        let error = end.error(fate);
+        let given_up = self.table.abandon(call, Fate::NotSent);
+        Poll::Ready((Err(error), given_up.progress))
+    }
+
+    /// Gives a call up. `is_taken_back` says whether its request was removed from where it waited.
+    pub(super) fn give_up(&mut self, call: CallId, is_taken_back: bool) -> (Fate, GivenUp) {
+        let fate = if self.unsent.remove(&call) || is_taken_back {
+            Fate::NotSent
+        } else {
+            Fate::MaybeExecuted
+        };
+        let is_ping = self.table.is_ping(call);
+        let given_up = self.table.abandon(call, fate);
+        if given_up.is_owed {
+            self.silence.gave_up(is_ping);
+        }
+        (fate, given_up)
+    }
+
+    /// Hands replies to their calls. The wakers of these calls are added to `wakers`. Numbers below
+    /// `issued` have been used. Returns how many replies belong to no call.
+    pub(super) fn deliver(
+        &mut self,
+        replies: &mut Vec<(Option<u64>, Reply)>,
+        issued: u64,
+        wakers: &mut Vec<Waker>,
+    ) -> UnclaimedCounts {
+        let mut unclaimed = UnclaimedCounts::default();
+        for (id, reply) in replies.drain(..) {
+            let outcome = match id {
+                Some(id) => self.table.accept_reply(id, reply, issued),
+                None => Err(UnclaimedReply::Unknown),
+            };
+            match outcome {
+                Ok(waker) => wakers.extend(waker),
+                Err(UnclaimedReply::Late) => unclaimed.late += 1,
+                Err(UnclaimedReply::Duplicate) => unclaimed.duplicate += 1,
+                Err(UnclaimedReply::Unknown) => unclaimed.unknown += 1,
+            }
+        }
+        self.counts.late += unclaimed.late;
+        self.counts.duplicate += unclaimed.duplicate;
+        self.counts.unknown += unclaimed.unknown;
+        unclaimed
+    }
+
+    /// Something was read.
+    pub(super) fn note_read(&mut self) {
+        self.silence.end();
+    }
+
+    /// The end of the child's stdout was read.
+    pub(super) const fn note_output_end(&mut self) {
+        self.has_output_ended = true;
+    }
+
+    /// The receiver of a call's progress, and the caller's token, by the token that we sent.
+    pub(super) fn progress(&self, token: u64) -> Option<(Progress, Bytes)> {
+        let (progress, original) = self.table.progress(token)?;
+        Some((progress.clone(), original.clone()))
+    }
+
+    /// Counts a progress notification that belongs to no call that listens.
+    pub(super) const fn count_unheard(&mut self) {
+        self.counts.unheard += 1;
+    }
+
+    /// Counts a message of the connection's own that could not be sent.
+    pub(super) const fn count_unsent(&mut self) {
+        self.counts.unsent += 1;
+    }
+
+    /// Counts a frame that is not a message, and keeps its beginning.
+    pub(super) fn note_stray(&mut self, frame: &[u8]) {
+        self.counts.strays += 1;
+        if self.strays.len() == STRAYS_KEPT {
+            self.strays.pop_front();
+        }
+        self.strays.push_back(Fragment::first_of(frame));
+    }
+
+    /// Nothing can be written any more. `unwritten` is what was not.
+    pub(super) fn end_input(&mut self, end: ConnectionEnd, unwritten: &Outbox) -> Wakers {
+        self.input_end.get_or_insert_with(|| Arc::new(end));
+        self.stop(unwritten)
+    }
+
+    /// Nothing can be written or read any more. `unwritten` is what was not written.
+    pub(super) fn end(&mut self, end: ConnectionEnd, unwritten: &Outbox) -> Wakers {
+        self.end.get_or_insert_with(|| Arc::new(end));
+        self.stop(unwritten)
+    }
+
+    fn stop(&mut self, unwritten: &Outbox) -> Wakers {
+        self.unsent.extend(unwritten.whole());
+        self.torn = self.torn.or(unwritten.torn());
+        Wakers {
+            calls: self.table.take_wakers(),
+            driver: self.driver.take(),
+        }
+    }
+
+    pub(super) fn vital_signs(&self, lately: Duration) -> VitalSigns {
+        VitalSigns {
+            is_open: self.is_open() && !self.has_output_ended,
+            is_at_work: self.table.is_awaited() && self.silence.since.elapsed() <= lately,
+        }
+    }
+
+    pub(super) const fn counts(&self) -> RpcCounts {
+        self.counts
+    }
+
+    pub(super) fn strays(&self) -> Vec<Fragment> {
+        self.strays.iter().cloned().collect()
+    }
+
+    /// How many calls are not over.
+    pub(super) fn pending(&self) -> usize {
+        self.table.pending()
+    }
+
+    /// Whether no call is pending, and none was given up that the child may still work on.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.table.pending() == 0 && self.table.abandoned() == 0
+    }
+
+    /// Whether a call waits for its reply.
+    pub(super) const fn is_awaited(&self) -> bool {
+        self.table.is_awaited()
+    }
+
+    /// Whether nothing was read for this long, and a call was given up in that time.
+    pub(super) fn is_silent_beyond(&self, limit: Duration) -> bool {
+        self.silence.is_beyond(limit)
+    }
+
+    /// Whether the silence of a child that cannot be pinged is excused. If a call was given up since
+    /// the last read, this check counts as an unanswered ping.
+    pub(super) fn is_silence_excused_without_ping(&mut self) -> bool {
+        let has_work = self.table.has_work();
+        self.silence.is_excused_without_ping(has_work)
+    }
+
+    /// Whether the last unanswered ping is excused by work.
+    pub(super) fn is_silence_excused(&self) -> bool {
+        self.silence.is_excused(self.table.has_work())
+    }
+
+    /// When something was read last, or the connection was opened.
+    pub(super) const fn last_read(&self) -> Instant {
+        self.silence.since
+    }
+}
+
+/// Beginnings of frames that were not messages.
+const STRAYS_KEPT: usize = 8;
