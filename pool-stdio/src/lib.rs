@@ -11,7 +11,7 @@ mod rpc;
 
 pub use codec::Codec;
 pub use error::{ChildReport, Stage, StdioError};
-pub use exclusive::{Request, StdioConnection, StdioConnector, StrayPolicy};
+pub use exclusive::{Request, StdioConnection, StdioConnector};
 pub use one_shot::{OneShot, OneShotConnector, Output, Run};
 pub use process::{
     Child, Children, Command, CommandError, CommandSpec, Drain, EnvPolicy, Exit, Handover,

@@ -186,8 +186,8 @@ impl<C: Codec> StdioConnection<C> {
     }
 
     /// Whether it can still answer, as far as can be seen without waiting: it has not exited, has
-    /// not closed its stdout, and has not written unasked if that is [not
-    /// allowed](crate::StrayPolicy::Reject). Costs one system call.
+    /// not closed its stdout, and has not written unasked if that is not
+    /// [allowed](crate::StdioConnector::discard_stray_output). Costs one system call.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.exchange.is_alive()

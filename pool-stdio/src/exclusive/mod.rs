@@ -23,4 +23,3 @@ mod wire;
 pub use connection::StdioConnection;
 pub use connector::StdioConnector;
 pub use request::Request;
-pub use stray::StrayPolicy;

@@ -263,7 +263,7 @@ async fn late_returns_to_a_closed_pool_are_harmless() {
     leases.pop().expect("four were leased").die();
     drop(leases);
     quiesce().await;
-    let mut reasons: Vec<_> = bed.reasons().iter().map(|reason| reason.as_str()).collect();
+    let mut reasons: Vec<_> = bed.reasons().iter().map(ToString::to_string).collect();
     reasons.sort_unstable();
     assert_eq!(reasons, ["died", "dirty", "discarded", "pool_closed"]);
     bed.finish().await;

@@ -96,7 +96,7 @@ fn connect_and_check_errors_keep_what_they_are_given() {
     );
     let boxed: Box<dyn Error + Send + Sync> = Box::new(io::Error::from(io::ErrorKind::BrokenPipe));
     let check = CheckError::new(boxed);
-    assert_eq!(check.to_string(), "the connection did not pass");
+    assert_eq!(check.to_string(), "the connection is unfit");
     assert!(check.source().is_some_and(<dyn Error>::is::<io::Error>));
     let copy = check.clone();
     assert!(copy.source().is_some_and(<dyn Error>::is::<io::Error>));

@@ -25,10 +25,7 @@ fn heard(bed: &Bed) -> Vec<Heard> {
 #[tokio::test(start_paused = true)]
 async fn overdue_lease_is_told_once_and_again_when_it_comes_home() {
     let bed = Bed::with(1, |builder| builder.lease_warn_after(10 * SECOND));
-    let (lease, line) = (
-        bed.pool.acquire().await.expect("the connection is free"),
-        line!(),
-    );
+    let (lease, line) = (bed.pool.acquire().await.expect("it is free"), line!());
     pass(9 * SECOND).await;
     assert!(heard(&bed).is_empty());
     pass(MINUTE).await;

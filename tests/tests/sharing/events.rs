@@ -70,7 +70,7 @@ async fn events_of_a_shared_connection_tell_one_story() {
     assert!(book.len() > 20, "{}", book.len());
     assert!(book.values().all(|page| page.is_closed), "{book:?}");
     let mut reasons: Vec<_> = book.values().filter_map(|page| page.closing).collect();
-    reasons.sort_unstable_by_key(|reason| reason.as_str());
+    reasons.sort_unstable_by_key(ToString::to_string);
     reasons.dedup();
     assert!(reasons.len() >= 6, "{reasons:?}");
 }

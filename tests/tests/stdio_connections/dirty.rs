@@ -240,7 +240,7 @@ fn a_reply_of_many_lines_is_dirty_until_its_last() {
     });
 }
 
-/// Y7: who gives up in the middle of a session leaves nobody behind, wherever in the tree.
+/// A caller that gives up in the middle of a session leaves no process behind, wherever in the tree.
 #[test]
 fn a_request_that_is_given_up_takes_the_whole_tree_with_it() {
     on_both_runtimes(async |bed| {

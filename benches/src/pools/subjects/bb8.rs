@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 
-use super::{AsyncSubject, Connection, Factory, Order, Refused, Role};
+use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused, ServingOrder};
 
 /// A bb8 pool.
 #[derive(Debug, Clone)]
@@ -13,7 +13,7 @@ pub struct Subject(bb8::Pool<Manager>);
 
 impl AsyncSubject for Subject {
     const NAME: &'static str = "bb8";
-    const ROLE: Role = Role::Peer(Order::Barging);
+    const COMPARED_AS: ComparedAs = ComparedAs::Peer(ServingOrder::Barging);
 
     type Lease<'a> = bb8::PooledConnection<'a, Manager>;
 

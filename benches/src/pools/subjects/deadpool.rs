@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use deadpool::managed;
 
-use super::{AsyncSubject, Connection, Factory, Order, Refused, Role};
+use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused, ServingOrder};
 
 /// A deadpool pool.
 #[derive(Debug, Clone)]
@@ -13,7 +13,7 @@ pub struct Subject(managed::Pool<Manager>);
 
 impl AsyncSubject for Subject {
     const NAME: &'static str = "deadpool";
-    const ROLE: Role = Role::Peer(Order::Fifo);
+    const COMPARED_AS: ComparedAs = ComparedAs::Peer(ServingOrder::Fifo);
 
     type Lease<'a> = managed::Object<Manager>;
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use fastpool::bounded;
 
-use super::{AsyncSubject, Connection, Factory, Order, Refused, Role};
+use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused, ServingOrder};
 
 /// A fastpool pool.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct Subject(Arc<bounded::Pool<Manager>>);
 
 impl AsyncSubject for Subject {
     const NAME: &'static str = "fastpool";
-    const ROLE: Role = Role::Peer(Order::Fifo);
+    const COMPARED_AS: ComparedAs = ComparedAs::Peer(ServingOrder::Fifo);
 
     type Lease<'a> = bounded::Object<Manager>;
 

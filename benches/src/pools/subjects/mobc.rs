@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::fmt;
 
-use super::{AsyncSubject, Connection, Factory, Order, Refused, Role};
+use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused, ServingOrder};
 
 /// A mobc pool.
 #[derive(Clone)]
@@ -21,7 +21,7 @@ impl fmt::Debug for Subject {
 
 impl AsyncSubject for Subject {
     const NAME: &'static str = "mobc";
-    const ROLE: Role = Role::Peer(Order::Fifo);
+    const COMPARED_AS: ComparedAs = ComparedAs::Peer(ServingOrder::Fifo);
 
     type Lease<'a> = mobc::Connection<Manager>;
 

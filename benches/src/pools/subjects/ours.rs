@@ -1,10 +1,11 @@
 //! pool-core, with defaults.
 
 use std::fmt;
+use std::time::Duration;
 
 use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, PooledConnection};
 
-use super::{AsyncSubject, Connection, Factory, Refused, Role};
+use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused};
 
 /// A pool of this workspace.
 #[derive(Clone)]
@@ -18,7 +19,7 @@ impl fmt::Debug for Subject {
 
 impl AsyncSubject for Subject {
     const NAME: &'static str = "pool-core";
-    const ROLE: Role = Role::Ours;
+    const COMPARED_AS: ComparedAs = ComparedAs::Ours;
 
     type Lease<'a> = PooledConnection<Connection>;
 
@@ -32,6 +33,10 @@ impl AsyncSubject for Subject {
 
     async fn acquire(&self) -> Result<Self::Lease<'_>, Refused> {
         self.0.acquire().await.map_err(Refused::new)
+    }
+
+    async fn acquire_within(&self, time: Duration) -> Result<Self::Lease<'_>, Refused> {
+        self.0.acquire_within(time).await.map_err(Refused::new)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{AsyncSubject, Factory, Refused, Role};
+use super::{AsyncSubject, ComparedAs, Factory, Refused};
 
 /// A semaphore that lends permits.
 #[derive(Debug, Clone)]
@@ -13,7 +13,7 @@ pub struct Subject(Arc<Semaphore>);
 
 impl AsyncSubject for Subject {
     const NAME: &'static str = "semaphore";
-    const ROLE: Role = Role::Baseline;
+    const COMPARED_AS: ComparedAs = ComparedAs::Baseline;
 
     type Lease<'a> = SemaphorePermit<'a>;
 

@@ -14,7 +14,7 @@ use pool_core::Connector;
 use pool_stdio::codec::{DecodeError, Line, LineCodec};
 use pool_stdio::{
     CommandSpec, LadderTimes, OneShotConnector, Signal, StdioConnection, StdioConnector,
-    StdioError, Stop, StrayPolicy,
+    StdioError, Stop,
 };
 use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::{OUTER_DEADLINE, poll_times};
@@ -296,8 +296,7 @@ fn a_request_without_its_runtime_does_not_say_that_the_child_failed() {
 fn what_is_left_of_a_greeting_fails_the_connect_not_the_first_request() {
     on_both_runtimes(async |bed| {
         let behaviour = Behaviour::new().print("ready\nextra\n").then_echo();
-        let greeted = |policy| {
-            let connector = bed.connector(&behaviour).stray_output(policy);
+        let greeted = |connector: StdioConnector| {
             connector.handshake(|child| {
                 Box::pin(async {
                     child.recv().until(|line| line.bytes == "ready").await?;
@@ -305,11 +304,11 @@ fn what_is_left_of_a_greeting_fails_the_connect_not_the_first_request() {
                 })
             })
         };
-        let strict = greeted(StrayPolicy::Reject);
+        let strict = greeted(bed.connector(&behaviour));
         let error = strict.connect(&context()).await.unwrap_err();
         assert!(!error.is_permanent());
         assert!(format!("{error:?}").contains("StrayOutput"), "{error:?}");
-        let lenient = greeted(StrayPolicy::Discard);
+        let lenient = greeted(bed.connector(&behaviour).discard_stray_output());
         let mut child = lenient.connect(&context()).await.unwrap();
         assert_line(child.request("one").await, "one");
     });

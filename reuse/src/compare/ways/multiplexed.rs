@@ -1,4 +1,4 @@
-//! The way of a child that answers by id: one for all callers.
+//! One child for all callers, for commands that answer by id.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +11,15 @@ use pool_core::{
 };
 use pool_stdio::{Children, JsonRpcConnection, JsonRpcConnector};
 
-use super::Task;
-use super::by_id::{ask, connector};
-use super::finding::Finding;
-use super::ways::{Way, not_warm, resident_bytes};
+use super::Way;
+use super::child::{not_warm, resident_bytes};
+use crate::compare::by_id::{ask, connector};
+use crate::compare::problem::Problem;
+use crate::compare::task::Task;
 use crate::measure::clock::Stopwatch;
 
-/// A pool of one child, which all callers share.
-pub(super) struct Multiplexed {
+/// A pool of one child that all callers share.
+pub(in crate::compare) struct Multiplexed {
     pool: SharedPool<JsonRpcConnection>,
     children: Children,
     started: Arc<AtomicU64>,
@@ -27,12 +28,12 @@ pub(super) struct Multiplexed {
 }
 
 impl Multiplexed {
-    /// The child is there before the first request, as in a program that has run for a while.
-    pub(super) async fn open(task: &Task) -> Result<Self, Finding> {
+    /// The child is started before the first request, as in a program that has run for a while.
+    pub(in crate::compare) async fn open(task: &Task) -> Result<Self, Problem> {
         let inner = connector(task)?;
         let children = inner.children();
         let started = Arc::new(AtomicU64::new(0));
-        let counted = Counted {
+        let counted = CountedConnector {
             inner,
             started: Arc::clone(&started),
         };
@@ -41,7 +42,7 @@ impl Multiplexed {
             .max_size(1)
             .connect_timeout(task.patience)
             .build();
-        let pool = built.map_err(|error| Finding::NotStarted(error.to_string()))?;
+        let pool = built.map_err(|error| Problem::NotStarted(error.to_string()))?;
         pool.warm_up(1).await.map_err(|error| not_warm(&error))?;
         Ok(Self {
             pool,
@@ -59,10 +60,10 @@ impl Way for Multiplexed {
         "multiplexed"
     }
 
-    async fn ask(&self) -> Result<Duration, Finding> {
+    async fn ask(&self) -> Result<Duration, Problem> {
         let watch = Stopwatch::start();
         let lent = self.pool.acquire().await;
-        let child = lent.map_err(|error| Finding::of_acquire(&error))?;
+        let child = lent.map_err(|error| Problem::of_acquire(&error))?;
         ask(&child, self.message.clone(), self.patience).await?;
         Ok(watch.elapsed())
     }
@@ -76,14 +77,14 @@ impl Way for Multiplexed {
     }
 }
 
-/// Counts the children that were started.
-struct Counted {
+/// Counts the children that it starts.
+struct CountedConnector {
     inner: JsonRpcConnector,
     started: Arc<AtomicU64>,
 }
 
 #[async_trait]
-impl Connector for Counted {
+impl Connector for CountedConnector {
     type Connection = JsonRpcConnection;
 
     async fn connect(&self, cx: &ConnectContext) -> Result<Self::Connection, ConnectError> {
@@ -110,7 +111,7 @@ impl Connector for Counted {
 }
 
 #[async_trait]
-impl SharedConnector for Counted {
+impl SharedConnector for CountedConnector {
     async fn check_shared(&self, child: &Self::Connection) -> Result<(), CheckError> {
         self.inner.check_shared(child).await
     }

@@ -1,4 +1,4 @@
-//! That no child is left, however the program ends.
+//! That no child is left behind, however the program ends.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use tokio::time::timeout;
 
 /// The children of all connectors that were made.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Crew(Arc<Mutex<Vec<Children>>>);
+pub(super) struct StartedChildren(Arc<Mutex<Vec<Children>>>);
 
-impl Crew {
-    /// Remembers those of one more connector.
+impl StartedChildren {
+    /// Adds those of one more connector.
     pub(super) fn add(&self, children: Children) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(children);
     }
 
-    /// Kills what lives. Nobody may start any more: whoever could has been dropped.
+    /// Kills all that live. Everything that could start another one has been dropped by now.
     pub(super) async fn end(&self) {
         let all = self
             .0
@@ -26,8 +26,8 @@ impl Crew {
             .clone();
         for children in all {
             children.terminate_all(Duration::ZERO).await;
-            // One that was just being started when its starter was dropped ends by itself. A child
-            // that the system cannot kill must not keep this program.
+            // A child whose start was under way ends by itself. One that the system cannot kill must
+            // not keep this program from ending.
             if timeout(END_WITHIN, children.emptied()).await.is_err() {
                 break;
             }

@@ -1,6 +1,6 @@
-//! What a child turned out to be, if it cannot be measured, and what to do about it.
+//! Why a command cannot be compared, and what to do about it.
 //!
-//! The texts name no process ids and no times, so that the same child gets the same text.
+//! The texts contain no process ids and no times: the same problem always reads the same.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -10,27 +10,27 @@ use pool_stdio::{CommandError, Exit, RpcError, StderrTail, StdioError};
 
 /// Why a command was not compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum Problem {
     /// It cannot be started.
     NotStarted(String),
-    /// The message is none that this framing can carry.
+    /// This framing cannot carry the request.
     BadRequest(String),
-    /// It ended before there was an answer; what is known of its end.
+    /// It ended before it answered; with what is known of its end.
     NoAnswer(String),
     /// It answered one request and ended.
     EndsAfterOne,
     /// It answers when its input ends, not before.
     AnswersAtEnd,
-    /// It said nothing in the time it had.
+    /// It printed nothing in the time it had.
     Silent,
-    /// It said something that is no answer.
+    /// It wrote something that is not an answer.
     Junk(String),
-    /// It answered well when it was looked at, and then this, when it was asked for long by many.
+    /// It answered at first, and had this problem when many callers asked it for a while.
     Later(Box<Self>),
 }
 
-impl Finding {
-    /// What the program exits with. Two is left to a command line that is not understood.
+impl Problem {
+    /// The exit code of the program. Two also means a wrong command line.
     #[must_use]
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
@@ -44,17 +44,17 @@ impl Finding {
         })
     }
 
-    /// What is said of a child that had answered before.
+    /// The same problem of a child that has answered before.
     #[must_use]
     pub(super) fn later(self) -> Self {
         Self::Later(Box::new(self))
     }
 
-    /// What an error of the process layer says about a child.
+    /// The problem that an error of a connection stands for.
     #[must_use]
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "the others are rare, and speak for themselves"
+        reason = "the other errors are rare and explain themselves"
     )]
     pub(super) fn of(error: &StdioError) -> Self {
         match error {
@@ -66,16 +66,17 @@ impl Finding {
                 Self::Junk(format!("no whole message, but this: {}", report.partial))
             }
             StdioError::Decode { source, .. } => Self::Junk(source.to_string()),
-            StdioError::StrayOutput { report } => {
-                Self::Junk(format!("it spoke unasked: {}", report.partial))
-            }
+            StdioError::StrayOutput { report } => Self::Junk(format!(
+                "it wrote this before it was asked: {}",
+                report.partial
+            )),
             StdioError::Encode { source, .. } => Self::BadRequest(source.to_string()),
             StdioError::Spawn { source } => Self::NotStarted(chain(source)),
             _ => Self::NoAnswer(chain(error)),
         }
     }
 
-    /// The same of one that was asked by many at once.
+    /// The problem that an error of a multiplexed connection stands for.
     #[must_use]
     pub(super) fn of_rpc(error: &RpcError) -> Self {
         Self::NoAnswer(match error.report() {
@@ -84,13 +85,13 @@ impl Finding {
         })
     }
 
-    /// What was found when a pool could not lend.
+    /// The problem of a pool that could not lend.
     #[must_use]
     pub(super) fn of_acquire(error: &AcquireError) -> Self {
         Self::NotStarted(chain(error))
     }
 
-    /// What was found when a child could not be opened.
+    /// The problem of a child that could not be opened.
     #[must_use]
     pub(super) fn of_connect(error: &ConnectError) -> Self {
         let source = std::error::Error::source(error);
@@ -99,27 +100,35 @@ impl Finding {
             .map_or_else(|| Self::NotStarted(chain(error)), Self::of)
     }
 
-    /// It spoke before it was asked.
+    /// It wrote something before it was asked.
     #[must_use]
     pub(super) fn unasked(what: &[u8]) -> Self {
-        Self::Junk(format!("it spoke unasked: {}", beginning(what)))
+        Self::Junk(format!(
+            "it wrote this before it was asked: {}",
+            beginning(what)
+        ))
     }
 
-    /// It spoke more than it was asked.
+    /// It wrote more than one answer.
     #[must_use]
     pub(super) fn talkative(what: &[u8]) -> Self {
         let what = beginning(what);
-        Self::Junk(format!("after its answer came one more message: {what}"))
+        Self::Junk(format!("it wrote this after its answer: {what}"))
     }
 }
 
-impl From<CommandError> for Finding {
+impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
-        // Where a name was looked for is the whole of PATH: too long to be read.
+        // The error lists every folder of PATH: too long to read.
         Self::NotStarted(if let CommandError::NotFound { program, .. } = &error {
             format!(
-                "there is no program {}\ncheck: is it spelt like this? is it on the PATH?",
-                program.display()
+                "there is no program {}\ncheck: {}",
+                program.display(),
+                if program.to_string_lossy().contains(' ') {
+                    "are the command and its arguments separate words, without quotes around all?"
+                } else {
+                    "is it spelt like this? is it on the PATH?"
+                }
             )
         } else {
             chain(&error)
@@ -127,7 +136,7 @@ impl From<CommandError> for Finding {
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted(why) => write!(f, "the command cannot be started: {why}"),
@@ -137,7 +146,7 @@ impl fmt::Display for Finding {
             Self::NoAnswer(how) => write!(
                 f,
                 "the command gave no answer: {how}\n\
-                 check: does it run by hand? does it need other arguments to serve on stdin?"
+                 check: does it run by hand? does it need other arguments to read requests from stdin?"
             ),
             Self::EndsAfterOne => f.write_str("the command ends after one request"),
             Self::AnswersAtEnd => f.write_str("the command answers when its input ends"),
@@ -148,23 +157,23 @@ impl fmt::Display for Finding {
             ),
             Self::Junk(what) => write!(
                 f,
-                "the command wrote something that is no answer: {what}\n\
+                "the command wrote something that is not an answer: {what}\n\
                  check: is --framing what it writes? does it log to stdout instead of stderr?\n       \
-                 if it greets, StdioConnector::handshake reads that; if its answers have several \
-                 messages, Request::until does"
+                 StdioConnector in pool-stdio can read a greeting (handshake) and answers of \
+                 several messages (Request::until), this program cannot"
             ),
             Self::Later(what) => write!(
                 f,
-                "the command answered at first, and then, asked by many for a while: {}\n\
-                 check: is --patience enough for --concurrency of them at once? can it serve for long?",
+                "the command answered at first, but failed when many callers asked it for a while: {}\n\
+                 check: is --patience enough when --concurrency of them run at once? can it answer many requests?",
                 what.short()
             ),
         }
     }
 }
 
-impl Finding {
-    /// What was seen, without advice.
+impl Problem {
+    /// What happened, without advice.
     fn short(&self) -> &str {
         match self {
             Self::NotStarted(what)
@@ -178,7 +187,7 @@ impl Finding {
     }
 }
 
-/// How a message begins, as text that stays on its line.
+/// The start of a message, as text on one line.
 pub(super) fn beginning(message: &[u8]) -> String {
     let text = String::from_utf8_lossy(message);
     let begins: String = text.chars().take(SHOWN_CHARS).collect();

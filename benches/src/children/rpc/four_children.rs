@@ -1,8 +1,8 @@
 //! One child beside four, behind one pool: what more children bring depends on the child.
 //!
-//! A child that takes its time for each request, one at a time, is served by more of them as far as
-//! there are cores, or farther if it only waits. A child that is done with a request at once is best
-//! left alone: it answers many requests for each switch to it, and four share what one had together.
+//! If a child works on one request at a time, more children serve more requests: as many times more
+//! as there are cores, or as there are children if they only wait. A child that answers at once is
+//! best left alone: it answers many requests in a row, while four children cause more switches.
 
 use std::time::Duration;
 
@@ -10,18 +10,20 @@ use pool_core::SharedPool;
 use pool_stdio::JsonRpcConnection;
 use tokio::task::JoinSet;
 
-use super::client::{call, connector};
-use super::two_workers;
-use crate::children::chapter::spread;
-use crate::children::{Bar, Chapter, Effort, Judgement, Measured, Picture};
+use super::client::connector;
+use super::place::two_workers;
+use super::tool_call::call;
+use crate::children::chapter::{Chapter, Picture, Topic, spread};
+use crate::effort::Effort;
 use pool_reuse::builtin::server::Tool;
+use pool_reuse::measure::Measured;
 use pool_reuse::measure::clock::Stopwatch;
 use pool_reuse::measure::plot::{Chart, ChartBar, Side};
 use pool_reuse::measure::stats::{median, paired};
 use pool_reuse::measure::table::Table;
 
-/// What is asked of the children, and how often in a round.
-struct Load {
+/// The work of a request, and how many requests a round has.
+struct Work {
     what: &'static str,
     tool: Tool,
     calls: u32,
@@ -29,20 +31,20 @@ struct Load {
     gains: bool,
 }
 
-const LOADS: [Load; 3] = [
-    Load {
+const WORKS: [Work; 3] = [
+    Work {
         what: "burns 1 ms per request",
         tool: Tool::Burn,
         calls: 256,
         gains: true,
     },
-    Load {
+    Work {
         what: "waits 1 ms per request",
         tool: Tool::Wait,
         calls: 256,
         gains: true,
     },
-    Load {
+    Work {
         what: "multiplexes",
         tool: Tool::Answer,
         calls: 16_000,
@@ -50,15 +52,16 @@ const LOADS: [Load; 3] = [
     },
 ];
 
-/// Measures it.
-///
-/// # Errors
-///
-/// If a child cannot be had, or does not answer.
-pub fn measure(effort: Effort) -> Measured<Chapter> {
+/// What more children bring.
+pub(in crate::children) const TOPIC: Topic = Topic {
+    name: "json-rpc-crowd",
+    measure,
+};
+
+fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let all = two_workers()?.block_on(rounds(effort.rounds(ROUNDS)))?;
-    let mut chapter = Chapter::new("JSON-RPC: four children beside one");
+    let mut chapter = Chapter::new(TOPIC.name, "JSON-RPC: four children beside one");
     let header = [
         "a child that",
         "one: requests/s",
@@ -72,17 +75,18 @@ pub fn measure(effort: Effort) -> Measured<Chapter> {
         "greatest",
     ];
     let mut table = Table::new(&header);
-    for (load, [one, four]) in LOADS.iter().zip(&all) {
-        let mut row = vec![load.what.to_owned()];
+    for (work, [one, four]) in WORKS.iter().zip(&all) {
+        let mut row = vec![work.what.to_owned()];
         row.extend(spread(one, 0));
         row.extend(spread(four, 0));
         let times = four.iter().zip(one).map(|(four, one)| four / one);
         row.extend(spread(&times.collect::<Vec<_>>(), 2));
         table.add_row(row);
-        chapter.judgements.push(judgement(load, one, four));
+        let (what, value) = figure(work, one, four);
+        chapter.figure(what, value, None);
     }
-    chapter.paragraphs.push(ABOUT.to_owned());
-    chapter.paragraphs.push(table.to_string());
+    chapter.say(ABOUT);
+    chapter.say(table);
     chapter.pictures.push(Picture {
         name: "rate".to_owned(),
         chart: Chart {
@@ -94,31 +98,29 @@ pub fn measure(effort: Effort) -> Measured<Chapter> {
     Ok(chapter)
 }
 
-fn judgement(load: &Load, one: &[f64], four: &[f64]) -> Judgement {
-    let (what, figure) = if load.gains {
+/// The ratio that should be above one for this work.
+fn figure(work: &Work, one: &[f64], four: &[f64]) -> (String, Option<f64>) {
+    let (what, value) = if work.gains {
         ("four children / one", paired(four, one))
     } else {
         ("one child / four", paired(one, four))
     };
-    Judgement {
-        what: format!("requests/s of {what}, a child that {}", load.what),
-        figure,
-        bar: Bar::Open,
-    }
+    let what = format!("requests/s of {what}, a child that {}", work.what);
+    (what, value)
 }
 
-/// Requests per second of one child, and of four, for each load.
-type Rates = [[Vec<f64>; 2]; LOADS.len()];
+/// Requests per second of one child, and of four, for each work.
+type Rates = [[Vec<f64>; 2]; WORKS.len()];
 
 async fn rounds(count: usize) -> Measured<Rates> {
     let pools = [pool(1).await?, pool(4).await?];
     let mut all = Rates::default();
-    // The first round is for warming up.
+    // The first round warms everything up.
     for number in 0..=count {
-        for (load, rates) in LOADS.iter().zip(&mut all) {
+        for (work, rates) in WORKS.iter().zip(&mut all) {
             for turn in 0..pools.len() {
                 let which = (number + turn) % pools.len();
-                let rate = round(&pools[which], load).await?;
+                let rate = round(&pools[which], work).await?;
                 if number > 0 {
                     rates[which].push(rate);
                 }
@@ -131,7 +133,7 @@ async fn rounds(count: usize) -> Measured<Rates> {
     Ok(all)
 }
 
-/// All its children are there, and each is to have its part of the callers.
+/// A pool whose children all run, each with its share of the callers.
 async fn pool(children: u32) -> Measured<SharedPool<JsonRpcConnection>> {
     let pool = SharedPool::builder(connector()?)
         .max_size(usize::try_from(children)?)
@@ -141,8 +143,8 @@ async fn pool(children: u32) -> Measured<SharedPool<JsonRpcConnection>> {
     Ok(pool)
 }
 
-async fn round(pool: &SharedPool<JsonRpcConnection>, load: &Load) -> Measured<f64> {
-    let (each, tool) = (load.calls / CALLERS, load.tool);
+async fn round(pool: &SharedPool<JsonRpcConnection>, work: &Work) -> Measured<f64> {
+    let (each, tool) = (work.calls / CALLERS, work.tool);
     let mut tasks: JoinSet<Measured<()>> = JoinSet::new();
     let watch = Stopwatch::start();
     for _ in 0..CALLERS {
@@ -162,8 +164,8 @@ async fn round(pool: &SharedPool<JsonRpcConnection>, load: &Load) -> Measured<f6
 }
 
 fn chart_bars(all: &Rates) -> Vec<ChartBar> {
-    let pairs = LOADS.iter().zip(all);
-    let bars = pairs.flat_map(|(load, rates)| {
+    let pairs = WORKS.iter().zip(all);
+    let bars = pairs.flat_map(|(work, rates)| {
         let named = [("one", Side::Other), ("four", Side::Ours)];
         named
             .into_iter()
@@ -171,7 +173,7 @@ fn chart_bars(all: &Rates) -> Vec<ChartBar> {
             .filter_map(|((how_many, side), rates)| {
                 let value = median(rates)?;
                 Some(ChartBar {
-                    name: format!("{}: {how_many}", load.what),
+                    name: format!("{}: {how_many}", work.what),
                     value,
                     label: format!("{value:.0}"),
                     side,
@@ -182,8 +184,8 @@ fn chart_bars(all: &Rates) -> Vec<ChartBar> {
 }
 
 const ABOUT: &str = "\
-64 callers on two workers, each with a lease of its own for each request. The three differ in what the
-same child does for a request. It answers one at a time; what burns keeps a core busy, so that four of
-them gain no more than there are cores for them, and the callers need some of that too.";
+64 callers on two workers, with a lease for each request. The same child does three kinds of work, one
+request at a time. A child that burns keeps a core busy, so four of them gain no more than there are
+cores, and the callers need some of that too.";
 const ROUNDS: usize = 15;
 const CALLERS: u32 = 64;
