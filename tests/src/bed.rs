@@ -201,7 +201,7 @@ pub async fn pass(time: Duration) {
 }
 
 /// Lets everything happen that needs no time but the least.
-pub async fn settle() {
+pub async fn quiesce() {
     pass(Duration::ZERO).await;
 }
 
@@ -209,7 +209,7 @@ pub async fn settle() {
 const LEAST: Duration = Duration::from_millis(1);
 
 /// A future that the test polls by hand, with a waker that only counts.
-pub struct Held<F> {
+pub struct HandPolled<F> {
     future: Pin<Box<Unconstrained<F>>>,
     wakes: Arc<Wakes>,
 }
@@ -227,15 +227,15 @@ impl Wake for Wakes {
     }
 }
 
-impl<F> fmt::Debug for Held<F> {
+impl<F> fmt::Debug for HandPolled<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
+        f.debug_struct("HandPolled")
             .field("wakes", &self.wakes)
             .finish_non_exhaustive()
     }
 }
 
-impl<F: Future> Held<F> {
+impl<F: Future> HandPolled<F> {
     /// Not polled yet.
     pub fn new(future: F) -> Self {
         Self {

@@ -3,7 +3,7 @@
 use pool_core::{CloseReason, EventKind, PooledConnection};
 use pool_testkit::connector::{Answer, QueryAnswer};
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, SECOND, pass, quiesce};
 
 /// A connection that died between service and poll costs the waiter nothing but the time: it
 /// stays before those who came later.
@@ -13,12 +13,12 @@ async fn waiter_that_drew_a_corpse_goes_to_the_head() {
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
     pass(2 * SECOND).await;
-    let mut first = Held::waiting(bed.pool.acquire());
-    let mut second = Held::waiting(bed.pool.acquire());
+    let mut first = HandPolled::waiting(bed.pool.acquire());
+    let mut second = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     bed.fake.kill_silently(id);
     assert!(first.poll().is_pending(), "it drew a corpse");
-    settle().await;
+    quiesce().await;
     assert_eq!((first.wakes(), second.wakes()), (2, 0));
     drop(first.ready().expect("a new one was opened"));
     drop(second.ready().expect("its turn came"));
@@ -37,12 +37,12 @@ async fn connection_that_told_its_death_after_service_is_not_handed_out() {
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
     pass(2 * SECOND).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     bed.fake.kill(id);
-    settle().await;
+    quiesce().await;
     assert!(waiter.poll().is_pending(), "it drew a corpse");
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("a new one was opened");
     assert_ne!(PooledConnection::id(&lease), id);
     drop((lease, waiter));
@@ -56,7 +56,9 @@ async fn waiters_that_drew_corpses_keep_their_order() {
     let leases = bed.leases(2).await;
     pass(2 * SECOND).await;
     bed.fake.set(Call::Connect, Answer::Manual);
-    let mut waiters: Vec<_> = (0..4).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let mut waiters: Vec<_> = (0..4)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     for lease in leases {
         let id = PooledConnection::id(&lease);
         drop(lease);
@@ -65,12 +67,12 @@ async fn waiters_that_drew_corpses_keep_their_order() {
     assert!(waiters[0].poll().is_pending(), "it drew a corpse");
     assert!(waiters[1].poll().is_pending(), "it drew a corpse");
     bed.fake.next(Call::Connect).await.succeed();
-    settle().await;
-    let woken: Vec<_> = waiters.iter().map(Held::wakes).collect();
+    quiesce().await;
+    let woken: Vec<_> = waiters.iter().map(HandPolled::wakes).collect();
     assert_eq!(woken, [2, 1, 0, 0], "the oldest is served first");
     bed.fake.set(Call::Connect, Answer::Ok);
     bed.fake.next(Call::Connect).await.succeed();
-    settle().await;
+    quiesce().await;
     for waiter in &mut waiters {
         drop(waiter.ready().expect("all are served in turn"));
     }
@@ -86,12 +88,12 @@ async fn waiter_that_drew_a_corpse_is_not_refused_for_a_full_queue() {
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
     pass(2 * SECOND).await;
-    let mut first = Held::waiting(bed.pool.acquire());
+    let mut first = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     bed.fake.kill_silently(id);
-    let mut second = Held::waiting(bed.pool.acquire());
+    let mut second = HandPolled::waiting(bed.pool.acquire());
     assert!(first.poll().is_pending(), "it drew a corpse");
-    settle().await;
+    quiesce().await;
     drop(first.ready().expect("a new one was opened"));
     drop(second.ready().expect("its turn came"));
     drop((first, second));

@@ -1,15 +1,16 @@
 //! Callers that are told that there is no connection.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use pool_core::{AcquireError, AcquirePhase, PooledConnection, TryAcquireError};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, SECOND, TICK, pass, settle, start};
+use pool_tests::bed::{Bed, HandPolled, SECOND, TICK, pass, quiesce, start};
 use tokio::time::Instant;
 
-/// B7, D13. Timeouts below ten seconds are exact.
+/// Timeouts below ten seconds are exact.
 #[tokio::test(start_paused = true)]
 async fn acquire_ends_at_its_timeout() {
     let bed = Bed::new(1);
@@ -52,7 +53,7 @@ async fn long_timeouts_are_not_early_and_hardly_late() {
 async fn timeout_in_the_queue_says_that_all_are_lent() {
     let bed = Bed::with(1, |builder| builder.name("workers"));
     let lease = bed.lease().await;
-    let other = Held::waiting(bed.pool.acquire());
+    let other = HandPolled::waiting(bed.pool.acquire());
     let error = bed
         .pool
         .acquire_within(SECOND)
@@ -103,7 +104,7 @@ async fn timeout_during_the_delay_carries_the_last_failure() {
 #[tokio::test(start_paused = true)]
 async fn acquire_within_zero_takes_an_idle_connection_or_fails_on_its_first_poll() {
     let bed = Bed::new(2);
-    let error = Held::new(bed.pool.acquire_within(Duration::ZERO)).ready();
+    let error = HandPolled::new(bed.pool.acquire_within(Duration::ZERO)).ready();
     let error = error.expect_err("nothing is idle");
     assert!(matches!(
         error,
@@ -112,10 +113,10 @@ async fn acquire_within_zero_takes_an_idle_connection_or_fails_on_its_first_poll
             ..
         }
     ));
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.counts().connect.started, 0);
     let ids = bed.idle(1).await;
-    let lease = Held::new(bed.pool.acquire_within(Duration::ZERO)).ready();
+    let lease = HandPolled::new(bed.pool.acquire_within(Duration::ZERO)).ready();
     let lease = lease.expect("one is idle");
     assert_eq!(PooledConnection::id(&lease), ids[0]);
     drop(lease);
@@ -135,6 +136,7 @@ async fn timeout_begins_with_the_first_poll() {
     drop(lease);
     bed.finish().await;
 }
+
 #[tokio::test(start_paused = true)]
 async fn try_acquire_never_connects_and_names_the_state() {
     let bed = Bed::with(2, |builder| builder.name("workers"));
@@ -145,7 +147,7 @@ async fn try_acquire_never_connects_and_names_the_state() {
         "no idle connection in pool `workers`: \
          0 of 2 leased, 0 idle, 0 opening, 0 closing, 0 stuck, 0 waiting"
     );
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.counts().connect.started, 0);
     bed.idle(1).await;
     let lease = bed.pool.try_acquire().expect("one is idle");
@@ -173,7 +175,7 @@ async fn try_acquire_passes_over_corpses() {
     let lease = bed.pool.try_acquire().expect("the third lives");
     assert_eq!(PooledConnection::id(&lease), ids[2]);
     drop(lease);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().size(), 1);
     bed.finish().await;
 }
@@ -183,8 +185,12 @@ async fn try_acquire_passes_over_corpses() {
 async fn waiter_beyond_the_bound_is_refused_at_once() {
     let bed = Bed::with(1, |builder| builder.max_waiters(2).name("workers"));
     let lease = bed.lease().await;
-    let mut waiters: Vec<_> = (0..2).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    let error = Held::new(bed.pool.acquire()).ready().expect_err("two wait");
+    let mut waiters: Vec<_> = (0..2)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    let error = HandPolled::new(bed.pool.acquire())
+        .ready()
+        .expect_err("two wait");
     assert!(matches!(error, AcquireError::Overloaded { limit: 2, .. }));
     assert!(
         error
@@ -193,7 +199,7 @@ async fn waiter_beyond_the_bound_is_refused_at_once() {
         "{error}"
     );
     drop(waiters.pop());
-    let mut third = Held::waiting(bed.pool.acquire());
+    let mut third = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     drop(waiters[0].ready().expect("it was first"));
     drop(third.ready().expect("it was admitted"));
@@ -215,6 +221,7 @@ async fn pool_without_waiters_lends_what_is_idle() {
     drop(lease);
     bed.finish().await;
 }
+
 #[tokio::test(start_paused = true)]
 async fn nested_acquire_ends_at_the_deadline() {
     let bed = Bed::with(1, |builder| builder.acquire_timeout(3 * SECOND));
@@ -279,5 +286,21 @@ async fn acquire_that_never_waits_still_yields() {
         turns += 1;
         assert!(turns < 10_000, "nobody else runs");
     }
+    bed.finish().await;
+}
+
+/// The runtime does nothing else for eleven seconds: time passes, and no task runs.
+#[tokio::test(start_paused = true)]
+async fn timeout_beside_a_busy_runtime_is_never_too_short() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let mut busy = std::pin::pin!(tokio::time::advance(11 * SECOND));
+    let poll = busy.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll.is_pending());
+    let began = Instant::now();
+    let error = bed.pool.acquire_within(10 * SECOND).await;
+    let (error, took) = (error.expect_err("it is lent"), began.elapsed());
+    assert!(took >= 9 * SECOND, "after {took:?}: {error}");
+    drop(lease);
     bed.finish().await;
 }

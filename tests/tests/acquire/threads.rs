@@ -9,7 +9,7 @@ use std::time::Duration;
 use pool_core::{CloseReason, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, settle, start};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, Pool, SECOND, quiesce, start};
 use pool_tests::random::SplitMix64;
 use tokio::task::{JoinSet, yield_now};
 async fn many_waiters() {
@@ -92,16 +92,18 @@ async fn cancellation_after_any_poll_with_any_answers_keeps_the_capacity() {
         bed.fake.queue(Call::Connect, [connect; 2]);
         bed.fake.queue(Call::Reset, [reset; 2]);
         bed.fake.queue(Call::Close, [close; 2]);
-        let mut callers: Vec<_> = (0..6).map(|_| Held::new(bed.pool.acquire())).collect();
+        let mut callers: Vec<_> = (0..6)
+            .map(|_| HandPolled::new(bed.pool.acquire()))
+            .collect();
         for round in 0..=polls {
             for caller in &mut callers {
                 if let Poll::Ready(Ok(lease)) = caller.poll() {
                     lease.mark_needs_reset();
-                    *caller = Held::new(bed.pool.acquire());
+                    *caller = HandPolled::new(bed.pool.acquire());
                 }
             }
             if round < polls {
-                settle().await;
+                quiesce().await;
             }
         }
         drop(callers);
@@ -139,52 +141,7 @@ async fn soup_of_operations_on_several_threads_breaks_no_rule() {
         tasks.spawn(async move {
             let mut random = SplitMix64::new(task);
             for _ in 0..ROUNDS {
-                match random.next_u64() % 16 {
-                    0 => drop(pool.try_acquire()),
-                    1 => {
-                        let mut acquire = Box::pin(pool.acquire());
-                        let poll = acquire
-                            .as_mut()
-                            .poll(&mut Context::from_waker(Waker::noop()));
-                        yield_now().await;
-                        drop((poll, acquire));
-                    }
-                    2 => drop(pool.acquire_within(Duration::from_micros(50)).await),
-                    3 => PooledConnection::discard(
-                        pool.acquire().await.expect("a connection can serve it"),
-                    ),
-                    4 => {
-                        drop(PooledConnection::detach(
-                            pool.acquire().await.expect("a connection can serve it"),
-                        ));
-                        detached.fetch_add(1, Ordering::Relaxed);
-                    }
-                    5 => pool
-                        .acquire()
-                        .await
-                        .expect("a connection can serve it")
-                        .mark_dirty(),
-                    6 => pool
-                        .acquire()
-                        .await
-                        .expect("a connection can serve it")
-                        .mark_needs_reset(),
-                    7 => pool
-                        .acquire()
-                        .await
-                        .expect("a connection can serve it")
-                        .die(),
-                    8 => assert!(pool.status().size() <= 4),
-                    9 if random.next_u64().is_multiple_of(16) => drop(pool.evict_all()),
-                    10 if random.next_u64().is_multiple_of(16) => {
-                        pool.retain(|stats| stats.uses % 2 == 0);
-                    }
-                    _ => {
-                        let lease = pool.acquire().await.expect("a connection can serve it");
-                        yield_now().await;
-                        drop(lease);
-                    }
-                }
+                do_something(&pool, &mut random, &detached).await;
             }
         });
     }
@@ -202,6 +159,54 @@ async fn soup_of_operations_on_several_threads_breaks_no_rule() {
         detached,
     )
     .await;
+}
+
+/// One of the things that a caller can do.
+async fn do_something(pool: &Pool, random: &mut SplitMix64, detached: &AtomicUsize) {
+    match random.next_u64() % 16 {
+        0 => drop(pool.try_acquire()),
+        1 => {
+            let mut acquire = Box::pin(pool.acquire());
+            let poll = acquire
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            yield_now().await;
+            drop((poll, acquire));
+        }
+        2 => drop(pool.acquire_within(Duration::from_micros(50)).await),
+        3 => PooledConnection::discard(pool.acquire().await.expect("a connection can serve it")),
+        4 => {
+            drop(PooledConnection::detach(
+                pool.acquire().await.expect("a connection can serve it"),
+            ));
+            detached.fetch_add(1, Ordering::Relaxed);
+        }
+        5 => pool
+            .acquire()
+            .await
+            .expect("a connection can serve it")
+            .mark_dirty(),
+        6 => pool
+            .acquire()
+            .await
+            .expect("a connection can serve it")
+            .mark_needs_reset(),
+        7 => pool
+            .acquire()
+            .await
+            .expect("a connection can serve it")
+            .die(),
+        8 => assert!(pool.status().size() <= 4),
+        9 if random.next_u64().is_multiple_of(16) => drop(pool.evict_all()),
+        10 if random.next_u64().is_multiple_of(16) => {
+            pool.retain(|stats| stats.uses % 2 == 0);
+        }
+        _ => {
+            let lease = pool.acquire().await.expect("a connection can serve it");
+            yield_now().await;
+            drop(lease);
+        }
+    }
 }
 
 /// Resizes race connects and returns: the limit holds at every moment, and the capacity is whole

@@ -9,7 +9,7 @@ use pool_core::{
 };
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, MINUTE, SECOND, Watchdog, assert_clean, pass, settle};
+use pool_tests::bed::{Bed, MINUTE, SECOND, Watchdog, assert_clean, pass, quiesce};
 
 /// Invariant 8.
 #[tokio::test(start_paused = true)]
@@ -19,7 +19,7 @@ async fn drop_of_a_handle_that_is_not_the_last_does_nothing() {
     for _ in 0..10 {
         drop(bed.pool.clone());
     }
-    settle().await;
+    quiesce().await;
     assert!(!bed.pool.status().is_closed);
     assert_eq!(bed.pool.status().idle, 1);
     bed.finish().await;
@@ -37,12 +37,12 @@ async fn drop_of_the_last_handle_closes_the_idle_and_lets_leases_finish() {
     );
     drop(pool.acquire().await.expect("the pool has a free slot"));
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert_eq!(fake.counts().alive, 2, "the idle one is closed");
     assert!(lent.is_alive(), "a lease is not cut short");
     pass(MINUTE).await;
     drop(lent);
-    settle().await;
+    quiesce().await;
     assert_eq!(fake.counts().alive, 1);
     assert!(!ledger.counts().is_closed);
     drop(also);
@@ -67,7 +67,7 @@ async fn drop_of_the_last_handle_drops_connects_in_flight() {
         fake.next(Call::Connect).await,
     );
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert!(first.is_cancelled() && second.is_cancelled());
     assert_clean(&ledger, &fake, 2, 0).await;
 }
@@ -136,7 +136,7 @@ async fn nothing_of_a_closed_pool_stays_in_memory() {
     pool.warm_up(3).await.expect("it connects");
     pool.close(SECOND).await;
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert!(
         trace.upgrade().is_none(),
         "{} are left",
@@ -152,10 +152,10 @@ async fn nothing_of_a_dropped_pool_stays_in_memory() {
     let lease = pool.acquire().await.expect("it connects");
     drop(pool.acquire().await.expect("it connects"));
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert!(trace.upgrade().is_some(), "the lease is out");
     drop(lease);
-    settle().await;
+    quiesce().await;
     assert!(
         trace.upgrade().is_none(),
         "{} are left",
@@ -170,7 +170,7 @@ async fn detached_connection_keeps_nothing_of_the_pool() {
     let (pool, trace) = traced();
     let connection = PooledConnection::detach(pool.acquire().await.expect("it connects"));
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert_eq!(trace.strong_count(), 1, "the connection itself");
     drop(connection);
 }
@@ -221,6 +221,6 @@ async fn last_handle_may_be_dropped_with_a_connection() {
     lease.0 = Some(pool.clone());
     drop(pool);
     PooledConnection::discard(lease);
-    settle().await;
+    quiesce().await;
     assert!(alive.upgrade().is_none(), "the pool has ended");
 }

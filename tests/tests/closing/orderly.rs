@@ -7,7 +7,7 @@ use pool_core::{
 };
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle, start};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, pass, quiesce, start};
 use tokio::time::Instant;
 
 /// Invariants 8 and 11.
@@ -38,7 +38,7 @@ async fn everybody_is_told_that_the_pool_is_closed() {
     let bed = Bed::with(1, |builder| builder.name("workers"));
     let lease = bed.lease().await;
     let waiters: Vec<_> = (0..3).map(|_| bed.acquirer()).collect();
-    settle().await;
+    quiesce().await;
     let close = start({
         let pool = bed.pool.clone();
         async move { pool.close(MINUTE).await }
@@ -58,7 +58,7 @@ async fn everybody_is_told_that_the_pool_is_closed() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     let zero = bed.pool.acquire_within(Duration::ZERO).await;
     assert!(matches!(zero, Err(AcquireError::Closed { .. })));
-    let later = Held::new(bed.pool.acquire()).ready();
+    let later = HandPolled::new(bed.pool.acquire()).ready();
     assert!(matches!(later, Err(AcquireError::Closed { .. })));
     assert!(matches!(
         bed.pool.try_acquire(),
@@ -93,7 +93,7 @@ async fn close_reports_at_its_deadline_what_is_still_lent() {
     );
     assert!(!report.is_complete());
     drop(leases);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::PoolClosed; 3]);
     let again = bed.pool.close(Duration::ZERO).await;
     assert_eq!((again.closed, again.is_complete()), (3, true));
@@ -128,6 +128,7 @@ async fn close_with_no_time_begins_the_close_all_the_same() {
     assert_eq!((report.closed, report.closing), (0, 2));
     bed.finish().await;
 }
+
 #[tokio::test(start_paused = true)]
 async fn callers_of_close_at_the_same_time_share_its_end() {
     let bed = Bed::new(1);
@@ -156,9 +157,9 @@ async fn callers_of_close_at_the_same_time_share_its_end() {
 async fn close_goes_on_when_its_future_is_dropped() {
     let bed = Bed::new(2);
     bed.idle(2).await;
-    drop(Held::waiting(bed.pool.close(MINUTE)));
+    drop(HandPolled::waiting(bed.pool.close(MINUTE)));
     bed.pool.acquire().await.expect_err("it is closed");
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.counts().alive, 0);
     bed.finish().await;
 }
@@ -207,7 +208,7 @@ async fn close_drops_connects_in_flight() {
 async fn connect_that_succeeds_in_the_moment_of_the_close_is_closed() {
     let bed = Bed::new(1);
     bed.fake.set(Call::Connect, Answer::Manual);
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     bed.fake.next(Call::Connect).await.succeed();
     drop(waiter);
     let report = bed.pool.close(MINUTE).await;
@@ -228,11 +229,11 @@ async fn nothing_is_parked_in_a_closed_pool() {
     reset.mark_needs_reset();
     drop(reset);
     let reset = bed.fake.next(Call::Reset).await;
-    let mut close = Held::waiting(bed.pool.close(MINUTE));
+    let mut close = HandPolled::waiting(bed.pool.close(MINUTE));
     drop(lent);
     check.succeed();
     reset.succeed();
-    settle().await;
+    quiesce().await;
     assert!(close.ready().is_complete());
     assert_eq!(bed.reasons(), [CloseReason::PoolClosed; 3]);
     drop(close);
@@ -261,9 +262,26 @@ async fn late_returns_to_a_closed_pool_are_harmless() {
     PooledConnection::discard(leases.pop().expect("four were leased"));
     leases.pop().expect("four were leased").die();
     drop(leases);
-    settle().await;
+    quiesce().await;
     let mut reasons: Vec<_> = bed.reasons().iter().map(ToString::to_string).collect();
     reasons.sort_unstable();
     assert_eq!(reasons, ["died", "dirty", "discarded", "pool_closed"]);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiter_that_was_served_before_the_close_and_polled_after_it_gets_nothing() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    // This serves the waiter.
+    drop(lease);
+    let close = HandPolled::waiting(bed.pool.close(MINUTE));
+    let served = waiter.ready();
+    assert!(
+        matches!(served, Err(AcquireError::Closed { .. })),
+        "{served:?}"
+    );
+    drop((waiter, close));
     bed.finish().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pool_core::{CloseReason, EventKind, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, pass, quiesce};
 
 /// It is counted, told again and again, named in errors, and holds its slot until it ends.
 #[tokio::test(start_paused = true)]
@@ -40,10 +40,10 @@ async fn stuck_close_is_told_repeatedly_and_holds_its_slot_until_it_ends() {
     assert_eq!(error.context().status.stuck, 1);
     assert!(error.to_string().contains("1 stuck"), "{error}");
     assert_eq!(bed.fake.counts().connect.started, 1);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     assert!(!close.is_cancelled(), "it is not dropped for being slow");
     close.succeed();
-    settle().await;
+    quiesce().await;
     drop(waiter.ready().expect("the slot is free"));
     assert_eq!(bed.pool.status().stuck, 0);
     drop(waiter);
@@ -79,7 +79,7 @@ async fn stuck_close_keeps_nobody_else_waiting() {
     drop(other);
     for _ in 0..10 {
         PooledConnection::discard(bed.lease().await);
-        settle().await;
+        quiesce().await;
     }
     assert_eq!(bed.fake.counts().close.succeeded, 10);
     assert_eq!(bed.pool.status().closing, 1);

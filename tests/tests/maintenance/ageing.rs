@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pool_core::{CloseReason, EventKind, PooledConnection};
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, pass, quiesce};
 use tokio::time::Instant;
 
 /// The most recently used one is lent, so that the others can go.
@@ -85,7 +85,7 @@ async fn idle_timeout_stops_at_the_minimum_and_keeps_the_recently_used() {
 #[tokio::test(start_paused = true)]
 async fn lifetime_knows_no_minimum() {
     let bed = Bed::with(3, |builder| builder.min_idle(3).max_lifetime(MINUTE));
-    settle().await;
+    quiesce().await;
     let first: BTreeSet<_> = bed.fake.alive().into_iter().collect();
     pass(MINUTE).await;
     let second: BTreeSet<_> = bed.fake.alive().into_iter().collect();
@@ -149,7 +149,7 @@ async fn lifetime_ends_hot_lent_and_untouched_connections_alike() {
     assert!(lent.is_alive(), "a lease is not cut short");
     assert!(!ended.contains(&old));
     drop(lent);
-    settle().await;
+    quiesce().await;
     assert!(
         bed.fake.closes().contains(&(old, CloseReason::Lifetime)),
         "closed on return"
@@ -176,9 +176,9 @@ async fn waiter_is_served_when_the_lease_of_another_expired() {
     let bed = Bed::with(1, |builder| builder.max_lifetime(MINUTE));
     let lease = bed.lease().await;
     pass(2 * MINUTE).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
-    settle().await;
+    quiesce().await;
     drop(waiter.ready().expect("a new one was opened"));
     assert_eq!(bed.reasons(), [CloseReason::Lifetime]);
     drop(waiter);
@@ -193,7 +193,7 @@ async fn connection_is_lent_as_often_as_allowed() {
         ids.push(bed.lease().await.id().as_u64());
     }
     assert_eq!(ids, [0, 0, 0, 1, 1, 1, 2]);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::MaxUses; 2]);
     bed.finish().await;
 }

@@ -3,7 +3,7 @@
 use pool_core::{CloseReason, EventKind, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, pass, quiesce};
 
 /// What is idle is checked once per interval, and lives on.
 #[tokio::test(start_paused = true)]
@@ -83,9 +83,9 @@ async fn connection_is_not_lent_while_it_is_checked() {
     let check = bed.fake.next(Call::Check).await;
     assert_eq!((check.id(), bed.pool.status().checking), (ids[0], 1));
     bed.pool.try_acquire().expect_err("it is being checked");
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     check.succeed();
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("it passed");
     assert_eq!(PooledConnection::id(&lease), ids[0]);
     drop((lease, waiter));
@@ -120,7 +120,7 @@ async fn waiter_outlasts_a_hung_check() {
     bed.fake.set(Call::Check, Answer::Never);
     bed.idle(1).await;
     pass(10 * SECOND + TICK).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     pass(3 * SECOND).await;
     drop(waiter.ready().expect("a new one was opened"));
     drop(waiter);
@@ -209,12 +209,12 @@ async fn connection_that_dies_or_expires_in_its_check_is_closed() {
         let check = bed.fake.next(Call::Check).await;
         if kills {
             bed.fake.kill(ids[0]);
-            settle().await;
+            quiesce().await;
         } else {
             pass(MINUTE).await;
         }
         check.succeed();
-        settle().await;
+        quiesce().await;
         assert_eq!(bed.fake.closes(), [(ids[0], reason)]);
         bed.finish().await;
     }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pool_core::{CloseReason, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, SECOND, pass, quiesce};
 
 /// Idle ones now, lent ones when they come home, those being opened when they are
 /// open.
@@ -16,14 +16,14 @@ async fn evict_all_replaces_every_connection_there_is() {
     bed.idle(2).await;
     bed.fake.set(Call::Connect, Answer::Manual);
     let taken = bed.leases(2).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     let connect = bed.fake.next(Call::Connect).await;
     drop(taken);
     drop(waiter.ready().expect("a return serves it"));
     assert_eq!(bed.pool.status().idle, 2);
     assert_eq!(bed.pool.evict_all(), 4);
     assert_eq!(bed.pool.evict_all(), 0, "all are doomed");
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.closes().len(), 2);
     assert_eq!(
         (bed.pool.status().leased, bed.pool.status().opening),
@@ -31,7 +31,7 @@ async fn evict_all_replaces_every_connection_there_is() {
     );
     drop(lent);
     connect.succeed();
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Evicted; 4]);
     assert_eq!(bed.pool.status().size(), 0);
     drop(waiter);
@@ -44,10 +44,10 @@ async fn waiter_is_served_when_the_lease_of_another_was_evicted() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     bed.pool.evict_all();
     drop(lease);
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("a new one was opened");
     assert_ne!(PooledConnection::id(&lease), id);
     drop((lease, waiter));
@@ -59,12 +59,12 @@ async fn waiter_is_served_when_the_lease_of_another_was_evicted() {
 async fn waiter_is_served_when_its_connect_was_evicted() {
     let bed = Bed::new(1);
     bed.fake.set(Call::Connect, Answer::Manual);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     let connect = bed.fake.next(Call::Connect).await;
     assert_eq!(bed.pool.evict_all(), 1);
     connect.succeed();
     bed.fake.next(Call::Connect).await.succeed();
-    settle().await;
+    quiesce().await;
     drop(waiter.ready().expect("the second connect serves it"));
     drop(waiter);
     bed.finish().await;
@@ -88,7 +88,7 @@ async fn retain_closes_those_for_which_the_predicate_says_no() {
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0], (old[0], 2, true));
     assert_eq!(evicted, 1);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.closes(), [(old[0], CloseReason::Evicted)]);
     bed.finish().await;
 }
@@ -106,7 +106,7 @@ async fn retain_may_count() {
     });
     assert_eq!((count, evicted), (6, 3));
     drop(leases);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().idle, 3);
     bed.finish().await;
 }
@@ -142,7 +142,7 @@ async fn retain_whose_predicate_uses_the_pool_does_not_hang() {
     });
     assert_eq!(evicted, 0, "they are doomed already");
     drop(taken);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().size(), 0);
     bed.finish().await;
 }

@@ -172,3 +172,13 @@ async fn early_death_is_the_cause_in_the_callers_error() {
     );
     bed.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn error_of_a_closed_pool_does_not_speak_of_waiting() {
+    let bed = Bed::new(1);
+    bed.pool.close(SECOND).await;
+    let error = bed.pool.acquire().await.expect_err("it is closed");
+    let text = error.to_string();
+    assert!(!text.contains("waiting for a connection"), "{text}");
+    bed.finish().await;
+}

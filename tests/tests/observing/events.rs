@@ -6,15 +6,15 @@ use pool_core::{Event, EventKind, Observer, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, FakeConnection, pair};
 use pool_testkit::ledger::Ledger;
-use pool_tests::bed::{Bed, Held, Pool, SECOND, Watchdog, settle};
+use pool_tests::bed::{Bed, HandPolled, Pool, SECOND, Watchdog, quiesce};
 use tokio::task::JoinSet;
 
 /// The whole life of a connection, in order, with numbers from zero.
 #[tokio::test(start_paused = true)]
 async fn life_of_a_connection_is_told_in_order() {
     let bed = Bed::with(1, |builder| builder.name("workers"));
-    let mut waiter = Held::waiting(bed.pool.acquire());
-    settle().await;
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
     drop(waiter.ready().expect("it is served"));
     drop(waiter);
     bed.lease().await.mark_dirty();

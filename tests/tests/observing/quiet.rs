@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Acquired, Bed, Held, MINUTE, TICK, pass, start};
+use pool_tests::bed::{Acquired, Bed, HandPolled, MINUTE, TICK, pass, start};
 use tokio::runtime::Handle;
 
 /// Counts how often a future is polled.
@@ -96,7 +96,7 @@ async fn idle_pool_wakes_nobody() {
 async fn saturated_pool_wakes_nobody() {
     let bed = Bed::with(2, |builder| builder.acquire_timeout(60 * MINUTE));
     let leases = bed.leases(2).await;
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     pass(3 * TICK).await;
     let wakeups = wakeups_in_half_an_hour().await;
     assert!(wakeups <= FEW, "{wakeups} wake-ups");

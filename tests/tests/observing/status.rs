@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pool_core::{PoolStatus, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, SECOND, TICK, pass, quiesce};
 use tokio::task::{JoinSet, yield_now};
 
 /// Each state is seen, and they add up.
@@ -30,7 +30,7 @@ async fn every_state_is_counted_where_it_belongs() {
     PooledConnection::discard(leases.pop().expect("six were leased"));
     bed.fake.set(Call::Connect, Answer::Manual);
     let idle = bed.lease().await;
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     drop(bed.fake.next(Call::Connect).await);
     let status = bed.pool.status();
     assert_eq!((status.opening, status.idle, status.leased), (1, 0, 2));
@@ -94,7 +94,21 @@ async fn status_of_an_unused_pool_is_zero() {
         (status.size(), status.waiting, status.is_closed),
         (empty.size(), 0, false)
     );
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status(), status);
+    bed.finish().await;
+}
+
+/// The time of the last use is measured by the coarse clock, that of the birth by the exact one.
+#[tokio::test(start_paused = true)]
+async fn connection_is_never_idle_for_longer_than_it_is_old() {
+    let bed = Bed::new(1);
+    let delay = Answer::After(TICK * 3 / 10);
+    bed.fake.set(Call::Connect, delay);
+    bed.pool.warm_up(1).await.expect("it connects");
+    let evicted = bed
+        .pool
+        .retain(|stats| stats.idle_for.is_some_and(|idle_for| idle_for <= stats.age));
+    assert_eq!(evicted, 0);
     bed.finish().await;
 }

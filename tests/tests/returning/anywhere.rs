@@ -7,9 +7,10 @@ use std::thread;
 use pool_core::{Acquire, CloseReason, ConnectionPool, PooledConnection};
 use pool_testkit::connector::{FakeConnection, QueryAnswer};
 use pool_tests::bed::{
-    Bed, Held, Lease, Pool, QUERIES, SECOND, Watchdog, assert_clean, settle, start,
+    Bed, HandPolled, Lease, Pool, QUERIES, SECOND, Watchdog, assert_clean, quiesce, start,
 };
 use tokio::runtime::Builder;
+
 #[test]
 fn pool_and_leases_may_go_to_any_thread() {
     const fn is_send<T: Send>() {}
@@ -41,11 +42,12 @@ async fn dropped_lease_is_idle_before_drop_returns() {
     assert_eq!(bed.fake.counts().connect.started, 1);
     bed.finish().await;
 }
+
 #[tokio::test(start_paused = true)]
 async fn lease_may_be_dropped_on_a_plain_thread() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     thread::spawn(move || drop(lease))
         .join()
         .expect("the task does not panic");
@@ -54,7 +56,7 @@ async fn lease_may_be_dropped_on_a_plain_thread() {
         .join()
         .expect("the task does not panic");
     drop(waiter);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Discarded]);
     bed.finish().await;
 }
@@ -139,8 +141,8 @@ async fn lease_may_be_dropped_by_the_end_of_its_thread() {
     }
     let bed = Bed::new(2);
     let (kept, other) = (bed.lease().await, bed.lease().await);
-    let mut first = Held::waiting(bed.pool.acquire());
-    let mut second = Held::waiting(bed.pool.acquire());
+    let mut first = HandPolled::waiting(bed.pool.acquire());
+    let mut second = HandPolled::waiting(bed.pool.acquire());
     let keeper = thread::spawn(move || {
         KEPT.with(|place| *place.borrow_mut() = Some(kept));
         // Wakes the first waiter, for which this thread gets storage after that of the lease.

@@ -3,7 +3,7 @@
 use pool_core::{CloseReason, EventKind, PooledConnection};
 use pool_testkit::connector::{Answer, QueryAnswer};
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Bed, Held, Lease, QUERIES, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, Lease, QUERIES, SECOND, pass, quiesce};
 
 type Ruin = fn(Lease);
 
@@ -41,21 +41,22 @@ async fn end_of_a_ruined_connection_serves_the_waiter() {
         bed.fake.set(Call::Reset, Answer::Transient);
         let lease = bed.lease().await;
         pass(2 * SECOND).await;
-        let mut waiter = Held::waiting(bed.pool.acquire());
+        let mut waiter = HandPolled::waiting(bed.pool.acquire());
         ruin(lease);
-        settle().await;
+        quiesce().await;
         drop(waiter.ready().expect("a new one was opened"));
         assert_eq!(bed.reasons(), [reason]);
         drop(waiter);
         bed.finish().await;
     }
 }
+
 #[tokio::test(start_paused = true)]
 async fn broken_connections_do_not_starve_the_pool() {
     let bed = Bed::new(5);
     let leases = bed.leases(5).await;
     let waiters: Vec<_> = (0..10).map(|_| bed.acquirer()).collect();
-    settle().await;
+    quiesce().await;
     for lease in leases {
         lease.mark_dirty();
     }
@@ -79,7 +80,7 @@ async fn every_end_is_told_once_with_its_reason() {
     for (lease, (_, ruin)) in leases.into_iter().zip(RUINS) {
         ruin(lease);
     }
-    settle().await;
+    quiesce().await;
     for (reason, _) in RUINS {
         let closing = bed.ledger.count_events(
             |kind| matches!(kind, EventKind::Closing { reason: told, .. } if *told == reason),
@@ -105,7 +106,7 @@ async fn idle_connection_that_dies_is_closed_without_anybody_asking() {
     for id in ids {
         bed.fake.kill(id);
     }
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().size(), 0);
     assert_eq!(bed.reasons(), [CloseReason::Died; 3]);
     assert_eq!(bed.fake.asked(Query::IsAlive), asked);
@@ -140,12 +141,12 @@ async fn lent_connection_that_died_is_closed_when_it_comes_home() {
     // Whatever `is_alive` says later: once dead, always dead.
     bed.fake.set_query(Query::IsAlive, QueryAnswer::Yes);
     bed.fake.kill(id);
-    settle().await;
+    quiesce().await;
     let died = |kind: &EventKind| matches!(kind, EventKind::Died { .. });
     assert_eq!(bed.ledger.count_events(died), 1);
     assert_eq!(bed.pool.status().leased, 1, "a lease is not cut short");
     drop(lease);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.closes(), [(id, CloseReason::Died)]);
     assert_eq!(bed.ledger.count_events(died), 1);
     bed.finish().await;
@@ -172,10 +173,10 @@ async fn question_that_panics_on_return_costs_its_connection_only() {
         let bed = Bed::new(1);
         let lease = bed.lease().await;
         pass(2 * SECOND).await;
-        let mut waiter = Held::waiting(bed.pool.acquire());
+        let mut waiter = HandPolled::waiting(bed.pool.acquire());
         bed.fake.queue_query(query, [QueryAnswer::Panic]);
         drop(lease);
-        settle().await;
+        quiesce().await;
         drop(waiter.ready().expect("a new one was opened"));
         assert_eq!(
             bed.reasons(),

@@ -3,7 +3,7 @@
 use pool_core::{CloseReason, EventKind, PooledConnection};
 use pool_testkit::connector::{Answer, QueryAnswer};
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, SECOND, pass, quiesce};
 
 /// The next holder gets it after the reset, not before.
 #[tokio::test(start_paused = true)]
@@ -12,14 +12,14 @@ async fn connection_that_needs_a_reset_is_reset_before_the_next_holder() {
     bed.fake.set(Call::Reset, Answer::Manual);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     lease.mark_needs_reset();
     drop(lease);
     let reset = bed.fake.next(Call::Reset).await;
     assert_eq!((reset.id(), bed.pool.status().returning), (id, 1));
     assert!(waiter.poll().is_pending(), "it is not served before");
     reset.succeed();
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("it was reset");
     assert_eq!(PooledConnection::id(&lease), id);
     drop((lease, waiter));
@@ -34,7 +34,7 @@ async fn one_reset_is_enough() {
     bed.fake.set_query(Query::NeedsReset, QueryAnswer::Yes);
     for uses in 1..=3 {
         drop(bed.lease().await);
-        settle().await;
+        quiesce().await;
         assert_eq!(bed.fake.counts().reset.started, uses);
         assert_eq!(bed.pool.status().idle, 1);
     }
@@ -51,8 +51,10 @@ async fn reset_that_does_not_succeed_closes_its_connection() {
         for lease in bed.leases(2).await {
             lease.mark_needs_reset();
         }
-        let mut waiters: Vec<_> = (0..2).map(|_| Held::waiting(bed.pool.acquire())).collect();
-        settle().await;
+        let mut waiters: Vec<_> = (0..2)
+            .map(|_| HandPolled::waiting(bed.pool.acquire()))
+            .collect();
+        quiesce().await;
         if answer == Answer::Never {
             assert_eq!(bed.pool.status().returning, 2);
             pass(3 * SECOND).await;
@@ -79,7 +81,7 @@ async fn hung_reset_stalls_no_other_return() {
         let lease = leases.pop().expect("three were leased");
         lease.mark_needs_reset();
         drop(lease);
-        settle().await;
+        quiesce().await;
     }
     drop(leases);
     let status = bed.pool.status();
@@ -104,9 +106,9 @@ async fn connection_that_dies_in_its_reset_is_closed() {
         } else {
             bed.fake.kill_silently(id)
         });
-        settle().await;
+        quiesce().await;
         reset.succeed();
-        settle().await;
+        quiesce().await;
         assert_eq!(bed.fake.closes(), [(id, CloseReason::Died)]);
         bed.finish().await;
     }
@@ -119,7 +121,7 @@ async fn connection_at_its_end_is_not_reset() {
     let lease = bed.lease().await;
     lease.mark_needs_reset();
     drop(lease);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::MaxUses]);
     assert_eq!(bed.fake.counts().reset.started, 0);
     bed.finish().await;
@@ -136,7 +138,7 @@ async fn connection_evicted_in_its_reset_is_closed_after_it() {
     let reset = bed.fake.next(Call::Reset).await;
     assert_eq!(bed.pool.evict_all(), 1);
     reset.succeed();
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Evicted]);
     bed.finish().await;
 }
