@@ -13,7 +13,7 @@ use crate::compare::framing::MessageCodec;
 use crate::compare::look::context;
 use crate::compare::problem::Problem;
 use crate::compare::task::Task;
-use crate::measure::clock::Stopwatch;
+use crate::measure::Stopwatch;
 
 /// A process for each request: started, asked and killed. Waiting for it to end by itself would
 /// only take longer.
