@@ -7,6 +7,7 @@
 
 mod chapter;
 mod cores;
+mod endings;
 mod per_request;
 mod program;
 mod replace;

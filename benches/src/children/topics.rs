@@ -1,10 +1,10 @@
 //! The list of what is measured about children.
 
 use super::chapter::Topic;
-use super::{per_request, replace, round_trip, rpc, scale, spawn, stall, trees};
+use super::{endings, per_request, replace, round_trip, rpc, scale, spawn, stall, trees};
 
 /// All topics, in the order of the report.
-pub const TOPICS: [Topic; 12] = [
+pub const TOPICS: [Topic; 13] = [
     round_trip::TOPIC,
     per_request::TOPIC,
     rpc::PINNED,
@@ -17,4 +17,5 @@ pub const TOPICS: [Topic; 12] = [
     replace::TOPIC,
     scale::TOPIC,
     trees::TOPIC,
+    endings::TOPIC,
 ];
