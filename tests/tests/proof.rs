@@ -1,4 +1,4 @@
-//! The table of proofs names tests that exist.
+//! The tests that the docs name exist.
 
 use std::collections::BTreeSet;
 use std::fs;
