@@ -81,15 +81,11 @@ async fn failures_and_overdue_calls_are_warnings_with_the_pool_name() {
         assert!(found[0].contains("id=#"), "{}", found[0]);
     };
     about("connect failed");
-    about("not approved");
+    about("a check or reset failed");
     about("a close takes too long");
-    about("a lease is out for long");
+    about("a lease has lasted for long");
     assert_eq!(warnings.len(), 4, "{warnings:#?}");
-    assert_eq!(
-        lines.of(Level::INFO).len(),
-        1,
-        "an overdue lease was returned"
-    );
+    assert_eq!(lines.of(Level::INFO).len(), 1, "an overdue lease ended");
     assert!(lines.of(Level::ERROR).is_empty());
     pool.close(SECOND).await;
 }

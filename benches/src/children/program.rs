@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use pool_stdio::CommandSpec;
 use pool_testkit::fixture::{self, Behaviour};
 
-use pool_reuse::builtin::server::Wire;
+use pool_reuse::builtin::Wire;
 use pool_reuse::builtin::{self, BuiltIn, ROLE};
 
 use pool_reuse::measure::Measured;

@@ -25,7 +25,7 @@ pub enum AcquirePhase {
 impl fmt::Display for AcquirePhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Queue => "waiting for a connection to be returned",
+            Self::Queue => "waiting for a connection to come back",
             Self::Connect => "waiting for a connect",
             Self::Backoff => "waiting out the delay after failed connects",
         })

@@ -17,6 +17,7 @@ mod bed;
 mod between_calls;
 mod chaos;
 mod dirty;
+mod exchanges;
 mod meters;
 mod one_shot;
 mod reuse;

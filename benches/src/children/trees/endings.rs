@@ -9,7 +9,7 @@ use pool_tests::children::{Beacon, RootEnds, Tree, block_on, trees};
 use super::{Ending, Row};
 use crate::children::program::fixture;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::Stopwatch;
 
 pub(super) fn play(census: &Census, rounds: usize) -> Measured<Vec<Row>> {
     let count = trees(Beacon::new()?.path()).len();

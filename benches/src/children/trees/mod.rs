@@ -20,8 +20,8 @@ use crate::bars;
 use crate::effort::Effort;
 use baseline::{Baseline, baseline};
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::stats::median;
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::median;
 
 /// One way to end one tree.
 #[derive(Debug, Clone, Copy)]
