@@ -1,8 +1,8 @@
 //! Each rule finds what is planted for it, and nothing in a tree that keeps it.
 
 use super::allowed::{Allowed, AllowedImport, AllowedLength, AllowedName};
-use super::broken_rules;
 use super::source::SourceFile;
+use super::{architecture, broken_rules};
 
 fn broken(files: &[(&str, &str)], allowed: &Allowed) -> Vec<String> {
     let files: Vec<_> = files
@@ -244,6 +244,22 @@ fn an_example_must_have_code() {
         [
             "a/src/stub.rs:3: an example without code",
             "a/src/early.rs:1: an example without code"
+        ]
+    );
+}
+
+#[test]
+fn a_name_in_the_architecture_without_a_file_is_found() {
+    let page = "Names `nowhere/at_all` outside of tables.\n\n\
+        | question | where in `a/src` |\n|---|---|\n\
+        | Which `word`? | `one`, `room/two` (`item`); three: `three` |\n\n\
+        | question | where |\n|---|---|\n| Which? | `docs/page.md`, `docs/gone.md`, `word` |\n";
+    let files = ["a/src/one.rs", "a/src/room/two.rs", "docs/page.md"];
+    assert_eq!(
+        architecture::check(page, |path| files.contains(&path)),
+        [
+            "ARCHITECTURE.md names a/src/three, which is not there",
+            "ARCHITECTURE.md names docs/gone.md, which is not there",
         ]
     );
 }
