@@ -25,8 +25,9 @@ fn a_tree_in_order_breaks_no_rule() {
         ),
         (
             "a/src/room/mod.rs",
-            "mod inner;\nmod thing;\npub(crate) use thing::Thing;\n",
+            "mod inner;\nmod lock;\nmod thing;\npub(crate) use lock::lock;\npub(crate) use thing::Thing;\n",
         ),
+        ("a/src/room/lock.rs", "pub(crate) fn lock() {}\n"),
         (
             "a/src/room/thing.rs",
             "use super::inner::Inner;\npub struct Thing(Inner);\n",
@@ -34,7 +35,7 @@ fn a_tree_in_order_breaks_no_rule() {
         ("a/src/room/inner.rs", "pub(super) struct Inner;\n"),
         (
             "a/src/user.rs",
-            "use crate::room::Thing;\nfn of(thing: crate::Thing) {}\n",
+            "use crate::room::{Thing, lock};\nfn of(thing: crate::Thing) {}\n",
         ),
     ];
     assert_eq!(broken_without_exceptions(&files), Vec::<String>::new());
