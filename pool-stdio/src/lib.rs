@@ -12,7 +12,7 @@ mod rpc;
 pub use codec::Codec;
 pub use error::{ChildReport, Stage, StdioError};
 pub use exclusive::{Request, StdioConnection, StdioConnector};
-pub use one_shot::{OneShot, OneShotConnector, Output, Run};
+pub use one_shot::{OneShot, OneShotConnector, OneShotStream, Output, Run};
 pub use process::{
     Child, Children, Command, CommandError, CommandSpec, CountFailure, Drain, EnvPolicy, Exit,
     Handover, KillScope, LadderTimes, LineSink, Liveness, RingLimits, Rung, Signal, SignalError,
