@@ -28,7 +28,7 @@ mod wait;
 pub use acquire::Acquire;
 pub use async_trait::async_trait;
 pub use config::{Builder, SharedBuilder};
-pub use connector::{BoxFuture, ConnectContext, Connector};
+pub use connector::{BoxFuture, ConnectContext, Connector, SuspicionSink};
 pub use error::{
     AcquireContext, AcquireError, AcquirePhase, BoxError, BuildError, CheckError, ConnectError,
     Fault, ResizeError, TryAcquireError, WarmUpError,
