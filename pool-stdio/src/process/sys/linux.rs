@@ -219,9 +219,16 @@ fn signal_if_marked(pid: u32, cookie: &Cookie, signals: &[Signal]) -> bool {
     true
 }
 
+/// Whether the process is stopped, as by SIGSTOP. The pid must mean the process.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let stat = Stat::read(Path::new(&format!("/proc/{pid}")));
+    stat.is_some_and(|stat| stat.is_stopped)
+}
+
 /// What is needed of `/proc/PID/stat`.
 struct Stat {
     is_dead: bool,
+    is_stopped: bool,
     is_leaving: bool,
     pgrp: u32,
 }
@@ -238,6 +245,7 @@ impl Stat {
         let flags: u32 = fields.nth(3)?.parse().ok()?;
         Some(Self {
             is_dead: matches!(state, "Z" | "X" | "x"),
+            is_stopped: state == "T",
             is_leaving: flags & PF_EXITING != 0,
             pgrp,
         })

@@ -18,9 +18,9 @@ mod unix;
 mod windows;
 
 #[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
-pub(crate) use linux::{Root, Scanner};
+pub(crate) use linux::{Root, Scanner, is_stopped};
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
-pub(crate) use portable::{Root, Scanner};
+pub(crate) use portable::{Root, Scanner, is_stopped};
 #[cfg(unix)]
 pub(crate) use unix::{
     OsErrorKind, Readiness, Ready, Spawned, block_signals, check_executable, clock_now,
