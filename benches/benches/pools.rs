@@ -1,15 +1,12 @@
-//! Criterion's view of the two scenarios that matter most: nobody waits, and nearly everybody does.
+//! Criterion's view of the two scenarios that matter most: nobody waits, and nearly all wait.
 //!
-//! For a comparison of pools prefer the `pools` program: Criterion measures one subject after the
-//! other, so that a disturbance of the machine hits one of them alone.
+//! To compare pools, prefer the program `pools`: Criterion measures one subject after the other, so
+//! a disturbance of the machine hits only one of them.
 
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use pool_benches::pools::contender::Contender;
-use pool_benches::pools::load::Load;
-use pool_benches::pools::scenario::{CROWD, UNCONTENDED};
-use pool_benches::pools::subjects::contenders;
+use pool_benches::pools::{CROWD, Contender, Load, UNCONTENDED, all_contenders};
 
 fn pools(criterion: &mut Criterion) {
     for (scenario, load) in [("uncontended", UNCONTENDED), ("crowd-64", CROWD)] {
@@ -18,7 +15,7 @@ fn pools(criterion: &mut Criterion) {
             .sample_size(20)
             .measurement_time(Duration::from_secs(2));
         group.warm_up_time(Duration::from_millis(500));
-        for contender in contenders() {
+        for contender in all_contenders() {
             group.bench_function(contender.name, |bencher| {
                 bencher.iter_custom(|iterations| time(&contender, load, iterations));
             });
@@ -27,8 +24,8 @@ fn pools(criterion: &mut Criterion) {
     }
 }
 
-/// The time of so many operations. The tasks share them equally, so that a few more or fewer are
-/// done; the time is scaled to what Criterion asked for.
+/// The time of so many operations. The tasks share them equally, so the number that is done can
+/// differ a little; the time is scaled to the number that Criterion asked for.
 fn time(contender: &Contender, load: Load, iterations: u64) -> Duration {
     let ops = usize::try_from(iterations).unwrap_or(usize::MAX);
     let per_op_ns = contender

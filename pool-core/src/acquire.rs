@@ -20,28 +20,22 @@ use crate::wait::Wait;
 ///
 /// # Cancel safety
 ///
-/// Dropping it gives up the place in the queue, and nothing else: a connect that was started for
-/// it goes on and serves whoever comes next.
+/// Dropping it gives up the place in the queue and nothing else. A connect that was started for it
+/// goes on, and serves the next caller.
 ///
 /// # Examples
 ///
 /// ```
-/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-/// # struct Units;
-/// # #[async_trait]
-/// # impl Connector for Units {
-/// #     type Connection = ();
-/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-/// # }
+/// # use pool_core::{ConnectionPool, connector_fn};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::pin::pin;
 /// use std::task::{Context, Poll, Waker};
 ///
-/// let pool = ConnectionPool::builder(Units).max_size(1).build()?;
+/// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).max_size(1).build()?;
 /// let held = pool.acquire().await?;
 /// let mut waiting = pin!(pool.acquire());
-/// assert_eq!(pool.status().waiting, 0, "a future that nobody polls does nothing");
+/// assert_eq!(pool.status().waiting, 0, "it does nothing before it is polled");
 ///
 /// let mut cx = Context::from_waker(Waker::noop());
 /// assert!(waiting.as_mut().poll(&mut cx).is_pending());

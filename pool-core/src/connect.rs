@@ -1,5 +1,5 @@
-//! The tasks that run a connector's asynchronous methods, each with a deadline and a catch for
-//! panics. They belong to the pool: no caller's cancellation touches them.
+//! The tasks that run a connector's asynchronous methods, with a deadline and a catch for panics. They
+//! belong to the pool, so a caller's cancellation does not touch them.
 
 use std::future::{poll_fn, ready};
 use std::pin::pin;
@@ -17,7 +17,7 @@ use crate::slot::{OpenConnection, Slot};
 use crate::store::{Condition, Exclusive};
 use crate::sync::Arc;
 
-/// Opens a connection into `slot`, then watches over it until it is gone.
+/// Opens a connection into `slot`, then watches for its death.
 pub(crate) async fn connect<T: Send + 'static, L: Lends<T>>(slot: Slot<T, L>, cx: ConnectContext) {
     let engine = Arc::clone(&slot.engine);
     let (key, id) = (slot.key, slot.id);
@@ -39,8 +39,8 @@ pub(crate) async fn connect<T: Send + 'static, L: Lends<T>>(slot: Slot<T, L>, cx
             let mut store = engine.enter();
             store.connect_failed(key, error, now);
             engine.finish(store);
-            // Order: the failure is known before the slot is free, or another connect could start
-            // without its delay.
+            // Order: the failure is recorded before the slot is free. Otherwise another connect could
+            // start without a delay.
             drop(slot);
             return;
         }
@@ -64,7 +64,7 @@ async fn open<T: Send + 'static, L: Lends<T>>(
     let connection = bounded("connect", engine.timeouts.connect, attempt)
         .await
         .map_err(ConnectError::transient)??;
-    // One that panics when it is asked is as good as dead, and is closed like any other.
+    // A panic here counts as the connection's death; it is closed like any other.
     let died = catch("died", || engine.connector.died(&connection)).unwrap_or_else(|fault| {
         foreign::log(&fault);
         Some(Box::pin(ready(())))
@@ -93,7 +93,7 @@ pub(crate) async fn reset<T: Send + 'static>(mut open: Stored<T, Exclusive>) {
     match fault_as_error(bounded("reset", engine.timeouts.reset, attempt).await) {
         Ok(()) => {
             let condition = match engine.condition(open.connection()) {
-                // One reset is enough, whatever it says now.
+                // One reset is enough, even if the connector asks for another.
                 Condition::NeedsReset => Condition::Clean,
                 condition @ (Condition::Clean | Condition::Unfit(_)) => condition,
             };
@@ -159,7 +159,7 @@ pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(open: Stored<T, L>, re
                 break;
             }
             Err(_) => {
-                // The limit bounds our patience, not the fact: what is not gone keeps its slot.
+                // The close goes on, and the connection keeps its slot until it is gone.
                 waited += limit;
                 let mut store = engine.enter();
                 store.stuck(slot.key, reason, waited);

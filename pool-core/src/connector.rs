@@ -1,7 +1,6 @@
-//! What the pool knows of a connection: the trait its author implements, and what the pool tells it.
+//! What the pool asks of a connector, and what it tells the connector about a connect.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -17,7 +16,7 @@ use crate::id::{CloseReason, ConnectionId};
 /// use pool_core::BoxFuture;
 /// use tokio::sync::watch;
 ///
-/// /// Resolves when whoever holds the sender has gone.
+/// /// Resolves when the sender has been dropped.
 /// fn gone(mut peer: watch::Receiver<()>) -> BoxFuture<'static, ()> {
 ///     Box::pin(async move { while peer.changed().await.is_ok() {} })
 /// }
@@ -31,25 +30,25 @@ use crate::id::{CloseReason, ConnectionId};
 /// ```
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Opens, judges, resets and closes the connections of one pool.
+/// Opens, checks, resets and closes the connections of one pool.
 ///
-/// The pool decides *when*; the connector decides *how*. Only [`connect`](Self::connect) has to be
-/// written; the other methods have defaults that suit a connection which is good until it is
-/// dropped.
+/// The pool decides *when*; the connector decides *how*. Only [`connect`](Self::connect) is required.
+/// The other methods have defaults that suit a connection which works until it is dropped; if those
+/// suffice, [`connector_fn`](crate::connector_fn) makes a connector of a closure.
 ///
 /// # Duties of an implementer
 ///
 /// * **Synchronous methods are cheap and do not block.** [`is_alive`](Self::is_alive) is called
-///   before each hand-out and on each return; `is_clean` and `needs_reset` on each return, inside
-///   `Drop` of the lease, possibly on a thread without a runtime. A microsecond there is paid by
-///   every caller.
-/// * **Asynchronous methods may be cancelled at any await.** Each one has a deadline, after which
-///   its future is dropped. What a cancelled [`connect`](Self::connect) had already opened must be
-///   cleaned up by the drop of that future.
+///   before each hand-out and on each return. `is_clean` and `needs_reset` are called on each return,
+///   inside `Drop` of the lease, possibly on a thread without a runtime. Every caller pays for the
+///   time they take.
+/// * **Asynchronous methods may be cancelled at any await.** All but `close` have a deadline, at
+///   which their future is dropped. Dropping the future of [`connect`](Self::connect) must clean up
+///   whatever it had opened.
 /// * **[`close`](Self::close) returns when the resource is gone**, not when it was told to go: the
-///   slot in the pool is freed when `close` returns. Its future is never dropped because it is
-///   slow, only when the runtime itself goes.
-/// * **Panics are survived**, by closing the connection they concern, but they cost a connection.
+///   slot in the pool is freed when `close` returns. Its future is dropped only when the runtime
+///   shuts down, never because it is slow.
+/// * **Panics are caught.** Each one costs the connection it concerns.
 ///
 /// The pool never calls a method of the connector while it holds a lock, so all of them may use
 /// the pool themselves.
@@ -71,7 +70,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// }
 /// ```
 ///
-/// The mistake to avoid is a check that waits for the peer where the pool expects a glance:
+/// The mistake to avoid is to wait for the peer in a method that must not wait:
 ///
 /// ```compile_fail
 /// # use pool_core::{ConnectContext, ConnectError, Connector, async_trait};
@@ -83,35 +82,34 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// #         unimplemented!()
 /// #     }
 /// fn is_alive(&self, conn: &Self::Connection) -> bool {
-///     conn.ping().await.is_ok() // does not compile: this belongs into `check`
+///     conn.ping().await.is_ok() // does not compile: this belongs in `check`
 /// }
 /// # }
 /// ```
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
-    /// What is lent to callers.
+    /// What callers are lent.
     type Connection: Send + 'static;
 
     /// Opens a connection.
     ///
-    /// Runs as a task of the pool on its home runtime, so it goes on when the caller who needed it
-    /// has gone. It must end by [`ConnectContext::deadline`]; then it is dropped and counts as a
-    /// transient failure.
+    /// Runs as a task of the pool on its home runtime, so it goes on if the caller that needed it
+    /// gives up. At [`ConnectContext::deadline`] it is dropped, which counts as a transient failure.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::transient`] if a later attempt may succeed, [`ConnectError::permanent`] if
-    /// it cannot (the program does not exist, the credentials are refused). Both are retried after
-    /// a growing delay; a permanent one answers waiting callers at once when nothing else could
-    /// serve them.
+    /// [`ConnectError::transient`] if a later attempt can succeed, [`ConnectError::permanent`] if it
+    /// cannot: the program does not exist, the credentials are refused. Both are retried after a
+    /// growing delay. After a permanent one, waiting callers are answered at once unless another
+    /// connection can serve them.
     ///
     /// # Cancel safety
     ///
-    /// Dropped at the deadline, when the pool closes, and when the runtime goes: whatever was
+    /// Dropped at the deadline, when the pool closes, and when the runtime shuts down. Whatever was
     /// opened by then must not outlive the future.
     async fn connect(&self, cx: &ConnectContext) -> Result<Self::Connection, ConnectError>;
 
-    /// Whether the connection can still be used, as far as can be seen without waiting.
+    /// Whether the connection still works, as far as can be seen without waiting.
     ///
     /// `false` closes it with [`CloseReason::Died`].
     fn is_alive(&self, conn: &Self::Connection) -> bool {
@@ -121,8 +119,8 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Whether the connection may serve another caller.
     ///
-    /// Asked on return only. `false` closes it with [`CloseReason::Dirty`]: a request was written
-    /// and its reply not fully read, a transaction was left open.
+    /// Called on return only. `false` closes it with [`CloseReason::Dirty`], for example because a
+    /// request was written and its reply not fully read, or a transaction was left open.
     fn is_clean(&self, conn: &Self::Connection) -> bool {
         let _ = conn;
         true
@@ -134,10 +132,10 @@ pub trait Connector: Send + Sync + 'static {
         false
     }
 
-    /// A future that resolves when the connection has died, or `None` if nobody can tell.
+    /// A future that resolves when the connection has died, or `None` if that cannot be observed.
     ///
-    /// Asked once, right after the connection was opened. An idle connection whose future resolves
-    /// is closed at once, without traffic; a leased one is not used again after its return.
+    /// Called once, right after the connection was opened. When the future resolves, an idle
+    /// connection is closed at once, and a leased one when it is returned.
     fn died(&self, conn: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
         let _ = conn;
         None
@@ -165,7 +163,8 @@ pub trait Connector: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Probes an idle connection more deeply than [`is_alive`](Self::is_alive) can.
+    /// Checks an idle connection more thoroughly than [`is_alive`](Self::is_alive) can, for example by
+    /// a ping.
     ///
     /// # Errors
     ///
@@ -181,13 +180,13 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Closes a connection and returns when the resource behind it is gone.
     ///
-    /// Called exactly once for every connection that was opened and not detached, unless the
-    /// runtime has gone: then the connection is dropped instead.
+    /// Called exactly once for every connection that was opened and not detached. Once the runtime
+    /// has shut down, connections are dropped instead.
     ///
     /// # Cancel safety
     ///
-    /// Never dropped for being slow: after the close deadline the slot counts as stuck and goes on
-    /// occupying capacity until this returns.
+    /// Never dropped for being slow: after the close timeout the slot counts as stuck, and stays
+    /// taken until this returns.
     async fn close(&self, conn: Self::Connection, reason: CloseReason) {
         let _ = reason;
         drop(conn);
@@ -223,7 +222,7 @@ impl std::fmt::Debug for SuspicionSink {
     }
 }
 
-/// What the pool tells [`Connector::connect`] about the connection it asks for.
+/// What the pool tells [`Connector::connect`] about the connect.
 ///
 /// # Examples
 ///
@@ -245,9 +244,8 @@ impl std::fmt::Debug for SuspicionSink {
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let limit = Duration::from_secs(30);
-/// let cx = ConnectContext::new(ConnectionId::from_u64(7), 1, Instant::now() + limit);
-/// assert_eq!(cx.remaining(), limit);
+/// let deadline = Instant::now() + Duration::from_secs(30);
+/// let cx = ConnectContext::new(ConnectionId::from_u64(7), 1, deadline);
 /// assert_eq!(Workers.connect(&cx).await?, "worker #7");
 /// # Ok(())
 /// # }
@@ -257,14 +255,14 @@ impl std::fmt::Debug for SuspicionSink {
 pub struct ConnectContext {
     /// The id the connection will have.
     pub id: ConnectionId,
-    /// 1 for a connect after success, one more for each failed round before it.
+    /// 1 at first, and one more for each failed round since connections last lived for `min_uptime`.
     pub attempt: u32,
-    /// When the connect is given up.
+    /// When the connect is dropped and counts as failed.
     pub deadline: Instant,
 }
 
 impl ConnectContext {
-    /// A context of one's own, for tests of connectors outside a pool.
+    /// A context for tests of connectors outside a pool.
     #[must_use]
     pub const fn new(id: ConnectionId, attempt: u32, deadline: Instant) -> Self {
         Self {
@@ -272,11 +270,5 @@ impl ConnectContext {
             attempt,
             deadline,
         }
-    }
-
-    /// The time that is left until the deadline; zero once it has passed.
-    #[must_use]
-    pub fn remaining(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
     }
 }

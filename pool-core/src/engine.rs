@@ -29,7 +29,7 @@ pub(crate) type Stored<T, L> = Box<OpenConnection<T, L>>;
 /// The store of a pool of `T`.
 pub(crate) type PoolStore<T, L> = Store<Stored<T, L>, L>;
 
-/// The deadline of each thing that is waited for.
+/// How long each call, and each wait of a caller, may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
     pub(crate) acquire: Duration,
@@ -90,7 +90,7 @@ pub(crate) trait Lends<T: Send + 'static>: Lending {
     fn abandon(upkeep: Self::Upkeep<Stored<T, Self>>, engine: &Engine<T, Self>);
 }
 
-// Order: the hint and the lock lie beside the `Arc`'s count, which every return writes as well.
+// Order: the hint and the lock share a cache line with the `Arc`'s count, which every return writes.
 #[repr(C)]
 pub(crate) struct Engine<T: Send + 'static, L: Lends<T>> {
     has_idle: AtomicBool,
@@ -127,12 +127,12 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         }
     }
 
-    /// Locks the store to look at it, or to do what is due.
+    /// Locks the store to read it, or to do what is due.
     pub(crate) fn lock(&self) -> MutexGuard<'_, PoolStore<T, L>> {
         self.store.lock()
     }
 
-    /// Locks the store to change something: this is what keeps the ticks going.
+    /// Locks the store to change something. This keeps the ticks going.
     #[inline]
     pub(crate) fn enter(&self) -> MutexGuard<'_, PoolStore<T, L>> {
         let mut store = self.store.lock();
@@ -190,8 +190,8 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         for waker in wakers {
             foreign::wake(waker);
         }
-        for waker in spent {
-            foreign::drop_quietly(waker);
+        for value in spent {
+            foreign::drop_quietly(value);
         }
         self.telemetry.deliver(events);
     }
@@ -204,8 +204,8 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         }
     }
 
-    /// Whether there was an idle connection a moment ago: a hint that spares a caller that will have
-    /// to queue one turn at the lock. Nothing is decided by it.
+    /// Whether there was an idle connection a moment ago. A hint: it spares a caller that will have to
+    /// queue one turn at the lock. Nothing is decided by it.
     #[inline]
     pub(crate) fn seems_idle(&self) -> bool {
         self.has_idle.load(Ordering::Relaxed)
@@ -263,8 +263,8 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         opening
     }
 
-    /// Frees the slot at `key` and its permit, in one critical section: whoever sees the free slot
-    /// also finds the permit.
+    /// Frees the slot at `key` and its permit in one critical section. Otherwise a connect could see
+    /// the free slot and find no permit.
     pub(crate) fn release(&self, key: SlotKey, permit: Option<Permit>) {
         let mut store = self.enter();
         let is_reusable = store.release(key);

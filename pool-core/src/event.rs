@@ -1,9 +1,8 @@
-//! What happens in a pool, told to an [`Observer`].
+//! What happens in a pool, reported to an [`Observer`].
 //!
-//! An event's sequence number is given inside the critical section that made it happen; it is
-//! delivered after the lock was released. So two threads, or an observer that uses the pool, may deliver
-//! out of order, but sorting by
-//! `seq` restores the one true order, and no number is ever missing.
+//! An event is numbered inside the critical section that caused it, and delivered after the lock was
+//! released. So events of two threads, or of an observer that uses the pool, can arrive out of order.
+//! Sorting by `seq` restores the order in which they happened; no number is ever missing.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -12,21 +11,15 @@ use std::time::Duration;
 use crate::error::{CheckError, ConnectError};
 use crate::id::{CloseReason, ConnectionId, WaiterId};
 
-/// Learns what happens in a pool.
+/// Receives the events of a pool.
 ///
-/// Called on whatever thread made it happen, which may be a caller's: be quick, do not block. It
-/// may use the pool. A panic is caught and ignored.
+/// It is called on the thread that caused the event, which may be a caller's, so it must be quick and
+/// must not block. It may use the pool. A panic is caught and logged.
 ///
 /// # Examples
 ///
 /// ```
-/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-/// # struct Units;
-/// # #[async_trait]
-/// # impl Connector for Units {
-/// #     type Connection = ();
-/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-/// # }
+/// # use pool_core::{ConnectionPool, connector_fn};
 /// use pool_core::{Event, EventKind, Observer};
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +38,7 @@ use crate::id::{CloseReason, ConnectionId, WaiterId};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let leases = Arc::new(Leases::default());
-/// let pool = ConnectionPool::builder(Units).observer(leases.clone()).build()?;
+/// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).observer(leases.clone()).build()?;
 /// drop(pool.acquire().await?);
 /// assert_eq!(leases.0.load(Ordering::Relaxed), 1);
 /// # Ok(())
@@ -56,7 +49,7 @@ pub trait Observer: Send + Sync + 'static {
     fn on_event(&self, event: &Event);
 }
 
-/// One thing that happened.
+/// Something that happened in a pool.
 ///
 /// # Examples
 ///
@@ -82,7 +75,7 @@ pub trait Observer: Send + Sync + 'static {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Event {
-    /// Its place in the one order of all events of this pool, from 0, without gaps.
+    /// Its number among the events of this pool, from 0, without gaps.
     pub seq: u64,
     /// The pool's name.
     pub pool: Arc<str>,
@@ -91,36 +84,30 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event of one's own, for tests of observers outside a pool.
+    /// An event for tests of observers outside a pool.
     #[must_use]
     pub const fn new(seq: u64, pool: Arc<str>, kind: EventKind) -> Self {
         Self { seq, pool, kind }
     }
 }
 
-/// What can happen.
+/// What can happen in a pool.
 ///
-/// In a [`SharedPool`](crate::SharedPool) a connection has many leases at once, and `Leased` and
-/// `Returned` are told of each; a lease that comes home unfit has no `Returned`. Where a `Closing` is
-/// said to follow, it follows the last lease; `Discarded` and `Expired` are told together with it.
+/// In a [`SharedPool`](crate::SharedPool) a connection has many leases at once. Each of them has its
+/// `Leased` and its `Returned`, except that a lease whose connection is returned unfit has no
+/// `Returned`. A `Closing` follows the last lease; `Discarded` and `Expired` come together with it.
 ///
 /// # Examples
 ///
 /// ```
-/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-/// # struct Units;
-/// # #[async_trait]
-/// # impl Connector for Units {
-/// #     type Connection = ();
-/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-/// # }
+/// # use pool_core::{ConnectionPool, connector_fn};
 /// use pool_core::{Event, EventKind, Observer};
 /// use std::sync::{Arc, Mutex};
 ///
 /// #[derive(Default)]
-/// struct Story(Mutex<Vec<&'static str>>);
+/// struct Names(Mutex<Vec<&'static str>>);
 ///
-/// impl Observer for Story {
+/// impl Observer for Names {
 ///     fn on_event(&self, event: &Event) {
 ///         self.0.lock().unwrap().push(match &event.kind {
 ///             EventKind::Queued { .. } => "queued",
@@ -135,12 +122,12 @@ impl Event {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let story = Arc::new(Story::default());
-/// let pool = ConnectionPool::builder(Units).observer(story.clone()).build()?;
+/// let names = Arc::new(Names::default());
+/// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).observer(names.clone()).build()?;
 /// drop(pool.acquire().await?);
-/// let told = story.0.lock().unwrap();
-/// assert_eq!(*told, ["queued", "opening", "opened", "leased", "returned"]);
-/// # drop(told);
+/// let names = names.0.lock().unwrap();
+/// assert_eq!(*names, ["queued", "opening", "opened", "leased", "returned"]);
+/// # drop(names);
 /// # Ok(())
 /// # }
 /// ```
@@ -152,11 +139,11 @@ pub enum EventKind {
         /// The caller.
         waiter: WaiterId,
     },
-    /// A caller was served a connection that proved dead, and went back to its place in the queue,
-    /// before all who came later.
+    /// A caller drew a connection that proved dead, and went back to its place in the queue, before
+    /// all later callers.
     Requeued {
-        /// The caller, with the number it had; with a new one, and at the head, if it had not been
-        /// in the queue before.
+        /// The caller, under the number it had. If it was not in the queue before, it gets a new
+        /// number and enters at the head.
         waiter: WaiterId,
     },
     /// A caller's acquire timeout passed in the queue.
@@ -177,7 +164,7 @@ pub enum EventKind {
     },
     /// A slot was taken and a connect starts.
     Opening {
-        /// The connection to be.
+        /// The number of the connection.
         id: ConnectionId,
     },
     /// A connect succeeded.
@@ -187,14 +174,15 @@ pub enum EventKind {
     },
     /// A connect failed, panicked, or took too long. Its slot is free again.
     ConnectFailed {
-        /// The connection that is not to be.
+        /// The number the connection would have had.
         id: ConnectionId,
         /// Why.
         error: ConnectError,
     },
-    /// A connect was dropped because the pool closed or the runtime went. Its slot is free again.
+    /// A connect was dropped because the pool closed or the runtime shut down. Its slot is free
+    /// again.
     ConnectAborted {
-        /// The connection that is not to be.
+        /// The number the connection would have had.
         id: ConnectionId,
     },
     /// A connection was lent.
@@ -204,7 +192,7 @@ pub enum EventKind {
         /// The caller, if it had to wait in the queue.
         waiter: Option<WaiterId>,
     },
-    /// A connection came home in good order and is lent again or idle from here on.
+    /// A connection was returned in good order. It is lent again or idle from here on.
     Returned {
         /// The connection.
         id: ConnectionId,
@@ -226,8 +214,8 @@ pub enum EventKind {
         /// The connection.
         id: ConnectionId,
     },
-    /// A check succeeded: the connection is lent or idle from here on, unless a `Closing` follows
-    /// because it grew too old in the meantime.
+    /// A check succeeded. The connection is lent or idle from here on, unless a `Closing` follows
+    /// because the connection was marked or expired in the meantime.
     Checked {
         /// The connection.
         id: ConnectionId,
@@ -239,7 +227,7 @@ pub enum EventKind {
         /// Why.
         error: CheckError,
     },
-    /// A connection was found dead. If it is lent, it is closed when it comes home; otherwise a
+    /// A connection was found dead. If it is leased, it is closed when it is returned; otherwise a
     /// `Closing` follows.
     Died {
         /// The connection.
@@ -256,14 +244,14 @@ pub enum EventKind {
         /// The connection.
         id: ConnectionId,
     },
-    /// A connection is never lent again and is on its way to being closed.
+    /// A connection is never lent again, and is about to be closed.
     Closing {
         /// The connection.
         id: ConnectionId,
         /// Why.
         reason: CloseReason,
     },
-    /// A close takes longer than the close timeout. Told again after each further close timeout.
+    /// A close takes longer than the close timeout. Repeated after each further close timeout.
     Stuck {
         /// The connection.
         id: ConnectionId,
@@ -284,23 +272,23 @@ pub enum EventKind {
         /// The connection.
         id: ConnectionId,
     },
-    /// A lease is out for longer than [`lease_warn_after`](crate::Builder::lease_warn_after). Told
+    /// A lease has lasted longer than [`lease_warn_after`](crate::Builder::lease_warn_after). Reported
     /// once per lease.
     LeaseOverdue {
         /// The connection.
         id: ConnectionId,
         /// Where it was acquired.
         site: &'static Location<'static>,
-        /// For how long it has been out.
+        /// How long it has lasted.
         held: Duration,
     },
-    /// A lease that was told as overdue came home.
+    /// A lease that was reported as overdue ended.
     OverdueLeaseReturned {
         /// The connection.
         id: ConnectionId,
         /// Where it was acquired.
         site: &'static Location<'static>,
-        /// For how long it was out.
+        /// How long it lasted.
         held: Duration,
     },
     /// The limit on connections changed.
@@ -310,8 +298,8 @@ pub enum EventKind {
         /// The limit now.
         to: usize,
     },
-    /// The pool began to close: by [`close`](crate::ConnectionPool::close), by the drop of its
-    /// last handle, or because its runtime went.
+    /// The pool began to close: because of [`close`](crate::ConnectionPool::close), of the drop of
+    /// its last handle, or of the end of its runtime.
     PoolClosing,
     /// The last slot of a closing pool was freed.
     PoolClosed,

@@ -1,5 +1,5 @@
-//! Calls into code that is not ours: connectors, connections, wakers. They may panic, hang, or drop
-//! other things of the pool; none of that may reach the pool's own state.
+//! Calls into code that is not ours: connectors, connections, wakers. It may panic, hang, or drop other
+//! parts of the pool. None of that may damage the pool's own state.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -24,7 +24,7 @@ pub(crate) fn drop_quietly<V>(value: V) {
     report(catch("drop", || drop(value)));
 }
 
-/// Logs a panic that nobody can be told of. The log is foreign code as well.
+/// Logs a panic that cannot be reported to a caller. The logger is foreign code as well.
 #[inline]
 pub(crate) fn report(result: Result<(), Fault>) {
     if let Err(fault) = result {
@@ -38,7 +38,7 @@ pub(crate) fn log(fault: &Fault) {
         "log",
         || tracing::error!(target: "pool_core", %fault, "foreign code failed"),
     );
-    // A log that panics has nobody left to tell.
+    // There is no other place to report the panic of a logger.
     drop(logged);
 }
 
@@ -103,26 +103,26 @@ fn panicked(call: &'static str, payload: Box<dyn Any + Send>) -> Fault {
     if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         #[expect(
             clippy::mem_forget,
-            reason = "a payload whose drop panics; so may this one's"
+            reason = "the payload of a payload's drop, whose own drop may panic as well"
         )]
         std::mem::forget(worse);
     }
     Fault::Panicked { call, message }
 }
 
-/// What a thread is doing about wakers.
+/// Whether this thread is waking something.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waking {
     No,
     One,
-    /// There are more to be woken after this one.
+    /// More wakers are pending.
     Many,
 }
 
-/// Wakers that came up while another one was woken on the same thread.
+/// Wakers that came up while the same thread was waking another one.
 type Pending = RefCell<VecDeque<Waker>>;
 
-// Apart, so that most wakes touch nothing that has to be dropped at the end of the thread.
+// Apart, so that most wakes touch no thread-local that has a destructor.
 #[cfg(not(loom))]
 std::thread_local! {
     static WAKING: Cell<Waking> = const { Cell::new(Waking::No) };
@@ -135,11 +135,11 @@ loom::thread_local! {
     static PENDING: Pending = RefCell::new(VecDeque::new());
 }
 
-/// Wakes a waiter, by iteration where it would be recursion.
+/// Wakes a waiter. A wake inside a wake is queued, so that wakes never recurse.
 ///
-/// A waker may drop the future it was to wake (its executor is gone), that future passes its
-/// connection to the next waiter, whose waker does the same: with ten thousand waiters the stack
-/// would not suffice. A wake inside a wake only queues.
+/// If its executor is gone, a waker may drop the future it should wake. That future passes its
+/// connection on to the next waiter, whose waker does the same. With ten thousand waiters such a
+/// recursion would overflow the stack.
 #[inline]
 pub(crate) fn wake(waker: Waker) {
     if enter(Waking::One) != Waking::No {
@@ -151,7 +151,7 @@ pub(crate) fn wake(waker: Waker) {
     }
 }
 
-/// Says what the thread does from now on, and returns what it did.
+/// Sets what the thread is doing, and returns what it did before.
 #[inline]
 fn enter(state: Waking) -> Waking {
     WAKING.with(|waking| waking.replace(state))
@@ -162,7 +162,7 @@ fn wake_later(waker: Waker) {
     enter(Waking::Many);
     let mut waker = Some(waker);
     let queued = PENDING.try_with(|pending| pending.borrow_mut().extend(waker.take()));
-    // A lease that is dropped by the end of its thread may find the list gone already.
+    // A lease that is dropped at the end of its thread may find the list gone.
     if let (Err(_), Some(waker)) = (queued, waker) {
         wake_now(waker);
     }

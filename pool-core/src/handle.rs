@@ -1,4 +1,4 @@
-//! What all clones of a pool share, and what both kinds of pool can be told.
+//! What all clones of a pool share, and the operations that both kinds of pool have.
 //!
 //! # Invariants
 //!
@@ -33,7 +33,7 @@ pub(crate) const MAX_SIZE: usize = {
     }
 };
 
-/// What all clones of a pool share, and nothing else holds.
+/// What all clones of a pool share. Nothing else holds it.
 pub(crate) struct Handle<T: Send + 'static, L: Lends<T>> {
     pub(crate) engine: Arc<Engine<T, L>>,
 }

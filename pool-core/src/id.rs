@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The number of a connection: unique within its pool, in the order connects were started.
+/// The number of a connection: unique within its pool, in the order in which connects were started.
 ///
 /// # Examples
 ///
@@ -10,7 +10,7 @@ use std::fmt;
 /// use pool_core::ConnectionId;
 ///
 /// let (first, second) = (ConnectionId::from_u64(0), ConnectionId::from_u64(1));
-/// assert!(first < second, "in the order in which they were begun");
+/// assert!(first < second, "in the order in which their connects were started");
 /// assert_eq!((second.to_string().as_str(), second.as_u64()), ("#1", 1));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,7 +23,7 @@ impl ConnectionId {
         Self(number)
     }
 
-    /// The number itself, for logs.
+    /// The number itself.
     #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0
@@ -42,15 +42,16 @@ impl fmt::Debug for ConnectionId {
     }
 }
 
-/// The number of a caller in the queue, unique within the pool, in the order of their arrival.
+/// The number of a waiting caller: unique within its pool, in the order of arrival.
 ///
 /// # Examples
 ///
 /// ```
 /// use pool_core::WaiterId;
 ///
-/// assert!(WaiterId::from_u64(1) < WaiterId::from_u64(2), "who came first is served first");
-/// assert_eq!(WaiterId::from_u64(2).as_u64(), 2);
+/// let (first, second) = (WaiterId::from_u64(1), WaiterId::from_u64(2));
+/// assert!(first < second, "the first to come is the first to be served");
+/// assert_eq!(second.to_string(), "waiter 2");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WaiterId(pub(crate) u64);
@@ -61,11 +62,11 @@ impl WaiterId {
     pub const fn from_u64(number: u64) -> Self {
         Self(number)
     }
+}
 
-    /// The number itself, for logs.
-    #[must_use]
-    pub const fn as_u64(self) -> u64 {
-        self.0
+impl fmt::Display for WaiterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "waiter {}", self.0)
     }
 }
 
@@ -76,9 +77,9 @@ impl WaiterId {
 /// ```
 /// use pool_core::CloseReason;
 ///
-/// assert!(CloseReason::Idle.is_orderly(), "say goodbye");
-/// assert!(!CloseReason::Died.is_orderly(), "nobody is there to say it to");
-/// assert_eq!(CloseReason::MaxUses.as_str(), "max_uses");
+/// assert!(CloseReason::Idle.is_orderly(), "the peer can be asked to leave");
+/// assert!(!CloseReason::Died.is_orderly(), "the peer is gone");
+/// assert_eq!(CloseReason::MaxUses.to_string(), "max_uses", "as in metrics labels");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -87,32 +88,32 @@ pub enum CloseReason {
     Idle,
     /// It reached its maximum lifetime.
     Lifetime,
-    /// It was lent as often as allowed.
+    /// It was lent `max_uses` times.
     MaxUses,
-    /// The pool was resized below the number of its connections.
+    /// The pool became smaller than the number of its connections.
     Shrunk,
     /// [`evict_all`](crate::ConnectionPool::evict_all) or
-    /// [`retain`](crate::ConnectionPool::retain) decided so.
+    /// [`retain`](crate::ConnectionPool::retain) picked it.
     Evicted,
     /// The pool is closed.
     PoolClosed,
-    /// [`Connector::is_alive`] said no, or [`Connector::died`] resolved.
+    /// [`Connector::is_alive`](crate::Connector::is_alive) returned `false`, or [`Connector::died`](crate::Connector::died) resolved.
     Died,
-    /// [`Connector::is_clean`] said no on return.
+    /// [`Connector::is_clean`](crate::Connector::is_clean) returned `false` on return.
     Dirty,
     /// Its holder called [`PooledConnection::discard`](crate::PooledConnection::discard).
     Discarded,
-    /// [`Connector::check`] failed, panicked or took too long.
+    /// [`Connector::check`](crate::Connector::check) failed, panicked or took too long.
     CheckFailed,
-    /// [`Connector::reset`] failed, panicked or took too long.
+    /// [`Connector::reset`](crate::Connector::reset) failed, panicked or took too long.
     ResetFailed,
 }
 
 impl CloseReason {
-    /// Whether the connection was in good order, so that a close may take its time.
+    /// Whether the connection works, so that a close may wait for the peer.
     ///
-    /// `false` means that nothing is to be expected of the peer any more: a connector should use
-    /// force at once, or every broken connection would hold its slot for the whole grace.
+    /// `false` means that the peer may not answer any more: a connector should use force at once,
+    /// otherwise every broken connection holds its slot for the whole grace period.
     #[must_use]
     pub const fn is_orderly(self) -> bool {
         match self {
@@ -128,7 +129,7 @@ impl CloseReason {
         }
     }
 
-    /// All reasons there are.
+    /// Every reason.
     pub(crate) const ALL: [Self; 11] = [
         Self::Idle,
         Self::Lifetime,
@@ -144,8 +145,7 @@ impl CloseReason {
     ];
 
     /// The reason as a metrics label: lowercase, words joined by `_`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
             Self::Lifetime => "lifetime",

@@ -1,9 +1,9 @@
-//! The way from a lease's `Drop` to the maintenance task, which alone owns the receiving end.
+//! The queue of errands from a lease's `Drop` to the maintenance task, which owns the receiving end.
 //!
-//! Unbounded in type, bounded in fact: every errand holds a slot, so there are at most as many as
-//! the pool may have connections. Sending never blocks, never fails for lack of room, and needs no
-//! runtime. When the receiver goes, errands that were sent come out in [`Receiver::close`] and later
-//! ones come back to their sender, under one lock: none is lost in between.
+//! The type is unbounded, but every errand holds a slot, so there are at most as many errands as
+//! slots. Sending never blocks, never fails for lack of room, and needs no runtime. When the receiver
+//! ends, [`Receiver::close`] returns the errands that were sent, and later ones are handed back to
+//! their sender. Both happen under one lock, so none is lost in between.
 //!
 //! # Locking
 //!
@@ -21,7 +21,7 @@ pub(crate) struct Inbox<E>(Mutex<Contents<E>>);
 #[derive(Debug)]
 struct Contents<E> {
     errands: VecDeque<E>,
-    /// There is something to look at beside the errands.
+    /// The receiver must look at the store, even without errands.
     is_kicked: bool,
     is_open: bool,
     waker: Option<Waker>,
@@ -43,7 +43,7 @@ impl<E> Inbox<E> {
         (Arc::clone(&inbox), Receiver(inbox))
     }
 
-    /// Sends an errand, or returns it if nobody will ever receive it.
+    /// Sends an errand, or returns it if the receiver has ended.
     pub(crate) fn send(&self, errand: E) -> Result<(), E> {
         let mut contents = self.0.lock();
         if !contents.is_open {

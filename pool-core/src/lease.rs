@@ -72,15 +72,15 @@ impl<T: Send + 'static> Lends<T> for Exclusive {
     }
 }
 
-/// A lease of one connection: the connection itself, as long as this is held.
+/// A lease of an exclusive pool: the connection itself, as long as this is held.
 ///
-/// Dropping it returns the connection. That is synchronous, never blocks, needs no runtime, may
-/// happen on any thread and during a panic. What happens then is the connector's word: a connection
+/// Dropping it returns the connection. That is synchronous, never blocks, needs no runtime, and may
+/// happen on any thread and during a panic. The connector decides what happens next: a connection
 /// that is alive and clean goes straight to the oldest waiter or becomes idle; one that needs a
 /// reset is reset first; any other is closed.
 ///
-/// Everything that is not the connection's own is an associated function, so that it shadows none
-/// of the connection's methods: `PooledConnection::discard(lease)`.
+/// Everything that is not the connection's own is an associated function, so that it hides none of
+/// the connection's methods: `PooledConnection::discard(lease)`.
 ///
 /// # Examples
 ///
@@ -133,7 +133,7 @@ impl<T: Send + 'static> PooledConnection<T> {
         Self::open(lease).id()
     }
 
-    /// What the pool knows of the connection.
+    /// Facts about the connection.
     #[must_use]
     pub fn stats(lease: &Self) -> ConnectionStats {
         let open = Self::open(lease);
@@ -142,24 +142,18 @@ impl<T: Send + 'static> PooledConnection<T> {
         engine.lock().stats(open.key(), now)
     }
 
-    /// Returns the connection to be closed, with [`CloseReason::Discarded`]: for a holder that
-    /// knows it to be unusable.
+    /// Gives the connection up to be closed, with [`CloseReason::Discarded`]. For a holder that knows
+    /// it to be unusable.
     ///
     /// # Examples
     ///
     /// ```
-    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-    /// # struct Units;
-    /// # #[async_trait]
-    /// # impl Connector for Units {
-    /// #     type Connection = ();
-    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-    /// # }
+    /// # use pool_core::{ConnectionPool, connector_fn};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use pool_core::PooledConnection;
     ///
-    /// let pool = ConnectionPool::builder(Units).build()?;
+    /// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).build()?;
     /// let lease = pool.acquire().await?;
     /// let id = PooledConnection::id(&lease);
     /// PooledConnection::discard(lease);
@@ -175,24 +169,18 @@ impl<T: Send + 'static> PooledConnection<T> {
         Exclusive::give_back(open, &engine, Condition::Unfit(CloseReason::Discarded));
     }
 
-    /// Takes the connection out of the pool for good. Its slot is free at once; the pool will not
+    /// Takes the connection out of the pool for good. Its slot is free at once, and the pool will not
     /// close it.
     ///
     /// # Examples
     ///
     /// ```
-    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-    /// # struct Units;
-    /// # #[async_trait]
-    /// # impl Connector for Units {
-    /// #     type Connection = ();
-    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-    /// # }
+    /// # use pool_core::{ConnectionPool, connector_fn};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use pool_core::PooledConnection;
     ///
-    /// let pool = ConnectionPool::builder(Units).max_size(1).build()?;
+    /// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).max_size(1).build()?;
     /// let mine: () = PooledConnection::detach(pool.acquire().await?);
     /// assert_eq!(pool.status().size(), 0, "there is room for another");
     /// # let _ = mine;
@@ -221,7 +209,7 @@ impl<T: Send + 'static> Drop for PooledConnection<T> {
             let engine = Arc::clone(open.engine());
             let condition = engine.condition(open.connection());
             Exclusive::give_back(open, &engine, condition);
-            // It may be the last that holds the connector, whose drop is foreign code.
+            // This may be the last reference to the connector, whose drop is foreign code.
             foreign::drop_quietly(engine);
         }
     }

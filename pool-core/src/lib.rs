@@ -5,6 +5,7 @@ mod acquire;
 mod config;
 mod connect;
 mod connector;
+mod connector_fn;
 mod engine;
 mod error;
 mod event;
@@ -29,6 +30,7 @@ pub use acquire::Acquire;
 pub use async_trait::async_trait;
 pub use config::{Builder, SharedBuilder};
 pub use connector::{BoxFuture, ConnectContext, Connector, SuspicionSink};
+pub use connector_fn::{ConnectorFn, connector_fn};
 pub use error::{
     AcquireContext, AcquireError, AcquirePhase, BoxError, BuildError, CheckError, ConnectError,
     Fault, ResizeError, TryAcquireError, WarmUpError,
@@ -37,6 +39,6 @@ pub use event::{Event, EventKind, Observer};
 pub use id::{CloseReason, ConnectionId, WaiterId};
 pub use lease::PooledConnection;
 pub use pool::ConnectionPool;
-pub use shared_pool::{AcquireShared, SharedConnector, SharedLease, SharedPool};
+pub use shared_pool::{SharedConnector, SharedLease, SharedPool};
 pub use status::{CloseReport, ConnectionStats, PoolStatus};
 pub use store::{Exclusive, Multiplexed};

@@ -1,11 +1,11 @@
 //! The one permanent task of a pool: it starts connects, runs errands, and does what is due.
 //!
-//! It owns the receiving end of the inbox. It never awaits foreign code: that runs in its task
-//! sets, where each task holds a slot, so there are never more tasks than twice the capacity (a
-//! connection's watch, and one errand).
+//! It owns the receiving end of the inbox. It never awaits foreign code; that runs in its task sets.
+//! Each of those tasks is for one slot: a slot has at most one connect or watch on its connection's
+//! death, and one errand. So there are at most twice as many tasks as slots.
 //!
-//! When its runtime goes, the task is dropped, and its `Drop` closes the pool: nobody is left who
-//! could serve a waiter.
+//! When the runtime shuts down, the task is dropped, and its `Drop` closes the pool: waiters could not
+//! be served any more.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -58,7 +58,7 @@ impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
         }
     }
 
-    /// Does what is due, and returns when it must be looked at again; `None` at the end.
+    /// Does what is due, and returns when to look again; `None` at the end.
     fn work(&mut self) -> Option<Time> {
         let engine = &self.engine;
         let now = engine.clock.now();
@@ -76,8 +76,8 @@ impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
             return None;
         }
         if is_closed {
-            // A connect that is aborted frees its slot by itself; the rest are watches on connections
-            // that will be closed anyway.
+            // An aborted connect frees its slot. The other tasks watch connections that will be closed
+            // anyway.
             self.connects.abort_all();
         } else {
             while self.open_one() {}
@@ -110,16 +110,16 @@ impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
         }
     }
 
-    /// Resolves when there is anything to do.
+    /// Resolves with the errands to start when there is something to do.
     fn poll_event(
         &mut self,
         cx: &mut Context<'_>,
         timer: Pin<&mut Sleep>,
     ) -> Poll<VecDeque<PoolErrand<T, L>>> {
-        // Finished tasks need nothing but to be forgotten.
+        // Remove finished tasks.
         while let Poll::Ready(Some(_)) = self.connects.poll_join_next(cx) {}
         while let Poll::Ready(Some(_)) = self.errands.poll_join_next(cx) {}
-        // Whoever kicks in a loop on another thread must not keep this one from its other tasks.
+        // Another thread that kicks in a loop must not keep this thread from its other tasks.
         let budget = ready!(coop::poll_proceed(cx));
         if let Poll::Ready(errands) = self.inbox.poll(cx) {
             budget.made_progress();

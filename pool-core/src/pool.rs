@@ -19,7 +19,8 @@ use crate::wait::draw;
 /// A pool of connections that are lent one caller at a time.
 ///
 /// Clones are handles of the same pool. When the last one is dropped, idle connections are closed
-/// and leases are closed as they come home; [`close`](Self::close) does the same and waits for it.
+/// at once and leased ones when they are returned. [`close`](Self::close) does the same and waits
+/// for it.
 ///
 /// # Examples
 ///
@@ -52,7 +53,7 @@ pub struct ConnectionPool<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> ConnectionPool<T> {
-    /// Starts to describe a pool of what `connector` opens.
+    /// A builder of a pool whose connections `connector` opens.
     pub fn builder(connector: impl Connector<Connection = T>) -> Builder<T> {
         Builder::exclusive(StdArc::new(connector))
     }
@@ -63,21 +64,21 @@ impl<T: Send + 'static> ConnectionPool<T> {
         }
     }
 
-    /// Lends a connection: an idle one at once, else the first that becomes free after everybody
-    /// who came earlier was served. A new one is opened if demand exceeds the connects in flight
-    /// and the limit allows it.
+    /// Lends a connection: an idle one at once, otherwise the first that becomes free after all
+    /// earlier callers were served. A new one is opened if more callers wait than connects are in
+    /// flight and the limit allows it.
     ///
     /// # Errors
     ///
     /// [`Timeout`](crate::AcquireError::Timeout) after the acquire timeout,
     /// [`Overloaded`](crate::AcquireError::Overloaded) if the queue is full,
-    /// [`Unavailable`](crate::AcquireError::Unavailable) if connects keep failing and nothing is
-    /// left that could serve, [`Closed`](crate::AcquireError::Closed) if the pool is closed.
+    /// [`Unavailable`](crate::AcquireError::Unavailable) if connects keep failing and no connection
+    /// is left that could serve, [`Closed`](crate::AcquireError::Closed) if the pool is closed.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses the place in the queue and nothing else. A connection that was
-    /// already handed to it goes on to the next waiter; a connect that was started goes on.
+    /// Dropping the future gives up the place in the queue and nothing else. A connection that was
+    /// already handed to it goes to the next waiter; a connect that was started goes on.
     ///
     /// # Panics
     ///
@@ -105,19 +106,13 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # Examples
     ///
     /// ```
-    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-    /// # struct Units;
-    /// # #[async_trait]
-    /// # impl Connector for Units {
-    /// #     type Connection = ();
-    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-    /// # }
+    /// # use pool_core::{ConnectionPool, connector_fn};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use pool_core::AcquireError;
     /// use std::time::Duration;
     ///
-    /// let pool = ConnectionPool::builder(Units).max_size(1).build()?;
+    /// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).max_size(1).build()?;
     /// let held = pool.acquire_within(Duration::from_secs(5)).await?;
     /// let error = pool.acquire_within(Duration::ZERO).await.unwrap_err();
     /// assert!(matches!(error, AcquireError::Timeout { .. }));
@@ -130,7 +125,8 @@ impl<T: Send + 'static> ConnectionPool<T> {
         Acquire::new(&self.handle.engine, Location::caller(), timeout)
     }
 
-    /// Lends an idle connection, or nothing: never waits, never opens one, overtakes nobody.
+    /// Lends an idle connection if there is one. Never waits, never opens a connection, and never
+    /// overtakes a waiter.
     ///
     /// # Errors
     ///
@@ -140,19 +136,13 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # Examples
     ///
     /// ```
-    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-    /// # struct Units;
-    /// # #[async_trait]
-    /// # impl Connector for Units {
-    /// #     type Connection = ();
-    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-    /// # }
+    /// # use pool_core::{ConnectionPool, connector_fn};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use pool_core::TryAcquireError;
     ///
-    /// let pool = ConnectionPool::builder(Units).build()?;
-    /// // Nothing is open yet, and it opens nothing.
+    /// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).build()?;
+    /// // Nothing is open yet, and `try_acquire` opens nothing.
     /// assert!(matches!(pool.try_acquire(), Err(TryAcquireError::Empty { .. })));
     /// pool.warm_up(1).await?;
     /// assert!(pool.try_acquire().is_ok());
@@ -167,18 +157,18 @@ impl<T: Send + 'static> ConnectionPool<T> {
         }
     }
 
-    /// Waits until at least `connections` are open, lent ones included: for a start that fails when
-    /// it cannot succeed.
+    /// Opens connections until at least `connections` are open, leased ones included. For programs
+    /// that should fail at their start if they cannot connect.
     ///
     /// # Errors
     ///
     /// [`WarmUpError::Connect`] with the first failure to connect, [`WarmUpError::TooMany`] beyond
-    /// `max_size`, [`WarmUpError::Timeout`] after one connect timeout per batch of
-    /// `max_connecting` and a second, [`WarmUpError::Closed`] if the pool is closed.
+    /// `max_size`, [`WarmUpError::Timeout`] after one second and one connect timeout for each batch
+    /// of `max_connecting`, [`WarmUpError::Closed`] if the pool is closed.
     ///
     /// # Cancel safety
     ///
-    /// What was opened stays open; connects in flight go on; no further ones are started.
+    /// What was opened stays open, and connects in flight go on. No further ones are started.
     ///
     /// # Examples
     ///
@@ -223,30 +213,24 @@ impl<T: Send + 'static> ConnectionPool<T> {
 
     /// Changes `max_size`.
     ///
-    /// When it grows, waiters are served by new connections at once. When it shrinks, idle
-    /// connections are closed, the longest unused first, and leased ones as they come home. A pool
-    /// of size zero lends nothing until it grows again.
+    /// When it grows, connections are opened for the waiters at once. When it shrinks, surplus idle
+    /// connections are closed, the longest unused first, and surplus leased ones when they are
+    /// returned. A pool of size zero lends nothing until it grows again.
     ///
     /// # Errors
     ///
-    /// [`ResizeError::TooLarge`] beyond what a pool can count, [`ResizeError::Closed`] if the pool is
+    /// [`ResizeError::TooLarge`] beyond the largest possible pool, [`ResizeError::Closed`] if the pool is
     /// closed.
     ///
     /// # Examples
     ///
     /// ```
-    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-    /// # struct Units;
-    /// # #[async_trait]
-    /// # impl Connector for Units {
-    /// #     type Connection = ();
-    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-    /// # }
+    /// # use pool_core::{ConnectionPool, connector_fn};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use pool_core::ResizeError;
     ///
-    /// let pool = ConnectionPool::builder(Units).max_size(1).build()?;
+    /// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).max_size(1).build()?;
     /// let first = pool.acquire().await?;
     /// pool.resize(2)?;
     /// let second = pool.acquire().await?;
@@ -264,32 +248,27 @@ impl<T: Send + 'static> ConnectionPool<T> {
         self.handle.resize(max_size)
     }
 
-    /// Closes every connection there is: idle ones now, leased ones when they come home, those
-    /// being opened when they are open. Returns how many. For when the other side has changed.
+    /// Closes every connection that exists now: idle ones at once, leased ones when they are
+    /// returned, those being opened as soon as they are open. Returns how many. For use when the
+    /// peer has changed.
     pub fn evict_all(&self) -> usize {
         self.handle.evict_all()
     }
 
-    /// Closes the connections for which `keep` says no: idle ones now, others when they come home.
-    /// Returns how many.
+    /// Closes the connections for which `keep` returns `false`: idle ones at once, others when they
+    /// are returned. Returns how many.
     ///
-    /// `keep` is asked about a snapshot, without a lock; it may take its time and use the pool.
+    /// `keep` is called on a snapshot, without a lock; it may be slow, and may use the pool.
     ///
     /// # Examples
     ///
     /// ```
-    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-    /// # struct Units;
-    /// # #[async_trait]
-    /// # impl Connector for Units {
-    /// #     type Connection = ();
-    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-    /// # }
+    /// # use pool_core::{ConnectionPool, connector_fn};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use pool_core::PooledConnection;
     ///
-    /// let pool = ConnectionPool::builder(Units).build()?;
+    /// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).build()?;
     /// pool.warm_up(2).await?;
     /// let used = pool.acquire().await?;
     /// let id = PooledConnection::id(&used);
@@ -309,10 +288,10 @@ impl<T: Send + 'static> ConnectionPool<T> {
 
     /// Closes the pool and waits, at most for `deadline`, until its last connection is gone.
     ///
-    /// At once, no acquire succeeds any more, every waiter is answered with
-    /// [`Closed`](crate::AcquireError::Closed), connects in flight are dropped and idle connections
-    /// closed. Leases are waited for and closed as they come home, also after the deadline. Calling
-    /// it again, from anywhere, waits again.
+    /// From the first poll on, no acquire succeeds, every waiter is answered with
+    /// [`Closed`](crate::AcquireError::Closed), connects in flight are dropped, and idle connections
+    /// are closed. Leased connections are closed when they are returned, even after the deadline.
+    /// Calling it again, on any handle, waits again.
     ///
     /// # Cancel safety
     ///
@@ -321,19 +300,13 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # Examples
     ///
     /// ```
-    /// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-    /// # struct Units;
-    /// # #[async_trait]
-    /// # impl Connector for Units {
-    /// #     type Connection = ();
-    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-    /// # }
+    /// # use pool_core::{ConnectionPool, connector_fn};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use pool_core::AcquireError;
     /// use std::time::Duration;
     ///
-    /// let pool = ConnectionPool::builder(Units).build()?;
+    /// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).build()?;
     /// drop(pool.acquire().await?);
     /// let report = pool.close(Duration::from_secs(10)).await;
     /// assert!(report.is_complete());

@@ -1,4 +1,4 @@
-//! What a pool says of itself: counts, and facts about single connections.
+//! What a pool reports about itself: counts, and facts about single connections.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,16 +12,10 @@ use crate::id::ConnectionId;
 /// # Examples
 ///
 /// ```
-/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-/// # struct Units;
-/// # #[async_trait]
-/// # impl Connector for Units {
-/// #     type Connection = ();
-/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-/// # }
+/// # use pool_core::{ConnectionPool, connector_fn};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = ConnectionPool::builder(Units).max_size(4).build()?;
+/// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).max_size(4).build()?;
 /// pool.warm_up(2).await?;
 /// let lease = pool.acquire().await?;
 /// let status = pool.status();
@@ -37,23 +31,23 @@ use crate::id::ConnectionId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PoolStatus {
-    /// The present limit on the number of connections.
+    /// The current limit on the number of connections.
     pub max_size: usize,
     /// Being opened.
     pub opening: usize,
     /// Ready to be lent.
     pub idle: usize,
-    /// Lent.
+    /// Lent to at least one caller.
     pub leased: usize,
     /// All leases: more than `leased` if connections are shared.
     pub leases: usize,
     /// Taken out of the idle ones for a check.
     pub checking: usize,
-    /// On the way home: waiting for their reset or being reset.
+    /// Returned, and waiting for their reset or being reset.
     pub returning: usize,
     /// Being closed, within the close timeout.
     pub closing: usize,
-    /// Being closed for longer than the close timeout. They occupy capacity until they are gone.
+    /// Being closed for longer than the close timeout. They take up room until they are gone.
     pub stuck: usize,
     /// Callers in the queue.
     pub waiting: usize,
@@ -99,23 +93,17 @@ impl fmt::Display for PoolStatus {
     }
 }
 
-/// What is known of one connection.
+/// Facts about one connection.
 ///
 /// # Examples
 ///
 /// ```
-/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-/// # struct Units;
-/// # #[async_trait]
-/// # impl Connector for Units {
-/// #     type Connection = ();
-/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-/// # }
+/// # use pool_core::{ConnectionPool, connector_fn};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use pool_core::PooledConnection;
 ///
-/// let pool = ConnectionPool::builder(Units).max_size(1).build()?;
+/// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).max_size(1).build()?;
 /// drop(pool.acquire().await?);
 /// let lease = pool.acquire().await?;
 /// let stats = PooledConnection::stats(&lease);
@@ -145,18 +133,12 @@ pub struct ConnectionStats {
 /// # Examples
 ///
 /// ```
-/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-/// # struct Units;
-/// # #[async_trait]
-/// # impl Connector for Units {
-/// #     type Connection = ();
-/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-/// # }
+/// # use pool_core::{ConnectionPool, connector_fn};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
 ///
-/// let pool = ConnectionPool::builder(Units).build()?;
+/// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).build()?;
 /// let held = pool.acquire().await?;
 /// let report = pool.close(Duration::ZERO).await;
 /// assert_eq!((report.closed, report.still_leased), (0, 1));
@@ -173,9 +155,9 @@ pub struct ConnectionStats {
 pub struct CloseReport {
     /// Connections closed since the pool began to close.
     pub closed: usize,
-    /// Leases that have not come home. Each is closed when it does.
+    /// Connections that are still leased. Each is closed when its last lease is returned.
     pub still_leased: usize,
-    /// Connections whose close is under way.
+    /// Connections in a connect, reset, check or close that has not ended.
     pub closing: usize,
     /// Connections whose close takes longer than the close timeout.
     pub stuck: usize,

@@ -16,8 +16,8 @@ use loom::sync as imp;
 
 pub(crate) use imp::{Arc, MutexGuard};
 
-/// A mutex that ignores poison: everything it guards is left consistent by each critical section,
-/// and no foreign code runs inside one.
+/// A mutex that ignores poison: no foreign code runs in a critical section, and each one leaves its
+/// data consistent.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
 
@@ -37,7 +37,7 @@ impl<T> Mutex<T> {
 
 pub(crate) use permits::{Permit, Permits};
 
-/// The capacity of a pool: a semaphore that nobody waits on.
+/// The capacity of a pool: a semaphore that is never waited on.
 ///
 /// # Invariants
 ///

@@ -1,7 +1,8 @@
-//! What a pool tells the world: its observer, `tracing`, and the `metrics` facade.
+//! What a pool reports: events to its observer, logs through `tracing`, and metrics through `metrics`.
 //!
-//! The hot path tells nobody anything: leases are counted by the store and published once a tick,
-//! gauges are read off the store's status, and per-lease events exist only while somebody listens.
+//! The hot path reports nothing. Leases are counted by the store and published once a tick, gauges are
+//! read off the store's status, and events of single leases exist only while there is an observer or
+//! a trace log.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub(crate) struct Telemetry {
     observer: Option<Arc<dyn Observer>>,
     meters: Meters,
     is_metered: bool,
-    /// The leases that were published so far.
+    /// How many leases were published so far.
     published: AtomicU64,
 }
 
@@ -56,7 +57,7 @@ impl Telemetry {
         }
     }
 
-    /// Whether anybody wants to know of each single lease.
+    /// Whether there is an observer or a trace log, which receive events of single leases.
     pub(crate) fn wants_hot_events(&self) -> bool {
         let is_traced = || tracing::enabled!(target: "pool_core", Level::TRACE);
         self.observer.is_some() || catch("tracing", is_traced).unwrap_or(false)
@@ -168,7 +169,7 @@ impl Telemetry {
             }
             EventKind::CheckFailed { id, error } | EventKind::ResetFailed { id, error } => {
                 let source: &dyn std::error::Error = error;
-                tracing::warn!(target: "pool_core", pool, %id, error = source, "not approved");
+                tracing::warn!(target: "pool_core", pool, %id, error = source, "a check or reset failed");
             }
             EventKind::Stuck { id, reason, since } => tracing::warn!(
                 target: "pool_core", pool, %id, %reason, ?since,
@@ -176,10 +177,10 @@ impl Telemetry {
             ),
             EventKind::LeaseOverdue { id, site, held } => tracing::warn!(
                 target: "pool_core", pool, %id, %site, ?held,
-                "a lease is out for long; is it leaked?"
+                "a lease has lasted for long; is it leaked?"
             ),
             EventKind::OverdueLeaseReturned { id, site, held } => tracing::info!(
-                target: "pool_core", pool, %id, %site, ?held, "an overdue lease came home"
+                target: "pool_core", pool, %id, %site, ?held, "an overdue lease ended"
             ),
             EventKind::Queued { .. }
             | EventKind::Requeued { .. }

@@ -1,7 +1,7 @@
 //! Time as the store counts it: nanoseconds since the pool was built.
 //!
-//! One word, compared and added without a clock. Only [`Clock`] reads the runtime's clock for the
-//! pool's decisions, so a paused test clock is honoured.
+//! A [`Time`] is one word, compared and added without a clock. Only [`Clock`] reads a clock for the
+//! pool's decisions, the runtime's, so tests can pause it.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 pub(crate) struct Time(u64);
 
 impl Time {
-    /// Later than anything that happens: 584 years after the pool was built.
+    /// 584 years after the pool was built: later than anything that happens.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
@@ -51,7 +51,7 @@ impl Clock {
         Time(nanos(self.birth.elapsed()))
     }
 
-    /// When `time` is on the runtime's clock; far in the future for [`Time::NEVER`].
+    /// This time on the runtime's clock; far in the future for [`Time::NEVER`].
     pub(crate) fn instant(&self, time: Time) -> Instant {
         const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
         let distance = Duration::from_nanos(time.0);

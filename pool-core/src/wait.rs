@@ -23,7 +23,7 @@ use crate::time::Time;
 /// What [`draw`] found.
 pub(crate) struct Draw<D> {
     pub(crate) lent: Option<D>,
-    /// A connection was drawn that proved dead: the caller's turn had come.
+    /// A connection that was drawn proved dead: the caller's turn had come.
     pub(crate) met_dead: bool,
 }
 
@@ -56,13 +56,13 @@ pub(crate) fn draw<T: Send + 'static, L: Lends<T>>(
     }
 }
 
-/// The wait for what a caller holds during a lease.
+/// The wait for a lease.
 pub(crate) struct Wait<'a, T: Send + 'static, L: Lends<T>> {
     engine: &'a Engine<T, L>,
     site: &'static Location<'static>,
     timeout: Duration,
     turn: Turn,
-    /// Set when the queue was first needed.
+    /// When the caller first needed the queue.
     began: Option<Time>,
     stage: WaitStage,
 }
@@ -74,8 +74,8 @@ enum WaitStage {
     Done,
 }
 
-/// Timeouts from here on are measured by the coarse clock, which is a percent of them: reading the
-/// real one would cost a tenth of a contended acquire.
+/// Timeouts from here on are measured by the coarse clock, whose tick is at most a hundredth of them:
+/// reading the real one would cost a tenth of a contended acquire.
 const COARSE_FROM: Duration = Duration::from_secs(10);
 
 impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
@@ -125,7 +125,7 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
             if met_dead && self.turn == Turn::New {
                 self.turn = Turn::Deferred;
             }
-            // Cloned, like every waker, outside the lock: cloning is foreign code.
+            // Cloned outside the lock, like every waker: cloning is foreign code.
             let waker = cx.waker().clone();
             let exact = self.needs_clock().then(|| self.engine.clock.now());
             let mut store = self.engine.enter();
@@ -135,8 +135,8 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
                 clock: exact.map_or(DeadlineClock::Coarse, |_| DeadlineClock::Exact),
                 site: self.site,
             };
-            // Order: looked for again and queued in one critical section, or a connection that
-            // came home since would be missed.
+            // Order: the last look and the queueing are one critical section. Otherwise a connection
+            // that was returned in between would be missed.
             if let Some(lent) = L::take(&mut store, self.site) {
                 self.engine.finish(store);
                 drop_quietly(waker);
@@ -159,7 +159,7 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
         }
     }
 
-    /// Looks whether it was served.
+    /// Looks whether the wait has ended.
     fn resume(&mut self, key: WaiterKey, cx: &Context<'_>) -> Poll<Result<L::Lent, AcquireError>> {
         loop {
             let mut store = self.engine.enter();
@@ -174,7 +174,7 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
                     let mut store = self.engine.enter();
                     let replaced = store.replace_waker(key, waker);
                     self.engine.finish(store);
-                    // Not compared again: a clone need not admit to be one.
+                    // Not compared again: `will_wake` may be false for a clone.
                     if replaced.is_ok() {
                         return Poll::Pending;
                     }
@@ -211,8 +211,8 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
         debug.field("stage", &self.stage).finish()
     }
 
-    /// Whether the coarse clock will not do: a tick more or less matters to this timeout, or
-    /// somebody wants to know how long the wait was.
+    /// Whether the coarse clock is too coarse: a tick more or less matters to this timeout, or the wait
+    /// is measured.
     fn needs_clock(&self) -> bool {
         self.timeout < COARSE_FROM || self.engine.telemetry.is_metered()
     }

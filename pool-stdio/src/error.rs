@@ -1,8 +1,8 @@
-//! What can go wrong with a child that was asked something.
+//! What can go wrong with a request to a child.
 //!
-//! An error says what failed, and its [`ChildReport`] in which circumstances: what the child had
-//! been given, what it had said, on both streams, and how it ended if it did. The one decision made
-//! here is [`is_retry_safe`](StdioError::is_retry_safe).
+//! An error says what failed. Its [`ChildReport`] says in which circumstances: how much of the
+//! request was written, what the child had written to stdout and stderr, and how it exited if it
+//! did. The one decision made here is [`is_retry_safe`](StdioError::is_retry_safe).
 
 use std::fmt;
 use std::io;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::codec::Fragment;
 use crate::process::{Child, Exit, SpawnError, StderrTail};
 
-/// Why a child did not do what it was asked to.
+/// Why a child was not started, or gave no reply.
 ///
 /// # Examples
 ///
@@ -32,7 +32,7 @@ use crate::process::{Child, Exit, SpawnError, StderrTail};
 /// let StdioError::Exited { report } = &error else { panic!("{error}") };
 /// assert_eq!(report.exit.and_then(|exit| exit.status()).and_then(|status| status.code()), Some(3));
 /// assert_eq!(report.stderr.text, "no memory\n");
-/// // It may have done what it was asked to.
+/// // It has the whole request, and may have carried it out.
 /// assert_eq!(report.request_bytes_written, "hello?\n".len());
 /// assert!(!error.is_retry_safe());
 /// # Ok(())
@@ -44,46 +44,46 @@ pub enum StdioError {
     /// No child was started.
     #[error("child not started")]
     Spawn {
-        /// Why not.
+        /// Why it was not started.
         source: SpawnError,
     },
     /// No child was started in time.
     #[error("child not started within {limit:?}")]
     SpawnTimedOut {
-        /// How much there was.
+        /// How much time there was.
         limit: Duration,
     },
-    /// The runtime does not watch the child's pipes.
+    /// The runtime refuses to watch the child's pipes.
     #[error("pipes not registered with the runtime ({report})")]
     Register {
-        /// What the runtime says.
+        /// The error of the runtime.
         source: io::Error,
         /// The circumstances.
         report: Box<ChildReport>,
     },
-    /// What the connector was told to do first failed for a reason of its own.
+    /// The [handshake](crate::StdioConnector::handshake) returned an error of its own.
     #[error("handshake failed ({report})")]
     Handshake {
-        /// The reason.
+        /// That error.
         source: BoxError,
         /// The circumstances.
         report: Box<ChildReport>,
     },
-    /// The time was over.
+    /// The time limit has passed.
     #[error("not done within {limit:?} ({report})")]
     TimedOut {
-        /// How much there was.
+        /// The time limit.
         limit: Duration,
         /// The circumstances.
         report: Box<ChildReport>,
     },
-    /// The child has exited, and everything it wrote was read.
+    /// The child has exited. Everything it wrote was read, and holds no whole reply.
     #[error("child exited ({report})")]
     Exited {
         /// The circumstances, the exit among them.
         report: Box<ChildReport>,
     },
-    /// The child has closed its stdout. It may live on, but no reply can come any more.
+    /// The child has closed its stdout. It may live on, but no reply can come.
     #[error("child closed its stdout ({report})")]
     OutputClosed {
         /// The circumstances.
@@ -92,34 +92,35 @@ pub enum StdioError {
     /// The child has closed its stdin, and what was read after that holds no reply.
     #[error("child closed its stdin ({report})")]
     InputClosed {
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
         /// The circumstances.
         report: Box<ChildReport>,
     },
-    /// What the child wrote is no frame.
+    /// The codec refuses to decode what the child wrote.
     #[error("no frame in what the child wrote ({report})")]
     Decode {
-        /// The codec's reason.
+        /// The error of the codec.
         source: BoxError,
         /// The circumstances.
         report: Box<ChildReport>,
     },
-    /// The message cannot be written as a frame.
+    /// The codec refuses to encode the message.
     #[error("message refused by the codec ({report})")]
     Encode {
-        /// The codec's reason.
+        /// The error of the codec.
         source: BoxError,
         /// The circumstances.
         report: Box<ChildReport>,
     },
-    /// The child had said something before it was asked; see [`StrayPolicy`](crate::StrayPolicy).
-    #[error("child spoke unasked ({report})")]
+    /// The child had written before it was asked; see
+    /// [`discard_stray_output`](crate::StdioConnector::discard_stray_output).
+    #[error("child wrote to stdout before it was asked ({report})")]
     StrayOutput {
-        /// The circumstances; `partial` is how the output begins.
+        /// The circumstances; `partial` is the beginning of the output.
         report: Box<ChildReport>,
     },
-    /// A reply of many frames did not come to its end within the limit.
+    /// A reply of many frames exceeds the limit.
     #[error("reply exceeds {limit_bytes} bytes ({report})")]
     ReplyTooLong {
         /// [`reply_bytes_max`](crate::StdioConnector::reply_bytes_max).
@@ -127,11 +128,11 @@ pub enum StdioError {
         /// The circumstances.
         report: Box<ChildReport>,
     },
-    /// An earlier request has no reply yet: it was cancelled, it timed out, or it was sent without
-    /// receiving. What comes next from the child would be taken for the reply to another one.
+    /// An earlier request has no reply yet: it was cancelled, it timed out, or it was sent and its
+    /// reply not received. That reply would be taken for the reply to this one.
     #[error("an earlier request is unanswered ({report})")]
     Unanswered {
-        /// The circumstances, those of the earlier request.
+        /// The circumstances of the earlier request.
         report: Box<ChildReport>,
     },
     /// An earlier failure has left the connection unusable.
@@ -140,11 +141,11 @@ pub enum StdioError {
         /// The circumstances.
         report: Box<ChildReport>,
     },
-    /// Writing to the child failed, but not because it has closed its stdin: the runtime has gone
-    /// that the connection was opened on.
+    /// Writing to the child failed, but not because it has closed its stdin. This happens when the
+    /// runtime has gone on which the connection was opened.
     #[error("write to the child failed ({report})")]
     Write {
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
         /// The circumstances.
         report: Box<ChildReport>,
@@ -152,7 +153,7 @@ pub enum StdioError {
     /// Reading from the child failed.
     #[error("read from the child failed ({report})")]
     Read {
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
         /// The circumstances.
         report: Box<ChildReport>,
@@ -160,8 +161,8 @@ pub enum StdioError {
 }
 
 impl StdioError {
-    /// Whether no byte of the request can have reached the child, so that it cannot have been
-    /// carried out, not even in part.
+    /// Whether no byte of the request can have reached the child. If so, no part of it was carried
+    /// out, and it is safe to send it to another child.
     ///
     /// # Examples
     ///
@@ -172,7 +173,7 @@ impl StdioError {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let pool = ConnectionPool::builder(StdioConnector::new(CommandSpec::new("cat"))?).build()?;
     /// let error = pool.acquire().await?.request("two\nlines").await.unwrap_err();
-    /// assert!(error.is_retry_safe(), "the codec refused it");
+    /// assert!(error.is_retry_safe(), "the codec refused it, so nothing was written");
     /// # Ok(())
     /// # }
     /// ```
@@ -222,7 +223,7 @@ impl StdioError {
         }
     }
 
-    /// The variant as a metrics label: lowercase, words joined by `_`.
+    /// What metrics count it as.
     pub(crate) const fn kind(&self) -> ErrorKind {
         match self {
             Self::Spawn { .. } | Self::SpawnTimedOut { .. } | Self::Register { .. } => {
@@ -243,7 +244,7 @@ impl StdioError {
     }
 }
 
-/// The variants of [`StdioError`] as metrics tell them apart.
+/// The kinds of [`StdioError`] that metrics distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorKind {
     Spawn,
@@ -288,25 +289,17 @@ impl ErrorKind {
     }
 }
 
-/// How far a child had come when something failed.
-///
-/// # Examples
-///
-/// ```
-/// use pool_stdio::Stage;
-///
-/// assert_eq!(Stage::Reading.to_string(), "while the reply was awaited");
-/// ```
+/// What was going on when something failed. In [`ChildReport::stage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
-    /// It was started and not yet ready to be lent.
+    /// The child was started and not yet ready to be lent.
     Handshake,
-    /// Nothing was asked of it.
+    /// No request was under way.
     Idle,
-    /// A request was not yet written as a whole.
+    /// The request was not yet written as a whole.
     Writing,
-    /// A request was written, its reply not yet read as a whole.
+    /// The request was written, its reply not yet read as a whole.
     Reading,
 }
 
@@ -345,31 +338,32 @@ impl fmt::Display for Stage {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ChildReport {
-    /// How far it had come.
+    /// What was going on.
     pub stage: Stage,
     /// The child's process id.
     pub pid: u32,
-    /// Since the request was begun; in a handshake, since the child was wanted.
+    /// How long ago the request was begun; in a handshake, how long ago the child was asked for.
     pub elapsed: Duration,
     /// The length of the request, or of all requests that are unanswered.
     pub request_bytes: usize,
-    /// How much of that the system has taken. The child may have read it or not.
+    /// How many of these bytes the system has taken. The child may or may not have read them.
     pub request_bytes_written: usize,
-    /// Whether the end of the request was told by closing stdin, as to a
-    /// [`OneShot`](crate::OneShot): then the child has the request, even if it is empty.
+    /// Whether stdin was closed to mark the end of the request, as it is for a
+    /// [`OneShot`](crate::OneShot). If so the child has the request, even if it is empty.
     pub is_input_ended: bool,
-    /// How the bytes begin that were read and make no whole frame yet.
+    /// The beginning of the bytes that were read and make no whole frame yet.
     pub partial: Fragment,
-    /// How many there are of them.
+    /// How many such bytes there are.
     pub partial_bytes: usize,
-    /// How the child exited, if it had. After the end of its stdout that is waited for, for 50 ms.
+    /// How the child exited, if it had. After the end of its stdout, its exit is awaited for up to
+    /// 50 ms.
     pub exit: Option<Exit>,
     /// The end of what it wrote to stderr.
     pub stderr: StderrTail,
 }
 
 impl ChildReport {
-    /// What a child shows by itself, `since` something was asked of it.
+    /// The part that a child itself can tell, for a request that was begun at `since`.
     pub(crate) fn of(child: &Child, stage: Stage, since: Option<Instant>) -> Box<Self> {
         Box::new(Self {
             stage,

@@ -1,4 +1,4 @@
-//! What a connector tells the `metrics` facade. Handles are resolved once, per connector.
+//! What a connector reports to the `metrics` facade. Handles are resolved once per connector.
 //!
 //! Without a recorder the clock is not read for the histograms.
 
@@ -14,7 +14,7 @@ use crate::process::{Exit, Rung, Termination};
 
 /// The handles of all metrics of one connector.
 pub(crate) struct Meters {
-    /// The label, which logs have as well.
+    /// The `connector` label, which logs carry as well.
     connector: Box<str>,
     is_recorded: bool,
     spawns: Counter,
@@ -46,22 +46,22 @@ pub(crate) struct UnclaimedCounts {
 /// The fields of [`UnclaimedCounts`] as labels.
 const UNCLAIMED: [&str; 3] = ["late", "duplicate", "unknown"];
 
-/// How a child ended, as metrics tell it.
+/// The `kind` label of exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ExitKind {
-    /// By itself, with code 0.
+    /// The child exited by itself, with code 0.
     Clean,
-    /// By itself, with another code.
+    /// The child exited by itself, with another code.
     Failure,
-    /// By a signal that was not ours.
+    /// A signal that was not ours ended it.
     Signal,
-    /// By our SIGTERM.
+    /// Our SIGTERM ended it.
     Terminated,
-    /// By our SIGKILL.
+    /// Our SIGKILL ended it.
     Killed,
-    /// By itself; its status was collected by somebody else.
+    /// The child exited by itself, and something else in this program collected its status.
     Lost,
-    /// It was dropped rather than closed: killed, and nobody waited for it.
+    /// It was dropped and not closed: killed in the background.
     Dropped,
 }
 
@@ -198,7 +198,7 @@ impl std::fmt::Debug for Meters {
     }
 }
 
-/// One child in the count of those alive, until it is dropped.
+/// Counts one child as alive until it is dropped, and its exit then.
 #[derive(Debug)]
 pub(crate) struct ChildMeter {
     meters: Arc<Meters>,
@@ -218,7 +218,7 @@ impl ChildMeter {
         }
     }
 
-    /// So many lines the child has written to stderr in all.
+    /// The child has written this many lines to stderr in all.
     pub(crate) fn wrote_lines(&self, total: u64) {
         let before = self.stderr_lines.fetch_max(total, Ordering::Relaxed);
         self.meters
@@ -231,7 +231,7 @@ impl ChildMeter {
         Arc::clone(&self.meters)
     }
 
-    /// The name under which the connector is counted.
+    /// The `connector` label.
     pub(crate) fn connector(&self) -> &str {
         &self.meters.connector
     }
@@ -249,8 +249,8 @@ impl Drop for ChildMeter {
     }
 }
 
-/// Whether a recorder is there, found out by adding nothing to a gauge: without a recorder the
-/// facade does not even look at the value.
+/// Whether a recorder is installed, found out by adding zero to a gauge: without a recorder the
+/// facade does not ask for the value.
 fn is_recorded(gauge: &Gauge) -> bool {
     struct Probe<'a>(&'a Cell<bool>);
     impl IntoF64 for Probe<'_> {

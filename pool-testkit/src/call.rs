@@ -1,15 +1,14 @@
-//! The calls a pool makes to its connector, as names that scripts and fault plans use.
+//! The methods of a connector, as names that scripts and fault plans use.
 
 use std::fmt;
 
-/// An asynchronous method of a connector.
+/// An asynchronous method of a connector. `Display` is its name.
 ///
 /// # Examples
 ///
 /// ```
 /// use pool_testkit::Call;
 ///
-/// assert_eq!(Call::ALL[0], Call::Connect);
 /// assert_eq!(Call::Close.to_string(), "close");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,24 +25,7 @@ pub enum Call {
 
 impl Call {
     /// Every call, in the order of a connection's life.
-    pub const ALL: [Self; 4] = [Self::Connect, Self::Reset, Self::Check, Self::Close];
-
-    /// The method's name.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// assert_eq!(pool_testkit::Call::Connect.as_str(), "connect");
-    /// ```
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Reset => "reset",
-            Self::Check => "check",
-            Self::Close => "close",
-        }
-    }
+    pub(crate) const ALL: [Self; 4] = [Self::Connect, Self::Reset, Self::Check, Self::Close];
 
     pub(crate) const fn index(self) -> usize {
         self as usize
@@ -52,18 +34,22 @@ impl Call {
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(match self {
+            Self::Connect => "connect",
+            Self::Reset => "reset",
+            Self::Check => "check",
+            Self::Close => "close",
+        })
     }
 }
 
-/// A synchronous method of a connector: a question about a connection.
+/// A synchronous method of a connector: a query about a connection. `Display` is its name.
 ///
 /// # Examples
 ///
 /// ```
 /// use pool_testkit::Query;
 ///
-/// assert_eq!(Query::ALL[0], Query::IsAlive);
 /// assert_eq!(Query::NeedsReset.to_string(), "needs_reset");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,24 +63,8 @@ pub enum Query {
 }
 
 impl Query {
-    /// Every question, in the order a pool asks them of a returned connection.
-    pub const ALL: [Self; 3] = [Self::IsAlive, Self::IsClean, Self::NeedsReset];
-
-    /// The method's name.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// assert_eq!(pool_testkit::Query::IsAlive.as_str(), "is_alive");
-    /// ```
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::IsAlive => "is_alive",
-            Self::IsClean => "is_clean",
-            Self::NeedsReset => "needs_reset",
-        }
-    }
+    /// Every query, in the order in which a pool makes them about a returned connection.
+    pub(crate) const ALL: [Self; 3] = [Self::IsAlive, Self::IsClean, Self::NeedsReset];
 
     pub(crate) const fn index(self) -> usize {
         self as usize
@@ -103,6 +73,10 @@ impl Query {
 
 impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(match self {
+            Self::IsAlive => "is_alive",
+            Self::IsClean => "is_clean",
+            Self::NeedsReset => "needs_reset",
+        })
     }
 }

@@ -1,16 +1,14 @@
-//! An await that the test holds shut until it chooses to let the code under test go on.
+//! A gate that holds the code under test at an await until the test lets it go on.
 //!
-//! A gate replaces a sleep: the code under test calls [`Gate::wait`], the test waits until it has
-//! [arrived](Gate::arrived) there, looks at whatever it wants to look at, and lets it go.
-//! Callers pass in the order they arrived. Nothing here needs a runtime.
+//! It replaces a sleep. The code under test calls [`Gate::wait`]. The test waits until the code has
+//! [arrived](Gate::arrived) there, looks at what it wants to see, and lets the code go on. Callers pass
+//! in the order in which they arrived. Nothing here needs a runtime.
 
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
-/// A barrier that callers wait at until the test lets them pass.
-///
-/// A clone is the same gate.
+/// Callers wait here until the test lets them pass. A clone is the same gate.
 ///
 /// # Examples
 ///
@@ -43,7 +41,7 @@ pub struct Gate {
 
 #[derive(Debug)]
 struct Inner {
-    /// One permit for each caller that may pass; closed once the gate is open for ever.
+    /// One permit for each caller that may pass. Closed once the gate is open for ever.
     permits: Semaphore,
     callers: watch::Sender<Callers>,
 }
@@ -71,72 +69,46 @@ impl Gate {
     ///
     /// # Cancel safety
     ///
-    /// A caller that is dropped leaves the queue. If it had been let go already, the next caller
-    /// may pass instead of it.
+    /// A caller that is dropped leaves the queue. If the test had already let it pass, the next caller
+    /// passes instead.
     pub async fn wait(&self) {
         let _present = Present::arrive(&self.inner.callers);
-        // An error says that the gate is open for ever.
+        // An error means that the gate is open for ever.
         if let Ok(permit) = self.inner.permits.acquire().await {
             permit.forget();
         }
     }
 
-    /// Waits until `count` callers in all have arrived, whether or not they have passed since.
+    /// Waits until `count` callers in all have arrived. Those who have passed since count as well.
     ///
     /// # Cancel safety
     ///
     /// Keeps no state: can be dropped and called again.
     pub async fn arrived(&self, count: usize) {
-        self.until(|callers| callers.arrived >= count).await;
+        let mut callers = self.inner.callers.subscribe();
+        let arrived = callers.wait_for(|callers| callers.arrived >= count).await;
+        debug_assert!(arrived.is_ok(), "the gate outlives the wait for it");
     }
 
-    /// Waits until exactly `count` callers stand at the gate.
-    ///
-    /// # Cancel safety
-    ///
-    /// Keeps no state: can be dropped and called again.
-    pub async fn standing(&self, count: usize) {
-        self.until(|callers| callers.waiting == count).await;
-    }
-
-    /// How many callers stand at the gate now.
+    /// How many callers wait at the gate now.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.inner.callers.borrow().waiting
     }
 
-    /// How many callers have arrived so far, whether or not they have passed since.
-    #[must_use]
-    pub fn arrivals(&self) -> usize {
-        self.inner.callers.borrow().arrived
-    }
-
-    /// Lets everybody pass, now and for ever.
+    /// Lets all callers pass, now and for ever.
     pub fn open(&self) {
         self.inner.permits.close();
     }
 
-    /// Lets one caller pass: the one who waits longest, or the next to come if nobody does.
+    /// Lets one caller pass: the one that has waited longest, or the next to come if none waits.
     pub fn let_one(&self) {
-        self.let_some(1);
-    }
-
-    /// Lets `count` callers pass, as [`let_one`](Self::let_one) lets one.
-    pub fn let_some(&self, count: usize) {
-        self.inner.permits.add_permits(count);
+        self.inner.permits.add_permits(1);
     }
 
     /// Whether the gate was opened for ever.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.inner.permits.is_closed()
-    }
-
-    async fn until(&self, reached: impl Fn(&Callers) -> bool) {
-        let mut callers = self.inner.callers.subscribe();
-        // The sender lives as long as `self`, so this ends only by reaching the number.
-        let reached = callers.wait_for(|callers| reached(callers)).await;
-        debug_assert!(reached.is_ok(), "the gate outlives the wait for it");
     }
 }
 
@@ -146,7 +118,7 @@ impl Default for Gate {
     }
 }
 
-/// A caller who stands at the gate; it leaves by being dropped.
+/// A caller at the gate. It leaves when this is dropped.
 struct Present<'a> {
     callers: &'a watch::Sender<Callers>,
 }
@@ -180,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_pass_in_the_order_of_their_arrival() {
+    fn callers_pass_in_the_order_in_which_they_arrived() {
         let gate = Gate::new();
         let (mut first, mut second) = (pin!(gate.wait()), pin!(gate.wait()));
         assert!(poll(first.as_mut()).is_pending());
@@ -190,11 +162,11 @@ mod tests {
         assert!(poll(first.as_mut()).is_ready());
         gate.let_one();
         assert!(poll(second.as_mut()).is_ready());
-        assert_eq!((gate.waiting(), gate.arrivals()), (0, 2));
+        assert_eq!(gate.waiting(), 0);
     }
 
     #[test]
-    fn a_caller_dropped_after_it_was_let_go_gives_its_pass_to_the_next() {
+    fn the_permit_of_a_caller_that_was_dropped_goes_to_the_next() {
         let gate = Gate::new();
         let mut first = Box::pin(gate.wait());
         let mut second = pin!(gate.wait());
@@ -207,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_given_in_advance_is_kept_for_the_next_caller() {
+    fn a_permit_given_in_advance_is_kept_for_the_next_caller() {
         let gate = Gate::new();
         gate.let_one();
         assert!(poll(pin!(gate.wait())).is_ready());
@@ -226,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn the_test_sees_arrivals_and_those_who_stand() {
+    fn a_caller_that_left_has_still_arrived() {
         let gate = Gate::new();
-        let (mut two, mut none) = (pin!(gate.arrived(2)), pin!(gate.standing(0)));
-        assert!(poll(none.as_mut()).is_ready());
+        let mut two = pin!(gate.arrived(2));
         let mut first = Box::pin(gate.wait());
         assert!(poll(first.as_mut()).is_pending());
         assert!(poll(two.as_mut()).is_pending());
         drop(first);
+        assert_eq!(gate.waiting(), 0);
         assert!(poll(pin!(gate.wait())).is_pending());
         assert!(poll(two.as_mut()).is_ready());
     }

@@ -122,11 +122,10 @@ fn without_a_command_the_built_in_child_is_compared() {
         ]);
         run.says(&[
             "pooled serves ",
-            "times as many requests as spawn per request",
-            "requests per second",
+            "times as many requests per second as spawn per request",
         ]);
         if framing == "length" {
-            run.says(&["multiplexed is left out: JSON-RPC is not framed like this"]);
+            run.says(&["multiplexed is left out: JSON-RPC is never framed like this"]);
         } else {
             run.says(&["| multiplexed ", "multiplexed serves "]);
         }
@@ -178,7 +177,7 @@ fn a_command_that_does_not_answer_by_id_is_not_multiplexed_and_that_is_said() {
         (
             &echo,
             no_id,
-            "the request is no JSON-RPC request with an id",
+            "the request is not a JSON-RPC request with an id",
         ),
         (
             &always_one,
@@ -187,7 +186,7 @@ fn a_command_that_does_not_answer_by_id_is_not_multiplexed_and_that_is_said() {
         ),
     ];
     for (command, request, why) in cases {
-        let options = ["--requests", "8", "--patience", "1", "--request", request];
+        let options = ["--requests", "20", "--patience", "1", "--request", request];
         let run = reuse(&options, command);
         assert_eq!(run.code, Some(0), "{}", run.text);
         run.says(&["| pooled ", why]);
@@ -222,7 +221,8 @@ fn a_command_that_exits_after_one_answer_is_told_what_starting_ahead_would_save(
     assert_eq!(run.code, Some(4), "{}", run.text);
     run.says(&[
         "ends after one request",
-        "cannot be reused; one-shot pre-spawn would save",
+        "cannot be reused",
+        "starting processes ahead would save",
     ]);
 }
 
@@ -232,7 +232,7 @@ fn a_command_that_answers_at_the_end_of_its_input_is_told_the_same() {
     assert_eq!(run.code, Some(4), "{}", run.text);
     run.says(&[
         "answers when its input ends",
-        "one-shot pre-spawn would save",
+        "starting processes ahead would save",
     ]);
 }
 
@@ -254,19 +254,25 @@ fn a_command_that_writes_junk_is_told_so() {
     let talker = sh("head -c 100000 /dev/zero | tr '\\0' x; sleep 600");
     let run = reuse(&PATIENCE, &talker);
     assert_eq!(run.code, Some(7), "{}", run.text);
-    run.says(&["no answer: it spoke unasked", "log to stdout"]);
+    run.says(&[
+        "not an answer: it wrote this before it was asked",
+        "log to stdout",
+    ]);
 
     let options = ["--patience", "1", "--framing", "content-length"];
     let run = reuse(&options, &talker);
     assert_eq!(run.code, Some(7), "{}", run.text);
-    run.says(&["wrote something that is no answer", "--framing"]);
+    run.says(&["wrote something that is not an answer", "--framing"]);
 }
 
 #[test]
 fn what_a_command_says_unasked_is_shown() {
     let run = reuse(&PATIENCE, &sh("echo welcome; cat > /dev/null"));
     assert_eq!(run.code, Some(7), "{}", run.text);
-    run.says(&["it spoke unasked: \"welcome\"", "StdioConnector::handshake"]);
+    run.says(&[
+        "it wrote this before it was asked: \"welcome\"",
+        "handshake",
+    ]);
 }
 
 #[test]
@@ -274,7 +280,7 @@ fn a_command_that_fails_later_is_not_said_to_have_given_no_answer() {
     let dies = "n=0; while [ $n -lt 20 ] && read -r line; do echo $line; n=$((n + 1)); done";
     let run = reuse(&PATIENCE, &sh(dies));
     assert_eq!(run.code, Some(5), "{}", run.text);
-    run.says(&["answered at first, and then", "exit status: 0", "check:"]);
+    run.says(&["answered at first, but failed", "exit status: 0", "check:"]);
 }
 
 #[test]
@@ -282,6 +288,34 @@ fn a_request_that_the_framing_cannot_carry_is_not_sent() {
     let run = reuse(&["--request", "two\nlines"], &[]);
     assert_eq!(run.code, Some(2), "{}", run.text);
     run.says(&["cannot be sent with this framing"]);
+}
+
+#[test]
+fn a_rate_from_a_few_requests_is_not_given() {
+    let run = reuse(&["--requests", "3"], &echo());
+    assert_eq!(run.code, Some(8), "{}", run.text);
+    run.says(&[
+        "3 answered requests are too few for a rate",
+        "--requests 20",
+    ]);
+    assert_eq!(run.cells("pooled")[2], "too few");
+    assert!(!run.text.contains("times as many"), "{}", run.text);
+    assert!(!run.picture.exists());
+}
+
+#[test]
+fn a_quoted_command_line_is_told_to_be_separate_words() {
+    let run = reuse(&[], &["cat -u".to_owned()]);
+    assert_eq!(run.code, Some(3), "{}", run.text);
+    run.says(&["there is no program cat -u", "separate words"]);
+}
+
+#[test]
+fn the_request_is_shown_as_it_is_sent() {
+    let run = reuse(&["--requests", "20", "--request", "hello"], &echo());
+    run.says(&["asking cat\nrequest: \"hello\", 5 bytes, framing lines"]);
+    let run = reuse(&["--request", "no-such-file.txt"], &echo());
+    assert_ne!(run.code, Some(0), "{}", run.text);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use pool_core::{
     AcquireError, Builder, CloseReason, ConnectionId, ConnectionPool, PooledConnection,
 };
+use pool_testkit::Query;
 use pool_testkit::connector::{FakeConnection, FakeHandle, pair};
 use pool_testkit::ledger::Ledger;
 use tokio::runtime::Handle;
@@ -28,6 +29,9 @@ pub type Lease = PooledConnection<FakeConnection>;
 
 /// What an acquire of a fake ends with.
 pub type Acquired = Result<Lease, AcquireError>;
+
+/// Every query that a pool makes about a returned connection.
+pub const QUERIES: [Query; 3] = [Query::IsAlive, Query::IsClean, Query::NeedsReset];
 
 /// A second.
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -197,7 +201,7 @@ pub async fn pass(time: Duration) {
 }
 
 /// Lets everything happen that needs no time but the least.
-pub async fn settle() {
+pub async fn quiesce() {
     pass(Duration::ZERO).await;
 }
 
@@ -205,7 +209,7 @@ pub async fn settle() {
 const LEAST: Duration = Duration::from_millis(1);
 
 /// A future that the test polls by hand, with a waker that only counts.
-pub struct Held<F> {
+pub struct HandPolled<F> {
     future: Pin<Box<Unconstrained<F>>>,
     wakes: Arc<Wakes>,
 }
@@ -223,15 +227,15 @@ impl Wake for Wakes {
     }
 }
 
-impl<F> fmt::Debug for Held<F> {
+impl<F> fmt::Debug for HandPolled<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
+        f.debug_struct("HandPolled")
             .field("wakes", &self.wakes)
             .finish_non_exhaustive()
     }
 }
 
-impl<F: Future> Held<F> {
+impl<F: Future> HandPolled<F> {
     /// Not polled yet.
     pub fn new(future: F) -> Self {
         Self {

@@ -173,7 +173,7 @@ pub async fn play(killed: StdioConnector, spared: StdioConnector, plan: Plan) ->
         ended.expect("no caller has seen anything wrong");
     }
     let samples = sampler.join_next().await.expect("there is one");
-    let samples = samples.expect("it only counts");
+    let samples = samples.expect("the sampler does not panic");
     assert_whole(&pool, plan).await;
     for (pool, children) in [(pool, children), (other, others)] {
         pool.close(Duration::from_secs(10)).await;

@@ -21,6 +21,8 @@ pub mod bed;
 pub mod chaos;
 #[cfg(target_os = "linux")]
 pub mod children;
+#[cfg(target_os = "linux")]
+pub mod host;
 pub mod layout;
 pub mod random;
 #[cfg(target_os = "linux")]

@@ -16,7 +16,7 @@ fn refusal(tune: impl FnOnce(Settings) -> Settings) -> String {
     error.expect_err("these settings cannot work").to_string()
 }
 
-/// P20: a wrong setting is told when the pool is built, not by a timeout later; and settings are
+/// A wrong setting is told when the pool is built, not by a timeout later; and settings are
 /// checked before anything is asked of the runtime.
 #[test]
 fn settings_that_cannot_work_are_refused_with_name_value_and_rule() {

@@ -11,9 +11,9 @@ use pool_core::{ConnectionPool, PooledConnection};
 use pool_stdio::{CommandSpec, StdioConnector};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, pair};
-use pool_tests::bed::{SECOND, Watchdog, pass, settle};
+use pool_tests::bed::{SECOND, Watchdog, pass, quiesce};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber, span};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 /// Keeps each event as a line: level, target, fields.
@@ -22,7 +22,7 @@ struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
 
 impl Lines {
     fn of(&self, level: Level) -> Vec<String> {
-        let lines = self.0.lock().expect("nobody panics");
+        let lines = self.0.lock().expect("no holder of the lock panics");
         let lines = lines.iter().filter(|(other, _)| *other == level);
         lines.map(|(_, line)| line.clone()).collect()
     }
@@ -42,7 +42,10 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut text = Text(String::new());
         event.record(&mut text);
         let line = (*event.metadata().level(), text.0);
-        self.0.lock().expect("nobody panics").push(line);
+        self.0
+            .lock()
+            .expect("no holder of the lock panics")
+            .push(line);
     }
 }
 
@@ -77,11 +80,11 @@ async fn troubles_are_warnings_with_name_and_cause() {
         assert!(found[0].contains("id=#"), "{}", found[0]);
     };
     about("connect failed");
-    about("not approved");
+    about("a check or reset failed");
     about("a close takes too long");
-    about("a lease is out for long");
+    about("a lease has lasted for long");
     assert_eq!(warnings.len(), 4, "{warnings:#?}");
-    assert_eq!(lines.of(Level::INFO).len(), 1, "an overdue lease came home");
+    assert_eq!(lines.of(Level::INFO).len(), 1, "an overdue lease ended");
     assert!(lines.of(Level::ERROR).is_empty());
     pool.close(SECOND).await;
 }
@@ -126,7 +129,7 @@ async fn panics_of_foreign_code_are_errors() {
     let pool = pool.expect("the settings are valid");
     fake.set(Call::Close, Answer::Panic);
     PooledConnection::discard(pool.acquire().await.expect("it connects"));
-    settle().await;
+    quiesce().await;
     let errors = lines.of(Level::ERROR);
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert!(errors[0].contains("close panicked"), "{}", errors[0]);
@@ -152,4 +155,42 @@ async fn leases_are_traced_and_nothing_louder() {
     assert!(lines.of(Level::TRACE).len() >= 20);
     assert!(lines.of(Level::INFO).is_empty() && lines.of(Level::WARN).is_empty());
     pool.close(SECOND).await;
+}
+
+/// A subscriber that cannot write what the pool tells.
+struct FullDisk;
+
+impl Subscriber for FullDisk {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "pool_core" && *metadata.level() <= Level::WARN
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        panic!("the disk is full");
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscriber_that_panics_does_not_close_the_pool() {
+    let _watchdog = Watchdog::start();
+    let _guard = tracing::subscriber::set_default(FullDisk);
+    let builder = ConnectionPool::builder(pair().0).lease_warn_after(SECOND);
+    let pool = builder.build().expect("the settings are valid");
+    let lease = pool.acquire().await.expect("it connects");
+    // The maintenance task warns of the lease.
+    pass(10 * SECOND).await;
+    assert!(!pool.status().is_closed);
+    drop(lease);
 }

@@ -18,7 +18,10 @@ const DEADLINE: Duration = Duration::from_secs(100);
 fn leaves_nothing(mut builder: runtime::Builder, test: impl AsyncFn(&Stage<'_>)) {
     // Order: a census comes first, so that nobody else's runtime is counted with ours.
     let census = Census::begin();
-    let runtime = builder.enable_all().build().expect("a runtime can be had");
+    let runtime = builder
+        .enable_all()
+        .build()
+        .expect("a runtime can be built");
     runtime.block_on(async {
         let stage = Stage::at(FIXTURE, &census);
         // What is started when it is first needed is no leak.

@@ -1,11 +1,11 @@
-//! Prints what children as connections cost, and whether the bars are kept.
+//! Prints what children as connections cost, and whether the bars are met.
 
 #![cfg_attr(
     target_os = "linux",
     expect(
         clippy::print_stdout,
         clippy::print_stderr,
-        reason = "the report is what this program is for"
+        reason = "this program prints a report"
     )
 )]
 
@@ -13,7 +13,7 @@
 fn main() {}
 
 #[cfg(target_os = "linux")]
-fn main() -> pool_benches::children::Measured<std::process::ExitCode> {
+fn main() -> pool_reuse::measure::Measured<std::process::ExitCode> {
     linux::main()
 }
 
@@ -22,10 +22,13 @@ mod linux {
     use std::process::ExitCode;
 
     use clap::Parser;
-    use pool_benches::children::{Effort, Measured, TOPICS, act_if_asked, verdicts};
-    use pool_reuse::measure::clock::Stopwatch;
+    use pool_benches::children::{TOPICS, act_if_asked};
+    use pool_benches::effort::Effort;
+    use pool_benches::figure;
+    use pool_reuse::measure::Measured;
+    use pool_reuse::measure::Stopwatch;
 
-    /// Measures children as connections, in interleaved rounds, by the ratios of medians.
+    /// Measures children as connections in interleaved rounds, by the ratios of medians.
     #[derive(Debug, Parser)]
     struct Arguments {
         /// A third of the rounds
@@ -41,12 +44,8 @@ mod linux {
             return Ok(played?);
         }
         let arguments = Arguments::parse();
-        let effort = if arguments.quick {
-            Effort::Quick
-        } else {
-            Effort::Full
-        };
-        let mut judgements = Vec::new();
+        let effort = Effort::quick_if(arguments.quick);
+        let mut figures = Vec::new();
         for topic in TOPICS {
             if arguments
                 .only
@@ -59,14 +58,14 @@ mod linux {
             let chapter = (topic.measure)(effort)?;
             eprintln!("{}: {:.1} s", topic.name, watch.elapsed().as_secs_f64());
             println!("{chapter}");
-            judgements.extend(chapter.judgements);
+            figures.extend(chapter.figures);
         }
-        if judgements.is_empty() {
+        if figures.is_empty() {
             let names = TOPICS.map(|topic| topic.name).join(", ");
             eprintln!("no topic has that in its name; there are: {names}");
             return Ok(ExitCode::FAILURE);
         }
-        println!("## Figures and bars\n\n{}", verdicts(&judgements));
+        println!("## Figures and bars\n\n{}", figure::table(&figures));
         Ok(ExitCode::SUCCESS)
     }
 }

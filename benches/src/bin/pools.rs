@@ -1,22 +1,20 @@
-//! Prints how the pool compares with its peers, and whether it keeps its bars.
+//! Prints how the pool compares with its peers, and whether it meets its bars.
 
+#![expect(clippy::print_stdout, reason = "this program prints a report")]
 #![expect(
-    clippy::print_stdout,
-    reason = "the report is what this program is for"
+    clippy::print_stderr,
+    reason = "progress does not belong to the report"
 )]
-#![expect(clippy::print_stderr, reason = "progress, apart from the report")]
 
-use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
-use pool_benches::bars::{self, Verdict};
-use pool_benches::pools::scenario::{Scenario, scenarios};
-use pool_benches::pools::subjects::contenders;
-use pool_benches::pools::tables;
-use pool_reuse::measure::clock::Stopwatch;
+use pool_benches::figure::{self, Figure};
+use pool_benches::pools::{self, Scenario, all_contenders, all_scenarios};
+use pool_reuse::measure::Progress;
+use pool_reuse::measure::Stopwatch;
 
-/// Compares connection pools, in interleaved rounds, by the ratios of medians.
+/// Compares connection pools in interleaved rounds, by the ratios of medians.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Half of the operations and, unless `--rounds` says otherwise, 3 rounds
@@ -44,7 +42,7 @@ impl Arguments {
 
     fn chosen(&self) -> Vec<Scenario> {
         let divisor = if self.quick { QUICK_DIVISOR } else { 1 };
-        scenarios()
+        all_scenarios()
             .into_iter()
             .filter(|one| {
                 self.only
@@ -60,7 +58,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let chosen = arguments.chosen();
     if chosen.is_empty() {
-        let names: Vec<&str> = scenarios().iter().map(|one| one.name).collect();
+        let names: Vec<&str> = all_scenarios().iter().map(|one| one.name).collect();
         eprintln!(
             "no scenario has that in its name; there are: {}",
             names.join(", ")
@@ -69,44 +67,31 @@ fn main() -> ExitCode {
     }
     let rounds = arguments.rounds();
     println!("# Pools side by side: medians of {rounds} interleaved rounds\n");
-    let verdicts: Vec<Verdict> = chosen.iter().flat_map(|one| compare(one, rounds)).collect();
-    if !verdicts.is_empty() {
-        println!("## Bars\n\n{}", tables::verdicts(&verdicts));
+    let figures: Vec<Figure> = chosen.iter().flat_map(|one| compare(one, rounds)).collect();
+    if !figures.is_empty() {
+        println!("## Bars\n\n{}", figure::table(&figures));
     }
     ExitCode::SUCCESS
 }
 
-/// Runs one scenario and prints its table. Gives the verdicts of the bars that concern it.
-fn compare(scenario: &Scenario, rounds: usize) -> Vec<Verdict> {
-    let is_terminal = stderr().is_terminal();
+/// Runs one scenario and prints its table. Returns its judged figures.
+fn compare(scenario: &Scenario, rounds: usize) -> Vec<Figure> {
+    let progress = Progress::new(rounds);
     let watch = Stopwatch::start();
-    let answers = scenario.run(&contenders(), rounds, |round, contender| {
-        if is_terminal {
-            eprint!(
-                "{REWRITE}{}: round {}, {}",
-                scenario.name,
-                round + 1,
-                contender.name
-            );
-        }
+    let answers = scenario.run(&all_contenders(), rounds, |round, contender| {
+        progress.show(round, &format!("{}: {}", scenario.name, contender.name));
     });
-    let rewrite = if is_terminal { REWRITE } else { "" };
-    eprintln!(
-        "{rewrite}{}: {:.1} s",
-        scenario.name,
-        watch.elapsed().as_secs_f64()
-    );
+    progress.clear();
+    eprintln!("{}: {:.1} s", scenario.name, watch.elapsed().as_secs_f64());
     println!(
         "## {}\n\n{}\n\n{}\n",
         scenario.name,
         scenario.about,
-        tables::answers(&answers)
+        pools::table(&answers)
     );
-    bars::judge(scenario.name, &answers.standings())
+    pools::figures(scenario.name, &answers.standings())
 }
 
 const FULL_ROUNDS: usize = 9;
 const QUICK_ROUNDS: usize = 3;
 const QUICK_DIVISOR: usize = 2;
-/// Back to the begin of the line, which is emptied.
-const REWRITE: &str = "\r\x1b[K";

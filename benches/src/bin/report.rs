@@ -1,4 +1,4 @@
-//! Runs all comparisons and writes down what came of them.
+//! Runs all comparisons and writes them to a page.
 
 #![cfg_attr(
     not(target_os = "linux"),
@@ -15,7 +15,7 @@ fn main() -> std::process::ExitCode {
 }
 
 #[cfg(target_os = "linux")]
-fn main() -> pool_benches::children::Measured<std::process::ExitCode> {
+fn main() -> pool_reuse::measure::Measured<std::process::ExitCode> {
     use clap::Parser;
     use pool_benches::{children, report};
 

@@ -1,34 +1,70 @@
-//! What a measurement has to say.
+//! What a measurement of children has to say.
 
 use std::fmt;
 
-use pool_reuse::measure::plot::Chart;
-use pool_reuse::measure::stats::Summary;
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Chart;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::Summary;
+
+use crate::bars::Bar;
+use crate::effort::Effort;
+use crate::figure::Figure;
+
+/// One thing that can be measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Topic {
+    /// Its name, to choose it by.
+    pub name: &'static str,
+    /// Measures it.
+    pub measure: fn(Effort) -> Measured<Chapter>,
+}
 
 /// One measurement: its tables, and its figures beside their bars.
 #[derive(Debug, Clone)]
 pub struct Chapter {
+    /// The name of its topic.
+    pub topic: &'static str,
     /// What was measured.
     pub title: &'static str,
     /// Tables and remarks, in order.
     pub paragraphs: Vec<String>,
-    /// What a report shows of it; if there are none, its figures.
+    /// The charts of a report; if there are none, a report draws the figures.
     pub pictures: Vec<Picture>,
-    /// Figures that have a bar, and those that should be told all the same.
-    pub judgements: Vec<Judgement>,
+    /// What was measured, with and without a bar.
+    pub figures: Vec<Figure>,
 }
 
 impl Chapter {
     /// An empty one.
     #[must_use]
-    pub const fn new(title: &'static str) -> Self {
+    pub const fn new(topic: &'static str, title: &'static str) -> Self {
         Self {
+            topic,
             title,
             paragraphs: Vec::new(),
             pictures: Vec::new(),
-            judgements: Vec::new(),
+            figures: Vec::new(),
         }
+    }
+
+    /// Adds a figure: with its bar, or with `None` if it is only told.
+    pub fn figure(
+        &mut self,
+        what: impl Into<String>,
+        value: Option<f64>,
+        bar: impl Into<Option<Bar>>,
+    ) {
+        self.figures.push(Figure {
+            topic: self.topic,
+            what: what.into(),
+            value,
+            bar: bar.into(),
+        });
+    }
+
+    /// Adds a table or a remark.
+    pub fn say(&mut self, paragraph: impl fmt::Display) {
+        self.paragraphs.push(paragraph.to_string());
     }
 }
 
@@ -45,82 +81,10 @@ impl fmt::Display for Chapter {
 /// A chart with a name.
 #[derive(Debug, Clone)]
 pub struct Picture {
-    /// What tells it from the others of its chapter, as a part of the name of a file.
+    /// What tells it from the others of its chapter, as a part of a file name.
     pub name: String,
     /// What it shows.
     pub chart: Chart,
-}
-
-/// A figure beside its bar.
-#[derive(Debug, Clone)]
-pub struct Judgement {
-    /// What is compared with what.
-    pub what: String,
-    /// The ratio, or the count; `None` if it could not be measured.
-    pub figure: Option<f64>,
-    /// What it must be.
-    pub bar: Bar,
-}
-
-/// What a figure must be.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Bar {
-    /// Not more than this.
-    AtMost(f64),
-    /// Not less than this.
-    AtLeast(f64),
-    /// Anything: it is told, not judged.
-    Open,
-}
-
-impl fmt::Display for Bar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AtMost(limit) => write!(f, "<= {limit}"),
-            Self::AtLeast(limit) => write!(f, ">= {limit}"),
-            Self::Open => f.write_str("-"),
-        }
-    }
-}
-
-impl Judgement {
-    /// `PASS`, `FAIL`, `-` without a bar, or `not measured`.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        let Some(figure) = self.figure else {
-            return "not measured";
-        };
-        let is_met = match self.bar {
-            Bar::AtMost(limit) => figure <= limit,
-            Bar::AtLeast(limit) => figure >= limit,
-            Bar::Open => return "-",
-        };
-        if is_met { "PASS" } else { "FAIL" }
-    }
-}
-
-/// The table of all figures that are compared.
-#[must_use]
-pub fn verdicts(judgements: &[Judgement]) -> String {
-    let mut table = Table::new(&["what", "figure", "bar", "verdict"]);
-    for one in judgements {
-        let figure = one.figure.map_or("-".to_owned(), |figure| {
-            if figure > 0.0 && figure < 0.1 {
-                format!("{figure:.4}")
-            } else if figure < 10.0 {
-                format!("{figure:.2}")
-            } else {
-                format!("{figure:.0}")
-            }
-        });
-        table.add_row([
-            one.what.clone(),
-            figure,
-            one.bar.to_string(),
-            one.word().to_owned(),
-        ]);
-    }
-    table.to_string()
 }
 
 /// The median, the least and the greatest, as three cells with so many digits after the point.
@@ -129,37 +93,5 @@ pub(crate) fn spread(all: &[f64], digits: usize) -> [String; 3] {
         Some(summary) => [summary.median, summary.least, summary.greatest]
             .map(|value| format!("{value:.digits$}")),
         None => ["-", "-", "-"].map(str::to_owned),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Bar, Judgement, verdicts};
-
-    #[test]
-    fn a_figure_at_its_bar_passes_and_one_beyond_it_fails() {
-        let word = |figure, bar| {
-            let what = String::new();
-            Judgement { what, figure, bar }.word()
-        };
-        assert_eq!(word(Some(1.25), Bar::AtMost(1.25)), "PASS");
-        assert_eq!(word(Some(1.26), Bar::AtMost(1.25)), "FAIL");
-        assert_eq!(word(Some(15.0), Bar::AtLeast(15.0)), "PASS");
-        assert_eq!(word(Some(14.9), Bar::AtLeast(15.0)), "FAIL");
-        assert_eq!(word(Some(7.0), Bar::Open), "-");
-        assert_eq!(word(None, Bar::AtMost(1.0)), "not measured");
-    }
-
-    #[test]
-    fn every_figure_has_a_line() {
-        let one = |figure| Judgement {
-            what: "a/b".to_owned(),
-            figure,
-            bar: Bar::AtLeast(200.0),
-        };
-        let table = verdicts(&[one(Some(4.0)), one(Some(312.4)), one(None)]);
-        for part in ["4.00", "312", "not measured", ">= 200"] {
-            assert!(table.contains(part), "{table}");
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! What reuse saves: a request to a child of the pool beside one to a child of its own, for a native
-//! child and for interpreters.
+//! What reuse saves: a request to a pooled child beside a child started for each request, for a
+//! native child and for interpreters.
 
 use std::time::Duration;
 
@@ -7,60 +7,65 @@ use pool_core::ConnectionPool;
 use pool_stdio::StdioConnector;
 use tokio::runtime;
 
-use super::program::{Cores, Program};
+use super::chapter::{Chapter, Topic};
+use super::cores::Cores;
+use super::program::Program;
 use super::round_trip::{ask, per_request};
-use super::{Bar, Chapter, Effort, Judgement, Measured};
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{Summary, median, paired};
-use pool_reuse::measure::table::Table;
+use crate::bars::{self, Bar};
+use crate::effort::Effort;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Summary, median, paired};
 
 /// A kind of child.
 #[derive(Debug, Clone, Copy)]
-struct Kind {
+struct ChildKind {
     name: &'static str,
     where_it_is: &'static str,
     script: &'static str,
     /// Pinned, then unpinned.
-    bars: [Bar; 2],
+    bars: Option<[Bar; 2]>,
     rounds: usize,
     spawns: u32,
 }
 
-const KINDS: [Kind; 3] = [
-    Kind {
+const CHILD_KINDS: [ChildKind; 3] = [
+    ChildKind {
         name: "native",
         where_it_is: "",
         script: "",
-        bars: [Bar::AtLeast(100.0), Bar::AtLeast(15.0)],
+        bars: Some([bars::NATIVE_SPAWN_PINNED, bars::NATIVE_SPAWN]),
         rounds: 31,
         spawns: 20,
     },
-    Kind {
+    ChildKind {
         name: "python3",
         where_it_is: "import os; print(os.path.realpath('/proc/self/exe'))",
         script: "import sys\nfor line in sys.stdin:\n sys.stdout.write(line)\n sys.stdout.flush()",
-        bars: [Bar::AtLeast(200.0), Bar::AtLeast(200.0)],
+        bars: Some([bars::INTERPRETER_SPAWN; 2]),
         rounds: 9,
         spawns: 4,
     },
-    Kind {
+    ChildKind {
         name: "node",
         where_it_is: "console.log(process.execPath)",
         script: "process.stdin.on('data', data => process.stdout.write(data))",
-        bars: [Bar::Open, Bar::Open],
+        bars: None,
         rounds: 9,
         spawns: 4,
     },
 ];
 
-/// Measures it, pinned and unpinned.
-///
-/// # Errors
-///
-/// If a child cannot be had, or does not answer.
-pub fn measure(effort: Effort) -> Measured<Chapter> {
+/// A process for each request beside a pooled request, pinned and unpinned.
+pub(super) const TOPIC: Topic = Topic {
+    name: "reuse",
+    measure,
+};
+
+fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
-    let mut chapter = Chapter::new("reuse beside spawn-per-request");
+    let mut chapter = Chapter::new(TOPIC.name, "Reuse beside a process for each request");
     let header = [
         "child",
         "pooled us",
@@ -71,7 +76,7 @@ pub fn measure(effort: Effort) -> Measured<Chapter> {
     ];
     let mut table = Table::new(&header);
     for (which, cores) in Cores::choices()?.into_iter().enumerate() {
-        for kind in KINDS {
+        for kind in CHILD_KINDS {
             let name = format!("{}, {}", kind.name, cores.what);
             let found = match kind.name {
                 "native" => Program::native(),
@@ -80,8 +85,10 @@ pub fn measure(effort: Effort) -> Measured<Chapter> {
             let program = match found {
                 Ok(program) => program,
                 Err(why) => {
-                    let remark = format!("{}: skipped, not to be had here: {why}", kind.name);
-                    chapter.paragraphs.push(remark);
+                    chapter.say(format!(
+                        "{}: skipped, it does not run here: {why}",
+                        kind.name
+                    ));
                     continue;
                 }
             };
@@ -101,18 +108,15 @@ pub fn measure(effort: Effort) -> Measured<Chapter> {
                 whole(spread.map(|all| all.least)),
                 whole(spread.map(|all| all.greatest)),
             ]);
-            chapter.judgements.push(Judgement {
-                what: format!("spawn per request / pooled, {name}"),
-                figure: times,
-                bar: kind.bars[which],
-            });
+            let bar = kind.bars.map(|bars| bars[which]);
+            chapter.figure(format!("spawn per request / pooled, {name}"), times, bar);
         }
     }
-    chapter.paragraphs.push(table.to_string());
+    chapter.say(table);
     Ok(chapter)
 }
 
-/// Of each round: nanoseconds per request with the pool, and with a child of its own.
+/// Nanoseconds per request in each round: with the pool, and with a child for each request.
 fn rounds(
     program: &Program,
     cores: &Cores,
@@ -127,7 +131,7 @@ fn rounds(
         let pool = ConnectionPool::builder(connector).max_size(1).build()?;
         cores.move_child(pool.acquire().await?.pid())?;
         let (mut pooled, mut spawned) = (Vec::new(), Vec::new());
-        // The first round is for warming up.
+        // The first round warms everything up.
         for round in 0..=count {
             let reused = ask(&pool, REQUESTS).await?;
             let watch = Stopwatch::start();

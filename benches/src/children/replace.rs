@@ -1,4 +1,4 @@
-//! From the SIGKILL of an idle child until another one is idle in its place, without any traffic.
+//! The time from the SIGKILL of an idle child until its replacement is idle, without any traffic.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,22 @@ use pool_stdio::StdioConnector;
 use tokio::runtime;
 use tokio::sync::mpsc;
 
+use super::chapter::{Chapter, Topic};
 use super::program::Program;
 use super::spawn::elapsed;
-use super::{Bar, Chapter, Effort, Judgement, Measured};
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{Summary, ratio_of_medians};
-use pool_reuse::measure::table::Table;
+use crate::effort::Effort;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Summary, ratio_of_medians};
 
-/// Measures it.
-///
-/// # Errors
-///
-/// If a child cannot be had.
-pub fn measure(effort: Effort) -> Measured<Chapter> {
+/// How fast an idle child that was killed is replaced.
+pub(super) const TOPIC: Topic = Topic {
+    name: "replace",
+    measure,
+};
+
+fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -44,29 +47,29 @@ pub fn measure(effort: Effort) -> Measured<Chapter> {
             micros(summary.greatest),
         ]);
     }
-    let times = ratio_of_medians(&replaced, &spawned);
-    let about = "The pacer is out of the way: `min_uptime` zero, or a child that is killed within its \
-                 first seconds would be replaced after a delay. It is not the pool that is slow then.";
-    Ok(Chapter {
-        title: "an idle child that is killed, and the next",
-        paragraphs: vec![table.to_string(), about.to_owned()],
-        pictures: Vec::new(),
-        judgements: vec![Judgement {
-            what: "killed to replaced / a spawn".to_owned(),
-            figure: times,
-            bar: Bar::Open,
-        }],
-    })
+    let mut chapter = Chapter::new(TOPIC.name, "Replacing an idle child that was killed");
+    chapter.say(table);
+    chapter.say(
+        "`min_uptime` is zero here. With its default, a child that dies within its first seconds is \
+         replaced after a delay.",
+    );
+    chapter.figure(
+        "killed to replaced / a spawn",
+        ratio_of_medians(&replaced, &spawned),
+        None,
+    );
+    Ok(chapter)
 }
 
-struct Opened {
+/// Reports each connection that a pool opens.
+struct OpenedObserver {
     sender: mpsc::UnboundedSender<()>,
 }
 
-impl Observer for Opened {
+impl Observer for OpenedObserver {
     fn on_event(&self, event: &Event) {
         if let EventKind::Opened { .. } = event.kind {
-            // Nobody counts any more once the rounds are over.
+            // The receiver is gone once the rounds are over.
             let (Ok(()) | Err(_)) = self.sender.send(());
         }
     }
@@ -82,16 +85,22 @@ async fn rounds(count: usize) -> Measured<(Vec<f64>, Vec<f64>)> {
         .max_size(1)
         .min_idle(1)
         .min_uptime(Duration::ZERO)
-        .observer(Arc::new(Opened { sender }))
+        .observer(Arc::new(OpenedObserver { sender }))
         .build()?;
     let (mut replaced, mut spawned) = (Vec::new(), Vec::new());
-    opened.recv().await.ok_or("the pool lives")?;
+    opened
+        .recv()
+        .await
+        .ok_or("the pool reports what it opens")?;
     for round in 0..=count {
         let pids = children.pids();
-        let pid = pids.last().ok_or("a child is idle")?;
+        let pid = pids.last().ok_or("the pool keeps one child idle")?;
         let watch = Stopwatch::start();
         kill(Pid::from_raw((*pid).try_into()?), Signal::SIGKILL)?;
-        opened.recv().await.ok_or("the pool lives")?;
+        opened
+            .recv()
+            .await
+            .ok_or("the pool reports what it opens")?;
         let taken = elapsed(&watch);
         let watch = Stopwatch::start();
         let child = command.spawn().await?;

@@ -1,4 +1,4 @@
-//! One request to a child that is there: through the pool, and through bare pipes.
+//! One request to a running child: through the pool, and through bare pipes.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout};
@@ -10,35 +10,34 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::runtime;
 
-use super::program::{Cores, MESSAGE, Program, check, check_content, content};
-use super::{Bar, Chapter, Effort, Judgement, Measured};
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{Summary, paired};
-use pool_reuse::measure::table::Table;
+use super::chapter::{Chapter, Topic};
+use super::cores::Cores;
+use super::program::{MESSAGE, Program, check, check_content, content};
+use crate::bars;
+use crate::effort::Effort;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Summary, paired};
 
-/// Measures it, pinned and unpinned.
-///
-/// # Errors
-///
-/// If a child cannot be had, or does not answer.
-pub fn measure(effort: Effort) -> Measured<Chapter> {
+/// A pooled request beside bare pipes, pinned and unpinned.
+pub(super) const TOPIC: Topic = Topic {
+    name: "round-trip",
+    measure,
+};
+
+fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
-    let mut chapter = Chapter::new("a request to a child that is there");
+    let mut chapter = Chapter::new(TOPIC.name, "A request to a running child");
     for cores in Cores::choices()? {
         cores.move_here()?;
         let samples = rounds(&cores, effort.rounds(ROUNDS))?;
-        chapter
-            .paragraphs
-            .push(format!("{}:\n\n{}", cores.what, table(&samples)));
-        chapter.judgements.push(Judgement {
-            what: format!("pooled request / bare tokio, {}", cores.what),
-            figure: paired(&samples.pooled, &samples.bare),
-            bar: if cores.what == "unpinned" {
-                Bar::Open
-            } else {
-                Bar::AtMost(1.25)
-            },
-        });
+        chapter.say(format!("{}:\n\n{}", cores.what, table(&samples)));
+        chapter.figure(
+            format!("pooled request / bare tokio, {}", cores.what),
+            paired(&samples.pooled, &samples.bare),
+            (cores.what != Cores::UNPINNED).then_some(bars::EXCLUSIVE_REQUEST),
+        );
     }
     Ok(chapter)
 }
@@ -64,9 +63,9 @@ fn rounds(cores: &Cores, count: usize) -> Measured<Samples> {
         let connector = StdioConnector::new(program.spec())?;
         let pool = ConnectionPool::builder(connector).max_size(1).build()?;
         cores.move_child(pool.acquire().await?.pid())?;
-        // The first round is for warming up.
+        // The first round warms everything up.
         for round in 0..=count {
-            // Each starts with another one, so that none always comes after the same.
+            // Each round starts with another subject, so that none always follows the same one.
             for turn in 0..4 {
                 let (sample, all) = match (round + turn) % 4 {
                     0 => (blocking.round()?, &mut samples.blocking),
@@ -84,7 +83,7 @@ fn rounds(cores: &Cores, count: usize) -> Measured<Samples> {
     })
 }
 
-/// A thread that writes and reads, and nothing else.
+/// A thread that writes and reads and does nothing else.
 struct Blocking {
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
@@ -120,7 +119,7 @@ impl Drop for Blocking {
     }
 }
 
-/// A task that writes and reads, and nothing else.
+/// A task that writes and reads and does nothing else.
 struct Bare {
     stdin: Sender,
     stdout: Receiver,
@@ -158,7 +157,7 @@ impl Drop for Bare {
     }
 }
 
-/// Kills and reaps it; it has nothing to lose.
+/// Kills and reaps it.
 fn end(child: &mut Child) {
     if child.kill().is_ok() {
         drop(child.wait());
@@ -221,6 +220,6 @@ fn table(samples: &Samples) -> String {
     table.to_string()
 }
 
-/// Many short ones: a round should not be longer than what disturbs it.
+/// Many short rounds: a round must not be longer than a disturbance of the machine.
 const ROUNDS: usize = 61;
 const REQUESTS: u32 = 1_000;

@@ -1,4 +1,4 @@
-//! Five hundred children in one pool: what each costs, here and for itself.
+//! Five hundred children in one pool: what each costs this program, and what it uses itself.
 
 use std::fs;
 use std::time::Duration;
@@ -7,17 +7,21 @@ use pool_core::ConnectionPool;
 use pool_stdio::StdioConnector;
 use tokio::runtime;
 
+use super::chapter::{Chapter, Topic};
 use super::program::{Program, check_content, content};
-use super::{Bar, Chapter, Effort, Judgement, Measured};
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::table::Table;
+use crate::bars;
+use crate::effort::Effort;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
 
-/// Measures it.
-///
-/// # Errors
-///
-/// If a child cannot be had, or does not answer.
-pub fn measure(effort: Effort) -> Measured<Chapter> {
+/// What many children cost.
+pub(super) const TOPIC: Topic = Topic {
+    name: "scale",
+    measure,
+};
+
+fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -26,44 +30,40 @@ pub fn measure(effort: Effort) -> Measured<Chapter> {
         Effort::Full => 500,
         Effort::Quick => 50,
     };
-    let found = runtime.block_on(play(count))?;
+    let costs = runtime.block_on(play(count))?;
     let mut table = Table::new(&["for each child", ""]);
     let each = |all: u64| f64::from(u32::try_from(all).unwrap_or(u32::MAX)) / f64::from(count);
     for (what, value) in [
         (
             "descriptors of ours",
-            format!("{:.2}", each(found.descriptors)),
+            format!("{:.2}", each(costs.descriptors)),
         ),
-        ("threads of ours", format!("{:.2}", each(found.threads))),
-        ("memory of ours, KiB", format!("{:.1}", each(found.own_kib))),
-        ("memory of its own, KiB", format!("{}", found.child_kib)),
+        ("threads of ours", format!("{:.2}", each(costs.threads))),
+        ("memory of ours, KiB", format!("{:.1}", each(costs.own_kib))),
+        ("memory of the child, KiB", format!("{}", costs.child_kib)),
     ] {
         table.add_row([what.to_owned(), value]);
     }
-    let about = format!(
-        "{count} children: there after {:.0?}, each asked once in {:.0?}, gone after {:.0?}.",
-        found.opened, found.asked, found.closed
+    let mut chapter = Chapter::new(TOPIC.name, "Many children in one pool");
+    chapter.say(format!(
+        "{count} children: started after {:.0?}, each asked once in {:.0?}, gone after {:.0?}.",
+        costs.opened, costs.asked, costs.closed
+    ));
+    chapter.say(table);
+    chapter.figure(
+        "descriptors for each child",
+        Some(each(costs.descriptors)),
+        bars::DESCRIPTORS,
     );
-    Ok(Chapter {
-        title: "many children in one pool",
-        paragraphs: vec![about, table.to_string()],
-        pictures: Vec::new(),
-        judgements: vec![
-            Judgement {
-                what: "descriptors for each child".to_owned(),
-                figure: Some(each(found.descriptors)),
-                bar: Bar::AtMost(4.0),
-            },
-            Judgement {
-                what: "descriptors left when the pool is closed".to_owned(),
-                figure: Some(each(found.descriptors_left) * f64::from(count)),
-                bar: Bar::AtMost(0.0),
-            },
-        ],
-    })
+    chapter.figure(
+        "descriptors left when the pool is closed",
+        Some(each(costs.descriptors_left) * f64::from(count)),
+        bars::NONE,
+    );
+    Ok(chapter)
 }
 
-struct Found {
+struct Costs {
     descriptors: u64,
     descriptors_left: u64,
     threads: u64,
@@ -74,8 +74,8 @@ struct Found {
     closed: Duration,
 }
 
-async fn play(count: u32) -> Measured<Found> {
-    let before = Own::now("self")?;
+async fn play(count: u32) -> Measured<Costs> {
+    let before = Resources::now("self")?;
     let connector = StdioConnector::new(Program::native()?.spec())?;
     let children = connector.children();
     let pool = ConnectionPool::builder(connector)
@@ -94,9 +94,9 @@ async fn play(count: u32) -> Measured<Found> {
         check_content(&lease.request(content()).await?.bytes)?;
     }
     let asked = watch.elapsed();
-    let after = Own::now("self")?;
-    let sample = leases.last().ok_or("there are some")?.pid();
-    let child = Own::now(&sample.to_string())?;
+    let after = Resources::now("self")?;
+    let sample = leases.last().ok_or("the pool lent some")?.pid();
+    let child = Resources::now(&sample.to_string())?;
     drop(leases);
 
     let watch = Stopwatch::start();
@@ -106,8 +106,8 @@ async fn play(count: u32) -> Measured<Found> {
         return Err(format!("not closed: {report:?}").into());
     }
     let closed = watch.elapsed();
-    let left = Own::now("self")?;
-    Ok(Found {
+    let left = Resources::now("self")?;
+    Ok(Costs {
         descriptors: after.descriptors.saturating_sub(before.descriptors),
         descriptors_left: left.descriptors.saturating_sub(before.descriptors),
         threads: after.threads.saturating_sub(before.threads),
@@ -119,20 +119,20 @@ async fn play(count: u32) -> Measured<Found> {
     })
 }
 
-/// What a process has.
-struct Own {
+/// What a process uses.
+struct Resources {
     descriptors: u64,
     threads: u64,
     kib: u64,
 }
 
-impl Own {
+impl Resources {
     fn now(process: &str) -> Measured<Self> {
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
         let field = |name: &str| -> Measured<u64> {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             let word = line.and_then(|line| line.split_ascii_whitespace().next());
-            Ok(word.ok_or("Linux tells")?.parse()?)
+            Ok(word.ok_or("the status has this field")?.parse()?)
         };
         let descriptors = fs::read_dir(format!("/proc/{process}/fd"))?.count();
         Ok(Self {

@@ -1,16 +1,17 @@
-//! How long it takes until a child is there, when the parent has much in memory and when it has not.
+//! How long it takes to start a child from a small parent and from a large one.
 //!
-//! Two times are told: from the wish to the handle, and from the wish to the first answer. A child
-//! is made by sharing memory with its parent for a moment (`posix_spawn`), or by copying the tables
-//! of all its memory (`fork`). For orientation the standard library is measured in both ways: a
-//! user id, though the present one, makes it fork.
+//! Two times are measured: until the caller has the handle, and until the child's first answer.
+//! `posix_spawn` shares the parent's memory for a moment; `fork` copies its page tables. For
+//! orientation the standard library is measured in both ways: setting a user id, even the present
+//! one, makes it fork.
 //!
-//! The time to the handle has two modes. The thread that started the child, and the one that wants
-//! it, are woken when the child has begun to run; on a core where it runs, Linux lets it have its
-//! first slice (0.7 ms) or lets them have the core at once. Which of the two says nothing about the
-//! size of the parent, and moves a median from the one to the other. So what is judged is the least
-//! of each round, and the time to the first answer, which has the child's start in it anyway.
+//! The time to the handle has two modes. The threads that wait for the child are woken when it has
+//! begun to run. If it runs on their core, Linux either gives them the core at once or lets the
+//! child finish its first slice of 0.7 ms. Which of the two happens does not depend on the size of
+//! the parent, but it moves a median. So the least time of each round is judged, and the time to
+//! the first answer, which contains the start of the child in either mode.
 
+use std::fs;
 use std::hint::black_box;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -22,35 +23,40 @@ use pool_stdio::{StdioConnector, Stop};
 use tokio::runtime;
 use tokio::time::Instant;
 
+use super::chapter::{Chapter, Topic};
 use super::program::{Program, check_content, content};
-use super::{Bar, Chapter, Effort, Judgement, Measured};
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{Summary, median, ratio_of_medians};
-use pool_reuse::measure::table::Table;
+use crate::bars;
+use crate::effort::Effort;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Summary, median, ratio_of_medians};
 
-/// Measures it.
-///
-/// # Errors
-///
-/// If a child cannot be had.
-pub fn measure(effort: Effort) -> Measured<Chapter> {
+/// Starting a child from parents of different sizes.
+pub(super) const TOPIC: Topic = Topic {
+    name: "spawn",
+    measure,
+};
+
+fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let program = Program::native()?;
-    let mut all = BALLASTS_MIB.map(|_| Samples::default());
-    // The first round is for warming up.
+    let sizes_mib = [0, 256, large_parent_mib()];
+    let mut all = sizes_mib.map(|_| Samples::default());
+    // The first round warms everything up.
     for round in 0..=effort.rounds(ROUNDS) {
-        for (mib, samples) in BALLASTS_MIB.into_iter().zip(&mut all) {
+        for (mib, samples) in sizes_mib.into_iter().zip(&mut all) {
             let ballast = ballast(mib);
             let (middle, least) = runtime.block_on(ours(&program))?;
             let found = Samples {
                 ours: vec![middle],
                 least: vec![least],
                 answer: vec![runtime.block_on(first_answer(&program))?],
-                standard: vec![standard(&program, Way::Spawn)?],
-                forked: vec![standard(&program, Way::Fork)?],
+                standard: vec![standard(&program, StartCall::Spawn)?],
+                forked: vec![standard(&program, StartCall::Fork)?],
             };
             drop(black_box(ballast));
             if round > 0 {
@@ -59,28 +65,42 @@ pub fn measure(effort: Effort) -> Measured<Chapter> {
         }
     }
     let [empty, _, full] = &all;
-    let judgement = |what: &str, pick: fn(&Samples) -> &[f64], bar| Judgement {
-        what: format!("{what} with a parent of 1 GiB / of nothing"),
-        figure: ratio_of_medians(pick(full), pick(empty)),
-        bar,
+    let mut chapter = Chapter::new(TOPIC.name, "Starting a child");
+    let mut add = |what: &str, pick: fn(&Samples) -> &[f64], bar| {
+        let large = sizes_mib[2] / 1024;
+        let what = format!("{what} from a parent of {large} GiB / from an empty one");
+        chapter.figure(what, ratio_of_medians(pick(full), pick(empty)), bar);
     };
-    Ok(Chapter {
-        title: "starting a child",
-        paragraphs: vec![table(&all)],
-        pictures: Vec::new(),
-        judgements: vec![
-            judgement("undisturbed spawn", |all| &all.least, Bar::AtMost(1.5)),
-            judgement("first answer", |all| &all.answer, Bar::AtMost(1.5)),
-            judgement("median spawn", |all| &all.ours, Bar::Open),
-        ],
-    })
+    add(
+        "undisturbed spawn",
+        |all| &all.least,
+        Some(bars::LARGE_PARENT),
+    );
+    add("first answer", |all| &all.answer, Some(bars::LARGE_PARENT));
+    add("median spawn", |all| &all.ours, None);
+    chapter.say(table(sizes_mib, &all));
+    Ok(chapter)
 }
 
-/// Medians of each round, in nanoseconds for a child.
+/// Three GiB, or one where memory is short.
+fn large_parent_mib() -> usize {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    if kib.is_some_and(|kib| kib > 6 << 20) {
+        3 << 10
+    } else {
+        1 << 10
+    }
+}
+
+/// Medians of each round, in nanoseconds per child.
 #[derive(Debug, Default)]
 struct Samples {
     ours: Vec<f64>,
-    /// Not the median, but the least.
+    /// The least of each round.
     least: Vec<f64>,
     answer: Vec<f64>,
     standard: Vec<f64>,
@@ -97,7 +117,7 @@ impl Samples {
     }
 }
 
-/// Memory that is really there.
+/// Memory whose pages are all resident.
 fn ballast(mib: usize) -> Vec<u8> {
     let mut bytes = vec![0; mib << 20];
     for page in bytes.chunks_mut(PAGE) {
@@ -106,7 +126,7 @@ fn ballast(mib: usize) -> Vec<u8> {
     black_box(bytes)
 }
 
-/// To the handle: the median, and the least.
+/// The time to the handle: the median and the least.
 async fn ours(program: &Program) -> Measured<(f64, f64)> {
     let command = program.spec().build()?;
     let mut samples = Vec::new();
@@ -136,25 +156,29 @@ async fn first_answer(program: &Program) -> Measured<f64> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum StartCall {
     Spawn,
     Fork,
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the children that a pool's are compared with are not the pool's"
+    reason = "children that are compared with those of a pool"
 )]
-fn standard(program: &Program, way: Way) -> Measured<f64> {
+fn standard(program: &Program, call: StartCall) -> Measured<f64> {
     let mut samples = Vec::new();
-    for _ in 0..if way == Way::Spawn { SPAWNS } else { FORKS } {
+    for _ in 0..if call == StartCall::Spawn {
+        SPAWNS
+    } else {
+        FORKS
+    } {
         let mut command: Command = program.command();
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if way == Way::Fork {
-            command.uid(std::fs::metadata("/proc/self")?.uid());
+        if call == StartCall::Fork {
+            command.uid(fs::metadata("/proc/self")?.uid());
         }
         let watch = Stopwatch::start();
         let mut child = command.spawn()?;
@@ -170,7 +194,7 @@ pub(super) fn elapsed(watch: &Stopwatch) -> f64 {
     watch.elapsed_ns() as f64
 }
 
-fn table(all: &[Samples; 3]) -> String {
+fn table(sizes_mib: [usize; 3], all: &[Samples; 3]) -> Table {
     let mut table = Table::new(&[
         "parent",
         "pool-stdio us",
@@ -179,7 +203,7 @@ fn table(all: &[Samples; 3]) -> String {
         "std us",
         "std, forking us",
     ]);
-    for (mib, samples) in BALLASTS_MIB.into_iter().zip(all) {
+    for (mib, samples) in sizes_mib.into_iter().zip(all) {
         let micros = |ns: Option<f64>| ns.map_or("-".to_owned(), |ns| format!("{:.0}", ns / 1e3));
         table.add_row([
             format!("{mib} MiB"),
@@ -190,10 +214,9 @@ fn table(all: &[Samples; 3]) -> String {
             micros(median(&samples.forked)),
         ]);
     }
-    table.to_string()
+    table
 }
 
-const BALLASTS_MIB: [usize; 3] = [0, 256, 1024];
 const ROUNDS: usize = 9;
 const SPAWNS: usize = 30;
 const FORKS: usize = 3;

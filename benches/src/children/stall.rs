@@ -1,9 +1,9 @@
 //! How long the other tasks of a runtime wait while a hundred children are started.
 //!
-//! A task ticks once in a millisecond, on a runtime of one thread; its longest gap is what it feels.
-//! On a machine whose cores are busy with starting the children a tick is late whoever starts them,
-//! so the time that the starting tasks hold the thread is told beside it: that is what they do to
-//! the runtime.
+//! On a runtime with one thread, one task ticks once per millisecond; its longest gap is recorded.
+//! Starting a hundred processes keeps all cores busy, so a tick is late whoever starts them. The
+//! time for which the starting tasks hold the runtime's thread is recorded as well: that is their
+//! own share.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -18,26 +18,28 @@ use tokio::runtime;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::chapter::{Chapter, Topic};
 use super::program::Program;
 use super::spawn::elapsed;
-use super::{Bar, Chapter, Effort, Judgement, Measured};
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{Summary, median, ratio_of_medians};
-use pool_reuse::measure::table::Table;
+use crate::effort::Effort;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Summary, median, ratio_of_medians};
 
-/// Measures it.
-///
-/// # Errors
-///
-/// If a child cannot be had.
-pub fn measure(effort: Effort) -> Measured<Chapter> {
+/// What starting children does to the other tasks.
+pub(super) const TOPIC: Topic = Topic {
+    name: "stall",
+    measure,
+};
+
+fn measure(effort: Effort) -> Measured<Chapter> {
     pool_stdio::prepare()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let program = Program::native()?;
-    let (mut nothing, mut ours, mut bare) =
-        (Series::default(), Series::default(), Series::default());
+    let (mut nothing, mut ours, mut bare) = (Gaps::default(), Gaps::default(), Gaps::default());
     for round in 0..=effort.rounds(ROUNDS) {
         let quiet = longest_gap(async {
             sleep(QUIET).await;
@@ -56,45 +58,43 @@ pub fn measure(effort: Effort) -> Measured<Chapter> {
         ];
         for (series, (gap, held)) in found {
             if round > 0 {
-                series.gaps.push(gap);
+                series.longest.push(gap);
                 series.held.push(held);
             }
         }
     }
-    let table = table([
+    let mut chapter = Chapter::new(
+        TOPIC.name,
+        "How long other tasks wait while 100 children are started",
+    );
+    chapter.say(table([
         ("nothing", &nothing),
         ("100 children by pool-stdio", &ours),
         ("100 children by tokio::process", &bare),
-    ]);
-    Ok(Chapter {
-        title: "what other tasks wait while 100 children are started",
-        paragraphs: vec![table],
-        pictures: Vec::new(),
-        judgements: vec![
-            Judgement {
-                what: "longest gap / tokio::process".to_owned(),
-                figure: ratio_of_medians(&ours.gaps, &bare.gaps),
-                bar: Bar::Open,
-            },
-            Judgement {
-                what: "time that starting holds the runtime / tokio::process".to_owned(),
-                figure: ratio_of_medians(&ours.held, &bare.held),
-                bar: Bar::Open,
-            },
-        ],
-    })
+    ]));
+    chapter.figure(
+        "longest gap / tokio::process",
+        ratio_of_medians(&ours.longest, &bare.longest),
+        None,
+    );
+    chapter.figure(
+        "time that starting holds the runtime / tokio::process",
+        ratio_of_medians(&ours.held, &bare.held),
+        None,
+    );
+    Ok(chapter)
 }
 
 /// Samples of each round, in nanoseconds.
 #[derive(Debug, Default)]
-struct Series {
+struct Gaps {
     /// The longest time between two ticks.
-    gaps: Vec<f64>,
-    /// How long the starting tasks held the thread, in all.
+    longest: Vec<f64>,
+    /// How long the starting tasks held the thread in all.
     held: Vec<f64>,
 }
 
-fn table(rows: [(&str, &Series); 3]) -> String {
+fn table(rows: [(&str, &Gaps); 3]) -> Table {
     let mut table = Table::new(&[
         "meanwhile",
         "longest gap ms",
@@ -103,7 +103,7 @@ fn table(rows: [(&str, &Series); 3]) -> String {
         "thread held ms",
     ]);
     for (name, series) in rows {
-        let (Some(gaps), Some(held)) = (Summary::of(&series.gaps), median(&series.held)) else {
+        let (Some(gaps), Some(held)) = (Summary::of(&series.longest), median(&series.held)) else {
             continue;
         };
         let millis = |ns: f64| format!("{:.2}", ns / 1e6);
@@ -115,10 +115,10 @@ fn table(rows: [(&str, &Series); 3]) -> String {
             millis(held),
         ]);
     }
-    table.to_string()
+    table
 }
 
-/// The longest time between two ticks while the work is done, and what the work says.
+/// The longest time between two ticks during the work, and the result of the work.
 async fn longest_gap(work: impl Future<Output = Measured<f64>>) -> Measured<(f64, f64)> {
     let is_over = Arc::new(AtomicBool::new(false));
     let over = Arc::clone(&is_over);
@@ -137,7 +137,7 @@ async fn longest_gap(work: impl Future<Output = Measured<f64>>) -> Measured<(f64
     });
     let held = work.await?;
     is_over.store(true, Ordering::Relaxed);
-    let longest = ticker.join_next().await.ok_or("there is one")?;
+    let longest = ticker.join_next().await.ok_or("the ticker was spawned")?;
     Ok((longest?, held))
 }
 
@@ -185,7 +185,7 @@ async fn start_bare(program: &Program) -> Measured<f64> {
     Ok(held)
 }
 
-/// Tells as well how long it was being polled, in nanoseconds.
+/// Adds how long the future was being polled, in nanoseconds.
 async fn timed<T>(future: impl Future<Output = T>) -> (T, f64) {
     let mut future = pin!(future);
     let mut polled = 0.0;
@@ -200,7 +200,7 @@ async fn timed<T>(future: impl Future<Output = T>) -> (T, f64) {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the children that a pool's are compared with are not the pool's"
+    reason = "children that are compared with those of a pool"
 )]
 fn start_one(command: &mut Command) -> std::io::Result<tokio::process::Child> {
     command.spawn()
@@ -208,5 +208,5 @@ fn start_one(command: &mut Command) -> std::io::Result<tokio::process::Child> {
 
 const COUNT: usize = 100;
 const ROUNDS: usize = 9;
-/// About as long as a hundred children take.
+/// About as long as starting a hundred children takes.
 const QUIET: Duration = Duration::from_millis(50);

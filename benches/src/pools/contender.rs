@@ -1,23 +1,24 @@
-//! A subject without its type, so that different pools can stand in one list.
+//! A subject without its type, so that different pools fit into one list.
 
 use std::time::Duration;
 
-use crate::pools::load::{self, Load, Workers};
-use crate::pools::probe::{NoProbe, WaitProbe};
-use crate::pools::spike::{self, Spike};
-use crate::pools::stampede::{self, Stampede};
-use crate::pools::subjects::{AsyncSubject, BlockingSubject, Role};
-use crate::pools::threads;
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::Percentiles;
+use super::expiry::{self, Expiry};
+use super::load::{self, Load, Workers};
+use super::probe::{NoProbe, WaitProbe};
+use super::spike::{self, Spike, SpikeCounts};
+use super::stampede::{self, Stampede, StampedeCounts};
+use super::subjects::{AsyncSubject, BlockingSubject, ComparedAs};
+use super::threads;
+use pool_reuse::measure::Percentiles;
+use pool_reuse::measure::Stopwatch;
 
-/// One subject, with the measurements it can be put to.
+/// One subject with the measurements that fit it.
 #[derive(Debug, Clone, Copy)]
 pub struct Contender {
     /// Its name in the tables.
     pub name: &'static str,
-    /// What it is compared as.
-    pub role: Role,
+    /// How it takes part in a comparison.
+    pub compared_as: ComparedAs,
     time: fn(&Load) -> (Duration, Vec<NoProbe>),
     wait: fn(&Load) -> (Duration, Vec<WaitProbe>),
     bursts: Option<Bursts>,
@@ -25,44 +26,46 @@ pub struct Contender {
 
 #[derive(Debug, Clone, Copy)]
 struct Bursts {
-    stampede: fn(&Stampede) -> stampede::Outcome,
-    spike: fn(&Spike) -> spike::Outcome,
+    stampede: fn(&Stampede) -> StampedeCounts,
+    spike: fn(&Spike) -> SpikeCounts,
+    expiry: fn(&Expiry) -> Option<f64>,
 }
 
 impl Contender {
     /// An asynchronous pool.
     #[must_use]
-    pub fn asynchronous<S: AsyncSubject>() -> Self {
+    pub(super) fn asynchronous<S: AsyncSubject>() -> Self {
         Self {
             name: S::NAME,
-            role: S::ROLE,
+            compared_as: S::COMPARED_AS,
             time: load::run::<S, NoProbe>,
             wait: load::run::<S, WaitProbe>,
             bursts: Some(Bursts {
                 stampede: stampede::run::<S>,
                 spike: spike::run::<S>,
+                expiry: expiry::run::<S>,
             }),
         }
     }
 
     /// A pool that blocks threads.
     #[must_use]
-    pub fn blocking<S: BlockingSubject>() -> Self {
+    pub(super) fn blocking<S: BlockingSubject>() -> Self {
         Self {
             name: S::NAME,
-            role: Role::Blocking,
+            compared_as: ComparedAs::Blocking,
             time: threads::run::<S, NoProbe>,
             wait: threads::run::<S, WaitProbe>,
             bursts: None,
         }
     }
 
-    /// The time of one acquire and drop in nanoseconds, all tasks together, without a clock read in
-    /// between; `None` if the load is beyond the subject.
+    /// The time of one acquire and drop in nanoseconds over all tasks, without a clock read in
+    /// between; `None` if the subject cannot bear the load.
     ///
-    /// On one worker nothing but the rest of the machine makes one pass slower than another, so the
-    /// best of a few passes counts. On two workers luck makes passes faster too (a worker that
-    /// sleeps spares the other one all contention), so there is one pass.
+    /// On one worker only the rest of the machine makes a pass slower, so the best of a few passes
+    /// counts. On two workers a pass can also be faster by luck (while one worker sleeps, the other
+    /// has no contention), so there is one pass.
     #[must_use]
     pub fn per_op_ns(&self, load: &Load) -> Option<f64> {
         let watch = Stopwatch::start();
@@ -93,10 +96,10 @@ impl Contender {
         WaitProbe::percentiles(&(self.wait)(&load).1)
     }
 
-    /// The cost per operation under both loads, one right after the other.
+    /// The cost per operation under both loads, measured one right after the other.
     #[must_use]
     pub fn growth_ns(&self, small: &Load, large: &Load) -> Option<(f64, f64)> {
-        if self.role == Role::Blocking {
+        if self.compared_as == ComparedAs::Blocking {
             return None;
         }
         Some((self.per_op_ns(small)?, self.per_op_ns(large)?))
@@ -104,28 +107,37 @@ impl Contender {
 
     /// How many of a stampede were served.
     #[must_use]
-    pub fn stampede(&self, stampede: &Stampede) -> Option<stampede::Outcome> {
+    pub fn stampede(&self, stampede: &Stampede) -> Option<StampedeCounts> {
         self.bursts.map(|bursts| (bursts.stampede)(stampede))
     }
 
-    /// What a spike left behind. A baseline has no connections to count.
+    /// How a spike went. A baseline has no connections to count.
     #[must_use]
-    pub fn spike(&self, spike: &Spike) -> Option<spike::Outcome> {
-        if self.role == Role::Baseline {
+    pub fn spike(&self, spike: &Spike) -> Option<SpikeCounts> {
+        if self.compared_as == ComparedAs::Baseline {
             return None;
         }
         self.bursts.map(|bursts| (bursts.spike)(spike))
     }
 
-    /// The load as this subject can bear it. Threads that wait for each other are slower by orders
-    /// of magnitude than tasks, so fewer operations say as much.
+    /// CPU time per waiter that reaches its deadline, in nanoseconds.
+    #[must_use]
+    pub fn expiry_ns(&self, expiry: &Expiry) -> Option<f64> {
+        self.bursts.and_then(|bursts| (bursts.expiry)(expiry))
+    }
+
+    /// The load as this subject can bear it. Threads that wait for each other are slower than tasks
+    /// by orders of magnitude, so fewer operations are enough.
     fn fitted(&self, load: &Load) -> Option<Load> {
-        match self.role {
-            Role::Blocking if load.tasks > THREADS_MAX => None,
-            Role::Blocking if load.tasks > load.connections => {
+        match self.compared_as {
+            ComparedAs::Blocking if load.tasks > THREADS_MAX => None,
+            ComparedAs::Blocking if load.tasks > load.connections => {
                 Some(load.shortened(BLOCKING_DIVISOR))
             }
-            Role::Blocking | Role::Ours | Role::Peer(_) | Role::Baseline => Some(*load),
+            ComparedAs::Blocking
+            | ComparedAs::Ours
+            | ComparedAs::Peer(_)
+            | ComparedAs::Baseline => Some(*load),
         }
     }
 }
@@ -133,5 +145,5 @@ impl Contender {
 const THREADS_MAX: usize = 64;
 const BLOCKING_DIVISOR: usize = 8;
 const PASSES_MAX: usize = 5;
-/// No further pass begins after this time, so that slow subjects do not cost the most.
+/// No further pass begins after this time, so that slow subjects do not take most of the run.
 const PASSES_TIME: Duration = Duration::from_millis(100);

@@ -1,26 +1,26 @@
-//! What is noted at each acquire: nothing, where the cost counts, or the wait.
+//! What is recorded at each acquire: nothing where the cost counts, else the wait.
 
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{Percentiles, Waits};
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::{Percentiles, Waits};
 
 /// Watches the acquires of one task.
-pub trait Probe: Send + 'static {
-    /// What is remembered from the begin of an acquire to its end.
+pub(super) trait Probe: Send + 'static {
+    /// What is kept from the start of an acquire to its end.
     type Began: Send;
 
-    /// A probe for so many acquires.
+    /// A probe with room for so many acquires.
     fn with_capacity(ops: usize) -> Self;
 
-    /// An acquire begins.
+    /// An acquire starts.
     fn begin() -> Self::Began;
 
     /// That acquire has been served.
     fn served(&mut self, began: Self::Began);
 }
 
-/// Notes nothing and costs nothing: a clock read is as dear as the acquire that is measured.
+/// Records nothing and costs nothing: a clock read costs as much as the acquire that is measured.
 #[derive(Debug, Clone, Copy)]
-pub struct NoProbe;
+pub(super) struct NoProbe;
 
 impl Probe for NoProbe {
     type Began = ();
@@ -36,22 +36,22 @@ impl Probe for NoProbe {
     fn served(&mut self, (): ()) {}
 }
 
-/// Notes how long each acquire took.
+/// Records how long each acquire took.
 #[derive(Debug, Clone)]
-pub struct WaitProbe {
+pub(super) struct WaitProbe {
     waits_ns: Vec<u64>,
 }
 
 impl WaitProbe {
     /// The waits in the order in which they were served.
     #[must_use]
-    pub fn waits_ns(&self) -> &[u64] {
+    pub(super) fn waits_ns(&self) -> &[u64] {
         &self.waits_ns
     }
 
-    /// The percentiles of all tasks together; `None` if nothing was noted.
+    /// The percentiles of all tasks together; `None` if nothing was recorded.
     #[must_use]
-    pub fn percentiles(probes: &[Self]) -> Option<Percentiles> {
+    pub(super) fn percentiles(probes: &[Self]) -> Option<Percentiles> {
         let mut waits = Waits::new();
         for &wait_ns in probes.iter().flat_map(Self::waits_ns) {
             waits.record_ns(wait_ns);

@@ -1,25 +1,25 @@
-//! Rounds: each subject once, then each subject once more, and so on.
+//! Rounds: each subject is measured once, then each once more, and so on.
 //!
-//! Whatever disturbs the machine for a while disturbs all subjects alike. Each round starts with
-//! the next subject, so that none is always the first one to find the machine cold.
+//! Whatever disturbs the machine for a while disturbs all subjects alike. Each round starts with the
+//! next subject, so that none is always the first.
 
-use crate::pools::contender::Contender;
-use crate::pools::subjects::Role;
+use super::contender::Contender;
+use super::subjects::ComparedAs;
 
 /// What one subject showed, one sample for each round.
 #[derive(Debug, Clone)]
 pub struct Series<T> {
     /// The subject's name.
     pub name: &'static str,
-    /// What it is compared as.
-    pub role: Role,
+    /// How it takes part in the comparison.
+    pub compared_as: ComparedAs,
     /// The samples, at least one.
     pub samples: Vec<T>,
 }
 
 /// Measures all subjects in interleaved rounds, in the order of the list in the result. Subjects
 /// for which `measure` gives nothing are left out.
-pub fn interleave<T>(
+pub(super) fn interleave<T>(
     contenders: &[Contender],
     rounds: usize,
     mut measure: impl FnMut(usize, &Contender) -> Option<T>,
@@ -28,7 +28,7 @@ pub fn interleave<T>(
         .iter()
         .map(|contender| Series {
             name: contender.name,
-            role: contender.role,
+            compared_as: contender.compared_as,
             samples: Vec::with_capacity(rounds),
         })
         .collect();
@@ -50,7 +50,7 @@ fn order(round: usize, count: usize) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::{interleave, order};
-    use crate::pools::subjects::contenders;
+    use crate::pools::all_contenders;
 
     #[test]
     fn every_round_has_each_subject_once_and_starts_with_the_next() {
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn samples_stay_with_their_subject_and_silent_subjects_are_left_out() {
-        let contenders = contenders();
+        let contenders = all_contenders();
         let silent = contenders[1].name;
         let series = interleave(&contenders, 3, |round, contender| {
             (contender.name != silent).then_some((contender.name, round))

@@ -1,33 +1,32 @@
-//! What is asked of the subjects, and what they answered.
+//! A scenario: how it is run with all subjects, and what they showed.
 
-use std::time::Duration;
+use super::contender::Contender;
+use super::expiry::Expiry;
+use super::load::Load;
+use super::rounds::{Series, interleave};
+use super::spike::{Spike, SpikeCounts};
+use super::stampede::{Stampede, StampedeCounts};
+use super::subjects::ComparedAs;
+use pool_reuse::measure::{Percentiles, median, ratio_of_medians};
 
-use crate::pools::contender::Contender;
-use crate::pools::load::{Hold, Load, Workers};
-use crate::pools::rounds::{Series, interleave};
-use crate::pools::spike::{self, Spike};
-use crate::pools::stampede::{self, Stampede};
-use crate::pools::subjects::Role;
-use pool_reuse::measure::stats::{Percentiles, median, ratio_of_medians};
-
-/// One thing that is asked of all subjects.
+/// One thing that all subjects do.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
-    /// A short name, to choose it by.
+    /// A short name to choose it by.
     pub name: &'static str,
-    /// What is done, in half a sentence.
+    /// What is done, in a few words.
     pub about: &'static str,
     /// What is measured.
-    pub kind: Kind,
+    pub kind: ScenarioKind,
 }
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ScenarioKind {
     /// Time per operation, without clock reads in between.
     Throughput(Load),
-    /// How long the callers wait.
-    Waits(Load),
+    /// How long the callers wait; this figure of the waits is compared.
+    Waits(Load, WaitFigure),
     /// Time per operation under a small and a large load.
     Growth {
         /// The small one.
@@ -39,21 +38,54 @@ pub enum Kind {
     Stampede(Stampede),
     /// How many connections are opened.
     Spike(Spike),
+    /// What waiters cost that reach their deadlines.
+    Expiry(Expiry),
 }
 
-/// What the subjects answered.
+/// A figure of the waits of one round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitFigure {
+    /// The wait that 999 of 1 000 do not exceed.
+    P999,
+    /// The mean wait.
+    Mean,
+}
+
+impl WaitFigure {
+    /// Its value in nanoseconds.
+    #[must_use]
+    pub const fn of(self, waits: &Percentiles) -> f64 {
+        match self {
+            Self::P999 => waits.p999 as f64,
+            Self::Mean => waits.mean,
+        }
+    }
+
+    /// Its name in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::P999 => "p99.9",
+            Self::Mean => "mean",
+        }
+    }
+}
+
+/// What the subjects showed.
 #[derive(Debug, Clone)]
 pub enum Answers {
     /// Nanoseconds per operation.
     Throughput(Vec<Series<f64>>),
-    /// Waits.
-    Waits(Vec<Series<Percentiles>>),
+    /// Waits, and the figure of them that is compared.
+    Waits(Vec<Series<Percentiles>>, WaitFigure),
     /// Nanoseconds per operation under the small and the large load.
     Growth(Vec<Series<(f64, f64)>>),
     /// Who was served.
-    Stampede(Vec<Series<stampede::Outcome>>),
+    Stampede(Vec<Series<StampedeCounts>>),
     /// What was opened.
-    Spike(Vec<Series<spike::Outcome>>),
+    Spike(Vec<Series<SpikeCounts>>),
+    /// CPU nanoseconds per waiter.
+    Expiry(Vec<Series<f64>>),
 }
 
 /// The one figure by which a subject is judged in a scenario; less is better.
@@ -61,10 +93,10 @@ pub enum Answers {
 pub struct Standing {
     /// The subject's name.
     pub name: &'static str,
-    /// What it is compared as.
-    pub role: Role,
-    /// Nanoseconds per operation, p99.9 of the waits in nanoseconds, the factor of growth, or
-    /// seconds to the end of a burst.
+    /// How it takes part in the comparison.
+    pub compared_as: ComparedAs,
+    /// Nanoseconds per operation or waiter, a figure of the waits in nanoseconds, the factor of
+    /// growth, or seconds until the end of a burst.
     pub figure: f64,
 }
 
@@ -73,18 +105,22 @@ impl Scenario {
     #[must_use]
     pub fn shortened(self, divisor: usize) -> Self {
         let kind = match self.kind {
-            Kind::Throughput(load) => Kind::Throughput(load.shortened(divisor)),
-            Kind::Waits(load) => Kind::Waits(load.shortened(divisor)),
-            Kind::Growth { small, large } => Kind::Growth {
+            ScenarioKind::Throughput(load) => ScenarioKind::Throughput(load.shortened(divisor)),
+            ScenarioKind::Waits(load, figure) => {
+                ScenarioKind::Waits(load.shortened(divisor), figure)
+            }
+            ScenarioKind::Growth { small, large } => ScenarioKind::Growth {
                 small: small.shortened(divisor),
                 large: large.shortened(divisor),
             },
-            Kind::Stampede(_) | Kind::Spike(_) => self.kind,
+            ScenarioKind::Stampede(_) | ScenarioKind::Spike(_) | ScenarioKind::Expiry(_) => {
+                self.kind
+            }
         };
         Self { kind, ..self }
     }
 
-    /// Asks all subjects, in interleaved rounds. `progress` is told the round and the subject
+    /// Runs it with all subjects in interleaved rounds. `progress` gets the round and the subject
     /// before each measurement.
     pub fn run(
         &self,
@@ -94,34 +130,44 @@ impl Scenario {
     ) -> Answers {
         let told = |round, contender: &Contender| progress(round, contender);
         match self.kind {
-            Kind::Throughput(load) => {
+            ScenarioKind::Throughput(load) => {
                 Answers::Throughput(interleave(contenders, rounds, |n, one| {
                     told(n, one);
                     one.per_op_ns(&load)
                 }))
             }
-            Kind::Waits(load) => Answers::Waits(interleave(contenders, rounds, |n, one| {
-                told(n, one);
-                one.waits(&load)
-            })),
-            Kind::Growth { small, large } => {
+            ScenarioKind::Waits(load, figure) => {
+                let waits = interleave(contenders, rounds, |n, one| {
+                    told(n, one);
+                    one.waits(&load)
+                });
+                Answers::Waits(waits, figure)
+            }
+            ScenarioKind::Growth { small, large } => {
                 Answers::Growth(interleave(contenders, rounds, |n, one| {
                     told(n, one);
                     one.growth_ns(&small, &large)
                 }))
             }
-            Kind::Stampede(stampede) => {
+            ScenarioKind::Stampede(stampede) => {
                 let rounds = rounds.min(BURST_ROUNDS_MAX);
                 Answers::Stampede(interleave(contenders, rounds, |n, one| {
                     told(n, one);
                     one.stampede(&stampede)
                 }))
             }
-            Kind::Spike(spike) => {
+            ScenarioKind::Spike(spike) => {
                 let rounds = rounds.min(BURST_ROUNDS_MAX);
                 Answers::Spike(interleave(contenders, rounds, |n, one| {
                     told(n, one);
                     one.spike(&spike)
+                }))
+            }
+            ScenarioKind::Expiry(expiry) => {
+                let rounds = rounds.min(BURST_ROUNDS_MAX);
+                Answers::Expiry(interleave(contenders, rounds, |n, one| {
+                    told(n, one);
+                    one.expiry_ns(&expiry)
                 }))
             }
         }
@@ -133,9 +179,9 @@ impl Answers {
     #[must_use]
     pub fn standings(&self) -> Vec<Standing> {
         match self {
-            Self::Throughput(all) => standings(all, median),
-            Self::Waits(all) => {
-                standings(all, |samples| median_of(samples, |waits| waits.p999 as f64))
+            Self::Throughput(all) | Self::Expiry(all) => standings(all, median),
+            Self::Waits(all, figure) => {
+                standings(all, |samples| median_of(samples, |waits| figure.of(waits)))
             }
             Self::Growth(all) => standings(all, growth),
             Self::Stampede(all) => standings(all, |samples| {
@@ -150,13 +196,13 @@ impl Answers {
 
 /// How many times as much an operation costs under the large load.
 #[must_use]
-pub fn growth(samples: &[(f64, f64)]) -> Option<f64> {
+pub(super) fn growth(samples: &[(f64, f64)]) -> Option<f64> {
     let (small, large): (Vec<f64>, Vec<f64>) = samples.iter().copied().unzip();
     ratio_of_medians(&large, &small)
 }
 
 /// The median of one figure of each sample.
-pub fn median_of<T>(samples: &[T], figure: impl Fn(&T) -> f64) -> Option<f64> {
+pub(super) fn median_of<T>(samples: &[T], figure: impl Fn(&T) -> f64) -> Option<f64> {
     median(&samples.iter().map(figure).collect::<Vec<f64>>())
 }
 
@@ -166,159 +212,11 @@ fn standings<T>(all: &[Series<T>], figure: impl Fn(&[T]) -> Option<f64>) -> Vec<
             let figure = figure(&series.samples)?;
             Some(Standing {
                 name: series.name,
-                role: series.role,
+                compared_as: series.compared_as,
                 figure,
             })
         })
         .collect()
 }
-
-/// All scenarios, in the order of the report.
-#[must_use]
-pub fn scenarios() -> Vec<Scenario> {
-    let mut all = throughput_and_waits();
-    all.extend(growths());
-    all.extend(bursts());
-    all
-}
-
-fn throughput_and_waits() -> Vec<Scenario> {
-    let pair = Load {
-        tasks: 2,
-        connections: 2,
-        workers: Workers::Two,
-        ..UNCONTENDED
-    };
-    let wide = Load {
-        tasks: 512,
-        connections: 8,
-        ..CROWD
-    };
-    vec![
-        Scenario {
-            name: "uncontended",
-            about: "1 task, 8 connections, current-thread runtime: acquire and drop",
-            kind: Kind::Throughput(UNCONTENDED),
-        },
-        Scenario {
-            name: "pair",
-            about: "2 tasks, 2 connections, 2 workers: acquire and drop",
-            kind: Kind::Throughput(pair),
-        },
-        Scenario {
-            name: "crowd-64",
-            about: "64 tasks, 4 connections, 2 workers: acquire, yield once, drop",
-            kind: Kind::Throughput(CROWD),
-        },
-        Scenario {
-            name: "crowd-64-waits",
-            about: "the same; how long acquire waits",
-            kind: Kind::Waits(CROWD),
-        },
-        // On two workers the rest of the machine decides how often they are in each other's way;
-        // on one the figure is steady.
-        Scenario {
-            name: "crowd-64-one-worker",
-            about: "64 tasks, 4 connections, current-thread runtime: acquire, yield once, drop",
-            kind: Kind::Throughput(Load {
-                workers: Workers::One,
-                ..CROWD
-            }),
-        },
-        Scenario {
-            name: "crowd-512",
-            about: "512 tasks, 8 connections, 2 workers: acquire, yield once, drop",
-            kind: Kind::Throughput(wide),
-        },
-        Scenario {
-            name: "crowd-512-waits",
-            about: "the same; how long acquire waits",
-            kind: Kind::Waits(wide),
-        },
-    ]
-}
-
-/// Growth is a property of data structures: one worker, so that the scheduler has no part in it.
-fn growths() -> Vec<Scenario> {
-    let idle = |connections| Load {
-        connections,
-        ..UNCONTENDED
-    };
-    let queue = |connections, waiters| Load {
-        tasks: connections + waiters,
-        connections,
-        ops: 200_000,
-        hold: Hold::OneYield,
-        workers: Workers::One,
-    };
-    vec![
-        Scenario {
-            name: "growth-idle",
-            about: "10 to 1 000 idle connections, 1 task: acquire and drop",
-            kind: Kind::Growth {
-                small: idle(10),
-                large: idle(1_000),
-            },
-        },
-        Scenario {
-            name: "growth-connections",
-            about: "10 to 1 000 leased connections, 10 waiters: acquire, yield once, drop",
-            kind: Kind::Growth {
-                small: queue(10, 10),
-                large: queue(1_000, 10),
-            },
-        },
-        Scenario {
-            name: "growth-waiters",
-            about: "10 to 10 000 waiters, 4 connections: acquire, yield once, drop",
-            kind: Kind::Growth {
-                small: queue(4, 10),
-                large: queue(4, 10_000),
-            },
-        },
-    ]
-}
-
-fn bursts() -> Vec<Scenario> {
-    vec![
-        Scenario {
-            name: "stampede",
-            about: "25 000 tasks at once, 3 connections, 2 workers: is everybody served?",
-            kind: Kind::Stampede(Stampede {
-                tasks: 25_000,
-                connections: 3,
-            }),
-        },
-        Scenario {
-            name: "spike",
-            about: "50 requests of 2 ms at once; 5 warm connections, at most 50, connect 150 ms",
-            kind: Kind::Spike(Spike {
-                requests: 50,
-                connections: 50,
-                warm: 5,
-                connect_time: Duration::from_millis(150),
-                work_time: Duration::from_millis(2),
-            }),
-        },
-    ]
-}
-
-/// One task that never has to wait.
-pub const UNCONTENDED: Load = Load {
-    tasks: 1,
-    connections: 8,
-    ops: 200_000,
-    hold: Hold::Nothing,
-    workers: Workers::One,
-};
-
-/// Sixteen tasks for each connection.
-pub const CROWD: Load = Load {
-    tasks: 64,
-    connections: 4,
-    ops: 128_000,
-    hold: Hold::OneYield,
-    workers: Workers::Two,
-};
 
 const BURST_ROUNDS_MAX: usize = 3;

@@ -1,16 +1,15 @@
 //! A burst of short requests on a pool with a few warm connections and room for many slow ones.
 //!
-//! A pool that answers each waiter with a connect of its own ends with as many connections as
-//! requests, although the warm ones could have served all of them before the first connect was
-//! done.
+//! A pool that starts a connect for each waiter ends with as many connections as requests, although
+//! the warm ones can serve all of them before the first connect is done.
 
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::pools::load::{Workers, open_all};
-use crate::pools::subjects::{AsyncSubject, Factory};
-use pool_reuse::measure::clock::Stopwatch;
+use super::load::{Workers, open_all};
+use super::subjects::{AsyncSubject, Factory};
+use pool_reuse::measure::Stopwatch;
 
 /// The burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,16 +26,16 @@ pub struct Spike {
     pub work_time: Duration,
 }
 
-/// How it went.
+/// How a spike went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
+pub struct SpikeCounts {
     /// How many requests were served.
     pub served: usize,
     /// The time until the last request had ended.
     pub took: Duration,
     /// Connects that were completed, the warm ones not counted.
     pub connects: usize,
-    /// Connections that were open when all connects under way had ended too.
+    /// Connections that are open when all connects have ended.
     pub size: usize,
 }
 
@@ -46,7 +45,7 @@ pub struct Outcome {
 ///
 /// If the pool cannot even be warmed.
 #[must_use]
-pub fn run<S: AsyncSubject>(spike: &Spike) -> Outcome {
+pub(super) fn run<S: AsyncSubject>(spike: &Spike) -> SpikeCounts {
     Workers::Two.runtime().block_on(async {
         let factory = Factory::default();
         let pool = S::build(spike.connections, factory.clone()).await;
@@ -67,9 +66,9 @@ pub fn run<S: AsyncSubject>(spike: &Spike) -> Outcome {
         }
         let took = watch.elapsed();
 
-        // The last connect may have begun with the last request.
+        // The last connect can have started with the last request.
         tokio::time::sleep(spike.connect_time * 2).await;
-        Outcome {
+        SpikeCounts {
             served,
             took,
             connects: factory.opened() - warm,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::pools::load::{Workers, open_all};
-use crate::pools::subjects::{AsyncSubject, Factory};
-use pool_reuse::measure::clock::Stopwatch;
+use super::load::{Workers, open_all};
+use super::subjects::{AsyncSubject, Factory};
+use pool_reuse::measure::Stopwatch;
 
 /// How many tasks on how many connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,9 +17,9 @@ pub struct Stampede {
     pub connections: usize,
 }
 
-/// How it went.
+/// How a stampede went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
+pub struct StampedeCounts {
     /// How many tasks were served.
     pub served: usize,
     /// The time until the last task had ended, spawning included.
@@ -32,7 +32,7 @@ pub struct Outcome {
 ///
 /// If the pool cannot even be filled.
 #[must_use]
-pub fn run<S: AsyncSubject>(stampede: &Stampede) -> Outcome {
+pub(super) fn run<S: AsyncSubject>(stampede: &Stampede) -> StampedeCounts {
     Workers::Two.runtime().block_on(async {
         let pool = S::build(stampede.connections, Factory::default()).await;
         open_all(&pool, stampede.connections)
@@ -47,7 +47,7 @@ pub fn run<S: AsyncSubject>(stampede: &Stampede) -> Outcome {
         while let Some(joined) = tasks.join_next().await {
             served += usize::from(joined.unwrap_or(false));
         }
-        Outcome {
+        StampedeCounts {
             served,
             took: watch.elapsed(),
         }

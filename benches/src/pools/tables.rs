@@ -1,49 +1,31 @@
-//! The tables.
+//! The table of each scenario.
 
-use crate::bars::Verdict;
-use crate::pools::rounds::Series;
-use crate::pools::scenario::{Answers, Standing, growth, median_of};
-use crate::pools::spike;
-use crate::pools::stampede;
-use crate::pools::subjects::{Order, Role};
-use pool_reuse::measure::stats::{Percentiles, Summary, median, ratio};
-use pool_reuse::measure::table::Table;
+use super::rounds::Series;
+use super::scenario::{Answers, Standing, WaitFigure, growth, median_of};
+use super::spike::SpikeCounts;
+use super::stampede::StampedeCounts;
+use super::subjects::{ComparedAs, ServingOrder};
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Percentiles, Summary, median, ratio};
 
-/// The table of one scenario: a row for each subject, the ratio to the best peer in the last
-/// column. A pool for blocking threads and the baseline have a ratio too, but are never the best;
-/// for waits a pool that serves out of turn is not either.
+/// The table of one scenario: a row for each subject, with its ratio to the best peer in the last
+/// column. A pool for blocking threads and the baseline have a ratio too, but are never the best
+/// peer. For waits a pool that serves out of turn is not a candidate either.
 #[must_use]
-pub fn answers(answers: &Answers) -> String {
+pub fn table(answers: &Answers) -> String {
     let standings = answers.standings();
     match answers {
-        Answers::Throughput(all) => throughput(all, &standings),
-        Answers::Waits(all) => waits(all, &standings),
+        Answers::Throughput(all) => throughput("ns/op", all, &standings),
+        Answers::Expiry(all) => throughput("CPU ns/waiter", all, &standings),
+        Answers::Waits(all, figure) => waits(all, *figure, &standings),
         Answers::Growth(all) => growths(all, &standings),
         Answers::Stampede(all) => stampedes(all, &standings),
         Answers::Spike(all) => spikes(all, &standings),
     }
 }
 
-/// The table of the bars.
-#[must_use]
-pub fn verdicts(verdicts: &[Verdict]) -> String {
-    let mut table = Table::new(&["scenario", "what", "best of", "ratio", "bar", "verdict"]);
-    for verdict in verdicts {
-        let best = verdict.best.map_or("-", |best| best.name);
-        table.add_row([
-            verdict.bar.scenario.to_owned(),
-            verdict.bar.what.to_owned(),
-            format!("{best} ({})", verdict.bar.against.join(", ")),
-            show(verdict.ratio, times),
-            format!("<= {:.2}", verdict.bar.limit),
-            verdict.word().to_owned(),
-        ]);
-    }
-    table.to_string()
-}
-
-fn throughput(all: &[Series<f64>], standings: &[Standing]) -> String {
-    let mut table = Table::new(&["subject", "ns/op", "least", "greatest", "x best peer"]);
+fn throughput(unit: &str, all: &[Series<f64>], standings: &[Standing]) -> String {
+    let mut table = Table::new(&["subject", unit, "least", "greatest", "x best peer"]);
     for series in all {
         let Some(summary) = Summary::of(&series.samples) else {
             continue;
@@ -59,15 +41,17 @@ fn throughput(all: &[Series<f64>], standings: &[Standing]) -> String {
     table.to_string()
 }
 
-fn waits(all: &[Series<Percentiles>], standings: &[Standing]) -> String {
+fn waits(all: &[Series<Percentiles>], figure: WaitFigure, standings: &[Standing]) -> String {
+    let compared = format!("{} x best FIFO peer", figure.name());
     let mut table = Table::new(&[
         "subject",
+        "mean us",
         "p50 us",
         "p99 us",
         "p99.9 us",
         "worst us",
         "worst of all us",
-        "p99.9 x best FIFO peer",
+        &compared,
     ]);
     for series in all {
         let samples = &series.samples;
@@ -77,6 +61,7 @@ fn waits(all: &[Series<Percentiles>], standings: &[Standing]) -> String {
         let worst_ns = samples.iter().map(|one| one.worst).max().unwrap_or(0);
         table.add_row([
             label(series),
+            show(median_of(samples, |one| one.mean / 1e3), tenths),
             micros(|one| one.p50),
             micros(|one| one.p99),
             micros(|one| one.p999),
@@ -96,7 +81,9 @@ fn growths(all: &[Series<(f64, f64)>], standings: &[Standing]) -> String {
         "growth",
         "x semaphore's growth",
     ]);
-    let baseline = standings.iter().find(|one| one.role == Role::Baseline);
+    let baseline = standings
+        .iter()
+        .find(|one| one.compared_as == ComparedAs::Baseline);
     for series in all {
         let own = growth(&series.samples);
         let relative = own
@@ -113,7 +100,7 @@ fn growths(all: &[Series<(f64, f64)>], standings: &[Standing]) -> String {
     table.to_string()
 }
 
-fn stampedes(all: &[Series<stampede::Outcome>], standings: &[Standing]) -> String {
+fn stampedes(all: &[Series<StampedeCounts>], standings: &[Standing]) -> String {
     let mut table = Table::new(&["subject", "served", "ms", "x best peer"]);
     for series in all {
         let served = series
@@ -133,7 +120,7 @@ fn stampedes(all: &[Series<stampede::Outcome>], standings: &[Standing]) -> Strin
     table.to_string()
 }
 
-fn spikes(all: &[Series<spike::Outcome>], standings: &[Standing]) -> String {
+fn spikes(all: &[Series<SpikeCounts>], standings: &[Standing]) -> String {
     let mut table = Table::new(&[
         "subject",
         "served",
@@ -143,7 +130,7 @@ fn spikes(all: &[Series<spike::Outcome>], standings: &[Standing]) -> String {
         "x best peer",
     ]);
     for series in all {
-        let count = |pick: fn(&spike::Outcome) -> usize| {
+        let count = |pick: fn(&SpikeCounts) -> usize| {
             let counts: Vec<f64> = series.samples.iter().map(|one| pick(one) as f64).collect();
             show(median(&counts), whole)
         };
@@ -160,29 +147,29 @@ fn spikes(all: &[Series<spike::Outcome>], standings: &[Standing]) -> String {
     table.to_string()
 }
 
-fn to_best(among: fn(Role) -> bool, name: &str, standings: &[Standing]) -> Option<f64> {
+fn to_best(among: fn(ComparedAs) -> bool, name: &str, standings: &[Standing]) -> Option<f64> {
     let own = standings.iter().find(|one| one.name == name)?;
     let best = standings
         .iter()
-        .filter(|one| among(one.role))
+        .filter(|one| among(one.compared_as))
         .map(|one| one.figure)
         .min_by(f64::total_cmp)?;
     ratio(own.figure, best)
 }
 
-const fn is_peer(role: Role) -> bool {
-    matches!(role, Role::Peer(_))
+const fn is_peer(compared_as: ComparedAs) -> bool {
+    matches!(compared_as, ComparedAs::Peer(_))
 }
 
-const fn is_fifo_peer(role: Role) -> bool {
-    matches!(role, Role::Peer(Order::Fifo))
+const fn is_fifo_peer(compared_as: ComparedAs) -> bool {
+    matches!(compared_as, ComparedAs::Peer(ServingOrder::Fifo))
 }
 
 fn label<T>(series: &Series<T>) -> String {
-    match series.role {
-        Role::Ours | Role::Peer(_) => series.name.to_owned(),
-        Role::Blocking => format!("{} (threads)", series.name),
-        Role::Baseline => format!("{} (no pool)", series.name),
+    match series.compared_as {
+        ComparedAs::Ours | ComparedAs::Peer(_) => series.name.to_owned(),
+        ComparedAs::Blocking => format!("{} (threads)", series.name),
+        ComparedAs::Baseline => format!("{} (no pool)", series.name),
     }
 }
 
@@ -204,20 +191,23 @@ fn times(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{answers, is_fifo_peer, is_peer, to_best};
-    use crate::pools::rounds::Series;
-    use crate::pools::scenario::{Answers, Standing};
-    use crate::pools::subjects::{Order, Role};
+    use super::{is_fifo_peer, is_peer, table, to_best};
+    use crate::pools::subjects::{ComparedAs, ServingOrder};
+    use crate::pools::{Answers, Series, Standing};
 
     #[test]
     fn neither_the_baseline_nor_threads_nor_ours_is_ever_the_best_peer() {
-        let standing = |name, role, figure| Standing { name, role, figure };
+        let standing = |name, compared_as, figure| Standing {
+            name,
+            compared_as,
+            figure,
+        };
         let standings = [
-            standing("ours", Role::Ours, 1.0),
-            standing("bare", Role::Baseline, 2.0),
-            standing("threads", Role::Blocking, 3.0),
-            standing("slow", Role::Peer(Order::Fifo), 20.0),
-            standing("fast", Role::Peer(Order::Barging), 10.0),
+            standing("ours", ComparedAs::Ours, 1.0),
+            standing("bare", ComparedAs::Baseline, 2.0),
+            standing("threads", ComparedAs::Blocking, 3.0),
+            standing("slow", ComparedAs::Peer(ServingOrder::Fifo), 20.0),
+            standing("fast", ComparedAs::Peer(ServingOrder::Barging), 10.0),
         ];
         assert_eq!(to_best(is_peer, "ours", &standings), Some(0.1));
         assert_eq!(to_best(is_peer, "fast", &standings), Some(1.0));
@@ -227,14 +217,18 @@ mod tests {
 
     #[test]
     fn growth_is_shown_beside_the_growth_of_the_baseline() {
-        let series = |name, role, samples| Series {
+        let series = |name, compared_as, samples| Series {
             name,
-            role,
+            compared_as,
             samples,
         };
-        let table = answers(&Answers::Growth(vec![
-            series("pool", Role::Peer(Order::Fifo), vec![(100.0, 300.0)]),
-            series("bare", Role::Baseline, vec![(50.0, 100.0)]),
+        let table = table(&Answers::Growth(vec![
+            series(
+                "pool",
+                ComparedAs::Peer(ServingOrder::Fifo),
+                vec![(100.0, 300.0)],
+            ),
+            series("bare", ComparedAs::Baseline, vec![(50.0, 100.0)]),
         ]));
         let row = table
             .lines()

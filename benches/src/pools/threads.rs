@@ -1,23 +1,23 @@
-//! The same crew as in [`load`](crate::pools::load), of threads, for pools that block.
+//! The same load as in [`load`](super::load), of threads, for pools that block.
 
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use crate::pools::load::{Hold, Load, warm_up};
-use crate::pools::probe::Probe;
-use crate::pools::subjects::{BlockingSubject, Factory, Refused};
-use pool_reuse::measure::clock::Stopwatch;
+use super::load::{Hold, Load, warm_up};
+use super::probe::Probe;
+use super::subjects::{BlockingSubject, Factory, Refused};
+use pool_reuse::measure::Stopwatch;
 
-/// Runs the load on a new pool with one thread for each task. Gives the time from start to finish,
+/// Runs the load on a new pool with one thread for each task. Returns the time from start to finish,
 /// and one probe for each thread.
 ///
 /// # Panics
 ///
 /// If the pool refuses a connection, or the system a thread.
 #[must_use]
-pub fn run<S: BlockingSubject, P: Probe>(load: &Load) -> (Duration, Vec<P>) {
+pub(super) fn run<S: BlockingSubject, P: Probe>(load: &Load) -> (Duration, Vec<P>) {
     let pool = S::build(load.connections, Factory::default());
     let start = Barrier::new(load.tasks + 1);
     thread::scope(|scope| {
@@ -44,20 +44,20 @@ fn member<S: BlockingSubject, P: Probe>(
     start: &Barrier,
 ) -> Result<P, Refused> {
     let ops = load.ops_per_task();
-    let warmed = work(pool, warm_up(ops), load.hold, &mut P::with_capacity(ops));
+    let warmed = work(pool, warm_up(ops), load, &mut P::with_capacity(ops));
     let mut probe = P::with_capacity(ops);
     start.wait();
     start.wait();
-    // Not earlier: the others would wait at the start for ever.
+    // Not earlier: the other threads would wait at the start for ever.
     warmed?;
-    work(pool, ops, load.hold, &mut probe)?;
+    work(pool, ops, load, &mut probe)?;
     Ok(probe)
 }
 
 fn work<S: BlockingSubject, P: Probe>(
     pool: &S,
     ops: usize,
-    hold: Hold,
+    load: &Load,
     probe: &mut P,
 ) -> Result<(), Refused> {
     for _ in 0..ops {
@@ -65,10 +65,11 @@ fn work<S: BlockingSubject, P: Probe>(
         let lease = pool.acquire()?;
         probe.served(began);
         black_box(&lease);
-        if hold == Hold::OneYield {
+        if load.hold == Hold::OneYield {
             thread::yield_now();
         }
         drop(lease);
+        load.afterwards.run();
     }
     Ok(())
 }

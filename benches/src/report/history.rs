@@ -1,7 +1,7 @@
-//! What an earlier run had measured: one JSON object in a line for each run.
+//! What earlier runs measured: a file with one JSON object per line and run.
 //!
-//! Runs are compared with the last one of the same effort on the same kind of machine. Lines that
-//! are not understood are passed over: a history is worth less than a report.
+//! A run is compared with the last one of the same effort on the same kind of machine. Lines that
+//! cannot be parsed are skipped, so that a damaged history never costs a report.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -11,24 +11,25 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use super::judged::Judged;
 use super::setting::Setting;
-use crate::children::{Effort, Measured};
+use crate::effort::Effort;
+use crate::figure::Figure;
+use pool_reuse::measure::Measured;
 
 /// One run.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Record {
+pub(super) struct PastRun {
     /// Seconds since 1970.
     at_s: u64,
-    /// What runs must have in common to be compared.
+    /// What two runs must have in common to be compared.
     kind: BTreeMap<String, String>,
-    /// For the reader only.
+    /// For readers; never compared.
     versions: BTreeMap<String, String>,
     figures: BTreeMap<String, f64>,
 }
 
-impl Record {
-    pub(super) fn new(effort: Effort, setting: &Setting, judged: &[Judged]) -> Self {
+impl PastRun {
+    pub(super) fn new(effort: Effort, setting: &Setting, figures: &[Figure]) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let pairs = |pairs: &[(&str, String)]| {
             let owned = pairs
@@ -38,9 +39,9 @@ impl Record {
         };
         let mut versions = pairs(&[("rustc", setting.rustc.clone())]);
         versions.extend(setting.crates.iter().cloned());
-        let figures = judged
+        let figures = figures
             .iter()
-            .filter_map(|one| Some((one.what.clone(), one.figure?)));
+            .filter_map(|one| Some((one.name(), one.value?)));
         Self {
             at_s: now.map_or(0, |since| since.as_secs()),
             kind: pairs(&[
@@ -54,9 +55,9 @@ impl Record {
         }
     }
 
-    /// What it had measured of this.
-    pub(super) fn figure(&self, what: &str) -> Option<f64> {
-        self.figures.get(what).copied()
+    /// Its value of this figure.
+    pub(super) fn figure(&self, name: &str) -> Option<f64> {
+        self.figures.get(name).copied()
     }
 
     fn to_json(&self) -> Value {
@@ -87,25 +88,25 @@ impl Record {
 }
 
 /// The last run of the same kind.
-pub(super) fn last_like(history: &Path, record: &Record) -> Option<Record> {
+pub(super) fn last_like(history: &Path, run: &PastRun) -> Option<PastRun> {
     let text = fs::read_to_string(history).ok()?;
-    last_in(&text, record)
+    last_in(&text, run)
 }
 
-fn last_in(text: &str, record: &Record) -> Option<Record> {
+fn last_in(text: &str, run: &PastRun) -> Option<PastRun> {
     let lines = text.lines().rev();
-    let mut records = lines.filter_map(|line| Record::from_json(&serde_json::from_str(line).ok()?));
-    records.find(|one| one.kind == record.kind)
+    let mut runs = lines.filter_map(|line| PastRun::from_json(&serde_json::from_str(line).ok()?));
+    runs.find(|one| one.kind == run.kind)
 }
 
 /// Adds a line.
-pub(super) fn append(history: &Path, record: &Record) -> Measured<()> {
+pub(super) fn append(history: &Path, run: &PastRun) -> Measured<()> {
     if let Some(folder) = history.parent() {
         fs::create_dir_all(folder)?;
     }
     let mut file = OpenOptions::new().create(true).append(true).open(history)?;
-    // One write, so that runs side by side do not mix their lines.
-    file.write_all(format!("{}\n", record.to_json()).as_bytes())?;
+    // One write: lines of runs side by side must not mix.
+    file.write_all(format!("{}\n", run.to_json()).as_bytes())?;
     Ok(())
 }
 
@@ -113,11 +114,11 @@ pub(super) fn append(history: &Path, record: &Record) -> Measured<()> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Record, last_in};
+    use super::{PastRun, last_in};
 
-    fn record(at_s: u64, effort: &str, figure: f64) -> Record {
+    fn past_run(at_s: u64, effort: &str, figure: f64) -> PastRun {
         let one = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
-        Record {
+        PastRun {
             at_s,
             kind: one("effort", effort),
             versions: one("rustc", "1"),
@@ -128,19 +129,19 @@ mod tests {
     #[test]
     fn the_last_run_of_the_same_kind_is_found_among_others_and_rubbish() {
         let lines = [
-            record(1, "quick", 0.3).to_json().to_string(),
-            record(2, "quick", 0.25).to_json().to_string(),
-            record(3, "full", 0.5).to_json().to_string(),
+            past_run(1, "quick", 0.3).to_json().to_string(),
+            past_run(2, "quick", 0.25).to_json().to_string(),
+            past_run(3, "full", 0.5).to_json().to_string(),
             "half a li".to_owned(),
         ];
-        let found = last_in(&lines.join("\n"), &record(4, "quick", 0.2));
-        assert_eq!(found, Some(record(2, "quick", 0.25)));
-        assert_eq!(last_in("", &record(4, "quick", 0.2)), None);
+        let found = last_in(&lines.join("\n"), &past_run(4, "quick", 0.2));
+        assert_eq!(found, Some(past_run(2, "quick", 0.25)));
+        assert_eq!(last_in("", &past_run(4, "quick", 0.2)), None);
     }
 
     #[test]
-    fn a_figure_is_found_by_what_it_compares() {
-        assert_eq!(record(1, "full", 0.5).figure("a / b"), Some(0.5));
-        assert_eq!(record(1, "full", 0.5).figure("b / a"), None);
+    fn a_figure_is_found_by_its_name() {
+        assert_eq!(past_run(1, "full", 0.5).figure("a / b"), Some(0.5));
+        assert_eq!(past_run(1, "full", 0.5).figure("b / a"), None);
     }
 }

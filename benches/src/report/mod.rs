@@ -1,15 +1,13 @@
-//! One run of everything that is compared, written down: what `--bin report` does.
+//! One run of all comparisons, written to a page: the program `report`.
 //!
 //! | file | what it decides |
 //! |---|---|
 //! | `run` | what is measured, in which order, with which progress |
-//! | `judged` | whether a figure meets its bar, and what is put down to noise |
 //! | `setting` | where it was measured: machine, versions, configurations |
-//! | `history` | what an earlier run had measured |
+//! | `history` | what earlier runs measured |
 //! | `page` | the page, its tables and pictures |
 
 mod history;
-mod judged;
 mod page;
 mod run;
 mod setting;
@@ -21,39 +19,36 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::children::{Effort, Measured};
-use history::Record;
-use pool_reuse::measure::clock::Stopwatch;
+use crate::effort::Effort;
+use history::PastRun;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::Stopwatch;
 use setting::Setting;
 
 /// Runs all comparisons and writes a report with tables, pictures, and each bar as met or missed.
 ///
-/// Exits with 1 if a figure misses its bar by more than the margin for noise that the report
-/// states, or if something could not be measured.
+/// Exits with 1 if a figure misses its bar by more than noise explains and the miss is not listed in
+/// `known_misses.rs`, or if something could not be measured.
 #[derive(Debug, Parser)]
 pub struct Options {
-    /// What has a bar, in fewer rounds: under two minutes
+    /// Only what has a bar, in fewer rounds
     #[arg(long)]
     quick: bool,
-    /// Where the report and its pictures go
+    /// Where to write the report and its pictures
     #[arg(long, value_name = "FOLDER", default_value = "target/report")]
     folder: PathBuf,
-    /// Where each run adds a line, to be compared with by later runs [default: in the folder]
+    /// The file to which each run adds a line for later runs to compare with [default: in the folder]
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
 }
 
 impl Options {
     const fn effort(&self) -> Effort {
-        if self.quick {
-            Effort::Quick
-        } else {
-            Effort::Full
-        }
+        Effort::quick_if(self.quick)
     }
 }
 
-/// The whole of the program, but for its command line. Tells `out` the bars and where the report is.
+/// Runs the program: prints the bars and the place of the report to `out`.
 ///
 /// # Errors
 ///
@@ -67,8 +62,8 @@ pub fn run(options: &Options, out: &mut impl Write) -> Measured<ExitCode> {
     let watch = Stopwatch::start();
     let setting = Setting::now();
     let findings = run::all(options.effort());
-    let record = Record::new(options.effort(), &setting, &findings.judged);
-    let before = history::last_like(&history, &record);
+    let this = PastRun::new(options.effort(), &setting, &findings.figures);
+    let before = history::last_like(&history, &this);
     let page = page::Page {
         setting: &setting,
         findings: &findings,
@@ -78,8 +73,8 @@ pub fn run(options: &Options, out: &mut impl Write) -> Measured<ExitCode> {
     };
     let path = options.folder.join("report.md");
     fs::write(&path, page.write(&options.folder)?)?;
-    // Order: after the look at what was there before.
-    history::append(&history, &record)?;
+    // Order: the earlier runs are read before this one is added.
+    history::append(&history, &this)?;
     writeln!(out, "{}", page.bars())?;
     writeln!(out, "report: {}", shown(&path))?;
     let failures = findings.failures();

@@ -4,28 +4,29 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::history::Record;
+use super::history::PastRun;
 use super::run::Findings;
 use super::setting::{Setting, configurations};
-use crate::children::{Chapter, Effort, Measured, Picture};
-use crate::pools::scenario::Answers;
-use crate::pools::subjects::Role;
-use crate::pools::tables;
-use pool_reuse::measure::plot::{Chart, ChartBar, Side};
-use pool_reuse::measure::stats::ratio;
-use pool_reuse::measure::table::Table;
+use crate::children::{Chapter, Picture};
+use crate::effort::Effort;
+use crate::figure::{number, remarks};
+use crate::pools::{self, Answers, ComparedAs, WaitFigure};
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::ratio;
+use pool_reuse::measure::{Chart, ChartBar, Side};
 
-/// What a page is made of.
+/// The content of a page.
 pub(super) struct Page<'a> {
     pub(super) setting: &'a Setting,
     pub(super) findings: &'a Findings,
-    pub(super) before: Option<&'a Record>,
+    pub(super) before: Option<&'a PastRun>,
     pub(super) effort: Effort,
     pub(super) took: Duration,
 }
 
 impl Page<'_> {
-    /// The whole page. Its pictures are written into the folder.
+    /// The whole page. Its pictures go into the folder.
     pub(super) fn write(&self, folder: &Path) -> Measured<String> {
         let mut page = String::new();
         let kind = match self.effort {
@@ -48,37 +49,39 @@ impl Page<'_> {
         Ok(page)
     }
 
-    /// Each figure beside its bar, and beside what it was before.
+    /// Each figure beside its bar and beside the last run.
     pub(super) fn bars(&self) -> String {
         let header = [
             "what",
             "figure",
             "bar",
-            "verdict",
+            "result",
             "tolerated",
             "before",
             "change",
         ];
         let mut table = Table::new(&header);
-        for one in &self.findings.judged {
-            let before = self.before.and_then(|before| before.figure(&one.what));
+        for one in &self.findings.figures {
+            let name = one.name();
+            let before = self.before.and_then(|before| before.figure(&name));
             let change = one
-                .figure
+                .value
                 .zip(before)
                 .and_then(|(now, before)| ratio(now, before));
             table.add_row([
-                one.what.clone(),
-                figure(one.figure),
-                one.bar.to_string(),
-                one.word().to_owned(),
-                one.tolerated(),
-                figure(before),
+                name,
+                number(one.value),
+                one.bar.map_or("-".to_owned(), |bar| bar.limit.to_string()),
+                one.result().to_string(),
+                one.bar
+                    .map_or("-".to_owned(), |bar| bar.tolerated().to_string()),
+                number(before),
                 change.map_or("-".to_owned(), |times| {
                     format!("{:+.0} %", (times - 1.0) * 100.0)
                 }),
             ]);
         }
-        format!("{table}\n")
+        format!("{table}\n{}", remarks(&self.findings.figures))
     }
 
     fn machine(&self) -> String {
@@ -88,7 +91,7 @@ impl Page<'_> {
             text.push_str(&format!(", {mebibytes} MiB of memory"));
         }
         text.push_str(&format!(
-            "\n* kernel {}; load at the begin {}\n* {}, {build} build\n",
+            "\n* kernel {}; load at the start {}\n* {}, {build} build\n",
             self.setting.kernel, self.setting.load, self.setting.rustc
         ));
         let crates = self.setting.crates.iter();
@@ -101,8 +104,8 @@ impl Page<'_> {
 
     fn configurations(&self) -> String {
         let mut text = format!(
-            "Medians of {} rounds, in turns; of waits, the median of each round's percentile. In all \
-             pools connects are ready at once, and:\n\n",
+            "Medians of {} rounds, in turns; for waits, the median of each round's percentile. In all \
+             pools a connect is done at once. Settings:\n\n",
             self.findings.rounds
         );
         for one in configurations() {
@@ -115,7 +118,9 @@ impl Page<'_> {
         for (scenario, answers) in &self.findings.pools {
             let unit = match answers {
                 Answers::Throughput(_) => "ns per operation",
-                Answers::Waits(_) => "p99.9 of the waits, ns",
+                Answers::Waits(_, WaitFigure::P999) => "p99.9 of the waits, ns",
+                Answers::Waits(_, WaitFigure::Mean) => "mean wait, ns",
+                Answers::Expiry(_) => "CPU ns per waiter",
                 Answers::Growth(_) => "growth of the cost, times",
                 Answers::Stampede(_) | Answers::Spike(_) => "s until all are served",
             };
@@ -123,8 +128,8 @@ impl Page<'_> {
             let bars = standings.iter().map(|one| ChartBar {
                 name: one.name.to_owned(),
                 value: one.figure,
-                label: figure(Some(one.figure)),
-                side: side_of(one.role),
+                label: number(Some(one.figure)),
+                side: side_of(one.compared_as),
             });
             let chart = Chart {
                 title: scenario.about.to_owned(),
@@ -138,7 +143,7 @@ impl Page<'_> {
             writeln!(
                 page,
                 "{}\n\n![{title}: {unit}]({name})\n",
-                tables::answers(answers)
+                pools::table(answers)
             )?;
         }
         Ok(())
@@ -146,14 +151,14 @@ impl Page<'_> {
 
     fn write_children(&self, page: &mut String, folder: &Path) -> Measured<()> {
         writeln!(page, "## Children as connections\n")?;
-        for (topic, chapter) in &self.findings.chapters {
+        for chapter in &self.findings.chapters {
             writeln!(
                 page,
                 "{}",
                 chapter.to_string().replacen("## ", "### ", 1).trim_end()
             )?;
             for one in pictures(chapter) {
-                let name = format!("children-{topic}{}.svg", one.name);
+                let name = format!("children-{}{}.svg", chapter.topic, one.name);
                 one.chart.write_svg(&folder.join(&name))?;
                 writeln!(page, "\n![{}: {}]({name})", one.chart.title, one.chart.unit)?;
             }
@@ -163,7 +168,7 @@ impl Page<'_> {
     }
 }
 
-/// Those of the chapter; if it has none, its figures.
+/// The charts of the chapter, or one of its figures if it has none.
 fn pictures(chapter: &Chapter) -> Vec<Picture> {
     if !chapter.pictures.is_empty() {
         let named = |one: &Picture| Picture {
@@ -172,14 +177,14 @@ fn pictures(chapter: &Chapter) -> Vec<Picture> {
         };
         return chapter.pictures.iter().map(named).collect();
     }
-    let bars = chapter.judgements.iter().filter_map(|one| {
-        let value = one.figure.filter(|value| *value > 0.0)?;
-        // The place for names is narrow; where all compare the same, the rest tells them apart.
+    let bars = chapter.figures.iter().filter_map(|one| {
+        let value = one.value.filter(|value| *value > 0.0)?;
+        // There is little room for names: what they have in common is left out.
         let name = one.what.strip_prefix("spawn per request / pooled, ");
         Some(ChartBar {
             name: name.unwrap_or(&one.what).to_owned(),
             value,
-            label: figure(Some(value)),
+            label: number(Some(value)),
             side: Side::Ours,
         })
     });
@@ -197,26 +202,16 @@ fn pictures(chapter: &Chapter) -> Vec<Picture> {
     }]
 }
 
-const fn side_of(role: Role) -> Side {
-    match role {
-        Role::Ours => Side::Ours,
-        Role::Peer(_) | Role::Blocking | Role::Baseline => Side::Other,
-    }
-}
-
-/// Three digits, more or less.
-fn figure(value: Option<f64>) -> String {
-    match value {
-        None => "-".to_owned(),
-        Some(value) if value != 0.0 && value < 0.1 => format!("{value:.4}"),
-        Some(value) if value < 10.0 => format!("{value:.2}"),
-        Some(value) if value < 100.0 => format!("{value:.1}"),
-        Some(value) => format!("{value:.0}"),
+const fn side_of(subject: ComparedAs) -> Side {
+    match subject {
+        ComparedAs::Ours => Side::Ours,
+        ComparedAs::Peer(_) | ComparedAs::Blocking | ComparedAs::Baseline => Side::Other,
     }
 }
 
 const ABOUT: &str = "\
-Every figure that is judged is a ratio of two things that were measured in turns, in this run. Read the
-ratios, not the times: machines differ, and others may use this one too. A figure that misses its bar is
-a FAIL; it fails the run only if it is beyond what is tolerated, which is the bar with a margin for
-noise. \"Before\" is the last run of this kind on this kind of machine.";
+Every judged figure is a ratio of two things that were measured in turns in this run, or a count. Read the
+ratios, not the times: machines differ, and this one may do other work too. A figure within 5 % of its bar
+meets it. A figure that is worse than what is tolerated fails the run, unless the miss is known: known
+misses are listed under the table with their reason. \"Before\" is the last run of this kind on this kind
+of machine.";

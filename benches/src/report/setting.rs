@@ -1,4 +1,4 @@
-//! Where it was measured: machine, versions, configurations.
+//! Where a run took place: machine, versions, settings of the pools.
 
 use std::fs;
 use std::process::Command;
@@ -11,11 +11,11 @@ pub(super) struct Setting {
     pub(super) cores: usize,
     pub(super) memory_mib: Option<u64>,
     pub(super) kernel: String,
-    /// How many tasks wanted a core at the begin, on average of a minute: other work disturbs.
+    /// The load average over the minute before the run: other work disturbs a measurement.
     pub(super) load: String,
     pub(super) rustc: String,
     pub(super) build: &'static str,
-    /// Names and versions of the crates that are compared, and of what they run on.
+    /// Names and versions of the compared crates and of the runtime.
     pub(super) crates: Vec<(String, String)>,
 }
 
@@ -41,7 +41,7 @@ impl Setting {
     }
 }
 
-/// How a pool is configured, as the file that does it says: the first paragraph of its docs.
+/// The settings of each pool: the first paragraph of the file that builds it.
 pub(super) fn configurations() -> Vec<String> {
     SUBJECTS
         .iter()
@@ -71,7 +71,7 @@ fn unknown() -> String {
     "unknown".to_owned()
 }
 
-/// That of the toolchain at hand, which has most likely built this.
+/// The version of the installed compiler, which most likely built this program.
 fn rustc() -> Option<String> {
     let found = Command::new("rustc").arg("--version").output().ok()?;
     let text = String::from_utf8(found.stdout).ok()?;
@@ -98,7 +98,7 @@ fn crates(lock: &str) -> Vec<(String, String)> {
     found
 }
 
-/// What is compiled in was compiled with these.
+/// The versions that this program was compiled with.
 const LOCK: &str = include_str!("../../../Cargo.lock");
 const CRATES: [&str; 9] = [
     "bb8",

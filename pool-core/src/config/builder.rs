@@ -20,23 +20,17 @@ use crate::store::{Exclusive, Limits, Multiplexed, PacerLimits, Sharing};
 
 /// Settings of a [`ConnectionPool`], made by [`ConnectionPool::builder`].
 ///
-/// Every setting has a default that is meant for use; durations that may be `None` switch the
-/// feature off. Nothing is checked before [`build`](Self::build).
+/// Every setting has a default that is meant for use. A duration of `None` switches the feature off.
+/// [`build`](Self::build) checks the settings.
 ///
 /// # Examples
 ///
 /// ```
-/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
-/// # struct Units;
-/// # #[async_trait]
-/// # impl Connector for Units {
-/// #     type Connection = ();
-/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-/// # }
+/// # use pool_core::{ConnectionPool, connector_fn};
 /// use std::time::Duration;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let pool = ConnectionPool::builder(Units)
+/// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(())))
 ///     .name("workers")
 ///     .max_size(4)
 ///     .min_idle(1)
@@ -46,7 +40,7 @@ use crate::store::{Exclusive, Limits, Multiplexed, PacerLimits, Sharing};
 ///     .expect("valid settings, inside a runtime");
 /// assert_eq!(pool.status().max_size, 4);
 ///
-/// let error = ConnectionPool::builder(Units).max_size(4).min_idle(5).build().unwrap_err();
+/// let error = ConnectionPool::builder(connector_fn(async |_| Ok(()))).max_size(4).min_idle(5).build().unwrap_err();
 /// assert_eq!(error.to_string(), "min_idle is 5, but max_size is 4: idle connections count against the limit");
 /// # }
 /// ```
@@ -60,11 +54,8 @@ pub struct Builder<T: Send + 'static, L = Exclusive> {
     timeouts: Timeouts,
 }
 
-/// Settings of a [`SharedPool`]: those of any pool, how connections are shared, and no resets.
-///
-/// # Examples
-///
-/// See [`SharedPool`].
+/// Settings of a [`SharedPool`], made by [`SharedPool::builder`]: those of any pool, and how
+/// connections are shared.
 pub type SharedBuilder<T> = Builder<Arc<T>, Multiplexed>;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -81,15 +72,15 @@ impl<T: Send + 'static> Builder<T> {
         self
     }
 
-    /// How long a lease may be out until it is reported once, with the place it was acquired at.
-    /// Default `None`: never. Exact to a tenth of a second.
+    /// How long a lease may last until it is reported, once, with the place where it was acquired.
+    /// Default `None`: never. Accurate to a tenth of a second.
     pub fn lease_warn_after(mut self, held: impl Into<Option<Duration>>) -> Self {
         self.limits.lease_warn_after = held.into();
         self
     }
 
-    /// Checks the settings and starts the pool. Opens nothing by itself, except `min_idle`
-    /// connections in the background; to start with some open, and to learn why that fails, use
+    /// Checks the settings and starts the pool. It opens `min_idle` connections in the background and
+    /// no others. To start with some open, and to learn why that fails, use
     /// [`warm_up`](ConnectionPool::warm_up).
     ///
     /// # Errors
@@ -117,9 +108,9 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
     /// Another connection is opened when all have this many leases or more, as far as `max_size`
     /// allows.
     ///
-    /// Default 32. A peer that serves many requests at once is served best by few processes: with
-    /// one for all, it can take what has gathered in its pipe at a time. Lower it for peers that
-    /// work on one request after the other.
+    /// Default 32. A peer that handles many requests at once works best over few connections, since it
+    /// can read and answer several requests at a time. Lower it for peers that handle one request
+    /// after the other.
     pub const fn target_leases(mut self, leases: u32) -> Self {
         self.limits.sharing.target_leases = leases;
         self
@@ -128,16 +119,16 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
     /// The most leases of one connection at the same time. A caller waits only when all connections
     /// have as many, or none is open.
     ///
-    /// Default 1024. Worst case: the end of one connection fails the requests of so many callers.
+    /// Default 1024. Worst case: when a connection breaks, the requests of this many callers fail.
     pub const fn max_leases_per_connection(mut self, leases: u32) -> Self {
         self.limits.sharing.max_leases = leases;
         self
     }
 
-    /// How many connections there may be beyond `max_size` while one that reached its lifetime, or
-    /// was evicted, goes on serving until its replacement is open.
+    /// How many connections there may be beyond `max_size` while evicted or expired ones go on serving
+    /// until their replacement is open.
     ///
-    /// Default 1. With 0 such a connection serves until the pool has room for its replacement.
+    /// Default 1. With 0, such a connection serves until the pool has room for its replacement.
     pub const fn max_surge(mut self, connections: usize) -> Self {
         self.limits.sharing.max_surge = connections;
         self
@@ -147,7 +138,7 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
     ///
     /// # Errors
     ///
-    /// As of an [exclusive pool](Builder::build).
+    /// As those of an [exclusive pool](Builder::build).
     pub fn build(self) -> Result<SharedPool<T>, BuildError> {
         self.start().map(SharedPool::new)
     }
@@ -193,17 +184,17 @@ impl<T: Send + 'static, L> Builder<T, L> {
         }
     }
 
-    /// The pool's name in errors, events, logs and as the `pool` label of metrics. Default `pool`.
+    /// The pool's name in errors, events and logs, and the `pool` label of its metrics. Default `pool`.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.limits.name = name.into();
         self
     }
 
-    /// The most connections there may be at any time, those being opened and closed included.
+    /// The largest number of connections at any time, including those being opened and closed.
     ///
-    /// Default 10, as in most pools; 4 in a [`SharedPool`]. More connections than the peer can work on
-    /// at once only move the queue from here to there. Worst case: this many resources are held at the
-    /// same time.
+    /// Default 10, as in most pools; 4 in a [`SharedPool`]. More connections than the peer can serve at
+    /// once only move the queue from the pool to the peer. Worst case: this many resources are held at
+    /// the same time.
     pub fn max_size(mut self, connections: usize) -> Self {
         self.limits.max_size = connections;
         self
@@ -211,8 +202,8 @@ impl<T: Send + 'static, L> Builder<T, L> {
 
     /// How many idle connections are kept ready, as far as `max_size` allows.
     ///
-    /// Default 0: connections are opened on demand. They are refilled in the background and never
-    /// closed for being idle, but still for their lifetime. Worst case: this many unused resources.
+    /// Default 0: connections are opened on demand. Missing ones are opened in the background. The idle
+    /// timeout does not close them, their lifetime does. Worst case: this many unused resources.
     pub fn min_idle(mut self, connections: usize) -> Self {
         self.limits.min_idle = connections;
         self
@@ -222,9 +213,9 @@ impl<T: Send + 'static, L> Builder<T, L> {
     /// [`Overloaded`](crate::AcquireError::Overloaded), unless it waited before and was served a
     /// connection that proved dead.
     ///
-    /// Whoever waits for a connect counts: with 0, only what is idle already is lent, so there must
-    /// be a `min_idle` or a warm-up. Default 65 536: enough never to be met by accident, few enough
-    /// to bound memory at some 6 MiB. A proxy that prefers refusing to queueing sets it near its
+    /// Callers that wait for a connect count. So with 0 only idle connections are lent, and the pool
+    /// needs a `min_idle` or a warm-up. Default 65 536: more than a healthy program reaches, and a
+    /// bound of some 6 MiB of memory. A proxy that would rather refuse than queue sets it near its
     /// concurrency.
     pub fn max_waiters(mut self, callers: usize) -> Self {
         self.limits.max_waiters = callers;
@@ -233,14 +224,16 @@ impl<T: Send + 'static, L> Builder<T, L> {
 
     /// How many connects may run at the same time.
     ///
-    /// Default 4: starting is expensive for the machine, and one hung connect must not stop the
-    /// others. Worst case: a cold pool of n connections needs n / 4 connect times.
+    /// Default 4: connects can be expensive, for example when each starts a process. There are also
+    /// never more connects than callers that need one, so a connect that hangs delays the caller it
+    /// was started for, and those that come while it alone is in flight. Worst case: a cold pool of n
+    /// connections needs n / 4 connect times.
     pub fn max_connecting(mut self, connects: usize) -> Self {
         self.limits.max_connecting = connects;
         self
     }
 
-    /// How long an acquire may take in all. Default 30 s.
+    /// How long a caller may wait for a connection. Default 30 s.
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.acquire = timeout;
         self
@@ -248,17 +241,17 @@ impl<T: Send + 'static, L> Builder<T, L> {
 
     /// How long a connect may take before it is dropped and counts as failed.
     ///
-    /// Default 30 s, since some interpreters and handshakes are slow. Worst case: a hung connect
-    /// holds one slot and one place of `max_connecting` for this long.
+    /// Default 30 s, since some interpreters and handshakes are slow. Worst case: a connect that hangs
+    /// takes up one slot and one of `max_connecting` connects for this long.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.connect = timeout;
         self
     }
 
-    /// How long an idle connection goes without use or check until [`Connector::check`] is run; in a
-    /// [`SharedPool`] any connection of which no lease has come home meanwhile. Default 30 s; `None`
-    /// never checks. Worst case: a connection found dead only by `check` is lent for this long, and a
-    /// caller may wait for a check instead of for the connection.
+    /// How long an idle connection goes without use or check until [`Connector::check`] runs. In a
+    /// [`SharedPool`], every connection of which no lease was returned meanwhile is checked. Default
+    /// 30 s; `None` never checks. Worst case: a connection whose death only `check` finds is lent for
+    /// this long, and a caller may have to wait for a check to end.
     pub fn check_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.limits.check_interval = interval.into();
         self
@@ -270,10 +263,10 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
-    /// How long a close may take until its slot is reported as stuck, and again after each further
-    /// such time.
+    /// How long a close may take until its slot is reported as stuck. It is reported again each time
+    /// the same time passes.
     ///
-    /// Default 20 s: room for a polite end before force. It bounds the waiting, never the fact: a
+    /// Default 20 s, which leaves room for an orderly end before force. The close is not cut short: a
     /// slot stays taken until its resource is gone.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.close = timeout;
@@ -281,7 +274,7 @@ impl<T: Send + 'static, L> Builder<T, L> {
     }
 
     /// How long a connection may be unused before it is closed, as far as `min_idle` allows.
-    /// Default 10 min; `None` keeps idle connections. Exact to a tenth of a second.
+    /// Default 10 min; `None` keeps idle connections. Accurate to a tenth of a second.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.limits.idle_timeout = timeout.into();
         self
@@ -289,9 +282,9 @@ impl<T: Send + 'static, L> Builder<T, L> {
 
     /// How long a connection may live.
     ///
-    /// Default 30 min, which bounds what leaks inside a peer; `None` lets it live. Shortened by up
-    /// to a tenth, drawn once per connection, so that those opened together do not end together.
-    /// A lease is never cut short: its connection is closed when it comes home.
+    /// Default 30 min, which bounds what leaks inside a peer; `None` sets no limit. Each connection
+    /// gets a lifetime that is shorter by a random part of up to a tenth, so that those opened together
+    /// do not end together. A lease is never cut short: its connection is closed when it is returned.
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.limits.max_lifetime = lifetime.into();
         self
@@ -306,19 +299,19 @@ impl<T: Send + 'static, L> Builder<T, L> {
     /// The span from which the delay after a failed connect is drawn: `first`, doubled for each
     /// failed round, up to `max`.
     ///
-    /// Default 100 ms and 10 s. Connects that fail side by side are one round. Worst case: a peer
-    /// that comes back is noticed `max` later.
+    /// Default 100 ms and 10 s. Connects that run side by side and fail are one round. Worst case: the
+    /// pool notices that a peer is back after `max`.
     pub fn retry_delay(mut self, first: Duration, max: Duration) -> Self {
         self.limits.pacer.delay = first;
         self.limits.pacer.delay_max = max;
         self
     }
 
-    /// How long a connection must live for failures before it to be forgotten; one that dies
-    /// sooner counts as a failure itself.
+    /// How long a connection must live until earlier failures are forgotten. One that dies sooner
+    /// counts as a failure itself.
     ///
-    /// Default 1 s. This is what bounds a crash loop: a peer that starts and dies is started ever
-    /// more rarely.
+    /// Default 1 s. This bounds a crash loop: a peer that starts and dies is started less and less
+    /// often.
     pub fn min_uptime(mut self, uptime: Duration) -> Self {
         self.limits.min_uptime = uptime;
         self
@@ -327,23 +320,23 @@ impl<T: Send + 'static, L> Builder<T, L> {
     /// After how many failed rounds callers are answered at once with
     /// [`Unavailable`](crate::AcquireError::Unavailable), if nothing is left that could serve them.
     ///
-    /// Default 3. A permanent failure has this effect at once. Until then callers wait, and
-    /// a failure is the source of their timeout.
+    /// Default 3. A permanent failure has this effect at once. Until then callers wait, and the latest
+    /// failure is the source of their timeout.
     pub fn fail_fast_after(mut self, rounds: u32) -> Self {
         self.limits.pacer.fail_fast_after = rounds;
         self
     }
 
-    /// Who is told of every event. Default nobody.
+    /// Receives every event. Default none.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// The runtime the pool's tasks live on. Default: the one `build` is called in.
+    /// The runtime that runs the pool's tasks. Default: the one `build` is called in.
     ///
-    /// All deadlines are kept there, those of callers on other runtimes included: it must be driven.
-    /// While a current-thread runtime is not inside `block_on`, nothing of the pool moves.
+    /// It keeps all deadlines, including those of callers on other runtimes, so it must be running. A
+    /// current-thread runtime only runs inside `block_on`.
     pub fn runtime(mut self, runtime: Runtime) -> Self {
         self.runtime = Some(runtime);
         self

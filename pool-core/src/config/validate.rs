@@ -127,7 +127,7 @@ fn out_of_range(setting: &'static str, value: &dyn Display, must: &'static str) 
     }
 }
 
-/// Tokio has no question for this, only a panic.
+/// Refuses a runtime without a timer. Tokio offers no way to ask, it only panics.
 pub(super) fn timer(runtime: &Runtime) -> Result<(), BuildError> {
     let _guard = runtime.enter();
     let probe = || drop(tokio::time::sleep(Duration::ZERO));

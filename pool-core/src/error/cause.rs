@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::id::ConnectionId;
 
-/// Any error, as connectors hand it over.
+/// Any error, as connectors pass it to the pool.
 ///
 /// # Examples
 ///
@@ -52,7 +52,7 @@ enum Kind {
 }
 
 impl ConnectError {
-    /// A failure that a later attempt may not meet.
+    /// A failure that may not recur: a later attempt can succeed.
     pub fn transient(source: impl Into<BoxError>) -> Self {
         Self {
             kind: Kind::Transient,
@@ -60,7 +60,7 @@ impl ConnectError {
         }
     }
 
-    /// A failure that every attempt will meet until somebody changes something.
+    /// A failure that every later attempt will meet, until something outside the pool changes.
     pub fn permanent(source: impl Into<BoxError>) -> Self {
         Self {
             kind: Kind::Permanent,
@@ -101,7 +101,7 @@ impl Error for ConnectError {
     }
 }
 
-/// Why a check or a reset did not approve of a connection.
+/// Why a check or a reset failed.
 ///
 /// # Examples
 ///
@@ -110,7 +110,7 @@ impl Error for ConnectError {
 /// use std::error::Error;
 ///
 /// let error = CheckError::new("no answer to the ping");
-/// assert_eq!(error.to_string(), "the connection did not pass");
+/// assert_eq!(error.to_string(), "the connection is unfit");
 /// assert_eq!(error.source().unwrap().to_string(), "no answer to the ping");
 /// ```
 #[derive(Clone)]
@@ -125,7 +125,7 @@ impl CheckError {
 
 impl fmt::Display for CheckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection did not pass")
+        f.write_str("the connection is unfit")
     }
 }
 
@@ -141,8 +141,8 @@ impl Error for CheckError {
     }
 }
 
-/// What the pool itself found wrong with a connector's call or with a connection; the source of a
-/// [`ConnectError`] or [`CheckError`] that no connector made.
+/// What the pool itself found wrong with a connector's call or with a connection. It is the source of
+/// each [`ConnectError`] and [`CheckError`] that the connector did not make.
 ///
 /// # Examples
 ///
@@ -174,12 +174,12 @@ impl Error for CheckError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The call did not end by its deadline.
+    /// The call took longer than its limit.
     #[error("{call} did not end within {limit:?}")]
     TimedOut {
         /// The method of the connector.
         call: &'static str,
-        /// Its deadline, from the pool's configuration.
+        /// Its limit, from the pool's settings.
         limit: Duration,
     },
     /// The call panicked.
@@ -187,7 +187,7 @@ pub enum Fault {
     Panicked {
         /// The method of the connector.
         call: &'static str,
-        /// What the panic said, if it was text.
+        /// The panic's message, if it was text.
         message: String,
     },
     /// The connection died sooner than [`min_uptime`](crate::Builder::min_uptime).

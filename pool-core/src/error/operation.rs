@@ -8,10 +8,6 @@ use crate::error::cause::ConnectError;
 use crate::status::PoolStatus;
 
 /// Why [`warm_up`](crate::ConnectionPool::warm_up) gave up.
-///
-/// # Examples
-///
-/// See [`warm_up`](crate::ConnectionPool::warm_up).
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum WarmUpError {
@@ -20,7 +16,7 @@ pub enum WarmUpError {
     TooMany {
         /// How many were asked for.
         wanted: usize,
-        /// The pool's present limit.
+        /// The pool's limit.
         max_size: usize,
     },
     /// A connect failed. Those that succeeded stay in the pool.
@@ -34,33 +30,30 @@ pub enum WarmUpError {
         #[source]
         failure: ConnectError,
     },
-    /// The connections were not open in time, although no connect failed meanwhile: capacity was
-    /// held by slow or stuck closes, the pool shrank, or connects waited out the delay after an
-    /// earlier failure, which then is the source.
+    /// The connections were not open in time, although no connect failed meanwhile. Slow closes took
+    /// up the room, the pool shrank, or connects waited for the delay after an earlier failure, which
+    /// then is the source.
     #[error("warm-up took longer than {limit:?}: {status}")]
     Timeout {
-        /// The connect timeout, once for each batch of `max_connecting`, and a second.
+        /// One second, and the connect timeout for each batch of `max_connecting`.
         limit: Duration,
         /// How many connections were in which state.
         status: PoolStatus,
-        /// The latest failure to connect that has not been made good since.
+        /// The latest failure to open a connection, unless connections have lived for `min_uptime`
+        /// since.
         #[source]
         last_failure: Option<ConnectError>,
     },
-    /// The pool is closed, or its home runtime has gone.
+    /// The pool is closed, or its home runtime has shut down.
     #[error("warm-up ended because the pool is closed")]
     Closed,
 }
 
 /// Why [`resize`](crate::ConnectionPool::resize) changed nothing.
-///
-/// # Examples
-///
-/// See [`resize`](crate::ConnectionPool::resize).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ResizeError {
-    /// The limit is larger than any pool's.
+    /// No pool can be so large.
     #[error("max_size {max_size} exceeds the largest possible pool of {limit} connections")]
     TooLarge {
         /// What was asked for.
@@ -68,7 +61,7 @@ pub enum ResizeError {
         /// The largest possible value.
         limit: usize,
     },
-    /// The pool is closed, or its home runtime has gone.
+    /// The pool is closed, or its home runtime has shut down.
     #[error("a closed pool cannot be resized")]
     Closed,
 }
@@ -78,26 +71,20 @@ pub enum ResizeError {
 /// # Examples
 ///
 /// ```
-/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// # use pool_core::{ConnectionPool, connector_fn};
 /// use pool_core::BuildError;
-/// # struct Units;
-/// # #[async_trait]
-/// # impl Connector for Units {
-/// #     type Connection = ();
-/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-/// # }
 ///
-/// let nowhere = ConnectionPool::builder(Units).build();
+/// let nowhere = ConnectionPool::builder(connector_fn(async |_| Ok(()))).build();
 /// assert_eq!(nowhere.unwrap_err(), BuildError::NoRuntime);
 ///
 /// let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-/// let of_none = ConnectionPool::builder(Units).runtime(runtime.handle().clone()).max_size(0).build();
+/// let of_none = ConnectionPool::builder(connector_fn(async |_| Ok(()))).runtime(runtime.handle().clone()).max_size(0).build();
 /// assert_eq!(of_none.unwrap_err().to_string(), "max_size is 0, but must be at least 1");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// There is no runtime to live on. Call `build` from within a Tokio runtime, or name one with
+    /// There is no runtime for the pool's tasks. Call `build` inside a Tokio runtime, or name one with
     /// [`runtime`](crate::Builder::runtime).
     #[error("no Tokio runtime: build the pool inside one or pass its handle to `runtime`")]
     NoRuntime,

@@ -11,18 +11,14 @@ use crate::error::cause::ConnectError;
 use crate::status::PoolStatus;
 
 /// What an acquire was waiting for when it failed.
-///
-/// # Examples
-///
-/// See [`AcquireError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AcquirePhase {
-    /// Every connection was lent, being checked, reset or closed, and no more may be opened.
+    /// No connection was being opened, because every slot was in use.
     Queue,
     /// At least one connection was being opened.
     Connect,
-    /// The next connect waited for the delay after failures to pass.
+    /// No connection was being opened, because the delay after a failure had not passed yet.
     Backoff,
 }
 
@@ -36,11 +32,7 @@ impl fmt::Display for AcquirePhase {
     }
 }
 
-/// The circumstances in which an acquire failed: the same for every variant of [`AcquireError`].
-///
-/// # Examples
-///
-/// See [`AcquireError`].
+/// The circumstances in which an acquire failed, with every variant of [`AcquireError`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AcquireContext {
@@ -50,7 +42,7 @@ pub struct AcquireContext {
     pub phase: AcquirePhase,
     /// How many connections were in which state.
     pub status: PoolStatus,
-    /// The latest failure to open a connection that has not been made good since.
+    /// The latest failure to open a connection, unless connections have lived for `min_uptime` since.
     pub last_failure: Option<ConnectError>,
 }
 
@@ -62,19 +54,13 @@ pub struct AcquireContext {
 /// # Examples
 ///
 /// ```
-/// # use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, async_trait};
+/// # use pool_core::{ConnectionPool, connector_fn};
 /// use pool_core::{AcquireError, AcquirePhase};
 /// use std::time::Duration;
-/// # struct Units;
-/// # #[async_trait]
-/// # impl Connector for Units {
-/// #     type Connection = ();
-/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-/// # }
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = ConnectionPool::builder(Units).name("workers").max_size(1).build()?;
+/// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).name("workers").max_size(1).build()?;
 /// let held = pool.acquire().await?;
 /// let error = pool.acquire_within(Duration::from_secs(2)).await.unwrap_err();
 /// assert!(matches!(error, AcquireError::Timeout { .. }));
@@ -82,7 +68,7 @@ pub struct AcquireContext {
 /// let context = error.context();
 /// assert_eq!((&*context.pool, context.phase), ("workers", AcquirePhase::Queue));
 /// assert_eq!((context.status.leased, context.status.waiting), (1, 1));
-/// assert!(context.last_failure.is_none(), "it is not for want of connects");
+/// assert!(context.last_failure.is_none(), "no connect has failed");
 /// # drop(held);
 /// # Ok(())
 /// # }
@@ -90,29 +76,29 @@ pub struct AcquireContext {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum AcquireError {
-    /// No connection became free in time. Look at the counts: raise `max_size` if all are leased,
-    /// look for leaked leases if they should not be, look at the source if connects fail.
+    /// No connection became free in time. The counts say why: if all are leased, `max_size` is too
+    /// small or leases are leaked; if connects fail, the source has the cause.
     Timeout {
         /// The acquire timeout that passed.
         limit: Duration,
         /// The circumstances when it passed.
         context: Arc<AcquireContext>,
     },
-    /// As many callers as allowed are waiting already. Shed the request, or raise `max_waiters`.
+    /// `max_waiters` callers are waiting already. Reject the request upstream, or raise `max_waiters`.
     Overloaded {
         /// `max_waiters`.
         limit: usize,
         /// The circumstances of the refusal.
         context: Arc<AcquireContext>,
     },
-    /// The pool is closed, or its home runtime has gone.
+    /// The pool is closed, or its home runtime has shut down.
     Closed {
         /// The circumstances of the refusal.
         context: Arc<AcquireContext>,
     },
-    /// Connections cannot be opened at present, and none is left that could serve.
+    /// Connects keep failing, and no connection is left that could serve.
     Unavailable {
-        /// When the pool will try again if asked.
+        /// After how long an acquire makes the pool try again.
         retry_after: Duration,
         /// The circumstances of the refusal.
         context: Arc<AcquireContext>,
@@ -176,14 +162,10 @@ impl Error for AcquireError {
 }
 
 /// Why [`try_acquire`](crate::ConnectionPool::try_acquire) lent nothing.
-///
-/// # Examples
-///
-/// See [`try_acquire`](crate::ConnectionPool::try_acquire).
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum TryAcquireError {
-    /// No idle connection. [`acquire`](crate::ConnectionPool::acquire) would wait for one.
+    /// No connection is idle. [`acquire`](crate::ConnectionPool::acquire) would wait for one.
     #[error("no idle connection in pool `{pool}`: {status}")]
     Empty {
         /// The pool's name.
@@ -191,7 +173,7 @@ pub enum TryAcquireError {
         /// How many connections were in which state.
         status: PoolStatus,
     },
-    /// The pool is closed, or its home runtime has gone.
+    /// The pool is closed, or its home runtime has shut down.
     #[error("pool `{pool}` is closed: {status}")]
     Closed {
         /// The pool's name.

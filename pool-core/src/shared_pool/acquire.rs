@@ -1,6 +1,5 @@
 //! The future of an acquire from a shared pool.
 
-use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,17 +12,9 @@ use crate::shared_pool::lease::SharedLease;
 use crate::store::Multiplexed;
 use crate::wait::Wait;
 
-/// The future that [`SharedPool::acquire`] returns.
-///
-/// # Cancel safety
-///
-/// As that of an [exclusive pool](crate::Acquire).
-///
-/// # Examples
-///
-/// See [`Acquire`](crate::Acquire).
+/// The wait for a shared lease.
 #[must_use = "futures do nothing unless polled"]
-pub struct AcquireShared<'a, T: Send + Sync + 'static> {
+pub(crate) struct AcquireShared<'a, T: Send + Sync + 'static> {
     wait: Wait<'a, Arc<T>, Multiplexed>,
 }
 
@@ -45,11 +36,5 @@ impl<T: Send + Sync + 'static> Future for AcquireShared<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let share = ready!(Pin::new(&mut self.wait).poll(cx))?;
         Poll::Ready(Ok(SharedLease::new(share)))
-    }
-}
-
-impl<T: Send + Sync + 'static> fmt::Debug for AcquireShared<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.wait.describe(&mut f.debug_struct("AcquireShared"))
     }
 }

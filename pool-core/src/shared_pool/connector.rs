@@ -10,14 +10,14 @@ use crate::id::CloseReason;
 
 /// A [`Connector`] whose connections serve many callers at once.
 ///
-/// What a shared pool asks of it: `connect`, `is_alive`, `died` and `close` as ever,
-/// [`check_shared`](Self::check_shared) in the place of `check`, and
-/// [`is_clean_shared`](Self::is_clean_shared) in that of `is_clean`. Nobody ever has such a connection
-/// for himself, so it is never reset.
+/// A shared pool calls `connect`, `is_alive`, `died` and `close` as any pool does,
+/// [`check_shared`](Self::check_shared) instead of `check`, and
+/// [`is_clean_shared`](Self::is_clean_shared) instead of `is_clean`. It never calls `reset`, since no
+/// caller has a shared connection alone.
 ///
-/// * **`is_alive` is asked before each lease and after it**, on any thread.
-/// * **`is_clean_shared`** says no when the connection is broken for everybody: it takes no new
-///   leases, and is closed after its last one.
+/// * **`is_alive`** is called before each lease and after it, on any thread.
+/// * **`is_clean_shared`** returns `false` when the connection is broken for all its callers: it takes
+///   no new leases, and is closed after its last one.
 ///
 /// # Examples
 ///
@@ -56,12 +56,12 @@ use crate::id::CloseReason;
 /// ```
 #[async_trait]
 pub trait SharedConnector: Connector<Connection: Sync> {
-    /// Probes a connection more deeply than `is_alive` can, while it goes on serving.
+    /// Checks a connection more thoroughly than `is_alive` can, while it goes on serving.
     ///
     /// # Errors
     ///
     /// The connection takes no new leases, and is closed with [`CloseReason::CheckFailed`] after its
-    /// last one. That it is busy is no error.
+    /// last one. A busy connection should not fail its check.
     ///
     /// # Cancel safety
     ///
@@ -71,11 +71,11 @@ pub trait SharedConnector: Connector<Connection: Sync> {
         Ok(())
     }
 
-    /// Whether the connection may serve further callers, asked on each return. As
-    /// [`is_clean`](Connector::is_clean) by default.
+    /// Whether the connection may serve further callers. Called on each return; by default the same as
+    /// [`is_clean`](Connector::is_clean).
     ///
-    /// They differ where a request that was given up spoils a connection for whoever would have it
-    /// alone next, and for none of many.
+    /// The two differ where a cancelled request makes a connection unfit for the next exclusive
+    /// caller, but does no harm to callers that share it.
     fn is_clean_shared(&self, conn: &Self::Connection) -> bool {
         self.is_clean(conn)
     }

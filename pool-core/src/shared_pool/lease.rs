@@ -11,7 +11,7 @@ use crate::status::ConnectionStats;
 use crate::store::{Condition, Multiplexed};
 use crate::sync::Arc;
 
-/// A lease of a shared connection: `&T` as long as this is held.
+/// A lease of a shared pool: `&T`, as long as this is held.
 ///
 /// Dropping it is synchronous, never blocks, needs no runtime, and may happen on any thread and
 /// during a panic.
@@ -19,24 +19,17 @@ use crate::sync::Arc;
 /// # Examples
 ///
 /// ```
-/// # use pool_core::{ConnectContext, ConnectError, Connector, SharedConnector, async_trait};
-/// # struct Units;
-/// # #[async_trait]
-/// # impl Connector for Units {
-/// #     type Connection = ();
-/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-/// # }
-/// # impl SharedConnector for Units {}
+/// # use pool_core::connector_fn;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use pool_core::{SharedLease, SharedPool};
 ///
-/// let pool = SharedPool::builder(Units).build()?;
+/// let pool = SharedPool::builder(connector_fn(async |_| Ok(()))).build()?;
 /// let (one, two) = (pool.acquire().await?, pool.acquire().await?);
 /// assert_eq!(SharedLease::id(&one), SharedLease::id(&two));
 /// assert_eq!(SharedLease::stats(&one).leases, 2);
 ///
-/// SharedLease::discard(one); // it is broken: no new leases, and closed after the last
+/// SharedLease::discard(one); // broken: it takes no new leases, and is closed after its last
 /// let three = pool.acquire().await?;
 /// assert_ne!(SharedLease::id(&three), SharedLease::id(&two));
 /// # Ok(())
@@ -65,7 +58,7 @@ impl<T: Send + Sync + 'static> SharedLease<T> {
         Self::share(lease).id
     }
 
-    /// What the pool knows of the connection.
+    /// Facts about the connection.
     #[must_use]
     pub fn stats(lease: &Self) -> ConnectionStats {
         let share = Self::share(lease);
@@ -73,8 +66,8 @@ impl<T: Send + Sync + 'static> SharedLease<T> {
         share.engine.lock().stats(share.key, now)
     }
 
-    /// Ends the lease, and says that the connection is unusable: it takes no new leases, and is
-    /// closed with [`CloseReason::Discarded`] after its last one.
+    /// Ends the lease and gives the connection up, for a holder that knows it to be unusable: it takes
+    /// no new leases, and is closed with [`CloseReason::Discarded`] after its last one.
     pub fn discard(mut lease: Self) {
         if let Some(share) = lease.share.take() {
             let engine = Arc::clone(&share.engine);
@@ -89,7 +82,7 @@ impl<T: Send + Sync + 'static> Drop for SharedLease<T> {
             let engine = Arc::clone(&share.engine);
             let condition = engine.condition(&share.connection);
             Multiplexed::give_back(share, &engine, condition);
-            // It may be the last that holds the connector, whose drop is foreign code.
+            // This may be the last reference to the connector, whose drop is foreign code.
             foreign::drop_quietly(engine);
         }
     }

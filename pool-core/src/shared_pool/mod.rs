@@ -11,7 +11,6 @@ mod lease;
 mod pool;
 mod share;
 
-pub use acquire::AcquireShared;
 pub use connector::SharedConnector;
 pub use lease::SharedLease;
 pub use pool::SharedPool;

@@ -6,7 +6,7 @@ use std::sync::Arc as StdArc;
 use std::time::Duration;
 
 use crate::config::SharedBuilder;
-use crate::error::{ResizeError, TryAcquireError, WarmUpError};
+use crate::error::{AcquireError, ResizeError, TryAcquireError, WarmUpError};
 use crate::handle::Handle;
 use crate::shared_pool::acquire::AcquireShared;
 use crate::shared_pool::connector::{ArcConnector, SharedConnector};
@@ -18,56 +18,47 @@ use crate::wait::draw;
 
 /// A pool whose connections serve many callers at once: each lease gives `&T`.
 ///
-/// For connections that tell requests apart by themselves, as a multiplexed child does by ids. A
-/// new lease goes to the connection with the fewest leases; another one is opened only when all have
-/// [`target_leases`](SharedBuilder::target_leases) or more; a caller waits only when all have
+/// For connections that can tell the requests of many callers apart, for example by ids. A new lease
+/// goes to the connection with the fewest leases. Another connection is opened when all have
+/// [`target_leases`](SharedBuilder::target_leases) or more. A caller waits only when all have
 /// [`max_leases_per_connection`](SharedBuilder::max_leases_per_connection), or none is open.
 ///
-/// A connection that reached its lifetime, or was evicted, serves on until its replacement is open.
-/// One that is broken, or was lent as often as `max_uses` allows, takes no new leases. All are
-/// closed after their last lease.
+/// A connection that was evicted or reached its lifetime while it has leases goes on serving until
+/// its replacement is open. If its last lease ends earlier, it is closed then, before the
+/// replacement is open. One that is broken, or was lent as often as `max_uses` allows, takes no new
+/// leases and is closed after its last one.
 ///
-/// A connection holds its place until it is gone. So while all leases of a broken one have not come
-/// home, there is one place less, and with a `max_size` of 1 nobody else is served: whoever wants to
-/// bridge that needs room for two.
+/// A connection counts against `max_size` until it is closed. So a broken connection takes up room
+/// until its last lease is returned; with a `max_size` of 1 no other caller is served until then.
 ///
-/// With `min_idle` so many connections without any lease are kept ready beside the others. New
-/// leases go to them first, so callers spread over as many connections as there may be.
+/// With `min_idle`, that many connections without leases are kept ready beside the others. New
+/// leases go to them first, so callers spread over as many connections as `max_size` allows.
 ///
-/// All else is as in a [`ConnectionPool`], whose clone of the handle, queue, checks, limits and end
-/// it has.
+/// Everything else, such as handles, the queue, checks and the end of the pool, is as in a
+/// [`ConnectionPool`](crate::ConnectionPool).
 ///
 /// # Examples
 ///
-/// For the connector's side see [`SharedConnector`].
-///
 /// ```
-/// # use pool_core::{ConnectContext, ConnectError, Connector, SharedConnector, async_trait};
-/// # struct Units;
-/// # #[async_trait]
-/// # impl Connector for Units {
-/// #     type Connection = ();
-/// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-/// # }
-/// # impl SharedConnector for Units {}
+/// # use pool_core::connector_fn;
 /// use pool_core::SharedPool;
 /// use std::time::Duration;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = SharedPool::builder(Units).max_size(4).target_leases(2).build()?;
+/// let pool = SharedPool::builder(connector_fn(async |_| Ok(()))).max_size(4).target_leases(2).build()?;
 /// pool.warm_up(1).await?;
 /// let (one, two) = (pool.acquire().await?, pool.acquire_within(Duration::from_secs(5)).await?);
 /// assert_eq!((pool.status().leases, pool.status().size()), (2, 1), "one connection for both");
 ///
-/// // The third one does not wait either: another connection is opened for those to come.
+/// // The third lease does not wait either, and makes the pool open another connection.
 /// let three = pool.try_acquire()?;
 /// while pool.status().size() < 2 {
 ///     tokio::task::yield_now().await;
 /// }
 /// # drop((one, two, three));
 ///
-/// assert_eq!(pool.retain(|stats| stats.leases == 0), 0, "nobody has a lease");
+/// assert_eq!(pool.retain(|stats| stats.leases == 0), 0, "all leases are over");
 /// pool.resize(2)?;
 /// assert!(pool.close(Duration::from_secs(10)).await.is_complete());
 /// # Ok(())
@@ -78,7 +69,7 @@ pub struct SharedPool<T: Send + Sync + 'static> {
 }
 
 impl<T: Send + Sync + 'static> SharedPool<T> {
-    /// Starts to describe a pool of what `connector` opens.
+    /// A builder of a pool whose connections `connector` opens.
     pub fn builder(connector: impl SharedConnector<Connection = T>) -> SharedBuilder<T> {
         SharedBuilder::multiplexed(StdArc::new(ArcConnector(connector)))
     }
@@ -89,22 +80,25 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
         }
     }
 
-    /// Lends the connection with the fewest leases: at once if one may take another lease, else the
-    /// first that may after everybody who came earlier was served.
+    /// Lends the connection with the fewest leases: at once if one may take another lease, otherwise
+    /// the first that may after all earlier callers were served.
     ///
     /// # Errors
     ///
-    /// As [`ConnectionPool::acquire`].
+    /// As [`ConnectionPool::acquire`](crate::ConnectionPool::acquire).
     ///
     /// # Cancel safety
     ///
-    /// As [`ConnectionPool::acquire`].
+    /// Dropping the future gives up the place in the queue and nothing else. A share that was already
+    /// handed to it goes to the next waiter; a connect that was started goes on.
     ///
     /// # Panics
     ///
     /// If the future is polled after it completed.
     #[track_caller]
-    pub fn acquire(&self) -> AcquireShared<'_, T> {
+    pub fn acquire(
+        &self,
+    ) -> impl Future<Output = Result<SharedLease<T>, AcquireError>> + Send + Unpin {
         let timeout = self.handle.engine.timeouts.acquire;
         AcquireShared::new(&self.handle.engine, Location::caller(), timeout)
     }
@@ -123,12 +117,15 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     ///
     /// As [`acquire`](Self::acquire).
     #[track_caller]
-    pub fn acquire_within(&self, timeout: Duration) -> AcquireShared<'_, T> {
+    pub fn acquire_within(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<SharedLease<T>, AcquireError>> + Send + Unpin {
         AcquireShared::new(&self.handle.engine, Location::caller(), timeout)
     }
 
-    /// Lends an open connection, or nothing: never waits, overtakes nobody. It may be the lease that
-    /// makes the pool open another connection.
+    /// Lends an open connection if one may take another lease. Never waits and never overtakes a
+    /// waiter. The pool may open another connection because of this lease.
     ///
     /// # Errors
     ///
@@ -143,15 +140,16 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
         }
     }
 
-    /// As [`ConnectionPool::warm_up`].
+    /// Opens connections until at least `connections` are open, as
+    /// [`ConnectionPool::warm_up`](crate::ConnectionPool::warm_up) does.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`ConnectionPool::warm_up`](crate::ConnectionPool::warm_up).
     ///
     /// # Cancel safety
     ///
-    /// As there.
+    /// What was opened stays open, and connects in flight go on. No further ones are started.
     pub async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
         self.handle.warm_up(connections).await
     }
@@ -162,40 +160,34 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
         self.handle.status()
     }
 
-    /// Changes `max_size`. When it shrinks, connections take no new leases and are closed after
-    /// their last: first those that wait for their replacement, then those with the fewest leases.
-    /// What is still being opened is closed if there is no room for it.
+    /// Changes `max_size`. When it shrinks, surplus connections take no new leases and are closed
+    /// after their last: first those that are to be replaced, then those with the fewest leases. A
+    /// connection that is still being opened is closed once it is open if there is no room for it.
     ///
     /// # Errors
     ///
-    /// As [`ConnectionPool::resize`].
+    /// As [`ConnectionPool::resize`](crate::ConnectionPool::resize).
     pub fn resize(&self, max_size: usize) -> Result<(), ResizeError> {
         self.handle.resize(max_size)
     }
 
-    /// Replaces every connection there is: each goes on serving until another one is open, if it
-    /// has leases, and is closed after its last. Returns how many.
+    /// Replaces every connection that exists now, and returns how many. One without leases is closed
+    /// at once; the others go on serving until their replacement is open or their last lease is
+    /// returned.
     ///
     /// # Examples
     ///
     /// ```
-    /// # use pool_core::{ConnectContext, ConnectError, Connector, SharedConnector, async_trait};
-    /// # struct Units;
-    /// # #[async_trait]
-    /// # impl Connector for Units {
-    /// #     type Connection = ();
-    /// #     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> { Ok(()) }
-    /// # }
-    /// # impl SharedConnector for Units {}
+    /// # use pool_core::connector_fn;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use pool_core::{SharedLease, SharedPool};
     ///
-    /// let pool = SharedPool::builder(Units).build()?;
+    /// let pool = SharedPool::builder(connector_fn(async |_| Ok(()))).build()?;
     /// let old = pool.acquire().await?;
     /// assert_eq!(pool.evict_all(), 1);
     ///
-    /// // It serves on, until another one is open.
+    /// // It goes on serving until another one is open.
     /// let new = loop {
     ///     let lease = pool.acquire().await?;
     ///     if SharedLease::id(&lease) != SharedLease::id(&old) {
@@ -211,13 +203,14 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
         self.handle.evict_all()
     }
 
-    /// Replaces the connections for which `keep` says no, as [`evict_all`](Self::evict_all) does.
-    /// `keep` is asked about a snapshot, without a lock.
+    /// Replaces the connections for which `keep` returns `false`, as [`evict_all`](Self::evict_all)
+    /// does. `keep` is called on a snapshot, without a lock.
     pub fn retain(&self, keep: impl FnMut(&ConnectionStats) -> bool) -> usize {
         self.handle.retain(keep)
     }
 
-    /// As [`ConnectionPool::close`]. In the report, `still_leased` counts connections.
+    /// Closes the pool and waits, as [`ConnectionPool::close`](crate::ConnectionPool::close) does. In
+    /// the report, `still_leased` counts connections, not leases.
     ///
     /// # Cancel safety
     ///

@@ -11,18 +11,18 @@ use crate::time::Time;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     New,
-    /// It came when its turn was, but the connection proved dead.
+    /// It was lent an idle connection that proved dead: it enters at the head.
     Deferred,
-    /// It waited until its turn came, but the connection proved dead: with its number, it gets its
-    /// place back.
+    /// It was served from the queue, but the connection proved dead: it gets the place of its number
+    /// back.
     Resumed(WaiterId),
 }
 
 impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Whether a caller that has to wait now may join the queue.
     ///
-    /// A full queue refuses newcomers only: whoever drew a dead connection had its turn already.
-    /// So there may be as many more waiters as there are connections.
+    /// A full queue refuses newcomers only, since a caller that drew a dead connection had its turn
+    /// already. So there may be as many more waiters as there are connections.
     pub(crate) fn admit(&self, now: Time, deadline: Time, turn: Turn) -> Result<(), Refusal> {
         if self.is_closed {
             return Err(Refusal::Closed);
@@ -72,7 +72,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         id
     }
 
-    /// Looks at a waiter; takes it out if its wait has ended.
+    /// Looks at a waiter, and removes it if its wait has ended.
     pub(crate) fn poll_waiter(&mut self, key: WaiterKey, waker: &Waker) -> Found<L::Served<C>> {
         self.queue.poll(key, waker)
     }
@@ -82,7 +82,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.queue.replace_waker(key, waker)
     }
 
-    /// Takes out a waiter whose future is dropped. What it was served must be given back.
+    /// Removes a waiter whose future was dropped. What it was served must be given back.
     pub(crate) fn cancel(&mut self, key: WaiterKey) -> Option<L::Served<C>> {
         match self.queue.remove(key) {
             Ok(WaitEnd::Served(served)) => Some(served),

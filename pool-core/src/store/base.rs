@@ -10,25 +10,26 @@ use crate::store::slots::Slots;
 use crate::store::{Effects, Errand, Lending, Limits, SlotKey};
 use crate::time::Time;
 
-// Order: what every lease and return writes comes first and stays together. Two cores that take turns
-// at the lock pass each other these lines, and every line costs as much as all the work on it.
+// Order: what every lease and return writes comes first, together. Two cores that take turns at the
+// lock pass these cache lines to each other, and each line costs as much as all the work on it.
 #[repr(C)]
 pub(crate) struct Store<C: Send + 'static, L: Lending> {
-    /// Something happened since the last tick.
+    /// Something changed since the last tick.
     pub(crate) is_moving: bool,
-    /// No tick is due: the next one to come must read the clock.
+    /// No tick is due: the next caller must read the clock.
     pub(crate) is_quiet: bool,
-    /// Somebody listens to the events of the hot path.
+    /// The events of the hot path are wanted.
     pub(crate) is_observed: bool,
-    /// There is something in `effects`.
+    /// `effects` is not empty.
     pub(super) owes: bool,
     pub(super) is_closed: bool,
-    /// The maintenance task has gone with its runtime.
+    /// The runtime has shut down, and the maintenance task with it.
     pub(super) is_orphan: bool,
     pub(super) queue: WaitQueue<L::Served<C>>,
-    /// The waiter that was served.
+    /// The waker of the first waiter that was served.
     pub(super) served: Option<Waker>,
-    /// The time as the hot path knows it, at most one tick old while the pool is in use.
+    /// The time as the hot path knows it: at most one tick old while the pool is in use and its runtime
+    /// keeps up.
     pub(super) tick: Time,
     pub(crate) leases: u64,
     pub(super) next_waiter: u64,
@@ -80,13 +81,13 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
     }
 
-    /// The waker of the waiter that was served; to be woken after unlocking.
+    /// The waker of the first waiter that was served, to be woken after unlocking.
     #[inline]
     pub(crate) const fn take_served(&mut self) -> Option<Waker> {
         self.served.take()
     }
 
-    /// What else the critical section owes; to be carried out after unlocking.
+    /// What else the critical section owes, to be carried out after unlocking.
     #[inline]
     pub(crate) fn take_effects(&mut self) -> Option<Effects<C, L>> {
         #[cfg(debug_assertions)]
@@ -121,7 +122,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.effects.wakers.push(waker);
     }
 
-    /// Has something dropped after unlocking whose drop may be foreign code.
+    /// Leaves a value whose drop may be foreign code to be dropped after unlocking.
     pub(super) fn drop_outside(&mut self, spent: impl Send + 'static) {
         self.owes = true;
         self.effects.spent.push(Box::new(spent));
@@ -138,7 +139,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.next_event += 1;
     }
 
-    /// Logs what happens on every acquire and return: only if somebody listens.
+    /// Logs what happens on every acquire and return, if it is wanted.
     #[inline]
     pub(super) fn log_hot(&mut self, kind: impl FnOnce() -> EventKind) {
         if self.is_observed {

@@ -18,7 +18,7 @@ pub(crate) enum Condition {
 }
 
 impl<C: Send + 'static, L: Lending> Store<C, L> {
-    /// A connection is never lent again; closing it is owed.
+    /// A connection is never lent again, and is to be closed.
     pub(crate) fn retire(&mut self, key: SlotKey, connection: C, reason: CloseReason) {
         let known_dead = self.slots.get(key).close_reason == Some(CloseReason::Died);
         let record = self.slots.set_state(key, State::Closing);
@@ -49,21 +49,21 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.kick();
     }
 
-    /// A close outlasts its deadline; its slot stays taken.
+    /// A close takes longer than its timeout; its slot stays taken.
     pub(crate) fn stuck(&mut self, key: SlotKey, reason: CloseReason, since: Duration) {
         let id = self.slots.set_state(key, State::Stuck).id;
         self.log(EventKind::Stuck { id, reason, since });
     }
 
-    /// Frees a slot: the last thing that happens to it. Returns whether its permit may serve
-    /// another slot; otherwise the pool has shrunk and the permit must go.
+    /// Frees a slot: the last thing that happens to it. Returns whether its permit may be used for
+    /// another slot; otherwise the pool has shrunk and the permit must be destroyed.
     pub(crate) fn release(&mut self, key: SlotKey) -> bool {
         let record = self.slots.remove(key);
         let id = record.id;
         if record.opened {
             self.closed_since += usize::from(self.is_closed);
             let reason = record.close_reason.unwrap_or(CloseReason::PoolClosed);
-            // Its task was dropped with the runtime, in the middle of a reset or a check.
+            // Its reset or check was dropped when the runtime shut down.
             if !record.is_closing() {
                 self.log(EventKind::Closing { id, reason });
             }
@@ -74,8 +74,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             self.log(EventKind::ConnectAborted { id });
         }
         if is_aborted && !self.is_closed {
-            // An open pool's connect is dropped only by a runtime that goes, and the next one would
-            // be as well: at once, and again, for ever.
+            // While the pool is open, only a runtime that shuts down drops a connect. It would drop the
+            // next one as well, at once, and again, for ever.
             self.orphan();
         } else if self.is_closed && self.slots.len() == 0 {
             self.log(EventKind::PoolClosed);
@@ -142,7 +142,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             .max_uses
             .is_some_and(|max_uses| record.uses >= max_uses);
         if spent {
-            // It served as often as it was meant to: that proves as much as living for long.
+            // It served as often as it may, which proves as much as living for long.
             self.pacer.alive(born, self.tick.max(born), Duration::ZERO);
         } else if age < self.limits.min_uptime {
             let fault = ConnectError::transient(Fault::DiedEarly { id, age });

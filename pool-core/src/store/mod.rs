@@ -24,6 +24,7 @@ mod control;
 mod describe;
 mod effects;
 mod exclusive;
+mod goal_waits;
 mod goals;
 mod lending;
 mod life;

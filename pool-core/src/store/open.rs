@@ -12,11 +12,11 @@ use crate::time::Time;
 pub(crate) struct Opening {
     pub(crate) key: SlotKey,
     pub(crate) id: ConnectionId,
-    /// 1, and one more for each failed round before it.
+    /// One more than the number of failed rounds before it.
     pub(crate) attempt: u32,
 }
 
-/// Lifetimes are shortened by up to this fraction, drawn at birth, so that connections that were
+/// A lifetime is shortened by a random part of up to one in this many, so that connections that were
 /// opened together do not end together.
 const LIFETIME_JITTER: u32 = 10;
 
@@ -64,7 +64,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.log(EventKind::Opened { id });
         L::offer(self, key, connection);
         self.resolve_goals();
-        // Its place of `max_connecting` is free, and nothing else would tell before the next tick.
+        // One of `max_connecting` is free again; otherwise that is noticed only at the next tick.
         if self.may_open() {
             self.kick();
         }
@@ -86,8 +86,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
 
     /// Whether a connect is wanted and capacity allows it; the pacer may still delay it.
     ///
-    /// There are never more connects in flight than callers waiting plus what is missing of
-    /// `min_idle` or of a warm-up.
+    /// There are never more connects in flight than waiting callers plus what is missing of `min_idle`,
+    /// or than a warm-up still needs.
     pub(super) fn may_open(&self) -> bool {
         let opening = self.slots.count(State::Opening);
         opening < self.limits.max_connecting

@@ -1,7 +1,7 @@
 //! When the next connect may begin after failures, and when waiting for it is pointless.
 //!
-//! Failures are counted in *rounds*: connects that ran side by side and failed together are one
-//! round, or `max_connecting` would decide how patient the pool is. Each round doubles the span
+//! Failures are counted in *rounds*: connects that ran side by side and failed are one round.
+//! Otherwise `max_connecting` would decide how soon callers are refused. Each round doubles the span
 //! from which the delay is drawn. A mere connect does not reset the count, since a crash loop
 //! connects as well; a connection that lives for `min_uptime` does.
 
@@ -46,16 +46,16 @@ impl Pacer {
         self.round
     }
 
-    /// The latest failure that has not been made good since.
+    /// The latest failure, unless a connection has lived long enough since.
     pub(crate) fn failure(&self) -> Option<&ConnectError> {
         self.failure.as_ref().filter(|_| self.round > 0)
     }
 
     /// A connect that began in round `began` failed, or its connection died early. Returns the
-    /// failure before, to be dropped after unlocking.
+    /// previous failure, to be dropped after unlocking.
     ///
-    /// One that began before the latest failure belongs to the same round, unless the delay after
-    /// that is over: then it is news.
+    /// A connect that began before the latest failure belongs to the same round, unless the delay
+    /// after that failure is over.
     #[must_use]
     pub(crate) fn failed(
         &mut self,
@@ -73,7 +73,7 @@ impl Pacer {
         self.failure.replace(error)
     }
 
-    /// A connect succeeded: whatever made failure permanent is mended.
+    /// A connect succeeded, so failure is no longer permanent.
     pub(crate) const fn connected(&mut self) {
         self.permanent = false;
     }
@@ -93,8 +93,8 @@ impl Pacer {
         self.not_before
     }
 
-    /// How long callers should stay away if nothing is left that could serve them; `None` while
-    /// there is reason to wait.
+    /// If connects keep failing: after how long the next one may begin. `None` while there is reason to
+    /// wait.
     pub(crate) fn unavailable_for(&self, now: Time) -> Option<Duration> {
         let tripped =
             self.round > 0 && (self.permanent || self.round >= self.limits.fail_fast_after);
@@ -115,7 +115,7 @@ impl Pacer {
     }
 }
 
-/// The splitmix generator: enough to spread delays and lifetimes, small enough to need no crate.
+/// The splitmix64 generator: good enough to spread delays and lifetimes, and small.
 #[derive(Debug)]
 pub(crate) struct Random(u64);
 

@@ -1,9 +1,9 @@
-//! The queue of waiters: who is served next, and what a served waiter finds when it wakes.
+//! The queue of waiters: which is served next, and what it finds when it wakes.
 //!
 //! # Invariants
 //!
-//! A waiter is either linked into the queue with its waker, or unlinked with its outcome. It stays
-//! in the table until its future has taken the outcome or was dropped.
+//! A waiter is either linked into the queue with its waker, or unlinked with the end of its wait. It
+//! stays in the table until its future has taken that end or was dropped.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::error::AcquireContext;
 use crate::id::WaiterId;
 use crate::time::Time;
 
-/// The place of a waiter in the table, valid until the waiter is removed, and its number.
+/// The index of a waiter in the table, valid until the waiter is removed, and its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WaiterKey(u32, WaiterId);
 
@@ -24,12 +24,12 @@ impl WaiterKey {
     }
 }
 
-/// What a waiter brings along.
+/// What a waiter asks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WaitRequest {
     pub(crate) deadline: Time,
     pub(crate) clock: DeadlineClock,
-    /// Where it acquires.
+    /// Where `acquire` was called.
     pub(crate) site: &'static Location<'static>,
 }
 
@@ -87,12 +87,12 @@ pub(crate) struct WaitQueue<S> {
     len: usize,
 }
 
-/// What a queued waiter finds when it is polled.
+/// What a waiter finds when it is polled.
 #[derive(Debug)]
 pub(crate) enum Found<S> {
     Done(WaitEnd<S>),
     Waiting,
-    /// Still queued, but the caller polls with another waker now, which must be handed in.
+    /// Still queued, but polled with another waker, which must be handed in.
     Moved,
 }
 
@@ -115,7 +115,7 @@ impl<S> WaitQueue<S> {
         self.len == 0
     }
 
-    /// Everybody in the queue, the next to be served first.
+    /// All queued waiters, the next to be served first.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn order(&self) -> Vec<WaiterId> {
         let entry = |place: u32| self.table.get(place as usize);
@@ -136,7 +136,7 @@ impl<S> WaitQueue<S> {
         WaiterKey(place, id)
     }
 
-    /// Enters before everybody else: for a waiter whose connection proved dead.
+    /// Enters at the head: for a caller whose connection proved dead before it had queued.
     pub(crate) fn push_front(
         &mut self,
         id: WaiterId,
@@ -150,8 +150,8 @@ impl<S> WaitQueue<S> {
         WaiterKey(place, id)
     }
 
-    /// Enters where its number belongs: for a waiter that was served a connection which proved
-    /// dead. Looks at nobody but others like it, who came before it.
+    /// Enters at the place of its number: for a waiter that was served a connection which proved dead.
+    /// Walks past earlier waiters only, which must be such waiters as well.
     pub(crate) fn push_again(
         &mut self,
         id: WaiterId,
@@ -177,9 +177,9 @@ impl<S> WaitQueue<S> {
         (head != NONE).then(|| self.finish(head, outcome))
     }
 
-    /// Puts coarse deadlines off by `lag`, ends the wait of every waiter whose deadline has come, and returns the earliest deadline of
-    /// the others. Looks at all of them: with 10 000 waiters some 20 µs, at most once a
-    /// millisecond.
+    /// Puts coarse deadlines off by `lag`, ends the wait of every waiter whose deadline has come, and
+    /// returns the earliest deadline of the others. It looks at all of them, which takes some 20 µs
+    /// with 10 000 waiters, at most once a millisecond.
     pub(crate) fn expire(
         &mut self,
         now: Time,
@@ -224,8 +224,8 @@ impl<S> WaitQueue<S> {
         }
     }
 
-    /// Takes a waiter out whose future is dropped: `Err` with its waker if it still waited, else
-    /// its outcome.
+    /// Removes a waiter whose future was dropped: `Err` with its waker if it still waited, otherwise
+    /// the end of its wait.
     pub(crate) fn remove(&mut self, key: WaiterKey) -> Result<WaitEnd<S>, (WaiterId, Waker)> {
         let entry = &mut self.table[key.0 as usize];
         let id = entry.id;
@@ -285,7 +285,7 @@ impl<S> WaitQueue<S> {
         let free = self.free;
         let entry = &mut self.table[free as usize];
         self.free = entry.next;
-        // One by one: an entry made elsewhere and copied costs the processor more than all the rest.
+        // Field by field: building an entry and copying it costs more than all the rest.
         entry.id = id;
         entry.request.deadline = request.deadline;
         entry.request.clock = request.clock;

@@ -2,15 +2,15 @@
 //!
 //! # Invariants
 //!
-//! A slot's state is written in one place, [`Slots::set_state`], which keeps the tally of each
-//! state; everything that counts connections reads the tally.
+//! Only [`Slots::set_state`] changes the state of a slot. It keeps a tally of each state, and every
+//! count of connections is read off the tally.
 
 use std::panic::Location;
 
 use crate::id::{CloseReason, ConnectionId};
 use crate::time::Time;
 
-/// The place of a slot in the table; valid as long as the slot exists.
+/// The index of a slot in the table; valid as long as the slot exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotKey(u32);
 
@@ -28,7 +28,7 @@ pub(crate) enum State {
 
 const STATES: usize = 7;
 
-/// What is known of one connection.
+/// What is known about one slot and its connection.
 // Order: what every lease and return looks at lies in one cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -42,18 +42,19 @@ pub(crate) struct SlotRecord {
     pub(crate) uses: u64,
     pub(crate) site: Option<&'static Location<'static>>,
     state: State,
-    /// It will be closed for this reason when it comes home.
+    /// Why it will be closed when its last lease ends, or is being closed.
     pub(crate) close_reason: Option<CloseReason>,
-    /// It was opened, so its end is a close.
+    /// It was opened and not detached, so its end is a close.
     pub(crate) opened: bool,
     /// Its lease was reported as overdue.
     pub(crate) overdue: bool,
     /// The failed rounds the pacer had counted when the connect began.
     pub(crate) round: u32,
-    /// Its leases, and checks under way, if it is shared.
+    /// Its leases, if it is shared.
     pub(crate) load: u32,
+    /// Its checks under way, if it is shared.
     pub(crate) holds: u32,
-    /// It is shared, its end has come for this reason, and it goes on until it is replaced.
+    /// Why it is to be replaced, if it is shared. It serves until then.
     pub(crate) superseded: Option<CloseReason>,
     /// It is shared and suspected to hang: it gets no new leases until that is cleared.
     pub(crate) is_suspected: bool,
@@ -199,19 +200,19 @@ impl Slots {
         self.tally.iter().sum()
     }
 
-    /// All slots whose connection may yet serve a waiter.
+    /// All slots whose connection can still serve a waiter.
     pub(crate) const fn serving(&self) -> usize {
         self.count(State::Opening) + self.open()
     }
 
-    /// Whether more than `limit` connections may yet serve a waiter.
+    /// Whether more than `limit` connections can still serve a waiter.
     #[inline]
     pub(crate) const fn exceeds(&self, limit: usize) -> bool {
-        // The table never shrinks, and a look at its length is all it takes while it is short.
+        // The table never shrinks, so while it is short its length suffices.
         self.table.len() > limit && self.serving() > limit
     }
 
-    /// All connections that are open and not on their way out.
+    /// All connections that are open and not being closed.
     pub(crate) const fn open(&self) -> usize {
         self.count(State::Idle)
             + self.count(State::Leased)

@@ -1,14 +1,14 @@
 //! What happens because time passes.
 //!
-//! The hot path has no clock. While the pool is in use the maintenance task sweeps once a tick and
-//! leaves the time behind; when nothing moved for a whole tick it stops doing so and the store is
-//! *quiet*: whoever comes next reads the clock and starts the ticks again. So a pool in use costs
-//! ten wake-ups a second and one at rest none but for what is really due.
+//! The hot path has no clock. While the pool is in use, the maintenance task sweeps once a tick and
+//! stores the time. After a whole tick in which nothing moved, the ticks stop and the store is
+//! *quiet*; the next caller reads the clock and starts the ticks again. So a pool in use costs ten
+//! wake-ups a second, and one at rest wakes up only for what is due.
 //!
 //! # Invariants
 //!
-//! Everything that is due later than the next tick is found by the sweep of that tick; only
-//! deadlines of waiters and goals, and the pacer, set the alarm themselves.
+//! The sweep of each tick finds everything that is due later than that tick. Only deadlines of waiters
+//! and goals, the pacer, and checks that end set the alarm themselves.
 
 use std::time::Duration;
 
@@ -30,18 +30,18 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.alarm
     }
 
-    /// The present time as far as it is known without a clock: not too early as long as ticks come
-    /// in time. For when they do not, see `expire_waiters`.
+    /// The current time as far as it is known without a clock: not too early as long as ticks are on
+    /// time. `expire_waiters` makes up for late ones.
     pub(crate) fn coarse_now(&self) -> Time {
         self.tick.after(TICK)
     }
 
-    /// Somebody has read the clock.
+    /// Stores the time that a caller has read off the clock.
     pub(crate) fn note_time(&mut self, now: Time) {
         self.tick = self.tick.max(now);
     }
 
-    /// The first movement after a quiet time: the ticks begin again.
+    /// Something moved after a quiet time: the ticks begin again.
     #[cold]
     pub(crate) fn start_ticks(&mut self, now: Time) {
         self.is_quiet = false;
@@ -75,7 +75,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         true
     }
 
-    /// Goes quiet after a tick without movement.
+    /// Schedules the next tick, or makes the store quiet after a tick in which nothing moved.
     fn schedule_tick(&mut self, now: Time) -> Time {
         if now < self.next_tick {
             return self.next_tick;
@@ -89,8 +89,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.next_tick
     }
 
-    /// Ends the wait of those whose deadline has come. By as much as this tick is late, deadlines by
-    /// the coarse clock may have been set too early, so they are put off by that.
+    /// Ends the wait of those whose deadline has come. Deadlines by the coarse clock may have been set
+    /// too early by as much as this tick is late, so they are put off by that.
     fn expire_waiters(&mut self, now: Time, lag: Duration) -> Time {
         if self.queue.is_empty() {
             return Time::NEVER;

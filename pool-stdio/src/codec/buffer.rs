@@ -33,7 +33,7 @@ pub(super) fn find_newline(bytes: &[u8], from: usize) -> Option<usize> {
     found.map(|at| from + at)
 }
 
-/// The line without the one carriage return that may precede its newline.
+/// The line without the carriage return that may precede its newline.
 pub(super) fn strip_carriage_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }

@@ -1,7 +1,7 @@
 //! What can go wrong between bytes and frames, one type per direction.
 //!
-//! The peer's bytes are in the message, since they are what tells a log line on the wrong stream
-//! from a defect in the framing; they are escaped, and cut, so that they can be logged.
+//! The peer's bytes are in the message: they show whether a log line went to the wrong stream or the
+//! framing is at fault. They are escaped and cut, so that they can be logged.
 
 use std::fmt;
 use std::io;
@@ -25,7 +25,8 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// A line is over the limit and the policy is [`OverlongLine::Refuse`](super::OverlongLine).
+    /// A line is over the limit, and such lines are not
+    /// [skipped](super::LineCodec::skip_overlong_lines).
     #[error("line is longer than {limit_bytes} bytes, it begins with {first_bytes}")]
     LineTooLong {
         /// The most a line may have, without its end.
@@ -40,7 +41,7 @@ pub enum DecodeError {
         stated_bytes: u64,
         /// The most a frame may have.
         limit_bytes: usize,
-        /// The header block or the prefix with the announcement; text in place of a length means
+        /// The header block or the prefix with the announcement. Text in place of a length means
         /// that something else writes into the stream.
         head: Fragment,
     },
@@ -52,7 +53,7 @@ pub enum DecodeError {
         /// How the block begins.
         first_bytes: Fragment,
     },
-    /// Something else than `name: value` stands where a header is due, often a log line.
+    /// A line is not `name: value` where a header is due; often it is a log line.
     #[error("not a header line: {line}")]
     NotAHeader {
         /// The line.
@@ -94,7 +95,7 @@ pub enum DecodeError {
     Io(#[from] io::Error),
 }
 
-/// Why a frame was not written. The output is as it was before.
+/// Why a frame was not written. The output is unchanged.
 ///
 /// # Examples
 ///
@@ -166,15 +167,7 @@ pub enum EncodeError {
     Io(#[from] io::Error),
 }
 
-/// The part of a frame in which a stream ended.
-///
-/// # Examples
-///
-/// ```
-/// use pool_stdio::codec::FramePart;
-///
-/// assert_eq!(FramePart::Body { expected_bytes: 7 }.to_string(), "a body of 7 bytes");
-/// ```
+/// The part of a frame in which a stream ended. In [`DecodeError::TruncatedFrame`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FramePart {

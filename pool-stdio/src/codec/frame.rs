@@ -1,4 +1,4 @@
-//! What a codec is, and what all codecs here say of frames that are too long or cut off.
+//! What a codec is, and which frames all codecs here refuse: those too long or cut off.
 
 use bytes::BytesMut;
 use pool_core::BoxError;
@@ -6,22 +6,32 @@ use tokio_util::codec::Decoder;
 
 use super::error::{DecodeError, EncodeError, Fragment, FramePart};
 
-/// What a connection needs of a codec to read with it; whatever can do it is one.
+/// A codec that a connection can read with. Implemented for every decoder whose frames and errors
+/// can be sent to other threads.
 ///
-/// To write a message of type `M` it must be a [`tokio_util::codec::Encoder`] of `M` as well.
+/// To write messages of type `M` a codec must be a [`tokio_util::codec::Encoder`] of `M` as well.
 ///
 /// # Examples
 ///
 /// ```
-/// use pool_stdio::Codec;
-/// use pool_stdio::codec::{HeaderCodec, LineCodec};
+/// use pool_core::ConnectionPool;
+/// use pool_stdio::{Codec, CommandSpec, StdioConnector};
+/// use tokio_util::codec::LinesCodec;
 ///
-/// fn takes<C: Codec>(_: C) -> usize {
-///     size_of::<C>()
+/// // Any codec serves, here one of tokio-util's, which makes a `String` of each line.
+/// fn pool_of_cats<C: Codec>(
+///     codec: fn() -> C,
+/// ) -> Result<ConnectionPool<pool_stdio::StdioConnection<C>>, Box<dyn std::error::Error>> {
+///     let connector = StdioConnector::with_codec(CommandSpec::new("cat"), codec)?;
+///     Ok(ConnectionPool::builder(connector).build()?)
 /// }
-/// assert!(takes(LineCodec::new()) > 0);
-/// assert!(takes(HeaderCodec::new()) > 0);
-/// assert!(takes(tokio_util::codec::LinesCodec::new()) > 0);
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = pool_of_cats(LinesCodec::new)?;
+/// assert_eq!(pool.acquire().await?.request("meow").await?, "meow");
+/// # Ok(())
+/// # }
 /// ```
 pub trait Codec: Decoder<Item: Send, Error: Into<BoxError>> + Send + 'static {}
 
@@ -29,7 +39,7 @@ impl<C: Decoder<Item: Send, Error: Into<BoxError>> + Send + 'static> Codec for C
 
 /// The default of every codec's `frame_bytes_max`: 16 MiB.
 ///
-/// Large on purpose: smaller defaults were met by ordinary replies, and the limit is there to stop
+/// Large on purpose: ordinary replies exceeded smaller defaults, and the limit is only there to stop
 /// a runaway peer. Its worst-case cost is one buffer of this size per connection.
 pub const FRAME_BYTES_MAX_DEFAULT: usize = 16 * 1024 * 1024;
 

@@ -1,6 +1,6 @@
 //! One frame with its headers, and what a header line is.
 //!
-//! The lines are kept as bytes and taken apart when somebody asks: most readers never do.
+//! The lines are kept as bytes and parsed only when a header is asked for: most callers never ask.
 
 use bytes::{Bytes, BytesMut};
 
@@ -24,7 +24,7 @@ use super::error::{EncodeError, Fragment};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct HeaderFrame {
-    /// Header lines with their ends, as they came, so that no table of them need be allocated.
+    /// The header lines with their ends, as they came: no table of them is allocated.
     pub(super) head: Bytes,
     /// The body.
     pub body: Bytes,

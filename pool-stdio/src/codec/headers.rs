@@ -1,11 +1,11 @@
 //! Frames behind a `Content-Length` header block, as LSP, DAP and BSP have them.
 //!
-//! Decides how lenient a header block is read. A line ends at a line feed, with or without one
-//! carriage return before it. A name is one or more of the characters HTTP allows, in any case; what
-//! follows the colon is the value, without the blanks around it. Any other line is junk, and a
-//! stream with junk in it has no known frame borders any more. Lengths may be repeated but not
-//! contradict each other; all other headers stay with the frame. One byte order mark before the
-//! first block is stripped.
+//! Decides how leniently a header block is read. A line ends at a line feed, with or without one
+//! carriage return before it. A name is one or more of the characters that HTTP allows, in any case;
+//! the value is what follows the colon, without the blanks around it. Any other line is an error:
+//! the borders of the frames are unknown after it. A length may be repeated, but not with another
+//! value. All other headers stay with the frame. One byte order mark before the first block is
+//! dropped.
 //!
 //! The limit of a block counts all of it, up to the line feed of the blank line.
 
@@ -54,7 +54,7 @@ enum State {
         searched_bytes: usize,
         content_length: Option<u64>,
     },
-    /// Behind a whole block, which stays in the buffer until the body is there as well.
+    /// Behind a whole block, which stays in the buffer until the body has arrived as well.
     Body {
         head_bytes: usize,
         body_bytes: usize,
@@ -159,7 +159,7 @@ impl HeaderCodec {
         }
     }
 
-    /// Reads on in the header block, and returns its length and what it says of the body's.
+    /// Reads on in the header block; when it is whole, returns its length and that of the body.
     fn search_head(&mut self, src: &[u8]) -> Result<Option<(usize, Option<u64>)>, DecodeError> {
         let State::Head {
             mut line_start,
@@ -314,7 +314,7 @@ impl Encoder<HeaderFrame> for HeaderCodec {
     }
 }
 
-/// Reads one header line, and returns what the block says of the body's length by now.
+/// Reads one header line, and returns the length of the body as far as it is known.
 fn read_line(line: &[u8], known: Option<u64>) -> Result<Option<u64>, DecodeError> {
     let Some((name, value)) = split_header(line) else {
         return Err(DecodeError::NotAHeader {
@@ -338,7 +338,7 @@ fn read_line(line: &[u8], known: Option<u64>) -> Result<Option<u64>, DecodeError
     }
 }
 
-/// Digits only: a sign, a blank, a second number or more than 64 bits make it no length.
+/// Digits only: with a sign, a blank, a second number or more than 64 bits it is no length.
 fn parse_decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;

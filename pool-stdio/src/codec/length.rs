@@ -1,9 +1,9 @@
 //! Frames behind a length of fixed width.
 //!
-//! [`LengthDelimitedCodec`] writes the prefix and cuts the frames. Decided here is when it may: it
-//! sees a frame only when all of it has arrived. Left alone it would set aside at once whatever the
-//! peer announces, up to the limit; say no number when it refuses; and take the prefix out of the
-//! buffer, so that a stream that ends right behind it looks complete.
+//! [`LengthDelimitedCodec`] writes the prefix and cuts the frames, but is given a frame only when all
+//! of it has arrived. On its own it allocates whatever the peer announces, up to the limit; its
+//! error names no number; and it takes the prefix out of the buffer, so that a stream that ends
+//! right behind a prefix looks complete.
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec};
@@ -79,8 +79,8 @@ enum State {
 }
 
 impl LengthCodec {
-    /// Frames of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes, or what the prefix can say if that is
-    /// less.
+    /// Frames of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes, or as many as the prefix can announce if
+    /// that is less.
     #[must_use]
     pub fn new(prefix: LengthPrefix) -> Self {
         let frame_bytes_max = FRAME_BYTES_MAX_DEFAULT;
@@ -96,8 +96,7 @@ impl LengthCodec {
     /// The most bytes a frame may have, without its prefix, read or written. Default:
     /// [`FRAME_BYTES_MAX_DEFAULT`].
     ///
-    /// Worst-case cost: as many bytes, and 16 KiB, per
-    /// connection.
+    /// Worst-case cost: as many bytes, and 16 KiB, per connection.
     ///
     /// # Examples
     ///

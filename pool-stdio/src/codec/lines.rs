@@ -1,9 +1,9 @@
 //! Newline-delimited frames.
 //!
-//! Decides what a line is: it ends at a line feed; one carriage return before that belongs to the
-//! end, any other is content; one byte order mark before the first line belongs to nothing. The
-//! limit counts content. A line is known to be too long as soon as the byte after the limit is
-//! there, unless that is a carriage return, which may still prove to be a part of the line's end.
+//! Decides what a line is. It ends at a line feed. One carriage return before that belongs to the
+//! end, any other is content. One byte order mark before the first line is dropped. The limit
+//! counts content. A line is too long as soon as the byte after the limit has arrived, unless that
+//! byte is a carriage return, which may still be a part of the line's end.
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
@@ -35,14 +35,14 @@ use super::frame::{FRAME_BYTES_MAX_DEFAULT, check_length, truncated};
 pub struct LineCodec {
     frame_bytes_max: usize,
     skips_overlong_lines: bool,
-    partial_line: PartialLine,
+    delivers_partial_line: bool,
     read_start: StreamStart,
     write_start: StreamStart,
     state: State,
     skipped_lines: u64,
 }
 
-/// A line, without what ended it.
+/// A line, without its end.
 ///
 /// # Examples
 ///
@@ -51,9 +51,9 @@ pub struct LineCodec {
 /// use pool_stdio::codec::LineCodec;
 /// use tokio_util::codec::Decoder;
 ///
-/// let line = LineCodec::new().decode_eof(&mut BytesMut::from("{\"id\":")).unwrap().unwrap();
-/// assert_eq!(line.bytes, "{\"id\":");
-/// assert!(!line.is_terminated, "the message may be cut off");
+/// let line = LineCodec::new().decode(&mut BytesMut::from("hello\r\n")).unwrap().unwrap();
+/// assert_eq!(line.bytes, "hello");
+/// assert!(line.is_terminated);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -62,29 +62,6 @@ pub struct Line {
     pub bytes: Bytes,
     /// Whether a newline ended the line. If not, the stream ended, and the line may be cut off.
     pub is_terminated: bool,
-}
-
-/// What becomes of a last line that has no newline.
-///
-/// # Examples
-///
-/// ```
-/// use bytes::BytesMut;
-/// use pool_stdio::codec::{DecodeError, LineCodec, PartialLine};
-/// use tokio_util::codec::Decoder;
-///
-/// let mut refusing = LineCodec::new().partial_line(PartialLine::Refuse);
-/// let error = refusing.decode_eof(&mut BytesMut::from("half a li")).unwrap_err();
-/// assert!(matches!(error, DecodeError::TruncatedFrame { .. }));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PartialLine {
-    /// A frame that is not marked as [terminated](Line::is_terminated). The default: programs that leave out the last newline
-    /// are common, and only the layer above can see whether the message is whole.
-    #[default]
-    Deliver,
-    /// [`DecodeError::TruncatedFrame`], with the bytes.
-    Refuse,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,13 +75,13 @@ enum State {
 }
 
 impl LineCodec {
-    /// Lines of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes, with the default policies.
+    /// Lines of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes, as the methods below say by default.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
             skips_overlong_lines: false,
-            partial_line: PartialLine::Deliver,
+            delivers_partial_line: false,
             read_start: StreamStart::Ahead,
             write_start: StreamStart::Ahead,
             state: LINE_START,
@@ -115,8 +92,7 @@ impl LineCodec {
     /// The most bytes a line may have, without its end, read or written. Default:
     /// [`FRAME_BYTES_MAX_DEFAULT`].
     ///
-    /// Worst-case cost: as many bytes, and 16 KiB, per
-    /// connection.
+    /// Worst-case cost: as many bytes, and 16 KiB, per connection.
     ///
     /// # Examples
     ///
@@ -161,10 +137,31 @@ impl LineCodec {
         self
     }
 
-    /// What becomes of a last line without a newline. Default: [`PartialLine::Deliver`].
+    /// Delivers a last line that has no newline, not marked as [terminated](Line::is_terminated).
+    /// By default it is [`DecodeError::TruncatedFrame`], with the bytes: half a reply must not look
+    /// like a whole one.
+    ///
+    /// For programs that leave out the last newline, if the caller can see whether the message is
+    /// whole.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bytes::BytesMut;
+    /// use pool_stdio::codec::{DecodeError, LineCodec};
+    /// use tokio_util::codec::Decoder;
+    ///
+    /// let error = LineCodec::new().decode_eof(&mut BytesMut::from("half a li")).unwrap_err();
+    /// assert!(matches!(error, DecodeError::TruncatedFrame { .. }));
+    ///
+    /// let mut codec = LineCodec::new().deliver_partial_line();
+    /// let line = codec.decode_eof(&mut BytesMut::from("[1, 2]")).unwrap().unwrap();
+    /// assert_eq!(line.bytes, "[1, 2]");
+    /// assert!(!line.is_terminated);
+    /// ```
     #[must_use]
-    pub const fn partial_line(mut self, policy: PartialLine) -> Self {
-        self.partial_line = policy;
+    pub const fn deliver_partial_line(mut self) -> Self {
+        self.delivers_partial_line = true;
         self
     }
 
@@ -191,7 +188,7 @@ impl LineCodec {
                     self.state = LINE_START;
                 }
                 State::Searching { searched_bytes } => {
-                    // A newline further on ends a line that is too long in any case.
+                    // A newline after this window ends a line that is too long in any case.
                     let window = src.len().min(self.frame_bytes_max.saturating_add(2));
                     let end = find_newline(&src[..window], searched_bytes.min(window));
                     let content = &src[..end.unwrap_or(window)];
@@ -238,20 +235,20 @@ impl LineCodec {
         if src.is_empty() {
             return Ok(None);
         }
-        // A carriage return that was left undecided is content, since no newline came.
+        // No newline came, so a carriage return at the end is content.
         if self.is_overlong(src) {
             self.overlong(src)?;
             src.clear();
             return Ok(None);
         }
         self.state = LINE_START;
-        match self.partial_line {
-            PartialLine::Deliver => Ok(Some(Line {
-                bytes: src.split().freeze(),
-                is_terminated: false,
-            })),
-            PartialLine::Refuse => Err(truncated(FramePart::Line, src)),
+        if !self.delivers_partial_line {
+            return Err(truncated(FramePart::Line, src));
         }
+        Ok(Some(Line {
+            bytes: src.split().freeze(),
+            is_terminated: false,
+        }))
     }
 
     fn fail(&mut self, src: &mut BytesMut) {
@@ -281,7 +278,8 @@ impl From<Line> for Bytes {
 /// # Errors
 ///
 /// [`DecodeError::LineTooLong`] unless such lines are [skipped](LineCodec::skip_overlong_lines);
-/// [`DecodeError::TruncatedFrame`] at the end of the stream if it is [`PartialLine::Refuse`];
+/// [`DecodeError::TruncatedFrame`] at the end of the stream unless such a line is
+/// [delivered](LineCodec::deliver_partial_line);
 /// [`DecodeError::OutOfStep`] after either.
 impl Decoder for LineCodec {
     type Item = Line;

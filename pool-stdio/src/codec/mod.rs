@@ -1,8 +1,8 @@
 //! Frames: where one message ends and the next one begins.
 //!
-//! A pipe carries bytes, a conversation consists of messages. Each codec here is a
-//! [`Decoder`](tokio_util::codec::Decoder) and an [`Encoder`](tokio_util::codec::Encoder) at once,
-//! so that a codec of your own fits wherever one of these does.
+//! A pipe carries bytes; a protocol consists of messages. Each codec here is both a
+//! [`Decoder`](tokio_util::codec::Decoder) and an [`Encoder`](tokio_util::codec::Encoder), and a
+//! codec of your own can take its place.
 //!
 //! | codec | a frame is | spoken by | longer than the limit |
 //! |---|---|---|---|
@@ -10,8 +10,8 @@
 //! | [`HeaderCodec`] | a `Content-Length` header block and a body | LSP, DAP, BSP | error |
 //! | [`LengthCodec`] | a length of 1, 2, 4 or 8 bytes and a body | Erlang ports, native messaging of browsers | error |
 //!
-//! A frame is bytes. Whether they are UTF-8 or JSON is for the layer above to say, frame by frame:
-//! one bad message must not end a stream whose framing is intact.
+//! A frame is bytes. The layer above checks, frame by frame, whether they are UTF-8 or JSON: one bad
+//! message must not end a stream whose framing is intact.
 //!
 //! # Invariants
 //!
@@ -23,23 +23,23 @@
 //! 3. A limit is compared before anything is allocated for the frame, and it is exact: a frame of
 //!    `frame_bytes_max` bytes passes, one byte more does not.
 //! 4. Frames and errors depend on the bytes alone, not on how reads cut them.
-//! 5. An error is final. After it `decode` takes whatever it is given and answers
-//!    [`DecodeError::OutOfStep`], and `decode_eof` answers `None`: nothing that follows an error can
-//!    be taken for a frame.
+//! 5. An error is final. After it `decode` drops its input and returns
+//!    [`DecodeError::OutOfStep`], and `decode_eof` returns `None`: bytes that follow an error are
+//!    never taken for a frame.
 //! 6. An encoder that refuses a frame has not touched its output.
 //!
-//! A frame shares the read buffer's memory: a small frame that is kept for long keeps up to a
-//! whole buffer alive. Copy what is to be stored.
+//! A frame shares the memory of the read buffer: a small frame that you keep for long keeps up to a
+//! whole buffer alive. Copy what you store.
 //!
-//! # What tokio-util has, and what is used of it
+//! # Why not the codecs of tokio-util
 //!
-//! [`LengthDelimitedCodec`](tokio_util::codec::LengthDelimitedCodec) cuts and writes the frames of
-//! [`LengthCodec`]. [`LinesCodec`](tokio_util::codec::LinesCodec) does not fit: it demands UTF-8
-//! and ends the stream where it is missing, hands out a fresh `String` per line, does not tell a
-//! line that the end of the stream cut off from a whole one, and after a line that is too long
-//! throws the rest away without a count.
-//! [`AnyDelimiterCodec`](tokio_util::codec::AnyDelimiterCodec) returns bytes, but encodes only
-//! `str`, knows no carriage return, refuses no delimiter inside a frame, and shares the rest.
+//! [`LengthDelimitedCodec`](tokio_util::codec::LengthDelimitedCodec) is used: it cuts and writes the
+//! frames of [`LengthCodec`]. [`LinesCodec`](tokio_util::codec::LinesCodec) is not: it ends the
+//! stream at the first line that is not UTF-8, allocates a `String` per line, does not mark a line
+//! that the end of the stream has cut off, and drops the rest of a line that is too long without
+//! counting it. [`AnyDelimiterCodec`](tokio_util::codec::AnyDelimiterCodec) returns bytes, but
+//! encodes only `str`, does not strip carriage returns, accepts a delimiter inside a frame, and has
+//! the other faults of `LinesCodec`.
 //!
 //! # Examples
 //!
@@ -73,4 +73,4 @@ pub use frame::{Codec, FRAME_BYTES_MAX_DEFAULT};
 pub use header_frame::HeaderFrame;
 pub use headers::HeaderCodec;
 pub use length::{LengthCodec, LengthPrefix};
-pub use lines::{Line, LineCodec, PartialLine};
+pub use lines::{Line, LineCodec};

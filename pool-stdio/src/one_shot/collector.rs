@@ -180,8 +180,8 @@ impl Collector {
         Pin::new(&mut self.exited).poll(cx).map(Ok)
     }
 
-    /// Writes what is left of the input, then closes stdin. So does a child that will not have it.
-    /// What cannot be written for want of a runtime stays, and reading says why.
+    /// Writes the rest of the input, then closes stdin. Stdin is closed too if the child has closed
+    /// its end. If the runtime has gone, nothing is written, and reading returns the error.
     fn poll_write(&mut self, cx: &mut Context<'_>, input: &[u8]) {
         let State::Run(progress) = &mut self.state else {
             return;
@@ -217,7 +217,8 @@ impl Collector {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads on after the exit: what the child wrote is all there, but its descendants may write.
+    /// Reads on after the exit. All that the child wrote is in the pipe by now, but a process that
+    /// it left behind may still write.
     async fn drain(&mut self, chunk: &mut BytesMut) -> io::Result<Drain> {
         let LadderTimes {
             drain_timeout,
@@ -243,7 +244,7 @@ impl Collector {
         }
     }
 
-    /// Ready at the end of stdout, or when there is more than there was.
+    /// Ready at the end of stdout, or when more was read than `before`.
     fn poll_read_some(
         &mut self,
         cx: &mut Context<'_>,

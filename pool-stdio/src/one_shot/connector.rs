@@ -12,23 +12,23 @@ use crate::process::{Children, CommandError, CommandSpec, RingLimits, StderrPoli
 
 /// Starts children that serve one request each, for a pool that keeps some of them ready.
 ///
-/// A child that is not needed any more, and was never asked, is killed: the end of its input would
-/// be a request to it.
+/// A child that is no longer needed and was never run is killed: to such a child the end of its
+/// input would be an empty request.
 ///
 /// # When this helps, and when it cannot
 ///
-/// A tool that reads its input to the end, answers and exits cannot be used twice. What can be
-/// saved is its start: with [`min_idle`](pool_core::Builder::min_idle) children waiting for their
-/// input, a request costs what the tool itself costs, as long as requests come more slowly than
-/// children start. It cannot help
+/// A tool that reads its input to the end, answers and exits cannot be used twice, but its start can
+/// be done in advance: with [`min_idle`](pool_core::Builder::min_idle) children waiting for their
+/// input, a request costs no more than the tool's own work, as long as requests come more slowly
+/// than children start. It does not help
 ///
 /// * if requests come faster than that: then each waits for a start, pool or not;
-/// * if the tool does nothing before it has read its input, and starts in a millisecond: there is
+/// * if the tool starts in a millisecond and does nothing before it has read its input: there is
 ///   little to save;
-/// * if the tool does not wait for input: it is gone before it is asked, and the pool starts
-///   another, ever more rarely. Run it when it is needed, without a pool;
-/// * if what it is to do is said by arguments: those are the same for all children of a pool;
-/// * if the tool can serve many requests in some other mode (`--batch`, `--server`): use that, with
+/// * if the tool does not wait for input: it exits before it is used, and the pool starts another
+///   after ever longer delays. Run it when you need it, without a pool;
+/// * if requests differ in the tool's arguments: all children of a pool have the same arguments;
+/// * if the tool has a mode that serves many requests (`--batch`, `--server`): use that mode with a
 ///   [`StdioConnector`](crate::StdioConnector). It is ten to a thousand times as fast.
 ///
 /// # Examples
@@ -102,18 +102,18 @@ impl OneShotConnector {
         self
     }
 
-    /// All children of this connector, to signal or end them together. Take it before the pool
-    /// takes the connector.
+    /// All children of this connector, to signal or end them together. Call it before you give the
+    /// connector to a pool.
     #[must_use]
     pub fn children(&self) -> Children {
         self.launcher.children()
     }
 
-    /// A pool of such children, each lent once. Say with
-    /// [`min_idle`](pool_core::Builder::min_idle) how many are to be kept ready.
+    /// A pool of such children, each lent once.
+    /// [`min_idle`](pool_core::Builder::min_idle) sets how many are kept ready.
     ///
-    /// Leave [`max_uses`](pool_core::Builder::max_uses) at one: with more, the exit of a child that
-    /// has done its duty is an early death to the pool, which then starts others ever more rarely.
+    /// Leave [`max_uses`](pool_core::Builder::max_uses) at one: with more, the pool takes the exit of
+    /// a child that has served its request for a crash, and starts others after ever longer delays.
     pub fn pool(self) -> Builder<OneShot> {
         ConnectionPool::builder(self).max_uses(1)
     }

@@ -30,7 +30,8 @@ use crate::process::{Drain, Exit, StderrTail};
 pub struct Output {
     /// How the child exited.
     pub exit: Exit,
-    /// The beginning of what it wrote to stdout, up to the limit.
+    /// The beginning of what it wrote to stdout, up to the limit. It is all of it if
+    /// [`stdout_bytes_total`](Self::stdout_bytes_total) is its length.
     pub stdout: Bytes,
     /// How many bytes it wrote to stdout in all. Those beyond the limit were read and dropped, so
     /// that a full pipe did not stop the child.
@@ -44,26 +45,4 @@ pub struct Output {
     /// Whether stdout was read to its end. If not, a process that the child has left behind holds
     /// it open, and may write more.
     pub drain: Drain,
-}
-
-impl Output {
-    /// Whether [`stdout`](Self::stdout) is less than all that was written to it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use pool_stdio::{CommandSpec, OneShotConnector};
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let cat = OneShotConnector::with_output_bytes_max(CommandSpec::new("cat"), 4)?;
-    /// let output = cat.pool().build()?.acquire().await?.run("many bytes").await?;
-    /// assert_eq!(output.stdout, "many");
-    /// assert!(output.is_stdout_truncated());
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub const fn is_stdout_truncated(&self) -> bool {
-        self.stdout_bytes_total > self.stdout.len() as u64
-    }
 }

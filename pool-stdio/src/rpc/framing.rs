@@ -44,7 +44,11 @@ pub(super) enum FrameDecoder {
 impl FrameDecoder {
     pub(super) fn new(framing: Framing, frame_bytes_max: usize) -> Self {
         match framing {
-            Framing::Lines => Self::Lines(LineCodec::new().frame_bytes_max(frame_bytes_max)),
+            Framing::Lines => {
+                // JSON itself says whether a last message without a newline is whole.
+                let codec = LineCodec::new().deliver_partial_line();
+                Self::Lines(codec.frame_bytes_max(frame_bytes_max))
+            }
             Framing::ContentLength => {
                 Self::ContentLength(HeaderCodec::new().frame_bytes_max(frame_bytes_max))
             }

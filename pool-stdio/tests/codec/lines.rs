@@ -1,12 +1,17 @@
 //! What a line is, by table.
 
 use bytes::{Bytes, BytesMut};
-use pool_stdio::codec::{DecodeError, EncodeError, LineCodec, PartialLine};
+use pool_stdio::codec::{DecodeError, EncodeError, LineCodec};
 use tokio::io::AsyncReadExt;
 use tokio_stream::StreamExt;
 use tokio_util::codec::{Encoder, FramedRead};
 
 use crate::reader::{BUFFER_SLACK_BYTES, read_every_way, read_in_pieces};
+
+/// Delivers a last line without a newline.
+fn lenient() -> LineCodec {
+    LineCodec::new().deliver_partial_line()
+}
 
 /// Lines as text, a line that the stream's end cut off with an ellipsis, and an error's text.
 fn read(codec: &LineCodec, stream: &[u8]) -> (Vec<String>, Option<String>) {
@@ -61,7 +66,7 @@ fn one_byte_order_mark_at_the_start_is_stripped() {
         (b"\xef\n", &["\\xef"]),
     ];
     for (stream, expected) in table {
-        let (lines, error) = read(&LineCodec::new(), stream);
+        let (lines, error) = read(&lenient(), stream);
         assert_eq!(
             (lines, error),
             (expected.iter().map(ToString::to_string).collect(), None)
@@ -77,8 +82,7 @@ fn one_byte_order_mark_at_the_start_is_stripped() {
 }
 
 #[test]
-fn a_line_without_newline_is_marked_or_refused() {
-    let refusing = LineCodec::new().partial_line(PartialLine::Refuse);
+fn a_line_without_newline_is_refused_unless_it_is_asked_for() {
     let table: &[(&[u8], &str, &str)] = &[
         (
             b"a\nbc",
@@ -97,24 +101,27 @@ fn a_line_without_newline_is_marked_or_refused() {
         ),
     ];
     for (stream, marked, text) in table {
-        let (lines, error) = read(&LineCodec::new(), stream);
+        let (lines, error) = read(&lenient(), stream);
         assert_eq!(
             (lines, error),
             (vec!["a".to_owned(), (*marked).to_owned()], None)
         );
-        let (lines, error) = read(&refusing, stream);
+        let (lines, error) = read(&LineCodec::new(), stream);
         assert_eq!(
             (lines, error),
             (vec!["a".to_owned()], Some((*text).to_owned()))
         );
     }
-    assert_eq!(read(&refusing, b"a\r\n"), (vec!["a".to_owned()], None));
+    assert_eq!(
+        read(&LineCodec::new(), b"a\r\n"),
+        (vec!["a".to_owned()], None)
+    );
 }
 
 #[test]
 fn a_truncated_line_is_kept_in_the_error_and_shown_in_part() {
     let stream = vec![b'x'; 1_000];
-    let mut codec = LineCodec::new().partial_line(PartialLine::Refuse);
+    let mut codec = LineCodec::new();
     let error = read_in_pieces(&mut codec, &stream, &[300])
         .error
         .expect("no newline");
@@ -132,7 +139,7 @@ fn a_truncated_line_is_kept_in_the_error_and_shown_in_part() {
 #[test]
 fn the_limit_is_exact_whatever_ends_the_line() {
     for limit in [0, 1, 2, 3, 255, 256, 257] {
-        let codec = LineCodec::new().frame_bytes_max(limit);
+        let codec = lenient().frame_bytes_max(limit);
         for (bytes, end) in
             (limit.saturating_sub(1)..=limit + 2).flat_map(|n| ["\n", "\r\n", ""].map(|e| (n, e)))
         {
@@ -158,7 +165,7 @@ fn the_limit_is_exact_whatever_ends_the_line() {
 
 #[test]
 fn a_carriage_return_at_the_limit_counts_unless_a_newline_follows() {
-    let codec = LineCodec::new().frame_bytes_max(2);
+    let codec = lenient().frame_bytes_max(2);
     assert_eq!(read(&codec, b"ab\r\n").0, ["ab"]);
     for over in [&b"ab\r"[..], b"ab\rc\n", b"ab\r\r\n"] {
         let text = "line is longer than 2 bytes, it begins with \"ab\\r\"";
@@ -187,7 +194,7 @@ fn skipped_lines_are_counted_and_the_next_line_is_whole() {
         (b"long\na", &["a..."], 1),
     ];
     for (stream, expected, lines) in table {
-        let codec = LineCodec::new().frame_bytes_max(2).skip_overlong_lines();
+        let codec = lenient().frame_bytes_max(2).skip_overlong_lines();
         let (seen, error) = read(&codec, stream);
         assert_eq!(
             (seen, error),

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
 use pool_stdio::codec::{
-    DecodeError, HeaderCodec, HeaderFrame, LengthCodec, LengthPrefix, LineCodec, PartialLine,
+    DecodeError, HeaderCodec, HeaderFrame, LengthCodec, LengthPrefix, LineCodec,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
@@ -37,16 +37,15 @@ fn hostile_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn line_codec() -> impl Strategy<Value = LineCodec> {
-    let partial = select(&[PartialLine::Deliver, PartialLine::Refuse][..]);
-    (frame_limit(), any::<bool>(), partial).prop_map(|(limit, skips, partial)| {
-        let codec = LineCodec::new()
-            .frame_bytes_max(limit)
-            .partial_line(partial);
+    (frame_limit(), any::<bool>(), any::<bool>()).prop_map(|(limit, skips, delivers)| {
+        let mut codec = LineCodec::new().frame_bytes_max(limit);
         if skips {
-            codec.skip_overlong_lines()
-        } else {
-            codec
+            codec = codec.skip_overlong_lines();
         }
+        if delivers {
+            codec = codec.deliver_partial_line();
+        }
+        codec
     })
 }
 
@@ -190,7 +189,7 @@ proptest! {
         read_both_ways(&codec, &stream, &read_bytes, limit);
         let (kept, skipped) = lines_by_the_rules(&stream, limit);
         let mut skipping =
-            codec.skip_overlong_lines().partial_line(PartialLine::Deliver);
+            codec.skip_overlong_lines().deliver_partial_line();
         let reading = read_in_pieces(&mut skipping, &stream, &read_bytes);
         assert!(reading.frames.iter().map(|line| &line.bytes).eq(kept.iter()));
         assert_eq!(skipping.skipped_lines(), skipped);

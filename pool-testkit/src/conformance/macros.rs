@@ -1,10 +1,10 @@
 //! One test for each rule.
 
-/// Expands to one `#[test]` for each [rule](crate::conformance::Rule), named as it is.
+/// Expands to one `#[test]` for each [rule](crate::conformance::Rule), with the name of the rule.
 ///
-/// Takes an expression that makes a [`Subject`](crate::conformance::Subject): it is evaluated inside
-/// the runtime of each test, and may await. A test fails if its rule is broken, or if it cannot be
-/// judged and was not [waived](crate::conformance::Subject::waive).
+/// Takes an expression that makes a [`Subject`](crate::conformance::Subject). Each test evaluates it
+/// inside its runtime, so it can await. A test fails if its rule is broken. It also fails if the rule is
+/// not applicable, unless the subject [waives](crate::conformance::Subject::waive) it.
 ///
 /// # Examples
 ///
@@ -28,10 +28,10 @@ macro_rules! conformance {
             connects Connects,
             connect_is_cancel_safe ConnectIsCancelSafe,
             connect_keeps_deadline ConnectKeepsDeadline,
-            permanent_failure_is_told PermanentFailureIsTold,
-            transient_failure_is_told TransientFailureIsTold,
+            permanent_failure_is_reported PermanentFailureIsReported,
+            transient_failure_is_reported TransientFailureIsReported,
             is_alive_sees_death IsAliveSeesDeath,
-            questions_are_cheap QuestionsAreCheap,
+            queries_are_cheap QueriesAreCheap,
             died_resolves DiedResolves,
             died_waits DiedWaits,
             exchange_leaves_clean ExchangeLeavesClean,
@@ -39,7 +39,7 @@ macro_rules! conformance {
             dirt_is_seen DirtIsSeen,
             reset_is_honest ResetIsHonest,
             check_passes_the_living CheckPassesLive,
-            check_tells_death CheckTellsDeath,
+            check_sees_death CheckSeesDeath,
             close_returns CloseReturns,
             close_ends_resource CloseEndsResource,
             drop_ends_resource DropEndsResource,
@@ -49,7 +49,7 @@ macro_rules! conformance {
         }
     };
     (@tests ($subject:expr) $($name:ident $rule:ident,)*) => {
-        // A rule without a test, or a test of another name, does not compile.
+        // A rule without a test, or a test with another name, does not compile.
         const _: () = $crate::conformance::assert_list(&[
             $((stringify!($name), $crate::conformance::Rule::$rule),)*
         ]);

@@ -1,12 +1,12 @@
-//! Whether a connector behaves in a pool: one named rule for each of its duties, one trial for each.
+//! Tests whether a connector is fit for a pool: one named rule for each of its duties.
 //!
-//! A [`Subject`] is the connector and what the kit must be told about it: how to make an exchange,
-//! how to kill the other side from outside, how to count what is open. [`run`] tries all rules and
-//! reports on each; the macro [`conformance!`](crate::conformance!) makes one test of each. A rule
-//! that cannot be tried because the subject does not say how is *not applicable*: the report names
-//! what is missing, and the macro's test fails until it is said or [waived](Subject::waive).
+//! A [`Subject`] is the connector and what the kit must know about it: how to make an exchange, how
+//! to kill the other side from outside, how to count what is open. [`run`] tries all rules and reports
+//! on each; the macro [`conformance!`](crate::conformance!) makes one test of each. A rule that needs
+//! something that the subject does not say is *not applicable*: the report names what is missing, and
+//! the macro's test fails until the subject says it or [waives](Subject::waive) the rule.
 //!
-//! # Testing a connector of one's own
+//! # Testing a connector of your own
 //!
 //! The connector under test opens lines to an echo that lives in a task. This is its whole test:
 //!
@@ -68,8 +68,8 @@
 //!         .resources(move || 1..open.strong_count())
 //!         .waive(Rule::DirtIsSeen, "an answer goes to its own request, or nowhere")
 //!         .waive(Rule::ConnectKeepsDeadline, "nothing to wait for")
-//!         .waive(Rule::PermanentFailureIsTold, "cannot fail")
-//!         .waive(Rule::TransientFailureIsTold, "cannot fail")
+//!         .waive(Rule::PermanentFailureIsReported, "cannot fail")
+//!         .waive(Rule::TransientFailureIsReported, "cannot fail")
 //! }
 //!
 //! mod my_connector {
@@ -83,15 +83,16 @@
 //! # }
 //! ```
 //!
-//! The examples `tcp_echo` and `unix_echo` of this crate do the same for sockets, where `stalling`
-//! and the failures can be said as well.
+//! The examples `tcp_echo` and `unix_echo` of this crate do the same for sockets. Their subjects also
+//! say how a connect stalls and how it fails.
 //!
 //! # What is not proven
 //!
-//! A trial shows a breach, it does not show that there is none: cancellation is tried at each poll
-//! that happened, not at each that could. A question is called cheap if it takes less than half a
-//! millisecond; a good one takes a microsecond, which is for a benchmark to show.
+//! A trial can show that a rule is broken, not that it never is. For example, a connect is cancelled at
+//! each poll that happened, not at each that could happen. A query counts as cheap if it takes less than
+//! half a millisecond; a good one takes a microsecond, which only a benchmark can show.
 
+mod judge;
 mod macros;
 mod report;
 mod rule;
@@ -99,117 +100,9 @@ mod rules;
 mod subject;
 mod trial;
 
-use std::any::Any;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
-
-use pool_core::Connector;
-
-pub use report::{Outcome, Report};
+#[doc(hidden)]
+pub use judge::assert_list;
+pub use judge::{assert_rule, judge, run};
+pub use report::{Report, RuleOutcome};
 pub use rule::Rule;
 pub use subject::Subject;
-
-use report::Finding;
-use trial::Stop;
-
-/// Tries all rules, one after the other.
-///
-/// # Cancel safety
-///
-/// Dropping the future drops the connections of the trial that was under way.
-///
-/// # Examples
-///
-/// See the [module](self).
-pub async fn run<C: Connector>(subject: impl Into<Subject<C>>) -> Report {
-    let subject = subject.into();
-    let mut outcomes = Vec::new();
-    for rule in Rule::ALL {
-        outcomes.push((*rule, judge(*rule, &subject).await));
-    }
-    Report::new(outcomes)
-}
-
-/// Tries one rule.
-///
-/// A panic of the connector or of a closure of the subject breaks the rule.
-///
-/// # Cancel safety
-///
-/// Dropping the future drops the connections of the trial.
-///
-/// # Examples
-///
-/// See [`Subject`].
-pub async fn judge<C: Connector>(rule: Rule, subject: &Subject<C>) -> Outcome {
-    if let Some(reason) = subject.waived.get(&rule) {
-        return Outcome::Waived {
-            reason: reason.clone(),
-        };
-    }
-    match caught(rules::trial(rule, subject)).await {
-        Ok(Ok(())) => Outcome::Kept,
-        Ok(Err(Stop::Broken(what))) | Err(what) => Outcome::Broken { what },
-        Ok(Err(Stop::NotApplicable(why))) => Outcome::NotApplicable { why },
-    }
-}
-
-/// Tries one rule on a runtime of its own: what the tests of [`conformance!`](crate::conformance!)
-/// do.
-///
-/// # Panics
-///
-/// If the rule is broken or cannot be judged, or the runtime cannot be started.
-///
-/// # Examples
-///
-/// See [`conformance!`](crate::conformance!).
-#[track_caller]
-pub fn assert_rule<C: Connector>(rule: Rule, subject: impl AsyncFnOnce() -> Subject<C>) {
-    let built = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = built.expect("a runtime needs a few descriptors");
-    let outcome = runtime.block_on(async { judge(rule, &subject().await).await });
-    let outcome = &outcome;
-    let is_proven = matches!(outcome, Outcome::Kept | Outcome::Waived { .. });
-    assert!(is_proven, "{}", Finding { rule, outcome });
-}
-
-/// The macro's list is that of all rules, in their order, under their names.
-#[doc(hidden)]
-pub const fn assert_list(list: &[(&str, Rule)]) {
-    assert!(list.len() == Rule::ALL.len(), "a test for each rule");
-    let mut place = 0;
-    while place < list.len() {
-        let (name, rule) = list[place];
-        assert!(rule as usize == place, "the rules in their order");
-        let (name, wanted) = (name.as_bytes(), rule.name().as_bytes());
-        assert!(name.len() == wanted.len(), "the name of the rule");
-        let mut letter = 0;
-        while letter < name.len() {
-            assert!(name[letter] == wanted[letter], "the name of the rule");
-            letter += 1;
-        }
-        place += 1;
-    }
-}
-
-async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
-    let mut future = pin!(future);
-    poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(text_of(&*panic))),
-        },
-    )
-    .await
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("it panicked: {}", text.unwrap_or("without a message"))
-}

@@ -1,17 +1,13 @@
-//! What became of each rule.
+//! The outcome of each rule.
 
 use std::fmt;
 
-use super::Rule;
+use super::rule::Rule;
 
-/// What became of one rule.
-///
-/// # Examples
-///
-/// See [`Report`].
+/// The outcome of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum RuleOutcome {
     /// The connector keeps it.
     Kept,
     /// The connector breaks it.
@@ -19,9 +15,9 @@ pub enum Outcome {
         /// What was seen.
         what: String,
     },
-    /// It could not be judged.
+    /// It could not be tried.
     NotApplicable {
-        /// What the subject would have to say.
+        /// What the subject must say so that it can be tried.
         why: String,
     },
     /// The subject [waived](super::Subject::waive) it.
@@ -31,75 +27,60 @@ pub enum Outcome {
     },
 }
 
-/// What became of every rule. `Display` is the whole list.
-///
-/// # Examples
-///
-/// ```
-/// use pool_testkit::conformance::{self, Outcome, Rule};
-/// use pool_testkit::connector::pair;
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
-/// // Nothing is known but the connector: what needs more says what it needs.
-/// let report = conformance::run(pair().0).await;
-/// report.assert_kept();
-/// assert_eq!(report.outcome(Rule::CheckPassesLive), Some(&Outcome::Kept));
-/// assert!(report.to_string().contains("say how with `.kill(..)`"));
-/// # }
-/// ```
+/// The outcome of every rule. `Display` is the whole list.
 #[derive(Debug, Clone)]
 #[must_use = "a report that nobody reads proves nothing"]
 pub struct Report {
-    outcomes: Vec<(Rule, Outcome)>,
+    outcomes: Vec<(Rule, RuleOutcome)>,
 }
 
 impl Report {
-    pub(super) const fn new(outcomes: Vec<(Rule, Outcome)>) -> Self {
+    pub(super) const fn new(outcomes: Vec<(Rule, RuleOutcome)>) -> Self {
         Self { outcomes }
     }
 
-    /// What became of one rule.
+    /// The outcome of one rule.
     #[must_use]
-    pub fn outcome(&self, rule: Rule) -> Option<&Outcome> {
+    pub fn outcome(&self, rule: Rule) -> Option<&RuleOutcome> {
         let mut outcomes = self.outcomes.iter();
-        outcomes.find_map(|(judged, outcome)| (*judged == rule).then_some(outcome))
+        outcomes.find_map(|(tried, outcome)| (*tried == rule).then_some(outcome))
     }
 
     /// The rules that the connector breaks.
     #[must_use]
     pub fn broken(&self) -> Vec<Rule> {
-        self.rules(|outcome| matches!(outcome, Outcome::Broken { .. }))
+        self.rules(|outcome| matches!(outcome, RuleOutcome::Broken { .. }))
     }
 
-    /// The rules that could not be judged, because the subject does not say how.
+    /// The rules that could not be tried, because the subject does not say how.
     #[must_use]
     pub fn not_applicable(&self) -> Vec<Rule> {
-        self.rules(|outcome| matches!(outcome, Outcome::NotApplicable { .. }))
+        self.rules(|outcome| matches!(outcome, RuleOutcome::NotApplicable { .. }))
     }
 
-    /// No rule was broken. Rules that could not be judged are let pass: for a first look.
+    /// Checks that no rule was broken. Rules that are not applicable pass: this is for a first look.
     ///
     /// # Panics
     ///
-    /// If one was broken, with every broken rule by name, what it demands and how it is repaired.
+    /// If a rule was broken. The message names every broken rule, what it demands and how it is
+    /// repaired.
     #[track_caller]
     pub fn assert_kept(&self) {
         assert!(self.broken().is_empty(), "{self}");
     }
 
-    /// Every rule was kept or waived: for a proof.
+    /// Checks that every rule was kept or waived: this is for a proof.
     ///
     /// # Panics
     ///
-    /// If one was broken or could not be judged, with all of them by name.
+    /// If a rule was broken or is not applicable. The message names all of them.
     #[track_caller]
     pub fn assert_proven(&self) {
         let open = self.not_applicable();
         assert!(self.broken().is_empty() && open.is_empty(), "{self}");
     }
 
-    fn rules(&self, is_meant: impl Fn(&Outcome) -> bool) -> Vec<Rule> {
+    fn rules(&self, is_meant: impl Fn(&RuleOutcome) -> bool) -> Vec<Rule> {
         let meant = self
             .outcomes
             .iter()
@@ -117,7 +98,7 @@ impl fmt::Display for Report {
             write!(
                 f,
                 "\n{}",
-                Finding {
+                Verbose {
                     rule: *rule,
                     outcome
                 }
@@ -127,25 +108,25 @@ impl fmt::Display for Report {
     }
 }
 
-/// One rule with its outcome, as it is read.
-pub(super) struct Finding<'a> {
+/// One rule with its outcome, and for a broken rule what it demands and how it is repaired.
+pub(super) struct Verbose<'a> {
     pub(super) rule: Rule,
-    pub(super) outcome: &'a Outcome,
+    pub(super) outcome: &'a RuleOutcome,
 }
 
-impl fmt::Display for Finding<'_> {
+impl fmt::Display for Verbose<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rule = self.rule;
         match self.outcome {
-            Outcome::Kept => write!(f, "rule `{rule}` kept"),
-            Outcome::Broken { what } => write!(
+            RuleOutcome::Kept => write!(f, "rule `{rule}` kept"),
+            RuleOutcome::Broken { what } => write!(
                 f,
                 "rule `{rule}` broken: {what}\n  demands: {}\n  repair:  {}",
                 rule.demands(),
                 rule.repair()
             ),
-            Outcome::NotApplicable { why } => write!(f, "rule `{rule}` not applicable: {why}"),
-            Outcome::Waived { reason } => write!(f, "rule `{rule}` waived: {reason}"),
+            RuleOutcome::NotApplicable { why } => write!(f, "rule `{rule}` not applicable: {why}"),
+            RuleOutcome::Waived { reason } => write!(f, "rule `{rule}` waived: {reason}"),
         }
     }
 }

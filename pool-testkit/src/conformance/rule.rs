@@ -1,4 +1,5 @@
-//! The rules of connectors: the name of each, what it demands, and how a breach is mended.
+//! The rules of connectors: the name of each, what it demands, and how a connector that breaks it is
+//! repaired.
 
 use std::fmt;
 
@@ -13,8 +14,8 @@ macro_rules! rules {
         /// ```
         /// use pool_testkit::conformance::Rule;
         ///
+        /// // The name of the test that the macro makes of it.
         /// assert_eq!(Rule::DiedWaits.to_string(), "died_waits");
-        /// assert!(Rule::ALL.iter().all(|rule| rule.repair().ends_with('.')));
         /// ```
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
@@ -26,21 +27,18 @@ macro_rules! rules {
             /// Every rule, in the order of a connection's life.
             pub const ALL: &[Self] = &[$(Self::$rule,)*];
 
-            /// The name: that of its test, where the macro made one.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
+            /// The name, which is also that of the test that the macro makes of it.
+            pub(super) const fn name(self) -> &'static str {
                 match self { $(Self::$rule => $name,)* }
             }
 
             /// What it demands, as a sentence.
-            #[must_use]
-            pub const fn demands(self) -> &'static str {
+            pub(super) const fn demands(self) -> &'static str {
                 match self { $(Self::$rule => $demand,)* }
             }
 
             /// How a connector that breaks it is usually repaired, as a sentence.
-            #[must_use]
-            pub const fn repair(self) -> &'static str {
+            pub(super) const fn repair(self) -> &'static str {
                 match self { $(Self::$rule => $repair,)* }
             }
         }
@@ -61,26 +59,26 @@ rules! {
                  leaves nothing open."
         repair "Wrap every await of `connect` in `tokio::time::timeout_at(cx.deadline, ..)`, and \
                 make the elapsed time a `ConnectError::transient`."
-    PermanentFailureIsTold "permanent_failure_is_told"
-        demands "A failure that every attempt will meet is a `ConnectError::permanent`."
-        repair "Classify what only a person can change (no such program, no such path, refused \
-                credentials) with `ConnectError::permanent`."
-    TransientFailureIsTold "transient_failure_is_told"
-        demands "A failure that a later attempt may not meet is a `ConnectError::transient`."
-        repair "Classify what passes by itself (refused, reset, no descriptor to be had) with \
-                `ConnectError::transient`: a permanent one answers waiting callers at once."
+    PermanentFailureIsReported "permanent_failure_is_reported"
+        demands "A failure that every attempt will have is a `ConnectError::permanent`."
+        repair "Use `ConnectError::permanent` for what only a person can change: no such program, no such \
+                path, refused credentials."
+    TransientFailureIsReported "transient_failure_is_reported"
+        demands "A failure that a later attempt may not have is a `ConnectError::transient`."
+        repair "Use `ConnectError::transient` for what passes by itself: refused, reset, out of \
+                descriptors. A permanent error fails waiting callers at once."
     IsAliveSeesDeath "is_alive_sees_death"
         demands "`is_alive` is true of a live connection, and false soon after its other side died, \
                  without traffic."
         repair "Look for the end of the stream without waiting: a flag that a reader sets, or a read \
                 that does not block."
-    QuestionsAreCheap "questions_are_cheap"
+    QueriesAreCheap "queries_are_cheap"
         demands "`is_alive`, `is_clean` and `needs_reset` return at once, change nothing, and need \
                  no runtime."
         repair "Read a flag or make one system call that does not block; leave the rest to `check`."
     DiedResolves "died_resolves"
-        demands "Each future of `died` resolves soon after the other side died, without traffic and \
-                 whoever else waits."
+        demands "Each future of `died` resolves soon after the other side died, without traffic, and \
+                 whether or not others wait for it too."
         repair "Wait on a state, not on an event that only one waiter gets: a `watch`, or \
                 `Notify::notify_waiters` with a flag."
     DiedWaits "died_waits"
@@ -88,28 +86,28 @@ rules! {
         repair "Resolve on the end of the other side alone, not on traffic or on a timer."
     ExchangeLeavesClean "exchange_leaves_clean"
         demands "A connection on which an exchange was completed is alive and clean."
-        repair "Take the mark of an unfinished request away once its answer was read as a whole."
+        repair "Remove the mark of an unfinished request once its answer was read as a whole."
     CancelledExchangeIsNotReused "cancelled_exchange_is_not_reused"
-        demands "A connection whose exchange was dropped at any await says that it is not clean, or \
-                 is made so by `reset`, or answers the next exchange for itself."
-        repair "Mark the connection before the first byte of a request is written, and take the \
-                mark away after the last byte of its answer was read."
+        demands "A connection whose exchange was dropped at any await is not clean, or is made clean \
+                 by `reset`, or answers the next exchange with the next answer."
+        repair "Mark the connection before the first byte of a request is written, and remove \
+                the mark after the last byte of its answer was read."
     DirtIsSeen "dirt_is_seen"
-        demands "A connection that was made dirty says so: `is_clean` is false or `needs_reset` true."
+        demands "A connection that was made dirty shows it: `is_clean` is false or `needs_reset` is true."
         repair "Derive `is_clean` from the state of the protocol: nothing unread, nothing open."
     ResetIsHonest "reset_is_honest"
-        demands "After a `reset` that succeeded the connection needs none, is clean, and answers the \
-                 next exchange for itself; one that was in order succeeds."
+        demands "After a successful `reset` the connection needs none, is clean, and answers the next \
+                 exchange with its own answer. The `reset` of a clean connection succeeds."
         repair "Return an error when the connection cannot be brought back to its first state: the \
                 pool then closes it."
     CheckPassesLive "check_passes_the_living"
         demands "`check` of a live connection succeeds and leaves it fit for the next exchange."
         repair "Read the answer to the probe as a whole, or probe without traffic."
-    CheckTellsDeath "check_tells_death"
-        demands "`check` of a dead connection ends soon, and then it failed or `is_alive` is false."
+    CheckSeesDeath "check_sees_death"
+        demands "`check` of a dead connection ends soon; it fails, or `is_alive` is false soon after."
         repair "Let the probe fail at the end of the stream instead of waiting for an answer."
     CloseReturns "close_returns"
-        demands "`close` returns in bounded time for every reason, also when the connection is dead."
+        demands "`close` returns in bounded time for every reason, even if the connection is dead."
         repair "Bound every wait for the peer, and use force when `CloseReason::is_orderly` is false."
     CloseEndsResource "close_ends_resource"
         demands "When `close` returns, the resource is gone, whatever the reason."
@@ -121,10 +119,10 @@ rules! {
         repair "Give the resource an owner with a `Drop` that ends it without awaiting."
     PoolReuses "pool_reuses"
         demands "A pool of one lends the same connection again after an exchange."
-        repair "See why `is_alive` or `is_clean` said no, or `reset` failed, on its return."
+        repair "Find out which of `is_alive`, `is_clean` and `reset` refused the returned connection."
     PoolReplacesDead "pool_replaces_dead"
         demands "A pool of one lends a new connection after the old one died, leased or idle."
-        repair "Keep nothing of a dead connection in the connector that the next connect meets."
+        repair "Keep nothing of a dead connection in the connector that could fail the next connect."
     NothingLeaks "nothing_leaks"
         demands "After two hundred cycles of acquire, exchange and close, no resource, descriptor \
                  or task is left."

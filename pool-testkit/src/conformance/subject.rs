@@ -1,4 +1,5 @@
-//! What the kit must be told about a connector to judge it: how to speak, how to kill, how to count.
+//! A connector, and what the kit must know to test it: how to make an exchange, how to kill the other
+//! side, how to count what is open.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,22 +11,22 @@ use std::time::Duration;
 
 use pool_core::{BoxError, Connector};
 
-use super::Rule;
+use super::rule::Rule;
 
 pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 type Exchange<T> = dyn for<'a> Fn(&'a mut T, u64) -> Boxed<'a, Result<u64, BoxError>>;
 type Dirty<T> = dyn for<'a> Fn(&'a mut T) -> Boxed<'a, Result<(), BoxError>>;
 type Kill<T> = dyn Fn(&T) -> Boxed<'static, ()>;
 
-/// A connector with what it takes to judge it.
+/// A connector with what it takes to test it.
 ///
-/// Everything but the connector may be left out; the rules that need it then say so. Closures run on
-/// the runtime of the test.
+/// All but the connector can be left out; the rules that need what is missing are then not applicable.
+/// Closures run on the runtime of the test.
 ///
 /// # Examples
 ///
 /// ```
-/// use pool_testkit::conformance::{self, Outcome, Rule, Subject};
+/// use pool_testkit::conformance::{self, Rule, RuleOutcome, Subject};
 /// use pool_testkit::connector::{FakeConnection, pair};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -37,7 +38,7 @@ type Kill<T> = dyn Fn(&T) -> Boxed<'static, ()>;
 ///         std::future::ready(())
 ///     })
 ///     .waive(Rule::DirtIsSeen, "the fake is as dirty as it is told to be");
-/// assert_eq!(conformance::judge(Rule::DiedResolves, &subject).await, Outcome::Kept);
+/// assert_eq!(conformance::judge(Rule::DiedResolves, &subject).await, RuleOutcome::Kept);
 /// # }
 /// ```
 pub struct Subject<C: Connector> {
@@ -52,12 +53,12 @@ pub struct Subject<C: Connector> {
     pub(super) limit: Duration,
     pub(super) cycles: usize,
     pub(super) waived: BTreeMap<Rule, String>,
-    /// For connection ids and the numbers of exchanges, which are never used twice.
+    /// The next connection id or number of an exchange. None is used twice.
     pub(super) next: AtomicU64,
 }
 
 impl<C: Connector> Subject<C> {
-    /// A connector of which nothing else is known.
+    /// A connector about which nothing else is known.
     #[must_use]
     pub fn new(connector: C) -> Self {
         Self {
@@ -76,8 +77,8 @@ impl<C: Connector> Subject<C> {
         }
     }
 
-    /// How to make one exchange: asks the other side for a number and returns the number that came
-    /// back, so that a stale answer is told from the right one.
+    /// How to make one exchange: sends a number to the other side and returns the number that comes
+    /// back, so that a stale answer can be told from the right one.
     #[must_use]
     pub fn exchange<F>(mut self, exchange: F) -> Self
     where
@@ -91,8 +92,8 @@ impl<C: Connector> Subject<C> {
         self
     }
 
-    /// How to leave a connection as a careless caller would: a request whose answer is not read, a
-    /// transaction that stays open.
+    /// How to leave a connection as a careless caller would: with a request whose answer is not read,
+    /// or with an open transaction.
     #[must_use]
     pub fn dirty<F>(mut self, dirty: F) -> Self
     where
@@ -106,8 +107,8 @@ impl<C: Connector> Subject<C> {
         self
     }
 
-    /// How to kill the other side of a connection from outside, behind the connector's back: a
-    /// signal to the process, a socket that the server shuts.
+    /// How to kill the other side of a connection from outside, without the connector knowing: send a
+    /// signal to the process, or let the server shut the socket.
     #[must_use]
     pub fn kill<F, K>(mut self, kill: F) -> Self
     where
@@ -118,8 +119,8 @@ impl<C: Connector> Subject<C> {
         self
     }
 
-    /// The resources behind the connections that exist now, by name: process ids, sockets. Count
-    /// them where the connector answers for them, since after `close` nothing is waited for.
+    /// The resources behind the connections that exist now, by name: process ids, sockets. They are
+    /// compared right after `close` returned, so list what must be gone by then.
     #[must_use]
     pub fn resources<F, I>(mut self, resources: F) -> Self
     where
@@ -136,7 +137,7 @@ impl<C: Connector> Subject<C> {
         self
     }
 
-    /// A connector of the same kind whose peer never answers, so that its connect cannot end well.
+    /// A connector of the same kind whose peer never answers, so that its connect cannot succeed.
     #[must_use]
     pub fn stalling(mut self, connector: C) -> Self {
         self.stalling = Some(Arc::new(connector));
@@ -157,22 +158,22 @@ impl<C: Connector> Subject<C> {
         self
     }
 
-    /// How long anything may take: what the rules call *soon* and *bounded*. Default: 10 seconds,
-    /// reached by broken connectors only.
+    /// How long anything may take: what the rules call *soon* and *bounded*. Default: 10 seconds. Only
+    /// broken connectors use it up.
     #[must_use]
     pub const fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// How many cycles must leave nothing behind. Default: 200.
+    /// How many cycles of acquire, exchange and close [`Rule::NothingLeaks`] makes. Default: 200.
     #[must_use]
     pub const fn cycles(mut self, cycles: usize) -> Self {
         self.cycles = cycles;
         self
     }
 
-    /// Says that a rule does not apply to this connector, and why. It is not judged then.
+    /// Says that a rule does not apply to this connector, and why. The rule is not tried then.
     #[must_use]
     pub fn waive(mut self, rule: Rule, reason: impl Into<String>) -> Self {
         self.waived.insert(rule, reason.into());

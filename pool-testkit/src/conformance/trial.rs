@@ -1,4 +1,4 @@
-//! What the rules are written with: the steps of a trial, each bounded, each of which can end it.
+//! The steps of a trial. Each of them is bounded, and each can end the trial.
 
 use std::error::Error;
 use std::future::poll_fn;
@@ -13,35 +13,54 @@ use pool_core::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Subject;
+use super::subject::Subject;
 
-/// Why a trial ended before its end.
+/// Why a trial cannot go on.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum TrialError {
+    /// The connector broke the rule.
     Broken(String),
+    /// The subject does not say something that the trial needs.
     NotApplicable(String),
 }
 
-pub(super) type Verdict<T = ()> = Result<T, Stop>;
+pub(super) type TrialResult<T = ()> = Result<T, TrialError>;
 
-pub(super) fn broken<T>(what: impl Into<String>) -> Verdict<T> {
-    Err(Stop::Broken(what.into()))
+/// The trial of one rule.
+pub(super) struct Trial<'a, C: Connector> {
+    pub(super) subject: &'a Subject<C>,
+    pub(super) connector: &'a Arc<C>,
 }
 
-/// The trial goes on only if this is so.
-pub(super) fn demand(is_so: bool, otherwise: impl FnOnce() -> String) -> Verdict {
+pub(super) fn broken<T>(what: impl Into<String>) -> TrialResult<T> {
+    Err(TrialError::Broken(what.into()))
+}
+
+/// Ends the trial unless this is true.
+pub(super) fn demand(is_so: bool, otherwise: impl FnOnce() -> String) -> TrialResult {
     if is_so { Ok(()) } else { broken(otherwise()) }
 }
 
-/// The subject does not say what the rule needs to know.
-pub(super) fn missing<T>(capability: &str) -> Verdict<T> {
-    let why = format!("say how with `.{capability}(..)`");
-    Err(Stop::NotApplicable(why))
+/// Ends the trial, because the subject does not call this method.
+pub(super) fn missing<T>(method: &str) -> TrialResult<T> {
+    let why = format!("say how with `.{method}(..)`");
+    Err(TrialError::NotApplicable(why))
 }
 
-impl<C: Connector> Subject<C> {
+impl<'a, C: Connector> Trial<'a, C> {
+    pub(super) const fn of(subject: &'a Subject<C>) -> Self {
+        let connector = &subject.connector;
+        Self { subject, connector }
+    }
+
+    /// A number that was not used before.
     pub(super) fn next(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+        self.subject.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How long anything may take.
+    pub(super) const fn limit(&self) -> Duration {
+        self.subject.limit
     }
 
     pub(super) fn context(&self, time: Duration) -> ConnectContext {
@@ -49,30 +68,36 @@ impl<C: Connector> Subject<C> {
         ConnectContext::new(id, 1, Instant::now() + time)
     }
 
-    /// Waits for something that must end soon.
-    pub(super) async fn bounded<F: Future>(&self, what: &str, future: F) -> Verdict<F::Output> {
-        match timeout(self.limit, future).await {
+    /// Waits for something that must end within the limit.
+    pub(super) async fn bounded<F: Future>(&self, what: &str, future: F) -> TrialResult<F::Output> {
+        match timeout(self.subject.limit, future).await {
             Ok(output) => Ok(output),
-            Err(_) => broken(format!("{what} did not end within {:?}", self.limit)),
+            Err(_) => broken(format!(
+                "{what} did not end within {:?}",
+                self.subject.limit
+            )),
         }
     }
 
-    /// Waits until this is so, which nobody tells: it is asked again and again, up to the limit.
-    pub(super) async fn soon(&self, otherwise: &str, mut is_so: impl FnMut() -> bool) -> Verdict {
+    /// Waits until this is true, at most for the limit. No event announces it, so it is polled.
+    pub(super) async fn soon(
+        &self,
+        otherwise: &str,
+        mut is_so: impl FnMut() -> bool,
+    ) -> TrialResult {
         let begun = Instant::now();
         while !is_so() {
-            if begun.elapsed() >= self.limit {
-                return broken(format!("{otherwise} after {:?}", self.limit));
+            if begun.elapsed() >= self.subject.limit {
+                return broken(format!("{otherwise} after {:?}", self.subject.limit));
             }
-            // The tick between two looks at what a closure of the subject sees, not a guess at when
-            // it will be so.
+            // The time between two polls, not a guess at when it will be true.
             sleep(TICK).await;
         }
         Ok(())
     }
 
-    pub(super) async fn open(&self) -> Verdict<C::Connection> {
-        let cx = self.context(self.limit);
+    pub(super) async fn open(&self) -> TrialResult<C::Connection> {
+        let cx = self.context(self.subject.limit);
         let connecting = self.connector.connect(&cx);
         match self.bounded("connect", connecting).await? {
             Ok(conn) => Ok(conn),
@@ -80,15 +105,15 @@ impl<C: Connector> Subject<C> {
         }
     }
 
-    pub(super) async fn close(&self, conn: C::Connection, reason: CloseReason) -> Verdict {
+    pub(super) async fn close(&self, conn: C::Connection, reason: CloseReason) -> TrialResult {
         let what = format!("close for {reason}");
         self.bounded(&what, self.connector.close(conn, reason))
             .await
     }
 
     /// One exchange, whose answer must be its own.
-    pub(super) async fn exchange_once(&self, conn: &mut C::Connection) -> Verdict {
-        let Some(exchange) = &self.exchange else {
+    pub(super) async fn exchange_once(&self, conn: &mut C::Connection) -> TrialResult {
+        let Some(exchange) = &self.subject.exchange else {
             return missing("exchange");
         };
         let number = self.next();
@@ -99,42 +124,46 @@ impl<C: Connector> Subject<C> {
         }
     }
 
-    /// One exchange if the subject says how: for rules that are about something else.
-    pub(super) async fn exchange_if_told(&self, conn: &mut C::Connection) -> Verdict {
-        match &self.exchange {
+    /// One exchange, if the subject says how: for rules that are about something else.
+    pub(super) async fn exchange_if_told(&self, conn: &mut C::Connection) -> TrialResult {
+        match &self.subject.exchange {
             Some(_) => self.exchange_once(conn).await,
             None => Ok(()),
         }
     }
 
-    pub(super) async fn kill_it(&self, conn: &C::Connection) -> Verdict {
-        let Some(kill) = &self.kill else {
+    pub(super) async fn kill_it(&self, conn: &C::Connection) -> TrialResult {
+        let Some(kill) = &self.subject.kill else {
             return missing("kill");
         };
         self.bounded("the kill", kill(conn)).await
     }
 
-    pub(super) fn resources_now(&self) -> Verdict<Vec<String>> {
-        match &self.resources {
+    pub(super) fn resources_now(&self) -> TrialResult<Vec<String>> {
+        match &self.subject.resources {
             Some(resources) => Ok(resources()),
             None => missing("resources"),
         }
     }
 
     /// Waits until no more resources exist than before.
-    pub(super) async fn gone(&self, before: &[String], after: &str) -> Verdict {
+    pub(super) async fn gone(&self, before: &[String], after: &str) -> TrialResult {
         let left = || self.left(before);
         let waited = self
             .soon("", || left().is_ok_and(|left| left.is_empty()))
             .await;
         match waited {
             Ok(()) => Ok(()),
-            Err(_) => broken(format!("{:?} left {after}, for {:?}", left()?, self.limit)),
+            Err(_) => broken(format!(
+                "{:?} left {after}, for {:?}",
+                left()?,
+                self.subject.limit
+            )),
         }
     }
 
     /// The resources that exist now and did not before.
-    pub(super) fn left(&self, before: &[String]) -> Verdict<Vec<String>> {
+    pub(super) fn left(&self, before: &[String]) -> TrialResult<Vec<String>> {
         let mut now = self.resources_now()?;
         for name in before {
             if let Some(place) = now.iter().position(|left| left == name) {
@@ -144,9 +173,8 @@ impl<C: Connector> Subject<C> {
         Ok(now)
     }
 
-    /// What a pool asks of a returned connection: whether it would lend it again, after a reset if
-    /// it needs one.
-    pub(super) async fn would_be_lent_again(&self, conn: &mut C::Connection) -> Verdict<bool> {
+    /// Whether a pool would lend this returned connection again, after a reset if it needs one.
+    pub(super) async fn would_be_lent_again(&self, conn: &mut C::Connection) -> TrialResult<bool> {
         let connector = &self.connector;
         if !connector.is_alive(conn) || !connector.is_clean(conn) {
             return Ok(false);
@@ -159,8 +187,8 @@ impl<C: Connector> Subject<C> {
     }
 }
 
-/// Polls a future this often at most, waiting for its wake-up in between, and drops it. Returns
-/// what it came to, if it ended before.
+/// Polls a future this often at most, waiting for its wake-up before each further poll, and drops it.
+/// Returns its output if it completed by then.
 pub(super) async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
     let mut future = Box::pin(future);
     let mut left = times;
@@ -189,11 +217,11 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// The subject's connector, for a pool, which wants one of its own.
-pub(super) struct Shared<C>(pub(super) Arc<C>);
+/// The subject's connector, for a pool, which needs a connector of its own.
+pub(super) struct SharedSubject<C>(pub(super) Arc<C>);
 
 #[async_trait]
-impl<C: Connector> Connector for Shared<C> {
+impl<C: Connector> Connector for SharedSubject<C> {
     type Connection = C::Connection;
 
     async fn connect(&self, cx: &ConnectContext) -> Result<C::Connection, ConnectError> {
@@ -229,8 +257,8 @@ impl<C: Connector> Connector for Shared<C> {
     }
 }
 
-/// An error of the pool's own, as a breach.
-pub(super) fn failed<T>(what: &str, error: impl Into<BoxError>) -> Verdict<T> {
+/// An error of the pool itself breaks the rule.
+pub(super) fn failed<T>(what: &str, error: impl Into<BoxError>) -> TrialResult<T> {
     broken(format!("{what} failed: {}", chain(&*error.into())))
 }
 

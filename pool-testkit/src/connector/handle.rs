@@ -1,5 +1,6 @@
 //! The test's end of a fake.
 
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,10 +8,11 @@ use pool_core::{CloseReason, ConnectionId};
 
 use crate::{Call, Query};
 
-use super::connection::Record;
-use super::pending::{PendingClose, PendingConnect, PendingProbe};
-use super::script::{Answer, CallSite, Rule, Verdict};
-use super::{FakeCounts, Shared, lock};
+use super::fake_counts::FakeCounts;
+use super::pending::PendingCall;
+use super::record::FakeRecord;
+use super::script::{Answer, CallSite, QueryAnswer};
+use super::state::{FakeState, lock};
 
 /// Decides what a [`FakeConnector`](super::FakeConnector) answers, controls its connections, and
 /// tells what happened to them.
@@ -21,7 +23,7 @@ use super::{FakeCounts, Shared, lock};
 ///
 /// ```
 /// use pool_core::{CloseReason, ConnectionPool, PooledConnection};
-/// use pool_testkit::connector::{Answer, Verdict, pair};
+/// use pool_testkit::connector::{Answer, QueryAnswer, pair};
 /// use pool_testkit::{Call, Query};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -41,8 +43,8 @@ use super::{FakeCounts, Shared, lock};
 /// fake.until(|counts| counts.close.succeeded == 1).await;
 /// assert_eq!(fake.closes(), [(id, CloseReason::Died)]);
 ///
-/// // Questions, too: from here on nothing is clean.
-/// fake.set_verdict(Query::IsClean, Verdict::No);
+/// // Queries, too: from here on nothing is clean.
+/// fake.set_query(Query::IsClean, QueryAnswer::No);
 /// drop(pool.acquire().await?);
 /// fake.until(|counts| counts.close.succeeded == 2).await;
 /// assert_eq!(fake.closes()[1].1, CloseReason::Dirty);
@@ -52,18 +54,22 @@ use super::{FakeCounts, Shared, lock};
 /// ```
 #[derive(Debug, Clone)]
 pub struct FakeHandle {
-    shared: Arc<Shared>,
+    state: Arc<FakeState>,
 }
 
-/// What calls answer.
+// Each change of the state is made under a lock or is one atomic step, and the locks ignore poison.
+impl UnwindSafe for FakeHandle {}
+impl RefUnwindSafe for FakeHandle {}
+
+/// How calls and queries are answered.
 impl FakeHandle {
-    pub(super) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) const fn new(state: Arc<FakeState>) -> Self {
+        Self { state }
     }
 
     /// Answers all later calls of a method, once its queued answers are used up.
     pub fn set(&self, call: Call, answer: Answer) {
-        lock(&self.shared.scripts)[call.index()].set(Rule::Always(answer));
+        self.state.script(call).set(answer);
     }
 
     /// Lets a closure answer all later calls of a method, once its queued answers are used up.
@@ -92,95 +98,50 @@ impl FakeHandle {
         call: Call,
         answer: impl Fn(&CallSite) -> Answer + Send + Sync + 'static,
     ) {
-        lock(&self.shared.scripts)[call.index()].set(Rule::With(Arc::new(answer)));
+        self.state.script(call).set_with(Arc::new(answer));
     }
 
-    /// Lets all later calls of a method wait for the test, once its queued answers are used up.
-    pub fn set_manual(&self, call: Call) {
-        lock(&self.shared.scripts)[call.index()].set(Rule::Manual);
-    }
-
-    /// Lets all later calls of every method wait for the test.
-    pub fn set_all_manual(&self) {
-        for call in Call::ALL {
-            self.set_manual(call);
-        }
-    }
-
-    /// Answers the next calls of a method, before what is set for it.
+    /// Answers the next calls of a method, before the standing answer.
     pub fn queue(&self, call: Call, answers: impl IntoIterator<Item = Answer>) {
-        lock(&self.shared.scripts)[call.index()].queue(answers);
+        self.state.script(call).queue(answers);
     }
 
-    /// Answers all later questions, once the queued verdicts are used up.
-    pub fn set_verdict(&self, query: Query, verdict: Verdict) {
-        lock(&self.shared.verdicts)[query.index()].set(verdict);
+    /// Answers all later queries of a kind, once its queued answers are used up.
+    pub fn set_query(&self, query: Query, answer: QueryAnswer) {
+        self.state.query_script(query).set(answer);
     }
 
-    /// Answers the next questions, before what is set for them.
-    pub fn queue_verdicts(&self, query: Query, verdicts: impl IntoIterator<Item = Verdict>) {
-        lock(&self.shared.verdicts)[query.index()].queue(verdicts);
+    /// Answers the next queries of a kind, before the standing answer.
+    pub fn queue_query(&self, query: Query, answers: impl IntoIterator<Item = QueryAnswer>) {
+        self.state.query_script(query).queue(answers);
     }
 
-    /// Makes `died` return `None` from here on, as a connector does that cannot tell deaths.
+    /// Makes `died` return `None` from here on, as that of a connector that does not see deaths.
     pub fn stop_telling_deaths(&self) {
-        self.shared.tells_deaths.store(false, Ordering::Release);
+        self.state.tells_deaths.store(false, Ordering::Release);
     }
 
-    /// Makes every connection that is created from here on panic when it is dropped.
+    /// Makes every connection that is opened from here on panic when it is dropped.
     pub fn panic_on_every_drop(&self) {
-        self.shared.panics_on_drop.store(true, Ordering::Release);
+        self.state.panics_on_drop.store(true, Ordering::Release);
     }
 }
 
-/// Calls that wait for the test. All are handed out in the order they began.
+/// Calls that were answered with [`Answer::Manual`] and wait for the test.
 impl FakeHandle {
-    /// The next connect that waits for the test.
+    /// The call of this method that has waited longest, or the next one to come.
     ///
     /// # Cancel safety
     ///
-    /// Loses nothing: a connect is handed out or stays for the next call.
-    pub async fn next_connect(&self) -> PendingConnect {
-        self.shared.connects.next().await
+    /// Loses nothing: a call is handed out, or it stays for the next `next`.
+    pub async fn next(&self, call: Call) -> PendingCall {
+        self.state.pending(call).next().await
     }
 
-    /// The next reset that waits for the test.
-    ///
-    /// # Cancel safety
-    ///
-    /// Loses nothing: a reset is handed out or stays for the next call.
-    pub async fn next_reset(&self) -> PendingProbe {
-        self.shared.resets.next().await
-    }
-
-    /// The next check that waits for the test.
-    ///
-    /// # Cancel safety
-    ///
-    /// Loses nothing: a check is handed out or stays for the next call.
-    pub async fn next_check(&self) -> PendingProbe {
-        self.shared.checks.next().await
-    }
-
-    /// The next close that waits for the test.
-    ///
-    /// # Cancel safety
-    ///
-    /// Loses nothing: a close is handed out or stays for the next call.
-    pub async fn next_close(&self) -> PendingClose {
-        self.shared.closings.next().await
-    }
-
-    /// The next connect that waits for the test, if there is one already.
+    /// The call of this method that has waited longest, if one waits now.
     #[must_use]
-    pub fn try_next_connect(&self) -> Option<PendingConnect> {
-        self.shared.connects.try_next()
-    }
-
-    /// The next close that waits for the test, if there is one already.
-    #[must_use]
-    pub fn try_next_close(&self) -> Option<PendingClose> {
-        self.shared.closings.try_next()
+    pub fn try_next(&self, call: Call) -> Option<PendingCall> {
+        self.state.pending(call).try_next()
     }
 }
 
@@ -188,10 +149,10 @@ impl FakeHandle {
 impl FakeHandle {
     /// Kills a connection: `is_alive` is false from here on, and `died` resolves.
     pub fn kill(&self, id: ConnectionId) -> bool {
-        self.with(id, Record::kill)
+        self.with(id, FakeRecord::kill)
     }
 
-    /// Kills a connection without a word: `is_alive` is false from here on, `died` stays silent.
+    /// Kills a connection so that only `is_alive` shows it: `died` does not resolve.
     pub fn kill_silently(&self, id: ConnectionId) -> bool {
         self.with(id, |record| record.dead.store(true, Ordering::Release))
     }
@@ -215,8 +176,8 @@ impl FakeHandle {
         })
     }
 
-    fn with(&self, id: ConnectionId, change: impl FnOnce(&Record)) -> bool {
-        let record = lock(&self.shared.records).get(&id).cloned();
+    fn with(&self, id: ConnectionId, change: impl FnOnce(&FakeRecord)) -> bool {
+        let record = lock(&self.state.records).get(&id).cloned();
         record.as_deref().map(change).is_some()
     }
 }
@@ -226,7 +187,7 @@ impl FakeHandle {
     /// All counts at this moment.
     #[must_use]
     pub fn counts(&self) -> FakeCounts {
-        *self.shared.counts.borrow()
+        *self.state.counts.borrow()
     }
 
     /// Waits until the counts satisfy a condition, and returns them.
@@ -238,15 +199,21 @@ impl FakeHandle {
     /// # Examples
     ///
     /// ```
+    /// use pool_core::ConnectionPool;
+    ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let (_connector, fake) = pool_testkit::connector::pair();
-    /// let counts = fake.until(|counts| counts.connect.running() == 0).await;
-    /// assert_eq!(counts, fake.counts());
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (connector, fake) = pool_testkit::connector::pair();
+    /// let pool = ConnectionPool::builder(connector).min_idle(2).build()?;
+    /// // The pool opens them by itself, in tasks of its own.
+    /// let counts = fake.until(|counts| counts.alive == 2).await;
+    /// assert_eq!(counts.connect.started, 2);
+    /// # drop(pool);
+    /// # Ok(())
     /// # }
     /// ```
     pub async fn until(&self, mut reached: impl FnMut(&FakeCounts) -> bool) -> FakeCounts {
-        let mut counts = self.shared.counts.subscribe();
+        let mut counts = self.state.counts.subscribe();
         match counts.wait_for(|counts| reached(counts)).await {
             Ok(counts) => *counts,
             // The sender lives as long as `self`.
@@ -254,21 +221,21 @@ impl FakeHandle {
         }
     }
 
-    /// How often a question was asked.
+    /// How often a query was made.
     #[must_use]
     pub fn asked(&self, query: Query) -> u64 {
-        lock(&self.shared.verdicts)[query.index()].asked()
+        self.state.query_script(query).asked()
     }
 
-    /// The connections that were created and not dropped, in the order of their ids.
+    /// The connections that exist, in the order of their ids.
     #[must_use]
     pub fn alive(&self) -> Vec<ConnectionId> {
-        lock(&self.shared.records).keys().copied().collect()
+        lock(&self.state.records).keys().copied().collect()
     }
 
     /// Every close that began, in order.
     #[must_use]
     pub fn closes(&self) -> Vec<(ConnectionId, CloseReason)> {
-        lock(&self.shared.closes).clone()
+        lock(&self.state.closes).clone()
     }
 }

@@ -1,14 +1,12 @@
-//! Calls that wait for the test to complete them, and the queues in which the test finds them.
+//! Calls that wait for the test, and the queue in which the test finds them.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pool_core::{CloseReason, ConnectContext, ConnectionId};
+use pool_core::{ConnectContext, ConnectionId};
 use tokio::sync::{Notify, oneshot};
 
-use crate::Call;
-
-/// What the test decided about one call.
+/// How a call ends.
 #[derive(Debug)]
 pub(super) enum Reply {
     Ok,
@@ -17,254 +15,146 @@ pub(super) enum Reply {
     Panic(String),
 }
 
-/// The test's end of a call that waits; dropping it lets the call hang.
-#[derive(Debug)]
-pub(super) struct Reins(oneshot::Sender<Reply>);
-
-impl Reins {
-    pub(super) fn pair() -> (Self, oneshot::Receiver<Reply>) {
-        let (sender, receiver) = oneshot::channel();
-        (Self(sender), receiver)
-    }
-
-    fn send(self, reply: Reply) {
-        // A call that was cancelled meanwhile has nobody to hear the reply.
-        drop(self.0.send(reply));
-    }
-}
-
-macro_rules! observe_call {
-    () => {
-        /// Whether the code under test has dropped the call.
-        #[must_use]
-        pub fn is_cancelled(&self) -> bool {
-            self.reins.0.is_closed()
-        }
-
-        /// Waits until the code under test drops the call.
-        ///
-        /// # Cancel safety
-        ///
-        /// Keeps no state: can be dropped and called again.
-        pub async fn cancelled(&mut self) {
-            self.reins.0.closed().await;
-        }
-
-        /// Lets the call panic with this message.
-        pub fn panic(self, message: impl Into<String>) {
-            self.reins.send(Reply::Panic(message.into()));
-        }
-    };
-}
-
-/// A connect that waits for the test. Dropping this lets it hang.
-///
-/// # Examples
-///
-/// ```
-/// use pool_core::ConnectionPool;
-/// use pool_testkit::Call;
-/// use pool_testkit::connector::pair;
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let (connector, fake) = pair();
-/// fake.set_manual(Call::Connect);
-/// let pool = ConnectionPool::builder(connector).build()?;
-/// let test = async {
-///     let mut connect = fake.next_connect().await;
-///     assert_eq!(connect.context().attempt, 1);
-///     pool.close(std::time::Duration::ZERO).await;
-///     connect.cancelled().await;
-/// };
-/// let (acquired, ()) = tokio::join!(pool.acquire(), test);
-/// assert!(acquired.is_err(), "the pool was closed, and dropped the connect");
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-pub struct PendingConnect {
-    pub(super) context: ConnectContext,
-    pub(super) reins: Reins,
-}
-
-impl PendingConnect {
-    /// The id the connection will have.
-    #[must_use]
-    pub const fn id(&self) -> ConnectionId {
-        self.context.id
-    }
-
-    /// What the pool told the connect.
-    #[must_use]
-    pub const fn context(&self) -> &ConnectContext {
-        &self.context
-    }
-
-    /// Lets the connect succeed.
-    pub fn succeed(self) {
-        self.reins.send(Reply::Ok);
-    }
-
-    /// Lets the connect fail with a transient error.
-    pub fn fail_transient(self, message: impl Into<String>) {
-        self.reins.send(Reply::Transient(message.into()));
-    }
-
-    /// Lets the connect fail with a permanent error.
-    pub fn fail_permanent(self, message: impl Into<String>) {
-        self.reins.send(Reply::Permanent(message.into()));
-    }
-
-    observe_call!();
-}
-
-/// A reset or check that waits for the test. Dropping this lets it hang.
+/// A call that waits for the test to decide how it ends. If this is dropped, the call hangs.
 ///
 /// # Examples
 ///
 /// ```
 /// use pool_core::{CloseReason, ConnectionPool, PooledConnection};
 /// use pool_testkit::Call;
-/// use pool_testkit::connector::pair;
+/// use pool_testkit::connector::{Answer, pair};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (connector, fake) = pair();
-/// fake.set_manual(Call::Reset);
-/// let pool = ConnectionPool::builder(connector).build()?;
+/// fake.set(Call::Reset, Answer::Manual);
+/// fake.set(Call::Close, Answer::Manual);
+/// let pool = ConnectionPool::builder(connector).max_size(1).build()?;
 /// let lease = pool.acquire().await?;
 /// fake.set_needs_reset(PooledConnection::id(&lease));
 /// drop(lease);
 ///
-/// let reset = fake.next_reset().await;
-/// assert_eq!((reset.call(), pool.status().returning), (Call::Reset, 1));
-/// reset.fail("it stays as it is");
-/// fake.until(|counts| counts.close.succeeded == 1).await;
-/// assert_eq!(fake.closes()[0].1, CloseReason::ResetFailed);
+/// let reset = fake.next(Call::Reset).await;
+/// assert_eq!(pool.status().returning, 1, "the connection is being reset");
+/// reset.fail("it does not get clean");
+///
+/// let close = fake.next(Call::Close).await;
+/// assert_eq!(fake.closes(), [(close.id(), CloseReason::ResetFailed)]);
+/// assert_eq!(pool.status().closing, 1, "its slot is taken until it is gone");
+/// close.succeed();
+/// drop(pool.acquire().await?);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct PendingProbe {
-    pub(super) call: Call,
-    pub(super) id: ConnectionId,
-    pub(super) reins: Reins,
+pub struct PendingCall {
+    id: ConnectionId,
+    context: Option<ConnectContext>,
+    decision: oneshot::Sender<Reply>,
 }
 
-impl PendingProbe {
-    /// Whether it is a reset or a check.
-    #[must_use]
-    pub const fn call(&self) -> Call {
-        self.call
+impl PendingCall {
+    /// A call, and where it waits for the decision.
+    pub(super) fn new(
+        id: ConnectionId,
+        context: Option<ConnectContext>,
+    ) -> (Self, oneshot::Receiver<Reply>) {
+        let (decision, decided) = oneshot::channel();
+        let pending = Self {
+            id,
+            context,
+            decision,
+        };
+        (pending, decided)
     }
 
-    /// The connection that is reset or checked.
+    /// The connection that the call is about.
     #[must_use]
     pub const fn id(&self) -> ConnectionId {
         self.id
     }
 
-    /// Lets the connection pass.
+    /// What the pool told a connect; `None` if this is no connect.
+    #[must_use]
+    pub const fn context(&self) -> Option<&ConnectContext> {
+        self.context.as_ref()
+    }
+
+    /// Lets the call succeed.
     pub fn succeed(self) {
-        self.reins.send(Reply::Ok);
+        self.decide(Reply::Ok);
     }
 
-    /// Lets the reset or check fail.
+    /// Lets the call fail; a connect fails with a transient error. A close cannot fail: it ends.
     pub fn fail(self, message: impl Into<String>) {
-        self.reins.send(Reply::Transient(message.into()));
+        self.decide(Reply::Transient(message.into()));
     }
 
-    observe_call!();
-}
+    /// Lets a connect fail with a permanent error. Any other call fails as by [`fail`](Self::fail).
+    pub fn fail_permanently(self, message: impl Into<String>) {
+        self.decide(Reply::Permanent(message.into()));
+    }
 
-/// A close that waits for the test. Dropping this lets it hang.
-///
-/// # Examples
-///
-/// ```
-/// use pool_core::{CloseReason, ConnectionPool};
-/// use pool_testkit::Call;
-/// use pool_testkit::connector::pair;
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let (connector, fake) = pair();
-/// fake.set_manual(Call::Close);
-/// let pool = ConnectionPool::builder(connector).max_size(1).build()?;
-/// drop(pool.acquire().await?);
-/// pool.evict_all();
-///
-/// let close = fake.next_close().await;
-/// assert_eq!(close.reason(), CloseReason::Evicted);
-/// assert_eq!(pool.status().closing, 1, "its place is taken until it is gone");
-/// close.finish();
-/// drop(pool.acquire().await?);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-pub struct PendingClose {
-    pub(super) id: ConnectionId,
-    pub(super) reason: CloseReason,
-    pub(super) reins: Reins,
-}
+    /// Lets the call panic with this message.
+    pub fn panic(self, message: impl Into<String>) {
+        self.decide(Reply::Panic(message.into()));
+    }
 
-impl PendingClose {
-    /// The connection that is closed.
+    /// Whether the code under test has dropped the call.
     #[must_use]
-    pub const fn id(&self) -> ConnectionId {
-        self.id
+    pub fn is_cancelled(&self) -> bool {
+        self.decision.is_closed()
     }
 
-    /// Why it is closed.
-    #[must_use]
-    pub const fn reason(&self) -> CloseReason {
-        self.reason
+    /// Waits until the code under test drops the call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Keeps no state: can be dropped and called again.
+    pub async fn cancelled(&mut self) {
+        self.decision.closed().await;
     }
 
-    /// Lets the close end: the connection is dropped.
-    pub fn finish(self) {
-        self.reins.send(Reply::Ok);
+    fn decide(self, reply: Reply) {
+        // If the call was cancelled meanwhile, the decision has no effect.
+        drop(self.decision.send(reply));
     }
-
-    observe_call!();
 }
 
-/// Calls that wait for a test to take them up, in the order they began.
+/// The calls of one method that wait for the test, in the order in which they began.
 #[derive(Debug)]
-pub(super) struct Pendings<P> {
-    items: Mutex<VecDeque<P>>,
+pub(super) struct PendingQueue {
+    calls: Mutex<VecDeque<PendingCall>>,
     arrived: Notify,
 }
 
-impl<P> Pendings<P> {
+impl PendingQueue {
     pub(super) const fn new() -> Self {
         Self {
-            items: Mutex::new(VecDeque::new()),
+            calls: Mutex::new(VecDeque::new()),
             arrived: Notify::const_new(),
         }
     }
 
-    pub(super) fn push(&self, item: P) {
-        self.lock().push_back(item);
+    pub(super) fn push(&self, call: PendingCall) {
+        self.lock().push_back(call);
         self.arrived.notify_one();
     }
 
-    pub(super) async fn next(&self) -> P {
+    pub(super) async fn next(&self) -> PendingCall {
         loop {
-            if let Some(item) = self.try_next() {
-                return item;
+            if let Some(call) = self.try_next() {
+                return call;
             }
             self.arrived.notified().await;
         }
     }
 
-    pub(super) fn try_next(&self) -> Option<P> {
+    pub(super) fn try_next(&self) -> Option<PendingCall> {
         self.lock().pop_front()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<P>> {
-        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, VecDeque<PendingCall>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! What a call answers: the queue of scripted answers first, then the rule that stands.
+//! How a call is answered: by the queued answers first, then by the standing one.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -11,10 +11,6 @@ use pool_core::ConnectionId;
 use crate::{Call, Query};
 
 /// How a call of the fake ends.
-///
-/// # Examples
-///
-/// See [`FakeHandle`](super::FakeHandle).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Answer {
     /// It succeeds at once.
@@ -30,16 +26,14 @@ pub enum Answer {
     After(Duration),
     /// It never ends.
     Never,
+    /// It waits for the test, which takes it up with [`FakeHandle::next`](super::FakeHandle::next).
+    Manual,
 }
 
-/// What the fake says to a question about a connection.
-///
-/// # Examples
-///
-/// See [`FakeHandle`](super::FakeHandle).
+/// What the fake answers to a query about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Verdict {
-    /// The truth: alive until killed, clean until marked dirty, no reset needed until marked.
+pub enum QueryAnswer {
+    /// The truth: alive until killed, clean until marked dirty, in need of a reset once marked so.
     #[default]
     Truth,
     /// `true`, whatever the truth.
@@ -50,19 +44,16 @@ pub enum Verdict {
     Panic,
 }
 
-/// One call of the fake, as a closure sees it that answers calls.
-///
-/// # Examples
-///
-/// See [`FakeHandle::set_with`](super::FakeHandle::set_with).
+/// One call of the fake, as a closure of [`FakeHandle::set_with`](super::FakeHandle::set_with) sees
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallSite {
     /// The method.
     pub call: Call,
-    /// How many calls of this method came before.
+    /// How many calls of this method came before it.
     pub number: u64,
-    /// The connection it concerns.
+    /// The connection that it is about.
     pub id: ConnectionId,
 }
 
@@ -92,7 +83,7 @@ pub struct CallSite {
 pub struct FakeError {
     /// The call that failed.
     pub call: Call,
-    /// What the test gave as the reason.
+    /// The reason that the test gave.
     pub message: String,
 }
 
@@ -107,36 +98,32 @@ impl Error for FakeError {}
 /// A closure that answers calls.
 pub(super) type AnswerFn = Arc<dyn Fn(&CallSite) -> Answer + Send + Sync>;
 
-/// What stands when no answer is queued.
-pub(super) enum Rule {
+/// How the calls are answered for which no answer is queued.
+enum StandingAnswer {
     Always(Answer),
     With(AnswerFn),
-    /// Each call waits until the test completes it.
-    Manual,
 }
 
-impl fmt::Debug for Rule {
+impl fmt::Debug for StandingAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Always(answer) => f.debug_tuple("Always").field(answer).finish(),
             Self::With(_) => f.write_str("With(..)"),
-            Self::Manual => f.write_str("Manual"),
         }
     }
 }
 
-/// Who decides how one call ends; a closure is called only after the script was unlocked.
-pub(super) enum Decision {
+/// How one call is answered. The caller unlocks the script before it asks the closure.
+pub(super) enum NextAnswer {
     Answer(Answer),
     Ask(AnswerFn),
-    Manual,
 }
 
 /// The script of one method.
 #[derive(Debug)]
 pub(super) struct Script {
     queued: VecDeque<Answer>,
-    rule: Rule,
+    standing: StandingAnswer,
     calls: u64,
 }
 
@@ -144,7 +131,7 @@ impl Script {
     pub(super) const fn new() -> Self {
         Self {
             queued: VecDeque::new(),
-            rule: Rule::Always(Answer::Ok),
+            standing: StandingAnswer::Always(Answer::Ok),
             calls: 0,
         }
     }
@@ -153,46 +140,49 @@ impl Script {
         self.queued.extend(answers);
     }
 
-    pub(super) fn set(&mut self, rule: Rule) {
-        self.rule = rule;
+    pub(super) fn set(&mut self, answer: Answer) {
+        self.standing = StandingAnswer::Always(answer);
     }
 
-    /// The decision for the next call, and how many came before it.
-    pub(super) fn next(&mut self) -> (u64, Decision) {
+    pub(super) fn set_with(&mut self, closure: AnswerFn) {
+        self.standing = StandingAnswer::With(closure);
+    }
+
+    /// How many calls came before the next one, and how that one is answered.
+    pub(super) fn next(&mut self) -> (u64, NextAnswer) {
         let number = self.calls;
         self.calls += 1;
-        let decision = match (self.queued.pop_front(), &self.rule) {
-            (Some(answer), _) => Decision::Answer(answer),
-            (None, Rule::Always(answer)) => Decision::Answer(*answer),
-            (None, Rule::With(closure)) => Decision::Ask(Arc::clone(closure)),
-            (None, Rule::Manual) => Decision::Manual,
+        let next = match (self.queued.pop_front(), &self.standing) {
+            (Some(answer), _) => NextAnswer::Answer(answer),
+            (None, StandingAnswer::Always(answer)) => NextAnswer::Answer(*answer),
+            (None, StandingAnswer::With(closure)) => NextAnswer::Ask(Arc::clone(closure)),
         };
-        (number, decision)
+        (number, next)
     }
 }
 
-/// The script of one question.
+/// The script of one query.
 #[derive(Debug)]
-pub(super) struct Verdicts {
-    queued: VecDeque<Verdict>,
-    standing: Verdict,
+pub(super) struct QueryScript {
+    queued: VecDeque<QueryAnswer>,
+    standing: QueryAnswer,
     asked: u64,
 }
 
-impl Verdicts {
+impl QueryScript {
     pub(super) const fn new() -> Self {
         Self {
             queued: VecDeque::new(),
-            standing: Verdict::Truth,
+            standing: QueryAnswer::Truth,
             asked: 0,
         }
     }
 
-    pub(super) fn queue(&mut self, verdicts: impl IntoIterator<Item = Verdict>) {
-        self.queued.extend(verdicts);
+    pub(super) fn queue(&mut self, answers: impl IntoIterator<Item = QueryAnswer>) {
+        self.queued.extend(answers);
     }
 
-    pub(super) const fn set(&mut self, standing: Verdict) {
+    pub(super) const fn set(&mut self, standing: QueryAnswer) {
         self.standing = standing;
     }
 
@@ -200,15 +190,15 @@ impl Verdicts {
         self.asked
     }
 
-    pub(super) fn next(&mut self) -> Verdict {
+    pub(super) fn next(&mut self) -> QueryAnswer {
         self.asked += 1;
         self.queued.pop_front().unwrap_or(self.standing)
     }
 }
 
-impl Verdict {
-    /// What is said, given what is true.
-    pub(super) fn speak(self, query: Query, id: ConnectionId, truth: bool) -> bool {
+impl QueryAnswer {
+    /// The answer that is given, where this is the truth.
+    pub(super) fn given(self, query: Query, id: ConnectionId, truth: bool) -> bool {
         match self {
             Self::Truth => truth,
             Self::Yes => true,
@@ -220,35 +210,37 @@ impl Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Decision, Rule, Script, Verdict, Verdicts};
+    use std::sync::Arc;
+
+    use super::{Answer, NextAnswer, QueryAnswer, QueryScript, Script};
 
     fn answer(script: &mut Script) -> (u64, Option<Answer>) {
         match script.next() {
-            (number, Decision::Answer(answer)) => (number, Some(answer)),
-            (number, Decision::Ask(_) | Decision::Manual) => (number, None),
+            (number, NextAnswer::Answer(answer)) => (number, Some(answer)),
+            (number, NextAnswer::Ask(_)) => (number, None),
         }
     }
 
     #[test]
-    fn queued_answers_come_before_the_rule() {
+    fn queued_answers_come_before_the_standing_one() {
         let mut script = Script::new();
         script.queue([Answer::Panic, Answer::Never]);
-        script.set(Rule::Always(Answer::Transient));
+        script.set(Answer::Transient);
         assert_eq!(answer(&mut script), (0, Some(Answer::Panic)));
         assert_eq!(answer(&mut script), (1, Some(Answer::Never)));
         assert_eq!(answer(&mut script), (2, Some(Answer::Transient)));
-        script.set(Rule::Manual);
+        script.set_with(Arc::new(|_| Answer::Ok));
         assert_eq!(answer(&mut script), (3, None));
     }
 
     #[test]
-    fn queued_verdicts_come_before_the_standing_one() {
-        let mut verdicts = Verdicts::new();
-        verdicts.queue([Verdict::No]);
-        assert_eq!(verdicts.next(), Verdict::No);
-        assert_eq!(verdicts.next(), Verdict::Truth);
-        verdicts.set(Verdict::Yes);
-        assert_eq!(verdicts.next(), Verdict::Yes);
-        assert_eq!(verdicts.asked(), 3);
+    fn queued_answers_to_a_query_come_before_the_standing_one() {
+        let mut script = QueryScript::new();
+        script.queue([QueryAnswer::No]);
+        assert_eq!(script.next(), QueryAnswer::No);
+        assert_eq!(script.next(), QueryAnswer::Truth);
+        script.set(QueryAnswer::Yes);
+        assert_eq!(script.next(), QueryAnswer::Yes);
+        assert_eq!(script.asked(), 3);
     }
 }

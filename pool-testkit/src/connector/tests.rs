@@ -7,7 +7,7 @@ use std::time::Duration;
 use pool_core::{CloseReason, ConnectContext, ConnectionId, Connector};
 use tokio::time::Instant;
 
-use super::{Answer, FakeConnection, FakeConnector, Verdict, pair};
+use super::{Answer, FakeConnection, FakeConnector, FakeHandle, QueryAnswer, pair};
 use crate::{Call, Query};
 
 fn id(number: u64) -> ConnectionId {
@@ -20,6 +20,12 @@ fn context(number: u64) -> ConnectContext {
 
 async fn open(connector: &FakeConnector, number: u64) -> FakeConnection {
     connector.connect(&context(number)).await.unwrap()
+}
+
+fn set_all_manual(fake: &FakeHandle) {
+    for call in Call::ALL {
+        fake.set(call, Answer::Manual);
+    }
 }
 
 fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
@@ -41,12 +47,8 @@ async fn every_call_succeeds_by_default_and_is_counted() {
     connector.reset(&mut conn).await.unwrap();
     connector.close(conn, CloseReason::MaxUses).await;
     let counts = fake.counts();
-    for call in Call::ALL {
-        assert_eq!(
-            (counts.of(call).succeeded, counts.of(call).running()),
-            (1, 0),
-            "{call}"
-        );
+    for calls in [counts.connect, counts.reset, counts.check, counts.close] {
+        assert_eq!((calls.succeeded, calls.running()), (1, 0), "{counts:?}");
     }
     assert_eq!(
         (counts.alive, counts.alive_peak, counts.occupied_peak),
@@ -60,12 +62,13 @@ async fn every_call_succeeds_by_default_and_is_counted() {
 #[tokio::test]
 async fn a_connect_waits_for_the_test_and_a_dropped_one_leaves_nothing() {
     let (connector, fake) = pair();
-    fake.set_all_manual();
+    set_all_manual(&fake);
     let cx = context(0);
     let mut connect = connector.connect(&cx);
     assert!(poll(connect.as_mut()).is_pending());
-    let mut pending = fake.next_connect().await;
-    assert_eq!((pending.id(), pending.context().attempt), (id(0), 1));
+    let mut pending = fake.next(Call::Connect).await;
+    let attempt = pending.context().map(|context| context.attempt);
+    assert_eq!((pending.id(), attempt), (id(0), Some(1)));
     assert!(!pending.is_cancelled());
     assert_eq!(fake.counts().connect.running(), 1);
     drop(connect);
@@ -79,13 +82,13 @@ async fn a_connect_waits_for_the_test_and_a_dropped_one_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_connect_that_succeeded_unseen_creates_no_connection() {
+async fn a_connect_dropped_after_the_test_let_it_succeed_creates_no_connection() {
     let (connector, fake) = pair();
-    fake.set_manual(Call::Connect);
+    fake.set(Call::Connect, Answer::Manual);
     let cx = context(0);
     let mut connect = connector.connect(&cx);
     assert!(poll(connect.as_mut()).is_pending());
-    fake.next_connect().await.succeed();
+    fake.next(Call::Connect).await.succeed();
     drop(connect);
     assert_eq!(
         (fake.counts().connect.aborted, fake.counts().alive_peak),
@@ -96,12 +99,12 @@ async fn a_connect_that_succeeded_unseen_creates_no_connection() {
 #[tokio::test]
 async fn a_pending_call_that_is_dropped_hangs() {
     let (connector, fake) = pair();
-    fake.set_manual(Call::Close);
+    fake.set(Call::Close, Answer::Manual);
     let conn = open(&connector, 0).await;
     let mut close = connector.close(conn, CloseReason::Died);
     assert!(poll(close.as_mut()).is_pending());
-    let pending = fake.try_next_close().unwrap();
-    assert_eq!((pending.id(), pending.reason()), (id(0), CloseReason::Died));
+    let pending = fake.try_next(Call::Close).unwrap();
+    assert_eq!(fake.closes(), [(pending.id(), CloseReason::Died)]);
     drop(pending);
     assert!(poll(close.as_mut()).is_pending());
     assert_eq!((fake.counts().alive, fake.counts().close.running()), (1, 1));
@@ -115,34 +118,34 @@ async fn a_pending_call_that_is_dropped_hangs() {
 #[tokio::test]
 async fn a_close_ends_and_drops_the_connection_when_the_test_says_so() {
     let (connector, fake) = pair();
-    fake.set_manual(Call::Close);
+    fake.set(Call::Close, Answer::Manual);
     let conn = open(&connector, 0).await;
     let close = connector.close(conn, CloseReason::Idle);
-    let finish = async { fake.next_close().await.finish() };
+    let finish = async { fake.next(Call::Close).await.succeed() };
     let ((), ()) = tokio::join!(close, finish);
     let counts = fake.until(|counts| counts.close.succeeded == 1).await;
     assert_eq!((counts.alive, counts.dropped_unclosed), (0, 0));
 }
 
 #[tokio::test]
-async fn manual_probes_pass_fail_or_panic() {
+async fn a_reset_or_check_that_waits_for_the_test_passes_fails_or_panics_as_told() {
     let (connector, fake) = pair();
-    fake.set_all_manual();
+    set_all_manual(&fake);
     fake.queue(Call::Connect, [Answer::Ok]);
     let mut conn = open(&connector, 0).await;
-    let fail = async { fake.next_check().await.fail("stale") };
+    let fail = async { fake.next(Call::Check).await.fail("stale") };
     let (checked, ()) = tokio::join!(connector.check(&mut conn), fail);
     assert!(format!("{:?}", checked.unwrap_err()).contains("stale"));
 
     conn.mark_needs_reset();
     assert!(connector.needs_reset(&conn));
-    let pass = async { fake.next_reset().await.succeed() };
+    let pass = async { fake.next(Call::Reset).await.succeed() };
     let (reset, ()) = tokio::join!(connector.reset(&mut conn), pass);
     assert!(reset.is_ok() && !connector.needs_reset(&conn));
 
     let mut check = connector.check(&mut conn);
     assert!(poll(check.as_mut()).is_pending());
-    fake.next_check().await.panic("boom");
+    fake.next(Call::Check).await.panic("boom");
     assert!(panics(|| poll(check.as_mut())));
     drop(check);
     assert_eq!(
@@ -152,7 +155,7 @@ async fn manual_probes_pass_fail_or_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_may_take_their_time_or_for_ever() {
+async fn an_answer_can_come_late_or_never() {
     let (connector, fake) = pair();
     fake.queue(
         Call::Connect,
@@ -188,15 +191,15 @@ async fn a_killed_connection_tells_its_death_and_a_silently_killed_one_does_not(
 }
 
 #[tokio::test]
-async fn verdicts_replace_the_truth() {
+async fn answers_to_queries_replace_the_truth() {
     let (connector, fake) = pair();
     let conn = open(&connector, 0).await;
-    fake.queue_verdicts(Query::IsAlive, [Verdict::No]);
-    fake.set_verdict(Query::IsAlive, Verdict::Panic);
+    fake.queue_query(Query::IsAlive, [QueryAnswer::No]);
+    fake.set_query(Query::IsAlive, QueryAnswer::Panic);
     assert!(!connector.is_alive(&conn));
     assert!(panics(|| connector.is_alive(&conn)));
     assert!(fake.set_dirty(id(0)) && !connector.is_clean(&conn));
-    fake.set_verdict(Query::IsClean, Verdict::Yes);
+    fake.set_query(Query::IsClean, QueryAnswer::Yes);
     assert!(connector.is_clean(&conn));
 }
 
@@ -212,4 +215,10 @@ async fn a_drop_may_panic_and_is_counted_all_the_same() {
         (counts.alive, counts.close.panicked, counts.dropped_unclosed),
         (0, 1, 0)
     );
+}
+
+#[test]
+fn a_handle_can_be_used_across_a_caught_panic() {
+    fn is_unwind_safe<T: std::panic::UnwindSafe + std::panic::RefUnwindSafe>(_: &T) {}
+    is_unwind_safe(&pair().1);
 }

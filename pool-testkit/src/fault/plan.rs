@@ -1,185 +1,32 @@
-//! Which call goes wrong, and how: a pure function of the seed, the method and the call's number.
+//! Which call goes wrong and how: a pure function of the seed, the method and the call's number.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::{Call, Query};
 
-use super::SplitMix64;
+use super::odds::{FaultKind, Odds, QueryOdds};
+use super::random::SplitMix64;
 
 /// The environment variable that replaces the seed of [`FaultPlan::from_env_or`].
 pub const SEED_VARIABLE: &str = "POOL_TESTKIT_SEED";
 
-/// How often the calls of one method go wrong, in calls of a thousand.
-///
-/// # Examples
-///
-/// ```
-/// use pool_testkit::fault::Odds;
-/// use std::time::Duration;
-///
-/// let odds = Odds::none().transient(50).hang(1).slow(200, Duration::from_millis(20));
-/// assert_eq!(odds.to_string(), "transient 50 hang 1 slow 200 up to 20ms");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Odds {
-    transient: u16,
-    permanent: u16,
-    panic: u16,
-    hang: u16,
-    slow: u16,
-    delay_max: Duration,
-}
-
-impl Odds {
-    /// Nothing goes wrong.
-    #[must_use]
-    pub const fn none() -> Self {
-        let delay_max = Duration::ZERO;
-        Self {
-            transient: 0,
-            permanent: 0,
-            panic: 0,
-            hang: 0,
-            slow: 0,
-            delay_max,
-        }
-    }
-
-    /// So many calls fail; connects among them with a transient error.
-    #[must_use]
-    pub const fn transient(mut self, per_mille: u16) -> Self {
-        self.transient = per_mille;
-        self
-    }
-
-    /// So many calls fail; connects among them with a permanent error.
-    #[must_use]
-    pub const fn permanent(mut self, per_mille: u16) -> Self {
-        self.permanent = per_mille;
-        self
-    }
-
-    /// So many calls panic.
-    #[must_use]
-    pub const fn panic(mut self, per_mille: u16) -> Self {
-        self.panic = per_mille;
-        self
-    }
-
-    /// So many calls hang until the faults are switched off.
-    #[must_use]
-    pub const fn hang(mut self, per_mille: u16) -> Self {
-        self.hang = per_mille;
-        self
-    }
-
-    /// So many calls are late by up to `delay_max`, whatever else happens to them.
-    #[must_use]
-    pub const fn slow(mut self, per_mille: u16, delay_max: Duration) -> Self {
-        self.slow = per_mille;
-        self.delay_max = delay_max;
-        self
-    }
-
-    fn draw(&self, numbers: &mut SplitMix64) -> Deed {
-        let mut draw = numbers.below(1000);
-        let deeds = [
-            (self.transient, Deed::Transient),
-            (self.permanent, Deed::Permanent),
-            (self.panic, Deed::Panic),
-            (self.hang, Deed::Hang),
-        ];
-        for (odds, deed) in deeds {
-            if draw < u64::from(odds) {
-                return deed;
-            }
-            draw -= u64::from(odds);
-        }
-        Deed::Nothing
-    }
-}
-
-impl fmt::Display for Odds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut gap = "";
-        for (odds, what) in [
-            (self.transient, "transient"),
-            (self.permanent, "permanent"),
-            (self.panic, "panic"),
-            (self.hang, "hang"),
-            (self.slow, "slow"),
-        ] {
-            if odds > 0 {
-                write!(f, "{gap}{what} {odds}")?;
-                gap = " ";
-            }
-        }
-        match (gap, self.slow) {
-            ("", _) => f.write_str("none"),
-            (_, 0) => Ok(()),
-            (_, _) => write!(f, " up to {:?}", self.delay_max),
-        }
-    }
-}
-
 /// What goes wrong with one call.
-///
-/// # Examples
-///
-/// ```
-/// use pool_testkit::Call;
-/// use pool_testkit::fault::{Deed, FaultPlan, Odds};
-///
-/// let plan = FaultPlan::new(7).call_odds(Call::Check, Odds::none().panic(1000));
-/// let fault = plan.call(Call::Check, 0);
-/// assert_eq!((fault.deed, fault.delay.is_zero()), (Deed::Panic, true));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CallFault {
+pub(super) struct CallFault {
     /// By how much it is late.
-    pub delay: Duration,
-    /// What happens then.
-    pub deed: Deed,
+    pub(super) delay: Duration,
+    /// What happens after the delay.
+    pub(super) kind: FaultKind,
     /// Whether a connect fails or panics only after the real one has succeeded.
-    pub after_success: bool,
+    pub(super) after_success: bool,
 }
 
-/// What happens to one call.
-///
-/// # Examples
-///
-/// See [`FaultPlan`].
+/// What goes wrong with one query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
-    /// It is made as if there were no faults.
-    Nothing,
-    /// It fails, with a transient error if it is a connect.
-    Transient,
-    /// It fails, with a permanent error if it is a connect.
-    Permanent,
-    /// It panics.
-    Panic,
-    /// It hangs until the faults are switched off.
-    Hang,
-}
-
-/// What goes wrong with one question.
-///
-/// # Examples
-///
-/// ```
-/// use pool_testkit::Query;
-/// use pool_testkit::fault::{FaultPlan, QueryFault};
-///
-/// let plan = FaultPlan::new(7).query_odds(Query::IsAlive, 1000, 0);
-/// assert_eq!(plan.query(Query::IsAlive, 0), QueryFault::Unfavourable);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QueryFault {
+pub(super) enum QueryFault {
     /// The real answer is given.
-    Nothing,
+    None,
     /// The answer is the one that costs the pool something: not alive, not clean, in need of a
     /// reset.
     Unfavourable,
@@ -187,29 +34,21 @@ pub enum QueryFault {
     Panic,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct QueryOdds {
-    unfavourable: u16,
-    panic: u16,
-}
-
-/// Decides for each call whether it goes wrong, from nothing but the seed, the method, and the
-/// call's number among those of its method.
+/// Decides for each call whether it goes wrong. The decision depends on the seed, the method, and the
+/// call's number among the calls of its method, and on nothing else.
 ///
-/// So a run whose calls come in the same order is replayed by its seed alone. `Display` shows the
-/// seed and the settings: print the plan when a test fails.
+/// So the seed alone replays a run whose calls come in the same order. `Display` shows the seed and
+/// the settings: print the plan when a test fails.
 ///
 /// # Examples
 ///
 /// ```
-/// use pool_testkit::fault::{Deed, FaultPlan, Odds};
 /// use pool_testkit::Call;
+/// use pool_testkit::fault::{FaultPlan, Odds};
 ///
+/// // Half of all connects fail, and each replay of the seed fails the same ones.
 /// let plan = FaultPlan::new(42).call_odds(Call::Connect, Odds::none().transient(500));
 /// assert_eq!(plan.to_string(), "POOL_TESTKIT_SEED=42, per mille: connect transient 500");
-/// let deeds: Vec<Deed> = (0..8).map(|n| plan.call(Call::Connect, n).deed).collect();
-/// assert!(deeds.contains(&Deed::Nothing) && deeds.contains(&Deed::Transient));
-/// assert_eq!(plan.call(Call::Connect, 3), plan.clone().call(Call::Connect, 3));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FaultPlan {
@@ -241,8 +80,8 @@ impl FaultPlan {
     ///
     /// # Panics
     ///
-    /// Panics if the variable is set to anything else: a replay that silently uses another seed
-    /// would mislead.
+    /// Panics if the variable is set to anything else. A replay that silently used another seed would
+    /// mislead.
     #[must_use]
     pub fn from_env_or(seed: u64) -> Self {
         match std::env::var(SEED_VARIABLE) {
@@ -284,20 +123,19 @@ impl FaultPlan {
     /// Panics if more than a thousand calls of a thousand fail, panic or hang.
     #[must_use]
     pub fn call_odds(mut self, call: Call, odds: Odds) -> Self {
-        let sum = [odds.transient, odds.permanent, odds.panic, odds.hang].map(u32::from);
         assert!(
-            sum.iter().sum::<u32>() <= 1000,
+            odds.sum() <= 1000,
             "more than 1000 ‰ of {call} go wrong: {odds}"
         );
         self.calls[call.index()] = odds;
         self
     }
 
-    /// Sets how many of a thousand questions get the unfavourable answer or a panic.
+    /// Sets how many of a thousand queries get the unfavourable answer or a panic.
     ///
     /// # Panics
     ///
-    /// Panics if the two are more than a thousand together.
+    /// Panics if the two together are more than a thousand.
     #[must_use]
     pub fn query_odds(mut self, query: Query, unfavourable: u16, panic: u16) -> Self {
         let sum = u32::from(unfavourable) + u32::from(panic);
@@ -323,25 +161,23 @@ impl FaultPlan {
         self.seed
     }
 
-    /// What goes wrong with the call of this number, counted from 0 for each method.
-    #[must_use]
-    pub fn call(&self, call: Call, number: u64) -> CallFault {
+    /// What goes wrong with the call of this number. Each method counts its calls from 0.
+    pub(super) fn call(&self, call: Call, number: u64) -> CallFault {
         let odds = &self.calls[call.index()];
         let mut numbers = SplitMix64::derived(self.seed, [call as u64, number]);
-        let deed = odds.draw(&mut numbers);
+        let kind = odds.draw(&mut numbers);
         let is_slow = numbers.below(1000) < u64::from(odds.slow);
         let delay = random_duration(&mut numbers, odds.delay_max);
         let after_success = numbers.below(2) == 1;
         CallFault {
             delay: if is_slow { delay } else { Duration::ZERO },
-            deed,
+            kind,
             after_success,
         }
     }
 
-    /// What goes wrong with the question of this number, counted from 0 for each method.
-    #[must_use]
-    pub fn query(&self, query: Query, number: u64) -> QueryFault {
+    /// What goes wrong with the query of this number. Each method counts its queries from 0.
+    pub(super) fn query(&self, query: Query, number: u64) -> QueryFault {
         let odds = self.queries[query.index()];
         let draw = SplitMix64::derived(self.seed, [16 + query as u64, number]).below(1000);
         if draw < u64::from(odds.unfavourable) {
@@ -349,13 +185,13 @@ impl FaultPlan {
         } else if draw < u64::from(odds.unfavourable) + u64::from(odds.panic) {
             QueryFault::Panic
         } else {
-            QueryFault::Nothing
+            QueryFault::None
         }
     }
 
-    /// How long after being opened the connection of this number dies, if it does; counted from 0.
-    #[must_use]
-    pub fn death(&self, number: u64) -> Option<Duration> {
+    /// How long after it was opened the connection of this number dies, if it does. Connections are
+    /// counted from 0.
+    pub(super) fn death(&self, number: u64) -> Option<Duration> {
         let mut numbers = SplitMix64::derived(self.seed, [32, number]);
         let dies = numbers.below(1000) < u64::from(self.deaths);
         dies.then(|| random_duration(&mut numbers, self.death_within))
@@ -417,7 +253,7 @@ fn parse_seed(text: &str) -> Option<u64> {
 mod tests {
     use std::time::Duration;
 
-    use super::{Deed, FaultPlan, Odds, QueryFault, parse_seed};
+    use super::{FaultKind, FaultPlan, Odds, QueryFault, parse_seed};
     use crate::{Call, Query};
 
     #[test]
@@ -435,25 +271,25 @@ mod tests {
         for number in 0..200 {
             for call in Call::ALL {
                 let fault = plan.call(call, number);
-                assert_eq!((fault.deed, fault.delay), (Deed::Nothing, Duration::ZERO));
+                assert_eq!((fault.kind, fault.delay), (FaultKind::None, Duration::ZERO));
             }
-            assert_eq!(plan.query(Query::IsAlive, number), QueryFault::Nothing);
+            assert_eq!(plan.query(Query::IsAlive, number), QueryFault::None);
             assert_eq!(plan.death(number), None);
         }
     }
 
     #[test]
-    fn faults_come_about_as_often_as_the_odds_say() {
+    fn faults_happen_as_often_as_the_odds_say() {
         let plan = FaultPlan::new(7).with_everything(Duration::from_millis(10));
-        let count = |deed| {
+        let count = |kind| {
             (0..10_000)
-                .filter(|&n| plan.call(Call::Reset, n).deed == deed)
+                .filter(|&n| plan.call(Call::Reset, n).kind == kind)
                 .count()
         };
-        assert!((500..700).contains(&count(Deed::Transient)));
-        assert!((100..200).contains(&count(Deed::Panic)));
-        assert!((60..140).contains(&count(Deed::Hang)));
-        assert_eq!(count(Deed::Permanent), 0);
+        assert!((500..700).contains(&count(FaultKind::Transient)));
+        assert!((100..200).contains(&count(FaultKind::Panic)));
+        assert!((60..140).contains(&count(FaultKind::Hang)));
+        assert_eq!(count(FaultKind::Permanent), 0);
         let slow = (0..10_000)
             .filter(|&n| !plan.call(Call::Close, n).delay.is_zero())
             .count();
@@ -468,10 +304,10 @@ mod tests {
     }
 
     #[test]
-    fn seeds_and_methods_have_faults_of_their_own() {
+    fn each_seed_and_each_method_has_faults_of_its_own() {
         let faults = |seed, call| {
             let plan = FaultPlan::new(seed).call_odds(call, Odds::none().transient(500));
-            (0..64).map(|n| plan.call(call, n).deed).collect::<Vec<_>>()
+            (0..64).map(|n| plan.call(call, n).kind).collect::<Vec<_>>()
         };
         assert_eq!(faults(1, Call::Reset), faults(1, Call::Reset));
         assert_ne!(faults(1, Call::Reset), faults(2, Call::Reset));
@@ -480,7 +316,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "more than 1000 ‰ of check go wrong")]
-    fn odds_beyond_certainty_are_refused() {
+    fn odds_of_more_than_a_thousand_in_a_thousand_are_refused() {
         drop(FaultPlan::new(0).call_odds(Call::Check, Odds::none().transient(900).hang(101)));
     }
 }

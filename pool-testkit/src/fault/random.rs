@@ -1,40 +1,28 @@
-//! A small generator of numbers that look random and depend on nothing but their seed.
+//! Numbers that look random and depend on nothing but a seed.
 
 /// Sebastiano Vigna's `SplitMix64`.
 ///
 /// Not for secrets. The same seed gives the same numbers on every machine and in every version.
-///
-/// # Examples
-///
-/// ```
-/// use pool_testkit::fault::SplitMix64;
-///
-/// let mut numbers = SplitMix64::new(1234567);
-/// assert_eq!(numbers.next_u64(), 6457827717110365317);
-/// assert!(numbers.below(10) < 10);
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SplitMix64 {
+pub(super) struct SplitMix64 {
     state: u64,
 }
 
 impl SplitMix64 {
     /// The sequence of this seed.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
+    pub(super) const fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
     /// A sequence for each pair of a seed and a path: as good as independent of all others.
-    #[must_use]
-    pub fn derived(seed: u64, path: [u64; 2]) -> Self {
+    pub(super) fn derived(seed: u64, path: [u64; 2]) -> Self {
         path.into_iter().fold(Self::new(seed), |mut parent, step| {
             Self::new(parent.next_u64() ^ Self::new(step).next_u64())
         })
     }
 
     /// The next number.
-    pub const fn next_u64(&mut self) -> u64 {
+    pub(super) const fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -43,7 +31,7 @@ impl SplitMix64 {
     }
 
     /// The next number below `limit`, or 0 if that is 0. The bias is at most `limit` in 2⁶⁴.
-    pub const fn below(&mut self, limit: u64) -> u64 {
+    pub(super) const fn below(&mut self, limit: u64) -> u64 {
         let number = self.next_u64();
         if limit == 0 { 0 } else { number % limit }
     }

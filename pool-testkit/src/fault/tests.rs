@@ -37,7 +37,7 @@ fn panics<T>(future: impl Future<Output = T>) -> bool {
 }
 
 #[tokio::test]
-async fn failed_connects_leave_nothing_open_even_after_a_real_success() {
+async fn a_failed_connect_leaves_nothing_open_even_if_the_real_one_succeeded() {
     let (faulty, fake) = faulty(always(Call::Connect, Odds::none().transient(1000)));
     for _ in 0..20 {
         let error = faulty.connect(&context()).await.unwrap_err();
@@ -60,7 +60,7 @@ async fn a_close_that_panics_has_closed_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_close_ends_really_when_the_faults_end() {
+async fn a_close_that_hangs_closes_the_connection_when_the_faults_end() {
     let (faulty, fake) = faulty(always(Call::Close, Odds::none().hang(1000)));
     let conn = faulty.connect(&context()).await.unwrap();
     let mut close = faulty.close(conn, CloseReason::Idle);
@@ -88,7 +88,7 @@ async fn delays_run_on_the_paused_clock_and_repeat_with_the_seed() {
 }
 
 #[tokio::test]
-async fn probes_fail_and_questions_get_the_unfavourable_answer() {
+async fn resets_fail_and_queries_get_the_unfavourable_answer() {
     let plan = always(Call::Reset, Odds::none().permanent(1000))
         .query_odds(Query::IsAlive, 1000, 0)
         .query_odds(Query::IsClean, 0, 1000)
@@ -119,5 +119,5 @@ async fn connections_die_within_the_planned_time_unless_the_faults_have_ended() 
     let poll = spared
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()));
-    assert_eq!(poll, Poll::Ready(()), "a real death is told all the same");
+    assert_eq!(poll, Poll::Ready(()), "a real death still resolves `died`");
 }

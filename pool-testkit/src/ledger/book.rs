@@ -1,18 +1,18 @@
-//! The state of a pool as its events tell it, and the check of each event against that state.
+//! The state of a pool according to its events, and the check of each event against that state.
 //!
-//! A connection that came home, or was opened or checked, is *between*: idle or about to be lent
-//! or closed. Which of them shows with the next event, since the pool decides in the same critical
-//! section. So the rules about idle connections are checked then.
+//! A connection that was returned, opened or checked is *between*: it is idle, or about to be lent or
+//! closed. The next event shows which, since the pool decides in the same critical section. So the
+//! rules about idle connections are checked when the next event comes.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use pool_core::{CloseReason, ConnectionId, EventKind, WaiterId};
 
-use super::breach::{Offence, Rule, Verdict, offence};
-use super::counts::{LedgerCounts, connection_of};
+use super::breach::{Checked, LedgerRule, Violation, violation};
+use super::tally::{LedgerCounts, connection_of};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum SlotState {
     Opening,
     Idle,
     Leased,
@@ -23,9 +23,9 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Slot {
-    state: State,
-    /// What marked it for its end.
+struct SlotEntry {
+    state: SlotState,
+    /// Why it must not be lent again, if so.
     doom: Option<&'static str>,
     reason: Option<CloseReason>,
     is_overdue: bool,
@@ -34,13 +34,13 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Book {
     limit: usize,
-    slots: BTreeMap<ConnectionId, Slot>,
+    slots: BTreeMap<ConnectionId, SlotEntry>,
     queue: VecDeque<WaiterId>,
-    /// The connection whose next state shows with the next event.
+    /// The connection whose state the next event shows.
     between: Option<ConnectionId>,
     last_id: Option<ConnectionId>,
     last_waiter: Option<WaiterId>,
-    /// Those that are not derived from the slots and the queue.
+    /// The numbers that cannot be counted from the slots and the queue.
     totals: LedgerCounts,
 }
 
@@ -65,21 +65,21 @@ impl Book {
                 .count()
         };
         LedgerCounts {
-            opening: count(State::Opening),
-            idle: count(State::Idle),
-            leased: count(State::Leased),
-            checking: count(State::Checking),
-            resetting: count(State::Resetting),
-            closing: count(State::Closing),
-            stuck: count(State::Stuck),
+            opening: count(SlotState::Opening),
+            idle: count(SlotState::Idle),
+            leased: count(SlotState::Leased),
+            checking: count(SlotState::Checking),
+            resetting: count(SlotState::Resetting),
+            closing: count(SlotState::Closing),
+            stuck: count(SlotState::Stuck),
             waiting: self.queue.len(),
             ..self.totals
         }
     }
 
-    /// Checks the next event and enters it.
-    pub(super) fn enter(&mut self, kind: &EventKind) -> Verdict {
-        self.settle_between(connection_of(kind))?;
+    /// Checks the next event and updates the state.
+    pub(super) fn enter(&mut self, kind: &EventKind) -> Checked {
+        self.resolve_between(connection_of(kind))?;
         match *kind {
             EventKind::Queued { waiter } => self.queued(waiter),
             EventKind::Requeued { waiter } => self.requeued(waiter),
@@ -89,31 +89,35 @@ impl Book {
             EventKind::Opening { id } => self.opening(id),
             EventKind::Opened { id } => {
                 self.totals.opened += 1;
-                self.moves(id, &[State::Opening], State::Idle)
+                self.moves(id, &[SlotState::Opening], SlotState::Idle)
             }
             EventKind::ConnectFailed { id, .. } | EventKind::ConnectAborted { id } => {
                 self.totals.connects_failed += 1;
-                self.moves(id, &[State::Opening], State::Closing)?;
+                self.moves(id, &[SlotState::Opening], SlotState::Closing)?;
                 self.slots.remove(&id);
                 Ok(())
             }
             EventKind::Leased { id, waiter } => self.leased(id, waiter),
-            EventKind::Returned { id } => self.comes_home(id, &[State::Leased, State::Resetting]),
-            EventKind::Resetting { id } => {
-                self.marked_for_its_end(id, Rule::Lifecycle)?;
-                self.moves(id, &[State::Leased], State::Resetting)
+            EventKind::Returned { id } => {
+                self.is_returned(id, &[SlotState::Leased, SlotState::Resetting])
             }
-            EventKind::ResetFailed { id, .. } => self.stays(id, &[State::Resetting]),
-            EventKind::Checking { id } => self.moves(id, &[State::Idle], State::Checking),
-            EventKind::Checked { id } => self.comes_home(id, &[State::Checking]),
-            EventKind::CheckFailed { id, .. } => self.stays(id, &[State::Checking]),
+            EventKind::Resetting { id } => {
+                self.not_doomed(id, LedgerRule::Lifecycle)?;
+                self.moves(id, &[SlotState::Leased], SlotState::Resetting)
+            }
+            EventKind::ResetFailed { id, .. } => self.stays(id, &[SlotState::Resetting]),
+            EventKind::Checking { id } => self.moves(id, &[SlotState::Idle], SlotState::Checking),
+            EventKind::Checked { id } => self.is_returned(id, &[SlotState::Checking]),
+            EventKind::CheckFailed { id, .. } => self.stays(id, &[SlotState::Checking]),
             EventKind::Died { id } => self.doom(id, "it died", OPEN),
-            EventKind::Discarded { id } => self.doom(id, "it was discarded", &[State::Leased]),
+            EventKind::Discarded { id } => self.doom(id, "it was discarded", &[SlotState::Leased]),
             EventKind::Expired { id } => self.doom(id, "it expired", OPEN),
             EventKind::Closing { id, reason } => self.closing(id, reason),
-            EventKind::Stuck { id, .. } => {
-                self.moves(id, &[State::Closing, State::Stuck], State::Stuck)
-            }
+            EventKind::Stuck { id, .. } => self.moves(
+                id,
+                &[SlotState::Closing, SlotState::Stuck],
+                SlotState::Stuck,
+            ),
             EventKind::Closed { id, reason } => self.closed(id, reason),
             EventKind::Detached { id } => self.detached(id),
             EventKind::LeaseOverdue { id, .. } => self.overdue(id),
@@ -125,9 +129,9 @@ impl Book {
         }
     }
 
-    /// What must be true when nothing more is to come.
-    pub(super) fn settle(&mut self) -> Verdict {
-        self.settle_between(None)?;
+    /// Checks what must be true when no more events are to come.
+    pub(super) fn check_end(&mut self) -> Checked {
+        self.resolve_between(None)?;
         let LedgerCounts {
             opened,
             closed,
@@ -135,25 +139,28 @@ impl Book {
             ..
         } = self.totals;
         if let Some((id, slot)) = self.slots.first_key_value() {
-            return offence(Rule::Settled, format!("{id} is still {:?}", slot.state));
+            return violation(
+                LedgerRule::Settled,
+                format!("{id} is still {:?}", slot.state),
+            );
         }
         if let Some(waiter) = self.queue.front() {
-            return offence(Rule::Settled, format!("{waiter:?} still waits"));
+            return violation(LedgerRule::Settled, format!("{waiter:?} still waits"));
         }
         if opened != closed + detached {
             let what = format!("{opened} opened, {closed} closed, {detached} detached");
-            return offence(Rule::Settled, what);
+            return violation(LedgerRule::Settled, what);
         }
         Ok(())
     }
 
-    /// The event of another connection, or of none, shows that the one between is idle.
-    fn settle_between(&mut self, next: Option<ConnectionId>) -> Verdict {
+    /// An event of another connection, or of none, shows that the one between is idle.
+    fn resolve_between(&mut self, next: Option<ConnectionId>) -> Checked {
         let Some(id) = self.between.take_if(|between| Some(*between) != next) else {
             return Ok(());
         };
-        let Some(Slot {
-            state: State::Idle,
+        let Some(SlotEntry {
+            state: SlotState::Idle,
             doom,
             ..
         }) = self.slots.get(&id)
@@ -161,40 +168,40 @@ impl Book {
             return Ok(());
         };
         if let Some(doom) = doom {
-            return offence(
-                Rule::NoParkingOfDoomed,
+            return violation(
+                LedgerRule::NoParkingOfDoomed,
                 format!("{id} is idle although {doom}"),
             );
         }
         if let Some(waiter) = self.queue.front() {
-            return offence(
-                Rule::NoIdleWhileQueued,
+            return violation(
+                LedgerRule::NoIdleWhileQueued,
                 format!("{id} idles while {waiter:?} waits"),
             );
         }
         if self.totals.is_closing {
-            return offence(Rule::AfterClose, format!("{id} was parked"));
+            return violation(LedgerRule::AfterClose, format!("{id} became idle"));
         }
         Ok(())
     }
 
-    fn queued(&mut self, waiter: WaiterId) -> Verdict {
+    fn queued(&mut self, waiter: WaiterId) -> Checked {
         if self.last_waiter.is_some_and(|last| waiter <= last) {
-            return offence(Rule::Queue, format!("{waiter:?} is not a new number"));
+            return violation(LedgerRule::Queue, format!("{waiter:?} is not a new number"));
         }
         if self.totals.is_closing {
-            return offence(Rule::AfterClose, format!("{waiter:?} was queued"));
+            return violation(LedgerRule::AfterClose, format!("{waiter:?} was queued"));
         }
         self.last_waiter = Some(waiter);
         self.queue.push_back(waiter);
         self.nothing_idle(waiter)
     }
 
-    fn requeued(&mut self, waiter: WaiterId) -> Verdict {
+    fn requeued(&mut self, waiter: WaiterId) -> Checked {
         if self.queue.contains(&waiter) {
-            return offence(Rule::Queue, format!("{waiter:?} waits already"));
+            return violation(LedgerRule::Queue, format!("{waiter:?} waits already"));
         }
-        // One that has waited before is back before all who came later; a new one is at the head.
+        // A caller that waited before goes in front of all who came later; a new one goes to the head.
         let later = |queued: &WaiterId| *queued > waiter;
         let place = match self.last_waiter {
             Some(last) if waiter <= last => self.queue.iter().position(later),
@@ -205,45 +212,48 @@ impl Book {
         self.nothing_idle(waiter)
     }
 
-    fn nothing_idle(&self, waiter: WaiterId) -> Verdict {
+    fn nothing_idle(&self, waiter: WaiterId) -> Checked {
         let mut idle = self
             .slots
             .iter()
-            .filter(|(_, slot)| slot.state == State::Idle);
+            .filter(|(_, slot)| slot.state == SlotState::Idle);
         match idle.find(|(_, slot)| slot.doom.is_none()) {
-            Some((id, _)) => offence(
-                Rule::NoIdleWhileQueued,
+            Some((id, _)) => violation(
+                LedgerRule::NoIdleWhileQueued,
                 format!("{waiter:?} was queued while {id} idles"),
             ),
             None => Ok(()),
         }
     }
 
-    fn left(&mut self, waiter: WaiterId) -> Verdict {
+    fn left(&mut self, waiter: WaiterId) -> Checked {
         let Some(place) = self.queue.iter().position(|queued| *queued == waiter) else {
-            return offence(Rule::Queue, format!("{waiter:?} was not in the queue"));
+            return violation(
+                LedgerRule::Queue,
+                format!("{waiter:?} was not in the queue"),
+            );
         };
         self.queue.remove(place);
         Ok(())
     }
 
-    fn opening(&mut self, id: ConnectionId) -> Verdict {
+    fn opening(&mut self, id: ConnectionId) -> Checked {
         if self.last_id.is_some_and(|last| id <= last) {
-            return offence(Rule::Lifecycle, format!("{id} is not a new number"));
+            return violation(LedgerRule::Lifecycle, format!("{id} is not a new number"));
         }
         if self.totals.is_closing {
-            return offence(Rule::AfterClose, format!("{id} is being opened"));
+            return violation(LedgerRule::AfterClose, format!("{id} is being opened"));
         }
         let (used, limit) = (self.slots.len(), self.limit);
         if used >= limit {
-            return offence(
-                Rule::Capacity,
+            return violation(
+                LedgerRule::Capacity,
                 format!("{id} opens with {used} of {limit} in use"),
             );
         }
         self.last_id = Some(id);
-        let slot = Slot {
-            state: State::Opening,
+        let slot = SlotEntry {
+            state: SlotState::Opening,
             doom: None,
             reason: None,
             is_overdue: false,
@@ -254,32 +264,36 @@ impl Book {
         Ok(())
     }
 
-    fn leased(&mut self, id: ConnectionId, waiter: Option<WaiterId>) -> Verdict {
+    fn leased(&mut self, id: ConnectionId, waiter: Option<WaiterId>) -> Checked {
         let state = self.slots.get(&id).map(|slot| slot.state);
         match state {
-            Some(State::Leased) => return offence(Rule::OneLease, format!("{id} is lent twice")),
-            None | Some(State::Closing | State::Stuck) => {
-                return offence(
-                    Rule::NoLeaseOfDoomed,
+            Some(SlotState::Leased) => {
+                return violation(LedgerRule::OneLease, format!("{id} is lent twice"));
+            }
+            None | Some(SlotState::Closing | SlotState::Stuck) => {
+                return violation(
+                    LedgerRule::NoLeaseOfDoomed,
                     format!("{id} is closed or being closed"),
                 );
             }
-            Some(State::Idle | State::Opening | State::Checking | State::Resetting) => {}
+            Some(
+                SlotState::Idle | SlotState::Opening | SlotState::Checking | SlotState::Resetting,
+            ) => {}
         }
-        self.marked_for_its_end(id, Rule::NoLeaseOfDoomed)?;
+        self.not_doomed(id, LedgerRule::NoLeaseOfDoomed)?;
         if self.totals.is_closing {
-            return offence(Rule::AfterClose, format!("{id} was lent"));
+            return violation(LedgerRule::AfterClose, format!("{id} was lent"));
         }
         match (waiter, self.queue.front()) {
             (None, Some(first)) => {
-                return offence(
-                    Rule::NoBarging,
+                return violation(
+                    LedgerRule::NoBarging,
                     format!("{id} was lent while {first:?} waits"),
                 );
             }
             (Some(served), first) if first != Some(&served) => {
-                return offence(
-                    Rule::Fifo,
+                return violation(
+                    LedgerRule::Fifo,
                     format!("{served:?} was served before {first:?}"),
                 );
             }
@@ -287,40 +301,40 @@ impl Book {
             (Some(_), _) => drop(self.queue.pop_front()),
         }
         self.totals.leases += 1;
-        self.moves(id, &[State::Idle], State::Leased)
+        self.moves(id, &[SlotState::Idle], SlotState::Leased)
     }
 
-    fn comes_home(&mut self, id: ConnectionId, from: &[State]) -> Verdict {
+    fn is_returned(&mut self, id: ConnectionId, from: &[SlotState]) -> Checked {
         if self
             .slots
             .get(&id)
             .is_none_or(|slot| slot.state.is_leaving())
         {
-            return offence(
-                Rule::NoParkingOfDoomed,
+            return violation(
+                LedgerRule::NoParkingOfDoomed,
                 format!("{id} is closed or being closed"),
             );
         }
-        self.moves(id, from, State::Idle)
+        self.moves(id, from, SlotState::Idle)
     }
 
-    fn closing(&mut self, id: ConnectionId, reason: CloseReason) -> Verdict {
+    fn closing(&mut self, id: ConnectionId, reason: CloseReason) -> Checked {
         if self
             .slots
             .get(&id)
             .is_none_or(|slot| slot.state.is_leaving())
         {
-            return offence(
-                Rule::CloseOnce,
+            return violation(
+                LedgerRule::CloseOnce,
                 format!("{id} is closed or being closed already"),
             );
         }
-        self.moves(id, OPENED, State::Closing)?;
+        self.moves(id, OPENED, SlotState::Closing)?;
         self.slot(id)?.reason = Some(reason);
         Ok(())
     }
 
-    fn closed(&mut self, id: ConnectionId, reason: CloseReason) -> Verdict {
+    fn closed(&mut self, id: ConnectionId, reason: CloseReason) -> Checked {
         match self.slots.remove(&id) {
             Some(slot) if slot.state.is_leaving() => {
                 self.totals.closed += 1;
@@ -331,134 +345,140 @@ impl Book {
                     "{id} was closing for {:?}, closed for {reason}",
                     slot.reason
                 );
-                offence(Rule::Lifecycle, what)
+                violation(LedgerRule::Lifecycle, what)
             }
             Some(slot) => {
                 let what = format!("{id} was closed while {:?}", slot.state);
-                offence(Rule::Lifecycle, what)
+                violation(LedgerRule::Lifecycle, what)
             }
-            None => offence(Rule::CloseOnce, format!("{id} was gone already")),
+            None => violation(LedgerRule::CloseOnce, format!("{id} was gone already")),
         }
     }
 
-    fn detached(&mut self, id: ConnectionId) -> Verdict {
+    fn detached(&mut self, id: ConnectionId) -> Checked {
         if !self.slots.contains_key(&id) {
-            return offence(Rule::CloseOnce, format!("{id} was gone already"));
+            return violation(LedgerRule::CloseOnce, format!("{id} was gone already"));
         }
-        self.stays(id, &[State::Leased])?;
+        self.stays(id, &[SlotState::Leased])?;
         self.slots.remove(&id);
         self.totals.detached += 1;
         Ok(())
     }
 
-    fn overdue(&mut self, id: ConnectionId) -> Verdict {
-        self.stays(id, &[State::Leased])?;
+    fn overdue(&mut self, id: ConnectionId) -> Checked {
+        self.stays(id, &[SlotState::Leased])?;
         if std::mem::replace(&mut self.slot(id)?.is_overdue, true) {
-            return offence(Rule::Lifecycle, format!("{id} was told as overdue twice"));
+            return violation(
+                LedgerRule::Lifecycle,
+                format!("{id} was reported overdue twice"),
+            );
         }
         Ok(())
     }
 
-    /// A connection that came home and went at once is no longer listed.
-    fn overdue_ended(&mut self, id: ConnectionId) -> Verdict {
+    /// A connection that was returned and closed at once is not listed any more.
+    fn overdue_ended(&mut self, id: ConnectionId) -> Checked {
         let Some(slot) = self.slots.get_mut(&id) else {
             return Ok(());
         };
         if !std::mem::replace(&mut slot.is_overdue, false) {
-            return offence(Rule::Lifecycle, format!("{id} was not told as overdue"));
+            return violation(
+                LedgerRule::Lifecycle,
+                format!("{id} was not reported overdue"),
+            );
         }
         Ok(())
     }
 
-    fn resized(&mut self, from: usize, to: usize) -> Verdict {
+    fn resized(&mut self, from: usize, to: usize) -> Checked {
         let limit = std::mem::replace(&mut self.limit, to);
         if limit != from {
-            return offence(
-                Rule::Lifecycle,
+            return violation(
+                LedgerRule::Lifecycle,
                 format!("resized from {from}, but it was {limit}"),
             );
         }
         Ok(())
     }
 
-    fn pool_closing(&mut self) -> Verdict {
+    fn pool_closing(&mut self) -> Checked {
         if std::mem::replace(&mut self.totals.is_closing, true) {
-            return offence(Rule::Lifecycle, "the pool began to close twice");
+            return violation(LedgerRule::Lifecycle, "the pool began to close twice");
         }
         Ok(())
     }
 
-    fn pool_closed(&mut self) -> Verdict {
+    fn pool_closed(&mut self) -> Checked {
         let was_closed = std::mem::replace(&mut self.totals.is_closed, true);
         if was_closed || !self.totals.is_closing || !self.slots.is_empty() {
             let what = format!("the pool closed with {} slots in use", self.slots.len());
-            return offence(Rule::Lifecycle, what);
+            return violation(LedgerRule::Lifecycle, what);
         }
         Ok(())
     }
 
-    fn doom(&mut self, id: ConnectionId, doom: &'static str, allowed: &[State]) -> Verdict {
+    fn doom(&mut self, id: ConnectionId, doom: &'static str, allowed: &[SlotState]) -> Checked {
         self.stays(id, allowed)?;
         self.slot(id)?.doom = Some(doom);
         Ok(())
     }
 
-    fn marked_for_its_end(&self, id: ConnectionId, rule: Rule) -> Verdict {
+    fn not_doomed(&self, id: ConnectionId, rule: LedgerRule) -> Checked {
         match self.slots.get(&id).and_then(|slot| slot.doom) {
-            Some(doom) => offence(rule, format!("{id} is in use although {doom}")),
+            Some(doom) => violation(rule, format!("{id} is in use although {doom}")),
             None => Ok(()),
         }
     }
 
-    fn stays(&mut self, id: ConnectionId, allowed: &[State]) -> Verdict {
+    fn stays(&mut self, id: ConnectionId, allowed: &[SlotState]) -> Checked {
         let state = self.slot(id)?.state;
         if allowed.contains(&state) {
             return Ok(());
         }
-        offence(
-            Rule::Lifecycle,
+        violation(
+            LedgerRule::Lifecycle,
             format!("{id} is {state:?}, not one of {allowed:?}"),
         )
     }
 
-    fn moves(&mut self, id: ConnectionId, from: &[State], to: State) -> Verdict {
+    fn moves(&mut self, id: ConnectionId, from: &[SlotState], to: SlotState) -> Checked {
         self.stays(id, from)?;
         self.slot(id)?.state = to;
-        if to == State::Idle {
+        if to == SlotState::Idle {
             self.between = Some(id);
         }
         Ok(())
     }
 
-    fn slot(&mut self, id: ConnectionId) -> Result<&mut Slot, Offence> {
-        self.slots.get_mut(&id).ok_or_else(|| Offence {
-            rule: Rule::Lifecycle,
+    fn slot(&mut self, id: ConnectionId) -> Result<&mut SlotEntry, Violation> {
+        self.slots.get_mut(&id).ok_or_else(|| Violation {
+            rule: LedgerRule::Lifecycle,
             what: format!("{id} does not exist"),
         })
     }
 }
 
-impl State {
+impl SlotState {
     const fn is_leaving(self) -> bool {
         matches!(self, Self::Closing | Self::Stuck)
     }
 }
 
-const OPENED: &[State] = &[
-    State::Idle,
-    State::Leased,
-    State::Checking,
-    State::Resetting,
+const OPENED: &[SlotState] = &[
+    SlotState::Idle,
+    SlotState::Leased,
+    SlotState::Checking,
+    SlotState::Resetting,
 ];
 
-/// States in which a connection can be found dead or old: a death may be told as early as the
-/// connect that opened it, and as late as the close.
-const OPEN: &[State] = &[
-    State::Opening,
-    State::Idle,
-    State::Leased,
-    State::Checking,
-    State::Resetting,
-    State::Closing,
-    State::Stuck,
+/// States in which a connection can be reported dead or expired. A death can be noticed as early as
+/// during the connect and as late as during the close.
+const OPEN: &[SlotState] = &[
+    SlotState::Opening,
+    SlotState::Idle,
+    SlotState::Leased,
+    SlotState::Checking,
+    SlotState::Resetting,
+    SlotState::Closing,
+    SlotState::Stuck,
 ];

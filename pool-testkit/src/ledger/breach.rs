@@ -1,18 +1,14 @@
-//! The rules a pool's events must keep, and the report on the first that was broken.
+//! The rules that the events of a pool keep, and the report on the first one that was broken.
 
 use std::error::Error;
 use std::fmt;
 
 use pool_core::Event;
 
-/// A rule that the events of every pool keep.
-///
-/// # Examples
-///
-/// See [`Breach`].
+/// A rule that the events of every pool keep. `Display` is the rule in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Rule {
+pub enum LedgerRule {
     /// Events are numbered from 0, without gap or repetition.
     Sequence,
     /// No slot is taken while as many are in use as the present limit allows.
@@ -27,23 +23,23 @@ pub enum Rule {
     NoIdleWhileQueued,
     /// Callers are served in the order of the queue.
     Fifo,
-    /// Nobody is served past the queue.
+    /// Nobody is served ahead of the queue.
     NoBarging,
     /// Every opened connection is closed exactly once, or detached exactly once.
     CloseOnce,
-    /// Events of one connection come in an order that its life allows.
+    /// The events of one connection come in an order that the life of a connection allows.
     Lifecycle,
     /// Callers join the queue once, with a new number, and leave it once.
     Queue,
-    /// After the pool began to close nothing is opened, queued, lent or parked.
+    /// After the pool began to close, nothing is opened, queued, lent or idle.
     AfterClose,
-    /// At the end nothing is open and nobody waits.
+    /// At the end nothing is open and no caller waits.
     Settled,
 }
 
-impl Rule {
-    /// Every rule.
-    pub const ALL: [Self; 13] = [
+impl LedgerRule {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 13] = [
         Self::Sequence,
         Self::Capacity,
         Self::OneLease,
@@ -59,17 +55,7 @@ impl Rule {
         Self::Settled,
     ];
 
-    /// The rule in words.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use pool_testkit::ledger::Rule;
-    ///
-    /// assert_eq!(Rule::Fifo.as_str(), "callers are served in the order of the queue");
-    /// ```
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    const fn in_words(self) -> &'static str {
         match self {
             Self::Sequence => "events are numbered from 0, without gap or repetition",
             Self::Capacity => "no slot is taken beyond the present limit",
@@ -78,45 +64,48 @@ impl Rule {
             Self::NoParkingOfDoomed => "no connection is idle after it was marked for its end",
             Self::NoIdleWhileQueued => "no connection is idle while a caller is queued",
             Self::Fifo => "callers are served in the order of the queue",
-            Self::NoBarging => "nobody is served past the queue",
+            Self::NoBarging => "nobody is served ahead of the queue",
             Self::CloseOnce => "every opened connection is closed or detached exactly once",
-            Self::Lifecycle => "events of one connection come in an order that its life allows",
+            Self::Lifecycle => "the events of one connection come in an order that its life allows",
             Self::Queue => "callers join the queue once, with a new number, and leave it once",
-            Self::AfterClose => "a closing pool opens, queues, lends and parks nothing",
-            Self::Settled => "at the end nothing is open and nobody waits",
+            Self::AfterClose => {
+                "a closing pool opens, queues and lends nothing, and has nothing idle"
+            }
+            Self::Settled => "at the end nothing is open and no caller waits",
         }
     }
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for LedgerRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.in_words())
     }
 }
 
-/// What was wrong with an event, before it is known where.
-pub(super) type Verdict = Result<(), Offence>;
+/// Whether an event keeps the rules.
+pub(super) type Checked = Result<(), Violation>;
 
+/// What is wrong with an event. The ledger makes it a [`Breach`] by adding the events before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Offence {
-    pub(super) rule: Rule,
+pub(super) struct Violation {
+    pub(super) rule: LedgerRule,
     pub(super) what: String,
 }
 
-pub(super) fn offence(rule: Rule, what: impl Into<String>) -> Verdict {
-    Err(Offence {
+pub(super) fn violation(rule: LedgerRule, what: impl Into<String>) -> Checked {
+    Err(Violation {
         rule,
         what: what.into(),
     })
 }
 
-/// The first rule that was broken. `Display` shows the events that led there.
+/// The first rule that was broken. `Display` shows the events that led to it.
 ///
 /// # Examples
 ///
 /// ```
 /// use pool_core::{ConnectionId, Event, EventKind, Observer};
-/// use pool_testkit::ledger::{Ledger, Rule};
+/// use pool_testkit::ledger::{Ledger, LedgerRule};
 /// use std::sync::Arc;
 ///
 /// let ledger = Ledger::new(1);
@@ -124,17 +113,17 @@ pub(super) fn offence(rule: Rule, what: impl Into<String>) -> Verdict {
 ///     let kind = EventKind::Opening { id: ConnectionId::from_u64(seq) };
 ///     ledger.on_event(&Event::new(seq, Arc::from("pool"), kind));
 /// }
-/// let breach = ledger.breach().expect("two slots of one");
-/// assert_eq!((breach.rule, breach.recent.len()), (Rule::Capacity, 2));
+/// let breach = ledger.breach().expect("two connects in a pool of one");
+/// assert_eq!((breach.rule, breach.recent.len()), (LedgerRule::Capacity, 2));
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Breach {
     /// The rule.
-    pub rule: Rule,
+    pub rule: LedgerRule,
     /// What broke it.
     pub what: String,
-    /// The events up to the one that broke it, which is the last.
+    /// The latest events. The last of them broke the rule.
     pub recent: Vec<Event>,
 }
 

@@ -1,5 +1,5 @@
-//! The events of a real pool, and for each rule the least change that breaks it: what a pool with
-//! one defect would tell.
+//! The events of a real pool, and for each rule the smallest change that breaks it: the events of a
+//! pool with one defect.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use pool_core::{ConnectionId, ConnectionPool, Event, EventKind, Observer, WaiterId};
 
-use super::{Ledger, Rule};
+use super::{Ledger, LedgerRule};
 use crate::connector::pair;
 
-/// Notes what a pool tells.
+/// Records the events of a pool.
 #[derive(Default)]
 struct Tape(Mutex<Vec<Event>>);
 
@@ -20,8 +20,8 @@ impl Observer for Tape {
     }
 }
 
-/// A pool of one, whose connection is lent four times, dies in the hand of its last holder, and is
-/// replaced by another.
+/// A pool of one. Its connection is lent four times and dies during the last lease; another one
+/// replaces it.
 async fn real_history() -> Vec<EventKind> {
     let tape = Arc::new(Tape::default());
     let (connector, fake) = pair();
@@ -32,7 +32,7 @@ async fn real_history() -> Vec<EventKind> {
         .unwrap();
     let first = pool.acquire().await.unwrap();
     let use_once = async || drop(pool.acquire().await.unwrap());
-    // Order: both wait before the first comes home.
+    // Order: both wait before the first lease ends.
     tokio::join!(use_once(), use_once(), async { drop(first) });
     let last = pool.acquire().await.unwrap();
     assert!(fake.kill(last.id()));
@@ -43,8 +43,9 @@ async fn real_history() -> Vec<EventKind> {
     events.sort_by_key(|event| event.seq);
     events.into_iter().map(|event| event.kind).collect()
 }
-/// What a pool with one defect would tell instead. A new rule needs one to compile.
-fn broken(rule: Rule, mut history: Vec<EventKind>) -> Vec<EventKind> {
+
+/// The events of a pool with one defect instead. A new rule does not compile without one.
+fn broken(rule: LedgerRule, mut history: Vec<EventKind>) -> Vec<EventKind> {
     let id = ConnectionId::from_u64;
     let waiter = |number| Some(WaiterId::from_u64(number));
     let lent = |waiter| EventKind::Leased { id: id(0), waiter };
@@ -54,36 +55,38 @@ fn broken(rule: Rule, mut history: Vec<EventKind>) -> Vec<EventKind> {
         place.unwrap_or_else(|| panic!("no {wanted} in {history:#?}"))
     };
     match rule {
-        // The test of sequences delivers the first event twice.
-        Rule::Sequence => {}
-        Rule::Capacity => history.insert(at("Leased") + 1, EventKind::Opening { id: id(1) }),
-        Rule::OneLease => history.insert(at("Leased") + 1, lent(None)),
-        Rule::NoLeaseOfDoomed => history.insert(at("Closing") + 1, lent(None)),
-        Rule::NoParkingOfDoomed => {
+        // The test delivers the first event twice.
+        LedgerRule::Sequence => {}
+        LedgerRule::Capacity => history.insert(at("Leased") + 1, EventKind::Opening { id: id(1) }),
+        LedgerRule::OneLease => history.insert(at("Leased") + 1, lent(None)),
+        LedgerRule::NoLeaseOfDoomed => history.insert(at("Closing") + 1, lent(None)),
+        LedgerRule::NoParkingOfDoomed => {
             let closing = at("Closing");
             history[closing] = EventKind::Returned { id: id(0) };
         }
-        // The hand-over to the waiter is forgotten.
-        Rule::NoIdleWhileQueued => {
+        // The connection is not handed to the waiter.
+        LedgerRule::NoIdleWhileQueued => {
             let returned = at("Returned");
             history[returned + 1] = EventKind::Resized { from: 1, to: 1 };
         }
-        Rule::Fifo => {
+        LedgerRule::Fifo => {
             let returned = at("Returned");
             history[returned + 1] = lent(waiter(2));
         }
-        Rule::NoBarging => {
+        LedgerRule::NoBarging => {
             let returned = at("Returned");
             history[returned + 1] = lent(None);
         }
-        Rule::CloseOnce => {
+        LedgerRule::CloseOnce => {
             let closed = at("Closed");
             history.insert(closed, history[closed].clone());
         }
-        Rule::Lifecycle => drop(history.remove(at("Opened"))),
-        Rule::Queue => history.insert(0, history[0].clone()),
-        Rule::AfterClose => history.insert(at("PoolClosing") + 1, EventKind::Opening { id: id(9) }),
-        Rule::Settled => history.truncate(at("PoolClosing")),
+        LedgerRule::Lifecycle => drop(history.remove(at("Opened"))),
+        LedgerRule::Queue => history.insert(0, history[0].clone()),
+        LedgerRule::AfterClose => {
+            history.insert(at("PoolClosing") + 1, EventKind::Opening { id: id(9) });
+        }
+        LedgerRule::Settled => history.truncate(at("PoolClosing")),
     }
     history
 }
@@ -98,13 +101,13 @@ fn ledger(history: Vec<EventKind>) -> Ledger {
 
 #[tokio::test(start_paused = true)]
 async fn each_rule_is_broken_by_a_pool_with_one_defect_and_named() {
-    for rule in Rule::ALL {
+    for rule in LedgerRule::ALL {
         let ledger = ledger(broken(rule, real_history().await));
-        if rule == Rule::Sequence {
+        if rule == LedgerRule::Sequence {
             ledger.on_event(&ledger.events()[0]);
         }
         let settling = AssertUnwindSafe(|| ledger.assert_settled());
-        let panic = catch_unwind(settling).expect_err(rule.as_str());
+        let panic = catch_unwind(settling).expect_err(&rule.to_string());
         let text = panic.downcast_ref::<String>().unwrap();
         assert!(text.starts_with(&format!("rule {rule:?} broken")), "{text}");
     }
@@ -116,12 +119,12 @@ async fn a_pool_without_a_defect_breaks_no_rule() {
 }
 
 #[test]
-fn the_list_of_rules_is_whole() {
+fn the_list_of_rules_is_complete() {
     // The last variant has the highest number, so a list of that length has them all.
-    assert_eq!(Rule::ALL.len(), Rule::Settled as usize + 1);
+    assert_eq!(LedgerRule::ALL.len(), LedgerRule::Settled as usize + 1);
     assert!(
         (0..)
-            .zip(Rule::ALL)
+            .zip(LedgerRule::ALL)
             .all(|(place, rule)| rule as usize == place)
     );
 }

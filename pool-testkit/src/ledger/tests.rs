@@ -1,4 +1,4 @@
-//! Each rule is broken by one hand-made history, which differs little from a right one.
+//! Each rule is broken by one hand-made history that differs little from a correct one.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,7 +10,7 @@ use pool_core::{
     CheckError, CloseReason, ConnectError, ConnectionId, Event, EventKind, Observer, WaiterId,
 };
 
-use super::{Ledger, Rule};
+use super::{Ledger, LedgerRule};
 
 fn id(number: u64) -> ConnectionId {
     ConnectionId::from_u64(number)
@@ -82,7 +82,7 @@ fn timed_out(w: u64) -> EventKind {
 }
 
 #[track_caller]
-fn breaks(max_size: usize, history: &[EventKind], rule: Rule) {
+fn breaks(max_size: usize, history: &[EventKind], rule: LedgerRule) {
     let ledger = ledger(max_size, history);
     let breach = ledger.breach().expect("the history breaks a rule");
     assert_eq!(breach.rule, rule, "{breach}");
@@ -110,7 +110,7 @@ fn held_then(rest: &[EventKind]) -> Vec<EventKind> {
 }
 
 #[test]
-fn a_long_right_history_is_accepted() {
+fn a_long_correct_history_is_accepted() {
     let error = || ConnectError::transient("refused");
     let stuck = EventKind::Stuck {
         id: id(2),
@@ -189,7 +189,7 @@ fn events_are_put_in_order_before_they_are_checked() {
 fn a_number_that_comes_twice_breaks_the_sequence() {
     let ledger = keeps(1, &HELD());
     ledger.on_event(&event(2, opened(0)));
-    assert_eq!(ledger.breach().unwrap().rule, Rule::Sequence);
+    assert_eq!(ledger.breach().unwrap().rule, LedgerRule::Sequence);
 }
 
 #[test]
@@ -203,9 +203,13 @@ fn a_number_that_never_comes_breaks_the_sequence_at_the_end() {
 
 #[test]
 fn a_slot_beyond_the_limit_breaks_capacity() {
-    breaks(1, &held_then(&[closing(0), opening(1)]), Rule::Capacity);
+    breaks(
+        1,
+        &held_then(&[closing(0), opening(1)]),
+        LedgerRule::Capacity,
+    );
     let shrink = EventKind::Resized { from: 2, to: 1 };
-    breaks(2, &held_then(&[shrink, opening(1)]), Rule::Capacity);
+    breaks(2, &held_then(&[shrink, opening(1)]), LedgerRule::Capacity);
     keeps(1, &held_then(&[detached(0), opening(1)]));
     keeps(
         1,
@@ -215,50 +219,50 @@ fn a_slot_beyond_the_limit_breaks_capacity() {
 
 #[test]
 fn a_second_lease_breaks_one_lease() {
-    breaks(1, &held_then(&[lent(0)]), Rule::OneLease);
+    breaks(1, &held_then(&[lent(0)]), LedgerRule::OneLease);
 }
 
 #[test]
-fn a_lease_after_the_mark_breaks_the_rule_for_each_mark() {
+fn a_lease_of_a_dead_expired_closing_or_discarded_connection_breaks_the_rule() {
     let idle = || held_then(&[returned(0)]);
     for mark in [died(0), EventKind::Expired { id: id(0) }, closing(0)] {
         breaks(
             1,
             &[idle(), vec![mark, lent(0)]].concat(),
-            Rule::NoLeaseOfDoomed,
+            LedgerRule::NoLeaseOfDoomed,
         );
     }
     let discarded = EventKind::Discarded { id: id(0) };
     breaks(
         1,
         &held_then(&[discarded, returned(0), lent(0)]),
-        Rule::NoLeaseOfDoomed,
+        LedgerRule::NoLeaseOfDoomed,
     );
     breaks(
         1,
         &held_then(&[closing(0), closed(0), lent(0)]),
-        Rule::NoLeaseOfDoomed,
+        LedgerRule::NoLeaseOfDoomed,
     );
 }
 
 #[test]
-fn parking_after_the_mark_breaks_the_rule() {
+fn a_dead_or_closing_connection_that_becomes_idle_breaks_the_rule() {
     breaks(
         1,
         &held_then(&[closing(0), returned(0)]),
-        Rule::NoParkingOfDoomed,
+        LedgerRule::NoParkingOfDoomed,
     );
     breaks(
         1,
         &held_then(&[died(0), returned(0), queued(1)]),
-        Rule::NoParkingOfDoomed,
+        LedgerRule::NoParkingOfDoomed,
     );
     keeps(1, &held_then(&[died(0), closing(0), closed(0)]));
 }
 
 #[test]
-fn idling_while_a_caller_waits_breaks_the_rule() {
-    let rule = Rule::NoIdleWhileQueued;
+fn an_idle_connection_while_a_caller_waits_breaks_the_rule() {
+    let rule = LedgerRule::NoIdleWhileQueued;
     breaks(2, &held_then(&[queued(1), returned(0), opening(1)]), rule);
     breaks(1, &held_then(&[returned(0), queued(1)]), rule);
     breaks(1, &held_then(&[returned(0), requeued(1)]), rule);
@@ -275,10 +279,10 @@ fn idling_while_a_caller_waits_breaks_the_rule() {
 }
 
 #[test]
-fn serving_anybody_but_the_head_breaks_the_order() {
+fn serving_any_caller_but_the_first_breaks_the_order() {
     let two = || held_then(&[queued(1), queued(2), returned(0)]);
-    breaks(1, &[two(), vec![served(0, 2)]].concat(), Rule::Fifo);
-    breaks(1, &[two(), vec![served(0, 0)]].concat(), Rule::Fifo);
+    breaks(1, &[two(), vec![served(0, 2)]].concat(), LedgerRule::Fifo);
+    breaks(1, &[two(), vec![served(0, 0)]].concat(), LedgerRule::Fifo);
     let late = held_then(&[
         queued(1),
         queued(2),
@@ -288,30 +292,46 @@ fn serving_anybody_but_the_head_breaks_the_order() {
     ]);
     keeps(1, &late);
     let head = held_then(&[queued(1), requeued(0), returned(0), served(0, 1)]);
-    breaks(1, &head, Rule::Fifo);
+    breaks(1, &head, LedgerRule::Fifo);
 }
 
 #[test]
-fn lending_past_the_queue_breaks_the_rule() {
+fn lending_ahead_of_the_queue_breaks_the_rule() {
     breaks(
         1,
         &held_then(&[queued(1), returned(0), lent(0)]),
-        Rule::NoBarging,
+        LedgerRule::NoBarging,
     );
 }
 
 #[test]
 fn a_second_end_breaks_close_once() {
     let ended = || held_then(&[closing(0), closed(0)]);
-    breaks(1, &held_then(&[closing(0), closing(0)]), Rule::CloseOnce);
-    breaks(1, &[ended(), vec![closed(0)]].concat(), Rule::CloseOnce);
-    breaks(1, &[ended(), vec![detached(0)]].concat(), Rule::CloseOnce);
-    breaks(1, &held_then(&[detached(0), closed(0)]), Rule::CloseOnce);
+    breaks(
+        1,
+        &held_then(&[closing(0), closing(0)]),
+        LedgerRule::CloseOnce,
+    );
+    breaks(
+        1,
+        &[ended(), vec![closed(0)]].concat(),
+        LedgerRule::CloseOnce,
+    );
+    breaks(
+        1,
+        &[ended(), vec![detached(0)]].concat(),
+        LedgerRule::CloseOnce,
+    );
+    breaks(
+        1,
+        &held_then(&[detached(0), closed(0)]),
+        LedgerRule::CloseOnce,
+    );
 }
 
 #[test]
-fn events_that_no_life_allows_break_the_lifecycle() {
-    let rule = Rule::Lifecycle;
+fn events_in_an_impossible_order_break_the_lifecycle() {
+    let rule = LedgerRule::Lifecycle;
     breaks(1, &[opened(0)], rule);
     breaks(2, &held_then(&[opening(0)]), rule);
     breaks(1, &held_then(&[closed(0)]), rule);
@@ -333,19 +353,23 @@ fn events_that_no_life_allows_break_the_lifecycle() {
 
 #[test]
 fn callers_that_join_or_leave_twice_break_the_queue() {
-    breaks(1, &[queued(0), queued(0)], Rule::Queue);
-    breaks(1, &[queued(0), requeued(0)], Rule::Queue);
-    breaks(1, &[queued(0), timed_out(0), timed_out(0)], Rule::Queue);
+    breaks(1, &[queued(0), queued(0)], LedgerRule::Queue);
+    breaks(1, &[queued(0), requeued(0)], LedgerRule::Queue);
+    breaks(
+        1,
+        &[queued(0), timed_out(0), timed_out(0)],
+        LedgerRule::Queue,
+    );
     breaks(
         1,
         &held_then(&[EventKind::Refused { waiter: waiter(0) }]),
-        Rule::Queue,
+        LedgerRule::Queue,
     );
 }
 
 #[test]
 fn activity_of_a_closing_pool_breaks_the_rule() {
-    let rule = Rule::AfterClose;
+    let rule = LedgerRule::AfterClose;
     breaks(2, &held_then(&[EventKind::PoolClosing, opening(1)]), rule);
     breaks(2, &held_then(&[EventKind::PoolClosing, queued(1)]), rule);
     breaks(
@@ -374,7 +398,10 @@ fn the_first_breach_is_kept_and_shows_the_events_before_it() {
     let mut history: Vec<_> = (0..50).map(queued).collect();
     history.extend([opened(7), opening(0), opening(1)]);
     let breach = ledger(1, &history).breach().unwrap();
-    assert_eq!((breach.rule, breach.recent.len()), (Rule::Lifecycle, 32));
+    assert_eq!(
+        (breach.rule, breach.recent.len()),
+        (LedgerRule::Lifecycle, 32)
+    );
     assert!(breach.to_string().contains("Opened { id: #7 }"), "{breach}");
 }
 
@@ -392,4 +419,10 @@ fn a_test_can_wait_for_counts() {
         ledger.on_event(&event(seq, kind));
     }
     assert!(poll());
+}
+
+#[test]
+fn a_ledger_can_be_used_across_a_caught_panic() {
+    fn is_unwind_safe<T: std::panic::UnwindSafe + std::panic::RefUnwindSafe>(_: &T) {}
+    is_unwind_safe(&Ledger::new(1));
 }

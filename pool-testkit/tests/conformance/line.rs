@@ -27,8 +27,8 @@ pub(crate) enum Flaw {
     CallsPermanentTransient,
     CallsTransientPermanent,
     SeesNoDeath,
-    BlocksInQuestion,
-    PanicsInQuestion,
+    BlocksInQuery,
+    PanicsInQuery,
     TellsOneOfManyWatchers,
     TellsDeathAtOnce,
     NeverCleanAgain,
@@ -61,7 +61,7 @@ pub(crate) struct Lines {
     exchange: Arc<Exchange>,
 }
 
-/// Where all lines of a connector end.
+/// The far end of all lines of a connector.
 #[derive(Default)]
 struct Exchange {
     open: Mutex<BTreeSet<u64>>,
@@ -74,7 +74,7 @@ struct Exchange {
 struct Wire {
     number: u64,
     alive: watch::Sender<bool>,
-    /// What the first of those who wait for the death hears.
+    /// Notified once at the death: only one of several waiters sees it.
     rung: Notify,
     unread: Mutex<VecDeque<u64>>,
 }
@@ -223,8 +223,8 @@ impl Connector for Lines {
 
     fn is_alive(&self, line: &Line) -> bool {
         match self.flaw {
-            Flaw::BlocksInQuestion => block(),
-            Flaw::PanicsInQuestion => assert!(
+            Flaw::BlocksInQuery => block(),
+            Flaw::PanicsInQuery => assert!(
                 tokio::runtime::Handle::try_current().is_ok(),
                 "asked without a runtime"
             ),
@@ -328,12 +328,12 @@ pub(crate) fn subject(flaw: Flaw) -> Subject<Lines> {
     subject.resources(move || lock(&exchange.open).clone())
 }
 
-#[expect(clippy::disallowed_methods, reason = "nothing here belongs to a pool")]
+#[expect(clippy::disallowed_methods, reason = "these tasks belong to no pool")]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     drop(tokio::spawn(task));
 }
 
-#[expect(clippy::disallowed_methods, reason = "to block is the flaw")]
+#[expect(clippy::disallowed_methods, reason = "blocking is the flaw")]
 fn block() {
     std::thread::sleep(Duration::from_millis(1));
 }

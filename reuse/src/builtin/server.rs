@@ -1,14 +1,14 @@
-//! The child: a JSON-RPC server that costs as little as one can, or as much as it is asked to.
+//! A JSON-RPC server that costs as little as possible, or as much as it is asked to.
 //!
 //! | method | what it answers |
 //! |---|---|
-//! | `initialize` | what MCP expects |
+//! | `initialize` | an MCP result |
 //! | `echo` | its params |
-//! | `tools/call` | the result of a tool, which is named `answer`, `burn` or `wait` |
+//! | `tools/call` | the result of a tool, which is named `answer`, `burn`, `wait` or `pause` |
 //! | any other | `{}` |
 //!
-//! It answers one request at a time, in their order. Answers that cost nothing are written together
-//! when there is nothing more to read; after one that took its time, all there are.
+//! It answers one request at a time, in order. Answers that cost nothing are written together when
+//! there is nothing more to read; an answer that took time is written at once, with all before it.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::thread;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// How messages are told apart.
+/// How messages are separated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
     /// Each is a line.
@@ -30,11 +30,12 @@ pub enum Wire {
 pub enum Tool {
     /// Nothing.
     Answer,
-    /// Keeps a core busy for a millisecond of its own: the time in which others have the core does
-    /// not count.
+    /// Uses a millisecond of CPU time.
     Burn,
     /// Waits for a millisecond, as for a disk.
     Wait,
+    /// Waits for ten milliseconds, as for another service.
+    Pause,
 }
 
 impl Tool {
@@ -45,23 +46,28 @@ impl Tool {
             Self::Answer => "answer",
             Self::Burn => "burn",
             Self::Wait => "wait",
+            Self::Pause => "pause",
         }
     }
 
     fn of(params: &[u8]) -> Self {
         let name = after(params, b"\"name\":\"").unwrap_or_default();
-        let chosen = [Self::Burn, Self::Wait].into_iter();
+        let chosen = [Self::Burn, Self::Wait, Self::Pause].into_iter();
         let mut chosen = chosen.filter(|tool| name.starts_with(tool.name().as_bytes()));
         chosen.next().unwrap_or(Self::Answer)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a slow child is slow")]
+    #[expect(clippy::disallowed_methods, reason = "this child is slow on purpose")]
     fn work(self) -> io::Result<()> {
         match self {
             Self::Answer => Ok(()),
             Self::Burn => burn(),
             Self::Wait => {
                 thread::sleep(WORK);
+                Ok(())
+            }
+            Self::Pause => {
+                thread::sleep(WORK * 10);
                 Ok(())
             }
         }
@@ -72,7 +78,7 @@ fn burn() -> io::Result<()> {
     let used = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
     let until = used()? + WORK;
     while used()? < until {
-        // Asking the time is a system call; a child works for itself.
+        // Mostly work, not system calls: reading this clock is one.
         for number in 0..1_000_u32 {
             std::hint::black_box(number);
         }
@@ -84,7 +90,7 @@ fn burn() -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// If its pipes fail, or a header is none.
+/// If its pipes fail or a header is malformed.
 pub(super) fn serve(wire: Wire) -> io::Result<()> {
     let mut input = BufReader::with_capacity(1 << 16, io::stdin().lock());
     let mut output = io::stdout().lock();
@@ -136,11 +142,11 @@ impl Wire {
         }
     }
 
-    /// Whether a message is to be had without waiting for long.
+    /// Whether the next message has arrived, or is about to.
     fn has_message(self, buffer: &[u8]) -> bool {
         match self {
             Self::Lines => buffer.contains(&b'\n'),
-            // Who has begun to write one does not wait for an answer before it is whole.
+            // A client that has started to write a message finishes it before it waits.
             Self::ContentLength => !buffer.is_empty(),
         }
     }
@@ -156,7 +162,7 @@ impl Wire {
     }
 }
 
-/// Writes the answer, if one is expected; says what is to be done before it is sent.
+/// Writes the answer, if there must be one. Returns the work to do before it is sent.
 fn reply(message: &[u8], answer: &mut Vec<u8>) -> Tool {
     let head = &message[..message.len().min(HEAD_BYTES)];
     let Some(id) = after(head, b"\"id\":").or_else(|| after(message, b"\"id\":")) else {
@@ -186,7 +192,7 @@ fn reply(message: &[u8], answer: &mut Vec<u8>) -> Tool {
     }
 }
 
-/// How long the id is with which this begins: a number or a text.
+/// The length of the id at the start of this text: a number or a string.
 fn id_length(text: &[u8]) -> usize {
     let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b' ' | b'\r' | b'\n');
     let end = match text.first() {
@@ -208,7 +214,7 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len()).position(|window| window == what)
 }
 
-/// A request that the child answers with its params, which have this many bytes.
+/// A request that the server answers with its params, which have this many bytes.
 #[must_use]
 pub fn large_request(body_bytes: usize) -> Vec<u8> {
     let mut request = br#"{"jsonrpc":"2.0","id":123456,"#.to_vec();
@@ -220,7 +226,7 @@ pub fn large_request(body_bytes: usize) -> Vec<u8> {
 }
 
 const WORK: Duration = Duration::from_millis(1);
-/// What is of interest stands at the begin, whatever the params are.
+/// Id and method stand in the first bytes, however long the params are.
 const HEAD_BYTES: usize = 128;
 const LENGTH: &str = "Content-Length";
 const ECHO: &[u8] = b"\"method\":\"echo\",\"params\":";
@@ -238,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_carries_the_id_of_its_request_as_it_was_written() {
+    fn an_answer_repeats_the_id_of_its_request_byte_by_byte() {
         for id in ["7", "\"a,b\"", "-1.5e3"] {
             let expected = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
             let first = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
@@ -256,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_tool_is_chosen_by_its_name() {
-        for tool in [Tool::Answer, Tool::Burn, Tool::Wait] {
+        for tool in [Tool::Answer, Tool::Burn, Tool::Wait, Tool::Pause] {
             let name = tool.name();
             let request = format!(
                 r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#
@@ -276,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_framed_is_read_again_and_nothing_is_read_at_the_end() {
+    fn framed_messages_are_read_back_and_nothing_is_read_at_the_end() {
         for wire in [Wire::Lines, Wire::ContentLength] {
             let mut framed = Vec::new();
             wire.frame(b"{\"a\":1}", &mut framed);

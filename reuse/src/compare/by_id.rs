@@ -1,8 +1,8 @@
-//! Whether a child answers by id, so that one of it serves all callers at once.
+//! Whether a child answers by id, so that one child can serve all callers at once.
 //!
-//! That its answer carries the id of the request does not show it: an echo's does too, and so does
-//! that of a child which always says 1. So a child is asked by all callers at once, each with an id of
-//! its own, as a multiplexed pool asks it.
+//! One answer with the id of its request does not prove that: an echo repeats the id too, and a child
+//! can always answer with 1. So all callers ask one child at once, each with its own id, as they do
+//! through a multiplexed pool.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,35 +14,37 @@ use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol, RpcError, Stop};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::Task;
-use super::finding::Finding;
 use super::look::context;
+use super::problem::Problem;
+use super::task::Task;
 
-/// Why a command is not asked this way.
+/// Why one child cannot serve all callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotById {
-    /// There are no ids but in JSON-RPC, which is framed otherwise.
+    /// Only JSON-RPC has ids, and it is never framed like this.
     Framing,
-    /// There is no id that an answer could carry.
+    /// The request has no id that an answer can carry.
     Request,
-    /// The child's answer is not to that id.
+    /// The child's answer does not carry that id.
     Answer,
-    /// It was asked with several ids at once.
+    /// Asked with several ids at once, the child mixed them up.
     AtOnce,
 }
 
 impl fmt::Display for NotById {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Framing => "JSON-RPC is not framed like this",
-            Self::Request => "the request is no JSON-RPC request with an id",
+            Self::Framing => "JSON-RPC is never framed like this",
+            Self::Request => "the request is not a JSON-RPC request with an id",
             Self::Answer => "the command does not answer with a result for the id of the request",
-            Self::AtOnce => "asked by all at once, the command does not answer each by its id",
+            Self::AtOnce => {
+                "asked by all callers at once, the command does not answer each by its id"
+            }
         })
     }
 }
 
-/// The id of a request that is one.
+/// The id of a JSON-RPC request that has one.
 pub(super) fn id_of_request(message: &[u8]) -> Option<Value> {
     let request: Value = serde_json::from_slice(message).ok()?;
     let is_request = request["jsonrpc"] == "2.0" && request["method"].is_string();
@@ -58,17 +60,17 @@ fn is_answer_to(id: &Value, answer: &[u8]) -> bool {
     has_outcome && answer.get("method").is_none() && answer["id"] == *id
 }
 
-/// What starts children that are asked by id.
-pub(super) fn connector(task: &Task) -> Result<JsonRpcConnector, Finding> {
+/// Starts children that are asked by id.
+pub(super) fn connector(task: &Task) -> Result<JsonRpcConnector, Problem> {
     let connector = JsonRpcConnector::new(task.spec(), Protocol::Plain)?;
-    task.crew.add(connector.children());
+    task.started_children.add(connector.children());
     Ok(match task.framing.of_json_rpc() {
         Some(framing) => connector.framing(framing),
         None => connector,
     })
 }
 
-/// Looks at the answer that a child gave alone, then at those it gives to all callers at once.
+/// Checks the answer that a child gave to one caller, then those that it gives to all callers at once.
 pub(super) async fn try_it(task: &Task, answer: &[u8]) -> Result<(), NotById> {
     if task.framing.of_json_rpc().is_none() {
         return Err(NotById::Framing);
@@ -81,7 +83,7 @@ pub(super) async fn try_it(task: &Task, answer: &[u8]) -> Result<(), NotById> {
     let opened = connector.connect(&context(task.patience)).await;
     let child = Arc::new(opened.map_err(|_| NotById::AtOnce)?);
     let mut asked = JoinSet::new();
-    for _ in 0..task.contest.concurrency {
+    for _ in 0..task.limits.concurrency {
         let (child, message) = (Arc::clone(&child), task.message.clone());
         let patience = task.patience;
         asked.spawn(async move { ask(&child, message.into(), patience).await });
@@ -97,16 +99,16 @@ pub(super) async fn try_it(task: &Task, answer: &[u8]) -> Result<(), NotById> {
     if all { Ok(()) } else { Err(NotById::AtOnce) }
 }
 
-/// One request, handed on under an id that nobody else has.
+/// One request, forwarded under an id that no other caller has.
 pub(super) async fn ask(
     child: &JsonRpcConnection,
     message: Bytes,
     patience: Duration,
-) -> Result<Bytes, Finding> {
+) -> Result<Bytes, Problem> {
     match child.forward(message).within(patience).await {
         Ok(Some(answer)) => Ok(answer),
-        Ok(None) | Err(RpcError::Timeout { .. }) => Err(Finding::Silent),
-        Err(error) => Err(Finding::of_rpc(&error)),
+        Ok(None) | Err(RpcError::Timeout { .. }) => Err(Problem::Silent),
+        Err(error) => Err(Problem::of_rpc(&error)),
     }
 }
 

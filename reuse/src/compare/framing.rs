@@ -1,4 +1,4 @@
-//! Where a message ends, as the user names it, and what a message of the user's is.
+//! Where a message ends, and what the user's request is.
 
 use std::fs;
 use std::io;
@@ -8,12 +8,10 @@ use bytes::Bytes;
 use clap::ValueEnum;
 use pool_core::BoxError;
 use pool_stdio::Codec;
-use pool_stdio::codec::{
-    EncodeError, HeaderCodec, LengthCodec, LengthPrefix, LineCodec, PartialLine,
-};
+use pool_stdio::codec::{EncodeError, HeaderCodec, LengthCodec, LengthPrefix, LineCodec};
 use tokio_util::codec::{Decoder, Encoder};
 
-/// How messages are told apart.
+/// How messages are separated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Framing {
     /// One message per line
@@ -25,7 +23,7 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    /// As it is written on the command line.
+    /// Its name on the command line.
     #[must_use]
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -35,7 +33,7 @@ impl Framing {
         }
     }
 
-    /// The same for JSON-RPC, which has only these.
+    /// The same framing for JSON-RPC, which knows only two of them.
     #[must_use]
     pub(super) const fn of_json_rpc(self) -> Option<pool_stdio::Framing> {
         match self {
@@ -45,11 +43,11 @@ impl Framing {
         }
     }
 
-    /// The message as bytes that a child can be given without a connection.
+    /// The message with its frame, for a child that is asked without a connection.
     ///
     /// # Errors
     ///
-    /// If the message cannot be framed: a line cannot hold the end of one.
+    /// If the message cannot be framed: a line cannot contain a line end.
     pub(super) fn frame(self, message: &[u8]) -> Result<Vec<u8>, EncodeError> {
         let mut wire = bytes::BytesMut::new();
         match self {
@@ -61,7 +59,7 @@ impl Framing {
     }
 }
 
-/// A codec of ours that can write the user's message.
+/// A codec that can write the user's request.
 pub(super) trait MessageCodec:
     Codec + Decoder<Item: Into<Bytes>> + for<'a> Encoder<&'a [u8], Error: Into<BoxError>>
 {
@@ -72,23 +70,23 @@ impl<C> MessageCodec for C where
 {
 }
 
-/// Half a reply must not look like a whole one.
+/// Half a reply must not pass for a whole one.
 pub(super) fn line_codec() -> LineCodec {
-    LineCodec::new().partial_line(PartialLine::Refuse)
+    LineCodec::new()
 }
 
 pub(super) fn length_codec() -> LengthCodec {
     LengthCodec::new(LengthPrefix::U32Be)
 }
 
-/// The content of the file of that name, or the text itself if there is none.
+/// The content of the file with this name, or the text itself if there is no such file.
 ///
-/// The line end that an editor leaves at the end of a file is no part of the message.
+/// The line end that an editor leaves at the end of a file is not part of the message.
 ///
 /// # Errors
 ///
-/// If there is such a file and it cannot be read, or if there is none and the text looks like the
-/// name of one: who means a file must not measure what a server says to its name.
+/// If the file cannot be read, or if it is missing and the text looks like a file name: otherwise a
+/// mistyped name would be sent as the request.
 pub(super) fn message(file_or_text: &str) -> io::Result<Vec<u8>> {
     let path = Path::new(file_or_text);
     let mut message = if path.is_file() || is_named_as_a_file(path) {
@@ -106,7 +104,8 @@ pub(super) fn message(file_or_text: &str) -> io::Result<Vec<u8>> {
 }
 
 fn is_named_as_a_file(path: &Path) -> bool {
-    path.extension().is_some_and(|end| end == "json")
+    path.extension()
+        .is_some_and(|end| end == "json" || end == "jsonl" || end == "txt")
 }
 
 #[cfg(test)]
@@ -138,6 +137,7 @@ mod tests {
     #[test]
     fn the_name_of_a_file_that_is_missing_is_no_text() {
         assert!(message("no-such-request.json").is_err());
+        assert!(message("no-such-request.txt").is_err());
         assert!(message(r#"{"method":"no-such-request.json"}"#).is_ok());
     }
 }

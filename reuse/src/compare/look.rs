@@ -1,4 +1,4 @@
-//! The first look at a child: does it answer, does it answer twice, is it silent in between?
+//! The first look at a command: does it answer, does it answer twice, is it silent in between?
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use pool_core::{ConnectContext, ConnectionId, Connector};
 use pool_stdio::{OneShotConnector, StdioConnection, StdioConnector, Stop};
 use tokio::time::{Instant, timeout};
 
-use super::Task;
-use super::finding::Finding;
 use super::framing::MessageCodec;
+use super::problem::Problem;
+use super::task::Task;
 
 /// Asks one child twice. Returns its second answer.
 ///
 /// # Errors
 ///
-/// What it is, if it cannot be reused.
+/// Why it cannot be reused.
 pub(super) async fn look<C: MessageCodec>(
     connector: &StdioConnector<C>,
     task: &Task,
-) -> Result<Bytes, Finding> {
+) -> Result<Bytes, Problem> {
     let opened = connector.connect(&context(task.patience)).await;
-    let mut child = opened.map_err(|error| Finding::of_connect(&error))?;
+    let mut child = opened.map_err(|error| Problem::of_connect(&error))?;
     let outcome = ask_twice(&mut child, task).await;
     child.terminate(Stop::Force).await;
     match outcome {
-        Err(finding @ (Finding::Silent | Finding::NoAnswer(_))) => {
-            Err(at_its_end(task).await.unwrap_or(finding))
+        Err(problem @ (Problem::Silent | Problem::NoAnswer(_))) => {
+            Err(at_its_end(task).await.unwrap_or(problem))
         }
         other => other,
     }
 }
 
-/// A child that has no reason to be opened but this one.
+/// The context of a child that is opened outside a pool.
 pub(super) fn context(patience: Duration) -> ConnectContext {
     ConnectContext::new(ConnectionId::from_u64(0), 1, Instant::now() + patience)
 }
@@ -40,51 +40,51 @@ pub(super) fn context(patience: Duration) -> ConnectContext {
 async fn ask_twice<C: MessageCodec>(
     child: &mut StdioConnection<C>,
     task: &Task,
-) -> Result<Bytes, Finding> {
-    listen(child, Finding::unasked).await?;
+) -> Result<Bytes, Problem> {
+    listen(child, Problem::unasked).await?;
     let ask = async |child: &mut StdioConnection<C>| {
         let message = task.message.as_slice();
         let asked = child.request(message).within(task.patience).await;
-        asked.map(Into::into).map_err(|error| Finding::of(&error))
+        asked.map(Into::into).map_err(|error| Problem::of(&error))
     };
     ask(child).await?;
-    // What ends now, or at the next request, has shown that it can answer one.
-    let ended = |finding| {
-        if matches!(finding, Finding::NoAnswer(_)) {
-            Finding::EndsAfterOne
+    // A child that ends now or at the next request has shown that it answers exactly one.
+    let ended = |problem| {
+        if matches!(problem, Problem::NoAnswer(_)) {
+            Problem::EndsAfterOne
         } else {
-            finding
+            problem
         }
     };
-    listen(child, Finding::talkative).await.map_err(ended)?;
+    listen(child, Problem::talkative).await.map_err(ended)?;
     let answer = ask(child).await.map_err(ended)?;
-    listen(child, Finding::talkative).await.map_err(ended)?;
+    listen(child, Problem::talkative).await.map_err(ended)?;
     Ok(answer)
 }
 
-/// A child that nobody has asked is silent and lives on.
+/// Waits a moment: a child without a request must be silent and live on.
 async fn listen<C: MessageCodec>(
     child: &mut StdioConnection<C>,
-    otherwise: fn(&[u8]) -> Finding,
-) -> Result<(), Finding> {
+    otherwise: fn(&[u8]) -> Problem,
+) -> Result<(), Problem> {
     match timeout(QUIET, child.recv()).await {
         Err(_) => Ok(()),
         Ok(Ok(message)) => Err(otherwise(&message.into())),
-        Ok(Err(error)) => Err(Finding::of(&error)),
+        Ok(Err(error)) => Err(Problem::of(&error)),
     }
 }
 
-/// A tool that waits for the end of its input is silent until then, and then it has an answer.
-async fn at_its_end(task: &Task) -> Option<Finding> {
+/// Whether it answers at the end of its input, as many command line tools do.
+async fn at_its_end(task: &Task) -> Option<Problem> {
     let connector = OneShotConnector::new(task.spec()).ok()?;
-    task.crew.add(connector.children());
+    task.started_children.add(connector.children());
     let mut child = connector.connect(&context(task.patience)).await.ok()?;
     let output = child.run(&task.framed).within(task.patience).await;
     drop(child);
     let output = output.ok()?;
     let has_answered = !output.stdout.is_empty() && output.exit.status()?.success();
-    has_answered.then_some(Finding::AnswersAtEnd)
+    has_answered.then_some(Problem::AnswersAtEnd)
 }
 
-/// How long a child is listened to when it should be silent.
+/// How long to listen to a child that should be silent.
 const QUIET: Duration = Duration::from_millis(200);

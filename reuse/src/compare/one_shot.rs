@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use super::Task;
 use super::look::context;
+use super::task::Task;
 use crate::measure::Measured;
-use crate::measure::clock::Stopwatch;
-use crate::measure::stats::median;
+use crate::measure::Stopwatch;
+use crate::measure::median;
 use pool_core::Connector;
 use pool_stdio::OneShotConnector;
 
-/// Measures it, and says it.
+/// Measures it and says it.
 pub(super) async fn advice(task: &Task) -> String {
     match measure(task).await {
         Ok((fresh, ahead)) => text(fresh, ahead),
-        Err(error) => format!("it cannot be reused, and is no one-shot either: {error}"),
+        Err(error) => {
+            format!("it cannot be reused, and a process for each request fails too: {error}")
+        }
     }
 }
 
@@ -22,14 +24,14 @@ fn text(fresh_ms: f64, ahead_ms: f64) -> String {
     let saved = fresh_ms - ahead_ms;
     if saved <= 0.0 {
         return format!(
-            "it cannot be reused; one-shot pre-spawn would save nothing: {fresh_ms:.1} ms started \
+            "it cannot be reused, and starting processes ahead would save nothing: {fresh_ms:.1} ms started \
              on demand, {ahead_ms:.1} ms started ahead"
         );
     }
     format!(
-        "it cannot be reused; one-shot pre-spawn would save {saved:.1} of {fresh_ms:.1} ms per \
-         request ({:.0} %)\n(medians of {PAIRS} requests each, in turns, one at a time; see \
-         OneShotConnector)",
+        "it cannot be reused, but starting processes ahead would save {saved:.1} of {fresh_ms:.1} ms per \
+         request ({:.0} %; medians of {PAIRS} requests each, in turns, one at a time)\nsee \
+         OneShotConnector in pool-stdio",
         100.0 * saved / fresh_ms
     )
 }
@@ -38,8 +40,8 @@ fn text(fresh_ms: f64, ahead_ms: f64) -> String {
 async fn measure(task: &Task) -> Measured<(f64, f64)> {
     let on_demand = OneShotConnector::new(task.spec())?;
     let connector = OneShotConnector::new(task.spec())?;
-    task.crew.add(on_demand.children());
-    task.crew.add(connector.children());
+    task.started_children.add(on_demand.children());
+    task.started_children.add(connector.children());
     let pool = connector.pool().max_size(2).min_idle(1).build()?;
     pool.warm_up(1).await?;
     let (mut fresh, mut ahead) = (Vec::new(), Vec::new());
@@ -53,7 +55,7 @@ async fn measure(task: &Task) -> Measured<(f64, f64)> {
         child.run(&task.framed).within(task.patience).await?;
         fresh.push(begun.elapsed().as_secs_f64() * 1e3);
         drop(child);
-        // The next one was started while the other request was served.
+        // The pool started the next child while the other request was served.
         let begun = Stopwatch::start();
         let mut child = pool.acquire().await?;
         child.run(&task.framed).within(task.patience).await?;
@@ -73,7 +75,7 @@ mod tests {
 
     #[test]
     fn what_is_saved_is_said_as_time_and_as_share() {
-        assert!(text(20.0, 5.0).contains("would save 15.0 of 20.0 ms per request (75 %)"));
+        assert!(text(20.0, 5.0).contains("would save 15.0 of 20.0 ms per request (75 %;"));
         assert!(text(5.0, 5.1).contains("would save nothing"));
     }
 }

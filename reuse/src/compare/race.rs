@@ -1,5 +1,5 @@
-//! How much is asked of each way: in turns, round after round, so that what disturbs the machine for
-//! a while disturbs all of them.
+//! How many requests each way gets: in turns, round after round, so that whatever disturbs the machine
+//! for a while disturbs all ways alike.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::finding::Finding;
+use super::problem::Problem;
 use super::ways::Way;
-use crate::measure::clock::Stopwatch;
-use crate::measure::progress::Progress;
-use crate::measure::stats::{Percentiles, Waits};
+use crate::measure::Progress;
+use crate::measure::Stopwatch;
+use crate::measure::{Percentiles, Waits, median};
 
-/// How much is asked.
+/// How long the race is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Contest {
-    /// Of each way, in all.
+pub(super) struct RaceLimits {
+    /// The most requests that one way gets.
     pub(super) requests_max: u64,
-    /// Callers at once.
+    /// How many callers send requests at once.
     pub(super) concurrency: usize,
-    /// For all ways together.
+    /// The time for all ways together.
     pub(super) time: Duration,
 }
 
@@ -30,68 +30,79 @@ pub(super) struct Tally {
     pub(super) name: &'static str,
     /// Requests per second, one for each round.
     pub(super) rates: Vec<f64>,
-    /// Of all rounds.
+    /// The times of all requests.
     pub(super) waits: Option<Percentiles>,
     pub(super) requests: u64,
+    /// Processes that were started.
     pub(super) started: u64,
     pub(super) resident_bytes: Option<u64>,
 }
 
-/// Asks all ways. Ends in about the time given, and when each has had its requests.
-pub(super) async fn run(ways: &[Arc<dyn Way>], contest: Contest) -> Result<Vec<Tally>, Finding> {
+impl Tally {
+    /// The median of the rounds, in requests per second; `None` if there were too few requests for
+    /// a rate to mean anything.
+    pub(super) fn rate(&self) -> Option<f64> {
+        median(&self.rates).filter(|_| self.requests >= REQUESTS_MIN)
+    }
+}
+
+/// Lets all ways answer requests. Ends after about the time given, or when each has had its requests.
+pub(super) async fn run(ways: &[Arc<dyn Way>], limits: RaceLimits) -> Result<Vec<Tally>, Problem> {
     let turns = ROUNDS * ways.len();
-    let slice = contest.time / u32::try_from(turns).expect("there are few");
+    let slice = limits.time / u32::try_from(turns).expect("there are few turns");
     let mut progress = Progress::new(turns);
-    let mut legs: Vec<Leg> = ways.iter().map(|_| Leg::default()).collect();
+    let mut tallies: Vec<RunningTally> = ways.iter().map(|_| RunningTally::default()).collect();
     let watch = Stopwatch::start();
     for round in 0..ROUNDS {
-        // A way that takes longer than its slice for one request must not take it five times.
-        if round > 0 && watch.elapsed() >= contest.time {
+        // A way that needs more than its slice for one request must not overrun it in every round.
+        if round > 0 && watch.elapsed() >= limits.time {
             break;
         }
         for turn in 0..ways.len() {
             let which = (round + turn) % ways.len();
             progress.begin(ways[which].name());
-            let quota = share(contest.requests_max, round);
-            legs[which]
-                .run(&ways[which], contest.concurrency, quota, slice)
+            let quota = share(limits.requests_max, round);
+            tallies[which]
+                .run(&ways[which], limits.concurrency, quota, slice)
                 .await?;
             progress.advance();
         }
     }
     progress.clear();
-    let tallies = ways.iter().zip(legs);
-    Ok(tallies.map(|(way, leg)| leg.tally(way.as_ref())).collect())
+    let tallies = ways.iter().zip(tallies);
+    Ok(tallies
+        .map(|(way, tally)| tally.finish(way.as_ref()))
+        .collect())
 }
 
-/// The requests of one round, so that all rounds together have all.
+/// The requests of one round: all rounds together have all of them.
 fn share(requests: u64, round: usize) -> u64 {
     let (rounds, round) = (ROUNDS as u64, round as u64);
     requests / rounds + u64::from(round < requests % rounds)
 }
 
-/// What one way has shown so far.
+/// What one way showed so far.
 #[derive(Default)]
-struct Leg {
+struct RunningTally {
     rates: Vec<f64>,
     waits: Waits,
     requests: u64,
 }
 
-impl Leg {
+impl RunningTally {
     async fn run(
         &mut self,
         way: &Arc<dyn Way>,
         concurrency: usize,
         quota: u64,
         slice: Duration,
-    ) -> Result<(), Finding> {
+    ) -> Result<(), Problem> {
         if quota == 0 {
             return Ok(());
         }
         let taken = Arc::new(AtomicU64::new(0));
         let watch = Stopwatch::start();
-        let mut callers: JoinSet<Result<Vec<Duration>, Finding>> = JoinSet::new();
+        let mut callers: JoinSet<Result<Vec<Duration>, Problem>> = JoinSet::new();
         for _ in 0..concurrency {
             let (way, taken) = (Arc::clone(way), Arc::clone(&taken));
             callers.spawn(async move {
@@ -119,7 +130,7 @@ impl Leg {
         Ok(())
     }
 
-    fn tally(self, way: &dyn Way) -> Tally {
+    fn finish(self, way: &dyn Way) -> Tally {
         Tally {
             name: way.name(),
             rates: self.rates,
@@ -131,8 +142,10 @@ impl Leg {
     }
 }
 
-/// As many as give a median and a spread.
-pub(super) const ROUNDS: usize = 5;
+/// Enough for a median and a spread.
+const ROUNDS: usize = 5;
+/// A rate from fewer requests is mostly chance.
+pub(super) const REQUESTS_MIN: u64 = 20;
 
 #[cfg(test)]
 mod tests {

@@ -76,7 +76,7 @@ impl Chart {
     /// The picture.
     #[must_use]
     pub fn svg(&self) -> String {
-        let axis = Axis::of(&self.bars);
+        let axis = Axis::of(self.greatest());
         let left = MARGIN + CHAR_WIDTH * self.longest(|bar| &bar.name) as f64 + GAP;
         let right = WIDTH - MARGIN - CHAR_WIDTH * self.longest(|bar| &bar.label) as f64 - GAP;
         let at = |value: f64| left + (right - left) * axis.share(value);
@@ -124,18 +124,13 @@ impl Chart {
             text(&mut svg, left + width + GAP, middle, &style, &bar.label);
         }
         line(&mut svg, (left, TOP), (left, bottom), "#555555");
-        let unit = if axis.is_logarithmic {
-            format!("{} (each step is ten times the last)", self.unit)
-        } else {
-            self.unit.clone()
-        };
         let style = "text-anchor=\"middle\" fill=\"#555555\"";
         text(
             &mut svg,
             f64::midpoint(left, right),
             bottom + 40.0,
             style,
-            &unit,
+            &self.unit,
         );
         svg.push_str("</svg>\n");
         svg
@@ -151,36 +146,18 @@ impl Chart {
     }
 }
 
-/// Where values lie between the two ends of the axis.
+/// The axis: from zero to a round number at or above the greatest value.
 struct Axis {
-    least: f64,
     greatest: f64,
-    is_logarithmic: bool,
     ticks: Vec<f64>,
 }
 
 impl Axis {
-    /// Lengths, unless the values differ by more than a factor of thirty: then steps, or the short
-    /// bars would not be seen.
-    fn of(bars: &[ChartBar]) -> Self {
-        let values = || {
-            bars.iter()
-                .map(|bar| bar.value)
-                .filter(|value| *value > 0.0)
-        };
-        let greatest = values().fold(f64::MIN_POSITIVE, f64::max);
-        let least = values().fold(greatest, f64::min);
-        if greatest / least > LINEAR_RATIO_MAX {
-            let (low, high) = (least.log10().floor(), greatest.log10().ceil());
-            let mut ticks = vec![10_f64.powf(low)];
-            while ticks[ticks.len() - 1] < 10_f64.powf(high) * 0.99 {
-                ticks.push(ticks[ticks.len() - 1] * 10.0);
-            }
+    fn of(greatest: f64) -> Self {
+        if greatest <= 0.0 {
             return Self {
-                least: low,
-                greatest: high,
-                is_logarithmic: true,
-                ticks,
+                greatest: 1.0,
+                ticks: vec![0.0],
             };
         }
         let step = step_for(greatest / TICKS);
@@ -188,21 +165,14 @@ impl Axis {
         let ticks = std::iter::successors(Some(0.0), |tick| Some(tick + 1.0));
         let ticks = ticks.take_while(|tick| *tick <= count);
         Self {
-            least: 0.0,
             greatest: count * step,
-            is_logarithmic: false,
             ticks: ticks.map(|tick| tick * step).collect(),
         }
     }
 
     /// From 0 at the left end to 1 at the right one.
     fn share(&self, value: f64) -> f64 {
-        let value = match (self.is_logarithmic, value > 0.0) {
-            (true, true) => value.log10(),
-            (true, false) => self.least,
-            (false, _) => value,
-        };
-        ((value - self.least) / (self.greatest - self.least)).clamp(0.0, 1.0)
+        (value / self.greatest).clamp(0.0, 1.0)
     }
 }
 
@@ -273,9 +243,8 @@ const MARGIN: f64 = 16.0;
 const GAP: f64 = 8.0;
 const TOP: f64 = 50.0;
 const ROW: f64 = 36.0;
-/// About how many steps a linear axis has.
+/// About how many steps the axis has.
 const TICKS: f64 = 5.0;
-const LINEAR_RATIO_MAX: f64 = 30.0;
 
 #[cfg(test)]
 mod tests {
@@ -330,14 +299,12 @@ mod tests {
     }
 
     #[test]
-    fn few_values_far_apart_get_steps_and_others_get_lengths() {
-        let of = |values: &[(&str, f64)]| Axis::of(&chart(values).bars);
-        let lengths = of(&[("a", 40.0), ("b", 100.0)]);
-        assert_eq!(lengths.ticks, [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
-        assert_eq!(lengths.share(50.0), 0.5);
-        let steps = of(&[("a", 2.0), ("b", 900.0)]);
-        assert_eq!(steps.ticks, [1.0, 10.0, 100.0, 1000.0]);
-        assert!((steps.share(10.0) - 1.0 / 3.0).abs() < 1e-9);
+    fn the_axis_goes_from_zero_to_a_round_number() {
+        let axis = Axis::of(97.0);
+        assert_eq!(axis.ticks, [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
+        assert_eq!(axis.share(50.0), 0.5);
+        assert_eq!(Axis::of(0.7).ticks.len(), 5);
+        assert_eq!(Axis::of(0.0).share(0.0), 0.0);
     }
 
     #[test]

@@ -29,7 +29,12 @@ impl Progress {
 
     /// Shows which step is running.
     pub fn begin(&self, what: &str) {
-        self.write(&line(self.done, self.steps, what));
+        self.show(self.done, what);
+    }
+
+    /// Shows that so many steps are done, and which one is running.
+    pub fn show(&self, done: usize, what: &str) {
+        self.write(&line(done, self.steps, what));
     }
 
     /// That step is done.

@@ -1,7 +1,7 @@
 //! Medians, percentiles and ratios.
 //!
-//! A shared machine disturbs single rounds, and it disturbs them upwards only. The median of
-//! interleaved rounds forgets the disturbed ones, as long as they are fewer than half.
+//! A shared machine disturbs single rounds, and makes them only slower. The median of interleaved
+//! rounds ignores the disturbed ones as long as they are fewer than half.
 
 use std::fmt;
 
@@ -27,8 +27,8 @@ pub fn median(values: &[f64]) -> Option<f64> {
 
 /// The median of `ours / reference`, round by round.
 ///
-/// What disturbs the machine for longer than a round disturbs both sides of a ratio, which the
-/// medians of each side may not have seen alike.
+/// A disturbance that is longer than a round slows both sides of one ratio. The medians of the two
+/// sides can come from different rounds, so their ratio can be distorted by it.
 #[must_use]
 pub fn paired(ours: &[f64], reference: &[f64]) -> Option<f64> {
     let ratios: Option<Vec<f64>> = ours
@@ -62,7 +62,7 @@ impl Summary {
     }
 }
 
-/// How many times `reference` the `value` is; `None` if that says nothing.
+/// How many times `reference` the `value` is; `None` if that is not a useful number.
 #[must_use]
 pub fn ratio(value: f64, reference: f64) -> Option<f64> {
     (value.is_finite() && reference.is_finite() && reference > 0.0).then(|| value / reference)
@@ -75,8 +75,10 @@ pub fn ratio_of_medians(values: &[f64], references: &[f64]) -> Option<f64> {
 }
 
 /// What is kept of the waits of one round, in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Percentiles {
+    /// The mean wait.
+    pub mean: f64,
     /// Half of the waits were this long or shorter.
     pub p50: u64,
     /// 99 of 100.
@@ -113,6 +115,7 @@ impl Waits {
     #[must_use]
     pub fn percentiles(&self) -> Option<Percentiles> {
         (!self.0.is_empty()).then(|| Percentiles {
+            mean: self.0.mean(),
             p50: self.0.value_at_quantile(0.5),
             p99: self.0.value_at_quantile(0.99),
             p999: self.0.value_at_quantile(0.999),
@@ -205,6 +208,7 @@ mod tests {
             waits.record_ns(wait_ns);
         }
         let expected = Percentiles {
+            mean: 500.5,
             p50: 500,
             p99: 990,
             p999: 999,

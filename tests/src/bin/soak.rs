@@ -76,7 +76,7 @@ mod linux {
             .worker_threads(2)
             .enable_all()
             .build()
-            .expect("a runtime can be had");
+            .expect("a runtime can be built");
         if runtime.block_on(soak(&arguments)) {
             println!("nothing was left behind");
             ExitCode::SUCCESS

@@ -44,30 +44,94 @@ pub(super) struct Allowed {
 
 /// Those of this workspace.
 pub(super) const ALLOWED: Allowed = Allowed {
-    circles: &[AllowedImport {
-        from: "pool-core/src/config.rs",
-        to: "pool-core/src/pool.rs",
-        reason: "`builder()` and `build()`: a pool and its builder name each other",
-    }],
+    circles: &[
+        AllowedImport {
+            from: "pool-core/src/config/builder.rs",
+            to: "pool-core/src/pool.rs",
+            reason: "`builder()` and `build()`: a pool and its builder name each other",
+        },
+        AllowedImport {
+            from: "pool-core/src/config/builder.rs",
+            to: "pool-core/src/shared_pool/pool.rs",
+            reason: "`builder()` and `build()`: a pool and its builder name each other",
+        },
+        AllowedImport {
+            from: "pool-core/src/slot.rs",
+            to: "pool-core/src/engine.rs",
+            reason: "a slot frees its place in the engine, whose store keeps the slots: one type \
+                     contains the other",
+        },
+        AllowedImport {
+            from: "pool-core/src/store/lending.rs",
+            to: "pool-core/src/store/base.rs",
+            reason: "the methods of the trait take the store that it is a type parameter of",
+        },
+    ],
     names: &[
-        AllowedName {
-            name: "connection",
-            folders: &[
+        parallel(
+            "acquire",
+            &["pool-core/src", "pool-core/src/shared_pool"],
+            "the root has the exclusive pool, its room the shared one",
+        ),
+        parallel(
+            "connector",
+            &["pool-core/src", "pool-core/src/shared_pool"],
+            "the same",
+        ),
+        parallel(
+            "lease",
+            &["pool-core/src", "pool-core/src/shared_pool"],
+            "the same",
+        ),
+        parallel(
+            "pool",
+            &["pool-core/src", "pool-core/src/shared_pool"],
+            "the same",
+        ),
+        parallel(
+            "share",
+            &["pool-core/src/shared_pool", "pool-core/src/store"],
+            "a share as a caller holds it, and as the store counts it",
+        ),
+        parallel(
+            "connection",
+            &[
                 "pool-stdio/src/exclusive",
                 "pool-stdio/src/one_shot",
                 "pool-stdio/src/rpc",
             ],
-            reason: "each kind of connection",
-        },
-        AllowedName {
-            name: "connector",
-            folders: &[
+            "each room has one kind of connection",
+        ),
+        parallel(
+            "connector",
+            &[
                 "pool-stdio/src/exclusive",
                 "pool-stdio/src/one_shot",
                 "pool-stdio/src/rpc",
             ],
-            reason: "each kind of connector",
-        },
+            "each room has one kind of connector",
+        ),
+        parallel(
+            "error",
+            &[
+                "pool-stdio/src/codec",
+                "pool-stdio/src",
+                "pool-stdio/src/rpc",
+            ],
+            "the errors of codecs, of exclusive and one-shot children, and of JSON-RPC",
+        ),
     ],
     lengths: &[],
 };
+
+const fn parallel(
+    name: &'static str,
+    folders: &'static [&'static str],
+    reason: &'static str,
+) -> AllowedName {
+    AllowedName {
+        name,
+        folders,
+        reason,
+    }
+}

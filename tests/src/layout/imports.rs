@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::code::{self, is_word};
-use super::source::SourceFile;
+use super::code::is_word;
+use super::source::{self, SourceFile};
 
 /// A path in a file, with its first word resolved: from the root of the crate.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,12 +28,7 @@ pub(super) struct Imports<'a> {
 
 impl<'a> Imports<'a> {
     pub(super) fn new(all: &'a [SourceFile]) -> Self {
-        let tests: Vec<_> = all.iter().flat_map(test_folders).collect();
-        let files: Vec<_> = all
-            .iter()
-            .filter(|file| file.package().is_some())
-            .filter(|file| !tests.iter().any(|test| is_at_or_below(&file.path, test)))
-            .collect();
+        let files = source::without_tests(all);
         let modules = files
             .iter()
             .enumerate()
@@ -201,24 +196,6 @@ impl<'a> Imports<'a> {
 
 /// Re-exports of re-exports: rooms are not deeper.
 const DEPTH_MAX: usize = 8;
-
-/// The files and folders of the modules that a file declares for tests, without ending.
-fn test_folders(file: &SourceFile) -> Vec<String> {
-    let folder = match file.path.rsplit_once('/') {
-        Some((folder, _)) if file.is_entrance() => folder.to_owned(),
-        _ => file.path.trim_end_matches(".rs").to_owned(),
-    };
-    let modules = code::test_modules(&file.code);
-    modules
-        .iter()
-        .map(|module| format!("{folder}/{module}"))
-        .collect()
-}
-
-fn is_at_or_below(path: &str, module: &str) -> bool {
-    path.strip_prefix(module)
-        .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
-}
 
 /// The path from the root of the crate, if it begins with a word that leads into the crate.
 fn rooted(

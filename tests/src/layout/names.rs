@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::allowed::AllowedName;
-use super::source::SourceFile;
-
-/// Names that every room can have.
-const COMMON: [&str; 4] = ["lib", "main", "mod", "tests"];
+use super::source::{self, SourceFile};
 
 pub(super) fn check(files: &[SourceFile], allowed: &[AllowedName]) -> Vec<String> {
     let mut named: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-    for file in files {
+    for file in source::without_tests(files) {
         if let Some(package) = file.package()
-            && !COMMON.contains(&file.stem())
+            && !file.is_entrance()
         {
             let (folder, _) = file.path.rsplit_once('/').unwrap_or_default();
             named

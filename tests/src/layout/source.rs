@@ -85,3 +85,30 @@ pub(super) fn read_workspace(root: &Path) -> io::Result<Vec<SourceFile>> {
     files.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(files)
 }
+
+/// The files of libraries and main programs that are compiled for more than tests.
+pub(super) fn without_tests(files: &[SourceFile]) -> Vec<&SourceFile> {
+    let tests: Vec<_> = files.iter().flat_map(test_folders).collect();
+    let is_kept = |file: &&SourceFile| {
+        file.package().is_some() && !tests.iter().any(|test| is_at_or_below(&file.path, test))
+    };
+    files.iter().filter(is_kept).collect()
+}
+
+/// The files and folders of the modules that a file declares for tests, without ending.
+fn test_folders(file: &SourceFile) -> Vec<String> {
+    let folder = match file.path.rsplit_once('/') {
+        Some((folder, _)) if file.is_entrance() => folder.to_owned(),
+        _ => file.path.trim_end_matches(".rs").to_owned(),
+    };
+    let modules = code::test_modules(&file.code);
+    modules
+        .iter()
+        .map(|module| format!("{folder}/{module}"))
+        .collect()
+}
+
+fn is_at_or_below(path: &str, module: &str) -> bool {
+    path.strip_prefix(module)
+        .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+}

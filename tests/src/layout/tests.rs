@@ -177,18 +177,19 @@ fn two_files_of_one_name_are_found_unless_they_are_parallel() {
         lengths: &[],
     };
     let [lib, one, two, three] = [
-        ("a/src/lib.rs", ""),
+        ("a/src/lib.rs", "#[cfg(test)]\nmod tests;"),
         ("a/src/one/part.rs", ""),
         ("a/src/two/part.rs", ""),
         ("a/src/part.rs", ""),
     ];
     let other_crate = ("b/src/part.rs", "");
+    let test = ("a/src/tests/part.rs", "");
     assert_eq!(
-        broken_without_exceptions(&[lib, one, two, other_crate]),
+        broken_without_exceptions(&[lib, one, two, other_crate, test]),
         ["one name for several files: part.rs in a/src/one, a/src/two"]
     );
     assert_eq!(
-        broken(&[lib, one, two, other_crate], &ALLOWED),
+        broken(&[lib, one, two, other_crate, test], &ALLOWED),
         Vec::<String>::new()
     );
     assert_eq!(

@@ -123,7 +123,11 @@ async fn cancel(stage: &Stage<'_>, kind: Kind, polls: usize) -> bool {
 async fn one_shot(spec: CommandSpec, polls: usize) -> bool {
     let connector = OneShotConnector::new(spec).expect("the program is there");
     let children = connector.children();
-    let pool = connector.pool().max_size(1).build().expect("valid");
+    let pool = connector
+        .pool()
+        .max_size(1)
+        .build()
+        .expect("the settings are valid");
     let mut lease = pool.acquire().await.expect("a child can be had");
     let outcome = poll_times(lease.run("line\n"), polls).await;
     drop((lease, pool));

@@ -4,7 +4,9 @@ use std::fmt;
 
 use crate::children::OUTER_DEADLINE;
 use pool_core::{ConnectContext, ConnectionId, Connector};
-use pool_stdio::{Children, CommandSpec, KillScope, Rung, StdioConnector, Stop, Termination};
+use pool_stdio::{
+    Children, CommandSpec, KillScope, Rung, StdioConnector, Stop, Survivors, Termination,
+};
 use pool_testkit::fixture::{Behaviour, Step};
 use tokio::time::Instant;
 
@@ -101,7 +103,7 @@ pub async fn run(stage: &Stage<'_>, cycles: usize) -> Done {
             5 if cycle % (TREE_EACH * EACH) == 5 => {
                 let tree = tree.clone().kill_scope(KillScope::Tree);
                 let end = end(&children, &tree, Stop::Force).await;
-                assert_eq!((end.rung, end.survivors_left), (Rung::Kill, 0));
+                assert_eq!((end.rung, end.survivors), (Rung::Kill, Survivors::Known(0)));
                 done.trees += 1;
             }
             _ => {

@@ -1,9 +1,9 @@
 //! Connections that die where nobody looks: idle, or between the hand-out and the holder's eyes.
 
 use pool_core::{CloseReason, EventKind, PooledConnection};
-use pool_testkit::connector::{Answer, Verdict};
+use pool_testkit::connector::{Answer, QueryAnswer};
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, SECOND, pass, quiesce};
 
 /// A connection that died between service and poll costs the waiter nothing but the time: it
 /// stays before those who came later.
@@ -13,12 +13,12 @@ async fn waiter_that_drew_a_corpse_goes_to_the_head() {
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
     pass(2 * SECOND).await;
-    let mut first = Held::waiting(bed.pool.acquire());
-    let mut second = Held::waiting(bed.pool.acquire());
+    let mut first = HandPolled::waiting(bed.pool.acquire());
+    let mut second = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     bed.fake.kill_silently(id);
     assert!(first.poll().is_pending(), "it drew a corpse");
-    settle().await;
+    quiesce().await;
     assert_eq!((first.wakes(), second.wakes()), (2, 0));
     drop(first.ready().expect("a new one was opened"));
     drop(second.ready().expect("its turn came"));
@@ -29,20 +29,20 @@ async fn waiter_that_drew_a_corpse_goes_to_the_head() {
     bed.finish().await;
 }
 
-/// P25: also when the death is told by `died` and not seen by `is_alive`.
+/// Also when the death is told by `died` and not seen by `is_alive`.
 #[tokio::test(start_paused = true)]
 async fn connection_that_told_its_death_after_service_is_not_handed_out() {
     let bed = Bed::new(1);
-    bed.fake.set_verdict(Query::IsAlive, Verdict::Yes);
+    bed.fake.set_query(Query::IsAlive, QueryAnswer::Yes);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
     pass(2 * SECOND).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     bed.fake.kill(id);
-    settle().await;
+    quiesce().await;
     assert!(waiter.poll().is_pending(), "it drew a corpse");
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("a new one was opened");
     assert_ne!(PooledConnection::id(&lease), id);
     drop((lease, waiter));
@@ -55,8 +55,10 @@ async fn waiters_that_drew_corpses_keep_their_order() {
     let bed = Bed::new(2);
     let leases = bed.leases(2).await;
     pass(2 * SECOND).await;
-    bed.fake.set_manual(Call::Connect);
-    let mut waiters: Vec<_> = (0..4).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let mut waiters: Vec<_> = (0..4)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     for lease in leases {
         let id = PooledConnection::id(&lease);
         drop(lease);
@@ -64,13 +66,13 @@ async fn waiters_that_drew_corpses_keep_their_order() {
     }
     assert!(waiters[0].poll().is_pending(), "it drew a corpse");
     assert!(waiters[1].poll().is_pending(), "it drew a corpse");
-    bed.fake.next_connect().await.succeed();
-    settle().await;
-    let woken: Vec<_> = waiters.iter().map(Held::wakes).collect();
+    bed.fake.next(Call::Connect).await.succeed();
+    quiesce().await;
+    let woken: Vec<_> = waiters.iter().map(HandPolled::wakes).collect();
     assert_eq!(woken, [2, 1, 0, 0], "the oldest is served first");
     bed.fake.set(Call::Connect, Answer::Ok);
-    bed.fake.next_connect().await.succeed();
-    settle().await;
+    bed.fake.next(Call::Connect).await.succeed();
+    quiesce().await;
     for waiter in &mut waiters {
         drop(waiter.ready().expect("all are served in turn"));
     }
@@ -86,19 +88,19 @@ async fn waiter_that_drew_a_corpse_is_not_refused_for_a_full_queue() {
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
     pass(2 * SECOND).await;
-    let mut first = Held::waiting(bed.pool.acquire());
+    let mut first = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     bed.fake.kill_silently(id);
-    let mut second = Held::waiting(bed.pool.acquire());
+    let mut second = HandPolled::waiting(bed.pool.acquire());
     assert!(first.poll().is_pending(), "it drew a corpse");
-    settle().await;
+    quiesce().await;
     drop(first.ready().expect("a new one was opened"));
     drop(second.ready().expect("its turn came"));
     drop((first, second));
     bed.finish().await;
 }
 
-/// P26: after a night of deaths nobody walks through the dead at the price of a connect each.
+/// After a night of deaths nobody walks through the dead at the price of a connect each.
 #[tokio::test(start_paused = true)]
 async fn corpses_among_the_idle_cost_one_connect() {
     let bed = Bed::with(10, |builder| builder.check_interval(None));

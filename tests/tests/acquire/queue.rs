@@ -5,19 +5,21 @@ use std::task::{Context, Wake, Waker};
 
 use pool_core::{Acquire, EventKind, PooledConnection};
 use pool_testkit::connector::FakeConnection;
-use pool_tests::bed::{Bed, Held, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, SECOND, TICK, pass, quiesce};
 
 use crate::denying;
 
-/// Invariant 4. P11, B2, X22.
+/// Invariant 4.
 #[tokio::test(start_paused = true)]
 async fn waiters_are_served_in_the_order_they_came() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    let mut waiters: Vec<_> = (0..50).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let mut waiters: Vec<_> = (0..50)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     drop(lease);
     for place in 0..waiters.len() {
-        let woken: Vec<_> = waiters.iter().map(Held::wakes).collect();
+        let woken: Vec<_> = waiters.iter().map(HandPolled::wakes).collect();
         let expected: Vec<_> = (0..waiters.len())
             .map(|other| usize::from(other <= place))
             .collect();
@@ -29,14 +31,16 @@ async fn waiters_are_served_in_the_order_they_came() {
     bed.finish().await;
 }
 
-/// P10: two returns with nobody polled in between wake two waiters, and each has a connection.
+/// Two returns with nobody polled in between wake two waiters, and each has a connection.
 #[tokio::test(start_paused = true)]
 async fn two_returns_wake_two_waiters() {
     let bed = Bed::new(2);
     let leases = bed.leases(2).await;
-    let mut waiters: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let mut waiters: Vec<_> = (0..3)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     drop(leases);
-    let woken: Vec<_> = waiters.iter().map(Held::wakes).collect();
+    let woken: Vec<_> = waiters.iter().map(HandPolled::wakes).collect();
     assert_eq!(woken, [1, 1, 0]);
     let first = waiters[0].ready().expect("it was served");
     let second = waiters[1].ready().expect("it was served");
@@ -46,31 +50,30 @@ async fn two_returns_wake_two_waiters() {
     bed.finish().await;
 }
 
-/// P11: a caller who comes while others wait does not overtake them, even in the moment between a
+/// A caller who comes while others wait does not overtake them, even in the moment between a
 /// return and the poll of the waiter who was served.
 #[tokio::test(start_paused = true)]
 async fn nobody_overtakes_a_waiter_that_was_served_but_not_polled() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     assert!(bed.pool.try_acquire().is_err(), "it is lent already");
-    let mut late = Held::waiting(bed.pool.acquire());
+    let mut late = HandPolled::waiting(bed.pool.acquire());
     drop(waiter.ready().expect("it was served"));
     drop(late.ready().expect("it was served next"));
     drop((waiter, late));
     bed.finish().await;
 }
 
-/// P5, D6, X25.
 #[tokio::test(start_paused = true)]
 async fn cancelled_after_service_hands_the_connection_to_the_next() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
-    let first = Held::waiting(bed.pool.acquire());
-    let second = Held::waiting(bed.pool.acquire());
-    let mut third = Held::waiting(bed.pool.acquire());
+    let first = HandPolled::waiting(bed.pool.acquire());
+    let second = HandPolled::waiting(bed.pool.acquire());
+    let mut third = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     assert_eq!((first.wakes(), second.wakes(), third.wakes()), (1, 0, 0));
     drop(first);
@@ -83,14 +86,13 @@ async fn cancelled_after_service_hands_the_connection_to_the_next() {
     bed.finish().await;
 }
 
-/// P5, B9, X7.
 #[tokio::test(start_paused = true)]
 async fn cancelled_acquire_gives_its_place_to_the_next() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    let mut first = Held::waiting(bed.pool.acquire());
-    let second = Held::waiting(bed.pool.acquire());
-    let mut third = Held::waiting(bed.pool.acquire());
+    let mut first = HandPolled::waiting(bed.pool.acquire());
+    let second = HandPolled::waiting(bed.pool.acquire());
+    let mut third = HandPolled::waiting(bed.pool.acquire());
     drop(second);
     assert_eq!(bed.pool.status().waiting, 2);
     drop(lease);
@@ -102,24 +104,28 @@ async fn cancelled_acquire_gives_its_place_to_the_next() {
     bed.finish().await;
 }
 
-/// P6, B9, X7: an acquire that was never polled has no place to lose.
+/// An acquire that was never polled has no place to lose.
 #[tokio::test(start_paused = true)]
 async fn acquire_that_is_never_polled_leaves_no_trace() {
     let bed = Bed::new(1);
     drop(bed.pool.acquire());
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().waiting, 0);
     assert!(bed.ledger.events().is_empty());
     bed.finish().await;
 }
 
-/// P6: every gauge is back at zero after callers gave up in each of the ways there are.
+/// Every gauge is back at zero after callers gave up in each of the ways there are.
 #[tokio::test(start_paused = true)]
 async fn waiting_is_zero_again_after_timeouts_and_cancellations() {
     let bed = Bed::with(1, |builder| builder.acquire_timeout(SECOND));
     let lease = bed.lease().await;
-    let mut late: Vec<_> = (0..5).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    let given_up: Vec<_> = (0..5).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let mut late: Vec<_> = (0..5)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    let given_up: Vec<_> = (0..5)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     assert_eq!(bed.pool.status().waiting, 10);
     drop(given_up);
     pass(SECOND).await;
@@ -138,7 +144,7 @@ async fn waiting_is_zero_again_after_timeouts_and_cancellations() {
 async fn served_waiter_gets_its_connection_after_its_deadline() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    let mut waiter = Held::waiting(bed.pool.acquire_within(SECOND));
+    let mut waiter = HandPolled::waiting(bed.pool.acquire_within(SECOND));
     pass(SECOND / 2).await;
     drop(lease);
     pass(SECOND).await;
@@ -233,7 +239,7 @@ async fn waker_that_panics_harms_neither_the_holder_nor_the_queue() {
             .poll(&mut Context::from_waker(&waker))
             .is_pending()
     );
-    let mut second = Held::waiting(bed.pool.acquire());
+    let mut second = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     drop(acquire);
     drop(second.ready().expect("it was handed on"));

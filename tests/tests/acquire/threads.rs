@@ -9,11 +9,9 @@ use std::time::Duration;
 use pool_core::{CloseReason, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_testkit::fault::SplitMix64;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, settle, start};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, Pool, SECOND, quiesce, start};
+use pool_tests::random::SplitMix64;
 use tokio::task::{JoinSet, yield_now};
-
-/// B8.
 async fn many_waiters() {
     const WAITERS: usize = 25_000;
     let bed = Bed::with(3, |builder| builder.acquire_timeout(10 * MINUTE));
@@ -29,7 +27,7 @@ async fn many_waiters() {
         });
     }
     while let Some(task) = tasks.join_next().await {
-        task.expect("no panic");
+        task.expect("the task does not panic");
     }
     assert_eq!(served.load(Ordering::Relaxed), WAITERS);
     let counts = bed.fake.counts();
@@ -47,7 +45,7 @@ async fn twenty_five_thousand_waiters_are_served_on_several_threads() {
     many_waiters().await;
 }
 
-/// D3: what the leases protect is never touched by two at a time.
+/// What the leases protect is never touched by two at a time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_lease_at_a_time_per_connection() {
     const TASKS: usize = 100;
@@ -60,7 +58,7 @@ async fn one_lease_at_a_time_per_connection() {
         tasks.spawn(async move {
             for _ in 0..ROUNDS {
                 let lease = pool.acquire().await.expect("all are served");
-                let place = usize::try_from(lease.serial()).expect("three connections");
+                let place = usize::try_from(lease.id().as_u64()).expect("the ids are 0, 1 and 2");
                 let others = holders[place].fetch_add(1, Ordering::SeqCst);
                 yield_now().await;
                 holders[place].fetch_sub(1, Ordering::SeqCst);
@@ -69,12 +67,12 @@ async fn one_lease_at_a_time_per_connection() {
         });
     }
     while let Some(task) = tasks.join_next().await {
-        task.expect("no panic");
+        task.expect("the task does not panic");
     }
     bed.finish().await;
 }
 
-/// P1, D6: every answer of connect, reset and close, an acquire that is given up after each number of
+/// Every answer of connect, reset and close, an acquire that is given up after each number of
 /// polls, all of them: the capacity is whole afterwards and was never exceeded.
 #[tokio::test(start_paused = true)]
 async fn cancellation_after_any_poll_with_any_answers_keeps_the_capacity() {
@@ -94,16 +92,18 @@ async fn cancellation_after_any_poll_with_any_answers_keeps_the_capacity() {
         bed.fake.queue(Call::Connect, [connect; 2]);
         bed.fake.queue(Call::Reset, [reset; 2]);
         bed.fake.queue(Call::Close, [close; 2]);
-        let mut callers: Vec<_> = (0..6).map(|_| Held::new(bed.pool.acquire())).collect();
+        let mut callers: Vec<_> = (0..6)
+            .map(|_| HandPolled::new(bed.pool.acquire()))
+            .collect();
         for round in 0..=polls {
             for caller in &mut callers {
                 if let Poll::Ready(Ok(lease)) = caller.poll() {
                     lease.mark_needs_reset();
-                    *caller = Held::new(bed.pool.acquire());
+                    *caller = HandPolled::new(bed.pool.acquire());
                 }
             }
             if round < polls {
-                settle().await;
+                quiesce().await;
             }
         }
         drop(callers);
@@ -114,7 +114,7 @@ async fn cancellation_after_any_poll_with_any_answers_keeps_the_capacity() {
     }
 }
 
-/// P7, X10, X19: a seeded soup of everything callers can do, on several threads.
+/// A seeded soup of everything callers can do, on several threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn soup_of_operations_on_several_threads_breaks_no_rule() {
     const TASKS: u64 = 8;
@@ -141,43 +141,12 @@ async fn soup_of_operations_on_several_threads_breaks_no_rule() {
         tasks.spawn(async move {
             let mut random = SplitMix64::new(task);
             for _ in 0..ROUNDS {
-                match random.next_u64() % 16 {
-                    0 => drop(pool.try_acquire()),
-                    1 => {
-                        let mut acquire = Box::pin(pool.acquire());
-                        let poll = acquire
-                            .as_mut()
-                            .poll(&mut Context::from_waker(Waker::noop()));
-                        yield_now().await;
-                        drop((poll, acquire));
-                    }
-                    2 => drop(pool.acquire_within(Duration::from_micros(50)).await),
-                    3 => PooledConnection::discard(pool.acquire().await.expect("served")),
-                    4 => {
-                        drop(PooledConnection::detach(
-                            pool.acquire().await.expect("served"),
-                        ));
-                        detached.fetch_add(1, Ordering::Relaxed);
-                    }
-                    5 => pool.acquire().await.expect("served").mark_dirty(),
-                    6 => pool.acquire().await.expect("served").mark_needs_reset(),
-                    7 => pool.acquire().await.expect("served").die(),
-                    8 => assert!(pool.status().size() <= 4),
-                    9 if random.next_u64().is_multiple_of(16) => drop(pool.evict_all()),
-                    10 if random.next_u64().is_multiple_of(16) => {
-                        pool.retain(|stats| stats.uses % 2 == 0);
-                    }
-                    _ => {
-                        let lease = pool.acquire().await.expect("served");
-                        yield_now().await;
-                        drop(lease);
-                    }
-                }
+                do_something(&pool, &mut random, &detached).await;
             }
         });
     }
     while let Some(task) = tasks.join_next().await {
-        task.expect("no panic");
+        task.expect("the task does not panic");
     }
     let leases = bed.leases(4).await;
     assert_eq!(bed.pool.status().leased, 4, "the capacity is whole");
@@ -185,12 +154,63 @@ async fn soup_of_operations_on_several_threads_breaks_no_rule() {
     let detached = detached.load(Ordering::Relaxed);
     assert!(bed.reasons().contains(&CloseReason::Discarded));
     // A detached connection is no longer the pool's when it is dropped.
-    bed.finish_with(4 + usize::try_from(TASKS).expect("few"), detached)
-        .await;
+    bed.finish_with(
+        4 + usize::try_from(TASKS).expect("it is a small number"),
+        detached,
+    )
+    .await;
+}
+
+/// One of the things that a caller can do.
+async fn do_something(pool: &Pool, random: &mut SplitMix64, detached: &AtomicUsize) {
+    match random.next_u64() % 16 {
+        0 => drop(pool.try_acquire()),
+        1 => {
+            let mut acquire = Box::pin(pool.acquire());
+            let poll = acquire
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            yield_now().await;
+            drop((poll, acquire));
+        }
+        2 => drop(pool.acquire_within(Duration::from_micros(50)).await),
+        3 => PooledConnection::discard(pool.acquire().await.expect("a connection can serve it")),
+        4 => {
+            drop(PooledConnection::detach(
+                pool.acquire().await.expect("a connection can serve it"),
+            ));
+            detached.fetch_add(1, Ordering::Relaxed);
+        }
+        5 => pool
+            .acquire()
+            .await
+            .expect("a connection can serve it")
+            .mark_dirty(),
+        6 => pool
+            .acquire()
+            .await
+            .expect("a connection can serve it")
+            .mark_needs_reset(),
+        7 => pool
+            .acquire()
+            .await
+            .expect("a connection can serve it")
+            .die(),
+        8 => assert!(pool.status().size() <= 4),
+        9 if random.next_u64().is_multiple_of(16) => drop(pool.evict_all()),
+        10 if random.next_u64().is_multiple_of(16) => {
+            pool.retain(|stats| stats.uses % 2 == 0);
+        }
+        _ => {
+            let lease = pool.acquire().await.expect("a connection can serve it");
+            yield_now().await;
+            drop(lease);
+        }
+    }
 }
 
 /// Resizes race connects and returns: the limit holds at every moment, and the capacity is whole
-/// afterwards. P8, D12.
+/// afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn resizes_race_connects_and_returns() {
     const ROUNDS: usize = 5_000;
@@ -218,7 +238,7 @@ async fn resizes_race_connects_and_returns() {
         }
     });
     while let Some(task) = tasks.join_next().await {
-        task.expect("no panic");
+        task.expect("the task does not panic");
     }
     resizer.abort();
     let end = resizer.await.expect_err("it never ends by itself");

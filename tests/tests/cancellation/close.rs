@@ -49,7 +49,11 @@ pub(crate) fn matrix() -> usize {
 async fn run(case: Case, point: usize, rig: &Arc<Rig>, pool: Pool) -> bool {
     let mut leases = Vec::new();
     for _ in 0..4 {
-        leases.push(pool.acquire().await.expect("all is well yet"));
+        leases.push(
+            pool.acquire()
+                .await
+                .expect("nothing fails before the faults begin"),
+        );
     }
     let kept = leases.pop().filter(|_| case.lease_is_out);
     rig.doom(Call::Check, case.check);

@@ -75,7 +75,10 @@ pub(crate) fn matrix() -> usize {
 }
 
 async fn run(stage: Stage, manner: Manner, reset: Fate, rig: &Arc<Rig>, pool: Pool) {
-    let lease = pool.acquire().await.expect("all is well yet");
+    let lease = pool
+        .acquire()
+        .await
+        .expect("nothing fails before the faults begin");
     let mut waiter = JoinSet::new();
     if stage != Stage::WithoutHandles {
         let (waiting, pool) = (Arc::clone(rig), pool.clone());

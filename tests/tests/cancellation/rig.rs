@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use pool_core::{AcquireError, ConnectionId, ConnectionPool, PooledConnection, TryAcquireError};
-use pool_testkit::connector::{Answer, FakeConnection, FakeHandle, Verdict, pair};
+use pool_testkit::connector::{Answer, FakeConnection, FakeHandle, QueryAnswer, pair};
 use pool_testkit::ledger::{Ledger, LedgerCounts};
 use pool_testkit::{Call, Query};
 use tokio::runtime::Runtime;
@@ -69,11 +69,11 @@ impl Life {
         Self::KilledSilently,
     ];
 
-    const fn verdict(self) -> Verdict {
+    const fn answer(self) -> QueryAnswer {
         match self {
-            Self::Alive | Self::Killed | Self::KilledSilently => Verdict::Truth,
-            Self::Dead => Verdict::No,
-            Self::Panic => Verdict::Panic,
+            Self::Alive | Self::Killed | Self::KilledSilently => QueryAnswer::Truth,
+            Self::Dead => QueryAnswer::No,
+            Self::Panic => QueryAnswer::Panic,
         }
     }
 }
@@ -112,7 +112,7 @@ pub(crate) fn in_case<R>(
 fn paused() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build();
-    runtime.expect("a runtime needs nothing but memory")
+    runtime.expect("a runtime without I/O needs no descriptors")
 }
 
 impl Rig {
@@ -140,7 +140,7 @@ impl Rig {
             connector: end,
             all_seem_dead: AtomicBool::new(false),
         };
-        (Arc::new(rig), pool.expect("valid settings"))
+        (Arc::new(rig), pool.expect("the settings are valid"))
     }
 
     /// Every call of this method meets this fate from here on.
@@ -149,9 +149,9 @@ impl Rig {
     }
 
     pub(crate) fn doom_life(&self, life: Life) {
-        let all_seem_dead = life.verdict() != Verdict::Truth;
+        let all_seem_dead = life.answer() != QueryAnswer::Truth;
         self.all_seem_dead.store(all_seem_dead, Ordering::Relaxed);
-        self.fake.set_verdict(Query::IsAlive, life.verdict());
+        self.fake.set_query(Query::IsAlive, life.answer());
     }
 
     /// What befalls the connections when the acquire was woken.
@@ -168,7 +168,7 @@ impl Rig {
 
     /// Later calls succeed; those that never end do not end for that.
     pub(crate) fn end_all_faults(&self) {
-        for call in Call::ALL {
+        for call in [Call::Connect, Call::Reset, Call::Check, Call::Close] {
             self.doom(call, Fate::Ok);
         }
         self.doom_life(Life::Alive);
@@ -178,7 +178,11 @@ impl Rig {
     pub(crate) async fn lend_all(&self, pool: &Pool) -> Vec<Lease> {
         let mut leases = Vec::new();
         for _ in 0..self.max_size {
-            leases.push(pool.acquire().await.expect("all is well yet"));
+            leases.push(
+                pool.acquire()
+                    .await
+                    .expect("nothing fails before the faults begin"),
+            );
         }
         leases
     }

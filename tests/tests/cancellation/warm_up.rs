@@ -23,7 +23,10 @@ pub(crate) fn matrix() -> usize {
 
 async fn run(connect: Fate, close: Fate, point: usize, rig: &Arc<Rig>, pool: Pool) -> bool {
     rig.doom(Call::Close, close);
-    let lease = pool.acquire().await.expect("all is well yet");
+    let lease = pool
+        .acquire()
+        .await
+        .expect("nothing fails before the faults begin");
     PooledConnection::discard(lease);
     rig.doom(Call::Connect, connect);
 

@@ -8,7 +8,8 @@ use pool_core::{
     PooledConnection, async_trait,
 };
 use pool_testkit::Call;
-use pool_tests::bed::{Bed, MINUTE, SECOND, Watchdog, assert_clean, pass, settle};
+use pool_testkit::connector::Answer;
+use pool_tests::bed::{Bed, MINUTE, SECOND, Watchdog, assert_clean, pass, quiesce};
 
 /// Invariant 8.
 #[tokio::test(start_paused = true)]
@@ -18,30 +19,30 @@ async fn drop_of_a_handle_that_is_not_the_last_does_nothing() {
     for _ in 0..10 {
         drop(bed.pool.clone());
     }
-    settle().await;
+    quiesce().await;
     assert!(!bed.pool.status().is_closed);
     assert_eq!(bed.pool.status().idle, 1);
     bed.finish().await;
 }
 
-/// Invariant 8. P33, B15.
+/// Invariant 8.
 #[tokio::test(start_paused = true)]
 async fn drop_of_the_last_handle_closes_the_idle_and_lets_leases_finish() {
     let Bed {
         pool, fake, ledger, ..
     } = Bed::new(3);
     let (lent, also) = (
-        pool.acquire().await.expect("free"),
-        pool.acquire().await.expect("free"),
+        pool.acquire().await.expect("the pool has a free slot"),
+        pool.acquire().await.expect("the pool has a free slot"),
     );
-    drop(pool.acquire().await.expect("free"));
+    drop(pool.acquire().await.expect("the pool has a free slot"));
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert_eq!(fake.counts().alive, 2, "the idle one is closed");
     assert!(lent.is_alive(), "a lease is not cut short");
     pass(MINUTE).await;
     drop(lent);
-    settle().await;
+    quiesce().await;
     assert_eq!(fake.counts().alive, 1);
     assert!(!ledger.counts().is_closed);
     drop(also);
@@ -54,16 +55,19 @@ async fn drop_of_the_last_handle_closes_the_idle_and_lets_leases_finish() {
     assert_clean(&ledger, &fake, 3, 0).await;
 }
 
-/// P41: connects in flight end with the last handle.
+/// Connects in flight end with the last handle.
 #[tokio::test(start_paused = true)]
 async fn drop_of_the_last_handle_drops_connects_in_flight() {
     let Bed {
         pool, fake, ledger, ..
     } = Bed::with(2, |builder| builder.min_idle(2));
-    fake.set_manual(Call::Connect);
-    let (first, second) = (fake.next_connect().await, fake.next_connect().await);
+    fake.set(Call::Connect, Answer::Manual);
+    let (first, second) = (
+        fake.next(Call::Connect).await,
+        fake.next(Call::Connect).await,
+    );
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert!(first.is_cancelled() && second.is_cancelled());
     assert_clean(&ledger, &fake, 2, 0).await;
 }
@@ -75,7 +79,7 @@ async fn two_last_handles_dropped_by_two_threads_close_the_pool() {
         let Bed {
             pool, fake, ledger, ..
         } = Bed::new(1);
-        drop(pool.acquire().await.expect("free"));
+        drop(pool.acquire().await.expect("the pool has a free slot"));
         let barrier = Arc::new(Barrier::new(2));
         let threads = [pool.clone(), pool].map(|pool| {
             let barrier = Arc::clone(&barrier);
@@ -85,7 +89,7 @@ async fn two_last_handles_dropped_by_two_threads_close_the_pool() {
             })
         });
         for thread in threads {
-            thread.join().expect("no panic");
+            thread.join().expect("the task does not panic");
         }
         ledger.until(|counts| counts.is_closed).await;
         assert_clean(&ledger, &fake, 1, 0).await;
@@ -124,7 +128,7 @@ fn traced() -> (ConnectionPool<Arc<()>>, Weak<()>) {
     )
 }
 
-/// Invariant 8. P33: a closed pool is nothing but its handle.
+/// Invariant 8. A closed pool is nothing but its handle.
 #[tokio::test(start_paused = true)]
 async fn nothing_of_a_closed_pool_stays_in_memory() {
     let _watchdog = Watchdog::start();
@@ -132,7 +136,7 @@ async fn nothing_of_a_closed_pool_stays_in_memory() {
     pool.warm_up(3).await.expect("it connects");
     pool.close(SECOND).await;
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert!(
         trace.upgrade().is_none(),
         "{} are left",
@@ -140,7 +144,7 @@ async fn nothing_of_a_closed_pool_stays_in_memory() {
     );
 }
 
-/// Invariant 8. P33: the same without a close, and the leases that outlive the handle end it.
+/// Invariant 8. The same without a close, and the leases that outlive the handle end it.
 #[tokio::test(start_paused = true)]
 async fn nothing_of_a_dropped_pool_stays_in_memory() {
     let _watchdog = Watchdog::start();
@@ -148,10 +152,10 @@ async fn nothing_of_a_dropped_pool_stays_in_memory() {
     let lease = pool.acquire().await.expect("it connects");
     drop(pool.acquire().await.expect("it connects"));
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert!(trace.upgrade().is_some(), "the lease is out");
     drop(lease);
-    settle().await;
+    quiesce().await;
     assert!(
         trace.upgrade().is_none(),
         "{} are left",
@@ -166,7 +170,7 @@ async fn detached_connection_keeps_nothing_of_the_pool() {
     let (pool, trace) = traced();
     let connection = PooledConnection::detach(pool.acquire().await.expect("it connects"));
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert_eq!(trace.strong_count(), 1, "the connection itself");
     drop(connection);
 }
@@ -217,6 +221,6 @@ async fn last_handle_may_be_dropped_with_a_connection() {
     lease.0 = Some(pool.clone());
     drop(pool);
     PooledConnection::discard(lease);
-    settle().await;
+    quiesce().await;
     assert!(alive.upgrade().is_none(), "the pool has ended");
 }

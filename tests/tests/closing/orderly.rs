@@ -7,10 +7,10 @@ use pool_core::{
 };
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle, start};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, pass, quiesce, start};
 use tokio::time::Instant;
 
-/// Invariants 8 and 11. B15.
+/// Invariants 8 and 11.
 #[tokio::test(start_paused = true)]
 async fn close_of_an_idle_pool_closes_all_and_reports_it() {
     let bed = Bed::new(10);
@@ -32,13 +32,13 @@ async fn close_of_an_unused_pool_is_complete() {
     bed.finish().await;
 }
 
-/// Invariant 11. D2, P41: everybody is answered, whatever they ask for, and nothing is done.
+/// Invariant 11. Everybody is answered, whatever they ask for, and nothing is done.
 #[tokio::test(start_paused = true)]
 async fn everybody_is_told_that_the_pool_is_closed() {
     let bed = Bed::with(1, |builder| builder.name("workers"));
     let lease = bed.lease().await;
     let waiters: Vec<_> = (0..3).map(|_| bed.acquirer()).collect();
-    settle().await;
+    quiesce().await;
     let close = start({
         let pool = bed.pool.clone();
         async move { pool.close(MINUTE).await }
@@ -47,7 +47,7 @@ async fn everybody_is_told_that_the_pool_is_closed() {
     for waiter in waiters {
         let error = waiter
             .await
-            .expect("no panic")
+            .expect("the task does not panic")
             .expect_err("the pool is closed");
         assert!(matches!(error, AcquireError::Closed { .. }));
         assert!(
@@ -58,7 +58,7 @@ async fn everybody_is_told_that_the_pool_is_closed() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     let zero = bed.pool.acquire_within(Duration::ZERO).await;
     assert!(matches!(zero, Err(AcquireError::Closed { .. })));
-    let later = Held::new(bed.pool.acquire()).ready();
+    let later = HandPolled::new(bed.pool.acquire()).ready();
     assert!(matches!(later, Err(AcquireError::Closed { .. })));
     assert!(matches!(
         bed.pool.try_acquire(),
@@ -68,11 +68,11 @@ async fn everybody_is_told_that_the_pool_is_closed() {
     assert_eq!(bed.pool.evict_all(), 1, "the lease");
     assert_eq!(bed.pool.retain(|_| false), 0, "it is doomed already");
     drop(lease);
-    assert!(close.await.expect("no panic").is_complete());
+    assert!(close.await.expect("the task does not panic").is_complete());
     bed.finish().await;
 }
 
-/// P39, X5: a lease that never comes home is waited for until the deadline, and harms nobody when
+/// A lease that never comes home is waited for until the deadline, and harms nobody when
 /// it does come.
 #[tokio::test(start_paused = true)]
 async fn close_reports_at_its_deadline_what_is_still_lent() {
@@ -93,7 +93,7 @@ async fn close_reports_at_its_deadline_what_is_still_lent() {
     );
     assert!(!report.is_complete());
     drop(leases);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::PoolClosed; 3]);
     let again = bed.pool.close(Duration::ZERO).await;
     assert_eq!((again.closed, again.is_complete()), (3, true));
@@ -114,7 +114,7 @@ async fn close_returns_when_the_last_lease_is_home_and_closed() {
     let report = bed.pool.close(MINUTE).await;
     assert!(report.is_complete());
     assert_eq!(began.elapsed(), 3 * SECOND);
-    holder.await.expect("no panic");
+    holder.await.expect("the task does not panic");
     bed.finish().await;
 }
 
@@ -129,7 +129,6 @@ async fn close_with_no_time_begins_the_close_all_the_same() {
     bed.finish().await;
 }
 
-/// P41, X5.
 #[tokio::test(start_paused = true)]
 async fn callers_of_close_at_the_same_time_share_its_end() {
     let bed = Bed::new(1);
@@ -145,7 +144,7 @@ async fn callers_of_close_at_the_same_time_share_its_end() {
     drop(lease);
     let mut complete = Vec::new();
     for close in closes {
-        complete.push(close.await.expect("no panic").is_complete());
+        complete.push(close.await.expect("the task does not panic").is_complete());
     }
     assert_eq!(complete, [false, true, true]);
     let closing = |kind: &EventKind| matches!(kind, EventKind::PoolClosing);
@@ -153,14 +152,14 @@ async fn callers_of_close_at_the_same_time_share_its_end() {
     bed.finish().await;
 }
 
-/// P41: cancelled, it has begun all the same.
+/// Cancelled, it has begun all the same.
 #[tokio::test(start_paused = true)]
 async fn close_goes_on_when_its_future_is_dropped() {
     let bed = Bed::new(2);
     bed.idle(2).await;
-    drop(Held::waiting(bed.pool.close(MINUTE)));
+    drop(HandPolled::waiting(bed.pool.close(MINUTE)));
     bed.pool.acquire().await.expect_err("it is closed");
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.counts().alive, 0);
     bed.finish().await;
 }
@@ -174,15 +173,15 @@ async fn close_begins_with_its_first_poll() {
     bed.finish().await;
 }
 
-/// P41, X6, X16: connects in flight are dropped, and their slots free.
+/// Connects in flight are dropped, and their slots free.
 #[tokio::test(start_paused = true)]
 async fn close_drops_connects_in_flight() {
     let bed = Bed::with(4, |builder| builder.max_connecting(4));
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let waiters: Vec<_> = (0..4).map(|_| bed.acquirer()).collect();
     let mut connects = Vec::new();
     for _ in 0..4 {
-        connects.push(bed.fake.next_connect().await);
+        connects.push(bed.fake.next(Call::Connect).await);
     }
     let began = Instant::now();
     let report = bed.pool.close(MINUTE).await;
@@ -191,23 +190,26 @@ async fn close_drops_connects_in_flight() {
     assert!(
         connects
             .iter()
-            .all(pool_testkit::connector::PendingConnect::is_cancelled)
+            .all(pool_testkit::connector::PendingCall::is_cancelled)
     );
     let aborted = |kind: &EventKind| matches!(kind, EventKind::ConnectAborted { .. });
     assert_eq!(bed.ledger.count_events(aborted), 4);
     for waiter in waiters {
-        waiter.await.expect("no panic").expect_err("it is closed");
+        waiter
+            .await
+            .expect("the task does not panic")
+            .expect_err("it is closed");
     }
     bed.finish().await;
 }
 
-/// P40, X6: a connect that succeeds in the same moment is closed, not parked.
+/// A connect that succeeds in the same moment is closed, not parked.
 #[tokio::test(start_paused = true)]
 async fn connect_that_succeeds_in_the_moment_of_the_close_is_closed() {
     let bed = Bed::new(1);
-    bed.fake.set_manual(Call::Connect);
-    let waiter = Held::waiting(bed.pool.acquire());
-    bed.fake.next_connect().await.succeed();
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let waiter = HandPolled::waiting(bed.pool.acquire());
+    bed.fake.next(Call::Connect).await.succeed();
     drop(waiter);
     let report = bed.pool.close(MINUTE).await;
     assert!(report.is_complete());
@@ -215,23 +217,23 @@ async fn connect_that_succeeds_in_the_moment_of_the_close_is_closed() {
     bed.finish().await;
 }
 
-/// P40: neither is what comes home, is reset or checked in a closed pool.
+/// Neither is what comes home, is reset or checked in a closed pool.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_parked_in_a_closed_pool() {
     let bed = Bed::with(3, |builder| builder.check_interval(SECOND));
-    bed.fake.set_manual(Call::Check);
-    bed.fake.set_manual(Call::Reset);
+    bed.fake.set(Call::Check, Answer::Manual);
+    bed.fake.set(Call::Reset, Answer::Manual);
     let (lent, reset, checked) = (bed.lease().await, bed.lease().await, bed.lease().await);
     drop(checked);
-    let check = bed.fake.next_check().await;
+    let check = bed.fake.next(Call::Check).await;
     reset.mark_needs_reset();
     drop(reset);
-    let reset = bed.fake.next_reset().await;
-    let mut close = Held::waiting(bed.pool.close(MINUTE));
+    let reset = bed.fake.next(Call::Reset).await;
+    let mut close = HandPolled::waiting(bed.pool.close(MINUTE));
     drop(lent);
     check.succeed();
     reset.succeed();
-    settle().await;
+    quiesce().await;
     assert!(close.ready().is_complete());
     assert_eq!(bed.reasons(), [CloseReason::PoolClosed; 3]);
     drop(close);
@@ -250,19 +252,36 @@ async fn connections_are_closed_side_by_side() {
     bed.finish().await;
 }
 
-/// P39: what comes home dirty or discarded after the deadline is closed with its own reason.
+/// What comes home dirty or discarded after the deadline is closed with its own reason.
 #[tokio::test(start_paused = true)]
 async fn late_returns_to_a_closed_pool_are_harmless() {
     let bed = Bed::new(4);
     let mut leases = bed.leases(4).await;
     bed.pool.close(SECOND).await;
-    leases.pop().expect("four").mark_dirty();
-    PooledConnection::discard(leases.pop().expect("four"));
-    leases.pop().expect("four").die();
+    leases.pop().expect("four were leased").mark_dirty();
+    PooledConnection::discard(leases.pop().expect("four were leased"));
+    leases.pop().expect("four were leased").die();
     drop(leases);
-    settle().await;
-    let mut reasons: Vec<_> = bed.reasons().iter().map(|reason| reason.as_str()).collect();
+    quiesce().await;
+    let mut reasons: Vec<_> = bed.reasons().iter().map(ToString::to_string).collect();
     reasons.sort_unstable();
     assert_eq!(reasons, ["died", "dirty", "discarded", "pool_closed"]);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiter_that_was_served_before_the_close_and_polled_after_it_gets_nothing() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    // This serves the waiter.
+    drop(lease);
+    let close = HandPolled::waiting(bed.pool.close(MINUTE));
+    let served = waiter.ready();
+    assert!(
+        matches!(served, Err(AcquireError::Closed { .. })),
+        "{served:?}"
+    );
+    drop((waiter, close));
     bed.finish().await;
 }

@@ -9,7 +9,7 @@ use pool_tests::bed::{Bed, MINUTE, assert_clean, start};
 use tokio::runtime::Builder;
 use tokio::task::{JoinSet, yield_now};
 
-/// P40, P41, X16, X19: returns, connects and cancellations race the close, over and over.
+/// Returns, connects and cancellations race the close, over and over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn close_races_returns_connects_and_cancellations() {
     for round in 0..200 {
@@ -41,10 +41,10 @@ async fn close_races_returns_connects_and_cancellations() {
             })
             .collect();
         for close in closes {
-            assert!(close.await.expect("no panic").is_complete());
+            assert!(close.await.expect("the task does not panic").is_complete());
         }
         while let Some(task) = tasks.join_next().await {
-            task.expect("no panic");
+            task.expect("the task does not panic");
         }
         bed.finish().await;
     }
@@ -73,7 +73,7 @@ async fn drop_of_the_last_handle_races_returns() {
         go.store(true, Ordering::Release);
         drop(pool);
         while let Some(task) = tasks.join_next().await {
-            task.expect("no panic");
+            task.expect("the task does not panic");
         }
         ledger.until(|counts| counts.is_closed).await;
         assert_clean(&ledger, &fake, 4, 0).await;
@@ -102,7 +102,7 @@ fn end_of_the_runtime_races_returns() {
             }
         });
         drop(runtime);
-        returner.join().expect("no panic");
+        returner.join().expect("the task does not panic");
         assert_eq!(bed.pool.status().size(), 0);
         assert_eq!(bed.fake.counts().alive, 0);
         bed.ledger.assert_settled();

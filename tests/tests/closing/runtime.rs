@@ -2,15 +2,23 @@
 
 use std::time::Duration;
 
-use pool_core::{AcquireError, BuildError, ConnectionPool, PooledConnection, TryAcquireError};
+use pool_core::{
+    AcquireError, BuildError, ConnectionPool, EventKind, PooledConnection, TryAcquireError,
+};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, pair};
-use pool_tests::bed::{Bed, Held, Lease, MINUTE, SECOND, Watchdog, assert_clean, settle};
+use pool_tests::bed::{Bed, HandPolled, Lease, MINUTE, SECOND, Watchdog, assert_clean, quiesce};
 use tokio::runtime::{Builder, Runtime};
 
 fn single() -> Runtime {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime can be built")
+}
+
+fn paused() -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build();
+    runtime.expect("a runtime without I/O needs no descriptors")
 }
 
 fn several() -> Runtime {
@@ -25,18 +33,18 @@ fn several() -> Runtime {
 async fn busy() -> (Bed, Lease) {
     let bed = Bed::new(5);
     let mut leases = bed.leases(4).await;
-    bed.fake.set_manual(Call::Connect);
-    bed.fake.set_manual(Call::Reset);
-    bed.fake.set_manual(Call::Close);
-    let waiter = Held::waiting(bed.pool.acquire());
-    drop(bed.fake.next_connect().await);
+    bed.fake.set(Call::Connect, Answer::Manual);
+    bed.fake.set(Call::Reset, Answer::Manual);
+    bed.fake.set(Call::Close, Answer::Manual);
+    let waiter = HandPolled::waiting(bed.pool.acquire());
+    drop(bed.fake.next(Call::Connect).await);
     drop(waiter);
-    leases.pop().expect("four").mark_needs_reset();
-    drop(bed.fake.next_reset().await);
-    PooledConnection::discard(leases.pop().expect("four"));
-    drop(bed.fake.next_close().await);
+    leases.pop().expect("four were leased").mark_needs_reset();
+    drop(bed.fake.next(Call::Reset).await);
+    PooledConnection::discard(leases.pop().expect("four were leased"));
+    drop(bed.fake.next(Call::Close).await);
     drop(leases.pop());
-    (bed, leases.pop().expect("four"))
+    (bed, leases.pop().expect("four were leased"))
 }
 
 /// The runtime goes with everything outstanding, on both flavours: waiters are woken, and what
@@ -47,8 +55,8 @@ fn runtime_that_goes_closes_the_pool_and_wakes_its_waiters() {
         let (bed, lease) = runtime.block_on(busy());
         // Whoever waits from elsewhere.
         let mut leases = vec![lease, bed.pool.try_acquire().expect("one is idle")];
-        let mut waiter = Held::waiting(bed.pool.acquire());
-        let mut close = Held::new(async { bed.pool.warm_up(5).await });
+        let mut waiter = HandPolled::waiting(bed.pool.acquire());
+        let mut close = HandPolled::new(async { bed.pool.warm_up(5).await });
         assert!(close.poll().is_pending());
         drop(runtime);
         assert_eq!((waiter.wakes(), close.wakes()), (1, 1));
@@ -62,7 +70,7 @@ fn runtime_that_goes_closes_the_pool_and_wakes_its_waiters() {
         );
         drop(leases.pop());
         assert_eq!(bed.pool.status().size(), 1);
-        PooledConnection::discard(leases.pop().expect("two"));
+        PooledConnection::discard(leases.pop().expect("two were leased"));
         assert_eq!(bed.pool.status().size(), 0);
         bed.ledger.assert_settled();
         let counts = bed.fake.counts();
@@ -82,16 +90,20 @@ fn pool_without_its_runtime_answers_at_once() {
         bed.pool.try_acquire(),
         Err(TryAcquireError::Closed { .. })
     ));
-    let error = Held::new(bed.pool.acquire())
+    let error = HandPolled::new(bed.pool.acquire())
         .ready()
         .expect_err("it is closed");
     assert!(matches!(error, AcquireError::Closed { .. }));
     bed.pool.resize(3).expect_err("it is closed");
     assert_eq!(bed.pool.evict_all(), 0);
-    Held::new(bed.pool.warm_up(1))
+    HandPolled::new(bed.pool.warm_up(1))
         .ready()
         .expect_err("it is closed");
-    assert!(Held::new(bed.pool.close(MINUTE)).ready().is_complete());
+    assert!(
+        HandPolled::new(bed.pool.close(MINUTE))
+            .ready()
+            .is_complete()
+    );
     several().block_on(async {
         bed.pool.acquire().await.expect_err("it is closed");
         assert!(bed.pool.close(MINUTE).await.is_complete());
@@ -108,10 +120,14 @@ fn close_without_the_runtime_does_not_wait_for_leases() {
         (bed, lease)
     });
     drop(runtime);
-    let report = Held::new(bed.pool.close(MINUTE)).ready();
+    let report = HandPolled::new(bed.pool.close(MINUTE)).ready();
     assert_eq!((report.still_leased, report.is_complete()), (1, false));
     drop(lease);
-    assert!(Held::new(bed.pool.close(MINUTE)).ready().is_complete());
+    assert!(
+        HandPolled::new(bed.pool.close(MINUTE))
+            .ready()
+            .is_complete()
+    );
 }
 
 /// A close that waits when the runtime goes is woken.
@@ -123,7 +139,7 @@ fn close_that_waits_is_woken_when_the_runtime_goes() {
         let lease = bed.lease().await;
         (bed, lease)
     });
-    let mut close = Held::waiting(bed.pool.close(MINUTE));
+    let mut close = HandPolled::waiting(bed.pool.close(MINUTE));
     drop(runtime);
     assert_eq!(close.ready().still_leased, 1);
     drop((lease, close));
@@ -214,7 +230,7 @@ fn stuck_close_does_not_keep_the_runtime() {
         bed.fake.set(Call::Close, Answer::Never);
         PooledConnection::discard(bed.lease().await);
         bed.ledger.until(|counts| counts.stuck == 1).await;
-        settle().await;
+        quiesce().await;
         bed
     });
     drop(runtime);
@@ -224,4 +240,59 @@ fn stuck_close_does_not_keep_the_runtime() {
         (0, 1)
     );
     bed.ledger.assert_settled();
+}
+
+#[test]
+fn runtime_that_goes_during_a_check_leaves_a_complete_story() {
+    let runtime = paused();
+    let bed = runtime.block_on(async {
+        let bed = Bed::with(1, |builder| builder.check_timeout(60 * MINUTE));
+        bed.fake.set(Call::Check, Answer::Never);
+        bed.idle(1).await;
+        bed.fake.until(|counts| counts.check.started == 1).await;
+        bed
+    });
+    drop(runtime);
+    bed.ledger.assert_settled();
+}
+
+#[test]
+fn runtime_that_goes_during_a_reset_leaves_a_complete_story() {
+    let runtime = paused();
+    let bed = runtime.block_on(async {
+        let bed = Bed::new(1);
+        bed.fake.set(Call::Reset, Answer::Never);
+        bed.lease().await.mark_needs_reset();
+        bed.fake.until(|counts| counts.reset.running() == 1).await;
+        bed
+    });
+    drop(runtime);
+    let closing = |kind: &EventKind| matches!(kind, EventKind::Closing { .. });
+    assert_eq!(bed.ledger.count_events(closing), 1);
+    bed.ledger.assert_settled();
+    assert_eq!((bed.fake.alive().len(), bed.pool.status().size()), (0, 0));
+}
+
+/// A runtime that is shutting down drops what is spawned. The maintenance task, which still runs on
+/// another worker, must not find the slot free again and start the connect again, without end.
+#[test]
+fn runtime_ends_while_connects_are_wanted() {
+    let _watchdog = Watchdog::start();
+    for _ in 0..100 {
+        let runtime = several();
+        let pool = runtime.block_on(async {
+            let builder = ConnectionPool::builder(pair().0).max_size(4).min_idle(4);
+            builder.build().expect("the settings are valid")
+        });
+        for _ in 0..4 {
+            let pool = pool.clone();
+            drop(runtime.spawn(async move {
+                while let Ok(lease) = pool.acquire().await {
+                    PooledConnection::discard(lease);
+                }
+            }));
+        }
+        drop(runtime.block_on(pool.acquire()).expect("the pool is open"));
+        drop(runtime);
+    }
 }

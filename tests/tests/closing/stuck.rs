@@ -5,17 +5,17 @@ use std::time::Duration;
 use pool_core::{CloseReason, EventKind, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, pass, quiesce};
 
-/// P4, P3: it is counted, told again and again, named in errors, and holds its slot until it ends.
+/// It is counted, told again and again, named in errors, and holds its slot until it ends.
 #[tokio::test(start_paused = true)]
 async fn stuck_close_is_told_repeatedly_and_holds_its_slot_until_it_ends() {
     let bed = Bed::with(1, |builder| builder.close_timeout(5 * SECOND));
-    bed.fake.set_manual(Call::Close);
+    bed.fake.set(Call::Close, Answer::Manual);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
     PooledConnection::discard(lease);
-    let close = bed.fake.next_close().await;
+    let close = bed.fake.next(Call::Close).await;
     assert_eq!((bed.pool.status().closing, bed.pool.status().stuck), (1, 0));
     pass(16 * SECOND).await;
     assert_eq!((bed.pool.status().closing, bed.pool.status().stuck), (0, 1));
@@ -40,10 +40,10 @@ async fn stuck_close_is_told_repeatedly_and_holds_its_slot_until_it_ends() {
     assert_eq!(error.context().status.stuck, 1);
     assert!(error.to_string().contains("1 stuck"), "{error}");
     assert_eq!(bed.fake.counts().connect.started, 1);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     assert!(!close.is_cancelled(), "it is not dropped for being slow");
-    close.finish();
-    settle().await;
+    close.succeed();
+    quiesce().await;
     drop(waiter.ready().expect("the slot is free"));
     assert_eq!(bed.pool.status().stuck, 0);
     drop(waiter);
@@ -51,7 +51,7 @@ async fn stuck_close_is_told_repeatedly_and_holds_its_slot_until_it_ends() {
     bed.finish().await;
 }
 
-/// P3: churn over slow closes never holds more than allowed.
+/// Churn over slow closes never holds more than allowed.
 #[tokio::test(start_paused = true)]
 async fn churn_over_slow_closes_keeps_the_limit() {
     let bed = Bed::new(3);
@@ -69,7 +69,7 @@ async fn churn_over_slow_closes_keeps_the_limit() {
     bed.finish().await;
 }
 
-/// P32, X17: nobody else waits for it.
+/// Nobody else waits for it.
 #[tokio::test(start_paused = true)]
 async fn stuck_close_keeps_nobody_else_waiting() {
     let bed = Bed::new(2);
@@ -79,7 +79,7 @@ async fn stuck_close_keeps_nobody_else_waiting() {
     drop(other);
     for _ in 0..10 {
         PooledConnection::discard(bed.lease().await);
-        settle().await;
+        quiesce().await;
     }
     assert_eq!(bed.fake.counts().close.succeeded, 10);
     assert_eq!(bed.pool.status().closing, 1);
@@ -87,11 +87,11 @@ async fn stuck_close_keeps_nobody_else_waiting() {
     assert_eq!((report.stuck, report.is_complete()), (1, false));
 }
 
-/// P39: the report of the pool's close names it.
+/// The report of the pool's close names it.
 #[tokio::test(start_paused = true)]
 async fn close_of_the_pool_reports_what_is_closing_and_what_is_stuck() {
     let bed = Bed::with(3, |builder| builder.close_timeout(5 * SECOND));
-    bed.fake.set_manual(Call::Close);
+    bed.fake.set(Call::Close, Answer::Manual);
     let leases = bed.leases(3).await;
     let mut leases = leases.into_iter();
     drop(leases.next());
@@ -118,7 +118,7 @@ async fn close_of_the_pool_reports_what_is_closing_and_what_is_stuck() {
     );
     drop(leases);
     for _ in 0..3 {
-        bed.fake.next_close().await.finish();
+        bed.fake.next(Call::Close).await.succeed();
     }
     let report = bed.pool.close(SECOND).await;
     assert_eq!((report.closed, report.is_complete()), (3, true));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pool_core::{AcquireError, AcquirePhase, CloseReason, ConnectError, EventKind, Fault};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, FakeError};
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, pass, quiesce};
 use tokio::time::Instant;
 
 /// A delay of which the first minutes do not matter.
@@ -16,7 +16,7 @@ fn fault(error: &dyn Error) -> Option<&Fault> {
     error.source().and_then(|source| source.downcast_ref())
 }
 
-/// P2, D8: the panic of a connect costs nothing but the attempt.
+/// The panic of a connect costs nothing but the attempt.
 #[tokio::test(start_paused = true)]
 async fn connect_that_panics_frees_its_slot() {
     let bed = Bed::new(1);
@@ -37,7 +37,7 @@ async fn connect_that_panics_frees_its_slot() {
     bed.finish().await;
 }
 
-/// B17, D7, D14: a failure is retried for those who wait.
+/// A failure is retried for those who wait.
 #[tokio::test(start_paused = true)]
 async fn connect_that_fails_once_is_repeated_for_the_waiter() {
     let bed = Bed::new(1);
@@ -47,14 +47,14 @@ async fn connect_that_fails_once_is_repeated_for_the_waiter() {
     bed.finish().await;
 }
 
-/// P18: a hung connect holds one slot until its deadline, and nobody else back.
+/// A hung connect holds one slot until its deadline, and nobody else back.
 #[tokio::test(start_paused = true)]
 async fn hung_connect_is_dropped_at_its_deadline_and_holds_nobody_back() {
     let bed = Bed::with(2, |builder| builder.connect_timeout(5 * SECOND));
     bed.fake.queue(Call::Connect, [Answer::Never]);
-    let mut first = Held::waiting(bed.pool.acquire());
-    let mut second = Held::waiting(bed.pool.acquire());
-    settle().await;
+    let mut first = HandPolled::waiting(bed.pool.acquire());
+    let mut second = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
     drop(first.ready().expect("the other connect serves it"));
     drop(second.ready().expect("the return serves it"));
     assert_eq!(bed.pool.status().opening, 1);
@@ -69,7 +69,7 @@ async fn hung_connect_is_dropped_at_its_deadline_and_holds_nobody_back() {
     bed.finish().await;
 }
 
-/// P18, P21: the end of a connect's time is a failure with its limit.
+/// The end of a connect's time is a failure with its limit.
 #[tokio::test(start_paused = true)]
 async fn connect_timeout_is_the_cause_in_the_callers_error() {
     let bed = Bed::with(1, |builder| {
@@ -91,7 +91,7 @@ async fn connect_timeout_is_the_cause_in_the_callers_error() {
     bed.finish().await;
 }
 
-/// P19, P20, X4, X23: a permanent failure answers all who wait at once, each with the cause.
+/// A permanent failure answers all who wait at once, each with the cause.
 #[tokio::test(start_paused = true)]
 async fn permanent_failure_answers_all_waiters_at_once_with_the_cause() {
     let bed = Bed::with(4, |builder| {
@@ -103,7 +103,7 @@ async fn permanent_failure_answers_all_waiters_at_once_with_the_cause() {
     for waiter in waiters {
         let error = waiter
             .await
-            .expect("no panic")
+            .expect("the task does not panic")
             .expect_err("it cannot connect");
         let AcquireError::Unavailable {
             retry_after,
@@ -133,14 +133,14 @@ async fn permanent_failure_answers_all_waiters_at_once_with_the_cause() {
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert_eq!(bed.fake.counts().connect.started, 1);
-    let error = Held::new(bed.pool.acquire())
+    let error = HandPolled::new(bed.pool.acquire())
         .ready()
         .expect_err("until the delay is over");
     assert!(matches!(error, AcquireError::Unavailable { .. }));
     bed.finish().await;
 }
 
-/// P19: transient failures are waited out, until there were too many in a row.
+/// Transient failures are waited out, until there were too many in a row.
 #[tokio::test(start_paused = true)]
 async fn transient_failures_answer_the_waiters_after_enough_rounds() {
     let bed = Bed::with(1, |builder| builder.fail_fast_after(3));
@@ -151,27 +151,29 @@ async fn transient_failures_answer_the_waiters_after_enough_rounds() {
     bed.finish().await;
 }
 
-/// P19: connects that fail side by side are one round.
+/// Connects that fail side by side are one round.
 #[tokio::test(start_paused = true)]
 async fn failures_side_by_side_count_once() {
     let bed = Bed::with(4, |builder| builder.max_connecting(4).fail_fast_after(2));
-    bed.fake.set_manual(Call::Connect);
-    let mut waiters: Vec<_> = (0..4).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    settle().await;
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let mut waiters: Vec<_> = (0..4)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    quiesce().await;
     for _ in 0..4 {
-        bed.fake.next_connect().await.fail_transient("no");
+        bed.fake.next(Call::Connect).await.fail("no");
     }
-    settle().await;
+    quiesce().await;
     assert!(
         waiters.iter_mut().all(|waiter| waiter.poll().is_pending()),
         "one round is not two"
     );
     bed.fake.set(Call::Connect, Answer::Ok);
     pass(SECOND).await;
-    while let Some(connect) = bed.fake.try_next_connect() {
+    while let Some(connect) = bed.fake.try_next(Call::Connect) {
         connect.succeed();
     }
-    settle().await;
+    quiesce().await;
     for waiter in &mut waiters {
         drop(waiter.ready().expect("it is served"));
     }
@@ -185,7 +187,7 @@ async fn unavailable_is_not_said_while_a_lease_is_out() {
     let bed = Bed::with(2, |builder| builder.fail_fast_after(1));
     let lease = bed.lease().await;
     bed.fake.set(Call::Connect, Answer::Permanent);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     pass(SECOND).await;
     assert!(waiter.poll().is_pending(), "the lease will come home");
     drop(lease);
@@ -201,12 +203,12 @@ async fn unavailable_is_said_when_the_last_lease_is_lost() {
     let lease = bed.lease().await;
     pass(2 * SECOND).await;
     bed.fake.set(Call::Connect, Answer::Permanent);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     pass(SECOND).await;
     assert!(waiter.poll().is_pending(), "the lease will come home");
     lease.mark_dirty();
     drop(lease);
-    settle().await;
+    quiesce().await;
     let error = waiter.ready().expect_err("nothing is left");
     assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
     assert_eq!(bed.reasons(), [CloseReason::Dirty]);
@@ -218,14 +220,19 @@ async fn unavailable_is_said_when_the_last_lease_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn unavailable_is_not_said_while_another_connect_is_under_way() {
     let bed = Bed::with(2, |builder| builder.fail_fast_after(1));
-    bed.fake.set_manual(Call::Connect);
-    let mut waiters: Vec<_> = (0..2).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    let (first, second) = (bed.fake.next_connect().await, bed.fake.next_connect().await);
-    first.fail_permanent("no");
-    settle().await;
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let mut waiters: Vec<_> = (0..2)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    let (first, second) = (
+        bed.fake.next(Call::Connect).await,
+        bed.fake.next(Call::Connect).await,
+    );
+    first.fail_permanently("no");
+    quiesce().await;
     assert!(waiters.iter_mut().all(|waiter| waiter.poll().is_pending()));
     second.succeed();
-    settle().await;
+    quiesce().await;
     drop(waiters[0].ready().expect("the second connect serves it"));
     drop(waiters[1].ready().expect("the return serves it"));
     drop(waiters);
@@ -256,10 +263,15 @@ async fn failed_attempt_after_the_delay_answers_all_who_came() {
     bed.fake.queue(Call::Connect, [Answer::Permanent]);
     bed.pool.acquire().await.expect_err("it cannot connect");
     pass(SECOND).await;
-    bed.fake.set_manual(Call::Connect);
-    let mut waiters: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    bed.fake.next_connect().await.fail_permanent("still not");
-    settle().await;
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let mut waiters: Vec<_> = (0..3)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    bed.fake
+        .next(Call::Connect)
+        .await
+        .fail_permanently("still not");
+    quiesce().await;
     for waiter in &mut waiters {
         let error = waiter.ready().expect_err("it failed again");
         assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
@@ -284,5 +296,30 @@ async fn failure_is_forgotten_in_errors_once_connections_live() {
     assert!(error.context().last_failure.is_none(), "{error}");
     assert!(error.source().is_none());
     drop(lease);
+    bed.finish().await;
+}
+
+/// Two connects in flight, and one caller: the first failure leaves the second connect to serve it,
+/// and the second failure answers it. Neither is followed by another connect at once.
+#[tokio::test(start_paused = true)]
+async fn permanent_failures_of_two_connects_are_followed_by_a_delay_and_an_answer() {
+    let bed = Bed::new(2);
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let (leaver, stayer) = (bed.acquirer(), bed.acquirer());
+    let first = bed.fake.next(Call::Connect).await;
+    let second = bed.fake.next(Call::Connect).await;
+    leaver.abort();
+    first.fail_permanently("no such program");
+    pass(10 * SECOND).await;
+    assert!(bed.fake.try_next(Call::Connect).is_none());
+    second.fail_permanently("no such program");
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+    let is_delayed = bed.fake.try_next(Call::Connect).is_none();
+    assert!(
+        stayer.is_finished() && is_delayed,
+        "not answered; next connect delayed: {is_delayed}"
+    );
     bed.finish().await;
 }

@@ -3,30 +3,29 @@
 use pool_core::{CloseReason, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, pass, quiesce};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// P16, X3, X22.
 #[tokio::test(start_paused = true)]
 async fn connect_outlives_its_requester_and_its_connection_goes_idle() {
     let bed = Bed::new(2);
-    bed.fake.set_manual(Call::Connect);
-    let waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let waiter = HandPolled::waiting(bed.pool.acquire());
+    let connect = bed.fake.next(Call::Connect).await;
     drop(waiter);
-    settle().await;
+    quiesce().await;
     assert!(!connect.is_cancelled());
     assert_eq!(bed.pool.status().opening, 1);
     connect.succeed();
-    settle().await;
+    quiesce().await;
     assert_eq!((bed.pool.status().opening, bed.pool.status().idle), (0, 1));
     drop(bed.pool.try_acquire().expect("it is idle"));
     bed.finish().await;
 }
 
-/// P16: connects that are slower than everybody's patience are not started over and over.
+/// Connects that are slower than everybody's patience are not started over and over.
 #[tokio::test(start_paused = true)]
 async fn impatient_callers_do_not_multiply_slow_connects() {
     let bed = Bed::with(2, |builder| builder.acquire_timeout(SECOND));
@@ -39,7 +38,7 @@ async fn impatient_callers_do_not_multiply_slow_connects() {
             tasks.spawn(async move { pool.acquire().await.is_err() });
         }
         while let Some(task) = tasks.join_next().await {
-            failed += usize::from(task.expect("no panic"));
+            failed += usize::from(task.expect("the task does not panic"));
         }
     }
     assert_eq!(failed, 1_000, "nobody waits for five seconds");
@@ -49,60 +48,61 @@ async fn impatient_callers_do_not_multiply_slow_connects() {
     bed.finish().await;
 }
 
-/// P16.
 #[tokio::test(start_paused = true)]
 async fn return_beats_a_pending_connect_and_the_surplus_goes_idle() {
     let bed = Bed::new(2);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
-    bed.fake.set_manual(Call::Connect);
-    let mut waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    let connect = bed.fake.next(Call::Connect).await;
     drop(lease);
     let lease = waiter.ready().expect("the return serves it");
     assert_eq!(PooledConnection::id(&lease), id);
     let surplus = connect.id();
     connect.succeed();
-    settle().await;
+    quiesce().await;
     let other = bed.pool.try_acquire().expect("the surplus is idle");
     assert_eq!(PooledConnection::id(&other), surplus);
     drop((lease, other, waiter));
     bed.finish().await;
 }
 
-/// P17: the connect that is under way for one who left is not repeated for the next.
+/// The connect that is under way for one who left is not repeated for the next.
 #[tokio::test(start_paused = true)]
 async fn connect_of_one_who_left_serves_the_next() {
     let bed = Bed::new(2);
-    bed.fake.set_manual(Call::Connect);
-    drop(Held::waiting(bed.pool.acquire()));
-    let mut second = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
-    settle().await;
-    assert!(bed.fake.try_next_connect().is_none(), "one is enough");
+    bed.fake.set(Call::Connect, Answer::Manual);
+    drop(HandPolled::waiting(bed.pool.acquire()));
+    let mut second = HandPolled::waiting(bed.pool.acquire());
+    let connect = bed.fake.next(Call::Connect).await;
+    quiesce().await;
+    assert!(bed.fake.try_next(Call::Connect).is_none(), "one is enough");
     connect.succeed();
-    settle().await;
+    quiesce().await;
     drop(second.ready().expect("it is served"));
     drop(second);
     bed.finish().await;
 }
 
-/// P17: no more connects than demand, and never more at once than allowed.
+/// No more connects than demand, and never more at once than allowed.
 #[tokio::test(start_paused = true)]
 async fn connects_in_flight_are_bounded_by_demand_and_by_max_connecting() {
     let bed = Bed::with(10, |builder| builder.max_connecting(3));
-    bed.fake.set_manual(Call::Connect);
-    let one = Held::waiting(bed.pool.acquire());
-    settle().await;
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let one = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
     assert_eq!(bed.pool.status().opening, 1);
-    let more: Vec<_> = (0..9).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    settle().await;
+    let more: Vec<_> = (0..9)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    quiesce().await;
     assert_eq!(bed.pool.status().opening, 3);
     bed.fake.set(Call::Connect, Answer::Ok);
     for _ in 0..3 {
-        bed.fake.next_connect().await.succeed();
+        bed.fake.next(Call::Connect).await.succeed();
     }
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().leased, 10);
     assert_eq!(bed.fake.counts().connecting_peak, 3);
     drop((one, more));
@@ -120,7 +120,12 @@ async fn next_connect_starts_as_soon_as_one_is_done() {
     let waiters: Vec<_> = (0..10).map(|_| bed.acquirer()).collect();
     let mut leases = Vec::new();
     for waiter in waiters {
-        leases.push(waiter.await.expect("no panic").expect("it is served"));
+        leases.push(
+            waiter
+                .await
+                .expect("the task does not panic")
+                .expect("it is served"),
+        );
     }
     let took = began.elapsed();
     assert!(
@@ -137,7 +142,7 @@ async fn next_connect_starts_as_soon_as_one_is_done() {
 #[tokio::test(start_paused = true)]
 async fn spike_ends_with_few_connections() {
     let bed = Bed::with(50, |builder| builder.min_idle(5));
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().idle, 5);
     bed.fake
         .set(Call::Connect, Answer::After(Duration::from_millis(150)));
@@ -151,7 +156,7 @@ async fn spike_ends_with_few_connections() {
         });
     }
     while let Some(task) = tasks.join_next().await {
-        task.expect("no panic");
+        task.expect("the task does not panic");
     }
     pass(SECOND).await;
     let size = bed.pool.status().size();
@@ -162,23 +167,27 @@ async fn spike_ends_with_few_connections() {
     bed.finish().await;
 }
 
-/// P17: no waiter is left while slots are free, whatever became of the connects.
+/// No waiter is left while slots are free, whatever became of the connects.
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_while_slots_are_free() {
     let bed = Bed::with(6, |builder| builder.max_connecting(6));
-    bed.fake.set_manual(Call::Connect);
-    let leavers: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    let mut stayers: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    settle().await;
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let leavers: Vec<_> = (0..3)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    let mut stayers: Vec<_> = (0..3)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    quiesce().await;
     assert_eq!(bed.pool.status().opening, 6);
     drop(leavers);
     for _ in 0..3 {
-        bed.fake.next_connect().await.fail_transient("no");
+        bed.fake.next(Call::Connect).await.fail("no");
     }
     for _ in 0..3 {
-        bed.fake.next_connect().await.succeed();
+        bed.fake.next(Call::Connect).await.succeed();
     }
-    settle().await;
+    quiesce().await;
     for stayer in &mut stayers {
         drop(stayer.ready().expect("it is served"));
     }
@@ -195,7 +204,7 @@ async fn new_connection_is_lent_without_a_check() {
     bed.finish().await;
 }
 
-/// X19: the size follows demand, not the number of callers.
+/// The size follows demand, not the number of callers.
 #[tokio::test(start_paused = true)]
 async fn serial_use_by_many_needs_one_connection() {
     let bed = Bed::new(10);
@@ -207,12 +216,11 @@ async fn serial_use_by_many_needs_one_connection() {
     bed.finish().await;
 }
 
-/// B1, B23.
 #[tokio::test(start_paused = true)]
 async fn as_many_as_allowed_are_opened_and_not_one_more() {
     let bed = Bed::new(5);
     let leases = bed.leases(5).await;
-    let sixth = Held::waiting(bed.pool.acquire());
+    let sixth = HandPolled::waiting(bed.pool.acquire());
     pass(MINUTE / 3).await;
     assert_eq!(bed.fake.counts().connect.started, 5);
     drop((leases, sixth));
@@ -220,7 +228,7 @@ async fn as_many_as_allowed_are_opened_and_not_one_more() {
     bed.finish().await;
 }
 
-/// X15: a pool without a minimum empties itself and works from empty.
+/// A pool without a minimum empties itself and works from empty.
 #[tokio::test(start_paused = true)]
 async fn pool_works_again_from_empty() {
     let bed = Bed::with(3, |builder| builder.idle_timeout(SECOND));
@@ -242,17 +250,18 @@ async fn connect_is_told_its_number_its_attempt_and_its_deadline() {
             .min_uptime(SECOND)
             .fail_fast_after(100)
     });
-    bed.fake.set_manual(Call::Connect);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     for attempt in 1..=3 {
-        let connect = bed.fake.next_connect().await;
-        assert_eq!(connect.context().attempt, attempt);
+        let connect = bed.fake.next(Call::Connect).await;
+        assert_eq!(connect.context().map(|cx| cx.attempt), Some(attempt));
         assert_eq!(connect.id().as_u64(), u64::from(attempt) - 1);
-        assert_eq!(connect.context().remaining(), 7 * SECOND);
-        connect.fail_transient("not yet");
+        let deadline = connect.context().map(|cx| cx.deadline);
+        assert_eq!(deadline, Some(Instant::now() + 7 * SECOND));
+        connect.fail("not yet");
     }
-    bed.fake.next_connect().await.succeed();
-    settle().await;
+    bed.fake.next(Call::Connect).await.succeed();
+    quiesce().await;
     drop(waiter.ready().expect("it is served"));
     drop(waiter);
     bed.finish().await;

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pool_core::{AcquireError, PooledConnection};
-use pool_testkit::Call;
-use pool_testkit::connector::{Answer, FakeHandle};
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, TICK, pass, settle};
+use pool_testkit::connector::{Answer, FakeHandle, QueryAnswer};
+use pool_testkit::{Call, Query};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, pass, quiesce};
 use tokio::time::Instant;
 
 /// When connects begin, as the fake sees it.
@@ -14,18 +14,21 @@ fn log_connects(fake: &FakeHandle, answer: Answer) -> Arc<Mutex<Vec<Instant>>> {
     let log = Arc::new(Mutex::new(Vec::new()));
     let begun = Arc::clone(&log);
     fake.set_with(Call::Connect, move |_| {
-        begun.lock().expect("nobody panics").push(Instant::now());
+        begun
+            .lock()
+            .expect("no holder of the lock panics")
+            .push(Instant::now());
         answer
     });
     log
 }
 
 fn gaps(log: &Mutex<Vec<Instant>>) -> Vec<Duration> {
-    let begun = log.lock().expect("nobody panics");
+    let begun = log.lock().expect("no holder of the lock panics");
     begun.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
-/// P19, P22: the span of the delay doubles up to its maximum.
+/// The span of the delay doubles up to its maximum.
 #[tokio::test(start_paused = true)]
 async fn delays_stay_below_a_span_that_doubles_up_to_its_maximum() {
     let first = Duration::from_millis(100);
@@ -41,8 +44,8 @@ async fn delays_stay_below_a_span_that_doubles_up_to_its_maximum() {
             "the mean delay is a second at the most: {gaps:?}"
         );
         for (round, gap) in gaps.iter().enumerate() {
-            let span =
-                (first * 2_u32.pow(u32::try_from(round.min(10)).expect("small"))).min(2 * SECOND);
+            let span = (first * 2_u32.pow(u32::try_from(round.min(10)).expect("it is at most 10")))
+                .min(2 * SECOND);
             // The clock of the runtime counts in milliseconds.
             assert!(
                 *gap <= span + Duration::from_millis(1),
@@ -76,7 +79,7 @@ async fn delays_are_spread_over_their_whole_span() {
     assert!(delays.len() > 60, "{delays:?}");
 }
 
-/// P22: a connection that dies as soon as it lives is opened ever more rarely. Without a pacer this
+/// A connection that dies as soon as it lives is opened ever more rarely. Without a pacer this
 /// loop would open one each time it can.
 #[tokio::test(start_paused = true)]
 async fn crash_loop_is_bounded_although_every_connect_succeeds() {
@@ -138,9 +141,9 @@ async fn early_death_of_a_lent_connection_counts_however_long_it_is_held() {
     lease.die();
     pass(10 * SECOND).await;
     drop(lease);
-    settle().await;
-    let waiter = Held::waiting(bed.pool.acquire());
-    settle().await;
+    quiesce().await;
+    let waiter = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
     let error = bed.pool.acquire_within(Duration::from_millis(1)).await;
     let error = error.expect_err("the next connect is delayed");
     assert!(error.context().last_failure.is_some(), "{error}");
@@ -154,29 +157,37 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
     let bed = Bed::with(1, |builder| {
         builder.min_uptime(5 * SECOND).fail_fast_after(100)
     });
-    bed.fake.set_manual(Call::Connect);
-    let mut waiter = Held::waiting(bed.pool.acquire());
-    bed.fake.next_connect().await.fail_transient("no");
-    let connect = bed.fake.next_connect().await;
-    assert_eq!(connect.context().attempt, 2);
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    bed.fake.next(Call::Connect).await.fail("no");
+    let connect = bed.fake.next(Call::Connect).await;
+    assert_eq!(connect.context().map(|cx| cx.attempt), Some(2));
     connect.succeed();
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("it is served");
     pass(4 * SECOND).await;
     PooledConnection::discard(lease);
     drop(waiter);
-    let mut waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
-    assert_eq!(connect.context().attempt, 2, "the series goes on");
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    let connect = bed.fake.next(Call::Connect).await;
+    assert_eq!(
+        connect.context().map(|cx| cx.attempt),
+        Some(2),
+        "the series goes on"
+    );
     connect.succeed();
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("it is served");
     pass(5 * SECOND + TICK).await;
     PooledConnection::discard(lease);
     drop(waiter);
-    let waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
-    assert_eq!(connect.context().attempt, 1, "the series is over");
+    let waiter = HandPolled::waiting(bed.pool.acquire());
+    let connect = bed.fake.next(Call::Connect).await;
+    assert_eq!(
+        connect.context().map(|cx| cx.attempt),
+        Some(1),
+        "the series is over"
+    );
     connect.succeed();
     drop(waiter);
     bed.finish().await;
@@ -186,20 +197,20 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
 #[tokio::test(start_paused = true)]
 async fn dead_connection_in_somebodys_hand_does_not_end_a_series_of_failures() {
     let bed = Bed::with(1, |builder| builder.fail_fast_after(100));
-    bed.fake.set_manual(Call::Connect);
-    let mut waiter = Held::waiting(bed.pool.acquire());
-    bed.fake.next_connect().await.fail_transient("no");
-    bed.fake.next_connect().await.succeed();
-    settle().await;
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    bed.fake.next(Call::Connect).await.fail("no");
+    bed.fake.next(Call::Connect).await.succeed();
+    quiesce().await;
     let lease = waiter.ready().expect("it is served");
     lease.die();
     pass(10 * SECOND).await;
     drop((lease, waiter));
-    let waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    let waiter = HandPolled::waiting(bed.pool.acquire());
+    let connect = bed.fake.next(Call::Connect).await;
     assert_eq!(
-        connect.context().attempt,
-        3,
+        connect.context().map(|cx| cx.attempt),
+        Some(3),
         "the death is the second failure"
     );
     connect.succeed();
@@ -231,7 +242,7 @@ async fn ends_that_the_pool_decided_are_no_failures() {
     bed.finish().await;
 }
 
-/// P22: nothing is opened while nothing is wanted, and nothing beyond ageing for the minimum.
+/// Nothing is opened while nothing is wanted, and nothing beyond ageing for the minimum.
 #[tokio::test(start_paused = true)]
 async fn idle_periods_without_use_open_nothing() {
     let bed = Bed::with(4, |builder| {
@@ -244,5 +255,70 @@ async fn idle_periods_without_use_open_nothing() {
     pass(20 * MINUTE).await;
     let counts = bed.fake.counts();
     assert_eq!((counts.connect.started, counts.close.started), (2, 0));
+    bed.finish().await;
+}
+
+/// Even if it is dead at its last permitted use: otherwise each new one would be opened at once.
+#[tokio::test(start_paused = true)]
+async fn connection_that_is_dead_at_hand_out_is_a_failure_even_with_one_use() {
+    const CONNECTS_MAX: u64 = 200;
+    let bed = Bed::with(1, |builder| builder.max_uses(1));
+    bed.fake.stop_telling_deaths();
+    bed.fake.set_query(Query::IsAlive, QueryAnswer::No);
+    bed.fake.set_with(Call::Connect, |site| {
+        if site.number < CONNECTS_MAX {
+            Answer::Ok
+        } else {
+            Answer::Never
+        }
+    });
+    let error = bed.pool.acquire_within(5 * SECOND).await;
+    let error = error.expect_err("no connection is alive");
+    let connects = bed.fake.counts().connect.started;
+    assert!(
+        connects < 20,
+        "{connects} connects for one acquire: {error}"
+    );
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_that_lived_for_min_uptime_did_not_die_early() {
+    let bed = Bed::with(1, |builder| {
+        let ages = 3600 * SECOND;
+        builder
+            .min_uptime(Duration::from_millis(50))
+            .retry_delay(ages, ages)
+    });
+    bed.fake.stop_telling_deaths();
+    let lease = bed.lease().await;
+    tokio::time::sleep(Duration::from_millis(90)).await;
+    lease.die();
+    drop(lease);
+    let lease = bed.pool.acquire_within(SECOND).await;
+    drop(lease.expect("a new one is opened without a delay"));
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn young_connection_that_died_and_was_then_discarded_is_a_failure() {
+    let bed = Bed::new(1);
+    let began = Instant::now();
+    for _ in 0..20 {
+        let Ok(lease) = bed.pool.acquire().await else {
+            break;
+        };
+        lease.die();
+        for _ in 0..4 {
+            // The pool sees the death.
+            tokio::task::yield_now().await;
+        }
+        PooledConnection::discard(lease);
+    }
+    let took = began.elapsed();
+    assert!(
+        took > Duration::from_millis(100),
+        "a crash loop of 20 connects took {took:?}"
+    );
     bed.finish().await;
 }

@@ -1,12 +1,14 @@
 //! A start that fails when it cannot succeed.
 
 use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pool_core::{ConnectError, WarmUpError};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, FakeError};
-use pool_tests::bed::{Bed, Held, SECOND, settle, start};
+use pool_tests::bed::{Bed, HandPolled, SECOND, quiesce, start};
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
@@ -34,7 +36,7 @@ async fn warm_up_counts_what_is_lent() {
     bed.finish().await;
 }
 
-/// B5: the first failure ends it, with the connector's own error.
+/// The first failure ends it, with the connector's own error.
 #[tokio::test(start_paused = true)]
 async fn warm_up_fails_with_the_first_failure() {
     let bed = Bed::with(4, |builder| builder.max_connecting(1));
@@ -61,7 +63,7 @@ async fn warm_up_fails_with_the_first_failure() {
             ..
         }
     ));
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().idle, 1, "what was opened stays");
     assert_eq!(bed.fake.counts().connect.started, 2, "nobody wants more");
     bed.finish().await;
@@ -75,7 +77,7 @@ async fn warm_up_beyond_the_limit_is_refused() {
         error.to_string(),
         "warm-up of 3 connections exceeds max_size 2"
     );
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.counts().connect.started, 0);
     bed.finish().await;
 }
@@ -84,7 +86,7 @@ async fn warm_up_beyond_the_limit_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn warm_up_ends_at_its_deadline() {
     let bed = Bed::with(2, |builder| builder.connect_timeout(3 * SECOND));
-    bed.fake.set_manual(Call::Close);
+    bed.fake.set(Call::Close, Answer::Manual);
     bed.idle(2).await;
     bed.pool.evict_all();
     let began = Instant::now();
@@ -100,7 +102,7 @@ async fn warm_up_ends_at_its_deadline() {
          0 of 2 leased, 0 idle, 0 opening, 2 closing, 0 stuck, 0 waiting"
     );
     for _ in 0..2 {
-        bed.fake.next_close().await.finish();
+        bed.fake.next(Call::Close).await.succeed();
     }
     bed.finish().await;
 }
@@ -108,14 +110,14 @@ async fn warm_up_ends_at_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn warm_up_of_a_closed_pool_ends_at_once() {
     let bed = Bed::new(2);
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let pool = bed.pool.clone();
     let warm_up = start(async move { pool.warm_up(1).await });
-    drop(bed.fake.next_connect().await);
+    drop(bed.fake.next(Call::Connect).await);
     bed.pool.close(SECOND).await;
     let error = warm_up
         .await
-        .expect("no panic")
+        .expect("the task does not panic")
         .expect_err("the pool closed");
     assert!(matches!(error, WarmUpError::Closed));
     assert_eq!(
@@ -135,8 +137,8 @@ async fn warm_up_that_is_dropped_starts_no_more() {
     let bed = Bed::with(4, |builder| builder.max_connecting(1));
     bed.fake
         .set(Call::Connect, Answer::After(Duration::from_millis(10)));
-    let warm_up = Held::waiting(bed.pool.warm_up(4));
-    settle().await;
+    let warm_up = HandPolled::waiting(bed.pool.warm_up(4));
+    quiesce().await;
     drop(warm_up);
     tokio::time::sleep(SECOND).await;
     assert_eq!(
@@ -146,7 +148,7 @@ async fn warm_up_that_is_dropped_starts_no_more() {
     bed.finish().await;
 }
 
-/// X24: the number is exact; two at once do not add up.
+/// The number is exact; two at once do not add up.
 #[tokio::test(start_paused = true)]
 async fn warm_ups_at_the_same_time_share_what_they_open() {
     let bed = Bed::new(4);
@@ -156,4 +158,52 @@ async fn warm_ups_at_the_same_time_share_what_they_open() {
     many.expect("they connect");
     assert_eq!(bed.fake.counts().connect.started, 3);
     bed.finish().await;
+}
+
+/// Each connect has its own deadline: four of them, one after the other, have four times as long.
+#[tokio::test(start_paused = true)]
+async fn warm_up_may_take_as_long_as_its_connects_together() {
+    let bed = Bed::with(8, |builder| {
+        builder.max_connecting(1).connect_timeout(2 * SECOND)
+    });
+    bed.fake.set(Call::Connect, Answer::After(SECOND));
+    bed.pool
+        .warm_up(4)
+        .await
+        .expect("no connect takes two seconds");
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn warm_up_whose_connect_hangs_fails_with_the_connect() {
+    let bed = Bed::new(1);
+    bed.fake.set(Call::Connect, Answer::Never);
+    let mut warm_up = Box::pin(bed.pool.warm_up(1));
+    assert!(poll_once(&mut warm_up).is_pending());
+    // As on a real clock: the connect starts a moment later.
+    let mut moment = Box::pin(tokio::time::advance(Duration::from_millis(1)));
+    assert!(poll_once(&mut moment).is_pending());
+    let error = warm_up.await.expect_err("the connect hangs");
+    assert!(matches!(error, WarmUpError::Connect { .. }), "{error}");
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn warm_up_during_the_delay_after_a_failure_fails_with_the_failure() {
+    let bed = Bed::with(1, |builder| {
+        let ages = 3600 * SECOND;
+        builder.connect_timeout(SECOND).retry_delay(ages, ages)
+    });
+    bed.fake.set(Call::Connect, Answer::Transient);
+    bed.pool
+        .acquire_within(SECOND)
+        .await
+        .expect_err("it cannot connect");
+    let error = bed.pool.warm_up(1).await.expect_err("no connect starts");
+    assert!(error.source().is_some(), "no word of the failure: {error}");
+    bed.finish().await;
+}
+
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }

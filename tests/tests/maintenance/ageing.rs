@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pool_core::{CloseReason, EventKind, PooledConnection};
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, pass, quiesce};
 use tokio::time::Instant;
 
 /// The most recently used one is lent, so that the others can go.
@@ -19,12 +19,12 @@ async fn most_recently_used_connection_is_lent_first() {
     bed.finish().await;
 }
 
-/// B11: the idle go, and what is lent goes when it has been idle for as long.
+/// The idle go, and what is lent goes when it has been idle for as long.
 #[tokio::test(start_paused = true)]
 async fn unused_connections_are_closed_after_the_idle_timeout() {
     let bed = Bed::with(5, |builder| builder.idle_timeout(MINUTE));
     let mut leases = bed.leases(5).await;
-    let kept = leases.pop().expect("five");
+    let kept = leases.pop().expect("five were leased");
     drop(leases);
     pass(MINUTE - SECOND).await;
     assert_eq!(bed.pool.status().idle, 4);
@@ -53,7 +53,7 @@ async fn use_restarts_the_idle_timeout() {
     bed.finish().await;
 }
 
-/// P36: the minimum is a floor for idling, and those that stay are the same all the time.
+/// The minimum is a floor for idling, and those that stay are the same all the time.
 #[tokio::test(start_paused = true)]
 async fn idle_timeout_stops_at_the_minimum_and_keeps_the_recently_used() {
     let bed = Bed::with(5, |builder| {
@@ -81,11 +81,11 @@ async fn idle_timeout_stops_at_the_minimum_and_keeps_the_recently_used() {
     bed.finish().await;
 }
 
-/// P36: but no floor for the lifetime, which is what bounds what leaks inside a peer.
+/// But no floor for the lifetime, which is what bounds what leaks inside a peer.
 #[tokio::test(start_paused = true)]
 async fn lifetime_knows_no_minimum() {
     let bed = Bed::with(3, |builder| builder.min_idle(3).max_lifetime(MINUTE));
-    settle().await;
+    quiesce().await;
     let first: BTreeSet<_> = bed.fake.alive().into_iter().collect();
     pass(MINUTE).await;
     let second: BTreeSet<_> = bed.fake.alive().into_iter().collect();
@@ -95,7 +95,7 @@ async fn lifetime_knows_no_minimum() {
     bed.finish().await;
 }
 
-/// P34: drawn once, at birth: shortened by a tenth at the most, and not all the same.
+/// Drawn once, at birth: shortened by a tenth at the most, and not all the same.
 #[tokio::test(start_paused = true)]
 async fn lifetimes_are_drawn_at_birth_and_spread_over_a_tenth() {
     let lifetime = 1_000 * SECOND;
@@ -126,7 +126,7 @@ async fn lifetimes_are_drawn_at_birth_and_spread_over_a_tenth() {
     bed.finish().await;
 }
 
-/// P35, B12, X11: at hand-out, on return and in the sweep.
+/// At hand-out, on return and in the sweep.
 #[tokio::test(start_paused = true)]
 async fn lifetime_ends_hot_lent_and_untouched_connections_alike() {
     let bed = Bed::with(3, |builder| builder.max_lifetime(MINUTE).min_uptime(SECOND));
@@ -149,15 +149,15 @@ async fn lifetime_ends_hot_lent_and_untouched_connections_alike() {
     assert!(lent.is_alive(), "a lease is not cut short");
     assert!(!ended.contains(&old));
     drop(lent);
-    settle().await;
+    quiesce().await;
     assert!(
         bed.fake.closes().contains(&(old, CloseReason::Lifetime)),
-        "B13: on return"
+        "closed on return"
     );
     bed.finish().await;
 }
 
-/// X11: an expired one is not lent even in the moment before the sweep.
+/// An expired one is not lent even in the moment before the sweep.
 #[tokio::test(start_paused = true)]
 async fn expired_connection_is_not_lent() {
     let bed = Bed::with(1, |builder| builder.max_lifetime(MINUTE));
@@ -170,15 +170,15 @@ async fn expired_connection_is_not_lent() {
     bed.finish().await;
 }
 
-/// P12: the end of a lifetime serves who waits.
+/// The end of a lifetime serves who waits.
 #[tokio::test(start_paused = true)]
 async fn waiter_is_served_when_the_lease_of_another_expired() {
     let bed = Bed::with(1, |builder| builder.max_lifetime(MINUTE));
     let lease = bed.lease().await;
     pass(2 * MINUTE).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
-    settle().await;
+    quiesce().await;
     drop(waiter.ready().expect("a new one was opened"));
     assert_eq!(bed.reasons(), [CloseReason::Lifetime]);
     drop(waiter);
@@ -193,7 +193,7 @@ async fn connection_is_lent_as_often_as_allowed() {
         ids.push(bed.lease().await.id().as_u64());
     }
     assert_eq!(ids, [0, 0, 0, 1, 1, 1, 2]);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::MaxUses; 2]);
     bed.finish().await;
 }

@@ -3,9 +3,9 @@
 use pool_core::{CloseReason, EventKind, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, pass, quiesce};
 
-/// X13: what is idle is checked once per interval, and lives on.
+/// What is idle is checked once per interval, and lives on.
 #[tokio::test(start_paused = true)]
 async fn idle_connection_is_checked_once_per_interval() {
     let bed = Bed::with(1, |builder| {
@@ -49,7 +49,7 @@ async fn without_an_interval_nothing_is_checked() {
     bed.finish().await;
 }
 
-/// P21, P24, X24: what fails, panics or hangs is closed, by the deadline at the latest.
+/// What fails, panics or hangs is closed, by the deadline at the latest.
 #[tokio::test(start_paused = true)]
 async fn check_that_does_not_succeed_closes_its_connection() {
     for answer in [Answer::Transient, Answer::Panic, Answer::Never] {
@@ -74,25 +74,25 @@ async fn check_that_does_not_succeed_closes_its_connection() {
     }
 }
 
-/// P37: a check holds its connection alone; who comes meanwhile waits for it or for another.
+/// A check holds its connection alone; who comes meanwhile waits for it or for another.
 #[tokio::test(start_paused = true)]
 async fn connection_is_not_lent_while_it_is_checked() {
     let bed = Bed::with(1, |builder| builder.check_interval(10 * SECOND));
-    bed.fake.set_manual(Call::Check);
+    bed.fake.set(Call::Check, Answer::Manual);
     let ids = bed.idle(1).await;
-    let check = bed.fake.next_check().await;
+    let check = bed.fake.next(Call::Check).await;
     assert_eq!((check.id(), bed.pool.status().checking), (ids[0], 1));
     bed.pool.try_acquire().expect_err("it is being checked");
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     check.succeed();
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("it passed");
     assert_eq!(PooledConnection::id(&lease), ids[0]);
     drop((lease, waiter));
     bed.finish().await;
 }
 
-/// B16, D9, D14: one that does not pass is replaced for whoever comes next.
+/// One that does not pass is replaced for whoever comes next.
 #[tokio::test(start_paused = true)]
 async fn caller_after_a_failed_check_gets_another_connection() {
     let bed = Bed::with(2, |builder| builder.check_interval(10 * SECOND));
@@ -109,7 +109,7 @@ async fn caller_after_a_failed_check_gets_another_connection() {
     bed.finish().await;
 }
 
-/// P37: the wait for a check is bounded by its deadline.
+/// The wait for a check is bounded by its deadline.
 #[tokio::test(start_paused = true)]
 async fn waiter_outlasts_a_hung_check() {
     let bed = Bed::with(1, |builder| {
@@ -120,7 +120,7 @@ async fn waiter_outlasts_a_hung_check() {
     bed.fake.set(Call::Check, Answer::Never);
     bed.idle(1).await;
     pass(10 * SECOND + TICK).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     pass(3 * SECOND).await;
     drop(waiter.ready().expect("a new one was opened"));
     drop(waiter);
@@ -147,7 +147,7 @@ async fn caller_gets_a_new_connection_beside_a_hung_check() {
 #[tokio::test(start_paused = true)]
 async fn few_connections_are_checked_at_the_same_time() {
     let bed = Bed::with(20, |builder| builder.check_interval(10 * SECOND));
-    bed.fake.set_manual(Call::Check);
+    bed.fake.set(Call::Check, Answer::Manual);
     bed.idle(20).await;
     pass(11 * SECOND).await;
     assert_eq!(
@@ -156,7 +156,7 @@ async fn few_connections_are_checked_at_the_same_time() {
     );
     bed.fake.set(Call::Check, Answer::Ok);
     for _ in 0..4 {
-        bed.fake.next_check().await.succeed();
+        bed.fake.next(Call::Check).await.succeed();
     }
     pass(SECOND).await;
     assert_eq!(bed.fake.counts().check.started, 20);
@@ -194,7 +194,7 @@ async fn check_does_not_change_the_order_of_the_idle() {
     bed.finish().await;
 }
 
-/// P35: the lifetime ends during the check as well.
+/// The lifetime ends during the check as well.
 #[tokio::test(start_paused = true)]
 async fn connection_that_dies_or_expires_in_its_check_is_closed() {
     for (kills, reason) in [(true, CloseReason::Died), (false, CloseReason::Lifetime)] {
@@ -204,17 +204,17 @@ async fn connection_that_dies_or_expires_in_its_check_is_closed() {
                 .max_lifetime(MINUTE)
                 .check_timeout(5 * MINUTE)
         });
-        bed.fake.set_manual(Call::Check);
+        bed.fake.set(Call::Check, Answer::Manual);
         let ids = bed.idle(1).await;
-        let check = bed.fake.next_check().await;
+        let check = bed.fake.next(Call::Check).await;
         if kills {
             bed.fake.kill(ids[0]);
-            settle().await;
+            quiesce().await;
         } else {
             pass(MINUTE).await;
         }
         check.succeed();
-        settle().await;
+        quiesce().await;
         assert_eq!(bed.fake.closes(), [(ids[0], reason)]);
         bed.finish().await;
     }

@@ -4,25 +4,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pool_core::{CloseReason, PooledConnection};
 use pool_testkit::Call;
-use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
+use pool_testkit::connector::Answer;
+use pool_tests::bed::{Bed, HandPolled, SECOND, pass, quiesce};
 
-/// P38, X8, B10: idle ones now, lent ones when they come home, those being opened when they are
+/// Idle ones now, lent ones when they come home, those being opened when they are
 /// open.
 #[tokio::test(start_paused = true)]
 async fn evict_all_replaces_every_connection_there_is() {
     let bed = Bed::new(4);
     let lent = bed.lease().await;
     bed.idle(2).await;
-    bed.fake.set_manual(Call::Connect);
+    bed.fake.set(Call::Connect, Answer::Manual);
     let taken = bed.leases(2).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    let connect = bed.fake.next(Call::Connect).await;
     drop(taken);
     drop(waiter.ready().expect("a return serves it"));
     assert_eq!(bed.pool.status().idle, 2);
     assert_eq!(bed.pool.evict_all(), 4);
     assert_eq!(bed.pool.evict_all(), 0, "all are doomed");
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.closes().len(), 2);
     assert_eq!(
         (bed.pool.status().leased, bed.pool.status().opening),
@@ -30,23 +31,23 @@ async fn evict_all_replaces_every_connection_there_is() {
     );
     drop(lent);
     connect.succeed();
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Evicted; 4]);
     assert_eq!(bed.pool.status().size(), 0);
     drop(waiter);
     bed.finish().await;
 }
 
-/// P12: who waits for an evicted connection gets another.
+/// Who waits for an evicted connection gets another.
 #[tokio::test(start_paused = true)]
 async fn waiter_is_served_when_the_lease_of_another_was_evicted() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     bed.pool.evict_all();
     drop(lease);
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("a new one was opened");
     assert_ne!(PooledConnection::id(&lease), id);
     drop((lease, waiter));
@@ -57,19 +58,19 @@ async fn waiter_is_served_when_the_lease_of_another_was_evicted() {
 #[tokio::test(start_paused = true)]
 async fn waiter_is_served_when_its_connect_was_evicted() {
     let bed = Bed::new(1);
-    bed.fake.set_manual(Call::Connect);
-    let mut waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    let connect = bed.fake.next(Call::Connect).await;
     assert_eq!(bed.pool.evict_all(), 1);
     connect.succeed();
-    bed.fake.next_connect().await.succeed();
-    settle().await;
+    bed.fake.next(Call::Connect).await.succeed();
+    quiesce().await;
     drop(waiter.ready().expect("the second connect serves it"));
     drop(waiter);
     bed.finish().await;
 }
 
-/// D4: by age, use and idleness.
+/// By age, use and idleness.
 #[tokio::test(start_paused = true)]
 async fn retain_closes_those_for_which_the_predicate_says_no() {
     let bed = Bed::new(3);
@@ -87,12 +88,12 @@ async fn retain_closes_those_for_which_the_predicate_says_no() {
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0], (old[0], 2, true));
     assert_eq!(evicted, 1);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.closes(), [(old[0], CloseReason::Evicted)]);
     bed.finish().await;
 }
 
-/// D4: the predicate may keep state, and sees lent connections as well.
+/// The predicate may keep state, and sees lent connections as well.
 #[tokio::test(start_paused = true)]
 async fn retain_may_count() {
     let bed = Bed::new(6);
@@ -105,12 +106,12 @@ async fn retain_may_count() {
     });
     assert_eq!((count, evicted), (6, 3));
     drop(leases);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().idle, 3);
     bed.finish().await;
 }
 
-/// P28, P29: a predicate that panics leaves the pool as it was, and later drops do not panic.
+/// A predicate that panics leaves the pool as it was, and later drops do not panic.
 #[tokio::test(start_paused = true)]
 async fn retain_whose_predicate_panics_changes_nothing() {
     let bed = Bed::new(2);
@@ -126,7 +127,7 @@ async fn retain_whose_predicate_panics_changes_nothing() {
     bed.finish().await;
 }
 
-/// P28: a predicate may use the pool, even take what it is asked about.
+/// A predicate may use the pool, even take what it is asked about.
 #[tokio::test(start_paused = true)]
 async fn retain_whose_predicate_uses_the_pool_does_not_hang() {
     let bed = Bed::new(3);
@@ -141,7 +142,7 @@ async fn retain_whose_predicate_uses_the_pool_does_not_hang() {
     });
     assert_eq!(evicted, 0, "they are doomed already");
     drop(taken);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().size(), 0);
     bed.finish().await;
 }

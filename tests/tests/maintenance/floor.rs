@@ -3,13 +3,13 @@
 use pool_core::PooledConnection;
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, MINUTE, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, MINUTE, SECOND, TICK, pass, quiesce};
 
-/// B14: kept ready beside what is lent, as far as there is room.
+/// Kept ready beside what is lent, as far as there is room.
 #[tokio::test(start_paused = true)]
 async fn minimum_is_kept_beside_what_is_lent() {
     let bed = Bed::with(6, |builder| builder.min_idle(2));
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().idle, 2);
     let leases = bed.leases(3).await;
     pass(TICK).await;
@@ -23,19 +23,19 @@ async fn minimum_is_kept_beside_what_is_lent() {
     bed.finish().await;
 }
 
-/// X14: whatever took one away, it is replaced.
+/// Whatever took one away, it is replaced.
 #[tokio::test(start_paused = true)]
 async fn minimum_is_refilled_after_every_kind_of_loss() {
     let bed = Bed::with(5, |builder| builder.min_idle(3));
     pass(2 * SECOND).await;
     assert_eq!(bed.pool.evict_all(), 3);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().idle, 3);
     pass(2 * SECOND).await;
     for id in bed.fake.alive() {
         bed.fake.kill(id);
     }
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().idle, 3);
     pass(2 * SECOND).await;
     PooledConnection::discard(bed.lease().await);
@@ -45,7 +45,7 @@ async fn minimum_is_refilled_after_every_kind_of_loss() {
     bed.finish().await;
 }
 
-/// P22: the refill of a peer that is away goes by the pacer.
+/// The refill of a peer that is away goes by the pacer.
 #[tokio::test(start_paused = true)]
 async fn minimum_is_refilled_at_the_pace_of_the_pacer() {
     let bed = Bed::with(4, |builder| builder.min_idle(4));
@@ -66,13 +66,13 @@ async fn minimum_is_refilled_at_the_pace_of_the_pacer() {
 #[tokio::test(start_paused = true)]
 async fn minimum_yields_to_a_smaller_limit() {
     let bed = Bed::with(4, |builder| builder.min_idle(3).check_interval(None));
-    settle().await;
+    quiesce().await;
     bed.pool.resize(1).expect("the pool is open");
     pass(MINUTE).await;
     assert_eq!(bed.pool.status().idle, 1);
     assert_eq!(bed.fake.counts().connect.started, 3, "no churn");
     bed.pool.resize(4).expect("the pool is open");
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().idle, 3);
     bed.finish().await;
 }
@@ -82,7 +82,7 @@ async fn minimum_yields_to_a_smaller_limit() {
 async fn build_does_not_wait_for_the_minimum() {
     let bed = Bed::with(2, |builder| builder.min_idle(2));
     assert_eq!(bed.pool.status().size(), 0);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().idle, 2);
     bed.finish().await;
 }

@@ -4,19 +4,22 @@ use std::time::Duration;
 
 use pool_core::{CloseReason, EventKind, ResizeError};
 use pool_testkit::Call;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
+use pool_testkit::connector::Answer;
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, pass, quiesce};
 
-/// D10: what lives goes on living.
+/// What lives goes on living.
 #[tokio::test(start_paused = true)]
 async fn growth_keeps_what_is_there_and_serves_who_waits() {
     let bed = Bed::new(2);
     let leases = bed.leases(2).await;
-    let mut waiters: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let mut waiters: Vec<_> = (0..3)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     bed.pool.resize(4).expect("the pool is open");
-    settle().await;
-    let woken: Vec<_> = waiters.iter().map(Held::wakes).collect();
+    quiesce().await;
+    let woken: Vec<_> = waiters.iter().map(HandPolled::wakes).collect();
     assert_eq!(woken, [1, 1, 0]);
-    let more: Vec<_> = waiters.iter_mut().take(2).map(Held::ready).collect();
+    let more: Vec<_> = waiters.iter_mut().take(2).map(HandPolled::ready).collect();
     assert!(more.iter().all(Result::is_ok));
     drop(leases);
     drop(waiters[2].ready().expect("a lease came home"));
@@ -32,7 +35,7 @@ async fn shrink_closes_the_longest_unused_first() {
     let bed = Bed::new(5);
     let ids = bed.idle(5).await;
     bed.pool.resize(2).expect("the pool is open");
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.alive(), ids[..2]);
     assert_eq!(bed.reasons(), [CloseReason::Shrunk; 3]);
     let resized = |kind: &EventKind| matches!(kind, EventKind::Resized { from: 5, to: 2 });
@@ -40,17 +43,17 @@ async fn shrink_closes_the_longest_unused_first() {
     bed.finish().await;
 }
 
-/// D11, P8: leases are not cut short; those that are too many end when they come home.
+/// Leases are not cut short; those that are too many end when they come home.
 #[tokio::test(start_paused = true)]
 async fn shrink_while_lent_takes_effect_on_return() {
     let bed = Bed::new(4);
     let mut leases = bed.leases(4).await;
     bed.pool.resize(2).expect("the pool is open");
     assert_eq!(bed.pool.status().leased, 4);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     for left in (2..4).rev() {
         drop(leases.pop());
-        settle().await;
+        quiesce().await;
         assert_eq!(bed.pool.status().size(), left);
         assert!(waiter.poll().is_pending(), "these are too many");
     }
@@ -62,31 +65,31 @@ async fn shrink_while_lent_takes_effect_on_return() {
     bed.finish().await;
 }
 
-/// D11, D12: zero suspends the pool, and growth wakes who waits.
+/// Zero suspends the pool, and growth wakes who waits.
 #[tokio::test(start_paused = true)]
 async fn pool_of_size_zero_lends_nothing_until_it_grows() {
     let bed = Bed::new(2);
     bed.idle(2).await;
     bed.pool.resize(0).expect("the pool is open");
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().size(), 0);
     bed.pool
         .acquire_within(MINUTE)
         .await
         .expect_err("it is suspended");
     bed.pool.try_acquire().expect_err("it is suspended");
-    let mut waiter = Held::waiting(bed.pool.acquire());
-    settle().await;
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
     assert_eq!(bed.fake.counts().connect.started, 2);
     bed.pool.resize(5).expect("the pool is open");
-    settle().await;
+    quiesce().await;
     drop(waiter.ready().expect("it grew"));
     let leases = bed.leases(5).await;
     drop((leases, waiter));
     bed.finish_with(5, 0).await;
 }
 
-/// P8: down and up again while everything is lent: nothing is lost, nothing is too many.
+/// Down and up again while everything is lent: nothing is lost, nothing is too many.
 #[tokio::test(start_paused = true)]
 async fn shrink_to_zero_and_growth_again_while_lent_keeps_the_capacity() {
     let bed = Bed::new(3);
@@ -110,12 +113,12 @@ async fn shrink_to_zero_and_growth_again_while_lent_keeps_the_capacity() {
 #[tokio::test(start_paused = true)]
 async fn connect_under_way_is_too_many_after_a_shrink() {
     let bed = Bed::new(2);
-    bed.fake.set_manual(Call::Connect);
-    let waiter = Held::waiting(bed.pool.acquire());
-    let connect = bed.fake.next_connect().await;
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let waiter = HandPolled::waiting(bed.pool.acquire());
+    let connect = bed.fake.next(Call::Connect).await;
     bed.pool.resize(0).expect("the pool is open");
     connect.succeed();
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Shrunk]);
     assert_eq!(bed.pool.status().size(), 0);
     drop(waiter);
@@ -126,11 +129,11 @@ async fn connect_under_way_is_too_many_after_a_shrink() {
 #[tokio::test(start_paused = true)]
 async fn closing_connections_count_after_a_shrink() {
     let bed = Bed::new(3);
-    bed.fake.set_manual(Call::Close);
+    bed.fake.set(Call::Close, Answer::Manual);
     bed.idle(3).await;
     bed.pool.resize(1).expect("the pool is open");
     let lease = bed.lease().await;
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     bed.pool.resize(2).expect("the pool is open");
     pass(SECOND).await;
     assert_eq!(
@@ -138,15 +141,14 @@ async fn closing_connections_count_after_a_shrink() {
         3,
         "both closing ones still live"
     );
-    bed.fake.next_close().await.finish();
-    settle().await;
+    bed.fake.next(Call::Close).await.succeed();
+    quiesce().await;
     assert_eq!(bed.fake.counts().connect.started, 3, "two of two are taken");
-    bed.fake.next_close().await.finish();
-    settle().await;
+    bed.fake.next(Call::Close).await.succeed();
+    quiesce().await;
     assert_eq!(bed.fake.counts().connect.started, 4);
     drop((lease, waiter));
-    bed.fake
-        .set(Call::Close, pool_testkit::connector::Answer::Ok);
+    bed.fake.set(Call::Close, Answer::Ok);
     bed.finish().await;
 }
 
@@ -171,4 +173,19 @@ async fn resize_beyond_what_can_be_counted_is_refused() {
         .expect("two are idle")
         .mark_dirty();
     bed.finish().await;
+}
+
+/// Each resize lets the maintenance task look for something to open, on another thread. A connect
+/// that begins takes its permit and looks at the limit in one step, so that a resize in between
+/// finds as many permits as it has to take away.
+#[test]
+fn resize_finds_the_permits_of_all_free_slots_while_connects_begin() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_time().build();
+    let runtime = runtime.expect("a runtime can be built");
+    let bed = runtime.block_on(async { Bed::new(1) });
+    let sizes = [1, 0].into_iter().cycle().take(100_000);
+    for size in sizes {
+        bed.pool.resize(size).expect("the pool is open");
+    }
 }

@@ -27,7 +27,7 @@ impl Connector for Missing {
     }
 }
 
-/// P20: the chain leads to the connector's own error, with its own type; and no error prints what
+/// The chain leads to the connector's own error, with its own type; and no error prints what
 /// its source prints.
 #[tokio::test(start_paused = true)]
 async fn chain_of_sources_leads_to_the_connectors_own_error() {
@@ -96,7 +96,7 @@ fn connect_and_check_errors_keep_what_they_are_given() {
     );
     let boxed: Box<dyn Error + Send + Sync> = Box::new(io::Error::from(io::ErrorKind::BrokenPipe));
     let check = CheckError::new(boxed);
-    assert_eq!(check.to_string(), "the connection did not pass");
+    assert_eq!(check.to_string(), "the connection is unfit");
     assert!(check.source().is_some_and(<dyn Error>::is::<io::Error>));
     let copy = check.clone();
     assert!(copy.source().is_some_and(<dyn Error>::is::<io::Error>));
@@ -112,7 +112,7 @@ fn faults_say_what_happened_and_how_long_it_took() {
     assert_eq!(fault.to_string(), "connect did not end within 5s");
 }
 
-/// P20: the same circumstances in every kind of error.
+/// The same circumstances in every kind of error.
 #[tokio::test(start_paused = true)]
 async fn every_error_of_acquire_has_its_circumstances() {
     let bed = Bed::with(1, |builder| {
@@ -170,5 +170,15 @@ async fn early_death_is_the_cause_in_the_callers_error() {
         fault.map(ToString::to_string).as_deref(),
         Some("connection #0 died 0.0ns after it was opened")
     );
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn error_of_a_closed_pool_does_not_speak_of_waiting() {
+    let bed = Bed::new(1);
+    bed.pool.close(SECOND).await;
+    let error = bed.pool.acquire().await.expect_err("it is closed");
+    let text = error.to_string();
+    assert!(!text.contains("waiting for a connection"), "{text}");
     bed.finish().await;
 }

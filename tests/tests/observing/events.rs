@@ -6,15 +6,15 @@ use pool_core::{Event, EventKind, Observer, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, FakeConnection, pair};
 use pool_testkit::ledger::Ledger;
-use pool_tests::bed::{Bed, Held, Pool, SECOND, Watchdog, settle};
+use pool_tests::bed::{Bed, HandPolled, Pool, SECOND, Watchdog, quiesce};
 use tokio::task::JoinSet;
 
-/// X2: the whole life of a connection, in order, with numbers from zero.
+/// The whole life of a connection, in order, with numbers from zero.
 #[tokio::test(start_paused = true)]
 async fn life_of_a_connection_is_told_in_order() {
     let bed = Bed::with(1, |builder| builder.name("workers"));
-    let mut waiter = Held::waiting(bed.pool.acquire());
-    settle().await;
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
     drop(waiter.ready().expect("it is served"));
     drop(waiter);
     bed.lease().await.mark_dirty();
@@ -52,7 +52,10 @@ async fn numbers_of_events_have_no_gaps() {
     struct Seqs(Mutex<Vec<u64>>);
     impl Observer for Seqs {
         fn on_event(&self, event: &Event) {
-            self.0.lock().expect("nobody panics").push(event.seq);
+            self.0
+                .lock()
+                .expect("no holder of the lock panics")
+                .push(event.seq);
         }
     }
     let _watchdog = Watchdog::start();
@@ -75,7 +78,7 @@ async fn numbers_of_events_have_no_gaps() {
         });
     }
     while let Some(task) = tasks.join_next().await {
-        task.expect("no panic");
+        task.expect("the task does not panic");
     }
     pool.close(10 * SECOND).await;
     drop(pool);
@@ -83,9 +86,9 @@ async fn numbers_of_events_have_no_gaps() {
     while Arc::strong_count(&seqs) > 1 {
         tokio::task::yield_now().await;
     }
-    let mut seqs = seqs.0.lock().expect("nobody panics").clone();
+    let mut seqs = seqs.0.lock().expect("no holder of the lock panics").clone();
     seqs.sort_unstable();
-    let count = u64::try_from(seqs.len()).expect("few");
+    let count = u64::try_from(seqs.len()).expect("it is a small number");
     assert_eq!(seqs, (0..count).collect::<Vec<_>>());
 }
 
@@ -129,7 +132,7 @@ async fn observer_may_use_the_pool() {
             let Some(pool) = self.pool.get() else { return };
             assert!(pool.status().size() <= 2);
             if let EventKind::Returned { .. } = event.kind {
-                let mut lent = self.lent.lock().expect("nobody panics");
+                let mut lent = self.lent.lock().expect("no holder of the lock panics");
                 if lent.is_empty()
                     && let Ok(lease) = pool.try_acquire()
                 {
@@ -150,12 +153,16 @@ async fn observer_may_use_the_pool() {
     drop(pool.acquire().await.expect("it connects"));
     assert_eq!(pool.status().leased, 1, "the observer took it");
     pool.evict_all();
-    busybody.lent.lock().expect("nobody panics").clear();
+    busybody
+        .lent
+        .lock()
+        .expect("no holder of the lock panics")
+        .clear();
     assert!(pool.close(SECOND).await.is_complete());
     assert_eq!(fake.counts().alive, 0);
 }
 
-/// P27: every failure of a connect is told, with its error.
+/// Every failure of a connect is told, with its error.
 #[tokio::test(start_paused = true)]
 async fn every_failed_connect_is_told() {
     let bed = Bed::with(1, |builder| builder.fail_fast_after(2));

@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use pool_core::{EventKind, PooledConnection};
-use pool_tests::bed::{Bed, Held, Lease, MINUTE, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, Lease, MINUTE, SECOND, TICK, pass, quiesce};
 
 /// What the ledger heard of an overdue lease: where acquired, how long held, whether it is back.
 type Heard = (&'static Location<'static>, Duration, bool);
@@ -21,7 +21,7 @@ fn heard(bed: &Bed) -> Vec<Heard> {
     heard
 }
 
-/// P42: once per lease, with the place it was acquired at, and a notice when it is back.
+/// Once per lease, with the place it was acquired at, and a notice when it is back.
 #[tokio::test(start_paused = true)]
 async fn overdue_lease_is_told_once_and_again_when_it_comes_home() {
     let bed = Bed::with(1, |builder| builder.lease_warn_after(10 * SECOND));
@@ -45,7 +45,7 @@ async fn overdue_lease_is_told_once_and_again_when_it_comes_home() {
     bed.finish().await;
 }
 
-/// P42: a lease of the same connection that follows is another lease.
+/// A lease of the same connection that follows is another lease.
 #[tokio::test(start_paused = true)]
 async fn each_overdue_lease_of_a_connection_is_told() {
     let bed = Bed::with(1, |builder| builder.lease_warn_after(10 * SECOND));
@@ -61,7 +61,7 @@ async fn each_overdue_lease_of_a_connection_is_told() {
     bed.finish().await;
 }
 
-/// P42: neither a connect nor a wait makes a lease overdue.
+/// Neither a connect nor a wait makes a lease overdue.
 #[tokio::test(start_paused = true)]
 async fn only_the_time_in_a_holders_hands_counts() {
     let bed = Bed::with(1, |builder| {
@@ -70,7 +70,7 @@ async fn only_the_time_in_a_holders_hands_counts() {
             .acquire_timeout(MINUTE)
     });
     let first = bed.lease().await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     pass(9 * SECOND).await;
     drop(first);
     let second = waiter.ready().expect("it was served");
@@ -82,7 +82,7 @@ async fn only_the_time_in_a_holders_hands_counts() {
     bed.finish().await;
 }
 
-/// P42: whatever way an overdue lease ends, its end is told.
+/// Whatever way an overdue lease ends, its end is told.
 #[tokio::test(start_paused = true)]
 async fn every_end_of_an_overdue_lease_is_told() {
     let ends: [fn(Lease); 4] = [
@@ -96,7 +96,7 @@ async fn every_end_of_an_overdue_lease_is_told() {
         let lease = bed.lease().await;
         pass(2 * SECOND).await;
         end(lease);
-        settle().await;
+        quiesce().await;
         let back = heard(&bed).into_iter().filter(|(.., back)| *back).count();
         assert_eq!(back, 1, "end {number}");
         bed.finish_with(1, usize::from(number == 3)).await;
@@ -112,5 +112,19 @@ async fn overdue_lease_of_a_closed_pool_is_told() {
     pass(MINUTE).await;
     assert_eq!(heard(&bed).len(), 1);
     drop(lease);
+    bed.finish().await;
+}
+
+/// A connection that was served to a future that nobody polls is out as well.
+#[tokio::test(start_paused = true)]
+async fn connection_served_to_a_future_that_is_never_polled_is_overdue() {
+    let bed = Bed::with(1, |builder| builder.lease_warn_after(SECOND));
+    let lease = bed.lease().await;
+    let waiter = HandPolled::waiting(bed.pool.acquire());
+    drop(lease);
+    pass(MINUTE).await;
+    assert_eq!(bed.pool.status().leased, 1);
+    assert_eq!(heard(&bed).len(), 1);
+    drop(waiter);
     bed.finish().await;
 }

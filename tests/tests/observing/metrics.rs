@@ -6,7 +6,8 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use pool_core::{ConnectionPool, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, FakeHandle, pair};
-use pool_tests::bed::{Held, Pool, SECOND, TICK, Watchdog, pass, settle};
+use pool_tests::bed::{HandPolled, Pool, SECOND, TICK, Watchdog, pass, quiesce};
+use tokio::runtime::{Builder, Runtime};
 
 /// Everything recorded since the last look, by name and labels.
 fn read(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
@@ -19,9 +20,13 @@ fn read(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
             .collect();
         let name = format!("{} {}", key.key().name(), labels.join(" "));
         let value = match value {
-            DebugValue::Counter(count) => f64::from(u32::try_from(count).expect("few")),
+            DebugValue::Counter(count) => {
+                f64::from(u32::try_from(count).expect("it is a small number"))
+            }
             DebugValue::Gauge(value) => value.into_inner(),
-            DebugValue::Histogram(values) => f64::from(u32::try_from(values.len()).expect("few")),
+            DebugValue::Histogram(values) => {
+                f64::from(u32::try_from(values.len()).expect("it is a small number"))
+            }
         };
         all.insert(name, value);
     }
@@ -36,7 +41,7 @@ fn pool(recorder: &DebuggingRecorder, name: &'static str) -> (Pool, FakeHandle) 
     (pool.expect("the settings are valid"), fake)
 }
 
-/// P43: two pools in a process stay apart.
+/// Two pools in a process stay apart.
 #[tokio::test(start_paused = true)]
 async fn pools_are_told_apart_by_their_label() {
     let _watchdog = Watchdog::start();
@@ -65,7 +70,7 @@ async fn pools_are_told_apart_by_their_label() {
     lazy.close(SECOND).await;
 }
 
-/// P6: one meaning per counter, each counted once.
+/// One meaning per counter, each counted once.
 #[tokio::test(start_paused = true)]
 async fn each_thing_is_counted_once_where_it_belongs() {
     let _watchdog = Watchdog::start();
@@ -77,7 +82,7 @@ async fn each_thing_is_counted_once_where_it_belongs() {
         pool.acquire().await.expect("the second attempt connects"),
         pool.acquire().await.expect("it connects"),
     ];
-    let waiter = Held::waiting(pool.acquire());
+    let waiter = HandPolled::waiting(pool.acquire());
     pool.acquire().await.expect_err("the queue is full");
     drop(waiter);
     pool.acquire().await.expect_err("all are lent");
@@ -85,10 +90,10 @@ async fn each_thing_is_counted_once_where_it_belongs() {
     let [first, second] = leases;
     PooledConnection::discard(first);
     drop(PooledConnection::detach(second));
-    settle().await;
+    quiesce().await;
     pool.close(SECOND).await;
     pool.acquire().await.expect_err("it is closed");
-    settle().await;
+    quiesce().await;
     let all = read(&snapshotter);
     let of = |name: &str| all.get(name).copied().unwrap_or(f64::NAN);
     let expected = [
@@ -135,4 +140,57 @@ async fn gauges_of_a_pool_at_rest_are_right() {
         pass(SECOND).await;
     }
     pool.close(SECOND).await;
+}
+
+/// Builds a pool, lends its connection this often, and closes it.
+async fn lend(times: usize) {
+    let builder = ConnectionPool::builder(pair().0).name("same").max_size(1);
+    let pool = builder.build().expect("the settings are valid");
+    for _ in 0..times {
+        drop(pool.acquire().await.expect("it connects"));
+    }
+    pool.close(SECOND).await;
+    pass(SECOND).await;
+}
+
+#[test]
+fn leases_of_a_pool_that_is_built_again_add_up() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = paused();
+        runtime.block_on(lend(10));
+        runtime.block_on(lend(5));
+    });
+    let leases = read(&snapshotter).get("pool_leases_total same").copied();
+    assert_eq!(leases, Some(15.0));
+}
+
+#[test]
+fn gauges_are_zero_once_the_runtime_took_the_connections_along() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = paused();
+        let pool = runtime.block_on(async {
+            let (pool, _fake) = pool(&recorder, "p");
+            drop(pool.acquire().await.expect("it connects"));
+            pass(SECOND).await;
+            pool
+        });
+        drop(runtime);
+        assert_eq!(pool.status().size(), 0);
+    });
+    let metrics = read(&snapshotter);
+    let mut gauges = metrics
+        .iter()
+        .filter(|(name, _)| name.starts_with("pool_connections"));
+    assert!(gauges.clone().count() > 0, "{metrics:?}");
+    assert!(gauges.all(|(_, value)| *value == 0.0), "{metrics:?}");
+}
+
+fn paused() -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build();
+    runtime.expect("a runtime without I/O needs no descriptors")
 }

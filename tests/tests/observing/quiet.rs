@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Acquired, Bed, Held, MINUTE, TICK, pass, start};
+use pool_tests::bed::{Acquired, Bed, HandPolled, MINUTE, TICK, pass, start};
 use tokio::runtime::Handle;
 
 /// Counts how often a future is polled.
@@ -25,7 +25,7 @@ impl<F: Future> Future for Polled<F> {
     }
 }
 
-/// P13: while nothing moves in a saturated pool, those who wait are not polled.
+/// While nothing moves in a saturated pool, those who wait are not polled.
 #[tokio::test(start_paused = true)]
 async fn waiters_of_a_saturated_pool_are_not_polled() {
     const WAITERS: usize = 100;
@@ -54,7 +54,7 @@ async fn waiters_of_a_saturated_pool_are_not_polled() {
     );
     drop(lease);
     for waiter in waiters {
-        waiter.await.expect("no panic");
+        waiter.await.expect("the task does not panic");
     }
     assert_eq!(
         polls.load(Ordering::Relaxed),
@@ -76,7 +76,7 @@ async fn wakeups_in_half_an_hour() -> u64 {
 /// would be 18 000.
 const FEW: u64 = 20;
 
-/// P13: an idle pool wakes nobody between what is due.
+/// An idle pool wakes nobody between what is due.
 #[tokio::test(start_paused = true)]
 async fn idle_pool_wakes_nobody() {
     let bed = Bed::with(8, |builder| {
@@ -91,12 +91,12 @@ async fn idle_pool_wakes_nobody() {
     bed.finish().await;
 }
 
-/// P13: nor does a saturated one.
+/// Nor does a saturated one.
 #[tokio::test(start_paused = true)]
 async fn saturated_pool_wakes_nobody() {
     let bed = Bed::with(2, |builder| builder.acquire_timeout(60 * MINUTE));
     let leases = bed.leases(2).await;
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     pass(3 * TICK).await;
     let wakeups = wakeups_in_half_an_hour().await;
     assert!(wakeups <= FEW, "{wakeups} wake-ups");

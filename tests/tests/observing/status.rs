@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pool_core::{PoolStatus, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, SECOND, TICK, pass, quiesce};
 use tokio::task::{JoinSet, yield_now};
 
-/// P9, D1: each state is seen, and they add up.
+/// Each state is seen, and they add up.
 #[tokio::test(start_paused = true)]
 async fn every_state_is_counted_where_it_belongs() {
     let bed = Bed::with(7, |builder| {
@@ -18,20 +18,20 @@ async fn every_state_is_counted_where_it_belongs() {
             .close_timeout(5 * SECOND)
             .check_timeout(60 * SECOND)
     });
-    bed.fake.set_manual(Call::Check);
-    bed.fake.set_manual(Call::Reset);
-    bed.fake.set_manual(Call::Close);
+    bed.fake.set(Call::Check, Answer::Manual);
+    bed.fake.set(Call::Reset, Answer::Manual);
+    bed.fake.set(Call::Close, Answer::Manual);
     let mut leases = bed.leases(6).await;
-    PooledConnection::discard(leases.pop().expect("six"));
+    PooledConnection::discard(leases.pop().expect("six were leased"));
     drop(leases.pop());
     pass(10 * SECOND + TICK).await;
     drop(leases.pop());
-    leases.pop().expect("six").mark_needs_reset();
-    PooledConnection::discard(leases.pop().expect("six"));
-    bed.fake.set_manual(Call::Connect);
+    leases.pop().expect("six were leased").mark_needs_reset();
+    PooledConnection::discard(leases.pop().expect("six were leased"));
+    bed.fake.set(Call::Connect, Answer::Manual);
     let idle = bed.lease().await;
-    let waiter = Held::waiting(bed.pool.acquire());
-    drop(bed.fake.next_connect().await);
+    let waiter = HandPolled::waiting(bed.pool.acquire());
+    drop(bed.fake.next(Call::Connect).await);
     let status = bed.pool.status();
     assert_eq!((status.opening, status.idle, status.leased), (1, 0, 2));
     assert_eq!((status.checking, status.returning), (1, 1));
@@ -47,16 +47,16 @@ async fn every_state_is_counted_where_it_belongs() {
         format!("ConnectionPool {{ name: \"pool\", status: {status:?} }}")
     );
     for _ in 0..2 {
-        bed.fake.next_close().await.finish();
+        bed.fake.next(Call::Close).await.succeed();
     }
     bed.fake.set(Call::Close, Answer::Ok);
-    bed.fake.next_check().await.succeed();
-    bed.fake.next_reset().await.succeed();
+    bed.fake.next(Call::Check).await.succeed();
+    bed.fake.next(Call::Reset).await.succeed();
     drop((leases, idle, waiter));
     bed.finish().await;
 }
 
-/// P9: in every sample of a stress run the states add up to no more than the limit.
+/// In every sample of a stress run the states add up to no more than the limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_sample_of_a_busy_pool_is_consistent() {
     let bed = Bed::with(4, |builder| builder.max_uses(20));
@@ -79,12 +79,12 @@ async fn every_sample_of_a_busy_pool_is_consistent() {
     }
     over.store(true, Ordering::Relaxed);
     while let Some(task) = tasks.join_next().await {
-        task.expect("no panic");
+        task.expect("the task does not panic");
     }
     bed.finish().await;
 }
 
-/// B20: a pool that was never used is empty, and so is one whose callers all left.
+/// A pool that was never used is empty, and so is one whose callers all left.
 #[tokio::test(start_paused = true)]
 async fn status_of_an_unused_pool_is_zero() {
     let bed = Bed::new(3);
@@ -94,7 +94,21 @@ async fn status_of_an_unused_pool_is_zero() {
         (status.size(), status.waiting, status.is_closed),
         (empty.size(), 0, false)
     );
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status(), status);
+    bed.finish().await;
+}
+
+/// The time of the last use is measured by the coarse clock, that of the birth by the exact one.
+#[tokio::test(start_paused = true)]
+async fn connection_is_never_idle_for_longer_than_it_is_old() {
+    let bed = Bed::new(1);
+    let delay = Answer::After(TICK * 3 / 10);
+    bed.fake.set(Call::Connect, delay);
+    bed.pool.warm_up(1).await.expect("it connects");
+    let evicted = bed
+        .pool
+        .retain(|stats| stats.idle_for.is_some_and(|idle_for| idle_for <= stats.age));
+    assert_eq!(evicted, 0);
     bed.finish().await;
 }

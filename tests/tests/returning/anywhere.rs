@@ -5,12 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use pool_core::{Acquire, CloseReason, ConnectionPool, PooledConnection};
-use pool_testkit::Query;
-use pool_testkit::connector::{FakeConnection, Verdict};
-use pool_tests::bed::{Bed, Held, Lease, Pool, SECOND, Watchdog, assert_clean, settle, start};
+use pool_testkit::connector::{FakeConnection, QueryAnswer};
+use pool_tests::bed::{
+    Bed, HandPolled, Lease, Pool, QUERIES, SECOND, Watchdog, assert_clean, quiesce, start,
+};
 use tokio::runtime::Builder;
 
-/// B3.
 #[test]
 fn pool_and_leases_may_go_to_any_thread() {
     const fn is_send<T: Send>() {}
@@ -29,7 +29,7 @@ fn pool_and_leases_may_go_to_any_thread() {
     is_send::<PooledConnection<RefCell<u8>>>();
 }
 
-/// P30: what is dropped is idle at once.
+/// What is dropped is idle at once.
 #[tokio::test(start_paused = true)]
 async fn dropped_lease_is_idle_before_drop_returns() {
     let bed = Bed::new(2);
@@ -43,24 +43,25 @@ async fn dropped_lease_is_idle_before_drop_returns() {
     bed.finish().await;
 }
 
-/// P29.
 #[tokio::test(start_paused = true)]
 async fn lease_may_be_dropped_on_a_plain_thread() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
-    thread::spawn(move || drop(lease)).join().expect("no panic");
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    thread::spawn(move || drop(lease))
+        .join()
+        .expect("the task does not panic");
     let lease = waiter.ready().expect("it was handed over");
     thread::spawn(move || PooledConnection::discard(lease))
         .join()
-        .expect("no panic");
+        .expect("the task does not panic");
     drop(waiter);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Discarded]);
     bed.finish().await;
 }
 
-/// P29: each way home, after the runtime of the pool has gone.
+/// Each way home, after the runtime of the pool has gone.
 #[test]
 fn lease_may_be_dropped_after_the_runtime_has_gone() {
     let runtime = Builder::new_current_thread()
@@ -74,9 +75,11 @@ fn lease_may_be_dropped_after_the_runtime_has_gone() {
     });
     drop(runtime);
     drop(leases.pop());
-    PooledConnection::discard(leases.pop().expect("five"));
-    drop(PooledConnection::detach(leases.pop().expect("five")));
-    let lease = leases.pop().expect("five");
+    PooledConnection::discard(leases.pop().expect("five were leased"));
+    drop(PooledConnection::detach(
+        leases.pop().expect("five were leased"),
+    ));
+    let lease = leases.pop().expect("five were leased");
     lease.mark_needs_reset();
     drop(lease);
     bed.fake.panic_on_drop(PooledConnection::id(&leases[0]));
@@ -89,7 +92,7 @@ fn lease_may_be_dropped_after_the_runtime_has_gone() {
     bed.ledger.assert_settled();
 }
 
-/// P29, X9: a panic of the holder returns the connection like any other end.
+/// A panic of the holder returns the connection like any other end.
 #[tokio::test(start_paused = true)]
 async fn lease_is_returned_by_a_panic_of_its_holder() {
     let bed = Bed::new(1);
@@ -106,13 +109,13 @@ async fn lease_is_returned_by_a_panic_of_its_holder() {
     bed.finish().await;
 }
 
-/// P29: the panic of a connector on top of the holder's does not end the process.
+/// The panic of a connector on top of the holder's does not end the process.
 #[tokio::test(start_paused = true)]
 async fn connector_that_panics_while_the_holder_unwinds_does_no_harm() {
-    for query in Query::ALL {
+    for query in QUERIES {
         let bed = Bed::new(1);
         let lease = bed.lease().await;
-        bed.fake.queue_verdicts(query, [Verdict::Panic]);
+        bed.fake.queue_query(query, [QueryAnswer::Panic]);
         let unwinding = catch_unwind(AssertUnwindSafe(|| {
             let _lease = lease;
             panic!("the holder panics");
@@ -129,7 +132,7 @@ async fn connector_that_panics_while_the_holder_unwinds_does_no_harm() {
     }
 }
 
-/// P29: a thread that keeps a lease until its own end, and has woken somebody before, passes it on
+/// A thread that keeps a lease until its own end, and has woken somebody before, passes it on
 /// while the storage of the thread is being taken down.
 #[tokio::test(start_paused = true)]
 async fn lease_may_be_dropped_by_the_end_of_its_thread() {
@@ -138,14 +141,14 @@ async fn lease_may_be_dropped_by_the_end_of_its_thread() {
     }
     let bed = Bed::new(2);
     let (kept, other) = (bed.lease().await, bed.lease().await);
-    let mut first = Held::waiting(bed.pool.acquire());
-    let mut second = Held::waiting(bed.pool.acquire());
+    let mut first = HandPolled::waiting(bed.pool.acquire());
+    let mut second = HandPolled::waiting(bed.pool.acquire());
     let keeper = thread::spawn(move || {
         KEPT.with(|place| *place.borrow_mut() = Some(kept));
         // Wakes the first waiter, for which this thread gets storage after that of the lease.
         drop(other);
     });
-    keeper.join().expect("no panic");
+    keeper.join().expect("the task does not panic");
     drop(first.ready().expect("it was served by the return"));
     drop(
         second

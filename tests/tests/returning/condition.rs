@@ -1,9 +1,9 @@
 //! What becomes of a returned connection: the connector's word, and the waiters' luck.
 
 use pool_core::{CloseReason, EventKind, PooledConnection};
-use pool_testkit::connector::{Answer, Verdict};
+use pool_testkit::connector::{Answer, QueryAnswer};
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Bed, Held, Lease, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, Lease, QUERIES, SECOND, pass, quiesce};
 
 type Ruin = fn(Lease);
 
@@ -15,7 +15,7 @@ const RUINS: [(CloseReason, Ruin); 4] = [
     (CloseReason::ResetFailed, |lease| lease.mark_needs_reset()),
 ];
 
-/// Invariants 2 and 5. P23, P27, B4, X12.
+/// Invariants 2 and 5.
 #[tokio::test(start_paused = true)]
 async fn ruined_connection_is_closed_and_never_lent_again() {
     for (reason, ruin) in RUINS {
@@ -33,7 +33,7 @@ async fn ruined_connection_is_closed_and_never_lent_again() {
     }
 }
 
-/// P12: whatever ended it, the freed slot serves who waits.
+/// Whatever ended it, the freed slot serves who waits.
 #[tokio::test(start_paused = true)]
 async fn end_of_a_ruined_connection_serves_the_waiter() {
     for (reason, ruin) in RUINS {
@@ -41,9 +41,9 @@ async fn end_of_a_ruined_connection_serves_the_waiter() {
         bed.fake.set(Call::Reset, Answer::Transient);
         let lease = bed.lease().await;
         pass(2 * SECOND).await;
-        let mut waiter = Held::waiting(bed.pool.acquire());
+        let mut waiter = HandPolled::waiting(bed.pool.acquire());
         ruin(lease);
-        settle().await;
+        quiesce().await;
         drop(waiter.ready().expect("a new one was opened"));
         assert_eq!(bed.reasons(), [reason]);
         drop(waiter);
@@ -51,23 +51,27 @@ async fn end_of_a_ruined_connection_serves_the_waiter() {
     }
 }
 
-/// P12, B19.
 #[tokio::test(start_paused = true)]
 async fn broken_connections_do_not_starve_the_pool() {
     let bed = Bed::new(5);
     let leases = bed.leases(5).await;
     let waiters: Vec<_> = (0..10).map(|_| bed.acquirer()).collect();
-    settle().await;
+    quiesce().await;
     for lease in leases {
         lease.mark_dirty();
     }
     for waiter in waiters {
-        drop(waiter.await.expect("no panic").expect("it is served"));
+        drop(
+            waiter
+                .await
+                .expect("the task does not panic")
+                .expect("it is served"),
+        );
     }
     bed.finish().await;
 }
 
-/// P27: one end per connection, each with its reason.
+/// One end per connection, each with its reason.
 #[tokio::test(start_paused = true)]
 async fn every_end_is_told_once_with_its_reason() {
     let bed = Bed::new(4);
@@ -76,7 +80,7 @@ async fn every_end_is_told_once_with_its_reason() {
     for (lease, (_, ruin)) in leases.into_iter().zip(RUINS) {
         ruin(lease);
     }
-    settle().await;
+    quiesce().await;
     for (reason, _) in RUINS {
         let closing = bed.ledger.count_events(
             |kind| matches!(kind, EventKind::Closing { reason: told, .. } if *told == reason),
@@ -93,7 +97,7 @@ async fn every_end_is_told_once_with_its_reason() {
     bed.finish().await;
 }
 
-/// P26: an idle connection that dies is removed without traffic.
+/// An idle connection that dies is removed without traffic.
 #[tokio::test(start_paused = true)]
 async fn idle_connection_that_dies_is_closed_without_anybody_asking() {
     let bed = Bed::new(3);
@@ -102,14 +106,14 @@ async fn idle_connection_that_dies_is_closed_without_anybody_asking() {
     for id in ids {
         bed.fake.kill(id);
     }
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().size(), 0);
     assert_eq!(bed.reasons(), [CloseReason::Died; 3]);
     assert_eq!(bed.fake.asked(Query::IsAlive), asked);
     bed.finish().await;
 }
 
-/// P25: dead since a moment, and `died` does not tell: never handed out.
+/// Dead since a moment, and `died` does not tell: never handed out.
 #[tokio::test(start_paused = true)]
 async fn connection_that_died_a_moment_ago_is_not_handed_out() {
     let bed = Bed::new(2);
@@ -135,14 +139,14 @@ async fn lent_connection_that_died_is_closed_when_it_comes_home() {
     let id = PooledConnection::id(&lease);
     pass(2 * SECOND).await;
     // Whatever `is_alive` says later: once dead, always dead.
-    bed.fake.set_verdict(Query::IsAlive, Verdict::Yes);
+    bed.fake.set_query(Query::IsAlive, QueryAnswer::Yes);
     bed.fake.kill(id);
-    settle().await;
+    quiesce().await;
     let died = |kind: &EventKind| matches!(kind, EventKind::Died { .. });
     assert_eq!(bed.ledger.count_events(died), 1);
     assert_eq!(bed.pool.status().leased, 1, "a lease is not cut short");
     drop(lease);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.closes(), [(id, CloseReason::Died)]);
     assert_eq!(bed.ledger.count_events(died), 1);
     bed.finish().await;
@@ -154,7 +158,7 @@ async fn question_that_panics_at_the_hand_out_costs_its_connection_only() {
     let bed = Bed::new(1);
     let ids = bed.idle(1).await;
     pass(2 * SECOND).await;
-    bed.fake.queue_verdicts(Query::IsAlive, [Verdict::Panic]);
+    bed.fake.queue_query(Query::IsAlive, [QueryAnswer::Panic]);
     let lease = bed.lease().await;
     assert_ne!(PooledConnection::id(&lease), ids[0]);
     assert_eq!(bed.reasons(), [CloseReason::Died]);
@@ -165,14 +169,14 @@ async fn question_that_panics_at_the_hand_out_costs_its_connection_only() {
 /// Panics of the questions on return: the connection is not trusted again.
 #[tokio::test(start_paused = true)]
 async fn question_that_panics_on_return_costs_its_connection_only() {
-    for query in Query::ALL {
+    for query in QUERIES {
         let bed = Bed::new(1);
         let lease = bed.lease().await;
         pass(2 * SECOND).await;
-        let mut waiter = Held::waiting(bed.pool.acquire());
-        bed.fake.queue_verdicts(query, [Verdict::Panic]);
+        let mut waiter = HandPolled::waiting(bed.pool.acquire());
+        bed.fake.queue_query(query, [QueryAnswer::Panic]);
         drop(lease);
-        settle().await;
+        quiesce().await;
         drop(waiter.ready().expect("a new one was opened"));
         assert_eq!(
             bed.reasons(),
@@ -189,9 +193,9 @@ async fn question_that_panics_on_return_costs_its_connection_only() {
 async fn questions_are_asked_before_each_hand_out_and_on_each_return() {
     let bed = Bed::new(1);
     drop(bed.lease().await);
-    let before = Query::ALL.map(|query| bed.fake.asked(query));
+    let before = QUERIES.map(|query| bed.fake.asked(query));
     drop(bed.lease().await);
-    let after = Query::ALL.map(|query| bed.fake.asked(query));
+    let after = QUERIES.map(|query| bed.fake.asked(query));
     let asked: Vec<_> = after
         .iter()
         .zip(before)

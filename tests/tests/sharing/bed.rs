@@ -2,7 +2,7 @@
 
 use pool_core::{CloseReason, ConnectionId, SharedBuilder, SharedLease, SharedPool};
 use pool_testkit::connector::{FakeConnection, FakeHandle, pair};
-use pool_tests::bed::{MINUTE, Watchdog, settle};
+use pool_tests::bed::{MINUTE, Watchdog, quiesce};
 
 pub(crate) type Lease = SharedLease<FakeConnection>;
 
@@ -10,14 +10,14 @@ pub(crate) type Lease = SharedLease<FakeConnection>;
 pub(crate) const TARGET: u32 = 2;
 pub(crate) const FULL: u32 = 3;
 
-pub(crate) struct Bed {
+pub(crate) struct SharedBed {
     pub(crate) pool: SharedPool<FakeConnection>,
     pub(crate) fake: FakeHandle,
     limit: usize,
     _watchdog: Watchdog,
 }
 
-impl Bed {
+impl SharedBed {
     pub(crate) fn new(max_size: usize) -> Self {
         Self::with(max_size, |builder| builder)
     }
@@ -40,7 +40,10 @@ impl Bed {
     }
 
     pub(crate) async fn lease(&self) -> Lease {
-        self.pool.acquire().await.expect("served")
+        self.pool
+            .acquire()
+            .await
+            .expect("a connection can serve it")
     }
 
     /// Several leases, one after the other, each when all that follows from the last has happened.
@@ -48,7 +51,7 @@ impl Bed {
         let mut leases = Vec::new();
         for _ in 0..count {
             leases.push(self.lease().await);
-            settle().await;
+            quiesce().await;
         }
         leases
     }

@@ -24,7 +24,7 @@ async fn a_crowd_is_served_within_the_limits_and_leaves_nothing() {
     let builder = builder
         .min_uptime(std::time::Duration::ZERO)
         .retry_delay(millisecond, millisecond);
-    let pool = builder.build().expect("valid");
+    let pool = builder.build().expect("the settings are valid");
     let served = Arc::new(AtomicUsize::new(0));
     let mut callers = JoinSet::new();
     for caller in 0..CALLERS {

@@ -276,7 +276,7 @@ impl Actor {
     }
 
     fn draw(&mut self, limit: u32) -> u32 {
-        u32::try_from(self.below(u64::from(limit))).expect("below a u32")
+        u32::try_from(self.below(u64::from(limit))).expect("it is below a `u32`")
     }
 
     fn draw_time(&mut self, units_max: u32) -> Duration {
@@ -285,7 +285,7 @@ impl Actor {
     }
 
     fn draw_place(&mut self, len: usize) -> usize {
-        usize::try_from(self.below(len as u64)).expect("below a usize")
+        usize::try_from(self.below(len as u64)).expect("it is below a `usize`")
     }
 }
 

@@ -162,7 +162,7 @@ pub(crate) fn runtime_gone(world: &Arc<World>, runtime: Runtime, pool: Pool, act
 pub(crate) fn paused() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build();
-    runtime.expect("a runtime needs nothing but memory")
+    runtime.expect("a runtime without I/O needs no descriptors")
 }
 
 /// Invariant 7: when all leases are home the pool can lend `max_size` connections again.

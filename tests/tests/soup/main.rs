@@ -11,7 +11,6 @@
 mod actor;
 mod ending;
 mod quiet;
-mod regressions;
 mod scenario;
 mod seen;
 mod witness;

@@ -67,8 +67,9 @@ struct Settings {
 impl Scenario {
     pub(crate) fn draw(flavour: Flavour, ending: Ending, plan: FaultPlan) -> Self {
         let mut numbers = SplitMix64::derived(plan.seed(), [64, 0]);
-        let mut below =
-            |limit: u32| u32::try_from(numbers.below(u64::from(limit))).expect("below a u32");
+        let mut below = |limit: u32| {
+            u32::try_from(numbers.below(u64::from(limit))).expect("it is below a `u32`")
+        };
         let unit = match flavour {
             Flavour::Paused => Duration::from_millis(10),
             Flavour::Threads => Duration::from_millis(1),

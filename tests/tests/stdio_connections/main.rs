@@ -14,11 +14,12 @@ mod common;
 
 mod adversaries;
 mod bed;
+mod between_calls;
 mod chaos;
 mod dirty;
+mod exchanges;
 mod meters;
 mod one_shot;
 mod reuse;
-mod reviewed;
 mod start;
 mod strays;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use pool_core::ConnectionPool;
-use pool_stdio::{StdioConnection, StdioConnector, StrayPolicy};
+use pool_stdio::{StdioConnection, StdioConnector};
 use pool_testkit::fixture::Behaviour;
 use tokio::runtime;
 
@@ -27,7 +27,7 @@ fn children_requests_and_bytes_are_counted_from_spawn_to_exit() {
     let [lasting, brief] = metrics::with_local_recorder(&recorder, || {
         [lasting, brief].map(|behaviour| {
             let connector = StdioConnector::new(bed.scene.spec(&behaviour)).unwrap();
-            bed.watch(connector.name("ours").stray_output(StrayPolicy::Discard))
+            bed.watch(connector.name("ours").discard_stray_output())
         })
     });
     runtime.block_on(async {

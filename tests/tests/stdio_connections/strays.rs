@@ -1,34 +1,44 @@
 //! Output that nobody asked for: never taken for the reply to the next request.
 
 use pool_core::{ConnectionPool, Connector};
-use pool_stdio::{StdioConnection, StdioError, StrayPolicy};
+use pool_stdio::{Signal, StdioConnection, StdioError};
 use pool_testkit::fixture::{Behaviour, Replies, Step, Stream};
 
 use crate::bed::{Bed, Pool, assert_line, eager, on_both_runtimes};
 
-fn pool(bed: &Bed, behaviour: &Behaviour, policy: StrayPolicy) -> Pool {
-    let connector = bed.connector(behaviour).stray_output(policy);
+/// What happens to strays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strays {
+    Rejected,
+    Discarded,
+}
+
+fn pool(bed: &Bed, behaviour: &Behaviour, strays: Strays) -> Pool {
+    let connector = bed.connector(behaviour);
+    let connector = match strays {
+        Strays::Rejected => connector,
+        Strays::Discarded => connector.discard_stray_output(),
+    };
     eager(ConnectionPool::builder(connector))
         .max_size(1)
         .build()
         .unwrap()
 }
 
-/// Answers, and says something more when it is told to.
+/// Answers, and says something more when it is told to, by a signal.
 fn chatty(text: &str) -> Behaviour {
+    let speak = Behaviour::new().print(text).print_error("said");
     Behaviour::new()
+        .then(Step::OnTerminate(speak))
         .read_lines(1)
         .print("one\n")
-        .read_lines(1)
-        .print(text)
-        .print_error("said")
         .then_echo()
 }
 
 /// Makes it speak, and waits until it has, without reading that.
 async fn provoke(child: &mut StdioConnection) {
     assert_line(child.request("go").await, "one");
-    child.notify("now").await.unwrap();
+    child.signal(Signal::Terminate).unwrap();
     while child.stderr_tail().text != "said" {
         tokio::task::yield_now().await;
     }
@@ -37,7 +47,7 @@ async fn provoke(child: &mut StdioConnection) {
 #[test]
 fn rejected_strays_make_a_connection_dead_for_the_pool() {
     on_both_runtimes(async |bed| {
-        let pool = pool(bed, &chatty("stray\n"), StrayPolicy::Reject);
+        let pool = pool(bed, &chatty("stray\n"), Strays::Rejected);
         let mut lease = pool.acquire().await.unwrap();
         provoke(&mut lease).await;
         assert!(!lease.is_alive());
@@ -68,7 +78,7 @@ fn rejected_strays_fail_the_next_request_before_it_is_written() {
 fn discarded_strays_are_gone_before_the_next_request() {
     on_both_runtimes(async |bed| {
         let text = "stray line\n".repeat(1000);
-        let pool = pool(bed, &chatty(&text), StrayPolicy::Discard);
+        let pool = pool(bed, &chatty(&text), Strays::Discarded);
         let mut lease = pool.acquire().await.unwrap();
         let pid = lease.pid();
         provoke(&mut lease).await;
@@ -83,7 +93,7 @@ fn discarded_strays_are_gone_before_the_next_request() {
 #[test]
 fn half_a_stray_line_is_rejected_even_by_the_lenient_policy() {
     on_both_runtimes(async |bed| {
-        let pool = pool(bed, &chatty("half a li"), StrayPolicy::Discard);
+        let pool = pool(bed, &chatty("half a li"), Strays::Discarded);
         let mut lease = pool.acquire().await.unwrap();
         provoke(&mut lease).await;
         let error = lease.request("two").await.unwrap_err();
@@ -103,8 +113,8 @@ fn what_comes_with_a_reply_in_one_read_is_stray_too() {
             .read_lines(1)
             .print("one\none again\n")
             .then_echo();
-        for (policy, is_kept) in [(StrayPolicy::Reject, false), (StrayPolicy::Discard, true)] {
-            let pool = pool(bed, &both, policy);
+        for (strays, is_kept) in [(Strays::Rejected, false), (Strays::Discarded, true)] {
+            let pool = pool(bed, &both, strays);
             let mut lease = pool.acquire().await.unwrap();
             let pid = lease.pid();
             assert_line(lease.request("go").await, "one");
@@ -115,7 +125,7 @@ fn what_comes_with_a_reply_in_one_read_is_stray_too() {
             assert_line(lease.request("two").await, expected);
         }
         // A child that answers twice: the second answer is never the next caller's.
-        let pool = pool(bed, &twice, StrayPolicy::Reject);
+        let pool = pool(bed, &twice, Strays::Rejected);
         let judge = bed.connector(&twice);
         for id in 0..20 {
             let mut lease = pool.acquire().await.unwrap();
@@ -137,7 +147,7 @@ fn a_flood_of_strays_does_not_keep_a_caller() {
             stream: Stream::Stdout,
             bytes: 1 << 40,
         });
-        let pool = pool(bed, &behaviour, StrayPolicy::Discard);
+        let pool = pool(bed, &behaviour, Strays::Discarded);
         let mut lease = pool.acquire().await.unwrap();
         let error = loop {
             match lease.request("go").await {

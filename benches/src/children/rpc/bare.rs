@@ -1,4 +1,4 @@
-//! The pipes of a child and nothing else: what nobody can be faster than.
+//! A child with bare pipes: the least that any client must do.
 
 use std::process::Stdio;
 
@@ -9,12 +9,12 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{self, Child};
 
-use super::client::{check, params};
+use super::tool_call::{check, params};
 use crate::children::program::Program;
-use pool_reuse::builtin::server::{Tool, Wire};
+use pool_reuse::builtin::{Tool, Wire};
 use pool_reuse::measure::Measured;
 
-/// A child to whom one caller writes, and from whom the same one reads.
+/// A child that one caller writes to and reads from.
 #[derive(Debug)]
 pub(super) struct Bare {
     child: Child,
@@ -22,17 +22,17 @@ pub(super) struct Bare {
     number: u64,
 }
 
-/// What is parsed of a reply.
+/// The parsed part of a reply.
 #[derive(Deserialize)]
 struct Reply {
     result: CallToolResult,
 }
 
 impl Bare {
-    /// Starts one from this thread, and so where this thread may run.
+    /// Starts one from this thread, and so on its cores.
     #[expect(
         clippy::disallowed_methods,
-        reason = "the child it is compared with is not the pool's"
+        reason = "a child that is compared with those of a pool"
     )]
     pub(super) fn start() -> Measured<Self> {
         let mut command = process::Command::from(Program::server(Wire::Lines)?.command());
@@ -48,10 +48,10 @@ impl Bare {
         })
     }
 
-    /// Writes and reads at once.
+    /// Writes a request and reads its reply at the same time.
     pub(super) async fn exchange(&mut self, request: &[u8]) -> Measured<()> {
         let pipes = self.child.stdin.as_mut().zip(self.child.stdout.as_mut());
-        let (stdin, stdout) = pipes.ok_or("both were asked for")?;
+        let (stdin, stdout) = pipes.ok_or("both pipes were asked for")?;
         self.read.clear();
         let write = async {
             stdin.write_all(request).await?;
@@ -68,10 +68,10 @@ impl Bare {
         Ok(())
     }
 
-    /// A call as the clients make it, but for one caller who has the child alone.
+    /// A call as the clients make it, by one caller who has the child alone.
     pub(super) async fn call(&mut self) -> Measured<()> {
         let pipes = self.child.stdin.as_mut().zip(self.child.stdout.as_mut());
-        let (stdin, stdout) = pipes.ok_or("both were asked for")?;
+        let (stdin, stdout) = pipes.ok_or("both pipes were asked for")?;
         self.number += 1;
         let (method, params) = ("tools/call", params(Tool::Answer));
         let request =

@@ -1,247 +1,95 @@
-//! Calls from 1 to 256 callers on one child, beside rmcp's client.
+//! Calls and forwarding in four places: on one core or on all of them, on one thread or two workers.
+//!
+//! On one core a call costs the work that clients and child do for it. On several it also costs
+//! waking another core, which both clients pay alike and which can be most of the call. With two
+//! workers a client also pays for each hop between its tasks, as it does in a proxy.
 
-use super::bare::Bare;
-use super::client::{Client, Round, bare_p50, round};
-use crate::children::chapter::spread;
-use crate::children::program::Cores;
-use crate::children::{Bar, Chapter, Effort, Judgement, Measured, Picture};
-use pool_reuse::measure::plot::{Chart, ChartBar, Side};
-use pool_reuse::measure::stats::{median, paired};
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Measured;
+use tokio::runtime::Runtime;
 
-/// A number of callers, and what ours must reach beside rmcp's client.
-struct Crowd {
-    callers: u32,
-    calls: u32,
-    /// Of requests per second.
-    rate: Bar,
-    /// Of the median time of a call.
-    p50: Bar,
-}
+use super::place::{Place, one_thread, two_workers};
+use super::{callers, forward};
+use crate::bars;
+use crate::children::chapter::{Chapter, Topic};
+use crate::children::cores::Cores;
+use crate::effort::Effort;
 
-const CROWDS: [Crowd; 4] = [
-    Crowd {
-        callers: 1,
-        calls: 2_000,
-        rate: Bar::Open,
-        p50: Bar::AtMost(0.5),
-    },
-    Crowd {
-        callers: 16,
-        calls: 16_000,
-        rate: Bar::Open,
-        p50: Bar::Open,
-    },
-    Crowd {
-        callers: 64,
-        calls: 16_000,
-        rate: Bar::AtLeast(6.0),
-        p50: Bar::Open,
-    },
-    Crowd {
-        callers: 256,
-        calls: 16_384,
-        rate: Bar::Open,
-        p50: Bar::Open,
-    },
-];
+/// Everything on one core.
+pub(in crate::children) const PINNED: Topic = Topic {
+    name: "json-rpc",
+    measure: measure_pinned,
+};
 
-/// Adds its tables, pictures and figures to the chapter.
-pub(super) async fn measure(
-    place: &str,
-    cores: &Cores,
-    effort: Effort,
-    chapter: &mut Chapter,
-) -> Measured<()> {
-    let (all, bare) = rounds(cores, effort.rounds(ROUNDS)).await?;
-    chapter
-        .paragraphs
-        .push(format!("Requests per second, {place}:\n\n{}", rates(&all)));
-    chapter
-        .paragraphs
-        .push(format!("Time of a call in us, {place}:\n\n{}", times(&all)));
-    chapter.paragraphs.push(format!(
-        "A call over bare pipes, for one caller, {place}: {:.1} us (median).",
-        median(&bare).unwrap_or(f64::NAN)
-    ));
-    let pictures: [(&str, &str, Of); 2] = [
-        ("requests per second (more is better)", "rate", |it| it.rate),
-        ("median time of a call, us (less is better)", "p50", |it| {
-            it.p50
-        }),
-    ];
-    for (unit, name, of) in pictures {
-        chapter.pictures.push(Picture {
-            name: format!("{name}-{}", place.replace(' ', "-")),
-            chart: Chart {
-                title: format!("JSON-RPC through pool-stdio and through rmcp, {place}"),
-                unit: unit.to_owned(),
-                bars: chart_bars(&all, of),
-            },
-        });
-    }
-    let [alone, ..] = &all;
-    for (whose, p50) in [
-        ("p50 of 1 caller", alone.ours(|it| it.p50)),
-        ("p50 of rmcp's 1 caller", alone.rmcp(|it| it.p50)),
-    ] {
-        chapter.judgements.push(Judgement {
-            what: format!("{whose} / bare pipes', {place}"),
-            figure: paired(&p50, &bare),
-            bar: Bar::Open,
-        });
-    }
-    for (crowd, samples) in CROWDS.iter().zip(&all) {
-        let callers = crowd.callers();
-        chapter.judgements.push(Judgement {
-            what: format!("requests/s of {callers} / rmcp's, {place}"),
-            figure: paired(&samples.ours(|it| it.rate), &samples.rmcp(|it| it.rate)),
-            bar: crowd.rate,
-        });
-        chapter.judgements.push(Judgement {
-            what: format!("p50 of {callers} / rmcp's, {place}"),
-            figure: paired(&samples.ours(|it| it.p50), &samples.rmcp(|it| it.p50)),
-            bar: crowd.p50,
-        });
-    }
-    Ok(())
-}
+/// Wherever the system puts the threads and the child.
+pub(in crate::children) const UNPINNED: Topic = Topic {
+    name: "json-rpc-unpinned",
+    measure: measure_unpinned,
+};
 
-/// What the clients showed, one sample for each round.
-#[derive(Default)]
-struct Samples {
-    ours: Vec<Round>,
-    rmcp: Vec<Round>,
-}
-
-type Of = fn(&Round) -> f64;
-
-impl Samples {
-    fn ours(&self, of: Of) -> Vec<f64> {
-        self.ours.iter().map(of).collect()
-    }
-
-    fn rmcp(&self, of: Of) -> Vec<f64> {
-        self.rmcp.iter().map(of).collect()
-    }
-}
-
-async fn rounds(cores: &Cores, count: usize) -> Measured<([Samples; CROWDS.len()], Vec<f64>)> {
-    let mut floor = Bare::start()?;
-    let mut bare = Vec::new();
-    let clients = [Client::ours(cores).await?, Client::rmcp().await?];
-    let mut all: [Samples; CROWDS.len()] = Default::default();
-    // The first round is for warming up.
-    for number in 0..=count {
-        let p50;
-        (floor, p50) = bare_p50(floor, CROWDS[0].calls).await?;
-        if number > 0 {
-            bare.push(p50);
-        }
-        for (crowd, samples) in CROWDS.iter().zip(&mut all) {
-            // Each starts with the other one, so that none always comes after the same.
-            for turn in 0..clients.len() {
-                let which = (number + turn) % clients.len();
-                let (all, calls) = match which {
-                    0 => (&mut samples.ours, crowd.calls),
-                    _ => (&mut samples.rmcp, crowd.calls / RMCP_DIVISOR),
-                };
-                let sample = round(&clients[which], crowd.callers, calls).await?;
-                if number > 0 {
-                    all.push(sample);
-                }
-            }
-        }
-    }
-    Ok((all, bare))
-}
-
-impl Crowd {
-    fn callers(&self) -> String {
-        let plural = if self.callers == 1 { "" } else { "s" };
-        format!("{} caller{plural}", self.callers)
-    }
-}
-
-fn rates(all: &[Samples]) -> String {
-    let header = [
-        "callers",
-        "ours",
-        "least",
-        "greatest",
-        "rmcp",
-        "least",
-        "greatest",
-        "ours / rmcp",
-        "least",
-        "greatest",
-    ];
-    let mut table = Table::new(&header);
-    for (crowd, samples) in CROWDS.iter().zip(all) {
-        let (ours, rmcp) = (samples.ours(|it| it.rate), samples.rmcp(|it| it.rate));
-        let mut row = vec![crowd.callers.to_string()];
-        row.extend(spread(&ours, 0));
-        row.extend(spread(&rmcp, 0));
-        row.extend(spread(&quotients(&ours, &rmcp), 2));
-        table.add_row(row);
-    }
-    table.to_string()
-}
-
-fn times(all: &[Samples]) -> String {
-    let header = [
-        "callers",
-        "ours p50",
-        "rmcp p50",
-        "ours / rmcp",
-        "least",
-        "greatest",
-        "ours p99",
-        "rmcp p99",
-    ];
-    let mut table = Table::new(&header);
-    for (crowd, samples) in CROWDS.iter().zip(all) {
-        let (ours, rmcp) = (samples.ours(|it| it.p50), samples.rmcp(|it| it.p50));
-        let middle = |all: &[f64]| format!("{:.1}", median(all).unwrap_or(f64::NAN));
-        let mut row = vec![crowd.callers.to_string(), middle(&ours), middle(&rmcp)];
-        row.extend(spread(&quotients(&ours, &rmcp), 2));
-        row.push(middle(&samples.ours(|it| it.p99)));
-        row.push(middle(&samples.rmcp(|it| it.p99)));
-        table.add_row(row);
-    }
-    table.to_string()
-}
-
-fn quotients(ours: &[f64], rmcp: &[f64]) -> Vec<f64> {
-    let pairs = ours.iter().zip(rmcp);
-    pairs.map(|(ours, rmcp)| ours / rmcp).collect()
-}
-
-fn chart_bars(all: &[Samples], of: Of) -> Vec<ChartBar> {
-    let bar = |crowd: &Crowd, side: Side, samples: &[f64]| {
-        let value = median(samples)?;
-        let whose = match side {
-            Side::Ours => "pool-stdio",
-            Side::Other => "rmcp",
-        };
-        Some(ChartBar {
-            name: format!("{}, {whose}", crowd.callers()),
-            value,
-            label: format!("{value:.0}"),
-            side,
-        })
+fn measure_pinned(effort: Effort) -> Measured<Chapter> {
+    let title = "JSON-RPC calls on one child, beside rmcp's client, pinned to one core";
+    // Order: the threads of `pool-stdio` must not be started while this thread is on one core.
+    pool_stdio::prepare()?;
+    let [cores, everywhere] = Cores::choices()?;
+    cores.move_here()?;
+    let place = |name, one_caller| Place {
+        name,
+        cores,
+        one_caller,
+        crowd: bars::RPC_CROWD_PINNED,
+        forward: bars::FORWARD_PINNED,
     };
-    let pairs = CROWDS.iter().zip(all);
-    let bars = pairs.flat_map(|(crowd, samples)| {
-        [
-            bar(crowd, Side::Ours, &samples.ours(of)),
-            bar(crowd, Side::Other, &samples.rmcp(of)),
-        ]
-    });
-    bars.flatten().collect()
+    let places = [
+        (place("pinned", None), one_thread()?),
+        (
+            place("pinned two workers", Some(bars::RPC_ONE_CALLER_PINNED)),
+            two_workers()?,
+        ),
+    ];
+    let chapter = measure(Chapter::new(PINNED.name, title), effort, places);
+    everywhere.move_here()?;
+    chapter
 }
 
-/// Many short ones: a round should not be longer than what disturbs it.
-const ROUNDS: usize = 21;
-/// It takes several times as long.
-const RMCP_DIVISOR: u32 = 4;
+fn measure_unpinned(effort: Effort) -> Measured<Chapter> {
+    let title = "JSON-RPC calls on one child, beside rmcp's client, unpinned";
+    let [_, cores] = Cores::choices()?;
+    let place = |name, one_caller| Place {
+        name,
+        cores,
+        one_caller,
+        crowd: bars::RPC_CROWD,
+        forward: bars::FORWARD,
+    };
+    let places = [
+        (place("one thread", None), one_thread()?),
+        (
+            place("two workers", Some(bars::RPC_ONE_CALLER)),
+            two_workers()?,
+        ),
+    ];
+    measure(Chapter::new(UNPINNED.name, title), effort, places)
+}
+
+fn measure(
+    mut chapter: Chapter,
+    effort: Effort,
+    places: [(Place, Runtime); 2],
+) -> Measured<Chapter> {
+    pool_stdio::prepare()?;
+    chapter.say(ABOUT);
+    for (place, runtime) in places {
+        runtime.block_on(async {
+            callers::measure(&place, effort, &mut chapter).await?;
+            forward::measure(&place, effort, &mut chapter).await
+        })?;
+    }
+    Ok(chapter)
+}
+
+const ABOUT: &str = "\
+Both clients call the same tool of the same program, with the same type of params, and parse the same
+type of result. A caller of bare pipes, who has a child alone, does the same. They take turns; a ratio is
+the median of the ratios of each round. Unpinned, the system puts the child on the callers' core or on
+another one. On another one most of a call is the waking of a core, which costs both clients the same, so
+the ratio says less about them.";

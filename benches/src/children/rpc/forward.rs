@@ -1,26 +1,23 @@
-//! A megabyte handed on to the child and back, beside what cannot be avoided: the pipes, and a copy
-//! on either side of them.
+//! A megabyte forwarded to the child and back, beside the least that must be done: the pipes, and
+//! a copy on either side of them.
 
 use bytes::Bytes;
 
 use super::bare::Bare;
-use super::client::Client;
-use crate::children::chapter::spread;
-use crate::children::program::Cores;
-use crate::children::{Bar, Chapter, Effort, Judgement, Measured};
-use pool_reuse::builtin::server::large_request;
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::median;
-use pool_reuse::measure::table::Table;
+use super::client::connect;
+use super::place::Place;
+use crate::children::chapter::{Chapter, spread};
+use crate::children::cores::Cores;
+use crate::effort::Effort;
+use pool_reuse::builtin::large_request;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::median;
 
 /// Adds its table and figure to the chapter.
-pub(super) async fn measure(
-    place: &str,
-    cores: &Cores,
-    effort: Effort,
-    chapter: &mut Chapter,
-) -> Measured<()> {
-    let samples = samples(cores, effort.rounds(FORWARDS)).await?;
+pub(super) async fn measure(place: &Place, effort: Effort, chapter: &mut Chapter) -> Measured<()> {
+    let samples = samples(&place.cores, effort.rounds(FORWARDS)).await?;
     let ratios: Vec<f64> = samples.iter().map(Sample::ratio).collect();
     let mut table = Table::new(&["1 MiB there and back", "median", "least", "greatest"]);
     let rows: [(&str, Of, usize); 4] = [
@@ -35,18 +32,17 @@ pub(super) async fn measure(
         row.extend(spread(&all, digits));
         table.add_row(row);
     }
-    chapter
-        .paragraphs
-        .push(format!("Forwarding, {place}:\n\n{table}"));
-    chapter.judgements.push(Judgement {
-        what: format!("1 MiB forwarded / (bare pipes + 2 copies), {place}"),
-        figure: median(&ratios),
-        bar: Bar::AtMost(1.0),
-    });
+    let name = place.name;
+    chapter.say(format!("Forwarding, {name}:\n\n{table}"));
+    chapter.figure(
+        format!("1 MiB forwarded / (bare pipes + 2 copies), {name}"),
+        median(&ratios),
+        place.forward,
+    );
     Ok(())
 }
 
-/// Of one round, in microseconds.
+/// One round, in microseconds.
 struct Sample {
     forwarded: f64,
     piped: f64,
@@ -62,13 +58,11 @@ impl Sample {
 }
 
 async fn samples(cores: &Cores, count: usize) -> Measured<Vec<Sample>> {
-    let Client::Ours(child) = Client::ours(cores).await? else {
-        return Err("ours was asked for".into());
-    };
+    let child = connect(cores).await?;
     let mut bare = Bare::start()?;
     let request = Bytes::from(large_request(BODY_BYTES));
     let mut samples = Vec::new();
-    // The first round is for warming up.
+    // The first round warms everything up.
     for number in 0..=count {
         let watch = Stopwatch::start();
         let reply = child.forward(request.clone()).await?;

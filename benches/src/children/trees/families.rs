@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::{Ending, Row};
 use crate::children::program::fixture;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::Stopwatch;
 
 type Play = fn(&Scene<'_>) -> Measured<()>;
 

@@ -10,15 +10,18 @@
 //! baseline's count 150 ms later: every process of a tree carries a mark in its environment.
 
 mod baseline;
+mod endings;
 mod families;
-mod rows;
 
 use pool_testkit::census::Census;
 
-use super::{Bar, Chapter, Effort, Judgement, Measured};
+use super::chapter::{Chapter, Topic};
+use crate::bars;
+use crate::effort::Effort;
 use baseline::{Baseline, baseline};
-use pool_reuse::measure::stats::median;
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::median;
 
 /// One way to end one tree.
 #[derive(Debug, Clone, Copy)]
@@ -66,14 +69,15 @@ impl Row {
     }
 }
 
-/// Plays the matrix and the families.
-///
-/// # Errors
-///
-/// If a child cannot be had, or does not do what it was told to.
-pub fn measure(effort: Effort) -> Measured<Chapter> {
+/// The matrix and the families.
+pub(super) const TOPIC: Topic = Topic {
+    name: "tree-kill",
+    measure,
+};
+
+fn measure(effort: Effort) -> Measured<Chapter> {
     let census = Census::begin();
-    let mut rows = rows::play(&census, effort.rounds(ROUNDS))?;
+    let mut rows = endings::play(&census, effort.rounds(ROUNDS))?;
     rows.extend(families::play(&census, effort.rounds(ROUNDS))?);
     let mut table = Table::new(&[
         "row",
@@ -105,16 +109,18 @@ pub fn measure(effort: Effort) -> Measured<Chapter> {
         covered.join(", ")
     );
     let live: usize = rows.iter().map(Row::live).sum();
-    Ok(Chapter {
-        title: "trees of processes, and who outlives their end",
-        paragraphs: vec![table.to_string(), about],
-        pictures: Vec::new(),
-        judgements: vec![Judgement {
-            what: format!("processes that live on, in {} rows", rows.len()),
-            figure: Some(f64::from(u32::try_from(live)?)),
-            bar: Bar::AtMost(0.0),
-        }],
-    })
+    let mut chapter = Chapter::new(
+        TOPIC.name,
+        "Trees of processes, and what outlives their end",
+    );
+    chapter.say(table);
+    chapter.say(about);
+    chapter.figure(
+        format!("processes that live on, in {} rows", rows.len()),
+        Some(f64::from(u32::try_from(live)?)),
+        bars::NONE,
+    );
+    Ok(chapter)
 }
 
 /// The median time, and the most that lived on.

@@ -5,15 +5,15 @@
 
 use std::convert::Infallible;
 
-use super::{AsyncSubject, Connection, Factory, Order, Refused, Role};
+use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused, ServingOrder};
 
 /// A bb8 pool.
 #[derive(Debug, Clone)]
-pub struct Subject(bb8::Pool<Manager>);
+pub(in crate::pools) struct Bb8(bb8::Pool<Manager>);
 
-impl AsyncSubject for Subject {
+impl AsyncSubject for Bb8 {
     const NAME: &'static str = "bb8";
-    const ROLE: Role = Role::Peer(Order::Barging);
+    const COMPARED_AS: ComparedAs = ComparedAs::Peer(ServingOrder::Barging);
 
     type Lease<'a> = bb8::PooledConnection<'a, Manager>;
 
@@ -33,7 +33,7 @@ impl AsyncSubject for Subject {
 
 /// Opens connections for bb8.
 #[derive(Debug)]
-pub struct Manager(Factory);
+pub(in crate::pools) struct Manager(Factory);
 
 impl bb8::ManageConnection for Manager {
     type Connection = Connection;

@@ -12,15 +12,15 @@ use std::sync::Arc;
 
 use fastpool::bounded;
 
-use super::{AsyncSubject, Connection, Factory, Order, Refused, Role};
+use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused, ServingOrder};
 
 /// A fastpool pool.
 #[derive(Debug, Clone)]
-pub struct Subject(Arc<bounded::Pool<Manager>>);
+pub(in crate::pools) struct Fastpool(Arc<bounded::Pool<Manager>>);
 
-impl AsyncSubject for Subject {
+impl AsyncSubject for Fastpool {
     const NAME: &'static str = "fastpool";
-    const ROLE: Role = Role::Peer(Order::Fifo);
+    const COMPARED_AS: ComparedAs = ComparedAs::Peer(ServingOrder::Fifo);
 
     type Lease<'a> = bounded::Object<Manager>;
 
@@ -38,7 +38,7 @@ impl AsyncSubject for Subject {
 
 /// Opens connections for fastpool.
 #[derive(Debug)]
-pub struct Manager(Factory);
+pub(in crate::pools) struct Manager(Factory);
 
 impl fastpool::ManageObject for Manager {
     type Object = Connection;

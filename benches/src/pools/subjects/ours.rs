@@ -1,24 +1,25 @@
 //! pool-core, with defaults.
 
 use std::fmt;
+use std::time::Duration;
 
 use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, PooledConnection};
 
-use super::{AsyncSubject, Connection, Factory, Refused, Role};
+use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused};
 
 /// A pool of this workspace.
 #[derive(Clone)]
-pub struct Subject(ConnectionPool<Connection>);
+pub(in crate::pools) struct PoolCore(ConnectionPool<Connection>);
 
-impl fmt::Debug for Subject {
+impl fmt::Debug for PoolCore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Subject").field(&self.0.status()).finish()
+        f.debug_tuple("PoolCore").field(&self.0.status()).finish()
     }
 }
 
-impl AsyncSubject for Subject {
+impl AsyncSubject for PoolCore {
     const NAME: &'static str = "pool-core";
-    const ROLE: Role = Role::Ours;
+    const COMPARED_AS: ComparedAs = ComparedAs::Ours;
 
     type Lease<'a> = PooledConnection<Connection>;
 
@@ -33,11 +34,15 @@ impl AsyncSubject for Subject {
     async fn acquire(&self) -> Result<Self::Lease<'_>, Refused> {
         self.0.acquire().await.map_err(Refused::new)
     }
+
+    async fn acquire_within(&self, time: Duration) -> Result<Self::Lease<'_>, Refused> {
+        self.0.acquire_within(time).await.map_err(Refused::new)
+    }
 }
 
 /// Opens connections for pool-core.
 #[derive(Debug)]
-pub struct Opener(Factory);
+pub(in crate::pools) struct Opener(Factory);
 
 #[pool_core::async_trait]
 impl Connector for Opener {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{AsyncSubject, Factory, Refused, Role};
+use super::{AsyncSubject, ComparedAs, Factory, Refused};
 
 /// A semaphore that lends permits.
 #[derive(Debug, Clone)]
-pub struct Subject(Arc<Semaphore>);
+pub(in crate::pools) struct BareSemaphore(Arc<Semaphore>);
 
-impl AsyncSubject for Subject {
+impl AsyncSubject for BareSemaphore {
     const NAME: &'static str = "semaphore";
-    const ROLE: Role = Role::Baseline;
+    const COMPARED_AS: ComparedAs = ComparedAs::Baseline;
 
     type Lease<'a> = SemaphorePermit<'a>;
 

@@ -35,7 +35,7 @@ fn hand_off_against_cancel(cancel: fn(&Pool, Acquire<'_, ()>)) {
         drop(block_on(acquire(&pool)).expect("served"));
         canceller.join().expect("no panic");
         returner.join().expect("no panic");
-        assert_eq!(pool.lock().status().idle, 1, "the connection is home");
+        assert_eq!(pool.lock().status().idle, 1, "the connection is idle");
         tear_down(pool, errands);
     });
 }
@@ -46,7 +46,7 @@ fn cancelled_waiter_passes_on_what_it_was_served() {
 }
 
 #[test]
-#[should_panic(expected = "the connection is home")]
+#[should_panic(expected = "the connection is idle")]
 fn cancelled_waiter_that_keeps_what_it_was_served_is_found() {
     hand_off_against_cancel(|pool, future| {
         // Planted: it leaves the queue, but not with what it was served in the meantime.

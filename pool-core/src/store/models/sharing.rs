@@ -61,7 +61,7 @@ fn take(pool: &Pool) -> Share<()> {
     draw(pool, Location::caller()).lent.expect("it may be lent")
 }
 
-/// Two leases come home while the pool closes: the connection is closed once, by its last handle.
+/// Two leases end while the pool closes: the connection is closed once, by its last handle.
 fn returns_against_close(give_back: fn(Share<()>, &Engine<Unit, Multiplexed>)) {
     loom::model(move || {
         let (pool, mut errands) = opened();
@@ -100,11 +100,11 @@ fn close_connections(
 }
 
 #[test]
-fn whoever_is_last_the_connection_can_be_closed() {
+fn connection_can_be_closed_whichever_lease_ends_last() {
     returns_against_close(|share, pool| Multiplexed::give_back(share, pool, Condition::Clean));
 }
 
-/// A caller queues while the last free share comes home.
+/// A caller queues while a share is returned.
 fn queue_against_return(wait: fn(&Pool) -> Option<Share<()>>) {
     loom::model(move || {
         let (pool, mut errands) = opened();
@@ -119,7 +119,7 @@ fn queue_against_return(wait: fn(&Pool) -> Option<Share<()>>) {
         for share in [two].into_iter().chain(three) {
             Multiplexed::give_back(share, &pool, Condition::Clean);
         }
-        assert_eq!(pool.lock().status().leases, 0, "all shares are home");
+        assert_eq!(pool.lock().status().leases, 0, "all shares are returned");
         pool.close();
         close_connections(errands.close());
         drop((pool, errands));
@@ -129,7 +129,7 @@ fn queue_against_return(wait: fn(&Pool) -> Option<Share<()>>) {
 }
 
 #[test]
-fn share_that_comes_home_reaches_who_waits_for_it() {
+fn returned_share_reaches_the_waiter() {
     queue_against_return(|pool| {
         let wait = Wait::new(pool, Location::caller(), LONG);
         loom::future::block_on(wait).ok()

@@ -2,32 +2,31 @@
 
 use pool_core::{CloseReason, Connector};
 
-use super::super::Subject;
-use super::super::trial::{Verdict, broken, demand};
+use crate::conformance::trial::{Trial, TrialResult, broken, demand};
 
-pub(super) async fn close_returns<C: Connector>(subject: &Subject<C>) -> Verdict {
+pub(super) async fn close_returns<C: Connector>(trial: &Trial<'_, C>) -> TrialResult {
     for reason in REASONS {
-        let conn = subject.open().await?;
-        subject.close(conn, reason).await?;
+        let conn = trial.open().await?;
+        trial.close(conn, reason).await?;
     }
-    if subject.kill.is_some() {
+    if trial.subject.kill.is_some() {
         for reason in [CloseReason::Idle, CloseReason::Died] {
-            let conn = subject.open().await?;
-            subject.kill_it(&conn).await?;
-            subject.close(conn, reason).await?;
+            let conn = trial.open().await?;
+            trial.kill_it(&conn).await?;
+            trial.close(conn, reason).await?;
         }
     }
     Ok(())
 }
 
-pub(super) async fn close_ends_resource<C: Connector>(subject: &Subject<C>) -> Verdict {
-    let before = subject.resources_now()?;
+pub(super) async fn close_ends_resource<C: Connector>(trial: &Trial<'_, C>) -> TrialResult {
+    let before = trial.resources_now()?;
     for reason in REASONS {
-        let mut conn = subject.open().await?;
-        subject.exchange_if_told(&mut conn).await?;
-        subject.close(conn, reason).await?;
-        // At once: the pool gives the slot to the next connection now.
-        let left = subject.left(&before)?;
+        let mut conn = trial.open().await?;
+        trial.exchange_if_told(&mut conn).await?;
+        trial.close(conn, reason).await?;
+        // Without waiting: the pool gives the slot to the next connection as soon as `close` returned.
+        let left = trial.left(&before)?;
         demand(left.is_empty(), || {
             format!("{left:?} left when close for {reason} returned")
         })?;
@@ -35,19 +34,19 @@ pub(super) async fn close_ends_resource<C: Connector>(subject: &Subject<C>) -> V
     Ok(())
 }
 
-pub(super) async fn drop_ends_resource<C: Connector>(subject: &Subject<C>) -> Verdict {
-    let before = subject.resources_now()?;
-    let mut conn = subject.open().await?;
-    subject.exchange_if_told(&mut conn).await?;
+pub(super) async fn drop_ends_resource<C: Connector>(trial: &Trial<'_, C>) -> TrialResult {
+    let before = trial.resources_now()?;
+    let mut conn = trial.open().await?;
+    trial.exchange_if_told(&mut conn).await?;
     drop(conn);
-    subject
+    trial
         .gone(&before, "after a connection was dropped")
         .await?;
-    let conn = subject.open().await?;
+    let conn = trial.open().await?;
     if std::thread::spawn(move || drop(conn)).join().is_err() {
         return broken("the drop of a connection panicked on a thread without a runtime");
     }
-    subject
+    trial
         .gone(&before, "after a connection was dropped on a plain thread")
         .await
 }

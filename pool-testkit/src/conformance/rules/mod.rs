@@ -1,4 +1,4 @@
-//! The trial of each rule. Each opens connections of its own and ends them.
+//! How each rule is tried. Each trial opens connections of its own and ends them.
 
 mod connect;
 mod end;
@@ -9,32 +9,32 @@ mod pooled;
 use pool_core::Connector;
 
 use super::Rule;
-use super::subject::{Boxed, Subject};
-use super::trial::Verdict;
+use super::subject::Boxed;
+use super::trial::{Trial, TrialResult};
 
-/// The trial of one rule.
-pub(super) fn trial<C: Connector>(rule: Rule, subject: &Subject<C>) -> Boxed<'_, Verdict> {
+/// Tries one rule.
+pub(super) fn run<'a, C: Connector>(rule: Rule, trial: &'a Trial<'a, C>) -> Boxed<'a, TrialResult> {
     match rule {
-        Rule::Connects => Box::pin(connect::opens(subject)),
-        Rule::ConnectIsCancelSafe => Box::pin(connect::is_cancel_safe(subject)),
-        Rule::ConnectKeepsDeadline => Box::pin(connect::keeps_deadline(subject)),
-        Rule::PermanentFailureIsTold => Box::pin(connect::permanent_is_told(subject)),
-        Rule::TransientFailureIsTold => Box::pin(connect::transient_is_told(subject)),
-        Rule::IsAliveSeesDeath => Box::pin(life::is_alive_sees_death(subject)),
-        Rule::QuestionsAreCheap => Box::pin(life::questions_are_cheap(subject)),
-        Rule::DiedResolves => Box::pin(life::died_resolves(subject)),
-        Rule::DiedWaits => Box::pin(life::died_waits(subject)),
-        Rule::ExchangeLeavesClean => Box::pin(exchange::leaves_clean(subject)),
-        Rule::CancelledExchangeIsNotReused => Box::pin(exchange::cancelled_is_not_reused(subject)),
-        Rule::DirtIsSeen => Box::pin(exchange::dirt_is_seen(subject)),
-        Rule::ResetIsHonest => Box::pin(exchange::reset_is_honest(subject)),
-        Rule::CheckPassesLive => Box::pin(life::check_passes_live(subject)),
-        Rule::CheckTellsDeath => Box::pin(life::check_tells_death(subject)),
-        Rule::CloseReturns => Box::pin(end::close_returns(subject)),
-        Rule::CloseEndsResource => Box::pin(end::close_ends_resource(subject)),
-        Rule::DropEndsResource => Box::pin(end::drop_ends_resource(subject)),
-        Rule::PoolReuses => Box::pin(pooled::reuses(subject)),
-        Rule::PoolReplacesDead => Box::pin(pooled::replaces_dead(subject)),
-        Rule::NothingLeaks => Box::pin(pooled::nothing_leaks(subject)),
+        Rule::Connects => Box::pin(connect::opens(trial)),
+        Rule::ConnectIsCancelSafe => Box::pin(connect::is_cancel_safe(trial)),
+        Rule::ConnectKeepsDeadline => Box::pin(connect::keeps_deadline(trial)),
+        Rule::PermanentFailureIsReported => Box::pin(connect::permanent_is_reported(trial)),
+        Rule::TransientFailureIsReported => Box::pin(connect::transient_is_reported(trial)),
+        Rule::IsAliveSeesDeath => Box::pin(life::is_alive_sees_death(trial)),
+        Rule::QueriesAreCheap => Box::pin(life::queries_are_cheap(trial)),
+        Rule::DiedResolves => Box::pin(life::died_resolves(trial)),
+        Rule::DiedWaits => Box::pin(life::died_waits(trial)),
+        Rule::ExchangeLeavesClean => Box::pin(exchange::leaves_clean(trial)),
+        Rule::CancelledExchangeIsNotReused => Box::pin(exchange::cancelled_is_not_reused(trial)),
+        Rule::DirtIsSeen => Box::pin(exchange::dirt_is_seen(trial)),
+        Rule::ResetIsHonest => Box::pin(exchange::reset_is_honest(trial)),
+        Rule::CheckPassesLive => Box::pin(life::check_passes_live(trial)),
+        Rule::CheckSeesDeath => Box::pin(life::check_sees_death(trial)),
+        Rule::CloseReturns => Box::pin(end::close_returns(trial)),
+        Rule::CloseEndsResource => Box::pin(end::close_ends_resource(trial)),
+        Rule::DropEndsResource => Box::pin(end::drop_ends_resource(trial)),
+        Rule::PoolReuses => Box::pin(pooled::reuses(trial)),
+        Rule::PoolReplacesDead => Box::pin(pooled::replaces_dead(trial)),
+        Rule::NothingLeaks => Box::pin(pooled::nothing_leaks(trial)),
     }
 }

@@ -7,34 +7,35 @@ use std::time::Duration;
 use pool_core::{ConnectionId, ConnectionPool, Connector, PooledConnection};
 use tokio::runtime::Handle;
 
-use super::super::Subject;
-use super::super::trial::{Shared, Verdict, broken, demand, failed, missing};
+use crate::conformance::trial::{
+    SharedSubject, Trial, TrialResult, broken, demand, failed, missing,
+};
 use crate::ledger::Ledger;
 
 /// A pool of the subject's connections.
 struct Pooled<'a, C: Connector> {
-    subject: &'a Subject<C>,
+    trial: &'a Trial<'a, C>,
     pool: ConnectionPool<C::Connection>,
     ledger: Ledger,
 }
 
 impl<'a, C: Connector> Pooled<'a, C> {
-    fn new(subject: &'a Subject<C>, max_size: usize) -> Verdict<Self> {
+    fn new(trial: &'a Trial<'a, C>, max_size: usize) -> TrialResult<Self> {
         let ledger = Ledger::new(max_size);
         let millisecond = Duration::from_millis(1);
-        let built = ConnectionPool::builder(Shared(Arc::clone(&subject.connector)))
+        let built = ConnectionPool::builder(SharedSubject(Arc::clone(trial.connector)))
             .name("conformance")
             .max_size(max_size)
-            .acquire_timeout(subject.limit)
-            .connect_timeout(subject.limit)
-            // Young deaths are what is tested here: paced, or a connector whose connections all die
-            // at once would keep the pool busy for ever, but not for long.
+            .acquire_timeout(trial.limit())
+            .connect_timeout(trial.limit())
+            // Trials kill young connections on purpose, which must not slow the pool down. Still
+            // some delay, or a connector whose connections all die at once would keep it spinning.
             .retry_delay(millisecond, millisecond)
             .observer(Arc::new(ledger.clone()))
             .build();
         match built {
             Ok(pool) => Ok(Self {
-                subject,
+                trial,
                 pool,
                 ledger,
             }),
@@ -42,39 +43,39 @@ impl<'a, C: Connector> Pooled<'a, C> {
         }
     }
 
-    async fn acquire(&self) -> Verdict<PooledConnection<C::Connection>> {
+    async fn acquire(&self) -> TrialResult<PooledConnection<C::Connection>> {
         match self.pool.acquire().await {
             Ok(lease) => Ok(lease),
             Err(error) => failed("an acquire", error),
         }
     }
 
-    /// Acquires, makes an exchange and returns. Says which connection it was.
-    async fn use_once(&self) -> Verdict<ConnectionId> {
+    /// Acquires, makes an exchange and returns the connection. Returns which one it was.
+    async fn use_once(&self) -> TrialResult<ConnectionId> {
         let mut lease = self.acquire().await?;
-        self.subject.exchange_if_told(&mut lease).await?;
+        self.trial.exchange_if_told(&mut lease).await?;
         Ok(PooledConnection::id(&lease))
     }
 
-    /// The only connection dies after it came home, and the pool gets the time to hear of it.
-    async fn dies_idle(&self, id: ConnectionId) -> Verdict {
+    /// Lets the only connection die while it is idle, and waits until the pool lends it no more.
+    async fn dies_idle(&self, id: ConnectionId) -> TrialResult {
         let lease = self.acquire().await?;
-        let Some(kill) = &self.subject.kill else {
+        let Some(kill) = &self.trial.subject.kill else {
             return missing("kill");
         };
         let killing = kill(&lease);
         drop(lease);
-        self.subject.bounded("the kill", killing).await?;
+        self.trial.bounded("the kill", killing).await?;
         let is_replaced = || match self.pool.try_acquire() {
             Ok(lease) => PooledConnection::id(&lease) != id,
             Err(_) => true,
         };
         let otherwise = "a connection that died idle is still lent";
-        self.subject.soon(otherwise, is_replaced).await
+        self.trial.soon(otherwise, is_replaced).await
     }
 
-    async fn end(self) -> Verdict {
-        let report = self.pool.close(self.subject.limit).await;
+    async fn end(self) -> TrialResult {
+        let report = self.pool.close(self.trial.limit()).await;
         demand(report.is_complete(), || {
             format!("the pool did not close: {report:?}")
         })?;
@@ -85,8 +86,8 @@ impl<'a, C: Connector> Pooled<'a, C> {
     }
 }
 
-pub(super) async fn reuses<C: Connector>(subject: &Subject<C>) -> Verdict {
-    let pooled = Pooled::new(subject, 1)?;
+pub(super) async fn reuses<C: Connector>(trial: &Trial<'_, C>) -> TrialResult {
+    let pooled = Pooled::new(trial, 1)?;
     let first = pooled.use_once().await?;
     for _ in 0..REUSES {
         let next = pooled.use_once().await?;
@@ -97,14 +98,14 @@ pub(super) async fn reuses<C: Connector>(subject: &Subject<C>) -> Verdict {
     pooled.end().await
 }
 
-pub(super) async fn replaces_dead<C: Connector>(subject: &Subject<C>) -> Verdict {
-    let pooled = Pooled::new(subject, 1)?;
+pub(super) async fn replaces_dead<C: Connector>(trial: &Trial<'_, C>) -> TrialResult {
+    let pooled = Pooled::new(trial, 1)?;
     let lease = pooled.acquire().await?;
     let first = PooledConnection::id(&lease);
-    subject.kill_it(&lease).await?;
-    let is_dead = || !subject.connector.is_alive(&lease);
+    trial.kill_it(&lease).await?;
+    let is_dead = || !trial.connector.is_alive(&lease);
     let otherwise = "`is_alive` is still true of a dead lease";
-    subject.soon(otherwise, is_dead).await?;
+    trial.soon(otherwise, is_dead).await?;
     drop(lease);
     let second = pooled.use_once().await?;
     demand(second != first, || {
@@ -118,14 +119,14 @@ pub(super) async fn replaces_dead<C: Connector>(subject: &Subject<C>) -> Verdict
     pooled.end().await
 }
 
-pub(super) async fn nothing_leaks<C: Connector>(subject: &Subject<C>) -> Verdict {
-    let before = subject.resources_now()?;
+pub(super) async fn nothing_leaks<C: Connector>(trial: &Trial<'_, C>) -> TrialResult {
+    let before = trial.resources_now()?;
     let tasks = Handle::current().metrics().num_alive_tasks();
     let descriptors = descriptors();
-    let pooled = Pooled::new(subject, 2)?;
-    for cycle in 0..subject.cycles {
+    let pooled = Pooled::new(trial, 2)?;
+    for cycle in 0..trial.subject.cycles {
         let mut lease = pooled.acquire().await?;
-        subject.exchange_if_told(&mut lease).await?;
+        trial.exchange_if_told(&mut lease).await?;
         if cycle % 2 == 0 {
             PooledConnection::discard(lease);
         } else {
@@ -134,21 +135,19 @@ pub(super) async fn nothing_leaks<C: Connector>(subject: &Subject<C>) -> Verdict
         }
     }
     pooled.end().await?;
-    subject.gone(&before, "after the pool closed").await?;
-    // Others of this process come and go meanwhile; what leaks grows with the cycles.
-    let allowed = subject.cycles / 2;
+    trial.gone(&before, "after the pool closed").await?;
+    // Other tests of this process open and close things meanwhile. A leak grows with the cycles.
+    let allowed = trial.subject.cycles / 2;
     let otherwise = "more tasks than half the cycles are left";
     let alive = || Handle::current().metrics().num_alive_tasks();
-    subject
-        .soon(otherwise, || alive() <= tasks + allowed)
-        .await?;
+    trial.soon(otherwise, || alive() <= tasks + allowed).await?;
     let otherwise = "more descriptors than half the cycles are left";
-    subject
+    trial
         .soon(otherwise, || self::descriptors() <= descriptors + allowed)
         .await
 }
 
-/// How many descriptors this process has open; 0 where that cannot be seen.
+/// How many descriptors this process has open; 0 where the system does not say.
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }

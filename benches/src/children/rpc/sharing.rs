@@ -1,0 +1,155 @@
+//! A shared pool with default settings beside the best fixed setting, in front of a child that
+//! serves one request at a time and in front of one that multiplexes.
+//!
+//! The first wants a child for each caller, the second one child for all of them. A user who does
+//! not know which of the two the child is leaves the settings alone, and should lose little by it.
+
+use std::time::Duration;
+
+use pool_core::SharedPool;
+use pool_reuse::builtin::Tool;
+use pool_reuse::measure::Measured;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{median, ratio};
+use pool_stdio::JsonRpcConnection;
+use tokio::task::JoinSet;
+
+use super::client::connector;
+use super::place::two_workers;
+use super::tool_call::call;
+use crate::bars::{self, Bar};
+use crate::children::chapter::{Chapter, Topic, spread};
+use crate::effort::Effort;
+
+/// What default settings lose.
+pub(in crate::children) const TOPIC: Topic = Topic {
+    name: "json-rpc-sharing",
+    measure,
+};
+
+/// A kind of child, and the fixed settings that default settings are compared with.
+struct SharedChild {
+    what: &'static str,
+    tool: Tool,
+    /// Requests that one connection serves at once before another one is opened.
+    fixed: &'static [u32],
+    bar: Bar,
+}
+
+const SHARED_CHILDREN: [SharedChild; 2] = [
+    SharedChild {
+        what: "serial child, 10 ms per request",
+        tool: Tool::Pause,
+        fixed: &[1, 4, CALLERS],
+        bar: bars::SHARED_SERIAL,
+    },
+    SharedChild {
+        what: "multiplexing child",
+        tool: Tool::Answer,
+        fixed: &[CALLERS],
+        bar: bars::SHARED_MULTIPLEXING,
+    },
+];
+
+fn measure(effort: Effort) -> Measured<Chapter> {
+    pool_stdio::prepare()?;
+    let mut chapter = Chapter::new(
+        TOPIC.name,
+        "JSON-RPC: a shared pool with default settings beside the best fixed setting",
+    );
+    let mut table = Table::new(&[
+        "16 callers, at most 16 children",
+        "requests/s",
+        "least",
+        "greatest",
+    ]);
+    for child in SHARED_CHILDREN {
+        let rates = two_workers()?.block_on(rounds(&child, effort.rounds(ROUNDS)))?;
+        let names = child
+            .fixed
+            .iter()
+            .map(|leases| format!("target_leases {leases}"));
+        for (name, rates) in ["default".to_owned()].into_iter().chain(names).zip(&rates) {
+            let mut row = vec![format!("{}: {name}", child.what)];
+            row.extend(spread(rates, 0));
+            table.add_row(row);
+        }
+        let medians: Vec<f64> = rates.iter().filter_map(|rates| median(rates)).collect();
+        let figure = medians.split_first().and_then(|(default, fixed)| {
+            let best = fixed.iter().copied().max_by(f64::total_cmp)?;
+            ratio(*default, best)
+        });
+        let what = format!(
+            "requests/s of default settings / best fixed, {}",
+            child.what
+        );
+        chapter.figure(what, figure, child.bar);
+    }
+    chapter.say(format!(
+        "The pool with default settings serves for {LEARNING:?}, the others for {WARM_UP:?}, before \
+         each is measured for {MEASURED:?}."
+    ));
+    chapter.say(table);
+    Ok(chapter)
+}
+
+/// Requests per second of each round: with default settings, then with each fixed one.
+async fn rounds(child: &SharedChild, count: usize) -> Measured<Vec<Vec<f64>>> {
+    let settings: Vec<Option<u32>> = [None]
+        .into_iter()
+        .chain(child.fixed.iter().copied().map(Some))
+        .collect();
+    let mut rates = vec![Vec::new(); settings.len()];
+    for _ in 0..count {
+        for (setting, rates) in settings.iter().zip(&mut rates) {
+            // A new pool each time: what it has learned belongs to what is measured.
+            let pool = pool(*setting)?;
+            let before = if setting.is_none() { LEARNING } else { WARM_UP };
+            serve(&pool, child.tool, before).await?;
+            rates.push(serve(&pool, child.tool, MEASURED).await?);
+            pool.close(Duration::from_secs(5)).await;
+        }
+    }
+    Ok(rates)
+}
+
+fn pool(target_leases: Option<u32>) -> Measured<SharedPool<JsonRpcConnection>> {
+    let builder = SharedPool::builder(connector()?).max_size(usize::try_from(CALLERS)?);
+    Ok(match target_leases {
+        Some(leases) => builder.target_leases(leases),
+        None => builder,
+    }
+    .build()?)
+}
+
+/// Requests per second of all callers, each of which takes a lease for each request.
+async fn serve(pool: &SharedPool<JsonRpcConnection>, tool: Tool, time: Duration) -> Measured<f64> {
+    let mut tasks: JoinSet<Measured<u32>> = JoinSet::new();
+    let watch = Stopwatch::start();
+    for _ in 0..CALLERS {
+        let pool = pool.clone();
+        tasks.spawn(async move {
+            let mut served = 0;
+            while watch.elapsed() < time {
+                let child = pool.acquire().await?;
+                call(&child, tool).await?;
+                served += 1;
+            }
+            Ok(served)
+        });
+    }
+    let mut served = 0;
+    while let Some(done) = tasks.join_next().await {
+        served += done??;
+    }
+    Ok(f64::from(served) / watch.elapsed().as_secs_f64())
+}
+
+const ROUNDS: usize = 3;
+const CALLERS: u32 = 16;
+/// How long a pool can take to find out what its children are like.
+const LEARNING: Duration = Duration::from_secs(3);
+/// How long a pool with a fixed setting needs to open its children.
+const WARM_UP: Duration = Duration::from_millis(500);
+const MEASURED: Duration = Duration::from_secs(1);
