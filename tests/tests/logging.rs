@@ -1,7 +1,7 @@
 //! What a pool writes to the log, and on which level.
 //!
-//! In a process of its own: whether an event is wanted is remembered for the whole process, so a
-//! pool on a thread without a subscriber could silence these.
+//! These tests are in a process of their own. Whether anybody wants an event is remembered for the whole
+//! process, so a pool on a thread without a subscriber could suppress the events here.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-/// Keeps each event as a line: level, target, fields.
+/// Keeps the level and the fields of each event.
 #[derive(Debug, Clone, Default)]
 struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
 
@@ -33,7 +33,8 @@ impl<S: Subscriber> Layer<S> for Lines {
         struct Text(String);
         impl Visit for Text {
             fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                write!(self.0, "{}={value:?} ", field.name()).expect("a string takes all");
+                write!(self.0, "{}={value:?} ", field.name())
+                    .expect("a write to a string cannot fail");
             }
         }
         if !["pool_core", "pool_stdio"].contains(&event.metadata().target()) {
@@ -49,9 +50,9 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-/// What an operator should know is a warning, with the pool's name and the cause.
+/// What an operator should know is a warning with the pool's name.
 #[tokio::test(start_paused = true)]
-async fn troubles_are_warnings_with_name_and_cause() {
+async fn failures_and_overdue_calls_are_warnings_with_the_pool_name() {
     let _watchdog = Watchdog::start();
     let lines = Lines::default();
     let _guard =
@@ -89,10 +90,10 @@ async fn troubles_are_warnings_with_name_and_cause() {
     pool.close(SECOND).await;
 }
 
-/// A child that ends although nobody told it to is a warning, with its exit and its last words.
+/// The warning has the exit status and the end of stderr.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_death_of_a_child_is_a_warning_with_its_cause() {
+async fn unexpected_end_of_a_child_is_a_warning_with_its_cause() {
     let _watchdog = Watchdog::start();
     let lines = Lines::default();
     let _guard =
@@ -117,7 +118,6 @@ async fn the_death_of_a_child_is_a_warning_with_its_cause() {
     }
 }
 
-/// A panic of foreign code is an error in the log.
 #[tokio::test(start_paused = true)]
 async fn panics_of_foreign_code_are_errors() {
     let _watchdog = Watchdog::start();
@@ -136,9 +136,8 @@ async fn panics_of_foreign_code_are_errors() {
     pool.close(SECOND).await;
 }
 
-/// What happens on every lease is told on the finest level only.
 #[tokio::test(start_paused = true)]
-async fn leases_are_traced_and_nothing_louder() {
+async fn leases_are_logged_on_the_trace_level_only() {
     let _watchdog = Watchdog::start();
     let lines = Lines::default();
     let _guard =
@@ -157,7 +156,7 @@ async fn leases_are_traced_and_nothing_louder() {
     pool.close(SECOND).await;
 }
 
-/// A subscriber that cannot write what the pool tells.
+/// A subscriber that cannot write.
 struct FullDisk;
 
 impl Subscriber for FullDisk {

@@ -1,5 +1,5 @@
-//! The same on several threads, in real time: many callers, cancellations at every moment, and a
-//! soup of operations. Nothing is measured; everything must end, and the ledger must agree.
+//! Many callers on several threads in real time, cancellations at every moment, and random operations.
+//! Nothing is measured: everything must end, and the ledger must find no breach.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +45,7 @@ async fn twenty_five_thousand_waiters_are_served_on_several_threads() {
     many_waiters().await;
 }
 
-/// What the leases protect is never touched by two at a time.
+/// A counter for each connection shows that no two callers hold it at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_lease_at_a_time_per_connection() {
     const TASKS: usize = 100;
@@ -72,8 +72,8 @@ async fn one_lease_at_a_time_per_connection() {
     bed.finish().await;
 }
 
-/// Every answer of connect, reset and close, an acquire that is given up after each number of
-/// polls, all of them: the capacity is whole afterwards and was never exceeded.
+/// All combinations of the answers of connect, reset and close and of the number of polls after which
+/// the acquires are dropped. The whole capacity can be lent afterwards, and was never exceeded.
 #[tokio::test(start_paused = true)]
 async fn cancellation_after_any_poll_with_any_answers_keeps_the_capacity() {
     const ANSWERS: [Answer; 4] = [
@@ -114,9 +114,9 @@ async fn cancellation_after_any_poll_with_any_answers_keeps_the_capacity() {
     }
 }
 
-/// A seeded soup of everything callers can do, on several threads.
+/// Everything that callers can do, in a random order from a seed, on several threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn soup_of_operations_on_several_threads_breaks_no_rule() {
+async fn random_operations_on_several_threads_break_no_rule() {
     const TASKS: u64 = 8;
     const ROUNDS: usize = 2_000;
     let bed = Bed::with(4, |builder| {
@@ -153,7 +153,7 @@ async fn soup_of_operations_on_several_threads_breaks_no_rule() {
     drop(leases);
     let detached = detached.load(Ordering::Relaxed);
     assert!(bed.reasons().contains(&CloseReason::Discarded));
-    // A detached connection is no longer the pool's when it is dropped.
+    // Detached connections are dropped without a close, and rightly.
     bed.finish_with(
         4 + usize::try_from(TASKS).expect("it is a small number"),
         detached,
@@ -209,8 +209,7 @@ async fn do_something(pool: &Pool, random: &mut SplitMix64, detached: &AtomicUsi
     }
 }
 
-/// Resizes race connects and returns: the limit holds at every moment, and the capacity is whole
-/// afterwards.
+/// The limit holds at every moment, and the whole capacity can be lent afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn resizes_race_connects_and_returns() {
     const ROUNDS: usize = 5_000;

@@ -1,4 +1,4 @@
-//! Pools that outlive their runtime, and pools that are built and used from outside of it.
+//! Pools that outlive their runtime, and pools that are built or used outside of it.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn several() -> Runtime {
     runtime.expect("a runtime can be built")
 }
 
-/// One of everything outstanding: a lease, an idle connection, a connect, a reset, a close.
+/// A pool with a lease, an idle connection, a connect, a reset and a close in flight.
 async fn busy() -> (Bed, Lease) {
     let bed = Bed::new(5);
     let mut leases = bed.leases(4).await;
@@ -47,13 +47,12 @@ async fn busy() -> (Bed, Lease) {
     (bed, leases.pop().expect("four were leased"))
 }
 
-/// The runtime goes with everything outstanding, on both flavours: waiters are woken, and what
-/// comes home later is dropped in place.
+/// On both kinds of runtime. A connection that is returned later is dropped at once.
 #[test]
 fn runtime_that_goes_closes_the_pool_and_wakes_its_waiters() {
     for runtime in [single(), several()] {
         let (bed, lease) = runtime.block_on(busy());
-        // Whoever waits from elsewhere.
+        // These callers are not on the runtime that goes.
         let mut leases = vec![lease, bed.pool.try_acquire().expect("one is idle")];
         let mut waiter = HandPolled::waiting(bed.pool.acquire());
         let mut close = HandPolled::new(async { bed.pool.warm_up(5).await });
@@ -80,7 +79,7 @@ fn runtime_that_goes_closes_the_pool_and_wakes_its_waiters() {
     }
 }
 
-/// Afterwards everything answers at once, without a runtime and from within another.
+/// Calls are answered without a runtime, and on another runtime.
 #[test]
 fn pool_without_its_runtime_answers_at_once() {
     let runtime = single();
@@ -110,7 +109,6 @@ fn pool_without_its_runtime_answers_at_once() {
     });
 }
 
-/// A close without its runtime reports what is lent instead of waiting for it.
 #[test]
 fn close_without_the_runtime_does_not_wait_for_leases() {
     let runtime = single();
@@ -130,7 +128,6 @@ fn close_without_the_runtime_does_not_wait_for_leases() {
     );
 }
 
-/// A close that waits when the runtime goes is woken.
 #[test]
 fn close_that_waits_is_woken_when_the_runtime_goes() {
     let runtime = single();
@@ -145,7 +142,7 @@ fn close_that_waits_is_woken_when_the_runtime_goes() {
     drop((lease, close));
 }
 
-/// The pool lives where it was told to, not where it was built.
+/// The pool's tasks run on the runtime of its builder, not on the one around `build`.
 #[test]
 fn pool_lives_on_the_runtime_it_was_given() {
     let _watchdog = Watchdog::start();
@@ -160,12 +157,11 @@ fn pool_lives_on_the_runtime_it_was_given() {
         .expect("the home runtime connects");
     drop(other);
     drop(lease);
-    assert_eq!(pool.status().idle, 1, "the other runtime is of no concern");
+    assert_eq!(pool.status().idle, 1, "the other runtime does not matter");
     assert!(home.block_on(pool.close(10 * SECOND)).is_complete());
     assert_eq!(fake.counts().alive, 0);
 }
 
-/// Two runtimes, one pool: connections go from one to the other and back.
 #[test]
 fn connections_serve_callers_of_several_runtimes() {
     let (home, other) = (several(), several());
@@ -204,7 +200,7 @@ fn build_on_a_runtime_without_a_timer_says_so() {
     assert_eq!(error.expect_err("there is no timer"), BuildError::NoTimer);
 }
 
-/// Built on a runtime that is gone already: closed from birth, and no hang.
+/// Nothing hangs.
 #[test]
 fn pool_on_a_runtime_that_has_gone_is_closed() {
     let _watchdog = Watchdog::start();
@@ -221,7 +217,7 @@ fn pool_on_a_runtime_that_has_gone_is_closed() {
     assert!(matches!(error, AcquireError::Closed { .. }), "{error}");
 }
 
-/// A runtime that shuts down while a close is stuck does not wait for it.
+/// The runtime shuts down without waiting for the close.
 #[test]
 fn stuck_close_does_not_keep_the_runtime() {
     let runtime = several();
@@ -243,7 +239,7 @@ fn stuck_close_does_not_keep_the_runtime() {
 }
 
 #[test]
-fn runtime_that_goes_during_a_check_leaves_a_complete_story() {
+fn runtime_that_goes_during_a_check_leaves_complete_events() {
     let runtime = paused();
     let bed = runtime.block_on(async {
         let bed = Bed::with(1, |builder| builder.check_timeout(60 * MINUTE));
@@ -257,7 +253,7 @@ fn runtime_that_goes_during_a_check_leaves_a_complete_story() {
 }
 
 #[test]
-fn runtime_that_goes_during_a_reset_leaves_a_complete_story() {
+fn runtime_that_goes_during_a_reset_leaves_complete_events() {
     let runtime = paused();
     let bed = runtime.block_on(async {
         let bed = Bed::new(1);

@@ -1,10 +1,10 @@
-//! What the tests of the process layer share.
+//! What the tests of the process layer have in common.
 
 #![allow(
     dead_code,
     clippy::unwrap_used,
     clippy::allow_attributes,
-    reason = "each binary uses a part of it, and a test says what is wrong by where it panics"
+    reason = "each binary uses a part of it, and the place of a panic shows what is wrong"
 )]
 
 use std::fs::File;
@@ -30,12 +30,12 @@ pub(crate) const NO_SURVIVORS: Survivors = if cfg!(pool_stdio_portable) {
     Survivors::Known(0)
 };
 
-/// A rung that is meant to do nothing.
+/// The grace of a rung that is not meant to end the child.
 pub(crate) const BRIEF: Duration = Duration::from_millis(20);
-/// A rung that is meant to end it: never waited out.
+/// The grace of the rung that is meant to end the child: the child ends long before it is over.
 pub(crate) const AMPLE: Duration = OUTER_DEADLINE;
 
-/// One test: what it started, and what was there before.
+/// One test: the children that it starts, their beacon, and the census.
 pub(crate) struct Scene {
     pub(crate) children: Children,
     pub(crate) beacon: Beacon,
@@ -57,21 +57,21 @@ impl Scene {
         Behaviour::new().announce(self.beacon.path(), tag)
     }
 
-    /// A behaviour that tells the beacon when it does not listen to SIGTERM any more.
+    /// A behaviour that tells the beacon once it ignores SIGTERM.
     pub(crate) fn deaf(&self, tag: &str) -> Behaviour {
         Behaviour::new()
             .then(Step::IgnoreTerminate)
             .announce(self.beacon.path(), tag)
     }
 
-    /// A behaviour that tells the beacon when it has left the process group.
+    /// A behaviour that tells the beacon once it has left the process group.
     pub(crate) fn away(&self, tag: &str) -> Behaviour {
         Behaviour::new()
             .then(Step::LeaveSession)
             .announce(self.beacon.path(), tag)
     }
 
-    /// A behaviour that tells the beacon when it has a handler for SIGTERM.
+    /// A behaviour that tells the beacon once it handles SIGTERM.
     pub(crate) fn handler(&self, tag: &str, then: Behaviour) -> Behaviour {
         Behaviour::new()
             .then(Step::OnTerminate(then))
@@ -90,7 +90,7 @@ impl Scene {
         block_on(self.children.spawn(&spec.build().unwrap())).unwrap()
     }
 
-    /// Nothing is left, when those that were seen are let go.
+    /// Drops the sightings, and checks that nothing is left.
     #[track_caller]
     pub(crate) fn end(self, seen: Vec<Sighting>) {
         let Self {
@@ -104,7 +104,7 @@ impl Scene {
     }
 }
 
-/// Ladder times with these graces after end of input and after SIGTERM.
+/// Ladder times with these graces after the end of input and after SIGTERM.
 pub(crate) fn graces(eof: Duration, term: Duration) -> LadderTimes {
     let mut times = LadderTimes::default();
     times.eof_grace = eof;

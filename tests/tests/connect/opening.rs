@@ -1,4 +1,4 @@
-//! Connects belong to the pool: how many there are, and who gets what they open.
+//! Connects belong to the pool, not to the caller: how many there are, and who gets what they open.
 
 use pool_core::{CloseReason, PooledConnection};
 use pool_testkit::Call;
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
-async fn connect_outlives_its_requester_and_its_connection_goes_idle() {
+async fn connect_outlives_its_caller_and_its_connection_goes_idle() {
     let bed = Bed::new(2);
     bed.fake.set(Call::Connect, Answer::Manual);
     let waiter = HandPolled::waiting(bed.pool.acquire());
@@ -25,7 +25,7 @@ async fn connect_outlives_its_requester_and_its_connection_goes_idle() {
     bed.finish().await;
 }
 
-/// Connects that are slower than everybody's patience are not started over and over.
+/// Connects that take longer than any caller waits are not started again and again.
 #[tokio::test(start_paused = true)]
 async fn impatient_callers_do_not_multiply_slow_connects() {
     let bed = Bed::with(2, |builder| builder.acquire_timeout(SECOND));
@@ -68,9 +68,8 @@ async fn return_beats_a_pending_connect_and_the_surplus_goes_idle() {
     bed.finish().await;
 }
 
-/// The connect that is under way for one who left is not repeated for the next.
 #[tokio::test(start_paused = true)]
-async fn connect_of_one_who_left_serves_the_next() {
+async fn connect_of_a_caller_that_left_serves_the_next() {
     let bed = Bed::new(2);
     bed.fake.set(Call::Connect, Answer::Manual);
     drop(HandPolled::waiting(bed.pool.acquire()));
@@ -85,7 +84,6 @@ async fn connect_of_one_who_left_serves_the_next() {
     bed.finish().await;
 }
 
-/// No more connects than demand, and never more at once than allowed.
 #[tokio::test(start_paused = true)]
 async fn connects_in_flight_are_bounded_by_demand_and_by_max_connecting() {
     let bed = Bed::with(10, |builder| builder.max_connecting(3));
@@ -109,7 +107,7 @@ async fn connects_in_flight_are_bounded_by_demand_and_by_max_connecting() {
     bed.finish().await;
 }
 
-/// A cold pool is limited by its connects alone: the next one starts when one is done.
+/// So a cold pool takes no longer than its connects do.
 #[tokio::test(start_paused = true)]
 async fn next_connect_starts_as_soon_as_one_is_done() {
     let bed = Bed::with(10, |builder| builder.max_connecting(1));
@@ -136,9 +134,8 @@ async fn next_connect_starts_as_soon_as_one_is_done() {
     bed.finish().await;
 }
 
-/// P17, X19, and the spike of `HikariCP`: fifty callers with two milliseconds of work each meet five
-/// idle connections and connects of 150 ms. What is opened for them is bounded by `max_connecting`,
-/// not by their number.
+/// Fifty callers with two milliseconds of work each come to five idle connections. Connects take 150 ms.
+/// The number of connections that are opened is bounded by `max_connecting`, not by the callers.
 #[tokio::test(start_paused = true)]
 async fn spike_ends_with_few_connections() {
     let bed = Bed::with(50, |builder| builder.min_idle(5));
@@ -167,9 +164,9 @@ async fn spike_ends_with_few_connections() {
     bed.finish().await;
 }
 
-/// No waiter is left while slots are free, whatever became of the connects.
+/// Whatever became of the connects.
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_while_slots_are_free() {
+async fn no_waiter_is_left_while_slots_are_free() {
     let bed = Bed::with(6, |builder| builder.max_connecting(6));
     bed.fake.set(Call::Connect, Answer::Manual);
     let leavers: Vec<_> = (0..3)
@@ -195,7 +192,7 @@ async fn nobody_waits_while_slots_are_free() {
     bed.finish().await;
 }
 
-/// P25, P18 of the check: a connection that was just opened is not checked before its first use.
+/// A connection that was just opened is not checked before its first use.
 #[tokio::test(start_paused = true)]
 async fn new_connection_is_lent_without_a_check() {
     let bed = Bed::new(1);

@@ -1,4 +1,4 @@
-//! How often a peer that fails is tried: ever more rarely, until it lives for long enough.
+//! How often a pool connects to a peer that fails: ever more rarely, until a connection lives long enough.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use pool_testkit::{Call, Query};
 use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, pass, quiesce};
 use tokio::time::Instant;
 
-/// When connects begin, as the fake sees it.
+/// The times at which connects begin.
 fn log_connects(fake: &FakeHandle, answer: Answer) -> Arc<Mutex<Vec<Instant>>> {
     let log = Arc::new(Mutex::new(Vec::new()));
     let begun = Arc::clone(&log);
@@ -28,9 +28,8 @@ fn gaps(log: &Mutex<Vec<Instant>>) -> Vec<Duration> {
     begun.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
-/// The span of the delay doubles up to its maximum.
 #[tokio::test(start_paused = true)]
-async fn delays_stay_below_a_span_that_doubles_up_to_its_maximum() {
+async fn delays_stay_below_a_limit_that_doubles_up_to_its_maximum() {
     let first = Duration::from_millis(100);
     for _ in 0..20 {
         let bed = Bed::with(1, |builder| {
@@ -46,7 +45,7 @@ async fn delays_stay_below_a_span_that_doubles_up_to_its_maximum() {
         for (round, gap) in gaps.iter().enumerate() {
             let span = (first * 2_u32.pow(u32::try_from(round.min(10)).expect("it is at most 10")))
                 .min(2 * SECOND);
-            // The clock of the runtime counts in milliseconds.
+            // The runtime's clock has a resolution of a millisecond.
             assert!(
                 *gap <= span + Duration::from_millis(1),
                 "round {round}: {gap:?} of {span:?}"
@@ -56,9 +55,9 @@ async fn delays_stay_below_a_span_that_doubles_up_to_its_maximum() {
     }
 }
 
-/// Full jitter: pools that fail together do not try again together.
+/// Full jitter, so that pools that fail together do not try again together.
 #[tokio::test(start_paused = true)]
-async fn delays_are_spread_over_their_whole_span() {
+async fn delays_are_spread_over_their_whole_range() {
     let mut delays = Vec::new();
     for _ in 0..64 {
         let bed = Bed::with(1, |builder| builder.retry_delay(10 * SECOND, 10 * SECOND));
@@ -79,18 +78,17 @@ async fn delays_are_spread_over_their_whole_span() {
     assert!(delays.len() > 60, "{delays:?}");
 }
 
-/// A connection that dies as soon as it lives is opened ever more rarely. Without a pacer this
-/// loop would open one each time it can.
+/// Each connection dies as soon as it is open. Without a pacer the pool would open the next one at once.
 #[tokio::test(start_paused = true)]
 async fn crash_loop_is_bounded_although_every_connect_succeeds() {
     let bed = Bed::with(2, |builder| builder.min_idle(1));
     let fake = bed.fake.clone();
     bed.fake.set_with(Call::Connect, move |site| {
-        // Whoever was opened before is dead by now.
+        // All that were opened before are dead by now.
         for id in fake.alive() {
             fake.kill(id);
         }
-        assert!(site.number < 1_000, "a storm");
+        assert!(site.number < 1_000, "a storm of connects");
         Answer::Ok
     });
     for _ in 0..10 * 60 * 10 {
@@ -107,9 +105,8 @@ async fn crash_loop_is_bounded_although_every_connect_succeeds() {
     bed.finish().await;
 }
 
-/// The same when the deaths are found by callers only.
 #[tokio::test(start_paused = true)]
-async fn crash_loop_found_by_callers_is_bounded_as_well() {
+async fn crash_loop_that_only_callers_notice_is_bounded_as_well() {
     let bed = Bed::with(4, |builder| builder.acquire_timeout(5 * SECOND));
     bed.fake.stop_telling_deaths();
     let began = Instant::now();
@@ -129,11 +126,11 @@ async fn crash_loop_found_by_callers_is_bounded_as_well() {
     bed.finish().await;
 }
 
-/// A death counts when it happens, not when its lease comes home: a holder that keeps its corpse
-/// for a while does not make a crash loop look like sustained uptime.
+/// A death counts when it happens, not when the lease is returned. Otherwise a holder that keeps a dead
+/// connection for a while would make a crash loop look like sustained uptime.
 #[tokio::test(start_paused = true)]
 async fn early_death_of_a_lent_connection_counts_however_long_it_is_held() {
-    // So long that the draw of its fraction does not matter.
+    // So long that the random part of the delay does not matter.
     let ages = 1_000_000_000 * SECOND;
     let bed = Bed::with(1, |builder| builder.retry_delay(ages, ages));
     let lease = bed.lease().await;
@@ -151,7 +148,7 @@ async fn early_death_of_a_lent_connection_counts_however_long_it_is_held() {
     bed.finish().await;
 }
 
-/// Only a life of `min_uptime` ends a series of failures, not a mere connect.
+/// Only a connection that lives for `min_uptime` ends it.
 #[tokio::test(start_paused = true)]
 async fn connect_alone_does_not_end_a_series_of_failures() {
     let bed = Bed::with(1, |builder| {
@@ -193,9 +190,8 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
     bed.finish().await;
 }
 
-/// A dead connection that is still held proves no uptime.
 #[tokio::test(start_paused = true)]
-async fn dead_connection_in_somebodys_hand_does_not_end_a_series_of_failures() {
+async fn dead_connection_that_is_still_leased_does_not_end_a_series_of_failures() {
     let bed = Bed::with(1, |builder| builder.fail_fast_after(100));
     bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiter = HandPolled::waiting(bed.pool.acquire());
@@ -218,7 +214,7 @@ async fn dead_connection_in_somebodys_hand_does_not_end_a_series_of_failures() {
     bed.finish().await;
 }
 
-/// What the pool itself closed, and what had served as often as it may, did not die early.
+/// A connection that the pool itself closed, or that died at its last permitted use, did not die early.
 #[tokio::test(start_paused = true)]
 async fn ends_that_the_pool_decided_are_no_failures() {
     let bed = Bed::with(1, |builder| builder.max_uses(2));
@@ -242,9 +238,8 @@ async fn ends_that_the_pool_decided_are_no_failures() {
     bed.finish().await;
 }
 
-/// Nothing is opened while nothing is wanted, and nothing beyond ageing for the minimum.
 #[tokio::test(start_paused = true)]
-async fn idle_periods_without_use_open_nothing() {
+async fn unused_pool_opens_nothing() {
     let bed = Bed::with(4, |builder| {
         builder
             .min_idle(2)
@@ -258,7 +253,7 @@ async fn idle_periods_without_use_open_nothing() {
     bed.finish().await;
 }
 
-/// Even if it is dead at its last permitted use: otherwise each new one would be opened at once.
+/// If its end counted as its last permitted use, the next one would be opened without a delay.
 #[tokio::test(start_paused = true)]
 async fn connection_that_is_dead_at_hand_out_is_a_failure_even_with_one_use() {
     const CONNECTS_MAX: u64 = 200;

@@ -1,4 +1,4 @@
-//! A start that fails when it cannot succeed.
+//! `warm_up`: a start that fails early if no connection can be opened.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -25,9 +25,8 @@ async fn warm_up_returns_when_so_many_are_open() {
     bed.finish().await;
 }
 
-/// What is lent counts: it is open.
 #[tokio::test(start_paused = true)]
-async fn warm_up_counts_what_is_lent() {
+async fn warm_up_counts_leased_connections() {
     let bed = Bed::new(3);
     let lease = bed.lease().await;
     bed.pool.warm_up(2).await.expect("one more connects");
@@ -36,7 +35,6 @@ async fn warm_up_counts_what_is_lent() {
     bed.finish().await;
 }
 
-/// The first failure ends it, with the connector's own error.
 #[tokio::test(start_paused = true)]
 async fn warm_up_fails_with_the_first_failure() {
     let bed = Bed::with(4, |builder| builder.max_connecting(1));
@@ -65,7 +63,7 @@ async fn warm_up_fails_with_the_first_failure() {
     ));
     quiesce().await;
     assert_eq!(bed.pool.status().idle, 1, "what was opened stays");
-    assert_eq!(bed.fake.counts().connect.started, 2, "nobody wants more");
+    assert_eq!(bed.fake.counts().connect.started, 2, "no more are wanted");
     bed.finish().await;
 }
 
@@ -82,7 +80,7 @@ async fn warm_up_beyond_the_limit_is_refused() {
     bed.finish().await;
 }
 
-/// Slow closes hold the capacity: no connect failed, but the time is up.
+/// Slow closes hold all slots, so no connect starts, and none fails.
 #[tokio::test(start_paused = true)]
 async fn warm_up_ends_at_its_deadline() {
     let bed = Bed::with(2, |builder| builder.connect_timeout(3 * SECOND));
@@ -131,7 +129,7 @@ async fn warm_up_of_a_closed_pool_ends_at_once() {
     bed.finish().await;
 }
 
-/// Cancel: what was started goes on, and no more is started.
+/// Connects in flight continue.
 #[tokio::test(start_paused = true)]
 async fn warm_up_that_is_dropped_starts_no_more() {
     let bed = Bed::with(4, |builder| builder.max_connecting(1));
@@ -148,7 +146,6 @@ async fn warm_up_that_is_dropped_starts_no_more() {
     bed.finish().await;
 }
 
-/// The number is exact; two at once do not add up.
 #[tokio::test(start_paused = true)]
 async fn warm_ups_at_the_same_time_share_what_they_open() {
     let bed = Bed::new(4);

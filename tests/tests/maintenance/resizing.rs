@@ -7,9 +7,8 @@ use pool_testkit::Call;
 use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, pass, quiesce};
 
-/// What lives goes on living.
 #[tokio::test(start_paused = true)]
-async fn growth_keeps_what_is_there_and_serves_who_waits() {
+async fn growth_keeps_all_connections_and_serves_waiters() {
     let bed = Bed::new(2);
     let leases = bed.leases(2).await;
     let mut waiters: Vec<_> = (0..3)
@@ -29,7 +28,6 @@ async fn growth_keeps_what_is_there_and_serves_who_waits() {
     bed.finish_with(4, 0).await;
 }
 
-/// The longest unused go first.
 #[tokio::test(start_paused = true)]
 async fn shrink_closes_the_longest_unused_first() {
     let bed = Bed::new(5);
@@ -43,7 +41,7 @@ async fn shrink_closes_the_longest_unused_first() {
     bed.finish().await;
 }
 
-/// Leases are not cut short; those that are too many end when they come home.
+/// Leases are not cut short. Connections beyond the limit are closed when they are returned.
 #[tokio::test(start_paused = true)]
 async fn shrink_while_lent_takes_effect_on_return() {
     let bed = Bed::new(4);
@@ -65,7 +63,6 @@ async fn shrink_while_lent_takes_effect_on_return() {
     bed.finish().await;
 }
 
-/// Zero suspends the pool, and growth wakes who waits.
 #[tokio::test(start_paused = true)]
 async fn pool_of_size_zero_lends_nothing_until_it_grows() {
     let bed = Bed::new(2);
@@ -89,7 +86,6 @@ async fn pool_of_size_zero_lends_nothing_until_it_grows() {
     bed.finish_with(5, 0).await;
 }
 
-/// Down and up again while everything is lent: nothing is lost, nothing is too many.
 #[tokio::test(start_paused = true)]
 async fn shrink_to_zero_and_growth_again_while_lent_keeps_the_capacity() {
     let bed = Bed::new(3);
@@ -109,9 +105,9 @@ async fn shrink_to_zero_and_growth_again_while_lent_keeps_the_capacity() {
     bed.finish().await;
 }
 
-/// A connect that was under way when the limit fell is too many when it succeeds.
+/// It succeeds after the limit fell.
 #[tokio::test(start_paused = true)]
-async fn connect_under_way_is_too_many_after_a_shrink() {
+async fn connection_that_was_being_opened_at_a_shrink_is_closed() {
     let bed = Bed::new(2);
     bed.fake.set(Call::Connect, Answer::Manual);
     let waiter = HandPolled::waiting(bed.pool.acquire());
@@ -125,7 +121,7 @@ async fn connect_under_way_is_too_many_after_a_shrink() {
     bed.finish().await;
 }
 
-/// Slow closes count against the smaller limit too.
+/// Slow closes hold their slots under the smaller limit too.
 #[tokio::test(start_paused = true)]
 async fn closing_connections_count_after_a_shrink() {
     let bed = Bed::new(3);
@@ -153,19 +149,19 @@ async fn closing_connections_count_after_a_shrink() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resize_beyond_what_can_be_counted_is_refused() {
+async fn resize_beyond_the_largest_limit_is_refused() {
     let bed = Bed::new(2);
     let error = bed
         .pool
         .resize(usize::MAX)
-        .expect_err("nobody can count that far");
+        .expect_err("it is beyond the largest limit");
     let ResizeError::TooLarge { max_size, limit } = error else {
         panic!("{error}");
     };
     assert_eq!(max_size, usize::MAX);
     assert_eq!(bed.pool.status().max_size, 2);
-    bed.pool.resize(limit).expect("this far one can count");
-    bed.pool.resize(2).expect("and back");
+    bed.pool.resize(limit).expect("it is the largest limit");
+    bed.pool.resize(2).expect("the pool is open");
     drop(bed.leases(2).await);
     bed.pool
         .acquire_within(Duration::ZERO)
@@ -175,9 +171,9 @@ async fn resize_beyond_what_can_be_counted_is_refused() {
     bed.finish().await;
 }
 
-/// Each resize lets the maintenance task look for something to open, on another thread. A connect
-/// that begins takes its permit and looks at the limit in one step, so that a resize in between
-/// finds as many permits as it has to take away.
+/// Each resize makes the maintenance task look for connects to start, on another thread. A connect that
+/// starts takes its permit and looks at the limit in one step. So a resize always finds the permits that
+/// it must take away.
 #[test]
 fn resize_finds_the_permits_of_all_free_slots_while_connects_begin() {
     let mut builder = tokio::runtime::Builder::new_multi_thread();

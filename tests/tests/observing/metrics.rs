@@ -1,4 +1,4 @@
-//! Metrics through the facade, with a recorder that keeps them.
+//! Metrics, seen by a recorder that keeps them.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use pool_testkit::connector::{Answer, FakeHandle, pair};
 use pool_tests::bed::{HandPolled, Pool, SECOND, TICK, Watchdog, pass, quiesce};
 use tokio::runtime::{Builder, Runtime};
 
-/// Everything recorded since the last look, by name and labels.
+/// Everything that was recorded since the last call, by name and labels.
 fn read(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
     let mut all = BTreeMap::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
@@ -121,7 +121,7 @@ async fn each_thing_is_counted_once_where_it_belongs() {
     }
 }
 
-/// Gauges follow what they show within a tick, and stay right when the pool comes to rest.
+/// They follow the pool within two ticks.
 #[tokio::test(start_paused = true)]
 async fn gauges_of_a_pool_at_rest_are_right() {
     let _watchdog = Watchdog::start();
@@ -167,7 +167,7 @@ fn leases_of_a_pool_that_is_built_again_add_up() {
 }
 
 #[test]
-fn gauges_are_zero_once_the_runtime_took_the_connections_along() {
+fn gauges_are_zero_after_the_runtime_has_gone() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     metrics::with_local_recorder(&recorder, || {

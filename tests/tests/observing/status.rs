@@ -1,4 +1,4 @@
-//! One consistent snapshot.
+//! `status`: one consistent snapshot.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +9,8 @@ use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, HandPolled, SECOND, TICK, pass, quiesce};
 use tokio::task::{JoinSet, yield_now};
 
-/// Each state is seen, and they add up.
 #[tokio::test(start_paused = true)]
-async fn every_state_is_counted_where_it_belongs() {
+async fn status_counts_every_state() {
     let bed = Bed::with(7, |builder| {
         builder
             .check_interval(10 * SECOND)
@@ -56,7 +55,6 @@ async fn every_state_is_counted_where_it_belongs() {
     bed.finish().await;
 }
 
-/// In every sample of a stress run the states add up to no more than the limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_sample_of_a_busy_pool_is_consistent() {
     let bed = Bed::with(4, |builder| builder.max_uses(20));
@@ -84,7 +82,6 @@ async fn every_sample_of_a_busy_pool_is_consistent() {
     bed.finish().await;
 }
 
-/// A pool that was never used is empty, and so is one whose callers all left.
 #[tokio::test(start_paused = true)]
 async fn status_of_an_unused_pool_is_zero() {
     let bed = Bed::new(3);
@@ -99,7 +96,7 @@ async fn status_of_an_unused_pool_is_zero() {
     bed.finish().await;
 }
 
-/// The time of the last use is measured by the coarse clock, that of the birth by the exact one.
+/// The coarse clock measures the last use, the exact clock the time of opening.
 #[tokio::test(start_paused = true)]
 async fn connection_is_never_idle_for_longer_than_it_is_old() {
     let bed = Bed::new(1);

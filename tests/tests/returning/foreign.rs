@@ -1,4 +1,4 @@
-//! Code that is not the pool's: connectors and connections that panic, call back, or both.
+//! Connectors, connections and wakers that panic, or that call the pool.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,15 +14,14 @@ use pool_testkit::ledger::Ledger;
 use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, Watchdog, pass, quiesce};
 use tokio::runtime::Builder;
 
-/// A connection whose drop uses its pool, as any user code may.
 #[tokio::test(start_paused = true)]
-async fn drop_of_a_connection_may_use_the_pool() {
+async fn drop_of_a_connection_can_use_the_pool() {
     #[derive(Debug)]
-    struct Nosy {
+    struct UsesPool {
         pool: Arc<OnceLock<ConnectionPool<Self>>>,
         seen: Arc<AtomicUsize>,
     }
-    impl Drop for Nosy {
+    impl Drop for UsesPool {
         fn drop(&mut self) {
             let pool = self
                 .pool
@@ -33,13 +32,13 @@ async fn drop_of_a_connection_may_use_the_pool() {
             self.seen.fetch_add(1, Ordering::SeqCst);
         }
     }
-    struct Nosies(Weak<OnceLock<ConnectionPool<Nosy>>>, Arc<AtomicUsize>);
+    struct Connects(Weak<OnceLock<ConnectionPool<UsesPool>>>, Arc<AtomicUsize>);
     #[async_trait]
-    impl Connector for Nosies {
-        type Connection = Nosy;
-        async fn connect(&self, _cx: &ConnectContext) -> Result<Nosy, ConnectError> {
+    impl Connector for Connects {
+        type Connection = UsesPool;
+        async fn connect(&self, _cx: &ConnectContext) -> Result<UsesPool, ConnectError> {
             let pool = self.0.upgrade().expect("the test holds it");
-            Ok(Nosy {
+            Ok(UsesPool {
                 pool,
                 seen: Arc::clone(&self.1),
             })
@@ -48,7 +47,7 @@ async fn drop_of_a_connection_may_use_the_pool() {
 
     let _watchdog = Watchdog::start();
     let (place, seen) = (Arc::new(OnceLock::new()), Arc::default());
-    let connector = Nosies(Arc::downgrade(&place), Arc::clone(&seen));
+    let connector = Connects(Arc::downgrade(&place), Arc::clone(&seen));
     let pool = ConnectionPool::builder(connector)
         .max_size(3)
         .build()
@@ -71,9 +70,9 @@ async fn drop_of_a_connection_may_use_the_pool() {
     assert_eq!(seen.load(Ordering::SeqCst), 4);
 }
 
-/// A panic of the connection's own drop, on each way to its end.
+/// However the connection ends.
 #[tokio::test(start_paused = true)]
-async fn drop_that_panics_costs_nothing_but_a_word_in_the_log() {
+async fn drop_of_a_connection_that_panics_loses_no_slot() {
     let bed = Bed::new(2);
     bed.fake.panic_on_every_drop();
     for ruin in [
@@ -97,7 +96,6 @@ async fn drop_that_panics_costs_nothing_but_a_word_in_the_log() {
     assert_eq!(bed.fake.counts().alive, 0);
 }
 
-/// A close that panics has lost its connection, and its slot is free.
 #[tokio::test(start_paused = true)]
 async fn close_that_panics_frees_its_slot() {
     let bed = Bed::new(1);
@@ -113,17 +111,17 @@ async fn close_that_panics_frees_its_slot() {
 
 /// What a connector's `died` does wrong.
 #[derive(Debug, Clone, Copy)]
-enum Wrong {
+enum DiedFault {
     PanicsInTheCall,
     PanicsInTheFuture,
     ResolvesAtOnce,
 }
 
 #[derive(Debug)]
-struct Wrongly(Wrong);
+struct FaultyDied(DiedFault);
 
 #[async_trait]
-impl Connector for Wrongly {
+impl Connector for FaultyDied {
     type Connection = ();
 
     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> {
@@ -132,16 +130,16 @@ impl Connector for Wrongly {
 
     fn died(&self, _conn: &()) -> Option<BoxFuture<'static, ()>> {
         match self.0 {
-            Wrong::PanicsInTheCall => panic!("told to panic"),
-            Wrong::PanicsInTheFuture => Some(Box::pin(async { panic!("told to panic") })),
-            Wrong::ResolvesAtOnce => Some(Box::pin(async {})),
+            DiedFault::PanicsInTheCall => panic!("told to panic"),
+            DiedFault::PanicsInTheFuture => Some(Box::pin(async { panic!("told to panic") })),
+            DiedFault::ResolvesAtOnce => Some(Box::pin(async {})),
         }
     }
 }
 
-fn wrongly(wrong: Wrong) -> (ConnectionPool<()>, Ledger) {
+fn faulty_died(fault: DiedFault) -> (ConnectionPool<()>, Ledger) {
     let ledger = Ledger::new(1);
-    let pool = ConnectionPool::builder(Wrongly(wrong))
+    let pool = ConnectionPool::builder(FaultyDied(fault))
         .max_size(1)
         .fail_fast_after(1)
         .observer(Arc::new(ledger.clone()))
@@ -149,16 +147,16 @@ fn wrongly(wrong: Wrong) -> (ConnectionPool<()>, Ledger) {
     (pool.expect("the settings are valid"), ledger)
 }
 
-/// One that panics, when it is called or later, has lost sight of its connection, which counts
-/// as dead and is closed like any other.
+/// `died` panics when it is called, or its future panics, or it resolves at once. The pool cannot watch
+/// the connection any more, so it counts as dead and is closed.
 #[tokio::test(start_paused = true)]
-async fn death_watch_that_panics_or_ends_at_once_counts_as_death() {
-    for wrong in [
-        Wrong::PanicsInTheCall,
-        Wrong::PanicsInTheFuture,
-        Wrong::ResolvesAtOnce,
+async fn death_watch_that_panics_or_resolves_at_once_counts_as_a_death() {
+    for fault in [
+        DiedFault::PanicsInTheCall,
+        DiedFault::PanicsInTheFuture,
+        DiedFault::ResolvesAtOnce,
     ] {
-        let (pool, ledger) = wrongly(wrong);
+        let (pool, ledger) = faulty_died(fault);
         pool.warm_up(1).await.expect("it connects");
         quiesce().await;
         let died = |kind: &EventKind| {
@@ -170,7 +168,7 @@ async fn death_watch_that_panics_or_ends_at_once_counts_as_death() {
                 }
             )
         };
-        assert_eq!(ledger.count_events(died), 1, "{wrong:?}");
+        assert_eq!(ledger.count_events(died), 1, "{fault:?}");
         assert_eq!(pool.status().size(), 0);
         assert!(pool.close(SECOND).await.is_complete());
         pass(SECOND).await;
@@ -275,7 +273,7 @@ fn last_lease_does_not_panic_when_the_drop_of_the_connector_does() {
     assert!(dropped.is_ok(), "the drop of the last lease panicked");
 }
 
-/// A connector that cannot watch for deaths, and counts its closes.
+/// A connector whose `died` panics. It counts its closes.
 struct DeathWatchPanics {
     closes: Arc<AtomicUsize>,
 }

@@ -1,11 +1,11 @@
-//! Connections that are taken out for good, and what their holder can learn of them before.
+//! Connections that leave the pool, and what their holder can see of them before.
 
 use std::time::Duration;
 
 use pool_core::{CloseReason, ConnectionStats, PooledConnection};
 use pool_tests::bed::{Bed, HandPolled, SECOND, pass, quiesce};
 
-/// The slot of a detached connection is free at once, and the connection lives on.
+/// The slot is free at once, and the connection lives on.
 #[tokio::test(start_paused = true)]
 async fn detached_connection_frees_its_slot_and_is_not_closed() {
     let bed = Bed::new(1);
@@ -26,11 +26,10 @@ async fn detached_connection_frees_its_slot_and_is_not_closed() {
     );
     drop((lease, waiter));
     drop(connection);
-    // The detached one was still alive beside the new one, which is its holder's affair.
+    // The detached one was still alive beside the new one: the limit does not count it.
     bed.finish_with(2, 1).await;
 }
 
-/// The pool refills its minimum after a detach.
 #[tokio::test(start_paused = true)]
 async fn detached_connection_is_replaced_for_the_minimum() {
     let bed = Bed::with(2, |builder| builder.min_idle(2));
@@ -42,7 +41,6 @@ async fn detached_connection_is_replaced_for_the_minimum() {
     bed.finish_with(3, 1).await;
 }
 
-/// A detach from a closed pool leaves the pool nothing to wait for.
 #[tokio::test(start_paused = true)]
 async fn detach_from_a_closing_pool_ends_its_wait() {
     let bed = Bed::new(1);
@@ -58,7 +56,7 @@ async fn detach_from_a_closing_pool_ends_its_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn discarded_connection_is_closed_as_such() {
+async fn discarded_connection_is_closed_as_discarded() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
@@ -70,7 +68,7 @@ async fn discarded_connection_is_closed_as_such() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn holder_learns_the_number_the_age_and_the_uses() {
+async fn holder_can_see_the_id_the_age_and_the_uses() {
     let bed = Bed::new(1);
     drop(bed.lease().await);
     pass(Duration::from_millis(2_999)).await;
@@ -88,7 +86,6 @@ async fn holder_learns_the_number_the_age_and_the_uses() {
     bed.finish().await;
 }
 
-/// What a holder leaves in the connection is there for the next.
 #[tokio::test(start_paused = true)]
 async fn connection_is_the_same_value_from_lease_to_lease() {
     let bed = Bed::new(1);
@@ -100,8 +97,7 @@ async fn connection_is_the_same_value_from_lease_to_lease() {
     bed.finish().await;
 }
 
-/// A request that is cancelled half-way leaves the connection dirty, and nobody after
-/// ever reads its reply.
+/// A request that is cancelled halfway leaves the connection dirty, so no later caller gets it.
 #[tokio::test(start_paused = true)]
 async fn reply_to_a_cancelled_request_reaches_nobody() {
     let bed = Bed::new(1);

@@ -1,11 +1,10 @@
-//! Resets: between one holder and the next, out of everybody's way, and never for ever.
+//! Resets: they run between two leases, delay no other return, and end by their deadline.
 
 use pool_core::{CloseReason, EventKind, PooledConnection};
 use pool_testkit::connector::{Answer, QueryAnswer};
 use pool_testkit::{Call, Query};
 use pool_tests::bed::{Bed, HandPolled, SECOND, pass, quiesce};
 
-/// The next holder gets it after the reset, not before.
 #[tokio::test(start_paused = true)]
 async fn connection_that_needs_a_reset_is_reset_before_the_next_holder() {
     let bed = Bed::new(1);
@@ -27,9 +26,9 @@ async fn connection_that_needs_a_reset_is_reset_before_the_next_holder() {
     bed.finish().await;
 }
 
-/// A connector that asks for a reset after the reset is not asked for ever.
+/// `needs_reset` is true even after the reset.
 #[tokio::test(start_paused = true)]
-async fn one_reset_is_enough() {
+async fn one_return_causes_one_reset() {
     let bed = Bed::new(1);
     bed.fake.set_query(Query::NeedsReset, QueryAnswer::Yes);
     for uses in 1..=3 {
@@ -41,8 +40,7 @@ async fn one_reset_is_enough() {
     bed.finish().await;
 }
 
-/// A reset that fails, panics or hangs costs its connection, and the deadline is
-/// when the slot is back.
+/// It fails, panics or hangs; a reset that hangs ends at its deadline.
 #[tokio::test(start_paused = true)]
 async fn reset_that_does_not_succeed_closes_its_connection() {
     for answer in [Answer::Transient, Answer::Panic, Answer::Never] {
@@ -71,7 +69,6 @@ async fn reset_that_does_not_succeed_closes_its_connection() {
     }
 }
 
-/// A hung reset keeps nobody from coming home.
 #[tokio::test(start_paused = true)]
 async fn hung_reset_stalls_no_other_return() {
     let bed = Bed::new(3);
@@ -89,9 +86,8 @@ async fn hung_reset_stalls_no_other_return() {
     bed.finish().await;
 }
 
-/// What died in its reset is not idle afterwards.
 #[tokio::test(start_paused = true)]
-async fn connection_that_dies_in_its_reset_is_closed() {
+async fn connection_that_dies_during_its_reset_is_closed() {
     for told in [true, false] {
         let bed = Bed::new(1);
         bed.fake.set(Call::Reset, Answer::Manual);
@@ -114,9 +110,9 @@ async fn connection_that_dies_in_its_reset_is_closed() {
     }
 }
 
-/// What is at its end anyway is not reset first.
+/// It has reached `max_uses`.
 #[tokio::test(start_paused = true)]
-async fn connection_at_its_end_is_not_reset() {
+async fn connection_that_is_to_be_closed_is_not_reset() {
     let bed = Bed::with(1, |builder| builder.max_uses(1));
     let lease = bed.lease().await;
     lease.mark_needs_reset();
@@ -127,9 +123,8 @@ async fn connection_at_its_end_is_not_reset() {
     bed.finish().await;
 }
 
-/// Reset and evicted meanwhile: closed, not parked.
 #[tokio::test(start_paused = true)]
-async fn connection_evicted_in_its_reset_is_closed_after_it() {
+async fn connection_that_is_evicted_during_its_reset_is_closed_after_it() {
     let bed = Bed::new(1);
     bed.fake.set(Call::Reset, Answer::Manual);
     let lease = bed.lease().await;

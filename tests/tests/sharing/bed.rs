@@ -1,4 +1,4 @@
-//! A shared pool over a fake, and what must be true when it ends.
+//! A shared pool over a fake, and the checks at its end.
 
 use pool_core::{CloseReason, ConnectionId, SharedBuilder, SharedLease, SharedPool};
 use pool_testkit::connector::{FakeConnection, FakeHandle, pair};
@@ -6,7 +6,7 @@ use pool_tests::bed::{MINUTE, Watchdog, quiesce};
 
 pub(crate) type Lease = SharedLease<FakeConnection>;
 
-/// At most two connections, of which each is busy with two leases and full with three.
+/// How many leases a connection has when another one is opened, and how many it has at most.
 pub(crate) const TARGET: u32 = 2;
 pub(crate) const FULL: u32 = 3;
 
@@ -46,7 +46,7 @@ impl SharedBed {
             .expect("a connection can serve it")
     }
 
-    /// Several leases, one after the other, each when all that follows from the last has happened.
+    /// Several leases, one after the other. After each the pool gets the time to open a connection.
     pub(crate) async fn leases(&self, count: usize) -> Vec<Lease> {
         let mut leases = Vec::new();
         for _ in 0..count {
@@ -61,7 +61,7 @@ impl SharedBed {
         closes.into_iter().map(|(_, reason)| reason).collect()
     }
 
-    /// Closes the pool, and nothing is left.
+    /// Closes the pool and checks that nothing is left.
     pub(crate) async fn finish(self) {
         let report = self.pool.close(MINUTE).await;
         assert!(report.is_complete(), "{report:?}");
@@ -78,7 +78,7 @@ impl SharedBed {
     }
 }
 
-/// The connections of these leases, in the order they were opened.
+/// The ids of these leases' connections.
 pub(crate) fn ids(leases: &[Lease]) -> Vec<u64> {
     leases.iter().map(|lease| id(lease).as_u64()).collect()
 }

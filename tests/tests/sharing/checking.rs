@@ -42,7 +42,7 @@ async fn connection_is_not_closed_before_its_check_has_ended() {
     bed.fake.kill(id(&lease));
     drop(lease);
     quiesce().await;
-    assert_eq!(bed.reasons(), [], "its check has it");
+    assert_eq!(bed.reasons(), [], "its check still uses it");
     check.succeed();
     quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Died]);
@@ -57,7 +57,7 @@ async fn connection_is_checked_by_one_check_at_a_time() {
     let lease = bed.lease().await;
     bed.fake.set(Call::Check, Answer::Manual);
     pass(2 * SECOND).await;
-    // It is looked at again while something moves.
+    // The sweep looks at it again because the pool is in use.
     let others = bed.leases(2).await;
     pass(2 * SECOND).await;
     assert_eq!(bed.fake.counts().check.running(), 1);
@@ -81,7 +81,7 @@ async fn hung_check_ends_at_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn few_are_checked_at_the_same_time_and_all_in_turn() {
+async fn few_connections_are_checked_at_the_same_time_and_all_in_turn() {
     const CONNECTIONS: usize = 10;
     let bed = SharedBed::with(CONNECTIONS, |builder| builder.check_interval(SECOND));
     bed.pool.warm_up(CONNECTIONS).await.unwrap();
@@ -98,7 +98,7 @@ async fn few_are_checked_at_the_same_time_and_all_in_turn() {
     }
     seen.sort_unstable();
     seen.dedup();
-    assert_eq!(seen.len(), CONNECTIONS, "the longest unproven first");
+    assert_eq!(seen.len(), CONNECTIONS, "each is checked once");
     let closing = start(async move { pool.close(MINUTE).await });
     pass(MINUTE).await;
     drop(closing);
@@ -106,7 +106,7 @@ async fn few_are_checked_at_the_same_time_and_all_in_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_that_only_its_check_has_is_not_replaced() {
+async fn evicted_connection_that_only_its_check_uses_is_not_replaced() {
     let bed = SharedBed::with(1, |builder| builder.check_interval(SECOND));
     drop(bed.lease().await);
     bed.fake.set(Call::Check, Answer::Manual);
@@ -114,7 +114,11 @@ async fn connection_that_only_its_check_has_is_not_replaced() {
     let check = bed.fake.next(Call::Check).await;
     assert_eq!(bed.pool.evict_all(), 1);
     quiesce().await;
-    assert_eq!(bed.fake.counts().connect.started, 1, "nobody needs another");
+    assert_eq!(
+        bed.fake.counts().connect.started,
+        1,
+        "no caller needs another"
+    );
     check.succeed();
     quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Evicted]);
@@ -123,7 +127,7 @@ async fn connection_that_only_its_check_has_is_not_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_that_only_its_check_has_serves_whoever_comes() {
+async fn evicted_connection_that_only_its_check_uses_still_serves_a_caller() {
     let bed = SharedBed::with(1, |builder| builder.check_interval(SECOND));
     drop(bed.lease().await);
     bed.fake.set(Call::Check, Answer::Manual);

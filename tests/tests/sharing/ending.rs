@@ -1,4 +1,4 @@
-//! The end of a shared pool, polite and otherwise.
+//! The end of a shared pool: by `close`, with its last handle, or with its runtime.
 
 use pool_core::{AcquireError, CloseReason, SharedPool};
 use pool_testkit::Call;
@@ -56,7 +56,7 @@ fn runtime_that_goes_leaves_nothing_behind() {
         let leases = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
         fake.set(Call::Check, Answer::Manual);
         pass(2 * SECOND).await;
-        assert_eq!(fake.counts().check.running(), 1, "a check holds it");
+        assert_eq!(fake.counts().check.running(), 1, "a check uses it");
         (pool, leases)
     });
     drop(runtime);
@@ -68,7 +68,7 @@ fn runtime_that_goes_leaves_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn panics_of_the_connector_cost_the_connection_and_nothing_else() {
+async fn panic_of_the_connector_only_costs_the_connection() {
     let bed = SharedBed::new(1);
     let lease = bed.lease().await;
     bed.fake.queue_query(
@@ -89,7 +89,7 @@ async fn panics_of_the_connector_cost_the_connection_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiter_that_was_served_before_the_close_is_told_of_it() {
+async fn waiters_that_were_served_before_the_close_get_nothing() {
     let bed = SharedBed::new(1);
     let mut leases = bed.leases(3).await;
     let mut polled = HandPolled::waiting(bed.pool.acquire());
@@ -113,7 +113,7 @@ async fn waiter_that_was_served_before_the_close_is_told_of_it() {
 }
 
 #[test]
-fn drop_that_panics_when_the_runtime_has_gone_frees_the_slot() {
+fn drop_of_a_connection_that_panics_after_the_runtime_has_gone_frees_the_slot() {
     let _watchdog = Watchdog::start();
     let (connector, fake) = pair();
     let mut builder = runtime::Builder::new_current_thread();

@@ -1,4 +1,4 @@
-//! The events of shared connections tell one story each.
+//! The events of shared connections are consistent.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,9 +11,9 @@ use pool_tests::bed::{SECOND, pass};
 use crate::bed::{Lease, SharedBed, id};
 
 #[derive(Default)]
-struct Diary(Mutex<Vec<Event>>);
+struct EventLog(Mutex<Vec<Event>>);
 
-impl Observer for Diary {
+impl Observer for EventLog {
     fn on_event(&self, event: &Event) {
         self.0
             .lock()
@@ -23,7 +23,7 @@ impl Observer for Diary {
 }
 
 #[derive(Default, Debug)]
-struct Page {
+struct Life {
     leased: i32,
     deaths: u32,
     closing: Option<CloseReason>,
@@ -31,9 +31,9 @@ struct Page {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_of_a_shared_connection_tell_one_story() {
-    let diary = Arc::new(Diary::default());
-    let observer = Arc::clone(&diary);
+async fn events_of_a_shared_connection_are_consistent() {
+    let log = Arc::new(EventLog::default());
+    let observer = Arc::clone(&log);
     let bed = SharedBed::with(3, |builder| {
         builder
             .observer(observer)
@@ -64,12 +64,12 @@ async fn events_of_a_shared_connection_tell_one_story() {
     drop(leases);
     bed.finish().await;
 
-    let mut events = diary.0.lock().expect("the task does not panic").clone();
+    let mut events = log.0.lock().expect("the task does not panic").clone();
     events.sort_unstable_by_key(|event| event.seq);
-    let book = read(&events);
-    assert!(book.len() > 20, "{}", book.len());
-    assert!(book.values().all(|page| page.is_closed), "{book:?}");
-    let mut reasons: Vec<_> = book.values().filter_map(|page| page.closing).collect();
+    let lives = read(&events);
+    assert!(lives.len() > 20, "{}", lives.len());
+    assert!(lives.values().all(|life| life.is_closed), "{lives:?}");
+    let mut reasons: Vec<_> = lives.values().filter_map(|life| life.closing).collect();
     reasons.sort_unstable_by_key(ToString::to_string);
     reasons.dedup();
     assert!(reasons.len() >= 6, "{reasons:?}");
@@ -77,43 +77,43 @@ async fn events_of_a_shared_connection_tell_one_story() {
 
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "the rest is not about leases"
+    reason = "the other events are not about one connection"
 )]
-fn read(events: &[Event]) -> BTreeMap<ConnectionId, Page> {
-    let mut book = BTreeMap::<ConnectionId, Page>::new();
+fn read(events: &[Event]) -> BTreeMap<ConnectionId, Life> {
+    let mut lives = BTreeMap::<ConnectionId, Life>::new();
     for event in events {
         let what = format!("{event:?}");
         match &event.kind {
-            EventKind::Opened { id } => drop(book.insert(*id, Page::default())),
+            EventKind::Opened { id } => drop(lives.insert(*id, Life::default())),
             EventKind::Leased { id, .. } => {
-                let page = book.get_mut(id).expect("it was opened before");
-                page.leased += 1;
-                assert!(page.deaths == 0 && page.closing.is_none(), "{what}");
+                let life = lives.get_mut(id).expect("it was opened before");
+                life.leased += 1;
+                assert!(life.deaths == 0 && life.closing.is_none(), "{what}");
             }
             EventKind::Returned { id } => {
-                let page = book.get_mut(id).expect("it was opened before");
-                page.leased -= 1;
-                assert!(page.leased >= 0 && page.closing.is_none(), "{what}");
+                let life = lives.get_mut(id).expect("it was opened before");
+                life.leased -= 1;
+                assert!(life.leased >= 0 && life.closing.is_none(), "{what}");
             }
             EventKind::Died { id } => {
-                let page = book.get_mut(id).expect("it was opened before");
-                page.deaths += 1;
-                assert!(page.deaths == 1 && page.closing.is_none(), "{what}");
+                let life = lives.get_mut(id).expect("it was opened before");
+                life.deaths += 1;
+                assert!(life.deaths == 1 && life.closing.is_none(), "{what}");
             }
             EventKind::Closing { id, reason } => {
-                let page = book.get_mut(id).expect("it was opened before");
-                assert_eq!(page.closing.replace(*reason), None, "{what}");
+                let life = lives.get_mut(id).expect("it was opened before");
+                assert_eq!(life.closing.replace(*reason), None, "{what}");
             }
             EventKind::Closed { id, reason } => {
-                let page = book.get_mut(id).expect("it was opened before");
-                assert_eq!(page.closing, Some(*reason), "{what}");
-                assert!(!std::mem::replace(&mut page.is_closed, true), "{what}");
+                let life = lives.get_mut(id).expect("it was opened before");
+                assert_eq!(life.closing, Some(*reason), "{what}");
+                assert!(!std::mem::replace(&mut life.is_closed, true), "{what}");
             }
             EventKind::Expired { id } | EventKind::Discarded { id } => {
-                assert!(book[id].closing.is_none(), "{what}");
+                assert!(lives[id].closing.is_none(), "{what}");
             }
             _ => {}
         }
     }
-    book
+    lives
 }

@@ -1,4 +1,4 @@
-//! Who gets a share of which connection, and when another one is opened.
+//! Which connection a lease gets, and when another one is opened.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ async fn callers_wait_only_when_all_are_full_and_are_served_in_their_order() {
     ));
     let freed = id(&leases[3]);
     drop(leases.remove(3));
-    assert!(second.poll().is_pending(), "the other one came first");
+    assert!(second.poll().is_pending(), "the first waiter comes first");
     let lease = first.ready().expect("a connection can serve it");
     assert_eq!(id(&lease), freed);
     drop(lease);
@@ -73,7 +73,7 @@ async fn callers_wait_only_when_all_are_full_and_are_served_in_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_connect_serves_as_many_waiters_as_the_connection_may_carry() {
+async fn one_connect_serves_as_many_waiters_as_the_connection_can_take() {
     let bed = SharedBed::new(1);
     bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiters: Vec<_> = (0..4)
@@ -89,7 +89,7 @@ async fn one_connect_serves_as_many_waiters_as_the_connection_may_carry() {
         .collect();
     assert!(waiters[3].poll().is_pending(), "the connection is full");
     drop(leases);
-    drop(waiters[3].ready().expect("a share came home"));
+    drop(waiters[3].ready().expect("a lease was returned"));
     drop(waiters);
     bed.finish().await;
 }
@@ -109,7 +109,7 @@ async fn no_more_connects_are_started_than_the_waiters_need() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn share_that_was_served_to_a_caller_who_has_gone_goes_on() {
+async fn lease_that_was_served_to_a_caller_that_left_goes_to_the_next() {
     let bed = SharedBed::new(1);
     let mut leases = bed.leases(3).await;
     let gone = HandPolled::waiting(bed.pool.acquire());
@@ -123,7 +123,7 @@ async fn share_that_was_served_to_a_caller_who_has_gone_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn acquire_dropped_after_any_poll_leaves_no_share_behind() {
+async fn acquire_dropped_after_any_poll_leaves_no_lease_behind() {
     let bed = SharedBed::new(1);
     for polls in 0..4 {
         let held = bed.leases(3).await;
@@ -143,7 +143,7 @@ async fn acquire_dropped_after_any_poll_leaves_no_share_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn caller_whose_time_is_over_is_told_so() {
+async fn acquire_of_a_full_pool_ends_at_its_timeout() {
     let bed = SharedBed::new(1);
     let leases = bed.leases(3).await;
     let error = bed.pool.acquire_within(SECOND).await.unwrap_err();
@@ -161,14 +161,14 @@ async fn dead_connection_is_not_handed_out() {
     assert_ne!(
         id(&second),
         id(&first),
-        "the glance before it found the first one dead"
+        "`is_alive` found the first one dead"
     );
     drop((first, second));
     bed.finish().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn stats_tell_the_leases_of_a_connection() {
+async fn stats_count_the_leases_of_a_connection() {
     let bed = SharedBed::new(1);
     let leases = bed.leases(3).await;
     let stats = SharedLease::stats(&leases[0]);
@@ -198,7 +198,7 @@ async fn settings_that_cannot_work_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiter_is_not_given_what_was_found_broken_since_it_was_served() {
+async fn waiter_does_not_get_a_connection_that_broke_since_it_was_served() {
     let bed = SharedBed::new(2);
     let mut leases = bed.leases(6).await;
     let mut waiter = HandPolled::waiting(bed.pool.acquire());
@@ -236,14 +236,14 @@ async fn callers_wait_for_a_full_connection_though_no_other_can_be_opened() {
     bed.fake.queue(Call::Connect, [Answer::Ok]);
     bed.fake.set(Call::Connect, Answer::Permanent);
     let mut leases = bed.leases(3).await;
-    // With a clock that is exact enough to see that connecting is hopeless.
+    // So short that the clock is exact, and shows that no connect can start in time.
     let mut waiter = HandPolled::waiting(bed.pool.acquire_within(SECOND));
     quiesce().await;
     assert!(waiter.poll().is_pending(), "it could still be served");
     drop(leases.pop());
-    drop(waiter.ready().expect("a share came home"));
+    drop(waiter.ready().expect("a lease was returned"));
 
-    // What takes no new leases serves nobody.
+    // A connection that takes no new leases cannot serve a waiter.
     bed.fake.kill(id(&leases[0]));
     quiesce().await;
     let error = bed.pool.acquire_within(SECOND).await.unwrap_err();
@@ -263,7 +263,7 @@ async fn connections_that_are_dead_when_they_are_drawn_are_not_opened_again_and_
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_that_is_dead_at_its_last_permitted_use_is_a_death() {
+async fn connection_that_is_dead_at_its_last_permitted_use_counts_as_a_failure() {
     let bed = SharedBed::with(1, |builder| builder.max_uses(1).fail_fast_after(100));
     let began = Instant::now();
     bed.fake
@@ -272,14 +272,14 @@ async fn connection_that_is_dead_at_its_last_permitted_use_is_a_death() {
     assert_eq!(bed.reasons(), [CloseReason::Died; 8]);
     assert!(
         began.elapsed() > SECOND / 10,
-        "each one is waited for longer"
+        "the delay grows with each one"
     );
     drop(lease);
     bed.finish().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn spare_beside_busy_connections_is_not_closed_only_to_be_opened_again() {
+async fn idle_connection_beside_busy_ones_is_not_closed_only_to_be_opened_again() {
     let bed = SharedBed::with(3, |builder| builder.idle_timeout(SECOND));
     let busy = bed.leases(2).await;
     assert_eq!(bed.fake.counts().connect.started, 2);
@@ -291,13 +291,13 @@ async fn spare_beside_busy_connections_is_not_closed_only_to_be_opened_again() {
     assert_eq!(
         bed.reasons(),
         [CloseReason::Idle; 2],
-        "nobody needs a spare"
+        "no lease is left that needs one ready"
     );
     bed.finish().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_connection_that_is_kept_ready_is_room_enough() {
+async fn no_connection_is_opened_beside_an_idle_one() {
     let bed = SharedBed::with(4, |builder| builder.min_idle(1));
     bed.fake.set(Call::Connect, Answer::Manual);
     bed.fake.next(Call::Connect).await.succeed();

@@ -1,5 +1,5 @@
-//! Connections whose end has come while they serve: replaced without a gap if they are well, and
-//! closed after their last lease in any case.
+//! Shared connections that are to be closed while they have leases. A live one is replaced without a gap;
+//! each is closed after its last lease.
 
 use pool_core::{CloseReason, SharedLease};
 use pool_testkit::Call;
@@ -29,7 +29,7 @@ async fn broken_connection_takes_no_new_leases_and_is_closed_after_its_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_that_is_told_to_be_unfit_on_return_is_not_lent_again() {
+async fn connection_that_is_unfit_on_return_is_not_lent_again() {
     let bed = SharedBed::new(2);
     for (ruin, reason) in [
         (0, CloseReason::Dirty),
@@ -64,7 +64,7 @@ async fn expired_connection_serves_until_its_replacement_is_open() {
     pass(60 * SECOND).await;
     let connect = bed.fake.next(Call::Connect).await;
     let meanwhile = bed.lease().await;
-    assert_eq!(id(&meanwhile), id(&old), "it goes on");
+    assert_eq!(id(&meanwhile), id(&old), "it still serves");
     assert_eq!(bed.pool.status().size(), 2, "one more than the limit");
     connect.succeed();
     quiesce().await;
@@ -80,7 +80,7 @@ async fn expired_connection_serves_until_its_replacement_is_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_replacement_is_opened_and_what_it_replaces_is_not_lent_again() {
+async fn one_replacement_is_opened_and_the_old_connection_is_not_lent_again() {
     let bed = SharedBed::new(3);
     let old = bed.lease().await;
     bed.pool.evict_all();
@@ -113,7 +113,7 @@ async fn without_surge_an_expired_connection_serves_until_there_is_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expired_connection_that_nobody_uses_is_closed_at_once() {
+async fn expired_connection_without_leases_is_closed_at_once() {
     let bed = SharedBed::with(1, |builder| builder.max_lifetime(60 * SECOND));
     drop(bed.lease().await);
     pass(60 * SECOND).await;
@@ -128,7 +128,7 @@ async fn evicted_connections_are_replaced_one_by_one() {
     let leases = bed.leases(4).await;
     bed.fake.set(Call::Connect, Answer::Manual);
     assert_eq!(bed.pool.evict_all(), 2);
-    assert_eq!(bed.pool.evict_all(), 0, "they know");
+    assert_eq!(bed.pool.evict_all(), 0, "they are evicted already");
     quiesce().await;
     let connect = bed.fake.next(Call::Connect).await;
     assert!(
@@ -154,7 +154,7 @@ async fn evicted_connections_are_replaced_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn evicted_connection_that_dies_meanwhile_is_not_used_any_more() {
+async fn evicted_connection_that_dies_before_its_replacement_is_open_is_not_lent() {
     let bed = SharedBed::new(1);
     let old = bed.lease().await;
     bed.fake.set(Call::Connect, Answer::Manual);
@@ -185,7 +185,7 @@ async fn connection_that_was_lent_as_often_as_allowed_is_closed_after_its_last_l
 }
 
 #[tokio::test(start_paused = true)]
-async fn unused_connections_are_closed_after_a_while_but_for_the_floor() {
+async fn unused_connections_are_closed_after_the_idle_timeout_down_to_min_idle() {
     let bed = SharedBed::with(3, |builder| {
         builder
             .idle_timeout(10 * SECOND)
@@ -201,7 +201,7 @@ async fn unused_connections_are_closed_after_a_while_but_for_the_floor() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_that_breaks_when_it_is_to_be_closed_anyway_is_closed_as_broken() {
+async fn connection_that_breaks_after_it_was_evicted_is_closed_as_broken() {
     for (ruin, how) in [
         (0, CloseReason::Died),
         (1, CloseReason::Discarded),
@@ -219,7 +219,11 @@ async fn connection_that_breaks_when_it_is_to_be_closed_anyway_is_closed_as_brok
         }
         drop(old);
         quiesce().await;
-        assert_eq!(bed.reasons(), [how], "nothing polite is to be expected");
+        assert_eq!(
+            bed.reasons(),
+            [how],
+            "a broken connection gets no orderly close"
+        );
         bed.finish().await;
     }
 }

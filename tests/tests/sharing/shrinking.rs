@@ -26,7 +26,7 @@ async fn shrinking_ends_the_connections_with_the_fewest_leases() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shrinking_keeps_what_serves_and_gives_up_what_is_being_opened() {
+async fn shrinking_keeps_open_connections_and_closes_the_one_being_opened() {
     let bed = SharedBed::new(2);
     bed.fake.set(Call::Connect, Answer::Manual);
     let mut first = HandPolled::waiting(bed.pool.acquire());
@@ -48,7 +48,7 @@ async fn shrinking_keeps_what_serves_and_gives_up_what_is_being_opened() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shrinking_ends_what_is_to_be_replaced_first() {
+async fn shrinking_ends_connections_that_are_to_be_replaced_first() {
     let bed = SharedBed::with(2, |builder| builder.max_surge(0));
     let leases = bed.leases(5).await;
     assert_eq!(ids(&leases), [0, 0, 1, 1, 0]);
@@ -56,7 +56,7 @@ async fn shrinking_ends_what_is_to_be_replaced_first() {
         .retain(|connection| connection.id != id(&leases[0]));
     bed.pool.resize(1).unwrap();
     let next = bed.lease().await;
-    assert_eq!(id(&next).as_u64(), 1, "the one that is to stay");
+    assert_eq!(id(&next).as_u64(), 1, "the one that is not evicted");
     drop((leases, next));
     quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Shrunk]);
@@ -64,7 +64,7 @@ async fn shrinking_ends_what_is_to_be_replaced_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shrinking_does_not_turn_a_replacement_away() {
+async fn shrinking_does_not_close_a_replacement() {
     let bed = SharedBed::with(2, |builder| builder.max_surge(0));
     let old = bed.lease().await;
     bed.fake.set(Call::Connect, Answer::Manual);
@@ -82,7 +82,7 @@ async fn shrinking_does_not_turn_a_replacement_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resize_that_changes_nothing_does_not_end_what_is_being_replaced() {
+async fn resize_to_the_same_limit_does_not_end_a_connection_that_is_being_replaced() {
     let bed = SharedBed::new(1);
     let old = bed.lease().await;
     bed.fake.set(Call::Connect, Answer::Manual);
@@ -102,7 +102,7 @@ async fn resize_that_changes_nothing_does_not_end_what_is_being_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn limit_and_surge_together_must_be_countable() {
+async fn limit_and_surge_together_are_bounded() {
     let bed = SharedBed::with(1, |builder| builder.max_surge(10));
     let error = bed.pool.resize(u32::MAX as usize - 5).unwrap_err();
     assert!(matches!(error, ResizeError::TooLarge { .. }), "{error}");

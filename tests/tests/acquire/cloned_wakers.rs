@@ -1,4 +1,4 @@
-//! Wakers whose clones deny to be the same waker, as those of some executors do.
+//! Wakers whose clones do not count as the same waker, as with some executors.
 #![expect(
     unsafe_code,
     reason = "only a vtable of its own can make a clone another waker"
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-/// How often wakers of this log were woken, and how many of them there are.
+/// How often wakers of this log were woken, and how many of them exist.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     wakes: AtomicUsize,
@@ -25,7 +25,7 @@ impl Log {
     }
 }
 
-/// A waker whose clones each have data of their own, so that `will_wake` is false among them.
+/// A waker whose clones each have their own data, so that `will_wake` is false between them.
 pub(crate) fn waker(log: &Arc<Log>) -> Waker {
     // SAFETY: the functions of the table are safe to call from any thread, and each of them treats
     // the data as what `raw` made it: a box that one waker owns.

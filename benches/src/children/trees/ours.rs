@@ -1,21 +1,19 @@
-//! M1 to M9: a tree stands, and is ended.
+//! M1 to M9: a tree runs, and `pool-stdio` ends it.
 
 use std::time::Duration;
 
-use pool_stdio::{Children, KillScope, LadderTimes, Stop};
+use pool_reuse::measure::Measured;
+use pool_stdio::{Children, LadderTimes, Stop};
 use pool_testkit::census::Census;
 use pool_tests::children::{Beacon, RootEnds, Tree, block_on, trees};
 
-use super::{Ending, Row};
-use crate::children::program::fixture;
-use pool_reuse::measure::Measured;
-use pool_reuse::measure::Stopwatch;
+use super::row::{Ending, Row};
+use super::scene::Scene;
 
+/// Plays each tree in so many rounds.
 pub(super) fn play(census: &Census, rounds: usize) -> Measured<Vec<Row>> {
-    let count = trees(Beacon::new()?.path()).len();
     let mut rows = Vec::new();
-    for number in 0..count {
-        let tree = trees(Beacon::new()?.path()).swap_remove(number);
+    for (number, tree) in trees(Beacon::new()?.path()).into_iter().enumerate() {
         let mut row = Row::new(tree.id, tree.what);
         for _ in 0..rounds {
             row.forced.push(end(census, number, Duration::ZERO)?);
@@ -26,35 +24,31 @@ pub(super) fn play(census: &Census, rounds: usize) -> Measured<Vec<Row>> {
     Ok(rows)
 }
 
-/// Builds the tree, and ends it: with SIGKILL at once if the grace is zero.
+/// Starts the tree and ends it. Without a grace it starts with SIGKILL.
 fn end(census: &Census, number: usize, grace: Duration) -> Measured<Ending> {
-    let beacon = Beacon::new()?;
+    let scene = Scene::new(census)?;
     let Tree {
         behaviour,
         announced,
         root,
         ..
-    } = trees(beacon.path()).swap_remove(number);
+    } = trees(scene.beacon.path()).swap_remove(number);
     let mut times = LadderTimes::default();
     times.force_grace = grace;
-    let spec = census.mark(fixture(&behaviour)?);
-    let spec = spec.kill_scope(KillScope::Tree).ladder_times(times);
+    let spec = scene.spec(&behaviour)?.ladder_times(times);
     let children = Children::new();
     let child = block_on(children.spawn(&spec.build()?))?;
-    let seen = beacon.expect(announced);
+    let seen = scene.beacon.expect(announced);
     if root == RootEnds::Before {
         block_on(child.exited());
     }
-    let watch = Stopwatch::start();
+    scene.begin();
     block_on(child.terminate(Stop::Force));
-    let ending = Ending {
-        millis: watch.elapsed().as_secs_f64() * 1e3,
-        live: census.processes().len(),
-    };
+    let ending = scene.ending();
     drop(seen);
     block_on(children.emptied());
     Ok(ending)
 }
 
-/// That of the baseline.
+/// The same grace as the baselines have.
 const GRACE: Duration = Duration::from_millis(500);

@@ -1,13 +1,13 @@
-//! Keeps planned panics out of the output, so that the one that matters can be found there.
+//! Keeps planned panics out of the output, so that a real one can be found there.
 
 use std::any::Any;
 use std::panic;
 use std::sync::Once;
 
-/// What planned panics say: the fault plan's, the fake's, and those of these tests.
+/// Texts of planned panics: those of fault plans, of the fake, and of these tests.
 const PLANNED: [&str; 3] = ["injected", "told to panic", "was told so"];
 
-/// Silences planned panics for the rest of the process. All others are reported as ever.
+/// Silences planned panics for the rest of the process. All others are still reported.
 pub(crate) fn silence_planned_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -21,7 +21,7 @@ pub(crate) fn silence_planned_panics() {
     });
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
     match payload.downcast_ref::<&str>() {
         Some(text) => text,

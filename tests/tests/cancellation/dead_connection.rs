@@ -1,4 +1,4 @@
-//! An acquire that is handed corpses while others wait behind it: its turn does not pass.
+//! An acquire that is served dead connections while others wait behind it keeps its turn.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,17 +28,18 @@ async fn run(fates: [Fate; 2], life: Life, point: usize, rig: &Arc<Rig>, pool: P
     let mut lease = rig.lend_all(&pool).await.pop();
     let [connect, close] = fates;
     let mut others = [pool.acquire(), pool.acquire()];
-    let mut corpses = 2;
+    let mut deaths_left = 2;
     let visit = |point: usize| {
         if point == 1 {
             for other in &mut others {
                 let early = Pin::new(other).poll(&mut Context::from_waker(Waker::noop()));
                 assert!(early.is_pending(), "the only connection is lent");
             }
-            // It serves the acquire, which is struck before it looks; so is what is opened for it next.
+            // This serves the acquire. The connection dies before the acquire is polled, and so does
+            // the next one that is opened for it.
             drop(lease.take());
-        } else if corpses > 0 && point.is_multiple_of(2) {
-            corpses -= 1;
+        } else if deaths_left > 0 && point.is_multiple_of(2) {
+            deaths_left -= 1;
             rig.strike(life);
         }
     };
@@ -47,7 +48,7 @@ async fn run(fates: [Fate; 2], life: Life, point: usize, rig: &Arc<Rig>, pool: P
     let has_ended = result.is_some();
     if let Some(result) = result {
         let is_served = rig.finish(result).await;
-        assert!(is_served || close == Fate::Never, "its turn has passed");
+        assert!(is_served || close == Fate::Never, "it lost its turn");
     }
     rig.doom(Call::Connect, connect);
     rig.after_a_while().await;

@@ -1,11 +1,4 @@
-//! The same over and over, and what is left of it: nothing.
-//!
-//! What is counted is counted before and after, by this process itself: its children and zombies,
-//! its descriptors, its threads, the tasks of its runtime. A thousand children that each leave a
-//! little behind are seen where one is not.
-
-pub mod cancelled;
-pub mod cycles;
+//! What this process has now, and whether it has the same later.
 
 use std::fmt;
 use std::fs;
@@ -15,23 +8,23 @@ use pool_testkit::census::Census;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
-/// What a process has.
+/// The counts of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
-    /// Living processes that were started by it, wherever in the tree.
+    /// Living processes that carry the mark of the census, anywhere in the tree.
     pub processes: usize,
     /// Its own children, zombies too.
     pub children: usize,
     /// Open descriptors.
     pub descriptors: usize,
-    /// Threads of a runtime or of the process layer; a test harness has others, which come and go.
+    /// Threads of a runtime or of the process layer. The threads of a test harness are not counted.
     pub threads: usize,
     /// Tasks of the runtime.
     pub tasks: usize,
 }
 
 impl Counts {
-    /// Counts. Within a runtime.
+    /// The counts now. Call it on a runtime.
     #[must_use]
     pub fn now(census: &Census) -> Self {
         let threads = entries("/proc/self/task");
@@ -49,16 +42,16 @@ impl Counts {
         }
     }
 
-    /// Counts again until it is as before, or for too long. A pool's last task ends, and a reaped
-    /// child's descriptor is closed, a moment after they are told to.
-    pub async fn settle(self, census: &Census) -> Self {
-        let until = Instant::now() + SETTLE_MAX;
+    /// Counts again until the counts are the same as these, or for five seconds at most. A pool's last task
+    /// ends, and the descriptor of a reaped child is closed, a moment late.
+    pub async fn wait_for_the_same(self, census: &Census) -> Self {
+        let until = Instant::now() + WAIT_MAX;
         loop {
             let now = Self::now(census);
             if now == self || Instant::now() >= until {
                 return now;
             }
-            sleep(SETTLE_STEP).await;
+            sleep(WAIT_STEP).await;
         }
     }
 }
@@ -80,11 +73,11 @@ fn is_counted(thread: &str) -> bool {
 
 fn entries(directory: &str) -> Vec<String> {
     fs::read_dir(directory)
-        .expect("Linux has it")
+        .expect("/proc is mounted")
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect()
 }
 
-const SETTLE_MAX: Duration = Duration::from_secs(5);
-const SETTLE_STEP: Duration = Duration::from_millis(1);
+const WAIT_MAX: Duration = Duration::from_secs(5);
+const WAIT_STEP: Duration = Duration::from_millis(1);

@@ -1,14 +1,14 @@
-//! What happened in many runs together: a soup in which nothing happens tests nothing.
+//! What happened in many runs together. Runs in which nothing happens test nothing.
 
 use std::collections::BTreeMap;
 
 use pool_core::EventKind;
 
-use crate::scenario::{Ending, Flavour};
+use crate::scenario::{Ending, RuntimeKind};
 use crate::world::World;
 
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Tally {
     leases: u64,
     faults: u64,
     /// Connections that `retain` was told to close.
@@ -17,7 +17,7 @@ pub(crate) struct Seen {
     events: BTreeMap<String, u64>,
 }
 
-impl Seen {
+impl Tally {
     pub(crate) fn of(world: &World) -> Self {
         let mut events = BTreeMap::new();
         for event in world.ledger.events() {
@@ -40,14 +40,14 @@ impl Seen {
         }
     }
 
-    pub(crate) fn assert_enough(&self, flavour: Flavour, ending: Ending, runs: u64) {
+    pub(crate) fn assert_enough(&self, runtime_kind: RuntimeKind, ending: Ending, runs: u64) {
         assert!(self.leases > 10 * runs, "hardly any leases: {self:?}");
         assert!(self.faults > runs, "hardly any faults: {self:?}");
         assert!(
             ending != Ending::Close || self.unwanted > runs,
             "`retain` was hardly told to close anything: {self:?}"
         );
-        if (flavour, ending) == (Flavour::Paused, Ending::Close) && runs >= 100 {
+        if (runtime_kind, ending) == (RuntimeKind::Paused, Ending::Close) && runs >= 100 {
             for name in EXPECTED {
                 assert!(self.events.contains_key(name), "no {name}: {self:?}");
             }
@@ -55,7 +55,7 @@ impl Seen {
     }
 }
 
-/// Its variant, and the reason of a close.
+/// The name of the variant; for a close, with the reason.
 fn name_of(kind: &EventKind) -> String {
     if let EventKind::Closing { reason, .. } = kind {
         return format!("Closing {reason}");
@@ -64,7 +64,7 @@ fn name_of(kind: &EventKind) -> String {
     text.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// Everything that happens in a hundred runs that end by a close.
+/// Everything that must happen in a hundred runs that end by a close.
 const EXPECTED: [&str; 36] = [
     "Queued",
     "Requeued",

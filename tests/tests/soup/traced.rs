@@ -1,4 +1,4 @@
-//! A connector that shows when the pool has let go of it.
+//! A connector that shows when the pool has dropped it.
 
 use std::sync::{Arc, Weak};
 
@@ -6,14 +6,15 @@ use pool_core::{
     BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, async_trait,
 };
 
-/// Passes every call on; what [`Witness::new`] returns beside it dies with it.
+/// Passes every call on. [`TracedConnector::new`] also returns a reference that is dead once this is
+/// dropped.
 #[derive(Debug)]
-pub(crate) struct Witness<C> {
+pub(crate) struct TracedConnector<C> {
     inner: C,
     _life: Arc<()>,
 }
 
-impl<C> Witness<C> {
+impl<C> TracedConnector<C> {
     pub(crate) fn new(inner: C) -> (Self, Weak<()>) {
         let life = Arc::new(());
         let end = Arc::downgrade(&life);
@@ -22,7 +23,7 @@ impl<C> Witness<C> {
 }
 
 #[async_trait]
-impl<C: Connector> Connector for Witness<C> {
+impl<C: Connector> Connector for TracedConnector<C> {
     type Connection = C::Connection;
 
     async fn connect(&self, cx: &ConnectContext) -> Result<C::Connection, ConnectError> {

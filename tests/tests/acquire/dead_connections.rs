@@ -1,14 +1,14 @@
-//! Connections that die where nobody looks: idle, or between the hand-out and the holder's eyes.
+//! Connections that die while they are idle, or after they served a waiter and before it is polled.
 
 use pool_core::{CloseReason, EventKind, PooledConnection};
 use pool_testkit::connector::{Answer, QueryAnswer};
 use pool_testkit::{Call, Query};
 use pool_tests::bed::{Bed, HandPolled, SECOND, pass, quiesce};
 
-/// A connection that died between service and poll costs the waiter nothing but the time: it
-/// stays before those who came later.
+/// A connection died after it served a waiter and before the waiter was polled. The waiter keeps its
+/// place before those that came later.
 #[tokio::test(start_paused = true)]
-async fn waiter_that_drew_a_corpse_goes_to_the_head() {
+async fn waiter_that_was_served_a_dead_connection_goes_to_the_head() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
@@ -17,7 +17,7 @@ async fn waiter_that_drew_a_corpse_goes_to_the_head() {
     let mut second = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     bed.fake.kill_silently(id);
-    assert!(first.poll().is_pending(), "it drew a corpse");
+    assert!(first.poll().is_pending(), "its connection is dead");
     quiesce().await;
     assert_eq!((first.wakes(), second.wakes()), (2, 0));
     drop(first.ready().expect("a new one was opened"));
@@ -29,9 +29,9 @@ async fn waiter_that_drew_a_corpse_goes_to_the_head() {
     bed.finish().await;
 }
 
-/// Also when the death is told by `died` and not seen by `is_alive`.
+/// The same if `died` reports the death and `is_alive` does not see it.
 #[tokio::test(start_paused = true)]
-async fn connection_that_told_its_death_after_service_is_not_handed_out() {
+async fn connection_whose_death_was_reported_after_it_served_is_not_handed_out() {
     let bed = Bed::new(1);
     bed.fake.set_query(Query::IsAlive, QueryAnswer::Yes);
     let lease = bed.lease().await;
@@ -41,7 +41,7 @@ async fn connection_that_told_its_death_after_service_is_not_handed_out() {
     drop(lease);
     bed.fake.kill(id);
     quiesce().await;
-    assert!(waiter.poll().is_pending(), "it drew a corpse");
+    assert!(waiter.poll().is_pending(), "its connection is dead");
     quiesce().await;
     let lease = waiter.ready().expect("a new one was opened");
     assert_ne!(PooledConnection::id(&lease), id);
@@ -49,9 +49,9 @@ async fn connection_that_told_its_death_after_service_is_not_handed_out() {
     bed.finish().await;
 }
 
-/// Several corpses in a row: those who drew them keep their order among each other.
+/// Several dead connections: the waiters that were served them keep their order.
 #[tokio::test(start_paused = true)]
-async fn waiters_that_drew_corpses_keep_their_order() {
+async fn waiters_that_were_served_dead_connections_keep_their_order() {
     let bed = Bed::new(2);
     let leases = bed.leases(2).await;
     pass(2 * SECOND).await;
@@ -64,8 +64,8 @@ async fn waiters_that_drew_corpses_keep_their_order() {
         drop(lease);
         bed.fake.kill_silently(id);
     }
-    assert!(waiters[0].poll().is_pending(), "it drew a corpse");
-    assert!(waiters[1].poll().is_pending(), "it drew a corpse");
+    assert!(waiters[0].poll().is_pending(), "its connection is dead");
+    assert!(waiters[1].poll().is_pending(), "its connection is dead");
     bed.fake.next(Call::Connect).await.succeed();
     quiesce().await;
     let woken: Vec<_> = waiters.iter().map(HandPolled::wakes).collect();
@@ -80,10 +80,10 @@ async fn waiters_that_drew_corpses_keep_their_order() {
     bed.finish().await;
 }
 
-/// A waiter whose place in the queue was given to another in the moment in which it drew a corpse
-/// is not turned away: its turn had come.
+/// Another caller has taken the waiter's place in the queue. The waiter is not refused all the same,
+/// since its turn had come.
 #[tokio::test(start_paused = true)]
-async fn waiter_that_drew_a_corpse_is_not_refused_for_a_full_queue() {
+async fn waiter_that_was_served_a_dead_connection_is_not_refused_for_a_full_queue() {
     let bed = Bed::with(1, |builder| builder.max_waiters(1));
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
@@ -92,7 +92,7 @@ async fn waiter_that_drew_a_corpse_is_not_refused_for_a_full_queue() {
     drop(lease);
     bed.fake.kill_silently(id);
     let mut second = HandPolled::waiting(bed.pool.acquire());
-    assert!(first.poll().is_pending(), "it drew a corpse");
+    assert!(first.poll().is_pending(), "its connection is dead");
     quiesce().await;
     drop(first.ready().expect("a new one was opened"));
     drop(second.ready().expect("its turn came"));
@@ -100,9 +100,9 @@ async fn waiter_that_drew_a_corpse_is_not_refused_for_a_full_queue() {
     bed.finish().await;
 }
 
-/// After a night of deaths nobody walks through the dead at the price of a connect each.
+/// If all idle connections died, a caller passes over all of them and waits for one connect.
 #[tokio::test(start_paused = true)]
-async fn corpses_among_the_idle_cost_one_connect() {
+async fn dead_idle_connections_cost_a_caller_one_connect() {
     let bed = Bed::with(10, |builder| builder.check_interval(None));
     bed.fake.stop_telling_deaths();
     let ids = bed.idle(10).await;
