@@ -54,6 +54,9 @@ impl Lending for Exclusive {
         store.count_early_death(key);
     }
 
+    /// Never: the connections of an exclusive pool do not tell it.
+    fn suspicion_changed<C: Send + 'static>(_: &mut Store<C, Self>, _: SlotKey) {}
+
     fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time {
         store.expire_idle(now)
     }

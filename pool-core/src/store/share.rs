@@ -12,11 +12,14 @@
 //! lent only when no other can be, until another connection was opened in its place. Then it is
 //! *marked for close*, like one that is broken: it takes no new leases, and is closed after its last.
 //!
+//! A connection that is *suspected* to hang is not lent until that is cleared. Another one is opened
+//! beside it. If there is no room for both, the suspect is marked for close.
+//!
 //! # Invariants
 //!
 //! 1. While a waiter is queued, every connection that may be lent has `max_leases` leases.
 //! 2. There are at most `max_size` slots, and `max_surge` more while a superseded connection serves
-//!    new leases, or its last ones when no other connection is left.
+//!    new leases, or its last ones when no other connection is left, or while one is suspected.
 
 use std::panic::Location;
 
@@ -42,6 +45,11 @@ impl Lending for Multiplexed {
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
         store.mark_for_close(key, CloseReason::Died);
         store.act_on_share(key);
+    }
+
+    fn suspicion_changed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        store.act_on_share(key);
+        store.kick();
     }
 
     fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time {
@@ -95,7 +103,7 @@ impl Lending for Multiplexed {
         let is_last = store.lendable_count() == 0;
         let serving = store
             .shared_records()
-            .filter(|record| record.superseded.is_some() && record.load > 0);
+            .filter(|record| record.superseded.is_some() && record.load > 0 || record.is_suspected);
         let outgoing = serving.filter(|record| is_last || record.close_reason.is_none());
         let surge = store.limits.sharing.max_surge.min(outgoing.count());
         store.limits.max_size + surge
@@ -168,11 +176,11 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     ///
     /// # Errors
     ///
-    /// The pool was closed, or the connection marked for close, since it was served: the share must
-    /// be returned, in this condition.
+    /// Since it was served the pool was closed, or the connection was marked for close or suspected: the
+    /// share must be returned, in this condition.
     pub(crate) fn accept_share(&mut self, key: SlotKey) -> Result<(), Condition> {
         // Every connection of a closed pool is marked as well.
-        if self.slots.get(key).close_reason.is_some() {
+        if !self.slots.get(key).takes_leases() {
             return Err(Condition::Clean);
         }
         self.count_use(key);
@@ -272,6 +280,12 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let place = self.shared.iter().position(|(other, _)| *other == key);
         let place = place.expect("an open connection is in the store");
         let (_, connection) = self.shared.remove(place);
+        // The connector must not wait for the orderly end of a peer that hangs.
+        let reason = if self.slots.get(key).is_suspected && reason.is_orderly() {
+            CloseReason::CheckFailed
+        } else {
+            reason
+        };
         self.retire(key, connection, reason);
     }
 

@@ -56,6 +56,8 @@ pub(crate) struct SlotRecord {
     pub(crate) holds: u32,
     /// Why it is to be replaced, if it is shared. It serves until then.
     pub(crate) superseded: Option<CloseReason>,
+    /// It is shared and suspected to hang: it gets no new leases until that is cleared.
+    pub(crate) is_suspected: bool,
     /// When the connect began, then when it succeeded.
     pub(crate) born: Time,
     /// When it was last known to work: used or checked.
@@ -81,6 +83,7 @@ impl SlotRecord {
             load: 0,
             holds: 0,
             superseded: None,
+            is_suspected: false,
         }
     }
 
@@ -101,9 +104,19 @@ impl SlotRecord {
         matches!(self.state, State::Closing | State::Stuck)
     }
 
-    /// Neither marked for close nor superseded.
+    /// Neither marked for close nor superseded nor suspected.
     pub(crate) const fn is_fresh(&self) -> bool {
-        self.close_reason.is_none() && self.superseded.is_none()
+        self.takes_leases() && self.superseded.is_none()
+    }
+
+    /// Whether a shared connection takes new leases, as far as their number permits.
+    pub(crate) const fn takes_leases(&self) -> bool {
+        self.close_reason.is_none() && !self.is_suspected
+    }
+
+    /// Whether another connection is to be opened in its place.
+    pub(crate) const fn needs_replacement(&self) -> bool {
+        self.close_reason.is_none() && (self.superseded.is_some() || self.is_suspected)
     }
 
     /// It is to be replaced, and serves until then.
@@ -113,7 +126,7 @@ impl SlotRecord {
 
     /// Whether a shared connection may take another lease, of at most `max_leases`.
     pub(crate) const fn may_be_lent(&self, max_leases: u32) -> bool {
-        self.close_reason.is_none() && self.load < max_leases
+        self.takes_leases() && self.load < max_leases
     }
 
     /// A shared connection has neither a lease nor a check under way.

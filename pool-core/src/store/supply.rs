@@ -29,6 +29,23 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         self.shared.push((key, connection));
         self.serve_shares(key);
         self.close_oldest_superseded();
+        self.close_surplus_suspect();
+    }
+
+    /// Gives up a suspected connection if there are too many with the one that was just opened.
+    fn close_surplus_suspect(&mut self) {
+        let open = |record: &&SlotRecord| record.close_reason.is_none();
+        if self.shared_records().filter(open).count() <= self.limits.max_size {
+            return;
+        }
+        let suspects = self.shared.iter().filter_map(|(key, _)| {
+            let record = self.slots.get(*key);
+            (record.close_reason.is_none() && record.is_suspected).then_some((record.id, *key))
+        });
+        if let Some((_, key)) = suspects.min_by_key(|(id, _)| *id) {
+            self.mark_for_close(key, CloseReason::Evicted);
+            self.act_on_share(key);
+        }
     }
 
     fn close_oldest_superseded(&mut self) {
@@ -51,15 +68,13 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     /// How many connections take new leases, superseded ones included.
     pub(super) fn lendable_count(&self) -> usize {
         let records = self.shared_records();
-        records
-            .filter(|record| record.close_reason.is_none())
-            .count()
+        records.filter(|record| record.takes_leases()).count()
     }
 
     /// How many connections need a replacement. One that only its check keeps open needs none.
-    fn superseded_count(&self) -> usize {
+    fn replacements_wanted(&self) -> usize {
         let records = self.shared_records();
-        let in_use = records.filter(|record| record.is_superseded() && record.load > 0);
+        let in_use = records.filter(|record| record.needs_replacement() && record.load > 0);
         in_use.count()
     }
 
@@ -73,7 +88,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             let target_leases = self.limits.sharing.target_leases as usize;
             self.queue.len().div_ceil(target_leases) + missing
         };
-        for_callers + self.superseded_count()
+        for_callers + self.replacements_wanted()
     }
 
     /// Whether there are fresh connections like these, and all of them carry their target.
@@ -199,7 +214,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     pub(super) fn shrink_shares(&mut self) {
         let lendable = self.shared.iter().filter_map(|(key, _)| {
             let record = self.slots.get(*key);
-            let rank = (!record.is_superseded(), record.load);
+            let rank = (!record.needs_replacement(), record.load);
             record.close_reason.is_none().then_some((rank, *key))
         });
         let mut lendable: Vec<_> = lendable.collect();

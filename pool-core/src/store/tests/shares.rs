@@ -32,6 +32,7 @@ enum Op {
     ConnectSucceeds(usize),
     ConnectFails(usize),
     Dies(usize),
+    Suspect(usize, bool),
     Evict(usize),
     EvictAll,
     Resize(usize),
@@ -56,6 +57,7 @@ fn ops() -> impl Strategy<Value = Op> {
         10 => which.clone().prop_map(Op::ConnectSucceeds),
         1 => which.clone().prop_map(Op::ConnectFails),
         2 => which.clone().prop_map(Op::Dies),
+        4 => (which.clone(), any::<bool>()).prop_map(|(which, how)| Op::Suspect(which, how)),
         2 => which.clone().prop_map(Op::Evict),
         1 => Just(Op::EvictAll),
         1 => (1..5_usize).prop_map(Op::Resize),
@@ -108,6 +110,7 @@ struct Expected {
     leases: u32,
     /// It takes no new leases any more: why the pool was told so.
     is_broken: bool,
+    is_suspected: bool,
 }
 
 struct Oracle {
@@ -180,6 +183,11 @@ impl Oracle {
                     self.store.died(*key, book.id);
                 }
             }
+            Op::Suspect(which, is_suspected) => {
+                if let Some(number) = self.pick(which) {
+                    self.suspect(number, is_suspected);
+                }
+            }
             Op::Evict(which) => {
                 if let Some(number) = self.pick(which) {
                     self.store.evict(|id| id.as_u64() == number);
@@ -207,6 +215,12 @@ impl Oracle {
         }
         self.carry_out();
         self.assert_books();
+    }
+
+    fn suspect(&mut self, number: u64, is_suspected: bool) {
+        let (key, book) = self.books.get_mut(&number).expect("picked");
+        book.is_suspected = is_suspected;
+        self.store.suspect(*key, book.id, is_suspected);
     }
 
     /// One of the connections that are open.
@@ -251,6 +265,7 @@ impl Oracle {
         let loads = self.books.values().filter_map(|(key, book)| {
             let record = self.store.slots.get(*key);
             let is_fresh = record.close_reason.is_none() && record.superseded.is_none();
+            let is_fresh = is_fresh && !book.is_suspected;
             (is_fresh && book.leases < self.sharing.max_leases).then_some(book.leases)
         });
         loads.min()
@@ -263,6 +278,7 @@ impl Oracle {
             .expect("only open ones are lent")
             .1;
         assert!(!book.is_broken, "a broken connection takes no new leases");
+        assert!(!book.is_suspected, "nor does a suspected one");
         book.leases += 1;
         assert!(book.leases <= self.sharing.max_leases, "within its limit");
         self.held.push(number);
@@ -302,19 +318,18 @@ impl Oracle {
 
     /// Somebody waits, all are busy, one is to be replaced, or too few are idle.
     fn is_another_wanted(&self) -> bool {
-        let fresh = self.books.values().filter(|(key, _)| {
+        let fresh = self.books.values().filter(|(key, book)| {
             let record = self.store.slots.get(*key);
-            record.close_reason.is_none() && record.superseded.is_none()
+            record.close_reason.is_none() && record.superseded.is_none() && !book.is_suspected
         });
         let target = self.sharing.target_leases;
         let are_busy = fresh.into_iter().all(|(_, book)| book.leases >= target);
         !self.waiting.is_empty()
             || are_busy
             || self.store.slots.count(State::Idle) < self.store.limits.min_idle
-            || self
-                .books
-                .values()
-                .any(|(key, _)| self.store.slots.get(*key).superseded.is_some())
+            || self.books.values().any(|(key, book)| {
+                book.is_suspected || self.store.slots.get(*key).superseded.is_some()
+            })
     }
 
     fn connect_succeeds(&mut self, which: usize) {
@@ -326,6 +341,7 @@ impl Oracle {
             id: opening.id,
             leases: 0,
             is_broken: false,
+            is_suspected: false,
         };
         self.books.insert(opening.id.as_u64(), (opening.key, book));
         self.store.opened(opening.key, opening.key, self.now);
@@ -418,6 +434,10 @@ impl Oracle {
 
     /// When nothing goes wrong any more, everybody is served and nothing of the capacity is lost.
     fn recover(&mut self) {
+        for number in self.books.keys().copied().collect::<Vec<_>>() {
+            self.suspect(number, false);
+            self.carry_out();
+        }
         self.come_to_rest();
         assert!(self.waiting.is_empty(), "{:?}", self.store.status());
         let max_size = self.store.limits.max_size;

@@ -19,13 +19,13 @@ mod windows;
 
 #[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
 pub(crate) use linux::{
-    CAN_COUNT, Root, clock_ticks, control_group, environment, processes, signal_process,
-    use_own_descriptors,
+    CAN_COUNT, Root, clock_ticks, control_group, environment, is_stopped, processes,
+    signal_process, use_own_descriptors,
 };
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
 pub(crate) use portable::{
-    CAN_COUNT, Root, clock_ticks, control_group, environment, processes, signal_process,
-    use_own_descriptors,
+    CAN_COUNT, Root, clock_ticks, control_group, environment, is_stopped, processes,
+    signal_process, use_own_descriptors,
 };
 #[cfg(unix)]
 pub(crate) use unix::{

@@ -7,7 +7,7 @@ mod root;
 mod tables;
 
 pub(crate) use proc_table::{
-    CAN_COUNT, clock_ticks, control_group, environment, processes, signal_process,
+    CAN_COUNT, clock_ticks, control_group, environment, is_stopped, processes, signal_process,
 };
 pub(crate) use root::Root;
 pub(crate) use tables::use_own_descriptors;

@@ -88,6 +88,13 @@ fn parse_stat(pid: u32, stat: &[u8]) -> Option<Process> {
     (flags & PF_KTHREAD == 0).then_some(process)
 }
 
+/// Whether a process is stopped, as by SIGSTOP. The pid must mean the process.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let end_of_name = stat.iter().rposition(|byte| *byte == b')');
+    end_of_name.is_some_and(|end| stat[end..].starts_with(b") T"))
+}
+
 /// Reads the environment of a process.
 pub(crate) fn environment(pid: u32) -> Result<Environment, CountFailure> {
     let directory = PathBuf::from(format!("/proc/{pid}"));
