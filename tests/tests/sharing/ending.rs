@@ -81,6 +81,8 @@ async fn panics_of_the_connector_cost_the_connection_and_nothing_else() {
     let lease = bed.lease().await;
     bed.fake.queue(Call::Close, [Answer::Panic]);
     drop(lease);
+    // It would be replaced if it had been used a moment ago.
+    pass(20 * SECOND).await;
     bed.pool.evict_all();
     settle().await;
     assert_eq!(bed.pool.status().size(), 0, "its slot is free");

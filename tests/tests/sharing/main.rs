@@ -6,3 +6,4 @@ mod ending;
 mod lending;
 mod replacing;
 mod reviewed;
+mod spreading;

@@ -176,10 +176,13 @@ async fn idle_connection_that_is_kept_ready_is_room_enough() {
 
 #[tokio::test(start_paused = true)]
 async fn connection_that_only_its_check_has_is_not_replaced() {
-    let bed = Bed::with(1, |builder| builder.check_interval(SECOND));
+    let bed = Bed::with(1, |builder| {
+        builder.check_interval(SECOND).check_timeout(MINUTE)
+    });
     drop(bed.lease().await);
     bed.fake.set(Call::Check, Answer::Manual);
-    pass(2 * SECOND).await;
+    // Shortly after its last lease it would be replaced.
+    pass(20 * SECOND).await;
     let check = bed.fake.next(Call::Check).await;
     assert_eq!(bed.pool.evict_all(), 1);
     settle().await;
