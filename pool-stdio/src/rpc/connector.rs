@@ -243,7 +243,8 @@ impl JsonRpcConnector {
     /// the error `-32601`, method not found.
     ///
     /// Up to 64 requests of one child are answered at the same time, further ones with the error
-    /// `-32000`. If the handler panics, the answer is the error `-32603`.
+    /// `-32000`. If the handler panics, the answer is the error `-32603`. If the child cancels its request,
+    /// the handler's future is dropped.
     ///
     /// # Examples
     ///

@@ -148,6 +148,15 @@ impl Router {
             }
             return Ok(());
         }
+        if let Some(id) = self.protocol.cancelled_request(&message, envelope) {
+            let id = id.of(&message);
+            if self.responder.cancel(id) {
+                if let Some(answer) = self.protocol.cancelled_answer(id) {
+                    self.send_answer(answer);
+                }
+                return Ok(());
+            }
+        }
         let has_subscribers = self.notifications.receiver_count() > 0;
         // A subscriber may keep it for long, and a slice would keep the whole buffer that it was read
         // into.
