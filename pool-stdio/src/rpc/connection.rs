@@ -84,12 +84,12 @@ impl JsonRpcConnection {
             child,
             stdin,
             stdout,
+            id,
             requested_at,
             meter,
-            ..
         } = launched;
         Self {
-            transport: Transport::open(&child, stdin, stdout, settings, meter.meters()),
+            transport: Transport::open(&child, id, stdin, stdout, settings, meter.meters()),
             child,
             meter,
             requested_at,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use pool_core::BoxFuture;
+use pool_core::{BoxFuture, ConnectionId};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::task::{AbortHandle, Id, JoinSet};
 
+use super::notifications::Origin;
 use super::protocol::Protocol;
 use super::reply::{ErrorObject, INTERNAL_ERROR, METHOD_NOT_FOUND, SERVER_ERROR, reply_text};
 use super::scan::{Envelope, Span};
@@ -54,20 +55,34 @@ pub(super) type RequestHandler = dyn Fn(ServerRequest) -> BoxFuture<'static, Ans
 #[derive(Debug, Clone)]
 pub struct ServerRequest {
     message: Bytes,
+    origin: Origin,
     method: String,
     id: Span,
     params: Option<Span>,
 }
 
 impl ServerRequest {
-    pub(super) fn new(message: Bytes, envelope: &Envelope) -> Option<Self> {
+    pub(super) fn new(message: Bytes, envelope: &Envelope, origin: Origin) -> Option<Self> {
         let method = serde_json::from_slice(envelope.method?.of(&message)).ok()?;
         Some(Self {
+            origin,
             method,
             id: envelope.id?,
             params: envelope.params,
             message,
         })
+    }
+
+    /// The connection that the request came from, as the pool numbers it.
+    #[must_use]
+    pub const fn connection_id(&self) -> ConnectionId {
+        self.origin.connection_id
+    }
+
+    /// The process id of the child that sent the request.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.origin.pid
     }
 
     /// The method.

@@ -346,6 +346,7 @@ async fn a_request_that_the_peer_cancels_ends_its_handler() {
         let mut setup = Setup::new(protocol);
         setup.handler = Some(Arc::new(move |request| {
             let dropped = Dropped(dropped.clone());
+            assert_eq!((request.pid(), request.connection_id().as_u64()), (7, 3));
             Box::pin(async move {
                 match request.method() {
                     "wait" => std::future::pending::<()>().await,
@@ -370,6 +371,7 @@ async fn a_request_that_the_peer_cancels_ends_its_handler() {
         ended.try_recv().expect("the handler was dropped");
         let other = notifications.recv().await.unwrap();
         assert_eq!(other.params::<Value>().unwrap()[name], "other");
+        assert_eq!((other.pid(), other.connection_id().as_u64()), (7, 3));
         peer.say(r#"{"jsonrpc":"2.0","id":"next","method":"next"}"#)
             .await;
         if let Some(error) = error {
