@@ -1,4 +1,4 @@
-//! How a child ends: who may be gone by then, what is read, what is told.
+//! How a child ends: after its handle, future or runtime has gone, what is read, what is reported.
 
 #![cfg(target_os = "linux")]
 

@@ -296,10 +296,6 @@ fn check_descriptors(children_max: usize) -> Result<(), CommandError> {
 }
 
 /// A checked [`CommandSpec`]. A clone is cheap and means the same command.
-///
-/// # Examples
-///
-/// See [`CommandSpec`].
 #[derive(Debug, Clone)]
 pub struct Command {
     inner: Arc<Checked>,

@@ -62,10 +62,6 @@ pub enum Rung {
 }
 
 /// Whether the pipes were read to their end.
-///
-/// # Examples
-///
-/// See [`Termination`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Drain {
@@ -99,10 +95,6 @@ pub enum Survivors {
 }
 
 /// Why the processes of a scope could not be counted.
-///
-/// # Examples
-///
-/// See [`Survivors`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CountFailure {
@@ -201,10 +193,6 @@ impl fmt::Display for Exit {
 }
 
 /// How a [`Children::terminate_all`](crate::Children::terminate_all) ended.
-///
-/// # Examples
-///
-/// See [`Children::terminate_all`](crate::Children::terminate_all).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TerminateAllReport {

@@ -47,10 +47,6 @@ impl Command {
     /// # Cancel safety
     ///
     /// If the future is dropped, a child that was started for it is killed and reaped.
-    ///
-    /// # Examples
-    ///
-    /// See [`Child`].
     #[must_use = "a child whose future is dropped is killed"]
     pub fn spawn(&self) -> impl Future<Output = SpawnResult> + Send + 'static + use<> {
         begin(self, None)

@@ -271,7 +271,7 @@ async fn acquire_without_a_limit_waits_until_a_connection_is_free() {
         waiter
             .await
             .expect("the task does not panic")
-            .expect("it came home"),
+            .expect("it was returned"),
     );
     bed.finish().await;
 }

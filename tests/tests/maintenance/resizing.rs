@@ -21,7 +21,7 @@ async fn growth_keeps_all_connections_and_serves_waiters() {
     let more: Vec<_> = waiters.iter_mut().take(2).map(HandPolled::ready).collect();
     assert!(more.iter().all(Result::is_ok));
     drop(leases);
-    drop(waiters[2].ready().expect("a lease came home"));
+    drop(waiters[2].ready().expect("a lease was returned"));
     drop((more, waiters));
     assert_eq!(bed.pool.status().idle, 4);
     assert!(bed.fake.closes().is_empty());

@@ -90,7 +90,7 @@ async fn one_replacement_is_opened_and_the_old_connection_is_not_lent_again() {
     assert_eq!(ids(&leases), [1, 1, 2, 2, 1, 2], "none from the old one");
     let mut waiter = HandPolled::waiting(bed.pool.acquire());
     leases.truncate(5);
-    drop(waiter.ready().expect("a share came home"));
+    drop(waiter.ready().expect("a share was returned"));
     drop((old, leases, waiter));
     bed.finish().await;
 }

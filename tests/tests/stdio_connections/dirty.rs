@@ -26,7 +26,7 @@ fn a_request_is_dirty_from_its_first_poll_until_its_reply_is_read() {
         assert!(!child.is_dirty());
         assert!(poll_times(child.request("one"), 1).await.is_none());
         assert!(child.is_dirty());
-        // Whoever holds the connection may wait for the reply all the same.
+        // The holder of the connection can still wait for the reply.
         assert_line(child.recv().await, "one");
         assert!(!child.is_dirty());
         assert_line(child.request("two").await, "two");

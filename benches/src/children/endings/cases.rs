@@ -5,8 +5,9 @@
 use pool_reuse::measure::{Measured, Table};
 use tokio::runtime;
 
+use super::case::Case;
 use super::observation::Observation;
-use super::{ours, theirs};
+use super::{with_pool_stdio, with_rmcp};
 use crate::bars;
 use crate::children::chapter::{Chapter, Topic};
 use crate::effort::Effort;
@@ -16,25 +17,6 @@ pub(in crate::children) const TOPIC: Topic = Topic {
     name: "endings",
     measure,
 };
-
-/// A case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Case {
-    /// Close while a megabyte waits for a server that never reads.
-    CloseWhileWriting,
-    /// Close a server that has started another process.
-    CloseWithAProcess,
-    /// The same, with a process group where the client has to be asked for one.
-    CloseWithAGroup,
-    /// Drop the client on a thread without a runtime.
-    DropWithoutRuntime,
-    /// A request is pending when the server closes its stdout.
-    StdoutClosed,
-    /// The last answer has no newline.
-    LastLine,
-    /// A request with a timeout of a second, to a server that never reads.
-    Timeout,
-}
 
 const CASES: [(&str, &str, Case); 7] = [
     (
@@ -76,7 +58,10 @@ fn measure(effort: Effort) -> Measured<Chapter> {
     let mut table = Table::new(&["case", "what happens", "pool-stdio", "rmcp"]).text_columns(4);
     let mut live = 0;
     for (id, what, case) in CASES {
-        let (ours, theirs) = (run(ours::observe(case))?, run(theirs::observe(case))?);
+        let (ours, theirs) = (
+            run(with_pool_stdio::observe(case))?,
+            run(with_rmcp::observe(case))?,
+        );
         live += ours.live();
         table.add_row([
             id.to_owned(),

@@ -2,15 +2,16 @@
 //!
 //! | file | what it decides |
 //! |---|---|
-//! | `cases` | which cases there are, and the table |
+//! | `case`, `cases` | which cases there are, and the table |
 //! | `servers` | the servers that misbehave |
-//! | `ours`, `theirs` | each case with `pool-stdio` and with rmcp |
+//! | `with_pool_stdio`, `with_rmcp` | each case with one of the clients |
 //! | `observation` | what was seen |
 
+mod case;
 mod cases;
 mod observation;
-mod ours;
 mod servers;
-mod theirs;
+mod with_pool_stdio;
+mod with_rmcp;
 
 pub(super) use cases::TOPIC;

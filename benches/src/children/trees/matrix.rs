@@ -5,7 +5,7 @@ use pool_testkit::census::Census;
 
 use super::baselines::{Available, available};
 use super::row::{Row, cell};
-use super::{families, ours};
+use super::{end, families};
 use crate::bars;
 use crate::children::chapter::{Chapter, Topic};
 use crate::effort::Effort;
@@ -18,7 +18,7 @@ pub(in crate::children) const TOPIC: Topic = Topic {
 
 fn measure(effort: Effort) -> Measured<Chapter> {
     let census = Census::begin();
-    let mut rows = ours::play(&census, effort.rounds(ROUNDS))?;
+    let mut rows = end::play(&census, effort.rounds(ROUNDS))?;
     rows.extend(families::play(&census, effort.rounds(ROUNDS))?);
     let found = available();
     play_baselines(&census, &found, &mut rows, effort)?;

@@ -6,14 +6,14 @@
 //! | `matrix` | the table, and what is judged |
 //! | `row` | what is kept of a row |
 //! | `scene` | what a row needs: a census, a beacon, the trees M10 and M11 |
-//! | `ours` | how `pool-stdio` ends M1 to M9 |
+//! | `end` | how `pool-stdio` ends M1 to M9 |
 //! | `families` | M10, M11 and the families F2 to F4 by `pool-stdio` |
 //! | `baselines` | the same rows by a script of Node, by execa and by tree-kill |
 
 mod baselines;
+mod end;
 mod families;
 mod matrix;
-mod ours;
 mod row;
 mod scene;
 

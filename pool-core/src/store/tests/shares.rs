@@ -484,7 +484,7 @@ impl Oracle {
         }
     }
 
-    /// Everything comes home, and nothing is left.
+    /// Everything is returned, and nothing is left.
     fn end(&mut self) {
         self.perform(Op::Close);
         while !self.held.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::ScanRequest;
+use super::scan_request::ScanRequest;
 use crate::process::cookie;
 use crate::process::outcome::CountFailure;
 use crate::process::record::ChildId;

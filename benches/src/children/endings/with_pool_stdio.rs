@@ -10,7 +10,7 @@ use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol, Stop};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::cases::Case;
+use super::case::Case;
 use super::observation::{Mark, Observation, seconds};
 use super::servers::Misbehaviour;
 

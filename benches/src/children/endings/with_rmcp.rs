@@ -12,10 +12,10 @@ use rmcp::transport::TokioChildProcess;
 use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
 
-use super::cases::Case;
+use super::case::Case;
 use super::observation::{Mark, Observation, seconds};
-use super::ours::{CLOSE_LIMIT, SETTLING};
 use super::servers::Misbehaviour;
+use super::with_pool_stdio::{CLOSE_LIMIT, SETTLING};
 
 type Client = RunningService<RoleClient, ()>;
 
