@@ -280,8 +280,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let max_leases = self.limits.sharing.max_leases;
         while !self.queue.is_empty() && self.slots.get(key).may_be_lent(max_leases) {
             let mut served = None;
-            let waker = self.queue.serve_first(|waiter, request| {
-                served = Some((waiter, request.site));
+            let waker = self.queue.serve_first(|waiter, site| {
+                served = Some((waiter, site));
                 WaitEnd::Served(key)
             });
             if let Some((waiter, site)) = served {
