@@ -184,9 +184,10 @@ mod tests {
 
     impl Sorted {
         fn expire(&mut self, now_ms: u64) -> Vec<(u64, u32)> {
-            let due = self.0.extract_if(.., |_, end_ms| *end_ms <= now_ms);
-            let mut due: Vec<_> = due.map(|(place, end_ms)| (end_ms, place)).collect();
+            let ends = self.0.iter().map(|(place, end_ms)| (*end_ms, *place));
+            let mut due: Vec<_> = ends.filter(|(end_ms, _)| *end_ms <= now_ms).collect();
             due.sort_unstable();
+            self.0.retain(|_, end_ms| *end_ms > now_ms);
             due
         }
     }
@@ -244,10 +245,10 @@ mod tests {
                         let earliest = sorted.0.values().min();
                         prop_assert!(earliest.is_none_or(|end_ms| next_ms <= *end_ms));
                         prop_assert_eq!(earliest.is_none(), wheel.next() == Time::NEVER);
-                        match op {
-                            Op::Pass(ms) => now_ms += ms,
-                            _ if earliest.is_some() => now_ms = next_ms,
-                            _ => {}
+                        if let Op::Pass(ms) = op {
+                            now_ms += ms;
+                        } else if earliest.is_some() {
+                            now_ms = next_ms;
                         }
                         let expected = sorted.expire(now_ms);
                         let expired = wheel.expire(Time::from_millis(now_ms));
