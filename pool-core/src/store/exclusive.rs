@@ -314,8 +314,8 @@ impl<C: Send + 'static> Store<C, Exclusive> {
     /// waiter that woke earlier could find nothing to take.
     fn serve(&mut self, key: SlotKey, connection: C) {
         let mut served = None;
-        let waker = self.queue.serve_first(|waiter, request| {
-            served = Some((waiter, request.site));
+        let waker = self.queue.serve_first(|waiter, site| {
+            served = Some((waiter, site));
             WaitEnd::Served(connection)
         });
         if let Some((waiter, site)) = served {

@@ -341,8 +341,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             && let Some(key) = self.least_loaded(fill_limit)
         {
             let mut served = None;
-            let waker = self.queue.serve_first(|waiter, request| {
-                served = Some((waiter, request.site));
+            let waker = self.queue.serve_first(|waiter, site| {
+                served = Some((waiter, site));
                 WaitEnd::Served(key)
             });
             if let Some((waiter, site)) = served {

@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::error::{CheckError, ConnectError};
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::{
-    Condition, DeadlineClock, Errand, Found, Limits, Multiplexed, Opening, PacerLimits, Sharing,
+    Condition, Deadline, Errand, Found, Limits, Multiplexed, Opening, PacerLimits, Sharing,
     SlotKey, State, Store, Turn, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::time::Time;
@@ -257,13 +257,12 @@ impl Oracle {
             lightest.is_none() || !self.waiting.is_empty(),
             "what may be lent is lent, unless somebody came earlier"
         );
-        let deadline = self.now.after(Duration::from_secs(2));
+        let deadline = Deadline::At(self.now.after(Duration::from_secs(2)));
         if self.store.admit(self.now, deadline, Turn::New).is_err() {
             return;
         }
         let ticket = WaitRequest {
             deadline,
-            clock: DeadlineClock::Exact,
             site: Location::caller(),
         };
         let waker = Waker::noop().clone();
@@ -431,11 +430,11 @@ impl Oracle {
                     is_anybody_left_behind = true;
                     self.waiting.push_back(key);
                 }
-                Found::Done(WaitEnd::Served(key)) => {
+                Found::Done(WaitEnd::Served(key), _) => {
                     assert!(!is_anybody_left_behind, "who came first is served first");
                     self.accept(key);
                 }
-                Found::Done(WaitEnd::Refused(..)) => {}
+                Found::Done(WaitEnd::Refused(..), _) => {}
             }
         }
     }
