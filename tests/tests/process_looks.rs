@@ -21,6 +21,16 @@ fn a_host_without_descriptors_still_finds_survivors() {
 }
 
 #[test]
+fn a_limit_below_what_is_open_deafens_nobody() {
+    let facts = Facts::of(HOST, &["end-of-a-wrapper", "group", "no-descriptors"]);
+    assert_eq!(facts.one("all_gone"), "true");
+    assert_eq!(
+        (facts.one("rung"), facts.one("survivors")),
+        ("Term", "Known(0)")
+    );
+}
+
+#[test]
 fn a_process_whose_first_thread_has_ended_is_alive() {
     if !has_program("python3") {
         return;
@@ -37,13 +47,14 @@ fn a_process_whose_first_thread_has_ended_is_alive() {
     );
 }
 
-/// Without the rights of root an unreadable process is unreadable.
+/// Without the rights of root an unreadable process is unreadable. In a namespace of its own, where
+/// no process of another user is a suspect.
 fn play_as_nobody(condition: &str) -> Option<Facts> {
-    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", HOST];
     let can = has_program("perl") && has_program("setpriv") && can_make_namespaces();
     can.then(|| {
-        let scene = ["end-of-a-wrapper", "tree", condition];
-        Facts::of("setpriv", &[&nobody[..], &scene].concat())
+        let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+        let scene = format!("{nobody} {HOST} end-of-a-wrapper tree {condition}; exit $?");
+        Facts::of("unshare", &["-mpf", "--mount-proc", "sh", "-c", &scene])
     })
 }
 
@@ -79,8 +90,9 @@ fn without_proc_the_group_is_ended_and_nothing_else_is_said_to_be_gone() {
         return;
     }
     for (scope, survivors) in SCOPES.into_iter().zip(["Known(0)", "Unknown(NoProc)"]) {
-        let scene = format!("umount -l /proc; exec {HOST} end-of-a-wrapper {scope} no-proc");
-        let facts = Facts::of("unshare", &["-m", "sh", "-c", &scene]);
+        // The shell is the first process of the namespace, and reaps.
+        let scene = format!("umount -l /proc; {HOST} end-of-a-wrapper {scope} no-proc; exit $?");
+        let facts = Facts::of("unshare", &["-mpf", "sh", "-c", &scene]);
         assert_eq!(facts.one("all_gone"), "true", "{scope}");
         assert_eq!(facts.one("survivors"), survivors, "{facts:?}");
         // The dead count as alive until the first process of the system reaps them.

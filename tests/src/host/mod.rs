@@ -5,6 +5,7 @@
 //! `name=value` line for each fact, and the test compares them.
 
 mod looks;
+mod threads;
 
 use std::env;
 use std::fmt::Debug;
@@ -22,6 +23,13 @@ pub fn main() -> ExitCode {
     match words.as_slice() {
         ["end-of-a-wrapper", scope, condition] => looks::end_of_a_wrapper(scope, condition),
         ["many-ends", count] => looks::many_ends(count.parse().expect("a number")),
+        ["sink-drop", what] => threads::sink_drop(what),
+        ["slow-waker"] => threads::slow_waker(),
+        ["blocking-descriptor"] => threads::blocking_descriptor(),
+        ["noisy-child"] => threads::noisy_child(),
+        ["traced-child"] => threads::traced_child(),
+        ["idle-children", count] => threads::idle_children(count.parse().expect("a number")),
+        ["large-tails"] => threads::large_tails(),
         other => panic!("no such scene: {other:?}"),
     }
     ExitCode::SUCCESS
