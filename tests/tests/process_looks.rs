@@ -21,6 +21,16 @@ fn a_host_without_descriptors_still_finds_survivors() {
 }
 
 #[test]
+fn a_limit_below_what_is_open_deafens_nobody() {
+    let facts = Facts::of(HOST, &["end-of-a-wrapper", "group", "no-descriptors"]);
+    assert_eq!(facts.one("all_gone"), "true");
+    assert_eq!(
+        (facts.one("rung"), facts.one("survivors")),
+        ("Term", "Known(0)")
+    );
+}
+
+#[test]
 fn a_process_whose_first_thread_has_ended_is_alive() {
     if !has_program("python3") {
         return;
@@ -37,40 +47,31 @@ fn a_process_whose_first_thread_has_ended_is_alive() {
     );
 }
 
-/// Without the rights of root an unreadable process is unreadable.
+/// Without the rights of root an unreadable process is unreadable. In a namespace of its own, where
+/// no process of another user is a suspect.
 fn play_as_nobody(condition: &str) -> Option<Facts> {
-    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", HOST];
     let can = has_program("perl") && has_program("setpriv") && can_make_namespaces();
     can.then(|| {
-        let scene = ["end-of-a-wrapper", "tree", condition];
-        Facts::of("setpriv", &[&nobody[..], &scene].concat())
+        let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+        let scene = format!("{nobody} {HOST} end-of-a-wrapper tree {condition}; exit $?");
+        Facts::of("unshare", &["-mpf", "--mount-proc", "sh", "-c", &scene])
     })
 }
 
+/// One after the other: the orphan would be a suspect for the other child too.
 #[test]
-fn an_unreadable_descendant_is_found_by_its_parent() {
-    if let Some(facts) = play_as_nobody("unreadable") {
-        assert_eq!(facts.one("all_gone"), "true");
-        assert_eq!(
-            (
-                facts.one("rung"),
-                facts.one("found"),
-                facts.one("survivors")
-            ),
-            ("Term", "1", "Known(0)")
-        );
-    }
-}
-
-#[test]
-fn an_unreadable_orphan_makes_the_count_unknown() {
-    if let Some(facts) = play_as_nobody("unreadable-orphan") {
-        assert_eq!(facts.one("all_gone"), "false");
-        assert_eq!(
-            (facts.one("rung"), facts.one("survivors")),
-            ("Kill", "Unknown(Unreadable)")
-        );
-    }
+fn an_unreadable_descendant_is_found_by_its_parent_and_an_orphan_makes_the_count_unknown() {
+    let outcome = |condition| {
+        let facts = play_as_nobody(condition)?;
+        let all = ["rung", "found", "survivors", "all_gone"].map(|name| facts.one(name).to_owned());
+        Some(all)
+    };
+    let (Some(descendant), Some(orphan)) = (outcome("unreadable"), outcome("unreadable-orphan"))
+    else {
+        return;
+    };
+    assert_eq!(descendant, ["Term", "1", "Known(0)", "true"]);
+    assert_eq!(orphan, ["Kill", "0", "Unknown(Unreadable)", "false"]);
 }
 
 #[test]
@@ -79,8 +80,9 @@ fn without_proc_the_group_is_ended_and_nothing_else_is_said_to_be_gone() {
         return;
     }
     for (scope, survivors) in SCOPES.into_iter().zip(["Known(0)", "Unknown(NoProc)"]) {
-        let scene = format!("umount -l /proc; exec {HOST} end-of-a-wrapper {scope} no-proc");
-        let facts = Facts::of("unshare", &["-m", "sh", "-c", &scene]);
+        // The shell is the first process of the namespace, and reaps.
+        let scene = format!("umount -l /proc; {HOST} end-of-a-wrapper {scope} no-proc; exit $?");
+        let facts = Facts::of("unshare", &["-mpf", "sh", "-c", &scene]);
         assert_eq!(facts.one("all_gone"), "true", "{scope}");
         assert_eq!(facts.one("survivors"), survivors, "{facts:?}");
         // The dead count as alive until the first process of the system reaps them.

@@ -40,7 +40,9 @@ impl ChildRecord {
     }
 
     pub(crate) fn stderr_tail(&self) -> StderrTail {
-        lock(&self.stderr).tail()
+        // Order: unlocked before the bytes are copied. The custodian may want to write.
+        let view = lock(&self.stderr).view();
+        view.into_tail()
     }
 
     /// Whether the process is stopped, as by SIGSTOP. `false` where the system does not tell.

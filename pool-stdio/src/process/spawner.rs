@@ -15,7 +15,6 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
-use std::thread;
 use std::time::Duration;
 
 use super::child::Child;
@@ -30,7 +29,8 @@ use super::spawn_error::SpawnError;
 use super::stderr::{Ring, RingLimits, StderrPolicy};
 use super::sys::{self, OsErrorKind, PidState, Root, Spawned};
 use super::terminate::KillScope;
-use super::ward::Ward;
+use super::ward::NewChild;
+use super::{notifier, service};
 
 type SpawnResult = Result<Child, SpawnError>;
 
@@ -82,10 +82,10 @@ pub(crate) fn failed(error: SpawnError) -> Take<SpawnResult> {
     Take::new(result)
 }
 
-/// Starts the permanent threads of this crate now, rather than with the first child: one that
-/// starts children and one that watches them, which together hold two descriptors. A third, which
-/// looks for processes that left their group or outlive their root, and a fourth, which passes on
-/// lines of stderr, are started when they are first needed.
+/// Starts the permanent threads of this crate now, rather than with the first child: one that starts
+/// children, one that watches them, and one that wakes the tasks that wait for them. Together they hold
+/// two descriptors. A fourth, which looks for processes that left their group or outlive their root,
+/// and a fifth, which passes on lines of stderr, are started when they are first needed.
 ///
 /// # Errors
 ///
@@ -126,16 +126,15 @@ impl Spawner {
         let threads = |source| SpawnError::Threads { source };
         let custodian = Custodian::get().map_err(threads)?;
         let (sender, requests) = sync_channel(QUEUE_MAX);
-        let spawner = Self {
+        let mut spawner = Self {
             requests,
             custodian,
         };
-        let thread = thread::Builder::new().name("stdio-spawner".into());
-        thread.spawn(move || spawner.run()).map_err(threads)?;
+        service::start("stdio-spawner", move || spawner.run()).map_err(threads)?;
         Ok(queue.insert(sender).clone())
     }
 
-    fn run(self) {
+    fn run(&mut self) {
         let chance = RandomState::new();
         for SpawnRequest {
             command,
@@ -143,14 +142,15 @@ impl Spawner {
             wanted,
         } in &self.requests
         {
-            if wanted.strong_count() == 0 {
-                continue;
+            if wanted.strong_count() > 0 {
+                let result = self.start(&command, reservation, &chance);
+                if let Some(wanted) = wanted.upgrade() {
+                    wanted.publish(result);
+                }
+                // Otherwise the child is dropped, which ends it.
             }
-            let result = self.start(&command, reservation, &chance);
-            if let Some(wanted) = wanted.upgrade() {
-                wanted.set(result);
-            }
-            // Otherwise the child is dropped, which ends it.
+            // It may hold the last sink of its kind, with a user's values in it.
+            notifier::drop_there(command);
         }
     }
 
@@ -182,20 +182,18 @@ impl Spawner {
             None => (None, RosterState::Open),
         };
         let sink = command.line_sink().filter(|_| stderr.is_some());
-        let ward = Ward {
+        let new_child = NewChild {
             record: Arc::clone(&record),
             root: Arc::clone(&root),
             scope: command.scope(),
             times: command.times(),
             descendants_since,
-            lines: sink.and_then(|sink| LineFeed::new(pid, sink.clone())),
+            lines: sink.and_then(|sink| LineFeed::new(id, pid, sink.clone())),
             stderr,
             membership,
-            exit: None,
-            stopping: None,
         };
         // Order: the custodian has the child before there is a handle that could ask for its end.
-        self.custodian.post(Message::Adopt(Box::new(ward)));
+        self.custodian.post(Message::Adopt(Box::new(new_child)));
         let pipes = PipeEnds {
             stdin,
             unwritten: Vec::new(),

@@ -6,6 +6,7 @@
 
 mod fact;
 mod looks;
+mod threads;
 
 use std::env;
 use std::process::ExitCode;
@@ -24,6 +25,13 @@ pub fn main() -> ExitCode {
     match words.as_slice() {
         ["end-of-a-wrapper", scope, condition] => looks::end_of_a_wrapper(scope, condition),
         ["many-ends", count] => looks::many_ends(count.parse().expect("a number")),
+        ["sink-drop", what] => threads::sink_drop(what),
+        ["slow-waker"] => threads::slow_waker(),
+        ["blocking-descriptor"] => threads::blocking_descriptor(),
+        ["noisy-child"] => threads::noisy_child(),
+        ["traced-child"] => threads::traced_child(),
+        ["idle-children", count] => threads::idle_children(count.parse().expect("a number")),
+        ["large-tails"] => threads::large_tails(),
         other => panic!("no such scene: {other:?}"),
     }
     ExitCode::SUCCESS

@@ -15,13 +15,13 @@ mod scan_request;
 
 use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 
 pub(super) use self::scan_request::{ScanAnswer, ScanKey, ScanPurpose, ScanRequest};
 
 use self::pass::{Found, Snapshot};
 use super::lock::lock;
 use super::outcome::CountFailure;
+use super::service;
 use super::signal::Signal;
 use super::sys;
 use super::terminate::Others;
@@ -58,8 +58,10 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> ScanThread<A> {
         if !self.is_started {
             let queue = Arc::clone(&self.queue);
             let (answer, kept) = (self.answer.clone(), self.kept);
-            let thread = thread::Builder::new().name("stdio-scan".into());
-            let started = thread.spawn(move || run(&queue, answer, kept));
+            let mut pending = Vec::new();
+            let started = service::start("stdio-scan", move || {
+                run(&queue, &answer, kept, &mut pending);
+            });
             self.is_started = started.is_ok();
         }
         if !self.is_started {
@@ -78,12 +80,11 @@ struct Pending {
     clean_passes: usize,
 }
 
-fn run(queue: &Queue, answer: impl Fn(ScanAnswer), kept: RawFd) {
+fn run(queue: &Queue, answer: &impl Fn(ScanAnswer), kept: RawFd, pending: &mut Vec<Pending>) {
     sys::block_signals();
     // Without a table of its own the thread shares the fate of this program when descriptors are
     // short: the answer is then that it could not look.
     drop(sys::use_own_descriptors(kept));
-    let mut pending: Vec<Pending> = Vec::new();
     loop {
         pending.extend(
             queue

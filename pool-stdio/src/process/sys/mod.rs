@@ -19,19 +19,19 @@ mod windows;
 
 #[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
 pub(crate) use linux::{
-    CAN_COUNT, Root, clock_ticks, control_group, environment, is_stopped, processes,
-    signal_process, use_own_descriptors,
+    CAN_COUNT, PollWaker, Poller, Root, clock_ticks, control_group, environment, is_stopped,
+    processes, signal_process, use_own_descriptors,
 };
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
 pub(crate) use portable::{
-    CAN_COUNT, Root, clock_ticks, control_group, environment, is_stopped, processes,
-    signal_process, use_own_descriptors,
+    CAN_COUNT, PollWaker, Poller, Root, clock_ticks, control_group, environment, is_stopped,
+    processes, signal_process, use_own_descriptors,
 };
 #[cfg(unix)]
 pub(crate) use unix::{
     OsErrorKind, Readiness, Ready, Spawned, block_signals, check_executable, clock_now,
-    descriptor_limit, descriptors_open, os_error_kind, pause, poll, poll_now, process_limit, read,
-    read_buf, resident_bytes, spawn, wake_pair, write,
+    descriptor_limit, descriptors_open, os_error_kind, pause, poll_now, process_limit, read,
+    read_buf, resident_bytes, set_nonblocking, spawn, write,
 };
 
 use crate::process::outcome::Exit;

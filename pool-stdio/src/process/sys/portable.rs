@@ -4,9 +4,12 @@
 //! still held, and sends nothing to a released one. Survivors of the root cannot be counted; the
 //! ladder therefore kills the group before the root is reaped, and they get no grace.
 
+mod poll_set;
+
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
+pub(crate) use self::poll_set::{PollWaker, Poller};
 use super::unix::{signal_group_by_pid, signal_process_by_pid, wait};
 use super::{Delivery, Environment, Life, PidState, Process, ProcessId};
 use crate::process::outcome::CountFailure;
@@ -45,6 +48,12 @@ impl Root {
             self.pid,
             libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
         )
+    }
+
+    /// Whether it is dead, also if its status cannot be had yet.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) const fn is_dead(&self) -> bool {
+        false
     }
 
     /// The same, and frees its pid if it has exited.

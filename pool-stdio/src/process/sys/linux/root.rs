@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use super::pidfd::{group_flag_works, pidfd_open, pidfd_send_signal};
 use crate::process::outcome::Exit;
 use crate::process::signal::Signal;
-use crate::process::sys::unix::{delivery, signal_group_by_pid, wait};
+use crate::process::sys::unix::{delivery, poll_now, signal_group_by_pid, wait};
 use crate::process::sys::{Delivery, Life, PidState};
 
 /// A child of ours, known by its pidfd.
@@ -40,6 +40,12 @@ impl Root {
     /// Whether it runs. Does not reap it.
     pub(crate) fn life(&self) -> io::Result<Life> {
         self.wait(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+    }
+
+    /// Whether it is dead, also if its status cannot be had yet: the process that traces it comes first.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.exit_fd()
+            .is_some_and(|exit| poll_now([exit])[0].is_ready)
     }
 
     /// The same, and frees its pid if it has exited.
