@@ -38,6 +38,14 @@ impl Lending for Exclusive {
         }
     }
 
+    #[inline]
+    fn serve_waiters<C: Send + 'static>(_: &mut Store<C, Self>) {}
+
+    #[inline]
+    fn withdrawn<C: Send + 'static>(_: &mut Store<C, Self>, _: &C) {}
+
+    fn connect_failed<C: Send + 'static>(_: &mut Store<C, Self>) {}
+
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
         if store.slots.get(key).state() == State::Idle {
             let place = store.idle.iter().position(|(other, _)| *other == key);
@@ -150,6 +158,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
             if self.slots.get(key).expires > self.tick {
                 self.lease(key, site, None);
                 self.slots.get_mut(key).uses += 1;
+                self.leases += 1;
                 return Some(connection);
             }
             self.retire(key, connection, CloseReason::Lifetime);
@@ -171,6 +180,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
             return Err(Condition::Unfit(CloseReason::Died));
         }
         record.uses += 1;
+        self.leases += 1;
         Ok(())
     }
 
@@ -212,6 +222,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
     /// That was no use: otherwise a connection that dies at once would look used up after a single
     /// permitted use, and be opened again and again without delay.
     pub(crate) fn discard_dead(&mut self, key: SlotKey, connection: C) {
+        self.leases -= 1;
         self.slots.get_mut(key).uses -= 1;
         self.retire(key, connection, CloseReason::Died);
     }
@@ -303,8 +314,8 @@ impl<C: Send + 'static> Store<C, Exclusive> {
     /// waiter that woke earlier could find nothing to take.
     fn serve(&mut self, key: SlotKey, connection: C) {
         let mut served = None;
-        let waker = self.queue.serve_first(|waiter, request| {
-            served = Some((waiter, request.site));
+        let waker = self.queue.serve_first(|waiter, site| {
+            served = Some((waiter, site));
             WaitEnd::Served(connection)
         });
         if let Some((waiter, site)) = served {

@@ -16,6 +16,15 @@ pub(crate) trait Lending: Sized + Send + Sync + 'static {
     /// Lends, keeps or closes a connection that was just opened or checked.
     fn offer<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey, connection: C);
 
+    /// Serves the waiters that may be served now, if that was not done at once.
+    fn serve_waiters<C: Send + 'static>(store: &mut Store<C, Self>);
+
+    /// What a waiter was served will not be taken by it.
+    fn withdrawn<C: Send + 'static>(store: &mut Store<C, Self>, served: &Self::Served<C>);
+
+    /// A connect failed, so what is open has to serve longer, or cannot be replaced.
+    fn connect_failed<C: Send + 'static>(store: &mut Store<C, Self>);
+
     /// The connection of this slot, which is not being closed, has died.
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
 

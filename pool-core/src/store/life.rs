@@ -127,7 +127,6 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         );
         record.leased = tick;
         record.site = Some(site);
-        self.leases += 1;
         let id = record.id;
         self.log_hot(|| EventKind::Leased { id, waiter });
     }

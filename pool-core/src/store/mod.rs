@@ -31,6 +31,7 @@ mod life;
 mod limits;
 #[cfg(all(test, loom))]
 mod models;
+mod need;
 mod open;
 mod pacer;
 mod queue;
@@ -40,6 +41,7 @@ mod supply;
 mod sweep;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod wheel;
 
 pub(crate) use admission::Turn;
 pub(crate) use base::Store;
@@ -54,7 +56,7 @@ pub(crate) use life::Condition;
 pub(crate) use limits::{Limits, Sharing};
 pub(crate) use open::Opening;
 pub(crate) use pacer::PacerLimits;
-pub(crate) use queue::{DeadlineClock, Found, Refusal, WaitEnd, WaitRequest, WaiterKey};
+pub(crate) use queue::{Deadline, Found, Refusal, WaitEnd, WaitRequest, WaiterKey};
 pub use share::Multiplexed;
 pub(crate) use slots::SlotKey;
 use slots::State;

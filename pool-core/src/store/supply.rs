@@ -1,5 +1,18 @@
 //! How many shared connections there are: when another one is opened, when one is replaced, checked,
-//! expired, or closed because the pool became smaller.
+//! expired, or closed because there are too many.
+//!
+//! # Algorithm
+//!
+//! Another connection is opened when all carry their target, or when callers wait. One that was not
+//! needed for the idle timeout, since fewer would have carried the leases there were, becomes *spare*:
+//! it is lent only when the others cannot take a lease, so its leases end, and it is closed.
+//!
+//! A connection that is evicted or reaches its lifetime in service is *superseded*: it is lent only when
+//! no other can be, until another connection was opened in its place. It is in service while it has
+//! leases, or had one in the last seconds and can be replaced. Then it is *marked for close*, like one
+//! that is broken: it takes no new leases, and is closed after its last.
+
+use std::time::Duration;
 
 use crate::error::CheckError;
 use crate::event::EventKind;
@@ -7,7 +20,7 @@ use crate::id::CloseReason;
 use crate::store::share::Multiplexed;
 use crate::store::slots::SlotRecord;
 use crate::store::sweep::{CHECKS_MAX, TICK};
-use crate::store::{Errand, SlotKey, State, Store};
+use crate::store::{Errand, Lending, SlotKey, State, Store};
 use crate::time::Time;
 
 impl<C: Send + 'static> Store<C, Multiplexed> {
@@ -27,7 +40,6 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         }
         self.slots.set_state(key, State::Idle);
         self.shared.push((key, connection));
-        self.serve_shares(key);
         self.close_oldest_superseded();
         self.close_surplus_suspect();
     }
@@ -74,8 +86,70 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     /// How many connections need a replacement. One that only its check keeps open needs none.
     fn replacements_wanted(&self) -> usize {
         let records = self.shared_records();
-        let in_use = records.filter(|record| record.needs_replacement() && record.load > 0);
+        let in_use = records.filter(|record| {
+            let is_superseded = record.is_superseded() && self.is_in_service(record);
+            let is_suspected = record.needs_replacement() && record.load > 0;
+            is_superseded || is_suspected
+        });
         in_use.count()
+    }
+
+    /// Whether a connection that is superseded or marked for close still matters to callers: it has
+    /// leases, or it can be lent, is likely to be, and another one can be had in its place.
+    pub(super) fn is_in_service(&self, record: &SlotRecord) -> bool {
+        record.load > 0
+            || record.is_superseded()
+                && record.uses > 0
+                && record.used.after(RECENTLY) > self.tick
+                && self.can_replace()
+    }
+
+    /// Whether a superseded connection can be replaced before it is closed: there is room, and connects
+    /// succeed.
+    fn can_replace(&self) -> bool {
+        let has_room = self.limits.sharing.max_surge > 0
+            || self.slots.count(State::Opening) > 0
+            || self.slots.len() < self.limits.max_size;
+        has_room && self.pacer.failure().is_none()
+    }
+
+    /// Closes superseded connections without leases for which there is no reason any more to wait for
+    /// their replacement, and returns when there may be others.
+    pub(super) fn close_irreplaceable(&mut self) -> Time {
+        let mut next = Time::NEVER;
+        for key in self.shared_keys() {
+            let record = self.slots.get(key);
+            if record.is_superseded() && record.is_unused() {
+                let due = record.used.after(RECENTLY);
+                self.act_on_share(key);
+                next = next.min(if due > self.tick { due } else { Time::NEVER });
+            }
+        }
+        next
+    }
+
+    /// How many connections will be open soon, beside those that are.
+    pub(super) fn connects_coming(&self) -> usize {
+        let opening = self.slots.count(State::Opening);
+        if self.is_closed || self.tick < self.pacer.not_before() {
+            return opening;
+        }
+        let room = Multiplexed::size_limit(self).saturating_sub(self.slots.len());
+        self.shares_wanted(0).min(opening + room).max(opening)
+    }
+
+    /// When all connections carry their target, a spare one is not spare any more.
+    pub(super) fn widen(&mut self) {
+        let spare = |(key, _): &&(SlotKey, C)| {
+            let record = self.slots.get(*key);
+            record.spare && record.is_fresh()
+        };
+        if let Some((key, _)) = self.shared.iter().find(spare)
+            && self.are_busy(|_| true)
+        {
+            let key = *key;
+            self.slots.get_mut(key).spare = false;
+        }
     }
 
     /// How many connections the callers need beside those that are open.
@@ -85,8 +159,14 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let for_callers = if self.queue.is_empty() {
             usize::from(self.are_busy(|_| true)).max(missing)
         } else {
-            let target_leases = self.limits.sharing.target_leases as usize;
-            self.queue.len().div_ceil(target_leases) + missing
+            // A connection serves no more than its target, or as often as it may be used.
+            let target_leases = u64::from(self.limits.sharing.target_leases);
+            let each = self
+                .limits
+                .max_uses
+                .map_or(target_leases, |uses| uses.min(target_leases));
+            let each = usize::try_from(each).unwrap_or(usize::MAX);
+            self.queue.len().div_ceil(each) + missing
         };
         for_callers + self.replacements_wanted()
     }
@@ -96,7 +176,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let target_leases = self.limits.sharing.target_leases;
         let mut fresh = self
             .shared_records()
-            .filter(|record| record.is_fresh() && like(record))
+            .filter(|record| record.is_in_spread() && like(record))
             .peekable();
         fresh.peek().is_some() && fresh.all(|record| record.load >= target_leases)
     }
@@ -113,7 +193,53 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
                 self.supersede(key, CloseReason::Lifetime);
             }
         }
-        next.min(self.expire_unused_shares(now))
+        next.min(self.close_irreplaceable())
+            .min(self.set_surplus_aside(now))
+            .min(self.expire_unused_shares(now))
+    }
+
+    /// Makes connections spare that were not needed for the idle timeout, those with the fewest leases
+    /// first.
+    fn set_surplus_aside(&mut self, now: Time) -> Time {
+        let Some(timeout) = self.limits.idle_timeout else {
+            return Time::NEVER;
+        };
+        let timeout = timeout.saturating_add(TICK);
+        let records = self.shared_records();
+        let mut count = records.filter(|record| record.is_in_spread()).count();
+        let needed = match self.need.take_peak() {
+            0 => 0,
+            // As many as carry their target, and one more.
+            leases => (leases / self.limits.sharing.target_leases) as usize + 1,
+        };
+        // Those that are kept unused are beside what is needed.
+        let needed = needed + self.limits.min_idle;
+        self.need.note(needed, count, now);
+        while count > 1
+            && let Some(since) = self.need.surplus_since(count)
+        {
+            if since.after(timeout) > now {
+                return since.after(timeout);
+            }
+            self.set_aside(since);
+            count -= 1;
+        }
+        Time::NEVER
+    }
+
+    /// Makes the connection with the fewest leases spare, as unused since then.
+    fn set_aside(&mut self, since: Time) {
+        let spread = self.shared.iter().map(|(key, _)| *key);
+        let spread = spread.filter(|key| self.slots.get(*key).is_in_spread());
+        let key = spread.min_by_key(|key| {
+            let record = self.slots.get(*key);
+            (record.load, std::cmp::Reverse(record.id))
+        });
+        if let Some(key) = key {
+            let record = self.slots.get_mut(key);
+            record.spare = true;
+            record.used = record.used.min(since);
+        }
     }
 
     /// A connection that works is to be replaced, for this reason.
@@ -228,3 +354,6 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         }
     }
 }
+
+/// A superseded connection that had a lease in this time is likely to have another one.
+const RECENTLY: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use crate::event::EventKind;
-use crate::id::CloseReason;
+use crate::id::{CloseReason, WaiterId};
 use crate::store::slots::SlotRecord;
 use crate::store::{Lending, Refusal, State, Store, WaitEnd};
 use crate::time::Time;
@@ -31,7 +31,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     }
 
     /// The current time as far as it is known without a clock: not too early as long as ticks are on
-    /// time. `expire_waiters` makes up for late ones.
+    /// time.
     pub(crate) fn coarse_now(&self) -> Time {
         self.tick.after(TICK)
     }
@@ -56,14 +56,9 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             return false;
         }
         self.tick = self.tick.max(now);
-        let lag = if self.is_quiet {
-            Duration::ZERO
-        } else {
-            now.since(self.next_tick)
-        };
         let next = [
             self.schedule_tick(now),
-            self.expire_waiters(now, lag),
+            self.expire_waiters(now),
             self.expire_goals(now),
             L::expire(self, now),
             L::start_checks(self, now),
@@ -80,6 +75,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if now < self.next_tick {
             return self.next_tick;
         }
+        self.queue.shrink();
         if !std::mem::take(&mut self.is_moving) {
             self.is_quiet = true;
             self.next_tick = Time::NEVER;
@@ -89,31 +85,24 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.next_tick
     }
 
-    /// Ends the wait of those whose deadline has come. Deadlines by the coarse clock may have been set
-    /// too early by as much as this tick is late, so they are put off by that.
-    fn expire_waiters(&mut self, now: Time, lag: Duration) -> Time {
-        if self.queue.is_empty() {
-            return Time::NEVER;
+    /// Ends the waits whose deadline has come.
+    fn expire_waiters(&mut self, now: Time) -> Time {
+        let expired = self.queue.sweep(now, WaiterId(self.next_waiter));
+        if !expired.is_empty() {
+            let context = self.context(now);
+            for place in expired {
+                let mut late = None;
+                let waker = self.queue.end(place, |waiter| {
+                    late = Some(waiter);
+                    WaitEnd::Refused(Refusal::TimedOut, context.clone())
+                });
+                self.wake(waker);
+                if let Some(waiter) = late {
+                    self.log_hot(|| EventKind::TimedOut { waiter });
+                }
+            }
         }
-        let context = self.context(now);
-        let mut late = Vec::new();
-        let mut wakers = Vec::new();
-        let earliest = self.queue.expire(
-            now,
-            lag,
-            |waiter| {
-                late.push(waiter);
-                WaitEnd::Refused(Refusal::TimedOut, context.clone())
-            },
-            |waker| wakers.push(waker),
-        );
-        for waker in wakers {
-            self.wake(waker);
-        }
-        for waiter in late {
-            self.log_hot(|| EventKind::TimedOut { waiter });
-        }
-        earliest
+        self.queue.next_sweep()
     }
 
     fn report_overdue(&mut self, now: Time) -> Time {

@@ -84,12 +84,12 @@ impl JsonRpcConnection {
             child,
             stdin,
             stdout,
+            id,
             requested_at,
             meter,
-            ..
         } = launched;
         Self {
-            transport: Transport::open(&child, stdin, stdout, settings, meter.meters()),
+            transport: Transport::open(&child, id, stdin, stdout, settings, meter.meters()),
             child,
             meter,
             requested_at,
@@ -151,7 +151,7 @@ impl JsonRpcConnection {
     /// The client's id is replaced on the way by one that no other call has, and restored in the reply,
     /// byte for byte. So are progress tokens. Everything else is passed on unchanged and unread. The
     /// messages of a batch are forwarded one by one, and their replies come back as one batch, in the
-    /// same order. Over lines, a message with a newline or a carriage return in it is refused.
+    /// same order. Over lines, line breaks between values are replaced by spaces.
     ///
     /// A client's cancel notification is refused, because the child does not know the client's id, or
     /// knows it as the id of another call. Drop this future instead.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{
-    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, SharedConnector,
-    SuspicionSink, async_trait,
+    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, ConnectionId, Connector,
+    SharedConnector, SuspicionSink, async_trait,
 };
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
@@ -101,6 +101,7 @@ impl JsonRpcConnector {
                 protocol,
                 link: LinkSettings {
                     pid: 0,
+                    connection_id: ConnectionId::from_u64(0),
                     framing: protocol.framing(),
                     frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
                     cancel: protocol.cancel(),
@@ -243,7 +244,8 @@ impl JsonRpcConnector {
     /// the error `-32601`, method not found.
     ///
     /// Up to 64 requests of one child are answered at the same time, further ones with the error
-    /// `-32000`. If the handler panics, the answer is the error `-32603`.
+    /// `-32000`. If the handler panics, the answer is the error `-32603`. If the child cancels its request,
+    /// the handler's future is dropped.
     ///
     /// # Examples
     ///

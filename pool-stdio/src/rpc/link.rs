@@ -21,14 +21,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use pool_core::SuspicionSink;
+use pool_core::{ConnectionId, SuspicionSink};
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use tokio::time::timeout_at;
 
 use super::error::{ConnectionEnd, Fate, RpcError};
 use super::framing::{Frame, Framing};
 use super::limit::Limit;
-use super::notifications::{Notification, Notifications};
+use super::notifications::{Notification, Notifications, Origin};
 use super::outbox::{FrameBudget, FreedFrames, Outbox};
 use super::pipes::StdinPipe;
 use super::protocol::Cancel;
@@ -44,6 +44,7 @@ use crate::process::{Once, lock};
 pub(super) struct LinkSettings {
     /// The child's process id; 0 if there is no process.
     pub(super) pid: u32,
+    pub(super) connection_id: ConnectionId,
     pub(super) framing: Framing,
     pub(super) frame_bytes_max: usize,
     pub(super) cancel: Cancel,
@@ -78,6 +79,16 @@ pub(super) struct Link {
 pub(super) enum Read {
     Bytes,
     End,
+}
+
+impl LinkSettings {
+    /// Where the messages of this child come from.
+    pub(super) const fn origin(&self) -> Origin {
+        Origin {
+            connection_id: self.connection_id,
+            pid: self.pid,
+        }
+    }
 }
 
 impl Link {

@@ -26,6 +26,7 @@
 //! | `error`, `report`, `counts` | why a call has no result, what was known of the child, what was dropped |
 
 mod call;
+mod call_id;
 mod client;
 mod connection;
 mod connector;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::table::CallId;
+use super::call_id::CallId;
 
 /// What was read so far, and what was not answered since.
 #[derive(Debug)]

@@ -22,8 +22,7 @@ use super::notifications::Progress;
 use super::reply::Reply;
 use super::suspicion::Excuse;
 
-/// The number of a call on its connection.
-pub(super) type CallId = u64;
+pub(super) use super::call_id::CallId;
 
 /// Why a reply belongs to no pending call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

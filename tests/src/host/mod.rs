@@ -4,11 +4,13 @@
 //! A test starts the program `pool-host` with the name of a scene and its words. The scene prints one
 //! `name=value` line for each fact, and the test compares them.
 
+mod fact;
 mod looks;
 
 use std::env;
-use std::fmt::Debug;
 use std::process::ExitCode;
+
+pub(crate) use fact::tell;
 
 /// Plays the scene that the arguments name.
 ///
@@ -25,9 +27,4 @@ pub fn main() -> ExitCode {
         other => panic!("no such scene: {other:?}"),
     }
     ExitCode::SUCCESS
-}
-
-#[expect(clippy::print_stdout, reason = "how a scene answers its test")]
-fn tell(name: &str, value: impl Debug) {
-    println!("{name}={value:?}");
 }

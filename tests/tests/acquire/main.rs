@@ -2,6 +2,7 @@
 
 mod cloned_wakers;
 mod dead_connections;
+mod deadlines;
 mod queue;
 mod refusals;
 mod threads;

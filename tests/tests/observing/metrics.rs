@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use pool_core::{ConnectionPool, PooledConnection};
-use pool_testkit::Call;
-use pool_testkit::connector::{Answer, FakeHandle, pair};
+use pool_core::{ConnectionPool, PooledConnection, SharedPool};
+use pool_testkit::connector::{Answer, FakeHandle, QueryAnswer, pair};
+use pool_testkit::{Call, Query};
 use pool_tests::bed::{HandPolled, Pool, SECOND, TICK, Watchdog, pass, quiesce};
 use tokio::runtime::{Builder, Runtime};
 
@@ -119,6 +119,39 @@ async fn each_thing_is_counted_once_where_it_belongs() {
             of(name)
         );
     }
+}
+
+/// What was served to a caller that had gone is no lease of it.
+#[tokio::test(start_paused = true)]
+async fn lease_that_nobody_took_is_not_counted() {
+    let _watchdog = Watchdog::start();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let (pool, fake) = pool(&recorder, "exclusive");
+    pool.resize(1).expect("it is open");
+    let lease = pool.acquire().await.expect("it connects");
+    let gone = HandPolled::waiting(pool.acquire());
+    drop(lease);
+    drop(gone);
+    fake.queue_query(Query::IsAlive, [QueryAnswer::No]);
+    drop(pool.acquire().await.expect("it connects again"));
+
+    let (connector, _fake) = pair();
+    let builder = SharedPool::builder(connector).name("shared").max_size(1);
+    let builder = builder.target_leases(1).max_leases_per_connection(1);
+    let shared = metrics::with_local_recorder(&recorder, || builder.build());
+    let shared = shared.expect("the settings are valid");
+    let lease = shared.acquire().await.expect("it connects");
+    let gone = HandPolled::waiting(shared.acquire());
+    drop(lease);
+    drop(gone);
+    drop(shared.acquire().await.expect("it is open"));
+    pass(2 * TICK).await;
+    let all = read(&snapshotter);
+    assert_eq!(all.get("pool_leases_total exclusive"), Some(&2.0));
+    assert_eq!(all.get("pool_leases_total shared"), Some(&2.0));
+    pool.close(SECOND).await;
+    shared.close(SECOND).await;
 }
 
 /// They follow the pool within two ticks.

@@ -107,10 +107,13 @@ async fn few_connections_are_checked_at_the_same_time_and_all_in_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn evicted_connection_that_only_its_check_uses_is_not_replaced() {
-    let bed = SharedBed::with(1, |builder| builder.check_interval(SECOND));
+    let bed = SharedBed::with(1, |builder| {
+        builder.check_interval(SECOND).check_timeout(MINUTE)
+    });
     drop(bed.lease().await);
     bed.fake.set(Call::Check, Answer::Manual);
-    pass(2 * SECOND).await;
+    // Shortly after its last lease it would be replaced.
+    pass(20 * SECOND).await;
     let check = bed.fake.next(Call::Check).await;
     assert_eq!(bed.pool.evict_all(), 1);
     quiesce().await;

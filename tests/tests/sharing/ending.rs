@@ -81,6 +81,8 @@ async fn panic_of_the_connector_only_costs_the_connection() {
     let lease = bed.lease().await;
     bed.fake.queue(Call::Close, [Answer::Panic]);
     drop(lease);
+    // It would be replaced if it had been used a moment ago.
+    pass(20 * SECOND).await;
     bed.pool.evict_all();
     quiesce().await;
     assert_eq!(bed.pool.status().size(), 0, "its slot is free");

@@ -8,3 +8,4 @@ mod events;
 mod lending;
 mod replacing;
 mod shrinking;
+mod spreading;

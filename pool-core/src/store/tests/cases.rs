@@ -9,8 +9,8 @@ use crate::event::EventKind;
 use crate::id::CloseReason;
 use crate::store::sweep::TICK;
 use crate::store::{
-    Condition, DeadlineClock, Effects, Errand, Exclusive, Found, Limits, PacerLimits, Refusal,
-    Sharing, SlotKey, Store, Turn, WaitEnd, WaitRequest,
+    Condition, Deadline, Effects, Errand, Exclusive, Found, Limits, PacerLimits, Refusal, Sharing,
+    SlotKey, Store, Turn, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::time::Time;
 
@@ -40,10 +40,8 @@ fn limits() -> Limits {
 }
 
 fn request() -> WaitRequest {
-    let (deadline, clock) = (at(30), DeadlineClock::Exact);
     WaitRequest {
-        deadline,
-        clock,
+        deadline: Deadline::At(at(30)),
         site: Location::caller(),
     }
 }
@@ -230,7 +228,7 @@ fn waiters_are_not_refused_while_something_could_serve_them() {
     assert_eq!(store.evict(|_| true), 1);
     store.give_back(key, lent, Condition::Clean);
     store.refuse_if_unavailable(at(0));
-    let Found::Done(WaitEnd::Refused(Refusal::Unavailable { retry_after }, context)) =
+    let Found::Done(WaitEnd::Refused(Refusal::Unavailable { retry_after }, context), _) =
         store.poll_waiter(place, Waker::noop())
     else {
         panic!("nothing is left that could serve it");
@@ -334,7 +332,7 @@ fn one_shot_connection_that_dies_before_its_waiter_wakes_counts_as_a_failure() {
     assert_eq!(store.pacer.round(), 1);
     assert!(matches!(
         store.poll_waiter(place, Waker::noop()),
-        Found::Done(WaitEnd::Served(_))
+        Found::Done(WaitEnd::Served(_), _)
     ));
     assert!(store.accept(key).is_err(), "it is known to be dead");
 }
@@ -352,12 +350,24 @@ fn connect_that_is_dropped_unfinished_closes_the_pool() {
     assert!(store.is_finished());
     assert!(matches!(
         store.poll_waiter(place, Waker::noop()),
-        Found::Done(WaitEnd::Refused(Refusal::Closed, _))
+        Found::Done(WaitEnd::Refused(Refusal::Closed, _), _)
     ));
 }
 
+/// A caller with a timeout of 30 s that reads no clock.
+fn swept() -> WaitRequest {
+    WaitRequest {
+        deadline: Deadline::AfterSweep(30 * SECOND),
+        ..request()
+    }
+}
+
+fn is_over(store: &mut Store<&'static str, Exclusive>, key: WaiterKey) -> bool {
+    matches!(store.poll_waiter(key, Waker::noop()), Found::Done(..))
+}
+
 #[test]
-fn coarse_deadline_is_put_off_by_a_late_tick_and_an_exact_one_is_not() {
+fn a_late_tick_makes_a_deadline_late_once_and_never_early() {
     let mut store = Store::<&str, Exclusive>::new(Limits {
         min_idle: 0,
         ..limits()
@@ -365,30 +375,87 @@ fn coarse_deadline_is_put_off_by_a_late_tick_and_an_exact_one_is_not() {
     store.sweep(at(0));
     store.is_moving = true;
     store.start_ticks(at(0));
-    // The runtime stalls until 40 s; meanwhile two callers come who would wait for 30 s.
-    let deadline = store.coarse_now().after(30 * SECOND);
-    let coarse = WaitRequest {
-        deadline,
-        clock: DeadlineClock::Coarse,
-        ..request()
-    };
-    let coarse = store.enqueue(Waker::noop().clone(), coarse, Turn::New);
+    let waiter = store.enqueue(Waker::noop().clone(), swept(), Turn::New);
     let exact = store.enqueue(Waker::noop().clone(), request(), Turn::New);
-    assert!(store.sweep(at(40)));
-    let is_over = |store: &mut Store<_, Exclusive>, key| {
-        matches!(store.poll_waiter(key, Waker::noop()), Found::Done(_))
-    };
-    assert!(
-        !is_over(&mut store, coarse),
-        "it may have come at the end of the stall"
-    );
+    // The runtime turns once a second, so every tick is late.
+    for second in 1..=30 {
+        store.is_moving = true;
+        assert!(store.sweep(at(second)));
+        assert!(!is_over(&mut store, waiter), "not before 30 s");
+    }
     assert!(is_over(&mut store, exact));
-    assert!(
-        store.sweep(at(40).after(TICK)),
-        "the ticks come in time again"
-    );
-    assert!(store.sweep(at(71)));
-    assert!(is_over(&mut store, coarse));
+    store.is_moving = true;
+    assert!(store.sweep(at(31)));
+    assert!(is_over(&mut store, waiter), "the first tick came after 1 s");
+}
+
+#[test]
+fn a_deadline_outlives_the_connection_that_proved_dead() {
+    let mut store = Store::<&str, Exclusive>::new(Limits {
+        min_idle: 0,
+        ..limits()
+    });
+    store.start_ticks(at(0));
+    let waiter = store.enqueue(Waker::noop().clone(), swept(), Turn::New);
+    store.sweep(at(0).after(TICK));
+    let key = open(&mut store, "dead", at(20));
+    let Found::Done(WaitEnd::Served(dead), deadline) = store.poll_waiter(waiter, Waker::noop())
+    else {
+        panic!("it is served");
+    };
+    assert_eq!(deadline, Deadline::At(at(30).after(TICK)));
+    store.accept(key).expect("it looks alive");
+    store.discard_dead(key, dead);
+}
+
+#[test]
+fn callers_whose_connections_proved_dead_keep_their_order() {
+    let mut store = Store::<&str, Exclusive>::new(Limits {
+        min_idle: 0,
+        ..limits()
+    });
+    let enqueue =
+        |store: &mut Store<_, _>, turn| store.enqueue(Waker::noop().clone(), request(), turn).id();
+    let [first, second, third] = [0; 3].map(|_| enqueue(&mut store, Turn::New));
+    // It had drawn an idle connection before the others came, and it was dead.
+    let drawn = enqueue(&mut store, Turn::Deferred);
+    assert_eq!(store.queue.order(), [drawn, first, second, third]);
+    // Both are served, and their connections are dead again.
+    for _ in 0..2 {
+        let served = store.queue.serve_first(|_, _| WaitEnd::Served("dead"));
+        assert!(served.is_some());
+    }
+    assert_eq!(store.queue.order(), [second, third]);
+    enqueue(&mut store, Turn::Resumed(drawn));
+    enqueue(&mut store, Turn::Resumed(first));
+    assert_eq!(store.queue.order(), [first, drawn, second, third]);
+}
+
+#[test]
+fn a_crowd_of_waiters_leaves_no_memory_behind() {
+    let mut store = Store::<&str, Exclusive>::new(Limits {
+        min_idle: 0,
+        max_waiters: 10_000,
+        ..limits()
+    });
+    let keys: Vec<_> = (0..5_000)
+        .map(|_| store.enqueue(Waker::noop().clone(), swept(), Turn::New))
+        .collect();
+    store.start_ticks(at(0));
+    store.sweep(at(1));
+    let bytes = store.queue.bytes();
+    for key in keys {
+        assert!(store.cancel(key).is_none());
+    }
+    store.start_ticks(at(1));
+    store.sweep(at(2));
+    assert!(store.queue.bytes() < bytes / 4, "{bytes} before");
+    // What is left works.
+    let waiter = store.enqueue(Waker::noop().clone(), swept(), Turn::New);
+    store.start_ticks(at(2));
+    store.sweep(at(3));
+    store.sweep(at(33));
+    assert!(is_over(&mut store, waiter));
 }
 
 #[test]
@@ -420,7 +487,7 @@ fn waiter_served_before_the_close_and_woken_after_it_is_not_lent_anything() {
     store.close();
     assert!(matches!(
         store.poll_waiter(place, Waker::noop()),
-        Found::Done(WaitEnd::Served(_))
+        Found::Done(WaitEnd::Served(_), _)
     ));
     assert_eq!(store.accept(key), Err(Condition::Clean));
     store.give_back(key, "late", Condition::Clean);

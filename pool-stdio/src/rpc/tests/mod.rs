@@ -23,6 +23,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use pool_core::ConnectionId;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, DuplexStream, ReadBuf};
@@ -85,7 +86,8 @@ impl Setup {
         Self {
             protocol,
             settings: LinkSettings {
-                pid: 0,
+                pid: 7,
+                connection_id: ConnectionId::from_u64(3),
                 framing: Framing::Lines,
                 frame_bytes_max: 1 << 20,
                 cancel: protocol.cancel(),

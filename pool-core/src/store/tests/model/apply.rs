@@ -120,6 +120,7 @@ impl Model {
                 ticket,
                 deadline_ms,
                 number: None,
+                had_turn: false,
             },
             Turn::New,
             choices,
@@ -159,24 +160,19 @@ impl Model {
         Ok(())
     }
 
-    /// Newcomers go to the end; whoever had its turn, to the place of its number, or to the head if
-    /// it never waited.
+    /// Newcomers go to the end. Callers that had their turn are before all newcomers, in the order
+    /// of their numbers.
     fn queue_up(&mut self, mut caller: Caller, turn: Turn) {
-        let place = match (turn, caller.number) {
-            (Turn::New, _) => self.queue.len(),
-            (Turn::Again, None) => 0,
-            (Turn::Again, Some(number)) => {
-                let later = |queued: &Caller| queued.number.is_some_and(|other| other > number);
-                self.queue
-                    .iter()
-                    .position(later)
-                    .unwrap_or(self.queue.len())
-            }
+        let number = *caller.number.get_or_insert(self.next_number);
+        self.next_number = self.next_number.max(number + 1);
+        caller.had_turn = turn == Turn::Again;
+        let is_later =
+            |queued: &Caller| !queued.had_turn || queued.number.is_some_and(|other| other > number);
+        let place = match turn {
+            Turn::New => None,
+            Turn::Again => self.queue.iter().position(is_later),
         };
-        if caller.number.is_none() {
-            caller.number = Some(self.next_number);
-            self.next_number += 1;
-        }
+        let place = place.unwrap_or(self.queue.len());
         self.queue.insert(place, caller);
     }
 

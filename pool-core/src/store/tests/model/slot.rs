@@ -36,6 +36,8 @@ pub(super) struct Caller {
     pub(super) deadline_ms: Option<u64>,
     /// Its number in the queue, once it has been there.
     pub(super) number: Option<u64>,
+    /// It waits again, since what it was lent proved dead.
+    pub(super) had_turn: bool,
 }
 
 #[derive(Debug, Clone)]
