@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::connector::Connector;
+use crate::deliveries::Deliveries;
 use crate::error::TryAcquireError;
 use crate::foreign::{self, catch};
 use crate::id::{CloseReason, ConnectionId};
@@ -101,6 +102,7 @@ pub(crate) struct Engine<T: Send + 'static, L: Lends<T>> {
     pub(crate) clock: Clock,
     pub(crate) timeouts: Timeouts,
     pub(crate) telemetry: Telemetry,
+    pub(crate) deliveries: Deliveries,
 }
 
 impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
@@ -124,6 +126,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
             clock: Clock::start(),
             timeouts,
             telemetry,
+            deliveries: Deliveries::new(),
         }
     }
 
@@ -161,6 +164,9 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         if self.has_idle.load(Ordering::Relaxed) != store.has_idle() {
             self.has_idle.store(store.has_idle(), Ordering::Relaxed);
         }
+        // Order: a delivery begins in the critical section that logged its events.
+        let has_events = effects.as_ref().is_some_and(Effects::has_events);
+        let delivery = has_events.then(|| self.deliveries.begin());
         drop(store);
         if let Some(waker) = served {
             foreign::wake(waker);
@@ -168,6 +174,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         if let Some(effects) = effects {
             self.carry_out(effects);
         }
+        drop(delivery);
     }
 
     #[cold]

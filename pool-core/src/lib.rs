@@ -6,6 +6,7 @@ mod config;
 mod connect;
 mod connector;
 mod connector_fn;
+mod deliveries;
 mod engine;
 mod error;
 mod event;

@@ -293,6 +293,9 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// are closed. Leased connections are closed when they are returned, even after the deadline.
     /// Calling it again, on any handle, waits again.
     ///
+    /// If the report is [complete](CloseReport::is_complete), all events of the pool have been delivered to
+    /// its observer.
+    ///
     /// # Cancel safety
     ///
     /// The close begins with the first poll and is not undone by dropping the future.

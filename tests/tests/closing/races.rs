@@ -106,3 +106,28 @@ fn end_of_the_runtime_races_returns() {
         bed.ledger.assert_settled();
     }
 }
+
+/// What the guide shows: close the pool, then ask the ledger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn close_returns_after_all_events_were_delivered() {
+    for round in 0..150 {
+        let bed = Bed::with(4, |builder| builder.min_idle(round % 3));
+        let mut tasks = JoinSet::new();
+        for _ in 0..4 {
+            let pool = bed.pool.clone();
+            tasks.spawn(async move {
+                while let Ok(lease) = pool.acquire().await {
+                    PooledConnection::discard(lease);
+                }
+            });
+        }
+        for _ in 0..round % 7 {
+            yield_now().await;
+        }
+        assert!(bed.pool.close(MINUTE).await.is_complete());
+        bed.ledger.assert_settled();
+        while let Some(task) = tasks.join_next().await {
+            task.expect("the task does not panic");
+        }
+    }
+}
