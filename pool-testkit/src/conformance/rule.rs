@@ -55,8 +55,8 @@ rules! {
         repair "Give everything that `connect` opens to a value whose `Drop` closes it, before the \
                 next await."
     ConnectKeepsDeadline "connect_keeps_deadline"
-        demands "A connect whose peer does not answer fails by its deadline, as transient, and \
-                 leaves nothing open."
+        demands "A connect whose peer does not answer fails by its deadline (half a second more is \
+                 allowed), as transient, and leaves nothing open."
         repair "Wrap every await of `connect` in `tokio::time::timeout_at(cx.deadline, ..)`, and \
                 make the elapsed time a `ConnectError::transient`."
     PermanentFailureIsReported "permanent_failure_is_reported"

@@ -16,7 +16,7 @@ use pool_testkit::connector::pair;
 use line::{Flaw, Line, Lines, subject};
 
 /// Each flaw with the rules that it breaks. The first one is the rule that the flaw is about.
-const FLAWS: [(Flaw, &[Rule]); 24] = [
+const FLAWS: [(Flaw, &[Rule]); 26] = [
     (Flaw::NewOnesAreNotClean, &[Rule::Connects]),
     (
         Flaw::SharesOneLine,
@@ -27,6 +27,14 @@ const FLAWS: [(Flaw, &[Rule]); 24] = [
         &[Rule::ConnectIsCancelSafe],
     ),
     (Flaw::IgnoresDeadline, &[Rule::ConnectKeepsDeadline]),
+    (
+        Flaw::MissesDeadlineByOneSecond,
+        &[Rule::ConnectKeepsDeadline],
+    ),
+    (
+        Flaw::MissesDeadlineByNineSeconds,
+        &[Rule::ConnectKeepsDeadline],
+    ),
     (Flaw::CallsDeadlinePermanent, &[Rule::ConnectKeepsDeadline]),
     (
         Flaw::CallsPermanentTransient,
