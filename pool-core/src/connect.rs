@@ -25,6 +25,7 @@ pub(crate) async fn connect<T: Send + 'static, L: Lends<T>>(slot: Slot<T, L>, cx
     let (watch, gone) = oneshot::channel();
     let died = match open(&engine, &cx).await {
         Ok((connection, died)) => {
+            L::watch_suspicion(&engine, &connection, key, id);
             let now = engine.clock.now();
             let open = Box::new(OpenConnection::new(connection, slot, Some(watch)));
             let mut store = engine.enter();

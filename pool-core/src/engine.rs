@@ -69,6 +69,17 @@ pub(crate) trait Lends<T: Send + 'static>: Lending {
 
     fn give_back(lent: Self::Lent, engine: &Engine<T, Self>, condition: Condition);
 
+    /// Lets a connection that was just opened tell the pool whether it is suspected to hang, if the pool
+    /// heeds that.
+    fn watch_suspicion(
+        engine: &Arc<Engine<T, Self>>,
+        connection: &T,
+        key: SlotKey,
+        id: ConnectionId,
+    ) {
+        let _ = (engine, connection, key, id);
+    }
+
     /// Runs a check or a reset to its end.
     fn run(
         upkeep: Self::Upkeep<Stored<T, Self>>,

@@ -29,7 +29,7 @@ mod wait;
 pub use acquire::Acquire;
 pub use async_trait::async_trait;
 pub use config::{Builder, SharedBuilder};
-pub use connector::{BoxFuture, ConnectContext, Connector};
+pub use connector::{BoxFuture, ConnectContext, Connector, SuspicionSink};
 pub use connector_fn::{ConnectorFn, connector_fn};
 pub use error::{
     AcquireContext, AcquireError, AcquirePhase, BoxError, BuildError, CheckError, ConnectError,

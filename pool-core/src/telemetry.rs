@@ -101,8 +101,9 @@ impl Telemetry {
 
     fn set_meters(&self, status: &PoolStatus, leases: u64) {
         let meters = &self.meters;
-        // The difference, since another pool of this name may count as well.
-        let before = self.published.swap(leases, Ordering::Relaxed);
+        // The difference, since another pool of this name may count as well. A lease that was counted
+        // and proved dead may have been published, so the count may fall.
+        let before = self.published.fetch_max(leases, Ordering::Relaxed);
         meters.leases.increment(leases.saturating_sub(before));
         meters.max_size.set(real(status.max_size));
         meters.waiting.set(real(status.waiting));

@@ -20,13 +20,19 @@ use crate::wait::draw;
 ///
 /// For connections that can tell the requests of many callers apart, for example by ids. A new lease
 /// goes to the connection with the fewest leases. Another connection is opened when all have
-/// [`target_leases`](SharedBuilder::target_leases) or more. A caller waits only when all have
-/// [`max_leases_per_connection`](SharedBuilder::max_leases_per_connection), or none is open.
+/// [`target_leases`](SharedBuilder::target_leases) or more. A connection that was not needed for the
+/// idle timeout, because fewer connections would have carried the leases there were, is closed after
+/// its last lease.
 ///
-/// A connection that was evicted or reached its lifetime while it has leases goes on serving until
-/// its replacement is open. If its last lease ends earlier, it is closed then, before the
-/// replacement is open. One that is broken, or was lent as often as `max_uses` allows, takes no new
-/// leases and is closed after its last one.
+/// A caller waits in three cases: no connection is open; all connections have
+/// [`max_leases_per_connection`](SharedBuilder::max_leases_per_connection); or other callers wait
+/// already, because connections are being opened for them. Each of these connections gets an even
+/// share of the waiting callers.
+///
+/// A connection that was evicted or reached its lifetime goes on serving until its replacement is
+/// open, as long as it has leases or had one in the last ten seconds. If connects fail, or there is
+/// no room for a replacement, it is closed as soon as it has no lease. One that is broken, or was
+/// lent as often as `max_uses` allows, takes no new leases and is closed after its last one.
 ///
 /// A connection counts against `max_size` until it is closed. So a broken connection takes up room
 /// until its last lease is returned; with a `max_size` of 1 no other caller is served until then.
@@ -171,9 +177,9 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
         self.handle.resize(max_size)
     }
 
-    /// Replaces every connection that exists now, and returns how many. One without leases is closed
-    /// at once; the others go on serving until their replacement is open or their last lease is
-    /// returned.
+    /// Replaces every connection that exists now, and returns how many. One that has leases, or had
+    /// one in the last ten seconds, goes on serving until its replacement is open; the others are
+    /// closed at once.
     ///
     /// # Examples
     ///

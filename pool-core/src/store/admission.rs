@@ -87,7 +87,10 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Removes a waiter whose future was dropped. What it was served must be given back.
     pub(crate) fn cancel(&mut self, key: WaiterKey) -> Option<L::Served<C>> {
         match self.queue.remove(key) {
-            Ok(WaitEnd::Served(served)) => Some(served),
+            Ok(WaitEnd::Served(served)) => {
+                L::withdrawn(self, &served);
+                Some(served)
+            }
             Ok(WaitEnd::Refused(_, context)) => {
                 self.drop_outside(context);
                 None

@@ -4,6 +4,7 @@ use std::task::Waker;
 
 use crate::event::EventKind;
 use crate::store::goals::Goals;
+use crate::store::need::NeedHistory;
 use crate::store::pacer::Pacer;
 use crate::store::queue::WaitQueue;
 use crate::store::slots::Slots;
@@ -40,6 +41,8 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(super) slots: Slots,
     /// All open connections, if they are shared.
     pub(super) shared: Vec<(SlotKey, C)>,
+    /// How many of them are needed.
+    pub(super) need: NeedHistory,
     pub(super) limits: Limits,
     pub(super) pacer: Pacer,
     pub(super) goals: Goals,
@@ -59,6 +62,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             slots: Slots::default(),
             idle: Vec::new(),
             shared: Vec::new(),
+            need: NeedHistory::default(),
             queue: WaitQueue::new(),
             goals: Goals::default(),
             pacer,
@@ -81,9 +85,11 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
     }
 
-    /// The waker of the first waiter that was served, to be woken after unlocking.
+    /// Serves the waiters that may be served now, at the end of a critical section. Returns the waker
+    /// of the first waiter that was served, to be woken after unlocking.
     #[inline]
-    pub(crate) const fn take_served(&mut self) -> Option<Waker> {
+    pub(crate) fn take_served(&mut self) -> Option<Waker> {
+        L::serve_waiters(self);
         self.served.take()
     }
 

@@ -38,6 +38,14 @@ impl Lending for Exclusive {
         }
     }
 
+    #[inline]
+    fn serve_waiters<C: Send + 'static>(_: &mut Store<C, Self>) {}
+
+    #[inline]
+    fn withdrawn<C: Send + 'static>(_: &mut Store<C, Self>, _: &C) {}
+
+    fn connect_failed<C: Send + 'static>(_: &mut Store<C, Self>) {}
+
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
         if store.slots.get(key).state() == State::Idle {
             let place = store.idle.iter().position(|(other, _)| *other == key);
@@ -53,6 +61,9 @@ impl Lending for Exclusive {
         // Now, not on return: a holder that keeps the connection would make it look older.
         store.count_early_death(key);
     }
+
+    /// Never: the connections of an exclusive pool do not tell it.
+    fn suspicion_changed<C: Send + 'static>(_: &mut Store<C, Self>, _: SlotKey) {}
 
     fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time {
         store.expire_idle(now)
@@ -147,6 +158,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
             if self.slots.get(key).expires > self.tick {
                 self.lease(key, site, None);
                 self.slots.get_mut(key).uses += 1;
+                self.leases += 1;
                 return Some(connection);
             }
             self.retire(key, connection, CloseReason::Lifetime);
@@ -168,6 +180,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
             return Err(Condition::Unfit(CloseReason::Died));
         }
         record.uses += 1;
+        self.leases += 1;
         Ok(())
     }
 
@@ -209,6 +222,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
     /// That was no use: otherwise a connection that dies at once would look used up after a single
     /// permitted use, and be opened again and again without delay.
     pub(crate) fn discard_dead(&mut self, key: SlotKey, connection: C) {
+        self.leases -= 1;
         self.slots.get_mut(key).uses -= 1;
         self.retire(key, connection, CloseReason::Died);
     }

@@ -16,8 +16,20 @@ pub(crate) trait Lending: Sized + Send + Sync + 'static {
     /// Lends, keeps or closes a connection that was just opened or checked.
     fn offer<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey, connection: C);
 
+    /// Serves the waiters that may be served now, if that was not done at once.
+    fn serve_waiters<C: Send + 'static>(store: &mut Store<C, Self>);
+
+    /// What a waiter was served will not be taken by it.
+    fn withdrawn<C: Send + 'static>(store: &mut Store<C, Self>, served: &Self::Served<C>);
+
+    /// A connect failed, so what is open has to serve longer, or cannot be replaced.
+    fn connect_failed<C: Send + 'static>(store: &mut Store<C, Self>);
+
     /// The connection of this slot, which is not being closed, has died.
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
+
+    /// What is suspected of the open connection of this slot has changed.
+    fn suspicion_changed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
 
     /// Closes what is too old or was unused for too long, and returns when to look again.
     fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time;

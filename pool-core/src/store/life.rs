@@ -93,6 +93,17 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
     }
 
+    /// What is suspected of this connection has changed.
+    pub(crate) fn suspect(&mut self, key: SlotKey, id: ConnectionId, is_suspected: bool) {
+        let Some(record) = self.slots.find(key, id) else {
+            return;
+        };
+        record.is_suspected = is_suspected;
+        if record.is_open() {
+            L::suspicion_changed(self, key);
+        }
+    }
+
     #[inline]
     pub(super) fn wake_served(&mut self, waker: Option<Waker>) {
         match self.served {
@@ -116,7 +127,6 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         );
         record.leased = tick;
         record.site = Some(site);
-        self.leases += 1;
         let id = record.id;
         self.log_hot(|| EventKind::Leased { id, waiter });
     }

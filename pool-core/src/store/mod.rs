@@ -31,6 +31,7 @@ mod life;
 mod limits;
 #[cfg(all(test, loom))]
 mod models;
+mod need;
 mod open;
 mod pacer;
 mod queue;

@@ -81,6 +81,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             error: error.clone(),
         });
         self.fail_warm_ups(&error);
+        L::connect_failed(self);
         self.refuse_if_unavailable(now);
     }
 

@@ -7,16 +7,21 @@
 //! # Algorithm
 //!
 //! A new lease goes to the connection with the fewest leases, found by looking at all of them: they
-//! are few. Another connection is opened when all carry their target, or when callers wait. A
-//! connection that is evicted or reaches its lifetime while it has leases is *superseded*: it is
-//! lent only when no other can be, until another connection was opened in its place. Then it is
-//! *marked for close*, like one that is broken: it takes no new leases, and is closed after its last.
+//! are few. Waiters are served at the end of each critical section, as far as each connection's
+//! *fill limit*: while other connections are being opened for the queue, a connection takes its
+//! share of it and leaves them theirs.
+//!
+//! How many connections there are is decided in `supply`.
+//!
+//! A connection that is *suspected* to hang is not lent until that is cleared. Another one is opened
+//! beside it. If there is no room for both, the suspect is marked for close.
 //!
 //! # Invariants
 //!
-//! 1. While a waiter is queued, every connection that may be lent has `max_leases` leases.
-//! 2. There are at most `max_size` slots, and `max_surge` more while a superseded connection serves
-//!    new leases, or its last ones when no other connection is left.
+//! 1. While a waiter is queued, every connection that may be lent carries its fill limit, which is
+//!    `max_leases` if no other connection is being opened.
+//! 2. There are at most `max_size` slots, and `max_surge` more while a superseded connection takes
+//!    new leases, or serves its last ones when no other connection is left, or while one is suspected.
 
 use std::panic::Location;
 
@@ -39,9 +44,28 @@ impl Lending for Multiplexed {
         store.add_shared(key, connection);
     }
 
+    fn serve_waiters<C: Send + 'static>(store: &mut Store<C, Self>) {
+        if !store.queue.is_empty() {
+            store.serve_shares();
+        }
+    }
+
+    fn withdrawn<C: Send + 'static>(store: &mut Store<C, Self>, served: &SlotKey) {
+        store.slots.get_mut(*served).promised -= 1;
+    }
+
+    fn connect_failed<C: Send + 'static>(store: &mut Store<C, Self>) {
+        store.close_irreplaceable();
+    }
+
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
         store.mark_for_close(key, CloseReason::Died);
         store.act_on_share(key);
+    }
+
+    fn suspicion_changed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        store.act_on_share(key);
+        store.kick();
     }
 
     fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time {
@@ -85,32 +109,38 @@ impl Lending for Multiplexed {
         store.slots.count(State::Opening) > 0 || store.lendable_count() > 0
     }
 
-    fn has_idle<C: Send + 'static>(_: &Store<C, Self>) -> bool {
-        false
+    /// Nearly: all connections may be full, or marked for close.
+    #[inline]
+    fn has_idle<C: Send + 'static>(store: &Store<C, Self>) -> bool {
+        !store.shared.is_empty() && store.queue.is_empty()
     }
 
     /// A connection that has its replacement gives up its place, unless no other is left: then the
     /// replacement is gone as well.
     fn size_limit<C: Send + 'static>(store: &Store<C, Self>) -> usize {
         let is_last = store.lendable_count() == 0;
-        let serving = store
-            .shared_records()
-            .filter(|record| record.superseded.is_some() && record.load > 0);
+        let serving = store.shared_records().filter(|record| {
+            record.superseded.is_some() && store.is_in_service(record) || record.is_suspected
+        });
         let outgoing = serving.filter(|record| is_last || record.close_reason.is_none());
         let surge = store.limits.sharing.max_surge.min(outgoing.count());
         store.limits.max_size + surge
     }
 
     fn leases<C: Send + 'static>(store: &Store<C, Self>) -> usize {
-        store
-            .shared_records()
-            .map(|record| record.load as usize)
-            .sum()
+        store.need.leases() as usize
     }
 
     #[cfg(debug_assertions)]
     fn assert_invariants<C: Send + 'static>(store: &Store<C, Self>) {
         let max_leases = store.limits.sharing.max_leases;
+        let fill_limit = store.fill_limit();
+        let leases: u32 = store.shared_records().map(|record| record.load).sum();
+        assert_eq!(
+            leases,
+            store.need.leases(),
+            "invariant broken: the leases are those of all connections"
+        );
         for record in store.shared_records() {
             let (id, load) = (record.id, record.load);
             assert!(
@@ -118,7 +148,7 @@ impl Lending for Multiplexed {
                 "invariant 2a broken: {load} leases of {id}"
             );
             assert!(
-                store.queue.is_empty() || !record.may_be_lent(max_leases),
+                store.queue.is_empty() || load >= fill_limit || !record.may_be_lent(&store.limits),
                 "invariant 3a broken: {id} could serve a waiter"
             );
             assert_eq!(
@@ -147,15 +177,26 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         self.shared.iter().map(|(key, _)| self.slots.get(*key))
     }
 
-    /// Lends the connection with the fewest leases, if one may take another lease.
-    pub(crate) fn take_share(&mut self, site: &'static Location<'static>) -> Option<SlotKey> {
-        let max_leases = self.limits.sharing.max_leases;
+    /// The connection that the next lease goes to, if any has less than `limit`.
+    fn least_loaded(&self, limit: u32) -> Option<SlotKey> {
         let ranks = self.shared.iter().filter_map(|(key, _)| {
             let record = self.slots.get(*key);
-            let rank = (record.is_superseded(), record.load, record.id);
-            record.may_be_lent(max_leases).then_some((rank, *key))
+            let is_last_resort = (record.is_superseded(), record.spare);
+            let rank = (is_last_resort, record.load, record.id);
+            let may_be_lent = record.load < limit && record.may_be_lent(&self.limits);
+            may_be_lent.then_some((rank, *key))
         });
         let (_, key) = ranks.min_by_key(|(rank, _)| *rank)?;
+        Some(key)
+    }
+
+    /// Lends the connection with the fewest leases, if one may take another lease and nobody came
+    /// earlier.
+    pub(crate) fn take_share(&mut self, site: &'static Location<'static>) -> Option<SlotKey> {
+        if !self.queue.is_empty() {
+            return None;
+        }
+        let key = self.least_loaded(u32::MAX)?;
         self.lease_share(key, site, None);
         self.count_use(key);
         if self.may_open() {
@@ -168,11 +209,13 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     ///
     /// # Errors
     ///
-    /// The pool was closed, or the connection marked for close, since it was served: the share must
-    /// be returned, in this condition.
+    /// Since it was served the pool was closed, or the connection was marked for close or suspected: the
+    /// share must be returned, in this condition.
     pub(crate) fn accept_share(&mut self, key: SlotKey) -> Result<(), Condition> {
+        let record = self.slots.get_mut(key);
+        record.promised -= 1;
         // Every connection of a closed pool is marked as well.
-        if self.slots.get(key).close_reason.is_some() {
+        if !record.takes_leases() {
             return Err(Condition::Clean);
         }
         self.count_use(key);
@@ -180,6 +223,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     }
 
     fn count_use(&mut self, key: SlotKey) {
+        self.leases += 1;
         let max_uses = self.limits.max_uses;
         let record = self.slots.get_mut(key);
         record.uses += 1;
@@ -194,12 +238,17 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         site: &'static Location<'static>,
         waiter: Option<WaiterId>,
     ) {
-        self.slots.get_mut(key).load += 1;
+        let record = self.slots.get_mut(key);
+        record.load += 1;
+        record.spare = false;
+        self.need.begin_lease();
         self.lease(key, site, waiter);
+        self.widen();
     }
 
     /// A share proved dead before its caller had it: that was no use.
     pub(crate) fn discard_dead_share(&mut self, key: SlotKey) {
+        self.leases -= 1;
         self.slots.get_mut(key).uses -= 1;
         self.give_back_share(key, Condition::Unfit(CloseReason::Died));
     }
@@ -207,13 +256,17 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     /// A lease of a shared connection is over.
     pub(crate) fn give_back_share(&mut self, key: SlotKey, condition: Condition) {
         let tick = self.tick;
+        self.need.end_lease();
         let record = self.slots.get_mut(key);
         record.load -= 1;
         let id = record.id;
         match condition {
             Condition::Unfit(reason) => self.mark_for_close(key, reason),
             Condition::Clean | Condition::NeedsReset => {
-                record.used = tick;
+                // A spare one counts as unused since it became spare.
+                if !record.spare {
+                    record.used = tick;
+                }
                 self.log_hot(|| EventKind::Returned { id });
             }
         }
@@ -240,19 +293,19 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         self.kick();
     }
 
-    /// Closes a shared connection, or serves waiters with it, as its state allows.
+    /// Closes a shared connection that has neither leases nor a future.
     pub(super) fn act_on_share(&mut self, key: SlotKey) {
         if self.is_closed {
             self.mark_for_close(key, CloseReason::PoolClosed);
         }
         let record = self.slots.get(key);
-        if record.is_unused()
-            && let Some(reason) = record.close_reason.or(record.superseded)
-        {
-            return self.retire_share(key, reason);
+        if !record.is_unused() {
+            return self.update_unused_state(key);
         }
-        self.update_unused_state(key);
-        self.serve_shares(key);
+        match record.close_reason.or(record.superseded) {
+            Some(reason) if !self.is_in_service(record) => self.retire_share(key, reason),
+            _ => self.update_unused_state(key),
+        }
     }
 
     fn update_unused_state(&mut self, key: SlotKey) {
@@ -272,22 +325,50 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let place = self.shared.iter().position(|(other, _)| *other == key);
         let place = place.expect("an open connection is in the store");
         let (_, connection) = self.shared.remove(place);
+        // The connector must not wait for the orderly end of a peer that hangs.
+        let reason = if self.slots.get(key).is_suspected && reason.is_orderly() {
+            CloseReason::CheckFailed
+        } else {
+            reason
+        };
         self.retire(key, connection, reason);
     }
 
-    /// Serves as many waiters as the connection may.
-    pub(super) fn serve_shares(&mut self, key: SlotKey) {
-        let max_leases = self.limits.sharing.max_leases;
-        while !self.queue.is_empty() && self.slots.get(key).may_be_lent(max_leases) {
+    /// Serves waiters as far as the fill limit.
+    fn serve_shares(&mut self) {
+        let fill_limit = self.fill_limit();
+        while !self.queue.is_empty()
+            && let Some(key) = self.least_loaded(fill_limit)
+        {
             let mut served = None;
             let waker = self.queue.serve_first(|waiter, site| {
                 served = Some((waiter, site));
                 WaitEnd::Served(key)
             });
             if let Some((waiter, site)) = served {
+                self.slots.get_mut(key).promised += 1;
                 self.lease_share(key, site, Some(waiter));
             }
             self.wake_served(waker);
         }
+    }
+
+    /// How many leases waiters may bring a connection to.
+    ///
+    /// While others are being opened for them it is an even share of all leases and waiters, but not
+    /// less than the target: there is no reason to wait below it.
+    fn fill_limit(&self) -> u32 {
+        let sharing = &self.limits.sharing;
+        let coming = self.connects_coming();
+        if coming == 0 {
+            return sharing.max_leases;
+        }
+        let serving = self.shared_records().filter(|record| record.is_in_spread());
+        let (count, leases) = serving
+            .fold((coming, self.queue.len()), |(count, leases), record| {
+                (count + 1, leases + record.load as usize)
+            });
+        let share = u32::try_from(leases.div_ceil(count)).unwrap_or(u32::MAX);
+        share.max(sharing.target_leases).min(sharing.max_leases)
     }
 }

@@ -8,6 +8,7 @@
 use std::panic::Location;
 
 use crate::id::{CloseReason, ConnectionId};
+use crate::store::Limits;
 use crate::time::Time;
 
 /// The index of a slot in the table; valid as long as the slot exists.
@@ -54,8 +55,14 @@ pub(crate) struct SlotRecord {
     pub(crate) load: u32,
     /// Its checks under way, if it is shared.
     pub(crate) holds: u32,
+    /// Those of its leases that were served to waiters which have not taken them yet.
+    pub(crate) promised: u32,
+    /// It is shared and not needed: lent only when no other connection can take a lease.
+    pub(crate) spare: bool,
     /// Why it is to be replaced, if it is shared. It serves until then.
     pub(crate) superseded: Option<CloseReason>,
+    /// It is shared and suspected to hang: it gets no new leases until that is cleared.
+    pub(crate) is_suspected: bool,
     /// When the connect began, then when it succeeded.
     pub(crate) born: Time,
     /// When it was last known to work: used or checked.
@@ -80,7 +87,10 @@ impl SlotRecord {
             site: None,
             load: 0,
             holds: 0,
+            promised: 0,
+            spare: false,
             superseded: None,
+            is_suspected: false,
         }
     }
 
@@ -101,9 +111,19 @@ impl SlotRecord {
         matches!(self.state, State::Closing | State::Stuck)
     }
 
-    /// Neither marked for close nor superseded.
+    /// Neither marked for close nor superseded nor suspected.
     pub(crate) const fn is_fresh(&self) -> bool {
-        self.close_reason.is_none() && self.superseded.is_none()
+        self.takes_leases() && self.superseded.is_none()
+    }
+
+    /// Whether a shared connection takes new leases, as far as their number permits.
+    pub(crate) const fn takes_leases(&self) -> bool {
+        self.close_reason.is_none() && !self.is_suspected
+    }
+
+    /// Whether another connection is to be opened in its place.
+    pub(crate) const fn needs_replacement(&self) -> bool {
+        self.close_reason.is_none() && (self.superseded.is_some() || self.is_suspected)
     }
 
     /// It is to be replaced, and serves until then.
@@ -111,9 +131,17 @@ impl SlotRecord {
         self.superseded.is_some() && self.close_reason.is_none()
     }
 
-    /// Whether a shared connection may take another lease, of at most `max_leases`.
-    pub(crate) const fn may_be_lent(&self, max_leases: u32) -> bool {
-        self.close_reason.is_none() && self.load < max_leases
+    /// Leases are spread over it.
+    pub(crate) const fn is_in_spread(&self) -> bool {
+        self.is_fresh() && !self.spare
+    }
+
+    /// Whether a shared connection may take another lease.
+    pub(crate) fn may_be_lent(&self, limits: &Limits) -> bool {
+        let uses = self.uses + u64::from(self.promised);
+        self.takes_leases()
+            && self.load < limits.sharing.max_leases
+            && limits.max_uses.is_none_or(|max_uses| uses < max_uses)
     }
 
     /// A shared connection has neither a lease nor a check under way.

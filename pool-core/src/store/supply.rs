@@ -1,5 +1,18 @@
 //! How many shared connections there are: when another one is opened, when one is replaced, checked,
-//! expired, or closed because the pool became smaller.
+//! expired, or closed because there are too many.
+//!
+//! # Algorithm
+//!
+//! Another connection is opened when all carry their target, or when callers wait. One that was not
+//! needed for the idle timeout, since fewer would have carried the leases there were, becomes *spare*:
+//! it is lent only when the others cannot take a lease, so its leases end, and it is closed.
+//!
+//! A connection that is evicted or reaches its lifetime in service is *superseded*: it is lent only when
+//! no other can be, until another connection was opened in its place. It is in service while it has
+//! leases, or had one in the last seconds and can be replaced. Then it is *marked for close*, like one
+//! that is broken: it takes no new leases, and is closed after its last.
+
+use std::time::Duration;
 
 use crate::error::CheckError;
 use crate::event::EventKind;
@@ -7,7 +20,7 @@ use crate::id::CloseReason;
 use crate::store::share::Multiplexed;
 use crate::store::slots::SlotRecord;
 use crate::store::sweep::{CHECKS_MAX, TICK};
-use crate::store::{Errand, SlotKey, State, Store};
+use crate::store::{Errand, Lending, SlotKey, State, Store};
 use crate::time::Time;
 
 impl<C: Send + 'static> Store<C, Multiplexed> {
@@ -27,8 +40,24 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         }
         self.slots.set_state(key, State::Idle);
         self.shared.push((key, connection));
-        self.serve_shares(key);
         self.close_oldest_superseded();
+        self.close_surplus_suspect();
+    }
+
+    /// Gives up a suspected connection if there are too many with the one that was just opened.
+    fn close_surplus_suspect(&mut self) {
+        let open = |record: &&SlotRecord| record.close_reason.is_none();
+        if self.shared_records().filter(open).count() <= self.limits.max_size {
+            return;
+        }
+        let suspects = self.shared.iter().filter_map(|(key, _)| {
+            let record = self.slots.get(*key);
+            (record.close_reason.is_none() && record.is_suspected).then_some((record.id, *key))
+        });
+        if let Some((_, key)) = suspects.min_by_key(|(id, _)| *id) {
+            self.mark_for_close(key, CloseReason::Evicted);
+            self.act_on_share(key);
+        }
     }
 
     fn close_oldest_superseded(&mut self) {
@@ -51,16 +80,76 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     /// How many connections take new leases, superseded ones included.
     pub(super) fn lendable_count(&self) -> usize {
         let records = self.shared_records();
-        records
-            .filter(|record| record.close_reason.is_none())
-            .count()
+        records.filter(|record| record.takes_leases()).count()
     }
 
     /// How many connections need a replacement. One that only its check keeps open needs none.
-    fn superseded_count(&self) -> usize {
+    fn replacements_wanted(&self) -> usize {
         let records = self.shared_records();
-        let in_use = records.filter(|record| record.is_superseded() && record.load > 0);
+        let in_use = records.filter(|record| {
+            let is_superseded = record.is_superseded() && self.is_in_service(record);
+            let is_suspected = record.needs_replacement() && record.load > 0;
+            is_superseded || is_suspected
+        });
         in_use.count()
+    }
+
+    /// Whether a connection that is superseded or marked for close still matters to callers: it has
+    /// leases, or it can be lent, is likely to be, and another one can be had in its place.
+    pub(super) fn is_in_service(&self, record: &SlotRecord) -> bool {
+        record.load > 0
+            || record.is_superseded()
+                && record.uses > 0
+                && record.used.after(RECENTLY) > self.tick
+                && self.can_replace()
+    }
+
+    /// Whether a superseded connection can be replaced before it is closed: there is room, and connects
+    /// succeed.
+    fn can_replace(&self) -> bool {
+        let has_room = self.limits.sharing.max_surge > 0
+            || self.slots.count(State::Opening) > 0
+            || self.slots.len() < self.limits.max_size;
+        has_room && self.pacer.failure().is_none()
+    }
+
+    /// Closes superseded connections without leases for which there is no reason any more to wait for
+    /// their replacement, and returns when there may be others.
+    pub(super) fn close_irreplaceable(&mut self) -> Time {
+        let mut next = Time::NEVER;
+        for key in self.shared_keys() {
+            let record = self.slots.get(key);
+            if record.is_superseded() && record.is_unused() {
+                let due = record.used.after(RECENTLY);
+                self.act_on_share(key);
+                next = next.min(if due > self.tick { due } else { Time::NEVER });
+            }
+        }
+        next
+    }
+
+    /// How many connections will be open soon, beside those that are.
+    pub(super) fn connects_coming(&self) -> usize {
+        let opening = self.slots.count(State::Opening);
+        if self.is_closed || self.tick < self.pacer.not_before() {
+            return opening;
+        }
+        let room = Multiplexed::size_limit(self).saturating_sub(self.slots.len());
+        self.shares_wanted(0).min(opening + room).max(opening)
+    }
+
+    /// When all connections carry their target, a spare one is not spare any more.
+    pub(super) fn widen(&mut self) {
+        let spare = |(key, _): &&(SlotKey, C)| {
+            let record = self.slots.get(*key);
+            record.spare && record.is_fresh()
+        };
+        if let Some((key, _)) = self.shared.iter().find(spare)
+            && self.are_busy(|_| true)
+        {
+            let key = *key;
+            self.slots.get_mut(key).spare = false;
+        }
     }
 
     /// How many connections the callers need beside those that are open.
@@ -70,10 +159,16 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let for_callers = if self.queue.is_empty() {
             usize::from(self.are_busy(|_| true)).max(missing)
         } else {
-            let target_leases = self.limits.sharing.target_leases as usize;
-            self.queue.len().div_ceil(target_leases) + missing
+            // A connection serves no more than its target, or as often as it may be used.
+            let target_leases = u64::from(self.limits.sharing.target_leases);
+            let each = self
+                .limits
+                .max_uses
+                .map_or(target_leases, |uses| uses.min(target_leases));
+            let each = usize::try_from(each).unwrap_or(usize::MAX);
+            self.queue.len().div_ceil(each) + missing
         };
-        for_callers + self.superseded_count()
+        for_callers + self.replacements_wanted()
     }
 
     /// Whether there are fresh connections like these, and all of them carry their target.
@@ -81,7 +176,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let target_leases = self.limits.sharing.target_leases;
         let mut fresh = self
             .shared_records()
-            .filter(|record| record.is_fresh() && like(record))
+            .filter(|record| record.is_in_spread() && like(record))
             .peekable();
         fresh.peek().is_some() && fresh.all(|record| record.load >= target_leases)
     }
@@ -98,7 +193,53 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
                 self.supersede(key, CloseReason::Lifetime);
             }
         }
-        next.min(self.expire_unused_shares(now))
+        next.min(self.close_irreplaceable())
+            .min(self.set_surplus_aside(now))
+            .min(self.expire_unused_shares(now))
+    }
+
+    /// Makes connections spare that were not needed for the idle timeout, those with the fewest leases
+    /// first.
+    fn set_surplus_aside(&mut self, now: Time) -> Time {
+        let Some(timeout) = self.limits.idle_timeout else {
+            return Time::NEVER;
+        };
+        let timeout = timeout.saturating_add(TICK);
+        let records = self.shared_records();
+        let mut count = records.filter(|record| record.is_in_spread()).count();
+        let needed = match self.need.take_peak() {
+            0 => 0,
+            // As many as carry their target, and one more.
+            leases => (leases / self.limits.sharing.target_leases) as usize + 1,
+        };
+        // Those that are kept unused are beside what is needed.
+        let needed = needed + self.limits.min_idle;
+        self.need.note(needed, count, now);
+        while count > 1
+            && let Some(since) = self.need.surplus_since(count)
+        {
+            if since.after(timeout) > now {
+                return since.after(timeout);
+            }
+            self.set_aside(since);
+            count -= 1;
+        }
+        Time::NEVER
+    }
+
+    /// Makes the connection with the fewest leases spare, as unused since then.
+    fn set_aside(&mut self, since: Time) {
+        let spread = self.shared.iter().map(|(key, _)| *key);
+        let spread = spread.filter(|key| self.slots.get(*key).is_in_spread());
+        let key = spread.min_by_key(|key| {
+            let record = self.slots.get(*key);
+            (record.load, std::cmp::Reverse(record.id))
+        });
+        if let Some(key) = key {
+            let record = self.slots.get_mut(key);
+            record.spare = true;
+            record.used = record.used.min(since);
+        }
     }
 
     /// A connection that works is to be replaced, for this reason.
@@ -199,7 +340,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     pub(super) fn shrink_shares(&mut self) {
         let lendable = self.shared.iter().filter_map(|(key, _)| {
             let record = self.slots.get(*key);
-            let rank = (!record.is_superseded(), record.load);
+            let rank = (!record.needs_replacement(), record.load);
             record.close_reason.is_none().then_some((rank, *key))
         });
         let mut lendable: Vec<_> = lendable.collect();
@@ -213,3 +354,6 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         }
     }
 }
+
+/// A superseded connection that had a lease in this time is likely to have another one.
+const RECENTLY: Duration = Duration::from_secs(10);

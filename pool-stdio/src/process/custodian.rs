@@ -26,17 +26,18 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::lock::lock;
-use super::proc_scan::{Scan, ScanAnswer, ScanThread};
+use super::outcome::CountFailure;
+use super::proc_scan::{ScanAnswer, ScanThread};
 use super::record::{ChildId, PipeEnds};
 use super::roster::RoundUp;
 use super::sys::{self, Ready};
-use super::terminate::{Others, Start};
+use super::terminate::Start;
 use super::ward::{Source, Ward};
 
 /// What the custodian can be told.
@@ -80,7 +81,10 @@ impl Custodian {
             woken: wake.woken,
             wards: BTreeMap::new(),
             round_ups: Vec::new(),
-            scans: ScanThread::new(move |answer| answers.post(Message::Scanned(answer))),
+            scans: ScanThread::new(
+                move |answer| answers.post(Message::Scanned(answer)),
+                started.waker.as_raw_fd(),
+            ),
         };
         thread::Builder::new()
             .name("stdio-custodian".into())
@@ -197,16 +201,16 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
                 if let Some(ending) = ending {
                     ended.push((*id, ending));
                 }
-                let refused = wanted
+                let refused: Vec<_> = wanted
                     .drain(..)
-                    .filter_map(|scan| self.scans.post(scan).err());
-                let unanswered: Vec<_> = refused.filter_map(|scan: Scan| scan.key).collect();
-                if unanswered.is_empty() {
+                    .filter_map(|request| self.scans.post(request).err())
+                    .collect();
+                if refused.is_empty() {
                     break;
                 }
-                for key in unanswered {
-                    let others = Others::Unknown;
-                    ward.scanned(now, ScanAnswer { key, others });
+                for request in refused {
+                    let failed = ScanAnswer::failed(request.key, CountFailure::Refused);
+                    ward.scanned(now, failed);
                 }
             }
         }

@@ -28,7 +28,7 @@ pub use child::{Child, Handover, Liveness};
 pub use children::Children;
 pub use command::{Command, CommandSpec, EnvPolicy};
 pub use command_error::CommandError;
-pub use outcome::{Drain, Exit, Rung, TerminateAllReport, Termination};
+pub use outcome::{CountFailure, Drain, Exit, Rung, Survivors, TerminateAllReport, Termination};
 pub use signal::{Signal, SignalError};
 pub use spawn_error::SpawnError;
 pub use spawner::prepare;

@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use super::child::Child;
 use super::command::Command;
-use super::cookie::Cookie;
 use super::custodian::{Custodian, Message};
 use super::line_feed::LineFeed;
 use super::lock::lock;
@@ -48,10 +47,6 @@ impl Command {
     /// # Cancel safety
     ///
     /// If the future is dropped, a child that was started for it is killed and reaped.
-    ///
-    /// # Examples
-    ///
-    /// See [`Child`].
     #[must_use = "a child whose future is dropped is killed"]
     pub fn spawn(&self) -> impl Future<Output = SpawnResult> + Send + 'static + use<> {
         begin(self, None)
@@ -167,8 +162,9 @@ impl Spawner {
     ) -> SpawnResult {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = ChildId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        let cookie = (command.scope() == KillScope::Tree).then(|| Cookie::new(id, chance));
-        let guard = SpawnGuard::start(command, cookie.as_ref(), chance)?;
+        let finds_all = command.scope() == KillScope::Tree;
+        let descendants_since = finds_all.then(sys::clock_ticks);
+        let guard = SpawnGuard::start(command, finds_all.then_some(id), chance)?;
         let failed = |error| SpawnError::from_system(command, error, 1);
         let root = Arc::new(Root::adopt(guard.pid()).map_err(failed)?);
         guard.unblock().map_err(failed)?;
@@ -191,7 +187,7 @@ impl Spawner {
             root: Arc::clone(&root),
             scope: command.scope(),
             times: command.times(),
-            cookie,
+            descendants_since,
             lines: sink.and_then(|sink| LineFeed::new(pid, sink.clone())),
             stderr,
             membership,
@@ -241,10 +237,10 @@ struct SpawnGuard {
 impl SpawnGuard {
     fn start(
         command: &Command,
-        cookie: Option<&Cookie>,
+        marked_as: Option<ChildId>,
         chance: &RandomState,
     ) -> Result<Self, SpawnError> {
-        let mut standard = command.to_std(cookie);
+        let mut standard = command.to_std(marked_as);
         let spawned = retry_briefly(chance, sys::pause, || {
             let stderr = match command.stderr_policy() {
                 StderrPolicy::Ring(_) => Stdio::piped(),

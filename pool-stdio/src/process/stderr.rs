@@ -9,10 +9,6 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Where a child's stderr goes.
-///
-/// # Examples
-///
-/// See [`RingLimits`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum StderrPolicy {
@@ -107,10 +103,6 @@ impl fmt::Debug for LineSink {
 }
 
 /// One line of stderr.
-///
-/// # Examples
-///
-/// See [`LineSink`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct StderrLine<'a> {
@@ -123,10 +115,6 @@ pub struct StderrLine<'a> {
 }
 
 /// The end of what a child wrote to stderr.
-///
-/// # Examples
-///
-/// See [`RingLimits`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StderrTail {

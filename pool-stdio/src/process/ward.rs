@@ -6,15 +6,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::cookie::Cookie;
 use super::line_feed::LineFeed;
 use super::lock::lock;
-use super::outcome::{Exit, Termination};
-use super::proc_scan::{Scan, ScanAnswer, ScanKey};
+use super::outcome::{CountFailure, Exit, Survivors, Termination};
+use super::proc_scan::{ScanAnswer, ScanKey, ScanPurpose, ScanRequest};
 use super::record::{ChildRecord, PipeEnds};
 use super::roster::Membership;
 use super::signal::Signal;
-use super::sys::{self, Life, PidState, Ready, Root, Scanner};
+use super::sys::{self, Life, PidState, ProcessId, Ready, Root};
 use super::terminate::{
     Ending, KillScope, Ladder, LadderTimes, Order, Others, PipeSight, RootSight, ScanFor, Sight,
     Start, StdinSight,
@@ -27,7 +26,9 @@ pub(crate) struct Ward {
     pub(crate) root: Arc<Root>,
     pub(crate) scope: KillScope,
     pub(crate) times: LadderTimes,
-    pub(crate) cookie: Option<Cookie>,
+    /// Descendants that left the group, if they are to be ended too, were started at this time or
+    /// later.
+    pub(crate) descendants_since: Option<u64>,
     pub(crate) stderr: Option<OwnedFd>,
     pub(crate) lines: Option<LineFeed>,
     pub(crate) membership: Option<Membership>,
@@ -47,6 +48,8 @@ pub(crate) struct Stopping {
     last_read: Option<Instant>,
     /// The number of the last scan. Answers to earlier ones prove nothing.
     scan_number: u64,
+    /// Those that the last scan saw alive, so that they are known when their parents are dead.
+    seen: Vec<ProcessId>,
     due: Option<Instant>,
 }
 
@@ -172,6 +175,7 @@ impl Ward {
                 discarded_bytes: 0,
                 last_read: None,
                 scan_number: 0,
+                seen: Vec::new(),
                 due: None,
             })
         };
@@ -180,15 +184,40 @@ impl Ward {
 
     /// Takes the answer to a scan.
     pub(crate) fn scanned(&mut self, now: Instant, answer: ScanAnswer) {
-        if let Some(stopping) = &mut self.stopping
-            && stopping.scan_number == answer.key.number
-        {
-            stopping.ladder.scanned(now, answer.others);
+        let Some(stopping) = &mut self.stopping else {
+            return;
+        };
+        if stopping.scan_number != answer.key.number {
+            return;
         }
+        let pid_state = *lock(&self.record.pid_state);
+        let group_is_empty = || self.root.group_is_empty(pid_state);
+        let others = match answer.others {
+            Others::Alive(_) if answer.outside.is_empty() && group_is_empty() => Others::Gone,
+            // A member that was not shown, not even dead, can live.
+            Others::Gone if !answer.has_dead_members && !group_is_empty() => {
+                Others::Unknown(CountFailure::Unreadable)
+            }
+            Others::Unknown(why @ CountFailure::NoProc) if group_is_empty() => {
+                Others::Uncountable(why)
+            }
+            Others::Alive(_) | Others::Gone | Others::Unknown(_) | Others::Uncountable(_) => {
+                answer.others
+            }
+        };
+        if !matches!(others, Others::Unknown(_) | Others::Uncountable(_)) {
+            stopping.seen = answer.members;
+            stopping.seen.extend(answer.outside);
+        }
+        stopping.ladder.scanned(now, others);
     }
 
     /// Does what the ladder orders until it waits or is over. Adds the scans that it wants.
-    pub(crate) fn advance(&mut self, now: Instant, wanted: &mut Vec<Scan>) -> Option<Ending> {
+    pub(crate) fn advance(
+        &mut self,
+        now: Instant,
+        wanted: &mut Vec<ScanRequest>,
+    ) -> Option<Ending> {
         loop {
             let sight = self.sight()?;
             let stopping = self.stopping.as_mut()?;
@@ -198,13 +227,14 @@ impl Ward {
                     self.signal(Signal::Terminate);
                     // Order: a stopped process keeps SIGTERM pending until it is continued.
                     self.signal(Signal::Continue);
-                    wanted.extend(self.scan_to_signal(&[Signal::Terminate, Signal::Continue]));
+                    let signals = &[Signal::Terminate, Signal::Continue];
+                    wanted.extend(self.signal_outside(signals));
                 }
                 Order::Kill => {
                     self.kill();
-                    wanted.extend(self.scan_to_signal(&[Signal::Kill]));
+                    wanted.extend(self.signal_outside(&[Signal::Kill]));
                 }
-                Order::Scan(purpose) => wanted.extend(self.scan_or_answer(now, purpose)),
+                Order::Scan(purpose) => wanted.extend(self.count(now, purpose)),
                 Order::Reap => self.reap(),
                 Order::Wait(until) => {
                     stopping.due = until;
@@ -241,7 +271,13 @@ impl Ward {
             unwritten_bytes: stopping.unwritten.len() - stopping.written,
             pipe_held,
             survivors_found: ending.survivors_found,
-            survivors_left: ending.survivors_left,
+            survivors: ending.survivors,
+            survivor_pids: match ending.survivors {
+                Survivors::Known(0) => Vec::new(),
+                Survivors::Known(_) | Survivors::Unknown(_) => {
+                    stopping.seen.iter().map(|process| process.pid).collect()
+                }
+            },
             stderr: record.stderr_tail(),
             elapsed: ending.elapsed,
         };
@@ -299,48 +335,57 @@ impl Ward {
     }
 
     /// Counts what lives besides the root: at once where that takes no scan.
-    fn scan_or_answer(&mut self, now: Instant, purpose: ScanFor) -> Option<Scan> {
+    fn count(&mut self, now: Instant, purpose: ScanFor) -> Option<ScanRequest> {
         if purpose == ScanFor::Kill {
             self.signal(Signal::Kill);
         }
-        if self.root.outlives_its_pid() {
+        if purpose != ScanFor::Record && self.root.outlives_its_pid() {
             // A dead root counts as a member of its group until it is reaped.
             self.reap();
         }
-        let pid_state = self.pid_state();
+        let group_is_empty = purpose != ScanFor::Record
+            && self.descendants_since.is_none()
+            && self.root.group_is_empty(self.pid_state());
         let stopping = self.stopping.as_mut()?;
         stopping.scan_number += 1;
-        let key = ScanKey {
-            child: self.record.id,
-            number: stopping.scan_number,
-        };
-        if !Scanner::can_count() {
-            stopping.ladder.scanned(now, Others::Unknown);
+        if !sys::CAN_COUNT {
+            let why = CountFailure::Unsupported;
+            stopping.ladder.scanned(now, Others::Uncountable(why));
             return None;
         }
-        if self.cookie.is_none() && self.root.group_is_empty(pid_state) {
+        if group_is_empty {
             stopping.ladder.scanned(now, Others::Gone);
             return None;
         }
-        let signals: &'static [Signal] = match purpose {
-            ScanFor::Count => &[],
-            ScanFor::Kill => &[Signal::Kill],
+        Some(self.request(match purpose {
+            ScanFor::Record | ScanFor::Count => ScanPurpose::Count,
+            ScanFor::Kill => ScanPurpose::Kill,
+        }))
+    }
+
+    /// What it takes to send signals to descendants that have left the group, if they are to be ended.
+    fn signal_outside(&self, signals: &'static [Signal]) -> Option<ScanRequest> {
+        let is_possible = sys::CAN_COUNT && self.descendants_since.is_some();
+        is_possible.then(|| self.request(ScanPurpose::Signal(signals)))
+    }
+
+    fn request(&self, purpose: ScanPurpose) -> ScanRequest {
+        let pid = self.record.pid;
+        let is_held = self.pid_state() == PidState::Held;
+        let (number, recorded) = match &self.stopping {
+            Some(stopping) => (stopping.scan_number, stopping.seen.clone()),
+            None => (0, Vec::new()),
         };
-        Some(self.scan(signals, Some(key)))
-    }
-
-    /// A scan that sends signals to what has left the group, if that can be found.
-    fn scan_to_signal(&self, signals: &'static [Signal]) -> Option<Scan> {
-        self.cookie.as_ref().map(|_| self.scan(signals, None))
-    }
-
-    fn scan(&self, signals: &'static [Signal], key: Option<ScanKey>) -> Scan {
-        Scan {
-            root: Arc::clone(&self.root),
-            pid_state: self.pid_state(),
-            cookie: self.cookie.clone(),
-            signals,
-            key,
+        ScanRequest {
+            key: ScanKey {
+                child: self.record.id,
+                number,
+            },
+            unreaped_root: is_held.then_some(pid),
+            group: (is_held || self.root.outlives_its_pid()).then_some(pid),
+            descendants_since: self.descendants_since,
+            recorded,
+            purpose,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pool_core::AcquireError;
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, SECOND, TICK, pass, start};
+use pool_tests::bed::{Bed, HandPolled, SECOND, TICK, pass, start};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
@@ -54,7 +54,7 @@ async fn a_connection_that_proves_dead_does_not_change_the_deadline() {
     let bed = Bed::new(1);
     let began = Instant::now();
     let lease = bed.lease().await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     pass(5 * SECOND).await;
     let dead = bed.fake.alive();
     drop(lease);

@@ -1,8 +1,8 @@
-//! Who gets a connection, in which order, and who is told that there is none.
+//! Which caller gets a connection, in which order, and which is refused.
 
-mod corpses;
+mod cloned_wakers;
+mod dead_connections;
 mod deadlines;
-mod denying;
 mod queue;
 mod refusals;
 mod threads;

@@ -1,12 +1,12 @@
 //! Children as connections, under every rule of `pool_testkit::conformance`.
 //!
-//! Real children live in real time, so the clock runs. Each test takes a census, which also keeps
-//! it alone in this process.
+//! Real children need real time, so the clock is not paused. Each test takes a census, so the tests run
+//! one at a time.
 
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
-    reason = "a test says what is wrong by where it panics"
+    reason = "the place of a panic shows what is wrong"
 )]
 
 use std::collections::BTreeSet;
@@ -73,13 +73,13 @@ fn subject(behaviour: &Behaviour) -> Subject<StdioConnector> {
             async move { kill(pid, Signal::SIGKILL).unwrap() }
         })
         .resources(move || {
-            // What the system knows of, descendants too, and what was not reaped.
+            // The living descendants that `/proc` shows, and the children that were not reaped.
             let living = census.processes().into_iter().map(|process| process.pid);
             living.chain(children.pids()).collect::<BTreeSet<u32>>()
         })
 }
 
-/// A connector whose program has gone since it was looked for.
+/// A connector whose program was removed after the connector was made.
 fn removed() -> StdioConnector {
     let path = std::env::temp_dir().join(format!("pool-conformance-{}", std::process::id()));
     fs::write(&path, "#!/bin/sh\n").unwrap();

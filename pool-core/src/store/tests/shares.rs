@@ -32,6 +32,7 @@ enum Op {
     ConnectSucceeds(usize),
     ConnectFails(usize),
     Dies(usize),
+    Suspect(usize, bool),
     Evict(usize),
     EvictAll,
     Resize(usize),
@@ -56,6 +57,7 @@ fn ops() -> impl Strategy<Value = Op> {
         10 => which.clone().prop_map(Op::ConnectSucceeds),
         1 => which.clone().prop_map(Op::ConnectFails),
         2 => which.clone().prop_map(Op::Dies),
+        4 => (which.clone(), any::<bool>()).prop_map(|(which, how)| Op::Suspect(which, how)),
         2 => which.clone().prop_map(Op::Evict),
         1 => Just(Op::EvictAll),
         1 => (1..5_usize).prop_map(Op::Resize),
@@ -82,21 +84,25 @@ fn a_shared_pool_keeps_its_promises_in_every_history() {
     };
     let histories = (
         sharing(),
+        prop_oneof![Just(1), Just(3), Just(40)],
         1..4_usize,
         0..2_usize,
         proptest::collection::vec(ops(), OPERATIONS_PER_CASE),
     );
     let leases = std::cell::Cell::new(0);
-    let run = TestRunner::new(config).run(&histories, |(sharing, max_size, min_idle, ops)| {
-        let mut oracle = Oracle::new(sharing, max_size, min_idle);
-        for op in ops {
-            oracle.perform(op);
-        }
-        oracle.recover();
-        oracle.end();
-        leases.set(leases.get() + oracle.leases);
-        Ok(())
-    });
+    let run = TestRunner::new(config).run(
+        &histories,
+        |(sharing, max_uses, max_size, min_idle, ops)| {
+            let mut oracle = Oracle::new(sharing, max_uses, max_size, min_idle);
+            for op in ops {
+                oracle.perform(op);
+            }
+            oracle.recover();
+            oracle.end();
+            leases.set(leases.get() + oracle.leases);
+            Ok(())
+        },
+    );
     run.unwrap_or_else(|failure| panic!("{failure}"));
     assert!(leases.get() > LEASES_MIN, "only {} leases", leases.get());
 }
@@ -106,13 +112,16 @@ fn a_shared_pool_keeps_its_promises_in_every_history() {
 struct Expected {
     id: ConnectionId,
     leases: u32,
+    uses: u64,
     /// It takes no new leases any more: why the pool was told so.
     is_broken: bool,
+    is_suspected: bool,
 }
 
 struct Oracle {
     store: Store<SlotKey, Multiplexed>,
     sharing: Sharing,
+    max_uses: u64,
     now: Time,
     openings: Vec<Opening>,
     books: BTreeMap<u64, (SlotKey, Expected)>,
@@ -128,7 +137,7 @@ struct Oracle {
 }
 
 impl Oracle {
-    fn new(sharing: Sharing, max_size: usize, min_idle: usize) -> Self {
+    fn new(sharing: Sharing, max_uses: u64, max_size: usize, min_idle: usize) -> Self {
         let limits = Limits {
             name: "shared".into(),
             max_size,
@@ -137,7 +146,7 @@ impl Oracle {
             max_connecting: 2,
             idle_timeout: Some(Duration::from_millis(1_500)),
             max_lifetime: Some(Duration::from_secs(3)),
-            max_uses: Some(40),
+            max_uses: Some(max_uses),
             check_interval: Some(Duration::from_millis(700)),
             min_uptime: Duration::ZERO,
             lease_warn_after: None,
@@ -152,6 +161,7 @@ impl Oracle {
         Self {
             store: Store::new(limits),
             sharing,
+            max_uses,
             now: Time::default(),
             openings: Vec::new(),
             books: BTreeMap::new(),
@@ -178,6 +188,11 @@ impl Oracle {
                     let (key, book) = self.books.get_mut(&number).expect("picked");
                     book.is_broken = true;
                     self.store.died(*key, book.id);
+                }
+            }
+            Op::Suspect(which, is_suspected) => {
+                if let Some(number) = self.pick(which) {
+                    self.suspect(number, is_suspected);
                 }
             }
             Op::Evict(which) => {
@@ -207,6 +222,13 @@ impl Oracle {
         }
         self.carry_out();
         self.assert_books();
+        self.assert_that_waiting_is_needed();
+    }
+
+    fn suspect(&mut self, number: u64, is_suspected: bool) {
+        let (key, book) = self.books.get_mut(&number).expect("picked");
+        book.is_suspected = is_suspected;
+        self.store.suspect(*key, book.id, is_suspected);
     }
 
     /// One of the connections that are open.
@@ -231,7 +253,10 @@ impl Oracle {
             }
             return self.lent(number);
         }
-        assert_eq!(lightest, None, "what may be lent is lent");
+        assert!(
+            lightest.is_none() || !self.waiting.is_empty(),
+            "what may be lent is lent, unless somebody came earlier"
+        );
         let deadline = Deadline::At(self.now.after(Duration::from_secs(2)));
         if self.store.admit(self.now, deadline, Turn::New).is_err() {
             return;
@@ -245,14 +270,30 @@ impl Oracle {
         self.waiting.push_back(key);
     }
 
-    /// The fewest leases of a connection that may be lent, if it is not about to be replaced.
+    /// The fewest leases of a connection that may be lent, if it is not about to be replaced. Spare
+    /// ones do not count, unless there are no others.
     fn lightest(&self) -> Option<u32> {
         let loads = self.books.values().filter_map(|(key, book)| {
             let record = self.store.slots.get(*key);
-            let is_fresh = record.close_reason.is_none() && record.superseded.is_none();
-            (is_fresh && book.leases < self.sharing.max_leases).then_some(book.leases)
+            let is_spent = book.uses >= self.max_uses;
+            let is_full = book.leases >= self.sharing.max_leases;
+            let may_be_lent = record.is_fresh() && !book.is_suspected && !is_spent && !is_full;
+            may_be_lent.then_some((record.spare, book.leases))
         });
-        loads.min()
+        loads.min().map(|(_, leases)| leases)
+    }
+
+    /// Nobody waits beside a connection that could serve, but for one that is being opened.
+    fn assert_that_waiting_is_needed(&self) {
+        let Some(lightest) = self.lightest().filter(|_| !self.waiting.is_empty()) else {
+            return;
+        };
+        assert!(
+            !self.openings.is_empty() || self.store.may_open(),
+            "no connection is opened for those who wait"
+        );
+        let target = self.sharing.target_leases.min(self.sharing.max_leases);
+        assert!(lightest >= target, "nobody waits beside {lightest} leases");
     }
 
     fn lent(&mut self, number: u64) {
@@ -262,7 +303,10 @@ impl Oracle {
             .expect("only open ones are lent")
             .1;
         assert!(!book.is_broken, "a broken connection takes no new leases");
+        assert!(!book.is_suspected, "nor does a suspected one");
         book.leases += 1;
+        book.uses += 1;
+        assert!(book.uses <= self.max_uses, "as often as it may be used");
         assert!(book.leases <= self.sharing.max_leases, "within its limit");
         self.held.push(number);
         self.leases += 1;
@@ -301,19 +345,18 @@ impl Oracle {
 
     /// Somebody waits, all are busy, one is to be replaced, or too few are idle.
     fn is_another_wanted(&self) -> bool {
-        let fresh = self.books.values().filter(|(key, _)| {
+        let fresh = self.books.values().filter(|(key, book)| {
             let record = self.store.slots.get(*key);
-            record.close_reason.is_none() && record.superseded.is_none()
+            record.close_reason.is_none() && record.superseded.is_none() && !book.is_suspected
         });
         let target = self.sharing.target_leases;
         let are_busy = fresh.into_iter().all(|(_, book)| book.leases >= target);
         !self.waiting.is_empty()
             || are_busy
             || self.store.slots.count(State::Idle) < self.store.limits.min_idle
-            || self
-                .books
-                .values()
-                .any(|(key, _)| self.store.slots.get(*key).superseded.is_some())
+            || self.books.values().any(|(key, book)| {
+                book.is_suspected || self.store.slots.get(*key).superseded.is_some()
+            })
     }
 
     fn connect_succeeds(&mut self, which: usize) {
@@ -324,7 +367,9 @@ impl Oracle {
         let book = Expected {
             id: opening.id,
             leases: 0,
+            uses: 0,
             is_broken: false,
+            is_suspected: false,
         };
         self.books.insert(opening.id.as_u64(), (opening.key, book));
         self.store.opened(opening.key, opening.key, self.now);
@@ -417,6 +462,10 @@ impl Oracle {
 
     /// When nothing goes wrong any more, everybody is served and nothing of the capacity is lost.
     fn recover(&mut self) {
+        for number in self.books.keys().copied().collect::<Vec<_>>() {
+            self.suspect(number, false);
+            self.carry_out();
+        }
         self.come_to_rest();
         assert!(self.waiting.is_empty(), "{:?}", self.store.status());
         let max_size = self.store.limits.max_size;
@@ -424,7 +473,8 @@ impl Oracle {
         // None of these has been lent before, so none is spent.
         self.perform(Op::EvictAll);
         self.open_all();
-        let capacity = max_size * self.sharing.max_leases as usize;
+        let each = u64::from(self.sharing.max_leases).min(self.max_uses);
+        let capacity = max_size * usize::try_from(each).expect("few");
         for _ in 0..capacity {
             self.perform(Op::Acquire);
             self.open_all();
@@ -463,7 +513,7 @@ impl Oracle {
         }
     }
 
-    /// Everything comes home, and nothing is left.
+    /// Everything is returned, and nothing is left.
     fn end(&mut self) {
         self.perform(Op::Close);
         while !self.held.is_empty() {

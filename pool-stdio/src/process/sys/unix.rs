@@ -318,10 +318,6 @@ pub(super) fn signal_group_by_pid(pgid: u32, signal: Option<Signal>) -> Delivery
     delivery(pid_of(pgid).and_then(|pgid| killpg(pgid, signal.map(number_of))))
 }
 
-#[cfg_attr(
-    all(target_os = "linux", not(pool_stdio_portable)),
-    expect(dead_code, reason = "a pidfd is better")
-)]
 pub(super) fn signal_process_by_pid(pid: u32, signal: Signal) -> Delivery {
     delivery(pid_of(pid).and_then(|pid| kill(pid, number_of(signal))))
 }

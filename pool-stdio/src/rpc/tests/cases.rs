@@ -83,6 +83,7 @@ async fn ids_are_never_used_again_and_late_replies_meet_nobody() {
     let cancel = peer.message().await;
     assert_eq!(cancel["method"], "notifications/cancelled");
     assert_eq!(cancel["params"]["requestId"], first["id"]);
+    assert_eq!(peer.echo().await["method"], "ping", "does it live?");
 
     let second = spawn_call(&line, json!([2]));
     let request = peer.message().await;

@@ -13,6 +13,7 @@ mod ends;
 mod fidelity;
 mod model;
 mod pipe;
+mod suspects;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -91,6 +92,7 @@ impl Setup {
                 queue_max: 64,
                 enqueue_timeout: Duration::from_secs(5),
                 write_timeout: Duration::from_secs(10),
+                hang_after: Duration::from_secs(5),
                 notifications_max: 4,
             },
             strays: StrayFrames::Skip,

@@ -314,7 +314,7 @@ impl Model {
         Ok(())
     }
 
-    /// Closes an idle connection now, and any other when it comes home.
+    /// Closes an idle connection now, and any other when it is returned.
     fn doom(&mut self, slot: u64, reason: Reason) -> Step {
         let doomed = self.slot_mut(slot)?;
         if doomed.state == State::Idle {

@@ -73,7 +73,7 @@ impl Model {
                 }
             }
             Choice::Expire { slot, .. } => Err(Mismatch::new(format!(
-                "{slot} expired without being idle or coming home"
+                "{slot} expired without being idle or returned"
             ))),
         }
     }

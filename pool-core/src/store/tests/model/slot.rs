@@ -53,7 +53,7 @@ pub(super) struct Slot {
     pub(super) parked_ms: u64,
     pub(super) uses: u64,
     pub(super) holder: Option<Caller>,
-    /// Why it must be closed when it comes home; any of them is right.
+    /// Why it must be closed when it is returned; any of them is right.
     pub(super) dooms: Vec<Reason>,
     /// Why it is being closed; any of them is right.
     pub(super) reasons: Vec<Reason>,

@@ -1,0 +1,33 @@
+//! Scenes that need a host process of their own: because they change what belongs to the whole
+//! process, or because the host is to end in them.
+//!
+//! A test starts the program `pool-host` with the name of a scene and its words. The scene prints one
+//! `name=value` line for each fact, and the test compares them.
+
+mod looks;
+
+use std::env;
+use std::fmt::Debug;
+use std::process::ExitCode;
+
+/// Plays the scene that the arguments name.
+///
+/// # Panics
+///
+/// If there is no such scene, or if it goes wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["end-of-a-wrapper", scope, condition] => looks::end_of_a_wrapper(scope, condition),
+        ["many-ends", count] => looks::many_ends(count.parse().expect("a number")),
+        other => panic!("no such scene: {other:?}"),
+    }
+    ExitCode::SUCCESS
+}
+
+#[expect(clippy::print_stdout, reason = "how a scene answers its test")]
+fn tell(name: &str, value: impl Debug) {
+    println!("{name}={value:?}");
+}
