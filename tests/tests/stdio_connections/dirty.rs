@@ -231,7 +231,7 @@ fn a_reply_of_many_lines_is_dirty_until_its_last() {
         assert_eq!(child.request("hello").await.unwrap().bytes, "ready");
         let is_end = |line: &Line| line.bytes == "end";
         assert!(
-            poll_times(child.request("go").until(is_end), 2)
+            poll_times(child.request("go").until(is_end), 1)
                 .await
                 .is_none()
         );
