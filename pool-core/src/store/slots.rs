@@ -7,6 +7,7 @@
 
 use std::panic::Location;
 
+use crate::budget::Claim;
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::Limits;
 use crate::time::Time;
@@ -77,6 +78,8 @@ pub(crate) struct SlotRecord {
     pub(crate) round: u32,
     /// When it was last known to work: used or checked.
     pub(crate) proven: Time,
+    /// It is given up for another pool of the budget.
+    pub(crate) claim: Option<Claim>,
 }
 
 impl SlotRecord {
@@ -106,6 +109,7 @@ impl SlotRecord {
             spare: false,
             superseded: None,
             is_suspected: false,
+            claim: None,
         }
     }
 
