@@ -21,5 +21,5 @@ pub use process::{
 };
 pub use rpc::{
     Call, ErrorObject, Fate, Forward, Framing, JsonRpcConnection, JsonRpcConnector, Notification,
-    Notifications, Progress, Protocol, RpcCounts, RpcError, RpcReport, ServerRequest, StrayFrames,
+    Notifications, Progress, Protocol, RpcError, RpcLimits, RpcReport, RpcStatus, ServerRequest,
 };

@@ -12,11 +12,11 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::call::{Call, Forward};
-use super::counts::RpcCounts;
 use super::error::{EndCause, Fate, RpcError};
 use super::handshake::say_goodbye;
 use super::notifications::Notifications;
 use super::round_trip::RoundTrip;
+use super::status::RpcStatus;
 use super::transport::{Transport, TransportSettings};
 use crate::launch::LaunchedChild;
 use crate::metrics::ChildMeter;
@@ -34,7 +34,7 @@ use crate::process::{Child, Exit, Liveness, StderrTail, Stop, Termination, Wait}
 /// # Who gets which reply
 ///
 /// Every request is sent under an id of its own that is never used again. So a call can be cancelled or
-/// time out at any moment: its late reply is dropped and [counted](Self::counts).
+/// time out at any moment: its late reply is dropped and [counted](Self::status).
 ///
 /// Notifications and requests of the child do not say which call they belong to. Notifications go to
 /// all [subscribers](Self::notifications), requests to the
@@ -112,7 +112,7 @@ impl JsonRpcConnection {
     ///
     /// Nothing was sent: [`BadRequest`](RpcError::BadRequest) if the params cannot be written as JSON,
     /// [`FrameTooLarge`](RpcError::FrameTooLarge) without a report if they are too long,
-    /// [`Timeout`](RpcError::Timeout) if there was [no room](crate::JsonRpcConnector::enqueue_timeout)
+    /// [`Timeout`](RpcError::Timeout) if there was [no room](crate::RpcLimits::enqueue_timeout)
     /// in the queue.
     ///
     /// The limit passed: [`Timeout`](RpcError::Timeout).
@@ -222,22 +222,10 @@ impl JsonRpcConnection {
         self.child.pid()
     }
 
-    /// How many calls have begun and are not over.
+    /// What is under way, and what was dropped so far.
     #[must_use]
-    pub fn pending(&self) -> usize {
-        self.transport.client.link.state().pending()
-    }
-
-    /// How long ago something was read from the child, or the connection was opened.
-    #[must_use]
-    pub fn last_activity(&self) -> Duration {
-        Instant::now() - self.transport.client.link.state().last_read()
-    }
-
-    /// How many frames and messages were dropped so far, and why.
-    #[must_use]
-    pub fn counts(&self) -> RpcCounts {
-        self.transport.client.link.state().counts()
+    pub fn status(&self) -> RpcStatus {
+        self.transport.client.link.state().status()
     }
 
     /// How the child exited, if it has.
@@ -360,7 +348,7 @@ impl fmt::Debug for JsonRpcConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JsonRpcConnection")
             .field("pid", &self.pid())
-            .field("pending", &self.pending())
+            .field("pending", &self.status().pending)
             .finish_non_exhaustive()
     }
 }

@@ -14,7 +14,7 @@ use tokio::runtime::Builder;
 use tokio::time::Instant;
 
 use crate::bed::{Bed, context, kill, on_both_runtimes, within};
-use crate::{child, connector, held, server};
+use crate::{child, connector, held, ping_within, server};
 
 #[test]
 fn an_exit_ends_all_calls_with_its_status_and_the_end_of_stderr() {
@@ -216,7 +216,7 @@ fn a_silent_child_is_not_dead_while_it_has_work() {
         // It answers nothing, but its pipes are open.
         let silent = Behaviour::new().read_to_end();
         let connector =
-            connector(bed, &silent, Protocol::Mcp).ping_timeout(Duration::from_millis(200));
+            connector(bed, &silent, Protocol::Mcp).limits(ping_within(Duration::from_millis(200)));
         let mut child = connector.connect(&context()).await.unwrap();
         let limit = Duration::from_millis(1);
         let ask = || child.call::<Value>("work", &()).within(limit);

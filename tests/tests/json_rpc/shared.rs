@@ -61,7 +61,7 @@ fn an_evicted_child_finishes_its_calls_and_gets_no_new_ones() {
                 child.call::<Value>("hold", &json!(["mine"])).await
             })
         };
-        while old.pending() < 1 {
+        while old.status().pending < 1 {
             tokio::task::yield_now().await;
         }
         assert_eq!(pool.evict_all(), 1);
