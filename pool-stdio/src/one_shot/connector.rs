@@ -95,13 +95,6 @@ impl OneShotConnector {
         })
     }
 
-    /// The `connector` label of metrics. Default: the file name of the program.
-    #[must_use]
-    pub fn name(mut self, name: &str) -> Self {
-        self.launcher.set_name(name);
-        self
-    }
-
     /// All children of this connector, to signal or end them together. Call it before you give the
     /// connector to a pool.
     #[must_use]

@@ -77,6 +77,7 @@ impl EnvPolicy {
 #[derive(Clone)]
 pub struct CommandSpec {
     program: OsString,
+    name: Option<String>,
     args: Vec<OsString>,
     env_policy: EnvPolicy,
     /// `None` removes a variable.
@@ -94,6 +95,7 @@ impl fmt::Debug for CommandSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CommandSpec")
             .field("program", &self.program)
+            .field("name", &self.name)
             .field("args", &self.args)
             .field("env_policy", &self.env_policy)
             .field("env_names", &self.env.keys())
@@ -112,6 +114,7 @@ impl CommandSpec {
     pub fn new(program: impl Into<OsString>) -> Self {
         Self {
             program: program.into(),
+            name: None,
             args: Vec::new(),
             env_policy: EnvPolicy::default(),
             env: BTreeMap::new(),
@@ -122,6 +125,14 @@ impl CommandSpec {
             times: LadderTimes::default(),
             children_max: 1,
         }
+    }
+
+    /// The `connector` label of the metrics and logs of its children. Default: the file name of the
+    /// program.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// Adds an argument.
@@ -312,6 +323,13 @@ impl Command {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.inner.spec.name.clone().unwrap_or_else(|| {
+            let name = self.inner.path.file_name().unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        })
     }
 
     pub(crate) fn stderr_policy(&self) -> &StderrPolicy {

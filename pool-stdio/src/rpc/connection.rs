@@ -20,7 +20,7 @@ use super::status::RpcStatus;
 use super::transport::{Transport, TransportSettings};
 use crate::launch::LaunchedChild;
 use crate::metrics::ChildMeter;
-use crate::process::{Child, Exit, Liveness, StderrTail, Stop, Termination, Wait};
+use crate::process::{Child, Liveness, Stop, Termination, Wait};
 
 /// A child process that answers JSON-RPC requests, many at the same time.
 ///
@@ -228,16 +228,10 @@ impl JsonRpcConnection {
         self.transport.client.link.state().status()
     }
 
-    /// How the child exited, if it has.
+    /// The child itself: how it exited, what it wrote to stderr, signals. Its pipes are taken.
     #[must_use]
-    pub fn try_wait(&self) -> Option<Exit> {
-        self.child.try_wait()
-    }
-
-    /// The end of the child's stderr so far.
-    #[must_use]
-    pub fn stderr_tail(&self) -> StderrTail {
-        self.child.stderr_tail()
+    pub const fn process(&self) -> &Child {
+        &self.child
     }
 
     /// Terminates the child with all of its [scope](crate::KillScope), and returns how that went.
@@ -318,7 +312,7 @@ impl JsonRpcConnection {
             return Err(state.refusal());
         }
         drop(state);
-        let cause = match self.try_wait() {
+        let cause = match self.child.try_wait() {
             Some(_) => EndCause::Exited,
             None => EndCause::OutputClosed,
         };
@@ -333,10 +327,6 @@ impl JsonRpcConnection {
     /// What is between us and the child.
     pub(super) const fn transport(&self) -> &Transport {
         &self.transport
-    }
-
-    pub(super) const fn child(&self) -> &Child {
-        &self.child
     }
 
     pub(super) const fn requested_at(&self) -> Instant {

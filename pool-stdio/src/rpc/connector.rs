@@ -213,13 +213,6 @@ impl JsonRpcConnector {
         Ok(self)
     }
 
-    /// The `connector` label of metrics. Default: the file name of the program.
-    #[must_use]
-    pub fn name(mut self, name: &str) -> Self {
-        self.launcher.set_name(name);
-        self
-    }
-
     /// How messages are framed. Default: as the protocol says.
     #[must_use]
     pub const fn framing(mut self, framing: Framing) -> Self {
@@ -317,7 +310,7 @@ fn handshake_failed(connection: &JsonRpcConnection, error: RpcError) -> ConnectE
         return ConnectError::transient(error);
     }
     let requested_at = Some(connection.requested_at());
-    let report = ChildReport::of(connection.child(), Stage::Handshake, requested_at);
+    let report = ChildReport::of(connection.process(), Stage::Handshake, requested_at);
     let source = error.into();
     ConnectError::transient(StdioError::Handshake { source, report })
 }

@@ -79,7 +79,7 @@ fn an_end_is_seen_though_the_task_of_the_connection_does_not_run() {
         };
         if is_exit {
             kill(child.pid());
-            until(&|| child.try_wait().is_some());
+            until(&|| child.process().try_wait().is_some());
             assert!(!child.is_alive(), "it has exited");
         }
         until(&|| !child.is_alive());

@@ -220,7 +220,7 @@ fn signals_reach_one_child_and_all_children() {
             pids.push(lease.pid());
             held.push(lease);
         }
-        held[0].signal(Signal::Terminate).unwrap();
+        held[0].process().signal(Signal::Terminate).unwrap();
         let error = held[0].recv().await.unwrap_err();
         assert!(matches!(error, StdioError::Exited { .. }), "{error}");
         let report = children.terminate_all(Duration::from_secs(5)).await;
