@@ -17,7 +17,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use pool_stdio::{
     Child, Drain, Exit, Handover, KillScope, LadderTimes, LineSink, Liveness, RingLimits, Rung,
-    Signal, SpawnError, StderrPolicy, Stop,
+    Signal, SignalError, SpawnError, StderrPolicy, Stop,
 };
 use pool_testkit::fixture::{Behaviour, Step, Stream};
 use pool_tests::children::{Sighting, block_on};
@@ -492,6 +492,48 @@ fn a_signal_reaches_the_whole_group() {
         Some(nix::libc::SIGUSR1)
     );
     drop(child);
+    scene.end(seen);
+}
+
+#[test]
+fn a_signal_to_a_child_that_has_exited_alone_has_no_receiver() {
+    if cfg!(pool_stdio_portable) {
+        return;
+    }
+    let scene = Scene::new();
+    let alone = scene.spawn(&Behaviour::new());
+    block_on(alone.exited());
+    assert!(matches!(
+        alone.signal(Signal::User1),
+        Err(SignalError::Gone)
+    ));
+    let with_leaf = scene.spawn(&scene.actor("root").start(scene.actor("leaf").hang()));
+    let seen = scene.beacon.expect(2);
+    block_on(with_leaf.exited());
+    with_leaf.signal(Signal::User1).unwrap();
+    assert!(tag(&seen, "leaf").dies_within(AMPLE));
+    drop((alone, with_leaf));
+    scene.end(seen);
+}
+
+#[test]
+fn an_exit_of_its_own_is_told_apart_from_an_end_by_us() {
+    let scene = Scene::new();
+    let leaf = scene.deaf("leaf").hang();
+    let crashed = scene.spawn(&scene.actor("root").start(leaf).exit(7));
+    let ended = scene.spawn(&scene.actor("root").hang());
+    let seen = scene.beacon.expect(3);
+    block_on(crashed.exited());
+    let end = block_on(crashed.terminate(Stop::Force));
+    assert_eq!((end.exited_by_itself, code(end.exit)), (true, Some(7)));
+    if !cfg!(pool_stdio_portable) {
+        assert_eq!(end.rung, Rung::Kill, "the leaf was killed");
+    }
+    assert!(!block_on(ended.terminate(Stop::Force)).exited_by_itself);
+    let dropped = scene.spawn(&Behaviour::echo());
+    let watcher = dropped.terminating();
+    drop(dropped);
+    assert!(!block_on(watcher).exited_by_itself);
     scene.end(seen);
 }
 
