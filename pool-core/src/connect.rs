@@ -95,7 +95,9 @@ pub(crate) async fn reset<T: Send + 'static>(mut open: Stored<T, Exclusive>) {
             let condition = match engine.condition(open.connection()) {
                 // One reset is enough, even if the connector asks for another.
                 Condition::NeedsReset => Condition::Clean,
-                condition @ (Condition::Clean | Condition::Unfit(_)) => condition,
+                condition @ (Condition::Clean | Condition::Ended | Condition::Unfit(_)) => {
+                    condition
+                }
             };
             Exclusive::give_back(open, &engine, condition);
         }

@@ -231,14 +231,13 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
     #[inline]
     pub(crate) fn condition(&self, connection: &T) -> Condition {
         let condition = catch("is_clean", || {
-            if !self.connector.is_alive(connection) {
-                Condition::Unfit(CloseReason::Died)
-            } else if !self.connector.is_clean(connection) {
-                Condition::Unfit(CloseReason::Dirty)
-            } else if self.connector.needs_reset(connection) {
-                Condition::NeedsReset
-            } else {
-                Condition::Clean
+            let is_alive = self.connector.is_alive(connection);
+            match (is_alive, self.connector.is_clean(connection)) {
+                (false, false) => Condition::Unfit(CloseReason::Died),
+                (false, true) => Condition::Ended,
+                (true, false) => Condition::Unfit(CloseReason::Dirty),
+                (true, true) if self.connector.needs_reset(connection) => Condition::NeedsReset,
+                (true, true) => Condition::Clean,
             }
         });
         condition.unwrap_or_else(|fault| {

@@ -34,7 +34,7 @@ pub use connector::{BoxFuture, ConnectContext, Connector, SuspicionSink};
 pub use connector_fn::{ConnectorFn, connector_fn};
 pub use error::{
     AcquireContext, AcquireError, AcquirePhase, BoxError, BuildError, CheckError, ConnectError,
-    Fault, ResizeError, TryAcquireError, WarmUpError,
+    ConnectInFlight, Fault, ResizeError, TryAcquireError, WarmUpError,
 };
 pub use event::{Event, EventKind, Observer};
 pub use id::{CloseReason, ConnectionId, WaiterId};

@@ -163,7 +163,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # Errors
     ///
     /// [`WarmUpError::Connect`] with the first failure to connect, [`WarmUpError::TooMany`] beyond
-    /// `max_size`, [`WarmUpError::Timeout`] after one second and one connect timeout for each batch
+    /// `max_size`, also if the pool becomes smaller meanwhile, [`WarmUpError::Timeout`] after one second and one connect timeout for each batch
     /// of `max_connecting`, [`WarmUpError::Closed`] if the pool is closed.
     ///
     /// # Cancel safety

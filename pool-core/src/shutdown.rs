@@ -81,6 +81,7 @@ pub(crate) async fn warm_up<T: Send + 'static, L: Lends<T>>(
                 last_failure,
             })
         }
+        GoalEnd::TooMany { max_size } => Err(WarmUpError::TooMany { wanted, max_size }),
         GoalEnd::Closed => Err(WarmUpError::Closed),
     }
 }

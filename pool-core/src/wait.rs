@@ -17,7 +17,8 @@ use tokio::task::coop;
 use crate::engine::{Engine, Lends};
 use crate::error::{AcquireContext, AcquireError};
 use crate::foreign::drop_quietly;
-use crate::store::{Deadline, Found, Refusal, Turn, WaitEnd, WaitRequest, WaiterKey};
+use crate::id::CloseReason;
+use crate::store::{Condition, Deadline, Found, Refusal, Turn, WaitEnd, WaitRequest, WaiterKey};
 use crate::time::Time;
 
 /// What [`draw`] found.
@@ -286,7 +287,13 @@ impl<T: Send + 'static, L: Lends<T>> Drop for Wait<'_, T, L> {
         let lent = store.cancel(key).map(|served| L::claim(&store, served));
         self.engine.finish(store);
         if let Some(lent) = lent {
-            let condition = self.engine.condition(L::connection(&lent));
+            let condition = match self.engine.condition(L::connection(&lent)) {
+                // It served nobody here.
+                Condition::Ended => Condition::Unfit(CloseReason::Died),
+                condition @ (Condition::Clean | Condition::NeedsReset | Condition::Unfit(_)) => {
+                    condition
+                }
+            };
             L::give_back(lent, self.engine, condition);
         }
     }

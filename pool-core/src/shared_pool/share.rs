@@ -71,7 +71,7 @@ impl<T: Send + Sync + 'static> Lends<StdArc<T>> for Multiplexed {
         foreign::drop_quietly(lent.connection);
         let mut store = match condition {
             Condition::Clean | Condition::NeedsReset => engine.enter(),
-            Condition::Unfit(_) => engine.enter_precisely(),
+            Condition::Ended | Condition::Unfit(_) => engine.enter_precisely(),
         };
         store.give_back_share(key, condition);
         engine.finish(store);

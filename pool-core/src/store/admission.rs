@@ -62,9 +62,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if let Deadline::At(time) = request.deadline {
             self.set_alarm(time);
         }
-        if self.may_open() {
-            self.kick();
-        }
+        self.call_for_connects();
         key
     }
 

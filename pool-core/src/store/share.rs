@@ -261,8 +261,16 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         record.load -= 1;
         let id = record.id;
         match condition {
-            Condition::Unfit(reason) => self.mark_for_close(key, reason),
+            Condition::Unfit(reason) => {
+                self.mark_for_close(key, reason);
+                self.judge_end(key, reason);
+            }
+            Condition::Ended => {
+                record.served = true;
+                self.mark_for_close(key, CloseReason::Died);
+            }
             Condition::Clean | Condition::NeedsReset => {
+                record.served = true;
                 // A spare one counts as unused since it became spare.
                 if !record.spare {
                     record.used = tick;
@@ -284,10 +292,12 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             return;
         }
         record.close_reason = Some(reason);
+        let id = record.id;
+        if !reason.is_orderly() {
+            self.note_unfit(key);
+        }
         if reason == CloseReason::Died {
-            let id = record.id;
             self.log(EventKind::Died { id });
-            self.count_early_death(key);
         }
         // All others may carry their target, so another one may be wanted.
         self.kick();
@@ -336,9 +346,9 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
 
     /// Serves waiters as far as the fill limit.
     fn serve_shares(&mut self) {
-        let fill_limit = self.fill_limit();
+        // The fill limit grows as the queue gets shorter: fewer connections are wanted for it.
         while !self.queue.is_empty()
-            && let Some(key) = self.least_loaded(fill_limit)
+            && let Some(key) = self.least_loaded(self.fill_limit())
         {
             let mut served = None;
             let waker = self.queue.serve_first(|waiter, site| {

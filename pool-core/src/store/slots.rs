@@ -49,8 +49,12 @@ pub(crate) struct SlotRecord {
     pub(crate) opened: bool,
     /// Its lease was reported as overdue.
     pub(crate) overdue: bool,
-    /// The failed rounds the pacer had counted when the connect began.
-    pub(crate) round: u32,
+    /// It was returned in good order at least once.
+    pub(crate) served: bool,
+    /// What its end says about connecting has been counted.
+    pub(crate) is_judged: bool,
+    /// Its connect, reset or check takes longer than usual.
+    is_late: bool,
     /// Its leases, if it is shared.
     pub(crate) load: u32,
     /// Its checks under way, if it is shared.
@@ -65,6 +69,12 @@ pub(crate) struct SlotRecord {
     pub(crate) is_suspected: bool,
     /// When the connect began, then when it succeeded.
     pub(crate) born: Time,
+    /// When its connect, reset or check began.
+    pub(crate) since: Time,
+    /// When it was found dead or unfit.
+    pub(crate) unfit_at: Option<Time>,
+    /// The failed rounds the pacer had counted when the connect began.
+    pub(crate) round: u32,
     /// When it was last known to work: used or checked.
     pub(crate) proven: Time,
 }
@@ -75,6 +85,8 @@ impl SlotRecord {
             id,
             state: State::Opening,
             born: now,
+            since: now,
+            unfit_at: None,
             expires: Time::NEVER,
             used: now,
             proven: now,
@@ -84,6 +96,9 @@ impl SlotRecord {
             close_reason: None,
             opened: false,
             overdue: false,
+            served: false,
+            is_judged: false,
+            is_late: false,
             site: None,
             load: 0,
             holds: 0,
@@ -155,6 +170,8 @@ pub(crate) struct Slots {
     table: Vec<Option<SlotRecord>>,
     free: Vec<u32>,
     tally: [usize; STATES],
+    /// Of those, the ones that take longer than usual.
+    late: [usize; STATES],
 }
 
 impl Slots {
@@ -172,6 +189,7 @@ impl Slots {
     pub(crate) fn remove(&mut self, key: SlotKey) -> SlotRecord {
         let record = self.table[key.0 as usize].take().expect(STALE);
         self.tally[record.state as usize] -= 1;
+        self.late[record.state as usize] -= usize::from(record.is_late);
         self.free.push(key.0);
         record
     }
@@ -183,6 +201,9 @@ impl Slots {
         if record.state != state {
             self.tally[record.state as usize] -= 1;
             self.tally[state as usize] += 1;
+            if std::mem::take(&mut record.is_late) {
+                self.late[record.state as usize] -= 1;
+            }
             record.state = state;
         }
         record
@@ -208,6 +229,38 @@ impl Slots {
     #[inline]
     pub(crate) const fn count(&self, state: State) -> usize {
         self.tally[state as usize]
+    }
+
+    /// How many slots in this state take no longer than usual.
+    pub(crate) const fn on_time(&self, state: State) -> usize {
+        self.tally[state as usize] - self.late[state as usize]
+    }
+
+    /// How many connects take longer than usual.
+    pub(crate) const fn late_connects(&self) -> usize {
+        self.late[State::Opening as usize]
+    }
+
+    /// The slots whose connect, reset or check is not late yet.
+    pub(crate) fn busy_on_time(&self) -> Vec<SlotKey> {
+        let states = [State::Opening, State::Returning, State::Checking];
+        if states.iter().all(|state| self.on_time(*state) == 0) {
+            return Vec::new();
+        }
+        let keys = (0..).map(SlotKey).zip(&self.table);
+        keys.filter(|(_, entry)| {
+            let record = entry.as_ref();
+            record.is_some_and(|record| !record.is_late && states.contains(&record.state))
+        })
+        .map(|(key, _)| key)
+        .collect()
+    }
+
+    /// This connect, reset or check takes longer than usual.
+    pub(crate) fn set_late(&mut self, key: SlotKey) {
+        let record = self.table[key.0 as usize].as_mut().expect(STALE);
+        self.late[record.state as usize] += usize::from(!record.is_late);
+        record.is_late = true;
     }
 
     /// All slots.

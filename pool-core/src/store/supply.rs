@@ -110,7 +110,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let has_room = self.limits.sharing.max_surge > 0
             || self.slots.count(State::Opening) > 0
             || self.slots.len() < self.limits.max_size;
-        has_room && self.pacer.failure().is_none()
+        has_room && self.pacer.failure(self.tick).is_none()
     }
 
     /// Closes superseded connections without leases for which there is no reason any more to wait for
@@ -130,7 +130,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
 
     /// How many connections will be open soon, beside those that are.
     pub(super) fn connects_coming(&self) -> usize {
-        let opening = self.slots.count(State::Opening);
+        let opening = self.slots.on_time(State::Opening);
         if self.is_closed || self.tick < self.pacer.not_before() {
             return opening;
         }

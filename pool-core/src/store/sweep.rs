@@ -21,6 +21,9 @@ use crate::time::Time;
 /// How far the time that the hot path knows may lag behind.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
+/// How long a waiter counts on the connection that a reset or check will free.
+const UPKEEP_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How many connections may be under a check at the same time.
 pub(super) const CHECKS_MAX: usize = 4;
 
@@ -64,6 +67,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             L::start_checks(self, now),
             self.report_overdue(now),
             self.record_uptime(now),
+            self.find_late(now),
         ];
         // Order: after the parts above, since retiring a connection may set the alarm as well.
         self.alarm = next.into_iter().min().unwrap_or(Time::NEVER);
@@ -131,7 +135,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Tells the pacer when a connection that was opened after the last failure has lived long
     /// enough.
     fn record_uptime(&mut self, now: Time) -> Time {
-        if self.pacer.round() == 0 {
+        if !self.pacer.is_failing() {
             return Time::NEVER;
         }
         let mut next = Time::NEVER;
@@ -139,12 +143,38 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             record.is_open() && record.close_reason != Some(CloseReason::Died)
         };
         for record in self.slots.iter().filter(lives) {
-            if self.pacer.alive(record.born, now, self.limits.min_uptime) {
-                return Time::NEVER;
-            }
             let proof = record.born.after(self.limits.min_uptime);
             if proof > now {
                 next = next.min(proof);
+            } else if self.pacer.proved(record.born) {
+                return Time::NEVER;
+            }
+        }
+        next
+    }
+
+    /// Finds connects, resets and checks that take longer than usual: they are not counted on any
+    /// more, so another connect may begin.
+    fn find_late(&mut self, now: Time) -> Time {
+        let mut busy: Vec<_> = self.slots.busy_on_time();
+        busy.sort_by_key(|key| self.slots.get(*key).since);
+        let mut next = Time::NEVER;
+        for key in busy {
+            let record = self.slots.get(key);
+            let patience = match record.state() {
+                State::Opening => self.pacer.patience(self.slots.late_connects()),
+                State::Idle
+                | State::Leased
+                | State::Checking
+                | State::Returning
+                | State::Closing
+                | State::Stuck => UPKEEP_PATIENCE,
+            };
+            let late_at = record.since.after(patience);
+            if late_at <= now {
+                self.slots.set_late(key);
+            } else {
+                next = next.min(late_at);
             }
         }
         next

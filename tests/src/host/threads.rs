@@ -223,8 +223,18 @@ fn pid_of(child: &Child) -> Pid {
     Pid::from_raw(child.pid().cast_signed())
 }
 
-/// How long the custodian was at work.
+/// How long the custodian was at work. A thread gets its name once it runs, which on a busy machine
+/// can be after the first child runs.
 fn custodian_time() -> Duration {
+    loop {
+        if let Some(time) = named_thread_time("stdio-custodian") {
+            return time;
+        }
+        thread::yield_now();
+    }
+}
+
+fn named_thread_time(wanted: &str) -> Option<Duration> {
     let threads = fs::read_dir("/proc/self/task")
         .expect("there is a /proc")
         .flatten();
@@ -232,10 +242,10 @@ fn custodian_time() -> Duration {
         let name = fs::read_to_string(thread.path().join("comm")).ok()?;
         let statistics = fs::read_to_string(thread.path().join("schedstat")).ok()?;
         let nanos = statistics.split_ascii_whitespace().next()?.parse().ok()?;
-        (name.trim_end() == "stdio-custodian").then_some(Duration::from_nanos(nanos))
+        // The kernel gives the name of a thread fifteen characters.
+        (name.trim_end() == wanted).then_some(Duration::from_nanos(nanos))
     });
-    // The kernel gives the name of a thread fifteen characters.
-    times.max().expect("there is a custodian")
+    times.max()
 }
 
 #[expect(clippy::disallowed_methods, reason = "real children take real time")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pool_core::{AcquireError, AcquirePhase, CloseReason, ConnectError, EventKind, Fault};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, FakeError};
-use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, pass, quiesce};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, pass, quiesce};
 use tokio::time::Instant;
 
 /// A delay so long that the minutes of a test do not matter.
@@ -64,6 +64,56 @@ async fn hung_connect_is_dropped_at_its_deadline_and_delays_no_other() {
     let counts = bed.fake.counts();
     assert_eq!((counts.connect.aborted, counts.connect.running()), (1, 0));
     drop((first, second));
+    bed.finish().await;
+}
+
+/// Callers come one after the other, and would all wait for the connect that hangs.
+#[tokio::test(start_paused = true)]
+async fn hung_connect_delays_callers_by_no_more_than_its_patience() {
+    let bed = Bed::with(2, |builder| builder.max_connecting(1));
+    bed.fake.queue(Call::Connect, [Answer::Never]);
+    for _ in 0..6 {
+        let began = Instant::now();
+        let lease = bed.pool.acquire_within(5 * SECOND).await;
+        drop(lease.expect("another connect serves it"));
+        assert!(began.elapsed() <= SECOND + TICK, "{:?}", began.elapsed());
+    }
+    assert_eq!(bed.fake.counts().connect.started, 2);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connects_that_all_hang_are_few() {
+    let bed = Bed::with(32, |builder| builder.max_connecting(2));
+    bed.fake.set(Call::Connect, Answer::Never);
+    let callers: Vec<_> = (0..32).map(|_| bed.acquirer()).collect();
+    pass(14 * SECOND).await;
+    let hanging = bed.pool.status().opening;
+    assert!(
+        (2..=2 + 4).contains(&hanging),
+        "{hanging} of two and four late"
+    );
+    for caller in callers {
+        let error = caller.await.expect("no panic").expect_err("all hang");
+        assert!(error.source().is_some(), "a connect ended before: {error}");
+    }
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeout_names_the_connect_in_flight() {
+    let bed = Bed::new(1);
+    bed.fake.set(Call::Connect, Answer::Never);
+    let error = bed.pool.acquire_within(5 * SECOND).await;
+    let error = error.expect_err("the connect hangs");
+    let connect = error.context().oldest_connect.expect("one is in flight");
+    assert_eq!((connect.id.as_u64(), connect.elapsed), (0, 5 * SECOND));
+    assert!(
+        error
+            .to_string()
+            .contains("waiting for a connect (#0 for 5.0s); "),
+        "{error}"
+    );
     bed.finish().await;
 }
 
@@ -303,7 +353,8 @@ async fn permanent_failures_of_two_connects_are_followed_by_a_delay_and_an_answe
     let second = bed.fake.next(Call::Connect).await;
     leaver.abort();
     first.fail_permanently("no such program");
-    pass(10 * SECOND).await;
+    // The delay passes, and the second connect is not late yet.
+    pass(SECOND / 2).await;
     assert!(bed.fake.try_next(Call::Connect).is_none());
     second.fail_permanently("no such program");
     for _ in 0..16 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pool_core::{AcquireError, PooledConnection};
 use pool_testkit::connector::{Answer, FakeHandle, QueryAnswer};
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, pass, quiesce};
+use pool_tests::bed::{Bed, HandPolled, Lease, MINUTE, SECOND, TICK, pass, quiesce, start};
 use tokio::time::Instant;
 
 /// The times at which connects begin.
@@ -112,7 +112,11 @@ async fn crash_loop_that_only_callers_notice_is_bounded_as_well() {
     let began = Instant::now();
     while began.elapsed() < 10 * MINUTE {
         match bed.pool.acquire().await {
-            Ok(lease) => lease.die(),
+            Ok(lease) => {
+                // In the middle of a request.
+                lease.mark_dirty();
+                lease.die();
+            }
             Err(AcquireError::Unavailable { retry_after, .. }) => pass(retry_after).await,
             Err(AcquireError::Timeout { .. }) => {}
             Err(error) => panic!("{error}"),
@@ -135,6 +139,7 @@ async fn early_death_of_a_lent_connection_counts_however_long_it_is_held() {
     let bed = Bed::with(1, |builder| builder.retry_delay(ages, ages));
     let lease = bed.lease().await;
     pass(TICK).await;
+    lease.mark_dirty();
     lease.die();
     pass(10 * SECOND).await;
     drop(lease);
@@ -163,8 +168,8 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
     quiesce().await;
     let lease = waiter.ready().expect("it is served");
     pass(4 * SECOND).await;
-    PooledConnection::discard(lease);
-    drop(waiter);
+    bed.pool.evict_all();
+    drop((lease, waiter));
     let mut waiter = HandPolled::waiting(bed.pool.acquire());
     let connect = bed.fake.next(Call::Connect).await;
     assert_eq!(
@@ -199,6 +204,7 @@ async fn dead_connection_that_is_still_leased_does_not_end_a_series_of_failures(
     bed.fake.next(Call::Connect).await.succeed();
     quiesce().await;
     let lease = waiter.ready().expect("it is served");
+    lease.mark_dirty();
     lease.die();
     pass(10 * SECOND).await;
     drop((lease, waiter));
@@ -229,13 +235,118 @@ async fn ends_that_the_pool_decided_are_no_failures() {
         drop(bed.lease().await);
         bed.pool.evict_all();
     }
-    for _ in 0..10 {
-        PooledConnection::discard(bed.lease().await);
-    }
     let gaps = gaps(&log);
-    assert_eq!(gaps.len(), 29);
+    assert_eq!(gaps.len(), 19);
     assert!(gaps.iter().all(Duration::is_zero), "{gaps:?}");
     bed.finish().await;
+}
+
+/// A server restarts: for three seconds it refuses every connect.
+#[tokio::test(start_paused = true)]
+async fn server_that_refuses_is_found_again_soon_after_its_restart() {
+    let mut connects = Vec::new();
+    for _ in 0..20 {
+        let bed = Bed::new(8);
+        let ids = bed.idle(8).await;
+        bed.fake.set(Call::Connect, Answer::Transient);
+        for id in ids {
+            bed.fake.kill(id);
+        }
+        let callers: Vec<_> = (0..16)
+            .map(|_| {
+                let pool = bed.pool.clone();
+                start(async move {
+                    loop {
+                        match pool.acquire().await {
+                            Ok(lease) => break drop(lease),
+                            Err(AcquireError::Unavailable { retry_after, .. }) => {
+                                pass(retry_after).await;
+                            }
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        let before = bed.fake.counts().connect.started;
+        pass(3 * SECOND).await;
+        connects.push(bed.fake.counts().connect.started - before);
+        bed.fake.set(Call::Connect, Answer::Ok);
+        let back = Instant::now();
+        for caller in callers {
+            caller.await.expect("no panic");
+        }
+        assert!(back.elapsed() <= SECOND, "{:?}", back.elapsed());
+        bed.finish().await;
+    }
+    // With a mean of 17 in the long run, so that chance does not fail the test.
+    let mean = connects.iter().sum::<usize>() / 20;
+    assert!(mean <= 20, "{connects:?} connects while it was down");
+}
+
+/// What callers meet in a minute.
+#[derive(Debug, Default)]
+struct Met {
+    connects: usize,
+    leases: usize,
+    refusals: usize,
+}
+
+/// One caller after the other has a lease for 4 ms and ends it in this way.
+async fn minute_of(end: impl Fn(&Bed, Lease)) -> Met {
+    let bed = Bed::with(4, |builder| builder.acquire_timeout(5 * SECOND));
+    let (began, mut met) = (Instant::now(), Met::default());
+    while began.elapsed() < MINUTE {
+        match bed.pool.acquire().await {
+            Ok(lease) => {
+                met.leases += 1;
+                pass(Duration::from_millis(3)).await;
+                end(&bed, lease);
+            }
+            Err(AcquireError::Unavailable { retry_after, .. }) => {
+                met.refusals += 1;
+                pass(retry_after).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    met.connects = bed.fake.counts().connect.started;
+    bed.finish().await;
+    met
+}
+
+#[tokio::test(start_paused = true)]
+async fn crash_loop_is_bounded_however_callers_notice_it() {
+    let ends: [fn(&Bed, Lease); 3] = [
+        |_, lease| PooledConnection::discard(lease),
+        |_, lease| lease.mark_dirty(),
+        |_, lease| {
+            lease.mark_dirty();
+            lease.die();
+        },
+    ];
+    for end in ends {
+        let met = minute_of(end).await;
+        assert!((5..=200).contains(&met.connects), "{met:?}");
+    }
+}
+
+/// At once, or a moment after the lease was returned.
+#[tokio::test(start_paused = true)]
+async fn peer_that_closes_after_each_answer_is_no_failure() {
+    let ends: [fn(&Bed, Lease); 2] = [
+        |_, lease| lease.die(),
+        |bed, lease| {
+            let id = PooledConnection::id(&lease);
+            drop(lease);
+            bed.fake.kill(id);
+        },
+    ];
+    for end in ends {
+        let met = minute_of(end).await;
+        assert_eq!(met.refusals, 0, "{met:?}");
+        assert!(met.leases > 10_000, "{met:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

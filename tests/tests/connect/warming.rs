@@ -80,6 +80,31 @@ async fn warm_up_beyond_the_limit_is_refused() {
     bed.finish().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn warm_up_of_a_pool_that_becomes_too_small_ends_at_once() {
+    let bed = Bed::new(4);
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let pool = bed.pool.clone();
+    let began = Instant::now();
+    let warm_up = start(async move { pool.warm_up(4).await });
+    quiesce().await;
+    bed.pool.resize(2).expect("the pool is open");
+    let error = warm_up.await.expect("no panic").expect_err("it cannot be");
+    assert!(
+        matches!(
+            error,
+            WarmUpError::TooMany {
+                wanted: 4,
+                max_size: 2,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    bed.finish().await;
+}
+
 /// Slow closes hold all slots, so no connect starts, and none fails.
 #[tokio::test(start_paused = true)]
 async fn warm_up_ends_at_its_deadline() {

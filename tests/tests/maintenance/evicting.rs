@@ -7,6 +7,23 @@ use pool_testkit::Call;
 use pool_testkit::connector::Answer;
 use pool_tests::bed::{Bed, HandPolled, SECOND, pass, quiesce};
 
+#[tokio::test(start_paused = true)]
+async fn evicted_connection_does_not_reach_a_waiter_that_was_served_it() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let id = PooledConnection::id(&lease);
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    drop(lease);
+    assert_eq!(waiter.wakes(), 1, "it was served, and is not polled yet");
+    assert_eq!(bed.pool.evict_all(), 1);
+    assert!(waiter.poll().is_pending(), "it waits for another one");
+    quiesce().await;
+    let lease = waiter.ready().expect("a new one was opened");
+    assert_ne!(PooledConnection::id(&lease), id);
+    drop((lease, waiter));
+    bed.finish().await;
+}
+
 /// Idle connections are closed now, leased ones when they are returned, and those being opened once they
 /// are open.
 #[tokio::test(start_paused = true)]

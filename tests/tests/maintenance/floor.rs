@@ -51,8 +51,9 @@ async fn minimum_is_refilled_at_the_pace_of_the_pacer() {
     bed.fake.set(Call::Connect, Answer::Transient);
     pass(10 * MINUTE).await;
     let connects = bed.fake.counts().connect.started;
+    // A refusal costs nothing, so the delay is a quarter of a second in the mean.
     assert!(
-        (100..1_000).contains(&connects),
+        (2_000..3_000).contains(&connects),
         "{connects} connects in ten minutes"
     );
     bed.fake.set(Call::Connect, Answer::Ok);

@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use pool_core::{
-    AcquireError, BuildError, CheckError, ConnectContext, ConnectError, ConnectionPool, Connector,
-    Fault, ResizeError, async_trait,
+    AcquireError, BuildError, CheckError, CloseReason, ConnectContext, ConnectError,
+    ConnectionPool, Connector, Fault, ResizeError, async_trait,
 };
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
@@ -146,6 +146,7 @@ async fn early_death_is_the_cause_in_the_callers_error() {
             .fail_fast_after(1)
     });
     let lease = bed.lease().await;
+    lease.mark_dirty();
     lease.die();
     drop(lease);
     bed.fake.until(|counts| counts.alive == 0).await;
@@ -159,13 +160,19 @@ async fn early_death_is_the_cause_in_the_callers_error() {
         .source()
         .and_then(Error::source)
         .and_then(|fault| fault.downcast_ref());
-    let Some(Fault::DiedEarly { id, age }) = fault else {
+    let Some(Fault::EndedEarly {
+        id,
+        age,
+        reason: CloseReason::Died,
+        ..
+    }) = fault
+    else {
         panic!("{error:?}");
     };
     assert_eq!((id.as_u64(), *age), (0, Duration::ZERO));
     assert_eq!(
         fault.map(ToString::to_string).as_deref(),
-        Some("connection #0 died 0.0ns after it was opened")
+        Some("connection #0 ended 0.0ns after it was opened: died")
     );
     bed.finish().await;
 }

@@ -286,6 +286,7 @@ impl Rig {
             Home::NeedsReset => self.give_back(slot, Condition::NeedsReset),
             Home::Dirty => self.give_back(slot, Condition::Unfit(CloseReason::Dirty)),
             Home::Dead => self.give_back(slot, Condition::Unfit(CloseReason::Died)),
+            Home::Ended => self.give_back(slot, Condition::Ended),
             Home::Discard => self.give_back(slot, Condition::Unfit(CloseReason::Discarded)),
             Home::Detach => {
                 self.store.detach(self.keys[&slot]);

@@ -14,9 +14,9 @@ use crate::store::{
 };
 use crate::time::Time;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         name: "test".into(),
         max_size: 2,
@@ -39,30 +39,38 @@ fn limits() -> Limits {
     }
 }
 
-fn request() -> WaitRequest {
+pub(super) fn request() -> WaitRequest {
     WaitRequest {
         deadline: Deadline::At(at(30)),
         site: Location::caller(),
     }
 }
 
-fn at(seconds: u64) -> Time {
+pub(super) fn at(seconds: u64) -> Time {
     Time::default().after(Duration::from_secs(seconds))
 }
 
 /// Opens one connection at `now`; it is its own name.
-fn open(store: &mut Store<&'static str, Exclusive>, name: &'static str, now: Time) -> SlotKey {
+pub(super) fn open(
+    store: &mut Store<&'static str, Exclusive>,
+    name: &'static str,
+    now: Time,
+) -> SlotKey {
     let opening = store.open(now).expect("a connect is wanted");
     store.opened(opening.key, name, now);
     opening.key
 }
 
-fn effects(store: &mut Store<&'static str, Exclusive>) -> Effects<&'static str, Exclusive> {
+pub(super) fn effects(
+    store: &mut Store<&'static str, Exclusive>,
+) -> Effects<&'static str, Exclusive> {
     store.take_effects().unwrap_or_else(Effects::none)
 }
 
 /// What is closed, and why.
-fn closed(store: &mut Store<&'static str, Exclusive>) -> Vec<(&'static str, CloseReason)> {
+pub(super) fn closed(
+    store: &mut Store<&'static str, Exclusive>,
+) -> Vec<(&'static str, CloseReason)> {
     let errands = effects(store).errands.into_iter();
     errands
         .filter_map(|errand| match errand {
@@ -117,98 +125,6 @@ fn lifetimes_are_drawn_at_birth_and_spread() {
     assert_eq!(distinct.len(), 50, "no two end together");
     store.sweep(at(50));
     assert_eq!(ends(&store), at_birth, "they are not drawn again");
-}
-
-#[test]
-fn early_death_counts_as_a_failure_and_a_late_one_does_not() {
-    let mut store = Store::<_, Exclusive>::new(limits());
-    let key = open(&mut store, "brief", at(0));
-    store.start_ticks(at(0));
-    store.died(key, store.slots.get(key).id);
-    assert_eq!(store.pacer.round(), 1);
-
-    let mut store = Store::<_, Exclusive>::new(limits());
-    let key = open(&mut store, "lasting", at(0));
-    store.start_ticks(at(2));
-    store.died(key, store.slots.get(key).id);
-    assert_eq!(store.pacer.round(), 0);
-}
-
-#[test]
-fn death_after_the_last_permitted_use_is_no_failure() {
-    let mut store = Store::<_, Exclusive>::new(Limits {
-        max_uses: Some(1),
-        ..limits()
-    });
-    let key = open(&mut store, "one shot", at(0));
-    assert_eq!(store.take_idle(Location::caller()), Some("one shot"));
-    store.give_back(key, "one shot", Condition::Unfit(CloseReason::Died));
-    assert_eq!(store.pacer.round(), 0);
-}
-
-#[test]
-fn connects_that_fail_side_by_side_are_one_round() {
-    let mut store = Store::<&str, Exclusive>::new(Limits {
-        min_idle: 2,
-        ..limits()
-    });
-    let first = store.open(at(0)).expect("wanted");
-    let second = store.open(at(0)).expect("wanted");
-    for opening in [first, second] {
-        store.connect_failed(opening.key, ConnectError::transient("no"), at(1));
-        assert!(store.release(opening.key));
-    }
-    assert_eq!(store.pacer.round(), 1);
-}
-
-#[test]
-fn failures_are_forgotten_after_sustained_uptime_and_not_before() {
-    let mut store = Store::<_, Exclusive>::new(limits());
-    let opening = store.open(at(0)).expect("wanted");
-    store.connect_failed(opening.key, ConnectError::transient("no"), at(0));
-    store.release(opening.key);
-    open(&mut store, "better", at(2));
-    store.start_ticks(at(2));
-    assert_eq!(store.pacer.round(), 1, "a mere connect proves little");
-    assert!(store.sweep(store.alarm()));
-    assert_eq!(store.pacer.round(), 1, "nor does a tenth of a second");
-    assert!(store.alarm() <= at(3), "it will be looked at in time");
-    assert!(store.sweep(at(3)));
-    assert_eq!(store.pacer.round(), 0);
-    assert!(
-        store.pacer.failure().is_none(),
-        "the failure has been made good"
-    );
-}
-
-#[test]
-fn delay_grows_with_each_round_up_to_its_maximum() {
-    let mut spans = Vec::new();
-    for seed in 0..200 {
-        let mut store = Store::<&str, Exclusive>::new(Limits { seed, ..limits() });
-        let mut now = at(0);
-        for round in 0..6 {
-            let opening = store.open(now).expect("the delay has passed");
-            store.connect_failed(opening.key, ConnectError::transient("no"), now);
-            store.release(opening.key);
-            let delay = store.pacer.not_before().since(now);
-            spans.resize(spans.len().max(round + 1), Duration::ZERO);
-            spans[round] = spans[round].max(delay);
-            assert_eq!(
-                store.open(now).is_none(),
-                !delay.is_zero(),
-                "it waits out the delay"
-            );
-            now = now.after(delay);
-        }
-    }
-    for (round, span) in spans.into_iter().enumerate() {
-        let limit = SECOND * [1, 2, 4, 8, 8, 8][round];
-        assert!(
-            span <= limit && span > limit.mul_f64(0.9),
-            "round {round}: {span:?}"
-        );
-    }
 }
 
 #[test]
@@ -298,7 +214,7 @@ fn connection_that_is_dead_when_drawn_was_not_used_and_counts_as_a_failure() {
     assert_eq!(store.take_idle(Location::caller()), Some("stillborn"));
     store.discard_dead(key, "stillborn");
     assert_eq!(
-        store.pacer.round(),
+        store.pacer.round(store.tick),
         1,
         "or it would be opened again and again without delay"
     );
@@ -316,7 +232,7 @@ fn one_shot_connection_that_served_ends_a_series_of_failures() {
     let key = open(&mut store, "one shot", at(2));
     assert_eq!(store.take_idle(Location::caller()), Some("one shot"));
     store.give_back(key, "one shot", Condition::Unfit(CloseReason::Died));
-    assert_eq!(store.pacer.round(), 0);
+    assert_eq!(store.pacer.round(store.tick), 0);
 }
 
 #[test]
@@ -329,12 +245,17 @@ fn one_shot_connection_that_dies_before_its_waiter_wakes_counts_as_a_failure() {
     let place = store.enqueue(Waker::noop().clone(), request(), Turn::New);
     let key = open(&mut store, "stillborn", at(0));
     store.died(key, store.slots.get(key).id);
-    assert_eq!(store.pacer.round(), 1);
-    assert!(matches!(
-        store.poll_waiter(place, Waker::noop()),
-        Found::Done(WaitEnd::Served(_), _)
-    ));
-    assert!(store.accept(key).is_err(), "it is known to be dead");
+    let Found::Done(WaitEnd::Served(dead), _) = store.poll_waiter(place, Waker::noop()) else {
+        panic!("it was served");
+    };
+    let condition = store.accept(key).expect_err("it is known to be dead");
+    store.start_ticks(at(10));
+    store.give_back(key, dead, condition);
+    assert_eq!(
+        store.pacer.round(store.tick),
+        1,
+        "it was young when it died"
+    );
 }
 
 #[test]
@@ -473,7 +394,7 @@ fn failure_of_an_older_connect_after_the_delay_is_a_round_of_its_own() {
             "callers are told at once"
         );
     }
-    assert_eq!(store.pacer.round(), 2);
+    assert_eq!(store.pacer.round(store.tick), 2);
 }
 
 #[test]

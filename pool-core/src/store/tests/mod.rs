@@ -2,5 +2,6 @@
 
 mod against_model;
 mod cases;
+mod failures;
 mod model;
 mod shares;

@@ -203,19 +203,25 @@ impl Model {
             Home::NeedsReset => {
                 let reasons = self.reasons_against(slot, choices)?;
                 if reasons.is_empty() {
-                    self.slot_mut(slot)?.state = State::Returning;
+                    let returned = self.slot_mut(slot)?;
+                    returned.state = State::Returning;
+                    returned.since_ms = now_ms;
                     return Ok(());
                 }
                 self.close(slot, &reasons)
             }
-            Home::Dirty => self.close(slot, &[Reason::Dirty]),
-            Home::Discard => self.close(slot, &[Reason::Discarded]),
-            Home::Dead => {
-                self.has_failed = true;
-                self.close(slot, &[Reason::Died])
-            }
+            Home::Ended => self.close(slot, &[Reason::Died]),
+            Home::Dirty => self.end_early(slot, Reason::Dirty),
+            Home::Discard => self.end_early(slot, Reason::Discarded),
+            Home::Dead => self.end_early(slot, Reason::Died),
             Home::Detach => self.remove(slot),
         }
+    }
+
+    /// Closes a connection whose end counts as a failure if it is young.
+    fn end_early(&mut self, slot: u64, reason: Reason) -> Step {
+        self.has_failed = true;
+        self.close(slot, &[reason])
     }
 
     /// Closes a connection that became free, or lends it to the first in the queue, or parks it.
