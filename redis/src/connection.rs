@@ -20,11 +20,11 @@ pub struct RedisConnection {
 }
 
 impl RedisConnection {
-    /// Connects, and waits for the answer to a `PING`.
+    /// Connects, and waits for the answer to a `PING`, without a limit of its own: the pool has one.
     ///
     /// # Errors
     ///
-    /// If the server refuses, does not answer within half a second, or demands a password.
+    /// If the server refuses, or demands a password.
     ///
     /// # Cancel safety
     ///
@@ -36,7 +36,7 @@ impl RedisConnection {
             stream: BufReader::new(stream),
             is_busy: false,
         };
-        connection.ping().await?;
+        pong(&connection.ask(&["PING"]).await?)?;
         Ok(connection)
     }
 
@@ -93,12 +93,7 @@ impl RedisConnection {
     }
 
     pub(crate) async fn ping(&mut self) -> io::Result<()> {
-        let reply = self.command(&["PING"]).await?;
-        if reply == "+PONG" {
-            Ok(())
-        } else {
-            Err(unexpected(&reply))
-        }
+        pong(&self.command(&["PING"]).await?)
     }
 
     /// Sends a command as a careless caller does: its reply is not read.
@@ -117,11 +112,14 @@ impl RedisConnection {
     }
 
     async fn command(&mut self, words: &[&str]) -> io::Result<String> {
-        let reply = timeout(REPLY_TIMEOUT, async {
-            self.send(words).await?;
-            self.read().await
-        });
-        let reply = reply.await??;
+        let reply = timeout(REPLY_TIMEOUT, self.ask(words)).await;
+        reply.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no reply in time"))?
+    }
+
+    /// Sends a command and reads its reply.
+    async fn ask(&mut self, words: &[&str]) -> io::Result<String> {
+        self.send(words).await?;
+        let reply = self.read().await?;
         self.is_busy = false;
         if reply.starts_with('-') {
             Err(unexpected(&reply))
@@ -161,6 +159,14 @@ impl RedisConnection {
 
     pub(crate) const fn is_busy(&self) -> bool {
         self.is_busy
+    }
+}
+
+fn pong(reply: &str) -> io::Result<()> {
+    if reply == "+PONG" {
+        Ok(())
+    } else {
+        Err(unexpected(reply))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::connection::RedisConnection;
 
@@ -104,7 +104,8 @@ impl Server {
     async fn ready(&self) -> io::Result<()> {
         let deadline = Instant::now() + READY_MAX;
         loop {
-            match RedisConnection::connect(self.address).await {
+            let connecting = timeout_at(deadline, RedisConnection::connect(self.address));
+            match connecting.await? {
                 Ok(_) => return Ok(()),
                 // It answers that it wants a password.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),

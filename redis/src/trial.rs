@@ -11,7 +11,7 @@ use pool_core::BoxError;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::pools::RedisPool;
+use crate::pools::{CallError, RedisPool};
 use crate::server::Server;
 
 /// How the server fails.
@@ -21,6 +21,17 @@ pub enum Failure {
     Killed,
     /// It is stopped, and continued: connects are accepted, and nothing is answered.
     Stopped,
+}
+
+impl Failure {
+    /// How long the server is away. A server that is stopped is away for longer than callers wait by
+    /// default, which is 30 s in `pool-core` and in bb8.
+    const fn away(self) -> Duration {
+        match self {
+            Self::Killed => Duration::from_secs(3),
+            Self::Stopped => Duration::from_secs(33),
+        }
+    }
 }
 
 /// What the callers of one pool saw.
@@ -36,6 +47,8 @@ pub struct Report {
     pub all_served: Option<Duration>,
     /// Calls that failed, until each caller had a success again.
     pub errors: usize,
+    /// How many of these errors say nothing of the server: no cause, and no connect that goes on.
+    pub errors_without_cause: usize,
     /// The longest call that failed.
     pub longest_error: Duration,
     /// The texts of errors, with their causes, and how often each came.
@@ -49,6 +62,10 @@ pub struct Report {
 /// # Errors
 ///
 /// If the server or the pool does not start, or the calls fail before the server does.
+///
+/// # Cancel safety
+///
+/// A trial that is dropped kills its server.
 pub async fn run<P: RedisPool>(failure: Failure) -> Result<Option<Report>, BoxError> {
     let Some(mut server) = Server::start(&[]).await? else {
         return Ok(None);
@@ -67,7 +84,7 @@ pub async fn run<P: RedisPool>(failure: Failure) -> Result<Option<Report>, BoxEr
         Failure::Killed => server.kill().await?,
         Failure::Stopped => server.stop()?,
     }
-    sleep_until(gone + AWAY).await;
+    sleep_until(gone + failure.away()).await;
     let connects = pool.connects() - before;
     match failure {
         Failure::Killed => server.restart().await?,
@@ -92,7 +109,15 @@ pub async fn run<P: RedisPool>(failure: Failure) -> Result<Option<Report>, BoxEr
 struct Call {
     begun: Instant,
     ended: Instant,
-    error: Option<String>,
+    error: Option<SeenError>,
+}
+
+/// An error as it is reported.
+#[derive(Debug)]
+struct SeenError {
+    /// With its causes.
+    text: String,
+    has_cause: bool,
 }
 
 /// A caller: one call after the other, with a pause after each failure, as a program would make it.
@@ -102,7 +127,7 @@ async fn call<P: RedisPool>(pool: P, over: Arc<AtomicBool>) -> Vec<Call> {
         let begun = Instant::now();
         let result = pool.increment().await;
         let ended = Instant::now();
-        let error = result.err().map(|error| chain(&*error));
+        let error = result.err().map(|error| SeenError::of(&error));
         let pause = if error.is_some() {
             PAUSE
         } else {
@@ -134,6 +159,7 @@ fn judge(callers: &[Vec<Call>], gone: Instant, back: Instant) -> Report {
         first_success: served.iter().flatten().min().copied(),
         all_served,
         errors: 0,
+        errors_without_cause: 0,
         longest_error: Duration::ZERO,
         texts: BTreeMap::new(),
         connects: 0,
@@ -145,23 +171,35 @@ fn judge(callers: &[Vec<Call>], gone: Instant, back: Instant) -> Report {
         {
             report.errors += 1;
             report.longest_error = report.longest_error.max(call.ended - call.begun);
-            *report.texts.entry(error.clone()).or_default() += 1;
+            report.errors_without_cause += usize::from(!error.has_cause);
+            *report.texts.entry(error.text.clone()).or_default() += 1;
         }
     }
     report
 }
 
-/// An error with its causes, without what differs from call to call.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+impl SeenError {
+    /// An error with its causes, without what differs from call to call.
+    fn of(error: &CallError) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        let text = text.chars();
+        let text = text.map(|char| if char.is_ascii_digit() { '0' } else { char });
+        Self {
+            text: text.collect(),
+            has_cause: match error {
+                // A pool can name the last failure, or the connect that it waits for.
+                CallError::Acquire(error) => {
+                    error.source().is_some() || error.to_string().contains("connect (")
+                }
+                CallError::Command(_) => true,
+            },
+        }
     }
-    text.chars()
-        .map(|char| if char.is_ascii_digit() { '0' } else { char })
-        .collect()
 }
 
 impl fmt::Display for Report {
@@ -172,12 +210,14 @@ impl fmt::Display for Report {
         };
         write!(
             f,
-            "{:16} {:8} first {:>9}  all {:>9}  errors {:>5}  longest {:>7.2} s  connects {:>5}",
+            "{:16} {:8} first {:>9}  all {:>9}  errors {:>5}  without cause {:>5}  longest {:>7.2} s  \
+             connects {:>5}",
             self.pool,
             format!("{:?}", self.failure),
             seconds(self.first_success),
             seconds(self.all_served),
             self.errors,
+            self.errors_without_cause,
             self.longest_error.as_secs_f64(),
             self.connects
         )
@@ -188,9 +228,7 @@ const CALLERS: usize = 8;
 const CONNECTIONS: u32 = 4;
 /// How long the server serves before it fails.
 const CALM: Duration = Duration::from_secs(1);
-/// How long the server is away.
-const AWAY: Duration = Duration::from_secs(3);
 /// How long the callers are watched after the server came back.
-const WATCHED: Duration = Duration::from_secs(15);
+const WATCHED: Duration = Duration::from_secs(6);
 /// A caller's pause after a failed call.
 const PAUSE: Duration = Duration::from_millis(10);

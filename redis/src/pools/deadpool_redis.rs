@@ -8,7 +8,7 @@ use deadpool::managed::{self, Metrics, Pool, RecycleResult};
 use deadpool_redis::redis::{self, RedisError, aio::MultiplexedConnection};
 use pool_core::BoxError;
 
-use super::{KEY, RedisPool};
+use super::{CallError, KEY, RedisPool};
 
 /// `deadpool-redis`.
 #[derive(Debug, Clone)]
@@ -56,11 +56,12 @@ impl RedisPool for Deadpool {
         Ok(Self { pool, connects })
     }
 
-    async fn increment(&self) -> Result<i64, BoxError> {
-        let mut connection = self.pool.get().await?;
+    async fn increment(&self) -> Result<i64, CallError> {
+        let mut connection = self.pool.get().await.map_err(CallError::acquire)?;
         let mut command = redis::cmd("INCR");
         command.arg(KEY);
-        Ok(command.query_async(&mut *connection).await?)
+        let reply = command.query_async(&mut *connection).await;
+        reply.map_err(CallError::command)
     }
 
     fn connects(&self) -> u64 {

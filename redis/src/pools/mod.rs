@@ -4,6 +4,8 @@ mod bb8_redis;
 mod deadpool_redis;
 mod ours;
 
+use std::error::Error;
+use std::fmt;
 use std::net::SocketAddr;
 
 use pool_core::BoxError;
@@ -32,10 +34,46 @@ pub trait RedisPool: Clone + Send + Sync + 'static {
     /// # Errors
     ///
     /// If there is no connection, or it fails.
-    fn increment(&self) -> impl Future<Output = Result<i64, BoxError>> + Send;
+    fn increment(&self) -> impl Future<Output = Result<i64, CallError>> + Send;
 
     /// How many connects began so far.
     fn connects(&self) -> u64;
+}
+
+/// Why a call failed.
+#[derive(Debug)]
+pub enum CallError {
+    /// The pool had no connection.
+    Acquire(BoxError),
+    /// It had one, and the command failed.
+    Command(BoxError),
+}
+
+impl CallError {
+    pub(crate) fn acquire(error: impl Into<BoxError>) -> Self {
+        Self::Acquire(error.into())
+    }
+
+    pub(crate) fn command(error: impl Into<BoxError>) -> Self {
+        Self::Command(error.into())
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Acquire(_) => "no connection",
+            Self::Command(_) => "the command failed",
+        })
+    }
+}
+
+impl Error for CallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Acquire(error) | Self::Command(error) => Some(&**error),
+        }
+    }
 }
 
 /// The key of the number.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pool_core::{BoxError, ConnectionPool};
 
-use super::{KEY, RedisPool};
+use super::{CallError, KEY, RedisPool};
 use crate::{RedisConnection, RedisConnector};
 
 /// `pool-core` with a [`RedisConnector`].
@@ -27,9 +27,9 @@ impl RedisPool for Ours {
         Ok(Self { pool, connects })
     }
 
-    async fn increment(&self) -> Result<i64, BoxError> {
-        let mut lease = self.pool.acquire().await?;
-        Ok(lease.increment(KEY).await?)
+    async fn increment(&self) -> Result<i64, CallError> {
+        let mut lease = self.pool.acquire().await.map_err(CallError::acquire)?;
+        lease.increment(KEY).await.map_err(CallError::command)
     }
 
     fn connects(&self) -> u64 {
