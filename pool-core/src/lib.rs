@@ -6,6 +6,7 @@ mod budget;
 mod config;
 mod connect;
 mod connector;
+mod connector_arc;
 mod connector_fn;
 mod deliveries;
 mod engine;
@@ -27,6 +28,8 @@ mod sync;
 mod telemetry;
 mod time;
 mod wait;
+#[cfg(not(loom))] // loom's `Arc` has no weak references
+mod weak;
 
 pub use acquire::Acquire;
 pub use async_trait::async_trait;
@@ -45,3 +48,5 @@ pub use pool::ConnectionPool;
 pub use shared_pool::{SharedConnector, SharedLease, SharedPool};
 pub use status::{CloseReport, ConnectionStats, PoolStatus};
 pub use store::{Exclusive, Multiplexed};
+#[cfg(not(loom))]
+pub use weak::WeakPool;
