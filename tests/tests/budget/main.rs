@@ -5,4 +5,5 @@ mod fairness;
 mod giving;
 mod limits;
 mod pools;
+mod shared_pools;
 mod soup_of_pools;
