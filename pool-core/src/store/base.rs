@@ -3,6 +3,7 @@
 use std::task::Waker;
 
 use crate::event::EventKind;
+use crate::store::adaptive::Adaptive;
 use crate::store::goals::Goals;
 use crate::store::need::NeedHistory;
 use crate::store::pacer::Pacer;
@@ -41,8 +42,6 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(super) slots: Slots,
     /// All open connections, if they are shared.
     pub(super) shared: Vec<(SlotKey, C)>,
-    /// How many of them are needed.
-    pub(super) need: NeedHistory,
     pub(super) limits: Limits,
     pub(super) pacer: Pacer,
     pub(super) goals: Goals,
@@ -52,19 +51,27 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(super) closed_since: usize,
     pub(super) next_connection: u64,
     pub(super) next_event: u64,
+    /// How many shared connections are needed.
+    pub(super) need: NeedHistory,
+    /// Learns how many leases they should carry, if that is not fixed.
+    pub(super) adaptive: Option<Box<Adaptive>>,
 }
 
 impl<C: Send + 'static, L: Lending> Store<C, L> {
     pub(crate) fn new(limits: Limits) -> Self {
         let pacer = Pacer::new(limits.pacer, limits.seed);
         Self {
-            limits,
             slots: Slots::default(),
             idle: Vec::new(),
             shared: Vec::new(),
             need: NeedHistory::default(),
+            adaptive: limits
+                .sharing
+                .target_range()
+                .map(|range| Box::new(Adaptive::new(range))),
             queue: WaitQueue::new(),
             goals: Goals::default(),
+            limits,
             pacer,
             is_closed: false,
             is_orphan: false,

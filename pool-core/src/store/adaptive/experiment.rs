@@ -1,0 +1,205 @@
+//! One change of the spread, from its begin to the verdict.
+
+use std::time::Duration;
+
+use super::PoolView;
+use super::gain::Gain;
+use super::window::{LoadProfile, LoadWindow, real};
+use crate::time::Time;
+
+#[derive(Debug)]
+pub(super) struct Experiment {
+    from: usize,
+    to: usize,
+    /// What was measured before.
+    base: LoadProfile,
+    /// How many times as long as at best leases took then: no more can be gained.
+    slowdown: f64,
+    began: Time,
+    stage: ExperimentStage,
+}
+
+#[derive(Debug)]
+enum ExperimentStage {
+    /// Connections are being opened, or set aside.
+    Preparing,
+    /// So many leases have to end until the loads are even. New ones fill new connections at once, so
+    /// a long queue on the others is not waited for.
+    Settling {
+        left: f64,
+        ticks: u32,
+    },
+    Measuring(LoadProfile),
+}
+
+pub(super) enum Progress {
+    Going,
+    /// Something else happened, so nothing can be compared.
+    Abandoned,
+    Ended(Verdict, LoadProfile),
+}
+
+/// What the larger spread brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Nothing,
+    Gain {
+        /// Whatever the change of the load explains.
+        is_sure: bool,
+        /// Nearly all that is possible.
+        is_full: bool,
+    },
+}
+
+impl Experiment {
+    pub(super) fn new(view: &PoolView, to: usize, base: LoadProfile, least_seconds: f64) -> Self {
+        Self {
+            from: view.spread,
+            to,
+            slowdown: base.total.mean_seconds() / least_seconds,
+            base,
+            began: view.now,
+            stage: ExperimentStage::Preparing,
+        }
+    }
+
+    pub(super) const fn from(&self) -> usize {
+        self.from
+    }
+
+    pub(super) const fn to(&self) -> usize {
+        self.to
+    }
+
+    pub(super) const fn base(&self) -> &LoadProfile {
+        &self.base
+    }
+
+    pub(super) const fn is_growth(&self) -> bool {
+        self.to > self.from
+    }
+
+    /// More than doubling.
+    pub(super) const fn is_leap(&self) -> bool {
+        2 * self.to > 5 * self.from
+    }
+
+    /// Takes in a tick; `None` if there was no lease in it.
+    pub(super) fn advance(&mut self, tick: Option<&LoadWindow>, view: &PoolView) -> Progress {
+        let Some(tick) = tick else {
+            return Progress::Going;
+        };
+        let is_there = view.spread == self.to && !view.is_changing;
+        match &mut self.stage {
+            ExperimentStage::Preparing if is_there => {
+                let left = self.uneven(view.load);
+                self.stage = ExperimentStage::Settling { left, ticks: 0 };
+            }
+            ExperimentStage::Preparing => {
+                if view.now.since(self.began) > PREPARING_MAX {
+                    return Progress::Abandoned;
+                }
+            }
+            _ if !is_there => return Progress::Abandoned,
+            ExperimentStage::Settling { left, ticks } => {
+                *left -= tick.ended;
+                *ticks += 1;
+                if *left <= 0.0 || *ticks >= SETTLING_TICKS {
+                    self.stage = ExperimentStage::Measuring(LoadProfile::default());
+                }
+            }
+            ExperimentStage::Measuring(measured) => {
+                measured.add(tick);
+                let measured = *measured;
+                if let Some(verdict) = self.verdict(&measured) {
+                    return Progress::Ended(verdict, measured);
+                }
+            }
+        }
+        Progress::Going
+    }
+
+    /// When the load will not be again what it was, or soon enough.
+    fn gain_at_any_load(
+        &self,
+        narrow: &LoadProfile,
+        wide: &LoadProfile,
+        measured: &LoadProfile,
+    ) -> Option<Gain> {
+        let total = &measured.total;
+        let has_fallen = total.mean_load() < self.base.total.mean_load();
+        let is_patient = self.is_growth() && has_fallen && total.ticks < PATIENCE_TICKS;
+        (total.is_complete() && !is_patient).then(|| {
+            let mut gain = Gain::at_any_load(narrow, wide);
+            if self.is_growth() {
+                gain.upper = gain.upper.min(self.slowdown);
+            }
+            gain
+        })
+    }
+
+    /// How many of the leases are not where they would be if the loads were even.
+    fn uneven(&self, load: u32) -> f64 {
+        f64::from(load) * (1.0 - 1.0 / self.times())
+    }
+
+    /// As many times as many connections are in the larger spread.
+    fn times(&self) -> f64 {
+        real(self.from.max(self.to)) / real(self.from.min(self.to))
+    }
+
+    fn verdict(&self, measured: &LoadProfile) -> Option<Verdict> {
+        let is_final = measured.total.is_complete();
+        let (narrow, wide, needed) = if self.is_growth() {
+            let needed = if self.is_leap() {
+                LEAP_GAIN
+            } else {
+                GROWTH_GAIN
+            };
+            (&self.base, measured, needed)
+        } else {
+            (measured, &self.base, REVIEW_GAIN)
+        };
+        let gain = Gain::at_equal_load(narrow, wide)
+            .or_else(|| self.gain_at_any_load(narrow, wide, measured))?;
+        // If each connection serves one lease after the other, twice as many are twice as fast, but no
+        // connection without a lease helps.
+        let each = gain.load / real(self.from.min(self.to));
+        let possible = self.times().min(each).max(1.0);
+        let part = |part: f64| 1.0 + part * (possible - 1.0);
+        let least = part(needed);
+        let doubt = CERTAINTY * gain.error;
+        let is_gain = if gain.lower >= least * (1.0 + doubt) {
+            true
+        } else if gain.upper <= least * (1.0 - doubt) {
+            false
+        } else if is_final {
+            gain.upper >= least * (1.0 + gain.error / 2.0)
+        } else {
+            return None;
+        };
+        Some(if is_gain {
+            Verdict::Gain {
+                is_sure: gain.lower >= least * (1.0 + doubt),
+                is_full: gain.lower >= part(FULL_GAIN),
+            }
+        } else {
+            Verdict::Nothing
+        })
+    }
+}
+
+/// The part of the possible gain that growing must bring.
+const GROWTH_GAIN: f64 = 0.35;
+/// More, since twice as fast is not enough for four times as many.
+const LEAP_GAIN: f64 = 0.45;
+/// The part that shrinking may cost.
+const REVIEW_GAIN: f64 = 0.15;
+const FULL_GAIN: f64 = 0.75;
+/// An early verdict holds though the gain were off by its error, so many times.
+const CERTAINTY: f64 = 1.5;
+const SETTLING_TICKS: u32 = 3;
+/// So long growing waits for the load to be what it was.
+const PATIENCE_TICKS: u32 = 40;
+/// An experiment waits so long for its connections.
+const PREPARING_MAX: Duration = Duration::from_secs(15);

@@ -1,0 +1,93 @@
+//! When something is tried again: ever more rarely, unless things have changed.
+
+use std::time::Duration;
+
+use super::window::{LoadWindow, real};
+use crate::time::Time;
+
+#[derive(Debug)]
+pub(super) struct Schedule {
+    /// How long the first attempt is put off; doubled for each further one.
+    pub(super) first: Duration,
+    attempts: u32,
+    due: Time,
+    /// How it was at the last attempt.
+    mark: Option<Mark>,
+}
+
+impl Schedule {
+    pub(super) const fn new(first: Duration) -> Self {
+        Self {
+            first,
+            attempts: 0,
+            due: Time::from_nanos(0),
+            mark: None,
+        }
+    }
+
+    /// Nothing has failed yet.
+    pub(super) const fn is_fresh(&self) -> bool {
+        self.attempts == 0
+    }
+
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        now >= self.due
+    }
+
+    pub(super) const fn set(&mut self, due: Time) {
+        self.due = due;
+    }
+
+    pub(super) const fn reset(&mut self) {
+        self.attempts = 0;
+        self.mark = None;
+    }
+
+    /// It changed nothing, as it was then: puts the next attempt off.
+    pub(super) fn fail(&mut self, now: Time, mark: Option<Mark>) {
+        let factor = 1_u32.checked_shl(self.attempts).unwrap_or(u32::MAX);
+        let wait = self.first.saturating_mul(factor).min(WAIT_MAX);
+        self.attempts = self.attempts.saturating_add(1);
+        self.due = now.after(wait);
+        self.mark = mark;
+    }
+
+    /// It was not really tried: puts the next attempt off a little.
+    pub(super) fn postpone(&mut self, now: Time) {
+        self.due = self.due.max(now.after(self.first));
+    }
+
+    /// Makes it due, once, if it is not any more as it was then.
+    pub(super) fn notice(&mut self, seen: &Mark, now: Time, slower: f64) {
+        if self.mark.is_some_and(|mark| seen.differs(&mark, slower)) {
+            self.mark = None;
+            self.due = now;
+        }
+    }
+}
+
+/// How it was when something was tried.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    /// Of each connection.
+    load: f64,
+    lease_seconds: f64,
+}
+
+impl Mark {
+    pub(super) fn of(window: &LoadWindow, spread: usize) -> Self {
+        Self {
+            load: window.mean_load() / real(spread.max(1)),
+            lease_seconds: window.mean_seconds(),
+        }
+    }
+
+    /// Whether connections carry twice as much as before, or serve so much slower than their load
+    /// explains.
+    fn differs(&self, before: &Self, slower: f64) -> bool {
+        let times = (self.load / before.load).max(1.0);
+        times >= 2.0 || self.lease_seconds >= slower * times * before.lease_seconds
+    }
+}
+
+const WAIT_MAX: Duration = Duration::from_secs(600);
