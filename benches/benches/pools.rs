@@ -6,8 +6,7 @@
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use pool_benches::pools::load::Load;
-use pool_benches::pools::{CROWD, Contender, UNCONTENDED, contenders};
+use pool_benches::pools::{CROWD, Contender, Load, UNCONTENDED, all_contenders};
 
 fn pools(criterion: &mut Criterion) {
     for (scenario, load) in [("uncontended", UNCONTENDED), ("crowd-64", CROWD)] {
@@ -16,7 +15,7 @@ fn pools(criterion: &mut Criterion) {
             .sample_size(20)
             .measurement_time(Duration::from_secs(2));
         group.warm_up_time(Duration::from_millis(500));
-        for contender in contenders() {
+        for contender in all_contenders() {
             group.bench_function(contender.name, |bencher| {
                 bencher.iter_custom(|iterations| time(&contender, load, iterations));
             });

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Table;
 
 use crate::bars::Bar;
 use crate::known_misses::{KnownMiss, known_miss};

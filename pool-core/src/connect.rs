@@ -25,6 +25,7 @@ pub(crate) async fn connect<T: Send + 'static, L: Lends<T>>(slot: Slot<T, L>, cx
     let (watch, gone) = oneshot::channel();
     let died = match open(&engine, &cx).await {
         Ok((connection, died)) => {
+            L::watch_suspicion(&engine, &connection, key, id);
             let now = engine.clock.now();
             let open = Box::new(OpenConnection::new(connection, slot, Some(watch)));
             let mut store = engine.enter();
@@ -94,7 +95,9 @@ pub(crate) async fn reset<T: Send + 'static>(mut open: Stored<T, Exclusive>) {
             let condition = match engine.condition(open.connection()) {
                 // One reset is enough, even if the connector asks for another.
                 Condition::NeedsReset => Condition::Clean,
-                condition @ (Condition::Clean | Condition::Unfit(_)) => condition,
+                condition @ (Condition::Clean | Condition::Ended | Condition::Unfit(_)) => {
+                    condition
+                }
             };
             Exclusive::give_back(open, &engine, condition);
         }

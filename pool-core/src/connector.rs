@@ -141,6 +141,14 @@ pub trait Connector: Send + Sync + 'static {
         None
     }
 
+    /// Hands over what the connection can use to tell a [`SharedPool`](crate::SharedPool) that it is
+    /// suspected to hang. Called once, right after the connection was opened; an exclusive pool does not
+    /// call it.
+    fn watch_suspicion(&self, conn: &Self::Connection, sink: SuspicionSink) {
+        drop(sink);
+        let _ = conn;
+    }
+
     /// Prepares a returned connection for the next caller.
     ///
     /// # Errors
@@ -182,6 +190,35 @@ pub trait Connector: Send + Sync + 'static {
     async fn close(&self, conn: Self::Connection, reason: CloseReason) {
         let _ = reason;
         drop(conn);
+    }
+}
+
+/// Tells a shared pool whether one of its connections is suspected to hang.
+///
+/// A suspected connection gets no new leases. Another one may be opened in its place: within `max_size`,
+/// or as one of `max_surge`. If there is no room for both when that one is open, the suspected one is
+/// closed after its last lease. A suspicion can be cleared until then.
+pub struct SuspicionSink {
+    set: Box<dyn Fn(bool) + Send + Sync>,
+}
+
+impl SuspicionSink {
+    /// A sink that calls `set`, for tests of connectors outside a pool.
+    pub fn new(set: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        Self { set: Box::new(set) }
+    }
+
+    /// Tells the pool. Callable from any thread; the pool knows it when this returns.
+    ///
+    /// To be called without a lock of the connection's own: it can wake callers of the pool.
+    pub fn set(&self, is_suspected: bool) {
+        (self.set)(is_suspected);
+    }
+}
+
+impl std::fmt::Debug for SuspicionSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SuspicionSink").finish_non_exhaustive()
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::connector::Connector;
+use crate::deliveries::Deliveries;
 use crate::error::TryAcquireError;
 use crate::foreign::{self, catch};
 use crate::id::{CloseReason, ConnectionId};
@@ -69,6 +70,17 @@ pub(crate) trait Lends<T: Send + 'static>: Lending {
 
     fn give_back(lent: Self::Lent, engine: &Engine<T, Self>, condition: Condition);
 
+    /// Lets a connection that was just opened tell the pool whether it is suspected to hang, if the pool
+    /// heeds that.
+    fn watch_suspicion(
+        engine: &Arc<Engine<T, Self>>,
+        connection: &T,
+        key: SlotKey,
+        id: ConnectionId,
+    ) {
+        let _ = (engine, connection, key, id);
+    }
+
     /// Runs a check or a reset to its end.
     fn run(
         upkeep: Self::Upkeep<Stored<T, Self>>,
@@ -90,6 +102,7 @@ pub(crate) struct Engine<T: Send + 'static, L: Lends<T>> {
     pub(crate) clock: Clock,
     pub(crate) timeouts: Timeouts,
     pub(crate) telemetry: Telemetry,
+    pub(crate) deliveries: Deliveries,
 }
 
 impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
@@ -113,6 +126,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
             clock: Clock::start(),
             timeouts,
             telemetry,
+            deliveries: Deliveries::new(),
         }
     }
 
@@ -150,6 +164,9 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         if self.has_idle.load(Ordering::Relaxed) != store.has_idle() {
             self.has_idle.store(store.has_idle(), Ordering::Relaxed);
         }
+        // Order: a delivery begins in the critical section that logged its events.
+        let has_events = effects.as_ref().is_some_and(Effects::has_events);
+        let delivery = has_events.then(|| self.deliveries.begin());
         drop(store);
         if let Some(waker) = served {
             foreign::wake(waker);
@@ -157,6 +174,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         if let Some(effects) = effects {
             self.carry_out(effects);
         }
+        drop(delivery);
     }
 
     #[cold]
@@ -213,14 +231,13 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
     #[inline]
     pub(crate) fn condition(&self, connection: &T) -> Condition {
         let condition = catch("is_clean", || {
-            if !self.connector.is_alive(connection) {
-                Condition::Unfit(CloseReason::Died)
-            } else if !self.connector.is_clean(connection) {
-                Condition::Unfit(CloseReason::Dirty)
-            } else if self.connector.needs_reset(connection) {
-                Condition::NeedsReset
-            } else {
-                Condition::Clean
+            let is_alive = self.connector.is_alive(connection);
+            match (is_alive, self.connector.is_clean(connection)) {
+                (false, false) => Condition::Unfit(CloseReason::Died),
+                (false, true) => Condition::Ended,
+                (true, false) => Condition::Unfit(CloseReason::Dirty),
+                (true, true) if self.connector.needs_reset(connection) => Condition::NeedsReset,
+                (true, true) => Condition::Clean,
             }
         });
         condition.unwrap_or_else(|fault| {

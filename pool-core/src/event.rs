@@ -139,11 +139,11 @@ pub enum EventKind {
         /// The caller.
         waiter: WaiterId,
     },
-    /// A caller drew a connection that proved dead, and went back to its place in the queue, before
-    /// all later callers.
+    /// A caller drew a connection that proved dead, and waits again: before all callers that had no
+    /// turn yet, and among others of its kind in the order of their numbers.
     Requeued {
         /// The caller, under the number it had. If it was not in the queue before, it gets a new
-        /// number and enters at the head.
+        /// number.
         waiter: WaiterId,
     },
     /// A caller's acquire timeout passed in the queue.

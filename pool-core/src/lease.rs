@@ -52,7 +52,7 @@ impl<T: Send + 'static> Lends<T> for Exclusive {
         let key = lent.key();
         let mut store = match condition {
             Condition::Clean | Condition::NeedsReset => engine.enter(),
-            Condition::Unfit(_) => engine.enter_precisely(),
+            Condition::Ended | Condition::Unfit(_) => engine.enter_precisely(),
         };
         store.give_back(key, lent, condition);
         engine.finish(store);
@@ -229,12 +229,11 @@ impl<T: Send + 'static> DerefMut for PooledConnection<T> {
     }
 }
 
-impl<T: Send + fmt::Debug + 'static> fmt::Debug for PooledConnection<T> {
+// Without the connection, so that `unwrap_err` of an acquire compiles whatever `T` is.
+impl<T: Send + 'static> fmt::Debug for PooledConnection<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("PooledConnection");
-        debug
+        f.debug_struct("PooledConnection")
             .field("id", &Self::id(self))
-            .field("connection", &**self)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

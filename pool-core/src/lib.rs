@@ -6,6 +6,7 @@ mod config;
 mod connect;
 mod connector;
 mod connector_fn;
+mod deliveries;
 mod engine;
 mod error;
 mod event;
@@ -29,11 +30,11 @@ mod wait;
 pub use acquire::Acquire;
 pub use async_trait::async_trait;
 pub use config::{Builder, SharedBuilder};
-pub use connector::{BoxFuture, ConnectContext, Connector};
+pub use connector::{BoxFuture, ConnectContext, Connector, SuspicionSink};
 pub use connector_fn::{ConnectorFn, connector_fn};
 pub use error::{
     AcquireContext, AcquireError, AcquirePhase, BoxError, BuildError, CheckError, ConnectError,
-    Fault, ResizeError, TryAcquireError, WarmUpError,
+    ConnectInFlight, Fault, ResizeError, TryAcquireError, WarmUpError,
 };
 pub use event::{Event, EventKind, Observer};
 pub use id::{CloseReason, ConnectionId, WaiterId};

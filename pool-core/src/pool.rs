@@ -163,7 +163,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// # Errors
     ///
     /// [`WarmUpError::Connect`] with the first failure to connect, [`WarmUpError::TooMany`] beyond
-    /// `max_size`, [`WarmUpError::Timeout`] after one second and one connect timeout for each batch
+    /// `max_size`, also if the pool becomes smaller meanwhile, [`WarmUpError::Timeout`] after one second and one connect timeout for each batch
     /// of `max_connecting`, [`WarmUpError::Closed`] if the pool is closed.
     ///
     /// # Cancel safety
@@ -292,6 +292,9 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// [`Closed`](crate::AcquireError::Closed), connects in flight are dropped, and idle connections
     /// are closed. Leased connections are closed when they are returned, even after the deadline.
     /// Calling it again, on any handle, waits again.
+    ///
+    /// If the report is [complete](CloseReport::is_complete), all events of the pool have been delivered to
+    /// its observer.
     ///
     /// # Cancel safety
     ///

@@ -81,23 +81,31 @@ pub(crate) async fn warm_up<T: Send + 'static, L: Lends<T>>(
                 last_failure,
             })
         }
+        GoalEnd::TooMany { max_size } => Err(WarmUpError::TooMany { wanted, max_size }),
         GoalEnd::Closed => Err(WarmUpError::Closed),
     }
 }
 
-/// Stops intake, then waits until every connection is gone, at most for `limit`.
+/// Stops intake, then waits until every connection is gone, at most for `limit`. If they are, also waits
+/// until the last events are delivered, and no others follow.
 pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(
     engine: &Engine<T, L>,
     limit: Duration,
 ) -> CloseReport {
     engine.close();
     drop(GoalWait::new(engine, Goal::Drained, limit).await);
-    let store = engine.lock();
-    let (status, closed) = (store.status(), store.closed_since());
-    CloseReport {
+    let (status, closed) = {
+        let store = engine.lock();
+        (store.status(), store.closed_since())
+    };
+    let report = CloseReport {
         closed,
         still_leased: status.leased,
         closing: status.opening + status.checking + status.returning + status.closing,
         stuck: status.stuck,
+    };
+    if report.is_complete() {
+        engine.deliveries.ended().await;
     }
+    report
 }

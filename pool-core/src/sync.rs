@@ -5,8 +5,9 @@
 //!
 //! # Locking
 //!
-//! There are two locks: the store's and the inbox's. They are never held together, never across
-//! an await, and never while code of a connector, an observer, a waker or a connection runs.
+//! There are three locks: the store's, the inbox's, and that of the callers that wait for the last
+//! events of a pool. They are never held together, never across an await, and never while code of a
+//! connector, an observer, a waker or a connection runs.
 
 #[cfg(not(loom))]
 use std::sync as imp;
@@ -14,7 +15,7 @@ use std::sync as imp;
 #[cfg(loom)]
 use loom::sync as imp;
 
-pub(crate) use imp::{Arc, MutexGuard};
+pub(crate) use imp::{Arc, MutexGuard, atomic};
 
 /// A mutex that ignores poison: no foreign code runs in a critical section, and each one leaves its
 /// data consistent.

@@ -19,6 +19,24 @@ impl Time {
         Self(nanos)
     }
 
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(NANOS_PER_MILLI))
+    }
+
+    /// In whole milliseconds.
+    pub(crate) const fn as_millis(self) -> u64 {
+        self.0 / NANOS_PER_MILLI
+    }
+
+    /// In milliseconds, a part of one counted as a whole.
+    pub(crate) const fn as_millis_rounded_up(self) -> u64 {
+        self.0.div_ceil(NANOS_PER_MILLI)
+    }
+
     pub(crate) fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(nanos(duration)))
     }
@@ -28,6 +46,8 @@ impl Time {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// A duration in nanoseconds; beyond 584 years it is as good as infinite.
 pub(crate) fn nanos(duration: Duration) -> u64 {

@@ -17,7 +17,8 @@ use tokio::task::coop;
 use crate::engine::{Engine, Lends};
 use crate::error::{AcquireContext, AcquireError};
 use crate::foreign::drop_quietly;
-use crate::store::{DeadlineClock, Found, Refusal, Turn, WaitEnd, WaitRequest, WaiterKey};
+use crate::id::CloseReason;
+use crate::store::{Condition, Deadline, Found, Refusal, Turn, WaitEnd, WaitRequest, WaiterKey};
 use crate::time::Time;
 
 /// What [`draw`] found.
@@ -62,6 +63,7 @@ pub(crate) struct Wait<'a, T: Send + 'static, L: Lends<T>> {
     site: &'static Location<'static>,
     timeout: Duration,
     turn: Turn,
+    deadline: Deadline,
     /// When the caller first needed the queue.
     began: Option<Time>,
     stage: WaitStage,
@@ -74,9 +76,9 @@ enum WaitStage {
     Done,
 }
 
-/// Timeouts from here on are measured by the coarse clock, whose tick is at most a hundredth of them:
-/// reading the real one would cost a tenth of a contended acquire.
-const COARSE_FROM: Duration = Duration::from_secs(10);
+/// Callers with a timeout from here on leave it to the next sweep to make their deadline, which costs
+/// them at most a hundredth of it: reading the clock would cost a tenth of a contended acquire.
+const SWEPT_FROM: Duration = Duration::from_secs(10);
 
 impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
     pub(crate) const fn new(
@@ -89,6 +91,7 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
             site,
             timeout,
             turn: Turn::New,
+            deadline: Deadline::AfterSweep(timeout),
             began: None,
             stage: WaitStage::New,
         }
@@ -130,9 +133,12 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
             let exact = self.needs_clock().then(|| self.engine.clock.now());
             let mut store = self.engine.enter();
             let now = exact.unwrap_or_else(|| store.coarse_now());
+            self.began.get_or_insert(now);
+            if let (Some(now), Deadline::AfterSweep(timeout)) = (exact, self.deadline) {
+                self.deadline = Deadline::At(now.after(timeout));
+            }
             let request = WaitRequest {
-                deadline: self.began.get_or_insert(now).after(self.timeout),
-                clock: exact.map_or(DeadlineClock::Coarse, |_| DeadlineClock::Exact),
+                deadline: self.deadline,
                 site: self.site,
             };
             // Order: the last look and the queueing are one critical section. Otherwise a connection
@@ -179,7 +185,7 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
                         return Poll::Pending;
                     }
                 }
-                Found::Done(WaitEnd::Served(served)) => {
+                Found::Done(WaitEnd::Served(served), deadline) => {
                     self.stage = WaitStage::New;
                     let lent = L::claim(&store, served);
                     let accepted = L::accept(&mut store, &lent);
@@ -193,9 +199,10 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
                         Err(condition) => L::give_back(lent, self.engine, condition),
                     }
                     self.turn = Turn::Resumed(key.id());
+                    self.deadline = deadline;
                     return self.begin(cx);
                 }
-                Found::Done(WaitEnd::Refused(refusal, context)) => {
+                Found::Done(WaitEnd::Refused(refusal, context), _) => {
                     self.stage = WaitStage::Done;
                     self.engine.finish(store);
                     return self.done(Err(self.error(refusal, context)));
@@ -211,10 +218,10 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
         debug.field("stage", &self.stage).finish()
     }
 
-    /// Whether the coarse clock is too coarse: a tick more or less matters to this timeout, or the wait
-    /// is measured.
+    /// Whether the caller reads the clock: a tick more or less matters to its timeout, its wait is
+    /// measured, or it had its turn already.
     fn needs_clock(&self) -> bool {
-        self.timeout < COARSE_FROM || self.engine.telemetry.is_metered()
+        self.timeout < SWEPT_FROM || self.turn != Turn::New || self.engine.telemetry.is_metered()
     }
 
     fn done(
@@ -280,7 +287,13 @@ impl<T: Send + 'static, L: Lends<T>> Drop for Wait<'_, T, L> {
         let lent = store.cancel(key).map(|served| L::claim(&store, served));
         self.engine.finish(store);
         if let Some(lent) = lent {
-            let condition = self.engine.condition(L::connection(&lent));
+            let condition = match self.engine.condition(L::connection(&lent)) {
+                // It served nobody here.
+                Condition::Ended => Condition::Unfit(CloseReason::Died),
+                condition @ (Condition::Clean | Condition::NeedsReset | Condition::Unfit(_)) => {
+                    condition
+                }
+            };
             L::give_back(lent, self.engine, condition);
         }
     }

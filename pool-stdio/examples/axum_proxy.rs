@@ -6,7 +6,7 @@
 //! curl -d '{"jsonrpc":"2.0","id":"mine","method":"tools/list"}' http://127.0.0.1:8080
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+#![expect(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{error::Error, fmt::Display, time::Duration};
 

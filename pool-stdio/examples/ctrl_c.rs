@@ -5,7 +5,7 @@
 //! cargo run -p pool-stdio --example ctrl_c
 //! ```
 
-#![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
+#![expect(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::error::Error;
 use std::time::Duration;

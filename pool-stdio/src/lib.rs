@@ -12,11 +12,12 @@ mod rpc;
 pub use codec::Codec;
 pub use error::{ChildReport, Stage, StdioError};
 pub use exclusive::{Request, StdioConnection, StdioConnector};
-pub use one_shot::{OneShot, OneShotConnector, Output, Run};
+pub use one_shot::{OneShot, OneShotConnector, OneShotStream, Output, Run};
 pub use process::{
-    Child, Children, Command, CommandError, CommandSpec, Drain, EnvPolicy, Exit, Handover,
-    KillScope, LadderTimes, LineSink, Liveness, RingLimits, Rung, Signal, SignalError, SpawnError,
-    StderrLine, StderrPolicy, StderrTail, Stop, TerminateAllReport, Termination, prepare,
+    Child, Children, Command, CommandError, CommandSpec, CountFailure, Drain, EnvPolicy, Exit,
+    Handover, KillScope, LadderTimes, LineSink, Liveness, RingLimits, Rung, Signal, SignalError,
+    SpawnError, StderrLine, StderrPolicy, StderrTail, Stop, Survivors, TerminateAllReport,
+    Termination, prepare,
 };
 pub use rpc::{
     Call, ErrorObject, Fate, Forward, Framing, JsonRpcConnection, JsonRpcConnector, Notification,

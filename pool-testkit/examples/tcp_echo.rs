@@ -1,5 +1,5 @@
-//! A connector to a TCP server, in a pool and under the rules of `pool_testkit::conformance`. A task
-//! reads for each connection, so a death is seen the moment it happens.
+//! A connector to a TCP server, in a pool and under the rules of `pool_testkit::conformance`. Each
+//! connection has a task that reads, so a death is seen at once.
 //!
 //! Run with `cargo run -p pool-testkit --example tcp_echo`, test with
 //! `cargo test -p pool-testkit --example tcp_echo`.
@@ -30,11 +30,11 @@ use echo::{Listener, MAGIC, Server};
 /// Connects to an echo server.
 struct TcpConnector {
     address: SocketAddr,
-    /// Held once by each open connection.
+    /// Each open connection holds one clone.
     open: Arc<()>,
 }
 
-/// A connection, whose answers are read by a task.
+/// A connection. A task reads its answers.
 struct TcpConnection {
     number: u64,
     writer: OwnedWriteHalf,
@@ -54,8 +54,8 @@ impl TcpConnection {
     }
 
     async fn send(&mut self, number: u64) -> Result<(), BoxError> {
-        // Cancel: counted before the first byte is written, so a request that is dropped half-way
-        // leaves its mark.
+        // Cancel: counted before the first byte is written, so a request that is dropped halfway stays
+        // counted, and the connection is not clean.
         self.unanswered += 1;
         Ok(self.writer.write_u64(number).await?)
     }
@@ -95,7 +95,7 @@ impl TcpConnector {
             return Err(ConnectError::permanent("the server is of another kind"));
         }
         let number = stream.read_u64().await.map_err(ConnectError::transient)?;
-        // Nothing is awaited from here on, so there is no connect that leaves the task behind.
+        // Cancel: there is no await from here on, so no dropped connect can leave the task behind.
         let (reader, writer) = stream.into_split();
         let (sender, answers) = mpsc::channel(1);
         let (death, is_dead) = watch::channel(false);
@@ -131,7 +131,7 @@ impl Connector for TcpConnector {
     fn died(&self, connection: &TcpConnection) -> Option<BoxFuture<'static, ()>> {
         let mut is_dead = connection.is_dead.clone();
         Some(Box::pin(async move {
-            // An error says that the task was aborted: the connection has been dropped.
+            // An error means that the task was aborted, because the connection was dropped.
             let (Ok(_) | Err(_)) = is_dead.wait_for(|is_dead| *is_dead).await;
         }))
     }
@@ -141,7 +141,7 @@ impl Connector for TcpConnector {
             let (Ok(_) | Err(_)) = timeout(FAREWELL, connection.writer.shutdown()).await;
         }
         connection.reader.abort();
-        // The task held half of the socket.
+        // The task owns half of the socket, so the socket is closed only when the task has ended.
         let (Ok(()) | Err(_)) = (&mut connection.reader).await;
     }
 }
@@ -205,7 +205,7 @@ mod rules {
     async fn subject() -> Subject<TcpConnector> {
         let (listener, connector) = bind().await;
         let server = Server::start(listener);
-        // Connections wait in its backlog, and nobody greets them.
+        // Connections wait in its backlog and get no greeting.
         let (silent, stalling) = bind().await;
         echo::keep(silent);
         let (other, failing_permanently) = bind().await;
@@ -224,7 +224,7 @@ mod rules {
             .failing_transiently(refused())
     }
 
-    /// The address of a socket that is bound, so that nobody else gets it, but does not listen.
+    /// The address of a socket that is bound but does not listen. No other process can listen there.
     fn refused() -> TcpConnector {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();

@@ -1,5 +1,5 @@
 //! A connector to a server behind a Unix socket, in a pool and under the rules of
-//! `pool_testkit::conformance`. No task reads: a death is seen by looking, and by the check.
+//! `pool_testkit::conformance`. No task reads: `is_alive` and `check` see a death when they are called.
 //!
 //! Run with `cargo run -p pool-testkit --example unix_echo`, test with
 //! `cargo test -p pool-testkit --example unix_echo`.

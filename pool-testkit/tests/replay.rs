@@ -1,4 +1,4 @@
-//! `POOL_TESTKIT_SEED` replays a run: the test starts itself again with the seed in the environment.
+//! `POOL_TESTKIT_SEED` replays a run. The test starts itself again with the seed in the environment.
 
 #![expect(clippy::print_stdout, reason = "what is printed is what is compared")]
 
@@ -11,7 +11,7 @@ use pool_testkit::connector::pair;
 use pool_testkit::fault::{FaultPlan, FaultyConnector, Odds, SEED_VARIABLE};
 use tokio::time::Instant;
 
-/// A run under faults, which prints what became of each call, and when.
+/// A run with faults. It prints how each call ended, and when.
 #[tokio::test(start_paused = true)]
 async fn a_run_under_faults() {
     let odds = Odds::none()
@@ -39,7 +39,7 @@ async fn a_run_under_faults() {
     }
 }
 
-/// What the run above tells with this seed in the environment.
+/// What the run above prints with this seed in the environment.
 fn tape(seed: &str) -> Vec<String> {
     let program = std::env::current_exe().expect("a test has a file");
     let output = Command::new(program)

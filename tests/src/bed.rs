@@ -1,5 +1,5 @@
-//! A pool over a fake, with a ledger that reads along and a watchdog: what a scenario starts from,
-//! and what must be true when it ends.
+//! A pool over a fake, with a ledger and a watchdog: the start of most tests, and the checks at their
+//! end.
 
 use std::fmt;
 use std::pin::Pin;
@@ -27,7 +27,7 @@ pub type Pool = ConnectionPool<FakeConnection>;
 /// A lease of a fake.
 pub type Lease = PooledConnection<FakeConnection>;
 
-/// What an acquire of a fake ends with.
+/// The outcome of an acquire of a fake.
 pub type Acquired = Result<Lease, AcquireError>;
 
 /// Every query that a pool makes about a returned connection.
@@ -39,30 +39,30 @@ pub const SECOND: Duration = Duration::from_secs(1);
 /// A minute.
 pub const MINUTE: Duration = Duration::from_secs(60);
 
-/// How far the pool's clock of the hot path may lag behind.
+/// How far the pool's coarse clock may be behind.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// A pool over a fake, and everything to watch it with.
+/// A pool over a fake, and what a test needs to watch it.
 #[derive(Debug)]
 pub struct Bed {
     /// The pool.
     pub pool: Pool,
     /// The test's end of the fake.
     pub fake: FakeHandle,
-    /// Who checks every event.
+    /// The ledger, which checks every event.
     pub ledger: Ledger,
     limit: usize,
     _watchdog: Watchdog,
 }
 
 impl Bed {
-    /// A pool with this limit and otherwise default settings.
+    /// A pool with this `max_size` and otherwise default settings.
     #[must_use]
     pub fn new(max_size: usize) -> Self {
         Self::with(max_size, |builder| builder)
     }
 
-    /// A pool with this limit and the settings that `tune` makes.
+    /// A pool with this `max_size` and the settings that `tune` makes.
     ///
     /// # Panics
     ///
@@ -87,11 +87,11 @@ impl Bed {
         }
     }
 
-    /// Acquires a connection that there must be one of.
+    /// Acquires a connection.
     ///
     /// # Panics
     ///
-    /// Panics if there is none.
+    /// Panics if the acquire fails.
     pub async fn lease(&self) -> Lease {
         self.pool
             .acquire()
@@ -99,11 +99,11 @@ impl Bed {
             .expect("a connection can be opened")
     }
 
-    /// Acquires several connections at the same time.
+    /// Acquires several connections and holds them all.
     ///
     /// # Panics
     ///
-    /// Panics if one cannot be had.
+    /// Panics if an acquire fails.
     pub async fn leases(&self, count: usize) -> Vec<Lease> {
         let mut leases = Vec::new();
         for _ in 0..count {
@@ -112,7 +112,7 @@ impl Bed {
         leases
     }
 
-    /// Leaves this many idle connections behind, the first of them used last.
+    /// Makes this many idle connections, and returns their ids. The first was used last.
     pub async fn idle(&self, count: usize) -> Vec<ConnectionId> {
         let leases = self.leases(count).await;
         let ids = leases.iter().map(PooledConnection::id).collect();
@@ -120,20 +120,20 @@ impl Bed {
         ids
     }
 
-    /// An acquire by a task of its own.
+    /// An acquire in a task of its own.
     pub fn acquirer(&self) -> JoinHandle<Acquired> {
         let pool = self.pool.clone();
         start(async move { pool.acquire().await })
     }
 
-    /// Why connections were closed, in the order their closes began.
+    /// Why connections were closed, in the order in which their closes began.
     #[must_use]
     pub fn reasons(&self) -> Vec<CloseReason> {
         let closes = self.fake.closes();
         closes.into_iter().map(|(_, reason)| reason).collect()
     }
 
-    /// Closes the pool and checks that nothing is left of it and no rule was broken.
+    /// Closes the pool, and checks that nothing is left of it and no rule was broken.
     ///
     /// # Panics
     ///
@@ -143,8 +143,8 @@ impl Bed {
         self.finish_with(limit, 0).await;
     }
 
-    /// As [`finish`](Self::finish), with the largest limit there was, and the number of connections
-    /// that were rightly dropped without a close.
+    /// As [`finish`](Self::finish), with the largest limit that the pool had, and the number of
+    /// connections that were rightly dropped without a close.
     ///
     /// # Panics
     ///
@@ -152,7 +152,6 @@ impl Bed {
     pub async fn finish_with(self, limit: usize, dropped_unclosed: usize) {
         let report = self.pool.close(MINUTE).await;
         assert!(report.is_complete(), "the close left something: {report:?}");
-        self.ledger.until(|counts| counts.is_closed).await;
         assert_clean(&self.ledger, &self.fake, limit, dropped_unclosed).await;
     }
 }
@@ -194,14 +193,14 @@ where
     Handle::current().spawn(future)
 }
 
-/// Lets time pass on a paused clock: everything that can happen until then has happened after it.
+/// Lets time pass on a paused clock. Everything that is due by then has happened afterwards.
 pub async fn pass(time: Duration) {
-    // Another millisecond: what is due at the same moment may come after this sleep.
+    // One more millisecond, since what is due at the same moment can run after this sleep.
     tokio::time::sleep(time + LEAST).await;
 }
 
-/// Lets everything happen that needs no time but the least.
-pub async fn settle() {
+/// Lets everything happen that needs no time.
+pub async fn quiesce() {
     pass(Duration::ZERO).await;
 }
 
@@ -209,7 +208,7 @@ pub async fn settle() {
 const LEAST: Duration = Duration::from_millis(1);
 
 /// A future that the test polls by hand, with a waker that only counts.
-pub struct Held<F> {
+pub struct HandPolled<F> {
     future: Pin<Box<Unconstrained<F>>>,
     wakes: Arc<Wakes>,
 }
@@ -227,15 +226,15 @@ impl Wake for Wakes {
     }
 }
 
-impl<F> fmt::Debug for Held<F> {
+impl<F> fmt::Debug for HandPolled<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
+        f.debug_struct("HandPolled")
             .field("wakes", &self.wakes)
             .finish_non_exhaustive()
     }
 }
 
-impl<F: Future> Held<F> {
+impl<F: Future> HandPolled<F> {
     /// Not polled yet.
     pub fn new(future: F) -> Self {
         Self {
@@ -248,11 +247,11 @@ impl<F: Future> Held<F> {
     ///
     /// # Panics
     ///
-    /// Panics if it did not have to wait.
+    /// Panics if the future completed.
     #[must_use]
     pub fn waiting(future: F) -> Self {
         let mut held = Self::new(future);
-        assert!(held.poll().is_pending(), "it did not have to wait");
+        assert!(held.poll().is_pending(), "it completed at its first poll");
         held
     }
 
@@ -262,15 +261,15 @@ impl<F: Future> Held<F> {
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
-    /// Polls it when it must be ready.
+    /// Polls it, and expects that it completes.
     ///
     /// # Panics
     ///
-    /// Panics if it still waits.
+    /// Panics if it is pending.
     pub fn ready(&mut self) -> F::Output {
         match self.poll() {
             Poll::Ready(output) => output,
-            Poll::Pending => panic!("it still waits"),
+            Poll::Pending => panic!("it is still pending"),
         }
     }
 
@@ -281,14 +280,14 @@ impl<F: Future> Held<F> {
     }
 }
 
-/// The outer deadline of a test, in real time: ends the process if it is not dropped by then.
+/// The outer deadline of a test, in real time. Aborts the process if it is not dropped by then.
 #[derive(Debug)]
 pub struct Watchdog {
     _alive: mpsc::Sender<()>,
 }
 
 impl Watchdog {
-    /// Starts to watch.
+    /// Starts the deadline.
     #[must_use]
     pub fn start() -> Self {
         let (alive, ended) = mpsc::channel::<()>();
@@ -304,7 +303,7 @@ impl Watchdog {
 
 #[expect(
     clippy::print_stderr,
-    reason = "the process ends here, and somebody must be told why"
+    reason = "the process aborts here, and the output must say why"
 )]
 fn fail(name: &str) {
     eprintln!("{name} did not end within {LIMIT:?}");

@@ -1,13 +1,13 @@
-//! Many callers, and children that are killed at random: every request ends as its own right answer
-//! or as a typed error, none twice and none not at all, and all is as before when the killing stops.
+//! Many callers, and children that are killed at random. Every request ends once: with its own answer or
+//! with a typed error. After the killing the throughput comes back.
 //!
-//! Callers ask as fast as they are answered, through three phases: calm, killing, calm again. Each
-//! request is a line that nobody else sends, so that a reply which went astray, was lost, or came
-//! twice, is a wrong answer to somebody.
+//! Callers send requests as fast as they are answered, through three phases: calm, killing, calm again.
+//! Each request is a line that no other request has. So a reply that went to the wrong request, was lost,
+//! or came twice, shows as a wrong answer.
 //!
-//! As many callers ask another pool meanwhile, whose children are left alone: none of their requests
-//! may fail, and they are what the throughput is compared with, tenth by tenth of a second. A
-//! machine that gives less to both has not disturbed the comparison.
+//! Meanwhile as many callers use a second pool, whose children are not killed. None of their requests may
+//! fail, and the throughput is compared with theirs, for each tenth of a second. So a machine that slows
+//! down both pools does not change the comparison.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,39 +24,39 @@ use crate::random::Chance;
 
 type Pool = ConnectionPool<StdioConnection>;
 
-/// What is done.
+/// The settings of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// How many ask at once.
+    /// How many callers there are.
     pub callers: u64,
     /// The pool's `max_size`; `min_idle` is half of it.
     pub children: usize,
-    /// How long the callers are left in peace, before and again afterwards.
+    /// How long no child is killed, before and again afterwards.
     pub calm: Duration,
     /// How long children are killed.
     pub killing: Duration,
-    /// From one SIGKILL to the next, on average: the gaps are evenly distributed up to twice that.
+    /// The average time from one SIGKILL to the next. The gaps are evenly distributed up to twice that.
     pub gap: Duration,
-    /// One request in so many is given up as soon as it was written, while children are killed.
+    /// While children are killed, one request in this many is dropped as soon as it was written.
     pub given_up_one_in: Option<u64>,
-    /// Decides who is killed, and who gives up; when, is up to the machine.
+    /// Decides which child is killed and which request is dropped. When that happens depends on the machine.
     pub seed: u64,
 }
 
-/// What became of it.
+/// The outcome of a run.
 #[derive(Debug, Clone, Copy)]
-pub struct Outcome {
-    /// Requests that were begun.
+pub struct ChaosReport {
+    /// Requests that were sent.
     pub asked: u64,
-    /// Those that got their own answer.
+    /// Requests that got their own answer.
     pub answered: u64,
-    /// Those that ended as a typed error of their child's death.
+    /// Requests that ended with a typed error, because their child died.
     pub failed: u64,
-    /// Those that were given up.
+    /// Requests that were dropped.
     pub given_up: u64,
-    /// Acquires that were refused: no child could be had at that moment.
+    /// Acquires that were refused because no child was there at that moment.
     pub refused: u64,
-    /// How many were killed.
+    /// How many children were killed.
     pub kills: u64,
     /// The throughput before the killing.
     pub before: Throughput,
@@ -66,7 +66,7 @@ pub struct Outcome {
     pub after: Throughput,
     /// From the last kill to the end of the first tenth of a second with half the share of before.
     pub recovered_after: Option<Duration>,
-    /// How late the machine woke an innocent thread, in all.
+    /// How late the machine was in all, as [`Pulse`] measures it.
     pub lateness: Duration,
 }
 
@@ -89,12 +89,12 @@ impl fmt::Display for Throughput {
     }
 }
 
-impl Outcome {
-    /// Every request ended once, and the throughput came back.
+impl ChaosReport {
+    /// Checks that every request ended once, and that the throughput came back.
     ///
     /// # Panics
     ///
-    /// If not.
+    /// If not, with the whole report.
     #[track_caller]
     pub fn assert_right(&self) {
         assert_eq!(
@@ -118,7 +118,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for ChaosReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -139,40 +139,40 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Plays it, and closes both pools. The children of both connectors echo lines; those of the second
-/// one are left alone.
+/// Runs it, and closes both pools. The children of both connectors echo lines. Those of the second one are
+/// not killed.
 ///
 /// # Panics
 ///
-/// If a caller gets somebody else's answer, or an error that is none of its own child's death.
-pub async fn play(killed: StdioConnector, spared: StdioConnector, plan: Plan) -> Outcome {
+/// If a caller gets the answer to another request, or an error that does not come from its child's death.
+pub async fn play(killed: StdioConnector, spared: StdioConnector, plan: Plan) -> ChaosReport {
     let (children, others) = (killed.children(), spared.children());
     let (pool, other) = (pool(killed, plan).await, pool(spared, plan).await);
     let pulse = Pulse::start();
-    let shared = Arc::new(Shared::default());
+    let tally = Arc::new(Tally::default());
     let mut callers = JoinSet::new();
     for actor in 0..plan.callers {
         let chance = Chance {
             seed: plan.seed,
             actor,
         };
-        callers.spawn(ask(pool.clone(), Arc::clone(&shared), chance, plan));
-        callers.spawn(ask_in_peace(other.clone(), Arc::clone(&shared), actor));
+        callers.spawn(ask(pool.clone(), Arc::clone(&tally), chance, plan));
+        callers.spawn(ask_in_peace(other.clone(), Arc::clone(&tally), actor));
     }
     let begun = Instant::now();
     let mut sampler = JoinSet::new();
-    sampler.spawn(sample(Arc::clone(&shared)));
+    sampler.spawn(sample(Arc::clone(&tally)));
     sleep_until(begun + plan.calm).await;
-    shared.is_killing.store(true, Ordering::Relaxed);
+    tally.is_killing.store(true, Ordering::Relaxed);
     let kills = destroy(&children, plan, Instant::now() + plan.killing).await;
-    shared.is_killing.store(false, Ordering::Relaxed);
+    tally.is_killing.store(false, Ordering::Relaxed);
     let stopped = Instant::now();
     sleep_until(stopped + RECOVERY + plan.calm).await;
-    shared.is_over.store(true, Ordering::Relaxed);
+    tally.is_over.store(true, Ordering::Relaxed);
     while let Some(ended) = callers.join_next().await {
-        ended.expect("no caller has seen anything wrong");
+        ended.expect("no caller got a wrong answer");
     }
-    let samples = sampler.join_next().await.expect("there is one");
+    let samples = sampler.join_next().await.expect("the sampler was started");
     let samples = samples.expect("the sampler does not panic");
     assert_whole(&pool, plan).await;
     for (pool, children) in [(pool, children), (other, others)] {
@@ -181,12 +181,12 @@ pub async fn play(killed: StdioConnector, spared: StdioConnector, plan: Plan) ->
     }
     let calm = begun + plan.calm;
     let before = throughput(&samples, |at| at <= calm);
-    Outcome {
-        asked: shared.asked.load(Ordering::Relaxed),
-        answered: shared.answered.load(Ordering::Relaxed),
-        failed: shared.failed.load(Ordering::Relaxed),
-        given_up: shared.given_up.load(Ordering::Relaxed),
-        refused: shared.refused.load(Ordering::Relaxed),
+    ChaosReport {
+        asked: tally.asked.load(Ordering::Relaxed),
+        answered: tally.answered.load(Ordering::Relaxed),
+        failed: tally.failed.load(Ordering::Relaxed),
+        given_up: tally.given_up.load(Ordering::Relaxed),
+        refused: tally.refused.load(Ordering::Relaxed),
         kills,
         before,
         meanwhile: throughput(&samples, |at| at > calm && at <= stopped),
@@ -204,28 +204,28 @@ async fn pool(connector: StdioConnector, plan: Plan) -> Pool {
         .max_size(plan.children)
         .min_idle(plan.children.div_ceil(2))
         .build()
-        .expect("these settings are valid");
+        .expect("the settings are valid");
     let warm = pool.warm_up(plan.children).await;
-    warm.expect("nothing is killed yet");
+    warm.expect("the killing has not begun");
     pool
 }
 
-/// All of its capacity is there, and works.
+/// Checks that the whole capacity can be lent, and that every child answers.
 async fn assert_whole(pool: &Pool, plan: Plan) {
     let mut leases = Vec::new();
     for _ in 0..plan.children {
-        leases.push(pool.acquire().await.expect("nothing is killed any more"));
+        leases.push(pool.acquire().await.expect("the killing has ended"));
     }
     for (number, lease) in leases.iter_mut().enumerate() {
         let line = format!("after {number}");
         let reply = lease.request(line.clone()).await;
-        assert_eq!(reply.expect("nothing is killed any more").bytes, line);
+        assert_eq!(reply.expect("the killing has ended").bytes, line);
     }
     assert_eq!(pool.status().size(), plan.children);
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Tally {
     is_killing: AtomicBool,
     is_over: AtomicBool,
     asked: AtomicU64,
@@ -233,7 +233,7 @@ struct Shared {
     failed: AtomicU64,
     given_up: AtomicU64,
     refused: AtomicU64,
-    /// By the pool that is left alone.
+    /// By the pool whose children are not killed.
     answered_in_peace: AtomicU64,
 }
 
@@ -241,26 +241,26 @@ fn add(count: &AtomicU64) {
     count.fetch_add(1, Ordering::Relaxed);
 }
 
-async fn ask(pool: Pool, shared: Arc<Shared>, chance: Chance, plan: Plan) {
+async fn ask(pool: Pool, tally: Arc<Tally>, chance: Chance, plan: Plan) {
     let caller = chance.actor;
     for number in 0.. {
-        if shared.is_over.load(Ordering::Relaxed) {
+        if tally.is_over.load(Ordering::Relaxed) {
             return;
         }
         let mut lease = match pool.acquire().await {
             Ok(lease) => lease,
             Err(error) => {
                 assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
-                add(&shared.refused);
+                add(&tally.refused);
                 tokio::task::yield_now().await;
                 continue;
             }
         };
-        add(&shared.asked);
+        add(&tally.asked);
         let is_given_up = plan
             .given_up_one_in
             .is_some_and(|count| chance.is_one_in(count, number))
-            && shared.is_killing.load(Ordering::Relaxed);
+            && tally.is_killing.load(Ordering::Relaxed);
         let line = format!("caller {caller} number {number}");
         let polls = if is_given_up { 1 } else { usize::MAX };
         let asked = poll_times(lease.request(line.clone()), polls);
@@ -269,34 +269,36 @@ async fn ask(pool: Pool, shared: Arc<Shared>, chance: Chance, plan: Plan) {
             .expect("an answer or an error")
         {
             Some(Ok(reply)) => {
-                assert_eq!(reply.bytes, line, "somebody else's answer");
-                add(&shared.answered);
+                assert_eq!(reply.bytes, line, "the answer to another request");
+                add(&tally.answered);
             }
             Some(Err(error)) => {
                 assert!(is_a_death(&error), "{error}");
                 assert!(lease.is_dirty());
-                add(&shared.failed);
+                add(&tally.failed);
             }
             None => {
                 assert!(lease.is_dirty());
-                add(&shared.given_up);
+                add(&tally.given_up);
             }
         }
     }
 }
 
-/// What others do to their pool does not concern these.
-async fn ask_in_peace(pool: Pool, shared: Arc<Shared>, caller: u64) {
+/// A caller of the pool whose children are not killed.
+async fn ask_in_peace(pool: Pool, tally: Arc<Tally>, caller: u64) {
     for number in 0.. {
-        if shared.is_over.load(Ordering::Relaxed) {
+        if tally.is_over.load(Ordering::Relaxed) {
             return;
         }
-        let mut lease = pool.acquire().await.expect("nobody kills these");
+        let mut lease = pool.acquire().await.expect("these children are not killed");
         let line = format!("bystander {caller} number {number}");
         let reply = timeout(PATIENCE, lease.request(line.clone())).await;
-        let reply = reply.expect("an answer").expect("nobody kills these");
-        assert_eq!(reply.bytes, line, "somebody else's answer");
-        add(&shared.answered_in_peace);
+        let reply = reply
+            .expect("an answer")
+            .expect("these children are not killed");
+        assert_eq!(reply.bytes, line, "the answer to another request");
+        add(&tally.answered_in_peace);
     }
 }
 
@@ -309,7 +311,7 @@ const fn is_a_death(error: &StdioError) -> bool {
     )
 }
 
-/// Kills, and says how many.
+/// Kills children until then. Returns how many.
 async fn destroy(children: &Children, plan: Plan, until: Instant) -> u64 {
     let chance = Chance {
         seed: plan.seed,
@@ -335,7 +337,7 @@ async fn destroy(children: &Children, plan: Plan, until: Instant) -> u64 {
     kills
 }
 
-/// Answers in a short time.
+/// The answers of both pools during a tenth of a second.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     from: Instant,
@@ -355,14 +357,14 @@ impl Sample {
     }
 }
 
-async fn sample(shared: Arc<Shared>) -> Vec<Sample> {
+async fn sample(tally: Arc<Tally>) -> Vec<Sample> {
     let mut samples = Vec::new();
     let (mut from, mut before) = (Instant::now(), (0, 0));
-    while !shared.is_over.load(Ordering::Relaxed) {
+    while !tally.is_over.load(Ordering::Relaxed) {
         sleep_until(from + SAMPLE).await;
         let now = (
-            shared.answered.load(Ordering::Relaxed),
-            shared.answered_in_peace.load(Ordering::Relaxed),
+            tally.answered.load(Ordering::Relaxed),
+            tally.answered_in_peace.load(Ordering::Relaxed),
         );
         let to = Instant::now();
         samples.push(Sample {
@@ -376,7 +378,7 @@ async fn sample(shared: Arc<Shared>) -> Vec<Sample> {
     samples
 }
 
-/// Of the samples that ended when it is asked for.
+/// The median of the samples that `is_in` selects by their end.
 fn throughput(samples: &[Sample], is_in: impl Fn(Instant) -> bool) -> Throughput {
     let samples = || samples.iter().filter(|one| is_in(one.to));
     Throughput {
@@ -391,9 +393,9 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// How soon the throughput must be back.
+/// How soon after the killing the throughput must be back.
 const RECOVERY: Duration = Duration::from_secs(1);
-/// How much of it.
+/// The part of the earlier throughput that must be back.
 const RECOVERED: f64 = 0.5;
 const SAMPLE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,32 +1,18 @@
-//! Cross-crate tests of the pool live in `tests/`; here is what several of them share.
-//!
-//! Tests cite what they guard against: `P12` is a pitfall that other pools fell into, `B8`, `D6` and
-//! `X10` are scenarios of other pools' suites (bb8, deadpool, and all others).
-//!
-//! # What does not apply
-//!
-//! | scenario | why there is no test of it |
-//! |---|---|
-//! | B21, B22: insert a connection from outside | connections come from the connector only |
-//! | D5: configuration from the environment or serde | settings are code |
-//! | X20: suspend and resume | `resize(0)` and a larger `resize` are that, and tested as that |
-//! | X24: a cancelled check puts its connection back | there is one policy: it is closed |
-//! | B18, D8, D9: hooks on acquire, create and recycle | `connect`, `is_alive`, `check`, `reset` are all |
-//! | a warning about slow acquires (with P43) | the histogram of waits tells, per pool |
-//! | P44: how peers test | no behaviour |
-//! | P10 as a race of two threads | the loom models of the pool enumerate it |
+//! What the tests in `tests/`, the benches and the soak have in common.
 
 pub mod bed;
 #[cfg(target_os = "linux")]
 pub mod chaos;
 #[cfg(target_os = "linux")]
 pub mod children;
+#[cfg(target_os = "linux")]
+pub mod host;
 pub mod layout;
 pub mod random;
 #[cfg(target_os = "linux")]
 pub mod soak;
 
-/// The documents, whose snippets are compiled and run.
+/// The documents, so that their snippets are compiled and run.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../../README.md")]

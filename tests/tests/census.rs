@@ -1,9 +1,9 @@
-//! Each kind of thing that can be left behind is left behind once, and the census names it.
+//! The census names each kind of thing that a test can leave behind.
 
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
-    reason = "a test says what is wrong by where it panics"
+    reason = "the place of a panic shows what is wrong"
 )]
 
 use std::fs::File;
@@ -18,7 +18,7 @@ use pool_testkit::census::{Census, Leftover};
 use pool_tests::children::{OUTER_DEADLINE, block_on, is_readable_within};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-/// The census names what is left: those of this kind, and how the failure shows them.
+/// Checks that the census finds a leftover of this kind and fails. Returns the message.
 #[track_caller]
 fn names(census: &Census, is_it: impl Fn(&Leftover) -> bool) -> String {
     let leftovers = census.leftovers();
@@ -36,7 +36,7 @@ fn a_process_that_was_left_is_named_by_its_command() {
     let children = Children::new();
     let command = census.mark(CommandSpec::new("cat")).build().unwrap();
     let child = block_on(children.spawn(&command)).unwrap();
-    // Its environment, with the mark in it, is there to be read once it runs its own code.
+    // Its environment, with the mark, can be read once it runs its own code.
     let stdin = child.stdin().unwrap().try_clone_to_owned().unwrap();
     File::from(stdin).write_all(b"ready?\n").unwrap();
     assert!(is_readable_within(child.stdout().unwrap(), OUTER_DEADLINE));
@@ -60,7 +60,7 @@ fn a_zombie_that_was_left_is_named_as_not_reaped() {
     let census = Census::begin();
     let mut child = start("true");
     let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
-    // Readable once it has ended, reaped or not.
+    // The pidfd is readable once the process has ended, reaped or not.
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
     assert!(is_readable_within(pidfd.as_fd(), OUTER_DEADLINE));
     drop(pidfd);
@@ -96,7 +96,7 @@ fn a_thread_of_a_runtime_that_was_left_is_named() {
     let (say, said) = mpsc::channel();
     let named = std::thread::Builder::new().name("tokio-left".into());
     let thread = named.spawn(move || {
-        // Order: its name is set before it runs.
+        // Order: the thread's name is set before this code runs.
         say.send(()).unwrap();
         let _end = ended.recv();
     });
@@ -107,7 +107,7 @@ fn a_thread_of_a_runtime_that_was_left_is_named() {
     assert!(text.contains("\"tokio-left\""), "{text}");
     drop(end);
     thread.unwrap().join().unwrap();
-    // A thread that was joined may be listed for a moment longer.
+    // A thread that was joined can be listed for a moment longer.
     let is_listed = || census.leftovers().iter().any(is_it);
     for _ in (0..100_000).take_while(|_| is_listed()) {
         std::thread::yield_now();
@@ -117,7 +117,7 @@ fn a_thread_of_a_runtime_that_was_left_is_named() {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a child that nobody watches is what is tested"
+    reason = "the test needs a child that is not reaped"
 )]
 fn start(program: &str) -> Child {
     let mut child = Command::new(program)

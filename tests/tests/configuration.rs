@@ -1,4 +1,4 @@
-//! Settings: what is refused, in which words, and what the defaults are.
+//! Settings: which ones are refused, in which words, and what the defaults are.
 
 use std::time::Duration;
 
@@ -16,8 +16,7 @@ fn refusal(tune: impl FnOnce(Settings) -> Settings) -> String {
     error.expect_err("these settings cannot work").to_string()
 }
 
-/// A wrong setting is told when the pool is built, not by a timeout later; and settings are
-/// checked before anything is asked of the runtime.
+/// `build` refuses a wrong setting, before it looks for a runtime.
 #[test]
 fn settings_that_cannot_work_are_refused_with_name_value_and_rule() {
     let zero = Duration::ZERO;
@@ -85,7 +84,7 @@ fn settings_that_contradict_each_other_are_refused_with_both() {
 }
 
 #[test]
-fn runtimes_that_will_not_do_are_refused_in_words() {
+fn missing_runtimes_and_timers_are_refused_in_words() {
     assert_eq!(
         BuildError::NoRuntime.to_string(),
         "no Tokio runtime: build the pool inside one or pass its handle to `runtime`"
@@ -105,7 +104,6 @@ fn runtimes_that_will_not_do_are_refused_in_words() {
     ));
 }
 
-/// The defaults as they are documented.
 #[tokio::test(start_paused = true)]
 async fn defaults_are_as_documented() {
     let _watchdog = Watchdog::start();
@@ -135,7 +133,6 @@ async fn defaults_are_as_documented() {
     pool.close(SECOND).await;
 }
 
-/// Extreme but valid settings work.
 #[tokio::test(start_paused = true)]
 async fn settings_at_their_bounds_work() {
     let least = Duration::from_nanos(1);
@@ -160,7 +157,6 @@ async fn settings_at_their_bounds_work() {
     bed.finish().await;
 }
 
-/// What settings look like in a log.
 #[test]
 fn builder_shows_its_settings() {
     let (connector, _fake) = pair();

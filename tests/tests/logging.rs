@@ -1,7 +1,7 @@
 //! What a pool writes to the log, and on which level.
 //!
-//! In a process of its own: whether an event is wanted is remembered for the whole process, so a
-//! pool on a thread without a subscriber could silence these.
+//! These tests are in a process of their own. Whether anybody wants an event is remembered for the whole
+//! process, so a pool on a thread without a subscriber could suppress the events here.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
@@ -11,12 +11,12 @@ use pool_core::{ConnectionPool, PooledConnection};
 use pool_stdio::{CommandSpec, StdioConnector};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, pair};
-use pool_tests::bed::{SECOND, Watchdog, pass, settle};
+use pool_tests::bed::{SECOND, Watchdog, pass, quiesce};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber, span};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-/// Keeps each event as a line: level, target, fields.
+/// Keeps the level and the fields of each event.
 #[derive(Debug, Clone, Default)]
 struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
 
@@ -33,7 +33,8 @@ impl<S: Subscriber> Layer<S> for Lines {
         struct Text(String);
         impl Visit for Text {
             fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                write!(self.0, "{}={value:?} ", field.name()).expect("a string takes all");
+                write!(self.0, "{}={value:?} ", field.name())
+                    .expect("a write to a string cannot fail");
             }
         }
         if !["pool_core", "pool_stdio"].contains(&event.metadata().target()) {
@@ -49,9 +50,9 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-/// What an operator should know is a warning, with the pool's name and the cause.
+/// What an operator should know is a warning with the pool's name.
 #[tokio::test(start_paused = true)]
-async fn troubles_are_warnings_with_name_and_cause() {
+async fn failures_and_overdue_calls_are_warnings_with_the_pool_name() {
     let _watchdog = Watchdog::start();
     let lines = Lines::default();
     let _guard =
@@ -80,19 +81,19 @@ async fn troubles_are_warnings_with_name_and_cause() {
         assert!(found[0].contains("id=#"), "{}", found[0]);
     };
     about("connect failed");
-    about("not approved");
+    about("a check or reset failed");
     about("a close takes too long");
-    about("a lease is out for long");
+    about("a lease has lasted for long");
     assert_eq!(warnings.len(), 4, "{warnings:#?}");
-    assert_eq!(lines.of(Level::INFO).len(), 1, "an overdue lease came home");
+    assert_eq!(lines.of(Level::INFO).len(), 1, "an overdue lease ended");
     assert!(lines.of(Level::ERROR).is_empty());
     pool.close(SECOND).await;
 }
 
-/// A child that ends although nobody told it to is a warning, with its exit and its last words.
+/// The warning has the exit status and the end of stderr.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_death_of_a_child_is_a_warning_with_its_cause() {
+async fn unexpected_end_of_a_child_is_a_warning_with_its_cause() {
     let _watchdog = Watchdog::start();
     let lines = Lines::default();
     let _guard =
@@ -117,7 +118,6 @@ async fn the_death_of_a_child_is_a_warning_with_its_cause() {
     }
 }
 
-/// A panic of foreign code is an error in the log.
 #[tokio::test(start_paused = true)]
 async fn panics_of_foreign_code_are_errors() {
     let _watchdog = Watchdog::start();
@@ -129,16 +129,15 @@ async fn panics_of_foreign_code_are_errors() {
     let pool = pool.expect("the settings are valid");
     fake.set(Call::Close, Answer::Panic);
     PooledConnection::discard(pool.acquire().await.expect("it connects"));
-    settle().await;
+    quiesce().await;
     let errors = lines.of(Level::ERROR);
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert!(errors[0].contains("close panicked"), "{}", errors[0]);
     pool.close(SECOND).await;
 }
 
-/// What happens on every lease is told on the finest level only.
 #[tokio::test(start_paused = true)]
-async fn leases_are_traced_and_nothing_louder() {
+async fn leases_are_logged_on_the_trace_level_only() {
     let _watchdog = Watchdog::start();
     let lines = Lines::default();
     let _guard =
@@ -155,4 +154,42 @@ async fn leases_are_traced_and_nothing_louder() {
     assert!(lines.of(Level::TRACE).len() >= 20);
     assert!(lines.of(Level::INFO).is_empty() && lines.of(Level::WARN).is_empty());
     pool.close(SECOND).await;
+}
+
+/// A subscriber that cannot write.
+struct FullDisk;
+
+impl Subscriber for FullDisk {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "pool_core" && *metadata.level() <= Level::WARN
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        panic!("the disk is full");
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscriber_that_panics_does_not_close_the_pool() {
+    let _watchdog = Watchdog::start();
+    let _guard = tracing::subscriber::set_default(FullDisk);
+    let builder = ConnectionPool::builder(pair().0).lease_warn_after(SECOND);
+    let pool = builder.build().expect("the settings are valid");
+    let lease = pool.acquire().await.expect("it connects");
+    // The maintenance task warns of the lease.
+    pass(10 * SECOND).await;
+    assert!(!pool.status().is_closed);
+    drop(lease);
 }

@@ -91,7 +91,7 @@ fn each_of_many_children_has_its_own_exit_code() {
     scene.end(Vec::new());
 }
 
-/// E4: a kill after the exit was an error of the system, sent to whoever had the number.
+/// E4: a kill after the exit was an error of the system, or hit another process with the same pid.
 #[test]
 fn a_signal_after_the_end_is_told_and_reaches_nobody() {
     let scene = Scene::new();
@@ -129,7 +129,7 @@ fn a_server_behind_two_launchers_ends_with_them_though_it_ignores_sigterm() {
     }
 }
 
-/// C14 and S16: whoever kills the parent leaves its children nothing but the end of their input.
+/// C14 and S16: when the parent is killed its children see the end of their input, and no more.
 #[test]
 fn children_of_a_parent_that_is_killed_see_the_end_of_their_input() {
     let scene = Scene::new();

@@ -1,4 +1,4 @@
-//! How a child ends: who may be gone by then, what is read, what is told.
+//! How a child ends: after its handle, future or runtime has gone, what is read, what is reported.
 
 #![cfg(target_os = "linux")]
 
@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::{AMPLE, BRIEF, Scene, graces, read_lines, read_lines_from, write_to};
+use common::{AMPLE, BRIEF, NO_SURVIVORS, Scene, graces, read_lines, read_lines_from, write_to};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use pool_stdio::{
@@ -375,7 +375,7 @@ fn a_status_thief_costs_the_status_at_most() {
         let exit = block_on(exited);
         assert!(exit == Exit::Lost || code(exit) == Some(0), "{exit:?}");
         let end = block_on(child.terminate(Stop::Force));
-        assert_eq!((end.exit, end.survivors_left), (exit, 0));
+        assert_eq!((end.exit, end.survivors), (exit, NO_SURVIVORS));
         if exit == Exit::Lost && cfg!(any(pool_stdio_portable, pool_stdio_old_kernel)) {
             // Its number is free, so that nothing may be sent to it: the price of the theft.
             kill_all(&scene, &seen);

@@ -160,7 +160,7 @@ fn debug_output_does_not_tell_the_values_of_the_environment() {
 
 // What a child gets.
 
-/// What this program was given by whoever started it, and passes on: not ours to close.
+/// Descriptors that this program inherited and passes on: not ours to close.
 fn inherited() -> Vec<i32> {
     let open = fs::read_dir("/proc/self/fd")
         .expect("Linux has it")

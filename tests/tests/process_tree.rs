@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{AMPLE, BRIEF, Scene, graces};
+use common::{AMPLE, BRIEF, NO_SURVIVORS, Scene, graces};
 use pool_stdio::{Drain, Exit, KillScope, LadderTimes, Rung, Stop, Termination};
 use pool_testkit::fixture::{Behaviour, ChildStdio, Step};
 use pool_tests::children::{Ends, RootEnds, Sighting, adversaries, block_on, trees};
@@ -41,8 +41,8 @@ fn play(stop: Stop, scope: KillScope, times: LadderTimes) {
         );
         assert_ne!(end.exit, Exit::Lost, "{case}");
         assert_eq!(
-            (end.survivors_left, end.drain),
-            (0, Drain::Complete),
+            (end.survivors, end.drain),
+            (NO_SURVIVORS, Drain::Complete),
             "{case}"
         );
         scene.end(seen);
@@ -211,8 +211,8 @@ fn for_each_adversary(stop: Stop, check: impl Fn(Ends, &Termination)) {
             "{case}"
         );
         assert_eq!(
-            (end.survivors_left, end.drain),
-            (0, Drain::Complete),
+            (end.survivors, end.drain),
+            (NO_SURVIVORS, Drain::Complete),
             "{case}"
         );
         assert_ne!(end.exit, Exit::Lost, "{case}");

@@ -1,4 +1,4 @@
-//! The soak, short enough for every day. `--bin soak` is the long one.
+//! The soak, short enough for every build. `--bin soak` is the long one.
 
 #![cfg(target_os = "linux")]
 
@@ -13,10 +13,10 @@ use tokio::time::timeout;
 const FIXTURE: &str = env!("CARGO_BIN_EXE_pool-fixture");
 const DEADLINE: Duration = Duration::from_secs(100);
 
-/// Runs it within a runtime, and compares what there is before and after.
+/// Runs the test on a runtime, and compares the counts before and after.
 #[track_caller]
 fn leaves_nothing(mut builder: runtime::Builder, test: impl AsyncFn(&Stage<'_>)) {
-    // Order: a census comes first, so that nobody else's runtime is counted with ours.
+    // Order: the census first, since it waits for other tests, whose runtimes would be counted with ours.
     let census = Census::begin();
     let runtime = builder
         .enable_all()
@@ -24,13 +24,13 @@ fn leaves_nothing(mut builder: runtime::Builder, test: impl AsyncFn(&Stage<'_>))
         .expect("a runtime can be built");
     runtime.block_on(async {
         let stage = Stage::at(FIXTURE, &census);
-        // What is started when it is first needed is no leak.
+        // Threads and descriptors that the process layer makes at its first use are no leak.
         cycles::run(&stage, 10).await;
         let before = Counts::now(&census);
         timeout(DEADLINE, test(&stage))
             .await
             .expect("it ends in time");
-        assert_eq!(before.settle(&census).await, before);
+        assert_eq!(before.wait_for_the_same(&census).await, before);
     });
     drop(runtime);
 }
@@ -46,7 +46,7 @@ fn two_workers() -> runtime::Builder {
 }
 
 #[test]
-fn hundreds_of_children_leave_counts_where_they_were() {
+fn counts_are_the_same_after_hundreds_of_children() {
     for builder in [one_worker(), two_workers()] {
         leaves_nothing(builder, async |stage| {
             assert_eq!(cycles::run(stage, 300).await.total(), 300);
@@ -55,7 +55,7 @@ fn hundreds_of_children_leave_counts_where_they_were() {
 }
 
 #[test]
-fn futures_dropped_at_every_await_leave_counts_where_they_were() {
+fn counts_are_the_same_after_futures_were_dropped_at_every_await() {
     for builder in [one_worker(), two_workers()] {
         leaves_nothing(builder, async |stage| {
             for row in cancelled::run(stage, 320).await {

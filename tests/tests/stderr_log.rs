@@ -1,7 +1,7 @@
-//! What children write to stderr, as events of the log.
+//! The lines that children write to stderr, as log events.
 //!
-//! In a process of its own: the lines are told by a thread of the process layer, which only a global
-//! subscriber hears.
+//! This test is in a process of its own: a thread of the process layer logs the lines, so only a global
+//! subscriber gets them.
 
 #![cfg(target_os = "linux")]
 
@@ -38,7 +38,7 @@ impl<S: Subscriber> Layer<S> for Forward {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let told = (*event.metadata().level(), fields);
-        self.0.send(told).expect("the test listens");
+        self.0.send(told).expect("the test keeps the receiver");
     }
 }
 
@@ -46,18 +46,19 @@ impl<S: Subscriber> Layer<S> for Forward {
 fn lines_of_stderr_are_events_with_the_process_id() {
     let (sender, told) = channel();
     let subscriber = tracing_subscriber::registry().with(Forward(sender));
-    tracing::subscriber::set_global_default(subscriber).expect("there is no other");
+    tracing::subscriber::set_global_default(subscriber)
+        .expect("no other test in this process sets one");
     let scene = Scene::new();
     let behaviour = Behaviour::new()
         .print_error("one\ntwo \u{e9}\nno end")
         .read_to_end();
     let child = scene.spawn_spec(scene.spec(&behaviour).stderr_lines(LineSink::Tracing));
     let pid = child.pid().to_string();
-    // The last one has no end before the child has ended.
+    // The last line has no line end, so it is complete only when the child has ended.
     let end = block_on(child.terminate(Stop::Orderly));
     assert_eq!(end.stderr.text, "one\ntwo \u{e9}\nno end");
     for line in ["one", "two \u{e9}", "no end"] {
-        let (level, fields) = told.recv_timeout(AMPLE).expect("every line is told");
+        let (level, fields) = told.recv_timeout(AMPLE).expect("every line is logged");
         let expected = [
             ("line", format!("{line:?}")),
             ("pid", pid.clone()),

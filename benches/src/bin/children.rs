@@ -26,7 +26,7 @@ mod linux {
     use pool_benches::effort::Effort;
     use pool_benches::figure;
     use pool_reuse::measure::Measured;
-    use pool_reuse::measure::clock::Stopwatch;
+    use pool_reuse::measure::Stopwatch;
 
     /// Measures children as connections in interleaved rounds, by the ratios of medians.
     #[derive(Debug, Parser)]

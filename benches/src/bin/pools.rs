@@ -10,9 +10,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pool_benches::figure::{self, Figure};
-use pool_benches::pools::{Scenario, contenders, requirements, scenarios, tables};
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::progress::Progress;
+use pool_benches::pools::{self, Scenario, all_contenders, all_scenarios};
+use pool_reuse::measure::Progress;
+use pool_reuse::measure::Stopwatch;
 
 /// Compares connection pools in interleaved rounds, by the ratios of medians.
 #[derive(Debug, Parser)]
@@ -42,7 +42,7 @@ impl Arguments {
 
     fn chosen(&self) -> Vec<Scenario> {
         let divisor = if self.quick { QUICK_DIVISOR } else { 1 };
-        scenarios()
+        all_scenarios()
             .into_iter()
             .filter(|one| {
                 self.only
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let chosen = arguments.chosen();
     if chosen.is_empty() {
-        let names: Vec<&str> = scenarios().iter().map(|one| one.name).collect();
+        let names: Vec<&str> = all_scenarios().iter().map(|one| one.name).collect();
         eprintln!(
             "no scenario has that in its name; there are: {}",
             names.join(", ")
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
 fn compare(scenario: &Scenario, rounds: usize) -> Vec<Figure> {
     let progress = Progress::new(rounds);
     let watch = Stopwatch::start();
-    let answers = scenario.run(&contenders(), rounds, |round, contender| {
+    let answers = scenario.run(&all_contenders(), rounds, |round, contender| {
         progress.show(round, &format!("{}: {}", scenario.name, contender.name));
     });
     progress.clear();
@@ -87,9 +87,9 @@ fn compare(scenario: &Scenario, rounds: usize) -> Vec<Figure> {
         "## {}\n\n{}\n\n{}\n",
         scenario.name,
         scenario.about,
-        tables::answers(&answers)
+        pools::table(&answers)
     );
-    requirements::figures(scenario.name, &answers.standings())
+    pools::figures(scenario.name, &answers.standings())
 }
 
 const FULL_ROUNDS: usize = 9;

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use pool_reuse::measure::Chart;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::plot::Chart;
-use pool_reuse::measure::stats::Summary;
+use pool_reuse::measure::Summary;
 
 use crate::bars::Bar;
 use crate::effort::Effort;

@@ -7,6 +7,9 @@
 
 mod chapter;
 mod cores;
+mod endings;
+mod idle_children;
+mod many_ends;
 mod per_request;
 mod program;
 mod replace;

@@ -14,9 +14,9 @@ use super::round_trip::{ask, per_request};
 use crate::bars::{self, Bar};
 use crate::effort::Effort;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{Summary, median, paired};
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Summary, median, paired};
 
 /// A kind of child.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use pool_stdio::CommandSpec;
 use pool_testkit::fixture::{self, Behaviour};
 
-use pool_reuse::builtin::server::Wire;
+use pool_reuse::builtin::Wire;
 use pool_reuse::builtin::{self, BuiltIn, ROLE};
 
 use pool_reuse::measure::Measured;
@@ -138,7 +138,12 @@ impl Program {
 ///
 /// If the system does not say which file this program is.
 pub(super) fn fixture(behaviour: &Behaviour) -> Measured<CommandSpec> {
-    Ok(behaviour.command(env::current_exe()?).env(ROLE, FIXTURE))
+    Ok(as_fixture(behaviour.command(env::current_exe()?)))
+}
+
+/// Makes this program play the fixture wherever the command starts it.
+pub(super) fn as_fixture(spec: CommandSpec) -> CommandSpec {
+    spec.env(ROLE, FIXTURE)
 }
 
 /// Checks that an answer with its line end is the echo of [`MESSAGE`].

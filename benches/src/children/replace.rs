@@ -15,9 +15,9 @@ use super::program::Program;
 use super::spawn::elapsed;
 use crate::effort::Effort;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{Summary, ratio_of_medians};
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Summary, ratio_of_medians};
 
 /// How fast an idle child that was killed is replaced.
 pub(super) const TOPIC: Topic = Topic {

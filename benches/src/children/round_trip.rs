@@ -16,9 +16,9 @@ use super::program::{MESSAGE, Program, check, check_content, content};
 use crate::bars;
 use crate::effort::Effort;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{Summary, paired};
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Summary, paired};
 
 /// A pooled request beside bare pipes, pinned and unpinned.
 pub(super) const TOPIC: Topic = Topic {

@@ -12,8 +12,8 @@ use super::program::{Program, check_content, content};
 use crate::bars;
 use crate::effort::Effort;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
 
 /// What many children cost.
 pub(super) const TOPIC: Topic = Topic {

@@ -28,9 +28,9 @@ use super::program::{Program, check_content, content};
 use crate::bars;
 use crate::effort::Effort;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{Summary, median, ratio_of_medians};
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Summary, median, ratio_of_medians};
 
 /// Starting a child from parents of different sizes.
 pub(super) const TOPIC: Topic = Topic {

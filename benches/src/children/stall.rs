@@ -23,9 +23,9 @@ use super::program::Program;
 use super::spawn::elapsed;
 use crate::effort::Effort;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{Summary, median, ratio_of_medians};
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Summary, median, ratio_of_medians};
 
 /// What starting children does to the other tasks.
 pub(super) const TOPIC: Topic = Topic {

@@ -1,10 +1,13 @@
 //! The list of what is measured about children.
 
 use super::chapter::Topic;
-use super::{per_request, replace, round_trip, rpc, scale, spawn, stall, trees};
+use super::{
+    endings, idle_children, many_ends, per_request, replace, round_trip, rpc, scale, spawn, stall,
+    trees,
+};
 
 /// All topics, in the order of the report.
-pub const TOPICS: [Topic; 12] = [
+pub const TOPICS: [Topic; 15] = [
     round_trip::TOPIC,
     per_request::TOPIC,
     rpc::PINNED,
@@ -16,5 +19,8 @@ pub const TOPICS: [Topic; 12] = [
     stall::TOPIC,
     replace::TOPIC,
     scale::TOPIC,
+    idle_children::TOPIC,
+    many_ends::TOPIC,
     trees::TOPIC,
+    endings::TOPIC,
 ];

@@ -9,8 +9,8 @@ use super::spike::{self, Spike, SpikeCounts};
 use super::stampede::{self, Stampede, StampedeCounts};
 use super::subjects::{AsyncSubject, BlockingSubject, ComparedAs};
 use super::threads;
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::Percentiles;
+use pool_reuse::measure::Percentiles;
+use pool_reuse::measure::Stopwatch;
 
 /// One subject with the measurements that fit it.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ struct Bursts {
 impl Contender {
     /// An asynchronous pool.
     #[must_use]
-    pub fn asynchronous<S: AsyncSubject>() -> Self {
+    pub(super) fn asynchronous<S: AsyncSubject>() -> Self {
         Self {
             name: S::NAME,
             compared_as: S::COMPARED_AS,
@@ -50,7 +50,7 @@ impl Contender {
 
     /// A pool that blocks threads.
     #[must_use]
-    pub fn blocking<S: BlockingSubject>() -> Self {
+    pub(super) fn blocking<S: BlockingSubject>() -> Self {
         Self {
             name: S::NAME,
             compared_as: ComparedAs::Blocking,

@@ -1,18 +1,18 @@
 //! The list of all subjects.
 
 use super::contender::Contender;
-use super::subjects::{bb8, deadpool, fastpool, mobc, ours, r2d2, semaphore};
+use super::subjects::{BareSemaphore, Bb8, Deadpool, Fastpool, Mobc, PoolCore, R2d2};
 
 /// All subjects, in the order of the tables.
 #[must_use]
-pub fn contenders() -> Vec<Contender> {
+pub fn all_contenders() -> Vec<Contender> {
     vec![
-        Contender::asynchronous::<ours::Subject>(),
-        Contender::asynchronous::<bb8::Subject>(),
-        Contender::asynchronous::<deadpool::Subject>(),
-        Contender::asynchronous::<fastpool::Subject>(),
-        Contender::asynchronous::<mobc::Subject>(),
-        Contender::blocking::<r2d2::Subject>(),
-        Contender::asynchronous::<semaphore::Subject>(),
+        Contender::asynchronous::<PoolCore>(),
+        Contender::asynchronous::<Bb8>(),
+        Contender::asynchronous::<Deadpool>(),
+        Contender::asynchronous::<Fastpool>(),
+        Contender::asynchronous::<Mobc>(),
+        Contender::blocking::<R2d2>(),
+        Contender::asynchronous::<BareSemaphore>(),
     ]
 }

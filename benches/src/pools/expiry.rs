@@ -77,7 +77,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Expiry, run};
-    use crate::pools::subjects::{ours, semaphore};
+    use crate::pools::subjects::{BareSemaphore, PoolCore};
 
     #[test]
     fn every_waiter_gives_up_at_its_own_time() {
@@ -86,7 +86,7 @@ mod tests {
             first: Duration::from_millis(5),
             spread: Duration::from_millis(20),
         };
-        assert!(run::<ours::Subject>(&expiry) > Some(0.0));
-        assert!(run::<semaphore::Subject>(&expiry) > Some(0.0));
+        assert!(run::<PoolCore>(&expiry) > Some(0.0));
+        assert!(run::<BareSemaphore>(&expiry) > Some(0.0));
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::probe::Probe;
 use super::subjects::{AsyncSubject, Factory, Refused};
-use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::Stopwatch;
 
 /// How many tasks do how many operations on how many connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Workers {
 ///
 /// If the pool refuses a connection: a figure without all its work would be worth nothing.
 #[must_use]
-pub fn run<S: AsyncSubject, P: Probe>(load: &Load) -> (Duration, Vec<P>) {
+pub(super) fn run<S: AsyncSubject, P: Probe>(load: &Load) -> (Duration, Vec<P>) {
     load.workers.runtime().block_on(async {
         let pool = S::build(load.connections, Factory::default()).await;
         let measured = match open_all(&pool, load.connections).await {
@@ -141,7 +141,7 @@ pub fn run<S: AsyncSubject, P: Probe>(load: &Load) -> (Duration, Vec<P>) {
 /// # Errors
 ///
 /// The first refusal.
-pub async fn open_all<S: AsyncSubject>(pool: &S, count: usize) -> Result<(), Refused> {
+pub(super) async fn open_all<S: AsyncSubject>(pool: &S, count: usize) -> Result<(), Refused> {
     let mut leases = Vec::with_capacity(count);
     for _ in 0..count {
         leases.push(pool.acquire().await?);
@@ -235,7 +235,7 @@ const SETTLING_YIELDS: usize = 64;
 mod tests {
     use super::{Afterwards, Hold, Load, Workers, run};
     use crate::pools::probe::WaitProbe;
-    use crate::pools::subjects::semaphore::Subject as Semaphore;
+    use crate::pools::subjects::BareSemaphore;
 
     const LOAD: Load = Load {
         tasks: 3,
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn every_task_does_its_share_and_nothing_of_the_warm_up_is_recorded() {
-        let (_, probes) = run::<Semaphore, WaitProbe>(&LOAD);
+        let (_, probes) = run::<BareSemaphore, WaitProbe>(&LOAD);
         let recorded: Vec<usize> = probes.iter().map(|probe| probe.waits_ns().len()).collect();
         assert_eq!(recorded, [33, 33, 33]);
     }
@@ -267,7 +267,7 @@ mod tests {
             workers: Workers::One,
             ..LOAD
         };
-        let (_, probes) = run::<Semaphore, WaitProbe>(&load);
+        let (_, probes) = run::<BareSemaphore, WaitProbe>(&load);
         assert_eq!(probes.len(), 1);
         assert_eq!(probes[0].waits_ns().len(), 100);
     }

@@ -1,10 +1,10 @@
 //! What is recorded at each acquire: nothing where the cost counts, else the wait.
 
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{Percentiles, Waits};
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::{Percentiles, Waits};
 
 /// Watches the acquires of one task.
-pub trait Probe: Send + 'static {
+pub(super) trait Probe: Send + 'static {
     /// What is kept from the start of an acquire to its end.
     type Began: Send;
 

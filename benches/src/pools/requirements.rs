@@ -4,11 +4,11 @@ use super::scenario::Standing;
 use super::subjects::ComparedAs;
 use crate::bars::{self, Bar};
 use crate::figure::Figure;
-use pool_reuse::measure::stats::ratio;
+use pool_reuse::measure::ratio;
 
 /// One ratio that is judged.
 #[derive(Debug, Clone, Copy)]
-pub struct Requirement {
+pub(super) struct Requirement {
     /// The scenario whose [`Standing::figure`] is judged.
     pub scenario: &'static str,
     /// What is compared, in words.
@@ -66,7 +66,7 @@ fn value(requirement: &Requirement, standings: &[Standing]) -> Option<f64> {
 }
 
 /// All of them, in the order of the scenarios.
-pub const REQUIREMENTS: [Requirement; 7] = [
+pub(super) const REQUIREMENTS: [Requirement; 7] = [
     Requirement {
         scenario: "uncontended",
         what: "time per operation",
@@ -115,9 +115,9 @@ pub const REQUIREMENTS: [Requirement; 7] = [
 #[cfg(test)]
 mod tests {
     use super::{REQUIREMENTS, figures, needs};
-    use crate::pools::contenders::contenders;
+    use crate::pools::all_contenders;
+    use crate::pools::all_scenarios;
     use crate::pools::scenario::Standing;
-    use crate::pools::scenarios::scenarios;
     use crate::pools::subjects::{ComparedAs, ServingOrder};
 
     fn peer(name: &'static str, figure: f64) -> Standing {
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn every_requirement_names_a_scenario_and_subjects_that_exist() {
-        let (contenders, scenarios) = (contenders(), scenarios());
+        let (contenders, scenarios) = (all_contenders(), all_scenarios());
         for one in REQUIREMENTS {
             assert!(
                 scenarios.iter().any(|it| it.name == one.scenario),

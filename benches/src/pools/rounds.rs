@@ -50,7 +50,7 @@ fn order(round: usize, count: usize) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::{interleave, order};
-    use crate::pools::contenders::contenders;
+    use crate::pools::all_contenders;
 
     #[test]
     fn every_round_has_each_subject_once_and_starts_with_the_next() {
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn samples_stay_with_their_subject_and_silent_subjects_are_left_out() {
-        let contenders = contenders();
+        let contenders = all_contenders();
         let silent = contenders[1].name;
         let series = interleave(&contenders, 3, |round, contender| {
             (contender.name != silent).then_some((contender.name, round))

@@ -7,7 +7,7 @@ use super::rounds::{Series, interleave};
 use super::spike::{Spike, SpikeCounts};
 use super::stampede::{Stampede, StampedeCounts};
 use super::subjects::ComparedAs;
-use pool_reuse::measure::stats::{Percentiles, median, ratio_of_medians};
+use pool_reuse::measure::{Percentiles, median, ratio_of_medians};
 
 /// One thing that all subjects do.
 #[derive(Debug, Clone, Copy)]

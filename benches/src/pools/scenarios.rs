@@ -10,7 +10,7 @@ use super::stampede::Stampede;
 
 /// All scenarios, in the order of the report.
 #[must_use]
-pub fn scenarios() -> Vec<Scenario> {
+pub fn all_scenarios() -> Vec<Scenario> {
     let mut all = throughput_and_waits();
     all.extend(growths());
     all.extend(bursts());

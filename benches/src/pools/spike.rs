@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::load::{Workers, open_all};
 use super::subjects::{AsyncSubject, Factory};
-use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::Stopwatch;
 
 /// The burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use super::load::{Workers, open_all};
 use super::subjects::{AsyncSubject, Factory};
-use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::Stopwatch;
 
 /// How many tasks on how many connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

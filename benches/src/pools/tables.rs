@@ -5,14 +5,14 @@ use super::scenario::{Answers, Standing, WaitFigure, growth, median_of};
 use super::spike::SpikeCounts;
 use super::stampede::StampedeCounts;
 use super::subjects::{ComparedAs, ServingOrder};
-use pool_reuse::measure::stats::{Percentiles, Summary, median, ratio};
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Percentiles, Summary, median, ratio};
 
 /// The table of one scenario: a row for each subject, with its ratio to the best peer in the last
 /// column. A pool for blocking threads and the baseline have a ratio too, but are never the best
 /// peer. For waits a pool that serves out of turn is not a candidate either.
 #[must_use]
-pub fn answers(answers: &Answers) -> String {
+pub fn table(answers: &Answers) -> String {
     let standings = answers.standings();
     match answers {
         Answers::Throughput(all) => throughput("ns/op", all, &standings),
@@ -191,7 +191,7 @@ fn times(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{answers, is_fifo_peer, is_peer, to_best};
+    use super::{is_fifo_peer, is_peer, table, to_best};
     use crate::pools::subjects::{ComparedAs, ServingOrder};
     use crate::pools::{Answers, Series, Standing};
 
@@ -222,7 +222,7 @@ mod tests {
             compared_as,
             samples,
         };
-        let table = answers(&Answers::Growth(vec![
+        let table = table(&Answers::Growth(vec![
             series(
                 "pool",
                 ComparedAs::Peer(ServingOrder::Fifo),

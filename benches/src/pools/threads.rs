@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::load::{Hold, Load, warm_up};
 use super::probe::Probe;
 use super::subjects::{BlockingSubject, Factory, Refused};
-use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::Stopwatch;
 
 /// Runs the load on a new pool with one thread for each task. Returns the time from start to finish,
 /// and one probe for each thread.

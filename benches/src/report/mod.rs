@@ -22,7 +22,7 @@ use clap::Parser;
 use crate::effort::Effort;
 use history::PastRun;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::Stopwatch;
 use setting::Setting;
 
 /// Runs all comparisons and writes a report with tables, pictures, and each bar as met or missed.

@@ -10,13 +10,11 @@ use super::setting::{Setting, configurations};
 use crate::children::{Chapter, Picture};
 use crate::effort::Effort;
 use crate::figure::{number, remarks};
-use crate::pools::subjects::ComparedAs;
-use crate::pools::tables;
-use crate::pools::{Answers, WaitFigure};
+use crate::pools::{self, Answers, ComparedAs, WaitFigure};
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::plot::{Chart, ChartBar, Side};
-use pool_reuse::measure::stats::ratio;
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::ratio;
+use pool_reuse::measure::{Chart, ChartBar, Side};
 
 /// The content of a page.
 pub(super) struct Page<'a> {
@@ -145,7 +143,7 @@ impl Page<'_> {
             writeln!(
                 page,
                 "{}\n\n![{title}: {unit}]({name})\n",
-                tables::answers(answers)
+                pools::table(answers)
             )?;
         }
         Ok(())

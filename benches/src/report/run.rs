@@ -3,7 +3,7 @@
 use std::fs;
 
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::progress::Progress;
+use pool_reuse::measure::Progress;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -11,8 +11,8 @@ use crate::children::{Chapter, TOPICS, Topic};
 use crate::effort::Effort;
 use crate::figure::Figure;
 use crate::known_misses::KNOWN_MISSES;
-use crate::pools::{Answers, Contender, Scenario, contenders, requirements, scenarios};
-use pool_reuse::measure::clock::Stopwatch;
+use crate::pools::{self, Answers, Contender, Scenario, all_contenders, all_scenarios};
+use pool_reuse::measure::Stopwatch;
 
 /// Everything that was measured.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Findings {
 
     fn add_pools(&mut self, scenario: Scenario, answers: Answers) {
         self.figures
-            .extend(requirements::figures(scenario.name, &answers.standings()));
+            .extend(pools::figures(scenario.name, &answers.standings()));
         self.pools.push((scenario, answers));
     }
 
@@ -121,16 +121,16 @@ fn ignores_interrupt(status: &str) -> bool {
 
 /// All of them, or with a quick effort those that a judged ratio needs.
 fn subjects_for(scenario: &Scenario, effort: Effort) -> Vec<Contender> {
-    let mut all = contenders();
+    let mut all = all_contenders();
     if effort == Effort::Quick {
-        all.retain(|one| requirements::needs(scenario.name, one.name, one.compared_as));
+        all.retain(|one| pools::needs(scenario.name, one.name, one.compared_as));
     }
     all
 }
 
 fn chosen(effort: Effort) -> Vec<Scenario> {
-    let has_bar = |one: &Scenario| requirements::has_bar(one.name);
-    let all = scenarios().into_iter();
+    let has_bar = |one: &Scenario| pools::has_bar(one.name);
+    let all = all_scenarios().into_iter();
     match effort {
         Effort::Full => all.collect(),
         Effort::Quick => all

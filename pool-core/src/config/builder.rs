@@ -170,7 +170,7 @@ impl<T: Send + 'static, L> Builder<T, L> {
         };
         let timeouts = Timeouts {
             acquire: 30 * SECOND,
-            connect: 30 * SECOND,
+            connect: 15 * SECOND,
             check: 5 * SECOND,
             reset: 5 * SECOND,
             close: 20 * SECOND,
@@ -225,10 +225,12 @@ impl<T: Send + 'static, L> Builder<T, L> {
 
     /// How many connects may run at the same time.
     ///
-    /// Default 4: connects can be expensive, for example when each starts a process. There are also
-    /// never more connects than callers that need one, so a connect that hangs delays the caller it
-    /// was started for, and those that come while it alone is in flight. Worst case: a cold pool of n
-    /// connections needs n / 4 connect times.
+    /// Default 4: connects can be expensive, for example when each starts a process. A connect that takes
+    /// longer than a second, and than twice what is usual, is *late* and no longer counts, so one that
+    /// hangs does not stop the others. Each late connect doubles that time for the next; with the default
+    /// `connect_timeout` at most four are late at the same time, beside those that count. While connects
+    /// fail, they are made one at a time. Worst case: a cold pool of n connections needs n / 4 connect
+    /// times.
     pub fn max_connecting(mut self, connects: usize) -> Self {
         self.limits.max_connecting = connects;
         self
@@ -242,8 +244,8 @@ impl<T: Send + 'static, L> Builder<T, L> {
 
     /// How long a connect may take before it is dropped and counts as failed.
     ///
-    /// Default 30 s, since some interpreters and handshakes are slow. Worst case: a connect that hangs
-    /// takes up one slot and one of `max_connecting` connects for this long.
+    /// Default 15 s: shorter than the acquire timeout, so that a caller learns why connects fail. Raise it
+    /// for peers that are slow to start. Worst case: a connect that hangs takes up a slot for this long.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.connect = timeout;
         self
@@ -300,19 +302,23 @@ impl<T: Send + 'static, L> Builder<T, L> {
     /// The span from which the delay after a failed connect is drawn: `first`, doubled for each
     /// failed round, up to `max`.
     ///
-    /// Default 100 ms and 10 s. Connects that run side by side and fail are one round. Worst case: the
-    /// pool notices that a peer is back after `max`.
+    /// Default 100 ms and 10 s. Connects that run side by side and fail are one round. A failure that
+    /// costs little is retried sooner: the span is at most 50 times as long as the failed connect took, or
+    /// half a second if that is longer. So a server that refuses connects while it restarts is found
+    /// again within a second, and a program that takes long to fail is not started all the time. Worst
+    /// case: the pool notices that a peer is back after `max`.
     pub fn retry_delay(mut self, first: Duration, max: Duration) -> Self {
         self.limits.pacer.delay = first;
         self.limits.pacer.delay_max = max;
         self
     }
 
-    /// How long a connection must live until earlier failures are forgotten. One that dies sooner
-    /// counts as a failure itself.
+    /// How long a connection must live until earlier failures are forgotten. One that is discarded,
+    /// returned dirty or found dead sooner counts as a failure itself, unless it had been returned clean
+    /// or was used up.
     ///
-    /// Default 1 s. This bounds a crash loop: a peer that starts and dies is started less and less
-    /// often.
+    /// Default 1 s. This bounds a crash loop: a peer that starts and breaks is started less and less
+    /// often. Zero counts no such ends.
     pub fn min_uptime(mut self, uptime: Duration) -> Self {
         self.limits.min_uptime = uptime;
         self

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::id::ConnectionId;
+use crate::id::{CloseReason, ConnectionId};
 
 /// Any error, as connectors pass it to the pool.
 ///
@@ -190,12 +190,15 @@ pub enum Fault {
         /// The panic's message, if it was text.
         message: String,
     },
-    /// The connection died sooner than [`min_uptime`](crate::Builder::min_uptime).
-    #[error("connection {id} died {age:.1?} after it was opened")]
-    DiedEarly {
+    /// The connection was found dead or unfit sooner than
+    /// [`min_uptime`](crate::Builder::min_uptime) after it was opened.
+    #[error("connection {id} ended {age:.1?} after it was opened: {reason}")]
+    EndedEarly {
         /// The connection.
         id: ConnectionId,
         /// How old it was.
         age: Duration,
+        /// Why it is closed.
+        reason: CloseReason,
     },
 }

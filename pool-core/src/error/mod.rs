@@ -9,4 +9,4 @@ mod refusal;
 
 pub use cause::{BoxError, CheckError, ConnectError, Fault};
 pub use operation::{BuildError, ResizeError, WarmUpError};
-pub use refusal::{AcquireContext, AcquireError, AcquirePhase, TryAcquireError};
+pub use refusal::{AcquireContext, AcquireError, AcquirePhase, ConnectInFlight, TryAcquireError};

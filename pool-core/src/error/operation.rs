@@ -11,7 +11,8 @@ use crate::status::PoolStatus;
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum WarmUpError {
-    /// More connections were asked for than the pool may hold.
+    /// More connections were asked for than the pool may hold, from the start or since it became
+    /// smaller.
     #[error("warm-up of {wanted} connections exceeds max_size {max_size}")]
     TooMany {
         /// How many were asked for.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::error::cause::ConnectError;
+use crate::id::ConnectionId;
 use crate::status::PoolStatus;
 
 /// What an acquire was waiting for when it failed.
@@ -25,7 +26,7 @@ pub enum AcquirePhase {
 impl fmt::Display for AcquirePhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Queue => "waiting for a connection to be returned",
+            Self::Queue => "waiting for a connection to come back",
             Self::Connect => "waiting for a connect",
             Self::Backoff => "waiting out the delay after failed connects",
         })
@@ -42,8 +43,27 @@ pub struct AcquireContext {
     pub phase: AcquirePhase,
     /// How many connections were in which state.
     pub status: PoolStatus,
-    /// The latest failure to open a connection, unless connections have lived for `min_uptime` since.
+    /// The connect that has been in flight for longest.
+    pub oldest_connect: Option<ConnectInFlight>,
+    /// The latest failure to open a connection, unless connections have proved themselves since, or it
+    /// is long past.
     pub last_failure: Option<ConnectError>,
+}
+
+/// A connect that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectInFlight {
+    /// The number the connection will have.
+    pub id: ConnectionId,
+    /// How long ago the connect began.
+    pub elapsed: Duration,
+}
+
+impl fmt::Display for ConnectInFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {:.1?}", self.id, self.elapsed)
+    }
 }
 
 /// Why no connection was lent.
@@ -138,7 +158,12 @@ impl fmt::Display for AcquireError {
         }?;
         match self {
             Self::Timeout { context, .. } | Self::Unavailable { context, .. } => {
-                write!(f, "{}; ", context.phase)
+                match (context.phase, context.oldest_connect) {
+                    (AcquirePhase::Connect, Some(connect)) => {
+                        write!(f, "{} ({connect}); ", context.phase)
+                    }
+                    (phase, _) => write!(f, "{phase}; "),
+                }
             }
             Self::Overloaded { .. } | Self::Closed { .. } => Ok(()),
         }?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::connector::{BoxFuture, ConnectContext, Connector};
+use crate::connector::{BoxFuture, ConnectContext, Connector, SuspicionSink};
 use crate::error::{CheckError, ConnectError};
 use crate::id::CloseReason;
 
@@ -102,6 +102,10 @@ impl<C: SharedConnector> Connector for ArcConnector<C> {
 
     fn died(&self, conn: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
         self.0.died(conn)
+    }
+
+    fn watch_suspicion(&self, conn: &Self::Connection, sink: SuspicionSink) {
+        self.0.watch_suspicion(conn, sink);
     }
 
     async fn check(&self, conn: &mut Self::Connection) -> Result<(), CheckError> {

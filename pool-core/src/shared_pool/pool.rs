@@ -172,7 +172,7 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     ///
     /// # Errors
     ///
-    /// As [`ConnectionPool::resize`].
+    /// As [`ConnectionPool::resize`](crate::ConnectionPool::resize).
     pub fn resize(&self, max_size: usize) -> Result<(), ResizeError> {
         self.handle.resize(max_size)
     }

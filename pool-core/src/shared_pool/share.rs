@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::sync::Arc as StdArc;
 
 use crate::connect::run_check;
+use crate::connector::SuspicionSink;
 use crate::engine::{Engine, Lends, PoolStore};
 use crate::error::CheckError;
 use crate::foreign;
@@ -70,10 +71,30 @@ impl<T: Send + Sync + 'static> Lends<StdArc<T>> for Multiplexed {
         foreign::drop_quietly(lent.connection);
         let mut store = match condition {
             Condition::Clean | Condition::NeedsReset => engine.enter(),
-            Condition::Unfit(_) => engine.enter_precisely(),
+            Condition::Ended | Condition::Unfit(_) => engine.enter_precisely(),
         };
         store.give_back_share(key, condition);
         engine.finish(store);
+    }
+
+    fn watch_suspicion(
+        engine: &Arc<Engine<StdArc<T>, Self>>,
+        connection: &StdArc<T>,
+        key: SlotKey,
+        id: ConnectionId,
+    ) {
+        let told = Arc::clone(engine);
+        let sink = SuspicionSink::new(move |is_suspected| {
+            let mut store = told.enter_precisely();
+            store.suspect(key, id, is_suspected);
+            told.finish(store);
+        });
+        let watched = foreign::catch("watch_suspicion", || {
+            engine.connector.watch_suspicion(connection, sink);
+        });
+        if let Err(fault) = watched {
+            foreign::log(&fault);
+        }
     }
 
     async fn run(upkeep: SlotKey, engine: Arc<Engine<StdArc<T>, Self>>) {

@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use crate::event::EventKind;
 use crate::id::WaiterId;
-use crate::store::{Found, Lending, Refusal, Store, WaitEnd, WaitRequest, WaiterKey};
+use crate::store::{Deadline, Found, Lending, Refusal, Store, WaitEnd, WaitRequest, WaiterKey};
 use crate::time::Time;
 
 /// Where a caller enters the queue.
@@ -23,11 +23,11 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     ///
     /// A full queue refuses newcomers only, since a caller that drew a dead connection had its turn
     /// already. So there may be as many more waiters as there are connections.
-    pub(crate) fn admit(&self, now: Time, deadline: Time, turn: Turn) -> Result<(), Refusal> {
+    pub(crate) fn admit(&self, now: Time, deadline: Deadline, turn: Turn) -> Result<(), Refusal> {
         if self.is_closed {
             return Err(Refusal::Closed);
         }
-        if deadline <= now {
+        if matches!(deadline, Deadline::At(time) if time <= now) {
             return Err(Refusal::TimedOut);
         }
         if turn == Turn::New && self.queue.len() >= self.limits.max_waiters {
@@ -52,17 +52,17 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             Turn::Deferred => {
                 let id = self.next_waiter_id();
                 self.log_hot(|| EventKind::Requeued { waiter: id });
-                self.queue.push_front(id, waker, request)
+                self.queue.push_again(id, waker, request)
             }
             Turn::Resumed(id) => {
                 self.log_hot(|| EventKind::Requeued { waiter: id });
                 self.queue.push_again(id, waker, request)
             }
         };
-        self.set_alarm(request.deadline);
-        if self.may_open() {
-            self.kick();
+        if let Deadline::At(time) = request.deadline {
+            self.set_alarm(time);
         }
+        self.call_for_connects();
         key
     }
 

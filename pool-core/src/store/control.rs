@@ -23,6 +23,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         let from = std::mem::replace(&mut self.limits.max_size, max_size);
         self.log(EventKind::Resized { from, to: max_size });
         L::shrink(self);
+        self.resolve_goals();
         self.kick();
         let slots = self.slots.len();
         let (before, after) = (before.max(slots), self.limits.slots_max().max(slots));

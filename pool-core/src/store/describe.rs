@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{AcquireContext, AcquirePhase};
+use crate::error::{AcquireContext, AcquirePhase, ConnectInFlight};
 use crate::status::{ConnectionStats, PoolStatus};
 use crate::store::slots::SlotRecord;
 use crate::store::{Lending, SlotKey, State, Store};
@@ -88,11 +88,21 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             AcquirePhase::Queue
         };
         let pool = Arc::clone(&self.limits.name);
-        let last_failure = self.pacer.failure().cloned();
+        let connects = self
+            .slots
+            .iter()
+            .filter(|record| record.state() == State::Opening);
+        let oldest = connects.min_by_key(|record| (record.since, record.id));
+        let oldest_connect = oldest.map(|record| ConnectInFlight {
+            id: record.id,
+            elapsed: now.since(record.since),
+        });
+        let last_failure = self.pacer.failure(now).cloned();
         Arc::new(AcquireContext {
             pool,
             phase,
             status,
+            oldest_connect,
             last_failure,
         })
     }

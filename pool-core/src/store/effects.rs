@@ -40,4 +40,8 @@ impl<C: Send + 'static, L: Lending> Effects<C, L> {
             kick: false,
         }
     }
+
+    pub(crate) const fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
 }

@@ -60,9 +60,11 @@ impl Lending for Exclusive {
         record.close_reason = Some(CloseReason::Died);
         let id = record.id;
         store.log(EventKind::Died { id });
-        // Now, not on return: a holder that keeps the connection would make it look older.
-        store.count_early_death(key);
+        store.note_unfit(key);
     }
+
+    /// Never: the connections of an exclusive pool do not tell it.
+    fn suspicion_changed<C: Send + 'static>(_: &mut Store<C, Self>, _: SlotKey) {}
 
     fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time {
         store.expire_idle(now)
@@ -107,8 +109,11 @@ impl Lending for Exclusive {
         }
     }
 
+    /// A connection that is being reset or checked will serve the next waiter, unless that takes long.
     fn connects_wanted<C: Send + 'static>(store: &Store<C, Self>, missing: usize) -> usize {
-        store.queue.len() + missing
+        let soon = store.slots.on_time(State::Returning) + store.slots.on_time(State::Checking);
+        let min_idle = store.limits.min_idle.min(store.limits.max_size);
+        (store.queue.len() + missing).saturating_sub(soon.saturating_sub(min_idle))
     }
 
     fn can_serve<C: Send + 'static>(store: &Store<C, Self>) -> bool {
@@ -172,19 +177,22 @@ impl<C: Send + 'static> Store<C, Exclusive> {
     ///
     /// # Errors
     ///
-    /// The pool was closed or the connection died since it was served: it must be returned, in this
-    /// condition.
+    /// The pool was closed, or the connection marked for close, since it was served: it must be
+    /// returned, in this condition.
     pub(crate) fn accept(&mut self, key: SlotKey) -> Result<(), Condition> {
         if self.is_closed {
             return Err(Condition::Clean);
         }
         let record = self.slots.get_mut(key);
-        if record.close_reason == Some(CloseReason::Died) {
-            return Err(Condition::Unfit(CloseReason::Died));
+        match record.close_reason {
+            Some(CloseReason::Died) => Err(Condition::Unfit(CloseReason::Died)),
+            Some(_) => Err(Condition::Clean),
+            None => {
+                record.uses += 1;
+                self.leases += 1;
+                Ok(())
+            }
         }
-        record.uses += 1;
-        self.leases += 1;
-        Ok(())
     }
 
     /// A lease or a reset is over.
@@ -199,6 +207,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
         }
         match condition {
             Condition::Clean => {
+                self.slots.get_mut(key).served = true;
                 if let Some(reason) = self.reason_to_close(key) {
                     return self.retire(key, connection, reason);
                 }
@@ -206,7 +215,14 @@ impl<C: Send + 'static> Store<C, Exclusive> {
                 self.log_hot(|| EventKind::Returned { id });
                 self.place(key, connection);
             }
-            Condition::NeedsReset => self.begin_reset(key, connection),
+            Condition::NeedsReset => {
+                self.slots.get_mut(key).served = true;
+                self.begin_reset(key, connection);
+            }
+            Condition::Ended => {
+                self.slots.get_mut(key).served = true;
+                self.retire(key, connection, CloseReason::Died);
+            }
             Condition::Unfit(reason) => self.retire(key, connection, reason),
         }
     }
@@ -215,7 +231,10 @@ impl<C: Send + 'static> Store<C, Exclusive> {
         if let Some(reason) = self.reason_to_close(key) {
             return self.retire(key, connection, reason);
         }
-        let id = self.slots.set_state(key, State::Returning).id;
+        let now = self.tick;
+        let record = self.slots.set_state(key, State::Returning);
+        record.since = now;
+        let id = record.id;
         self.log(EventKind::Resetting { id });
         self.owe(Errand::Upkeep(Upkeep::Reset(connection)));
     }
@@ -317,8 +336,8 @@ impl<C: Send + 'static> Store<C, Exclusive> {
     /// waiter that woke earlier could find nothing to take.
     fn serve(&mut self, key: SlotKey, connection: C) {
         let mut served = None;
-        let waker = self.queue.serve_first(|waiter, request| {
-            served = Some((waiter, request.site));
+        let waker = self.queue.serve_first(|waiter, site| {
+            served = Some((waiter, site));
             WaitEnd::Served(connection)
         });
         if let Some((waiter, site)) = served {
@@ -383,7 +402,9 @@ impl<C: Send + 'static> Store<C, Exclusive> {
                 return now.after(TICK);
             }
             let (key, connection) = self.idle.remove(place);
-            let id = self.slots.set_state(key, State::Checking).id;
+            let record = self.slots.set_state(key, State::Checking);
+            record.since = now;
+            let id = record.id;
             self.log(EventKind::Checking { id });
             self.owe(Errand::Upkeep(Upkeep::Check(connection)));
         }

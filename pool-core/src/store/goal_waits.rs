@@ -38,8 +38,10 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Ends the goals that are reached, and those that can no longer be reached.
     pub(super) fn resolve_goals(&mut self) {
         let (open, left, is_closed) = (self.slots.open(), self.slots.len(), self.is_closed);
+        let max_size = self.limits.max_size;
         let _: Time = self.end_goals(|goal, _| match goal {
             Goal::Open(_) if is_closed => Some(GoalEnd::Closed),
+            Goal::Open(target) if target > max_size => Some(GoalEnd::TooMany { max_size }),
             Goal::Open(target) => (open >= target).then_some(GoalEnd::Reached),
             Goal::Drained => (left == 0).then_some(GoalEnd::Reached),
         });

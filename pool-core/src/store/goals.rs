@@ -23,8 +23,15 @@ pub(crate) enum Goal {
 #[derive(Debug, Clone)]
 pub(crate) enum GoalEnd {
     Reached,
-    ConnectFailed { failure: ConnectError, open: usize },
+    ConnectFailed {
+        failure: ConnectError,
+        open: usize,
+    },
     TimedOut,
+    /// The pool became smaller than the goal.
+    TooMany {
+        max_size: usize,
+    },
     Closed,
 }
 

@@ -31,6 +31,9 @@ pub(crate) trait Lending: Sized + Send + Sync + 'static {
     /// The connection of this slot, which is not being closed, has died.
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
 
+    /// What is suspected of the open connection of this slot has changed.
+    fn suspicion_changed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
+
     /// Closes what is too old or was unused for too long, and returns when to look again.
     fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::error::{ConnectError, Fault};
 use crate::event::EventKind;
 use crate::id::{CloseReason, ConnectionId, WaiterId};
+use crate::store::pacer::Cost;
 use crate::store::{Errand, Lending, SlotKey, State, Store};
 
 /// In which condition a connection is returned.
@@ -14,6 +15,8 @@ use crate::store::{Errand, Lending, SlotKey, State, Store};
 pub(crate) enum Condition {
     Clean,
     NeedsReset,
+    /// Dead, but clean: it served its caller and ended.
+    Ended,
     Unfit(CloseReason),
 }
 
@@ -24,17 +27,15 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         let record = self.slots.set_state(key, State::Closing);
         record.close_reason = Some(reason);
         let id = record.id;
+        self.judge_end(key, reason);
         match reason {
             CloseReason::Died => {
                 if !known_dead {
                     self.log(EventKind::Died { id });
-                    self.count_early_death(key);
                 }
             }
             CloseReason::Discarded => self.log(EventKind::Discarded { id }),
             CloseReason::Lifetime | CloseReason::Idle | CloseReason::MaxUses => {
-                let born = self.slots.get(key).born;
-                self.pacer.alive(born, self.tick.max(born), Duration::ZERO);
                 self.log(EventKind::Expired { id });
             }
             CloseReason::Shrunk
@@ -93,6 +94,17 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
     }
 
+    /// What is suspected of this connection has changed.
+    pub(crate) fn suspect(&mut self, key: SlotKey, id: ConnectionId, is_suspected: bool) {
+        let Some(record) = self.slots.find(key, id) else {
+            return;
+        };
+        record.is_suspected = is_suspected;
+        if record.is_open() {
+            L::suspicion_changed(self, key);
+        }
+    }
+
     #[inline]
     pub(super) fn wake_served(&mut self, waker: Option<Waker>) {
         match self.served {
@@ -120,23 +132,46 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.log_hot(|| EventKind::Leased { id, waiter });
     }
 
-    /// A connection that died young, and not after its last permitted use, counts as a failure.
-    pub(super) fn count_early_death(&mut self, key: SlotKey) {
-        let record = self.slots.get(key);
+    /// The pacer learns from the end of a connection, once.
+    ///
+    /// A connection proves itself if it ends in order, after its last permitted use, or by itself after
+    /// it was returned clean. It counts as a failure if it is found dead or unfit before it has lived
+    /// for `min_uptime`. Otherwise a peer that breaks every connection would be connected to again and
+    /// again without a delay.
+    pub(super) fn judge_end(&mut self, key: SlotKey, reason: CloseReason) {
+        let record = self.slots.get_mut(key);
+        if std::mem::replace(&mut record.is_judged, true) {
+            return;
+        }
         let (id, born, round) = (record.id, record.born, record.round);
-        let age = self.tick.since(born);
-        let spent = self
-            .limits
-            .max_uses
-            .is_some_and(|max_uses| record.uses >= max_uses);
-        if spent {
-            // It served as often as it may, which proves as much as living for long.
-            self.pacer.alive(born, self.tick.max(born), Duration::ZERO);
+        let ended = record.unfit_at.unwrap_or(self.tick).max(born);
+        let age = ended.since(born);
+        let max_uses = self.limits.max_uses;
+        let is_used_up = max_uses.is_some_and(|max_uses| record.uses >= max_uses);
+        let has_proved = match reason {
+            CloseReason::Lifetime | CloseReason::Idle | CloseReason::MaxUses => true,
+            CloseReason::Died => record.served || is_used_up,
+            CloseReason::Dirty | CloseReason::Discarded => is_used_up,
+            // The pool decided so, or the connection had been returned in good order.
+            CloseReason::Shrunk
+            | CloseReason::Evicted
+            | CloseReason::PoolClosed
+            | CloseReason::CheckFailed
+            | CloseReason::ResetFailed => return,
+        };
+        if has_proved {
+            self.pacer.proved(born);
         } else if age < self.limits.min_uptime {
-            let fault = ConnectError::transient(Fault::DiedEarly { id, age });
-            let before = self.pacer.failed(self.tick.max(born), round, fault);
+            let fault = ConnectError::transient(Fault::EndedEarly { id, age, reason });
+            let before = self.pacer.failed(ended, round, Cost::Connection, fault);
             self.drop_outside(before);
         }
+    }
+
+    /// A connection is found dead or unfit: from then on it does not grow older.
+    pub(super) fn note_unfit(&mut self, key: SlotKey) {
+        let tick = self.tick;
+        self.slots.get_mut(key).unfit_at.get_or_insert(tick);
     }
 
     pub(super) fn overdue_lease_returned(&mut self, key: SlotKey) {

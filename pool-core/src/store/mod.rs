@@ -44,6 +44,7 @@ mod sweep;
 mod target_leases;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod wheel;
 
 pub(crate) use admission::Turn;
 pub(crate) use base::Store;
@@ -58,7 +59,7 @@ pub(crate) use life::Condition;
 pub(crate) use limits::{Limits, Sharing};
 pub(crate) use open::Opening;
 pub(crate) use pacer::PacerLimits;
-pub(crate) use queue::{DeadlineClock, Found, Refusal, WaitEnd, WaitRequest, WaiterKey};
+pub(crate) use queue::{Deadline, Found, Refusal, WaitEnd, WaitRequest, WaiterKey};
 pub use share::Multiplexed;
 pub(crate) use share::ShareKey;
 pub(crate) use slots::SlotKey;

@@ -12,8 +12,8 @@ pub(super) struct NeedHistory {
     peak: u32,
     /// There may be spare connections; without them nothing has to be looked for.
     pub(super) may_have_spare: bool,
-    /// The same of superseded ones.
-    pub(super) may_have_superseded: bool,
+    /// The same of connections that are superseded or suspected.
+    pub(super) may_have_outgoing: bool,
     /// At place n, when more than n connections were last needed.
     last: Vec<Time>,
 }

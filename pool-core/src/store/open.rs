@@ -3,6 +3,7 @@
 use crate::error::ConnectError;
 use crate::event::EventKind;
 use crate::id::ConnectionId;
+use crate::store::pacer::Cost;
 use crate::store::slots::SlotRecord;
 use crate::store::{Lending, SlotKey, State, Store};
 use crate::time::Time;
@@ -34,12 +35,12 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.next_connection += 1;
         let key = self
             .slots
-            .insert(SlotRecord::opening(id, now, self.pacer.round()));
+            .insert(SlotRecord::opening(id, now, self.pacer.round(now)));
         self.log(EventKind::Opening { id });
         Some(Opening {
             key,
             id,
-            attempt: self.pacer.round().saturating_add(1),
+            attempt: self.pacer.round(now).saturating_add(1),
         })
     }
 
@@ -52,7 +53,6 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             }
             None => Time::NEVER,
         };
-        self.pacer.connected();
         let tick = self.tick;
         let record = self.slots.get_mut(key);
         record.born = now;
@@ -60,21 +60,21 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         record.used = tick;
         record.proven = now;
         record.opened = true;
-        let id = record.id;
+        let (id, took) = (record.id, now.since(record.since));
+        self.pacer.connected(took);
         self.log(EventKind::Opened { id });
         L::offer(self, key, connection);
         self.resolve_goals();
         // One of `max_connecting` is free again; otherwise that is noticed only at the next tick.
-        if self.may_open() {
-            self.kick();
-        }
+        self.call_for_connects();
     }
 
     /// A connect failed. Its slot follows by [`release`](Self::release).
     pub(crate) fn connect_failed(&mut self, key: SlotKey, error: ConnectError, now: Time) {
         let record = self.slots.set_state(key, State::Closing);
         let (id, round) = (record.id, record.round);
-        let before = self.pacer.failed(now, round, error.clone());
+        let cost = Cost::Connect(now.since(record.since));
+        let before = self.pacer.failed(now, round, cost, error.clone());
         self.drop_outside(before);
         self.log(EventKind::ConnectFailed {
             id,
@@ -88,19 +88,34 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Whether a connect is wanted and capacity allows it; the pacer may still delay it.
     ///
     /// There are never more connects in flight than waiting callers plus what is missing of `min_idle`,
-    /// or than a warm-up still needs.
+    /// or than a warm-up still needs, apart from those that are late: one that hangs must not keep
+    /// callers from getting another.
     pub(super) fn may_open(&self) -> bool {
-        let opening = self.slots.count(State::Opening);
+        let opening = self.slots.on_time(State::Opening);
         opening < self.limits.max_connecting
+            && self.pacer.allows_beside(opening)
             && !self.is_closed
             && self.slots.len() < L::size_limit(self)
             && opening < self.wanted()
     }
 
-    fn wanted(&self) -> usize {
+    /// Has the maintenance task start the connects that are wanted, when the pacer allows it.
+    pub(super) fn call_for_connects(&mut self) {
+        if !self.may_open() {
+            return;
+        }
+        let not_before = self.pacer.not_before();
+        if self.tick < not_before {
+            self.set_alarm(not_before);
+        } else {
+            self.kick();
+        }
+    }
+
+    pub(super) fn wanted(&self) -> usize {
         let at_rest = self.slots.count(State::Idle)
-            + self.slots.count(State::Checking)
-            + self.slots.count(State::Returning);
+            + self.slots.on_time(State::Checking)
+            + self.slots.on_time(State::Returning);
         let min_idle = self.limits.min_idle.min(self.limits.max_size);
         let missing = min_idle.saturating_sub(at_rest);
         let demand = L::connects_wanted(self, missing);

@@ -2,8 +2,9 @@
 //!
 //! Failures are counted in *rounds*: connects that ran side by side and failed are one round.
 //! Otherwise `max_connecting` would decide how soon callers are refused. Each round doubles the span
-//! from which the delay is drawn. A mere connect does not reset the count, since a crash loop
-//! connects as well; a connection that lives for `min_uptime` does.
+//! from which the delay is drawn, up to what the failure cost. A mere connect does not reset the
+//! count, since a crash loop connects as well; a connection that proves itself does. While connects
+//! fail, they are made one at a time.
 
 use std::time::Duration;
 
@@ -17,16 +18,41 @@ pub(crate) struct PacerLimits {
     pub(crate) fail_fast_after: u32,
 }
 
+/// What a failure cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cost {
+    /// A connect that took so long.
+    Connect(Duration),
+    /// A connection, which had been opened.
+    Connection,
+}
+
 #[derive(Debug)]
 pub(crate) struct Pacer {
     limits: PacerLimits,
     random: Random,
     round: u32,
     permanent: bool,
+    /// The last connect to end has failed, or its connection.
+    is_failing: bool,
     not_before: Time,
     failed_at: Time,
     failure: Option<ConnectError>,
+    /// How long connects that succeed take, smoothed.
+    usual: Duration,
 }
+
+/// After a failed connect the delay is at most this many times what the connect took, so that
+/// failing takes up a small part of the time,
+const DELAY_PER_COST: u32 = 50;
+/// but it may always be as long as this.
+const CHEAP_DELAY_MAX: Duration = Duration::from_millis(500);
+/// A failure is forgotten after this, or after twice the longest delay.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+/// A connect is not overdue before this,
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
+/// nor before this many times what is usual.
+const PATIENCE_PER_USUAL: u32 = 2;
 
 impl Pacer {
     pub(crate) const fn new(limits: PacerLimits, seed: u64) -> Self {
@@ -35,23 +61,39 @@ impl Pacer {
             random: Random(seed),
             round: 0,
             permanent: false,
+            is_failing: false,
             not_before: Time::from_nanos(0),
             failed_at: Time::from_nanos(0),
             failure: None,
+            usual: Duration::ZERO,
         }
     }
 
-    /// The number of failed rounds since connections last lived long enough.
-    pub(crate) const fn round(&self) -> u32 {
-        self.round
+    /// The number of failed rounds since connections last proved themselves.
+    pub(crate) fn round(&self, now: Time) -> u32 {
+        match self.is_forgotten(now) {
+            true => 0,
+            false => self.round,
+        }
     }
 
-    /// The latest failure, unless a connection has lived long enough since.
-    pub(crate) fn failure(&self) -> Option<&ConnectError> {
-        self.failure.as_ref().filter(|_| self.round > 0)
+    /// Whether connections have failed and none has proved itself since.
+    pub(crate) const fn is_failing(&self) -> bool {
+        self.round > 0
     }
 
-    /// A connect that began in round `began` failed, or its connection died early. Returns the
+    /// The latest failure, unless a connection has proved itself since, or it is long past.
+    pub(crate) fn failure(&self, now: Time) -> Option<&ConnectError> {
+        let is_current = self.round(now) > 0;
+        self.failure.as_ref().filter(|_| is_current)
+    }
+
+    fn is_forgotten(&self, now: Time) -> bool {
+        let kept = FORGOTTEN_AFTER.max(self.limits.delay_max.saturating_mul(2));
+        now.since(self.failed_at) > kept
+    }
+
+    /// A connect that began in round `began` failed, or its connection ended too early. Returns the
     /// previous failure, to be dropped after unlocking.
     ///
     /// A connect that began before the latest failure belongs to the same round, unless the delay
@@ -61,27 +103,52 @@ impl Pacer {
         &mut self,
         now: Time,
         began: u32,
+        cost: Cost,
         error: ConnectError,
     ) -> Option<ConnectError> {
+        let is_of_latest = began != self.round && now < self.not_before;
+        self.round = self.round(now);
         self.permanent = error.is_permanent();
+        self.is_failing = true;
         self.failed_at = now;
-        if began == self.round || now >= self.not_before {
-            let delay = self.random.below(self.span());
+        if !is_of_latest {
+            let delay = self.random.below(self.span(cost));
             self.not_before = now.after(delay);
             self.round = self.round.saturating_add(1);
         }
         self.failure.replace(error)
     }
 
-    /// A connect succeeded, so failure is no longer permanent.
-    pub(crate) const fn connected(&mut self) {
+    /// A connect succeeded after `took`.
+    pub(crate) fn connected(&mut self, took: Duration) {
         self.permanent = false;
+        self.is_failing = false;
+        self.usual = match self.usual {
+            Duration::ZERO => took,
+            usual => (usual * 3 + took) / 4,
+        };
     }
 
-    /// A connection that was opened at `born` is alive at `now`. Returns whether that ends the
-    /// series of failures.
-    pub(crate) fn alive(&mut self, born: Time, now: Time, min_uptime: Duration) -> bool {
-        let recovered = self.round > 0 && born >= self.failed_at && now >= born.after(min_uptime);
+    /// Whether another connect may begin beside so many that are not overdue.
+    pub(crate) const fn allows_beside(&self, connects: usize) -> bool {
+        !self.is_failing || connects == 0
+    }
+
+    /// How long a connect may take until it is overdue, beside so many that are. Each of those
+    /// doubles it: if nothing answers, there must not be ever more of them.
+    pub(crate) fn patience(&self, overdue: usize) -> Duration {
+        let base = self.usual.saturating_mul(PATIENCE_PER_USUAL);
+        let factor = u32::try_from(overdue)
+            .ok()
+            .and_then(|n| 1_u32.checked_shl(n));
+        base.max(PATIENCE_MIN)
+            .saturating_mul(factor.unwrap_or(u32::MAX))
+    }
+
+    /// A connection that was opened at `born` has proved itself. Returns whether that ends the
+    /// series of failures: not if it was opened before the latest one.
+    pub(crate) fn proved(&mut self, born: Time) -> bool {
+        let recovered = self.round > 0 && born >= self.failed_at;
         if recovered {
             self.round = 0;
         }
@@ -105,13 +172,21 @@ impl Pacer {
         &mut self.random
     }
 
-    /// The span of the next delay: `delay`, doubled for each round before, up to `delay_max`.
-    fn span(&self) -> Duration {
+    /// The span of the next delay: `delay`, doubled for each round before, as far as the cost of the
+    /// failure allows.
+    fn span(&self, cost: Cost) -> Duration {
+        let PacerLimits {
+            delay, delay_max, ..
+        } = self.limits;
+        let ceiling = match cost {
+            Cost::Connection => delay_max,
+            Cost::Connect(took) => {
+                let delay_max_for_cost = took.saturating_mul(DELAY_PER_COST);
+                delay_max_for_cost.max(CHEAP_DELAY_MAX).max(delay)
+            }
+        };
         let factor = 1_u32.checked_shl(self.round.min(31)).unwrap_or(u32::MAX);
-        self.limits
-            .delay
-            .saturating_mul(factor)
-            .min(self.limits.delay_max)
+        delay.saturating_mul(factor).min(ceiling).min(delay_max)
     }
 }
 
@@ -122,12 +197,17 @@ pub(crate) struct Random(u64);
 impl Random {
     /// A duration from zero up to, but not including, `span`.
     pub(crate) fn below(&mut self, span: Duration) -> Duration {
+        Duration::from_nanos(self.number_below(nanos(span)))
+    }
+
+    /// A number from zero up to, but not including, `end`; zero if that is zero.
+    pub(crate) fn number_below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
-        let scaled = u128::from(z) * u128::from(nanos(span));
-        Duration::from_nanos(u64::try_from(scaled >> 64).expect("a fraction of a u64"))
+        let scaled = u128::from(z) * u128::from(end);
+        u64::try_from(scaled >> 64).expect("a fraction of a u64")
     }
 }

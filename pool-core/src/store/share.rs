@@ -7,19 +7,22 @@
 //! # Algorithm
 //!
 //! A new lease goes to the connection with the fewest leases, found by looking at all of them: they
-//! are few. Leases that are held for long do not count there. Waiters are served at the end of each critical section, as far as each connection's
-//! *fill limit*: while other connections are being opened for the queue, a connection takes its
+//! are few. Leases that are held for long do not count there. Waiters are served at the end of each
+//! critical section, as far as each connection's *fill limit*: while other connections are being opened for the queue, a connection takes its
 //! share of it and leaves them theirs.
 //!
 //! How many connections there are is decided in `supply`, over how many of them leases are spread in
 //! `spread`.
+//!
+//! A connection that is *suspected* to hang is not lent until that is cleared. Another one is opened
+//! beside it. If there is no room for both, the suspect is marked for close.
 //!
 //! # Invariants
 //!
 //! 1. While a waiter is queued, every connection that may be lent carries its fill limit, which is
 //!    `max_leases` if no other connection is being opened.
 //! 2. There are at most `max_size` slots, and `max_surge` more while a superseded connection takes
-//!    new leases, or serves its last ones when no other connection is left.
+//!    new leases, or serves its last ones when no other connection is left, or while one is suspected.
 
 use std::panic::Location;
 
@@ -69,6 +72,12 @@ impl Lending for Multiplexed {
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
         store.mark_for_close(key, CloseReason::Died);
         store.act_on_share(key);
+    }
+
+    fn suspicion_changed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        store.need.may_have_outgoing = true;
+        store.act_on_share(key);
+        store.kick();
     }
 
     fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time {
@@ -121,13 +130,13 @@ impl Lending for Multiplexed {
     /// A connection that has its replacement gives up its place, unless no other is left: then the
     /// replacement is gone as well.
     fn size_limit<C: Send + 'static>(store: &Store<C, Self>) -> usize {
-        if !store.need.may_have_superseded {
+        if !store.need.may_have_outgoing {
             return store.limits.max_size;
         }
         let is_last = store.lendable_count() == 0;
-        let serving = store
-            .shared_records()
-            .filter(|record| record.superseded.is_some() && store.is_in_service(record));
+        let serving = store.shared_records().filter(|record| {
+            record.superseded.is_some() && store.is_in_service(record) || record.is_suspected
+        });
         let outgoing = serving.filter(|record| is_last || record.close_reason.is_none());
         let surge = store.limits.sharing.max_surge.min(outgoing.count());
         store.limits.max_size + surge
@@ -237,13 +246,13 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     ///
     /// # Errors
     ///
-    /// The pool was closed, or the connection marked for close, since it was served: the share must
-    /// be returned, in this condition.
+    /// Since it was served the pool was closed, or the connection was marked for close or suspected: the
+    /// share must be returned, in this condition.
     pub(crate) fn accept_share(&mut self, share: ShareKey) -> Result<(), Condition> {
         let record = self.slots.get_mut(share.slot);
         record.promised -= 1;
         // Every connection of a closed pool is marked as well.
-        if record.close_reason.is_some() {
+        if !record.takes_leases() {
             return Err(Condition::Clean);
         }
         self.count_use(share.slot);
@@ -311,8 +320,16 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         }
         let id = record.id;
         match condition {
-            Condition::Unfit(reason) => self.mark_for_close(key, reason),
+            Condition::Unfit(reason) => {
+                self.mark_for_close(key, reason);
+                self.judge_end(key, reason);
+            }
+            Condition::Ended => {
+                record.served = true;
+                self.mark_for_close(key, CloseReason::Died);
+            }
             Condition::Clean | Condition::NeedsReset => {
+                record.served = true;
                 // A spare one counts as unused since it became spare.
                 if !record.spare {
                     record.used = tick;
@@ -334,10 +351,12 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             return;
         }
         record.close_reason = Some(reason);
+        let id = record.id;
+        if !reason.is_orderly() {
+            self.note_unfit(key);
+        }
         if reason == CloseReason::Died {
-            let id = record.id;
             self.log(EventKind::Died { id });
-            self.count_early_death(key);
         }
         // All others may carry their target, so another one may be wanted.
         self.kick();
@@ -375,6 +394,12 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let place = self.shared.iter().position(|(other, _)| *other == key);
         let place = place.expect("an open connection is in the store");
         let (_, connection) = self.shared.remove(place);
+        // The connector must not wait for the orderly end of a peer that hangs.
+        let reason = if self.slots.get(key).is_suspected && reason.is_orderly() {
+            CloseReason::CheckFailed
+        } else {
+            reason
+        };
         self.retire(key, connection, reason);
     }
 
@@ -390,8 +415,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     fn serve_share(&mut self, key: SlotKey) {
         let share = self.share_key(key);
         let mut served = None;
-        let waker = self.queue.serve_first(|waiter, request| {
-            served = Some((waiter, request.site));
+        let waker = self.queue.serve_first(|waiter, site| {
+            served = Some((waiter, site));
             WaitEnd::Served(share)
         });
         if let Some((waiter, site)) = served {

@@ -49,8 +49,12 @@ pub(crate) struct SlotRecord {
     pub(crate) opened: bool,
     /// Its lease was reported as overdue.
     pub(crate) overdue: bool,
-    /// The failed rounds the pacer had counted when the connect began.
-    pub(crate) round: u32,
+    /// It was returned in good order at least once.
+    pub(crate) served: bool,
+    /// What its end says about connecting has been counted.
+    pub(crate) is_judged: bool,
+    /// Its connect, reset or check takes longer than usual.
+    is_late: bool,
     /// Its leases, if it is shared.
     pub(crate) load: u32,
     /// Its checks under way, if it is shared.
@@ -64,8 +68,16 @@ pub(crate) struct SlotRecord {
     pub(crate) spare: bool,
     /// Why it is to be replaced, if it is shared. It serves until then.
     pub(crate) superseded: Option<CloseReason>,
+    /// It is shared and suspected to hang: it gets no new leases until that is cleared.
+    pub(crate) is_suspected: bool,
     /// When the connect began, then when it succeeded.
     pub(crate) born: Time,
+    /// When its connect, reset or check began.
+    pub(crate) since: Time,
+    /// When it was found dead or unfit.
+    pub(crate) unfit_at: Option<Time>,
+    /// The failed rounds the pacer had counted when the connect began.
+    pub(crate) round: u32,
     /// When it was last known to work: used or checked.
     pub(crate) proven: Time,
 }
@@ -76,6 +88,8 @@ impl SlotRecord {
             id,
             state: State::Opening,
             born: now,
+            since: now,
+            unfit_at: None,
             expires: Time::NEVER,
             used: now,
             proven: now,
@@ -85,6 +99,9 @@ impl SlotRecord {
             close_reason: None,
             opened: false,
             overdue: false,
+            served: false,
+            is_judged: false,
+            is_late: false,
             site: None,
             load: 0,
             holds: 0,
@@ -92,6 +109,7 @@ impl SlotRecord {
             promised: 0,
             spare: false,
             superseded: None,
+            is_suspected: false,
         }
     }
 
@@ -112,9 +130,19 @@ impl SlotRecord {
         matches!(self.state, State::Closing | State::Stuck)
     }
 
-    /// Neither marked for close nor superseded.
+    /// Neither marked for close nor superseded nor suspected.
     pub(crate) const fn is_fresh(&self) -> bool {
-        self.close_reason.is_none() && self.superseded.is_none()
+        self.takes_leases() && self.superseded.is_none()
+    }
+
+    /// Whether a shared connection takes new leases, as far as their number permits.
+    pub(crate) const fn takes_leases(&self) -> bool {
+        self.close_reason.is_none() && !self.is_suspected
+    }
+
+    /// Whether another connection is to be opened in its place.
+    pub(crate) const fn needs_replacement(&self) -> bool {
+        self.close_reason.is_none() && (self.superseded.is_some() || self.is_suspected)
     }
 
     /// It is to be replaced, and serves until then.
@@ -134,14 +162,14 @@ impl SlotRecord {
 
     /// Whether a shared connection may take another lease.
     pub(crate) fn may_be_lent(&self, limits: &Limits) -> bool {
-        self.close_reason.is_none()
+        self.takes_leases()
             && self.load < limits.sharing.max_leases
             && (limits.max_uses).is_none_or(|max_uses| self.uses_with_promised() < max_uses)
     }
 
     /// How many more leases a shared connection may take.
     pub(crate) fn room(&self, limits: &Limits) -> usize {
-        if self.close_reason.is_some() {
+        if !self.takes_leases() {
             return 0;
         }
         let leases = u64::from(limits.sharing.max_leases.saturating_sub(self.load));
@@ -167,6 +195,8 @@ pub(crate) struct Slots {
     table: Vec<Option<SlotRecord>>,
     free: Vec<u32>,
     tally: [usize; STATES],
+    /// Of those, the ones that take longer than usual.
+    late: [usize; STATES],
 }
 
 impl Slots {
@@ -184,6 +214,7 @@ impl Slots {
     pub(crate) fn remove(&mut self, key: SlotKey) -> SlotRecord {
         let record = self.table[key.0 as usize].take().expect(STALE);
         self.tally[record.state as usize] -= 1;
+        self.late[record.state as usize] -= usize::from(record.is_late);
         self.free.push(key.0);
         record
     }
@@ -195,6 +226,9 @@ impl Slots {
         if record.state != state {
             self.tally[record.state as usize] -= 1;
             self.tally[state as usize] += 1;
+            if std::mem::take(&mut record.is_late) {
+                self.late[record.state as usize] -= 1;
+            }
             record.state = state;
         }
         record
@@ -220,6 +254,38 @@ impl Slots {
     #[inline]
     pub(crate) const fn count(&self, state: State) -> usize {
         self.tally[state as usize]
+    }
+
+    /// How many slots in this state take no longer than usual.
+    pub(crate) const fn on_time(&self, state: State) -> usize {
+        self.tally[state as usize] - self.late[state as usize]
+    }
+
+    /// How many connects take longer than usual.
+    pub(crate) const fn late_connects(&self) -> usize {
+        self.late[State::Opening as usize]
+    }
+
+    /// The slots whose connect, reset or check is not late yet.
+    pub(crate) fn busy_on_time(&self) -> Vec<SlotKey> {
+        let states = [State::Opening, State::Returning, State::Checking];
+        if states.iter().all(|state| self.on_time(*state) == 0) {
+            return Vec::new();
+        }
+        let keys = (0..).map(SlotKey).zip(&self.table);
+        keys.filter(|(_, entry)| {
+            let record = entry.as_ref();
+            record.is_some_and(|record| !record.is_late && states.contains(&record.state))
+        })
+        .map(|(key, _)| key)
+        .collect()
+    }
+
+    /// This connect, reset or check takes longer than usual.
+    pub(crate) fn set_late(&mut self, key: SlotKey) {
+        let record = self.table[key.0 as usize].as_mut().expect(STALE);
+        self.late[record.state as usize] += usize::from(!record.is_late);
+        record.is_late = true;
     }
 
     /// All slots.

@@ -136,7 +136,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         // Leases on their way from one connection to another, or about to be.
         let is_unsettled = |record: &SlotRecord| record.active() > 0 && !record.is_in_spread();
         let is_changing =
-            self.slots.count(State::Opening) > 0 || self.shared_records().any(is_unsettled);
+            self.slots.on_time(State::Opening) > 0 || self.shared_records().any(is_unsettled);
         let view = PoolView {
             now,
             spread: self.spread(),

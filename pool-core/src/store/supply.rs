@@ -41,6 +41,23 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         self.shared.push((key, connection));
         self.set_aside_if_surplus(key);
         self.close_oldest_superseded();
+        self.close_surplus_suspect();
+    }
+
+    /// Gives up a suspected connection if there are too many with the one that was just opened.
+    fn close_surplus_suspect(&mut self) {
+        let open = |record: &&SlotRecord| record.close_reason.is_none();
+        if self.shared_records().filter(open).count() <= self.limits.max_size {
+            return;
+        }
+        let suspects = self.shared.iter().filter_map(|(key, _)| {
+            let record = self.slots.get(*key);
+            (record.close_reason.is_none() && record.is_suspected).then_some((record.id, *key))
+        });
+        if let Some((_, key)) = suspects.min_by_key(|(id, _)| *id) {
+            self.mark_for_close(key, CloseReason::Evicted);
+            self.act_on_share(key);
+        }
     }
 
     fn close_oldest_superseded(&mut self) {
@@ -63,18 +80,20 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     /// How many connections take new leases, superseded ones included.
     pub(super) fn lendable_count(&self) -> usize {
         let records = self.shared_records();
-        records
-            .filter(|record| record.close_reason.is_none())
-            .count()
+        records.filter(|record| record.takes_leases()).count()
     }
 
     /// How many connections need a replacement. One that only its check keeps open needs none.
-    fn superseded_count(&self) -> usize {
-        if !self.need.may_have_superseded {
+    fn replacements_wanted(&self) -> usize {
+        if !self.need.may_have_outgoing {
             return 0;
         }
         let records = self.shared_records();
-        let in_use = records.filter(|record| record.is_superseded() && self.is_in_service(record));
+        let in_use = records.filter(|record| {
+            let is_superseded = record.is_superseded() && self.is_in_service(record);
+            let is_suspected = record.needs_replacement() && record.load > 0;
+            is_superseded || is_suspected
+        });
         in_use.count()
     }
 
@@ -94,16 +113,16 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let has_room = self.limits.sharing.max_surge > 0
             || self.slots.count(State::Opening) > 0
             || self.slots.len() < self.limits.max_size;
-        has_room && self.pacer.failure().is_none()
+        has_room && self.pacer.failure(self.tick).is_none()
     }
 
     /// Closes superseded connections without leases for which there is no reason any more to wait for
     /// their replacement, and returns when there may be others.
     pub(super) fn close_irreplaceable(&mut self) -> Time {
         let mut next = Time::NEVER;
-        let is_superseded = |record: &SlotRecord| record.superseded.is_some();
-        let has_superseded = self.shared_records().any(is_superseded);
-        self.need.may_have_superseded = has_superseded;
+        let is_outgoing = |record: &SlotRecord| record.superseded.is_some() || record.is_suspected;
+        let has_outgoing = self.shared_records().any(is_outgoing);
+        self.need.may_have_outgoing = has_outgoing;
         for key in self.shared_keys() {
             let record = self.slots.get(key);
             if record.is_superseded() && record.is_unused() {
@@ -117,7 +136,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
 
     /// How many connections will be open soon, beside those that are.
     pub(super) fn connects_coming(&self) -> usize {
-        let opening = self.slots.count(State::Opening);
+        let opening = self.slots.on_time(State::Opening);
         if self.is_closed || self.tick < self.pacer.not_before() {
             return opening;
         }
@@ -134,7 +153,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         } else {
             self.wanted_for_queue() + missing
         };
-        for_callers + self.superseded_count()
+        for_callers + self.replacements_wanted()
     }
 
     fn wanted_for_queue(&self) -> usize {
@@ -181,7 +200,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let record = self.slots.get_mut(key);
         if record.is_fresh() {
             record.superseded = Some(reason);
-            self.need.may_have_superseded = true;
+            self.need.may_have_outgoing = true;
             self.act_on_share(key);
             self.kick();
         }
@@ -273,7 +292,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     pub(super) fn shrink_shares(&mut self) {
         let lendable = self.shared.iter().filter_map(|(key, _)| {
             let record = self.slots.get(*key);
-            let rank = (!record.is_superseded(), record.load);
+            let rank = (!record.needs_replacement(), record.load);
             record.close_reason.is_none().then_some((rank, *key))
         });
         let mut lendable: Vec<_> = lendable.collect();

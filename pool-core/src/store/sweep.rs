@@ -13,13 +13,16 @@
 use std::time::Duration;
 
 use crate::event::EventKind;
-use crate::id::CloseReason;
+use crate::id::{CloseReason, WaiterId};
 use crate::store::slots::SlotRecord;
 use crate::store::{Lending, Refusal, State, Store, WaitEnd};
 use crate::time::Time;
 
 /// How far the time that the hot path knows may lag behind.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// How long a waiter counts on the connection that a reset or check will free.
+const UPKEEP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many connections may be under a check at the same time.
 pub(super) const CHECKS_MAX: usize = 4;
@@ -31,7 +34,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     }
 
     /// The current time as far as it is known without a clock: not too early as long as ticks are on
-    /// time. `expire_waiters` makes up for late ones.
+    /// time.
     pub(crate) fn coarse_now(&self) -> Time {
         self.tick.after(TICK)
     }
@@ -57,19 +60,15 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             return false;
         }
         self.tick = self.tick.max(now);
-        let lag = if self.is_quiet {
-            Duration::ZERO
-        } else {
-            now.since(self.next_tick)
-        };
         let next = [
             self.schedule_tick(now),
-            self.expire_waiters(now, lag),
+            self.expire_waiters(now),
             self.expire_goals(now),
             L::expire(self, now),
             L::start_checks(self, now),
             self.report_overdue(now),
             self.record_uptime(now),
+            self.find_late(now),
         ];
         // Order: after the parts above, since retiring a connection may set the alarm as well.
         self.alarm = next.into_iter().min().unwrap_or(Time::NEVER);
@@ -81,6 +80,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if now < self.next_tick {
             return self.next_tick;
         }
+        self.queue.shrink();
         if !std::mem::take(&mut self.is_moving) {
             self.is_quiet = true;
             self.next_tick = Time::NEVER;
@@ -90,31 +90,24 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.next_tick
     }
 
-    /// Ends the wait of those whose deadline has come. Deadlines by the coarse clock may have been set
-    /// too early by as much as this tick is late, so they are put off by that.
-    fn expire_waiters(&mut self, now: Time, lag: Duration) -> Time {
-        if self.queue.is_empty() {
-            return Time::NEVER;
+    /// Ends the waits whose deadline has come.
+    fn expire_waiters(&mut self, now: Time) -> Time {
+        let expired = self.queue.sweep(now, WaiterId(self.next_waiter));
+        if !expired.is_empty() {
+            let context = self.context(now);
+            for place in expired {
+                let mut late = None;
+                let waker = self.queue.end(place, |waiter| {
+                    late = Some(waiter);
+                    WaitEnd::Refused(Refusal::TimedOut, context.clone())
+                });
+                self.wake(waker);
+                if let Some(waiter) = late {
+                    self.log_hot(|| EventKind::TimedOut { waiter });
+                }
+            }
         }
-        let context = self.context(now);
-        let mut late = Vec::new();
-        let mut wakers = Vec::new();
-        let earliest = self.queue.expire(
-            now,
-            lag,
-            |waiter| {
-                late.push(waiter);
-                WaitEnd::Refused(Refusal::TimedOut, context.clone())
-            },
-            |waker| wakers.push(waker),
-        );
-        for waker in wakers {
-            self.wake(waker);
-        }
-        for waiter in late {
-            self.log_hot(|| EventKind::TimedOut { waiter });
-        }
-        earliest
+        self.queue.next_sweep()
     }
 
     fn report_overdue(&mut self, now: Time) -> Time {
@@ -143,7 +136,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Tells the pacer when a connection that was opened after the last failure has lived long
     /// enough.
     fn record_uptime(&mut self, now: Time) -> Time {
-        if self.pacer.round() == 0 {
+        if !self.pacer.is_failing() {
             return Time::NEVER;
         }
         let mut next = Time::NEVER;
@@ -151,12 +144,38 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             record.is_open() && record.close_reason != Some(CloseReason::Died)
         };
         for record in self.slots.iter().filter(lives) {
-            if self.pacer.alive(record.born, now, self.limits.min_uptime) {
-                return Time::NEVER;
-            }
             let proof = record.born.after(self.limits.min_uptime);
             if proof > now {
                 next = next.min(proof);
+            } else if self.pacer.proved(record.born) {
+                return Time::NEVER;
+            }
+        }
+        next
+    }
+
+    /// Finds connects, resets and checks that take longer than usual: they are not counted on any
+    /// more, so another connect may begin.
+    fn find_late(&mut self, now: Time) -> Time {
+        let mut busy: Vec<_> = self.slots.busy_on_time();
+        busy.sort_by_key(|key| self.slots.get(*key).since);
+        let mut next = Time::NEVER;
+        for key in busy {
+            let record = self.slots.get(key);
+            let patience = match record.state() {
+                State::Opening => self.pacer.patience(self.slots.late_connects()),
+                State::Idle
+                | State::Leased
+                | State::Checking
+                | State::Returning
+                | State::Closing
+                | State::Stuck => UPKEEP_PATIENCE,
+            };
+            let late_at = record.since.after(patience);
+            if late_at <= now {
+                self.slots.set_late(key);
+            } else {
+                next = next.min(late_at);
             }
         }
         next

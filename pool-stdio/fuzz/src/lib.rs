@@ -1,7 +1,7 @@
 //! What every fuzz target of a codec asserts: no panic, no memory beyond the bound, and the same outcome
 //! however the reads cut the stream.
 //!
-//! In `pool-stdio`: `cargo +nightly fuzz run lines`, likewise `length` and `scan`, and with words to begin with
+//! In `pool-stdio`: `cargo +nightly fuzz run lines`, likewise `length`, `replies` and `scan`, and with words to begin with
 //! `cargo +nightly fuzz run headers -- -dict=fuzz/headers.dict`.
 
 use std::fmt::Debug;

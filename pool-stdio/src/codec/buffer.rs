@@ -87,7 +87,10 @@ mod tests {
     use tokio_util::codec::Decoder;
 
     use super::work;
-    use crate::codec::{HeaderCodec, LengthCodec, LengthPrefix, LineCodec};
+    use crate::codec::{
+        HeaderCodec, LengthCodec, LengthLineCodec, LengthPrefix, LineCodec, PromptCodec,
+        TerminatorCodec,
+    };
 
     /// Feeds `stream` in reads of `read_bytes` and returns the work per byte, rounded up.
     fn work_per_byte<D: Decoder>(mut decoder: D, stream: &[u8], read_bytes: usize) -> usize {
@@ -103,6 +106,10 @@ mod tests {
         work::take().div_ceil(stream.len())
     }
 
+    fn announced_by_line() -> LengthLineCodec {
+        LengthLineCodec::new(|line| std::str::from_utf8(line).ok()?.parse().ok())
+    }
+
     #[test]
     fn work_grows_with_the_bytes_and_not_with_the_reads() {
         const BODY: usize = 1 << 18;
@@ -113,6 +120,9 @@ mod tests {
         let head = [b"a: b\r\n".repeat(BODY / 6), b"\r\n".to_vec()].concat();
         let prefixed = [&u32::try_from(BODY).unwrap().to_be_bytes()[..], &body].concat();
         let short_lines = b"ab\r\n".repeat(BODY / 4);
+        let prompted = [&body[..], b"> "].concat();
+        let ended = [&short_lines[..], b"end\n"].concat();
+        let announced = [format!("{BODY}\n").as_bytes(), &body].concat();
         for read_bytes in [1, 2, 7, 4096, BODY + 64] {
             let lines = LineCodec::new();
             let skipping = lines.clone().frame_bytes_max(999).skip_overlong_lines();
@@ -143,6 +153,22 @@ mod tests {
                 (
                     "a prefixed body",
                     work_per_byte(length, &prefixed, read_bytes),
+                ),
+                (
+                    "a reply before a prompt",
+                    work_per_byte(PromptCodec::new("> "), &prompted, read_bytes),
+                ),
+                (
+                    "lines before a last one",
+                    work_per_byte(
+                        TerminatorCodec::new(|line| line == b"end"),
+                        &ended,
+                        read_bytes,
+                    ),
+                ),
+                (
+                    "a body behind a line",
+                    work_per_byte(announced_by_line(), &announced, read_bytes),
                 ),
             ];
             for (what, per_byte) in done {

@@ -34,6 +34,23 @@ pub enum DecodeError {
         /// How the line begins.
         first_bytes: Fragment,
     },
+    /// A reply is over the limit, and its end has not come.
+    #[error("no end of the reply within {limit_bytes} bytes, it begins with {first_bytes}")]
+    ReplyTooLong {
+        /// The most a reply may have.
+        limit_bytes: usize,
+        /// How the reply begins.
+        first_bytes: Fragment,
+    },
+    /// A body is not followed by the newline that [was
+    /// told](super::LengthLineCodec::newline_after_body): its length was wrong.
+    #[error("body of {body_bytes} bytes is followed by {found} and not by a newline")]
+    MissingNewline {
+        /// The length that was announced.
+        body_bytes: usize,
+        /// What follows the body.
+        found: Fragment,
+    },
     /// The peer announced a frame over the limit; nothing was allocated for it.
     #[error("frame of {stated_bytes} bytes announced by {head}, only {limit_bytes} are allowed")]
     FrameTooLong {
@@ -173,6 +190,8 @@ pub enum EncodeError {
 pub enum FramePart {
     /// A line without its newline.
     Line,
+    /// A reply without its prompt or its last line.
+    Reply,
     /// A header block without its blank line.
     Headers,
     /// A length prefix.
@@ -191,6 +210,7 @@ impl fmt::Display for FramePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line => f.write_str("a line"),
+            Self::Reply => f.write_str("a reply"),
             Self::Headers => f.write_str("a header block"),
             Self::Prefix { expected_bytes } => write!(f, "a prefix of {expected_bytes} bytes"),
             Self::Body { expected_bytes } => write!(f, "a body of {expected_bytes} bytes"),

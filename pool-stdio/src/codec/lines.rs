@@ -311,23 +311,34 @@ impl<F: AsRef<[u8]>> Encoder<F> for LineCodec {
 
     fn encode(&mut self, frame: F, dst: &mut BytesMut) -> Result<(), EncodeError> {
         let frame = frame.as_ref();
-        let frame_bytes = frame.len();
-        check_length(frame_bytes, self.frame_bytes_max)?;
-        if let Some(offset_bytes) = find_newline(frame, 0) {
-            return Err(EncodeError::NewlineInFrame { offset_bytes });
-        }
-        if frame.ends_with(b"\r") {
-            return Err(EncodeError::TrailingCarriageReturn { frame_bytes });
-        }
         if self.write_start == StreamStart::Ahead && frame.starts_with(BYTE_ORDER_MARK) {
+            let frame_bytes = frame.len();
             return Err(EncodeError::LeadingByteOrderMark { frame_bytes });
         }
+        encode_line(frame, self.frame_bytes_max, dst)?;
         self.write_start = StreamStart::Passed;
-        dst.reserve(frame_bytes + 1);
-        dst.extend_from_slice(frame);
-        dst.extend_from_slice(b"\n");
         Ok(())
     }
+}
+
+/// Writes a line with its end.
+pub(super) fn encode_line(
+    line: &[u8],
+    frame_bytes_max: usize,
+    dst: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    check_length(line.len(), frame_bytes_max)?;
+    if let Some(offset_bytes) = find_newline(line, 0) {
+        return Err(EncodeError::NewlineInFrame { offset_bytes });
+    }
+    if line.ends_with(b"\r") {
+        let frame_bytes = line.len();
+        return Err(EncodeError::TrailingCarriageReturn { frame_bytes });
+    }
+    dst.reserve(line.len() + 1);
+    dst.extend_from_slice(line);
+    dst.extend_from_slice(b"\n");
+    Ok(())
 }
 
 fn skip(src: &mut BytesMut, bytes: usize) {

@@ -6,9 +6,12 @@
 //!
 //! | codec | a frame is | spoken by | longer than the limit |
 //! |---|---|---|---|
-//! | [`LineCodec`] | a line | MCP, `git cat-file --batch`, most hand-written workers | error, or skip and count |
+//! | [`LineCodec`] | a line | MCP, most hand-written workers | error, or skip and count |
 //! | [`HeaderCodec`] | a `Content-Length` header block and a body | LSP, DAP, BSP | error |
 //! | [`LengthCodec`] | a length of 1, 2, 4 or 8 bytes and a body | Erlang ports, native messaging of browsers | error |
+//! | [`LengthLineCodec`] | a line that tells the length of the body behind it | `git cat-file --batch` | error |
+//! | [`TerminatorCodec`] | lines up to one that ends the reply | `exiftool -stay_open`, `ispell -a`, chess engines | error |
+//! | [`PromptCodec`] | everything up to the next prompt | `python3 -i`, `sqlite3`, `gdb` | error |
 //!
 //! A frame is bytes. The layer above checks, frame by frame, whether they are UTF-8 or JSON: one bad
 //! message must not end a stream whose framing is intact.
@@ -66,11 +69,17 @@ mod frame;
 mod header_frame;
 mod headers;
 mod length;
+mod length_line;
 mod lines;
+mod prompt;
+mod terminator;
 
 pub use error::{DecodeError, EncodeError, Fragment, FramePart};
 pub use frame::{Codec, FRAME_BYTES_MAX_DEFAULT};
 pub use header_frame::HeaderFrame;
 pub use headers::HeaderCodec;
 pub use length::{LengthCodec, LengthPrefix};
+pub use length_line::{LengthLineCodec, LengthLineFrame};
 pub use lines::{Line, LineCodec};
+pub use prompt::PromptCodec;
+pub use terminator::{TerminatedLines, TerminatorCodec};

@@ -1,18 +1,25 @@
 //! A child that one caller at a time speaks to.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 
 use pool_core::{BoxError, BoxFuture, ConnectionId};
 use tokio_util::codec::Encoder;
 
-use super::exchange::{ExchangeSettings, ExclusiveExchange};
+use super::account::ReplyLength;
+use super::exchange::ExclusiveExchange;
 use super::request::Request;
+use super::settings::ExchangeSettings;
 use super::wire::Wire;
 use crate::codec::{Codec, LineCodec};
 use crate::error::{ChildReport, StdioError};
 use crate::launch::{ChildStdio, LaunchedChild};
 use crate::metrics::ChildMeter;
-use crate::process::{Exit, ExitWait, Signal, SignalError, StderrTail, Stop, Termination};
+use crate::process::{
+    Exit, ExitWait, Liveness, Signal, SignalError, StderrTail, Stop, Termination,
+};
 
 /// A child process that answers one request at a time, over its stdin and stdout.
 ///
@@ -24,9 +31,14 @@ use crate::process::{Exit, ExitWait, Signal, SignalError, StderrTail, Stop, Term
 ///
 /// # When a connection is dirty
 ///
-/// From before the first byte of a request can leave until its whole reply was read, the connection
+/// From before the first byte of a message can leave until its whole reply was read, the connection
 /// is [dirty](Self::is_dirty), and a pool does not lend it again. So a request may be cancelled
 /// anywhere: no later caller gets its reply.
+///
+/// What a whole reply is, the caller says with each [`request`](Self::request): one frame, or all
+/// frames [until](Request::until) a last one. A connector can be told it once for all callers, with
+/// [`replies_until`](crate::StdioConnector::replies_until). A request of several messages is made
+/// as one, with [`and`](Request::and).
 ///
 /// # Examples
 ///
@@ -44,7 +56,7 @@ use crate::process::{Exit, ExitWait, Signal, SignalError, StderrTail, Stop, Term
 /// # Ok(())
 /// # }
 /// ```
-pub struct StdioConnection<C = LineCodec> {
+pub struct StdioConnection<C: Codec = LineCodec> {
     exchange: ExclusiveExchange<C>,
     id: ConnectionId,
     meter: ChildMeter,
@@ -52,7 +64,7 @@ pub struct StdioConnection<C = LineCodec> {
 
 impl<C: Codec> StdioConnection<C> {
     /// With a child that is in its handshake.
-    pub(super) fn new(launched: LaunchedChild, codec: C, settings: ExchangeSettings) -> Self {
+    pub(super) fn new(launched: LaunchedChild, codec: C, settings: ExchangeSettings<C>) -> Self {
         let LaunchedChild {
             child,
             stdin,
@@ -100,14 +112,17 @@ impl<C: Codec> StdioConnection<C> {
     where
         C: Encoder<M, Error: Into<BoxError>>,
     {
-        let message = self.exchange.encode(message);
-        Request::new(&mut self.exchange, Some(message))
+        Request::new(&mut self.exchange).and(message)
     }
 
-    /// Sends a message that one frame will answer, without waiting for the answer.
+    /// Sends a message without waiting for its reply, which is received with [`recv`](Self::recv).
     ///
-    /// Several may be sent before the first answer is received. What the child writes meanwhile is
+    /// Several may be sent before the first reply is received. What the child writes meanwhile is
     /// read, so that a full pipe does not keep it from reading.
+    ///
+    /// The connection is dirty until the reply was received as a whole: up to the last frame that
+    /// the connector [knows](crate::StdioConnector::replies_until), or, if it was told none, up to
+    /// the one that [`until`](Request::until) says. A frame alone is then not known to be the reply.
     ///
     /// # Errors
     ///
@@ -122,10 +137,15 @@ impl<C: Codec> StdioConnection<C> {
     where
         C: Encoder<M, Error: Into<BoxError>>,
     {
-        self.exchange.send(message, 1).await
+        self.exchange
+            .send(message, Some(ReplyLength::Unknown))
+            .await
     }
 
-    /// Sends a message that no frame will answer.
+    /// Sends a message that has no reply of its own.
+    ///
+    /// The connection is dirty until the reply to a later message was received: only that tells that
+    /// the child does not wait for the rest of a request that began with this one.
     ///
     /// # Errors
     ///
@@ -138,13 +158,13 @@ impl<C: Codec> StdioConnection<C> {
     where
         C: Encoder<M, Error: Into<BoxError>>,
     {
-        self.exchange.send(message, 0).await
+        self.exchange.send(message, None).await
     }
 
-    /// Receives a frame: the answer to a message that was sent, or something the child says by
-    /// itself. With [`until`](Request::until), all frames up to a last one, such as a greeting.
+    /// Receives a frame: a part of a reply, or something the child writes unasked. With
+    /// [`until`](Request::until), all frames up to a last one, such as a greeting.
     ///
-    /// The two cannot be told apart: while an answer is awaited, any frame counts as the answer. For
+    /// The two cannot be told apart: while a reply is awaited, any frame counts as a part of it. For
     /// a child that writes unasked in between, use a protocol with ids.
     ///
     /// # Errors
@@ -168,18 +188,16 @@ impl<C: Codec> StdioConnection<C> {
     /// child.send("one").await?;
     /// child.send("two").await?;
     /// assert_eq!(child.recv().await?.bytes, "one");
-    /// assert!(child.is_dirty(), "the other answer is on its way");
-    /// assert_eq!(child.recv().await?.bytes, "two");
-    /// assert!(!child.is_dirty());
+    /// assert_eq!(child.recv().until(|line| line.bytes == "two").await?.len(), 1);
     /// # Ok(())
     /// # }
     /// ```
     pub fn recv(&mut self) -> Request<'_, C> {
-        Request::new(&mut self.exchange, None)
+        Request::new(&mut self.exchange)
     }
 
-    /// Whether bytes of a request were or may be written and its whole reply was not read, or a
-    /// failure has left the connection unusable.
+    /// Whether a message was or may be written whose whole reply was not read, or a failure has left
+    /// the connection unusable.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
         self.exchange.is_dirty()
@@ -190,7 +208,11 @@ impl<C: Codec> StdioConnection<C> {
     /// [allowed](crate::StdioConnector::discard_stray_output). Costs one system call.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.exchange.is_alive()
+        match self.exchange.liveness() {
+            Liveness::Quiet => true,
+            Liveness::HasOutput => self.exchange.allows_output(),
+            Liveness::Eof | Liveness::Exited => false,
+        }
     }
 
     /// How the child exited, if it has.
@@ -246,12 +268,45 @@ impl<C: Codec> StdioConnection<C> {
         self.exchange.is_clean()
     }
 
-    pub(super) fn gives_sign_of_life(&self) -> bool {
-        self.exchange.gives_sign_of_life()
+    pub(super) fn can_settle(&self) -> bool {
+        self.exchange.can_settle()
     }
 
+    pub(super) async fn settle(&mut self) -> Result<(), StdioError> {
+        self.exchange.settle().await
+    }
+
+    /// As [`is_alive`](Self::is_alive), for a pool, which asks when a lease is returned and again
+    /// before the next one begins. A reply that was just read is sign enough the first time: that
+    /// saves a twentieth of a request. A child that dies in between is found the second time, or by
+    /// the task that waits for its death.
+    pub(super) fn gives_sign_of_life(&self) -> bool {
+        if self.exchange.take_just_answered() {
+            return true;
+        }
+        match self.exchange.liveness() {
+            Liveness::HasOutput if !self.exchange.allows_output() => {
+                // Counted here, since a pool that is told of it does not ask again.
+                self.meter.meters().strayed(1);
+                false
+            }
+            Liveness::Quiet | Liveness::HasOutput => true,
+            Liveness::Eof | Liveness::Exited => false,
+        }
+    }
+
+    /// Resolves when the child has exited or closed its stdout, with or without traffic.
     pub(super) fn died(&self) -> BoxFuture<'static, ()> {
-        self.exchange.died()
+        let mut exited = self.exited();
+        let mut ended = Box::pin(self.exchange.stdout_ended());
+        Box::pin(poll_fn(move |cx| {
+            let has_exited = Pin::new(&mut exited).poll(cx).is_ready();
+            if has_exited || ended.as_mut().poll(cx).is_ready() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }))
     }
 
     pub(super) fn exited(&self) -> ExitWait {
@@ -276,7 +331,7 @@ impl<C: Codec> StdioConnection<C> {
     }
 }
 
-impl<C> fmt::Debug for StdioConnection<C> {
+impl<C: Codec> fmt::Debug for StdioConnection<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StdioConnection")
             .field("id", &self.id)

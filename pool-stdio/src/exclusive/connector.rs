@@ -15,11 +15,12 @@ use pool_core::{
 };
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::codec::Encoder;
 
 use super::connection::StdioConnection;
-use super::exchange::ExchangeSettings;
-use super::stray::StrayPolicy;
-use crate::codec::{Codec, FRAME_BYTES_MAX_DEFAULT, LineCodec};
+use super::quiet_token::QuietToken;
+use super::settings::{ExchangeSettings, StrayPolicy};
+use crate::codec::{Codec, LineCodec};
 use crate::error::{ChildReport, StdioError};
 use crate::launch::{Launcher, stop_mode};
 use crate::process::{Children, CommandError, CommandSpec};
@@ -71,9 +72,9 @@ type Hook<C> =
 /// # Ok(())
 /// # }
 /// ```
-pub struct StdioConnector<C = LineCodec> {
+pub struct StdioConnector<C: Codec = LineCodec> {
     launcher: Launcher,
-    settings: ExchangeSettings,
+    settings: ExchangeSettings<C>,
     codec: Arc<dyn Fn() -> C + Send + Sync>,
     handshake: Option<Arc<Hook<C>>>,
 }
@@ -130,10 +131,7 @@ impl<C: Codec> StdioConnector<C> {
     ) -> Result<Self, CommandError> {
         Ok(Self {
             launcher: Launcher::new(spec)?,
-            settings: ExchangeSettings {
-                strays: StrayPolicy::Reject,
-                reply_bytes_max: FRAME_BYTES_MAX_DEFAULT,
-            },
+            settings: ExchangeSettings::default(),
             codec: Arc::new(codec),
             handshake: None,
         })
@@ -158,21 +156,116 @@ impl<C: Codec> StdioConnector<C> {
     /// arrives later cannot be told from the reply: a child that often writes unasked, or that
     /// answers twice, needs a protocol with ids.
     #[must_use]
-    pub const fn discard_stray_output(mut self) -> Self {
+    pub fn discard_stray_output(mut self) -> Self {
         self.settings.strays = StrayPolicy::Discard;
         self
     }
 
     /// The most bytes that a reply of many frames may have before its last frame, checked after each
-    /// frame. The size of one frame is limited by the codec. Default: [`FRAME_BYTES_MAX_DEFAULT`].
+    /// frame. The size of one frame is limited by the codec. Default:
+    /// [`FRAME_BYTES_MAX_DEFAULT`](crate::codec::FRAME_BYTES_MAX_DEFAULT).
     /// Worst-case cost: as many bytes per connection, the size of a `C::Item` for each frame, and
     /// one more frame.
     ///
     /// It also limits how much is read while a message is [sent](StdioConnection::send): if the
     /// child writes more than that before it reads on, no more is read, and the message waits.
     #[must_use]
-    pub const fn reply_bytes_max(mut self, bytes: usize) -> Self {
+    pub fn reply_bytes_max(mut self, bytes: usize) -> Self {
         self.settings.reply_bytes_max = bytes;
+        self
+    }
+
+    /// Every reply ends with the first frame for which `is_last` is true, and every message but a
+    /// [notification](StdioConnection::notify) has one reply.
+    ///
+    /// With this the connector, and not each caller, decides when a connection is clean: after a
+    /// reply of which a caller has read less, or more than one caller-side
+    /// [`until`](crate::Request::until) asks for, it is dirty until the last frame was read. And a
+    /// reply may then be read frame by frame, with [`recv`](StdioConnection::recv). If every frame
+    /// is a whole reply, say `|_| true`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_core::ConnectionPool;
+    /// use pool_stdio::{CommandSpec, StdioConnector};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Thinks aloud before it answers.
+    /// let script = "while read line; do echo info 1; echo info 2; echo best $line; done";
+    /// let engine = StdioConnector::new(CommandSpec::new("sh").args(["-c", script]))?
+    ///     .replies_until(|line| line.bytes.starts_with(b"best"));
+    /// let pool = ConnectionPool::builder(engine).build()?;
+    ///
+    /// let mut child = pool.acquire().await?;
+    /// child.send("go").await?;
+    /// assert_eq!(child.recv().await?.bytes, "info 1");
+    /// assert_eq!(child.recv().await?.bytes, "info 2");
+    /// assert!(child.is_dirty());
+    /// assert_eq!(child.recv().await?.bytes, "best go");
+    /// assert!(!child.is_dirty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn replies_until(
+        mut self,
+        is_last: impl Fn(&C::Item) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.is_last = Some(Arc::new(is_last));
+        self
+    }
+
+    /// Makes a dirty connection clean again, when it is returned to its pool, by a question whose
+    /// answer tells that the child has answered everything before it.
+    ///
+    /// `message` makes the question for a number that is different each time, and `is_answer` says
+    /// whether a frame is the answer to the question of this number. Frames before it are dropped.
+    /// The answer must hold the number: an answer that fits another number too is refused, since
+    /// it may answer the question of a caller.
+    ///
+    /// So a cancelled request costs the rest of its reply and not the child. The pool's
+    /// [`reset_timeout`](pool_core::Builder::reset_timeout) limits the wait; a child that does not
+    /// answer by then is killed, as without a quiet token.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_core::ConnectionPool;
+    /// use pool_stdio::{CommandSpec, StdioConnector};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let slow = CommandSpec::new("sh").args(["-c", "while read n; do sleep 0.1; echo $n; done"]);
+    /// let connector = StdioConnector::new(slow)?
+    ///     .quiet_token(|number| format!("token {number}"), |number, line| {
+    ///         line.bytes == format!("token {number}")
+    ///     });
+    /// let pool = ConnectionPool::builder(connector).max_size(1).build()?;
+    ///
+    /// let mut child = pool.acquire().await?;
+    /// let pid = child.pid();
+    /// child.request("one").within(Duration::from_millis(10)).await.unwrap_err();
+    /// drop(child);
+    ///
+    /// let mut child = pool.acquire().await?;
+    /// assert_eq!(child.pid(), pid, "it was not replaced");
+    /// assert_eq!(child.request("two").await?.bytes, "two");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn quiet_token<M>(
+        mut self,
+        message: impl Fn(u64) -> M + Send + Sync + 'static,
+        is_answer: impl Fn(u64, &C::Item) -> bool + Send + Sync + 'static,
+    ) -> Self
+    where
+        C: Encoder<M, Error: Into<BoxError>>,
+    {
+        self.settings.quiet_token = Some(Arc::new(QuietToken::new(message, is_answer)));
         self
     }
 
@@ -246,7 +339,7 @@ impl<C: Codec> StdioConnector<C> {
 
     async fn open(&self, cx: &ConnectContext) -> Result<StdioConnection<C>, ConnectError> {
         let launched = self.launcher.launch(cx).await?;
-        let mut connection = StdioConnection::new(launched, (self.codec)(), self.settings);
+        let mut connection = StdioConnection::new(launched, (self.codec)(), self.settings.clone());
         if let Some(hook) = &self.handshake {
             run_handshake(hook, &mut connection, cx.deadline).await?;
         }
@@ -332,7 +425,15 @@ impl<C: Codec> Connector for StdioConnector<C> {
     }
 
     fn is_clean(&self, connection: &Self::Connection) -> bool {
-        connection.is_clean()
+        connection.is_clean() || connection.can_settle()
+    }
+
+    fn needs_reset(&self, connection: &Self::Connection) -> bool {
+        connection.can_settle()
+    }
+
+    async fn reset(&self, connection: &mut Self::Connection) -> Result<(), CheckError> {
+        connection.settle().await.map_err(CheckError::new)
     }
 
     fn died(&self, connection: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
@@ -349,7 +450,7 @@ impl<C: Codec> Connector for StdioConnector<C> {
     }
 }
 
-impl<C> fmt::Debug for StdioConnector<C> {
+impl<C: Codec> fmt::Debug for StdioConnector<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StdioConnector")
             .field("launcher", &self.launcher)

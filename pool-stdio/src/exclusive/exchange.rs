@@ -7,8 +7,9 @@
 //!
 //! # Invariants
 //!
-//! 1. A connection is dirty from before the first byte of a request can leave until its whole reply
-//!    was read; a request that is cancelled or times out leaves it so.
+//! 1. A connection is dirty from before the first byte of a message can leave until its whole reply
+//!    was read; a request that is cancelled or times out leaves it so. A message without a reply
+//!    leaves it dirty until the reply to a later one was read.
 //! 2. A request is refused while an earlier one is unanswered: the next frame would be taken for
 //!    its reply.
 //! 3. Nothing that had arrived before a request was written is taken for its reply.
@@ -23,13 +24,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pool_core::{BoxError, BoxFuture};
+use pool_core::BoxError;
 use tokio::time::{Instant, timeout};
 use tokio_util::codec::Encoder;
 
-use super::account::Account;
+use super::account::{Account, ReplyLength};
 use super::fault::Fault;
-use super::stray::StrayPolicy;
+use super::quiet_token::{QuietToken, TokenAnswer};
+use super::settings::{ExchangeSettings, StrayPolicy};
 use super::wire::Wire;
 use crate::codec::Codec;
 use crate::error::{ChildReport, Stage, StdioError};
@@ -38,41 +40,25 @@ use crate::process::{Child, ExitWait, Liveness, Stop, Termination};
 
 /// A child, the wire to it, and what is owed over it.
 #[derive(Debug)]
-pub(super) struct ExclusiveExchange<C> {
+pub(super) struct ExclusiveExchange<C: Codec> {
     child: Child,
     wire: Wire<C>,
     exited: ExitWait,
     account: Account,
-    settings: ExchangeSettings,
+    settings: ExchangeSettings<C>,
     meters: Arc<Meters>,
     /// Since when the child is being made ready to be lent.
     handshake_since: Option<Instant>,
     /// A request has seen it exit.
     has_exited: bool,
-    /// A reply was read, and nobody has asked for a sign of life since.
+    /// A reply was read since this was asked last.
     has_just_answered: AtomicBool,
-}
-
-/// What the connections of one connector have in common.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ExchangeSettings {
-    pub(super) strays: StrayPolicy,
-    pub(super) reply_bytes_max: usize,
+    /// The number of the next quiet token.
+    next_token: u64,
 }
 
 /// Says whether a frame is the last one of its reply.
 pub(super) type Until<'c, I> = Box<dyn FnMut(&I) -> bool + Send + 'c>;
-
-impl<C> ExclusiveExchange<C> {
-    pub(super) const fn child(&self) -> &Child {
-        &self.child
-    }
-
-    /// The child is ready to be lent.
-    pub(super) const fn end_handshake(&mut self) {
-        self.handshake_since = None;
-    }
-}
 
 impl<C: Codec> ExclusiveExchange<C> {
     /// With a child that was just started, and is in its handshake.
@@ -80,7 +66,7 @@ impl<C: Codec> ExclusiveExchange<C> {
         child: Child,
         requested_at: Instant,
         wire: Wire<C>,
-        settings: ExchangeSettings,
+        settings: ExchangeSettings<C>,
         meters: Arc<Meters>,
     ) -> Self {
         Self {
@@ -93,92 +79,169 @@ impl<C: Codec> ExclusiveExchange<C> {
             handshake_since: Some(requested_at),
             has_exited: false,
             has_just_answered: AtomicBool::new(false),
+            next_token: 0,
         }
     }
 
-    /// Encodes a request, to be written later. Nothing is owed yet.
-    pub(super) fn encode<M>(&mut self, message: M) -> Result<BytesMut, Fault>
-    where
-        C: Encoder<M, Error: Into<BoxError>>,
-    {
+    pub(super) const fn child(&self) -> &Child {
+        &self.child
+    }
+
+    /// The child is ready to be lent.
+    pub(super) const fn end_handshake(&mut self) {
+        self.handshake_since = None;
+    }
+
+    /// An empty buffer, for [`encode`](Self::encode).
+    pub(super) fn buffer(&mut self) -> Result<BytesMut, Fault> {
         if self.wire.has_unwritten() {
             return Err(Fault::Unanswered);
         }
-        self.wire.encode(message).map_err(Fault::Encode)
+        Ok(self.wire.take_buffer())
     }
 
-    /// Makes a request, if there is a message, and reads its reply: the last frame and those
-    /// before it.
-    pub(super) async fn perform(
+    /// Appends a message to a request, to be written later. Nothing is owed yet.
+    pub(super) fn encode<M>(&mut self, message: M, request: &mut BytesMut) -> Result<(), Fault>
+    where
+        C: Encoder<M, Error: Into<BoxError>>,
+    {
+        let codec = self.wire.codec();
+        codec
+            .encode(message, request)
+            .map_err(|error| Fault::Encode(error.into()))
+    }
+
+    /// Makes a request and reads its reply: the last frame and those before it.
+    pub(super) async fn request(
         &mut self,
-        message: Option<Result<BytesMut, Fault>>,
+        request: Result<BytesMut, Fault>,
         until: Option<Until<'_, C::Item>>,
     ) -> Result<(C::Item, Vec<C::Item>), StdioError> {
-        let is_request = message.is_some();
-        if let Some(message) = message
-            && let Err(fault) = self.begin(message)
-        {
+        let length = match until {
+            None => ReplyLength::OneFrame,
+            Some(_) => ReplyLength::Unknown,
+        };
+        if let Err(fault) = self.begin(request, length) {
             return Err(Box::pin(self.explain(fault)).await);
         }
-        let frames = match until {
-            None => (self.frame().await?, Vec::new()),
-            Some(until) => self.frames(until).await?,
-        };
-        self.account.end_reply();
-        if is_request {
-            self.request_answered();
+        let frames = self.read_reply(until).await?;
+        *self.has_just_answered.get_mut() = true;
+        if self.meters.is_recorded()
+            && let Some(began) = self.account.began
+        {
+            self.meters.request_answered(Instant::now() - began);
         }
         self.close_account();
         Ok(frames)
     }
 
-    /// Sends a message that `replies` frames will answer, and returns when it is written.
-    pub(super) async fn send<M>(&mut self, message: M, replies: u32) -> Result<(), StdioError>
+    /// Receives a frame, or frames up to a last one.
+    pub(super) async fn receive(
+        &mut self,
+        until: Option<Until<'_, C::Item>>,
+    ) -> Result<(C::Item, Vec<C::Item>), StdioError> {
+        let frames = self.read_reply(until).await?;
+        self.close_account();
+        Ok(frames)
+    }
+
+    /// Sends a message and returns when it is written.
+    pub(super) async fn send<M>(
+        &mut self,
+        message: M,
+        reply: Option<ReplyLength>,
+    ) -> Result<(), StdioError>
     where
         C: Encoder<M, Error: Into<BoxError>>,
     {
         // The message of a send that was cancelled comes first.
         let mut outcome = poll_fn(|cx| self.poll_send(cx)).await;
         if outcome.is_ok() {
-            outcome = self.put(message, replies);
+            outcome = self.put(message, reply);
         }
         if outcome.is_ok() {
             outcome = poll_fn(|cx| self.poll_send(cx)).await;
         }
         match outcome {
-            Ok(()) => {
-                self.close_account();
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(fault) => Err(Box::pin(self.explain(fault)).await),
         }
     }
 
-    fn begin(&mut self, message: Result<BytesMut, Fault>) -> Result<(), Fault> {
+    /// Asks the child for a quiet token and drops everything before the answer, so that nothing is
+    /// owed afterwards.
+    pub(super) async fn settle(&mut self) -> Result<(), StdioError> {
+        if !self.is_dirty() {
+            return Ok(());
+        }
+        let Some(token) = self.settings.quiet_token.clone() else {
+            return Err(Box::pin(self.explain(Fault::Unanswered)).await);
+        };
+        // The rest of a message that was cancelled comes first.
+        let mut outcome = poll_fn(|cx| self.poll_send(cx)).await;
+        let number = self.next_token;
+        self.next_token += 1;
+        if outcome.is_ok() {
+            outcome = self.put_token(&token, number);
+        }
+        if let Err(fault) = outcome {
+            return Err(Box::pin(self.explain(fault)).await);
+        }
+        let mut answer = TokenAnswer::No;
+        self.frames(Box::new(|frame| {
+            answer = token.answered_by(number, frame);
+            answer != TokenAnswer::No
+        }))
+        .await?;
+        if answer == TokenAnswer::Ambiguous {
+            let source = "the answer to a quiet token does not depend on its number";
+            return Err(Box::pin(self.explain(Fault::Decode(source.into()))).await);
+        }
+        self.account = Account::default();
+        if !self.wire.drop_strays(self.settings.strays) {
+            return Err(Box::pin(self.explain(Fault::Stray)).await);
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        request: Result<BytesMut, Fault>,
+        length: ReplyLength,
+    ) -> Result<(), Fault> {
         self.meters.request_begun();
         if self.account.is_broken() {
             return Err(Fault::Broken);
         }
-        if self.is_owed() {
+        if self.account.awaits_reply() || self.wire.has_unwritten() {
             return Err(Fault::Unanswered);
         }
         self.open_account()?;
-        self.owe(message?, 1);
+        self.owe(request?, Some(length));
         Ok(())
     }
 
-    fn put<M>(&mut self, message: M, replies: u32) -> Result<(), Fault>
+    fn put<M>(&mut self, message: M, reply: Option<ReplyLength>) -> Result<(), Fault>
     where
         C: Encoder<M, Error: Into<BoxError>>,
     {
         if self.account.is_broken() {
             return Err(Fault::Broken);
         }
-        if !self.is_owed() {
+        if !self.account.awaits_reply() {
             self.open_account()?;
         }
-        let message = self.wire.encode(message).map_err(Fault::Encode)?;
-        self.owe(message, replies);
+        let mut bytes = self.wire.take_buffer();
+        self.encode(message, &mut bytes)?;
+        self.owe(bytes, reply);
+        Ok(())
+    }
+
+    fn put_token(&mut self, token: &QuietToken<C>, number: u64) -> Result<(), Fault> {
+        let mut message = self.wire.take_buffer();
+        let encoded = token.encode(self.wire.codec(), number, &mut message);
+        encoded.map_err(Fault::Encode)?;
+        self.owe(message, Some(ReplyLength::Unknown));
         Ok(())
     }
 
@@ -189,22 +252,24 @@ impl<C: Codec> ExclusiveExchange<C> {
         self.wire.clear_strays(self.settings.strays)
     }
 
-    fn owe(&mut self, message: BytesMut, replies: u32) {
+    fn owe(&mut self, message: BytesMut, reply: Option<ReplyLength>) {
         // Order: dirty before the first byte can leave.
-        self.account.owe(message.len(), replies);
+        match reply {
+            Some(length) => self.account.owe_reply(message.len(), length),
+            None => self.account.owe_confirmation(message.len()),
+        }
         if self.meters.is_recorded() {
             self.account.began.get_or_insert_with(Instant::now);
         }
         self.wire.set_outgoing(message);
     }
 
-    fn request_answered(&mut self) {
-        *self.has_just_answered.get_mut() = true;
-        if self.meters.is_recorded()
-            && let Some(began) = self.account.began
-        {
-            self.meters.request_answered(Instant::now() - began);
+    /// Notes that a reply was read as a whole.
+    fn end_reply(&mut self) {
+        if self.wire.has_unwritten() && self.account.awaits_only_last() {
+            self.account.spoil();
         }
+        self.account.end_reply();
     }
 
     /// Starts afresh if nothing is owed any more.
@@ -214,15 +279,29 @@ impl<C: Codec> ExclusiveExchange<C> {
         }
     }
 
-    fn is_owed(&self) -> bool {
-        self.account.is_owed() || self.wire.has_unwritten()
+    async fn read_reply(
+        &mut self,
+        until: Option<Until<'_, C::Item>>,
+    ) -> Result<(C::Item, Vec<C::Item>), StdioError> {
+        match until {
+            None => Ok((self.frame().await?, Vec::new())),
+            Some(until) => self.frames(until).await,
+        }
     }
 
     async fn frame(&mut self) -> Result<C::Item, StdioError> {
-        match poll_fn(|cx| self.poll_frame(cx)).await {
-            Ok(frame) => Ok(frame),
-            Err(fault) => Ok(Box::pin(self.recover(fault)).await?.0),
+        let frame = match poll_fn(|cx| self.poll_frame(cx)).await {
+            Ok(frame) => frame,
+            Err(fault) => Box::pin(self.recover(fault)).await?.0,
+        };
+        let ends_a_reply = match &self.settings.is_last {
+            Some(is_last) => is_last(&frame),
+            None => self.account.next_frame_is_a_reply(),
+        };
+        if ends_a_reply {
+            self.end_reply();
         }
+        Ok(frame)
     }
 
     async fn frames(
@@ -246,8 +325,19 @@ impl<C: Codec> ExclusiveExchange<C> {
                     frame
                 }
             };
-            if until(&frame) {
+            let is_wanted_last = until(&frame);
+            let ends_a_reply = match &self.settings.is_last {
+                Some(is_last) => is_last(&frame),
+                None => is_wanted_last,
+            };
+            if ends_a_reply {
+                self.end_reply();
+            }
+            if is_wanted_last {
                 return Ok((frame, frames));
+            }
+            if ends_a_reply {
+                self.account.begin_reply();
             }
             frames.push(frame);
             let read_bytes = self.wire.read_bytes_total() - read_before;
@@ -393,7 +483,7 @@ impl<C: Codec> ExclusiveExchange<C> {
             Stage::Handshake
         } else if self.wire.has_unwritten() || self.account.has_lost() {
             Stage::Writing
-        } else if self.account.is_owed() {
+        } else if self.account.awaits_reply() {
             Stage::Reading
         } else {
             Stage::Idle
@@ -404,12 +494,18 @@ impl<C: Codec> ExclusiveExchange<C> {
 /// What can be told without asking the child, and how it ends.
 impl<C: Codec> ExclusiveExchange<C> {
     pub(super) fn is_dirty(&self) -> bool {
-        self.account.is_broken() || self.is_owed()
+        !self.account.is_settled() || self.wire.has_unwritten()
     }
 
-    /// Whether another caller may have it: it is not dirty, and has not said more than it was asked.
+    /// Whether another caller may have it: it is not dirty, and has not written more than it was
+    /// asked for.
     pub(super) fn is_clean(&self) -> bool {
         !self.is_dirty() && self.wire.drop_strays(self.settings.strays)
+    }
+
+    /// Whether it is dirty, but a [quiet token](Self::settle) may make it clean.
+    pub(super) fn can_settle(&self) -> bool {
+        self.is_dirty() && !self.account.is_broken() && self.settings.quiet_token.is_some()
     }
 
     /// Whether more was read than the handshake took, and that is not allowed.
@@ -417,61 +513,32 @@ impl<C: Codec> ExclusiveExchange<C> {
         self.settings.strays == StrayPolicy::Reject && !self.wire.drop_strays(StrayPolicy::Reject)
     }
 
-    pub(super) fn is_alive(&self) -> bool {
-        match self.liveness() {
-            Liveness::Quiet => true,
-            Liveness::HasOutput => !self.is_stray(),
-            Liveness::Eof | Liveness::Exited => false,
-        }
+    /// Whether output that waits to be read was asked for, or is allowed though it was not.
+    pub(super) fn allows_output(&self) -> bool {
+        let is_asked = self.account.awaits_reply() || self.wire.has_unwritten();
+        is_asked || self.settings.strays == StrayPolicy::Discard
     }
 
-    /// As [`is_alive`](Self::is_alive), for a pool, which asks when a lease is returned and again
-    /// before the next one begins. A reply that was just read is sign enough the first time: that
-    /// saves a twentieth of a request. A child that dies in between is found the second time, or by
-    /// the task that waits for its death.
-    pub(super) fn gives_sign_of_life(&self) -> bool {
-        if self.has_just_answered.swap(false, Ordering::Relaxed) && !self.has_exited {
-            return true;
-        }
-        match self.liveness() {
-            Liveness::HasOutput if self.is_stray() => {
-                // Counted here, since a pool that is told of it does not ask again.
-                self.meters.strayed(1);
-                false
-            }
-            Liveness::Quiet | Liveness::HasOutput => true,
-            Liveness::Eof | Liveness::Exited => false,
-        }
+    /// Whether a request was answered since this was asked last, and its child was not seen to have
+    /// exited.
+    pub(super) fn take_just_answered(&self) -> bool {
+        self.has_just_answered.swap(false, Ordering::Relaxed) && !self.has_exited
     }
 
-    fn liveness(&self) -> Liveness {
+    pub(super) fn liveness(&self) -> Liveness {
         self.child.liveness(Some(self.wire.stdout_fd()))
     }
 
-    /// Whether output that waits to be read now is not allowed.
-    fn is_stray(&self) -> bool {
-        self.settings.strays == StrayPolicy::Reject && !self.is_owed()
-    }
-
-    /// Resolves when the child has exited or closed its stdout, with or without traffic.
-    pub(super) fn died(&self) -> BoxFuture<'static, ()> {
-        let mut exited = self.child.exit_wait();
-        let mut end = Box::pin(self.wire.stdout_ended());
-        Box::pin(poll_fn(move |cx| {
-            let has_exited = Pin::new(&mut exited).poll(cx).is_ready();
-            if has_exited || end.as_mut().poll(cx).is_ready() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        }))
+    /// Resolves when the child has closed its stdout, where the system can tell.
+    pub(super) fn stdout_ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.wire.stdout_ended()
     }
 
     /// Begins the end of the child; the future resolves when it has ended.
     pub(super) fn terminate(
         self,
         stop: Stop,
-    ) -> impl Future<Output = Termination> + Send + 'static + use<C> {
+    ) -> impl Future<Output = Termination> + Send + 'static {
         self.child.terminate_with(stop, self.wire.into_handover())
     }
 }

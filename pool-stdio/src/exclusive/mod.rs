@@ -8,7 +8,8 @@
 //! | `exchange` | how a request is written and answered; whether a connection is dirty, alive |
 //! | `account` | what is owed |
 //! | `fault` | which error a caller gets when no reply comes |
-//! | `stray` | what happens to output that nobody asked for |
+//! | `settings` | what a connector is told of the protocol |
+//! | `quiet_token` | how a child is found to have answered everything |
 //! | `wire` | how bytes and frames go in both directions without blocking each other |
 
 mod account;
@@ -16,8 +17,9 @@ mod connection;
 mod connector;
 mod exchange;
 mod fault;
+mod quiet_token;
 mod request;
-mod stray;
+mod settings;
 mod wire;
 
 pub use connection::StdioConnection;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pool_core::BoxFuture;
+use pool_core::{BoxError, BoxFuture};
 use tokio::time::timeout;
-use tokio_util::codec::Decoder;
+use tokio_util::codec::{Decoder, Encoder};
 
 use super::exchange::{ExclusiveExchange, Until};
 use super::fault::Fault;
@@ -45,8 +45,8 @@ use crate::error::StdioError;
 #[must_use = "nothing is written before it is awaited"]
 pub struct Request<'c, C: Codec = LineCodec, R = <C as Decoder>::Item> {
     exchange: &'c mut ExclusiveExchange<C>,
-    /// The encoded message; `None` if frames are awaited and nothing is asked.
-    message: Option<Result<BytesMut, Fault>>,
+    /// The encoded messages; `None` if frames are awaited and nothing is asked.
+    messages: Option<Result<BytesMut, Fault>>,
     until: Option<Until<'c, C::Item>>,
     limit: Option<Duration>,
     /// Makes the reply of its last frame and those before it.
@@ -54,13 +54,10 @@ pub struct Request<'c, C: Codec = LineCodec, R = <C as Decoder>::Item> {
 }
 
 impl<'c, C: Codec> Request<'c, C> {
-    pub(super) fn new(
-        exchange: &'c mut ExclusiveExchange<C>,
-        message: Option<Result<BytesMut, Fault>>,
-    ) -> Self {
+    pub(super) fn new(exchange: &'c mut ExclusiveExchange<C>) -> Self {
         Self {
             exchange,
-            message,
+            messages: None,
             until: None,
             limit: None,
             assemble: |frame, _| frame,
@@ -70,6 +67,8 @@ impl<'c, C: Codec> Request<'c, C> {
     /// The reply is all frames up to the first one for which `is_last` is true. Without this it is
     /// one frame.
     ///
+    /// `is_last` sees each frame as it arrives, so it can pass a long reply on meanwhile.
+    ///
     /// How many bytes such a reply may have is limited by
     /// [`reply_bytes_max`](crate::StdioConnector::reply_bytes_max).
     pub fn until(
@@ -78,7 +77,7 @@ impl<'c, C: Codec> Request<'c, C> {
     ) -> Request<'c, C, Vec<C::Item>> {
         Request {
             exchange: self.exchange,
-            message: self.message,
+            messages: self.messages,
             until: Some(Box::new(is_last)),
             limit: self.limit,
             assemble: |last, mut frames| {
@@ -90,6 +89,41 @@ impl<'c, C: Codec> Request<'c, C> {
 }
 
 impl<C: Codec, R> Request<'_, C, R> {
+    /// Sends this message as well, behind those before it. One reply answers them all.
+    ///
+    /// So a request of several frames is made as a whole or not at all: no caller can leave in the
+    /// middle of it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::ConnectionPool;
+    /// # use pool_stdio::{CommandSpec, StdioConnector};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Takes its arguments line by line, and begins at an empty line.
+    /// let script = "while true; do n=0; while read line && [ -n \"$line\" ]; do n=$((n+1)); done; \
+    ///     echo $n arguments; done";
+    /// let tool = CommandSpec::new("sh").args(["-c", script]);
+    /// let pool = ConnectionPool::builder(StdioConnector::new(tool)?).build()?;
+    /// let mut child = pool.acquire().await?;
+    /// let reply = child.request("-size").and("picture.jpg").and("").await?;
+    /// assert_eq!(reply.bytes, "2 arguments");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn and<M>(mut self, message: M) -> Self
+    where
+        C: Encoder<M, Error: Into<BoxError>>,
+    {
+        let messages = self.messages.unwrap_or_else(|| self.exchange.buffer());
+        self.messages = Some(messages.and_then(|mut messages| {
+            self.exchange.encode(message, &mut messages)?;
+            Ok(messages)
+        }));
+        self
+    }
+
     /// Fails with [`TimedOut`](StdioError::TimedOut) if the reply is not whole within this time,
     /// even if the child never reads and the pipe to it is full.
     ///
@@ -126,7 +160,13 @@ impl<'c, C: Codec, R: 'c> IntoFuture for Request<'c, C, R> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let exchange = self.exchange;
-            let asked = exchange.perform(self.message, self.until);
+            let until = self.until;
+            let asked = async {
+                match self.messages {
+                    Some(messages) => exchange.request(messages, until).await,
+                    None => exchange.receive(until).await,
+                }
+            };
             let (last, earlier) = match self.limit {
                 None => asked.await?,
                 Some(limit) => match timeout(limit, asked).await {

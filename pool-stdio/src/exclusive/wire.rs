@@ -5,7 +5,7 @@
 //!
 //! # Invariants
 //!
-//! 1. At most one message is outgoing.
+//! 1. At most one message is outgoing, or the messages of one request.
 //! 2. The inbox is bounded by the codec's limit while a frame is awaited, and by a limit of the
 //!    caller's while only writing is awaited.
 //! 3. At rest a connection holds no buffer larger than [`KEPT_BYTES`] for what it wrote, and none
@@ -17,11 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use pool_core::BoxError;
-use tokio_util::codec::Encoder;
 
 use super::fault::Fault;
-use super::stray::StrayPolicy;
+use super::settings::StrayPolicy;
 use crate::codec::Codec;
 use crate::launch::ChildStdio;
 use crate::metrics::Meters;
@@ -34,7 +32,7 @@ pub(super) struct Wire<C> {
     meters: Arc<Meters>,
     /// Locked only where there is no more than a shared reference.
     inbox: Mutex<Inbox<C>>,
-    /// The message that is written.
+    /// The message that is written, or the messages of one request.
     outgoing: BytesMut,
     /// How much of it is written.
     written: usize,
@@ -75,27 +73,23 @@ impl<C: Codec> Wire<C> {
         self.stdio.stdout_fd()
     }
 
-    /// Encodes a message, to be given to [`set_outgoing`](Self::set_outgoing).
-    pub(super) fn encode<M>(&mut self, message: M) -> Result<BytesMut, BoxError>
-    where
-        C: Encoder<M, Error: Into<BoxError>>,
-    {
-        debug_assert!(!self.has_unwritten(), "one message at a time");
+    /// An empty buffer for messages, to be given to [`set_outgoing`](Self::set_outgoing).
+    pub(super) fn take_buffer(&mut self) -> BytesMut {
+        debug_assert!(!self.has_unwritten(), "its rest would be lost");
         // Order: out of the wire, or half a message of a codec that panics would be written.
         let mut bytes = std::mem::take(&mut self.outgoing);
         self.written = 0;
         bytes.clear();
-        let inbox = inbox_of(&mut self.inbox);
-        inbox
-            .codec
-            .encode(message, &mut bytes)
-            .map_err(Into::into)?;
-        Ok(bytes)
+        bytes
+    }
+
+    pub(super) fn codec(&mut self) -> &mut C {
+        &mut inbox_of(&mut self.inbox).codec
     }
 
     /// Sets what is to be written.
     pub(super) fn set_outgoing(&mut self, message: BytesMut) {
-        debug_assert!(!self.has_unwritten(), "one message at a time");
+        debug_assert!(!self.has_unwritten(), "its rest would be lost");
         self.outgoing = message;
         self.written = 0;
     }

@@ -6,6 +6,8 @@ use pool_core::{BoxFuture, ConnectionId};
 
 use super::collector::{CollectLimits, Collector};
 use super::run::Run;
+use super::stream::OneShotStream;
+use crate::error::StdioError;
 use crate::launch::{ChildStdio, LaunchedChild};
 use crate::metrics::ChildMeter;
 use crate::process::{Exit, Liveness, Stop, Termination};
@@ -62,8 +64,8 @@ impl OneShot {
     ///
     /// # Errors
     ///
-    /// [`Broken`](crate::StdioError::Broken) if it was run before, [`Read`](crate::StdioError::Read) if its
-    /// stdout cannot be read, [`TimedOut`](crate::StdioError::TimedOut), with how the output begins.
+    /// [`Broken`](StdioError::Broken) if it was run before, [`Read`](StdioError::Read) if its
+    /// stdout cannot be read, [`TimedOut`](StdioError::TimedOut), with how the output begins.
     /// Neither a failed write nor an exit code is an error.
     ///
     /// # Cancel safety
@@ -72,6 +74,17 @@ impl OneShot {
     /// dropped. A pool kills it when the lease is dropped.
     pub const fn run<I: AsRef<[u8]> + Send>(&mut self, input: I) -> Run<'_, I> {
         Run::new(&mut self.collector, input)
+    }
+
+    /// Begins a run whose input is written and whose output is read as a stream, for more than fits
+    /// into memory, or for output that is wanted before the input is complete.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken`](StdioError::Broken) if it was run before.
+    pub fn stream(&mut self) -> Result<OneShotStream<'_>, StdioError> {
+        self.collector.begin(0)?;
+        Ok(OneShotStream::new(&mut self.collector))
     }
 
     /// The child's process id, which is the id of its process group too.

@@ -10,14 +10,36 @@ use super::collector::Collector;
 use super::output::Output;
 use crate::error::StdioError;
 
-/// A run that begins when it is awaited, from [`OneShot::run`](crate::OneShot::run).
+/// A run that begins when it is awaited, from [`OneShot::run`](crate::OneShot::run); or the rest of
+/// one, from [`OneShotStream::finish`](crate::OneShotStream::finish).
 ///
 /// Without [`within`](Self::within) it waits as long as the child lives.
 #[must_use = "nothing is written before it is awaited"]
 pub struct Run<'c, I> {
     collector: &'c mut Collector,
     input: I,
+    start: Start,
     limit: Option<Duration>,
+}
+
+/// Where a run is when it is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Fresh,
+    /// It was begun as a stream.
+    Streamed,
+}
+
+impl<'c> Run<'c, [u8; 0]> {
+    /// What is left of a run that was begun as a stream.
+    pub(super) const fn rest_of(collector: &'c mut Collector) -> Self {
+        Self {
+            collector,
+            input: [],
+            start: Start::Streamed,
+            limit: None,
+        }
+    }
 }
 
 impl<'c, I: AsRef<[u8]> + Send> Run<'c, I> {
@@ -25,6 +47,7 @@ impl<'c, I: AsRef<[u8]> + Send> Run<'c, I> {
         Self {
             collector,
             input,
+            start: Start::Fresh,
             limit: None,
         }
     }
@@ -59,7 +82,13 @@ impl<'c, I: AsRef<[u8]> + Send + 'c> IntoFuture for Run<'c, I> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let collector = self.collector;
-            let running = collector.run(self.input.as_ref());
+            let input = self.input.as_ref();
+            let running = async {
+                match self.start {
+                    Start::Fresh => collector.run(input).await,
+                    Start::Streamed => collector.finish(input).await,
+                }
+            };
             match self.limit {
                 None => running.await,
                 Some(limit) => match timeout(limit, running).await {

@@ -119,7 +119,8 @@ impl Handover {
     }
 
     /// Our end of stdin, and bytes that are still to be written to it: that is tried for as long as
-    /// [`flush`](crate::LadderTimes::flush) allows. The descriptor must be non-blocking.
+    /// [`flush`](crate::LadderTimes::flush) allows. The descriptor and its copies are made
+    /// non-blocking.
     #[must_use]
     pub fn stdin(mut self, stdin: OwnedFd, unwritten: Vec<u8>) -> Self {
         self.pipes.stdin = Some(stdin);
@@ -128,7 +129,7 @@ impl Handover {
     }
 
     /// Our end of stdout. It is read and the bytes are thrown away, so that the child is not stuck in
-    /// a write. The descriptor must be non-blocking.
+    /// a write. The descriptor and its copies are made non-blocking.
     #[must_use]
     pub fn stdout(mut self, stdout: OwnedFd) -> Self {
         self.pipes.stdout = Some(stdout);
@@ -252,7 +253,8 @@ impl Child {
     }
 
     /// Resolves when [`try_wait`](Self::try_wait) has an answer. Needs no runtime, and does not
-    /// borrow the child.
+    /// borrow the child. One thread wakes all tasks that wait for children: a waker that blocks delays
+    /// their reports, but the end of no child.
     ///
     /// # Cancel safety
     ///

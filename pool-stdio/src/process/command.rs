@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::{env, fmt, fs, io};
 
 use super::command_error::CommandError;
-use super::cookie::{COOKIE_VARIABLE, Cookie};
+use super::cookie::{self, COOKIE_VARIABLE};
 use super::program;
+use super::record::ChildId;
 use super::stderr::{LineSink, StderrPolicy};
 use super::sys;
 use super::terminate::{KillScope, LadderTimes};
@@ -295,10 +296,6 @@ fn check_descriptors(children_max: usize) -> Result<(), CommandError> {
 }
 
 /// A checked [`CommandSpec`]. A clone is cheap and means the same command.
-///
-/// # Examples
-///
-/// See [`CommandSpec`].
 #[derive(Debug, Clone)]
 pub struct Command {
     inner: Arc<Checked>,
@@ -335,7 +332,7 @@ impl Command {
 
     /// As the standard library takes it. Always with an absolute path: for a bare name and a changed
     /// `PATH` the standard library would fork instead of calling `posix_spawn`.
-    pub(crate) fn to_std(&self, cookie: Option<&Cookie>) -> std::process::Command {
+    pub(crate) fn to_std(&self, marked_as: Option<ChildId>) -> std::process::Command {
         let spec = &self.inner.spec;
         let mut command = std::process::Command::new(&self.inner.path);
         command.args(&spec.args);
@@ -349,8 +346,8 @@ impl Command {
                 None => command.env_remove(name),
             };
         }
-        if let Some(cookie) = cookie {
-            command.env(COOKIE_VARIABLE, cookie.value());
+        if let Some(child) = marked_as {
+            command.env(COOKIE_VARIABLE, cookie::value_for(child));
         }
         if let Some(dir) = &spec.current_dir {
             command.current_dir(dir);

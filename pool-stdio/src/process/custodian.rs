@@ -1,48 +1,45 @@
 //! The thread that watches over every child: it sees exits, drains stderr from birth, and carries
 //! every termination to its end.
 //!
-//! It blocks in `poll` alone, except that a blocking descriptor which a [`Handover`] brings can
-//! block its writes. Of other people's code it runs the wakers of futures that wait for an exit or a
-//! termination, and the drop of a line sink; a waker's panic is caught.
-//!
-//! [`Handover`]: crate::Handover
+//! It blocks only while it waits for the next event, whatever descriptors a user hands over. It runs
+//! no code of a user's: wakers and drops are left to the notifier, lines to their own thread.
 //!
 //! # Invariants
 //!
-//! 1. Only this thread reaps, each child by name; it never waits for "any child". (The spawner reaps
-//!    a child whose start failed half-way, which this thread never heard of.)
+//! 1. Only this thread reaps, each child by name; it never waits for "any child". (A spawner reaps a
+//!    child whose start failed half-way, which this thread never heard of.)
 //! 2. A child is in its care before its handle exists, and until its termination is published.
 //! 3. With no termination under way it sleeps until a child does something: no periodic wake-ups
-//!    (where exits can only be seen by asking, one per [`ASK_GAP`]).
-//! 4. A turn of the loop reads and writes each pipe at most once, so no child can keep the thread.
-//!    The exception is the stderr of a child that has just exited: up to 1 MiB, as much as a pipe
-//!    can hold.
+//!    (while something can be seen only by asking, one per [`ASK_GAP`]).
+//! 4. What an event of one child costs does not depend on how many others there are.
+//! 5. A turn of the loop reads at most [`TURN_BYTES`] of output and 1 MiB more for each root that has
+//!    just exited, so that no child can keep the thread. Messages and exits come first.
 //!
 //! # Locking
 //!
 //! The mailbox's mutex is held for a push or a swap. Posting to it never blocks, so a handle can do
 //! it in `Drop` on any thread.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::lock::lock;
-use super::proc_scan::{Scan, ScanAnswer, ScanThread};
+use super::outcome::CountFailure;
+use super::proc_scan::{ScanAnswer, ScanRequest, ScanThread};
 use super::record::{ChildId, PipeEnds};
 use super::roster::RoundUp;
-use super::sys::{self, Ready};
-use super::terminate::{Others, Start};
-use super::ward::{Source, Ward};
+use super::sys::{self, Life, PollWaker, Poller, Ready, Root};
+use super::terminate::{Ending, Start};
+use super::ward::{NewChild, Ward};
+use super::watched::{Source, Token};
+use super::{notifier, service};
 
 /// What the custodian can be told.
 #[derive(Debug)]
 pub(crate) enum Message {
-    Adopt(Box<Ward>),
+    Adopt(Box<NewChild>),
     Stop {
         child: ChildId,
         start: Start,
@@ -57,8 +54,7 @@ pub(crate) enum Message {
 pub(crate) struct Custodian {
     /// At most a few messages per child.
     mailbox: Mutex<Vec<Message>>,
-    /// A byte written here ends the thread's wait.
-    waker: File,
+    waker: PollWaker,
 }
 
 impl Custodian {
@@ -69,22 +65,29 @@ impl Custodian {
         if let Some(custodian) = &*custodian {
             return Ok(Arc::clone(custodian));
         }
-        let wake = sys::wake_pair()?;
+        notifier::prepare()?;
+        let poller = Arc::new(Poller::new()?);
         let started = Arc::new(Self {
             mailbox: Mutex::new(Vec::new()),
-            waker: wake.waker,
+            waker: PollWaker::new()?,
         });
+        poller.add(started.waker.as_fd(), WAKER_TOKEN, Ready::ToRead)?;
         let answers = Arc::clone(&started);
-        let watch = Watch {
+        let mut watch = Watch {
             custodian: Arc::clone(&started),
-            woken: wake.woken,
+            poller,
             wards: BTreeMap::new(),
+            dues: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            unreaped: Vec::new(),
             round_ups: Vec::new(),
-            scans: ScanThread::new(move |answer| answers.post(Message::Scanned(answer))),
+            scans: ScanThread::new(
+                move |answer| answers.post(Message::Scanned(answer)),
+                started.waker.as_raw_fd(),
+            ),
+            scratch: vec![0; SCRATCH_BYTES],
         };
-        thread::Builder::new()
-            .name("stdio-custodian".into())
-            .spawn(move || watch.run())?;
+        service::start("stdio-custodian", move || watch.run())?;
         Ok(Arc::clone(custodian.insert(started)))
     }
 
@@ -95,8 +98,7 @@ impl Custodian {
             mailbox.len() == 1
         };
         if was_empty {
-            // If there is no room for the byte, others are there to end the wait.
-            drop((&self.waker).write(&[1]));
+            self.waker.wake();
         }
     }
 }
@@ -104,69 +106,71 @@ impl Custodian {
 /// The thread's own state.
 struct Watch<A> {
     custodian: Arc<Custodian>,
-    woken: File,
+    poller: Arc<Poller>,
     wards: BTreeMap<ChildId, Ward>,
+    /// When each ladder wants to go on.
+    dues: BTreeSet<(Instant, ChildId)>,
+    /// Those of which something can be seen only by asking.
+    asked: BTreeSet<ChildId>,
+    /// Roots whose end is published, but whose status a tracer still has.
+    unreaped: Vec<Arc<Root>>,
     round_ups: Vec<RoundUp>,
     scans: ScanThread<A>,
+    scratch: Vec<u8>,
 }
 
 impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
-    fn run(mut self) {
+    fn run(&mut self) {
         sys::block_signals();
-        let mut scratch = vec![0; SCRATCH_BYTES];
+        let mut ready = Vec::new();
         loop {
-            let ready = self.wait();
+            self.wait(&mut ready);
             let now = sys::clock_now();
-            for (id, source) in ready {
-                if let Some(ward) = self.wards.get_mut(&id) {
-                    ward.serve(source, now, &mut scratch);
-                }
-            }
-            self.take_messages(now, &mut scratch);
-            for ward in self.wards.values_mut().filter(|ward| ward.must_be_asked()) {
-                ward.look_at_root(&mut scratch);
-            }
-            self.advance(now);
+            let mut touched = self.take_messages(now);
+            touched.extend(self.serve(now, &ready));
+            touched.extend(self.ask(now));
+            touched.extend(self.take_dues(now));
+            self.advance(now, touched);
             self.round_ups.retain(|round_up| !round_up.is_over(now));
         }
     }
 
     /// Waits until something is ready or due.
-    fn wait(&mut self) -> Vec<(ChildId, Source)> {
+    fn wait(&mut self, ready: &mut Vec<u64>) {
         let now = sys::clock_now();
-        let mut due: Option<Instant> = self.round_ups.iter().map(RoundUp::until).min();
-        let mut interests = vec![(self.woken.as_fd(), Ready::ToRead)];
-        let mut sources = Vec::new();
-        for (id, ward) in &self.wards {
-            for (source, fd, ready) in ward.interests() {
-                interests.push((fd, ready));
-                sources.push((*id, source));
-            }
-            let ask = ward.must_be_asked().then(|| now + ASK_GAP);
-            due = [due, ward.due(), ask].into_iter().flatten().min();
-        }
-        let timeout = due.map(|due| due.saturating_duration_since(now));
-        // A poll that the system refuses (for lack of memory) is repeated, after a while.
-        let ready = sys::poll(&interests, timeout).unwrap_or_else(|_| {
+        let next_due = self.dues.first().map(|(due, _)| *due);
+        let next_round_up = self.round_ups.iter().map(RoundUp::until).min();
+        let next_ask = if !self.asked.is_empty() {
+            Some(now + ASK_GAP)
+        } else if !self.unreaped.is_empty() {
+            Some(now + REAP_GAP)
+        } else {
+            None
+        };
+        let next = [next_due, next_round_up, next_ask]
+            .into_iter()
+            .flatten()
+            .min();
+        let timeout = next.map(|next| next.saturating_duration_since(now));
+        if self.poller.wait(timeout, ready).is_err() {
+            // It is refused for lack of memory. After a while there may be some.
             sys::pause(ASK_GAP);
-            Vec::new()
-        });
-        let mut ready = ready.into_iter();
-        if ready.next().is_some_and(|woken| woken.is_ready) {
-            // Order: emptied before the mailbox is, or a message could lie there unread.
-            drop(self.woken.read(&mut [0; 64]));
         }
-        let ready = ready
-            .zip(sources)
-            .filter(|(readiness, _)| readiness.is_ready);
-        ready.map(|(_, source)| source).collect()
     }
 
-    fn take_messages(&mut self, now: Instant, scratch: &mut [u8]) {
+    /// Returns whose ladders may go on.
+    fn take_messages(&mut self, now: Instant) -> BTreeSet<ChildId> {
+        // Order: reset before the mailbox is emptied, or a message could lie there unread.
+        self.custodian.waker.reset();
         let messages = std::mem::take(&mut *lock(&self.custodian.mailbox));
+        let mut touched = BTreeSet::new();
         for message in messages {
             match message {
-                Message::Adopt(ward) => drop(self.wards.insert(ward.record.id, *ward)),
+                Message::Adopt(child) => {
+                    let ward = Ward::adopt(*child, &self.poller);
+                    touched.insert(ward.id());
+                    self.wards.insert(ward.id(), ward);
+                }
                 // A child that has ended needs no stopping: what was handed over is closed here.
                 Message::Stop {
                     child,
@@ -174,51 +178,117 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
                     pipes,
                 } => {
                     if let Some(ward) = self.wards.get_mut(&child) {
-                        ward.stop(now, start, pipes, scratch);
+                        ward.stop(now, start, pipes, &mut self.scratch);
+                        touched.insert(child);
                     }
                 }
                 Message::Scanned(answer) => {
-                    if let Some(ward) = self.wards.get_mut(&answer.key.child) {
+                    let child = answer.key.child;
+                    if let Some(ward) = self.wards.get_mut(&child) {
                         ward.scanned(now, answer);
+                        touched.insert(child);
                     }
                 }
                 Message::RoundUp(round_up) => self.round_ups.push(round_up),
             }
         }
+        touched
     }
 
-    /// Lets every ward do what its ladder orders now.
-    fn advance(&mut self, now: Instant) {
-        let mut ended = Vec::new();
-        let mut wanted = Vec::new();
-        for (id, ward) in &mut self.wards {
-            loop {
-                let ending = ward.advance(now, &mut wanted);
-                if let Some(ending) = ending {
-                    ended.push((*id, ending));
-                }
-                let refused = wanted
-                    .drain(..)
-                    .filter_map(|scan| self.scans.post(scan).err());
-                let unanswered: Vec<_> = refused.filter_map(|scan: Scan| scan.key).collect();
-                if unanswered.is_empty() {
-                    break;
-                }
-                for key in unanswered {
-                    let others = Others::Unknown;
-                    ward.scanned(now, ScanAnswer { key, others });
-                }
+    fn serve(&mut self, now: Instant, ready: &[u64]) -> BTreeSet<ChildId> {
+        let ready = ready.iter().filter(|number| **number != WAKER_TOKEN);
+        let mut tokens: Vec<Token> = ready.map(|number| Token::of_number(*number)).collect();
+        // Order: exits first, and output as far as the turn allows. The rest stays ready.
+        tokens.sort_unstable();
+        let mut touched = BTreeSet::new();
+        let mut bytes = 0;
+        for Token { source, child } in tokens {
+            let is_output = matches!(source, Source::Stdout | Source::Stderr);
+            if is_output && bytes >= TURN_BYTES {
+                break;
+            }
+            if let Some(ward) = self.wards.get_mut(&child) {
+                bytes += ward.serve(source, now, &mut self.scratch);
+                touched.insert(child);
             }
         }
-        for (id, ending) in ended {
-            if let Some(ward) = self.wards.remove(&id) {
-                ward.finish(ending);
+        touched
+    }
+
+    fn ask(&mut self, now: Instant) -> BTreeSet<ChildId> {
+        self.unreaped
+            .retain(|root| !matches!(root.reap(), Ok(Life::Over(_))));
+        for child in &self.asked {
+            if let Some(ward) = self.wards.get_mut(child) {
+                ward.ask(now, &mut self.scratch);
+            }
+        }
+        self.asked.clone()
+    }
+
+    fn take_dues(&mut self, now: Instant) -> BTreeSet<ChildId> {
+        let mut touched = BTreeSet::new();
+        while let Some(first) = self.dues.first().copied().filter(|(due, _)| *due <= now) {
+            self.dues.remove(&first);
+            touched.insert(first.1);
+        }
+        touched
+    }
+
+    /// Lets wards do what their ladders order now.
+    fn advance(&mut self, now: Instant, touched: BTreeSet<ChildId>) {
+        for child in touched {
+            let Some(ward) = self.wards.get_mut(&child) else {
+                continue;
+            };
+            self.dues.remove(&(ward.due().unwrap_or(now), child));
+            let ending = advance_one(ward, now, &mut self.scans);
+            if ward.must_be_asked() && ending.is_none() {
+                self.asked.insert(child);
+            } else {
+                self.asked.remove(&child);
+            }
+            let Some(ending) = ending else {
+                self.dues.extend(ward.due().map(|due| (due, child)));
+                continue;
+            };
+            if let Some(ward) = self.wards.remove(&child) {
+                self.unreaped.extend(ward.finish(ending));
             }
         }
     }
 }
 
-/// Where exits cannot be waited for, they are asked for this often.
+/// Has the scans made that the ward wants.
+fn advance_one<A: Fn(ScanAnswer) + Clone + Send + 'static>(
+    ward: &mut Ward,
+    now: Instant,
+    scans: &mut ScanThread<A>,
+) -> Option<Ending> {
+    let mut wanted: Vec<ScanRequest> = Vec::new();
+    loop {
+        let ending = ward.advance(now, &mut wanted);
+        let refused: Vec<_> = wanted
+            .drain(..)
+            .filter_map(|request| scans.post(request).err())
+            .collect();
+        if ending.is_some() || refused.is_empty() {
+            return ending;
+        }
+        for request in refused {
+            let failed = ScanAnswer::failed(request.key, CountFailure::Refused);
+            ward.scanned(now, failed);
+        }
+    }
+}
+
+/// Where something can be seen only by asking, it is asked for this often.
 const ASK_GAP: Duration = Duration::from_millis(10);
+/// A root whose status a tracer has is tried this often.
+const REAP_GAP: Duration = Duration::from_millis(500);
 /// What is read from a pipe at once; as much as a pipe holds by default.
 const SCRATCH_BYTES: usize = 64 * 1024;
+/// How much output is read in a turn.
+const TURN_BYTES: usize = 512 * 1024;
+/// No child has this number.
+const WAKER_TOKEN: u64 = u64::MAX;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use super::lock::lock;
+use super::notifier;
 
 /// A value that is set once.
 #[derive(Debug)]
@@ -37,8 +38,21 @@ impl<T> Once<T> {
         })
     }
 
-    /// Sets the value and wakes all waiting tasks. A value that was set before stays.
+    /// Sets the value and wakes all waiting tasks here and now. A value that was set before stays.
     pub(crate) fn set(&self, value: T) {
+        for waker in self.replace(value) {
+            // A waker can run any code. Its panic must not keep the others asleep.
+            drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+        }
+    }
+
+    /// The same, for a thread of this crate: the tasks are woken on another one.
+    pub(crate) fn publish(&self, value: T) {
+        notifier::wake(self.replace(value));
+    }
+
+    /// The value stays if it was there before. Returns whom to wake.
+    fn replace(&self, value: T) -> Vec<Waker> {
         let (surplus, wakers) = {
             let mut inner = lock(&self.inner);
             let surplus = match inner.value {
@@ -48,10 +62,7 @@ impl<T> Once<T> {
             (surplus, std::mem::take(&mut inner.wakers))
         };
         drop(surplus);
-        for (_, waker) in wakers {
-            // A waker can run any code. Its panic must not end the custodian.
-            drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
-        }
+        wakers.into_iter().map(|(_, waker)| waker).collect()
     }
 }
 

@@ -62,10 +62,6 @@ pub enum Rung {
 }
 
 /// Whether the pipes were read to their end.
-///
-/// # Examples
-///
-/// See [`Termination`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Drain {
@@ -78,6 +74,43 @@ pub enum Drain {
     Idle,
 }
 
+/// How many processes of a scope outlived its termination.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{CountFailure, Survivors};
+///
+/// // What could not be counted is never reported as none.
+/// let unknown = Survivors::Unknown(CountFailure::NoProc);
+/// assert!(unknown != Survivors::Known(0) && !unknown.is_none());
+/// assert_eq!(unknown.to_string(), "unknown: no /proc of this process's namespace");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Survivors {
+    /// So many.
+    Known(usize),
+    /// There may be some.
+    Unknown(CountFailure),
+}
+
+/// Why the processes of a scope could not be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CountFailure {
+    /// This system has no way to count them.
+    Unsupported,
+    /// There is no `/proc`, or it shows another pid namespace.
+    NoProc,
+    /// The system refused to show them, for lack of descriptors or memory.
+    Refused,
+    /// A process that may belong to the scope does not show whose it is: it runs as another user, or
+    /// has made itself unreadable.
+    Unreadable,
+    /// The count was not there in time.
+    NoAnswer,
+}
+
 /// How a termination went.
 ///
 /// # Examples
@@ -85,14 +118,14 @@ pub enum Drain {
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use pool_stdio::{CommandSpec, Drain, Rung, Stop};
+/// use pool_stdio::{CommandSpec, Drain, Rung, Stop, Survivors};
 ///
 /// let child = CommandSpec::new("cat").build()?.spawn().await?;
 /// let end = child.terminate(Stop::Orderly).await;
 /// assert_eq!(end.rung, Rung::Eof, "it left when its input ended");
 /// assert!(end.exit.status().unwrap().success());
 /// assert_eq!((end.drain, end.pipe_held), (Drain::Complete, false));
-/// assert_eq!((end.survivors_found, end.survivors_left), (0, 0));
+/// assert_eq!((end.survivors_found, end.survivors), (0, Survivors::Known(0)));
 /// # Ok(())
 /// # }
 /// ```
@@ -116,8 +149,10 @@ pub struct Termination {
     pub pipe_held: bool,
     /// The largest number of processes of the scope that were seen alive after the root had exited.
     pub survivors_found: usize,
-    /// How many of them were still alive `kill_wait` after SIGKILL.
-    pub survivors_left: usize,
+    /// How many were still alive at the end, `kill_wait` after SIGKILL.
+    pub survivors: Survivors,
+    /// The process ids of those, as far as they are known.
+    pub survivor_pids: Vec<u32>,
     /// The end of what the child wrote to stderr.
     pub stderr: StderrTail,
     /// From the first rung to the end of the drain.
@@ -158,10 +193,6 @@ impl fmt::Display for Exit {
 }
 
 /// How a [`Children::terminate_all`](crate::Children::terminate_all) ended.
-///
-/// # Examples
-///
-/// See [`Children::terminate_all`](crate::Children::terminate_all).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TerminateAllReport {
@@ -169,4 +200,33 @@ pub struct TerminateAllReport {
     pub ended: usize,
     /// The process ids of those that did not.
     pub left: Vec<u32>,
+}
+
+impl Survivors {
+    /// Whether it is certain that there are none.
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        matches!(self, Self::Known(0))
+    }
+}
+
+impl fmt::Display for Survivors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(count) => count.fmt(f),
+            Self::Unknown(why) => write!(f, "unknown: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for CountFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsupported => "this system cannot count them",
+            Self::NoProc => "no /proc of this process's namespace",
+            Self::Refused => "the system refused to show them",
+            Self::Unreadable => "a process does not show whose it is",
+            Self::NoAnswer => "no answer in time",
+        })
+    }
 }

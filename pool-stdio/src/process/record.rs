@@ -8,7 +8,7 @@ use super::once::Once;
 use super::outcome::{Exit, Termination};
 use super::signal::{Signal, SignalError};
 use super::stderr::{Ring, StderrTail};
-use super::sys::{Delivery, PidState, Root};
+use super::sys::{Delivery, PidState, Root, is_stopped};
 use super::terminate::KillScope;
 
 /// The number of a child within this program. Unlike a process id it is never used twice.
@@ -40,7 +40,16 @@ impl ChildRecord {
     }
 
     pub(crate) fn stderr_tail(&self) -> StderrTail {
-        lock(&self.stderr).tail()
+        // Order: unlocked before the bytes are copied. The custodian may want to write.
+        let view = lock(&self.stderr).view();
+        view.into_tail()
+    }
+
+    /// Whether the process is stopped, as by SIGSTOP. `false` where the system does not tell.
+    pub(crate) fn is_stopped(&self) -> bool {
+        // Order: under the lock, so that the custodian does not reap the child meanwhile.
+        let pid_state = lock(&self.pid_state);
+        *pid_state == PidState::Held && is_stopped(self.pid)
     }
 
     /// Sends a signal to the child's process group. Without a root the child has ended.

@@ -7,7 +7,7 @@
 //!
 //! # Locking
 //!
-//! One mutex, held for a few instructions. Tasks are woken after it is unlocked.
+//! One mutex, held for a few instructions. Tasks are woken after it is unlocked, by the notifier.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -117,7 +117,7 @@ impl Roster {
 
 fn wake(waiting: Vec<Arc<Once<()>>>) {
     for emptied in waiting {
-        emptied.set(());
+        emptied.publish(());
     }
 }
 
@@ -227,7 +227,7 @@ impl RoundUp {
     /// Publishes what there is to report now.
     pub(crate) fn publish(&self) {
         let left = self.roster.pids();
-        self.report.set(TerminateAllReport {
+        self.report.publish(TerminateAllReport {
             ended: self.begun_with.saturating_sub(left.len()),
             left,
         });

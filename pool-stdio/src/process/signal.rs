@@ -48,10 +48,6 @@ pub enum Signal {
 }
 
 /// Why a signal was not sent.
-///
-/// # Examples
-///
-/// See [`Child::signal`](crate::Child::signal).
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SignalError {

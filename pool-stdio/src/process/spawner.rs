@@ -15,12 +15,10 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
-use std::thread;
 use std::time::Duration;
 
 use super::child::Child;
 use super::command::Command;
-use super::cookie::Cookie;
 use super::custodian::{Custodian, Message};
 use super::line_feed::LineFeed;
 use super::lock::lock;
@@ -31,7 +29,8 @@ use super::spawn_error::SpawnError;
 use super::stderr::{Ring, RingLimits, StderrPolicy};
 use super::sys::{self, OsErrorKind, PidState, Root, Spawned};
 use super::terminate::KillScope;
-use super::ward::Ward;
+use super::ward::NewChild;
+use super::{notifier, service};
 
 type SpawnResult = Result<Child, SpawnError>;
 
@@ -48,10 +47,6 @@ impl Command {
     /// # Cancel safety
     ///
     /// If the future is dropped, a child that was started for it is killed and reaped.
-    ///
-    /// # Examples
-    ///
-    /// See [`Child`].
     #[must_use = "a child whose future is dropped is killed"]
     pub fn spawn(&self) -> impl Future<Output = SpawnResult> + Send + 'static + use<> {
         begin(self, None)
@@ -87,10 +82,10 @@ pub(crate) fn failed(error: SpawnError) -> Take<SpawnResult> {
     Take::new(result)
 }
 
-/// Starts the permanent threads of this crate now, rather than with the first child: one that
-/// starts children and one that watches them, which together hold two descriptors. A third, which
-/// looks for processes that left their group or outlive their root, and a fourth, which passes on
-/// lines of stderr, are started when they are first needed.
+/// Starts the permanent threads of this crate now, rather than with the first child: one that starts
+/// children, one that watches them, and one that wakes the tasks that wait for them. Together they hold
+/// two descriptors. A fourth, which looks for processes that left their group or outlive their root,
+/// and a fifth, which passes on lines of stderr, are started when they are first needed.
 ///
 /// # Errors
 ///
@@ -131,16 +126,15 @@ impl Spawner {
         let threads = |source| SpawnError::Threads { source };
         let custodian = Custodian::get().map_err(threads)?;
         let (sender, requests) = sync_channel(QUEUE_MAX);
-        let spawner = Self {
+        let mut spawner = Self {
             requests,
             custodian,
         };
-        let thread = thread::Builder::new().name("stdio-spawner".into());
-        thread.spawn(move || spawner.run()).map_err(threads)?;
+        service::start("stdio-spawner", move || spawner.run()).map_err(threads)?;
         Ok(queue.insert(sender).clone())
     }
 
-    fn run(self) {
+    fn run(&mut self) {
         let chance = RandomState::new();
         for SpawnRequest {
             command,
@@ -148,14 +142,15 @@ impl Spawner {
             wanted,
         } in &self.requests
         {
-            if wanted.strong_count() == 0 {
-                continue;
+            if wanted.strong_count() > 0 {
+                let result = self.start(&command, reservation, &chance);
+                if let Some(wanted) = wanted.upgrade() {
+                    wanted.publish(result);
+                }
+                // Otherwise the child is dropped, which ends it.
             }
-            let result = self.start(&command, reservation, &chance);
-            if let Some(wanted) = wanted.upgrade() {
-                wanted.set(result);
-            }
-            // Otherwise the child is dropped, which ends it.
+            // It may hold the last sink of its kind, with a user's values in it.
+            notifier::drop_there(command);
         }
     }
 
@@ -167,8 +162,9 @@ impl Spawner {
     ) -> SpawnResult {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = ChildId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        let cookie = (command.scope() == KillScope::Tree).then(|| Cookie::new(id, chance));
-        let guard = SpawnGuard::start(command, cookie.as_ref(), chance)?;
+        let finds_all = command.scope() == KillScope::Tree;
+        let descendants_since = finds_all.then(sys::clock_ticks);
+        let guard = SpawnGuard::start(command, finds_all.then_some(id), chance)?;
         let failed = |error| SpawnError::from_system(command, error, 1);
         let root = Arc::new(Root::adopt(guard.pid()).map_err(failed)?);
         guard.unblock().map_err(failed)?;
@@ -186,20 +182,18 @@ impl Spawner {
             None => (None, RosterState::Open),
         };
         let sink = command.line_sink().filter(|_| stderr.is_some());
-        let ward = Ward {
+        let new_child = NewChild {
             record: Arc::clone(&record),
             root: Arc::clone(&root),
             scope: command.scope(),
             times: command.times(),
-            cookie,
-            lines: sink.and_then(|sink| LineFeed::new(pid, sink.clone())),
+            descendants_since,
+            lines: sink.and_then(|sink| LineFeed::new(id, pid, sink.clone())),
             stderr,
             membership,
-            exit: None,
-            stopping: None,
         };
         // Order: the custodian has the child before there is a handle that could ask for its end.
-        self.custodian.post(Message::Adopt(Box::new(ward)));
+        self.custodian.post(Message::Adopt(Box::new(new_child)));
         let pipes = PipeEnds {
             stdin,
             unwritten: Vec::new(),
@@ -241,10 +235,10 @@ struct SpawnGuard {
 impl SpawnGuard {
     fn start(
         command: &Command,
-        cookie: Option<&Cookie>,
+        marked_as: Option<ChildId>,
         chance: &RandomState,
     ) -> Result<Self, SpawnError> {
-        let mut standard = command.to_std(cookie);
+        let mut standard = command.to_std(marked_as);
         let spawned = retry_briefly(chance, sys::pause, || {
             let stderr = match command.stderr_policy() {
                 StderrPolicy::Ring(_) => Stdio::piped(),

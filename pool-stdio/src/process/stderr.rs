@@ -9,10 +9,6 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Where a child's stderr goes.
-///
-/// # Examples
-///
-/// See [`RingLimits`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum StderrPolicy {
@@ -107,10 +103,6 @@ impl fmt::Debug for LineSink {
 }
 
 /// One line of stderr.
-///
-/// # Examples
-///
-/// See [`LineSink`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct StderrLine<'a> {
@@ -123,10 +115,6 @@ pub struct StderrLine<'a> {
 }
 
 /// The end of what a child wrote to stderr.
-///
-/// # Examples
-///
-/// See [`RingLimits`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StderrTail {
@@ -165,11 +153,27 @@ impl fmt::Display for StderrTail {
 }
 
 /// Keeps the end of a stream.
+///
+/// The bytes lie in segments that are shared with those who ask for the tail, so that asking takes
+/// no time under the lock that the custodian needs to write.
 #[derive(Debug)]
 pub(crate) struct Ring {
     limits: RingLimits,
-    bytes: VecDeque<u8>,
+    segments: VecDeque<Arc<Vec<u8>>>,
+    /// How much of the first segment is forgotten.
+    forgotten_of_first: usize,
+    bytes: usize,
     newlines: usize,
+    bytes_total: u64,
+    lines_total: u64,
+    forgotten_last: Option<u8>,
+}
+
+/// A ring as it was at one moment.
+#[derive(Debug)]
+pub(crate) struct RingView {
+    segments: Vec<Arc<Vec<u8>>>,
+    forgotten_of_first: usize,
     bytes_total: u64,
     lines_total: u64,
     forgotten_last: Option<u8>,
@@ -179,7 +183,9 @@ impl Ring {
     pub(crate) const fn new(limits: RingLimits) -> Self {
         Self {
             limits,
-            bytes: VecDeque::new(),
+            segments: VecDeque::new(),
+            forgotten_of_first: 0,
+            bytes: 0,
             newlines: 0,
             bytes_total: 0,
             lines_total: 0,
@@ -189,24 +195,106 @@ impl Ring {
 
     pub(crate) fn push(&mut self, chunk: &[u8]) {
         self.bytes_total = self.bytes_total.saturating_add(chunk.len() as u64);
-        let (lost, kept) = chunk.split_at(chunk.len().saturating_sub(self.limits.bytes_max));
-        let room = self.limits.bytes_max - kept.len();
-        self.forget(self.bytes.len().saturating_sub(room));
-        self.forgotten_last = lost.last().copied().or(self.forgotten_last);
-        self.bytes.extend(kept);
-        let newlines = |bytes: &[u8]| memchr::memchr_iter(b'\n', bytes).count();
-        self.newlines += newlines(kept);
-        let lines = newlines(lost) + newlines(kept);
-        self.lines_total = self.lines_total.saturating_add(lines as u64);
+        self.lines_total = self
+            .lines_total
+            .saturating_add(count_newlines(chunk) as u64);
+        let kept = self.end_that_fits(chunk);
+        let lost = &chunk[..chunk.len() - kept.len()];
+        if let Some(last) = lost.last() {
+            self.forget(self.bytes);
+            self.forgotten_last = Some(*last);
+        }
+        self.forget((self.bytes + kept.len()).saturating_sub(self.limits.bytes_max));
+        self.add(kept);
         while self.lines() > self.limits.lines_max {
-            let first = self.bytes.iter().position(|byte| *byte == b'\n');
-            self.forget(first.map_or(self.bytes.len(), |at| at + 1));
+            self.forget_line();
         }
     }
 
-    pub(crate) fn tail(&self) -> StderrTail {
-        let (front, back) = self.bytes.as_slices();
-        let bytes = [front, back].concat();
+    pub(crate) fn view(&self) -> RingView {
+        RingView {
+            segments: self.segments.iter().cloned().collect(),
+            forgotten_of_first: self.forgotten_of_first,
+            bytes_total: self.bytes_total,
+            lines_total: self.lines_total,
+            forgotten_last: self.forgotten_last,
+        }
+    }
+
+    /// As much of the end of a chunk as the limits allow.
+    fn end_that_fits<'a>(&self, chunk: &'a [u8]) -> &'a [u8] {
+        let end = &chunk[chunk.len().saturating_sub(self.limits.bytes_max)..];
+        let unfinished = usize::from(end.last().is_some_and(|byte| *byte != b'\n'));
+        let Some(finished_max) = self.limits.lines_max.checked_sub(unfinished) else {
+            return &[];
+        };
+        let mut newlines = memchr::memrchr_iter(b'\n', end);
+        let before_first = newlines.nth(finished_max);
+        &end[before_first.map_or(0, |at| at + 1)..]
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.newlines += count_newlines(bytes);
+        self.bytes += bytes.len();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            // A segment that somebody is looking at is not written to any more.
+            let room = self.segments.back_mut().and_then(Arc::get_mut);
+            let room = room.filter(|segment| segment.len() < SEGMENT_BYTES);
+            let Some(segment) = room else {
+                self.segments.push_back(Arc::default());
+                continue;
+            };
+            let (now, later) = rest.split_at(rest.len().min(SEGMENT_BYTES - segment.len()));
+            segment.extend_from_slice(now);
+            rest = later;
+        }
+    }
+
+    fn lines(&self) -> usize {
+        let last = self.segments.back().and_then(|segment| segment.last());
+        let unfinished = self.bytes > 0 && last.is_some_and(|byte| *byte != b'\n');
+        self.newlines + usize::from(unfinished)
+    }
+
+    fn forget_line(&mut self) {
+        let Some(first) = self.segments.front() else {
+            return;
+        };
+        let bytes = &first[self.forgotten_of_first..];
+        let count = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+        self.forget(count);
+    }
+
+    fn forget(&mut self, count: usize) {
+        let mut left = count;
+        while left > 0
+            && let Some(first) = self.segments.front()
+        {
+            let bytes = &first[self.forgotten_of_first..];
+            let bytes = &bytes[..bytes.len().min(left)];
+            self.newlines -= count_newlines(bytes);
+            self.forgotten_last = bytes.last().copied().or(self.forgotten_last);
+            self.bytes -= bytes.len();
+            left -= bytes.len();
+            self.forgotten_of_first += bytes.len();
+            if self.forgotten_of_first == first.len() {
+                self.segments.pop_front();
+                self.forgotten_of_first = 0;
+            }
+        }
+    }
+}
+
+impl RingView {
+    pub(crate) fn into_tail(self) -> StderrTail {
+        let mut bytes = self
+            .segments
+            .iter()
+            .map(|segment| segment.as_slice())
+            .collect::<Vec<_>>()
+            .concat();
+        bytes.drain(..self.forgotten_of_first);
         let start = match self.forgotten_last {
             None | Some(b'\n') => 0,
             Some(_) => first_whole(&bytes),
@@ -218,19 +306,14 @@ impl Ring {
             is_cut: self.forgotten_last.is_some(),
         }
     }
-
-    fn lines(&self) -> usize {
-        let unfinished = self.bytes.back().is_some_and(|byte| *byte != b'\n');
-        self.newlines + usize::from(unfinished)
-    }
-
-    fn forget(&mut self, count: usize) {
-        for byte in self.bytes.drain(..count) {
-            self.newlines -= usize::from(byte == b'\n');
-            self.forgotten_last = Some(byte);
-        }
-    }
 }
+
+fn count_newlines(bytes: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', bytes).count()
+}
+
+/// How much lies in one piece.
+const SEGMENT_BYTES: usize = 16 * 1024;
 
 /// Where the tail of a cut stream begins: after the first line end if a line follows it, else at the
 /// first byte that does not continue a character.
@@ -267,7 +350,7 @@ mod tests {
         let mut ring = ring(64, 9);
         ring.push(b"one\ntw");
         ring.push(b"o");
-        let tail = ring.tail();
+        let tail = ring.view().into_tail();
         assert_eq!(
             (tail.text.as_str(), tail.bytes_total, tail.is_cut),
             ("one\ntwo", 7, false)
@@ -280,8 +363,8 @@ mod tests {
         for line in ["a\n", "b\n", "c\n", "d"] {
             ring.push(line.as_bytes());
         }
-        assert_eq!(ring.tail().text, "c\nd");
-        assert!(ring.tail().is_cut);
+        assert_eq!(ring.view().into_tail().text, "c\nd");
+        assert!(ring.view().into_tail().is_cut);
     }
 
     #[test]
@@ -293,11 +376,17 @@ mod tests {
                 .collect();
             for piece in all.chunks(chunk) {
                 ring.push(piece);
-                assert!(ring.bytes.len() <= 10);
-                let newlines = ring.bytes.iter().filter(|byte| **byte == b'\n').count();
-                assert_eq!(ring.newlines, newlines);
+                assert!(ring.bytes <= 10);
+                let held: usize = ring.segments.iter().map(|segment| segment.len()).sum();
+                assert_eq!(held - ring.forgotten_of_first, ring.bytes);
+                let newlines: usize = ring.segments.iter().map(|one| count_newlines(one)).sum();
+                let forgotten = ring
+                    .segments
+                    .front()
+                    .map_or(0, |first| count_newlines(&first[..ring.forgotten_of_first]));
+                assert_eq!(ring.newlines, newlines - forgotten);
             }
-            assert_eq!(ring.tail().bytes_total, 100);
+            assert_eq!(ring.view().into_tail().bytes_total, 100);
         }
     }
 
@@ -305,7 +394,7 @@ mod tests {
     fn a_cut_tail_begins_at_a_line() {
         let mut ring = ring(10, 9);
         ring.push(b"long first line\nshort\n");
-        assert_eq!(ring.tail().text, "short\n");
+        assert_eq!(ring.view().into_tail().text, "short\n");
     }
 
     #[test]
@@ -314,7 +403,7 @@ mod tests {
         for bytes_max in 1..40 {
             let mut ring = ring(bytes_max, 9);
             ring.push(text.as_bytes());
-            let tail = ring.tail().text;
+            let tail = ring.view().into_tail().text;
             assert!(text.ends_with(&tail), "{bytes_max}: {tail:?}");
             assert!(tail.len() + 4 > bytes_max);
         }
@@ -324,7 +413,62 @@ mod tests {
     fn bytes_that_are_no_utf8_are_replaced() {
         let mut ring = ring(64, 9);
         ring.push(b"bad \xff byte");
-        assert_eq!(ring.tail().text, "bad \u{fffd} byte");
+        assert_eq!(ring.view().into_tail().text, "bad \u{fffd} byte");
+    }
+
+    #[test]
+    fn a_ring_keeps_the_same_as_a_plain_text_would() {
+        let stream: Vec<u8> = (0..3000_u32)
+            .map(|n| {
+                if n % 7 == 0 || n % 31 == 5 {
+                    b'\n'
+                } else {
+                    b'a' + (n % 26) as u8
+                }
+            })
+            .collect();
+        for (bytes_max, lines_max) in [(50, 3), (50, 100), (1000, 5), (9, 1), (3000, 300)] {
+            for chunk in [1, 5, 64, 700, 3000] {
+                let mut ring = ring(bytes_max, lines_max);
+                for piece in stream.chunks(chunk) {
+                    ring.push(piece);
+                }
+                let end = &stream[stream.len() - bytes_max..];
+                let lines: Vec<&[u8]> = end.split_inclusive(|byte| *byte == b'\n').collect();
+                let kept = lines[lines.len().saturating_sub(lines_max)..].concat();
+                let view = ring.view();
+                let held = view
+                    .segments
+                    .iter()
+                    .map(|one| one.as_slice())
+                    .collect::<Vec<_>>()
+                    .concat();
+                assert_eq!(
+                    held[view.forgotten_of_first..],
+                    kept,
+                    "{bytes_max} {lines_max} {chunk}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_look_at_a_large_ring_copies_nothing() {
+        let mut ring = ring(1 << 20, usize::MAX);
+        ring.push(&vec![b'x'; 1 << 20]);
+        let view = ring.view();
+        let shared = ring
+            .segments
+            .iter()
+            .zip(&view.segments)
+            .filter(|(a, b)| Arc::ptr_eq(a, b));
+        assert_eq!(shared.count(), ring.segments.len());
+        ring.push(b"more");
+        assert!(
+            view.into_tail().text.ends_with("xx"),
+            "it does not change any more"
+        );
+        assert!(ring.view().into_tail().text.ends_with("xmore"));
     }
 
     #[test]
@@ -332,7 +476,10 @@ mod tests {
         let mut ring = ring(0, 0);
         ring.push(b"gone\n");
         assert_eq!(
-            (ring.tail().text.as_str(), ring.tail().bytes_total),
+            (
+                ring.view().into_tail().text.as_str(),
+                ring.view().into_tail().bytes_total
+            ),
             ("", 5)
         );
     }

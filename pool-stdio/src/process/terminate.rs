@@ -26,106 +26,22 @@
 //!    after SIGKILL, which ends when the kernel lets go of the process.
 //! 3. SIGKILL is sent at most one stage after SIGTERM, never before the graces have passed.
 //! 4. The drain's absolute deadline is set once, when the scope is gone. Output cannot move it.
-//! 5. Where the others cannot be counted ([`Others::Unknown`]), an exited root ends the graces: the
-//!    kill comes at once, while the root's number still holds the group.
+//! 5. What could not be counted counts as alive ([`Others::Unknown`]): it gets the rest of the graces,
+//!    and is reported as unknown, never as none.
+//! 6. Where the others can never be counted ([`Others::Uncountable`]), an exited root ends the graces:
+//!    the kill comes at once, while the root's pid still holds the group.
 
+mod orders;
 mod plan;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use self::orders::{
+    Ending, Order, Others, PipeSight, RootSight, ScanFor, Sight, Start, StdinSight,
+};
 pub(crate) use self::plan::TIME_MAX;
 pub use self::plan::{KillScope, LadderTimes, Stop};
-use super::outcome::{Drain, Rung};
-
-/// What is seen at one moment.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sight {
-    pub(crate) root: RootSight,
-    pub(crate) stdin: StdinSight,
-    pub(crate) pipes: PipeSight,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RootSight {
-    Running,
-    Exited,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StdinSight {
-    /// Bytes wait to be written.
-    Pending,
-    /// Nothing waits, or nothing can be written.
-    Flushed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PipeSight {
-    /// At least one pipe has not reached its end; the last bytes came at this time.
-    Open { last_read: Option<Instant> },
-    /// All have.
-    Ended,
-}
-
-/// What lives of the scope besides the root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Others {
-    #[cfg_attr(
-        all(not(test), any(not(target_os = "linux"), pool_stdio_portable)),
-        expect(dead_code, reason = "only where they can be counted")
-    )]
-    Alive(usize),
-    Gone,
-    /// This system cannot tell.
-    Unknown,
-}
-
-/// What the ladder wants done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub(crate) enum Order {
-    /// Close the child's stdin, written out or not.
-    DropStdin,
-    /// SIGTERM, then SIGCONT, to the scope.
-    Terminate,
-    /// SIGKILL to the scope.
-    Kill,
-    /// Count what lives besides the root (in the kill stage: and kill it), and tell
-    /// [`Ladder::scanned`].
-    Scan(ScanFor),
-    /// Collect the root's status. The group may not be signalled by its number after this.
-    Reap,
-    /// Come back at this time, or when something else is seen.
-    Wait(Option<Instant>),
-    /// It is over.
-    Finish(Ending),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ScanFor {
-    Count,
-    Kill,
-}
-
-/// The ladder's part of a [`Termination`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ending {
-    pub(crate) rung: Rung,
-    pub(crate) drain: Drain,
-    pub(crate) survivors_found: usize,
-    pub(crate) survivors_left: usize,
-    pub(crate) elapsed: Duration,
-}
-
-/// Where a ladder begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Start {
-    Stop(Stop),
-    /// [`Stop::Force`] without a grace. The handle has already sent SIGKILL to a root that lived.
-    Killed,
-    /// SIGTERM now, SIGKILL after this.
-    Shutdown(Duration),
-}
+use super::outcome::{CountFailure, Drain, Rung, Survivors};
 
 /// One walk down the rungs.
 #[derive(Debug)]
@@ -137,9 +53,20 @@ pub(crate) struct Ladder {
     stdin_dropped: bool,
     is_killed: bool,
     root_was_gone: bool,
+    record: Record,
     others: View,
     survivors_found: usize,
-    survivors_now: usize,
+    /// By the last scan of this rung.
+    survivors_now: Option<Survivors>,
+}
+
+/// Whether the descendants were recorded while the root lives: some can be found only by their
+/// parents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Record {
+    Wanted,
+    Asked { until: Instant },
+    Done,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,31 +81,40 @@ enum Stage {
         until: Instant,
     },
     /// `until` is set when the root is seen dead. `rung` is what to report: not the kill, if the root
-    /// had exited before and others were killed because they cannot be counted.
+    /// had exited before and others were killed because they cannot be counted. While the root lives
+    /// it is killed again at `again`: the system may have refused the signal.
     Kill {
         rung: Rung,
         until: Option<Instant>,
+        again: Again,
     },
     Drain {
         since: Instant,
         rung: Rung,
-        survivors_left: usize,
+        survivors: Survivors,
     },
+}
+
+/// A thing that is done again and again, ever more rarely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Again {
+    at: Instant,
+    gap: Duration,
 }
 
 /// What is known of the others, and when to scan again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum View {
-    Due { at: Instant, gap: Duration },
-    Asked { at: Instant, gap: Duration },
+    Due(Again),
+    Asked(Again),
     Gone,
-    Unknown,
+    Uncountable(CountFailure),
 }
 
 enum Subject {
     Gone,
-    /// The root is dead and the rest cannot be counted.
-    Uncountable,
+    /// The root is dead and the rest can never be counted.
+    Uncountable(CountFailure),
     NeedsScan,
     /// `again` is when to scan; `patience` is until when to wait for the answer to a scan.
     Lives {
@@ -200,6 +136,10 @@ impl Ladder {
             Start::Stop(Stop::Force) | Start::Killed => times = times.hastened(times.force_grace),
             Start::Shutdown(grace) => times = times.hastened(grace),
         }
+        // A forced end does not wait for a scan.
+        let is_recordable = scope == KillScope::Tree
+            && root == RootSight::Running
+            && !(times.eof_grace.is_zero() && times.term_grace.is_zero());
         Self {
             times,
             scope,
@@ -210,9 +150,14 @@ impl Ladder {
             stdin_dropped: false,
             is_killed: start == Start::Killed,
             root_was_gone: root == RootSight::Exited && start != Start::Killed,
+            record: if is_recordable {
+                Record::Wanted
+            } else {
+                Record::Done
+            },
             others: View::fresh(now),
             survivors_found: 0,
-            survivors_now: 0,
+            survivors_now: None,
         }
     }
 
@@ -238,26 +183,40 @@ impl Ladder {
 
     /// Takes the answer to [`Order::Scan`].
     pub(crate) fn scanned(&mut self, now: Instant, others: Others) {
-        let gap = match self.others {
-            View::Due { gap, .. } | View::Asked { gap, .. } => gap,
-            View::Gone | View::Unknown => SCAN_GAP_MIN,
+        if self.record != Record::Done {
+            self.record = Record::Done;
+            return;
+        }
+        let again = match self.others {
+            View::Due(Again { gap, .. }) | View::Asked(Again { gap, .. }) => Again {
+                at: now + gap,
+                gap: (gap * 2).min(SCAN_GAP_MAX),
+            },
+            View::Gone | View::Uncountable(_) => Again::after(now, SCAN_GAP_MIN),
         };
         self.others = match others {
             Others::Alive(count) => {
-                self.survivors_now = count;
+                self.survivors_now = Some(Survivors::Known(count));
                 self.survivors_found = self.survivors_found.max(count);
-                View::Due {
-                    at: now + gap,
-                    gap: (gap * 2).min(SCAN_GAP_MAX),
-                }
+                View::Due(again)
             }
-            Others::Gone => View::Gone,
-            Others::Unknown => View::Unknown,
+            Others::Gone => {
+                self.survivors_now = Some(Survivors::Known(0));
+                View::Gone
+            }
+            Others::Unknown(why) => {
+                self.survivors_now = Some(Survivors::Unknown(why));
+                View::Due(again)
+            }
+            Others::Uncountable(why) => View::Uncountable(why),
         };
     }
 
     /// The next thing to do. To be called again until it is [`Order::Wait`] or [`Order::Finish`].
     pub(crate) fn step(&mut self, now: Instant, sight: &Sight) -> Order {
+        if let Some(order) = self.record(now, sight) {
+            return order;
+        }
         match self.stage {
             Stage::Flush { until } => self.flush(now, until, sight),
             _ if !self.stdin_dropped => {
@@ -266,21 +225,42 @@ impl Ladder {
             }
             Stage::Eof { until } => self.eof(now, until, sight),
             Stage::Term { until } => self.term(now, until, sight),
-            Stage::Kill { rung, until } => self.kill(now, rung, until, sight),
+            Stage::Kill { rung, until, again } => self.kill(now, rung, until, again, sight),
             Stage::Drain {
                 since,
                 rung,
-                survivors_left,
+                survivors,
             } => match self.drained(now, since, sight.pipes) {
                 Ok(drain) => Order::Finish(Ending {
                     rung,
                     drain,
                     survivors_found: self.survivors_found,
-                    survivors_left,
+                    survivors,
                     elapsed: now.saturating_duration_since(self.begun),
                 }),
                 Err(until) => Order::Wait(Some(until)),
             },
+        }
+    }
+
+    /// What is to be done before anything else.
+    fn record(&mut self, now: Instant, sight: &Sight) -> Option<Order> {
+        match self.record {
+            Record::Done => None,
+            _ if sight.root == RootSight::Exited => {
+                self.record = Record::Done;
+                None
+            }
+            Record::Wanted => {
+                let until = now + RECORD_WAIT;
+                self.record = Record::Asked { until };
+                Some(Order::Scan(ScanFor::Record))
+            }
+            Record::Asked { until } if now < until => Some(Order::Wait(Some(until))),
+            Record::Asked { .. } => {
+                self.record = Record::Done;
+                None
+            }
         }
     }
 
@@ -294,7 +274,7 @@ impl Ladder {
         if is_immediate && (sight.root == RootSight::Running || self.is_killed) {
             // Order: killed before its stdin is closed, or it would act on the half of a request
             // as if that were all.
-            return self.enter_kill(Rung::Kill);
+            return self.enter_kill(now, Rung::Kill);
         }
         self.stage = Stage::Eof {
             until: now + self.times.eof_grace,
@@ -305,18 +285,20 @@ impl Ladder {
 
     fn eof(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
         match self.subject(now, sight) {
-            Subject::Gone => self.enter_drain(now, Rung::Eof, 0),
+            Subject::Gone => self.enter_drain(now, Rung::Eof, Survivors::Known(0)),
             Subject::NeedsScan => self.scan(now, ScanFor::Count),
-            Subject::Uncountable => self.enter_kill(Rung::Eof),
+            Subject::Uncountable(_) => self.enter_kill(now, Rung::Eof),
             Subject::Lives { again, patience } if now < patience.max(until) => {
                 wait_until(patience.max(until), again)
             }
-            Subject::Lives { .. } if self.times.term_grace.is_zero() => self.enter_kill(Rung::Kill),
+            Subject::Lives { .. } if self.times.term_grace.is_zero() => {
+                self.enter_kill(now, Rung::Kill)
+            }
             Subject::Lives { .. } => {
                 self.stage = Stage::Term {
                     until: now + self.times.term_grace,
                 };
-                self.others = View::fresh(now);
+                self.look_afresh(now);
                 Order::Terminate
             }
         }
@@ -324,43 +306,64 @@ impl Ladder {
 
     fn term(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
         match self.subject(now, sight) {
-            Subject::Gone => self.enter_drain(now, Rung::Term, 0),
+            Subject::Gone => self.enter_drain(now, Rung::Term, Survivors::Known(0)),
             Subject::NeedsScan => self.scan(now, ScanFor::Count),
             Subject::Lives { again, patience } if now < patience.max(until) => {
                 wait_until(patience.max(until), again)
             }
-            Subject::Uncountable => self.enter_kill(Rung::Term),
-            Subject::Lives { .. } => self.enter_kill(Rung::Kill),
+            Subject::Uncountable(_) => self.enter_kill(now, Rung::Term),
+            Subject::Lives { .. } => self.enter_kill(now, Rung::Kill),
         }
     }
 
-    fn enter_kill(&mut self, rung: Rung) -> Order {
-        self.stage = Stage::Kill { rung, until: None };
+    fn enter_kill(&mut self, now: Instant, rung: Rung) -> Order {
+        self.stage = Stage::Kill {
+            rung,
+            until: None,
+            again: Again::after(now, KILL_GAP_MIN),
+        };
         Order::Kill
     }
 
-    fn kill(&mut self, now: Instant, rung: Rung, until: Option<Instant>, sight: &Sight) -> Order {
+    fn kill(
+        &mut self,
+        now: Instant,
+        rung: Rung,
+        until: Option<Instant>,
+        again: Again,
+        sight: &Sight,
+    ) -> Order {
         if sight.root == RootSight::Running {
-            return Order::Wait(None);
+            if now < again.at {
+                return Order::Wait(Some(again.at));
+            }
+            let again = Again::after(now, (again.gap * 2).min(KILL_GAP_MAX));
+            self.stage = Stage::Kill { rung, until, again };
+            return Order::Kill;
         }
         let until = until.unwrap_or_else(|| {
             // Order: what was seen before the root's death proves nothing, since it could fork.
-            self.others = View::fresh(now);
+            self.look_afresh(now);
             now + self.times.kill_wait
         });
         self.stage = Stage::Kill {
             rung,
             until: Some(until),
+            again,
         };
         match self.subject(now, sight) {
-            Subject::Gone | Subject::Uncountable => self.enter_drain(now, rung, 0),
-            _ if now >= until => self.enter_drain(now, rung, self.survivors_now),
+            Subject::Gone => self.enter_drain(now, rung, Survivors::Known(0)),
+            Subject::Uncountable(why) => self.enter_drain(now, rung, Survivors::Unknown(why)),
+            _ if now >= until => {
+                let no_answer = Survivors::Unknown(CountFailure::NoAnswer);
+                self.enter_drain(now, rung, self.survivors_now.unwrap_or(no_answer))
+            }
             Subject::NeedsScan => self.scan(now, ScanFor::Kill),
             Subject::Lives { again, .. } => wait_until(until, again),
         }
     }
 
-    fn enter_drain(&mut self, now: Instant, rung: Rung, survivors_left: usize) -> Order {
+    fn enter_drain(&mut self, now: Instant, rung: Rung, survivors: Survivors) -> Order {
         let untouched = self.root_was_gone && self.survivors_found == 0;
         let rung = if untouched && rung == Rung::Eof {
             Rung::AlreadyGone
@@ -370,9 +373,14 @@ impl Ladder {
         self.stage = Stage::Drain {
             since: now,
             rung,
-            survivors_left,
+            survivors,
         };
         Order::Reap
+    }
+
+    fn look_afresh(&mut self, now: Instant) {
+        self.others = View::fresh(now);
+        self.survivors_now = None;
     }
 
     /// How the drain ended, or when it will.
@@ -403,13 +411,13 @@ impl Ladder {
         }
         match self.others {
             View::Gone => Subject::Gone,
-            View::Unknown => Subject::Uncountable,
-            View::Asked { at, .. } => Subject::Lives {
+            View::Uncountable(why) => Subject::Uncountable(why),
+            View::Asked(Again { at, .. }) => Subject::Lives {
                 again: None,
                 patience: at + SCAN_PATIENCE,
             },
-            View::Due { at, .. } if now >= at => Subject::NeedsScan,
-            View::Due { at, .. } => Subject::Lives {
+            View::Due(Again { at, .. }) if now >= at => Subject::NeedsScan,
+            View::Due(Again { at, .. }) => Subject::Lives {
                 again: Some(at),
                 patience: now,
             },
@@ -417,8 +425,8 @@ impl Ladder {
     }
 
     fn scan(&mut self, now: Instant, purpose: ScanFor) -> Order {
-        if let View::Due { gap, .. } = self.others {
-            self.others = View::Asked { at: now, gap };
+        if let View::Due(Again { gap, .. }) = self.others {
+            self.others = View::Asked(Again { at: now, gap });
         }
         Order::Scan(purpose)
     }
@@ -426,10 +434,16 @@ impl Ladder {
 
 impl View {
     const fn fresh(now: Instant) -> Self {
-        Self::Due {
+        Self::Due(Again {
             at: now,
             gap: SCAN_GAP_MIN,
-        }
+        })
+    }
+}
+
+impl Again {
+    fn after(now: Instant, gap: Duration) -> Self {
+        Self { at: now + gap, gap }
     }
 }
 
@@ -441,6 +455,11 @@ fn wait_until(until: Instant, again: Option<Instant>) -> Order {
 /// not kill, and report as killed, what has exited. A scan takes milliseconds, and half a second on a
 /// busy machine. Only a scan that is stuck makes this a delay.
 const SCAN_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the ladder waits for descendants to be recorded. A scan takes milliseconds.
+const RECORD_WAIT: Duration = Duration::from_millis(100);
+/// Between two times SIGKILL is sent to a root that does not die: first, and at most.
+const KILL_GAP_MIN: Duration = Duration::from_millis(100);
+const KILL_GAP_MAX: Duration = Duration::from_secs(5);
 /// Between two scans for survivors: a killed process needs some 100 µs to exit.
 const SCAN_GAP_MIN: Duration = Duration::from_millis(1);
 /// A scan costs about 10 µs per process of the system, so it is not made more often than this.

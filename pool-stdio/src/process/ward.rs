@@ -1,93 +1,109 @@
 //! One child in the custodian's care: watches it, drains its stderr, and carries out what the ladder
 //! orders. Scans are not made here: the ward says which it wants.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::cookie::Cookie;
 use super::line_feed::LineFeed;
 use super::lock::lock;
-use super::outcome::{Exit, Termination};
-use super::proc_scan::{Scan, ScanAnswer, ScanKey};
-use super::record::{ChildRecord, PipeEnds};
+use super::outcome::{CountFailure, Exit, Survivors, Termination};
+use super::proc_scan::{ScanAnswer, ScanKey, ScanPurpose, ScanRequest};
+use super::record::{ChildId, ChildRecord, PipeEnds};
 use super::roster::Membership;
 use super::signal::Signal;
-use super::sys::{self, Life, PidState, Ready, Root, Scanner};
+use super::stopping::{Stopping, read_once};
+use super::sys::{self, Life, PidState, Poller, Ready, Root};
 use super::terminate::{
-    Ending, KillScope, Ladder, LadderTimes, Order, Others, PipeSight, RootSight, ScanFor, Sight,
-    Start, StdinSight,
+    Ending, KillScope, Ladder, LadderTimes, Order, Others, RootSight, ScanFor, Sight, Start,
 };
+use super::watched::{Source, Token, Watched, WatchedExit};
 
-/// A child in the custodian's care.
+/// A child that was just started, on its way to the custodian.
 #[derive(Debug)]
-pub(crate) struct Ward {
+pub(crate) struct NewChild {
     pub(crate) record: Arc<ChildRecord>,
     pub(crate) root: Arc<Root>,
     pub(crate) scope: KillScope,
     pub(crate) times: LadderTimes,
-    pub(crate) cookie: Option<Cookie>,
+    /// Descendants that left the group, if they are to be ended too, were started at this time or
+    /// later.
+    pub(crate) descendants_since: Option<u64>,
     pub(crate) stderr: Option<OwnedFd>,
     pub(crate) lines: Option<LineFeed>,
     pub(crate) membership: Option<Membership>,
-    pub(crate) exit: Option<Exit>,
-    pub(crate) stopping: Option<Stopping>,
 }
 
-/// The state of a termination that was begun.
+/// A child in the custodian's care.
 #[derive(Debug)]
-pub(crate) struct Stopping {
-    ladder: Ladder,
-    stdin: Option<OwnedFd>,
-    unwritten: Vec<u8>,
-    written: usize,
-    stdout: Option<OwnedFd>,
-    discarded_bytes: u64,
-    last_read: Option<Instant>,
-    /// The number of the last scan. Answers to earlier ones prove nothing.
-    scan_number: u64,
-    due: Option<Instant>,
+pub(crate) struct Ward {
+    record: Arc<ChildRecord>,
+    root: Arc<Root>,
+    scope: KillScope,
+    times: LadderTimes,
+    descendants_since: Option<u64>,
+    stderr: Option<Watched>,
+    lines: Option<LineFeed>,
+    membership: Option<Membership>,
+    poller: Arc<Poller>,
+    /// `None` if the exit must be asked for, or was seen.
+    exit_watch: Option<WatchedExit>,
+    exit: ExitState,
+    stopping: Option<Stopping>,
 }
 
-/// Which of a ward's descriptors became ready.
+/// What is known of the root's exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    Exit,
-    Stderr,
-    Stdout,
-    Stdin,
+enum ExitState {
+    Running,
+    /// It is dead since this time or longer, but another process traces it and has its status.
+    Withheld(Instant),
+    Over(Exit),
 }
 
 impl Ward {
-    /// What to poll for.
-    pub(crate) fn interests(&self) -> impl Iterator<Item = (Source, BorrowedFd<'_>, Ready)> {
-        let exit = self.root.exit_fd().filter(|_| self.exit.is_none());
-        let stdout = self
-            .stopping
-            .as_ref()
-            .and_then(|stopping| stopping.stdout.as_ref());
-        let stdin = self
-            .stopping
-            .as_ref()
-            .filter(|stopping| stopping.has_unwritten())
-            .and_then(|stopping| stopping.stdin.as_ref());
-        let read = |source, fd| (source, fd, Ready::ToRead);
-        [
-            exit.map(|fd| read(Source::Exit, fd)),
-            self.stderr
-                .as_ref()
-                .map(|fd| read(Source::Stderr, fd.as_fd())),
-            stdout.map(|fd| read(Source::Stdout, fd.as_fd())),
-            stdin.map(|fd| (Source::Stdin, fd.as_fd(), Ready::ToWrite)),
-        ]
-        .into_iter()
-        .flatten()
+    pub(crate) fn adopt(child: NewChild, poller: &Arc<Poller>) -> Self {
+        let NewChild {
+            record,
+            root,
+            scope,
+            times,
+            descendants_since,
+            stderr,
+            lines,
+            membership,
+        } = child;
+        let token = Token {
+            source: Source::Stderr,
+            child: record.id,
+        };
+        Self {
+            stderr: stderr.map(|fd| Watched::new(fd, poller, token, Ready::ToRead)),
+            exit_watch: WatchedExit::new(&root, poller, record.id),
+            record,
+            root,
+            scope,
+            times,
+            descendants_since,
+            lines,
+            membership,
+            poller: Arc::clone(poller),
+            exit: ExitState::Running,
+            stopping: None,
+        }
     }
 
-    /// Whether its exit can be seen only by asking.
+    pub(crate) fn id(&self) -> ChildId {
+        self.record.id
+    }
+
+    /// Whether something of it can be seen only by asking.
     pub(crate) fn must_be_asked(&self) -> bool {
-        self.exit.is_none() && self.root.exit_fd().is_none()
+        let exit_is_unseen = !matches!(self.exit, ExitState::Over(_)) && self.exit_watch.is_none();
+        let stderr_is_refused = self.stderr.as_ref().is_some_and(|fd| !fd.is_polled());
+        exit_is_unseen
+            || stderr_is_refused
+            || self.stopping.as_ref().is_some_and(Stopping::must_be_asked)
     }
 
     /// When the ladder wants to go on, even if nothing happens.
@@ -96,49 +112,66 @@ impl Ward {
     }
 
     /// Handles a descriptor that became ready. Reads or writes once, so that no child can keep the
-    /// thread.
-    pub(crate) fn serve(&mut self, source: Source, now: Instant, scratch: &mut [u8]) {
-        match source {
-            Source::Exit => self.look_at_root(scratch),
-            Source::Stderr => {
-                if self.read_stderr(scratch) > 0
+    /// thread. Returns how many bytes were read.
+    pub(crate) fn serve(&mut self, source: Source, now: Instant, scratch: &mut [u8]) -> usize {
+        match (source, &mut self.stopping) {
+            (Source::Exit, _) => self.look_at_root(now, scratch),
+            (Source::Stderr, _) => {
+                let count = self.read_stderr(scratch);
+                if count > 0
                     && let Some(stopping) = &mut self.stopping
                 {
                     stopping.last_read = Some(now);
                 }
+                return count;
             }
-            Source::Stdout => {
-                if let Some(stopping) = &mut self.stopping {
-                    stopping.discard(now, scratch);
-                }
+            (Source::Stdout, Some(stopping)) => {
+                let before = stopping.discarded_bytes;
+                stopping.discard(now, scratch);
+                let count = stopping.discarded_bytes - before;
+                return usize::try_from(count).unwrap_or(usize::MAX);
             }
-            Source::Stdin => {
-                if let Some(stopping) = &mut self.stopping {
-                    stopping.flush();
-                }
-            }
+            (Source::Stdin, Some(stopping)) => stopping.flush(),
+            (Source::Stdout | Source::Stdin, None) => {}
+        }
+        0
+    }
+
+    /// Tries all that the system does not tell of.
+    pub(crate) fn ask(&mut self, now: Instant, scratch: &mut [u8]) {
+        for source in [Source::Exit, Source::Stdin, Source::Stdout, Source::Stderr] {
+            self.serve(source, now, scratch);
         }
     }
 
     /// If the root has exited, reads what it wrote to stderr before, then publishes the exit.
-    pub(crate) fn look_at_root(&mut self, scratch: &mut [u8]) {
-        if self.exit.is_some() {
-            return;
-        }
-        // An interrupted or refused call is repeated: the descriptor stays readable.
-        let Ok(Life::Over(exit)) = self.root.life() else {
-            return;
+    fn look_at_root(&mut self, now: Instant, scratch: &mut [u8]) {
+        let exit = match (self.exit, self.root.life()) {
+            (ExitState::Over(_), _) => return,
+            (_, Ok(Life::Over(exit))) => {
+                if exit == Exit::Lost {
+                    *lock(&self.record.pid_state) = PidState::Released;
+                }
+                exit
+            }
+            (ExitState::Withheld(since), _) if now >= since + WITHHELD_MAX => Exit::Lost,
+            (ExitState::Running, Ok(Life::Running)) if self.root.is_dead() => {
+                self.exit = ExitState::Withheld(now);
+                // Order: it stays readable. From now on it is asked.
+                self.exit_watch = None;
+                return;
+            }
+            // An interrupted or refused call is repeated: the descriptor stays readable.
+            _ => return,
         };
         for _ in 0..STDERR_READS_AT_EXIT {
             if self.read_stderr(scratch) == 0 {
                 break;
             }
         }
-        if exit == Exit::Lost {
-            *lock(&self.record.pid_state) = PidState::Released;
-        }
-        self.exit = Some(exit);
-        self.record.exit.set(exit);
+        self.exit = ExitState::Over(exit);
+        self.exit_watch = None;
+        self.record.exit.publish(exit);
     }
 
     /// Returns how many bytes were read.
@@ -148,7 +181,7 @@ impl Ward {
         if let Some(lines) = &mut self.lines {
             lines.push(&scratch[..count]);
             if self.stderr.is_none() {
-                lines.finish();
+                self.lines = None;
             }
         }
         count
@@ -157,38 +190,54 @@ impl Ward {
     /// Begins the ladder, or hastens it, and takes the pipes that are handed over.
     pub(crate) fn stop(&mut self, now: Instant, start: Start, pipes: PipeEnds, scratch: &mut [u8]) {
         // Order: first look whether the root had exited before, so that no rung is reported for it.
-        self.look_at_root(scratch);
+        self.look_at_root(now, scratch);
         let root = self.root_sight();
         let stopping = if let Some(stopping) = &mut self.stopping {
             stopping.ladder.hasten(now, start);
             stopping
         } else {
-            self.stopping.insert(Stopping {
-                ladder: Ladder::begin(now, start, self.scope, self.times, root),
-                stdin: None,
-                unwritten: Vec::new(),
-                written: 0,
-                stdout: None,
-                discarded_bytes: 0,
-                last_read: None,
-                scan_number: 0,
-                due: None,
-            })
+            let ladder = Ladder::begin(now, start, self.scope, self.times, root);
+            self.stopping.insert(Stopping::new(ladder))
         };
-        stopping.take(pipes);
+        stopping.take(pipes, &self.poller, self.record.id);
     }
 
     /// Takes the answer to a scan.
     pub(crate) fn scanned(&mut self, now: Instant, answer: ScanAnswer) {
-        if let Some(stopping) = &mut self.stopping
-            && stopping.scan_number == answer.key.number
-        {
-            stopping.ladder.scanned(now, answer.others);
+        let Some(stopping) = &mut self.stopping else {
+            return;
+        };
+        if stopping.scan_number != answer.key.number {
+            return;
         }
+        let pid_state = *lock(&self.record.pid_state);
+        let group_is_empty = || self.root.group_is_empty(pid_state);
+        let others = match answer.others {
+            Others::Alive(_) if answer.outside.is_empty() && group_is_empty() => Others::Gone,
+            // A member that was not shown, not even dead, can live.
+            Others::Gone if !answer.has_dead_members && !group_is_empty() => {
+                Others::Unknown(CountFailure::Unreadable)
+            }
+            Others::Unknown(why @ CountFailure::NoProc) if group_is_empty() => {
+                Others::Uncountable(why)
+            }
+            Others::Alive(_) | Others::Gone | Others::Unknown(_) | Others::Uncountable(_) => {
+                answer.others
+            }
+        };
+        if !matches!(others, Others::Unknown(_) | Others::Uncountable(_)) {
+            stopping.seen = answer.members;
+            stopping.seen.extend(answer.outside);
+        }
+        stopping.ladder.scanned(now, others);
     }
 
     /// Does what the ladder orders until it waits or is over. Adds the scans that it wants.
-    pub(crate) fn advance(&mut self, now: Instant, wanted: &mut Vec<Scan>) -> Option<Ending> {
+    pub(crate) fn advance(
+        &mut self,
+        now: Instant,
+        wanted: &mut Vec<ScanRequest>,
+    ) -> Option<Ending> {
         loop {
             let sight = self.sight()?;
             let stopping = self.stopping.as_mut()?;
@@ -198,13 +247,14 @@ impl Ward {
                     self.signal(Signal::Terminate);
                     // Order: a stopped process keeps SIGTERM pending until it is continued.
                     self.signal(Signal::Continue);
-                    wanted.extend(self.scan_to_signal(&[Signal::Terminate, Signal::Continue]));
+                    let signals = &[Signal::Terminate, Signal::Continue];
+                    wanted.extend(self.signal_outside(signals));
                 }
                 Order::Kill => {
                     self.kill();
-                    wanted.extend(self.scan_to_signal(&[Signal::Kill]));
+                    wanted.extend(self.signal_outside(&[Signal::Kill]));
                 }
-                Order::Scan(purpose) => wanted.extend(self.scan_or_answer(now, purpose)),
+                Order::Scan(purpose) => wanted.extend(self.count(now, purpose)),
                 Order::Reap => self.reap(),
                 Order::Wait(until) => {
                     stopping.due = until;
@@ -215,8 +265,9 @@ impl Ward {
         }
     }
 
-    /// Closes every descriptor, then publishes how it ended.
-    pub(crate) fn finish(self, ending: Ending) {
+    /// Closes every descriptor, then publishes how it ended. Returns the root if it could not be
+    /// reaped.
+    pub(crate) fn finish(self, ending: Ending) -> Option<Arc<Root>> {
         let Self {
             record,
             root,
@@ -224,65 +275,61 @@ impl Ward {
             stopping,
             membership,
             exit,
+            exit_watch,
             lines,
             ..
         } = self;
-        let Some(stopping) = stopping else { return };
-        if let Some(mut lines) = lines {
-            lines.finish();
-        }
-        let pipe_held = stderr.is_some() || stopping.stdout.is_some();
+        let stopping = stopping?;
         let termination = Termination {
             pid: record.pid,
             rung: ending.rung,
-            exit: exit.unwrap_or(Exit::Lost),
+            exit: match exit {
+                ExitState::Over(exit) => exit,
+                ExitState::Running | ExitState::Withheld(_) => Exit::Lost,
+            },
             drain: ending.drain,
             discarded_bytes: stopping.discarded_bytes,
-            unwritten_bytes: stopping.unwritten.len() - stopping.written,
-            pipe_held,
+            unwritten_bytes: stopping.unwritten_bytes(),
+            pipe_held: stderr.is_some() || stopping.is_stdout_open(),
             survivors_found: ending.survivors_found,
-            survivors_left: ending.survivors_left,
+            survivors: ending.survivors,
+            survivor_pids: match ending.survivors {
+                Survivors::Known(0) => Vec::new(),
+                Survivors::Known(_) | Survivors::Unknown(_) => {
+                    stopping.seen.iter().map(|process| process.pid).collect()
+                }
+            },
             stderr: record.stderr_tail(),
             elapsed: ending.elapsed,
         };
+        let is_reaped = *lock(&record.pid_state) == PidState::Released;
         // Order: a caller that sees the termination may count descriptors at once.
-        drop((root, stderr, stopping));
+        drop((exit_watch, stderr, stopping, lines));
+        let unreaped = (!is_reaped).then_some(root);
         drop(membership);
-        record.termination.set(termination);
+        record.termination.publish(termination);
+        unreaped
     }
 
-    fn root_sight(&self) -> RootSight {
-        if self.exit.is_some() {
-            RootSight::Exited
-        } else {
-            RootSight::Running
+    const fn root_sight(&self) -> RootSight {
+        match self.exit {
+            ExitState::Over(_) => RootSight::Exited,
+            ExitState::Running | ExitState::Withheld(_) => RootSight::Running,
         }
     }
 
     fn sight(&self) -> Option<Sight> {
         let stopping = self.stopping.as_ref()?;
-        let flushed = stopping.stdin.is_none() || !stopping.has_unwritten();
-        let ended = self.stderr.is_none() && stopping.stdout.is_none();
         Some(Sight {
             root: self.root_sight(),
-            stdin: if flushed {
-                StdinSight::Flushed
-            } else {
-                StdinSight::Pending
-            },
-            pipes: if ended {
-                PipeSight::Ended
-            } else {
-                PipeSight::Open {
-                    last_read: stopping.last_read,
-                }
-            },
+            stdin: stopping.stdin_sight(),
+            pipes: stopping.pipe_sight(self.stderr.is_some()),
         })
     }
 
     fn kill(&self) {
         self.signal(Signal::Kill);
-        if self.exit.is_none() {
+        if self.root_sight() == RootSight::Running {
             // The root may have left its group.
             drop(self.root.signal(Signal::Kill, self.pid_state()));
         }
@@ -291,7 +338,7 @@ impl Ward {
     /// To the group, or the root alone. A refused signal is ignored: the next rung follows.
     fn signal(&self, signal: Signal) {
         let delivery = match self.scope {
-            KillScope::Root if self.exit.is_some() => return,
+            KillScope::Root if self.root_sight() == RootSight::Exited => return,
             KillScope::Root => self.root.signal(signal, self.pid_state()),
             KillScope::Group | KillScope::Tree => self.root.signal_group(signal, self.pid_state()),
         };
@@ -299,48 +346,57 @@ impl Ward {
     }
 
     /// Counts what lives besides the root: at once where that takes no scan.
-    fn scan_or_answer(&mut self, now: Instant, purpose: ScanFor) -> Option<Scan> {
+    fn count(&mut self, now: Instant, purpose: ScanFor) -> Option<ScanRequest> {
         if purpose == ScanFor::Kill {
             self.signal(Signal::Kill);
         }
-        if self.root.outlives_its_pid() {
+        if purpose != ScanFor::Record && self.root.outlives_its_pid() {
             // A dead root counts as a member of its group until it is reaped.
             self.reap();
         }
-        let pid_state = self.pid_state();
+        let group_is_empty = purpose != ScanFor::Record
+            && self.descendants_since.is_none()
+            && self.root.group_is_empty(self.pid_state());
         let stopping = self.stopping.as_mut()?;
         stopping.scan_number += 1;
-        let key = ScanKey {
-            child: self.record.id,
-            number: stopping.scan_number,
-        };
-        if !Scanner::can_count() {
-            stopping.ladder.scanned(now, Others::Unknown);
+        if !sys::CAN_COUNT {
+            let why = CountFailure::Unsupported;
+            stopping.ladder.scanned(now, Others::Uncountable(why));
             return None;
         }
-        if self.cookie.is_none() && self.root.group_is_empty(pid_state) {
+        if group_is_empty {
             stopping.ladder.scanned(now, Others::Gone);
             return None;
         }
-        let signals: &'static [Signal] = match purpose {
-            ScanFor::Count => &[],
-            ScanFor::Kill => &[Signal::Kill],
+        Some(self.request(match purpose {
+            ScanFor::Record | ScanFor::Count => ScanPurpose::Count,
+            ScanFor::Kill => ScanPurpose::Kill,
+        }))
+    }
+
+    /// What it takes to send signals to descendants that have left the group, if they are to be ended.
+    fn signal_outside(&self, signals: &'static [Signal]) -> Option<ScanRequest> {
+        let is_possible = sys::CAN_COUNT && self.descendants_since.is_some();
+        is_possible.then(|| self.request(ScanPurpose::Signal(signals)))
+    }
+
+    fn request(&self, purpose: ScanPurpose) -> ScanRequest {
+        let pid = self.record.pid;
+        let is_held = self.pid_state() == PidState::Held;
+        let (number, recorded) = match &self.stopping {
+            Some(stopping) => (stopping.scan_number, stopping.seen.clone()),
+            None => (0, Vec::new()),
         };
-        Some(self.scan(signals, Some(key)))
-    }
-
-    /// A scan that sends signals to what has left the group, if that can be found.
-    fn scan_to_signal(&self, signals: &'static [Signal]) -> Option<Scan> {
-        self.cookie.as_ref().map(|_| self.scan(signals, None))
-    }
-
-    fn scan(&self, signals: &'static [Signal], key: Option<ScanKey>) -> Scan {
-        Scan {
-            root: Arc::clone(&self.root),
-            pid_state: self.pid_state(),
-            cookie: self.cookie.clone(),
-            signals,
-            key,
+        ScanRequest {
+            key: ScanKey {
+                child: self.record.id,
+                number,
+            },
+            unreaped_root: is_held.then_some(pid),
+            group: (is_held || self.root.outlives_its_pid()).then_some(pid),
+            descendants_since: self.descendants_since,
+            recorded,
+            purpose,
         }
     }
 
@@ -350,69 +406,15 @@ impl Ward {
 
     fn reap(&self) {
         let mut pid_state = lock(&self.record.pid_state);
-        if *pid_state == PidState::Held {
-            // Its status is known already, whatever this returns.
-            drop(self.root.reap());
+        // Its status is known already. If a tracer has it, it cannot be reaped yet.
+        if *pid_state == PidState::Held && matches!(self.root.reap(), Ok(Life::Over(_))) {
             *pid_state = PidState::Released;
         }
     }
 }
 
-impl Stopping {
-    fn take(&mut self, pipes: PipeEnds) {
-        self.stdin = self.stdin.take().or(pipes.stdin);
-        self.unwritten.extend(pipes.unwritten);
-        self.stdout = self.stdout.take().or(pipes.stdout);
-        if !self.ladder.takes_input() {
-            self.drop_stdin();
-        }
-    }
-
-    fn has_unwritten(&self) -> bool {
-        self.written < self.unwritten.len()
-    }
-
-    fn drop_stdin(&mut self) {
-        self.stdin = None;
-    }
-
-    fn flush(&mut self) {
-        let Some(stdin) = &self.stdin else { return };
-        match sys::write(stdin.as_fd(), &self.unwritten[self.written..]) {
-            Ok(count) => self.written += count,
-            Err(error) if is_not_now(&error) => {}
-            Err(_) => self.drop_stdin(),
-        }
-    }
-
-    fn discard(&mut self, now: Instant, scratch: &mut [u8]) {
-        let count = read_once(&mut self.stdout, scratch);
-        if count > 0 {
-            self.discarded_bytes = self.discarded_bytes.saturating_add(count as u64);
-            self.last_read = Some(now);
-        }
-    }
-}
-
-/// Reads once. At the end of the stream, or a failure, the pipe is closed.
-fn read_once(pipe: &mut Option<OwnedFd>, scratch: &mut [u8]) -> usize {
-    let Some(fd) = pipe else { return 0 };
-    match sys::read(fd.as_fd(), scratch) {
-        Ok(count) if count > 0 => count,
-        Err(error) if is_not_now(&error) => 0,
-        Ok(_) | Err(_) => {
-            *pipe = None;
-            0
-        }
-    }
-}
-
-fn is_not_now(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
-}
-
+/// How long a tracer may keep the status of a dead root to itself. One that works passes it on within
+/// microseconds.
+const WITHHELD_MAX: Duration = Duration::from_secs(1);
 /// With the custodian's buffer of 64 KiB this reads 1 MiB, as much as a pipe can hold.
 const STDERR_READS_AT_EXIT: usize = 16;

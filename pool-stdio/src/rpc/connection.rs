@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pool_core::BoxFuture;
+use pool_core::{BoxFuture, SuspicionSink};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::call::{Call, Forward};
 use super::counts::RpcCounts;
@@ -84,12 +84,12 @@ impl JsonRpcConnection {
             child,
             stdin,
             stdout,
+            id,
             requested_at,
             meter,
-            ..
         } = launched;
         Self {
-            transport: Transport::open(&child, stdin, stdout, settings, meter.meters()),
+            transport: Transport::open(&child, id, stdin, stdout, settings, meter.meters()),
             child,
             meter,
             requested_at,
@@ -151,7 +151,7 @@ impl JsonRpcConnection {
     /// The client's id is replaced on the way by one that no other call has, and restored in the reply,
     /// byte for byte. So are progress tokens. Everything else is passed on unchanged and unread. The
     /// messages of a batch are forwarded one by one, and their replies come back as one batch, in the
-    /// same order. Over lines, a message with a newline or a carriage return in it is refused.
+    /// same order. Over lines, line breaks between values are replaced by spaces.
     ///
     /// A client's cancel notification is refused, because the child does not know the client's id, or
     /// knows it as the id of another call. Drop this future instead.
@@ -211,9 +211,9 @@ impl JsonRpcConnection {
         self.transport.client.link.state().owes_nothing()
     }
 
-    /// Whether the child said nothing for this long, and a call was given up in that time.
-    pub(super) fn is_hung(&self, limit: Duration) -> bool {
-        self.transport.client.link.state().is_silent_beyond(limit)
+    /// Lets the pool know from now on whether the child is suspected to hang.
+    pub(super) fn watch_suspicion(&self, sink: SuspicionSink) {
+        self.transport.client.link.watch_suspicion(sink);
     }
 
     /// The child's process id, which is the id of its process group too.
@@ -287,38 +287,31 @@ impl JsonRpcConnection {
         Box::pin(Wait::new(Arc::clone(&self.transport.client.link.over)))
     }
 
-    /// Fails if the child is dead or does not answer a ping. A child that has work may be silent, but
-    /// not for ever once a call was given up in that silence. A child without a ping is judged by its
-    /// calls alone.
+    /// Fails if the child is dead, or if it does not answer a ping and has no work that explains it. If
+    /// it has, an unanswered ping makes it a suspect, as any request does that passes its deadline.
     pub(super) async fn check(&self, limit: Duration) -> Result<(), RpcError> {
         let link = &self.transport.client.link;
-        let read_before = link.state().last_read();
         let is_open = link.state().is_open();
-        let is_excused = match self.ping().filter(|_| is_open) {
-            Some(ping) => match timeout(limit, ping).await {
+        if let Some(ping) = self.ping(limit).filter(|_| is_open) {
+            match ping.await {
                 // There was no room in the queue. The write timeout judges that.
-                Ok(Err(RpcError::Timeout { .. })) => true,
-                Ok(outcome) => return outcome,
-                Err(_) => {
-                    let state = link.state();
-                    state.is_silence_excused() || state.last_read() > read_before
-                }
-            },
-            None => link.state().is_silence_excused_without_ping(),
-        };
-        if is_excused {
-            return self.liveness();
+                Err(RpcError::Timeout {
+                    fate: Fate::NotSent,
+                    ..
+                }) => {}
+                Err(RpcError::Timeout { .. }) if link.state().may_be_working() => {}
+                outcome => return outcome,
+            }
         }
-        let fate = Fate::MaybeExecuted;
-        let pid = self.pid();
-        Err(RpcError::Timeout { limit, pid, fate })
+        self.liveness()
     }
 
     /// Pings the child, if the protocol has a ping. Any answer will do.
-    fn ping(&self) -> Option<impl Future<Output = Result<(), RpcError>>> {
+    fn ping(&self, limit: Duration) -> Option<impl Future<Output = Result<(), RpcError>>> {
         let client = &self.transport.client;
         let method = client.protocol.ping()?;
         let mut round_trip = RoundTrip::new(client, client.request(method, &()));
+        round_trip.set_limit(limit);
         if let Some(request) = round_trip.request_mut() {
             request.details.is_ping = true;
         }

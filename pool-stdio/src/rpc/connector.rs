@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{
-    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, SharedConnector,
-    async_trait,
+    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, ConnectionId, Connector,
+    SharedConnector, SuspicionSink, async_trait,
 };
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
+#[cfg(doc)]
+use super::call::Call;
 use super::connection::JsonRpcConnection;
 use super::error::{Fate, RpcError};
 use super::framing::Framing;
 use super::handshake::Handshake;
+use super::limit::DURATION_MAX;
 use super::link::LinkSettings;
 use super::notifications::CAPACITY_MAX;
 use super::protocol::Protocol;
@@ -40,14 +43,12 @@ use crate::process::{Children, CommandError, CommandSpec, Stop};
 ///   stderr.
 /// * **`is_alive`** is [one system call](JsonRpcConnection::is_alive), or none while a busy child
 ///   answers.
-/// * **`is_clean_shared`** says no to a child that hangs: it was silent for
-///   [`silence_max`](Self::silence_max), and a call was given up in that time. **`is_clean`**, of an
-///   exclusive pool, says no to a connection with a call that was given up and not answered: the next
-///   caller could receive notifications about it.
+/// * **`watch_suspicion`** tells a shared pool when a child is [suspected](Self::hang_after) to hang.
+/// * **`is_clean`**, of an exclusive pool, says no to a connection with a call that was given up and not
+///   answered: the next caller could receive notifications about it.
 /// * **`died`** resolves on exit or end of stdout.
-/// * **`check`** pings the child, if the protocol has a ping. A child that has work may be silent. Once a
-///   call was given up in that silence, two checks without an answer are excused, or nine while other
-///   calls are pending. A child without a ping is judged in the same way, by its calls alone.
+/// * **`check`** pings the child, if the protocol has a ping. A child that does not answer fails the
+///   check, unless it may be working on a call: then it is [suspected](Self::hang_after).
 /// * **`close`** tells an initialized language server to shut down and waits up to two seconds for that,
 ///   if the end is orderly. It ends pending calls with [`Cancelled`](RpcError::Cancelled), walks the
 ///   [ladder](crate::LadderTimes), and returns when the child is reaped.
@@ -84,7 +85,6 @@ pub struct JsonRpcConnector {
     handshake: Option<Handshake>,
     settings: TransportSettings,
     ping_timeout: Duration,
-    silence_max: Duration,
 }
 
 impl JsonRpcConnector {
@@ -101,19 +101,20 @@ impl JsonRpcConnector {
                 protocol,
                 link: LinkSettings {
                     pid: 0,
+                    connection_id: ConnectionId::from_u64(0),
                     framing: protocol.framing(),
                     frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
                     cancel: protocol.cancel(),
                     queue_max: QUEUE_DEFAULT,
                     enqueue_timeout: TIMEOUT_DEFAULT,
                     write_timeout: TIMEOUT_DEFAULT,
+                    hang_after: HANG_AFTER_DEFAULT,
                     notifications_max: NOTIFICATIONS_DEFAULT,
                 },
                 strays: StrayFrames::default(),
                 handler: None,
             },
             ping_timeout: PING_TIMEOUT_DEFAULT,
-            silence_max: SILENCE_DEFAULT,
         })
     }
 
@@ -219,12 +220,23 @@ impl JsonRpcConnector {
         self
     }
 
-    /// How long a child may be silent, once a call was given up in that time. Default: 5 minutes. Then a
-    /// [`SharedPool`](pool_core::SharedPool) lends it no more, and closes it after its last lease. Must
-    /// be longer than the longest request takes.
+    /// How long a child that is suspected to hang may stay silent. Default: 5 seconds.
+    ///
+    /// A child is suspected when a request that was written to it passed its
+    /// [deadline](Call::within) and nothing was read from the child since. It is also suspected when its
+    /// process has been stopped (as by SIGSTOP) for this long while a call was pending. A call that its
+    /// caller dropped is no evidence.
+    ///
+    /// A suspected child is pinged, if its protocol has a ping. A
+    /// [`SharedPool`](pool_core::SharedPool) gives no new lease of it, and may open a replacement at
+    /// once. Any byte from the child clears it. After this long of further silence it is ended, and its
+    /// calls fail with [`Hung`](RpcError::Hung). If other calls were pending when it became a suspect, it
+    /// is not ended before the last of their deadlines, unless its process is stopped. So a child that
+    /// works silently for a minute under a deadline of two minutes is never ended, and one that was
+    /// stopped is gone within twice this time.
     #[must_use]
-    pub const fn silence_max(mut self, limit: Duration) -> Self {
-        self.silence_max = limit;
+    pub fn hang_after(mut self, silence: Duration) -> Self {
+        self.settings.link.hang_after = silence.min(DURATION_MAX);
         self
     }
 
@@ -232,7 +244,8 @@ impl JsonRpcConnector {
     /// the error `-32601`, method not found.
     ///
     /// Up to 64 requests of one child are answered at the same time, further ones with the error
-    /// `-32000`. If the handler panics, the answer is the error `-32603`.
+    /// `-32000`. If the handler panics, the answer is the error `-32603`. If the child cancels its request,
+    /// the handler's future is dropped.
     ///
     /// # Examples
     ///
@@ -319,6 +332,10 @@ impl Connector for JsonRpcConnector {
         Some(connection.died())
     }
 
+    fn watch_suspicion(&self, connection: &Self::Connection, sink: SuspicionSink) {
+        connection.watch_suspicion(sink);
+    }
+
     async fn check(&self, connection: &mut Self::Connection) -> Result<(), CheckError> {
         self.check_shared(connection).await
     }
@@ -340,10 +357,9 @@ impl SharedConnector for JsonRpcConnector {
         outcome.map_err(CheckError::new)
     }
 
-    fn is_clean_shared(&self, connection: &Self::Connection) -> bool {
-        // Late replies are dropped, so a call that was given up does no harm. A hung child does, and a
-        // pool does not check a child that is never idle.
-        !connection.is_hung(self.silence_max)
+    fn is_clean_shared(&self, _: &Self::Connection) -> bool {
+        // Late replies are dropped, so a call that was given up does no harm to others.
+        true
     }
 }
 
@@ -360,6 +376,6 @@ const QUEUE_DEFAULT: usize = 64;
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const NOTIFICATIONS_DEFAULT: usize = 256;
 const PING_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
-const SILENCE_DEFAULT: Duration = Duration::from_secs(5 * 60);
+const HANG_AFTER_DEFAULT: Duration = Duration::from_secs(5);
 /// A position in a frame must fit into 32 bits.
 const FRAME_BYTES_LIMIT: usize = u32::MAX as usize;

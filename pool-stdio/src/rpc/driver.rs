@@ -18,12 +18,12 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pool_core::BoxFuture;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::error::{ConnectionEnd, EndCause};
 use super::limit::DURATION_MAX;
@@ -31,7 +31,8 @@ use super::link::{Link, Read};
 use super::pipes::StdoutPipe;
 use super::report::ChildFacts;
 use super::router::Router;
-use super::state::WakeDriver;
+use super::state::{Queued, WakeDriver};
+use super::suspicion::{Tick, Watchdog};
 use super::writer::Flush;
 use crate::metrics::Meters;
 use crate::process::Exit;
@@ -51,6 +52,8 @@ pub(super) struct Driver<R> {
     stall: Option<Stall>,
     /// Until when an exit may explain what was seen.
     explained_by: Option<Pin<Box<Sleep>>>,
+    /// Runs while a call is pending or the child is suspected.
+    watch: Option<Watch>,
     has_closed_input: bool,
     has_exited: bool,
     counted_bytes: u64,
@@ -61,6 +64,14 @@ struct Stall {
     deadline: Pin<Box<Sleep>>,
     /// How much was written when it began.
     written_total: u64,
+}
+
+/// Watches a child that may hang.
+struct Watch {
+    watchdog: Watchdog,
+    timer: Pin<Box<Sleep>>,
+    /// Whether the last tick knew of a suspicion.
+    was_suspected: bool,
 }
 
 impl<R: StdoutPipe> Driver<R> {
@@ -81,6 +92,7 @@ impl<R: StdoutPipe> Driver<R> {
             has_yielded: false,
             stall: None,
             explained_by: None,
+            watch: None,
             has_closed_input: false,
             has_exited: false,
             counted_bytes: 0,
@@ -102,18 +114,21 @@ impl<R: StdoutPipe> Driver<R> {
         // Order: after reading, which can start a handler, because a handler wakes us only once it was
         // polled. Before writing, because a finished handler has an answer to write.
         self.router.poll_answers(cx);
-        if self.poll_write(cx).is_ready() {
+        let queued = self.link.look_at_queue(cx.waker(), WakeDriver::Yes);
+        if self.poll_write(cx, queued).is_ready() {
             return Poll::Ready(EndCause::WriteStalled(self.link.settings.write_timeout));
+        }
+        if let Poll::Ready(cause) = self.poll_watch(cx, queued) {
+            return Poll::Ready(cause);
         }
         self.poll_end(cx)
     }
 
     /// Writes what is queued. Ready if the child has not read for too long.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, queued: Queued) -> Poll<()> {
         if self.has_closed_input {
             return Poll::Pending;
         }
-        let queued = self.link.look_at_queue(cx.waker(), WakeDriver::Yes);
         if queued.is_any && queued.are_calls_pending && !self.has_yielded {
             self.has_yielded = true;
             self.link.look_at_queue(cx.waker(), WakeDriver::No);
@@ -154,6 +169,67 @@ impl<R: StdoutPipe> Driver<R> {
             stall.deadline.as_mut().reset(until);
         }
         stall.deadline.as_mut().poll(cx)
+    }
+
+    /// Watches a child that has work or is suspected. Ready when it hangs.
+    fn poll_watch(&mut self, cx: &mut Context<'_>, queued: Queued) -> Poll<EndCause> {
+        if self.watch.is_none() {
+            if !queued.must_watch {
+                return Poll::Pending;
+            }
+            let hang_after = self.link.settings.hang_after;
+            let reads = self.link.state().reads();
+            let watchdog = Watchdog::start(hang_after, reads, Instant::now());
+            self.watch = Some(Watch {
+                timer: Box::pin(sleep_until(watchdog.next())),
+                watchdog,
+                was_suspected: false,
+            });
+        }
+        while let Some(watch) = &mut self.watch {
+            let is_news = queued.is_suspected && !watch.was_suspected;
+            if !is_news {
+                ready!(watch.timer.as_mut().poll(cx));
+            }
+            let seen = self.link.state().observe();
+            watch.was_suspected = seen.suspected_since.is_some() || is_news;
+            let facts = &self.facts;
+            match watch
+                .watchdog
+                .tick(Instant::now(), &seen, || facts.is_stopped())
+            {
+                Tick::Rest if self.link.state().end_watch() => self.watch = None,
+                Tick::Rest => {
+                    let next = watch.watchdog.next();
+                    watch.timer.as_mut().reset(next);
+                }
+                Tick::Suspect => {
+                    watch.was_suspected = true;
+                    watch.timer.as_mut().reset(Instant::now());
+                    self.link.suspect();
+                }
+                Tick::Ping(next) => {
+                    watch.timer.as_mut().reset(next);
+                    self.suspected();
+                }
+                Tick::Wait(next) => watch.timer.as_mut().reset(next),
+                Tick::End => {
+                    let silent_for = self.link.state().last_read().elapsed();
+                    return Poll::Ready(EndCause::Hung(silent_for));
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The child has become a suspect.
+    fn suspected(&self) {
+        let pid = self.link.settings.pid;
+        let silent_for = self.link.state().last_read().elapsed();
+        tracing::warn!(target: "pool_stdio", pid, ?silent_for, "a child is suspected to hang");
+        if let Some(method) = self.router.protocol.ping() {
+            self.link.ping(method);
+        }
     }
 
     /// Reads and routes. Ready at the end of stdout, or when what was read breaks the protocol.

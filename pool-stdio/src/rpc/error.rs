@@ -88,6 +88,17 @@ pub enum RpcError {
         /// Whether the child can have carried out the request.
         fate: Fate,
     },
+    /// The child was suspected to hang, and was ended. [`hang_after`](crate::JsonRpcConnector::hang_after)
+    /// has the rule.
+    #[error("child hung: it said nothing for {silent_for:?} ({report})")]
+    Hung {
+        /// How long it was silent.
+        silent_for: Duration,
+        /// What was known of the child.
+        report: Arc<RpcReport>,
+        /// Whether the child can have carried out the request.
+        fate: Fate,
+    },
     /// The child wrote something that breaks the protocol and cannot be skipped.
     #[error("child broke the protocol: {reason} ({report})")]
     Protocol {
@@ -174,6 +185,7 @@ impl RpcError {
             | Self::OutputClosed { fate, .. }
             | Self::StdinClosed { fate, .. }
             | Self::WriteStalled { fate, .. }
+            | Self::Hung { fate, .. }
             | Self::Protocol { fate, .. }
             | Self::FrameTooLarge { fate, .. }
             | Self::Timeout { fate, .. }
@@ -191,6 +203,7 @@ impl RpcError {
             | Self::OutputClosed { report, .. }
             | Self::StdinClosed { report, .. }
             | Self::WriteStalled { report, .. }
+            | Self::Hung { report, .. }
             | Self::Protocol { report, .. } => Some(report),
             Self::FrameTooLarge { report, .. } => report.as_deref(),
             Self::Timeout { .. }
@@ -208,6 +221,7 @@ impl RpcError {
             | Self::OutputClosed { fate, .. }
             | Self::StdinClosed { fate, .. }
             | Self::WriteStalled { fate, .. }
+            | Self::Hung { fate, .. }
             | Self::Protocol { fate, .. }
             | Self::FrameTooLarge { fate, .. }
             | Self::Timeout { fate, .. }
@@ -222,7 +236,9 @@ impl RpcError {
             Self::ProcessExited { .. } => ErrorKind::Exited,
             Self::OutputClosed { .. } => ErrorKind::OutputClosed,
             Self::StdinClosed { .. } => ErrorKind::InputClosed,
-            Self::WriteStalled { .. } | Self::Timeout { .. } => ErrorKind::TimedOut,
+            Self::WriteStalled { .. } | Self::Hung { .. } | Self::Timeout { .. } => {
+                ErrorKind::TimedOut
+            }
             Self::FrameTooLarge {
                 fate: Fate::NotSent,
                 report: None,
@@ -251,6 +267,7 @@ pub(super) enum EndCause {
     OutputClosed,
     StdinClosed,
     WriteStalled(Duration),
+    Hung(Duration),
     Protocol(Arc<str>),
     FrameTooLarge(usize),
     Closed,
@@ -266,6 +283,11 @@ impl ConnectionEnd {
             EndCause::StdinClosed => RpcError::StdinClosed { report, fate },
             EndCause::WriteStalled(limit) => RpcError::WriteStalled {
                 limit: *limit,
+                report,
+                fate,
+            },
+            EndCause::Hung(silent_for) => RpcError::Hung {
+                silent_for: *silent_for,
                 report,
                 fate,
             },

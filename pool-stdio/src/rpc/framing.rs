@@ -99,15 +99,14 @@ impl Frame {
                 fate: Fate::NotSent,
             });
         }
+        let on_one_line;
+        let mut message = message;
+        if framing == Framing::Lines && message.iter().any(|part| ends_line(part)) {
+            on_one_line = put_on_one_line(message)?;
+            message = std::slice::from_ref(&on_one_line);
+        }
         let header = match framing {
-            Framing::Lines => {
-                if message.iter().any(|part| ends_line(part)) {
-                    let reason =
-                        "a line break in it would end the line; write it on one line".to_owned();
-                    return Err(RpcError::BadRequest { reason });
-                }
-                Bytes::new()
-            }
+            Framing::Lines => Bytes::new(),
             Framing::ContentLength => Bytes::from(format!("Content-Length: {length}\r\n\r\n")),
         };
         let end: &'static [u8] = match framing {
@@ -141,6 +140,34 @@ impl Frame {
         }
         Self::new(framing, bytes_max, &[Bytes::from(message)])
     }
+}
+
+/// The message with a space in the place of each line break between its values. A space separates values
+/// as a line break does, so what was not JSON before is not JSON afterwards.
+///
+/// # Errors
+///
+/// A line break in a string is not JSON, and cannot be written on one line.
+fn put_on_one_line(message: &[Bytes]) -> Result<Bytes, RpcError> {
+    let mut all = Vec::with_capacity(message.iter().map(Bytes::len).sum());
+    for part in message {
+        all.extend_from_slice(part);
+    }
+    let (mut is_in_string, mut is_escaped) = (false, false);
+    for byte in &mut all {
+        match *byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_in_string => is_escaped = true,
+            b'"' => is_in_string = !is_in_string,
+            b'\n' | b'\r' if !is_in_string => *byte = b' ',
+            _ => {}
+        }
+    }
+    if ends_line(&all) {
+        let reason = "a line break in a string".to_owned();
+        return Err(RpcError::BadRequest { reason });
+    }
+    Ok(all.into())
 }
 
 /// Whether the message would end before its last byte. A carriage return also ends a line for programs

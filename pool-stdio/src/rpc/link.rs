@@ -21,18 +21,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use pool_core::{ConnectionId, SuspicionSink};
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
 use tokio::time::timeout_at;
 
 use super::error::{ConnectionEnd, Fate, RpcError};
 use super::framing::{Frame, Framing};
 use super::limit::Limit;
-use super::notifications::{Notification, Notifications};
+use super::notifications::{Notification, Notifications, Origin};
 use super::outbox::{FrameBudget, FreedFrames, Outbox};
 use super::pipes::StdinPipe;
 use super::protocol::Cancel;
 use super::reply::Reply;
-use super::state::{CallDetails, LinkState, Queued, WakeDriver, Wakers};
+use super::state::{CallDetails, GiveUp, LinkState, Queued, WakeDriver, Wakers};
 use super::table::CallId;
 use super::writer::{Flush, Writer};
 use crate::metrics::UnclaimedCounts;
@@ -43,12 +44,14 @@ use crate::process::{Once, lock};
 pub(super) struct LinkSettings {
     /// The child's process id; 0 if there is no process.
     pub(super) pid: u32,
+    pub(super) connection_id: ConnectionId,
     pub(super) framing: Framing,
     pub(super) frame_bytes_max: usize,
     pub(super) cancel: Cancel,
     pub(super) queue_max: usize,
     pub(super) enqueue_timeout: Duration,
     pub(super) write_timeout: Duration,
+    pub(super) hang_after: Duration,
     pub(super) notifications_max: usize,
 }
 
@@ -66,6 +69,9 @@ pub(super) struct Link {
     notifications: broadcast::WeakSender<Notification>,
     /// Set when the connection is over.
     pub(super) over: Arc<Once<()>>,
+    /// The pool that wants to know whether the child is suspected to hang. Emptied at the end, because
+    /// it keeps the pool alive.
+    suspicion_sink: Mutex<Option<Arc<SuspicionSink>>>,
 }
 
 /// What a read brought.
@@ -73,6 +79,16 @@ pub(super) struct Link {
 pub(super) enum Read {
     Bytes,
     End,
+}
+
+impl LinkSettings {
+    /// Where the messages of this child come from.
+    pub(super) const fn origin(&self) -> Origin {
+        Origin {
+            connection_id: self.connection_id,
+            pid: self.pid,
+        }
+    }
 }
 
 impl Link {
@@ -91,6 +107,7 @@ impl Link {
             state: Mutex::new(LinkState::new()),
             notifications: notifications.downgrade(),
             over: Once::new(),
+            suspicion_sink: Mutex::new(None),
         });
         (link, notifications)
     }
@@ -175,16 +192,18 @@ impl Link {
         // The child works on one half of many requests while callers make the other half.
         let is_half = queued >= HALF_MIN && queued >= pending / 2;
         let writes = is_alone || is_half;
-        let driver = if writes {
+        let must_watch = call.is_some() && state.start_watch();
+        let driver = if writes || must_watch {
             state.driver()
         } else {
             state.driver_to_wake()
         };
         drop(state);
-        if let Some(driver) = driver
-            && !(writes && self.write_now(&driver))
-        {
-            driver.wake();
+        if let Some(driver) = driver {
+            let is_written = writes && self.write_now(&driver);
+            if must_watch || !is_written {
+                driver.wake();
+            }
         }
         Ok(())
     }
@@ -281,14 +300,21 @@ impl Link {
     }
 
     /// Gives a call up. Its request is taken back if possible, otherwise the child is told to cancel.
-    pub(super) fn abandon(&self, call: CallId) -> Fate {
+    pub(super) fn abandon(&self, call: CallId, why: GiveUp) -> Fate {
         let mut writer = lock(&self.writer);
         let mut state = lock(&self.state);
         let in_queue = state.queue.take_back(call);
         let taken_back = in_queue.or_else(|| writer.take_back(call));
-        let (fate, given_up) = state.give_up(call, taken_back.is_some());
+        let next = self.numbers.load(Ordering::Relaxed);
+        let was_suspected = state.is_suspected();
+        let (fate, given_up) = state.give_up(call, why, taken_back.is_some(), next);
         let cancel = given_up.is_owed.then(|| self.cancel_frame(call)).flatten();
-        let driver = cancel.and_then(|mut frame| self.push_now(&mut state, &mut frame));
+        let mut driver = cancel.and_then(|mut frame| self.push_now(&mut state, &mut frame));
+        let is_new_suspect = !was_suspected && state.is_suspected();
+        if is_new_suspect {
+            // The driver pings the child, and ends it in time.
+            driver = state.driver();
+        }
         drop((state, writer));
         drop(given_up);
         if let Some(frame) = taken_back {
@@ -299,11 +325,59 @@ impl Link {
         if let Some(driver) = driver {
             driver.wake();
         }
+        if is_new_suspect {
+            self.publish_suspicion();
+        }
         fate
     }
 
+    /// The child is suspected to hang, for a reason that only the driver sees.
+    pub(super) fn suspect(&self) {
+        let next = self.numbers.load(Ordering::Relaxed);
+        lock(&self.state).suspect(next);
+        self.publish_suspicion();
+    }
+
+    /// Tells the pool what the state says now, outside of all locks. Two threads can come here in any
+    /// order. Each looks at the state again after it has told the pool, so the last word is true.
+    fn publish_suspicion(&self) {
+        let Some(sink) = lock(&self.suspicion_sink).clone() else {
+            return;
+        };
+        let mut told = None;
+        loop {
+            let (is_suspected, change) = lock(&self.state).suspicion_change();
+            if told == Some(change) {
+                return;
+            }
+            told = Some(change);
+            sink.set(is_suspected);
+        }
+    }
+
+    /// Lets the pool know from now on whether the child is suspected to hang.
+    pub(super) fn watch_suspicion(&self, sink: SuspicionSink) {
+        *lock(&self.suspicion_sink) = Some(Arc::new(sink));
+        if lock(&self.state).is_suspected() {
+            self.publish_suspicion();
+        }
+    }
+
+    /// Sends a ping that nobody awaits: whatever comes back is a sign of life.
+    pub(super) fn ping(&self, method: &str) {
+        let call = self.next_number();
+        let message = format!(r#"{{"jsonrpc":"2.0","id":{call},"method":"{method}"}}"#);
+        if let Some(frame) = self.own_frame(message) {
+            lock(&self.state).note_unawaited_ping(call);
+            self.send_now(frame);
+        }
+    }
+
     fn cancel_frame(&self, call: CallId) -> Option<Frame> {
-        let message = self.settings.cancel.message(call)?;
+        self.own_frame(self.settings.cancel.message(call)?)
+    }
+
+    fn own_frame(&self, message: String) -> Option<Frame> {
         let LinkSettings {
             framing,
             frame_bytes_max,
@@ -322,11 +396,17 @@ impl Link {
     ) -> UnclaimedCounts {
         let issued = self.numbers.load(Ordering::Relaxed);
         let mut state = lock(&self.state);
+        let was_suspected = state.is_suspected();
         match read {
             Read::Bytes => state.note_read(),
             Read::End => state.note_output_end(),
         }
-        state.deliver(replies, issued, wakers)
+        let unclaimed = state.deliver(replies, issued, wakers);
+        drop(state);
+        if was_suspected {
+            self.publish_suspicion();
+        }
+        unclaimed
     }
 
     /// Nothing can be written any more. Replies can still come to what was written.
@@ -338,6 +418,8 @@ impl Link {
     /// should still be written to it.
     pub(super) fn close(&self, end: ConnectionEnd) -> Option<(Vec<u8>, Box<dyn StdinPipe>)> {
         let (pipe, unwritten) = self.stop(|state, unwritten| state.end(end, unwritten));
+        let sink = lock(&self.suspicion_sink).take();
+        drop(sink);
         self.over.set(());
         pipe.map(|pipe| (unwritten.rest(), pipe))
     }

@@ -22,10 +22,11 @@
 //! | `protocol` | the differences between LSP and MCP |
 //! | `framing`, `pipes` | how messages become frames; our ends of the pipes |
 //! | `scan` | where the id, the method and the params of a message are |
-//! | `silence` | when a silent child hangs |
+//! | `suspicion` | when a silent child is suspected to hang, and when it is ended |
 //! | `error`, `report`, `counts` | why a call has no result, what was known of the child, what was dropped |
 
 mod call;
+mod call_id;
 mod client;
 mod connection;
 mod connector;
@@ -47,8 +48,8 @@ mod round_trip;
 mod router;
 mod scan;
 mod server_request;
-mod silence;
 mod state;
+mod suspicion;
 mod table;
 #[cfg(test)]
 mod tests;

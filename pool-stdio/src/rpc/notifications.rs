@@ -1,11 +1,19 @@
 //! Notifications of a child, and their receivers.
 
 use bytes::Bytes;
+use pool_core::ConnectionId;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::scan::{Envelope, Span};
+
+/// Where a message of a child comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) connection_id: ConnectionId,
+    pub(super) pid: u32,
+}
 
 /// A notification of a child: a message with a method and without an id.
 ///
@@ -33,18 +41,32 @@ use super::scan::{Envelope, Span};
 #[derive(Debug, Clone)]
 pub struct Notification {
     message: Bytes,
+    origin: Origin,
     method: String,
     params: Option<Span>,
 }
 
 impl Notification {
-    pub(super) fn new(message: Bytes, envelope: &Envelope) -> Option<Self> {
+    pub(super) fn new(message: Bytes, envelope: &Envelope, origin: Origin) -> Option<Self> {
         let method = serde_json::from_slice(envelope.method?.of(&message)).ok()?;
         Some(Self {
+            origin,
             message,
             method,
             params: envelope.params,
         })
+    }
+
+    /// The connection that the notification came from, as the pool numbers it.
+    #[must_use]
+    pub const fn connection_id(&self) -> ConnectionId {
+        self.origin.connection_id
+    }
+
+    /// The process id of the child that sent the notification.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.origin.pid
     }
 
     /// The method.

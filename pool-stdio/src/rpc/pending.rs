@@ -8,7 +8,7 @@ use super::error::{Fate, RpcError};
 use super::framing::Frame;
 use super::link::Link;
 use super::reply::Reply;
-use super::state::CallDetails;
+use super::state::{CallDetails, GiveUp};
 use super::table::CallId;
 
 /// A call that was begun. Dropping it gives the call up.
@@ -42,17 +42,18 @@ impl<'a> PendingCall<'a> {
         reply
     }
 
-    /// Gives the call up, and returns whether the child can have read the request.
-    pub(super) fn give_up(&mut self) -> Fate {
+    /// Gives the call up because its deadline passed. Returns whether the child can have read the
+    /// request.
+    pub(super) fn miss_deadline(&mut self) -> Fate {
         self.is_over = true;
-        self.link.abandon(self.call)
+        self.link.abandon(self.call, GiveUp::Deadline)
     }
 }
 
 impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.link.abandon(self.call);
+            self.link.abandon(self.call, GiveUp::Caller);
         }
     }
 }

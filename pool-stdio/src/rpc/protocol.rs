@@ -1,6 +1,7 @@
 //! The differences between the protocols on top of JSON-RPC: handshake, cancel, progress, ping.
 
 use super::framing::Framing;
+use super::reply::{ErrorObject, reply_text};
 use super::scan::{Envelope, Members, Span, says, says_in_any_case};
 use super::table::CallId;
 
@@ -91,6 +92,30 @@ impl Protocol {
         }
     }
 
+    /// The id of the request that the child cancels; `None` for any other notification.
+    pub(super) fn cancelled_request(self, message: &[u8], envelope: &Envelope) -> Option<Span> {
+        let (method, id): (&str, &[u8]) = match self {
+            Self::Plain => return None,
+            Self::Mcp => (MCP_CANCEL, b"requestId"),
+            Self::Lsp => (LSP_CANCEL, b"id"),
+        };
+        if !says(envelope.method?.unquoted().of(message), method.as_bytes()) {
+            return None;
+        }
+        members(message, envelope.params?, &[id], says).pop()
+    }
+
+    /// The answer to a request that the child has cancelled, if it expects one.
+    pub(super) fn cancelled_answer(self, id: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Lsp => {
+                let error = ErrorObject::new(REQUEST_CANCELLED, "request cancelled");
+                Some(reply_text(id, Err(&error)))
+            }
+            Self::Plain | Self::Mcp => None,
+        }
+    }
+
     /// The token of a progress notification; `None` for any other.
     pub(super) fn progress_token(self, message: &[u8], envelope: &Envelope) -> Option<Span> {
         let (method, token): (&[u8], &[u8]) = match self {
@@ -158,3 +183,5 @@ impl Cancel {
 
 const MCP_CANCEL: &str = "notifications/cancelled";
 const LSP_CANCEL: &str = "$/cancelRequest";
+/// An error code of LSP.
+const REQUEST_CANCELLED: i64 = -32800;

@@ -51,14 +51,21 @@ impl ChildFacts {
     pub(super) fn report(&self, strays: Vec<Fragment>) -> Arc<RpcReport> {
         let record = self.record.as_deref();
         Arc::new(RpcReport {
-            pid: record.map_or(0, |record| record.pid),
+            pid: record.map_or(0, ChildRecord::pid),
             exit: self.exit(),
             stderr: record.map_or_else(StderrTail::default, ChildRecord::stderr_tail),
             strays,
         })
     }
 
+    /// Whether the process is stopped, as by SIGSTOP. `false` where the system does not tell.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.record
+            .as_ref()
+            .is_some_and(|record| record.is_stopped())
+    }
+
     pub(super) fn exit(&self) -> Option<Exit> {
-        self.record.as_ref().and_then(|record| record.exit.peek())
+        self.record.as_ref().and_then(|record| record.exit())
     }
 }

@@ -134,6 +134,7 @@ impl<'a> RoundTrip<'a> {
             ..
         } = request;
         details.waker = Some(cx.waker().clone());
+        details.deadline = self.limit.map(|limit| limit.until);
         let link: &Link = &self.client.link;
         self.stage = Stage::Sent(PendingCall::begin(link, place, call, frame, details)?);
         self.poll_limit(cx)
@@ -150,7 +151,7 @@ impl<'a> RoundTrip<'a> {
         let Stage::Sent(call) = &mut self.stage else {
             return Poll::Pending;
         };
-        let fate = call.give_up();
+        let fate = call.miss_deadline();
         Poll::Ready(Err(limit.error(self.client.link.settings.pid, fate)))
     }
 }
@@ -193,9 +194,10 @@ async fn batch_replies(
                 let OutgoingRequest {
                     call,
                     frame,
-                    details,
+                    mut details,
                     client_id,
                 } = request;
+                details.deadline = limit.map(|limit| limit.until);
                 let call = PendingCall::begin(link, place, call, frame, details)?;
                 calls.push((call, client_id));
             }
@@ -230,6 +232,6 @@ async fn reply_within(
     };
     match timeout_at(limit.until, reply).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(limit.error(pid, call.give_up())),
+        Err(_) => Err(limit.error(pid, call.miss_deadline())),
     }
 }

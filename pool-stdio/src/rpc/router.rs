@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use super::error::EndCause;
 use super::framing::{Frame, FrameDecoder, join, splice};
 use super::link::{Link, Read};
-use super::notifications::Notification;
+use super::notifications::{Notification, Origin};
 use super::protocol::Protocol;
 use super::reply::{ErrorObject, INTERNAL_ERROR, Reply, reply_text};
 use super::scan::{Elements, Envelope, MessageKind, own_number};
@@ -124,7 +124,7 @@ impl Router {
         // A copy, because the handler may keep it for long, and a slice would keep the whole buffer
         // that it was read into.
         let copy = Bytes::copy_from_slice(message);
-        match ServerRequest::new(copy, envelope) {
+        match ServerRequest::new(copy, envelope, self.link.settings.origin()) {
             Some(request) => {
                 if let Some(answer) = self.responder.take(request) {
                     self.send_answer(answer);
@@ -141,12 +141,22 @@ impl Router {
                 .and_then(|number| self.link.state().progress(number))
                 .is_some_and(|(progress, original)| {
                     let restored = join(&splice(&message, &[(token, original)]));
-                    notification(restored).is_some_and(|one| progress.send(one))
+                    notification(restored, self.link.settings.origin())
+                        .is_some_and(|one| progress.send(one))
                 });
             if !heard {
                 self.link.state().count_unheard();
             }
             return Ok(());
+        }
+        if let Some(id) = self.protocol.cancelled_request(&message, envelope) {
+            let id = id.of(&message);
+            if self.responder.cancel(id) {
+                if let Some(answer) = self.protocol.cancelled_answer(id) {
+                    self.send_answer(answer);
+                }
+                return Ok(());
+            }
         }
         let has_subscribers = self.notifications.receiver_count() > 0;
         // A subscriber may keep it for long, and a slice would keep the whole buffer that it was read
@@ -156,7 +166,7 @@ impl Router {
         } else {
             message.clone()
         };
-        match Notification::new(kept, envelope) {
+        match Notification::new(kept, envelope, self.link.settings.origin()) {
             Some(one) => {
                 // Fails if there is no subscriber.
                 drop(self.notifications.send(one));
@@ -225,9 +235,9 @@ fn is_batch(frame: &[u8]) -> bool {
     }
 }
 
-fn notification(message: Bytes) -> Option<Notification> {
+fn notification(message: Bytes, origin: Origin) -> Option<Notification> {
     let envelope = Envelope::of(&message).ok()?;
-    Notification::new(message, &envelope)
+    Notification::new(message, &envelope, origin)
 }
 
 fn internal_error(id: &[u8]) -> Vec<u8> {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use pool_core::BoxFuture;
+use pool_core::{BoxFuture, ConnectionId};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet};
 
+use super::notifications::Origin;
 use super::protocol::Protocol;
 use super::reply::{ErrorObject, INTERNAL_ERROR, METHOD_NOT_FOUND, SERVER_ERROR, reply_text};
 use super::scan::{Envelope, Span};
@@ -54,20 +55,34 @@ pub(super) type RequestHandler = dyn Fn(ServerRequest) -> BoxFuture<'static, Ans
 #[derive(Debug, Clone)]
 pub struct ServerRequest {
     message: Bytes,
+    origin: Origin,
     method: String,
     id: Span,
     params: Option<Span>,
 }
 
 impl ServerRequest {
-    pub(super) fn new(message: Bytes, envelope: &Envelope) -> Option<Self> {
+    pub(super) fn new(message: Bytes, envelope: &Envelope, origin: Origin) -> Option<Self> {
         let method = serde_json::from_slice(envelope.method?.of(&message)).ok()?;
         Some(Self {
+            origin,
             method,
             id: envelope.id?,
             params: envelope.params,
             message,
         })
+    }
+
+    /// The connection that the request came from, as the pool numbers it.
+    #[must_use]
+    pub const fn connection_id(&self) -> ConnectionId {
+        self.origin.connection_id
+    }
+
+    /// The process id of the child that sent the request.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.origin.pid
     }
 
     /// The method.
@@ -104,7 +119,13 @@ pub(super) struct Responder {
     handler: Option<Arc<RequestHandler>>,
     protocol: Protocol,
     running: JoinSet<Answer>,
-    ids: HashMap<Id, Bytes>,
+    requests: HashMap<Id, Running>,
+}
+
+/// A request whose handler is running.
+struct Running {
+    id: Bytes,
+    handler: AbortHandle,
 }
 
 impl Responder {
@@ -113,7 +134,7 @@ impl Responder {
             handler,
             protocol,
             running: JoinSet::new(),
-            ids: HashMap::new(),
+            requests: HashMap::new(),
         }
     }
 
@@ -123,14 +144,15 @@ impl Responder {
         let Some(handler) = &self.handler else {
             return Some(reply_text(&id, self.default_answer(&request).as_deref()));
         };
-        if self.ids.len() >= RUNNING_MAX {
+        if self.requests.len() >= RUNNING_MAX {
             let error = ErrorObject::new(SERVER_ERROR, "too many requests at once");
             return Some(reply_text(&id, Err(&error)));
         }
         let handler = Arc::clone(handler);
         // The handler is called in the task, so that its panic ends the task alone.
         let task = self.running.spawn(async move { handler(request).await });
-        self.ids.insert(task.id(), id);
+        let handler = task.clone();
+        self.requests.insert(task.id(), Running { id, handler });
         None
     }
 
@@ -139,6 +161,19 @@ impl Responder {
             return empty();
         }
         Err(ErrorObject::new(METHOD_NOT_FOUND, "method not found"))
+    }
+
+    /// The child has cancelled its request with this id: its handler is dropped. Returns whether there
+    /// was one.
+    pub(super) fn cancel(&mut self, id: &[u8]) -> bool {
+        let running = self.requests.iter().find(|(_, request)| request.id == id);
+        let Some(task) = running.map(|(task, _)| *task) else {
+            return false;
+        };
+        if let Some(request) = self.requests.remove(&task) {
+            request.handler.abort();
+        }
+        true
     }
 
     /// The next answer of a handler.
@@ -151,8 +186,8 @@ impl Responder {
                     (error.id(), Err(broken))
                 }
             };
-            if let Some(id) = self.ids.remove(&task) {
-                return Poll::Ready(reply_text(&id, answer.as_deref()));
+            if let Some(request) = self.requests.remove(&task) {
+                return Poll::Ready(reply_text(&request.id, answer.as_deref()));
             }
         }
         Poll::Pending
@@ -167,7 +202,7 @@ fn empty() -> Answer {
 impl fmt::Debug for Responder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Responder")
-            .field("running", &self.ids.len())
+            .field("running", &self.requests.len())
             .finish_non_exhaustive()
     }
 }

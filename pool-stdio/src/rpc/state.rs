@@ -14,8 +14,8 @@ use super::error::{ConnectionEnd, Fate, RpcError};
 use super::notifications::Progress;
 use super::outbox::Outbox;
 use super::reply::Reply;
-use super::silence::Silence;
-use super::table::{CallId, GivenUp, Table, UnclaimedReply};
+use super::suspicion::{Excuse, Observation, Suspicion};
+use super::table::{CallId, GivenUp, NewCall, Table, UnclaimedReply};
 use crate::codec::Fragment;
 use crate::metrics::UnclaimedCounts;
 
@@ -37,7 +37,9 @@ pub(super) struct LinkState {
     end: Option<Arc<ConnectionEnd>>,
     counts: RpcCounts,
     strays: VecDeque<Fragment>,
-    silence: Silence,
+    suspicion: Suspicion,
+    /// Whether the driver watches the child, or was told to.
+    is_watched: bool,
     /// The end of the child's stdout was read.
     has_output_ended: bool,
 }
@@ -52,6 +54,16 @@ pub(super) struct CallDetails {
     pub(super) is_ping: bool,
     /// The waker of the task that awaits the reply, if it will poll for the reply only when woken.
     pub(super) waker: Option<Waker>,
+    pub(super) deadline: Option<Instant>,
+}
+
+/// Why a call is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GiveUp {
+    /// Its deadline passed.
+    Deadline,
+    /// Its caller dropped it.
+    Caller,
 }
 
 /// What the driver finds to do.
@@ -60,6 +72,9 @@ pub(super) struct Queued {
     pub(super) is_any: bool,
     /// Whether several calls are pending, so that further requests are likely.
     pub(super) are_calls_pending: bool,
+    /// Whether the child must be watched, because it has work or is suspected.
+    pub(super) must_watch: bool,
+    pub(super) is_suspected: bool,
 }
 
 /// Whether callers have to wake the driver when they queue a frame.
@@ -107,7 +122,8 @@ impl LinkState {
             end: None,
             counts: RpcCounts::default(),
             strays: VecDeque::new(),
-            silence: Silence::new(),
+            suspicion: Suspicion::new(Instant::now()),
+            is_watched: false,
             has_output_ended: false,
         }
     }
@@ -128,12 +144,16 @@ impl LinkState {
     }
 
     pub(super) fn begin(&mut self, call: CallId, details: CallDetails) {
-        self.table.begin(call, details.progress, details.waker);
+        let new = NewCall {
+            progress: details.progress,
+            waker: details.waker,
+            deadline: details.deadline,
+            is_ping: details.is_ping,
+            reads_before: self.suspicion.reads(),
+        };
+        self.table.begin(call, new);
         for (token, original) in details.tokens {
             self.table.add_token(call, token, original);
-        }
-        if details.is_ping {
-            self.table.note_ping(call);
         }
     }
 
@@ -163,6 +183,8 @@ impl LinkState {
         let queued = Queued {
             is_any: !self.queue.is_empty(),
             are_calls_pending: self.table.pending() > 1,
+            must_watch: self.is_watched || self.is_suspected(),
+            is_suspected: self.is_suspected(),
         };
         (queued, replaced)
     }
@@ -188,17 +210,30 @@ impl LinkState {
         Poll::Ready((Err(error), given_up.progress))
     }
 
-    /// Gives a call up. `is_taken_back` says whether its request was removed from where it waited.
-    pub(super) fn give_up(&mut self, call: CallId, is_taken_back: bool) -> (Fate, GivenUp) {
+    /// Gives a call up. `is_taken_back` says whether its request was removed from where it waited, and
+    /// `next` is the number of the next call.
+    pub(super) fn give_up(
+        &mut self,
+        call: CallId,
+        why: GiveUp,
+        is_taken_back: bool,
+        next: CallId,
+    ) -> (Fate, GivenUp) {
         let fate = if self.unsent.remove(&call) || is_taken_back {
             Fate::NotSent
         } else {
             Fate::MaybeExecuted
         };
-        let is_ping = self.table.is_ping(call);
         let given_up = self.table.abandon(call, fate);
         if given_up.is_owed {
-            self.silence.gave_up(is_ping);
+            if !given_up.is_ping {
+                self.suspicion.note_given_up();
+            }
+            if why == GiveUp::Deadline {
+                let reads_before = given_up.reads_before;
+                self.suspicion
+                    .note_missed_deadline(reads_before, Instant::now(), next);
+            }
         }
         (fate, given_up)
     }
@@ -232,7 +267,7 @@ impl LinkState {
 
     /// Something was read.
     pub(super) fn note_read(&mut self) {
-        self.silence.end();
+        self.suspicion.note_read(Instant::now());
     }
 
     /// The end of the child's stdout was read.
@@ -289,7 +324,7 @@ impl LinkState {
     pub(super) fn vital_signs(&self, lately: Duration) -> VitalSigns {
         VitalSigns {
             is_open: self.is_open() && !self.has_output_ended,
-            is_at_work: self.table.is_awaited() && self.silence.since.elapsed() <= lately,
+            is_at_work: self.table.is_awaited() && self.last_read().elapsed() <= lately,
         }
     }
 
@@ -316,26 +351,61 @@ impl LinkState {
         self.table.is_awaited()
     }
 
-    /// Whether nothing was read for this long, and a call was given up in that time.
-    pub(super) fn is_silent_beyond(&self, limit: Duration) -> bool {
-        self.silence.is_beyond(limit)
+    /// Returns whether the driver must be woken to watch the child, and notes that it will be.
+    pub(super) const fn start_watch(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_watched, true)
     }
 
-    /// Whether the silence of a child that cannot be pinged is excused. If a call was given up since
-    /// the last read, this check counts as an unanswered ping.
-    pub(super) fn is_silence_excused_without_ping(&mut self) -> bool {
-        let has_work = self.table.has_work();
-        self.silence.is_excused_without_ping(has_work)
+    /// Ends the watch, unless there is work again.
+    pub(super) fn end_watch(&mut self) -> bool {
+        self.is_watched = self.table.is_awaited() || self.is_suspected();
+        !self.is_watched
     }
 
-    /// Whether the last unanswered ping is excused by work.
-    pub(super) fn is_silence_excused(&self) -> bool {
-        self.silence.is_excused(self.table.has_work())
+    /// Whether the child may be working: a call is pending, or was given up since the last read.
+    pub(super) fn may_be_working(&self) -> bool {
+        self.suspicion.has_given_up() || self.table.has_work()
+    }
+
+    pub(super) const fn is_suspected(&self) -> bool {
+        self.suspicion.suspected().is_some()
+    }
+
+    /// Whether the child is suspected, and how often that has changed.
+    pub(super) const fn suspicion_change(&self) -> (bool, u64) {
+        (self.is_suspected(), self.suspicion.changes())
+    }
+
+    /// The child is suspected from now on. `next` is the number of the next call.
+    pub(super) fn suspect(&mut self, next: CallId) {
+        self.suspicion.suspect(Instant::now(), next);
+    }
+
+    /// Notes that a ping was sent that nobody awaits.
+    pub(super) const fn note_unawaited_ping(&mut self, ping: CallId) {
+        self.table.note_unawaited_ping(ping);
+    }
+
+    pub(super) const fn reads(&self) -> u64 {
+        self.suspicion.reads()
+    }
+
+    /// What the watchdog needs to know.
+    pub(super) fn observe(&self) -> Observation {
+        let suspected = self.suspicion.suspected();
+        Observation {
+            reads: self.suspicion.reads(),
+            has_work: self.table.has_work(),
+            suspected_since: suspected.map(|suspected| suspected.since),
+            excuse: suspected.map_or(Excuse::None, |suspected| {
+                self.table.excuse(suspected.first_later_call)
+            }),
+        }
     }
 
     /// When something was read last, or the connection was opened.
     pub(super) const fn last_read(&self) -> Instant {
-        self.silence.since
+        self.suspicion.last_read()
     }
 }
 

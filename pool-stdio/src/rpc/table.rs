@@ -15,13 +15,14 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::error::Fate;
 use super::notifications::Progress;
 use super::reply::Reply;
+use super::suspicion::Excuse;
 
-/// The number of a call on its connection.
-pub(super) type CallId = u64;
+pub(super) use super::call_id::CallId;
 
 /// Why a reply belongs to no pending call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +36,14 @@ pub(super) enum UnclaimedReply {
 }
 
 /// What is left of a call that was given up.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use]
 pub(super) struct GivenUp {
     /// Whether its reply can still come.
     pub(super) is_owed: bool,
+    pub(super) is_ping: bool,
+    /// How many reads had happened when it began.
+    pub(super) reads_before: u64,
     /// To be dropped outside of all locks: that wakes its receiver.
     pub(super) progress: Option<Progress>,
 }
@@ -50,17 +54,33 @@ pub(super) struct Table {
     calls: HashMap<CallId, CallEntry, BuildHasherDefault<NumberHasher>>,
     tokens: BTreeMap<u64, Token>,
     tombstones: BTreeSet<CallId>,
+    unawaited_ping: Option<CallId>,
     /// Calls without a reply.
     unanswered: usize,
 }
 
+/// A call that begins.
 #[derive(Debug, Default)]
+pub(super) struct NewCall {
+    pub(super) progress: Option<Progress>,
+    /// Of the task that awaits the call, if it polls for the reply only when it is woken.
+    pub(super) waker: Option<Waker>,
+    pub(super) deadline: Option<Instant>,
+    /// The child does no work for it.
+    pub(super) is_ping: bool,
+    /// How many reads had happened.
+    pub(super) reads_before: u64,
+}
+
+#[derive(Debug)]
 struct CallEntry {
     waker: Option<Waker>,
     reply: Option<Reply>,
     progress: Option<Progress>,
     tokens: Vec<u64>,
+    deadline: Option<Instant>,
     is_ping: bool,
+    reads_before: u64,
 }
 
 /// A number that we sent as a progress token.
@@ -72,12 +92,16 @@ struct Token {
 }
 
 impl Table {
-    /// Begins a call under a new number. The waker, if any, belongs to the task that awaits it.
-    pub(super) fn begin(&mut self, id: CallId, progress: Option<Progress>, waker: Option<Waker>) {
+    /// Begins a call under a new number.
+    pub(super) fn begin(&mut self, id: CallId, call: NewCall) {
         let call = CallEntry {
-            waker,
-            progress,
-            ..CallEntry::default()
+            waker: call.waker,
+            reply: None,
+            progress: call.progress,
+            tokens: Vec::new(),
+            deadline: call.deadline,
+            is_ping: call.is_ping,
+            reads_before: call.reads_before,
         };
         self.unanswered += 1;
         let earlier = self.calls.insert(id, call);
@@ -92,20 +116,37 @@ impl Table {
         }
     }
 
-    /// Notes that this call is a ping: the child does no work for it.
-    pub(super) fn note_ping(&mut self, id: CallId) {
-        if let Some(call) = self.calls.get_mut(&id) {
-            call.is_ping = true;
-        }
+    /// Notes that a ping was sent that nobody awaits.
+    pub(super) const fn note_unawaited_ping(&mut self, id: CallId) {
+        self.unawaited_ping = Some(id);
     }
 
-    pub(super) fn is_ping(&self, id: CallId) -> bool {
-        self.calls.get(&id).is_some_and(|call| call.is_ping)
-    }
-
-    /// Whether a call is pending that is not a ping.
+    /// Whether a call other than a ping waits for its reply.
     pub(super) fn has_work(&self) -> bool {
-        self.calls.values().any(|call| !call.is_ping)
+        self.unanswered > 0 && self.working_calls().next().is_some()
+    }
+
+    fn working_calls(&self) -> impl Iterator<Item = (CallId, &CallEntry)> {
+        let calls = self.calls.iter().map(|(id, call)| (*id, call));
+        calls.filter(|(_, call)| call.reply.is_none() && !call.is_ping)
+    }
+
+    /// How long the calls before this one excuse a silent child.
+    pub(super) fn excuse(&self, first_later_call: CallId) -> Excuse {
+        let mut excuse = Excuse::None;
+        for (id, call) in self.working_calls() {
+            if id >= first_later_call {
+                continue;
+            }
+            let Some(deadline) = call.deadline else {
+                return Excuse::Always;
+            };
+            excuse = match excuse {
+                Excuse::Until(other) => Excuse::Until(other.max(deadline)),
+                Excuse::None | Excuse::Always => Excuse::Until(deadline),
+            };
+        }
+        excuse
     }
 
     /// Takes a reply. Numbers below `issued` have been used. The returned waker must be woken outside
@@ -123,6 +164,10 @@ impl Table {
                 Ok(call.waker.take())
             }
             Some(_) => Err(UnclaimedReply::Duplicate),
+            None if self.unawaited_ping == Some(id) => {
+                self.unawaited_ping = None;
+                Ok(None)
+            }
             None if self.tombstones.remove(&id) => Err(UnclaimedReply::Late),
             None if id < issued => Err(UnclaimedReply::Duplicate),
             None => Err(UnclaimedReply::Unknown),
@@ -136,7 +181,8 @@ impl Table {
             return Poll::Pending;
         };
         if let Some(reply) = call.reply.take() {
-            return Poll::Ready((reply, self.end(id)));
+            let progress = self.end(id).and_then(|call| call.progress);
+            return Poll::Ready((reply, progress));
         }
         if !call
             .waker
@@ -150,25 +196,32 @@ impl Table {
 
     /// Gives a call up. `fate` says whether its request can have reached the child.
     pub(super) fn abandon(&mut self, id: CallId, fate: Fate) -> GivenUp {
-        let is_unanswered = self.calls.get(&id).is_some_and(|call| call.reply.is_none());
+        let Some(call) = self.end(id) else {
+            return GivenUp::default();
+        };
+        let is_unanswered = call.reply.is_none();
         self.unanswered -= usize::from(is_unanswered);
         let is_owed = fate == Fate::MaybeExecuted && is_unanswered;
-        let progress = self.end(id);
         if is_owed {
             self.tombstones.insert(id);
             if self.tombstones.len() > TOMBSTONES_MAX {
                 self.tombstones.pop_first();
             }
         }
-        GivenUp { is_owed, progress }
+        GivenUp {
+            is_owed,
+            is_ping: call.is_ping,
+            reads_before: call.reads_before,
+            progress: call.progress,
+        }
     }
 
-    fn end(&mut self, id: CallId) -> Option<Progress> {
+    fn end(&mut self, id: CallId) -> Option<CallEntry> {
         let call = self.calls.remove(&id)?;
-        for token in call.tokens {
-            self.tokens.remove(&token);
+        for token in &call.tokens {
+            self.tokens.remove(token);
         }
-        call.progress
+        Some(call)
     }
 
     /// The receiver of the progress of a call, and the caller's token, by the token that we sent.
@@ -269,7 +322,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Begin => {
-                        table.begin(issued, None, None);
+                        table.begin(issued, NewCall::default());
                         waiting.insert(issued);
                         issued += 1;
                     }
@@ -313,7 +366,7 @@ mod tests {
         let mut table = Table::default();
         let count = TOMBSTONES_MAX as u64 + 1;
         for id in 0..count {
-            table.begin(id, None, None);
+            table.begin(id, NewCall::default());
             assert!(table.abandon(id, Fate::MaybeExecuted).is_owed);
         }
         assert_eq!(table.abandoned(), TOMBSTONES_MAX);
@@ -331,7 +384,14 @@ mod tests {
     fn a_token_lives_as_long_as_its_call() {
         let mut table = Table::default();
         let (progress, _notices) = Progress::channel(1);
-        table.begin(0, Some(progress), None);
+        let progress = Some(progress);
+        table.begin(
+            0,
+            NewCall {
+                progress,
+                ..NewCall::default()
+            },
+        );
         table.add_token(0, 1, Bytes::from_static(b"\"mine\""));
         assert_eq!(table.progress(1).unwrap().1, "\"mine\"");
         drop(table.abandon(0, Fate::MaybeExecuted));

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use pool_core::ConnectionId;
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::task::JoinSet;
 
@@ -39,6 +40,7 @@ impl Transport {
     /// Starts the task that serves the pipes.
     pub(super) fn open(
         child: &Child,
+        connection_id: ConnectionId,
         stdin: Sender,
         stdout: Arc<Receiver>,
         settings: TransportSettings,
@@ -53,6 +55,7 @@ impl Transport {
         let decoder = FrameDecoder::new(link_settings.framing, link_settings.frame_bytes_max);
         let link_settings = LinkSettings {
             pid: child.pid(),
+            connection_id,
             ..link_settings
         };
         let (link, notifications) = Link::new(link_settings, Box::new(stdin));

@@ -5,3 +5,4 @@ mod length;
 mod lines;
 mod properties;
 mod reader;
+mod replies;

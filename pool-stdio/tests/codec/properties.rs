@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
 use pool_stdio::codec::{
-    DecodeError, HeaderCodec, HeaderFrame, LengthCodec, LengthPrefix, LineCodec,
+    DecodeError, HeaderCodec, HeaderFrame, LengthCodec, LengthPrefix, LineCodec, PromptCodec,
 };
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
@@ -13,6 +13,7 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::length::PREFIXES;
 use crate::reader::{BUFFER_SLACK_BYTES, Reading, read_in_pieces};
+use crate::replies::{announced, terminated};
 
 /// Sizes of successive reads: small ones, and some that take all there is.
 fn reads() -> impl Strategy<Value = Vec<usize>> {
@@ -208,6 +209,26 @@ proptest! {
     }
 
     #[test]
+    fn any_bytes_are_replies_or_a_typed_error(
+        stream in hostile_bytes(),
+        limit in frame_limit(),
+        read_bytes in reads(),
+    ) {
+        let codec = PromptCodec::new("\r\n").frame_bytes_max(limit);
+        let reading = read_both_ways(&codec, &stream, &read_bytes, limit + 2);
+        assert!(reading.frames.iter().all(|frame| frame.len() <= limit));
+        let codec = terminated().frame_bytes_max(limit);
+        let reading = read_both_ways(&codec, &stream, &read_bytes, limit);
+        assert!(reading.frames.iter().all(|frame| frame.body.len() < limit));
+        for codec in [announced(), announced().newline_after_body()] {
+            let codec = codec.frame_bytes_max(limit);
+            let reading = read_both_ways(&codec, &stream, &read_bytes, 2 * limit + 3);
+            let fits = |body: &Bytes| body.len() <= limit;
+            assert!(reading.frames.iter().all(|frame| frame.body.as_ref().is_none_or(fits)));
+        }
+    }
+
+    #[test]
     fn any_bytes_are_length_frames_or_a_typed_error(
         stream in hostile_bytes(),
         codec in length_codec(),
@@ -227,4 +248,7 @@ const TOKENS: &[&[u8]] = &[
     b"\xef\xbb\xbf",
     b"\0\0\0\x02ab",
     b"\x02\0\0\0",
+    b"end\n",
+    b"3\nabc\n",
+    b"900\n",
 ];

@@ -1,5 +1,5 @@
-//! The other side of both examples: greets with [`MAGIC`] and the number of the connection, then
-//! echoes numbers of eight bytes.
+//! The server of both examples. It greets with [`MAGIC`] and the number of the connection, then echoes
+//! numbers of eight bytes.
 
 use std::collections::BTreeMap;
 #[cfg(test)]
@@ -10,36 +10,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::AbortHandle;
 
-/// Says that this is such a server, and not another.
+/// Shows that the peer is this server and not another one.
 pub(crate) const MAGIC: u64 = u64::from_be_bytes(*b"ECHO v1\n");
 
-/// A socket that is listened on.
+/// A listening socket.
 pub(crate) trait Listener: Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
     fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
-/// A server in tasks of the current runtime, which end with it.
+/// A server in tasks of the current runtime. They end with the runtime.
 #[derive(Clone, Default)]
 pub(crate) struct Server {
     serving: Arc<Mutex<BTreeMap<u64, AbortHandle>>>,
 }
 
 impl Server {
-    /// Serves whoever connects.
+    /// Serves every connection.
     pub(crate) fn start(listener: impl Listener) -> Self {
         Self::start_with(listener, MAGIC)
     }
 
-    /// Serves with a greeting of its own.
+    /// Serves every connection, with this greeting.
     pub(crate) fn start_with(listener: impl Listener, magic: u64) -> Self {
         let server = Self::default();
         let peers = server.clone();
         drop(spawn(async move {
             let mut number = 0;
             while let Ok(stream) = listener.next().await {
-                // Order: it can be killed before its greeting is read.
+                // Order: listed before the greeting is sent, so that a client that has read it can be killed.
                 let mut peers = peers.lock();
                 let serving = spawn(serve(stream, magic, number));
                 drop(peers.insert(number, serving));
@@ -49,7 +49,7 @@ impl Server {
         server
     }
 
-    /// Ends one connection, as a crash of the server would.
+    /// Ends one connection as a crash of the server would.
     #[cfg(test)]
     pub(crate) fn kill(&self, number: u64) {
         if let Some(serving) = self.lock().remove(&number) {
@@ -77,7 +77,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, magic: u64, numb
     }
 }
 
-/// Keeps something until the runtime ends.
+/// Keeps a value until the runtime ends.
 #[cfg(test)]
 pub(crate) fn keep(something: impl Send + 'static) {
     drop(spawn(async move {

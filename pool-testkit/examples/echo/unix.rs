@@ -1,4 +1,4 @@
-//! The connector of the example `unix_echo`, its use and its tests.
+//! The connector of the example `unix_echo`, its use, and its tests.
 
 use std::error::Error;
 use std::io;
@@ -19,15 +19,15 @@ use crate::echo::{Listener, MAGIC, Server};
 /// Connects to an echo server.
 struct UnixConnector {
     path: PathBuf,
-    /// Held once by each open connection.
+    /// Each open connection holds one clone.
     open: Arc<()>,
 }
 
-/// A connection, closed by its drop.
+/// A connection. Its drop closes it.
 struct UnixConnection {
     number: u64,
     stream: UnixStream,
-    /// A request was begun whose answer was not read as a whole.
+    /// A request was begun, and its answer was not read completely.
     is_dirty: bool,
     _open: Arc<()>,
 }
@@ -60,7 +60,7 @@ impl UnixConnector {
             if matches!(error.kind(), NotFound | PermissionDenied) {
                 ConnectError::permanent(error)
             } else {
-                // Refused, among others: the server may be starting again.
+                // For example refused: the server may be restarting.
                 ConnectError::transient(error)
             }
         })?;
@@ -88,8 +88,8 @@ impl Connector for UnixConnector {
     }
 
     fn is_alive(&self, connection: &UnixConnection) -> bool {
-        // A clean one has nothing to read: a byte, an end and an error all say that it is useless.
-        // A dirty one is not looked at, since its answer must not be lost here.
+        // A clean connection has nothing to read. A byte, an end of file or an error shows that it cannot
+        // be used. A dirty one is not read, since this would lose a part of its answer.
         let nothing = || match connection.stream.try_read(&mut [0]) {
             Ok(_) => false,
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
@@ -118,7 +118,7 @@ impl Listener for UnixListener {
     }
 }
 
-/// A path for a socket, removed with it.
+/// The path of a socket. The file is removed when this is dropped.
 struct SocketPath(PathBuf);
 
 impl SocketPath {
@@ -127,7 +127,7 @@ impl SocketPath {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("pool-unix-echo-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        // A file of that name can only be a dead process's.
+        // A file of this name can only have been left by a dead process with our id.
         drop(std::fs::remove_file(&path));
         Self(path)
     }
@@ -175,10 +175,10 @@ mod rules {
     fn subject() -> Subject<UnixConnector> {
         let (listener, connector) = bind();
         let server = Server::start(listener);
-        // Connections wait in its backlog, and nobody greets them.
+        // Connections wait in its backlog and get no greeting.
         let (silent, stalling) = bind();
         echo::keep(silent);
-        // What is dropped here leaves a path where nobody listens.
+        // The listener is dropped here; its path stays, and no one listens there.
         let (_, failing_transiently) = bind();
         let open = Arc::downgrade(&connector.open);
         let no_hint = "nobody waits for the end of the stream; `is_alive` sees it when asked";

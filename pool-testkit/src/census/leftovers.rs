@@ -269,10 +269,11 @@ fn threads() -> BTreeMap<u32, String> {
 }
 
 /// What the process layer starts at its first use and keeps.
-const PERMANENT_THREADS: [&str; 4] = [
+const PERMANENT_THREADS: [&str; 5] = [
     "stdio-spawner",
     "stdio-custodian",
     "stdio-scan",
+    "stdio-notifier",
     "stdio-lines",
 ];
 const COUNTED_PREFIXES: [&str; 2] = ["stdio-", "tokio-"];

@@ -14,7 +14,8 @@ use super::rules;
 use super::subject::Subject;
 use super::trial::{Trial, TrialError};
 
-/// Tries all rules, one after the other.
+/// Tries all rules, one after the other. Those about connections that serve many callers at once are
+/// tried only if the subject is [shared](Subject::shared).
 ///
 /// # Cancel safety
 ///
@@ -38,7 +39,11 @@ use super::trial::{Trial, TrialError};
 pub async fn run<C: Connector>(subject: impl Into<Subject<C>>) -> Report {
     let subject = subject.into();
     let mut outcomes = Vec::new();
-    for rule in Rule::ALL {
+    let count = match subject.shared {
+        Some(_) => Rule::ALL.len(),
+        None => Rule::EXCLUSIVE,
+    };
+    for rule in &Rule::ALL[..count] {
         outcomes.push((*rule, judge(*rule, &subject).await));
     }
     Report::new(outcomes)
@@ -82,11 +87,12 @@ pub fn assert_rule<C: Connector>(rule: Rule, subject: impl AsyncFnOnce() -> Subj
     assert!(is_proven, "{}", Verbose { rule, outcome });
 }
 
-/// Checks that the macro's list has all rules, in their order, under their names. Hidden, since only
-/// the expansion of the macro needs it.
+/// Checks that the macro's list has all rules, in their order, under their names, with or without those
+/// for shared connectors. Hidden, since only the expansion of the macro needs it.
 #[doc(hidden)]
 pub const fn assert_list(list: &[(&str, Rule)]) {
-    assert!(list.len() == Rule::ALL.len(), "a test for each rule");
+    let is_whole = list.len() == Rule::EXCLUSIVE || list.len() == Rule::ALL.len();
+    assert!(is_whole, "a test for each rule");
     let mut place = 0;
     while place < list.len() {
         let (name, rule) = list[place];

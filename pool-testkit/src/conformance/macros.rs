@@ -6,6 +6,10 @@
 /// inside its runtime, so it can await. A test fails if its rule is broken. It also fails if the rule is
 /// not applicable, unless the subject [waives](crate::conformance::Subject::waive) it.
 ///
+/// With the word `shared` in front of the expression, there are also tests of the rules about
+/// connections that serve many callers at once; the subject must call
+/// [`shared`](crate::conformance::Subject::shared).
+///
 /// # Examples
 ///
 /// ```
@@ -23,7 +27,15 @@
 /// ```
 #[macro_export]
 macro_rules! conformance {
-    ($subject:expr $(,)?) => {
+    (shared $subject:expr $(,)?) => {
+        $crate::conformance! { @exclusive ($subject)
+            shared_exchanges_are_apart SharedExchangesAreApart,
+            shared_cancel_harms_no_other SharedCancelHarmsNoOther,
+            shared_check_passes_the_living SharedCheckPassesLive,
+            shared_check_sees_death SharedCheckSeesDeath,
+        }
+    };
+    (@exclusive ($subject:expr) $($more:tt)*) => {
         $crate::conformance! { @tests ($subject)
             connects Connects,
             connect_is_cancel_safe ConnectIsCancelSafe,
@@ -46,6 +58,7 @@ macro_rules! conformance {
             pool_reuses PoolReuses,
             pool_replaces_dead PoolReplacesDead,
             nothing_leaks NothingLeaks,
+            $($more)*
         }
     };
     (@tests ($subject:expr) $($name:ident $rule:ident,)*) => {
@@ -60,5 +73,8 @@ macro_rules! conformance {
                 $crate::conformance::assert_rule($crate::conformance::Rule::$rule, subject);
             }
         )*
+    };
+    ($subject:expr $(,)?) => {
+        $crate::conformance! { @exclusive ($subject) }
     };
 }

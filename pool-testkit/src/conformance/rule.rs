@@ -7,7 +7,7 @@ use std::fmt;
 /// [`Rule::ALL`].
 macro_rules! rules {
     ($($rule:ident $name:literal demands $demand:literal repair $repair:literal)*) => {
-        /// A rule that every connector keeps. `Display` is its name.
+        /// A rule that a connector keeps. `Display` is its name.
         ///
         /// # Examples
         ///
@@ -24,8 +24,13 @@ macro_rules! rules {
         }
 
         impl Rule {
-            /// Every rule, in the order of a connection's life.
+            /// Every rule, in the order of a connection's life. The last ones are about connections
+            /// that serve many callers at once.
             pub const ALL: &[Self] = &[$(Self::$rule,)*];
+
+            /// How many rules every connector keeps. The others are for a
+            /// [shared](super::Subject::shared) one.
+            pub(super) const EXCLUSIVE: usize = Self::SharedExchangesAreApart as usize;
 
             /// The name, which is also that of the test that the macro makes of it.
             pub(super) const fn name(self) -> &'static str {
@@ -55,8 +60,8 @@ rules! {
         repair "Give everything that `connect` opens to a value whose `Drop` closes it, before the \
                 next await."
     ConnectKeepsDeadline "connect_keeps_deadline"
-        demands "A connect whose peer does not answer fails by its deadline, as transient, and \
-                 leaves nothing open."
+        demands "A connect whose peer does not answer fails by its deadline (half a second more is \
+                 allowed), as transient, and leaves nothing open."
         repair "Wrap every await of `connect` in `tokio::time::timeout_at(cx.deadline, ..)`, and \
                 make the elapsed time a `ConnectError::transient`."
     PermanentFailureIsReported "permanent_failure_is_reported"
@@ -128,6 +133,23 @@ rules! {
                  or task is left."
         repair "End what belongs to a connection in its `Drop`: tasks by their handle, descriptors \
                 by their owner."
+    SharedExchangesAreApart "shared_exchanges_are_apart"
+        demands "Exchanges that run on one connection at the same time get their own answers, and leave \
+                 it alive and clean by `is_clean_shared`."
+        repair "Give every request an id, and hand each answer to the request with its id."
+    SharedCancelHarmsNoOther "shared_cancel_harms_no_other"
+        demands "After an exchange was dropped at any await, `is_clean_shared` is false, or the others \
+                 on the connection and the next one get their own answers."
+        repair "Write requests from a task of the connection, so that a dropped caller cannot leave half \
+                a request, and discard the answer to a request whose caller has gone."
+    SharedCheckPassesLive "shared_check_passes_the_living"
+        demands "`check_shared` of a live connection succeeds while an exchange runs, and does not \
+                 disturb it."
+        repair "Send the probe as one more request, and let a busy connection pass."
+    SharedCheckSeesDeath "shared_check_sees_death"
+        demands "`check_shared` of a dead connection ends soon; it fails, or `is_alive` is false soon \
+                 after."
+        repair "Let the probe fail at the end of the stream instead of waiting for an answer."
 }
 
 impl fmt::Display for Rule {

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use pool_core::{BoxError, Connector};
+use pool_core::{BoxError, BoxFuture, CheckError, Connector, SharedConnector};
 
 use super::rule::Rule;
 
 pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 type Exchange<T> = dyn for<'a> Fn(&'a mut T, u64) -> Boxed<'a, Result<u64, BoxError>>;
+type SharedExchange<T> = dyn for<'a> Fn(&'a T, u64) -> Boxed<'a, Result<u64, BoxError>>;
+type SharedCheck<C> =
+    for<'a> fn(&'a C, &'a <C as Connector>::Connection) -> BoxFuture<'a, Result<(), CheckError>>;
 type Dirty<T> = dyn for<'a> Fn(&'a mut T) -> Boxed<'a, Result<(), BoxError>>;
 type Kill<T> = dyn Fn(&T) -> Boxed<'static, ()>;
 
@@ -44,6 +47,7 @@ type Kill<T> = dyn Fn(&T) -> Boxed<'static, ()>;
 pub struct Subject<C: Connector> {
     pub(super) connector: Arc<C>,
     pub(super) exchange: Option<Box<Exchange<C::Connection>>>,
+    pub(super) shared: Option<SharedSide<C>>,
     pub(super) dirty: Option<Box<Dirty<C::Connection>>>,
     pub(super) kill: Option<Box<Kill<C::Connection>>>,
     pub(super) resources: Option<Box<dyn Fn() -> Vec<String>>>,
@@ -57,6 +61,55 @@ pub struct Subject<C: Connector> {
     pub(super) next: AtomicU64,
 }
 
+/// The methods of a [`SharedConnector`], and an exchange that shares its connection.
+pub(super) struct SharedSide<C: Connector> {
+    pub(super) exchange: Box<SharedExchange<C::Connection>>,
+    pub(super) check: SharedCheck<C>,
+    pub(super) is_clean: fn(&C, &C::Connection) -> bool,
+}
+
+impl<C: SharedConnector> Subject<C> {
+    /// The connections serve many callers at once, so the rules of a shared connector are tried as well.
+    /// Says how to make one exchange on a connection that others use too: like
+    /// [`exchange`](Self::exchange), it sends a number and returns the number that comes back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_testkit::conformance::{self, Rule, RuleOutcome, Subject};
+    /// use pool_testkit::connector::{FakeConnection, pair};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let (connector, fake) = pair();
+    /// let subject = Subject::new(connector)
+    ///     .shared(async |_: &FakeConnection, number| Ok(number)) // a fake answers nothing by itself
+    ///     .kill(move |conn: &FakeConnection| {
+    ///         assert!(fake.kill(conn.id()));
+    ///         std::future::ready(())
+    ///     });
+    /// let report = conformance::run(subject).await;
+    /// assert_eq!(report.outcome(Rule::SharedCheckSeesDeath), Some(&RuleOutcome::Kept));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn shared<F>(mut self, exchange: F) -> Self
+    where
+        F: AsyncFn(&C::Connection, u64) -> Result<u64, BoxError> + 'static,
+    {
+        let exchange = Rc::new(exchange);
+        self.shared = Some(SharedSide {
+            exchange: Box::new(move |conn, number| {
+                let exchange = Rc::clone(&exchange);
+                Box::pin(async move { exchange(conn, number).await })
+            }),
+            check: |connector, conn| connector.check_shared(conn),
+            is_clean: C::is_clean_shared,
+        });
+        self
+    }
+}
+
 impl<C: Connector> Subject<C> {
     /// A connector about which nothing else is known.
     #[must_use]
@@ -64,6 +117,7 @@ impl<C: Connector> Subject<C> {
         Self {
             connector: Arc::new(connector),
             exchange: None,
+            shared: None,
             dirty: None,
             kill: None,
             resources: None,
@@ -191,6 +245,7 @@ impl<C: Connector> fmt::Debug for Subject<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subject")
             .field("exchange", &self.exchange.is_some())
+            .field("shared", &self.shared.is_some())
             .field("dirty", &self.dirty.is_some())
             .field("kill", &self.kill.is_some())
             .field("resources", &self.resources.is_some())

@@ -36,6 +36,8 @@ pub(super) struct Book {
     limit: usize,
     slots: BTreeMap<ConnectionId, SlotEntry>,
     queue: VecDeque<WaiterId>,
+    /// How many of those, at the front, wait again: what they were lent proved dead.
+    again: usize,
     /// The connection whose state the next event shows.
     between: Option<ConnectionId>,
     last_id: Option<ConnectionId>,
@@ -50,6 +52,7 @@ impl Book {
             limit,
             slots: BTreeMap::new(),
             queue: VecDeque::new(),
+            again: 0,
             between: None,
             last_id: None,
             last_waiter: None,
@@ -201,14 +204,12 @@ impl Book {
         if self.queue.contains(&waiter) {
             return violation(LedgerRule::Queue, format!("{waiter:?} waits already"));
         }
-        // A caller that waited before goes in front of all who came later; a new one goes to the head.
+        // Callers that wait again are in front of all others, in the order of their numbers.
         let later = |queued: &WaiterId| *queued > waiter;
-        let place = match self.last_waiter {
-            Some(last) if waiter <= last => self.queue.iter().position(later),
-            _ => Some(0),
-        };
+        let place = self.queue.iter().take(self.again).position(later);
+        self.queue.insert(place.unwrap_or(self.again), waiter);
+        self.again += 1;
         self.last_waiter = self.last_waiter.max(Some(waiter));
-        self.queue.insert(place.unwrap_or(self.queue.len()), waiter);
         self.nothing_idle(waiter)
     }
 
@@ -234,6 +235,7 @@ impl Book {
             );
         };
         self.queue.remove(place);
+        self.again -= usize::from(place < self.again);
         Ok(())
     }
 
@@ -298,7 +300,10 @@ impl Book {
                 );
             }
             (None, None) => {}
-            (Some(_), _) => drop(self.queue.pop_front()),
+            (Some(_), _) => {
+                self.queue.pop_front();
+                self.again = self.again.saturating_sub(1);
+            }
         }
         self.totals.leases += 1;
         self.moves(id, &[SlotState::Idle], SlotState::Leased)

@@ -23,6 +23,8 @@ pub(crate) enum Flaw {
     SharesOneLine,
     CancelledConnectStaysOpen,
     IgnoresDeadline,
+    MissesDeadlineByOneSecond,
+    MissesDeadlineByNineSeconds,
     CallsDeadlinePermanent,
     CallsPermanentTransient,
     CallsTransientPermanent,
@@ -180,7 +182,13 @@ impl Connector for Lines {
             Fate::Opens => {}
             Fate::Stalls if flaw == Flaw::IgnoresDeadline => future::pending().await,
             Fate::Stalls => {
-                let silence = timeout_at(cx.deadline, future::pending::<()>()).await;
+                let late = match flaw {
+                    Flaw::MissesDeadlineByOneSecond => Duration::from_secs(1),
+                    Flaw::MissesDeadlineByNineSeconds => Duration::from_secs(9),
+                    _ => Duration::ZERO,
+                };
+                let end = cx.deadline + late;
+                let silence = timeout_at(end, future::pending::<()>()).await;
                 let elapsed = silence.expect_err("nothing ends it but the deadline");
                 return Err(match flaw {
                     Flaw::CallsDeadlinePermanent => ConnectError::permanent(elapsed),

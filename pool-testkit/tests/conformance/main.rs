@@ -9,14 +9,16 @@
 )]
 
 mod line;
+mod shared_line;
 
 use pool_testkit::conformance::{self, Rule, RuleOutcome, Subject};
 use pool_testkit::connector::pair;
 
 use line::{Flaw, Line, Lines, subject};
+use shared_line::{SharedFlaw, SharedLines, shared_subject};
 
 /// Each flaw with the rules that it breaks. The first one is the rule that the flaw is about.
-const FLAWS: [(Flaw, &[Rule]); 24] = [
+const FLAWS: [(Flaw, &[Rule]); 26] = [
     (Flaw::NewOnesAreNotClean, &[Rule::Connects]),
     (
         Flaw::SharesOneLine,
@@ -27,6 +29,14 @@ const FLAWS: [(Flaw, &[Rule]); 24] = [
         &[Rule::ConnectIsCancelSafe],
     ),
     (Flaw::IgnoresDeadline, &[Rule::ConnectKeepsDeadline]),
+    (
+        Flaw::MissesDeadlineByOneSecond,
+        &[Rule::ConnectKeepsDeadline],
+    ),
+    (
+        Flaw::MissesDeadlineByNineSeconds,
+        &[Rule::ConnectKeepsDeadline],
+    ),
     (Flaw::CallsDeadlinePermanent, &[Rule::ConnectKeepsDeadline]),
     (
         Flaw::CallsPermanentTransient,
@@ -84,10 +94,41 @@ const FLAWS: [(Flaw, &[Rule]); 24] = [
     (Flaw::LeavesTasks, &[Rule::NothingLeaks]),
 ];
 
+/// The same for connectors whose connections serve many callers at once. Those of the exclusive rules
+/// that they break are not listed.
+const SHARED_FLAWS: [(SharedFlaw, &[Rule]); 6] = [
+    (
+        SharedFlaw::MixesAnswers,
+        &[
+            Rule::SharedExchangesAreApart,
+            Rule::SharedCancelHarmsNoOther,
+        ],
+    ),
+    (
+        SharedFlaw::NotCleanAfterExchange,
+        &[Rule::SharedExchangesAreApart],
+    ),
+    (
+        SharedFlaw::CancelLosesAnswers,
+        &[Rule::SharedCancelHarmsNoOther],
+    ),
+    (
+        SharedFlaw::CheckFailsWhenBusy,
+        &[Rule::SharedCheckPassesLive],
+    ),
+    (
+        SharedFlaw::CheckHangsWhenDead,
+        &[Rule::SharedCheckSeesDeath],
+    ),
+    (SharedFlaw::CheckPassesDead, &[Rule::SharedCheckSeesDeath]),
+];
+
 #[test]
 fn every_rule_is_the_first_that_some_wrong_connector_breaks() {
     for rule in Rule::ALL {
-        let is_proven = FLAWS.iter().any(|(_, broken)| broken[0] == *rule);
+        let exclusive = FLAWS.iter().map(|(_, broken)| broken[0]);
+        let shared = SHARED_FLAWS.iter().map(|(_, broken)| broken[0]);
+        let is_proven = exclusive.chain(shared).any(|broken| broken == *rule);
         assert!(
             is_proven,
             "no wrong connector proves that `{rule}` can fail"
@@ -100,7 +141,7 @@ async fn each_wrong_connector_breaks_its_rules_and_no_others() {
     let mut wrong = Vec::new();
     for (flaw, expected) in FLAWS {
         let mut broken = Vec::new();
-        for rule in Rule::ALL {
+        for rule in exclusive_rules() {
             match conformance::judge(*rule, &subject(flaw)).await {
                 RuleOutcome::Kept => {}
                 RuleOutcome::Broken { .. } => broken.push(*rule),
@@ -117,8 +158,39 @@ async fn each_wrong_connector_breaks_its_rules_and_no_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_wrong_shared_connector_breaks_its_shared_rules_and_no_others() {
+    let mut wrong = Vec::new();
+    for (flaw, expected) in SHARED_FLAWS {
+        let report = conformance::run(shared_subject(flaw)).await;
+        let mut broken = report.broken();
+        broken.retain(|rule| !exclusive_rules().contains(rule));
+        if broken != expected {
+            wrong.push(format!("{flaw:?} breaks {broken:?}, not {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The rules that are not about connections that serve many callers at once.
+fn exclusive_rules() -> &'static [Rule] {
+    let shared = |rule: &Rule| rule.to_string().starts_with("shared_");
+    let count = Rule::ALL.iter().take_while(|rule| !shared(rule)).count();
+    &Rule::ALL[..count]
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_right_connector_keeps_every_rule() {
     conformance::run(subject(Flaw::None)).await.assert_proven();
+    let report = conformance::run(shared_subject(SharedFlaw::None)).await;
+    report.assert_proven();
+    assert!(report.to_string().starts_with("of 25 rules 0 broken"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_rule_is_not_applicable_to_a_subject_that_is_not_shared() {
+    let outcome = conformance::judge(Rule::SharedCheckPassesLive, &subject(Flaw::None)).await;
+    let why = "say how with `.shared(..)`".to_owned();
+    assert_eq!(outcome, RuleOutcome::NotApplicable { why });
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,6 +295,16 @@ mod by_macro {
     use super::{Flaw, Lines, Subject, subject};
 
     pool_testkit::conformance!(right().await);
+
+    mod shared {
+        use super::super::{SharedFlaw, SharedLines, Subject, shared_subject};
+
+        pool_testkit::conformance!(shared right());
+
+        fn right() -> Subject<SharedLines> {
+            shared_subject(SharedFlaw::None)
+        }
+    }
 
     async fn right() -> Subject<Lines> {
         tokio::task::yield_now().await;

@@ -14,7 +14,7 @@ use super::race::RaceLimits;
 use super::started::StartedChildren;
 use super::task::Task;
 use crate::builtin::BuiltIn;
-use crate::builtin::server::Wire;
+use crate::builtin::Wire;
 use crate::measure::Measured;
 
 /// Is it worth reusing the processes of a command? Starts one for each request, pools them, and lets all

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::look::context;
 use super::task::Task;
 use crate::measure::Measured;
-use crate::measure::clock::Stopwatch;
-use crate::measure::stats::median;
+use crate::measure::Stopwatch;
+use crate::measure::median;
 use pool_core::Connector;
 use pool_stdio::OneShotConnector;
 

@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 
 use super::problem::Problem;
 use super::ways::Way;
-use crate::measure::clock::Stopwatch;
-use crate::measure::progress::Progress;
-use crate::measure::stats::{Percentiles, Waits, median};
+use crate::measure::Progress;
+use crate::measure::Stopwatch;
+use crate::measure::{Percentiles, Waits, median};
 
 /// How long the race is.
 #[derive(Debug, Clone, Copy)]

@@ -3,9 +3,9 @@
 use super::problem::beginning;
 use super::race::{REQUESTS_MIN, RaceLimits, Tally};
 use super::task::Task;
-use crate::measure::plot::{Chart, ChartBar, Side};
-use crate::measure::stats::{Summary, ratio};
-use crate::measure::table::Table;
+use crate::measure::Table;
+use crate::measure::{Chart, ChartBar, Side};
+use crate::measure::{Summary, ratio};
 
 pub(super) fn heading(task: &Task) -> String {
     format!(
@@ -30,7 +30,7 @@ pub(super) fn table(tallies: &[Tally]) -> Table {
         "peak RSS",
     ]);
     for one in tallies {
-        let wait = |pick: fn(&crate::measure::stats::Percentiles) -> u64| {
+        let wait = |pick: fn(&crate::measure::Percentiles) -> u64| {
             one.waits.map_or("-".to_owned(), |waits| time(pick(&waits)))
         };
         table.add_row([

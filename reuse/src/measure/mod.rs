@@ -1,10 +1,15 @@
 //! What every measuring program of this workspace needs: a clock, medians, tables and pictures.
 
-pub mod clock;
-pub mod plot;
-pub mod progress;
-pub mod stats;
-pub mod table;
+mod clock;
+mod measured;
+mod plot;
+mod progress;
+mod stats;
+mod table;
 
-/// What was measured, or why it could not be.
-pub type Measured<T> = Result<T, pool_core::BoxError>;
+pub use clock::Stopwatch;
+pub use measured::Measured;
+pub use plot::{Chart, ChartBar, Side};
+pub use progress::Progress;
+pub use stats::{Percentiles, Summary, Waits, median, paired, ratio, ratio_of_medians};
+pub use table::Table;

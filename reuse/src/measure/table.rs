@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone)]
 pub struct Table {
     rows: Vec<Vec<String>>,
+    /// How many columns, from the left, hold text.
+    text_columns: usize,
 }
 
 impl Table {
@@ -14,7 +16,15 @@ impl Table {
     pub fn new(header: &[&str]) -> Self {
         Self {
             rows: vec![header.iter().map(|&cell| cell.to_owned()).collect()],
+            text_columns: 1,
         }
+    }
+
+    /// Makes so many columns, from the left, hold text.
+    #[must_use]
+    pub const fn text_columns(mut self, count: usize) -> Self {
+        self.text_columns = count;
+        self
     }
 
     /// Adds a row. Missing cells stay empty, and cells beyond the header are dropped.
@@ -40,7 +50,7 @@ impl fmt::Display for Table {
         let widths = self.widths();
         for (number, row) in self.rows.iter().enumerate() {
             for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-                if column == 0 {
+                if column < self.text_columns {
                     write!(f, "| {cell:<width$} ")?;
                 } else {
                     write!(f, "| {cell:>width$} ")?;
@@ -51,7 +61,8 @@ impl fmt::Display for Table {
                 f.write_str("\n")?;
                 for (column, &width) in widths.iter().enumerate() {
                     let rule = "-".repeat(width + 1);
-                    write!(f, "|{rule}{}", if column == 0 { '-' } else { ':' })?;
+                    let mark = if column < self.text_columns { '-' } else { ':' };
+                    write!(f, "|{rule}{mark}")?;
                 }
                 f.write_str("|")?;
             }
@@ -84,6 +95,17 @@ mod tests {
 |-------------------|-----------:|
 | pooled            |      1 200 |
 | spawn per request |            |";
+        assert_eq!(table.to_string(), expected);
+    }
+
+    #[test]
+    fn more_columns_can_hold_text() {
+        let mut table = Table::new(&["row", "tree", "ms"]).text_columns(2);
+        table.add_row(["M1", "child", "5"]);
+        let expected = "\
+| row | tree  | ms |
+|-----|-------|---:|
+| M1  | child |  5 |";
         assert_eq!(table.to_string(), expected);
     }
 

@@ -1,4 +1,4 @@
-//! The misbehaving child, as a program. See `pool_testkit::fixture`.
+//! The fixture of `pool_testkit` as a program.
 
 use std::process::ExitCode;
 

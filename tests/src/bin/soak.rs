@@ -1,5 +1,5 @@
-//! Does the same for a long time, and counts what is left: ten thousand children started and ended,
-//! a thousand futures dropped in the middle, twenty seconds of random kills under 64 callers.
+//! Starts and ends ten thousand children, drops a thousand futures halfway, and kills children at random for
+//! twenty seconds under 64 callers. Then counts what is left.
 //!
 //! `cargo run --release -p pool-tests --bin soak -- --cycles 10000`
 
@@ -86,11 +86,11 @@ mod linux {
         }
     }
 
-    /// Whether everything is as it was.
+    /// Whether the counts are the same at the end.
     async fn soak(arguments: &Arguments) -> bool {
         let census = Census::begin();
         let stage = Stage::this_program(&census);
-        // What is started when it is first needed is no leak.
+        // Threads and descriptors that the process layer makes at its first use are no leak.
         cycles::run(&stage, 10).await;
         let before = Counts::now(&census);
         println!("before: {before}");
@@ -98,7 +98,7 @@ mod linux {
         let begun = Instant::now();
         let done = cycles::run(&stage, arguments.cycles).await;
         println!("{} cycles: {done}; {:.1?}", done.total(), begun.elapsed());
-        let is_same = shows_the_same(before, &census).await;
+        let is_same = prints_the_same(before, &census).await;
 
         let begun = Instant::now();
         let rows = cancelled::run(&stage, arguments.cancelled).await;
@@ -110,7 +110,7 @@ mod linux {
         for row in rows {
             println!("  {row}");
         }
-        let is_same = shows_the_same(before, &census).await && is_same;
+        let is_same = prints_the_same(before, &census).await && is_same;
 
         if arguments.chaos_seconds == 0 {
             return is_same;
@@ -124,7 +124,7 @@ mod linux {
         let outcome = chaos::play(connector(), connector(), plan).await;
         println!("{outcome}");
         outcome.assert_right();
-        shows_the_same(before, &census).await && is_same
+        prints_the_same(before, &census).await && is_same
     }
 
     fn plan(seconds: u64) -> Plan {
@@ -139,8 +139,8 @@ mod linux {
         }
     }
 
-    async fn shows_the_same(before: Counts, census: &Census) -> bool {
-        let after = before.settle(census).await;
+    async fn prints_the_same(before: Counts, census: &Census) -> bool {
+        let after = before.wait_for_the_same(census).await;
         println!("after:  {after}");
         after == before
     }

@@ -94,11 +94,6 @@ pub(super) const ALLOWED: Allowed = Allowed {
             "a share as a caller holds it, and as the store counts it",
         ),
         parallel(
-            "slot",
-            &["pool-core/src", "pool-core/src/store/tests/model"],
-            "a slot, and the model of one",
-        ),
-        parallel(
             "connection",
             &[
                 "pool-stdio/src/exclusive",

@@ -96,7 +96,21 @@ impl<'a> Imports<'a> {
             let is_inside =
                 own.len() >= depth && own.iter().zip(room).all(|(one, other)| one == other);
             let inner = self.module(at, &path[..=depth])?;
-            (!is_inside).then(|| (room.join("::"), inner))
+            let is_item = path.len() == depth + 1 && self.reexports(at, room, &path[depth]);
+            (!is_inside && !is_item).then(|| (room.join("::"), inner))
+        })
+    }
+
+    /// Whether the entrance of the room has an item of this name, which a file there can have as well.
+    fn reexports(&self, at: usize, room: &[String], name: &str) -> bool {
+        let entrance = self
+            .module(at, room)
+            .map(|entrance| &self.mentions[entrance]);
+        entrance.is_some_and(|mentions| {
+            let is_meant = |mention: &Mention| mention.alias.as_deref() == Some(name);
+            mentions
+                .iter()
+                .any(|mention| mention.is_reexport && is_meant(mention))
         })
     }
 

@@ -4,6 +4,7 @@
 //! file names which other one. `cargo run -p pool-tests --bin layout` prints what it finds.
 
 mod allowed;
+mod architecture;
 mod circles;
 mod code;
 mod imports;
@@ -26,7 +27,10 @@ use source::{SourceFile, read_workspace};
 ///
 /// If a folder or file cannot be read.
 pub fn check_workspace(root: &Path) -> io::Result<Vec<String>> {
-    Ok(broken_rules(&read_workspace(root)?, &ALLOWED))
+    let mut broken = broken_rules(&read_workspace(root)?, &ALLOWED);
+    let page = std::fs::read_to_string(root.join("ARCHITECTURE.md"))?;
+    broken.extend(architecture::check(&page, |path| root.join(path).exists()));
+    Ok(broken)
 }
 
 /// An allowance that nothing needs is a broken rule, too.

@@ -1,8 +1,8 @@
 //! Each rule finds what is planted for it, and nothing in a tree that keeps it.
 
 use super::allowed::{Allowed, AllowedImport, AllowedLength, AllowedName};
-use super::broken_rules;
 use super::source::SourceFile;
+use super::{architecture, broken_rules};
 
 fn broken(files: &[(&str, &str)], allowed: &Allowed) -> Vec<String> {
     let files: Vec<_> = files
@@ -25,8 +25,9 @@ fn a_tree_in_order_breaks_no_rule() {
         ),
         (
             "a/src/room/mod.rs",
-            "mod inner;\nmod thing;\npub(crate) use thing::Thing;\n",
+            "mod inner;\nmod lock;\nmod thing;\npub(crate) use lock::lock;\npub(crate) use thing::Thing;\n",
         ),
+        ("a/src/room/lock.rs", "pub(crate) fn lock() {}\n"),
         (
             "a/src/room/thing.rs",
             "use super::inner::Inner;\npub struct Thing(Inner);\n",
@@ -34,7 +35,7 @@ fn a_tree_in_order_breaks_no_rule() {
         ("a/src/room/inner.rs", "pub(super) struct Inner;\n"),
         (
             "a/src/user.rs",
-            "use crate::room::Thing;\nfn of(thing: crate::Thing) {}\n",
+            "use crate::room::{Thing, lock};\nfn of(thing: crate::Thing) {}\n",
         ),
     ];
     assert_eq!(broken_without_exceptions(&files), Vec::<String>::new());
@@ -244,6 +245,22 @@ fn an_example_must_have_code() {
         [
             "a/src/stub.rs:3: an example without code",
             "a/src/early.rs:1: an example without code"
+        ]
+    );
+}
+
+#[test]
+fn a_name_in_the_architecture_without_a_file_is_found() {
+    let page = "Names `nowhere/at_all` outside of tables.\n\n\
+        | question | where in `a/src` |\n|---|---|\n\
+        | Which `word`? | `one`, `room/two` (`item`); three: `three` |\n\n\
+        | question | where |\n|---|---|\n| Which? | `docs/page.md`, `docs/gone.md`, `word` |\n";
+    let files = ["a/src/one.rs", "a/src/room/two.rs", "docs/page.md"];
+    assert_eq!(
+        architecture::check(page, |path| files.contains(&path)),
+        [
+            "ARCHITECTURE.md names a/src/three, which is not there",
+            "ARCHITECTURE.md names docs/gone.md, which is not there",
         ]
     );
 }

@@ -1,4 +1,4 @@
-//! Futures that are dropped after one poll, after two, and so on, until they come to their end.
+//! Futures that are dropped after one poll, after two, and so on, until they complete.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use tokio::time::Instant;
 
 use crate::children::{Stage, eager, poll_times};
 
-/// What became of one kind of future.
+/// The counts for one kind of future.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
-    /// The call.
+    /// The call that made the future.
     pub what: &'static str,
-    /// How often it was dropped before its end.
+    /// How often it was dropped before it completed.
     pub cancelled: usize,
-    /// How often it came to its end.
+    /// How often it completed.
     pub completed: usize,
-    /// The most polls after which it was dropped: it has at least as many awaits that wait.
+    /// The most polls after which it was dropped. It has at least as many awaits that are pending.
     pub polls_max: usize,
 }
 
@@ -50,12 +50,12 @@ enum OfPool {
     Close,
 }
 
-/// Drops futures of every kind, this many in all, each a poll later than the one before. Waits until
-/// no child is left.
+/// Drops futures of every kind, this many in all, each one poll later than the one before. Waits until no
+/// child is left.
 ///
 /// # Panics
 ///
-/// If a child cannot be had, or a connection that was cancelled is lent again.
+/// If a child does not start, or a connection whose request was cancelled is lent again.
 pub async fn run(stage: &Stage<'_>, cycles: usize) -> Vec<Row> {
     let mut rows: Vec<(Kind, usize, Row)> = KINDS.map(|(kind, what)| (kind, 0, row(what))).into();
     for cycle in 0..cycles {
@@ -81,7 +81,7 @@ const fn row(what: &'static str) -> Row {
     }
 }
 
-/// Whether it came to its end within so many polls. Nothing of it is left when this returns.
+/// Whether the future completed within this many polls. Nothing of it is left when this returns.
 async fn cancel(stage: &Stage<'_>, kind: Kind, polls: usize) -> bool {
     let spec = stage.spec(&Behaviour::echo());
     let connector = StdioConnector::new(spec.clone()).expect("the program is there");
@@ -101,14 +101,14 @@ async fn cancel(stage: &Stage<'_>, kind: Kind, polls: usize) -> bool {
         }
         Kind::Terminate => {
             let connected = connector.connect(&context()).await;
-            let connection = connected.expect("a child can be had");
+            let connection = connected.expect("a child starts");
             poll_times(connection.terminate(Stop::Orderly), polls)
                 .await
                 .is_some()
         }
         Kind::TerminateAll => {
             let connected = connector.connect(&context()).await;
-            let connection = connected.expect("a child can be had");
+            let connection = connected.expect("a child starts");
             let ended = poll_times(children.terminate_all(GRACE), polls).await;
             drop(connection);
             ended.is_some()
@@ -128,7 +128,7 @@ async fn one_shot(spec: CommandSpec, polls: usize) -> bool {
         .max_size(1)
         .build()
         .expect("the settings are valid");
-    let mut lease = pool.acquire().await.expect("a child can be had");
+    let mut lease = pool.acquire().await.expect("a child starts");
     let outcome = poll_times(lease.run("line\n"), polls).await;
     drop((lease, pool));
     children.emptied().await;
@@ -139,21 +139,24 @@ async fn of_pool(connector: StdioConnector, kind: OfPool, polls: usize) -> bool 
     let pool = eager(ConnectionPool::builder(connector))
         .max_size(2)
         .build()
-        .expect("these settings are valid");
+        .expect("the settings are valid");
     match kind {
         OfPool::WarmUp => poll_times(pool.warm_up(2), polls).await.is_some(),
         OfPool::Close => {
-            pool.warm_up(1).await.expect("a child can be had");
+            pool.warm_up(1).await.expect("a child starts");
             poll_times(pool.close(GRACE), polls).await.is_some()
         }
         OfPool::Request { bytes } => {
             let line = "x".repeat(bytes);
             let asked = async { pool.acquire().await?.request(line).await.map_err(boxed) };
             let outcome = poll_times(asked, polls).await;
-            let reply = outcome.map(|reply| reply.expect("nobody kills it"));
-            // Whatever was cancelled, the next caller gets an answer of its own.
-            let mut lease = pool.acquire().await.expect("a child can be had");
-            let next = lease.request("next").await.expect("nobody kills it");
+            let reply = outcome.map(|reply| reply.expect("this child is not killed"));
+            // Whatever was cancelled, the next caller gets its own answer.
+            let mut lease = pool.acquire().await.expect("a child starts");
+            let next = lease
+                .request("next")
+                .await
+                .expect("this child is not killed");
             assert_eq!(next.bytes, "next");
             reply.is_some()
         }

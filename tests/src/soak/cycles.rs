@@ -1,19 +1,21 @@
-//! Children that are started, used, and ended, each in one of several ways.
+//! Children that are started, used and ended in several ways.
 
 use std::fmt;
 
 use crate::children::OUTER_DEADLINE;
 use pool_core::{ConnectContext, ConnectionId, Connector};
-use pool_stdio::{Children, CommandSpec, KillScope, Rung, StdioConnector, Stop, Termination};
+use pool_stdio::{
+    Children, CommandSpec, KillScope, Rung, StdioConnector, Stop, Survivors, Termination,
+};
 use pool_testkit::fixture::{Behaviour, Step};
 use tokio::time::Instant;
 
 use crate::children::Stage;
 
-/// How often what was done.
+/// How many children were ended in each way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Ended in an orderly way, after end of input.
+    /// Ended in an orderly way, by the end of their input.
     pub orderly: usize,
     /// Ended by force.
     pub forced: usize,
@@ -21,11 +23,11 @@ pub struct Done {
     pub dropped: usize,
     /// Killed from outside, then ended.
     pub killed: usize,
-    /// Dropped before they were there.
+    /// Dropped before they were started.
     pub cancelled: usize,
-    /// With a grandchild that left the group, both found and killed.
+    /// Ended together with a grandchild that had left the group.
     pub trees: usize,
-    /// Connected, asked, and ended in an orderly way.
+    /// Sent a request as a connection, then ended in an orderly way.
     pub asked: usize,
 }
 
@@ -64,7 +66,7 @@ impl fmt::Display for Done {
 ///
 /// # Panics
 ///
-/// If one does not start, or does not end by the rung that it should.
+/// If a child does not start, or is ended by another rung than expected.
 pub async fn run(stage: &Stage<'_>, cycles: usize) -> Done {
     let children = Children::new();
     let echo = stage.spec(&Behaviour::echo());
@@ -97,11 +99,11 @@ pub async fn run(stage: &Stage<'_>, cycles: usize) -> Done {
                 drop(children.spawn(&command(&echo)));
                 done.cancelled += 1;
             }
-            // Not more often: a look at all processes for each.
+            // Only sometimes, since each needs a scan of all processes.
             5 if cycle % (TREE_EACH * EACH) == 5 => {
                 let tree = tree.clone().kill_scope(KillScope::Tree);
                 let end = end(&children, &tree, Stop::Force).await;
-                assert_eq!((end.rung, end.survivors_left), (Rung::Kill, 0));
+                assert_eq!((end.rung, end.survivors), (Rung::Kill, Survivors::Known(0)));
                 done.trees += 1;
             }
             _ => {
@@ -121,7 +123,7 @@ fn command(spec: &CommandSpec) -> pool_stdio::Command {
 
 async fn start(children: &Children, spec: &CommandSpec) -> pool_stdio::Child {
     let spawned = children.spawn(&command(spec)).await;
-    spawned.expect("a child can be had")
+    spawned.expect("a child starts")
 }
 
 async fn end(children: &Children, spec: &CommandSpec, stop: Stop) -> Termination {
@@ -133,7 +135,7 @@ async fn ask(connector: &StdioConnector, cycle: usize) {
     let id = ConnectionId::from_u64(cycle as u64);
     let context = ConnectContext::new(id, 1, deadline);
     let connected = connector.connect(&context).await;
-    let mut connection = connected.expect("a child can be had");
+    let mut connection = connected.expect("a child starts");
     let line = format!("cycle {cycle}");
     let reply = connection.request(line.clone()).await;
     assert_eq!(reply.expect("it echoes").bytes, line);

@@ -1,7 +1,8 @@
-//! Who gets a connection, in which order, and who is told that there is none.
+//! Which caller gets a connection, in which order, and which is refused.
 
-mod corpses;
-mod denying;
+mod cloned_wakers;
+mod dead_connections;
+mod deadlines;
 mod queue;
 mod refusals;
 mod threads;

@@ -1,23 +1,25 @@
-//! The queue: first come, first served, and what happens to a place that is given up.
+//! The queue: first come, first served, and what happens to a place that a caller gives up.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 
 use pool_core::{Acquire, EventKind, PooledConnection};
 use pool_testkit::connector::FakeConnection;
-use pool_tests::bed::{Bed, Held, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, SECOND, TICK, pass, quiesce};
 
-use crate::denying;
+use crate::cloned_wakers;
 
 /// Invariant 4.
 #[tokio::test(start_paused = true)]
 async fn waiters_are_served_in_the_order_they_came() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    let mut waiters: Vec<_> = (0..50).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let mut waiters: Vec<_> = (0..50)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     drop(lease);
     for place in 0..waiters.len() {
-        let woken: Vec<_> = waiters.iter().map(Held::wakes).collect();
+        let woken: Vec<_> = waiters.iter().map(HandPolled::wakes).collect();
         let expected: Vec<_> = (0..waiters.len())
             .map(|other| usize::from(other <= place))
             .collect();
@@ -29,14 +31,16 @@ async fn waiters_are_served_in_the_order_they_came() {
     bed.finish().await;
 }
 
-/// Two returns with nobody polled in between wake two waiters, and each has a connection.
+/// Two connections are returned before any waiter is polled. Two waiters are woken, and each gets one.
 #[tokio::test(start_paused = true)]
 async fn two_returns_wake_two_waiters() {
     let bed = Bed::new(2);
     let leases = bed.leases(2).await;
-    let mut waiters: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let mut waiters: Vec<_> = (0..3)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     drop(leases);
-    let woken: Vec<_> = waiters.iter().map(Held::wakes).collect();
+    let woken: Vec<_> = waiters.iter().map(HandPolled::wakes).collect();
     assert_eq!(woken, [1, 1, 0]);
     let first = waiters[0].ready().expect("it was served");
     let second = waiters[1].ready().expect("it was served");
@@ -46,29 +50,30 @@ async fn two_returns_wake_two_waiters() {
     bed.finish().await;
 }
 
-/// A caller who comes while others wait does not overtake them, even in the moment between a
-/// return and the poll of the waiter who was served.
+/// A caller that comes later does not overtake, even after a return has served the waiter and before
+/// the waiter is polled.
 #[tokio::test(start_paused = true)]
 async fn nobody_overtakes_a_waiter_that_was_served_but_not_polled() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     assert!(bed.pool.try_acquire().is_err(), "it is lent already");
-    let mut late = Held::waiting(bed.pool.acquire());
+    let mut late = HandPolled::waiting(bed.pool.acquire());
     drop(waiter.ready().expect("it was served"));
     drop(late.ready().expect("it was served next"));
     drop((waiter, late));
     bed.finish().await;
 }
+
 #[tokio::test(start_paused = true)]
 async fn cancelled_after_service_hands_the_connection_to_the_next() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
-    let first = Held::waiting(bed.pool.acquire());
-    let second = Held::waiting(bed.pool.acquire());
-    let mut third = Held::waiting(bed.pool.acquire());
+    let first = HandPolled::waiting(bed.pool.acquire());
+    let second = HandPolled::waiting(bed.pool.acquire());
+    let mut third = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     assert_eq!((first.wakes(), second.wakes(), third.wakes()), (1, 0, 0));
     drop(first);
@@ -80,13 +85,14 @@ async fn cancelled_after_service_hands_the_connection_to_the_next() {
     drop((lease, third));
     bed.finish().await;
 }
+
 #[tokio::test(start_paused = true)]
 async fn cancelled_acquire_gives_its_place_to_the_next() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    let mut first = Held::waiting(bed.pool.acquire());
-    let second = Held::waiting(bed.pool.acquire());
-    let mut third = Held::waiting(bed.pool.acquire());
+    let mut first = HandPolled::waiting(bed.pool.acquire());
+    let second = HandPolled::waiting(bed.pool.acquire());
+    let mut third = HandPolled::waiting(bed.pool.acquire());
     drop(second);
     assert_eq!(bed.pool.status().waiting, 2);
     drop(lease);
@@ -98,24 +104,28 @@ async fn cancelled_acquire_gives_its_place_to_the_next() {
     bed.finish().await;
 }
 
-/// An acquire that was never polled has no place to lose.
+/// An acquire joins the queue at its first poll.
 #[tokio::test(start_paused = true)]
 async fn acquire_that_is_never_polled_leaves_no_trace() {
     let bed = Bed::new(1);
     drop(bed.pool.acquire());
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().waiting, 0);
     assert!(bed.ledger.events().is_empty());
     bed.finish().await;
 }
 
-/// Every gauge is back at zero after callers gave up in each of the ways there are.
+/// Callers that gave up leave nothing in the count of waiters.
 #[tokio::test(start_paused = true)]
 async fn waiting_is_zero_again_after_timeouts_and_cancellations() {
     let bed = Bed::with(1, |builder| builder.acquire_timeout(SECOND));
     let lease = bed.lease().await;
-    let mut late: Vec<_> = (0..5).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    let given_up: Vec<_> = (0..5).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let mut late: Vec<_> = (0..5)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    let given_up: Vec<_> = (0..5)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     assert_eq!(bed.pool.status().waiting, 10);
     drop(given_up);
     pass(SECOND).await;
@@ -129,12 +139,12 @@ async fn waiting_is_zero_again_after_timeouts_and_cancellations() {
     bed.finish().await;
 }
 
-/// A waiter that was served in time is served, however late it is polled.
+/// A waiter that was served in time gets its connection, however late it is polled.
 #[tokio::test(start_paused = true)]
 async fn served_waiter_gets_its_connection_after_its_deadline() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    let mut waiter = Held::waiting(bed.pool.acquire_within(SECOND));
+    let mut waiter = HandPolled::waiting(bed.pool.acquire_within(SECOND));
     pass(SECOND / 2).await;
     drop(lease);
     pass(SECOND).await;
@@ -143,13 +153,13 @@ async fn served_waiter_gets_its_connection_after_its_deadline() {
     bed.finish().await;
 }
 
-/// A waker whose clones do not admit to be the same: the pool must neither spin nor lose the wake.
+/// The pool must neither spin nor lose the wake.
 #[tokio::test(start_paused = true)]
-async fn waker_that_denies_its_clones_is_woken_and_makes_nobody_spin() {
+async fn waker_whose_clones_are_other_wakers_is_woken_once() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
     let log = Arc::default();
-    let waker = denying::waker(&log);
+    let waker = cloned_wakers::waker(&log);
     assert!(!waker.will_wake(&waker.clone()), "a clone is another waker");
     let mut acquire = Box::pin(bed.pool.acquire());
     for _ in 0..3 {
@@ -166,14 +176,14 @@ async fn waker_that_denies_its_clones_is_woken_and_makes_nobody_spin() {
     bed.finish().await;
 }
 
-/// A chain of waiters each of which, when woken, drops the future it was to wake, which hands its
-/// connection to the next: by recursion this would need a stack of ten thousand frames.
+/// Each waiter's waker drops the future that it should wake, which hands the connection to the next
+/// waiter. If the pool did this by recursion, it would need ten thousand stack frames.
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_wakes_that_drop_their_future_do_not_overflow_the_stack() {
     const WAITERS: usize = 10_000;
     type Place = Arc<Mutex<Option<Acquire<'static, FakeConnection>>>>;
 
-    /// Drops the future that it was to wake.
+    /// Drops the future that it should wake.
     struct Abandon(Place);
     impl Wake for Abandon {
         fn wake(self: Arc<Self>) {
@@ -184,7 +194,7 @@ async fn ten_thousand_wakes_that_drop_their_future_do_not_overflow_the_stack() {
 
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    // The futures outlive this frame's borrow of the pool, so that wakers may own them.
+    // The wakers own the futures, so the pool that the futures borrow must live for ever.
     let pool: &'static _ = Box::leak(Box::new(bed.pool.clone()));
     let mut places = Vec::new();
     for _ in 0..WAITERS {
@@ -204,13 +214,17 @@ async fn ten_thousand_wakes_that_drop_their_future_do_not_overflow_the_stack() {
             .unwrap_or_else(PoisonError::into_inner)
             .is_some()
     });
-    assert_eq!(left.count(), 0, "the connection went through all hands");
+    assert_eq!(
+        left.count(),
+        0,
+        "the connection went from each waiter to the next"
+    );
     assert_eq!((bed.pool.status().idle, bed.pool.status().waiting), (1, 0));
     pass(TICK).await;
     bed.finish().await;
 }
 
-/// A waker that panics harms nobody but its own task.
+/// A waker that panics affects only its own task.
 #[tokio::test(start_paused = true)]
 async fn waker_that_panics_harms_neither_the_holder_nor_the_queue() {
     struct Panics;
@@ -229,7 +243,7 @@ async fn waker_that_panics_harms_neither_the_holder_nor_the_queue() {
             .poll(&mut Context::from_waker(&waker))
             .is_pending()
     );
-    let mut second = Held::waiting(bed.pool.acquire());
+    let mut second = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     drop(acquire);
     drop(second.ready().expect("it was handed on"));

@@ -1,15 +1,16 @@
-//! Callers that are told that there is no connection.
+//! Callers that get no connection: when, why, and what the error says.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use pool_core::{AcquireError, AcquirePhase, PooledConnection, TryAcquireError};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, SECOND, TICK, pass, settle, start};
+use pool_tests::bed::{Bed, HandPolled, SECOND, TICK, pass, quiesce, start};
 use tokio::time::Instant;
 
-/// B7, D13. Timeouts below ten seconds are exact.
+/// Timeouts below ten seconds are exact.
 #[tokio::test(start_paused = true)]
 async fn acquire_ends_at_its_timeout() {
     let bed = Bed::new(1);
@@ -28,7 +29,7 @@ async fn acquire_ends_at_its_timeout() {
     bed.finish().await;
 }
 
-/// Long timeouts are measured by the coarse clock: never early, late by two ticks at the most.
+/// The coarse clock measures long timeouts: they are never early, and late by two ticks at most.
 #[tokio::test(start_paused = true)]
 async fn long_timeouts_are_not_early_and_hardly_late() {
     let bed = Bed::new(1);
@@ -47,12 +48,12 @@ async fn long_timeouts_are_not_early_and_hardly_late() {
     bed.finish().await;
 }
 
-/// The error says what was waited for, and in which state the pool was.
+/// The error says what the caller waited for, and the state of the pool.
 #[tokio::test(start_paused = true)]
 async fn timeout_in_the_queue_says_that_all_are_lent() {
     let bed = Bed::with(1, |builder| builder.name("workers"));
     let lease = bed.lease().await;
-    let other = Held::waiting(bed.pool.acquire());
+    let other = HandPolled::waiting(bed.pool.acquire());
     let error = bed
         .pool
         .acquire_within(SECOND)
@@ -71,7 +72,7 @@ async fn timeout_in_the_queue_says_that_all_are_lent() {
     bed.finish().await;
 }
 
-/// A stalled connect is named as such.
+/// The error says that the caller waited for a connect.
 #[tokio::test(start_paused = true)]
 async fn timeout_during_a_connect_says_so() {
     let bed = Bed::new(1);
@@ -82,11 +83,11 @@ async fn timeout_during_a_connect_says_so() {
     bed.finish().await;
 }
 
-/// The timeout carries the cause, although the connect itself failed long ago.
+/// The timeout carries the last failed connect as its cause, even if that was long ago.
 #[tokio::test(start_paused = true)]
 async fn timeout_during_the_delay_carries_the_last_failure() {
     let bed = Bed::with(1, |builder| {
-        // So long that the draw of its fraction does not matter.
+        // So long that the random part of the delay does not matter.
         let ages = 1_000_000_000 * SECOND;
         builder.retry_delay(ages, ages).fail_fast_after(100)
     });
@@ -99,11 +100,11 @@ async fn timeout_during_the_delay_carries_the_last_failure() {
     bed.finish().await;
 }
 
-/// Zero never waits, and opens nothing.
+/// A timeout of zero never waits and opens nothing.
 #[tokio::test(start_paused = true)]
 async fn acquire_within_zero_takes_an_idle_connection_or_fails_on_its_first_poll() {
     let bed = Bed::new(2);
-    let error = Held::new(bed.pool.acquire_within(Duration::ZERO)).ready();
+    let error = HandPolled::new(bed.pool.acquire_within(Duration::ZERO)).ready();
     let error = error.expect_err("nothing is idle");
     assert!(matches!(
         error,
@@ -112,17 +113,17 @@ async fn acquire_within_zero_takes_an_idle_connection_or_fails_on_its_first_poll
             ..
         }
     ));
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.counts().connect.started, 0);
     let ids = bed.idle(1).await;
-    let lease = Held::new(bed.pool.acquire_within(Duration::ZERO)).ready();
+    let lease = HandPolled::new(bed.pool.acquire_within(Duration::ZERO)).ready();
     let lease = lease.expect("one is idle");
     assert_eq!(PooledConnection::id(&lease), ids[0]);
     drop(lease);
     bed.finish().await;
 }
 
-/// The timeout begins with the first poll, not with the call.
+/// The timeout runs from the first poll, not from the call.
 #[tokio::test(start_paused = true)]
 async fn timeout_begins_with_the_first_poll() {
     let bed = Bed::new(1);
@@ -135,6 +136,7 @@ async fn timeout_begins_with_the_first_poll() {
     drop(lease);
     bed.finish().await;
 }
+
 #[tokio::test(start_paused = true)]
 async fn try_acquire_never_connects_and_names_the_state() {
     let bed = Bed::with(2, |builder| builder.name("workers"));
@@ -145,7 +147,7 @@ async fn try_acquire_never_connects_and_names_the_state() {
         "no idle connection in pool `workers`: \
          0 of 2 leased, 0 idle, 0 opening, 0 closing, 0 stuck, 0 waiting"
     );
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.counts().connect.started, 0);
     bed.idle(1).await;
     let lease = bed.pool.try_acquire().expect("one is idle");
@@ -162,9 +164,9 @@ async fn try_acquire_never_connects_and_names_the_state() {
     bed.finish().await;
 }
 
-/// The dead are passed over, and each is closed.
+/// Dead connections are passed over, and each one is closed.
 #[tokio::test(start_paused = true)]
-async fn try_acquire_passes_over_corpses() {
+async fn try_acquire_passes_over_dead_connections() {
     let bed = Bed::new(3);
     let ids = bed.idle(3).await;
     pass(2 * SECOND).await;
@@ -173,18 +175,22 @@ async fn try_acquire_passes_over_corpses() {
     let lease = bed.pool.try_acquire().expect("the third lives");
     assert_eq!(PooledConnection::id(&lease), ids[2]);
     drop(lease);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().size(), 1);
     bed.finish().await;
 }
 
-/// One more than may wait is refused without suspending.
+/// One caller more than `max_waiters` is refused at its first poll.
 #[tokio::test(start_paused = true)]
 async fn waiter_beyond_the_bound_is_refused_at_once() {
     let bed = Bed::with(1, |builder| builder.max_waiters(2).name("workers"));
     let lease = bed.lease().await;
-    let mut waiters: Vec<_> = (0..2).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    let error = Held::new(bed.pool.acquire()).ready().expect_err("two wait");
+    let mut waiters: Vec<_> = (0..2)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    let error = HandPolled::new(bed.pool.acquire())
+        .ready()
+        .expect_err("two wait");
     assert!(matches!(error, AcquireError::Overloaded { limit: 2, .. }));
     assert!(
         error
@@ -193,7 +199,7 @@ async fn waiter_beyond_the_bound_is_refused_at_once() {
         "{error}"
     );
     drop(waiters.pop());
-    let mut third = Held::waiting(bed.pool.acquire());
+    let mut third = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
     drop(waiters[0].ready().expect("it was first"));
     drop(third.ready().expect("it was admitted"));
@@ -201,7 +207,7 @@ async fn waiter_beyond_the_bound_is_refused_at_once() {
     bed.finish().await;
 }
 
-/// With no waiters at all, only what is idle is lent.
+/// With `max_waiters` zero, only idle connections are lent.
 #[tokio::test(start_paused = true)]
 async fn pool_without_waiters_lends_what_is_idle() {
     let bed = Bed::with(2, |builder| builder.max_waiters(0));
@@ -215,19 +221,24 @@ async fn pool_without_waiters_lends_what_is_idle() {
     drop(lease);
     bed.finish().await;
 }
+
 #[tokio::test(start_paused = true)]
 async fn nested_acquire_ends_at_the_deadline() {
     let bed = Bed::with(1, |builder| builder.acquire_timeout(3 * SECOND));
     let began = Instant::now();
     let outer = bed.lease().await;
-    let error = bed.pool.acquire().await.expect_err("it waits for itself");
+    let error = bed
+        .pool
+        .acquire()
+        .await
+        .expect_err("the caller itself holds the only connection");
     assert_eq!(began.elapsed(), 3 * SECOND);
     assert_eq!(error.context().status.leased, 1);
     drop(outer);
     bed.finish().await;
 }
 
-/// A caller's own timeout is a cancellation like any other.
+/// A timeout of the caller's own drops the acquire, as any cancellation does.
 #[tokio::test(start_paused = true)]
 async fn timeout_around_an_acquire_leaves_the_pool_usable() {
     let bed = Bed::new(1);
@@ -243,9 +254,9 @@ async fn timeout_around_an_acquire_leaves_the_pool_usable() {
     bed.finish().await;
 }
 
-/// An acquire without end waits as long as it takes, and no clock overflows.
+/// With the longest timeout there is, no clock overflows.
 #[tokio::test(start_paused = true)]
-async fn acquire_without_end_outwaits_everything() {
+async fn acquire_without_a_limit_waits_until_a_connection_is_free() {
     let bed = Bed::with(1, |builder| {
         builder
             .acquire_timeout(Duration::MAX)
@@ -260,12 +271,12 @@ async fn acquire_without_end_outwaits_everything() {
         waiter
             .await
             .expect("the task does not panic")
-            .expect("it came home"),
+            .expect("it was returned"),
     );
     bed.finish().await;
 }
 
-/// A task that always finds something idle must let others run.
+/// A task that always finds an idle connection must let other tasks run.
 #[tokio::test(start_paused = true)]
 async fn acquire_that_never_waits_still_yields() {
     let bed = Bed::new(1);
@@ -279,5 +290,21 @@ async fn acquire_that_never_waits_still_yields() {
         turns += 1;
         assert!(turns < 10_000, "nobody else runs");
     }
+    bed.finish().await;
+}
+
+/// The runtime does nothing else for eleven seconds: time passes, and no task runs.
+#[tokio::test(start_paused = true)]
+async fn timeout_beside_a_busy_runtime_is_never_too_short() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let mut busy = std::pin::pin!(tokio::time::advance(11 * SECOND));
+    let poll = busy.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll.is_pending());
+    let began = Instant::now();
+    let error = bed.pool.acquire_within(10 * SECOND).await;
+    let (error, took) = (error.expect_err("it is lent"), began.elapsed());
+    assert!(took >= 9 * SECOND, "after {took:?}: {error}");
+    drop(lease);
     bed.finish().await;
 }

@@ -1,5 +1,5 @@
-//! The same on several threads, in real time: many callers, cancellations at every moment, and a
-//! soup of operations. Nothing is measured; everything must end, and the ledger must agree.
+//! Many callers on several threads in real time, cancellations at every moment, and random operations.
+//! Nothing is measured: everything must end, and the ledger must find no breach.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use pool_core::{CloseReason, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, settle, start};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, Pool, SECOND, quiesce, start};
 use pool_tests::random::SplitMix64;
 use tokio::task::{JoinSet, yield_now};
 async fn many_waiters() {
@@ -45,7 +45,7 @@ async fn twenty_five_thousand_waiters_are_served_on_several_threads() {
     many_waiters().await;
 }
 
-/// What the leases protect is never touched by two at a time.
+/// A counter for each connection shows that no two callers hold it at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_lease_at_a_time_per_connection() {
     const TASKS: usize = 100;
@@ -72,8 +72,8 @@ async fn one_lease_at_a_time_per_connection() {
     bed.finish().await;
 }
 
-/// Every answer of connect, reset and close, an acquire that is given up after each number of
-/// polls, all of them: the capacity is whole afterwards and was never exceeded.
+/// All combinations of the answers of connect, reset and close and of the number of polls after which
+/// the acquires are dropped. The whole capacity can be lent afterwards, and was never exceeded.
 #[tokio::test(start_paused = true)]
 async fn cancellation_after_any_poll_with_any_answers_keeps_the_capacity() {
     const ANSWERS: [Answer; 4] = [
@@ -92,16 +92,18 @@ async fn cancellation_after_any_poll_with_any_answers_keeps_the_capacity() {
         bed.fake.queue(Call::Connect, [connect; 2]);
         bed.fake.queue(Call::Reset, [reset; 2]);
         bed.fake.queue(Call::Close, [close; 2]);
-        let mut callers: Vec<_> = (0..6).map(|_| Held::new(bed.pool.acquire())).collect();
+        let mut callers: Vec<_> = (0..6)
+            .map(|_| HandPolled::new(bed.pool.acquire()))
+            .collect();
         for round in 0..=polls {
             for caller in &mut callers {
                 if let Poll::Ready(Ok(lease)) = caller.poll() {
                     lease.mark_needs_reset();
-                    *caller = Held::new(bed.pool.acquire());
+                    *caller = HandPolled::new(bed.pool.acquire());
                 }
             }
             if round < polls {
-                settle().await;
+                quiesce().await;
             }
         }
         drop(callers);
@@ -112,9 +114,9 @@ async fn cancellation_after_any_poll_with_any_answers_keeps_the_capacity() {
     }
 }
 
-/// A seeded soup of everything callers can do, on several threads.
+/// Everything that callers can do, in a random order from a seed, on several threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn soup_of_operations_on_several_threads_breaks_no_rule() {
+async fn random_operations_on_several_threads_break_no_rule() {
     const TASKS: u64 = 8;
     const ROUNDS: usize = 2_000;
     let bed = Bed::with(4, |builder| {
@@ -139,52 +141,7 @@ async fn soup_of_operations_on_several_threads_breaks_no_rule() {
         tasks.spawn(async move {
             let mut random = SplitMix64::new(task);
             for _ in 0..ROUNDS {
-                match random.next_u64() % 16 {
-                    0 => drop(pool.try_acquire()),
-                    1 => {
-                        let mut acquire = Box::pin(pool.acquire());
-                        let poll = acquire
-                            .as_mut()
-                            .poll(&mut Context::from_waker(Waker::noop()));
-                        yield_now().await;
-                        drop((poll, acquire));
-                    }
-                    2 => drop(pool.acquire_within(Duration::from_micros(50)).await),
-                    3 => PooledConnection::discard(
-                        pool.acquire().await.expect("a connection can serve it"),
-                    ),
-                    4 => {
-                        drop(PooledConnection::detach(
-                            pool.acquire().await.expect("a connection can serve it"),
-                        ));
-                        detached.fetch_add(1, Ordering::Relaxed);
-                    }
-                    5 => pool
-                        .acquire()
-                        .await
-                        .expect("a connection can serve it")
-                        .mark_dirty(),
-                    6 => pool
-                        .acquire()
-                        .await
-                        .expect("a connection can serve it")
-                        .mark_needs_reset(),
-                    7 => pool
-                        .acquire()
-                        .await
-                        .expect("a connection can serve it")
-                        .die(),
-                    8 => assert!(pool.status().size() <= 4),
-                    9 if random.next_u64().is_multiple_of(16) => drop(pool.evict_all()),
-                    10 if random.next_u64().is_multiple_of(16) => {
-                        pool.retain(|stats| stats.uses % 2 == 0);
-                    }
-                    _ => {
-                        let lease = pool.acquire().await.expect("a connection can serve it");
-                        yield_now().await;
-                        drop(lease);
-                    }
-                }
+                do_something(&pool, &mut random, &detached).await;
             }
         });
     }
@@ -196,7 +153,7 @@ async fn soup_of_operations_on_several_threads_breaks_no_rule() {
     drop(leases);
     let detached = detached.load(Ordering::Relaxed);
     assert!(bed.reasons().contains(&CloseReason::Discarded));
-    // A detached connection is no longer the pool's when it is dropped.
+    // Detached connections are dropped without a close, and rightly.
     bed.finish_with(
         4 + usize::try_from(TASKS).expect("it is a small number"),
         detached,
@@ -204,12 +161,60 @@ async fn soup_of_operations_on_several_threads_breaks_no_rule() {
     .await;
 }
 
-/// Resizes race connects and returns: the limit holds at every moment, and the capacity is whole
-/// afterwards.
+/// One of the things that a caller can do.
+async fn do_something(pool: &Pool, random: &mut SplitMix64, detached: &AtomicUsize) {
+    match random.next_u64() % 16 {
+        0 => drop(pool.try_acquire()),
+        1 => {
+            let mut acquire = Box::pin(pool.acquire());
+            let poll = acquire
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            yield_now().await;
+            drop((poll, acquire));
+        }
+        2 => drop(pool.acquire_within(Duration::from_micros(50)).await),
+        3 => PooledConnection::discard(pool.acquire().await.expect("a connection can serve it")),
+        4 => {
+            drop(PooledConnection::detach(
+                pool.acquire().await.expect("a connection can serve it"),
+            ));
+            detached.fetch_add(1, Ordering::Relaxed);
+        }
+        5 => pool
+            .acquire()
+            .await
+            .expect("a connection can serve it")
+            .mark_dirty(),
+        6 => pool
+            .acquire()
+            .await
+            .expect("a connection can serve it")
+            .mark_needs_reset(),
+        7 => pool
+            .acquire()
+            .await
+            .expect("a connection can serve it")
+            .die(),
+        8 => assert!(pool.status().size() <= 4),
+        9 if random.next_u64().is_multiple_of(16) => drop(pool.evict_all()),
+        10 if random.next_u64().is_multiple_of(16) => {
+            pool.retain(|stats| stats.uses % 2 == 0);
+        }
+        _ => {
+            let lease = pool.acquire().await.expect("a connection can serve it");
+            yield_now().await;
+            drop(lease);
+        }
+    }
+}
+
+/// The limit holds at every moment, and the whole capacity can be lent afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn resizes_race_connects_and_returns() {
     const ROUNDS: usize = 5_000;
-    let bed = Bed::new(8);
+    // A discard is no failure here.
+    let bed = Bed::with(8, |builder| builder.min_uptime(Duration::ZERO));
     let mut tasks = JoinSet::new();
     for _ in 0..3 {
         let pool = bed.pool.clone();

@@ -1,4 +1,4 @@
-//! An acquire between two others, while a reset, a check, a close and connects go their ways.
+//! An acquire with one waiter before it and one behind it, during a reset, a check, a close and connects.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ struct Case {
 }
 
 impl Case {
-    /// A connection can be had before the acquire times out, if it is used as soon as it can be.
+    /// Whether the pool can serve the acquire before its timeout, if it uses every connection at once.
     const fn can_serve(self) -> bool {
         let closes_end = !matches!(self.close, Fate::Never);
         let connects_succeed = matches!(self.connect, Fate::Ok | Fate::Slow);
@@ -26,7 +26,7 @@ impl Case {
     }
 }
 
-/// Runs all cases with this connect; returns how many there were, each cancellation point counted.
+/// Runs all cases with this connect. Returns how many there were, counting each cancellation point.
 pub(crate) fn matrix(connect: Fate) -> usize {
     let mut count = 0;
     for life in Life::ALL {
@@ -54,7 +54,7 @@ pub(crate) fn matrix(connect: Fate) -> usize {
 
 /// Whether the acquire ended before the point.
 async fn run(case: Case, point: usize, rig: &Arc<Rig>, pool: Pool) -> bool {
-    // Three connections are on their way through a check, a reset and a close.
+    // One connection is being checked, one reset, one closed.
     let mut leases = rig.lend_all(&pool).await;
     rig.doom(Call::Check, case.check);
     drop(leases.pop());
@@ -86,13 +86,19 @@ async fn run(case: Case, point: usize, rig: &Arc<Rig>, pool: Pool) -> bool {
     let has_ended = result.is_some();
     if let Some(result) = result {
         let is_served = rig.finish(result).await;
-        assert!(is_served || !case.can_serve(), "it waited in vain");
+        assert!(
+            is_served || !case.can_serve(),
+            "it was not served, though it could be"
+        );
     }
 
     rig.end_all_faults();
     while let Some(other) = others.join_next().await {
-        let is_served = other.expect("nothing cancels the others, and they are well");
-        assert!(is_served || !case.can_serve(), "another waited in vain");
+        let is_served = other.expect("nothing cancels the others, and they do not panic");
+        assert!(
+            is_served || !case.can_serve(),
+            "another was not served, though it could be"
+        );
     }
     rig.recovers(&pool).await;
     rig.closes(&pool).await;

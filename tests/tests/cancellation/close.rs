@@ -1,5 +1,5 @@
-//! A close while a reset, a check, another close and a connect go their ways, somebody waits, and
-//! perhaps a lease is out.
+//! A close of the pool during a reset, a check, a close and a connect, with a waiter, and with or without
+//! a lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +91,7 @@ async fn run(case: Case, point: usize, rig: &Arc<Rig>, pool: Pool) -> bool {
         let was_refused = was_refused.expect("nothing cancels it");
         assert!(
             was_refused || !was_queued,
-            "whoever waits hears of the close"
+            "a waiter is answered with the close"
         );
         if let Some(report) = &report {
             assert_eq!(report.still_leased, usize::from(case.lease_is_out));

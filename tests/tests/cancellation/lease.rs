@@ -1,4 +1,5 @@
-//! A lease that is dropped: where, how, and what the connector makes of it.
+//! A lease that is dropped in each state of the pool, in each condition, with each end of its reset and
+//! its close.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ enum Stage {
     Panicking,
 }
 
-/// In which condition it is dropped.
+/// The condition in which the lease is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
     Clean,
@@ -189,7 +190,7 @@ fn end(rig: &Rig, lease: Lease, manner: Manner) {
     }
 }
 
-/// Does something when it is dropped, during a panic for example.
+/// Does something when it is dropped, for example during a panic.
 struct Last<F: FnOnce()>(Option<F>);
 
 impl<F: FnOnce()> Drop for Last<F> {

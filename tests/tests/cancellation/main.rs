@@ -1,24 +1,24 @@
-//! Cancellation at every await, enumerated: each future of the pool is dropped before its first
-//! poll, after each poll, and after each wake before the poll that would follow; in every
-//! combination of what the connector's calls may do meanwhile.
+//! Cancellation at every await. Each future of the pool is dropped before its first poll, after each
+//! poll, and after each wake before the next poll. All of that is done in every combination of how the
+//! connector's calls end meanwhile.
 //!
-//! After each case the pool must recover by itself within its deadlines and close without a trace.
+//! After each case the pool must recover by itself within its deadlines, and close without leftovers.
 //! The clock is paused, so nothing here waits. A failure prints its case.
 
 mod acquire;
 mod close;
-mod corpse;
+mod dead_connection;
 mod lease;
-#[path = "../soup/quiet.rs"]
-mod quiet;
+#[path = "../soup/planned_panics.rs"]
+mod planned_panics;
 mod rig;
+#[path = "../soup/traced.rs"]
+mod traced;
 mod warm_up;
-#[path = "../soup/witness.rs"]
-mod witness;
 
 use rig::Fate;
 
-/// Fewer cases than this would mean that the acquires no longer wait at all.
+/// Fewer cases than this would mean that the acquires do not wait any more.
 const CASES_MIN: usize = 5 * 125 * 2;
 
 #[test]
@@ -47,8 +47,8 @@ fn acquire_cancelled_anywhere_loses_nothing_while_connects_panic() {
 }
 
 #[test]
-fn acquire_that_draws_corpses_keeps_its_turn_wherever_it_is_cancelled() {
-    assert!(corpse::matrix() >= 50 * 3);
+fn acquire_that_is_served_dead_connections_keeps_its_turn_wherever_it_is_cancelled() {
+    assert!(dead_connection::matrix() >= 50 * 3);
 }
 
 #[test]
@@ -57,11 +57,11 @@ fn warm_up_cancelled_anywhere_keeps_what_is_open_and_starts_nothing_more() {
 }
 
 #[test]
-fn close_cancelled_anywhere_goes_on() {
+fn close_cancelled_anywhere_continues() {
     assert!(close::matrix() >= 2 * 625 * 2);
 }
 
 #[test]
-fn lease_dropped_anywhere_comes_home() {
+fn lease_dropped_in_any_state_of_the_pool_is_returned_or_closed_as_it_should() {
     assert_eq!(lease::matrix(), 7 * 7 * 25);
 }

@@ -1,4 +1,4 @@
-//! One small pool on a paused clock, whose connector does to each call what the case says.
+//! One small pool on a paused clock. The case decides how each call of its connector ends.
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
-use crate::quiet::{silence_planned_panics, text_of};
-use crate::witness::Witness;
+use crate::planned_panics::{silence_planned_panics, text_of};
+use crate::traced::TracedConnector;
 
 pub(crate) type Pool = ConnectionPool<FakeConnection>;
 pub(crate) type Lease = PooledConnection<FakeConnection>;
@@ -46,17 +46,17 @@ impl Fate {
     }
 }
 
-/// What the connector says when it is asked whether a connection is alive.
+/// Whether connections live, and what `is_alive` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     Alive,
-    /// It says no, of every connection.
+    /// `is_alive` is false for every connection.
     Dead,
-    /// It panics, for every connection.
+    /// `is_alive` panics for every connection.
     Panic,
-    /// All connections die whenever the acquire was woken, and tell so.
+    /// All connections die each time the acquire was woken, and `died` resolves.
     Killed,
-    /// The same, but nobody hears of it until asked.
+    /// The same, but `died` does not resolve.
     KilledSilently,
 }
 
@@ -83,12 +83,12 @@ pub(crate) struct Rig {
     pub(crate) ledger: Ledger,
     max_size: usize,
     connector: Weak<()>,
-    /// Whoever asks hears that all are dead, so nothing may be lent.
+    /// `is_alive` says that all are dead, so nothing may be lent.
     all_seem_dead: AtomicBool,
 }
 
-/// Runs one case in a runtime of its own, and looks for what is left when that is gone. Prints the
-/// case if it fails.
+/// Runs one case in its own runtime, drops the runtime, and looks for what is left. If the case fails,
+/// the panic names it.
 pub(crate) fn in_case<R>(
     case: impl Debug,
     max_size: usize,
@@ -118,7 +118,7 @@ fn paused() -> Runtime {
 impl Rig {
     fn new(max_size: usize) -> (Arc<Self>, Pool) {
         let (connector, fake) = pair();
-        let (connector, end) = Witness::new(connector);
+        let (connector, end) = TracedConnector::new(connector);
         let ledger = Ledger::new(max_size);
         let pool = ConnectionPool::builder(connector)
             .max_size(max_size)
@@ -143,7 +143,7 @@ impl Rig {
         (Arc::new(rig), pool.expect("the settings are valid"))
     }
 
-    /// Every call of this method meets this fate from here on.
+    /// Every call of this method ends like this from here on.
     pub(crate) fn doom(&self, call: Call, fate: Fate) {
         self.fake.set(call, fate.answer());
     }
@@ -154,7 +154,7 @@ impl Rig {
         self.fake.set_query(Query::IsAlive, life.answer());
     }
 
-    /// What befalls the connections when the acquire was woken.
+    /// Kills all connections, in the cases in which they die when the acquire was woken.
     pub(crate) fn strike(&self, life: Life) {
         let killed: fn(&FakeHandle, ConnectionId) -> bool = match life {
             Life::Killed => FakeHandle::kill,
@@ -166,7 +166,7 @@ impl Rig {
         }
     }
 
-    /// Later calls succeed; those that never end do not end for that.
+    /// Later calls succeed. Calls that hang go on hanging.
     pub(crate) fn end_all_faults(&self) {
         for call in [Call::Connect, Call::Reset, Call::Check, Call::Close] {
             self.doom(call, Fate::Ok);
@@ -174,7 +174,7 @@ impl Rig {
         self.doom_life(Life::Alive);
     }
 
-    /// Takes `max_size` leases while everything is well.
+    /// Takes `max_size` leases, before any fault.
     pub(crate) async fn lend_all(&self, pool: &Pool) -> Vec<Lease> {
         let mut leases = Vec::new();
         for _ in 0..self.max_size {
@@ -187,8 +187,8 @@ impl Rig {
         leases
     }
 
-    /// Looks at what an acquire brought, and gives it back a moment later. Returns whether it
-    /// brought a lease.
+    /// Checks the outcome of an acquire, and returns its lease after a moment. Says whether there was a
+    /// lease.
     pub(crate) async fn finish(&self, result: Result<Lease, AcquireError>) -> bool {
         match result {
             Ok(lease) => {
@@ -212,8 +212,8 @@ impl Rig {
         assert!(lease.is_alive());
     }
 
-    /// After the faults: within the deadlines everything on the way arrives, and everything but
-    /// the stuck can be lent again.
+    /// After the faults: within the deadlines every call ends, and the whole capacity but the stuck slots
+    /// can be lent again.
     pub(crate) async fn recovers(&self, pool: &Pool) {
         self.at_rest(pool).await;
         let stuck = self.fake.counts().close.running();
@@ -245,22 +245,22 @@ impl Rig {
         );
     }
 
-    /// Everything on the way arrives within the deadlines.
+    /// Every call ends within the deadlines.
     pub(crate) async fn at_rest(&self, pool: &Pool) {
         let at_rest = |counts: &LedgerCounts| {
             let moving = counts.opening + counts.checking + counts.resetting + counts.closing;
             moving + counts.leased + counts.waiting == 0
         };
         let settled = timeout(DEADLINES, self.ledger.until(at_rest)).await;
-        assert!(settled.is_ok(), "still on the way: {}", pool.status());
+        assert!(settled.is_ok(), "not at rest: {}", pool.status());
     }
 
-    /// Lets whatever is under way meet its fate.
+    /// Waits until every call has ended or passed its deadline.
     pub(crate) async fn after_a_while(&self) {
         sleep(DEADLINES).await;
     }
 
-    /// After the last handle is gone: everything but what is stuck is closed.
+    /// After the last handle was dropped: everything but the stuck connections is closed.
     pub(crate) async fn closed_by_itself(&self) {
         sleep(DEADLINES).await;
         let counts = self.ledger.counts();
@@ -270,7 +270,7 @@ impl Rig {
         assert_eq!(counts.is_closed, stuck == 0);
     }
 
-    /// After the faults: a close leaves nothing but what is stuck, and says so.
+    /// After the faults: a close leaves nothing but the stuck connections, and reports them.
     pub(crate) async fn closes(&self, pool: &Pool) {
         let report = pool.close(DEADLINES).await;
         let stuck = self.fake.counts().close.running();
@@ -292,11 +292,11 @@ impl Rig {
         assert_eq!(
             (counts.alive, counts.close.aborted),
             (stuck, 0),
-            "a close is not given up"
+            "no close was dropped"
         );
     }
 
-    /// When the runtime is gone as well, so are the stuck ones and all memory of the pool.
+    /// After the runtime was dropped too: the stuck connections and the pool's memory are gone.
     fn assert_nothing_left(&self) {
         self.ledger.assert_settled();
         let counts = self.fake.counts();
@@ -309,9 +309,9 @@ impl Rig {
     }
 }
 
-/// Drives a future until it ends, or drops it at a cancellation point: point 0 lies before its
-/// first poll, point 2n − 1 right after its nth poll, and point 2n where it has been woken since
-/// but not polled again. `visit` hears of every other point that is reached.
+/// Drives a future until it ends, or drops it at a cancellation point. Point 0 is before the first
+/// poll, point 2n − 1 right after the nth poll, and point 2n after the wake that follows. `visit` is
+/// called with each point that is reached before.
 pub(crate) async fn drive<F: Future>(
     future: F,
     cancel_at: usize,
@@ -340,18 +340,18 @@ impl Wake for Bell {
     }
 }
 
-/// Cancels at each point in turn, until the future ends before it is reached. Returns how many
-/// points there are.
+/// Cancels at each point in turn, until the future ends before the point. Returns how many points there
+/// are.
 pub(crate) fn at_each_point(mut ends_before: impl FnMut(usize) -> bool) -> usize {
     let points = (0..500).find(|point| ends_before(*point));
     points.expect("the future ends after a few polls")
 }
 
-/// Shorter than the tick at which a pool in use looks around anyhow: whoever is served in time was
-/// served because of what happened.
+/// Shorter than the pool's tick. So a caller that was served in time was served because of an event, not
+/// because of the next tick.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(80);
 const SLOW: Duration = Duration::from_millis(5);
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(120);
-/// All deadlines of the pool together, and a grain of the timer for each.
+/// All deadlines of the pool together, and some milliseconds for the resolution of the timer.
 const DEADLINES: Duration = Duration::from_millis(40 + 30 + 30 + 20 + 20);
 const OUTER: Duration = Duration::from_secs(3600);

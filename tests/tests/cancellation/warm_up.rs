@@ -40,7 +40,7 @@ async fn run(connect: Fate, close: Fate, point: usize, rig: &Arc<Rig>, pool: Poo
     assert_eq!(
         rig.fake.counts().connect.started,
         started,
-        "connects were started for a warm-up that is gone"
+        "connects were started for a warm-up that was dropped"
     );
     rig.recovers(&pool).await;
     rig.closes(&pool).await;

@@ -1,4 +1,4 @@
-//! The last handle: what it ends, and that nothing of the pool stays in memory.
+//! The drop of the last handle: what it ends, and that nothing of the pool stays in memory.
 
 use std::sync::{Arc, Barrier, Weak};
 use std::thread;
@@ -9,7 +9,7 @@ use pool_core::{
 };
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, MINUTE, SECOND, Watchdog, assert_clean, pass, settle};
+use pool_tests::bed::{Bed, MINUTE, SECOND, Watchdog, assert_clean, pass, quiesce};
 
 /// Invariant 8.
 #[tokio::test(start_paused = true)]
@@ -19,7 +19,7 @@ async fn drop_of_a_handle_that_is_not_the_last_does_nothing() {
     for _ in 0..10 {
         drop(bed.pool.clone());
     }
-    settle().await;
+    quiesce().await;
     assert!(!bed.pool.status().is_closed);
     assert_eq!(bed.pool.status().idle, 1);
     bed.finish().await;
@@ -37,12 +37,12 @@ async fn drop_of_the_last_handle_closes_the_idle_and_lets_leases_finish() {
     );
     drop(pool.acquire().await.expect("the pool has a free slot"));
     drop(pool);
-    settle().await;
-    assert_eq!(fake.counts().alive, 2, "the idle one is closed");
+    quiesce().await;
+    assert_eq!(fake.counts().alive, 2, "the idle connection is closed");
     assert!(lent.is_alive(), "a lease is not cut short");
     pass(MINUTE).await;
     drop(lent);
-    settle().await;
+    quiesce().await;
     assert_eq!(fake.counts().alive, 1);
     assert!(!ledger.counts().is_closed);
     drop(also);
@@ -55,7 +55,6 @@ async fn drop_of_the_last_handle_closes_the_idle_and_lets_leases_finish() {
     assert_clean(&ledger, &fake, 3, 0).await;
 }
 
-/// Connects in flight end with the last handle.
 #[tokio::test(start_paused = true)]
 async fn drop_of_the_last_handle_drops_connects_in_flight() {
     let Bed {
@@ -67,12 +66,12 @@ async fn drop_of_the_last_handle_drops_connects_in_flight() {
         fake.next(Call::Connect).await,
     );
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert!(first.is_cancelled() && second.is_cancelled());
     assert_clean(&ledger, &fake, 2, 0).await;
 }
 
-/// Two handles dropped at the same instant: one of them is the last, always.
+/// Whichever is dropped last must notice that it is the last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn two_last_handles_dropped_by_two_threads_close_the_pool() {
     for _ in 0..300 {
@@ -96,7 +95,7 @@ async fn two_last_handles_dropped_by_two_threads_close_the_pool() {
     }
 }
 
-/// A connector, its connections and an observer that can tell whether they are still there.
+/// A connector whose connections share a count, which shows whether anything of the pool is left.
 #[derive(Debug)]
 struct Traced(Arc<()>);
 
@@ -128,7 +127,7 @@ fn traced() -> (ConnectionPool<Arc<()>>, Weak<()>) {
     )
 }
 
-/// Invariant 8. A closed pool is nothing but its handle.
+/// Invariant 8, after a close.
 #[tokio::test(start_paused = true)]
 async fn nothing_of_a_closed_pool_stays_in_memory() {
     let _watchdog = Watchdog::start();
@@ -136,7 +135,7 @@ async fn nothing_of_a_closed_pool_stays_in_memory() {
     pool.warm_up(3).await.expect("it connects");
     pool.close(SECOND).await;
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert!(
         trace.upgrade().is_none(),
         "{} are left",
@@ -144,7 +143,7 @@ async fn nothing_of_a_closed_pool_stays_in_memory() {
     );
 }
 
-/// Invariant 8. The same without a close, and the leases that outlive the handle end it.
+/// Invariant 8, without a close. The lease that outlives the last handle ends the pool.
 #[tokio::test(start_paused = true)]
 async fn nothing_of_a_dropped_pool_stays_in_memory() {
     let _watchdog = Watchdog::start();
@@ -152,10 +151,10 @@ async fn nothing_of_a_dropped_pool_stays_in_memory() {
     let lease = pool.acquire().await.expect("it connects");
     drop(pool.acquire().await.expect("it connects"));
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert!(trace.upgrade().is_some(), "the lease is out");
     drop(lease);
-    settle().await;
+    quiesce().await;
     assert!(
         trace.upgrade().is_none(),
         "{} are left",
@@ -163,19 +162,19 @@ async fn nothing_of_a_dropped_pool_stays_in_memory() {
     );
 }
 
-/// Invariant 8: a detached connection holds nothing but itself.
+/// Invariant 8.
 #[tokio::test(start_paused = true)]
 async fn detached_connection_keeps_nothing_of_the_pool() {
     let _watchdog = Watchdog::start();
     let (pool, trace) = traced();
     let connection = PooledConnection::detach(pool.acquire().await.expect("it connects"));
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert_eq!(trace.strong_count(), 1, "the connection itself");
     drop(connection);
 }
 
-/// Invariant 8: a runtime that goes takes all of it along, whoever still holds handles.
+/// Invariant 8. Handles may outlive the runtime; the rest of the pool does not.
 #[test]
 fn nothing_but_the_handle_survives_the_runtime() {
     let _watchdog = Watchdog::start();
@@ -200,7 +199,7 @@ fn nothing_but_the_handle_survives_the_runtime() {
     );
 }
 
-/// The last handle may be inside one of the pool's own connections, and be dropped with it.
+/// The last handle is inside one of the pool's own connections.
 #[tokio::test(start_paused = true)]
 async fn last_handle_may_be_dropped_with_a_connection() {
     struct Holding(Option<ConnectionPool<Self>>);
@@ -221,6 +220,6 @@ async fn last_handle_may_be_dropped_with_a_connection() {
     lease.0 = Some(pool.clone());
     drop(pool);
     PooledConnection::discard(lease);
-    settle().await;
+    quiesce().await;
     assert!(alive.upgrade().is_none(), "the pool has ended");
 }

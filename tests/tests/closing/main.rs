@@ -1,4 +1,4 @@
-//! How a pool ends: asked to, by its last handle, or with its runtime; and closes that do not end.
+//! How a pool ends: by `close`, with its last handle, or with its runtime. Also closes that hang.
 
 mod handles;
 mod orderly;

@@ -1,4 +1,4 @@
-//! `close`: intake stops at once, what is out is waited for, and the report says what is left.
+//! `close`: callers are refused at once, leases are waited for, and the report says what is left.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use pool_core::{
 };
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle, start};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, pass, quiesce, start};
 use tokio::time::Instant;
 
 /// Invariants 8 and 11.
@@ -32,13 +32,13 @@ async fn close_of_an_unused_pool_is_complete() {
     bed.finish().await;
 }
 
-/// Invariant 11. Everybody is answered, whatever they ask for, and nothing is done.
+/// Invariant 11. Every kind of call is answered with `Closed`, and changes nothing.
 #[tokio::test(start_paused = true)]
-async fn everybody_is_told_that_the_pool_is_closed() {
+async fn every_caller_of_a_closed_pool_is_refused() {
     let bed = Bed::with(1, |builder| builder.name("workers"));
     let lease = bed.lease().await;
     let waiters: Vec<_> = (0..3).map(|_| bed.acquirer()).collect();
-    settle().await;
+    quiesce().await;
     let close = start({
         let pool = bed.pool.clone();
         async move { pool.close(MINUTE).await }
@@ -58,7 +58,7 @@ async fn everybody_is_told_that_the_pool_is_closed() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     let zero = bed.pool.acquire_within(Duration::ZERO).await;
     assert!(matches!(zero, Err(AcquireError::Closed { .. })));
-    let later = Held::new(bed.pool.acquire()).ready();
+    let later = HandPolled::new(bed.pool.acquire()).ready();
     assert!(matches!(later, Err(AcquireError::Closed { .. })));
     assert!(matches!(
         bed.pool.try_acquire(),
@@ -66,14 +66,13 @@ async fn everybody_is_told_that_the_pool_is_closed() {
     ));
     assert_eq!(bed.pool.resize(5), Err(ResizeError::Closed));
     assert_eq!(bed.pool.evict_all(), 1, "the lease");
-    assert_eq!(bed.pool.retain(|_| false), 0, "it is doomed already");
+    assert_eq!(bed.pool.retain(|_| false), 0, "it is to be closed already");
     drop(lease);
     assert!(close.await.expect("the task does not panic").is_complete());
     bed.finish().await;
 }
 
-/// A lease that never comes home is waited for until the deadline, and harms nobody when
-/// it does come.
+/// The close waits for a lease until its deadline. A later return closes the connection.
 #[tokio::test(start_paused = true)]
 async fn close_reports_at_its_deadline_what_is_still_lent() {
     let bed = Bed::new(3);
@@ -93,14 +92,13 @@ async fn close_reports_at_its_deadline_what_is_still_lent() {
     );
     assert!(!report.is_complete());
     drop(leases);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::PoolClosed; 3]);
     let again = bed.pool.close(Duration::ZERO).await;
     assert_eq!((again.closed, again.is_complete()), (3, true));
     bed.finish().await;
 }
 
-/// A close ends with the last connection, not with its deadline.
 #[tokio::test(start_paused = true)]
 async fn close_returns_when_the_last_lease_is_home_and_closed() {
     let bed = Bed::new(1);
@@ -118,7 +116,6 @@ async fn close_returns_when_the_last_lease_is_home_and_closed() {
     bed.finish().await;
 }
 
-/// A deadline of zero does not wait, but the close goes on.
 #[tokio::test(start_paused = true)]
 async fn close_with_no_time_begins_the_close_all_the_same() {
     let bed = Bed::new(2);
@@ -128,6 +125,7 @@ async fn close_with_no_time_begins_the_close_all_the_same() {
     assert_eq!((report.closed, report.closing), (0, 2));
     bed.finish().await;
 }
+
 #[tokio::test(start_paused = true)]
 async fn callers_of_close_at_the_same_time_share_its_end() {
     let bed = Bed::new(1);
@@ -151,19 +149,17 @@ async fn callers_of_close_at_the_same_time_share_its_end() {
     bed.finish().await;
 }
 
-/// Cancelled, it has begun all the same.
 #[tokio::test(start_paused = true)]
-async fn close_goes_on_when_its_future_is_dropped() {
+async fn close_continues_when_its_future_is_dropped() {
     let bed = Bed::new(2);
     bed.idle(2).await;
-    drop(Held::waiting(bed.pool.close(MINUTE)));
+    drop(HandPolled::waiting(bed.pool.close(MINUTE)));
     bed.pool.acquire().await.expect_err("it is closed");
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.counts().alive, 0);
     bed.finish().await;
 }
 
-/// A close that is never polled has not begun.
 #[tokio::test(start_paused = true)]
 async fn close_begins_with_its_first_poll() {
     let bed = Bed::new(1);
@@ -172,7 +168,7 @@ async fn close_begins_with_its_first_poll() {
     bed.finish().await;
 }
 
-/// Connects in flight are dropped, and their slots free.
+/// Their slots are free at once.
 #[tokio::test(start_paused = true)]
 async fn close_drops_connects_in_flight() {
     let bed = Bed::with(4, |builder| builder.max_connecting(4));
@@ -202,12 +198,11 @@ async fn close_drops_connects_in_flight() {
     bed.finish().await;
 }
 
-/// A connect that succeeds in the same moment is closed, not parked.
 #[tokio::test(start_paused = true)]
 async fn connect_that_succeeds_in_the_moment_of_the_close_is_closed() {
     let bed = Bed::new(1);
     bed.fake.set(Call::Connect, Answer::Manual);
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     bed.fake.next(Call::Connect).await.succeed();
     drop(waiter);
     let report = bed.pool.close(MINUTE).await;
@@ -216,9 +211,9 @@ async fn connect_that_succeeds_in_the_moment_of_the_close_is_closed() {
     bed.finish().await;
 }
 
-/// Neither is what comes home, is reset or checked in a closed pool.
+/// A connection that is returned, reset or checked in a closed pool is closed.
 #[tokio::test(start_paused = true)]
-async fn nothing_is_parked_in_a_closed_pool() {
+async fn no_connection_of_a_closed_pool_becomes_idle() {
     let bed = Bed::with(3, |builder| builder.check_interval(SECOND));
     bed.fake.set(Call::Check, Answer::Manual);
     bed.fake.set(Call::Reset, Answer::Manual);
@@ -228,20 +223,19 @@ async fn nothing_is_parked_in_a_closed_pool() {
     reset.mark_needs_reset();
     drop(reset);
     let reset = bed.fake.next(Call::Reset).await;
-    let mut close = Held::waiting(bed.pool.close(MINUTE));
+    let mut close = HandPolled::waiting(bed.pool.close(MINUTE));
     drop(lent);
     check.succeed();
     reset.succeed();
-    settle().await;
+    quiesce().await;
     assert!(close.ready().is_complete());
     assert_eq!(bed.reasons(), [CloseReason::PoolClosed; 3]);
     drop(close);
     bed.finish().await;
 }
 
-/// Slow closes run side by side.
 #[tokio::test(start_paused = true)]
-async fn connections_are_closed_side_by_side() {
+async fn connections_are_closed_at_the_same_time() {
     let bed = Bed::new(10);
     bed.fake.set(Call::Close, Answer::After(SECOND));
     bed.idle(10).await;
@@ -251,7 +245,7 @@ async fn connections_are_closed_side_by_side() {
     bed.finish().await;
 }
 
-/// What comes home dirty or discarded after the deadline is closed with its own reason.
+/// Each connection is closed with the reason of its own.
 #[tokio::test(start_paused = true)]
 async fn late_returns_to_a_closed_pool_are_harmless() {
     let bed = Bed::new(4);
@@ -261,9 +255,26 @@ async fn late_returns_to_a_closed_pool_are_harmless() {
     PooledConnection::discard(leases.pop().expect("four were leased"));
     leases.pop().expect("four were leased").die();
     drop(leases);
-    settle().await;
+    quiesce().await;
     let mut reasons: Vec<_> = bed.reasons().iter().map(ToString::to_string).collect();
     reasons.sort_unstable();
     assert_eq!(reasons, ["died", "dirty", "discarded", "pool_closed"]);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiter_that_was_served_before_the_close_and_polled_after_it_gets_nothing() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    // This serves the waiter.
+    drop(lease);
+    let close = HandPolled::waiting(bed.pool.close(MINUTE));
+    let served = waiter.ready();
+    assert!(
+        matches!(served, Err(AcquireError::Closed { .. })),
+        "{served:?}"
+    );
+    drop((waiter, close));
     bed.finish().await;
 }

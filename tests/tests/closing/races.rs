@@ -1,4 +1,4 @@
-//! The end against everything else, on several threads.
+//! The end of a pool while other threads use it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,6 @@ use pool_tests::bed::{Bed, MINUTE, assert_clean, start};
 use tokio::runtime::Builder;
 use tokio::task::{JoinSet, yield_now};
 
-/// Returns, connects and cancellations race the close, over and over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn close_races_returns_connects_and_cancellations() {
     for round in 0..200 {
@@ -50,7 +49,6 @@ async fn close_races_returns_connects_and_cancellations() {
     }
 }
 
-/// The last handle goes while leases come home.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn drop_of_the_last_handle_races_returns() {
     for _ in 0..300 {
@@ -80,7 +78,7 @@ async fn drop_of_the_last_handle_races_returns() {
     }
 }
 
-/// The runtime goes while leases come home on plain threads: nothing is lost in between.
+/// Leases are returned on plain threads. Each connection is dropped, in time or afterwards.
 #[test]
 fn end_of_the_runtime_races_returns() {
     for _ in 0..200 {
@@ -106,5 +104,30 @@ fn end_of_the_runtime_races_returns() {
         assert_eq!(bed.pool.status().size(), 0);
         assert_eq!(bed.fake.counts().alive, 0);
         bed.ledger.assert_settled();
+    }
+}
+
+/// What the guide shows: close the pool, then ask the ledger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn close_returns_after_all_events_were_delivered() {
+    for round in 0..150 {
+        let bed = Bed::with(4, |builder| builder.min_idle(round % 3));
+        let mut tasks = JoinSet::new();
+        for _ in 0..4 {
+            let pool = bed.pool.clone();
+            tasks.spawn(async move {
+                while let Ok(lease) = pool.acquire().await {
+                    PooledConnection::discard(lease);
+                }
+            });
+        }
+        for _ in 0..round % 7 {
+            yield_now().await;
+        }
+        assert!(bed.pool.close(MINUTE).await.is_complete());
+        bed.ledger.assert_settled();
+        while let Some(task) = tasks.join_next().await {
+            task.expect("the task does not panic");
+        }
     }
 }

@@ -1,16 +1,24 @@
-//! Pools that outlive their runtime, and pools that are built and used from outside of it.
+//! Pools that outlive their runtime, and pools that are built or used outside of it.
 
 use std::time::Duration;
 
-use pool_core::{AcquireError, BuildError, ConnectionPool, PooledConnection, TryAcquireError};
+use pool_core::{
+    AcquireError, BuildError, ConnectionPool, EventKind, PooledConnection, TryAcquireError,
+};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, pair};
-use pool_tests::bed::{Bed, Held, Lease, MINUTE, SECOND, Watchdog, assert_clean, settle};
+use pool_tests::bed::{Bed, HandPolled, Lease, MINUTE, SECOND, Watchdog, assert_clean, quiesce};
 use tokio::runtime::{Builder, Runtime};
 
 fn single() -> Runtime {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime can be built")
+}
+
+fn paused() -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build();
+    runtime.expect("a runtime without I/O needs no descriptors")
 }
 
 fn several() -> Runtime {
@@ -21,14 +29,14 @@ fn several() -> Runtime {
     runtime.expect("a runtime can be built")
 }
 
-/// One of everything outstanding: a lease, an idle connection, a connect, a reset, a close.
+/// A pool with a lease, an idle connection, a connect, a reset and a close in flight.
 async fn busy() -> (Bed, Lease) {
     let bed = Bed::new(5);
     let mut leases = bed.leases(4).await;
     bed.fake.set(Call::Connect, Answer::Manual);
     bed.fake.set(Call::Reset, Answer::Manual);
     bed.fake.set(Call::Close, Answer::Manual);
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     drop(bed.fake.next(Call::Connect).await);
     drop(waiter);
     leases.pop().expect("four were leased").mark_needs_reset();
@@ -39,16 +47,15 @@ async fn busy() -> (Bed, Lease) {
     (bed, leases.pop().expect("four were leased"))
 }
 
-/// The runtime goes with everything outstanding, on both flavours: waiters are woken, and what
-/// comes home later is dropped in place.
+/// On both kinds of runtime. A connection that is returned later is dropped at once.
 #[test]
 fn runtime_that_goes_closes_the_pool_and_wakes_its_waiters() {
     for runtime in [single(), several()] {
         let (bed, lease) = runtime.block_on(busy());
-        // Whoever waits from elsewhere.
+        // These callers are not on the runtime that goes.
         let mut leases = vec![lease, bed.pool.try_acquire().expect("one is idle")];
-        let mut waiter = Held::waiting(bed.pool.acquire());
-        let mut close = Held::new(async { bed.pool.warm_up(5).await });
+        let mut waiter = HandPolled::waiting(bed.pool.acquire());
+        let mut close = HandPolled::new(async { bed.pool.warm_up(5).await });
         assert!(close.poll().is_pending());
         drop(runtime);
         assert_eq!((waiter.wakes(), close.wakes()), (1, 1));
@@ -72,7 +79,7 @@ fn runtime_that_goes_closes_the_pool_and_wakes_its_waiters() {
     }
 }
 
-/// Afterwards everything answers at once, without a runtime and from within another.
+/// Calls are answered without a runtime, and on another runtime.
 #[test]
 fn pool_without_its_runtime_answers_at_once() {
     let runtime = single();
@@ -82,23 +89,26 @@ fn pool_without_its_runtime_answers_at_once() {
         bed.pool.try_acquire(),
         Err(TryAcquireError::Closed { .. })
     ));
-    let error = Held::new(bed.pool.acquire())
+    let error = HandPolled::new(bed.pool.acquire())
         .ready()
         .expect_err("it is closed");
     assert!(matches!(error, AcquireError::Closed { .. }));
     bed.pool.resize(3).expect_err("it is closed");
     assert_eq!(bed.pool.evict_all(), 0);
-    Held::new(bed.pool.warm_up(1))
+    HandPolled::new(bed.pool.warm_up(1))
         .ready()
         .expect_err("it is closed");
-    assert!(Held::new(bed.pool.close(MINUTE)).ready().is_complete());
+    assert!(
+        HandPolled::new(bed.pool.close(MINUTE))
+            .ready()
+            .is_complete()
+    );
     several().block_on(async {
         bed.pool.acquire().await.expect_err("it is closed");
         assert!(bed.pool.close(MINUTE).await.is_complete());
     });
 }
 
-/// A close without its runtime reports what is lent instead of waiting for it.
 #[test]
 fn close_without_the_runtime_does_not_wait_for_leases() {
     let runtime = single();
@@ -108,13 +118,16 @@ fn close_without_the_runtime_does_not_wait_for_leases() {
         (bed, lease)
     });
     drop(runtime);
-    let report = Held::new(bed.pool.close(MINUTE)).ready();
+    let report = HandPolled::new(bed.pool.close(MINUTE)).ready();
     assert_eq!((report.still_leased, report.is_complete()), (1, false));
     drop(lease);
-    assert!(Held::new(bed.pool.close(MINUTE)).ready().is_complete());
+    assert!(
+        HandPolled::new(bed.pool.close(MINUTE))
+            .ready()
+            .is_complete()
+    );
 }
 
-/// A close that waits when the runtime goes is woken.
 #[test]
 fn close_that_waits_is_woken_when_the_runtime_goes() {
     let runtime = single();
@@ -123,13 +136,13 @@ fn close_that_waits_is_woken_when_the_runtime_goes() {
         let lease = bed.lease().await;
         (bed, lease)
     });
-    let mut close = Held::waiting(bed.pool.close(MINUTE));
+    let mut close = HandPolled::waiting(bed.pool.close(MINUTE));
     drop(runtime);
     assert_eq!(close.ready().still_leased, 1);
     drop((lease, close));
 }
 
-/// The pool lives where it was told to, not where it was built.
+/// The pool's tasks run on the runtime of its builder, not on the one around `build`.
 #[test]
 fn pool_lives_on_the_runtime_it_was_given() {
     let _watchdog = Watchdog::start();
@@ -144,12 +157,11 @@ fn pool_lives_on_the_runtime_it_was_given() {
         .expect("the home runtime connects");
     drop(other);
     drop(lease);
-    assert_eq!(pool.status().idle, 1, "the other runtime is of no concern");
+    assert_eq!(pool.status().idle, 1, "the other runtime does not matter");
     assert!(home.block_on(pool.close(10 * SECOND)).is_complete());
     assert_eq!(fake.counts().alive, 0);
 }
 
-/// Two runtimes, one pool: connections go from one to the other and back.
 #[test]
 fn connections_serve_callers_of_several_runtimes() {
     let (home, other) = (several(), several());
@@ -188,7 +200,7 @@ fn build_on_a_runtime_without_a_timer_says_so() {
     assert_eq!(error.expect_err("there is no timer"), BuildError::NoTimer);
 }
 
-/// Built on a runtime that is gone already: closed from birth, and no hang.
+/// Nothing hangs.
 #[test]
 fn pool_on_a_runtime_that_has_gone_is_closed() {
     let _watchdog = Watchdog::start();
@@ -205,7 +217,7 @@ fn pool_on_a_runtime_that_has_gone_is_closed() {
     assert!(matches!(error, AcquireError::Closed { .. }), "{error}");
 }
 
-/// A runtime that shuts down while a close is stuck does not wait for it.
+/// The runtime shuts down without waiting for the close.
 #[test]
 fn stuck_close_does_not_keep_the_runtime() {
     let runtime = several();
@@ -214,7 +226,7 @@ fn stuck_close_does_not_keep_the_runtime() {
         bed.fake.set(Call::Close, Answer::Never);
         PooledConnection::discard(bed.lease().await);
         bed.ledger.until(|counts| counts.stuck == 1).await;
-        settle().await;
+        quiesce().await;
         bed
     });
     drop(runtime);
@@ -224,4 +236,59 @@ fn stuck_close_does_not_keep_the_runtime() {
         (0, 1)
     );
     bed.ledger.assert_settled();
+}
+
+#[test]
+fn runtime_that_goes_during_a_check_leaves_complete_events() {
+    let runtime = paused();
+    let bed = runtime.block_on(async {
+        let bed = Bed::with(1, |builder| builder.check_timeout(60 * MINUTE));
+        bed.fake.set(Call::Check, Answer::Never);
+        bed.idle(1).await;
+        bed.fake.until(|counts| counts.check.started == 1).await;
+        bed
+    });
+    drop(runtime);
+    bed.ledger.assert_settled();
+}
+
+#[test]
+fn runtime_that_goes_during_a_reset_leaves_complete_events() {
+    let runtime = paused();
+    let bed = runtime.block_on(async {
+        let bed = Bed::new(1);
+        bed.fake.set(Call::Reset, Answer::Never);
+        bed.lease().await.mark_needs_reset();
+        bed.fake.until(|counts| counts.reset.running() == 1).await;
+        bed
+    });
+    drop(runtime);
+    let closing = |kind: &EventKind| matches!(kind, EventKind::Closing { .. });
+    assert_eq!(bed.ledger.count_events(closing), 1);
+    bed.ledger.assert_settled();
+    assert_eq!((bed.fake.alive().len(), bed.pool.status().size()), (0, 0));
+}
+
+/// A runtime that is shutting down drops what is spawned. The maintenance task, which still runs on
+/// another worker, must not find the slot free again and start the connect again, without end.
+#[test]
+fn runtime_ends_while_connects_are_wanted() {
+    let _watchdog = Watchdog::start();
+    for _ in 0..100 {
+        let runtime = several();
+        let pool = runtime.block_on(async {
+            let builder = ConnectionPool::builder(pair().0).max_size(4).min_idle(4);
+            builder.build().expect("the settings are valid")
+        });
+        for _ in 0..4 {
+            let pool = pool.clone();
+            drop(runtime.spawn(async move {
+                while let Ok(lease) = pool.acquire().await {
+                    PooledConnection::discard(lease);
+                }
+            }));
+        }
+        drop(runtime.block_on(pool.acquire()).expect("the pool is open"));
+        drop(runtime);
+    }
 }

@@ -1,10 +1,10 @@
-//! What the tests of the process layer share.
+//! What the tests of the process layer have in common.
 
 #![allow(
     dead_code,
     clippy::unwrap_used,
     clippy::allow_attributes,
-    reason = "each binary uses a part of it, and a test says what is wrong by where it panics"
+    reason = "each binary uses a part of it, and the place of a panic shows what is wrong"
 )]
 
 use std::fs::File;
@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use pool_stdio::{Child, Children, CommandSpec, LadderTimes};
+use pool_stdio::{Child, Children, CommandSpec, CountFailure, LadderTimes, Survivors};
 use pool_testkit::census::Census;
 use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::{Beacon, OUTER_DEADLINE, Sighting, block_on, is_readable_within};
@@ -20,12 +20,22 @@ use pool_tests::children::{Beacon, OUTER_DEADLINE, Sighting, block_on, is_readab
 /// The fixture program.
 pub(crate) const FIXTURE: &str = env!("CARGO_BIN_EXE_pool-fixture");
 
-/// A rung that is meant to do nothing.
+/// The program whose scenes are in `pool_tests::host`.
+pub(crate) const HOST: &str = env!("CARGO_BIN_EXE_pool-host");
+
+/// What is known at the end where all have gone.
+pub(crate) const NO_SURVIVORS: Survivors = if cfg!(pool_stdio_portable) {
+    Survivors::Unknown(CountFailure::Unsupported)
+} else {
+    Survivors::Known(0)
+};
+
+/// The grace of a rung that is not meant to end the child.
 pub(crate) const BRIEF: Duration = Duration::from_millis(20);
-/// A rung that is meant to end it: never waited out.
+/// The grace of the rung that is meant to end the child: the child ends long before it is over.
 pub(crate) const AMPLE: Duration = OUTER_DEADLINE;
 
-/// One test: what it started, and what was there before.
+/// One test: the children that it starts, their beacon, and the census.
 pub(crate) struct Scene {
     pub(crate) children: Children,
     pub(crate) beacon: Beacon,
@@ -47,21 +57,21 @@ impl Scene {
         Behaviour::new().announce(self.beacon.path(), tag)
     }
 
-    /// A behaviour that tells the beacon when it does not listen to SIGTERM any more.
+    /// A behaviour that tells the beacon once it ignores SIGTERM.
     pub(crate) fn deaf(&self, tag: &str) -> Behaviour {
         Behaviour::new()
             .then(Step::IgnoreTerminate)
             .announce(self.beacon.path(), tag)
     }
 
-    /// A behaviour that tells the beacon when it has left the process group.
+    /// A behaviour that tells the beacon once it has left the process group.
     pub(crate) fn away(&self, tag: &str) -> Behaviour {
         Behaviour::new()
             .then(Step::LeaveSession)
             .announce(self.beacon.path(), tag)
     }
 
-    /// A behaviour that tells the beacon when it has a handler for SIGTERM.
+    /// A behaviour that tells the beacon once it handles SIGTERM.
     pub(crate) fn handler(&self, tag: &str, then: Behaviour) -> Behaviour {
         Behaviour::new()
             .then(Step::OnTerminate(then))
@@ -80,7 +90,7 @@ impl Scene {
         block_on(self.children.spawn(&spec.build().unwrap())).unwrap()
     }
 
-    /// Nothing is left, when those that were seen are let go.
+    /// Drops the sightings, and checks that nothing is left.
     #[track_caller]
     pub(crate) fn end(self, seen: Vec<Sighting>) {
         let Self {
@@ -94,7 +104,7 @@ impl Scene {
     }
 }
 
-/// Ladder times with these graces after end of input and after SIGTERM.
+/// Ladder times with these graces after the end of input and after SIGTERM.
 pub(crate) fn graces(eof: Duration, term: Duration) -> LadderTimes {
     let mut times = LadderTimes::default();
     times.eof_grace = eof;
@@ -129,4 +139,67 @@ pub(crate) fn read_lines_from(stdout: &mut File, count: usize) -> String {
         }
     }
     String::from_utf8(text).unwrap()
+}
+
+/// What a scene of the host program said: names and values, in this order.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    lines: Vec<(String, String)>,
+}
+
+impl Facts {
+    /// Runs a command that plays a scene.
+    #[track_caller]
+    pub(crate) fn of(program: &str, words: &[&str]) -> Self {
+        let limit = OUTER_DEADLINE.as_secs().to_string();
+        let mut command = std::process::Command::new("timeout");
+        let output = command.arg(limit).arg(program).args(words).output();
+        let output = output.expect("timeout is part of every system");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {said}{errors}");
+        let lines = said.lines().filter_map(|line| line.split_once('='));
+        Self {
+            lines: lines
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        }
+    }
+
+    /// All values of this name.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        let lines = self.lines.iter().filter(|(known, _)| known == name);
+        lines.map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// The only value of this name.
+    #[track_caller]
+    pub(crate) fn one(&self, name: &str) -> &str {
+        let all = self.all(name);
+        assert_eq!(all.len(), 1, "{name} in {self:?}");
+        all[0]
+    }
+}
+
+/// Whether there is a program of this name. Says so if not.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub(crate) fn has_program(name: &str) -> bool {
+    let found = CommandSpec::new(name).build().is_ok();
+    if !found {
+        eprintln!("SKIPPED: this needs {name}");
+    }
+    found
+}
+
+/// Whether this test may make namespaces. Says so if not.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub(crate) fn can_make_namespaces() -> bool {
+    let tried = std::process::Command::new("unshare")
+        .args(["-m", "true"])
+        .status();
+    let can = tried.is_ok_and(|status| status.success());
+    if !can {
+        eprintln!("SKIPPED: this needs the right to make namespaces");
+    }
+    can
 }

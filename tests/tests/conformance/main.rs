@@ -1,12 +1,12 @@
 //! Children as connections, under every rule of `pool_testkit::conformance`.
 //!
-//! Real children live in real time, so the clock runs. Each test takes a census, which also keeps
-//! it alone in this process.
+//! Real children need real time, so the clock is not paused. Each test takes a census, so the tests run
+//! one at a time.
 
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
-    reason = "a test says what is wrong by where it panics"
+    reason = "the place of a panic shows what is wrong"
 )]
 
 use std::collections::BTreeSet;
@@ -16,9 +16,12 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pool_stdio::{CommandSpec, KillScope, LadderTimes, StdioConnection, StdioConnector};
+use pool_stdio::{
+    CommandSpec, JsonRpcConnection, JsonRpcConnector, KillScope, LadderTimes, Protocol,
+    StdioConnection, StdioConnector,
+};
 use pool_testkit::census::Census;
-use pool_testkit::conformance::Subject;
+use pool_testkit::conformance::{Rule, Subject};
 use pool_testkit::fixture::{Behaviour, ChildStdio, Step};
 
 /// A child that echoes lines.
@@ -39,6 +42,46 @@ mod a_tree {
         // Each orderly end takes the whole of both graces, so there are fewer cycles.
         super::subject(&Behaviour::new().then(leaf).then_echo()).cycles(20)
     });
+}
+
+/// A JSON-RPC child that answers many callers at once.
+mod json_rpc {
+    pool_testkit::conformance!(shared super::shared_subject());
+}
+
+fn shared_subject() -> Subject<JsonRpcConnector> {
+    let census = Census::begin();
+    let connector = |behaviour: &Behaviour, protocol| {
+        let mut times = LadderTimes::default();
+        (times.eof_grace, times.term_grace) = (GRACE, GRACE);
+        let spec = behaviour.command(FIXTURE).kill_scope(KillScope::Tree);
+        JsonRpcConnector::new(census.mark(spec.ladder_times(times)), protocol).unwrap()
+    };
+    let right = connector(&Behaviour::new().then(Step::ServeRpc), Protocol::Mcp);
+    let children = right.children();
+    Subject::new(right)
+        .exchange(async |child: &mut JsonRpcConnection, number| {
+            Ok(child.call("echo", &number).await?)
+        })
+        .shared(async |child: &JsonRpcConnection, number| Ok(child.call("echo", &number).await?))
+        .waive(
+            Rule::DirtIsSeen,
+            "an answer goes to its own call, or is dropped",
+        )
+        .waive(
+            Rule::ConnectKeepsDeadline,
+            "without a handshake there is nothing to wait for",
+        )
+        .waive(Rule::PermanentFailureIsReported, "tried for plain children")
+        .waive(Rule::TransientFailureIsReported, "tried for plain children")
+        .kill(|child: &JsonRpcConnection| {
+            let pid = Pid::from_raw(child.pid().try_into().unwrap());
+            async move { kill(pid, Signal::SIGKILL).unwrap() }
+        })
+        .resources(move || {
+            let living = census.processes().into_iter().map(|process| process.pid);
+            living.chain(children.pids()).collect::<BTreeSet<u32>>()
+        })
 }
 
 fn subject(behaviour: &Behaviour) -> Subject<StdioConnector> {
@@ -73,13 +116,13 @@ fn subject(behaviour: &Behaviour) -> Subject<StdioConnector> {
             async move { kill(pid, Signal::SIGKILL).unwrap() }
         })
         .resources(move || {
-            // What the system knows of, descendants too, and what was not reaped.
+            // The living descendants that `/proc` shows, and the children that were not reaped.
             let living = census.processes().into_iter().map(|process| process.pid);
             living.chain(children.pids()).collect::<BTreeSet<u32>>()
         })
 }
 
-/// A connector whose program has gone since it was looked for.
+/// A connector whose program was removed after the connector was made.
 fn removed() -> StdioConnector {
     let path = std::env::temp_dir().join(format!("pool-conformance-{}", std::process::id()));
     fs::write(&path, "#!/bin/sh\n").unwrap();

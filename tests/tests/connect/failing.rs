@@ -1,4 +1,4 @@
-//! Connects that fail, panic or hang: whose error it is, and that no capacity is lost.
+//! Connects that fail, panic or hang: which callers get the error, and that no capacity is lost.
 
 use std::error::Error;
 use std::time::Duration;
@@ -6,17 +6,16 @@ use std::time::Duration;
 use pool_core::{AcquireError, AcquirePhase, CloseReason, ConnectError, EventKind, Fault};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, FakeError};
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, pass, quiesce};
 use tokio::time::Instant;
 
-/// A delay of which the first minutes do not matter.
+/// A delay so long that the minutes of a test do not matter.
 const AGES: Duration = Duration::from_secs(1_000_000_000);
 
 fn fault(error: &dyn Error) -> Option<&Fault> {
     error.source().and_then(|source| source.downcast_ref())
 }
 
-/// The panic of a connect costs nothing but the attempt.
 #[tokio::test(start_paused = true)]
 async fn connect_that_panics_frees_its_slot() {
     let bed = Bed::new(1);
@@ -30,14 +29,13 @@ async fn connect_that_panics_frees_its_slot() {
         }
     }
     assert_eq!(failures.len(), 1);
-    let panic = fault(&failures[0]).expect("the pool's own finding");
+    let panic = fault(&failures[0]).expect("the pool noted the panic");
     assert!(
         matches!(panic, Fault::Panicked { call: "connect", message } if message.contains("#0"))
     );
     bed.finish().await;
 }
 
-/// A failure is retried for those who wait.
 #[tokio::test(start_paused = true)]
 async fn connect_that_fails_once_is_repeated_for_the_waiter() {
     let bed = Bed::new(1);
@@ -47,14 +45,14 @@ async fn connect_that_fails_once_is_repeated_for_the_waiter() {
     bed.finish().await;
 }
 
-/// A hung connect holds one slot until its deadline, and nobody else back.
+/// It holds its slot until then.
 #[tokio::test(start_paused = true)]
-async fn hung_connect_is_dropped_at_its_deadline_and_holds_nobody_back() {
+async fn hung_connect_is_dropped_at_its_deadline_and_delays_no_other() {
     let bed = Bed::with(2, |builder| builder.connect_timeout(5 * SECOND));
     bed.fake.queue(Call::Connect, [Answer::Never]);
-    let mut first = Held::waiting(bed.pool.acquire());
-    let mut second = Held::waiting(bed.pool.acquire());
-    settle().await;
+    let mut first = HandPolled::waiting(bed.pool.acquire());
+    let mut second = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
     drop(first.ready().expect("the other connect serves it"));
     drop(second.ready().expect("the return serves it"));
     assert_eq!(bed.pool.status().opening, 1);
@@ -69,7 +67,57 @@ async fn hung_connect_is_dropped_at_its_deadline_and_holds_nobody_back() {
     bed.finish().await;
 }
 
-/// The end of a connect's time is a failure with its limit.
+/// Callers come one after the other, and would all wait for the connect that hangs.
+#[tokio::test(start_paused = true)]
+async fn hung_connect_delays_callers_by_no_more_than_its_patience() {
+    let bed = Bed::with(2, |builder| builder.max_connecting(1));
+    bed.fake.queue(Call::Connect, [Answer::Never]);
+    for _ in 0..6 {
+        let began = Instant::now();
+        let lease = bed.pool.acquire_within(5 * SECOND).await;
+        drop(lease.expect("another connect serves it"));
+        assert!(began.elapsed() <= SECOND + TICK, "{:?}", began.elapsed());
+    }
+    assert_eq!(bed.fake.counts().connect.started, 2);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connects_that_all_hang_are_few() {
+    let bed = Bed::with(32, |builder| builder.max_connecting(2));
+    bed.fake.set(Call::Connect, Answer::Never);
+    let callers: Vec<_> = (0..32).map(|_| bed.acquirer()).collect();
+    pass(14 * SECOND).await;
+    let hanging = bed.pool.status().opening;
+    assert!(
+        (2..=2 + 4).contains(&hanging),
+        "{hanging} of two and four late"
+    );
+    for caller in callers {
+        let error = caller.await.expect("no panic").expect_err("all hang");
+        assert!(error.source().is_some(), "a connect ended before: {error}");
+    }
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeout_names_the_connect_in_flight() {
+    let bed = Bed::new(1);
+    bed.fake.set(Call::Connect, Answer::Never);
+    let error = bed.pool.acquire_within(5 * SECOND).await;
+    let error = error.expect_err("the connect hangs");
+    let connect = error.context().oldest_connect.expect("one is in flight");
+    assert_eq!((connect.id.as_u64(), connect.elapsed), (0, 5 * SECOND));
+    assert!(
+        error
+            .to_string()
+            .contains("waiting for a connect (#0 for 5.0s); "),
+        "{error}"
+    );
+    bed.finish().await;
+}
+
+/// The error names the limit.
 #[tokio::test(start_paused = true)]
 async fn connect_timeout_is_the_cause_in_the_callers_error() {
     let bed = Bed::with(1, |builder| {
@@ -77,7 +125,7 @@ async fn connect_timeout_is_the_cause_in_the_callers_error() {
     });
     bed.fake.set(Call::Connect, Answer::Never);
     let began = Instant::now();
-    let error = bed.pool.acquire().await.expect_err("it hangs");
+    let error = bed.pool.acquire().await.expect_err("the connect hangs");
     assert_eq!(began.elapsed(), 5 * SECOND);
     let cause = error.source().expect("the failed connect");
     let limit = 5 * SECOND;
@@ -91,7 +139,6 @@ async fn connect_timeout_is_the_cause_in_the_callers_error() {
     bed.finish().await;
 }
 
-/// A permanent failure answers all who wait at once, each with the cause.
 #[tokio::test(start_paused = true)]
 async fn permanent_failure_answers_all_waiters_at_once_with_the_cause() {
     let bed = Bed::with(4, |builder| {
@@ -114,7 +161,7 @@ async fn permanent_failure_answers_all_waiters_at_once_with_the_cause() {
             panic!("{error}");
         };
         assert!(retry_after > Duration::ZERO && retry_after <= AGES);
-        // Drawn by lot, to nine digits that tell nobody anything.
+        // The delay is random, so its last digits mean nothing and are not shown.
         let told = format!("retry after {retry_after:.1?}: ");
         assert!(error.to_string().contains(&told), "{error}");
         assert_eq!(context.phase, AcquirePhase::Backoff);
@@ -133,14 +180,13 @@ async fn permanent_failure_answers_all_waiters_at_once_with_the_cause() {
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert_eq!(bed.fake.counts().connect.started, 1);
-    let error = Held::new(bed.pool.acquire())
+    let error = HandPolled::new(bed.pool.acquire())
         .ready()
         .expect_err("until the delay is over");
     assert!(matches!(error, AcquireError::Unavailable { .. }));
     bed.finish().await;
 }
 
-/// Transient failures are waited out, until there were too many in a row.
 #[tokio::test(start_paused = true)]
 async fn transient_failures_answer_the_waiters_after_enough_rounds() {
     let bed = Bed::with(1, |builder| builder.fail_fast_after(3));
@@ -151,27 +197,29 @@ async fn transient_failures_answer_the_waiters_after_enough_rounds() {
     bed.finish().await;
 }
 
-/// Connects that fail side by side are one round.
+/// Connects that fail together are one round of failures.
 #[tokio::test(start_paused = true)]
-async fn failures_side_by_side_count_once() {
+async fn connects_that_fail_together_count_once() {
     let bed = Bed::with(4, |builder| builder.max_connecting(4).fail_fast_after(2));
     bed.fake.set(Call::Connect, Answer::Manual);
-    let mut waiters: Vec<_> = (0..4).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    settle().await;
+    let mut waiters: Vec<_> = (0..4)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    quiesce().await;
     for _ in 0..4 {
         bed.fake.next(Call::Connect).await.fail("no");
     }
-    settle().await;
+    quiesce().await;
     assert!(
         waiters.iter_mut().all(|waiter| waiter.poll().is_pending()),
-        "one round is not two"
+        "two failures of one round count as one"
     );
     bed.fake.set(Call::Connect, Answer::Ok);
     pass(SECOND).await;
     while let Some(connect) = bed.fake.try_next(Call::Connect) {
         connect.succeed();
     }
-    settle().await;
+    quiesce().await;
     for waiter in &mut waiters {
         drop(waiter.ready().expect("it is served"));
     }
@@ -179,34 +227,34 @@ async fn failures_side_by_side_count_once() {
     bed.finish().await;
 }
 
-/// Nobody is told that the pool is unavailable while something is left that could serve.
+/// No waiter is refused while a connection is left that could serve it.
 #[tokio::test(start_paused = true)]
-async fn unavailable_is_not_said_while_a_lease_is_out() {
+async fn waiter_is_not_refused_while_a_lease_is_out() {
     let bed = Bed::with(2, |builder| builder.fail_fast_after(1));
     let lease = bed.lease().await;
     bed.fake.set(Call::Connect, Answer::Permanent);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     pass(SECOND).await;
-    assert!(waiter.poll().is_pending(), "the lease will come home");
+    assert!(waiter.poll().is_pending(), "the lease will be returned");
     drop(lease);
-    drop(waiter.ready().expect("it came home"));
+    drop(waiter.ready().expect("it was returned"));
     drop(waiter);
     bed.finish().await;
 }
 
-/// And it is said as soon as the last thing that could have served is gone.
+/// Waiters are refused as soon as the last connection that could serve them is gone.
 #[tokio::test(start_paused = true)]
-async fn unavailable_is_said_when_the_last_lease_is_lost() {
+async fn waiter_is_refused_when_the_last_lease_is_lost() {
     let bed = Bed::with(2, |builder| builder.retry_delay(MINUTE, MINUTE));
     let lease = bed.lease().await;
     pass(2 * SECOND).await;
     bed.fake.set(Call::Connect, Answer::Permanent);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     pass(SECOND).await;
-    assert!(waiter.poll().is_pending(), "the lease will come home");
+    assert!(waiter.poll().is_pending(), "the lease will be returned");
     lease.mark_dirty();
     drop(lease);
-    settle().await;
+    quiesce().await;
     let error = waiter.ready().expect_err("nothing is left");
     assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
     assert_eq!(bed.reasons(), [CloseReason::Dirty]);
@@ -214,28 +262,29 @@ async fn unavailable_is_said_when_the_last_lease_is_lost() {
     bed.finish().await;
 }
 
-/// Nor while another connect is under way.
 #[tokio::test(start_paused = true)]
-async fn unavailable_is_not_said_while_another_connect_is_under_way() {
+async fn waiter_is_not_refused_while_another_connect_is_in_flight() {
     let bed = Bed::with(2, |builder| builder.fail_fast_after(1));
     bed.fake.set(Call::Connect, Answer::Manual);
-    let mut waiters: Vec<_> = (0..2).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let mut waiters: Vec<_> = (0..2)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     let (first, second) = (
         bed.fake.next(Call::Connect).await,
         bed.fake.next(Call::Connect).await,
     );
     first.fail_permanently("no");
-    settle().await;
+    quiesce().await;
     assert!(waiters.iter_mut().all(|waiter| waiter.poll().is_pending()));
     second.succeed();
-    settle().await;
+    quiesce().await;
     drop(waiters[0].ready().expect("the second connect serves it"));
     drop(waiters[1].ready().expect("the return serves it"));
     drop(waiters);
     bed.finish().await;
 }
 
-/// After the delay one caller is enough to try again, and its success is everybody's.
+/// One caller after the delay is enough to try again.
 #[tokio::test(start_paused = true)]
 async fn pool_recovers_with_the_first_attempt_after_the_delay() {
     let bed = Bed::with(2, |builder| builder.retry_delay(SECOND, SECOND));
@@ -250,9 +299,8 @@ async fn pool_recovers_with_the_first_attempt_after_the_delay() {
     bed.finish().await;
 }
 
-/// When the one attempt fails as well, those who came meanwhile are answered with it.
 #[tokio::test(start_paused = true)]
-async fn failed_attempt_after_the_delay_answers_all_who_came() {
+async fn failed_attempt_after_the_delay_answers_all_waiters() {
     let bed = Bed::with(4, |builder| {
         builder.retry_delay(SECOND, SECOND).max_connecting(1)
     });
@@ -260,12 +308,14 @@ async fn failed_attempt_after_the_delay_answers_all_who_came() {
     bed.pool.acquire().await.expect_err("it cannot connect");
     pass(SECOND).await;
     bed.fake.set(Call::Connect, Answer::Manual);
-    let mut waiters: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let mut waiters: Vec<_> = (0..3)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     bed.fake
         .next(Call::Connect)
         .await
         .fail_permanently("still not");
-    settle().await;
+    quiesce().await;
     for waiter in &mut waiters {
         let error = waiter.ready().expect_err("it failed again");
         assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
@@ -275,7 +325,6 @@ async fn failed_attempt_after_the_delay_answers_all_who_came() {
     bed.finish().await;
 }
 
-/// A cause that has been made good is not in later errors.
 #[tokio::test(start_paused = true)]
 async fn failure_is_forgotten_in_errors_once_connections_live() {
     let bed = Bed::with(1, |builder| builder.acquire_timeout(MINUTE));
@@ -290,5 +339,31 @@ async fn failure_is_forgotten_in_errors_once_connections_live() {
     assert!(error.context().last_failure.is_none(), "{error}");
     assert!(error.source().is_none());
     drop(lease);
+    bed.finish().await;
+}
+
+/// Two connects in flight, and one caller: the first failure leaves the second connect to serve it,
+/// and the second failure answers it. Neither is followed by another connect at once.
+#[tokio::test(start_paused = true)]
+async fn permanent_failures_of_two_connects_are_followed_by_a_delay_and_an_answer() {
+    let bed = Bed::new(2);
+    bed.fake.set(Call::Connect, Answer::Manual);
+    let (leaver, stayer) = (bed.acquirer(), bed.acquirer());
+    let first = bed.fake.next(Call::Connect).await;
+    let second = bed.fake.next(Call::Connect).await;
+    leaver.abort();
+    first.fail_permanently("no such program");
+    // The delay passes, and the second connect is not late yet.
+    pass(SECOND / 2).await;
+    assert!(bed.fake.try_next(Call::Connect).is_none());
+    second.fail_permanently("no such program");
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+    let is_delayed = bed.fake.try_next(Call::Connect).is_none();
+    assert!(
+        stayer.is_finished() && is_delayed,
+        "not answered; next connect delayed: {is_delayed}"
+    );
     bed.finish().await;
 }

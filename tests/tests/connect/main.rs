@@ -1,4 +1,4 @@
-//! When connections are opened, how many, and what becomes of connects that fail.
+//! When connections are opened, how many, and what follows a failed connect.
 
 mod failing;
 mod opening;

@@ -1,30 +1,31 @@
-//! Connects belong to the pool: how many there are, and who gets what they open.
+//! Connects belong to the pool, not to the caller: how many there are, and who gets what they open.
 
 use pool_core::{CloseReason, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, pass, quiesce};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+
 #[tokio::test(start_paused = true)]
-async fn connect_outlives_its_requester_and_its_connection_goes_idle() {
+async fn connect_outlives_its_caller_and_its_connection_goes_idle() {
     let bed = Bed::new(2);
     bed.fake.set(Call::Connect, Answer::Manual);
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     let connect = bed.fake.next(Call::Connect).await;
     drop(waiter);
-    settle().await;
+    quiesce().await;
     assert!(!connect.is_cancelled());
     assert_eq!(bed.pool.status().opening, 1);
     connect.succeed();
-    settle().await;
+    quiesce().await;
     assert_eq!((bed.pool.status().opening, bed.pool.status().idle), (0, 1));
     drop(bed.pool.try_acquire().expect("it is idle"));
     bed.finish().await;
 }
 
-/// Connects that are slower than everybody's patience are not started over and over.
+/// Connects that take longer than any caller waits are not started again and again.
 #[tokio::test(start_paused = true)]
 async fn impatient_callers_do_not_multiply_slow_connects() {
     let bed = Bed::with(2, |builder| builder.acquire_timeout(SECOND));
@@ -46,66 +47,67 @@ async fn impatient_callers_do_not_multiply_slow_connects() {
     assert_eq!(bed.pool.status().idle, 2);
     bed.finish().await;
 }
+
 #[tokio::test(start_paused = true)]
 async fn return_beats_a_pending_connect_and_the_surplus_goes_idle() {
     let bed = Bed::new(2);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
     bed.fake.set(Call::Connect, Answer::Manual);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     let connect = bed.fake.next(Call::Connect).await;
     drop(lease);
     let lease = waiter.ready().expect("the return serves it");
     assert_eq!(PooledConnection::id(&lease), id);
     let surplus = connect.id();
     connect.succeed();
-    settle().await;
+    quiesce().await;
     let other = bed.pool.try_acquire().expect("the surplus is idle");
     assert_eq!(PooledConnection::id(&other), surplus);
     drop((lease, other, waiter));
     bed.finish().await;
 }
 
-/// The connect that is under way for one who left is not repeated for the next.
 #[tokio::test(start_paused = true)]
-async fn connect_of_one_who_left_serves_the_next() {
+async fn connect_of_a_caller_that_left_serves_the_next() {
     let bed = Bed::new(2);
     bed.fake.set(Call::Connect, Answer::Manual);
-    drop(Held::waiting(bed.pool.acquire()));
-    let mut second = Held::waiting(bed.pool.acquire());
+    drop(HandPolled::waiting(bed.pool.acquire()));
+    let mut second = HandPolled::waiting(bed.pool.acquire());
     let connect = bed.fake.next(Call::Connect).await;
-    settle().await;
+    quiesce().await;
     assert!(bed.fake.try_next(Call::Connect).is_none(), "one is enough");
     connect.succeed();
-    settle().await;
+    quiesce().await;
     drop(second.ready().expect("it is served"));
     drop(second);
     bed.finish().await;
 }
 
-/// No more connects than demand, and never more at once than allowed.
 #[tokio::test(start_paused = true)]
 async fn connects_in_flight_are_bounded_by_demand_and_by_max_connecting() {
     let bed = Bed::with(10, |builder| builder.max_connecting(3));
     bed.fake.set(Call::Connect, Answer::Manual);
-    let one = Held::waiting(bed.pool.acquire());
-    settle().await;
+    let one = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
     assert_eq!(bed.pool.status().opening, 1);
-    let more: Vec<_> = (0..9).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    settle().await;
+    let more: Vec<_> = (0..9)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    quiesce().await;
     assert_eq!(bed.pool.status().opening, 3);
     bed.fake.set(Call::Connect, Answer::Ok);
     for _ in 0..3 {
         bed.fake.next(Call::Connect).await.succeed();
     }
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().leased, 10);
     assert_eq!(bed.fake.counts().connecting_peak, 3);
     drop((one, more));
     bed.finish().await;
 }
 
-/// A cold pool is limited by its connects alone: the next one starts when one is done.
+/// So a cold pool takes no longer than its connects do.
 #[tokio::test(start_paused = true)]
 async fn next_connect_starts_as_soon_as_one_is_done() {
     let bed = Bed::with(10, |builder| builder.max_connecting(1));
@@ -132,13 +134,12 @@ async fn next_connect_starts_as_soon_as_one_is_done() {
     bed.finish().await;
 }
 
-/// P17, X19, and the spike of `HikariCP`: fifty callers with two milliseconds of work each meet five
-/// idle connections and connects of 150 ms. What is opened for them is bounded by `max_connecting`,
-/// not by their number.
+/// Fifty callers with two milliseconds of work each come to five idle connections. Connects take 150 ms.
+/// The number of connections that are opened is bounded by `max_connecting`, not by the callers.
 #[tokio::test(start_paused = true)]
 async fn spike_ends_with_few_connections() {
     let bed = Bed::with(50, |builder| builder.min_idle(5));
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().idle, 5);
     bed.fake
         .set(Call::Connect, Answer::After(Duration::from_millis(150)));
@@ -163,14 +164,18 @@ async fn spike_ends_with_few_connections() {
     bed.finish().await;
 }
 
-/// No waiter is left while slots are free, whatever became of the connects.
+/// Whatever became of the connects.
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_while_slots_are_free() {
+async fn no_waiter_is_left_while_slots_are_free() {
     let bed = Bed::with(6, |builder| builder.max_connecting(6));
     bed.fake.set(Call::Connect, Answer::Manual);
-    let leavers: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    let mut stayers: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
-    settle().await;
+    let leavers: Vec<_> = (0..3)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    let mut stayers: Vec<_> = (0..3)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
+    quiesce().await;
     assert_eq!(bed.pool.status().opening, 6);
     drop(leavers);
     for _ in 0..3 {
@@ -179,7 +184,7 @@ async fn nobody_waits_while_slots_are_free() {
     for _ in 0..3 {
         bed.fake.next(Call::Connect).await.succeed();
     }
-    settle().await;
+    quiesce().await;
     for stayer in &mut stayers {
         drop(stayer.ready().expect("it is served"));
     }
@@ -187,7 +192,7 @@ async fn nobody_waits_while_slots_are_free() {
     bed.finish().await;
 }
 
-/// P25, P18 of the check: a connection that was just opened is not checked before its first use.
+/// A connection that was just opened is not checked before its first use.
 #[tokio::test(start_paused = true)]
 async fn new_connection_is_lent_without_a_check() {
     let bed = Bed::new(1);
@@ -207,11 +212,12 @@ async fn serial_use_by_many_needs_one_connection() {
     assert_eq!((counts.connect.started, counts.alive), (1, 1));
     bed.finish().await;
 }
+
 #[tokio::test(start_paused = true)]
 async fn as_many_as_allowed_are_opened_and_not_one_more() {
     let bed = Bed::new(5);
     let leases = bed.leases(5).await;
-    let sixth = Held::waiting(bed.pool.acquire());
+    let sixth = HandPolled::waiting(bed.pool.acquire());
     pass(MINUTE / 3).await;
     assert_eq!(bed.fake.counts().connect.started, 5);
     drop((leases, sixth));
@@ -242,7 +248,7 @@ async fn connect_is_told_its_number_its_attempt_and_its_deadline() {
             .fail_fast_after(100)
     });
     bed.fake.set(Call::Connect, Answer::Manual);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     for attempt in 1..=3 {
         let connect = bed.fake.next(Call::Connect).await;
         assert_eq!(connect.context().map(|cx| cx.attempt), Some(attempt));
@@ -252,7 +258,7 @@ async fn connect_is_told_its_number_its_attempt_and_its_deadline() {
         connect.fail("not yet");
     }
     bed.fake.next(Call::Connect).await.succeed();
-    settle().await;
+    quiesce().await;
     drop(waiter.ready().expect("it is served"));
     drop(waiter);
     bed.finish().await;

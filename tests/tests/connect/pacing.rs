@@ -1,15 +1,15 @@
-//! How often a peer that fails is tried: ever more rarely, until it lives for long enough.
+//! How often a pool connects to a peer that fails: ever more rarely, until a connection lives long enough.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pool_core::{AcquireError, PooledConnection};
-use pool_testkit::Call;
-use pool_testkit::connector::{Answer, FakeHandle};
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, TICK, pass, settle};
+use pool_testkit::connector::{Answer, FakeHandle, QueryAnswer};
+use pool_testkit::{Call, Query};
+use pool_tests::bed::{Bed, HandPolled, Lease, MINUTE, SECOND, TICK, pass, quiesce, start};
 use tokio::time::Instant;
 
-/// When connects begin, as the fake sees it.
+/// The times at which connects begin.
 fn log_connects(fake: &FakeHandle, answer: Answer) -> Arc<Mutex<Vec<Instant>>> {
     let log = Arc::new(Mutex::new(Vec::new()));
     let begun = Arc::clone(&log);
@@ -28,9 +28,8 @@ fn gaps(log: &Mutex<Vec<Instant>>) -> Vec<Duration> {
     begun.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
-/// The span of the delay doubles up to its maximum.
 #[tokio::test(start_paused = true)]
-async fn delays_stay_below_a_span_that_doubles_up_to_its_maximum() {
+async fn delays_stay_below_a_limit_that_doubles_up_to_its_maximum() {
     let first = Duration::from_millis(100);
     for _ in 0..20 {
         let bed = Bed::with(1, |builder| {
@@ -46,7 +45,7 @@ async fn delays_stay_below_a_span_that_doubles_up_to_its_maximum() {
         for (round, gap) in gaps.iter().enumerate() {
             let span = (first * 2_u32.pow(u32::try_from(round.min(10)).expect("it is at most 10")))
                 .min(2 * SECOND);
-            // The clock of the runtime counts in milliseconds.
+            // The runtime's clock has a resolution of a millisecond.
             assert!(
                 *gap <= span + Duration::from_millis(1),
                 "round {round}: {gap:?} of {span:?}"
@@ -56,9 +55,9 @@ async fn delays_stay_below_a_span_that_doubles_up_to_its_maximum() {
     }
 }
 
-/// Full jitter: pools that fail together do not try again together.
+/// Full jitter, so that pools that fail together do not try again together.
 #[tokio::test(start_paused = true)]
-async fn delays_are_spread_over_their_whole_span() {
+async fn delays_are_spread_over_their_whole_range() {
     let mut delays = Vec::new();
     for _ in 0..64 {
         let bed = Bed::with(1, |builder| builder.retry_delay(10 * SECOND, 10 * SECOND));
@@ -79,18 +78,17 @@ async fn delays_are_spread_over_their_whole_span() {
     assert!(delays.len() > 60, "{delays:?}");
 }
 
-/// A connection that dies as soon as it lives is opened ever more rarely. Without a pacer this
-/// loop would open one each time it can.
+/// Each connection dies as soon as it is open. Without a pacer the pool would open the next one at once.
 #[tokio::test(start_paused = true)]
 async fn crash_loop_is_bounded_although_every_connect_succeeds() {
     let bed = Bed::with(2, |builder| builder.min_idle(1));
     let fake = bed.fake.clone();
     bed.fake.set_with(Call::Connect, move |site| {
-        // Whoever was opened before is dead by now.
+        // All that were opened before are dead by now.
         for id in fake.alive() {
             fake.kill(id);
         }
-        assert!(site.number < 1_000, "a storm");
+        assert!(site.number < 1_000, "a storm of connects");
         Answer::Ok
     });
     for _ in 0..10 * 60 * 10 {
@@ -107,15 +105,18 @@ async fn crash_loop_is_bounded_although_every_connect_succeeds() {
     bed.finish().await;
 }
 
-/// The same when the deaths are found by callers only.
 #[tokio::test(start_paused = true)]
-async fn crash_loop_found_by_callers_is_bounded_as_well() {
+async fn crash_loop_that_only_callers_notice_is_bounded_as_well() {
     let bed = Bed::with(4, |builder| builder.acquire_timeout(5 * SECOND));
     bed.fake.stop_telling_deaths();
     let began = Instant::now();
     while began.elapsed() < 10 * MINUTE {
         match bed.pool.acquire().await {
-            Ok(lease) => lease.die(),
+            Ok(lease) => {
+                // In the middle of a request.
+                lease.mark_dirty();
+                lease.die();
+            }
             Err(AcquireError::Unavailable { retry_after, .. }) => pass(retry_after).await,
             Err(AcquireError::Timeout { .. }) => {}
             Err(error) => panic!("{error}"),
@@ -129,21 +130,22 @@ async fn crash_loop_found_by_callers_is_bounded_as_well() {
     bed.finish().await;
 }
 
-/// A death counts when it happens, not when its lease comes home: a holder that keeps its corpse
-/// for a while does not make a crash loop look like sustained uptime.
+/// A death counts when it happens, not when the lease is returned. Otherwise a holder that keeps a dead
+/// connection for a while would make a crash loop look like sustained uptime.
 #[tokio::test(start_paused = true)]
 async fn early_death_of_a_lent_connection_counts_however_long_it_is_held() {
-    // So long that the draw of its fraction does not matter.
+    // So long that the random part of the delay does not matter.
     let ages = 1_000_000_000 * SECOND;
     let bed = Bed::with(1, |builder| builder.retry_delay(ages, ages));
     let lease = bed.lease().await;
     pass(TICK).await;
+    lease.mark_dirty();
     lease.die();
     pass(10 * SECOND).await;
     drop(lease);
-    settle().await;
-    let waiter = Held::waiting(bed.pool.acquire());
-    settle().await;
+    quiesce().await;
+    let waiter = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
     let error = bed.pool.acquire_within(Duration::from_millis(1)).await;
     let error = error.expect_err("the next connect is delayed");
     assert!(error.context().last_failure.is_some(), "{error}");
@@ -151,24 +153,24 @@ async fn early_death_of_a_lent_connection_counts_however_long_it_is_held() {
     bed.finish().await;
 }
 
-/// Only a life of `min_uptime` ends a series of failures, not a mere connect.
+/// Only a connection that lives for `min_uptime` ends it.
 #[tokio::test(start_paused = true)]
 async fn connect_alone_does_not_end_a_series_of_failures() {
     let bed = Bed::with(1, |builder| {
         builder.min_uptime(5 * SECOND).fail_fast_after(100)
     });
     bed.fake.set(Call::Connect, Answer::Manual);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     bed.fake.next(Call::Connect).await.fail("no");
     let connect = bed.fake.next(Call::Connect).await;
     assert_eq!(connect.context().map(|cx| cx.attempt), Some(2));
     connect.succeed();
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("it is served");
     pass(4 * SECOND).await;
-    PooledConnection::discard(lease);
-    drop(waiter);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    bed.pool.evict_all();
+    drop((lease, waiter));
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     let connect = bed.fake.next(Call::Connect).await;
     assert_eq!(
         connect.context().map(|cx| cx.attempt),
@@ -176,12 +178,12 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
         "the series goes on"
     );
     connect.succeed();
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("it is served");
     pass(5 * SECOND + TICK).await;
     PooledConnection::discard(lease);
     drop(waiter);
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     let connect = bed.fake.next(Call::Connect).await;
     assert_eq!(
         connect.context().map(|cx| cx.attempt),
@@ -193,20 +195,20 @@ async fn connect_alone_does_not_end_a_series_of_failures() {
     bed.finish().await;
 }
 
-/// A dead connection that is still held proves no uptime.
 #[tokio::test(start_paused = true)]
-async fn dead_connection_in_somebodys_hand_does_not_end_a_series_of_failures() {
+async fn dead_connection_that_is_still_leased_does_not_end_a_series_of_failures() {
     let bed = Bed::with(1, |builder| builder.fail_fast_after(100));
     bed.fake.set(Call::Connect, Answer::Manual);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     bed.fake.next(Call::Connect).await.fail("no");
     bed.fake.next(Call::Connect).await.succeed();
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("it is served");
+    lease.mark_dirty();
     lease.die();
     pass(10 * SECOND).await;
     drop((lease, waiter));
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     let connect = bed.fake.next(Call::Connect).await;
     assert_eq!(
         connect.context().map(|cx| cx.attempt),
@@ -218,7 +220,7 @@ async fn dead_connection_in_somebodys_hand_does_not_end_a_series_of_failures() {
     bed.finish().await;
 }
 
-/// What the pool itself closed, and what had served as often as it may, did not die early.
+/// A connection that the pool itself closed, or that died at its last permitted use, did not die early.
 #[tokio::test(start_paused = true)]
 async fn ends_that_the_pool_decided_are_no_failures() {
     let bed = Bed::with(1, |builder| builder.max_uses(2));
@@ -233,18 +235,122 @@ async fn ends_that_the_pool_decided_are_no_failures() {
         drop(bed.lease().await);
         bed.pool.evict_all();
     }
-    for _ in 0..10 {
-        PooledConnection::discard(bed.lease().await);
-    }
     let gaps = gaps(&log);
-    assert_eq!(gaps.len(), 29);
+    assert_eq!(gaps.len(), 19);
     assert!(gaps.iter().all(Duration::is_zero), "{gaps:?}");
     bed.finish().await;
 }
 
-/// Nothing is opened while nothing is wanted, and nothing beyond ageing for the minimum.
+/// A server restarts: for three seconds it refuses every connect.
 #[tokio::test(start_paused = true)]
-async fn idle_periods_without_use_open_nothing() {
+async fn server_that_refuses_is_found_again_soon_after_its_restart() {
+    let mut connects = Vec::new();
+    for _ in 0..20 {
+        let bed = Bed::new(8);
+        let ids = bed.idle(8).await;
+        bed.fake.set(Call::Connect, Answer::Transient);
+        for id in ids {
+            bed.fake.kill(id);
+        }
+        let callers: Vec<_> = (0..16)
+            .map(|_| {
+                let pool = bed.pool.clone();
+                start(async move {
+                    loop {
+                        match pool.acquire().await {
+                            Ok(lease) => break drop(lease),
+                            Err(AcquireError::Unavailable { retry_after, .. }) => {
+                                pass(retry_after).await;
+                            }
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        let before = bed.fake.counts().connect.started;
+        pass(3 * SECOND).await;
+        connects.push(bed.fake.counts().connect.started - before);
+        bed.fake.set(Call::Connect, Answer::Ok);
+        let back = Instant::now();
+        for caller in callers {
+            caller.await.expect("no panic");
+        }
+        assert!(back.elapsed() <= SECOND, "{:?}", back.elapsed());
+        bed.finish().await;
+    }
+    // With a mean of 17 in the long run, so that chance does not fail the test.
+    let mean = connects.iter().sum::<usize>() / 20;
+    assert!(mean <= 20, "{connects:?} connects while it was down");
+}
+
+/// What callers meet in a minute.
+#[derive(Debug, Default)]
+struct Met {
+    connects: usize,
+    leases: usize,
+    refusals: usize,
+}
+
+/// One caller after the other has a lease for 4 ms and ends it in this way.
+async fn minute_of(end: impl Fn(&Bed, Lease)) -> Met {
+    let bed = Bed::with(4, |builder| builder.acquire_timeout(5 * SECOND));
+    let (began, mut met) = (Instant::now(), Met::default());
+    while began.elapsed() < MINUTE {
+        match bed.pool.acquire().await {
+            Ok(lease) => {
+                met.leases += 1;
+                pass(Duration::from_millis(3)).await;
+                end(&bed, lease);
+            }
+            Err(AcquireError::Unavailable { retry_after, .. }) => {
+                met.refusals += 1;
+                pass(retry_after).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    met.connects = bed.fake.counts().connect.started;
+    bed.finish().await;
+    met
+}
+
+#[tokio::test(start_paused = true)]
+async fn crash_loop_is_bounded_however_callers_notice_it() {
+    let ends: [fn(&Bed, Lease); 3] = [
+        |_, lease| PooledConnection::discard(lease),
+        |_, lease| lease.mark_dirty(),
+        |_, lease| {
+            lease.mark_dirty();
+            lease.die();
+        },
+    ];
+    for end in ends {
+        let met = minute_of(end).await;
+        assert!((5..=200).contains(&met.connects), "{met:?}");
+    }
+}
+
+/// At once, or a moment after the lease was returned.
+#[tokio::test(start_paused = true)]
+async fn peer_that_closes_after_each_answer_is_no_failure() {
+    let ends: [fn(&Bed, Lease); 2] = [
+        |_, lease| lease.die(),
+        |bed, lease| {
+            let id = PooledConnection::id(&lease);
+            drop(lease);
+            bed.fake.kill(id);
+        },
+    ];
+    for end in ends {
+        let met = minute_of(end).await;
+        assert_eq!(met.refusals, 0, "{met:?}");
+        assert!(met.leases > 10_000, "{met:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unused_pool_opens_nothing() {
     let bed = Bed::with(4, |builder| {
         builder
             .min_idle(2)
@@ -255,5 +361,70 @@ async fn idle_periods_without_use_open_nothing() {
     pass(20 * MINUTE).await;
     let counts = bed.fake.counts();
     assert_eq!((counts.connect.started, counts.close.started), (2, 0));
+    bed.finish().await;
+}
+
+/// If its end counted as its last permitted use, the next one would be opened without a delay.
+#[tokio::test(start_paused = true)]
+async fn connection_that_is_dead_at_hand_out_is_a_failure_even_with_one_use() {
+    const CONNECTS_MAX: u64 = 200;
+    let bed = Bed::with(1, |builder| builder.max_uses(1));
+    bed.fake.stop_telling_deaths();
+    bed.fake.set_query(Query::IsAlive, QueryAnswer::No);
+    bed.fake.set_with(Call::Connect, |site| {
+        if site.number < CONNECTS_MAX {
+            Answer::Ok
+        } else {
+            Answer::Never
+        }
+    });
+    let error = bed.pool.acquire_within(5 * SECOND).await;
+    let error = error.expect_err("no connection is alive");
+    let connects = bed.fake.counts().connect.started;
+    assert!(
+        connects < 20,
+        "{connects} connects for one acquire: {error}"
+    );
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_that_lived_for_min_uptime_did_not_die_early() {
+    let bed = Bed::with(1, |builder| {
+        let ages = 3600 * SECOND;
+        builder
+            .min_uptime(Duration::from_millis(50))
+            .retry_delay(ages, ages)
+    });
+    bed.fake.stop_telling_deaths();
+    let lease = bed.lease().await;
+    tokio::time::sleep(Duration::from_millis(90)).await;
+    lease.die();
+    drop(lease);
+    let lease = bed.pool.acquire_within(SECOND).await;
+    drop(lease.expect("a new one is opened without a delay"));
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn young_connection_that_died_and_was_then_discarded_is_a_failure() {
+    let bed = Bed::new(1);
+    let began = Instant::now();
+    for _ in 0..20 {
+        let Ok(lease) = bed.pool.acquire().await else {
+            break;
+        };
+        lease.die();
+        for _ in 0..4 {
+            // The pool sees the death.
+            tokio::task::yield_now().await;
+        }
+        PooledConnection::discard(lease);
+    }
+    let took = began.elapsed();
+    assert!(
+        took > Duration::from_millis(100),
+        "a crash loop of 20 connects took {took:?}"
+    );
     bed.finish().await;
 }

@@ -102,6 +102,7 @@ fn progress_and_notifications_and_questions_find_their_way() {
             })
         });
         let child = connector.connect(&context()).await.unwrap();
+        let pid = child.pid();
         let (progress, mut notifications) = Progress::channel(4);
         let params = json!({"_meta": {"progressToken": "mine"}, "progress": 0.5});
         let done = child.call::<()>("progress", &params).progress(progress);
@@ -117,7 +118,7 @@ fn progress_and_notifications_and_questions_find_their_way() {
         let Some(notice) = notifications.recv().await else {
             panic!("it is echoed");
         };
-        assert_eq!(notice.method(), "echo/hello");
+        assert_eq!((notice.method(), notice.pid()), ("echo/hello", pid));
 
         let answer: Value = child.call("ask", &()).await.unwrap();
         assert_eq!(

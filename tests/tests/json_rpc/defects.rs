@@ -107,7 +107,7 @@ fn a_grandchild_does_not_survive_a_close() {
             let child = connector.connect(&context()).await.unwrap();
             let leaf = bed.scene.beacon.expect(1);
             let termination = child.terminate(stop).await;
-            assert_eq!(termination.survivors_left, 0);
+            assert!(termination.survivors.is_none());
             assert!(leaf[0].is_dead());
         }
     });

@@ -216,7 +216,7 @@ fn a_silent_child_is_not_dead_while_it_has_work() {
         // It answers nothing, but its pipes are open.
         let silent = Behaviour::new().read_to_end();
         let connector =
-            connector(bed, &silent, Protocol::Mcp).ping_timeout(Duration::from_millis(20));
+            connector(bed, &silent, Protocol::Mcp).ping_timeout(Duration::from_millis(200));
         let mut child = connector.connect(&context()).await.unwrap();
         let limit = Duration::from_millis(1);
         let ask = || child.call::<Value>("work", &()).within(limit);

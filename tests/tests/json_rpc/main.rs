@@ -25,6 +25,7 @@ mod health;
 mod metrics;
 mod servers;
 mod shared;
+mod suspects;
 
 use std::sync::Arc;
 use std::time::Duration;

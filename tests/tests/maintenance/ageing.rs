@@ -1,13 +1,13 @@
-//! Idle timeout, lifetime and number of uses.
+//! Idle timeout, lifetime and the number of uses.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pool_core::{CloseReason, EventKind, PooledConnection};
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, pass, quiesce};
 use tokio::time::Instant;
 
-/// The most recently used one is lent, so that the others can go.
+/// So that the others can expire.
 #[tokio::test(start_paused = true)]
 async fn most_recently_used_connection_is_lent_first() {
     let bed = Bed::new(3);
@@ -19,7 +19,7 @@ async fn most_recently_used_connection_is_lent_first() {
     bed.finish().await;
 }
 
-/// The idle go, and what is lent goes when it has been idle for as long.
+/// A leased connection is closed once it has been idle for as long.
 #[tokio::test(start_paused = true)]
 async fn unused_connections_are_closed_after_the_idle_timeout() {
     let bed = Bed::with(5, |builder| builder.idle_timeout(MINUTE));
@@ -41,7 +41,6 @@ async fn unused_connections_are_closed_after_the_idle_timeout() {
     bed.finish().await;
 }
 
-/// A connection in steady use does not expire for being idle.
 #[tokio::test(start_paused = true)]
 async fn use_restarts_the_idle_timeout() {
     let bed = Bed::with(1, |builder| builder.idle_timeout(MINUTE).max_lifetime(None));
@@ -53,7 +52,7 @@ async fn use_restarts_the_idle_timeout() {
     bed.finish().await;
 }
 
-/// The minimum is a floor for idling, and those that stay are the same all the time.
+/// The connections that stay are the same all the time.
 #[tokio::test(start_paused = true)]
 async fn idle_timeout_stops_at_the_minimum_and_keeps_the_recently_used() {
     let bed = Bed::with(5, |builder| {
@@ -61,7 +60,7 @@ async fn idle_timeout_stops_at_the_minimum_and_keeps_the_recently_used() {
     });
     let mut order = Vec::new();
     for lease in bed.leases(5).await {
-        // The pool's clock of the hot path tells times apart by ticks.
+        // The pool's coarse clock has a resolution of a tick.
         pass(2 * TICK).await;
         order.push(PooledConnection::id(&lease));
     }
@@ -81,11 +80,11 @@ async fn idle_timeout_stops_at_the_minimum_and_keeps_the_recently_used() {
     bed.finish().await;
 }
 
-/// But no floor for the lifetime, which is what bounds what leaks inside a peer.
+/// The lifetime bounds what leaks inside a peer, so `min_idle` does not stop it.
 #[tokio::test(start_paused = true)]
-async fn lifetime_knows_no_minimum() {
+async fn lifetime_applies_below_min_idle_too() {
     let bed = Bed::with(3, |builder| builder.min_idle(3).max_lifetime(MINUTE));
-    settle().await;
+    quiesce().await;
     let first: BTreeSet<_> = bed.fake.alive().into_iter().collect();
     pass(MINUTE).await;
     let second: BTreeSet<_> = bed.fake.alive().into_iter().collect();
@@ -95,9 +94,8 @@ async fn lifetime_knows_no_minimum() {
     bed.finish().await;
 }
 
-/// Drawn once, at birth: shortened by a tenth at the most, and not all the same.
 #[tokio::test(start_paused = true)]
-async fn lifetimes_are_drawn_at_birth_and_spread_over_a_tenth() {
+async fn lifetimes_are_shortened_at_random_by_up_to_a_tenth() {
     let lifetime = 1_000 * SECOND;
     let bed = Bed::with(100, |builder| {
         builder
@@ -109,7 +107,7 @@ async fn lifetimes_are_drawn_at_birth_and_spread_over_a_tenth() {
     let born = Instant::now();
     let mut ends = BTreeSet::new();
     pass(lifetime * 9 / 10 - 2 * TICK).await;
-    assert_eq!(bed.pool.status().idle, 100, "nobody ends early");
+    assert_eq!(bed.pool.status().idle, 100, "none ends early");
     while bed.pool.status().idle > 0 {
         let before = bed.pool.status().idle;
         pass(SECOND).await;
@@ -117,7 +115,7 @@ async fn lifetimes_are_drawn_at_birth_and_spread_over_a_tenth() {
             ends.insert(born.elapsed().as_secs());
         }
     }
-    assert!(born.elapsed() <= lifetime + SECOND, "nobody ends late");
+    assert!(born.elapsed() <= lifetime + SECOND, "none ends late");
     assert!(
         ends.len() > 40,
         "a hundred ends in {} of a hundred seconds",
@@ -126,9 +124,9 @@ async fn lifetimes_are_drawn_at_birth_and_spread_over_a_tenth() {
     bed.finish().await;
 }
 
-/// At hand-out, on return and in the sweep.
+/// It is checked at hand-out, on return and in the sweep.
 #[tokio::test(start_paused = true)]
-async fn lifetime_ends_hot_lent_and_untouched_connections_alike() {
+async fn lifetime_ends_busy_leased_and_unused_connections_alike() {
     let bed = Bed::with(3, |builder| builder.max_lifetime(MINUTE).min_uptime(SECOND));
     let lent = bed.lease().await;
     let ids = bed.idle(2).await;
@@ -149,7 +147,7 @@ async fn lifetime_ends_hot_lent_and_untouched_connections_alike() {
     assert!(lent.is_alive(), "a lease is not cut short");
     assert!(!ended.contains(&old));
     drop(lent);
-    settle().await;
+    quiesce().await;
     assert!(
         bed.fake.closes().contains(&(old, CloseReason::Lifetime)),
         "closed on return"
@@ -157,7 +155,7 @@ async fn lifetime_ends_hot_lent_and_untouched_connections_alike() {
     bed.finish().await;
 }
 
-/// An expired one is not lent even in the moment before the sweep.
+/// Not even before the next sweep.
 #[tokio::test(start_paused = true)]
 async fn expired_connection_is_not_lent() {
     let bed = Bed::with(1, |builder| builder.max_lifetime(MINUTE));
@@ -170,15 +168,14 @@ async fn expired_connection_is_not_lent() {
     bed.finish().await;
 }
 
-/// The end of a lifetime serves who waits.
 #[tokio::test(start_paused = true)]
-async fn waiter_is_served_when_the_lease_of_another_expired() {
+async fn waiter_is_served_when_the_connection_of_another_caller_expired() {
     let bed = Bed::with(1, |builder| builder.max_lifetime(MINUTE));
     let lease = bed.lease().await;
     pass(2 * MINUTE).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     drop(lease);
-    settle().await;
+    quiesce().await;
     drop(waiter.ready().expect("a new one was opened"));
     assert_eq!(bed.reasons(), [CloseReason::Lifetime]);
     drop(waiter);
@@ -193,12 +190,11 @@ async fn connection_is_lent_as_often_as_allowed() {
         ids.push(bed.lease().await.id().as_u64());
     }
     assert_eq!(ids, [0, 0, 0, 1, 1, 1, 2]);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::MaxUses; 2]);
     bed.finish().await;
 }
 
-/// Without limits connections stay for ever.
 #[tokio::test(start_paused = true)]
 async fn connection_without_limits_stays() {
     let bed = Bed::with(2, |builder| {

@@ -1,11 +1,10 @@
-//! Checks of idle connections: in nobody's way, never for ever, and what they find.
+//! Checks of idle connections: they delay no other caller, end by their deadline, and close what fails.
 
 use pool_core::{CloseReason, EventKind, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, pass, quiesce};
 
-/// What is idle is checked once per interval, and lives on.
 #[tokio::test(start_paused = true)]
 async fn idle_connection_is_checked_once_per_interval() {
     let bed = Bed::with(1, |builder| {
@@ -26,7 +25,6 @@ async fn idle_connection_is_checked_once_per_interval() {
     bed.finish().await;
 }
 
-/// A connection that was used needs no check.
 #[tokio::test(start_paused = true)]
 async fn connection_in_use_is_not_checked() {
     let bed = Bed::with(2, |builder| builder.check_interval(10 * SECOND));
@@ -49,7 +47,7 @@ async fn without_an_interval_nothing_is_checked() {
     bed.finish().await;
 }
 
-/// What fails, panics or hangs is closed, by the deadline at the latest.
+/// It fails, panics or hangs; a check that hangs ends at its deadline.
 #[tokio::test(start_paused = true)]
 async fn check_that_does_not_succeed_closes_its_connection() {
     for answer in [Answer::Transient, Answer::Panic, Answer::Never] {
@@ -74,7 +72,7 @@ async fn check_that_does_not_succeed_closes_its_connection() {
     }
 }
 
-/// A check holds its connection alone; who comes meanwhile waits for it or for another.
+/// A caller that comes meanwhile waits for it or for another one.
 #[tokio::test(start_paused = true)]
 async fn connection_is_not_lent_while_it_is_checked() {
     let bed = Bed::with(1, |builder| builder.check_interval(10 * SECOND));
@@ -83,16 +81,15 @@ async fn connection_is_not_lent_while_it_is_checked() {
     let check = bed.fake.next(Call::Check).await;
     assert_eq!((check.id(), bed.pool.status().checking), (ids[0], 1));
     bed.pool.try_acquire().expect_err("it is being checked");
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     check.succeed();
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("it passed");
     assert_eq!(PooledConnection::id(&lease), ids[0]);
     drop((lease, waiter));
     bed.finish().await;
 }
 
-/// One that does not pass is replaced for whoever comes next.
 #[tokio::test(start_paused = true)]
 async fn caller_after_a_failed_check_gets_another_connection() {
     let bed = Bed::with(2, |builder| builder.check_interval(10 * SECOND));
@@ -109,7 +106,6 @@ async fn caller_after_a_failed_check_gets_another_connection() {
     bed.finish().await;
 }
 
-/// The wait for a check is bounded by its deadline.
 #[tokio::test(start_paused = true)]
 async fn waiter_outlasts_a_hung_check() {
     let bed = Bed::with(1, |builder| {
@@ -120,14 +116,13 @@ async fn waiter_outlasts_a_hung_check() {
     bed.fake.set(Call::Check, Answer::Never);
     bed.idle(1).await;
     pass(10 * SECOND + TICK).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     pass(3 * SECOND).await;
     drop(waiter.ready().expect("a new one was opened"));
     drop(waiter);
     bed.finish().await;
 }
 
-/// With room for another connection nobody waits for a check at all.
 #[tokio::test(start_paused = true)]
 async fn caller_gets_a_new_connection_beside_a_hung_check() {
     let bed = Bed::with(2, |builder| builder.check_interval(10 * SECOND));
@@ -143,7 +138,7 @@ async fn caller_gets_a_new_connection_beside_a_hung_check() {
     bed.finish().await;
 }
 
-/// A storm of checks is bounded: most of the idle stay at hand.
+/// The other idle connections can be lent meanwhile.
 #[tokio::test(start_paused = true)]
 async fn few_connections_are_checked_at_the_same_time() {
     let bed = Bed::with(20, |builder| builder.check_interval(10 * SECOND));
@@ -164,7 +159,6 @@ async fn few_connections_are_checked_at_the_same_time() {
     bed.finish().await;
 }
 
-/// A check is no use: it does not keep alive what nobody needs.
 #[tokio::test(start_paused = true)]
 async fn check_does_not_restart_the_idle_timeout() {
     let bed = Bed::with(1, |builder| {
@@ -177,7 +171,7 @@ async fn check_does_not_restart_the_idle_timeout() {
     bed.finish().await;
 }
 
-/// Nor does it change who is lent first: the one used last, not the one checked last.
+/// The connection that was used last is lent first, not the one that was checked last.
 #[tokio::test(start_paused = true)]
 async fn check_does_not_change_the_order_of_the_idle() {
     let bed = Bed::with(2, |builder| builder.check_interval(10 * SECOND));
@@ -194,7 +188,6 @@ async fn check_does_not_change_the_order_of_the_idle() {
     bed.finish().await;
 }
 
-/// The lifetime ends during the check as well.
 #[tokio::test(start_paused = true)]
 async fn connection_that_dies_or_expires_in_its_check_is_closed() {
     for (kills, reason) in [(true, CloseReason::Died), (false, CloseReason::Lifetime)] {
@@ -209,12 +202,12 @@ async fn connection_that_dies_or_expires_in_its_check_is_closed() {
         let check = bed.fake.next(Call::Check).await;
         if kills {
             bed.fake.kill(ids[0]);
-            settle().await;
+            quiesce().await;
         } else {
             pass(MINUTE).await;
         }
         check.succeed();
-        settle().await;
+        quiesce().await;
         assert_eq!(bed.fake.closes(), [(ids[0], reason)]);
         bed.finish().await;
     }

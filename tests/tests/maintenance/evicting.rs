@@ -1,29 +1,46 @@
-//! Connections that somebody wants gone, though nothing is wrong with them.
+//! `evict_all` and `retain` close connections that are in order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pool_core::{CloseReason, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, SECOND, pass, quiesce};
 
-/// Idle ones now, lent ones when they come home, those being opened when they are
-/// open.
 #[tokio::test(start_paused = true)]
-async fn evict_all_replaces_every_connection_there_is() {
+async fn evicted_connection_does_not_reach_a_waiter_that_was_served_it() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let id = PooledConnection::id(&lease);
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    drop(lease);
+    assert_eq!(waiter.wakes(), 1, "it was served, and is not polled yet");
+    assert_eq!(bed.pool.evict_all(), 1);
+    assert!(waiter.poll().is_pending(), "it waits for another one");
+    quiesce().await;
+    let lease = waiter.ready().expect("a new one was opened");
+    assert_ne!(PooledConnection::id(&lease), id);
+    drop((lease, waiter));
+    bed.finish().await;
+}
+
+/// Idle connections are closed now, leased ones when they are returned, and those being opened once they
+/// are open.
+#[tokio::test(start_paused = true)]
+async fn evict_all_closes_every_connection() {
     let bed = Bed::new(4);
     let lent = bed.lease().await;
     bed.idle(2).await;
     bed.fake.set(Call::Connect, Answer::Manual);
     let taken = bed.leases(2).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     let connect = bed.fake.next(Call::Connect).await;
     drop(taken);
     drop(waiter.ready().expect("a return serves it"));
     assert_eq!(bed.pool.status().idle, 2);
     assert_eq!(bed.pool.evict_all(), 4);
-    assert_eq!(bed.pool.evict_all(), 0, "all are doomed");
-    settle().await;
+    assert_eq!(bed.pool.evict_all(), 0, "all are to be closed already");
+    quiesce().await;
     assert_eq!(bed.fake.closes().len(), 2);
     assert_eq!(
         (bed.pool.status().leased, bed.pool.status().opening),
@@ -31,48 +48,46 @@ async fn evict_all_replaces_every_connection_there_is() {
     );
     drop(lent);
     connect.succeed();
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Evicted; 4]);
     assert_eq!(bed.pool.status().size(), 0);
     drop(waiter);
     bed.finish().await;
 }
 
-/// Who waits for an evicted connection gets another.
 #[tokio::test(start_paused = true)]
-async fn waiter_is_served_when_the_lease_of_another_was_evicted() {
+async fn waiter_is_served_when_the_connection_of_another_caller_was_evicted() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     bed.pool.evict_all();
     drop(lease);
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("a new one was opened");
     assert_ne!(PooledConnection::id(&lease), id);
     drop((lease, waiter));
     bed.finish().await;
 }
 
-/// A waiter whose connect was evicted is not forgotten.
 #[tokio::test(start_paused = true)]
 async fn waiter_is_served_when_its_connect_was_evicted() {
     let bed = Bed::new(1);
     bed.fake.set(Call::Connect, Answer::Manual);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     let connect = bed.fake.next(Call::Connect).await;
     assert_eq!(bed.pool.evict_all(), 1);
     connect.succeed();
     bed.fake.next(Call::Connect).await.succeed();
-    settle().await;
+    quiesce().await;
     drop(waiter.ready().expect("the second connect serves it"));
     drop(waiter);
     bed.finish().await;
 }
 
-/// By age, use and idleness.
+/// The predicate sees age, uses and idle time.
 #[tokio::test(start_paused = true)]
-async fn retain_closes_those_for_which_the_predicate_says_no() {
+async fn retain_closes_the_connections_that_the_predicate_refuses() {
     let bed = Bed::new(3);
     let old = bed.idle(1).await;
     pass(10 * SECOND).await;
@@ -88,14 +103,14 @@ async fn retain_closes_those_for_which_the_predicate_says_no() {
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0], (old[0], 2, true));
     assert_eq!(evicted, 1);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.closes(), [(old[0], CloseReason::Evicted)]);
     bed.finish().await;
 }
 
-/// The predicate may keep state, and sees lent connections as well.
+/// The predicate sees leased connections as well.
 #[tokio::test(start_paused = true)]
-async fn retain_may_count() {
+async fn predicate_of_retain_can_keep_state() {
     let bed = Bed::new(6);
     let leases = bed.leases(6).await;
     let mut count = 0;
@@ -106,12 +121,12 @@ async fn retain_may_count() {
     });
     assert_eq!((count, evicted), (6, 3));
     drop(leases);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().idle, 3);
     bed.finish().await;
 }
 
-/// A predicate that panics leaves the pool as it was, and later drops do not panic.
+/// And later drops of leases do not panic.
 #[tokio::test(start_paused = true)]
 async fn retain_whose_predicate_panics_changes_nothing() {
     let bed = Bed::new(2);
@@ -127,7 +142,7 @@ async fn retain_whose_predicate_panics_changes_nothing() {
     bed.finish().await;
 }
 
-/// A predicate may use the pool, even take what it is asked about.
+/// The predicate takes the connections that it is asked about.
 #[tokio::test(start_paused = true)]
 async fn retain_whose_predicate_uses_the_pool_does_not_hang() {
     let bed = Bed::new(3);
@@ -140,9 +155,9 @@ async fn retain_whose_predicate_uses_the_pool_does_not_hang() {
         }
         false
     });
-    assert_eq!(evicted, 0, "they are doomed already");
+    assert_eq!(evicted, 0, "they are to be closed already");
     drop(taken);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().size(), 0);
     bed.finish().await;
 }

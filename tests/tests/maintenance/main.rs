@@ -1,4 +1,4 @@
-//! What happens because time passes, or because somebody changes the pool as a whole.
+//! What happens because time passes, or because a call changes the pool as a whole.
 
 mod ageing;
 mod checking;

@@ -5,35 +5,35 @@ use std::time::Duration;
 use pool_core::{CloseReason, EventKind, ResizeError};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, MINUTE, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, pass, quiesce};
 
-/// What lives goes on living.
 #[tokio::test(start_paused = true)]
-async fn growth_keeps_what_is_there_and_serves_who_waits() {
+async fn growth_keeps_all_connections_and_serves_waiters() {
     let bed = Bed::new(2);
     let leases = bed.leases(2).await;
-    let mut waiters: Vec<_> = (0..3).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let mut waiters: Vec<_> = (0..3)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     bed.pool.resize(4).expect("the pool is open");
-    settle().await;
-    let woken: Vec<_> = waiters.iter().map(Held::wakes).collect();
+    quiesce().await;
+    let woken: Vec<_> = waiters.iter().map(HandPolled::wakes).collect();
     assert_eq!(woken, [1, 1, 0]);
-    let more: Vec<_> = waiters.iter_mut().take(2).map(Held::ready).collect();
+    let more: Vec<_> = waiters.iter_mut().take(2).map(HandPolled::ready).collect();
     assert!(more.iter().all(Result::is_ok));
     drop(leases);
-    drop(waiters[2].ready().expect("a lease came home"));
+    drop(waiters[2].ready().expect("a lease was returned"));
     drop((more, waiters));
     assert_eq!(bed.pool.status().idle, 4);
     assert!(bed.fake.closes().is_empty());
     bed.finish_with(4, 0).await;
 }
 
-/// The longest unused go first.
 #[tokio::test(start_paused = true)]
 async fn shrink_closes_the_longest_unused_first() {
     let bed = Bed::new(5);
     let ids = bed.idle(5).await;
     bed.pool.resize(2).expect("the pool is open");
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.alive(), ids[..2]);
     assert_eq!(bed.reasons(), [CloseReason::Shrunk; 3]);
     let resized = |kind: &EventKind| matches!(kind, EventKind::Resized { from: 5, to: 2 });
@@ -41,17 +41,17 @@ async fn shrink_closes_the_longest_unused_first() {
     bed.finish().await;
 }
 
-/// Leases are not cut short; those that are too many end when they come home.
+/// Leases are not cut short. Connections beyond the limit are closed when they are returned.
 #[tokio::test(start_paused = true)]
 async fn shrink_while_lent_takes_effect_on_return() {
     let bed = Bed::new(4);
     let mut leases = bed.leases(4).await;
     bed.pool.resize(2).expect("the pool is open");
     assert_eq!(bed.pool.status().leased, 4);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     for left in (2..4).rev() {
         drop(leases.pop());
-        settle().await;
+        quiesce().await;
         assert_eq!(bed.pool.status().size(), left);
         assert!(waiter.poll().is_pending(), "these are too many");
     }
@@ -63,31 +63,29 @@ async fn shrink_while_lent_takes_effect_on_return() {
     bed.finish().await;
 }
 
-/// Zero suspends the pool, and growth wakes who waits.
 #[tokio::test(start_paused = true)]
 async fn pool_of_size_zero_lends_nothing_until_it_grows() {
     let bed = Bed::new(2);
     bed.idle(2).await;
     bed.pool.resize(0).expect("the pool is open");
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().size(), 0);
     bed.pool
         .acquire_within(MINUTE)
         .await
         .expect_err("it is suspended");
     bed.pool.try_acquire().expect_err("it is suspended");
-    let mut waiter = Held::waiting(bed.pool.acquire());
-    settle().await;
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
     assert_eq!(bed.fake.counts().connect.started, 2);
     bed.pool.resize(5).expect("the pool is open");
-    settle().await;
+    quiesce().await;
     drop(waiter.ready().expect("it grew"));
     let leases = bed.leases(5).await;
     drop((leases, waiter));
     bed.finish_with(5, 0).await;
 }
 
-/// Down and up again while everything is lent: nothing is lost, nothing is too many.
 #[tokio::test(start_paused = true)]
 async fn shrink_to_zero_and_growth_again_while_lent_keeps_the_capacity() {
     let bed = Bed::new(3);
@@ -107,23 +105,23 @@ async fn shrink_to_zero_and_growth_again_while_lent_keeps_the_capacity() {
     bed.finish().await;
 }
 
-/// A connect that was under way when the limit fell is too many when it succeeds.
+/// It succeeds after the limit fell.
 #[tokio::test(start_paused = true)]
-async fn connect_under_way_is_too_many_after_a_shrink() {
+async fn connection_that_was_being_opened_at_a_shrink_is_closed() {
     let bed = Bed::new(2);
     bed.fake.set(Call::Connect, Answer::Manual);
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     let connect = bed.fake.next(Call::Connect).await;
     bed.pool.resize(0).expect("the pool is open");
     connect.succeed();
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Shrunk]);
     assert_eq!(bed.pool.status().size(), 0);
     drop(waiter);
     bed.finish().await;
 }
 
-/// Slow closes count against the smaller limit too.
+/// Slow closes hold their slots under the smaller limit too.
 #[tokio::test(start_paused = true)]
 async fn closing_connections_count_after_a_shrink() {
     let bed = Bed::new(3);
@@ -131,7 +129,7 @@ async fn closing_connections_count_after_a_shrink() {
     bed.idle(3).await;
     bed.pool.resize(1).expect("the pool is open");
     let lease = bed.lease().await;
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     bed.pool.resize(2).expect("the pool is open");
     pass(SECOND).await;
     assert_eq!(
@@ -140,10 +138,10 @@ async fn closing_connections_count_after_a_shrink() {
         "both closing ones still live"
     );
     bed.fake.next(Call::Close).await.succeed();
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.counts().connect.started, 3, "two of two are taken");
     bed.fake.next(Call::Close).await.succeed();
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.counts().connect.started, 4);
     drop((lease, waiter));
     bed.fake.set(Call::Close, Answer::Ok);
@@ -151,19 +149,19 @@ async fn closing_connections_count_after_a_shrink() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resize_beyond_what_can_be_counted_is_refused() {
+async fn resize_beyond_the_largest_limit_is_refused() {
     let bed = Bed::new(2);
     let error = bed
         .pool
         .resize(usize::MAX)
-        .expect_err("nobody can count that far");
+        .expect_err("it is beyond the largest limit");
     let ResizeError::TooLarge { max_size, limit } = error else {
         panic!("{error}");
     };
     assert_eq!(max_size, usize::MAX);
     assert_eq!(bed.pool.status().max_size, 2);
-    bed.pool.resize(limit).expect("this far one can count");
-    bed.pool.resize(2).expect("and back");
+    bed.pool.resize(limit).expect("it is the largest limit");
+    bed.pool.resize(2).expect("the pool is open");
     drop(bed.leases(2).await);
     bed.pool
         .acquire_within(Duration::ZERO)
@@ -171,4 +169,19 @@ async fn resize_beyond_what_can_be_counted_is_refused() {
         .expect("two are idle")
         .mark_dirty();
     bed.finish().await;
+}
+
+/// Each resize makes the maintenance task look for connects to start, on another thread. A connect that
+/// starts takes its permit and looks at the limit in one step. So a resize always finds the permits that
+/// it must take away.
+#[test]
+fn resize_finds_the_permits_of_all_free_slots_while_connects_begin() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_time().build();
+    let runtime = runtime.expect("a runtime can be built");
+    let bed = runtime.block_on(async { Bed::new(1) });
+    let sizes = [1, 0].into_iter().cycle().take(100_000);
+    for size in sizes {
+        bed.pool.resize(size).expect("the pool is open");
+    }
 }

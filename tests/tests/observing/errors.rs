@@ -1,12 +1,12 @@
-//! Errors as an operator reads them, and as code looks into them.
+//! Errors: what an operator reads, and what code can find in them.
 
 use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use pool_core::{
-    AcquireError, BuildError, CheckError, ConnectContext, ConnectError, ConnectionPool, Connector,
-    Fault, ResizeError, async_trait,
+    AcquireError, BuildError, CheckError, CloseReason, ConnectContext, ConnectError,
+    ConnectionPool, Connector, Fault, ResizeError, async_trait,
 };
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
@@ -27,8 +27,7 @@ impl Connector for Missing {
     }
 }
 
-/// The chain leads to the connector's own error, with its own type; and no error prints what
-/// its source prints.
+/// It keeps its type, and no error prints what its source prints.
 #[tokio::test(start_paused = true)]
 async fn chain_of_sources_leads_to_the_connectors_own_error() {
     let _watchdog = Watchdog::start();
@@ -63,21 +62,20 @@ async fn chain_of_sources_leads_to_the_connectors_own_error() {
     pool.close(SECOND).await;
 }
 
-/// All errors can be sent and boxed.
 #[test]
-fn errors_may_go_anywhere() {
-    const fn anywhere<E: Error + Send + Sync + 'static>() {}
-    anywhere::<AcquireError>();
-    anywhere::<BuildError>();
-    anywhere::<CheckError>();
-    anywhere::<ConnectError>();
-    anywhere::<Fault>();
-    anywhere::<ResizeError>();
-    anywhere::<pool_core::TryAcquireError>();
-    anywhere::<pool_core::WarmUpError>();
+fn errors_can_be_sent_and_boxed() {
+    const fn check<E: Error + Send + Sync + 'static>() {}
+    check::<AcquireError>();
+    check::<BuildError>();
+    check::<CheckError>();
+    check::<ConnectError>();
+    check::<Fault>();
+    check::<ResizeError>();
+    check::<pool_core::TryAcquireError>();
+    check::<pool_core::WarmUpError>();
 }
 
-/// What connectors make of strings and boxes.
+/// Whether they are made from strings or from boxed errors.
 #[test]
 fn connect_and_check_errors_keep_what_they_are_given() {
     let transient = ConnectError::transient("the port is closed");
@@ -103,7 +101,7 @@ fn connect_and_check_errors_keep_what_they_are_given() {
 }
 
 #[test]
-fn faults_say_what_happened_and_how_long_it_took() {
+fn fault_names_the_call_and_the_limit() {
     let limit = 5 * SECOND;
     let fault = Fault::TimedOut {
         call: "connect",
@@ -112,9 +110,8 @@ fn faults_say_what_happened_and_how_long_it_took() {
     assert_eq!(fault.to_string(), "connect did not end within 5s");
 }
 
-/// The same circumstances in every kind of error.
 #[tokio::test(start_paused = true)]
-async fn every_error_of_acquire_has_its_circumstances() {
+async fn every_error_of_acquire_shows_the_state_of_the_pool() {
     let bed = Bed::with(1, |builder| {
         builder.max_waiters(0).fail_fast_after(1).name("workers")
     });
@@ -140,7 +137,7 @@ async fn every_error_of_acquire_has_its_circumstances() {
     bed.finish().await;
 }
 
-/// The early death of a connection is the cause as much as a failed connect.
+/// As much as a failed connect is.
 #[tokio::test(start_paused = true)]
 async fn early_death_is_the_cause_in_the_callers_error() {
     let bed = Bed::with(1, |builder| {
@@ -149,6 +146,7 @@ async fn early_death_is_the_cause_in_the_callers_error() {
             .fail_fast_after(1)
     });
     let lease = bed.lease().await;
+    lease.mark_dirty();
     lease.die();
     drop(lease);
     bed.fake.until(|counts| counts.alive == 0).await;
@@ -162,13 +160,29 @@ async fn early_death_is_the_cause_in_the_callers_error() {
         .source()
         .and_then(Error::source)
         .and_then(|fault| fault.downcast_ref());
-    let Some(Fault::DiedEarly { id, age }) = fault else {
+    let Some(Fault::EndedEarly {
+        id,
+        age,
+        reason: CloseReason::Died,
+        ..
+    }) = fault
+    else {
         panic!("{error:?}");
     };
     assert_eq!((id.as_u64(), *age), (0, Duration::ZERO));
     assert_eq!(
         fault.map(ToString::to_string).as_deref(),
-        Some("connection #0 died 0.0ns after it was opened")
+        Some("connection #0 ended 0.0ns after it was opened: died")
     );
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn error_of_a_closed_pool_does_not_say_that_it_waits() {
+    let bed = Bed::new(1);
+    bed.pool.close(SECOND).await;
+    let error = bed.pool.acquire().await.expect_err("it is closed");
+    let text = error.to_string();
+    assert!(!text.contains("waiting for a connection"), "{text}");
     bed.finish().await;
 }

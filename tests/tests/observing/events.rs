@@ -1,4 +1,4 @@
-//! The story of a pool as its observer hears it.
+//! The events of a pool, as its observer gets them.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -6,15 +6,15 @@ use pool_core::{Event, EventKind, Observer, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, FakeConnection, pair};
 use pool_testkit::ledger::Ledger;
-use pool_tests::bed::{Bed, Held, Pool, SECOND, Watchdog, settle};
+use pool_tests::bed::{Bed, HandPolled, Pool, SECOND, Watchdog, quiesce};
 use tokio::task::JoinSet;
 
-/// The whole life of a connection, in order, with numbers from zero.
+/// With numbers from zero.
 #[tokio::test(start_paused = true)]
-async fn life_of_a_connection_is_told_in_order() {
+async fn events_of_a_connection_come_in_the_order_of_its_life() {
     let bed = Bed::with(1, |builder| builder.name("workers"));
-    let mut waiter = Held::waiting(bed.pool.acquire());
-    settle().await;
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
     drop(waiter.ready().expect("it is served"));
     drop(waiter);
     bed.lease().await.mark_dirty();
@@ -45,7 +45,7 @@ async fn life_of_a_connection_is_told_in_order() {
     bed.finish().await;
 }
 
-/// Numbers without gaps, even when many threads deliver: sorted, they are complete.
+/// Several threads deliver events, so they are sorted first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn numbers_of_events_have_no_gaps() {
     #[derive(Debug, Default)]
@@ -82,17 +82,12 @@ async fn numbers_of_events_have_no_gaps() {
     }
     pool.close(10 * SECOND).await;
     drop(pool);
-    // The last events are delivered after the lock was released that made them happen.
-    while Arc::strong_count(&seqs) > 1 {
-        tokio::task::yield_now().await;
-    }
     let mut seqs = seqs.0.lock().expect("no holder of the lock panics").clone();
     seqs.sort_unstable();
     let count = u64::try_from(seqs.len()).expect("it is a small number");
     assert_eq!(seqs, (0..count).collect::<Vec<_>>());
 }
 
-/// An observer that panics each time, beside whatever else the pool does.
 #[tokio::test(start_paused = true)]
 async fn observer_that_panics_is_ignored() {
     #[derive(Debug)]
@@ -119,15 +114,15 @@ async fn observer_that_panics_is_ignored() {
     assert_eq!(fake.counts().alive, 0);
 }
 
-/// An observer may use the pool, within the event itself.
+/// Even while it handles an event.
 #[tokio::test(start_paused = true)]
-async fn observer_may_use_the_pool() {
+async fn observer_can_use_the_pool() {
     #[derive(Debug, Default)]
-    struct Busybody {
+    struct UsesPool {
         pool: OnceLock<Pool>,
         lent: Mutex<Vec<PooledConnection<FakeConnection>>>,
     }
-    impl Observer for Busybody {
+    impl Observer for UsesPool {
         fn on_event(&self, event: &Event) {
             let Some(pool) = self.pool.get() else { return };
             assert!(pool.status().size() <= 2);
@@ -143,17 +138,17 @@ async fn observer_may_use_the_pool() {
     }
     let _watchdog = Watchdog::start();
     let (connector, fake) = pair();
-    let busybody = Arc::new(Busybody::default());
-    let observer = Arc::clone(&busybody) as Arc<dyn Observer>;
+    let observing = Arc::new(UsesPool::default());
+    let observer = Arc::clone(&observing) as Arc<dyn Observer>;
     let pool = pool_core::ConnectionPool::builder(connector)
         .max_size(2)
         .observer(observer);
     let pool = pool.build().expect("the settings are valid");
-    busybody.pool.set(pool.clone()).expect("it is set once");
+    observing.pool.set(pool.clone()).expect("it is set once");
     drop(pool.acquire().await.expect("it connects"));
     assert_eq!(pool.status().leased, 1, "the observer took it");
     pool.evict_all();
-    busybody
+    observing
         .lent
         .lock()
         .expect("no holder of the lock panics")
@@ -162,9 +157,8 @@ async fn observer_may_use_the_pool() {
     assert_eq!(fake.counts().alive, 0);
 }
 
-/// Every failure of a connect is told, with its error.
 #[tokio::test(start_paused = true)]
-async fn every_failed_connect_is_told() {
+async fn every_failed_connect_is_an_event_with_its_error() {
     let bed = Bed::with(1, |builder| builder.fail_fast_after(2));
     bed.fake
         .queue(Call::Connect, [Answer::Transient, Answer::Permanent]);

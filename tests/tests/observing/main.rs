@@ -1,4 +1,4 @@
-//! What a pool tells: its status, its events, its metrics, and its errors.
+//! What a pool shows: its status, its events, its metrics and its errors.
 
 mod errors;
 mod events;

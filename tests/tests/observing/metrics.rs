@@ -1,4 +1,4 @@
-//! Metrics through the facade, with a recorder that keeps them.
+//! Metrics, seen by a recorder that keeps them.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,10 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use pool_core::{ConnectionPool, PooledConnection, SharedPool};
 use pool_testkit::connector::{Answer, FakeHandle, QueryAnswer, pair};
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Held, Pool, SECOND, TICK, Watchdog, pass, settle};
+use pool_tests::bed::{HandPolled, Pool, SECOND, TICK, Watchdog, pass, quiesce};
+use tokio::runtime::{Builder, Runtime};
 
-/// Everything recorded since the last look, by name and labels.
+/// Everything that was recorded since the last call, by name and labels.
 fn read(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
     let mut all = BTreeMap::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
@@ -81,7 +82,7 @@ async fn each_thing_is_counted_once_where_it_belongs() {
         pool.acquire().await.expect("the second attempt connects"),
         pool.acquire().await.expect("it connects"),
     ];
-    let waiter = Held::waiting(pool.acquire());
+    let waiter = HandPolled::waiting(pool.acquire());
     pool.acquire().await.expect_err("the queue is full");
     drop(waiter);
     pool.acquire().await.expect_err("all are lent");
@@ -89,10 +90,10 @@ async fn each_thing_is_counted_once_where_it_belongs() {
     let [first, second] = leases;
     PooledConnection::discard(first);
     drop(PooledConnection::detach(second));
-    settle().await;
+    quiesce().await;
     pool.close(SECOND).await;
     pool.acquire().await.expect_err("it is closed");
-    settle().await;
+    quiesce().await;
     let all = read(&snapshotter);
     let of = |name: &str| all.get(name).copied().unwrap_or(f64::NAN);
     let expected = [
@@ -129,7 +130,7 @@ async fn lease_that_nobody_took_is_not_counted() {
     let (pool, fake) = pool(&recorder, "exclusive");
     pool.resize(1).expect("it is open");
     let lease = pool.acquire().await.expect("it connects");
-    let gone = Held::waiting(pool.acquire());
+    let gone = HandPolled::waiting(pool.acquire());
     drop(lease);
     drop(gone);
     fake.queue_query(Query::IsAlive, [QueryAnswer::No]);
@@ -141,7 +142,7 @@ async fn lease_that_nobody_took_is_not_counted() {
     let shared = metrics::with_local_recorder(&recorder, || builder.build());
     let shared = shared.expect("the settings are valid");
     let lease = shared.acquire().await.expect("it connects");
-    let gone = Held::waiting(shared.acquire());
+    let gone = HandPolled::waiting(shared.acquire());
     drop(lease);
     drop(gone);
     drop(shared.acquire().await.expect("it is open"));
@@ -153,7 +154,7 @@ async fn lease_that_nobody_took_is_not_counted() {
     shared.close(SECOND).await;
 }
 
-/// Gauges follow what they show within a tick, and stay right when the pool comes to rest.
+/// They follow the pool within two ticks.
 #[tokio::test(start_paused = true)]
 async fn gauges_of_a_pool_at_rest_are_right() {
     let _watchdog = Watchdog::start();
@@ -172,4 +173,57 @@ async fn gauges_of_a_pool_at_rest_are_right() {
         pass(SECOND).await;
     }
     pool.close(SECOND).await;
+}
+
+/// Builds a pool, lends its connection this often, and closes it.
+async fn lend(times: usize) {
+    let builder = ConnectionPool::builder(pair().0).name("same").max_size(1);
+    let pool = builder.build().expect("the settings are valid");
+    for _ in 0..times {
+        drop(pool.acquire().await.expect("it connects"));
+    }
+    pool.close(SECOND).await;
+    pass(SECOND).await;
+}
+
+#[test]
+fn leases_of_a_pool_that_is_built_again_add_up() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = paused();
+        runtime.block_on(lend(10));
+        runtime.block_on(lend(5));
+    });
+    let leases = read(&snapshotter).get("pool_leases_total same").copied();
+    assert_eq!(leases, Some(15.0));
+}
+
+#[test]
+fn gauges_are_zero_after_the_runtime_has_gone() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = paused();
+        let pool = runtime.block_on(async {
+            let (pool, _fake) = pool(&recorder, "p");
+            drop(pool.acquire().await.expect("it connects"));
+            pass(SECOND).await;
+            pool
+        });
+        drop(runtime);
+        assert_eq!(pool.status().size(), 0);
+    });
+    let metrics = read(&snapshotter);
+    let mut gauges = metrics
+        .iter()
+        .filter(|(name, _)| name.starts_with("pool_connections"));
+    assert!(gauges.clone().count() > 0, "{metrics:?}");
+    assert!(gauges.all(|(_, value)| *value == 0.0), "{metrics:?}");
+}
+
+fn paused() -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build();
+    runtime.expect("a runtime without I/O needs no descriptors")
 }

@@ -1,4 +1,4 @@
-//! A pool at rest rests: no polls, no wake-ups, no timers but those that are due.
+//! A pool at rest causes no polls, no wake-ups, and no timers but those that are due.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Acquired, Bed, Held, MINUTE, TICK, pass, start};
+use pool_tests::bed::{Acquired, Bed, HandPolled, MINUTE, TICK, pass, start};
 use tokio::runtime::Handle;
 
 /// Counts how often a future is polled.
@@ -25,7 +25,6 @@ impl<F: Future> Future for Polled<F> {
     }
 }
 
-/// While nothing moves in a saturated pool, those who wait are not polled.
 #[tokio::test(start_paused = true)]
 async fn waiters_of_a_saturated_pool_are_not_polled() {
     const WAITERS: usize = 100;
@@ -50,7 +49,7 @@ async fn waiters_of_a_saturated_pool_are_not_polled() {
     assert_eq!(
         polls.load(Ordering::Relaxed),
         WAITERS,
-        "once each, to join the queue"
+        "once each, when they joined the queue"
     );
     drop(lease);
     for waiter in waiters {
@@ -59,12 +58,12 @@ async fn waiters_of_a_saturated_pool_are_not_polled() {
     assert_eq!(
         polls.load(Ordering::Relaxed),
         2 * WAITERS,
-        "and once each, when served"
+        "and once each, when they were served"
     );
     bed.finish().await;
 }
 
-/// How often the runtime went to sleep in half an hour in which the test does nothing.
+/// How often the runtime went to sleep during half an hour in which the test does nothing.
 async fn wakeups_in_half_an_hour() -> u64 {
     let metrics = Handle::current().metrics();
     let before = metrics.worker_park_count(0);
@@ -72,13 +71,12 @@ async fn wakeups_in_half_an_hour() -> u64 {
     metrics.worker_park_count(0) - before
 }
 
-/// The timer wheel of the runtime wakes up now and then to see to timers that are far away. Ticks
-/// would be 18 000.
+/// The runtime's timer wheel wakes up now and then for timers that are far away. With the ticks of a busy
+/// pool it would be 18 000 times.
 const FEW: u64 = 20;
 
-/// An idle pool wakes nobody between what is due.
 #[tokio::test(start_paused = true)]
-async fn idle_pool_wakes_nobody() {
+async fn idle_pool_causes_no_wakeups() {
     let bed = Bed::with(8, |builder| {
         let builder = builder.check_interval(None).max_lifetime(None);
         builder.idle_timeout(60 * MINUTE).min_idle(4)
@@ -91,12 +89,11 @@ async fn idle_pool_wakes_nobody() {
     bed.finish().await;
 }
 
-/// Nor does a saturated one.
 #[tokio::test(start_paused = true)]
-async fn saturated_pool_wakes_nobody() {
+async fn saturated_pool_causes_no_wakeups() {
     let bed = Bed::with(2, |builder| builder.acquire_timeout(60 * MINUTE));
     let leases = bed.leases(2).await;
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     pass(3 * TICK).await;
     let wakeups = wakeups_in_half_an_hour().await;
     assert!(wakeups <= FEW, "{wakeups} wake-ups");
@@ -105,9 +102,8 @@ async fn saturated_pool_wakes_nobody() {
     bed.finish().await;
 }
 
-/// Nor does one that cannot connect, once nobody asks.
 #[tokio::test(start_paused = true)]
-async fn unavailable_pool_that_nobody_asks_wakes_nobody() {
+async fn unavailable_pool_without_callers_causes_no_wakeups() {
     let bed = Bed::new(2);
     bed.fake.set(Call::Connect, Answer::Permanent);
     bed.pool.acquire().await.expect_err("it cannot connect");

@@ -1,4 +1,4 @@
-//! One consistent snapshot.
+//! `status`: one consistent snapshot.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pool_core::{PoolStatus, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, Held, SECOND, TICK, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, SECOND, TICK, pass, quiesce};
 use tokio::task::{JoinSet, yield_now};
 
-/// Each state is seen, and they add up.
 #[tokio::test(start_paused = true)]
-async fn every_state_is_counted_where_it_belongs() {
+async fn status_counts_every_state() {
     let bed = Bed::with(7, |builder| {
         builder
             .check_interval(10 * SECOND)
@@ -30,7 +29,7 @@ async fn every_state_is_counted_where_it_belongs() {
     PooledConnection::discard(leases.pop().expect("six were leased"));
     bed.fake.set(Call::Connect, Answer::Manual);
     let idle = bed.lease().await;
-    let waiter = Held::waiting(bed.pool.acquire());
+    let waiter = HandPolled::waiting(bed.pool.acquire());
     drop(bed.fake.next(Call::Connect).await);
     let status = bed.pool.status();
     assert_eq!((status.opening, status.idle, status.leased), (1, 0, 2));
@@ -56,7 +55,6 @@ async fn every_state_is_counted_where_it_belongs() {
     bed.finish().await;
 }
 
-/// In every sample of a stress run the states add up to no more than the limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_sample_of_a_busy_pool_is_consistent() {
     let bed = Bed::with(4, |builder| builder.max_uses(20));
@@ -84,7 +82,6 @@ async fn every_sample_of_a_busy_pool_is_consistent() {
     bed.finish().await;
 }
 
-/// A pool that was never used is empty, and so is one whose callers all left.
 #[tokio::test(start_paused = true)]
 async fn status_of_an_unused_pool_is_zero() {
     let bed = Bed::new(3);
@@ -94,7 +91,21 @@ async fn status_of_an_unused_pool_is_zero() {
         (status.size(), status.waiting, status.is_closed),
         (empty.size(), 0, false)
     );
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status(), status);
+    bed.finish().await;
+}
+
+/// The coarse clock measures the last use, the exact clock the time of opening.
+#[tokio::test(start_paused = true)]
+async fn connection_is_never_idle_for_longer_than_it_is_old() {
+    let bed = Bed::new(1);
+    let delay = Answer::After(TICK * 3 / 10);
+    bed.fake.set(Call::Connect, delay);
+    bed.pool.warm_up(1).await.expect("it connects");
+    let evicted = bed
+        .pool
+        .retain(|stats| stats.idle_for.is_some_and(|idle_for| idle_for <= stats.age));
+    assert_eq!(evicted, 0);
     bed.finish().await;
 }

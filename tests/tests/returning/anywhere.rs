@@ -1,4 +1,4 @@
-//! A lease may be dropped wherever a value may be dropped.
+//! A lease can be dropped wherever a value can be dropped.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,11 +7,12 @@ use std::thread;
 use pool_core::{Acquire, CloseReason, ConnectionPool, PooledConnection};
 use pool_testkit::connector::{FakeConnection, QueryAnswer};
 use pool_tests::bed::{
-    Bed, Held, Lease, Pool, QUERIES, SECOND, Watchdog, assert_clean, settle, start,
+    Bed, HandPolled, Lease, Pool, QUERIES, SECOND, Watchdog, assert_clean, quiesce, start,
 };
 use tokio::runtime::Builder;
+
 #[test]
-fn pool_and_leases_may_go_to_any_thread() {
+fn pool_and_leases_can_go_to_any_thread() {
     const fn is_send<T: Send>() {}
     const fn is_sync<T: Sync>() {}
     const fn is_static<T: 'static>() {}
@@ -22,30 +23,33 @@ fn pool_and_leases_may_go_to_any_thread() {
     is_sync::<Lease>();
     is_static::<Lease>();
     is_send::<Acquire<'static, FakeConnection>>();
-    // Also of connections that must not be shared between threads.
+    // Even if the connections cannot be shared between threads.
     is_send::<ConnectionPool<RefCell<u8>>>();
     is_sync::<ConnectionPool<RefCell<u8>>>();
     is_send::<PooledConnection<RefCell<u8>>>();
 }
 
-/// What is dropped is idle at once.
 #[tokio::test(start_paused = true)]
 async fn dropped_lease_is_idle_before_drop_returns() {
     let bed = Bed::new(2);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
     drop(lease);
-    let lease = bed.pool.try_acquire().expect("no await lies between");
+    let lease = bed
+        .pool
+        .try_acquire()
+        .expect("it is idle as soon as the drop returns");
     assert_eq!(PooledConnection::id(&lease), id);
     drop(lease);
     assert_eq!(bed.fake.counts().connect.started, 1);
     bed.finish().await;
 }
+
 #[tokio::test(start_paused = true)]
-async fn lease_may_be_dropped_on_a_plain_thread() {
+async fn lease_can_be_dropped_on_a_plain_thread() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     thread::spawn(move || drop(lease))
         .join()
         .expect("the task does not panic");
@@ -54,14 +58,14 @@ async fn lease_may_be_dropped_on_a_plain_thread() {
         .join()
         .expect("the task does not panic");
     drop(waiter);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Discarded]);
     bed.finish().await;
 }
 
-/// Each way home, after the runtime of the pool has gone.
+/// In each condition of its connection.
 #[test]
-fn lease_may_be_dropped_after_the_runtime_has_gone() {
+fn lease_can_be_dropped_after_the_runtime_has_gone() {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -90,7 +94,6 @@ fn lease_may_be_dropped_after_the_runtime_has_gone() {
     bed.ledger.assert_settled();
 }
 
-/// A panic of the holder returns the connection like any other end.
 #[tokio::test(start_paused = true)]
 async fn lease_is_returned_by_a_panic_of_its_holder() {
     let bed = Bed::new(1);
@@ -107,9 +110,9 @@ async fn lease_is_returned_by_a_panic_of_its_holder() {
     bed.finish().await;
 }
 
-/// The panic of a connector on top of the holder's does not end the process.
+/// The second panic does not abort the process.
 #[tokio::test(start_paused = true)]
-async fn connector_that_panics_while_the_holder_unwinds_does_no_harm() {
+async fn connector_that_panics_while_the_holder_unwinds_only_loses_the_connection() {
     for query in QUERIES {
         let bed = Bed::new(1);
         let lease = bed.lease().await;
@@ -130,20 +133,21 @@ async fn connector_that_panics_while_the_holder_unwinds_does_no_harm() {
     }
 }
 
-/// A thread that keeps a lease until its own end, and has woken somebody before, passes it on
-/// while the storage of the thread is being taken down.
+/// The thread holds the lease in a thread-local, and has woken a waiter before. The lease serves the next
+/// waiter while the thread's storage is being destroyed.
 #[tokio::test(start_paused = true)]
-async fn lease_may_be_dropped_by_the_end_of_its_thread() {
+async fn lease_can_be_dropped_by_the_end_of_its_thread() {
     thread_local! {
         static KEPT: RefCell<Option<Lease>> = const { RefCell::new(None) };
     }
     let bed = Bed::new(2);
     let (kept, other) = (bed.lease().await, bed.lease().await);
-    let mut first = Held::waiting(bed.pool.acquire());
-    let mut second = Held::waiting(bed.pool.acquire());
+    let mut first = HandPolled::waiting(bed.pool.acquire());
+    let mut second = HandPolled::waiting(bed.pool.acquire());
     let keeper = thread::spawn(move || {
         KEPT.with(|place| *place.borrow_mut() = Some(kept));
-        // Wakes the first waiter, for which this thread gets storage after that of the lease.
+        // Order: this wakes the first waiter, so whatever the pool keeps for this thread is made after
+        // `KEPT` and destroyed before it.
         drop(other);
     });
     keeper.join().expect("the task does not panic");
@@ -158,9 +162,8 @@ async fn lease_may_be_dropped_by_the_end_of_its_thread() {
     bed.finish().await;
 }
 
-/// Neither needs the last handle a runtime, nor the leases that outlive it.
 #[test]
-fn last_handle_and_leases_may_be_dropped_on_a_plain_thread() {
+fn last_handle_and_leases_can_be_dropped_on_a_plain_thread() {
     let _watchdog = Watchdog::start();
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)

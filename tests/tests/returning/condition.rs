@@ -1,13 +1,13 @@
-//! What becomes of a returned connection: the connector's word, and the waiters' luck.
+//! What becomes of a returned connection, according to the connector's answers.
 
 use pool_core::{CloseReason, EventKind, PooledConnection};
 use pool_testkit::connector::{Answer, QueryAnswer};
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Bed, Held, Lease, QUERIES, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, Lease, QUERIES, SECOND, pass, quiesce};
 
 type Ruin = fn(Lease);
 
-/// Each way in which a lease ends such that its connection must not be used again.
+/// Each way to end a lease so that its connection must not be used again.
 const RUINS: [(CloseReason, Ruin); 4] = [
     (CloseReason::Dirty, |lease| lease.mark_dirty()),
     (CloseReason::Died, |lease| lease.die()),
@@ -33,7 +33,6 @@ async fn ruined_connection_is_closed_and_never_lent_again() {
     }
 }
 
-/// Whatever ended it, the freed slot serves who waits.
 #[tokio::test(start_paused = true)]
 async fn end_of_a_ruined_connection_serves_the_waiter() {
     for (reason, ruin) in RUINS {
@@ -41,21 +40,22 @@ async fn end_of_a_ruined_connection_serves_the_waiter() {
         bed.fake.set(Call::Reset, Answer::Transient);
         let lease = bed.lease().await;
         pass(2 * SECOND).await;
-        let mut waiter = Held::waiting(bed.pool.acquire());
+        let mut waiter = HandPolled::waiting(bed.pool.acquire());
         ruin(lease);
-        settle().await;
+        quiesce().await;
         drop(waiter.ready().expect("a new one was opened"));
         assert_eq!(bed.reasons(), [reason]);
         drop(waiter);
         bed.finish().await;
     }
 }
+
 #[tokio::test(start_paused = true)]
 async fn broken_connections_do_not_starve_the_pool() {
     let bed = Bed::new(5);
     let leases = bed.leases(5).await;
     let waiters: Vec<_> = (0..10).map(|_| bed.acquirer()).collect();
-    settle().await;
+    quiesce().await;
     for lease in leases {
         lease.mark_dirty();
     }
@@ -70,16 +70,15 @@ async fn broken_connections_do_not_starve_the_pool() {
     bed.finish().await;
 }
 
-/// One end per connection, each with its reason.
 #[tokio::test(start_paused = true)]
-async fn every_end_is_told_once_with_its_reason() {
+async fn every_end_is_an_event_with_its_reason() {
     let bed = Bed::new(4);
     bed.fake.set(Call::Reset, Answer::Transient);
     let leases = bed.leases(4).await;
     for (lease, (_, ruin)) in leases.into_iter().zip(RUINS) {
         ruin(lease);
     }
-    settle().await;
+    quiesce().await;
     for (reason, _) in RUINS {
         let closing = bed.ledger.count_events(
             |kind| matches!(kind, EventKind::Closing { reason: told, .. } if *told == reason),
@@ -96,25 +95,24 @@ async fn every_end_is_told_once_with_its_reason() {
     bed.finish().await;
 }
 
-/// An idle connection that dies is removed without traffic.
 #[tokio::test(start_paused = true)]
-async fn idle_connection_that_dies_is_closed_without_anybody_asking() {
+async fn idle_connection_that_dies_is_closed_without_a_query() {
     let bed = Bed::new(3);
     let ids = bed.idle(3).await;
     let asked = bed.fake.asked(Query::IsAlive);
     for id in ids {
         bed.fake.kill(id);
     }
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().size(), 0);
     assert_eq!(bed.reasons(), [CloseReason::Died; 3]);
     assert_eq!(bed.fake.asked(Query::IsAlive), asked);
     bed.finish().await;
 }
 
-/// Dead since a moment, and `died` does not tell: never handed out.
+/// `died` does not report it.
 #[tokio::test(start_paused = true)]
-async fn connection_that_died_a_moment_ago_is_not_handed_out() {
+async fn connection_that_just_died_is_not_handed_out() {
     let bed = Bed::new(2);
     let ids = bed.idle(2).await;
     pass(2 * SECOND).await;
@@ -130,30 +128,30 @@ async fn connection_that_died_a_moment_ago_is_not_handed_out() {
     bed.finish().await;
 }
 
-/// A connection that died while it was lent is told as dead at once and closed when it comes home.
+/// The death is an event at once.
 #[tokio::test(start_paused = true)]
-async fn lent_connection_that_died_is_closed_when_it_comes_home() {
+async fn leased_connection_that_died_is_closed_when_it_is_returned() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
     pass(2 * SECOND).await;
-    // Whatever `is_alive` says later: once dead, always dead.
+    // After `died` resolved, `is_alive` does not matter any more.
     bed.fake.set_query(Query::IsAlive, QueryAnswer::Yes);
     bed.fake.kill(id);
-    settle().await;
+    quiesce().await;
     let died = |kind: &EventKind| matches!(kind, EventKind::Died { .. });
     assert_eq!(bed.ledger.count_events(died), 1);
     assert_eq!(bed.pool.status().leased, 1, "a lease is not cut short");
     drop(lease);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.closes(), [(id, CloseReason::Died)]);
     assert_eq!(bed.ledger.count_events(died), 1);
     bed.finish().await;
 }
 
-/// Panics of the questions at the hand-out: the connection counts as dead, the caller gets another.
+/// The connection counts as dead, and the caller gets another one.
 #[tokio::test(start_paused = true)]
-async fn question_that_panics_at_the_hand_out_costs_its_connection_only() {
+async fn query_that_panics_at_hand_out_only_costs_its_connection() {
     let bed = Bed::new(1);
     let ids = bed.idle(1).await;
     pass(2 * SECOND).await;
@@ -165,17 +163,17 @@ async fn question_that_panics_at_the_hand_out_costs_its_connection_only() {
     bed.finish().await;
 }
 
-/// Panics of the questions on return: the connection is not trusted again.
+/// The connection is not trusted again.
 #[tokio::test(start_paused = true)]
-async fn question_that_panics_on_return_costs_its_connection_only() {
+async fn query_that_panics_on_return_only_costs_its_connection() {
     for query in QUERIES {
         let bed = Bed::new(1);
         let lease = bed.lease().await;
         pass(2 * SECOND).await;
-        let mut waiter = Held::waiting(bed.pool.acquire());
+        let mut waiter = HandPolled::waiting(bed.pool.acquire());
         bed.fake.queue_query(query, [QueryAnswer::Panic]);
         drop(lease);
-        settle().await;
+        quiesce().await;
         drop(waiter.ready().expect("a new one was opened"));
         assert_eq!(
             bed.reasons(),
@@ -187,9 +185,8 @@ async fn question_that_panics_on_return_costs_its_connection_only() {
     }
 }
 
-/// The questions are asked as often as documented, and no more.
 #[tokio::test(start_paused = true)]
-async fn questions_are_asked_before_each_hand_out_and_on_each_return() {
+async fn queries_are_made_before_each_hand_out_and_on_each_return() {
     let bed = Bed::new(1);
     drop(bed.lease().await);
     let before = QUERIES.map(|query| bed.fake.asked(query));
@@ -200,6 +197,6 @@ async fn questions_are_asked_before_each_hand_out_and_on_each_return() {
         .zip(before)
         .map(|(after, before)| after - before)
         .collect();
-    assert_eq!(asked, [2, 1, 1], "alive twice, clean and reset once");
+    assert_eq!(asked, [2, 1, 1], "`is_alive` twice, the others once");
     bed.finish().await;
 }

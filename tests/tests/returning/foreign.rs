@@ -1,7 +1,9 @@
-//! Code that is not the pool's: connectors and connections that panic, call back, or both.
+//! Connectors, connections and wakers that panic, or that call the pool.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Wake, Waker};
 
 use pool_core::{
     BoxFuture, CloseReason, ConnectContext, ConnectError, ConnectionPool, Connector, EventKind,
@@ -9,17 +11,17 @@ use pool_core::{
 };
 use pool_testkit::Call;
 use pool_testkit::ledger::Ledger;
-use pool_tests::bed::{Bed, MINUTE, SECOND, Watchdog, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, Watchdog, pass, quiesce};
+use tokio::runtime::Builder;
 
-/// A connection whose drop uses its pool, as any user code may.
 #[tokio::test(start_paused = true)]
-async fn drop_of_a_connection_may_use_the_pool() {
+async fn drop_of_a_connection_can_use_the_pool() {
     #[derive(Debug)]
-    struct Nosy {
+    struct UsesPool {
         pool: Arc<OnceLock<ConnectionPool<Self>>>,
         seen: Arc<AtomicUsize>,
     }
-    impl Drop for Nosy {
+    impl Drop for UsesPool {
         fn drop(&mut self) {
             let pool = self
                 .pool
@@ -30,13 +32,13 @@ async fn drop_of_a_connection_may_use_the_pool() {
             self.seen.fetch_add(1, Ordering::SeqCst);
         }
     }
-    struct Nosies(Weak<OnceLock<ConnectionPool<Nosy>>>, Arc<AtomicUsize>);
+    struct Connects(Weak<OnceLock<ConnectionPool<UsesPool>>>, Arc<AtomicUsize>);
     #[async_trait]
-    impl Connector for Nosies {
-        type Connection = Nosy;
-        async fn connect(&self, _cx: &ConnectContext) -> Result<Nosy, ConnectError> {
+    impl Connector for Connects {
+        type Connection = UsesPool;
+        async fn connect(&self, _cx: &ConnectContext) -> Result<UsesPool, ConnectError> {
             let pool = self.0.upgrade().expect("the test holds it");
-            Ok(Nosy {
+            Ok(UsesPool {
                 pool,
                 seen: Arc::clone(&self.1),
             })
@@ -45,7 +47,7 @@ async fn drop_of_a_connection_may_use_the_pool() {
 
     let _watchdog = Watchdog::start();
     let (place, seen) = (Arc::new(OnceLock::new()), Arc::default());
-    let connector = Nosies(Arc::downgrade(&place), Arc::clone(&seen));
+    let connector = Connects(Arc::downgrade(&place), Arc::clone(&seen));
     let pool = ConnectionPool::builder(connector)
         .max_size(3)
         .build()
@@ -58,19 +60,19 @@ async fn drop_of_a_connection_may_use_the_pool() {
     ];
     drop(leases);
     pool.resize(1).expect("the pool is open");
-    settle().await;
+    quiesce().await;
     assert_eq!(seen.load(Ordering::SeqCst), 2, "the shrink closed two");
     pool.retain(|_| false);
-    settle().await;
+    quiesce().await;
     assert_eq!(seen.load(Ordering::SeqCst), 3);
     drop(pool.acquire().await.expect("it connects"));
     assert!(pool.close(SECOND).await.is_complete());
     assert_eq!(seen.load(Ordering::SeqCst), 4);
 }
 
-/// A panic of the connection's own drop, on each way to its end.
+/// However the connection ends.
 #[tokio::test(start_paused = true)]
-async fn drop_that_panics_costs_nothing_but_a_word_in_the_log() {
+async fn drop_of_a_connection_that_panics_loses_no_slot() {
     let bed = Bed::new(2);
     bed.fake.panic_on_every_drop();
     for ruin in [
@@ -82,7 +84,7 @@ async fn drop_that_panics_costs_nothing_but_a_word_in_the_log() {
             ruin(lease);
         }
         bed.pool.evict_all();
-        settle().await;
+        quiesce().await;
         assert_eq!(bed.pool.status().size(), 0);
     }
     assert_eq!(bed.leases(2).await.len(), 2);
@@ -94,7 +96,6 @@ async fn drop_that_panics_costs_nothing_but_a_word_in_the_log() {
     assert_eq!(bed.fake.counts().alive, 0);
 }
 
-/// A close that panics has lost its connection, and its slot is free.
 #[tokio::test(start_paused = true)]
 async fn close_that_panics_frees_its_slot() {
     let bed = Bed::new(1);
@@ -103,24 +104,24 @@ async fn close_that_panics_frees_its_slot() {
     for _ in 0..3 {
         PooledConnection::discard(bed.lease().await);
     }
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().size(), 0);
     bed.finish().await;
 }
 
 /// What a connector's `died` does wrong.
 #[derive(Debug, Clone, Copy)]
-enum Wrong {
+enum DiedFault {
     PanicsInTheCall,
     PanicsInTheFuture,
     ResolvesAtOnce,
 }
 
 #[derive(Debug)]
-struct Wrongly(Wrong);
+struct FaultyDied(DiedFault);
 
 #[async_trait]
-impl Connector for Wrongly {
+impl Connector for FaultyDied {
     type Connection = ();
 
     async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> {
@@ -129,16 +130,16 @@ impl Connector for Wrongly {
 
     fn died(&self, _conn: &()) -> Option<BoxFuture<'static, ()>> {
         match self.0 {
-            Wrong::PanicsInTheCall => panic!("told to panic"),
-            Wrong::PanicsInTheFuture => Some(Box::pin(async { panic!("told to panic") })),
-            Wrong::ResolvesAtOnce => Some(Box::pin(async {})),
+            DiedFault::PanicsInTheCall => panic!("told to panic"),
+            DiedFault::PanicsInTheFuture => Some(Box::pin(async { panic!("told to panic") })),
+            DiedFault::ResolvesAtOnce => Some(Box::pin(async {})),
         }
     }
 }
 
-fn wrongly(wrong: Wrong) -> (ConnectionPool<()>, Ledger) {
+fn faulty_died(fault: DiedFault) -> (ConnectionPool<()>, Ledger) {
     let ledger = Ledger::new(1);
-    let pool = ConnectionPool::builder(Wrongly(wrong))
+    let pool = ConnectionPool::builder(FaultyDied(fault))
         .max_size(1)
         .fail_fast_after(1)
         .observer(Arc::new(ledger.clone()))
@@ -146,18 +147,18 @@ fn wrongly(wrong: Wrong) -> (ConnectionPool<()>, Ledger) {
     (pool.expect("the settings are valid"), ledger)
 }
 
-/// One that panics, when it is called or later, has lost sight of its connection, which counts
-/// as dead and is closed like any other.
+/// `died` panics when it is called, or its future panics, or it resolves at once. The pool cannot watch
+/// the connection any more, so it counts as dead and is closed.
 #[tokio::test(start_paused = true)]
-async fn death_watch_that_panics_or_ends_at_once_counts_as_death() {
-    for wrong in [
-        Wrong::PanicsInTheCall,
-        Wrong::PanicsInTheFuture,
-        Wrong::ResolvesAtOnce,
+async fn death_watch_that_panics_or_resolves_at_once_counts_as_a_death() {
+    for fault in [
+        DiedFault::PanicsInTheCall,
+        DiedFault::PanicsInTheFuture,
+        DiedFault::ResolvesAtOnce,
     ] {
-        let (pool, ledger) = wrongly(wrong);
+        let (pool, ledger) = faulty_died(fault);
         pool.warm_up(1).await.expect("it connects");
-        settle().await;
+        quiesce().await;
         let died = |kind: &EventKind| {
             matches!(
                 kind,
@@ -167,10 +168,143 @@ async fn death_watch_that_panics_or_ends_at_once_counts_as_death() {
                 }
             )
         };
-        assert_eq!(ledger.count_events(died), 1, "{wrong:?}");
+        assert_eq!(ledger.count_events(died), 1, "{fault:?}");
         assert_eq!(pool.status().size(), 0);
         assert!(pool.close(SECOND).await.is_complete());
         pass(SECOND).await;
         ledger.assert_settled();
     }
+}
+
+/// A payload of a panic whose own drop panics, unless a panic unwinds already.
+struct PanicsAgain;
+
+impl Drop for PanicsAgain {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("the payload's drop was told to panic");
+        }
+    }
+}
+
+/// A connector whose query throws such a payload.
+struct Throws;
+
+#[async_trait]
+impl Connector for Throws {
+    type Connection = ();
+
+    async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    fn is_clean(&self, (): &()) -> bool {
+        std::panic::panic_any(PanicsAgain)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn drop_of_a_lease_does_not_panic_whatever_the_connector_throws() {
+    let pool = ConnectionPool::builder(Throws).max_size(1).build();
+    let pool = pool.expect("the settings are valid");
+    let lease = pool.acquire().await.expect("it connects");
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(lease)));
+    assert!(dropped.is_ok(), "the drop of a lease panicked");
+}
+
+/// A waker that throws such a payload.
+struct ThrowingWaker;
+
+impl Wake for ThrowingWaker {
+    fn wake(self: Arc<Self>) {
+        std::panic::panic_any(PanicsAgain)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waker_that_throws_does_not_keep_later_waiters_from_being_woken() {
+    let bed = Bed::new(1);
+    let lease = bed.lease().await;
+    let mut first = Box::pin(bed.pool.acquire());
+    let waker = Waker::from(Arc::new(ThrowingWaker));
+    let poll = first.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(poll.is_pending());
+    let _thrown = catch_unwind(AssertUnwindSafe(|| drop(lease)));
+    let mut second = HandPolled::waiting(bed.pool.acquire());
+    // This gives its connection to the second.
+    drop((poll, first));
+    assert_eq!(second.wakes(), 1);
+    drop(second.ready().expect("it was handed on"));
+    drop(second);
+    bed.finish().await;
+}
+
+/// A connector whose own drop panics.
+struct DropPanics;
+
+impl Drop for DropPanics {
+    fn drop(&mut self) {
+        panic!("the connector's drop was told to panic");
+    }
+}
+
+#[async_trait]
+impl Connector for DropPanics {
+    type Connection = ();
+
+    async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn last_lease_does_not_panic_when_the_drop_of_the_connector_does() {
+    let runtime = Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.expect("a runtime without I/O needs no descriptors");
+    let (pool, lease) = runtime.block_on(async {
+        let pool = ConnectionPool::builder(DropPanics).build();
+        let pool = pool.expect("the settings are valid");
+        let lease = pool.acquire().await.expect("it connects");
+        (pool, lease)
+    });
+    drop(runtime);
+    drop(pool);
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(lease)));
+    assert!(dropped.is_ok(), "the drop of the last lease panicked");
+}
+
+/// A connector whose `died` panics. It counts its closes.
+struct DeathWatchPanics {
+    closes: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Connector for DeathWatchPanics {
+    type Connection = ();
+
+    async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    fn died(&self, (): &()) -> Option<BoxFuture<'static, ()>> {
+        panic!("told to panic")
+    }
+
+    async fn close(&self, (): (), _reason: CloseReason) {
+        self.closes.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_whose_death_watch_panicked_is_closed_by_its_connector() {
+    let closes = Arc::new(AtomicUsize::new(0));
+    let connector = DeathWatchPanics {
+        closes: Arc::clone(&closes),
+    };
+    let builder = ConnectionPool::builder(connector).max_size(1);
+    let pool = builder.fail_fast_after(1).build();
+    let pool = pool.expect("the settings are valid");
+    drop(pool.acquire_within(SECOND).await);
+    pool.close(SECOND).await;
+    assert!(closes.load(Ordering::Relaxed) > 0);
 }

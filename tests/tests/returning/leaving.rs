@@ -1,20 +1,20 @@
-//! Connections that are taken out for good, and what their holder can learn of them before.
+//! Connections that leave the pool, and what their holder can see of them before.
 
 use std::time::Duration;
 
 use pool_core::{CloseReason, ConnectionStats, PooledConnection};
-use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, SECOND, pass, quiesce};
 
-/// The slot of a detached connection is free at once, and the connection lives on.
+/// The slot is free at once, and the connection lives on.
 #[tokio::test(start_paused = true)]
 async fn detached_connection_frees_its_slot_and_is_not_closed() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     let connection = PooledConnection::detach(lease);
     assert_eq!(bed.pool.status().size(), 0);
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("a new one was opened");
     assert_ne!(PooledConnection::id(&lease), id);
     assert_eq!(connection.id(), id);
@@ -26,30 +26,28 @@ async fn detached_connection_frees_its_slot_and_is_not_closed() {
     );
     drop((lease, waiter));
     drop(connection);
-    // The detached one was still alive beside the new one, which is its holder's affair.
+    // The detached one was still alive beside the new one: the limit does not count it.
     bed.finish_with(2, 1).await;
 }
 
-/// The pool refills its minimum after a detach.
 #[tokio::test(start_paused = true)]
 async fn detached_connection_is_replaced_for_the_minimum() {
     let bed = Bed::with(2, |builder| builder.min_idle(2));
-    settle().await;
+    quiesce().await;
     let connection = PooledConnection::detach(bed.lease().await);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().idle, 2);
     drop(connection);
     bed.finish_with(3, 1).await;
 }
 
-/// A detach from a closed pool leaves the pool nothing to wait for.
 #[tokio::test(start_paused = true)]
 async fn detach_from_a_closing_pool_ends_its_wait() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
-    let mut close = Held::waiting(bed.pool.close(10 * SECOND));
+    let mut close = HandPolled::waiting(bed.pool.close(10 * SECOND));
     let connection = PooledConnection::detach(lease);
-    settle().await;
+    quiesce().await;
     let report = close.ready();
     assert!(report.is_complete());
     assert_eq!(report.closed, 0);
@@ -58,19 +56,19 @@ async fn detach_from_a_closing_pool_ends_its_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn discarded_connection_is_closed_as_such() {
+async fn discarded_connection_is_closed_as_discarded() {
     let bed = Bed::new(1);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
     PooledConnection::discard(lease);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.fake.closes(), [(id, CloseReason::Discarded)]);
     assert_eq!(bed.pool.status().size(), 0);
     bed.finish().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn holder_learns_the_number_the_age_and_the_uses() {
+async fn holder_can_see_the_id_the_age_and_the_uses() {
     let bed = Bed::new(1);
     drop(bed.lease().await);
     pass(Duration::from_millis(2_999)).await;
@@ -88,7 +86,6 @@ async fn holder_learns_the_number_the_age_and_the_uses() {
     bed.finish().await;
 }
 
-/// What a holder leaves in the connection is there for the next.
 #[tokio::test(start_paused = true)]
 async fn connection_is_the_same_value_from_lease_to_lease() {
     let bed = Bed::new(1);
@@ -100,8 +97,7 @@ async fn connection_is_the_same_value_from_lease_to_lease() {
     bed.finish().await;
 }
 
-/// A request that is cancelled half-way leaves the connection dirty, and nobody after
-/// ever reads its reply.
+/// A request that is cancelled halfway leaves the connection dirty, so no later caller gets it.
 #[tokio::test(start_paused = true)]
 async fn reply_to_a_cancelled_request_reaches_nobody() {
     let bed = Bed::new(1);
@@ -114,13 +110,13 @@ async fn reply_to_a_cancelled_request_reaches_nobody() {
                 tokio::task::yield_now().await;
             }
         };
-        let mut request = Held::new(request);
+        let mut request = HandPolled::new(request);
         for _ in 0..step {
             assert!(request.poll().is_pending());
         }
         drop(request);
         drop(lease);
-        settle().await;
+        quiesce().await;
         let reused = bed.fake.alive().contains(&id);
         assert_eq!(reused, step == 0, "cancelled at step {step}");
     }

@@ -1,4 +1,4 @@
-//! How connections come home: clean or not, with or without a runtime, in the midst of a panic.
+//! How leases end: clean or not, with or without a runtime, during a panic.
 
 mod anywhere;
 mod condition;

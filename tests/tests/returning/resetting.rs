@@ -1,25 +1,24 @@
-//! Resets: between one holder and the next, out of everybody's way, and never for ever.
+//! Resets: they run between two leases, delay no other return, and end by their deadline.
 
 use pool_core::{CloseReason, EventKind, PooledConnection};
 use pool_testkit::connector::{Answer, QueryAnswer};
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{Bed, Held, SECOND, pass, settle};
+use pool_tests::bed::{Bed, HandPolled, SECOND, pass, quiesce};
 
-/// The next holder gets it after the reset, not before.
 #[tokio::test(start_paused = true)]
 async fn connection_that_needs_a_reset_is_reset_before_the_next_holder() {
     let bed = Bed::new(1);
     bed.fake.set(Call::Reset, Answer::Manual);
     let lease = bed.lease().await;
     let id = PooledConnection::id(&lease);
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     lease.mark_needs_reset();
     drop(lease);
     let reset = bed.fake.next(Call::Reset).await;
     assert_eq!((reset.id(), bed.pool.status().returning), (id, 1));
     assert!(waiter.poll().is_pending(), "it is not served before");
     reset.succeed();
-    settle().await;
+    quiesce().await;
     let lease = waiter.ready().expect("it was reset");
     assert_eq!(PooledConnection::id(&lease), id);
     drop((lease, waiter));
@@ -27,22 +26,21 @@ async fn connection_that_needs_a_reset_is_reset_before_the_next_holder() {
     bed.finish().await;
 }
 
-/// A connector that asks for a reset after the reset is not asked for ever.
+/// `needs_reset` is true even after the reset.
 #[tokio::test(start_paused = true)]
-async fn one_reset_is_enough() {
+async fn one_return_causes_one_reset() {
     let bed = Bed::new(1);
     bed.fake.set_query(Query::NeedsReset, QueryAnswer::Yes);
     for uses in 1..=3 {
         drop(bed.lease().await);
-        settle().await;
+        quiesce().await;
         assert_eq!(bed.fake.counts().reset.started, uses);
         assert_eq!(bed.pool.status().idle, 1);
     }
     bed.finish().await;
 }
 
-/// A reset that fails, panics or hangs costs its connection, and the deadline is
-/// when the slot is back.
+/// It fails, panics or hangs; a reset that hangs ends at its deadline.
 #[tokio::test(start_paused = true)]
 async fn reset_that_does_not_succeed_closes_its_connection() {
     for answer in [Answer::Transient, Answer::Panic, Answer::Never] {
@@ -51,8 +49,10 @@ async fn reset_that_does_not_succeed_closes_its_connection() {
         for lease in bed.leases(2).await {
             lease.mark_needs_reset();
         }
-        let mut waiters: Vec<_> = (0..2).map(|_| Held::waiting(bed.pool.acquire())).collect();
-        settle().await;
+        let mut waiters: Vec<_> = (0..2)
+            .map(|_| HandPolled::waiting(bed.pool.acquire()))
+            .collect();
+        quiesce().await;
         if answer == Answer::Never {
             assert_eq!(bed.pool.status().returning, 2);
             pass(3 * SECOND).await;
@@ -69,7 +69,6 @@ async fn reset_that_does_not_succeed_closes_its_connection() {
     }
 }
 
-/// A hung reset keeps nobody from coming home.
 #[tokio::test(start_paused = true)]
 async fn hung_reset_stalls_no_other_return() {
     let bed = Bed::new(3);
@@ -79,7 +78,7 @@ async fn hung_reset_stalls_no_other_return() {
         let lease = leases.pop().expect("three were leased");
         lease.mark_needs_reset();
         drop(lease);
-        settle().await;
+        quiesce().await;
     }
     drop(leases);
     let status = bed.pool.status();
@@ -87,9 +86,8 @@ async fn hung_reset_stalls_no_other_return() {
     bed.finish().await;
 }
 
-/// What died in its reset is not idle afterwards.
 #[tokio::test(start_paused = true)]
-async fn connection_that_dies_in_its_reset_is_closed() {
+async fn connection_that_dies_during_its_reset_is_closed() {
     for told in [true, false] {
         let bed = Bed::new(1);
         bed.fake.set(Call::Reset, Answer::Manual);
@@ -104,30 +102,29 @@ async fn connection_that_dies_in_its_reset_is_closed() {
         } else {
             bed.fake.kill_silently(id)
         });
-        settle().await;
+        quiesce().await;
         reset.succeed();
-        settle().await;
+        quiesce().await;
         assert_eq!(bed.fake.closes(), [(id, CloseReason::Died)]);
         bed.finish().await;
     }
 }
 
-/// What is at its end anyway is not reset first.
+/// It has reached `max_uses`.
 #[tokio::test(start_paused = true)]
-async fn connection_at_its_end_is_not_reset() {
+async fn connection_that_is_to_be_closed_is_not_reset() {
     let bed = Bed::with(1, |builder| builder.max_uses(1));
     let lease = bed.lease().await;
     lease.mark_needs_reset();
     drop(lease);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::MaxUses]);
     assert_eq!(bed.fake.counts().reset.started, 0);
     bed.finish().await;
 }
 
-/// Reset and evicted meanwhile: closed, not parked.
 #[tokio::test(start_paused = true)]
-async fn connection_evicted_in_its_reset_is_closed_after_it() {
+async fn connection_that_is_evicted_during_its_reset_is_closed_after_it() {
     let bed = Bed::new(1);
     bed.fake.set(Call::Reset, Answer::Manual);
     let lease = bed.lease().await;
@@ -136,7 +133,7 @@ async fn connection_evicted_in_its_reset_is_closed_after_it() {
     let reset = bed.fake.next(Call::Reset).await;
     assert_eq!(bed.pool.evict_all(), 1);
     reset.succeed();
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Evicted]);
     bed.finish().await;
 }

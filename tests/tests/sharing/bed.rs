@@ -1,23 +1,23 @@
-//! A shared pool over a fake, and what must be true when it ends.
+//! A shared pool over a fake, and the checks at its end.
 
 use pool_core::{CloseReason, ConnectionId, SharedBuilder, SharedLease, SharedPool};
 use pool_testkit::connector::{FakeConnection, FakeHandle, pair};
-use pool_tests::bed::{MINUTE, Watchdog, settle};
+use pool_tests::bed::{MINUTE, Watchdog, quiesce};
 
 pub(crate) type Lease = SharedLease<FakeConnection>;
 
-/// At most two connections, of which each is busy with two leases and full with three.
+/// How many leases a connection has when another one is opened, and how many it has at most.
 pub(crate) const TARGET: u32 = 2;
 pub(crate) const FULL: u32 = 3;
 
-pub(crate) struct Bed {
+pub(crate) struct SharedBed {
     pub(crate) pool: SharedPool<FakeConnection>,
     pub(crate) fake: FakeHandle,
     limit: usize,
     _watchdog: Watchdog,
 }
 
-impl Bed {
+impl SharedBed {
     pub(crate) fn new(max_size: usize) -> Self {
         Self::with(max_size, |builder| builder)
     }
@@ -46,12 +46,12 @@ impl Bed {
             .expect("a connection can serve it")
     }
 
-    /// Several leases, one after the other, each when all that follows from the last has happened.
+    /// Several leases, one after the other. After each the pool gets the time to open a connection.
     pub(crate) async fn leases(&self, count: usize) -> Vec<Lease> {
         let mut leases = Vec::new();
         for _ in 0..count {
             leases.push(self.lease().await);
-            settle().await;
+            quiesce().await;
         }
         leases
     }
@@ -61,7 +61,7 @@ impl Bed {
         closes.into_iter().map(|(_, reason)| reason).collect()
     }
 
-    /// Closes the pool, and nothing is left.
+    /// Closes the pool and checks that nothing is left.
     pub(crate) async fn finish(self) {
         let report = self.pool.close(MINUTE).await;
         assert!(report.is_complete(), "{report:?}");
@@ -78,7 +78,7 @@ impl Bed {
     }
 }
 
-/// The connections of these leases, in the order they were opened.
+/// The ids of these leases' connections.
 pub(crate) fn ids(leases: &[Lease]) -> Vec<u64> {
     leases.iter().map(|lease| id(lease).as_u64()).collect()
 }

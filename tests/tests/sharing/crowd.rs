@@ -1,4 +1,4 @@
-//! Many callers on many threads, and everything that can go wrong at once.
+//! Many callers on two threads, with deaths, discards, evictions and resizes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ const ROUNDS: usize = 400;
 const FULL: u32 = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_is_served_within_the_limits_and_leaves_nothing() {
+async fn many_callers_are_served_within_the_limits_and_leave_nothing() {
     let _watchdog = Watchdog::start();
     let (connector, fake) = pair();
     let builder = SharedPool::builder(connector)
@@ -36,7 +36,7 @@ async fn a_crowd_is_served_within_the_limits_and_leaves_nothing() {
         ));
     }
     while let Some(ended) = callers.join_next().await {
-        ended.expect("no caller has seen anything wrong");
+        ended.expect("no caller found a broken rule");
     }
     assert!(served.load(Ordering::Relaxed) > CALLERS * ROUNDS / 2);
     assert_eq!(pool.status().leases, 0);
@@ -58,7 +58,7 @@ async fn call(
         let turn = caller * 31 + round * 7;
         let acquire = pool.acquire();
         if turn.is_multiple_of(13) {
-            // Given up after one poll, wherever that was.
+            // Dropped after one poll.
             let mut acquire = Box::pin(acquire);
             drop(
                 std::future::poll_fn(|cx| std::task::Poll::Ready(acquire.as_mut().poll(cx))).await,
@@ -81,10 +81,10 @@ async fn call(
             3 => {
                 pool.evict_all();
             }
-            4 => pool.resize(1 + turn % 4).expect("it is open"),
+            4 => pool.resize(1 + turn % 4).expect("the pool is open"),
             5 => lease.mark_dirty(),
             _ => {}
         }
     }
-    pool.resize(4).expect("it is open");
+    pool.resize(4).expect("the pool is open");
 }

@@ -1,21 +1,21 @@
-//! The end of a shared pool, polite and otherwise.
+//! The end of a shared pool: by `close`, with its last handle, or with its runtime.
 
 use pool_core::{AcquireError, CloseReason, SharedPool};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, pair};
-use pool_tests::bed::{Held, MINUTE, SECOND, Watchdog, pass, settle, start};
+use pool_tests::bed::{HandPolled, MINUTE, SECOND, Watchdog, pass, quiesce, start};
 use tokio::runtime;
 
-use crate::bed::Bed;
+use crate::bed::SharedBed;
 
 #[tokio::test(start_paused = true)]
 async fn close_refuses_callers_and_waits_for_the_last_lease() {
-    let bed = Bed::new(1);
+    let bed = SharedBed::new(1);
     let leases = bed.leases(3).await;
-    let mut waiter = Held::waiting(bed.pool.acquire());
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
     let pool = bed.pool.clone();
     let closing = start(async move { pool.close(MINUTE).await });
-    settle().await;
+    quiesce().await;
     assert!(matches!(waiter.ready(), Err(AcquireError::Closed { .. })));
     assert_eq!(bed.reasons(), []);
     drop(leases);
@@ -34,10 +34,10 @@ async fn dropping_the_last_handle_lets_leases_finish() {
     drop(pool.clone());
     assert!(pool.acquire().await.is_ok());
     drop(pool);
-    settle().await;
+    quiesce().await;
     assert!(one.is_alive() && two.is_alive());
     drop(one);
-    settle().await;
+    quiesce().await;
     assert_eq!(fake.counts().alive, 1);
     drop(two);
     let counts = fake.until(|counts| counts.alive == 0).await;
@@ -56,7 +56,7 @@ fn runtime_that_goes_leaves_nothing_behind() {
         let leases = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
         fake.set(Call::Check, Answer::Manual);
         pass(2 * SECOND).await;
-        assert_eq!(fake.counts().check.running(), 1, "a check holds it");
+        assert_eq!(fake.counts().check.running(), 1, "a check uses it");
         (pool, leases)
     });
     drop(runtime);
@@ -68,15 +68,15 @@ fn runtime_that_goes_leaves_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn panics_of_the_connector_cost_the_connection_and_nothing_else() {
-    let bed = Bed::new(1);
+async fn panic_of_the_connector_only_costs_the_connection() {
+    let bed = SharedBed::new(1);
     let lease = bed.lease().await;
     bed.fake.queue_query(
         pool_testkit::Query::IsAlive,
         [pool_testkit::connector::QueryAnswer::Panic],
     );
     drop(lease);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Dirty]);
     let lease = bed.lease().await;
     bed.fake.queue(Call::Close, [Answer::Panic]);
@@ -84,8 +84,52 @@ async fn panics_of_the_connector_cost_the_connection_and_nothing_else() {
     // It would be replaced if it had been used a moment ago.
     pass(20 * SECOND).await;
     bed.pool.evict_all();
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.pool.status().size(), 0, "its slot is free");
     assert_eq!(bed.fake.counts().alive, 0);
     drop(bed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiters_that_were_served_before_the_close_get_nothing() {
+    let bed = SharedBed::new(1);
+    let mut leases = bed.leases(3).await;
+    let mut polled = HandPolled::waiting(bed.pool.acquire());
+    let dropped = HandPolled::waiting(bed.pool.acquire());
+    leases.truncate(1);
+    let pool = bed.pool.clone();
+    let closing = start(async move { pool.close(MINUTE).await });
+    quiesce().await;
+    let told = polled.ready();
+    assert!(matches!(told, Err(AcquireError::Closed { .. })), "{told:?}");
+    drop((polled, dropped));
+    assert_eq!(bed.pool.status().leases, 1);
+    drop(leases);
+    assert!(
+        closing
+            .await
+            .expect("the task does not panic")
+            .is_complete()
+    );
+    bed.finish().await;
+}
+
+#[test]
+fn drop_of_a_connection_that_panics_after_the_runtime_has_gone_frees_the_slot() {
+    let _watchdog = Watchdog::start();
+    let (connector, fake) = pair();
+    let mut builder = runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    fake.panic_on_every_drop();
+    let (pool, leases) = runtime.block_on(async {
+        let pool = SharedPool::builder(connector).build().unwrap();
+        let leases = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+        (pool, leases)
+    });
+    let mut waiter = HandPolled::new(pool.acquire());
+    drop(runtime);
+    assert!(matches!(waiter.ready(), Err(AcquireError::Closed { .. })));
+    drop(leases);
+    assert_eq!(pool.status().size(), 0);
+    assert_eq!(pool.status().leases, 0);
 }

@@ -1,9 +1,11 @@
 //! Pools whose connections serve many callers at once.
 
 mod bed;
+mod checking;
 mod crowd;
 mod ending;
+mod events;
 mod lending;
 mod replacing;
-mod reviewed;
+mod shrinking;
 mod spreading;

@@ -8,17 +8,19 @@ use std::time::Duration;
 use pool_core::{CloseReason, Event, EventKind, Observer, SharedBuilder};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, FakeConnection};
-use pool_tests::bed::{Held, MINUTE, SECOND, pass, settle, start};
+use pool_tests::bed::{HandPolled, MINUTE, SECOND, pass, quiesce, start};
 use tokio::time::Instant;
 
-use crate::bed::{Bed, Lease, ids};
+use crate::bed::{Lease, SharedBed, ids};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const TARGET: u32 = 32;
 
 /// At most four connections, which may carry any number of leases.
-fn roomy(tune: impl FnOnce(SharedBuilder<FakeConnection>) -> SharedBuilder<FakeConnection>) -> Bed {
-    Bed::with(4, |builder| {
+fn roomy(
+    tune: impl FnOnce(SharedBuilder<FakeConnection>) -> SharedBuilder<FakeConnection>,
+) -> SharedBed {
+    SharedBed::with(4, |builder| {
         let builder = builder.max_leases_per_connection(1024);
         tune(builder.target_leases(TARGET).check_interval(None))
     })
@@ -39,12 +41,12 @@ async fn each_connection_opened_for_a_queue_gets_its_share_of_it() {
         let bed = roomy(|builder| builder);
         bed.fake.set(Call::Connect, Answer::Manual);
         let mut waiting: Vec<_> = (0..callers)
-            .map(|_| Held::waiting(bed.pool.acquire()))
+            .map(|_| HandPolled::waiting(bed.pool.acquire()))
             .collect();
         let mut leases = Vec::new();
         for number in 1..=4 {
             bed.fake.next(Call::Connect).await.succeed();
-            settle().await;
+            quiesce().await;
             for waiter in waiting.drain(..share) {
                 let mut waiter = waiter;
                 leases.push(waiter.ready().expect("served"));
@@ -61,20 +63,22 @@ async fn each_connection_opened_for_a_queue_gets_its_share_of_it() {
 async fn lease_that_comes_home_serves_who_waits_for_a_connection_to_be_opened() {
     let bed = roomy(|builder| builder);
     bed.fake.set(Call::Connect, Answer::Manual);
-    let mut waiting: Vec<_> = (0..40).map(|_| Held::waiting(bed.pool.acquire())).collect();
+    let mut waiting: Vec<_> = (0..40)
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
+        .collect();
     bed.fake.next(Call::Connect).await.succeed();
-    settle().await;
+    quiesce().await;
     let mut leases: Vec<_> = waiting
         .drain(..32)
         .map(|mut waiter| waiter.ready().expect("served"))
         .collect();
     assert_eq!(bed.pool.status().waiting, 8);
-    let mut newcomer = Held::new(bed.pool.acquire());
+    let mut newcomer = HandPolled::new(bed.pool.acquire());
     assert!(newcomer.poll().is_pending(), "nobody overtakes");
     leases.pop();
     drop(waiting.remove(0).ready().expect("served in its turn"));
     bed.fake.next(Call::Connect).await.succeed();
-    settle().await;
+    quiesce().await;
     for mut waiter in waiting {
         leases.push(waiter.ready().expect("served"));
     }
@@ -88,13 +92,13 @@ async fn who_waits_for_a_connect_that_fails_is_served_by_what_is_open() {
     let bed = roomy(|builder| builder.retry_delay(MINUTE, MINUTE));
     bed.fake.set(Call::Connect, Answer::Manual);
     let mut waiting: Vec<_> = (0..128)
-        .map(|_| Held::waiting(bed.pool.acquire()))
+        .map(|_| HandPolled::waiting(bed.pool.acquire()))
         .collect();
     bed.fake.next(Call::Connect).await.succeed();
     for _ in 0..3 {
         bed.fake.next(Call::Connect).await.fail("refused");
     }
-    settle().await;
+    quiesce().await;
     let leases: Vec<_> = waiting
         .iter_mut()
         .map(|waiter| waiter.ready().expect("served"))
@@ -133,7 +137,7 @@ async fn loads_become_even_again_after_all_connections_died() {
     }
     assert_eq!(shares, [100; 4]);
     drop(crowd);
-    settle().await;
+    quiesce().await;
     bed.finish().await;
 }
 
@@ -170,18 +174,20 @@ async fn connection_with_one_use_left_is_served_to_one_waiter() {
 
 #[tokio::test(start_paused = true)]
 async fn use_that_was_served_to_a_caller_who_has_gone_is_left_for_another() {
-    let bed = Bed::with(1, |builder| builder.max_uses(2));
+    let bed = SharedBed::with(1, |builder| builder.max_uses(2));
     bed.fake.set(Call::Connect, Answer::Manual);
-    let mut first = Held::waiting(bed.pool.acquire());
-    let gone = Held::waiting(bed.pool.acquire());
+    let mut first = HandPolled::waiting(bed.pool.acquire());
+    let gone = HandPolled::waiting(bed.pool.acquire());
     bed.fake.next(Call::Connect).await.succeed();
-    settle().await;
+    quiesce().await;
     let one = first.ready().expect("served");
     drop(first);
     drop(gone);
-    let last = Held::new(bed.pool.acquire()).ready().expect("one is left");
+    let last = HandPolled::new(bed.pool.acquire())
+        .ready()
+        .expect("one is left");
     assert_eq!(ids(&[one, last]), [0, 0]);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::MaxUses]);
     assert_eq!(bed.fake.counts().connect.started, 1);
     bed.finish().await;
@@ -189,7 +195,7 @@ async fn use_that_was_served_to_a_caller_who_has_gone_is_left_for_another() {
 
 #[tokio::test(start_paused = true)]
 async fn callers_one_after_another_do_not_notice_a_replacement_that_takes_seconds() {
-    let bed = Bed::with(1, |builder| builder.max_lifetime(MINUTE));
+    let bed = SharedBed::with(1, |builder| builder.max_lifetime(MINUTE));
     bed.fake.set(Call::Connect, Answer::After(3 * SECOND));
     drop(bed.lease().await);
     let began = Instant::now();
@@ -210,7 +216,7 @@ async fn callers_one_after_another_do_not_notice_a_replacement_that_takes_second
 
 #[tokio::test(start_paused = true)]
 async fn pool_that_nobody_uses_does_not_connect_at_every_lifetime() {
-    let bed = Bed::with(2, |builder| builder.max_lifetime(MINUTE).idle_timeout(None));
+    let bed = SharedBed::with(2, |builder| builder.max_lifetime(MINUTE).idle_timeout(None));
     drop(bed.lease().await);
     pass(20 * MINUTE).await;
     assert_eq!(bed.fake.counts().connect.started, 1);
@@ -220,7 +226,7 @@ async fn pool_that_nobody_uses_does_not_connect_at_every_lifetime() {
 
 #[tokio::test(start_paused = true)]
 async fn old_connection_whose_replacement_cannot_be_had_is_closed_after_its_last_lease() {
-    let bed = Bed::with(1, |builder| {
+    let bed = SharedBed::with(1, |builder| {
         builder.max_lifetime(MINUTE).retry_delay(MINUTE, MINUTE)
     });
     let lease = bed.lease().await;
@@ -228,11 +234,11 @@ async fn old_connection_whose_replacement_cannot_be_had_is_closed_after_its_last
     pass(MINUTE).await;
     let connect = bed.fake.next(Call::Connect).await;
     drop(lease);
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [], "its replacement is on its way");
     drop(bed.lease().await);
     connect.fail("refused");
-    settle().await;
+    quiesce().await;
     assert_eq!(bed.reasons(), [CloseReason::Lifetime]);
     bed.finish().await;
 }
@@ -282,7 +288,7 @@ impl Observer for Clones {
 async fn caller_that_need_not_wait_does_not_clone_its_waker() {
     let clones = Arc::new(Clones::default());
     let observer = Arc::clone(&clones);
-    let bed = Bed::with(1, |builder| builder.observer(observer));
+    let bed = SharedBed::with(1, |builder| builder.observer(observer));
     drop(bed.lease().await);
     let nothing = Arc::new(Nothing);
     let waker = Waker::from(Arc::clone(&nothing));

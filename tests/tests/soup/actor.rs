@@ -1,4 +1,4 @@
-//! One of many who use the pool at random.
+//! An actor: one of several tasks that use the pool at random.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use pool_tests::random::SplitMix64;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::scenario::Flavour;
+use crate::scenario::RuntimeKind;
 use crate::world::{Lease, Pool, World};
 
 #[derive(Debug)]
@@ -47,14 +47,14 @@ impl Actor {
             0..30 => self.acquire().await,
             30..43 => self.acquire_and_cancel().await,
             43..50 => self.try_acquire().await,
-            50..56 => self.acquire_as_a_crowd().await,
+            50..56 => self.acquire_several().await,
             56..62 => self.resize(),
             62..63 => drop(self.pool.evict_all()),
             63..66 => self.retain(),
             66..73 => self.warm_up().await,
             73..79 => self.look(),
-            79..84 => self.harm_somebody(),
-            84..88 => self.juggle_handles(),
+            79..84 => self.harm_a_connection(),
+            84..88 => self.replace_handle(),
             88..93 => drop(self.world.unstash()),
             _ => self.rest(120).await,
         }
@@ -70,7 +70,7 @@ impl Actor {
         let result = self.pool.acquire_within(limit).await;
         match result {
             Ok(lease) => self.hold(lease).await,
-            Err(error) => self.judge(&error, began.elapsed(), limit),
+            Err(error) => self.check_error(&error, began.elapsed(), limit),
         }
     }
 
@@ -92,21 +92,21 @@ impl Actor {
         }
     }
 
-    /// Several acquires of one task, some of which are dropped before others.
-    async fn acquire_as_a_crowd(&mut self) {
+    /// Makes several acquires in one task, and drops them in a random order.
+    async fn acquire_several(&mut self) {
         let pool = self.pool.clone();
-        let mut crowd: Vec<Acquire<'_, FakeConnection>> = Vec::new();
+        let mut acquires: Vec<Acquire<'_, FakeConnection>> = Vec::new();
         let patience = self.world.scenario.units(3);
         for _ in 0..=self.draw(5) {
-            crowd.push(pool.acquire_within(patience * 3));
+            acquires.push(pool.acquire_within(patience * 3));
         }
         let mut leases = Vec::new();
-        while !crowd.is_empty() {
-            let chosen = self.draw_place(crowd.len());
-            let acquire = crowd.swap_remove(chosen);
+        while !acquires.is_empty() {
+            let chosen = self.draw_place(acquires.len());
+            let acquire = acquires.swap_remove(chosen);
             let (polls, wakes) = (self.draw(3), self.below(2) == 0);
-            // Those that wait here were polled once, so they are in the queue.
-            for lease in poll_once_each(&mut crowd).await {
+            // The others are polled once, so they are in the queue.
+            for lease in poll_once_each(&mut acquires).await {
                 self.world.receive(&lease);
                 leases.push(lease);
             }
@@ -186,7 +186,7 @@ impl Actor {
         let (pool, spare) = (self.pool.clone(), self.below(2) == 0);
         let picked = self.pool.retain(|stats| {
             assert!(stats.idle_for.is_none_or(|idle_for| idle_for <= stats.age));
-            // It may use the pool.
+            // The predicate may use the pool.
             spare || pool.status().idle > 2 || stats.age < limit
         });
         assert!(!spare || picked == 0);
@@ -209,7 +209,10 @@ impl Actor {
     fn look(&mut self) {
         let status = self.pool.status();
         let largest = self.world.scenario.largest();
-        assert!(status.size() <= largest, "more than ever allowed: {status}");
+        assert!(
+            status.size() <= largest,
+            "more than any limit allowed: {status}"
+        );
         assert!(
             status.idle == 0 || status.waiting == 0,
             "invariant 3 broken: {status}"
@@ -218,13 +221,13 @@ impl Actor {
         assert!(!format!("{:?}", self.pool).is_empty());
     }
 
-    fn harm_somebody(&mut self) {
+    fn harm_a_connection(&mut self) {
         let alive = self.world.fake.alive();
         if alive.is_empty() {
             return;
         }
         let id = alive[self.draw_place(alive.len())];
-        // Whether it still exists by now does not matter.
+        // It may be gone by now.
         let _was_there = match self.below(5) {
             0 => self.world.fake.kill(id),
             1 => self.world.fake.kill_silently(id),
@@ -234,7 +237,7 @@ impl Actor {
         };
     }
 
-    fn juggle_handles(&mut self) {
+    fn replace_handle(&mut self) {
         let spare = self.pool.clone();
         if self.below(2) == 0 {
             self.pool = spare;
@@ -247,19 +250,16 @@ impl Actor {
         sleep(self.draw_time(units_max)).await;
     }
 
-    fn judge(&self, error: &AcquireError, waited: Duration, allowed: Duration) {
+    fn check_error(&self, error: &AcquireError, waited: Duration, allowed: Duration) {
         let status = error.context().status;
         match error {
             AcquireError::Timeout { limit, .. } => {
                 assert_eq!(*limit, allowed);
-                assert!(waited >= allowed, "too early, after {waited:?}: {error}");
-                // Timers have a grain of a millisecond, and only the paused clock has no load.
+                assert!(waited >= allowed, "early, after {waited:?}: {error}");
+                // Timers have a resolution of a millisecond, and a busy machine is late on the real clock.
                 let is_late = waited > allowed + Duration::from_millis(2);
-                let is_paused = self.world.scenario.flavour == Flavour::Paused;
-                assert!(
-                    !is_late || !is_paused,
-                    "too late, after {waited:?}: {error}"
-                );
+                let is_paused = self.world.scenario.runtime_kind == RuntimeKind::Paused;
+                assert!(!is_late || !is_paused, "late, after {waited:?}: {error}");
             }
             AcquireError::Unavailable { retry_after, .. } => {
                 assert!(!retry_after.is_zero());
@@ -297,8 +297,8 @@ impl Drop for Actor {
     }
 }
 
-/// Polls a future so many times, each time it asks for it, and drops it unless it has ended:
-/// right after the last poll, or when it asks again. Nobody waits longer than `patience`.
+/// Polls a future this often, waiting for its wake-up before each further poll. If it has not completed
+/// then, drops it: right after the last poll, or after the next wake-up. Waits no longer than `patience`.
 async fn poll_some<F: Future>(
     future: F,
     polls: u32,
@@ -322,10 +322,10 @@ async fn poll_some<F: Future>(
 }
 
 /// Polls each acquire once and takes out those that are ready.
-async fn poll_once_each(crowd: &mut Vec<Acquire<'_, FakeConnection>>) -> Vec<Lease> {
+async fn poll_once_each(acquires: &mut Vec<Acquire<'_, FakeConnection>>) -> Vec<Lease> {
     poll_fn(|cx| {
         let mut leases = Vec::new();
-        crowd.retain_mut(|acquire| match pin!(acquire).poll(cx) {
+        acquires.retain_mut(|acquire| match pin!(acquire).poll(cx) {
             Poll::Ready(result) => {
                 leases.extend(result);
                 false

@@ -1,4 +1,4 @@
-//! How a run ends, and what must be true then.
+//! The four ways in which a run ends, and what must be true then.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -16,14 +16,14 @@ use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
-use crate::scenario::Flavour;
+use crate::scenario::RuntimeKind;
 use crate::world::{Lease, Pool, World};
 
 type Actors = Vec<JoinHandle<()>>;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Everybody stops, faults end, the full capacity can be lent again, and a close leaves nothing.
+/// The actors stop, the faults end, the full capacity can be lent again, and a close leaves nothing.
 pub(crate) async fn close(world: &Arc<World>, pool: Pool, actors: Actors) {
     join(actors).await;
     world.switch.turn_off();
@@ -37,10 +37,10 @@ pub(crate) async fn close(world: &Arc<World>, pool: Pool, actors: Actors) {
     assert!(pool.close(Duration::ZERO).await.is_complete());
     refuses_everything(&pool).await;
     drop(pool);
-    settled(world).await;
+    assert_ended(world).await;
 }
 
-/// The pool is closed while everybody is busy and things go wrong.
+/// The pool is closed while the actors are busy and faults happen.
 pub(crate) async fn close_amid(world: &Arc<World>, pool: Pool, actors: Actors) {
     world.stepped(half_the_steps(world)).await;
     if world.has_failed() {
@@ -56,10 +56,11 @@ pub(crate) async fn close_amid(world: &Arc<World>, pool: Pool, actors: Actors) {
     let report = pool.close(MINUTE).await;
     assert!(report.is_complete(), "{early:?}, then {report:?}");
     drop(pool);
-    settled(world).await;
+    assert_ended(world).await;
 }
 
-/// The last handle goes while leases are out; they serve on and are closed when they come home.
+/// The last handle is dropped while there are leases. They still serve, and their connections are closed
+/// when they are returned.
 pub(crate) async fn last_handle(world: &Arc<World>, pool: Pool, actors: Actors) {
     join(actors).await;
     let mut leases: Vec<Lease> = Vec::new();
@@ -81,10 +82,10 @@ pub(crate) async fn last_handle(world: &Arc<World>, pool: Pool, actors: Actors) 
     }
     world.switch.turn_off();
     world.join_threads();
-    settled(world).await;
+    assert_ended(world).await;
 }
 
-/// The runtime goes while everybody is busy; leases are dropped later on a plain thread.
+/// The runtime is dropped while the actors are busy. Leases are dropped later on a plain thread.
 pub(crate) fn runtime_gone(world: &Arc<World>, runtime: Runtime, pool: Pool, actors: Actors) {
     let late = {
         let mut waiting = pin!(pool.acquire_within(MINUTE));
@@ -107,7 +108,7 @@ pub(crate) fn runtime_gone(world: &Arc<World>, runtime: Runtime, pool: Pool, act
                     .poll(&mut Context::from_waker(Waker::noop()))
                 {
                     Poll::Ready(result) => result,
-                    Poll::Pending => panic!("a waiter hangs although the runtime has gone"),
+                    Poll::Pending => panic!("a waiter hangs after its runtime has gone"),
                 }
             }
         }
@@ -165,7 +166,7 @@ pub(crate) fn paused() -> Runtime {
     runtime.expect("a runtime without I/O needs no descriptors")
 }
 
-/// Invariant 7: when all leases are home the pool can lend `max_size` connections again.
+/// Invariant 7: once all leases are returned, the pool can lend `max_size` connections again.
 async fn recover(world: &World, pool: &Pool) {
     let full = world.scenario.max_size;
     assert_eq!(pool.resize(full), Ok(()));
@@ -184,11 +185,12 @@ async fn recover(world: &World, pool: &Pool) {
         Err(TryAcquireError::Empty { .. })
     ));
 
-    // What is evicted is not lent again, however well it comes home.
+    // An evicted connection is not lent again, though it is returned in good order.
     let count = pool.evict_all();
-    // On threads, the word of a death that was planned before the faults ended may still be on its
-    // way; such a connection is marked already.
-    let is_all = count == full || world.scenario.flavour == Flavour::Threads && count < full;
+    // On threads, the pool may only now see a death that was injected before the faults ended. Such a
+    // connection is to be closed already, and not counted.
+    let is_all =
+        count == full || world.scenario.runtime_kind == RuntimeKind::Threads && count < full;
     assert!(is_all, "{count} evicted: {}", pool.status());
     let evicted = ids(&leases);
     drop(leases);
@@ -234,7 +236,7 @@ async fn acquire_all(world: &World, pool: &Pool, count: usize) -> Vec<Lease> {
     leases
 }
 
-/// Acquires, however often the pool says that connects have failed too often to wait now.
+/// Acquires, and tries again as long as the pool answers that connects have failed too often.
 async fn acquire_at_last(world: &World, pool: &Pool) -> Lease {
     loop {
         match pool.acquire_within(world.scenario.units(2000)).await {
@@ -270,8 +272,9 @@ async fn refuses_everything(pool: &Pool) {
     assert_eq!(pool.resize(1), Err(ResizeError::Closed));
 }
 
-/// Everything that was opened is closed or detached, once, and nothing of the pool is left.
-async fn settled(world: &World) {
+/// Checks that everything that was opened is closed or detached, once, and that nothing of the pool is
+/// left.
+async fn assert_ended(world: &World) {
     world.ledger.until(|counts| counts.is_closed).await;
     world.ledger.assert_settled();
     let ledger = world.ledger.counts();
@@ -312,10 +315,10 @@ async fn settled(world: &World) {
     }
     assert_eq!(opened, &closed | &detached, "invariant 6 broken");
 
-    let spare = match world.scenario.flavour {
+    let spare = match world.scenario.runtime_kind {
         // What is detached is dropped a moment after its slot is free.
-        Flavour::Threads => detached.len(),
-        Flavour::Paused => 0,
+        RuntimeKind::Threads => detached.len(),
+        RuntimeKind::Paused => 0,
     };
     assert!(
         counts.occupied_peak <= world.scenario.largest() + spare,
@@ -343,6 +346,9 @@ async fn join(actors: Actors) {
 /// Runs `body` and puts the scenario in front of what it says when it panics.
 pub(crate) fn with_replay(replay: &str, body: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(body)) {
-        panic!("{}\nreplay with {replay}", crate::quiet::text_of(&*payload));
+        panic!(
+            "{}\nreplay with {replay}",
+            crate::planned_panics::text_of(&*payload)
+        );
     }
 }

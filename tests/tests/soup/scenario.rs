@@ -1,5 +1,4 @@
-//! What one run looks like: the pool's settings, the faults, and how much is done to it, all drawn
-//! from one seed.
+//! One run: the pool's settings, the faults, and the number of actors and steps, all drawn from one seed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +11,12 @@ use pool_testkit::ledger::Ledger;
 use pool_testkit::{Call, Query};
 use pool_tests::random::SplitMix64;
 
-use crate::witness::Witness;
+use crate::traced::TracedConnector;
 
-/// On which kind of runtime a run happens.
+/// The runtime of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flavour {
-    /// One thread and a paused clock: the seed decides everything but the pool's own jitter.
+pub(crate) enum RuntimeKind {
+    /// One thread and a paused clock. The seed decides everything but the pool's own jitter.
     Paused,
     /// Two workers and the real clock.
     Threads,
@@ -26,19 +25,19 @@ pub(crate) enum Flavour {
 /// How a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// Everybody stops, the pool recovers, then it is closed.
+    /// The actors stop, the pool recovers, and then it is closed.
     Close,
-    /// It is closed while everybody is busy.
+    /// It is closed while the actors are busy.
     CloseAmid,
-    /// Everybody stops and the last handle goes, while leases are out.
+    /// The actors stop, and the last handle is dropped while there are leases.
     LastHandle,
-    /// The runtime is dropped while everybody is busy.
+    /// The runtime is dropped while the actors are busy.
     RuntimeGone,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
-    pub(crate) flavour: Flavour,
+    pub(crate) runtime_kind: RuntimeKind,
     pub(crate) ending: Ending,
     /// All times are multiples of this.
     pub(crate) unit: Duration,
@@ -65,14 +64,14 @@ struct Settings {
 }
 
 impl Scenario {
-    pub(crate) fn draw(flavour: Flavour, ending: Ending, plan: FaultPlan) -> Self {
+    pub(crate) fn draw(runtime_kind: RuntimeKind, ending: Ending, plan: FaultPlan) -> Self {
         let mut numbers = SplitMix64::derived(plan.seed(), [64, 0]);
         let mut below = |limit: u32| {
             u32::try_from(numbers.below(u64::from(limit))).expect("it is below a `u32`")
         };
-        let unit = match flavour {
-            Flavour::Paused => Duration::from_millis(10),
-            Flavour::Threads => Duration::from_millis(1),
+        let unit = match runtime_kind {
+            RuntimeKind::Paused => Duration::from_millis(10),
+            RuntimeKind::Threads => Duration::from_millis(1),
         };
         let max_size = 1 + below(6) as usize;
         let settings = Settings {
@@ -87,19 +86,19 @@ impl Scenario {
             fail_fast_after: 1 + below(4),
         };
         Self {
-            flavour,
+            runtime_kind,
             ending,
             unit,
             actors: u64::from(2 + below(9)),
             steps: 10 + below(40) as usize,
             max_size,
             acquire_units: 5 + below(60),
-            plan: with_mood(plan, below(6), unit),
+            plan: with_faults(plan, below(6), unit),
             settings,
         }
     }
 
-    /// The largest limit that anybody sets in between.
+    /// The largest limit that an actor sets.
     pub(crate) const fn largest(&self) -> usize {
         self.max_size + 2
     }
@@ -114,7 +113,7 @@ impl Scenario {
 
     pub(crate) fn builder(
         &self,
-        connector: Witness<FaultyConnector<FakeConnector>>,
+        connector: TracedConnector<FaultyConnector<FakeConnector>>,
         ledger: &Ledger,
     ) -> Builder<FakeConnection> {
         let units = |count: u32| self.units(count);
@@ -152,10 +151,10 @@ impl Scenario {
     }
 }
 
-/// Some pools have good luck, some have one kind of bad luck, some have all.
-fn with_mood(plan: FaultPlan, mood: u32, unit: Duration) -> FaultPlan {
+/// Some plans have no faults, some have one kind of fault, and some have all kinds.
+fn with_faults(plan: FaultPlan, kind: u32, unit: Duration) -> FaultPlan {
     let some = Odds::none().slow(400, unit * 3);
-    match mood {
+    match kind {
         0 => plan,
         1 => plan.call_odds(
             Call::Connect,
@@ -177,7 +176,7 @@ fn with_mood(plan: FaultPlan, mood: u32, unit: Duration) -> FaultPlan {
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            flavour,
+            runtime_kind,
             ending,
             unit,
             plan,
@@ -189,7 +188,7 @@ impl fmt::Display for Scenario {
         } = self;
         write!(
             f,
-            "{plan}\n{flavour:?}, {ending:?}, a unit is {unit:?}, {actors} actors, {steps} steps, "
+            "{plan}\n{runtime_kind:?}, {ending:?}, a unit is {unit:?}, {actors} actors, {steps} steps, "
         )?;
         write!(
             f,

@@ -1,4 +1,4 @@
-//! What everybody in a run shares: the fake behind the pool, the ledger, and what must stay true.
+//! What the actors of a run share: the fake behind the pool, the ledger, and the facts that they check.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,8 +12,8 @@ use pool_testkit::fault::{FaultSwitch, FaultyConnector};
 use pool_testkit::ledger::Ledger;
 use tokio::sync::watch;
 
-use crate::scenario::{Flavour, Scenario};
-use crate::witness::Witness;
+use crate::scenario::{RuntimeKind, Scenario};
+use crate::traced::TracedConnector;
 
 pub(crate) type Pool = ConnectionPool<FakeConnection>;
 pub(crate) type Lease = PooledConnection<FakeConnection>;
@@ -24,17 +24,17 @@ pub(crate) struct World {
     pub(crate) fake: FakeHandle,
     pub(crate) switch: FaultSwitch,
     pub(crate) ledger: Ledger,
-    /// Dies with the pool's connector.
+    /// Gone once the pool's connector is dropped.
     connector: Weak<()>,
     /// Connections that must never be lent again.
     spoiled: Mutex<BTreeSet<ConnectionId>>,
     detached: Mutex<BTreeSet<ConnectionId>>,
-    /// Leases that outlive the operation that took them.
+    /// Leases that actors left for others to drop.
     stash: Mutex<Vec<Lease>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// How many operations were done.
+    /// How many steps were done.
     steps: watch::Sender<usize>,
-    /// Closing is in order from here on.
+    /// From here on actors may find the pool closed.
     ending: AtomicBool,
     served: AtomicU64,
     unwanted: AtomicU64,
@@ -47,7 +47,7 @@ impl World {
         let faulty = FaultyConnector::new(connector, scenario.plan.clone());
         let switch = faulty.switch();
         let ledger = Ledger::new(scenario.max_size);
-        let (witness, connector) = Witness::new(faulty);
+        let (witness, connector) = TracedConnector::new(faulty);
         let pool = scenario.builder(witness, &ledger).build();
         let world = Self {
             scenario: scenario.clone(),
@@ -67,7 +67,7 @@ impl World {
         (world, pool.expect("the settings are drawn from valid ones"))
     }
 
-    /// Notes a hand-out, and that it was a right one.
+    /// Counts a lease, and checks that it was right to lend its connection.
     pub(crate) fn receive(&self, lease: &Lease) {
         self.served.fetch_add(1, Ordering::Relaxed);
         let id = PooledConnection::id(lease);
@@ -76,9 +76,9 @@ impl World {
             !lock(&self.spoiled).contains(&id),
             "invariant 2 or 5 broken: {id} was lent again"
         );
-        // With threads, somebody may kill it between the pool's glance and this one.
+        // On threads, an actor may kill it between the pool's query and this one.
         assert!(
-            self.scenario.flavour == Flavour::Threads || lease.is_alive(),
+            self.scenario.runtime_kind == RuntimeKind::Threads || lease.is_alive(),
             "invariant 2 broken: {id} was lent dead"
         );
     }
@@ -91,7 +91,7 @@ impl World {
     pub(crate) fn detach(&self, lease: Lease) {
         let connection = PooledConnection::detach(lease);
         lock(&self.detached).insert(connection.id());
-        // Its drop may have been told to panic, and it is ours now.
+        // An actor may have told it to panic on drop, and it is not the pool's any more.
         drop(catch_unwind(AssertUnwindSafe(|| drop(connection))));
     }
 
@@ -113,13 +113,13 @@ impl World {
         }
     }
 
-    /// Drops something on a thread without a runtime. On the paused clock the runtime waits for
-    /// it, so that the seed decides the order.
+    /// Drops something on a thread without a runtime. On the paused clock this waits for the thread, so
+    /// that the seed decides the order.
     pub(crate) fn drop_elsewhere(&self, thing: impl Send + 'static) {
         let thread = thread::spawn(move || drop(thing));
-        match self.scenario.flavour {
-            Flavour::Paused => join(thread),
-            Flavour::Threads => lock(&self.threads).push(thread),
+        match self.scenario.runtime_kind {
+            RuntimeKind::Paused => join(thread),
+            RuntimeKind::Threads => lock(&self.threads).push(thread),
         }
     }
 
@@ -133,12 +133,12 @@ impl World {
             .send_modify(|steps| *steps = steps.saturating_add(1));
     }
 
-    /// Somebody panicked: nobody need wait for more operations.
+    /// An actor panicked, so there will be no more steps to wait for.
     pub(crate) fn fail(&self) {
         self.steps.send_replace(usize::MAX);
     }
 
-    /// Waits until so many operations were done, or somebody failed.
+    /// Waits until so many steps were done, or an actor failed.
     pub(crate) async fn stepped(&self, count: usize) {
         let mut steps = self.steps.subscribe();
         let reached = steps.wait_for(|steps| *steps >= count).await;
@@ -161,7 +161,7 @@ impl World {
         self.connector.strong_count() == 0
     }
 
-    /// How many leases there were: a run without any has tested little.
+    /// How many leases there were. A run without any has tested little.
     pub(crate) fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }

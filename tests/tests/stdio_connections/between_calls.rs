@@ -72,7 +72,7 @@ fn a_request_said_to_be_unwritten_is_not_written_later() {
         };
         assert!(matches!(error, StdioError::StrayOutput { .. }), "{error}");
         assert!(error.is_retry_safe());
-        // Whoever goes on with the connection, which is of no use, does not write it either.
+        // A caller that goes on with the connection, which is unusable, does not write it either.
         child.signal(Signal::User2).unwrap();
         child.send("more").await.unwrap_err();
         child.terminate(Stop::Orderly).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use pool_core::{ConnectionPool, Connector};
 use pool_stdio::codec::{DecodeError, Line, LineCodec};
-use pool_stdio::{KillScope, Stage, StdioConnector, StdioError};
+use pool_stdio::{KillScope, Signal, Stage, StdioConnector, StdioError};
 use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::{Sighting, poll_times};
 use tokio_util::codec::{Decoder, Encoder};
@@ -26,7 +26,7 @@ fn a_request_is_dirty_from_its_first_poll_until_its_reply_is_read() {
         assert!(!child.is_dirty());
         assert!(poll_times(child.request("one"), 1).await.is_none());
         assert!(child.is_dirty());
-        // Whoever holds the connection may wait for the reply all the same.
+        // The holder of the connection can still wait for the reply.
         assert_line(child.recv().await, "one");
         assert!(!child.is_dirty());
         assert_line(child.request("two").await, "two");
@@ -222,18 +222,22 @@ fn a_message_that_is_no_frame_is_refused_and_leaves_the_connection_clean() {
 #[test]
 fn a_reply_of_many_lines_is_dirty_until_its_last() {
     on_both_runtimes(async |bed| {
-        let behaviour = Behaviour::new().read_lines(1).print("a\nb\nc\n");
-        let behaviour = behaviour.read_lines(1).print("end\n").hang();
+        let go_on = Behaviour::new().print("end\n");
+        let behaviour = Behaviour::new().then(Step::OnTerminate(go_on));
+        let behaviour = behaviour.read_lines(1).print("ready\n");
+        let behaviour = behaviour.read_lines(1).print("a\nb\nc\n").hang();
         let mut child = bed.child(&behaviour).await;
+        // Its first answer says that a SIGTERM does not end it any more.
+        assert_eq!(child.request("hello").await.unwrap().bytes, "ready");
         let is_end = |line: &Line| line.bytes == "end";
         assert!(
-            poll_times(child.request("go").until(is_end), 2)
+            poll_times(child.request("go").until(is_end), 1)
                 .await
                 .is_none()
         );
         assert!(child.is_dirty());
         // Its lines are lost with the future; reading one of them does not make it clean.
-        child.notify("go on").await.unwrap();
+        child.signal(Signal::Terminate).unwrap();
         let rest = child.recv().until(is_end).await.unwrap();
         assert_eq!(rest.last().unwrap().bytes, "end");
         assert!(!child.is_dirty());

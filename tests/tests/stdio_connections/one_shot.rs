@@ -6,7 +6,8 @@ use std::time::Duration;
 use pool_core::Connector;
 use pool_stdio::{Drain, LadderTimes, OneShot, OneShotConnector, Output, StdioError};
 use pool_testkit::fixture::{Behaviour, Step, Stream};
-use pool_tests::children::poll_times;
+use pool_tests::children::{OUTER_DEADLINE, poll_times};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::bed::{Bed, context, on_both_runtimes, within};
@@ -212,5 +213,149 @@ fn what_a_tool_leaves_behind_does_not_keep_its_caller() {
             assert!(output.stdout.starts_with(b"done\n") || drain == Drain::TimedOut);
             drop((child, leaf));
         }
+    });
+}
+
+/// Keeps the stdout of the child it is started by open.
+fn left_behind(bed: &Bed) -> Behaviour {
+    bed.scene.actor("leaf").hang()
+}
+
+fn without_patience(bed: &Bed, behaviour: &Behaviour) -> OneShotConnector {
+    let mut times = LadderTimes::default();
+    times.drain_timeout = Duration::ZERO;
+    times.drain_idle = Duration::ZERO;
+    let spec = bed.scene.spec(behaviour).ladder_times(times);
+    let connector = OneShotConnector::new(spec).unwrap();
+    bed.note(connector.children());
+    connector
+}
+
+#[test]
+fn a_stream_passes_more_than_any_limit_and_ends_with_the_same_report() {
+    on_both_runtimes(async |bed| {
+        let behaviour = Behaviour::new().then_echo().print_error("hm\n").exit(3);
+        let spec = bed.scene.spec(&behaviour);
+        let connector = OneShotConnector::with_output_bytes_max(spec, 1000).unwrap();
+        bed.note(connector.children());
+        let mut child = connector.connect(&context()).await.unwrap();
+        let input = "0123456789abcdef\n".repeat(1 << 16);
+        let (mut reader, mut writer) = tokio::io::split(child.stream().unwrap());
+        let mut read = Vec::new();
+        let write = async {
+            writer.write_all(input.as_bytes()).await.unwrap();
+            writer.shutdown().await.unwrap();
+        };
+        let (count, ()) = tokio::join!(reader.read_to_end(&mut read), write);
+        assert_eq!(count.unwrap(), input.len());
+        assert!(read == input.as_bytes());
+        let output = reader.unsplit(writer).finish().await.unwrap();
+        assert_eq!((output.stdout.len(), code(&output)), (0, Some(3)));
+        assert_eq!(output.stdout_bytes_total, input.len() as u64);
+        assert_eq!(
+            (output.stderr.text, output.drain),
+            ("hm\n".into(), Drain::Complete)
+        );
+        assert_eq!(output.unwritten_bytes, 0);
+    });
+}
+
+#[test]
+fn a_stream_answers_before_its_input_is_complete() {
+    on_both_runtimes(async |bed| {
+        let mut child = child_of(bed, &Behaviour::echo()).await;
+        let mut stream = child.stream().unwrap();
+        let mut line = [0; 4];
+        for sent in [b"one\n", b"two\n"] {
+            stream.write_all(sent).await.unwrap();
+            stream.read_exact(&mut line).await.unwrap();
+            assert_eq!(&line, sent);
+        }
+        stream.write_all(b"not read").await.unwrap();
+        // What is not read is collected.
+        let output = stream.finish().within(OUTER_DEADLINE).await.unwrap();
+        assert_eq!(
+            (&output.stdout[..], output.stdout_bytes_total),
+            (&b"not read"[..], 16)
+        );
+        let error = child.stream().unwrap_err();
+        assert!(matches!(error, StdioError::Broken { .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_stream_ends_though_something_that_was_left_behind_holds_it_open() {
+    on_both_runtimes(async |bed| {
+        // Nearly all that a pipe holds, and read after every patience was over.
+        let text = "x".repeat(60_000);
+        let behaviour = Behaviour::new()
+            .start(left_behind(bed))
+            .print(&text)
+            .exit(0);
+        let connector = without_patience(bed, &behaviour);
+        let mut child = connector.connect(&context()).await.unwrap();
+        let leaf = bed.scene.beacon.expect(1);
+        while child.try_wait().is_none() {
+            tokio::task::yield_now().await;
+        }
+        let mut stream = child.stream().unwrap();
+        let mut read = String::new();
+        stream.read_to_string(&mut read).await.unwrap();
+        assert!(read == text);
+        let output = stream.finish().await.unwrap();
+        assert_ne!(output.drain, Drain::Complete);
+        drop((child, leaf));
+    });
+}
+
+#[test]
+fn writing_to_a_stream_fails_when_the_child_has_closed_its_stdin() {
+    on_both_runtimes(async |bed| {
+        let behaviour = Behaviour::new()
+            .then(Step::Close(Stream::Stdin))
+            .print("enough\n")
+            .exit(0);
+        let mut child = child_of(bed, &behaviour).await;
+        let mut stream = child.stream().unwrap();
+        let mut read = String::new();
+        stream.read_to_string(&mut read).await.unwrap();
+        assert_eq!(read, "enough\n");
+        let error = stream.write_all(b"more").await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+        assert_eq!(code(&stream.finish().await.unwrap()), Some(0));
+    });
+}
+
+#[test]
+fn a_stream_that_is_dropped_takes_its_child_with_it() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &Behaviour::echo());
+        let children = connector.children();
+        let pool = connector.pool().max_size(1).build().unwrap();
+        let mut child = pool.acquire().await.unwrap();
+        let pid = child.pid();
+        let mut stream = child.stream().unwrap();
+        stream.write_all(b"half a request").await.unwrap();
+        drop(child);
+        while children.pids().contains(&pid) {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn finishing_a_stream_has_a_time_limit() {
+    on_both_runtimes(async |bed| {
+        let limit = Duration::from_millis(50);
+        let mut child = child_of(bed, &Behaviour::new().print("thinking\n").hang()).await;
+        let stream = child.stream().unwrap();
+        let error = within(limit, stream.finish().within(limit))
+            .await
+            .unwrap_err();
+        let StdioError::TimedOut { report, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(report.partial.as_bytes(), b"thinking\n");
+        assert!(!error.is_retry_safe());
     });
 }

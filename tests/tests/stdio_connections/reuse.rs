@@ -107,13 +107,11 @@ fn an_idle_child_that_crashes_is_replaced_without_traffic() {
 #[test]
 fn an_idle_child_that_closes_its_stdout_is_replaced_without_traffic() {
     on_both_runtimes(async |bed| {
-        // It closes its stdout only after it was asked and has gone home.
-        let behaviour = Behaviour::new().read_lines(1).print("ok\n");
-        let behaviour = behaviour
-            .read_lines(1)
-            .then(Step::Close(Stream::Stdout))
-            .hang();
+        // It closes its stdout only when it was returned.
+        let close = Behaviour::new().then(Step::Close(Stream::Stdout));
+        let behaviour = Behaviour::new().then(Step::OnTerminate(close)).then_echo();
         let connector = bed.connector(&behaviour);
+        let children = connector.children();
         let (mut events, observer) = Events::new();
         let pool = eager(ConnectionPool::builder(connector))
             .max_size(1)
@@ -121,9 +119,9 @@ fn an_idle_child_that_closes_its_stdout_is_replaced_without_traffic() {
             .build()
             .unwrap();
         let mut lease = pool.acquire().await.unwrap();
-        assert_line(lease.request("one").await, "ok");
-        lease.notify("now").await.unwrap();
+        assert_line(lease.request("one").await, "one");
         drop(lease);
+        children.signal_all(Signal::Terminate);
         let died = events
             .next(|event| matches!(event, EventKind::Closed { .. }))
             .await;

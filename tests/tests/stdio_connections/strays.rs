@@ -1,7 +1,7 @@
 //! Output that nobody asked for: never taken for the reply to the next request.
 
 use pool_core::{ConnectionPool, Connector};
-use pool_stdio::{StdioConnection, StdioError};
+use pool_stdio::{Signal, StdioConnection, StdioError};
 use pool_testkit::fixture::{Behaviour, Replies, Step, Stream};
 
 use crate::bed::{Bed, Pool, assert_line, eager, on_both_runtimes};
@@ -25,21 +25,20 @@ fn pool(bed: &Bed, behaviour: &Behaviour, strays: Strays) -> Pool {
         .unwrap()
 }
 
-/// Answers, and says something more when it is told to.
+/// Answers, and says something more when it is told to, by a signal.
 fn chatty(text: &str) -> Behaviour {
+    let speak = Behaviour::new().print(text).print_error("said");
     Behaviour::new()
+        .then(Step::OnTerminate(speak))
         .read_lines(1)
         .print("one\n")
-        .read_lines(1)
-        .print(text)
-        .print_error("said")
         .then_echo()
 }
 
 /// Makes it speak, and waits until it has, without reading that.
 async fn provoke(child: &mut StdioConnection) {
     assert_line(child.request("go").await, "one");
-    child.notify("now").await.unwrap();
+    child.signal(Signal::Terminate).unwrap();
     while child.stderr_tail().text != "said" {
         tokio::task::yield_now().await;
     }

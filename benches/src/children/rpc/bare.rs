@@ -11,7 +11,7 @@ use tokio::process::{self, Child};
 
 use super::tool_call::{check, params};
 use crate::children::program::Program;
-use pool_reuse::builtin::server::{Tool, Wire};
+use pool_reuse::builtin::{Tool, Wire};
 use pool_reuse::measure::Measured;
 
 /// A child that one caller writes to and reads from.

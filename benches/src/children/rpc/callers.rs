@@ -8,9 +8,9 @@ use crate::children::chapter::{Chapter, Picture, spread};
 use crate::children::cores::Cores;
 use crate::effort::Effort;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::plot::{Chart, ChartBar, Side};
-use pool_reuse::measure::stats::{median, paired};
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Chart, ChartBar, Side};
+use pool_reuse::measure::{median, paired};
 
 /// A number of callers, and how many calls they make in a round.
 struct Crowd {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{ConnectContext, ConnectionId, Connector};
-use pool_reuse::builtin::server::{Tool, Wire};
+use pool_reuse::builtin::{Tool, Wire};
 use pool_reuse::measure::Measured;
 use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol};
 use rmcp::RoleClient;

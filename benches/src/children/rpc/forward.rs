@@ -9,11 +9,11 @@ use super::place::Place;
 use crate::children::chapter::{Chapter, spread};
 use crate::children::cores::Cores;
 use crate::effort::Effort;
-use pool_reuse::builtin::server::large_request;
+use pool_reuse::builtin::large_request;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::median;
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::median;
 
 /// Adds its table and figure to the chapter.
 pub(super) async fn measure(place: &Place, effort: Effort, chapter: &mut Chapter) -> Measured<()> {

@@ -15,12 +15,12 @@ use super::place::two_workers;
 use super::tool_call::call;
 use crate::children::chapter::{Chapter, Picture, Topic, spread};
 use crate::effort::Effort;
-use pool_reuse::builtin::server::Tool;
+use pool_reuse::builtin::Tool;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::plot::{Chart, ChartBar, Side};
-use pool_reuse::measure::stats::{median, paired};
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{Chart, ChartBar, Side};
+use pool_reuse::measure::{median, paired};
 
 /// The work of a request, and how many requests a round has.
 struct Work {

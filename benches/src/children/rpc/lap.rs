@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
+use pool_reuse::measure::Stopwatch;
 use tokio::task::JoinSet;
 
 use super::bare::Bare;

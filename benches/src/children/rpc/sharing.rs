@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use pool_core::SharedPool;
-use pool_reuse::builtin::server::Tool;
+use pool_reuse::builtin::Tool;
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
-use pool_reuse::measure::stats::{median, ratio};
-use pool_reuse::measure::table::Table;
+use pool_reuse::measure::Stopwatch;
+use pool_reuse::measure::Table;
+use pool_reuse::measure::{median, ratio};
 use pool_stdio::JsonRpcConnection;
 use tokio::task::JoinSet;
 

@@ -2,7 +2,7 @@
 
 use rmcp::model::{CallToolRequestParams, CallToolResult};
 
-use pool_reuse::builtin::server::Tool;
+use pool_reuse::builtin::Tool;
 use pool_reuse::measure::Measured;
 use pool_stdio::JsonRpcConnection;
 

@@ -1,23 +1,19 @@
-//! M10, M11 and the families F2 to F4: pipes that are held, writes that are under way, signals.
+//! M10, M11 and the families F2 to F4: pipes that are held, unfinished writes, signals.
 //!
-//! F1, the tree kill itself, is M1 to M9.
+//! Family F1, the end of a tree, is M1 to M9.
 
 use std::time::Duration;
 
-use pool_core::{ConnectContext, ConnectionId, Connector};
-use pool_stdio::{
-    Children, CommandSpec, KillScope, OneShotConnector, Signal, StdioConnector, Stop,
-};
+use pool_core::Connector;
+use pool_stdio::{Children, OneShotConnector, Signal, StdioConnector, Stop};
 use pool_testkit::census::Census;
 use pool_testkit::fixture::{Behaviour, Step, Stream};
-use pool_tests::children::{Beacon, OUTER_DEADLINE, block_on};
-use tokio::runtime;
-use tokio::time::{Instant, timeout};
+use pool_tests::children::{OUTER_DEADLINE, block_on};
+use tokio::time::timeout;
 
-use super::{Ending, Row};
-use crate::children::program::fixture;
+use super::row::Row;
+use super::scene::{Scene, context, daemonised, held_by};
 use pool_reuse::measure::Measured;
-use pool_reuse::measure::clock::Stopwatch;
 
 type Play = fn(&Scene<'_>) -> Measured<()>;
 
@@ -32,14 +28,15 @@ const FAMILIES: [(&str, &str, Play); 8] = [
     ),
     (
         "F3",
-        "1 MB under way to one that never reads",
+        "1 MB unfinished, the child never reads",
         write_under_way,
     ),
-    ("F4a", "SIGINT, passed on to a group", passed_on_interrupt),
-    ("F4b", "SIGTERM, passed on to a group", passed_on_terminate),
+    ("F4a", "SIGINT passed on to a group", passed_on_interrupt),
+    ("F4b", "SIGTERM passed on to a group", passed_on_terminate),
     ("F4c", "SIGTERM to a stopped child", stopped),
 ];
 
+/// Plays each family in so many rounds.
 pub(super) fn play(census: &Census, rounds: usize) -> Measured<Vec<Row>> {
     let mut rows = Vec::new();
     for (id, what, play) in FAMILIES {
@@ -47,53 +44,11 @@ pub(super) fn play(census: &Census, rounds: usize) -> Measured<Vec<Row>> {
         for _ in 0..rounds {
             let scene = Scene::new(census)?;
             play(&scene)?;
-            row.forced.push(Ending {
-                millis: scene.watch.get().elapsed().as_secs_f64() * 1e3,
-                live: census.processes().len(),
-            });
+            row.forced.push(scene.ending());
         }
         rows.push(row);
     }
     Ok(rows)
-}
-
-struct Scene<'a> {
-    census: &'a Census,
-    beacon: Beacon,
-    runtime: runtime::Runtime,
-    /// Started when what is timed begins.
-    watch: std::cell::Cell<Stopwatch>,
-}
-
-impl<'a> Scene<'a> {
-    fn new(census: &'a Census) -> Measured<Self> {
-        Ok(Self {
-            census,
-            beacon: Beacon::new()?,
-            runtime: runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?,
-            watch: std::cell::Cell::new(Stopwatch::start()),
-        })
-    }
-
-    fn begin(&self) {
-        self.watch.set(Stopwatch::start());
-    }
-
-    fn actor(&self, tag: &str) -> Behaviour {
-        Behaviour::new().announce(self.beacon.path(), tag)
-    }
-
-    fn spec(&self, behaviour: &Behaviour) -> Measured<CommandSpec> {
-        let spec = self.census.mark(fixture(behaviour)?);
-        Ok(spec.kill_scope(KillScope::Tree))
-    }
-}
-
-fn context() -> ConnectContext {
-    let deadline = Instant::now() + OUTER_DEADLINE;
-    ConnectContext::new(ConnectionId::from_u64(0), 1, deadline)
 }
 
 fn held_in_silence(scene: &Scene<'_>) -> Measured<()> {
@@ -112,9 +67,9 @@ fn held_by_a_printer(scene: &Scene<'_>) -> Measured<()> {
     )
 }
 
-/// The caller has its output in bounded time, and then nothing lives.
+/// The caller gets the output in bounded time, and then nothing lives.
 fn held(scene: &Scene<'_>, leaf: Behaviour) -> Measured<()> {
-    let spec = scene.spec(&Behaviour::new().start(leaf).print("done\n").exit(0))?;
+    let spec = scene.spec(&held_by(leaf))?;
     scene.runtime.block_on(async {
         let connector = OneShotConnector::new(spec)?;
         let children = connector.children();
@@ -124,20 +79,18 @@ fn held(scene: &Scene<'_>, leaf: Behaviour) -> Measured<()> {
         let output = child.run("").await?;
         drop((child, seen));
         children.emptied().await;
-        // The other may have been first.
+        // The leaf can have printed first.
         let mut lines = output.stdout.split(|byte| *byte == b'\n');
         if lines.any(|line| line == b"done") {
             Ok(())
         } else {
-            Err(format!("half of the output: {output:?}").into())
+            Err(format!("the output is incomplete: {output:?}").into())
         }
     })
 }
 
 fn aborted(scene: &Scene<'_>) -> Measured<()> {
-    let daemon = Behaviour::new().then(Step::LeaveSession);
-    let daemon = daemon.start(scene.actor("daemon").hang()).exit(0);
-    let spec = scene.spec(&scene.actor("root").start(daemon).hang())?;
+    let spec = scene.spec(&daemonised(scene.beacon.path()))?;
     scene.runtime.block_on(async {
         let connector = OneShotConnector::new(spec)?;
         let children = connector.children();
@@ -149,7 +102,7 @@ fn aborted(scene: &Scene<'_>) -> Measured<()> {
         children.emptied().await;
         match given_up {
             Err(_) => Ok(()),
-            Ok(outcome) => Err(format!("nobody answers: {outcome:?}").into()),
+            Ok(outcome) => Err(format!("a child that never answers answered: {outcome:?}").into()),
         }
     })
 }
@@ -192,7 +145,7 @@ fn write_under_way(scene: &Scene<'_>) -> Measured<()> {
         drop(seen);
         match outcome {
             Err(_) => Ok(()),
-            Ok(reply) => Err(format!("nobody answers: {reply:?}").into()),
+            Ok(reply) => Err(format!("a child that never answers answered: {reply:?}").into()),
         }
     })
 }
@@ -205,7 +158,7 @@ fn passed_on_terminate(scene: &Scene<'_>) -> Measured<()> {
     passed_on(scene, Signal::Terminate)
 }
 
-/// What a program does that got a signal: it passes it on, and sees its children leave.
+/// A program that gets a signal passes it on, and its children end.
 fn passed_on(scene: &Scene<'_>, signal: Signal) -> Measured<()> {
     let tree = scene.actor("root").start(scene.actor("leaf").hang()).hang();
     let children = Children::new();
@@ -219,7 +172,7 @@ fn passed_on(scene: &Scene<'_>, signal: Signal) -> Measured<()> {
     if unreached.is_empty() && are_gone {
         Ok(())
     } else {
-        Err("it did not reach everybody".into())
+        Err("the signal did not reach all processes".into())
     }
 }
 

@@ -9,9 +9,9 @@ use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused, ServingOrder
 
 /// A bb8 pool.
 #[derive(Debug, Clone)]
-pub struct Subject(bb8::Pool<Manager>);
+pub(in crate::pools) struct Bb8(bb8::Pool<Manager>);
 
-impl AsyncSubject for Subject {
+impl AsyncSubject for Bb8 {
     const NAME: &'static str = "bb8";
     const COMPARED_AS: ComparedAs = ComparedAs::Peer(ServingOrder::Barging);
 
@@ -33,7 +33,7 @@ impl AsyncSubject for Subject {
 
 /// Opens connections for bb8.
 #[derive(Debug)]
-pub struct Manager(Factory);
+pub(in crate::pools) struct Manager(Factory);
 
 impl bb8::ManageConnection for Manager {
     type Connection = Connection;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// A connection that does nothing. Its factory knows how many are open.
 #[derive(Debug)]
-pub struct Connection {
+pub(in crate::pools) struct Connection {
     counts: Arc<Counts>,
 }
 
@@ -19,13 +19,13 @@ impl Drop for Connection {
 
 /// Opens connections and counts them, so that nobody has to trust a pool's own count.
 #[derive(Debug, Clone, Default)]
-pub struct Factory {
+pub(in crate::pools) struct Factory {
     counts: Arc<Counts>,
 }
 
 impl Factory {
     /// Opens a connection after the connect time that is set.
-    pub async fn connect(&self) -> Connection {
+    pub(in crate::pools) async fn connect(&self) -> Connection {
         let delay_ns = self.counts.connect_time_ns.load(Ordering::Relaxed);
         if delay_ns > 0 {
             tokio::time::sleep(Duration::from_nanos(delay_ns)).await;
@@ -35,7 +35,7 @@ impl Factory {
 
     /// Opens a connection at once.
     #[must_use]
-    pub fn connect_now(&self) -> Connection {
+    pub(in crate::pools) fn connect_now(&self) -> Connection {
         self.counts.opened.fetch_add(1, Ordering::Relaxed);
         self.counts.open.fetch_add(1, Ordering::Relaxed);
         Connection {
@@ -44,7 +44,7 @@ impl Factory {
     }
 
     /// Sets how long each later connect takes. It is zero at first.
-    pub fn set_connect_time(&self, time: Duration) {
+    pub(in crate::pools) fn set_connect_time(&self, time: Duration) {
         let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.counts
             .connect_time_ns
@@ -53,13 +53,13 @@ impl Factory {
 
     /// How many connections were opened in all.
     #[must_use]
-    pub fn opened(&self) -> usize {
+    pub(in crate::pools) fn opened(&self) -> usize {
         self.counts.opened.load(Ordering::Relaxed)
     }
 
     /// How many connections are open now.
     #[must_use]
-    pub fn open(&self) -> usize {
+    pub(in crate::pools) fn open(&self) -> usize {
         self.counts.open.load(Ordering::Relaxed)
     }
 }
@@ -73,12 +73,12 @@ struct Counts {
 
 /// What a pool answered instead of lending a connection.
 #[derive(Debug, Clone)]
-pub struct Refused(String);
+pub(in crate::pools) struct Refused(String);
 
 impl Refused {
     /// Wraps the error of any pool. Marked cold to keep it off the hot path.
     #[cold]
-    pub fn new(error: impl fmt::Debug) -> Self {
+    pub(in crate::pools) fn new(error: impl fmt::Debug) -> Self {
         Self(format!("{error:?}"))
     }
 }

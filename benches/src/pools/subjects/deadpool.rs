@@ -9,9 +9,9 @@ use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused, ServingOrder
 
 /// A deadpool pool.
 #[derive(Debug, Clone)]
-pub struct Subject(managed::Pool<Manager>);
+pub(in crate::pools) struct Deadpool(managed::Pool<Manager>);
 
-impl AsyncSubject for Subject {
+impl AsyncSubject for Deadpool {
     const NAME: &'static str = "deadpool";
     const COMPARED_AS: ComparedAs = ComparedAs::Peer(ServingOrder::Fifo);
 
@@ -31,7 +31,7 @@ impl AsyncSubject for Subject {
 
 /// Opens connections for deadpool.
 #[derive(Debug)]
-pub struct Manager(Factory);
+pub(in crate::pools) struct Manager(Factory);
 
 impl managed::Manager for Manager {
     type Type = Connection;

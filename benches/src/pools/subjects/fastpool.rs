@@ -16,9 +16,9 @@ use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused, ServingOrder
 
 /// A fastpool pool.
 #[derive(Debug, Clone)]
-pub struct Subject(Arc<bounded::Pool<Manager>>);
+pub(in crate::pools) struct Fastpool(Arc<bounded::Pool<Manager>>);
 
-impl AsyncSubject for Subject {
+impl AsyncSubject for Fastpool {
     const NAME: &'static str = "fastpool";
     const COMPARED_AS: ComparedAs = ComparedAs::Peer(ServingOrder::Fifo);
 
@@ -38,7 +38,7 @@ impl AsyncSubject for Subject {
 
 /// Opens connections for fastpool.
 #[derive(Debug)]
-pub struct Manager(Factory);
+pub(in crate::pools) struct Manager(Factory);
 
 impl fastpool::ManageObject for Manager {
     type Object = Connection;

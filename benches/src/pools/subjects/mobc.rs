@@ -11,15 +11,15 @@ use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused, ServingOrder
 
 /// A mobc pool.
 #[derive(Clone)]
-pub struct Subject(mobc::Pool<Manager>);
+pub(in crate::pools) struct Mobc(mobc::Pool<Manager>);
 
-impl fmt::Debug for Subject {
+impl fmt::Debug for Mobc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subject").finish_non_exhaustive()
+        f.debug_struct("Mobc").finish_non_exhaustive()
     }
 }
 
-impl AsyncSubject for Subject {
+impl AsyncSubject for Mobc {
     const NAME: &'static str = "mobc";
     const COMPARED_AS: ComparedAs = ComparedAs::Peer(ServingOrder::Fifo);
 
@@ -42,7 +42,7 @@ impl AsyncSubject for Subject {
 
 /// Opens connections for mobc.
 #[derive(Debug)]
-pub struct Manager(Factory);
+pub(in crate::pools) struct Manager(Factory);
 
 #[mobc::async_trait]
 impl mobc::Manager for Manager {

@@ -2,15 +2,23 @@
 //!
 //! All of them lend the same [`Connection`], which does nothing: what is measured is the pool.
 
-pub mod bb8;
+mod bb8;
 mod connection;
-pub mod deadpool;
-pub mod fastpool;
-pub mod mobc;
-pub mod ours;
-pub mod r2d2;
-pub mod semaphore;
+mod deadpool;
+mod fastpool;
+mod mobc;
+mod ours;
+mod r2d2;
+mod semaphore;
 mod subject;
 
-pub use connection::{Connection, Factory, Refused};
-pub use subject::{AsyncSubject, BlockingSubject, ComparedAs, ServingOrder};
+pub(in crate::pools) use bb8::Bb8;
+pub(in crate::pools) use connection::{Connection, Factory, Refused};
+pub(in crate::pools) use deadpool::Deadpool;
+pub(in crate::pools) use fastpool::Fastpool;
+pub(in crate::pools) use mobc::Mobc;
+pub(in crate::pools) use ours::PoolCore;
+pub(in crate::pools) use r2d2::R2d2;
+pub(in crate::pools) use semaphore::BareSemaphore;
+pub(in crate::pools) use subject::{AsyncSubject, BlockingSubject};
+pub use subject::{ComparedAs, ServingOrder};

@@ -9,15 +9,15 @@ use super::{AsyncSubject, ComparedAs, Connection, Factory, Refused};
 
 /// A pool of this workspace.
 #[derive(Clone)]
-pub struct Subject(ConnectionPool<Connection>);
+pub(in crate::pools) struct PoolCore(ConnectionPool<Connection>);
 
-impl fmt::Debug for Subject {
+impl fmt::Debug for PoolCore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Subject").field(&self.0.status()).finish()
+        f.debug_tuple("PoolCore").field(&self.0.status()).finish()
     }
 }
 
-impl AsyncSubject for Subject {
+impl AsyncSubject for PoolCore {
     const NAME: &'static str = "pool-core";
     const COMPARED_AS: ComparedAs = ComparedAs::Ours;
 
@@ -42,7 +42,7 @@ impl AsyncSubject for Subject {
 
 /// Opens connections for pool-core.
 #[derive(Debug)]
-pub struct Opener(Factory);
+pub(in crate::pools) struct Opener(Factory);
 
 #[pool_core::async_trait]
 impl Connector for Opener {

@@ -7,9 +7,9 @@ use super::{BlockingSubject, Connection, Factory, Refused};
 
 /// An r2d2 pool.
 #[derive(Debug, Clone)]
-pub struct Subject(r2d2::Pool<Manager>);
+pub(in crate::pools) struct R2d2(r2d2::Pool<Manager>);
 
-impl BlockingSubject for Subject {
+impl BlockingSubject for R2d2 {
     const NAME: &'static str = "r2d2";
 
     type Lease = r2d2::PooledConnection<Manager>;
@@ -27,7 +27,7 @@ impl BlockingSubject for Subject {
 
 /// Opens connections for r2d2.
 #[derive(Debug)]
-pub struct Manager(Factory);
+pub(in crate::pools) struct Manager(Factory);
 
 impl r2d2::ManageConnection for Manager {
     type Connection = Connection;

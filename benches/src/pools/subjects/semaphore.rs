@@ -9,9 +9,9 @@ use super::{AsyncSubject, ComparedAs, Factory, Refused};
 
 /// A semaphore that lends permits.
 #[derive(Debug, Clone)]
-pub struct Subject(Arc<Semaphore>);
+pub(in crate::pools) struct BareSemaphore(Arc<Semaphore>);
 
-impl AsyncSubject for Subject {
+impl AsyncSubject for BareSemaphore {
     const NAME: &'static str = "semaphore";
     const COMPARED_AS: ComparedAs = ComparedAs::Baseline;
 

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::{Factory, Refused};
 
 /// An asynchronous pool under test.
-pub trait AsyncSubject: Clone + Send + Sync + 'static {
+pub(in crate::pools) trait AsyncSubject: Clone + Send + Sync + 'static {
     /// Its name in the tables.
     const NAME: &'static str;
     /// How it takes part in a comparison.
@@ -42,7 +42,7 @@ pub trait AsyncSubject: Clone + Send + Sync + 'static {
 }
 
 /// A pool under test whose callers are threads that block.
-pub trait BlockingSubject: Clone + Send + Sync + 'static {
+pub(in crate::pools) trait BlockingSubject: Clone + Send + Sync + 'static {
     /// Its name in the tables.
     const NAME: &'static str;
 

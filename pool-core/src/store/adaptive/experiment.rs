@@ -46,8 +46,6 @@ pub(super) enum Verdict {
     Gain {
         /// Whatever the change of the load explains.
         is_sure: bool,
-        /// Nearly all that is possible.
-        is_full: bool,
     },
 }
 
@@ -77,11 +75,6 @@ impl Experiment {
 
     pub(super) const fn is_growth(&self) -> bool {
         self.to > self.from
-    }
-
-    /// More than doubling.
-    pub(super) const fn is_leap(&self) -> bool {
-        2 * self.to > 5 * self.from
     }
 
     /// Takes in a tick; `None` if there was no lease in it.
@@ -151,12 +144,7 @@ impl Experiment {
     fn verdict(&self, measured: &LoadProfile) -> Option<Verdict> {
         let is_final = measured.total.is_complete();
         let (narrow, wide, needed) = if self.is_growth() {
-            let needed = if self.is_leap() {
-                LEAP_GAIN
-            } else {
-                GROWTH_GAIN
-            };
-            (&self.base, measured, needed)
+            (&self.base, measured, GROWTH_GAIN)
         } else {
             (measured, &self.base, REVIEW_GAIN)
         };
@@ -166,8 +154,7 @@ impl Experiment {
         // connection without a lease helps.
         let each = gain.load / real(self.from.min(self.to));
         let possible = self.times().min(each).max(1.0);
-        let part = |part: f64| 1.0 + part * (possible - 1.0);
-        let least = part(needed);
+        let least = 1.0 + needed * (possible - 1.0);
         let doubt = CERTAINTY * gain.error;
         let is_gain = if gain.lower >= least * (1.0 + doubt) {
             true
@@ -181,7 +168,6 @@ impl Experiment {
         Some(if is_gain {
             Verdict::Gain {
                 is_sure: gain.lower >= least * (1.0 + doubt),
-                is_full: gain.lower >= part(FULL_GAIN),
             }
         } else {
             Verdict::Nothing
@@ -191,11 +177,8 @@ impl Experiment {
 
 /// The part of the possible gain that growing must bring.
 const GROWTH_GAIN: f64 = 0.35;
-/// More, since twice as fast is not enough for four times as many.
-const LEAP_GAIN: f64 = 0.45;
 /// The part that shrinking may cost.
 const REVIEW_GAIN: f64 = 0.15;
-const FULL_GAIN: f64 = 0.75;
 /// An early verdict holds though the gain were off by its error, so many times.
 const CERTAINTY: f64 = 1.5;
 const SETTLING_TICKS: u32 = 3;

@@ -15,12 +15,11 @@
 //! another connection brings. So the pool makes experiments: it changes the *spread*, the number of
 //! connections that leases are spread over, waits until the loads are even, measures, and compares.
 //!
-//! * **Growing** doubles the spread; after a doubling that brought all it could, it quadruples it. It
-//!   helped if leases were served faster by at least a third of what is possible (by 1.35 for twice as
-//!   many connections). What helped is kept: the load that each connection then carried is the new
+//! * **Growing** doubles the spread. It helped if leases were served faster by at least a third of what
+//!   is possible (by 1.35 for twice as many connections). What helped is kept: the load that each connection then carried is the new
 //!   *target*, and so many connections are *proven*. Up to that number the pool opens another one as
 //!   soon as the target is exceeded; only beyond it an experiment is needed.
-//! * **Shrinking** halves the spread. If that costs less than a seventh of what is possible, it is kept.
+//! * **Shrinking** takes a quarter of the spread away. If that costs less than a seventh of what is possible, it is kept.
 //!   Between a seventh and a third nothing changes, so the two cannot alternate.
 //!   If it was seen that leases take no longer than at half the load, nothing is tried.
 //! * **A load that changed meanwhile** explains part of a difference. Windows are kept apart by load,
@@ -33,7 +32,7 @@
 //! * **Damping.** After growth that brought nothing the next attempt waits for 2 s, and twice as long
 //!   each time up to 10 min. It is made sooner only if the load of a connection has doubled since, or
 //!   leases take half as long again as they did then. What was proven is reviewed after 1 min, and twice
-//!   as long each time up to 10 min; sooner if leases take twice as long as they did then.
+//!   as long each time up to 10 min; sooner under the same conditions.
 //!
 //! So a pool that is served best by one connection has a second one for about a second, ever more
 //! rarely; one that is served best by sixteen has them after four experiments, in about two seconds.
@@ -109,10 +108,6 @@ pub(crate) struct Adaptive {
     growth: Schedule,
     /// When shrinking is tried, and how it was when the present spread was proven.
     review: Schedule,
-    /// The last growth brought nearly all it could.
-    may_leap: bool,
-    /// The present spread was accepted though the load may explain what it seemed to bring.
-    is_provisional: bool,
 }
 
 /// What happened since the last tick.
@@ -140,8 +135,6 @@ impl Adaptive {
             experiment: None,
             growth: Schedule::new(RETRY_FIRST),
             review: Schedule::new(REVIEW_FIRST),
-            may_leap: false,
-            is_provisional: false,
         }
     }
 
@@ -267,8 +260,11 @@ impl Adaptive {
             return;
         }
         let seen = Mark::of(total, view.spread);
-        self.growth.notice(&seen, view.now, GROWTH_SLOWER);
-        self.review.notice(&seen, view.now, REVIEW_SLOWER);
+        let is_other = self.growth.notice(&seen, view.now) | self.review.notice(&seen, view.now);
+        if is_other {
+            // What was measured before must not be compared with what comes now.
+            return self.start_profile(view);
+        }
         self.experiment = self.next_experiment(view);
         if self.experiment.is_none() && self.profile.total.ticks >= PROFILE_TICKS {
             self.profile.fade();
@@ -276,23 +272,27 @@ impl Adaptive {
     }
 
     fn next_experiment(&mut self, view: &PoolView) -> Option<Experiment> {
-        if f64::from(view.load) < WORTH_SPLITTING * real(view.spread) {
-            // At this moment there is nobody to measure with.
-            return None;
-        }
-        let wider = self.growth.is_due(view.now).then(|| self.wider(view));
-        let narrower = || self.review.is_due(view.now).then(|| self.narrower(view));
-        let to = wider.flatten().or_else(|| narrower().flatten())?;
+        // What there is to measure with, now and as far as is known.
+        let load = f64::from(view.load).min(self.profile.total.mean_load());
+        let wider = || {
+            let is_due = self.growth.is_due(view.now);
+            is_due.then(|| self.wider(load, view)).flatten()
+        };
+        let narrower = || {
+            let is_due = self.review.is_due(view.now);
+            is_due.then(|| self.narrower(load, view)).flatten()
+        };
+        let to = wider().or_else(narrower)?;
         let base = std::mem::take(&mut self.profile);
         Some(Experiment::new(view, to, base, self.least_seconds))
     }
 
     /// So many connections could serve this load faster, if anything could.
-    fn wider(&self, view: &PoolView) -> Option<usize> {
+    fn wider(&self, load: f64, view: &PoolView) -> Option<usize> {
         let from = view.spread;
         // No connection needs less than the least target.
-        let load = self.profile.total.mean_load() / f64::from(self.range.min);
-        if from == 0 || load < WORTH_SPLITTING * real(from) {
+        let useful = load / f64::from(self.range.min);
+        if from == 0 || useful < WORTH_SPLITTING * real(from) {
             return None;
         }
         // If leases take no longer now than at half the load, half the load for each does not help.
@@ -300,8 +300,8 @@ impl Adaptive {
         if slowdown.is_some_and(|times| times < SLOWDOWN_MIN) {
             return None;
         }
-        let useful = whole(load.ceil());
-        let step = from * if self.may_leap { LEAP } else { 2 };
+        let useful = whole(useful.ceil());
+        let step = 2 * from;
         // What would be left is not worth an experiment of its own.
         let to = if useful <= step + step / 4 {
             useful
@@ -314,10 +314,9 @@ impl Adaptive {
 
     /// So many connections could do as well. When the load is below the target anyway, there is nothing
     /// to try: they are given back for being idle.
-    fn narrower(&self, view: &PoolView) -> Option<usize> {
+    fn narrower(&self, load: f64, view: &PoolView) -> Option<usize> {
         let to = view.spread.saturating_sub((view.spread / 4).max(1));
-        let is_loaded = self.profile.total.mean_load() > real(to) * f64::from(self.target);
-        (to > 0 && is_loaded).then_some(to)
+        (to > 0 && load > real(to) * f64::from(self.target)).then_some(to)
     }
 
     fn pursue(&mut self, mut experiment: Experiment, tick: Option<LoadWindow>, view: &PoolView) {
@@ -355,27 +354,23 @@ impl Adaptive {
         now: Time,
     ) {
         match verdict {
-            Verdict::Gain { is_sure, is_full } => {
+            Verdict::Gain { is_sure } => {
                 self.target = self.target.min(self.share(experiment, measured));
                 self.keep(experiment, measured);
-                self.may_leap = is_full;
-                self.is_provisional = !is_sure;
+                let seen = Mark::of(&measured.total, experiment.to());
+                self.review.reset();
+                self.review.fail(now, Some(seen));
                 if is_sure {
                     self.growth.reset();
+                    self.growth.set(now);
+                    return;
                 }
                 // Order: what is not sure is reviewed before anything is built upon it, unless there
                 // is a rush.
-                let is_rush = is_sure || measured.total.rate() > experiment.base().total.rate();
+                self.review.set(now.after(DOUBT));
+                let is_rush = measured.total.rate() > experiment.base().total.rate();
                 let wait = if is_rush { Duration::ZERO } else { 2 * DOUBT };
                 self.growth.set(now.after(wait));
-                self.review.reset();
-                let seen = Mark::of(&measured.total, experiment.to());
-                self.review.first = if is_sure { REVIEW_FIRST } else { DOUBT };
-                self.review.fail(now, Some(seen));
-            }
-            Verdict::Nothing if experiment.is_leap() => {
-                // A smaller step may help yet.
-                self.may_leap = false;
             }
             Verdict::Nothing => {
                 self.proven = experiment.from();
@@ -400,12 +395,7 @@ impl Adaptive {
                 self.growth.fail(now, Some(seen));
                 self.review.set(now);
             }
-            Verdict::Gain { is_sure, .. } => {
-                if is_sure && self.is_provisional {
-                    self.is_provisional = false;
-                    self.review.reset();
-                    self.review.first = REVIEW_FIRST;
-                }
+            Verdict::Gain { .. } => {
                 let before = Mark::of(&experiment.base().total, experiment.from());
                 self.review.fail(now, Some(before));
             }
@@ -436,14 +426,8 @@ const WORTH_SPLITTING: f64 = 1.1;
 /// In each tick; in five minutes it becomes twice as much.
 const FORGETTING: f64 = 1.000_23;
 const SLOWDOWN_MIN: f64 = 1.15;
-/// How many times as many connections are tried after a doubling that brought all it could.
-const LEAP: usize = 4;
 
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const REVIEW_FIRST: Duration = Duration::from_secs(60);
 /// When growth is reviewed that may not have helped.
 const DOUBT: Duration = Duration::from_secs(2);
-/// If leases take so many times as long as they did, growing is tried again.
-const GROWTH_SLOWER: f64 = 1.5;
-/// And what was proven is reviewed.
-const REVIEW_SLOWER: f64 = 2.0;

@@ -8,7 +8,7 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(super) struct Schedule {
     /// How long the first attempt is put off; doubled for each further one.
-    pub(super) first: Duration,
+    first: Duration,
     attempts: u32,
     due: Time,
     /// How it was at the last attempt.
@@ -25,9 +25,9 @@ impl Schedule {
         }
     }
 
-    /// Nothing has failed yet.
+    /// Nothing has failed under these conditions.
     pub(super) const fn is_fresh(&self) -> bool {
-        self.attempts == 0
+        self.mark.is_none()
     }
 
     pub(super) fn is_due(&self, now: Time) -> bool {
@@ -57,12 +57,14 @@ impl Schedule {
         self.due = self.due.max(now.after(self.first));
     }
 
-    /// Makes it due, once, if it is not any more as it was then.
-    pub(super) fn notice(&mut self, seen: &Mark, now: Time, slower: f64) {
-        if self.mark.is_some_and(|mark| seen.differs(&mark, slower)) {
+    /// Makes it due, once, if it is not any more as it was then, and says so.
+    pub(super) fn notice(&mut self, seen: &Mark, now: Time) -> bool {
+        let is_other = self.mark.is_some_and(|mark| seen.differs(&mark));
+        if is_other {
             self.mark = None;
             self.due = now;
         }
+        is_other
     }
 }
 
@@ -82,12 +84,15 @@ impl Mark {
         }
     }
 
-    /// Whether connections carry twice as much as before, or serve so much slower than their load
-    /// explains.
-    fn differs(&self, before: &Self, slower: f64) -> bool {
+    /// Whether connections carry much more than before, or serve much slower than their load explains.
+    fn differs(&self, before: &Self) -> bool {
         let times = (self.load / before.load).max(1.0);
-        times >= 2.0 || self.lease_seconds >= slower * times * before.lease_seconds
+        times >= BUSIER || self.lease_seconds >= SLOWER * times * before.lease_seconds
     }
 }
 
+/// So many times the load of before is another load,
+const BUSIER: f64 = 2.0;
+/// and so many times the time of a lease is another peer.
+const SLOWER: f64 = 1.5;
 const WAIT_MAX: Duration = Duration::from_secs(600);

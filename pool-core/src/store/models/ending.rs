@@ -1,4 +1,4 @@
-//! The end of a slot, of a pool, and of its background task, against what still comes.
+//! The end of a slot, of a pool, and of its background task, while others still use them.
 
 use std::future::poll_fn;
 

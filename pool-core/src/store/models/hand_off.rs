@@ -10,7 +10,7 @@ use crate::acquire::Acquire;
 use crate::engine::{Lends, PoolStore};
 use crate::lease::{Leased, PooledConnection};
 use crate::store::models::rig::{LONG, Pool, acquire, opened, take, tear_down};
-use crate::store::{DeadlineClock, Exclusive, Found, Turn, WaitEnd, WaitRequest, WaiterKey};
+use crate::store::{Deadline, Exclusive, Found, Turn, WaitEnd, WaitRequest, WaiterKey};
 use crate::sync::{Arc, Mutex, MutexGuard};
 
 // ---- hand-off against cancel ---------------------------------------------------------------------
@@ -87,15 +87,14 @@ fn look_at_place(pool: &Pool, key: WaiterKey) -> Option<Leased<()>> {
     let found = store.poll_waiter(key, Waker::noop());
     pool.finish(store);
     match found {
-        Found::Done(WaitEnd::Served(open)) => Some(open),
-        Found::Done(WaitEnd::Refused(..)) | Found::Waiting | Found::Moved => None,
+        Found::Done(WaitEnd::Served(open), _) => Some(open),
+        Found::Done(WaitEnd::Refused(..), _) | Found::Waiting | Found::Moved => None,
     }
 }
 
 fn join_queue(pool: &Pool, mut store: MutexGuard<'_, PoolStore<(), Exclusive>>) -> WaiterKey {
     let request = WaitRequest {
-        deadline: pool.clock.now().after(LONG),
-        clock: DeadlineClock::Exact,
+        deadline: Deadline::At(pool.clock.now().after(LONG)),
         site: Location::caller(),
     };
     let key = store.enqueue(Waker::noop().clone(), request, Turn::New);

@@ -15,8 +15,8 @@ use crate::store::tests::model::{
     self, Action, Answer, Choice, Failure, Home, Mismatch, Model, Op, Probe, Reason, Snapshot,
 };
 use crate::store::{
-    Condition, DeadlineClock, Errand, Exclusive, Found, Limits, PacerLimits, Refusal, Resized,
-    Sharing, SlotKey, State, Store, Turn, Upkeep, WaitEnd, WaitRequest, WaiterKey,
+    Condition, Deadline, Errand, Exclusive, Found, Limits, PacerLimits, Refusal, Resized, Sharing,
+    SlotKey, State, Store, Turn, Upkeep, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::time::Time;
 
@@ -77,11 +77,9 @@ struct Rig {
 }
 
 fn waits_until(deadline: Time) -> WaitRequest {
-    let (clock, site) = (DeadlineClock::Exact, Location::caller());
     WaitRequest {
-        deadline,
-        clock,
-        site,
+        deadline: Deadline::At(deadline),
+        site: Location::caller(),
     }
 }
 
@@ -249,7 +247,7 @@ impl Rig {
             return self.lent(ticket, slot);
         }
         let deadline = self.deadlines[&ticket].unwrap_or(self.now);
-        match self.store.admit(self.now, deadline, turn) {
+        match self.store.admit(self.now, Deadline::At(deadline), turn) {
             Ok(()) => {
                 let key = self
                     .store
@@ -288,6 +286,7 @@ impl Rig {
             Home::NeedsReset => self.give_back(slot, Condition::NeedsReset),
             Home::Dirty => self.give_back(slot, Condition::Unfit(CloseReason::Dirty)),
             Home::Dead => self.give_back(slot, Condition::Unfit(CloseReason::Died)),
+            Home::Ended => self.give_back(slot, Condition::Ended),
             Home::Discard => self.give_back(slot, Condition::Unfit(CloseReason::Discarded)),
             Home::Detach => {
                 self.store.detach(self.keys[&slot]);
@@ -356,11 +355,11 @@ impl Rig {
             match self.store.poll_waiter(key, Waker::noop()) {
                 // A clone of the waker that does nothing need not admit to be one.
                 Found::Waiting | Found::Moved => continue,
-                Found::Done(WaitEnd::Served(slot)) => {
+                Found::Done(WaitEnd::Served(slot), _) => {
                     self.store.accept(self.keys[&slot]).ok();
                     self.lent(ticket, slot);
                 }
-                Found::Done(WaitEnd::Refused(refusal, _)) => self.refused(ticket, refusal),
+                Found::Done(WaitEnd::Refused(refusal, _), _) => self.refused(ticket, refusal),
             }
             self.waiting.remove(&ticket);
         }

@@ -9,14 +9,14 @@ use crate::event::EventKind;
 use crate::id::CloseReason;
 use crate::store::sweep::TICK;
 use crate::store::{
-    Condition, DeadlineClock, Effects, Errand, Exclusive, Found, Limits, PacerLimits, Refusal,
-    Sharing, SlotKey, Store, Turn, WaitEnd, WaitRequest,
+    Condition, Deadline, Effects, Errand, Exclusive, Found, Limits, PacerLimits, Refusal, Sharing,
+    SlotKey, Store, Turn, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::time::Time;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         name: "test".into(),
         max_size: 2,
@@ -39,32 +39,38 @@ fn limits() -> Limits {
     }
 }
 
-fn request() -> WaitRequest {
-    let (deadline, clock) = (at(30), DeadlineClock::Exact);
+pub(super) fn request() -> WaitRequest {
     WaitRequest {
-        deadline,
-        clock,
+        deadline: Deadline::At(at(30)),
         site: Location::caller(),
     }
 }
 
-fn at(seconds: u64) -> Time {
+pub(super) fn at(seconds: u64) -> Time {
     Time::default().after(Duration::from_secs(seconds))
 }
 
 /// Opens one connection at `now`; it is its own name.
-fn open(store: &mut Store<&'static str, Exclusive>, name: &'static str, now: Time) -> SlotKey {
+pub(super) fn open(
+    store: &mut Store<&'static str, Exclusive>,
+    name: &'static str,
+    now: Time,
+) -> SlotKey {
     let opening = store.open(now).expect("a connect is wanted");
     store.opened(opening.key, name, now);
     opening.key
 }
 
-fn effects(store: &mut Store<&'static str, Exclusive>) -> Effects<&'static str, Exclusive> {
+pub(super) fn effects(
+    store: &mut Store<&'static str, Exclusive>,
+) -> Effects<&'static str, Exclusive> {
     store.take_effects().unwrap_or_else(Effects::none)
 }
 
 /// What is closed, and why.
-fn closed(store: &mut Store<&'static str, Exclusive>) -> Vec<(&'static str, CloseReason)> {
+pub(super) fn closed(
+    store: &mut Store<&'static str, Exclusive>,
+) -> Vec<(&'static str, CloseReason)> {
     let errands = effects(store).errands.into_iter();
     errands
         .filter_map(|errand| match errand {
@@ -122,98 +128,6 @@ fn lifetimes_are_drawn_at_birth_and_spread() {
 }
 
 #[test]
-fn early_death_counts_as_a_failure_and_a_late_one_does_not() {
-    let mut store = Store::<_, Exclusive>::new(limits());
-    let key = open(&mut store, "brief", at(0));
-    store.start_ticks(at(0));
-    store.died(key, store.slots.get(key).id);
-    assert_eq!(store.pacer.round(), 1);
-
-    let mut store = Store::<_, Exclusive>::new(limits());
-    let key = open(&mut store, "lasting", at(0));
-    store.start_ticks(at(2));
-    store.died(key, store.slots.get(key).id);
-    assert_eq!(store.pacer.round(), 0);
-}
-
-#[test]
-fn death_after_the_last_permitted_use_is_no_failure() {
-    let mut store = Store::<_, Exclusive>::new(Limits {
-        max_uses: Some(1),
-        ..limits()
-    });
-    let key = open(&mut store, "one shot", at(0));
-    assert_eq!(store.take_idle(Location::caller()), Some("one shot"));
-    store.give_back(key, "one shot", Condition::Unfit(CloseReason::Died));
-    assert_eq!(store.pacer.round(), 0);
-}
-
-#[test]
-fn connects_that_fail_side_by_side_are_one_round() {
-    let mut store = Store::<&str, Exclusive>::new(Limits {
-        min_idle: 2,
-        ..limits()
-    });
-    let first = store.open(at(0)).expect("wanted");
-    let second = store.open(at(0)).expect("wanted");
-    for opening in [first, second] {
-        store.connect_failed(opening.key, ConnectError::transient("no"), at(1));
-        assert!(store.release(opening.key));
-    }
-    assert_eq!(store.pacer.round(), 1);
-}
-
-#[test]
-fn failures_are_forgotten_after_sustained_uptime_and_not_before() {
-    let mut store = Store::<_, Exclusive>::new(limits());
-    let opening = store.open(at(0)).expect("wanted");
-    store.connect_failed(opening.key, ConnectError::transient("no"), at(0));
-    store.release(opening.key);
-    open(&mut store, "better", at(2));
-    store.start_ticks(at(2));
-    assert_eq!(store.pacer.round(), 1, "a mere connect proves little");
-    assert!(store.sweep(store.alarm()));
-    assert_eq!(store.pacer.round(), 1, "nor does a tenth of a second");
-    assert!(store.alarm() <= at(3), "it will be looked at in time");
-    assert!(store.sweep(at(3)));
-    assert_eq!(store.pacer.round(), 0);
-    assert!(
-        store.pacer.failure().is_none(),
-        "the failure has been made good"
-    );
-}
-
-#[test]
-fn delay_grows_with_each_round_up_to_its_maximum() {
-    let mut spans = Vec::new();
-    for seed in 0..200 {
-        let mut store = Store::<&str, Exclusive>::new(Limits { seed, ..limits() });
-        let mut now = at(0);
-        for round in 0..6 {
-            let opening = store.open(now).expect("the delay has passed");
-            store.connect_failed(opening.key, ConnectError::transient("no"), now);
-            store.release(opening.key);
-            let delay = store.pacer.not_before().since(now);
-            spans.resize(spans.len().max(round + 1), Duration::ZERO);
-            spans[round] = spans[round].max(delay);
-            assert_eq!(
-                store.open(now).is_none(),
-                !delay.is_zero(),
-                "it waits out the delay"
-            );
-            now = now.after(delay);
-        }
-    }
-    for (round, span) in spans.into_iter().enumerate() {
-        let limit = SECOND * [1, 2, 4, 8, 8, 8][round];
-        assert!(
-            span <= limit && span > limit.mul_f64(0.9),
-            "round {round}: {span:?}"
-        );
-    }
-}
-
-#[test]
 fn waiters_are_not_refused_while_something_could_serve_them() {
     let mut store = Store::<_, Exclusive>::new(limits());
     let key = open(&mut store, "lent", at(0));
@@ -230,7 +144,7 @@ fn waiters_are_not_refused_while_something_could_serve_them() {
     assert_eq!(store.evict(|_| true), 1);
     store.give_back(key, lent, Condition::Clean);
     store.refuse_if_unavailable(at(0));
-    let Found::Done(WaitEnd::Refused(Refusal::Unavailable { retry_after }, context)) =
+    let Found::Done(WaitEnd::Refused(Refusal::Unavailable { retry_after }, context), _) =
         store.poll_waiter(place, Waker::noop())
     else {
         panic!("nothing is left that could serve it");
@@ -300,7 +214,7 @@ fn connection_that_is_dead_when_drawn_was_not_used_and_counts_as_a_failure() {
     assert_eq!(store.take_idle(Location::caller()), Some("stillborn"));
     store.discard_dead(key, "stillborn");
     assert_eq!(
-        store.pacer.round(),
+        store.pacer.round(store.tick),
         1,
         "or it would be opened again and again without delay"
     );
@@ -318,7 +232,7 @@ fn one_shot_connection_that_served_ends_a_series_of_failures() {
     let key = open(&mut store, "one shot", at(2));
     assert_eq!(store.take_idle(Location::caller()), Some("one shot"));
     store.give_back(key, "one shot", Condition::Unfit(CloseReason::Died));
-    assert_eq!(store.pacer.round(), 0);
+    assert_eq!(store.pacer.round(store.tick), 0);
 }
 
 #[test]
@@ -331,12 +245,17 @@ fn one_shot_connection_that_dies_before_its_waiter_wakes_counts_as_a_failure() {
     let place = store.enqueue(Waker::noop().clone(), request(), Turn::New);
     let key = open(&mut store, "stillborn", at(0));
     store.died(key, store.slots.get(key).id);
-    assert_eq!(store.pacer.round(), 1);
-    assert!(matches!(
-        store.poll_waiter(place, Waker::noop()),
-        Found::Done(WaitEnd::Served(_))
-    ));
-    assert!(store.accept(key).is_err(), "it is known to be dead");
+    let Found::Done(WaitEnd::Served(dead), _) = store.poll_waiter(place, Waker::noop()) else {
+        panic!("it was served");
+    };
+    let condition = store.accept(key).expect_err("it is known to be dead");
+    store.start_ticks(at(10));
+    store.give_back(key, dead, condition);
+    assert_eq!(
+        store.pacer.round(store.tick),
+        1,
+        "it was young when it died"
+    );
 }
 
 #[test]
@@ -352,12 +271,24 @@ fn connect_that_is_dropped_unfinished_closes_the_pool() {
     assert!(store.is_finished());
     assert!(matches!(
         store.poll_waiter(place, Waker::noop()),
-        Found::Done(WaitEnd::Refused(Refusal::Closed, _))
+        Found::Done(WaitEnd::Refused(Refusal::Closed, _), _)
     ));
 }
 
+/// A caller with a timeout of 30 s that reads no clock.
+fn swept() -> WaitRequest {
+    WaitRequest {
+        deadline: Deadline::AfterSweep(30 * SECOND),
+        ..request()
+    }
+}
+
+fn is_over(store: &mut Store<&'static str, Exclusive>, key: WaiterKey) -> bool {
+    matches!(store.poll_waiter(key, Waker::noop()), Found::Done(..))
+}
+
 #[test]
-fn coarse_deadline_is_put_off_by_a_late_tick_and_an_exact_one_is_not() {
+fn a_late_tick_makes_a_deadline_late_once_and_never_early() {
     let mut store = Store::<&str, Exclusive>::new(Limits {
         min_idle: 0,
         ..limits()
@@ -365,30 +296,87 @@ fn coarse_deadline_is_put_off_by_a_late_tick_and_an_exact_one_is_not() {
     store.sweep(at(0));
     store.is_moving = true;
     store.start_ticks(at(0));
-    // The runtime stalls until 40 s; meanwhile two callers come who would wait for 30 s.
-    let deadline = store.coarse_now().after(30 * SECOND);
-    let coarse = WaitRequest {
-        deadline,
-        clock: DeadlineClock::Coarse,
-        ..request()
-    };
-    let coarse = store.enqueue(Waker::noop().clone(), coarse, Turn::New);
+    let waiter = store.enqueue(Waker::noop().clone(), swept(), Turn::New);
     let exact = store.enqueue(Waker::noop().clone(), request(), Turn::New);
-    assert!(store.sweep(at(40)));
-    let is_over = |store: &mut Store<_, Exclusive>, key| {
-        matches!(store.poll_waiter(key, Waker::noop()), Found::Done(_))
-    };
-    assert!(
-        !is_over(&mut store, coarse),
-        "it may have come at the end of the stall"
-    );
+    // The runtime turns once a second, so every tick is late.
+    for second in 1..=30 {
+        store.is_moving = true;
+        assert!(store.sweep(at(second)));
+        assert!(!is_over(&mut store, waiter), "not before 30 s");
+    }
     assert!(is_over(&mut store, exact));
-    assert!(
-        store.sweep(at(40).after(TICK)),
-        "the ticks come in time again"
-    );
-    assert!(store.sweep(at(71)));
-    assert!(is_over(&mut store, coarse));
+    store.is_moving = true;
+    assert!(store.sweep(at(31)));
+    assert!(is_over(&mut store, waiter), "the first tick came after 1 s");
+}
+
+#[test]
+fn a_deadline_outlives_the_connection_that_proved_dead() {
+    let mut store = Store::<&str, Exclusive>::new(Limits {
+        min_idle: 0,
+        ..limits()
+    });
+    store.start_ticks(at(0));
+    let waiter = store.enqueue(Waker::noop().clone(), swept(), Turn::New);
+    store.sweep(at(0).after(TICK));
+    let key = open(&mut store, "dead", at(20));
+    let Found::Done(WaitEnd::Served(dead), deadline) = store.poll_waiter(waiter, Waker::noop())
+    else {
+        panic!("it is served");
+    };
+    assert_eq!(deadline, Deadline::At(at(30).after(TICK)));
+    store.accept(key).expect("it looks alive");
+    store.discard_dead(key, dead);
+}
+
+#[test]
+fn callers_whose_connections_proved_dead_keep_their_order() {
+    let mut store = Store::<&str, Exclusive>::new(Limits {
+        min_idle: 0,
+        ..limits()
+    });
+    let enqueue =
+        |store: &mut Store<_, _>, turn| store.enqueue(Waker::noop().clone(), request(), turn).id();
+    let [first, second, third] = [0; 3].map(|_| enqueue(&mut store, Turn::New));
+    // It had drawn an idle connection before the others came, and it was dead.
+    let drawn = enqueue(&mut store, Turn::Deferred);
+    assert_eq!(store.queue.order(), [drawn, first, second, third]);
+    // Both are served, and their connections are dead again.
+    for _ in 0..2 {
+        let served = store.queue.serve_first(|_, _| WaitEnd::Served("dead"));
+        assert!(served.is_some());
+    }
+    assert_eq!(store.queue.order(), [second, third]);
+    enqueue(&mut store, Turn::Resumed(drawn));
+    enqueue(&mut store, Turn::Resumed(first));
+    assert_eq!(store.queue.order(), [first, drawn, second, third]);
+}
+
+#[test]
+fn a_crowd_of_waiters_leaves_no_memory_behind() {
+    let mut store = Store::<&str, Exclusive>::new(Limits {
+        min_idle: 0,
+        max_waiters: 10_000,
+        ..limits()
+    });
+    let keys: Vec<_> = (0..5_000)
+        .map(|_| store.enqueue(Waker::noop().clone(), swept(), Turn::New))
+        .collect();
+    store.start_ticks(at(0));
+    store.sweep(at(1));
+    let bytes = store.queue.bytes();
+    for key in keys {
+        assert!(store.cancel(key).is_none());
+    }
+    store.start_ticks(at(1));
+    store.sweep(at(2));
+    assert!(store.queue.bytes() < bytes / 4, "{bytes} before");
+    // What is left works.
+    let waiter = store.enqueue(Waker::noop().clone(), swept(), Turn::New);
+    store.start_ticks(at(2));
+    store.sweep(at(3));
+    store.sweep(at(33));
+    assert!(is_over(&mut store, waiter));
 }
 
 #[test]
@@ -406,7 +394,7 @@ fn failure_of_an_older_connect_after_the_delay_is_a_round_of_its_own() {
             "callers are told at once"
         );
     }
-    assert_eq!(store.pacer.round(), 2);
+    assert_eq!(store.pacer.round(store.tick), 2);
 }
 
 #[test]
@@ -420,7 +408,7 @@ fn waiter_served_before_the_close_and_woken_after_it_is_not_lent_anything() {
     store.close();
     assert!(matches!(
         store.poll_waiter(place, Waker::noop()),
-        Found::Done(WaitEnd::Served(_))
+        Found::Done(WaitEnd::Served(_), _)
     ));
     assert_eq!(store.accept(key), Err(Condition::Clean));
     store.give_back(key, "late", Condition::Clean);

@@ -3,5 +3,6 @@
 mod adaptive;
 mod against_model;
 mod cases;
+mod failures;
 mod model;
 mod shares;

@@ -12,7 +12,7 @@ use crate::error::{CheckError, ConnectError};
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::slots::SlotRecord;
 use crate::store::{
-    Condition, DeadlineClock, Errand, Found, Limits, Multiplexed, Opening, PacerLimits, ShareKey,
+    Condition, Deadline, Errand, Found, Limits, Multiplexed, Opening, PacerLimits, ShareKey,
     Sharing, SlotKey, State, Store, TargetLeases, Turn, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::time::Time;
@@ -33,6 +33,7 @@ enum Op {
     ConnectSucceeds(usize),
     ConnectFails(usize),
     Dies(usize),
+    Suspect(usize, bool),
     Evict(usize),
     EvictAll,
     Resize(usize),
@@ -57,6 +58,7 @@ fn ops() -> impl Strategy<Value = Op> {
         10 => which.clone().prop_map(Op::ConnectSucceeds),
         1 => which.clone().prop_map(Op::ConnectFails),
         2 => which.clone().prop_map(Op::Dies),
+        4 => (which.clone(), any::<bool>()).prop_map(|(which, how)| Op::Suspect(which, how)),
         2 => which.clone().prop_map(Op::Evict),
         1 => Just(Op::EvictAll),
         1 => (1..5_usize).prop_map(Op::Resize),
@@ -121,6 +123,7 @@ struct Expected {
     uses: u64,
     /// It takes no new leases any more: why the pool was told so.
     is_broken: bool,
+    is_suspected: bool,
 }
 
 struct Oracle {
@@ -195,6 +198,11 @@ impl Oracle {
                     self.store.died(*key, book.id);
                 }
             }
+            Op::Suspect(which, is_suspected) => {
+                if let Some(number) = self.pick(which) {
+                    self.suspect(number, is_suspected);
+                }
+            }
             Op::Evict(which) => {
                 if let Some(number) = self.pick(which) {
                     self.store.evict(|id| id.as_u64() == number);
@@ -225,6 +233,12 @@ impl Oracle {
         self.assert_that_waiting_is_needed();
     }
 
+    fn suspect(&mut self, number: u64, is_suspected: bool) {
+        let (key, book) = self.books.get_mut(&number).expect("picked");
+        book.is_suspected = is_suspected;
+        self.store.suspect(*key, book.id, is_suspected);
+    }
+
     /// One of the connections that are open.
     fn pick(&self, which: usize) -> Option<u64> {
         let count = self.books.len();
@@ -250,13 +264,12 @@ impl Oracle {
             lightest.is_none() || !self.waiting.is_empty(),
             "what may be lent is lent, unless somebody came earlier"
         );
-        let deadline = self.now.after(Duration::from_secs(2));
+        let deadline = Deadline::At(self.now.after(Duration::from_secs(2)));
         if self.store.admit(self.now, deadline, Turn::New).is_err() {
             return;
         }
         let ticket = WaitRequest {
             deadline,
-            clock: DeadlineClock::Exact,
             site: Location::caller(),
         };
         let waker = Waker::noop().clone();
@@ -271,7 +284,7 @@ impl Oracle {
             let record = self.store.slots.get(*key);
             let is_spent = book.uses >= self.max_uses;
             let is_full = book.leases >= self.sharing.max_leases;
-            let may_be_lent = record.is_fresh() && !is_spent && !is_full;
+            let may_be_lent = record.is_fresh() && !book.is_suspected && !is_spent && !is_full;
             may_be_lent.then_some((record.spare, load(record)))
         });
         loads.min().map(|(_, load)| load)
@@ -299,6 +312,7 @@ impl Oracle {
             .expect("only open ones are lent")
             .1;
         assert!(!book.is_broken, "a broken connection takes no new leases");
+        assert!(!book.is_suspected, "nor does a suspected one");
         book.leases += 1;
         book.uses += 1;
         assert!(book.uses <= self.max_uses, "as often as it may be used");
@@ -340,9 +354,9 @@ impl Oracle {
 
     /// Somebody waits, all are busy, one is to be replaced, or too few are idle.
     fn is_another_wanted(&self) -> bool {
-        let fresh = self.books.values().filter(|(key, _)| {
+        let fresh = self.books.values().filter(|(key, book)| {
             let record = self.store.slots.get(*key);
-            record.close_reason.is_none() && record.superseded.is_none()
+            record.close_reason.is_none() && record.superseded.is_none() && !book.is_suspected
         });
         let TargetLeases::Fixed(target) = self.sharing.target_leases else {
             return true;
@@ -351,10 +365,9 @@ impl Oracle {
         !self.waiting.is_empty()
             || are_busy
             || self.store.slots.count(State::Idle) < self.store.limits.min_idle
-            || self
-                .books
-                .values()
-                .any(|(key, _)| self.store.slots.get(*key).superseded.is_some())
+            || self.books.values().any(|(key, book)| {
+                book.is_suspected || self.store.slots.get(*key).superseded.is_some()
+            })
     }
 
     fn connect_succeeds(&mut self, which: usize) {
@@ -367,6 +380,7 @@ impl Oracle {
             leases: 0,
             uses: 0,
             is_broken: false,
+            is_suspected: false,
         };
         self.books.insert(opening.id.as_u64(), (opening.key, book));
         self.store.opened(opening.key, opening.key, self.now);
@@ -427,11 +441,11 @@ impl Oracle {
                     is_anybody_left_behind = true;
                     self.waiting.push_back(key);
                 }
-                Found::Done(WaitEnd::Served(key)) => {
+                Found::Done(WaitEnd::Served(key), _) => {
                     assert!(!is_anybody_left_behind, "who came first is served first");
                     self.accept(key);
                 }
-                Found::Done(WaitEnd::Refused(..)) => {}
+                Found::Done(WaitEnd::Refused(..), _) => {}
             }
         }
     }
@@ -458,6 +472,10 @@ impl Oracle {
 
     /// When nothing goes wrong any more, everybody is served and nothing of the capacity is lost.
     fn recover(&mut self) {
+        for number in self.books.keys().copied().collect::<Vec<_>>() {
+            self.suspect(number, false);
+            self.carry_out();
+        }
         self.come_to_rest();
         assert!(self.waiting.is_empty(), "{:?}", self.store.status());
         let max_size = self.store.limits.max_size;
@@ -505,7 +523,7 @@ impl Oracle {
         }
     }
 
-    /// Everything comes home, and nothing is left.
+    /// Everything is returned, and nothing is left.
     fn end(&mut self) {
         self.perform(Op::Close);
         while !self.held.is_empty() {

@@ -1,7 +1,7 @@
 //! The only code that talks to the operating system.
 //!
 //! `unix` holds what all Unixes share. Beside it stands one file per way of watching a process,
-//! each with the same names: [`Root`] and [`Scanner`]. `linux` watches by pidfd, which is exact:
+//! each with the same names. `linux` watches by pidfd, which is exact:
 //! a pidfd never means another process, also after the pid was reused. `portable` watches by pid,
 //! which is safe only until the process is reaped, and sees exits by asking.
 //!
@@ -18,14 +18,20 @@ mod unix;
 mod windows;
 
 #[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
-pub(crate) use linux::{Root, Scanner};
+pub(crate) use linux::{
+    CAN_COUNT, PollWaker, Poller, Root, clock_ticks, control_group, environment, is_stopped,
+    processes, signal_process, use_own_descriptors,
+};
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
-pub(crate) use portable::{Root, Scanner};
+pub(crate) use portable::{
+    CAN_COUNT, PollWaker, Poller, Root, clock_ticks, control_group, environment, is_stopped,
+    processes, signal_process, use_own_descriptors,
+};
 #[cfg(unix)]
 pub(crate) use unix::{
     OsErrorKind, Readiness, Ready, Spawned, block_signals, check_executable, clock_now,
-    descriptor_limit, descriptors_open, os_error_kind, pause, poll, poll_now, process_limit, read,
-    read_buf, resident_bytes, spawn, wake_pair, write,
+    descriptor_limit, descriptors_open, os_error_kind, pause, poll_now, process_limit, read,
+    read_buf, resident_bytes, set_nonblocking, spawn, write,
 };
 
 use crate::process::outcome::Exit;
@@ -44,6 +50,39 @@ pub(crate) enum PidState {
     Held,
     /// It was reaped: the pid may mean any process.
     Released,
+}
+
+/// A process, and never another one that gets its pid later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ProcessId {
+    pub(crate) pid: u32,
+    /// In clock ticks since the system was started.
+    pub(crate) started_ticks: u64,
+}
+
+/// One process, as the system shows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Process {
+    pub(crate) id: ProcessId,
+    pub(crate) parent: u32,
+    pub(crate) group: u32,
+    pub(crate) is_dead: bool,
+    /// It is on its way out: it runs no code of its own any more, but is not yet dead.
+    pub(crate) is_leaving: bool,
+}
+
+/// What is known of a process's environment.
+#[derive(Debug)]
+#[cfg_attr(
+    any(not(target_os = "linux"), pool_stdio_portable),
+    expect(dead_code, reason = "only where environments can be read")
+)]
+pub(crate) enum Environment {
+    Read(Vec<u8>),
+    /// It has none: it has gone, or is on its way out, or executes another program at this moment.
+    Missing,
+    /// This process may not read it.
+    Forbidden,
 }
 
 /// What became of a signal.

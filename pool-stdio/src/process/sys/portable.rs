@@ -4,14 +4,21 @@
 //! still held, and sends nothing to a released one. Survivors of the root cannot be counted; the
 //! ladder therefore kills the group before the root is reaped, and they get no grace.
 
-use std::io;
-use std::os::fd::BorrowedFd;
+mod poll_set;
 
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+
+pub(crate) use self::poll_set::{PollWaker, Poller};
 use super::unix::{signal_group_by_pid, signal_process_by_pid, wait};
-use super::{Delivery, Life, PidState};
-use crate::process::cookie::Cookie;
+use super::{Delivery, Environment, Life, PidState, Process, ProcessId};
+use crate::process::outcome::CountFailure;
 use crate::process::signal::Signal;
-use crate::process::terminate::Others;
+
+/// The system is not asked: a stopped process is seen by its silence alone.
+pub(crate) const fn is_stopped(_pid: u32) -> bool {
+    false
+}
 
 /// A child of ours, known by its pid.
 #[derive(Debug)]
@@ -41,6 +48,12 @@ impl Root {
             self.pid,
             libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
         )
+    }
+
+    /// Whether it is dead, also if its status cannot be had yet.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) const fn is_dead(&self) -> bool {
+        false
     }
 
     /// The same, and frees its pid if it has exited.
@@ -75,18 +88,29 @@ impl Root {
     }
 }
 
-/// Finds the living processes that belong to a child: not here.
-#[derive(Debug)]
-pub(crate) struct Scanner;
+/// Whether processes can be counted on this system.
+pub(crate) const CAN_COUNT: bool = false;
 
-impl Scanner {
-    pub(crate) const fn can_count() -> bool {
-        false
-    }
+pub(crate) const fn processes() -> Result<Vec<Process>, CountFailure> {
+    Err(CountFailure::Unsupported)
+}
 
-    pub(crate) const fn signal_marked(_: &Root, _: PidState, _: &Cookie, _: &[Signal]) {}
+pub(crate) const fn environment(_: u32) -> Result<Environment, CountFailure> {
+    Err(CountFailure::Unsupported)
+}
 
-    pub(crate) const fn scan(_: &Root, _: PidState, _: Option<&Cookie>, _: &[Signal]) -> Others {
-        Others::Unknown
-    }
+pub(crate) const fn control_group(_: u32) -> Option<Vec<u8>> {
+    None
+}
+
+pub(crate) const fn signal_process(_: ProcessId, _: &[Signal]) -> Delivery {
+    Delivery::NoReceiver
+}
+
+pub(crate) const fn clock_ticks() -> u64 {
+    0
+}
+
+pub(crate) fn use_own_descriptors(_: RawFd) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }

@@ -6,10 +6,8 @@
               memory that was written before"
 )]
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -78,17 +76,21 @@ pub(crate) fn spawn(command: &mut Command, stderr: Stdio) -> io::Result<Spawned>
     })
 }
 
+/// Makes reads and writes of a descriptor, and of its copies, return at once.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    if !flags.contains(OFlag::O_NONBLOCK) {
+        fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    }
+    Ok(())
+}
+
 impl Spawned {
     /// Makes our ends of the pipes non-blocking. The child's ends are not touched by this.
     pub(crate) fn unblock(&self) -> io::Result<()> {
-        for fd in [&self.stdin, &self.stdout, &self.stderr]
-            .into_iter()
-            .flatten()
-        {
-            let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
-            fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        }
-        Ok(())
+        let ends = [&self.stdin, &self.stdout, &self.stderr];
+        let mut open = ends.into_iter().flatten();
+        open.try_for_each(|fd| set_nonblocking(fd.as_fd()))
     }
 
     /// Ends a child that nobody else knows yet.
@@ -189,23 +191,6 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     Some(kib << 10)
 }
 
-/// Two connected ends: a byte written to the one makes the other readable.
-#[derive(Debug)]
-pub(crate) struct WakePair {
-    pub(crate) waker: File,
-    pub(crate) woken: File,
-}
-
-pub(crate) fn wake_pair() -> io::Result<WakePair> {
-    let (waker, woken) = UnixStream::pair()?;
-    waker.set_nonblocking(true)?;
-    woken.set_nonblocking(true)?;
-    Ok(WakePair {
-        waker: OwnedFd::from(waker).into(),
-        woken: OwnedFd::from(woken).into(),
-    })
-}
-
 /// Keeps every signal away from the calling thread. A write to a pipe without a reader then fails
 /// with EPIPE even if this program does not ignore SIGPIPE.
 pub(crate) fn block_signals() {
@@ -234,6 +219,7 @@ pub(crate) struct Readiness {
 /// Waits until one of them is ready, or for `timeout`; `None` waits for ever.
 ///
 /// An interrupted poll reports nothing ready.
+#[cfg(any(test, not(target_os = "linux"), pool_stdio_portable))]
 pub(crate) fn poll(
     interests: &[(BorrowedFd<'_>, Ready)],
     timeout: Option<Duration>,
@@ -244,17 +230,17 @@ pub(crate) fn poll(
         .collect();
     let timeout = match timeout {
         None => PollTimeout::NONE,
-        // Order: rounded up, or the last part of a millisecond would be spent spinning.
         Some(timeout) => {
-            let millis = timeout.as_micros().div_ceil(1000);
-            i32::try_from(millis)
-                .ok()
-                .and_then(|m| m.try_into().ok())
-                .unwrap_or(PollTimeout::MAX)
+            PollTimeout::try_from(round_up_millis(timeout)).unwrap_or(PollTimeout::MAX)
         }
     };
     poll_fds(&mut fds, timeout)?;
     Ok(fds.iter().map(readiness).collect())
+}
+
+/// Order: rounded up, or the last part of a millisecond would be spent spinning.
+pub(super) fn round_up_millis(timeout: Duration) -> i32 {
+    i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
 }
 
 /// What can be read at this moment, without waiting and without an allocation. If the system refuses
@@ -318,10 +304,6 @@ pub(super) fn signal_group_by_pid(pgid: u32, signal: Option<Signal>) -> Delivery
     delivery(pid_of(pgid).and_then(|pgid| killpg(pgid, signal.map(number_of))))
 }
 
-#[cfg_attr(
-    all(target_os = "linux", not(pool_stdio_portable)),
-    expect(dead_code, reason = "a pidfd is better")
-)]
 pub(super) fn signal_process_by_pid(pid: u32, signal: Signal) -> Delivery {
     delivery(pid_of(pid).and_then(|pid| kill(pid, number_of(signal))))
 }

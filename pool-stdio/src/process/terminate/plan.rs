@@ -23,8 +23,9 @@ pub enum KillScope {
     #[default]
     Group,
     /// The group, and the descendants that left it by `setsid` or a double fork. They are found by a
-    /// cookie that every descendant inherits in its environment; one that cleared or overwrote its
-    /// environment, or whose environment we may not read, is not found. On systems without `/proc`
+    /// cookie that every descendant inherits in its environment, and by their parents while those
+    /// live. One that cleared its environment and lost its parents is not found; if an environment
+    /// cannot be read, the count is [unknown](crate::Survivors::Unknown). On systems other than Linux
     /// the same as [`Group`](Self::Group).
     Tree,
 }

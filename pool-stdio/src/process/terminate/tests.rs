@@ -33,10 +33,15 @@ struct Play {
     ladder: Ladder,
     root: Dies,
     other: Option<Dies>,
-    countable: bool,
+    /// What a scan says instead of a count.
+    blind: Option<Others>,
     flushed: bool,
     pipe_open: bool,
     chatty: bool,
+    /// Scans are not answered.
+    deaf: bool,
+    /// When a root that never dies dies.
+    dies_late: Option<Duration>,
     eof_at: Option<Instant>,
     term_at: Option<Instant>,
     kill_at: Option<Instant>,
@@ -61,10 +66,12 @@ impl Play {
             ladder: Ladder::begin(now, start, KillScope::Group, times, seen),
             root,
             other,
-            countable: true,
+            blind: None,
             flushed: true,
             pipe_open: false,
             chatty: false,
+            deaf: false,
+            dies_late: None,
             eof_at: None,
             term_at: None,
             kill_at: None,
@@ -78,7 +85,7 @@ impl Play {
             Dies::OnEof(after) => self.eof_at.map(|at| at + after),
             Dies::OnTerm(after) => self.term_at.map(|at| at + after),
             Dies::OnKill => None,
-            Dies::Never => return None,
+            Dies::Never => return self.dies_late.map(|after| self.start + after),
         };
         [own, self.kill_at].into_iter().flatten().min()
     }
@@ -129,14 +136,19 @@ impl Play {
                     self.orders.push(("kill", at));
                 }
                 Order::Reap => self.orders.push(("reap", at)),
-                Order::Scan(_) => {
+                Order::Scan(ScanFor::Record) => {
+                    self.orders.push(("record", at));
+                    self.ladder.scanned(self.now, Others::Gone);
+                }
+                Order::Scan(ScanFor::Count | ScanFor::Kill) if self.deaf => {}
+                Order::Scan(ScanFor::Count | ScanFor::Kill) => {
                     assert_eq!(
                         sight.root,
                         RootSight::Exited,
-                        "looked before the root was gone"
+                        "counted before the root was gone"
                     );
                     let others = match self.other {
-                        _ if !self.countable => Others::Unknown,
+                        _ if self.blind.is_some() => self.blind.unwrap(),
                         Some(dies) if !self.is_dead(dies) => Others::Alive(1),
                         _ => Others::Gone,
                     };
@@ -257,8 +269,8 @@ fn the_ladder_is_walked_for_survivors_of_a_root_that_had_exited_before() {
     let mut play = Play::new(ORDERLY, times(), Dies::Before, Some(Dies::OnKill));
     let ending = play.run().unwrap();
     assert_eq!(
-        (ending.rung, ending.survivors_found, ending.survivors_left),
-        (Rung::Kill, 1, 0)
+        (ending.rung, ending.survivors_found, ending.survivors),
+        (Rung::Kill, 1, Survivors::Known(0))
     );
     assert_eq!(play.orders(), ["eof", "term", "kill", "reap"]);
 }
@@ -283,10 +295,60 @@ fn scope_root_leaves_the_others_alone() {
 #[test]
 fn where_others_cannot_be_counted_the_kill_comes_before_the_reap() {
     let mut play = Play::new(ORDERLY, times(), Dies::OnEof(SECOND), Some(Dies::OnKill));
-    play.countable = false;
-    assert_eq!(play.run().unwrap().rung, Rung::Eof);
+    play.blind = Some(Others::Uncountable(CountFailure::Unsupported));
+    let ending = play.run().unwrap();
+    let unknown = Survivors::Unknown(CountFailure::Unsupported);
+    assert_eq!((ending.rung, ending.survivors), (Rung::Eof, unknown));
     assert_eq!(play.orders(), ["eof", "kill", "reap"]);
     assert_eq!(play.at("kill"), SECOND);
+}
+
+#[test]
+fn others_that_could_not_be_counted_get_the_graces_and_are_never_said_to_be_gone() {
+    let mut play = Play::new(ORDERLY, times(), Dies::OnEof(SECOND), None);
+    play.blind = Some(Others::Unknown(CountFailure::Refused));
+    let ending = play.run().unwrap();
+    let unknown = Survivors::Unknown(CountFailure::Refused);
+    assert_eq!((ending.rung, ending.survivors), (Rung::Kill, unknown));
+    assert_eq!(play.orders(), ["eof", "term", "kill", "reap"]);
+    assert_eq!((play.at("term"), play.at("kill")), (2 * SECOND, 5 * SECOND));
+    assert_eq!(ending.elapsed, 9 * SECOND);
+}
+
+#[test]
+fn a_scan_without_an_answer_is_no_proof_that_all_have_gone() {
+    let mut play = Play::new(FORCE, times(), Dies::Before, None);
+    play.deaf = true;
+    let ending = play.run().unwrap();
+    let unknown = Survivors::Unknown(CountFailure::NoAnswer);
+    assert_eq!(ending.survivors, unknown);
+}
+
+#[test]
+fn descendants_are_recorded_before_an_orderly_end_of_a_tree_and_not_before_a_forced_one() {
+    for (start, expected) in [
+        (ORDERLY, ["record", "eof", "reap"]),
+        (FORCE, ["kill", "eof", "reap"]),
+    ] {
+        let scope = KillScope::Tree;
+        let mut play = Play::new(start, times(), Dies::OnEof(Duration::ZERO), None);
+        play.ladder = Ladder::begin(play.now, start, scope, times(), RootSight::Running);
+        play.run().unwrap();
+        assert_eq!(play.orders(), expected);
+    }
+}
+
+#[test]
+fn a_root_that_does_not_die_is_killed_again() {
+    let mut play = Play::new(FORCE, times(), Dies::Never, None);
+    play.dies_late = Some(SECOND);
+    play.run().unwrap();
+    let kills = play
+        .orders()
+        .iter()
+        .filter(|order| **order == "kill")
+        .count();
+    assert!((4..6).contains(&kills), "{:?}", play.orders);
 }
 
 #[test]
@@ -294,15 +356,17 @@ fn survivors_beyond_the_reach_of_sigkill_are_reported_after_a_bounded_wait() {
     let mut play = Play::new(FORCE, times(), Dies::OnKill, Some(Dies::Never));
     // The made-up descendant obeys a kill unless it dies never.
     let ending = play.run().unwrap();
-    assert_eq!((ending.survivors_found, ending.survivors_left), (1, 1));
+    let left = Survivors::Known(1);
+    assert_eq!((ending.survivors_found, ending.survivors), (1, left));
     assert_eq!(ending.elapsed, 4 * SECOND);
 }
 
 #[test]
 fn a_root_that_the_kernel_does_not_let_go_is_waited_for() {
     let mut play = Play::new(FORCE, times(), Dies::Never, None);
-    assert_eq!(play.run(), None);
-    assert_eq!(play.orders(), ["kill", "eof"]);
+    play.dies_late = Some(600 * SECOND);
+    assert_eq!(play.run().unwrap().elapsed, 600 * SECOND);
+    assert_eq!(play.orders()[..2], ["kill", "eof"]);
 }
 
 #[test]

@@ -83,6 +83,7 @@ async fn ids_are_never_used_again_and_late_replies_meet_nobody() {
     let cancel = peer.message().await;
     assert_eq!(cancel["method"], "notifications/cancelled");
     assert_eq!(cancel["params"]["requestId"], first["id"]);
+    assert_eq!(peer.echo().await["method"], "ping", "does it live?");
 
     let second = spawn_call(&line, json!([2]));
     let request = peer.message().await;
@@ -324,6 +325,65 @@ async fn what_the_peer_asks_is_answered() {
         .await;
     quiet().await;
     end(line, peer).await;
+}
+
+/// Tells when it is dropped.
+struct Dropped(std::sync::mpsc::Sender<()>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.send(()).unwrap_or_default();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_the_peer_cancels_ends_its_handler() {
+    for (protocol, method, name, error) in [
+        (Protocol::Mcp, "notifications/cancelled", "requestId", None),
+        (Protocol::Lsp, "$/cancelRequest", "id", Some(-32800)),
+    ] {
+        let (dropped, ended) = std::sync::mpsc::channel();
+        let mut setup = Setup::new(protocol);
+        setup.handler = Some(Arc::new(move |request| {
+            let dropped = Dropped(dropped.clone());
+            assert_eq!((request.pid(), request.connection_id().as_u64()), (7, 3));
+            Box::pin(async move {
+                match request.method() {
+                    "wait" => std::future::pending::<()>().await,
+                    method => assert_eq!(method, "next"),
+                }
+                drop(dropped);
+                Err(ErrorObject::new(1, "asked"))
+            })
+        }));
+        let (line, mut peer) = setup.open();
+        let mut notifications = line.client.link.subscribe();
+        peer.say(r#"{"jsonrpc":"2.0","id":"q","method":"wait"}"#)
+            .await;
+        quiet().await;
+        for id in ["\"other\"", "\"q\""] {
+            peer.say(format!(
+                r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"{name}":{id}}}}}"#
+            ))
+            .await;
+        }
+        quiet().await;
+        ended.try_recv().expect("the handler was dropped");
+        let other = notifications.recv().await.unwrap();
+        assert_eq!(other.params::<Value>().unwrap()[name], "other");
+        assert_eq!((other.pid(), other.connection_id().as_u64()), (7, 3));
+        peer.say(r#"{"jsonrpc":"2.0","id":"next","method":"next"}"#)
+            .await;
+        if let Some(error) = error {
+            let answer = peer.message().await;
+            assert_eq!(
+                (&answer["id"], &answer["error"]["code"]),
+                (&json!("q"), &json!(error))
+            );
+        }
+        assert_eq!(peer.message().await["id"], "next", "no late answer");
+        end(line, peer).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

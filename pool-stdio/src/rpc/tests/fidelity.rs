@@ -182,7 +182,8 @@ async fn what_is_no_request_is_refused_and_not_sent() {
         r#"{"id":1,"result":2}"#,
         r#"{"id":1,"id":2,"method":"m"}"#,
         r#"{"id":{},"method":"m"}"#,
-        "{\"id\":1,\n\"method\":\"m\"}",
+        "{\"id\":1,\"method\":\"m\n\"}",
+        "{\"id\":1,\"method\":\"m\",\"params\":[\"\\\\\\\"\r\"]}",
         &long,
     ] {
         let frame = Bytes::copy_from_slice(frame.as_bytes());
@@ -232,4 +233,35 @@ fn who_is_refused_gets_the_error_under_the_own_id() {
         let reply = error.reply_to(frame.as_bytes());
         assert_eq!(reply, expected.map(Bytes::from), "{frame}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pretty_printed_message_is_put_on_one_line() {
+    let (line, mut peer) = Setup::plain().open();
+    let pretty =
+        "{\r\n  \"id\": \"x\",\n\t\"method\": \"m\",\n  \"params\": [\"\\\"\\n\",\r1]\n}\n";
+    let client = line.client.clone();
+    let forwarded = tokio::task::spawn(async move { client.forward(pretty).await });
+    let arrived = peer.line().await.unwrap();
+    let expected = "{    \"id\": 0, \t\"method\": \"m\",   \"params\": [\"\\\"\\n\", 1] } ";
+    assert_eq!(arrived, expected);
+    peer.say(r#"{"jsonrpc":"2.0","id":0,"result":1}"#).await;
+    let reply = forwarded.await.unwrap().unwrap().unwrap();
+    assert_eq!(reply, r#"{"jsonrpc":"2.0","id":"x","result":1}"#);
+    // Two numbers do not become one.
+    let client = line.client.clone();
+    let broken = "{\"id\":1,\"method\":\"m\",\"params\":[1\n2]}";
+    tokio::task::spawn(async move { client.forward(broken).await });
+    assert!(peer.line().await.unwrap().ends_with("[1 2]}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_pretty_printed_message_is_put_on_one_line_too() {
+    let (line, mut peer) = Setup::plain().open();
+    let body = format!("[\n\"{}\"\n]", "x".repeat(10_000));
+    let pretty = format!("{{\n\"id\":1,\"method\":\"m\",\"params\":{body}\n}}");
+    let client = line.client.clone();
+    let forwarded = tokio::task::spawn(async move { client.forward(pretty).await });
+    peer.echo().await;
+    forwarded.await.unwrap().unwrap();
 }

@@ -13,6 +13,7 @@ mod ends;
 mod fidelity;
 mod model;
 mod pipe;
+mod suspects;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,6 +23,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use pool_core::ConnectionId;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, DuplexStream, ReadBuf};
@@ -84,13 +86,15 @@ impl Setup {
         Self {
             protocol,
             settings: LinkSettings {
-                pid: 0,
+                pid: 7,
+                connection_id: ConnectionId::from_u64(3),
                 framing: Framing::Lines,
                 frame_bytes_max: 1 << 20,
                 cancel: protocol.cancel(),
                 queue_max: 64,
                 enqueue_timeout: Duration::from_secs(5),
                 write_timeout: Duration::from_secs(10),
+                hang_after: Duration::from_secs(5),
                 notifications_max: 4,
             },
             strays: StrayFrames::Skip,

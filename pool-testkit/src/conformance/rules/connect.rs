@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pool_core::{CloseReason, Connector};
+use tokio::time::Instant;
 
 use crate::conformance::trial::{Trial, TrialResult, broken, chain, demand, missing, poll_times};
 
@@ -68,19 +69,32 @@ pub(super) async fn keeps_deadline<C: Connector>(trial: &Trial<'_, C>) -> TrialR
         return missing("stalling");
     };
     let before = trial.resources_now().ok();
-    let cx = trial.context(STALL);
-    let connecting = stalling.connect(&cx);
-    let what = format!("a connect with {STALL:?} to go");
-    match trial.bounded(&what, connecting).await? {
-        Ok(_) => broken("a connect to a peer that does not answer succeeded"),
-        Err(error) if error.is_permanent() => broken(format!(
-            "a connect that ran into its deadline failed as permanent: {}",
-            chain(&error)
-        )),
-        Err(_) => match before {
-            Some(before) => trial.gone(&before, "after a connect that failed").await,
-            None => Ok(()),
-        },
+    let mut late = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let cx = trial.context(STALL);
+        let connecting = stalling.connect(&cx);
+        let what = format!("a connect {STALL:?} before its deadline");
+        match trial.bounded(&what, connecting).await? {
+            Ok(_) => return broken("a connect to a peer that does not answer succeeded"),
+            Err(error) if error.is_permanent() => {
+                let text = chain(&error);
+                return broken(format!(
+                    "a connect that passed its deadline failed as permanent: {text}"
+                ));
+            }
+            Err(_) => late.push(Instant::now().saturating_duration_since(cx.deadline)),
+        }
+        if late.last().is_some_and(|late| *late <= LATE_MAX) {
+            break;
+        }
+    }
+    let is_in_time = late.iter().any(|late| *late <= LATE_MAX);
+    demand(is_in_time, || {
+        format!("connects failed {late:?} after their deadlines")
+    })?;
+    match before {
+        Some(before) => trial.gone(&before, "after a connect that failed").await,
+        None => Ok(()),
     }
 }
 
@@ -114,3 +128,8 @@ async fn is_reported<C: Connector>(
 const POLLS_MAX: usize = 64;
 /// The time from the start of a connect to a stalling peer until its deadline.
 const STALL: Duration = Duration::from_millis(50);
+/// How late a connect may fail. Ending what was opened takes some time, and so does a busy machine.
+const LATE_MAX: Duration = Duration::from_millis(500);
+/// One connect in time is enough: a busy machine delays some of them, a connector that ignores its
+/// deadline all.
+const ATTEMPTS: usize = 3;

@@ -5,6 +5,7 @@ mod end;
 mod exchange;
 mod life;
 mod pooled;
+mod shared;
 
 use pool_core::Connector;
 
@@ -36,5 +37,11 @@ pub(super) fn run<'a, C: Connector>(rule: Rule, trial: &'a Trial<'a, C>) -> Boxe
         Rule::PoolReuses => Box::pin(pooled::reuses(trial)),
         Rule::PoolReplacesDead => Box::pin(pooled::replaces_dead(trial)),
         Rule::NothingLeaks => Box::pin(pooled::nothing_leaks(trial)),
+        Rule::SharedExchangesAreApart => Box::pin(shared::exchanges_are_apart(trial)),
+        Rule::SharedCancelHarmsNoOther => {
+            Box::pin(shared::cancelled_exchange_harms_no_other(trial))
+        }
+        Rule::SharedCheckPassesLive => Box::pin(shared::check_passes_live(trial)),
+        Rule::SharedCheckSeesDeath => Box::pin(shared::check_sees_death(trial)),
     }
 }

@@ -28,9 +28,11 @@ impl<'a, C: Connector> Pooled<'a, C> {
             .max_size(max_size)
             .acquire_timeout(trial.limit())
             .connect_timeout(trial.limit())
-            // Trials kill young connections on purpose, which must not slow the pool down. Still
-            // some delay, or a connector whose connections all die at once would keep it spinning.
+            // Trials kill and discard young connections on purpose, which must not slow the pool down
+            // or make it refuse. Still some delay, or a connector whose connections all die at once
+            // would keep it spinning.
             .retry_delay(millisecond, millisecond)
+            .fail_fast_after(1_000)
             .observer(Arc::new(ledger.clone()))
             .build();
         match built {

@@ -16,7 +16,7 @@ use super::child::{not_warm, resident_bytes};
 use crate::compare::by_id::{ask, connector};
 use crate::compare::problem::Problem;
 use crate::compare::task::Task;
-use crate::measure::clock::Stopwatch;
+use crate::measure::Stopwatch;
 
 /// A pool of one child that all callers share.
 pub(in crate::compare) struct Multiplexed {

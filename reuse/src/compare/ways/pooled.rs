@@ -12,7 +12,7 @@ use super::child::{counted, not_warm, request, resident_bytes};
 use crate::compare::framing::MessageCodec;
 use crate::compare::problem::Problem;
 use crate::compare::task::Task;
-use crate::measure::clock::Stopwatch;
+use crate::measure::Stopwatch;
 
 /// A pool of children that serve one request at a time.
 pub(in crate::compare) struct Pooled<C: MessageCodec> {

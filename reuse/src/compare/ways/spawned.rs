@@ -13,11 +13,11 @@ use crate::compare::framing::MessageCodec;
 use crate::compare::look::context;
 use crate::compare::problem::Problem;
 use crate::compare::task::Task;
-use crate::measure::clock::Stopwatch;
+use crate::measure::Stopwatch;
 
 /// A process for each request: started, asked and killed. Waiting for it to end by itself would
 /// only take longer.
-pub(in crate::compare) struct Spawned<C> {
+pub(in crate::compare) struct Spawned<C: MessageCodec> {
     connector: StdioConnector<C>,
     started: Arc<AtomicU64>,
     asked: AtomicU64,

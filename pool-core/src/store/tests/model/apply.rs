@@ -120,6 +120,7 @@ impl Model {
                 ticket,
                 deadline_ms,
                 number: None,
+                had_turn: false,
             },
             Turn::New,
             choices,
@@ -159,24 +160,19 @@ impl Model {
         Ok(())
     }
 
-    /// Newcomers go to the end; whoever had its turn, to the place of its number, or to the head if
-    /// it never waited.
+    /// Newcomers go to the end. Callers that had their turn are before all newcomers, in the order
+    /// of their numbers.
     fn queue_up(&mut self, mut caller: Caller, turn: Turn) {
-        let place = match (turn, caller.number) {
-            (Turn::New, _) => self.queue.len(),
-            (Turn::Again, None) => 0,
-            (Turn::Again, Some(number)) => {
-                let later = |queued: &Caller| queued.number.is_some_and(|other| other > number);
-                self.queue
-                    .iter()
-                    .position(later)
-                    .unwrap_or(self.queue.len())
-            }
+        let number = *caller.number.get_or_insert(self.next_number);
+        self.next_number = self.next_number.max(number + 1);
+        caller.had_turn = turn == Turn::Again;
+        let is_later =
+            |queued: &Caller| !queued.had_turn || queued.number.is_some_and(|other| other > number);
+        let place = match turn {
+            Turn::New => None,
+            Turn::Again => self.queue.iter().position(is_later),
         };
-        if caller.number.is_none() {
-            caller.number = Some(self.next_number);
-            self.next_number += 1;
-        }
+        let place = place.unwrap_or(self.queue.len());
         self.queue.insert(place, caller);
     }
 
@@ -207,19 +203,25 @@ impl Model {
             Home::NeedsReset => {
                 let reasons = self.reasons_against(slot, choices)?;
                 if reasons.is_empty() {
-                    self.slot_mut(slot)?.state = State::Returning;
+                    let returned = self.slot_mut(slot)?;
+                    returned.state = State::Returning;
+                    returned.since_ms = now_ms;
                     return Ok(());
                 }
                 self.close(slot, &reasons)
             }
-            Home::Dirty => self.close(slot, &[Reason::Dirty]),
-            Home::Discard => self.close(slot, &[Reason::Discarded]),
-            Home::Dead => {
-                self.has_failed = true;
-                self.close(slot, &[Reason::Died])
-            }
+            Home::Ended => self.close(slot, &[Reason::Died]),
+            Home::Dirty => self.end_early(slot, Reason::Dirty),
+            Home::Discard => self.end_early(slot, Reason::Discarded),
+            Home::Dead => self.end_early(slot, Reason::Died),
             Home::Detach => self.remove(slot),
         }
+    }
+
+    /// Closes a connection whose end counts as a failure if it is young.
+    fn end_early(&mut self, slot: u64, reason: Reason) -> Step {
+        self.has_failed = true;
+        self.close(slot, &[reason])
     }
 
     /// Closes a connection that became free, or lends it to the first in the queue, or parks it.
@@ -318,7 +320,7 @@ impl Model {
         Ok(())
     }
 
-    /// Closes an idle connection now, and any other when it comes home.
+    /// Closes an idle connection now, and any other when it is returned.
     fn doom(&mut self, slot: u64, reason: Reason) -> Step {
         let doomed = self.slot_mut(slot)?;
         if doomed.state == State::Idle {

@@ -56,8 +56,13 @@ impl Model {
                     let what = format!("{slot} should not be checked at {now_ms}: {checked:?}");
                     return Err(Mismatch::new(what));
                 }
+                // It may have begun as soon as it was due, before the end of this step.
+                let proven_ms = checked.used.earliest.max(checked.proven_ms);
+                let due_ms = proven_ms + self.limits.check_interval_ms.unwrap_or(0);
                 self.idle.retain(|idle| *idle != slot);
-                self.slot_mut(slot)?.state = State::Checking;
+                let checked = self.slot_mut(slot)?;
+                checked.state = State::Checking;
+                checked.since_ms = due_ms.min(now_ms);
                 Ok(())
             }
             Choice::Refuse { ticket } => {
@@ -73,7 +78,7 @@ impl Model {
                 }
             }
             Choice::Expire { slot, .. } => Err(Mismatch::new(format!(
-                "{slot} expired without being idle or coming home"
+                "{slot} expired without being idle or returned"
             ))),
         }
     }
@@ -105,8 +110,12 @@ impl Model {
 
     /// No waiter is left without a connect that could have one, unless failures slow them down.
     pub(super) fn demand_starts(&self) -> Step {
-        let is_short = self.count(State::Opening) < self.queue.len();
-        if is_short && self.has_room_to_start() && !self.has_failed {
+        let soon = [State::Opening, State::Returning, State::Checking];
+        let is_short =
+            soon.iter().map(|state| self.count(*state)).sum::<usize>() < self.queue.len();
+        // None of the connects has to be late.
+        let connects = self.count(State::Opening);
+        if is_short && self.has_room_to_start(connects) && !self.has_failed {
             return Err(Mismatch::new(format!(
                 "a connect should start: {:?}",
                 self.expected()

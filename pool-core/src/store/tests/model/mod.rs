@@ -105,19 +105,35 @@ impl Model {
     /// Whether the pool would be right to start a connect now.
     #[must_use]
     pub(crate) fn may_start(&self) -> bool {
-        let opening = self.count(State::Opening);
+        let opening = self.connects_on_time();
         let open = self.slots.iter().filter(|slot| slot.is_open()).count();
-        let at_rest = open - self.count(State::Leased);
+        let ready = |slot: &&Slot| match slot.state {
+            State::Idle => true,
+            State::Checking | State::Returning => !slot.may_be_late(self.now_ms),
+            State::Opening | State::Leased | State::Closing | State::Stuck => false,
+        };
+        let at_rest = self.slots.iter().filter(ready).count();
         let min_idle = self.limits.min_idle.min(self.limits.max_size);
         let demand = self.queue.len() + min_idle.saturating_sub(at_rest);
         let wanted = demand.max(self.warm_up_target.saturating_sub(open));
-        opening < wanted && self.has_room_to_start()
+        opening < wanted && self.has_room_to_start(opening)
     }
 
-    fn has_room_to_start(&self) -> bool {
+    fn has_room_to_start(&self, connects: usize) -> bool {
         !self.is_closed
             && self.slots.len() < self.limits.max_size
-            && self.count(State::Opening) < self.limits.max_connecting
+            && connects < self.limits.max_connecting
+    }
+
+    /// Connects under way that are not late for certain or perhaps.
+    fn connects_on_time(&self) -> usize {
+        let opening = self
+            .slots
+            .iter()
+            .filter(|slot| slot.state == State::Opening);
+        opening
+            .filter(|slot| !slot.may_be_late(self.now_ms))
+            .count()
     }
 
     /// The action that an operation stands for now, if there is anything to act on.

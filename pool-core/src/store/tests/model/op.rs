@@ -55,6 +55,8 @@ pub(crate) enum Home {
     Dirty,
     /// Dead.
     Dead,
+    /// Dead, after it served its caller.
+    Ended,
     /// Given up by its holder.
     Discard,
     /// Kept by its holder.

@@ -36,6 +36,8 @@ pub(super) struct Caller {
     pub(super) deadline_ms: Option<u64>,
     /// Its number in the queue, once it has been there.
     pub(super) number: Option<u64>,
+    /// It waits again, since what it was lent proved dead.
+    pub(super) had_turn: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -47,15 +49,21 @@ pub(super) struct Slot {
     pub(super) used: Span,
     /// The end of its last check, or its opening.
     pub(super) proven_ms: u64,
+    /// When its connect, reset or check began.
+    pub(super) since_ms: u64,
     /// When it became idle for the last time.
     pub(super) parked_ms: u64,
     pub(super) uses: u64,
     pub(super) holder: Option<Caller>,
-    /// Why it must be closed when it comes home; any of them is right.
+    /// Why it must be closed when it is returned; any of them is right.
     pub(super) dooms: Vec<Reason>,
     /// Why it is being closed; any of them is right.
     pub(super) reasons: Vec<Reason>,
 }
+
+/// A connect, reset or check that takes as long may count as late.
+const PATIENCE_MS: u64 = 1_000;
+const TICK_MS: u64 = 100;
 
 impl Slot {
     pub(super) const fn opening(id: u64, now_ms: u64) -> Self {
@@ -65,12 +73,18 @@ impl Slot {
             opened_ms: now_ms,
             used: Span::at(now_ms),
             proven_ms: now_ms,
+            since_ms: now_ms,
             parked_ms: now_ms,
             uses: 0,
             holder: None,
             dooms: Vec::new(),
             reasons: Vec::new(),
         }
+    }
+
+    /// Whether its connect, reset or check may count as late. The pool may know its begin to a tick.
+    pub(super) const fn may_be_late(&self, now_ms: u64) -> bool {
+        self.since_ms + PATIENCE_MS <= now_ms + 2 * TICK_MS
     }
 
     pub(super) const fn is_leaving(&self) -> bool {

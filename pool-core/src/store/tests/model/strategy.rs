@@ -122,6 +122,7 @@ fn home() -> impl Strategy<Value = Home> + Clone {
         3 => Just(Home::NeedsReset),
         1 => Just(Home::Dirty),
         1 => Just(Home::Dead),
+        1 => Just(Home::Ended),
         1 => Just(Home::Discard),
         1 => Just(Home::Detach),
     ]

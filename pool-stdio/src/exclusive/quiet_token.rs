@@ -1,0 +1,69 @@
+//! A question whose answer tells that a child has answered everything before it.
+
+use std::fmt;
+
+use bytes::BytesMut;
+use pool_core::BoxError;
+use tokio_util::codec::Encoder;
+
+use crate::codec::Codec;
+
+/// Asks a child for an answer that holds a number, and recognises the answer.
+pub(super) struct QuietToken<C: Codec> {
+    encode: Box<EncodeToken<C>>,
+    is_answer: Box<IsAnswer<C::Item>>,
+}
+
+type IsAnswer<I> = dyn Fn(u64, &I) -> bool + Send + Sync;
+type EncodeToken<C> = dyn Fn(&mut C, u64, &mut BytesMut) -> Result<(), BoxError> + Send + Sync;
+
+/// Whether a frame answers a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenAnswer {
+    No,
+    Yes,
+    /// It would answer another token just as well, perhaps one that a caller has asked for.
+    Ambiguous,
+}
+
+impl<C: Codec> QuietToken<C> {
+    pub(super) fn new<M>(
+        message: impl Fn(u64) -> M + Send + Sync + 'static,
+        is_answer: impl Fn(u64, &C::Item) -> bool + Send + Sync + 'static,
+    ) -> Self
+    where
+        C: Encoder<M, Error: Into<BoxError>>,
+    {
+        Self {
+            encode: Box::new(move |codec, number, bytes| {
+                codec.encode(message(number), bytes).map_err(Into::into)
+            }),
+            is_answer: Box::new(is_answer),
+        }
+    }
+
+    pub(super) fn encode(
+        &self,
+        codec: &mut C,
+        number: u64,
+        bytes: &mut BytesMut,
+    ) -> Result<(), BoxError> {
+        (self.encode)(codec, number, bytes)
+    }
+
+    pub(super) fn answered_by(&self, number: u64, frame: &C::Item) -> TokenAnswer {
+        if !(self.is_answer)(number, frame) {
+            TokenAnswer::No
+        } else if (self.is_answer)(number + 1, frame) {
+            TokenAnswer::Ambiguous
+        } else {
+            TokenAnswer::Yes
+        }
+    }
+}
+
+impl<C: Codec> fmt::Debug for QuietToken<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuietToken").finish_non_exhaustive()
+    }
+}

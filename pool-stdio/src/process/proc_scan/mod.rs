@@ -1,0 +1,192 @@
+//! Scans `/proc` for living processes of children, on a thread of its own.
+//!
+//! A scan reads every process of the system, and can block: the kernel makes the reader of a stuck
+//! process's environment wait. So the custodian does not scan. It posts a request, and the ladder
+//! goes on by its deadlines if the answer does not come.
+//!
+//! One pass over the processes serves all requests that are there when it begins. So the ends of many
+//! children cost hardly more than that of one.
+//!
+//! The thread has a table of descriptors of its own, where the system allows it: it can look although
+//! this program has no descriptor left.
+
+mod pass;
+mod scan_request;
+
+use std::os::fd::RawFd;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+pub(super) use self::scan_request::{ScanAnswer, ScanKey, ScanPurpose, ScanRequest};
+
+use self::pass::{Found, Snapshot};
+use super::lock::lock;
+use super::outcome::CountFailure;
+use super::service;
+use super::signal::Signal;
+use super::sys;
+use super::terminate::Others;
+
+/// The way to the thread, which is started by the first request.
+pub(crate) struct ScanThread<A> {
+    queue: Arc<Queue>,
+    is_started: bool,
+    /// Called on the thread.
+    answer: A,
+    /// The descriptor that `answer` uses.
+    kept: RawFd,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    requests: Mutex<Vec<ScanRequest>>,
+    posted: Condvar,
+}
+
+impl<A: Fn(ScanAnswer) + Clone + Send + 'static> ScanThread<A> {
+    /// `answer` is called on the thread. Of the descriptors of this program it may use `kept` only.
+    pub(crate) fn new(answer: A, kept: RawFd) -> Self {
+        Self {
+            queue: Arc::default(),
+            is_started: false,
+            answer,
+            kept,
+        }
+    }
+
+    /// Gives the request back if there is no thread for it.
+    pub(crate) fn post(&mut self, request: ScanRequest) -> Result<(), ScanRequest> {
+        if !self.is_started {
+            let queue = Arc::clone(&self.queue);
+            let (answer, kept) = (self.answer.clone(), self.kept);
+            let mut pending = Vec::new();
+            let started = service::start("stdio-scan", move || {
+                run(&queue, &answer, kept, &mut pending);
+            });
+            self.is_started = started.is_ok();
+        }
+        if !self.is_started {
+            return Err(request);
+        }
+        lock(&self.queue.requests).push(request);
+        self.queue.posted.notify_one();
+        Ok(())
+    }
+}
+
+/// A request that was not answered yet.
+struct Pending {
+    request: ScanRequest,
+    passes: usize,
+    clean_passes: usize,
+}
+
+fn run(queue: &Queue, answer: &impl Fn(ScanAnswer), kept: RawFd, pending: &mut Vec<Pending>) {
+    sys::block_signals();
+    // Without a table of its own the thread shares the fate of this program when descriptors are
+    // short: the answer is then that it could not look.
+    drop(sys::use_own_descriptors(kept));
+    loop {
+        pending.extend(
+            queue
+                .take(pending.is_empty())
+                .into_iter()
+                .map(|request| Pending {
+                    request,
+                    passes: 0,
+                    clean_passes: 0,
+                }),
+        );
+        let requests: Vec<&ScanRequest> = pending.iter().map(|one| &one.request).collect();
+        let snapshot = Snapshot::take(&requests);
+        pending.retain_mut(|one| match one.look(snapshot.as_ref()) {
+            Progress::Again => true,
+            Progress::Done => false,
+            Progress::Answered(found) => {
+                answer(found);
+                false
+            }
+        });
+    }
+}
+
+impl Queue {
+    fn take(&self, may_wait: bool) -> Vec<ScanRequest> {
+        let requests = lock(&self.requests);
+        let requests = if may_wait {
+            self.posted
+                .wait_while(requests, |requests| requests.is_empty())
+                .unwrap_or_else(PoisonError::into_inner)
+        } else {
+            requests
+        };
+        std::mem::take(&mut *{ requests })
+    }
+}
+
+/// What a pass did for a request.
+enum Progress {
+    Again,
+    Done,
+    Answered(ScanAnswer),
+}
+
+impl Pending {
+    fn look(&mut self, snapshot: Result<&Snapshot, &CountFailure>) -> Progress {
+        let found = match snapshot {
+            Ok(snapshot) => snapshot.find(&self.request),
+            Err(why) => match self.request.purpose {
+                ScanPurpose::Signal(_) => return Progress::Done,
+                ScanPurpose::Count | ScanPurpose::Kill => {
+                    return Progress::Answered(ScanAnswer::failed(self.request.key, *why));
+                }
+            },
+        };
+        self.passes += 1;
+        let signals: &[Signal] = match self.request.purpose {
+            ScanPurpose::Count => &[],
+            ScanPurpose::Kill => &[Signal::Kill],
+            ScanPurpose::Signal(signals) => signals,
+        };
+        for process in &found.outside {
+            // A refused or late signal leaves the process alive, to be seen by the next pass.
+            drop(sys::signal_process(*process, signals));
+        }
+        if matches!(self.request.purpose, ScanPurpose::Signal(_)) {
+            return Progress::Done;
+        }
+        match self.others(&found) {
+            Some(others) => Progress::Answered(ScanAnswer {
+                key: self.request.key,
+                others,
+                members: found.members,
+                outside: found.outside,
+                has_dead_members: found.has_dead_members,
+            }),
+            None => Progress::Again,
+        }
+    }
+
+    /// What is known after this pass; `None` if it takes another.
+    fn others(&mut self, found: &Found) -> Option<Others> {
+        let alive = found.members.len() + found.outside.len();
+        if alive > 0 {
+            return Some(Others::Alive(alive));
+        }
+        if !found.is_any_leaving {
+            self.clean_passes += 1;
+        }
+        // Order: two passes, because a process has no environment for a moment while it executes
+        // another program, and one that was just forked may have a pid that was passed already.
+        let is_enough = self.request.descendants_since.is_none()
+            || self.clean_passes == 2
+            || self.passes == PASSES_MAX;
+        is_enough.then_some(if found.suspects > 0 {
+            Others::Unknown(CountFailure::Unreadable)
+        } else {
+            Others::Gone
+        })
+    }
+}
+
+/// A process takes microseconds to leave, unless it is stuck; then it is not waited for.
+const PASSES_MAX: usize = 20;

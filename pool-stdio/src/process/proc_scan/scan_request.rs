@@ -1,0 +1,66 @@
+//! What is asked of a scan, and what it answers.
+
+use crate::process::outcome::CountFailure;
+use crate::process::record::ChildId;
+use crate::process::signal::Signal;
+use crate::process::sys::ProcessId;
+use crate::process::terminate::Others;
+
+/// A request for a scan. There are never more of them than three per child under termination.
+#[derive(Debug)]
+pub(crate) struct ScanRequest {
+    pub(crate) key: ScanKey,
+    /// The root's pid, unless it was reaped. It is not counted.
+    pub(crate) unreaped_root: Option<u32>,
+    /// The process group, if it is still the child's.
+    pub(crate) group: Option<u32>,
+    /// Descendants that left the group are looked for among the processes that were started at this
+    /// time or later; `None` if they are not looked for.
+    pub(crate) descendants_since: Option<u64>,
+    /// Descendants that earlier scans found.
+    pub(crate) recorded: Vec<ProcessId>,
+    pub(crate) purpose: ScanPurpose,
+}
+
+/// Which scan an answer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ScanKey {
+    pub(crate) child: ChildId,
+    /// Counts the scans of one child.
+    pub(crate) number: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ScanPurpose {
+    /// To answer how many live.
+    Count,
+    /// The same, and to kill those outside the group.
+    Kill,
+    /// To send signals to those outside the group, once. There is no answer.
+    Signal(&'static [Signal]),
+}
+
+/// What a scan found.
+#[derive(Debug)]
+pub(crate) struct ScanAnswer {
+    pub(crate) key: ScanKey,
+    pub(crate) others: Others,
+    /// Those of the group that live.
+    pub(crate) members: Vec<ProcessId>,
+    /// Descendants outside the group that live.
+    pub(crate) outside: Vec<ProcessId>,
+    /// Whether the group has members that are dead and not yet reaped.
+    pub(crate) has_dead_members: bool,
+}
+
+impl ScanAnswer {
+    pub(crate) const fn failed(key: ScanKey, why: CountFailure) -> Self {
+        Self {
+            key,
+            others: Others::Unknown(why),
+            members: Vec::new(),
+            outside: Vec::new(),
+            has_dead_members: false,
+        }
+    }
+}

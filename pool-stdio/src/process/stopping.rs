@@ -1,0 +1,183 @@
+//! The pipes of a child whose termination has begun: stdin is flushed, stdout is discarded.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::record::{ChildId, PipeEnds};
+use super::sys::{self, Poller, ProcessId, Ready};
+use super::terminate::{Ladder, PipeSight, StdinSight};
+use super::watched::{Source, Token, Watched};
+
+/// The state of a termination that was begun.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    pub(super) ladder: Ladder,
+    stdin: Option<Stdin>,
+    unwritten: Vec<u8>,
+    written: usize,
+    stdout: Option<Watched>,
+    pub(super) discarded_bytes: u64,
+    /// When the child last wrote to stdout or stderr.
+    pub(super) last_read: Option<Instant>,
+    /// The number of the last scan. Answers to earlier ones prove nothing.
+    pub(super) scan_number: u64,
+    /// Those that the last scan saw alive, so that they are known when their parents are dead.
+    pub(super) seen: Vec<ProcessId>,
+    pub(super) due: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Stdin {
+    /// Bytes are to be written.
+    Flushing(Watched),
+    Flushed(OwnedFd),
+}
+
+impl Stopping {
+    pub(super) const fn new(ladder: Ladder) -> Self {
+        Self {
+            ladder,
+            stdin: None,
+            unwritten: Vec::new(),
+            written: 0,
+            stdout: None,
+            discarded_bytes: 0,
+            last_read: None,
+            scan_number: 0,
+            seen: Vec::new(),
+            due: None,
+        }
+    }
+
+    /// Takes the pipes that are handed over. One that cannot be made non-blocking is closed.
+    pub(super) fn take(&mut self, pipes: PipeEnds, poller: &Arc<Poller>, child: ChildId) {
+        let PipeEnds {
+            stdin,
+            unwritten,
+            stdout,
+        } = pipes;
+        self.unwritten.extend(unwritten);
+        let token = |source| Token { source, child };
+        if self.stdout.is_none() {
+            let stdout = stdout.filter(never_blocks);
+            self.stdout =
+                stdout.map(|fd| Watched::new(fd, poller, token(Source::Stdout), Ready::ToRead));
+        }
+        let stdin = match self.stdin.take() {
+            Some(Stdin::Flushing(watched)) => Some(watched.into_fd()),
+            Some(Stdin::Flushed(fd)) => Some(fd),
+            None => stdin.filter(never_blocks),
+        };
+        let stdin = stdin.filter(|_| self.ladder.takes_input());
+        self.stdin = stdin.map(|fd| {
+            if self.has_unwritten() {
+                Stdin::Flushing(Watched::new(
+                    fd,
+                    poller,
+                    token(Source::Stdin),
+                    Ready::ToWrite,
+                ))
+            } else {
+                Stdin::Flushed(fd)
+            }
+        });
+    }
+
+    pub(super) fn drop_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    fn has_unwritten(&self) -> bool {
+        self.written < self.unwritten.len()
+    }
+
+    pub(super) fn unwritten_bytes(&self) -> usize {
+        self.unwritten.len() - self.written
+    }
+
+    /// Writes once.
+    pub(super) fn flush(&mut self) {
+        let Some(Stdin::Flushing(stdin)) = &self.stdin else {
+            return;
+        };
+        match sys::write(stdin.as_fd(), &self.unwritten[self.written..]) {
+            Ok(count) => self.written += count,
+            Err(error) if is_not_now(&error) => {}
+            Err(_) => self.drop_stdin(),
+        }
+        if !self.has_unwritten()
+            && let Some(Stdin::Flushing(stdin)) = self.stdin.take()
+        {
+            self.stdin = Some(Stdin::Flushed(stdin.into_fd()));
+        }
+    }
+
+    /// Reads once and throws the bytes away.
+    pub(super) fn discard(&mut self, now: Instant, scratch: &mut [u8]) {
+        let count = read_once(&mut self.stdout, scratch);
+        if count > 0 {
+            self.discarded_bytes = self.discarded_bytes.saturating_add(count as u64);
+            self.last_read = Some(now);
+        }
+    }
+
+    /// Whether the system refuses to wait for one of the pipes.
+    pub(super) fn must_be_asked(&self) -> bool {
+        let stdin_is_refused = match &self.stdin {
+            Some(Stdin::Flushing(stdin)) => !stdin.is_polled(),
+            Some(Stdin::Flushed(_)) | None => false,
+        };
+        stdin_is_refused
+            || self
+                .stdout
+                .as_ref()
+                .is_some_and(|stdout| !stdout.is_polled())
+    }
+
+    pub(super) const fn is_stdout_open(&self) -> bool {
+        self.stdout.is_some()
+    }
+
+    pub(super) const fn stdin_sight(&self) -> StdinSight {
+        match self.stdin {
+            Some(Stdin::Flushing(_)) => StdinSight::Pending,
+            Some(Stdin::Flushed(_)) | None => StdinSight::Flushed,
+        }
+    }
+
+    pub(super) const fn pipe_sight(&self, is_stderr_open: bool) -> PipeSight {
+        if is_stderr_open || self.is_stdout_open() {
+            PipeSight::Open {
+                last_read: self.last_read,
+            }
+        } else {
+            PipeSight::Ended
+        }
+    }
+}
+
+fn never_blocks(fd: &OwnedFd) -> bool {
+    sys::set_nonblocking(fd.as_fd()).is_ok()
+}
+
+/// Reads once. At the end of the stream, or a failure, the pipe is closed.
+pub(super) fn read_once(pipe: &mut Option<Watched>, scratch: &mut [u8]) -> usize {
+    let Some(fd) = pipe else { return 0 };
+    match sys::read(fd.as_fd(), scratch) {
+        Ok(count) if count > 0 => count,
+        Err(error) if is_not_now(&error) => 0,
+        Ok(_) | Err(_) => {
+            *pipe = None;
+            0
+        }
+    }
+}
+
+fn is_not_now(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,215 @@
+//! A child of ours, watched and signalled by pidfd.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::pidfd::{group_flag_works, pidfd_open, pidfd_send_signal};
+use crate::process::outcome::Exit;
+use crate::process::signal::Signal;
+use crate::process::sys::unix::{delivery, poll_now, signal_group_by_pid, wait};
+use crate::process::sys::{Delivery, Life, PidState};
+
+/// A child of ours, known by its pidfd.
+#[derive(Debug)]
+pub(crate) struct Root {
+    pid: u32,
+    /// `None` if other code of this program had reaped the child before it could be opened.
+    pidfd: Option<OwnedFd>,
+}
+
+impl Root {
+    /// To be called before the child can have been reaped by us.
+    pub(crate) fn adopt(pid: u32) -> io::Result<Self> {
+        match pidfd_open(pid) {
+            Ok(pidfd) => Ok(Self {
+                pid,
+                pidfd: Some(pidfd),
+            }),
+            Err(Errno::ESRCH) => Ok(Self { pid, pidfd: None }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Readable from the child's exit on.
+    pub(crate) fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether it runs. Does not reap it.
+    pub(crate) fn life(&self) -> io::Result<Life> {
+        self.wait(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+    }
+
+    /// Whether it is dead, also if its status cannot be had yet: the process that traces it comes first.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.exit_fd()
+            .is_some_and(|exit| poll_now([exit])[0].is_ready)
+    }
+
+    /// The same, and frees its pid if it has exited.
+    pub(crate) fn reap(&self) -> io::Result<Life> {
+        self.wait(libc::WEXITED | libc::WNOHANG)
+    }
+
+    fn wait(&self, flags: libc::c_int) -> io::Result<Life> {
+        match &self.pidfd {
+            Some(pidfd) => wait(libc::P_PIDFD, pidfd.as_raw_fd().cast_unsigned(), flags),
+            None => Ok(Life::Over(Exit::Lost)),
+        }
+    }
+
+    /// To the child alone.
+    pub(crate) fn signal(&self, signal: Signal, _: PidState) -> Delivery {
+        let Some(pidfd) = &self.pidfd else {
+            return Delivery::NoReceiver;
+        };
+        delivery(pidfd_send_signal(pidfd.as_fd(), Some(signal), 0))
+    }
+
+    /// To every member of the group that the child was started in.
+    pub(crate) fn signal_group(&self, signal: Signal, pid_state: PidState) -> Delivery {
+        self.to_group(Some(signal), pid_state)
+    }
+
+    /// Whether the group can be signalled and looked at after the root was reaped.
+    pub(crate) fn outlives_its_pid(&self) -> bool {
+        let fd = self.pidfd.as_ref();
+        fd.is_some_and(|pidfd| group_flag_works(pidfd.as_fd()))
+    }
+
+    /// Whether the group is empty, as far as can be told without a look at each process. Zombies
+    /// count as members, so `false` proves nothing.
+    pub(crate) fn group_is_empty(&self, pid_state: PidState) -> bool {
+        matches!(self.to_group(None, pid_state), Delivery::NoReceiver)
+    }
+
+    fn to_group(&self, signal: Option<Signal>, pid_state: PidState) -> Delivery {
+        if let Some(pidfd) = &self.pidfd
+            && group_flag_works(pidfd.as_fd())
+        {
+            let flags = libc::PIDFD_SIGNAL_PROCESS_GROUP;
+            return delivery(pidfd_send_signal(pidfd.as_fd(), signal, flags));
+        }
+        match pid_state {
+            PidState::Held => signal_group_by_pid(self.pid, signal),
+            PidState::Released => Delivery::NoReceiver,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use nix::sys::wait::waitpid;
+    use nix::unistd::Pid;
+
+    use super::*;
+    use crate::process::sys::linux::proc_table::processes;
+    use crate::process::sys::unix::{Ready, Spawned, poll, spawn};
+
+    /// A shell that runs this, with our ends of its pipes. Its descendants hold the second.
+    fn shell(script: &str) -> (Root, OwnedFd, fs::File) {
+        let mut command = Command::new("/bin/sh");
+        let spawned = spawn(command.args(["-c", script]), Stdio::inherit()).unwrap();
+        let Spawned {
+            pid, stdin, stdout, ..
+        } = spawned;
+        (
+            Root::adopt(pid).unwrap(),
+            stdin.unwrap(),
+            stdout.unwrap().into(),
+        )
+    }
+
+    /// Leaves a member in the group that waits for the end of its input.
+    const LEAVE_A_MEMBER: &str = "exec 3<&0; cat <&3 & exit 0";
+
+    fn wait_for_exit(root: &Root) {
+        let fd = root.exit_fd().unwrap();
+        poll(&[(fd, Ready::ToRead)], None).unwrap();
+    }
+
+    /// Waits until no process holds the pipe.
+    fn wait_for_all(mut pipe: fs::File) {
+        pipe.read_to_end(&mut Vec::new()).unwrap();
+    }
+
+    fn is_receiver_missing(delivery: &Delivery) -> bool {
+        matches!(delivery, Delivery::NoReceiver)
+    }
+
+    /// How many living members a group has.
+    fn members(group: u32) -> usize {
+        let all = processes().unwrap().into_iter();
+        all.filter(|one| one.group == group && !one.is_dead).count()
+    }
+
+    #[test]
+    fn a_look_does_not_reap_and_a_reap_does() {
+        let (root, _stdin, _stdout) = shell("exit 3");
+        wait_for_exit(&root);
+        for _ in 0..2 {
+            let Life::Over(Exit::Status(status)) = root.life().unwrap() else {
+                panic!()
+            };
+            assert_eq!(status.code(), Some(3));
+        }
+        assert!(matches!(root.reap().unwrap(), Life::Over(Exit::Status(_))));
+        assert_eq!(root.life().unwrap(), Life::Over(Exit::Lost));
+    }
+
+    #[test]
+    fn a_group_is_reached_after_its_leader_was_reaped_and_nobody_else_is() {
+        let (root, stdin, stdout) = shell(LEAVE_A_MEMBER);
+        wait_for_exit(&root);
+        root.reap().unwrap();
+        assert!(is_receiver_missing(
+            &root.signal(Signal::Kill, PidState::Released)
+        ));
+        if root.outlives_its_pid() {
+            assert_eq!(members(root.pid), 1);
+            assert!(matches!(
+                root.signal_group(Signal::Kill, PidState::Released),
+                Delivery::Sent
+            ));
+        }
+        // If the group cannot be signalled, the end of its input must end it.
+        let _held = root.outlives_its_pid().then_some(stdin);
+        wait_for_all(stdout);
+        // Its pipe is closed a little before it is dead. Then it is a zombie, for as long as the
+        // first process of the system likes, and is not counted.
+        while members(root.pid) > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_stolen_status_is_lost_and_the_group_is_still_reached() {
+        let (root, stdin, stdout) = shell(LEAVE_A_MEMBER);
+        waitpid(Pid::from_raw(root.pid.cast_signed()), None).unwrap();
+        assert_eq!(root.life().unwrap(), Life::Over(Exit::Lost));
+        let delivery = root.signal_group(Signal::Kill, PidState::Released);
+        assert_eq!(matches!(delivery, Delivery::Sent), root.outlives_its_pid());
+        // If the group cannot be signalled, the end of its input must end it.
+        let _held = root.outlives_its_pid().then_some(stdin);
+        wait_for_all(stdout);
+    }
+
+    #[test]
+    fn a_child_that_was_reaped_before_it_could_be_opened_reaches_nobody() {
+        let mut command = Command::new("/bin/true");
+        let Spawned { pid, .. } = spawn(&mut command, Stdio::inherit()).unwrap();
+        waitpid(Pid::from_raw(pid.cast_signed()), None).unwrap();
+        let root = Root::adopt(pid).unwrap();
+        assert_eq!(root.life().unwrap(), Life::Over(Exit::Lost));
+        assert!(is_receiver_missing(
+            &root.signal_group(Signal::Kill, PidState::Released)
+        ));
+        assert!(!root.outlives_its_pid());
+    }
+}

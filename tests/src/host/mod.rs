@@ -1,0 +1,38 @@
+//! Scenes that need a host process of their own: because they change what belongs to the whole
+//! process, or because the host is to end in them.
+//!
+//! A test starts the program `pool-host` with the name of a scene and its words. The scene prints one
+//! `name=value` line for each fact, and the test compares them.
+
+mod fact;
+mod looks;
+mod threads;
+
+use std::env;
+use std::process::ExitCode;
+
+pub(crate) use fact::tell;
+
+/// Plays the scene that the arguments name.
+///
+/// # Panics
+///
+/// If there is no such scene, or if it goes wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["end-of-a-wrapper", scope, condition] => looks::end_of_a_wrapper(scope, condition),
+        ["many-ends", count] => looks::many_ends(count.parse().expect("a number")),
+        ["sink-drop", what] => threads::sink_drop(what),
+        ["slow-waker"] => threads::slow_waker(),
+        ["blocking-descriptor"] => threads::blocking_descriptor(),
+        ["noisy-child"] => threads::noisy_child(),
+        ["traced-child"] => threads::traced_child(),
+        ["idle-children", count] => threads::idle_children(count.parse().expect("a number")),
+        ["large-tails"] => threads::large_tails(),
+        other => panic!("no such scene: {other:?}"),
+    }
+    ExitCode::SUCCESS
+}

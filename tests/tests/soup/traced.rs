@@ -1,0 +1,60 @@
+//! A connector that shows when the pool has dropped it.
+
+use std::sync::{Arc, Weak};
+
+use pool_core::{
+    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, async_trait,
+};
+
+/// Passes every call on. [`TracedConnector::new`] also returns a reference that is dead once this is
+/// dropped.
+#[derive(Debug)]
+pub(crate) struct TracedConnector<C> {
+    inner: C,
+    _life: Arc<()>,
+}
+
+impl<C> TracedConnector<C> {
+    pub(crate) fn new(inner: C) -> (Self, Weak<()>) {
+        let life = Arc::new(());
+        let end = Arc::downgrade(&life);
+        (Self { inner, _life: life }, end)
+    }
+}
+
+#[async_trait]
+impl<C: Connector> Connector for TracedConnector<C> {
+    type Connection = C::Connection;
+
+    async fn connect(&self, cx: &ConnectContext) -> Result<C::Connection, ConnectError> {
+        self.inner.connect(cx).await
+    }
+
+    fn is_alive(&self, conn: &C::Connection) -> bool {
+        self.inner.is_alive(conn)
+    }
+
+    fn is_clean(&self, conn: &C::Connection) -> bool {
+        self.inner.is_clean(conn)
+    }
+
+    fn needs_reset(&self, conn: &C::Connection) -> bool {
+        self.inner.needs_reset(conn)
+    }
+
+    fn died(&self, conn: &C::Connection) -> Option<BoxFuture<'static, ()>> {
+        self.inner.died(conn)
+    }
+
+    async fn reset(&self, conn: &mut C::Connection) -> Result<(), CheckError> {
+        self.inner.reset(conn).await
+    }
+
+    async fn check(&self, conn: &mut C::Connection) -> Result<(), CheckError> {
+        self.inner.check(conn).await
+    }
+
+    async fn close(&self, conn: C::Connection, reason: CloseReason) {
+        self.inner.close(conn, reason).await;
+    }
+}
