@@ -21,7 +21,6 @@
 //!   soon as the target is exceeded; only beyond it an experiment is needed.
 //! * **Shrinking** takes a quarter of the spread away. If that costs less than a seventh of what is possible, it is kept.
 //!   Between a seventh and a third nothing changes, so the two cannot alternate.
-//!   If it was seen that leases take no longer than at half the load, nothing is tried.
 //! * **A load that changed meanwhile** explains part of a difference. Windows are kept apart by load,
 //!   and those of the same load are compared. If there are none, the gain is known only between two
 //!   bounds; see [`gain`]. Growing needs the upper bound, which is never more than what leases take
@@ -295,11 +294,6 @@ impl Adaptive {
         if from == 0 || useful < WORTH_SPLITTING * real(from) {
             return None;
         }
-        // If leases take no longer now than at half the load, half the load for each does not help.
-        let slowdown = self.profile.slowdown_at(f64::from(view.load));
-        if slowdown.is_some_and(|times| times < SLOWDOWN_MIN) {
-            return None;
-        }
         let useful = whole(useful.ceil());
         let step = 2 * from;
         // What would be left is not worth an experiment of its own.
@@ -425,7 +419,6 @@ const PROFILE_TICKS: u32 = 60;
 const WORTH_SPLITTING: f64 = 1.1;
 /// In each tick; in five minutes it becomes twice as much.
 const FORGETTING: f64 = 1.000_23;
-const SLOWDOWN_MIN: f64 = 1.15;
 
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const REVIEW_FIRST: Duration = Duration::from_secs(60);

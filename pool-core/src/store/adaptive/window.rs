@@ -122,19 +122,6 @@ impl LoadProfile {
         self.classes[class_of(tick.mean_load())].add(tick);
     }
 
-    /// How many times as long leases take at this load as at half of it, or less; `None` if that was
-    /// not measured.
-    pub(super) fn slowdown_at(&self, load: f64) -> Option<f64> {
-        let class = class_of(load);
-        let now = self.classes.get(class).filter(|it| it.is_telling())?;
-        // Below that, what leases meet is not the mean load over time.
-        let lower = self
-            .classes
-            .get(class_of(LOAD_MIN)..=class.checked_sub(2)?)?;
-        let lower = lower.iter().rev().find(|it| it.is_telling())?;
-        Some(now.mean_seconds() / lower.mean_seconds())
-    }
-
     pub(super) fn fade(&mut self) {
         self.total.fade();
         self.classes.iter_mut().for_each(LoadWindow::fade);
@@ -174,6 +161,5 @@ pub(super) const ENDED_MIN: f64 = 8.0;
 const ERROR_MIN: f64 = 0.05;
 const ERROR_EVEN: f64 = 0.1;
 const ERROR_STEADY: f64 = 0.25;
-const LOAD_MIN: f64 = 4.0;
 /// Up to a load of 2^12.
 const CLASSES: usize = 25;
