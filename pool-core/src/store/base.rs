@@ -3,13 +3,13 @@
 use std::task::Waker;
 
 use crate::event::EventKind;
-use crate::store::adaptive::Adaptive;
+use crate::store::adaptive::TargetLearner;
 use crate::store::goals::Goals;
 use crate::store::need::NeedHistory;
 use crate::store::pacer::Pacer;
 use crate::store::queue::WaitQueue;
 use crate::store::slots::Slots;
-use crate::store::{Effects, Errand, Lending, Limits, SlotKey};
+use crate::store::{Effects, Errand, Lending, Limits, Sharing, SlotKey, TargetLeases};
 use crate::time::Time;
 
 // Order: what every lease and return writes comes first, together. Two cores that take turns at the
@@ -54,7 +54,7 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     /// How many shared connections are needed.
     pub(super) need: NeedHistory,
     /// Learns how many leases they should carry, if that is not fixed.
-    pub(super) adaptive: Option<Box<Adaptive>>,
+    pub(super) learner: Option<Box<TargetLearner>>,
 }
 
 impl<C: Send + 'static, L: Lending> Store<C, L> {
@@ -65,10 +65,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             idle: Vec::new(),
             shared: Vec::new(),
             need: NeedHistory::default(),
-            adaptive: limits
-                .sharing
-                .target_range()
-                .map(|range| Box::new(Adaptive::new(range))),
+            learner: learner(&limits.sharing),
             queue: WaitQueue::new(),
             goals: Goals::default(),
             limits,
@@ -168,5 +165,16 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             "invariant 11 broken: {} wait for a closed pool",
             self.queue.len()
         );
+    }
+}
+
+/// What learns the target, unless it is fixed.
+fn learner(sharing: &Sharing) -> Option<Box<TargetLearner>> {
+    match sharing.target_leases {
+        TargetLeases::Fixed(_) => None,
+        TargetLeases::Adaptive { min, max } => {
+            let max = max.min(sharing.max_leases);
+            Some(Box::new(TargetLearner::new(min, max)))
+        }
     }
 }

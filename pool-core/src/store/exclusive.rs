@@ -28,6 +28,8 @@ pub(crate) enum Upkeep<C> {
 }
 
 impl Lending for Exclusive {
+    const IS_SHARED: bool = false;
+
     type Served<C: Send + 'static> = C;
     type Upkeep<C: Send + 'static> = Upkeep<C>;
 

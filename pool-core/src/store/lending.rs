@@ -8,6 +8,9 @@ use crate::time::Time;
 
 /// The decisions that depend on how connections are lent.
 pub(crate) trait Lending: Sized + Send + Sync + 'static {
+    /// Whether a connection can have several leases.
+    const IS_SHARED: bool;
+
     /// What a waiter is handed.
     type Served<C: Send + 'static>: Send + 'static;
     /// Work on an open connection that the maintenance task runs.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::adaptive::TargetRange;
 use crate::store::{PacerLimits, TargetLeases};
 
 #[derive(Debug, Clone)]
@@ -50,15 +49,4 @@ impl Sharing {
         max_leases: 1,
         max_surge: 0,
     };
-
-    /// The range in which the target is learned, unless it is fixed.
-    pub(crate) fn target_range(&self) -> Option<TargetRange> {
-        match self.target_leases {
-            TargetLeases::Fixed(_) => None,
-            TargetLeases::Adaptive { min, max } => Some(TargetRange {
-                min,
-                max: max.min(self.max_leases),
-            }),
-        }
-    }
 }

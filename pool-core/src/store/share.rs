@@ -38,6 +38,8 @@ use crate::time::Time;
 pub enum Multiplexed {}
 
 impl Lending for Multiplexed {
+    const IS_SHARED: bool = true;
+
     type Served<C: Send + 'static> = ShareKey;
     /// A check of the connection in this slot, while it serves.
     type Upkeep<C: Send + 'static> = SlotKey;
@@ -57,15 +59,15 @@ impl Lending for Multiplexed {
     }
 
     fn connect_failed<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) {
-        if let Some(adaptive) = &mut store.adaptive {
-            adaptive.connect_failed(now);
+        if let Some(learner) = &mut store.learner {
+            learner.connect_failed(now);
         }
         store.close_irreplaceable();
     }
 
     fn ticks_started<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) {
-        if let Some(adaptive) = &mut store.adaptive {
-            adaptive.start_ticks(now);
+        if let Some(learner) = &mut store.learner {
+            learner.start_ticks(now);
         }
     }
 
@@ -280,8 +282,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         record.recent[0] += 1;
         record.spare = false;
         self.need.begin_lease();
-        if let Some(adaptive) = &mut self.adaptive {
-            adaptive.begin_lease(self.need.active());
+        if let Some(learner) = &mut self.learner {
+            learner.begin_lease(self.need.active());
         }
         self.lease(key, site, waiter);
         self.widen();
@@ -290,7 +292,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
 
     /// The key of a lease that begins now.
     fn share_key(&self, slot: SlotKey) -> ShareKey {
-        let stamp = self.adaptive.as_ref().map(|adaptive| adaptive.stamp());
+        let stamp = self.learner.as_ref().map(|learner| learner.stamp());
         ShareKey {
             slot,
             stamp: stamp.unwrap_or_default(),
@@ -308,8 +310,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     pub(crate) fn give_back_share(&mut self, share: ShareKey, condition: Condition) {
         let tick = self.tick;
         let key = share.slot;
-        let adaptive = self.adaptive.as_deref_mut();
-        let age = adaptive.map_or(LeaseAge::Present, |it| it.end_lease(share.stamp));
+        let learner = self.learner.as_deref_mut();
+        let age = learner.map_or(LeaseAge::Present, |it| it.end_lease(share.stamp));
         self.need.end_lease(age == LeaseAge::Held);
         let record = self.slots.get_mut(key);
         record.load -= 1;

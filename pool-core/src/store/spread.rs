@@ -14,7 +14,7 @@
 
 use std::cmp::Reverse;
 
-use crate::store::adaptive::{Adaptive, PoolView};
+use crate::store::adaptive::{PoolView, TargetLearner};
 use crate::store::share::Multiplexed;
 use crate::store::slots::SlotRecord;
 use crate::store::sweep::TICK;
@@ -24,8 +24,8 @@ use crate::time::Time;
 impl<C: Send + 'static> Store<C, Multiplexed> {
     /// How many leases a connection should carry.
     pub(super) fn target_leases(&self) -> u32 {
-        match (&self.adaptive, self.limits.sharing.target_leases) {
-            (Some(adaptive), _) => adaptive.target(),
+        match (&self.learner, self.limits.sharing.target_leases) {
+            (Some(learner), _) => learner.target(),
             (None, TargetLeases::Fixed(leases)) => leases,
             (None, TargetLeases::Adaptive { min, .. }) => min,
         }
@@ -38,14 +38,14 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
 
     /// How many connections are missing to spread the leases, and the waiters, as they should be.
     pub(super) fn spread_missing(&self) -> usize {
-        match &self.adaptive {
-            Some(adaptive) => self.spread_wanted(adaptive).saturating_sub(self.spread()),
+        match &self.learner {
+            Some(learner) => self.spread_wanted(learner).saturating_sub(self.spread()),
             None => usize::from(self.are_busy(|_| true)),
         }
     }
 
-    fn spread_wanted(&self, adaptive: &Adaptive) -> usize {
-        adaptive.spread_for(self.demand()).min(self.limits.max_size)
+    fn spread_wanted(&self, learner: &TargetLearner) -> usize {
+        learner.spread_for(self.demand()).min(self.limits.max_size)
     }
 
     /// The leases that count, and the waiters.
@@ -57,12 +57,12 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     /// How many connections without leases are wanted beside those in use: without them others would be
     /// opened.
     pub(super) fn unused_wanted(&self) -> usize {
-        let Some(adaptive) = &self.adaptive else {
+        let Some(learner) = &self.learner else {
             return usize::from(self.are_busy(|record| record.load > 0));
         };
         let in_use = |record: &&SlotRecord| record.is_in_spread() && record.load > 0;
         let in_use = self.shared_records().filter(in_use).count();
-        self.spread_wanted(adaptive).saturating_sub(in_use)
+        self.spread_wanted(learner).saturating_sub(in_use)
     }
 
     /// Whether leases are spread over any connections like these, and all of them carry their target.
@@ -94,8 +94,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     /// A new connection that leases are not to be spread over is spare: it was opened for `min_idle` or a
     /// warm-up.
     pub(super) fn set_aside_if_surplus(&mut self, key: SlotKey) {
-        if let Some(adaptive) = &self.adaptive {
-            let is_surplus = self.spread() > adaptive.spread_max_for(self.demand()).max(1);
+        if let Some(learner) = &self.learner {
+            let is_surplus = self.spread() > learner.spread_max_for(self.demand()).max(1);
             self.slots.get_mut(key).spare = is_surplus;
             self.need.may_have_spare |= is_surplus;
         }
@@ -103,7 +103,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
 
     /// Learns the target, and makes spare what is too much. Returns when to look again.
     pub(super) fn update_spread(&mut self, now: Time) -> Time {
-        if self.adaptive.is_some() {
+        if self.learner.is_some() {
             self.begin_generation(now);
             self.learn(now);
             self.narrow(now);
@@ -114,10 +114,10 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
 
     /// Leases of the generation before the last are held from now on.
     fn begin_generation(&mut self, now: Time) {
-        let Some(adaptive) = &mut self.adaptive else {
+        let Some(learner) = &mut self.learner else {
             return;
         };
-        if !adaptive.age_leases(now) {
+        if !learner.age_leases(now) {
             return;
         }
         let mut held = 0;
@@ -128,7 +128,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         }
         self.need.hold(held);
         if held > self.need.active() / 8 {
-            adaptive.hold_leases(now);
+            learner.hold_leases(now);
         }
     }
 
@@ -144,21 +144,21 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             load: self.need.active(),
             is_changing,
         };
-        if let Some(adaptive) = &mut self.adaptive {
-            adaptive.tick(&view);
+        if let Some(learner) = &mut self.learner {
+            learner.tick(&view);
         }
     }
 
     /// Makes connections spare beyond what an experiment asks for or has proven to help.
     fn narrow(&mut self, now: Time) {
-        let Some(adaptive) = &self.adaptive else {
+        let Some(learner) = &self.learner else {
             return;
         };
         // One that is full of leases that are held for long serves nobody else.
         let max_leases = self.limits.sharing.max_leases;
         let is_full = |record: &&SlotRecord| record.is_in_spread() && record.load >= max_leases;
         let full = self.shared_records().filter(is_full).count();
-        let most = adaptive.spread_max_for(self.need.active()).max(1) + full;
+        let most = learner.spread_max_for(self.need.active()).max(1) + full;
         for _ in most..self.spread() {
             self.set_aside(now);
         }
@@ -171,8 +171,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         };
         let timeout = timeout.saturating_add(TICK);
         let peak = self.need.take_peak();
-        let needed = match &self.adaptive {
-            Some(adaptive) => adaptive.spread_for(peak),
+        let needed = match &self.learner {
+            Some(learner) => learner.spread_for(peak),
             None if peak == 0 => 0,
             None => (peak / self.target_leases()) as usize + 1,
         };

@@ -159,7 +159,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     fn wanted_for_queue(&self) -> usize {
         let sharing = &self.limits.sharing;
         let waiting = self.queue.len();
-        if self.adaptive.is_none() {
+        if self.learner.is_none() {
             return waiting.div_ceil(self.leases_for_queue(self.target_leases()));
         }
         // They wait because no connection may be lent, or for what is being opened to spread them over.

@@ -24,7 +24,7 @@ pub enum TargetLeases {
     /// every 10 min.
     ///
     /// Worst case: a pool that is served best by one connection has a second one for about a second
-    /// in each of these experiments; one that is served best by sixteen takes about two seconds, and
+    /// in each of these experiments; one that is served best by sixteen takes two to three seconds, and
     /// the time of four connects, until it has them. A pool whose leases end rarely learns slowly: it
     /// needs some dozens of them for each step. Leases that are held much longer than most, as those of
     /// sessions, are not counted.

@@ -1,9 +1,9 @@
-//! One change of the spread, from its begin to the verdict.
+//! One change of the spread, from its beginning to its result.
 
 use std::time::Duration;
 
-use super::PoolView;
 use super::gain::Gain;
+use super::view::PoolView;
 use super::window::{LoadProfile, LoadWindow, real};
 use crate::time::Time;
 
@@ -17,6 +17,8 @@ pub(super) struct Experiment {
     slowdown: f64,
     began: Time,
     stage: ExperimentStage,
+    /// What was measured since the loads are even.
+    measured: LoadProfile,
 }
 
 #[derive(Debug)]
@@ -29,24 +31,26 @@ enum ExperimentStage {
         left: f64,
         ticks: u32,
     },
-    Measuring(LoadProfile),
+    Measuring,
 }
 
-pub(super) enum Progress {
+/// How an experiment stands after a tick.
+pub(super) enum ExperimentProgress {
     Going,
     /// Something else happened, so nothing can be compared.
     Abandoned,
-    Ended(Verdict, LoadProfile),
+    Ended(SpreadGain),
 }
 
 /// What the larger spread brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum SpreadGain {
+    /// Too little.
     Nothing,
-    Gain {
-        /// Whatever the change of the load explains.
-        is_sure: bool,
-    },
+    /// Enough, unless the change of the load explains it.
+    Unsure,
+    /// Enough, whatever the change of the load explains.
+    Sure,
 }
 
 impl Experiment {
@@ -58,6 +62,7 @@ impl Experiment {
             base,
             began: view.now,
             stage: ExperimentStage::Preparing,
+            measured: LoadProfile::default(),
         }
     }
 
@@ -73,14 +78,22 @@ impl Experiment {
         &self.base
     }
 
+    pub(super) const fn measured(&self) -> &LoadProfile {
+        &self.measured
+    }
+
     pub(super) const fn is_growth(&self) -> bool {
         self.to > self.from
     }
 
     /// Takes in a tick; `None` if there was no lease in it.
-    pub(super) fn advance(&mut self, tick: Option<&LoadWindow>, view: &PoolView) -> Progress {
+    pub(super) fn advance(
+        &mut self,
+        tick: Option<&LoadWindow>,
+        view: &PoolView,
+    ) -> ExperimentProgress {
         let Some(tick) = tick else {
-            return Progress::Going;
+            return ExperimentProgress::Going;
         };
         let is_there = view.spread == self.to && !view.is_changing;
         match &mut self.stage {
@@ -90,36 +103,30 @@ impl Experiment {
             }
             ExperimentStage::Preparing => {
                 if view.now.since(self.began) > PREPARING_MAX {
-                    return Progress::Abandoned;
+                    return ExperimentProgress::Abandoned;
                 }
             }
-            _ if !is_there => return Progress::Abandoned,
+            _ if !is_there => return ExperimentProgress::Abandoned,
             ExperimentStage::Settling { left, ticks } => {
                 *left -= tick.ended;
                 *ticks += 1;
                 if *left <= 0.0 || *ticks >= SETTLING_TICKS {
-                    self.stage = ExperimentStage::Measuring(LoadProfile::default());
+                    self.stage = ExperimentStage::Measuring;
                 }
             }
-            ExperimentStage::Measuring(measured) => {
-                measured.add(tick);
-                let measured = *measured;
-                if let Some(verdict) = self.verdict(&measured) {
-                    return Progress::Ended(verdict, measured);
+            ExperimentStage::Measuring => {
+                self.measured.add(tick);
+                if let Some(gain) = self.result() {
+                    return ExperimentProgress::Ended(gain);
                 }
             }
         }
-        Progress::Going
+        ExperimentProgress::Going
     }
 
-    /// When the load will not be again what it was, or soon enough.
-    fn gain_at_any_load(
-        &self,
-        narrow: &LoadProfile,
-        wide: &LoadProfile,
-        measured: &LoadProfile,
-    ) -> Option<Gain> {
-        let total = &measured.total;
+    /// The gain between its bounds, when equal loads are not to be expected any more.
+    fn gain_at_any_load(&self, narrow: &LoadProfile, wide: &LoadProfile) -> Option<Gain> {
+        let total = &self.measured.total;
         let has_fallen = total.mean_load() < self.base.total.mean_load();
         let is_patient = self.is_growth() && has_fallen && total.ticks < PATIENCE_TICKS;
         (total.is_complete() && !is_patient).then(|| {
@@ -141,37 +148,32 @@ impl Experiment {
         real(self.from.max(self.to)) / real(self.from.min(self.to))
     }
 
-    fn verdict(&self, measured: &LoadProfile) -> Option<Verdict> {
-        let is_final = measured.total.is_complete();
+    /// The result, unless it takes longer to tell.
+    fn result(&self) -> Option<SpreadGain> {
         let (narrow, wide, needed) = if self.is_growth() {
-            (&self.base, measured, GROWTH_GAIN)
+            (&self.base, &self.measured, GROWTH_GAIN)
         } else {
-            (measured, &self.base, REVIEW_GAIN)
+            (&self.measured, &self.base, REVIEW_GAIN)
         };
-        let gain = Gain::at_equal_load(narrow, wide)
-            .or_else(|| self.gain_at_any_load(narrow, wide, measured))?;
+        let gain =
+            Gain::at_equal_load(narrow, wide).or_else(|| self.gain_at_any_load(narrow, wide))?;
         // If each connection serves one lease after the other, twice as many are twice as fast, but no
         // connection without a lease helps.
         let each = gain.load / real(self.from.min(self.to));
         let possible = self.times().min(each).max(1.0);
         let least = 1.0 + needed * (possible - 1.0);
         let doubt = CERTAINTY * gain.error;
-        let is_gain = if gain.lower >= least * (1.0 + doubt) {
-            true
+        if gain.lower >= least * (1.0 + doubt) {
+            Some(SpreadGain::Sure)
         } else if gain.upper <= least * (1.0 - doubt) {
-            false
-        } else if is_final {
-            gain.upper >= least * (1.0 + gain.error / 2.0)
+            Some(SpreadGain::Nothing)
+        } else if !self.measured.total.is_complete() {
+            None
+        } else if gain.upper >= least * (1.0 + gain.error / 2.0) {
+            Some(SpreadGain::Unsure)
         } else {
-            return None;
-        };
-        Some(if is_gain {
-            Verdict::Gain {
-                is_sure: gain.lower >= least * (1.0 + doubt),
-            }
-        } else {
-            Verdict::Nothing
-        })
+            Some(SpreadGain::Nothing)
+        }
     }
 }
 
@@ -179,7 +181,7 @@ impl Experiment {
 const GROWTH_GAIN: f64 = 0.35;
 /// The part that shrinking may cost.
 const REVIEW_GAIN: f64 = 0.15;
-/// An early verdict holds though the gain were off by its error, so many times.
+/// An early result holds though the gain were off by its error, so many times.
 const CERTAINTY: f64 = 1.5;
 const SETTLING_TICKS: u32 = 3;
 /// So long growing waits for the load to be what it was.

@@ -12,7 +12,7 @@ pub(super) struct Schedule {
     attempts: u32,
     due: Time,
     /// How it was at the last attempt.
-    mark: Option<Mark>,
+    conditions: Option<Conditions>,
 }
 
 impl Schedule {
@@ -21,13 +21,13 @@ impl Schedule {
             first,
             attempts: 0,
             due: Time::from_nanos(0),
-            mark: None,
+            conditions: None,
         }
     }
 
     /// Nothing has failed under these conditions.
     pub(super) const fn is_fresh(&self) -> bool {
-        self.mark.is_none()
+        self.conditions.is_none()
     }
 
     pub(super) fn is_due(&self, now: Time) -> bool {
@@ -40,16 +40,16 @@ impl Schedule {
 
     pub(super) const fn reset(&mut self) {
         self.attempts = 0;
-        self.mark = None;
+        self.conditions = None;
     }
 
     /// It changed nothing, as it was then: puts the next attempt off.
-    pub(super) fn fail(&mut self, now: Time, mark: Option<Mark>) {
+    pub(super) fn fail(&mut self, now: Time, conditions: Option<Conditions>) {
         let factor = 1_u32.checked_shl(self.attempts).unwrap_or(u32::MAX);
         let wait = self.first.saturating_mul(factor).min(WAIT_MAX);
         self.attempts = self.attempts.saturating_add(1);
         self.due = now.after(wait);
-        self.mark = mark;
+        self.conditions = conditions;
     }
 
     /// It was not really tried: puts the next attempt off a little.
@@ -58,10 +58,12 @@ impl Schedule {
     }
 
     /// Makes it due, once, if it is not any more as it was then, and says so.
-    pub(super) fn notice(&mut self, seen: &Mark, now: Time) -> bool {
-        let is_other = self.mark.is_some_and(|mark| seen.differs(&mark));
+    pub(super) fn notice(&mut self, seen: &Conditions, now: Time) -> bool {
+        let is_other = self
+            .conditions
+            .is_some_and(|conditions| seen.differs(&conditions));
         if is_other {
-            self.mark = None;
+            self.conditions = None;
             self.due = now;
         }
         is_other
@@ -70,13 +72,13 @@ impl Schedule {
 
 /// How it was when something was tried.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mark {
+pub(super) struct Conditions {
     /// Of each connection.
     load: f64,
     lease_seconds: f64,
 }
 
-impl Mark {
+impl Conditions {
     pub(super) fn of(window: &LoadWindow, spread: usize) -> Self {
         Self {
             load: window.mean_load() / real(spread.max(1)),

@@ -8,8 +8,8 @@ use pool_core::SharedPool;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::peer::Line;
-use super::random::Random;
+use super::peer::SimulatedConnection;
+use super::random::SharedRandom;
 
 /// Callers that each take a lease for one request, after another or by chance.
 #[derive(Debug, Clone, Copy)]
@@ -46,9 +46,9 @@ pub(crate) enum Callers {
 /// What every caller has.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    pub(crate) pool: SharedPool<Line>,
+    pub(crate) pool: SharedPool<SimulatedConnection>,
     pub(crate) completed: Arc<AtomicUsize>,
-    pub(crate) random: Arc<Random>,
+    pub(crate) random: Arc<SharedRandom>,
     pub(crate) began: Instant,
 }
 

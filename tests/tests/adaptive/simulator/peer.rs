@@ -8,7 +8,7 @@ use pool_core::{ConnectContext, ConnectError, Connector, SharedConnector, async_
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use super::random::Random;
+use super::random::SharedRandom;
 
 /// How long one request takes at a stage.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ pub(crate) enum Service {
 
 /// A place where requests are served, so many at a time, the first to come first.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stage {
+pub(crate) struct Lanes {
     /// How many at a time.
     pub(crate) lanes: usize,
     /// How long each.
@@ -34,9 +34,9 @@ pub(crate) struct Stage {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer {
     /// Of each connection.
-    pub(crate) own: Stage,
+    pub(crate) own: Lanes,
     /// Passed after it by the requests of all connections.
-    pub(crate) backend: Option<Stage>,
+    pub(crate) backend: Option<Lanes>,
     /// Each further request at a time on a connection makes all of them take longer by this part.
     pub(crate) slower_by_load: f64,
     /// A request takes twice as long after this time, three times after twice of it, and so on.
@@ -59,7 +59,7 @@ impl Peer {
     /// Each connection serves so many requests at a time.
     pub(crate) const fn with_lanes(lanes: usize, service: Service) -> Self {
         Self {
-            own: Stage { lanes, service },
+            own: Lanes { lanes, service },
             backend: None,
             slower_by_load: 0.0,
             ages_in: None,
@@ -70,13 +70,13 @@ impl Peer {
     /// Any number of requests at a time on each connection, but so many at a time at the backend.
     pub(crate) const fn backed(own: Service, lanes: usize, service: Service) -> Self {
         let mut peer = Self::multiplexing(own);
-        peer.backend = Some(Stage { lanes, service });
+        peer.backend = Some(Lanes { lanes, service });
         peer
     }
 }
 
 impl Service {
-    fn time(self, random: &Random) -> Duration {
+    fn time(self, random: &SharedRandom) -> Duration {
         match self {
             Self::Constant(time) => time,
             Self::Random(mean) => random.exponential(mean),
@@ -87,20 +87,20 @@ impl Service {
 }
 
 #[derive(Debug)]
-struct Place {
+struct LaneQueue {
     service: Service,
     lanes: Semaphore,
 }
 
-impl Place {
-    fn new(stage: Stage) -> Self {
+impl LaneQueue {
+    fn new(stage: Lanes) -> Self {
         Self {
             service: stage.service,
             lanes: Semaphore::new(stage.lanes),
         }
     }
 
-    async fn pass(&self, times: f64, random: &Random) {
+    async fn pass(&self, times: f64, random: &SharedRandom) {
         let _lane = self.lanes.acquire().await.expect("it is never closed");
         sleep(self.service.time(random).mul_f64(times)).await;
     }
@@ -108,19 +108,19 @@ impl Place {
 
 /// Connects to a peer.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct SimulatedServer {
     peer: Peer,
     began: Instant,
-    backend: Option<Place>,
-    random: Arc<Random>,
+    backend: Option<LaneQueue>,
+    random: Arc<SharedRandom>,
 }
 
-impl Server {
-    pub(crate) fn new(peer: Peer, random: Arc<Random>) -> Self {
+impl SimulatedServer {
+    pub(crate) fn new(peer: Peer, random: Arc<SharedRandom>) -> Self {
         Self {
             peer,
             began: Instant::now(),
-            backend: peer.backend.map(Place::new),
+            backend: peer.backend.map(LaneQueue::new),
             random,
         }
     }
@@ -128,13 +128,13 @@ impl Server {
 
 /// A connection to a simulated peer.
 #[derive(Debug)]
-pub(crate) struct Line {
-    server: Arc<Server>,
-    own: Place,
+pub(crate) struct SimulatedConnection {
+    server: Arc<SimulatedServer>,
+    own: LaneQueue,
     load: AtomicU32,
 }
 
-impl Line {
+impl SimulatedConnection {
     /// A request and its answer.
     pub(crate) async fn request(&self) {
         let server = &self.server;
@@ -156,20 +156,20 @@ impl Line {
 
 /// The connector of a simulated peer.
 #[derive(Debug)]
-pub(crate) struct Lines(pub(super) Arc<Server>);
+pub(crate) struct SimulatedConnector(pub(super) Arc<SimulatedServer>);
 
 #[async_trait]
-impl Connector for Lines {
-    type Connection = Line;
+impl Connector for SimulatedConnector {
+    type Connection = SimulatedConnection;
 
-    async fn connect(&self, _cx: &ConnectContext) -> Result<Line, ConnectError> {
+    async fn connect(&self, _cx: &ConnectContext) -> Result<SimulatedConnection, ConnectError> {
         sleep(self.0.peer.connect).await;
-        Ok(Line {
+        Ok(SimulatedConnection {
             server: Arc::clone(&self.0),
-            own: Place::new(self.0.peer.own),
+            own: LaneQueue::new(self.0.peer.own),
             load: AtomicU32::new(0),
         })
     }
 }
 
-impl SharedConnector for Lines {}
+impl SharedConnector for SimulatedConnector {}

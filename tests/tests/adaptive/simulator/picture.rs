@@ -15,7 +15,7 @@ pub(crate) fn draw(name: &str, title: &str, trace: &Trace) -> io::Result<()> {
 }
 
 /// A name, a colour and a value.
-type Line = (&'static str, &'static str, fn(&Sample) -> f64);
+type Curve = (&'static str, &'static str, fn(&Sample) -> f64);
 
 fn picture(title: &str, trace: &Trace) -> String {
     let mut svg = format!(
@@ -25,11 +25,11 @@ fn picture(title: &str, trace: &Trace) -> String {
          <text x=\"{LEFT}\" y=\"20\" font-size=\"14\">{title}</text>\n",
         2.0 * PANEL + 30.0,
     );
-    let connections: [Line; 2] = [
+    let connections: [Curve; 2] = [
         ("open connections", LIGHT, |sample| real(sample.open)),
         ("with leases", DARK, |sample| real(sample.leased)),
     ];
-    let rates: [Line; 2] = [
+    let rates: [Curve; 2] = [
         ("leases, times 10", LIGHT, |sample| {
             10.0 * real(sample.leases)
         }),
@@ -42,7 +42,7 @@ fn picture(title: &str, trace: &Trace) -> String {
     svg + "</svg>\n"
 }
 
-fn panel(svg: &mut String, top: f64, trace: &Trace, lines: &[Line]) {
+fn panel(svg: &mut String, top: f64, trace: &Trace, lines: &[Curve]) {
     let end = trace.samples.last().map_or(1.0, |sample| sample.seconds);
     let values = lines
         .iter()

@@ -1,24 +1,22 @@
-//! Numbers that look random, and are the same in each run with the same seed.
+//! What comes by chance in a simulation: the same in each run with the same seed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-#[derive(Debug)]
-pub(crate) struct Random(AtomicU64);
+use pool_tests::random::SplitMix64;
 
-impl Random {
+#[derive(Debug)]
+pub(crate) struct SharedRandom(Mutex<SplitMix64>);
+
+impl SharedRandom {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self(AtomicU64::new(seed))
+        Self(Mutex::new(SplitMix64::new(seed)))
     }
 
     /// At least 0, and less than 1.
     pub(crate) fn fraction(&self) -> f64 {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut z = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        let high = u32::try_from(z >> 32).expect("32 bits");
+        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let high = u32::try_from(numbers.next_u64() >> 32).expect("32 bits");
         f64::from(high) / (f64::from(u32::MAX) + 1.0)
     }
 

@@ -9,8 +9,8 @@ use tokio::runtime;
 use tokio::time::{Instant, sleep_until};
 
 use super::callers::{Caller, Callers};
-use super::peer::{Lines, Peer, Server};
-use super::random::Random;
+use super::peer::{Peer, SimulatedConnector, SimulatedServer};
+use super::random::SharedRandom;
 use super::trace::{Sample, Trace};
 
 /// A pool, what is behind it, and who asks.
@@ -75,9 +75,9 @@ impl Scenario {
     }
 
     async fn trace(&self) -> Trace {
-        let random = Arc::new(Random::new(self.seed));
-        let server = Arc::new(Server::new(self.peer, Arc::clone(&random)));
-        let pool = SharedPool::builder(Lines(server))
+        let random = Arc::new(SharedRandom::new(self.seed));
+        let server = Arc::new(SimulatedServer::new(self.peer, Arc::clone(&random)));
+        let pool = SharedPool::builder(SimulatedConnector(server))
             .max_size(self.max_size)
             .target_leases(self.target)
             .idle_timeout(self.idle_timeout)
