@@ -5,7 +5,6 @@
 mod common;
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
@@ -16,8 +15,7 @@ use common::{AMPLE, BRIEF, NO_SURVIVORS, Scene, graces, read_lines, read_lines_f
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use pool_stdio::{
-    Child, Drain, Exit, Handover, KillScope, LadderTimes, LineSink, Liveness, RingLimits, Rung,
-    Signal, SpawnError, StderrPolicy, Stop,
+    Drain, Exit, Handover, LadderTimes, LineSink, Liveness, RingLimits, Rung, StderrPolicy, Stop,
 };
 use pool_testkit::fixture::{Behaviour, Step, Stream};
 use pool_tests::children::{Sighting, block_on};
@@ -475,112 +473,4 @@ fn without_a_ring_stderr_costs_no_descriptor_and_no_drain() {
     let end = block_on(child.terminate(Stop::Force));
     assert_eq!((end.stderr.bytes_total, end.drain), (0, Drain::Complete));
     scene.end(seen);
-}
-
-// Signals, and all children at once.
-
-#[test]
-fn a_signal_reaches_the_whole_group() {
-    let scene = Scene::new();
-    let child = scene.spawn(&scene.actor("root").start(scene.actor("leaf").hang()).hang());
-    let seen = scene.beacon.expect(2);
-    // One that whoever runs the tests in the background does not have ignored.
-    child.signal(Signal::User1).unwrap();
-    assert!(seen.iter().all(|one| one.dies_within(AMPLE)));
-    assert_eq!(
-        block_on(child.exited()).status().unwrap().signal(),
-        Some(nix::libc::SIGUSR1)
-    );
-    drop(child);
-    scene.end(seen);
-}
-
-#[test]
-fn terminate_all_ends_every_child_and_admits_no_more() {
-    let scene = Scene::new();
-    let polite = scene.actor("polite").hang();
-    let deaf = scene.deaf("deaf").hang();
-    let kept: Vec<Child> = [&polite, &polite, &deaf].map(|one| scene.spawn(one)).into();
-    let seen = scene.beacon.expect(3);
-    assert_eq!((scene.children.len(), scene.children.pids().len()), (3, 3));
-    let report = block_on(scene.children.terminate_all(BRIEF));
-    assert_eq!((report.ended, report.left.len()), (3, 0));
-    assert!(seen.iter().all(Sighting::is_reaped));
-    assert!(kept.iter().all(|child| !child.is_alive()));
-    let refused = block_on(scene.children.spawn(&scene.spec(&polite).build().unwrap()));
-    assert!(matches!(refused, Err(SpawnError::Closed)));
-    drop(kept);
-    scene.end(seen);
-}
-
-#[test]
-fn terminate_all_hastens_a_termination_that_is_under_way() {
-    let scene = Scene::new();
-    let deaf = scene.deaf("deaf").hang();
-    let child = scene.spawn_spec(scene.spec(&deaf).ladder_times(graces(AMPLE, AMPLE)));
-    let seen = scene.beacon.expect(1);
-    let ending = child.terminate(Stop::Orderly);
-    let report = block_on(scene.children.terminate_all(BRIEF));
-    assert_eq!(report.ended, 1);
-    assert_eq!(block_on(ending).rung, Rung::Kill);
-    scene.end(seen);
-}
-
-#[test]
-fn signal_all_reaches_every_child() {
-    let scene = Scene::new();
-    let children = [0; 3].map(|_| scene.spawn(&scene.actor("root").hang()));
-    let seen = scene.beacon.expect(3);
-    assert!(scene.children.signal_all(Signal::User2).is_empty());
-    for child in &children {
-        assert_eq!(
-            block_on(child.exited()).status().unwrap().signal(),
-            Some(nix::libc::SIGUSR2)
-        );
-    }
-    drop(children);
-    scene.end(seen);
-}
-
-#[test]
-fn a_thousand_children_leave_nothing_behind() {
-    let scene = Scene::new();
-    let command = scene.spec(&Behaviour::echo()).build().unwrap();
-    let tree = scene
-        .spec(&Behaviour::echo())
-        .kill_scope(KillScope::Tree)
-        .build()
-        .unwrap();
-    for round in 0..250 {
-        let spawn = |command| block_on(scene.children.spawn(command)).unwrap();
-        let orderly = spawn(&command);
-        write_to(&orderly, "ping\n");
-        assert_eq!(read_lines(&orderly, 1), "ping\n");
-        let ending = orderly.terminate(Stop::Orderly);
-        let forced = spawn(&command).terminate(Stop::Force);
-        drop(spawn(&command));
-        drop(spawn(if round % 10 == 0 { &tree } else { &command }).terminate(Stop::Orderly));
-        assert_eq!(block_on(ending).rung, Rung::Eof);
-        assert_eq!(block_on(forced).rung, Rung::Kill);
-    }
-    scene.end(Vec::new());
-}
-
-#[test]
-fn a_pipe_that_is_handed_back_is_closed_though_the_child_has_ended_before() {
-    let scene = Scene::new();
-    let mut child = scene.spawn(&Behaviour::new());
-    let (stdin, stdout): (OwnedFd, OwnedFd) =
-        (child.take_stdin().unwrap(), child.take_stdout().unwrap());
-    let report = block_on(scene.children.terminate_all(BRIEF));
-    assert!(report.left.is_empty());
-    let pid = child.pid();
-    let handover = Handover::new()
-        .stdin(stdin, b"late".to_vec())
-        .stdout(stdout);
-    assert_eq!(
-        block_on(child.terminate_with(Stop::Orderly, handover)).pid,
-        pid
-    );
-    scene.end(Vec::new());
 }

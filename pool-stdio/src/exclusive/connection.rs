@@ -1,11 +1,9 @@
 //! A child that one caller at a time speaks to.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
 
 use pool_core::{BoxError, BoxFuture, ConnectionId};
+use tokio::time::Instant;
 use tokio_util::codec::Encoder;
 
 use super::account::ReplyLength;
@@ -15,7 +13,7 @@ use super::settings::ExchangeSettings;
 use super::wire::Wire;
 use crate::codec::{Codec, LineCodec};
 use crate::error::{ChildReport, StdioError};
-use crate::launch::{ChildStdio, LaunchedChild};
+use crate::launch::{ChildStdio, LaunchedChild, died};
 use crate::metrics::ChildMeter;
 use crate::process::{
     Exit, ExitWait, Liveness, Signal, SignalError, StderrTail, Stop, Termination,
@@ -59,6 +57,7 @@ use crate::process::{
 pub struct StdioConnection<C: Codec = LineCodec> {
     exchange: ExclusiveExchange<C>,
     id: ConnectionId,
+    requested_at: Instant,
     meter: ChildMeter,
 }
 
@@ -78,6 +77,7 @@ impl<C: Codec> StdioConnection<C> {
         Self {
             exchange: ExclusiveExchange::new(child, requested_at, wire, settings, meter.meters()),
             id,
+            requested_at,
             meter,
         }
     }
@@ -295,18 +295,10 @@ impl<C: Codec> StdioConnection<C> {
         }
     }
 
-    /// Resolves when the child has exited or closed its stdout, with or without traffic.
-    pub(super) fn died(&self) -> BoxFuture<'static, ()> {
-        let mut exited = self.exited();
-        let mut ended = Box::pin(self.exchange.stdout_ended());
-        Box::pin(poll_fn(move |cx| {
-            let has_exited = Pin::new(&mut exited).poll(cx).is_ready();
-            if has_exited || ended.as_mut().poll(cx).is_ready() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        }))
+    /// Resolves when the child has exited or closed its stdout, to the reason.
+    pub(super) fn died(&self) -> BoxFuture<'static, Option<BoxError>> {
+        let ended = self.exchange.stdout_ended();
+        died(self.exchange.child(), self.requested_at, ended)
     }
 
     pub(super) fn exited(&self) -> ExitWait {

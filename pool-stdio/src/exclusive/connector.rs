@@ -436,7 +436,7 @@ impl<C: Codec> Connector for StdioConnector<C> {
         connection.settle().await.map_err(CheckError::new)
     }
 
-    fn died(&self, connection: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, connection: &Self::Connection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         Some(connection.died())
     }
 

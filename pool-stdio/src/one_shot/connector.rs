@@ -1,8 +1,8 @@
 //! Children that serve one request each, started before they are needed.
 
 use pool_core::{
-    BoxFuture, Builder, CheckError, CloseReason, ConnectContext, ConnectError, ConnectionPool,
-    Connector, async_trait,
+    BoxError, BoxFuture, Builder, CheckError, CloseReason, ConnectContext, ConnectError,
+    ConnectionPool, Connector, async_trait,
 };
 
 use super::collector::CollectLimits;
@@ -136,7 +136,7 @@ impl Connector for OneShotConnector {
         child.is_clean()
     }
 
-    fn died(&self, child: &OneShot) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, child: &OneShot) -> Option<BoxFuture<'static, Option<BoxError>>> {
         Some(child.died())
     }
 

@@ -1,15 +1,18 @@
 //! The handle of a child: what can be asked of it without waiting, and how its end is begun.
 
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::custodian::{Custodian, Message};
+use super::host;
 use super::lock::lock;
 use super::once::Wait;
 use super::outcome::{Exit, Termination};
 use super::record::{ChildRecord, PipeEnds};
 use super::signal::{Signal, SignalError};
+use super::spawn_error::SpawnError;
 use super::stderr::StderrTail;
 use super::sys::{self, Delivery, Life, PidState, Readiness, Root};
 use super::terminate::{KillScope, Start, Stop};
@@ -17,7 +20,8 @@ use super::terminate::{KillScope, Start, Stop};
 /// A running child process.
 ///
 /// Dropping it kills its [scope](crate::KillScope) and reaps it, in the background. That works on any
-/// thread, with or without a runtime, and during a panic. If this program itself is killed, aborts or
+/// thread, with or without a runtime, and during a panic. In a fork of this program it does nothing
+/// to the child, which belongs to the process that started it. If this program itself is killed, aborts or
 /// returns from `main`, the child sees the end of its input and nothing more.
 ///
 /// # Pipes
@@ -265,6 +269,9 @@ impl Child {
 
     /// The same, under a name.
     pub(crate) fn exit_wait(&self) -> ExitWait {
+        if host::is_fork() {
+            self.record.exit.set(Exit::Lost);
+        }
         Wait::new(Arc::clone(&self.record.exit))
     }
 
@@ -279,7 +286,7 @@ impl Child {
     /// # Errors
     ///
     /// [`SignalError::Gone`] if the group is empty, [`SignalError::Refused`] if the system does not
-    /// allow it.
+    /// allow it, or in a fork of the process that started the child.
     ///
     /// # Examples
     ///
@@ -301,6 +308,10 @@ impl Child {
     /// # }
     /// ```
     pub fn signal(&self, signal: Signal) -> Result<(), SignalError> {
+        if host::is_fork() {
+            let source = io::Error::other(SpawnError::Forked);
+            return Err(SignalError::Refused { source });
+        }
         self.record.signal_group(self.root.as_deref(), signal)
     }
 
@@ -353,7 +364,8 @@ impl Child {
         let (Some(scope), Some(root)) = (self.record.killed_at_once, &self.root) else {
             return false;
         };
-        if self.record.termination.peek().is_some() || self.liveness(None) == Liveness::Exited {
+        let is_over = self.record.termination.peek().is_some();
+        if is_over || host::is_fork() || self.liveness(None) == Liveness::Exited {
             return false;
         }
         // Order: under the lock, so that the custodian does not reap it meanwhile.
@@ -368,6 +380,12 @@ impl Child {
     fn stop(&mut self, start: Start, pipes: PipeEnds) {
         // Order: our hold on the descriptor ends before the termination can.
         let is_begun = self.root.take().is_none();
+        if host::is_fork() {
+            self.record
+                .termination
+                .set(Termination::in_fork(self.pid()));
+            return;
+        }
         // If its set has terminated the child, all that is left is to close the pipes, here.
         if is_begun || self.record.termination.peek().is_some() {
             return;

@@ -12,7 +12,7 @@ use super::cookie::{self, COOKIE_VARIABLE};
 use super::program;
 use super::record::ChildId;
 use super::stderr::{LineSink, StderrPolicy};
-use super::sys;
+use super::sys::{self, Place, Start, StderrEnd};
 use super::terminate::{KillScope, LadderTimes};
 
 /// Which variables of this program's environment a child inherits.
@@ -86,6 +86,7 @@ pub struct CommandSpec {
     stderr_lines: Option<LineSink>,
     scope: KillScope,
     times: LadderTimes,
+    place: Place,
     children_max: usize,
 }
 
@@ -102,6 +103,7 @@ impl fmt::Debug for CommandSpec {
             .field("stderr_lines", &self.stderr_lines)
             .field("scope", &self.scope)
             .field("times", &self.times)
+            .field("place", &self.place)
             .field("children_max", &self.children_max)
             .finish()
     }
@@ -120,6 +122,7 @@ impl CommandSpec {
             stderr_lines: None,
             scope: KillScope::default(),
             times: LadderTimes::default(),
+            place: Place::default(),
             children_max: 1,
         }
     }
@@ -192,6 +195,14 @@ impl CommandSpec {
     #[must_use]
     pub fn ladder_times(mut self, times: LadderTimes) -> Self {
         self.times = times.clamped();
+        self
+    }
+
+    /// Starts the child in a session of its own, rather than in a process group of our session: it has
+    /// no terminal, and a hang-up of ours does not reach it. Linux only; elsewhere the start fails.
+    #[must_use]
+    pub fn session(mut self) -> Self {
+        self.place = Place::Session;
         self
     }
 
@@ -330,29 +341,43 @@ impl Command {
         self.inner.spec.times
     }
 
-    /// As the standard library takes it. Always with an absolute path: for a bare name and a changed
-    /// `PATH` the standard library would fork instead of calling `posix_spawn`.
-    pub(crate) fn to_std(&self, marked_as: Option<ChildId>) -> std::process::Command {
+    /// What the child is started with, in this environment.
+    pub(crate) fn start<'a>(&'a self, environment: &'a BTreeMap<OsString, OsString>) -> Start<'a> {
         let spec = &self.inner.spec;
-        let mut command = std::process::Command::new(&self.inner.path);
-        command.args(&spec.args);
-        if spec.env_policy != EnvPolicy::Inherit {
-            command.env_clear();
-            command.envs(env::vars_os().filter(|(name, value)| spec.inherits(name, value)));
+        Start {
+            program: &self.inner.path,
+            args: &spec.args,
+            environment,
+            directory: spec.current_dir.as_deref(),
+            stderr: match spec.stderr {
+                StderrPolicy::Ring(_) => StderrEnd::Pipe,
+                StderrPolicy::Inherit => StderrEnd::Inherited,
+                StderrPolicy::Null => StderrEnd::Null,
+            },
+            place: spec.place,
         }
+    }
+
+    /// All variables of the child.
+    pub(crate) fn environment(&self, marked_as: Option<ChildId>) -> BTreeMap<OsString, OsString> {
+        let spec = &self.inner.spec;
+        let inherited = env::vars_os().filter(|(name, value)| spec.inherits(name, value));
+        let mut all: BTreeMap<_, _> = inherited.collect();
         for (name, value) in &spec.env {
             match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
+                Some(value) => all.insert(name.clone(), value.clone()),
+                None => all.remove(name),
             };
         }
         if let Some(child) = marked_as {
-            command.env(COOKIE_VARIABLE, cookie::value_for(child));
+            all.insert(COOKIE_VARIABLE.into(), cookie::value_for(child));
         }
-        if let Some(dir) = &spec.current_dir {
-            command.current_dir(dir);
-        }
-        command
+        all
+    }
+
+    /// Where the child starts, unless it is where this program is.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.inner.spec.current_dir.as_deref()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pool_core::{BoxFuture, SuspicionSink};
+use pool_core::{BoxError, BoxFuture, SuspicionSink};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -282,9 +282,14 @@ impl JsonRpcConnection {
         }
     }
 
-    /// Resolves when no reply can come any more, with or without traffic.
-    pub(super) fn died(&self) -> BoxFuture<'static, ()> {
-        Box::pin(Wait::new(Arc::clone(&self.transport.client.link.over)))
+    /// Resolves when no reply can come any more, with or without traffic, to the reason.
+    pub(super) fn died(&self) -> BoxFuture<'static, Option<BoxError>> {
+        let link = Arc::clone(&self.transport.client.link);
+        Box::pin(async move {
+            Wait::new(Arc::clone(&link.over)).await;
+            let reason = link.state().refusal();
+            Some(reason.into())
+        })
     }
 
     /// Fails if the child is dead, or if it does not answer a ping and has no work that explains it. If

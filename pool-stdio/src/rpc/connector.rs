@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{
-    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, ConnectionId, Connector,
-    SharedConnector, SuspicionSink, async_trait,
+    BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, ConnectionId,
+    Connector, SharedConnector, SuspicionSink, async_trait,
 };
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
@@ -328,7 +328,7 @@ impl Connector for JsonRpcConnector {
         connection.owes_nothing()
     }
 
-    fn died(&self, connection: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, connection: &Self::Connection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         Some(connection.died())
     }
 

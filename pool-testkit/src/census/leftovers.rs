@@ -269,8 +269,11 @@ fn threads() -> BTreeMap<u32, String> {
 }
 
 /// What the process layer starts at its first use and keeps.
-const PERMANENT_THREADS: [&str; 5] = [
-    "stdio-spawner",
+const PERMANENT_THREADS: [&str; 8] = [
+    "stdio-spawner-1",
+    "stdio-spawner-2",
+    "stdio-spawner-3",
+    "stdio-spawner-4",
     "stdio-custodian",
     "stdio-scan",
     "stdio-notifier",
