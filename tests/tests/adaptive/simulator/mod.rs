@@ -13,6 +13,6 @@ mod trace;
 
 pub(crate) use callers::Callers;
 pub(crate) use peer::{Peer, Service};
-pub(crate) use picture::draw;
+pub(crate) use picture::picture;
 pub(crate) use run::Scenario;
 pub(crate) use trace::Trace;

@@ -51,11 +51,6 @@ impl Trace {
         let leased = self.after(seconds).map(|sample| sample.leased);
         real(leased.clone().sum::<usize>()) / real(leased.count())
     }
-
-    /// How many connections were open at the end.
-    pub(crate) fn open_at_end(&self) -> usize {
-        self.samples.last().map_or(0, |sample| sample.open)
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
