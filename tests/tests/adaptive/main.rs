@@ -30,7 +30,7 @@ fn run(scenario: &Scenario) -> Trace {
 /// A run, and what a picture of it says at the top.
 fn titled(scenario: &Scenario, trace: Trace) -> (String, Trace) {
     let title = format!(
-        "{}: {:.0}/s, {:.1} connections on average",
+        "{}: {:.0}/s, {:.1} connections",
         scenario.name,
         trace.rate_after(LEARNED),
         trace.mean_leased_after(LEARNED),

@@ -46,7 +46,7 @@ fn panel(svg: &mut String, (left, top): (f64, f64), trace: &Trace, curves: &[Cur
     let values = curves
         .iter()
         .flat_map(|(_, _, of)| trace.samples.iter().map(of));
-    let most = values.fold(1.0, f64::max);
+    let most = values.fold(f64::from(PARTS), f64::max);
     let (width, height) = (WIDTH - LEFT - 20.0, PANEL - 50.0);
     let bottom = top + 20.0 + height;
     let y = |value: f64| bottom - value / most * height;
