@@ -164,7 +164,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         }
     }
 
-    /// Makes connections spare that were not needed for the idle timeout.
+    /// Marks as spare the connections that were not needed during the idle timeout, beginning with
+    /// those that have the fewest leases.
     fn set_surplus_aside(&mut self, now: Time) -> Time {
         let Some(timeout) = self.limits.idle_timeout else {
             return Time::NEVER;
