@@ -55,7 +55,10 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
     ) -> Result<Self, BuildError> {
         let join = |terms| Membership::join(terms, &limits.name, limits.min_idle);
         let membership = budget.map(join).transpose()?;
-        let telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
+        let mut telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
+        if L::IS_SHARED {
+            telemetry = telemetry.with_target_leases();
+        }
         let (inbox, receiver) = Inbox::new();
         let engine = Arc::new(Engine::new(
             connector, limits, timeouts, telemetry, inbox, membership,

@@ -21,7 +21,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// How many connects would begin now if the budget allowed them. The budget is asked for this
     /// next.
     pub(crate) fn ask(&mut self, now: Time) -> Demand {
-        let demand = self.demand(now);
+        let demand = self.connect_demand(now);
         if demand == Demand::NONE && self.may_open() {
             self.set_alarm(self.pacer.not_before());
         }
@@ -31,21 +31,21 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
 
     /// A connect began: less is asked for.
     pub(crate) fn note_granted(&mut self, now: Time) {
-        self.asked = self.asked.min(self.demand(now).callers);
+        self.asked = self.asked.min(self.connect_demand(now).callers);
     }
 
     /// If less is wanted than the budget was asked for, the maintenance task must tell it: otherwise
     /// other pools would give up connections for nobody.
     #[cold]
     pub(super) fn watch_demand(&mut self) {
-        let callers = self.demand(self.tick).callers;
+        let callers = self.connect_demand(self.tick).callers;
         if callers < self.asked {
             self.asked = callers;
             self.kick();
         }
     }
 
-    fn demand(&self, now: Time) -> Demand {
+    fn connect_demand(&self, now: Time) -> Demand {
         if !self.may_open() || now < self.pacer.not_before() {
             return Demand::NONE;
         }
