@@ -11,18 +11,13 @@ use std::time::Duration;
 
 use tokio::runtime::Handle as Runtime;
 
-use crate::budget::{Membership, Terms};
-use crate::connector::Connector;
-use crate::engine::{Engine, Lends, Timeouts, attach_to_budget};
-use crate::error::{BuildError, ResizeError, WarmUpError};
-use crate::event::Observer;
-use crate::inbox::Inbox;
-use crate::maintenance::Maintenance;
+use crate::engine::{Engine, Lends, attach_to_budget};
+use crate::error::{ResizeError, WarmUpError};
+use crate::inbox::Receiver;
+use crate::maintenance::{Maintenance, PoolErrand};
 use crate::shutdown;
 use crate::status::{CloseReport, ConnectionStats, PoolStatus};
-use crate::store::Limits;
 use crate::sync::{Arc, Permits};
-use crate::telemetry::Telemetry;
 
 /// The largest pool: slots and waiters are numbered in 32 bits.
 pub(crate) const MAX_SIZE: usize = {
@@ -41,32 +36,15 @@ pub(crate) struct Handle<T: Send + 'static, L: Lends<T>> {
 
 impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
     /// Starts a pool on `runtime`.
-    ///
-    /// # Errors
-    ///
-    /// [`BuildError::Unreservable`] if the budget cannot reserve what its terms say.
     pub(crate) fn start(
         runtime: &Runtime,
-        connector: StdArc<dyn Connector<Connection = T>>,
-        observer: Option<StdArc<dyn Observer>>,
-        limits: Limits,
-        timeouts: Timeouts,
-        budget: Option<&Terms>,
-    ) -> Result<Self, BuildError> {
-        let join = |terms| Membership::join(terms, &limits.name, limits.min_idle);
-        let membership = budget.map(join).transpose()?;
-        let mut telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
-        if L::IS_SHARED {
-            telemetry = telemetry.with_target_leases();
-        }
-        let (inbox, receiver) = Inbox::new();
-        let engine = Arc::new(Engine::new(
-            connector, limits, timeouts, telemetry, inbox, membership,
-        ));
+        engine: Arc<Engine<T, L>>,
+        receiver: Receiver<PoolErrand<T, L>>,
+    ) -> Self {
         attach_to_budget(&engine);
         let maintenance = Maintenance::new(Arc::clone(&engine), receiver);
         drop(runtime.spawn(maintenance.run()));
-        Ok(Self { engine })
+        Self { engine }
     }
 
     pub(crate) async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {

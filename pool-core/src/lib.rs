@@ -16,6 +16,7 @@ mod foreign;
 mod handle;
 mod id;
 mod inbox;
+mod keyed;
 mod lease;
 mod maintenance;
 mod pool;
@@ -43,6 +44,10 @@ pub use error::{
 };
 pub use event::{Event, EventKind, Observer};
 pub use id::{CloseReason, ConnectionId, WaiterId};
+pub use keyed::{
+    KeyHandle, KeyedAcquireError, KeyedBuilder, KeyedPool, KeyedSharedPool, KeyedStatus,
+    SharedKeyHandle,
+};
 pub use lease::PooledConnection;
 pub use pool::ConnectionPool;
 pub use shared_pool::{SharedConnector, SharedLease, SharedPool};

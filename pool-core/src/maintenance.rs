@@ -24,7 +24,7 @@ use crate::store::Errand;
 use crate::sync::Arc;
 use crate::time::Time;
 
-type PoolErrand<T, L> = Errand<Stored<T, L>, L>;
+pub(crate) type PoolErrand<T, L> = Errand<Stored<T, L>, L>;
 
 pub(crate) struct Maintenance<T: Send + 'static, L: Lends<T>> {
     engine: Arc<Engine<T, L>>,

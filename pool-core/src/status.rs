@@ -59,6 +59,20 @@ pub struct PoolStatus {
 }
 
 impl PoolStatus {
+    /// Adds the counts of another pool.
+    pub(crate) const fn add(&mut self, other: &Self) {
+        self.max_size += other.max_size;
+        self.opening += other.opening;
+        self.idle += other.idle;
+        self.leased += other.leased;
+        self.leases += other.leases;
+        self.checking += other.checking;
+        self.returning += other.returning;
+        self.closing += other.closing;
+        self.stuck += other.stuck;
+        self.waiting += other.waiting;
+    }
+
     /// All connections together, whatever their state.
     #[must_use]
     pub const fn size(&self) -> usize {
@@ -167,6 +181,14 @@ pub struct CloseReport {
 }
 
 impl CloseReport {
+    /// Adds the counts of another pool.
+    pub(crate) const fn add(&mut self, other: &Self) {
+        self.closed += other.closed;
+        self.still_leased += other.still_leased;
+        self.closing += other.closing;
+        self.stuck += other.stuck;
+    }
+
     /// Whether nothing is left of the pool's connections.
     #[must_use]
     pub const fn is_complete(&self) -> bool {

@@ -9,7 +9,8 @@
 //! pool, and that of a budget's accounts. They are never held together, never across an await, and
 //! never while code of a connector, an observer, a waker or a connection runs. A fifth one, that of a
 //! budget's figures, is a leaf: it is held for a copy only, also inside the critical sections of
-//! accounts and stores.
+//! accounts and stores. The lock of the key table of a keyed pool can be held while a store's is
+//! taken to see whether its key is in use; keys are compared and hashed under it.
 
 #[cfg(not(loom))]
 use std::sync as imp;
@@ -17,7 +18,7 @@ use std::sync as imp;
 #[cfg(loom)]
 use loom::sync as imp;
 
-pub(crate) use imp::{Arc, MutexGuard, atomic};
+pub(crate) use imp::{Arc, MutexGuard, RwLockReadGuard, RwLockWriteGuard, atomic};
 
 /// A mutex that ignores poison: no foreign code runs in a critical section, and each one leaves its
 /// data consistent.
@@ -32,6 +33,31 @@ impl<T> Mutex<T> {
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         match self.0.lock() {
+            Ok(guard) => guard,
+            Err(poison) => poison.into_inner(),
+        }
+    }
+}
+
+/// A lock that many may read; it ignores poison.
+#[derive(Debug)]
+pub(crate) struct RwLock<T>(imp::RwLock<T>);
+
+impl<T> RwLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(imp::RwLock::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+        match self.0.read() {
+            Ok(guard) => guard,
+            Err(poison) => poison.into_inner(),
+        }
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+        match self.0.write() {
             Ok(guard) => guard,
             Err(poison) => poison.into_inner(),
         }

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, IntoF64};
@@ -21,14 +21,22 @@ use crate::status::PoolStatus;
 pub(crate) struct Telemetry {
     pool: Arc<str>,
     observer: Option<Arc<dyn Observer>>,
-    meters: Meters,
+    meters: Arc<Meters>,
+    /// Other pools have the same metrics.
+    shares_meters: bool,
     is_metered: bool,
     /// How many leases were published so far.
     published: AtomicU64,
+    /// Of a shared pool.
+    target_leases: Option<Gauge>,
+    /// What the gauges were told of this pool, in the order of [`Meters::gauges`].
+    told: [AtomicUsize; GAUGES],
 }
 
+const GAUGES: usize = 9;
+
 /// The handles of all metrics, resolved once.
-struct Meters {
+pub(crate) struct Meters {
     leases: Counter,
     opened: Counter,
     connect_failures: Counter,
@@ -39,30 +47,36 @@ struct Meters {
     refused: [Counter; 4],
     max_size: Gauge,
     waiting: Gauge,
-    /// Of a shared pool.
-    target_leases: Option<Gauge>,
     states: [Gauge; 7],
     wait: Histogram,
     connect: Histogram,
 }
 
 impl Telemetry {
-    pub(crate) fn new(pool: Arc<str>, observer: Option<Arc<dyn Observer>>) -> Self {
-        let meters = Meters::new(&pool);
+    pub(crate) fn new(
+        pool: Arc<str>,
+        meters: Option<Arc<Meters>>,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
+        let shares_meters = meters.is_some();
+        let meters = meters.unwrap_or_else(|| Arc::new(Meters::new(&pool)));
         let is_metered = meters.is_recorded();
         Self {
             pool,
             observer,
             meters,
+            shares_meters,
             is_metered,
             published: AtomicU64::new(0),
+            target_leases: None,
+            told: [const { AtomicUsize::new(0) }; GAUGES],
         }
     }
 
     /// Has the target of leases among the metrics: of a pool whose connections are shared.
     pub(crate) fn with_target_leases(mut self) -> Self {
         let pool = self.pool.to_string();
-        self.meters.target_leases = Some(metrics::gauge!("pool_target_leases", "pool" => pool));
+        self.target_leases = Some(metrics::gauge!("pool_target_leases", "pool" => pool));
         self
     }
 
@@ -119,12 +133,12 @@ impl Telemetry {
         // and proved dead may have been published, so the count may fall.
         let before = self.published.fetch_max(leases, Ordering::Relaxed);
         meters.leases.increment(leases.saturating_sub(before));
-        meters.max_size.set(real(status.max_size));
-        meters.waiting.set(real(status.waiting));
-        if let (Some(target), Some(gauge)) = (status.target_leases, &meters.target_leases) {
+        if let (Some(target), Some(gauge)) = (status.target_leases, &self.target_leases) {
             gauge.set(f64::from(target));
         }
-        let counts = [
+        self.set_gauges([
+            status.max_size,
+            status.waiting,
             status.opening,
             status.idle,
             status.leased,
@@ -132,9 +146,18 @@ impl Telemetry {
             status.returning,
             status.closing,
             status.stuck,
-        ];
-        for (gauge, count) in meters.states.iter().zip(counts) {
-            gauge.set(real(count));
+        ]);
+    }
+
+    /// The keys of a keyed pool have gauges in common, so each adds what has changed.
+    fn set_gauges(&self, counts: [usize; GAUGES]) {
+        let gauges = self.meters.gauges().zip(&self.told);
+        for ((gauge, told), count) in gauges.zip(counts) {
+            if self.shares_meters {
+                gauge.increment(real(count) - real(told.swap(count, Ordering::Relaxed)));
+            } else {
+                gauge.set(real(count));
+            }
         }
     }
 
@@ -211,6 +234,14 @@ impl Telemetry {
     }
 }
 
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if self.is_metered && self.shares_meters {
+            report(catch("metrics", || self.set_gauges([0; GAUGES])));
+        }
+    }
+}
+
 impl std::fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Telemetry")
@@ -220,7 +251,13 @@ impl std::fmt::Debug for Telemetry {
 }
 
 impl Meters {
-    fn new(pool: &str) -> Self {
+    fn gauges(&self) -> impl Iterator<Item = &Gauge> {
+        [&self.max_size, &self.waiting]
+            .into_iter()
+            .chain(&self.states)
+    }
+
+    pub(crate) fn new(pool: &str) -> Self {
         let pool = || pool.to_owned();
         let state = |state| metrics::gauge!("pool_connections", "pool" => pool(), "state" => state);
         let refused = |error| metrics::counter!("pool_acquire_failures_total", "pool" => pool(), "error" => error);
@@ -241,7 +278,6 @@ impl Meters {
             refused: ["timeout", "overloaded", "closed", "unavailable"].map(refused),
             max_size: metrics::gauge!("pool_max_size", "pool" => pool()),
             waiting: metrics::gauge!("pool_waiting", "pool" => pool()),
-            target_leases: None,
             states: [
                 "opening",
                 "idle",

@@ -71,6 +71,11 @@ impl Clock {
         Time(nanos(self.birth.elapsed()))
     }
 
+    /// This moment as the pool counts it; zero if the pool did not exist yet.
+    pub(crate) fn time(&self, instant: Instant) -> Time {
+        Time(nanos(instant.saturating_duration_since(self.birth)))
+    }
+
     /// This time on the runtime's clock; far in the future for [`Time::NEVER`].
     pub(crate) fn instant(&self, time: Time) -> Instant {
         const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);

@@ -108,6 +108,13 @@ impl BudgetUsage {
 
 impl fmt::Display for BudgetUsage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.describe(f, "pool")
+    }
+}
+
+impl BudgetUsage {
+    /// Calls its members `noun`.
+    pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>, noun: &str) -> fmt::Result {
         let name = &self.name;
         if self.is_short_of_connects() {
             let (connecting, max_connecting) = (self.connecting, self.max_connecting);
@@ -115,7 +122,7 @@ impl fmt::Display for BudgetUsage {
             return write!(
                 f,
                 "budget `{name}` allows no more connects: {connecting} of {max_connecting} in flight; {}",
-                Waiting(waiting, "pool")
+                Waiting(waiting, noun)
             );
         }
         write!(f, "budget `{name}` is full: ")?;

@@ -8,16 +8,21 @@ use std::time::Duration;
 
 use tokio::runtime::Handle as Runtime;
 
-use crate::budget::{Budget, Terms};
+use crate::budget::{Budget, Membership, Terms};
 use crate::config::validate;
 use crate::connector::Connector;
-use crate::engine::{Lends, Timeouts};
+use crate::engine::{Engine, Lends, Timeouts};
 use crate::error::BuildError;
 use crate::event::Observer;
 use crate::handle::Handle;
+use crate::inbox::Inbox;
 use crate::pool::ConnectionPool;
 use crate::shared_pool::SharedPool;
-use crate::store::{Exclusive, Limits, Multiplexed, PacerLimits, Sharing, TargetLeases};
+use crate::store::{
+    Exclusive, FailureRecord, Limits, Multiplexed, PacerLimits, Sharing, TargetLeases,
+};
+use crate::sync::Arc as SyncArc;
+use crate::telemetry::{Meters, Telemetry};
 
 /// Settings of a [`ConnectionPool`], made by [`ConnectionPool::builder`].
 ///
@@ -158,6 +163,7 @@ impl<T: Send + 'static, L> Builder<T, L> {
         };
         let limits = Limits {
             name: Arc::from("pool"),
+            is_key: false,
             max_size: 10,
             min_idle: 0,
             max_waiters: 65_536,
@@ -380,8 +386,28 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
+    /// Starts the pool of a key.
+    pub(crate) fn start_key<M: Lends<T>>(
+        mut self,
+        key: KeyTerms,
+    ) -> Result<Handle<T, M>, BuildError> {
+        self.limits.name = key.name;
+        self.limits.is_key = true;
+        self.runtime = Some(key.runtime);
+        self.budget = key.budget.or(self.budget);
+        self.start_with(Some(key.meters), key.failures)
+    }
+
     /// Checks the settings and starts a pool that lends as `M` does.
     fn start<M: Lends<T>>(self) -> Result<Handle<T, M>, BuildError> {
+        self.start_with(None, None)
+    }
+
+    fn start_with<M: Lends<T>>(
+        self,
+        meters: Option<Arc<Meters>>,
+        failures: Option<FailureRecord>,
+    ) -> Result<Handle<T, M>, BuildError> {
         validate::settings(&self.limits, &self.timeouts, self.budget_share)?;
         let runtime = match self.runtime {
             Some(runtime) => runtime,
@@ -403,15 +429,35 @@ impl<T: Send + 'static, L> Builder<T, L> {
             share: budget_share,
             reserves_min_idle,
         });
-        Handle::start(
-            &runtime,
-            connector,
-            observer,
-            limits,
-            timeouts,
-            terms.as_ref(),
-        )
+        let membership = match &terms {
+            Some(terms) => Some(Membership::join(terms, &limits.name, limits.min_idle)?),
+            None => None,
+        };
+        let is_key = limits.is_key;
+        let mut telemetry = Telemetry::new(Arc::clone(&limits.name), meters, observer);
+        if M::IS_SHARED && !is_key {
+            telemetry = telemetry.with_target_leases();
+        }
+        let (inbox, receiver) = Inbox::new();
+        let engine = SyncArc::new(Engine::new(
+            connector, limits, timeouts, telemetry, inbox, membership,
+        ));
+        if let Some(failures) = failures {
+            engine.lock().restore_failures(failures, &engine.clock);
+        }
+        Ok(Handle::start(&runtime, engine, receiver))
     }
+}
+
+/// What a keyed pool decides of the pool of a key.
+pub(crate) struct KeyTerms {
+    pub(crate) name: Arc<str>,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) runtime: Runtime,
+    /// If there is none, that of the settings.
+    pub(crate) budget: Option<Budget>,
+    /// What is known of earlier failures of the same peer.
+    pub(crate) failures: Option<FailureRecord>,
 }
 
 impl<T: Send + 'static, L> fmt::Debug for Builder<T, L> {

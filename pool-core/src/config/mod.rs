@@ -3,4 +3,5 @@
 mod builder;
 mod validate;
 
+pub(crate) use builder::KeyTerms;
 pub use builder::{Builder, SharedBuilder};

@@ -54,6 +54,17 @@ pub struct AcquireContext {
     pub last_failure: Option<ConnectError>,
     /// How full the budget was, if the pool waited for it.
     pub budget: Option<BudgetUsage>,
+    /// Whether `pool` is the name of a key of a [`KeyedPool`](crate::KeyedPool).
+    pub is_key: bool,
+}
+
+impl AcquireContext {
+    const fn noun(&self) -> &'static str {
+        match self.is_key {
+            true => "key",
+            false => "pool",
+        }
+    }
 }
 
 /// A connect that has not ended.
@@ -146,19 +157,19 @@ impl AcquireError {
 
 impl fmt::Display for AcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pool = &self.context().pool;
+        let (noun, pool) = (self.context().noun(), &self.context().pool);
         match self {
             Self::Timeout { limit, .. } => {
-                write!(f, "no connection of pool `{pool}` within {limit:?}: ")
+                write!(f, "no connection of {noun} `{pool}` within {limit:?}: ")
             }
             Self::Overloaded { limit, .. } => {
-                write!(f, "queue of pool `{pool}` is full with {limit} waiters: ")
+                write!(f, "queue of {noun} `{pool}` is full with {limit} waiters: ")
             }
-            Self::Closed { .. } => write!(f, "pool `{pool}` is closed: "),
+            Self::Closed { .. } => write!(f, "{noun} `{pool}` is closed: "),
             Self::Unavailable { retry_after, .. } => {
                 write!(
                     f,
-                    "pool `{pool}` cannot open connections, retry after {retry_after:.1?}: "
+                    "{noun} `{pool}` cannot open connections, retry after {retry_after:.1?}: "
                 )
             }
         }?;
@@ -168,7 +179,10 @@ impl fmt::Display for AcquireError {
                     (AcquirePhase::Connect, Some(connect), _) => {
                         write!(f, "{} ({connect}); ", context.phase)
                     }
-                    (AcquirePhase::Budget, _, Some(usage)) => write!(f, "{usage}; "),
+                    (AcquirePhase::Budget, _, Some(usage)) => {
+                        usage.describe(f, context.noun())?;
+                        f.write_str("; ")
+                    }
                     (phase, _, _) => write!(f, "{phase}; "),
                 }
             }

@@ -11,6 +11,7 @@ mod lease;
 mod pool;
 mod share;
 
+pub(crate) use acquire::AcquireShared;
 pub use connector::SharedConnector;
 pub use lease::SharedLease;
 pub use pool::SharedPool;

@@ -108,6 +108,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             oldest_connect,
             last_failure,
             budget,
+            is_key: self.limits.is_key,
         })
     }
 }

@@ -8,6 +8,8 @@ use crate::store::{PacerLimits, TargetLeases};
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     pub(crate) name: Arc<str>,
+    /// The name is that of a key of a keyed pool.
+    pub(crate) is_key: bool,
     pub(crate) max_size: usize,
     pub(crate) min_idle: usize,
     pub(crate) max_waiters: usize,

@@ -59,7 +59,7 @@ pub(crate) use lending::Lending;
 pub(crate) use life::Condition;
 pub(crate) use limits::{Limits, Sharing};
 pub(crate) use open::Opening;
-pub(crate) use pacer::PacerLimits;
+pub(crate) use pacer::{FailureRecord, PacerLimits};
 pub(crate) use queue::{Deadline, Found, Refusal, WaitEnd, WaitRequest, WaiterKey};
 pub use share::Multiplexed;
 pub(crate) use share::ShareKey;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::error::ConnectError;
 use crate::event::EventKind;
 use crate::id::ConnectionId;
-use crate::store::pacer::Cost;
+use crate::store::pacer::{Cost, FailureRecord};
 use crate::store::slots::SlotRecord;
 use crate::store::{Lending, SlotKey, State, Store};
-use crate::time::Time;
+use crate::time::{Clock, Time};
 
 /// The permission to run one connect.
 #[derive(Debug)]
@@ -131,6 +131,16 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     fn wanted_beside(&self, missing: usize) -> usize {
         let demand = L::connects_wanted(self, missing);
         demand.max(self.goals.open_wanted().saturating_sub(self.slots.open()))
+    }
+
+    /// What to remember of failures when the pool ends.
+    pub(crate) fn failure_record(&self, clock: &Clock) -> Option<FailureRecord> {
+        self.pacer.record(clock)
+    }
+
+    /// Goes on with the failures of an earlier pool of the same peer.
+    pub(crate) fn restore_failures(&mut self, record: FailureRecord, clock: &Clock) {
+        self.pacer.restore(record, clock);
     }
 
     /// After how long the next connect to begin would be late.

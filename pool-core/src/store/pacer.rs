@@ -8,8 +8,10 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::error::ConnectError;
-use crate::time::{Time, nanos};
+use crate::time::{Clock, Time, nanos};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PacerLimits {
@@ -54,7 +56,54 @@ const PATIENCE_MIN: Duration = Duration::from_secs(1);
 /// nor before this many times what is usual.
 const PATIENCE_PER_USUAL: u32 = 2;
 
+/// What a pacer knows of failures, apart from the clock of its pool.
+#[derive(Debug, Clone)]
+pub(crate) struct FailureRecord {
+    round: u32,
+    permanent: bool,
+    is_failing: bool,
+    not_before: Instant,
+    failed_at: Instant,
+    /// From then on it says nothing any more.
+    forgotten_at: Instant,
+    failure: Option<ConnectError>,
+}
+
+impl FailureRecord {
+    /// When the latest failure was.
+    pub(crate) const fn at(&self) -> Instant {
+        self.failed_at
+    }
+
+    pub(crate) fn is_past(&self, now: Instant) -> bool {
+        self.forgotten_at <= now
+    }
+}
+
 impl Pacer {
+    /// What to remember of failures when the pool ends; `None` if there is nothing to wait for.
+    pub(crate) fn record(&self, clock: &Clock) -> Option<FailureRecord> {
+        (self.round(clock.now()) > 0).then(|| FailureRecord {
+            round: self.round,
+            permanent: self.permanent,
+            is_failing: self.is_failing,
+            not_before: clock.instant(self.not_before),
+            failed_at: clock.instant(self.failed_at),
+            forgotten_at: clock.instant(self.failed_at.after(self.kept())),
+            failure: self.failure.clone(),
+        })
+    }
+
+    /// Goes on from there.
+    pub(crate) fn restore(&mut self, record: FailureRecord, clock: &Clock) {
+        self.round = record.round;
+        self.permanent = record.permanent;
+        self.is_failing = record.is_failing;
+        self.not_before = clock.time(record.not_before);
+        self.failed_at = clock.time(record.failed_at);
+        self.failure = record.failure;
+    }
+
     pub(crate) const fn new(limits: PacerLimits, seed: u64) -> Self {
         Self {
             limits,
@@ -89,8 +138,12 @@ impl Pacer {
     }
 
     fn is_forgotten(&self, now: Time) -> bool {
-        let kept = FORGOTTEN_AFTER.max(self.limits.delay_max.saturating_mul(2));
-        now.since(self.failed_at) > kept
+        now.since(self.failed_at) > self.kept()
+    }
+
+    /// For how long a failure is remembered.
+    fn kept(&self) -> Duration {
+        FORGOTTEN_AFTER.max(self.limits.delay_max.saturating_mul(2))
     }
 
     /// A connect that began in round `began` failed, or its connection ended too early. Returns the

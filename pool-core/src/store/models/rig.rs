@@ -66,6 +66,7 @@ pub(super) fn start_engine<T: Send + 'static, L: Lends<T>>(
     };
     let limits = Limits {
         name: "model".into(),
+        is_key: false,
         max_size: 1,
         min_idle,
         max_waiters: 8,
@@ -87,7 +88,7 @@ pub(super) fn start_engine<T: Send + 'static, L: Lends<T>>(
         reset: LONG,
         close: LONG,
     };
-    let telemetry = Telemetry::new("model".into(), None);
+    let telemetry = Telemetry::new("model".into(), None, None);
     let (inbox, errands) = Inbox::new();
     (
         Arc::new(Engine::new(

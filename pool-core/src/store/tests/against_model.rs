@@ -90,6 +90,7 @@ fn millis(ms: u64) -> Time {
 fn store_limits(limits: &model::Limits) -> Limits {
     Limits {
         name: "test".into(),
+        is_key: false,
         max_size: limits.max_size,
         min_idle: limits.min_idle,
         max_waiters: limits.max_waiters,

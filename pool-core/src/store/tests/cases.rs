@@ -19,6 +19,7 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) fn limits() -> Limits {
     Limits {
         name: "test".into(),
+        is_key: false,
         max_size: 2,
         min_idle: 1,
         max_waiters: 8,

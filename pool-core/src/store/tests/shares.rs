@@ -148,6 +148,7 @@ impl Oracle {
     fn new(sharing: Sharing, max_uses: u64, max_size: usize, min_idle: usize) -> Self {
         let limits = Limits {
             name: "shared".into(),
+            is_key: false,
             max_size,
             min_idle,
             max_waiters: 100,

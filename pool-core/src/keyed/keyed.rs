@@ -1,0 +1,276 @@
+//! What both kinds of keyed pool have in common.
+//!
+//! # Locking
+//!
+//! The lock of the key table is taken shared to find a key, and exclusively to add or drop one. While it
+//! is held, the store of a key can be locked to see whether the key is in use, never the other way
+//! round. `Hash`, `Eq` and `Clone` of keys run under it; they must not use the pool. Pools are made, and
+//! dropped, outside of it.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc as StdArc, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle as Runtime;
+use tokio::time::Instant;
+
+use crate::config::KeyTerms;
+use crate::engine::Lends;
+use crate::error::BuildError;
+use crate::foreign::drop_quietly;
+use crate::handle::Handle;
+use crate::keyed::key_table::{Insertion, KeyTable, NoPlace, Resident};
+use crate::keyed::keyed_builder::KeyedBuilder;
+use crate::keyed::keyed_error::KeyedAcquireError;
+use crate::keyed::keyed_status::KeyedStatus;
+use crate::status::{CloseReport, PoolStatus};
+use crate::store::FailureRecord;
+use crate::sync::{Mutex, RwLock};
+use crate::telemetry::Meters;
+
+/// The pool of a key.
+pub(super) struct Entry<T: Send + 'static, L: Lends<T>> {
+    pub(super) handle: Handle<T, L>,
+}
+
+impl<T: Send + 'static, L: Lends<T>> Resident for Entry<T, L> {
+    fn is_at_work(&self) -> bool {
+        let status = self.handle.status();
+        is_at_work(&status)
+    }
+
+    fn leases(&self) -> u64 {
+        self.handle.engine.lock().leases
+    }
+
+    fn failures(&self) -> Option<FailureRecord> {
+        let engine = &self.handle.engine;
+        engine.lock().failure_record(&engine.clock)
+    }
+}
+
+const fn is_at_work(status: &PoolStatus) -> bool {
+    status.leases > 0 || status.waiting > 0
+}
+
+/// The pools of all keys. Its clones share them.
+pub(super) struct Keyed<K, T: Send + 'static, L: Lends<T>> {
+    shared: StdArc<SharedKeys<K, T, L>>,
+}
+
+struct SharedKeys<K, T: Send + 'static, L: Lends<T>> {
+    settings: KeyedBuilder<K, T, L>,
+    runtime: Runtime,
+    table: RwLock<KeyTable<K, Entry<T, L>>>,
+    /// The metrics of each label.
+    meters: Mutex<HashMap<StdArc<str>, StdArc<Meters>>>,
+}
+
+impl<K, T: Send + 'static, L: Lends<T>> Clone for Keyed<K, T, L> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: StdArc::clone(&self.shared),
+        }
+    }
+}
+
+impl<K, T, L> Keyed<K, T, L>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    T: Send + 'static,
+    L: Lends<T>,
+{
+    pub(super) fn start(settings: KeyedBuilder<K, T, L>) -> Result<Self, BuildError> {
+        let zeros = [
+            ("max_keys", settings.max_keys == 0),
+            (
+                "key_idle_timeout",
+                settings.key_idle_timeout == Some(Duration::ZERO),
+            ),
+        ];
+        if let Some((setting, _)) = zeros.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(BuildError::OutOfRange {
+                setting,
+                value: "0".to_owned(),
+                must: "more than nothing",
+            });
+        }
+        let runtime = match &settings.runtime {
+            Some(runtime) => runtime.clone(),
+            None => Runtime::try_current().map_err(|_| BuildError::NoRuntime)?,
+        };
+        let shared = StdArc::new(SharedKeys {
+            table: RwLock::new(KeyTable::new(settings.max_keys)),
+            meters: Mutex::new(HashMap::new()),
+            runtime,
+            settings,
+        });
+        if let Some(timeout) = shared.settings.key_idle_timeout {
+            let keys = StdArc::downgrade(&shared);
+            drop(shared.runtime.spawn(drop_unused(keys, timeout)));
+        }
+        Ok(Self { shared })
+    }
+
+    /// The pool of a key; it is made if there is none. The key is in use as long as the entry is held.
+    pub(super) fn enter(&self, key: &K) -> Result<StdArc<Entry<T, L>>, KeyedAcquireError> {
+        let present = self.shared.table.read().get(key);
+        match present {
+            Some(entry) => Ok(entry),
+            None => self.make(key),
+        }
+    }
+
+    #[cold]
+    fn make(&self, key: &K) -> Result<StdArc<Entry<T, L>>, KeyedAcquireError> {
+        let shared = &*self.shared;
+        let settings = &shared.settings;
+        let (failures, is_closed) = {
+            let table = shared.table.read();
+            (table.failures_of(key), table.is_closed())
+        };
+        if is_closed {
+            return Err(self.refusal(NoPlace::Closed));
+        }
+        // Outside of the lock, so two callers can make a pool of the same key. One of them is dropped, and
+        // has opened nothing, or closes it.
+        let name = (settings.key_name)(key);
+        let terms = KeyTerms {
+            name: StdArc::clone(&name),
+            meters: self.meters(key),
+            runtime: shared.runtime.clone(),
+            budget: settings.budget.clone(),
+            failures,
+        };
+        let handle = (settings.settings)(key)
+            .start_key(terms)
+            .map_err(|error| KeyedAcquireError::NotBuilt { key: name, error })?;
+        let entry = StdArc::new(Entry { handle });
+        let inserted = shared.table.write().insert(key, entry, Instant::now());
+        match inserted {
+            Ok(Insertion { entry, dropped }) => {
+                drop_quietly(dropped);
+                Ok(entry)
+            }
+            Err((no_place, entry)) => {
+                drop_quietly(entry);
+                Err(self.refusal(no_place))
+            }
+        }
+    }
+
+    fn refusal(&self, no_place: NoPlace) -> KeyedAcquireError {
+        let settings = &self.shared.settings;
+        let pool = StdArc::clone(&settings.name);
+        match no_place {
+            NoPlace::Full => KeyedAcquireError::TooManyKeys {
+                pool,
+                limit: settings.max_keys,
+            },
+            NoPlace::Closed => KeyedAcquireError::Closed { pool },
+        }
+    }
+
+    /// The metrics that the pool of a key shares with others.
+    fn meters(&self, key: &K) -> StdArc<Meters> {
+        let settings = &self.shared.settings;
+        let label = match &settings.label {
+            Some(label) => label(key),
+            None => StdArc::clone(&settings.name),
+        };
+        if let Some(meters) = self.shared.meters.lock().get(&label) {
+            return StdArc::clone(meters);
+        }
+        let meters = StdArc::new(Meters::new(&label));
+        let mut all = self.shared.meters.lock();
+        StdArc::clone(all.entry(label).or_insert(meters))
+    }
+
+    /// The status of a key that has a pool.
+    pub(super) fn status_of(&self, key: &K) -> Option<PoolStatus> {
+        let entry = self.shared.table.read().get(key)?;
+        Some(entry.handle.status())
+    }
+
+    /// Every key that has a pool, and the status of that.
+    pub(super) fn keys(&self) -> Vec<(K, PoolStatus)> {
+        let table = self.shared.table.read();
+        let statuses = table.iter();
+        statuses
+            .map(|(key, entry)| (key.clone(), entry.handle.status()))
+            .collect()
+    }
+
+    pub(super) fn status(&self) -> KeyedStatus {
+        let table = self.shared.table.read();
+        let mut status = KeyedStatus {
+            keys: table.len(),
+            max_keys: self.shared.settings.max_keys,
+            keys_at_work: 0,
+            total: PoolStatus::default(),
+        };
+        for (_, entry) in table.iter() {
+            let of_key = entry.handle.status();
+            status.keys_at_work += usize::from(is_at_work(&of_key));
+            status.total.add(&of_key);
+        }
+        status.total.is_closed = table.is_closed();
+        status
+    }
+
+    /// Evicts all connections of a key, and drops the key if it is not in use.
+    pub(super) fn evict(&self, key: &K) -> usize {
+        let Some(entry) = self.shared.table.read().get(key) else {
+            return 0;
+        };
+        let count = entry.handle.evict_all();
+        drop(entry);
+        let dropped = self.shared.table.write().evict(key);
+        drop_quietly(dropped);
+        count
+    }
+
+    /// Closes the pools of all keys side by side, and waits until nothing is left of them, at most for
+    /// `deadline`.
+    pub(super) async fn close(&self, deadline: Duration) -> CloseReport {
+        let end = Instant::now() + deadline;
+        let entries = self.shared.table.write().close();
+        for entry in &entries {
+            entry.handle.engine.close();
+        }
+        let mut total = CloseReport {
+            closed: 0,
+            still_leased: 0,
+            closing: 0,
+            stuck: 0,
+        };
+        for entry in &entries {
+            let left = end.saturating_duration_since(Instant::now());
+            total.add(&entry.handle.close(left).await);
+        }
+        total
+    }
+}
+
+/// How often keys are looked at within their idle timeout.
+const LOOKS: u32 = 4;
+
+/// Drops keys that were not used for `timeout`, until the keyed pool is gone.
+async fn drop_unused<K, T, L>(keys: Weak<SharedKeys<K, T, L>>, timeout: Duration)
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    T: Send + 'static,
+    L: Lends<T>,
+{
+    let pause = timeout / LOOKS;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(keys) = keys.upgrade() else {
+            return;
+        };
+        let dropped = keys.table.write().sweep(Instant::now(), timeout);
+        drop_quietly(dropped);
+        drop_quietly(keys);
+    }
+}

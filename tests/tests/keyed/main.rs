@@ -1,0 +1,8 @@
+//! Pools by key: made on first use, dropped when they are not used, bounded in number.
+
+mod flood;
+mod keys;
+mod metrics_of_keys;
+mod races;
+mod servers;
+mod shared_keys;
