@@ -129,7 +129,7 @@ impl BudgetUsage {
         write_usage(
             f,
             [self.used, self.limit, self.holders, self.waiting],
-            "pool",
+            noun,
         )
     }
 }

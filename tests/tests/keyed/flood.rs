@@ -7,7 +7,7 @@ use pool_core::{ConnectContext, ConnectError, ConnectionPool, Connector, KeyedPo
 use pool_tests::bed::{MINUTE, Watchdog};
 
 /// In the time that a test has; the cost of a key does not depend on how many came before.
-const KEYS: usize = 100_000;
+const KEYS: usize = 30_000;
 const MAX_KEYS: usize = 64;
 const AT_WORK: usize = 16;
 
