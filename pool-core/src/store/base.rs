@@ -93,6 +93,14 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.served.take()
     }
 
+    /// Whether the critical section owes anything that [`Store::take_effects`] would return.
+    #[inline]
+    pub(crate) fn owes(&self) -> bool {
+        #[cfg(debug_assertions)]
+        self.assert_invariants();
+        self.owes
+    }
+
     /// What else the critical section owes, to be carried out after unlocking.
     #[inline]
     pub(crate) fn take_effects(&mut self) -> Option<Effects<C, L>> {
