@@ -126,11 +126,7 @@ impl BudgetUsage {
             );
         }
         write!(f, "budget `{name}` is full: ")?;
-        write_usage(
-            f,
-            [self.used, self.limit, self.holders, self.waiting],
-            noun,
-        )
+        write_usage(f, [self.used, self.limit, self.holders, self.waiting], noun)
     }
 }
 

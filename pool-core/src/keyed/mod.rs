@@ -1,6 +1,10 @@
 //! Pools by key: made on first use, dropped when they are not used.
 
 mod key_table;
+#[expect(
+    clippy::module_inception,
+    reason = "what both kinds of keyed pool have in common"
+)]
 mod keyed;
 mod keyed_builder;
 mod keyed_error;
