@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pool_core::{ConnectionPool, KeyedAcquireError, KeyedPool, connector_fn};
-use pool_tests::bed::{MINUTE, Watchdog};
+use pool_tests::bed::{MINUTE, Watchdog, start};
 use pool_tests::random::SplitMix64;
 
 /// Of each of the callers.
@@ -23,7 +23,7 @@ async fn acquire_never_meets_the_end_of_its_key() {
     .build()
     .expect("the settings are valid");
     let ends = Arc::new(AtomicBool::new(false));
-    let evicting = tokio::spawn({
+    let evicting = start({
         let (pools, ends) = (pools.clone(), Arc::clone(&ends));
         async move {
             let mut random = SplitMix64::new(7);
@@ -36,7 +36,7 @@ async fn acquire_never_meets_the_end_of_its_key() {
     let callers: Vec<_> = (0..CALLERS)
         .map(|seed| {
             let pools = pools.clone();
-            tokio::spawn(async move {
+            start(async move {
                 let mut random = SplitMix64::new(seed);
                 let mut refused = 0;
                 for _ in 0..ACQUIRES {
