@@ -15,9 +15,9 @@ pub use exclusive::{Request, StdioConnection, StdioConnector};
 pub use one_shot::{OneShot, OneShotConnector, OneShotStream, Output, Run};
 pub use process::{
     Child, Children, Command, CommandError, CommandSpec, CountFailure, Drain, EnvPolicy, Exit,
-    Handover, KillScope, LadderTimes, LineSink, Liveness, RingLimits, Rung, Signal, SignalError,
-    SpawnError, StderrLine, StderrPolicy, StderrTail, Stop, Survivors, TerminateAllReport,
-    Termination, prepare,
+    Handover, Health, KillScope, LadderTimes, LineSink, Liveness, RingLimits, Rung, Signal,
+    SignalError, SpawnError, StderrLine, StderrPolicy, StderrTail, Stop, Survivors,
+    TerminateAllReport, Termination, guard_main, health, prepare, set_host_death_grace,
 };
 pub use rpc::{
     Call, ErrorObject, Fate, Forward, Framing, JsonRpcConnection, JsonRpcConnector, Notification,

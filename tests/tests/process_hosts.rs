@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Facts, HOST, has_program};
+use common::{Facts, HOST, can_make_namespaces, has_program};
 
 #[test]
 fn a_child_starts_clean_whatever_the_host_blocks_ignores_and_has_open() {
@@ -40,4 +40,47 @@ fn a_fork_of_the_host_starts_nothing_and_ends_nothing() {
     let facts = Facts::of(HOST, &["fork-of-the-host"]);
     let said = ["fork_exited_with", "is_alive", "rung"].map(|name| facts.one(name));
     assert_eq!(said, ["true", "true", "Eof"]);
+}
+
+#[test]
+fn the_first_process_of_a_container_keeps_no_zombies_of_its_children() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let words = ["-mpf", "--mount-proc", HOST, "first-process", "51"];
+    let facts = Facts::of("unshare", &words);
+    let said = ["zombies", "adopted", "failed_scans"].map(|name| facts.one(name));
+    assert_eq!(said, ["0", "true", "0"]);
+}
+
+#[test]
+fn a_guardian_with_more_rights_than_the_host_is_replaced() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let facts = Facts::of(HOST, &["other-user"]);
+    let names = ["before", "after", "is_another", "starts", "refused", "rung"];
+    let said = names.map(|name| facts.one(name));
+    assert_eq!(said, ["[0]", "[65534]", "true", "2", "true", "Eof"]);
+}
+
+#[test]
+fn a_host_without_a_shell_says_that_it_has_no_guardian_unless_it_is_its_own() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let hide = "mount --bind /dev/null \"$(readlink -f /bin/sh)\"";
+    let scene = format!("{hide}; exec {HOST} without-a-shell");
+    for (variable, expected) in [
+        ("POOL_TESTS_NOTHING", "false"),
+        ("POOL_TESTS_GUARD_MAIN", "true"),
+    ] {
+        let set = format!("{variable}=1");
+        let words = ["-m", "env", &set, "bash", "-c", &scene];
+        let facts = Facts::of("unshare", &words);
+        assert_eq!(
+            (facts.one("has_guardian"), facts.one("rung")),
+            (expected, "Eof")
+        );
+    }
 }

@@ -168,7 +168,7 @@ pub(crate) fn signal_process(process: ProcessId, signals: &[Signal]) -> Delivery
         last = match &pidfd {
             Some(pidfd) => delivery(pidfd_send_signal(pidfd.as_fd(), Some(*signal), 0)),
             // Without a pidfd there is a moment in which the pid can change hands.
-            None => signal_process_by_pid(process.pid, *signal),
+            None => signal_process_by_pid(process.pid, Some(*signal)),
         };
     }
     last

@@ -60,6 +60,20 @@ impl Root {
         }
     }
 
+    /// Reaps a dead member of its group that is our child, if there is one. Only after the root itself
+    /// was reaped.
+    pub(crate) fn reap_member(&self) -> bool {
+        let flags = libc::WEXITED | libc::WNOHANG;
+        let reaped = wait(libc::P_PGID, self.pid, flags);
+        matches!(reaped, Ok(Life::Over(Exit::Status(_))))
+    }
+
+    /// Whether it is stopped, as by SIGSTOP.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+        matches!(self.wait(flags), Ok(Life::Over(Exit::Status(_))))
+    }
+
     /// To the child alone.
     pub(crate) fn signal(&self, signal: Signal, _: PidState) -> Delivery {
         let Some(pidfd) = &self.pidfd else {
@@ -112,7 +126,7 @@ mod tests {
     use super::*;
     use crate::process::sys::linux::posix_spawn::spawn;
     use crate::process::sys::linux::proc_table::processes;
-    use crate::process::sys::spawn::{Place, Spawned, Start, StderrEnd};
+    use crate::process::sys::spawn::{Mask, Place, Spawned, Start, StderrEnd, StdoutEnd};
     use crate::process::sys::unix::{Ready, poll};
 
     fn start(program: &str, args: &[&str]) -> Spawned {
@@ -122,8 +136,10 @@ mod tests {
             args: &args,
             environment: &std::env::vars_os().collect(),
             directory: None,
+            stdout: StdoutEnd::Pipe,
             stderr: StderrEnd::Inherited,
             place: Place::Group,
+            mask: Mask::None,
         })
         .unwrap()
     }
@@ -133,7 +149,7 @@ mod tests {
         let Spawned {
             pid, stdin, stdout, ..
         } = start("/bin/sh", &["-c", script]);
-        (Root::adopt(pid).unwrap(), stdin, stdout.into())
+        (Root::adopt(pid).unwrap(), stdin, stdout.unwrap().into())
     }
 
     /// Leaves a member in the group that waits for the end of its input.

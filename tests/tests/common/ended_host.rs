@@ -1,0 +1,203 @@
+//! A host that a test ends, to see what is left of its children.
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pool_tests::children::{OUTER_DEADLINE, is_readable_within};
+
+use super::HOST;
+
+/// The grace of a guardian by default.
+pub(crate) const GRACE: Duration = Duration::from_millis(700);
+/// What it may take beyond that.
+pub(crate) const MARGIN: Duration = Duration::from_millis(300);
+
+/// The ways in which a host ends.
+pub(crate) const ENDINGS: [&str; 10] = [
+    "kill",
+    "segv",
+    "abort",
+    "panic",
+    "exit",
+    "return",
+    "return-in-termination",
+    "close-the-pool",
+    "drop-the-pool",
+    "kill-with-a-fork",
+];
+
+/// It acts neither on the end of its input nor on SIGTERM.
+pub(crate) const DEAF: &str = "trap '' TERM; echo up >&2; while :; do sleep 300; done";
+
+/// A host that was started for a test.
+pub(crate) struct Host {
+    process: Child,
+    mark: String,
+}
+
+impl Host {
+    pub(crate) fn start(words: &[&str], variables: &[(&str, &str)]) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let mark = format!("{}-{number}.", std::process::id());
+        let mut command = Command::new(HOST);
+        command.args(words).envs(variables.iter().copied());
+        command
+            .env(MARK, &mark)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a host, which is no child of a pool"
+        )]
+        let mut process = command.spawn().expect("it is built");
+        let mut stdout = process.stdout.take().expect("it is a pipe");
+        assert!(
+            is_readable_within(stdout.as_fd(), OUTER_DEADLINE),
+            "{words:?}"
+        );
+        let mut said = [0; 3];
+        stdout
+            .read_exact(&mut said)
+            .expect("it says that all is there");
+        assert_eq!(&said, b"up\n", "{words:?}");
+        Self { process, mark }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The process that is to end the children, if there is one.
+    pub(crate) fn guardian(&self) -> Option<u32> {
+        let children = format!("/proc/{}/task", self.pid());
+        let threads = fs::read_dir(children).expect("it lives").flatten();
+        let mut children = threads.flat_map(|thread| {
+            let list = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            list.split_ascii_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        });
+        let is_guardian = |pid: &String| {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.contains("Ends the children") || line.starts_with("/proc/self/exe")
+        };
+        let found = children.find(is_guardian)?;
+        found.parse().ok()
+    }
+
+    /// Waits until there is another guardian than this one.
+    pub(crate) fn next_guardian(&self, before: Option<u32>) -> u32 {
+        wait_for(OUTER_DEADLINE, || {
+            self.guardian().filter(|pid| Some(*pid) != before)
+        })
+        .expect("one is started")
+    }
+
+    /// Everything that was started by it, wherever it is, and its guardians, but not the host itself
+    /// and forks of it.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let wanted = format!("{MARK}={}", self.mark);
+        let guarded = format!("\0{}-", self.pid());
+        let all = fs::read_dir("/proc").expect("Linux has it").flatten();
+        let found = all.filter_map(|entry| {
+            let pid = entry.file_name().into_string().ok()?;
+            pid.parse::<u32>().ok()?;
+            let line = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+            let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
+            let mut variables = environ.split(|byte| *byte == 0);
+            let is_child =
+                variables.any(|entry| entry == wanted.as_bytes()) && !line.starts_with(HOST);
+            let is_guardian = line.contains("Ends the children") && line.contains(&guarded);
+            (!line.is_empty() && (is_child || is_guardian))
+                .then(|| format!("{pid} {}", line.replace('\0', " ")))
+        });
+        found.collect()
+    }
+
+    /// Ends the host if its scene does not. Returns how long after that nothing is left, or what is
+    /// left then.
+    pub(crate) fn end(mut self, is_killed: bool, limit: Duration) -> Result<Duration, Vec<String>> {
+        if is_killed {
+            self.process.kill().expect("it lives");
+        }
+        self.process.wait().expect("it is our child");
+        self.watch_the_rest(limit)
+    }
+
+    /// Kills it, and returns when it has gone.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().expect("it lives");
+        self.process.wait().expect("it is our child");
+    }
+
+    /// Once the host has ended: returns how long until nothing is left, or what is left then, which is
+    /// killed.
+    pub(crate) fn watch_the_rest(&self, limit: Duration) -> Result<Duration, Vec<String>> {
+        let ended = now();
+        let gone = wait_for(limit, || self.processes().is_empty().then_some(()));
+        let took = ended.elapsed();
+        let left = self.processes();
+        for process in &left {
+            let pid = process.split(' ').next().and_then(|pid| pid.parse().ok());
+            let pid = Pid::from_raw(pid.expect("it begins with it"));
+            let (Ok(()) | Err(_)) = kill(pid, Signal::SIGKILL);
+        }
+        gone.map(|()| took).ok_or(left)
+    }
+
+    /// The same, where nothing is to be left.
+    #[track_caller]
+    pub(crate) fn assert_end(self) -> Duration {
+        let end = self.end(true, OUTER_DEADLINE);
+        end.unwrap_or_else(|left| panic!("left {left:?}"))
+    }
+}
+
+/// Asks again and again.
+pub(crate) fn wait_for<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let until = now() + limit;
+    loop {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        if now() > until {
+            return None;
+        }
+        nap();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "hosts take real time to end")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nothing tells of the end of a process of another's"
+)]
+pub(crate) fn nap() {
+    thread::sleep(Duration::from_millis(10));
+}
+
+pub(crate) fn assert_gone(guardian: u32) {
+    let is_gone = || {
+        let status = fs::read_to_string(format!("/proc/{guardian}/stat")).unwrap_or_default();
+        (status.is_empty() || status.contains(") Z ")).then_some(())
+    };
+    wait_for(GRACE + 10 * MARGIN, is_gone).expect("it has nothing left to do");
+}
+
+pub(crate) fn pid(number: u32) -> Pid {
+    Pid::from_raw(number.cast_signed())
+}
+
+const MARK: &str = "POOL_TESTS_HOST";
