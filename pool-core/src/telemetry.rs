@@ -57,6 +57,11 @@ impl Telemetry {
         }
     }
 
+    /// The pool's name.
+    pub(crate) fn pool(&self) -> &str {
+        &self.pool
+    }
+
     /// Whether there is an observer or a trace log, which receive events of single leases.
     pub(crate) fn wants_hot_events(&self) -> bool {
         let is_traced = || tracing::enabled!(target: "pool_core", Level::TRACE);

@@ -7,6 +7,7 @@
 
 use std::panic::Location;
 
+use crate::error::ConnectError;
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::Limits;
 use crate::time::Time;
@@ -75,6 +76,8 @@ pub(crate) struct SlotRecord {
     pub(crate) unfit_at: Option<Time>,
     /// The failed rounds the pacer had counted when the connect began.
     pub(crate) round: u32,
+    /// Why it died, if its connector said so. Dropped outside of the lock.
+    pub(crate) death_reason: Option<ConnectError>,
     /// When it was last known to work: used or checked.
     pub(crate) proven: Time,
 }
@@ -87,6 +90,7 @@ impl SlotRecord {
             born: now,
             since: now,
             unfit_at: None,
+            death_reason: None,
             expires: Time::NEVER,
             used: now,
             proven: now,

@@ -379,7 +379,13 @@ impl Drop for BusyWith<'_> {
 
 fn new_record(command: &Command, id: ChildId, pid: u32) -> ChildRecord {
     let limits = match command.stderr_policy() {
-        StderrPolicy::Ring(limits) => *limits,
+        StderrPolicy::Ring {
+            bytes_max,
+            lines_max,
+        } => RingLimits {
+            bytes_max: *bytes_max,
+            lines_max: *lines_max,
+        },
         StderrPolicy::Inherit | StderrPolicy::Null => RingLimits {
             bytes_max: 0,
             lines_max: 0,

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use pool_core::ConnectionPool;
-use pool_stdio::{Child, CommandSpec, Handover, LadderTimes, StdioConnector, Stop};
+use pool_stdio::{Child, CommandSpec, LadderTimes, StdioConnector, Stop};
 
 use super::looks::scope_of;
 use crate::children::block_on;
@@ -55,7 +55,7 @@ pub(super) fn end_of_the_host(ending: &str, scope: &str, script: &str) {
             forget(child);
         }
         "return-in-termination" => {
-            let ending = child.terminate_with(Stop::Orderly, Handover::new());
+            let ending = child.terminate(Stop::Orderly);
             drop(ending);
         }
         other => panic!("no such ending: {other}"),
@@ -76,7 +76,7 @@ fn end_of_main_with_a_pool(ending: &str, spec: CommandSpec) {
             .build()
             .expect("it is valid");
         let lease = pool.acquire().await.expect("it starts");
-        while !lease.stderr_tail().text.contains("up") {
+        while !lease.process().stderr_tail().text.contains("up") {
             tokio::task::yield_now().await;
         }
         drop(lease);

@@ -187,7 +187,7 @@ impl Oracle {
                 if let Some(number) = self.pick(which) {
                     let (key, book) = self.books.get_mut(&number).expect("picked");
                     book.is_broken = true;
-                    self.store.died(*key, book.id);
+                    self.store.died(*key, book.id, None);
                 }
             }
             Op::Suspect(which, is_suspected) => {
