@@ -6,9 +6,10 @@ mod common;
 
 use std::fs;
 
-use common::ended_host::{DEAF, ENDINGS, GRACE, Host, MARGIN, assert_gone, pid, wait_for};
+use common::HOST;
 use nix::sys::signal::{Signal, kill};
 use pool_tests::children::OUTER_DEADLINE;
+use pool_tests::ended_host::{DEAF, ENDINGS, GRACE, Host, MARGIN, assert_gone, pid, wait_for};
 
 #[test]
 fn children_that_ignore_all_are_gone_a_second_after_their_host() {
@@ -16,7 +17,7 @@ fn children_that_ignore_all_are_gone_a_second_after_their_host() {
         for ending in ENDINGS {
             let ended_after = || {
                 let words = ["end-of-the-host", ending, "tree", DEAF];
-                let host = Host::start(&words, variables);
+                let host = Host::start(HOST, &words, variables);
                 let end = host.end(ending.starts_with("kill"), OUTER_DEADLINE);
                 end.unwrap_or_else(|left| panic!("{ending} left {left:?}"))
             };
@@ -34,7 +35,7 @@ fn children_that_ignore_all_are_gone_a_second_after_their_host() {
 fn a_child_that_acts_on_the_end_of_its_input_has_its_grace() {
     let file = std::env::temp_dir().join(format!("pool-flushed-{}", std::process::id()));
     let script = format!("echo up >&2; cat; sleep 0.3; echo done >{}", file.display());
-    let host = Host::start(&["end-of-the-host", "kill", "group", &script], &[]);
+    let host = Host::start(HOST, &["end-of-the-host", "kill", "group", &script], &[]);
     host.assert_end();
     assert_eq!(fs::read_to_string(&file).unwrap(), "done\n");
     fs::remove_file(file).unwrap();
@@ -42,7 +43,7 @@ fn a_child_that_acts_on_the_end_of_its_input_has_its_grace() {
 
 /// A host whose child ignores the end of its input.
 fn host_of_a_deaf_child(variables: &[(&str, &str)]) -> Host {
-    Host::start(&["end-of-the-host", "kill", "tree", DEAF], variables)
+    Host::start(HOST, &["end-of-the-host", "kill", "tree", DEAF], variables)
 }
 
 const BOTH: [&[(&str, &str)]; 2] = [&[], &[("POOL_TESTS_GUARD_MAIN", "1")]];
@@ -125,7 +126,7 @@ fn a_guardian_has_nothing_of_its_host_but_the_pipe() {
 
 #[test]
 fn an_unguarded_child_outlives_its_host() {
-    let host = Host::start(&["end-of-the-host", "kill", "unguarded", IDLE], &[]);
+    let host = Host::start(HOST, &["end-of-the-host", "kill", "unguarded", IDLE], &[]);
     let end = host.end(true, GRACE + MARGIN);
     let left = end.expect_err("it is left alive");
     assert_eq!(left.len(), 1);
@@ -144,7 +145,7 @@ fn the_documented_command_lists_what_is_left_where_the_guardian_was_killed_too()
         assert_eq!(String::from_utf8_lossy(&shell.stderr), "");
         String::from_utf8(shell.stdout).unwrap()
     };
-    let mut host = Host::start(&["end-of-the-host", "kill", "group", IDLE], &[]);
+    let mut host = Host::start(HOST, &["end-of-the-host", "kill", "group", IDLE], &[]);
     let guardian = host.next_guardian(None);
     let processes = host.processes();
     let child = processes

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::thread;
 
-use common::ended_host::{DEAF, ENDINGS, GRACE, Host, MARGIN};
+use common::HOST;
 use pool_tests::children::OUTER_DEADLINE;
+use pool_tests::ended_host::{DEAF, ENDINGS, GRACE, Host, MARGIN};
 
 /// Plays each ending with each server in both scopes, a few at a time.
 fn play_the_matrix(variables: &[(&str, &str)]) {
@@ -31,7 +32,8 @@ fn play_the_matrix(variables: &[(&str, &str)]) {
                         return;
                     };
                     let (ending, scope, script, leaves_group) = row;
-                    let host = Host::start(&["end-of-the-host", ending, scope, script], variables);
+                    let host =
+                        Host::start(HOST, &["end-of-the-host", ending, scope, script], variables);
                     let is_killed = ending.starts_with("kill");
                     if leaves_group && scope == "group" {
                         let left = host.end(is_killed, GRACE + 2 * MARGIN);
@@ -57,6 +59,12 @@ fn nothing_of_any_scope_is_left_however_the_host_ends() {
 #[test]
 fn nothing_is_left_by_a_host_that_is_its_own_guardian() {
     play_the_matrix(&[("POOL_TESTS_GUARD_MAIN", "1")]);
+}
+
+#[test]
+fn nothing_is_left_by_fifty_hosts_that_were_killed() {
+    let left = pool_tests::soak::hosts::kill(HOST, 50);
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// What a child does, and whether something of it leaves the process group.

@@ -13,6 +13,23 @@ use crate::children::block_on;
 /// container.
 pub(super) fn first_process(count: usize) {
     assert_eq!(std::process::id(), 1, "the test makes it the first process");
+    adopt(count);
+}
+
+/// The same by a process that has made itself the one that adopts.
+pub(super) fn subreaper(count: usize) {
+    nix::sys::prctl::set_child_subreaper(true).expect("any process may");
+    adopt(count);
+}
+
+fn adopt(count: usize) {
+    // It has exited, and what has started it will ask how.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a child that is no business of ours"
+    )]
+    let other = std::process::Command::new("true").spawn();
+    let mut other = other.expect("every Unix has it");
     let scripts = [
         (KillScope::Group, "sleep 300 & echo up >&2; exec cat"),
         (
@@ -35,6 +52,8 @@ pub(super) fn first_process(count: usize) {
         let end = block_on(child.terminate(Stop::Force));
         assert!(end.survivors.is_none(), "{end:?}");
     }
+    let has_status = other.wait().is_ok_and(|status| status.success());
+    tell("other_has_status", has_status);
     tell("zombies", zombies());
     tell("adopted", health().adopted_zombies > 0);
     tell("failed_scans", health().failed_scans);
@@ -43,16 +62,21 @@ pub(super) fn first_process(count: usize) {
 fn zombies() -> usize {
     let all = fs::read_dir("/proc").expect("it is mounted").flatten();
     let states = all.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
-    states.filter(|stat| stat.contains(") Z ")).count()
+    let ours = format!(") Z {} ", std::process::id());
+    states.filter(|stat| stat.contains(&ours)).count()
 }
 
 /// The host gives up its rights.
 pub(super) fn other_user() {
     let first = spawn(CommandSpec::new("cat"));
+    let third = spawn(CommandSpec::new("cat"));
     let before = guardians();
     let nobody = Uid::from_raw(65534);
     setresuid(nobody, nobody, nobody).expect("it has the right");
     let second = spawn(CommandSpec::new("cat"));
+    // It cannot be killed any more, but its input ends after that.
+    tell("killed", block_on(third.terminate(Stop::Force)).exit);
+    tell("refusals", health().refused_signals > 0);
     let mut after = guardians();
     while after.len() > 1 {
         thread::yield_now();

@@ -8,6 +8,7 @@ mod containers;
 mod death;
 mod fact;
 mod looks;
+mod sandbox;
 mod starts;
 mod threads;
 
@@ -44,7 +45,9 @@ pub fn main() -> ExitCode {
         ["end-of-the-host", ending, scope, script] => {
             death::end_of_the_host(ending, scope, script);
         }
+        ["refused-pidfds", calls, error] => sandbox::refused_pidfds(calls, error),
         ["first-process", count] => containers::first_process(count.parse().expect("a number")),
+        ["subreaper", count] => containers::subreaper(count.parse().expect("a number")),
         ["other-user"] => containers::other_user(),
         ["without-a-shell"] => containers::without_a_shell(),
         other => panic!("no such scene: {other:?}"),

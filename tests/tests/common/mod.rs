@@ -7,9 +7,6 @@
     reason = "each binary uses a part of it, and the place of a panic shows what is wrong"
 )]
 
-#[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
-pub(crate) mod ended_host;
-
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;

@@ -10,17 +10,16 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pool_tests::children::{OUTER_DEADLINE, is_readable_within};
 
-use super::HOST;
+use crate::children::{OUTER_DEADLINE, is_readable_within};
 
 /// The grace of a guardian by default.
-pub(crate) const GRACE: Duration = Duration::from_millis(700);
+pub const GRACE: Duration = Duration::from_millis(700);
 /// What it may take beyond that.
-pub(crate) const MARGIN: Duration = Duration::from_millis(300);
+pub const MARGIN: Duration = Duration::from_millis(300);
 
 /// The ways in which a host ends.
-pub(crate) const ENDINGS: [&str; 10] = [
+pub const ENDINGS: [&str; 10] = [
     "kill",
     "segv",
     "abort",
@@ -34,20 +33,28 @@ pub(crate) const ENDINGS: [&str; 10] = [
 ];
 
 /// It acts neither on the end of its input nor on SIGTERM.
-pub(crate) const DEAF: &str = "trap '' TERM; echo up >&2; while :; do sleep 300; done";
+pub const DEAF: &str = "trap '' TERM; echo up >&2; while :; do sleep 300; done";
 
 /// A host that was started for a test.
-pub(crate) struct Host {
+#[derive(Debug)]
+pub struct Host {
+    program: String,
     process: Child,
     mark: String,
 }
 
 impl Host {
-    pub(crate) fn start(words: &[&str], variables: &[(&str, &str)]) -> Self {
+    /// Starts the host program with the words of a scene. Returns when the scene has said `up`.
+    ///
+    /// # Panics
+    ///
+    /// If it does not say so in time.
+    #[must_use]
+    pub fn start(program: &str, words: &[&str], variables: &[(&str, &str)]) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{}-{number}.", std::process::id());
-        let mut command = Command::new(HOST);
+        let mut command = Command::new(program);
         command.args(words).envs(variables.iter().copied());
         command
             .env(MARK, &mark)
@@ -68,15 +75,26 @@ impl Host {
             .read_exact(&mut said)
             .expect("it says that all is there");
         assert_eq!(&said, b"up\n", "{words:?}");
-        Self { process, mark }
+        Self {
+            program: program.into(),
+            process,
+            mark,
+        }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// The host's pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
     /// The process that is to end the children, if there is one.
-    pub(crate) fn guardian(&self) -> Option<u32> {
+    ///
+    /// # Panics
+    ///
+    /// If the host has gone.
+    #[must_use]
+    pub fn guardian(&self) -> Option<u32> {
         let children = format!("/proc/{}/task", self.pid());
         let threads = fs::read_dir(children).expect("it lives").flatten();
         let mut children = threads.flat_map(|thread| {
@@ -94,16 +112,34 @@ impl Host {
     }
 
     /// Waits until there is another guardian than this one.
-    pub(crate) fn next_guardian(&self, before: Option<u32>) -> u32 {
+    ///
+    /// # Panics
+    ///
+    /// If none is started in time.
+    pub fn next_guardian(&self, before: Option<u32>) -> u32 {
         wait_for(OUTER_DEADLINE, || {
             self.guardian().filter(|pid| Some(*pid) != before)
         })
         .expect("one is started")
     }
 
+    /// Kills its guardian.
+    ///
+    /// # Panics
+    ///
+    /// If the guardian has gone.
+    pub fn kill_guardian(&self, guardian: u32) {
+        kill(pid(guardian), Signal::SIGKILL).expect("it lives");
+    }
+
     /// Everything that was started by it, wherever it is, and its guardians, but not the host itself
     /// and forks of it.
-    pub(crate) fn processes(&self) -> Vec<String> {
+    ///
+    /// # Panics
+    ///
+    /// If there is no `/proc`.
+    #[must_use]
+    pub fn processes(&self) -> Vec<String> {
         let wanted = format!("{MARK}={}", self.mark);
         let guarded = format!("\0{}-", self.pid());
         let all = fs::read_dir("/proc").expect("Linux has it").flatten();
@@ -113,8 +149,8 @@ impl Host {
             let line = fs::read_to_string(entry.path().join("cmdline")).ok()?;
             let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
             let mut variables = environ.split(|byte| *byte == 0);
-            let is_child =
-                variables.any(|entry| entry == wanted.as_bytes()) && !line.starts_with(HOST);
+            let is_child = variables.any(|entry| entry == wanted.as_bytes())
+                && !line.starts_with(&self.program);
             let is_guardian = line.contains("Ends the children") && line.contains(&guarded);
             (!line.is_empty() && (is_child || is_guardian))
                 .then(|| format!("{pid} {}", line.replace('\0', " ")))
@@ -124,7 +160,15 @@ impl Host {
 
     /// Ends the host if its scene does not. Returns how long after that nothing is left, or what is
     /// left then.
-    pub(crate) fn end(mut self, is_killed: bool, limit: Duration) -> Result<Duration, Vec<String>> {
+    ///
+    /// # Errors
+    ///
+    /// What is left after `limit`, which is killed.
+    ///
+    /// # Panics
+    ///
+    /// If the host has gone before.
+    pub fn end(mut self, is_killed: bool, limit: Duration) -> Result<Duration, Vec<String>> {
         if is_killed {
             self.process.kill().expect("it lives");
         }
@@ -133,14 +177,25 @@ impl Host {
     }
 
     /// Kills it, and returns when it has gone.
-    pub(crate) fn kill(&mut self) {
+    ///
+    /// # Panics
+    ///
+    /// If it has gone before.
+    pub fn kill(&mut self) {
         self.process.kill().expect("it lives");
         self.process.wait().expect("it is our child");
     }
 
-    /// Once the host has ended: returns how long until nothing is left, or what is left then, which is
-    /// killed.
-    pub(crate) fn watch_the_rest(&self, limit: Duration) -> Result<Duration, Vec<String>> {
+    /// Once the host has ended: returns how long until nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// What is left after `limit`, which is killed.
+    ///
+    /// # Panics
+    ///
+    /// If there is no `/proc`.
+    pub fn watch_the_rest(&self, limit: Duration) -> Result<Duration, Vec<String>> {
         let ended = now();
         let gone = wait_for(limit, || self.processes().is_empty().then_some(()));
         let took = ended.elapsed();
@@ -154,15 +209,19 @@ impl Host {
     }
 
     /// The same, where nothing is to be left.
+    ///
+    /// # Panics
+    ///
+    /// If something is left.
     #[track_caller]
-    pub(crate) fn assert_end(self) -> Duration {
+    pub fn assert_end(self) -> Duration {
         let end = self.end(true, OUTER_DEADLINE);
         end.unwrap_or_else(|left| panic!("left {left:?}"))
     }
 }
 
 /// Asks again and again.
-pub(crate) fn wait_for<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn wait_for<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let until = now() + limit;
     loop {
         if let Some(answer) = ask() {
@@ -176,7 +235,7 @@ pub(crate) fn wait_for<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -
 }
 
 #[expect(clippy::disallowed_methods, reason = "hosts take real time to end")]
-pub(crate) fn now() -> Instant {
+fn now() -> Instant {
     Instant::now()
 }
 
@@ -184,11 +243,16 @@ pub(crate) fn now() -> Instant {
     clippy::disallowed_methods,
     reason = "nothing tells of the end of a process of another's"
 )]
-pub(crate) fn nap() {
+fn nap() {
     thread::sleep(Duration::from_millis(10));
 }
 
-pub(crate) fn assert_gone(guardian: u32) {
+/// Waits until this guardian has gone.
+///
+/// # Panics
+///
+/// If it does not go in time.
+pub fn assert_gone(guardian: u32) {
     let is_gone = || {
         let status = fs::read_to_string(format!("/proc/{guardian}/stat")).unwrap_or_default();
         (status.is_empty() || status.contains(") Z ")).then_some(())
@@ -196,7 +260,9 @@ pub(crate) fn assert_gone(guardian: u32) {
     wait_for(GRACE + 10 * MARGIN, is_gone).expect("it has nothing left to do");
 }
 
-pub(crate) fn pid(number: u32) -> Pid {
+/// A pid, as calls want it.
+#[must_use]
+pub fn pid(number: u32) -> Pid {
     Pid::from_raw(number.cast_signed())
 }
 
