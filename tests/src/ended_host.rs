@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,6 +40,7 @@ pub const DEAF: &str = "trap '' TERM; echo up >&2; while :; do sleep 300; done";
 pub struct Host {
     program: String,
     process: Child,
+    said: ChildStdout,
     mark: String,
 }
 
@@ -65,21 +66,24 @@ impl Host {
             reason = "a host, which is no child of a pool"
         )]
         let mut process = command.spawn().expect("it is built");
-        let mut stdout = process.stdout.take().expect("it is a pipe");
-        assert!(
-            is_readable_within(stdout.as_fd(), OUTER_DEADLINE),
-            "{words:?}"
-        );
-        let mut said = [0; 3];
-        stdout
-            .read_exact(&mut said)
-            .expect("it says that all is there");
-        assert_eq!(&said, b"up\n", "{words:?}");
-        Self {
+        let said = process.stdout.take().expect("it is a pipe");
+        let mut host = Self {
             program: program.into(),
             process,
+            said,
             mark,
-        }
+        };
+        assert_eq!(host.read_line(), *b"up\n", "{words:?}");
+        host
+    }
+
+    /// The next thing that the host says.
+    fn read_line(&mut self) -> [u8; 3] {
+        let is_there = is_readable_within(self.said.as_fd(), OUTER_DEADLINE);
+        assert!(is_there, "it says nothing");
+        let mut line = [0; 3];
+        self.said.read_exact(&mut line).expect("it says all of it");
+        line
     }
 
     /// The host's pid.
@@ -111,25 +115,18 @@ impl Host {
         found.parse().ok()
     }
 
-    /// Waits until there is another guardian than this one.
+    /// Kills its guardian. Returns the guardian that the host starts then, once it knows all children.
     ///
     /// # Panics
     ///
-    /// If none is started in time.
-    pub fn next_guardian(&self, before: Option<u32>) -> u32 {
-        wait_for(OUTER_DEADLINE, || {
-            self.guardian().filter(|pid| Some(*pid) != before)
-        })
-        .expect("one is started")
-    }
-
-    /// Kills its guardian.
-    ///
-    /// # Panics
-    ///
-    /// If the guardian has gone.
-    pub fn kill_guardian(&self, guardian: u32) {
-        kill(pid(guardian), Signal::SIGKILL).expect("it lives");
+    /// If there is none, before or then.
+    pub fn replace_guardian(&mut self) -> u32 {
+        let first = self.guardian().expect("one was started");
+        kill(pid(first), Signal::SIGKILL).expect("it lives");
+        assert_eq!(self.read_line(), *b"gd\n");
+        let second = self.guardian().expect("the host says so");
+        assert_ne!(first, second);
+        second
     }
 
     /// Everything that was started by it, wherever it is, and its guardians, but not the host itself

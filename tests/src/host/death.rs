@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use pool_core::ConnectionPool;
-use pool_stdio::{Child, CommandSpec, LadderTimes, StdioConnector, Stop};
+use pool_stdio::{Child, CommandSpec, LadderTimes, StdioConnector, Stop, health};
 
 use super::looks::scope_of;
 use crate::children::block_on;
@@ -115,13 +115,25 @@ fn fork_a_bystander() {
 }
 
 fn say_up() {
+    say(b"up\n");
+}
+
+fn say(line: &[u8]) {
     let mut out = std::io::stdout();
-    out.write_all(b"up\n").expect("the test reads");
+    out.write_all(line).expect("the test reads");
     out.flush().expect("the test reads");
 }
 
+/// Says each time when there is another guardian that knows all children.
 fn wait_for_ever() -> ! {
+    // The first was started with the first child.
+    let mut starts = 1;
     loop {
-        thread::park();
+        thread::park_timeout(Duration::from_millis(5));
+        let now = health().guardian_starts;
+        if now > starts {
+            say(b"gd\n");
+        }
+        starts = now;
     }
 }

@@ -46,11 +46,9 @@ pub fn kill(program: &str, count: usize) -> Vec<String> {
 
 fn kill_one(program: &str, number: usize) -> Vec<String> {
     let words = ["end-of-the-host", "kill", "tree", SERVERS[number % 4]];
-    let host = Host::start(program, &words, &[]);
+    let mut host = Host::start(program, &words, &[]);
     if number / 4 % 2 == 1 {
-        let guardian = host.next_guardian(None);
-        host.kill_guardian(guardian);
-        host.next_guardian(Some(guardian));
+        host.replace_guardian();
     }
     host.end(true, OUTER_DEADLINE).err().unwrap_or_default()
 }
