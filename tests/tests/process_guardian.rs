@@ -62,7 +62,7 @@ fn a_guardian_that_was_killed_is_replaced_and_nothing_is_lost() {
 fn a_guardian_that_was_stopped_goes_on_when_the_host_has_gone() {
     for variables in BOTH {
         let host = host_of_a_deaf_child(variables);
-        let guardian = host.guardian().unwrap();
+        let guardian = wait_for(OUTER_DEADLINE, || host.guardian()).unwrap();
         kill(pid(guardian), Signal::SIGSTOP).unwrap();
         let is_stopped = || {
             let status = fs::read_to_string(format!("/proc/{guardian}/stat")).unwrap();
@@ -78,7 +78,7 @@ fn a_guardian_that_was_stopped_goes_on_when_the_host_has_gone() {
 fn a_guardian_does_not_hear_what_would_end_it() {
     for variables in BOTH {
         let host = host_of_a_deaf_child(variables);
-        let guardian = host.guardian().unwrap();
+        let guardian = wait_for(OUTER_DEADLINE, || host.guardian()).unwrap();
         for signal in [
             Signal::SIGTERM,
             Signal::SIGHUP,
@@ -98,7 +98,7 @@ fn a_guardian_does_not_hear_what_would_end_it() {
 fn a_guardian_has_nothing_of_its_host_but_the_pipe() {
     for variables in BOTH {
         let host = host_of_a_deaf_child(variables);
-        let guardian = host.guardian().unwrap();
+        let guardian = wait_for(OUTER_DEADLINE, || host.guardian()).unwrap();
         // It has a descriptor of the host itself, if it is no script.
         let is_expected = |fd: &(i32, String)| {
             fd.0 <= 2 && (fd.1.starts_with("pipe:") || fd.1 == "/dev/null")
@@ -143,7 +143,7 @@ fn the_documented_command_lists_what_is_left_where_the_guardian_was_killed_too()
         String::from_utf8(shell.stdout).unwrap()
     };
     let mut host = Host::start(HOST, &["end-of-the-host", "kill", "group", IDLE], &[]);
-    let guardian = host.guardian().unwrap();
+    let guardian = wait_for(OUTER_DEADLINE, || host.guardian()).unwrap();
     let processes = host.processes();
     let child = processes
         .iter()

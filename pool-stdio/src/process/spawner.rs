@@ -1,4 +1,4 @@
-//! The threads that start children, so that no other thread waits for it: a start takes 0.1 ms when
+//! The threads that start children, so that no other thread waits for a start: that takes 0.1 ms when
 //! all is well, and as long as a file system hangs when it is not.
 //!
 //! A child is in a guard from the moment it exists: any failure or cancellation after that kills
@@ -75,8 +75,9 @@ pub(crate) fn failed(error: SpawnError) -> Take<SpawnResult> {
 
 /// Starts what all children share now, rather than with the first child: three threads, which start
 /// children, watch them, and wake the tasks that wait for them; and the guardian. Together they hold
-/// four descriptors. A fourth thread, which looks for processes that left their group or outlive their
-/// root, and a fifth, which passes on lines of stderr, are started when they are first needed.
+/// four descriptors. Others start when they are first needed: up to three more threads that start
+/// children, one that looks for processes that left their group or outlive their root, and one that
+/// passes on lines of stderr.
 ///
 /// # The guardian
 ///
@@ -463,8 +464,8 @@ struct Failure {
     attempts: u32,
 }
 
-/// Retries, for about 30 ms, what may be over in a moment: another thread's fork still has the
-/// program file open for writing, or the system has no process to give.
+/// Retries for about 30 ms after a failure that can pass in a moment: a fork of another thread still
+/// has the program file open for writing, or the system has no process to give.
 fn retry_briefly<T>(
     chance: &RandomState,
     pause: impl Fn(Duration),

@@ -139,8 +139,8 @@ impl Responder {
         Err(ErrorObject::new(METHOD_NOT_FOUND, "method not found"))
     }
 
-    /// The child has cancelled its request with this id: its handler is dropped. Returns whether there
-    /// was one.
+    /// Drops the handler of the request with this id, which the child has cancelled. Returns whether
+    /// there was one.
     pub(super) fn cancel(&mut self, id: &[u8]) -> bool {
         let running = self.requests.iter().find(|(_, request)| request.id == id);
         let Some(task) = running.map(|(task, _)| *task) else {

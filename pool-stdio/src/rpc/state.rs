@@ -95,7 +95,7 @@ pub(super) struct VitalSigns {
     pub(super) is_at_work: bool,
 }
 
-/// Who must be woken after the end, once all locks are released.
+/// The tasks to wake after the end, once all locks are released.
 #[must_use]
 pub(super) struct Wakers {
     calls: Vec<Waker>,

@@ -537,7 +537,7 @@ async fn a_batch_of_thousands_reaches_everybody() {
 #[tokio::test(start_paused = true)]
 async fn half_of_many_requests_leaves_before_the_driver_has_its_turn() {
     let (line, mut peer) = Setup::plain().open();
-    // Who is alone writes by itself.
+    // A caller with no other before it writes its request directly.
     let first = spawn_call(&line, json!([1]));
     let id = peer.message().await["id"].clone();
     let cx = &mut Context::from_waker(Waker::noop());

@@ -436,9 +436,9 @@ async fn a_cancel_in_disguise_is_refused_too() {
     let request = peer.message().await;
     let id = &request["id"];
     for disguise in [
-        // Parsers differ in which of two they take.
+        // Parsers differ in which of two members they take.
         r#""method":"notifications/cancelled","method":"m""#,
-        // Who only looks at the method takes it for one.
+        // A reader that looks at the method alone takes it for a cancel notification.
         r#""id":1,"method":"notifications/cancelled""#,
         r#""id":null,"method":"$/cancelRequest""#,
     ] {
