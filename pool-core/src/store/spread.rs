@@ -36,8 +36,21 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         records.filter(|record| record.is_in_spread()).count()
     }
 
-    /// How many connections are missing to spread the leases, and the waiters, as they should be.
+    /// How many connections are to be opened to spread the leases, and the waiters, as they should be.
+    /// Spare ones are used before.
     pub(super) fn spread_missing(&self) -> usize {
+        let missing = self.spread_too_small_by();
+        match &self.learner {
+            Some(_) if missing > 0 && self.need.may_have_spare => {
+                let records = self.shared_records();
+                let spare = records.filter(|record| record.spare && record.is_fresh());
+                missing.saturating_sub(spare.count())
+            }
+            _ => missing,
+        }
+    }
+
+    fn spread_too_small_by(&self) -> usize {
         match &self.learner {
             Some(learner) => self.spread_wanted(learner).saturating_sub(self.spread()),
             None => usize::from(self.are_busy(|_| true)),
@@ -75,7 +88,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
 
     /// Uses spare connections if leases should be spread over more.
     pub(super) fn widen(&mut self) {
-        while self.need.may_have_spare && self.spread_missing() > 0 {
+        while self.need.may_have_spare && self.spread_too_small_by() > 0 {
             match self.find_spare() {
                 Some(key) => self.slots.get_mut(key).spare = false,
                 None => self.need.may_have_spare = false,

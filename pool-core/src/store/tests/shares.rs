@@ -358,10 +358,13 @@ impl Oracle {
             let record = self.store.slots.get(*key);
             record.close_reason.is_none() && record.superseded.is_none() && !book.is_suspected
         });
-        let TargetLeases::Fixed(target) = self.sharing.target_leases else {
-            return true;
+        let are_busy = match self.sharing.target_leases {
+            TargetLeases::Fixed(target) => fresh.into_iter().all(|(_, book)| book.leases >= target),
+            TargetLeases::Adaptive { min, .. } => {
+                let demand = self.held.len() + self.waiting.len();
+                demand > fresh.into_iter().count() * min as usize
+            }
         };
-        let are_busy = fresh.into_iter().all(|(_, book)| book.leases >= target);
         !self.waiting.is_empty()
             || are_busy
             || self.store.slots.count(State::Idle) < self.store.limits.min_idle
