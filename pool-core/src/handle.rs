@@ -10,6 +10,7 @@ use std::sync::Arc as StdArc;
 use std::time::Duration;
 
 use tokio::runtime::Handle as Runtime;
+use tokio::time::sleep_until;
 
 use crate::connector::Connector;
 use crate::engine::{Engine, Lends, Timeouts};
@@ -22,6 +23,7 @@ use crate::status::{CloseReport, ConnectionStats, PoolStatus};
 use crate::store::Limits;
 use crate::sync::{Arc, Permits};
 use crate::telemetry::Telemetry;
+use crate::time::Time;
 
 /// The largest pool: slots and waiters are numbered in 32 bits.
 pub(crate) const MAX_SIZE: usize = {
@@ -39,7 +41,7 @@ pub(crate) struct Handle<T: Send + 'static, L: Lends<T>> {
 }
 
 impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
-    /// Starts a pool on `runtime`.
+    /// Starts a pool on `runtime`. Panics if that has no timer.
     pub(crate) fn start(
         runtime: &Runtime,
         connector: StdArc<dyn Connector<Connection = T>>,
@@ -50,8 +52,13 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
         let telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
         let (inbox, receiver) = Inbox::new();
         let engine = Arc::new(Engine::new(connector, limits, timeouts, telemetry, inbox));
+        // Here and not in the task: without a timer this panics, and the caller should see it.
+        let timer = {
+            let _entered = runtime.enter();
+            sleep_until(engine.clock.instant(Time::NEVER))
+        };
         let maintenance = Maintenance::new(Arc::clone(&engine), receiver);
-        drop(runtime.spawn(maintenance.run()));
+        drop(runtime.spawn(maintenance.run(timer)));
         Self { engine }
     }
 

@@ -84,14 +84,10 @@ fn settings_that_contradict_each_other_are_refused_with_both() {
 }
 
 #[test]
-fn missing_runtimes_and_timers_are_refused_in_words() {
+fn missing_runtime_is_refused_in_words() {
     assert_eq!(
         BuildError::NoRuntime.to_string(),
         "no Tokio runtime: build the pool inside one or pass its handle to `runtime`"
-    );
-    assert_eq!(
-        BuildError::NoTimer.to_string(),
-        "the Tokio runtime has no timer: build it with `enable_time` or `enable_all`"
     );
     let (connector, _fake) = pair();
     let error = ConnectionPool::builder(connector).max_size(0).build();

@@ -86,8 +86,12 @@ impl<T: Send + 'static> Builder<T> {
     /// # Errors
     ///
     /// [`BuildError::NoRuntime`] outside a Tokio runtime if none was given,
-    /// [`BuildError::NoTimer`] if it has no timer, [`BuildError::OutOfRange`] and
-    /// [`BuildError::Contradiction`] for settings that cannot work.
+    /// [`BuildError::OutOfRange`] and [`BuildError::Contradiction`] for settings that cannot work.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime has no timer, as everything that needs one does: build it with `enable_time` or
+    /// `enable_all`.
     pub fn build(self) -> Result<ConnectionPool<T>, BuildError> {
         self.start().map(ConnectionPool::new)
     }
@@ -139,6 +143,10 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
     /// # Errors
     ///
     /// As those of an [exclusive pool](Builder::build).
+    ///
+    /// # Panics
+    ///
+    /// If the runtime has no timer, as those of an exclusive pool.
     pub fn build(self) -> Result<SharedPool<T>, BuildError> {
         self.start().map(SharedPool::new)
     }
@@ -355,7 +363,6 @@ impl<T: Send + 'static, L> Builder<T, L> {
             Some(runtime) => runtime,
             None => Runtime::try_current().map_err(|_| BuildError::NoRuntime)?,
         };
-        validate::timer(&runtime)?;
         let Self {
             connector,
             observer,
