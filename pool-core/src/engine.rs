@@ -50,6 +50,12 @@ pub(crate) trait Lends<T: Send + 'static>: Lending {
     fn take(store: &mut PoolStore<T, Self>, site: &'static Location<'static>)
     -> Option<Self::Lent>;
 
+    /// Takes what is idle but stale, unchecked, for a caller that does not wait.
+    fn take_stale(
+        store: &mut PoolStore<T, Self>,
+        site: &'static Location<'static>,
+    ) -> Option<Self::Lent>;
+
     /// Takes what a waiter was served.
     fn claim(
         store: &PoolStore<T, Self>,

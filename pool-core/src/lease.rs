@@ -24,6 +24,13 @@ impl<T: Send + 'static> Lends<T> for Exclusive {
         store.take_idle(site)
     }
 
+    fn take_stale(
+        store: &mut PoolStore<T, Self>,
+        site: &'static Location<'static>,
+    ) -> Option<Leased<T>> {
+        store.take_stale(site)
+    }
+
     #[inline]
     fn claim(_: &PoolStore<T, Self>, served: Leased<T>) -> Leased<T> {
         served

@@ -169,6 +169,7 @@ impl<T: Send + 'static, L> Builder<T, L> {
             max_lifetime: Some(30 * MINUTE),
             max_uses: None,
             check_interval: Some(30 * SECOND),
+            check_after_idle: None,
             min_uptime: SECOND,
             lease_warn_after: None,
             pacer,
@@ -258,12 +259,31 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
-    /// How long an idle connection goes without use or check until [`Connector::check`] runs. In a
-    /// [`SharedPool`], every connection of which no lease was returned meanwhile is checked. Default
-    /// 30 s; `None` never checks. Worst case: a connection whose death only `check` finds is lent for
-    /// this long, and a caller may have to wait for a check to end.
+    /// How long an idle connection goes without use or check until [`Connector::check`] runs in the
+    /// background: for each between half of this and all of it, at random, so that checks are spread. In
+    /// a [`SharedPool`], every connection of which no lease was returned meanwhile is checked while it
+    /// serves. Default 30 s; `None` never checks in the background.
+    ///
+    /// At least half of the connections that no caller holds stay idle. A lone one is not checked while
+    /// it is idle, but before it is lent if this much time has passed, as with
+    /// [`check_after_idle`](Self::check_after_idle). Worst case: a connection whose death only `check`
+    /// finds is lent for this long.
     pub fn check_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.limits.check_interval = interval.into();
+        self
+    }
+
+    /// How long a connection may have been idle, neither used nor checked, to be lent without a check.
+    /// If all idle ones were so for longer, the caller that draws one waits for its check; other callers
+    /// do not. If the check fails, the caller gets another connection and keeps its turn. If it takes
+    /// longer than a second, another connection is opened beside it, as far as `max_size` allows.
+    ///
+    /// Default `None`: after `check_interval`. For peers that vanish without a word, such as those
+    /// behind a firewall that forgets idle connections. Callers that do not wait, with
+    /// [`try_acquire`](ConnectionPool::try_acquire) or a timeout of zero, are lent it unchecked. Accurate
+    /// to a tenth of a second. Worst case: each caller after a quiet time waits for a check.
+    pub fn check_after_idle(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.limits.check_after_idle = idle.into();
         self
     }
 

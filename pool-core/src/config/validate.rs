@@ -53,6 +53,7 @@ fn durations(limits: &Limits, timeouts: &Timeouts) -> Result<(), BuildError> {
         ("reset_timeout", Some(timeouts.reset)),
         ("close_timeout", Some(timeouts.close)),
         ("check_interval", limits.check_interval),
+        ("check_after_idle", limits.check_after_idle),
         ("idle_timeout", limits.idle_timeout),
         ("max_lifetime", limits.max_lifetime),
         ("lease_warn_after", limits.lease_warn_after),

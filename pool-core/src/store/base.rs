@@ -32,6 +32,9 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     /// The time as the hot path knows it: at most one tick old while the pool is in use and its runtime
     /// keeps up.
     pub(super) tick: Time,
+    /// A connection without leases that was neither used nor checked since then must be checked before
+    /// it is lent.
+    pub(super) stale_before: Time,
     pub(crate) leases: u64,
     pub(super) next_waiter: u64,
     /// When the maintenance task must sweep next.
@@ -74,6 +77,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             next_event: 0,
             leases: 0,
             tick: Time::default(),
+            stale_before: Time::default(),
             next_tick: Time::default(),
             alarm: Time::default(),
             is_moving: false,

@@ -16,6 +16,7 @@ pub(crate) struct Limits {
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) max_uses: Option<u64>,
     pub(crate) check_interval: Option<Duration>,
+    pub(crate) check_after_idle: Option<Duration>,
     pub(crate) min_uptime: Duration,
     pub(crate) lease_warn_after: Option<Duration>,
     pub(crate) pacer: PacerLimits,
@@ -28,6 +29,15 @@ impl Limits {
     /// How many slots there may be at most.
     pub(crate) const fn slots_max(&self) -> usize {
         self.max_size + self.sharing.max_surge
+    }
+
+    /// After how long without use or check a connection must be checked before it is lent.
+    ///
+    /// That is the check interval at the latest: a connection that was not checked by then was the only
+    /// idle one.
+    pub(super) fn stale_after(&self) -> Option<Duration> {
+        let limits = [self.check_after_idle, self.check_interval];
+        limits.into_iter().flatten().min()
     }
 }
 

@@ -20,6 +20,7 @@
 
 mod admission;
 mod base;
+mod checks;
 mod control;
 mod describe;
 mod effects;

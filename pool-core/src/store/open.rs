@@ -58,9 +58,9 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         record.born = now;
         record.expires = expires;
         record.used = tick;
-        record.proven = now;
         record.opened = true;
         let (id, took) = (record.id, now.since(record.since));
+        self.note_proven(key, now);
         self.pacer.connected(took);
         self.log(EventKind::Opened { id });
         L::offer(self, key, connection);

@@ -47,7 +47,18 @@ impl Lending for Multiplexed {
     fn serve_waiters<C: Send + 'static>(store: &mut Store<C, Self>) {
         if !store.queue.is_empty() {
             store.serve_shares();
+            if !store.queue.is_empty() {
+                store.check_stale_shares();
+            }
         }
+    }
+
+    fn has_stale<C: Send + 'static>(store: &Store<C, Self>) -> bool {
+        store.queue.is_empty() && !store.stale_shares().is_empty()
+    }
+
+    fn check_for_caller<C: Send + 'static>(store: &mut Store<C, Self>) {
+        store.check_stale_shares();
     }
 
     fn withdrawn<C: Send + 'static>(store: &mut Store<C, Self>, served: &SlotKey) {
@@ -148,7 +159,9 @@ impl Lending for Multiplexed {
                 "invariant 2a broken: {load} leases of {id}"
             );
             assert!(
-                store.queue.is_empty() || load >= fill_limit || !record.may_be_lent(&store.limits),
+                store.queue.is_empty()
+                    || load >= fill_limit
+                    || !record.may_be_lent(&store.limits, store.stale_before),
                 "invariant 3a broken: {id} could serve a waiter"
             );
             assert_eq!(
@@ -183,7 +196,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             let record = self.slots.get(*key);
             let is_last_resort = (record.is_superseded(), record.spare);
             let rank = (is_last_resort, record.load, record.id);
-            let may_be_lent = record.load < limit && record.may_be_lent(&self.limits);
+            let may_be_lent =
+                record.load < limit && record.may_be_lent(&self.limits, self.stale_before);
             may_be_lent.then_some((rank, *key))
         });
         let (_, key) = ranks.min_by_key(|(rank, _)| *rank)?;
@@ -197,12 +211,17 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             return None;
         }
         let key = self.least_loaded(u32::MAX)?;
+        self.take_share_of(key, site);
+        Some(key)
+    }
+
+    /// Lends this connection to a caller that did not wait.
+    pub(super) fn take_share_of(&mut self, key: SlotKey, site: &'static Location<'static>) {
         self.lease_share(key, site, None);
         self.count_use(key);
         if self.may_open() {
             self.kick();
         }
-        Some(key)
     }
 
     /// A waiter takes the share it was served; only this counts as a use.
@@ -370,7 +389,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     fn fill_limit(&self) -> u32 {
         let sharing = &self.limits.sharing;
         let coming = self.connects_coming();
-        if coming == 0 {
+        if coming == 0 && !self.awaits_checks() {
             return sharing.max_leases;
         }
         let serving = self.shared_records().filter(|record| record.is_in_spread());
@@ -378,7 +397,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             .fold((coming, self.queue.len()), |(count, leases), record| {
                 (count + 1, leases + record.load as usize)
             });
-        let share = u32::try_from(leases.div_ceil(count)).unwrap_or(u32::MAX);
+        let share = u32::try_from(leases.div_ceil(count.max(1))).unwrap_or(u32::MAX);
         share.max(sharing.target_leases).min(sharing.max_leases)
     }
 }

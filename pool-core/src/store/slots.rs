@@ -6,6 +6,7 @@
 //! count of connections is read off the tally.
 
 use std::panic::Location;
+use std::time::Duration;
 
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::Limits;
@@ -77,6 +78,8 @@ pub(crate) struct SlotRecord {
     pub(crate) round: u32,
     /// When it was last known to work: used or checked.
     pub(crate) proven: Time,
+    /// How long after its last use or check it is due for the next check.
+    pub(crate) check_after: Duration,
 }
 
 impl SlotRecord {
@@ -90,6 +93,7 @@ impl SlotRecord {
             expires: Time::NEVER,
             used: now,
             proven: now,
+            check_after: Duration::ZERO,
             leased: now,
             uses: 0,
             round,
@@ -151,10 +155,17 @@ impl SlotRecord {
         self.is_fresh() && !self.spare
     }
 
-    /// Whether a shared connection may take another lease.
-    pub(crate) fn may_be_lent(&self, limits: &Limits) -> bool {
+    /// It has no lease, and was neither used nor checked since then.
+    #[inline]
+    pub(crate) fn is_stale(&self, since: Time) -> bool {
+        self.used < since && self.proven < since && self.load == 0
+    }
+
+    /// Whether a shared connection may take another lease, if it is not stale.
+    pub(crate) fn may_be_lent(&self, limits: &Limits, stale_before: Time) -> bool {
         let uses = self.uses + u64::from(self.promised);
         self.takes_leases()
+            && !self.is_stale(stale_before)
             && self.load < limits.sharing.max_leases
             && limits.max_uses.is_none_or(|max_uses| uses < max_uses)
     }

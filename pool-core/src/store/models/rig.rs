@@ -59,6 +59,7 @@ pub(super) fn start_engine<T: Send + 'static, L: Lends<T>>(
         max_lifetime: None,
         max_uses: None,
         check_interval: None,
+        check_after_idle: None,
         min_uptime: Duration::ZERO,
         lease_warn_after: None,
         pacer,

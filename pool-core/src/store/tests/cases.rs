@@ -27,6 +27,7 @@ pub(super) fn limits() -> Limits {
         max_lifetime: None,
         max_uses: None,
         check_interval: None,
+        check_after_idle: None,
         min_uptime: SECOND,
         lease_warn_after: None,
         pacer: PacerLimits {

@@ -48,6 +48,9 @@ type Step = Result<(), Mismatch>;
 pub(crate) struct Model {
     limits: Limits,
     now_ms: u64,
+    /// The time before this action, and whether anybody waited then.
+    began_ms: u64,
+    had_waiters: bool,
     /// In the order of their ids.
     slots: Vec<Slot>,
     /// The idle ones, the least recently used first.
@@ -76,6 +79,8 @@ impl Model {
         Self {
             limits,
             now_ms: 0,
+            began_ms: 0,
+            had_waiters: false,
             slots: Vec::new(),
             idle: Vec::new(),
             loose: None,

@@ -242,9 +242,11 @@ fn a_checked_connection_goes_back_to_its_place() {
     run.open(1);
     run.run(Op::Advance { ms: 40 });
     run.open(2);
-    run.wrong(Op::Advance { ms: 1 }, &[Choice::Check { slot: 0 }]);
-    let seen = run.with(Op::Advance { ms: 10 }, &[Choice::Check { slot: 0 }]);
+    run.wrong(Op::Advance { ms: 9 }, &[Choice::Check { slot: 1 }]);
+    let seen = run.with(Op::Advance { ms: 9 }, &[Choice::Check { slot: 0 }]);
     assert_eq!((seen.checking, seen.idle.len()), (vec![0], 1));
+    // The last idle one is not checked.
+    run.wrong(Op::Advance { ms: 90 }, &[Choice::Check { slot: 1 }]);
     let action = run.model.resolve(&Op::CheckDone(0, Probe::Passed)).unwrap();
     assert_eq!(
         action,
@@ -374,17 +376,22 @@ fn eager_choices(model: &Model, action: Action) -> Vec<Choice> {
     let reason = Reason::Idle;
     let unused = young.iter().take(spare).take_while(is_unused);
     choices.extend(unused.map(|id| Choice::Expire { slot: *id, reason }));
+    choices.extend(check_before_lease(model, action, &choices));
     after = model.clone();
     if after.apply(action, &choices).is_ok() {
-        let checkable = |id: &&u64| {
-            after.queue.is_empty()
-                && after
-                    .slot(**id)
-                    .unwrap()
-                    .may_be_checked(&after.limits, after.now_ms)
-        };
-        let checks = after.idle.iter().filter(checkable);
-        choices.extend(checks.map(|id| Choice::Check { slot: *id }));
+        for slot in after.idle.clone() {
+            let check = Choice::Check { slot };
+            let mut next = after.clone();
+            if after.queue.is_empty() && next.follow(check).is_ok() {
+                after = next;
+                choices.push(check);
+            }
+        }
+        while after.demand_checks().is_err() {
+            let slot = *after.idle.last().unwrap();
+            after.follow(Choice::Check { slot }).unwrap();
+            choices.push(Choice::Check { slot });
+        }
         let mut slot = next_slot;
         while after.may_start() {
             let start = Choice::Start { slot };
@@ -396,11 +403,39 @@ fn eager_choices(model: &Model, action: Action) -> Vec<Choice> {
     choices
 }
 
+/// The check that a caller who comes now has to wait for, if all idle connections are stale.
+fn check_before_lease(model: &Model, action: Action, expiries: &[Choice]) -> Option<Choice> {
+    let waits = match action {
+        Action::Acquire { timeout_ms, .. } => timeout_ms > 0,
+        Action::Corpse { slot, .. } => {
+            let deadline_ms = model.slot(slot).unwrap().holder?.deadline_ms;
+            deadline_ms.is_some_and(|at| at > model.now_ms)
+        }
+        _ => false,
+    };
+    let is_expired = |slot: u64| {
+        let is_it = |choice: &Choice| matches!(choice, Choice::Expire { slot: other, .. } if *other == slot);
+        expiries.iter().any(is_it)
+    };
+    let idle: Vec<_> = model
+        .idle
+        .iter()
+        .filter(|slot| !is_expired(**slot))
+        .collect();
+    let is_stale = |id: &&u64| {
+        model
+            .slot(**id)
+            .unwrap()
+            .may_be_stale(&model.limits, model.now_ms)
+    };
+    let next = idle
+        .last()
+        .filter(|_| waits && !model.is_closed && idle.iter().all(is_stale))?;
+    Some(Choice::Check { slot: **next })
+}
+
 fn assert_sound(model: &Model) {
-    assert!(
-        model.idle.is_empty() || model.queue.is_empty(),
-        "idle while waiting: {model:?}"
-    );
+    model.demand_checks().unwrap();
     assert!(
         !model.is_closed || model.idle.is_empty() && model.queue.is_empty(),
         "{model:?}"
