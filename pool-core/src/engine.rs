@@ -105,6 +105,8 @@ pub(crate) struct Engine<T: Send + 'static, L: Lends<T>> {
     pub(crate) inbox: Arc<Inbox<Errand<Stored<T, L>, L>>>,
     pub(crate) permits: Permits,
     pub(crate) connector: StdArc<dyn Connector<Connection = T>>,
+    /// Whether leases are timed. Here, since each lease and return reads it.
+    is_metered: bool,
     pub(crate) clock: Clock,
     pub(crate) timeouts: Timeouts,
     pub(crate) telemetry: Telemetry,
@@ -129,6 +131,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
             inbox,
             permits,
             connector,
+            is_metered: telemetry.is_metered(),
             clock: Clock::start(),
             timeouts,
             telemetry,
@@ -252,6 +255,23 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         })
     }
 
+    /// When a lease begins; no clock is read without a metrics recorder.
+    #[inline]
+    pub(crate) fn lease_begins(&self) -> Time {
+        match self.is_metered {
+            true => self.clock.now(),
+            false => Time::default(),
+        }
+    }
+
+    /// A lease that began then is over.
+    #[inline]
+    pub(crate) fn lease_ends(&self, began: Time) {
+        if self.is_metered {
+            self.telemetry.leased(self.clock.now().since(began));
+        }
+    }
+
     /// Why nothing was lent at once.
     pub(crate) fn nothing_to_lend(&self) -> TryAcquireError {
         let store = self.lock();
@@ -319,8 +339,8 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
     /// Publishes the metrics that are read off the store.
     pub(crate) fn publish(&self) {
         let store = self.lock();
-        let (status, leases) = (store.status(), store.leases);
+        let (status, totals) = (store.status(), store.totals);
         drop(store);
-        self.telemetry.publish(&status, leases);
+        self.telemetry.publish(&status, totals);
     }
 }

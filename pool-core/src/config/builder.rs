@@ -16,7 +16,7 @@ use crate::event::Observer;
 use crate::handle::Handle;
 use crate::pool::ConnectionPool;
 use crate::shared_pool::SharedPool;
-use crate::store::{Exclusive, Limits, Multiplexed, PacerLimits, Sharing};
+use crate::store::{Exclusive, IdleOrder, Limits, Multiplexed, PacerLimits, Sharing};
 
 /// Settings of a [`ConnectionPool`], made by [`ConnectionPool::builder`].
 ///
@@ -69,6 +69,12 @@ impl<T: Send + 'static> Builder<T> {
     /// How long a reset may take before its connection is closed. Default 5 s.
     pub fn reset_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.reset = timeout;
+        self
+    }
+
+    /// Which idle connection is lent next. Default [`IdleOrder::Lifo`]: the one that was used last.
+    pub const fn idle_order(mut self, order: IdleOrder) -> Self {
+        self.limits.idle_order = order;
         self
     }
 
@@ -165,6 +171,7 @@ impl<T: Send + 'static, L> Builder<T, L> {
             min_idle: 0,
             max_waiters: 65_536,
             max_connecting: 4,
+            idle_order: IdleOrder::Lifo,
             idle_timeout: Some(10 * MINUTE),
             max_lifetime: Some(30 * MINUTE),
             max_uses: None,
@@ -321,6 +328,9 @@ impl<T: Send + 'static, L> Builder<T, L> {
     }
 
     /// How often a connection may be lent. Default `None`: without limit.
+    ///
+    /// From 10 on, each connection gets a number that is smaller by a random part of up to a tenth, so
+    /// that those used in turn do not end together.
     pub fn max_uses(mut self, uses: impl Into<Option<u64>>) -> Self {
         self.limits.max_uses = uses.into();
         self

@@ -166,12 +166,13 @@ impl Lending for Exclusive {
 }
 
 impl<C: Send + 'static> Store<C, Exclusive> {
-    /// Lends the most recently used idle connection that is not stale, if there is one.
+    /// Lends the next idle connection that is not stale, if there is one: the most recently used, unless
+    /// the oldest is wanted.
     #[inline]
     pub(crate) fn take_idle(&mut self, site: &'static Location<'static>) -> Option<C> {
         let (key, _) = self.idle.last()?;
         let record = self.slots.get(*key);
-        if self.is_stale(record) || record.expires <= self.tick {
+        if self.takes_oldest || self.is_stale(record) || record.expires <= self.tick {
             return self.take_fresh(site);
         }
         let (key, connection) = self.idle.pop()?;
@@ -179,22 +180,25 @@ impl<C: Send + 'static> Store<C, Exclusive> {
         Some(connection)
     }
 
-    /// Closes what has expired, and lends the most recently used of the others that is not stale.
-    #[cold]
+    /// Closes what has expired, and lends the next of the others that is not stale.
     fn take_fresh(&mut self, site: &'static Location<'static>) -> Option<C> {
         self.retire_expired(self.tick);
         let fresh = |(key, _): &(SlotKey, C)| !self.is_stale(self.slots.get(*key));
-        let place = self.idle.iter().rposition(fresh)?;
-        self.take_at(place, site)
+        let place = match self.takes_oldest {
+            true => self.idle.iter().position(fresh),
+            false => self.idle.iter().rposition(fresh),
+        };
+        self.take_at(place?, site)
     }
 
-    /// Lends the most recently used idle connection unchecked, to a caller that does not wait.
+    /// Lends the next idle connection unchecked, to a caller that does not wait.
     #[cold]
     pub(crate) fn take_stale(&mut self, site: &'static Location<'static>) -> Option<C> {
         if !self.queue.is_empty() {
             return None;
         }
-        let place = self.idle.len().checked_sub(1)?;
+        let next = self.next_idle()?;
+        let place = self.idle.iter().position(|(key, _)| *key == next)?;
         self.take_at(place, site)
     }
 
@@ -208,18 +212,22 @@ impl<C: Send + 'static> Store<C, Exclusive> {
     fn lease_idle(&mut self, key: SlotKey, site: &'static Location<'static>) {
         self.lease(key, site, None);
         self.slots.get_mut(key).uses += 1;
-        self.leases += 1;
+        self.totals.leases += 1;
     }
 
     /// The idle connection that is lent next.
     pub(super) fn next_idle(&self) -> Option<SlotKey> {
-        self.idle.last().map(|(key, _)| *key)
+        let next = match self.takes_oldest {
+            true => self.idle.first(),
+            false => self.idle.last(),
+        };
+        next.map(|(key, _)| *key)
     }
 
     fn retire_expired(&mut self, now: Time) {
         let slots = &self.slots;
-        let old = |key| slots.get(key).expires <= now;
-        let expired: Vec<_> = self.idle.extract_if(.., |(key, _)| old(*key)).collect();
+        let is_old = |entry: &mut (SlotKey, C)| slots.get(entry.0).expires <= now;
+        let expired: Vec<_> = self.idle.extract_if(.., is_old).collect();
         for (key, connection) in expired {
             self.retire(key, connection, CloseReason::Lifetime);
         }
@@ -241,7 +249,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
             Some(_) => Err(Condition::Clean),
             None => {
                 record.uses += 1;
-                self.leases += 1;
+                self.totals.leases += 1;
                 Ok(())
             }
         }
@@ -296,7 +304,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
     /// That was no use: otherwise a connection that dies at once would look used up after a single
     /// permitted use, and be opened again and again without delay.
     pub(crate) fn discard_dead(&mut self, key: SlotKey, connection: C) {
-        self.leases -= 1;
+        self.totals.leases -= 1;
         self.slots.get_mut(key).uses -= 1;
         self.retire(key, connection, CloseReason::Died);
     }
@@ -339,11 +347,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
             Some(CloseReason::Shrunk)
         } else if record.expires <= self.tick {
             Some(CloseReason::Lifetime)
-        } else if self
-            .limits
-            .max_uses
-            .is_some_and(|max_uses| record.uses >= max_uses)
-        {
+        } else if record.uses >= record.uses_max {
             Some(CloseReason::MaxUses)
         } else {
             None

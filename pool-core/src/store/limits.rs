@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::PacerLimits;
+use crate::store::{IdleOrder, PacerLimits};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -12,6 +12,7 @@ pub(crate) struct Limits {
     pub(crate) min_idle: usize,
     pub(crate) max_waiters: usize,
     pub(crate) max_connecting: usize,
+    pub(crate) idle_order: IdleOrder,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) max_uses: Option<u64>,

@@ -242,11 +242,10 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     }
 
     fn count_use(&mut self, key: SlotKey) {
-        self.leases += 1;
-        let max_uses = self.limits.max_uses;
+        self.totals.leases += 1;
         let record = self.slots.get_mut(key);
         record.uses += 1;
-        if max_uses.is_some_and(|max_uses| record.uses >= max_uses) {
+        if record.uses >= record.uses_max {
             self.mark_for_close(key, CloseReason::MaxUses);
         }
     }
@@ -267,7 +266,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
 
     /// A share proved dead before its caller had it: that was no use.
     pub(crate) fn discard_dead_share(&mut self, key: SlotKey) {
-        self.leases -= 1;
+        self.totals.leases -= 1;
         self.slots.get_mut(key).uses -= 1;
         self.give_back_share(key, Condition::Unfit(CloseReason::Died));
     }

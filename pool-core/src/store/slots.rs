@@ -42,6 +42,8 @@ pub(crate) struct SlotRecord {
     pub(crate) used: Time,
     pub(crate) leased: Time,
     pub(crate) uses: u64,
+    /// How often it may be used; the jitter is in it from birth.
+    pub(crate) uses_max: u64,
     pub(crate) site: Option<&'static Location<'static>>,
     state: State,
     /// Why it will be closed when its last lease ends, or is being closed.
@@ -96,6 +98,7 @@ impl SlotRecord {
             check_after: Duration::ZERO,
             leased: now,
             uses: 0,
+            uses_max: u64::MAX,
             round,
             close_reason: None,
             opened: false,
@@ -167,7 +170,7 @@ impl SlotRecord {
         self.takes_leases()
             && !self.is_stale(stale_before)
             && self.load < limits.sharing.max_leases
-            && limits.max_uses.is_none_or(|max_uses| uses < max_uses)
+            && uses < self.uses_max
     }
 
     /// A shared connection has neither a lease nor a check under way.

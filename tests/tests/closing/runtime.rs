@@ -244,6 +244,7 @@ fn runtime_that_goes_during_a_check_leaves_complete_events() {
         let bed = Bed::with(1, |builder| builder.check_timeout(60 * MINUTE));
         bed.fake.set(Call::Check, Answer::Never);
         bed.idle(1).await;
+        bed.begin_check(30 * SECOND).await;
         bed.fake.until(|counts| counts.check.started == 1).await;
         bed
     });

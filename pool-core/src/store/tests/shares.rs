@@ -12,8 +12,8 @@ use crate::error::{CheckError, ConnectError};
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::sweep::TICK;
 use crate::store::{
-    Condition, Deadline, Errand, Found, Lending, Limits, Multiplexed, Opening, PacerLimits,
-    Sharing, SlotKey, State, Store, Turn, WaitEnd, WaitRequest, WaiterKey,
+    Condition, Deadline, Errand, Found, IdleOrder, Lending, Limits, Multiplexed, Opening,
+    PacerLimits, Sharing, SlotKey, State, Store, Turn, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::time::Time;
 
@@ -154,6 +154,7 @@ impl Oracle {
             min_idle,
             max_waiters: 100,
             max_connecting: 2,
+            idle_order: IdleOrder::Lifo,
             idle_timeout: Some(Duration::from_millis(1_500)),
             max_lifetime: Some(Duration::from_secs(3)),
             max_uses: Some(max_uses),

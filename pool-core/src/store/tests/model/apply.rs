@@ -35,6 +35,7 @@ impl Model {
         self.loose = None;
         self.began_ms = self.now_ms;
         self.had_waiters = !self.queue.is_empty();
+        self.unchecked = self.idle.len();
         let mut choices = choices.to_vec();
         if let Action::Advance { now_ms } = action {
             self.advance(now_ms)?;

@@ -53,7 +53,7 @@ impl Model {
                 let has_waiters = self.had_waiters || !self.queue.is_empty();
                 let checked = self.slot(slot)?;
                 // The last idle one is left to callers.
-                let is_due = checked.may_be_checked(limits, now_ms) && self.idle.len() > 1;
+                let is_due = checked.may_be_checked(limits, now_ms) && self.unchecked > 1;
                 let is_awaited = has_waiters && checked.may_be_stale(limits, now_ms);
                 if checked.state != State::Idle || !(is_due || is_awaited) {
                     let what = format!("{slot} should not be checked at {now_ms}: {checked:?}");
@@ -85,6 +85,7 @@ impl Model {
     /// It may have begun at any time since the last step.
     fn begin_check(&mut self, slot: u64) -> Step {
         self.idle.retain(|idle| *idle != slot);
+        self.unchecked = self.unchecked.saturating_sub(1);
         let began_ms = self.began_ms;
         let checked = self.slot_mut(slot)?;
         checked.state = State::Checking;
@@ -102,7 +103,7 @@ impl Model {
         let Some(at) = choices.iter().position(is_check) else {
             return Ok(false);
         };
-        let next = self.idle.last().copied();
+        let next = self.next_of(&self.idle);
         let slot = next.filter(|slot| choices[at] == Choice::Check { slot: *slot });
         for id in &self.idle {
             if slot.is_none() || !self.slot(*id)?.may_be_stale(&self.limits, self.now_ms) {
@@ -127,7 +128,15 @@ impl Model {
             }
             idle.retain(|id| *id != slot);
         }
-        Ok(idle.last().copied())
+        Ok(self.next_of(&idle))
+    }
+
+    /// Which of these is lent first.
+    pub(super) fn next_of(&self, idle: &[u64]) -> Option<u64> {
+        match self.limits.takes_oldest {
+            true => idle.first().copied(),
+            false => idle.last().copied(),
+        }
     }
 
     /// While callers wait, only stale connections are idle, and as many are checked as callers wait.

@@ -12,6 +12,8 @@ pub(crate) struct Limits {
     pub(crate) max_waiters: usize,
     /// How many connects may be under way.
     pub(crate) max_connecting: usize,
+    /// The connection that has been idle for longest is lent next.
+    pub(crate) takes_oldest: bool,
     /// How long a connection may be idle.
     pub(crate) idle_timeout_ms: Option<u64>,
     /// How old a connection may get.
@@ -44,6 +46,7 @@ impl Default for Limits {
             min_idle: 0,
             max_waiters: 16,
             max_connecting: 16,
+            takes_oldest: false,
             idle_timeout_ms: None,
             max_lifetime_ms: None,
             lifetime_jitter_ms: 0,

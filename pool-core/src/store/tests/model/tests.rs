@@ -376,7 +376,7 @@ fn eager_choices(model: &Model, action: Action) -> Vec<Choice> {
     let reason = Reason::Idle;
     let unused = young.iter().take(spare).take_while(is_unused);
     choices.extend(unused.map(|id| Choice::Expire { slot: *id, reason }));
-    choices.extend(check_before_lease(model, action, &choices));
+    choices.extend(choices_for_caller(model, action, &choices));
     after = model.clone();
     if after.apply(action, &choices).is_ok() {
         for slot in after.idle.clone() {
@@ -388,7 +388,7 @@ fn eager_choices(model: &Model, action: Action) -> Vec<Choice> {
             }
         }
         while after.demand_checks().is_err() {
-            let slot = *after.idle.last().unwrap();
+            let slot = after.next_of(&after.idle).unwrap();
             after.follow(Choice::Check { slot }).unwrap();
             choices.push(Choice::Check { slot });
         }
@@ -403,35 +403,43 @@ fn eager_choices(model: &Model, action: Action) -> Vec<Choice> {
     choices
 }
 
-/// The check that a caller who comes now has to wait for, if all idle connections are stale.
-fn check_before_lease(model: &Model, action: Action, expiries: &[Choice]) -> Option<Choice> {
+/// What a caller who comes now makes the pool do: it has the next idle connection checked if all are
+/// stale, and passes over the stale ones before the first that is not.
+fn choices_for_caller(model: &Model, action: Action, expiries: &[Choice]) -> Vec<Choice> {
     let waits = match action {
         Action::Acquire { timeout_ms, .. } => timeout_ms > 0,
         Action::Corpse { slot, .. } => {
-            let deadline_ms = model.slot(slot).unwrap().holder?.deadline_ms;
+            let holder = model.slot(slot).unwrap().holder;
+            let deadline_ms = holder.and_then(|holder| holder.deadline_ms);
             deadline_ms.is_some_and(|at| at > model.now_ms)
         }
         _ => false,
     };
+    if !waits || model.is_closed {
+        return Vec::new();
+    }
     let is_expired = |slot: u64| {
         let is_it = |choice: &Choice| matches!(choice, Choice::Expire { slot: other, .. } if *other == slot);
         expiries.iter().any(is_it)
     };
-    let idle: Vec<_> = model
-        .idle
-        .iter()
-        .filter(|slot| !is_expired(**slot))
-        .collect();
-    let is_stale = |id: &&u64| {
-        model
-            .slot(**id)
-            .unwrap()
-            .may_be_stale(&model.limits, model.now_ms)
+    let mut idle = model.idle.clone();
+    idle.retain(|slot| !is_expired(*slot));
+    let next = model.next_of(&idle);
+    if !model.limits.takes_oldest {
+        idle.reverse();
+    }
+    let is_stale = |slot: &u64| {
+        let slot = model.slot(*slot).unwrap();
+        slot.may_be_stale(&model.limits, model.now_ms)
     };
-    let next = idle
-        .last()
-        .filter(|_| waits && !model.is_closed && idle.iter().all(is_stale))?;
-    Some(Choice::Check { slot: **next })
+    if idle.iter().all(is_stale) {
+        return next
+            .map(|slot| Choice::Check { slot })
+            .into_iter()
+            .collect();
+    }
+    let passed = idle.into_iter().take_while(is_stale);
+    passed.map(|slot| Choice::PassOver { slot }).collect()
 }
 
 fn assert_sound(model: &Model) {
