@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::connector::{BoxFuture, ConnectContext};
 use crate::engine::{Engine, Lends, Stored};
-use crate::error::{CheckError, ConnectError, Fault};
+use crate::error::{BoxError, CheckError, ConnectError, Fault};
 use crate::foreign::{self, CatchPanic, bounded, catch};
 use crate::id::CloseReason;
 use crate::slot::{OpenConnection, Slot};
@@ -46,15 +46,23 @@ pub(crate) async fn connect<T: Send + 'static, L: Lends<T>>(slot: Slot<T, L>, cx
         }
     };
     if let Some(died) = died
-        && resolves_before(died, gone).await
+        && let Some(death) = resolves_before(died, gone).await
     {
+        let reason = death.reason.map(ConnectError::transient);
         let mut store = engine.enter_precisely();
-        store.died(key, id);
+        store.died(key, id, reason);
         engine.finish(store);
     }
 }
 
-type Opened<T> = (T, Option<BoxFuture<'static, ()>>);
+type Opened<T> = (T, Option<Died>);
+type Died = BoxFuture<'static, Option<BoxError>>;
+
+/// A connection died.
+struct Death {
+    /// If the connector knows it.
+    reason: Option<BoxError>,
+}
 
 async fn open<T: Send + 'static, L: Lends<T>>(
     engine: &Engine<T, L>,
@@ -67,20 +75,23 @@ async fn open<T: Send + 'static, L: Lends<T>>(
     // A panic here counts as the connection's death; it is closed like any other.
     let died = catch("died", || engine.connector.died(&connection)).unwrap_or_else(|fault| {
         foreign::log(&fault);
-        Some(Box::pin(ready(())))
+        Some(Box::pin(ready(None)))
     });
     Ok((connection, died))
 }
 
-/// Whether `died` resolves (or panics) while the connection is still there.
-async fn resolves_before(died: BoxFuture<'static, ()>, gone: oneshot::Receiver<()>) -> bool {
+/// The death, if `died` resolves (or panics) while the connection is still there.
+async fn resolves_before(died: Died, gone: oneshot::Receiver<()>) -> Option<Death> {
     let mut died = pin!(CatchPanic::new("died", died));
     let mut gone = pin!(gone);
     poll_fn(|cx| {
         if gone.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(false);
+            return Poll::Ready(None);
         }
-        died.as_mut().poll(cx).map(|_| true)
+        let outcome = std::task::ready!(died.as_mut().poll(cx));
+        Poll::Ready(Some(Death {
+            reason: outcome.unwrap_or_default(),
+        }))
     })
     .await
 }

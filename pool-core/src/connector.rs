@@ -5,7 +5,7 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::error::{CheckError, ConnectError};
+use crate::error::{BoxError, CheckError, ConnectError};
 use crate::id::{CloseReason, ConnectionId};
 
 /// A boxed future, as [`Connector::died`] returns it.
@@ -136,7 +136,13 @@ pub trait Connector: Send + Sync + 'static {
     ///
     /// Called once, right after the connection was opened. When the future resolves, an idle
     /// connection is closed at once, and a leased one when it is returned.
-    fn died(&self, conn: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
+    ///
+    /// It resolves to the reason, if it knows one. If the connection died sooner than
+    /// [`min_uptime`](crate::Builder::min_uptime), callers see the reason as the source of the
+    /// [`ConnectError`] that is their last failure. Without a reason, or if
+    /// [`is_alive`](Self::is_alive) saw the death first, it is
+    /// [`Fault::EndedEarly`](crate::Fault).
+    fn died(&self, conn: &Self::Connection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         let _ = conn;
         None
     }

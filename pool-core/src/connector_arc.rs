@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::connector::{BoxFuture, ConnectContext, Connector, SuspicionSink};
-use crate::error::{CheckError, ConnectError};
+use crate::error::{BoxError, CheckError, ConnectError};
 use crate::id::CloseReason;
 use crate::shared_pool::SharedConnector;
 
@@ -29,7 +29,7 @@ impl<C: Connector + ?Sized> Connector for Arc<C> {
         (**self).needs_reset(conn)
     }
 
-    fn died(&self, conn: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, conn: &Self::Connection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         (**self).died(conn)
     }
 
@@ -104,9 +104,9 @@ mod tests {
             true
         }
 
-        fn died(&self, (): &()) -> Option<BoxFuture<'static, ()>> {
+        fn died(&self, (): &()) -> Option<BoxFuture<'static, Option<BoxError>>> {
             self.note("died");
-            Some(Box::pin(async {}))
+            Some(Box::pin(async { None }))
         }
 
         fn watch_suspicion(&self, (): &(), _: SuspicionSink) {

@@ -49,7 +49,10 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
         limits: Limits,
         timeouts: Timeouts,
     ) -> Self {
-        let telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
+        let mut telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
+        if L::IS_SHARED {
+            telemetry = telemetry.with_target_leases();
+        }
         let (inbox, receiver) = Inbox::new();
         let engine = Arc::new(Engine::new(connector, limits, timeouts, telemetry, inbox));
         // Here and not in the task: without a timer this panics, and the caller should see it.

@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::codec::Fragment;
-use crate::process::{Child, Exit, SpawnError, StderrTail};
+use crate::process::{Child, ChildRecord, Exit, SpawnError, StderrTail};
 
 /// Why a child was not started, or gave no reply.
 ///
@@ -295,6 +295,8 @@ impl ErrorKind {
 pub enum Stage {
     /// The child was started and not yet ready to be lent.
     Handshake,
+    /// The child was in its pool, idle or lent, and nobody was told by a request.
+    InPool,
     /// No request was under way.
     Idle,
     /// The request was not yet written as a whole.
@@ -307,6 +309,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Handshake => "in its handshake",
+            Self::InPool => "in its pool",
             Self::Idle => "idle",
             Self::Writing => "while the request was written",
             Self::Reading => "while the reply was awaited",
@@ -365,17 +368,26 @@ pub struct ChildReport {
 impl ChildReport {
     /// The part that a child itself can tell, for a request that was begun at `since`.
     pub(crate) fn of(child: &Child, stage: Stage, since: Option<Instant>) -> Box<Self> {
+        Self::of_record(&child.record(), stage, since)
+    }
+
+    /// As [`of`](Self::of), for a caller that does not hold the child.
+    pub(crate) fn of_record(
+        record: &ChildRecord,
+        stage: Stage,
+        since: Option<Instant>,
+    ) -> Box<Self> {
         Box::new(Self {
             stage,
-            pid: child.pid(),
+            pid: record.pid(),
             elapsed: since.map_or(Duration::ZERO, |since| Instant::now() - since),
             request_bytes: 0,
             request_bytes_written: 0,
             is_input_ended: false,
             partial: Fragment::first_of(&[]),
             partial_bytes: 0,
-            exit: child.try_wait(),
-            stderr: child.stderr_tail(),
+            exit: record.exit(),
+            stderr: record.stderr_tail(),
         })
     }
 

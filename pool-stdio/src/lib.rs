@@ -14,12 +14,11 @@ pub use error::{ChildReport, Stage, StdioError};
 pub use exclusive::{Request, StdioConnection, StdioConnector};
 pub use one_shot::{OneShot, OneShotConnector, OneShotStream, Output, Run};
 pub use process::{
-    Child, Children, Command, CommandError, CommandSpec, CountFailure, Drain, EnvPolicy, Exit,
-    Handover, KillScope, LadderTimes, LineSink, Liveness, RingLimits, Rung, Signal, SignalError,
-    SpawnError, StderrLine, StderrPolicy, StderrTail, Stop, Survivors, TerminateAllReport,
-    Termination, prepare,
+    Child, Children, Command, CommandError, CommandSpec, CountFailure, Drain, Exit, KillScope,
+    LadderTimes, LineSink, Rung, Signal, SignalError, SpawnError, StderrLine, StderrPolicy,
+    StderrTail, Stop, Survivors, TerminateAllReport, Termination, prepare,
 };
 pub use rpc::{
     Call, ErrorObject, Fate, Forward, Framing, JsonRpcConnection, JsonRpcConnector, Notification,
-    Notifications, Progress, Protocol, RpcCounts, RpcError, RpcReport, ServerRequest, StrayFrames,
+    Notifications, Progress, Protocol, RpcError, RpcLimits, RpcReport, RpcStatus, ServerRequest,
 };

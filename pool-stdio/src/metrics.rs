@@ -90,10 +90,11 @@ impl ExitKind {
 
     fn of(termination: &Termination) -> Self {
         match (termination.rung, termination.exit) {
-            (Rung::Kill, _) => Self::Killed,
-            (Rung::Term, _) => Self::Terminated,
-            (Rung::AlreadyGone | Rung::Eof, Exit::Lost) => Self::Lost,
-            (Rung::AlreadyGone | Rung::Eof, Exit::Status(status)) => match status.code() {
+            // What ended others of its scope says nothing of a root that had exited before.
+            (Rung::Kill, _) if !termination.exited_by_itself => Self::Killed,
+            (Rung::Term, _) if !termination.exited_by_itself => Self::Terminated,
+            (_, Exit::Lost) => Self::Lost,
+            (_, Exit::Status(status)) => match status.code() {
                 Some(0) => Self::Clean,
                 Some(_) => Self::Failure,
                 None => Self::Signal,

@@ -128,11 +128,12 @@ impl Connector for TcpConnector {
         connection.unanswered == 0
     }
 
-    fn died(&self, connection: &TcpConnection) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, connection: &TcpConnection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         let mut is_dead = connection.is_dead.clone();
         Some(Box::pin(async move {
             // An error means that the task was aborted, because the connection was dropped.
             let (Ok(_) | Err(_)) = is_dead.wait_for(|is_dead| *is_dead).await;
+            None
         }))
     }
 

@@ -5,7 +5,6 @@
 mod common;
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
@@ -15,10 +14,7 @@ use std::time::Duration;
 use common::{AMPLE, BRIEF, NO_SURVIVORS, Scene, graces, read_lines, read_lines_from, write_to};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use pool_stdio::{
-    Child, Drain, Exit, Handover, KillScope, LadderTimes, LineSink, Liveness, RingLimits, Rung,
-    Signal, SpawnError, StderrPolicy, Stop,
-};
+use pool_stdio::{Drain, Exit, LadderTimes, LineSink, Rung, StderrPolicy, Stop};
 use pool_testkit::fixture::{Behaviour, Step, Stream};
 use pool_tests::children::{Sighting, block_on};
 
@@ -153,8 +149,9 @@ fn what_was_queued_before_the_end_is_flushed() {
     times.flush = AMPLE;
     let mut child = scene.spawn_spec(scene.spec(&Behaviour::echo()).ladder_times(times));
     let queued = "x".repeat(99) + "\n";
-    let handover = Handover::new().stdin(child.take_stdin().unwrap(), queued.repeat(2000).into());
-    let end = block_on(child.terminate_with(Stop::Orderly, handover));
+    let stdin = child.take_stdin().unwrap();
+    child.return_stdin(stdin, queued.repeat(2000).into());
+    let end = block_on(child.terminate(Stop::Orderly));
     // It is echoed, read, and thrown away.
     assert_eq!((end.rung, end.unwritten_bytes), (Rung::Eof, 0));
     assert_eq!(end.discarded_bytes, 200_000);
@@ -169,8 +166,9 @@ fn a_megabyte_that_is_never_read_does_not_delay_the_end() {
     let spec = scene.spec(&scene.actor("root").hang()).ladder_times(times);
     let mut child = scene.spawn_spec(spec);
     let seen = scene.beacon.expect(1);
-    let handover = Handover::new().stdin(child.take_stdin().unwrap(), vec![b'x'; 1_000_000]);
-    let end = block_on(child.terminate_with(Stop::Orderly, handover));
+    let stdin = child.take_stdin().unwrap();
+    child.return_stdin(stdin, vec![b'x'; 1_000_000]);
+    let end = block_on(child.terminate(Stop::Orderly));
     assert_eq!(end.rung, Rung::Term);
     assert!(
         end.unwritten_bytes > 500_000 && end.unwritten_bytes < 1_000_000,
@@ -193,8 +191,9 @@ fn both_pipes_full_do_not_stop_a_child_from_leaving() {
         .exit(4);
     let mut child = scene.spawn(&root);
     let seen = scene.beacon.expect(1);
-    let handover = Handover::new().stdin(child.take_stdin().unwrap(), vec![b'x'; 1_000_000]);
-    let end = block_on(child.terminate_with(Stop::Orderly, handover));
+    let stdin = child.take_stdin().unwrap();
+    child.return_stdin(stdin, vec![b'x'; 1_000_000]);
+    let end = block_on(child.terminate(Stop::Orderly));
     assert_eq!(
         (end.rung, code(end.exit), end.unwritten_bytes),
         (Rung::Eof, Some(4), 0)
@@ -256,8 +255,9 @@ fn a_daemon_that_holds_the_pipe_does_not_hold_an_aborted_write() {
         .exit(0);
     let mut child = scene.spawn(&scene.actor("root").start(launcher).hang());
     let seen = scene.beacon.expect(2);
-    let handover = Handover::new().stdin(child.take_stdin().unwrap(), vec![b'x'; 1_000_000]);
-    let end = block_on(child.terminate_with(Stop::Force, handover));
+    let stdin = child.take_stdin().unwrap();
+    child.return_stdin(stdin, vec![b'x'; 1_000_000]);
+    let end = block_on(child.terminate(Stop::Force));
     assert_eq!(
         (end.rung, end.drain, end.pipe_held),
         (Rung::Kill, Drain::Idle, true)
@@ -289,7 +289,6 @@ fn an_exit_is_seen_at_once_though_a_grandchild_holds_the_pipe() {
     let seen = scene.beacon.expect(2);
     assert_eq!(code(block_on(child.exited())), Some(5));
     assert_eq!(code(child.try_wait().unwrap()), Some(5));
-    assert_eq!(child.liveness(child.stdout()), Liveness::Exited);
     assert!(!child.is_alive());
     assert!(!tag(&seen, "leaf").is_dead());
     drop(child);
@@ -304,29 +303,28 @@ fn end_of_file_is_seen_at_once_though_the_child_lives() {
         .then(Step::Close(Stream::Stdout))
         .announce(scene.beacon.path(), "closed")
         .hang();
-    let child = scene.spawn(&root);
+    let mut child = scene.spawn(&root);
     let seen = scene.beacon.expect(2);
-    assert_eq!(child.liveness(child.stdout()), Liveness::Eof);
     assert!(!child.is_alive());
-    assert_eq!(child.liveness(None), Liveness::Quiet);
+    drop(child.take_stdout());
+    assert!(child.is_alive(), "only its exit can be seen now");
     assert_eq!(child.try_wait(), None);
     drop(child);
     scene.end(seen);
 }
 
 #[test]
-fn stray_output_is_seen_and_is_no_death() {
+fn stray_output_is_no_death() {
     let scene = Scene::new();
     let root = scene.actor("root").read_lines(1).print("stray\n");
     let child = scene.spawn(&root.announce(scene.beacon.path(), "printed").read_to_end());
     let mut seen = scene.beacon.expect(1);
-    assert_eq!(child.liveness(child.stdout()), Liveness::Quiet);
+    assert!(child.is_alive());
     write_to(&child, "go\n");
     seen.extend(scene.beacon.expect(1));
-    assert_eq!(child.liveness(child.stdout()), Liveness::HasOutput);
     assert!(child.is_alive());
     assert_eq!(read_lines(&child, 1), "stray\n");
-    assert_eq!(child.liveness(child.stdout()), Liveness::Quiet);
+    assert!(child.is_alive());
     drop(child);
     scene.end(seen);
 }
@@ -421,13 +419,11 @@ fn ten_megabytes_of_stderr_block_nobody_and_the_tail_is_exact() {
         })
         .print_error("the end\n")
         .print("done\n");
-    let limits = RingLimits {
+    let ring = StderrPolicy::Ring {
         bytes_max: 14,
         lines_max: 100,
     };
-    let spec = scene
-        .spec(&noisy.read_to_end())
-        .stderr(StderrPolicy::Ring(limits));
+    let spec = scene.spec(&noisy.read_to_end()).stderr(ring);
     let child = scene.spawn_spec(spec);
     assert_eq!(read_lines(&child, 1), "done\n");
     let end = block_on(child.terminate(Stop::Orderly));
@@ -475,112 +471,4 @@ fn without_a_ring_stderr_costs_no_descriptor_and_no_drain() {
     let end = block_on(child.terminate(Stop::Force));
     assert_eq!((end.stderr.bytes_total, end.drain), (0, Drain::Complete));
     scene.end(seen);
-}
-
-// Signals, and all children at once.
-
-#[test]
-fn a_signal_reaches_the_whole_group() {
-    let scene = Scene::new();
-    let child = scene.spawn(&scene.actor("root").start(scene.actor("leaf").hang()).hang());
-    let seen = scene.beacon.expect(2);
-    // One that whoever runs the tests in the background does not have ignored.
-    child.signal(Signal::User1).unwrap();
-    assert!(seen.iter().all(|one| one.dies_within(AMPLE)));
-    assert_eq!(
-        block_on(child.exited()).status().unwrap().signal(),
-        Some(nix::libc::SIGUSR1)
-    );
-    drop(child);
-    scene.end(seen);
-}
-
-#[test]
-fn terminate_all_ends_every_child_and_admits_no_more() {
-    let scene = Scene::new();
-    let polite = scene.actor("polite").hang();
-    let deaf = scene.deaf("deaf").hang();
-    let kept: Vec<Child> = [&polite, &polite, &deaf].map(|one| scene.spawn(one)).into();
-    let seen = scene.beacon.expect(3);
-    assert_eq!((scene.children.len(), scene.children.pids().len()), (3, 3));
-    let report = block_on(scene.children.terminate_all(BRIEF));
-    assert_eq!((report.ended, report.left.len()), (3, 0));
-    assert!(seen.iter().all(Sighting::is_reaped));
-    assert!(kept.iter().all(|child| !child.is_alive()));
-    let refused = block_on(scene.children.spawn(&scene.spec(&polite).build().unwrap()));
-    assert!(matches!(refused, Err(SpawnError::Closed)));
-    drop(kept);
-    scene.end(seen);
-}
-
-#[test]
-fn terminate_all_hastens_a_termination_that_is_under_way() {
-    let scene = Scene::new();
-    let deaf = scene.deaf("deaf").hang();
-    let child = scene.spawn_spec(scene.spec(&deaf).ladder_times(graces(AMPLE, AMPLE)));
-    let seen = scene.beacon.expect(1);
-    let ending = child.terminate(Stop::Orderly);
-    let report = block_on(scene.children.terminate_all(BRIEF));
-    assert_eq!(report.ended, 1);
-    assert_eq!(block_on(ending).rung, Rung::Kill);
-    scene.end(seen);
-}
-
-#[test]
-fn signal_all_reaches_every_child() {
-    let scene = Scene::new();
-    let children = [0; 3].map(|_| scene.spawn(&scene.actor("root").hang()));
-    let seen = scene.beacon.expect(3);
-    assert!(scene.children.signal_all(Signal::User2).is_empty());
-    for child in &children {
-        assert_eq!(
-            block_on(child.exited()).status().unwrap().signal(),
-            Some(nix::libc::SIGUSR2)
-        );
-    }
-    drop(children);
-    scene.end(seen);
-}
-
-#[test]
-fn a_thousand_children_leave_nothing_behind() {
-    let scene = Scene::new();
-    let command = scene.spec(&Behaviour::echo()).build().unwrap();
-    let tree = scene
-        .spec(&Behaviour::echo())
-        .kill_scope(KillScope::Tree)
-        .build()
-        .unwrap();
-    for round in 0..250 {
-        let spawn = |command| block_on(scene.children.spawn(command)).unwrap();
-        let orderly = spawn(&command);
-        write_to(&orderly, "ping\n");
-        assert_eq!(read_lines(&orderly, 1), "ping\n");
-        let ending = orderly.terminate(Stop::Orderly);
-        let forced = spawn(&command).terminate(Stop::Force);
-        drop(spawn(&command));
-        drop(spawn(if round % 10 == 0 { &tree } else { &command }).terminate(Stop::Orderly));
-        assert_eq!(block_on(ending).rung, Rung::Eof);
-        assert_eq!(block_on(forced).rung, Rung::Kill);
-    }
-    scene.end(Vec::new());
-}
-
-#[test]
-fn a_pipe_that_is_handed_back_is_closed_though_the_child_has_ended_before() {
-    let scene = Scene::new();
-    let mut child = scene.spawn(&Behaviour::new());
-    let (stdin, stdout): (OwnedFd, OwnedFd) =
-        (child.take_stdin().unwrap(), child.take_stdout().unwrap());
-    let report = block_on(scene.children.terminate_all(BRIEF));
-    assert!(report.left.is_empty());
-    let pid = child.pid();
-    let handover = Handover::new()
-        .stdin(stdin, b"late".to_vec())
-        .stdout(stdout);
-    assert_eq!(
-        block_on(child.terminate_with(Stop::Orderly, handover)).pid,
-        pid
-    );
-    scene.end(Vec::new());
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::connector::{BoxFuture, ConnectContext, Connector, SuspicionSink};
-use crate::error::{CheckError, ConnectError};
+use crate::error::{BoxError, CheckError, ConnectError};
 use crate::id::CloseReason;
 
 /// A [`Connector`] whose connections serve many callers at once.
@@ -100,7 +100,7 @@ impl<C: SharedConnector> Connector for ArcConnector<C> {
         self.0.is_clean_shared(conn)
     }
 
-    fn died(&self, conn: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, conn: &Self::Connection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         self.0.died(conn)
     }
 

@@ -22,9 +22,9 @@ use crate::weak::WeakPool;
 ///
 /// For connections that can tell the requests of many callers apart, for example by ids. A new lease
 /// goes to the connection with the fewest leases. Another connection is opened when all have
-/// [`target_leases`](SharedBuilder::target_leases) or more. A connection that was not needed for the
-/// idle timeout, because fewer connections would have carried the leases there were, is closed after
-/// its last lease.
+/// [`target_leases`](SharedBuilder::target_leases) or more, or if that is learned, when it helps. A
+/// connection that was not needed for the idle timeout, because fewer connections would have carried
+/// the leases there were, is closed after its last lease.
 ///
 /// A caller waits in three cases: no connection is open; all connections have
 /// [`max_leases_per_connection`](SharedBuilder::max_leases_per_connection); or other callers wait

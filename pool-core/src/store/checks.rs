@@ -33,7 +33,7 @@ use crate::store::exclusive::{Exclusive, Upkeep};
 use crate::store::share::Multiplexed;
 use crate::store::slots::SlotRecord;
 use crate::store::sweep::{TICK, UPKEEP_PATIENCE};
-use crate::store::{Errand, Lending, SlotKey, State, Store};
+use crate::store::{Errand, Lending, ShareKey, SlotKey, State, Store};
 use crate::time::Time;
 
 /// Connections that are due soon after each other are checked together.
@@ -207,7 +207,10 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     }
 
     /// Lends a stale connection unchecked, to a caller that does not wait.
-    pub(crate) fn take_stale_share(&mut self, site: &'static Location<'static>) -> Option<SlotKey> {
+    pub(crate) fn take_stale_share(
+        &mut self,
+        site: &'static Location<'static>,
+    ) -> Option<ShareKey> {
         if !self.queue.is_empty() {
             return None;
         }
@@ -216,8 +219,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             record.may_be_lent(&self.limits, Time::default())
         };
         let key = self.shared.iter().find(lendable)?.0;
-        self.take_share_of(key, site);
-        Some(key)
+        Some(self.take_share_of(key, site))
     }
 
     /// The check of a shared connection is over: `None` if it was dropped without a result.

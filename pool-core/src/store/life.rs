@@ -59,7 +59,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Frees a slot: the last thing that happens to it. Returns whether its permit may be used for
     /// another slot; otherwise the pool has shrunk and the permit must be destroyed.
     pub(crate) fn release(&mut self, key: SlotKey) -> bool {
-        let record = self.slots.remove(key);
+        let mut record = self.slots.remove(key);
+        self.drop_reason(record.death_reason.take());
         let id = record.id;
         if record.opened {
             self.closed_since += usize::from(self.is_closed);
@@ -86,11 +87,21 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.slots.len() < self.limits.slots_max()
     }
 
-    /// `died` resolved for this connection.
-    pub(crate) fn died(&mut self, key: SlotKey, id: ConnectionId) {
+    /// `died` resolved for this connection, perhaps to a reason.
+    pub(crate) fn died(&mut self, key: SlotKey, id: ConnectionId, reason: Option<ConnectError>) {
         let record = self.slots.find(key, id);
-        if record.is_some_and(|record| record.is_open()) {
-            L::died(self, key);
+        match record.filter(|record| record.is_open()) {
+            Some(record) => {
+                record.death_reason = reason;
+                L::died(self, key);
+            }
+            None => self.drop_reason(reason),
+        }
+    }
+
+    fn drop_reason(&mut self, reason: Option<ConnectError>) {
+        if let Some(reason) = reason {
+            self.drop_outside(reason);
         }
     }
 
@@ -161,7 +172,9 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if has_proved {
             self.pacer.proved(born);
         } else if age < self.limits.min_uptime {
-            let fault = ConnectError::transient(Fault::EndedEarly { id, age, reason });
+            let death_reason = self.slots.get_mut(key).death_reason.take();
+            let fault = death_reason
+                .unwrap_or_else(|| ConnectError::transient(Fault::EndedEarly { id, age, reason }));
             let before = self.pacer.failed(ended, round, Cost::Connection, fault);
             self.drop_outside(before);
         }

@@ -8,6 +8,7 @@
 use std::panic::Location;
 use std::time::Duration;
 
+use crate::error::ConnectError;
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::Limits;
 use crate::time::Time;
@@ -62,6 +63,9 @@ pub(crate) struct SlotRecord {
     pub(crate) load: u32,
     /// Its checks under way, if it is shared.
     pub(crate) holds: u32,
+    /// Those of its leases that began in this generation of leases, and in the one before: they are not
+    /// held for long.
+    pub(crate) recent: [u32; 2],
     /// Those of its leases that were served to waiters which have not taken them yet.
     pub(crate) promised: u32,
     /// It is shared and not needed: lent only when no other connection can take a lease.
@@ -78,6 +82,8 @@ pub(crate) struct SlotRecord {
     pub(crate) unfit_at: Option<Time>,
     /// The failed rounds the pacer had counted when the connect began.
     pub(crate) round: u32,
+    /// Why it died, if its connector said so. Dropped outside of the lock.
+    pub(crate) death_reason: Option<ConnectError>,
     /// When it was last known to work: used or checked.
     pub(crate) proven: Time,
     /// How long after its last use or check it is due for the next check.
@@ -92,6 +98,7 @@ impl SlotRecord {
             born: now,
             since: now,
             unfit_at: None,
+            death_reason: None,
             expires: Time::NEVER,
             used: now,
             proven: now,
@@ -109,6 +116,7 @@ impl SlotRecord {
             site: None,
             load: 0,
             holds: 0,
+            recent: [0; 2],
             promised: 0,
             spare: false,
             superseded: None,
@@ -153,6 +161,11 @@ impl SlotRecord {
         self.superseded.is_some() && self.close_reason.is_none()
     }
 
+    /// Its leases that are not held for long.
+    pub(crate) const fn active(&self) -> u32 {
+        self.recent[0] + self.recent[1]
+    }
+
     /// Leases are spread over it.
     pub(crate) const fn is_in_spread(&self) -> bool {
         self.is_fresh() && !self.spare
@@ -166,11 +179,24 @@ impl SlotRecord {
 
     /// Whether a shared connection may take another lease, if it is not stale.
     pub(crate) fn may_be_lent(&self, limits: &Limits, stale_before: Time) -> bool {
-        let uses = self.uses + u64::from(self.promised);
         self.takes_leases()
             && !self.is_stale(stale_before)
             && self.load < limits.sharing.max_leases
-            && uses < self.uses_max
+            && self.uses_with_promised() < self.uses_max
+    }
+
+    /// How many more leases a shared connection may take.
+    pub(crate) fn room(&self, limits: &Limits) -> usize {
+        if !self.takes_leases() {
+            return 0;
+        }
+        let leases = u64::from(limits.sharing.max_leases.saturating_sub(self.load));
+        let uses_left = self.uses_max.saturating_sub(self.uses_with_promised());
+        usize::try_from(leases.min(uses_left)).unwrap_or(usize::MAX)
+    }
+
+    fn uses_with_promised(&self) -> u64 {
+        self.uses + u64::from(self.promised)
     }
 
     /// A shared connection has neither a lease nor a check under way.

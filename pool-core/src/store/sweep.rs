@@ -48,6 +48,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.set_tick(now);
         self.next_tick = now.after(TICK);
         self.set_alarm(self.next_tick);
+        L::ticks_started(self, now);
     }
 
     /// Does everything that is due; `false` if nothing was.

@@ -1,11 +1,9 @@
 //! A child that one caller at a time speaks to.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
 
 use pool_core::{BoxError, BoxFuture, ConnectionId};
+use tokio::time::Instant;
 use tokio_util::codec::Encoder;
 
 use super::account::ReplyLength;
@@ -15,11 +13,9 @@ use super::settings::ExchangeSettings;
 use super::wire::Wire;
 use crate::codec::{Codec, LineCodec};
 use crate::error::{ChildReport, StdioError};
-use crate::launch::{ChildStdio, LaunchedChild};
+use crate::launch::{ChildStdio, LaunchedChild, died};
 use crate::metrics::ChildMeter;
-use crate::process::{
-    Exit, ExitWait, Liveness, Signal, SignalError, StderrTail, Stop, Termination,
-};
+use crate::process::{Child, ExitWait, Liveness, Stop, Termination};
 
 /// A child process that answers one request at a time, over its stdin and stdout.
 ///
@@ -59,6 +55,7 @@ use crate::process::{
 pub struct StdioConnection<C: Codec = LineCodec> {
     exchange: ExclusiveExchange<C>,
     id: ConnectionId,
+    requested_at: Instant,
     meter: ChildMeter,
 }
 
@@ -78,6 +75,7 @@ impl<C: Codec> StdioConnection<C> {
         Self {
             exchange: ExclusiveExchange::new(child, requested_at, wire, settings, meter.meters()),
             id,
+            requested_at,
             meter,
         }
     }
@@ -215,31 +213,16 @@ impl<C: Codec> StdioConnection<C> {
         }
     }
 
-    /// How the child exited, if it has.
+    /// The child itself: how it exited, what it wrote to stderr, signals. Its pipes are taken.
     #[must_use]
-    pub fn try_wait(&self) -> Option<Exit> {
-        self.exchange.child().try_wait()
+    pub const fn process(&self) -> &Child {
+        self.exchange.child()
     }
 
     /// The child's process id, which is the id of its process group too.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.exchange.child().pid()
-    }
-
-    /// The end of what the child has written to stderr so far.
-    #[must_use]
-    pub fn stderr_tail(&self) -> StderrTail {
-        self.exchange.child().stderr_tail()
-    }
-
-    /// Sends a signal to the child's process group.
-    ///
-    /// # Errors
-    ///
-    /// As [`Child::signal`](crate::Child::signal).
-    pub fn signal(&self, signal: Signal) -> Result<(), SignalError> {
-        self.exchange.child().signal(signal)
     }
 
     /// Ends the child with all of its [scope](crate::KillScope), and reports how it ended. For a
@@ -295,18 +278,10 @@ impl<C: Codec> StdioConnection<C> {
         }
     }
 
-    /// Resolves when the child has exited or closed its stdout, with or without traffic.
-    pub(super) fn died(&self) -> BoxFuture<'static, ()> {
-        let mut exited = self.exited();
-        let mut ended = Box::pin(self.exchange.stdout_ended());
-        Box::pin(poll_fn(move |cx| {
-            let has_exited = Pin::new(&mut exited).poll(cx).is_ready();
-            if has_exited || ended.as_mut().poll(cx).is_ready() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        }))
+    /// Resolves when the child has exited or closed its stdout, to the reason.
+    pub(super) fn died(&self) -> BoxFuture<'static, Option<BoxError>> {
+        let ended = self.exchange.stdout_ended();
+        died(self.exchange.child(), self.requested_at, ended)
     }
 
     pub(super) fn exited(&self) -> ExitWait {
@@ -327,7 +302,8 @@ impl<C: Codec> StdioConnection<C> {
 
     /// Counts the lines of stderr, which only the child's handle knows.
     pub(super) fn count_stderr_lines(&self) {
-        self.meter.wrote_lines(self.stderr_tail().lines_total);
+        self.meter
+            .wrote_lines(self.process().stderr_tail().lines_total);
     }
 }
 

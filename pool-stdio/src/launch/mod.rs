@@ -2,11 +2,14 @@
 //!
 //! | file | what it decides |
 //! |---|---|
+//! | `death` | when a pool is told that a child has died, and why |
 //! | `launcher` | which failures to start are permanent, what a start takes at most |
 //! | `stdio` | how our ends of the pipes are read, written and given back |
 
+mod death;
 mod launcher;
 mod stdio;
 
+pub(crate) use death::died;
 pub(crate) use launcher::{LaunchedChild, Launcher, stop_mode};
 pub(crate) use stdio::ChildStdio;

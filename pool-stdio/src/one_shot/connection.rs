@@ -1,16 +1,18 @@
 //! A child that serves one request.
 
 use std::fmt;
+use std::future::pending;
 
-use pool_core::{BoxFuture, ConnectionId};
+use pool_core::{BoxError, BoxFuture, ConnectionId};
+use tokio::time::Instant;
 
 use super::collector::{CollectLimits, Collector};
 use super::run::Run;
 use super::stream::OneShotStream;
 use crate::error::StdioError;
-use crate::launch::{ChildStdio, LaunchedChild};
+use crate::launch::{ChildStdio, LaunchedChild, died};
 use crate::metrics::ChildMeter;
-use crate::process::{Exit, Liveness, Stop, Termination};
+use crate::process::{Child, Liveness, Stop, Termination};
 
 /// A child that serves one request: it is given its input, and its output is collected.
 ///
@@ -34,6 +36,7 @@ use crate::process::{Exit, Liveness, Stop, Termination};
 pub struct OneShot {
     collector: Collector,
     id: ConnectionId,
+    requested_at: Instant,
     meter: ChildMeter,
 }
 
@@ -44,13 +47,14 @@ impl OneShot {
             stdin,
             stdout,
             id,
+            requested_at,
             meter,
-            ..
         } = launched;
         let stdio = ChildStdio::new(stdin, stdout, meter.meters());
         Self {
             collector: Collector::new(child, stdio, meter.meters(), limits),
             id,
+            requested_at,
             meter,
         }
     }
@@ -93,10 +97,10 @@ impl OneShot {
         self.collector.child().pid()
     }
 
-    /// How the child exited, if it has.
+    /// The child itself: how it exited, what it wrote to stderr, signals. Its pipes are taken.
     #[must_use]
-    pub fn try_wait(&self) -> Option<Exit> {
-        self.collector.child().try_wait()
+    pub const fn process(&self) -> &Child {
+        self.collector.child()
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -108,11 +112,10 @@ impl OneShot {
         self.collector.is_clean()
     }
 
-    pub(super) fn died(&self) -> BoxFuture<'static, ()> {
-        let exited = self.collector.child().exited();
-        Box::pin(async move {
-            exited.await;
-        })
+    /// Resolves when the child has exited, to the reason. What becomes of its stdout before is a
+    /// part of its run.
+    pub(super) fn died(&self) -> BoxFuture<'static, Option<BoxError>> {
+        died(self.collector.child(), self.requested_at, pending())
     }
 
     pub(super) async fn terminate(self, stop: Stop) -> Termination {

@@ -47,6 +47,15 @@ pub(crate) enum Message {
     },
     Scanned(ScanAnswer),
     RoundUp(RoundUp),
+    Alarm(Alarm),
+}
+
+/// Something of this crate that is to be done at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Alarm {
+    pub(crate) at: Instant,
+    /// Does it, and returns when again.
+    pub(crate) ring: fn(Instant) -> Option<Instant>,
 }
 
 /// The way to the thread.
@@ -81,6 +90,7 @@ impl Custodian {
             asked: BTreeSet::new(),
             unreaped: Vec::new(),
             round_ups: Vec::new(),
+            alarm: None,
             scans: ScanThread::new(
                 move |answer| answers.post(Message::Scanned(answer)),
                 started.waker.as_raw_fd(),
@@ -115,6 +125,7 @@ struct Watch<A> {
     /// Roots whose end is published, but whose status a tracer still has.
     unreaped: Vec<Arc<Root>>,
     round_ups: Vec<RoundUp>,
+    alarm: Option<Alarm>,
     scans: ScanThread<A>,
     scratch: Vec<u8>,
 }
@@ -132,6 +143,7 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
             touched.extend(self.take_dues(now));
             self.advance(now, touched);
             self.round_ups.retain(|round_up| !round_up.is_over(now));
+            self.ring(now);
         }
     }
 
@@ -147,10 +159,9 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
         } else {
             None
         };
-        let next = [next_due, next_round_up, next_ask]
-            .into_iter()
-            .flatten()
-            .min();
+        let next_alarm = self.alarm.map(|alarm| alarm.at);
+        let next = [next_due, next_round_up, next_ask, next_alarm];
+        let next = next.into_iter().flatten().min();
         let timeout = next.map(|next| next.saturating_duration_since(now));
         if self.poller.wait(timeout, ready).is_err() {
             // It is refused for lack of memory. After a while there may be some.
@@ -190,6 +201,13 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
                     }
                 }
                 Message::RoundUp(round_up) => self.round_ups.push(round_up),
+                Message::Alarm(alarm) => {
+                    let earliest = self.alarm.map_or(alarm.at, |other| other.at.min(alarm.at));
+                    self.alarm = Some(Alarm {
+                        at: earliest,
+                        ..alarm
+                    });
+                }
             }
         }
         touched
@@ -233,6 +251,12 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
             touched.insert(first.1);
         }
         touched
+    }
+
+    fn ring(&mut self, now: Instant) {
+        if let Some(alarm) = self.alarm.take_if(|alarm| alarm.at <= now) {
+            self.alarm = (alarm.ring)(now).map(|at| Alarm { at, ..alarm });
+        }
     }
 
     /// Lets wards do what their ladders order now.

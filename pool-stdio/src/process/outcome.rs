@@ -59,6 +59,8 @@ pub enum Rung {
     Term,
     /// They were killed.
     Kill,
+    /// None was tried: this process is a fork of the one that the child belongs to.
+    NotOurs,
 }
 
 /// Whether the pipes were read to their end.
@@ -109,6 +111,8 @@ pub enum CountFailure {
     Unreadable,
     /// The count was not there in time.
     NoAnswer,
+    /// This process is a fork of the one that the child belongs to, and did not look.
+    NotOurs,
 }
 
 /// How a termination went.
@@ -138,6 +142,8 @@ pub struct Termination {
     pub rung: Rung,
     /// How the root itself ended.
     pub exit: Exit,
+    /// Whether the root had exited before its termination began.
+    pub exited_by_itself: bool,
     /// Whether stdout (if it was handed over) and stderr were read to their end.
     pub drain: Drain,
     /// Bytes of stdout that were read and thrown away.
@@ -160,10 +166,29 @@ pub struct Termination {
 }
 
 impl Termination {
+    /// What is known in a fork of the process that the child belongs to.
+    pub(crate) fn in_fork(pid: u32) -> Self {
+        Self {
+            pid,
+            rung: Rung::NotOurs,
+            exit: Exit::Lost,
+            exited_by_itself: false,
+            drain: Drain::Idle,
+            discarded_bytes: 0,
+            unwritten_bytes: 0,
+            pipe_held: true,
+            survivors_found: 0,
+            survivors: Survivors::Unknown(CountFailure::NotOurs),
+            survivor_pids: Vec::new(),
+            stderr: StderrTail::default(),
+            elapsed: Duration::ZERO,
+        }
+    }
+
     /// Logs the exit of a child that exited by itself. A caller learns of it only if it asks that
     /// child for something.
     pub(crate) fn tell_if_unasked(&self, connector: &str) {
-        if self.rung == Rung::AlreadyGone {
+        if self.exited_by_itself {
             let (pid, exit, stderr) = (self.pid, self.exit, self.stderr.end());
             tracing::warn!(
                 target: "pool_stdio", connector, pid, %exit, stderr, "a child ended by itself"
@@ -227,6 +252,7 @@ impl fmt::Display for CountFailure {
             Self::Refused => "the system refused to show them",
             Self::Unreadable => "a process does not show whose it is",
             Self::NoAnswer => "no answer in time",
+            Self::NotOurs => "the child belongs to the process that this is a fork of",
         })
     }
 }

@@ -8,7 +8,7 @@ use super::once::Once;
 use super::outcome::{Exit, Termination};
 use super::signal::{Signal, SignalError};
 use super::stderr::{Ring, StderrTail};
-use super::sys::{Delivery, PidState, Root, is_stopped};
+use super::sys::{self, Delivery, PidState, Root, is_stopped};
 use super::terminate::KillScope;
 
 /// The number of a child within this program. Unlike a process id it is never used twice.
@@ -59,6 +59,11 @@ impl ChildRecord {
         signal: Signal,
     ) -> Result<(), SignalError> {
         let root = root.ok_or(SignalError::Gone)?;
+        // A dead root counts as a member of its group until it is reaped.
+        let is_empty = || matches!(sys::has_living_member(self.pid), Ok(false));
+        if (self.exit().is_some() || root.is_dead()) && is_empty() {
+            return Err(SignalError::Gone);
+        }
         // Order: under the lock, so that the custodian does not reap the child meanwhile.
         let pid_state = lock(&self.pid_state);
         match root.signal_group(signal, *pid_state) {

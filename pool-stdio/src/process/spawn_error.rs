@@ -1,6 +1,7 @@
 //! Why a child was not started.
 
 use std::io;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -97,6 +98,34 @@ pub enum SpawnError {
         /// What the system says.
         source: io::Error,
     },
+    /// The file system that the program is on does not answer or reports an error.
+    #[error("the file system of program {program} failed")]
+    Storage {
+        /// The file.
+        program: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The working directory of the child cannot be used (any more).
+    #[error("current directory {path} cannot be used")]
+    CurrentDir {
+        /// The directory.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No child can be started for now: the earlier starts hang, in a file system that does not answer
+    /// perhaps. One program can hold at most half of the threads that start children.
+    #[error("no start within {limit:?}: the starts of {} hang", programs.join(", "))]
+    Stalled {
+        /// How long it was waited.
+        limit: Duration,
+        /// The programs whose starts hang.
+        programs: Vec<String>,
+    },
+    /// This process was forked from the one that starts children, and has none of its threads.
+    #[error("this process is a fork of the one that starts children")]
+    Forked,
     /// Another error of the system.
     #[error("program {program} could not be started")]
     Other {
@@ -128,6 +157,7 @@ impl SpawnError {
         let program = command.path().display().to_string();
         let open = sys::descriptors_open();
         match sys::os_error_kind(&source) {
+            OsErrorKind::Storage => Self::Storage { program, source },
             OsErrorKind::Busy => Self::Busy {
                 program,
                 attempts,
@@ -171,12 +201,16 @@ impl SpawnError {
             | Self::ProcessLimit { .. }
             | Self::Descriptors { .. }
             | Self::Memory { .. }
+            | Self::Storage { .. }
+            | Self::CurrentDir { .. }
+            | Self::Stalled { .. }
             | Self::QueueFull { .. }
             | Self::Threads { .. } => true,
             Self::NotFound { .. }
             | Self::NotExecutable { .. }
             | Self::ArgumentsTooLong { .. }
             | Self::Other { .. }
+            | Self::Forked
             | Self::Closed => false,
         }
     }

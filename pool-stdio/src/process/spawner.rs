@@ -1,36 +1,31 @@
-//! The thread that starts children, so that no other thread waits for it: a start takes 0.1 ms when
+//! The threads that start children, so that no other thread waits for a start: that takes 0.1 ms when
 //! all is well, and as long as a file system hangs when it is not.
 //!
 //! A child is in a guard from the moment it exists: any failure or cancellation after that kills
 //! and reaps it.
-//!
-//! Children inherit the signal mask of this thread, which is that of the thread that started the
-//! first child. A program that blocks signals in all its threads, to wait for them, should start
-//! its first child before it does.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use super::child::Child;
 use super::command::Command;
-use super::custodian::{Custodian, Message};
+use super::custodian::{Alarm, Custodian, Message};
 use super::line_feed::LineFeed;
 use super::lock::lock;
 use super::once::{Once, Take};
 use super::record::{ChildId, ChildRecord, PipeEnds};
 use super::roster::{Reservation, RosterState};
 use super::spawn_error::SpawnError;
+use super::spawn_queue::{Pushed, STALL_AFTER, SpawnQueue, THREADS_MAX, WAITING_MAX};
 use super::stderr::{Ring, RingLimits, StderrPolicy};
-use super::sys::{self, OsErrorKind, PidState, Root, Spawned};
+use super::sys::{self, OsErrorKind, PidState, Root, Spawned, StartError};
 use super::terminate::KillScope;
 use super::ward::NewChild;
-use super::{notifier, service};
+use super::{host, notifier, service};
 
 type SpawnResult = Result<Child, SpawnError>;
 
@@ -61,15 +56,7 @@ pub(crate) fn begin(command: &Command, reservation: Option<Reservation>) -> Take
         reservation,
         wanted: Arc::downgrade(&result),
     };
-    let posted = Spawner::get().and_then(|queue| {
-        queue.try_send(request).map_err(|refused| match refused {
-            TrySendError::Full(_) => SpawnError::QueueFull { limit: QUEUE_MAX },
-            TrySendError::Disconnected(_) => SpawnError::Threads {
-                source: io::Error::other("the spawning thread has gone"),
-            },
-        })
-    });
-    if let Err(error) = posted {
+    if let Err(error) = post(request) {
         result.set(Err(error));
     }
     Take::new(result)
@@ -84,8 +71,9 @@ pub(crate) fn failed(error: SpawnError) -> Take<SpawnResult> {
 
 /// Starts the permanent threads of this crate now, rather than with the first child: one that starts
 /// children, one that watches them, and one that wakes the tasks that wait for them. Together they hold
-/// two descriptors. A fourth, which looks for processes that left their group or outlive their root,
-/// and a fifth, which passes on lines of stderr, are started when they are first needed.
+/// two descriptors. The others start when they are first needed: up to three more that start children,
+/// one that looks for processes that left their group or outlive their root, and one that passes on
+/// lines of stderr.
 ///
 /// # Errors
 ///
@@ -99,12 +87,19 @@ pub(crate) fn failed(error: SpawnError) -> Take<SpawnResult> {
 /// # Ok::<(), pool_stdio::SpawnError>(())
 /// ```
 pub fn prepare() -> Result<(), SpawnError> {
-    Spawner::get().map(drop)
+    let custodian = custodian()?;
+    let mut queue = lock(&SPAWNERS.queue);
+    if queue.threads() == 0 {
+        start_thread(&mut queue, &custodian)?;
+    }
+    Ok(())
 }
 
-struct Spawner {
-    requests: Receiver<SpawnRequest>,
-    custodian: Arc<Custodian>,
+/// The threads and what they share. They never end, so that a child that asked for a signal at its
+/// parent thread's death does not get it.
+struct Spawners {
+    queue: Mutex<SpawnQueue<SpawnRequest>>,
+    posted: Condvar,
 }
 
 struct SpawnRequest {
@@ -114,57 +109,138 @@ struct SpawnRequest {
     wanted: Weak<Once<SpawnResult>>,
 }
 
-impl Spawner {
-    /// The one of this process, started on first use. It never ends, so that a child that asked for
-    /// a signal at its parent thread's death does not get it.
-    fn get() -> Result<SyncSender<SpawnRequest>, SpawnError> {
-        static QUEUE: Mutex<Option<SyncSender<SpawnRequest>>> = Mutex::new(None);
-        let mut queue = lock(&QUEUE);
-        if let Some(queue) = &*queue {
-            return Ok(queue.clone());
-        }
-        let threads = |source| SpawnError::Threads { source };
-        let custodian = Custodian::get().map_err(threads)?;
-        let (sender, requests) = sync_channel(QUEUE_MAX);
-        let mut spawner = Self {
-            requests,
-            custodian,
-        };
-        service::start("stdio-spawner", move || spawner.run()).map_err(threads)?;
-        Ok(queue.insert(sender).clone())
+/// Starts the threads that are needed before the first child.
+fn custodian() -> Result<Arc<Custodian>, SpawnError> {
+    // Order: asked first. In a fork a lock of the other process may be held for ever.
+    if host::is_fork() {
+        return Err(SpawnError::Forked);
     }
+    host::claim();
+    Custodian::get().map_err(|source| SpawnError::Threads { source })
+}
 
+fn post(request: SpawnRequest) -> Result<(), SpawnError> {
+    let custodian = custodian()?;
+    let program = request.command.path().to_owned();
+    let mut queue = lock(&SPAWNERS.queue);
+    match queue.push(&program, request) {
+        Pushed::Wake => SPAWNERS.posted.notify_one(),
+        Pushed::StartThread => {
+            let started = start_thread(&mut queue, &custodian);
+            // With one thread at least it will be its turn.
+            if queue.threads() == 0 {
+                return started;
+            }
+        }
+        Pushed::Wait => {
+            drop(queue);
+            watch_stalled(&custodian);
+        }
+        Pushed::Full => return Err(SpawnError::QueueFull { limit: WAITING_MAX }),
+    }
+    Ok(())
+}
+
+fn start_thread(
+    queue: &mut SpawnQueue<SpawnRequest>,
+    custodian: &Arc<Custodian>,
+) -> Result<(), SpawnError> {
+    let mut spawner = Spawner {
+        custodian: Arc::clone(custodian),
+        chance: RandomState::new(),
+    };
+    let name = THREAD_NAMES[queue.threads().min(THREADS_MAX - 1)];
+    queue.add_thread();
+    service::start(name, move || spawner.run()).map_err(|source| {
+        queue.remove_thread();
+        SpawnError::Threads { source }
+    })
+}
+
+/// Sees to it that those that wait are answered when they have waited too long.
+fn watch_stalled(custodian: &Custodian) {
+    if let Some(at) = refuse_stalled(sys::clock_now()) {
+        custodian.post(Message::Alarm(Alarm {
+            at,
+            ring: refuse_stalled,
+        }));
+    }
+}
+
+/// Answers those that wait for starts that hang. Returns when to look again.
+fn refuse_stalled(now: Instant) -> Option<Instant> {
+    let stalled = lock(&SPAWNERS.queue).take_stalled(now);
+    let programs = stalled.programs.iter();
+    let programs: Vec<String> = programs
+        .map(|program| program.display().to_string())
+        .collect();
+    for SpawnRequest {
+        command, wanted, ..
+    } in stalled.requests
+    {
+        if let Some(wanted) = wanted.upgrade() {
+            wanted.publish(Err(SpawnError::Stalled {
+                limit: STALL_AFTER,
+                programs: programs.clone(),
+            }));
+        }
+        notifier::drop_there(command);
+    }
+    stalled.next_check
+}
+
+/// One of the threads.
+struct Spawner {
+    custodian: Arc<Custodian>,
+    chance: RandomState,
+}
+
+impl Spawner {
     fn run(&mut self) {
-        let chance = RandomState::new();
-        for SpawnRequest {
-            command,
-            reservation,
-            wanted,
-        } in &self.requests
-        {
+        sys::block_signals();
+        loop {
+            let SpawnRequest {
+                command,
+                reservation,
+                wanted,
+            } = self.next();
+            let _busy = BusyWith { command: &command };
             if wanted.strong_count() > 0 {
-                let result = self.start(&command, reservation, &chance);
+                let result = self.start(&command, reservation);
                 if let Some(wanted) = wanted.upgrade() {
                     wanted.publish(result);
                 }
                 // Otherwise the child is dropped, which ends it.
             }
-            // It may hold the last sink of its kind, with a user's values in it.
-            notifier::drop_there(command);
         }
     }
 
-    fn start(
-        &self,
-        command: &Command,
-        reservation: Option<Reservation>,
-        chance: &RandomState,
-    ) -> SpawnResult {
+    fn next(&self) -> SpawnRequest {
+        let mut queue = lock(&SPAWNERS.queue);
+        loop {
+            let next = queue.take(sys::clock_now());
+            // What is left may have to wait for this thread, or for others.
+            if !queue.is_empty() {
+                drop(queue);
+                watch_stalled(&self.custodian);
+                queue = lock(&SPAWNERS.queue);
+            }
+            if let Some(request) = next {
+                return request;
+            }
+            let posted = SPAWNERS
+                .posted
+                .wait_while(queue, |queue| !queue.has_startable());
+            queue = posted.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn start(&self, command: &Command, reservation: Option<Reservation>) -> SpawnResult {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = ChildId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         let finds_all = command.scope() == KillScope::Tree;
         let descendants_since = finds_all.then(sys::clock_ticks);
-        let guard = SpawnGuard::start(command, finds_all.then_some(id), chance)?;
+        let guard = SpawnGuard::start(command, finds_all.then_some(id), &self.chance)?;
         let failed = |error| SpawnError::from_system(command, error, 1);
         let root = Arc::new(Root::adopt(guard.pid()).map_err(failed)?);
         guard.unblock().map_err(failed)?;
@@ -195,9 +271,9 @@ impl Spawner {
         // Order: the custodian has the child before there is a handle that could ask for its end.
         self.custodian.post(Message::Adopt(Box::new(new_child)));
         let pipes = PipeEnds {
-            stdin,
+            stdin: Some(stdin),
             unwritten: Vec::new(),
-            stdout,
+            stdout: Some(stdout),
         };
         let child = Child::new(record, root, pipes, Arc::clone(&self.custodian));
         match roster_state {
@@ -208,9 +284,30 @@ impl Spawner {
     }
 }
 
+/// A thread that is at work for this command, until this is dropped.
+struct BusyWith<'a> {
+    command: &'a Command,
+}
+
+impl Drop for BusyWith<'_> {
+    fn drop(&mut self) {
+        // It may hold the last sink of its kind, with a user's values in it.
+        notifier::drop_there(self.command.clone());
+        lock(&SPAWNERS.queue).finish(self.command.path());
+        // One of the same program may have waited for this.
+        SPAWNERS.posted.notify_one();
+    }
+}
+
 fn new_record(command: &Command, id: ChildId, pid: u32) -> ChildRecord {
     let limits = match command.stderr_policy() {
-        StderrPolicy::Ring(limits) => *limits,
+        StderrPolicy::Ring {
+            bytes_max,
+            lines_max,
+        } => RingLimits {
+            bytes_max: *bytes_max,
+            lines_max: *lines_max,
+        },
         StderrPolicy::Inherit | StderrPolicy::Null => RingLimits {
             bytes_max: 0,
             lines_max: 0,
@@ -238,23 +335,23 @@ impl SpawnGuard {
         marked_as: Option<ChildId>,
         chance: &RandomState,
     ) -> Result<Self, SpawnError> {
-        let mut standard = command.to_std(marked_as);
-        let spawned = retry_briefly(chance, sys::pause, || {
-            let stderr = match command.stderr_policy() {
-                StderrPolicy::Ring(_) => Stdio::piped(),
-                StderrPolicy::Inherit => Stdio::inherit(),
-                StderrPolicy::Null => Stdio::null(),
-            };
-            sys::spawn(&mut standard, stderr)
-        });
+        let environment = command.environment(marked_as);
+        let start = command.start(&environment);
+        let spawned = retry_briefly(chance, sys::pause, || sys::spawn(&start));
         match spawned {
             Ok(spawned) => Ok(Self {
                 spawned: Some(spawned),
             }),
-            Err(failure) => {
-                let Failure { error, attempts } = failure;
-                Err(SpawnError::from_system(command, error, attempts))
-            }
+            Err(Failure { error, attempts }) => Err(match error {
+                StartError::System(error) => SpawnError::from_system(command, error, attempts),
+                StartError::Directory(source) => {
+                    let path = command.directory().unwrap_or_else(|| command.path());
+                    SpawnError::CurrentDir {
+                        path: path.display().to_string(),
+                        source,
+                    }
+                }
+            }),
         }
     }
 
@@ -281,19 +378,19 @@ impl Drop for SpawnGuard {
     }
 }
 
-/// What a system call said last, and how often it was made.
+/// What an attempt to start a child said last, and how many there were.
 #[derive(Debug)]
 struct Failure {
-    error: io::Error,
+    error: StartError,
     attempts: u32,
 }
 
-/// Retries, for about 30 ms, what may be over in a moment: another thread's fork still has the
-/// program file open for writing, or the system has no process to give.
+/// Retries for about 30 ms after a failure that can pass in a moment: a fork of another thread still
+/// has the program file open for writing, or the system has no process to give.
 fn retry_briefly<T>(
     chance: &RandomState,
     pause: impl Fn(Duration),
-    mut attempt: impl FnMut() -> io::Result<T>,
+    mut attempt: impl FnMut() -> Result<T, StartError>,
 ) -> Result<T, Failure> {
     let mut attempts = 1;
     loop {
@@ -301,8 +398,13 @@ fn retry_briefly<T>(
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let kind = sys::os_error_kind(&error);
-        let is_brief = matches!(kind, OsErrorKind::Busy | OsErrorKind::ProcessLimit);
+        let is_brief = match &error {
+            StartError::System(error) => matches!(
+                sys::os_error_kind(error),
+                OsErrorKind::Busy | OsErrorKind::ProcessLimit
+            ),
+            StartError::Directory(_) => false,
+        };
         if !is_brief || attempts == ATTEMPTS_MAX {
             return Err(Failure { error, attempts });
         }
@@ -313,8 +415,16 @@ fn retry_briefly<T>(
     }
 }
 
-/// How many children may wait to be started.
-const QUEUE_MAX: usize = 1024;
+static SPAWNERS: Spawners = Spawners {
+    queue: Mutex::new(SpawnQueue::new()),
+    posted: Condvar::new(),
+};
+const THREAD_NAMES: [&str; THREADS_MAX] = [
+    "stdio-spawner-1",
+    "stdio-spawner-2",
+    "stdio-spawner-3",
+    "stdio-spawner-4",
+];
 /// With pauses of 1, 2, 4, 8 and 16 ms at most in between.
 const ATTEMPTS_MAX: u32 = 6;
 

@@ -14,6 +14,8 @@ use super::watched::{Source, Token, Watched};
 #[derive(Debug)]
 pub(super) struct Stopping {
     pub(super) ladder: Ladder,
+    /// Whether the root had exited before.
+    pub(super) root_was_gone: bool,
     stdin: Option<Stdin>,
     unwritten: Vec<u8>,
     written: usize,
@@ -36,9 +38,10 @@ enum Stdin {
 }
 
 impl Stopping {
-    pub(super) const fn new(ladder: Ladder) -> Self {
+    pub(super) const fn new(ladder: Ladder, root_was_gone: bool) -> Self {
         Self {
             ladder,
+            root_was_gone,
             stdin: None,
             unwritten: Vec::new(),
             written: 0,

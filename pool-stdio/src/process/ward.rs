@@ -197,7 +197,8 @@ impl Ward {
             stopping
         } else {
             let ladder = Ladder::begin(now, start, self.scope, self.times, root);
-            self.stopping.insert(Stopping::new(ladder))
+            let was_gone = root == RootSight::Exited && start != Start::Killed;
+            self.stopping.insert(Stopping::new(ladder, was_gone))
         };
         stopping.take(pipes, &self.poller, self.record.id);
     }
@@ -287,6 +288,7 @@ impl Ward {
                 ExitState::Over(exit) => exit,
                 ExitState::Running | ExitState::Withheld(_) => Exit::Lost,
             },
+            exited_by_itself: stopping.root_was_gone,
             drain: ending.drain,
             discarded_bytes: stopping.discarded_bytes,
             unwritten_bytes: stopping.unwritten_bytes(),

@@ -23,14 +23,13 @@
 //! | `framing`, `pipes` | how messages become frames; our ends of the pipes |
 //! | `scan` | where the id, the method and the params of a message are |
 //! | `suspicion` | when a silent child is suspected to hang, and when it is ended |
-//! | `error`, `report`, `counts` | why a call has no result, what was known of the child, what was dropped |
+//! | `error`, `report`, `status` | why a call has no result, what was known of the child, what was dropped |
 
 mod call;
 mod call_id;
 mod client;
 mod connection;
 mod connector;
-mod counts;
 mod driver;
 mod error;
 mod framing;
@@ -49,6 +48,7 @@ mod router;
 mod scan;
 mod server_request;
 mod state;
+mod status;
 mod suspicion;
 mod table;
 #[cfg(test)]
@@ -58,13 +58,12 @@ mod writer;
 
 pub use call::{Call, Forward};
 pub use connection::JsonRpcConnection;
-pub use connector::JsonRpcConnector;
-pub use counts::RpcCounts;
+pub use connector::{JsonRpcConnector, RpcLimits};
 pub use error::{Fate, RpcError};
 pub use framing::Framing;
 pub use notifications::{Notification, Notifications, Progress};
 pub use protocol::Protocol;
 pub use reply::ErrorObject;
 pub use report::RpcReport;
-pub use router::StrayFrames;
 pub use server_request::ServerRequest;
+pub use status::RpcStatus;

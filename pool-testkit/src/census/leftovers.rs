@@ -228,8 +228,8 @@ impl Drop for Census {
     }
 }
 
-/// Done once before the first count: the first runtime of a process can leave sockets behind, which
-/// all later ones use for signals.
+/// A runtime is made before the first count: the first one of a process opens sockets for signals,
+/// which stay open for all later ones.
 static FIRST_RUNTIME: Once = Once::new();
 
 /// On a thread of its own, because this one may be inside a runtime, where no other runtime may be
@@ -269,8 +269,11 @@ fn threads() -> BTreeMap<u32, String> {
 }
 
 /// What the process layer starts at its first use and keeps.
-const PERMANENT_THREADS: [&str; 5] = [
-    "stdio-spawner",
+const PERMANENT_THREADS: [&str; 8] = [
+    "stdio-spawner-1",
+    "stdio-spawner-2",
+    "stdio-spawner-3",
+    "stdio-spawner-4",
     "stdio-custodian",
     "stdio-scan",
     "stdio-notifier",

@@ -43,9 +43,12 @@
 //! #         Ok(Line { requests, echo: echo.abort_handle() })
 //! #     }
 //! #     fn is_alive(&self, line: &Line) -> bool { !line.requests.is_closed() }
-//! #     fn died(&self, line: &Line) -> Option<pool_core::BoxFuture<'static, ()>> {
+//! #     fn died(&self, line: &Line) -> Option<pool_core::BoxFuture<'static, Option<pool_core::BoxError>>> {
 //! #         let requests = line.requests.clone();
-//! #         Some(Box::pin(async move { requests.closed().await }))
+//! #         Some(Box::pin(async move {
+//! #             requests.closed().await;
+//! #             None
+//! #         }))
 //! #     }
 //! #     async fn close(&self, line: Line, _: pool_core::CloseReason) {
 //! #         let requests = line.requests.clone();

@@ -240,7 +240,7 @@ impl<C: Connector> Connector for SharedSubject<C> {
         self.0.needs_reset(conn)
     }
 
-    fn died(&self, conn: &C::Connection) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, conn: &C::Connection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         self.0.died(conn)
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pool_core::{
-    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, SharedConnector,
-    async_trait,
+    BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
+    SharedConnector, async_trait,
 };
 
 use crate::{Call, Query};
@@ -123,7 +123,7 @@ impl Connector for FakeConnector {
         self.ask(Query::NeedsReset, conn, needs_reset)
     }
 
-    fn died(&self, conn: &FakeConnection) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, conn: &FakeConnection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         if !self.state.tells_deaths.load(Ordering::Acquire) {
             return None;
         }
@@ -134,6 +134,7 @@ impl Connector for FakeConnector {
             let mut death = record.death.subscribe();
             let told = death.wait_for(|dead| *dead).await.is_ok();
             debug_assert!(told, "the record outlives the wait for it");
+            None
         }))
     }
 

@@ -6,8 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pool_core::{
-    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, SharedConnector,
-    async_trait,
+    BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
+    SharedConnector, async_trait,
 };
 
 use crate::{Call, Query};
@@ -153,7 +153,7 @@ impl<C: Connector> Connector for FaultyConnector<C> {
         self.ask(Query::NeedsReset, || self.inner.needs_reset(conn), true)
     }
 
-    fn died(&self, conn: &C::Connection) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, conn: &C::Connection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         let real = self.inner.died(conn);
         let number = self.connections.fetch_add(1, Ordering::Relaxed);
         match self.plan.death(number) {
@@ -195,10 +195,10 @@ impl<C: SharedConnector> SharedConnector for FaultyConnector<C> {
 
 /// Resolves with the real death or with the injected one, whichever comes first.
 async fn real_or_injected(
-    real: Option<BoxFuture<'static, ()>>,
+    real: Option<BoxFuture<'static, Option<BoxError>>>,
     switch: FaultSwitch,
     after: Duration,
-) {
+) -> Option<BoxError> {
     let mut real = real.unwrap_or_else(|| Box::pin(future::pending()));
     let mut injected: BoxFuture<'static, ()> = Box::pin(async move {
         tokio::time::sleep(after).await;
@@ -208,13 +208,12 @@ async fn real_or_injected(
         switch.note();
     });
     future::poll_fn(|cx| {
-        if real.as_mut().poll(cx).is_ready() || injected.as_mut().poll(cx).is_ready() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
+        if let Poll::Ready(reason) = real.as_mut().poll(cx) {
+            return Poll::Ready(reason);
         }
+        injected.as_mut().poll(cx).map(|()| None)
     })
-    .await;
+    .await
 }
 
 fn message(call: Call) -> String {

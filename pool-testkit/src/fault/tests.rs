@@ -1,6 +1,6 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use pool_core::{CloseReason, ConnectContext, ConnectionId, Connector};
@@ -119,5 +119,5 @@ async fn connections_die_within_the_planned_time_unless_the_faults_have_ended() 
     let poll = spared
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()));
-    assert_eq!(poll, Poll::Ready(()), "a real death still resolves `died`");
+    assert!(poll.is_ready(), "a real death still resolves `died`");
 }

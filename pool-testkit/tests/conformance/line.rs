@@ -257,7 +257,7 @@ impl Connector for Lines {
         }
     }
 
-    fn died(&self, line: &Line) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, line: &Line) -> Option<BoxFuture<'static, Option<BoxError>>> {
         let wire = Arc::clone(&line.wire);
         let flaw = self.flaw;
         Some(Box::pin(async move {
@@ -274,6 +274,7 @@ impl Connector for Lines {
                     assert!(told, "the wire outlives the wait");
                 }
             }
+            None
         }))
     }
 

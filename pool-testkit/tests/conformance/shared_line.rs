@@ -145,12 +145,13 @@ impl Connector for SharedLines {
         self.flaw == SharedFlaw::CheckPassesDead || *line.wire.alive.borrow()
     }
 
-    fn died(&self, line: &SharedLine) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, line: &SharedLine) -> Option<BoxFuture<'static, Option<BoxError>>> {
         let wire = Arc::clone(&line.wire);
         Some(Box::pin(async move {
             let mut alive = wire.alive.subscribe();
             let told = alive.wait_for(|alive| !alive).await.is_ok();
             assert!(told, "the wire outlives the wait");
+            None
         }))
     }
 

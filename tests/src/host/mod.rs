@@ -6,6 +6,7 @@
 
 mod fact;
 mod looks;
+mod starts;
 mod threads;
 
 use std::env;
@@ -32,6 +33,9 @@ pub fn main() -> ExitCode {
         ["traced-child"] => threads::traced_child(),
         ["idle-children", count] => threads::idle_children(count.parse().expect("a number")),
         ["large-tails"] => threads::large_tails(),
+        ["clean-start"] => starts::clean_start(),
+        ["leased-programs"] => starts::leased_programs(),
+        ["fork-of-the-host"] => starts::fork_of_the_host(),
         other => panic!("no such scene: {other:?}"),
     }
     ExitCode::SUCCESS

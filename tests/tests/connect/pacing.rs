@@ -410,8 +410,10 @@ async fn connection_that_lived_for_min_uptime_did_not_die_early() {
 async fn young_connection_that_died_and_was_then_discarded_is_a_failure() {
     let bed = Bed::new(1);
     let began = Instant::now();
+    let mut is_refused = false;
     for _ in 0..20 {
         let Ok(lease) = bed.pool.acquire().await else {
+            is_refused = true;
             break;
         };
         lease.die();
@@ -423,7 +425,7 @@ async fn young_connection_that_died_and_was_then_discarded_is_a_failure() {
     }
     let took = began.elapsed();
     assert!(
-        took > Duration::from_millis(100),
+        is_refused || took > Duration::from_millis(100),
         "a crash loop of 20 connects took {took:?}"
     );
     bed.finish().await;

@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use pool_core::{
-    AcquireError, BuildError, CheckError, CloseReason, ConnectContext, ConnectError,
-    ConnectionPool, Connector, Fault, ResizeError, async_trait,
+    AcquireError, BoxError, BoxFuture, BuildError, CheckError, CloseReason, ConnectContext,
+    ConnectError, ConnectionPool, Connector, Fault, ResizeError, async_trait,
 };
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
@@ -185,4 +185,47 @@ async fn error_of_a_closed_pool_does_not_say_that_it_waits() {
     let text = error.to_string();
     assert!(!text.contains("waiting for a connection"), "{text}");
     bed.finish().await;
+}
+
+/// Dies at once, and says why.
+struct Unlucky;
+
+#[async_trait]
+impl Connector for Unlucky {
+    type Connection = ();
+
+    async fn connect(&self, _cx: &ConnectContext) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    fn died(&self, (): &()) -> Option<BoxFuture<'static, Option<BoxError>>> {
+        let reason = io::Error::other("out of paper");
+        Some(Box::pin(async { Some(reason.into()) }))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reason_of_an_early_death_is_the_cause_of_refusals() {
+    let pool = ConnectionPool::builder(Unlucky)
+        .min_idle(1)
+        .fail_fast_after(1)
+        .build()
+        .unwrap();
+    let error = loop {
+        match pool.acquire().await {
+            // Its death was not told yet.
+            Ok(lease) => drop(lease),
+            Err(error) => break error,
+        }
+        tokio::task::yield_now().await;
+    };
+    let connect = error.source().expect("a connection has failed");
+    let reason = connect
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>());
+    assert_eq!(
+        reason.expect("the connector's own error").to_string(),
+        "out of paper"
+    );
+    pool.close(Duration::from_secs(1)).await;
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Wake, Waker};
 
 use pool_core::{
-    BoxFuture, CloseReason, ConnectContext, ConnectError, ConnectionPool, Connector, EventKind,
-    PooledConnection, async_trait,
+    BoxError, BoxFuture, CloseReason, ConnectContext, ConnectError, ConnectionPool, Connector,
+    EventKind, PooledConnection, async_trait,
 };
 use pool_testkit::Call;
 use pool_testkit::ledger::Ledger;
@@ -128,11 +128,11 @@ impl Connector for FaultyDied {
         Ok(())
     }
 
-    fn died(&self, _conn: &()) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, _conn: &()) -> Option<BoxFuture<'static, Option<BoxError>>> {
         match self.0 {
             DiedFault::PanicsInTheCall => panic!("told to panic"),
             DiedFault::PanicsInTheFuture => Some(Box::pin(async { panic!("told to panic") })),
-            DiedFault::ResolvesAtOnce => Some(Box::pin(async {})),
+            DiedFault::ResolvesAtOnce => Some(Box::pin(async { None })),
         }
     }
 }
@@ -286,7 +286,7 @@ impl Connector for DeathWatchPanics {
         Ok(())
     }
 
-    fn died(&self, (): &()) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, (): &()) -> Option<BoxFuture<'static, Option<BoxError>>> {
         panic!("told to panic")
     }
 

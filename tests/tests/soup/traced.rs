@@ -3,7 +3,8 @@
 use std::sync::{Arc, Weak};
 
 use pool_core::{
-    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, async_trait,
+    BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
+    async_trait,
 };
 
 /// Passes every call on. [`TracedConnector::new`] also returns a reference that is dead once this is
@@ -42,7 +43,7 @@ impl<C: Connector> Connector for TracedConnector<C> {
         self.inner.needs_reset(conn)
     }
 
-    fn died(&self, conn: &C::Connection) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, conn: &C::Connection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         self.inner.died(conn)
     }
 

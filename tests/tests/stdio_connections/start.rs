@@ -6,14 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use pool_core::{
-    AcquireError, ConnectContext, ConnectError, ConnectionId, ConnectionPool, Connector,
+    AcquireError, ConnectContext, ConnectError, ConnectionId, ConnectionPool, Connector, EventKind,
 };
 use pool_stdio::{CommandSpec, SpawnError, Stage, StdioConnection, StdioConnector, StdioError};
 use pool_testkit::fixture::Behaviour;
 use pool_tests::children::poll_times;
 use tokio::time::Instant;
 
-use crate::bed::{Bed, Boxed, assert_line, context, on_both_runtimes, within};
+use crate::bed::{Bed, Boxed, Events, assert_line, context, on_both_runtimes, within};
 
 type Shaken = Result<(), Box<dyn Error + Send + Sync>>;
 
@@ -246,4 +246,34 @@ fn a_runtime_without_io_fails_the_connect_and_leaves_no_child() {
     });
     drop(runtime);
     bed.end();
+}
+
+#[test]
+fn a_pool_whose_children_crash_says_how_the_last_one_ended() {
+    on_both_runtimes(async |bed| {
+        // It starts well and dies before it was ever asked.
+        let behaviour = Behaviour::new().print_error("no config\n").exit(7);
+        let (mut events, observer) = Events::new();
+        let pool = ConnectionPool::builder(bed.connector(&behaviour))
+            .min_idle(1)
+            .fail_fast_after(1)
+            .observer(observer)
+            .build()
+            .unwrap();
+        events
+            .next(|event| matches!(event, EventKind::Died { .. }))
+            .await;
+        let error = pool.acquire().await.unwrap_err();
+        let AcquireError::Unavailable { .. } = &error else {
+            panic!("{error}");
+        };
+        let connect = error.source().and_then(|source| source.downcast_ref());
+        let cause = cause(connect.unwrap());
+        let StdioError::Exited { report } = cause else {
+            panic!("{cause}");
+        };
+        assert_eq!(report.stage, Stage::InPool);
+        assert_eq!(report.exit.unwrap().status().unwrap().code(), Some(7));
+        assert_eq!(report.stderr.text, "no config\n");
+    });
 }

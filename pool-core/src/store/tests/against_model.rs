@@ -233,7 +233,7 @@ impl Rig {
             }
             Action::Died { slot } => {
                 self.store
-                    .died(self.keys[&slot], ConnectionId::from_u64(slot));
+                    .died(self.keys[&slot], ConnectionId::from_u64(slot), None);
             }
             Action::Advance { now_ms } => self.advance(millis(now_ms)),
             Action::Resize { max_size } => match self.store.resize(max_size) {

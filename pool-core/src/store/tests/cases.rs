@@ -269,7 +269,7 @@ fn one_shot_connection_that_dies_before_its_waiter_wakes_counts_as_a_failure() {
     });
     let place = store.enqueue(Waker::noop().clone(), request(), Turn::New);
     let key = open(&mut store, "stillborn", at(0));
-    store.died(key, store.slots.get(key).id);
+    store.died(key, store.slots.get(key).id, None);
     let Found::Done(WaitEnd::Served(dead), _) = store.poll_waiter(place, Waker::noop()) else {
         panic!("it was served");
     };

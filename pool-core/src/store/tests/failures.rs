@@ -15,14 +15,27 @@ fn early_death_counts_as_a_failure_and_a_late_one_does_not() {
     let mut store = Store::<_, Exclusive>::new(limits());
     let key = open(&mut store, "brief", at(0));
     store.start_ticks(at(0));
-    store.died(key, store.slots.get(key).id);
+    store.died(key, store.slots.get(key).id, None);
     assert_eq!(store.pacer.round(store.tick), 1);
 
     let mut store = Store::<_, Exclusive>::new(limits());
     let key = open(&mut store, "lasting", at(0));
     store.start_ticks(at(2));
-    store.died(key, store.slots.get(key).id);
+    store.died(key, store.slots.get(key).id, None);
     assert_eq!(store.pacer.round(store.tick), 0);
+}
+
+#[test]
+fn the_reason_of_a_death_is_the_failure_even_if_the_lease_ends_later() {
+    let mut store = Store::<_, Exclusive>::new(limits());
+    let key = open(&mut store, "brief", at(0));
+    assert_eq!(store.take_idle(Location::caller()), Some("brief"));
+    let reason = ConnectError::transient("out of paper");
+    store.died(key, store.slots.get(key).id, Some(reason));
+    store.give_back(key, "brief", Condition::Unfit(CloseReason::Died));
+    let failure = store.pacer.failure(store.tick).expect("it died young");
+    let source = std::error::Error::source(failure).map(ToString::to_string);
+    assert_eq!(source.as_deref(), Some("out of paper"));
 }
 
 #[test]
@@ -87,7 +100,7 @@ fn connection_that_ends_by_itself_after_a_clean_lease_ends_a_series_of_failures(
     store.give_back(key, brief, Condition::Clean);
     assert_eq!(store.pacer.round(store.tick), 1, "it may break yet");
     // The end of its peer is seen a moment later.
-    store.died(key, store.slots.get(key).id);
+    store.died(key, store.slots.get(key).id, None);
     assert_eq!(store.pacer.round(store.tick), 0);
 }
 
@@ -97,7 +110,7 @@ fn holder_that_keeps_a_dead_connection_does_not_make_it_older() {
     let key = open(&mut store, "kept", at(0));
     store.start_ticks(at(0));
     let kept = store.take_idle(Location::caller()).expect("it is idle");
-    store.died(key, store.slots.get(key).id);
+    store.died(key, store.slots.get(key).id, None);
     store.note_time(at(20));
     store.give_back(key, kept, Condition::Unfit(CloseReason::Died));
     assert_eq!(store.pacer.round(store.tick), 1);

@@ -51,3 +51,12 @@ fn a_program_that_cannot_run_is_no_shortage() {
         assert!(!told(errno, 1).is_transient());
     }
 }
+
+#[test]
+fn a_file_system_that_does_not_work_may_work_later() {
+    for errno in [libc::EIO, libc::ESTALE, libc::ETIMEDOUT] {
+        let error = told(errno, 1);
+        assert!(error.is_transient(), "{error}");
+        assert!(matches!(error, SpawnError::Storage { .. }));
+    }
+}

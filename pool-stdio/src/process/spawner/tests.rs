@@ -14,13 +14,16 @@ fn retry_against(failures: u32, errno: i32) -> (Result<u32, (i32, u32)>, Duratio
         || {
             tried += 1;
             if tried <= failures {
-                Err(io::Error::from_raw_os_error(errno))
+                Err(io::Error::from_raw_os_error(errno).into())
             } else {
                 Ok(tried)
             }
         },
     );
     let result = result.map_err(|Failure { error, attempts }| {
+        let StartError::System(error) = error else {
+            panic!("{error:?}")
+        };
         let errno = error.raw_os_error().expect("it came from the system");
         (errno, attempts)
     });

@@ -13,25 +13,31 @@ mod linux;
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
 mod portable;
 #[cfg(unix)]
+mod spawn;
+#[cfg(unix)]
+mod std_spawn;
+#[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;
 
 #[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
 pub(crate) use linux::{
-    CAN_COUNT, PollWaker, Poller, Root, clock_ticks, control_group, environment, is_stopped,
-    processes, signal_process, use_own_descriptors,
+    CAN_COUNT, PollWaker, Poller, Root, clock_ticks, control_group, environment, has_living_member,
+    is_stopped, processes, signal_process, spawn, use_own_descriptors,
 };
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
 pub(crate) use portable::{
-    CAN_COUNT, PollWaker, Poller, Root, clock_ticks, control_group, environment, is_stopped,
-    processes, signal_process, use_own_descriptors,
+    CAN_COUNT, PollWaker, Poller, Root, clock_ticks, control_group, environment, has_living_member,
+    is_stopped, processes, signal_process, spawn, use_own_descriptors,
 };
 #[cfg(unix)]
+pub(crate) use spawn::{Place, Spawned, Start, StartError, StderrEnd};
+#[cfg(unix)]
 pub(crate) use unix::{
-    OsErrorKind, Readiness, Ready, Spawned, block_signals, check_executable, clock_now,
-    descriptor_limit, descriptors_open, os_error_kind, pause, poll_now, process_limit, read,
-    read_buf, resident_bytes, set_nonblocking, spawn, write,
+    OsErrorKind, Readiness, Ready, block_signals, check_executable, clock_now, descriptor_limit,
+    descriptors_open, os_error_kind, pause, poll_now, process_limit, read, read_buf,
+    resident_bytes, set_nonblocking, write,
 };
 
 use crate::process::outcome::Exit;

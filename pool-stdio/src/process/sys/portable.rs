@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
 pub(crate) use self::poll_set::{PollWaker, Poller};
+pub(crate) use super::std_spawn::spawn;
 use super::unix::{signal_group_by_pid, signal_process_by_pid, wait};
 use super::{Delivery, Environment, Life, PidState, Process, ProcessId};
 use crate::process::outcome::CountFailure;
@@ -92,6 +93,10 @@ impl Root {
 pub(crate) const CAN_COUNT: bool = false;
 
 pub(crate) const fn processes() -> Result<Vec<Process>, CountFailure> {
+    Err(CountFailure::Unsupported)
+}
+
+pub(crate) const fn has_living_member(_: u32) -> Result<bool, CountFailure> {
     Err(CountFailure::Unsupported)
 }
 

@@ -7,10 +7,10 @@
 )]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
@@ -43,39 +43,6 @@ pub(crate) fn pause(pause: Duration) {
     std::thread::sleep(pause);
 }
 
-/// A started child before anything is known of it.
-#[derive(Debug)]
-pub(crate) struct Spawned {
-    pub(crate) pid: u32,
-    pub(crate) stdin: Option<OwnedFd>,
-    pub(crate) stdout: Option<OwnedFd>,
-    pub(crate) stderr: Option<OwnedFd>,
-}
-
-/// Starts the command in a process group of its own, with pipes for stdin and stdout.
-///
-/// Nothing here may turn off the fast path of the standard library (`posix_spawn`): no `pre_exec`,
-/// no user or group ids, no bare program name beside a changed PATH. A fork costs 100 ms in a
-/// parent of 3 GiB.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where children are started"
-)]
-pub(crate) fn spawn(command: &mut Command, stderr: Stdio) -> io::Result<Spawned> {
-    command
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(stderr);
-    let mut child = command.spawn()?;
-    Ok(Spawned {
-        pid: child.id(),
-        stdin: child.stdin.take().map(OwnedFd::from),
-        stdout: child.stdout.take().map(OwnedFd::from),
-        stderr: child.stderr.take().map(OwnedFd::from),
-    })
-}
-
 /// Makes reads and writes of a descriptor, and of its copies, return at once.
 pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
@@ -83,28 +50,6 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
         fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     }
     Ok(())
-}
-
-impl Spawned {
-    /// Makes our ends of the pipes non-blocking. The child's ends are not touched by this.
-    pub(crate) fn unblock(&self) -> io::Result<()> {
-        let ends = [&self.stdin, &self.stdout, &self.stderr];
-        let mut open = ends.into_iter().flatten();
-        open.try_for_each(|fd| set_nonblocking(fd.as_fd()))
-    }
-
-    /// Ends a child that nobody else knows yet.
-    pub(crate) fn abandon(&self) {
-        // The child was not reaped, so its pid still means it and its group.
-        let (Delivery::Sent | Delivery::NoReceiver | Delivery::Refused(_)) =
-            signal_group_by_pid(self.pid, Some(Signal::Kill));
-        loop {
-            match wait(libc::P_PID, self.pid, libc::WEXITED) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                _ => return,
-            }
-        }
-    }
 }
 
 /// What kind of failure an error of `spawn` is.
@@ -119,6 +64,8 @@ pub(crate) enum OsErrorKind {
     NotFound,
     NotExecutable,
     ArgumentsTooLong,
+    /// The file system that the program is on does not work at the moment.
+    Storage,
     Other,
 }
 
@@ -134,6 +81,9 @@ pub(crate) fn os_error_kind(error: &io::Error) -> OsErrorKind {
             OsErrorKind::NotExecutable
         }
         Some(Errno::E2BIG) => OsErrorKind::ArgumentsTooLong,
+        Some(
+            Errno::EIO | Errno::ESTALE | Errno::ETIMEDOUT | Errno::ENOTCONN | Errno::EHOSTDOWN,
+        ) => OsErrorKind::Storage,
         _ => OsErrorKind::Other,
     }
 }

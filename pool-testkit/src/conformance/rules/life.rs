@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use pool_core::{BoxFuture, CloseReason, Connector};
+use pool_core::{BoxError, BoxFuture, CloseReason, Connector};
 
 use crate::conformance::trial::{Trial, TrialError, TrialResult, broken, chain, demand};
 
@@ -108,7 +108,7 @@ pub(super) async fn died_waits<C: Connector>(trial: &Trial<'_, C>) -> TrialResul
 fn death<C: Connector>(
     trial: &Trial<'_, C>,
     conn: &C::Connection,
-) -> TrialResult<BoxFuture<'static, ()>> {
+) -> TrialResult<BoxFuture<'static, Option<BoxError>>> {
     let none = || {
         "`died` returns None, so only the next caller sees that an idle connection died: \
                    implement it, or waive the rule"

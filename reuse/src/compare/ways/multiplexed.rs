@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pool_core::{
-    BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, SharedConnector,
-    SharedPool, async_trait,
+    BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
+    SharedConnector, SharedPool, async_trait,
 };
 use pool_stdio::{Children, JsonRpcConnection, JsonRpcConnector};
 
@@ -97,7 +97,7 @@ impl Connector for CountedConnector {
         self.inner.is_alive(child)
     }
 
-    fn died(&self, child: &Self::Connection) -> Option<BoxFuture<'static, ()>> {
+    fn died(&self, child: &Self::Connection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         self.inner.died(child)
     }
 

@@ -3,13 +3,16 @@
 
 mod pidfd;
 mod poller;
+mod posix_spawn;
 mod proc_table;
 mod root;
 mod tables;
 
 pub(crate) use poller::{PollWaker, Poller};
+pub(crate) use posix_spawn::spawn;
 pub(crate) use proc_table::{
-    CAN_COUNT, clock_ticks, control_group, environment, is_stopped, processes, signal_process,
+    CAN_COUNT, clock_ticks, control_group, environment, has_living_member, is_stopped, processes,
+    signal_process,
 };
 pub(crate) use root::Root;
 pub(crate) use tables::use_own_descriptors;

@@ -38,6 +38,12 @@ pub(crate) fn processes() -> Result<Vec<Process>, CountFailure> {
     Ok(found)
 }
 
+/// Whether a process group has a member that is not dead.
+pub(crate) fn has_living_member(group: u32) -> Result<bool, CountFailure> {
+    let mut processes = processes()?.into_iter();
+    Ok(processes.any(|process| process.group == group && !process.is_dead))
+}
+
 /// Whether `/proc` shows the processes by the ids that this process knows them by.
 fn check_namespace() -> Result<(), CountFailure> {
     let status = match fs::read_to_string("/proc/self/status") {

@@ -101,29 +101,39 @@ impl Root {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
     use std::fs;
     use std::io::Read;
-    use std::process::{Command, Stdio};
+    use std::path::Path;
 
     use nix::sys::wait::waitpid;
     use nix::unistd::Pid;
 
     use super::*;
+    use crate::process::sys::linux::posix_spawn::spawn;
     use crate::process::sys::linux::proc_table::processes;
-    use crate::process::sys::unix::{Ready, Spawned, poll, spawn};
+    use crate::process::sys::spawn::{Place, Spawned, Start, StderrEnd};
+    use crate::process::sys::unix::{Ready, poll};
+
+    fn start(program: &str, args: &[&str]) -> Spawned {
+        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+        spawn(&Start {
+            program: Path::new(program),
+            args: &args,
+            environment: &std::env::vars_os().collect(),
+            directory: None,
+            stderr: StderrEnd::Inherited,
+            place: Place::Group,
+        })
+        .unwrap()
+    }
 
     /// A shell that runs this, with our ends of its pipes. Its descendants hold the second.
     fn shell(script: &str) -> (Root, OwnedFd, fs::File) {
-        let mut command = Command::new("/bin/sh");
-        let spawned = spawn(command.args(["-c", script]), Stdio::inherit()).unwrap();
         let Spawned {
             pid, stdin, stdout, ..
-        } = spawned;
-        (
-            Root::adopt(pid).unwrap(),
-            stdin.unwrap(),
-            stdout.unwrap().into(),
-        )
+        } = start("/bin/sh", &["-c", script]);
+        (Root::adopt(pid).unwrap(), stdin, stdout.into())
     }
 
     /// Leaves a member in the group that waits for the end of its input.
@@ -202,8 +212,7 @@ mod tests {
 
     #[test]
     fn a_child_that_was_reaped_before_it_could_be_opened_reaches_nobody() {
-        let mut command = Command::new("/bin/true");
-        let Spawned { pid, .. } = spawn(&mut command, Stdio::inherit()).unwrap();
+        let Spawned { pid, .. } = start("/bin/true", &[]);
         waitpid(Pid::from_raw(pid.cast_signed()), None).unwrap();
         let root = Root::adopt(pid).unwrap();
         assert_eq!(root.life().unwrap(), Life::Over(Exit::Lost));
