@@ -382,7 +382,9 @@ fn eager_choices(model: &Model, action: Action) -> Vec<Choice> {
         for slot in after.idle.clone() {
             let check = Choice::Check { slot };
             let mut next = after.clone();
-            if after.queue.is_empty() && next.follow(check).is_ok() {
+            // Checks in the background begin as time passes.
+            let is_sweep = matches!(action, Action::Advance { .. });
+            if is_sweep && after.queue.is_empty() && next.follow(check).is_ok() {
                 after = next;
                 choices.push(check);
             }
