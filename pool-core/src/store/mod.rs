@@ -38,6 +38,7 @@ mod need;
 mod open;
 mod pacer;
 mod queue;
+mod reclaim;
 mod share;
 mod slots;
 mod spread;

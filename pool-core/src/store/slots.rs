@@ -8,6 +8,7 @@
 use std::panic::Location;
 use std::time::Duration;
 
+use crate::budget::Claim;
 use crate::error::ConnectError;
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::Limits;
@@ -88,6 +89,8 @@ pub(crate) struct SlotRecord {
     pub(crate) proven: Time,
     /// How long after its last use or check it is due for the next check.
     pub(crate) check_after: Duration,
+    /// It is given up for another pool of the budget.
+    pub(crate) claim: Option<Claim>,
 }
 
 impl SlotRecord {
@@ -121,6 +124,7 @@ impl SlotRecord {
             spare: false,
             superseded: None,
             is_suspected: false,
+            claim: None,
         }
     }
 
