@@ -408,14 +408,12 @@ fn eager_choices(model: &Model, action: Action) -> Vec<Choice> {
 /// What a caller who comes now makes the pool do: it has the next idle connection checked if all are
 /// stale, and passes over the stale ones before the first that is not.
 fn choices_for_caller(model: &Model, action: Action, expiries: &[Choice]) -> Vec<Choice> {
-    let waits = match action {
-        Action::Acquire { timeout_ms, .. } => timeout_ms > 0,
-        Action::Corpse { slot, .. } => {
-            let holder = model.slot(slot).unwrap().holder;
-            let deadline_ms = holder.and_then(|holder| holder.deadline_ms);
-            deadline_ms.is_some_and(|at| at > model.now_ms)
-        }
-        _ => false,
+    let waits = if let Action::Corpse { slot, .. } = action {
+        let holder = model.slot(slot).unwrap().holder;
+        let deadline_ms = holder.and_then(|holder| holder.deadline_ms);
+        deadline_ms.is_some_and(|at| at > model.now_ms)
+    } else {
+        matches!(action, Action::Acquire { timeout_ms, .. } if timeout_ms > 0)
     };
     if !waits || model.is_closed {
         return Vec::new();
