@@ -10,6 +10,7 @@ use std::sync::Arc as StdArc;
 use std::time::Duration;
 
 use tokio::runtime::Handle as Runtime;
+use tokio::time::sleep_until;
 
 use crate::budget::{Membership, Terms};
 use crate::connector::Connector;
@@ -23,6 +24,7 @@ use crate::status::{CloseReport, ConnectionStats, PoolStatus};
 use crate::store::Limits;
 use crate::sync::{Arc, Permits};
 use crate::telemetry::Telemetry;
+use crate::time::Time;
 
 /// The largest pool: slots and waiters are numbered in 32 bits.
 pub(crate) const MAX_SIZE: usize = {
@@ -40,7 +42,7 @@ pub(crate) struct Handle<T: Send + 'static, L: Lends<T>> {
 }
 
 impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
-    /// Starts a pool on `runtime`.
+    /// Starts a pool on `runtime`. Panics if that has no timer.
     ///
     /// # Errors
     ///
@@ -63,9 +65,15 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
         let engine = Arc::new(Engine::new(
             connector, limits, timeouts, telemetry, inbox, membership,
         ));
+        // Here and not in the task: without a timer this panics, and the caller should see it. Before the
+        // budget knows the pool.
+        let timer = {
+            let _entered = runtime.enter();
+            sleep_until(engine.clock.instant(Time::NEVER))
+        };
         attach_to_budget(&engine);
         let maintenance = Maintenance::new(Arc::clone(&engine), receiver);
-        drop(runtime.spawn(maintenance.run()));
+        drop(runtime.spawn(maintenance.run(timer)));
         Ok(Self { engine })
     }
 

@@ -37,7 +37,7 @@ async fn events_of_a_shared_connection_are_consistent() {
     let bed = SharedBed::with(3, |builder| {
         builder
             .observer(observer)
-            .check_interval(SECOND)
+            .check_interval(2 * SECOND)
             .max_lifetime(20 * SECOND)
             .idle_timeout(5 * SECOND)
             .max_uses(30)
