@@ -20,6 +20,8 @@ pub use process::{
     Termination, prepare,
 };
 pub use rpc::{
-    Call, ErrorObject, Fate, Forward, Framing, JsonRpcConnection, JsonRpcConnector, Notification,
-    Notifications, Progress, Protocol, RpcCounts, RpcError, RpcReport, ServerRequest, StrayFrames,
+    Call, ClientIds, ErrorObject, Exchange, Fate, Forward, Framing, JsonRpcConnection,
+    JsonRpcConnector, NotRepeated, Notification, Notifications, OnDrop, Progress, Protocol, Retry,
+    RetryError, Retrying, RpcCounts, RpcError, RpcLease, RpcPool, RpcReport, ServerMessage,
+    ServerRequest, Session, StrayFrames, Terms,
 };

@@ -109,7 +109,7 @@ impl ServerRequest {
         }
     }
 
-    fn id(&self) -> Bytes {
+    pub(super) fn id(&self) -> Bytes {
         self.message.slice(self.id.range())
     }
 }
@@ -145,8 +145,7 @@ impl Responder {
             return Some(reply_text(&id, self.default_answer(&request).as_deref()));
         };
         if self.requests.len() >= RUNNING_MAX {
-            let error = ErrorObject::new(SERVER_ERROR, "too many requests at once");
-            return Some(reply_text(&id, Err(&error)));
+            return Some(too_many(&id));
         }
         let handler = Arc::clone(handler);
         // The handler is called in the task, so that its panic ends the task alone.
@@ -192,6 +191,12 @@ impl Responder {
         }
         Poll::Pending
     }
+}
+
+/// The answer to a request for which there is no room.
+pub(super) fn too_many(id: &[u8]) -> Vec<u8> {
+    let error = ErrorObject::new(SERVER_ERROR, "too many requests at once");
+    reply_text(id, Err(&error))
 }
 
 fn empty() -> Answer {

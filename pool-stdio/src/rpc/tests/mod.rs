@@ -10,6 +10,7 @@ mod builder;
 mod cases;
 mod corners;
 mod ends;
+mod exchanges;
 mod fidelity;
 mod model;
 mod pipe;
