@@ -10,6 +10,7 @@
 use std::panic::Location;
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::connector::Connector;
@@ -160,10 +161,23 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
     #[inline]
     pub(crate) fn finish(&self, mut store: MutexGuard<'_, PoolStore<T, L>>) {
         let served = store.take_served();
-        let effects = store.take_effects();
-        if self.has_idle.load(Ordering::Relaxed) != store.has_idle() {
-            self.has_idle.store(store.has_idle(), Ordering::Relaxed);
+        let has_idle = store.has_idle();
+        if self.has_idle.load(Ordering::Relaxed) != has_idle {
+            self.has_idle.store(has_idle, Ordering::Relaxed);
         }
+        if store.owes() {
+            return self.finish_owing(store, served);
+        }
+        drop(store);
+        if let Some(waker) = served {
+            foreign::wake(waker);
+        }
+    }
+
+    /// The rest of [`Engine::finish`], which most critical sections do not need.
+    #[cold]
+    fn finish_owing(&self, mut store: MutexGuard<'_, PoolStore<T, L>>, served: Option<Waker>) {
+        let effects = store.take_effects();
         // Order: a delivery begins in the critical section that logged its events.
         let has_events = effects.as_ref().is_some_and(Effects::has_events);
         let delivery = has_events.then(|| self.deliveries.begin());
@@ -177,7 +191,6 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         drop(delivery);
     }
 
-    #[cold]
     fn carry_out(&self, effects: Effects<Stored<T, L>, L>) {
         let Effects {
             wakers,

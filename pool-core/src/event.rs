@@ -14,7 +14,8 @@ use crate::id::{CloseReason, ConnectionId, WaiterId};
 /// Receives the events of a pool.
 ///
 /// It is called on the thread that caused the event, which may be a caller's, so it must be quick and
-/// must not block. It may use the pool. A panic is caught and logged.
+/// must not block. It may use the pool, through a [`WeakPool`](crate::WeakPool): one that holds a handle
+/// keeps its pool open for ever. A panic is caught and logged.
 ///
 /// # Examples
 ///

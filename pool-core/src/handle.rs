@@ -47,7 +47,10 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
         limits: Limits,
         timeouts: Timeouts,
     ) -> Self {
-        let telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
+        let mut telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
+        if L::IS_SHARED {
+            telemetry = telemetry.with_target_leases();
+        }
         let (inbox, receiver) = Inbox::new();
         let engine = Arc::new(Engine::new(connector, limits, timeouts, telemetry, inbox));
         let maintenance = Maintenance::new(Arc::clone(&engine), receiver);

@@ -5,6 +5,7 @@ mod acquire;
 mod config;
 mod connect;
 mod connector;
+mod connector_arc;
 mod connector_fn;
 mod deliveries;
 mod engine;
@@ -26,6 +27,8 @@ mod sync;
 mod telemetry;
 mod time;
 mod wait;
+#[cfg(not(loom))] // loom's `Arc` has no weak references
+mod weak;
 
 pub use acquire::Acquire;
 pub use async_trait::async_trait;
@@ -42,4 +45,6 @@ pub use lease::PooledConnection;
 pub use pool::ConnectionPool;
 pub use shared_pool::{SharedConnector, SharedLease, SharedPool};
 pub use status::{CloseReport, ConnectionStats, PoolStatus};
-pub use store::{Exclusive, Multiplexed};
+pub use store::{Exclusive, Multiplexed, TargetLeases};
+#[cfg(not(loom))]
+pub use weak::WeakPool;

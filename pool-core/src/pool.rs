@@ -8,13 +8,15 @@ use std::time::Duration;
 use crate::acquire::Acquire;
 use crate::config::Builder;
 use crate::connector::Connector;
-use crate::error::{ResizeError, TryAcquireError, WarmUpError};
+use crate::error::{AcquireError, ResizeError, TryAcquireError, WarmUpError};
 use crate::handle::Handle;
 use crate::lease::PooledConnection;
 use crate::status::{CloseReport, ConnectionStats, PoolStatus};
 use crate::store::Exclusive;
 use crate::sync::Arc;
 use crate::wait::draw;
+#[cfg(not(loom))]
+use crate::weak::WeakPool;
 
 /// A pool of connections that are lent one caller at a time.
 ///
@@ -125,6 +127,46 @@ impl<T: Send + 'static> ConnectionPool<T> {
         Acquire::new(&self.handle.engine, Location::caller(), timeout)
     }
 
+    /// [`acquire`](Self::acquire) as a future that holds a handle of the pool instead of borrowing one:
+    /// for a service or a task that keeps it. Pin it to poll it by hand.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConnectionPool, connector_fn};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(5))).build()?;
+    /// let acquire = pool.acquire_owned();
+    /// drop(pool);
+    /// let lease = tokio::spawn(acquire).await??;
+    /// assert_eq!(*lease, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn acquire_owned(
+        &self,
+    ) -> impl Future<Output = Result<PooledConnection<T>, AcquireError>> + Send + use<T> {
+        let (pool, site) = (self.clone(), Location::caller());
+        async move {
+            let engine = &pool.handle.engine;
+            Acquire::new(engine, site, engine.timeouts.acquire).await
+        }
+    }
+
     /// Lends an idle connection if there is one. Never waits, never opens a connection, and never
     /// overtakes a waiter.
     ///
@@ -203,6 +245,19 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// ```
     pub async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
         self.handle.warm_up(connections).await
+    }
+
+    /// The name that errors, events, logs and metrics give the pool.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.handle.engine.telemetry.pool()
+    }
+
+    /// A reference that does not keep the pool open.
+    #[cfg(not(loom))]
+    pub fn downgrade(&self) -> WeakPool<Self> {
+        let handle = Arc::downgrade(&self.handle);
+        WeakPool::new(move || handle.upgrade().map(|handle| Self { handle }))
     }
 
     /// A consistent snapshot.

@@ -51,6 +51,9 @@ pub struct PoolStatus {
     pub stuck: usize,
     /// Callers in the queue.
     pub waiting: usize,
+    /// How many leases a connection should carry, as set or as learned so far; `None` if connections
+    /// are not shared.
+    pub target_leases: Option<u32>,
     /// Whether the pool has begun to close.
     pub is_closed: bool,
 }

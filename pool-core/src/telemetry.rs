@@ -39,6 +39,8 @@ struct Meters {
     refused: [Counter; 4],
     max_size: Gauge,
     waiting: Gauge,
+    /// Of a shared pool.
+    target_leases: Option<Gauge>,
     states: [Gauge; 7],
     wait: Histogram,
     connect: Histogram,
@@ -55,6 +57,18 @@ impl Telemetry {
             is_metered,
             published: AtomicU64::new(0),
         }
+    }
+
+    /// Has the target of leases among the metrics: of a pool whose connections are shared.
+    pub(crate) fn with_target_leases(mut self) -> Self {
+        let pool = self.pool.to_string();
+        self.meters.target_leases = Some(metrics::gauge!("pool_target_leases", "pool" => pool));
+        self
+    }
+
+    /// The pool's name.
+    pub(crate) fn pool(&self) -> &str {
+        &self.pool
     }
 
     /// Whether there is an observer or a trace log, which receive events of single leases.
@@ -107,6 +121,9 @@ impl Telemetry {
         meters.leases.increment(leases.saturating_sub(before));
         meters.max_size.set(real(status.max_size));
         meters.waiting.set(real(status.waiting));
+        if let (Some(target), Some(gauge)) = (status.target_leases, &meters.target_leases) {
+            gauge.set(f64::from(target));
+        }
         let counts = [
             status.opening,
             status.idle,
@@ -224,6 +241,7 @@ impl Meters {
             refused: ["timeout", "overloaded", "closed", "unavailable"].map(refused),
             max_size: metrics::gauge!("pool_max_size", "pool" => pool()),
             waiting: metrics::gauge!("pool_waiting", "pool" => pool()),
+            target_leases: None,
             states: [
                 "opening",
                 "idle",

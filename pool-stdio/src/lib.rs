@@ -14,14 +14,13 @@ pub use error::{ChildReport, Stage, StdioError};
 pub use exclusive::{Request, StdioConnection, StdioConnector};
 pub use one_shot::{OneShot, OneShotConnector, OneShotStream, Output, Run};
 pub use process::{
-    Child, Children, Command, CommandError, CommandSpec, CountFailure, Drain, EnvPolicy, Exit,
-    Handover, KillScope, LadderTimes, LineSink, Liveness, RingLimits, Rung, Signal, SignalError,
-    SpawnError, StderrLine, StderrPolicy, StderrTail, Stop, Survivors, TerminateAllReport,
-    Termination, prepare,
+    Child, Children, Command, CommandError, CommandSpec, CountFailure, Drain, Exit, KillScope,
+    LadderTimes, LineSink, Rung, Signal, SignalError, SpawnError, StderrLine, StderrPolicy,
+    StderrTail, Stop, Survivors, TerminateAllReport, Termination, prepare,
 };
 pub use rpc::{
     Call, ClientIds, ErrorObject, Exchange, Fate, Forward, Framing, JsonRpcConnection,
     JsonRpcConnector, NotRepeated, Notification, Notifications, OnDrop, Progress, Protocol, Retry,
-    RetryError, Retrying, RpcCounts, RpcError, RpcLease, RpcPool, RpcReport, ServerMessage,
-    ServerRequest, Session, StrayFrames, Terms,
+    RetryError, Retrying, RpcError, RpcLease, RpcLimits, RpcPool, RpcReport, RpcStatus,
+    ServerMessage, ServerRequest, Session, Terms,
 };

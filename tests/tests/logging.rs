@@ -99,8 +99,8 @@ async fn unexpected_end_of_a_child_is_a_warning_with_its_cause() {
     let _guard =
         tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
     let server = CommandSpec::new("sh").args(["-c", "read line; echo no memory >&2; exit 3"]);
-    let connector = StdioConnector::new(server).expect("there is a shell");
-    let pool = ConnectionPool::builder(connector.name("worker")).build();
+    let connector = StdioConnector::new(server.name("worker")).expect("there is a shell");
+    let pool = ConnectionPool::builder(connector).build();
     let pool = pool.expect("the settings are valid");
     let mut child = pool.acquire().await.expect("it starts");
     child.request("hello").await.expect_err("it dies");

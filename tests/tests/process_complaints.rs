@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use common::{AMPLE, BRIEF, FIXTURE, Scene, graces, read_lines};
 use pool_stdio::{
-    Child, Children, EnvPolicy, Exit, KillScope, LineSink, RingLimits, Signal, SignalError,
-    StderrPolicy, Stop,
+    Child, Children, Exit, KillScope, LineSink, Signal, SignalError, StderrPolicy, Stop,
 };
 use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::block_on;
@@ -184,19 +183,20 @@ fn options_do_not_disturb_each_other() {
         .then(Step::PrintEnv("ADDED".into()))
         .then(Step::PrintEnv("HOME".into()))
         .read_to_end();
-    let ring = StderrPolicy::Ring(RingLimits::default());
+    let ring = StderrPolicy::default();
     let mut combinations = 0;
     for scope in [KillScope::Root, KillScope::Group, KillScope::Tree] {
         for stderr in [ring.clone(), StderrPolicy::Null, StderrPolicy::Inherit] {
-            for policy in [EnvPolicy::Inherit, EnvPolicy::Clear] {
+            for is_inherited in [true, false] {
                 for directory in ["/usr", "/"] {
                     let spec = scene.spec(&shown).env("ADDED", "yes");
-                    let spec = spec.env_policy(policy.clone()).current_dir(directory);
+                    let spec = if is_inherited { spec } else { spec.env_clear() };
+                    let spec = spec.current_dir(directory);
                     let spec = spec.kill_scope(scope).stderr(stderr.clone());
                     let child = scene.spawn_spec(spec);
                     let pid = child.pid();
                     let home = env::var("HOME").ok();
-                    let home = home.filter(|_| policy == EnvPolicy::Inherit);
+                    let home = home.filter(|_| is_inherited);
                     let home = home.unwrap_or_else(|| "(unset)".to_owned());
                     assert_eq!(
                         read_lines(&child, 3),

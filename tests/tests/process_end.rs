@@ -14,9 +14,7 @@ use std::time::Duration;
 use common::{AMPLE, BRIEF, NO_SURVIVORS, Scene, graces, read_lines, read_lines_from, write_to};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use pool_stdio::{
-    Drain, Exit, Handover, LadderTimes, LineSink, Liveness, RingLimits, Rung, StderrPolicy, Stop,
-};
+use pool_stdio::{Drain, Exit, LadderTimes, LineSink, Rung, StderrPolicy, Stop};
 use pool_testkit::fixture::{Behaviour, Step, Stream};
 use pool_tests::children::{Sighting, block_on};
 
@@ -151,8 +149,9 @@ fn what_was_queued_before_the_end_is_flushed() {
     times.flush = AMPLE;
     let mut child = scene.spawn_spec(scene.spec(&Behaviour::echo()).ladder_times(times));
     let queued = "x".repeat(99) + "\n";
-    let handover = Handover::new().stdin(child.take_stdin().unwrap(), queued.repeat(2000).into());
-    let end = block_on(child.terminate_with(Stop::Orderly, handover));
+    let stdin = child.take_stdin().unwrap();
+    child.return_stdin(stdin, queued.repeat(2000).into());
+    let end = block_on(child.terminate(Stop::Orderly));
     // It is echoed, read, and thrown away.
     assert_eq!((end.rung, end.unwritten_bytes), (Rung::Eof, 0));
     assert_eq!(end.discarded_bytes, 200_000);
@@ -167,8 +166,9 @@ fn a_megabyte_that_is_never_read_does_not_delay_the_end() {
     let spec = scene.spec(&scene.actor("root").hang()).ladder_times(times);
     let mut child = scene.spawn_spec(spec);
     let seen = scene.beacon.expect(1);
-    let handover = Handover::new().stdin(child.take_stdin().unwrap(), vec![b'x'; 1_000_000]);
-    let end = block_on(child.terminate_with(Stop::Orderly, handover));
+    let stdin = child.take_stdin().unwrap();
+    child.return_stdin(stdin, vec![b'x'; 1_000_000]);
+    let end = block_on(child.terminate(Stop::Orderly));
     assert_eq!(end.rung, Rung::Term);
     assert!(
         end.unwritten_bytes > 500_000 && end.unwritten_bytes < 1_000_000,
@@ -191,8 +191,9 @@ fn both_pipes_full_do_not_stop_a_child_from_leaving() {
         .exit(4);
     let mut child = scene.spawn(&root);
     let seen = scene.beacon.expect(1);
-    let handover = Handover::new().stdin(child.take_stdin().unwrap(), vec![b'x'; 1_000_000]);
-    let end = block_on(child.terminate_with(Stop::Orderly, handover));
+    let stdin = child.take_stdin().unwrap();
+    child.return_stdin(stdin, vec![b'x'; 1_000_000]);
+    let end = block_on(child.terminate(Stop::Orderly));
     assert_eq!(
         (end.rung, code(end.exit), end.unwritten_bytes),
         (Rung::Eof, Some(4), 0)
@@ -254,8 +255,9 @@ fn a_daemon_that_holds_the_pipe_does_not_hold_an_aborted_write() {
         .exit(0);
     let mut child = scene.spawn(&scene.actor("root").start(launcher).hang());
     let seen = scene.beacon.expect(2);
-    let handover = Handover::new().stdin(child.take_stdin().unwrap(), vec![b'x'; 1_000_000]);
-    let end = block_on(child.terminate_with(Stop::Force, handover));
+    let stdin = child.take_stdin().unwrap();
+    child.return_stdin(stdin, vec![b'x'; 1_000_000]);
+    let end = block_on(child.terminate(Stop::Force));
     assert_eq!(
         (end.rung, end.drain, end.pipe_held),
         (Rung::Kill, Drain::Idle, true)
@@ -287,7 +289,6 @@ fn an_exit_is_seen_at_once_though_a_grandchild_holds_the_pipe() {
     let seen = scene.beacon.expect(2);
     assert_eq!(code(block_on(child.exited())), Some(5));
     assert_eq!(code(child.try_wait().unwrap()), Some(5));
-    assert_eq!(child.liveness(child.stdout()), Liveness::Exited);
     assert!(!child.is_alive());
     assert!(!tag(&seen, "leaf").is_dead());
     drop(child);
@@ -302,29 +303,28 @@ fn end_of_file_is_seen_at_once_though_the_child_lives() {
         .then(Step::Close(Stream::Stdout))
         .announce(scene.beacon.path(), "closed")
         .hang();
-    let child = scene.spawn(&root);
+    let mut child = scene.spawn(&root);
     let seen = scene.beacon.expect(2);
-    assert_eq!(child.liveness(child.stdout()), Liveness::Eof);
     assert!(!child.is_alive());
-    assert_eq!(child.liveness(None), Liveness::Quiet);
+    drop(child.take_stdout());
+    assert!(child.is_alive(), "only its exit can be seen now");
     assert_eq!(child.try_wait(), None);
     drop(child);
     scene.end(seen);
 }
 
 #[test]
-fn stray_output_is_seen_and_is_no_death() {
+fn stray_output_is_no_death() {
     let scene = Scene::new();
     let root = scene.actor("root").read_lines(1).print("stray\n");
     let child = scene.spawn(&root.announce(scene.beacon.path(), "printed").read_to_end());
     let mut seen = scene.beacon.expect(1);
-    assert_eq!(child.liveness(child.stdout()), Liveness::Quiet);
+    assert!(child.is_alive());
     write_to(&child, "go\n");
     seen.extend(scene.beacon.expect(1));
-    assert_eq!(child.liveness(child.stdout()), Liveness::HasOutput);
     assert!(child.is_alive());
     assert_eq!(read_lines(&child, 1), "stray\n");
-    assert_eq!(child.liveness(child.stdout()), Liveness::Quiet);
+    assert!(child.is_alive());
     drop(child);
     scene.end(seen);
 }
@@ -419,13 +419,11 @@ fn ten_megabytes_of_stderr_block_nobody_and_the_tail_is_exact() {
         })
         .print_error("the end\n")
         .print("done\n");
-    let limits = RingLimits {
+    let ring = StderrPolicy::Ring {
         bytes_max: 14,
         lines_max: 100,
     };
-    let spec = scene
-        .spec(&noisy.read_to_end())
-        .stderr(StderrPolicy::Ring(limits));
+    let spec = scene.spec(&noisy.read_to_end()).stderr(ring);
     let child = scene.spawn_spec(spec);
     assert_eq!(read_lines(&child, 1), "done\n");
     let end = block_on(child.terminate(Stop::Orderly));

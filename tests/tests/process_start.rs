@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use common::{BRIEF, FIXTURE, Scene, read_lines, write_to};
 use pool_stdio::{
-    Child, Children, Command, CommandError, CommandSpec, EnvPolicy, KillScope, SpawnError, Stop,
+    Child, Children, Command, CommandError, CommandSpec, KillScope, SpawnError, Stop,
 };
 use pool_testkit::census::Leftover;
 use pool_testkit::fixture::{Behaviour, Step};
@@ -286,16 +286,9 @@ fn the_environment_is_what_was_asked_for() {
     let spec = || scene.spec(&behaviour);
     assert_eq!(see(spec()), [true, true, true]);
     assert_eq!(see(spec().env_remove(&other)), [true, false, true]);
-    assert_eq!(
-        see(spec().env_policy(EnvPolicy::minimal())),
-        [true, false, true]
-    );
-    let allowed = EnvPolicy::AllowList(vec![other.clone().into()]);
-    assert_eq!(see(spec().env_policy(allowed)), [false, true, true]);
-    assert_eq!(
-        see(spec().env_policy(EnvPolicy::Clear)),
-        [false, false, true]
-    );
+    assert_eq!(see(spec().env_only(minimal)), [true, false, true]);
+    assert_eq!(see(spec().env_only([&other])), [false, true, true]);
+    assert_eq!(see(spec().env_clear()), [false, false, true]);
     scene.end(Vec::new());
 }
 

@@ -16,7 +16,7 @@ use crate::event::Observer;
 use crate::handle::Handle;
 use crate::pool::ConnectionPool;
 use crate::shared_pool::SharedPool;
-use crate::store::{Exclusive, Limits, Multiplexed, PacerLimits, Sharing};
+use crate::store::{Exclusive, Limits, Multiplexed, PacerLimits, Sharing, TargetLeases};
 
 /// Settings of a [`ConnectionPool`], made by [`ConnectionPool::builder`].
 ///
@@ -96,7 +96,7 @@ impl<T: Send + 'static> Builder<T> {
 impl<T: Send + Sync + 'static> SharedBuilder<T> {
     pub(crate) fn multiplexed(connector: Arc<dyn Connector<Connection = Arc<T>>>) -> Self {
         let sharing = Sharing {
-            target_leases: 32,
+            target_leases: TargetLeases::default(),
             max_leases: 1024,
             max_surge: 1,
         };
@@ -105,14 +105,15 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
         builder
     }
 
-    /// Another connection is opened when all have this many leases or more, as far as `max_size`
-    /// allows.
+    /// How many leases a connection should carry before another one is opened, as far as `max_size`
+    /// allows: a number, or a range in which the pool finds it out.
     ///
-    /// Default 32. A peer that handles many requests at once works best over few connections, since it
-    /// can read and answer several requests at a time. Lower it for peers that handle one request
-    /// after the other.
-    pub const fn target_leases(mut self, leases: u32) -> Self {
-        self.limits.sharing.target_leases = leases;
+    /// Default [`TargetLeases::Adaptive`] from 1 to 1024. A peer that handles many requests at once
+    /// works best over few connections, since it can read and answer several requests at a time; one
+    /// that handles one request after the other needs a connection for each. Set a number if you know
+    /// it, or if no experiments are welcome.
+    pub fn target_leases(mut self, target: impl Into<TargetLeases>) -> Self {
+        self.limits.sharing.target_leases = target.into();
         self
     }
 

@@ -9,7 +9,7 @@ use tokio::runtime::Handle as Runtime;
 use crate::engine::Timeouts;
 use crate::error::BuildError;
 use crate::handle::MAX_SIZE;
-use crate::store::{Limits, Sharing};
+use crate::store::{Limits, Sharing, TargetLeases};
 
 /// Refuses settings that cannot work.
 pub(super) fn settings(limits: &Limits, timeouts: &Timeouts) -> Result<(), BuildError> {
@@ -28,7 +28,7 @@ fn counts(limits: &Limits) -> Result<(), BuildError> {
         ("max_size", limits.max_size == 0),
         ("max_connecting", limits.max_connecting == 0),
         ("fail_fast_after", limits.pacer.fail_fast_after == 0),
-        ("target_leases", target_leases == 0),
+        ("target_leases", target_least(target_leases) == 0),
         ("max_leases_per_connection", max_leases == 0),
         ("max_uses", limits.max_uses == Some(0)),
     ];
@@ -98,10 +98,22 @@ fn contradictions(limits: &Limits) -> Result<(), BuildError> {
             rule: "delays grow from the first to the maximum",
         });
     }
-    if sharing.target_leases > sharing.max_leases {
+    if let TargetLeases::Adaptive { min, max } = sharing.target_leases
+        && min > max
+    {
+        return Err(BuildError::Contradiction {
+            setting: "the least of target_leases",
+            value: min.to_string(),
+            other: "the greatest",
+            other_value: max.to_string(),
+            rule: "the target is learned between them",
+        });
+    }
+    let target_least = target_least(sharing.target_leases);
+    if target_least > sharing.max_leases {
         return Err(BuildError::Contradiction {
             setting: "target_leases",
-            value: sharing.target_leases.to_string(),
+            value: target_least.to_string(),
             other: "max_leases_per_connection",
             other_value: sharing.max_leases.to_string(),
             rule: "a connection that may have no more leases would never count as busy",
@@ -116,6 +128,13 @@ fn contradictions(limits: &Limits) -> Result<(), BuildError> {
             rule: "every connection would end before it has proven itself",
         }),
         _ => Ok(()),
+    }
+}
+
+const fn target_least(target: TargetLeases) -> u32 {
+    match target {
+        TargetLeases::Fixed(leases) => leases,
+        TargetLeases::Adaptive { min, .. } => min,
     }
 }
 

@@ -63,7 +63,7 @@ impl<T: Send + Sync + 'static> SharedLease<T> {
     pub fn stats(lease: &Self) -> ConnectionStats {
         let share = Self::share(lease);
         let now = share.engine.clock.now();
-        share.engine.lock().stats(share.key, now)
+        share.engine.lock().stats(share.key.slot, now)
     }
 
     /// Ends the lease and gives the connection up, for a holder that knows it to be unusable: it takes

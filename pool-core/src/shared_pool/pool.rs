@@ -15,14 +15,16 @@ use crate::status::{CloseReport, ConnectionStats, PoolStatus};
 use crate::store::Multiplexed;
 use crate::sync::Arc;
 use crate::wait::draw;
+#[cfg(not(loom))]
+use crate::weak::WeakPool;
 
 /// A pool whose connections serve many callers at once: each lease gives `&T`.
 ///
 /// For connections that can tell the requests of many callers apart, for example by ids. A new lease
 /// goes to the connection with the fewest leases. Another connection is opened when all have
-/// [`target_leases`](SharedBuilder::target_leases) or more. A connection that was not needed for the
-/// idle timeout, because fewer connections would have carried the leases there were, is closed after
-/// its last lease.
+/// [`target_leases`](SharedBuilder::target_leases) or more, or if that is learned, when it helps. A
+/// connection that was not needed for the idle timeout, because fewer connections would have carried
+/// the leases there were, is closed after its last lease.
 ///
 /// A caller waits in three cases: no connection is open; all connections have
 /// [`max_leases_per_connection`](SharedBuilder::max_leases_per_connection); or other callers wait
@@ -130,6 +132,31 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
         AcquireShared::new(&self.handle.engine, Location::caller(), timeout)
     }
 
+    /// [`acquire`](Self::acquire) as a future that holds a handle of the pool instead of borrowing one:
+    /// for a service or a task that keeps it. Pin it to poll it by hand.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
+    #[track_caller]
+    pub fn acquire_owned(
+        &self,
+    ) -> impl Future<Output = Result<SharedLease<T>, AcquireError>> + Send + use<T> {
+        let (pool, site) = (self.clone(), Location::caller());
+        async move {
+            let engine = &pool.handle.engine;
+            AcquireShared::new(engine, site, engine.timeouts.acquire).await
+        }
+    }
+
     /// Lends an open connection if one may take another lease. Never waits and never overtakes a
     /// waiter. The pool may open another connection because of this lease.
     ///
@@ -158,6 +185,19 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     /// What was opened stays open, and connects in flight go on. No further ones are started.
     pub async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
         self.handle.warm_up(connections).await
+    }
+
+    /// The name that errors, events, logs and metrics give the pool.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.handle.engine.telemetry.pool()
+    }
+
+    /// A reference that does not keep the pool open.
+    #[cfg(not(loom))]
+    pub fn downgrade(&self) -> WeakPool<Self> {
+        let handle = Arc::downgrade(&self.handle);
+        WeakPool::new(move || handle.upgrade().map(|handle| Self { handle }))
     }
 
     /// A consistent snapshot.

@@ -9,21 +9,21 @@ use crate::engine::{Engine, Lends, PoolStore};
 use crate::error::CheckError;
 use crate::foreign;
 use crate::id::ConnectionId;
-use crate::store::{Condition, Multiplexed, SlotKey};
+use crate::store::{Condition, Multiplexed, ShareKey, SlotKey};
 use crate::sync::Arc;
 
 /// A share of a connection. It is counted by the store, so it must be given back.
 pub(crate) struct Share<T: Send + Sync + 'static> {
     pub(crate) connection: StdArc<T>,
-    pub(crate) key: SlotKey,
+    pub(crate) key: ShareKey,
     pub(crate) id: ConnectionId,
     pub(crate) engine: Arc<Engine<StdArc<T>, Multiplexed>>,
 }
 
 impl<T: Send + Sync + 'static> Share<T> {
     /// A share that the store has counted already.
-    fn of(store: &PoolStore<StdArc<T>, Multiplexed>, key: SlotKey) -> Self {
-        let open = store.shared_connection(key);
+    fn of(store: &PoolStore<StdArc<T>, Multiplexed>, key: ShareKey) -> Self {
+        let open = store.shared_connection(key.slot);
         Self {
             connection: StdArc::clone(open.connection()),
             key,
@@ -44,7 +44,7 @@ impl<T: Send + Sync + 'static> Lends<StdArc<T>> for Multiplexed {
         Some(Share::of(store, key))
     }
 
-    fn claim(store: &PoolStore<StdArc<T>, Self>, served: SlotKey) -> Share<T> {
+    fn claim(store: &PoolStore<StdArc<T>, Self>, served: ShareKey) -> Share<T> {
         Share::of(store, served)
     }
 

@@ -3,12 +3,13 @@
 use std::task::Waker;
 
 use crate::event::EventKind;
+use crate::store::adaptive::TargetLearner;
 use crate::store::goals::Goals;
 use crate::store::need::NeedHistory;
 use crate::store::pacer::Pacer;
 use crate::store::queue::WaitQueue;
 use crate::store::slots::Slots;
-use crate::store::{Effects, Errand, Lending, Limits, SlotKey};
+use crate::store::{Effects, Errand, Lending, Limits, Sharing, SlotKey, TargetLeases};
 use crate::time::Time;
 
 // Order: what every lease and return writes comes first, together. Two cores that take turns at the
@@ -41,8 +42,6 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(super) slots: Slots,
     /// All open connections, if they are shared.
     pub(super) shared: Vec<(SlotKey, C)>,
-    /// How many of them are needed.
-    pub(super) need: NeedHistory,
     pub(super) limits: Limits,
     pub(super) pacer: Pacer,
     pub(super) goals: Goals,
@@ -52,19 +51,24 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(super) closed_since: usize,
     pub(super) next_connection: u64,
     pub(super) next_event: u64,
+    /// How many shared connections are needed.
+    pub(super) need: NeedHistory,
+    /// Learns how many leases they should carry, if that is not fixed.
+    pub(super) learner: Option<Box<TargetLearner>>,
 }
 
 impl<C: Send + 'static, L: Lending> Store<C, L> {
     pub(crate) fn new(limits: Limits) -> Self {
         let pacer = Pacer::new(limits.pacer, limits.seed);
         Self {
-            limits,
             slots: Slots::default(),
             idle: Vec::new(),
             shared: Vec::new(),
             need: NeedHistory::default(),
+            learner: learner(&limits.sharing),
             queue: WaitQueue::new(),
             goals: Goals::default(),
+            limits,
             pacer,
             is_closed: false,
             is_orphan: false,
@@ -91,6 +95,14 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     pub(crate) fn take_served(&mut self) -> Option<Waker> {
         L::serve_waiters(self);
         self.served.take()
+    }
+
+    /// Whether the critical section owes anything that [`Store::take_effects`] would return.
+    #[inline]
+    pub(crate) fn owes(&self) -> bool {
+        #[cfg(debug_assertions)]
+        self.assert_invariants();
+        self.owes
     }
 
     /// What else the critical section owes, to be carried out after unlocking.
@@ -161,5 +173,16 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             "invariant 11 broken: {} wait for a closed pool",
             self.queue.len()
         );
+    }
+}
+
+/// What learns the target, unless it is fixed.
+fn learner(sharing: &Sharing) -> Option<Box<TargetLearner>> {
+    match sharing.target_leases {
+        TargetLeases::Fixed(_) => None,
+        TargetLeases::Adaptive { min, max } => {
+            let max = max.min(sharing.max_leases);
+            Some(Box::new(TargetLearner::new(min, max)))
+        }
     }
 }

@@ -61,6 +61,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             closing: self.slots.count(State::Closing),
             stuck: self.slots.count(State::Stuck),
             waiting: self.queue.len(),
+            target_leases: L::target_leases(self),
             is_closed: self.is_closed,
         }
     }

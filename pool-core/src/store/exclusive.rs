@@ -28,6 +28,8 @@ pub(crate) enum Upkeep<C> {
 }
 
 impl Lending for Exclusive {
+    const IS_SHARED: bool = false;
+
     type Served<C: Send + 'static> = C;
     type Upkeep<C: Send + 'static> = Upkeep<C>;
 
@@ -44,7 +46,9 @@ impl Lending for Exclusive {
     #[inline]
     fn withdrawn<C: Send + 'static>(_: &mut Store<C, Self>, _: &C) {}
 
-    fn connect_failed<C: Send + 'static>(_: &mut Store<C, Self>) {}
+    fn connect_failed<C: Send + 'static>(_: &mut Store<C, Self>, _: Time) {}
+
+    fn ticks_started<C: Send + 'static>(_: &mut Store<C, Self>, _: Time) {}
 
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
         if store.slots.get(key).state() == State::Idle {
@@ -125,6 +129,10 @@ impl Lending for Exclusive {
 
     fn size_limit<C: Send + 'static>(store: &Store<C, Self>) -> usize {
         store.limits.max_size
+    }
+
+    fn target_leases<C: Send + 'static>(_: &Store<C, Self>) -> Option<u32> {
+        None
     }
 
     fn leases<C: Send + 'static>(store: &Store<C, Self>) -> usize {

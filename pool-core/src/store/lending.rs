@@ -8,6 +8,9 @@ use crate::time::Time;
 
 /// The decisions that depend on how connections are lent.
 pub(crate) trait Lending: Sized + Send + Sync + 'static {
+    /// Whether a connection can have several leases.
+    const IS_SHARED: bool;
+
     /// What a waiter is handed.
     type Served<C: Send + 'static>: Send + 'static;
     /// Work on an open connection that the maintenance task runs.
@@ -23,7 +26,10 @@ pub(crate) trait Lending: Sized + Send + Sync + 'static {
     fn withdrawn<C: Send + 'static>(store: &mut Store<C, Self>, served: &Self::Served<C>);
 
     /// A connect failed, so what is open has to serve longer, or cannot be replaced.
-    fn connect_failed<C: Send + 'static>(store: &mut Store<C, Self>);
+    fn connect_failed<C: Send + 'static>(store: &mut Store<C, Self>, now: Time);
+
+    /// The ticks begin again.
+    fn ticks_started<C: Send + 'static>(store: &mut Store<C, Self>, now: Time);
 
     /// The connection of this slot, which is not being closed, has died.
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
@@ -60,6 +66,9 @@ pub(crate) trait Lending: Sized + Send + Sync + 'static {
 
     /// How many slots there may be at present.
     fn size_limit<C: Send + 'static>(store: &Store<C, Self>) -> usize;
+
+    /// How many leases a connection should carry, if it may have several.
+    fn target_leases<C: Send + 'static>(store: &Store<C, Self>) -> Option<u32>;
 
     /// How many leases there are.
     fn leases<C: Send + 'static>(store: &Store<C, Self>) -> usize;

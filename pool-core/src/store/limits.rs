@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::PacerLimits;
+use crate::store::{PacerLimits, TargetLeases};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -34,8 +34,8 @@ impl Limits {
 /// How many callers may share a connection, and what replaces one that is old.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sharing {
-    /// Another connection is opened when all have at least this many leases.
-    pub(crate) target_leases: u32,
+    /// How many leases a connection should carry before another one is opened.
+    pub(crate) target_leases: TargetLeases,
     /// No connection has more leases than this.
     pub(crate) max_leases: u32,
     /// How many slots beyond `max_size` may be used to replace superseded connections.
@@ -45,7 +45,7 @@ pub(crate) struct Sharing {
 impl Sharing {
     /// One caller at a time, and nothing beyond `max_size`.
     pub(crate) const NONE: Self = Self {
-        target_leases: 1,
+        target_leases: TargetLeases::Fixed(1),
         max_leases: 1,
         max_surge: 0,
     };

@@ -18,6 +18,7 @@
 //! They are numbered as in `docs/invariants.md`. After every critical section of a debug build,
 //! [`Store::take_effects`] asserts those that can be seen from inside the store.
 
+mod adaptive;
 mod admission;
 mod base;
 mod control;
@@ -37,8 +38,10 @@ mod pacer;
 mod queue;
 mod share;
 mod slots;
+mod spread;
 mod supply;
 mod sweep;
+mod target_leases;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod wheel;
@@ -58,5 +61,7 @@ pub(crate) use open::Opening;
 pub(crate) use pacer::PacerLimits;
 pub(crate) use queue::{Deadline, Found, Refusal, WaitEnd, WaitRequest, WaiterKey};
 pub use share::Multiplexed;
+pub(crate) use share::ShareKey;
 pub(crate) use slots::SlotKey;
 use slots::State;
+pub use target_leases::TargetLeases;

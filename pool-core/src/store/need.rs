@@ -2,13 +2,18 @@
 
 use crate::time::Time;
 
-/// For each number of connections, when that many were last needed.
+/// The leases that are out, and for each number of connections, when that many were last needed.
 #[derive(Debug, Default)]
 pub(super) struct NeedHistory {
-    /// Leases that are out.
     leases: u32,
-    /// The most that were out at a time since the last look.
+    /// Those that are not held for long.
+    active: u32,
+    /// The most active ones at a time since the last look.
     peak: u32,
+    /// There may be spare connections; without them nothing has to be looked for.
+    pub(super) may_have_spare: bool,
+    /// The same of connections that are superseded or suspected.
+    pub(super) may_have_outgoing: bool,
     /// At place n, when more than n connections were last needed.
     last: Vec<Time>,
 }
@@ -16,20 +21,31 @@ pub(super) struct NeedHistory {
 impl NeedHistory {
     pub(super) fn begin_lease(&mut self) {
         self.leases += 1;
-        self.peak = self.peak.max(self.leases);
+        self.active += 1;
+        self.peak = self.peak.max(self.active);
     }
 
-    pub(super) fn end_lease(&mut self) {
+    pub(super) const fn end_lease(&mut self, is_held: bool) {
         self.leases -= 1;
+        self.active -= if is_held { 0 } else { 1 };
+    }
+
+    /// So many leases are held for long from now on.
+    pub(super) const fn hold(&mut self, leases: u32) {
+        self.active -= leases;
     }
 
     pub(super) const fn leases(&self) -> u32 {
         self.leases
     }
 
-    /// The most leases that were out at a time since the last call.
-    pub(super) fn take_peak(&mut self) -> u32 {
-        std::mem::replace(&mut self.peak, self.leases)
+    pub(super) const fn active(&self) -> u32 {
+        self.active
+    }
+
+    /// The most active leases at a time since the last call.
+    pub(super) const fn take_peak(&mut self) -> u32 {
+        std::mem::replace(&mut self.peak, self.active)
     }
 
     /// This many connections are needed, out of `count`.

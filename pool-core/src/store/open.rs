@@ -81,7 +81,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             error: error.clone(),
         });
         self.fail_warm_ups(&error);
-        L::connect_failed(self);
+        L::connect_failed(self, now);
         self.refuse_if_unavailable(now);
     }
 

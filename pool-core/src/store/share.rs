@@ -7,11 +7,12 @@
 //! # Algorithm
 //!
 //! A new lease goes to the connection with the fewest leases, found by looking at all of them: they
-//! are few. Waiters are served at the end of each critical section, as far as each connection's
-//! *fill limit*: while other connections are being opened for the queue, a connection takes its
+//! are few. Leases that are held for long do not count there. Waiters are served at the end of each
+//! critical section, as far as each connection's *fill limit*: while other connections are being opened for the queue, a connection takes its
 //! share of it and leaves them theirs.
 //!
-//! How many connections there are is decided in `supply`.
+//! How many connections there are is decided in `supply`, over how many of them leases are spread in
+//! `spread`.
 //!
 //! A connection that is *suspected* to hang is not lent until that is cleared. Another one is opened
 //! beside it. If there is no room for both, the suspect is marked for close.
@@ -27,6 +28,7 @@ use std::panic::Location;
 
 use crate::event::EventKind;
 use crate::id::{CloseReason, ConnectionId, WaiterId};
+use crate::store::adaptive::{LeaseAge, LeaseStamp};
 use crate::store::slots::SlotRecord;
 use crate::store::{Condition, Lending, SlotKey, State, Store, WaitEnd};
 use crate::time::Time;
@@ -36,7 +38,9 @@ use crate::time::Time;
 pub enum Multiplexed {}
 
 impl Lending for Multiplexed {
-    type Served<C: Send + 'static> = SlotKey;
+    const IS_SHARED: bool = true;
+
+    type Served<C: Send + 'static> = ShareKey;
     /// A check of the connection in this slot, while it serves.
     type Upkeep<C: Send + 'static> = SlotKey;
 
@@ -50,12 +54,21 @@ impl Lending for Multiplexed {
         }
     }
 
-    fn withdrawn<C: Send + 'static>(store: &mut Store<C, Self>, served: &SlotKey) {
-        store.slots.get_mut(*served).promised -= 1;
+    fn withdrawn<C: Send + 'static>(store: &mut Store<C, Self>, served: &ShareKey) {
+        store.slots.get_mut(served.slot).promised -= 1;
     }
 
-    fn connect_failed<C: Send + 'static>(store: &mut Store<C, Self>) {
+    fn connect_failed<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) {
+        if let Some(learner) = &mut store.learner {
+            learner.connect_failed(now);
+        }
         store.close_irreplaceable();
+    }
+
+    fn ticks_started<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) {
+        if let Some(learner) = &mut store.learner {
+            learner.start_ticks(now);
+        }
     }
 
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
@@ -64,6 +77,7 @@ impl Lending for Multiplexed {
     }
 
     fn suspicion_changed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        store.need.may_have_outgoing = true;
         store.act_on_share(key);
         store.kick();
     }
@@ -118,6 +132,9 @@ impl Lending for Multiplexed {
     /// A connection that has its replacement gives up its place, unless no other is left: then the
     /// replacement is gone as well.
     fn size_limit<C: Send + 'static>(store: &Store<C, Self>) -> usize {
+        if !store.need.may_have_outgoing {
+            return store.limits.max_size;
+        }
         let is_last = store.lendable_count() == 0;
         let serving = store.shared_records().filter(|record| {
             record.superseded.is_some() && store.is_in_service(record) || record.is_suspected
@@ -125,6 +142,10 @@ impl Lending for Multiplexed {
         let outgoing = serving.filter(|record| is_last || record.close_reason.is_none());
         let surge = store.limits.sharing.max_surge.min(outgoing.count());
         store.limits.max_size + surge
+    }
+
+    fn target_leases<C: Send + 'static>(store: &Store<C, Self>) -> Option<u32> {
+        Some(store.target_leases())
     }
 
     fn leases<C: Send + 'static>(store: &Store<C, Self>) -> usize {
@@ -160,6 +181,14 @@ impl Lending for Multiplexed {
     }
 }
 
+/// A lease of a shared connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShareKey {
+    pub(crate) slot: SlotKey,
+    /// Says when it ends whether it was held for long.
+    stamp: LeaseStamp,
+}
+
 impl<C: Send + 'static> Store<C, Multiplexed> {
     /// The open connection in this slot.
     pub(crate) fn shared_connection(&self, key: SlotKey) -> &C {
@@ -177,32 +206,42 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         self.shared.iter().map(|(key, _)| self.slots.get(*key))
     }
 
-    /// The connection that the next lease goes to, if any has less than `limit`.
+    /// The connection that the next lease goes to, if any has less than `limit`: of equals, the one that
+    /// was opened first.
     fn least_loaded(&self, limit: u32) -> Option<SlotKey> {
-        let ranks = self.shared.iter().filter_map(|(key, _)| {
+        let mut least = None;
+        let mut least_rank = u128::MAX;
+        for (key, _) in &self.shared {
             let record = self.slots.get(*key);
-            let is_last_resort = (record.is_superseded(), record.spare);
-            let rank = (is_last_resort, record.load, record.id);
-            let may_be_lent = record.load < limit && record.may_be_lent(&self.limits);
-            may_be_lent.then_some((rank, *key))
-        });
-        let (_, key) = ranks.min_by_key(|(rank, _)| *rank)?;
-        Some(key)
+            let rank = rank(record);
+            if rank < least_rank && record.load < limit && record.may_be_lent(&self.limits) {
+                least = Some(*key);
+                least_rank = rank;
+            }
+        }
+        least
     }
 
     /// Lends the connection with the fewest leases, if one may take another lease and nobody came
     /// earlier.
-    pub(crate) fn take_share(&mut self, site: &'static Location<'static>) -> Option<SlotKey> {
+    pub(crate) fn take_share(&mut self, site: &'static Location<'static>) -> Option<ShareKey> {
         if !self.queue.is_empty() {
             return None;
         }
         let key = self.least_loaded(u32::MAX)?;
-        self.lease_share(key, site, None);
+        let share = self.lease_share(key, site, None);
         self.count_use(key);
-        if self.may_open() {
+        if self.is_more_wanted(key) && self.may_open() {
             self.kick();
         }
-        Some(key)
+        Some(share)
+    }
+
+    /// Whether the lease that this connection just got can be the reason to open another one: it was the
+    /// least loaded. What this misses is found by the next tick.
+    fn is_more_wanted(&self, key: SlotKey) -> bool {
+        let record = self.slots.get(key);
+        record.active() >= self.target_leases() || record.load == 1 && self.limits.min_idle > 0
     }
 
     /// A waiter takes the share it was served; only this counts as a use.
@@ -211,14 +250,14 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     ///
     /// Since it was served the pool was closed, or the connection was marked for close or suspected: the
     /// share must be returned, in this condition.
-    pub(crate) fn accept_share(&mut self, key: SlotKey) -> Result<(), Condition> {
-        let record = self.slots.get_mut(key);
+    pub(crate) fn accept_share(&mut self, share: ShareKey) -> Result<(), Condition> {
+        let record = self.slots.get_mut(share.slot);
         record.promised -= 1;
         // Every connection of a closed pool is marked as well.
         if !record.takes_leases() {
             return Err(Condition::Clean);
         }
-        self.count_use(key);
+        self.count_use(share.slot);
         Ok(())
     }
 
@@ -237,28 +276,50 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         key: SlotKey,
         site: &'static Location<'static>,
         waiter: Option<WaiterId>,
-    ) {
+    ) -> ShareKey {
         let record = self.slots.get_mut(key);
         record.load += 1;
+        record.recent[0] += 1;
         record.spare = false;
         self.need.begin_lease();
+        if let Some(learner) = &mut self.learner {
+            learner.begin_lease(self.need.active());
+        }
         self.lease(key, site, waiter);
         self.widen();
+        self.share_key(key)
+    }
+
+    /// The key of a lease that begins now.
+    fn share_key(&self, slot: SlotKey) -> ShareKey {
+        let stamp = self.learner.as_ref().map(|learner| learner.stamp());
+        ShareKey {
+            slot,
+            stamp: stamp.unwrap_or_default(),
+        }
     }
 
     /// A share proved dead before its caller had it: that was no use.
-    pub(crate) fn discard_dead_share(&mut self, key: SlotKey) {
+    pub(crate) fn discard_dead_share(&mut self, share: ShareKey) {
         self.leases -= 1;
-        self.slots.get_mut(key).uses -= 1;
-        self.give_back_share(key, Condition::Unfit(CloseReason::Died));
+        self.slots.get_mut(share.slot).uses -= 1;
+        self.give_back_share(share, Condition::Unfit(CloseReason::Died));
     }
 
     /// A lease of a shared connection is over.
-    pub(crate) fn give_back_share(&mut self, key: SlotKey, condition: Condition) {
+    pub(crate) fn give_back_share(&mut self, share: ShareKey, condition: Condition) {
         let tick = self.tick;
-        self.need.end_lease();
+        let key = share.slot;
+        let learner = self.learner.as_deref_mut();
+        let age = learner.map_or(LeaseAge::Present, |it| it.end_lease(share.stamp));
+        self.need.end_lease(age == LeaseAge::Held);
         let record = self.slots.get_mut(key);
         record.load -= 1;
+        match age {
+            LeaseAge::Present => record.recent[0] -= 1,
+            LeaseAge::Previous => record.recent[1] -= 1,
+            LeaseAge::Held => {}
+        }
         let id = record.id;
         match condition {
             Condition::Unfit(reason) => {
@@ -344,23 +405,27 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         self.retire(key, connection, reason);
     }
 
-    /// Serves waiters as far as the fill limit.
+    /// Serves waiters as far as the fill limit, which may rise as there are fewer of them.
     fn serve_shares(&mut self) {
-        // The fill limit grows as the queue gets shorter: fewer connections are wanted for it.
         while !self.queue.is_empty()
             && let Some(key) = self.least_loaded(self.fill_limit())
         {
-            let mut served = None;
-            let waker = self.queue.serve_first(|waiter, site| {
-                served = Some((waiter, site));
-                WaitEnd::Served(key)
-            });
-            if let Some((waiter, site)) = served {
-                self.slots.get_mut(key).promised += 1;
-                self.lease_share(key, site, Some(waiter));
-            }
-            self.wake_served(waker);
+            self.serve_share(key);
         }
+    }
+
+    fn serve_share(&mut self, key: SlotKey) {
+        let share = self.share_key(key);
+        let mut served = None;
+        let waker = self.queue.serve_first(|waiter, site| {
+            served = Some((waiter, site));
+            WaitEnd::Served(share)
+        });
+        if let Some((waiter, site)) = served {
+            self.slots.get_mut(key).promised += 1;
+            let _: ShareKey = self.lease_share(key, site, Some(waiter));
+        }
+        self.wake_served(waker);
     }
 
     /// How many leases waiters may bring a connection to.
@@ -379,6 +444,13 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
                 (count + 1, leases + record.load as usize)
             });
         let share = u32::try_from(leases.div_ceil(count)).unwrap_or(u32::MAX);
-        share.max(sharing.target_leases).min(sharing.max_leases)
+        share.max(self.target_leases()).min(sharing.max_leases)
     }
+}
+
+/// The lower, the sooner it is lent: superseded ones last, then spare ones; then by their active leases,
+/// then by all. One number, since the comparison is most of what a lease costs with many connections.
+fn rank(record: &SlotRecord) -> u128 {
+    let resort = u128::from(record.superseded.is_some()) << 1 | u128::from(record.spare);
+    resort << 64 | u128::from(record.active()) << 32 | u128::from(record.load)
 }

@@ -60,6 +60,9 @@ pub(crate) struct SlotRecord {
     pub(crate) load: u32,
     /// Its checks under way, if it is shared.
     pub(crate) holds: u32,
+    /// Those of its leases that began in this generation of leases, and in the one before: they are not
+    /// held for long.
+    pub(crate) recent: [u32; 2],
     /// Those of its leases that were served to waiters which have not taken them yet.
     pub(crate) promised: u32,
     /// It is shared and not needed: lent only when no other connection can take a lease.
@@ -106,6 +109,7 @@ impl SlotRecord {
             site: None,
             load: 0,
             holds: 0,
+            recent: [0; 2],
             promised: 0,
             spare: false,
             superseded: None,
@@ -150,6 +154,11 @@ impl SlotRecord {
         self.superseded.is_some() && self.close_reason.is_none()
     }
 
+    /// Its leases that are not held for long.
+    pub(crate) const fn active(&self) -> u32 {
+        self.recent[0] + self.recent[1]
+    }
+
     /// Leases are spread over it.
     pub(crate) const fn is_in_spread(&self) -> bool {
         self.is_fresh() && !self.spare
@@ -157,10 +166,26 @@ impl SlotRecord {
 
     /// Whether a shared connection may take another lease.
     pub(crate) fn may_be_lent(&self, limits: &Limits) -> bool {
-        let uses = self.uses + u64::from(self.promised);
         self.takes_leases()
             && self.load < limits.sharing.max_leases
-            && limits.max_uses.is_none_or(|max_uses| uses < max_uses)
+            && (limits.max_uses).is_none_or(|max_uses| self.uses_with_promised() < max_uses)
+    }
+
+    /// How many more leases a shared connection may take.
+    pub(crate) fn room(&self, limits: &Limits) -> usize {
+        if !self.takes_leases() {
+            return 0;
+        }
+        let leases = u64::from(limits.sharing.max_leases.saturating_sub(self.load));
+        let uses = self.uses_with_promised();
+        let uses_left = limits
+            .max_uses
+            .map_or(u64::MAX, |max| max.saturating_sub(uses));
+        usize::try_from(leases.min(uses_left)).unwrap_or(usize::MAX)
+    }
+
+    fn uses_with_promised(&self) -> u64 {
+        self.uses + u64::from(self.promised)
     }
 
     /// A shared connection has neither a lease nor a check under way.

@@ -3,9 +3,8 @@
 //!
 //! # Algorithm
 //!
-//! Another connection is opened when all carry their target, or when callers wait. One that was not
-//! needed for the idle timeout, since fewer would have carried the leases there were, becomes *spare*:
-//! it is lent only when the others cannot take a lease, so its leases end, and it is closed.
+//! Another connection is opened when leases should be spread over more, see `spread`, or when callers
+//! wait.
 //!
 //! A connection that is evicted or reaches its lifetime in service is *superseded*: it is lent only when
 //! no other can be, until another connection was opened in its place. It is in service while it has
@@ -40,6 +39,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         }
         self.slots.set_state(key, State::Idle);
         self.shared.push((key, connection));
+        self.set_aside_if_surplus(key);
         self.close_oldest_superseded();
         self.close_surplus_suspect();
     }
@@ -85,6 +85,9 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
 
     /// How many connections need a replacement. One that only its check keeps open needs none.
     fn replacements_wanted(&self) -> usize {
+        if !self.need.may_have_outgoing {
+            return 0;
+        }
         let records = self.shared_records();
         let in_use = records.filter(|record| {
             let is_superseded = record.is_superseded() && self.is_in_service(record);
@@ -117,6 +120,9 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     /// their replacement, and returns when there may be others.
     pub(super) fn close_irreplaceable(&mut self) -> Time {
         let mut next = Time::NEVER;
+        let is_outgoing = |record: &SlotRecord| record.superseded.is_some() || record.is_suspected;
+        let has_outgoing = self.shared_records().any(is_outgoing);
+        self.need.may_have_outgoing = has_outgoing;
         for key in self.shared_keys() {
             let record = self.slots.get(key);
             if record.is_superseded() && record.is_unused() {
@@ -138,47 +144,38 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         self.shares_wanted(0).min(opening + room).max(opening)
     }
 
-    /// When all connections carry their target, a spare one is not spare any more.
-    pub(super) fn widen(&mut self) {
-        let spare = |(key, _): &&(SlotKey, C)| {
-            let record = self.slots.get(*key);
-            record.spare && record.is_fresh()
-        };
-        if let Some((key, _)) = self.shared.iter().find(spare)
-            && self.are_busy(|_| true)
-        {
-            let key = *key;
-            self.slots.get_mut(key).spare = false;
-        }
-    }
-
     /// How many connections the callers need beside those that are open.
     ///
     /// `missing` are missing of `min_idle`; each of those will also be below its target.
     pub(super) fn shares_wanted(&self, missing: usize) -> usize {
         let for_callers = if self.queue.is_empty() {
-            usize::from(self.are_busy(|_| true)).max(missing)
+            self.spread_missing().max(missing)
         } else {
-            // A connection serves no more than its target, or as often as it may be used.
-            let target_leases = u64::from(self.limits.sharing.target_leases);
-            let each = self
-                .limits
-                .max_uses
-                .map_or(target_leases, |uses| uses.min(target_leases));
-            let each = usize::try_from(each).unwrap_or(usize::MAX);
-            self.queue.len().div_ceil(each) + missing
+            self.wanted_for_queue() + missing
         };
         for_callers + self.replacements_wanted()
     }
 
-    /// Whether there are fresh connections like these, and all of them carry their target.
-    fn are_busy(&self, like: impl Fn(&SlotRecord) -> bool) -> bool {
-        let target_leases = self.limits.sharing.target_leases;
-        let mut fresh = self
+    fn wanted_for_queue(&self) -> usize {
+        let sharing = &self.limits.sharing;
+        let waiting = self.queue.len();
+        if self.learner.is_none() {
+            return waiting.div_ceil(self.leases_for_queue(self.target_leases()));
+        }
+        // They wait because no connection may be lent, or for what is being opened to spread them over.
+        let room = self
             .shared_records()
-            .filter(|record| record.is_in_spread() && like(record))
-            .peekable();
-        fresh.peek().is_some() && fresh.all(|record| record.load >= target_leases)
+            .map(|record| record.room(&self.limits));
+        let unserved = waiting.saturating_sub(room.sum());
+        let unavoidable = unserved.div_ceil(self.leases_for_queue(sharing.max_leases));
+        self.spread_missing().max(unavoidable)
+    }
+
+    /// How many waiters a new connection serves, of at most `leases`.
+    fn leases_for_queue(&self, leases: u32) -> usize {
+        let leases = u64::from(leases);
+        let leases = self.limits.max_uses.map_or(leases, |uses| uses.min(leases));
+        usize::try_from(leases).unwrap_or(usize::MAX)
     }
 
     /// Closes connections without leases that are old or were unused for too long, and supersedes
@@ -194,52 +191,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             }
         }
         next.min(self.close_irreplaceable())
-            .min(self.set_surplus_aside(now))
+            .min(self.update_spread(now))
             .min(self.expire_unused_shares(now))
-    }
-
-    /// Makes connections spare that were not needed for the idle timeout, those with the fewest leases
-    /// first.
-    fn set_surplus_aside(&mut self, now: Time) -> Time {
-        let Some(timeout) = self.limits.idle_timeout else {
-            return Time::NEVER;
-        };
-        let timeout = timeout.saturating_add(TICK);
-        let records = self.shared_records();
-        let mut count = records.filter(|record| record.is_in_spread()).count();
-        let needed = match self.need.take_peak() {
-            0 => 0,
-            // As many as carry their target, and one more.
-            leases => (leases / self.limits.sharing.target_leases) as usize + 1,
-        };
-        // Those that are kept unused are beside what is needed.
-        let needed = needed + self.limits.min_idle;
-        self.need.note(needed, count, now);
-        while count > 1
-            && let Some(since) = self.need.surplus_since(count)
-        {
-            if since.after(timeout) > now {
-                return since.after(timeout);
-            }
-            self.set_aside(since);
-            count -= 1;
-        }
-        Time::NEVER
-    }
-
-    /// Makes the connection with the fewest leases spare, as unused since then.
-    fn set_aside(&mut self, since: Time) {
-        let spread = self.shared.iter().map(|(key, _)| *key);
-        let spread = spread.filter(|key| self.slots.get(*key).is_in_spread());
-        let key = spread.min_by_key(|key| {
-            let record = self.slots.get(*key);
-            (record.load, std::cmp::Reverse(record.id))
-        });
-        if let Some(key) = key {
-            let record = self.slots.get_mut(key);
-            record.spare = true;
-            record.used = record.used.min(since);
-        }
     }
 
     /// A connection that works is to be replaced, for this reason.
@@ -247,6 +200,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let record = self.slots.get_mut(key);
         if record.is_fresh() {
             record.superseded = Some(reason);
+            self.need.may_have_outgoing = true;
             self.act_on_share(key);
             self.kick();
         }
@@ -264,9 +218,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             .map(|key| (slots.get(key).used.after(timeout), key))
             .collect();
         unused.sort_unstable_by_key(|(due, _)| *due);
-        // If all others are busy, the last unused one stays: without it another would be opened.
-        let is_needed = self.are_busy(|record| record.load > 0);
-        let kept = self.limits.min_idle.max(usize::from(is_needed));
+        let kept = self.limits.min_idle.max(self.unused_wanted());
         let spare = unused.len().saturating_sub(kept);
         for (due, key) in unused.into_iter().take(spare) {
             if due > now {

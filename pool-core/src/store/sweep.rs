@@ -51,6 +51,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.tick = self.tick.max(now);
         self.next_tick = now.after(TICK);
         self.set_alarm(self.next_tick);
+        L::ticks_started(self, now);
     }
 
     /// Does everything that is due; `false` if nothing was.

@@ -37,11 +37,8 @@ pub trait Codec: Decoder<Item: Send, Error: Into<BoxError>> + Send + 'static {}
 
 impl<C: Decoder<Item: Send, Error: Into<BoxError>> + Send + 'static> Codec for C {}
 
-/// The default of every codec's `frame_bytes_max`: 16 MiB.
-///
-/// Large on purpose: ordinary replies exceeded smaller defaults, and the limit is only there to stop
-/// a runaway peer. Its worst-case cost is one buffer of this size per connection.
-pub const FRAME_BYTES_MAX_DEFAULT: usize = 16 * 1024 * 1024;
+/// The default of every codec's `frame_bytes_max`.
+pub(crate) const FRAME_BYTES_MAX_DEFAULT: usize = 16 * 1024 * 1024;
 
 /// The length that the peer announced, if a frame may have it.
 pub(super) fn admit_length(

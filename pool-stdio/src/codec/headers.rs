@@ -64,7 +64,7 @@ enum State {
 }
 
 impl HeaderCodec {
-    /// Bodies of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes behind header blocks of up to 16 KiB.
+    /// Bodies of up to 16 MiB behind header blocks of up to 16 KiB.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -75,7 +75,7 @@ impl HeaderCodec {
         }
     }
 
-    /// The most bytes a body may have, read or written. Default: [`FRAME_BYTES_MAX_DEFAULT`].
+    /// The most bytes a body may have, read or written. Default: 16 MiB.
     ///
     /// Worst-case cost: as many bytes, those of a header block, and
     /// 16 KiB, per connection.

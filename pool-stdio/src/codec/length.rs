@@ -79,8 +79,7 @@ enum State {
 }
 
 impl LengthCodec {
-    /// Frames of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes, or as many as the prefix can announce if
-    /// that is less.
+    /// Frames of up to 16 MiB, or as many bytes as the prefix can announce if that is less.
     #[must_use]
     pub fn new(prefix: LengthPrefix) -> Self {
         let frame_bytes_max = FRAME_BYTES_MAX_DEFAULT;
@@ -93,8 +92,7 @@ impl LengthCodec {
         }
     }
 
-    /// The most bytes a frame may have, without its prefix, read or written. Default:
-    /// [`FRAME_BYTES_MAX_DEFAULT`].
+    /// The most bytes a frame may have, without its prefix, read or written. Default: 16 MiB.
     ///
     /// Worst-case cost: as many bytes, and 16 KiB, per connection.
     ///

@@ -73,7 +73,7 @@ enum State {
 }
 
 impl LengthLineCodec {
-    /// Lines and bodies of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes each.
+    /// Lines and bodies of up to 16 MiB each.
     ///
     /// `body_bytes` sees each line without its end, and returns the length of the body behind it, or
     /// `None` if the line is the whole reply.
@@ -94,7 +94,7 @@ impl LengthLineCodec {
         self
     }
 
-    /// The most bytes a request, a line or a body may have. Default: [`FRAME_BYTES_MAX_DEFAULT`].
+    /// The most bytes a request, a line or a body may have. Default: 16 MiB.
     ///
     /// Worst-case cost: twice as many bytes, and 16 KiB, per connection.
     #[must_use]

@@ -75,7 +75,7 @@ enum State {
 }
 
 impl LineCodec {
-    /// Lines of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes, as the methods below say by default.
+    /// Lines of up to 16 MiB, as the methods below say by default.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -89,8 +89,7 @@ impl LineCodec {
         }
     }
 
-    /// The most bytes a line may have, without its end, read or written. Default:
-    /// [`FRAME_BYTES_MAX_DEFAULT`].
+    /// The most bytes a line may have, without its end, read or written. Default: 16 MiB.
     ///
     /// Worst-case cost: as many bytes, and 16 KiB, per connection.
     ///

@@ -13,6 +13,10 @@
 //! | [`TerminatorCodec`] | lines up to one that ends the reply | `exiftool -stay_open`, `ispell -a`, chess engines | error |
 //! | [`PromptCodec`] | everything up to the next prompt | `python3 -i`, `sqlite3`, `gdb` | error |
 //!
+//! The limit of a frame is 16 MiB unless you set another. That is large on purpose: ordinary replies
+//! exceeded smaller defaults, and the limit is only there to stop a runaway peer. Its worst-case cost
+//! is one buffer of this size per connection.
+//!
 //! A frame is bytes. The layer above checks, frame by frame, whether they are UTF-8 or JSON: one bad
 //! message must not end a stream whose framing is intact.
 //!
@@ -75,7 +79,7 @@ mod prompt;
 mod terminator;
 
 pub use error::{DecodeError, EncodeError, Fragment, FramePart};
-pub use frame::{Codec, FRAME_BYTES_MAX_DEFAULT};
+pub use frame::Codec;
 pub use header_frame::HeaderFrame;
 pub use headers::HeaderCodec;
 pub use length::{LengthCodec, LengthPrefix};
@@ -83,3 +87,5 @@ pub use length_line::{LengthLineCodec, LengthLineFrame};
 pub use lines::{Line, LineCodec};
 pub use prompt::PromptCodec;
 pub use terminator::{TerminatedLines, TerminatorCodec};
+
+pub(crate) use frame::FRAME_BYTES_MAX_DEFAULT;

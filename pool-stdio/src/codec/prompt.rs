@@ -58,7 +58,7 @@ enum State {
 }
 
 impl PromptCodec {
-    /// Replies of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes that end with this prompt.
+    /// Replies of up to 16 MiB that end with this prompt.
     ///
     /// # Panics
     ///
@@ -74,8 +74,7 @@ impl PromptCodec {
         }
     }
 
-    /// The most bytes a request or a reply may have, without its prompt. Default:
-    /// [`FRAME_BYTES_MAX_DEFAULT`].
+    /// The most bytes a request or a reply may have, without its prompt. Default: 16 MiB.
     ///
     /// Worst-case cost: as many bytes, those of the prompt, and 16 KiB, per connection.
     #[must_use]

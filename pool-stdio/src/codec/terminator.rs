@@ -64,8 +64,8 @@ enum State {
 }
 
 impl TerminatorCodec {
-    /// Replies of up to [`FRAME_BYTES_MAX_DEFAULT`] bytes, up to the first line for which `is_last`
-    /// is true. It sees each line without its end.
+    /// Replies of up to 16 MiB, up to the first line for which `is_last` is true. It sees each line
+    /// without its end.
     #[must_use]
     pub fn new(is_last: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
         Self {
@@ -75,8 +75,7 @@ impl TerminatorCodec {
         }
     }
 
-    /// The most bytes a request or a reply may have, with the ends of its lines. Default:
-    /// [`FRAME_BYTES_MAX_DEFAULT`].
+    /// The most bytes a request or a reply may have, with the ends of its lines. Default: 16 MiB.
     ///
     /// Worst-case cost: as many bytes, and 16 KiB, per connection.
     #[must_use]

@@ -2,13 +2,13 @@
 //!
 //! # Invariant
 //!
-//! Whatever is called in whatever order, [`Account::is_settled`] is false while a reply may still
+//! In whatever order its methods are called, [`Account::is_settled`] is false while a reply may still
 //! come to a message that was written. `settled_means_that_nothing_is_to_come` below tries all short
 //! sequences against a child that keeps count.
 
 use tokio::time::Instant;
 
-/// What is owed since the last time nothing was.
+/// What has come to be owed since nothing was owed.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     /// How many replies are still to come.

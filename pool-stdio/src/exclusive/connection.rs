@@ -15,9 +15,7 @@ use crate::codec::{Codec, LineCodec};
 use crate::error::{ChildReport, StdioError};
 use crate::launch::{ChildStdio, LaunchedChild, died};
 use crate::metrics::ChildMeter;
-use crate::process::{
-    Exit, ExitWait, Liveness, Signal, SignalError, StderrTail, Stop, Termination,
-};
+use crate::process::{Child, ExitWait, Liveness, Stop, Termination};
 
 /// A child process that answers one request at a time, over its stdin and stdout.
 ///
@@ -215,31 +213,16 @@ impl<C: Codec> StdioConnection<C> {
         }
     }
 
-    /// How the child exited, if it has.
+    /// The child itself: how it exited, what it wrote to stderr, signals. Its pipes are taken.
     #[must_use]
-    pub fn try_wait(&self) -> Option<Exit> {
-        self.exchange.child().try_wait()
+    pub const fn process(&self) -> &Child {
+        self.exchange.child()
     }
 
     /// The child's process id, which is the id of its process group too.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.exchange.child().pid()
-    }
-
-    /// The end of what the child has written to stderr so far.
-    #[must_use]
-    pub fn stderr_tail(&self) -> StderrTail {
-        self.exchange.child().stderr_tail()
-    }
-
-    /// Sends a signal to the child's process group.
-    ///
-    /// # Errors
-    ///
-    /// As [`Child::signal`](crate::Child::signal).
-    pub fn signal(&self, signal: Signal) -> Result<(), SignalError> {
-        self.exchange.child().signal(signal)
     }
 
     /// Ends the child with all of its [scope](crate::KillScope), and reports how it ended. For a
@@ -319,7 +302,8 @@ impl<C: Codec> StdioConnection<C> {
 
     /// Counts the lines of stderr, which only the child's handle knows.
     pub(super) fn count_stderr_lines(&self) {
-        self.meter.wrote_lines(self.stderr_tail().lines_total);
+        self.meter
+            .wrote_lines(self.process().stderr_tail().lines_total);
     }
 }
 

@@ -137,13 +137,6 @@ impl<C: Codec> StdioConnector<C> {
         })
     }
 
-    /// The `connector` label of metrics. Default: the file name of the program.
-    #[must_use]
-    pub fn name(mut self, name: &str) -> Self {
-        self.launcher.set_name(name);
-        self
-    }
-
     /// Drops output that nobody asked for: what a child writes while no request is under way, or
     /// behind a reply. Whole frames are dropped and counted before the next request is written.
     ///
@@ -162,10 +155,8 @@ impl<C: Codec> StdioConnector<C> {
     }
 
     /// The most bytes that a reply of many frames may have before its last frame, checked after each
-    /// frame. The size of one frame is limited by the codec. Default:
-    /// [`FRAME_BYTES_MAX_DEFAULT`](crate::codec::FRAME_BYTES_MAX_DEFAULT).
-    /// Worst-case cost: as many bytes per connection, the size of a `C::Item` for each frame, and
-    /// one more frame.
+    /// frame. The size of one frame is limited by the codec. Default: 16 MiB. Worst-case cost: as many
+    /// bytes per connection, the size of a `C::Item` for each frame, and one more frame.
     ///
     /// It also limits how much is read while a message is [sent](StdioConnection::send): if the
     /// child writes more than that before it reads on, no more is read, and the message waits.

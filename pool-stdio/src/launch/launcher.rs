@@ -39,17 +39,12 @@ pub(crate) struct LaunchedChild {
 impl Launcher {
     pub(crate) fn new(spec: CommandSpec) -> Result<Self, CommandError> {
         let command = spec.build()?;
-        let meters = Meters::new(&program_name(&command));
+        let meters = Meters::new(&command.name());
         Ok(Self {
             command,
             children: Children::new(),
             meters,
         })
-    }
-
-    /// Counts under this name from now on.
-    pub(crate) fn set_name(&mut self, name: &str) {
-        self.meters = Meters::new(name);
     }
 
     pub(crate) fn children(&self) -> Children {
@@ -125,11 +120,6 @@ fn register_pipes(child: &mut Child) -> io::Result<(Sender, Receiver)> {
         Sender::from_owned_fd_unchecked(stdin)?,
         Receiver::from_owned_fd_unchecked(stdout)?,
     ))
-}
-
-fn program_name(command: &Command) -> String {
-    let name = command.path().file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
 }
 
 /// How the end of a child begins that the pool closes for this reason.

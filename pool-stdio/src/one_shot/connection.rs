@@ -12,7 +12,7 @@ use super::stream::OneShotStream;
 use crate::error::StdioError;
 use crate::launch::{ChildStdio, LaunchedChild, died};
 use crate::metrics::ChildMeter;
-use crate::process::{Exit, Liveness, Stop, Termination};
+use crate::process::{Child, Liveness, Stop, Termination};
 
 /// A child that serves one request: it is given its input, and its output is collected.
 ///
@@ -97,10 +97,10 @@ impl OneShot {
         self.collector.child().pid()
     }
 
-    /// How the child exited, if it has.
+    /// The child itself: how it exited, what it wrote to stderr, signals. Its pipes are taken.
     #[must_use]
-    pub fn try_wait(&self) -> Option<Exit> {
-        self.collector.child().try_wait()
+    pub const fn process(&self) -> &Child {
+        self.collector.child()
     }
 
     pub(super) fn is_alive(&self) -> bool {

@@ -8,7 +8,7 @@ use pool_core::{
 use super::collector::CollectLimits;
 use super::connection::OneShot;
 use crate::launch::{Launcher, stop_mode};
-use crate::process::{Children, CommandError, CommandSpec, RingLimits, StderrPolicy};
+use crate::process::{Children, CommandError, CommandSpec, StderrPolicy};
 
 /// Starts children that serve one request each, for a pool that keeps some of them ready.
 ///
@@ -80,10 +80,10 @@ impl OneShotConnector {
         spec: CommandSpec,
         output_bytes_max: usize,
     ) -> Result<Self, CommandError> {
-        let stderr = StderrPolicy::Ring(RingLimits {
+        let stderr = StderrPolicy::Ring {
             bytes_max: output_bytes_max,
             lines_max: usize::MAX,
-        });
+        };
         let launcher = Launcher::new(spec.stderr(stderr))?;
         let times = launcher.ladder_times();
         Ok(Self {
@@ -93,13 +93,6 @@ impl OneShotConnector {
                 times,
             },
         })
-    }
-
-    /// The `connector` label of metrics. Default: the file name of the program.
-    #[must_use]
-    pub fn name(mut self, name: &str) -> Self {
-        self.launcher.set_name(name);
-        self
     }
 
     /// All children of this connector, to signal or end them together. Call it before you give the

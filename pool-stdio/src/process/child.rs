@@ -1,6 +1,5 @@
 //! The handle of a child: what can be asked of it without waiting, and how its end is begun.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -27,7 +26,7 @@ use super::terminate::{KillScope, Start, Stop};
 /// # Pipes
 ///
 /// Our ends of stdin and stdout are non-blocking. They can be [taken](Self::take_stdin) and
-/// registered with a runtime, and [handed back](Handover) when the child is terminated. The child
+/// registered with a runtime, and [given back](Self::return_stdin) for the termination. The child
 /// sees the end of a pipe that was taken only when that is dropped or handed back.
 ///
 /// # Examples
@@ -63,24 +62,8 @@ pub struct Child {
 }
 
 /// What one system call shows of a child.
-///
-/// # Examples
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use pool_stdio::{CommandSpec, Liveness};
-///
-/// let child = CommandSpec::new("true").build()?.spawn().await?;
-/// child.exited().await;
-/// assert_eq!(child.liveness(child.stdout()), Liveness::Exited);
-/// assert_eq!(Liveness::Exited.to_string(), "exited");
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Liveness {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Liveness {
     /// It runs, and nothing waits to be read.
     Quiet,
     /// It runs, and has written something that was not read.
@@ -92,50 +75,26 @@ pub enum Liveness {
 }
 
 /// Pipes that were taken from a child, and are given back for its termination.
-///
-/// # Examples
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use pool_stdio::{CommandSpec, Handover, Rung, Stop};
-///
-/// let mut child = CommandSpec::new("cat").build()?.spawn().await?;
-/// let (stdin, stdout) = (child.take_stdin().unwrap(), child.take_stdout().unwrap());
-///
-/// let handover = Handover::new().stdin(stdin, b"last words".to_vec()).stdout(stdout);
-/// let end = child.terminate_with(Stop::Orderly, handover).await;
-/// assert_eq!((end.rung, end.unwritten_bytes), (Rung::Eof, 0));
-/// assert_eq!(end.discarded_bytes, 10, "its answer was read and thrown away");
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Default)]
-pub struct Handover {
+pub(crate) struct Handover {
     pipes: PipeEnds,
 }
 
 impl Handover {
     /// Nothing yet.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Our end of stdin, and bytes that are still to be written to it: that is tried for as long as
-    /// [`flush`](crate::LadderTimes::flush) allows. The descriptor and its copies are made
-    /// non-blocking.
-    #[must_use]
-    pub fn stdin(mut self, stdin: OwnedFd, unwritten: Vec<u8>) -> Self {
+    /// As [`Child::return_stdin`].
+    pub(crate) fn stdin(mut self, stdin: OwnedFd, unwritten: Vec<u8>) -> Self {
         self.pipes.stdin = Some(stdin);
         self.pipes.unwritten = unwritten;
         self
     }
 
-    /// Our end of stdout. It is read and the bytes are thrown away, so that the child is not stuck in
-    /// a write. The descriptor and its copies are made non-blocking.
-    #[must_use]
-    pub fn stdout(mut self, stdout: OwnedFd) -> Self {
+    /// As [`Child::return_stdout`].
+    pub(crate) fn stdout(mut self, stdout: OwnedFd) -> Self {
         self.pipes.stdout = Some(stdout);
         self
     }
@@ -177,6 +136,37 @@ impl Child {
         self.pipes.stdout.take()
     }
 
+    /// Gives our end of its stdin back, for the termination, with bytes that are still to be written to
+    /// it: that is tried for as long as [`flush`](crate::LadderTimes::flush) allows. The descriptor and
+    /// its copies are made non-blocking.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_stdio::{CommandSpec, Rung, Stop};
+    ///
+    /// let mut child = CommandSpec::new("cat").build()?.spawn().await?;
+    /// let stdin = child.take_stdin().unwrap();
+    /// child.return_stdin(stdin, b"last words".to_vec());
+    /// let end = child.terminate(Stop::Orderly).await;
+    /// assert_eq!((end.rung, end.unwritten_bytes), (Rung::Eof, 0));
+    /// assert_eq!(end.discarded_bytes, 10, "its answer was read and thrown away");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn return_stdin(&mut self, stdin: OwnedFd, unwritten: Vec<u8>) {
+        self.pipes.stdin = Some(stdin);
+        self.pipes.unwritten = unwritten;
+    }
+
+    /// Gives our end of its stdout back, for the termination: it is read and the bytes are thrown away,
+    /// so that the child is not stuck in a write. The descriptor and its copies are made non-blocking.
+    pub fn return_stdout(&mut self, stdout: OwnedFd) {
+        self.pipes.stdout = Some(stdout);
+    }
+
     /// Our end of its stdin, unless it was taken.
     #[must_use]
     pub fn stdin(&self) -> Option<BorrowedFd<'_>> {
@@ -203,8 +193,7 @@ impl Child {
     ///
     /// `stdout` is our end of its stdout; the caller has it if it was taken. Without it the answer is
     /// [`Quiet`](Liveness::Quiet) or [`Exited`](Liveness::Exited).
-    #[must_use]
-    pub fn liveness(&self, stdout: Option<BorrowedFd<'_>>) -> Liveness {
+    pub(crate) fn liveness(&self, stdout: Option<BorrowedFd<'_>>) -> Liveness {
         let Some(root) = &self.root else {
             return Liveness::Exited;
         };
@@ -332,12 +321,7 @@ impl Child {
     }
 
     /// The same as [`terminate`](Self::terminate), with pipes that were taken.
-    ///
-    /// # Cancel safety
-    ///
-    /// As of [`terminate`](Self::terminate).
-    #[must_use = "the child is terminated anyway, but only this tells when and how"]
-    pub fn terminate_with(
+    pub(crate) fn terminate_with(
         mut self,
         stop: Stop,
         handover: Handover,
@@ -408,17 +392,6 @@ impl Drop for Child {
             Start::Stop(Stop::Force)
         };
         self.stop(start, pipes);
-    }
-}
-
-impl fmt::Display for Liveness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Quiet => "running",
-            Self::HasOutput => "running, with output waiting",
-            Self::Eof => "closed its stdout",
-            Self::Exited => "exited",
-        })
     }
 }
 

@@ -69,18 +69,6 @@ impl Children {
         }
     }
 
-    /// How many children are being started, alive, or being terminated.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.roster.count()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The process ids of those that were started and not yet ended.
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {

@@ -16,44 +16,10 @@ use super::sys::{self, Place, Start, StderrEnd};
 use super::terminate::{KillScope, LadderTimes};
 
 /// Which variables of this program's environment a child inherits.
-///
-/// # Examples
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use pool_stdio::{CommandSpec, EnvPolicy, OneShotConnector};
-///
-/// let tool = CommandSpec::new("sh").args(["-c", "cat; echo $LANG $HOME"]);
-/// let tool = tool.env_policy(EnvPolicy::Clear).env("LANG", "C");
-/// let output = OneShotConnector::new(tool)?.pool().build()?.acquire().await?.run("").await?;
-/// assert_eq!(output.stdout, "C\n");
-///
-/// let EnvPolicy::AllowList(names) = EnvPolicy::minimal() else { unreachable!() };
-/// assert!(names.iter().any(|name| name == "PATH"));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum EnvPolicy {
-    /// All of them.
-    #[default]
-    Inherit,
-    /// None of them.
-    Clear,
-    /// The variables of these names. One whose value starts with `()` is left out: some shells would
-    /// execute it as a function.
-    AllowList(Vec<OsString>),
-}
-
-impl EnvPolicy {
-    /// An allow-list of what most programs need: `HOME`, `LOGNAME`, `PATH`, `SHELL`, `TERM`, `USER`.
-    #[must_use]
-    pub fn minimal() -> Self {
-        let names = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
-        Self::AllowList(names.map(OsString::from).to_vec())
-    }
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Inherited {
+    All,
+    Only(Vec<OsString>),
 }
 
 /// What to start and how to terminate it: program, arguments, environment, scope, graces.
@@ -77,8 +43,9 @@ impl EnvPolicy {
 #[derive(Clone)]
 pub struct CommandSpec {
     program: OsString,
+    name: Option<String>,
     args: Vec<OsString>,
-    env_policy: EnvPolicy,
+    inherited: Inherited,
     /// `None` removes a variable.
     env: BTreeMap<OsString, Option<OsString>>,
     current_dir: Option<PathBuf>,
@@ -95,8 +62,9 @@ impl fmt::Debug for CommandSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CommandSpec")
             .field("program", &self.program)
+            .field("name", &self.name)
             .field("args", &self.args)
-            .field("env_policy", &self.env_policy)
+            .field("inherited", &self.inherited)
             .field("env_names", &self.env.keys())
             .field("current_dir", &self.current_dir)
             .field("stderr", &self.stderr)
@@ -114,8 +82,9 @@ impl CommandSpec {
     pub fn new(program: impl Into<OsString>) -> Self {
         Self {
             program: program.into(),
+            name: None,
             args: Vec::new(),
-            env_policy: EnvPolicy::default(),
+            inherited: Inherited::All,
             env: BTreeMap::new(),
             current_dir: None,
             stderr: StderrPolicy::default(),
@@ -125,6 +94,14 @@ impl CommandSpec {
             place: Place::default(),
             children_max: 1,
         }
+    }
+
+    /// The `connector` label of the metrics and logs of its children. Default: the file name of the
+    /// program.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// Adds an argument.
@@ -141,7 +118,7 @@ impl CommandSpec {
         self
     }
 
-    /// Sets a variable, whatever the [policy](Self::env_policy) says.
+    /// Sets a variable, whether or not it would be inherited.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.insert(name.into(), Some(value.into()));
@@ -155,10 +132,34 @@ impl CommandSpec {
         self
     }
 
-    /// Which variables are inherited. Default: all.
+    /// Inherits no variable of this program. Default: all of them.
     #[must_use]
-    pub fn env_policy(mut self, policy: EnvPolicy) -> Self {
-        self.env_policy = policy;
+    pub fn env_clear(mut self) -> Self {
+        self.inherited = Inherited::Only(Vec::new());
+        self
+    }
+
+    /// Inherits the variables of these names only. Most programs need `HOME`, `LOGNAME`, `PATH`,
+    /// `SHELL`, `TERM` and `USER`. One whose value starts with `()` is left out: some shells would
+    /// execute it as a function.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_stdio::{CommandSpec, OneShotConnector};
+    ///
+    /// let tool = CommandSpec::new("sh").args(["-c", "cat; echo $LANG $HOME"]);
+    /// let tool = tool.env_only(["PATH"]).env("LANG", "C");
+    /// let output = OneShotConnector::new(tool)?.pool().build()?.acquire().await?.run("").await?;
+    /// assert_eq!(output.stdout, "C\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn env_only<N: Into<OsString>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.inherited = Inherited::Only(names.into_iter().map(Into::into).collect());
         self
     }
 
@@ -278,10 +279,9 @@ impl CommandSpec {
     }
 
     fn inherits(&self, name: &OsStr, value: &OsStr) -> bool {
-        match &self.env_policy {
-            EnvPolicy::Inherit => true,
-            EnvPolicy::Clear => false,
-            EnvPolicy::AllowList(names) => {
+        match &self.inherited {
+            Inherited::All => true,
+            Inherited::Only(names) => {
                 names.iter().any(|allowed| allowed == name)
                     && !value.as_encoded_bytes().starts_with(b"()")
             }
@@ -325,6 +325,13 @@ impl Command {
         &self.inner.path
     }
 
+    pub(crate) fn name(&self) -> String {
+        self.inner.spec.name.clone().unwrap_or_else(|| {
+            let name = self.inner.path.file_name().unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        })
+    }
+
     pub(crate) fn stderr_policy(&self) -> &StderrPolicy {
         &self.inner.spec.stderr
     }
@@ -350,7 +357,7 @@ impl Command {
             environment,
             directory: spec.current_dir.as_deref(),
             stderr: match spec.stderr {
-                StderrPolicy::Ring(_) => StderrEnd::Pipe,
+                StderrPolicy::Ring { .. } => StderrEnd::Pipe,
                 StderrPolicy::Inherit => StderrEnd::Inherited,
                 StderrPolicy::Null => StderrEnd::Null,
             },

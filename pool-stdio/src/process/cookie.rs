@@ -22,7 +22,7 @@ pub(crate) fn value_for(child: ChildId) -> OsString {
     value
 }
 
-/// Of which children of this program a process is a descendant, by its environment block.
+/// The children of this program that a process descends from, as its environment says.
 pub(crate) fn children_in(environ: &[u8]) -> Vec<ChildId> {
     children_of_host(environ, &HOST)
 }

@@ -30,18 +30,18 @@ mod terminate;
 mod ward;
 mod watched;
 
-pub use child::{Child, Handover, Liveness};
+pub use child::Child;
 pub use children::Children;
-pub use command::{Command, CommandSpec, EnvPolicy};
+pub use command::{Command, CommandSpec};
 pub use command_error::CommandError;
 pub use outcome::{CountFailure, Drain, Exit, Rung, Survivors, TerminateAllReport, Termination};
 pub use signal::{Signal, SignalError};
 pub use spawn_error::SpawnError;
 pub use spawner::prepare;
-pub use stderr::{LineSink, RingLimits, StderrLine, StderrPolicy, StderrTail};
+pub use stderr::{LineSink, StderrLine, StderrPolicy, StderrTail};
 pub use terminate::{KillScope, LadderTimes, Stop};
 
-pub(crate) use child::ExitWait;
+pub(crate) use child::{ExitWait, Handover, Liveness};
 pub(crate) use lock::lock;
 pub(crate) use once::{Once, Wait};
 pub(crate) use record::ChildRecord;

@@ -52,7 +52,7 @@ pub enum Signal {
 #[non_exhaustive]
 pub enum SignalError {
     /// The process group is empty.
-    #[error("nobody is left in the process group")]
+    #[error("the process group is empty")]
     Gone,
     /// The system does not allow it.
     #[error("the system refused to send the signal")]

@@ -1,4 +1,4 @@
-//! The threads that start children, so that no other thread waits for it: a start takes 0.1 ms when
+//! The threads that start children, so that no other thread waits for a start: that takes 0.1 ms when
 //! all is well, and as long as a file system hangs when it is not.
 //!
 //! A child is in a guard from the moment it exists: any failure or cancellation after that kills
@@ -71,8 +71,9 @@ pub(crate) fn failed(error: SpawnError) -> Take<SpawnResult> {
 
 /// Starts the permanent threads of this crate now, rather than with the first child: one that starts
 /// children, one that watches them, and one that wakes the tasks that wait for them. Together they hold
-/// two descriptors. A fourth, which looks for processes that left their group or outlive their root,
-/// and a fifth, which passes on lines of stderr, are started when they are first needed.
+/// two descriptors. The others start when they are first needed: up to three more that start children,
+/// one that looks for processes that left their group or outlive their root, and one that passes on
+/// lines of stderr.
 ///
 /// # Errors
 ///
@@ -300,7 +301,13 @@ impl Drop for BusyWith<'_> {
 
 fn new_record(command: &Command, id: ChildId, pid: u32) -> ChildRecord {
     let limits = match command.stderr_policy() {
-        StderrPolicy::Ring(limits) => *limits,
+        StderrPolicy::Ring {
+            bytes_max,
+            lines_max,
+        } => RingLimits {
+            bytes_max: *bytes_max,
+            lines_max: *lines_max,
+        },
         StderrPolicy::Inherit | StderrPolicy::Null => RingLimits {
             bytes_max: 0,
             lines_max: 0,
@@ -378,8 +385,8 @@ struct Failure {
     attempts: u32,
 }
 
-/// Retries, for about 30 ms, what may be over in a moment: another thread's fork still has the
-/// program file open for writing, or the system has no process to give.
+/// Retries for about 30 ms after a failure that can pass in a moment: a fork of another thread still
+/// has the program file open for writing, or the system has no process to give.
 fn retry_briefly<T>(
     chance: &RandomState,
     pause: impl Fn(Duration),

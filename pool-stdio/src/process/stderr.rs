@@ -9,12 +9,34 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Where a child's stderr goes.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_stdio::{CommandSpec, StderrPolicy};
+///
+/// let last_two = StderrPolicy::Ring { bytes_max: 1024, lines_max: 2 };
+/// let noisy = CommandSpec::new("sh").args(["-c", "for n in 1 2 3; do echo $n >&2; done"]);
+/// let child = noisy.stderr(last_two).build()?.spawn().await?;
+/// child.exited().await;
+/// let tail = child.stderr_tail();
+/// assert_eq!((tail.text.as_str(), tail.lines_total, tail.is_cut), ("2\n3\n", 3, true));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum StderrPolicy {
     /// It is read for as long as the child lives, also without a runtime, and its end is kept for
     /// error reports.
-    Ring(RingLimits),
+    Ring {
+        /// How many bytes are kept. 64 KiB by default. Memory is taken as it fills, not in advance.
+        bytes_max: usize,
+        /// How many lines are kept. 200 by default: few people read more than that in an error report.
+        lines_max: usize,
+    },
     /// The child writes to the stderr of this program.
     Inherit,
     /// It goes to `/dev/null`.
@@ -23,43 +45,18 @@ pub enum StderrPolicy {
 
 impl Default for StderrPolicy {
     fn default() -> Self {
-        Self::Ring(RingLimits::default())
-    }
-}
-
-/// How much of stderr is kept.
-///
-/// # Examples
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use pool_stdio::{CommandSpec, RingLimits, StderrPolicy};
-///
-/// let limits = RingLimits { lines_max: 2, ..RingLimits::default() };
-/// let noisy = CommandSpec::new("sh").args(["-c", "for n in 1 2 3; do echo $n >&2; done"]);
-/// let child = noisy.stderr(StderrPolicy::Ring(limits)).build()?.spawn().await?;
-/// child.exited().await;
-/// let tail = child.stderr_tail();
-/// assert_eq!((tail.text.as_str(), tail.lines_total, tail.is_cut), ("2\n3\n", 3, true));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RingLimits {
-    /// Default 64 KiB. Memory is taken as it fills, not in advance.
-    pub bytes_max: usize,
-    /// Default 200: few people read more than that in an error report.
-    pub lines_max: usize,
-}
-
-impl Default for RingLimits {
-    fn default() -> Self {
-        Self {
+        Self::Ring {
             bytes_max: 64 * 1024,
             lines_max: 200,
         }
     }
+}
+
+/// How much of stderr is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RingLimits {
+    pub(super) bytes_max: usize,
+    pub(super) lines_max: usize,
 }
 
 /// What gets the lines of stderr as they come. One thread calls the sinks of all children: a sink that
@@ -180,7 +177,7 @@ pub(crate) struct RingView {
 }
 
 impl Ring {
-    pub(crate) const fn new(limits: RingLimits) -> Self {
+    pub(super) const fn new(limits: RingLimits) -> Self {
         Self {
             limits,
             segments: VecDeque::new(),

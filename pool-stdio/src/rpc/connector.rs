@@ -43,12 +43,12 @@ use crate::process::{Children, CommandError, CommandSpec, Stop};
 ///   stderr.
 /// * **`is_alive`** is [one system call](JsonRpcConnection::is_alive), or none while a busy child
 ///   answers.
-/// * **`watch_suspicion`** tells a shared pool when a child is [suspected](Self::hang_after) to hang.
+/// * **`watch_suspicion`** tells a shared pool when a child is [suspected](RpcLimits::hang_after) to hang.
 /// * **`is_clean`**, of an exclusive pool, says no to a connection with a call that was given up and not
 ///   answered: the next caller could receive notifications about it.
 /// * **`died`** resolves on exit or end of stdout.
 /// * **`check`** pings the child, if the protocol has a ping. A child that does not answer fails the
-///   check, unless it may be working on a call: then it is [suspected](Self::hang_after).
+///   check, unless it may be working on a call: then it is [suspected](RpcLimits::hang_after).
 /// * **`close`** tells an initialized language server to shut down and waits up to two seconds for that,
 ///   if the end is orderly. It ends pending calls with [`Cancelled`](RpcError::Cancelled), walks the
 ///   [ladder](crate::LadderTimes), and returns when the child is reaped.
@@ -87,6 +87,72 @@ pub struct JsonRpcConnector {
     ping_timeout: Duration,
 }
 
+/// How much one JSON-RPC connection keeps, and how long it waits.
+///
+/// # Examples
+///
+/// ```
+/// use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol, RpcLimits};
+/// use std::time::Duration;
+///
+/// // A server that thinks long and silently, behind callers without limits of their own.
+/// let limits = RpcLimits { hang_after: Duration::from_secs(60), ..RpcLimits::default() };
+/// let connector = JsonRpcConnector::new(CommandSpec::new("cat"), Protocol::Mcp)?.limits(limits);
+/// # drop(connector);
+/// # Ok::<(), pool_stdio::CommandError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RpcLimits {
+    /// How many bytes a message may have, in either direction; at most 4 GiB less one. Default:
+    /// 16 MiB. Worst-case cost: this much memory for each connection, and for each queued message.
+    pub frame_bytes_max: usize,
+    /// How many messages of callers may be queued for writing, at least one. Further callers wait for
+    /// room. Default: 64. Cancel notifications and answers to the child never wait: up to 1024 of them
+    /// are queued, and more are dropped and [counted](crate::RpcStatus::unsent).
+    pub queue_max: usize,
+    /// How long a caller may wait for room in the queue. Default: 30 seconds. Then the call ends with a
+    /// [`Timeout`](RpcError::Timeout), and nothing of it was sent.
+    pub enqueue_timeout: Duration,
+    /// How long a child may leave its stdin unread while something is queued for it. Default: 30
+    /// seconds. Then the connection is over, and all calls end with
+    /// [`WriteStalled`](RpcError::WriteStalled).
+    pub write_timeout: Duration,
+    /// How many notifications are kept for a slow subscriber, at least one and at most 65,536, rounded
+    /// up to a power of two. Default: 256. The memory is allocated when a connection opens.
+    pub notifications_max: usize,
+    /// How long a ping may take. Default: 2 seconds. Must be below the pool's check timeout.
+    pub ping_timeout: Duration,
+    /// How long a child that is suspected to hang may stay silent. Default: 5 seconds.
+    ///
+    /// A child is suspected when a request that was written to it passed its
+    /// [deadline](Call::within) and nothing was read from the child since. It is also suspected when its
+    /// process has been stopped (as by SIGSTOP) for this long while a call was pending. A call that its
+    /// caller dropped is no evidence.
+    ///
+    /// A suspected child is pinged, if its protocol has a ping. A
+    /// [`SharedPool`](pool_core::SharedPool) gives no new lease of it, and may open a replacement at
+    /// once. Any byte from the child clears it. After this long of further silence it is ended, and its
+    /// calls fail with [`Hung`](RpcError::Hung). If other calls were pending when it became a suspect, it
+    /// is not ended before the last of their deadlines, unless its process is stopped. So a child that
+    /// works silently for a minute under a deadline of two minutes is never ended, and one that was
+    /// stopped is gone within twice this time.
+    pub hang_after: Duration,
+}
+
+impl Default for RpcLimits {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+            queue_max: 64,
+            enqueue_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            notifications_max: 256,
+            ping_timeout: Duration::from_secs(2),
+            hang_after: Duration::from_secs(5),
+        }
+    }
+}
+
 impl JsonRpcConnector {
     /// Children of this command, with the framing of the protocol.
     ///
@@ -94,7 +160,8 @@ impl JsonRpcConnector {
     ///
     /// As [`CommandSpec::build`].
     pub fn new(spec: CommandSpec, protocol: Protocol) -> Result<Self, CommandError> {
-        Ok(Self {
+        let limits = RpcLimits::default();
+        let connector = Self {
             launcher: Launcher::new(spec)?,
             handshake: None,
             settings: TransportSettings {
@@ -103,19 +170,20 @@ impl JsonRpcConnector {
                     pid: 0,
                     connection_id: ConnectionId::from_u64(0),
                     framing: protocol.framing(),
-                    frame_bytes_max: FRAME_BYTES_MAX_DEFAULT,
+                    frame_bytes_max: limits.frame_bytes_max,
                     cancel: protocol.cancel(),
-                    queue_max: QUEUE_DEFAULT,
-                    enqueue_timeout: TIMEOUT_DEFAULT,
-                    write_timeout: TIMEOUT_DEFAULT,
-                    hang_after: HANG_AFTER_DEFAULT,
-                    notifications_max: NOTIFICATIONS_DEFAULT,
+                    queue_max: limits.queue_max,
+                    enqueue_timeout: limits.enqueue_timeout,
+                    write_timeout: limits.write_timeout,
+                    hang_after: limits.hang_after,
+                    notifications_max: limits.notifications_max,
                 },
-                strays: StrayFrames::default(),
+                strays: StrayFrames::Skip,
                 handler: None,
             },
-            ping_timeout: PING_TIMEOUT_DEFAULT,
-        })
+            ping_timeout: limits.ping_timeout,
+        };
+        Ok(connector)
     }
 
     /// Initializes each child: sends `initialize` with these params, and then the notification that the
@@ -145,13 +213,6 @@ impl JsonRpcConnector {
         Ok(self)
     }
 
-    /// The `connector` label of metrics. Default: the file name of the program.
-    #[must_use]
-    pub fn name(mut self, name: &str) -> Self {
-        self.launcher.set_name(name);
-        self
-    }
-
     /// How messages are framed. Default: as the protocol says.
     #[must_use]
     pub const fn framing(mut self, framing: Framing) -> Self {
@@ -159,84 +220,26 @@ impl JsonRpcConnector {
         self
     }
 
-    /// What happens when a child writes a frame that is not a message. Default: [`StrayFrames::Skip`].
+    /// Ends the connection when the child writes a frame that is not a JSON-RPC message. By default
+    /// such a frame is skipped and counted, and the beginning of the last few is kept for errors,
+    /// because some servers write log lines to stdout.
     #[must_use]
-    pub const fn stray_frames(mut self, policy: StrayFrames) -> Self {
-        self.settings.strays = policy;
+    pub const fn refuse_stray_frames(mut self) -> Self {
+        self.settings.strays = StrayFrames::Refuse;
         self
     }
 
-    /// How many bytes a message may have, in either direction; at most 4 GiB less one. Default:
-    /// [`FRAME_BYTES_MAX_DEFAULT`]. Worst-case cost: this much memory for each connection, and for each
-    /// queued message.
+    /// How much is kept, and how long is waited. Default: [`RpcLimits::default`].
     #[must_use]
-    pub const fn frame_bytes_max(mut self, bytes: usize) -> Self {
-        self.settings.link.frame_bytes_max = if bytes < FRAME_BYTES_LIMIT {
-            bytes
-        } else {
-            FRAME_BYTES_LIMIT
-        };
-        self
-    }
-
-    /// How many messages of callers may be queued for writing, at least one. Further callers wait for
-    /// room. Default: 64. Cancel notifications and answers to the child never wait: up to 1024 of them
-    /// are queued, and more are dropped and [counted](crate::RpcCounts::unsent).
-    #[must_use]
-    pub const fn queue_max(mut self, messages: usize) -> Self {
-        self.settings.link.queue_max = if messages == 0 { 1 } else { messages };
-        self
-    }
-
-    /// How long a caller may wait for room in the queue. Default: 30 seconds. Then the call ends with a
-    /// [`Timeout`](RpcError::Timeout), and nothing of it was sent.
-    #[must_use]
-    pub const fn enqueue_timeout(mut self, limit: Duration) -> Self {
-        self.settings.link.enqueue_timeout = limit;
-        self
-    }
-
-    /// How long a child may leave its stdin unread while something is queued for it. Default: 30
-    /// seconds. Then the connection is over, and all calls end with
-    /// [`WriteStalled`](RpcError::WriteStalled).
-    #[must_use]
-    pub const fn write_timeout(mut self, limit: Duration) -> Self {
-        self.settings.link.write_timeout = limit;
-        self
-    }
-
-    /// How many notifications are kept for a slow subscriber, at least one and at most 65,536, rounded
-    /// up to a power of two. Default: 256. The memory is allocated when a connection opens.
-    #[must_use]
-    pub fn notifications_max(mut self, notifications: usize) -> Self {
-        self.settings.link.notifications_max = notifications.clamp(1, CAPACITY_MAX);
-        self
-    }
-
-    /// How long a ping may take. Default: 2 seconds. Must be below the pool's check timeout.
-    #[must_use]
-    pub const fn ping_timeout(mut self, limit: Duration) -> Self {
-        self.ping_timeout = limit;
-        self
-    }
-
-    /// How long a child that is suspected to hang may stay silent. Default: 5 seconds.
-    ///
-    /// A child is suspected when a request that was written to it passed its
-    /// [deadline](Call::within) and nothing was read from the child since. It is also suspected when its
-    /// process has been stopped (as by SIGSTOP) for this long while a call was pending. A call that its
-    /// caller dropped is no evidence.
-    ///
-    /// A suspected child is pinged, if its protocol has a ping. A
-    /// [`SharedPool`](pool_core::SharedPool) gives no new lease of it, and may open a replacement at
-    /// once. Any byte from the child clears it. After this long of further silence it is ended, and its
-    /// calls fail with [`Hung`](RpcError::Hung). If other calls were pending when it became a suspect, it
-    /// is not ended before the last of their deadlines, unless its process is stopped. So a child that
-    /// works silently for a minute under a deadline of two minutes is never ended, and one that was
-    /// stopped is gone within twice this time.
-    #[must_use]
-    pub fn hang_after(mut self, silence: Duration) -> Self {
-        self.settings.link.hang_after = silence.min(DURATION_MAX);
+    pub fn limits(mut self, limits: RpcLimits) -> Self {
+        let link = &mut self.settings.link;
+        link.frame_bytes_max = limits.frame_bytes_max.min(FRAME_BYTES_LIMIT);
+        link.queue_max = limits.queue_max.max(1);
+        link.enqueue_timeout = limits.enqueue_timeout;
+        link.write_timeout = limits.write_timeout;
+        link.notifications_max = limits.notifications_max.clamp(1, CAPACITY_MAX);
+        link.hang_after = limits.hang_after.min(DURATION_MAX);
+        self.ping_timeout = limits.ping_timeout;
         self
     }
 
@@ -256,7 +259,7 @@ impl JsonRpcConnector {
     /// let connector = JsonRpcConnector::new(CommandSpec::new("cat"), Protocol::Mcp)?.on_request(
     ///     |request| {
     ///         Box::pin(async move {
-    ///             assert_ne!(request.method(), "");
+    ///             assert_ne!(request.method, "");
     ///             Err(ErrorObject::new(-32601, "not here"))
     ///         })
     ///     },
@@ -307,7 +310,7 @@ fn handshake_failed(connection: &JsonRpcConnection, error: RpcError) -> ConnectE
         return ConnectError::transient(error);
     }
     let requested_at = Some(connection.requested_at());
-    let report = ChildReport::of(connection.child(), Stage::Handshake, requested_at);
+    let report = ChildReport::of(connection.process(), Stage::Handshake, requested_at);
     let source = error.into();
     ConnectError::transient(StdioError::Handshake { source, report })
 }
@@ -372,10 +375,5 @@ impl fmt::Debug for JsonRpcConnector {
     }
 }
 
-const QUEUE_DEFAULT: usize = 64;
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-const NOTIFICATIONS_DEFAULT: usize = 256;
-const PING_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
-const HANG_AFTER_DEFAULT: Duration = Duration::from_secs(5);
 /// A position in a frame must fit into 32 bits.
 const FRAME_BYTES_LIMIT: usize = u32::MAX as usize;

@@ -17,8 +17,8 @@ use crate::error::ErrorKind;
 /// ```
 /// use pool_stdio::{Fate, RpcError};
 ///
-/// let reason = String::from("no JSON");
-/// assert_eq!(RpcError::BadRequest { reason }.fate(), Fate::NotSent);
+/// let error = RpcError::Cancelled { fate: Fate::NotSent };
+/// assert!(error.is_retry_safe());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fate {
@@ -81,14 +81,14 @@ pub enum RpcError {
     /// The child did not read its stdin for too long. This ends all its calls.
     #[error("child has not read for {limit:?} ({report})")]
     WriteStalled {
-        /// [`write_timeout`](crate::JsonRpcConnector::write_timeout).
+        /// [`write_timeout`](crate::RpcLimits::write_timeout).
         limit: Duration,
         /// What was known of the child.
         report: Arc<RpcReport>,
         /// Whether the child can have carried out the request.
         fate: Fate,
     },
-    /// The child was suspected to hang, and was ended. [`hang_after`](crate::JsonRpcConnector::hang_after)
+    /// The child was suspected to hang, and was ended. [`hang_after`](crate::RpcLimits::hang_after)
     /// has the rule.
     #[error("child hung: it said nothing for {silent_for:?} ({report})")]
     Hung {
@@ -112,7 +112,7 @@ pub enum RpcError {
     /// A message is too long: the request if there is no report, otherwise one of the child.
     #[error("message exceeds {limit_bytes} bytes")]
     FrameTooLarge {
-        /// [`frame_bytes_max`](crate::JsonRpcConnector::frame_bytes_max).
+        /// [`frame_bytes_max`](crate::RpcLimits::frame_bytes_max).
         limit_bytes: usize,
         /// What was known of the child, if the message was the child's.
         report: Option<Arc<RpcReport>>,
@@ -201,7 +201,7 @@ impl RpcError {
 
     /// Whether the child can have carried out the request.
     #[must_use]
-    pub const fn fate(&self) -> Fate {
+    pub(super) const fn fate(&self) -> Fate {
         match self {
             Self::ProcessExited { fate, .. }
             | Self::OutputClosed { fate, .. }

@@ -27,14 +27,13 @@
 //! | `scan` | where the id, the method and the params of a message are |
 //! | `suspicion` | when a silent child is suspected to hang, and when it is ended |
 //! | [`exchange`] | what belongs to one request of one client, and to one client |
-//! | `error`, `report`, `counts` | why a call has no result, what was known of the child, what was dropped |
+//! | `error`, `report`, `status` | why a call has no result, what was known of the child, what was dropped |
 
 mod call;
 mod call_id;
 mod client;
 mod connection;
 mod connector;
-mod counts;
 mod driver;
 mod error;
 mod exchange;
@@ -57,6 +56,7 @@ mod scan;
 mod server_request;
 mod session_queue;
 mod state;
+mod status;
 mod suspicion;
 mod table;
 #[cfg(test)]
@@ -66,8 +66,7 @@ mod writer;
 
 pub use call::{Call, Forward};
 pub use connection::JsonRpcConnection;
-pub use connector::JsonRpcConnector;
-pub use counts::RpcCounts;
+pub use connector::{JsonRpcConnector, RpcLimits};
 pub use error::{Fate, RpcError};
 pub use exchange::{
     ClientIds, Exchange, NotRepeated, OnDrop, Retry, RetryError, Retrying, RpcLease, RpcPool,
@@ -78,6 +77,6 @@ pub use notifications::{Notification, Notifications, Progress};
 pub use protocol::Protocol;
 pub use reply::ErrorObject;
 pub use report::RpcReport;
-pub use router::StrayFrames;
 pub use server_request::ServerRequest;
 pub use session_queue::ServerMessage;
+pub use status::RpcStatus;

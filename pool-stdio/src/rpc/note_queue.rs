@@ -101,7 +101,8 @@ impl NoteQueue {
     /// The next note, if there is one. Otherwise the waker is woken when one comes.
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Notification> {
         let mut kept = lock(&self.kept);
-        if let Some(note) = kept.notes.pop_front() {
+        if let Some(mut note) = kept.notes.pop_front() {
+            note.missed = std::mem::take(&mut kept.missed);
             return Poll::Ready(note);
         }
         let replaced = kept.waker.replace(cx.waker().clone());
@@ -112,10 +113,5 @@ impl NoteQueue {
 
     pub(super) const fn notes_max(&self) -> usize {
         self.notes_max
-    }
-
-    /// How many notes were dropped because they were not taken in time.
-    pub(super) fn missed(&self) -> u64 {
-        lock(&self.kept).missed
     }
 }

@@ -1,12 +1,14 @@
 //! Notifications of a child, and their receivers.
 
+use std::mem;
+
 use bytes::Bytes;
 use pool_core::ConnectionId;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::scan::{Envelope, Span};
+use super::scan::Envelope;
 
 /// Where a message of a child comes from.
 #[derive(Debug, Clone, Copy)]
@@ -33,52 +35,38 @@ pub(super) struct Origin {
 /// child.notify("news", &["rain"]).await?;
 ///
 /// let news = notifications.recv().await.unwrap();
-/// assert_eq!(news.method(), "news");
+/// assert_eq!(news.method, "news");
 /// assert_eq!(news.params::<Vec<String>>()?, ["rain"]);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Notification {
-    message: Bytes,
-    origin: Origin,
-    method: String,
-    params: Option<Span>,
+    /// The connection that it came from, as the pool numbers it.
+    pub connection_id: ConnectionId,
+    /// The process id of the child that sent it.
+    pub pid: u32,
+    /// The method.
+    pub method: String,
+    /// The whole message. It is as the child wrote it, except that a progress token is the caller's.
+    pub message: Bytes,
+    /// How many notifications were dropped directly before this one, because the receiver was too slow.
+    pub missed: u64,
+    params: Option<Bytes>,
 }
 
 impl Notification {
     pub(super) fn new(message: Bytes, envelope: &Envelope, origin: Origin) -> Option<Self> {
         let method = serde_json::from_slice(envelope.method?.of(&message)).ok()?;
         Some(Self {
-            origin,
-            message,
+            connection_id: origin.connection_id,
+            pid: origin.pid,
             method,
-            params: envelope.params,
+            missed: 0,
+            params: envelope.params.map(|span| message.slice(span.range())),
+            message,
         })
-    }
-
-    /// The connection that the notification came from, as the pool numbers it.
-    #[must_use]
-    pub const fn connection_id(&self) -> ConnectionId {
-        self.origin.connection_id
-    }
-
-    /// The process id of the child that sent the notification.
-    #[must_use]
-    pub const fn pid(&self) -> u32 {
-        self.origin.pid
-    }
-
-    /// The method.
-    #[must_use]
-    pub fn method(&self) -> &str {
-        &self.method
-    }
-
-    /// The whole message. It is as the child wrote it, except that a progress token is the caller's.
-    #[must_use]
-    pub const fn message(&self) -> &Bytes {
-        &self.message
     }
 
     /// The params, parsed. Missing params are parsed as `null`.
@@ -87,15 +75,12 @@ impl Notification {
     ///
     /// The params are not a `T`.
     pub fn params<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        match self.params {
-            Some(span) => serde_json::from_slice(span.of(&self.message)),
-            None => serde_json::from_slice(b"null"),
-        }
+        serde_json::from_slice(self.params.as_deref().unwrap_or(b"null"))
     }
 }
 
 /// Receives notifications. Up to a number are kept until somebody takes them; then the oldest are
-/// dropped and counted.
+/// dropped, and the next one that is received [says](Notification::missed) how many.
 ///
 /// # Examples
 ///
@@ -103,27 +88,29 @@ impl Notification {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use pool_core::SharedPool;
-/// use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol};
+/// use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol, RpcLimits};
 ///
 /// // A server that sends three notifications, and then answers the request with true.
 /// let news = r#"{"jsonrpc":"2.0","method":"news"}"#;
 /// let answer = r#"s/.*"id":\([0-9]*\).*/{"jsonrpc":"2.0","id":\1,"result":true}/"#;
 /// let script = format!("1i{news}\n1i{news}\n1i{news}\n{answer}");
 /// let server = CommandSpec::new("sed").args(["-u", &script]);
-/// let connector = JsonRpcConnector::new(server, Protocol::Plain)?.notifications_max(1);
+/// let limits = RpcLimits { notifications_max: 1, ..RpcLimits::default() };
+/// let connector = JsonRpcConnector::new(server, Protocol::Plain)?.limits(limits);
 /// let pool = SharedPool::builder(connector).build()?;
 /// let child = pool.acquire().await?;
 /// let mut notifications = child.notifications();
 /// assert!(child.call::<bool>("ready", &()).await?);
 ///
-/// assert_eq!(notifications.recv().await.unwrap().method(), "news");
-/// assert_eq!(notifications.missed(), 2);
+/// let last = notifications.recv().await.unwrap();
+/// assert_eq!((last.method.as_str(), last.missed), ("news", 2));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct Notifications {
     receiver: broadcast::Receiver<Notification>,
+    /// Dropped since the last one that was received.
     missed: u64,
 }
 
@@ -143,18 +130,16 @@ impl Notifications {
     pub async fn recv(&mut self) -> Option<Notification> {
         loop {
             match self.receiver.recv().await {
-                Ok(notification) => return Some(notification),
+                Ok(notification) => {
+                    return Some(Notification {
+                        missed: mem::take(&mut self.missed),
+                        ..notification
+                    });
+                }
                 Err(RecvError::Lagged(count)) => self.missed += count,
                 Err(RecvError::Closed) => return None,
             }
         }
-    }
-
-    /// How many notifications before the one that was received last were dropped, because they were
-    /// not received in time.
-    #[must_use]
-    pub const fn missed(&self) -> u64 {
-        self.missed
     }
 }
 

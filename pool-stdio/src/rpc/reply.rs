@@ -87,8 +87,8 @@ impl ErrorObject {
     /// own id, byte for byte, and one reply for each request of a batch. `None` if the client expects
     /// no reply, as to a notification.
     ///
-    /// What is not a message is answered under the id `null`, once for a whole batch: a reply should
-    /// not be many times as long as the message.
+    /// If a message is no JSON-RPC message, the id of its reply is `null`. A batch gets one such reply at
+    /// most: a reply should not be many times as long as the message.
     ///
     /// # Examples
     ///

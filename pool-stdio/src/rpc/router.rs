@@ -22,11 +22,9 @@ use crate::codec::DecodeError;
 use crate::metrics::Meters;
 
 /// What happens when a child writes a frame that is not a JSON-RPC message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum StrayFrames {
-    /// The frame is skipped and counted, and the beginning of the last few is kept. The default,
-    /// because some servers write log lines to stdout.
-    #[default]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StrayFrames {
+    /// The frame is skipped and counted, and the beginning of the last few is kept.
     Skip,
     /// The frame ends the connection.
     Refuse,
@@ -130,7 +128,7 @@ impl Router {
         match ServerRequest::new(copy, envelope, self.link.settings.origin()) {
             Some(request) => {
                 if let Some(session) = self.link.session() {
-                    let id = request.id();
+                    let id = request.id().clone();
                     if !session.ask(request) {
                         self.send_answer(too_many(&id));
                     }

@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use super::notifications::Origin;
 use super::protocol::Protocol;
 use super::reply::{ErrorObject, INTERNAL_ERROR, METHOD_NOT_FOUND, SERVER_ERROR, reply_text};
-use super::scan::{Envelope, Span};
+use super::scan::Envelope;
 
 /// The answer of a handler to a request.
 pub(super) type Answer = Result<Box<RawValue>, ErrorObject>;
@@ -38,7 +38,7 @@ pub(super) type RequestHandler = dyn Fn(ServerRequest) -> BoxFuture<'static, Ans
 /// let server = CommandSpec::new("sh").args(["-c", script]);
 /// let connector = JsonRpcConnector::new(server, Protocol::Mcp)?.on_request(|request| {
 ///     Box::pin(async move {
-///         assert_eq!(request.method(), "roots/list");
+///         assert_eq!(request.method, "roots/list");
 ///         Ok(to_raw_value(&["/src"]).expect("strings are JSON"))
 ///     })
 /// });
@@ -53,48 +53,31 @@ pub(super) type RequestHandler = dyn Fn(ServerRequest) -> BoxFuture<'static, Ans
 /// # }
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ServerRequest {
-    message: Bytes,
-    origin: Origin,
-    method: String,
-    id: Span,
-    params: Option<Span>,
+    /// The connection that it came from, as the pool numbers it.
+    pub connection_id: ConnectionId,
+    /// The process id of the child that sent it.
+    pub pid: u32,
+    /// The method.
+    pub method: String,
+    /// The whole message, as the child wrote it.
+    pub message: Bytes,
+    id: Bytes,
+    params: Option<Bytes>,
 }
 
 impl ServerRequest {
     pub(super) fn new(message: Bytes, envelope: &Envelope, origin: Origin) -> Option<Self> {
         let method = serde_json::from_slice(envelope.method?.of(&message)).ok()?;
         Some(Self {
-            origin,
+            connection_id: origin.connection_id,
+            pid: origin.pid,
             method,
-            id: envelope.id?,
-            params: envelope.params,
+            id: message.slice(envelope.id?.range()),
+            params: envelope.params.map(|span| message.slice(span.range())),
             message,
         })
-    }
-
-    /// The connection that the request came from, as the pool numbers it.
-    #[must_use]
-    pub const fn connection_id(&self) -> ConnectionId {
-        self.origin.connection_id
-    }
-
-    /// The process id of the child that sent the request.
-    #[must_use]
-    pub const fn pid(&self) -> u32 {
-        self.origin.pid
-    }
-
-    /// The method.
-    #[must_use]
-    pub fn method(&self) -> &str {
-        &self.method
-    }
-
-    /// The whole message, as the child wrote it.
-    #[must_use]
-    pub const fn message(&self) -> &Bytes {
-        &self.message
     }
 
     /// The params, parsed. Missing params are parsed as `null`.
@@ -103,14 +86,11 @@ impl ServerRequest {
     ///
     /// The params are not a `T`.
     pub fn params<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        match self.params {
-            Some(span) => serde_json::from_slice(span.of(&self.message)),
-            None => serde_json::from_slice(b"null"),
-        }
+        serde_json::from_slice(self.params.as_deref().unwrap_or(b"null"))
     }
 
-    pub(super) fn id(&self) -> Bytes {
-        self.message.slice(self.id.range())
+    pub(super) const fn id(&self) -> &Bytes {
+        &self.id
     }
 }
 
@@ -140,7 +120,7 @@ impl Responder {
 
     /// Takes a request. Returns the answer unless a handler has to be awaited for it.
     pub(super) fn take(&mut self, request: ServerRequest) -> Option<Vec<u8>> {
-        let id = request.id();
+        let id = request.id.clone();
         let Some(handler) = &self.handler else {
             return Some(reply_text(&id, self.default_answer(&request).as_deref()));
         };
@@ -156,14 +136,14 @@ impl Responder {
     }
 
     fn default_answer(&self, request: &ServerRequest) -> Answer {
-        if self.protocol.ping() == Some(request.method()) {
+        if self.protocol.ping() == Some(&request.method) {
             return empty();
         }
         Err(ErrorObject::new(METHOD_NOT_FOUND, "method not found"))
     }
 
-    /// The child has cancelled its request with this id: its handler is dropped. Returns whether there
-    /// was one.
+    /// Drops the handler of the request with this id, which the child has cancelled. Returns whether
+    /// there was one.
     pub(super) fn cancel(&mut self, id: &[u8]) -> bool {
         let running = self.requests.iter().find(|(_, request)| request.id == id);
         let Some(task) = running.map(|(task, _)| *task) else {

@@ -28,8 +28,8 @@ impl ServerMessage {
     #[must_use]
     pub const fn message(&self) -> &Bytes {
         match self {
-            Self::Request(request) => request.message(),
-            Self::Notification(notification) => notification.message(),
+            Self::Request(request) => &request.message,
+            Self::Notification(notification) => &notification.message,
         }
     }
 }
@@ -61,13 +61,14 @@ impl SessionQueue {
         })
     }
 
-    /// Keeps a notification. Without room it is dropped and counted.
-    pub(super) fn tell(&self, notification: Notification) {
+    /// Keeps a notification. Without room it is dropped, and the next one says so.
+    pub(super) fn tell(&self, mut notification: Notification) {
         let mut kept = lock(&self.kept);
         if kept.is_closed || kept.messages.len() >= self.messages_max {
             kept.missed += 1;
             return;
         }
+        notification.missed = std::mem::take(&mut kept.missed);
         kept.messages
             .push_back(ServerMessage::Notification(notification));
         drop(kept);
@@ -82,7 +83,7 @@ impl SessionQueue {
         if kept.is_closed || is_full {
             return false;
         }
-        kept.questions.push(canonical_id(&request.id()));
+        kept.questions.push(canonical_id(request.id()));
         kept.messages.push_back(ServerMessage::Request(request));
         drop(kept);
         self.news.notify_one();
@@ -95,7 +96,7 @@ impl SessionQueue {
         let id = canonical_id(id);
         let mut kept = lock(&self.kept);
         let is_it = |message: &ServerMessage| match message {
-            ServerMessage::Request(request) => canonical_id(&request.id()) == id,
+            ServerMessage::Request(request) => canonical_id(request.id()) == id,
             ServerMessage::Notification(_) => false,
         };
         let Some(place) = kept.messages.iter().position(is_it) else {
@@ -147,10 +148,6 @@ impl SessionQueue {
         drop(kept);
         self.news.notify_one();
         questions
-    }
-
-    pub(super) fn missed(&self) -> u64 {
-        lock(&self.kept).missed
     }
 }
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::counts::RpcCounts;
 use super::error::{ConnectionEnd, Fate, RpcError};
 use super::note_queue::{NoteSink, Notes};
 use super::outbox::Outbox;
 use super::reply::Reply;
+use super::status::RpcStatus;
 use super::suspicion::{Excuse, Observation, Suspicion};
 use super::table::{CallId, GivenUp, NewCall, Table, UnclaimedReply, Withdrawn};
 use crate::codec::Fragment;
@@ -35,7 +35,8 @@ pub(super) struct LinkState {
     unsent: BTreeSet<CallId>,
     /// Why nothing can be read any more.
     end: Option<Arc<ConnectionEnd>>,
-    counts: RpcCounts,
+    /// What was dropped; the rest of it is filled in when it is asked for.
+    dropped: RpcStatus,
     strays: VecDeque<Fragment>,
     suspicion: Suspicion,
     /// Whether the driver watches the child, or was told to.
@@ -98,7 +99,7 @@ pub(super) struct VitalSigns {
     pub(super) is_at_work: bool,
 }
 
-/// Who must be woken after the end, once all locks are released.
+/// The tasks to wake after the end, once all locks are released.
 #[must_use]
 pub(super) struct Wakers {
     calls: Vec<Waker>,
@@ -124,7 +125,7 @@ impl LinkState {
             torn: None,
             unsent: BTreeSet::new(),
             end: None,
-            counts: RpcCounts::default(),
+            dropped: RpcStatus::default(),
             strays: VecDeque::new(),
             suspicion: Suspicion::new(Instant::now()),
             is_watched: false,
@@ -272,9 +273,9 @@ impl LinkState {
                 Err(UnclaimedReply::Unknown) => unclaimed.unknown += 1,
             }
         }
-        self.counts.late += unclaimed.late;
-        self.counts.duplicate += unclaimed.duplicate;
-        self.counts.unknown += unclaimed.unknown;
+        self.dropped.late += unclaimed.late;
+        self.dropped.duplicate += unclaimed.duplicate;
+        self.dropped.unknown += unclaimed.unknown;
         unclaimed
     }
 
@@ -312,17 +313,17 @@ impl LinkState {
 
     /// Counts a note that belongs to no call that listens.
     pub(super) const fn count_unheard(&mut self) {
-        self.counts.unheard += 1;
+        self.dropped.unheard += 1;
     }
 
     /// Counts a message of the connection's own that could not be sent.
     pub(super) const fn count_unsent(&mut self) {
-        self.counts.unsent += 1;
+        self.dropped.unsent += 1;
     }
 
     /// Counts a frame that is not a message, and keeps its beginning.
     pub(super) fn note_stray(&mut self, frame: &[u8]) {
-        self.counts.strays += 1;
+        self.dropped.strays += 1;
         if self.strays.len() == STRAYS_KEPT {
             self.strays.pop_front();
         }
@@ -357,8 +358,13 @@ impl LinkState {
         }
     }
 
-    pub(super) const fn counts(&self) -> RpcCounts {
-        self.counts
+    /// What is under way, and what was dropped.
+    pub(super) fn status(&self) -> RpcStatus {
+        RpcStatus {
+            pending: self.pending(),
+            silent_for: Instant::now() - self.last_read(),
+            ..self.dropped
+        }
     }
 
     pub(super) fn strays(&self) -> Vec<Fragment> {

@@ -228,8 +228,8 @@ impl Drop for Census {
     }
 }
 
-/// Done once before the first count: the first runtime of a process can leave sockets behind, which
-/// all later ones use for signals.
+/// A runtime is made before the first count: the first one of a process opens sockets for signals,
+/// which stay open for all later ones.
 static FIRST_RUNTIME: Once = Once::new();
 
 /// On a thread of its own, because this one may be inside a runtime, where no other runtime may be

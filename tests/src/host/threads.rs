@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pool_stdio::{Child, CommandSpec, Handover, LineSink, RingLimits, StderrPolicy, Stop};
+use pool_stdio::{Child, CommandSpec, LineSink, StderrPolicy, Stop};
 
 use super::tell;
 use crate::children::{block_on, is_readable_within};
@@ -75,8 +75,8 @@ pub(super) fn blocking_descriptor() {
     let flags = OFlag::from_bits_retain(fcntl(&stdin, FcntlArg::F_GETFL).expect("it is open"));
     let blocking = FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK);
     fcntl(&stdin, blocking).expect("it is open");
-    let handover = Handover::new().stdin(stdin, vec![b'x'; 1_000_000]);
-    let ending = child.terminate_with(Stop::Orderly, handover);
+    child.return_stdin(stdin, vec![b'x'; 1_000_000]);
+    let ending = child.terminate(Stop::Orderly);
     tell_end_of_another();
     drop(ending);
 }
@@ -175,16 +175,12 @@ fn cost_of_lines() -> Duration {
 /// Megabytes of stderr are asked for again and again while another child ends.
 pub(super) fn large_tails() {
     let quiet = median_end();
-    let limits = RingLimits {
+    let ring = StderrPolicy::Ring {
         bytes_max: 64 << 20,
         lines_max: usize::MAX,
     };
     let script = "head -c 60000000 /dev/zero >&2; echo done; while :; do echo more >&2; done";
-    let noisy = spawn(
-        CommandSpec::new("sh")
-            .args(["-c", script])
-            .stderr(StderrPolicy::Ring(limits)),
-    );
+    let noisy = spawn(CommandSpec::new("sh").args(["-c", script]).stderr(ring));
     assert!(is_readable_within(
         noisy.stdout().expect("it is there"),
         10 * LONG

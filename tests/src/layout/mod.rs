@@ -9,6 +9,7 @@ mod circles;
 mod code;
 mod imports;
 mod names;
+mod public;
 mod source;
 mod text;
 
@@ -19,6 +20,7 @@ use std::io;
 use std::path::Path;
 
 use allowed::{ALLOWED, Allowed};
+pub use public::PublicItems;
 use source::{SourceFile, read_workspace};
 
 /// Every rule that the workspace in this folder breaks, one sentence each.
@@ -31,6 +33,15 @@ pub fn check_workspace(root: &Path) -> io::Result<Vec<String>> {
     let page = std::fs::read_to_string(root.join("ARCHITECTURE.md"))?;
     broken.extend(architecture::check(&page, |path| root.join(path).exists()));
     Ok(broken)
+}
+
+/// What users can name in each library of the workspace in this folder.
+///
+/// # Errors
+///
+/// If a folder or file cannot be read.
+pub fn public_items(root: &Path) -> io::Result<PublicItems> {
+    Ok(PublicItems::of(&read_workspace(root)?))
 }
 
 /// An allowance that nothing needs is a broken rule, too.

@@ -264,3 +264,18 @@ fn a_name_in_the_architecture_without_a_file_is_found() {
         ]
     );
 }
+
+#[test]
+fn public_items_are_counted_and_what_looks_like_one_is_not() {
+    let text = "pub struct Shown { pub field: u32 }\n\
+        impl Shown {\n    pub const fn new() -> Self {}\n    pub(crate) fn hidden() {}\n}\n\
+        pub const MAX: usize = 1;\n// pub fn in_a_comment() {}\npub use other::Thing;\n\
+        #[cfg(test)]\nmod tests {\n    pub fn helper() {}\n}\n";
+    let files = [
+        SourceFile::new("a/src/lib.rs", text),
+        SourceFile::new("a/src/bin/b.rs", text),
+    ];
+    let items = super::PublicItems::of(&files);
+    assert_eq!(items.count("a"), 3, "{items}");
+    assert!(items.to_string().ends_with("public items of a: 3\n"));
+}

@@ -5,11 +5,13 @@ use std::thread;
 
 use pool_core::{
     CloseReason, ConnectContext, ConnectError, ConnectionPool, Connector, Event, Observer,
-    PooledConnection, async_trait,
+    PooledConnection, SharedPool, async_trait, connector_fn,
 };
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, MINUTE, SECOND, Watchdog, assert_clean, pass, quiesce};
+use pool_tests::bed::{
+    Bed, HandPolled, MINUTE, SECOND, Watchdog, assert_clean, pass, quiesce, start,
+};
 
 /// Invariant 8.
 #[tokio::test(start_paused = true)]
@@ -93,6 +95,70 @@ async fn two_last_handles_dropped_by_two_threads_close_the_pool() {
         ledger.until(|counts| counts.is_closed).await;
         assert_clean(&ledger, &fake, 1, 0).await;
     }
+}
+
+/// An observer that holds a clone would keep the pool open for ever.
+#[tokio::test(start_paused = true)]
+async fn weak_reference_keeps_no_pool_open() {
+    let Bed {
+        pool, fake, ledger, ..
+    } = Bed::new(2);
+    let weak = pool.downgrade();
+    let lent = pool.acquire().await.expect("the pool has a free slot");
+    drop(weak.upgrade().expect("the pool has a handle"));
+    assert!(!pool.status().is_closed, "another handle is left");
+    drop(pool);
+    assert!(weak.upgrade().is_none(), "a lease is no handle");
+    drop(lent);
+    ledger.until(|counts| counts.is_closed).await;
+    assert!(weak.clone().upgrade().is_none());
+    assert_clean(&ledger, &fake, 2, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn weak_reference_to_a_shared_pool_keeps_it_no_more_open() {
+    let pool = SharedPool::builder(connector_fn(async |_| Ok(())))
+        .name("shared")
+        .build()
+        .expect("the settings are valid");
+    let weak = pool.downgrade();
+    let lent = pool.acquire().await.expect("it connects");
+    assert_eq!(weak.upgrade().expect("it has a handle").name(), "shared");
+    drop(pool);
+    assert!(weak.upgrade().is_none(), "a lease is no handle");
+    drop(lent);
+}
+
+/// The future holds a handle, so it gets its lease though all others are gone.
+#[tokio::test(start_paused = true)]
+async fn owned_acquire_keeps_the_pool_open_until_it_ends() {
+    let Bed {
+        pool, fake, ledger, ..
+    } = Bed::new(1);
+    let lent = pool.acquire().await.expect("the pool has a free slot");
+    let mut served = HandPolled::waiting(pool.acquire_owned());
+    let cancelled = HandPolled::waiting(pool.acquire_owned());
+    drop(pool);
+    drop(lent);
+    let lent = served.ready().expect("the pool is still open");
+    assert!(!ledger.counts().is_closed);
+    drop(served);
+    drop(lent);
+    assert_eq!(ledger.counts().leased, 1, "the next one has it");
+    drop(cancelled);
+    ledger.until(|counts| counts.is_closed).await;
+    assert_clean(&ledger, &fake, 1, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn owned_acquire_of_a_shared_pool_runs_in_a_task_of_its_own() {
+    let pool = SharedPool::builder(connector_fn(async |_| Ok(7)))
+        .build()
+        .expect("the settings are valid");
+    let acquire = pool.acquire_owned();
+    drop(pool);
+    let lease = start(acquire).await.expect("no panic");
+    assert_eq!(*lease.expect("it connects"), 7);
 }
 
 /// A connector whose connections share a count, which shows whether anything of the pool is left.

@@ -43,7 +43,7 @@ fn what_a_cancelled_call_left_behind_does_not_reach_the_next_holder() {
         } else {
             "about 0"
         };
-        assert_eq!(notice.method(), expected);
+        assert_eq!(notice.method, expected);
     });
 }
 

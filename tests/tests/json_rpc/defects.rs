@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{CloseReason, Connector};
-use pool_stdio::{Fate, JsonRpcConnector, Protocol, RpcError, Stop};
+use pool_stdio::{Fate, JsonRpcConnector, Protocol, RpcError, RpcLimits, Stop};
 use pool_testkit::fixture::{Behaviour, Step};
 use serde_json::Value;
 use tokio::runtime;
@@ -28,7 +28,7 @@ fn a_child_that_never_reads_is_closed_in_time() {
         let call = async move { caller.call::<Value>("m", &megabyte()).await };
         let mut calls = tokio::task::JoinSet::new();
         calls.spawn(call);
-        while child.pending() == 0 {
+        while child.status().pending == 0 {
             tokio::task::yield_now().await;
         }
         calls.abort_all();
@@ -63,7 +63,7 @@ fn a_request_to_a_child_that_never_reads_ends_at_its_own_time() {
                 matches!(error, RpcError::Timeout { pid, .. } if pid == child.pid()),
                 "{error}"
             );
-            assert_eq!(error.fate(), fate);
+            assert_eq!(error.is_retry_safe(), fate == Fate::NotSent);
         }
         within(Duration::ZERO, child.terminate(Stop::Force)).await;
     });
@@ -73,8 +73,10 @@ fn a_request_to_a_child_that_never_reads_ends_at_its_own_time() {
 fn a_write_that_stalls_ends_all_calls_with_one_cause() {
     on_both_runtimes(async |bed| {
         let limit = Duration::from_millis(200);
-        let connector =
-            connector(bed, &Behaviour::new().hang(), Protocol::Mcp).write_timeout(limit);
+        let connector = connector(bed, &Behaviour::new().hang(), Protocol::Mcp).limits(RpcLimits {
+            write_timeout: limit,
+            ..RpcLimits::default()
+        });
         let child = connector.connect(&context()).await.unwrap();
         let big = megabyte();
         let calls = async {
@@ -182,6 +184,6 @@ fn a_last_reply_without_a_newline_is_a_reply() {
         let connector = connector(bed, &behaviour, Protocol::Plain);
         let child = connector.connect(&context()).await.unwrap();
         assert_eq!(child.call::<[u32; 1]>("m", &()).await.unwrap(), [1]);
-        assert_eq!(child.counts().strays, 1);
+        assert_eq!(child.status().strays, 1);
     });
 }

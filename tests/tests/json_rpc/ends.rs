@@ -14,7 +14,7 @@ use tokio::runtime::Builder;
 use tokio::time::Instant;
 
 use crate::bed::{Bed, context, kill, on_both_runtimes, within};
-use crate::{child, connector, held, server};
+use crate::{child, connector, held, ping_within, server};
 
 #[test]
 fn an_exit_ends_all_calls_with_its_status_and_the_end_of_stderr() {
@@ -79,7 +79,7 @@ fn an_end_is_seen_though_the_task_of_the_connection_does_not_run() {
         };
         if is_exit {
             kill(child.pid());
-            until(&|| child.try_wait().is_some());
+            until(&|| child.process().try_wait().is_some());
             assert!(!child.is_alive(), "it has exited");
         }
         until(&|| !child.is_alive());
@@ -216,7 +216,7 @@ fn a_silent_child_is_not_dead_while_it_has_work() {
         // It answers nothing, but its pipes are open.
         let silent = Behaviour::new().read_to_end();
         let connector =
-            connector(bed, &silent, Protocol::Mcp).ping_timeout(Duration::from_millis(200));
+            connector(bed, &silent, Protocol::Mcp).limits(ping_within(Duration::from_millis(200)));
         let mut child = connector.connect(&context()).await.unwrap();
         let limit = Duration::from_millis(1);
         let ask = || child.call::<Value>("work", &()).within(limit);

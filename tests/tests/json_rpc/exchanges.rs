@@ -34,12 +34,12 @@ async fn reply(exchange: &mut Exchange) -> Value {
 /// Polls the exchange until the child has its request, which it holds.
 async fn held(pool: &Shared, exchange: &mut Exchange) {
     let child = pool.acquire().await.unwrap();
-    let pending = child.pending();
+    let pending = child.status().pending;
     tokio::select! {
         biased;
         outcome = exchange.reply() => panic!("{outcome:?}"),
         () = async {
-            while child.pending() == pending {
+            while child.status().pending == pending {
                 tokio::task::yield_now().await;
             }
         } => {}

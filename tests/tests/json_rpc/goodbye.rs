@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pool_core::{CloseReason, Connector};
 use pool_stdio::{
-    CommandSpec, Framing, JsonRpcConnector, LadderTimes, LineSink, Protocol, StderrLine,
+    CommandSpec, Framing, JsonRpcConnector, LadderTimes, LineSink, Protocol, RpcLimits, StderrLine,
 };
 use serde_json::json;
 
@@ -86,10 +86,12 @@ fn a_language_server_that_answers_without_reading_is_ended_all_the_same() {
         let mut times = LadderTimes::default();
         times.eof_grace = Duration::ZERO;
         let (connector, _heard) = language_server(bed, script, times);
-        let connector = connector
-            .queue_max(2)
-            .enqueue_timeout(Duration::MAX)
-            .write_timeout(Duration::MAX);
+        let connector = connector.limits(RpcLimits {
+            queue_max: 2,
+            enqueue_timeout: Duration::MAX,
+            write_timeout: Duration::MAX,
+            ..RpcLimits::default()
+        });
         let child = connector.connect(&context()).await.unwrap();
         child.notify("large", &megabyte()).await.unwrap();
         within(AMPLE, connector.close(child, CloseReason::Idle)).await;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{Connector, SharedConnector};
-use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol, RpcError, Signal};
+use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol, RpcError, RpcLimits, Signal};
 use pool_testkit::fixture::Behaviour;
 use pool_tests::children::poll_times;
 use serde_json::Value;
 
 use crate::bed::{context, on_both_runtimes};
-use crate::{connector, held, megabyte, server};
+use crate::{connector, held, megabyte, ping_within, server};
 
 #[test]
 fn a_check_tells_which_pipe_was_closed() {
@@ -28,12 +28,12 @@ fn a_check_tells_which_pipe_was_closed() {
 #[test]
 fn a_child_that_hangs_is_found_even_if_a_call_was_cancelled_before() {
     on_both_runtimes(async |bed| {
-        let connector =
-            connector(bed, &server(), Protocol::Mcp).ping_timeout(Duration::from_millis(200));
+        let connector = connector(bed, &server(), Protocol::Mcp)
+            .limits(ping_within(Duration::from_millis(200)));
         let child = Arc::new(connector.connect(&context()).await.unwrap());
         // As the protocol has it, what was cancelled is never answered.
         drop(held(&child, 2).await);
-        while child.pending() > 0 {
+        while child.status().pending > 0 {
             tokio::task::yield_now().await;
         }
         connector.check_shared(&child).await.unwrap();
@@ -55,7 +55,7 @@ fn a_ping_that_was_not_answered_is_no_work() {
             .mark(CommandSpec::new("sh").args(["-c", script]));
         let connector = JsonRpcConnector::new(spec, Protocol::Mcp)
             .unwrap()
-            .ping_timeout(Duration::from_millis(200));
+            .limits(ping_within(Duration::from_millis(200)));
         bed.note(connector.children());
         let child = connector.connect(&context()).await.unwrap();
         let mut notifications = child.notifications();
@@ -72,9 +72,11 @@ fn a_ping_that_was_not_answered_is_no_work() {
 #[test]
 fn a_child_that_has_no_room_for_a_ping_is_not_dead() {
     on_both_runtimes(async |bed| {
-        let connector = connector(bed, &Behaviour::new().hang(), Protocol::Mcp)
-            .queue_max(1)
-            .enqueue_timeout(Duration::ZERO);
+        let connector = connector(bed, &Behaviour::new().hang(), Protocol::Mcp).limits(RpcLimits {
+            queue_max: 1,
+            enqueue_timeout: Duration::ZERO,
+            ..RpcLimits::default()
+        });
         let child = connector.connect(&context()).await.unwrap();
         let work = megabyte();
         tokio::select! {
@@ -98,7 +100,7 @@ fn an_unanswered_check_fails_unless_the_child_may_be_working() {
         ] {
             let silent = Behaviour::new().read_to_end();
             let connector =
-                connector(bed, &silent, protocol).ping_timeout(Duration::from_millis(5));
+                connector(bed, &silent, protocol).limits(ping_within(Duration::from_millis(5)));
             let child = connector.connect(&context()).await.unwrap();
             let limit = Duration::from_millis(1);
             let ask = || child.call::<Value>("work", &()).within(limit);

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use bed::{Bed, context};
 use pool_core::Connector;
-use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol, RpcError};
+use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol, RpcError, RpcLimits};
 use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::OUTER_DEADLINE;
 use serde_json::value::RawValue;
@@ -47,6 +47,13 @@ fn connector(bed: &Bed, behaviour: &Behaviour, protocol: Protocol) -> JsonRpcCon
     let connector = JsonRpcConnector::new(bed.scene.spec(behaviour), protocol).unwrap();
     bed.note(connector.children());
     connector
+}
+
+fn ping_within(limit: Duration) -> RpcLimits {
+    RpcLimits {
+        ping_timeout: limit,
+        ..RpcLimits::default()
+    }
 }
 
 fn server() -> Behaviour {
@@ -76,7 +83,7 @@ async fn held(child: &Arc<JsonRpcConnection>, count: usize) -> Calls {
         let child = Arc::clone(child);
         calls.spawn(async move { child.call("hold", &[number]).await });
     }
-    while child.pending() < count {
+    while child.status().pending < count {
         tokio::task::yield_now().await;
     }
     child.call::<Value>("ping", &()).await.unwrap();

@@ -64,7 +64,7 @@ fn replies_that_meet_nobody_are_counted() {
         poll_times(child.call::<Value>("hold", &()), 1).await;
         // It answers what it has held.
         child.call::<Value>("release", &()).await.unwrap();
-        assert_eq!(child.counts().late, 1);
+        assert_eq!(child.status().late, 1);
     });
     assert_eq!(counted(&snapshotter, "stdio_unclaimed_replies_total"), 1);
 }

@@ -1,14 +1,17 @@
 //! A child that is held for one client.
 
 use pool_core::ConnectionPool;
-use pool_stdio::{JsonRpcConnection, Protocol, RpcError, ServerMessage, Session, Terms};
+use pool_stdio::{JsonRpcConnection, Protocol, RpcError, RpcLimits, ServerMessage, Session, Terms};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, on_both_runtimes};
 use crate::{AMPLE, connector, server};
 
 fn pool(bed: &Bed) -> ConnectionPool<JsonRpcConnection> {
-    let connector = connector(bed, &server(), Protocol::Mcp).notifications_max(2);
+    let connector = connector(bed, &server(), Protocol::Mcp).limits(RpcLimits {
+        notifications_max: 2,
+        ..RpcLimits::default()
+    });
     ConnectionPool::builder(connector)
         .max_size(1)
         .build()
@@ -39,7 +42,7 @@ fn questions_and_unattributed_notifications_go_to_the_client() {
                 panic!("a question is due")
             };
             assert_eq!(
-                (question.method(), question.pid()),
+                (question.method.as_str(), question.pid),
                 ("roots/list", session.connection().pid())
             );
             let stranger = json!({ "jsonrpc": "2.0", "id": "other", "result": 1 });
@@ -62,9 +65,18 @@ fn questions_and_unattributed_notifications_go_to_the_client() {
             let Some(ServerMessage::Notification(news)) = session.next().await else {
                 panic!("news are due")
             };
-            assert_eq!(news.method(), "echo/news");
+            assert_eq!(news.method, "echo/news");
         }
-        assert_eq!(session.missed(), 1, "the queue is bounded");
+        let news = json!({ "jsonrpc": "2.0", "method": "echo/late" });
+        ask(&session, news).await.unwrap();
+        let Some(ServerMessage::Notification(late)) = session.next().await else {
+            panic!("news are due")
+        };
+        assert_eq!(
+            (late.method.as_str(), late.missed),
+            ("echo/late", 1),
+            "the queue is bounded"
+        );
     });
 }
 

@@ -61,7 +61,7 @@ fn an_evicted_child_finishes_its_calls_and_gets_no_new_ones() {
                 child.call::<Value>("hold", &json!(["mine"])).await
             })
         };
-        while old.pending() < 1 {
+        while old.status().pending < 1 {
             tokio::task::yield_now().await;
         }
         assert_eq!(pool.evict_all(), 1);
@@ -76,7 +76,7 @@ fn an_evicted_child_finishes_its_calls_and_gets_no_new_ones() {
         assert_eq!(old.call::<u32>("release", &()).await.unwrap(), 1);
         assert_eq!(held.await.unwrap().unwrap(), json!(["mine"]));
         drop(old);
-        while children.len() > 1 {
+        while children.pids().len() > 1 {
             tokio::task::yield_now().await;
         }
         assert_eq!(children.pids(), [new.pid()]);

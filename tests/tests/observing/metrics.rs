@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use pool_core::{ConnectionPool, PooledConnection, SharedPool};
+use pool_core::{ConnectionPool, PooledConnection, SharedPool, TargetLeases};
 use pool_testkit::connector::{Answer, FakeHandle, QueryAnswer, pair};
 use pool_testkit::{Call, Query};
 use pool_tests::bed::{HandPolled, Pool, SECOND, TICK, Watchdog, pass, quiesce};
@@ -152,6 +152,39 @@ async fn lease_that_nobody_took_is_not_counted() {
     assert_eq!(all.get("pool_leases_total shared"), Some(&2.0));
     pool.close(SECOND).await;
     shared.close(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn target_of_leases_is_a_gauge_of_shared_pools_only() {
+    let _watchdog = Watchdog::start();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let (exclusive, _fake) = pool(&recorder, "exclusive");
+    let shared = |name, target: TargetLeases| {
+        let builder = SharedPool::builder(pair().0).name(name).max_size(2);
+        let builder = builder.target_leases(target).max_leases_per_connection(9);
+        metrics::with_local_recorder(&recorder, || builder.build()).expect("they are valid")
+    };
+    let fixed = shared("fixed", TargetLeases::Fixed(3));
+    let learned = shared("learned", TargetLeases::default());
+    assert_eq!(exclusive.status().target_leases, None);
+    assert_eq!(fixed.status().target_leases, Some(3));
+    assert_eq!(
+        learned.status().target_leases,
+        Some(9),
+        "nothing is known yet"
+    );
+    drop(exclusive.acquire().await.expect("it connects"));
+    drop(fixed.acquire().await.expect("it connects"));
+    drop(learned.acquire().await.expect("it connects"));
+    pass(2 * TICK).await;
+    let all = read(&snapshotter);
+    assert_eq!(all.get("pool_target_leases fixed"), Some(&3.0));
+    assert_eq!(all.get("pool_target_leases learned"), Some(&9.0));
+    assert!(!all.contains_key("pool_target_leases exclusive"));
+    exclusive.close(SECOND).await;
+    fixed.close(SECOND).await;
+    learned.close(SECOND).await;
 }
 
 /// They follow the pool within two ticks.

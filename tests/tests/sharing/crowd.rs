@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pool_core::{AcquireError, SharedLease, SharedPool};
+use pool_core::{AcquireError, SharedLease, SharedPool, TargetLeases};
 use pool_testkit::connector::{FakeConnection, FakeHandle, pair};
 use pool_tests::bed::{MINUTE, Watchdog};
 use tokio::task::JoinSet;
@@ -14,11 +14,20 @@ const FULL: u32 = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_callers_are_served_within_the_limits_and_leave_nothing() {
+    serve_a_crowd(TargetLeases::Fixed(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pool_that_learns_its_target_keeps_the_same_limits_and_leaves_nothing() {
+    serve_a_crowd(TargetLeases::Adaptive { min: 1, max: 3 }).await;
+}
+
+async fn serve_a_crowd(target: TargetLeases) {
     let _watchdog = Watchdog::start();
     let (connector, fake) = pair();
     let builder = SharedPool::builder(connector)
         .max_size(4)
-        .target_leases(2)
+        .target_leases(target)
         .max_leases_per_connection(FULL);
     let millisecond = std::time::Duration::from_millis(1);
     let builder = builder

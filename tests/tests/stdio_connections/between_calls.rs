@@ -36,7 +36,7 @@ async fn deaf_shell(bed: &Bed, before: &str, user1: &str, user2: &str) -> StdioC
 }
 
 async fn ready(child: &StdioConnection) {
-    while !child.stderr_tail().text.ends_with("ready\n") {
+    while !child.process().stderr_tail().text.ends_with("ready\n") {
         tokio::task::yield_now().await;
     }
 }
@@ -73,7 +73,7 @@ fn a_request_said_to_be_unwritten_is_not_written_later() {
         assert!(matches!(error, StdioError::StrayOutput { .. }), "{error}");
         assert!(error.is_retry_safe());
         // A caller that goes on with the connection, which is unusable, does not write it either.
-        child.signal(Signal::User2).unwrap();
+        child.process().signal(Signal::User2).unwrap();
         child.send("more").await.unwrap_err();
         child.terminate(Stop::Orderly).await;
         let read = fs::read_to_string(&place).unwrap();
@@ -101,7 +101,7 @@ fn what_a_child_says_by_itself_is_received_though_a_notice_is_not_yet_written() 
         ready(&child).await;
         fill_up(&mut child).await;
         assert!(poll_times(child.notify(ATOMIC), 1).await.is_none());
-        child.signal(Signal::User1).unwrap();
+        child.process().signal(Signal::User1).unwrap();
         assert_line(child.recv().await, "event");
     });
 }
@@ -285,7 +285,7 @@ fn a_request_without_its_runtime_does_not_say_that_the_child_failed() {
         let error = asked.unwrap_err();
         assert!(matches!(error, StdioError::Write { .. }), "{error}");
         assert!(error.is_retry_safe());
-        assert!(child.try_wait().is_none() && child.is_dirty());
+        assert!(child.process().try_wait().is_none() && child.is_dirty());
         let termination = child.terminate(Stop::Orderly).await;
         assert!(termination.exit.status().unwrap().success());
     });

@@ -237,7 +237,7 @@ fn a_reply_of_many_lines_is_dirty_until_its_last() {
         );
         assert!(child.is_dirty());
         // Its lines are lost with the future; reading one of them does not make it clean.
-        child.signal(Signal::Terminate).unwrap();
+        child.process().signal(Signal::Terminate).unwrap();
         let rest = child.recv().until(is_end).await.unwrap();
         assert_eq!(rest.last().unwrap().bytes, "end");
         assert!(!child.is_dirty());

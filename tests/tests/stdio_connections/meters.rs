@@ -26,8 +26,8 @@ fn children_requests_and_bytes_are_counted_from_spawn_to_exit() {
     // The handles are resolved here; the tasks of the pool need no recorder.
     let [lasting, brief] = metrics::with_local_recorder(&recorder, || {
         [lasting, brief].map(|behaviour| {
-            let connector = StdioConnector::new(bed.scene.spec(&behaviour)).unwrap();
-            bed.watch(connector.name("ours").discard_stray_output())
+            let connector = StdioConnector::new(bed.scene.spec(&behaviour).name("ours")).unwrap();
+            bed.watch(connector.discard_stray_output())
         })
     });
     runtime.block_on(async {
@@ -78,7 +78,7 @@ fn children_requests_and_bytes_are_counted_from_spawn_to_exit() {
 }
 
 async fn heard(child: &StdioConnection) {
-    while child.stderr_tail().lines_total == 0 {
+    while child.process().stderr_tail().lines_total == 0 {
         tokio::task::yield_now().await;
     }
 }

@@ -97,7 +97,7 @@ fn a_tool_that_stops_reading_is_no_error() {
         assert!(output.unwritten_bytes > 0);
         // One that had exited before it was asked.
         let mut child = child_of(bed, &Behaviour::new().print("early\n").exit(2)).await;
-        while child.try_wait().is_none() {
+        while child.process().try_wait().is_none() {
             tokio::task::yield_now().await;
         }
         let output = child.run(&input).await.unwrap();
@@ -295,7 +295,7 @@ fn a_stream_ends_though_something_that_was_left_behind_holds_it_open() {
         let connector = without_patience(bed, &behaviour);
         let mut child = connector.connect(&context()).await.unwrap();
         let leaf = bed.scene.beacon.expect(1);
-        while child.try_wait().is_none() {
+        while child.process().try_wait().is_none() {
             tokio::task::yield_now().await;
         }
         let mut stream = child.stream().unwrap();

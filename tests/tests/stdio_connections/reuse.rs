@@ -61,7 +61,7 @@ fn dropping_the_last_handle_ends_the_children() {
         settled(&pool, 2).await;
         let other = pool.clone();
         drop(pool);
-        assert_eq!(children.len(), 2, "a handle is left");
+        assert_eq!(children.pids().len(), 2, "a handle is left");
         drop(other);
         children.emptied().await;
     });
@@ -202,7 +202,7 @@ fn closing_the_pool_returns_when_every_child_is_reaped() {
         settled(&pool, 3).await;
         let report = pool.close(Duration::from_secs(20)).await;
         assert!(report.is_complete());
-        assert!(children.is_empty());
+        assert!(children.pids().is_empty());
     });
 }
 
@@ -220,7 +220,7 @@ fn signals_reach_one_child_and_all_children() {
             pids.push(lease.pid());
             held.push(lease);
         }
-        held[0].signal(Signal::Terminate).unwrap();
+        held[0].process().signal(Signal::Terminate).unwrap();
         let error = held[0].recv().await.unwrap_err();
         assert!(matches!(error, StdioError::Exited { .. }), "{error}");
         let report = children.terminate_all(Duration::from_secs(5)).await;

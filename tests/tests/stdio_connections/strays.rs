@@ -38,8 +38,8 @@ fn chatty(text: &str) -> Behaviour {
 /// Makes it speak, and waits until it has, without reading that.
 async fn provoke(child: &mut StdioConnection) {
     assert_line(child.request("go").await, "one");
-    child.signal(Signal::Terminate).unwrap();
-    while child.stderr_tail().text != "said" {
+    child.process().signal(Signal::Terminate).unwrap();
+    while child.process().stderr_tail().text != "said" {
         tokio::task::yield_now().await;
     }
 }

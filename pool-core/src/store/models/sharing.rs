@@ -14,7 +14,7 @@ use crate::inbox::Receiver;
 use crate::shared_pool::Share;
 use crate::slot::{OpenConnection, Slot};
 use crate::store::models::rig::{LONG, start_engine};
-use crate::store::{Condition, Errand, Multiplexed, Sharing};
+use crate::store::{Condition, Errand, Multiplexed, Sharing, TargetLeases};
 use crate::sync::Arc;
 use crate::wait::{Wait, draw};
 
@@ -38,7 +38,7 @@ fn opened() -> (
     Receiver<Errand<Stored<Unit, Multiplexed>, Multiplexed>>,
 ) {
     let sharing = Sharing {
-        target_leases: 2,
+        target_leases: TargetLeases::Fixed(2),
         max_leases: 2,
         max_surge: 0,
     };

@@ -3,5 +3,6 @@
 mod against_model;
 mod cases;
 mod failures;
+mod learning;
 mod model;
 mod shares;

@@ -10,9 +10,10 @@ use proptest::test_runner::{Config, TestRunner};
 
 use crate::error::{CheckError, ConnectError};
 use crate::id::{CloseReason, ConnectionId};
+use crate::store::slots::SlotRecord;
 use crate::store::{
-    Condition, Deadline, Errand, Found, Limits, Multiplexed, Opening, PacerLimits, Sharing,
-    SlotKey, State, Store, Turn, WaitEnd, WaitRequest, WaiterKey,
+    Condition, Deadline, Errand, Found, Limits, Multiplexed, Opening, PacerLimits, ShareKey,
+    Sharing, SlotKey, State, Store, TargetLeases, Turn, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::time::Time;
 
@@ -68,9 +69,16 @@ fn ops() -> impl Strategy<Value = Op> {
 }
 
 fn sharing() -> impl Strategy<Value = Sharing> {
-    (1..4_u32, 0..4_u32, 0..3_usize).prop_map(|(target_leases, more, max_surge)| Sharing {
+    let target = (1..4_u32, 0..4_u32).prop_flat_map(|(min, more)| {
+        let max = min + more;
+        prop_oneof![
+            Just((min, TargetLeases::Fixed(min))),
+            Just((min, TargetLeases::Adaptive { min, max })),
+        ]
+    });
+    (target, 0..4_u32, 0..3_usize).prop_map(|((least, target_leases), more, max_surge)| Sharing {
         target_leases,
-        max_leases: target_leases + more,
+        max_leases: least + more,
         max_surge,
     })
 }
@@ -127,7 +135,7 @@ struct Oracle {
     books: BTreeMap<u64, (SlotKey, Expected)>,
     waiting: VecDeque<WaiterKey>,
     /// By the numbers of their connections.
-    held: Vec<u64>,
+    held: Vec<(u64, ShareKey)>,
     checks: Vec<SlotKey>,
     closes: Vec<SlotKey>,
     /// More slots than now may have been permitted before.
@@ -243,15 +251,14 @@ impl Oracle {
 
     fn acquire(&mut self) {
         self.store.start_ticks(self.now);
-        let lightest = self.lightest();
-        if let Some(key) = self.store.take_share(Location::caller()) {
+        let lightest = self.lightest(SlotRecord::active);
+        if let Some(share) = self.store.take_share(Location::caller()) {
             assert!(self.waiting.is_empty(), "nobody overtakes a waiter");
-            let number = self.number_of(key);
-            let load = self.books[&number].1.leases;
+            let load = self.store.slots.get(share.slot).active() - 1;
             if let Some(lightest) = lightest {
                 assert_eq!(load, lightest, "the least loaded is lent");
             }
-            return self.lent(number);
+            return self.lent(share);
         }
         assert!(
             lightest.is_none() || !self.waiting.is_empty(),
@@ -270,33 +277,35 @@ impl Oracle {
         self.waiting.push_back(key);
     }
 
-    /// The fewest leases of a connection that may be lent, if it is not about to be replaced. Spare
-    /// ones do not count, unless there are no others.
-    fn lightest(&self) -> Option<u32> {
+    /// The least load of a connection that may be lent, if it is not about to be replaced. Spare ones
+    /// do not count, unless there are no others.
+    fn lightest(&self, load: impl Fn(&SlotRecord) -> u32) -> Option<u32> {
         let loads = self.books.values().filter_map(|(key, book)| {
             let record = self.store.slots.get(*key);
             let is_spent = book.uses >= self.max_uses;
             let is_full = book.leases >= self.sharing.max_leases;
             let may_be_lent = record.is_fresh() && !book.is_suspected && !is_spent && !is_full;
-            may_be_lent.then_some((record.spare, book.leases))
+            may_be_lent.then_some((record.spare, load(record)))
         });
-        loads.min().map(|(_, leases)| leases)
+        loads.min().map(|(_, load)| load)
     }
 
     /// Nobody waits beside a connection that could serve, but for one that is being opened.
     fn assert_that_waiting_is_needed(&self) {
-        let Some(lightest) = self.lightest().filter(|_| !self.waiting.is_empty()) else {
+        let lightest = self.lightest(|record| record.load);
+        let Some(lightest) = lightest.filter(|_| !self.waiting.is_empty()) else {
             return;
         };
         assert!(
             !self.openings.is_empty() || self.store.may_open(),
             "no connection is opened for those who wait"
         );
-        let target = self.sharing.target_leases.min(self.sharing.max_leases);
+        let target = self.store.target_leases().min(self.sharing.max_leases);
         assert!(lightest >= target, "nobody waits beside {lightest} leases");
     }
 
-    fn lent(&mut self, number: u64) {
+    fn lent(&mut self, share: ShareKey) {
+        let number = self.number_of(share.slot);
         let book = &mut self
             .books
             .get_mut(&number)
@@ -308,7 +317,7 @@ impl Oracle {
         book.uses += 1;
         assert!(book.uses <= self.max_uses, "as often as it may be used");
         assert!(book.leases <= self.sharing.max_leases, "within its limit");
-        self.held.push(number);
+        self.held.push((number, share));
         self.leases += 1;
     }
 
@@ -325,11 +334,11 @@ impl Oracle {
         if self.held.is_empty() {
             return;
         }
-        let number = self.held.swap_remove(which % self.held.len());
-        let (key, book) = self.books.get_mut(&number).expect("it has a lease");
+        let (number, share) = self.held.swap_remove(which % self.held.len());
+        let (_, book) = self.books.get_mut(&number).expect("it has a lease");
         book.leases -= 1;
         book.is_broken |= condition != Condition::Clean;
-        self.store.give_back_share(*key, condition);
+        self.store.give_back_share(share, condition);
     }
 
     fn open(&mut self) {
@@ -349,7 +358,9 @@ impl Oracle {
             let record = self.store.slots.get(*key);
             record.close_reason.is_none() && record.superseded.is_none() && !book.is_suspected
         });
-        let target = self.sharing.target_leases;
+        let TargetLeases::Fixed(target) = self.sharing.target_leases else {
+            return true;
+        };
         let are_busy = fresh.into_iter().all(|(_, book)| book.leases >= target);
         !self.waiting.is_empty()
             || are_busy
@@ -439,11 +450,10 @@ impl Oracle {
         }
     }
 
-    fn accept(&mut self, key: SlotKey) {
-        let number = self.number_of(key);
-        match self.store.accept_share(key) {
-            Ok(()) => self.lent(number),
-            Err(condition) => self.store.give_back_share(key, condition),
+    fn accept(&mut self, share: ShareKey) {
+        match self.store.accept_share(share) {
+            Ok(()) => self.lent(share),
+            Err(condition) => self.store.give_back_share(share, condition),
         }
     }
 

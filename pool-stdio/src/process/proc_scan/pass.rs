@@ -138,7 +138,8 @@ impl Snapshot {
         found
     }
 
-    /// Who carries the mark, was recorded before, or has a parent of whom one of these is true.
+    /// The processes that carry the mark, were recorded before, or have a parent of which one of these is
+    /// true.
     fn descendants(&self, request: &ScanRequest, since: u64) -> HashSet<usize> {
         let mut found = HashSet::new();
         let mut next: Vec<usize> = Vec::new();

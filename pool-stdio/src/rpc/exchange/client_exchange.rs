@@ -54,7 +54,7 @@ use crate::rpc::round_trip::RoundTrip;
 ///     r#"{"jsonrpc":"2.0","id":"a","method":"m","params":{"_meta":{"progressToken":"mine"}}}"#;
 /// let mut exchange = pool.acquire().await?.exchange(request, &Terms::new())?;
 /// while let Some(note) = exchange.next().await {
-///     assert!(note.message().ends_with(br#""params":{"progressToken":"mine"}}"#));
+///     assert!(note.message.ends_with(br#""params":{"progressToken":"mine"}}"#));
 /// }
 /// let reply = exchange.reply().await?.expect("a request has a reply");
 /// assert_eq!(reply, r#"{"jsonrpc":"2.0","id":"a","result":"done"}"#);
@@ -120,7 +120,8 @@ impl Exchange {
 
     /// The next note: progress, or a notification of the subscription that this request opened, with
     /// the client's own token and id. `None` once the outcome is known and all notes were taken; then
-    /// [`reply`](Self::reply) does not wait.
+    /// [`reply`](Self::reply) does not wait. A note [says](Notification::missed) how many were dropped
+    /// directly before it, because they were not taken in time.
     ///
     /// # Cancel safety
     ///
@@ -145,12 +146,6 @@ impl Exchange {
     /// Nothing is lost. Only a drop of the exchange gives it up.
     pub async fn reply(&mut self) -> Result<Option<Bytes>, RpcError> {
         poll_fn(|cx| self.poll_over(cx).map(<Result<_, _>>::clone)).await
-    }
-
-    /// How many progress notifications were dropped because they were not taken in time.
-    #[must_use]
-    pub fn missed(&self) -> u64 {
-        self.notes.as_ref().map_or(0, |notes| notes.missed())
     }
 
     /// The process id of the child.

@@ -47,7 +47,7 @@ use crate::rpc::session_queue::{ServerMessage, SessionQueue};
 /// let mut exchange = session.exchange(call, &terms)?;
 /// let client = async {
 ///     let Some(ServerMessage::Request(question)) = session.next().await else { panic!() };
-///     assert_eq!(question.method(), "roots/list");
+///     assert_eq!(question.method, "roots/list");
 ///     let answer = r#"{"jsonrpc":"2.0","id":"q","result":["/src"]}"#;
 ///     session.exchange(answer, &terms)?.reply().await
 /// };
@@ -91,21 +91,15 @@ impl Session {
     /// The next question of the child, or notification that names no request. `None` when the connection
     /// is over.
     ///
-    /// As many as the connector's [`notifications_max`](crate::JsonRpcConnector::notifications_max) are
-    /// kept. Then notifications are dropped and [counted](Self::missed), and questions are answered with
-    /// the error `-32000`.
+    /// As many as [`notifications_max`](crate::RpcLimits::notifications_max) are kept. Then notifications
+    /// are dropped, and the next one [says](crate::Notification::missed) how many; questions are answered
+    /// with the error `-32000`.
     ///
     /// # Cancel safety
     ///
     /// Nothing is lost.
     pub async fn next(&self) -> Option<ServerMessage> {
         self.held.queue.next().await
-    }
-
-    /// How many notifications were dropped because they were not taken in time.
-    #[must_use]
-    pub fn missed(&self) -> u64 {
-        self.held.queue.missed()
     }
 
     /// The child.

@@ -67,8 +67,8 @@ impl Terms {
     }
 
     /// How many notes are kept until [`next`](crate::Exchange::next) takes them, at least one. Default:
-    /// 64. When more come, the oldest progress notification is dropped and
-    /// [counted](crate::Exchange::missed); a subscription ends with
+    /// 64. When more come, the oldest progress notification is dropped, and the next one
+    /// [says so](crate::Notification::missed); a subscription ends with
     /// [`SubscriptionOverflow`](crate::RpcError::SubscriptionOverflow). Worst-case cost: this many
     /// messages for each exchange.
     #[must_use]

@@ -91,7 +91,7 @@ impl Model {
         self.frames.push_back((call, all));
     }
 
-    /// What is written, and how many frames are so as a whole.
+    /// Writes up to `room` bytes. Returns them, and how many frames were finished.
     fn write(&mut self, mut room: usize) -> (Vec<u8>, usize) {
         let (mut written, mut whole) = (Vec::new(), 0);
         while let Some((_, left)) = self.frames.front_mut().filter(|_| room > 0) {
@@ -144,7 +144,7 @@ proptest! {
                     theirs.push(&mut others, true, &[1]);
                     theirs.push(&mut others, true, &[length]);
                     theirs.push(&mut others, false, &[length, 1]);
-                    // What is gone of them stays behind.
+                    // A frame that was taken back is not appended.
                     others.take_back(model.next);
                     theirs.take_back(model.next);
                     queue.append(others);

@@ -159,7 +159,7 @@ async fn an_answer_that_cannot_be_sent_is_an_error_to_who_asked() {
     setup.settings.frame_bytes_max = 1024;
     setup.handler = Some(Arc::new(|request| {
         Box::pin(async move {
-            let answer = match request.method() {
+            let answer = match request.method.as_str() {
                 "lines" => "[\n]".to_owned(),
                 _ => format!("\"{}\"", "x".repeat(1024)),
             };
@@ -239,7 +239,7 @@ async fn a_notification_that_is_kept_keeps_no_more_than_itself() {
     let Some(notice) = notifications.recv().await else {
         panic!("it was said")
     };
-    let kept = notice.message().clone();
+    let kept = notice.message.clone();
     drop(notice);
     quiet().await;
     assert!(kept.is_unique(), "its buffer is used for reading as well");
@@ -342,7 +342,7 @@ async fn who_waits_for_room_is_woken_outside_of_all_locks() {
 async fn who_waits_for_progress_is_woken_outside_of_all_locks() {
     let (line, mut peer) = Setup::mcp().open();
     let (progress, mut notifications) = Progress::channel(1);
-    let prober = prober(&line, |link| assert!(link.state().pending() < 2));
+    let prober = prober(&line, |link| assert!(link.state().status().pending < 2));
     let mut end = Box::pin(async move { notifications.recv().await.is_none() });
     let waker = Waker::from(Arc::clone(&prober));
     assert!(
@@ -369,7 +369,7 @@ async fn no_more_answers_are_kept_than_is_said() {
         peer.say(r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#).await;
     }
     quiet().await;
-    let kept = 3000 - line.client.link.state().counts().unsent;
+    let kept = 3000 - line.client.link.state().status().unsent;
     assert!(kept <= 1024 + 1, "{kept} answers are kept");
 }
 
@@ -436,9 +436,9 @@ async fn a_cancel_in_disguise_is_refused_too() {
     let request = peer.message().await;
     let id = &request["id"];
     for disguise in [
-        // Parsers differ in which of two they take.
+        // Parsers differ in which of two members they take.
         r#""method":"notifications/cancelled","method":"m""#,
-        // Who only looks at the method takes it for one.
+        // A reader that looks at the method alone takes it for a cancel notification.
         r#""id":1,"method":"notifications/cancelled""#,
         r#""id":null,"method":"$/cancelRequest""#,
     ] {
@@ -481,7 +481,7 @@ async fn a_request_of_the_peer_that_is_kept_keeps_no_more_than_itself() {
     let (kept, requests) = mpsc::channel();
     let mut setup = Setup::plain();
     setup.handler = Some(Arc::new(move |request| {
-        kept.send(request.message().clone()).unwrap();
+        kept.send(request.message.clone()).unwrap();
         Box::pin(async { Err(ErrorObject::new(0, "not here")) })
     }));
     let (_line, mut peer) = setup.open();
@@ -500,5 +500,5 @@ async fn an_answer_for_which_there_is_no_way_is_counted() {
     peer.say(r#"{"jsonrpc":"2.0","id":"asked","method":"m"}"#)
         .await;
     quiet().await;
-    assert_eq!(line.client.link.state().counts().unsent, 1);
+    assert_eq!(line.client.link.state().status().unsent, 1);
 }

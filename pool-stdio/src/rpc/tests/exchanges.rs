@@ -62,7 +62,7 @@ async fn clients_with_equal_ids_and_tokens_get_what_is_theirs() {
     peer.reply(&first["id"], "for one").await;
 
     let note = two.next().await.unwrap();
-    assert_eq!(note.message(), progress(&json!("t")).as_str());
+    assert_eq!(note.message, progress(&json!("t")).as_str());
     assert!(one.next().await.is_none() && two.next().await.is_none());
     let reply = |text| format!(r#"{{"jsonrpc":"2.0","id":1,"result":"{text}"}}"#);
     assert_eq!(one.reply().await.unwrap().unwrap(), reply("for one"));
@@ -87,8 +87,8 @@ async fn a_reply_does_not_wait_for_notes_to_be_taken() {
     }
     peer.reply(&asked["id"], "done").await;
     assert!(one.reply().await.unwrap().is_some());
-    assert_eq!(one.missed(), 3, "the queue is bounded");
-    assert!(one.next().await.is_some() && one.next().await.is_some());
+    assert_eq!(one.next().await.unwrap().missed, 3, "the queue is bounded");
+    assert_eq!(one.next().await.unwrap().missed, 0);
     assert!(one.next().await.is_none());
 }
 
@@ -106,7 +106,7 @@ async fn a_subscription_is_named_by_the_clients_own_id_and_heard_by_it_alone() {
     peer.say(update(&json!(99), 3)).await;
     for (exchange, number) in [(&mut one, 1), (&mut two, 2)] {
         let note = exchange.next().await.unwrap();
-        assert_eq!(note.message(), update(&json!("c1"), number).as_str());
+        assert_eq!(note.message, update(&json!("c1"), number).as_str());
     }
     let meta = json!({ "_meta": { "io.modelcontextprotocol/subscriptionId": first["id"] } });
     peer.reply(&first["id"], meta).await;
@@ -117,7 +117,7 @@ async fn a_subscription_is_named_by_the_clients_own_id_and_heard_by_it_alone() {
     assert_eq!(named, "c1");
     quiet().await;
     assert_eq!(
-        line.client.link.state().counts().unheard,
+        line.client.link.state().status().unheard,
         1,
         "the one of nobody"
     );
@@ -158,7 +158,7 @@ async fn a_peer_that_cancels_a_subscription_ends_it_under_the_clients_id() {
     };
     peer.say(cancel(&asked["id"])).await;
     let note = one.next().await.unwrap();
-    assert_eq!(note.message(), cancel(&json!("c1")).as_str());
+    assert_eq!(note.message, cancel(&json!("c1")).as_str());
     assert!(one.next().await.is_none());
     let error = one.reply().await.unwrap_err();
     assert!(matches!(error, RpcError::ServerCancelled));
@@ -215,7 +215,7 @@ async fn a_clients_cancel_finds_its_own_request_and_no_other() {
         "nothing is in flight, and nothing happens"
     );
     quiet().await;
-    assert_eq!(line.client.link.state().counts().late, 1);
+    assert_eq!(line.client.link.state().status().late, 1);
     assert!(line.client.link.state().owes_nothing());
     // Through an exchange as well.
     let mut again = begin(&line, request, &Terms::new().client(&client));

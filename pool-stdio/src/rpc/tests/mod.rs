@@ -12,6 +12,7 @@ mod corners;
 mod ends;
 mod exchanges;
 mod fidelity;
+mod isolation;
 mod model;
 mod pipe;
 mod suspects;

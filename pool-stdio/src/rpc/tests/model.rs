@@ -138,9 +138,9 @@ async fn run(steps: Vec<Step>, end: End, pipe_bytes: usize, queue_max: usize) {
         End::Crash => {}
     }
     quiet().await;
-    let counts = line.client.link.state().counts();
+    let counts = line.client.link.state().status();
     drop(output);
-    let pending = line.client.link.state().pending();
+    let pending = line.client.link.state().status().pending;
     line.ended().await;
     let answered = reader.await.unwrap();
     world.judge(end, counts, pending, answered).await;
@@ -197,7 +197,7 @@ impl World {
         ))
     }
 
-    async fn judge(self, end: End, counts: crate::RpcCounts, pending: usize, answered: u64) {
+    async fn judge(self, end: End, counts: crate::RpcStatus, pending: usize, answered: u64) {
         let (mut ok, mut aborted) = (0, 0);
         for (number, call) in self.calls.into_iter().enumerate() {
             let arrived = self.ids.lock().unwrap().contains_key(&number);

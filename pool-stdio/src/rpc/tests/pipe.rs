@@ -104,7 +104,7 @@ async fn replies_that_a_pipe_keeps_apart_all_arrive() {
     let calls = async {
         let call = || line.client.call::<u32>("m", &());
         tokio::join!(call(), call(), async {
-            while line.client.link.state().pending() < 2 {
+            while line.client.link.state().status().pending < 2 {
                 tokio::task::yield_now().await;
             }
             for id in [1, 0] {

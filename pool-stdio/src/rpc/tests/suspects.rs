@@ -125,7 +125,7 @@ async fn a_suspect_is_pinged_once_and_anything_it_says_clears_it() {
         assert!(!is_suspected(&line) && !heard.recv().unwrap(), "{answer}");
         sleep(60 * SECOND).await;
         assert!(line.client.link.state().is_open());
-        let counts = line.client.link.state().counts();
+        let counts = line.client.link.state().status();
         assert_eq!((counts.late, counts.duplicate), (0, 0), "{answer}");
     }
 }

@@ -128,7 +128,8 @@ async fn is_reported<C: Connector>(
 const POLLS_MAX: usize = 64;
 /// The time from the start of a connect to a stalling peer until its deadline.
 const STALL: Duration = Duration::from_millis(50);
-/// How late a connect may fail. Ending what was opened takes some time, and so does a busy machine.
+/// How long after its deadline a connect may fail: closing what was opened takes time, and the machine
+/// can be busy.
 const LATE_MAX: Duration = Duration::from_millis(500);
 /// One connect in time is enough: a busy machine delays some of them, a connector that ignores its
 /// deadline all.

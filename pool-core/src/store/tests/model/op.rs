@@ -132,8 +132,8 @@ pub(crate) enum Op {
     StartConnects,
 }
 
-/// An operation on what there is: slots by the ids the pool gave them, callers by the tickets the
-/// model gives them.
+/// An operation on slots and callers that exist: slots by the ids that the pool gave them, callers by
+/// the tickets that the model gave them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Acquire { ticket: u64, timeout_ms: u64 },

@@ -50,7 +50,7 @@ pub(crate) struct Snapshot {
     pub(crate) stuck: Vec<u64>,
     /// Tickets of those who wait, in order: the first to be served first.
     pub(crate) waiting: Vec<u64>,
-    /// Who was answered by the last action, and how.
+    /// The callers that the last action answered, and how.
     pub(crate) answered: Vec<(u64, Answer)>,
 }
 
