@@ -58,13 +58,11 @@ async fn send(retry: &Retry, message: &str) -> Result<Value, RetryError> {
 }
 
 fn why(error: &RetryError) -> NotRepeated {
-    match error {
-        RetryError::OutcomeUnknown { why, error } => {
-            assert!(matches!(error, RpcError::ProcessExited { .. }), "{error}");
-            *why
-        }
-        other => panic!("{other}"),
-    }
+    let RetryError::OutcomeUnknown { why, error } = error else {
+        panic!("{error}")
+    };
+    assert!(matches!(error, RpcError::ProcessExited { .. }), "{error}");
+    *why
 }
 
 #[test]
@@ -140,9 +138,8 @@ fn refusals_and_missing_children_are_told_apart() {
         let pool = shared(bed);
         let retry = Retry::new(pool.clone());
         let error = send(&retry, "no JSON").await.unwrap_err();
-        let RetryError::Failed(RpcError::BadRequest { .. }) = error else {
-            panic!("{error}")
-        };
+        let is_refused = matches!(error, RetryError::Failed(RpcError::BadRequest { .. }));
+        assert!(is_refused, "{error}");
         pool.close(AMPLE).await;
         let error = send(&retry, r#"{"id":1,"method":"echo"}"#)
             .await

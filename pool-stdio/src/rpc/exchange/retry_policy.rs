@@ -239,10 +239,11 @@ mod tests {
     }
 
     fn why(outcome: Result<(), RetryError>) -> NotRepeated {
-        match outcome.unwrap_err() {
-            RetryError::OutcomeUnknown { why, .. } => why,
-            other => panic!("{other}"),
-        }
+        let error = outcome.unwrap_err();
+        let RetryError::OutcomeUnknown { why, .. } = error else {
+            panic!("{error}")
+        };
+        why
     }
 
     fn decide(policy: &RetryPolicy, fate: Fate, history: &mut History) -> Result<(), RetryError> {
