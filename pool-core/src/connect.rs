@@ -18,12 +18,16 @@ use crate::store::{Condition, Exclusive};
 use crate::sync::Arc;
 
 /// Opens a connection into `slot`, then watches for its death.
-pub(crate) async fn connect<T: Send + 'static, L: Lends<T>>(slot: Slot<T, L>, cx: ConnectContext) {
+pub(crate) async fn connect<T: Send + 'static, L: Lends<T>>(
+    mut slot: Slot<T, L>,
+    cx: ConnectContext,
+) {
     let engine = Arc::clone(&slot.engine);
     let (key, id) = (slot.key, slot.id);
     let began = engine.clock.now();
     let (watch, gone) = oneshot::channel();
-    let died = match open(&engine, &cx).await {
+    let result = within_budget(&mut slot, open(&engine, &cx)).await;
+    let died = match result {
         Ok((connection, died)) => {
             L::watch_suspicion(&engine, &connection, key, id);
             let now = engine.clock.now();
@@ -53,6 +57,24 @@ pub(crate) async fn connect<T: Send + 'static, L: Lends<T>>(slot: Slot<T, L>, cx
         store.died(key, id, reason);
         engine.finish(store);
     }
+}
+
+/// Awaits a connect, and says when it no longer counts against the budget: at its end, or when it is
+/// overdue.
+async fn within_budget<T: Send + 'static, L: Lends<T>, R>(
+    slot: &mut Slot<T, L>,
+    connect: impl Future<Output = R>,
+) -> R {
+    let mut connect = pin!(connect);
+    if slot.is_budgeted() {
+        let patience = slot.engine.lock().connect_patience();
+        let result = tokio::time::timeout(patience, connect.as_mut()).await;
+        slot.connect_ended();
+        if let Ok(result) = result {
+            return result;
+        }
+    }
+    connect.await
 }
 
 type Opened<T> = (T, Option<Died>);
@@ -177,6 +199,7 @@ pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(open: Stored<T, L>, re
                 let mut store = engine.enter();
                 store.stuck(slot.key, reason, waited);
                 engine.finish(store);
+                engine.reclaim_for_others();
             }
         }
     }

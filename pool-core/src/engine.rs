@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::budget::{BudgetPermit, Claim, Member, Membership};
 use crate::connector::Connector;
 use crate::deliveries::Deliveries;
 use crate::error::TryAcquireError;
@@ -104,6 +105,7 @@ pub(crate) struct Engine<T: Send + 'static, L: Lends<T>> {
     pub(crate) timeouts: Timeouts,
     pub(crate) telemetry: Telemetry,
     pub(crate) deliveries: Deliveries,
+    membership: Option<Arc<Membership>>,
 }
 
 impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
@@ -113,10 +115,14 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         timeouts: Timeouts,
         telemetry: Telemetry,
         inbox: Arc<Inbox<Errand<Stored<T, L>, L>>>,
+        membership: Option<Arc<Membership>>,
     ) -> Self {
         let permits = Permits::new(limits.slots_max());
         let mut store = Store::new(limits);
         store.is_observed = telemetry.wants_hot_events();
+        if let Some(membership) = &membership {
+            store.join_budget(membership.allotment());
+        }
         let store = Mutex::new(store);
         Self {
             store,
@@ -124,7 +130,10 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
             inbox,
             permits,
             connector,
-            clock: Clock::start(),
+            clock: membership
+                .as_ref()
+                .map_or_else(Clock::start, |membership| membership.clock()),
+            membership,
             timeouts,
             telemetry,
             deliveries: Deliveries::new(),
@@ -271,27 +280,44 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         }
     }
 
-    /// Takes a slot for a connect and its permit, if one is wanted and allowed.
-    pub(crate) fn open(&self, now: Time) -> Option<(Opening, Permit)> {
+    /// Takes a slot for a connect and its permits, if one is wanted and allowed.
+    pub(crate) fn open(&self, now: Time) -> Option<(Opening, Permit, Option<BudgetPermit>)> {
+        let of_budget = match &self.membership {
+            Some(membership) => Some(self.take_from_budget(membership, now)?),
+            None => None,
+        };
         let mut store = self.lock();
         // Order: the permit is taken, or given up again, in the critical section that takes the
         // slot. A resize in between would find fewer free permits than free slots.
         let permit = self.permits.try_take();
         let opening = permit.and_then(|permit| Some((store.open(now)?, permit)));
+        store.note_granted(now);
         self.finish(store);
-        opening
+        let (opening, permit) = opening?;
+        Some((opening, permit, of_budget))
+    }
+
+    /// Order: the budget is asked between two critical sections, since its lock is never taken in one.
+    /// Meanwhile the demand can change; then the permit goes back.
+    fn take_from_budget(&self, membership: &Arc<Membership>, now: Time) -> Option<BudgetPermit> {
+        let mut store = self.lock();
+        let demand = store.ask(now);
+        self.finish(store);
+        Membership::take(membership, demand, now)
     }
 
     /// Frees the slot at `key` and its permit in one critical section. Otherwise a connect could see
-    /// the free slot and find no permit.
-    pub(crate) fn release(&self, key: SlotKey, permit: Option<Permit>) {
+    /// the free slot and find no permit. Returns the claim of the budget on it.
+    pub(crate) fn release(&self, key: SlotKey, permit: Option<Permit>) -> Option<Claim> {
         let mut store = self.enter();
+        let claim = store.take_claim(key);
         let is_reusable = store.release(key);
         match permit {
             Some(permit) if !is_reusable => permit.forget(),
             permit => drop(permit),
         }
         self.finish(store);
+        claim
     }
 
     /// Changes `max_size`; `false` if the pool is closed.
@@ -308,6 +334,18 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         resized.is_some()
     }
 
+    #[cfg(all(test, loom))]
+    pub(crate) fn membership(&self) -> &Membership {
+        self.membership.as_ref().expect("the pool has a budget")
+    }
+
+    /// Has other pools of the budget give up what is wanted, after this one could not.
+    pub(crate) fn reclaim_for_others(&self) {
+        if let Some(membership) = &self.membership {
+            membership.reclaim();
+        }
+    }
+
     /// Evicts the connections that `selects` picks, and returns how many.
     pub(crate) fn evict(&self, selects: impl FnMut(ConnectionId) -> bool) -> usize {
         let mut store = self.enter();
@@ -321,6 +359,15 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         let mut store = self.enter();
         store.close();
         self.finish(store);
+        self.leave_budget();
+    }
+
+    /// A pool that was closed opens nothing any more. The budget forgets it, since it keeps its members
+    /// in memory.
+    pub(crate) fn leave_budget(&self) {
+        if let Some(membership) = &self.membership {
+            membership.leave();
+        }
     }
 
     /// Publishes the metrics that are read off the store.
@@ -329,5 +376,36 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         let (status, leases) = (store.status(), store.leases);
         drop(store);
         self.telemetry.publish(&status, leases);
+        if let (true, Some(membership)) = (self.telemetry.is_metered(), &self.membership) {
+            membership.publish();
+        }
+    }
+}
+
+/// A pool in its budget.
+struct EngineMember<T: Send + 'static, L: Lends<T>>(Arc<Engine<T, L>>);
+
+impl<T: Send + 'static, L: Lends<T>> Member for EngineMember<T, L> {
+    fn kick(&self) {
+        self.0.inbox.kick();
+    }
+
+    fn oldest_idle(&self) -> Option<Time> {
+        // Not by the hint: the lock makes the pressure known to the critical sections that follow.
+        self.0.lock().oldest_idle()
+    }
+
+    fn reclaim_idle(&self) -> bool {
+        let mut store = self.0.lock();
+        let is_reclaimed = store.reclaim_idle();
+        self.0.finish(store);
+        is_reclaimed
+    }
+}
+
+/// Makes the pool known to its budget, if it has one.
+pub(crate) fn attach_to_budget<T: Send + 'static, L: Lends<T>>(engine: &Arc<Engine<T, L>>) {
+    if let Some(membership) = &engine.membership {
+        membership.attach(StdArc::new(EngineMember(Arc::clone(engine))));
     }
 }

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use tokio::runtime::Handle as Runtime;
 
+use crate::budget::{Membership, Terms};
 use crate::connector::Connector;
-use crate::engine::{Engine, Lends, Timeouts};
-use crate::error::{ResizeError, WarmUpError};
+use crate::engine::{Engine, Lends, Timeouts, attach_to_budget};
+use crate::error::{BuildError, ResizeError, WarmUpError};
 use crate::event::Observer;
 use crate::inbox::Inbox;
 use crate::maintenance::Maintenance;
@@ -40,22 +41,32 @@ pub(crate) struct Handle<T: Send + 'static, L: Lends<T>> {
 
 impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
     /// Starts a pool on `runtime`.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Unreservable`] if the budget cannot reserve what its terms say.
     pub(crate) fn start(
         runtime: &Runtime,
         connector: StdArc<dyn Connector<Connection = T>>,
         observer: Option<StdArc<dyn Observer>>,
         limits: Limits,
         timeouts: Timeouts,
-    ) -> Self {
+        budget: Option<&Terms>,
+    ) -> Result<Self, BuildError> {
+        let join = |terms| Membership::join(terms, &limits.name, limits.min_idle);
+        let membership = budget.map(join).transpose()?;
         let mut telemetry = Telemetry::new(StdArc::clone(&limits.name), observer);
         if L::IS_SHARED {
             telemetry = telemetry.with_target_leases();
         }
         let (inbox, receiver) = Inbox::new();
-        let engine = Arc::new(Engine::new(connector, limits, timeouts, telemetry, inbox));
+        let engine = Arc::new(Engine::new(
+            connector, limits, timeouts, telemetry, inbox, membership,
+        ));
+        attach_to_budget(&engine);
         let maintenance = Maintenance::new(Arc::clone(&engine), receiver);
         drop(runtime.spawn(maintenance.run()));
-        Self { engine }
+        Ok(Self { engine })
     }
 
     pub(crate) async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {

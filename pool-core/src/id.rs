@@ -107,6 +107,8 @@ pub enum CloseReason {
     CheckFailed,
     /// [`Connector::reset`](crate::Connector::reset) failed, panicked or took too long.
     ResetFailed,
+    /// Its [`Budget`](crate::Budget) needed it for another pool.
+    Reclaimed,
 }
 
 impl CloseReason {
@@ -122,6 +124,7 @@ impl CloseReason {
             | Self::MaxUses
             | Self::Shrunk
             | Self::Evicted
+            | Self::Reclaimed
             | Self::PoolClosed => true,
             Self::Died | Self::Dirty | Self::Discarded | Self::CheckFailed | Self::ResetFailed => {
                 false
@@ -130,7 +133,7 @@ impl CloseReason {
     }
 
     /// Every reason.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Idle,
         Self::Lifetime,
         Self::MaxUses,
@@ -142,6 +145,7 @@ impl CloseReason {
         Self::Discarded,
         Self::CheckFailed,
         Self::ResetFailed,
+        Self::Reclaimed,
     ];
 
     /// The reason as a metrics label: lowercase, words joined by `_`.
@@ -158,6 +162,7 @@ impl CloseReason {
             Self::Discarded => "discarded",
             Self::CheckFailed => "check_failed",
             Self::ResetFailed => "reset_failed",
+            Self::Reclaimed => "reclaimed",
         }
     }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod acquire;
+mod budget;
 mod config;
 mod connect;
 mod connector;
@@ -32,6 +33,7 @@ mod weak;
 
 pub use acquire::Acquire;
 pub use async_trait::async_trait;
+pub use budget::{Budget, BudgetBuilder, BudgetMember, BudgetStatus, BudgetUsage};
 pub use config::{Builder, SharedBuilder};
 pub use connector::{BoxFuture, ConnectContext, Connector, SuspicionSink};
 pub use connector_fn::{ConnectorFn, connector_fn};

@@ -89,10 +89,16 @@ impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
     fn open_one(&mut self) -> bool {
         let engine = &self.engine;
         let now = engine.clock.now();
-        let Some((opening, permit)) = engine.open(now) else {
+        let Some((opening, permit, of_budget)) = engine.open(now) else {
             return false;
         };
-        let slot = Slot::new(Arc::clone(engine), opening.key, opening.id, permit);
+        let slot = Slot::new(
+            Arc::clone(engine),
+            opening.key,
+            opening.id,
+            permit,
+            of_budget,
+        );
         let deadline = engine.clock.instant(now.after(engine.timeouts.connect));
         let cx = ConnectContext::new(opening.id, opening.attempt, deadline);
         self.connects.spawn(connect::connect(slot, cx));
@@ -134,6 +140,7 @@ impl<T: Send + 'static, L: Lends<T>> Drop for Maintenance<T, L> {
         let mut store = self.engine.enter();
         store.orphan();
         self.engine.finish(store);
+        self.engine.leave_budget();
         for errand in self.inbox.close() {
             self.engine.drop_errand(errand);
         }

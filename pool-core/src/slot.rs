@@ -7,6 +7,7 @@
 
 use tokio::sync::oneshot;
 
+use crate::budget::BudgetPermit;
 use crate::engine::{Engine, Lends};
 use crate::foreign;
 use crate::id::ConnectionId;
@@ -19,6 +20,7 @@ pub(crate) struct Slot<T: Send + 'static, L: Lends<T>> {
     pub(crate) key: SlotKey,
     pub(crate) id: ConnectionId,
     permit: Option<Permit>,
+    of_budget: Option<BudgetPermit>,
 }
 
 impl<T: Send + 'static, L: Lends<T>> Slot<T, L> {
@@ -27,12 +29,26 @@ impl<T: Send + 'static, L: Lends<T>> Slot<T, L> {
         key: SlotKey,
         id: ConnectionId,
         permit: Permit,
+        of_budget: Option<BudgetPermit>,
     ) -> Self {
         Self {
             engine,
             key,
             id,
             permit: Some(permit),
+            of_budget,
+        }
+    }
+
+    /// Whether it counts against a budget as well.
+    pub(crate) const fn is_budgeted(&self) -> bool {
+        self.of_budget.is_some()
+    }
+
+    /// Its connect has ended, or is overdue, so another pool may begin one.
+    pub(crate) fn connect_ended(&mut self) {
+        if let Some(permit) = &mut self.of_budget {
+            permit.connect_ended();
         }
     }
 
@@ -45,7 +61,11 @@ impl<T: Send + 'static, L: Lends<T>> Slot<T, L> {
 
 impl<T: Send + 'static, L: Lends<T>> Drop for Slot<T, L> {
     fn drop(&mut self) {
-        self.engine.release(self.key, self.permit.take());
+        let claim = self.engine.release(self.key, self.permit.take());
+        // Order: after the store is unlocked.
+        if let Some(permit) = self.of_budget.take() {
+            permit.give_back(claim);
+        }
     }
 }
 

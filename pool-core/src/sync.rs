@@ -5,9 +5,11 @@
 //!
 //! # Locking
 //!
-//! There are three locks: the store's, the inbox's, and that of the callers that wait for the last
-//! events of a pool. They are never held together, never across an await, and never while code of a
-//! connector, an observer, a waker or a connection runs.
+//! There are four locks: the store's, the inbox's, that of the callers that wait for the last events of a
+//! pool, and that of a budget's accounts. They are never held together, never across an await, and
+//! never while code of a connector, an observer, a waker or a connection runs. A fifth one, that of a
+//! budget's figures, is a leaf: it is held for a copy only, also inside the critical sections of
+//! accounts and stores.
 
 #[cfg(not(loom))]
 use std::sync as imp;

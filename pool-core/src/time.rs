@@ -55,7 +55,7 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 }
 
 /// Reads the runtime's clock. Costs as much as half an uncontended acquire: slow paths only.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Clock {
     birth: Instant,
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle as Runtime;
 
+use crate::budget::{Budget, Terms};
 use crate::config::validate;
 use crate::connector::Connector;
 use crate::engine::{Lends, Timeouts};
@@ -52,6 +53,9 @@ pub struct Builder<T: Send + 'static, L = Exclusive> {
     observer: Option<Arc<dyn Observer>>,
     limits: Limits,
     timeouts: Timeouts,
+    budget: Option<Budget>,
+    budget_share: u32,
+    reserves_min_idle: bool,
 }
 
 /// Settings of a [`SharedPool`], made by [`SharedPool::builder`]: those of any pool, and how
@@ -182,6 +186,9 @@ impl<T: Send + 'static, L> Builder<T, L> {
             observer: None,
             limits,
             timeouts,
+            budget: None,
+            budget_share: 1,
+            reserves_min_idle: false,
         }
     }
 
@@ -334,6 +341,30 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
+    /// A limit that this pool shares with others, beside its own `max_size`. Default none.
+    ///
+    /// Worst case: callers wait although this pool has room, until another pool of the budget gives up a
+    /// connection.
+    pub fn budget(mut self, budget: &Budget) -> Self {
+        self.budget = Some(budget.clone());
+        self
+    }
+
+    /// How much of its budget this pool gets when it is used up, in relation to the shares of the
+    /// other pools that use it. Default 1.
+    pub const fn budget_share(mut self, share: u32) -> Self {
+        self.budget_share = share;
+        self
+    }
+
+    /// Reserves `min_idle` connections of the budget for this pool: nobody else gets them, and idle
+    /// ones are not reclaimed. Without it, `min_idle` is kept only while the budget has connections left
+    /// that no caller of another pool waits for.
+    pub const fn reserve_min_idle(mut self) -> Self {
+        self.reserves_min_idle = true;
+        self
+    }
+
     /// Receives every event. Default none.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
@@ -351,7 +382,7 @@ impl<T: Send + 'static, L> Builder<T, L> {
 
     /// Checks the settings and starts a pool that lends as `M` does.
     fn start<M: Lends<T>>(self) -> Result<Handle<T, M>, BuildError> {
-        validate::settings(&self.limits, &self.timeouts)?;
+        validate::settings(&self.limits, &self.timeouts, self.budget_share)?;
         let runtime = match self.runtime {
             Some(runtime) => runtime,
             None => Runtime::try_current().map_err(|_| BuildError::NoRuntime)?,
@@ -362,11 +393,24 @@ impl<T: Send + 'static, L> Builder<T, L> {
             observer,
             limits,
             timeouts,
+            budget,
+            budget_share,
+            reserves_min_idle,
             ..
         } = self;
-        Ok(Handle::start(
-            &runtime, connector, observer, limits, timeouts,
-        ))
+        let terms = budget.map(|budget| Terms {
+            budget,
+            share: budget_share,
+            reserves_min_idle,
+        });
+        Handle::start(
+            &runtime,
+            connector,
+            observer,
+            limits,
+            timeouts,
+            terms.as_ref(),
+        )
     }
 }
 

@@ -12,8 +12,15 @@ use crate::handle::MAX_SIZE;
 use crate::store::{Limits, Sharing, TargetLeases};
 
 /// Refuses settings that cannot work.
-pub(super) fn settings(limits: &Limits, timeouts: &Timeouts) -> Result<(), BuildError> {
+pub(super) fn settings(
+    limits: &Limits,
+    timeouts: &Timeouts,
+    budget_share: u32,
+) -> Result<(), BuildError> {
     counts(limits)?;
+    if budget_share == 0 {
+        return Err(out_of_range("budget_share", &0, "at least 1"));
+    }
     durations(limits, timeouts)?;
     contradictions(limits)
 }

@@ -1,5 +1,6 @@
 //! Why a pool was not built, warmed up or resized.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -50,7 +51,8 @@ pub enum WarmUpError {
     Closed,
 }
 
-/// Why [`resize`](crate::ConnectionPool::resize) changed nothing.
+/// Why [`resize`](crate::ConnectionPool::resize), of a pool or of a [`Budget`](crate::Budget), changed
+/// nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ResizeError {
@@ -61,6 +63,14 @@ pub enum ResizeError {
         max_size: usize,
         /// The largest possible value.
         limit: usize,
+    },
+    /// More than that is reserved for the `min_idle` of the budget's pools.
+    #[error("max_connections {limit} is less than the {reserved} that are reserved")]
+    Reserved {
+        /// What was asked for.
+        limit: usize,
+        /// What is reserved.
+        reserved: usize,
     },
     /// The pool is closed, or its home runtime has shut down.
     #[error("a closed pool cannot be resized")]
@@ -101,6 +111,16 @@ pub enum BuildError {
         value: String,
         /// What it must be.
         must: &'static str,
+    },
+    /// The budget has no room for the `min_idle` that the pool wants to reserve.
+    #[error("budget `{budget}` cannot reserve {wanted} connections, {left} are not reserved yet")]
+    Unreservable {
+        /// The budget's name.
+        budget: Arc<str>,
+        /// The pool's `min_idle`.
+        wanted: usize,
+        /// What is not reserved for other pools.
+        left: usize,
     },
     /// Two settings contradict each other.
     #[error("{setting} is {value}, but {other} is {other_value}: {rule}")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::budget::BudgetUsage;
 use crate::error::cause::ConnectError;
 use crate::id::ConnectionId;
 use crate::status::PoolStatus;
@@ -21,6 +22,8 @@ pub enum AcquirePhase {
     Connect,
     /// No connection was being opened, because the delay after a failure had not passed yet.
     Backoff,
+    /// No connection was being opened, because the pool's [`Budget`](crate::Budget) was used up.
+    Budget,
 }
 
 impl fmt::Display for AcquirePhase {
@@ -29,6 +32,7 @@ impl fmt::Display for AcquirePhase {
             Self::Queue => "waiting for a connection to come back",
             Self::Connect => "waiting for a connect",
             Self::Backoff => "waiting out the delay after failed connects",
+            Self::Budget => "waiting for the budget",
         })
     }
 }
@@ -48,6 +52,8 @@ pub struct AcquireContext {
     /// The latest failure to open a connection, unless connections have proved themselves since, or it
     /// is long past.
     pub last_failure: Option<ConnectError>,
+    /// How full the budget was, if the pool waited for it.
+    pub budget: Option<BudgetUsage>,
 }
 
 /// A connect that has not ended.
@@ -158,11 +164,12 @@ impl fmt::Display for AcquireError {
         }?;
         match self {
             Self::Timeout { context, .. } | Self::Unavailable { context, .. } => {
-                match (context.phase, context.oldest_connect) {
-                    (AcquirePhase::Connect, Some(connect)) => {
+                match (context.phase, context.oldest_connect, &context.budget) {
+                    (AcquirePhase::Connect, Some(connect), _) => {
                         write!(f, "{} ({connect}); ", context.phase)
                     }
-                    (phase, _) => write!(f, "{phase}; "),
+                    (AcquirePhase::Budget, _, Some(usage)) => write!(f, "{usage}; "),
+                    (phase, _, _) => write!(f, "{phase}; "),
                 }
             }
             Self::Overloaded { .. } | Self::Closed { .. } => Ok(()),

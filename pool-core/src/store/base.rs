@@ -2,6 +2,7 @@
 
 use std::task::Waker;
 
+use crate::budget::Allotment;
 use crate::event::EventKind;
 use crate::store::adaptive::TargetLearner;
 use crate::store::goals::Goals;
@@ -39,6 +40,10 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(super) alarm: Time,
     /// Sorted by last use, the most recent one last.
     pub(super) idle: Vec<(SlotKey, C)>,
+    /// What the pool may have of its budget, if it has one.
+    pub(super) allotment: Option<Allotment>,
+    /// How many connections the budget was asked for.
+    pub(super) asked: usize,
     pub(super) slots: Slots,
     /// All open connections, if they are shared.
     pub(super) shared: Vec<(SlotKey, C)>,
@@ -63,6 +68,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         Self {
             slots: Slots::default(),
             idle: Vec::new(),
+            allotment: None,
+            asked: 0,
             shared: Vec::new(),
             need: NeedHistory::default(),
             learner: learner(&limits.sharing),
@@ -89,11 +96,18 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
     }
 
-    /// Serves the waiters that may be served now, at the end of a critical section. Returns the waker
+    /// Serves the waiters that may be served now, at the end of a critical section, and gives up what
+    /// the budget wants of the rest. Returns the waker
     /// of the first waiter that was served, to be woken after unlocking.
     #[inline]
     pub(crate) fn take_served(&mut self) -> Option<Waker> {
         L::serve_waiters(self);
+        if self.is_pressed() {
+            self.give_up_idle();
+        }
+        if self.asked > 0 {
+            self.watch_demand();
+        }
         self.served.take()
     }
 

@@ -80,8 +80,11 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     pub(crate) fn context(&self, now: Time) -> Arc<AcquireContext> {
         let status = self.status();
         let capacity_free = status.size() < status.max_size;
+        let budget = self.awaited_budget();
         let phase = if status.opening > 0 {
             AcquirePhase::Connect
+        } else if budget.is_some() {
+            AcquirePhase::Budget
         } else if capacity_free && now < self.pacer.not_before() {
             AcquirePhase::Backoff
         } else {
@@ -104,6 +107,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             status,
             oldest_connect,
             last_failure,
+            budget,
         })
     }
 }

@@ -52,11 +52,7 @@ impl Lending for Exclusive {
 
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
         if store.slots.get(key).state() == State::Idle {
-            let place = store.idle.iter().position(|(other, _)| *other == key);
-            let (_, connection) = store
-                .idle
-                .remove(place.expect("an idle slot is in the stack"));
-            return store.retire(key, connection, CloseReason::Died);
+            return Self::retire_unused(store, key, CloseReason::Died);
         }
         let record = store.slots.get_mut(key);
         record.close_reason = Some(CloseReason::Died);
@@ -109,6 +105,22 @@ impl Lending for Exclusive {
         for (key, connection) in std::mem::take(&mut store.idle) {
             store.retire(key, connection, CloseReason::PoolClosed);
         }
+    }
+
+    fn least_recent<C: Send + 'static>(store: &Store<C, Self>) -> Option<SlotKey> {
+        store.idle.first().map(|(key, _)| *key)
+    }
+
+    fn retire_unused<C: Send + 'static>(
+        store: &mut Store<C, Self>,
+        key: SlotKey,
+        reason: CloseReason,
+    ) {
+        let place = store.idle.iter().position(|(other, _)| *other == key);
+        let (_, connection) = store
+            .idle
+            .remove(place.expect("an idle slot is in the stack"));
+        store.retire(key, connection, reason);
     }
 
     /// A connection that is being reset or checked will serve the next waiter, unless that takes long.
@@ -288,7 +300,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
 
     /// Why this connection may not be lent again, if so.
     #[inline]
-    fn reason_to_close(&self, key: SlotKey) -> Option<CloseReason> {
+    fn reason_to_close(&mut self, key: SlotKey) -> Option<CloseReason> {
         let record = self.slots.get(key);
         if self.is_closed {
             Some(CloseReason::PoolClosed)
@@ -304,6 +316,8 @@ impl<C: Send + 'static> Store<C, Exclusive> {
             .is_some_and(|max_uses| record.uses >= max_uses)
         {
             Some(CloseReason::MaxUses)
+        } else if self.is_pressed() && self.gives_way(key) {
+            Some(CloseReason::Reclaimed)
         } else {
             None
         }

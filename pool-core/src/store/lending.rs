@@ -2,7 +2,7 @@
 //!
 //! The store is the same for both. [`Lending`] lists every point at which they differ.
 
-use crate::id::ConnectionId;
+use crate::id::{CloseReason, ConnectionId};
 use crate::store::{SlotKey, Store};
 use crate::time::Time;
 
@@ -54,6 +54,16 @@ pub(crate) trait Lending: Sized + Send + Sync + 'static {
 
     /// The pool was closed: closes every connection without a lease.
     fn close_unused<C: Send + 'static>(store: &mut Store<C, Self>);
+
+    /// The least recently used connection that has no lease and may be closed without one.
+    fn least_recent<C: Send + 'static>(store: &Store<C, Self>) -> Option<SlotKey>;
+
+    /// Closes a connection without a lease.
+    fn retire_unused<C: Send + 'static>(
+        store: &mut Store<C, Self>,
+        key: SlotKey,
+        reason: CloseReason,
+    );
 
     /// How many connections should be opening now, if `missing` are missing of `min_idle`.
     fn connects_wanted<C: Send + 'static>(store: &Store<C, Self>, missing: usize) -> usize;

@@ -43,7 +43,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             | CloseReason::PoolClosed
             | CloseReason::Dirty
             | CloseReason::CheckFailed
-            | CloseReason::ResetFailed => {}
+            | CloseReason::ResetFailed
+            | CloseReason::Reclaimed => {}
         }
         self.log(EventKind::Closing { id, reason });
         self.owe(Errand::Close(connection, reason));
@@ -52,7 +53,10 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
 
     /// A close takes longer than its timeout; its slot stays taken.
     pub(crate) fn stuck(&mut self, key: SlotKey, reason: CloseReason, since: Duration) {
-        let id = self.slots.set_state(key, State::Stuck).id;
+        let record = self.slots.set_state(key, State::Stuck);
+        // Others must not wait for it: another connection is given up in its place.
+        record.claim = None;
+        let id = record.id;
         self.log(EventKind::Stuck { id, reason, since });
     }
 
@@ -168,7 +172,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             | CloseReason::Evicted
             | CloseReason::PoolClosed
             | CloseReason::CheckFailed
-            | CloseReason::ResetFailed => return,
+            | CloseReason::ResetFailed
+            | CloseReason::Reclaimed => return,
         };
         if has_proved {
             self.pacer.proved(born);

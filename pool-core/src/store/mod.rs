@@ -36,6 +36,7 @@ mod need;
 mod open;
 mod pacer;
 mod queue;
+mod reclaim;
 mod share;
 mod slots;
 mod spread;

@@ -1,5 +1,7 @@
 //! Opening: when a connect may begin, and what becomes of its result.
 
+use std::time::Duration;
+
 use crate::error::ConnectError;
 use crate::event::EventKind;
 use crate::id::ConnectionId;
@@ -112,13 +114,27 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
     }
 
+    /// How many connects should be in flight.
     pub(super) fn wanted(&self) -> usize {
         let at_rest = self.slots.count(State::Idle)
             + self.slots.on_time(State::Checking)
             + self.slots.on_time(State::Returning);
         let min_idle = self.limits.min_idle.min(self.limits.max_size);
-        let missing = min_idle.saturating_sub(at_rest);
+        self.wanted_beside(min_idle.saturating_sub(at_rest))
+    }
+
+    /// How many of these somebody waits for.
+    pub(super) fn wanted_by_callers(&self) -> usize {
+        self.wanted_beside(0)
+    }
+
+    fn wanted_beside(&self, missing: usize) -> usize {
         let demand = L::connects_wanted(self, missing);
         demand.max(self.goals.open_wanted().saturating_sub(self.slots.open()))
+    }
+
+    /// After how long the next connect to begin would be late.
+    pub(crate) fn connect_patience(&self) -> Duration {
+        self.pacer.patience(self.slots.late_connects())
     }
 }

@@ -115,6 +115,23 @@ impl Lending for Multiplexed {
         }
     }
 
+    fn least_recent<C: Send + 'static>(store: &Store<C, Self>) -> Option<SlotKey> {
+        let unused = store.shared.iter().filter_map(|(key, _)| {
+            let record = store.slots.get(*key);
+            (record.state() == State::Idle && record.is_unused()).then_some((record.used, *key))
+        });
+        let (_, key) = unused.min_by_key(|(used, _)| *used)?;
+        Some(key)
+    }
+
+    fn retire_unused<C: Send + 'static>(
+        store: &mut Store<C, Self>,
+        key: SlotKey,
+        reason: CloseReason,
+    ) {
+        store.retire_share(key, reason);
+    }
+
     fn connects_wanted<C: Send + 'static>(store: &Store<C, Self>, missing: usize) -> usize {
         store.shares_wanted(missing)
     }
@@ -337,6 +354,9 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
                     record.used = tick;
                 }
                 self.log_hot(|| EventKind::Returned { id });
+                if self.is_pressed() && self.slots.get(key).is_fresh() && self.gives_way(key) {
+                    self.mark_for_close(key, CloseReason::Reclaimed);
+                }
             }
         }
         self.act_on_share(key);

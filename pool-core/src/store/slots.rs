@@ -7,6 +7,7 @@
 
 use std::panic::Location;
 
+use crate::budget::Claim;
 use crate::error::ConnectError;
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::Limits;
@@ -83,6 +84,8 @@ pub(crate) struct SlotRecord {
     pub(crate) death_reason: Option<ConnectError>,
     /// When it was last known to work: used or checked.
     pub(crate) proven: Time,
+    /// It is given up for another pool of the budget.
+    pub(crate) claim: Option<Claim>,
 }
 
 impl SlotRecord {
@@ -114,6 +117,7 @@ impl SlotRecord {
             spare: false,
             superseded: None,
             is_suspected: false,
+            claim: None,
         }
     }
 

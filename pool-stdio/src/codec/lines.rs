@@ -5,6 +5,8 @@
 //! counts content. A line is too long as soon as the byte after the limit has arrived, unless that
 //! byte is a carriage return, which may still be a part of the line's end.
 
+use std::mem;
+
 use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -39,7 +41,8 @@ pub struct LineCodec {
     read_start: StreamStart,
     write_start: StreamStart,
     state: State,
-    skipped_lines: u64,
+    /// Since the last line that was delivered.
+    skipped: u64,
 }
 
 /// A line, without its end.
@@ -62,6 +65,8 @@ pub struct Line {
     pub bytes: Bytes,
     /// Whether a newline ended the line. If not, the stream ended, and the line may be cut off.
     pub is_terminated: bool,
+    /// How many lines were [skipped](LineCodec::skip_overlong_lines) directly before this one.
+    pub skipped: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +90,7 @@ impl LineCodec {
             read_start: StreamStart::Ahead,
             write_start: StreamStart::Ahead,
             state: LINE_START,
-            skipped_lines: 0,
+            skipped: 0,
         }
     }
 
@@ -110,8 +115,8 @@ impl LineCodec {
         self
     }
 
-    /// Drops a line over the limit up to its newline, counts it, and goes on with the next one. By
-    /// default it is [`DecodeError::LineTooLong`], which ends the stream: the line may have been a
+    /// Drops a line over the limit up to its newline, and goes on with the next one, which
+    /// [says](Line::skipped) how many were dropped before it. By default it is [`DecodeError::LineTooLong`], which ends the stream: the line may have been a
     /// reply that somebody waits for.
     ///
     /// # Examples
@@ -127,8 +132,7 @@ impl LineCodec {
     ///
     /// let mut skipping = LineCodec::new().frame_bytes_max(4).skip_overlong_lines();
     /// let line = skipping.decode(&mut BytesMut::from("a flood\nok\n")).unwrap().unwrap();
-    /// assert_eq!(line.bytes, "ok");
-    /// assert_eq!(skipping.skipped_lines(), 1);
+    /// assert_eq!((&line.bytes[..], line.skipped), (&b"ok"[..], 1));
     /// ```
     #[must_use]
     pub const fn skip_overlong_lines(mut self) -> Self {
@@ -164,12 +168,6 @@ impl LineCodec {
         self
     }
 
-    /// How many lines were [skipped](Self::skip_overlong_lines), one that is being skipped included.
-    #[must_use]
-    pub const fn skipped_lines(&self) -> u64 {
-        self.skipped_lines
-    }
-
     fn advance(&mut self, src: &mut BytesMut) -> Result<Option<Line>, DecodeError> {
         if !self.read_start.pass(src) {
             make_room(src, self.frame_bytes_max);
@@ -201,6 +199,7 @@ impl LineCodec {
                         return Ok(Some(Line {
                             bytes: bytes.freeze(),
                             is_terminated: true,
+                            skipped: mem::take(&mut self.skipped),
                         }));
                     } else {
                         self.state = State::Searching {
@@ -225,7 +224,7 @@ impl LineCodec {
                 first_bytes: Fragment::first_of(&src[..=self.frame_bytes_max]),
             });
         }
-        self.skipped_lines += 1;
+        self.skipped += 1;
         self.state = State::Skipping;
         Ok(())
     }
@@ -247,6 +246,7 @@ impl LineCodec {
         Ok(Some(Line {
             bytes: src.split().freeze(),
             is_terminated: false,
+            skipped: mem::take(&mut self.skipped),
         }))
     }
 

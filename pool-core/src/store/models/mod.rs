@@ -5,6 +5,7 @@
 //! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test -p pool-core --release --lib models`,
 //! in a release build: a debug assertion would find the planted bugs before the model does.
 
+mod budgets;
 mod ending;
 mod hand_off;
 mod rig;

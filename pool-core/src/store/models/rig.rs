@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::acquire::Acquire;
+use crate::budget::{Budget, Membership, Terms};
 use crate::connector::{ConnectContext, Connector};
-use crate::engine::{Engine, Lends, Stored, Timeouts};
+use crate::engine::{Engine, Lends, Stored, Timeouts, attach_to_budget};
 use crate::error::ConnectError;
 use crate::inbox::{Inbox, Receiver};
 use crate::lease::{Leased, PooledConnection};
@@ -36,13 +37,27 @@ pub(super) const LONG: Duration = Duration::from_secs(3600);
 
 /// A pool of at most one connection, without its maintenance task.
 pub(super) fn start(min_idle: usize) -> (Pool, Errands) {
-    start_engine(Units, min_idle, Sharing::NONE)
+    start_engine(Units, min_idle, Sharing::NONE, None)
+}
+
+/// The same, as a member of a budget.
+pub(super) fn start_in(budget: &Budget, min_idle: usize) -> (Pool, Errands) {
+    let terms = Terms {
+        budget: budget.clone(),
+        share: 1,
+        reserves_min_idle: false,
+    };
+    let membership = Membership::join(&terms, &"model".into(), 0).expect("nothing is reserved");
+    let (pool, errands) = start_engine(Units, min_idle, Sharing::NONE, Some(membership));
+    attach_to_budget(&pool);
+    (pool, errands)
 }
 
 pub(super) fn start_engine<T: Send + 'static, L: Lends<T>>(
     connector: impl Connector<Connection = T>,
     min_idle: usize,
     sharing: Sharing,
+    membership: Option<Arc<Membership>>,
 ) -> (Arc<Engine<T, L>>, Receiver<Errand<Stored<T, L>, L>>) {
     let pacer = PacerLimits {
         delay: LONG,
@@ -81,6 +96,7 @@ pub(super) fn start_engine<T: Send + 'static, L: Lends<T>>(
             timeouts,
             telemetry,
             inbox,
+            membership,
         )),
         errands,
     )
@@ -89,10 +105,10 @@ pub(super) fn start_engine<T: Send + 'static, L: Lends<T>>(
 /// What the maintenance task does when it is kicked; returns whether it opened one.
 pub(super) fn open_one(pool: &Pool) -> bool {
     let now = pool.clock.now();
-    let Some((opening, permit)) = pool.open(now) else {
+    let Some((opening, permit, of_budget)) = pool.open(now) else {
         return false;
     };
-    let slot = Slot::new(Arc::clone(pool), opening.key, opening.id, permit);
+    let slot = Slot::new(Arc::clone(pool), opening.key, opening.id, permit, of_budget);
     let key = slot.key;
     let mut store = pool.enter();
     store.opened(key, Box::new(OpenConnection::new((), slot, None)), now);

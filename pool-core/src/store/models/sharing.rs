@@ -42,10 +42,16 @@ fn opened() -> (
         max_leases: 2,
         max_surge: 0,
     };
-    let (pool, errands) = start_engine(Units, 1, sharing);
+    let (pool, errands) = start_engine(Units, 1, sharing, None);
     let now = pool.clock.now();
-    let (opening, permit) = pool.open(now).expect("one is wanted");
-    let slot = Slot::new(Arc::clone(&pool), opening.key, opening.id, permit);
+    let (opening, permit, of_budget) = pool.open(now).expect("one is wanted");
+    let slot = Slot::new(
+        Arc::clone(&pool),
+        opening.key,
+        opening.id,
+        permit,
+        of_budget,
+    );
     let mut store = pool.enter();
     store.opened(
         opening.key,

@@ -446,5 +446,6 @@ fn reason_of(reason: CloseReason) -> Reason {
         CloseReason::Discarded => Reason::Discarded,
         CloseReason::CheckFailed => Reason::CheckFailed,
         CloseReason::ResetFailed => Reason::ResetFailed,
+        CloseReason::Reclaimed => unreachable!("the pool of the model has no budget"),
     }
 }

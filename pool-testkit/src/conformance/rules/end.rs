@@ -52,7 +52,7 @@ pub(super) async fn drop_ends_resource<C: Connector>(trial: &Trial<'_, C>) -> Tr
 }
 
 /// All reasons there are.
-const REASONS: [CloseReason; 11] = [
+const REASONS: [CloseReason; 12] = [
     CloseReason::Idle,
     CloseReason::Lifetime,
     CloseReason::MaxUses,
@@ -64,4 +64,5 @@ const REASONS: [CloseReason; 11] = [
     CloseReason::Discarded,
     CloseReason::CheckFailed,
     CloseReason::ResetFailed,
+    CloseReason::Reclaimed,
 ];

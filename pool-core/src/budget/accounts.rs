@@ -1,0 +1,478 @@
+//! Who holds the permits of a budget, who asks for one, and who gets the next: plain data, without
+//! lock, clock or spawn.
+//!
+//! # Algorithm
+//!
+//! A free permit goes to the asking member with the fewest slots for its share; of equals, to the one
+//! that has asked for longest. A grant waits in the member's account until the member takes it.
+//!
+//! Members that only want spare connections come after all that want one for a caller, and no
+//! connection is reclaimed for them: otherwise two pools could take the same permit from each other
+//! for ever without a caller.
+//!
+//! # Invariants
+//!
+//! They are numbered as in `docs/invariants.md`.
+//!
+//! * B1: a permit is granted only while there are fewer slots than the limit, and not out of what is
+//!   reserved for another member.
+//! * B2: no connect begins while `max_connecting` are in flight.
+//! * B3: no permit is free while a member that could use it asks.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::time::Time;
+
+/// A member of a budget; valid until the member is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MemberKey(u32);
+
+/// How many connects a pool would begin now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Demand {
+    /// For callers that wait or soon would.
+    pub(crate) callers: usize,
+    /// For `min_idle`.
+    pub(crate) spare: usize,
+}
+
+impl Demand {
+    pub(crate) const NONE: Self = Self {
+        callers: 0,
+        spare: 0,
+    };
+
+    const fn is_none(self) -> bool {
+        self.callers == 0 && self.spare == 0
+    }
+}
+
+/// What a member is entitled to.
+#[derive(Debug, Clone)]
+pub(super) struct Entitlement {
+    pub(super) name: Arc<str>,
+    pub(super) share: u32,
+    pub(super) reserved: usize,
+}
+
+/// One member's account. `H` is the way to reach it.
+#[derive(Debug)]
+pub(super) struct Account<H> {
+    pub(super) entitlement: Entitlement,
+    /// The permits that it holds or was granted.
+    pub(super) slots: usize,
+    /// Those that it has not taken yet.
+    granted: usize,
+    /// Its connects in flight, what was granted included.
+    pub(super) connecting: usize,
+    pub(super) demand: Demand,
+    /// When its wait for the next permit began, if it asks.
+    pub(super) asked_at: Time,
+    /// Its place among those that ask for equally much.
+    turn: u64,
+    /// How many of its connections were reclaimed.
+    pub(super) reclaimed: u64,
+    /// `None` after it left: then it gets nothing any more.
+    handle: Option<H>,
+}
+
+impl<H> Account<H> {
+    /// It has left and holds nothing.
+    pub(super) const fn is_gone(&self) -> bool {
+        self.handle.is_none() && self.slots == 0
+    }
+
+    /// The permits that nobody else can have.
+    fn committed(&self) -> usize {
+        self.slots.max(self.entitlement.reserved)
+    }
+
+    /// It counts when the limit is divided into shares.
+    const fn is_active(&self) -> bool {
+        self.slots > 0 || self.demand.callers > 0
+    }
+
+    fn active_share(&self) -> usize {
+        match self.is_active() {
+            true => self.entitlement.share as usize,
+            false => 0,
+        }
+    }
+
+    /// What it asks for its callers beyond its own reserve.
+    fn callers_beyond_reserve(&self) -> usize {
+        let own = self.entitlement.reserved.saturating_sub(self.slots);
+        self.demand.callers.saturating_sub(own)
+    }
+
+    /// Its wait for the next permit begins now, behind all that wait with as few.
+    const fn wait_from(&mut self, turn: u64, now: Time) {
+        self.turn = turn;
+        self.asked_at = now;
+    }
+
+    /// Gives back what was granted beyond `kept` permits and not taken.
+    const fn give_back_beyond(&mut self, kept: usize) {
+        let surplus = self.granted.saturating_sub(kept);
+        self.granted -= surplus;
+        self.slots -= surplus;
+        self.connecting -= surplus;
+    }
+
+    /// Which of two members gets the next permit.
+    fn precedence(&self, other: &Self) -> Ordering {
+        let has_no_caller = |account: &Self| account.demand.callers == 0;
+        let (mine, its) = (&self.entitlement, &other.entitlement);
+        has_no_caller(self)
+            .cmp(&has_no_caller(other))
+            // Slots for each unit of share, without a division.
+            .then_with(|| {
+                (self.slots * its.share as usize).cmp(&(other.slots * mine.share as usize))
+            })
+            .then(self.turn.cmp(&other.turn))
+    }
+}
+
+/// What all members are together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Totals {
+    pub(super) slots: usize,
+    /// Slots and unused reserves.
+    pub(super) committed: usize,
+    pub(super) reserved: usize,
+    pub(super) connecting: usize,
+    /// The shares of all members that hold or want something.
+    pub(super) active_shares: usize,
+    callers_beyond_reserve: usize,
+}
+
+impl Totals {
+    fn add<H>(&mut self, account: &Account<H>) {
+        self.slots += account.slots;
+        self.committed += account.committed();
+        self.reserved += account.entitlement.reserved;
+        self.connecting += account.connecting;
+        self.active_shares += account.active_share();
+        self.callers_beyond_reserve += account.callers_beyond_reserve();
+    }
+
+    fn subtract<H>(&mut self, account: &Account<H>) {
+        self.slots -= account.slots;
+        self.committed -= account.committed();
+        self.reserved -= account.entitlement.reserved;
+        self.connecting -= account.connecting;
+        self.active_shares -= account.active_share();
+        self.callers_beyond_reserve -= account.callers_beyond_reserve();
+    }
+}
+
+/// How many connections the members should give up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Want {
+    /// Idle ones.
+    pub(super) idle: usize,
+    /// Those that callers wait for, from members above their share.
+    pub(super) busy: usize,
+}
+
+/// All accounts of a budget.
+#[derive(Debug)]
+pub(super) struct Accounts<H> {
+    limit: usize,
+    max_connecting: usize,
+    table: Vec<Option<Account<H>>>,
+    free: Vec<u32>,
+    totals: Totals,
+    holders: BTreeSet<MemberKey>,
+    askers: BTreeSet<MemberKey>,
+    next_turn: u64,
+}
+
+impl<H: Clone> Accounts<H> {
+    pub(super) const fn new(limit: usize, max_connecting: usize) -> Self {
+        Self {
+            limit,
+            max_connecting,
+            table: Vec::new(),
+            free: Vec::new(),
+            totals: Totals {
+                slots: 0,
+                committed: 0,
+                reserved: 0,
+                connecting: 0,
+                active_shares: 0,
+                callers_beyond_reserve: 0,
+            },
+            holders: BTreeSet::new(),
+            askers: BTreeSet::new(),
+            next_turn: 0,
+        }
+    }
+
+    pub(super) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) const fn max_connecting(&self) -> usize {
+        self.max_connecting
+    }
+
+    pub(super) const fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    pub(super) fn holder_count(&self) -> usize {
+        self.holders.len()
+    }
+
+    pub(super) fn asker_count(&self) -> usize {
+        self.askers.len()
+    }
+
+    /// Opens an account, unless there is no room for its reserve: the number that is left.
+    ///
+    /// Others can hold what is reserved now. Then they are asked for it back.
+    pub(super) fn join(&mut self, entitlement: Entitlement) -> Result<MemberKey, usize> {
+        let left = self.limit.saturating_sub(self.totals.reserved);
+        if entitlement.reserved > left {
+            return Err(left);
+        }
+        let account = Account {
+            entitlement,
+            slots: 0,
+            granted: 0,
+            connecting: 0,
+            demand: Demand::NONE,
+            asked_at: Time::default(),
+            turn: 0,
+            reclaimed: 0,
+            handle: None,
+        };
+        self.totals.add(&account);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.table.push(None);
+            u32::try_from(self.table.len() - 1).expect("pools are fewer than 2^32")
+        });
+        self.table[place as usize] = Some(account);
+        Ok(MemberKey(place))
+    }
+
+    /// How the member is reached from now on.
+    pub(super) fn attach(&mut self, key: MemberKey, handle: H) {
+        self.account_mut(key).handle = Some(handle);
+    }
+
+    /// The member takes no permit any more. Returns its handle, to be dropped outside.
+    pub(super) fn leave(&mut self, key: MemberKey) -> Option<H> {
+        self.change(key, |account| {
+            account.give_back_beyond(0);
+            account.demand = Demand::NONE;
+            account.entitlement.reserved = 0;
+            account.handle.take()
+        })
+    }
+
+    /// Removes a member that has left and holds nothing.
+    pub(super) fn remove(&mut self, key: MemberKey) {
+        let account = self.table[key.0 as usize].take().expect(STALE);
+        debug_assert!(
+            account.slots == 0 && account.handle.is_none(),
+            "invariant broken: a member is removed that holds {} slots",
+            account.slots
+        );
+        self.totals.subtract(&account);
+        self.free.push(key.0);
+    }
+
+    /// The member wants this now. What it asked for before is forgotten.
+    pub(super) fn ask(&mut self, key: MemberKey, demand: Demand, now: Time) {
+        if self.account(key).handle.is_none() {
+            return;
+        }
+        let turn = self.next_turn();
+        self.change(key, |account| {
+            let Demand { callers, spare } = demand;
+            account.give_back_beyond(callers + spare);
+            // What was granted meets a part of it.
+            let met = account.granted.min(callers);
+            let rest = Demand {
+                callers: callers - met,
+                spare: spare - (account.granted - met),
+            };
+            // It keeps its turn as long as it asks.
+            if account.demand.is_none() {
+                account.wait_from(turn, now);
+            }
+            account.demand = rest;
+        });
+    }
+
+    /// Takes one permit that was granted.
+    pub(super) fn take_granted(&mut self, key: MemberKey) -> bool {
+        let account = self.account_mut(key);
+        let has_one = account.granted > 0;
+        account.granted -= usize::from(has_one);
+        has_one
+    }
+
+    /// A connect of the member has ended, or is not counted any more.
+    pub(super) fn connect_ended(&mut self, key: MemberKey) {
+        self.change(key, |account| account.connecting -= 1);
+    }
+
+    /// A slot of the member is free.
+    ///
+    /// It had that slot until now, so it comes after those that have waited with as few. Otherwise a pool
+    /// that gave way would get the slot back at once.
+    pub(super) fn release(&mut self, key: MemberKey, was_reclaimed: bool, now: Time) {
+        let turn = self.next_turn();
+        self.change(key, |account| {
+            account.slots -= 1;
+            account.wait_from(turn, now);
+            account.reclaimed += u64::from(was_reclaimed);
+        });
+    }
+
+    /// Changes the limit, unless more is reserved: that number.
+    pub(super) const fn resize(&mut self, limit: usize) -> Result<(), usize> {
+        if limit < self.totals.reserved {
+            return Err(self.totals.reserved);
+        }
+        self.limit = limit;
+        Ok(())
+    }
+
+    /// Grants what is free. Returns the members that were granted something, once for each grant.
+    pub(super) fn settle(&mut self, now: Time) -> Vec<MemberKey> {
+        let mut granted = Vec::new();
+        while let Some(key) = self.next_to_serve() {
+            let turn = self.next_turn();
+            self.change(key, |account| {
+                account.slots += 1;
+                account.granted += 1;
+                account.connecting += 1;
+                match &mut account.demand {
+                    Demand { callers: 0, spare } => *spare -= 1,
+                    Demand { callers, .. } => *callers -= 1,
+                }
+                account.wait_from(turn, now);
+            });
+            granted.push(key);
+        }
+        granted
+    }
+
+    const fn next_turn(&mut self) -> u64 {
+        self.next_turn += 1;
+        self.next_turn
+    }
+
+    /// The member that a permit can be granted to now.
+    fn next_to_serve(&self) -> Option<MemberKey> {
+        if self.totals.connecting >= self.max_connecting {
+            return None;
+        }
+        let asking = self.askers.iter().map(|key| (*key, self.account(*key)));
+        let able = asking.filter(|(_, account)| self.has_room_for(account));
+        let (key, _) = able.min_by(|(_, one), (_, other)| one.precedence(other))?;
+        Some(key)
+    }
+
+    fn has_room_for(&self, account: &Account<H>) -> bool {
+        let has_reserve = account.slots < account.entitlement.reserved;
+        self.totals.slots < self.limit && (has_reserve || self.totals.committed < self.limit)
+    }
+
+    /// How many connections are to be given up for those that ask, including those that already are on
+    /// their way out.
+    ///
+    /// A member is owed a connection that others' callers wait for if it has none, or is within its
+    /// share even with one more. Otherwise two members could take the last permit from each other
+    /// for ever.
+    pub(super) fn want(&self) -> Want {
+        let free = self.limit.saturating_sub(self.totals.committed);
+        let excess = self.totals.committed.saturating_sub(self.limit);
+        let owed = |key: &MemberKey| {
+            let account = self.account(*key);
+            let entitled = self.entitled(account).max(1);
+            let lacking = entitled.saturating_sub(account.slots);
+            account.callers_beyond_reserve().min(lacking)
+        };
+        let owed: usize = self.askers.iter().map(owed).sum();
+        Want {
+            idle: self.totals.callers_beyond_reserve.saturating_sub(free) + excess,
+            busy: owed.saturating_sub(free) + excess,
+        }
+    }
+
+    /// The member's part of the limit, rounded down.
+    fn entitled(&self, account: &Account<H>) -> usize {
+        let shares = self.totals.active_shares.max(1) as u128;
+        let part = self.limit as u128 * u128::from(account.entitlement.share) / shares;
+        usize::try_from(part).unwrap_or(usize::MAX)
+    }
+
+    /// The ways to reach these members.
+    pub(super) fn handles(&self, keys: impl IntoIterator<Item = MemberKey>) -> Vec<H> {
+        let handles = keys.into_iter().map(|key| self.account(key).handle.clone());
+        handles.flatten().collect()
+    }
+
+    /// The members that hold something, but for one.
+    pub(super) fn other_holders(&self, key: Option<MemberKey>) -> Vec<H> {
+        let others = self.holders.iter().copied();
+        self.handles(others.filter(|other| Some(*other) != key))
+    }
+
+    /// All accounts.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Account<H>> {
+        self.table.iter().flatten()
+    }
+
+    /// Changes an account. All that is counted over several members changes here and nowhere else.
+    fn change<R>(&mut self, key: MemberKey, change: impl FnOnce(&mut Account<H>) -> R) -> R {
+        let account = self.table[key.0 as usize].as_mut().expect(STALE);
+        self.totals.subtract(account);
+        let result = change(account);
+        self.totals.add(account);
+        let (is_holder, is_asker) = (account.slots > 0, !account.demand.is_none());
+        enlist(&mut self.holders, key, is_holder);
+        enlist(&mut self.askers, key, is_asker);
+        result
+    }
+
+    pub(super) fn account(&self, key: MemberKey) -> &Account<H> {
+        self.table[key.0 as usize].as_ref().expect(STALE)
+    }
+
+    fn account_mut(&mut self, key: MemberKey) -> &mut Account<H> {
+        self.table[key.0 as usize].as_mut().expect(STALE)
+    }
+
+    /// Asserts what holds after every operation that ends with [`settle`](Self::settle).
+    #[cfg(debug_assertions)]
+    pub(super) fn assert_invariants(&self) {
+        let mut totals = Totals::default();
+        self.iter().for_each(|account| totals.add(account));
+        assert_eq!(
+            totals, self.totals,
+            "invariant broken: the totals are those of all accounts"
+        );
+        assert!(
+            self.next_to_serve().is_none(),
+            "invariant B3 broken: a permit is free and a member asks"
+        );
+    }
+}
+
+fn enlist(list: &mut BTreeSet<MemberKey>, key: MemberKey, belongs: bool) {
+    if belongs {
+        list.insert(key);
+    } else {
+        list.remove(&key);
+    }
+}
+
+const STALE: &str = "a member key does not outlive its account";

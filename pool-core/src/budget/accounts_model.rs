@@ -1,0 +1,338 @@
+//! The accounts against a naive model: random operations, compared after every step.
+//!
+//! The model keeps a list of members and computes everything anew from it.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::budget::accounts::{Accounts, Demand, Entitlement, MemberKey};
+use crate::time::Time;
+
+const MAX_CONNECTING: usize = 3;
+const LIMIT: usize = 5;
+/// Divisible by every share, so that slots for each unit of share are whole numbers.
+const SHARES: [u32; 3] = [1, 2, 3];
+const SHARES_MULTIPLE: usize = 6;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Join { share: u32, reserved: usize },
+    Leave(usize),
+    Ask(usize, usize, usize),
+    Take(usize),
+    ConnectEnded(usize),
+    Release(usize),
+    Resize(usize),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let who = 0..6_usize;
+    prop_oneof![
+        2 => (prop::sample::select(&SHARES[..]), 0..3_usize)
+            .prop_map(|(share, reserved)| Op::Join { share, reserved }),
+        1 => who.clone().prop_map(Op::Leave),
+        6 => (who.clone(), 0..4_usize, 0..3_usize).prop_map(|(who, callers, spare)| Op::Ask(who, callers, spare)),
+        6 => who.clone().prop_map(Op::Take),
+        4 => who.clone().prop_map(Op::ConnectEnded),
+        4 => who.prop_map(Op::Release),
+        1 => (0..8_usize).prop_map(Op::Resize),
+    ]
+}
+
+#[derive(Debug, Clone, Default)]
+struct Naive {
+    limit: usize,
+    members: Vec<NaiveMember>,
+    now: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct NaiveMember {
+    key: Option<MemberKey>,
+    has_left: bool,
+    share: u32,
+    reserved: usize,
+    /// Taken permits whose connect is in flight, and others.
+    connecting: usize,
+    open: usize,
+    granted: usize,
+    callers: usize,
+    spare: usize,
+    /// Since when it waits with as many slots as it has.
+    since: u64,
+}
+
+impl NaiveMember {
+    fn slots(&self) -> usize {
+        self.connecting + self.open + self.granted
+    }
+
+    fn asks(&self) -> bool {
+        self.callers + self.spare > 0
+    }
+
+    fn beyond_reserve(&self) -> usize {
+        self.callers
+            .saturating_sub(self.reserved.saturating_sub(self.slots()))
+    }
+}
+
+impl Naive {
+    fn slots(&self) -> usize {
+        self.members.iter().map(NaiveMember::slots).sum()
+    }
+
+    fn connecting(&self) -> usize {
+        let members = self.members.iter();
+        members
+            .map(|member| member.connecting + member.granted)
+            .sum()
+    }
+
+    fn committed(&self) -> usize {
+        let members = self.members.iter();
+        members
+            .map(|member| member.slots().max(member.reserved))
+            .sum()
+    }
+
+    /// Grants one permit after the other, each to the neediest member that may have it.
+    fn settle(&mut self) {
+        while self.connecting() < MAX_CONNECTING && self.slots() < self.limit {
+            let is_free_for_all = self.committed() < self.limit;
+            let able = self.members.iter_mut().filter(|member| {
+                member.asks() && (is_free_for_all || member.slots() < member.reserved)
+            });
+            let need = |member: &NaiveMember| {
+                let level = member.slots() * SHARES_MULTIPLE / member.share as usize;
+                (member.callers == 0, level, member.since)
+            };
+            let Some(next) = able.min_by_key(|member| need(member)) else {
+                return;
+            };
+            if next.callers > 0 {
+                next.callers -= 1;
+            } else {
+                next.spare -= 1;
+            }
+            next.granted += 1;
+            self.now += 1;
+            next.since = self.now;
+        }
+    }
+
+    fn want(&self) -> (usize, usize) {
+        let active = |member: &&NaiveMember| member.slots() > 0 || member.callers > 0;
+        let shares: u32 = self
+            .members
+            .iter()
+            .filter(active)
+            .map(|member| member.share)
+            .sum();
+        let owed = self.members.iter().map(|member| {
+            let entitled = self.limit * member.share as usize / shares.max(1) as usize;
+            let lacking = entitled.max(1).saturating_sub(member.slots());
+            lacking.min(member.beyond_reserve())
+        });
+        let asked = self.members.iter().map(NaiveMember::beyond_reserve);
+        let free = self.limit.saturating_sub(self.committed());
+        let excess = self.committed().saturating_sub(self.limit);
+        (
+            asked.sum::<usize>().saturating_sub(free) + excess,
+            owed.sum::<usize>().saturating_sub(free) + excess,
+        )
+    }
+}
+
+/// Both, side by side.
+struct Rig {
+    accounts: Accounts<()>,
+    naive: Naive,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self {
+            accounts: Accounts::new(LIMIT, MAX_CONNECTING),
+            naive: Naive {
+                limit: LIMIT,
+                ..Naive::default()
+            },
+        }
+    }
+
+    /// Applies an operation to both, unless its precondition does not hold.
+    fn apply(&mut self, op: &Op) {
+        self.naive.now += 1;
+        let now = self.naive.now;
+        match *op {
+            Op::Join { share, reserved } => self.join(share, reserved),
+            Op::Resize(limit) => self.resize(limit),
+            Op::Leave(who) => self.leave(who),
+            Op::Ask(who, callers, spare) => {
+                if let Some((accounts, member, key)) = self.member(who) {
+                    accounts.ask(key, Demand { callers, spare }, Time::default());
+                    ask(member, callers, spare, now);
+                }
+            }
+            Op::Take(who) => {
+                if let Some((accounts, member, key)) = self.member(who) {
+                    let is_taken = accounts.take_granted(key);
+                    assert_eq!(is_taken, member.granted > 0);
+                    member.granted -= usize::from(is_taken);
+                    member.connecting += usize::from(is_taken);
+                }
+            }
+            Op::ConnectEnded(who) => {
+                if let Some((accounts, member, key)) = self.member(who)
+                    && member.connecting > 0
+                {
+                    accounts.connect_ended(key);
+                    member.connecting -= 1;
+                    member.open += 1;
+                }
+            }
+            Op::Release(who) => {
+                if let Some((accounts, member, key)) = self.member(who)
+                    && member.open > 0
+                {
+                    accounts.release(key, false, Time::default());
+                    member.open -= 1;
+                    member.since = now;
+                }
+            }
+        }
+    }
+
+    fn member(&mut self, who: usize) -> Option<(&mut Accounts<()>, &mut NaiveMember, MemberKey)> {
+        let member = self.naive.members.get_mut(who)?;
+        let key = member.key.expect("a member has a key");
+        Some((&mut self.accounts, member, key))
+    }
+
+    fn reserved(&self) -> usize {
+        let members = self.naive.members.iter();
+        members.map(|member| member.reserved).sum()
+    }
+
+    fn resize(&mut self, limit: usize) {
+        let reserved = self.reserved();
+        let is_allowed = limit >= reserved;
+        let expected = if is_allowed { Ok(()) } else { Err(reserved) };
+        assert_eq!(self.accounts.resize(limit), expected);
+        if is_allowed {
+            self.naive.limit = limit;
+        }
+    }
+
+    fn leave(&mut self, who: usize) {
+        let Some((accounts, member, key)) = self.member(who) else {
+            return;
+        };
+        let handle = accounts.leave(key);
+        assert_eq!(handle.is_some(), !member.has_left);
+        member.has_left = true;
+        (member.reserved, member.granted) = (0, 0);
+        (member.callers, member.spare) = (0, 0);
+        if member.slots() == 0 {
+            accounts.remove(key);
+            self.naive.members.remove(who);
+        }
+    }
+
+    fn join(&mut self, share: u32, reserved: usize) {
+        let reserves = self.reserved();
+        let joined = self.accounts.join(Entitlement {
+            name: Arc::from("pool"),
+            share,
+            reserved,
+        });
+        if reserves + reserved > self.naive.limit {
+            assert_eq!(joined, Err(self.naive.limit.saturating_sub(reserves)));
+            return;
+        }
+        let key = joined.expect("there is room");
+        self.accounts.attach(key, ());
+        self.naive.members.push(NaiveMember {
+            key: Some(key),
+            share,
+            reserved,
+            ..NaiveMember::default()
+        });
+    }
+
+    /// Both grant, and agree on everything.
+    fn compare(&mut self) {
+        let before = self.naive.slots();
+        self.accounts.settle(Time::default());
+        self.accounts.assert_invariants();
+        self.naive.settle();
+        for member in &self.naive.members {
+            let account = self
+                .accounts
+                .account(member.key.expect("a member has a key"));
+            let demand = Demand {
+                callers: member.callers,
+                spare: member.spare,
+            };
+            assert_eq!(account.slots, member.slots());
+            assert_eq!(account.connecting, member.connecting + member.granted);
+            assert_eq!(account.demand, demand);
+        }
+        let want = self.accounts.want();
+        assert_eq!((want.idle, want.busy), self.naive.want());
+        // B1 and B2, in words of their own.
+        let slots = self.accounts.totals().slots;
+        assert!(slots <= self.naive.limit.max(before), "invariant B1");
+        assert!(
+            self.accounts.totals().connecting <= MAX_CONNECTING,
+            "invariant B2"
+        );
+    }
+}
+
+fn ask(member: &mut NaiveMember, callers: usize, spare: usize, now: u64) {
+    if member.has_left {
+        return;
+    }
+    if !member.asks() {
+        member.since = now;
+    }
+    member.granted = member.granted.min(callers + spare);
+    let for_callers = member.granted.min(callers);
+    member.callers = callers - for_callers;
+    member.spare = spare - (member.granted - for_callers);
+}
+
+/// How many operations a run must have compared, so that it cannot shrink to nothing unseen.
+const OPERATIONS_MIN: usize = 50_000;
+
+#[test]
+fn accounts_agree_with_the_naive_model_on_every_operation() {
+    let config = Config {
+        cases: 1_000,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let compared = std::cell::Cell::new(0);
+    let histories = prop::collection::vec(op(), 0..200);
+    let result = TestRunner::new(config).run(&histories, |ops| {
+        let mut rig = Rig::new();
+        for op in &ops {
+            rig.apply(op);
+            rig.compare();
+            compared.set(compared.get() + 1);
+        }
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    assert!(
+        compared.get() >= OPERATIONS_MIN,
+        "{} compared",
+        compared.get()
+    );
+}

@@ -1,0 +1,54 @@
+//! The settings of a budget, with their defaults.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Settings of a [`Budget`](crate::Budget), made by [`Budget::builder`](crate::Budget::builder).
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct BudgetBuilder {
+    pub(super) name: Arc<str>,
+    pub(super) max_connections: usize,
+    pub(super) max_connecting: usize,
+    pub(super) min_residence: Duration,
+}
+
+impl BudgetBuilder {
+    pub(super) const fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            max_connections: 64,
+            max_connecting: 8,
+            min_residence: Duration::from_millis(500),
+        }
+    }
+
+    /// The largest number of connections of all pools together, including those being opened and
+    /// closed, and the surge of shared pools.
+    ///
+    /// Default 64. Worst case: this many resources are held at the same time.
+    pub const fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// How many connects of all pools together may run at the same time.
+    ///
+    /// Default 8. A connect that is overdue does not count, as in each
+    /// [pool](crate::Builder::max_connecting). Worst case: n pools that start together need n / 8 connect
+    /// times.
+    pub const fn max_connecting(mut self, connects: usize) -> Self {
+        self.max_connecting = connects;
+        self
+    }
+
+    /// How long a connection serves until its pool must give way with it to a pool that has none.
+    ///
+    /// Default 500 ms. With more busy pools than connections each pool gets a connection for this long,
+    /// and one lease, in turn: a longer time means fewer connects and longer waits. It does not
+    /// protect idle connections.
+    pub const fn min_residence(mut self, residence: Duration) -> Self {
+        self.min_residence = residence;
+        self
+    }
+}

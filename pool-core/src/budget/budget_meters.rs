@@ -1,0 +1,52 @@
+//! The metrics of a budget.
+
+use metrics::Gauge;
+
+use crate::budget::pressure::Figures;
+use crate::foreign::{catch, report};
+
+/// The handles of all metrics, resolved once.
+pub(super) struct BudgetMeters {
+    connections: Gauge,
+    max_connections: Gauge,
+    connecting: Gauge,
+    holders: Gauge,
+    waiting: Gauge,
+}
+
+impl BudgetMeters {
+    pub(super) fn new(budget: &str) -> Self {
+        let budget = || budget.to_owned();
+        Self {
+            connections: metrics::gauge!("pool_budget_connections", "budget" => budget()),
+            max_connections: metrics::gauge!("pool_budget_max_connections", "budget" => budget()),
+            connecting: metrics::gauge!("pool_budget_connecting", "budget" => budget()),
+            holders: metrics::gauge!("pool_budget_holding_pools", "budget" => budget()),
+            waiting: metrics::gauge!("pool_budget_waiting_pools", "budget" => budget()),
+        }
+    }
+
+    pub(super) fn publish(&self, figures: Figures) {
+        report(catch("metrics", || {
+            let gauges = [
+                (&self.connections, figures.slots),
+                (&self.max_connections, figures.limit),
+                (&self.connecting, figures.connecting),
+                (&self.holders, figures.holders),
+                (&self.waiting, figures.askers),
+            ];
+            for (gauge, count) in gauges {
+                gauge.set(real(count));
+            }
+        }));
+    }
+}
+
+/// A count as the facade wants it.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of connections are far below 2^52"
+)]
+const fn real(count: usize) -> f64 {
+    count as f64
+}

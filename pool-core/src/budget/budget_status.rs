@@ -1,0 +1,151 @@
+//! What a budget reports about itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One consistent snapshot of a [`Budget`](crate::Budget), taken under its lock.
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectionPool, connector_fn};
+/// use pool_core::Budget;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let budget = Budget::builder("children").max_connections(2).build()?;
+/// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).name("a").budget(&budget).build()?;
+/// let lease = pool.acquire().await?;
+///
+/// let status = budget.status();
+/// assert_eq!((status.used, status.limit), (1, 2));
+/// assert_eq!((&*status.members[0].pool, status.members[0].held), ("a", 1));
+/// assert_eq!(status.to_string(), "1 of 2, held by 1 pool; 0 pools wait");
+/// # drop(lease);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BudgetStatus {
+    /// The budget's name.
+    pub name: Arc<str>,
+    /// `max_connections`.
+    pub limit: usize,
+    /// The connections of all pools together, whatever their state.
+    pub used: usize,
+    /// What is reserved for the `min_idle` of pools.
+    pub reserved: usize,
+    /// Connects in flight, without those that are overdue.
+    pub connecting: usize,
+    /// The limit of these.
+    pub max_connecting: usize,
+    /// Connections of one pool that are being closed for another.
+    pub reclaiming: usize,
+    /// Every pool, in no particular order.
+    pub members: Vec<BudgetMember>,
+}
+
+/// What one pool holds of a budget, and what it waits for.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BudgetMember {
+    /// The pool's name.
+    pub pool: Arc<str>,
+    /// Its share, in relation to those of other pools.
+    pub share: u32,
+    /// How many connections are reserved for it.
+    pub reserved: usize,
+    /// Its connections, whatever their state, and those it may open next.
+    pub held: usize,
+    /// Its connects in flight, without those that are overdue.
+    pub connecting: usize,
+    /// How many connections it waits for.
+    pub asks: usize,
+    /// How long it has waited for the next one.
+    pub waiting_for: Option<Duration>,
+    /// How many of its connections were closed for other pools so far.
+    pub reclaimed: u64,
+}
+
+impl fmt::Display for BudgetStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let holders = self.members.iter().filter(|member| member.held > 0);
+        let waiting = self.members.iter().filter(|member| member.asks > 0);
+        let (holders, waiting) = (holders.count(), waiting.count());
+        write_usage(f, [self.used, self.limit, holders, waiting], "pool")
+    }
+}
+
+/// How full a budget was when a pool waited for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BudgetUsage {
+    /// The budget's name.
+    pub name: Arc<str>,
+    /// The connections of all pools together.
+    pub used: usize,
+    /// `max_connections`.
+    pub limit: usize,
+    /// Connects in flight.
+    pub connecting: usize,
+    /// The limit of these.
+    pub max_connecting: usize,
+    /// How many pools hold a connection.
+    pub holders: usize,
+    /// How many pools wait for one.
+    pub waiting: usize,
+}
+
+impl BudgetUsage {
+    /// Whether connects are what is missing, and not connections.
+    #[must_use]
+    pub const fn is_short_of_connects(&self) -> bool {
+        self.used < self.limit && self.connecting >= self.max_connecting
+    }
+}
+
+impl fmt::Display for BudgetUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        if self.is_short_of_connects() {
+            let (connecting, max_connecting) = (self.connecting, self.max_connecting);
+            let waiting = self.waiting;
+            return write!(
+                f,
+                "budget `{name}` allows no more connects: {connecting} of {max_connecting} in flight; {}",
+                Waiting(waiting, "pool")
+            );
+        }
+        write!(f, "budget `{name}` is full: ")?;
+        write_usage(
+            f,
+            [self.used, self.limit, self.holders, self.waiting],
+            "pool",
+        )
+    }
+}
+
+fn write_usage(f: &mut fmt::Formatter<'_>, counts: [usize; 4], what: &str) -> fmt::Result {
+    let [used, limit, holders, waiting] = counts;
+    let plural = if holders == 1 { "" } else { "s" };
+    let waiting = Waiting(waiting, what);
+    write!(
+        f,
+        "{used} of {limit}, held by {holders} {what}{plural}; {waiting}"
+    )
+}
+
+/// "1 pool waits", "3 pools wait".
+struct Waiting<'a>(usize, &'a str);
+
+impl fmt::Display for Waiting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, what) = self;
+        match count {
+            1 => write!(f, "1 {what} waits"),
+            count => write!(f, "{count} {what}s wait"),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! A pool's place in a budget.
+//!
+//! # Cancellation
+//!
+//! A [`BudgetPermit`] gives its permit back when it is dropped, wherever that happens. What was granted
+//! to a pool and not taken is given back when the pool asks for less, or leaves.
+
+use std::sync::Arc as StdArc;
+
+use crate::budget::accounts::{Demand, Entitlement, MemberKey};
+use crate::budget::budget::{Budget, SharedBudget};
+use crate::budget::member::Member;
+use crate::budget::pressure::{Allotment, Claim};
+use crate::error::BuildError;
+use crate::foreign::drop_quietly;
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::time::{Clock, Time};
+
+/// The terms on which a pool joins a budget.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) budget: Budget,
+    pub(crate) share: u32,
+    pub(crate) reserves_min_idle: bool,
+}
+
+/// A pool's place in a budget. The account is closed when it is dropped.
+pub(crate) struct Membership {
+    budget: Arc<SharedBudget>,
+    key: MemberKey,
+    share: usize,
+    reserved: usize,
+    /// The budget knows of a demand, or has granted something. Only the pool's maintenance task changes
+    /// it.
+    is_asking: AtomicBool,
+}
+
+impl Membership {
+    /// Joins the budget.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for what is to be reserved.
+    pub(crate) fn join(
+        terms: &Terms,
+        name: &StdArc<str>,
+        min_idle: usize,
+    ) -> Result<Arc<Self>, BuildError> {
+        let budget = &terms.budget.shared;
+        let reserved = if terms.reserves_min_idle { min_idle } else { 0 };
+        let entitlement = Entitlement {
+            name: StdArc::clone(name),
+            share: terms.share,
+            reserved,
+        };
+        let mut accounts = budget.accounts.lock();
+        let joined = accounts.join(entitlement);
+        budget.finish(accounts, None);
+        let key = joined.map_err(|left| BuildError::Unreservable {
+            budget: StdArc::clone(&budget.settings.name),
+            wanted: reserved,
+            left,
+        })?;
+        if reserved > 0 {
+            budget.reclaim(Some(key));
+        }
+        Ok(Arc::new(Self {
+            budget: Arc::clone(budget),
+            key,
+            share: terms.share as usize,
+            reserved,
+            is_asking: AtomicBool::new(false),
+        }))
+    }
+
+    /// How the budget reaches the pool from now on.
+    pub(crate) fn attach(&self, member: StdArc<dyn Member>) {
+        let mut accounts = self.budget.accounts.lock();
+        accounts.attach(self.key, member);
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.budget.clock.clone()
+    }
+
+    /// What the pool's store needs to know.
+    pub(crate) fn allotment(&self) -> Allotment {
+        Allotment {
+            pressure: Arc::clone(&self.budget.pressure),
+            share: self.share,
+            reserved: self.reserved,
+            residence: self.budget.settings.min_residence,
+        }
+    }
+
+    /// Takes a permit for one connect of `demand`. If there is none, the pool is kicked when there is,
+    /// and what others do not use is reclaimed meanwhile.
+    pub(crate) fn take(this: &Arc<Self>, demand: Demand, now: Time) -> Option<BudgetPermit> {
+        let wants_any = demand != Demand::NONE;
+        if !wants_any && !this.is_asking.load(Ordering::Relaxed) {
+            return None;
+        }
+        let budget = &*this.budget;
+        let mut accounts = budget.accounts.lock();
+        accounts.ask(this.key, demand, now);
+        let granted = accounts.settle(now);
+        let is_taken = accounts.take_granted(this.key);
+        let others = granted.into_iter().filter(|key| *key != this.key);
+        let others = accounts.handles(others);
+        budget.finish(accounts, None);
+        for member in others {
+            member.kick();
+            drop_quietly(member);
+        }
+        this.is_asking.store(wants_any, Ordering::Relaxed);
+        if is_taken {
+            return Some(BudgetPermit {
+                membership: Some(Arc::clone(this)),
+                is_connecting: true,
+            });
+        }
+        if demand.callers > 0 {
+            budget.reclaim(Some(this.key));
+        }
+        None
+    }
+
+    /// For a model that looks before it asks.
+    #[cfg(all(test, loom))]
+    pub(crate) fn ask_only(&self, demand: Demand, now: Time) {
+        let mut accounts = self.budget.accounts.lock();
+        accounts.ask(self.key, demand, now);
+        self.budget.finish(accounts, None);
+    }
+
+    /// Has idle connections closed, if pools wait for some.
+    pub(crate) fn reclaim(&self) {
+        self.budget.reclaim(None);
+    }
+
+    /// Publishes the metrics of the budget.
+    pub(crate) fn publish(&self) {
+        self.budget.publish();
+    }
+
+    /// The pool opens nothing any more. What it holds counts until it is gone.
+    pub(crate) fn leave(&self) {
+        let mut accounts = self.budget.accounts.lock();
+        let member = accounts.leave(self.key);
+        self.budget.finish(accounts, None);
+        drop_quietly(member);
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let mut accounts = self.budget.accounts.lock();
+        let member = accounts.leave(self.key);
+        accounts.remove(self.key);
+        self.budget.finish(accounts, None);
+        drop_quietly(member);
+    }
+}
+
+/// The right to one slot, out of a budget. It is given back when this is dropped.
+pub(crate) struct BudgetPermit {
+    /// `None` after it was given back.
+    membership: Option<Arc<Membership>>,
+    /// The connect counts as in flight.
+    is_connecting: bool,
+}
+
+impl BudgetPermit {
+    /// The connect has ended, or is overdue: it does not count any more.
+    pub(crate) fn connect_ended(&mut self) {
+        let is_connecting = std::mem::take(&mut self.is_connecting);
+        if let (true, Some(membership)) = (is_connecting, &self.membership) {
+            let mut accounts = membership.budget.accounts.lock();
+            accounts.connect_ended(membership.key);
+            membership.budget.finish(accounts, None);
+        }
+    }
+
+    /// Gives it back. `claim` says that its connection was closed for another pool.
+    pub(crate) fn give_back(mut self, claim: Option<Claim>) {
+        self.release(claim);
+    }
+
+    fn release(&mut self, claim: Option<Claim>) {
+        let Some(membership) = self.membership.take() else {
+            return;
+        };
+        let mut accounts = membership.budget.accounts.lock();
+        if self.is_connecting {
+            accounts.connect_ended(membership.key);
+        }
+        accounts.release(
+            membership.key,
+            claim.is_some(),
+            membership.budget.clock.now(),
+        );
+        membership.budget.finish(accounts, claim);
+    }
+}
+
+impl Drop for BudgetPermit {
+    fn drop(&mut self) {
+        self.release(None);
+    }
+}

@@ -1,0 +1,24 @@
+//! One limit that several pools share.
+
+mod accounts;
+#[cfg(all(test, not(loom)))]
+mod accounts_model;
+#[expect(
+    clippy::module_inception,
+    reason = "the type that users hold, in a file of its name"
+)]
+mod budget;
+mod budget_builder;
+mod budget_meters;
+mod budget_status;
+mod member;
+mod membership;
+mod pressure;
+
+pub(crate) use accounts::Demand;
+pub use budget::Budget;
+pub use budget_builder::BudgetBuilder;
+pub use budget_status::{BudgetMember, BudgetStatus, BudgetUsage};
+pub(crate) use member::Member;
+pub(crate) use membership::{BudgetPermit, Membership, Terms};
+pub(crate) use pressure::{Allotment, Claim};

@@ -1,0 +1,148 @@
+//! Who gets how much of a budget, and how long the others wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pool_testkit::Call;
+use pool_testkit::connector::Answer;
+use pool_tests::bed::{MINUTE, SECOND, TICK, pass, start};
+use tokio::time::{Instant, sleep};
+
+use crate::pools::{Member, Pools, RESIDENCE};
+
+/// Keeps this many callers busy until `ends`, each with leases of this length.
+fn keep_busy(member: &Member, callers: usize, lease: Duration, ends: &Arc<AtomicBool>) {
+    for _ in 0..callers {
+        let (pool, ends) = (member.pool.clone(), Arc::clone(ends));
+        drop(start(async move {
+            while !ends.load(Ordering::Relaxed) {
+                let held = pool.acquire_within(10 * MINUTE).await;
+                if held.is_err() {
+                    return;
+                }
+                sleep(lease).await;
+            }
+        }));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_greedy_pools_settle_at_their_shares() {
+    let pools = Pools::with(|budget| budget.max_connections(64).min_residence(RESIDENCE));
+    let large = pools.add_with("large", |builder| builder.budget_share(3));
+    let small = pools.add("small");
+    let ends = Arc::new(AtomicBool::new(false));
+    let lease = Duration::from_millis(10);
+    keep_busy(&large, 200, lease, &ends);
+    pass(10 * SECOND).await;
+    assert_eq!(pools.account("large").held, 64, "nobody else wants any");
+    keep_busy(&small, 200, lease, &ends);
+    pass(10 * SECOND).await;
+    for _ in 0..20 {
+        let held = ["large", "small"].map(|name| pools.account(name).held);
+        assert_eq!(held, [48, 16]);
+        pass(Duration::from_millis(50)).await;
+    }
+    let reclaimed = pools.account("large").reclaimed;
+    assert_eq!(reclaimed, 16, "no connection was passed back and forth");
+    assert_eq!(pools.account("small").reclaimed, 0);
+    ends.store(true, Ordering::Relaxed);
+    pass(MINUTE).await;
+    pools.finish([large, small]).await;
+}
+
+/// The bound that `docs/design.md` states: for n busy pools of equal share and a budget of b, n / b
+/// rounded up times the sum of the minimum residence, the longest lease, close and connect, and a tick.
+#[tokio::test(start_paused = true)]
+async fn no_pool_waits_longer_than_the_bound_for_its_turn() {
+    const BUDGET: usize = 8;
+    const POOLS: usize = 30;
+    const LEASE: Duration = Duration::from_millis(300);
+    const CONNECT: Duration = Duration::from_millis(50);
+    const CLOSE: Duration = Duration::from_millis(20);
+    let bound = (RESIDENCE + LEASE + CLOSE + CONNECT + 2 * TICK)
+        * u32::try_from(POOLS.div_ceil(BUDGET)).unwrap();
+    let pools = Pools::with(|budget| {
+        budget
+            .max_connections(BUDGET)
+            .max_connecting(BUDGET)
+            .min_residence(RESIDENCE)
+    });
+    let members: Vec<_> = (0..POOLS).map(|n| pools.add(&n.to_string())).collect();
+    let ends = Arc::new(AtomicBool::new(false));
+    for member in &members {
+        member.fake.set(Call::Connect, Answer::After(CONNECT));
+        member.fake.set(Call::Close, Answer::After(CLOSE));
+        keep_busy(member, 5, LEASE, &ends);
+    }
+    let end = Instant::now() + 2 * MINUTE;
+    let mut longest = Duration::ZERO;
+    while Instant::now() < end {
+        let status = pools.budget.status();
+        assert!(status.used <= BUDGET);
+        let starved = status.members.iter().filter(|member| member.held == 0);
+        longest = longest.max(
+            starved
+                .filter_map(|member| member.waiting_for)
+                .max()
+                .unwrap_or_default(),
+        );
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert!(longest <= bound, "{longest:?} > {bound:?}");
+    assert!(longest * 2 > bound, "{longest:?}: the bound says something");
+    ends.store(true, Ordering::Relaxed);
+    pass(MINUTE).await;
+    pools.finish(members).await;
+}
+
+/// One pool has 500 callers with long and short leases, each of a thousand others one now and then.
+#[tokio::test(start_paused = true)]
+async fn greedy_pool_does_not_starve_a_thousand_others() {
+    const BUDGET: usize = 32;
+    const LONG: Duration = Duration::from_secs(2);
+    let pools = Pools::with(|budget| {
+        budget
+            .max_connections(BUDGET)
+            .max_connecting(BUDGET)
+            .min_residence(RESIDENCE)
+    });
+    let greedy = pools.add("greedy");
+    let ends = Arc::new(AtomicBool::new(false));
+    keep_busy(&greedy, 250, LONG, &ends);
+    keep_busy(&greedy, 250, Duration::from_millis(5), &ends);
+    pass(5 * SECOND).await;
+    assert_eq!(pools.account("greedy").held, BUDGET);
+    let others: Vec<_> = (0..1000).map(|n| pools.add(&n.to_string())).collect();
+    let calls: Vec<_> = others
+        .iter()
+        .enumerate()
+        .map(|(place, member)| {
+            let pool = member.pool.clone();
+            start(async move {
+                // Some at once, some later.
+                sleep(Duration::from_millis(place as u64)).await;
+                let asked = Instant::now();
+                let held = pool
+                    .acquire_within(10 * MINUTE)
+                    .await
+                    .expect("it is served");
+                let waited = asked.elapsed();
+                sleep(Duration::from_millis(5)).await;
+                drop(held);
+                waited
+            })
+        })
+        .collect();
+    let mut longest = Duration::ZERO;
+    for call in calls {
+        longest = longest.max(call.await.expect("no panic"));
+    }
+    // They are idle most of the time, so the greedy pool has given up what they need after one round.
+    let bound = RESIDENCE + LONG + 2 * TICK;
+    assert!(longest <= bound, "{longest:?} > {bound:?}");
+    ends.store(true, Ordering::Relaxed);
+    pass(MINUTE).await;
+    pools.finish(others.into_iter().chain([greedy])).await;
+}

@@ -1,0 +1,9 @@
+//! Several pools with one budget: what holds for all of them together, who gets the next connection,
+//! and what a pool gives up for another.
+
+mod fairness;
+mod giving;
+mod limits;
+mod pools;
+mod shared_pools;
+mod soup_of_pools;
