@@ -6,6 +6,8 @@ pub mod chaos;
 #[cfg(target_os = "linux")]
 pub mod children;
 #[cfg(target_os = "linux")]
+pub mod ended_host;
+#[cfg(target_os = "linux")]
 pub mod host;
 pub mod layout;
 pub mod random;

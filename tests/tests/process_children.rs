@@ -32,7 +32,7 @@ fn a_signal_reaches_the_whole_group() {
     assert!(seen.iter().all(|one| one.dies_within(AMPLE)));
     assert_eq!(
         block_on(child.exited()).status().unwrap().signal(),
-        Some(nix::libc::SIGUSR1)
+        Some(libc::SIGUSR1)
     );
     drop(child);
     scene.end(seen);
@@ -120,7 +120,7 @@ fn signal_all_reaches_every_child() {
     for child in &children {
         assert_eq!(
             block_on(child.exited()).status().unwrap().signal(),
-            Some(nix::libc::SIGUSR2)
+            Some(libc::SIGUSR2)
         );
     }
     drop(children);

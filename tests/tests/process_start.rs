@@ -347,9 +347,13 @@ fn an_outer_pool_finds_the_children_of_a_pool_inside_its_child() {
         cookie.starts_with(&format!("{}-", std::process::id())),
         "{cookie}"
     );
+    assert!(cookie.ends_with("t\n"), "{cookie}");
+    // The scope is in it; a child that nobody is to find has none.
     let plain = scene.spawn(&shown);
-    assert_eq!(read_lines(&plain, 1), "(unset)\n");
-    drop((child, plain));
+    assert!(read_lines(&plain, 1).ends_with("g\n"));
+    let unguarded = scene.spawn_spec(scene.spec(&shown).unguarded());
+    assert_eq!(read_lines(&unguarded, 1), "(unset)\n");
+    drop((child, plain, unguarded));
     scene.end(Vec::new());
 }
 

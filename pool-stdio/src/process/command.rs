@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::{env, fmt, fs, io};
 
 use super::command_error::CommandError;
-use super::cookie::{self, COOKIE_VARIABLE};
+use super::cookie::{COOKIE_VARIABLE, Mark};
 use super::program;
-use super::record::ChildId;
 use super::stderr::{LineSink, StderrPolicy};
-use super::sys::{self, Place, Start, StderrEnd};
+use super::sys::{self, Mask, Place, Start, StderrEnd, StdoutEnd};
 use super::terminate::{KillScope, LadderTimes};
 
 /// Which variables of this program's environment a child inherits.
@@ -54,6 +53,7 @@ pub struct CommandSpec {
     scope: KillScope,
     times: LadderTimes,
     place: Place,
+    guarding: Guarding,
     children_max: usize,
 }
 
@@ -72,6 +72,7 @@ impl fmt::Debug for CommandSpec {
             .field("scope", &self.scope)
             .field("times", &self.times)
             .field("place", &self.place)
+            .field("guarding", &self.guarding)
             .field("children_max", &self.children_max)
             .finish()
     }
@@ -92,6 +93,7 @@ impl CommandSpec {
             scope: KillScope::default(),
             times: LadderTimes::default(),
             place: Place::default(),
+            guarding: Guarding::default(),
             children_max: 1,
         }
     }
@@ -207,6 +209,14 @@ impl CommandSpec {
         self
     }
 
+    /// Leaves the child alive if this program ends before it. By default a
+    /// [guardian](crate::prepare) ends it then.
+    #[must_use]
+    pub fn unguarded(mut self) -> Self {
+        self.guarding = Guarding::Unguarded;
+        self
+    }
+
     /// How many children of this command are meant to live at once. [`build`](Self::build) compares
     /// their descriptors, four each, with the limit of this process. Nothing is limited later.
     /// Default: 1.
@@ -306,6 +316,14 @@ fn check_descriptors(children_max: usize) -> Result<(), CommandError> {
     })
 }
 
+/// Whether a guardian ends the child if this program ends before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Guarding {
+    #[default]
+    Guarded,
+    Unguarded,
+}
+
 /// A checked [`CommandSpec`]. A clone is cheap and means the same command.
 #[derive(Debug, Clone)]
 pub struct Command {
@@ -356,17 +374,23 @@ impl Command {
             args: &spec.args,
             environment,
             directory: spec.current_dir.as_deref(),
+            stdout: StdoutEnd::Pipe,
             stderr: match spec.stderr {
                 StderrPolicy::Ring { .. } => StderrEnd::Pipe,
                 StderrPolicy::Inherit => StderrEnd::Inherited,
                 StderrPolicy::Null => StderrEnd::Null,
             },
             place: spec.place,
+            mask: Mask::None,
         }
     }
 
+    pub(crate) fn guarding(&self) -> Guarding {
+        self.inner.spec.guarding
+    }
+
     /// All variables of the child.
-    pub(crate) fn environment(&self, marked_as: Option<ChildId>) -> BTreeMap<OsString, OsString> {
+    pub(crate) fn environment(&self, mark: Option<Mark>) -> BTreeMap<OsString, OsString> {
         let spec = &self.inner.spec;
         let inherited = env::vars_os().filter(|(name, value)| spec.inherits(name, value));
         let mut all: BTreeMap<_, _> = inherited.collect();
@@ -376,8 +400,8 @@ impl Command {
                 None => all.remove(name),
             };
         }
-        if let Some(child) = marked_as {
-            all.insert(COOKIE_VARIABLE.into(), cookie::value_for(child));
+        if let Some(mark) = mark {
+            all.insert(COOKIE_VARIABLE.into(), mark.variable());
         }
         all
     }

@@ -1,7 +1,9 @@
 //! How the descendants of a child are marked, so that they are found after they left its process
-//! group: by an element of an environment variable that every one of them inherits.
+//! group, and after this program has gone: by an element of an environment variable that every one of
+//! them inherits.
 //!
-//! An element is `HOST-CHILD`: the program that started the child, and the child's number in it.
+//! An element is `HOST-CHILDs`: the program that started the child, the child's number in it, and a
+//! letter for the scope of its termination.
 
 use std::collections::hash_map::RandomState;
 use std::env;
@@ -10,41 +12,70 @@ use std::hash::BuildHasher;
 use std::sync::LazyLock;
 
 use super::record::ChildId;
+use super::terminate::KillScope;
 
-/// What the variable is for a child. This program may have been started with a cookie of its own. It
-/// passes that on, so that whoever started it still finds our children too.
-pub(crate) fn value_for(child: ChildId) -> OsString {
-    let mut value = env::var_os(COOKIE_VARIABLE).unwrap_or_default();
-    if !value.is_empty() {
-        value.push(":");
+/// An element of the variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) child: ChildId,
+    pub(crate) scope: KillScope,
+}
+
+impl Mark {
+    /// What the variable is for a child. This program may have been started with a cookie of its own.
+    /// It passes that on, so that whoever started it still finds our children too.
+    pub(crate) fn variable(self) -> OsString {
+        let mut value = env::var_os(COOKIE_VARIABLE).unwrap_or_default();
+        if !value.is_empty() {
+            value.push(":");
+        }
+        value.push(self.element(&HOST));
+        value
     }
-    value.push(element(&HOST, child));
-    value
+
+    fn element(self, host: &str) -> String {
+        format!("{host}-{}{}", self.child.0, letter(self.scope))
+    }
+
+    fn parse(element: &[u8], host: &str) -> Option<Self> {
+        let rest = element.strip_prefix(host.as_bytes())?.strip_prefix(b"-")?;
+        let (letter, number) = rest.split_last()?;
+        Some(Self {
+            child: ChildId(std::str::from_utf8(number).ok()?.parse().ok()?),
+            scope: match letter {
+                b'r' => KillScope::Root,
+                b'g' => KillScope::Group,
+                b't' => KillScope::Tree,
+                _ => return None,
+            },
+        })
+    }
 }
 
-/// The children of this program that a process descends from, as its environment says.
-pub(crate) fn children_in(environ: &[u8]) -> Vec<ChildId> {
-    children_of_host(environ, &HOST)
+pub(crate) const fn letter(scope: KillScope) -> char {
+    match scope {
+        KillScope::Root => 'r',
+        KillScope::Group => 'g',
+        KillScope::Tree => 't',
+    }
 }
 
-fn element(host: &str, child: ChildId) -> String {
-    format!("{host}-{}", child.0)
+/// The name of this program in elements. The random part tells it from an earlier one that had the
+/// same pid.
+pub(crate) fn host() -> &'static str {
+    &HOST
 }
 
-fn children_of_host(environ: &[u8], host: &str) -> Vec<ChildId> {
+/// The elements of a host in an environment block.
+pub(crate) fn marks_in<'a>(environ: &'a [u8], host: &'a str) -> impl Iterator<Item = Mark> + 'a {
     let entries = environ.split(|byte| *byte == 0);
     let values = entries
         .filter_map(|entry| entry.strip_prefix(COOKIE_VARIABLE.as_bytes()))
         .filter_map(|entry| entry.strip_prefix(b"="));
     let elements = values.flat_map(|value| value.split(|byte| *byte == b':'));
-    let numbers = elements.filter_map(|element| {
-        let number = element.strip_prefix(host.as_bytes())?.strip_prefix(b"-")?;
-        std::str::from_utf8(number).ok()?.parse().ok()
-    });
-    numbers.map(ChildId).collect()
+    elements.filter_map(move |element| Mark::parse(element, host))
 }
 
-/// This program. The random part tells it from an earlier one that had the same pid.
 static HOST: LazyLock<String> = LazyLock::new(|| {
     let pid = std::process::id();
     format!("{pid}-{:016x}", RandomState::new().hash_one(pid))
@@ -57,20 +88,27 @@ pub(crate) const COOKIE_VARIABLE: &str = "POOL_STDIO_COOKIE";
 mod tests {
     use super::*;
 
+    fn found(environ: &str) -> Vec<(u64, KillScope)> {
+        let marks = marks_in(environ.as_bytes(), "me");
+        marks.map(|mark| (mark.child.0, mark.scope)).collect()
+    }
+
     #[test]
-    fn a_cookie_is_found_as_a_whole_element_of_its_own_variable_only() {
+    fn a_mark_is_found_as_a_whole_element_of_its_own_variable_only() {
         let name = COOKIE_VARIABLE;
-        let found = |environ: &str| {
-            let found = children_of_host(environ.as_bytes(), "me");
-            found.into_iter().map(|child| child.0).collect::<Vec<_>>()
-        };
-        assert_eq!(found(&format!("A=1\0{name}=me-3\0B=2\0")), [3]);
-        assert_eq!(found(&format!("{name}=you-1:me-2:me-4:you-3\0")), [2, 4]);
+        assert_eq!(
+            found(&format!("A=1\0{name}=me-3t\0B=2\0")),
+            [(3, KillScope::Tree)]
+        );
+        assert_eq!(
+            found(&format!("{name}=you-1t:me-2g:me-4r:you-3t\0")),
+            [(2, KillScope::Group), (4, KillScope::Root)]
+        );
         for environ in [
-            format!("{name}=you-1\0A=me-2\0"),
-            format!("{name}=me2-1:some-2:me-:me-x\0"),
-            format!("{name}X=me-1\0"),
-            format!("X{name}=me-1\0"),
+            format!("{name}=you-1t\0A=me-2t\0"),
+            format!("{name}=me2-1t:some-2t:me-t:me-:me-xt:me-1:me-1x\0"),
+            format!("{name}X=me-1t\0"),
+            format!("X{name}=me-1t\0"),
             String::new(),
         ] {
             assert!(found(&environ).is_empty(), "{environ}");
@@ -78,12 +116,16 @@ mod tests {
     }
 
     #[test]
-    fn an_element_is_found_again() {
-        assert_eq!(element("me", ChildId(7)), "me-7");
-        let ours = value_for(ChildId(7)).into_string().expect("it is ASCII");
-        assert_eq!(
-            children_in(format!("{COOKIE_VARIABLE}={ours}\0").as_bytes()).last(),
-            Some(&ChildId(7))
-        );
+    fn a_mark_is_found_again() {
+        for scope in [KillScope::Root, KillScope::Group, KillScope::Tree] {
+            let mark = Mark {
+                child: ChildId(7),
+                scope,
+            };
+            assert_eq!(Mark::parse(mark.element("me").as_bytes(), "me"), Some(mark));
+            let ours = mark.variable().into_string().expect("it is ASCII");
+            let environ = format!("{COOKIE_VARIABLE}={ours}\0");
+            assert_eq!(marks_in(environ.as_bytes(), host()).last(), Some(mark));
+        }
     }
 }

@@ -33,8 +33,8 @@ use super::roster::RoundUp;
 use super::sys::{self, Life, PollWaker, Poller, Ready, Root};
 use super::terminate::{Ending, Start};
 use super::ward::{NewChild, Ward};
-use super::watched::{Source, Token};
-use super::{notifier, service};
+use super::watched::{Source, Token, WatchedExit};
+use super::{guardian, notifier, service};
 
 /// What the custodian can be told.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub(crate) enum Message {
     Scanned(ScanAnswer),
     RoundUp(RoundUp),
     Alarm(Alarm),
+    /// A guardian was started.
+    Guard(Arc<Root>),
 }
 
 /// Something of this crate that is to be done at a time.
@@ -56,6 +58,14 @@ pub(crate) struct Alarm {
     pub(crate) at: Instant,
     /// Does it, and returns when again.
     pub(crate) ring: fn(Instant) -> Option<Instant>,
+    pub(crate) kind: AlarmKind,
+}
+
+/// What it is for. There is at most one of each kind: the earliest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum AlarmKind {
+    StalledStarts,
+    Guardian,
 }
 
 /// The way to the thread.
@@ -90,7 +100,8 @@ impl Custodian {
             asked: BTreeSet::new(),
             unreaped: Vec::new(),
             round_ups: Vec::new(),
-            alarm: None,
+            guards: BTreeMap::new(),
+            alarms: BTreeMap::new(),
             scans: ScanThread::new(
                 move |answer| answers.post(Message::Scanned(answer)),
                 started.waker.as_raw_fd(),
@@ -113,6 +124,13 @@ impl Custodian {
     }
 }
 
+/// A guardian that is watched.
+struct Guard {
+    root: Arc<Root>,
+    /// `None` if its exit must be asked for. Then that is done when something else happens.
+    watch: Option<WatchedExit>,
+}
+
 /// The thread's own state.
 struct Watch<A> {
     custodian: Arc<Custodian>,
@@ -125,7 +143,9 @@ struct Watch<A> {
     /// Roots whose end is published, but whose status a tracer still has.
     unreaped: Vec<Arc<Root>>,
     round_ups: Vec<RoundUp>,
-    alarm: Option<Alarm>,
+    /// The guardian, and those that are on their way out.
+    guards: BTreeMap<ChildId, Guard>,
+    alarms: BTreeMap<AlarmKind, Alarm>,
     scans: ScanThread<A>,
     scratch: Vec<u8>,
 }
@@ -159,7 +179,7 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
         } else {
             None
         };
-        let next_alarm = self.alarm.map(|alarm| alarm.at);
+        let next_alarm = self.alarms.values().map(|alarm| alarm.at).min();
         let next = [next_due, next_round_up, next_ask, next_alarm];
         let next = next.into_iter().flatten().min();
         let timeout = next.map(|next| next.saturating_duration_since(now));
@@ -201,12 +221,15 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
                     }
                 }
                 Message::RoundUp(round_up) => self.round_ups.push(round_up),
+                Message::Guard(root) => {
+                    let last = self.guards.last_key_value().map(|(id, _)| id.0);
+                    let id = ChildId(last.map_or(FIRST_GUARD, |last| last + 1));
+                    let watch = WatchedExit::new(&root, &self.poller, id);
+                    self.guards.insert(id, Guard { root, watch });
+                }
                 Message::Alarm(alarm) => {
-                    let earliest = self.alarm.map_or(alarm.at, |other| other.at.min(alarm.at));
-                    self.alarm = Some(Alarm {
-                        at: earliest,
-                        ..alarm
-                    });
+                    let known = self.alarms.entry(alarm.kind).or_insert(alarm);
+                    known.at = known.at.min(alarm.at);
                 }
             }
         }
@@ -221,6 +244,10 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
         let mut touched = BTreeSet::new();
         let mut bytes = 0;
         for Token { source, child } in tokens {
+            if child.0 >= FIRST_GUARD {
+                self.look_at_guards(|guard| guard.watch.is_some());
+                continue;
+            }
             let is_output = matches!(source, Source::Stdout | Source::Stderr);
             if is_output && bytes >= TURN_BYTES {
                 break;
@@ -234,6 +261,7 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
     }
 
     fn ask(&mut self, now: Instant) -> BTreeSet<ChildId> {
+        self.look_at_guards(|guard| guard.watch.is_none());
         self.unreaped
             .retain(|root| !matches!(root.reap(), Ok(Life::Over(_))));
         for child in &self.asked {
@@ -242,6 +270,17 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
             }
         }
         self.asked.clone()
+    }
+
+    /// Reaps those that have exited.
+    fn look_at_guards(&mut self, which: impl Fn(&Guard) -> bool) {
+        self.guards.retain(|_, guard| {
+            let has_exited = which(guard) && matches!(guard.root.reap(), Ok(Life::Over(_)));
+            if has_exited {
+                guardian::exited(&guard.root);
+            }
+            !has_exited
+        });
     }
 
     fn take_dues(&mut self, now: Instant) -> BTreeSet<ChildId> {
@@ -254,9 +293,15 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
     }
 
     fn ring(&mut self, now: Instant) {
-        if let Some(alarm) = self.alarm.take_if(|alarm| alarm.at <= now) {
-            self.alarm = (alarm.ring)(now).map(|at| Alarm { at, ..alarm });
-        }
+        self.alarms.retain(|_, alarm| {
+            if alarm.at <= now {
+                match (alarm.ring)(now) {
+                    Some(at) => alarm.at = at,
+                    None => return false,
+                }
+            }
+            true
+        });
     }
 
     /// Lets wards do what their ladders order now.
@@ -314,5 +359,7 @@ const REAP_GAP: Duration = Duration::from_millis(500);
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// How much output is read in a turn.
 const TURN_BYTES: usize = 512 * 1024;
+/// No child has this number, nor those after it.
+const FIRST_GUARD: u64 = u64::MAX >> 3;
 /// No child has this number.
 const WAKER_TOKEN: u64 = u64::MAX;

@@ -24,11 +24,16 @@ pub(crate) fn drop_there(value: impl Send + 'static) {
     post(Errand::Drop(Box::new(value)));
 }
 
+/// Has something logged or measured, by whatever the user has installed for that.
+pub(crate) fn run(errand: impl FnOnce() + Send + 'static) {
+    post(Errand::Run(Box::new(errand)));
+}
+
 /// Starts the thread, unless it runs.
 pub(crate) fn prepare() -> std::io::Result<()> {
     let mut is_started = lock(&STARTED);
     if !*is_started {
-        service::start("stdio-notifier", run)?;
+        service::start("stdio-notifier", serve)?;
         *is_started = true;
     }
     Ok(())
@@ -41,6 +46,7 @@ impl<T: Send> Droppable for T {}
 enum Errand {
     Wake(Vec<Waker>),
     Drop(Box<dyn Droppable>),
+    Run(Box<dyn FnOnce() + Send>),
 }
 
 fn post(errand: Errand) {
@@ -48,7 +54,7 @@ fn post(errand: Errand) {
     POSTED.notify_one();
 }
 
-fn run() {
+fn serve() {
     sys::block_signals();
     loop {
         let mut errands = POSTED
@@ -61,6 +67,7 @@ fn run() {
                 .into_iter()
                 .for_each(|waker| carefully(|| waker.wake())),
             Some(Errand::Drop(value)) => carefully(|| drop(value)),
+            Some(Errand::Run(run)) => carefully(run),
             None => {}
         }
     }

@@ -26,7 +26,15 @@ pub(crate) fn start(name: &str, mut run: impl FnMut() + Send + 'static) -> io::R
 }
 
 /// How many of the threads run.
-static RUNNING: AtomicUsize = AtomicUsize::new(0);
+pub(crate) fn running() -> usize {
+    RUNNING.load(Ordering::Relaxed)
+}
+
 /// How often a loop was entered again.
+pub(crate) fn restarts() -> usize {
+    RESTARTS.load(Ordering::Relaxed)
+}
+
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
 static RESTARTS: AtomicUsize = AtomicUsize::new(0);
 const PAUSE: Duration = Duration::from_millis(10);

@@ -7,13 +7,17 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::child::Child;
-use super::command::Command;
-use super::custodian::{Alarm, Custodian, Message};
+use super::command::{Command, Guarding};
+use super::cookie::Mark;
+use super::custodian::{Alarm, AlarmKind, Custodian, Message};
+use super::guardian::{self, GuardedStart, Started};
 use super::line_feed::LineFeed;
 use super::lock::lock;
 use super::once::{Once, Take};
@@ -69,11 +73,20 @@ pub(crate) fn failed(error: SpawnError) -> Take<SpawnResult> {
     Take::new(result)
 }
 
-/// Starts the permanent threads of this crate now, rather than with the first child: one that starts
-/// children, one that watches them, and one that wakes the tasks that wait for them. Together they hold
-/// two descriptors. The others start when they are first needed: up to three more that start children,
-/// one that looks for processes that left their group or outlive their root, and one that passes on
-/// lines of stderr.
+/// Starts what all children share now, rather than with the first child: three threads, which start
+/// children, watch them, and wake the tasks that wait for them; and the guardian. Together they hold
+/// four descriptors. Others start when they are first needed: up to three more threads that start
+/// children, one that looks for processes that left their group or outlive their root, and one that
+/// passes on lines of stderr.
+///
+/// # The guardian
+///
+/// The guardian is a small process that ends the children when this program has gone, however it went:
+/// killed, crashed, or returned from `main`. They have [a grace](crate::set_host_death_grace) to act on
+/// the end of their input. It is a shell script, or this program itself if its `main` calls
+/// [`guard_main`](crate::guard_main) first. If there is neither a shell nor such a call, a warning is
+/// logged, and [`health`](crate::health) says so. A child is not guarded if its command is
+/// [`unguarded`](crate::CommandSpec::unguarded).
 ///
 /// # Errors
 ///
@@ -88,18 +101,65 @@ pub(crate) fn failed(error: SpawnError) -> Take<SpawnResult> {
 /// ```
 pub fn prepare() -> Result<(), SpawnError> {
     let custodian = custodian()?;
-    let mut queue = lock(&SPAWNERS.queue);
-    if queue.threads() == 0 {
-        start_thread(&mut queue, &custodian)?;
+    {
+        let mut queue = lock(&SPAWNERS.queue);
+        if queue.threads() == 0 {
+            start_thread(&mut queue, &custodian)?;
+        }
     }
+    // By a thread that stays, so that the guardian is its child.
+    let (done, is_done) = sync_channel(1);
+    post_guardian(&custodian, Some(done));
+    // If it takes long, the first child does not wait for it either.
+    let (Ok(()) | Err(_)) = is_done.recv_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+fn ensure_guardian(custodian: &Custodian) {
+    match guardian::ensure() {
+        Started::Guardian(root) => custodian.post(Message::Guard(root)),
+        Started::No => {}
+        Started::Later(at) => custodian.post(Message::Alarm(Alarm {
+            at,
+            ring: |_| {
+                replace_guardian();
+                None
+            },
+            kind: AlarmKind::Guardian,
+        })),
+    }
+}
+
+/// Has a guardian started by a thread that may block.
+fn replace_guardian() {
+    if let Ok(custodian) = Custodian::get() {
+        post_guardian(&custodian, None);
+    }
+}
+
+fn post_guardian(custodian: &Arc<Custodian>, done: Option<SyncSender<()>>) {
+    let mut queue = lock(&SPAWNERS.queue);
+    match queue.push(Path::new(GUARDIAN), Job::Guardian { done }) {
+        Pushed::StartThread => drop(start_thread(&mut queue, custodian)),
+        Pushed::Wake | Pushed::Wait => SPAWNERS.posted.notify_one(),
+        // The next start will see to it.
+        Pushed::Full => {}
+    }
 }
 
 /// The threads and what they share. They never end, so that a child that asked for a signal at its
 /// parent thread's death does not get it.
 struct Spawners {
-    queue: Mutex<SpawnQueue<SpawnRequest>>,
+    queue: Mutex<SpawnQueue<Job>>,
     posted: Condvar,
+}
+
+enum Job {
+    Spawn(SpawnRequest),
+    /// There is none, or none any more.
+    Guardian {
+        done: Option<SyncSender<()>>,
+    },
 }
 
 struct SpawnRequest {
@@ -116,6 +176,7 @@ fn custodian() -> Result<Arc<Custodian>, SpawnError> {
         return Err(SpawnError::Forked);
     }
     host::claim();
+    guardian::on_loss(replace_guardian);
     Custodian::get().map_err(|source| SpawnError::Threads { source })
 }
 
@@ -123,7 +184,7 @@ fn post(request: SpawnRequest) -> Result<(), SpawnError> {
     let custodian = custodian()?;
     let program = request.command.path().to_owned();
     let mut queue = lock(&SPAWNERS.queue);
-    match queue.push(&program, request) {
+    match queue.push(&program, Job::Spawn(request)) {
         Pushed::Wake => SPAWNERS.posted.notify_one(),
         Pushed::StartThread => {
             let started = start_thread(&mut queue, &custodian);
@@ -141,10 +202,7 @@ fn post(request: SpawnRequest) -> Result<(), SpawnError> {
     Ok(())
 }
 
-fn start_thread(
-    queue: &mut SpawnQueue<SpawnRequest>,
-    custodian: &Arc<Custodian>,
-) -> Result<(), SpawnError> {
+fn start_thread(queue: &mut SpawnQueue<Job>, custodian: &Arc<Custodian>) -> Result<(), SpawnError> {
     let mut spawner = Spawner {
         custodian: Arc::clone(custodian),
         chance: RandomState::new(),
@@ -163,6 +221,7 @@ fn watch_stalled(custodian: &Custodian) {
         custodian.post(Message::Alarm(Alarm {
             at,
             ring: refuse_stalled,
+            kind: AlarmKind::StalledStarts,
         }));
     }
 }
@@ -174,10 +233,13 @@ fn refuse_stalled(now: Instant) -> Option<Instant> {
     let programs: Vec<String> = programs
         .map(|program| program.display().to_string())
         .collect();
-    for SpawnRequest {
-        command, wanted, ..
-    } in stalled.requests
-    {
+    for job in stalled.requests {
+        let Job::Spawn(SpawnRequest {
+            command, wanted, ..
+        }) = job
+        else {
+            continue;
+        };
         if let Some(wanted) = wanted.upgrade() {
             wanted.publish(Err(SpawnError::Stalled {
                 limit: STALL_AFTER,
@@ -199,11 +261,18 @@ impl Spawner {
     fn run(&mut self) {
         sys::block_signals();
         loop {
-            let SpawnRequest {
-                command,
-                reservation,
-                wanted,
-            } = self.next();
+            let (command, reservation, wanted) = match self.next() {
+                Job::Spawn(request) => (request.command, request.reservation, request.wanted),
+                Job::Guardian { done } => {
+                    ensure_guardian(&self.custodian);
+                    if let Some(done) = done {
+                        // Whoever asked may have gone.
+                        let (Ok(()) | Err(_)) = done.try_send(());
+                    }
+                    lock(&SPAWNERS.queue).finish(Path::new(GUARDIAN));
+                    continue;
+                }
+            };
             let _busy = BusyWith { command: &command };
             if wanted.strong_count() > 0 {
                 let result = self.start(&command, reservation);
@@ -215,7 +284,7 @@ impl Spawner {
         }
     }
 
-    fn next(&self) -> SpawnRequest {
+    fn next(&self) -> Job {
         let mut queue = lock(&SPAWNERS.queue);
         loop {
             let next = queue.take(sys::clock_now());
@@ -238,9 +307,15 @@ impl Spawner {
     fn start(&self, command: &Command, reservation: Option<Reservation>) -> SpawnResult {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = ChildId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        let finds_all = command.scope() == KillScope::Tree;
-        let descendants_since = finds_all.then(sys::clock_ticks);
-        let guard = SpawnGuard::start(command, finds_all.then_some(id), &self.chance)?;
+        let scope = command.scope();
+        let descendants_since = (scope == KillScope::Tree).then(sys::clock_ticks);
+        let guarded = (command.guarding() == Guarding::Guarded).then(|| {
+            ensure_guardian(&self.custodian);
+            GuardedStart::begin(id)
+        });
+        let is_marked = guarded.is_some() || scope == KillScope::Tree;
+        let mark = is_marked.then_some(Mark { child: id, scope });
+        let guard = SpawnGuard::start(command, mark, &self.chance)?;
         let failed = |error| SpawnError::from_system(command, error, 1);
         let root = Arc::new(Root::adopt(guard.pid()).map_err(failed)?);
         guard.unblock().map_err(failed)?;
@@ -251,6 +326,9 @@ impl Spawner {
             stderr,
         } = guard.release();
 
+        if let Some(guarded) = guarded {
+            guarded.succeed(scope, pid);
+        }
         let record = Arc::new(new_record(command, id, pid));
         let admission = reservation.map(|reservation| reservation.admit(&record, &root));
         let (membership, roster_state) = match admission {
@@ -261,7 +339,8 @@ impl Spawner {
         let new_child = NewChild {
             record: Arc::clone(&record),
             root: Arc::clone(&root),
-            scope: command.scope(),
+            scope,
+            guarding: command.guarding(),
             times: command.times(),
             descendants_since,
             lines: sink.and_then(|sink| LineFeed::new(id, pid, sink.clone())),
@@ -273,7 +352,7 @@ impl Spawner {
         let pipes = PipeEnds {
             stdin: Some(stdin),
             unwritten: Vec::new(),
-            stdout: Some(stdout),
+            stdout,
         };
         let child = Child::new(record, root, pipes, Arc::clone(&self.custodian));
         match roster_state {
@@ -332,10 +411,10 @@ struct SpawnGuard {
 impl SpawnGuard {
     fn start(
         command: &Command,
-        marked_as: Option<ChildId>,
+        mark: Option<Mark>,
         chance: &RandomState,
     ) -> Result<Self, SpawnError> {
-        let environment = command.environment(marked_as);
+        let environment = command.environment(mark);
         let start = command.start(&environment);
         let spawned = retry_briefly(chance, sys::pause, || sys::spawn(&start));
         match spawned {
@@ -419,6 +498,8 @@ static SPAWNERS: Spawners = Spawners {
     queue: Mutex::new(SpawnQueue::new()),
     posted: Condvar::new(),
 };
+/// In place of a program.
+const GUARDIAN: &str = "a guardian";
 const THREAD_NAMES: [&str; THREADS_MAX] = [
     "stdio-spawner-1",
     "stdio-spawner-2",

@@ -16,6 +16,8 @@ pub(super) struct Stopping {
     pub(super) ladder: Ladder,
     /// Whether the root had exited before.
     pub(super) root_was_gone: bool,
+    /// Whether a refused signal was logged.
+    pub(super) is_refusal_told: bool,
     stdin: Option<Stdin>,
     unwritten: Vec<u8>,
     written: usize,
@@ -42,6 +44,7 @@ impl Stopping {
         Self {
             ladder,
             root_was_gone,
+            is_refusal_told: false,
             stdin: None,
             unwritten: Vec::new(),
             written: 0,

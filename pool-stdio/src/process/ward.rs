@@ -5,15 +5,19 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::command::Guarding;
+use super::guardian;
+use super::health::Event;
 use super::line_feed::LineFeed;
 use super::lock::lock;
+use super::notifier;
 use super::outcome::{CountFailure, Exit, Survivors, Termination};
 use super::proc_scan::{ScanAnswer, ScanKey, ScanPurpose, ScanRequest};
 use super::record::{ChildId, ChildRecord, PipeEnds};
 use super::roster::Membership;
 use super::signal::Signal;
 use super::stopping::{Stopping, read_once};
-use super::sys::{self, Life, PidState, Poller, Ready, Root};
+use super::sys::{self, Delivery, Life, PidState, Poller, Ready, Root};
 use super::terminate::{
     Ending, KillScope, Ladder, LadderTimes, Order, Others, RootSight, ScanFor, Sight, Start,
 };
@@ -25,6 +29,7 @@ pub(crate) struct NewChild {
     pub(crate) record: Arc<ChildRecord>,
     pub(crate) root: Arc<Root>,
     pub(crate) scope: KillScope,
+    pub(crate) guarding: Guarding,
     pub(crate) times: LadderTimes,
     /// Descendants that left the group, if they are to be ended too, were started at this time or
     /// later.
@@ -40,6 +45,7 @@ pub(crate) struct Ward {
     record: Arc<ChildRecord>,
     root: Arc<Root>,
     scope: KillScope,
+    guarding: Guarding,
     times: LadderTimes,
     descendants_since: Option<u64>,
     stderr: Option<Watched>,
@@ -67,6 +73,7 @@ impl Ward {
             record,
             root,
             scope,
+            guarding,
             times,
             descendants_since,
             stderr,
@@ -83,6 +90,7 @@ impl Ward {
             record,
             root,
             scope,
+            guarding,
             times,
             descendants_since,
             lines,
@@ -205,6 +213,12 @@ impl Ward {
 
     /// Takes the answer to a scan.
     pub(crate) fn scanned(&mut self, now: Instant, answer: ScanAnswer) {
+        self.reap_adopted_members();
+        for process in &answer.adopted {
+            if sys::reap_adopted(process.pid) {
+                Event::AdoptedZombie.happened();
+            }
+        }
         let Some(stopping) = &mut self.stopping else {
             return;
         };
@@ -256,7 +270,10 @@ impl Ward {
                     wanted.extend(self.signal_outside(&[Signal::Kill]));
                 }
                 Order::Scan(purpose) => wanted.extend(self.count(now, purpose)),
-                Order::Reap => self.reap(),
+                Order::Reap => {
+                    self.reap();
+                    self.reap_adopted_members();
+                }
                 Order::Wait(until) => {
                     stopping.due = until;
                     return None;
@@ -269,6 +286,7 @@ impl Ward {
     /// Closes every descriptor, then publishes how it ended. Returns the root if it could not be
     /// reaped.
     pub(crate) fn finish(self, ending: Ending) -> Option<Arc<Root>> {
+        self.forget();
         let Self {
             record,
             root,
@@ -329,22 +347,41 @@ impl Ward {
         })
     }
 
-    fn kill(&self) {
+    fn kill(&mut self) {
         self.signal(Signal::Kill);
         if self.root_sight() == RootSight::Running {
             // The root may have left its group.
-            drop(self.root.signal(Signal::Kill, self.pid_state()));
+            let delivery = self.root.signal(Signal::Kill, self.pid_state());
+            self.note(delivery);
         }
     }
 
-    /// To the group, or the root alone. A refused signal is ignored: the next rung follows.
-    fn signal(&self, signal: Signal) {
+    /// To the group, or the root alone. A refused signal is counted, and the ladder goes on.
+    fn signal(&mut self, signal: Signal) {
         let delivery = match self.scope {
             KillScope::Root if self.root_sight() == RootSight::Exited => return,
             KillScope::Root => self.root.signal(signal, self.pid_state()),
             KillScope::Group | KillScope::Tree => self.root.signal_group(signal, self.pid_state()),
         };
-        drop(delivery);
+        self.note(delivery);
+    }
+
+    /// A signal that the system refuses is told once for each termination.
+    fn note(&mut self, delivery: Delivery) {
+        let Delivery::Refused(error) = delivery else {
+            return;
+        };
+        Event::RefusedSignal.happened();
+        if let Some(stopping) = &mut self.stopping
+            && !std::mem::replace(&mut stopping.is_refusal_told, true)
+        {
+            let pid = self.record.pid;
+            notifier::run(move || {
+                tracing::warn!(
+                    target: "pool_stdio", pid, %error, "a child cannot be signalled; it is tried again"
+                );
+            });
+        }
     }
 
     /// Counts what lives besides the root: at once where that takes no scan.
@@ -355,6 +392,7 @@ impl Ward {
         if purpose != ScanFor::Record && self.root.outlives_its_pid() {
             // A dead root counts as a member of its group until it is reaped.
             self.reap();
+            self.reap_adopted_members();
         }
         let group_is_empty = purpose != ScanFor::Record
             && self.descendants_since.is_none()
@@ -408,9 +446,40 @@ impl Ward {
 
     fn reap(&self) {
         let mut pid_state = lock(&self.record.pid_state);
+        if *pid_state == PidState::Released {
+            return;
+        }
+        // Order: forgotten before the pid is free, or another process could be ended in its place.
+        self.forget();
         // Its status is known already. If a tracer has it, it cannot be reaped yet.
-        if *pid_state == PidState::Held && matches!(self.root.reap(), Ok(Life::Over(_))) {
+        if matches!(self.root.reap(), Ok(Life::Over(_))) {
             *pid_state = PidState::Released;
+        }
+        // As long as the group has members, its number is not free.
+        let has_group = self.scope != KillScope::Root
+            && self.root.outlives_its_pid()
+            && !self.root.group_is_empty(*pid_state);
+        if has_group && self.guarding == Guarding::Guarded {
+            guardian::running(self.record.id, self.scope, self.record.pid);
+        }
+    }
+
+    /// Members that lost their parent are our children if this program is the first process of a
+    /// container, or a subreaper.
+    fn reap_adopted_members(&self) {
+        // Order: only while the number is the group's, which it is as long as there are members.
+        while self.root.outlives_its_pid()
+            && self.pid_state() == PidState::Released
+            && !self.root.group_is_empty(PidState::Released)
+            && self.root.reap_member()
+        {
+            Event::AdoptedZombie.happened();
+        }
+    }
+
+    fn forget(&self) {
+        if self.guarding == Guarding::Guarded {
+            guardian::ended(self.record.id);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Starts and ends ten thousand children, drops a thousand futures halfway, and kills children at random for
-//! twenty seconds under 64 callers. Then counts what is left.
+//! twenty seconds under 64 callers. Then counts what is left. Last, kills a thousand hosts and looks for their
+//! children.
 //!
-//! `cargo run --release -p pool-tests --bin soak -- --cycles 10000`
+//! `cargo run --release -p pool-tests --bin soak -- --cycles 10000`. The hosts are the program `pool-host`, which
+//! must have been built beside this one.
 
 #![cfg_attr(
     target_os = "linux",
@@ -32,7 +34,7 @@ mod linux {
     use pool_testkit::fixture::Behaviour;
     use pool_tests::chaos::{self, Plan};
     use pool_tests::children::{Stage, act_if_asked};
-    use pool_tests::soak::{Counts, cancelled, cycles};
+    use pool_tests::soak::{Counts, cancelled, cycles, hosts};
     use tokio::runtime;
     use tokio::time::Instant;
 
@@ -41,6 +43,7 @@ mod linux {
         cycles: usize,
         cancelled: usize,
         chaos_seconds: u64,
+        hosts: usize,
     }
 
     impl Arguments {
@@ -49,6 +52,7 @@ mod linux {
                 cycles: 10_000,
                 cancelled: 1_000,
                 chaos_seconds: 20,
+                hosts: 1_000,
             };
             let mut words = std::env::args().skip(1);
             while let Some(word) = words.next() {
@@ -57,6 +61,7 @@ mod linux {
                     "--cycles" => parsed.cycles = value.parse().ok()?,
                     "--cancelled" => parsed.cancelled = value.parse().ok()?,
                     "--chaos-seconds" => parsed.chaos_seconds = value.parse().ok()?,
+                    "--hosts" => parsed.hosts = value.parse().ok()?,
                     _ => return None,
                 }
             }
@@ -69,7 +74,7 @@ mod linux {
             return code;
         }
         let Some(arguments) = Arguments::parse() else {
-            eprintln!("usage: soak [--cycles N] [--cancelled N] [--chaos-seconds N]");
+            eprintln!("usage: soak [--cycles N] [--cancelled N] [--chaos-seconds N] [--hosts N]");
             return ExitCode::FAILURE;
         };
         let runtime = runtime::Builder::new_multi_thread()
@@ -77,13 +82,27 @@ mod linux {
             .enable_all()
             .build()
             .expect("a runtime can be built");
-        if runtime.block_on(soak(&arguments)) {
+        let is_same = runtime.block_on(soak(&arguments));
+        if kills_hosts(arguments.hosts) && is_same {
             println!("nothing was left behind");
             ExitCode::SUCCESS
         } else {
             println!("SOMETHING WAS LEFT BEHIND");
             ExitCode::FAILURE
         }
+    }
+
+    /// Whether nothing is left of hosts that were killed.
+    fn kills_hosts(count: usize) -> bool {
+        let begun = Instant::now();
+        let own = std::env::current_exe().expect("it runs");
+        let program = own.with_file_name("pool-host").display().to_string();
+        let left = hosts::kill(&program, count);
+        println!(
+            "{count} killed hosts; {:.1?}; left: {left:?}",
+            begun.elapsed()
+        );
+        left.is_empty()
     }
 
     /// Whether the counts are the same at the end.

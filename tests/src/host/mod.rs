@@ -4,8 +4,11 @@
 //! A test starts the program `pool-host` with the name of a scene and its words. The scene prints one
 //! `name=value` line for each fact, and the test compares them.
 
+mod containers;
+mod death;
 mod fact;
 mod looks;
+mod sandbox;
 mod starts;
 mod threads;
 
@@ -21,6 +24,9 @@ pub(crate) use fact::tell;
 /// If there is no such scene, or if it goes wrong.
 #[must_use]
 pub fn main() -> ExitCode {
+    if env::var_os("POOL_TESTS_GUARD_MAIN").is_some() || env::var_os("POOL_STDIO_GUARD").is_some() {
+        pool_stdio::guard_main();
+    }
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -36,6 +42,14 @@ pub fn main() -> ExitCode {
         ["clean-start"] => starts::clean_start(),
         ["leased-programs"] => starts::leased_programs(),
         ["fork-of-the-host"] => starts::fork_of_the_host(),
+        ["end-of-the-host", ending, scope, script] => {
+            death::end_of_the_host(ending, scope, script);
+        }
+        ["refused-pidfds", calls, error] => sandbox::refused_pidfds(calls, error),
+        ["first-process", count] => containers::first_process(count.parse().expect("a number")),
+        ["subreaper", count] => containers::subreaper(count.parse().expect("a number")),
+        ["other-user"] => containers::other_user(),
+        ["without-a-shell"] => containers::without_a_shell(),
         other => panic!("no such scene: {other:?}"),
     }
     ExitCode::SUCCESS

@@ -6,5 +6,6 @@
 pub mod cancelled;
 mod counts;
 pub mod cycles;
+pub mod hosts;
 
 pub use counts::Counts;

@@ -12,7 +12,7 @@ use pool_tests::random::SplitMix64;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::pools::{Pools, RESIDENCE};
+use crate::pools::{Member, Pools, RESIDENCE};
 
 const SEEDS: u64 = 40;
 const POOLS: usize = 6;
@@ -47,6 +47,25 @@ fn actor(pool: Pool, seed: u64, ends: Arc<AtomicBool>) -> JoinHandle<u64> {
     })
 }
 
+/// Some connects fail or are slow; some closes are slow, or so slow that they are stuck for a while.
+fn misbehave(member: &Member, slow: Duration) {
+    member
+        .fake
+        .set_with(Call::Connect, move |site| match site.number % 7 {
+            3 => Answer::Transient,
+            5 => Answer::After(slow),
+            _ => Answer::Ok,
+        });
+    member
+        .fake
+        .set_with(Call::Close, move |site| match site.number % 5 {
+            // Longer than the close timeout.
+            2 => Answer::After(Duration::from_millis(200)),
+            4 => Answer::After(slow),
+            _ => Answer::Ok,
+        });
+}
+
 async fn run(seed: u64) -> u64 {
     let mut random = SplitMix64::new(seed);
     let pools = Pools::with(|budget| {
@@ -68,21 +87,7 @@ async fn run(seed: u64) -> u64 {
             }
         });
         let slow = Duration::from_millis(1 + random.below(40));
-        member
-            .fake
-            .set_with(Call::Connect, move |site| match site.number % 7 {
-                3 => Answer::Transient,
-                5 => Answer::After(slow),
-                _ => Answer::Ok,
-            });
-        member
-            .fake
-            .set_with(Call::Close, move |site| match site.number % 5 {
-                // Longer than the close timeout: stuck for a while.
-                2 => Answer::After(Duration::from_millis(200)),
-                4 => Answer::After(slow),
-                _ => Answer::Ok,
-            });
+        misbehave(&member, slow);
         members.push(member);
     }
     let ends = Arc::new(AtomicBool::new(false));

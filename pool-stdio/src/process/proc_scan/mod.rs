@@ -13,17 +13,20 @@
 mod pass;
 mod scan_request;
 
+use std::collections::BTreeSet;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 pub(super) use self::scan_request::{ScanAnswer, ScanKey, ScanPurpose, ScanRequest};
 
 use self::pass::{Found, Snapshot};
+use super::health::Event;
 use super::lock::lock;
 use super::outcome::CountFailure;
+use super::record::ChildId;
 use super::service;
 use super::signal::Signal;
-use super::sys;
+use super::sys::{self, Delivery, ProcessId};
 use super::terminate::Others;
 
 /// The way to the thread, which is started by the first request.
@@ -58,9 +61,9 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> ScanThread<A> {
         if !self.is_started {
             let queue = Arc::clone(&self.queue);
             let (answer, kept) = (self.answer.clone(), self.kept);
-            let mut pending = Vec::new();
+            let mut state = State::default();
             let started = service::start("stdio-scan", move || {
-                run(&queue, &answer, kept, &mut pending);
+                run(&queue, &answer, kept, &mut state);
             });
             self.is_started = started.is_ok();
         }
@@ -73,6 +76,16 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> ScanThread<A> {
     }
 }
 
+/// What the thread keeps from one pass to the next.
+#[derive(Default)]
+struct State {
+    pending: Vec<Pending>,
+    /// Descendants outside the groups that passes saw alive, as long as they are shown. A dead one
+    /// carries no mark any more, and a request does not know of those that were found after it was
+    /// made.
+    outside: BTreeSet<(ChildId, ProcessId)>,
+}
+
 /// A request that was not answered yet.
 struct Pending {
     request: ScanRequest,
@@ -80,7 +93,8 @@ struct Pending {
     clean_passes: usize,
 }
 
-fn run(queue: &Queue, answer: &impl Fn(ScanAnswer), kept: RawFd, pending: &mut Vec<Pending>) {
+fn run(queue: &Queue, answer: &impl Fn(ScanAnswer), kept: RawFd, state: &mut State) {
+    let State { pending, outside } = state;
     sys::block_signals();
     // Without a table of its own the thread shares the fate of this program when descriptors are
     // short: the answer is then that it could not look.
@@ -98,7 +112,11 @@ fn run(queue: &Queue, answer: &impl Fn(ScanAnswer), kept: RawFd, pending: &mut V
         );
         let requests: Vec<&ScanRequest> = pending.iter().map(|one| &one.request).collect();
         let snapshot = Snapshot::take(&requests);
-        pending.retain_mut(|one| match one.look(snapshot.as_ref()) {
+        match &snapshot {
+            Ok(snapshot) => snapshot.keep_shown(outside),
+            Err(_) => Event::FailedScan.happened(),
+        }
+        pending.retain_mut(|one| match one.look(snapshot.as_ref(), outside) {
             Progress::Again => true,
             Progress::Done => false,
             Progress::Answered(found) => {
@@ -131,7 +149,18 @@ enum Progress {
 }
 
 impl Pending {
-    fn look(&mut self, snapshot: Result<&Snapshot, &CountFailure>) -> Progress {
+    fn look(
+        &mut self,
+        snapshot: Result<&Snapshot, &CountFailure>,
+        outside: &mut BTreeSet<(ChildId, ProcessId)>,
+    ) -> Progress {
+        let child = self.request.key.child;
+        let recorded = &mut self.request.recorded;
+        for (_, process) in outside.iter().filter(|(of, _)| *of == child) {
+            if !recorded.contains(process) {
+                recorded.push(*process);
+            }
+        }
         let found = match snapshot {
             Ok(snapshot) => snapshot.find(&self.request),
             Err(why) => match self.request.purpose {
@@ -142,6 +171,7 @@ impl Pending {
             },
         };
         self.passes += 1;
+        outside.extend(found.outside.iter().map(|process| (child, *process)));
         let signals: &[Signal] = match self.request.purpose {
             ScanPurpose::Count => &[],
             ScanPurpose::Kill => &[Signal::Kill],
@@ -149,7 +179,9 @@ impl Pending {
         };
         for process in &found.outside {
             // A refused or late signal leaves the process alive, to be seen by the next pass.
-            drop(sys::signal_process(*process, signals));
+            if let Delivery::Refused(_) = sys::signal_process(*process, signals) {
+                Event::RefusedSignal.happened();
+            }
         }
         if matches!(self.request.purpose, ScanPurpose::Signal(_)) {
             return Progress::Done;
@@ -160,6 +192,7 @@ impl Pending {
                 others,
                 members: found.members,
                 outside: found.outside,
+                adopted: found.adopted,
                 has_dead_members: found.has_dead_members,
             }),
             None => Progress::Again,
@@ -180,11 +213,14 @@ impl Pending {
         let is_enough = self.request.descendants_since.is_none()
             || self.clean_passes == 2
             || self.passes == PASSES_MAX;
-        is_enough.then_some(if found.suspects > 0 {
-            Others::Unknown(CountFailure::Unreadable)
-        } else {
-            Others::Gone
-        })
+        if !is_enough {
+            return None;
+        }
+        if found.suspects > 0 {
+            Event::FailedScan.happened();
+            return Some(Others::Unknown(CountFailure::Unreadable));
+        }
+        Some(Others::Gone)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One pass over the processes of the system, and what it means for each child that waits for it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::scan_request::ScanRequest;
 use crate::process::cookie;
@@ -13,8 +13,8 @@ use crate::process::sys::{self, Environment, Process, ProcessId};
 pub(super) struct Snapshot {
     processes: Vec<Seen>,
     children_of: HashMap<u32, Vec<usize>>,
-    /// The groups that have dead members which were not reaped.
-    groups_of_dead: HashSet<u32>,
+    /// Those that were not reaped.
+    dead: Vec<Process>,
 }
 
 /// A process that is not dead.
@@ -48,6 +48,8 @@ pub(super) struct Found {
     /// Processes that may be the child's.
     pub(super) suspects: usize,
     pub(super) has_dead_members: bool,
+    /// Dead descendants and members that are our children.
+    pub(super) adopted: Vec<ProcessId>,
 }
 
 impl Snapshot {
@@ -61,10 +63,10 @@ impl Snapshot {
         let adopters = adopters(&processes);
         let own_group = not_before.and_then(|_| sys::control_group(std::process::id()));
         let mut seen = Vec::new();
-        let mut groups_of_dead = HashSet::new();
+        let mut dead = Vec::new();
         for process in processes {
             if process.is_dead {
-                groups_of_dead.insert(process.group);
+                dead.push(process);
                 continue;
             }
             let can_descend = not_before.is_some_and(|since| process.id.started_ticks >= since);
@@ -72,7 +74,10 @@ impl Snapshot {
                 Marks::NotRead
             } else {
                 match sys::environment(process.id.pid)? {
-                    Environment::Read(environ) => Marks::Of(cookie::children_in(&environ)),
+                    Environment::Read(environ) => {
+                        let marks = cookie::marks_in(&environ, cookie::host());
+                        Marks::Of(marks.map(|mark| mark.child).collect())
+                    }
                     Environment::Missing => Marks::Missing,
                     Environment::Forbidden => {
                         let is_orphan = adopters.contains(&process.parent);
@@ -86,10 +91,10 @@ impl Snapshot {
             };
             seen.push(Seen { process, marks });
         }
-        Ok(Self::new(seen, groups_of_dead))
+        Ok(Self::new(seen, dead))
     }
 
-    fn new(processes: Vec<Seen>, groups_of_dead: HashSet<u32>) -> Self {
+    fn new(processes: Vec<Seen>, dead: Vec<Process>) -> Self {
         let mut children_of: HashMap<u32, Vec<usize>> = HashMap::new();
         for (at, seen) in processes.iter().enumerate() {
             children_of.entry(seen.process.parent).or_default().push(at);
@@ -97,18 +102,35 @@ impl Snapshot {
         Self {
             processes,
             children_of,
-            groups_of_dead,
+            dead,
         }
+    }
+
+    /// Forgets the processes that are not there any more, neither alive nor dead.
+    pub(super) fn keep_shown(&self, known: &mut BTreeSet<(ChildId, ProcessId)>) {
+        if known.is_empty() {
+            return;
+        }
+        let alive = self.processes.iter().map(|seen| seen.process.id);
+        let shown: BTreeSet<ProcessId> =
+            alive.chain(self.dead.iter().map(|dead| dead.id)).collect();
+        known.retain(|(_, process)| shown.contains(process));
     }
 
     /// What there is of one child.
     pub(super) fn find(&self, request: &ScanRequest) -> Found {
-        let mut found = Found {
-            has_dead_members: request
-                .group
-                .is_some_and(|group| self.groups_of_dead.contains(&group)),
-            ..Found::default()
-        };
+        let mut found = Found::default();
+        for process in &self.dead {
+            let is_root = request.unreaped_root == Some(process.id.pid);
+            let is_member = Some(process.group) == request.group;
+            found.has_dead_members |= is_member;
+            let is_ours = is_member || request.recorded.contains(&process.id);
+            // If its parent was dying just now, it is our child by now.
+            let is_left_to_others = process.parent == 1 && std::process::id() != 1;
+            if is_ours && !is_root && !is_left_to_others {
+                found.adopted.push(process.id);
+            }
+        }
         let is_root = |process: &Process| request.unreaped_root == Some(process.id.pid);
         let is_member = |process: &Process| Some(process.group) == request.group;
         let descendants = request

@@ -49,6 +49,8 @@ pub(crate) struct ScanAnswer {
     pub(crate) members: Vec<ProcessId>,
     /// Descendants outside the group that live.
     pub(crate) outside: Vec<ProcessId>,
+    /// Those of both that are dead, and may be our children because their parents have ended.
+    pub(crate) adopted: Vec<ProcessId>,
     /// Whether the group has members that are dead and not yet reaped.
     pub(crate) has_dead_members: bool,
 }
@@ -60,6 +62,7 @@ impl ScanAnswer {
             others: Others::Unknown(why),
             members: Vec::new(),
             outside: Vec::new(),
+            adopted: Vec::new(),
             has_dead_members: false,
         }
     }

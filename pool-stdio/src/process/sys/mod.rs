@@ -23,21 +23,24 @@ mod windows;
 
 #[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
 pub(crate) use linux::{
-    CAN_COUNT, PollWaker, Poller, Root, clock_ticks, control_group, environment, has_living_member,
-    is_stopped, processes, signal_process, spawn, use_own_descriptors,
+    CAN_COUNT, PollWaker, Poller, Root, Watch, clock_ticks, control_group, enlarge_pipe,
+    environment, has_living_member, is_stopped, processes, signal_process, spawn,
+    use_own_descriptors,
 };
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
 pub(crate) use portable::{
-    CAN_COUNT, PollWaker, Poller, Root, clock_ticks, control_group, environment, has_living_member,
-    is_stopped, processes, signal_process, spawn, use_own_descriptors,
+    CAN_COUNT, PollWaker, Poller, Root, Watch, clock_ticks, control_group, enlarge_pipe,
+    environment, has_living_member, is_stopped, processes, signal_process, spawn,
+    use_own_descriptors,
 };
 #[cfg(unix)]
-pub(crate) use spawn::{Place, Spawned, Start, StartError, StderrEnd};
+pub(crate) use spawn::{Mask, Place, Spawned, Start, StartError, StderrEnd, StdoutEnd};
 #[cfg(unix)]
 pub(crate) use unix::{
-    OsErrorKind, Readiness, Ready, block_signals, check_executable, clock_now, descriptor_limit,
-    descriptors_open, os_error_kind, pause, poll_now, process_limit, read, read_buf,
-    resident_bytes, set_nonblocking, write,
+    OsErrorKind, Readiness, Ready, block_signals, check_executable, clock_now, close_in_forks,
+    descriptor_limit, descriptors_open, effective_user, os_error_kind, pause, poll_now,
+    process_limit, read, read_buf, reap_adopted, resident_bytes, set_nonblocking,
+    signal_group_by_pid, signal_process_by_pid, write,
 };
 
 use crate::process::outcome::Exit;

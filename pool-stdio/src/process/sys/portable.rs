@@ -11,8 +11,8 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 pub(crate) use self::poll_set::{PollWaker, Poller};
 pub(crate) use super::std_spawn::spawn;
-use super::unix::{signal_group_by_pid, signal_process_by_pid, wait};
-use super::{Delivery, Environment, Life, PidState, Process, ProcessId};
+use super::unix::{poll, signal_group_by_pid, signal_process_by_pid, wait};
+use super::{Delivery, Environment, Life, PidState, Process, ProcessId, Ready};
 use crate::process::outcome::CountFailure;
 use crate::process::signal::Signal;
 
@@ -62,10 +62,22 @@ impl Root {
         wait(libc::P_PID, self.pid, libc::WEXITED | libc::WNOHANG)
     }
 
+    /// Its number is not safe any more after it was reaped.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) const fn reap_member(&self) -> bool {
+        false
+    }
+
+    /// Whether it is stopped, as by SIGSTOP.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) const fn is_stopped(&self) -> bool {
+        false
+    }
+
     /// To the child alone.
     pub(crate) fn signal(&self, signal: Signal, pid_state: PidState) -> Delivery {
         match pid_state {
-            PidState::Held => signal_process_by_pid(self.pid, signal),
+            PidState::Held => signal_process_by_pid(self.pid, Some(signal)),
             PidState::Released => Delivery::NoReceiver,
         }
     }
@@ -88,6 +100,26 @@ impl Root {
         false
     }
 }
+
+/// Another process, which cannot be watched here.
+#[derive(Debug)]
+pub(crate) struct Watch;
+
+impl Watch {
+    pub(crate) const fn parent(_: u32) -> Self {
+        Self
+    }
+
+    /// Waits until the pipe is readable.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) fn wait_for(&self, pipe: BorrowedFd<'_>) -> io::Result<bool> {
+        poll(&[(pipe, Ready::ToRead)], None)?;
+        Ok(false)
+    }
+}
+
+/// A pipe has the room that it has.
+pub(crate) const fn enlarge_pipe(_: BorrowedFd<'_>, _: i32) {}
 
 /// Whether processes can be counted on this system.
 pub(crate) const CAN_COUNT: bool = false;

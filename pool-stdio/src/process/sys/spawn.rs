@@ -19,8 +19,28 @@ pub(crate) struct Start<'a> {
     /// All of it.
     pub(crate) environment: &'a BTreeMap<OsString, OsString>,
     pub(crate) directory: Option<&'a Path>,
+    pub(crate) stdout: StdoutEnd,
     pub(crate) stderr: StderrEnd,
     pub(crate) place: Place,
+    pub(crate) mask: Mask,
+}
+
+/// What the child has as stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StdoutEnd {
+    Pipe,
+    Null,
+}
+
+/// Which signals the child blocks when it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    any(not(target_os = "linux"), pool_stdio_portable),
+    expect(dead_code, reason = "only where it can be set")
+)]
+pub(crate) enum Mask {
+    None,
+    All,
 }
 
 /// What the child has as stderr.
@@ -61,15 +81,15 @@ impl From<io::Error> for StartError {
 pub(crate) struct Spawned {
     pub(crate) pid: u32,
     pub(crate) stdin: OwnedFd,
-    pub(crate) stdout: OwnedFd,
+    pub(crate) stdout: Option<OwnedFd>,
     pub(crate) stderr: Option<OwnedFd>,
 }
 
 impl Spawned {
     /// Makes our ends of the pipes non-blocking. The child's ends are not touched by this.
     pub(crate) fn unblock(&self) -> io::Result<()> {
-        let ends = [Some(&self.stdin), Some(&self.stdout), self.stderr.as_ref()];
-        let mut open = ends.into_iter().flatten();
+        let outputs = [&self.stdout, &self.stderr];
+        let mut open = outputs.into_iter().flatten().chain([&self.stdin]);
         open.try_for_each(|fd| set_nonblocking(fd.as_fd()))
     }
 

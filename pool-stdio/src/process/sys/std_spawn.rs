@@ -5,9 +5,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use crate::process::sys::spawn::{Place, Spawned, Start, StartError, StderrEnd};
+use nix::sys::signal::{SigSet, SigmaskHow};
 
-/// Starts a child with pipes for stdin and stdout.
+use crate::process::sys::spawn::{Place, Spawned, Start, StartError, StderrEnd, StdoutEnd};
+
+/// Starts a child with a pipe for stdin. What it is to block is not blocked here.
 ///
 /// Nothing here may turn off the fast path of the standard library (`posix_spawn`): no `pre_exec`, no
 /// user or group ids, no bare program name beside a changed PATH.
@@ -31,7 +33,10 @@ pub(crate) fn spawn(start: &Start<'_>) -> Result<Spawned, StartError> {
         .envs(start.environment)
         .process_group(0)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(match start.stdout {
+            StdoutEnd::Pipe => Stdio::piped(),
+            StdoutEnd::Null => Stdio::null(),
+        })
         .stderr(match start.stderr {
             StderrEnd::Pipe => Stdio::piped(),
             StderrEnd::Inherited => Stdio::inherit(),
@@ -40,12 +45,18 @@ pub(crate) fn spawn(start: &Start<'_>) -> Result<Spawned, StartError> {
     if let Some(directory) = start.directory {
         command.current_dir(directory);
     }
-    let mut child = command.spawn()?;
+    // The child gets the mask of this thread.
+    let mask = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK);
+    let spawned = command.spawn();
+    if let Ok(mask) = mask {
+        let (Ok(()) | Err(_)) = mask.thread_set_mask();
+    }
+    let mut child = spawned?;
     let missing = || io::Error::other("a pipe that was asked for is missing");
     Ok(Spawned {
         pid: child.id(),
         stdin: child.stdin.take().map(OwnedFd::from).ok_or_else(missing)?,
-        stdout: child.stdout.take().map(OwnedFd::from).ok_or_else(missing)?,
+        stdout: child.stdout.take().map(OwnedFd::from),
         stderr: child.stderr.take().map(OwnedFd::from),
     })
 }

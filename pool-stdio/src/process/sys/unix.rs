@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
@@ -152,6 +153,34 @@ pub(crate) fn block_signals() {
     );
 }
 
+/// The user whose rights this process has.
+pub(crate) fn effective_user() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// Has this descriptor closed, and no other, in each process that is forked from this one by the C
+/// library. Must be called with `None` before the descriptor is closed here.
+pub(crate) fn close_in_forks(fd: Option<BorrowedFd<'_>>) {
+    static IS_REGISTERED: std::sync::Once = std::sync::Once::new();
+    let number = fd.map_or(-1, |fd| fd.as_raw_fd());
+    CLOSED_IN_FORKS.store(number, Ordering::Relaxed);
+    IS_REGISTERED.call_once(|| {
+        // SAFETY: the handler is a function of this program, and makes one system call.
+        let error = unsafe { libc::pthread_atfork(None, None, Some(close_after_fork)) };
+        debug_assert_eq!(error, 0, "there is memory for it");
+    });
+}
+
+extern "C" fn close_after_fork() {
+    let fd = CLOSED_IN_FORKS.swap(-1, Ordering::Relaxed);
+    if fd >= 0 {
+        // SAFETY: in a fork nothing else uses it: what owns it is not touched there.
+        unsafe { libc::close(fd) };
+    }
+}
+
+static CLOSED_IN_FORKS: AtomicI32 = AtomicI32::new(-1);
+
 /// What to poll for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ready {
@@ -169,7 +198,6 @@ pub(crate) struct Readiness {
 /// Waits until one of them is ready, or for `timeout`; `None` waits for ever.
 ///
 /// An interrupted poll reports nothing ready.
-#[cfg(any(test, not(target_os = "linux"), pool_stdio_portable))]
 pub(crate) fn poll(
     interests: &[(BorrowedFd<'_>, Ready)],
     timeout: Option<Duration>,
@@ -250,12 +278,12 @@ pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(nix::unistd::write(fd.as_fd(), bytes)?)
 }
 
-pub(super) fn signal_group_by_pid(pgid: u32, signal: Option<Signal>) -> Delivery {
+pub(crate) fn signal_group_by_pid(pgid: u32, signal: Option<Signal>) -> Delivery {
     delivery(pid_of(pgid).and_then(|pgid| killpg(pgid, signal.map(number_of))))
 }
 
-pub(super) fn signal_process_by_pid(pid: u32, signal: Signal) -> Delivery {
-    delivery(pid_of(pid).and_then(|pid| kill(pid, number_of(signal))))
+pub(crate) fn signal_process_by_pid(pid: u32, signal: Option<Signal>) -> Delivery {
+    delivery(pid_of(pid).and_then(|pid| kill(pid, signal.map(number_of))))
 }
 
 fn pid_of(pid: u32) -> nix::Result<Pid> {
@@ -286,6 +314,12 @@ pub(super) const fn number_of(signal: Signal) -> NixSignal {
         Signal::WindowChange => NixSignal::SIGWINCH,
         Signal::Kill => NixSignal::SIGKILL,
     }
+}
+
+/// Reaps a dead child of ours that another process started.
+pub(crate) fn reap_adopted(pid: u32) -> bool {
+    let reaped = wait(libc::P_PID, pid, libc::WEXITED | libc::WNOHANG);
+    matches!(reaped, Ok(Life::Over(Exit::Status(_))))
 }
 
 /// `waitid`, as life or death.

@@ -46,7 +46,7 @@ fn member(pid: u32, parent: u32) -> Seen {
 }
 
 fn find(request: &ScanRequest, processes: Vec<Seen>) -> (Vec<u32>, Vec<u32>) {
-    let found = Snapshot::new(processes, HashSet::new()).find(request);
+    let found = Snapshot::new(processes, Vec::new()).find(request);
     let pids = |list: &[ProcessId]| list.iter().map(|one| one.pid).collect();
     (pids(&found.members), pids(&found.outside))
 }
@@ -138,22 +138,48 @@ fn a_process_that_is_older_than_the_child_is_not_its_descendant() {
 #[test]
 fn an_unreadable_orphan_is_a_suspect_unless_it_is_known() {
     let orphan = || vec![process(20, 1, Marks::Suspect)];
-    let found = Snapshot::new(orphan(), HashSet::new()).find(&request());
+    let found = Snapshot::new(orphan(), Vec::new()).find(&request());
     assert_eq!((found.suspects, found.outside.len()), (1, 0));
     let recorded = ScanRequest {
         recorded: vec![id(20)],
         ..request()
     };
-    let found = Snapshot::new(orphan(), HashSet::new()).find(&recorded);
+    let found = Snapshot::new(orphan(), Vec::new()).find(&recorded);
     assert_eq!((found.suspects, found.outside.len()), (0, 1));
 }
 
 #[test]
 fn dead_members_are_told_apart_from_none() {
-    for (dead, expected) in [(10, true), (11, false)] {
-        let found = Snapshot::new(Vec::new(), HashSet::from([dead])).find(&request());
+    for (group, expected) in [(10, true), (11, false)] {
+        let mut dead = process(20, 1, Marks::NotRead).process;
+        dead.group = group;
+        let found = Snapshot::new(Vec::new(), vec![dead]).find(&request());
         assert_eq!((found.has_dead_members, found.members.len()), (expected, 0));
     }
+}
+
+#[test]
+fn of_the_dead_our_own_children_are_reaped_if_they_are_members_or_were_recorded() {
+    let own = std::process::id();
+    let dead = |pid, parent, group| {
+        let mut process = process(pid, parent, Marks::NotRead).process;
+        process.group = group;
+        process
+    };
+    let dead = vec![
+        dead(10, own, 10),
+        dead(11, own, 10),
+        dead(12, 1, 10),
+        dead(13, own, 13),
+        dead(14, own, 14),
+    ];
+    let recorded = ScanRequest {
+        recorded: vec![id(13)],
+        ..request()
+    };
+    let found = Snapshot::new(Vec::new(), dead).find(&recorded);
+    // Not the root, whose status the custodian takes, and not other children of the host.
+    assert_eq!(found.adopted, [id(11), id(13)]);
 }
 
 #[test]

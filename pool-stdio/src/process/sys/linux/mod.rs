@@ -7,6 +7,7 @@ mod posix_spawn;
 mod proc_table;
 mod root;
 mod tables;
+mod watch;
 
 pub(crate) use poller::{PollWaker, Poller};
 pub(crate) use posix_spawn::spawn;
@@ -16,3 +17,4 @@ pub(crate) use proc_table::{
 };
 pub(crate) use root::Root;
 pub(crate) use tables::use_own_descriptors;
+pub(crate) use watch::{Watch, enlarge_pipe};

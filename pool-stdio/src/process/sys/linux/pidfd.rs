@@ -5,7 +5,7 @@
     reason = "neither nix nor the standard library has the pidfd calls"
 )]
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -52,8 +52,17 @@ pub(super) fn group_flag_works(pidfd: BorrowedFd<'_>) -> bool {
     if ACCEPTED.load(Ordering::Relaxed) || REFUSED.load(Ordering::Relaxed) {
         return ACCEPTED.load(Ordering::Relaxed);
     }
-    let works =
-        pidfd_send_signal(pidfd, None, libc::PIDFD_SIGNAL_PROCESS_GROUP) != Err(Errno::EINVAL);
+    let probe = |pidfd| pidfd_send_signal(pidfd, None, libc::PIDFD_SIGNAL_PROCESS_GROUP);
+    let works = match probe(pidfd) {
+        Err(Errno::EINVAL | Errno::ENOSYS) => false,
+        // It may be the call that is refused: our own group can always be signalled.
+        Err(Errno::EPERM) => match pidfd_open(std::process::id()) {
+            Ok(own) => probe(own.as_fd()).is_ok(),
+            // Asked again the next time.
+            Err(_) => return false,
+        },
+        Ok(()) | Err(_) => true,
+    };
     if works { &ACCEPTED } else { &REFUSED }.store(true, Ordering::Relaxed);
     works
 }

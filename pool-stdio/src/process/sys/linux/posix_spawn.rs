@@ -22,10 +22,10 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, access, pipe2};
 
-use crate::process::sys::spawn::{Place, Spawned, Start, StartError, StderrEnd};
+use crate::process::sys::spawn::{Mask, Place, Spawned, Start, StartError, StderrEnd, StdoutEnd};
 use crate::process::sys::std_spawn;
 
-/// Starts a child with pipes for stdin and stdout.
+/// Starts a child with a pipe for stdin.
 pub(crate) fn spawn(start: &Start<'_>) -> Result<Spawned, StartError> {
     if start.directory.is_some() && functions().add_directory.is_none() {
         // Only a fork can do it.
@@ -55,7 +55,13 @@ enum Closing {
 fn spawn_closing(start: &Start<'_>, closing: Closing) -> Result<Spawned, StartError> {
     let directory = start.directory.map(open_directory).transpose()?;
     let (child_stdin, stdin) = pipe()?;
-    let (stdout, child_stdout) = pipe()?;
+    let (stdout, child_stdout) = match start.stdout {
+        StdoutEnd::Pipe => {
+            let (ours, theirs) = pipe()?;
+            (Some(ours), Some(theirs))
+        }
+        StdoutEnd::Null => (None, None),
+    };
     let (stderr, child_stderr) = match start.stderr {
         StderrEnd::Pipe => {
             let (ours, theirs) = pipe()?;
@@ -65,7 +71,10 @@ fn spawn_closing(start: &Start<'_>, closing: Closing) -> Result<Spawned, StartEr
     };
     let mut actions = FileActions::new()?;
     actions.duplicate(child_stdin.as_fd(), 0)?;
-    actions.duplicate(child_stdout.as_fd(), 1)?;
+    match &child_stdout {
+        Some(theirs) => actions.duplicate(theirs.as_fd(), 1)?,
+        None => actions.open_null(1)?,
+    }
     match &child_stderr {
         Some(theirs) => actions.duplicate(theirs.as_fd(), 2)?,
         None if start.stderr == StderrEnd::Inherited && has_stderr() => actions.keep_stderr()?,
@@ -79,7 +88,7 @@ fn spawn_closing(start: &Start<'_>, closing: Closing) -> Result<Spawned, StartEr
             actions.close(fd)?;
         }
     }
-    let attributes = Attributes::new(start.place)?;
+    let attributes = Attributes::new(start.place, start.mask)?;
     let pid = call(start, &actions, &attributes)?;
     Ok(Spawned {
         pid,
@@ -289,14 +298,14 @@ struct Attributes {
 }
 
 impl Attributes {
-    fn new(place: Place) -> io::Result<Self> {
+    fn new(place: Place, mask: Mask) -> io::Result<Self> {
         let mut inner = MaybeUninit::uninit();
         // SAFETY: the call initializes what it is given.
         check(unsafe { libc::posix_spawnattr_init(inner.as_mut_ptr()) })?;
         // SAFETY: it succeeded.
         let inner = unsafe { inner.assume_init() };
         let mut attributes = Self { inner };
-        attributes.set_signals()?;
+        attributes.set_signals(mask)?;
         // Both at once are an error: who leads a session leads its group.
         let leads = match place {
             Place::Group => libc::POSIX_SPAWN_SETPGROUP,
@@ -311,7 +320,7 @@ impl Attributes {
         Ok(attributes)
     }
 
-    fn set_signals(&mut self) -> io::Result<()> {
+    fn set_signals(&mut self, mask: Mask) -> io::Result<()> {
         // SAFETY: a set of signals is plain data, in which a bit stands for a signal.
         let none: libc::sigset_t = unsafe { std::mem::zeroed() };
         let mut all = MaybeUninit::<libc::sigset_t>::uninit();
@@ -321,8 +330,12 @@ impl Attributes {
         unsafe { all.as_mut_ptr().write_bytes(0xff, 1) };
         // SAFETY: every byte of it was written.
         let all = unsafe { all.assume_init() };
+        let mask = match mask {
+            Mask::None => &raw const none,
+            Mask::All => &raw const all,
+        };
         // SAFETY: the attributes and the set were initialized.
-        check(unsafe { libc::posix_spawnattr_setsigmask(&raw mut self.inner, &raw const none) })?;
+        check(unsafe { libc::posix_spawnattr_setsigmask(&raw mut self.inner, mask) })?;
         // SAFETY: as above.
         check(unsafe { libc::posix_spawnattr_setsigdefault(&raw mut self.inner, &raw const all) })
     }

@@ -165,10 +165,15 @@ pub(crate) fn signal_process(process: ProcessId, signals: &[Signal]) -> Delivery
     }
     let mut last = Delivery::NoReceiver;
     for signal in signals {
-        last = match &pidfd {
-            Some(pidfd) => delivery(pidfd_send_signal(pidfd.as_fd(), Some(*signal), 0)),
-            // Without a pidfd there is a moment in which the pid can change hands.
-            None => signal_process_by_pid(process.pid, *signal),
+        let by_pidfd = pidfd
+            .as_ref()
+            .map(|pidfd| pidfd_send_signal(pidfd.as_fd(), Some(*signal), 0));
+        last = match by_pidfd {
+            // Without the call there is a moment in which the pid can change hands.
+            None | Some(Err(Errno::EPERM | Errno::ENOSYS)) => {
+                signal_process_by_pid(process.pid, Some(*signal))
+            }
+            Some(sent) => delivery(sent),
         };
     }
     last

@@ -1,4 +1,5 @@
-//! A child of ours, watched and signalled by pidfd.
+//! A child of ours, watched and signalled by pidfd. Where the system refuses pidfds, as some sandboxes
+//! do, by its pid, which is asked again and again.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -8,33 +9,51 @@ use nix::errno::Errno;
 use super::pidfd::{group_flag_works, pidfd_open, pidfd_send_signal};
 use crate::process::outcome::Exit;
 use crate::process::signal::Signal;
-use crate::process::sys::unix::{delivery, poll_now, signal_group_by_pid, wait};
+use crate::process::sys::unix::{
+    delivery, poll_now, signal_group_by_pid, signal_process_by_pid, wait,
+};
 use crate::process::sys::{Delivery, Life, PidState};
 
-/// A child of ours, known by its pidfd.
+/// A child of ours.
 #[derive(Debug)]
 pub(crate) struct Root {
     pid: u32,
-    /// `None` if other code of this program had reaped the child before it could be opened.
-    pidfd: Option<OwnedFd>,
+    known_by: KnownBy,
+}
+
+#[derive(Debug)]
+enum KnownBy {
+    Pidfd(OwnedFd),
+    /// Pidfds are refused. It means the child until it is reaped.
+    Pid,
+    /// Other code of this program had reaped the child before it could be opened.
+    Nothing,
 }
 
 impl Root {
     /// To be called before the child can have been reaped by us.
     pub(crate) fn adopt(pid: u32) -> io::Result<Self> {
-        match pidfd_open(pid) {
-            Ok(pidfd) => Ok(Self {
-                pid,
-                pidfd: Some(pidfd),
-            }),
-            Err(Errno::ESRCH) => Ok(Self { pid, pidfd: None }),
-            Err(error) => Err(error.into()),
+        let known_by = match pidfd_open(pid) {
+            Ok(pidfd) => KnownBy::Pidfd(pidfd),
+            Err(Errno::ESRCH) => KnownBy::Nothing,
+            Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
+                return Err(error.into());
+            }
+            Err(_) => KnownBy::Pid,
+        };
+        Ok(Self { pid, known_by })
+    }
+
+    fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.known_by {
+            KnownBy::Pidfd(pidfd) => Some(pidfd.as_fd()),
+            KnownBy::Pid | KnownBy::Nothing => None,
         }
     }
 
-    /// Readable from the child's exit on.
+    /// Readable from the child's exit on. `None` if the exit must be asked for.
     pub(crate) fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.pidfd.as_ref().map(AsFd::as_fd)
+        self.pidfd()
     }
 
     /// Whether it runs. Does not reap it.
@@ -54,18 +73,40 @@ impl Root {
     }
 
     fn wait(&self, flags: libc::c_int) -> io::Result<Life> {
-        match &self.pidfd {
-            Some(pidfd) => wait(libc::P_PIDFD, pidfd.as_raw_fd().cast_unsigned(), flags),
-            None => Ok(Life::Over(Exit::Lost)),
+        match &self.known_by {
+            KnownBy::Pidfd(pidfd) => wait(libc::P_PIDFD, pidfd.as_raw_fd().cast_unsigned(), flags),
+            KnownBy::Pid => wait(libc::P_PID, self.pid, flags),
+            KnownBy::Nothing => Ok(Life::Over(Exit::Lost)),
         }
     }
 
+    /// Reaps a dead member of its group that is our child, if there is one. Only after the root itself
+    /// was reaped.
+    pub(crate) fn reap_member(&self) -> bool {
+        let flags = libc::WEXITED | libc::WNOHANG;
+        let reaped = wait(libc::P_PGID, self.pid, flags);
+        matches!(reaped, Ok(Life::Over(Exit::Status(_))))
+    }
+
+    /// Whether it is stopped, as by SIGSTOP.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+        matches!(self.wait(flags), Ok(Life::Over(Exit::Status(_))))
+    }
+
     /// To the child alone.
-    pub(crate) fn signal(&self, signal: Signal, _: PidState) -> Delivery {
-        let Some(pidfd) = &self.pidfd else {
-            return Delivery::NoReceiver;
+    pub(crate) fn signal(&self, signal: Signal, pid_state: PidState) -> Delivery {
+        let by_pid = || signal_process_by_pid(self.pid, Some(signal));
+        let sent = match &self.known_by {
+            KnownBy::Pidfd(pidfd) => delivery(pidfd_send_signal(pidfd.as_fd(), Some(signal), 0)),
+            KnownBy::Pid if pid_state == PidState::Held => return by_pid(),
+            KnownBy::Pid | KnownBy::Nothing => return Delivery::NoReceiver,
         };
-        delivery(pidfd_send_signal(pidfd.as_fd(), Some(signal), 0))
+        match sent {
+            // It may be the call that is refused, and not the signal.
+            Delivery::Refused(_) if pid_state == PidState::Held => by_pid(),
+            Delivery::Sent | Delivery::NoReceiver | Delivery::Refused(_) => sent,
+        }
     }
 
     /// To every member of the group that the child was started in.
@@ -75,8 +116,7 @@ impl Root {
 
     /// Whether the group can be signalled and looked at after the root was reaped.
     pub(crate) fn outlives_its_pid(&self) -> bool {
-        let fd = self.pidfd.as_ref();
-        fd.is_some_and(|pidfd| group_flag_works(pidfd.as_fd()))
+        self.pidfd().is_some_and(group_flag_works)
     }
 
     /// Whether the group is empty, as far as can be told without a look at each process. Zombies
@@ -86,11 +126,11 @@ impl Root {
     }
 
     fn to_group(&self, signal: Option<Signal>, pid_state: PidState) -> Delivery {
-        if let Some(pidfd) = &self.pidfd
-            && group_flag_works(pidfd.as_fd())
+        if let Some(pidfd) = self.pidfd()
+            && group_flag_works(pidfd)
         {
             let flags = libc::PIDFD_SIGNAL_PROCESS_GROUP;
-            return delivery(pidfd_send_signal(pidfd.as_fd(), signal, flags));
+            return delivery(pidfd_send_signal(pidfd, signal, flags));
         }
         match pid_state {
             PidState::Held => signal_group_by_pid(self.pid, signal),
@@ -112,7 +152,7 @@ mod tests {
     use super::*;
     use crate::process::sys::linux::posix_spawn::spawn;
     use crate::process::sys::linux::proc_table::processes;
-    use crate::process::sys::spawn::{Place, Spawned, Start, StderrEnd};
+    use crate::process::sys::spawn::{Mask, Place, Spawned, Start, StderrEnd, StdoutEnd};
     use crate::process::sys::unix::{Ready, poll};
 
     fn start(program: &str, args: &[&str]) -> Spawned {
@@ -122,8 +162,10 @@ mod tests {
             args: &args,
             environment: &std::env::vars_os().collect(),
             directory: None,
+            stdout: StdoutEnd::Pipe,
             stderr: StderrEnd::Inherited,
             place: Place::Group,
+            mask: Mask::None,
         })
         .unwrap()
     }
@@ -133,7 +175,7 @@ mod tests {
         let Spawned {
             pid, stdin, stdout, ..
         } = start("/bin/sh", &["-c", script]);
-        (Root::adopt(pid).unwrap(), stdin, stdout.into())
+        (Root::adopt(pid).unwrap(), stdin, stdout.unwrap().into())
     }
 
     /// Leaves a member in the group that waits for the end of its input.

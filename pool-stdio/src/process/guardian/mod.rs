@@ -1,0 +1,19 @@
+//! The small process that ends our children when this program has gone, however it went.
+//!
+//! It is started with the first child. It is told of every start before it is made, of every child
+//! that runs, and of every end before the child's pid is free. When the pipe on which it is told
+//! breaks, this program has gone: it gives the children a grace, in which they may act on the end of
+//! their input, then it ends them as their scopes say, and leaves.
+//!
+//! It is a shell that runs a script, or this program itself if its `main` calls [`guard_main`], which
+//! needs no shell. It leads a process group of its own, so that what is sent to ours does not reach it,
+//! and blocks the signals that would end it. It stays in our session: if it was stopped, the kernel
+//! continues it when its parent has gone.
+
+mod guard_main;
+mod keeper;
+mod told;
+
+pub use self::guard_main::guard_main;
+pub use self::keeper::set_host_death_grace;
+pub(crate) use self::keeper::{GuardedStart, Started, ended, ensure, exited, on_loss, running};

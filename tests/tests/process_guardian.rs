@@ -1,0 +1,162 @@
+//! The process that ends the children of a host that has gone.
+
+#![cfg(all(target_os = "linux", not(pool_stdio_portable)))]
+
+mod common;
+
+use std::fs;
+
+use common::HOST;
+use nix::sys::signal::{Signal, kill};
+use pool_tests::children::OUTER_DEADLINE;
+use pool_tests::ended_host::{DEAF, ENDINGS, GRACE, Host, MARGIN, assert_gone, pid, wait_for};
+
+#[test]
+fn children_that_ignore_all_are_gone_a_second_after_their_host() {
+    for variables in BOTH {
+        for ending in ENDINGS {
+            let ended_after = || {
+                let words = ["end-of-the-host", ending, "tree", DEAF];
+                let host = Host::start(HOST, &words, variables);
+                let end = host.end(ending.starts_with("kill"), OUTER_DEADLINE);
+                end.unwrap_or_else(|left| panic!("{ending} left {left:?}"))
+            };
+            // One in time is enough: others keep the machine busy.
+            let mut tries = (0..20).map(|_| ended_after());
+            let in_time = tries.find(|took| *took < GRACE + MARGIN);
+            let took = in_time.unwrap_or_else(|| panic!("{ending} {variables:?}: always too late"));
+            let has_grace = took >= GRACE / 2 || ending != "kill";
+            assert!(has_grace, "{ending}: {took:?}");
+        }
+    }
+}
+
+#[test]
+fn a_child_that_acts_on_the_end_of_its_input_has_its_grace() {
+    let file = std::env::temp_dir().join(format!("pool-flushed-{}", std::process::id()));
+    let script = format!("echo up >&2; cat; sleep 0.3; echo done >{}", file.display());
+    let host = Host::start(HOST, &["end-of-the-host", "kill", "group", &script], &[]);
+    host.assert_end();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "done\n");
+    fs::remove_file(file).unwrap();
+}
+
+/// A host whose child ignores the end of its input.
+fn host_of_a_deaf_child(variables: &[(&str, &str)]) -> Host {
+    Host::start(HOST, &["end-of-the-host", "kill", "tree", DEAF], variables)
+}
+
+const BOTH: [&[(&str, &str)]; 2] = [&[], &[("POOL_TESTS_GUARD_MAIN", "1")]];
+
+#[test]
+fn a_guardian_that_was_killed_is_replaced_and_nothing_is_lost() {
+    for variables in BOTH {
+        let mut host = host_of_a_deaf_child(variables);
+        let second = host.replace_guardian();
+        host.assert_end();
+        assert_gone(second);
+    }
+}
+
+#[test]
+fn a_guardian_that_was_stopped_goes_on_when_the_host_has_gone() {
+    for variables in BOTH {
+        let host = host_of_a_deaf_child(variables);
+        let guardian = wait_for(OUTER_DEADLINE, || host.guardian()).unwrap();
+        kill(pid(guardian), Signal::SIGSTOP).unwrap();
+        let is_stopped = || {
+            let status = fs::read_to_string(format!("/proc/{guardian}/stat")).unwrap();
+            status.contains(") T ").then_some(())
+        };
+        wait_for(OUTER_DEADLINE, is_stopped).unwrap();
+        host.assert_end();
+        assert_gone(guardian);
+    }
+}
+
+#[test]
+fn a_guardian_does_not_hear_what_would_end_it() {
+    for variables in BOTH {
+        let host = host_of_a_deaf_child(variables);
+        let guardian = wait_for(OUTER_DEADLINE, || host.guardian()).unwrap();
+        for signal in [
+            Signal::SIGTERM,
+            Signal::SIGHUP,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGTSTP,
+        ] {
+            kill(pid(guardian), signal).unwrap();
+        }
+        // What is sent to the host's group does not reach it.
+        host.assert_end();
+        assert_gone(guardian);
+    }
+}
+
+#[test]
+fn a_guardian_has_nothing_of_its_host_but_the_pipe() {
+    for variables in BOTH {
+        let host = host_of_a_deaf_child(variables);
+        let guardian = wait_for(OUTER_DEADLINE, || host.guardian()).unwrap();
+        // It has a descriptor of the host itself, if it is no script.
+        let is_expected = |fd: &(i32, String)| {
+            fd.0 <= 2 && (fd.1.starts_with("pipe:") || fd.1 == "/dev/null")
+                || fd.1.contains("pidfd")
+                || fd.1.starts_with("pipe:")
+        };
+        let open = fs::read_dir(format!("/proc/{guardian}/fd"))
+            .unwrap()
+            .flatten();
+        let open: Vec<(i32, String)> = open
+            .filter_map(|entry| {
+                let target = fs::read_link(entry.path()).ok()?.display().to_string();
+                Some((entry.file_name().to_str()?.parse().ok()?, target))
+            })
+            .collect();
+        assert!(open.iter().all(is_expected) && open.len() <= 5, "{open:?}");
+        let place = fs::read_link(format!("/proc/{guardian}/cwd")).unwrap();
+        assert!(variables.len() == 1 || place == std::path::Path::new("/"));
+        host.assert_end();
+    }
+}
+
+#[test]
+fn an_unguarded_child_outlives_its_host() {
+    let host = Host::start(HOST, &["end-of-the-host", "kill", "unguarded", IDLE], &[]);
+    let end = host.end(true, GRACE + MARGIN);
+    let left = end.expect_err("it is left alive");
+    assert_eq!(left.len(), 1);
+}
+
+#[test]
+fn the_documented_command_lists_what_is_left_where_the_guardian_was_killed_too() {
+    let guide = include_str!("../../docs/termination.md");
+    let (_, from) = guide.split_once("```sh\n").unwrap();
+    let (command, _) = from.split_once("```").unwrap();
+    let listed = || {
+        let shell = std::process::Command::new("sh")
+            .args(["-c", command])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&shell.stderr), "");
+        String::from_utf8(shell.stdout).unwrap()
+    };
+    let mut host = Host::start(HOST, &["end-of-the-host", "kill", "group", IDLE], &[]);
+    let guardian = wait_for(OUTER_DEADLINE, || host.guardian()).unwrap();
+    let processes = host.processes();
+    let child = processes
+        .iter()
+        .find(|process| process.contains("sleep 300"));
+    let (child, _) = child.and_then(|child| child.split_once(' ')).unwrap();
+    assert!(!listed().lines().any(|pid| pid == child), "its host lives");
+    // Stopped, so that it starts no other guardian.
+    kill(pid(host.pid()), Signal::SIGSTOP).unwrap();
+    kill(pid(guardian), Signal::SIGKILL).unwrap();
+    host.kill();
+    assert!(listed().lines().any(|pid| pid == child), "{}", listed());
+    assert_eq!(host.watch_the_rest(GRACE).unwrap_err().len(), 1);
+}
+
+/// It ignores the end of its input.
+const IDLE: &str = "echo up >&2; exec sleep 300";
