@@ -81,7 +81,7 @@ async fn every_lease_is_timed() {
     let builder = SharedPool::builder(connector).name("shared");
     let shared = metrics::with_local_recorder(&recorder, || builder.build()).expect("it is valid");
     let ends: [fn(Lease); 3] = [drop, PooledConnection::discard, |lease| {
-        drop(PooledConnection::detach(lease))
+        drop(PooledConnection::detach(lease));
     }];
     for end in ends {
         let lease = exclusive.acquire().await.expect("it connects");
