@@ -49,12 +49,6 @@ pub const KNOWN_MISSES: &[KnownMiss] = &[
         why: "each lease and each return of a shared connection takes the store's lock",
     },
     KnownMiss {
-        figure: "json-rpc-sharing: requests/s of default settings / best fixed, \
-                 serial child, 10 ms per request",
-        value: 0.06,
-        why: "by default a connection serves 32 requests before another one is opened",
-    },
-    KnownMiss {
         figure: "idle-children: CPU per event beside many idle children / beside none",
         value: 115.0,
         why: "the thread that watches the children asks the system about all of them at each event",

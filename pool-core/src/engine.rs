@@ -52,6 +52,12 @@ pub(crate) trait Lends<T: Send + 'static>: Lending {
     fn take(store: &mut PoolStore<T, Self>, site: &'static Location<'static>)
     -> Option<Self::Lent>;
 
+    /// Takes what is idle but stale, unchecked, for a caller that does not wait.
+    fn take_stale(
+        store: &mut PoolStore<T, Self>,
+        site: &'static Location<'static>,
+    ) -> Option<Self::Lent>;
+
     /// Takes what a waiter was served.
     fn claim(
         store: &PoolStore<T, Self>,
@@ -101,6 +107,8 @@ pub(crate) struct Engine<T: Send + 'static, L: Lends<T>> {
     pub(crate) inbox: Arc<Inbox<Errand<Stored<T, L>, L>>>,
     pub(crate) permits: Permits,
     pub(crate) connector: StdArc<dyn Connector<Connection = T>>,
+    /// Whether leases are timed. Here, since each lease and return reads it.
+    is_metered: bool,
     pub(crate) clock: Clock,
     pub(crate) timeouts: Timeouts,
     pub(crate) telemetry: Telemetry,
@@ -130,6 +138,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
             inbox,
             permits,
             connector,
+            is_metered: telemetry.is_metered(),
             clock: membership
                 .as_ref()
                 .map_or_else(Clock::start, |membership| membership.clock()),
@@ -268,6 +277,23 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         })
     }
 
+    /// When a lease begins; no clock is read without a metrics recorder.
+    #[inline]
+    pub(crate) fn lease_begins(&self) -> Time {
+        match self.is_metered {
+            true => self.clock.now(),
+            false => Time::default(),
+        }
+    }
+
+    /// A lease that began then is over.
+    #[inline]
+    pub(crate) fn lease_ends(&self, began: Time) {
+        if self.is_metered {
+            self.telemetry.leased(self.clock.now().since(began));
+        }
+    }
+
     /// Why nothing was lent at once.
     pub(crate) fn nothing_to_lend(&self) -> TryAcquireError {
         let store = self.lock();
@@ -373,9 +399,9 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
     /// Publishes the metrics that are read off the store.
     pub(crate) fn publish(&self) {
         let store = self.lock();
-        let (status, leases) = (store.status(), store.leases);
+        let (status, totals) = (store.status(), store.totals);
         drop(store);
-        self.telemetry.publish(&status, leases);
+        self.telemetry.publish(&status, totals);
         if let (true, Some(membership)) = (self.telemetry.is_metered(), &self.membership) {
             membership.publish();
         }

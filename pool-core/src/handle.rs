@@ -10,6 +10,7 @@ use std::sync::Arc as StdArc;
 use std::time::Duration;
 
 use tokio::runtime::Handle as Runtime;
+use tokio::time::sleep_until;
 
 use crate::engine::{Engine, Lends, attach_to_budget};
 use crate::error::{ResizeError, WarmUpError};
@@ -18,6 +19,7 @@ use crate::maintenance::{Maintenance, PoolErrand};
 use crate::shutdown;
 use crate::status::{CloseReport, ConnectionStats, PoolStatus};
 use crate::sync::{Arc, Permits};
+use crate::time::Time;
 
 /// The largest pool: slots and waiters are numbered in 32 bits.
 pub(crate) const MAX_SIZE: usize = {
@@ -35,15 +37,21 @@ pub(crate) struct Handle<T: Send + 'static, L: Lends<T>> {
 }
 
 impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
-    /// Starts a pool on `runtime`.
+    /// Starts a pool on `runtime`. Panics if that has no timer.
     pub(crate) fn start(
         runtime: &Runtime,
         engine: Arc<Engine<T, L>>,
         receiver: Receiver<PoolErrand<T, L>>,
     ) -> Self {
+        // Here and not in the task: without a timer this panics, and the caller should see it. Before the
+        // budget knows the pool.
+        let timer = {
+            let _entered = runtime.enter();
+            sleep_until(engine.clock.instant(Time::NEVER))
+        };
         attach_to_budget(&engine);
         let maintenance = Maintenance::new(Arc::clone(&engine), receiver);
-        drop(runtime.spawn(maintenance.run()));
+        drop(runtime.spawn(maintenance.run(timer)));
         Self { engine }
     }
 

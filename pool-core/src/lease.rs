@@ -24,6 +24,13 @@ impl<T: Send + 'static> Lends<T> for Exclusive {
         store.take_idle(site)
     }
 
+    fn take_stale(
+        store: &mut PoolStore<T, Self>,
+        site: &'static Location<'static>,
+    ) -> Option<Leased<T>> {
+        store.take_stale(site)
+    }
+
     #[inline]
     fn claim(_: &PoolStore<T, Self>, served: Leased<T>) -> Leased<T> {
         served
@@ -113,7 +120,9 @@ pub struct PooledConnection<T: Send + 'static> {
 const HELD: &str = "a lease holds its connection until it ends";
 
 impl<T: Send + 'static> PooledConnection<T> {
-    pub(crate) const fn new(open: Leased<T>) -> Self {
+    #[inline]
+    pub(crate) fn new(mut open: Leased<T>) -> Self {
+        open.leased = open.engine().lease_begins();
         Self { open: Some(open) }
     }
 
@@ -166,6 +175,7 @@ impl<T: Send + 'static> PooledConnection<T> {
             return;
         };
         let engine = Arc::clone(open.engine());
+        engine.lease_ends(open.leased);
         Exclusive::give_back(open, &engine, Condition::Unfit(CloseReason::Discarded));
     }
 
@@ -194,6 +204,7 @@ impl<T: Send + 'static> PooledConnection<T> {
     )]
     pub fn detach(mut lease: Self) -> T {
         let open = lease.open.take().expect(HELD);
+        open.engine().lease_ends(open.leased);
         let (connection, slot) = open.into_parts();
         let mut store = slot.engine.enter();
         store.detach(slot.key);
@@ -207,6 +218,7 @@ impl<T: Send + 'static> Drop for PooledConnection<T> {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
             let engine = Arc::clone(open.engine());
+            engine.lease_ends(open.leased);
             let condition = engine.condition(open.connection());
             Exclusive::give_back(open, &engine, condition);
             // This may be the last reference to the connector, whose drop is foreign code.

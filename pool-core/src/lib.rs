@@ -52,6 +52,6 @@ pub use lease::PooledConnection;
 pub use pool::ConnectionPool;
 pub use shared_pool::{SharedConnector, SharedLease, SharedPool};
 pub use status::{CloseReport, ConnectionStats, PoolStatus};
-pub use store::{Exclusive, Multiplexed, TargetLeases};
+pub use store::{Exclusive, IdleOrder, Multiplexed, TargetLeases};
 #[cfg(not(loom))]
 pub use weak::WeakPool;

@@ -13,7 +13,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use tokio::task::{JoinSet, coop};
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::Sleep;
 
 use crate::connect;
 use crate::connector::ConnectContext;
@@ -46,8 +46,8 @@ impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
     }
 
     /// Runs until the pool is closed and its last slot free.
-    pub(crate) async fn run(mut self) {
-        let mut timer = pin!(sleep_until(self.engine.clock.instant(Time::NEVER)));
+    pub(crate) async fn run(mut self, timer: Sleep) {
+        let mut timer = pin!(timer);
         while let Some(alarm) = self.work() {
             let alarm = self.engine.clock.instant(alarm);
             if timer.deadline() != alarm {

@@ -14,7 +14,7 @@ use crate::lease::PooledConnection;
 use crate::status::{CloseReport, ConnectionStats, PoolStatus};
 use crate::store::Exclusive;
 use crate::sync::Arc;
-use crate::wait::draw;
+use crate::wait::{Patience, draw};
 #[cfg(not(loom))]
 use crate::weak::WeakPool;
 
@@ -193,7 +193,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// ```
     #[track_caller]
     pub fn try_acquire(&self) -> Result<PooledConnection<T>, TryAcquireError> {
-        match draw(&self.handle.engine, Location::caller()).lent {
+        match draw(&self.handle.engine, Location::caller(), Patience::None).lent {
             Some(open) => Ok(PooledConnection::new(open)),
             None => Err(self.handle.engine.nothing_to_lend()),
         }

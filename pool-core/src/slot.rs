@@ -13,6 +13,7 @@ use crate::foreign;
 use crate::id::ConnectionId;
 use crate::store::SlotKey;
 use crate::sync::{Arc, Permit};
+use crate::time::Time;
 
 /// The right to one connection of a pool.
 pub(crate) struct Slot<T: Send + 'static, L: Lends<T>> {
@@ -75,6 +76,8 @@ pub(crate) struct OpenConnection<T: Send + 'static, L: Lends<T>> {
     // it.
     connection: T,
     slot: Slot<T, L>,
+    /// When its present lease began, if leases are timed.
+    pub(crate) leased: Time,
     /// Ends the watch on the connection's death when it is dropped.
     watch: Option<oneshot::Sender<()>>,
 }
@@ -88,6 +91,7 @@ impl<T: Send + 'static, L: Lends<T>> OpenConnection<T, L> {
         Self {
             connection,
             slot,
+            leased: Time::from_nanos(0),
             watch,
         }
     }

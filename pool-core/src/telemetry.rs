@@ -17,6 +17,7 @@ use crate::event::{Event, EventKind, Observer};
 use crate::foreign::{catch, report};
 use crate::id::CloseReason;
 use crate::status::PoolStatus;
+use crate::store::Totals;
 
 pub(crate) struct Telemetry {
     pool: Arc<str>,
@@ -25,8 +26,9 @@ pub(crate) struct Telemetry {
     /// Other pools have the same metrics.
     shares_meters: bool,
     is_metered: bool,
-    /// How many leases were published so far.
-    published: AtomicU64,
+    /// How much of the totals was published so far.
+    leases: AtomicU64,
+    limit_reached: AtomicU64,
     /// Of a shared pool.
     target_leases: Option<Gauge>,
     /// What the gauges were told of this pool, in the order of [`Meters::gauges`].
@@ -48,7 +50,9 @@ pub(crate) struct Meters {
     max_size: Gauge,
     waiting: Gauge,
     states: [Gauge; 7],
+    limit_reached: Counter,
     wait: Histogram,
+    lease: Histogram,
     connect: Histogram,
 }
 
@@ -67,7 +71,8 @@ impl Telemetry {
             meters,
             shares_meters,
             is_metered,
-            published: AtomicU64::new(0),
+            leases: AtomicU64::new(0),
+            limit_reached: AtomicU64::new(0),
             target_leases: None,
             told: [const { AtomicUsize::new(0) }; GAUGES],
         }
@@ -101,6 +106,12 @@ impl Telemetry {
         report(catch("metrics", || self.meters.wait.record(time)));
     }
 
+    /// A lease is over.
+    #[cold]
+    pub(crate) fn leased(&self, time: Duration) {
+        report(catch("metrics", || self.meters.lease.record(time)));
+    }
+
     /// A connect succeeded.
     pub(crate) fn connected(&self, time: Duration) {
         report(catch("metrics", || self.meters.connect.record(time)));
@@ -121,18 +132,22 @@ impl Telemetry {
     }
 
     /// Publishes what is read off the store.
-    pub(crate) fn publish(&self, status: &PoolStatus, leases: u64) {
+    pub(crate) fn publish(&self, status: &PoolStatus, totals: Totals) {
         if self.is_metered {
-            report(catch("metrics", || self.set_meters(status, leases)));
+            report(catch("metrics", || self.set_meters(status, totals)));
         }
     }
 
-    fn set_meters(&self, status: &PoolStatus, leases: u64) {
+    fn set_meters(&self, status: &PoolStatus, totals: Totals) {
         let meters = &self.meters;
         // The difference, since another pool of this name may count as well. A lease that was counted
         // and proved dead may have been published, so the count may fall.
-        let before = self.published.fetch_max(leases, Ordering::Relaxed);
-        meters.leases.increment(leases.saturating_sub(before));
+        let new = |published: &AtomicU64, total: u64| {
+            total.saturating_sub(published.fetch_max(total, Ordering::Relaxed))
+        };
+        meters.leases.increment(new(&self.leases, totals.leases));
+        let limit_reached = new(&self.limit_reached, totals.limit_reached);
+        meters.limit_reached.increment(limit_reached);
         if let (Some(target), Some(gauge)) = (status.target_leases, &self.target_leases) {
             gauge.set(f64::from(target));
         }
@@ -288,7 +303,9 @@ impl Meters {
                 "stuck",
             ]
             .map(state),
+            limit_reached: metrics::counter!("pool_limit_reached_total", "pool" => pool()),
             wait: metrics::histogram!("pool_acquire_wait_seconds", "pool" => pool()),
+            lease: metrics::histogram!("pool_lease_seconds", "pool" => pool()),
             connect: metrics::histogram!("pool_connect_seconds", "pool" => pool()),
         }
     }

@@ -41,6 +41,11 @@ impl Time {
         Self(self.0.saturating_add(nanos(duration)))
     }
 
+    /// So long before; the beginning of time at the earliest.
+    pub(crate) fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(duration)))
+    }
+
     /// How long ago `earlier` was; zero if it is not earlier.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

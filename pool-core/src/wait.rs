@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::task::coop;
 
-use crate::engine::{Engine, Lends};
+use crate::engine::{Engine, Lends, PoolStore};
 use crate::error::{AcquireContext, AcquireError};
 use crate::foreign::drop_quietly;
 use crate::id::CloseReason;
@@ -28,17 +28,26 @@ pub(crate) struct Draw<D> {
     pub(crate) met_dead: bool,
 }
 
+/// Whether a caller that finds nothing but stale connections waits for a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    Waits,
+    /// It takes a stale one unchecked.
+    None,
+}
+
 /// Takes what may be lent at once and is alive. Dead connections found on the way are closed in the
 /// background.
 #[inline]
 pub(crate) fn draw<T: Send + 'static, L: Lends<T>>(
     engine: &Engine<T, L>,
     site: &'static Location<'static>,
+    patience: Patience,
 ) -> Draw<L::Lent> {
     let mut met_dead = false;
     loop {
         let mut store = engine.enter();
-        let taken = L::take(&mut store, site);
+        let taken = take(&mut store, site, patience);
         engine.finish(store);
         let Some(lent) = taken else {
             return Draw {
@@ -54,6 +63,18 @@ pub(crate) fn draw<T: Send + 'static, L: Lends<T>>(
         }
         met_dead = true;
         L::discard_dead(lent, engine);
+    }
+}
+
+#[inline]
+fn take<T: Send + 'static, L: Lends<T>>(
+    store: &mut PoolStore<T, L>,
+    site: &'static Location<'static>,
+    patience: Patience,
+) -> Option<L::Lent> {
+    match L::take(store, site) {
+        None if patience == Patience::None => L::take_stale(store, site),
+        taken => taken,
     }
 }
 
@@ -112,7 +133,7 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
         if !self.engine.seems_idle() {
             return self.queue(cx, false);
         }
-        let Draw { lent, met_dead } = draw(self.engine, self.site);
+        let Draw { lent, met_dead } = draw(self.engine, self.site, self.patience());
         match lent {
             Some(lent) => self.done(Ok(lent)),
             None => self.queue(cx, met_dead),
@@ -143,7 +164,7 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
             };
             // Order: the last look and the queueing are one critical section. Otherwise a connection
             // that was returned in between would be missed.
-            if let Some(lent) = L::take(&mut store, self.site) {
+            if let Some(lent) = take::<T, L>(&mut store, self.site, self.patience()) {
                 self.engine.finish(store);
                 drop_quietly(waker);
                 if self.engine.is_alive(L::connection(&lent)) {
@@ -152,6 +173,17 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
                 L::discard_dead(lent, self.engine);
                 met_dead = true;
                 continue;
+            }
+            if self.turn == Turn::New {
+                if L::has_stale(&store) {
+                    self.engine.finish(store);
+                    drop_quietly(waker);
+                    // Its turn has come. Once more, since it needs an exact deadline now.
+                    self.turn = Turn::Deferred;
+                    continue;
+                }
+            } else {
+                L::check_for_caller(&mut store);
             }
             let admitted = store.admit(now, request.deadline, self.turn);
             if let Err(refusal) = admitted {
@@ -216,6 +248,13 @@ impl<'a, T: Send + 'static, L: Lends<T>> Wait<'a, T, L> {
             .field("site", &self.site)
             .field("timeout", &self.timeout);
         debug.field("stage", &self.stage).finish()
+    }
+
+    const fn patience(&self) -> Patience {
+        match self.timeout.is_zero() {
+            true => Patience::None,
+            false => Patience::Waits,
+        }
     }
 
     /// Whether the caller reads the clock: a tick more or less matters to its timeout, its wait is

@@ -8,13 +8,13 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints what it does")]
 
-use std::{error::Error, fmt::Display, time::Duration};
+use std::{error::Error, time::Duration};
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use pool_core::SharedPool;
-use pool_stdio::{CommandSpec, JsonRpcConnection, JsonRpcConnector, Protocol, RpcError};
+use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol, Retry, RetryError, RpcError, Terms};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,24 +22,37 @@ use tokio_util::sync::CancellationToken;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-async fn forward(State(pool): State<SharedPool<JsonRpcConnection>>, message: Bytes) -> Response {
-    let child = match pool.acquire().await {
-        Ok(child) => child,
-        Err(error) => return refusal(StatusCode::SERVICE_UNAVAILABLE, &error),
-    };
+async fn serve(State(retry): State<Retry>, message: Bytes) -> Response {
     // A client that hangs up drops this future: the child is told so, and goes on for the others.
-    match child.forward(message).within(LIMIT).await {
+    let mut exchange = retry.exchange(message, &Terms::new().within(LIMIT));
+    match exchange.reply().await {
         Ok(Some(reply)) => ([(header::CONTENT_TYPE, "application/json")], reply).into_response(),
         Ok(None) => StatusCode::ACCEPTED.into_response(),
-        Err(error @ RpcError::BadRequest { .. }) => refusal(StatusCode::BAD_REQUEST, &error),
-        Err(error @ RpcError::Timeout { .. }) => refusal(StatusCode::SERVICE_UNAVAILABLE, &error),
-        Err(error) => refusal(StatusCode::BAD_GATEWAY, &error),
+        Err(error) => {
+            let status = status(&error);
+            let is_busy = status == StatusCode::SERVICE_UNAVAILABLE;
+            let later = is_busy.then_some([(header::RETRY_AFTER, "1")]);
+            (status, later, error.to_string()).into_response()
+        }
     }
 }
 
-fn refusal(status: StatusCode, error: &impl Display) -> Response {
-    let later = (status == StatusCode::SERVICE_UNAVAILABLE).then_some([(header::RETRY_AFTER, "1")]);
-    (status, later, error.to_string()).into_response()
+fn status(error: &RetryError) -> StatusCode {
+    let no_child = matches!(
+        error,
+        RetryError::NoChild(_) | RetryError::NoChildInTime { .. }
+    );
+    let is_bad = matches!(error, RetryError::Failed(RpcError::BadRequest { .. }));
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    if no_child {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else if is_bad {
+        StatusCode::BAD_REQUEST
+    } else if let Some(RpcError::Timeout { .. }) = cause {
+        StatusCode::GATEWAY_TIMEOUT
+    } else {
+        StatusCode::BAD_GATEWAY
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -61,9 +74,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
 
+    // To list something twice does no harm.
+    let retry = Retry::new(pool.clone()).repeat_if(|method, _| method.ends_with("/list"));
     let stop = CancellationToken::new();
-    let app = Router::new().route("/", post(forward));
-    let app = app.with_state(pool.clone());
+    let app = Router::new().route("/", post(serve)).with_state(retry);
     let server = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
     let ending = async {
         tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }

@@ -20,6 +20,8 @@ pub use process::{
     prepare, set_host_death_grace,
 };
 pub use rpc::{
-    Call, ErrorObject, Fate, Forward, Framing, JsonRpcConnection, JsonRpcConnector, Notification,
-    Notifications, Progress, Protocol, RpcError, RpcLimits, RpcReport, RpcStatus, ServerRequest,
+    Call, ClientIds, ErrorObject, Exchange, Fate, Forward, Framing, JsonRpcConnection,
+    JsonRpcConnector, NotRepeated, Notification, Notifications, OnDrop, Progress, Protocol, Retry,
+    RetryError, Retrying, RpcError, RpcLease, RpcLimits, RpcPool, RpcReport, RpcStatus,
+    ServerMessage, ServerRequest, Session, Terms,
 };

@@ -120,6 +120,13 @@ impl Bed {
         ids
     }
 
+    /// Lets the check interval pass, and has the pool check its only idle connection, for a caller that
+    /// gives up.
+    pub async fn begin_check(&self, interval: Duration) {
+        pass(interval + 2 * TICK).await;
+        drop(HandPolled::new(self.pool.acquire()).poll());
+    }
+
     /// An acquire in a task of its own.
     pub fn acquirer(&self) -> JoinHandle<Acquired> {
         let pool = self.pool.clone();

@@ -231,8 +231,10 @@ pub fn wait_for<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Optio
     }
 }
 
+/// The time. Hosts are real processes.
 #[expect(clippy::disallowed_methods, reason = "hosts take real time to end")]
-fn now() -> Instant {
+#[must_use]
+pub fn now() -> Instant {
     Instant::now()
 }
 

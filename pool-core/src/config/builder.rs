@@ -19,7 +19,7 @@ use crate::inbox::Inbox;
 use crate::pool::ConnectionPool;
 use crate::shared_pool::SharedPool;
 use crate::store::{
-    Exclusive, FailureRecord, Limits, Multiplexed, PacerLimits, Sharing, TargetLeases,
+    Exclusive, FailureRecord, IdleOrder, Limits, Multiplexed, PacerLimits, Sharing, TargetLeases,
 };
 use crate::sync::Arc as SyncArc;
 use crate::telemetry::{Meters, Telemetry};
@@ -81,6 +81,12 @@ impl<T: Send + 'static> Builder<T> {
         self
     }
 
+    /// Which idle connection is lent next. Default [`IdleOrder::Lifo`]: the one that was used last.
+    pub const fn idle_order(mut self, order: IdleOrder) -> Self {
+        self.limits.idle_order = order;
+        self
+    }
+
     /// How long a lease may last until it is reported, once, with the place where it was acquired.
     /// Default `None`: never. Accurate to a tenth of a second.
     pub fn lease_warn_after(mut self, held: impl Into<Option<Duration>>) -> Self {
@@ -95,8 +101,12 @@ impl<T: Send + 'static> Builder<T> {
     /// # Errors
     ///
     /// [`BuildError::NoRuntime`] outside a Tokio runtime if none was given,
-    /// [`BuildError::NoTimer`] if it has no timer, [`BuildError::OutOfRange`] and
-    /// [`BuildError::Contradiction`] for settings that cannot work.
+    /// [`BuildError::OutOfRange`] and [`BuildError::Contradiction`] for settings that cannot work.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime has no timer, as everything that needs one does: build it with `enable_time` or
+    /// `enable_all`.
     pub fn build(self) -> Result<ConnectionPool<T>, BuildError> {
         self.start().map(ConnectionPool::new)
     }
@@ -149,6 +159,10 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
     /// # Errors
     ///
     /// As those of an [exclusive pool](Builder::build).
+    ///
+    /// # Panics
+    ///
+    /// If the runtime has no timer, as those of an exclusive pool.
     pub fn build(self) -> Result<SharedPool<T>, BuildError> {
         self.start().map(SharedPool::new)
     }
@@ -168,10 +182,12 @@ impl<T: Send + 'static, L> Builder<T, L> {
             min_idle: 0,
             max_waiters: 65_536,
             max_connecting: 4,
+            idle_order: IdleOrder::Lifo,
             idle_timeout: Some(10 * MINUTE),
             max_lifetime: Some(30 * MINUTE),
             max_uses: None,
             check_interval: Some(30 * SECOND),
+            check_after_idle: None,
             min_uptime: SECOND,
             lease_warn_after: None,
             pacer,
@@ -264,12 +280,31 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
-    /// How long an idle connection goes without use or check until [`Connector::check`] runs. In a
-    /// [`SharedPool`], every connection of which no lease was returned meanwhile is checked. Default
-    /// 30 s; `None` never checks. Worst case: a connection whose death only `check` finds is lent for
-    /// this long, and a caller may have to wait for a check to end.
+    /// How long an idle connection goes without use or check until [`Connector::check`] runs in the
+    /// background: for each between half of this and all of it, at random, so that checks are spread. In
+    /// a [`SharedPool`], every connection of which no lease was returned meanwhile is checked while it
+    /// serves. Default 30 s; `None` never checks in the background.
+    ///
+    /// At least half of the connections that no caller holds stay idle. A lone one is not checked while
+    /// it is idle, but before it is lent if this much time has passed, as with
+    /// [`check_after_idle`](Self::check_after_idle). Worst case: a connection whose death only `check`
+    /// finds is lent for this long.
     pub fn check_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.limits.check_interval = interval.into();
+        self
+    }
+
+    /// How long a connection may have been idle, neither used nor checked, to be lent without a check.
+    /// If all idle ones were so for longer, the caller that draws one waits for its check; other callers
+    /// do not. If the check fails, the caller gets another connection and keeps its turn. If it takes
+    /// longer than a second, another connection is opened beside it, as far as `max_size` allows.
+    ///
+    /// Default `None`: after `check_interval`. For peers that vanish without a word, such as those
+    /// behind a firewall that forgets idle connections. Callers that do not wait, with
+    /// [`try_acquire`](ConnectionPool::try_acquire) or a timeout of zero, are lent it unchecked. Accurate
+    /// to a tenth of a second. Worst case: each caller after a quiet time waits for a check.
+    pub fn check_after_idle(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.limits.check_after_idle = idle.into();
         self
     }
 
@@ -307,6 +342,9 @@ impl<T: Send + 'static, L> Builder<T, L> {
     }
 
     /// How often a connection may be lent. Default `None`: without limit.
+    ///
+    /// From 10 on, each connection gets a number that is smaller by a random part of up to a tenth, so
+    /// that those used in turn do not end together.
     pub fn max_uses(mut self, uses: impl Into<Option<u64>>) -> Self {
         self.limits.max_uses = uses.into();
         self
@@ -413,7 +451,6 @@ impl<T: Send + 'static, L> Builder<T, L> {
             Some(runtime) => runtime,
             None => Runtime::try_current().map_err(|_| BuildError::NoRuntime)?,
         };
-        validate::timer(&runtime)?;
         let Self {
             connector,
             observer,

@@ -1,10 +1,7 @@
 //! Which settings are refused.
 
 use std::fmt::Display;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-
-use tokio::runtime::Handle as Runtime;
 
 use crate::engine::Timeouts;
 use crate::error::BuildError;
@@ -63,6 +60,7 @@ fn durations(limits: &Limits, timeouts: &Timeouts) -> Result<(), BuildError> {
         ("reset_timeout", Some(timeouts.reset)),
         ("close_timeout", Some(timeouts.close)),
         ("check_interval", limits.check_interval),
+        ("check_after_idle", limits.check_after_idle),
         ("idle_timeout", limits.idle_timeout),
         ("max_lifetime", limits.max_lifetime),
         ("lease_warn_after", limits.lease_warn_after),
@@ -151,11 +149,4 @@ fn out_of_range(setting: &'static str, value: &dyn Display, must: &'static str) 
         value: value.to_string(),
         must,
     }
-}
-
-/// Refuses a runtime without a timer. Tokio offers no way to ask, it only panics.
-pub(super) fn timer(runtime: &Runtime) -> Result<(), BuildError> {
-    let _guard = runtime.enter();
-    let probe = || drop(tokio::time::sleep(Duration::ZERO));
-    catch_unwind(AssertUnwindSafe(probe)).map_err(|_| BuildError::NoTimer)
 }

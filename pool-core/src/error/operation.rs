@@ -99,9 +99,6 @@ pub enum BuildError {
     /// [`runtime`](crate::Builder::runtime).
     #[error("no Tokio runtime: build the pool inside one or pass its handle to `runtime`")]
     NoRuntime,
-    /// The runtime has no timer. Build it with `enable_time` or `enable_all`.
-    #[error("the Tokio runtime has no timer: build it with `enable_time` or `enable_all`")]
-    NoTimer,
     /// A setting is out of its range.
     #[error("{setting} is {value}, but must be {must}")]
     OutOfRange {

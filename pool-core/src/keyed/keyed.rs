@@ -41,7 +41,7 @@ impl<T: Send + 'static, L: Lends<T>> Resident for Entry<T, L> {
     }
 
     fn leases(&self) -> u64 {
-        self.handle.engine.lock().leases
+        self.handle.engine.lock().totals.leases
     }
 
     fn failures(&self) -> Option<FailureRecord> {

@@ -16,7 +16,7 @@ use crate::keyed::keyed_status::KeyedStatus;
 use crate::lease::PooledConnection;
 use crate::status::{CloseReport, PoolStatus};
 use crate::store::Exclusive;
-use crate::wait::draw;
+use crate::wait::{Patience, draw};
 
 /// A [`ConnectionPool`](crate::ConnectionPool) for each key, made by a function of the key when it is
 /// first used.
@@ -259,7 +259,7 @@ impl<T: Send + 'static> KeyHandle<T> {
     #[track_caller]
     pub fn try_acquire(&self) -> Result<PooledConnection<T>, TryAcquireError> {
         let engine = &self.entry.handle.engine;
-        match draw(engine, Location::caller()).lent {
+        match draw(engine, Location::caller(), Patience::None).lent {
             Some(open) => Ok(PooledConnection::new(open)),
             None => Err(engine.nothing_to_lend()),
         }

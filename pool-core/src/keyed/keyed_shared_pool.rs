@@ -15,7 +15,7 @@ use crate::keyed::keyed_status::KeyedStatus;
 use crate::shared_pool::{AcquireShared, SharedLease};
 use crate::status::{CloseReport, PoolStatus};
 use crate::store::Multiplexed;
-use crate::wait::draw;
+use crate::wait::{Patience, draw};
 
 /// A [`SharedPool`](crate::SharedPool) for each key: as a [`KeyedPool`](crate::KeyedPool), with connections
 /// that serve many callers at once.
@@ -231,7 +231,7 @@ impl<T: Send + Sync + 'static> SharedKeyHandle<T> {
     #[track_caller]
     pub fn try_acquire(&self) -> Result<SharedLease<T>, TryAcquireError> {
         let engine = &self.entry.handle.engine;
-        match draw(engine, Location::caller()).lent {
+        match draw(engine, Location::caller(), Patience::None).lent {
             Some(share) => Ok(SharedLease::new(share)),
             None => Err(engine.nothing_to_lend()),
         }

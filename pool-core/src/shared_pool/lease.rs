@@ -10,6 +10,7 @@ use crate::shared_pool::share::Share;
 use crate::status::ConnectionStats;
 use crate::store::{Condition, Multiplexed};
 use crate::sync::Arc;
+use crate::time::Time;
 
 /// A lease of a shared pool: `&T`, as long as this is held.
 ///
@@ -39,13 +40,18 @@ use crate::sync::Arc;
 pub struct SharedLease<T: Send + Sync + 'static> {
     /// Present until it is dropped or discarded.
     share: Option<Share<T>>,
+    /// If leases are timed.
+    began: Time,
 }
 
 const HELD: &str = "a lease holds its share until it ends";
 
 impl<T: Send + Sync + 'static> SharedLease<T> {
-    pub(crate) const fn new(share: Share<T>) -> Self {
-        Self { share: Some(share) }
+    pub(crate) fn new(share: Share<T>) -> Self {
+        Self {
+            began: share.engine.lease_begins(),
+            share: Some(share),
+        }
     }
 
     fn share(lease: &Self) -> &Share<T> {
@@ -71,6 +77,7 @@ impl<T: Send + Sync + 'static> SharedLease<T> {
     pub fn discard(mut lease: Self) {
         if let Some(share) = lease.share.take() {
             let engine = Arc::clone(&share.engine);
+            engine.lease_ends(lease.began);
             Multiplexed::give_back(share, &engine, Condition::Unfit(CloseReason::Discarded));
         }
     }
@@ -80,6 +87,7 @@ impl<T: Send + Sync + 'static> Drop for SharedLease<T> {
     fn drop(&mut self) {
         if let Some(share) = self.share.take() {
             let engine = Arc::clone(&share.engine);
+            engine.lease_ends(self.began);
             let condition = engine.condition(&share.connection);
             Multiplexed::give_back(share, &engine, condition);
             // This may be the last reference to the connector, whose drop is foreign code.

@@ -14,7 +14,7 @@ use crate::shared_pool::lease::SharedLease;
 use crate::status::{CloseReport, ConnectionStats, PoolStatus};
 use crate::store::Multiplexed;
 use crate::sync::Arc;
-use crate::wait::draw;
+use crate::wait::{Patience, draw};
 #[cfg(not(loom))]
 use crate::weak::WeakPool;
 
@@ -166,7 +166,7 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     /// [`TryAcquireError::Closed`] if the pool is closed.
     #[track_caller]
     pub fn try_acquire(&self) -> Result<SharedLease<T>, TryAcquireError> {
-        let drawn = draw(&self.handle.engine, Location::caller());
+        let drawn = draw(&self.handle.engine, Location::caller(), Patience::None);
         match drawn.lent {
             Some(share) => Ok(SharedLease::new(share)),
             None => Err(self.handle.engine.nothing_to_lend()),

@@ -44,6 +44,14 @@ impl<T: Send + Sync + 'static> Lends<StdArc<T>> for Multiplexed {
         Some(Share::of(store, key))
     }
 
+    fn take_stale(
+        store: &mut PoolStore<StdArc<T>, Self>,
+        site: &'static Location<'static>,
+    ) -> Option<Share<T>> {
+        let key = store.take_stale_share(site)?;
+        Some(Share::of(store, key))
+    }
+
     fn claim(store: &PoolStore<StdArc<T>, Self>, served: ShareKey) -> Share<T> {
         Share::of(store, served)
     }

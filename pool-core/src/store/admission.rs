@@ -47,6 +47,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             Turn::New => {
                 let id = self.next_waiter_id();
                 self.log_hot(|| EventKind::Queued { waiter: id });
+                self.totals.limit_reached += u64::from(self.slots.len() >= L::size_limit(self));
                 self.queue.push_back(id, waker, request)
             }
             Turn::Deferred => {

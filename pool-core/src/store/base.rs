@@ -10,8 +10,16 @@ use crate::store::need::NeedHistory;
 use crate::store::pacer::Pacer;
 use crate::store::queue::WaitQueue;
 use crate::store::slots::Slots;
-use crate::store::{Effects, Errand, Lending, Limits, Sharing, SlotKey, TargetLeases};
+use crate::store::{Effects, Errand, IdleOrder, Lending, Limits, Sharing, SlotKey, TargetLeases};
 use crate::time::Time;
+
+/// What has been counted since the pool was built.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) leases: u64,
+    /// Callers that joined the queue while there were as many connections as there may be.
+    pub(crate) limit_reached: u64,
+}
 
 // Order: what every lease and return writes comes first, together. Two cores that take turns at the
 // lock pass these cache lines to each other, and each line costs as much as all the work on it.
@@ -23,6 +31,8 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(crate) is_quiet: bool,
     /// The events of the hot path are wanted.
     pub(crate) is_observed: bool,
+    /// The connection that has been idle for longest is lent next, not the one that was used last.
+    pub(super) takes_oldest: bool,
     /// `effects` is not empty.
     pub(super) owes: bool,
     pub(super) is_closed: bool,
@@ -34,7 +44,10 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     /// The time as the hot path knows it: at most one tick old while the pool is in use and its runtime
     /// keeps up.
     pub(super) tick: Time,
-    pub(crate) leases: u64,
+    /// A connection without leases that was neither used nor checked since then must be checked before
+    /// it is lent.
+    pub(super) stale_before: Time,
+    pub(crate) totals: Totals,
     pub(super) next_waiter: u64,
     /// When the maintenance task must sweep next.
     pub(super) alarm: Time,
@@ -66,6 +79,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     pub(crate) fn new(limits: Limits) -> Self {
         let pacer = Pacer::new(limits.pacer, limits.seed);
         Self {
+            takes_oldest: limits.idle_order == IdleOrder::Fifo,
             slots: Slots::default(),
             idle: Vec::new(),
             allotment: None,
@@ -83,8 +97,9 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             next_connection: 0,
             next_waiter: 0,
             next_event: 0,
-            leases: 0,
+            totals: Totals::default(),
             tick: Time::default(),
+            stale_before: Time::default(),
             next_tick: Time::default(),
             alarm: Time::default(),
             is_moving: false,

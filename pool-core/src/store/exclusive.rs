@@ -12,7 +12,7 @@ use std::panic::Location;
 use crate::error::CheckError;
 use crate::event::EventKind;
 use crate::id::{CloseReason, ConnectionId};
-use crate::store::sweep::{CHECKS_MAX, TICK};
+use crate::store::sweep::TICK;
 use crate::store::{Condition, Errand, Lending, SlotKey, State, Store, WaitEnd};
 use crate::time::Time;
 
@@ -40,8 +40,21 @@ impl Lending for Exclusive {
         }
     }
 
+    /// What becomes free serves a waiter at once. Only stale connections are idle while anybody waits.
     #[inline]
-    fn serve_waiters<C: Send + 'static>(_: &mut Store<C, Self>) {}
+    fn serve_waiters<C: Send + 'static>(store: &mut Store<C, Self>) {
+        if !store.queue.is_empty() && !store.idle.is_empty() {
+            store.check_for_waiters();
+        }
+    }
+
+    fn has_stale<C: Send + 'static>(store: &Store<C, Self>) -> bool {
+        !store.idle.is_empty()
+    }
+
+    fn check_for_caller<C: Send + 'static>(store: &mut Store<C, Self>) {
+        store.check_next();
+    }
 
     #[inline]
     fn withdrawn<C: Send + 'static>(_: &mut Store<C, Self>, _: &C) {}
@@ -159,10 +172,11 @@ impl Lending for Exclusive {
             "invariant broken: {idle} idle slots, {} in the stack",
             store.idle.len()
         );
+        let (waiting, checking) = (store.queue.len(), store.slots.on_time(State::Checking));
+        let is_stale = |(key, _): &(SlotKey, C)| store.is_stale(store.slots.get(*key));
         assert!(
-            store.idle.is_empty() || store.queue.is_empty(),
-            "invariant 3 broken: {idle} idle while {} wait",
-            store.queue.len()
+            waiting == 0 || idle == 0 || waiting <= checking && store.idle.iter().all(is_stale),
+            "invariant 3 broken: {idle} idle and {checking} being checked while {waiting} wait"
         );
         assert!(
             !store.is_closed || idle == 0,
@@ -172,17 +186,69 @@ impl Lending for Exclusive {
 }
 
 impl<C: Send + 'static> Store<C, Exclusive> {
-    /// Lends the most recently used idle connection, if there is one.
+    /// Lends the next idle connection that is not stale, if there is one: the most recently used, unless
+    /// the oldest is wanted.
     #[inline]
     pub(crate) fn take_idle(&mut self, site: &'static Location<'static>) -> Option<C> {
-        loop {
-            let (key, connection) = self.idle.pop()?;
-            if self.slots.get(key).expires > self.tick {
-                self.lease(key, site, None);
-                self.slots.get_mut(key).uses += 1;
-                self.leases += 1;
-                return Some(connection);
-            }
+        let (key, _) = self.idle.last()?;
+        let record = self.slots.get(*key);
+        if self.takes_oldest || self.is_stale(record) || record.expires <= self.tick {
+            return self.take_fresh(site);
+        }
+        let (key, connection) = self.idle.pop()?;
+        self.lease_idle(key, site);
+        Some(connection)
+    }
+
+    /// Closes what has expired, and lends the next of the others that is not stale.
+    fn take_fresh(&mut self, site: &'static Location<'static>) -> Option<C> {
+        self.retire_expired(self.tick);
+        let fresh = |(key, _): &(SlotKey, C)| !self.is_stale(self.slots.get(*key));
+        let place = match self.takes_oldest {
+            true => self.idle.iter().position(fresh),
+            false => self.idle.iter().rposition(fresh),
+        };
+        self.take_at(place?, site)
+    }
+
+    /// Lends the next idle connection unchecked, to a caller that does not wait.
+    #[cold]
+    pub(crate) fn take_stale(&mut self, site: &'static Location<'static>) -> Option<C> {
+        if !self.queue.is_empty() {
+            return None;
+        }
+        let next = self.next_idle()?;
+        let place = self.idle.iter().position(|(key, _)| *key == next)?;
+        self.take_at(place, site)
+    }
+
+    fn take_at(&mut self, place: usize, site: &'static Location<'static>) -> Option<C> {
+        let (key, connection) = self.idle.remove(place);
+        self.lease_idle(key, site);
+        Some(connection)
+    }
+
+    #[inline]
+    fn lease_idle(&mut self, key: SlotKey, site: &'static Location<'static>) {
+        self.lease(key, site, None);
+        self.slots.get_mut(key).uses += 1;
+        self.totals.leases += 1;
+    }
+
+    /// The idle connection that is lent next.
+    pub(super) fn next_idle(&self) -> Option<SlotKey> {
+        let next = match self.takes_oldest {
+            true => self.idle.first(),
+            false => self.idle.last(),
+        };
+        next.map(|(key, _)| *key)
+    }
+
+    fn retire_expired(&mut self, now: Time) {
+        let slots = &self.slots;
+        let is_old = |entry: &mut (SlotKey, C)| slots.get(entry.0).expires <= now;
+        let expired: Vec<_> = self.idle.extract_if(.., is_old).collect();
+        for (key, connection) in expired {
             self.retire(key, connection, CloseReason::Lifetime);
         }
     }
@@ -203,7 +269,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
             Some(_) => Err(Condition::Clean),
             None => {
                 record.uses += 1;
-                self.leases += 1;
+                self.totals.leases += 1;
                 Ok(())
             }
         }
@@ -258,18 +324,9 @@ impl<C: Send + 'static> Store<C, Exclusive> {
     /// That was no use: otherwise a connection that dies at once would look used up after a single
     /// permitted use, and be opened again and again without delay.
     pub(crate) fn discard_dead(&mut self, key: SlotKey, connection: C) {
-        self.leases -= 1;
+        self.totals.leases -= 1;
         self.slots.get_mut(key).uses -= 1;
         self.retire(key, connection, CloseReason::Died);
-    }
-
-    /// A check succeeded.
-    pub(crate) fn checked(&mut self, key: SlotKey, connection: C, now: Time) {
-        let record = self.slots.get_mut(key);
-        record.proven = now;
-        let id = record.id;
-        self.log(EventKind::Checked { id });
-        Exclusive::offer(self, key, connection);
     }
 
     /// A check or a reset failed.
@@ -310,11 +367,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
             Some(CloseReason::Shrunk)
         } else if record.expires <= self.tick {
             Some(CloseReason::Lifetime)
-        } else if self
-            .limits
-            .max_uses
-            .is_some_and(|max_uses| record.uses >= max_uses)
-        {
+        } else if record.uses >= record.uses_max {
             Some(CloseReason::MaxUses)
         } else if self.is_pressed() && self.gives_way(key) {
             Some(CloseReason::Reclaimed)
@@ -365,12 +418,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
     /// Closes idle connections that reached their lifetime, and those that were idle for too long
     /// as far as `min_idle` allows, the longest unused first.
     fn expire_idle(&mut self, now: Time) -> Time {
-        let slots = &self.slots;
-        let old = |key| slots.get(key).expires <= now;
-        let expired: Vec<_> = self.idle.extract_if(.., |(key, _)| old(*key)).collect();
-        for (key, connection) in expired {
-            self.retire(key, connection, CloseReason::Lifetime);
-        }
+        self.retire_expired(now);
         let ends = self
             .idle
             .iter()
@@ -391,38 +439,6 @@ impl<C: Send + 'static> Store<C, Exclusive> {
         match self.idle.first() {
             Some((key, _)) if unused < spare => next.min(self.slots.get(*key).used.after(timeout)),
             _ => next,
-        }
-    }
-
-    /// Takes idle connections out for their check, the longest unproven first.
-    fn start_idle_checks(&mut self, now: Time) -> Time {
-        let Some(interval) = self.limits.check_interval else {
-            return Time::NEVER;
-        };
-        let proven_at = |store: &Self, key| {
-            let record = store.slots.get(key);
-            record.proven.max(record.used)
-        };
-        loop {
-            let candidates = self.idle.iter().enumerate();
-            let oldest = candidates
-                .map(|(place, (key, _))| (proven_at(self, *key), place))
-                .min();
-            let Some((proven, place)) = oldest else {
-                return Time::NEVER;
-            };
-            if proven.after(interval) > now {
-                return proven.after(interval);
-            }
-            if self.slots.count(State::Checking) >= CHECKS_MAX {
-                return now.after(TICK);
-            }
-            let (key, connection) = self.idle.remove(place);
-            let record = self.slots.set_state(key, State::Checking);
-            record.since = now;
-            let id = record.id;
-            self.log(EventKind::Checking { id });
-            self.owe(Errand::Upkeep(Upkeep::Check(connection)));
         }
     }
 }

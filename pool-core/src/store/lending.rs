@@ -22,6 +22,12 @@ pub(crate) trait Lending: Sized + Send + Sync + 'static {
     /// Serves the waiters that may be served now, if that was not done at once.
     fn serve_waiters<C: Send + 'static>(store: &mut Store<C, Self>);
 
+    /// Nothing may be lent at once. Whether that is so only because what is idle is stale.
+    fn has_stale<C: Send + 'static>(store: &Store<C, Self>) -> bool;
+
+    /// Starts the check of what is stale, for a caller that is about to queue.
+    fn check_for_caller<C: Send + 'static>(store: &mut Store<C, Self>);
+
     /// What a waiter was served will not be taken by it.
     fn withdrawn<C: Send + 'static>(store: &mut Store<C, Self>, served: &Self::Served<C>);
 

@@ -161,8 +161,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         let (id, born, round) = (record.id, record.born, record.round);
         let ended = record.unfit_at.unwrap_or(self.tick).max(born);
         let age = ended.since(born);
-        let max_uses = self.limits.max_uses;
-        let is_used_up = max_uses.is_some_and(|max_uses| record.uses >= max_uses);
+        let is_used_up = record.uses >= record.uses_max;
         let has_proved = match reason {
             CloseReason::Lifetime | CloseReason::Idle | CloseReason::MaxUses => true,
             CloseReason::Died => record.served || is_used_up,

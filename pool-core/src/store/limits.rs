@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::{PacerLimits, TargetLeases};
+use crate::store::{IdleOrder, PacerLimits, TargetLeases};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -14,10 +14,12 @@ pub(crate) struct Limits {
     pub(crate) min_idle: usize,
     pub(crate) max_waiters: usize,
     pub(crate) max_connecting: usize,
+    pub(crate) idle_order: IdleOrder,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) max_uses: Option<u64>,
     pub(crate) check_interval: Option<Duration>,
+    pub(crate) check_after_idle: Option<Duration>,
     pub(crate) min_uptime: Duration,
     pub(crate) lease_warn_after: Option<Duration>,
     pub(crate) pacer: PacerLimits,
@@ -30,6 +32,15 @@ impl Limits {
     /// How many slots there may be at most.
     pub(crate) const fn slots_max(&self) -> usize {
         self.max_size + self.sharing.max_surge
+    }
+
+    /// After how long without use or check a connection must be checked before it is lent.
+    ///
+    /// That is the check interval at the latest: a connection that was not checked by then was the only
+    /// idle one.
+    pub(super) fn stale_after(&self) -> Option<Duration> {
+        let limits = [self.check_after_idle, self.check_interval];
+        limits.into_iter().flatten().min()
     }
 }
 

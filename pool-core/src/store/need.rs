@@ -62,3 +62,52 @@ impl NeedHistory {
         self.last.get(count.checked_sub(1)?).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::NeedHistory;
+    use crate::time::Time;
+
+    #[test]
+    fn held_leases_are_out_but_not_active() {
+        let mut need = NeedHistory::default();
+        for _ in 0..5 {
+            need.begin_lease();
+        }
+        need.hold(2);
+        assert_eq!((need.leases(), need.active()), (5, 3));
+        need.end_lease(true);
+        assert_eq!((need.leases(), need.active()), (4, 3));
+        need.end_lease(false);
+        assert_eq!((need.leases(), need.active()), (3, 2));
+    }
+
+    #[test]
+    fn the_peak_is_the_most_active_ones_since_the_last_look() {
+        let mut need = NeedHistory::default();
+        for _ in 0..4 {
+            need.begin_lease();
+        }
+        need.end_lease(false);
+        need.end_lease(false);
+        need.begin_lease();
+        assert_eq!(need.take_peak(), 4);
+        need.end_lease(false);
+        assert_eq!(need.take_peak(), 3, "as many as there were at that look");
+        assert_eq!(need.take_peak(), 2);
+    }
+
+    #[test]
+    fn a_connection_is_surplus_since_it_was_last_needed() {
+        let at = Time::from_millis;
+        let mut need = NeedHistory::default();
+        assert_eq!(need.surplus_since(0), None);
+        need.note(1, 2, at(10));
+        assert_eq!(need.surplus_since(2), Some(at(10)), "it is new");
+        need.note(1, 2, at(20));
+        assert_eq!(need.surplus_since(1), Some(at(20)));
+        assert_eq!(need.surplus_since(2), Some(at(10)));
+        need.note(2, 2, at(30));
+        assert_eq!(need.surplus_since(2), Some(at(30)));
+    }
+}

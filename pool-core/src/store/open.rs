@@ -22,6 +22,8 @@ pub(crate) struct Opening {
 /// A lifetime is shortened by a random part of up to one in this many, so that connections that were
 /// opened together do not end together.
 const LIFETIME_JITTER: u32 = 10;
+/// And so is the number of uses, if it is at least this.
+const USES_JITTER: u64 = 10;
 
 impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Starts a connect if one is wanted and allowed. The caller holds a permit for it.
@@ -55,14 +57,18 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             }
             None => Time::NEVER,
         };
+        let uses_max = self.limits.max_uses.map_or(u64::MAX, |uses| {
+            uses - self.pacer.random().number_below(uses / USES_JITTER + 1)
+        });
         let tick = self.tick;
         let record = self.slots.get_mut(key);
         record.born = now;
         record.expires = expires;
+        record.uses_max = uses_max;
         record.used = tick;
-        record.proven = now;
         record.opened = true;
         let (id, took) = (record.id, now.since(record.since));
+        self.note_proven(key, now);
         self.pacer.connected(took);
         self.log(EventKind::Opened { id });
         L::offer(self, key, connection);

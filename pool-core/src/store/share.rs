@@ -51,7 +51,18 @@ impl Lending for Multiplexed {
     fn serve_waiters<C: Send + 'static>(store: &mut Store<C, Self>) {
         if !store.queue.is_empty() {
             store.serve_shares();
+            if !store.queue.is_empty() {
+                store.check_stale_shares();
+            }
         }
+    }
+
+    fn has_stale<C: Send + 'static>(store: &Store<C, Self>) -> bool {
+        store.queue.is_empty() && !store.stale_shares().is_empty()
+    }
+
+    fn check_for_caller<C: Send + 'static>(store: &mut Store<C, Self>) {
+        store.check_stale_shares();
     }
 
     fn withdrawn<C: Send + 'static>(store: &mut Store<C, Self>, served: &ShareKey) {
@@ -186,7 +197,9 @@ impl Lending for Multiplexed {
                 "invariant 2a broken: {load} leases of {id}"
             );
             assert!(
-                store.queue.is_empty() || load >= fill_limit || !record.may_be_lent(&store.limits),
+                store.queue.is_empty()
+                    || load >= fill_limit
+                    || !record.may_be_lent(&store.limits, store.stale_before),
                 "invariant 3a broken: {id} could serve a waiter"
             );
             assert_eq!(
@@ -231,7 +244,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         for (key, _) in &self.shared {
             let record = self.slots.get(*key);
             let rank = rank(record);
-            if rank < least_rank && record.load < limit && record.may_be_lent(&self.limits) {
+            let may_be_lent = || record.may_be_lent(&self.limits, self.stale_before);
+            if rank < least_rank && record.load < limit && may_be_lent() {
                 least = Some(*key);
                 least_rank = rank;
             }
@@ -246,12 +260,21 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             return None;
         }
         let key = self.least_loaded(u32::MAX)?;
+        Some(self.take_share_of(key, site))
+    }
+
+    /// Lends this connection to a caller that did not wait.
+    pub(super) fn take_share_of(
+        &mut self,
+        key: SlotKey,
+        site: &'static Location<'static>,
+    ) -> ShareKey {
         let share = self.lease_share(key, site, None);
         self.count_use(key);
         if self.is_more_wanted(key) && self.may_open() {
             self.kick();
         }
-        Some(share)
+        share
     }
 
     /// Whether the lease that this connection just got can be the reason to open another one: it was the
@@ -279,11 +302,10 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     }
 
     fn count_use(&mut self, key: SlotKey) {
-        self.leases += 1;
-        let max_uses = self.limits.max_uses;
+        self.totals.leases += 1;
         let record = self.slots.get_mut(key);
         record.uses += 1;
-        if max_uses.is_some_and(|max_uses| record.uses >= max_uses) {
+        if record.uses >= record.uses_max {
             self.mark_for_close(key, CloseReason::MaxUses);
         }
     }
@@ -318,7 +340,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
 
     /// A share proved dead before its caller had it: that was no use.
     pub(crate) fn discard_dead_share(&mut self, share: ShareKey) {
-        self.leases -= 1;
+        self.totals.leases -= 1;
         self.slots.get_mut(share.slot).uses -= 1;
         self.give_back_share(share, Condition::Unfit(CloseReason::Died));
     }
@@ -455,7 +477,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     fn fill_limit(&self) -> u32 {
         let sharing = &self.limits.sharing;
         let coming = self.connects_coming();
-        if coming == 0 {
+        if coming == 0 && !self.awaits_checks() {
             return sharing.max_leases;
         }
         let serving = self.shared_records().filter(|record| record.is_in_spread());
@@ -463,7 +485,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             .fold((coming, self.queue.len()), |(count, leases), record| {
                 (count + 1, leases + record.load as usize)
             });
-        let share = u32::try_from(leases.div_ceil(count)).unwrap_or(u32::MAX);
+        let share = u32::try_from(leases.div_ceil(count.max(1))).unwrap_or(u32::MAX);
         share.max(self.target_leases()).min(sharing.max_leases)
     }
 }

@@ -6,6 +6,7 @@
 //! count of connections is read off the tally.
 
 use std::panic::Location;
+use std::time::Duration;
 
 use crate::budget::Claim;
 use crate::error::ConnectError;
@@ -43,6 +44,8 @@ pub(crate) struct SlotRecord {
     pub(crate) used: Time,
     pub(crate) leased: Time,
     pub(crate) uses: u64,
+    /// How often it may be used; the jitter is in it from birth.
+    pub(crate) uses_max: u64,
     pub(crate) site: Option<&'static Location<'static>>,
     state: State,
     /// Why it will be closed when its last lease ends, or is being closed.
@@ -84,6 +87,8 @@ pub(crate) struct SlotRecord {
     pub(crate) death_reason: Option<ConnectError>,
     /// When it was last known to work: used or checked.
     pub(crate) proven: Time,
+    /// How long after its last use or check it is due for the next check.
+    pub(crate) check_after: Duration,
     /// It is given up for another pool of the budget.
     pub(crate) claim: Option<Claim>,
 }
@@ -100,8 +105,10 @@ impl SlotRecord {
             expires: Time::NEVER,
             used: now,
             proven: now,
+            check_after: Duration::ZERO,
             leased: now,
             uses: 0,
+            uses_max: u64::MAX,
             round,
             close_reason: None,
             opened: false,
@@ -168,11 +175,18 @@ impl SlotRecord {
         self.is_fresh() && !self.spare
     }
 
-    /// Whether a shared connection may take another lease.
-    pub(crate) fn may_be_lent(&self, limits: &Limits) -> bool {
+    /// It has no lease, and was neither used nor checked since then.
+    #[inline]
+    pub(crate) fn is_stale(&self, since: Time) -> bool {
+        self.used < since && self.proven < since && self.load == 0
+    }
+
+    /// Whether a shared connection may take another lease, if it is not stale.
+    pub(crate) fn may_be_lent(&self, limits: &Limits, stale_before: Time) -> bool {
         self.takes_leases()
+            && !self.is_stale(stale_before)
             && self.load < limits.sharing.max_leases
-            && (limits.max_uses).is_none_or(|max_uses| self.uses_with_promised() < max_uses)
+            && self.uses_with_promised() < self.uses_max
     }
 
     /// How many more leases a shared connection may take.
@@ -181,10 +195,7 @@ impl SlotRecord {
             return 0;
         }
         let leases = u64::from(limits.sharing.max_leases.saturating_sub(self.load));
-        let uses = self.uses_with_promised();
-        let uses_left = limits
-            .max_uses
-            .map_or(u64::MAX, |max| max.saturating_sub(uses));
+        let uses_left = self.uses_max.saturating_sub(self.uses_with_promised());
         usize::try_from(leases.min(uses_left)).unwrap_or(usize::MAX)
     }
 

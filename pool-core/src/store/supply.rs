@@ -1,5 +1,4 @@
-//! How many shared connections there are: when another one is opened, when one is replaced, checked,
-//! expired, or closed because there are too many.
+//! How many shared connections there are: when another one is opened, when one is replaced, expired, or closed because there are too many.
 //!
 //! # Algorithm
 //!
@@ -13,13 +12,11 @@
 
 use std::time::Duration;
 
-use crate::error::CheckError;
-use crate::event::EventKind;
 use crate::id::CloseReason;
 use crate::store::share::Multiplexed;
 use crate::store::slots::SlotRecord;
-use crate::store::sweep::{CHECKS_MAX, TICK};
-use crate::store::{Errand, Lending, SlotKey, State, Store};
+use crate::store::sweep::TICK;
+use crate::store::{Lending, SlotKey, State, Store};
 use crate::time::Time;
 
 impl<C: Send + 'static> Store<C, Multiplexed> {
@@ -150,6 +147,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
     pub(super) fn shares_wanted(&self, missing: usize) -> usize {
         let for_callers = if self.queue.is_empty() {
             self.spread_missing().max(missing)
+        } else if self.awaits_checks() {
+            missing
         } else {
             self.wanted_for_queue() + missing
         };
@@ -227,64 +226,6 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             self.retire_share(key, CloseReason::Idle);
         }
         Time::NEVER
-    }
-
-    /// Starts the checks of connections that were not used or checked for the interval, the longest
-    /// unproven first. They go on serving meanwhile.
-    pub(super) fn start_share_checks(&mut self, now: Time) -> Time {
-        let Some(interval) = self.limits.check_interval else {
-            return Time::NEVER;
-        };
-        let under_way = self.shared_records().filter(|record| record.holds > 0);
-        let mut room = CHECKS_MAX.saturating_sub(under_way.count());
-        let keys = self.shared.iter().map(|(key, _)| *key);
-        let mut candidates: Vec<_> = keys
-            .map(|key| (self.slots.get(key), key))
-            .filter(|(record, _)| record.holds == 0 && record.close_reason.is_none())
-            .map(|(record, key)| (record.proven.max(record.used).after(interval), key))
-            .collect();
-        candidates.sort_unstable_by_key(|(due, _)| *due);
-        for (due, key) in candidates {
-            if due > now {
-                return due;
-            }
-            if room == 0 {
-                return now.after(TICK);
-            }
-            room -= 1;
-            let record = self.slots.get_mut(key);
-            record.holds += 1;
-            let id = record.id;
-            self.log(EventKind::Checking { id });
-            self.owe(Errand::Upkeep(key));
-        }
-        Time::NEVER
-    }
-
-    /// The check of a shared connection is over: `None` if it was dropped without a result.
-    pub(crate) fn checked_share(
-        &mut self,
-        key: SlotKey,
-        result: Option<Result<(), CheckError>>,
-        now: Time,
-    ) {
-        let record = self.slots.get_mut(key);
-        record.holds -= 1;
-        record.proven = now;
-        let id = record.id;
-        match result {
-            Some(Ok(())) => self.log(EventKind::Checked { id }),
-            Some(Err(error)) => {
-                self.log(EventKind::CheckFailed { id, error });
-                self.mark_for_close(key, CloseReason::CheckFailed);
-            }
-            None => {}
-        }
-        self.act_on_share(key);
-        // Nothing else sets the alarm for the next check.
-        if let Some(interval) = self.limits.check_interval {
-            self.set_alarm(now.after(interval));
-        }
     }
 
     /// Marks what a smaller pool may not keep: superseded connections first, then those with the

@@ -22,10 +22,7 @@ use crate::time::Time;
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 /// How long a waiter counts on the connection that a reset or check will free.
-const UPKEEP_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How many connections may be under a check at the same time.
-pub(super) const CHECKS_MAX: usize = 4;
+pub(super) const UPKEEP_PATIENCE: Duration = Duration::from_secs(1);
 
 impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// When the next sweep is due.
@@ -41,14 +38,14 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
 
     /// Stores the time that a caller has read off the clock.
     pub(crate) fn note_time(&mut self, now: Time) {
-        self.tick = self.tick.max(now);
+        self.set_tick(now);
     }
 
     /// Something moved after a quiet time: the ticks begin again.
     #[cold]
     pub(crate) fn start_ticks(&mut self, now: Time) {
         self.is_quiet = false;
-        self.tick = self.tick.max(now);
+        self.set_tick(now);
         self.next_tick = now.after(TICK);
         self.set_alarm(self.next_tick);
         L::ticks_started(self, now);
@@ -59,16 +56,17 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if now < self.alarm {
             return false;
         }
-        self.tick = self.tick.max(now);
+        self.set_tick(now);
         let next = [
             self.schedule_tick(now),
             self.expire_waiters(now),
             self.expire_goals(now),
             L::expire(self, now),
+            // Order: a check that became late makes room for another one.
+            self.find_late(now),
             L::start_checks(self, now),
             self.report_overdue(now),
             self.record_uptime(now),
-            self.find_late(now),
         ];
         // Order: after the parts above, since retiring a connection may set the alarm as well.
         self.alarm = next.into_iter().min().unwrap_or(Time::NEVER);

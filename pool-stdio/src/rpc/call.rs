@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,10 +13,10 @@ use pool_core::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::client::{Client, ClientMessage, elements, parse_result, restored};
+use super::client::{Client, ClientId, ClientMessage, elements, parse_result};
 use super::error::RpcError;
-use super::framing::join;
 use super::limit::Limit;
+use super::note_queue::NoteSink;
 use super::notifications::Progress;
 use super::reply::Reply;
 use super::round_trip::{RoundTrip, batch_round_trip};
@@ -47,7 +48,7 @@ use super::scan::Elements;
 /// ```
 #[must_use = "a call is sent when it is awaited"]
 pub struct Call<'a, R> {
-    round_trip: RoundTrip<'a>,
+    round_trip: RoundTrip<&'a Client>,
     result: PhantomData<fn() -> R>,
 }
 
@@ -69,10 +70,10 @@ impl<'a, R> Call<'a, R> {
 
     /// Sends the progress notifications of this call to `progress`. The params must carry a progress
     /// token. It is replaced on the way by one that no other call has, and restored in the
-    /// notifications.
+    /// notifications. The notifications of a subscription (`subscriptions/listen` of MCP) go there too.
     pub fn progress(mut self, progress: Progress) -> Self {
         if let Some(request) = self.round_trip.request_mut() {
-            request.details.progress = Some(progress);
+            request.details.notes.sink = Some(NoteSink::Channel(progress));
         }
         self
     }
@@ -113,7 +114,7 @@ pub struct Forward<'a> {
 )]
 enum Stage<'a> {
     New(Bytes),
-    Request(RoundTrip<'a>, Bytes),
+    Request(RoundTrip<&'a Client>, ClientId),
     /// A notification or a batch.
     Other(BoxFuture<'a, Result<Option<Bytes>, RpcError>>),
     Over,
@@ -136,7 +137,8 @@ impl<'a> Forward<'a> {
     }
 
     /// Sends the progress notifications of this request, or of all requests of this batch, to
-    /// `progress`, with the client's own token.
+    /// `progress`, with the client's own token. So do the notifications of a subscription
+    /// (`subscriptions/listen` of MCP), with the client's own id.
     pub fn progress(mut self, progress: Progress) -> Self {
         self.progress = Some(progress);
         self
@@ -167,7 +169,8 @@ impl<'a> Forward<'a> {
             }
             ClientMessage::Notification(frame) => {
                 let limit = self.limit.map(Limit::starting_now);
-                let sent = async move { client.link.send(frame, limit).await.map(|()| None) };
+                let sent = Arc::clone(&client.link).send(frame, limit);
+                let sent = async move { sent.await.map(|()| None) };
                 Stage::Other(Box::pin(sent))
             }
         })
@@ -182,7 +185,7 @@ impl<'a> Forward<'a> {
             Stage::Request(round_trip, client_id) => {
                 let reply: Reply = ready!(round_trip.poll(cx))?;
                 let client_id = mem::take(client_id);
-                Poll::Ready(Ok(Some(join(&restored(&reply, client_id)))))
+                Poll::Ready(Ok(Some(client_id.restore(&reply))))
             }
             Stage::Other(other) => other.as_mut().poll(cx),
             Stage::New(_) | Stage::Over => {

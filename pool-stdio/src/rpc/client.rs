@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::RpcError;
-use super::framing::{Frame, splice};
+use super::framing::{Frame, join, splice};
 use super::link::Link;
+use super::note_queue::{NoteSink, Notes};
 use super::notifications::Progress;
-use super::protocol::{Protocol, is_cancel};
+use super::protocol::{Protocol, is_cancel, subscription_ids};
 use super::reply::{ErrorObject, Reply};
 use super::scan::{Elements, Envelope, Malformed, MessageKind, Span};
 use super::state::CallDetails;
@@ -25,14 +26,71 @@ pub(super) struct Client {
     pub(super) meters: Arc<Meters>,
 }
 
+impl AsRef<Self> for Client {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// A request that can be sent.
 #[derive(Debug)]
 pub(super) struct OutgoingRequest {
     pub(super) call: CallId,
     pub(super) frame: Frame,
     pub(super) details: CallDetails,
-    /// The id that a forwarded message had.
-    pub(super) client_id: Bytes,
+    pub(super) client_id: ClientId,
+}
+
+/// The id that a forwarded message had.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ClientId {
+    pub(super) id: Bytes,
+    /// The reply may name the request by its id once more.
+    pub(super) is_subscription: bool,
+}
+
+impl ClientId {
+    /// The reply under the client's own id.
+    pub(super) fn restore(&self, reply: &Reply) -> Bytes {
+        let message = reply.message();
+        if self.is_subscription {
+            return join(&splice(message, &self.edits(reply)));
+        }
+        let id = reply.id().range();
+        let mut restored = Vec::with_capacity(message.len() - id.len() + self.id.len());
+        restored.extend_from_slice(&message[..id.start]);
+        restored.extend_from_slice(&self.id);
+        restored.extend_from_slice(&message[id.end..]);
+        restored.into()
+    }
+
+    fn edits(&self, reply: &Reply) -> Vec<(Span, Bytes)> {
+        let message = reply.message();
+        let mut edits = vec![(reply.id(), self.id.clone())];
+        for span in subscription_ids(message, reply.body()) {
+            edits.push((span, as_quoted(span.of(message), self.id.clone())));
+        }
+        edits.sort_by_key(|(span, _)| span.range().start);
+        edits
+    }
+}
+
+/// The client's id, as a string if the child wrote ours as one.
+pub(super) fn as_quoted(ours: &[u8], client_id: Bytes) -> Bytes {
+    if !ours.starts_with(b"\"") || client_id.starts_with(b"\"") {
+        return client_id;
+    }
+    [b"\"", &client_id[..], b"\""].concat().into()
+}
+
+impl OutgoingRequest {
+    /// Sends what the child says of it there, under the client's id.
+    pub(super) fn set_sink(&mut self, sink: NoteSink) {
+        self.details.notes = Notes {
+            sink: Some(sink),
+            client_id: Some(self.client_id.id.clone()),
+        };
+    }
 }
 
 /// A forwarded message that can be sent.
@@ -51,7 +109,7 @@ impl Client {
     ) -> Result<(), RpcError> {
         let frame = compose(None, method, params).and_then(|(message, _)| self.frame_of(message));
         let outcome = match frame {
-            Ok(frame) => self.link.send(frame, None).await,
+            Ok(frame) => Arc::clone(&self.link).send(frame, None).await,
             Err(error) => Err(error),
         };
         outcome.inspect_err(|error| self.count_failure(error))
@@ -79,7 +137,7 @@ impl Client {
                 call,
                 frame: self.frame_of(message)?,
                 details: CallDetails::default(),
-                client_id: Bytes::new(),
+                client_id: ClientId::default(),
             });
         }
         self.rewritten(&Bytes::from(message), call, None, spans)
@@ -91,11 +149,7 @@ impl Client {
         message: &Bytes,
         progress: Option<Progress>,
     ) -> Result<ClientMessage, RpcError> {
-        let found = Envelope::of(message).and_then(|found| Ok((found.kind()?, found)));
-        let (kind, envelope) = found.map_err(bad_request)?;
-        if envelope.has_lookalike {
-            return Err(bad_request(Malformed::Lookalike));
-        }
+        let (kind, envelope) = read_message(message)?;
         // Even with an id, because some servers look at the method only.
         if is_cancel(message, &envelope) {
             return Err(RpcError::BadRequest {
@@ -104,10 +158,10 @@ impl Client {
         }
         match (kind, envelope.id) {
             (MessageKind::Request, Some(id)) => {
-                let call = self.link.next_number();
-                let tokens = self.protocol.request_tokens(message, &envelope);
-                let mut request = self.rewritten(message, call, Some(id), tokens)?;
-                request.details.progress = progress;
+                let mut request = self.client_request(message, &envelope, id)?;
+                if let Some(progress) = progress {
+                    request.set_sink(NoteSink::Channel(progress));
+                }
                 Ok(ClientMessage::Request(request))
             }
             (MessageKind::Notification, _) => {
@@ -121,6 +175,20 @@ impl Client {
         }
     }
 
+    /// The request of a client, under a number of ours and with tokens of ours.
+    pub(super) fn client_request(
+        &self,
+        message: &Bytes,
+        envelope: &Envelope,
+        id: Span,
+    ) -> Result<OutgoingRequest, RpcError> {
+        let call = self.link.next_number();
+        let tokens = self.protocol.request_tokens(message, envelope);
+        let mut request = self.rewritten(message, call, Some(id), tokens)?;
+        request.client_id.is_subscription = self.protocol.is_subscription(message, envelope);
+        Ok(request)
+    }
+
     /// The request under our id, with tokens of ours.
     fn rewritten(
         &self,
@@ -129,7 +197,10 @@ impl Client {
         id: Option<Span>,
         tokens: Vec<Span>,
     ) -> Result<OutgoingRequest, RpcError> {
-        let client_id = id.map_or_else(Bytes::new, |id| message.slice(id.range()));
+        let client_id = ClientId {
+            id: id.map_or_else(Bytes::new, |id| message.slice(id.range())),
+            is_subscription: false,
+        };
         let mut edits: Vec<(Span, Bytes)> = Vec::with_capacity(tokens.len() + 1);
         edits.extend(id.map(|id| (id, Bytes::from(call.to_string()))));
         let mut details = CallDetails {
@@ -150,7 +221,7 @@ impl Client {
         })
     }
 
-    fn frame(&self, parts: &[Bytes]) -> Result<Frame, RpcError> {
+    pub(super) fn frame(&self, parts: &[Bytes]) -> Result<Frame, RpcError> {
         let settings = &self.link.settings;
         Frame::new(settings.framing, settings.frame_bytes_max, parts)
     }
@@ -216,9 +287,14 @@ pub(super) fn parse_result<R: DeserializeOwned>(reply: &Reply) -> Result<R, RpcE
     }
 }
 
-/// The reply under the client's own id.
-pub(super) fn restored(reply: &Reply, client_id: Bytes) -> Vec<Bytes> {
-    splice(reply.message(), &[(reply.id(), client_id)])
+/// What kind of message a client sent, and where its parts are.
+pub(super) fn read_message(message: &[u8]) -> Result<(MessageKind, Envelope), RpcError> {
+    let found = Envelope::of(message).and_then(|found| Ok((found.kind()?, found)));
+    let (kind, envelope) = found.map_err(bad_request)?;
+    if envelope.has_lookalike {
+        return Err(bad_request(Malformed::Lookalike));
+    }
+    Ok((kind, envelope))
 }
 
 /// The messages of a batch.
@@ -236,13 +312,13 @@ pub(super) fn elements(batch: &Bytes) -> Result<Vec<Span>, RpcError> {
     Ok(spans)
 }
 
-fn bad_request(malformed: Malformed) -> RpcError {
+pub(super) fn bad_request(malformed: Malformed) -> RpcError {
     RpcError::BadRequest {
         reason: malformed.to_string(),
     }
 }
 
-const CANCEL_REFUSED: &str = "a cancel notification names an id or a token of the client, which the child does \
+pub(super) const CANCEL_REFUSED: &str = "a cancel notification names an id or a token of the client, which the child does \
                               not know; drop the future of the call instead";
 const REPLY_REFUSED: &str =
     "a reply; requests of a child are answered by its connector's on_request";

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::call::{Call, Forward};
+use super::client::Client;
 use super::error::{EndCause, Fate, RpcError};
 use super::handshake::say_goodbye;
 use super::notifications::Notifications;
@@ -327,6 +328,10 @@ impl JsonRpcConnection {
     /// Publishes the metrics that only the child's handle knows.
     pub(super) fn publish(&self) {
         self.meter.wrote_lines(self.child.stderr_tail().lines_total);
+    }
+
+    pub(super) const fn client(&self) -> &Client {
+        &self.transport.client
     }
 
     /// What is between us and the child.

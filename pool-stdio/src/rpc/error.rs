@@ -135,6 +135,28 @@ pub enum RpcError {
         /// Whether the child can have carried out the request.
         fate: Fate,
     },
+    /// The client cancelled the request by its own id.
+    #[error("cancelled by the client")]
+    ClientCancelled {
+        /// Whether the child can have carried out the request.
+        fate: Fate,
+    },
+    /// The child cancelled the request, as a server does that ends a subscription.
+    #[error("cancelled by the child")]
+    ServerCancelled,
+    /// Notifications of a subscription were not taken in time. Since one would have been lost, the
+    /// subscription was cancelled.
+    #[error("subscription ended: {notes_max} of its notifications were not taken in time")]
+    SubscriptionOverflow {
+        /// [`notes_max`](crate::Terms::notes_max).
+        notes_max: usize,
+    },
+    /// Another request of the same client is in flight under the same id.
+    #[error("id {id} is in flight already")]
+    IdInUse {
+        /// The id, as the client wrote it.
+        id: String,
+    },
     /// The child answered with an error.
     #[error("child answered with an error: {0}")]
     Refused(ErrorObject),
@@ -189,9 +211,35 @@ impl RpcError {
             | Self::Protocol { fate, .. }
             | Self::FrameTooLarge { fate, .. }
             | Self::Timeout { fate, .. }
-            | Self::Cancelled { fate } => *fate,
-            Self::BadRequest { .. } => Fate::NotSent,
-            Self::Refused(_) | Self::BadResult { .. } => Fate::MaybeExecuted,
+            | Self::Cancelled { fate }
+            | Self::ClientCancelled { fate } => *fate,
+            Self::BadRequest { .. } | Self::IdInUse { .. } => Fate::NotSent,
+            Self::Refused(_)
+            | Self::BadResult { .. }
+            | Self::ServerCancelled
+            | Self::SubscriptionOverflow { .. } => Fate::MaybeExecuted,
+        }
+    }
+
+    /// Whether the connection is over, so that another child may do better.
+    pub(super) const fn ends_connection(&self) -> bool {
+        match self {
+            Self::ProcessExited { .. }
+            | Self::OutputClosed { .. }
+            | Self::StdinClosed { .. }
+            | Self::WriteStalled { .. }
+            | Self::Hung { .. }
+            | Self::Protocol { .. }
+            | Self::Cancelled { .. } => true,
+            Self::FrameTooLarge { report, .. } => report.is_some(),
+            Self::Timeout { .. }
+            | Self::ClientCancelled { .. }
+            | Self::ServerCancelled
+            | Self::SubscriptionOverflow { .. }
+            | Self::IdInUse { .. }
+            | Self::Refused(_)
+            | Self::BadRequest { .. }
+            | Self::BadResult { .. } => false,
         }
     }
 
@@ -208,6 +256,10 @@ impl RpcError {
             Self::FrameTooLarge { report, .. } => report.as_deref(),
             Self::Timeout { .. }
             | Self::Cancelled { .. }
+            | Self::ClientCancelled { .. }
+            | Self::ServerCancelled
+            | Self::SubscriptionOverflow { .. }
+            | Self::IdInUse { .. }
             | Self::Refused(_)
             | Self::BadRequest { .. }
             | Self::BadResult { .. } => None,
@@ -225,8 +277,14 @@ impl RpcError {
             | Self::Protocol { fate, .. }
             | Self::FrameTooLarge { fate, .. }
             | Self::Timeout { fate, .. }
-            | Self::Cancelled { fate } => *fate = Fate::MaybeExecuted,
-            Self::Refused(_) | Self::BadRequest { .. } | Self::BadResult { .. } => {}
+            | Self::Cancelled { fate }
+            | Self::ClientCancelled { fate } => *fate = Fate::MaybeExecuted,
+            Self::Refused(_)
+            | Self::BadRequest { .. }
+            | Self::BadResult { .. }
+            | Self::ServerCancelled
+            | Self::SubscriptionOverflow { .. }
+            | Self::IdInUse { .. } => {}
         }
         self
     }
@@ -244,12 +302,16 @@ impl RpcError {
                 report: None,
                 ..
             }
-            | Self::BadRequest { .. } => ErrorKind::BadRequest,
+            | Self::BadRequest { .. }
+            | Self::IdInUse { .. } => ErrorKind::BadRequest,
             Self::Protocol { .. }
             | Self::FrameTooLarge { .. }
             | Self::Refused(_)
             | Self::BadResult { .. } => ErrorKind::BadReply,
-            Self::Cancelled { .. } => ErrorKind::Unusable,
+            Self::Cancelled { .. }
+            | Self::ClientCancelled { .. }
+            | Self::ServerCancelled
+            | Self::SubscriptionOverflow { .. } => ErrorKind::Unusable,
         }
     }
 }

@@ -22,7 +22,8 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use pool_core::{ConnectionId, SuspicionSink};
-use tokio::sync::{Semaphore, SemaphorePermit, broadcast};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::time::timeout_at;
 
 use super::error::{ConnectionEnd, Fate, RpcError};
@@ -31,8 +32,10 @@ use super::limit::Limit;
 use super::notifications::{Notification, Notifications, Origin};
 use super::outbox::{FrameBudget, FreedFrames, Outbox};
 use super::pipes::StdinPipe;
+use super::place::Place;
 use super::protocol::Cancel;
-use super::reply::Reply;
+use super::reply::{ErrorObject, Reply, SERVER_ERROR, reply_text};
+use super::session_queue::SessionQueue;
 use super::state::{CallDetails, GiveUp, LinkState, Queued, WakeDriver, Wakers};
 use super::table::CallId;
 use super::writer::{Flush, Writer};
@@ -60,7 +63,7 @@ pub(super) struct Link {
     pub(super) settings: LinkSettings,
     numbers: AtomicU64,
     /// Places for frames of callers.
-    caller_places: Semaphore,
+    caller_places: Arc<Semaphore>,
     /// Places for cancel notifications and answers.
     own_places: Semaphore,
     writer: Mutex<Writer>,
@@ -69,6 +72,10 @@ pub(super) struct Link {
     notifications: broadcast::WeakSender<Notification>,
     /// Set when the connection is over.
     pub(super) over: Arc<Once<()>>,
+    /// The session that the child is held for.
+    session: Mutex<Option<Arc<SessionQueue>>>,
+    /// The runtime that the connection was opened on.
+    pub(super) runtime: Option<Handle>,
     /// The pool that wants to know whether the child is suspected to hang. Emptied at the end, because
     /// it keeps the pool alive.
     suspicion_sink: Mutex<Option<Arc<SuspicionSink>>>,
@@ -98,15 +105,18 @@ impl Link {
         pipe: Box<dyn StdinPipe>,
     ) -> (Arc<Self>, broadcast::Sender<Notification>) {
         let (notifications, _) = broadcast::channel(settings.notifications_max.max(1));
+        let places = settings.queue_max.clamp(1, Semaphore::MAX_PERMITS);
         let link = Arc::new(Self {
             numbers: AtomicU64::new(0),
-            caller_places: Semaphore::new(settings.queue_max.clamp(1, Semaphore::MAX_PERMITS)),
+            caller_places: Arc::new(Semaphore::new(places)),
             own_places: Semaphore::new(OWN_FRAMES_MAX),
             settings,
             writer: Mutex::new(Writer::new(pipe)),
             state: Mutex::new(LinkState::new()),
             notifications: notifications.downgrade(),
             over: Once::new(),
+            session: Mutex::new(None),
+            runtime: Handle::try_current().ok(),
             suspicion_sink: Mutex::new(None),
         });
         (link, notifications)
@@ -128,33 +138,38 @@ impl Link {
     }
 
     /// A place in the queue, if one is free and nobody waits for it.
-    pub(super) fn try_place(&self) -> Option<SemaphorePermit<'_>> {
-        self.caller_places.try_acquire().ok()
+    pub(super) fn try_place(&self) -> Option<Place<'_>> {
+        self.caller_places.try_acquire().ok().map(Place::Found)
     }
 
     /// Waits for a place in the queue, for no longer than the call may take. Nothing was sent yet.
     pub(super) async fn wait_for_place(
-        &self,
+        self: Arc<Self>,
         limit: Option<Limit>,
-    ) -> Result<SemaphorePermit<'_>, RpcError> {
+    ) -> Result<Place<'static>, RpcError> {
         let mut first = Limit::starting_now(self.settings.enqueue_timeout);
         if let Some(limit) = limit
             && limit.until < first.until
         {
             first = limit;
         }
-        match timeout_at(first.until, self.caller_places.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
+        let place = Arc::clone(&self.caller_places).acquire_owned();
+        match timeout_at(first.until, place).await {
+            Ok(Ok(place)) => Ok(Place::Awaited(place)),
             Ok(Err(_)) => Err(lock(&self.state).refusal()),
             Err(_) => Err(first.error(self.settings.pid, Fate::NotSent)),
         }
     }
 
     /// Sends a message that has no reply, as soon as there is a place for its frame.
-    pub(super) async fn send(&self, frame: Frame, limit: Option<Limit>) -> Result<(), RpcError> {
+    pub(super) async fn send(
+        self: Arc<Self>,
+        frame: Frame,
+        limit: Option<Limit>,
+    ) -> Result<(), RpcError> {
         let place = match self.try_place() {
             Some(place) => place,
-            None => self.wait_for_place(limit).await?,
+            None => Arc::clone(&self).wait_for_place(limit).await?,
         };
         self.submit(place, frame, None)
     }
@@ -162,7 +177,7 @@ impl Link {
     /// Begins a call.
     pub(super) fn begin(
         &self,
-        place: SemaphorePermit<'_>,
+        place: Place<'_>,
         call: CallId,
         frame: Frame,
         details: CallDetails,
@@ -172,7 +187,7 @@ impl Link {
 
     fn submit(
         &self,
-        place: SemaphorePermit<'_>,
+        place: Place<'_>,
         mut frame: Frame,
         begun: Option<(CallId, CallDetails)>,
     ) -> Result<(), RpcError> {
@@ -181,7 +196,7 @@ impl Link {
             return Err(state.refusal());
         }
         // The queued frame occupies the place from here on.
-        place.forget();
+        place.occupy();
         let call = begun.as_ref().map(|(call, _)| *call);
         state.queue.push(call, FrameBudget::Callers, &mut frame);
         if let Some((call, details)) = begun {
@@ -294,8 +309,8 @@ impl Link {
         call: CallId,
         cx: &Context<'_>,
     ) -> Poll<Result<Reply, RpcError>> {
-        let (outcome, progress) = ready!(lock(&self.state).poll_call(call, cx));
-        drop(progress);
+        let (outcome, sink) = ready!(lock(&self.state).poll_call(call, cx));
+        drop(sink);
         Poll::Ready(outcome)
     }
 
@@ -316,7 +331,11 @@ impl Link {
             driver = state.driver();
         }
         drop((state, writer));
-        drop(given_up);
+        let waker = given_up.waker;
+        drop(given_up.sink);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
         if let Some(frame) = taken_back {
             let mut freed = FreedFrames::default();
             freed.add(frame.budget);
@@ -329,6 +348,14 @@ impl Link {
             self.publish_suspicion();
         }
         fate
+    }
+
+    /// The child has cancelled a call.
+    pub(super) fn end_by_child(&self, call: CallId) {
+        let ended = lock(&self.state).end_by_child(call);
+        if let Some(waker) = ended.waker {
+            waker.wake();
+        }
     }
 
     /// The child is suspected to hang, for a reason that only the driver sees.
@@ -367,23 +394,62 @@ impl Link {
     pub(super) fn ping(&self, method: &str) {
         let call = self.next_number();
         let message = format!(r#"{{"jsonrpc":"2.0","id":{call},"method":"{method}"}}"#);
-        if let Some(frame) = self.own_frame(message) {
+        if let Some(frame) = self.own_frame(message.into_bytes()) {
             lock(&self.state).note_unawaited_ping(call);
             self.send_now(frame);
         }
     }
 
-    fn cancel_frame(&self, call: CallId) -> Option<Frame> {
-        self.own_frame(self.settings.cancel.message(call)?)
+    /// Tells the child to cancel a call that goes on.
+    pub(super) fn send_cancel(&self, call: CallId) {
+        if let Some(frame) = self.cancel_frame(call) {
+            self.send_now(frame);
+        }
     }
 
-    fn own_frame(&self, message: String) -> Option<Frame> {
+    /// Sends a message of the connection's own. One that is too long is dropped and counted.
+    pub(super) fn send_text(&self, message: Vec<u8>) {
+        match self.own_frame(message) {
+            Some(frame) => self.send_now(frame),
+            None => lock(&self.state).count_unsent(),
+        }
+    }
+
+    /// From now on the child is held for one client.
+    pub(super) fn begin_session(&self, queue: Arc<SessionQueue>) {
+        *lock(&self.session) = Some(Arc::clone(&queue));
+        // Order: the end of the connection is noted before it takes the session.
+        if lock(&self.state).is_over() {
+            queue.close();
+        }
+    }
+
+    /// The client has gone. Its child's questions are answered with an error.
+    pub(super) fn end_session(&self, queue: &SessionQueue) {
+        let ended = lock(&self.session).take();
+        drop(ended);
+        let error = ErrorObject::new(SERVER_ERROR, "the client has gone");
+        for id in queue.close() {
+            self.send_text(reply_text(&id, Err(&error)));
+        }
+    }
+
+    /// The session that the child is held for.
+    pub(super) fn session(&self) -> Option<Arc<SessionQueue>> {
+        lock(&self.session).clone()
+    }
+
+    fn cancel_frame(&self, call: CallId) -> Option<Frame> {
+        self.own_frame(self.settings.cancel.message(call)?.into_bytes())
+    }
+
+    fn own_frame(&self, message: Vec<u8>) -> Option<Frame> {
         let LinkSettings {
             framing,
             frame_bytes_max,
             ..
         } = self.settings;
-        Frame::of(framing, frame_bytes_max, message.into_bytes()).ok()
+        Frame::of(framing, frame_bytes_max, message).ok()
     }
 
     /// Hands replies to their calls. The wakers of these calls are added to `wakers`, to be woken by
@@ -420,6 +486,9 @@ impl Link {
         let (pipe, unwritten) = self.stop(|state, unwritten| state.end(end, unwritten));
         let sink = lock(&self.suspicion_sink).take();
         drop(sink);
+        if let Some(session) = self.session() {
+            session.close();
+        }
         self.over.set(());
         pipe.map(|pipe| (unwritten.rest(), pipe))
     }

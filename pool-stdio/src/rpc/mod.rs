@@ -13,16 +13,20 @@
 //! | `link` | what callers and the driver share; who writes; when the place of a frame is free again |
 //! | `state` | pending calls, queued frames, the end; what a call is told after the end |
 //! | `table` | which reply belongs to which call |
+//! | `place` | the right to queue a frame |
 //! | `outbox`, `writer` | which frames wait to be written, and how much of them is written |
 //! | `driver` | the one task: when to write, to read, and to end |
 //! | `router` | where a frame of the child goes |
 //! | `server_request` | who answers the requests of a child |
+//! | `session_queue` | what is kept for the client that a child is held for |
 //! | `notifications` | who receives notifications, and how many are kept |
+//! | `note_queue` | where what a child says of a pending call is kept, and how much of it |
 //! | `reply` | replies and error objects |
 //! | `protocol` | the differences between LSP and MCP |
 //! | `framing`, `pipes` | how messages become frames; our ends of the pipes |
 //! | `scan` | where the id, the method and the params of a message are |
 //! | `suspicion` | when a silent child is suspected to hang, and when it is ended |
+//! | [`exchange`] | what belongs to one request of one client, and to one client |
 //! | `error`, `report`, `status` | why a call has no result, what was known of the child, what was dropped |
 
 mod call;
@@ -32,14 +36,17 @@ mod connection;
 mod connector;
 mod driver;
 mod error;
+mod exchange;
 mod framing;
 mod handshake;
 mod limit;
 mod link;
+mod note_queue;
 mod notifications;
 mod outbox;
 mod pending;
 mod pipes;
+mod place;
 mod protocol;
 mod reply;
 mod report;
@@ -47,6 +54,7 @@ mod round_trip;
 mod router;
 mod scan;
 mod server_request;
+mod session_queue;
 mod state;
 mod status;
 mod suspicion;
@@ -60,10 +68,15 @@ pub use call::{Call, Forward};
 pub use connection::JsonRpcConnection;
 pub use connector::{JsonRpcConnector, RpcLimits};
 pub use error::{Fate, RpcError};
+pub use exchange::{
+    ClientIds, Exchange, NotRepeated, OnDrop, Retry, RetryError, Retrying, RpcLease, RpcPool,
+    Session, Terms,
+};
 pub use framing::Framing;
 pub use notifications::{Notification, Notifications, Progress};
 pub use protocol::Protocol;
 pub use reply::ErrorObject;
 pub use report::RpcReport;
 pub use server_request::ServerRequest;
+pub use session_queue::ServerMessage;
 pub use status::RpcStatus;

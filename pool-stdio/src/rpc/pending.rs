@@ -2,11 +2,10 @@
 
 use std::task::{Context, Poll};
 
-use tokio::sync::SemaphorePermit;
-
 use super::error::{Fate, RpcError};
 use super::framing::Frame;
 use super::link::Link;
+use super::place::Place;
 use super::reply::Reply;
 use super::state::{CallDetails, GiveUp};
 use super::table::CallId;
@@ -22,7 +21,7 @@ impl<'a> PendingCall<'a> {
     /// Queues the request in the place that was reserved for it.
     pub(super) fn begin(
         link: &'a Link,
-        place: SemaphorePermit<'_>,
+        place: Place<'_>,
         call: CallId,
         frame: Frame,
         details: CallDetails,

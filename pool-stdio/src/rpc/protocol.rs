@@ -116,6 +116,19 @@ impl Protocol {
         }
     }
 
+    /// Whether the request opens a subscription, whose notifications name it.
+    pub(super) fn is_subscription(self, message: &[u8], envelope: &Envelope) -> bool {
+        self == Self::Mcp && is_method(message, envelope, MCP_LISTEN)
+    }
+
+    /// The id of the subscription that a notification belongs to, as the child wrote it.
+    pub(super) fn subscription_id(self, message: &[u8], envelope: &Envelope) -> Option<Span> {
+        match self {
+            Self::Mcp => subscription_ids(message, envelope.params?).pop(),
+            Self::Plain | Self::Lsp => None,
+        }
+    }
+
     /// The token of a progress notification; `None` for any other.
     pub(super) fn progress_token(self, message: &[u8], envelope: &Envelope) -> Option<Span> {
         let (method, token): (&[u8], &[u8]) = match self {
@@ -130,6 +143,19 @@ impl Protocol {
     }
 }
 
+/// Where an object names a subscription: in a notification its params, in a reply its result.
+pub(super) fn subscription_ids(message: &[u8], object: Span) -> Vec<Span> {
+    let metas = members(message, object, &[b"_meta"], says);
+    let of_meta = |meta| members(message, meta, &[SUBSCRIPTION_ID], says);
+    metas.into_iter().flat_map(of_meta).collect()
+}
+
+/// Whether the message is of this method.
+pub(super) fn is_method(message: &[u8], envelope: &Envelope, method: &str) -> bool {
+    let named = envelope.method;
+    named.is_some_and(|named| says(named.unquoted().of(message), method.as_bytes()))
+}
+
 /// Whether it is a client's way to give up a call, by its id or its token.
 pub(super) fn is_cancel(message: &[u8], envelope: &Envelope) -> bool {
     let by_token = b"window/workDoneProgress/cancel".as_slice();
@@ -138,6 +164,35 @@ pub(super) fn is_cancel(message: &[u8], envelope: &Envelope) -> bool {
         let named = named.unquoted().of(message);
         names.iter().any(|name| says(named, name))
     })
+}
+
+/// What a cancel of a client names.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum CancelTarget {
+    /// A request, by its id.
+    Request(Span),
+    /// A request, by a token of it.
+    Token(Span),
+    Nothing,
+}
+
+/// What the message cancels, if it is a cancel of a client.
+pub(super) fn cancel_target(message: &[u8], envelope: &Envelope) -> Option<CancelTarget> {
+    if !is_cancel(message, envelope) {
+        return None;
+    }
+    let Some(params) = envelope.params else {
+        return Some(CancelTarget::Nothing);
+    };
+    let named = |name: &[u8]| members(message, params, &[name], says).pop();
+    let target = if is_method(message, envelope, MCP_CANCEL) {
+        named(b"requestId").map(CancelTarget::Request)
+    } else if is_method(message, envelope, LSP_CANCEL) {
+        named(b"id").map(CancelTarget::Request)
+    } else {
+        named(b"token").map(CancelTarget::Token)
+    };
+    Some(target.unwrap_or(CancelTarget::Nothing))
 }
 
 /// The tokens that are members of an object, by these names: strings and numbers.
@@ -181,6 +236,8 @@ impl Cancel {
     }
 }
 
+const MCP_LISTEN: &str = "subscriptions/listen";
+const SUBSCRIPTION_ID: &[u8] = b"io.modelcontextprotocol/subscriptionId";
 const MCP_CANCEL: &str = "notifications/cancelled";
 const LSP_CANCEL: &str = "$/cancelRequest";
 /// An error code of LSP.

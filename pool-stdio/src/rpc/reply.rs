@@ -37,6 +37,11 @@ impl Reply {
         self.id
     }
 
+    /// Where the result is, or the error.
+    pub(super) const fn body(&self) -> Span {
+        self.body
+    }
+
     /// The text of the result, or of the error.
     pub(super) fn answer(&self) -> Result<&[u8], &[u8]> {
         let body = self.body.of(&self.message);

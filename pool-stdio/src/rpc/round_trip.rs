@@ -2,28 +2,32 @@
 
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use pool_core::BoxFuture;
-use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::client::{Client, ClientMessage, OutgoingRequest, restored};
+use super::client::{Client, ClientMessage, OutgoingRequest};
 use super::error::RpcError;
 use super::framing::join;
 use super::limit::Limit;
 use super::link::Link;
 use super::pending::PendingCall;
+use super::place::Place;
 use super::reply::Reply;
+use super::state::GiveUp;
+use super::table::CallId;
 
 /// A request on its way to its reply. Dropping it gives the call up.
 ///
-/// A state machine instead of an `async fn`, so that it has a name and can be stored.
-pub(super) struct RoundTrip<'a> {
-    pub(super) client: &'a Client,
-    stage: Stage<'a>,
+/// A state machine instead of an `async fn`, so that it has a name and can be stored. `C` is how its
+/// owner holds the connection: by a reference, or by a lease.
+pub(super) struct RoundTrip<C: AsRef<Client>> {
+    pub(super) client: C,
+    stage: Stage,
     duration: Option<Duration>,
     limit: Option<Limit>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -31,22 +35,19 @@ pub(super) struct RoundTrip<'a> {
     begun: Option<Instant>,
 }
 
-enum Stage<'a> {
+enum Stage {
     New(Result<OutgoingRequest, RpcError>),
     /// The queue is full. Boxed, because that is rare, and would make every call larger.
     Waiting(
         OutgoingRequest,
-        BoxFuture<'a, Result<SemaphorePermit<'a>, RpcError>>,
+        BoxFuture<'static, Result<Place<'static>, RpcError>>,
     ),
-    Sent(PendingCall<'a>),
+    Sent(CallId),
     Over,
 }
 
-impl<'a> RoundTrip<'a> {
-    pub(super) const fn new(
-        client: &'a Client,
-        request: Result<OutgoingRequest, RpcError>,
-    ) -> Self {
+impl<C: AsRef<Client>> RoundTrip<C> {
+    pub(super) const fn new(client: C, request: Result<OutgoingRequest, RpcError>) -> Self {
         Self {
             client,
             stage: Stage::New(request),
@@ -62,6 +63,11 @@ impl<'a> RoundTrip<'a> {
         self.duration = Some(duration);
     }
 
+    /// Ends it at this time, which an earlier request of the same caller may have begun.
+    pub(super) const fn set_deadline(&mut self, limit: Limit) {
+        self.limit = Some(limit);
+    }
+
     /// The request, before the first poll.
     pub(super) const fn request_mut(&mut self) -> Option<&mut OutgoingRequest> {
         match &mut self.stage {
@@ -70,21 +76,27 @@ impl<'a> RoundTrip<'a> {
         }
     }
 
+    /// Whether nothing was queued yet.
+    pub(super) const fn is_unsent(&self) -> bool {
+        matches!(self.stage, Stage::New(_) | Stage::Waiting(..))
+    }
+
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, RpcError>> {
         let outcome = ready!(self.poll_stages(cx));
         self.stage = Stage::Over;
         if let Some(begun) = self.begun
             && outcome.is_ok()
         {
-            self.client.meters.request_answered(begun.elapsed());
+            let meters = &self.client.as_ref().meters;
+            meters.request_answered(begun.elapsed());
         }
         Poll::Ready(outcome)
     }
 
     fn poll_stages(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, RpcError>> {
         loop {
-            if let Stage::Sent(call) = &mut self.stage {
-                if let Poll::Ready(reply) = call.poll_reply(cx) {
+            if let Stage::Sent(call) = self.stage {
+                if let Poll::Ready(reply) = self.client.as_ref().link.poll_call(call, cx) {
                     return Poll::Ready(reply);
                 }
                 return self.poll_limit(cx);
@@ -93,16 +105,28 @@ impl<'a> RoundTrip<'a> {
                 Stage::New(request) => {
                     let request = request?;
                     self.begin();
-                    self.stage = match self.client.link.try_place() {
-                        Some(place) => return self.send(place, request, cx),
-                        None => {
-                            let place = self.client.link.wait_for_place(self.limit);
-                            Stage::Waiting(request, Box::pin(place))
-                        }
+                    let link = &self.client.as_ref().link;
+                    let submitted = match link.try_place() {
+                        Some(place) => Ok(submit(link, place, request, self.limit, cx)?),
+                        None => Err(request),
                     };
+                    match submitted {
+                        Ok(call) => {
+                            self.stage = Stage::Sent(call);
+                            return self.poll_limit(cx);
+                        }
+                        Err(request) => {
+                            let place = Arc::clone(link).wait_for_place(self.limit);
+                            self.stage = Stage::Waiting(request, Box::pin(place));
+                        }
+                    }
                 }
                 Stage::Waiting(request, mut waiting) => match waiting.as_mut().poll(cx) {
-                    Poll::Ready(place) => return self.send(place?, request, cx),
+                    Poll::Ready(place) => {
+                        let link = &self.client.as_ref().link;
+                        self.stage = Stage::Sent(submit(link, place?, request, self.limit, cx)?);
+                        return self.poll_limit(cx);
+                    }
                     Poll::Pending => {
                         self.stage = Stage::Waiting(request, waiting);
                         return Poll::Pending;
@@ -114,30 +138,12 @@ impl<'a> RoundTrip<'a> {
     }
 
     fn begin(&mut self) {
-        self.limit = self.duration.map(Limit::starting_now);
-        self.begun = self.client.meters.is_recorded().then(Instant::now);
-        self.client.meters.request_begun();
-    }
-
-    /// Queues the request with the waker of this poll. Nothing is polled for the reply yet: when it
-    /// comes the waker is woken.
-    fn send(
-        &mut self,
-        place: SemaphorePermit<'_>,
-        request: OutgoingRequest,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Reply, RpcError>> {
-        let OutgoingRequest {
-            call,
-            frame,
-            mut details,
-            ..
-        } = request;
-        details.waker = Some(cx.waker().clone());
-        details.deadline = self.limit.map(|limit| limit.until);
-        let link: &Link = &self.client.link;
-        self.stage = Stage::Sent(PendingCall::begin(link, place, call, frame, details)?);
-        self.poll_limit(cx)
+        if let Some(duration) = self.duration {
+            self.limit = Some(Limit::starting_now(duration));
+        }
+        let meters = &self.client.as_ref().meters;
+        self.begun = meters.is_recorded().then(Instant::now);
+        meters.request_begun();
     }
 
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, RpcError>> {
@@ -148,12 +154,44 @@ impl<'a> RoundTrip<'a> {
             .timer
             .get_or_insert_with(|| Box::pin(sleep_until(limit.until)));
         ready!(timer.as_mut().poll(cx));
-        let Stage::Sent(call) = &mut self.stage else {
+        let Stage::Sent(call) = self.stage else {
             return Poll::Pending;
         };
-        let fate = call.miss_deadline();
-        Poll::Ready(Err(limit.error(self.client.link.settings.pid, fate)))
+        self.stage = Stage::Over;
+        let link = &self.client.as_ref().link;
+        let fate = link.abandon(call, GiveUp::Deadline);
+        Poll::Ready(Err(limit.error(link.settings.pid, fate)))
     }
+}
+
+impl<C: AsRef<Client>> Drop for RoundTrip<C> {
+    fn drop(&mut self) {
+        if let Stage::Sent(call) = self.stage {
+            let link = &self.client.as_ref().link;
+            link.abandon(call, GiveUp::Caller);
+        }
+    }
+}
+
+/// Queues the request with the waker of this poll. Nothing is polled for the reply yet: when it comes
+/// the waker is woken.
+fn submit(
+    link: &Link,
+    place: Place<'_>,
+    request: OutgoingRequest,
+    limit: Option<Limit>,
+    cx: &Context<'_>,
+) -> Result<CallId, RpcError> {
+    let OutgoingRequest {
+        call,
+        frame,
+        mut details,
+        ..
+    } = request;
+    details.waker = Some(cx.waker().clone());
+    details.deadline = limit.map(|limit| limit.until);
+    link.begin(place, call, frame, details)?;
+    Ok(call)
 }
 
 /// Sends each message of a batch by itself, and joins the replies to one batch, in the same order.
@@ -179,17 +217,17 @@ async fn batch_replies(
     limit: Option<Limit>,
     has_sent: &mut bool,
 ) -> Result<Option<Bytes>, RpcError> {
-    let link: &Link = &client.link;
+    let link = &client.link;
     let mut calls = Vec::new();
     let begun = client.meters.is_recorded().then(Instant::now);
     for message in batch {
         match message {
-            ClientMessage::Notification(frame) => link.send(frame, limit).await?,
+            ClientMessage::Notification(frame) => Arc::clone(link).send(frame, limit).await?,
             ClientMessage::Request(request) => {
                 client.meters.request_begun();
                 let place = match link.try_place() {
                     Some(place) => place,
-                    None => link.wait_for_place(limit).await?,
+                    None => Arc::clone(link).wait_for_place(limit).await?,
                 };
                 let OutgoingRequest {
                     call,
@@ -212,7 +250,7 @@ async fn batch_replies(
         }
         let separator: &'static [u8] = if parts.is_empty() { b"[" } else { b"," };
         parts.push(Bytes::from_static(separator));
-        parts.extend(restored(&reply, client_id));
+        parts.push(client_id.restore(&reply));
     }
     if parts.is_empty() {
         return Ok(None);

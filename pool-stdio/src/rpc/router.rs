@@ -7,14 +7,17 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::broadcast;
 
+use super::client::as_quoted;
 use super::error::EndCause;
 use super::framing::{Frame, FrameDecoder, join, splice};
 use super::link::{Link, Read};
+use super::note_queue::{NoteFate, NoteKind, NoteSink};
 use super::notifications::{Notification, Origin};
 use super::protocol::Protocol;
 use super::reply::{ErrorObject, INTERNAL_ERROR, Reply, reply_text};
-use super::scan::{Elements, Envelope, MessageKind, own_number};
-use super::server_request::{Responder, ServerRequest};
+use super::scan::{Elements, Envelope, MessageKind, Span, own_number};
+use super::server_request::{Responder, ServerRequest, too_many};
+use super::state::GiveUp;
 use crate::codec::DecodeError;
 use crate::metrics::Meters;
 
@@ -124,6 +127,13 @@ impl Router {
         let copy = Bytes::copy_from_slice(message);
         match ServerRequest::new(copy, envelope, self.link.settings.origin()) {
             Some(request) => {
+                if let Some(session) = self.link.session() {
+                    let id = request.id().clone();
+                    if !session.ask(request) {
+                        self.send_answer(too_many(&id));
+                    }
+                    return Ok(());
+                }
                 if let Some(answer) = self.responder.take(request) {
                     self.send_answer(answer);
                 }
@@ -135,42 +145,113 @@ impl Router {
 
     fn route_notification(&mut self, message: Bytes, envelope: &Envelope) -> Result<(), EndCause> {
         if let Some(token) = self.protocol.progress_token(&message, envelope) {
-            let heard = own_number(token.of(&message))
-                .and_then(|number| self.link.state().progress(number))
-                .is_some_and(|(progress, original)| {
-                    let restored = join(&splice(&message, &[(token, original)]));
-                    notification(restored, self.link.settings.origin())
-                        .is_some_and(|one| progress.send(one))
-                });
-            if !heard {
-                self.link.state().count_unheard();
-            }
+            let number = own_number(token.of(&message));
+            let receiver = number.and_then(|number| self.link.state().progress(number));
+            let fate = receiver.map_or(NoteFate::Unheard, |(sink, original)| {
+                self.pass_on(&message, Some((token, original)), &sink, NoteKind::Progress)
+            });
+            self.count_note(fate);
             return Ok(());
         }
-        if let Some(id) = self.protocol.cancelled_request(&message, envelope) {
-            let id = id.of(&message);
-            if self.responder.cancel(id) {
-                if let Some(answer) = self.protocol.cancelled_answer(id) {
-                    self.send_answer(answer);
-                }
-                return Ok(());
-            }
+        if let Some(id) = self.protocol.subscription_id(&message, envelope) {
+            self.route_to_subscription(&message, id);
+            return Ok(());
         }
-        let has_subscribers = self.notifications.receiver_count() > 0;
+        if let Some(id) = self.protocol.cancelled_request(&message, envelope)
+            && self.route_cancel(&message, id)
+        {
+            return Ok(());
+        }
+        self.route_unattributed(&message, envelope)
+    }
+
+    /// A notification of a subscription goes to the call that opened it, and to nobody else.
+    fn route_to_subscription(&self, message: &Bytes, id: Span) {
+        let call = subscription_number(id.of(message));
+        let receiver = call.and_then(|call| Some((call, self.link.state().notes(call)?)));
+        let Some((call, (sink, client_id))) = receiver else {
+            return self.count_note(NoteFate::Unheard);
+        };
+        let edit = client_id.map(|client_id| (id, as_quoted(id.of(message), client_id)));
+        let fate = self.pass_on(message, edit, &sink, NoteKind::Subscription);
+        if let (NoteFate::NoRoom, NoteSink::Queue(queue)) = (fate, &sink) {
+            self.link.abandon(call, GiveUp::Overflow(queue.notes_max()));
+        }
+        self.count_note(fate);
+    }
+
+    /// The child cancels a request: its own, or one of ours, such as a subscription that it ends.
+    /// Returns whether there is such a request.
+    fn route_cancel(&mut self, message: &Bytes, id: Span) -> bool {
+        let cancelled = id.of(message);
+        let session = self.link.session();
+        let was_waiting = session.is_some_and(|session| session.cancel(cancelled));
+        if was_waiting || self.responder.cancel(cancelled) {
+            if let Some(answer) = self.protocol.cancelled_answer(cancelled) {
+                self.send_answer(answer);
+            }
+            return true;
+        }
+        let call = own_number(cancelled);
+        let Some((call, (sink, client_id))) =
+            call.and_then(|call| Some((call, self.link.state().notes(call)?)))
+        else {
+            return false;
+        };
+        let edit = client_id.map(|client_id| (id, client_id));
+        // The last note: without room for it, the end itself tells the same.
+        self.pass_on(message, edit, &sink, NoteKind::Subscription);
+        self.link.end_by_child(call);
+        true
+    }
+
+    /// Sends a note of a call to its receiver, with what the client called it by.
+    fn pass_on(
+        &self,
+        message: &Bytes,
+        edit: Option<(Span, Bytes)>,
+        sink: &NoteSink,
+        kind: NoteKind,
+    ) -> NoteFate {
+        // Joined to a copy, because a receiver may keep it for long, and a slice would keep the whole
+        // buffer that it was read into.
+        let restored = match edit {
+            Some(edit) => join(&splice(message, &[edit])),
+            None => Bytes::copy_from_slice(message),
+        };
+        match notification(restored, self.link.settings.origin()) {
+            Some(note) => sink.send(note, kind),
+            None => NoteFate::Unheard,
+        }
+    }
+
+    fn count_note(&self, fate: NoteFate) {
+        if fate != NoteFate::Kept {
+            self.link.state().count_unheard();
+        }
+    }
+
+    /// A notification that names no request goes to the session, and to all subscribers.
+    fn route_unattributed(&self, message: &Bytes, envelope: &Envelope) -> Result<(), EndCause> {
+        let session = self.link.session();
+        let has_subscribers = session.is_some() || self.notifications.receiver_count() > 0;
         // A subscriber may keep it for long, and a slice would keep the whole buffer that it was read
         // into.
         let kept = if has_subscribers {
-            Bytes::copy_from_slice(&message)
+            Bytes::copy_from_slice(message)
         } else {
             message.clone()
         };
         match Notification::new(kept, envelope, self.link.settings.origin()) {
             Some(one) => {
+                if let Some(session) = session {
+                    session.tell(one.clone());
+                }
                 // Fails if there is no subscriber.
                 drop(self.notifications.send(one));
                 Ok(())
             }
-            None => self.stray(&message),
+            None => self.stray(message),
         }
     }
 
@@ -231,6 +312,12 @@ fn is_batch(frame: &[u8]) -> bool {
             Some(Err(_)) | None => return false,
         }
     }
+}
+
+/// The number of the call that a subscription is named by. A child may write it as a string.
+fn subscription_number(id: &[u8]) -> Option<u64> {
+    let unquoted = id.strip_prefix(b"\"").and_then(|id| id.strip_suffix(b"\""));
+    own_number(unquoted.unwrap_or(id))
 }
 
 fn notification(message: Bytes, origin: Origin) -> Option<Notification> {

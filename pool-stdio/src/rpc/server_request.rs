@@ -88,6 +88,10 @@ impl ServerRequest {
     pub fn params<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_slice(self.params.as_deref().unwrap_or(b"null"))
     }
+
+    pub(super) const fn id(&self) -> &Bytes {
+        &self.id
+    }
 }
 
 /// Answers the requests of a child. Dropping it ends the handlers that are running.
@@ -121,8 +125,7 @@ impl Responder {
             return Some(reply_text(&id, self.default_answer(&request).as_deref()));
         };
         if self.requests.len() >= RUNNING_MAX {
-            let error = ErrorObject::new(SERVER_ERROR, "too many requests at once");
-            return Some(reply_text(&id, Err(&error)));
+            return Some(too_many(&id));
         }
         let handler = Arc::clone(handler);
         // The handler is called in the task, so that its panic ends the task alone.
@@ -168,6 +171,12 @@ impl Responder {
         }
         Poll::Pending
     }
+}
+
+/// The answer to a request for which there is no room.
+pub(super) fn too_many(id: &[u8]) -> Vec<u8> {
+    let error = ErrorObject::new(SERVER_ERROR, "too many requests at once");
+    reply_text(id, Err(&error))
 }
 
 fn empty() -> Answer {

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::error::{ConnectionEnd, Fate, RpcError};
-use super::notifications::Progress;
+use super::note_queue::{NoteSink, Notes};
 use super::outbox::Outbox;
 use super::reply::Reply;
 use super::status::RpcStatus;
 use super::suspicion::{Excuse, Observation, Suspicion};
-use super::table::{CallId, GivenUp, NewCall, Table, UnclaimedReply};
+use super::table::{CallId, GivenUp, NewCall, Table, UnclaimedReply, Withdrawn};
 use crate::codec::Fragment;
 use crate::metrics::UnclaimedCounts;
 
@@ -48,7 +48,7 @@ pub(super) struct LinkState {
 /// What belongs to a call besides its frame.
 #[derive(Debug, Default)]
 pub(super) struct CallDetails {
-    pub(super) progress: Option<Progress>,
+    pub(super) notes: Notes,
     /// Tokens of the caller, each with the number that was sent in its place.
     pub(super) tokens: Vec<(u64, Bytes)>,
     /// The call is a ping: the child does no work for it.
@@ -65,6 +65,10 @@ pub(super) enum GiveUp {
     Deadline,
     /// Its caller dropped it.
     Caller,
+    /// The client cancelled it by its id. Its caller still waits.
+    Client,
+    /// A subscription, of which its caller did not take this many notifications in time. It still waits.
+    Overflow(usize),
 }
 
 /// What the driver finds to do.
@@ -134,6 +138,11 @@ impl LinkState {
         self.end.is_none() && self.input_end.is_none()
     }
 
+    /// Whether nothing can be read any more.
+    pub(super) const fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+
     /// The error of a call that begins after the end.
     pub(super) fn refusal(&self) -> RpcError {
         match self.end.as_ref().or(self.input_end.as_ref()) {
@@ -146,7 +155,7 @@ impl LinkState {
 
     pub(super) fn begin(&mut self, call: CallId, details: CallDetails) {
         let new = NewCall {
-            progress: details.progress,
+            notes: details.notes,
             waker: details.waker,
             deadline: details.deadline,
             is_ping: details.is_ping,
@@ -190,15 +199,15 @@ impl LinkState {
         (queued, replaced)
     }
 
-    /// Resolves to the reply of a call, or to the reason why none can come any more. The progress
-    /// sender must be dropped outside of all locks.
+    /// Resolves to the reply of a call, or to the reason why none can come any more. The sink must be
+    /// dropped outside of all locks.
     pub(super) fn poll_call(
         &mut self,
         call: CallId,
         cx: &Context<'_>,
-    ) -> Poll<(Result<Reply, RpcError>, Option<Progress>)> {
-        if let Poll::Ready((reply, progress)) = self.table.poll(call, cx) {
-            return Poll::Ready((Ok(reply), progress));
+    ) -> Poll<(Result<Reply, RpcError>, Option<NoteSink>)> {
+        if let Poll::Ready((outcome, sink)) = self.table.poll(call, cx) {
+            return Poll::Ready((outcome.map_err(Withdrawn::error), sink));
         }
         let (end, fate) = match (&self.input_end, &self.end) {
             (Some(end), _) | (None, Some(end)) if self.unsent.remove(&call) => (end, Fate::NotSent),
@@ -208,7 +217,7 @@ impl LinkState {
         };
         let error = end.error(fate);
         let given_up = self.table.abandon(call, Fate::NotSent);
-        Poll::Ready((Err(error), given_up.progress))
+        Poll::Ready((Err(error), given_up.sink))
     }
 
     /// Gives a call up. `is_taken_back` says whether its request was removed from where it waited, and
@@ -225,7 +234,11 @@ impl LinkState {
         } else {
             Fate::MaybeExecuted
         };
-        let given_up = self.table.abandon(call, fate);
+        let given_up = match why {
+            GiveUp::Deadline | GiveUp::Caller => self.table.abandon(call, fate),
+            GiveUp::Client => self.table.withdraw(call, Withdrawn::ByClient(fate)),
+            GiveUp::Overflow(notes) => self.table.withdraw(call, Withdrawn::Overflow(notes)),
+        };
         if given_up.is_owed {
             if !given_up.is_ping {
                 self.suspicion.note_given_up();
@@ -277,12 +290,28 @@ impl LinkState {
     }
 
     /// The receiver of a call's progress, and the caller's token, by the token that we sent.
-    pub(super) fn progress(&self, token: u64) -> Option<(Progress, Bytes)> {
-        let (progress, original) = self.table.progress(token)?;
-        Some((progress.clone(), original.clone()))
+    pub(super) fn progress(&self, token: u64) -> Option<(NoteSink, Bytes)> {
+        let (sink, original) = self.table.progress(token)?;
+        Some((sink.clone(), original.clone()))
     }
 
-    /// Counts a progress notification that belongs to no call that listens.
+    /// The receiver of what is said of a call by its number, and the id that the client gave it.
+    pub(super) fn notes(&self, call: CallId) -> Option<(NoteSink, Option<Bytes>)> {
+        let notes = self.table.notes(call)?;
+        Some((notes.sink.clone()?, notes.client_id.clone()))
+    }
+
+    /// The number that was sent in place of this token of a call.
+    pub(super) fn token_of(&self, call: CallId, original: &[u8]) -> Option<u64> {
+        self.table.token_of(call, original)
+    }
+
+    /// The child has cancelled a call. Its caller must be woken outside of all locks.
+    pub(super) fn end_by_child(&mut self, call: CallId) -> GivenUp {
+        self.table.withdraw(call, Withdrawn::ByChild)
+    }
+
+    /// Counts a note that belongs to no call that listens.
     pub(super) const fn count_unheard(&mut self) {
         self.dropped.unheard += 1;
     }

@@ -37,7 +37,8 @@ pub struct RpcStatus {
     pub unknown: u64,
     /// Frames that are not JSON-RPC messages.
     pub strays: u64,
-    /// Progress notifications that belong to no call, or to one without a receiver.
+    /// Progress notifications and notifications of subscriptions that belong to no call, or to one
+    /// without a receiver.
     pub unheard: u64,
     /// Cancel notifications and answers to the child for which there was no room, and answers that are
     /// too long because of their id.

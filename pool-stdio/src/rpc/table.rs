@@ -9,6 +9,7 @@
 //!    most [`TOMBSTONES_MAX`]. A late reply without a tombstone counts as a duplicate, and is dropped
 //!    too.
 //! 4. A token lives exactly as long as its call.
+//! 5. A call that was withdrawn stays until its caller has learned it, and is not answered any more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -17,8 +18,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::error::Fate;
-use super::notifications::Progress;
+use super::error::{Fate, RpcError};
+use super::note_queue::{NoteSink, Notes};
 use super::reply::Reply;
 use super::suspicion::Excuse;
 
@@ -45,7 +46,31 @@ pub(super) struct GivenUp {
     /// How many reads had happened when it began.
     pub(super) reads_before: u64,
     /// To be dropped outside of all locks: that wakes its receiver.
-    pub(super) progress: Option<Progress>,
+    pub(super) sink: Option<NoteSink>,
+    /// The task that awaits a call which was withdrawn, to be woken outside of all locks.
+    pub(super) waker: Option<Waker>,
+}
+
+/// Why a call ends without a reply while its caller still waits for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Withdrawn {
+    /// The client cancelled it by its id.
+    ByClient(Fate),
+    /// The child cancelled it.
+    ByChild,
+    /// It is a subscription, and this many of its notifications were not taken in time.
+    Overflow(usize),
+}
+
+impl Withdrawn {
+    /// What its caller is told.
+    pub(super) const fn error(self) -> RpcError {
+        match self {
+            Self::ByClient(fate) => RpcError::ClientCancelled { fate },
+            Self::ByChild => RpcError::ServerCancelled,
+            Self::Overflow(notes_max) => RpcError::SubscriptionOverflow { notes_max },
+        }
+    }
 }
 
 /// The calls of one connection.
@@ -62,7 +87,7 @@ pub(super) struct Table {
 /// A call that begins.
 #[derive(Debug, Default)]
 pub(super) struct NewCall {
-    pub(super) progress: Option<Progress>,
+    pub(super) notes: Notes,
     /// Of the task that awaits the call, if it polls for the reply only when it is woken.
     pub(super) waker: Option<Waker>,
     pub(super) deadline: Option<Instant>,
@@ -75,8 +100,8 @@ pub(super) struct NewCall {
 #[derive(Debug)]
 struct CallEntry {
     waker: Option<Waker>,
-    reply: Option<Reply>,
-    progress: Option<Progress>,
+    outcome: Option<Result<Reply, Withdrawn>>,
+    notes: Notes,
     tokens: Vec<u64>,
     deadline: Option<Instant>,
     is_ping: bool,
@@ -96,8 +121,8 @@ impl Table {
     pub(super) fn begin(&mut self, id: CallId, call: NewCall) {
         let call = CallEntry {
             waker: call.waker,
-            reply: None,
-            progress: call.progress,
+            outcome: None,
+            notes: call.notes,
             tokens: Vec::new(),
             deadline: call.deadline,
             is_ping: call.is_ping,
@@ -128,7 +153,7 @@ impl Table {
 
     fn working_calls(&self) -> impl Iterator<Item = (CallId, &CallEntry)> {
         let calls = self.calls.iter().map(|(id, call)| (*id, call));
-        calls.filter(|(_, call)| call.reply.is_none() && !call.is_ping)
+        calls.filter(|(_, call)| call.outcome.is_none() && !call.is_ping)
     }
 
     /// How long the calls before this one excuse a silent child.
@@ -158,11 +183,12 @@ impl Table {
         issued: u64,
     ) -> Result<Option<Waker>, UnclaimedReply> {
         match self.calls.get_mut(&id) {
-            Some(call) if call.reply.is_none() => {
-                call.reply = Some(reply);
+            Some(call) if call.outcome.is_none() => {
+                call.outcome = Some(Ok(reply));
                 self.unanswered -= 1;
                 Ok(call.waker.take())
             }
+            Some(_) if self.tombstones.remove(&id) => Err(UnclaimedReply::Late),
             Some(_) => Err(UnclaimedReply::Duplicate),
             None if self.unawaited_ping == Some(id) => {
                 self.unawaited_ping = None;
@@ -174,15 +200,19 @@ impl Table {
         }
     }
 
-    /// Resolves to the reply, which ends the call. The returned progress sender must be dropped
-    /// outside of all locks: that wakes its receiver.
-    pub(super) fn poll(&mut self, id: CallId, cx: &Context<'_>) -> Poll<(Reply, Option<Progress>)> {
+    /// Resolves to the reply, which ends the call. The returned sink must be dropped outside of all
+    /// locks: that wakes its receiver.
+    pub(super) fn poll(
+        &mut self,
+        id: CallId,
+        cx: &Context<'_>,
+    ) -> Poll<(Result<Reply, Withdrawn>, Option<NoteSink>)> {
         let Some(call) = self.calls.get_mut(&id) else {
             return Poll::Pending;
         };
-        if let Some(reply) = call.reply.take() {
-            let progress = self.end(id).and_then(|call| call.progress);
-            return Poll::Ready((reply, progress));
+        if let Some(outcome) = call.outcome.take() {
+            let sink = self.end(id).and_then(|call| call.notes.sink);
+            return Poll::Ready((outcome, sink));
         }
         if !call
             .waker
@@ -199,20 +229,54 @@ impl Table {
         let Some(call) = self.end(id) else {
             return GivenUp::default();
         };
-        let is_unanswered = call.reply.is_none();
+        let is_unanswered = call.outcome.is_none();
         self.unanswered -= usize::from(is_unanswered);
         let is_owed = fate == Fate::MaybeExecuted && is_unanswered;
         if is_owed {
-            self.tombstones.insert(id);
-            if self.tombstones.len() > TOMBSTONES_MAX {
-                self.tombstones.pop_first();
-            }
+            self.leave_tombstone(id);
         }
         GivenUp {
             is_owed,
             is_ping: call.is_ping,
             reads_before: call.reads_before,
-            progress: call.progress,
+            sink: call.notes.sink,
+            waker: None,
+        }
+    }
+
+    /// Ends a call without a reply. Its caller learns why when it polls.
+    pub(super) fn withdraw(&mut self, id: CallId, why: Withdrawn) -> GivenUp {
+        let call = self.calls.get_mut(&id);
+        let Some(call) = call.filter(|call| call.outcome.is_none()) else {
+            return GivenUp::default();
+        };
+        call.outcome = Some(Err(why));
+        let waker = call.waker.take();
+        let (is_ping, reads_before) = (call.is_ping, call.reads_before);
+        self.unanswered -= 1;
+        // A child that cancelled a call itself sends no reply.
+        let is_owed = match why {
+            Withdrawn::ByClient(fate) => fate == Fate::MaybeExecuted,
+            Withdrawn::ByChild => false,
+            Withdrawn::Overflow(_) => true,
+        };
+        if is_owed {
+            self.leave_tombstone(id);
+        }
+        GivenUp {
+            is_owed,
+            is_ping,
+            reads_before,
+            sink: None,
+            waker,
+        }
+    }
+
+    /// Leaves a tombstone, so that the late reply is recognised.
+    fn leave_tombstone(&mut self, id: CallId) {
+        self.tombstones.insert(id);
+        if self.tombstones.len() > TOMBSTONES_MAX {
+            self.tombstones.pop_first();
         }
     }
 
@@ -225,10 +289,31 @@ impl Table {
     }
 
     /// The receiver of the progress of a call, and the caller's token, by the token that we sent.
-    pub(super) fn progress(&self, token: u64) -> Option<(&Progress, &Bytes)> {
+    pub(super) fn progress(&self, token: u64) -> Option<(&NoteSink, &Bytes)> {
         let token = self.tokens.get(&token)?;
-        let progress = self.calls.get(&token.call)?.progress.as_ref()?;
-        Some((progress, &token.original))
+        let sink = self.pending_call(token.call)?.notes.sink.as_ref()?;
+        Some((sink, &token.original))
+    }
+
+    /// The receiver of what is said of a call by its number, and the id that the client gave it.
+    pub(super) fn notes(&self, call: CallId) -> Option<&Notes> {
+        Some(&self.pending_call(call)?.notes)
+    }
+
+    /// A call that was not withdrawn.
+    fn pending_call(&self, id: CallId) -> Option<&CallEntry> {
+        let call = self.calls.get(&id);
+        call.filter(|call| !matches!(call.outcome, Some(Err(_))))
+    }
+
+    /// The number that we sent in place of this token of one of these calls.
+    pub(super) fn token_of(&self, call: CallId, original: &[u8]) -> Option<u64> {
+        let tokens = &self.calls.get(&call)?.tokens;
+        let is_it = |number: &&u64| {
+            let token = self.tokens.get(number);
+            token.is_some_and(|token| token.original == original)
+        };
+        tokens.iter().find(is_it).copied()
     }
 
     /// The wakers of all calls, to be woken because the connection is over.
@@ -287,6 +372,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rpc::notifications::Progress;
     use crate::rpc::scan::Envelope;
 
     fn reply() -> Reply {
@@ -297,6 +383,7 @@ mod tests {
     enum Step {
         Begin,
         Abandon(u64, bool),
+        Withdraw(u64, bool),
         Reply(u64),
         Take(u64),
     }
@@ -305,6 +392,7 @@ mod tests {
         let step = prop_oneof![
             Just(Step::Begin),
             (0..12_u64, any::<bool>()).prop_map(|(id, sent)| Step::Abandon(id, sent)),
+            (0..12_u64, any::<bool>()).prop_map(|(id, sent)| Step::Withdraw(id, sent)),
             (0..12_u64).prop_map(Step::Reply),
             (0..12_u64).prop_map(Step::Take),
         ];
@@ -332,6 +420,18 @@ mod tests {
                         let was_waiting = waiting.remove(&id);
                         answered.remove(&id);
                         prop_assert_eq!(is_owed, was_waiting && sent);
+                        if is_owed {
+                            given_up.insert(id);
+                        }
+                    }
+                    Step::Withdraw(id, sent) => {
+                        let fate = if sent { Fate::MaybeExecuted } else { Fate::NotSent };
+                        let GivenUp { is_owed, .. } = table.withdraw(id, Withdrawn::ByClient(fate));
+                        let was_waiting = waiting.remove(&id);
+                        prop_assert_eq!(is_owed, was_waiting && sent);
+                        if was_waiting {
+                            answered.insert(id);
+                        }
                         if is_owed {
                             given_up.insert(id);
                         }
@@ -384,11 +484,14 @@ mod tests {
     fn a_token_lives_as_long_as_its_call() {
         let mut table = Table::default();
         let (progress, _notices) = Progress::channel(1);
-        let progress = Some(progress);
+        let notes = Notes {
+            sink: Some(NoteSink::Channel(progress)),
+            client_id: None,
+        };
         table.begin(
             0,
             NewCall {
-                progress,
+                notes,
                 ..NewCall::default()
             },
         );

@@ -36,7 +36,8 @@ pub(super) struct Book {
     limit: usize,
     slots: BTreeMap<ConnectionId, SlotEntry>,
     queue: VecDeque<WaiterId>,
-    /// How many of those, at the front, wait again: what they were lent proved dead.
+    /// How many of those, at the front, had their turn: what they were lent proved dead, or what was
+    /// idle has to be checked first.
     again: usize,
     /// The connection whose state the next event shows.
     between: Option<ConnectionId>,
@@ -210,6 +211,10 @@ impl Book {
         self.queue.insert(place.unwrap_or(self.again), waiter);
         self.again += 1;
         self.last_waiter = self.last_waiter.max(Some(waiter));
+        // It may have found connections that must be checked first: then one of them is checked for it.
+        if self.counts().checking >= self.queue.len() {
+            return Ok(());
+        }
         self.nothing_idle(waiter)
     }
 

@@ -19,7 +19,8 @@ pub enum LedgerRule {
     NoLeaseOfDoomed,
     /// No connection is idle after it died, expired, was discarded or began to be closed.
     NoParkingOfDoomed,
-    /// No connection is idle while a caller is queued.
+    /// No connection is idle while a caller is queued, unless it must be checked first, and as many others
+    /// are being checked as callers are queued.
     NoIdleWhileQueued,
     /// Callers are served in the order of the queue.
     Fifo,

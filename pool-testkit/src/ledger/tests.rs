@@ -56,6 +56,9 @@ fn returned(n: u64) -> EventKind {
 fn died(n: u64) -> EventKind {
     EventKind::Died { id: id(n) }
 }
+fn checking(n: u64) -> EventKind {
+    EventKind::Checking { id: id(n) }
+}
 fn closing(n: u64) -> EventKind {
     EventKind::Closing {
         id: id(n),
@@ -276,6 +279,17 @@ fn an_idle_connection_while_a_caller_waits_breaks_the_rule() {
         2,
         &held_then(&[queued(1), returned(0), closing(0), opening(1)]),
     );
+}
+
+#[test]
+fn a_connection_may_be_idle_while_another_is_checked_for_the_caller() {
+    let two_idle = held_then(&[returned(0), opening(1), opened(1), lent(1), returned(1)]);
+    keeps(2, &[&two_idle[..], &[checking(1), requeued(1)]].concat());
+    let rule = LedgerRule::NoIdleWhileQueued;
+    let two_wait = [checking(1), requeued(1), requeued(2)];
+    breaks(2, &[&two_idle[..], &two_wait].concat(), rule);
+    let newcomer = [checking(1), queued(1)];
+    breaks(2, &[&two_idle[..], &newcomer].concat(), rule);
 }
 
 #[test]

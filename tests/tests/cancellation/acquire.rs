@@ -58,7 +58,7 @@ async fn run(case: Case, point: usize, rig: &Arc<Rig>, pool: Pool) -> bool {
     let mut leases = rig.lend_all(&pool).await;
     rig.doom(Call::Check, case.check);
     drop(leases.pop());
-    rig.fake.until(|counts| counts.check.started == 1).await;
+    rig.begin_check(&pool).await;
     rig.doom(Call::Reset, case.reset);
     rig.doom(Call::Close, case.close);
     if let Some(lease) = leases.pop() {

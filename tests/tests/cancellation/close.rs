@@ -58,7 +58,7 @@ async fn run(case: Case, point: usize, rig: &Arc<Rig>, pool: Pool) -> bool {
     let kept = leases.pop().filter(|_| case.lease_is_out);
     rig.doom(Call::Check, case.check);
     drop(leases.pop());
-    rig.fake.until(|counts| counts.check.started >= 1).await;
+    rig.begin_check(&pool).await;
     rig.doom(Call::Reset, case.reset);
     rig.doom(Call::Close, case.close);
     rig.doom(Call::Connect, case.connect);

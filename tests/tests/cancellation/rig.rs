@@ -11,6 +11,7 @@ use pool_core::{AcquireError, ConnectionId, ConnectionPool, PooledConnection, Tr
 use pool_testkit::connector::{Answer, FakeConnection, FakeHandle, QueryAnswer, pair};
 use pool_testkit::ledger::{Ledger, LedgerCounts};
 use pool_testkit::{Call, Query};
+use pool_tests::bed::{HandPolled, TICK};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -185,6 +186,13 @@ impl Rig {
             );
         }
         leases
+    }
+
+    /// Waits until an idle connection is being checked, in the background or for a caller that gives up.
+    pub(crate) async fn begin_check(&self, pool: &Pool) {
+        sleep(CHECK_INTERVAL + 2 * TICK).await;
+        drop(HandPolled::new(pool.acquire()).poll());
+        self.fake.until(|counts| counts.check.started >= 1).await;
     }
 
     /// Checks the outcome of an acquire, and returns its lease after a moment. Says whether there was a

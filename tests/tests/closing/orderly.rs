@@ -219,6 +219,7 @@ async fn no_connection_of_a_closed_pool_becomes_idle() {
     bed.fake.set(Call::Reset, Answer::Manual);
     let (lent, reset, checked) = (bed.lease().await, bed.lease().await, bed.lease().await);
     drop(checked);
+    bed.begin_check(SECOND).await;
     let check = bed.fake.next(Call::Check).await;
     reset.mark_needs_reset();
     drop(reset);

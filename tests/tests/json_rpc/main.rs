@@ -20,10 +20,13 @@ mod calls;
 mod cleanness;
 mod defects;
 mod ends;
+mod exchanges;
 mod goodbye;
 mod health;
 mod metrics;
+mod retries;
 mod servers;
+mod sessions;
 mod shared;
 mod suspects;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pool_core::{CloseReason, EventKind, PooledConnection};
+use pool_core::{CloseReason, EventKind, IdleOrder, PooledConnection};
 use pool_tests::bed::{Bed, HandPolled, MINUTE, SECOND, TICK, pass, quiesce};
 use tokio::time::Instant;
 
@@ -206,4 +206,24 @@ async fn connection_without_limits_stays() {
     assert_eq!(bed.fake.alive().len(), ids.len());
     assert_eq!(bed.fake.counts().connect.started, 2);
     bed.finish().await;
+}
+
+/// All are used in turn, so those that are not needed are not closed either.
+#[tokio::test(start_paused = true)]
+async fn connection_that_was_idle_for_longest_is_lent_first_if_so_ordered() {
+    for (order, expected) in [
+        (IdleOrder::Lifo, [0, 0, 0, 0]),
+        (IdleOrder::Fifo, [2, 1, 0, 2]),
+    ] {
+        let bed = Bed::with(3, |builder| builder.idle_order(order));
+        let ids = bed.idle(3).await;
+        let mut lent = Vec::new();
+        for _ in 0..4 {
+            let lease = bed.lease().await;
+            let id = PooledConnection::id(&lease);
+            lent.extend(ids.iter().position(|other| *other == id));
+        }
+        assert_eq!(lent, expected, "{order:?}");
+        bed.finish().await;
+    }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use pool_core::{ConnectionPool, PooledConnection, SharedPool, TargetLeases};
-use pool_testkit::connector::{Answer, FakeHandle, QueryAnswer, pair};
+use pool_core::{ConnectionPool, PooledConnection, SharedLease, SharedPool, TargetLeases};
+use pool_testkit::connector::{Answer, FakeConnection, FakeHandle, QueryAnswer, pair};
 use pool_testkit::{Call, Query};
-use pool_tests::bed::{HandPolled, Pool, SECOND, TICK, Watchdog, pass, quiesce};
+use pool_tests::bed::{HandPolled, Lease, Pool, SECOND, TICK, Watchdog, pass, quiesce};
 use tokio::runtime::{Builder, Runtime};
 
 /// Everything that was recorded since the last call, by name and labels.
@@ -70,6 +70,45 @@ async fn pools_are_told_apart_by_their_label() {
     lazy.close(SECOND).await;
 }
 
+/// However it ends, with the time it took.
+#[tokio::test(start_paused = true)]
+async fn every_lease_is_timed() {
+    let _watchdog = Watchdog::start();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let (exclusive, _) = pool(&recorder, "exclusive");
+    let (connector, _fake) = pair();
+    let builder = SharedPool::builder(connector).name("shared");
+    let shared = metrics::with_local_recorder(&recorder, || builder.build()).expect("it is valid");
+    let ends: [fn(Lease); 3] = [drop, PooledConnection::discard, |lease| {
+        drop(PooledConnection::detach(lease));
+    }];
+    for end in ends {
+        let lease = exclusive.acquire().await.expect("it connects");
+        pass(SECOND / 4).await;
+        end(lease);
+    }
+    let ends: [fn(SharedLease<FakeConnection>); 2] = [drop, SharedLease::discard];
+    for end in ends {
+        let lease = shared.acquire().await.expect("it connects");
+        pass(SECOND / 4).await;
+        end(lease);
+    }
+    let mut seconds = Vec::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        if let ("pool_lease_seconds", DebugValue::Histogram(values)) = (key.key().name(), value) {
+            seconds.extend(values.into_iter().map(f64::from));
+        }
+    }
+    assert_eq!(seconds.len(), 5);
+    assert!(
+        seconds.iter().all(|time| (0.25..0.3).contains(time)),
+        "{seconds:?}"
+    );
+    exclusive.close(SECOND).await;
+    shared.close(SECOND).await;
+}
+
 /// One meaning per counter, each counted once.
 #[tokio::test(start_paused = true)]
 async fn each_thing_is_counted_once_where_it_belongs() {
@@ -107,6 +146,8 @@ async fn each_thing_is_counted_once_where_it_belongs() {
         ("pool_closed_total p died", 0.0),
         ("pool_detached_total p", 1.0),
         ("pool_acquire_wait_seconds p", 2.0),
+        ("pool_lease_seconds p", 2.0),
+        ("pool_limit_reached_total p", 2.0),
         ("pool_connections p leased", 0.0),
         ("pool_connections p idle", 0.0),
         ("pool_waiting p", 0.0),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pool_core::{PoolStatus, PooledConnection};
 use pool_testkit::Call;
 use pool_testkit::connector::Answer;
-use pool_tests::bed::{Bed, HandPolled, SECOND, TICK, pass, quiesce};
+use pool_tests::bed::{Bed, HandPolled, SECOND, TICK, quiesce};
 use tokio::task::{JoinSet, yield_now};
 
 #[tokio::test(start_paused = true)]
@@ -23,7 +23,7 @@ async fn status_counts_every_state() {
     let mut leases = bed.leases(6).await;
     PooledConnection::discard(leases.pop().expect("six were leased"));
     drop(leases.pop());
-    pass(10 * SECOND + TICK).await;
+    bed.begin_check(10 * SECOND).await;
     drop(leases.pop());
     leases.pop().expect("six were leased").mark_needs_reset();
     PooledConnection::discard(leases.pop().expect("six were leased"));

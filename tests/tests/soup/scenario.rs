@@ -58,6 +58,7 @@ struct Settings {
     idle: Option<u32>,
     lifetime: Option<u32>,
     check: Option<u32>,
+    check_after_idle: Option<u32>,
     warn: Option<u32>,
     uses: Option<u64>,
     fail_fast_after: u32,
@@ -84,6 +85,7 @@ impl Scenario {
             warn: (below(2) == 0).then_some(4),
             uses: (below(3) == 0).then(|| u64::from(1 + below(8))),
             fail_fast_after: 1 + below(4),
+            check_after_idle: (below(2) == 0).then_some(3),
         };
         Self {
             runtime_kind,
@@ -124,6 +126,7 @@ impl Scenario {
             idle,
             lifetime,
             check,
+            check_after_idle,
             warn,
             uses,
             fail_fast_after,
@@ -142,6 +145,7 @@ impl Scenario {
             .idle_timeout(idle.map(units))
             .max_lifetime(lifetime.map(units))
             .check_interval(check.map(units))
+            .check_after_idle(check_after_idle.map(units))
             .lease_warn_after(warn.map(units))
             .max_uses(uses)
             .min_uptime(units(2))

@@ -14,7 +14,7 @@ use crate::error::ConnectError;
 use crate::inbox::{Inbox, Receiver};
 use crate::lease::{Leased, PooledConnection};
 use crate::slot::{OpenConnection, Slot};
-use crate::store::{Errand, Exclusive, Limits, PacerLimits, Sharing};
+use crate::store::{Errand, Exclusive, IdleOrder, Limits, PacerLimits, Sharing};
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;
 use crate::wait::draw;
@@ -71,10 +71,12 @@ pub(super) fn start_engine<T: Send + 'static, L: Lends<T>>(
         min_idle,
         max_waiters: 8,
         max_connecting: 1,
+        idle_order: IdleOrder::Lifo,
         idle_timeout: None,
         max_lifetime: None,
         max_uses: None,
         check_interval: None,
+        check_after_idle: None,
         min_uptime: Duration::ZERO,
         lease_warn_after: None,
         pacer,

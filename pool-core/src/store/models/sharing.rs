@@ -38,7 +38,8 @@ fn opened() -> (
     Receiver<Errand<Stored<Unit, Multiplexed>, Multiplexed>>,
 ) {
     let sharing = Sharing {
-        target_leases: TargetLeases::Fixed(2),
+        // Learned, so that the leases are counted for it as well.
+        target_leases: TargetLeases::Adaptive { min: 2, max: 2 },
         max_leases: 2,
         max_surge: 0,
     };

@@ -15,8 +15,9 @@ use crate::store::tests::model::{
     self, Action, Answer, Choice, Failure, Home, Mismatch, Model, Op, Probe, Reason, Snapshot,
 };
 use crate::store::{
-    Condition, Deadline, Errand, Exclusive, Found, Limits, PacerLimits, Refusal, Resized, Sharing,
-    SlotKey, State, Store, Turn, Upkeep, WaitEnd, WaitRequest, WaiterKey,
+    Condition, Deadline, Errand, Exclusive, Found, IdleOrder, Lending, Limits, PacerLimits,
+    Refusal, Resized, Sharing, SlotKey, State, Store, Turn, Upkeep, WaitEnd, WaitRequest,
+    WaiterKey,
 };
 use crate::time::Time;
 
@@ -95,10 +96,15 @@ fn store_limits(limits: &model::Limits) -> Limits {
         min_idle: limits.min_idle,
         max_waiters: limits.max_waiters,
         max_connecting: limits.max_connecting,
+        idle_order: match limits.takes_oldest {
+            true => IdleOrder::Fifo,
+            false => IdleOrder::Lifo,
+        },
         idle_timeout: limits.idle_timeout_ms.map(Duration::from_millis),
         max_lifetime: limits.max_lifetime_ms.map(Duration::from_millis),
         max_uses: limits.max_uses,
         check_interval: limits.check_interval_ms.map(Duration::from_millis),
+        check_after_idle: limits.check_after_idle_ms.map(Duration::from_millis),
         min_uptime: Duration::from_millis(50),
         lease_warn_after: None,
         pacer: PacerLimits {
@@ -243,11 +249,34 @@ impl Rig {
         }
     }
 
-    fn acquire(&mut self, ticket: u64, turn: Turn) {
+    /// What a caller's future does.
+    fn acquire(&mut self, ticket: u64, mut turn: Turn) {
+        let idle: Vec<_> = self.store.idle.iter().map(|(_, slot)| *slot).collect();
         if let Some(slot) = self.store.take_idle(Location::caller()) {
+            let mut idle = idle;
+            if !self.store.takes_oldest {
+                idle.reverse();
+            }
+            let passed = idle.into_iter().take_while(|other| *other != slot);
+            let is_idle = |other: &u64| self.store.idle.iter().any(|(_, slot)| slot == other);
+            let passed: Vec<_> = passed.filter(is_idle).collect();
+            let passed = passed.into_iter().map(|slot| Choice::PassOver { slot });
+            self.choices.extend(passed);
             return self.lent(ticket, slot);
         }
         let deadline = self.deadlines[&ticket].unwrap_or(self.now);
+        if deadline <= self.now {
+            if let Some(slot) = self.store.take_stale(Location::caller()) {
+                return self.lent(ticket, slot);
+            }
+        } else if turn != Turn::New || Exclusive::has_stale(&self.store) {
+            turn = if turn == Turn::New {
+                Turn::Deferred
+            } else {
+                turn
+            };
+            Exclusive::check_for_caller(&mut self.store);
+        }
         match self.store.admit(self.now, Deadline::At(deadline), turn) {
             Ok(()) => {
                 let key = self

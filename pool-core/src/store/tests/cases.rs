@@ -9,8 +9,8 @@ use crate::event::EventKind;
 use crate::id::CloseReason;
 use crate::store::sweep::TICK;
 use crate::store::{
-    Condition, Deadline, Effects, Errand, Exclusive, Found, Limits, PacerLimits, Refusal, Sharing,
-    SlotKey, Store, Turn, WaitEnd, WaitRequest, WaiterKey,
+    Condition, Deadline, Effects, Errand, Exclusive, Found, IdleOrder, Limits, PacerLimits,
+    Refusal, Sharing, SlotKey, Store, Turn, WaitEnd, WaitRequest, WaiterKey,
 };
 use crate::time::Time;
 
@@ -24,10 +24,12 @@ pub(super) fn limits() -> Limits {
         min_idle: 1,
         max_waiters: 8,
         max_connecting: 2,
+        idle_order: IdleOrder::Lifo,
         idle_timeout: None,
         max_lifetime: None,
         max_uses: None,
         check_interval: None,
+        check_after_idle: None,
         min_uptime: SECOND,
         lease_warn_after: None,
         pacer: PacerLimits {
@@ -126,6 +128,29 @@ fn lifetimes_are_drawn_at_birth_and_spread() {
     assert_eq!(distinct.len(), 50, "no two end together");
     store.sweep(at(50));
     assert_eq!(ends(&store), at_birth, "they are not drawn again");
+}
+
+#[test]
+fn numbers_of_uses_are_drawn_at_birth_and_spread() {
+    for (max_uses, least) in [(1_000, 900), (10, 9), (9, 9), (1, 1)] {
+        let mut store = Store::<_, Exclusive>::new(Limits {
+            max_size: 50,
+            min_idle: 50,
+            max_connecting: 50,
+            max_uses: Some(max_uses),
+            ..limits()
+        });
+        for _ in 0..50 {
+            open(&mut store, "one", at(0));
+        }
+        let records = store.slots.iter();
+        let mut drawn: Vec<_> = records.map(|record| record.uses_max).collect();
+        drawn.sort_unstable();
+        let (first, last) = (drawn[0], drawn[49]);
+        assert!(first >= least && last <= max_uses, "{drawn:?}");
+        drawn.dedup();
+        assert_eq!(drawn.len() > 1, least < max_uses, "{drawn:?}");
+    }
 }
 
 #[test]

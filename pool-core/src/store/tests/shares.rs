@@ -11,9 +11,11 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::error::{CheckError, ConnectError};
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::slots::SlotRecord;
+use crate::store::sweep::TICK;
 use crate::store::{
-    Condition, Deadline, Errand, Found, Limits, Multiplexed, Opening, PacerLimits, ShareKey,
-    Sharing, SlotKey, State, Store, TargetLeases, Turn, WaitEnd, WaitRequest, WaiterKey,
+    Condition, Deadline, Errand, Found, IdleOrder, Lending, Limits, Multiplexed, Opening,
+    PacerLimits, ShareKey, Sharing, SlotKey, State, Store, TargetLeases, Turn, WaitEnd,
+    WaitRequest, WaiterKey,
 };
 use crate::time::Time;
 
@@ -95,13 +97,14 @@ fn a_shared_pool_keeps_its_promises_in_every_history() {
         prop_oneof![Just(1), Just(3), Just(40)],
         1..4_usize,
         0..2_usize,
+        prop_oneof![Just(None), Just(Some(Duration::from_millis(300)))],
         proptest::collection::vec(ops(), OPERATIONS_PER_CASE),
     );
     let leases = std::cell::Cell::new(0);
     let run = TestRunner::new(config).run(
         &histories,
-        |(sharing, max_uses, max_size, min_idle, ops)| {
-            let mut oracle = Oracle::new(sharing, max_uses, max_size, min_idle);
+        |(sharing, max_uses, max_size, min_idle, check_after_idle, ops)| {
+            let mut oracle = Oracle::new(sharing, max_uses, max_size, min_idle, check_after_idle);
             for op in ops {
                 oracle.perform(op);
             }
@@ -124,6 +127,8 @@ struct Expected {
     /// It takes no new leases any more: why the pool was told so.
     is_broken: bool,
     is_suspected: bool,
+    /// When it was last opened, returned or checked.
+    proven: Time,
 }
 
 struct Oracle {
@@ -145,7 +150,13 @@ struct Oracle {
 }
 
 impl Oracle {
-    fn new(sharing: Sharing, max_uses: u64, max_size: usize, min_idle: usize) -> Self {
+    fn new(
+        sharing: Sharing,
+        max_uses: u64,
+        max_size: usize,
+        min_idle: usize,
+        check_after_idle: Option<Duration>,
+    ) -> Self {
         let limits = Limits {
             name: "shared".into(),
             is_key: false,
@@ -153,10 +164,12 @@ impl Oracle {
             min_idle,
             max_waiters: 100,
             max_connecting: 2,
+            idle_order: IdleOrder::Lifo,
             idle_timeout: Some(Duration::from_millis(1_500)),
             max_lifetime: Some(Duration::from_secs(3)),
             max_uses: Some(max_uses),
             check_interval: Some(Duration::from_millis(700)),
+            check_after_idle,
             min_uptime: Duration::ZERO,
             lease_warn_after: None,
             pacer: PacerLimits {
@@ -265,8 +278,12 @@ impl Oracle {
             lightest.is_none() || !self.waiting.is_empty(),
             "what may be lent is lent, unless somebody came earlier"
         );
+        let turn = match Multiplexed::has_stale(&self.store) {
+            true => Turn::Deferred,
+            false => Turn::New,
+        };
         let deadline = Deadline::At(self.now.after(Duration::from_secs(2)));
-        if self.store.admit(self.now, deadline, Turn::New).is_err() {
+        if self.store.admit(self.now, deadline, turn).is_err() {
             return;
         }
         let ticket = WaitRequest {
@@ -274,7 +291,7 @@ impl Oracle {
             site: Location::caller(),
         };
         let waker = Waker::noop().clone();
-        let key = self.store.enqueue(waker, ticket, Turn::New);
+        let key = self.store.enqueue(waker, ticket, turn);
         self.waiting.push_back(key);
     }
 
@@ -285,7 +302,11 @@ impl Oracle {
             let record = self.store.slots.get(*key);
             let is_spent = book.uses >= self.max_uses;
             let is_full = book.leases >= self.sharing.max_leases;
-            let may_be_lent = record.is_fresh() && !book.is_suspected && !is_spent && !is_full;
+            let may_be_lent = record.is_fresh()
+                && !book.is_suspected
+                && !is_spent
+                && !is_full
+                && !self.store.is_stale(record);
             may_be_lent.then_some((record.spare, load(record)))
         });
         loads.min().map(|(_, load)| load)
@@ -293,6 +314,12 @@ impl Oracle {
 
     /// Nobody waits beside a connection that could serve, but for one that is being opened.
     fn assert_that_waiting_is_needed(&self) {
+        for key in self.store.stale_shares() {
+            assert!(
+                self.waiting.is_empty() || self.checks.contains(&key),
+                "what waiters could use is being checked"
+            );
+        }
         let lightest = self.lightest(|record| record.load);
         let Some(lightest) = lightest.filter(|_| !self.waiting.is_empty()) else {
             return;
@@ -314,6 +341,10 @@ impl Oracle {
             .1;
         assert!(!book.is_broken, "a broken connection takes no new leases");
         assert!(!book.is_suspected, "nor does a suspected one");
+        // Known to a tick, and so is the time of the last use.
+        let idle = self.now.since(book.proven);
+        let limit = self.store.limits.stale_after().expect("it is set") + 2 * TICK;
+        assert!(book.leases > 0 || idle <= limit, "idle for {idle:?}");
         book.leases += 1;
         book.uses += 1;
         assert!(book.uses <= self.max_uses, "as often as it may be used");
@@ -338,6 +369,7 @@ impl Oracle {
         let (number, share) = self.held.swap_remove(which % self.held.len());
         let (_, book) = self.books.get_mut(&number).expect("it has a lease");
         book.leases -= 1;
+        book.proven = self.now;
         book.is_broken |= condition != Condition::Clean;
         self.store.give_back_share(share, condition);
     }
@@ -385,6 +417,7 @@ impl Oracle {
             uses: 0,
             is_broken: false,
             is_suspected: false,
+            proven: self.now,
         };
         self.books.insert(opening.id.as_u64(), (opening.key, book));
         self.store.opened(opening.key, opening.key, self.now);
@@ -405,11 +438,13 @@ impl Oracle {
             return;
         }
         let key = self.checks.swap_remove(which % self.checks.len());
+        let number = self.number_of(key);
+        let book = &mut self.books.get_mut(&number).expect("held").1;
+        book.proven = self.now;
         let result = if is_good {
             Ok(())
         } else {
-            let number = self.number_of(key);
-            self.books.get_mut(&number).expect("held").1.is_broken = true;
+            book.is_broken = true;
             Err(CheckError::new("no answer"))
         };
         self.store.checked_share(key, Some(result), self.now);
@@ -507,7 +542,7 @@ impl Oracle {
                 self.perform(Op::CheckEnds(0, true));
             }
             self.open_all();
-            if self.held.is_empty() {
+            if self.held.is_empty() && self.checks.is_empty() {
                 break;
             }
         }

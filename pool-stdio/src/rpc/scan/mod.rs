@@ -21,7 +21,7 @@ mod text;
 
 pub(super) use cursor::{Malformed, Span};
 pub(super) use envelope::{Elements, Envelope, Members, MessageKind};
-pub(super) use text::{own_number, says, says_in_any_case};
+pub(super) use text::{canonical_id, own_number, says, says_in_any_case};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! Compares JSON strings by meaning, and reads numbers that are spelled as we spell ours.
 
+use bytes::Bytes;
+
 /// Whether a string, given without its quotes, means this ASCII text.
 pub(crate) fn says(raw: &[u8], text: &[u8]) -> bool {
     if raw == text {
@@ -62,6 +64,18 @@ fn first_char(raw: &[u8]) -> Option<(u32, &[u8])> {
             .map(|value| code * 16 + value)
     })?;
     Some((code, rest))
+}
+
+/// An id in one spelling, so that equal ids have equal bytes.
+pub(crate) fn canonical_id(raw: &[u8]) -> Bytes {
+    let decoded = raw
+        .contains(&b'\\')
+        .then(|| serde_json::from_slice::<String>(raw).ok())
+        .flatten();
+    match decoded.and_then(|text| serde_json::to_vec(&text).ok()) {
+        Some(spelled) => spelled.into(),
+        None => Bytes::copy_from_slice(raw),
+    }
 }
 
 /// The number, if it is spelled exactly as we spell our ids.

@@ -33,6 +33,9 @@ impl Model {
     pub(crate) fn apply(&mut self, action: Action, choices: &[Choice]) -> Result<(), Mismatch> {
         self.answered.clear();
         self.loose = None;
+        self.began_ms = self.now_ms;
+        self.had_waiters = !self.queue.is_empty();
+        self.unchecked = self.idle.len();
         let mut choices = choices.to_vec();
         if let Action::Advance { now_ms } = action {
             self.advance(now_ms)?;
@@ -133,8 +136,18 @@ impl Model {
             self.answer(caller, Answer::Closed);
             return Ok(());
         }
-        if let Some(slot) = self.idle.last().copied() {
-            if self.slot(slot)?.must_be_too_old(&self.limits, self.now_ms) {
+        let waits = caller.deadline_ms.is_some_and(|at| at > self.now_ms);
+        if waits && self.is_checked_for_caller(choices)? {
+            self.queue_up(caller, Turn::Again);
+            return Ok(());
+        }
+        let next = self.next_to_lend(choices)?;
+        // Who does not wait takes a stale one, unless others wait for its check.
+        if let Some(slot) = next.filter(|_| waits || self.queue.is_empty()) {
+            let lent = self.slot(slot)?;
+            if lent.must_be_too_old(&self.limits, self.now_ms)
+                || waits && lent.must_be_stale(&self.limits, self.now_ms)
+            {
                 return Err(Mismatch::new(format!("{slot} is too old to be lent")));
             }
             return self.lease(slot, caller);

@@ -49,21 +49,20 @@ impl Model {
                 Ok(())
             }
             Choice::Check { slot } => {
-                let (now_ms, has_waiters) = (self.now_ms, !self.queue.is_empty());
+                let (limits, now_ms) = (&self.limits, self.now_ms);
+                let has_waiters = self.had_waiters || !self.queue.is_empty();
                 let checked = self.slot(slot)?;
-                let is_due = checked.may_be_checked(&self.limits, now_ms);
-                if checked.state != State::Idle || has_waiters || !is_due {
+                // The last idle one is left to callers.
+                let is_due = checked.may_be_checked(limits, now_ms) && self.unchecked > 1;
+                let is_awaited = has_waiters && checked.may_be_stale(limits, now_ms);
+                if checked.state != State::Idle || !(is_due || is_awaited) {
                     let what = format!("{slot} should not be checked at {now_ms}: {checked:?}");
                     return Err(Mismatch::new(what));
                 }
-                // It may have begun as soon as it was due, before the end of this step.
-                let proven_ms = checked.used.earliest.max(checked.proven_ms);
-                let due_ms = proven_ms + self.limits.check_interval_ms.unwrap_or(0);
-                self.idle.retain(|idle| *idle != slot);
-                let checked = self.slot_mut(slot)?;
-                checked.state = State::Checking;
-                checked.since_ms = due_ms.min(now_ms);
-                Ok(())
+                self.begin_check(slot)
+            }
+            Choice::PassOver { slot } => {
+                Err(Mismatch::new(format!("{slot} was passed over for nobody")))
             }
             Choice::Refuse { ticket } => {
                 let place = self.queue.iter().position(|waiter| waiter.ticket == ticket);
@@ -81,6 +80,80 @@ impl Model {
                 "{slot} expired without being idle or returned"
             ))),
         }
+    }
+
+    /// It may have begun at any time since the last step.
+    fn begin_check(&mut self, slot: u64) -> Step {
+        self.idle.retain(|idle| *idle != slot);
+        self.unchecked = self.unchecked.saturating_sub(1);
+        let began_ms = self.began_ms;
+        let checked = self.slot_mut(slot)?;
+        checked.state = State::Checking;
+        checked.since_ms = began_ms;
+        Ok(())
+    }
+
+    /// Whether the pool has the next idle connection checked for a caller that came just now. That is
+    /// right if all idle ones are stale.
+    pub(super) fn is_checked_for_caller(
+        &mut self,
+        choices: &mut Vec<Choice>,
+    ) -> Result<bool, Mismatch> {
+        let is_check = |choice: &Choice| matches!(choice, Choice::Check { .. });
+        let Some(at) = choices.iter().position(is_check) else {
+            return Ok(false);
+        };
+        let next = self.next_of(&self.idle);
+        let slot = next.filter(|slot| choices[at] == Choice::Check { slot: *slot });
+        for id in &self.idle {
+            if slot.is_none() || !self.slot(*id)?.may_be_stale(&self.limits, self.now_ms) {
+                let what = format!("{:?} is wrong: {:?}", choices[at], self.expected());
+                return Err(Mismatch::new(what));
+            }
+        }
+        choices.remove(at);
+        slot.map_or(Ok(false), |slot| self.begin_check(slot).map(|()| true))
+    }
+
+    /// The idle connection that is lent next, without those that the pool found stale.
+    pub(super) fn next_to_lend(&self, choices: &mut Vec<Choice>) -> Result<Option<u64>, Mismatch> {
+        let mut idle = self.idle.clone();
+        for choice in std::mem::take(choices) {
+            let Choice::PassOver { slot } = choice else {
+                choices.push(choice);
+                continue;
+            };
+            if !self.slot(slot)?.may_be_stale(&self.limits, self.now_ms) {
+                return Err(Mismatch::new(format!("{slot} is not stale")));
+            }
+            idle.retain(|id| *id != slot);
+        }
+        Ok(self.next_of(&idle))
+    }
+
+    /// Which of these is lent first.
+    pub(super) fn next_of(&self, idle: &[u64]) -> Option<u64> {
+        match self.limits.takes_oldest {
+            true => idle.first().copied(),
+            false => idle.last().copied(),
+        }
+    }
+
+    /// While callers wait, only stale connections are idle, and as many are checked as callers wait.
+    pub(super) fn demand_checks(&self) -> Step {
+        if self.queue.is_empty() || self.idle.is_empty() {
+            return Ok(());
+        }
+        for id in &self.idle {
+            if !self.slot(*id)?.may_be_stale(&self.limits, self.now_ms) {
+                return Err(Mismatch::new(format!("{id} idles while callers wait")));
+            }
+        }
+        if self.count(State::Checking) < self.queue.len() {
+            let what = format!("another check should begin: {:?}", self.expected());
+            return Err(Mismatch::new(what));
+        }
+        Ok(())
     }
 
     pub(super) fn refuse(&mut self, caller: Caller) -> Step {

@@ -48,6 +48,11 @@ type Step = Result<(), Mismatch>;
 pub(crate) struct Model {
     limits: Limits,
     now_ms: u64,
+    /// The time before this action, and whether anybody waited then.
+    began_ms: u64,
+    had_waiters: bool,
+    /// How many were idle then, less those taken out for a check since.
+    unchecked: usize,
     /// In the order of their ids.
     slots: Vec<Slot>,
     /// The idle ones, the least recently used first.
@@ -76,6 +81,9 @@ impl Model {
         Self {
             limits,
             now_ms: 0,
+            began_ms: 0,
+            had_waiters: false,
+            unchecked: 0,
             slots: Vec::new(),
             idle: Vec::new(),
             loose: None,

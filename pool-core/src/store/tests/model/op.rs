@@ -12,6 +12,8 @@ pub(crate) struct Limits {
     pub(crate) max_waiters: usize,
     /// How many connects may be under way.
     pub(crate) max_connecting: usize,
+    /// The connection that has been idle for longest is lent next.
+    pub(crate) takes_oldest: bool,
     /// How long a connection may be idle.
     pub(crate) idle_timeout_ms: Option<u64>,
     /// How old a connection may get.
@@ -20,10 +22,20 @@ pub(crate) struct Limits {
     pub(crate) lifetime_jitter_ms: u64,
     /// How often a connection may be lent.
     pub(crate) max_uses: Option<u64>,
-    /// After how long an unused idle connection is checked.
+    /// After how long an unused idle connection is checked at the latest, if others are idle.
     pub(crate) check_interval_ms: Option<u64>,
+    /// After how long an unused idle connection is checked before it is lent.
+    pub(crate) check_after_idle_ms: Option<u64>,
     /// How far the clock of the pool may lag behind. 0 for a pool that is told the exact time.
     pub(crate) tick_ms: u64,
+}
+
+impl Limits {
+    /// After how long without use or check a connection is checked before it is lent.
+    pub(super) fn stale_after_ms(&self) -> Option<u64> {
+        let limits = [self.check_after_idle_ms, self.check_interval_ms];
+        limits.into_iter().flatten().min()
+    }
 }
 
 impl Default for Limits {
@@ -34,11 +46,13 @@ impl Default for Limits {
             min_idle: 0,
             max_waiters: 16,
             max_connecting: 16,
+            takes_oldest: false,
             idle_timeout_ms: None,
             max_lifetime_ms: None,
             lifetime_jitter_ms: 0,
             max_uses: None,
             check_interval_ms: None,
+            check_after_idle_ms: None,
             tick_ms: 0,
         }
     }
@@ -193,6 +207,11 @@ pub(crate) enum Choice {
     },
     /// It started the check of an idle connection.
     Check {
+        /// The connection.
+        slot: u64,
+    },
+    /// It lent another connection than this one, which it found stale.
+    PassOver {
         /// The connection.
         slot: u64,
     },

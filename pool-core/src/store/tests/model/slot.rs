@@ -138,10 +138,24 @@ impl Slot {
             .any(|due_ms| due_ms.max(self.parked_ms) + 2 * limits.tick_ms <= now_ms)
     }
 
-    /// Whether the pool is right to check the connection.
+    /// Whether the pool is right to check the connection in the background.
     pub(super) fn may_be_checked(&self, limits: &Limits, now_ms: u64) -> bool {
         limits.check_interval_ms.is_some_and(|interval| {
-            self.used.earliest.max(self.proven_ms) + interval <= now_ms + limits.tick_ms
+            self.used.earliest.max(self.proven_ms) + interval / 2 <= now_ms + limits.tick_ms
+        })
+    }
+
+    /// Whether the pool is right if it checks the connection before it lends it.
+    pub(super) fn may_be_stale(&self, limits: &Limits, now_ms: u64) -> bool {
+        limits
+            .stale_after_ms()
+            .is_some_and(|limit| self.used.earliest.max(self.proven_ms) + limit <= now_ms)
+    }
+
+    /// Whether the pool is wrong if it lends the connection unchecked.
+    pub(super) fn must_be_stale(&self, limits: &Limits, now_ms: u64) -> bool {
+        limits.stale_after_ms().is_some_and(|limit| {
+            self.used.latest.max(self.proven_ms) + limit + 2 * limits.tick_ms < now_ms
         })
     }
 }

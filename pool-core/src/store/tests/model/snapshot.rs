@@ -103,6 +103,7 @@ impl Model {
     ///
     /// Names the first part that differs.
     pub(crate) fn check(&mut self, seen: &Snapshot) -> Result<(), Mismatch> {
+        self.demand_checks()?;
         let expected = self.expected();
         same("max_size", &seen.max_size, &expected.max_size)?;
         same("is_closed", &seen.is_closed, &expected.is_closed)?;

@@ -3,7 +3,7 @@
 
 use proptest::collection::vec;
 use proptest::option;
-use proptest::prelude::{Just, Strategy};
+use proptest::prelude::{Just, Strategy, any};
 use proptest::prop_oneof;
 
 use super::op::{Failure, Home, Limits, Op, Probe};
@@ -18,20 +18,24 @@ pub(crate) fn limits() -> impl Strategy<Value = Limits> {
         option::of(200..2000_u64),
         option::of(500..5000_u64),
         option::of(100..1000_u64),
+        option::of(100..1000_u64),
     );
-    (sizes, times, option::of(1..=3_u64)).prop_map(|(sizes, times, max_uses)| {
+    let uses = (option::of(1..=3_u64), any::<bool>());
+    (sizes, times, uses).prop_map(|(sizes, times, (max_uses, takes_oldest))| {
         let (max_size, min_idle, max_waiters, max_connecting) = sizes;
-        let (idle_timeout_ms, max_lifetime_ms, check_interval_ms) = times;
+        let (idle_timeout_ms, max_lifetime_ms, check_interval_ms, check_after_idle_ms) = times;
         Limits {
             max_size,
             min_idle: min_idle.min(max_size),
             max_waiters,
             max_connecting,
+            takes_oldest,
             idle_timeout_ms,
             max_lifetime_ms,
             lifetime_jitter_ms: 0,
             max_uses,
             check_interval_ms,
+            check_after_idle_ms,
             tick_ms: 0,
         }
     })

@@ -242,9 +242,11 @@ fn a_checked_connection_goes_back_to_its_place() {
     run.open(1);
     run.run(Op::Advance { ms: 40 });
     run.open(2);
-    run.wrong(Op::Advance { ms: 1 }, &[Choice::Check { slot: 0 }]);
-    let seen = run.with(Op::Advance { ms: 10 }, &[Choice::Check { slot: 0 }]);
+    run.wrong(Op::Advance { ms: 9 }, &[Choice::Check { slot: 1 }]);
+    let seen = run.with(Op::Advance { ms: 9 }, &[Choice::Check { slot: 0 }]);
     assert_eq!((seen.checking, seen.idle.len()), (vec![0], 1));
+    // The last idle one is not checked.
+    run.wrong(Op::Advance { ms: 90 }, &[Choice::Check { slot: 1 }]);
     let action = run.model.resolve(&Op::CheckDone(0, Probe::Passed)).unwrap();
     assert_eq!(
         action,
@@ -374,17 +376,24 @@ fn eager_choices(model: &Model, action: Action) -> Vec<Choice> {
     let reason = Reason::Idle;
     let unused = young.iter().take(spare).take_while(is_unused);
     choices.extend(unused.map(|id| Choice::Expire { slot: *id, reason }));
+    choices.extend(choices_for_caller(model, action, &choices));
     after = model.clone();
     if after.apply(action, &choices).is_ok() {
-        let checkable = |id: &&u64| {
-            after.queue.is_empty()
-                && after
-                    .slot(**id)
-                    .unwrap()
-                    .may_be_checked(&after.limits, after.now_ms)
-        };
-        let checks = after.idle.iter().filter(checkable);
-        choices.extend(checks.map(|id| Choice::Check { slot: *id }));
+        for slot in after.idle.clone() {
+            let check = Choice::Check { slot };
+            let mut next = after.clone();
+            // Checks in the background begin as time passes.
+            let is_sweep = matches!(action, Action::Advance { .. });
+            if is_sweep && after.queue.is_empty() && next.follow(check).is_ok() {
+                after = next;
+                choices.push(check);
+            }
+        }
+        while after.demand_checks().is_err() {
+            let slot = after.next_of(&after.idle).unwrap();
+            after.follow(Choice::Check { slot }).unwrap();
+            choices.push(Choice::Check { slot });
+        }
         let mut slot = next_slot;
         while after.may_start() {
             let start = Choice::Start { slot };
@@ -396,11 +405,45 @@ fn eager_choices(model: &Model, action: Action) -> Vec<Choice> {
     choices
 }
 
+/// What a caller who comes now makes the pool do: it has the next idle connection checked if all are
+/// stale, and passes over the stale ones before the first that is not.
+fn choices_for_caller(model: &Model, action: Action, expiries: &[Choice]) -> Vec<Choice> {
+    let waits = if let Action::Corpse { slot, .. } = action {
+        let holder = model.slot(slot).unwrap().holder;
+        let deadline_ms = holder.and_then(|holder| holder.deadline_ms);
+        deadline_ms.is_some_and(|at| at > model.now_ms)
+    } else {
+        matches!(action, Action::Acquire { timeout_ms, .. } if timeout_ms > 0)
+    };
+    if !waits || model.is_closed {
+        return Vec::new();
+    }
+    let is_expired = |slot: u64| {
+        let is_it = |choice: &Choice| matches!(choice, Choice::Expire { slot: other, .. } if *other == slot);
+        expiries.iter().any(is_it)
+    };
+    let mut idle = model.idle.clone();
+    idle.retain(|slot| !is_expired(*slot));
+    let next = model.next_of(&idle);
+    if !model.limits.takes_oldest {
+        idle.reverse();
+    }
+    let is_stale = |slot: &u64| {
+        let slot = model.slot(*slot).unwrap();
+        slot.may_be_stale(&model.limits, model.now_ms)
+    };
+    if idle.iter().all(is_stale) {
+        return next
+            .map(|slot| Choice::Check { slot })
+            .into_iter()
+            .collect();
+    }
+    let passed = idle.into_iter().take_while(is_stale);
+    passed.map(|slot| Choice::PassOver { slot }).collect()
+}
+
 fn assert_sound(model: &Model) {
-    assert!(
-        model.idle.is_empty() || model.queue.is_empty(),
-        "idle while waiting: {model:?}"
-    );
+    model.demand_checks().unwrap();
     assert!(
         !model.is_closed || model.idle.is_empty() && model.queue.is_empty(),
         "{model:?}"

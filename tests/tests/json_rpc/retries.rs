@@ -1,0 +1,151 @@
+//! What is sent again when a child dies, and what is not.
+
+use std::path::PathBuf;
+
+use pool_core::{ConnectionPool, SharedPool};
+use pool_stdio::{
+    JsonRpcConnection, NotRepeated, Protocol, Retry, RetryError, RpcError, RpcPool, Terms,
+};
+use pool_tests::children::eager;
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, on_both_runtimes};
+use crate::{AMPLE, connector, server};
+
+type Shared = SharedPool<JsonRpcConnection>;
+
+fn shared(bed: &Bed) -> Shared {
+    let connector = connector(bed, &server(), Protocol::Mcp);
+    eager(SharedPool::builder(connector)).build().unwrap()
+}
+
+/// A file for what a server commits.
+struct Ledger(PathBuf);
+
+impl Ledger {
+    fn new(name: &str) -> Self {
+        let name = format!("pool-tests-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        drop(std::fs::remove_file(&path));
+        Self(path)
+    }
+
+    fn lines(&self) -> usize {
+        std::fs::read_to_string(&self.0).map_or(0, |text| text.lines().count())
+    }
+
+    /// A request that is committed, after which the first servers die before they reply.
+    fn commit(&self, deaths: usize) -> String {
+        json!({ "jsonrpc": "2.0", "id": "c", "method": "commit", "params": [self.0, deaths] })
+            .to_string()
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+fn permissive(pool: impl Into<RpcPool>) -> Retry {
+    Retry::new(pool).repeat_if(|method, _| method == "commit")
+}
+
+async fn send(retry: &Retry, message: &str) -> Result<Value, RetryError> {
+    let terms = Terms::new().within(AMPLE);
+    let reply = retry.exchange(message.to_owned(), &terms).reply().await?;
+    Ok(serde_json::from_slice(&reply.unwrap()).unwrap())
+}
+
+fn why(error: &RetryError) -> NotRepeated {
+    let RetryError::OutcomeUnknown { why, error } = error else {
+        panic!("{error}")
+    };
+    // Its exit may be seen later than the end of its output.
+    let has_ended = matches!(
+        error,
+        RpcError::ProcessExited { .. } | RpcError::OutputClosed { .. }
+    );
+    assert!(has_ended, "{error}");
+    *why
+}
+
+#[test]
+fn what_a_dead_server_committed_is_written_once_without_a_hint() {
+    on_both_runtimes(async |bed| {
+        let ledger = Ledger::new("once");
+        let retry = Retry::new(shared(bed));
+        let error = send(&retry, &ledger.commit(1)).await.unwrap_err();
+        assert_eq!(why(&error), NotRepeated::NotIdempotent);
+        assert_eq!(ledger.lines(), 1);
+    });
+}
+
+#[test]
+fn with_a_hint_a_request_is_repeated_once_and_ends_two_children_at_most() {
+    on_both_runtimes(async |bed| {
+        let ledger = Ledger::new("hint");
+        let retry = permissive(shared(bed));
+        let reply = send(&retry, &ledger.commit(1)).await.unwrap();
+        assert_eq!((&reply["id"], &reply["result"]), (&json!("c"), &json!(2)));
+
+        let deadly = Ledger::new("deadly");
+        let error = send(&retry, &deadly.commit(9)).await.unwrap_err();
+        assert_eq!(why(&error), NotRepeated::RepeatedBefore);
+        assert_eq!(deadly.lines(), 2);
+    });
+}
+
+#[test]
+fn nothing_is_repeated_after_a_note_of_it_was_taken_or_without_a_budget() {
+    on_both_runtimes(async |bed| {
+        let pool = shared(bed);
+        let ledger = Ledger::new("budget");
+        let retry = permissive(pool.clone()).budget(0);
+        let error = send(&retry, &ledger.commit(1)).await.unwrap_err();
+        assert_eq!(why(&error), NotRepeated::Budget);
+        let retry = permissive(pool).attempts_max(1);
+        let error = send(&retry, &ledger.commit(2)).await.unwrap_err();
+        assert_eq!(why(&error), NotRepeated::Attempts);
+        assert_eq!(ledger.lines(), 2);
+    });
+}
+
+#[test]
+fn what_was_not_sent_reaches_another_child() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &server(), Protocol::Mcp);
+        let pool = eager(ConnectionPool::builder(connector)).build().unwrap();
+        let first = pool.acquire().await.unwrap();
+        first.notify("exit", &()).await.unwrap();
+        let exited = first.call::<Value>("ping", &()).await;
+        assert!(exited.is_err(), "{exited:?}");
+        drop(first);
+        let retry = Retry::new(pool);
+        let echo = r#"{"jsonrpc":"2.0","id":1,"method":"echo","params":[5]}"#;
+        assert_eq!(send(&retry, echo).await.unwrap()["result"], json!([5]));
+        let progress = json!({ "jsonrpc": "2.0", "id": 1, "method": "progress",
+            "params": { "progress": 3, "_meta": { "progressToken": "t" } } });
+        let mut noted = retry.exchange(progress.to_string(), &Terms::new().within(AMPLE));
+        let note = noted.next().await.unwrap();
+        assert_eq!(note.params::<Value>().unwrap()["progressToken"], "t");
+        assert!(noted.next().await.is_none());
+        assert!(noted.reply().await.unwrap().is_some());
+    });
+}
+
+#[test]
+fn refusals_and_missing_children_are_told_apart() {
+    on_both_runtimes(async |bed| {
+        let pool = shared(bed);
+        let retry = Retry::new(pool.clone());
+        let error = send(&retry, "no JSON").await.unwrap_err();
+        let is_refused = matches!(error, RetryError::Failed(RpcError::BadRequest { .. }));
+        assert!(is_refused, "{error}");
+        pool.close(AMPLE).await;
+        let error = send(&retry, r#"{"id":1,"method":"echo"}"#)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, RetryError::NoChild(_)), "{error}");
+    });
+}
