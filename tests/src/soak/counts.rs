@@ -1,5 +1,6 @@
 //! What this process has now, and whether it has the same later.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::time::Duration;
@@ -17,7 +18,8 @@ pub struct Counts {
     pub children: usize,
     /// Open descriptors.
     pub descriptors: usize,
-    /// Threads of a runtime or of the process layer. The threads of a test harness are not counted.
+    /// Threads of a runtime, and those of the process layer that have the name of another one. It starts
+    /// one thread of each name, when it is first needed. The threads of a test harness are not counted.
     pub threads: usize,
     /// Tasks of the runtime.
     pub tasks: usize,
@@ -37,7 +39,7 @@ impl Counts {
             children: children.sum(),
             // The directory itself is open while it is read.
             descriptors: entries("/proc/self/fd").len() - 1,
-            threads: threads.iter().filter(|thread| is_counted(thread)).count(),
+            threads: count_threads(&threads),
             tasks: Handle::current().metrics().num_alive_tasks(),
         }
     }
@@ -66,9 +68,15 @@ impl fmt::Display for Counts {
     }
 }
 
-fn is_counted(thread: &str) -> bool {
-    let name = fs::read_to_string(format!("/proc/self/task/{thread}/comm"));
-    name.is_ok_and(|name| ["stdio-", "tokio-"].iter().any(|one| name.starts_with(one)))
+fn count_threads(threads: &[String]) -> usize {
+    let name = |thread| fs::read_to_string(format!("/proc/self/task/{thread}/comm")).ok();
+    let (ours, others): (Vec<_>, Vec<_>) = threads
+        .iter()
+        .filter_map(name)
+        .partition(|name| name.starts_with("stdio-"));
+    let names: BTreeSet<_> = ours.iter().collect();
+    let of_runtimes = others.iter().filter(|name| name.starts_with("tokio-"));
+    of_runtimes.count() + ours.len() - names.len()
 }
 
 fn entries(directory: &str) -> Vec<String> {

@@ -33,7 +33,7 @@ use crate::rpc::table::CallId;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // A server that never answers.
-/// let server = CommandSpec::new("sh").args(["-c", "exec cat >&2"]);
+/// let server = CommandSpec::new("sh").args(["-c", "while read -r line; do :; done"]);
 /// let pool = SharedPool::builder(JsonRpcConnector::new(server, Protocol::Mcp)?).build()?;
 /// let client = ClientIds::new();
 /// let terms = Terms::new().client(&client);
