@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 use crate::bed::{Bed, Boxed, Events, assert_line, context, on_both_runtimes, within};
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 type Shaken = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// How soon a child that dies while it starts must be known to have died.
@@ -257,6 +259,8 @@ fn a_pool_whose_children_crash_says_how_the_last_one_ended() {
         let pool = ConnectionPool::builder(bed.connector(&behaviour))
             .min_idle(1)
             .fail_fast_after(1)
+            // No other child is started in the meantime.
+            .retry_delay(HOUR, HOUR)
             .observer(observer)
             .build()
             .unwrap();
