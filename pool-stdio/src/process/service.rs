@@ -13,7 +13,6 @@ use super::sys;
 pub(crate) fn start(name: &str, mut run: impl FnMut() + Send + 'static) -> io::Result<()> {
     let thread = thread::Builder::new().name(name.into());
     thread.spawn(move || {
-        RUNNING.fetch_add(1, Ordering::Relaxed);
         loop {
             // The panic hook has reported it.
             drop(catch_unwind(AssertUnwindSafe(&mut run)));
@@ -22,6 +21,8 @@ pub(crate) fn start(name: &str, mut run: impl FnMut() + Send + 'static) -> io::R
             sys::pause(PAUSE);
         }
     })?;
+    // Here and not on the thread: whoever had it started sees it counted.
+    RUNNING.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }
 
