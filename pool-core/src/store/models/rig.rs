@@ -17,7 +17,7 @@ use crate::slot::{OpenConnection, Slot};
 use crate::store::{Errand, Exclusive, IdleOrder, Limits, PacerLimits, Sharing};
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;
-use crate::wait::draw;
+use crate::wait::{Patience, draw};
 
 struct Units;
 
@@ -128,7 +128,11 @@ pub(super) fn opened() -> (Pool, Errands) {
 
 #[track_caller]
 pub(super) fn take(pool: &Pool) -> PooledConnection<()> {
-    PooledConnection::new(draw(pool, Location::caller()).lent.expect("one is idle"))
+    PooledConnection::new(
+        draw(pool, Location::caller(), Patience::None)
+            .lent
+            .expect("one is idle"),
+    )
 }
 
 #[track_caller]

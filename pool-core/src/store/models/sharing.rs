@@ -16,7 +16,7 @@ use crate::slot::{OpenConnection, Slot};
 use crate::store::models::rig::{LONG, start_engine};
 use crate::store::{Condition, Errand, Multiplexed, Sharing, TargetLeases};
 use crate::sync::Arc;
-use crate::wait::{Wait, draw};
+use crate::wait::{Patience, Wait, draw};
 
 type Unit = StdArc<()>;
 type Pool = Arc<Engine<Unit, Multiplexed>>;
@@ -65,7 +65,9 @@ fn opened() -> (
 
 #[track_caller]
 fn take(pool: &Pool) -> Share<()> {
-    draw(pool, Location::caller()).lent.expect("it may be lent")
+    draw(pool, Location::caller(), Patience::None)
+        .lent
+        .expect("it may be lent")
 }
 
 /// Two leases end while the pool closes: the connection is closed once, by its last handle.
@@ -147,7 +149,7 @@ fn returned_share_reaches_the_waiter() {
 #[should_panic(expected = "the return is not missed")]
 fn looking_once_is_found() {
     // Planted: it does not queue.
-    queue_against_return(|pool| draw(pool, Location::caller()).lent);
+    queue_against_return(|pool| draw(pool, Location::caller(), Patience::None).lent);
 }
 
 #[test]
