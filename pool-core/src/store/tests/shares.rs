@@ -312,7 +312,7 @@ impl Oracle {
         loads.min().map(|(_, load)| load)
     }
 
-    /// Nobody waits beside a connection that could serve, but for one that is being opened.
+    /// Nobody waits beside a connection that could serve, but for one that is being opened or checked.
     fn assert_that_waiting_is_needed(&self) {
         for key in self.store.stale_shares() {
             assert!(
@@ -325,7 +325,7 @@ impl Oracle {
             return;
         };
         assert!(
-            !self.openings.is_empty() || self.store.may_open(),
+            !self.openings.is_empty() || self.store.may_open() || self.store.awaits_checks(),
             "no connection is opened for those who wait"
         );
         let target = self.store.target_leases().min(self.sharing.max_leases);
