@@ -89,6 +89,7 @@ impl OutgoingRequest {
         self.details.notes = Notes {
             sink: Some(sink),
             client_id: Some(self.client_id.id.clone()),
+            is_subscription: self.client_id.is_subscription,
         };
     }
 }
@@ -132,15 +133,18 @@ impl Client {
             ..Envelope::default()
         };
         let spans = self.protocol.request_tokens(&message, &envelope);
-        if spans.is_empty() {
-            return Ok(OutgoingRequest {
+        let mut request = if spans.is_empty() {
+            OutgoingRequest {
                 call,
                 frame: self.frame_of(message)?,
                 details: CallDetails::default(),
                 client_id: ClientId::default(),
-            });
-        }
-        self.rewritten(&Bytes::from(message), call, None, spans)
+            }
+        } else {
+            self.rewritten(&Bytes::from(message), call, None, spans)?
+        };
+        request.details.notes.is_subscription = self.protocol.subscribes(method);
+        Ok(request)
     }
 
     /// Checks a message of a client, and replaces its id and its progress tokens by numbers of ours.

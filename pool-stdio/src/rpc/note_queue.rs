@@ -56,6 +56,9 @@ pub(super) struct Notes {
     pub(super) sink: Option<NoteSink>,
     /// The id that the client gave its request, if the child may name it in notifications.
     pub(super) client_id: Option<Bytes>,
+    /// The child may end it by a cancel. No other request of ours can be cancelled by the child: what it
+    /// cancels is a question of its own, whose id may be the same number.
+    pub(super) is_subscription: bool,
 }
 
 /// A bounded queue of the notes of one exchange.

@@ -121,6 +121,11 @@ impl Protocol {
         self == Self::Mcp && is_method(message, envelope, MCP_LISTEN)
     }
 
+    /// Whether requests of this method open a subscription.
+    pub(super) fn subscribes(self, method: &str) -> bool {
+        self == Self::Mcp && method == MCP_LISTEN
+    }
+
     /// The id of the subscription that a notification belongs to, as the child wrote it.
     pub(super) fn subscription_id(self, message: &[u8], envelope: &Envelope) -> Option<Span> {
         match self {

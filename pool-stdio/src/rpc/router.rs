@@ -17,6 +17,7 @@ use super::protocol::Protocol;
 use super::reply::{ErrorObject, INTERNAL_ERROR, Reply, reply_text};
 use super::scan::{Elements, Envelope, MessageKind, Span, own_number};
 use super::server_request::{Responder, ServerRequest, too_many};
+use super::session_queue::Question;
 use super::state::GiveUp;
 use crate::codec::DecodeError;
 use crate::metrics::Meters;
@@ -180,19 +181,26 @@ impl Router {
         self.count_note(fate);
     }
 
-    /// The child cancels a request: its own, or one of ours, such as a subscription that it ends.
-    /// Returns whether there is such a request.
+    /// The child cancels a question of its own, or ends a subscription. Returns whether nobody else is
+    /// to be told.
     fn route_cancel(&mut self, message: &Bytes, id: Span) -> bool {
         let cancelled = id.of(message);
-        let session = self.link.session();
-        let was_waiting = session.is_some_and(|session| session.cancel(cancelled));
-        if was_waiting || self.responder.cancel(cancelled) {
-            if let Some(answer) = self.protocol.cancelled_answer(cancelled) {
-                self.send_answer(answer);
+        let answer = self.protocol.cancelled_answer(cancelled);
+        let question = self.link.session().map_or(Question::Unknown, |session| {
+            session.cancel(cancelled, answer.is_some())
+        });
+        match question {
+            // The client works on it, and is told as of any other notification.
+            Question::Delivered => return false,
+            Question::Unknown if !self.responder.cancel(cancelled) => {}
+            Question::Waiting | Question::Unknown => {
+                if let Some(answer) = answer {
+                    self.send_answer(answer);
+                }
+                return true;
             }
-            return true;
         }
-        let call = own_number(cancelled);
+        let call = own_number(cancelled).filter(|call| self.link.state().is_subscription(*call));
         let Some((call, (sink, client_id))) =
             call.and_then(|call| Some((call, self.link.state().notes(call)?)))
         else {

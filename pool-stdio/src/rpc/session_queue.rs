@@ -34,6 +34,17 @@ impl ServerMessage {
     }
 }
 
+/// Where a question of the child is when the child cancels it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    /// The client had not been given it.
+    Waiting,
+    /// The client has it.
+    Delivered,
+    /// There is none, or it has its answer.
+    Unknown,
+}
+
 /// A bounded queue of a session's messages.
 #[derive(Debug)]
 pub(super) struct SessionQueue {
@@ -90,23 +101,30 @@ impl SessionQueue {
         true
     }
 
-    /// The child has cancelled its question. Returns whether the client had not been given it yet: then
-    /// it never will be.
-    pub(super) fn cancel(&self, id: &[u8]) -> bool {
+    /// The child has cancelled its question. One that waits is never given to the client. Of one that
+    /// the client has, an answer is not sent any more, unless the child expects one all the same.
+    pub(super) fn cancel(&self, id: &[u8], expects_answer: bool) -> Question {
         let id = canonical_id(id);
         let mut kept = lock(&self.kept);
         let is_it = |message: &ServerMessage| match message {
             ServerMessage::Request(request) => canonical_id(request.id()) == id,
             ServerMessage::Notification(_) => false,
         };
-        let Some(place) = kept.messages.iter().position(is_it) else {
-            return false;
-        };
-        let cancelled = kept.messages.remove(place);
-        kept.questions.retain(|question| *question != id);
+        let place = kept.messages.iter().position(is_it);
+        let cancelled = place.and_then(|place| kept.messages.remove(place));
+        if !kept.questions.contains(&id) {
+            return Question::Unknown;
+        }
+        let was_waiting = cancelled.is_some();
+        if was_waiting || !expects_answer {
+            kept.questions.retain(|question| *question != id);
+        }
         drop(kept);
         drop(cancelled);
-        true
+        match was_waiting {
+            true => Question::Waiting,
+            false => Question::Delivered,
+        }
     }
 
     /// The client answers a question. Returns whether there is one with this id.
@@ -153,3 +171,47 @@ impl SessionQueue {
 
 /// Questions of a child that wait for an answer. A further one is refused.
 const QUESTIONS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use pool_core::ConnectionId;
+
+    use super::*;
+    use crate::rpc::notifications::Origin;
+    use crate::rpc::scan::Envelope;
+
+    fn question(id: usize) -> ServerRequest {
+        let message = Bytes::from(format!(r#"{{"id":{id},"method":"ask"}}"#));
+        let envelope = Envelope::of(&message).unwrap();
+        let origin = Origin {
+            connection_id: ConnectionId::from_u64(0),
+            pid: 1,
+        };
+        ServerRequest::new(message, &envelope, origin).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_question_has_no_place_any_more() {
+        let queue = SessionQueue::new(4);
+        for id in 0..=QUESTIONS_MAX {
+            assert!(queue.ask(question(id)), "number {id}");
+            queue.next().await.unwrap();
+            let text = id.to_string();
+            assert_eq!(queue.cancel(text.as_bytes(), false), Question::Delivered);
+            assert!(!queue.answer(&Bytes::from(text)), "a late answer");
+        }
+        assert!(queue.ask(question(0)));
+        assert_eq!(queue.cancel(b"0", false), Question::Waiting);
+        assert_eq!(queue.cancel(b"0", false), Question::Unknown);
+        assert!(queue.close().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_language_server_gets_the_answer_to_what_it_has_cancelled() {
+        let queue = SessionQueue::new(4);
+        assert!(queue.ask(question(1)));
+        queue.next().await.unwrap();
+        assert_eq!(queue.cancel(b"1", true), Question::Delivered);
+        assert!(queue.answer(&Bytes::from_static(b"1")));
+    }
+}

@@ -306,6 +306,12 @@ impl LinkState {
         self.table.token_of(call, original)
     }
 
+    /// Whether the child may end a call by a cancel.
+    pub(super) fn is_subscription(&self, call: CallId) -> bool {
+        let notes = self.table.notes(call);
+        notes.is_some_and(|notes| notes.is_subscription)
+    }
+
     /// The child has cancelled a call. Its caller must be woken outside of all locks.
     pub(super) fn end_by_child(&mut self, call: CallId) -> GivenUp {
         self.table.withdraw(call, Withdrawn::ByChild)

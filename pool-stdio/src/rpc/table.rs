@@ -486,7 +486,7 @@ mod tests {
         let (progress, _notices) = Progress::channel(1);
         let notes = Notes {
             sink: Some(NoteSink::Channel(progress)),
-            client_id: None,
+            ..Notes::default()
         };
         table.begin(
             0,

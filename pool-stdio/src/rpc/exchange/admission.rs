@@ -15,6 +15,7 @@ use super::held::Held;
 use super::terms::Terms;
 use crate::rpc::client::{CANCEL_REFUSED, Client, OutgoingRequest, bad_request, read_message};
 use crate::rpc::error::RpcError;
+use crate::rpc::framing::Frame;
 use crate::rpc::limit::Limit;
 use crate::rpc::note_queue::{NoteQueue, NoteSink};
 use crate::rpc::protocol::{is_cancel, is_method};
@@ -127,20 +128,28 @@ fn admit_answer(
     terms: &Terms,
 ) -> Result<Exchange, RpcError> {
     let session = held.session().ok_or(refused(ANSWER_WITHOUT_SESSION))?;
+    let client: &Client = held.as_ref();
+    // Order: an answer that cannot be sent leaves the question open for another one.
+    let frame = client.frame(std::slice::from_ref(message))?;
     if !session.queue.answer(&canonical_id(id.of(message))) {
         return Err(refused(ANSWER_TO_NOTHING));
     }
-    send(held, message, terms)
+    Ok(send_frame(held, frame, terms))
 }
 
 /// Sends a message that expects no reply.
 fn send(held: Held, message: &Bytes, terms: &Terms) -> Result<Exchange, RpcError> {
     let client: &Client = held.as_ref();
     let frame = client.frame(std::slice::from_ref(message))?;
+    Ok(send_frame(held, frame, terms))
+}
+
+fn send_frame(held: Held, frame: Frame, terms: &Terms) -> Exchange {
+    let client: &Client = held.as_ref();
     let (link, limit) = (Arc::clone(&client.link), terms.limit);
     let pid = link.settings.pid;
     let sent = Box::pin(async move { link.send(frame, limit.map(Limit::starting_now)).await });
-    Ok(Exchange::of_stage(Stage::OneWay(held, sent), pid))
+    Exchange::of_stage(Stage::OneWay(held, sent), pid)
 }
 
 /// An exchange that is over, since there is nothing to send.

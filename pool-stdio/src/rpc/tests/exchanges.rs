@@ -169,6 +169,25 @@ async fn a_peer_that_cancels_a_subscription_ends_it_under_the_clients_id() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_cancels_its_own_question_ends_no_request_of_that_number() {
+    let (line, mut peer) = Setup::mcp().open();
+    let mut everybody = line.client.link.subscribe();
+    let request =
+        r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"_meta":{"progressToken":"t"}}}"#;
+    let mut one = begin(&line, request, &Terms::new());
+    let asked = sent(&mut one, &mut peer).await;
+    // Servers count from 0 as well. This question has had its answer.
+    let params = json!({ "requestId": asked["id"] });
+    let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params });
+    let cancel = cancel.to_string();
+    peer.say(&cancel).await;
+    peer.reply(&asked["id"], "done").await;
+    let reply = one.reply().await.unwrap().unwrap();
+    assert_eq!(reply, r#"{"jsonrpc":"2.0","id":1,"result":"done"}"#);
+    assert_eq!(everybody.recv().await.unwrap().message, cancel);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_id_in_flight_is_refused_and_free_again_afterwards() {
     let (line, mut peer) = Setup::mcp().open();
     let (client, other) = (ClientIds::new(), ClientIds::new());
