@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::budget::{BudgetPermit, Claim, Member, Membership};
+use crate::budget::{BudgetPermit, FreedSlot, Member, Membership};
 use crate::connector::Connector;
 use crate::deliveries::Deliveries;
 use crate::error::TryAcquireError;
@@ -328,22 +328,29 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
     fn take_from_budget(&self, membership: &Arc<Membership>, now: Time) -> Option<BudgetPermit> {
         let mut store = self.lock();
         let demand = store.ask(now);
+        let is_news = demand.callers > 0 || store.is_asking();
         self.finish(store);
-        Membership::take(membership, demand, now)
+        let permit = Membership::take(membership, demand, now);
+        if permit.is_none() && is_news {
+            let mut store = self.lock();
+            store.note_told(demand, membership.claim_ages_at());
+            self.finish(store);
+        }
+        permit
     }
 
     /// Frees the slot at `key` and its permit in one critical section. Otherwise a connect could see
-    /// the free slot and find no permit. Returns the claim of the budget on it.
-    pub(crate) fn release(&self, key: SlotKey, permit: Option<Permit>) -> Option<Claim> {
+    /// the free slot and find no permit. Returns what the budget is to know of it.
+    pub(crate) fn release(&self, key: SlotKey, permit: Option<Permit>) -> FreedSlot {
         let mut store = self.enter();
-        let claim = store.take_claim(key);
+        let freed = store.take_freed(key);
         let is_reusable = store.release(key);
         match permit {
             Some(permit) if !is_reusable => permit.forget(),
             permit => drop(permit),
         }
         self.finish(store);
-        claim
+        freed
     }
 
     /// Changes `max_size`; `false` if the pool is closed.
@@ -416,9 +423,15 @@ impl<T: Send + 'static, L: Lends<T>> Member for EngineMember<T, L> {
         self.0.inbox.kick();
     }
 
-    fn oldest_idle(&self) -> Option<Time> {
+    fn oldest_idle(&self, now: Time) -> Option<Time> {
         // Not by the hint: the lock makes the pressure known to the critical sections that follow.
-        self.0.lock().oldest_idle()
+        let mut store = self.0.lock();
+        let oldest = store.oldest_idle(now);
+        // What is offered is not given up yet: another pool may have an older one.
+        if oldest.is_none() {
+            self.0.finish(store);
+        }
+        oldest
     }
 
     fn reclaim_idle(&self) -> bool {

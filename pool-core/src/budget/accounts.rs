@@ -68,7 +68,7 @@ pub(super) struct Account<H> {
     /// Its connects in flight, what was granted included.
     pub(super) connecting: usize,
     pub(super) demand: Demand,
-    /// When its wait for the next permit began, if it asks.
+    /// When its callers' wait for the next permit began, if they wait.
     pub(super) asked_at: Time,
     /// Its place among those that ask for equally much.
     turn: u64,
@@ -107,12 +107,6 @@ impl<H> Account<H> {
         self.demand.callers.saturating_sub(own)
     }
 
-    /// Its wait for the next permit begins now, behind all that wait with as few.
-    const fn wait_from(&mut self, turn: u64, now: Time) {
-        self.turn = turn;
-        self.asked_at = now;
-    }
-
     /// Gives back what was granted beyond `kept` permits and not taken.
     const fn give_back_beyond(&mut self, kept: usize) {
         let surplus = self.granted.saturating_sub(kept);
@@ -145,6 +139,8 @@ pub(super) struct Totals {
     pub(super) connecting: usize,
     /// The shares of all members that hold or want something.
     pub(super) active_shares: usize,
+    /// How many members ask for callers.
+    pub(super) waiting: usize,
     callers_beyond_reserve: usize,
 }
 
@@ -155,6 +151,7 @@ impl Totals {
         self.reserved += account.entitlement.reserved;
         self.connecting += account.connecting;
         self.active_shares += account.active_share();
+        self.waiting += usize::from(account.demand.callers > 0);
         self.callers_beyond_reserve += account.callers_beyond_reserve();
     }
 
@@ -164,6 +161,7 @@ impl Totals {
         self.reserved -= account.entitlement.reserved;
         self.connecting -= account.connecting;
         self.active_shares -= account.active_share();
+        self.waiting -= usize::from(account.demand.callers > 0);
         self.callers_beyond_reserve -= account.callers_beyond_reserve();
     }
 }
@@ -203,6 +201,7 @@ impl<H: Clone> Accounts<H> {
                 reserved: 0,
                 connecting: 0,
                 active_shares: 0,
+                waiting: 0,
                 callers_beyond_reserve: 0,
             },
             holders: BTreeSet::new(),
@@ -225,10 +224,6 @@ impl<H: Clone> Accounts<H> {
 
     pub(super) fn holder_count(&self) -> usize {
         self.holders.len()
-    }
-
-    pub(super) fn asker_count(&self) -> usize {
-        self.askers.len()
     }
 
     /// Opens an account, unless there is no room for its reserve: the number that is left.
@@ -303,7 +298,10 @@ impl<H: Clone> Accounts<H> {
             };
             // It keeps its turn as long as it asks.
             if account.demand.is_none() {
-                account.wait_from(turn, now);
+                account.turn = turn;
+            }
+            if account.demand.callers == 0 {
+                account.asked_at = now;
             }
             account.demand = rest;
         });
@@ -326,11 +324,11 @@ impl<H: Clone> Accounts<H> {
     ///
     /// It had that slot until now, so it comes after those that have waited with as few. Otherwise a pool
     /// that gave way would get the slot back at once.
-    pub(super) fn release(&mut self, key: MemberKey, was_reclaimed: bool, now: Time) {
+    pub(super) fn release(&mut self, key: MemberKey, was_reclaimed: bool) {
         let turn = self.next_turn();
         self.change(key, |account| {
             account.slots -= 1;
-            account.wait_from(turn, now);
+            account.turn = turn;
             account.reclaimed += u64::from(was_reclaimed);
         });
     }
@@ -357,7 +355,8 @@ impl<H: Clone> Accounts<H> {
                     Demand { callers: 0, spare } => *spare -= 1,
                     Demand { callers, .. } => *callers -= 1,
                 }
-                account.wait_from(turn, now);
+                account.turn = turn;
+                account.asked_at = now;
             });
             granted.push(key);
         }

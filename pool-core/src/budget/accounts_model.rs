@@ -198,7 +198,7 @@ impl Rig {
                 if let Some((accounts, member, key)) = self.member(who)
                     && member.open > 0
                 {
-                    accounts.release(key, false, Time::default());
+                    accounts.release(key, false);
                     member.open -= 1;
                     member.since = now;
                 }

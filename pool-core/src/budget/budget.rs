@@ -79,12 +79,13 @@ impl Budget {
 
     pub(super) fn new(settings: BudgetBuilder) -> Self {
         let accounts = Accounts::new(settings.max_connections, settings.max_connecting);
+        let clock = Clock::start();
         let shared = SharedBudget {
-            pressure: Arc::new(Pressure::new(StdArc::clone(&settings.name))),
+            pressure: Arc::new(Pressure::new(StdArc::clone(&settings.name), clock.clone())),
             accounts: Mutex::new(accounts),
             meters: BudgetMeters::new(&settings.name),
             settings,
-            clock: Clock::start(),
+            clock,
         };
         shared.write(&shared.accounts.lock(), None);
         Self {
@@ -108,7 +109,7 @@ impl Budget {
                 held: account.slots,
                 connecting: account.connecting,
                 asks,
-                waiting_for: (asks > 0).then(|| now.since(account.asked_at)),
+                waiting_for: (account.demand.callers > 0).then(|| now.since(account.asked_at)),
                 reclaimed: account.reclaimed,
             }
         });
@@ -213,7 +214,7 @@ impl SharedBudget {
             connecting: totals.connecting,
             max_connecting: accounts.max_connecting(),
             holders: accounts.holder_count(),
-            askers: accounts.asker_count(),
+            waiting: totals.waiting,
         };
         self.pressure.write(accounts.want(), figures, ended);
     }
@@ -227,13 +228,17 @@ impl SharedBudget {
     ///
     /// When it returns, the store of every pool that held a slot was locked after the pressure rose, so a
     /// connection that comes home later is given up there.
+    ///
+    /// Claims that have aged are given to other connections first.
     pub(super) fn reclaim(&self, asker: Option<MemberKey>) {
+        let now = self.clock.now();
+        self.pressure.end_aged(now);
         let mut tries_left = RECLAIM_TRIES;
         while self.pressure.is_on() && tries_left > 0 {
             let holders = self.accounts.lock().other_holders(asker);
             let idle = holders
                 .iter()
-                .filter_map(|member| Some((member.oldest_idle()?, member)));
+                .filter_map(|member| Some((member.oldest_idle(now)?, member)));
             let oldest = idle.min_by_key(|(since, _)| *since);
             let Some((_, member)) = oldest else {
                 drop_quietly(holders);

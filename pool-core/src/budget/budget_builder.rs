@@ -45,8 +45,9 @@ impl BudgetBuilder {
     /// How long a connection serves until its pool must give way with it to a pool that has none.
     ///
     /// Default 500 ms. With more busy pools than connections each pool gets a connection for this long,
-    /// and one lease, in turn: a longer time means fewer connects and longer waits. It does not
-    /// protect idle connections.
+    /// and one lease, in turn: a longer time means fewer connects and longer waits. An idle connection
+    /// of a pool within its share is kept for as long after its last use, unless a pool that is within its
+    /// share as well waits for one.
     pub const fn min_residence(mut self, residence: Duration) -> Self {
         self.min_residence = residence;
         self

@@ -33,7 +33,7 @@ impl BudgetMeters {
                 (&self.max_connections, figures.limit),
                 (&self.connecting, figures.connecting),
                 (&self.holders, figures.holders),
-                (&self.waiting, figures.askers),
+                (&self.waiting, figures.waiting),
             ];
             for (gauge, count) in gauges {
                 gauge.set(real(count));

@@ -61,9 +61,10 @@ pub struct BudgetMember {
     pub held: usize,
     /// Its connects in flight, without those that are overdue.
     pub connecting: usize,
-    /// How many connections it waits for.
+    /// How many connections it asks for, for callers and for `min_idle`.
     pub asks: usize,
-    /// How long it has waited for the next one.
+    /// How long its callers have waited for the next one; `None` if none of what it asks for is for
+    /// callers.
     pub waiting_for: Option<Duration>,
     /// How many of its connections were closed for other pools so far.
     pub reclaimed: u64,
@@ -72,7 +73,8 @@ pub struct BudgetMember {
 impl fmt::Display for BudgetStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let holders = self.members.iter().filter(|member| member.held > 0);
-        let waiting = self.members.iter().filter(|member| member.asks > 0);
+        let members = self.members.iter();
+        let waiting = members.filter(|member| member.waiting_for.is_some());
         let (holders, waiting) = (holders.count(), waiting.count());
         write_usage(f, [self.used, self.limit, holders, waiting], "pool")
     }
@@ -94,7 +96,7 @@ pub struct BudgetUsage {
     pub max_connecting: usize,
     /// How many pools hold a connection.
     pub holders: usize,
-    /// How many pools wait for one.
+    /// How many pools have callers that wait for one.
     pub waiting: usize,
 }
 

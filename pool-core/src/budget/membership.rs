@@ -126,6 +126,11 @@ impl Membership {
         None
     }
 
+    /// When the next claim of the budget ages: then what is wanted can be taken elsewhere.
+    pub(crate) fn claim_ages_at(&self) -> Option<Time> {
+        self.budget.pressure.ages_at()
+    }
+
     /// For a model that looks before it asks.
     #[cfg(all(test, loom))]
     pub(crate) fn ask_only(&self, demand: Demand, now: Time) {
@@ -163,6 +168,15 @@ impl Drop for Membership {
     }
 }
 
+/// What a slot leaves to the budget when it is freed.
+#[derive(Debug, Default)]
+pub(crate) struct FreedSlot {
+    /// Its connection was given up for another pool, and the claim has not ended before.
+    pub(crate) claim: Option<Claim>,
+    /// Its connection was closed for another pool.
+    pub(crate) is_reclaimed: bool,
+}
+
 /// The right to one slot, out of a budget. It is given back when this is dropped.
 pub(crate) struct BudgetPermit {
     /// `None` after it was given back.
@@ -182,12 +196,12 @@ impl BudgetPermit {
         }
     }
 
-    /// Gives it back. `claim` says that its connection was closed for another pool.
-    pub(crate) fn give_back(mut self, claim: Option<Claim>) {
-        self.release(claim);
+    /// Gives it back.
+    pub(crate) fn give_back(mut self, freed: FreedSlot) {
+        self.release(freed);
     }
 
-    fn release(&mut self, claim: Option<Claim>) {
+    fn release(&mut self, freed: FreedSlot) {
         let Some(membership) = self.membership.take() else {
             return;
         };
@@ -195,17 +209,13 @@ impl BudgetPermit {
         if self.is_connecting {
             accounts.connect_ended(membership.key);
         }
-        accounts.release(
-            membership.key,
-            claim.is_some(),
-            membership.budget.clock.now(),
-        );
-        membership.budget.finish(accounts, claim);
+        accounts.release(membership.key, freed.is_reclaimed);
+        membership.budget.finish(accounts, freed.claim);
     }
 }
 
 impl Drop for BudgetPermit {
     fn drop(&mut self) {
-        self.release(None);
+        self.release(FreedSlot::default());
     }
 }

@@ -401,8 +401,8 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
-    /// Reserves `min_idle` connections of the budget for this pool: nobody else gets them, and idle
-    /// ones are not reclaimed. Without it, `min_idle` is kept only while the budget has connections left
+    /// Reserves `min_idle` connections of the budget for this pool: nobody else gets them, and as many
+    /// stay idle, also beside others that are leased. Without it, `min_idle` is kept only while the budget has connections left
     /// that no caller of another pool waits for.
     pub const fn reserve_min_idle(mut self) -> Self {
         self.reserves_min_idle = true;

@@ -26,6 +26,9 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         let known_dead = self.slots.get(key).close_reason == Some(CloseReason::Died);
         let record = self.slots.set_state(key, State::Closing);
         record.close_reason = Some(reason);
+        if let Some(claim) = &record.claim {
+            claim.closing();
+        }
         let id = record.id;
         self.judge_end(key, reason);
         match reason {

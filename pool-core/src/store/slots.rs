@@ -73,6 +73,8 @@ pub(crate) struct SlotRecord {
     pub(crate) spare: bool,
     /// Why it is to be replaced, if it is shared. It serves until then.
     pub(crate) superseded: Option<CloseReason>,
+    /// Since when.
+    pub(crate) superseded_at: Time,
     /// It is shared and suspected to hang: it gets no new leases until that is cleared.
     pub(crate) is_suspected: bool,
     /// When the connect began, then when it succeeded.
@@ -123,6 +125,7 @@ impl SlotRecord {
             promised: 0,
             spare: false,
             superseded: None,
+            superseded_at: now,
             is_suspected: false,
             claim: None,
         }
