@@ -21,7 +21,9 @@ use crate::foreign::{self, catch};
 use crate::id::{CloseReason, ConnectionId};
 use crate::inbox::Inbox;
 use crate::slot::OpenConnection;
-use crate::store::{Condition, Effects, Errand, Lending, Limits, Opening, Resized, SlotKey, Store};
+use crate::store::{
+    Condition, Effects, Errand, Lending, Limits, Opening, Resized, SlotKey, Store, VitalsHandle,
+};
 use crate::sync::{Arc, Mutex, MutexGuard, Permit, Permits};
 use crate::telemetry::Telemetry;
 use crate::time::{Clock, Time};
@@ -239,6 +241,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         match errand {
             Errand::Close(open, _) => open.dispose(),
             Errand::Upkeep(upkeep) => L::abandon(upkeep, self),
+            Errand::Weigh(weighable) => weighable.into_iter().for_each(foreign::drop_quietly),
         }
     }
 
@@ -372,6 +375,26 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         self.membership.as_ref().expect("the pool has a budget")
     }
 
+    /// The vitals of a connection that was just opened, if it is to be weighed.
+    pub(crate) fn vitals(&self, connection: &T) -> Option<VitalsHandle> {
+        if !self.lock().weighs() {
+            return None;
+        }
+        let vitals = catch("vitals", || self.connector.vitals(connection));
+        let vitals = vitals.unwrap_or_else(|fault| {
+            foreign::log(&fault);
+            None
+        });
+        vitals.map(VitalsHandle)
+    }
+
+    /// The pool is heavier than before by this much.
+    pub(crate) fn report_weight(&self, change: i128) {
+        if let Some(membership) = &self.membership {
+            membership.weigh(change);
+        }
+    }
+
     /// Has other pools of the budget give up what is wanted, after this one could not.
     pub(crate) fn reclaim_for_others(&self) {
         if let Some(membership) = &self.membership {
@@ -439,6 +462,24 @@ impl<T: Send + 'static, L: Lends<T>> Member for EngineMember<T, L> {
         let is_reclaimed = store.reclaim_idle();
         self.0.finish(store);
         is_reclaimed
+    }
+
+    fn outgoing_weight(&self) -> u64 {
+        self.0.lock().outgoing_weight()
+    }
+
+    fn shed_idle(&self, excess: u64) -> u64 {
+        let mut store = self.0.enter_precisely();
+        let shed = store.shed_idle(excess);
+        self.0.finish(store);
+        shed
+    }
+
+    fn shed_leased(&self) -> bool {
+        let mut store = self.0.enter_precisely();
+        let is_shed = store.shed_leased();
+        self.0.finish(store);
+        is_shed
     }
 }
 

@@ -19,7 +19,7 @@
 //! * B2: no connect begins while `max_connecting` are in flight.
 //! * B3: no permit is free while a member that could use it asks.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -72,6 +72,9 @@ pub(super) struct Account<H> {
     pub(super) asked_at: Time,
     /// Its place among those that ask for equally much.
     turn: u64,
+    /// What its connections weigh together. Changes and releases come in any order, so it can be negative
+    /// for a moment.
+    pub(super) weight: i128,
     /// How many of its connections were reclaimed.
     pub(super) reclaimed: u64,
     /// `None` after it left: then it gets nothing any more.
@@ -141,6 +144,7 @@ pub(super) struct Totals {
     pub(super) active_shares: usize,
     /// How many members ask for callers.
     pub(super) waiting: usize,
+    pub(super) weight: i128,
     callers_beyond_reserve: usize,
 }
 
@@ -152,6 +156,7 @@ impl Totals {
         self.connecting += account.connecting;
         self.active_shares += account.active_share();
         self.waiting += usize::from(account.demand.callers > 0);
+        self.weight += account.weight;
         self.callers_beyond_reserve += account.callers_beyond_reserve();
     }
 
@@ -162,6 +167,7 @@ impl Totals {
         self.connecting -= account.connecting;
         self.active_shares -= account.active_share();
         self.waiting -= usize::from(account.demand.callers > 0);
+        self.weight -= account.weight;
         self.callers_beyond_reserve -= account.callers_beyond_reserve();
     }
 }
@@ -180,6 +186,7 @@ pub(super) struct Want {
 pub(super) struct Accounts<H> {
     limit: usize,
     max_connecting: usize,
+    max_weight: Option<u64>,
     table: Vec<Option<Account<H>>>,
     free: Vec<u32>,
     totals: Totals,
@@ -189,10 +196,11 @@ pub(super) struct Accounts<H> {
 }
 
 impl<H: Clone> Accounts<H> {
-    pub(super) const fn new(limit: usize, max_connecting: usize) -> Self {
+    pub(super) const fn new(limit: usize, max_connecting: usize, max_weight: Option<u64>) -> Self {
         Self {
             limit,
             max_connecting,
+            max_weight,
             table: Vec::new(),
             free: Vec::new(),
             totals: Totals {
@@ -202,6 +210,7 @@ impl<H: Clone> Accounts<H> {
                 connecting: 0,
                 active_shares: 0,
                 waiting: 0,
+                weight: 0,
                 callers_beyond_reserve: 0,
             },
             holders: BTreeSet::new(),
@@ -242,6 +251,7 @@ impl<H: Clone> Accounts<H> {
             demand: Demand::NONE,
             asked_at: Time::default(),
             turn: 0,
+            weight: 0,
             reclaimed: 0,
             handle: None,
         };
@@ -320,14 +330,43 @@ impl<H: Clone> Accounts<H> {
         self.change(key, |account| account.connecting -= 1);
     }
 
+    /// The connections of a member weigh this much more than before.
+    pub(super) fn weigh(&mut self, key: MemberKey, change: i128) {
+        self.change(key, |account| account.weight += change);
+    }
+
+    /// By how much all connections together weigh more than they may.
+    pub(super) fn excess_weight(&self) -> u64 {
+        let excess = match self.max_weight {
+            Some(max) => self.totals.weight - i128::from(max),
+            None => 0,
+        };
+        u64::try_from(excess.max(0)).unwrap_or(u64::MAX)
+    }
+
+    /// All connections together weigh as much as they may, so none is opened.
+    pub(super) fn is_heavy(&self) -> bool {
+        let max = self.max_weight.map(i128::from);
+        max.is_some_and(|max| self.totals.weight >= max)
+    }
+
+    /// The members that weigh something, the heaviest first.
+    pub(super) fn heaviest(&self) -> Vec<H> {
+        let mut holders: Vec<_> = self.holders.iter().copied().collect();
+        holders.retain(|key| self.account(*key).weight > 0);
+        holders.sort_by_key(|key| Reverse(self.account(*key).weight));
+        self.handles(holders)
+    }
+
     /// A slot of the member is free.
     ///
     /// It had that slot until now, so it comes after those that have waited with as few. Otherwise a pool
     /// that gave way would get the slot back at once.
-    pub(super) fn release(&mut self, key: MemberKey, was_reclaimed: bool) {
+    pub(super) fn release(&mut self, key: MemberKey, was_reclaimed: bool, weight: u64) {
         let turn = self.next_turn();
         self.change(key, |account| {
             account.slots -= 1;
+            account.weight -= i128::from(weight);
             account.turn = turn;
             account.reclaimed += u64::from(was_reclaimed);
         });
@@ -370,7 +409,7 @@ impl<H: Clone> Accounts<H> {
 
     /// The member that a permit can be granted to now.
     fn next_to_serve(&self) -> Option<MemberKey> {
-        if self.totals.connecting >= self.max_connecting {
+        if self.totals.connecting >= self.max_connecting || self.is_heavy() {
             return None;
         }
         let asking = self.askers.iter().map(|key| (*key, self.account(*key)));
@@ -391,7 +430,10 @@ impl<H: Clone> Accounts<H> {
     /// share even with one more. Otherwise two members could take the last permit from each other
     /// for ever.
     pub(super) fn want(&self) -> Want {
-        let free = self.limit.saturating_sub(self.totals.committed);
+        let free = match self.is_heavy() {
+            true => 0,
+            false => self.limit.saturating_sub(self.totals.committed),
+        };
         let excess = self.totals.committed.saturating_sub(self.limit);
         let owed = |key: &MemberKey| {
             let account = self.account(*key);

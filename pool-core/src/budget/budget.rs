@@ -78,12 +78,13 @@ impl Budget {
     }
 
     pub(super) fn new(settings: BudgetBuilder) -> Self {
-        let accounts = Accounts::new(settings.max_connections, settings.max_connecting);
+        let (connections, connects) = (settings.max_connections, settings.max_connecting);
+        let accounts = Accounts::new(connections, connects, settings.max_weight);
         let clock = Clock::start();
         let shared = SharedBudget {
             pressure: Arc::new(Pressure::new(StdArc::clone(&settings.name), clock.clone())),
             accounts: Mutex::new(accounts),
-            meters: BudgetMeters::new(&settings.name),
+            meters: BudgetMeters::new(&settings.name, settings.max_weight.is_some()),
             settings,
             clock,
         };
@@ -111,6 +112,7 @@ impl Budget {
                 asks,
                 waiting_for: (account.demand.callers > 0).then(|| now.since(account.asked_at)),
                 reclaimed: account.reclaimed,
+                weight: positive(account.weight),
             }
         });
         BudgetStatus {
@@ -121,6 +123,8 @@ impl Budget {
             connecting: totals.connecting,
             max_connecting: accounts.max_connecting(),
             reclaiming: self.shared.pressure.claimed(),
+            weight: positive(totals.weight),
+            max_weight: self.shared.settings.max_weight,
             members: members.collect(),
         }
     }
@@ -158,6 +162,7 @@ impl BudgetBuilder {
         let limits = [
             ("max_connections", self.max_connections),
             ("max_connecting", self.max_connecting),
+            ("max_weight", usize::from(self.max_weight != Some(0))),
         ];
         if let Some((setting, _)) = limits.into_iter().find(|(_, limit)| *limit == 0) {
             return Err(BuildError::OutOfRange {
@@ -215,6 +220,8 @@ impl SharedBudget {
             max_connecting: accounts.max_connecting(),
             holders: accounts.holder_count(),
             waiting: totals.waiting,
+            weight: positive(totals.weight),
+            max_weight: self.settings.max_weight,
         };
         self.pressure.write(accounts.want(), figures, ended);
     }
@@ -249,6 +256,36 @@ impl SharedBudget {
             drop_quietly(holders);
         }
     }
+}
+
+impl SharedBudget {
+    /// Has connections closed if all together are too heavy: idle ones, those of the heaviest member first;
+    /// then one that callers have, when it is returned.
+    pub(super) fn shed(&self) {
+        let (mut excess, heaviest) = {
+            let accounts = self.accounts.lock();
+            (accounts.excess_weight(), accounts.heaviest())
+        };
+        for member in &heaviest {
+            excess = excess.saturating_sub(member.outgoing_weight());
+        }
+        for member in &heaviest {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(member.shed_idle(excess));
+        }
+        if excess > 0 {
+            let mut members = heaviest.iter();
+            let _: bool = members.any(|member| member.shed_leased());
+        }
+        heaviest.into_iter().for_each(drop_quietly);
+    }
+}
+
+/// A sum of changes that came in any order.
+fn positive(weight: i128) -> u64 {
+    u64::try_from(weight.max(0)).unwrap_or(u64::MAX)
 }
 
 /// How often a reclaim looks again because what it found was lent meanwhile.

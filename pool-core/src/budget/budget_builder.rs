@@ -11,6 +11,7 @@ pub struct BudgetBuilder {
     pub(super) max_connections: usize,
     pub(super) max_connecting: usize,
     pub(super) min_residence: Duration,
+    pub(super) max_weight: Option<u64>,
 }
 
 impl BudgetBuilder {
@@ -20,6 +21,7 @@ impl BudgetBuilder {
             max_connections: 64,
             max_connecting: 8,
             min_residence: Duration::from_millis(500),
+            max_weight: None,
         }
     }
 
@@ -39,6 +41,19 @@ impl BudgetBuilder {
     /// times.
     pub const fn max_connecting(mut self, connects: usize) -> Self {
         self.max_connecting = connects;
+        self
+    }
+
+    /// How much all connections together may weigh: bytes of memory, if they are child processes.
+    ///
+    /// Default `None`. As long as they weigh as much or more, no pool opens another one, and idle
+    /// connections are closed for pools that wait. If they weigh more, idle ones are closed
+    /// ([`Overweight`](crate::CloseReason::Overweight)), those of the heaviest pool first; if none is left,
+    /// the heaviest connection of the heaviest pool is closed when it is returned, one in each
+    /// [`weigh_interval`](crate::Builder::weigh_interval). Worst case: the connections weigh more by what
+    /// they gain in an interval and a lease, and by what is opened while little is known of its weight.
+    pub fn max_weight(mut self, weight: impl Into<Option<u64>>) -> Self {
+        self.max_weight = weight.into();
         self
     }
 

@@ -43,6 +43,10 @@ pub struct BudgetStatus {
     pub max_connecting: usize,
     /// Connections of one pool that are being closed for another.
     pub reclaiming: usize,
+    /// What all connections together weigh, as far as they were weighed.
+    pub weight: u64,
+    /// `max_weight`.
+    pub max_weight: Option<u64>,
     /// Every pool, in no particular order.
     pub members: Vec<BudgetMember>,
 }
@@ -66,6 +70,8 @@ pub struct BudgetMember {
     /// How long its callers have waited for the next one; `None` if none of what it asks for is for
     /// callers.
     pub waiting_for: Option<Duration>,
+    /// What its connections weigh together.
+    pub weight: u64,
     /// How many of its connections were closed for other pools so far.
     pub reclaimed: u64,
 }
@@ -98,9 +104,19 @@ pub struct BudgetUsage {
     pub holders: usize,
     /// How many pools have callers that wait for one.
     pub waiting: usize,
+    /// What all connections together weigh.
+    pub weight: u64,
+    /// `max_weight`.
+    pub max_weight: Option<u64>,
 }
 
 impl BudgetUsage {
+    /// Whether nothing is opened because the connections are too heavy.
+    #[must_use]
+    pub fn is_too_heavy(&self) -> bool {
+        self.used < self.limit && self.max_weight.is_some_and(|max| self.weight >= max)
+    }
+
     /// Whether connects are what is missing, and not connections.
     #[must_use]
     pub const fn is_short_of_connects(&self) -> bool {
@@ -127,7 +143,15 @@ impl BudgetUsage {
                 Waiting(waiting, noun)
             );
         }
-        write!(f, "budget `{name}` is full: ")?;
+        if let (true, Some(max)) = (self.is_too_heavy(), self.max_weight) {
+            write!(
+                f,
+                "budget `{name}` is too heavy: weight {} of {max}; ",
+                self.weight
+            )?;
+        } else {
+            write!(f, "budget `{name}` is full: ")?;
+        }
         write_usage(f, [self.used, self.limit, self.holders, self.waiting], noun)
     }
 }

@@ -91,6 +91,7 @@ impl Membership {
             share: self.share,
             reserved: self.reserved,
             residence: self.budget.settings.min_residence,
+            max_weight: self.budget.settings.max_weight,
         }
     }
 
@@ -124,6 +125,18 @@ impl Membership {
             budget.reclaim(Some(this.key));
         }
         None
+    }
+
+    /// The connections of the pool weigh this much more than before.
+    pub(crate) fn weigh(&self, change: i128) {
+        let mut accounts = self.budget.accounts.lock();
+        accounts.weigh(self.key, change);
+        let is_heavy = accounts.is_heavy();
+        self.budget.finish(accounts, None);
+        if is_heavy {
+            self.budget.shed();
+            self.budget.reclaim(None);
+        }
     }
 
     /// When the next claim of the budget ages: then what is wanted can be taken elsewhere.
@@ -175,6 +188,8 @@ pub(crate) struct FreedSlot {
     pub(crate) claim: Option<Claim>,
     /// Its connection was closed for another pool.
     pub(crate) is_reclaimed: bool,
+    /// What it weighed.
+    pub(crate) weight: u64,
 }
 
 /// The right to one slot, out of a budget. It is given back when this is dropped.
@@ -209,8 +224,13 @@ impl BudgetPermit {
         if self.is_connecting {
             accounts.connect_ended(membership.key);
         }
-        accounts.release(membership.key, freed.is_reclaimed);
+        accounts.release(membership.key, freed.is_reclaimed, freed.weight);
+        let is_heavy = accounts.is_heavy();
         membership.budget.finish(accounts, freed.claim);
+        if is_heavy {
+            // One connection less is not enough.
+            membership.budget.reclaim(None);
+        }
     }
 }
 

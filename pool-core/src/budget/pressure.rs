@@ -103,6 +103,10 @@ pub(super) struct Figures {
     pub(super) holders: usize,
     /// and how many have callers that wait for one.
     pub(super) waiting: usize,
+    /// What all connections together weigh,
+    pub(super) weight: u64,
+    /// and may weigh.
+    pub(super) max_weight: Option<u64>,
 }
 
 /// A connection that is given up for another pool. It counts until this is dropped, or ages.
@@ -272,9 +276,20 @@ pub(crate) struct Allotment {
     pub(super) share: usize,
     pub(super) reserved: usize,
     pub(super) residence: Duration,
+    pub(super) max_weight: Option<u64>,
 }
 
 impl Allotment {
+    /// Whether connections are weighed for the budget.
+    pub(crate) const fn limits_weight(&self) -> bool {
+        self.max_weight.is_some()
+    }
+
+    /// What all connections of the budget may weigh together.
+    pub(crate) fn max_weight(&self) -> u64 {
+        self.max_weight.unwrap_or(u64::MAX)
+    }
+
     /// Whether a connection is wanted. The hot path reads nothing else.
     #[inline]
     pub(crate) fn is_pressed(&self) -> bool {
@@ -351,6 +366,8 @@ impl Allotment {
             max_connecting: figures.max_connecting,
             holders: figures.holders,
             waiting: figures.waiting,
+            weight: figures.weight,
+            max_weight: figures.max_weight,
         }
     }
 }

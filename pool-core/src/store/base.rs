@@ -59,6 +59,11 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(super) asked: usize,
     /// and how many the budget was told, which can be more.
     pub(super) told: usize,
+    /// What all slots weigh together.
+    pub(super) total_weight: u64,
+    /// The connections are being weighed.
+    pub(super) is_weighing: bool,
+    pub(super) next_weighing: Time,
     pub(super) slots: Slots,
     /// All open connections, if they are shared.
     pub(super) shared: Vec<(SlotKey, C)>,
@@ -87,6 +92,9 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             allotment: None,
             asked: 0,
             told: 0,
+            total_weight: 0,
+            is_weighing: false,
+            next_weighing: Time::default(),
             shared: Vec::new(),
             need: NeedHistory::default(),
             learner: learner(&limits.sharing),

@@ -200,6 +200,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         let record = self.slots.get_mut(key);
         FreedSlot {
             claim: record.claim.take(),
+            weight: record.weight,
             is_reclaimed: record.close_reason == Some(CloseReason::Reclaimed),
         }
     }

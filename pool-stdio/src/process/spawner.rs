@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::child::Child;
@@ -395,6 +395,8 @@ fn new_record(command: &Command, id: ChildId, pid: u32) -> ChildRecord {
     ChildRecord {
         id,
         pid,
+        scope: command.scope(),
+        kill_cause: OnceLock::new(),
         killed_at_once: (command.times().force_grace.is_zero()).then(|| command.scope()),
         pid_state: Mutex::new(PidState::Held),
         stderr: Mutex::new(Ring::new(limits)),
