@@ -54,7 +54,9 @@ CAPABILITY = {"elicitation/create": "elicitation", "sampling/createMessage": "sa
 # What each asking tool asks at once. `stateful` ones also hand out a state and want it back.
 ASKING_TOOLS = {
     "test_elicitation": {"questions": {"answer": form("Please answer.", "username", "string")}},
-    "test_input_required_result_elicitation": {"questions": {"user_name": form("What is your name?", "name", "string")}},
+    "test_input_required_result_elicitation": {
+        "questions": {"user_name": form("What is your name?", "name", "string")}
+    },
     "test_input_required_result_sampling": {
         "questions": {"capital_question": sampling("What is the capital of France?", 100)}
     },
