@@ -28,7 +28,7 @@ class Tally:
         self.crossings.append(sentence)
 
 
-class ClientSession:
+class StormSession:
     """All sessions use the same request ids, progress tokens and URIs, so that only the proxy tells them apart."""
 
     def __init__(self, endpoint, principal, name, exclusive, tally):

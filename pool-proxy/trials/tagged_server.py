@@ -40,6 +40,8 @@ def call_tool(request):
     if params["name"] == "touch" and "test://same" in watched:
         updated = {"uri": "test://same", "_meta": {"tag": tag}}
         send({"method": "notifications/resources/updated", "params": updated})
+    for _ in range(given.get("flood", 0)):
+        send({"method": "notifications/resources/updated", "params": {"uri": "test://same", "_meta": {"tag": tag}}})
     said = ask(tag) if params["name"] == "ask" else None
     with lock:
         told = {"tag": tag, "pid": os.getpid(), "principals": sorted(principals), "sessions": sorted(sessions)}

@@ -5,82 +5,27 @@ it asked. One that belongs to somebody else is a crossing, and there must be non
 is shown first, on a server that is declared `stateless`: there principals do meet in a child.
 """
 
-import argparse
 import asyncio
 import contextlib
-import hashlib
 import os
 import random
-import re
 import signal
-import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-from client_session import ClientSession, SessionGone, Tally
+from harness import options_parser, running_proxy, server, token_of, tokens
 from mcp_http import Ended, Endpoint
+from storm_session import SessionGone, StormSession, Tally
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-END_TIMEOUT_S = 40
-# A stopped child is found out by the deadline of a request; so that is short here.
-CONFIG = """
-listen = "127.0.0.1:0"
+LIMITS = """
 [limits]
 children_max = 1000
 sessions_max = 4000
 [log]
 format = "off"
 """
-SERVER = """
-[servers.{name}]
-command = {command}
-sharing = "{sharing}"
-env.STORM = "{mark}"
-request_timeout = "5s"
-wait_timeout = "30s"
-"""
-
-
-def write_config(path, principals, mark):
-    command = [sys.executable, str(HERE / "tagged_server.py")]
-    text = CONFIG
-    for sharing in ("session", "shared", "stateless"):
-        text += SERVER.format(name=sharing, command=str(command).replace("'", '"'), sharing=sharing, mark=mark)
-    for principal in principals:
-        digest = hashlib.sha256(token_of(principal).encode()).hexdigest()
-        text += f'[tokens.{principal}]\nsha256 = "{digest}"\n'
-    path.write_text(text)
-
-
-def token_of(principal):
-    return f"token of {principal}".replace(" ", "-")
-
-
-@contextlib.contextmanager
-def running_proxy(program, config, log):
-    """The proxy and its port. It must end by itself at SIGTERM, with success."""
-    process = subprocess.Popen(
-        [program, "serve", "--config", config],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
-        if not found:
-            raise SystemExit("the proxy did not start")
-        yield process, int(found[1])
-        process.terminate()
-        if process.wait(END_TIMEOUT_S) != 0:
-            raise SystemExit(f"the proxy ended with {process.returncode} at SIGTERM")
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+# A stopped child is found out by the deadline of a request; so that is short here.
+DEADLINES = ('request_timeout = "5s"', 'wait_timeout = "30s"')
 
 
 class Storm:
@@ -101,7 +46,7 @@ class Storm:
 
     async def session(self, server, principal, name, calls):
         endpoint = Endpoint("127.0.0.1", self.port, f"/servers/{server}/mcp", token_of(principal))
-        session = ClientSession(endpoint, principal, name, server == "session", self.tally)
+        session = StormSession(endpoint, principal, name, server == "session", self.tally)
         try:
             await session.open()
             self.tally.count(f"sessions at {server}")
@@ -129,8 +74,8 @@ class Storm:
         else:
             await session.call("whoami", number, pause, progress=dice < 0.7)
 
-    async def trouble(self, mark):
-        """Kills or stops a child, again and again. Only children that carry our mark."""
+    async def trouble(self, proxy):
+        """Kills or stops a child, again and again. Only children of our proxy."""
         while True:
             await asyncio.sleep(0.1)
             pids = list(self.tally.pids)
@@ -138,22 +83,10 @@ class Storm:
                 pid = self.random.choice(pids)
                 del self.tally.pids[pid]
                 deed = self.random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP))
-                if is_ours(pid, mark):
+                if proxy.started(pid):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, deed)
                         self.tally.count(deed.name)
-
-
-def is_ours(pid, mark):
-    try:
-        return f"STORM={mark}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
-
-
-def left_behind(mark):
-    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [pid for pid in pids if is_ours(pid, mark)]
 
 
 async def show_that_crossings_are_seen(port, principals, seed):
@@ -164,9 +97,9 @@ async def show_that_crossings_are_seen(port, principals, seed):
     print(f"seen on a stateless server, as it should be: {tally.crossings[0]}")
 
 
-async def storm(port, principals, options, tally, mark):
-    weather = Storm(port, principals, options.seed, tally)
-    trouble = asyncio.create_task(weather.trouble(mark))
+async def storm(proxy, principals, options, tally):
+    weather = Storm(proxy.port, principals, options.seed, tally)
+    trouble = asyncio.create_task(weather.trouble(proxy))
     half = options.sessions // 2
     await asyncio.gather(
         weather.sessions("session", half, options.at_once, options.calls),
@@ -175,7 +108,7 @@ async def storm(port, principals, options, tally, mark):
     trouble.cancel()
 
 
-def judge(tally, options, left):
+def judge(tally, options):
     """What is wrong, a sentence each."""
     wrong = list(tally.crossings[:20])
     if tally.counts.get("replies", 0) < options.sessions * options.calls / 2:
@@ -183,14 +116,11 @@ def judge(tally, options, left):
     needed, bad = ("SIGKILL", "SIGSTOP", "progress", "updates", "questions"), ("hung", "stream without a reply")
     wrong += [f"no {what} at all" for what in needed if what not in tally.counts]
     wrong += [f"{tally.counts[what]} x {what}" for what in bad if what in tally.counts]
-    if left:
-        wrong.append(f"{len(left)} children are left")
     return wrong
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--proxy", type=Path, default=ROOT / "target/debug/pool-proxy", help="the program to test")
+    parser = options_parser(__doc__)
     parser.add_argument("--sessions", type=int, default=1000)
     parser.add_argument("--principals", type=int, default=50)
     parser.add_argument("--at-once", type=int, default=100, help="sessions with a child of their own at a time")
@@ -198,20 +128,16 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     principals = [f"p{number}" for number in range(options.principals)]
-    mark = f"{os.getpid()}-{time.time_ns()}"
+    servers = [server(name, "tagged_server.py", name, *DEADLINES) for name in ("session", "shared", "stateless")]
     tally = Tally()
-    with tempfile.TemporaryDirectory() as directory:
-        config, log_path = Path(directory) / "storm.toml", Path(directory) / "proxy.log"
-        write_config(config, principals, mark)
-        with open(log_path, "w") as log, running_proxy(options.proxy, config, log) as (_, port):
-            asyncio.run(show_that_crossings_are_seen(port, principals, options.seed))
-            started = time.monotonic()
-            asyncio.run(storm(port, principals, options, tally, mark))
-            seconds = time.monotonic() - started
-        print(log_path.read_text()[-3000:], end="")
+    with running_proxy(options.proxy, LIMITS, *servers, tokens(principals)) as proxy:
+        asyncio.run(show_that_crossings_are_seen(proxy.port, principals, options.seed))
+        started = time.monotonic()
+        asyncio.run(storm(proxy, principals, options, tally))
+        seconds = time.monotonic() - started
     for what, count in sorted(tally.counts.items()):
         print(f"{count:7} {what}")
-    wrong = judge(tally, options, left_behind(mark))
+    wrong = judge(tally, options)
     for sentence in wrong:
         print(f"!! {sentence}")
     print(f"{options.sessions} sessions of {options.principals} principals in {seconds:.0f} s: ", end="")
