@@ -167,10 +167,21 @@ impl Link {
         frame: Frame,
         limit: Option<Limit>,
     ) -> Result<(), RpcError> {
+        self.send_if(frame, limit, || Ok(())).await
+    }
+
+    /// The same, if there is still reason to once it has its place.
+    pub(super) async fn send_if(
+        self: Arc<Self>,
+        frame: Frame,
+        limit: Option<Limit>,
+        is_wanted: impl FnOnce() -> Result<(), RpcError>,
+    ) -> Result<(), RpcError> {
         let place = match self.try_place() {
             Some(place) => place,
             None => Arc::clone(&self).wait_for_place(limit).await?,
         };
+        is_wanted()?;
         self.submit(place, frame, None)
     }
 

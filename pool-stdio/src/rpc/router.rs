@@ -167,7 +167,7 @@ impl Router {
     }
 
     /// A notification of a subscription goes to the call that opened it, and to nobody else.
-    fn route_to_subscription(&self, message: &Bytes, id: Span) {
+    fn route_to_subscription(&mut self, message: &Bytes, id: Span) {
         let call = subscription_number(id.of(message));
         let receiver = call.and_then(|call| Some((call, self.link.state().notes(call)?)));
         let Some((call, (sink, client_id))) = receiver else {
@@ -176,6 +176,8 @@ impl Router {
         let edit = client_id.map(|client_id| (id, as_quoted(id.of(message), client_id)));
         let fate = self.pass_on(message, edit, &sink, NoteKind::Subscription);
         if let (NoteFate::NoRoom, NoteSink::Queue(queue)) = (fate, &sink) {
+            // Order: its reply may have come before this.
+            self.deliver(Read::Bytes);
             self.link.abandon(call, GiveUp::Overflow(queue.notes_max()));
         }
         self.count_note(fate);
@@ -200,6 +202,8 @@ impl Router {
                 return true;
             }
         }
+        // Order: its reply may have come before this.
+        self.deliver(Read::Bytes);
         let call = own_number(cancelled).filter(|call| self.link.state().is_subscription(*call));
         let Some((call, (sink, client_id))) =
             call.and_then(|call| Some((call, self.link.state().notes(call)?)))

@@ -68,6 +68,11 @@ fn admit_request(
     }
     let client: &Client = held.as_ref();
     let mut request = client.client_request(message, envelope, id)?;
+    let initializing = if is_method(message, envelope, "initialize") {
+        held.initialize()?
+    } else {
+        None
+    };
     let registration = match &terms.client {
         Some(ids) => Some(ids.register(id.of(message), &client.link, request.call)?),
         None => None,
@@ -89,6 +94,9 @@ fn admit_request(
     }
     if let Some(registration) = registration {
         exchange.set_registration(registration);
+    }
+    if let Some(initializing) = initializing {
+        exchange.set_initializing(initializing);
     }
     Ok(exchange)
 }
@@ -128,27 +136,41 @@ fn admit_answer(
     terms: &Terms,
 ) -> Result<Exchange, RpcError> {
     let session = held.session().ok_or(refused(ANSWER_WITHOUT_SESSION))?;
-    let client: &Client = held.as_ref();
-    // Order: an answer that cannot be sent leaves the question open for another one.
-    let frame = client.frame(std::slice::from_ref(message))?;
-    if !session.queue.answer(&canonical_id(id.of(message))) {
+    let (queue, question) = (Arc::clone(&session.queue), canonical_id(id.of(message)));
+    if !queue.is_open(&question) {
         return Err(refused(ANSWER_TO_NOTHING));
     }
-    Ok(send_frame(held, frame, terms))
+    let client: &Client = held.as_ref();
+    let frame = client.frame(std::slice::from_ref(message))?;
+    // Order: an answer that is not sent leaves the question open for another one.
+    Ok(send_frame(held, frame, terms, move || {
+        match queue.answer(&question) {
+            true => Ok(()),
+            false => Err(refused(ANSWER_TO_NOTHING)),
+        }
+    }))
 }
 
 /// Sends a message that expects no reply.
 fn send(held: Held, message: &Bytes, terms: &Terms) -> Result<Exchange, RpcError> {
     let client: &Client = held.as_ref();
     let frame = client.frame(std::slice::from_ref(message))?;
-    Ok(send_frame(held, frame, terms))
+    Ok(send_frame(held, frame, terms, || Ok(())))
 }
 
-fn send_frame(held: Held, frame: Frame, terms: &Terms) -> Exchange {
+fn send_frame(
+    held: Held,
+    frame: Frame,
+    terms: &Terms,
+    is_wanted: impl FnOnce() -> Result<(), RpcError> + Send + 'static,
+) -> Exchange {
     let client: &Client = held.as_ref();
     let (link, limit) = (Arc::clone(&client.link), terms.limit);
     let pid = link.settings.pid;
-    let sent = Box::pin(async move { link.send(frame, limit.map(Limit::starting_now)).await });
+    let sent = Box::pin(async move {
+        let limit = limit.map(Limit::starting_now);
+        link.send_if(frame, limit, is_wanted).await
+    });
     Exchange::of_stage(Stage::OneWay(held, sent), pid)
 }
 
@@ -166,8 +188,7 @@ fn handshake(held: &Held, message: &Bytes, envelope: &Envelope) -> Result<Handsh
     if is_method(message, envelope, "initialize") {
         return match (own_result, held.session()) {
             (Some(result), _) => Ok(Handshake::Answer(result.to_owned())),
-            (None, Some(session)) if session.initializes() => Ok(Handshake::Forward),
-            (None, Some(_)) => Err(refused(INITIALIZED_TWICE)),
+            (None, Some(_)) => Ok(Handshake::Forward),
             (None, None) => Err(refused(INITIALIZE_REFUSED)),
         };
     }
@@ -199,6 +220,5 @@ fn refused(reason: &str) -> RpcError {
 
 const INITIALIZE_REFUSED: &str =
     "initialize: the child is shared, and its connector did not initialize it";
-const INITIALIZED_TWICE: &str = "initialize: the session's child was initialized before";
 const ANSWER_WITHOUT_SESSION: &str = "a reply, outside of a session";
 const ANSWER_TO_NOTHING: &str = "a reply to nothing that the child has asked";

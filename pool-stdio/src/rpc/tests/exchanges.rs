@@ -169,6 +169,25 @@ async fn a_peer_that_cancels_a_subscription_ends_it_under_the_clients_id() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subscription_that_was_answered_is_not_ended_by_what_comes_after() {
+    let (line, mut peer) = Setup::mcp().open();
+    let mut one = begin(&line, LISTEN, &Terms::new());
+    let mut two = begin(&line, LISTEN, &Terms::new().notes_max(1));
+    let first = sent(&mut one, &mut peer).await["id"].clone();
+    let second = sent(&mut two, &mut peer).await["id"].clone();
+    let reply = |id: &Value| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":1}}"#);
+    let cancel = format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{first}}}}}"#
+    );
+    // In one read.
+    let (update, reply_two) = (update(&second, 1), reply(&second));
+    let all = [reply(&first), cancel, reply_two, update.clone(), update];
+    peer.say(all.join("\n")).await;
+    assert!(one.reply().await.unwrap().is_some());
+    assert!(two.reply().await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_cancels_its_own_question_ends_no_request_of_that_number() {
     let (line, mut peer) = Setup::mcp().open();
     let mut everybody = line.client.link.subscribe();
