@@ -38,6 +38,7 @@ use super::reply::{ErrorObject, Reply, SERVER_ERROR, reply_text};
 use super::session_queue::SessionQueue;
 use super::state::{CallDetails, GiveUp, LinkState, Queued, WakeDriver, Wakers};
 use super::table::CallId;
+use super::tokens::Tokens;
 use super::writer::{Flush, Writer};
 use crate::metrics::UnclaimedCounts;
 use crate::process::{Once, lock};
@@ -62,6 +63,7 @@ pub(super) struct LinkSettings {
 pub(super) struct Link {
     pub(super) settings: LinkSettings,
     numbers: AtomicU64,
+    pub(super) tokens: Tokens,
     /// Places for frames of callers.
     caller_places: Arc<Semaphore>,
     /// Places for cancel notifications and answers.
@@ -108,6 +110,7 @@ impl Link {
         let places = settings.queue_max.clamp(1, Semaphore::MAX_PERMITS);
         let link = Arc::new(Self {
             numbers: AtomicU64::new(0),
+            tokens: Tokens::new(),
             caller_places: Arc::new(Semaphore::new(places)),
             own_places: Semaphore::new(OWN_FRAMES_MAX),
             settings,

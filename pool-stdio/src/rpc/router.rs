@@ -146,7 +146,10 @@ impl Router {
 
     fn route_notification(&mut self, message: Bytes, envelope: &Envelope) -> Result<(), EndCause> {
         if let Some(token) = self.protocol.progress_token(&message, envelope) {
-            let number = own_number(token.of(&message));
+            let number = self.link.tokens.number(token.of(&message));
+            if number.is_none() && self.protocol.makes_tokens() {
+                return self.route_unattributed(&message, envelope);
+            }
             let receiver = number.and_then(|number| self.link.state().progress(number));
             let fate = receiver.map_or(NoteFate::Unheard, |(sink, original)| {
                 self.pass_on(&message, Some((token, original)), &sink, NoteKind::Progress)

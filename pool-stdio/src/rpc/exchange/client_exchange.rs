@@ -46,7 +46,7 @@ use crate::rpc::round_trip::RoundTrip;
 /// // A server that sends one progress notification, and then answers.
 /// let says = r#"{"jsonrpc":"2.0","method":"notifications\/progress","params":{"progressToken":\2}}"#;
 /// let answers = r#"{"jsonrpc":"2.0","id":\1,"result":"done"}"#;
-/// let asked = r#".*"id":\([0-9]*\).*"progressToken":\([0-9]*\).*"#;
+/// let asked = r#".*"id":\([0-9]*\).*"progressToken":\("[^"]*"\).*"#;
 /// let server = CommandSpec::new("sed").args(["-u", &format!(r"s/{asked}/{says}\n{answers}/")]);
 /// let pool = SharedPool::builder(JsonRpcConnector::new(server, Protocol::Mcp)?).build()?;
 ///

@@ -114,9 +114,9 @@ impl ClientIds {
                 let Some((link, number)) = self.find_token(original) else {
                     return CancelOutcome::UnknownToken;
                 };
-                let number = Bytes::from(number.to_string());
+                let ours = link.tokens.text(number);
                 let message = Bytes::copy_from_slice(message);
-                link.send_text(join(&splice(&message, &[(token, number)])).into());
+                link.send_text(join(&splice(&message, &[(token, ours)])).into());
                 CancelOutcome::Done
             }
         }

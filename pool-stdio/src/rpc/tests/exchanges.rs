@@ -331,6 +331,37 @@ async fn a_language_server_answers_what_a_client_cancels() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_a_language_server_made_is_not_one_of_a_request() {
+    let mut setup = Setup::new(crate::rpc::protocol::Protocol::Lsp);
+    setup.settings.framing = crate::rpc::framing::Framing::Lines;
+    let (line, mut peer) = setup.open();
+    let mut everybody = line.client.link.subscribe();
+    let request = r#"{"id":1,"method":"m","params":{"workDoneToken":"w"}}"#;
+    let mut one = begin(&line, request, &Terms::new());
+    let asked = sent(&mut one, &mut peer).await;
+    let ours = asked["params"]["workDoneToken"].as_str().unwrap();
+    let number = ours.rsplit('-').next().unwrap();
+    let progress = |token: &str| {
+        format!(r#"{{"jsonrpc":"2.0","method":"$/progress","params":{{"token":{token}}}}}"#)
+    };
+    for theirs in [number.to_owned(), format!("\"{number}\"")] {
+        peer.say(progress(&theirs)).await;
+        let news = everybody.recv().await.unwrap();
+        assert_eq!(news.message, progress(&theirs).as_str());
+    }
+    peer.say(progress(&format!("\"{ours}\""))).await;
+    assert_eq!(
+        one.next().await.unwrap().message,
+        progress("\"w\"").as_str()
+    );
+    peer.reply(&asked["id"], 1).await;
+    one.reply().await.unwrap();
+    peer.say(progress(&format!("\"{ours}\""))).await;
+    quiet().await;
+    assert_eq!(line.client.link.state().status().unheard, 1, "it is late");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_exchange_is_cancelled_at_the_peer() {
     let (line, mut peer) = Setup::mcp().open();
     let mut one = begin(&line, r#"{"id":1,"method":"m"}"#, &Terms::new());
