@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::client_exchange::{Exchange, Stage};
-use super::client_ids::CancelOutcome;
+use super::client_ids::{CancelOutcome, Registration};
 use super::held::Held;
 use super::terms::Terms;
 use crate::rpc::client::{CANCEL_REFUSED, Client, OutgoingRequest, bad_request, read_message};
@@ -31,13 +31,21 @@ enum Handshake {
     Answer(Box<RawValue>),
 }
 
-/// Begins the exchange of a client's message. `deadline` is that of the request which this is another
-/// attempt of; it counts instead of the limit of the terms.
+/// What the attempts of one request have in common.
+#[derive(Default)]
+pub(super) struct Attempt {
+    /// Counts instead of the limit of the terms.
+    pub(super) deadline: Option<Limit>,
+    /// The client's id, if it is in flight already.
+    pub(super) registration: Option<Arc<Registration>>,
+}
+
+/// Begins the exchange of a client's message.
 pub(super) fn admit(
     held: Held,
     message: Bytes,
     terms: &Terms,
-    deadline: Option<Limit>,
+    attempt: Attempt,
 ) -> Result<Exchange, RpcError> {
     let (kind, envelope) = read_message(&message)?;
     let id = envelope.id;
@@ -49,7 +57,7 @@ pub(super) fn admit(
             if is_cancel(&message, &envelope) {
                 return Err(refused(CANCEL_REFUSED));
             }
-            admit_request(held, &message, &envelope, id, (terms, deadline))
+            admit_request(held, &message, &envelope, id, (terms, attempt))
         }
         (MessageKind::Request | MessageKind::Reply, None) => Err(bad_request(Malformed::Neither)),
     }
@@ -60,7 +68,7 @@ fn admit_request(
     message: &Bytes,
     envelope: &Envelope,
     id: Span,
-    (terms, deadline): (&Terms, Option<Limit>),
+    (terms, attempt): (&Terms, Attempt),
 ) -> Result<Exchange, RpcError> {
     if let Handshake::Answer(result) = handshake(&held, message, envelope)? {
         let reply = reply_text(id.of(message), Ok(&result));
@@ -73,17 +81,21 @@ fn admit_request(
     } else {
         None
     };
-    let registration = match &terms.client {
-        Some(ids) => Some(ids.register(id.of(message), &client.link, request.call)?),
-        None => None,
+    let registration = match (attempt.registration, &terms.client) {
+        (Some(registration), _) => Some(registration),
+        (None, Some(ids)) => Some(Arc::new(ids.register(id.of(message))?)),
+        (None, None) => None,
     };
+    if let Some(registration) = &registration {
+        registration.give_to(&client.link, request.call);
+    }
     let notes = wants_notes(&request).then(|| NoteQueue::new(terms.notes_max));
     if let Some(notes) = &notes {
         request.set_sink(NoteSink::Queue(Arc::clone(notes)));
     }
     let client_id = request.client_id.clone();
     let mut round_trip = RoundTrip::new(held, Ok(request));
-    match (deadline, terms.limit) {
+    match (attempt.deadline, terms.limit) {
         (Some(deadline), _) => round_trip.set_deadline(deadline),
         (None, Some(limit)) => round_trip.set_limit(limit),
         (None, None) => {}

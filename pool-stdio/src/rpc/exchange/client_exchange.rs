@@ -65,7 +65,7 @@ use crate::rpc::round_trip::RoundTrip;
 pub struct Exchange {
     stage: Stage,
     notes: Option<Arc<NoteQueue>>,
-    registration: Option<Registration>,
+    registration: Option<Arc<Registration>>,
     /// The request is the `initialize` of a session's client.
     initializing: Option<Initializing>,
     client_id: ClientId,
@@ -118,7 +118,7 @@ impl Exchange {
         self.notes = Some(notes);
     }
 
-    pub(super) fn set_registration(&mut self, registration: Registration) {
+    pub(super) fn set_registration(&mut self, registration: Arc<Registration>) {
         self.registration = Some(registration);
     }
 
