@@ -20,9 +20,9 @@ mod keeper;
 mod told;
 
 #[cfg(windows)]
-pub use self::by_job::{guard_main, set_host_death_grace};
-#[cfg(windows)]
 pub(crate) use self::by_job::{GuardedStart, Started, ended, ensure, exited, on_loss, running};
+#[cfg(windows)]
+pub use self::by_job::{guard_main, set_host_death_grace};
 #[cfg(unix)]
 pub use self::guard_main::guard_main;
 #[cfg(unix)]

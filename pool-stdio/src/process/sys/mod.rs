@@ -54,17 +54,14 @@ pub(crate) use spawned::Spawned;
 pub use unix::{BorrowedPipe, OwnedPipe};
 #[cfg(unix)]
 pub(crate) use unix::{
-    Kept, Look, PipeEnd, Readiness, Ready, StdoutView, block_signals, borrow,
-    check_executable, clock_now, close_in_forks, descriptor_limit, descriptors_open,
-    effective_user, enclose, expose, is_writing, never_blocks, os_error_kind, parent_id, pause,
-    process_limit, reap_adopted, resident_bytes, set_nonblocking, signal_group_by_pid,
-    signal_process_by_pid, view, write,
+    Kept, Look, PipeEnd, Readiness, Ready, StdoutView, block_signals, borrow, check_executable,
+    clock_now, close_in_forks, descriptor_limit, descriptors_open, effective_user, enclose, expose,
+    is_writing, never_blocks, os_error_kind, parent_id, pause, process_limit, reap_adopted,
+    resident_bytes, set_nonblocking, signal_group_by_pid, signal_process_by_pid, view, write,
 };
 #[cfg(unix)]
 pub(crate) use watched_pipe::{WatchedExit, WatchedPipe};
 
-#[cfg(windows)]
-pub use windows::{BorrowedPipe, OwnedPipe};
 #[cfg(windows)]
 pub(crate) use lookup::check_executable;
 #[cfg(windows)]
@@ -76,6 +73,8 @@ pub(crate) use windows::{
     process_limit, processes, reap_adopted, resident_bytes, signal_process, spawn,
     use_own_descriptors, view,
 };
+#[cfg(windows)]
+pub use windows::{BorrowedPipe, OwnedPipe};
 
 use crate::process::outcome::Exit;
 

@@ -1,7 +1,7 @@
 //! What it takes to start a child.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
@@ -12,6 +12,8 @@ use crate::process::terminate::KillScope;
 pub(crate) struct Start<'a> {
     /// Absolute.
     pub(crate) program: &'a Path,
+    /// Its own name for the program; `None` for the path.
+    pub(crate) arg0: Option<&'a OsStr>,
     pub(crate) args: &'a [OsString],
     /// All of it.
     pub(crate) environment: &'a BTreeMap<OsString, OsString>,
@@ -19,6 +21,7 @@ pub(crate) struct Start<'a> {
     pub(crate) stdout: StdoutEnd,
     pub(crate) stderr: StderrEnd,
     pub(crate) place: Place,
+    #[cfg_attr(windows, expect(dead_code, reason = "there are no signals"))]
     pub(crate) mask: Mask,
     /// What is to be ended with it, where the system must be told so at the start.
     #[cfg_attr(unix, expect(dead_code, reason = "it is decided at the end here"))]

@@ -4,9 +4,13 @@
 //! spaces, `\"` for a quote. Batch files are run by `cmd.exe`, which has rules of its own, before them
 //! expands variables, and takes some characters for commands.
 
-/// The line of a program that splits it as the C library does.
-pub(crate) fn program_line(program: &[u16], args: &[Vec<u16>]) -> Vec<u16> {
-    // The name ends at the next quote, whatever is in it.
+/// The line of a program that splits it as the C library does; `None` for a name that cannot be
+/// written.
+pub(crate) fn program_line(program: &[u16], args: &[Vec<u16>]) -> Option<Vec<u16>> {
+    // The name ends at the next quote, whatever is before it.
+    if program.contains(&QUOTE) {
+        return None;
+    }
     let mut line = vec![QUOTE];
     line.extend(program);
     line.push(QUOTE);
@@ -15,7 +19,7 @@ pub(crate) fn program_line(program: &[u16], args: &[Vec<u16>]) -> Vec<u16> {
         let is_quoted = arg.is_empty() || arg.contains(&SPACE) || arg.contains(&TAB);
         push_escaped(&mut line, arg, is_quoted, Escape::Backslash);
     }
-    line
+    Some(line)
 }
 
 /// The line of `cmd.exe` that runs a batch file; `None` if no quoting gets an argument to it unchanged.
@@ -119,7 +123,8 @@ mod tests {
 
     fn program(args: &[&str]) -> String {
         let args: Vec<_> = args.iter().map(|arg| units(arg)).collect();
-        text(&program_line(&units(r"C:\p q.exe"), &args))
+        let line = program_line(&units(r"C:\p q.exe"), &args);
+        text(&line.unwrap())
     }
 
     fn batch(args: &[&str]) -> Option<String> {

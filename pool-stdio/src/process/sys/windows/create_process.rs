@@ -34,7 +34,7 @@ use super::command_line::{batch_line, program_line};
 use super::job::Job;
 use super::pipe_pair::{Direction, null_output, own_stderr, pipe};
 use super::process_root::Root;
-use super::win_errors::{check, error_of};
+use super::win_errors::{check, error_of, length};
 use crate::process::signal::Signal;
 use crate::process::sys::lookup::is_batch;
 use crate::process::sys::spawn::{Place, Start, StartError, StderrEnd, StdoutEnd};
@@ -147,7 +147,7 @@ fn create(
     let [stdin, stdout, stderr] = inherited;
     let info = STARTUPINFOEXW {
         StartupInfo: STARTUPINFOW {
-            cb: size_of::<STARTUPINFOEXW>() as u32,
+            cb: length(size_of::<STARTUPINFOEXW>()),
             dwFlags: STARTF_USESTDHANDLES,
             hStdInput: stdin,
             hStdOutput: stdout,
@@ -199,7 +199,12 @@ fn command_line(start: &Start<'_>) -> io::Result<(PathBuf, Vec<u16>)> {
         let line = line.ok_or(io::ErrorKind::InvalidInput)?;
         (system_directory()?.join("cmd.exe"), line)
     } else {
-        (start.program.to_owned(), program_line(&program, &args))
+        let name = start.arg0.map(|name| name.encode_wide().collect());
+        let line = program_line(&name.unwrap_or(program), &args);
+        (
+            start.program.to_owned(),
+            line.ok_or(io::ErrorKind::InvalidInput)?,
+        )
     };
     if line.len() > LINE_MAX {
         return Err(error_of(ERROR_FILENAME_EXCED_RANGE));

@@ -20,7 +20,7 @@ use windows_sys::Win32::System::JobObjects::{
     TerminateJobObject,
 };
 
-use super::win_errors::{check, code_of};
+use super::win_errors::{check, code_of, length};
 use crate::process::terminate::KillScope;
 
 /// A job object.
@@ -57,7 +57,7 @@ impl Job {
                 job.handle.as_raw_handle(),
                 JobObjectExtendedLimitInformation,
                 (&raw const limits).cast(),
-                size_of_val(&limits) as u32,
+                length(size_of_val(&limits)),
             )
         };
         check(done)?;
@@ -83,7 +83,7 @@ impl Job {
                 self.handle.as_raw_handle(),
                 JobObjectBasicAccountingInformation,
                 (&raw mut found).cast(),
-                size_of_val(&found) as u32,
+                length(size_of_val(&found)),
                 ptr::null_mut(),
             )
         };
@@ -102,7 +102,7 @@ impl Job {
                     self.handle.as_raw_handle(),
                     JobObjectBasicProcessIdList,
                     list.as_mut_ptr().cast(),
-                    u32::try_from(size_of_val(list.as_slice())).unwrap_or(u32::MAX),
+                    length(size_of_val(list.as_slice())),
                     ptr::null_mut(),
                 )
             };

@@ -21,7 +21,7 @@ use windows_sys::Win32::Storage::FileSystem::{ReadFile, WriteFile};
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Threading::CreateEventW;
 
-use super::win_errors::{check, code_of};
+use super::win_errors::{check, code_of, length};
 
 /// What the system works on.
 pub(super) struct Operation {
@@ -95,7 +95,7 @@ impl Operation {
             ReadFile(
                 file.as_raw_handle(),
                 self.buffer.as_mut_ptr(),
-                BUFFER_BYTES as u32,
+                length(BUFFER_BYTES),
                 ptr::null_mut(),
                 &raw mut *self.overlapped,
             )
@@ -118,7 +118,7 @@ impl Operation {
             WriteFile(
                 file.as_raw_handle(),
                 self.buffer.as_ptr(),
-                count as u32,
+                length(count),
                 ptr::null_mut(),
                 &raw mut *self.overlapped,
             )

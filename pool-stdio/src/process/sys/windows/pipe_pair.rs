@@ -32,7 +32,7 @@ use windows_sys::Win32::System::Threading::GetCurrentProcess;
 use super::async_ends::PipeEnd;
 use super::overlapped::BUFFER_BYTES;
 use super::pipe_core::PipeCore;
-use super::win_errors::check;
+use super::win_errors::{check, length};
 
 /// Which way the bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +55,8 @@ pub(super) fn pipe(direction: Direction) -> io::Result<(PipeEnd, OwnedHandle)> {
             ours | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
             PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
             1,
-            BUFFER_BYTES as u32,
-            BUFFER_BYTES as u32,
+            length(BUFFER_BYTES),
+            length(BUFFER_BYTES),
             0,
             ptr::null(),
         )
@@ -101,7 +101,7 @@ pub(super) fn own_stderr() -> Option<OwnedHandle> {
 
 fn open(name: &[u16], access: u32) -> io::Result<OwnedHandle> {
     let inheritable = SECURITY_ATTRIBUTES {
-        nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
+        nLength: length(size_of::<SECURITY_ATTRIBUTES>()),
         lpSecurityDescriptor: ptr::null_mut(),
         bInheritHandle: 1,
     };

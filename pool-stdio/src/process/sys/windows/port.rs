@@ -28,7 +28,8 @@ use windows_sys::Win32::System::IO::{
 };
 use windows_sys::Win32::System::Threading::INFINITE;
 
-use super::win_errors::{check, code_of};
+use super::unix_names::Kept;
+use super::win_errors::{check, code_of, length};
 use crate::process::lock::lock;
 
 /// Who is told of what happens to a pipe.
@@ -250,7 +251,7 @@ impl Poller {
             GetQueuedCompletionStatusEx(
                 self.port.port.as_raw_handle(),
                 packets.as_mut_ptr(),
-                PACKETS_MAX as u32,
+                length(PACKETS_MAX),
                 &raw mut count,
                 millis,
                 0,
@@ -302,7 +303,9 @@ impl PollWaker {
 
     /// What a thread with descriptors of its own keeps.
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) const fn kept(&self) -> super::Kept {}
+    pub(crate) const fn kept(&self) -> Kept {
+        Kept
+    }
 }
 
 /// How many packets are taken at once.

@@ -106,38 +106,35 @@ impl Root {
         false
     }
 
-    #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) const fn is_stopped(&self) -> bool {
-        false
-    }
-
     /// To the child alone.
     pub(crate) fn signal(&self, signal: Signal, _: PidState) -> Delivery {
-        match signal {
-            Signal::Kill if self.is_dead() => Delivery::NoReceiver,
-            Signal::Kill => {
-                // SAFETY: the process handle is open; the rest is an integer.
-                let done = unsafe { TerminateProcess(self.process().as_raw_handle(), KILLED) };
-                match check(done) {
-                    Ok(()) => Delivery::Sent,
-                    // It is refused to a process that is on its way out.
-                    Err(_) if self.is_dead() => Delivery::NoReceiver,
-                    Err(error) => Delivery::Refused(error),
-                }
-            }
-            _ => self.ask(signal),
+        if signal != Signal::Kill {
+            return self.ask(signal);
+        }
+        if self.is_dead() {
+            return Delivery::NoReceiver;
+        }
+        // SAFETY: the process handle is open; the rest is an integer.
+        let done = unsafe { TerminateProcess(self.process().as_raw_handle(), KILLED) };
+        match check(done) {
+            Ok(()) => Delivery::Sent,
+            // It is refused to a process that is on its way out.
+            Err(_) if self.is_dead() => Delivery::NoReceiver,
+            Err(error) => Delivery::Refused(error),
         }
     }
 
     /// To all members of the job.
     pub(crate) fn signal_group(&self, signal: Signal, _: PidState) -> Delivery {
-        match signal {
-            Signal::Kill if self.is_job_empty() => Delivery::NoReceiver,
-            Signal::Kill => match self.inner.job.terminate() {
-                Ok(()) => Delivery::Sent,
-                Err(error) => Delivery::Refused(error),
-            },
-            _ => self.ask(signal),
+        if signal != Signal::Kill {
+            return self.ask(signal);
+        }
+        if self.is_job_empty() {
+            return Delivery::NoReceiver;
+        }
+        match self.inner.job.terminate() {
+            Ok(()) => Delivery::Sent,
+            Err(error) => Delivery::Refused(error),
         }
     }
 

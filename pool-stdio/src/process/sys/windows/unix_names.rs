@@ -42,7 +42,8 @@ pub(crate) enum Ready {
 }
 
 /// What a thread with descriptors of its own keeps: there are none here.
-pub(crate) type Kept = ();
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept;
 
 /// There are no signals.
 pub(crate) const fn block_signals() {}
@@ -121,6 +122,6 @@ pub(crate) const fn clock_ticks() -> u64 {
     0
 }
 
-pub(crate) fn use_own_descriptors((): Kept) -> io::Result<()> {
+pub(crate) fn use_own_descriptors(_: Kept) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

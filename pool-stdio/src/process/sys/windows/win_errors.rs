@@ -49,6 +49,11 @@ pub(super) fn error_of(code: WIN32_ERROR) -> io::Error {
     io::Error::from_raw_os_error(code.cast_signed())
 }
 
+/// A length as the system takes it.
+pub(super) fn length(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// Whether the other end of a pipe is closed.
 pub(super) fn is_hung_up(error: &io::Error) -> bool {
     matches!(
