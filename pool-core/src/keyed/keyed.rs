@@ -277,12 +277,7 @@ where
         let begin = Instant::now();
         self.shared.change(KeyTable::close);
         let left: Vec<_> = self.shared.table.read().left().map(Arc::clone).collect();
-        let mut total = CloseReport {
-            closed: 0,
-            still_leased: 0,
-            closing: 0,
-            stuck: 0,
-        };
+        let mut total = CloseReport::NOTHING;
         for engine in left {
             let time_left = deadline.saturating_sub(begin.elapsed());
             total.add(&shutdown::close(&engine, time_left).await);
