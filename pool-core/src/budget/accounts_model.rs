@@ -19,7 +19,10 @@ const SHARES_MULTIPLE: usize = 6;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Join { share: u32, reserved: usize },
+    Join {
+        share: u32,
+        reserved: usize,
+    },
     Leave(usize),
     Ask(usize, usize, usize),
     Take(usize),

@@ -137,22 +137,16 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             L::killed(self, key);
             return vitals.map(|vitals| (vitals, cause));
         }
-        if let Some(limit) = self.limits.max_weight.filter(|limit| weight > *limit)
-            && self.replace_heavy(key)
+        let is_news = !self.slots.get(key).is_outgoing();
+        if let Some(limit) = self
+            .limits
+            .max_weight
+            .filter(|limit| is_news && weight > *limit)
         {
             self.log(EventKind::Overweight { id, weight, limit });
+            L::overweight(self, key);
         }
         None
-    }
-
-    /// A connection is too heavy: it is not lent again. Returns whether that is new.
-    fn replace_heavy(&mut self, key: SlotKey) -> bool {
-        let record = self.slots.get(key);
-        if record.is_outgoing() {
-            return false;
-        }
-        L::overweight(self, key);
-        true
     }
 
     /// How much of the pool's weight is on its way out.
@@ -186,7 +180,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             return false;
         };
         self.log_overweight(key);
-        self.replace_heavy(key)
+        L::overweight(self, key);
+        true
     }
 
     fn heaviest(&self, like: impl Fn(&SlotRecord) -> bool) -> Option<SlotKey> {

@@ -17,7 +17,8 @@ pub(super) async fn vitals_end_it<C: Connector>(trial: &Trial<'_, C>) -> TrialRe
     };
     ask(trial, &vitals, |vitals| {
         let _: Option<u64> = vitals.weight();
-    }).await?;
+    })
+    .await?;
     let cause = Overweight::new(2, 1);
     ask(trial, &vitals, move |vitals| vitals.kill(&cause)).await?;
     let is_dead = || !connector.is_alive(&conn);
