@@ -1,7 +1,6 @@
 //! The handle of a child: what can be asked of it without waiting, and how its end is begun.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::custodian::{Custodian, Message};
@@ -13,7 +12,10 @@ use super::record::{ChildRecord, PipeEnds};
 use super::signal::{Signal, SignalError};
 use super::spawn_error::SpawnError;
 use super::stderr::StderrTail;
-use super::sys::{self, Delivery, Life, PidState, Readiness, Root};
+use super::sys::{
+    self, BorrowedPipe, Delivery, Life, Look, OwnedPipe, PidState, PipeEnd, Readiness, Root,
+    StdoutView,
+};
 use super::terminate::{KillScope, Start, Stop};
 
 /// A running child process.
@@ -87,14 +89,14 @@ impl Handover {
     }
 
     /// As [`Child::return_stdin`].
-    pub(crate) fn stdin(mut self, stdin: OwnedFd, unwritten: Vec<u8>) -> Self {
+    pub(crate) fn stdin(mut self, stdin: PipeEnd, unwritten: Vec<u8>) -> Self {
         self.pipes.stdin = Some(stdin);
         self.pipes.unwritten = unwritten;
         self
     }
 
     /// As [`Child::return_stdout`].
-    pub(crate) fn stdout(mut self, stdout: OwnedFd) -> Self {
+    pub(crate) fn stdout(mut self, stdout: PipeEnd) -> Self {
         self.pipes.stdout = Some(stdout);
         self
     }
@@ -127,13 +129,43 @@ impl Child {
     }
 
     /// Takes our end of its stdin.
-    pub fn take_stdin(&mut self) -> Option<OwnedFd> {
-        self.pipes.stdin.take()
+    pub fn take_stdin(&mut self) -> Option<OwnedPipe> {
+        self.pipes.stdin.take().and_then(sys::expose)
     }
 
     /// Takes our end of its stdout.
-    pub fn take_stdout(&mut self) -> Option<OwnedFd> {
-        self.pipes.stdout.take()
+    pub fn take_stdout(&mut self) -> Option<OwnedPipe> {
+        self.pipes.stdout.take().and_then(sys::expose)
+    }
+
+    /// Both ends for a connector, if neither was taken.
+    pub(crate) fn take_ends(&mut self) -> Option<(PipeEnd, PipeEnd)> {
+        self.pipes.stdin.take().zip(self.pipes.stdout.take())
+    }
+
+    /// Takes our end of its stderr, if its policy is [`Pipe`](crate::StderrPolicy::Pipe). It is
+    /// non-blocking.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_stdio::{CommandSpec, StderrPolicy};
+    /// use tokio::io::AsyncReadExt;
+    /// use tokio::net::unix::pipe;
+    ///
+    /// let spec = CommandSpec::new("sh").args(["-c", "echo low on memory >&2"]);
+    /// let mut child = spec.stderr(StderrPolicy::Pipe).build()?.spawn().await?;
+    /// let mut stderr = pipe::Receiver::from_owned_fd(child.take_stderr().unwrap())?;
+    /// let mut text = String::new();
+    /// stderr.read_to_string(&mut text).await?;
+    /// assert_eq!(text, "low on memory\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn take_stderr(&mut self) -> Option<OwnedPipe> {
+        self.pipes.stderr.take().and_then(sys::expose)
     }
 
     /// Gives our end of its stdin back, for the termination, with bytes that are still to be written to
@@ -156,34 +188,34 @@ impl Child {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn return_stdin(&mut self, stdin: OwnedFd, unwritten: Vec<u8>) {
-        self.pipes.stdin = Some(stdin);
+    pub fn return_stdin(&mut self, stdin: OwnedPipe, unwritten: Vec<u8>) {
+        self.pipes.stdin = Some(sys::enclose(stdin));
         self.pipes.unwritten = unwritten;
     }
 
     /// Gives our end of its stdout back, for the termination: it is read and the bytes are thrown away,
     /// so that the child is not stuck in a write. The descriptor and its copies are made non-blocking.
-    pub fn return_stdout(&mut self, stdout: OwnedFd) {
-        self.pipes.stdout = Some(stdout);
+    pub fn return_stdout(&mut self, stdout: OwnedPipe) {
+        self.pipes.stdout = Some(sys::enclose(stdout));
     }
 
     /// Our end of its stdin, unless it was taken.
     #[must_use]
-    pub fn stdin(&self) -> Option<BorrowedFd<'_>> {
-        self.pipes.stdin.as_ref().map(AsFd::as_fd)
+    pub fn stdin(&self) -> Option<BorrowedPipe<'_>> {
+        self.pipes.stdin.as_ref().map(sys::borrow)
     }
 
     /// Our end of its stdout, unless it was taken.
     #[must_use]
-    pub fn stdout(&self) -> Option<BorrowedFd<'_>> {
-        self.pipes.stdout.as_ref().map(AsFd::as_fd)
+    pub fn stdout(&self) -> Option<BorrowedPipe<'_>> {
+        self.pipes.stdout.as_ref().map(sys::borrow)
     }
 
     /// Whether it can still answer: it has not exited and has not closed its stdout. A stdout that was
     /// taken is not looked at. Costs one system call.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        match self.liveness(self.stdout()) {
+        match self.liveness(self.pipes.stdout.as_ref().map(sys::view)) {
             Liveness::Quiet | Liveness::HasOutput => true,
             Liveness::Eof | Liveness::Exited => false,
         }
@@ -193,39 +225,20 @@ impl Child {
     ///
     /// `stdout` is our end of its stdout; the caller has it if it was taken. Without it the answer is
     /// [`Quiet`](Liveness::Quiet) or [`Exited`](Liveness::Exited).
-    pub(crate) fn liveness(&self, stdout: Option<BorrowedFd<'_>>) -> Liveness {
+    pub(crate) fn liveness(&self, stdout: Option<StdoutView<'_>>) -> Liveness {
         let Some(root) = &self.root else {
             return Liveness::Exited;
         };
-        let stdout = match (root.exit_fd(), stdout) {
-            (Some(exit), Some(stdout)) => {
-                let [exit, stdout] = sys::poll_now([exit, stdout]);
-                if exit.is_ready {
-                    return Liveness::Exited;
-                }
-                stdout
-            }
-            (Some(exit), None) => {
-                let [exit] = sys::poll_now([exit]);
-                return if exit.is_ready {
-                    Liveness::Exited
-                } else {
-                    Liveness::Quiet
-                };
-            }
-            (None, _) if self.has_exited_by_asking(root) => return Liveness::Exited,
-            (None, Some(stdout)) => {
-                let [stdout] = sys::poll_now([stdout]);
-                stdout
-            }
-            (None, None) => return Liveness::Quiet,
-        };
+        let Look { has_exited, stdout } = root.look(stdout);
+        if has_exited.unwrap_or_else(|| self.has_exited_by_asking(root)) {
+            return Liveness::Exited;
+        }
         match stdout {
-            Readiness {
+            Some(Readiness {
                 is_hung_up: true, ..
-            } => Liveness::Eof,
-            Readiness { is_ready: true, .. } => Liveness::HasOutput,
-            Readiness { .. } => Liveness::Quiet,
+            }) => Liveness::Eof,
+            Some(Readiness { is_ready: true, .. }) => Liveness::HasOutput,
+            Some(Readiness { .. }) | None => Liveness::Quiet,
         }
     }
 
@@ -302,6 +315,52 @@ impl Child {
             return Err(SignalError::Refused { source });
         }
         self.record.signal_group(self.root.as_deref(), signal)
+    }
+
+    /// Sends a signal to the child alone, whatever it started.
+    ///
+    /// # Errors
+    ///
+    /// As of [`signal`](Self::signal); [`Gone`](SignalError::Gone) if the child has exited or its
+    /// termination has begun.
+    pub fn signal_root(&self, signal: Signal) -> Result<(), SignalError> {
+        if host::is_fork() {
+            let source = io::Error::other(SpawnError::Forked);
+            return Err(SignalError::Refused { source });
+        }
+        self.record.signal_root(self.root.as_deref(), signal)
+    }
+
+    /// Begins the termination and keeps the handle; [`terminating`](Self::terminating) tells how it
+    /// ends. Called again, it hastens a termination that is under way if `stop` is
+    /// [`Force`](Stop::Force), and never slows one. Dropping the handle changes nothing any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_stdio::{CommandSpec, Rung, Stop};
+    ///
+    /// let deaf = CommandSpec::new("sh").args(["-c", "trap '' TERM; while :; do sleep 1; done"]);
+    /// let mut child = deaf.build()?.spawn().await?;
+    /// child.begin_stop(Stop::Orderly); // the graces are five seconds each
+    /// child.begin_stop(Stop::Force);
+    /// assert_eq!(child.terminating().await.rung, Rung::Kill);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn begin_stop(&mut self, stop: Stop) {
+        let pipes = std::mem::take(&mut self.pipes);
+        if self.root.is_some() {
+            self.stop(Start::Stop(stop), pipes);
+        } else if !host::is_fork() && self.record.termination.peek().is_none() {
+            self.custodian.post(Message::Stop {
+                child: self.record.id,
+                start: Start::Stop(stop),
+                pipes,
+            });
+        }
     }
 
     /// Ends the child with all of its [scope](crate::KillScope), and says how that went.

@@ -317,14 +317,22 @@ impl Spawner {
         let mark = is_marked.then_some(Mark { child: id, scope });
         let guard = SpawnGuard::start(command, mark, &self.chance)?;
         let failed = |error| SpawnError::from_system(command, error, 1);
-        let root = Arc::new(Root::adopt(guard.pid()).map_err(failed)?);
+        let root = Arc::new(guard.adopt_root().map_err(failed)?);
         guard.unblock().map_err(failed)?;
         let Spawned {
             pid,
             stdin,
             stdout,
             stderr,
+            ..
         } = guard.release();
+        // Either the custodian reads it, or whoever has the handle.
+        let (stderr, handed_out) = match command.stderr_policy() {
+            StderrPolicy::Pipe => (None, stderr),
+            StderrPolicy::Ring { .. } | StderrPolicy::Inherit | StderrPolicy::Null => {
+                (stderr, None)
+            }
+        };
 
         if let Some(guarded) = guarded {
             guarded.succeed(scope, pid);
@@ -353,6 +361,7 @@ impl Spawner {
             stdin: Some(stdin),
             unwritten: Vec::new(),
             stdout,
+            stderr: handed_out,
         };
         let child = Child::new(record, root, pipes, Arc::clone(&self.custodian));
         match roster_state {
@@ -387,7 +396,7 @@ fn new_record(command: &Command, id: ChildId, pid: u32) -> ChildRecord {
             bytes_max: *bytes_max,
             lines_max: *lines_max,
         },
-        StderrPolicy::Inherit | StderrPolicy::Null => RingLimits {
+        StderrPolicy::Pipe | StderrPolicy::Inherit | StderrPolicy::Null => RingLimits {
             bytes_max: 0,
             lines_max: 0,
         },
@@ -434,8 +443,9 @@ impl SpawnGuard {
         }
     }
 
-    fn pid(&self) -> u32 {
-        self.spawned.as_ref().map_or(0, |spawned| spawned.pid)
+    fn adopt_root(&self) -> io::Result<Root> {
+        let spawned = self.spawned.as_ref();
+        Root::of(spawned.expect("it is there until the guard is consumed"))
     }
 
     fn unblock(&self) -> io::Result<()> {

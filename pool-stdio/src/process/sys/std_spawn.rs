@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-use crate::process::sys::spawn::{Place, Spawned, Start, StartError, StderrEnd, StdoutEnd};
+use crate::process::sys::spawn::{Place, Start, StartError, StderrEnd, StdoutEnd};
+use crate::process::sys::spawned::Spawned;
 
 /// Starts a child with a pipe for stdin. What it is to block is not blocked here.
 ///
@@ -42,6 +43,9 @@ pub(crate) fn spawn(start: &Start<'_>) -> Result<Spawned, StartError> {
             StderrEnd::Inherited => Stdio::inherit(),
             StderrEnd::Null => Stdio::null(),
         });
+    if let Some(name) = start.arg0 {
+        command.arg0(name);
+    }
     if let Some(directory) = start.directory {
         command.current_dir(directory);
     }
