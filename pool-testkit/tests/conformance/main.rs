@@ -184,7 +184,7 @@ async fn a_right_connector_keeps_every_rule() {
     conformance::run(subject(Flaw::None)).await.assert_proven();
     let report = conformance::run(shared_subject(SharedFlaw::None)).await;
     report.assert_proven();
-    assert!(report.to_string().starts_with("of 25 rules 0 broken"));
+    assert!(report.to_string().starts_with("of 26 rules 0 broken"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,7 +201,7 @@ async fn a_report_names_each_broken_rule_with_its_demand_and_its_repair() {
     assert_eq!(report.broken(), broken);
     let text = report.to_string();
     assert!(
-        text.starts_with("of 21 rules 2 broken, 0 not applicable"),
+        text.starts_with("of 22 rules 2 broken, 0 not applicable"),
         "{text}"
     );
     for part in [

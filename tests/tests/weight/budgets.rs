@@ -119,15 +119,16 @@ async fn idle_connections_are_closed_until_there_is_room_for_the_pool_that_waits
     let _watchdog = Watchdog::start();
     let budget = budget(1000);
     let (one, other) = (Member::new("one", &budget), Member::new("other", &budget));
-    let held = one.leases(&[950]).await;
-    drop(one.leases(&[20, 20, 10]).await);
+    let held = one.leases(&[980]).await;
+    // The one that was used first weighs nothing.
+    drop(one.leases(&[0, 20]).await);
     weighing().await;
     assert_eq!((budget.status().weight, one.closes().len()), (1000, 0));
-    one.fake.set_weight(PooledConnection::id(&held[0]), 970);
     let mut waiting = HandPolled::waiting(other.pool.acquire_within(MINUTE));
-    pass(3 * SECOND).await;
+    quiesce().await;
     drop(waiting.ready().expect("they were closed for it"));
-    assert_eq!(one.pool.status().weight, 970);
+    assert_eq!(one.closes(), [CloseReason::Reclaimed; 2]);
+    assert_eq!(one.pool.status().weight, 980);
     drop((held, waiting));
     one.finish().await;
     other.finish().await;
