@@ -1,7 +1,7 @@
 //! The small process that ends our children when this program has gone, however it went.
 //!
 //! It is started with the first child. It is told of every start before it is made, of every child
-//! that runs, and of every end before the child's pid is free. When the pipe on which it is told
+//! that runs, and of the death of each root before its pid is free. When the pipe on which it is told
 //! breaks, this program has gone: it gives the children a grace, in which they may act on the end of
 //! their input, then it ends them as their scopes say, and leaves.
 //!
@@ -16,4 +16,6 @@ mod told;
 
 pub use self::guard_main::guard_main;
 pub use self::keeper::set_host_death_grace;
-pub(crate) use self::keeper::{GuardedStart, Started, ended, ensure, exited, on_loss, running};
+pub(crate) use self::keeper::{
+    GuardedStart, Hooks, Started, ended, ensure, exited, flush, rootless, set_hooks,
+};
