@@ -44,4 +44,6 @@ guard = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=
 guard.stdin.write(f"t 1 {child.pid}\n".encode())
 guard.stdin.close()
 print(f"ended_by={-child.wait(60)}", flush=True)
+# Now all others can look again, too.
+os.close(device)
 print(f"has_left={guard.wait(60) is not None}", flush=True)
