@@ -38,12 +38,20 @@ pub(crate) use spawn::{Mask, Place, Spawned, Start, StartError, StderrEnd, Stdou
 #[cfg(unix)]
 pub(crate) use unix::{
     OsErrorKind, Readiness, Ready, block_signals, check_executable, clock_now, close_in_forks,
-    descriptor_limit, descriptors_open, effective_user, os_error_kind, pause, poll_now,
+    descriptor_limit, descriptors_open, effective_user, hard_limit, os_error_kind, pause, poll_now,
     process_limit, read, read_buf, reap_adopted, resident_bytes, set_nonblocking,
     signal_group_by_pid, signal_process_by_pid, write,
 };
 
 use crate::process::outcome::Exit;
+
+/// What a limit is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LimitedResource {
+    AddressSpace,
+    CpuTime,
+    OpenFiles,
+}
 
 /// Whether a root runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
