@@ -88,6 +88,7 @@ impl Event {
 }
 
 /// Whether there is a guardian that knows all children.
+#[cfg(unix)]
 pub(crate) fn has_guardian() -> bool {
     HAS_GUARDIAN.load(Ordering::Relaxed)
 }

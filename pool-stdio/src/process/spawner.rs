@@ -340,13 +340,11 @@ impl Spawner {
         let mark = is_marked.then_some(Mark { child: id, scope });
         let guard = SpawnGuard::start(command, mark, &self.chance)?;
         let failed = |error| SpawnError::from_system(command, error, 1);
-        let root = Root::adopt(guard.pid()).map_err(failed)?;
+        let root = guard.adopt_root().map_err(failed)?;
         // Other code of this program may reap any child.
-        let is_lost = root.exit_fd().is_none() && matches!(root.life(), Ok(Life::Over(Exit::Lost)));
-        let pid_state = if is_lost {
-            PidState::Released
-        } else {
-            PidState::Held
+        let pid_state = match root.life() {
+            Ok(Life::Over(Exit::Lost)) => PidState::Released,
+            Ok(_) | Err(_) => PidState::Held,
         };
         let root = Arc::new(root);
         guard.unblock().map_err(failed)?;
@@ -355,6 +353,7 @@ impl Spawner {
             stdin,
             stdout,
             stderr,
+            ..
         } = guard.release();
         // Either the custodian reads it, or whoever has the handle.
         let (stderr, handed_out) = match command.stderr_policy() {
@@ -473,8 +472,9 @@ impl SpawnGuard {
         }
     }
 
-    fn pid(&self) -> u32 {
-        self.spawned.as_ref().map_or(0, |spawned| spawned.pid)
+    fn adopt_root(&self) -> io::Result<Root> {
+        let spawned = self.spawned.as_ref();
+        Root::of(spawned.expect("it is there until the guard is consumed"))
     }
 
     fn unblock(&self) -> io::Result<()> {

@@ -10,12 +10,26 @@
 //! and blocks the signals that would end it. It stays in our session: if it was stopped, the kernel
 //! continues it when its parent has gone.
 
+#[cfg(windows)]
+mod by_job;
+#[cfg(unix)]
 mod guard_main;
+#[cfg(unix)]
 mod keeper;
+#[cfg(unix)]
 mod told;
 
+#[cfg(windows)]
+pub(crate) use self::by_job::{
+    GuardedStart, Hooks, Started, ended, ensure, exited, flush, rootless, set_hooks,
+};
+#[cfg(windows)]
+pub use self::by_job::{guard_main, set_host_death_grace};
+#[cfg(unix)]
 pub use self::guard_main::guard_main;
+#[cfg(unix)]
 pub use self::keeper::set_host_death_grace;
+#[cfg(unix)]
 pub(crate) use self::keeper::{
     GuardedStart, Hooks, Started, ended, ensure, exited, flush, rootless, set_hooks,
 };
