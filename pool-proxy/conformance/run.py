@@ -54,6 +54,10 @@ def run_once(suite, subject, revision, server, into: Path):
     return Run(subject, revision, server, results, time.monotonic() - started)
 
 
+def shortened(sentence):
+    return sentence if len(sentence) < 400 else f"{sentence[:400]}…"
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--proxy", type=Path, default=ROOT / "target/debug/pool-proxy", help="the program to test")
@@ -88,7 +92,7 @@ def main():
             unexpected = deviations(run.results, expectations.misses(revision, server, subject.mode))
             wrong += len(unexpected)
             for sentence in unexpected:
-                print(f"      !! {sentence}", flush=True)
+                print(f"      !! {shortened(sentence)}", flush=True)
     if options.write:
         report.renew(options.write, runs, expectations)
     print(f"{len(runs)} runs, {wrong} scenarios not as expected; all output is in {output}")
