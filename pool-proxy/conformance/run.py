@@ -36,9 +36,11 @@ class Run:
         return [result for result in self.results if result.scored]
 
 
-def plan(subjects):
-    """Each subject meets each era of clients and servers that can work at all."""
-    for subject in subjects:
+def plan(program, expectations, compared):
+    """Our own runs as they are expected; the others meet each era of clients and servers that can work at all."""
+    for revision, server, sharing in expectations.runs:
+        yield ours(program, sharing), revision, server
+    for subject in compared:
         for revision, server in (("2025-11-25", "legacy"), ("2026-07-28", "legacy"), ("2026-07-28", "modern")):
             yield subject, revision, server
 
@@ -72,13 +74,13 @@ def main():
     options = arguments()
     suite = Suite(options.installed / "node_modules")
     expectations = Expectations(HERE / "expectations.toml")
-    subjects = [ours(str(options.proxy), "session"), ours(str(options.proxy), "shared")]
+    compared = []
     if options.all:
-        subjects += others(suite.node, options.installed / "others/node_modules", options.installed / "others/venv/bin")
+        compared = others(suite.node, options.installed / "others/node_modules", options.installed / "others/venv/bin")
     output = options.installed / "output"
     shutil.rmtree(output, ignore_errors=True)
     runs, wrong = [], 0
-    for number, (subject, revision, server) in enumerate(plan(subjects)):
+    for number, (subject, revision, server) in enumerate(plan(str(options.proxy), expectations, compared)):
         title = Run(subject, revision, server, [], 0).title
         if options.only not in title:
             continue
