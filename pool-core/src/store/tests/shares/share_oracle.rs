@@ -100,6 +100,9 @@ impl Oracle {
     }
 
     pub(super) fn perform(&mut self, op: Op) {
+        if !matches!(op, Op::Wait(_)) {
+            self.enter();
+        }
         match op {
             Op::Acquire => self.acquire(),
             Op::Cancel(which) => self.cancel(which),
@@ -149,6 +152,14 @@ impl Oracle {
         self.assert_that_waiting_is_needed();
     }
 
+    /// What `Engine::enter` does.
+    fn enter(&mut self) {
+        self.store.is_moving = true;
+        if self.store.is_quiet {
+            self.store.start_ticks(self.now);
+        }
+    }
+
     fn suspect(&mut self, number: u64, is_suspected: bool) {
         let (key, book) = self.books.get_mut(&number).expect("picked");
         book.is_suspected = is_suspected;
@@ -166,7 +177,6 @@ impl Oracle {
     }
 
     fn acquire(&mut self) {
-        self.store.start_ticks(self.now);
         let lightest = self.lightest(SlotRecord::active);
         if let Some(share) = self.store.take_share(Location::caller()) {
             assert!(self.waiting.is_empty(), "nobody overtakes a waiter");
