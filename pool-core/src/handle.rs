@@ -34,6 +34,7 @@ pub(crate) const MAX_SIZE: usize = {
 /// What all clones of a pool share. Nothing else holds it.
 pub(crate) struct Handle<T: Send + 'static, L: Lends<T>> {
     pub(crate) engine: Arc<Engine<T, L>>,
+    runtime: Runtime,
 }
 
 impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
@@ -52,7 +53,8 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
         attach_to_budget(&engine);
         let maintenance = Maintenance::new(Arc::clone(&engine), receiver);
         drop(runtime.spawn(maintenance.run(timer)));
-        Self { engine }
+        let runtime = runtime.clone();
+        Self { engine, runtime }
     }
 
     pub(crate) async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
@@ -91,7 +93,7 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
     }
 
     pub(crate) async fn close(&self, deadline: Duration) -> CloseReport {
-        shutdown::close(&self.engine, deadline).await
+        shutdown::close(&self.engine, &self.runtime, deadline).await
     }
 
     pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {

@@ -349,7 +349,8 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// Calling it again, on any handle, waits again.
     ///
     /// If the report is [complete](CloseReport::is_complete), all events of the pool have been delivered to
-    /// its observer.
+    /// its observer. An observer that blocks another thread does not hold up the close beyond its deadline; the
+    /// report counts such threads. One that blocks this thread, with the events of the close itself, does.
     ///
     /// # Cancel safety
     ///

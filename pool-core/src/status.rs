@@ -178,20 +178,33 @@ pub struct CloseReport {
     pub closing: usize,
     /// Connections whose close takes longer than the close timeout.
     pub stuck: usize,
+    /// Threads that are still delivering events: an observer blocks them.
+    pub delivering: usize,
 }
 
 impl CloseReport {
+    /// Of no pool.
+    pub(crate) const NOTHING: Self = Self {
+        closed: 0,
+        still_leased: 0,
+        closing: 0,
+        stuck: 0,
+        delivering: 0,
+    };
+
     /// Adds the counts of another pool.
     pub(crate) const fn add(&mut self, other: &Self) {
         self.closed += other.closed;
         self.still_leased += other.still_leased;
         self.closing += other.closing;
         self.stuck += other.stuck;
+        self.delivering += other.delivering;
     }
 
-    /// Whether nothing is left of the pool's connections.
+    /// Whether nothing is left of the pool's connections, and every event is delivered.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.still_leased == 0 && self.closing == 0 && self.stuck == 0
+        let is_empty = self.still_leased == 0 && self.closing == 0 && self.stuck == 0;
+        is_empty && self.delivering == 0
     }
 }

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use common::{BRIEF, FIXTURE, Scene, read_lines, write_to};
 use pool_stdio::{
-    Child, Children, Command, CommandError, CommandSpec, KillScope, SpawnError, Stop,
+    Child, Children, Command, CommandError, CommandSpec, KillScope, Signal, SignalError,
+    SpawnError, Stop,
 };
 use pool_testkit::census::Leftover;
 use pool_testkit::fixture::{Behaviour, Step};
@@ -444,5 +445,40 @@ fn a_program_that_is_being_written_is_tried_again_then_told() {
     assert_eq!(read_lines(&child, 1), "ping\n");
     block_on(child.terminate(Stop::Orderly));
     drop(directory);
+    scene.end(Vec::new());
+}
+
+// What is handed to the owner of a child.
+
+#[test]
+fn a_child_whose_stdout_is_discarded_has_no_pipe_there() {
+    let scene = Scene::new();
+    let script = "echo $(readlink /proc/$$/fd/1) >&2";
+    let spec = CommandSpec::new("sh").args(["-c", script]).discard_stdout();
+    let mut child = scene.spawn_spec(scene.census.mark(spec));
+    assert!(child.take_stdout().is_none());
+    block_on(child.exited());
+    assert_eq!(child.stderr_tail().text, "/dev/null\n");
+    block_on(child.terminate(Stop::Orderly));
+    scene.end(Vec::new());
+}
+
+#[test]
+fn a_signal_to_the_root_reaches_nothing_that_it_started() {
+    let scene = Scene::new();
+    // The other shell is ended by the signal if it gets it, and then says nothing.
+    let script =
+        "sh -c 'read -r line; echo $line' <&3 & trap 'echo root' USR1; echo ready; wait; wait";
+    let command = ["-c", "exec 3<&0; eval \"$1\"", "sh", script];
+    let child = scene.spawn_spec(scene.census.mark(CommandSpec::new("sh").args(command)));
+    assert_eq!(read_lines(&child, 1), "ready\n");
+    child.signal_root(Signal::User1).expect("it lives");
+    assert_eq!(read_lines(&child, 1), "root\n");
+    write_to(&child, "other\n");
+    assert_eq!(read_lines(&child, 1), "other\n");
+    let (exit, end) = (block_on(child.exited()), child.signal_root(Signal::User1));
+    assert!(exit.status().is_some_and(|status| status.success()));
+    assert!(matches!(end, Err(SignalError::Gone)));
+    block_on(child.terminate(Stop::Force));
     scene.end(Vec::new());
 }

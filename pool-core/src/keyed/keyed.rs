@@ -234,19 +234,16 @@ where
     /// Closes the pools of all keys side by side, and waits until nothing is left of them, at most for
     /// `deadline`.
     pub(super) async fn close(&self, deadline: Duration) -> CloseReport {
-        let end = Instant::now() + deadline;
+        let end = Instant::now().checked_add(deadline);
         let entries = self.shared.table.write().close();
         for entry in &entries {
             entry.handle.engine.close();
         }
-        let mut total = CloseReport {
-            closed: 0,
-            still_leased: 0,
-            closing: 0,
-            stuck: 0,
-        };
+        let mut total = CloseReport::NOTHING;
         for entry in &entries {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.map_or(deadline, |end| {
+                end.saturating_duration_since(Instant::now())
+            });
             total.add(&entry.handle.close(left).await);
         }
         total

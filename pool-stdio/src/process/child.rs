@@ -136,6 +136,31 @@ impl Child {
         self.pipes.stdout.take()
     }
 
+    /// Takes our end of its stderr, if its policy is [`Pipe`](crate::StderrPolicy::Pipe). It is
+    /// non-blocking.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_stdio::{CommandSpec, StderrPolicy};
+    /// use tokio::io::AsyncReadExt;
+    /// use tokio::net::unix::pipe;
+    ///
+    /// let spec = CommandSpec::new("sh").args(["-c", "echo low on memory >&2"]);
+    /// let mut child = spec.stderr(StderrPolicy::Pipe).build()?.spawn().await?;
+    /// let mut stderr = pipe::Receiver::from_owned_fd(child.take_stderr().unwrap())?;
+    /// let mut text = String::new();
+    /// stderr.read_to_string(&mut text).await?;
+    /// assert_eq!(text, "low on memory\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn take_stderr(&mut self) -> Option<OwnedFd> {
+        self.pipes.stderr.take()
+    }
+
     /// Gives our end of its stdin back, for the termination, with bytes that are still to be written to
     /// it: that is tried for as long as [`flush`](crate::LadderTimes::flush) allows. The descriptor and
     /// its copies are made non-blocking.
@@ -302,6 +327,52 @@ impl Child {
             return Err(SignalError::Refused { source });
         }
         self.record.signal_group(self.root.as_deref(), signal)
+    }
+
+    /// Sends a signal to the child alone, whatever it started.
+    ///
+    /// # Errors
+    ///
+    /// As of [`signal`](Self::signal); [`Gone`](SignalError::Gone) if the child has exited or its
+    /// termination has begun.
+    pub fn signal_root(&self, signal: Signal) -> Result<(), SignalError> {
+        if host::is_fork() {
+            let source = io::Error::other(SpawnError::Forked);
+            return Err(SignalError::Refused { source });
+        }
+        self.record.signal_root(self.root.as_deref(), signal)
+    }
+
+    /// Begins the termination and keeps the handle; [`terminating`](Self::terminating) tells how it
+    /// ends. Called again, it hastens a termination that is under way if `stop` is
+    /// [`Force`](Stop::Force), and never slows one. Dropping the handle changes nothing any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_stdio::{CommandSpec, Rung, Stop};
+    ///
+    /// let deaf = CommandSpec::new("sh").args(["-c", "trap '' TERM; while :; do sleep 1; done"]);
+    /// let mut child = deaf.build()?.spawn().await?;
+    /// child.begin_stop(Stop::Orderly); // the graces are five seconds each
+    /// child.begin_stop(Stop::Force);
+    /// assert_eq!(child.terminating().await.rung, Rung::Kill);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn begin_stop(&mut self, stop: Stop) {
+        let pipes = std::mem::take(&mut self.pipes);
+        if self.root.is_some() {
+            self.stop(Start::Stop(stop), pipes);
+        } else if !host::is_fork() && self.record.termination.peek().is_none() {
+            self.custodian.post(Message::Stop {
+                child: self.record.id,
+                start: Start::Stop(stop),
+                pipes,
+            });
+        }
     }
 
     /// Ends the child with all of its [scope](crate::KillScope), and says how that went.

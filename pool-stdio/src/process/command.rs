@@ -44,10 +44,13 @@ pub struct CommandSpec {
     program: OsString,
     name: Option<String>,
     args: Vec<OsString>,
+    /// What the program sees as its own name, if not its path.
+    arg0: Option<OsString>,
     inherited: Inherited,
     /// `None` removes a variable.
     env: BTreeMap<OsString, Option<OsString>>,
     current_dir: Option<PathBuf>,
+    stdout: StdoutEnd,
     stderr: StderrPolicy,
     stderr_lines: Option<LineSink>,
     scope: KillScope,
@@ -64,9 +67,11 @@ impl fmt::Debug for CommandSpec {
             .field("program", &self.program)
             .field("name", &self.name)
             .field("args", &self.args)
+            .field("arg0", &self.arg0)
             .field("inherited", &self.inherited)
             .field("env_names", &self.env.keys())
             .field("current_dir", &self.current_dir)
+            .field("stdout", &self.stdout)
             .field("stderr", &self.stderr)
             .field("stderr_lines", &self.stderr_lines)
             .field("scope", &self.scope)
@@ -85,9 +90,11 @@ impl CommandSpec {
             program: program.into(),
             name: None,
             args: Vec::new(),
+            arg0: None,
             inherited: Inherited::All,
             env: BTreeMap::new(),
             current_dir: None,
+            stdout: StdoutEnd::Pipe,
             stderr: StderrPolicy::default(),
             stderr_lines: None,
             scope: KillScope::default(),
@@ -117,6 +124,27 @@ impl CommandSpec {
     #[must_use]
     pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// What the program sees as its own name (`argv[0]`). Default: the path of its file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_stdio::{CommandSpec, OneShotConnector};
+    ///
+    /// let shell = CommandSpec::new("sh").arg0("helper").args(["-c", "echo $0"]);
+    /// let output = OneShotConnector::new(shell)?.pool().build()?.acquire().await?.run("").await?;
+    /// assert_eq!(output.stdout, "helper\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn arg0(mut self, name: impl Into<OsString>) -> Self {
+        self.arg0 = Some(name.into());
         self
     }
 
@@ -170,6 +198,14 @@ impl CommandSpec {
     #[must_use]
     pub fn current_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.current_dir = Some(path.into());
+        self
+    }
+
+    /// Gives the child `/dev/null` as stdout: there is no pipe to [take](crate::Child::take_stdout).
+    /// Connectors cannot use such a command.
+    #[must_use]
+    pub fn discard_stdout(mut self) -> Self {
+        self.stdout = StdoutEnd::Null;
         self
     }
 
@@ -267,7 +303,7 @@ impl CommandSpec {
         if self.program.is_empty() || has_nul(&self.program) {
             return malformed("program", &self.program);
         }
-        if let Some(arg) = self.args.iter().find(|arg| has_nul(arg)) {
+        if let Some(arg) = self.args.iter().chain(&self.arg0).find(|arg| has_nul(arg)) {
             return malformed("argument", arg);
         }
         for (name, value) in &self.env {
@@ -371,12 +407,13 @@ impl Command {
         let spec = &self.inner.spec;
         Start {
             program: &self.inner.path,
+            arg0: spec.arg0.as_deref(),
             args: &spec.args,
             environment,
             directory: spec.current_dir.as_deref(),
-            stdout: StdoutEnd::Pipe,
+            stdout: spec.stdout,
             stderr: match spec.stderr {
-                StderrPolicy::Ring { .. } => StderrEnd::Pipe,
+                StderrPolicy::Ring { .. } | StderrPolicy::Pipe => StderrEnd::Pipe,
                 StderrPolicy::Inherit => StderrEnd::Inherited,
                 StderrPolicy::Null => StderrEnd::Null,
             },

@@ -52,6 +52,21 @@ impl ChildRecord {
         *pid_state == PidState::Held && is_stopped(self.pid)
     }
 
+    /// Sends a signal to the child alone. Without a root the child's termination has begun.
+    pub(crate) fn signal_root(
+        &self,
+        root: Option<&Root>,
+        signal: Signal,
+    ) -> Result<(), SignalError> {
+        let root = root.ok_or(SignalError::Gone)?;
+        if self.exit().is_some() || root.is_dead() {
+            return Err(SignalError::Gone);
+        }
+        // Order: under the lock, so that the custodian does not reap the child meanwhile.
+        let pid_state = lock(&self.pid_state);
+        sent(root.signal(signal, *pid_state))
+    }
+
     /// Sends a signal to the child's process group. Without a root the child has ended.
     pub(crate) fn signal_group(
         &self,
@@ -66,19 +81,25 @@ impl ChildRecord {
         }
         // Order: under the lock, so that the custodian does not reap the child meanwhile.
         let pid_state = lock(&self.pid_state);
-        match root.signal_group(signal, *pid_state) {
-            Delivery::Sent => Ok(()),
-            Delivery::NoReceiver => Err(SignalError::Gone),
-            Delivery::Refused(source) => Err(SignalError::Refused { source }),
-        }
+        sent(root.signal_group(signal, *pid_state))
     }
 }
 
-/// Our ends of a child's stdin and stdout.
+fn sent(delivery: Delivery) -> Result<(), SignalError> {
+    match delivery {
+        Delivery::Sent => Ok(()),
+        Delivery::NoReceiver => Err(SignalError::Gone),
+        Delivery::Refused(source) => Err(SignalError::Refused { source }),
+    }
+}
+
+/// Our ends of a child's pipes.
 #[derive(Debug, Default)]
 pub(crate) struct PipeEnds {
     pub(crate) stdin: Option<OwnedFd>,
     /// Accepted for stdin, and not yet written.
     pub(crate) unwritten: Vec<u8>,
     pub(crate) stdout: Option<OwnedFd>,
+    /// `None` unless it is its owner who reads it. A termination closes it.
+    pub(crate) stderr: Option<OwnedFd>,
 }

@@ -29,6 +29,12 @@ pub enum Signal {
     Interrupt,
     /// SIGQUIT.
     Quit,
+    /// SIGABRT.
+    Abort,
+    /// SIGALRM.
+    Alarm,
+    /// SIGPIPE.
+    BrokenPipe,
     /// SIGTERM.
     Terminate,
     /// SIGUSR1.

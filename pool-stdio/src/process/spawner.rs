@@ -325,6 +325,13 @@ impl Spawner {
             stdout,
             stderr,
         } = guard.release();
+        // Either the custodian reads it, or whoever has the handle.
+        let (stderr, handed_out) = match command.stderr_policy() {
+            StderrPolicy::Pipe => (None, stderr),
+            StderrPolicy::Ring { .. } | StderrPolicy::Inherit | StderrPolicy::Null => {
+                (stderr, None)
+            }
+        };
 
         if let Some(guarded) = guarded {
             guarded.succeed(scope, pid);
@@ -353,6 +360,7 @@ impl Spawner {
             stdin: Some(stdin),
             unwritten: Vec::new(),
             stdout,
+            stderr: handed_out,
         };
         let child = Child::new(record, root, pipes, Arc::clone(&self.custodian));
         match roster_state {
@@ -387,7 +395,7 @@ fn new_record(command: &Command, id: ChildId, pid: u32) -> ChildRecord {
             bytes_max: *bytes_max,
             lines_max: *lines_max,
         },
-        StderrPolicy::Inherit | StderrPolicy::Null => RingLimits {
+        StderrPolicy::Pipe | StderrPolicy::Inherit | StderrPolicy::Null => RingLimits {
             bytes_max: 0,
             lines_max: 0,
         },

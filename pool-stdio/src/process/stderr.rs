@@ -37,6 +37,9 @@ pub enum StderrPolicy {
         /// How many lines are kept. 200 by default: few people read more than that in an error report.
         lines_max: usize,
     },
+    /// It is a pipe that the owner of the child [takes](crate::Child::take_stderr) and reads. For children
+    /// that you start yourself: connectors do not read it, and a child blocks when it is full.
+    Pipe,
     /// The child writes to the stderr of this program.
     Inherit,
     /// It goes to `/dev/null`.

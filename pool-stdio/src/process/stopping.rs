@@ -63,6 +63,8 @@ impl Stopping {
             stdin,
             unwritten,
             stdout,
+            // Nobody is left who reads it.
+            stderr: _,
         } = pipes;
         self.unwritten.extend(unwritten);
         let token = |source| Token { source, child };

@@ -284,6 +284,7 @@ fn start(grace: Duration) -> io::Result<(OwnedFd, Arc<Root>)> {
     };
     let spawned = sys::spawn(&Start {
         program,
+        arg0: None,
         args: &args,
         environment: &environment,
         directory: None,

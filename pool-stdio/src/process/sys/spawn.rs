@@ -1,7 +1,7 @@
 //! What it takes to start a child, and what is there when it was started.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -15,6 +15,8 @@ use crate::process::signal::Signal;
 pub(crate) struct Start<'a> {
     /// Absolute.
     pub(crate) program: &'a Path,
+    /// Its own name for the program; `None` for the path.
+    pub(crate) arg0: Option<&'a OsStr>,
     pub(crate) args: &'a [OsString],
     /// All of it.
     pub(crate) environment: &'a BTreeMap<OsString, OsString>,

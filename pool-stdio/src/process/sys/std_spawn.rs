@@ -42,6 +42,9 @@ pub(crate) fn spawn(start: &Start<'_>) -> Result<Spawned, StartError> {
             StderrEnd::Inherited => Stdio::inherit(),
             StderrEnd::Null => Stdio::null(),
         });
+    if let Some(name) = start.arg0 {
+        command.arg0(name);
+    }
     if let Some(directory) = start.directory {
         command.current_dir(directory);
     }

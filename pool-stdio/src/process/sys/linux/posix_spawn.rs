@@ -100,7 +100,7 @@ fn spawn_closing(start: &Start<'_>, closing: Closing) -> Result<Spawned, StartEr
 
 fn call(start: &Start<'_>, actions: &FileActions, attributes: &Attributes) -> io::Result<u32> {
     let program = c_string(start.program.as_os_str())?;
-    let args: Vec<CString> = std::iter::once(start.program.as_os_str())
+    let args: Vec<CString> = std::iter::once(start.arg0.unwrap_or(start.program.as_os_str()))
         .chain(start.args.iter().map(std::ffi::OsString::as_os_str))
         .map(c_string)
         .collect::<io::Result<_>>()?;

@@ -159,6 +159,7 @@ mod tests {
         let args: Vec<OsString> = args.iter().map(OsString::from).collect();
         spawn(&Start {
             program: Path::new(program),
+            arg0: None,
             args: &args,
             environment: &std::env::vars_os().collect(),
             directory: None,

@@ -1,15 +1,13 @@
-//! Random histories of a shared pool, watched by somebody who keeps the books apart.
+//! Keeps the books of a shared pool apart from its store, and compares them after each operation.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
 use std::task::Waker;
 use std::time::Duration;
 
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
-
+use super::share_op::Op;
 use crate::error::{CheckError, ConnectError};
-use crate::id::{CloseReason, ConnectionId};
+use crate::id::ConnectionId;
 use crate::store::slots::SlotRecord;
 use crate::store::sweep::TICK;
 use crate::store::{
@@ -19,104 +17,8 @@ use crate::store::{
 };
 use crate::time::Time;
 
-const CASES: u32 = 300;
-const OPERATIONS_PER_CASE: usize = 120;
 /// More than any pool here has slots.
 const ROUNDS_TO_OPEN: usize = 10;
-/// Of all operations so many must have been leases, or nothing was shared.
-const LEASES_MIN: usize = 3_000;
-
-#[derive(Debug, Clone)]
-enum Op {
-    Acquire,
-    Cancel(usize),
-    Return(usize, Condition),
-    Open,
-    ConnectSucceeds(usize),
-    ConnectFails(usize),
-    Dies(usize),
-    Suspect(usize, bool),
-    Evict(usize),
-    EvictAll,
-    Resize(usize),
-    Wait(u64),
-    CheckEnds(usize, bool),
-    CloseEnds(usize),
-    Close,
-}
-
-fn ops() -> impl Strategy<Value = Op> {
-    let which = 0..64_usize;
-    let condition = prop_oneof![
-        8 => Just(Condition::Clean),
-        1 => Just(Condition::Unfit(CloseReason::Died)),
-        1 => Just(Condition::Unfit(CloseReason::Discarded)),
-    ];
-    prop_oneof![
-        24 => Just(Op::Acquire),
-        3 => which.clone().prop_map(Op::Cancel),
-        16 => (which.clone(), condition).prop_map(|(which, how)| Op::Return(which, how)),
-        10 => Just(Op::Open),
-        10 => which.clone().prop_map(Op::ConnectSucceeds),
-        1 => which.clone().prop_map(Op::ConnectFails),
-        2 => which.clone().prop_map(Op::Dies),
-        4 => (which.clone(), any::<bool>()).prop_map(|(which, how)| Op::Suspect(which, how)),
-        2 => which.clone().prop_map(Op::Evict),
-        1 => Just(Op::EvictAll),
-        1 => (1..5_usize).prop_map(Op::Resize),
-        6 => (1..400_u64).prop_map(Op::Wait),
-        4 => (which.clone(), any::<bool>()).prop_map(|(which, ok)| Op::CheckEnds(which, ok)),
-        8 => which.prop_map(Op::CloseEnds),
-    ]
-}
-
-fn sharing() -> impl Strategy<Value = Sharing> {
-    let target = (1..4_u32, 0..4_u32).prop_flat_map(|(min, more)| {
-        let max = min + more;
-        prop_oneof![
-            Just((min, TargetLeases::Fixed(min))),
-            Just((min, TargetLeases::Adaptive { min, max })),
-        ]
-    });
-    (target, 0..4_u32, 0..3_usize).prop_map(|((least, target_leases), more, max_surge)| Sharing {
-        target_leases,
-        max_leases: least + more,
-        max_surge,
-    })
-}
-
-#[test]
-fn a_shared_pool_keeps_its_promises_in_every_history() {
-    let config = Config {
-        cases: CASES,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let histories = (
-        sharing(),
-        prop_oneof![Just(1), Just(3), Just(40)],
-        1..4_usize,
-        0..2_usize,
-        prop_oneof![Just(None), Just(Some(Duration::from_millis(300)))],
-        proptest::collection::vec(ops(), OPERATIONS_PER_CASE),
-    );
-    let leases = std::cell::Cell::new(0);
-    let run = TestRunner::new(config).run(
-        &histories,
-        |(sharing, max_uses, max_size, min_idle, check_after_idle, ops)| {
-            let mut oracle = Oracle::new(sharing, max_uses, max_size, min_idle, check_after_idle);
-            for op in ops {
-                oracle.perform(op);
-            }
-            oracle.recover();
-            oracle.end();
-            leases.set(leases.get() + oracle.leases);
-            Ok(())
-        },
-    );
-    run.unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(leases.get() > LEASES_MIN, "only {} leases", leases.get());
-}
 
 /// What happened to a connection, as its own books have it.
 #[derive(Debug)]
@@ -131,7 +33,7 @@ struct Expected {
     proven: Time,
 }
 
-struct Oracle {
+pub(super) struct Oracle {
     store: Store<SlotKey, Multiplexed>,
     sharing: Sharing,
     max_uses: u64,
@@ -146,11 +48,11 @@ struct Oracle {
     /// More slots than now may have been permitted before.
     slots_max: usize,
     is_closed: bool,
-    leases: usize,
+    pub(super) leases: usize,
 }
 
 impl Oracle {
-    fn new(
+    pub(super) fn new(
         sharing: Sharing,
         max_uses: u64,
         max_size: usize,
@@ -197,7 +99,10 @@ impl Oracle {
         }
     }
 
-    fn perform(&mut self, op: Op) {
+    pub(super) fn perform(&mut self, op: Op) {
+        if !matches!(op, Op::Wait(_)) {
+            self.enter();
+        }
         match op {
             Op::Acquire => self.acquire(),
             Op::Cancel(which) => self.cancel(which),
@@ -247,6 +152,14 @@ impl Oracle {
         self.assert_that_waiting_is_needed();
     }
 
+    /// What `Engine::enter` does.
+    fn enter(&mut self) {
+        self.store.is_moving = true;
+        if self.store.is_quiet {
+            self.store.start_ticks(self.now);
+        }
+    }
+
     fn suspect(&mut self, number: u64, is_suspected: bool) {
         let (key, book) = self.books.get_mut(&number).expect("picked");
         book.is_suspected = is_suspected;
@@ -264,7 +177,6 @@ impl Oracle {
     }
 
     fn acquire(&mut self) {
-        self.store.start_ticks(self.now);
         let lightest = self.lightest(SlotRecord::active);
         if let Some(share) = self.store.take_share(Location::caller()) {
             assert!(self.waiting.is_empty(), "nobody overtakes a waiter");
@@ -510,7 +422,7 @@ impl Oracle {
     }
 
     /// When nothing goes wrong any more, everybody is served and nothing of the capacity is lost.
-    fn recover(&mut self) {
+    pub(super) fn recover(&mut self) {
         for number in self.books.keys().copied().collect::<Vec<_>>() {
             self.suspect(number, false);
             self.carry_out();
@@ -563,7 +475,7 @@ impl Oracle {
     }
 
     /// Everything is returned, and nothing is left.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.perform(Op::Close);
         while !self.held.is_empty() {
             self.perform(Op::Return(0, Condition::Clean));
