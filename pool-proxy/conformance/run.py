@@ -26,6 +26,7 @@ class Run:
     server: str
     results: list
     seconds: float
+    does_not_start: bool = False
 
     @property
     def title(self):
@@ -47,13 +48,15 @@ def plan(program, expectations, compared):
 
 def run_once(suite, subject, revision, server, into: Path):
     started = time.monotonic()
+    does_not_start = False
     try:
         with open(into / "proxy.log", "wb") as log, subject.endpoint(server, log) as url:
             results = suite.run(url, revision, into / "results")
     except DoesNotStart as reason:
         scored, _ = suite.scenarios(revision)
         results = [ScenarioResult(name, True, [str(reason)]) for name in scored]
-    return Run(subject, revision, server, results, time.monotonic() - started)
+        does_not_start = True
+    return Run(subject, revision, server, results, time.monotonic() - started, does_not_start)
 
 
 def shortened(sentence):
