@@ -329,7 +329,7 @@ fn a_group_can_be_killed_as_soon_as_its_child_is_there() {
         .unwrap();
     for _ in 0..100 {
         let child = block_on(scene.children.spawn(&command)).unwrap();
-        child.signal(pool_stdio::Signal::Kill).unwrap();
+        child.signal(Signal::Kill).unwrap();
         block_on(child.exited());
     }
     scene.end(Vec::new());

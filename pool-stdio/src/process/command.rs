@@ -286,6 +286,12 @@ impl CommandSpec {
                 source,
             })?;
         }
+        if let Some(arg) = sys::unpassable(&path, &self.args) {
+            return Err(CommandError::Malformed {
+                what: "argument of a batch file",
+                value: arg.clone(),
+            });
+        }
         check_descriptors(self.children_max)?;
         Ok(Command {
             inner: Arc::new(Checked { spec: self, path }),
@@ -318,9 +324,11 @@ impl CommandSpec {
 
     /// The directories in which the child would look a name up, if it has a `PATH`.
     fn child_path(&self) -> Option<OsString> {
-        match self.env.get(OsStr::new("PATH")) {
-            Some(path) => path.clone(),
-            None => env::var_os("PATH").filter(|path| self.inherits(OsStr::new("PATH"), path)),
+        let name = OsStr::new("PATH");
+        let mut own = self.env.iter();
+        match own.find(|(own, _)| sys::is_same_variable(own, name)) {
+            Some((_, path)) => path.clone(),
+            None => env::var_os(name).filter(|path| self.inherits(name, path)),
         }
     }
 
@@ -328,7 +336,9 @@ impl CommandSpec {
         match &self.inherited {
             Inherited::All => true,
             Inherited::Only(names) => {
-                names.iter().any(|allowed| allowed == name)
+                names
+                    .iter()
+                    .any(|allowed| sys::is_same_variable(allowed, name))
                     && !value.as_encoded_bytes().starts_with(b"()")
             }
         }
@@ -419,6 +429,8 @@ impl Command {
             },
             place: spec.place,
             mask: Mask::None,
+            scope: spec.scope,
+            ends_with_host: spec.guarding == Guarding::Guarded,
         }
     }
 
@@ -432,10 +444,10 @@ impl Command {
         let inherited = env::vars_os().filter(|(name, value)| spec.inherits(name, value));
         let mut all: BTreeMap<_, _> = inherited.collect();
         for (name, value) in &spec.env {
-            match value {
-                Some(value) => all.insert(name.clone(), value.clone()),
-                None => all.remove(name),
-            };
+            sys::remove_variable(&mut all, name);
+            if let Some(value) = value {
+                all.insert(name.clone(), value.clone());
+            }
         }
         if let Some(mark) = mark {
             all.insert(COOKIE_VARIABLE.into(), mark.variable());

@@ -30,10 +30,10 @@ use super::outcome::CountFailure;
 use super::proc_scan::{ScanAnswer, ScanRequest, ScanThread};
 use super::record::{ChildId, PipeEnds};
 use super::roster::RoundUp;
-use super::sys::{self, Life, PollWaker, Poller, Ready, Root};
+use super::sys::{self, Life, PollWaker, Poller, Root, WatchedExit};
 use super::terminate::{Ending, Start};
 use super::ward::{NewChild, Ward};
-use super::watched::{Source, Token, WatchedExit};
+use super::watched::{Source, Token};
 use super::{guardian, notifier, service};
 
 /// What the custodian can be told.
@@ -88,9 +88,8 @@ impl Custodian {
         let poller = Arc::new(Poller::new()?);
         let started = Arc::new(Self {
             mailbox: Mutex::new(Vec::new()),
-            waker: PollWaker::new()?,
+            waker: PollWaker::new(&poller, WAKER_TOKEN)?,
         });
-        poller.add(started.waker.as_fd(), WAKER_TOKEN, Ready::ToRead)?;
         let answers = Arc::clone(&started);
         let mut watch = Watch {
             custodian: Arc::clone(&started),
@@ -104,7 +103,7 @@ impl Custodian {
             alarms: BTreeMap::new(),
             scans: ScanThread::new(
                 move |answer| answers.post(Message::Scanned(answer)),
-                started.waker.as_raw_fd(),
+                started.waker.kept(),
             ),
             scratch: vec![0; SCRATCH_BYTES],
         };
@@ -187,6 +186,7 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
             // It is refused for lack of memory. After a while there may be some.
             sys::pause(ASK_GAP);
         }
+        notifier::wake(self.poller.take_wakers());
     }
 
     /// Returns whose ladders may go on.
@@ -224,7 +224,11 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
                 Message::Guard(root) => {
                     let last = self.guards.last_key_value().map(|(id, _)| id.0);
                     let id = ChildId(last.map_or(FIRST_GUARD, |last| last + 1));
-                    let watch = WatchedExit::new(&root, &self.poller, id);
+                    let token = Token {
+                        source: Source::Exit,
+                        child: id,
+                    };
+                    let watch = WatchedExit::new(&root, &self.poller, token.to_number());
                     self.guards.insert(id, Guard { root, watch });
                 }
                 Message::Alarm(alarm) => {

@@ -49,4 +49,5 @@ pub(crate) use child::{ExitWait, Handover, Liveness};
 pub(crate) use lock::lock;
 pub(crate) use once::{Once, Wait};
 pub(crate) use record::ChildRecord;
-pub(crate) use sys::{read, read_buf};
+pub(crate) use sys::{AsyncStdin, AsyncStdout, PipeEnd, StdoutView};
+pub use sys::{BorrowedPipe, OwnedPipe};

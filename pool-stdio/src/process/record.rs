@@ -1,6 +1,5 @@
 //! What the handle of a child and the custodian both know of it.
 
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use super::lock::lock;
@@ -8,7 +7,7 @@ use super::once::Once;
 use super::outcome::{Exit, Termination};
 use super::signal::{Signal, SignalError};
 use super::stderr::{Ring, StderrTail};
-use super::sys::{self, Delivery, PidState, Root, is_stopped};
+use super::sys::{self, Delivery, PidState, PipeEnd, Root, is_stopped};
 use super::terminate::KillScope;
 
 /// The number of a child within this program. Unlike a process id it is never used twice.
@@ -89,6 +88,7 @@ fn sent(delivery: Delivery) -> Result<(), SignalError> {
     match delivery {
         Delivery::Sent => Ok(()),
         Delivery::NoReceiver => Err(SignalError::Gone),
+        Delivery::NoCounterpart => Err(SignalError::Unsupported),
         Delivery::Refused(source) => Err(SignalError::Refused { source }),
     }
 }
@@ -96,10 +96,10 @@ fn sent(delivery: Delivery) -> Result<(), SignalError> {
 /// Our ends of a child's pipes.
 #[derive(Debug, Default)]
 pub(crate) struct PipeEnds {
-    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdin: Option<PipeEnd>,
     /// Accepted for stdin, and not yet written.
     pub(crate) unwritten: Vec<u8>,
-    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stdout: Option<PipeEnd>,
     /// `None` unless it is its owner who reads it. A termination closes it.
-    pub(crate) stderr: Option<OwnedFd>,
+    pub(crate) stderr: Option<PipeEnd>,
 }

@@ -317,13 +317,14 @@ impl Spawner {
         let mark = is_marked.then_some(Mark { child: id, scope });
         let guard = SpawnGuard::start(command, mark, &self.chance)?;
         let failed = |error| SpawnError::from_system(command, error, 1);
-        let root = Arc::new(Root::adopt(guard.pid()).map_err(failed)?);
+        let root = Arc::new(guard.adopt_root().map_err(failed)?);
         guard.unblock().map_err(failed)?;
         let Spawned {
             pid,
             stdin,
             stdout,
             stderr,
+            ..
         } = guard.release();
         // Either the custodian reads it, or whoever has the handle.
         let (stderr, handed_out) = match command.stderr_policy() {
@@ -442,8 +443,9 @@ impl SpawnGuard {
         }
     }
 
-    fn pid(&self) -> u32 {
-        self.spawned.as_ref().map_or(0, |spawned| spawned.pid)
+    fn adopt_root(&self) -> io::Result<Root> {
+        let spawned = self.spawned.as_ref();
+        Root::of(spawned.expect("it is there until the guard is consumed"))
     }
 
     fn unblock(&self) -> io::Result<()> {

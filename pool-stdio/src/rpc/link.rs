@@ -38,6 +38,7 @@ use super::reply::{ErrorObject, Reply, SERVER_ERROR, reply_text};
 use super::session_queue::SessionQueue;
 use super::state::{CallDetails, GiveUp, LinkState, Queued, WakeDriver, Wakers};
 use super::table::CallId;
+use super::tokens::Tokens;
 use super::writer::{Flush, Writer};
 use crate::metrics::UnclaimedCounts;
 use crate::process::{Once, lock};
@@ -62,6 +63,7 @@ pub(super) struct LinkSettings {
 pub(super) struct Link {
     pub(super) settings: LinkSettings,
     numbers: AtomicU64,
+    pub(super) tokens: Tokens,
     /// Places for frames of callers.
     caller_places: Arc<Semaphore>,
     /// Places for cancel notifications and answers.
@@ -108,6 +110,7 @@ impl Link {
         let places = settings.queue_max.clamp(1, Semaphore::MAX_PERMITS);
         let link = Arc::new(Self {
             numbers: AtomicU64::new(0),
+            tokens: Tokens::new(),
             caller_places: Arc::new(Semaphore::new(places)),
             own_places: Semaphore::new(OWN_FRAMES_MAX),
             settings,
@@ -167,10 +170,21 @@ impl Link {
         frame: Frame,
         limit: Option<Limit>,
     ) -> Result<(), RpcError> {
+        self.send_if(frame, limit, || Ok(())).await
+    }
+
+    /// The same, if there is still reason to once it has its place.
+    pub(super) async fn send_if(
+        self: Arc<Self>,
+        frame: Frame,
+        limit: Option<Limit>,
+        is_wanted: impl FnOnce() -> Result<(), RpcError>,
+    ) -> Result<(), RpcError> {
         let place = match self.try_place() {
             Some(place) => place,
             None => Arc::clone(&self).wait_for_place(limit).await?,
         };
+        is_wanted()?;
         self.submit(place, frame, None)
     }
 

@@ -308,8 +308,7 @@ impl LinkState {
 
     /// Whether the child may end a call by a cancel.
     pub(super) fn is_subscription(&self, call: CallId) -> bool {
-        let notes = self.table.notes(call);
-        notes.is_some_and(|notes| notes.is_subscription)
+        self.table.is_open_subscription(call)
     }
 
     /// The child has cancelled a call. Its caller must be woken outside of all locks.

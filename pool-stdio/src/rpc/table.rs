@@ -300,6 +300,12 @@ impl Table {
         Some(&self.pending_call(call)?.notes)
     }
 
+    /// Whether a call is a subscription that has no reply yet.
+    pub(super) fn is_open_subscription(&self, id: CallId) -> bool {
+        let call = self.calls.get(&id);
+        call.is_some_and(|call| call.outcome.is_none() && call.notes.is_subscription)
+    }
+
     /// A call that was not withdrawn.
     fn pending_call(&self, id: CallId) -> Option<&CallEntry> {
         let call = self.calls.get(&id);

@@ -103,6 +103,48 @@ fn initialize_is_forwarded_once_and_answered_here_if_the_connector_did_it() {
 }
 
 #[test]
+fn an_answer_that_is_dropped_unsent_leaves_its_question_open() {
+    on_both_runtimes(async |bed| {
+        let pool = pool(bed);
+        let session = Session::new(pool.acquire().await.unwrap());
+        let client = async {
+            session.next().await.unwrap();
+            let answer = json!({ "jsonrpc": "2.0", "id": "asked", "result": 1 }).to_string();
+            drop(session.exchange(answer.clone(), &terms()).unwrap());
+            let mut first = session.exchange(answer.clone(), &terms()).unwrap();
+            let mut second = session.exchange(answer, &terms()).unwrap();
+            assert!(first.reply().await.unwrap().is_none());
+            let twice = second.reply().await.unwrap_err();
+            assert!(matches!(twice, RpcError::BadRequest { .. }), "{twice}");
+        };
+        let (reply, ()) = tokio::join!(ask(&session, request(1, "ask")), client);
+        assert_eq!(reply.unwrap().unwrap()["result"]["result"], 1);
+    });
+}
+
+#[test]
+fn an_initialize_is_used_up_by_a_child_that_accepts_it() {
+    on_both_runtimes(async |bed| {
+        let pool = pool(bed);
+        let session = Session::new(pool.acquire().await.unwrap());
+        let hello = request(1, "initialize");
+        // Not sent.
+        drop(session.exchange(hello.to_string(), &terms()).unwrap());
+        // Not a request.
+        let notification = json!({ "jsonrpc": "2.0", "method": "initialize" });
+        ask(&session, notification).await.unwrap();
+        // Refused by the child.
+        let bad = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": "refuse" });
+        let reply = ask(&session, bad).await.unwrap().unwrap();
+        assert!(reply["error"].is_object(), "{reply}");
+        let reply = ask(&session, hello.clone()).await.unwrap().unwrap();
+        assert!(reply["result"].is_object(), "{reply}");
+        let error = ask(&session, hello).await.unwrap_err();
+        assert!(matches!(error, RpcError::BadRequest { .. }), "{error}");
+    });
+}
+
+#[test]
 fn a_client_that_leaves_does_not_leave_its_child_waiting() {
     on_both_runtimes(async |bed| {
         let pool = pool(bed);

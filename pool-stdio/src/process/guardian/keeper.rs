@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ use crate::process::notifier;
 use crate::process::record::ChildId;
 use crate::process::signal::Signal;
 use crate::process::sys::{
-    self, Mask, PidState, Place, Root, Spawned, Start, StartError, StderrEnd, StdoutEnd,
+    self, Mask, PidState, PipeEnd, Place, Root, Spawned, Start, StartError, StderrEnd, StdoutEnd,
 };
 use crate::process::terminate::KillScope;
 
@@ -53,7 +53,7 @@ struct State {
 /// The guardian that there is.
 #[derive(Debug)]
 struct Current {
-    pipe: OwnedFd,
+    pipe: PipeEnd,
     root: Arc<Root>,
     /// It has the rights of this user.
     user: u32,
@@ -260,7 +260,7 @@ impl State {
     }
 }
 
-fn start(grace: Duration) -> io::Result<(OwnedFd, Arc<Root>)> {
+fn start(grace: Duration) -> io::Result<(PipeEnd, Arc<Root>)> {
     let own = guard_main::own_program();
     let host = cookie::host().into();
     let steps = steps(grace).to_string().into();
@@ -292,12 +292,14 @@ fn start(grace: Duration) -> io::Result<(OwnedFd, Arc<Root>)> {
         stderr: StderrEnd::Null,
         place: Place::Group,
         mask: Mask::All,
+        scope: KillScope::Group,
+        ends_with_host: false,
     });
     let spawned = match spawned {
         Ok(spawned) => spawned,
         Err(StartError::System(error) | StartError::Directory(error)) => return Err(error),
     };
-    let root = spawned.unblock().and_then(|()| Root::adopt(spawned.pid));
+    let root = spawned.unblock().and_then(|()| Root::of(&spawned));
     match root {
         Ok(root) => {
             let Spawned { stdin, .. } = spawned;

@@ -10,10 +10,22 @@
 //! and blocks the signals that would end it. It stays in our session: if it was stopped, the kernel
 //! continues it when its parent has gone.
 
+#[cfg(windows)]
+mod by_job;
+#[cfg(unix)]
 mod guard_main;
+#[cfg(unix)]
 mod keeper;
+#[cfg(unix)]
 mod told;
 
+#[cfg(windows)]
+pub(crate) use self::by_job::{GuardedStart, Started, ended, ensure, exited, on_loss, running};
+#[cfg(windows)]
+pub use self::by_job::{guard_main, set_host_death_grace};
+#[cfg(unix)]
 pub use self::guard_main::guard_main;
+#[cfg(unix)]
 pub use self::keeper::set_host_death_grace;
+#[cfg(unix)]
 pub(crate) use self::keeper::{GuardedStart, Started, ended, ensure, exited, on_loss, running};

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use pool_core::BoxFuture;
 
 use super::client_ids::Registration;
-use super::held::Held;
+use super::held::{Held, Initializing};
 use super::terms::OnDrop;
 use crate::rpc::client::ClientId;
 use crate::rpc::error::{Fate, RpcError};
@@ -46,7 +46,7 @@ use crate::rpc::round_trip::RoundTrip;
 /// // A server that sends one progress notification, and then answers.
 /// let says = r#"{"jsonrpc":"2.0","method":"notifications\/progress","params":{"progressToken":\2}}"#;
 /// let answers = r#"{"jsonrpc":"2.0","id":\1,"result":"done"}"#;
-/// let asked = r#".*"id":\([0-9]*\).*"progressToken":\([0-9]*\).*"#;
+/// let asked = r#".*"id":\([0-9]*\).*"progressToken":\("[^"]*"\).*"#;
 /// let server = CommandSpec::new("sed").args(["-u", &format!(r"s/{asked}/{says}\n{answers}/")]);
 /// let pool = SharedPool::builder(JsonRpcConnector::new(server, Protocol::Mcp)?).build()?;
 ///
@@ -65,7 +65,9 @@ use crate::rpc::round_trip::RoundTrip;
 pub struct Exchange {
     stage: Stage,
     notes: Option<Arc<NoteQueue>>,
-    registration: Option<Registration>,
+    registration: Option<Arc<Registration>>,
+    /// The request is the `initialize` of a session's client.
+    initializing: Option<Initializing>,
     client_id: ClientId,
     on_drop: OnDrop,
     pid: u32,
@@ -93,6 +95,7 @@ impl Exchange {
             stage: Stage::Request(round_trip),
             notes: None,
             registration: None,
+            initializing: None,
             client_id,
             on_drop,
         }
@@ -104,6 +107,7 @@ impl Exchange {
             stage,
             notes: None,
             registration: None,
+            initializing: None,
             client_id: ClientId::default(),
             on_drop: OnDrop::Cancel,
             pid,
@@ -114,8 +118,12 @@ impl Exchange {
         self.notes = Some(notes);
     }
 
-    pub(super) fn set_registration(&mut self, registration: Registration) {
+    pub(super) fn set_registration(&mut self, registration: Arc<Registration>) {
         self.registration = Some(registration);
+    }
+
+    pub(super) fn set_initializing(&mut self, initializing: Initializing) {
+        self.initializing = Some(initializing);
     }
 
     /// The next note: progress, or a notification of the subscription that this request opened, with
@@ -185,6 +193,7 @@ impl Exchange {
             let outcome = ready!(self.poll_stages(cx));
             let ended = mem::replace(&mut self.stage, Stage::Over(outcome));
             self.registration = None;
+            self.initializing = None;
             drop(ended);
         }
         match &self.stage {
@@ -205,13 +214,18 @@ impl Exchange {
                     return Poll::Ready(Err(RpcError::ClientCancelled { fate }));
                 }
                 let polled = round_trip.poll(cx);
-                if let Some(registration) = &self.registration
-                    && was_unsent
-                    && !round_trip.is_unsent()
-                {
-                    registration.note_sent();
+                if was_unsent && !round_trip.is_unsent() {
+                    if let Some(registration) = &self.registration {
+                        registration.note_sent();
+                    }
+                    if let Some(initializing) = &mut self.initializing {
+                        initializing.note_sent();
+                    }
                 }
                 let reply = ready!(polled);
+                if let Some(initializing) = self.initializing.take() {
+                    initializing.end(&reply);
+                }
                 let outcome = reply.map(|reply| Some(self.client_id.restore(&reply)));
                 (outcome, round_trip.client.as_ref())
             }
@@ -245,6 +259,7 @@ impl Exchange {
             stage: mem::replace(&mut self.stage, nothing),
             notes: self.notes.take(),
             registration: self.registration.take(),
+            initializing: self.initializing.take(),
             client_id: mem::take(&mut self.client_id),
             on_drop: OnDrop::Cancel,
             pid: self.pid,

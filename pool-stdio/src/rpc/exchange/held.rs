@@ -8,6 +8,8 @@ use pool_core::{PooledConnection, SharedLease};
 
 use crate::rpc::client::Client;
 use crate::rpc::connection::JsonRpcConnection;
+use crate::rpc::error::RpcError;
+use crate::rpc::reply::Reply;
 use crate::rpc::session_queue::SessionQueue;
 
 /// What an exchange holds until its end.
@@ -25,7 +27,38 @@ pub(super) enum Held {
 pub(super) struct SessionLease {
     pub(super) lease: PooledConnection<JsonRpcConnection>,
     pub(super) queue: Arc<SessionQueue>,
-    has_initialized: AtomicBool,
+    is_initialized: AtomicBool,
+}
+
+/// The right of a session's client to initialize the child. It is given back when this is dropped, unless
+/// it was used up.
+#[derive(Debug)]
+pub(super) struct Initializing {
+    session: Arc<SessionLease>,
+    is_used: bool,
+}
+
+impl Initializing {
+    /// The request is queued.
+    pub(super) const fn note_sent(&mut self) {
+        self.is_used = true;
+    }
+
+    /// The child has initialized itself, or nobody can tell, or it has not.
+    pub(super) fn end(mut self, outcome: &Result<Reply, RpcError>) {
+        self.is_used = match outcome {
+            Ok(reply) => reply.answer().is_ok(),
+            Err(error) => !error.is_retry_safe(),
+        };
+    }
+}
+
+impl Drop for Initializing {
+    fn drop(&mut self) {
+        if !self.is_used {
+            self.session.is_initialized.store(false, Ordering::Relaxed);
+        }
+    }
 }
 
 impl SessionLease {
@@ -36,17 +69,27 @@ impl SessionLease {
         Self {
             lease,
             queue,
-            has_initialized: AtomicBool::new(false),
+            is_initialized: AtomicBool::new(false),
         }
-    }
-
-    /// The client initializes the child. Returns whether it is the first time.
-    pub(super) fn initializes(&self) -> bool {
-        !self.has_initialized.swap(true, Ordering::Relaxed)
     }
 }
 
 impl Held {
+    /// The client of a session wants to initialize the child, which is possible once.
+    pub(super) fn initialize(&self) -> Result<Option<Initializing>, RpcError> {
+        let Self::Session(session) = self else {
+            return Ok(None);
+        };
+        if session.is_initialized.swap(true, Ordering::Relaxed) {
+            let reason = INITIALIZED_TWICE.to_owned();
+            return Err(RpcError::BadRequest { reason });
+        }
+        Ok(Some(Initializing {
+            session: Arc::clone(session),
+            is_used: false,
+        }))
+    }
+
     pub(super) fn connection(&self) -> Option<&JsonRpcConnection> {
         match self {
             Self::Shared(lease) => Some(lease),
@@ -86,3 +129,5 @@ impl fmt::Debug for SessionLease {
             .finish_non_exhaustive()
     }
 }
+
+const INITIALIZED_TWICE: &str = "initialize: the session's child was initialized before";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pool_core::PooledConnection;
 
-use super::admission::admit;
+use super::admission::{Attempt, admit};
 use super::client_exchange::Exchange;
 use super::client_ids::ClientIds;
 use super::held::{Held, SessionLease};
@@ -85,7 +85,7 @@ impl Session {
     pub fn exchange(&self, message: impl Into<Bytes>, terms: &Terms) -> Result<Exchange, RpcError> {
         let terms = terms.clone().client(&self.ids);
         let held = Held::Session(Arc::clone(&self.held));
-        admit(held, message.into(), &terms, None)
+        admit(held, message.into(), &terms, Attempt::default())
     }
 
     /// The next question of the child, or notification that names no request. `None` when the connection

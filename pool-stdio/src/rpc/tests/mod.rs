@@ -14,11 +14,11 @@ mod exchanges;
 mod fidelity;
 mod isolation;
 mod model;
+#[cfg(unix)]
 mod pipe;
 mod suspects;
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -44,6 +44,7 @@ use super::report::ChildFacts;
 use super::router::{ReplyBatch, Router, StrayFrames};
 use super::server_request::{RequestHandler, Responder};
 use crate::metrics::Meters;
+use crate::process::PipeEnd;
 
 /// As a connection makes calls.
 impl Client {
@@ -57,7 +58,7 @@ impl Client {
 }
 
 impl StdinPipe for DuplexStream {
-    fn into_fd(self: Box<Self>) -> Option<OwnedFd> {
+    fn into_end(self: Box<Self>) -> Option<PipeEnd> {
         None
     }
 }
