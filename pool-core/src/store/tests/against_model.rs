@@ -446,7 +446,7 @@ impl Rig {
                         reason: reason_of(reason),
                     });
                 }
-                Errand::Close(..) | Errand::Upkeep(Upkeep::Reset(_)) => {}
+                Errand::Close(..) | Errand::Upkeep(Upkeep::Reset(_)) | Errand::Weigh(_) => {}
             }
         }
     }
@@ -513,6 +513,8 @@ fn reason_of(reason: CloseReason) -> Reason {
         CloseReason::Discarded => Reason::Discarded,
         CloseReason::CheckFailed => Reason::CheckFailed,
         CloseReason::ResetFailed => Reason::ResetFailed,
-        CloseReason::Reclaimed => unreachable!("the pool of the model has no budget"),
+        CloseReason::Reclaimed | CloseReason::Overweight => {
+            unreachable!("the pool of the model has no budget and no weights")
+        }
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn closed(
     errands
         .filter_map(|errand| match errand {
             Errand::Close(name, reason) => Some((name, reason)),
-            Errand::Upkeep(_) => None,
+            Errand::Upkeep(_) | Errand::Weigh(_) => None,
         })
         .collect()
 }

@@ -383,6 +383,7 @@ impl Oracle {
                     self.closes.push(key);
                 }
                 Errand::Upkeep(key) => self.checks.push(key),
+                Errand::Weigh(_) => unreachable!("nothing is weighed here"),
             }
         }
         let mut is_anybody_left_behind = false;
