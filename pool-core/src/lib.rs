@@ -51,7 +51,7 @@ pub use keyed::{
 pub use lease::PooledConnection;
 pub use pool::ConnectionPool;
 pub use shared_pool::{SharedConnector, SharedLease, SharedPool};
-pub use status::{CloseReport, ConnectionStats, PoolStatus};
+pub use status::{CloseReport, ConnectionStats, EvictionReport, PoolStatus};
 pub use store::{Exclusive, IdleOrder, Multiplexed, TargetLeases};
 #[cfg(not(loom))]
 pub use weak::WeakPool;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::error::ConnectError;
 use crate::id::ConnectionId;
 
 /// One consistent snapshot of a pool, taken under one lock.
@@ -206,5 +207,26 @@ impl CloseReport {
     pub const fn is_complete(&self) -> bool {
         let is_empty = self.still_leased == 0 && self.closing == 0 && self.stuck == 0;
         is_empty && self.delivering == 0
+    }
+}
+
+/// How [`evict_all_within`](crate::ConnectionPool::evict_all_within) ended.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EvictionReport {
+    /// Connections that were evicted. Those in use are closed when they are returned.
+    pub replaced: usize,
+    /// Old connections that stay: no new one could be opened, the time was over, or another call took
+    /// over. None stays in a closed pool.
+    pub left: usize,
+    /// Why no new connection could be opened: the connect failed, or the check after it.
+    pub failure: Option<ConnectError>,
+}
+
+impl EvictionReport {
+    /// Whether no old connection stays.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.left == 0
     }
 }

@@ -9,6 +9,7 @@ use crate::store::goals::Goals;
 use crate::store::need::NeedHistory;
 use crate::store::pacer::Pacer;
 use crate::store::queue::WaitQueue;
+use crate::store::renewal::Renewal;
 use crate::store::slots::Slots;
 use crate::store::{Effects, Errand, IdleOrder, Lending, Limits, Sharing, SlotKey, TargetLeases};
 use crate::time::Time;
@@ -63,6 +64,7 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(super) limits: Limits,
     pub(super) pacer: Pacer,
     pub(super) goals: Goals,
+    pub(super) renewal: Option<Renewal>,
     pub(super) effects: Effects<C, L>,
     /// When the tick is due.
     pub(super) next_tick: Time,
@@ -89,6 +91,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             learner: learner(&limits.sharing),
             queue: WaitQueue::new(),
             goals: Goals::default(),
+            renewal: None,
             limits,
             pacer,
             is_closed: false,

@@ -3,6 +3,7 @@
 //! The store is the same for both. [`Lending`] lists every point at which they differ.
 
 use crate::id::{CloseReason, ConnectionId};
+use crate::store::slots::SlotRecord;
 use crate::store::{SlotKey, Store};
 use crate::time::Time;
 
@@ -18,6 +19,18 @@ pub(crate) trait Lending: Sized + Send + Sync + 'static {
 
     /// Lends, keeps or closes a connection that was just opened or checked.
     fn offer<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey, connection: C);
+
+    /// Checks a connection that was just opened, before or while it is lent.
+    fn check_new<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey, connection: C);
+
+    /// A new connection passed its check, so an old one may go.
+    fn proved<C: Send + 'static>(store: &mut Store<C, Self>);
+
+    /// Whether this connection would go on serving after it was evicted, until another one is open.
+    fn serves_until_replaced<C: Send + 'static>(
+        store: &Store<C, Self>,
+        record: &SlotRecord,
+    ) -> bool;
 
     /// Serves the waiters that may be served now, if that was not done at once.
     fn serve_waiters<C: Send + 'static>(store: &mut Store<C, Self>);

@@ -58,6 +58,8 @@ pub(crate) struct SlotRecord {
     pub(crate) served: bool,
     /// What its end says about connecting has been counted.
     pub(crate) is_judged: bool,
+    /// It is being checked to show that old connections can be replaced.
+    pub(crate) is_proof: bool,
     /// Its connect, reset or check takes longer than usual.
     is_late: bool,
     /// Its leases, if it is shared.
@@ -115,6 +117,7 @@ impl SlotRecord {
             overdue: false,
             served: false,
             is_judged: false,
+            is_proof: false,
             is_late: false,
             site: None,
             load: 0,

@@ -37,7 +37,10 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         self.slots.set_state(key, State::Idle);
         self.shared.push((key, connection));
         self.set_aside_if_surplus(key);
-        self.close_oldest_superseded();
+        // If it is a proof of a replacement of all, that waits until it is checked.
+        if !self.slots.get(key).is_proof {
+            self.close_oldest_superseded();
+        }
         self.close_surplus_suspect();
     }
 
@@ -57,7 +60,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         }
     }
 
-    fn close_oldest_superseded(&mut self) {
+    pub(super) fn close_oldest_superseded(&mut self) {
         if let Some(key) = self.oldest_superseded() {
             let reason = self.slots.get(key).superseded;
             self.mark_for_close(key, reason.unwrap_or(CloseReason::Lifetime));
@@ -91,17 +94,21 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             let is_suspected = record.needs_replacement() && record.load > 0;
             is_superseded || is_suspected
         });
-        in_use.count()
+        // One that is being checked will replace one of them.
+        let proofs = self.shared_records().filter(|record| record.is_proof);
+        in_use.count().saturating_sub(proofs.count())
     }
 
     /// Whether a connection that is superseded or marked for close still matters to callers: it has
     /// leases, or it can be lent, is likely to be, and another one can be had in its place.
     pub(super) fn is_in_service(&self, record: &SlotRecord) -> bool {
-        record.load > 0
-            || record.is_superseded()
-                && record.uses > 0
-                && record.used.after(RECENTLY) > self.tick
-                && self.can_replace()
+        record.load > 0 || record.is_superseded() && self.is_worth_replacing(record)
+    }
+
+    /// Whether a connection is used and can be replaced before it is closed.
+    pub(super) fn is_worth_replacing(&self, record: &SlotRecord) -> bool {
+        let is_used = record.load > 0 || record.uses > 0 && record.used.after(RECENTLY) > self.tick;
+        is_used && self.can_replace()
     }
 
     /// Whether a superseded connection can be replaced before it is closed: there is room, and connects
