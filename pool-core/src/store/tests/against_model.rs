@@ -144,6 +144,9 @@ fn store_limits(limits: &model::Limits) -> Limits {
         check_after_idle: limits.check_after_idle_ms.map(Duration::from_millis),
         min_uptime: Duration::from_millis(50),
         lease_warn_after: None,
+        max_weight: None,
+        kill_weight: None,
+        weigh_interval: Duration::from_secs(1),
         pacer: PacerLimits {
             delay: Duration::from_millis(100),
             delay_max: Duration::from_secs(1),

@@ -32,6 +32,9 @@ pub(super) fn limits() -> Limits {
         check_after_idle: None,
         min_uptime: SECOND,
         lease_warn_after: None,
+        max_weight: None,
+        kill_weight: None,
+        weigh_interval: Duration::from_secs(1),
         pacer: PacerLimits {
             delay: SECOND,
             delay_max: 8 * SECOND,
