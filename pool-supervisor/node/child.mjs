@@ -186,7 +186,7 @@ export class ChildProcess extends EventEmitter {
   }
 
   #failed(error) {
-    if (this.#isSpawned) return;
+    if (this.#isSpawned || this.#isOver) return;
     this.#sidecar.forget(this.#name);
     const system = error.fault
       ? systemError(error.fault, `spawn ${this.spawnfile}`, { path: this.spawnfile, spawnargs: this.spawnargs.slice(1) })

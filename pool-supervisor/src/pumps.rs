@@ -25,9 +25,14 @@ pub(crate) async fn read_stream(
     pipe: Rc<Receiver>,
 ) {
     let end = loop {
-        let readable = supervisor.readable(&entry, name).await;
+        supervisor.may_read(&entry, name).await;
         if pipe.readable().await.is_err() {
             break DrainReport::Failed;
+        }
+        // Order: asked again. While this task waited, others may have filled what all may keep.
+        let readable = supervisor.readable_now(&entry, name);
+        if readable == 0 {
+            continue;
         }
         let read = SCRATCH.with_borrow_mut(|scratch| {
             let most = readable.min(scratch.len());

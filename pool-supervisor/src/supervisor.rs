@@ -287,22 +287,25 @@ impl Supervisor {
         own.min(total)
     }
 
-    /// Resolves to how many bytes of a stream may be read.
-    pub(crate) async fn readable(&self, entry: &Entry, name: StreamName) -> usize {
+    /// How many bytes of a stream may be read at this moment.
+    pub(crate) fn readable_now(&self, entry: &Entry, name: StreamName) -> usize {
+        let mut state = entry.state();
+        let room = self.room(entry, state.kept_bytes());
+        // A few bytes at a time would cost more than the wait for some more room.
+        let least = READ_BYTES_MIN.min(entry.settings.kept_bytes_max).max(1);
+        let stream = state.stream(name);
+        let readable = stream.kept.readable(if room < least { 0 } else { room });
+        stream.is_paused = readable == 0;
+        readable
+    }
+
+    /// Resolves when a stream may be read. Others may use the room up again before it is read.
+    pub(crate) async fn may_read(&self, entry: &Entry, name: StreamName) {
         loop {
             // Order: registered before the look, or a wake-up in between would be lost.
             let total_room = self.total_room.notified();
-            {
-                let mut state = entry.state();
-                let room = self.room(entry, state.kept_bytes());
-                // A few bytes at a time would cost more than the wait for some more room.
-                let least = READ_BYTES_MIN.min(entry.settings.kept_bytes_max).max(1);
-                let stream = state.stream(name);
-                let readable = stream.kept.readable(if room < least { 0 } else { room });
-                stream.is_paused = readable == 0;
-                if readable > 0 {
-                    return readable;
-                }
+            if self.readable_now(entry, name) > 0 {
+                return;
             }
             entry.changed.notify_one();
             tokio::select! {
@@ -356,3 +359,6 @@ impl Supervisor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

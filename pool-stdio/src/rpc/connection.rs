@@ -212,6 +212,11 @@ impl JsonRpcConnection {
         self.transport.client.link.state().owes_nothing()
     }
 
+    /// Whether the next caller can find in the child what the client of a session has left there.
+    pub(super) fn is_personal(&self) -> bool {
+        self.transport.client.link.is_personal()
+    }
+
     /// Lets the pool know from now on whether the child is suspected to hang.
     pub(super) fn watch_suspicion(&self, sink: SuspicionSink) {
         self.transport.client.link.watch_suspicion(sink);

@@ -48,7 +48,7 @@ const drained = (child) => {
 export const measure = async (program) => {
   const initialize = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1}}\n';
   const starts = { ours: [], bare: [] };
-  for (let round = 0; round < 31; round += 1) {
+  for (let round = 0; round < 21; round += 1) {
     starts.bare.push(await startTime('true'));
     starts.ours.push(await startTime(program, initialize));
   }
@@ -59,14 +59,14 @@ export const measure = async (program) => {
   const nothing = ['true'];
   const output = ['head', ['-c', '65536', '/dev/zero']];
   await drained(supervisor.spawn(...nothing));
-  const [nodeSpawn, ourSpawn, ourTree] = await alternately(41, [
+  const [nodeSpawn, ourSpawn, ourTree] = await alternately(21, [
     () => drained(spawn(...nothing)),
     () => drained(supervisor.spawn(...nothing, [], options)),
     () => drained(supervisor.spawn(...nothing)),
   ]);
-  const [nodeOutput, ourOutput] = await alternately(41, [() => drained(spawn(...output)), () => drained(supervisor.spawn(...output, options))]);
-  const much = (byte) => ['sh', ['-c', `head -c 50000000 /dev/zero | tr '\\0' '${byte}'`]];
-  const [nodeMuch, textMuch, base64Much] = await alternately(5, [
+  const [nodeOutput, ourOutput] = await alternately(21, [() => drained(spawn(...output)), () => drained(supervisor.spawn(...output, options))]);
+  const much = (byte) => ['sh', ['-c', `head -c 20000000 /dev/zero | tr '\\0' '${byte}'`]];
+  const [nodeMuch, textMuch, base64Much] = await alternately(3, [
     () => drained(spawn(...much('x'))),
     () => drained(supervisor.spawn(...much('x'), options)),
     () => drained(supervisor.spawn(...much('\\377'), options)),
@@ -100,7 +100,7 @@ export const measure = async (program) => {
       row('start until `initialize` is answered', `${fixed(ours)} ms; \`true\` until its exit ${fixed(bare)} ms, ratio ${fixed(ours / bare)}`, '10 ms', ours <= 10),
       row('resident, one child ended before', `${empty} KiB`, '5120 KiB', empty <= 5120),
       row('resident for each of 256 children', `${fixed(perChild)} KiB`, '64 KiB', perChild <= 64),
-      row('50 MB of output: child_process, text, base64', `${fixed(nodeMuch)}, ${fixed(textMuch)}, ${fixed(base64Much)} ms`, 'base64 20 % over text', share <= 0.2),
+      row('20 MB of output: child_process, text, base64', `${fixed(nodeMuch)}, ${fixed(textMuch)}, ${fixed(base64Much)} ms`, 'base64 20 % over text', share <= 0.2),
       row('`true` until close: child_process, this (group), this (tree)', `${fixed(nodeSpawn)}, ${fixed(ourSpawn)}, ${fixed(ourTree)} ms`, '–'),
       row('64 KiB of output until close: child_process, this', `${fixed(nodeOutput)}, ${fixed(ourOutput)} ms`, '–'),
       '',

@@ -7,6 +7,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 import { measure } from './figures.mjs';
@@ -39,13 +40,10 @@ const play = async (way, row) => {
   const worker = spawn(node, [here('worker.mjs'), way, row.id, mark], { env, stdio: ['pipe', 'pipe', 'ignore'] });
   const exited = new Promise((resolve) => worker.once('exit', resolve));
   worker.stdin.on('error', () => {});
-  let said = '';
-  worker.stdout.on('data', (text) => (said += text));
-  const answered = (async () => {
-    while (!said.includes('\n')) await Promise.race([new Promise((resolve) => worker.stdout.once('data', resolve)), exited.then(() => delay(50))]);
-    return JSON.parse(said);
-  })();
-  let found = await Promise.race([answered.catch(() => null), delay(PENDING_MILLIS).then(() => null)]);
+  const answered = new Promise((resolve) => {
+    createInterface({ input: worker.stdout }).once('line', (line) => resolve(JSON.parse(line))).once('close', () => resolve(null));
+  });
+  let found = await Promise.race([answered, delay(PENDING_MILLIS).then(() => null)]);
   if (row.act === 'killHost' && found) {
     worker.kill('SIGKILL');
     const begin = performance.now();

@@ -250,3 +250,6 @@ pub(crate) const METHODS: [&str; 9] = [
 ];
 /// What the names of children and the ids of requests may have.
 pub(crate) const NAME_BYTES_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests;

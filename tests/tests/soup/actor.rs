@@ -79,7 +79,7 @@ impl Actor {
     async fn evict_all_within(&mut self) {
         let (time, patience) = (self.draw_time(20), self.draw_time(40));
         let renewal = self.pool.evict_all_within(time);
-        if let Ok(report) = tokio::time::timeout(patience, renewal).await {
+        if let Ok(report) = timeout(patience, renewal).await {
             assert!(report.left == 0 || !self.pool.status().is_closed);
         }
     }

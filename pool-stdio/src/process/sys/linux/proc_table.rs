@@ -64,11 +64,13 @@ fn check_namespace() -> Result<(), CountFailure> {
     }
 }
 
-/// `None` if it has gone, or is a thread of the kernel.
+/// `None` if it has gone, is a thread of the kernel, or is hidden: with `hidepid=1` the names of other
+/// users' processes are shown, and nothing else; with 2 not even these.
 fn read_process(pid: u32) -> io::Result<Option<Process>> {
     match fs::read(format!("/proc/{pid}/stat")) {
         Ok(stat) => Ok(parse_stat(pid, &stat)),
         Err(error) if is_missing(&error) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
         Err(error) => Err(error),
     }
 }
