@@ -48,6 +48,8 @@ mod sweep;
 mod target_leases;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod vitals_handle;
+mod weighable;
 mod weight;
 mod wheel;
 
@@ -71,4 +73,6 @@ pub(crate) use share::ShareKey;
 pub(crate) use slots::SlotKey;
 use slots::State;
 pub use target_leases::TargetLeases;
-pub(crate) use weight::{VitalsHandle, Weighable, Weighing, WeightReading};
+pub(crate) use vitals_handle::VitalsHandle;
+pub(crate) use weighable::{Weighable, WeightReading};
+pub(crate) use weight::Weighing;

@@ -11,41 +11,14 @@
 //! `total_weight` is the sum of the weights of all slots. A slot weighs what it last weighed until it is
 //! free, also while it is being closed.
 
-use std::fmt;
-use std::sync::Arc;
-
 use crate::event::EventKind;
 use crate::id::{CloseReason, ConnectionId};
 use crate::store::slots::SlotRecord;
-use crate::store::{Errand, Lending, SlotKey, State, Store};
+use crate::store::{
+    Errand, Lending, SlotKey, State, Store, VitalsHandle, Weighable, WeightReading,
+};
 use crate::time::Time;
-use crate::vitals::{Overweight, Vitals};
-
-/// The vitals of a connection.
-#[derive(Clone)]
-pub(crate) struct VitalsHandle(pub(crate) Arc<dyn Vitals>);
-
-impl fmt::Debug for VitalsHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VitalsHandle").finish_non_exhaustive()
-    }
-}
-
-/// A connection that is to be weighed.
-#[derive(Debug)]
-pub(crate) struct Weighable {
-    pub(crate) key: SlotKey,
-    pub(crate) id: ConnectionId,
-    pub(crate) vitals: VitalsHandle,
-}
-
-/// What a connection weighed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct WeightReading {
-    pub(crate) key: SlotKey,
-    pub(crate) id: ConnectionId,
-    pub(crate) weight: u64,
-}
+use crate::vitals::Overweight;
 
 /// What follows from a weighing.
 #[derive(Debug, Default)]
