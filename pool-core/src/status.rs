@@ -52,6 +52,9 @@ pub struct PoolStatus {
     pub stuck: usize,
     /// Callers in the queue.
     pub waiting: usize,
+    /// What all connections together weigh, as far as they were weighed; see
+    /// [`max_weight`](crate::Builder::max_weight).
+    pub weight: u64,
     /// How many leases a connection should carry, as set or as learned so far; `None` if connections
     /// are not shared.
     pub target_leases: Option<u32>,
@@ -72,6 +75,7 @@ impl PoolStatus {
         self.closing += other.closing;
         self.stuck += other.stuck;
         self.waiting += other.waiting;
+        self.weight += other.weight;
     }
 
     /// All connections together, whatever their state.
@@ -139,6 +143,8 @@ pub struct ConnectionStats {
     pub age: Duration,
     /// How often it was lent, the present lease included.
     pub uses: u64,
+    /// What it weighed when it was last weighed; 0 before.
+    pub weight: u64,
     /// Its leases at present: at most one, unless it is shared.
     pub leases: u32,
     /// How long it has been idle; `None` while it is lent, checked or reset. As exact as the

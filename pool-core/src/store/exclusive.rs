@@ -85,6 +85,18 @@ impl Lending for Exclusive {
         store.note_unfit(key);
     }
 
+    fn overweight<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        if store.slots.get(key).state() == State::Idle {
+            return Self::retire_unused(store, key, CloseReason::Overweight);
+        }
+        let record = store.slots.get_mut(key);
+        record.close_reason.get_or_insert(CloseReason::Overweight);
+    }
+
+    fn killed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        Self::overweight(store, key);
+    }
+
     /// Never: the connections of an exclusive pool do not tell it.
     fn suspicion_changed<C: Send + 'static>(_: &mut Store<C, Self>, _: SlotKey) {}
 

@@ -56,6 +56,12 @@ pub(crate) trait Lending: Sized + Send + Sync + 'static {
     /// What is suspected of the open connection of this slot has changed.
     fn suspicion_changed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
 
+    /// The open connection of this slot is too heavy to be lent again.
+    fn overweight<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
+
+    /// The open connection of this slot is about to be killed.
+    fn killed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
+
     /// Closes what is too old or was unused for too long, and returns when to look again.
     fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time;
 

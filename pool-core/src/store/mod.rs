@@ -49,6 +49,7 @@ mod sweep;
 mod target_leases;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod weight;
 mod wheel;
 
 pub(crate) use admission::Turn;
@@ -71,3 +72,4 @@ pub(crate) use share::ShareKey;
 pub(crate) use slots::SlotKey;
 use slots::State;
 pub use target_leases::TargetLeases;
+pub(crate) use weight::{VitalsHandle, Weighable, Weighing, WeightReading};

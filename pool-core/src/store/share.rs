@@ -103,6 +103,15 @@ impl Lending for Multiplexed {
         store.act_on_share(key);
     }
 
+    fn overweight<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        store.supersede(key, CloseReason::Overweight);
+    }
+
+    fn killed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        store.mark_for_close(key, CloseReason::Overweight);
+        store.act_on_share(key);
+    }
+
     fn suspicion_changed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
         store.need.may_have_outgoing = true;
         store.act_on_share(key);

@@ -138,6 +138,27 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         next
     }
 
+    /// A superseded connection takes no new leases any more if the budget had none in its place for the
+    /// minimum residence: it could be lent for ever. One at a time. Returns when to look again.
+    fn close_unbudgeted(&mut self) -> Time {
+        let Some(residence) = self.unserved_residence() else {
+            return Time::NEVER;
+        };
+        let drains = |record: &SlotRecord| record.superseded.is_some() && !record.is_superseded();
+        if self.shared_records().any(drains) {
+            return Time::NEVER;
+        }
+        let Some(key) = self.oldest_superseded() else {
+            return Time::NEVER;
+        };
+        let due = self.slots.get(key).superseded_at.after(residence);
+        if due > self.tick {
+            return due;
+        }
+        self.close_oldest_superseded();
+        Time::NEVER
+    }
+
     /// How many connections will be open soon, beside those that are.
     pub(super) fn connects_coming(&self) -> usize {
         let opening = self.slots.on_time(State::Opening);
@@ -197,15 +218,18 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             }
         }
         next.min(self.close_irreplaceable())
+            .min(self.close_unbudgeted())
             .min(self.update_spread(now))
             .min(self.expire_unused_shares(now))
     }
 
     /// A connection that works is to be replaced, for this reason.
     pub(super) fn supersede(&mut self, key: SlotKey, reason: CloseReason) {
+        let tick = self.tick;
         let record = self.slots.get_mut(key);
         if record.is_fresh() {
             record.superseded = Some(reason);
+            record.superseded_at = tick;
             self.need.may_have_outgoing = true;
             self.act_on_share(key);
             self.kick();
