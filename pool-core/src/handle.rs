@@ -34,7 +34,8 @@ pub(crate) const MAX_SIZE: usize = {
 /// What all clones of a pool share. Nothing else holds it.
 pub(crate) struct Handle<T: Send + 'static, L: Lends<T>> {
     pub(crate) engine: Arc<Engine<T, L>>,
-    runtime: Runtime,
+    /// Runs the tasks of the pool; a model has none.
+    runtime: Option<Runtime>,
 }
 
 impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
@@ -53,7 +54,14 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
         attach_to_budget(&engine);
         let maintenance = Maintenance::new(Arc::clone(&engine), receiver);
         drop(runtime.spawn(maintenance.run(timer)));
-        let runtime = runtime.clone();
+        let runtime = Some(runtime.clone());
+        Self { engine, runtime }
+    }
+
+    /// For a model of the end of a pool.
+    #[cfg(all(test, loom))]
+    pub(crate) const fn without_runtime(engine: Arc<Engine<T, L>>) -> Self {
+        let runtime = None;
         Self { engine, runtime }
     }
 
@@ -97,7 +105,7 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
     }
 
     pub(crate) async fn close(&self, deadline: Duration) -> CloseReport {
-        shutdown::close(&self.engine, &self.runtime, deadline).await
+        shutdown::close(&self.engine, self.runtime.as_ref(), deadline).await
     }
 
     pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {

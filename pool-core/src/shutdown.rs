@@ -124,7 +124,7 @@ pub(crate) async fn evict_within<T: Send + 'static, L: Lends<T>>(
 /// `limit`.
 pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(
     engine: &Engine<T, L>,
-    runtime: &Runtime,
+    runtime: Option<&Runtime>,
     limit: Duration,
 ) -> CloseReport {
     // Order: the time begins before the events of the close are delivered, in this thread.
@@ -132,11 +132,14 @@ pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(
     engine.close();
     let drained = GoalWait::new(engine, Goal::Drained, limit);
     let mut ended = pin!(ended(engine, drained));
-    let mut alarm = Alarm::at(runtime, deadline);
+    let mut alarm = runtime.map(|runtime| Alarm::at(runtime, deadline));
     // Order: the deadline is looked at last, so what has ended in time is reported as ended.
     let is_delivered = poll_fn(|cx| match ended.as_mut().poll(cx) {
         Poll::Ready(is_delivered) => Poll::Ready(is_delivered),
-        Poll::Pending => alarm.poll(cx).map(|()| false),
+        Poll::Pending => match &mut alarm {
+            Some(alarm) => alarm.poll(cx).map(|()| false),
+            None => Poll::Pending,
+        },
     });
     let is_delivered = is_delivered.await;
     let store = engine.lock();

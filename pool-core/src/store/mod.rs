@@ -39,6 +39,7 @@ mod open;
 mod pacer;
 mod queue;
 mod reclaim;
+mod renew;
 mod renewal;
 mod share;
 mod slots;

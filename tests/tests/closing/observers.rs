@@ -19,8 +19,10 @@ struct Blocking {
 impl Observer for Blocking {
     fn on_event(&self, event: &Event) {
         if (self.blocks)(&event.kind) {
-            self.begun.lock().unwrap().send(()).unwrap();
-            self.go_on.lock().unwrap().recv().unwrap();
+            let begun = self.begun.lock().expect("nothing panics with it");
+            begun.send(()).expect("the test listens");
+            let go_on = self.go_on.lock().expect("nothing panics with it");
+            go_on.recv().expect("the test allows it");
         }
     }
 }
