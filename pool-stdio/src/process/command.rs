@@ -206,7 +206,7 @@ impl CommandSpec {
     }
 
     /// Gives the child `/dev/null` as stdout: there is no pipe to [take](crate::Child::take_stdout).
-    /// Connectors cannot use such a command.
+    /// Connectors refuse such a command.
     #[must_use]
     pub fn discard_stdout(mut self) -> Self {
         self.stdout = StdoutEnd::Null;
@@ -420,6 +420,16 @@ impl Command {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Whether a connector can use it: one needs stdout, and leaves stderr to the custodian.
+    pub(crate) fn check_for_connector(&self) -> Result<(), CommandError> {
+        let what = match (self.inner.spec.stdout, &self.inner.spec.stderr) {
+            (StdoutEnd::Null, _) => "`discard_stdout`",
+            (StdoutEnd::Pipe, StderrPolicy::Pipe) => "`StderrPolicy::Pipe`",
+            (StdoutEnd::Pipe, _) => return Ok(()),
+        };
+        Err(CommandError::NotForConnectors { what })
     }
 
     pub(crate) fn name(&self) -> String {

@@ -57,6 +57,12 @@ pub enum CommandError {
         /// The string, or the name of the environment variable.
         value: OsString,
     },
+    /// A connector was given a command whose streams only the owner of a child can use.
+    #[error("{what} is for children that you start yourself: a connector cannot use it")]
+    NotForConnectors {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The children together need more descriptors than this process may have.
     #[error(
         "{children_max} children need {needed} descriptors, but the limit is {limit}\

@@ -14,6 +14,7 @@ mod host;
 mod limits;
 mod line_feed;
 mod lock;
+mod memory;
 mod notifier;
 mod once;
 mod outcome;
@@ -47,7 +48,7 @@ pub use spawner::prepare;
 pub use stderr::{LineSink, StderrLine, StderrPolicy, StderrTail};
 pub use terminate::{KillScope, LadderTimes, Stop};
 
-pub(crate) use child::{ExitWait, Handover, Liveness};
+pub(crate) use child::{ChildRemote, ExitWait, Handover, Liveness};
 pub(crate) use lock::lock;
 pub(crate) use once::{Once, Wait};
 pub(crate) use record::ChildRecord;

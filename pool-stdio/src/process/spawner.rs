@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::child::Child;
@@ -433,6 +433,8 @@ fn new_record(command: &Command, id: ChildId, pid: u32, pid_state: PidState) -> 
     ChildRecord {
         id,
         pid,
+        scope: command.scope(),
+        kill_cause: OnceLock::new(),
         killed_at_once: (command.times().force_grace.is_zero()).then(|| command.scope()),
         pid_state: Mutex::new(pid_state),
         stderr: Mutex::new(Ring::new(limits)),

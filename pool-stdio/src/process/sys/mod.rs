@@ -139,6 +139,8 @@ pub(crate) struct Process {
     pub(crate) is_dead: bool,
     /// It is on its way out: it runs no code of its own any more, but is not yet dead.
     pub(crate) is_leaving: bool,
+    /// The memory that it occupies.
+    pub(crate) resident_bytes: u64,
 }
 
 /// What is known of a process's environment.
