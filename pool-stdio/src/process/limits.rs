@@ -71,8 +71,12 @@ impl ProcessLimits {
 
     /// Whether this program may set them.
     pub(super) fn check(&self) -> Result<(), CommandError> {
-        sys::check_executable(Path::new(SHELL))
-            .map_err(|source| CommandError::NoShell { source })?;
+        let shell = if cfg!(unix) {
+            sys::check_executable(Path::new(SHELL))
+        } else {
+            Err(io::ErrorKind::Unsupported.into())
+        };
+        shell.map_err(|source| CommandError::NoShell { source })?;
         for (resource, _, _, value) in self.settings() {
             if let Some(limit) = hard_limit(resource)
                 && value > limit

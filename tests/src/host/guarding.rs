@@ -1,8 +1,8 @@
 //! Hosts whose guardian is lost, stopped, has too many rights, or too small a pipe.
 
-use std::fs;
 use std::os::unix::process::CommandExt;
 use std::thread;
+use std::{fs, iter};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
@@ -119,26 +119,29 @@ pub(super) fn reused_number() {
     kill(number, Signal::SIGKILL).expect("it is our child");
     tell("exit", block_on(child.exited()));
     tell("guardian", guardians()[0].0);
-    // The system gives numbers in turn.
-    fs::write(
-        "/proc/sys/kernel/ns_last_pid",
-        (child.pid() - 1).to_string(),
-    )
-    .expect("it is a namespace of ours");
+    // The system gives numbers in turn, to threads of ours too.
+    let mut strangers = iter::repeat_with(|| start_after(child.pid() - 1));
+    let stranger = strangers.find(|stranger| stranger.id() == child.pid());
+    let stranger = stranger.expect("it is tried again and again");
+    tell("stranger", stranger.id());
+    kill(Pid::this(), Signal::SIGKILL).expect("nothing forbids it");
+}
+
+/// A process of no business of ours, with the next number that is free after this one.
+fn start_after(number: u32) -> std::process::Child {
+    let last = "/proc/sys/kernel/ns_last_pid";
+    fs::write(last, number.to_string()).expect("it is a namespace of ours");
     #[expect(
         clippy::disallowed_methods,
         reason = "a process that is no business of ours"
     )]
-    let stranger = std::process::Command::new("sleep")
+    let started = std::process::Command::new("sleep")
         .arg("300")
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
         .process_group(0)
-        .spawn()
-        .expect("every Unix has it");
-    assert_eq!(stranger.id(), child.pid());
-    tell("stranger", stranger.id());
-    kill(Pid::this(), Signal::SIGKILL).expect("nothing forbids it");
+        .spawn();
+    started.expect("every Unix has it")
 }
 
 /// A host whose children have so many pipes that the user's new ones are small. Its guardian is replaced,
