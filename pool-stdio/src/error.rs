@@ -362,6 +362,9 @@ pub struct ChildReport {
     /// How the child exited, if it had. After the end of its stdout, its exit is awaited for up to
     /// 50 ms.
     pub exit: Option<Exit>,
+    /// Why the pool killed the child, if it did: it weighed more than
+    /// [`kill_weight`](pool_core::Builder::kill_weight).
+    pub kill_cause: Option<String>,
     /// The end of what it wrote to stderr.
     pub stderr: StderrTail,
 }
@@ -388,6 +391,7 @@ impl ChildReport {
             partial: Fragment::first_of(&[]),
             partial_bytes: 0,
             exit: record.exit(),
+            kill_cause: record.kill_cause(),
             stderr: record.stderr_tail(),
         })
     }
@@ -422,6 +426,9 @@ impl fmt::Display for ChildReport {
         }
         if let Some(exit) = self.exit {
             write!(f, ", {exit}")?;
+        }
+        if let Some(cause) = &self.kill_cause {
+            write!(f, ", killed by its pool: {cause}")?;
         }
         let stderr = self.stderr.end();
         if !stderr.is_empty() {

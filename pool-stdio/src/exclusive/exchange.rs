@@ -449,7 +449,7 @@ impl<C: Codec> ExclusiveExchange<C> {
     }
 
     pub(super) fn liveness(&self) -> Liveness {
-        self.child.liveness(Some(self.wire.stdout_fd()))
+        self.child.liveness(Some(self.wire.stdout_view()))
     }
 
     /// Resolves when the child has closed its stdout, where the system can tell.

@@ -12,7 +12,6 @@
 //!    that a frame larger than that was read into.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -23,7 +22,7 @@ use super::settings::StrayPolicy;
 use crate::codec::Codec;
 use crate::launch::ChildStdio;
 use crate::metrics::Meters;
-use crate::process::{Handover, lock};
+use crate::process::{Handover, StdoutView, lock};
 
 /// The pipes to a child, the codec, and the bytes between the two.
 #[derive(Debug)]
@@ -69,8 +68,8 @@ impl<C: Codec> Wire<C> {
         self.stdio.into_handover()
     }
 
-    pub(super) fn stdout_fd(&self) -> BorrowedFd<'_> {
-        self.stdio.stdout_fd()
+    pub(super) fn stdout_view(&self) -> StdoutView<'_> {
+        self.stdio.stdout_view()
     }
 
     /// An empty buffer for messages, to be given to [`set_outgoing`](Self::set_outgoing).

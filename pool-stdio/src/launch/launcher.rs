@@ -8,12 +8,13 @@ use std::io;
 use std::sync::Arc;
 
 use pool_core::{CloseReason, ConnectContext, ConnectError, ConnectionId};
-use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::metrics::{ChildMeter, Meters};
-use crate::process::{Child, Children, Command, CommandError, CommandSpec, LadderTimes, Stop};
+use crate::process::{
+    AsyncStdin, AsyncStdout, Child, Children, Command, CommandError, CommandSpec, LadderTimes, Stop,
+};
 
 /// Starts the children of one connector.
 #[derive(Debug)]
@@ -27,9 +28,8 @@ pub(crate) struct Launcher {
 #[derive(Debug)]
 pub(crate) struct LaunchedChild {
     pub(crate) child: Child,
-    pub(crate) stdin: Sender,
-    /// Shared with the future that waits for its end.
-    pub(crate) stdout: Arc<Receiver>,
+    pub(crate) stdin: AsyncStdin,
+    pub(crate) stdout: AsyncStdout,
     pub(crate) id: ConnectionId,
     /// When the pool asked for the connection.
     pub(crate) requested_at: Instant,
@@ -39,6 +39,7 @@ pub(crate) struct LaunchedChild {
 impl Launcher {
     pub(crate) fn new(spec: CommandSpec) -> Result<Self, CommandError> {
         let command = spec.build()?;
+        command.check_for_connector()?;
         let meters = Meters::new(&command.name());
         Ok(Self {
             command,
@@ -94,7 +95,7 @@ impl Launcher {
             Ok((stdin, stdout)) => Ok(LaunchedChild {
                 child,
                 stdin,
-                stdout: Arc::new(stdout),
+                stdout,
                 id,
                 requested_at,
                 meter,
@@ -111,15 +112,10 @@ impl Launcher {
 }
 
 /// Registers our ends of a child's pipes with the present runtime.
-fn register_pipes(child: &mut Child) -> io::Result<(Sender, Receiver)> {
-    let taken = || io::Error::other("the pipe was taken");
-    let stdin = child.take_stdin().ok_or_else(taken)?;
-    let stdout = child.take_stdout().ok_or_else(taken)?;
-    // The child layer made both of them pipes, and non-blocking.
-    Ok((
-        Sender::from_owned_fd_unchecked(stdin)?,
-        Receiver::from_owned_fd_unchecked(stdout)?,
-    ))
+fn register_pipes(child: &mut Child) -> io::Result<(AsyncStdin, AsyncStdout)> {
+    let ends = child.take_ends();
+    let (stdin, stdout) = ends.ok_or_else(|| io::Error::other("a pipe was taken"))?;
+    Ok((AsyncStdin::new(stdin)?, AsyncStdout::new(stdout)?))
 }
 
 /// How the end of a child begins that the pool closes for this reason.

@@ -1,31 +1,28 @@
 //! Our ends of a child's stdin and stdout, on a runtime.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use tokio::io::AsyncWrite;
-use tokio::net::unix::pipe::{Receiver, Sender};
 
 use crate::metrics::Meters;
-use crate::process::{Handover, read};
+use crate::process::{AsyncStdin, AsyncStdout, Handover, StdoutView};
 
 /// Our ends of a child's stdin and stdout. What goes through them is counted.
 #[derive(Debug)]
 pub(crate) struct ChildStdio {
     /// `None` once it was closed.
-    stdin: Option<Sender>,
-    /// Shared with the future that waits for its end.
-    stdout: Arc<Receiver>,
+    stdin: Option<AsyncStdin>,
+    stdout: AsyncStdout,
     read_bytes_total: u64,
     meters: Arc<Meters>,
 }
 
 impl ChildStdio {
-    pub(crate) const fn new(stdin: Sender, stdout: Arc<Receiver>, meters: Arc<Meters>) -> Self {
+    pub(crate) const fn new(stdin: AsyncStdin, stdout: AsyncStdout, meters: Arc<Meters>) -> Self {
         Self {
             stdin: Some(stdin),
             stdout,
@@ -76,35 +73,15 @@ impl ChildStdio {
         if bytes.len() == bytes.capacity() {
             bytes.reserve(if bytes.is_empty() { READ_BYTES } else { 1 });
         }
-        loop {
-            ready!(self.stdout.poll_read_ready(cx))?;
-            match self.stdout.try_read_buf(bytes) {
-                Ok(count) => {
-                    self.count(count);
-                    return Poll::Ready(Ok(count));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+        let count = ready!(self.stdout.poll_read(cx, bytes))?;
+        self.count(count);
+        Poll::Ready(Ok(count))
     }
 
     /// Reads what waits in the pipe, by asking the system: the runtime may not have looked for a
     /// while. `WouldBlock` if nothing waits.
     pub(crate) fn read_now(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
-        let mut has_asked = false;
-        // Through the runtime if it believes that there is something to read: it then learns
-        // that there is nothing, and the read that awaits the reply does not have to find out.
-        let outcome = self.stdout.try_io(|| {
-            has_asked = true;
-            read(self.stdout.as_fd(), chunk)
-        });
-        let outcome = match outcome {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !has_asked => {
-                read(self.stdout.as_fd(), chunk)
-            }
-            outcome => outcome,
-        };
+        let outcome = self.stdout.read_now(chunk);
         if let Ok(count) = &outcome {
             self.count(*count);
         }
@@ -121,42 +98,23 @@ impl ChildStdio {
         self.read_bytes_total
     }
 
-    pub(crate) fn stdout_fd(&self) -> BorrowedFd<'_> {
-        self.stdout.as_fd()
+    pub(crate) fn stdout_view(&self) -> StdoutView<'_> {
+        self.stdout.view()
     }
 
-    /// Resolves at the end of stdout. Data does not wake it, so it costs a request nothing: nobody
-    /// sends urgent data through a pipe, but the end of a pipe wakes every kind of reader.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    /// Resolves at the end of stdout, where the system can tell it from data without reading.
     pub(crate) fn stdout_ended(&self) -> impl Future<Output = ()> + Send + 'static {
-        let stdout = Arc::clone(&self.stdout);
-        async move {
-            if stdout.ready(tokio::io::Interest::PRIORITY).await.is_err() {
-                // The runtime has gone, and the task that waits here with it.
-                std::future::pending::<()>().await;
-            }
-        }
+        self.stdout.ended()
     }
 
-    /// Never resolves: this system cannot tell the end of a pipe from data without reading. The
-    /// exit of the child is what remains.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(crate) fn stdout_ended(&self) -> impl Future<Output = ()> + Send + 'static {
-        std::future::pending()
-    }
-
-    /// The bare descriptors, for the termination of the child.
+    /// The bare pipes, for the termination of the child.
     pub(crate) fn into_handover(self) -> Handover {
         let mut handover = Handover::new();
-        if let Some(stdin) = self.stdin.and_then(|one| one.into_nonblocking_fd().ok()) {
+        if let Some(stdin) = self.stdin.and_then(AsyncStdin::into_end) {
             handover = handover.stdin(stdin, Vec::new());
         }
-        let stdout = match Arc::try_unwrap(self.stdout) {
-            Ok(stdout) => stdout.into_nonblocking_fd().ok(),
-            // A future still waits for its end, and is dropped soon.
-            Err(shared) => shared.as_fd().try_clone_to_owned().ok(),
-        };
-        match stdout {
+        // If a future still waits for its end, that is dropped soon.
+        match self.stdout.into_end() {
             Some(stdout) => handover.stdout(stdout),
             None => handover,
         }

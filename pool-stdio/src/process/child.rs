@@ -1,7 +1,6 @@
 //! The handle of a child: what can be asked of it without waiting, and how its end is begun.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::custodian::{Custodian, Message};
@@ -13,7 +12,10 @@ use super::record::{ChildRecord, PipeEnds};
 use super::signal::{Signal, SignalError};
 use super::spawn_error::SpawnError;
 use super::stderr::StderrTail;
-use super::sys::{self, Delivery, Life, PidState, Readiness, Root};
+use super::sys::{
+    self, BorrowedPipe, Delivery, Life, Look, OwnedPipe, PidState, PipeEnd, Readiness, Root,
+    StdoutView,
+};
 use super::terminate::{KillScope, Start, Stop};
 
 /// A running child process.
@@ -87,14 +89,14 @@ impl Handover {
     }
 
     /// As [`Child::return_stdin`].
-    pub(crate) fn stdin(mut self, stdin: OwnedFd, unwritten: Vec<u8>) -> Self {
+    pub(crate) fn stdin(mut self, stdin: PipeEnd, unwritten: Vec<u8>) -> Self {
         self.pipes.stdin = Some(stdin);
         self.pipes.unwritten = unwritten;
         self
     }
 
     /// As [`Child::return_stdout`].
-    pub(crate) fn stdout(mut self, stdout: OwnedFd) -> Self {
+    pub(crate) fn stdout(mut self, stdout: PipeEnd) -> Self {
         self.pipes.stdout = Some(stdout);
         self
     }
@@ -126,14 +128,27 @@ impl Child {
         Arc::clone(&self.record)
     }
 
+    /// By which it can be measured and killed while somebody else has it.
+    pub(crate) fn remote(&self) -> ChildRemote {
+        ChildRemote {
+            record: Arc::clone(&self.record),
+            custodian: Arc::clone(&self.custodian),
+        }
+    }
+
     /// Takes our end of its stdin.
-    pub fn take_stdin(&mut self) -> Option<OwnedFd> {
-        self.pipes.stdin.take()
+    pub fn take_stdin(&mut self) -> Option<OwnedPipe> {
+        self.pipes.stdin.take().and_then(sys::expose)
     }
 
     /// Takes our end of its stdout.
-    pub fn take_stdout(&mut self) -> Option<OwnedFd> {
-        self.pipes.stdout.take()
+    pub fn take_stdout(&mut self) -> Option<OwnedPipe> {
+        self.pipes.stdout.take().and_then(sys::expose)
+    }
+
+    /// Both ends for a connector, if neither was taken.
+    pub(crate) fn take_ends(&mut self) -> Option<(PipeEnd, PipeEnd)> {
+        self.pipes.stdin.take().zip(self.pipes.stdout.take())
     }
 
     /// Takes our end of its stderr, if its policy is [`Pipe`](crate::StderrPolicy::Pipe). It is
@@ -157,8 +172,8 @@ impl Child {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn take_stderr(&mut self) -> Option<OwnedFd> {
-        self.pipes.stderr.take()
+    pub fn take_stderr(&mut self) -> Option<OwnedPipe> {
+        self.pipes.stderr.take().and_then(sys::expose)
     }
 
     /// Gives our end of its stdin back, for the termination, with bytes that are still to be written to
@@ -181,34 +196,34 @@ impl Child {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn return_stdin(&mut self, stdin: OwnedFd, unwritten: Vec<u8>) {
-        self.pipes.stdin = Some(stdin);
+    pub fn return_stdin(&mut self, stdin: OwnedPipe, unwritten: Vec<u8>) {
+        self.pipes.stdin = Some(sys::enclose(stdin));
         self.pipes.unwritten = unwritten;
     }
 
     /// Gives our end of its stdout back, for the termination: it is read and the bytes are thrown away,
     /// so that the child is not stuck in a write. The descriptor and its copies are made non-blocking.
-    pub fn return_stdout(&mut self, stdout: OwnedFd) {
-        self.pipes.stdout = Some(stdout);
+    pub fn return_stdout(&mut self, stdout: OwnedPipe) {
+        self.pipes.stdout = Some(sys::enclose(stdout));
     }
 
     /// Our end of its stdin, unless it was taken.
     #[must_use]
-    pub fn stdin(&self) -> Option<BorrowedFd<'_>> {
-        self.pipes.stdin.as_ref().map(AsFd::as_fd)
+    pub fn stdin(&self) -> Option<BorrowedPipe<'_>> {
+        self.pipes.stdin.as_ref().map(sys::borrow)
     }
 
     /// Our end of its stdout, unless it was taken.
     #[must_use]
-    pub fn stdout(&self) -> Option<BorrowedFd<'_>> {
-        self.pipes.stdout.as_ref().map(AsFd::as_fd)
+    pub fn stdout(&self) -> Option<BorrowedPipe<'_>> {
+        self.pipes.stdout.as_ref().map(sys::borrow)
     }
 
     /// Whether it can still answer: it has not exited and has not closed its stdout. A stdout that was
     /// taken is not looked at. Costs one system call.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        match self.liveness(self.stdout()) {
+        match self.liveness(self.pipes.stdout.as_ref().map(sys::view)) {
             Liveness::Quiet | Liveness::HasOutput => true,
             Liveness::Eof | Liveness::Exited => false,
         }
@@ -218,39 +233,20 @@ impl Child {
     ///
     /// `stdout` is our end of its stdout; the caller has it if it was taken. Without it the answer is
     /// [`Quiet`](Liveness::Quiet) or [`Exited`](Liveness::Exited).
-    pub(crate) fn liveness(&self, stdout: Option<BorrowedFd<'_>>) -> Liveness {
+    pub(crate) fn liveness(&self, stdout: Option<StdoutView<'_>>) -> Liveness {
         let Some(root) = &self.root else {
             return Liveness::Exited;
         };
-        let stdout = match (root.exit_fd(), stdout) {
-            (Some(exit), Some(stdout)) => {
-                let [exit, stdout] = sys::poll_now([exit, stdout]);
-                if exit.is_ready {
-                    return Liveness::Exited;
-                }
-                stdout
-            }
-            (Some(exit), None) => {
-                let [exit] = sys::poll_now([exit]);
-                return if exit.is_ready {
-                    Liveness::Exited
-                } else {
-                    Liveness::Quiet
-                };
-            }
-            (None, _) if self.has_exited_by_asking(root) => return Liveness::Exited,
-            (None, Some(stdout)) => {
-                let [stdout] = sys::poll_now([stdout]);
-                stdout
-            }
-            (None, None) => return Liveness::Quiet,
-        };
+        let Look { has_exited, stdout } = root.look(stdout);
+        if has_exited.unwrap_or_else(|| self.has_exited_by_asking(root)) {
+            return Liveness::Exited;
+        }
         match stdout {
-            Readiness {
+            Some(Readiness {
                 is_hung_up: true, ..
-            } => Liveness::Eof,
-            Readiness { is_ready: true, .. } => Liveness::HasOutput,
-            Readiness { .. } => Liveness::Quiet,
+            }) => Liveness::Eof,
+            Some(Readiness { is_ready: true, .. }) => Liveness::HasOutput,
+            Some(Readiness { .. }) | None => Liveness::Quiet,
         }
     }
 
@@ -449,6 +445,34 @@ impl Child {
             child: self.record.id,
             start,
             pipes,
+        });
+    }
+}
+
+/// Reaches a child whose handle somebody else has. It keeps nothing of the child open.
+#[derive(Debug, Clone)]
+pub(crate) struct ChildRemote {
+    record: Arc<ChildRecord>,
+    custodian: Arc<Custodian>,
+}
+
+impl ChildRemote {
+    /// The resident memory of the child's scope, as far as it can be seen.
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        self.record.resident_bytes()
+    }
+
+    /// Ends the child by force, as a dirty one, without waiting. Reports name the cause.
+    pub(crate) fn kill(&self, cause: String) {
+        let is_over = self.record.exit().is_some() || self.record.termination.peek().is_some();
+        // Only the first one counts.
+        if is_over || host::is_fork() || self.record.kill_cause.set(cause.into()).is_err() {
+            return;
+        }
+        self.custodian.post(Message::Stop {
+            child: self.record.id,
+            start: Start::Stop(Stop::Force),
+            pipes: PipeEnds::default(),
         });
     }
 }

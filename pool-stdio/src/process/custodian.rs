@@ -30,10 +30,10 @@ use super::outcome::CountFailure;
 use super::proc_scan::{ScanAnswer, ScanRequest, ScanThread};
 use super::record::{ChildId, PipeEnds};
 use super::roster::RoundUp;
-use super::sys::{self, Life, PollWaker, Poller, Ready, Root};
+use super::sys::{self, Life, PollWaker, Poller, Root, WatchedExit};
 use super::terminate::{Ending, Start};
 use super::ward::{NewChild, Ward};
-use super::watched::{Source, Token, WatchedExit};
+use super::watched::{Source, Token};
 use super::{guardian, notifier, service};
 
 /// What the custodian can be told.
@@ -65,7 +65,10 @@ pub(crate) struct Alarm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum AlarmKind {
     StalledStarts,
+    /// Another one is to be started.
     Guardian,
+    /// It is to be told what did not fit into its pipe.
+    GuardianPipe,
 }
 
 /// The way to the thread.
@@ -88,9 +91,8 @@ impl Custodian {
         let poller = Arc::new(Poller::new()?);
         let started = Arc::new(Self {
             mailbox: Mutex::new(Vec::new()),
-            waker: PollWaker::new()?,
+            waker: PollWaker::new(&poller, WAKER_TOKEN)?,
         });
-        poller.add(started.waker.as_fd(), WAKER_TOKEN, Ready::ToRead)?;
         let answers = Arc::clone(&started);
         let mut watch = Watch {
             custodian: Arc::clone(&started),
@@ -104,7 +106,7 @@ impl Custodian {
             alarms: BTreeMap::new(),
             scans: ScanThread::new(
                 move |answer| answers.post(Message::Scanned(answer)),
-                started.waker.as_raw_fd(),
+                started.waker.kept(),
             ),
             scratch: vec![0; SCRATCH_BYTES],
         };
@@ -187,6 +189,7 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
             // It is refused for lack of memory. After a while there may be some.
             sys::pause(ASK_GAP);
         }
+        notifier::wake(self.poller.take_wakers());
     }
 
     /// Returns whose ladders may go on.
@@ -216,7 +219,7 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
                 Message::Scanned(answer) => {
                     let child = answer.key.child;
                     if let Some(ward) = self.wards.get_mut(&child) {
-                        ward.scanned(now, answer);
+                        take_answer(ward, now, answer, &mut self.scans);
                         touched.insert(child);
                     }
                 }
@@ -224,7 +227,11 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
                 Message::Guard(root) => {
                     let last = self.guards.last_key_value().map(|(id, _)| id.0);
                     let id = ChildId(last.map_or(FIRST_GUARD, |last| last + 1));
-                    let watch = WatchedExit::new(&root, &self.poller, id);
+                    let token = Token {
+                        source: Source::Exit,
+                        child: id,
+                    };
+                    let watch = WatchedExit::new(&root, &self.poller, token.to_number());
                     self.guards.insert(id, Guard { root, watch });
                 }
                 Message::Alarm(alarm) => {
@@ -275,11 +282,14 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
     /// Reaps those that have exited.
     fn look_at_guards(&mut self, which: impl Fn(&Guard) -> bool) {
         self.guards.retain(|_, guard| {
-            let has_exited = which(guard) && matches!(guard.root.reap(), Ok(Life::Over(_)));
-            if has_exited {
-                guardian::exited(&guard.root);
+            if !which(guard) {
+                return true;
             }
-            !has_exited
+            let Ok(Life::Over(exit)) = guard.root.reap() else {
+                return true;
+            };
+            guardian::exited(&guard.root, exit);
+            false
         });
     }
 
@@ -345,10 +355,28 @@ fn advance_one<A: Fn(ScanAnswer) + Clone + Send + 'static>(
             return ending;
         }
         for request in refused {
-            let failed = ScanAnswer::failed(request.key, CountFailure::Refused);
-            ward.scanned(now, failed);
+            refuse(ward, now, &request);
         }
     }
+}
+
+/// Gives the ward an answer, and has the scan made that it wants then.
+fn take_answer<A: Fn(ScanAnswer) + Clone + Send + 'static>(
+    ward: &mut Ward,
+    now: Instant,
+    answer: ScanAnswer,
+    scans: &mut ScanThread<A>,
+) {
+    let next = ward.scanned(now, answer);
+    if let Some(Err(request)) = next.map(|request| scans.post(request)) {
+        refuse(ward, now, &request);
+    }
+}
+
+fn refuse(ward: &mut Ward, now: Instant, request: &ScanRequest) {
+    let failed = ScanAnswer::failed(request.key, CountFailure::Refused);
+    // After a failure it wants no other.
+    drop(ward.scanned(now, failed));
 }
 
 /// Where something can be seen only by asking, it is asked for this often.

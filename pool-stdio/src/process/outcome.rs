@@ -150,6 +150,9 @@ pub struct Termination {
     pub discarded_bytes: u64,
     /// Bytes that were queued for the child's stdin and never written.
     pub unwritten_bytes: usize,
+    /// Whether SIGTERM was due but has no counterpart here: on Windows a child can be asked to leave only
+    /// if it shares a console with this program. Then it was killed instead.
+    pub is_term_skipped: bool,
     /// Whether a pipe was still open when we closed our end: a process outside the scope holds the
     /// other end. It gets EPIPE if it writes.
     pub pipe_held: bool,
@@ -176,6 +179,7 @@ impl Termination {
             drain: Drain::Idle,
             discarded_bytes: 0,
             unwritten_bytes: 0,
+            is_term_skipped: false,
             pipe_held: true,
             survivors_found: 0,
             survivors: Survivors::Unknown(CountFailure::NotOurs),

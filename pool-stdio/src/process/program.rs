@@ -16,25 +16,41 @@ pub(crate) fn find(program: &OsStr, search_path: Option<&OsStr>) -> Result<PathB
             source,
         };
         let path = std::path::absolute(program).map_err(source)?;
-        return check(&path).map(|()| path);
+        return first_of(&path);
     }
     let looked_in: Vec<PathBuf> = match search_path {
         Some(path) => env::split_paths(path)
             .filter(|dir| dir.is_absolute())
             .collect(),
-        None => DEFAULT_PATH.iter().map(PathBuf::from).collect(),
+        None => sys::DEFAULT_PATH.iter().map(PathBuf::from).collect(),
     };
     let mut refused = None;
     for dir in &looked_in {
-        let path = dir.join(program);
-        match check(&path) {
-            Ok(()) => return Ok(path),
+        match first_of(&dir.join(program)) {
+            Ok(path) => return Ok(path),
             Err(CommandError::NotFound { .. }) => {}
             Err(error) => refused = refused.or(Some(error)),
         }
     }
     let program = PathBuf::from(program);
     Err(refused.unwrap_or(CommandError::NotFound { program, looked_in }))
+}
+
+/// The first file of those that the path can mean. One that cannot be executed counts if there is no
+/// other.
+fn first_of(path: &Path) -> Result<PathBuf, CommandError> {
+    let mut refused = None;
+    for candidate in sys::candidates(path.to_owned()) {
+        match check(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(CommandError::NotFound { .. }) => {}
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    Err(refused.unwrap_or(CommandError::NotFound {
+        program: path.to_owned(),
+        looked_in: Vec::new(),
+    }))
 }
 
 fn check(path: &Path) -> Result<(), CommandError> {
@@ -63,6 +79,3 @@ fn check(path: &Path) -> Result<(), CommandError> {
         source,
     })
 }
-
-/// Where the C library looks without a `PATH`.
-const DEFAULT_PATH: [&str; 2] = ["/bin", "/usr/bin"];

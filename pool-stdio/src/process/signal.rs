@@ -60,6 +60,10 @@ pub enum SignalError {
     /// The process group is empty.
     #[error("the process group is empty")]
     Gone,
+    /// This system has no such signal. On Windows: all but [`Signal::Kill`], and [`Signal::Terminate`]
+    /// (`CTRL_BREAK_EVENT`) where the child shares a console with this program.
+    #[error("this system has no such signal for the child")]
+    Unsupported,
     /// The system does not allow it.
     #[error("the system refused to send the signal")]
     Refused {

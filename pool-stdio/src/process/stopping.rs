@@ -1,14 +1,13 @@
 //! The pipes of a child whose termination has begun: stdin is flushed, stdout is discarded.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::record::{ChildId, PipeEnds};
-use super::sys::{self, Poller, ProcessId, Ready};
+use super::sys::{self, PipeEnd, Poller, ProcessId, Ready, WatchedPipe};
 use super::terminate::{Ladder, PipeSight, StdinSight};
-use super::watched::{Source, Token, Watched};
+use super::watched::{Source, Token};
 
 /// The state of a termination that was begun.
 #[derive(Debug)]
@@ -21,22 +20,36 @@ pub(super) struct Stopping {
     stdin: Option<Stdin>,
     unwritten: Vec<u8>,
     written: usize,
-    stdout: Option<Watched>,
+    stdout: Option<WatchedPipe>,
     pub(super) discarded_bytes: u64,
     /// When the child last wrote to stdout or stderr.
     pub(super) last_read: Option<Instant>,
     /// The number of the last scan. Answers to earlier ones prove nothing.
     pub(super) scan_number: u64,
+    /// How the last scan is made.
+    pub(super) scan_mode: ScanMode,
     /// Those that the last scan saw alive, so that they are known when their parents are dead.
     pub(super) seen: Vec<ProcessId>,
     pub(super) due: Option<Instant>,
 }
 
+/// Whether a scan that finds no member of the group is to be believed. One that is forked while the
+/// scan goes on, by a process that has left when the scan comes to it, is not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ScanMode {
+    /// It is not.
+    Plain,
+    /// All members are stopped meanwhile, so that none can fork.
+    Held,
+    /// All members have been killed, or run again: it is.
+    Final,
+}
+
 #[derive(Debug)]
 enum Stdin {
     /// Bytes are to be written.
-    Flushing(Watched),
-    Flushed(OwnedFd),
+    Flushing(WatchedPipe),
+    Flushed(PipeEnd),
 }
 
 impl Stopping {
@@ -52,6 +65,7 @@ impl Stopping {
             discarded_bytes: 0,
             last_read: None,
             scan_number: 0,
+            scan_mode: ScanMode::Plain,
             seen: Vec::new(),
             due: None,
         }
@@ -67,34 +81,36 @@ impl Stopping {
             stderr: _,
         } = pipes;
         self.unwritten.extend(unwritten);
-        let token = |source| Token { source, child };
+        let token = |source| Token { source, child }.to_number();
         if self.stdout.is_none() {
-            let stdout = stdout.filter(never_blocks);
-            self.stdout =
-                stdout.map(|fd| Watched::new(fd, poller, token(Source::Stdout), Ready::ToRead));
+            let stdout = stdout.filter(sys::never_blocks);
+            self.stdout = stdout
+                .map(|end| WatchedPipe::new(end, poller, token(Source::Stdout), Ready::ToRead));
         }
         let stdin = match self.stdin.take() {
-            Some(Stdin::Flushing(watched)) => Some(watched.into_fd()),
-            Some(Stdin::Flushed(fd)) => Some(fd),
-            None => stdin.filter(never_blocks),
+            Some(Stdin::Flushing(watched)) => Some(watched.into_end()),
+            Some(Stdin::Flushed(end)) => Some(end),
+            None => stdin.filter(sys::never_blocks),
         };
         let stdin = stdin.filter(|_| self.ladder.takes_input());
-        self.stdin = stdin.map(|fd| {
-            if self.has_unwritten() {
-                Stdin::Flushing(Watched::new(
-                    fd,
+        self.stdin = stdin.map(|end| {
+            if self.has_unwritten() || sys::is_writing(&end) {
+                Stdin::Flushing(WatchedPipe::new(
+                    end,
                     poller,
                     token(Source::Stdin),
                     Ready::ToWrite,
                 ))
             } else {
-                Stdin::Flushed(fd)
+                Stdin::Flushed(end)
             }
         });
     }
 
     pub(super) fn drop_stdin(&mut self) {
-        self.stdin = None;
+        if let Some(Stdin::Flushing(stdin)) = self.stdin.take() {
+            self.written = self.written.saturating_sub(stdin.bytes_in_flight());
+        }
     }
 
     fn has_unwritten(&self) -> bool {
@@ -110,16 +126,18 @@ impl Stopping {
         let Some(Stdin::Flushing(stdin)) = &self.stdin else {
             return;
         };
-        match sys::write(stdin.as_fd(), &self.unwritten[self.written..]) {
+        match stdin.write(&self.unwritten[self.written..]) {
             Ok(count) => self.written += count,
             Err(error) if is_not_now(&error) => {}
             Err(_) => self.drop_stdin(),
         }
-        if !self.has_unwritten()
-            && let Some(Stdin::Flushing(stdin)) = self.stdin.take()
-        {
-            self.stdin = Some(Stdin::Flushed(stdin.into_fd()));
-        }
+        let has_unwritten = self.has_unwritten();
+        self.stdin = self.stdin.take().map(|stdin| match stdin {
+            Stdin::Flushing(stdin) if !has_unwritten && stdin.bytes_in_flight() == 0 => {
+                Stdin::Flushed(stdin.into_end())
+            }
+            stdin @ (Stdin::Flushing(_) | Stdin::Flushed(_)) => stdin,
+        });
     }
 
     /// Reads once and throws the bytes away.
@@ -166,14 +184,10 @@ impl Stopping {
     }
 }
 
-fn never_blocks(fd: &OwnedFd) -> bool {
-    sys::set_nonblocking(fd.as_fd()).is_ok()
-}
-
 /// Reads once. At the end of the stream, or a failure, the pipe is closed.
-pub(super) fn read_once(pipe: &mut Option<Watched>, scratch: &mut [u8]) -> usize {
-    let Some(fd) = pipe else { return 0 };
-    match sys::read(fd.as_fd(), scratch) {
+pub(super) fn read_once(pipe: &mut Option<WatchedPipe>, scratch: &mut [u8]) -> usize {
+    let Some(end) = pipe else { return 0 };
+    match end.read(scratch) {
         Ok(count) if count > 0 => count,
         Err(error) if is_not_now(&error) => 0,
         Ok(_) | Err(_) => {

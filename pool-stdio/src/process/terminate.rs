@@ -52,6 +52,7 @@ pub(crate) struct Ladder {
     stage: Stage,
     stdin_dropped: bool,
     is_killed: bool,
+    is_term_skipped: bool,
     root_was_gone: bool,
     record: Record,
     others: View,
@@ -149,6 +150,7 @@ impl Ladder {
             },
             stdin_dropped: false,
             is_killed: start == Start::Killed,
+            is_term_skipped: false,
             root_was_gone: root == RootSight::Exited && start != Start::Killed,
             record: if is_recordable {
                 Record::Wanted
@@ -174,6 +176,18 @@ impl Ladder {
             Stage::Term { until } => *until = (*until).min(now + grace),
             Stage::Kill { .. } | Stage::Drain { .. } => {}
         }
+    }
+
+    /// Nobody can be asked to leave: after [`Order::Terminate`] the kill is due at once.
+    pub(crate) fn skip_term(&mut self, now: Instant) {
+        if let Stage::Term { until } = &mut self.stage {
+            *until = now;
+            self.is_term_skipped = true;
+        }
+    }
+
+    pub(crate) const fn is_term_skipped(&self) -> bool {
+        self.is_term_skipped
     }
 
     /// Whether stdin has not been ordered to be dropped.

@@ -1,7 +1,6 @@
 //! One child in the custodian's care: watches it, drains its stderr, and carries out what the ladder
 //! orders. Scans are not made here: the ward says which it wants.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,12 +15,15 @@ use super::proc_scan::{ScanAnswer, ScanKey, ScanPurpose, ScanRequest};
 use super::record::{ChildId, ChildRecord, PipeEnds};
 use super::roster::Membership;
 use super::signal::Signal;
-use super::stopping::{Stopping, read_once};
-use super::sys::{self, Delivery, Life, PidState, Poller, Ready, Root};
+use super::stopping::{ScanMode, Stopping, read_once};
+use super::sys::{
+    self, Delivery, Life, PidState, PipeEnd, Poller, ProcessId, Ready, Root, WatchedExit,
+    WatchedPipe,
+};
 use super::terminate::{
     Ending, KillScope, Ladder, LadderTimes, Order, Others, RootSight, ScanFor, Sight, Start,
 };
-use super::watched::{Source, Token, Watched, WatchedExit};
+use super::watched::{Source, Token};
 
 /// A child that was just started, on its way to the custodian.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ pub(crate) struct NewChild {
     /// Descendants that left the group, if they are to be ended too, were started at this time or
     /// later.
     pub(crate) descendants_since: Option<u64>,
-    pub(crate) stderr: Option<OwnedFd>,
+    pub(crate) stderr: Option<PipeEnd>,
     pub(crate) lines: Option<LineFeed>,
     pub(crate) membership: Option<Membership>,
 }
@@ -48,7 +50,7 @@ pub(crate) struct Ward {
     guarding: Guarding,
     times: LadderTimes,
     descendants_since: Option<u64>,
-    stderr: Option<Watched>,
+    stderr: Option<WatchedPipe>,
     lines: Option<LineFeed>,
     membership: Option<Membership>,
     poller: Arc<Poller>,
@@ -56,6 +58,14 @@ pub(crate) struct Ward {
     exit_watch: Option<WatchedExit>,
     exit: ExitState,
     stopping: Option<Stopping>,
+}
+
+/// What became of an order to signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Done,
+    /// This system has no such signal for this child.
+    Impossible,
 }
 
 /// What is known of the root's exit.
@@ -80,13 +90,14 @@ impl Ward {
             lines,
             membership,
         } = child;
-        let token = Token {
-            source: Source::Stderr,
-            child: record.id,
+        let token = |source| {
+            let child = record.id;
+            Token { source, child }.to_number()
         };
+        let stderr_token = token(Source::Stderr);
         Self {
-            stderr: stderr.map(|fd| Watched::new(fd, poller, token, Ready::ToRead)),
-            exit_watch: WatchedExit::new(&root, poller, record.id),
+            stderr: stderr.map(|end| WatchedPipe::new(end, poller, stderr_token, Ready::ToRead)),
+            exit_watch: WatchedExit::new(&root, poller, token(Source::Exit)),
             record,
             root,
             scope,
@@ -108,7 +119,7 @@ impl Ward {
     /// Whether something of it can be seen only by asking.
     pub(crate) fn must_be_asked(&self) -> bool {
         let exit_is_unseen = !matches!(self.exit, ExitState::Over(_)) && self.exit_watch.is_none();
-        let stderr_is_refused = self.stderr.as_ref().is_some_and(|fd| !fd.is_polled());
+        let stderr_is_refused = self.stderr.as_ref().is_some_and(|end| !end.is_polled());
         exit_is_unseen
             || stderr_is_refused
             || self.stopping.as_ref().is_some_and(Stopping::must_be_asked)
@@ -159,6 +170,7 @@ impl Ward {
             (_, Ok(Life::Over(exit))) => {
                 if exit == Exit::Lost {
                     *lock(&self.record.pid_state) = PidState::Released;
+                    self.forget_number();
                 }
                 exit
             }
@@ -211,22 +223,30 @@ impl Ward {
         stopping.take(pipes, &self.poller, self.record.id);
     }
 
-    /// Takes the answer to a scan.
-    pub(crate) fn scanned(&mut self, now: Instant, answer: ScanAnswer) {
+    /// Takes the answer to a scan. Returns the next one if that is not enough.
+    #[must_use]
+    pub(crate) fn scanned(&mut self, now: Instant, answer: ScanAnswer) -> Option<ScanRequest> {
         self.reap_adopted_members();
         for process in &answer.adopted {
             if sys::reap_adopted(process.pid) {
                 Event::AdoptedZombie.happened();
             }
         }
-        let Some(stopping) = &mut self.stopping else {
-            return;
-        };
+        let stopping = self.stopping.as_mut()?;
         if stopping.scan_number != answer.key.number {
-            return;
+            return None;
         }
         let pid_state = *lock(&self.record.pid_state);
+        let can_miss = answer.others == Others::Gone && !self.root.group_is_empty(pid_state);
+        if can_miss && stopping.scan_mode == ScanMode::Plain {
+            stopping.scan_mode = ScanMode::Held;
+            stopping.scan_number += 1;
+            drop(self.root.signal_group(Signal::Stop, pid_state));
+            return Some(self.request(ScanPurpose::Count));
+        }
+        self.let_go();
         let group_is_empty = || self.root.group_is_empty(pid_state);
+        let stopping = self.stopping.as_mut()?;
         let others = match answer.others {
             Others::Alive(_) if answer.outside.is_empty() && group_is_empty() => Others::Gone,
             // A member that was not shown, not even dead, can live.
@@ -245,6 +265,18 @@ impl Ward {
             stopping.seen.extend(answer.outside);
         }
         stopping.ladder.scanned(now, others);
+        None
+    }
+
+    /// Lets the members of the group run again.
+    fn let_go(&mut self) {
+        let pid_state = self.pid_state();
+        if let Some(stopping) = &mut self.stopping
+            && stopping.scan_mode == ScanMode::Held
+        {
+            stopping.scan_mode = ScanMode::Final;
+            drop(self.root.signal_group(Signal::Continue, pid_state));
+        }
     }
 
     /// Does what the ladder orders until it waits or is over. Adds the scans that it wants.
@@ -259,9 +291,12 @@ impl Ward {
             match stopping.ladder.step(now, &sight) {
                 Order::DropStdin => stopping.drop_stdin(),
                 Order::Terminate => {
-                    self.signal(Signal::Terminate);
+                    if let Asked::Impossible = self.signal(Signal::Terminate) {
+                        self.skip_term(now);
+                        continue;
+                    }
                     // Order: a stopped process keeps SIGTERM pending until it is continued.
-                    self.signal(Signal::Continue);
+                    let (Asked::Done | Asked::Impossible) = self.signal(Signal::Continue);
                     let signals = &[Signal::Terminate, Signal::Continue];
                     wanted.extend(self.signal_outside(signals));
                 }
@@ -311,6 +346,7 @@ impl Ward {
             discarded_bytes: stopping.discarded_bytes,
             unwritten_bytes: stopping.unwritten_bytes(),
             pipe_held: stderr.is_some() || stopping.is_stdout_open(),
+            is_term_skipped: stopping.ladder.is_term_skipped(),
             survivors_found: ending.survivors_found,
             survivors: ending.survivors,
             survivor_pids: match ending.survivors {
@@ -348,28 +384,43 @@ impl Ward {
     }
 
     fn kill(&mut self) {
-        self.signal(Signal::Kill);
+        let (Asked::Done | Asked::Impossible) = self.signal(Signal::Kill);
         if self.root_sight() == RootSight::Running {
             // The root may have left its group.
             let delivery = self.root.signal(Signal::Kill, self.pid_state());
-            self.note(delivery);
+            let (Asked::Done | Asked::Impossible) = self.note(delivery);
         }
     }
 
     /// To the group, or the root alone. A refused signal is counted, and the ladder goes on.
-    fn signal(&mut self, signal: Signal) {
+    fn signal(&mut self, signal: Signal) -> Asked {
         let delivery = match self.scope {
-            KillScope::Root if self.root_sight() == RootSight::Exited => return,
+            KillScope::Root if self.root_sight() == RootSight::Exited => return Asked::Done,
             KillScope::Root => self.root.signal(signal, self.pid_state()),
             KillScope::Group | KillScope::Tree => self.root.signal_group(signal, self.pid_state()),
         };
-        self.note(delivery);
+        self.note(delivery)
+    }
+
+    /// The system has no way to ask this child to leave.
+    fn skip_term(&mut self, now: Instant) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.ladder.skip_term(now);
+        }
+        let pid = self.record.pid;
+        notifier::run(move || {
+            tracing::debug!(
+                target: "pool_stdio", pid, "a child cannot be asked to leave here; it is killed"
+            );
+        });
     }
 
     /// A signal that the system refuses is told once for each termination.
-    fn note(&mut self, delivery: Delivery) {
-        let Delivery::Refused(error) = delivery else {
-            return;
+    fn note(&mut self, delivery: Delivery) -> Asked {
+        let error = match delivery {
+            Delivery::Refused(error) => error,
+            Delivery::NoCounterpart => return Asked::Impossible,
+            Delivery::Sent | Delivery::NoReceiver => return Asked::Done,
         };
         Event::RefusedSignal.happened();
         if let Some(stopping) = &mut self.stopping
@@ -382,12 +433,14 @@ impl Ward {
                 );
             });
         }
+        Asked::Done
     }
 
     /// Counts what lives besides the root: at once where that takes no scan.
     fn count(&mut self, now: Instant, purpose: ScanFor) -> Option<ScanRequest> {
+        self.let_go();
         if purpose == ScanFor::Kill {
-            self.signal(Signal::Kill);
+            let (Asked::Done | Asked::Impossible) = self.signal(Signal::Kill);
         }
         if purpose != ScanFor::Record && self.root.outlives_its_pid() {
             // A dead root counts as a member of its group until it is reaped.
@@ -397,8 +450,19 @@ impl Ward {
         let group_is_empty = purpose != ScanFor::Record
             && self.descendants_since.is_none()
             && self.root.group_is_empty(self.pid_state());
+        let members = self.root.members();
         let stopping = self.stopping.as_mut()?;
         stopping.scan_number += 1;
+        stopping.scan_mode = match purpose {
+            ScanFor::Count => ScanMode::Plain,
+            // No member can have been forked after the signal.
+            ScanFor::Record | ScanFor::Kill => ScanMode::Final,
+        };
+        if let Some(members) = members {
+            stopping.ladder.scanned(now, others_of(members.as_ref()));
+            stopping.seen = members.unwrap_or_default();
+            return None;
+        }
         if !sys::CAN_COUNT {
             let why = CountFailure::Unsupported;
             stopping.ladder.scanned(now, Others::Uncountable(why));
@@ -450,17 +514,13 @@ impl Ward {
             return;
         }
         // Order: forgotten before the pid is free, or another process could be ended in its place.
-        self.forget();
+        self.forget_number();
         // Its status is known already. If a tracer has it, it cannot be reaped yet.
         if matches!(self.root.reap(), Ok(Life::Over(_))) {
             *pid_state = PidState::Released;
         }
-        // As long as the group has members, its number is not free.
-        let has_group = self.scope != KillScope::Root
-            && self.root.outlives_its_pid()
-            && !self.root.group_is_empty(*pid_state);
-        if has_group && self.guarding == Guarding::Guarded {
-            guardian::running(self.record.id, self.scope, self.record.pid);
+        if self.root.outlives_its_pid() && self.root.group_is_empty(*pid_state) {
+            self.forget();
         }
     }
 
@@ -477,10 +537,26 @@ impl Ward {
         }
     }
 
+    /// The root's number can be another's soon. What is left of the child is known by its mark.
+    fn forget_number(&self) {
+        if self.guarding == Guarding::Guarded {
+            guardian::rootless(self.record.id, self.scope, self.record.pid);
+        }
+    }
+
     fn forget(&self) {
         if self.guarding == Guarding::Guarded {
             guardian::ended(self.record.id);
         }
+    }
+}
+
+/// What lives of a scope, where the system says so at once.
+fn others_of(members: Result<&Vec<ProcessId>, &CountFailure>) -> Others {
+    match members {
+        Ok(members) if members.is_empty() => Others::Gone,
+        Ok(members) => Others::Alive(members.len()),
+        Err(why) => Others::Unknown(*why),
     }
 }
 

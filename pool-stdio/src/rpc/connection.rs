@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pool_core::{BoxError, BoxFuture, SuspicionSink};
+use pool_core::{BoxError, BoxFuture, SuspicionSink, Vitals};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use super::notifications::Notifications;
 use super::round_trip::RoundTrip;
 use super::status::RpcStatus;
 use super::transport::{Transport, TransportSettings};
-use crate::launch::LaunchedChild;
+use crate::launch::{LaunchedChild, vitals};
 use crate::metrics::ChildMeter;
 use crate::process::{Child, Liveness, Stop, Termination, Wait};
 
@@ -268,6 +268,10 @@ impl JsonRpcConnection {
         if self.initialize_result.is_some() {
             say_goodbye(&self.transport.client).await;
         }
+    }
+
+    pub(super) fn vitals(&self) -> Option<Arc<dyn Vitals>> {
+        vitals(&self.child)
     }
 
     /// Resolves when no reply can come any more, with or without traffic, to the reason.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pool_core::{
     BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, ConnectionId,
-    Connector, SharedConnector, SuspicionSink, async_trait,
+    Connector, SharedConnector, SuspicionSink, Vitals, async_trait,
 };
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
@@ -340,6 +340,10 @@ impl Connector for JsonRpcConnector {
 
     fn died(&self, connection: &Self::Connection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         Some(connection.died())
+    }
+
+    fn vitals(&self, connection: &Self::Connection) -> Option<Arc<dyn Vitals>> {
+        connection.vitals()
     }
 
     fn watch_suspicion(&self, connection: &Self::Connection, sink: SuspicionSink) {

@@ -1,25 +1,22 @@
 //! Our ends of the pipes to a child.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::AsyncWrite;
-use tokio::net::unix::pipe::{Receiver, Sender};
 
-use crate::process::read_buf;
+use crate::process::{AsyncStdin, AsyncStdout, PipeEnd};
 
 /// Where a connection writes to.
 pub(super) trait StdinPipe: AsyncWrite + Send + Unpin {
-    /// The bare descriptor, for the ladder that ends the child.
-    fn into_fd(self: Box<Self>) -> Option<OwnedFd>;
+    /// The bare pipe, for the ladder that ends the child.
+    fn into_end(self: Box<Self>) -> Option<PipeEnd>;
 }
 
-impl StdinPipe for Sender {
-    fn into_fd(self: Box<Self>) -> Option<OwnedFd> {
-        (*self).into_nonblocking_fd().ok()
+impl StdinPipe for AsyncStdin {
+    fn into_end(self: Box<Self>) -> Option<PipeEnd> {
+        Self::into_end(*self)
     }
 }
 
@@ -34,32 +31,12 @@ pub(super) trait StdoutPipe: Send + 'static {
     }
 }
 
-impl StdoutPipe for Arc<Receiver> {
+impl StdoutPipe for AsyncStdout {
     fn poll_read(&mut self, cx: &mut Context<'_>, bytes: &mut BytesMut) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_read_ready(cx))?;
-            let room = bytes.capacity() - bytes.len();
-            let mut emptied_by = None;
-            let outcome = self.try_io(|| {
-                let count = read_buf(self.as_fd(), bytes)?;
-                if (1..room).contains(&count) {
-                    // The read left room, so the pipe was empty. Report that to the runtime from
-                    // inside of `try_io`, which still notices bytes that came meanwhile. It saves
-                    // the read that would find nothing.
-                    emptied_by = Some(count);
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                Ok(count)
-            });
-            match (outcome, emptied_by) {
-                (_, Some(count)) => return Poll::Ready(Ok(count)),
-                (Err(error), None) if error.kind() == io::ErrorKind::WouldBlock => {}
-                (outcome, None) => return Poll::Ready(outcome),
-            }
-        }
+        self.poll_read_on(cx, bytes)
     }
 
     fn read_now(&mut self, bytes: &mut BytesMut) -> io::Result<usize> {
-        read_buf(self.as_fd(), bytes)
+        self.read_buf_now(bytes)
     }
 }

@@ -1,10 +1,8 @@
 //! The pipes to a child, and the task that serves them.
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use pool_core::ConnectionId;
-use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::task::JoinSet;
 
 use super::client::Client;
@@ -17,7 +15,7 @@ use super::report::ChildFacts;
 use super::router::{ReplyBatch, Router, StrayFrames};
 use super::server_request::{RequestHandler, Responder};
 use crate::metrics::Meters;
-use crate::process::{Child, Handover};
+use crate::process::{AsyncStdin, AsyncStdout, Child, Handover, StdoutView};
 
 /// What the transports of one connector have in common.
 #[derive(Clone)]
@@ -32,7 +30,7 @@ pub(super) struct TransportSettings {
 pub(super) struct Transport {
     pub(super) client: Client,
     tasks: JoinSet<()>,
-    stdout: Arc<Receiver>,
+    stdout: AsyncStdout,
     facts: ChildFacts,
 }
 
@@ -41,8 +39,8 @@ impl Transport {
     pub(super) fn open(
         child: &Child,
         connection_id: ConnectionId,
-        stdin: Sender,
-        stdout: Arc<Receiver>,
+        stdin: AsyncStdin,
+        stdout: AsyncStdout,
         settings: TransportSettings,
         meters: Arc<Meters>,
     ) -> Self {
@@ -74,7 +72,7 @@ impl Transport {
             batch: ReplyBatch::default(),
         };
         let exited = Box::pin(child.exit_wait());
-        let driver = Driver::new(Arc::clone(&stdout), router, facts.clone(), Some(exited));
+        let driver = Driver::new(stdout.clone(), router, facts.clone(), Some(exited));
         let mut tasks = JoinSet::new();
         tasks.spawn(driver.run());
         let client = Client {
@@ -91,8 +89,8 @@ impl Transport {
     }
 
     /// Our end of the child's stdout.
-    pub(super) fn stdout(&self) -> BorrowedFd<'_> {
-        self.stdout.as_fd()
+    pub(super) fn stdout(&self) -> StdoutView<'_> {
+        self.stdout.view()
     }
 
     /// The error of a call that ended for this reason before it was sent.
@@ -112,14 +110,14 @@ impl Transport {
         self.tasks.abort_all();
         let mut handover = Handover::new();
         if let Some((rest, pipe)) = left
-            && let Some(stdin) = pipe.into_fd()
+            && let Some(stdin) = pipe.into_end()
         {
             handover = handover.stdin(stdin, rest);
         }
         // The aborted task holds the pipe for a moment longer, but reads no more.
-        match self.stdout.as_fd().try_clone_to_owned() {
-            Ok(stdout) => handover.stdout(stdout),
-            Err(_) => handover,
+        match self.stdout.to_end() {
+            Some(stdout) => handover.stdout(stdout),
+            None => handover,
         }
     }
 }

@@ -14,7 +14,6 @@ mod pass;
 mod scan_request;
 
 use std::collections::BTreeSet;
-use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 pub(super) use self::scan_request::{ScanAnswer, ScanKey, ScanPurpose, ScanRequest};
@@ -36,7 +35,7 @@ pub(crate) struct ScanThread<A> {
     /// Called on the thread.
     answer: A,
     /// The descriptor that `answer` uses.
-    kept: RawFd,
+    kept: sys::Kept,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +46,7 @@ struct Queue {
 
 impl<A: Fn(ScanAnswer) + Clone + Send + 'static> ScanThread<A> {
     /// `answer` is called on the thread. Of the descriptors of this program it may use `kept` only.
-    pub(crate) fn new(answer: A, kept: RawFd) -> Self {
+    pub(crate) fn new(answer: A, kept: sys::Kept) -> Self {
         Self {
             queue: Arc::default(),
             is_started: false,
@@ -93,7 +92,7 @@ struct Pending {
     clean_passes: usize,
 }
 
-fn run(queue: &Queue, answer: &impl Fn(ScanAnswer), kept: RawFd, state: &mut State) {
+fn run(queue: &Queue, answer: &impl Fn(ScanAnswer), kept: sys::Kept, state: &mut State) {
     let State { pending, outside } = state;
     sys::block_signals();
     // Without a table of its own the thread shares the fate of this program when descriptors are

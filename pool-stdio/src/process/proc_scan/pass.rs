@@ -194,7 +194,7 @@ fn adopters(processes: &[Process]) -> HashSet<u32> {
         .map(|process| (process.id.pid, process.parent))
         .collect();
     let mut adopters = HashSet::from([1, std::process::id()]);
-    let mut next = Some(std::os::unix::process::parent_id());
+    let mut next = Some(sys::parent_id());
     while let Some(pid) = next {
         next = parents.get(&pid).copied().filter(|_| adopters.insert(pid));
     }

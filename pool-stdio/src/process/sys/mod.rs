@@ -5,45 +5,106 @@
 //! a pidfd never means another process, also after the pid was reused. `portable` watches by pid,
 //! which is safe only until the process is reaped, and sees exits by asking.
 //!
+//! `windows` has the same names for jobs, handles and overlapped pipes.
+//!
 //! `--cfg pool_stdio_portable` selects `portable` on Linux, so that it can be tested there.
 //! `--cfg pool_stdio_old_kernel` does without the group signals of Linux 6.9.
 
+#[cfg(unix)]
+mod async_pipes;
+#[cfg(all(test, not(windows)))]
+#[path = "windows/command_line.rs"]
+mod command_line;
 #[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
 mod linux;
+mod lookup;
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
 mod portable;
-#[cfg(unix)]
 mod spawn;
+#[cfg(unix)]
+mod spawned;
 #[cfg(unix)]
 mod std_spawn;
 #[cfg(unix)]
 mod unix;
+#[cfg(unix)]
+mod watched_pipe;
 #[cfg(windows)]
 mod windows;
 
+#[cfg(unix)]
+pub(crate) use async_pipes::{AsyncStdin, AsyncStdout};
 #[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
 pub(crate) use linux::{
     CAN_COUNT, PollWaker, Poller, Root, Watch, clock_ticks, control_group, enlarge_pipe,
     environment, has_living_member, is_stopped, processes, signal_process, spawn,
     use_own_descriptors,
 };
+pub(crate) use lookup::{DEFAULT_PATH, candidates, is_same_variable, remove_variable, unpassable};
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
 pub(crate) use portable::{
     CAN_COUNT, PollWaker, Poller, Root, Watch, clock_ticks, control_group, enlarge_pipe,
     environment, has_living_member, is_stopped, processes, signal_process, spawn,
     use_own_descriptors,
 };
+pub(crate) use spawn::{Mask, Place, Start, StartError, StderrEnd, StdoutEnd};
 #[cfg(unix)]
-pub(crate) use spawn::{Mask, Place, Spawned, Start, StartError, StderrEnd, StdoutEnd};
+pub(crate) use spawned::Spawned;
+#[cfg(unix)]
+pub use unix::{BorrowedPipe, OwnedPipe};
 #[cfg(unix)]
 pub(crate) use unix::{
-    OsErrorKind, Readiness, Ready, block_signals, check_executable, clock_now, close_in_forks,
-    descriptor_limit, descriptors_open, effective_user, os_error_kind, pause, poll_now,
-    process_limit, read, read_buf, reap_adopted, resident_bytes, set_nonblocking,
-    signal_group_by_pid, signal_process_by_pid, write,
+    Kept, Look, PipeEnd, Readiness, Ready, StdoutView, block_signals, borrow, check_executable,
+    clock_now, close_in_forks, descriptor_limit, descriptors_open, effective_user, enclose, expose,
+    hard_limit, is_writing, never_blocks, os_error_kind, parent_id, pause, process_limit,
+    reap_adopted, resident_bytes, set_nonblocking, signal_group_by_pid, signal_process_by_pid,
+    view, write,
 };
+#[cfg(unix)]
+pub(crate) use watched_pipe::{WatchedExit, WatchedPipe};
+
+#[cfg(windows)]
+pub(crate) use lookup::check_executable;
+#[cfg(windows)]
+pub(crate) use windows::{
+    AsyncStdin, AsyncStdout, CAN_COUNT, Kept, Look, PipeEnd, PollWaker, Poller, Readiness, Ready,
+    Root, Spawned, StdoutView, WatchedExit, WatchedPipe, block_signals, borrow, clock_now,
+    clock_ticks, control_group, descriptor_limit, descriptors_open, enclose, environment, expose,
+    has_living_member, is_stopped, is_writing, never_blocks, os_error_kind, parent_id, pause,
+    process_limit, processes, reap_adopted, resident_bytes, signal_process, spawn,
+    use_own_descriptors, view,
+};
+#[cfg(windows)]
+pub use windows::{BorrowedPipe, OwnedPipe};
 
 use crate::process::outcome::Exit;
+
+/// What a limit is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LimitedResource {
+    AddressSpace,
+    CpuTime,
+    OpenFiles,
+}
+
+/// What kind of failure an error of `spawn` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OsErrorKind {
+    /// The file is being written, or a process could not be made just now.
+    Busy,
+    #[cfg_attr(windows, expect(dead_code, reason = "there is no such limit"))]
+    ProcessLimit,
+    ProcessDescriptors,
+    #[cfg_attr(windows, expect(dead_code, reason = "there is no such limit"))]
+    SystemDescriptors,
+    Memory,
+    NotFound,
+    NotExecutable,
+    ArgumentsTooLong,
+    /// The file system that the program is on does not work at the moment.
+    Storage,
+    Other,
+}
 
 /// Whether a root runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +139,8 @@ pub(crate) struct Process {
     pub(crate) is_dead: bool,
     /// It is on its way out: it runs no code of its own any more, but is not yet dead.
     pub(crate) is_leaving: bool,
+    /// The memory that it occupies.
+    pub(crate) resident_bytes: u64,
 }
 
 /// What is known of a process's environment.
@@ -100,6 +163,9 @@ pub(crate) enum Delivery {
     Sent,
     /// There is nobody to receive it.
     NoReceiver,
+    /// This system has no such signal, or no way to bring it to this child.
+    #[cfg_attr(unix, expect(dead_code, reason = "all of them exist here"))]
+    NoCounterpart,
     /// The system refused it.
     Refused(std::io::Error),
 }

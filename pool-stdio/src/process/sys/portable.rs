@@ -10,9 +10,10 @@ use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
 pub(crate) use self::poll_set::{PollWaker, Poller};
+use super::spawned::Spawned;
 pub(crate) use super::std_spawn::spawn;
-use super::unix::{poll, signal_group_by_pid, signal_process_by_pid, wait};
-use super::{Delivery, Environment, Life, PidState, Process, ProcessId, Ready};
+use super::unix::{StdoutView, look, poll, signal_group_by_pid, signal_process_by_pid, wait};
+use super::{Delivery, Environment, Life, Look, PidState, Process, ProcessId, Ready};
 use crate::process::outcome::CountFailure;
 use crate::process::signal::Signal;
 
@@ -32,13 +33,24 @@ impl Root {
         clippy::unnecessary_wraps,
         reason = "the same signature on every system"
     )]
-    pub(crate) const fn adopt(pid: u32) -> io::Result<Self> {
-        Ok(Self { pid })
+    pub(crate) const fn of(spawned: &Spawned) -> io::Result<Self> {
+        Ok(Self { pid: spawned.pid })
     }
 
     /// There is no event for an exit here: it must be asked for.
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) const fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// What one system call shows of its stdout.
+    pub(crate) fn look(&self, stdout: Option<StdoutView<'_>>) -> Look {
+        look(self.exit_fd(), stdout)
+    }
+
+    /// Its number is not safe any more after it was reaped.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) const fn members(&self) -> Option<Result<Vec<ProcessId>, CountFailure>> {
         None
     }
 

@@ -1,14 +1,11 @@
-//! What it takes to start a child, and what is there when it was started.
+//! What it takes to start a child.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use super::Delivery;
-use super::unix::{set_nonblocking, signal_group_by_pid, wait};
-use crate::process::signal::Signal;
+use crate::process::terminate::KillScope;
 
 /// A child that is to be started.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +21,14 @@ pub(crate) struct Start<'a> {
     pub(crate) stdout: StdoutEnd,
     pub(crate) stderr: StderrEnd,
     pub(crate) place: Place,
+    #[cfg_attr(windows, expect(dead_code, reason = "there are no signals"))]
     pub(crate) mask: Mask,
+    /// What is to be ended with it, where the system must be told so at the start.
+    #[cfg_attr(unix, expect(dead_code, reason = "it is decided at the end here"))]
+    pub(crate) scope: KillScope,
+    /// Whether the system is to end it with this program.
+    #[cfg_attr(unix, expect(dead_code, reason = "a guardian is told instead"))]
+    pub(crate) ends_with_host: bool,
 }
 
 /// What the child has as stdout.
@@ -75,36 +79,5 @@ pub(crate) enum StartError {
 impl From<io::Error> for StartError {
     fn from(error: io::Error) -> Self {
         Self::System(error)
-    }
-}
-
-/// A started child before anything is known of it.
-#[derive(Debug)]
-pub(crate) struct Spawned {
-    pub(crate) pid: u32,
-    pub(crate) stdin: OwnedFd,
-    pub(crate) stdout: Option<OwnedFd>,
-    pub(crate) stderr: Option<OwnedFd>,
-}
-
-impl Spawned {
-    /// Makes our ends of the pipes non-blocking. The child's ends are not touched by this.
-    pub(crate) fn unblock(&self) -> io::Result<()> {
-        let outputs = [&self.stdout, &self.stderr];
-        let mut open = outputs.into_iter().flatten().chain([&self.stdin]);
-        open.try_for_each(|fd| set_nonblocking(fd.as_fd()))
-    }
-
-    /// Ends a child that nothing else knows yet.
-    pub(crate) fn abandon(&self) {
-        // The child was not reaped, so its pid still means it and its group.
-        let (Delivery::Sent | Delivery::NoReceiver | Delivery::Refused(_)) =
-            signal_group_by_pid(self.pid, Some(Signal::Kill));
-        loop {
-            match wait(libc::P_PID, self.pid, libc::WEXITED) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                _ => return,
-            }
-        }
     }
 }

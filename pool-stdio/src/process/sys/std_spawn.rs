@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
-use crate::process::sys::spawn::{Place, Spawned, Start, StartError, StderrEnd, StdoutEnd};
+use crate::process::sys::spawn::{Place, Start, StartError, StderrEnd, StdoutEnd};
+use crate::process::sys::spawned::Spawned;
 
 /// Starts a child with a pipe for stdin. What it is to block is not blocked here.
 ///

@@ -7,7 +7,7 @@
 )]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -22,9 +22,61 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal as NixSignal, kill, killpg};
 use nix::unistd::{AccessFlags, Pid, access};
 
-use super::{Delivery, Life};
+use super::{Delivery, Life, LimitedResource, OsErrorKind};
 use crate::process::outcome::Exit;
 use crate::process::signal::Signal;
+
+/// Our end of a pipe to a child: a file descriptor on Unix, a handle on Windows.
+pub type OwnedPipe = OwnedFd;
+
+/// The same, borrowed.
+pub type BorrowedPipe<'a> = BorrowedFd<'a>;
+
+/// Our end of a pipe to a child, within this crate.
+pub(crate) type PipeEnd = OwnedFd;
+
+/// What is looked at of a child's stdout.
+pub(crate) type StdoutView<'a> = BorrowedFd<'a>;
+
+/// What a thread with descriptors of its own keeps.
+pub(crate) type Kept = RawFd;
+
+/// Our end as users get it.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the same signature on every system"
+)]
+pub(crate) const fn expose(end: PipeEnd) -> Option<OwnedPipe> {
+    Some(end)
+}
+
+/// Our end as users give it back.
+pub(crate) const fn enclose(pipe: OwnedPipe) -> PipeEnd {
+    pipe
+}
+
+pub(crate) fn borrow(end: &PipeEnd) -> BorrowedPipe<'_> {
+    end.as_fd()
+}
+
+pub(crate) fn view(end: &PipeEnd) -> StdoutView<'_> {
+    end.as_fd()
+}
+
+/// Whether bytes that it took are still to be written. Here a write is over when it returns.
+pub(crate) const fn is_writing(_: &PipeEnd) -> bool {
+    false
+}
+
+/// Makes reads and writes return at once, and says whether that worked.
+pub(crate) fn never_blocks(end: &PipeEnd) -> bool {
+    set_nonblocking(end.as_fd()).is_ok()
+}
+
+/// The process that started this one.
+pub(crate) fn parent_id() -> u32 {
+    std::os::unix::process::parent_id()
+}
 
 /// The clock of the process layer. Real children cannot live on a paused one.
 #[expect(
@@ -54,22 +106,6 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// What kind of failure an error of `spawn` is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OsErrorKind {
-    /// The file is being written, or a process could not be made just now.
-    Busy,
-    ProcessLimit,
-    ProcessDescriptors,
-    SystemDescriptors,
-    Memory,
-    NotFound,
-    NotExecutable,
-    ArgumentsTooLong,
-    /// The file system that the program is on does not work at the moment.
-    Storage,
-    Other,
-}
-
 pub(crate) fn os_error_kind(error: &io::Error) -> OsErrorKind {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ETXTBSY) => OsErrorKind::Busy,
@@ -124,6 +160,20 @@ pub(crate) const fn process_limit() -> Option<u64> {
 fn limit(resource: Resource) -> Option<u64> {
     let (soft, _) = getrlimit(resource).ok()?;
     (soft != libc::RLIM_INFINITY).then_some(soft)
+}
+
+/// What a limit cannot be raised above; `None` if it can have any value.
+pub(crate) fn hard_limit(resource: LimitedResource) -> Option<u64> {
+    let resource = match resource {
+        #[cfg(any(target_os = "linux", target_os = "macos"))]
+        LimitedResource::AddressSpace => Resource::RLIMIT_AS,
+        #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+        LimitedResource::AddressSpace => return None,
+        LimitedResource::CpuTime => Resource::RLIMIT_CPU,
+        LimitedResource::OpenFiles => Resource::RLIMIT_NOFILE,
+    };
+    let (_, hard) = getrlimit(resource).ok()?;
+    (hard != libc::RLIM_INFINITY).then_some(hard)
 }
 
 /// How many descriptors are open, where the system tells without another one being opened.
@@ -232,6 +282,29 @@ pub(crate) fn poll_now<const N: usize>(fds: [BorrowedFd<'_>; N]) -> [Readiness; 
         }; N];
     }
     fds.each_ref().map(readiness)
+}
+
+/// What one system call shows of a child.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    /// `None` if the exit must be asked for.
+    pub(crate) has_exited: Option<bool>,
+    /// `None` if there is no stdout to look at.
+    pub(crate) stdout: Option<Readiness>,
+}
+
+/// Looks at both. `exit` is readable from the exit on.
+pub(super) fn look(exit: Option<BorrowedFd<'_>>, stdout: Option<StdoutView<'_>>) -> Look {
+    let (has_exited, stdout) = match (exit, stdout) {
+        (Some(exit), Some(stdout)) => {
+            let [exit, stdout] = poll_now([exit, stdout]);
+            (Some(exit.is_ready), Some(stdout))
+        }
+        (Some(exit), None) => (Some(poll_now([exit])[0].is_ready), None),
+        (None, Some(stdout)) => (None, Some(poll_now([stdout])[0])),
+        (None, None) => (None, None),
+    };
+    Look { has_exited, stdout }
 }
 
 fn poll_fd(fd: BorrowedFd<'_>, ready: Ready) -> PollFd<'_> {

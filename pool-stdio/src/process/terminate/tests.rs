@@ -432,3 +432,16 @@ fn every_subject_that_can_be_killed_is_gone_at_the_end_within_the_sum_of_the_tim
         }
     }
 }
+
+#[test]
+fn a_kill_is_due_at_once_where_nobody_can_be_asked_to_leave() {
+    let mut play = Play::new(Start::Stop(Stop::Orderly), times(), Dies::OnKill, None);
+    let (mut now, sight) = (play.now, play.sight());
+    assert_eq!(play.ladder.step(now, &sight), Order::DropStdin);
+    now += times().eof_grace;
+    assert_eq!(play.ladder.step(now, &sight), Order::Terminate);
+    assert!(!play.ladder.is_term_skipped());
+    play.ladder.skip_term(now);
+    assert_eq!(play.ladder.step(now, &sight), Order::Kill);
+    assert!(play.ladder.is_term_skipped());
+}

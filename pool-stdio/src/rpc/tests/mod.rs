@@ -15,13 +15,13 @@ mod fidelity;
 mod isolation;
 mod model;
 mod news;
+#[cfg(unix)]
 mod pipe;
 mod questions;
 mod suspects;
 mod wakeups;
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -47,6 +47,7 @@ use super::report::ChildFacts;
 use super::router::{ReplyBatch, Router, StrayFrames};
 use super::server_request::{RequestHandler, Responder};
 use crate::metrics::Meters;
+use crate::process::PipeEnd;
 
 /// As a connection makes calls.
 impl Client {
@@ -60,7 +61,7 @@ impl Client {
 }
 
 impl StdinPipe for DuplexStream {
-    fn into_fd(self: Box<Self>) -> Option<OwnedFd> {
+    fn into_end(self: Box<Self>) -> Option<PipeEnd> {
         None
     }
 }

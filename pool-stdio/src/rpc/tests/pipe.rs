@@ -2,24 +2,27 @@
 
 use std::future::poll_fn;
 use std::io::Write;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
-use tokio::net::unix::pipe::Receiver;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::Setup;
+use crate::process::AsyncStdout;
 use crate::rpc::pipes::StdoutPipe;
 
-fn pipe() -> (std::io::PipeWriter, Arc<Receiver>) {
+fn pipe() -> (std::io::PipeWriter, AsyncStdout) {
     let (read, write) = std::io::pipe().unwrap();
-    (
-        write,
-        Arc::new(Receiver::from_owned_fd(read.into()).unwrap()),
-    )
+    (write, registered(read.into()))
 }
 
-async fn read(stdout: &mut Arc<Receiver>, bytes: &mut BytesMut) -> usize {
+fn registered(read: OwnedFd) -> AsyncStdout {
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    AsyncStdout::new(read).unwrap()
+}
+
+async fn read(stdout: &mut AsyncStdout, bytes: &mut BytesMut) -> usize {
     poll_fn(|cx| StdoutPipe::poll_read(stdout, cx, bytes))
         .await
         .unwrap()
@@ -57,9 +60,9 @@ async fn a_read_that_leaves_room_spares_the_next_one() {
     assert!(!is_said_to_be_readable(&stdout));
 }
 
-fn is_said_to_be_readable(stdout: &Receiver) -> bool {
+fn is_said_to_be_readable(stdout: &AsyncStdout) -> bool {
     let cx = &mut Context::from_waker(Waker::noop());
-    matches!(stdout.poll_read_ready(cx), Poll::Ready(Ok(())))
+    matches!(stdout.receiver().poll_read_ready(cx), Poll::Ready(Ok(())))
 }
 
 /// The writer runs beside the runtime, so that bytes come at any moment of a read.
@@ -95,10 +98,9 @@ const BURSTS: usize = 50_000;
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn replies_that_a_pipe_keeps_apart_all_arrive() {
-    use nix::fcntl::OFlag;
     let flags = OFlag::O_DIRECT | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let (read_end, write_end) = nix::unistd::pipe2(flags).unwrap();
-    let stdout = Arc::new(Receiver::from_owned_fd(read_end).unwrap());
+    let stdout = AsyncStdout::new(read_end).unwrap();
     let mut write = std::io::PipeWriter::from(write_end);
     let (line, _input) = Setup::plain().open_with(stdout);
     let calls = async {

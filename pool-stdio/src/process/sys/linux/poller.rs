@@ -1,7 +1,8 @@
 //! Waits for many descriptors, at a cost that does not grow with their number.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::task::Waker;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -9,7 +10,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::process::sys::Ready;
-use crate::process::sys::unix::round_up_millis;
+use crate::process::sys::unix::{Kept, round_up_millis};
 
 /// The descriptors that one thread waits for. Others may add to it.
 #[derive(Debug)]
@@ -36,6 +37,12 @@ impl Poller {
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
         let removed = self.epoll.delete(fd);
         debug_assert!(removed.is_ok(), "it was added before");
+    }
+
+    /// Wakers of tasks that wait for a pipe: none, since the runtime waits here.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) const fn take_wakers(&self) -> Vec<Waker> {
+        Vec::new()
     }
 
     /// Waits until something is ready, or for `timeout`; `None` waits for ever. Puts the tokens of
@@ -65,9 +72,10 @@ pub(crate) struct PollWaker {
 }
 
 impl PollWaker {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(poller: &Poller, token: u64) -> io::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let event = EventFd::from_flags(flags)?;
+        poller.add(event.as_fd(), token, Ready::ToRead)?;
         Ok(Self { event })
     }
 
@@ -81,13 +89,9 @@ impl PollWaker {
         let (Ok(_) | Err(_)) = self.event.read();
     }
 
-    pub(crate) fn as_raw_fd(&self) -> RawFd {
-        use std::os::fd::AsRawFd;
+    /// The descriptor that it uses.
+    pub(crate) fn kept(&self) -> Kept {
         self.event.as_fd().as_raw_fd()
-    }
-
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
     }
 }
 

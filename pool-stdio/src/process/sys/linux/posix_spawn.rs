@@ -22,7 +22,8 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, access, pipe2};
 
-use crate::process::sys::spawn::{Mask, Place, Spawned, Start, StartError, StderrEnd, StdoutEnd};
+use crate::process::sys::spawn::{Mask, Place, Start, StartError, StderrEnd, StdoutEnd};
+use crate::process::sys::spawned::Spawned;
 use crate::process::sys::std_spawn;
 
 /// Starts a child with a pipe for stdin.

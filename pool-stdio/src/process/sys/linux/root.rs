@@ -7,12 +7,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 
 use super::pidfd::{group_flag_works, pidfd_open, pidfd_send_signal};
+use crate::process::outcome::CountFailure;
 use crate::process::outcome::Exit;
 use crate::process::signal::Signal;
+use crate::process::sys::spawned::Spawned;
 use crate::process::sys::unix::{
-    delivery, poll_now, signal_group_by_pid, signal_process_by_pid, wait,
+    StdoutView, delivery, look, poll_now, signal_group_by_pid, signal_process_by_pid, wait,
 };
-use crate::process::sys::{Delivery, Life, PidState};
+use crate::process::sys::{Delivery, Life, Look, PidState, ProcessId};
 
 /// A child of ours.
 #[derive(Debug)]
@@ -31,8 +33,13 @@ enum KnownBy {
 }
 
 impl Root {
+    /// The child that was just started.
+    pub(crate) fn of(spawned: &Spawned) -> io::Result<Self> {
+        Self::adopt(spawned.pid)
+    }
+
     /// To be called before the child can have been reaped by us.
-    pub(crate) fn adopt(pid: u32) -> io::Result<Self> {
+    fn adopt(pid: u32) -> io::Result<Self> {
         let known_by = match pidfd_open(pid) {
             Ok(pidfd) => KnownBy::Pidfd(pidfd),
             Err(Errno::ESRCH) => KnownBy::Nothing,
@@ -54,6 +61,17 @@ impl Root {
     /// Readable from the child's exit on. `None` if the exit must be asked for.
     pub(crate) fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd()
+    }
+
+    /// What one system call shows of it and of its stdout.
+    pub(crate) fn look(&self, stdout: Option<StdoutView<'_>>) -> Look {
+        look(self.exit_fd(), stdout)
+    }
+
+    /// Those that live of its group besides it, where that takes no scan of all processes.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) const fn members(&self) -> Option<Result<Vec<ProcessId>, CountFailure>> {
+        None
     }
 
     /// Whether it runs. Does not reap it.
@@ -105,7 +123,10 @@ impl Root {
         match sent {
             // It may be the call that is refused, and not the signal.
             Delivery::Refused(_) if pid_state == PidState::Held => by_pid(),
-            Delivery::Sent | Delivery::NoReceiver | Delivery::Refused(_) => sent,
+            Delivery::Sent
+            | Delivery::NoReceiver
+            | Delivery::NoCounterpart
+            | Delivery::Refused(_) => sent,
         }
     }
 
@@ -152,8 +173,9 @@ mod tests {
     use super::*;
     use crate::process::sys::linux::posix_spawn::spawn;
     use crate::process::sys::linux::proc_table::processes;
-    use crate::process::sys::spawn::{Mask, Place, Spawned, Start, StderrEnd, StdoutEnd};
+    use crate::process::sys::spawn::{Mask, Place, Start, StderrEnd, StdoutEnd};
     use crate::process::sys::unix::{Ready, poll};
+    use crate::process::terminate::KillScope;
 
     fn start(program: &str, args: &[&str]) -> Spawned {
         let args: Vec<OsString> = args.iter().map(OsString::from).collect();
@@ -167,6 +189,8 @@ mod tests {
             stderr: StderrEnd::Inherited,
             place: Place::Group,
             mask: Mask::None,
+            scope: KillScope::Group,
+            ends_with_host: false,
         })
         .unwrap()
     }

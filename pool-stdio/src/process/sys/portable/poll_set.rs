@@ -11,11 +11,12 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::process::lock::lock;
 use crate::process::sys::Ready;
-use crate::process::sys::unix::poll;
+use crate::process::sys::unix::{Kept, poll};
 
 /// The descriptors that one thread waits for.
 #[derive(Debug, Default)]
@@ -53,6 +54,12 @@ impl Poller {
         lock(&self.interests).remove(&fd.as_raw_fd());
     }
 
+    /// Wakers of tasks that wait for a pipe: none, since the runtime waits here.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) const fn take_wakers(&self) -> Vec<Waker> {
+        Vec::new()
+    }
+
     /// Waits until something is ready, or for `timeout`; `None` waits for ever. Puts the tokens of
     /// what is ready into `tokens`.
     pub(crate) fn wait(&self, timeout: Option<Duration>, tokens: &mut Vec<u64>) -> io::Result<()> {
@@ -81,13 +88,15 @@ pub(crate) struct PollWaker {
 }
 
 impl PollWaker {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(poller: &Poller, token: u64) -> io::Result<Self> {
         let (near, far) = UnixStream::pair()?;
         near.set_nonblocking(true)?;
         far.set_nonblocking(true)?;
+        let far = File::from(OwnedFd::from(far));
+        poller.add(far.as_fd(), token, Ready::ToRead)?;
         Ok(Self {
             near: OwnedFd::from(near).into(),
-            far: OwnedFd::from(far).into(),
+            far,
         })
     }
 
@@ -100,11 +109,8 @@ impl PollWaker {
         drop((&self.far).read(&mut [0; 64]));
     }
 
-    pub(crate) fn as_raw_fd(&self) -> RawFd {
+    /// The descriptor that it uses.
+    pub(crate) fn kept(&self) -> Kept {
         self.near.as_raw_fd()
-    }
-
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.far.as_fd()
     }
 }
