@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use pool_core::{
-    AcquireError, BoxFuture, ConnectionPool, KeyHandle, SharedKeyHandle, SharedPool,
-};
+use pool_core::{AcquireError, BoxFuture, ConnectionPool, KeyHandle, SharedKeyHandle, SharedPool};
 
 use super::held::Held;
 use crate::rpc::connection::JsonRpcConnection;

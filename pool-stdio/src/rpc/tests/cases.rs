@@ -1,7 +1,6 @@
 //! What a call, a notification and a request of the peer lead to, one by one.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -10,21 +9,12 @@ use tokio::io::AsyncBufRead;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::{OurEnd, Peer, Setup, quiet};
+use super::{OurEnd, Setup, end, quiet};
 use crate::rpc::error::{Fate, RpcError};
 use crate::rpc::framing::Framing;
-use crate::rpc::notifications::Progress;
 use crate::rpc::protocol::Protocol;
-use crate::rpc::reply::ErrorObject;
-use crate::rpc::server_request::Answer;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-async fn end(line: OurEnd, peer: Peer) {
-    assert_eq!(line.client.link.state().status().pending, 0);
-    drop(peer);
-    line.ended().await;
-}
 
 fn spawn_call(line: &OurEnd, params: Value) -> tokio::task::JoinHandle<Result<Value, RpcError>> {
     let client = line.client.clone();
@@ -187,234 +177,6 @@ async fn a_full_queue_makes_callers_wait_and_lets_them_go_in_time() {
     }
     first.abort();
     quiet().await;
-    end(line, peer).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn progress_goes_to_its_call_under_the_token_that_the_caller_chose() {
-    let (line, mut peer) = Setup::mcp().open();
-    let params = json!({"_meta": {"progressToken": "same"}});
-    let mut calls = Vec::new();
-    for _ in 0..2 {
-        let (progress, notifications) = Progress::channel(8);
-        let (client, params) = (line.client.clone(), params.clone());
-        let call = async move { client.call::<Value>("m", &params).progress(progress).await };
-        calls.push((
-            tokio::task::spawn(call),
-            notifications,
-            peer.message().await,
-        ));
-    }
-    let token = |request: &Value| request["params"]["_meta"]["progressToken"].clone();
-    assert_ne!(token(&calls[0].2), token(&calls[1].2));
-    for (number, (_, _, request)) in calls.iter().enumerate() {
-        let token = token(request);
-        peer.say(format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":{number}}}}}"#
-        ))
-        .await;
-    }
-    for (number, (call, mut notifications, request)) in calls.into_iter().enumerate() {
-        let Some(notice) = notifications.recv().await else {
-            panic!()
-        };
-        let params: Value = notice.params().unwrap();
-        assert_eq!(params, json!({"progressToken": "same", "progress": number}));
-        peer.reply(&request["id"], number).await;
-        call.await.unwrap().unwrap();
-        assert!(
-            notifications.recv().await.is_none(),
-            "no more after the reply"
-        );
-    }
-    // Neither a foreign token nor that of a call that is over reaches anybody.
-    for token in ["\"same\"", "1", "77"] {
-        peer.say(format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token}}}}}"#
-        ))
-        .await;
-    }
-    quiet().await;
-    assert_eq!(line.client.link.state().status().unheard, 3);
-    end(line, peer).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn both_tokens_of_a_forwarded_request_are_told_apart() {
-    let (line, mut peer) = Setup::new(Protocol::Lsp).open();
-    let (progress, mut notifications) = Progress::channel(8);
-    let frame = r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"workDoneToken":1,"partialResultToken": "1" }}"#;
-    let client = line.client.clone();
-    let call = tokio::task::spawn(async move { client.forward(frame).progress(progress).await });
-    let request = peer.message().await;
-    for name in ["partialResultToken", "workDoneToken"] {
-        let token = &request["params"][name];
-        peer.say(format!(
-            r#"{{"jsonrpc":"2.0","method":"$/progress","params":{{"token":{token},"value":0}}}}"#
-        ))
-        .await;
-    }
-    for token in [json!("1"), json!(1)] {
-        let Some(notice) = notifications.recv().await else {
-            panic!()
-        };
-        assert_eq!(notice.params::<Value>().unwrap()["token"], token);
-    }
-    peer.reply(&request["id"], 0).await;
-    call.await.unwrap().unwrap();
-    end(line, peer).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slow_subscriber_is_told_how_many_it_missed() {
-    let (line, mut peer) = Setup::plain().open();
-    let mut notifications = line.client.link.subscribe();
-    for number in 0..7 {
-        peer.say(format!(
-            r#"{{"jsonrpc":"2.0","method":"n","params":[{number}]}}"#
-        ))
-        .await;
-    }
-    quiet().await;
-    for number in 3..7 {
-        let Some(notice) = notifications.recv().await else {
-            panic!()
-        };
-        assert_eq!(notice.method, "n");
-        assert_eq!(notice.params::<[u8; 1]>().unwrap(), [number]);
-        assert_eq!(notice.missed, if number == 3 { 3 } else { 0 });
-    }
-    end(line, peer).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_the_peer_asks_is_answered() {
-    let mut setup = Setup::mcp();
-    setup.handler = Some(Arc::new(|request| {
-        Box::pin(async move {
-            match request.method.as_str() {
-                "wait" => std::future::pending::<Answer>().await,
-                "panic" => panic!("on purpose"),
-                "echo" => request
-                    .params()
-                    .map_err(|error| ErrorObject::new(-32602, error.to_string())),
-                _ => Err(ErrorObject::new(-32601, "not here")),
-            }
-        })
-    }));
-    let (line, mut peer) = setup.open();
-    for (method, expected) in [
-        ("echo", json!({"jsonrpc": "2.0", "id": "é", "result": [1]})),
-        (
-            "panic",
-            json!({"jsonrpc": "2.0", "id": "é", "error": {"code": -32603, "message": "internal error"}}),
-        ),
-        (
-            "other",
-            json!({"jsonrpc": "2.0", "id": "é", "error": {"code": -32601, "message": "not here"}}),
-        ),
-    ] {
-        peer.say(format!(
-            r#"{{"jsonrpc":"2.0","id":"é","method":"{method}","params":[1]}}"#
-        ))
-        .await;
-        assert_eq!(peer.message().await, expected);
-    }
-    // One that takes for ever does not keep the connection from ending.
-    peer.say(r#"{"jsonrpc":"2.0","id":null,"method":"wait"}"#)
-        .await;
-    quiet().await;
-    end(line, peer).await;
-}
-
-/// Tells when it is dropped.
-struct Dropped(std::sync::mpsc::Sender<()>);
-
-impl Drop for Dropped {
-    fn drop(&mut self) {
-        self.0.send(()).unwrap_or_default();
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_request_that_the_peer_cancels_ends_its_handler() {
-    for (protocol, method, name, error) in [
-        (Protocol::Mcp, "notifications/cancelled", "requestId", None),
-        (Protocol::Lsp, "$/cancelRequest", "id", Some(-32800)),
-    ] {
-        let (dropped, ended) = std::sync::mpsc::channel();
-        let mut setup = Setup::new(protocol);
-        setup.handler = Some(Arc::new(move |request| {
-            let dropped = Dropped(dropped.clone());
-            assert_eq!((request.pid, request.connection_id.as_u64()), (7, 3));
-            Box::pin(async move {
-                match request.method.as_str() {
-                    "wait" => std::future::pending::<()>().await,
-                    method => assert_eq!(method, "next"),
-                }
-                drop(dropped);
-                Err(ErrorObject::new(1, "asked"))
-            })
-        }));
-        let (line, mut peer) = setup.open();
-        let mut notifications = line.client.link.subscribe();
-        peer.say(r#"{"jsonrpc":"2.0","id":"q","method":"wait"}"#)
-            .await;
-        quiet().await;
-        for id in ["\"other\"", "\"q\""] {
-            peer.say(format!(
-                r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"{name}":{id}}}}}"#
-            ))
-            .await;
-        }
-        quiet().await;
-        ended.try_recv().expect("the handler was dropped");
-        let other = notifications.recv().await.unwrap();
-        assert_eq!(other.params::<Value>().unwrap()[name], "other");
-        assert_eq!((other.pid, other.connection_id.as_u64()), (7, 3));
-        peer.say(r#"{"jsonrpc":"2.0","id":"next","method":"next"}"#)
-            .await;
-        if let Some(error) = error {
-            let answer = peer.message().await;
-            assert_eq!(
-                (&answer["id"], &answer["error"]["code"]),
-                (&json!("q"), &json!(error))
-            );
-        }
-        assert_eq!(peer.message().await["id"], "next", "no late answer");
-        end(line, peer).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_peer_waits_for_an_answer_for_ever() {
-    let (line, mut peer) = Setup::mcp().open();
-    peer.say(r#"{"jsonrpc":"2.0","id":1.50,"method":"roots/list"}"#)
-        .await;
-    let answer = peer.line().await.unwrap();
-    assert!(
-        answer.starts_with(r#"{"jsonrpc":"2.0","id":1.50,"error":{"code":-32601"#),
-        "{answer}"
-    );
-    peer.say(r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#)
-        .await;
-    assert_eq!(
-        peer.line().await.unwrap(),
-        r#"{"jsonrpc":"2.0","id":2,"result":{}}"#
-    );
-    end(line, peer).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_flood_of_requests_that_nobody_reads_the_answers_of_is_bounded() {
-    let mut setup = Setup::plain();
-    setup.pipe_bytes = 64;
-    let (line, mut peer) = setup.open();
-    for _ in 0..2000 {
-        peer.say(r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#).await;
-    }
-    quiet().await;
-    assert!(line.client.link.state().status().unsent >= 2000 - 64 - 1024 - 64);
     end(line, peer).await;
 }
 

@@ -14,9 +14,12 @@ mod exchanges;
 mod fidelity;
 mod isolation;
 mod model;
+mod news;
 #[cfg(unix)]
 mod pipe;
+mod questions;
 mod suspects;
+mod wakeups;
 
 use std::io;
 use std::pin::Pin;
@@ -213,4 +216,11 @@ impl Peer {
 /// Waits until nobody has anything to do: the clock moves only then.
 async fn quiet() {
     sleep(Duration::from_millis(1)).await;
+}
+
+/// Both ends end, and nothing is pending.
+async fn end(line: OurEnd, peer: Peer) {
+    assert_eq!(line.client.link.state().status().pending, 0);
+    drop(peer);
+    line.ended().await;
 }
