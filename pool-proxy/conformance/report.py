@@ -28,6 +28,8 @@ def summary(runs):
 def score(runs, subject, revision, server):
     for run in runs:
         if (run.subject, run.revision, run.server) == (subject, revision, server):
+            if run.does_not_start:
+                return "does not start"
             return f"{sum(result.passed for result in run.scored)} of {len(run.scored)}"
     return "–"
 
@@ -37,15 +39,26 @@ def missed(runs, expectations):
     parts = []
     for run in runs:
         misses = [result.name for result in run.scored if not result.passed]
-        if not misses:
+        if not misses or run.does_not_start:
             continue
         parts.append(f"**{run.title}**, missed:\n")
-        reasons = {}
         if run.subject.name == "pool-proxy":
-            reasons = expectations.misses(run.revision, run.server, run.subject.mode)
-        if reasons:
-            parts += [f"* `{name}`: {reasons.get(name, 'not expected')}" for name in misses]
+            known = expectations.misses(run.revision, run.server, run.subject.mode)
+            reasons = {}
+            for name in misses:
+                reasons.setdefault(known.get(name, "Not expected."), []).append(name)
+            parts += [f"* {in_code(names)}: {reason}" for reason, names in reasons.items()]
+        elif len(misses) <= NAMED_MAX:
+            parts.append(f"* {in_code(misses)}")
         else:
-            parts.append("* " + ", ".join(f"`{name}`" for name in misses))
+            parts.append(f"* {len(misses)} scenarios")
         parts.append("")
     return "\n".join(parts)
+
+
+def in_code(names):
+    return ", ".join(f"`{name}`" for name in names)
+
+
+# A longer list says no more than its length.
+NAMED_MAX = 12

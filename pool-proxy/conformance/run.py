@@ -26,6 +26,7 @@ class Run:
     server: str
     results: list
     seconds: float
+    does_not_start: bool = False
 
     @property
     def title(self):
@@ -36,22 +37,30 @@ class Run:
         return [result for result in self.results if result.scored]
 
 
-def plan(subjects):
-    """Each subject meets each era of clients and servers that can work at all."""
-    for subject in subjects:
+def plan(program, expectations, compared):
+    """Our own runs as they are expected; the others meet each era of clients and servers that can work at all."""
+    for revision, server, sharing in expectations.runs:
+        yield ours(program, sharing), revision, server
+    for subject in compared:
         for revision, server in (("2025-11-25", "legacy"), ("2026-07-28", "legacy"), ("2026-07-28", "modern")):
             yield subject, revision, server
 
 
 def run_once(suite, subject, revision, server, into: Path):
     started = time.monotonic()
+    does_not_start = False
     try:
         with open(into / "proxy.log", "wb") as log, subject.endpoint(server, log) as url:
             results = suite.run(url, revision, into / "results")
     except DoesNotStart as reason:
         scored, _ = suite.scenarios(revision)
         results = [ScenarioResult(name, True, [str(reason)]) for name in scored]
-    return Run(subject, revision, server, results, time.monotonic() - started)
+        does_not_start = True
+    return Run(subject, revision, server, results, time.monotonic() - started, does_not_start)
+
+
+def shortened(sentence):
+    return sentence if len(sentence) < 400 else f"{sentence[:400]}…"
 
 
 def arguments():
@@ -59,6 +68,7 @@ def arguments():
     parser.add_argument("--proxy", type=Path, default=ROOT / "target/debug/pool-proxy", help="the program to test")
     parser.add_argument("--installed", type=Path, default=ROOT / "target/conformance", help="where the suite is")
     parser.add_argument("--all", action="store_true", help="the other proxies, too")
+    parser.add_argument("--planned", action="store_true", help="also runs that are not expected to work yet")
     parser.add_argument("--only", default="", help="only runs with this in their title")
     parser.add_argument("--write", type=Path, help="the document whose tables to renew")
     return parser.parse_args()
@@ -67,14 +77,14 @@ def arguments():
 def main():
     options = arguments()
     suite = Suite(options.installed / "node_modules")
-    expectations = Expectations(HERE / "expectations.toml")
-    subjects = [ours(str(options.proxy), "session"), ours(str(options.proxy), "shared")]
+    expectations = Expectations(HERE / "expectations.toml", options.planned)
+    compared = []
     if options.all:
-        subjects += others(suite.node, options.installed / "others/node_modules", options.installed / "others/venv/bin")
+        compared = others(suite.node, options.installed / "others/node_modules", options.installed / "others/venv/bin")
     output = options.installed / "output"
     shutil.rmtree(output, ignore_errors=True)
     runs, wrong = [], 0
-    for number, (subject, revision, server) in enumerate(plan(subjects)):
+    for number, (subject, revision, server) in enumerate(plan(str(options.proxy), expectations, compared)):
         title = Run(subject, revision, server, [], 0).title
         if options.only not in title:
             continue
@@ -88,7 +98,7 @@ def main():
             unexpected = deviations(run.results, expectations.misses(revision, server, subject.mode))
             wrong += len(unexpected)
             for sentence in unexpected:
-                print(f"      !! {sentence}", flush=True)
+                print(f"      !! {shortened(sentence)}", flush=True)
     if options.write:
         report.renew(options.write, runs, expectations)
     print(f"{len(runs)} runs, {wrong} scenarios not as expected; all output is in {output}")

@@ -20,6 +20,12 @@ class DoesNotStart(Exception):
 
 
 @dataclass(frozen=True)
+class RunningProxy:
+    pid: int
+    port: int
+
+
+@dataclass(frozen=True)
 class Subject:
     """A proxy in one mode. `command` has PORT and SERVER where the port and the server's command belong."""
 
@@ -28,13 +34,23 @@ class Subject:
     command: tuple
     # Whether SERVER is one argument, for a shell.
     shell: bool = False
+    # A file in which PORT stands for the port, too.
+    config: Path | None = None
 
     @contextlib.contextmanager
     def endpoint(self, server, log):
-        """The URL of this proxy in front of a server, while the proxy runs."""
+        """The URL of this proxy in front of one of our test servers, while the proxy runs."""
+        with self.in_front_of((sys.executable, str(SERVERS / f"{server}.py")), log) as proxy:
+            yield f"http://127.0.0.1:{proxy.port}/mcp"
+
+    @contextlib.contextmanager
+    def in_front_of(self, server_command, log):
+        """This proxy in front of a server, while it runs."""
         port = free_port()
+        if self.config:
+            self.config.write_text(self.config.read_text().replace("PORT", str(port)))
         process = subprocess.Popen(
-            self.arguments(server, port),
+            self.arguments(server_command, port),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -42,16 +58,15 @@ class Subject:
         )
         try:
             wait_until_it_listens(process, port)
-            yield f"http://127.0.0.1:{port}/mcp"
+            yield RunningProxy(process.pid, port)
         finally:
             end(process)
 
-    def arguments(self, server, port):
-        child = [sys.executable, str(SERVERS / f"{server}.py")]
+    def arguments(self, server_command, port):
         arguments = []
         for word in self.command:
             if word == "SERVER":
-                arguments += [" ".join(child)] if self.shell else child
+                arguments += [" ".join(server_command)] if self.shell else server_command
             else:
                 arguments.append(word.replace("PORT", str(port)))
         return arguments

@@ -60,9 +60,11 @@ async def try_out(port, name, journal):
 
 
 def main():
-    options = options_parser(__doc__).parse_args()
+    parser = options_parser(__doc__)
+    parser.add_argument("--servers", nargs="+", default=["session", "shared", "stateless", "request", "trusting"])
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        journals = {name: Path(directory) / name for name in ("session", "shared", "stateless", "request", "trusting")}
+        journals = {name: Path(directory) / name for name in options.servers}
         servers = []
         for name, journal in journals.items():
             journal.touch()

@@ -66,8 +66,8 @@ def tokens(principals):
 
 
 @contextlib.contextmanager
-def running_proxy(program, *parts):
-    """A proxy with this configuration. It must end by itself at SIGTERM, with success, and leave no child."""
+def running_proxy(program, *parts, exit_expected=0):
+    """A proxy with this configuration. It must end by itself at SIGTERM, as expected, and leave no child."""
     mark = f"{os.getpid()}-{time.time_ns()}"
     with tempfile.TemporaryDirectory() as directory:
         config, log_path = Path(directory) / "trial.toml", Path(directory) / "proxy.log"
@@ -88,7 +88,7 @@ def running_proxy(program, *parts):
             proxy = Proxy(process.pid, int(found[1]), mark)
             yield proxy
             process.terminate()
-            if process.wait(END_TIMEOUT_S) != 0:
+            if process.wait(END_TIMEOUT_S) != exit_expected:
                 log_end = log_path.read_text()[-3000:]
                 raise SystemExit(f"the proxy ended with {process.returncode} at SIGTERM: {log_end}")
             if left := proxy.children():

@@ -13,6 +13,10 @@ class SessionGone(Exception):
     """The proxy knows this session no more: its child has died."""
 
 
+class Busy(Exception):
+    """The proxy says when to come again."""
+
+
 class Tally:
     """What the whole storm has seen."""
 
@@ -42,6 +46,8 @@ class StormSession:
         params["capabilities"] = {"sampling": {}} if self.exclusive else {}
         async with await self.endpoint.request("POST", self.message("initialize", params, 1)) as exchange:
             replies = [message async for message in exchange.messages()]
+            if exchange.response.status == 503 and exchange.response.headers.get("retry-after"):
+                raise Busy(replies)
             if exchange.response.status != 200 or "result" not in replies[-1]:
                 raise SessionGone(f"initialize: {exchange.response.status} {replies}")
             self.id = exchange.response.headers["mcp-session-id"]
@@ -97,8 +103,8 @@ class StormSession:
             if status == 404:
                 raise SessionGone("404")
             if status != 200:
-                self.tally.count(f"status {status}")
-                [_ async for _ in exchange.messages()]
+                replies = [reply async for reply in exchange.messages()]
+                self.tally.count(f"status {status}: {replies[-1]['error']['message'] if replies else ''}")
                 return
             replied = False
             async for received in exchange.messages():

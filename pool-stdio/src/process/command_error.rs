@@ -78,6 +78,30 @@ pub enum CommandError {
         /// The limit (`RLIMIT_NOFILE`).
         limit: u64,
     },
+    /// Limits are set by a shell, and `/bin/sh` cannot be executed.
+    #[error("limits need a shell, and /bin/sh cannot be executed")]
+    NoShell {
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A limit is higher than that of this program, which cannot be exceeded.
+    #[error("a limit of {value} on {what} is above that of this program, {limit}")]
+    LimitTooHigh {
+        /// What is limited.
+        what: &'static str,
+        /// The limit that was asked for.
+        value: u64,
+        /// The hard limit of this program.
+        limit: u64,
+    },
+    /// Two settings exclude each other.
+    #[error("{first} cannot be combined with {second}")]
+    Conflict {
+        /// One of them.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
 }
 
 fn looked_in_text(looked_in: &[PathBuf]) -> String {

@@ -131,6 +131,15 @@ impl Retrying {
         poll_fn(|cx| self.poll_reply(cx)).await
     }
 
+    /// The process id of the child of the latest attempt, if that has begun.
+    #[must_use]
+    pub const fn pid(&self) -> Option<u32> {
+        match &self.stage {
+            Stage::Running(exchange) => Some(exchange.pid()),
+            Stage::New | Stage::Acquiring(_) | Stage::Settled(_) => None,
+        }
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Notification>> {
         loop {
             let Some(exchange) = ready!(self.poll_exchange(cx)) else {
