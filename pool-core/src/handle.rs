@@ -17,7 +17,7 @@ use crate::error::{ResizeError, WarmUpError};
 use crate::inbox::Receiver;
 use crate::maintenance::{Maintenance, PoolErrand};
 use crate::shutdown;
-use crate::status::{CloseReport, ConnectionStats, PoolStatus};
+use crate::status::{CloseReport, ConnectionStats, EvictionReport, PoolStatus};
 use crate::sync::{Arc, Permits};
 use crate::time::Time;
 
@@ -78,6 +78,10 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
 
     pub(crate) fn evict_all(&self) -> usize {
         self.engine.evict(|_| true)
+    }
+
+    pub(crate) async fn evict_all_within(&self, time: Duration) -> EvictionReport {
+        shutdown::evict_within(&self.engine, time).await
     }
 
     pub(crate) fn retain(&self, mut keep: impl FnMut(&ConnectionStats) -> bool) -> usize {

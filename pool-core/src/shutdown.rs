@@ -1,4 +1,5 @@
-//! The two things that are waited for without a connection: a warm-up, and the end of the pool.
+//! What is waited for without a connection: a warm-up, the replacement of all connections, and the end
+//! of the pool.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -9,9 +10,9 @@ use tokio::runtime::Handle as Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::engine::{Engine, Lends};
+use crate::engine::{Engine, Lends, Timeouts};
 use crate::error::WarmUpError;
-use crate::status::CloseReport;
+use crate::status::{CloseReport, EvictionReport};
 use crate::store::{Goal, GoalEnd, GoalKey, WarmUpTerms};
 
 /// A wait for a [`Goal`].
@@ -87,7 +88,35 @@ pub(crate) async fn warm_up<T: Send + 'static, L: Lends<T>>(
             })
         }
         GoalEnd::TooMany { max_size } => Err(WarmUpError::TooMany { wanted, max_size }),
-        GoalEnd::Closed => Err(WarmUpError::Closed),
+        GoalEnd::Closed | GoalEnd::Renewed(_) => Err(WarmUpError::Closed),
+    }
+}
+
+/// Replaces all connections, spread over `time`.
+pub(crate) async fn evict_within<T: Send + 'static, L: Lends<T>>(
+    engine: &Engine<T, L>,
+    time: Duration,
+) -> EvictionReport {
+    let Timeouts { connect, check, .. } = engine.timeouts;
+    let key = {
+        let now = engine.clock.now();
+        let mut store = engine.enter();
+        let key = store.start_renewal(time, connect.saturating_add(check), now);
+        engine.finish(store);
+        key
+    };
+    match (GoalWait { engine, key }).await {
+        GoalEnd::Renewed(report) => report,
+        // The runtime has shut down, and nothing is left.
+        GoalEnd::Reached
+        | GoalEnd::ConnectFailed { .. }
+        | GoalEnd::TimedOut
+        | GoalEnd::TooMany { .. }
+        | GoalEnd::Closed => EvictionReport {
+            replaced: 0,
+            left: 0,
+            failure: None,
+        },
     }
 }
 

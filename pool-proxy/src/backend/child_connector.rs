@@ -11,6 +11,7 @@ use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Notifications};
 use tokio_util::task::TaskTracker;
 
 use super::promise::Promise;
+use super::start_record::StartRecord;
 
 /// Connects the children of one key.
 pub(super) struct ChildConnector {
@@ -18,6 +19,7 @@ pub(super) struct ChildConnector {
     pub(super) inner: Arc<JsonRpcConnector>,
     pub(super) promise: Arc<Promise>,
     pub(super) server: Arc<str>,
+    pub(super) starts: Arc<StartRecord>,
     pub(super) tasks: TaskTracker,
 }
 
@@ -26,7 +28,15 @@ impl Connector for ChildConnector {
     type Connection = JsonRpcConnection;
 
     async fn connect(&self, cx: &ConnectContext) -> Result<JsonRpcConnection, ConnectError> {
-        let child = self.inner.connect(cx).await?;
+        let child = match self.inner.connect(cx).await {
+            Ok(child) => child,
+            Err(error) => {
+                self.starts.failed();
+                tracing::warn!(server = &*self.server, %error, "a child did not start");
+                return Err(error);
+            }
+        };
+        self.starts.succeeded();
         let news = child.notifications();
         if let Some(result) = child.initialize_result() {
             match self.promise.keep(result) {

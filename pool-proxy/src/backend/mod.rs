@@ -6,6 +6,7 @@
 //! | `promise` | what the clients of a key were told of its children |
 //! | `child_connector` | what a child must do before it serves a key |
 //! | `shared_children` | the pools whose children serve many requests |
+//! | `start_record` | whether a server can be started |
 //! | `server` | which pools a server has |
 
 mod child_command;
@@ -13,6 +14,7 @@ mod child_connector;
 mod promise;
 mod server;
 mod shared_children;
+mod start_record;
 
 pub(crate) use server::{Pools, Server, StartError};
 pub(crate) use shared_children::{KeyState, SharedChildren};

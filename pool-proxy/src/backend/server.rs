@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::child_command::command;
 use super::shared_children::{Materials, SharedChildren};
+use super::start_record::StartRecord;
 use crate::config::{LimitSettings, ServerSettings, Sharing};
 use crate::guard::Principal;
 use crate::wire::{Revision, tool_name};
@@ -22,6 +23,7 @@ pub(crate) struct Server {
     pub(crate) name: Arc<str>,
     pub(crate) settings: ServerSettings,
     pub(crate) pools: Pools,
+    pub(crate) starts: Arc<StartRecord>,
 }
 
 /// The children of a server.
@@ -68,6 +70,7 @@ impl Server {
                 source,
             })
         };
+        let starts = Arc::new(StartRecord::default());
         let pools = match settings.sharing {
             Sharing::Session => {
                 session_pools(connector()?, settings, limits, (&name, budget, principals))
@@ -87,6 +90,7 @@ impl Server {
                     settings,
                     budget,
                     tasks,
+                    starts: &starts,
                     keys_max: principals,
                 };
                 SharedChildren::new(connectors, &materials).map(Pools::Shared)
@@ -100,6 +104,7 @@ impl Server {
             name,
             settings: settings.clone(),
             pools,
+            starts,
         })
     }
 

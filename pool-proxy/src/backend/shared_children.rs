@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::child_connector::ChildConnector;
 use super::promise::{Hello, Promise};
+use super::start_record::StartRecord;
 use crate::config::{ServerSettings, Sharing};
 use crate::guard::Principal;
 use crate::wire::Revision;
@@ -52,6 +53,7 @@ pub(super) struct Materials<'m> {
     pub(super) settings: &'m ServerSettings,
     pub(super) budget: &'m Budget,
     pub(super) tasks: &'m TaskTracker,
+    pub(super) starts: &'m Arc<StartRecord>,
     pub(super) keys_max: usize,
 }
 
@@ -68,11 +70,13 @@ impl SharedChildren {
             .collect();
         let (known, server) = (Arc::clone(&promises), Arc::clone(materials.name));
         let (settings, tasks) = (materials.settings.clone(), materials.tasks.clone());
+        let starts = Arc::clone(materials.starts);
         let pools = KeyedSharedPool::builder(move |key: &ChildKey| {
             let connector = ChildConnector {
                 inner: Arc::clone(&connectors[&key.revision]),
                 promise: promise_of(&known, key),
                 server: Arc::clone(&server),
+                starts: Arc::clone(&starts),
                 tasks: tasks.clone(),
             };
             SharedPool::builder(connector)

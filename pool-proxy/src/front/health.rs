@@ -14,7 +14,7 @@ pub(super) fn alive() -> Answer {
     plain(StatusCode::OK, "ok\n")
 }
 
-/// The children of each server.
+/// The children of each server, and which servers cannot be started. The proxy is ready as long as one can.
 pub(super) fn ready(app: &Arc<App>) -> Answer {
     let servers = app.servers.iter().map(|(name, server)| {
         let status = server.status();
@@ -22,14 +22,25 @@ pub(super) fn ready(app: &Arc<App>) -> Answer {
             "children": status.size(),
             "starting": status.opening,
             "waiting": status.waiting,
+            "failed_starts": server.starts.failed_in_a_row(),
         });
         (name.clone(), counts)
     });
     let servers: Map<String, Value> = servers.collect();
-    let is_closing = app.stop.is_cancelled();
-    let text = json!({ "ready": !is_closing, "sessions": app.sessions.len(), "servers": servers });
+    let broken = app
+        .servers
+        .iter()
+        .filter(|(_, server)| server.starts.failed_in_a_row() > 0);
+    let broken: Vec<&String> = broken.map(|(name, _)| name).collect();
+    let is_ready = !app.stop.is_cancelled() && broken.len() < app.servers.len();
+    let text = json!({
+        "ready": is_ready,
+        "cannot_start": broken,
+        "sessions": app.sessions.len(),
+        "servers": servers,
+    });
     let mut answer = hyper::Response::new(ReplyBody::whole(format!("{text}\n")));
-    if is_closing {
+    if !is_ready {
         *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     let kind = HeaderValue::from_static("application/json");

@@ -44,6 +44,17 @@ impl Failure {
         }
     }
 
+    /// Whether no child could be started.
+    pub(super) fn is_of_start(&self) -> bool {
+        self.outcome == NO_START
+    }
+
+    /// Of a child that did not answer its first message.
+    pub(super) fn of_start(error: &RpcError) -> Self {
+        tracing::warn!(%error, "a child did not initialize");
+        Self::later(NO_START, CANNOT_START, LATER)
+    }
+
     fn later(outcome: &'static str, reason: impl Into<String>, after: Duration) -> Self {
         Self {
             outcome,
@@ -82,7 +93,7 @@ impl From<AcquireError> for Failure {
                 Self::later("busy", reason, SOON)
             }
             AcquireError::Timeout { context, .. } if context.last_failure.is_some() => {
-                Self::later("cannot start", CANNOT_START, LATER)
+                Self::later(NO_START, CANNOT_START, LATER)
             }
             AcquireError::Timeout { context, .. } if context.phase == AcquirePhase::Connect => {
                 Self::later("starting", "starting: the server is not ready yet", LATER)
@@ -92,7 +103,7 @@ impl From<AcquireError> for Failure {
                 Self::later("busy", reason, SOON)
             }
             AcquireError::Unavailable { retry_after, .. } => {
-                Self::later("cannot start", CANNOT_START, *retry_after)
+                Self::later(NO_START, CANNOT_START, *retry_after)
             }
             AcquireError::Closed { .. } | _ => {
                 Self::later("closing", "the proxy is shutting down", LATER)
@@ -186,6 +197,7 @@ impl From<RpcError> for Failure {
     }
 }
 
+const NO_START: &str = "cannot start";
 const CANNOT_START: &str = "the server cannot be started; the proxy's log says why";
 const INVALID_REQUEST: i64 = -32600;
 const SERVER_ERROR: i64 = -32000;

@@ -79,7 +79,14 @@ async fn begin_own(
     let Pools::Session { pools, .. } = &asker.server.pools else {
         return Ok((bad_params(message), None));
     };
-    let child = Session::new(pools.acquire(&asker.principal).await?);
+    let lease = pools.acquire(&asker.principal).await.map_err(|error| {
+        let failure = Failure::from(error);
+        if failure.is_of_start() {
+            asker.server.starts.failed();
+        }
+        failure
+    })?;
+    let child = Session::new(lease);
     log.set_pid(child.connection().pid());
     let terms = Terms::new()
         .within(asker.server.settings.start_timeout)
@@ -87,7 +94,12 @@ async fn begin_own(
     let reply = child
         .exchange(message.bytes.clone(), &terms)?
         .reply()
-        .await?;
+        .await
+        .map_err(|error| {
+            asker.server.starts.failed();
+            Failure::of_start(&error)
+        })?;
+    asker.server.starts.succeeded();
     let reply = reply.unwrap_or_default();
     let Some(version) = result_version(&reply) else {
         // The child refuses the client: no session begins, and the child ends.

@@ -3,7 +3,7 @@
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::client::{Client, NEWEST};
+use crate::client::{Client, NEWEST, initialize};
 use crate::proxy::{Beacon, Proxy, legacy};
 use crate::run;
 
@@ -88,6 +88,56 @@ fn a_child_gets_little_of_the_environment() {
             environment.get("CARGO_PKG_VERSION").is_none(),
             "{environment}"
         );
+    });
+}
+
+#[test]
+fn a_server_that_cannot_start_is_named_and_its_clients_are_told_to_come_later() {
+    run(async {
+        for sharing in ["session", "shared"] {
+            let script = "echo secret-of-the-child >&2; exit 3";
+            let server = format!("command = ['sh', '-c', '{script}']\nsharing = '{sharing}'");
+            let good = "[servers.good]\ncommand = ['cat']\n";
+            let proxy = Proxy::configured(&format!("[servers.bad]\n{server}\n{good}"));
+            let client = Client::at(proxy.address, "/servers/bad/mcp");
+            let mut reply = client.post(&initialize(NEWEST)).await;
+            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(reply.headers.contains_key("retry-after"));
+            let text = reply.text().await;
+            assert!(
+                text.contains("cannot be started") && !text.contains("secret"),
+                "{text}"
+            );
+            let ready = Client::at(proxy.address, "/readyz");
+            let ready = ready.send(Method::GET, "").await.json().await;
+            assert_eq!(
+                (&ready["ready"], &ready["cannot_start"]),
+                (&json!(true), &json!(["bad"]))
+            );
+        }
+    });
+}
+
+#[test]
+fn callers_of_a_server_that_is_busy_or_starts_are_told_so() {
+    run(async {
+        let beacon = Beacon::new();
+        let lines = "sharing = 'shared'\nwaiters_max = 0";
+        let proxy = Proxy::configured(&legacy(&beacon, lines));
+        let mut reply = Client::new(proxy.address).post(&initialize(NEWEST)).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reply.text().await.contains("0 requests wait"));
+
+        // It reads, and never answers its first message.
+        let command = "['sh', '-c', 'while read -r line; do :; done']";
+        let slow = format!("[servers.slow]\ncommand = {command}\nsharing = 'shared'\n");
+        let proxy = Proxy::configured(&format!("{slow}wait_timeout = '50ms'\n"));
+        let mut reply = Client::new(proxy.address).post(&initialize(NEWEST)).await;
+        assert_eq!(
+            (reply.status.as_u16(), &reply.headers["retry-after"]),
+            (503, &"5".parse().unwrap())
+        );
+        assert!(reply.text().await.contains("starting"));
     });
 }
 

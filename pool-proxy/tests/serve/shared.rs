@@ -151,25 +151,35 @@ fn what_a_dead_child_may_have_executed_is_not_repeated_unless_it_reads() {
 }
 
 #[test]
-fn a_child_that_is_idle_or_dead_costs_the_next_caller_nothing_but_a_start() {
+fn an_idle_child_leaves_and_the_next_caller_gets_another() {
     run(async {
         let beacon = Beacon::new();
         let lines = "sharing = 'shared'\nidle_timeout = '100ms'";
         let proxy = Proxy::configured(&legacy(&beacon, lines));
         let client = Client::new(proxy.address).begin(NEWEST).await;
-        let idle = beacon.next().await;
-        idle.gone().await;
+        beacon.next().await.gone().await;
         assert_eq!(
             client.call(1, "echo", json!({ "text": "again" })).await,
             "again"
         );
-        let killed = beacon.next().await;
-        killed.signal(Signal::SIGKILL);
-        killed.gone().await;
-        assert_eq!(
-            client.call(2, "echo", json!({ "text": "still" })).await,
-            "still"
-        );
+    });
+}
+
+#[test]
+fn a_killed_child_costs_the_next_caller_nothing_but_a_start() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        for id in 0..3 {
+            let killed = beacon.next().await;
+            killed.signal(Signal::SIGKILL);
+            killed.gone().await;
+            assert_eq!(
+                client.call(id, "echo", json!({ "text": "still" })).await,
+                "still"
+            );
+        }
     });
 }
 

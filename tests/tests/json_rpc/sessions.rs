@@ -1,7 +1,11 @@
 //! A child that is held for one client.
 
+use std::process::ExitStatus;
+
 use pool_core::ConnectionPool;
-use pool_stdio::{JsonRpcConnection, Protocol, RpcError, RpcLimits, ServerMessage, Session, Terms};
+use pool_stdio::{
+    Exit, JsonRpcConnection, Protocol, RpcError, RpcLimits, ServerMessage, Session, Terms,
+};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, on_both_runtimes};
@@ -148,7 +152,7 @@ fn an_initialize_is_used_up_by_a_child_that_accepts_it() {
 fn a_client_that_leaves_does_not_leave_its_child_waiting() {
     on_both_runtimes(async |bed| {
         let pool = pool(bed);
-        let session = Session::new(pool.acquire().await.unwrap());
+        let session = Session::new(pool.acquire().await.unwrap()).reuse_child();
         let pid = session.connection().pid();
         let mut asking = session
             .exchange(request(1, "ask").to_string(), &terms())
@@ -163,9 +167,27 @@ fn a_client_that_leaves_does_not_leave_its_child_waiting() {
         let reply = asking.reply().await.unwrap().unwrap();
         let reply: Value = serde_json::from_slice(&reply).unwrap();
         assert_eq!(reply["result"]["error"]["code"], -32000);
-        // It owes nothing, so the next client may have it.
+        // It owes nothing, and was said to keep nothing.
         let session = Session::new(pool.acquire().await.unwrap());
         assert_eq!(session.connection().pid(), pid);
+    });
+}
+
+#[test]
+fn a_child_of_a_session_serves_no_other_client() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &server(), Protocol::Mcp);
+        let pool = ConnectionPool::builder(connector).max_size(1);
+        let pool = pool.build().unwrap();
+        let session = Session::new(pool.acquire().await.unwrap());
+        ask(&session, request(1, "ping")).await.unwrap();
+        let (pid, child) = (session.connection().pid(), session.connection().process());
+        let exited = child.exited();
+        drop(session);
+        // It is asked to leave, since it is in order.
+        assert_eq!(exited.await, Exit::Status(ExitStatus::default()));
+        let lease = pool.acquire().await.unwrap();
+        assert_ne!(lease.pid(), pid);
     });
 }
 

@@ -144,6 +144,9 @@ fn store_limits(limits: &model::Limits) -> Limits {
         check_after_idle: limits.check_after_idle_ms.map(Duration::from_millis),
         min_uptime: Duration::from_millis(50),
         lease_warn_after: None,
+        max_weight: None,
+        kill_weight: None,
+        weigh_interval: Duration::from_secs(1),
         pacer: PacerLimits {
             delay: Duration::from_millis(100),
             delay_max: Duration::from_secs(1),
@@ -446,7 +449,7 @@ impl Rig {
                         reason: reason_of(reason),
                     });
                 }
-                Errand::Close(..) | Errand::Upkeep(Upkeep::Reset(_)) => {}
+                Errand::Close(..) | Errand::Upkeep(Upkeep::Reset(_)) | Errand::Weigh(_) => {}
             }
         }
     }
@@ -513,6 +516,8 @@ fn reason_of(reason: CloseReason) -> Reason {
         CloseReason::Discarded => Reason::Discarded,
         CloseReason::CheckFailed => Reason::CheckFailed,
         CloseReason::ResetFailed => Reason::ResetFailed,
-        CloseReason::Reclaimed => unreachable!("the pool of the model has no budget"),
+        CloseReason::Reclaimed | CloseReason::Overweight => {
+            unreachable!("the pool of the model has no budget and no weights")
+        }
     }
 }

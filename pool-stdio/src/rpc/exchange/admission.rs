@@ -93,14 +93,14 @@ fn admit_request(
     if let Some(notes) = &notes {
         request.set_sink(NoteSink::Queue(Arc::clone(notes)));
     }
-    let client_id = request.client_id.clone();
+    let (call, client_id) = (request.call, request.client_id.clone());
     let mut round_trip = RoundTrip::new(held, Ok(request));
     match (attempt.deadline, terms.limit) {
         (Some(deadline), _) => round_trip.set_deadline(deadline),
         (None, Some(limit)) => round_trip.set_limit(limit),
         (None, None) => {}
     }
-    let mut exchange = Exchange::of_request(round_trip, client_id, terms.on_drop);
+    let mut exchange = Exchange::of_request(round_trip, call, client_id, terms.on_drop);
     if let Some(notes) = notes {
         exchange.set_notes(notes);
     }

@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! 1. Notes and the reply are kept apart: neither waits for the other to be taken.
-//! 2. The lease ends, and the client's id is free again, as soon as the outcome is known.
+//! 2. The client's id is free again as soon as the outcome is known. The lease ends then, too, unless the
+//!    child may still work on a request that was given up (`load`).
 //! 3. A request that is dropped is given up, or goes on in a task that holds all it had.
 
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::rpc::error::{Fate, RpcError};
 use crate::rpc::note_queue::NoteQueue;
 use crate::rpc::notifications::Notification;
 use crate::rpc::round_trip::RoundTrip;
+use crate::rpc::table::CallId;
 
 /// One message of one client on its way through a child: its notes and its reply. It owns its lease,
 /// and can be moved into a task or a response body.
@@ -33,7 +35,9 @@ use crate::rpc::round_trip::RoundTrip;
 /// ours; what comes back has those of the client. So clients with equal ids and tokens can share a child.
 ///
 /// The lease ends when the outcome is known. What a drop before that does is up to the
-/// [`Terms`](crate::Terms::on_drop).
+/// [`Terms`](crate::Terms::on_drop). A shared child may still work on a request that was cancelled or has
+/// timed out. So its lease is kept as load until the late reply, or in MCP until the child has answered
+/// something later, but no longer than [`hang_after`](crate::RpcLimits::hang_after).
 ///
 /// # Examples
 ///
@@ -69,6 +73,7 @@ pub struct Exchange {
     /// The request is the `initialize` of a session's client.
     initializing: Option<Initializing>,
     client_id: ClientId,
+    call: CallId,
     on_drop: OnDrop,
     pid: u32,
 }
@@ -87,10 +92,12 @@ pub(super) enum Stage {
 impl Exchange {
     pub(super) fn of_request(
         round_trip: RoundTrip<Held>,
+        call: CallId,
         client_id: ClientId,
         on_drop: OnDrop,
     ) -> Self {
         Self {
+            call,
             pid: round_trip.client.as_ref().link.settings.pid,
             stage: Stage::Request(round_trip),
             notes: None,
@@ -109,6 +116,7 @@ impl Exchange {
             registration: None,
             initializing: None,
             client_id: ClientId::default(),
+            call: 0,
             on_drop: OnDrop::Cancel,
             pid,
         }
@@ -191,7 +199,13 @@ impl Exchange {
     ) -> Poll<&Result<Option<Bytes>, RpcError>> {
         if !matches!(self.stage, Stage::Over(_)) {
             let outcome = ready!(self.poll_stages(cx));
-            let ended = mem::replace(&mut self.stage, Stage::Over(outcome));
+            let is_given_up = outcome.as_ref().is_err_and(|error| !error.is_retry_safe());
+            let mut ended = mem::replace(&mut self.stage, Stage::Over(outcome));
+            if let Stage::Request(round_trip) = &mut ended
+                && is_given_up
+            {
+                round_trip.client.end(self.call);
+            }
             self.registration = None;
             self.initializing = None;
             drop(ended);
@@ -261,6 +275,7 @@ impl Exchange {
             registration: self.registration.take(),
             initializing: self.initializing.take(),
             client_id: mem::take(&mut self.client_id),
+            call: self.call,
             on_drop: OnDrop::Cancel,
             pid: self.pid,
         };
@@ -272,6 +287,12 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if self.on_drop == OnDrop::Detach {
             self.detach();
+        }
+        if let Stage::Request(round_trip) = &mut self.stage
+            && !round_trip.is_unsent()
+        {
+            round_trip.give_up();
+            round_trip.client.end(self.call);
         }
     }
 }

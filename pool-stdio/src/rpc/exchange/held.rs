@@ -11,6 +11,7 @@ use crate::rpc::connection::JsonRpcConnection;
 use crate::rpc::error::RpcError;
 use crate::rpc::reply::Reply;
 use crate::rpc::session_queue::SessionQueue;
+use crate::rpc::table::CallId;
 
 /// What an exchange holds until its end.
 pub(super) enum Held {
@@ -18,8 +19,7 @@ pub(super) enum Held {
     /// Boxed, because the lease contains the connection.
     Exclusive(Box<PooledConnection<JsonRpcConnection>>),
     Session(Arc<SessionLease>),
-    /// A connection in memory, which belongs to no pool.
-    #[cfg(test)]
+    /// A connection whose lease is over. In tests, one in memory that belongs to no pool.
     Bare(Client),
 }
 
@@ -95,17 +95,25 @@ impl Held {
             Self::Shared(lease) => Some(lease),
             Self::Exclusive(lease) => Some(lease),
             Self::Session(session) => Some(&session.lease),
-            #[cfg(test)]
             Self::Bare(_) => None,
+        }
+    }
+
+    /// Ends the lease. If the request was given up, a shared child may still work on it, and then it counts
+    /// as load until it is done. An exclusive one is closed, and nobody else has the child of a session.
+    pub(super) fn end(&mut self, call: CallId) {
+        let client: &Client = self.as_ref();
+        let ended = Self::Bare(client.clone());
+        if let Self::Shared(lease) = std::mem::replace(self, ended) {
+            let link = Arc::clone(&lease.client().link);
+            link.keep_load(call, lease);
         }
     }
 
     pub(super) fn session(&self) -> Option<&SessionLease> {
         match self {
             Self::Session(session) => Some(session),
-            Self::Shared(_) | Self::Exclusive(_) => None,
-            #[cfg(test)]
-            Self::Bare(_) => None,
+            Self::Shared(_) | Self::Exclusive(_) | Self::Bare(_) => None,
         }
     }
 }
@@ -116,7 +124,6 @@ impl AsRef<Client> for Held {
             Self::Shared(lease) => lease.client(),
             Self::Exclusive(lease) => lease.client(),
             Self::Session(session) => session.lease.client(),
-            #[cfg(test)]
             Self::Bare(client) => client,
         }
     }

@@ -30,7 +30,7 @@ use crate::rpc::scan::Envelope;
 #[non_exhaustive]
 pub enum RetryError {
     /// The pool lent no child. Nothing was sent that a child may have executed.
-    #[error("no child")]
+    #[error("no child: {0}")]
     NoChild(#[source] AcquireError),
     /// The pool lent no child before the request's deadline. Nothing was sent that a child may have
     /// executed.
@@ -40,7 +40,7 @@ pub enum RetryError {
         limit: Duration,
     },
     /// A child may have executed the request, wholly or in part, and nobody can tell.
-    #[error("outcome unknown, and not sent again: {why}")]
+    #[error("outcome unknown, and not sent again ({why}): {error}")]
     OutcomeUnknown {
         /// How the last attempt failed.
         #[source]
@@ -303,6 +303,7 @@ mod tests {
         let timeout = |fate| RpcError::Timeout {
             limit: Duration::ZERO,
             pid: 1,
+            report: ChildFacts::default().report(Vec::new()),
             fate,
         };
         let decide = |error| policy.decide(MESSAGE, error, &mut History::default());

@@ -136,7 +136,7 @@ impl Retrying {
     pub const fn pid(&self) -> Option<u32> {
         match &self.stage {
             Stage::Running(exchange) => Some(exchange.pid()),
-            Stage::New | Stage::Acquiring(_) | Stage::Failed(_) => None,
+            Stage::New | Stage::Acquiring(_) | Stage::Settled(_) => None,
         }
     }
 

@@ -74,6 +74,9 @@ impl Oracle {
             check_after_idle,
             min_uptime: Duration::ZERO,
             lease_warn_after: None,
+            max_weight: None,
+            kill_weight: None,
+            weigh_interval: Duration::from_secs(1),
             pacer: PacerLimits {
                 delay: Duration::from_millis(1),
                 delay_max: Duration::from_millis(1),
@@ -383,6 +386,7 @@ impl Oracle {
                     self.closes.push(key);
                 }
                 Errand::Upkeep(key) => self.checks.push(key),
+                Errand::Weigh(_) => unreachable!("nothing is weighed here"),
             }
         }
         let mut is_anybody_left_behind = false;
