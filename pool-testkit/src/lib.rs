@@ -6,7 +6,6 @@ pub mod census;
 pub mod conformance;
 pub mod connector;
 pub mod fault;
-#[cfg(unix)]
 pub mod fixture;
 pub mod gate;
 pub mod ledger;

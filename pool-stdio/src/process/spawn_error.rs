@@ -230,5 +230,5 @@ fn resident_text(bytes: Option<u64>) -> String {
         .unwrap_or_default()
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;

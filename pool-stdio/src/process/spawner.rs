@@ -550,5 +550,5 @@ const THREAD_NAMES: [&str; THREADS_MAX] = [
 /// With pauses of 1, 2, 4, 8 and 16 ms at most in between.
 const ATTEMPTS_MAX: u32 = 6;
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;

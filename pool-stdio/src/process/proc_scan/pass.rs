@@ -201,5 +201,5 @@ fn adopters(processes: &[Process]) -> HashSet<u32> {
     adopters
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;

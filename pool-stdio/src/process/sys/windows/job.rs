@@ -19,6 +19,9 @@ use windows_sys::Win32::System::JobObjects::{
     JobObjectExtendedLimitInformation, QueryInformationJobObject, SetInformationJobObject,
     TerminateJobObject,
 };
+use windows_sys::Win32::System::Threading::{
+    OpenProcess, PROCESS_NAME_WIN32, PROCESS_QUERY_LIMITED_INFORMATION, QueryFullProcessImageNameW,
+};
 
 use super::win_errors::{check, code_of, length};
 use crate::process::terminate::KillScope;
@@ -74,8 +77,13 @@ impl Job {
         check(unsafe { TerminateJobObject(self.handle.as_raw_handle(), KILLED) })
     }
 
-    /// How many members live.
-    pub(super) fn count(&self) -> io::Result<u32> {
+    /// Whether no member lives.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.count(), Ok(0)) || matches!(self.members(), Ok(members) if members.is_empty())
+    }
+
+    /// How many members live, hosts of consoles among them.
+    fn count(&self) -> io::Result<u32> {
         let mut found = JOBOBJECT_BASIC_ACCOUNTING_INFORMATION::default();
         // SAFETY: the job is open, and the memory is ours and as long as is said.
         let done = unsafe {
@@ -90,7 +98,8 @@ impl Job {
         check(done).map(|()| found.ActiveProcesses)
     }
 
-    /// The process ids of those that live.
+    /// The process ids of those that live. The host of a console is none of them: it is a program of the
+    /// system, which leaves by itself a moment after the last program that uses the console.
     pub(super) fn members(&self) -> io::Result<Vec<u32>> {
         let mut room = MEMBERS_FIRST;
         loop {
@@ -116,11 +125,37 @@ impl Job {
                     let counts = list.first().map(|word| word.to_ne_bytes());
                     let [.., listed] = counts_of(counts.unwrap_or_default());
                     let ids = words.into_iter().take(listed as usize);
-                    return Ok(ids.filter_map(|id| u32::try_from(id).ok()).collect());
+                    let ids = ids.filter_map(|id| u32::try_from(id).ok());
+                    return Ok(ids.filter(|pid| !is_console_host(*pid)).collect());
                 }
             }
         }
     }
+}
+
+/// Whether the process is the system's host of consoles. One that cannot be looked at is not.
+fn is_console_host(pid: u32) -> bool {
+    // SAFETY: the call takes integers.
+    let process = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid) };
+    if process.is_null() {
+        return false;
+    }
+    // SAFETY: the handle was just made for us and has no other owner.
+    let process = unsafe { OwnedHandle::from_raw_handle(process) };
+    let mut path = [0_u16; PATH_UNITS];
+    let mut units = length(PATH_UNITS);
+    // SAFETY: the path is ours, and as long as is said.
+    let done = unsafe {
+        QueryFullProcessImageNameW(
+            process.as_raw_handle(),
+            PROCESS_NAME_WIN32,
+            path.as_mut_ptr(),
+            &raw mut units,
+        )
+    };
+    let path = check(done).ok().and_then(|()| path.get(..units as usize));
+    let path = String::from_utf16_lossy(path.unwrap_or_default());
+    path.to_ascii_lowercase().ends_with(CONSOLE_HOST)
 }
 
 /// How many there are, and how many are listed.
@@ -136,5 +171,7 @@ fn counts_of(word: [u8; 8]) -> [u32; 2] {
 pub(super) const KILLED: u32 = 1;
 /// The two counts before the ids fill one word: this crate supports Windows on 64 bits.
 const COUNTS_WORDS: usize = 1;
+const CONSOLE_HOST: &str = r"\system32\conhost.exe";
+const PATH_UNITS: usize = 1024;
 const MEMBERS_FIRST: usize = 64;
 const MEMBERS_MAX: usize = 1 << 20;

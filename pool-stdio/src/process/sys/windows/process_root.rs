@@ -157,7 +157,7 @@ impl Root {
     }
 
     fn is_job_empty(&self) -> bool {
-        matches!(self.inner.job.count(), Ok(0))
+        self.inner.job.is_empty()
     }
 
     /// The job outlives the root.
