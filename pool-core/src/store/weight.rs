@@ -11,8 +11,9 @@
 //! `total_weight` is the sum of the weights of all slots. A slot weighs what it last weighed until it is
 //! free, also while it is being closed.
 
+use crate::budget::Allotment;
 use crate::event::EventKind;
-use crate::id::{CloseReason, ConnectionId};
+use crate::id::CloseReason;
 use crate::store::slots::SlotRecord;
 use crate::store::{
     Errand, Lending, SlotKey, State, Store, VitalsHandle, Weighable, WeightReading,
@@ -36,7 +37,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         let allotment = self.allotment.as_ref();
         self.limits.max_weight.is_some()
             || self.limits.kill_weight.is_some()
-            || allotment.is_some_and(|allotment| allotment.limits_weight())
+            || allotment.is_some_and(Allotment::limits_weight)
     }
 
     /// The connection that is about to be opened in this slot can be weighed.
@@ -131,7 +132,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Closes idle connections, the heaviest first, until this much is on its way out. Returns how much
     /// is.
     pub(crate) fn shed_idle(&mut self, excess: u64) -> u64 {
-        let reserved = self.allotment.as_ref().map_or(0, |it| it.reserved());
+        let reserved = self.allotment.as_ref().map_or(0, Allotment::reserved);
         let mut shed = 0;
         while shed < excess && self.slots.count(State::Idle) > reserved {
             let idle = |record: &SlotRecord| {
@@ -168,7 +169,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     fn log_overweight(&mut self, key: SlotKey) {
         let record = self.slots.get(key);
         let (id, weight) = (record.id, record.weight);
-        let limit = self.allotment.as_ref().map_or(0, |it| it.max_weight());
+        let limit = self.allotment.as_ref().map_or(0, Allotment::max_weight);
         self.log(EventKind::Overweight { id, weight, limit });
     }
 
