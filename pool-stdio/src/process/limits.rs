@@ -4,6 +4,7 @@
 //! itself, and then executes the program in its place: the pid, the group and the pipes stay.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
