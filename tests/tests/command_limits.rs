@@ -19,7 +19,8 @@ fn limited(set: impl FnOnce(&mut ProcessLimits), script: &str) -> CommandSpec {
 }
 
 fn spawn(spec: CommandSpec) -> Child {
-    block_on(spec.build().unwrap().spawn()).unwrap()
+    let command = spec.build().expect("the shell is there");
+    block_on(command.spawn()).expect("it starts")
 }
 
 #[test]

@@ -110,6 +110,10 @@ pub(super) fn stopped_guardian() {
 }
 
 /// The system itself reaps a child, whose number another process gets. Then the host dies.
+#[expect(
+    clippy::zombie_processes,
+    reason = "the stranger outlives this program"
+)]
 #[expect(unsafe_code, reason = "what hosts do that care for no child")]
 pub(super) fn reused_number() {
     // SAFETY: there is no handler, so nothing runs at the time of a signal.
