@@ -280,7 +280,8 @@ where
         let mut total = CloseReport::NOTHING;
         for engine in left {
             let time_left = deadline.saturating_sub(begin.elapsed());
-            total.add(&shutdown::close(&engine, Some(&self.shared.runtime), time_left).await);
+            let runtime = Some(&self.shared.runtime);
+            total.add(&shutdown::close(&engine, runtime, time_left).await);
             // It may be the last reference to the connector.
             drop_quietly(engine);
         }

@@ -1,6 +1,6 @@
 //! The weight of connections that are lent to one caller at a time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use pool_core::{
@@ -10,6 +10,7 @@ use pool_core::{
 use pool_testkit::Query;
 use pool_testkit::connector::QueryAnswer;
 use pool_tests::bed::{Bed, MINUTE, SECOND, TICK, Watchdog, pass, quiesce};
+use tokio::sync::Notify;
 
 /// A bed of a pool that replaces above 100 and kills above 200.
 fn bed(max_size: usize) -> Bed {
@@ -135,10 +136,14 @@ async fn events_tell_who_was_too_heavy() {
         .ledger
         .events()
         .into_iter()
-        .filter_map(|event| match event.kind {
-            EventKind::Overweight { id, weight, limit } => Some((id, weight, limit, false)),
-            EventKind::Killed { id, weight, limit } => Some((id, weight, limit, true)),
-            _ => None,
+        .filter_map(|event| {
+            if let EventKind::Overweight { id, weight, limit } = event.kind {
+                Some((id, weight, limit, false))
+            } else if let EventKind::Killed { id, weight, limit } = event.kind {
+                Some((id, weight, limit, true))
+            } else {
+                None
+            }
         })
         .collect();
     assert_eq!(told, [(ids[0], 150, 100, false), (ids[1], 250, 200, true)]);
@@ -162,13 +167,20 @@ async fn limits_that_contradict_each_other_are_refused() {
     assert_eq!(error.to_string(), expected);
 }
 
-/// Vitals whose weight blocks until the test lets go.
-struct Stuck(Arc<Mutex<()>>);
+/// Vitals whose weight says that it is being read, and blocks until the test lets go.
+struct Stuck(Arc<Block>);
+
+struct Block {
+    begun: Notify,
+    released: Mutex<mpsc::Receiver<()>>,
+}
 
 impl Vitals for Stuck {
     fn weight(&self) -> Option<u64> {
-        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        None
+        self.0.begun.notify_one();
+        let released = self.0.released.lock();
+        let released = released.unwrap_or_else(PoisonError::into_inner).recv();
+        released.ok().map(|()| 1)
     }
 
     fn kill(&self, _: &Overweight) {}
@@ -190,21 +202,23 @@ impl Connector for Stuck {
 #[tokio::test]
 async fn weight_that_blocks_holds_up_nobody() {
     let _watchdog = Watchdog::start();
-    let gate = Arc::new(Mutex::new(()));
-    let held = gate.lock().unwrap_or_else(PoisonError::into_inner);
-    let pool = ConnectionPool::builder(Stuck(Arc::clone(&gate)))
+    let (release, released) = mpsc::channel();
+    let block = Arc::new(Block {
+        begun: Notify::new(),
+        released: Mutex::new(released),
+    });
+    let pool = ConnectionPool::builder(Stuck(Arc::clone(&block)))
         .max_weight(1)
         .max_size(2)
         .weigh_interval(Duration::from_millis(1))
         .build()
         .expect("the settings are valid");
     let first = pool.acquire().await.expect("it opens");
-    // By then the weighing has begun.
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    block.begun.notified().await;
     let second = pool.acquire().await.expect("connects go on");
     PooledConnection::discard(first);
     drop(second);
     let report = pool.close(MINUTE).await;
     assert!(report.is_complete(), "so do closes: {report:?}");
-    drop(held);
+    drop(release);
 }
