@@ -140,6 +140,8 @@ pub const FORWARD_PINNED: Bar = Bar::at_most(1.0, 1.5);
 pub const FORWARD: Bar = Bar::at_most(1.0, 4.0);
 /// A lease for each request beside a kept connection.
 pub const LEASE_FOR_EACH_REQUEST: Bar = Bar::at_least(0.9, 1.5);
+/// An exchange for each request of a client beside `forward` of it.
+pub const EXCHANGE: Bar = Bar::at_least(0.95, 1.5);
 /// A shared pool with default settings in front of a child that serves one request at a time.
 pub const SHARED_SERIAL: Bar = Bar::at_least(0.9, 1.5);
 /// The same in front of a child that multiplexes, beside one child.

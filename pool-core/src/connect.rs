@@ -30,9 +30,13 @@ pub(crate) async fn connect<T: Send + 'static, L: Lends<T>>(
     let died = match result {
         Ok((connection, died)) => {
             L::watch_suspicion(&engine, &connection, key, id);
+            let vitals = engine.vitals(&connection);
             let now = engine.clock.now();
             let open = Box::new(OpenConnection::new(connection, slot, Some(watch)));
             let mut store = engine.enter();
+            if let Some(vitals) = vitals {
+                store.note_vitals(key, vitals, now);
+            }
             store.opened(key, open, now);
             engine.finish(store);
             engine.telemetry.connected(now.since(began));

@@ -1,12 +1,14 @@
 //! What the pool asks of a connector, and what it tells the connector about a connect.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::error::{BoxError, CheckError, ConnectError};
 use crate::id::{CloseReason, ConnectionId};
+use crate::vitals::Vitals;
 
 /// A boxed future, as [`Connector::died`] returns it.
 ///
@@ -153,6 +155,15 @@ pub trait Connector: Send + Sync + 'static {
     fn watch_suspicion(&self, conn: &Self::Connection, sink: SuspicionSink) {
         drop(sink);
         let _ = conn;
+    }
+
+    /// What the pool can measure and end of the connection while it is lent; `None` if nothing.
+    ///
+    /// Called once, right after the connection was opened, by a pool that limits the
+    /// [weight](crate::Builder::max_weight) of its connections or whose budget does.
+    fn vitals(&self, conn: &Self::Connection) -> Option<Arc<dyn Vitals>> {
+        let _ = conn;
+        None
     }
 
     /// Prepares a returned connection for the next caller.

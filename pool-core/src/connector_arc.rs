@@ -8,6 +8,7 @@ use crate::connector::{BoxFuture, ConnectContext, Connector, SuspicionSink};
 use crate::error::{BoxError, CheckError, ConnectError};
 use crate::id::CloseReason;
 use crate::shared_pool::SharedConnector;
+use crate::vitals::Vitals;
 
 #[async_trait]
 impl<C: Connector + ?Sized> Connector for Arc<C> {
@@ -35,6 +36,10 @@ impl<C: Connector + ?Sized> Connector for Arc<C> {
 
     fn watch_suspicion(&self, conn: &Self::Connection, sink: SuspicionSink) {
         (**self).watch_suspicion(conn, sink);
+    }
+
+    fn vitals(&self, conn: &Self::Connection) -> Option<Arc<dyn Vitals>> {
+        (**self).vitals(conn)
     }
 
     async fn reset(&self, conn: &mut Self::Connection) -> Result<(), CheckError> {
@@ -113,6 +118,11 @@ mod tests {
             self.note("watch_suspicion");
         }
 
+        fn vitals(&self, (): &()) -> Option<Arc<dyn Vitals>> {
+            self.note("vitals");
+            None
+        }
+
         async fn reset(&self, (): &mut ()) -> Result<(), CheckError> {
             self.note("reset");
             Err(CheckError::new("noted"))
@@ -152,6 +162,7 @@ mod tests {
         assert!(Connector::needs_reset(&arc, &()));
         assert!(Connector::died(&arc, &()).is_some());
         Connector::watch_suspicion(&arc, &(), SuspicionSink::new(|_| {}));
+        assert!(Connector::vitals(&arc, &()).is_none());
         assert!(Connector::reset(&arc, &mut ()).await.is_err());
         assert!(Connector::check(&arc, &mut ()).await.is_err());
         assert!(SharedConnector::check_shared(&arc, &()).await.is_err());
@@ -167,6 +178,7 @@ mod tests {
                 "needs_reset",
                 "died",
                 "watch_suspicion",
+                "vitals",
                 "reset",
                 "check",
                 "check_shared",

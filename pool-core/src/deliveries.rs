@@ -44,6 +44,11 @@ impl Deliveries {
         Delivery(self)
     }
 
+    /// How many deliveries are running.
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
+    }
+
     /// Waits until no delivery is running.
     ///
     /// # Cancel safety

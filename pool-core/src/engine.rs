@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::budget::{BudgetPermit, Claim, Member, Membership};
+use crate::budget::{BudgetPermit, FreedSlot, Member, Membership};
 use crate::connector::Connector;
 use crate::deliveries::Deliveries;
 use crate::error::TryAcquireError;
@@ -21,7 +21,9 @@ use crate::foreign::{self, catch};
 use crate::id::{CloseReason, ConnectionId};
 use crate::inbox::Inbox;
 use crate::slot::OpenConnection;
-use crate::store::{Condition, Effects, Errand, Lending, Limits, Opening, Resized, SlotKey, Store};
+use crate::store::{
+    Condition, Effects, Errand, Lending, Limits, Opening, Resized, SlotKey, Store, VitalsHandle,
+};
 use crate::sync::{Arc, Mutex, MutexGuard, Permit, Permits};
 use crate::telemetry::Telemetry;
 use crate::time::{Clock, Time};
@@ -239,6 +241,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         match errand {
             Errand::Close(open, _) => open.dispose(),
             Errand::Upkeep(upkeep) => L::abandon(upkeep, self),
+            Errand::Weigh(weighable) => weighable.into_iter().for_each(foreign::drop_quietly),
         }
     }
 
@@ -328,22 +331,29 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
     fn take_from_budget(&self, membership: &Arc<Membership>, now: Time) -> Option<BudgetPermit> {
         let mut store = self.lock();
         let demand = store.ask(now);
+        let is_news = demand.callers > 0 || store.is_asking();
         self.finish(store);
-        Membership::take(membership, demand, now)
+        let permit = Membership::take(membership, demand, now);
+        if permit.is_none() && is_news {
+            let mut store = self.lock();
+            store.note_told(demand, membership.claim_ages_at());
+            self.finish(store);
+        }
+        permit
     }
 
     /// Frees the slot at `key` and its permit in one critical section. Otherwise a connect could see
-    /// the free slot and find no permit. Returns the claim of the budget on it.
-    pub(crate) fn release(&self, key: SlotKey, permit: Option<Permit>) -> Option<Claim> {
+    /// the free slot and find no permit. Returns what the budget is to know of it.
+    pub(crate) fn release(&self, key: SlotKey, permit: Option<Permit>) -> FreedSlot {
         let mut store = self.enter();
-        let claim = store.take_claim(key);
+        let freed = store.take_freed(key);
         let is_reusable = store.release(key);
         match permit {
             Some(permit) if !is_reusable => permit.forget(),
             permit => drop(permit),
         }
         self.finish(store);
-        claim
+        freed
     }
 
     /// Changes `max_size`; `false` if the pool is closed.
@@ -363,6 +373,26 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
     #[cfg(all(test, loom))]
     pub(crate) fn membership(&self) -> &Membership {
         self.membership.as_ref().expect("the pool has a budget")
+    }
+
+    /// The vitals of a connection that was just opened, if it is to be weighed.
+    pub(crate) fn vitals(&self, connection: &T) -> Option<VitalsHandle> {
+        if !self.lock().weighs() {
+            return None;
+        }
+        let vitals = catch("vitals", || self.connector.vitals(connection));
+        let vitals = vitals.unwrap_or_else(|fault| {
+            foreign::log(&fault);
+            None
+        });
+        vitals.map(VitalsHandle)
+    }
+
+    /// The pool is heavier than before by this much.
+    pub(crate) fn report_weight(&self, change: i128) {
+        if let Some(membership) = &self.membership {
+            membership.weigh(change);
+        }
     }
 
     /// Has other pools of the budget give up what is wanted, after this one could not.
@@ -416,9 +446,15 @@ impl<T: Send + 'static, L: Lends<T>> Member for EngineMember<T, L> {
         self.0.inbox.kick();
     }
 
-    fn oldest_idle(&self) -> Option<Time> {
+    fn oldest_idle(&self, now: Time) -> Option<Time> {
         // Not by the hint: the lock makes the pressure known to the critical sections that follow.
-        self.0.lock().oldest_idle()
+        let mut store = self.0.lock();
+        let oldest = store.oldest_idle(now);
+        // What is offered is not given up yet: another pool may have an older one.
+        if oldest.is_none() {
+            self.0.finish(store);
+        }
+        oldest
     }
 
     fn reclaim_idle(&self) -> bool {
@@ -426,6 +462,24 @@ impl<T: Send + 'static, L: Lends<T>> Member for EngineMember<T, L> {
         let is_reclaimed = store.reclaim_idle();
         self.0.finish(store);
         is_reclaimed
+    }
+
+    fn outgoing_weight(&self) -> u64 {
+        self.0.lock().outgoing_weight()
+    }
+
+    fn shed_idle(&self, excess: u64) -> u64 {
+        let mut store = self.0.enter_precisely();
+        let shed = store.shed_idle(excess);
+        self.0.finish(store);
+        shed
+    }
+
+    fn shed_leased(&self) -> bool {
+        let mut store = self.0.enter_precisely();
+        let is_shed = store.shed_leased();
+        self.0.finish(store);
+        is_shed
     }
 }
 

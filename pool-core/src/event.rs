@@ -245,6 +245,26 @@ pub enum EventKind {
         /// The connection.
         id: ConnectionId,
     },
+    /// A connection weighs too much, and is not lent again; or, if it is shared, is to be replaced. A
+    /// `Closing` follows when it is returned or replaced.
+    Overweight {
+        /// The connection.
+        id: ConnectionId,
+        /// What it weighs.
+        weight: u64,
+        /// `max_weight` of the pool, or of the budget.
+        limit: u64,
+    },
+    /// A connection weighs more than `kill_weight`, and is ended now. A `Closing` follows after its last
+    /// lease.
+    Killed {
+        /// The connection.
+        id: ConnectionId,
+        /// What it weighs.
+        weight: u64,
+        /// `kill_weight`.
+        limit: u64,
+    },
     /// A connection is never lent again, and is about to be closed.
     Closing {
         /// The connection.

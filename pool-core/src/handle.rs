@@ -17,7 +17,7 @@ use crate::error::{ResizeError, WarmUpError};
 use crate::inbox::Receiver;
 use crate::maintenance::{Maintenance, PoolErrand};
 use crate::shutdown;
-use crate::status::{CloseReport, ConnectionStats, PoolStatus};
+use crate::status::{CloseReport, ConnectionStats, EvictionReport, PoolStatus};
 use crate::sync::{Arc, Permits};
 use crate::time::Time;
 
@@ -34,6 +34,7 @@ pub(crate) const MAX_SIZE: usize = {
 /// What all clones of a pool share. Nothing else holds it.
 pub(crate) struct Handle<T: Send + 'static, L: Lends<T>> {
     pub(crate) engine: Arc<Engine<T, L>>,
+    runtime: Runtime,
 }
 
 impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
@@ -52,7 +53,8 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
         attach_to_budget(&engine);
         let maintenance = Maintenance::new(Arc::clone(&engine), receiver);
         drop(runtime.spawn(maintenance.run(timer)));
-        Self { engine }
+        let runtime = runtime.clone();
+        Self { engine, runtime }
     }
 
     pub(crate) async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
@@ -78,6 +80,10 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
         self.engine.evict(|_| true)
     }
 
+    pub(crate) async fn evict_all_within(&self, time: Duration) -> EvictionReport {
+        shutdown::evict_within(&self.engine, time).await
+    }
+
     pub(crate) fn retain(&self, mut keep: impl FnMut(&ConnectionStats) -> bool) -> usize {
         let now = self.engine.clock.now();
         let mut all = self.engine.lock().all_stats(now);
@@ -91,7 +97,7 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
     }
 
     pub(crate) async fn close(&self, deadline: Duration) -> CloseReport {
-        shutdown::close(&self.engine, deadline).await
+        shutdown::close(&self.engine, &self.runtime, deadline).await
     }
 
     pub(crate) fn describe(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {

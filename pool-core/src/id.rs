@@ -109,6 +109,9 @@ pub enum CloseReason {
     ResetFailed,
     /// Its [`Budget`](crate::Budget) needed it for another pool.
     Reclaimed,
+    /// It weighed more than [`max_weight`](crate::Builder::max_weight), or its budget was too heavy. Or it
+    /// was killed, because it weighed more than [`kill_weight`](crate::Builder::kill_weight).
+    Overweight,
 }
 
 impl CloseReason {
@@ -125,6 +128,7 @@ impl CloseReason {
             | Self::Shrunk
             | Self::Evicted
             | Self::Reclaimed
+            | Self::Overweight
             | Self::PoolClosed => true,
             Self::Died | Self::Dirty | Self::Discarded | Self::CheckFailed | Self::ResetFailed => {
                 false
@@ -133,7 +137,7 @@ impl CloseReason {
     }
 
     /// Every reason.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Idle,
         Self::Lifetime,
         Self::MaxUses,
@@ -146,6 +150,7 @@ impl CloseReason {
         Self::CheckFailed,
         Self::ResetFailed,
         Self::Reclaimed,
+        Self::Overweight,
     ];
 
     /// The reason as a metrics label: lowercase, words joined by `_`.
@@ -163,6 +168,7 @@ impl CloseReason {
             Self::CheckFailed => "check_failed",
             Self::ResetFailed => "reset_failed",
             Self::Reclaimed => "reclaimed",
+            Self::Overweight => "overweight",
         }
     }
 }

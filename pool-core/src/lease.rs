@@ -12,6 +12,7 @@ use crate::slot::OpenConnection;
 use crate::status::ConnectionStats;
 use crate::store::{Condition, Exclusive, Upkeep};
 use crate::sync::Arc;
+use crate::vitals::Overweight;
 
 /// The connection of an exclusive pool, in its slot.
 pub(crate) type Leased<T> = Stored<T, Exclusive>;
@@ -149,6 +150,14 @@ impl<T: Send + 'static> PooledConnection<T> {
         let engine = open.engine();
         let now = engine.clock.now();
         engine.lock().stats(open.key(), now)
+    }
+
+    /// Why the connection was killed, if it was: it weighed more than
+    /// [`kill_weight`](crate::Builder::kill_weight).
+    #[must_use]
+    pub fn kill_cause(lease: &Self) -> Option<Overweight> {
+        let open = Self::open(lease);
+        open.engine().lock().kill_cause(open.key())
     }
 
     /// Gives the connection up to be closed, with [`CloseReason::Discarded`]. For a holder that knows

@@ -28,9 +28,11 @@ mod store;
 mod sync;
 mod telemetry;
 mod time;
+mod vitals;
 mod wait;
 #[cfg(not(loom))] // loom's `Arc` has no weak references
 mod weak;
+mod weigh;
 
 pub use acquire::Acquire;
 pub use async_trait::async_trait;
@@ -51,7 +53,8 @@ pub use keyed::{
 pub use lease::PooledConnection;
 pub use pool::ConnectionPool;
 pub use shared_pool::{SharedConnector, SharedLease, SharedPool};
-pub use status::{CloseReport, ConnectionStats, PoolStatus};
+pub use status::{CloseReport, ConnectionStats, EvictionReport, PoolStatus};
 pub use store::{Exclusive, IdleOrder, Multiplexed, TargetLeases};
+pub use vitals::{Overweight, Vitals};
 #[cfg(not(loom))]
 pub use weak::WeakPool;

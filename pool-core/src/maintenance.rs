@@ -2,7 +2,7 @@
 //!
 //! It owns the receiving end of the inbox. It never awaits foreign code; that runs in its task sets.
 //! Each of those tasks is for one slot: a slot has at most one connect or watch on its connection's
-//! death, and one errand. So there are at most twice as many tasks as slots.
+//! death, and one errand. So there are at most twice as many tasks as slots, and one that weighs.
 //!
 //! When the runtime shuts down, the task is dropped, and its `Drop` closes the pool: waiters could not
 //! be served any more.
@@ -23,6 +23,7 @@ use crate::slot::Slot;
 use crate::store::Errand;
 use crate::sync::Arc;
 use crate::time::Time;
+use crate::weigh::weigh;
 
 pub(crate) type PoolErrand<T, L> = Errand<Stored<T, L>, L>;
 
@@ -112,6 +113,9 @@ impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
                 Errand::Upkeep(upkeep) => {
                     self.errands.spawn(L::run(upkeep, Arc::clone(&self.engine)))
                 }
+                Errand::Weigh(weighable) => self
+                    .errands
+                    .spawn(weigh(Arc::clone(&self.engine), weighable)),
             };
         }
     }

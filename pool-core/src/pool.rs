@@ -11,7 +11,7 @@ use crate::connector::Connector;
 use crate::error::{AcquireError, ResizeError, TryAcquireError, WarmUpError};
 use crate::handle::Handle;
 use crate::lease::PooledConnection;
-use crate::status::{CloseReport, ConnectionStats, PoolStatus};
+use crate::status::{CloseReport, ConnectionStats, EvictionReport, PoolStatus};
 use crate::store::Exclusive;
 use crate::sync::Arc;
 use crate::wait::{Patience, draw};
@@ -310,6 +310,38 @@ impl<T: Send + 'static> ConnectionPool<T> {
         self.handle.evict_all()
     }
 
+    /// Replaces every connection that exists now, one by one, spread over `time`: a new one is opened and
+    /// checked, then an old one is evicted. If a new one cannot be opened, or fails its check, the other
+    /// old ones stay, and the report says why.
+    ///
+    /// Connections in use are closed when they are returned. A full pool has no room for both, so one
+    /// old connection is evicted before its replacement is opened. A call takes the place of an earlier
+    /// one that has not ended. It ends one connect and one check timeout after `time` at the latest.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the replacement. What was replaced stays so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConnectionPool, connector_fn};
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).build()?;
+    /// pool.warm_up(3).await?;
+    /// let report = pool.evict_all_within(Duration::from_secs(60)).await;
+    /// assert_eq!((report.replaced, report.left), (3, 0));
+    /// assert!(pool.status().idle >= 2, "new ones");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn evict_all_within(&self, time: Duration) -> EvictionReport {
+        self.handle.evict_all_within(time).await
+    }
+
     /// Closes the connections for which `keep` returns `false`: idle ones at once, others when they
     /// are returned. Returns how many.
     ///
@@ -349,7 +381,8 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// Calling it again, on any handle, waits again.
     ///
     /// If the report is [complete](CloseReport::is_complete), all events of the pool have been delivered to
-    /// its observer.
+    /// its observer. An observer that blocks another thread does not hold up the close beyond its deadline; the
+    /// report counts such threads. One that blocks this thread, with the events of the close itself, does.
     ///
     /// # Cancel safety
     ///

@@ -1,12 +1,18 @@
-//! The two things that are waited for without a connection: a warm-up, and the end of the pool.
+//! What is waited for without a connection: a warm-up, the replacement of all connections, and the end
+//! of the pool.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::engine::{Engine, Lends};
+use tokio::runtime::Handle as Runtime;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::engine::{Engine, Lends, Timeouts};
 use crate::error::WarmUpError;
-use crate::status::CloseReport;
+use crate::status::{CloseReport, EvictionReport};
 use crate::store::{Goal, GoalEnd, GoalKey, WarmUpTerms};
 
 /// A wait for a [`Goal`].
@@ -82,30 +88,103 @@ pub(crate) async fn warm_up<T: Send + 'static, L: Lends<T>>(
             })
         }
         GoalEnd::TooMany { max_size } => Err(WarmUpError::TooMany { wanted, max_size }),
-        GoalEnd::Closed => Err(WarmUpError::Closed),
+        GoalEnd::Closed | GoalEnd::Renewed(_) => Err(WarmUpError::Closed),
     }
 }
 
-/// Stops intake, then waits until every connection is gone, at most for `limit`. If they are, also waits
-/// until the last events are delivered, and no others follow.
+/// Replaces all connections, spread over `time`.
+pub(crate) async fn evict_within<T: Send + 'static, L: Lends<T>>(
+    engine: &Engine<T, L>,
+    time: Duration,
+) -> EvictionReport {
+    let Timeouts { connect, check, .. } = engine.timeouts;
+    let key = {
+        let now = engine.clock.now();
+        let mut store = engine.enter();
+        let key = store.start_renewal(time, connect.saturating_add(check), now);
+        engine.finish(store);
+        key
+    };
+    match (GoalWait { engine, key }).await {
+        GoalEnd::Renewed(report) => report,
+        // The runtime has shut down, and nothing is left.
+        GoalEnd::Reached
+        | GoalEnd::ConnectFailed { .. }
+        | GoalEnd::TimedOut
+        | GoalEnd::TooMany { .. }
+        | GoalEnd::Closed => EvictionReport {
+            replaced: 0,
+            left: 0,
+            failure: None,
+        },
+    }
+}
+
+/// Stops intake, then waits until every connection is gone and the last event is delivered, at most for
+/// `limit`.
 pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(
     engine: &Engine<T, L>,
+    runtime: &Runtime,
     limit: Duration,
 ) -> CloseReport {
+    // Order: the time begins before the events of the close are delivered, in this thread.
+    let deadline = engine.clock.instant(engine.clock.now().after(limit));
     engine.close();
-    drop(GoalWait::new(engine, Goal::Drained, limit).await);
-    let (status, closed) = {
-        let store = engine.lock();
-        (store.status(), store.closed_since())
-    };
-    let report = CloseReport {
+    let drained = GoalWait::new(engine, Goal::Drained, limit);
+    let mut ended = pin!(ended(engine, drained));
+    let mut alarm = Alarm::at(runtime, deadline);
+    // Order: the deadline is looked at last, so what has ended in time is reported as ended.
+    let is_delivered = poll_fn(|cx| match ended.as_mut().poll(cx) {
+        Poll::Ready(is_delivered) => Poll::Ready(is_delivered),
+        Poll::Pending => alarm.poll(cx).map(|()| false),
+    });
+    let is_delivered = is_delivered.await;
+    let store = engine.lock();
+    let (status, closed) = (store.status(), store.closed_since());
+    drop(store);
+    CloseReport {
         closed,
         still_leased: status.leased,
         closing: status.opening + status.checking + status.returning + status.closing,
         stuck: status.stuck,
-    };
-    if report.is_complete() {
+        // Refused callers cause events for ever, but none about a connection.
+        delivering: if is_delivered {
+            0
+        } else {
+            engine.deliveries.running()
+        },
+    }
+}
+
+/// Waits until every connection is gone; then until the last event about one is delivered, and says so.
+async fn ended<T: Send + 'static, L: Lends<T>>(
+    engine: &Engine<T, L>,
+    drained: GoalWait<'_, T, L>,
+) -> bool {
+    drop(drained.await);
+    let is_finished = engine.lock().is_finished();
+    if is_finished {
         engine.deliveries.ended().await;
     }
-    report
+    is_finished
+}
+
+/// A deadline that holds although the maintenance task may be held up by an observer. It also ends when
+/// the runtime does. A task, since the caller may be on another runtime, or on none.
+struct Alarm(JoinHandle<()>);
+
+impl Alarm {
+    fn at(runtime: &Runtime, deadline: Instant) -> Self {
+        Self(runtime.spawn(async move { sleep_until(deadline).await }))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(drop)
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }

@@ -62,10 +62,10 @@ impl<T: Send + 'static, L: Lends<T>> Slot<T, L> {
 
 impl<T: Send + 'static, L: Lends<T>> Drop for Slot<T, L> {
     fn drop(&mut self) {
-        let claim = self.engine.release(self.key, self.permit.take());
+        let freed = self.engine.release(self.key, self.permit.take());
         // Order: after the store is unlocked.
         if let Some(permit) = self.of_budget.take() {
-            permit.give_back(claim);
+            permit.give_back(freed);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::error::ConnectError;
 use crate::id::ConnectionId;
 
 /// One consistent snapshot of a pool, taken under one lock.
@@ -51,6 +52,9 @@ pub struct PoolStatus {
     pub stuck: usize,
     /// Callers in the queue.
     pub waiting: usize,
+    /// What all connections together weigh, as far as they were weighed; see
+    /// [`max_weight`](crate::Builder::max_weight).
+    pub weight: u64,
     /// How many leases a connection should carry, as set or as learned so far; `None` if connections
     /// are not shared.
     pub target_leases: Option<u32>,
@@ -71,6 +75,7 @@ impl PoolStatus {
         self.closing += other.closing;
         self.stuck += other.stuck;
         self.waiting += other.waiting;
+        self.weight += other.weight;
     }
 
     /// All connections together, whatever their state.
@@ -138,6 +143,8 @@ pub struct ConnectionStats {
     pub age: Duration,
     /// How often it was lent, the present lease included.
     pub uses: u64,
+    /// What it weighed when it was last weighed; 0 before.
+    pub weight: u64,
     /// Its leases at present: at most one, unless it is shared.
     pub leases: u32,
     /// How long it has been idle; `None` while it is lent, checked or reset. As exact as the
@@ -178,20 +185,54 @@ pub struct CloseReport {
     pub closing: usize,
     /// Connections whose close takes longer than the close timeout.
     pub stuck: usize,
+    /// Threads that are still delivering events: an observer blocks them.
+    pub delivering: usize,
 }
 
 impl CloseReport {
+    /// Of no pool.
+    pub(crate) const NOTHING: Self = Self {
+        closed: 0,
+        still_leased: 0,
+        closing: 0,
+        stuck: 0,
+        delivering: 0,
+    };
+
     /// Adds the counts of another pool.
     pub(crate) const fn add(&mut self, other: &Self) {
         self.closed += other.closed;
         self.still_leased += other.still_leased;
         self.closing += other.closing;
         self.stuck += other.stuck;
+        self.delivering += other.delivering;
     }
 
-    /// Whether nothing is left of the pool's connections.
+    /// Whether nothing is left of the pool's connections, and every event is delivered.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.still_leased == 0 && self.closing == 0 && self.stuck == 0
+        let is_empty = self.still_leased == 0 && self.closing == 0 && self.stuck == 0;
+        is_empty && self.delivering == 0
+    }
+}
+
+/// How [`evict_all_within`](crate::ConnectionPool::evict_all_within) ended.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EvictionReport {
+    /// Connections that were evicted. Those in use are closed when they are returned.
+    pub replaced: usize,
+    /// Old connections that stay: no new one could be opened, the time was over, or another call took
+    /// over. None stays in a closed pool.
+    pub left: usize,
+    /// Why no new connection could be opened: the connect failed, or the check after it.
+    pub failure: Option<ConnectError>,
+}
+
+impl EvictionReport {
+    /// Whether no old connection stays.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.left == 0
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Telemetry {
     told: [AtomicUsize; GAUGES],
 }
 
-const GAUGES: usize = 9;
+const GAUGES: usize = 10;
 
 /// The handles of all metrics, resolved once.
 pub(crate) struct Meters {
@@ -49,6 +49,8 @@ pub(crate) struct Meters {
     refused: [Counter; 4],
     max_size: Gauge,
     waiting: Gauge,
+    weight: Gauge,
+    killed: Counter,
     states: [Gauge; 7],
     limit_reached: Counter,
     wait: Histogram,
@@ -154,6 +156,7 @@ impl Telemetry {
         self.set_gauges([
             status.max_size,
             status.waiting,
+            usize::try_from(status.weight).unwrap_or(usize::MAX),
             status.opening,
             status.idle,
             status.leased,
@@ -203,6 +206,7 @@ impl Telemetry {
             EventKind::Opened { .. } => self.meters.opened.increment(1),
             EventKind::ConnectFailed { .. } => self.meters.connect_failures.increment(1),
             EventKind::CheckFailed { .. } => self.meters.check_failures.increment(1),
+            EventKind::Killed { .. } => self.meters.killed.increment(1),
             EventKind::Detached { .. } => self.meters.detached.increment(1),
             EventKind::LeaseOverdue { .. } => self.meters.overdue.increment(1),
             EventKind::Closed { reason, .. } => {
@@ -227,6 +231,14 @@ impl Telemetry {
                 let source: &dyn std::error::Error = error;
                 tracing::warn!(target: "pool_core", pool, %id, error = source, "a check or reset failed");
             }
+            EventKind::Killed { id, weight, limit } => tracing::warn!(
+                target: "pool_core", pool, %id, weight, limit,
+                "a connection weighs more than kill_weight, and is killed"
+            ),
+            EventKind::Overweight { id, weight, limit } => tracing::info!(
+                target: "pool_core", pool, %id, weight, limit,
+                "a connection is too heavy, and is to be replaced"
+            ),
             EventKind::Stuck { id, reason, since } => tracing::warn!(
                 target: "pool_core", pool, %id, %reason, ?since,
                 "a close takes too long; the connection still occupies its slot"
@@ -267,7 +279,7 @@ impl std::fmt::Debug for Telemetry {
 
 impl Meters {
     fn gauges(&self) -> impl Iterator<Item = &Gauge> {
-        [&self.max_size, &self.waiting]
+        [&self.max_size, &self.waiting, &self.weight]
             .into_iter()
             .chain(&self.states)
     }
@@ -293,6 +305,8 @@ impl Meters {
             refused: ["timeout", "overloaded", "closed", "unavailable"].map(refused),
             max_size: metrics::gauge!("pool_max_size", "pool" => pool()),
             waiting: metrics::gauge!("pool_waiting", "pool" => pool()),
+            weight: metrics::gauge!("pool_weight", "pool" => pool()),
+            killed: metrics::counter!("pool_killed_total", "pool" => pool()),
             states: [
                 "opening",
                 "idle",

@@ -10,21 +10,36 @@
 
 use std::{error::Error, time::Duration};
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use pool_core::SharedPool;
-use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol, Retry, RetryError, RpcError, Terms};
+use pool_stdio::{ClientIds, CommandSpec, JsonRpcConnector, OnDrop, Protocol};
+use pool_stdio::{Retry, RetryError, RpcError, Terms};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 const LIMIT: Duration = Duration::from_secs(10);
+const NO_BATCH: &str = "a batch; MCP has none since 2025-06-18, so post each message by itself\n";
 
-async fn serve(State(retry): State<Retry>, message: Bytes) -> Response {
-    // A client that hangs up drops this future: the child is told so, and goes on for the others.
-    let mut exchange = retry.exchange(message, &Terms::new().within(LIMIT));
+async fn serve(State(retry): State<Retry>, headers: HeaderMap, message: Bytes) -> Response {
+    if message.trim_ascii_start().starts_with(b"[") {
+        return (StatusCode::BAD_REQUEST, NO_BATCH).into_response();
+    }
+    // A client that hangs up drops this future. Since 2026 that is a cancel, and the child is told so.
+    let version = headers.get("mcp-protocol-version");
+    let is_modern = version.is_some_and(|version| version.as_bytes() >= b"2026".as_slice());
+    let on_drop = if is_modern {
+        OnDrop::Cancel
+    } else {
+        OnDrop::Detach
+    };
+    // Without sessions nobody knows whose request a cancel names. It is accepted, and has no effect.
+    let nobody = ClientIds::new();
+    let terms = Terms::new().within(LIMIT).on_drop(on_drop).client(&nobody);
+    let mut exchange = retry.exchange(message, &terms);
     match exchange.reply().await {
         Ok(Some(reply)) => ([(header::CONTENT_TYPE, "application/json")], reply).into_response(),
         Ok(None) => StatusCode::ACCEPTED.into_response(),
@@ -38,20 +53,17 @@ async fn serve(State(retry): State<Retry>, message: Bytes) -> Response {
 }
 
 fn status(error: &RetryError) -> StatusCode {
-    let no_child = matches!(
-        error,
-        RetryError::NoChild(_) | RetryError::NoChildInTime { .. }
-    );
-    let is_bad = matches!(error, RetryError::Failed(RpcError::BadRequest { .. }));
-    let cause = error.source().and_then(|cause| cause.downcast_ref());
-    if no_child {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else if is_bad {
-        StatusCode::BAD_REQUEST
-    } else if let Some(RpcError::Timeout { .. }) = cause {
-        StatusCode::GATEWAY_TIMEOUT
-    } else {
-        StatusCode::BAD_GATEWAY
+    match error {
+        RetryError::NoChild(_) | RetryError::NoChildInTime { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        RetryError::Failed(RpcError::BadRequest { .. }) => StatusCode::BAD_REQUEST,
+        RetryError::Failed(RpcError::Timeout { .. })
+        | RetryError::OutcomeUnknown {
+            error: RpcError::Timeout { .. },
+            ..
+        } => StatusCode::GATEWAY_TIMEOUT,
+        RetryError::Failed(_) | RetryError::OutcomeUnknown { .. } | _ => StatusCode::BAD_GATEWAY,
     }
 }
 
@@ -85,7 +97,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tokio::time::sleep(LIMIT).await; // No client holds it up for longer.
     };
     tokio::select! { served = server.into_future() => served?, () = ending => {} }
-    // What was begun is finished; who does not leave then is told to, and killed after a second.
+    // What was begun is finished. A child that does not leave then is told to, and killed after a second.
     pool.close(LIMIT).await;
     let report = children.terminate_all(Duration::from_secs(1)).await;
     assert!(report.left.is_empty(), "{report:?}");

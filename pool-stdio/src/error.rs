@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use crate::codec::Fragment;
 use crate::process::{Child, ChildRecord, Exit, SpawnError, StderrTail};
 
-/// Why a child was not started, or gave no reply.
+/// Why a child was not started, or gave no reply. Its text has the cause, because many programs log that
+/// alone; the cause is the `source` as well.
 ///
 /// # Examples
 ///
@@ -42,7 +43,7 @@ use crate::process::{Child, ChildRecord, Exit, SpawnError, StderrTail};
 #[non_exhaustive]
 pub enum StdioError {
     /// No child was started.
-    #[error("child not started")]
+    #[error("child not started: {source}")]
     Spawn {
         /// Why it was not started.
         source: SpawnError,
@@ -54,7 +55,7 @@ pub enum StdioError {
         limit: Duration,
     },
     /// The runtime refuses to watch the child's pipes.
-    #[error("pipes not registered with the runtime ({report})")]
+    #[error("pipes not registered with the runtime: {source} ({report})")]
     Register {
         /// The error of the runtime.
         source: io::Error,
@@ -62,7 +63,7 @@ pub enum StdioError {
         report: Box<ChildReport>,
     },
     /// The [handshake](crate::StdioConnector::handshake) returned an error of its own.
-    #[error("handshake failed ({report})")]
+    #[error("handshake failed: {source} ({report})")]
     Handshake {
         /// That error.
         source: BoxError,
@@ -98,7 +99,7 @@ pub enum StdioError {
         report: Box<ChildReport>,
     },
     /// The codec refuses to decode what the child wrote.
-    #[error("no frame in what the child wrote ({report})")]
+    #[error("no frame in what the child wrote: {source} ({report})")]
     Decode {
         /// The error of the codec.
         source: BoxError,
@@ -106,7 +107,7 @@ pub enum StdioError {
         report: Box<ChildReport>,
     },
     /// The codec refuses to encode the message.
-    #[error("message refused by the codec ({report})")]
+    #[error("message refused by the codec: {source} ({report})")]
     Encode {
         /// The error of the codec.
         source: BoxError,
@@ -143,7 +144,7 @@ pub enum StdioError {
     },
     /// Writing to the child failed, but not because it has closed its stdin. This happens when the
     /// runtime has gone on which the connection was opened.
-    #[error("write to the child failed ({report})")]
+    #[error("write to the child failed: {source} ({report})")]
     Write {
         /// The error of the system.
         source: io::Error,
@@ -151,7 +152,7 @@ pub enum StdioError {
         report: Box<ChildReport>,
     },
     /// Reading from the child failed.
-    #[error("read from the child failed ({report})")]
+    #[error("read from the child failed: {source} ({report})")]
     Read {
         /// The error of the system.
         source: io::Error,
@@ -361,6 +362,9 @@ pub struct ChildReport {
     /// How the child exited, if it had. After the end of its stdout, its exit is awaited for up to
     /// 50 ms.
     pub exit: Option<Exit>,
+    /// Why the pool killed the child, if it did: it weighed more than
+    /// [`kill_weight`](pool_core::Builder::kill_weight).
+    pub kill_cause: Option<String>,
     /// The end of what it wrote to stderr.
     pub stderr: StderrTail,
 }
@@ -387,6 +391,7 @@ impl ChildReport {
             partial: Fragment::first_of(&[]),
             partial_bytes: 0,
             exit: record.exit(),
+            kill_cause: record.kill_cause(),
             stderr: record.stderr_tail(),
         })
     }
@@ -421,6 +426,9 @@ impl fmt::Display for ChildReport {
         }
         if let Some(exit) = self.exit {
             write!(f, ", {exit}")?;
+        }
+        if let Some(cause) = &self.kill_cause {
+            write!(f, ", killed by its pool: {cause}")?;
         }
         let stderr = self.stderr.end();
         if !stderr.is_empty() {

@@ -18,6 +18,9 @@ pub const GRACE: Duration = Duration::from_millis(700);
 /// What it may take beyond that.
 pub const MARGIN: Duration = Duration::from_millis(300);
 
+/// What takes longer than this hangs, however busy the machine is.
+pub const HANG: Duration = Duration::from_secs(120);
+
 /// The ways in which a host ends.
 pub const ENDINGS: [&str; 10] = [
     "kill",
@@ -149,8 +152,10 @@ impl Host {
             let is_child = variables.any(|entry| entry == wanted.as_bytes())
                 && !line.starts_with(&self.program);
             let is_guardian = line.contains("Ends the children") && line.contains(&guarded);
-            (!line.is_empty() && (is_child || is_guardian))
-                .then(|| format!("{pid} {}", line.replace('\0', " ")))
+            (!line.is_empty() && (is_child || is_guardian)).then(|| {
+                let line: String = line.replace('\0', " ").chars().take(80).collect();
+                format!("{pid} {line}")
+            })
         });
         found.collect()
     }
@@ -212,7 +217,7 @@ impl Host {
     /// If something is left.
     #[track_caller]
     pub fn assert_end(self) -> Duration {
-        let end = self.end(true, OUTER_DEADLINE);
+        let end = self.end(true, HANG);
         end.unwrap_or_else(|left| panic!("left {left:?}"))
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use pool_core::{BuildError, Builder, ConnectionPool};
+use pool_core::{BuildError, Builder, ConnectionPool, PooledConnection};
 use pool_testkit::connector::{FakeConnection, pair};
-use pool_tests::bed::{Bed, Lease, MINUTE, SECOND, Watchdog, pass};
+use pool_tests::bed::{Acquired, Bed, Lease, MINUTE, SECOND, Watchdog, pass, start};
 
 type Settings = Builder<FakeConnection>;
 type Tune = fn(Settings) -> Settings;
@@ -164,4 +164,47 @@ fn builder_shows_its_settings() {
         text.contains("\"workers\"") && text.contains("max_size: 3"),
         "{text}"
     );
+}
+
+/// The longest duration there is stands for "never", in every setting and every call.
+#[tokio::test(start_paused = true)]
+async fn no_duration_is_too_long() {
+    const MAX: Duration = Duration::MAX;
+    let bed = Bed::with(2, |builder| {
+        builder
+            .min_idle(1)
+            .acquire_timeout(MAX)
+            .connect_timeout(MAX)
+            .check_timeout(MAX)
+            .reset_timeout(MAX)
+            .close_timeout(MAX)
+            .check_interval(MAX)
+            .check_after_idle(MAX)
+            .idle_timeout(MAX)
+            .max_lifetime(MAX)
+            .min_uptime(MAX - SECOND)
+            .lease_warn_after(MAX)
+            .retry_delay(MAX, MAX)
+    });
+    bed.pool.warm_up(1).await.expect("it can be opened");
+    let leases = bed.leases(2).await;
+    let waiting = [
+        start({
+            let pool = bed.pool.clone();
+            async move { pool.acquire_within(MAX).await }
+        }),
+        bed.acquirer(),
+    ];
+    pass(100 * 24 * 60 * MINUTE).await;
+    assert_eq!(bed.pool.status().waiting, 2);
+    drop(leases);
+    for waiter in waiting {
+        let lease: Acquired = waiter.await.expect("the task does not panic");
+        lease.expect("it is served").mark_needs_reset();
+    }
+    let lease = bed.lease().await;
+    PooledConnection::discard(lease);
+    let report = bed.pool.close(MAX).await;
+    assert!(report.is_complete());
+    bed.finish().await;
 }

@@ -5,10 +5,11 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use common::HOST;
+use common::{Facts, HOST, can_make_namespaces, has_program};
 use nix::sys::signal::{Signal, kill};
 use pool_tests::children::OUTER_DEADLINE;
 use pool_tests::ended_host::{DEAF, ENDINGS, GRACE, Host, MARGIN, assert_gone, now, pid, wait_for};
@@ -43,9 +44,7 @@ fn children_that_ignore_all_are_gone_a_second_after_their_host() {
 fn lateness() -> Duration {
     let begun = now();
     let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do sleep 0.02; (:); sleep 0.03; done";
-    let done = std::process::Command::new("sh")
-        .args(["-c", script])
-        .status();
+    let done = Command::new("sh").args(["-c", script]).status();
     assert!(done.expect("every Unix has a shell").success());
     begun.elapsed().saturating_sub(GRACE)
 }
@@ -154,10 +153,7 @@ fn the_documented_command_lists_what_is_left_where_the_guardian_was_killed_too()
     let (_, from) = guide.split_once("```sh\n").unwrap();
     let (command, _) = from.split_once("```").unwrap();
     let listed = || {
-        let shell = std::process::Command::new("sh")
-            .args(["-c", command])
-            .output()
-            .unwrap();
+        let shell = Command::new("sh").args(["-c", command]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&shell.stderr), "");
         String::from_utf8(shell.stdout).unwrap()
     };
@@ -179,3 +175,56 @@ fn the_documented_command_lists_what_is_left_where_the_guardian_was_killed_too()
 
 /// It ignores the end of its input.
 const IDLE: &str = "echo up >&2; exec sleep 300";
+
+#[test]
+fn a_guardian_that_was_stopped_is_replaced_when_it_is_to_be_told_something() {
+    let facts = Facts::of(HOST, &["stopped-guardian"]);
+    assert_eq!(facts.one("starts"), "2");
+}
+
+#[test]
+fn a_guardian_with_more_rights_than_the_host_is_replaced_when_it_is_to_be_told_something() {
+    if can_make_namespaces() {
+        let facts = Facts::of(HOST, &["idle-other-user"]);
+        assert_eq!(facts.one("users"), "[65534]");
+    }
+}
+
+/// The number of a child that other code of the host has reaped is free.
+#[test]
+fn the_number_of_a_lost_child_is_not_ended_when_another_has_it() {
+    if !can_make_namespaces() {
+        return;
+    }
+    // The host is not the first process, whose end would end all.
+    let scene = format!(
+        "eval \"$({HOST} reused-number)\"; while kill -0 $guardian; do sleep 0.05; done 2>&-
+         echo exit=$exit; kill -9 $stranger && echo stranger=alive"
+    );
+    let facts = Facts::of("unshare", &["-mpf", "--mount-proc", "sh", "-c", &scene]);
+    assert_eq!(
+        (facts.one("exit"), facts.one("stranger")),
+        ("Lost", "alive")
+    );
+}
+
+/// Its guardian's pipe has room for half of them.
+#[test]
+fn a_guardian_with_a_small_pipe_is_told_of_all_children() {
+    let mut command = vec![
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        HOST,
+    ];
+    if !nix::unistd::geteuid().is_root() {
+        command.drain(..4);
+    } else if !has_program("setpriv") {
+        return;
+    }
+    command.push("many-children");
+    let host = Host::start(command[0], &command[1..], &[]);
+    assert!(host.processes().len() > 800);
+    host.assert_end();
+}

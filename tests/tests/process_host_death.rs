@@ -9,8 +9,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use common::HOST;
-use pool_tests::children::OUTER_DEADLINE;
-use pool_tests::ended_host::{DEAF, ENDINGS, GRACE, Host, MARGIN};
+use pool_tests::ended_host::{DEAF, ENDINGS, GRACE, HANG, Host, MARGIN};
 
 /// Plays each ending with each server in both scopes, a few at a time.
 fn play_the_matrix(variables: &[(&str, &str)]) {
@@ -43,7 +42,7 @@ fn play_the_matrix(variables: &[(&str, &str)]) {
                         );
                         continue;
                     }
-                    let end = host.end(is_killed, OUTER_DEADLINE);
+                    let end = host.end(is_killed, HANG);
                     end.unwrap_or_else(|left| panic!("{row:?} left {left:?}"));
                 }
             });

@@ -111,6 +111,13 @@ fn a_guardian_with_more_rights_than_the_host_is_replaced() {
 }
 
 #[test]
+fn a_guardian_that_could_not_be_replaced_is_tried_again_without_another_child() {
+    let facts = Facts::of(HOST, &["lost-guardian"]);
+    let names = ["without", "starts", "rung"];
+    assert_eq!(names.map(|name| facts.one(name)), ["false", "2", "Eof"]);
+}
+
+#[test]
 fn a_host_without_a_shell_says_that_it_has_no_guardian_unless_it_is_its_own() {
     if !can_make_namespaces() {
         return;

@@ -47,6 +47,34 @@ fn a_process_whose_first_thread_has_ended_is_alive() {
     );
 }
 
+/// While one pass goes on, such a process is always another one, whose turn was before.
+#[test]
+fn a_process_that_goes_on_in_another_again_and_again_is_found() {
+    if !has_program("perl") {
+        return;
+    }
+    for scope in ["group", "tree", "group", "group", "group"] {
+        let facts = Facts::of(HOST, &["end-of-a-wrapper", scope, "hopping"]);
+        let said = ["rung", "survivors", "all_gone"].map(|name| facts.one(name));
+        assert_eq!(said, ["Term", "Known(0)", "true"], "{scope}");
+    }
+}
+
+#[test]
+fn processes_that_the_system_hides_keep_nobody_from_being_counted() {
+    if !(can_make_namespaces() && has_program("setpriv")) {
+        return;
+    }
+    for scope in SCOPES {
+        let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+        let hide = "mount -t proc -o hidepid=1 proc /proc";
+        let scene = format!("{hide} && {nobody} {HOST} end-of-a-wrapper {scope} hidden; exit $?");
+        let facts = Facts::of("unshare", &["-mpf", "sh", "-c", &scene]);
+        let said = ["rung", "survivors", "all_gone"].map(|name| facts.one(name));
+        assert_eq!(said, ["Term", "Known(0)", "true"], "{scope}");
+    }
+}
+
 /// Without the rights of root an unreadable process is unreadable. In a namespace of its own, where
 /// no process of another user is a suspect.
 fn play_as_nobody(condition: &str) -> Option<Facts> {

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use common::{BRIEF, FIXTURE, Scene, read_lines, write_to};
 use pool_stdio::{
-    Child, Children, Command, CommandError, CommandSpec, KillScope, Signal, SignalError,
-    SpawnError, Stop,
+    Child, Children, Command, CommandError, CommandSpec, JsonRpcConnector, KillScope,
+    OneShotConnector, Protocol, Signal, SignalError, SpawnError, StderrPolicy, StdioConnector,
+    Stop,
 };
 use pool_testkit::census::Leftover;
 use pool_testkit::fixture::{Behaviour, Step};
@@ -461,6 +462,30 @@ fn a_child_whose_stdout_is_discarded_has_no_pipe_there() {
     assert_eq!(child.stderr_tail().text, "/dev/null\n");
     block_on(child.terminate(Stop::Orderly));
     scene.end(Vec::new());
+}
+
+#[test]
+fn a_connector_refuses_a_command_whose_streams_it_cannot_use() {
+    let discarded = CommandSpec::new("cat").discard_stdout();
+    let handed_out = CommandSpec::new("cat").stderr(StderrPolicy::Pipe);
+    let refused = [
+        StdioConnector::new(discarded.clone()).err(),
+        OneShotConnector::new(discarded.clone()).err(),
+        JsonRpcConnector::new(discarded, Protocol::Mcp).err(),
+        StdioConnector::new(handed_out.clone()).err(),
+        JsonRpcConnector::new(handed_out.clone(), Protocol::Mcp).err(),
+    ];
+    for error in refused {
+        let error = error.expect("it is refused");
+        assert!(
+            matches!(error, CommandError::NotForConnectors { .. }),
+            "{error}"
+        );
+    }
+    assert!(
+        OneShotConnector::new(handed_out).is_ok(),
+        "it collects stderr, whatever the policy"
+    );
 }
 
 #[test]

@@ -44,6 +44,8 @@ fn every_test_that_the_docs_name_exists() {
         "pool-core/src",
         "pool-stdio/src",
         "pool-stdio/tests",
+        "pool-supervisor/src",
+        "pool-supervisor/tests",
         "redis/tests",
     ] {
         functions(&root.join(directory), &mut exist);

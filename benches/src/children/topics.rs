@@ -7,12 +7,13 @@ use super::{
 };
 
 /// All topics, in the order of the report.
-pub const TOPICS: [Topic; 15] = [
+pub const TOPICS: [Topic; 16] = [
     round_trip::TOPIC,
     per_request::TOPIC,
     rpc::PINNED,
     rpc::UNPINNED,
     rpc::LEASE,
+    rpc::EXCHANGE,
     rpc::FOUR_CHILDREN,
     rpc::SHARING,
     spawn::TOPIC,

@@ -19,7 +19,7 @@
 //! * B2: no connect begins while `max_connecting` are in flight.
 //! * B3: no permit is free while a member that could use it asks.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -68,10 +68,13 @@ pub(super) struct Account<H> {
     /// Its connects in flight, what was granted included.
     pub(super) connecting: usize,
     pub(super) demand: Demand,
-    /// When its wait for the next permit began, if it asks.
+    /// When its callers' wait for the next permit began, if they wait.
     pub(super) asked_at: Time,
     /// Its place among those that ask for equally much.
     turn: u64,
+    /// What its connections weigh together. Changes and releases come in any order, so it can be negative
+    /// for a moment.
+    pub(super) weight: i128,
     /// How many of its connections were reclaimed.
     pub(super) reclaimed: u64,
     /// `None` after it left: then it gets nothing any more.
@@ -107,12 +110,6 @@ impl<H> Account<H> {
         self.demand.callers.saturating_sub(own)
     }
 
-    /// Its wait for the next permit begins now, behind all that wait with as few.
-    const fn wait_from(&mut self, turn: u64, now: Time) {
-        self.turn = turn;
-        self.asked_at = now;
-    }
-
     /// Gives back what was granted beyond `kept` permits and not taken.
     const fn give_back_beyond(&mut self, kept: usize) {
         let surplus = self.granted.saturating_sub(kept);
@@ -145,6 +142,9 @@ pub(super) struct Totals {
     pub(super) connecting: usize,
     /// The shares of all members that hold or want something.
     pub(super) active_shares: usize,
+    /// How many members ask for callers.
+    pub(super) waiting: usize,
+    pub(super) weight: i128,
     callers_beyond_reserve: usize,
 }
 
@@ -155,6 +155,8 @@ impl Totals {
         self.reserved += account.entitlement.reserved;
         self.connecting += account.connecting;
         self.active_shares += account.active_share();
+        self.waiting += usize::from(account.demand.callers > 0);
+        self.weight += account.weight;
         self.callers_beyond_reserve += account.callers_beyond_reserve();
     }
 
@@ -164,6 +166,8 @@ impl Totals {
         self.reserved -= account.entitlement.reserved;
         self.connecting -= account.connecting;
         self.active_shares -= account.active_share();
+        self.waiting -= usize::from(account.demand.callers > 0);
+        self.weight -= account.weight;
         self.callers_beyond_reserve -= account.callers_beyond_reserve();
     }
 }
@@ -182,6 +186,7 @@ pub(super) struct Want {
 pub(super) struct Accounts<H> {
     limit: usize,
     max_connecting: usize,
+    max_weight: Option<u64>,
     table: Vec<Option<Account<H>>>,
     free: Vec<u32>,
     totals: Totals,
@@ -191,10 +196,11 @@ pub(super) struct Accounts<H> {
 }
 
 impl<H: Clone> Accounts<H> {
-    pub(super) const fn new(limit: usize, max_connecting: usize) -> Self {
+    pub(super) const fn new(limit: usize, max_connecting: usize, max_weight: Option<u64>) -> Self {
         Self {
             limit,
             max_connecting,
+            max_weight,
             table: Vec::new(),
             free: Vec::new(),
             totals: Totals {
@@ -203,6 +209,8 @@ impl<H: Clone> Accounts<H> {
                 reserved: 0,
                 connecting: 0,
                 active_shares: 0,
+                waiting: 0,
+                weight: 0,
                 callers_beyond_reserve: 0,
             },
             holders: BTreeSet::new(),
@@ -227,10 +235,6 @@ impl<H: Clone> Accounts<H> {
         self.holders.len()
     }
 
-    pub(super) fn asker_count(&self) -> usize {
-        self.askers.len()
-    }
-
     /// Opens an account, unless there is no room for its reserve: the number that is left.
     ///
     /// Others can hold what is reserved now. Then they are asked for it back.
@@ -247,6 +251,7 @@ impl<H: Clone> Accounts<H> {
             demand: Demand::NONE,
             asked_at: Time::default(),
             turn: 0,
+            weight: 0,
             reclaimed: 0,
             handle: None,
         };
@@ -303,7 +308,10 @@ impl<H: Clone> Accounts<H> {
             };
             // It keeps its turn as long as it asks.
             if account.demand.is_none() {
-                account.wait_from(turn, now);
+                account.turn = turn;
+            }
+            if account.demand.callers == 0 {
+                account.asked_at = now;
             }
             account.demand = rest;
         });
@@ -322,15 +330,44 @@ impl<H: Clone> Accounts<H> {
         self.change(key, |account| account.connecting -= 1);
     }
 
+    /// The connections of a member weigh this much more than before.
+    pub(super) fn weigh(&mut self, key: MemberKey, change: i128) {
+        self.change(key, |account| account.weight += change);
+    }
+
+    /// By how much all connections together weigh more than they may.
+    pub(super) fn excess_weight(&self) -> u64 {
+        let excess = match self.max_weight {
+            Some(max) => self.totals.weight - i128::from(max),
+            None => 0,
+        };
+        u64::try_from(excess.max(0)).unwrap_or(u64::MAX)
+    }
+
+    /// All connections together weigh as much as they may, so none is opened.
+    pub(super) fn is_heavy(&self) -> bool {
+        let max = self.max_weight.map(i128::from);
+        max.is_some_and(|max| self.totals.weight >= max)
+    }
+
+    /// The members that weigh something, the heaviest first.
+    pub(super) fn heaviest(&self) -> Vec<H> {
+        let mut holders: Vec<_> = self.holders.iter().copied().collect();
+        holders.retain(|key| self.account(*key).weight > 0);
+        holders.sort_by_key(|key| Reverse(self.account(*key).weight));
+        self.handles(holders)
+    }
+
     /// A slot of the member is free.
     ///
     /// It had that slot until now, so it comes after those that have waited with as few. Otherwise a pool
     /// that gave way would get the slot back at once.
-    pub(super) fn release(&mut self, key: MemberKey, was_reclaimed: bool, now: Time) {
+    pub(super) fn release(&mut self, key: MemberKey, was_reclaimed: bool, weight: u64) {
         let turn = self.next_turn();
         self.change(key, |account| {
             account.slots -= 1;
-            account.wait_from(turn, now);
+            account.weight -= i128::from(weight);
+            account.turn = turn;
             account.reclaimed += u64::from(was_reclaimed);
         });
     }
@@ -357,7 +394,8 @@ impl<H: Clone> Accounts<H> {
                     Demand { callers: 0, spare } => *spare -= 1,
                     Demand { callers, .. } => *callers -= 1,
                 }
-                account.wait_from(turn, now);
+                account.turn = turn;
+                account.asked_at = now;
             });
             granted.push(key);
         }
@@ -371,7 +409,7 @@ impl<H: Clone> Accounts<H> {
 
     /// The member that a permit can be granted to now.
     fn next_to_serve(&self) -> Option<MemberKey> {
-        if self.totals.connecting >= self.max_connecting {
+        if self.totals.connecting >= self.max_connecting || self.is_heavy() {
             return None;
         }
         let asking = self.askers.iter().map(|key| (*key, self.account(*key)));
@@ -392,7 +430,10 @@ impl<H: Clone> Accounts<H> {
     /// share even with one more. Otherwise two members could take the last permit from each other
     /// for ever.
     pub(super) fn want(&self) -> Want {
-        let free = self.limit.saturating_sub(self.totals.committed);
+        let free = match self.is_heavy() {
+            true => 0,
+            false => self.limit.saturating_sub(self.totals.committed),
+        };
         let excess = self.totals.committed.saturating_sub(self.limit);
         let owed = |key: &MemberKey| {
             let account = self.account(*key);

@@ -12,18 +12,24 @@ use crate::time::Time;
 
 const MAX_CONNECTING: usize = 3;
 const LIMIT: usize = 5;
+const MAX_WEIGHT: u64 = 10;
 /// Divisible by every share, so that slots for each unit of share are whole numbers.
 const SHARES: [u32; 3] = [1, 2, 3];
 const SHARES_MULTIPLE: usize = 6;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Join { share: u32, reserved: usize },
+    Join {
+        share: u32,
+        reserved: usize,
+    },
     Leave(usize),
     Ask(usize, usize, usize),
     Take(usize),
     ConnectEnded(usize),
     Release(usize),
+    /// One of its open connections weighs this much now.
+    Weigh(usize, usize, u64),
     Resize(usize),
 }
 
@@ -36,7 +42,8 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (who.clone(), 0..4_usize, 0..3_usize).prop_map(|(who, callers, spare)| Op::Ask(who, callers, spare)),
         6 => who.clone().prop_map(Op::Take),
         4 => who.clone().prop_map(Op::ConnectEnded),
-        4 => who.prop_map(Op::Release),
+        4 => who.clone().prop_map(Op::Release),
+        2 => (who, 0..4_usize, 0..8_u64).prop_map(|(who, place, weight)| Op::Weigh(who, place, weight)),
         1 => (0..8_usize).prop_map(Op::Resize),
     ]
 }
@@ -57,6 +64,8 @@ struct NaiveMember {
     /// Taken permits whose connect is in flight, and others.
     connecting: usize,
     open: usize,
+    /// What its open connections weigh.
+    weights: Vec<u64>,
     granted: usize,
     callers: usize,
     spare: usize,
@@ -98,9 +107,17 @@ impl Naive {
             .sum()
     }
 
+    fn weight(&self) -> u64 {
+        let members = self.members.iter();
+        members.flat_map(|member| &member.weights).sum()
+    }
+
     /// Grants one permit after the other, each to the neediest member that may have it.
     fn settle(&mut self) {
-        while self.connecting() < MAX_CONNECTING && self.slots() < self.limit {
+        while self.connecting() < MAX_CONNECTING
+            && self.slots() < self.limit
+            && self.weight() < MAX_WEIGHT
+        {
             let is_free_for_all = self.committed() < self.limit;
             let able = self.members.iter_mut().filter(|member| {
                 member.asks() && (is_free_for_all || member.slots() < member.reserved)
@@ -137,7 +154,10 @@ impl Naive {
             lacking.min(member.beyond_reserve())
         });
         let asked = self.members.iter().map(NaiveMember::beyond_reserve);
-        let free = self.limit.saturating_sub(self.committed());
+        let free = match self.weight() < MAX_WEIGHT {
+            true => self.limit.saturating_sub(self.committed()),
+            false => 0,
+        };
         let excess = self.committed().saturating_sub(self.limit);
         (
             asked.sum::<usize>().saturating_sub(free) + excess,
@@ -155,7 +175,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         Self {
-            accounts: Accounts::new(LIMIT, MAX_CONNECTING),
+            accounts: Accounts::new(LIMIT, MAX_CONNECTING, Some(MAX_WEIGHT)),
             naive: Naive {
                 limit: LIMIT,
                 ..Naive::default()
@@ -192,15 +212,25 @@ impl Rig {
                     accounts.connect_ended(key);
                     member.connecting -= 1;
                     member.open += 1;
+                    member.weights.push(0);
                 }
             }
             Op::Release(who) => {
                 if let Some((accounts, member, key)) = self.member(who)
                     && member.open > 0
                 {
-                    accounts.release(key, false, Time::default());
+                    let weight = member.weights.pop().expect("one for each");
+                    accounts.release(key, false, weight);
                     member.open -= 1;
                     member.since = now;
+                }
+            }
+            Op::Weigh(who, place, weight) => {
+                if let Some((accounts, member, key)) = self.member(who)
+                    && let Some(present) = member.weights.get_mut(place)
+                {
+                    let before = std::mem::replace(present, weight);
+                    accounts.weigh(key, i128::from(weight) - i128::from(before));
                 }
             }
         }
@@ -283,6 +313,8 @@ impl Rig {
         }
         let want = self.accounts.want();
         assert_eq!((want.idle, want.busy), self.naive.want());
+        let excess = self.naive.weight().saturating_sub(MAX_WEIGHT);
+        assert_eq!(self.accounts.excess_weight(), excess, "invariant W3");
         // B1 and B2, in words of their own.
         let slots = self.accounts.totals().slots;
         assert!(slots <= self.naive.limit.max(before), "invariant B1");

@@ -78,13 +78,15 @@ impl Budget {
     }
 
     pub(super) fn new(settings: BudgetBuilder) -> Self {
-        let accounts = Accounts::new(settings.max_connections, settings.max_connecting);
+        let (connections, connects) = (settings.max_connections, settings.max_connecting);
+        let accounts = Accounts::new(connections, connects, settings.max_weight);
+        let clock = Clock::start();
         let shared = SharedBudget {
-            pressure: Arc::new(Pressure::new(StdArc::clone(&settings.name))),
+            pressure: Arc::new(Pressure::new(StdArc::clone(&settings.name), clock.clone())),
             accounts: Mutex::new(accounts),
-            meters: BudgetMeters::new(&settings.name),
+            meters: BudgetMeters::new(&settings.name, settings.max_weight.is_some()),
             settings,
-            clock: Clock::start(),
+            clock,
         };
         shared.write(&shared.accounts.lock(), None);
         Self {
@@ -108,8 +110,9 @@ impl Budget {
                 held: account.slots,
                 connecting: account.connecting,
                 asks,
-                waiting_for: (asks > 0).then(|| now.since(account.asked_at)),
+                waiting_for: (account.demand.callers > 0).then(|| now.since(account.asked_at)),
                 reclaimed: account.reclaimed,
+                weight: positive(account.weight),
             }
         });
         BudgetStatus {
@@ -120,6 +123,8 @@ impl Budget {
             connecting: totals.connecting,
             max_connecting: accounts.max_connecting(),
             reclaiming: self.shared.pressure.claimed(),
+            weight: positive(totals.weight),
+            max_weight: self.shared.settings.max_weight,
             members: members.collect(),
         }
     }
@@ -157,6 +162,7 @@ impl BudgetBuilder {
         let limits = [
             ("max_connections", self.max_connections),
             ("max_connecting", self.max_connecting),
+            ("max_weight", usize::from(self.max_weight != Some(0))),
         ];
         if let Some((setting, _)) = limits.into_iter().find(|(_, limit)| *limit == 0) {
             return Err(BuildError::OutOfRange {
@@ -213,7 +219,9 @@ impl SharedBudget {
             connecting: totals.connecting,
             max_connecting: accounts.max_connecting(),
             holders: accounts.holder_count(),
-            askers: accounts.asker_count(),
+            waiting: totals.waiting,
+            weight: positive(totals.weight),
+            max_weight: self.settings.max_weight,
         };
         self.pressure.write(accounts.want(), figures, ended);
     }
@@ -227,13 +235,17 @@ impl SharedBudget {
     ///
     /// When it returns, the store of every pool that held a slot was locked after the pressure rose, so a
     /// connection that comes home later is given up there.
+    ///
+    /// Claims that have aged are given to other connections first.
     pub(super) fn reclaim(&self, asker: Option<MemberKey>) {
+        let now = self.clock.now();
+        self.pressure.end_aged(now);
         let mut tries_left = RECLAIM_TRIES;
         while self.pressure.is_on() && tries_left > 0 {
             let holders = self.accounts.lock().other_holders(asker);
             let idle = holders
                 .iter()
-                .filter_map(|member| Some((member.oldest_idle()?, member)));
+                .filter_map(|member| Some((member.oldest_idle(now)?, member)));
             let oldest = idle.min_by_key(|(since, _)| *since);
             let Some((_, member)) = oldest else {
                 drop_quietly(holders);
@@ -244,6 +256,36 @@ impl SharedBudget {
             drop_quietly(holders);
         }
     }
+}
+
+impl SharedBudget {
+    /// Has connections closed if all together are too heavy: idle ones, those of the heaviest member first;
+    /// then one that callers have, when it is returned.
+    pub(super) fn shed(&self) {
+        let (mut excess, heaviest) = {
+            let accounts = self.accounts.lock();
+            (accounts.excess_weight(), accounts.heaviest())
+        };
+        for member in &heaviest {
+            excess = excess.saturating_sub(member.outgoing_weight());
+        }
+        for member in &heaviest {
+            if excess == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(member.shed_idle(excess));
+        }
+        if excess > 0 {
+            let mut members = heaviest.iter();
+            let _: bool = members.any(|member| member.shed_leased());
+        }
+        heaviest.into_iter().for_each(drop_quietly);
+    }
+}
+
+/// A sum of changes that came in any order.
+fn positive(weight: i128) -> u64 {
+    u64::try_from(weight.max(0)).unwrap_or(u64::MAX)
 }
 
 /// How often a reclaim looks again because what it found was lent meanwhile.

@@ -11,6 +11,7 @@ pub struct BudgetBuilder {
     pub(super) max_connections: usize,
     pub(super) max_connecting: usize,
     pub(super) min_residence: Duration,
+    pub(super) max_weight: Option<u64>,
 }
 
 impl BudgetBuilder {
@@ -20,6 +21,7 @@ impl BudgetBuilder {
             max_connections: 64,
             max_connecting: 8,
             min_residence: Duration::from_millis(500),
+            max_weight: None,
         }
     }
 
@@ -42,11 +44,25 @@ impl BudgetBuilder {
         self
     }
 
+    /// How much all connections together may weigh: bytes of memory, if they are child processes.
+    ///
+    /// Default `None`. As long as they weigh as much or more, no pool opens another one, and idle
+    /// connections are closed for pools that wait. If they weigh more, idle ones are closed
+    /// ([`Overweight`](crate::CloseReason::Overweight)), those of the heaviest pool first; if none is left,
+    /// the heaviest connection of the heaviest pool is closed when it is returned, one in each
+    /// [`weigh_interval`](crate::Builder::weigh_interval). Worst case: the connections weigh more by what
+    /// they gain in an interval and a lease, and by what is opened while little is known of its weight.
+    pub fn max_weight(mut self, weight: impl Into<Option<u64>>) -> Self {
+        self.max_weight = weight.into();
+        self
+    }
+
     /// How long a connection serves until its pool must give way with it to a pool that has none.
     ///
     /// Default 500 ms. With more busy pools than connections each pool gets a connection for this long,
-    /// and one lease, in turn: a longer time means fewer connects and longer waits. It does not
-    /// protect idle connections.
+    /// and one lease, in turn: a longer time means fewer connects and longer waits. An idle connection
+    /// of a pool within its share is kept for as long after its last use, unless a pool that is within its
+    /// share as well waits for one.
     pub const fn min_residence(mut self, residence: Duration) -> Self {
         self.min_residence = residence;
         self

@@ -12,10 +12,13 @@ pub(super) struct BudgetMeters {
     connecting: Gauge,
     holders: Gauge,
     waiting: Gauge,
+    weight: Gauge,
+    /// If there is one.
+    max_weight: Option<Gauge>,
 }
 
 impl BudgetMeters {
-    pub(super) fn new(budget: &str) -> Self {
+    pub(super) fn new(budget: &str, limits_weight: bool) -> Self {
         let budget = || budget.to_owned();
         Self {
             connections: metrics::gauge!("pool_budget_connections", "budget" => budget()),
@@ -23,6 +26,9 @@ impl BudgetMeters {
             connecting: metrics::gauge!("pool_budget_connecting", "budget" => budget()),
             holders: metrics::gauge!("pool_budget_holding_pools", "budget" => budget()),
             waiting: metrics::gauge!("pool_budget_waiting_pools", "budget" => budget()),
+            weight: metrics::gauge!("pool_budget_weight", "budget" => budget()),
+            max_weight: limits_weight
+                .then(|| metrics::gauge!("pool_budget_max_weight", "budget" => budget())),
         }
     }
 
@@ -33,10 +39,15 @@ impl BudgetMeters {
                 (&self.max_connections, figures.limit),
                 (&self.connecting, figures.connecting),
                 (&self.holders, figures.holders),
-                (&self.waiting, figures.askers),
+                (&self.waiting, figures.waiting),
             ];
             for (gauge, count) in gauges {
                 gauge.set(real(count));
+            }
+            let weight = |weight: u64| real(usize::try_from(weight).unwrap_or(usize::MAX));
+            self.weight.set(weight(figures.weight));
+            if let (Some(gauge), Some(max)) = (&self.max_weight, figures.max_weight) {
+                gauge.set(weight(max));
             }
         }));
     }

@@ -43,6 +43,10 @@ pub struct BudgetStatus {
     pub max_connecting: usize,
     /// Connections of one pool that are being closed for another.
     pub reclaiming: usize,
+    /// What all connections together weigh, as far as they were weighed.
+    pub weight: u64,
+    /// `max_weight`.
+    pub max_weight: Option<u64>,
     /// Every pool, in no particular order.
     pub members: Vec<BudgetMember>,
 }
@@ -61,10 +65,13 @@ pub struct BudgetMember {
     pub held: usize,
     /// Its connects in flight, without those that are overdue.
     pub connecting: usize,
-    /// How many connections it waits for.
+    /// How many connections it asks for, for callers and for `min_idle`.
     pub asks: usize,
-    /// How long it has waited for the next one.
+    /// How long its callers have waited for the next one; `None` if none of what it asks for is for
+    /// callers.
     pub waiting_for: Option<Duration>,
+    /// What its connections weigh together.
+    pub weight: u64,
     /// How many of its connections were closed for other pools so far.
     pub reclaimed: u64,
 }
@@ -72,7 +79,8 @@ pub struct BudgetMember {
 impl fmt::Display for BudgetStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let holders = self.members.iter().filter(|member| member.held > 0);
-        let waiting = self.members.iter().filter(|member| member.asks > 0);
+        let members = self.members.iter();
+        let waiting = members.filter(|member| member.waiting_for.is_some());
         let (holders, waiting) = (holders.count(), waiting.count());
         write_usage(f, [self.used, self.limit, holders, waiting], "pool")
     }
@@ -94,11 +102,21 @@ pub struct BudgetUsage {
     pub max_connecting: usize,
     /// How many pools hold a connection.
     pub holders: usize,
-    /// How many pools wait for one.
+    /// How many pools have callers that wait for one.
     pub waiting: usize,
+    /// What all connections together weigh.
+    pub weight: u64,
+    /// `max_weight`.
+    pub max_weight: Option<u64>,
 }
 
 impl BudgetUsage {
+    /// Whether nothing is opened because the connections are too heavy.
+    #[must_use]
+    pub fn is_too_heavy(&self) -> bool {
+        self.used < self.limit && self.max_weight.is_some_and(|max| self.weight >= max)
+    }
+
     /// Whether connects are what is missing, and not connections.
     #[must_use]
     pub const fn is_short_of_connects(&self) -> bool {
@@ -125,7 +143,15 @@ impl BudgetUsage {
                 Waiting(waiting, noun)
             );
         }
-        write!(f, "budget `{name}` is full: ")?;
+        if let (true, Some(max)) = (self.is_too_heavy(), self.max_weight) {
+            write!(
+                f,
+                "budget `{name}` is too heavy: weight {} of {max}; ",
+                self.weight
+            )?;
+        } else {
+            write!(f, "budget `{name}` is full: ")?;
+        }
         write_usage(f, [self.used, self.limit, self.holders, self.waiting], noun)
     }
 }

@@ -91,6 +91,7 @@ impl Membership {
             share: self.share,
             reserved: self.reserved,
             residence: self.budget.settings.min_residence,
+            max_weight: self.budget.settings.max_weight,
         }
     }
 
@@ -124,6 +125,23 @@ impl Membership {
             budget.reclaim(Some(this.key));
         }
         None
+    }
+
+    /// The connections of the pool weigh this much more than before.
+    pub(crate) fn weigh(&self, change: i128) {
+        let mut accounts = self.budget.accounts.lock();
+        accounts.weigh(self.key, change);
+        let is_heavy = accounts.is_heavy();
+        self.budget.finish(accounts, None);
+        if is_heavy {
+            self.budget.shed();
+            self.budget.reclaim(None);
+        }
+    }
+
+    /// When the next claim of the budget ages: then what is wanted can be taken elsewhere.
+    pub(crate) fn claim_ages_at(&self) -> Option<Time> {
+        self.budget.pressure.ages_at()
     }
 
     /// For a model that looks before it asks.
@@ -163,6 +181,17 @@ impl Drop for Membership {
     }
 }
 
+/// What a slot leaves to the budget when it is freed.
+#[derive(Debug, Default)]
+pub(crate) struct FreedSlot {
+    /// Its connection was given up for another pool, and the claim has not ended before.
+    pub(crate) claim: Option<Claim>,
+    /// Its connection was closed for another pool.
+    pub(crate) is_reclaimed: bool,
+    /// What it weighed.
+    pub(crate) weight: u64,
+}
+
 /// The right to one slot, out of a budget. It is given back when this is dropped.
 pub(crate) struct BudgetPermit {
     /// `None` after it was given back.
@@ -182,12 +211,12 @@ impl BudgetPermit {
         }
     }
 
-    /// Gives it back. `claim` says that its connection was closed for another pool.
-    pub(crate) fn give_back(mut self, claim: Option<Claim>) {
-        self.release(claim);
+    /// Gives it back.
+    pub(crate) fn give_back(mut self, freed: FreedSlot) {
+        self.release(freed);
     }
 
-    fn release(&mut self, claim: Option<Claim>) {
+    fn release(&mut self, freed: FreedSlot) {
         let Some(membership) = self.membership.take() else {
             return;
         };
@@ -195,17 +224,18 @@ impl BudgetPermit {
         if self.is_connecting {
             accounts.connect_ended(membership.key);
         }
-        accounts.release(
-            membership.key,
-            claim.is_some(),
-            membership.budget.clock.now(),
-        );
-        membership.budget.finish(accounts, claim);
+        accounts.release(membership.key, freed.is_reclaimed, freed.weight);
+        let is_heavy = accounts.is_heavy();
+        membership.budget.finish(accounts, freed.claim);
+        if is_heavy {
+            // One connection less is not enough.
+            membership.budget.reclaim(None);
+        }
     }
 }
 
 impl Drop for BudgetPermit {
     fn drop(&mut self) {
-        self.release(None);
+        self.release(FreedSlot::default());
     }
 }

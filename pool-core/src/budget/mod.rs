@@ -20,5 +20,5 @@ pub use budget::Budget;
 pub use budget_builder::BudgetBuilder;
 pub use budget_status::{BudgetMember, BudgetStatus, BudgetUsage};
 pub(crate) use member::Member;
-pub(crate) use membership::{BudgetPermit, Membership, Terms};
-pub(crate) use pressure::{Allotment, Claim};
+pub(crate) use membership::{BudgetPermit, FreedSlot, Membership, Terms};
+pub(crate) use pressure::{Allotment, Claim, IdleOffer};

@@ -13,6 +13,14 @@
 //! idle connection. A connection that came home before is found there. One that comes home later sees
 //! the number, because its critical section follows the one that looked.
 //!
+//! # Claims that age
+//!
+//! A claim ends when its slot is free. That can take long: a shared connection that gives way has leases,
+//! and the runtime of a pool can have stopped. So each claim has a time after which it *ages*: it counts
+//! no more, and another connection can be given up in its place. A pool that waits looks for aged claims.
+//!
+//! # Order
+//!
 //! What is wanted and what is claimed are one word, so a claim that ends and the smaller want that
 //! follows from it are one step. Otherwise a connection could be given up twice, or not at all.
 //!
@@ -20,6 +28,7 @@
 //! is not needed any more, or one critical section later. It breaks no limit: permits are counted
 //! under the budget's lock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 use std::time::Duration;
 
@@ -27,6 +36,7 @@ use crate::budget::accounts::Want;
 use crate::budget::budget_status::BudgetUsage;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::sync::{Arc, Mutex};
+use crate::time::{Clock, Time};
 
 /// The numbers that stores read.
 #[derive(Debug)]
@@ -34,8 +44,18 @@ pub(crate) struct Pressure {
     name: StdArc<str>,
     /// A [`Level`].
     level: AtomicU64,
-    /// Its lock is a leaf: nothing is called while it is held. Only slow paths take it.
+    /// Their locks are leaves: nothing is called while they are held. Only slow paths take them.
     figures: Mutex<Figures>,
+    claims: Mutex<Claims>,
+    clock: Clock,
+}
+
+/// The claims that count.
+#[derive(Debug, Default)]
+struct Claims {
+    /// When each of them ages.
+    ages_at: BTreeMap<u64, Time>,
+    next: u64,
 }
 
 /// How many connections are wanted, and how many of them are on their way out.
@@ -81,23 +101,59 @@ pub(super) struct Figures {
     pub(super) max_connecting: usize,
     /// How many pools hold a slot,
     pub(super) holders: usize,
-    /// and how many ask for one.
-    pub(super) askers: usize,
+    /// and how many have callers that wait for one.
+    pub(super) waiting: usize,
+    /// What all connections together weigh,
+    pub(super) weight: u64,
+    /// and may weigh.
+    pub(super) max_weight: Option<u64>,
 }
 
-/// A connection that is given up for another pool. It counts until this is dropped.
+/// A connection that is given up for another pool. It counts until this is dropped, or ages.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    /// `None` after it was counted out.
-    pressure: Option<Arc<Pressure>>,
+    pressure: Arc<Pressure>,
+    number: u64,
 }
 
+impl Claim {
+    /// Its connection is being closed from now on.
+    pub(crate) fn closing(&self) {
+        let ages_at = self.pressure.clock.now().after(CLOSE_PATIENCE);
+        let mut claims = self.pressure.claims.lock();
+        if let Some(entry) = claims.ages_at.get_mut(&self.number) {
+            *entry = ages_at;
+        }
+    }
+
+    /// It counts no more.
+    pub(crate) fn has_aged(&self) -> bool {
+        !self
+            .pressure
+            .claims
+            .lock()
+            .ages_at
+            .contains_key(&self.number)
+    }
+
+    /// It counts no more from now on. Returns whether it did.
+    fn end(&self) -> bool {
+        let mut claims = self.pressure.claims.lock();
+        claims.ages_at.remove(&self.number).is_some()
+    }
+}
+
+/// How long the close of a connection that was given up may take until another one is given up.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(30);
+
 impl Pressure {
-    pub(super) fn new(name: StdArc<str>) -> Self {
+    pub(super) fn new(name: StdArc<str>, clock: Clock) -> Self {
         Self {
             name,
             level: AtomicU64::new(0),
             figures: Mutex::new(Figures::default()),
+            claims: Mutex::new(Claims::default()),
+            clock,
         }
     }
 
@@ -105,11 +161,8 @@ impl Pressure {
     ///
     /// Order: called under the budget's lock, so that the latest change is written last.
     pub(super) fn write(&self, want: Want, figures: Figures, ended: Option<Claim>) {
-        let mut ended = ended;
-        let is_ended = ended
-            .as_mut()
-            .and_then(|claim| claim.pressure.take())
-            .is_some();
+        // It counted, and does not any more: its drop counts nothing.
+        let is_ended = ended.is_some_and(|claim| claim.end());
         self.change(|level| {
             Some(Level {
                 idle: at_most_max(want.idle),
@@ -146,30 +199,74 @@ impl Pressure {
         self.level.fetch_update(Relaxed, Relaxed, changed).is_ok()
     }
 
-    fn claim(this: &Arc<Self>, wanted: fn(Level) -> u64) -> Option<Claim> {
+    /// When the next claim ages.
+    pub(super) fn ages_at(&self) -> Option<Time> {
+        self.claims.lock().ages_at.values().min().copied()
+    }
+
+    /// Ends the claims that have aged by now.
+    pub(super) fn end_aged(&self, now: Time) {
+        let aged = {
+            let mut claims = self.claims.lock();
+            let before = claims.ages_at.len();
+            claims.ages_at.retain(|_, ages_at| *ages_at > now);
+            before - claims.ages_at.len()
+        };
+        if aged > 0 {
+            self.count_out(aged);
+        }
+    }
+
+    fn count_out(&self, claims: usize) {
+        self.change(|level| {
+            Some(Level {
+                claimed: level.claimed - at_most_max(claims),
+                ..level
+            })
+        });
+    }
+
+    /// Claims a connection if one is wanted, for at most `patience`.
+    fn claim(this: &Arc<Self>, wanted: impl Fn(Level) -> u64, patience: Duration) -> Option<Claim> {
         let is_claimed = this.change(|level| {
             (level.claimed < wanted(level)).then_some(Level {
                 claimed: level.claimed + 1,
                 ..level
             })
         });
-        is_claimed.then(|| Claim {
-            pressure: Some(Arc::clone(this)),
+        if !is_claimed {
+            return None;
+        }
+        let ages_at = this.clock.now().after(patience);
+        let mut claims = this.claims.lock();
+        let number = claims.next;
+        claims.next += 1;
+        claims.ages_at.insert(number, ages_at);
+        drop(claims);
+        Some(Claim {
+            pressure: Arc::clone(this),
+            number,
         })
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(pressure) = self.pressure.take() {
-            pressure.change(|level| {
-                Some(Level {
-                    claimed: level.claimed - 1,
-                    ..level
-                })
-            });
+        if self.end() {
+            self.pressure.count_out(1);
         }
     }
+}
+
+/// An idle connection that a pool could give up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IdleOffer {
+    /// How many connections the pool has that can serve.
+    pub(crate) serving: usize,
+    /// How many the pool itself asked the budget for: it gives up none for itself.
+    pub(crate) asked: usize,
+    /// It was used within the minimum residence.
+    pub(crate) is_in_use: bool,
 }
 
 /// What one pool is entitled to, and what its budget wants of it.
@@ -179,9 +276,20 @@ pub(crate) struct Allotment {
     pub(super) share: usize,
     pub(super) reserved: usize,
     pub(super) residence: Duration,
+    pub(super) max_weight: Option<u64>,
 }
 
 impl Allotment {
+    /// Whether connections are weighed for the budget.
+    pub(crate) const fn limits_weight(&self) -> bool {
+        self.max_weight.is_some()
+    }
+
+    /// What all connections of the budget may weigh together.
+    pub(crate) fn max_weight(&self) -> u64 {
+        self.max_weight.unwrap_or(u64::MAX)
+    }
+
     /// Whether a connection is wanted. The hot path reads nothing else.
     #[inline]
     pub(crate) fn is_pressed(&self) -> bool {
@@ -198,28 +306,53 @@ impl Allotment {
         self.residence
     }
 
-    /// Gives up one of `serving` connections that is idle, if one is wanted.
-    pub(crate) fn claim_idle(&self, serving: usize) -> Option<Claim> {
-        if serving <= self.reserved {
-            return None;
-        }
-        Pressure::claim(&self.pressure, |level| level.idle)
+    /// Whether an idle connection is wanted of this pool.
+    ///
+    /// One that is in use by a pool within its share is wanted only for a pool that is owed one: a caller
+    /// that needs it again and again would have to connect each time.
+    pub(crate) fn wants_idle(&self, offer: IdleOffer) -> bool {
+        let level = self.pressure.level();
+        level.claimed < self.idle_wanted(offer)(level)
     }
 
-    /// Gives up one of `serving` connections that callers of this pool wait for, if another pool is
-    /// owed one and this one has more than its share.
-    pub(crate) fn claim_busy(&self, serving: usize) -> Option<Claim> {
+    /// Gives up an idle connection, if one is wanted.
+    pub(crate) fn claim_idle(&self, offer: IdleOffer) -> Option<Claim> {
+        Pressure::claim(&self.pressure, self.idle_wanted(offer), CLOSE_PATIENCE)
+    }
+
+    fn idle_wanted(&self, offer: IdleOffer) -> impl Fn(Level) -> u64 {
+        let is_reserved = offer.serving <= self.reserved;
+        let is_kept = !is_reserved && offer.is_in_use && !self.is_above_share(offer.serving);
+        move |level| {
+            let wanted = match (is_reserved, is_kept) {
+                (true, _) => 0,
+                (_, true) => level.busy,
+                (_, false) => level.idle,
+            };
+            wanted.saturating_sub(at_most_max(offer.asked))
+        }
+    }
+
+    fn is_above_share(&self, serving: usize) -> bool {
         let Figures {
             limit,
             active_shares,
             ..
         } = self.pressure.figures();
-        let is_above_share =
-            serving as u128 * active_shares as u128 > limit as u128 * self.share as u128;
-        if serving <= self.reserved || !is_above_share {
+        serving as u128 * active_shares as u128 > limit as u128 * self.share as u128
+    }
+
+    /// Gives up one of `serving` connections that callers of this pool wait for, if another pool is
+    /// owed one and this one has more than its share. If it still has leases, the claim ages soon.
+    pub(crate) fn claim_busy(&self, serving: usize, has_leases: bool) -> Option<Claim> {
+        if serving <= self.reserved || !self.is_above_share(serving) {
             return None;
         }
-        Pressure::claim(&self.pressure, |level| level.busy)
+        let patience = match has_leases {
+            true => self.residence,
+            false => CLOSE_PATIENCE,
+        };
+        Pressure::claim(&self.pressure, |level| level.busy, patience)
     }
 
     /// How full the budget is.
@@ -232,7 +365,9 @@ impl Allotment {
             connecting: figures.connecting,
             max_connecting: figures.max_connecting,
             holders: figures.holders,
-            waiting: figures.askers,
+            waiting: figures.waiting,
+            weight: figures.weight,
+            max_weight: figures.max_weight,
         }
     }
 }

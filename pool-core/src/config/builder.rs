@@ -190,6 +190,9 @@ impl<T: Send + 'static, L> Builder<T, L> {
             check_after_idle: None,
             min_uptime: SECOND,
             lease_warn_after: None,
+            max_weight: None,
+            kill_weight: None,
+            weigh_interval: SECOND,
             pacer,
             seed: RandomState::new().hash_one(0),
             sharing,
@@ -350,6 +353,35 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
+    /// How much a connection may weigh until it is replaced: bytes of memory, if it is a child process.
+    ///
+    /// Default `None`. A connection that weighs more is not lent again: it is closed when it is returned, or,
+    /// if it is shared, replaced as one that was evicted. Its weight is what
+    /// [`Connector::vitals`] measures, once in each [`weigh_interval`](Self::weigh_interval). Worst case: it
+    /// weighs more by what it gains in an interval and a lease.
+    pub fn max_weight(mut self, weight: impl Into<Option<u64>>) -> Self {
+        self.limits.max_weight = weight.into();
+        self
+    }
+
+    /// How much a connection may weigh until it is killed, also while it is lent. Its callers see that in
+    /// their errors, or ask [`PooledConnection::kill_cause`](crate::PooledConnection::kill_cause).
+    ///
+    /// Default `None`. Worst case: a connection weighs more by what it gains in a
+    /// [`weigh_interval`](Self::weigh_interval). One that is killed younger than
+    /// [`min_uptime`](Self::min_uptime) counts as a failure.
+    pub fn kill_weight(mut self, weight: impl Into<Option<u64>>) -> Self {
+        self.limits.kill_weight = weight.into();
+        self
+    }
+
+    /// How often connections are weighed, if their weight is limited. Default 1 s. Worst case: the pool
+    /// wakes up this often also while nobody uses it.
+    pub const fn weigh_interval(mut self, interval: Duration) -> Self {
+        self.limits.weigh_interval = interval;
+        self
+    }
+
     /// The span from which the delay after a failed connect is drawn: `first`, doubled for each
     /// failed round, up to `max`.
     ///
@@ -401,8 +433,8 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
-    /// Reserves `min_idle` connections of the budget for this pool: nobody else gets them, and idle
-    /// ones are not reclaimed. Without it, `min_idle` is kept only while the budget has connections left
+    /// Reserves `min_idle` connections of the budget for this pool: nobody else gets them, and as many
+    /// stay idle, also beside others that are leased. Without it, `min_idle` is kept only while the budget has connections left
     /// that no caller of another pool waits for.
     pub const fn reserve_min_idle(mut self) -> Self {
         self.reserves_min_idle = true;

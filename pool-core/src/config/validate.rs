@@ -65,6 +65,7 @@ fn durations(limits: &Limits, timeouts: &Timeouts) -> Result<(), BuildError> {
         ("max_lifetime", limits.max_lifetime),
         ("lease_warn_after", limits.lease_warn_after),
         ("retry_delay", Some(limits.pacer.delay)),
+        ("weigh_interval", Some(limits.weigh_interval)),
     ];
     match durations
         .iter()
@@ -114,6 +115,7 @@ fn contradictions(limits: &Limits) -> Result<(), BuildError> {
             rule: "the target is learned between them",
         });
     }
+    weights(limits)?;
     let target_least = target_least(sharing.target_leases);
     if target_least > sharing.max_leases {
         return Err(BuildError::Contradiction {
@@ -131,6 +133,19 @@ fn contradictions(limits: &Limits) -> Result<(), BuildError> {
             other: "max_lifetime",
             other_value: format!("{lifetime:?}"),
             rule: "every connection would end before it has proven itself",
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn weights(limits: &Limits) -> Result<(), BuildError> {
+    match (limits.max_weight, limits.kill_weight) {
+        (Some(max), Some(kill)) if max > kill => Err(BuildError::Contradiction {
+            setting: "max_weight",
+            value: max.to_string(),
+            other: "kill_weight",
+            other_value: kill.to_string(),
+            rule: "a connection would be killed before it is replaced",
         }),
         _ => Ok(()),
     }

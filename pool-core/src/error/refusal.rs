@@ -190,8 +190,12 @@ impl fmt::Display for AcquireError {
         }?;
         let context = self.context();
         write!(f, "{}", context.status)?;
-        if context.last_failure.is_some() {
+        if let Some(failure) = &context.last_failure {
             f.write_str("; the last connect failed")?;
+            // Many programs log this text alone, and not the chain of sources.
+            if let Some(cause) = failure.source() {
+                write!(f, ": {cause}")?;
+            }
         }
         Ok(())
     }

@@ -9,11 +9,22 @@
 //! A key that is dropped while its connects fail leaves a record of its failures. A pool that is made
 //! for it later waits out the same delay.
 //!
+//! A new key gets its place before its pool is made, and another key is dropped for it before. So a pool
+//! is made only if it can be kept, and can reserve what the dropped one had reserved.
+//!
+//! What is *left* of a dropped key is its connections that are not closed yet. They are remembered until
+//! they are gone. There are at most as many such keys as there may be keys.
+//!
 //! # Why nobody sees a pool end
 //!
 //! A caller holds the entry of its key until it has its lease. It gets the entry under the table's
 //! lock, and a key is dropped only under that lock, in exclusive mode, while the table has the only
 //! reference. Then nobody else has one, and nobody can get one.
+//!
+//! # Foreign code
+//!
+//! Keys, errors and pools are dropped outside of the lock: whatever leaves the table is collected in
+//! [`Removed`].
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -22,24 +33,40 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::foreign::drop_quietly;
 use crate::store::FailureRecord;
 
 /// The pool of a key, as the table sees it.
 pub(super) trait Resident {
+    /// What is left of it after its key was dropped.
+    type Rest: Rest;
+
     /// It has a lease or a waiter.
     fn is_at_work(&self) -> bool;
     /// How many leases it has had.
     fn leases(&self) -> u64;
     /// What is to be remembered of its failures.
     fn failures(&self) -> Option<FailureRecord>;
+    /// What will be left of it.
+    fn rest(&self) -> Self::Rest;
+}
+
+/// What is left of a pool whose key was dropped.
+pub(super) trait Rest {
+    /// Its last connection is gone.
+    fn has_ended(&self) -> bool;
 }
 
 #[derive(Debug)]
-pub(super) struct KeyTable<K, E> {
+pub(super) struct KeyTable<K, E: Resident> {
     keys: HashMap<K, KeyRecord<E>>,
+    /// New keys whose pools are being made, each with the number of callers that make one.
+    building: HashMap<K, usize>,
     /// Every key once; a number that is not that of its record is left over from an earlier one.
     ring: VecDeque<(K, u64)>,
     failures: HashMap<K, FailureRecord>,
+    left: VecDeque<E::Rest>,
+    removed: Removed<K, E>,
     max_keys: usize,
     next_number: u64,
     is_closed: bool,
@@ -57,9 +84,22 @@ struct KeyRecord<E> {
 /// Why a key has no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoPlace {
-    /// As many keys as there may be are in use.
-    Full,
+    /// As many keys as there may be are in use, or not gone yet.
+    Full {
+        keys: usize,
+        left: usize,
+    },
     Closed,
+}
+
+/// What a caller with a key that it did not find has to do.
+#[derive(Debug)]
+pub(super) enum Begun<E> {
+    /// Nothing: it has a pool by now.
+    Present(Arc<E>),
+    /// It has a place. Its pool is to be made with these failures, then
+    /// [inserted](KeyTable::insert) or [given up](KeyTable::give_up).
+    Build(Option<FailureRecord>),
 }
 
 /// What became of a new entry.
@@ -67,8 +107,37 @@ pub(super) enum NoPlace {
 pub(super) struct Insertion<E> {
     /// The entry of the key: the new one, or one that another caller put there first.
     pub(super) entry: Arc<E>,
-    /// What is not in the table any more, to be dropped outside of the lock.
-    pub(super) dropped: Vec<Arc<E>>,
+    /// Failures that were remembered while the pool was made.
+    pub(super) failures: Option<FailureRecord>,
+}
+
+/// What is not in the table any more.
+#[derive(Debug)]
+#[must_use = "it is to be dropped outside of the table's lock"]
+pub(super) struct Removed<K, E: Resident> {
+    entries: Vec<Arc<E>>,
+    keys: Vec<K>,
+    failures: Vec<FailureRecord>,
+    left: Vec<E::Rest>,
+}
+
+impl<K, E: Resident> Removed<K, E> {
+    const fn nothing() -> Self {
+        Self {
+            entries: Vec::new(),
+            keys: Vec::new(),
+            failures: Vec::new(),
+            left: Vec::new(),
+        }
+    }
+
+    /// Drops each part by itself: each can be foreign code that panics.
+    pub(super) fn drop_all(self) {
+        self.entries.into_iter().for_each(drop_quietly);
+        self.keys.into_iter().for_each(drop_quietly);
+        self.failures.into_iter().for_each(drop_quietly);
+        self.left.into_iter().for_each(drop_quietly);
+    }
 }
 
 impl<E: Resident> KeyRecord<E> {
@@ -87,8 +156,11 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
     pub(super) fn new(max_keys: usize) -> Self {
         Self {
             keys: HashMap::new(),
+            building: HashMap::new(),
             ring: VecDeque::new(),
             failures: HashMap::new(),
+            left: VecDeque::new(),
+            removed: Removed::nothing(),
             max_keys,
             next_number: 0,
             is_closed: false,
@@ -103,39 +175,67 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         self.is_closed
     }
 
-    /// The failures of an earlier pool of this key.
-    pub(super) fn failures_of(&self, key: &K) -> Option<FailureRecord> {
-        self.failures.get(key).cloned()
+    /// What has left the table since this was last called.
+    pub(super) fn take_removed(&mut self) -> Removed<K, E> {
+        std::mem::replace(&mut self.removed, Removed::nothing())
     }
 
-    /// Gives a key its entry, unless it has one.
+    /// Gives a key a place, unless it has one.
+    pub(super) fn begin(&mut self, key: &K) -> Result<Begun<E>, NoPlace> {
+        if self.is_closed {
+            return Err(NoPlace::Closed);
+        }
+        if let Some(present) = self.get(key) {
+            return Ok(Begun::Present(present));
+        }
+        if let Some(builders) = self.building.get_mut(key) {
+            *builders += 1;
+        } else {
+            self.make_room()?;
+            self.building.insert(key.clone(), 1);
+        }
+        Ok(Begun::Build(self.failures.get(key).cloned()))
+    }
+
+    /// The pool of this key was not made.
+    pub(super) fn give_up(&mut self, key: &K) {
+        let Some(builders) = self.building.get_mut(key) else {
+            return;
+        };
+        *builders -= 1;
+        if *builders == 0 {
+            let removed = self.building.remove_entry(key);
+            self.removed.keys.extend(removed.map(|(key, _)| key));
+        }
+    }
+
+    /// Gives a key its entry, unless it has one by now. `known` says when the latest of the failures was
+    /// that the entry was made with.
     pub(super) fn insert(
         &mut self,
         key: &K,
         entry: Arc<E>,
+        known: Option<Instant>,
         now: Instant,
-    ) -> Result<Insertion<E>, (NoPlace, Arc<E>)> {
-        if self.is_closed {
-            return Err((NoPlace::Closed, entry));
+    ) -> Result<Insertion<E>, NoPlace> {
+        self.give_up(key);
+        let present = self.get(key);
+        if self.is_closed || present.is_some() {
+            self.drop_entry(entry);
+            let entry = present.ok_or(NoPlace::Closed)?;
+            let failures = None;
+            return Ok(Insertion { entry, failures });
         }
-        if let Some(present) = self.get(key) {
-            return Ok(Insertion {
-                entry: present,
-                dropped: vec![entry],
-            });
+        let mut failures = None;
+        if let Some((key, record)) = self.failures.remove_entry(key) {
+            failures = (Some(record.at()) != known).then(|| record.clone());
+            self.removed.keys.push(key);
+            self.removed.failures.push(record);
         }
-        let mut dropped = Vec::new();
-        if self.keys.len() >= self.max_keys {
-            match self.make_room() {
-                Some(old) => dropped.push(old),
-                None => return Err((NoPlace::Full, entry)),
-            }
-        }
-        self.failures.remove(key);
         let number = self.next_number;
         self.next_number += 1;
         self.ring.push_back((key.clone(), number));
-        self.drop_leftovers();
+        self.drop_stale_turns();
         let record = KeyRecord {
             entry: Arc::clone(&entry),
             number,
@@ -143,58 +243,107 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
             used_at: now,
         };
         self.keys.insert(key.clone(), record);
-        Ok(Insertion { entry, dropped })
+        Ok(Insertion { entry, failures })
     }
 
-    /// Drops a key that is not in use: the first that was not used since the last turn.
-    fn make_room(&mut self) -> Option<Arc<E>> {
+    /// Makes room for one more key, if there is none: drops the first that is not in use and was not used
+    /// since the last turn.
+    fn make_room(&mut self) -> Result<(), NoPlace> {
+        self.forget_ended(LOOKS_PER_KEY);
+        if self.left.len() >= self.max_keys {
+            self.forget_ended(self.left.len());
+        }
+        if self.left.len() >= self.max_keys {
+            return Err(self.full());
+        }
+        if self.keys.len() + self.building.len() < self.max_keys {
+            return Ok(());
+        }
         // In the second turn nothing counts as used unless it was used meanwhile.
         for _ in 0..2 * self.ring.len() {
-            let (key, number) = self.ring.pop_front()?;
-            let Some(record) = self.keys.get_mut(&key) else {
+            let Some((key, number)) = self.ring.pop_front() else {
+                break;
+            };
+            let record = self.keys.get_mut(&key);
+            let Some(record) = record.filter(|record| record.number == number) else {
+                self.removed.keys.push(key);
                 continue;
             };
-            if record.number != number {
-                continue;
-            }
             if !record.is_in_use() && !record.take_used() {
-                return self.remove(&key);
+                self.remove(&key);
+                self.removed.keys.push(key);
+                return Ok(());
             }
             self.ring.push_back((key, number));
         }
-        None
+        Err(self.full())
+    }
+
+    fn full(&mut self) -> NoPlace {
+        self.forget_ended(self.left.len());
+        NoPlace::Full {
+            keys: self.keys.len() + self.building.len(),
+            left: self.left.len(),
+        }
+    }
+
+    /// Looks at some of what is left of dropped keys, and forgets what is gone.
+    fn forget_ended(&mut self, looks: usize) {
+        for _ in 0..looks.min(self.left.len()) {
+            let Some(rest) = self.left.pop_front() else {
+                return;
+            };
+            match rest.has_ended() {
+                true => self.removed.left.push(rest),
+                false => self.left.push_back(rest),
+            }
+        }
     }
 
     /// Drops a key if it is not in use.
-    pub(super) fn evict(&mut self, key: &K) -> Option<Arc<E>> {
-        let is_in_use = self.keys.get(key)?.is_in_use();
-        (!is_in_use).then(|| self.remove(key)).flatten()
+    pub(super) fn evict(&mut self, key: &K) {
+        if self.keys.get(key).is_some_and(|record| !record.is_in_use()) {
+            self.remove(key);
+        }
     }
 
     /// Drops the keys that were not in use for this time.
-    pub(super) fn sweep(&mut self, now: Instant, timeout: Duration) -> Vec<Arc<E>> {
+    pub(super) fn sweep(&mut self, now: Instant, timeout: Duration) {
         let mut unused = Vec::new();
         for (key, record) in &mut self.keys {
             // Both are asked: the second says whether it was used in between.
             let is_in_use = record.is_in_use();
             if record.take_used() || is_in_use {
                 record.used_at = now;
-            } else if record.used_at + timeout <= now {
+            } else if now.saturating_duration_since(record.used_at) >= timeout {
                 unused.push(key.clone());
             }
         }
-        self.failures.retain(|_, record| !record.is_past(now));
-        let dropped = unused.iter().filter_map(|key| self.remove(key)).collect();
-        self.drop_leftovers();
-        dropped
+        let past = self.failures.extract_if(|_, record| record.is_past(now));
+        for (key, record) in past {
+            self.removed.keys.push(key);
+            self.removed.failures.push(record);
+        }
+        unused.iter().for_each(|key| self.remove(key));
+        self.removed.keys.append(&mut unused);
+        self.drop_stale_turns();
+        self.forget_ended(self.left.len());
     }
 
-    fn remove(&mut self, key: &K) -> Option<Arc<E>> {
-        let record = self.keys.remove(key)?;
-        if let Some(failures) = record.entry.failures() {
-            self.remember(key, failures);
+    fn remove(&mut self, key: &K) {
+        if let Some((key, record)) = self.keys.remove_entry(key) {
+            if let Some(failures) = record.entry.failures() {
+                self.remember(&key, failures);
+            }
+            self.removed.keys.push(key);
+            self.drop_entry(record.entry);
         }
-        Some(record.entry)
+    }
+
+    /// Drops a pool, and remembers what is left of it until it is gone.
+    fn drop_entry(&mut self, entry: Arc<E>) {
+        self.left.push_back(entry.rest());
+        self.removed.entries.push(entry);
     }
 
     /// There are at most as many records as there may be keys; the oldest makes room.
@@ -202,20 +351,32 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         if self.failures.len() >= self.max_keys {
             let oldest = self.failures.iter().min_by_key(|(_, record)| record.at());
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
-                self.failures.remove(&oldest);
+                self.forget_failures(&oldest);
+                self.removed.keys.push(oldest);
             }
         }
+        self.forget_failures(key);
         self.failures.insert(key.clone(), failures);
     }
 
+    fn forget_failures(&mut self, key: &K) {
+        if let Some((key, record)) = self.failures.remove_entry(key) {
+            self.removed.keys.push(key);
+            self.removed.failures.push(record);
+        }
+    }
+
     /// Keeps the ring at most twice as long as there are keys.
-    fn drop_leftovers(&mut self) {
-        if self.ring.len() > 2 * self.max_keys.max(1) {
-            let keys = &self.keys;
-            let is_current = |(key, number): &(K, u64)| {
-                keys.get(key).is_some_and(|record| record.number == *number)
-            };
-            self.ring.retain(is_current);
+    fn drop_stale_turns(&mut self) {
+        if self.ring.len() <= 2 * self.max_keys.max(1) {
+            return;
+        }
+        for (key, number) in std::mem::take(&mut self.ring) {
+            let record = self.keys.get(&key);
+            match record.is_some_and(|record| record.number == number) {
+                true => self.ring.push_back((key, number)),
+                false => self.removed.keys.push(key),
+            }
         }
     }
 
@@ -227,12 +388,29 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         self.keys.iter().map(|(key, record)| (key, &record.entry))
     }
 
-    /// No key gets a place from now on. Returns all entries.
-    pub(super) fn close(&mut self) -> Vec<Arc<E>> {
+    /// What is left of dropped keys.
+    pub(super) fn left(&self) -> impl Iterator<Item = &E::Rest> {
+        self.left.iter().filter(|rest| !rest.has_ended())
+    }
+
+    /// No key gets a place from now on. All are dropped.
+    pub(super) fn close(&mut self) {
         self.is_closed = true;
-        self.ring.clear();
-        self.failures.clear();
-        let records = std::mem::take(&mut self.keys);
-        records.into_values().map(|record| record.entry).collect()
+        for (key, record) in std::mem::take(&mut self.keys) {
+            self.removed.keys.push(key);
+            self.drop_entry(record.entry);
+        }
+        let turns = std::mem::take(&mut self.ring);
+        self.removed
+            .keys
+            .extend(turns.into_iter().map(|(key, _)| key));
+        for (key, record) in std::mem::take(&mut self.failures) {
+            self.removed.keys.push(key);
+            self.removed.failures.push(record);
+        }
     }
 }
+
+/// How many dropped keys are looked at for each new one: more than one, so that what is gone is forgotten
+/// sooner than keys are dropped.
+const LOOKS_PER_KEY: usize = 2;

@@ -4,8 +4,8 @@
 //!
 //! The lock of the key table is taken shared to find a key, and exclusively to add or drop one. While it
 //! is held, the store of a key can be locked to see whether the key is in use, never the other way
-//! round. `Hash`, `Eq` and `Clone` of keys run under it; they must not use the pool. Pools are made, and
-//! dropped, outside of it.
+//! round. `Hash`, `Eq` and `Clone` of keys run under it; they must not use the pool. Pools are made outside
+//! of it. Pools, keys and errors are dropped outside of it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,17 +16,18 @@ use tokio::runtime::Handle as Runtime;
 use tokio::time::Instant;
 
 use crate::config::KeyTerms;
-use crate::engine::Lends;
+use crate::engine::{Engine, Lends};
 use crate::error::BuildError;
 use crate::foreign::drop_quietly;
 use crate::handle::Handle;
-use crate::keyed::key_table::{Insertion, KeyTable, NoPlace, Resident};
+use crate::keyed::key_table::{Begun, KeyTable, NoPlace, Resident, Rest};
 use crate::keyed::keyed_builder::KeyedBuilder;
 use crate::keyed::keyed_error::KeyedAcquireError;
 use crate::keyed::keyed_status::KeyedStatus;
+use crate::shutdown;
 use crate::status::{CloseReport, PoolStatus};
 use crate::store::FailureRecord;
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{Arc, Mutex, RwLock};
 use crate::telemetry::Meters;
 
 /// The pool of a key.
@@ -35,6 +36,8 @@ pub(super) struct Entry<T: Send + 'static, L: Lends<T>> {
 }
 
 impl<T: Send + 'static, L: Lends<T>> Resident for Entry<T, L> {
+    type Rest = Arc<Engine<T, L>>;
+
     fn is_at_work(&self) -> bool {
         let status = self.handle.status();
         is_at_work(&status)
@@ -47,6 +50,16 @@ impl<T: Send + 'static, L: Lends<T>> Resident for Entry<T, L> {
     fn failures(&self) -> Option<FailureRecord> {
         let engine = &self.handle.engine;
         engine.lock().failure_record(&engine.clock)
+    }
+
+    fn rest(&self) -> Arc<Engine<T, L>> {
+        Arc::clone(&self.handle.engine)
+    }
+}
+
+impl<T: Send + 'static, L: Lends<T>> Rest for Arc<Engine<T, L>> {
+    fn has_ended(&self) -> bool {
+        self.lock().is_finished()
     }
 }
 
@@ -125,48 +138,67 @@ where
     #[cold]
     fn make(&self, key: &K) -> Result<StdArc<Entry<T, L>>, KeyedAcquireError> {
         let shared = &*self.shared;
-        let settings = &shared.settings;
-        let (failures, is_closed) = {
-            let table = shared.table.read();
-            (table.failures_of(key), table.is_closed())
+        let begun = shared.change(|table| table.begin(key));
+        let failures = match begun.map_err(|no_place| self.refusal(no_place))? {
+            Begun::Present(entry) => return Ok(entry),
+            Begun::Build(failures) => failures,
         };
-        if is_closed {
-            return Err(self.refusal(NoPlace::Closed));
-        }
         // Outside of the lock, so two callers can make a pool of the same key. One of them is dropped, and
         // has opened nothing, or closes it.
+        let mut place = Place {
+            shared,
+            key: Some(key),
+        };
+        let known = failures.as_ref().map(FailureRecord::at);
+        let entry = match self.build(key, failures) {
+            Ok(entry) => entry,
+            Err(error) => {
+                drop(place);
+                // Another caller may have made it meanwhile, with what this one could not reserve.
+                return shared.table.read().get(key).ok_or(error);
+            }
+        };
+        place.key = None;
+        let now = Instant::now();
+        let inserted = shared.change(|table| table.insert(key, entry, known, now));
+        let insertion = inserted.map_err(|no_place| self.refusal(no_place))?;
+        if let Some(failures) = insertion.failures {
+            let engine = &insertion.entry.handle.engine;
+            let mut store = engine.lock();
+            store.restore_failures(failures, &engine.clock);
+            engine.finish(store);
+        }
+        Ok(insertion.entry)
+    }
+
+    fn build(
+        &self,
+        key: &K,
+        failures: Option<FailureRecord>,
+    ) -> Result<StdArc<Entry<T, L>>, KeyedAcquireError> {
+        let settings = &self.shared.settings;
         let name = (settings.key_name)(key);
         let terms = KeyTerms {
             name: StdArc::clone(&name),
             meters: self.meters(key),
-            runtime: shared.runtime.clone(),
+            runtime: self.shared.runtime.clone(),
             budget: settings.budget.clone(),
             failures,
         };
-        let handle = (settings.settings)(key)
-            .start_key(terms)
-            .map_err(|error| KeyedAcquireError::NotBuilt { key: name, error })?;
-        let entry = StdArc::new(Entry { handle });
-        let inserted = shared.table.write().insert(key, entry, Instant::now());
-        match inserted {
-            Ok(Insertion { entry, dropped }) => {
-                drop_quietly(dropped);
-                Ok(entry)
-            }
-            Err((no_place, entry)) => {
-                drop_quietly(entry);
-                Err(self.refusal(no_place))
-            }
-        }
+        let started = (settings.settings)(key).start_key(terms);
+        let handle = started.map_err(|error| KeyedAcquireError::NotBuilt { key: name, error })?;
+        Ok(StdArc::new(Entry { handle }))
     }
 
     fn refusal(&self, no_place: NoPlace) -> KeyedAcquireError {
         let settings = &self.shared.settings;
         let pool = StdArc::clone(&settings.name);
         match no_place {
-            NoPlace::Full => KeyedAcquireError::TooManyKeys {
+            NoPlace::Full { keys, left } => KeyedAcquireError::TooManyKeys {
                 pool,
+                keys,
                 limit: settings.max_keys,
+                closing: left,
             },
             NoPlace::Closed => KeyedAcquireError::Closed { pool },
         }
@@ -208,12 +240,21 @@ where
             keys: table.len(),
             max_keys: self.shared.settings.max_keys,
             keys_at_work: 0,
+            keys_closing: 0,
             total: PoolStatus::default(),
         };
         for (_, entry) in table.iter() {
             let of_key = entry.handle.status();
             status.keys_at_work += usize::from(is_at_work(&of_key));
             status.total.add(&of_key);
+        }
+        for left in table.left() {
+            let of_key = left.lock().status();
+            status.keys_closing += 1;
+            status.total.add(&PoolStatus {
+                max_size: 0,
+                ..of_key
+            });
         }
         status.total.is_closed = table.is_closed();
         status
@@ -226,30 +267,51 @@ where
         };
         let count = entry.handle.evict_all();
         drop(entry);
-        let dropped = self.shared.table.write().evict(key);
-        drop_quietly(dropped);
+        self.shared.change(|table| table.evict(key));
         count
     }
 
-    /// Closes the pools of all keys side by side, and waits until nothing is left of them, at most for
-    /// `deadline`.
+    /// Closes the pools of all keys side by side, and waits until nothing is left of them and of those
+    /// that were dropped before, at most for `deadline`.
     pub(super) async fn close(&self, deadline: Duration) -> CloseReport {
-        let end = Instant::now() + deadline;
-        let entries = self.shared.table.write().close();
-        for entry in &entries {
-            entry.handle.engine.close();
-        }
-        let mut total = CloseReport {
-            closed: 0,
-            still_leased: 0,
-            closing: 0,
-            stuck: 0,
-        };
-        for entry in &entries {
-            let left = end.saturating_duration_since(Instant::now());
-            total.add(&entry.handle.close(left).await);
+        let begin = Instant::now();
+        self.shared.change(KeyTable::close);
+        let left: Vec<_> = self.shared.table.read().left().map(Arc::clone).collect();
+        let mut total = CloseReport::NOTHING;
+        for engine in left {
+            let time_left = deadline.saturating_sub(begin.elapsed());
+            total.add(&shutdown::close(&engine, &self.shared.runtime, time_left).await);
+            // It may be the last reference to the connector.
+            drop_quietly(engine);
         }
         total
+    }
+}
+
+impl<K: Hash + Eq + Clone, T: Send + 'static, L: Lends<T>> SharedKeys<K, T, L> {
+    /// Changes the table, and drops what was removed from it after unlocking.
+    fn change<R>(&self, change: impl FnOnce(&mut KeyTable<K, Entry<T, L>>) -> R) -> R {
+        let mut table = self.table.write();
+        let result = change(&mut table);
+        let removed = table.take_removed();
+        drop(table);
+        removed.drop_all();
+        result
+    }
+}
+
+/// The place of a key whose pool is being made. It is given up when this is dropped.
+struct Place<'a, K: Hash + Eq + Clone, T: Send + 'static, L: Lends<T>> {
+    shared: &'a SharedKeys<K, T, L>,
+    /// `None` after its pool was made.
+    key: Option<&'a K>,
+}
+
+impl<K: Hash + Eq + Clone, T: Send + 'static, L: Lends<T>> Drop for Place<'_, K, T, L> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.shared.change(|table| table.give_up(key));
+        }
     }
 }
 
@@ -269,8 +331,7 @@ where
         let Some(keys) = keys.upgrade() else {
             return;
         };
-        let dropped = keys.table.write().sweep(Instant::now(), timeout);
-        drop_quietly(dropped);
+        keys.change(|table| table.sweep(Instant::now(), timeout));
         drop_quietly(keys);
     }
 }

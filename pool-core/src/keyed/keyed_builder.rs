@@ -75,8 +75,9 @@ impl<K, T: Send + 'static, L> KeyedBuilder<K, T, L> {
     ///
     /// Default 1024. A further key takes the place of one that has neither lease nor waiter nor handle,
     /// the one that was not used for longest, roughly; if there is none, it is refused with
-    /// [`TooManyKeys`](crate::KeyedAcquireError::TooManyKeys). Worst case: this many pools, some KiB and
-    /// a task each, and as many records of failed connects.
+    /// [`TooManyKeys`](crate::KeyedAcquireError::TooManyKeys). So is one that comes while as many dropped
+    /// keys have connections that are not closed yet. Worst case: this many pools and as many that are
+    /// closing, some KiB and a task each, and as many records of failed connects.
     pub const fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
         self

@@ -14,6 +14,8 @@ pub struct KeyedStatus {
     pub max_keys: usize,
     /// How many of them have a lease or a waiter.
     pub keys_at_work: usize,
+    /// How many dropped keys still have connections that are being closed. They are part of `total`.
+    pub keys_closing: usize,
     /// The sum of all pools. `is_closed` is that of the keyed pool.
     pub total: PoolStatus,
 }

@@ -1,6 +1,8 @@
 //! Pools by key: made on first use, dropped when they are not used.
 
 mod key_table;
+#[cfg(all(test, not(loom)))]
+mod key_table_model;
 #[expect(
     clippy::module_inception,
     reason = "what both kinds of keyed pool have in common"

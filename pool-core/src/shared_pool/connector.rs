@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::connector::{BoxFuture, ConnectContext, Connector, SuspicionSink};
 use crate::error::{BoxError, CheckError, ConnectError};
 use crate::id::CloseReason;
+use crate::vitals::Vitals;
 
 /// A [`Connector`] whose connections serve many callers at once.
 ///
@@ -106,6 +107,10 @@ impl<C: SharedConnector> Connector for ArcConnector<C> {
 
     fn watch_suspicion(&self, conn: &Self::Connection, sink: SuspicionSink) {
         self.0.watch_suspicion(conn, sink);
+    }
+
+    fn vitals(&self, conn: &Self::Connection) -> Option<Arc<dyn Vitals>> {
+        self.0.vitals(conn)
     }
 
     async fn check(&self, conn: &mut Self::Connection) -> Result<(), CheckError> {

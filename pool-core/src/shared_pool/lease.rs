@@ -11,6 +11,7 @@ use crate::status::ConnectionStats;
 use crate::store::{Condition, Multiplexed};
 use crate::sync::Arc;
 use crate::time::Time;
+use crate::vitals::Overweight;
 
 /// A lease of a shared pool: `&T`, as long as this is held.
 ///
@@ -70,6 +71,14 @@ impl<T: Send + Sync + 'static> SharedLease<T> {
         let share = Self::share(lease);
         let now = share.engine.clock.now();
         share.engine.lock().stats(share.key.slot, now)
+    }
+
+    /// Why the connection was killed, if it was: it weighed more than
+    /// [`kill_weight`](crate::Builder::kill_weight).
+    #[must_use]
+    pub fn kill_cause(lease: &Self) -> Option<Overweight> {
+        let share = Self::share(lease);
+        share.engine.lock().kill_cause(share.key.slot)
     }
 
     /// Ends the lease and gives the connection up, for a holder that knows it to be unusable: it takes

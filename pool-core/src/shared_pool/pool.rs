@@ -11,7 +11,7 @@ use crate::handle::Handle;
 use crate::shared_pool::acquire::AcquireShared;
 use crate::shared_pool::connector::{ArcConnector, SharedConnector};
 use crate::shared_pool::lease::SharedLease;
-use crate::status::{CloseReport, ConnectionStats, PoolStatus};
+use crate::status::{CloseReport, ConnectionStats, EvictionReport, PoolStatus};
 use crate::store::Multiplexed;
 use crate::sync::Arc;
 use crate::wait::{Patience, draw};
@@ -247,6 +247,21 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     /// ```
     pub fn evict_all(&self) -> usize {
         self.handle.evict_all()
+    }
+
+    /// Replaces every connection that exists now, one by one, spread over `time`: a new one is opened and
+    /// checked, then an old one is evicted. If a new one cannot be opened, or fails its check, the other
+    /// old ones stay, and the report says why.
+    ///
+    /// An old one that is in use goes on serving until a new one has passed its check. The new one takes
+    /// leases meanwhile. A call takes the place of an earlier one that has not ended. It ends one connect
+    /// and one check timeout after `time` at the latest.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the replacement. What was replaced stays so.
+    pub async fn evict_all_within(&self, time: Duration) -> EvictionReport {
+        self.handle.evict_all_within(time).await
     }
 
     /// Replaces the connections for which `keep` returns `false`, as [`evict_all`](Self::evict_all)

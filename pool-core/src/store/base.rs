@@ -9,6 +9,7 @@ use crate::store::goals::Goals;
 use crate::store::need::NeedHistory;
 use crate::store::pacer::Pacer;
 use crate::store::queue::WaitQueue;
+use crate::store::renewal::Renewal;
 use crate::store::slots::Slots;
 use crate::store::{Effects, Errand, IdleOrder, Lending, Limits, Sharing, SlotKey, TargetLeases};
 use crate::time::Time;
@@ -55,14 +56,22 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(super) idle: Vec<(SlotKey, C)>,
     /// What the pool may have of its budget, if it has one.
     pub(super) allotment: Option<Allotment>,
-    /// How many connections the budget was asked for.
+    /// How many connections the pool asks the budget for,
     pub(super) asked: usize,
+    /// and how many the budget was told, which can be more.
+    pub(super) told: usize,
+    /// What all slots weigh together.
+    pub(super) total_weight: u64,
+    /// The connections are being weighed.
+    pub(super) is_weighing: bool,
+    pub(super) next_weighing: Time,
     pub(super) slots: Slots,
     /// All open connections, if they are shared.
     pub(super) shared: Vec<(SlotKey, C)>,
     pub(super) limits: Limits,
     pub(super) pacer: Pacer,
     pub(super) goals: Goals,
+    pub(super) renewal: Option<Renewal>,
     pub(super) effects: Effects<C, L>,
     /// When the tick is due.
     pub(super) next_tick: Time,
@@ -84,11 +93,16 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             idle: Vec::new(),
             allotment: None,
             asked: 0,
+            told: 0,
+            total_weight: 0,
+            is_weighing: false,
+            next_weighing: Time::default(),
             shared: Vec::new(),
             need: NeedHistory::default(),
             learner: learner(&limits.sharing),
             queue: WaitQueue::new(),
             goals: Goals::default(),
+            renewal: None,
             limits,
             pacer,
             is_closed: false,

@@ -26,7 +26,7 @@
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::error::CheckError;
+use crate::error::{CheckError, ConnectError};
 use crate::event::EventKind;
 use crate::id::CloseReason;
 use crate::store::exclusive::{Exclusive, Upkeep};
@@ -106,6 +106,18 @@ impl<C: Send + 'static> Store<C, Exclusive> {
         let (key, connection) = self
             .idle
             .remove(place.expect("an idle slot is in the stack"));
+        self.run_check(key, connection);
+    }
+
+    /// A connection that was just opened is checked before it is lent.
+    pub(super) fn check_opened(&mut self, key: SlotKey, connection: C) {
+        if self.is_closed {
+            return Exclusive::offer(self, key, connection);
+        }
+        self.run_check(key, connection);
+    }
+
+    fn run_check(&mut self, key: SlotKey, connection: C) {
         let now = self.tick;
         let record = self.slots.set_state(key, State::Checking);
         record.since = now;
@@ -132,6 +144,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
     /// A check succeeded.
     pub(crate) fn checked(&mut self, key: SlotKey, connection: C, now: Time) {
         self.note_proven(key, now);
+        self.note_proof(key, None, now);
         let id = self.slots.get(key).id;
         self.log(EventKind::Checked { id });
         Exclusive::offer(self, key, connection);
@@ -161,6 +174,13 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             }
         }
         next
+    }
+
+    /// A connection that was just opened is checked, unless there is no room for it.
+    pub(super) fn check_opened_share(&mut self, key: SlotKey) {
+        if self.slots.get(key).is_open() {
+            self.start_share_check(key);
+        }
     }
 
     fn start_share_check(&mut self, key: SlotKey) {
@@ -234,8 +254,12 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         let id = record.id;
         self.note_proven(key, now);
         match result {
-            Some(Ok(())) => self.log(EventKind::Checked { id }),
+            Some(Ok(())) => {
+                self.note_proof(key, None, now);
+                self.log(EventKind::Checked { id });
+            }
             Some(Err(error)) => {
+                self.note_proof(key, Some(ConnectError::transient(error.clone())), now);
                 self.log(EventKind::CheckFailed { id, error });
                 self.mark_for_close(key, CloseReason::CheckFailed);
             }

@@ -56,6 +56,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
         self.is_closed = true;
         self.log(EventKind::PoolClosing);
+        self.finish_renewal(None);
         self.refuse_all(Refusal::Closed);
         L::close_unused(self);
         if self.slots.len() == 0 {

@@ -61,6 +61,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             closing: self.slots.count(State::Closing),
             stuck: self.slots.count(State::Stuck),
             waiting: self.queue.len(),
+            weight: self.total_weight,
             target_leases: L::target_leases(self),
             is_closed: self.is_closed,
         }
@@ -118,6 +119,7 @@ fn stats_of(record: &SlotRecord, now: Time) -> ConnectionStats {
         id: record.id,
         age: now.since(record.born),
         uses: record.uses,
+        weight: record.weight,
         // An exclusive lease is no load.
         leases: match record.state() == State::Leased {
             true => record.load.max(1),

@@ -9,12 +9,14 @@ use std::task::Waker;
 
 use crate::event::EventKind;
 use crate::id::CloseReason;
-use crate::store::Lending;
+use crate::store::{Lending, Weighable};
 
-/// Work on a connection that no caller waits for.
+/// Work that no caller waits for.
 pub(crate) enum Errand<C: Send + 'static, L: Lending> {
     Close(C, CloseReason),
     Upkeep(L::Upkeep<C>),
+    /// At most one at a time.
+    Weigh(Vec<Weighable>),
 }
 
 /// What one critical section owes.

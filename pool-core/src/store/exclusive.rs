@@ -9,9 +9,10 @@
 
 use std::panic::Location;
 
-use crate::error::CheckError;
+use crate::error::{CheckError, ConnectError};
 use crate::event::EventKind;
 use crate::id::{CloseReason, ConnectionId};
+use crate::store::slots::SlotRecord;
 use crate::store::sweep::TICK;
 use crate::store::{Condition, Errand, Lending, SlotKey, State, Store, WaitEnd};
 use crate::time::Time;
@@ -38,6 +39,16 @@ impl Lending for Exclusive {
             Some(reason) => store.retire(key, connection, reason),
             None => store.place(key, connection),
         }
+    }
+
+    fn check_new<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey, connection: C) {
+        store.check_opened(key, connection);
+    }
+
+    fn proved<C: Send + 'static>(_: &mut Store<C, Self>) {}
+
+    fn serves_until_replaced<C: Send + 'static>(_: &Store<C, Self>, _: &SlotRecord) -> bool {
+        false
     }
 
     /// What becomes free serves a waiter at once. Only stale connections are idle while anybody waits.
@@ -72,6 +83,18 @@ impl Lending for Exclusive {
         let id = record.id;
         store.log(EventKind::Died { id });
         store.note_unfit(key);
+    }
+
+    fn overweight<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        if store.slots.get(key).state() == State::Idle {
+            return Self::retire_unused(store, key, CloseReason::Overweight);
+        }
+        let record = store.slots.get_mut(key);
+        record.close_reason.get_or_insert(CloseReason::Overweight);
+    }
+
+    fn killed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        Self::overweight(store, key);
     }
 
     /// Never: the connections of an exclusive pool do not tell it.
@@ -334,6 +357,8 @@ impl<C: Send + 'static> Store<C, Exclusive> {
         let record = self.slots.get(key);
         let id = record.id;
         let reason = if record.state() == State::Checking {
+            let failure = ConnectError::transient(error.clone());
+            self.note_proof(key, Some(failure), self.tick);
             self.log(EventKind::CheckFailed { id, error });
             CloseReason::CheckFailed
         } else {

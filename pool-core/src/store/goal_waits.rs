@@ -30,6 +30,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
 
     /// Stops waiting.
     pub(crate) fn remove_goal(&mut self, key: GoalKey) {
+        self.abandon_renewal(key);
         if let Some(spent) = self.goals.remove(key) {
             self.drop_outside(spent);
         }
@@ -44,6 +45,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             Goal::Open(target) if target > max_size => Some(GoalEnd::TooMany { max_size }),
             Goal::Open(target) => (open >= target).then_some(GoalEnd::Reached),
             Goal::Drained => (left == 0).then_some(GoalEnd::Reached),
+            Goal::Renewed => None,
         });
     }
 
@@ -55,7 +57,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
                 failure: error.clone(),
                 open,
             }),
-            Goal::Drained => None,
+            Goal::Drained | Goal::Renewed => None,
         });
     }
 
@@ -64,7 +66,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.end_goals(|_, deadline| (deadline <= now).then_some(GoalEnd::TimedOut))
     }
 
-    fn end_goals(&mut self, judge: impl Fn(Goal, Time) -> Option<GoalEnd>) -> Time {
+    pub(super) fn end_goals(&mut self, judge: impl Fn(Goal, Time) -> Option<GoalEnd>) -> Time {
         if self.goals.is_empty() {
             return Time::NEVER;
         }

@@ -4,6 +4,7 @@
 use std::task::Waker;
 
 use crate::error::ConnectError;
+use crate::status::EvictionReport;
 use crate::time::Time;
 
 /// Identifies a goal; valid until the goal is removed.
@@ -17,6 +18,8 @@ pub(crate) enum Goal {
     Open(usize),
     /// No slot in use any more.
     Drained,
+    /// All connections replaced.
+    Renewed,
 }
 
 /// How the wait ended.
@@ -33,6 +36,8 @@ pub(crate) enum GoalEnd {
         max_size: usize,
     },
     Closed,
+    /// The replacement of all connections came to an end, complete or not.
+    Renewed(EvictionReport),
 }
 
 #[derive(Debug)]
@@ -57,7 +62,7 @@ impl Goals {
         let pending = self.entries.iter().filter(|entry| entry.end.is_none());
         let targets = pending.map(|entry| match entry.goal {
             Goal::Open(target) => target,
-            Goal::Drained => 0,
+            Goal::Drained | Goal::Renewed => 0,
         });
         targets.max().unwrap_or(0)
     }

@@ -3,6 +3,7 @@
 //! The store is the same for both. [`Lending`] lists every point at which they differ.
 
 use crate::id::{CloseReason, ConnectionId};
+use crate::store::slots::SlotRecord;
 use crate::store::{SlotKey, Store};
 use crate::time::Time;
 
@@ -18,6 +19,18 @@ pub(crate) trait Lending: Sized + Send + Sync + 'static {
 
     /// Lends, keeps or closes a connection that was just opened or checked.
     fn offer<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey, connection: C);
+
+    /// Checks a connection that was just opened, before or while it is lent.
+    fn check_new<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey, connection: C);
+
+    /// A new connection passed its check, so an old one may go.
+    fn proved<C: Send + 'static>(store: &mut Store<C, Self>);
+
+    /// Whether this connection would go on serving after it was evicted, until another one is open.
+    fn serves_until_replaced<C: Send + 'static>(
+        store: &Store<C, Self>,
+        record: &SlotRecord,
+    ) -> bool;
 
     /// Serves the waiters that may be served now, if that was not done at once.
     fn serve_waiters<C: Send + 'static>(store: &mut Store<C, Self>);
@@ -42,6 +55,12 @@ pub(crate) trait Lending: Sized + Send + Sync + 'static {
 
     /// What is suspected of the open connection of this slot has changed.
     fn suspicion_changed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
+
+    /// The open connection of this slot is too heavy to be lent again.
+    fn overweight<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
+
+    /// The open connection of this slot is about to be killed.
+    fn killed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey);
 
     /// Closes what is too old or was unused for too long, and returns when to look again.
     fn expire<C: Send + 'static>(store: &mut Store<C, Self>, now: Time) -> Time;

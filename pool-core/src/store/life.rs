@@ -24,8 +24,16 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// A connection is never lent again, and is to be closed.
     pub(crate) fn retire(&mut self, key: SlotKey, connection: C, reason: CloseReason) {
         let known_dead = self.slots.get(key).close_reason == Some(CloseReason::Died);
+        // However its end was noticed.
+        let reason = match self.slots.get(key).kill_cause {
+            Some(_) => CloseReason::Overweight,
+            None => reason,
+        };
         let record = self.slots.set_state(key, State::Closing);
         record.close_reason = Some(reason);
+        if let Some(claim) = &record.claim {
+            claim.closing();
+        }
         let id = record.id;
         self.judge_end(key, reason);
         match reason {
@@ -44,7 +52,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             | CloseReason::Dirty
             | CloseReason::CheckFailed
             | CloseReason::ResetFailed
-            | CloseReason::Reclaimed => {}
+            | CloseReason::Reclaimed
+            | CloseReason::Overweight => {}
         }
         self.log(EventKind::Closing { id, reason });
         self.owe(Errand::Close(connection, reason));
@@ -64,6 +73,10 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// another slot; otherwise the pool has shrunk and the permit must be destroyed.
     pub(crate) fn release(&mut self, key: SlotKey) -> bool {
         let mut record = self.slots.remove(key);
+        self.total_weight -= record.weight;
+        if let Some(vitals) = record.vitals.take() {
+            self.drop_outside(vitals);
+        }
         self.drop_reason(record.death_reason.take());
         let id = record.id;
         if record.opened {
@@ -162,17 +175,21 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         let ended = record.unfit_at.unwrap_or(self.tick).max(born);
         let age = ended.since(born);
         let is_used_up = record.uses >= record.uses_max;
+        let is_killed = record.kill_cause.is_some();
         let has_proved = match reason {
             CloseReason::Lifetime | CloseReason::Idle | CloseReason::MaxUses => true,
             CloseReason::Died => record.served || is_used_up,
             CloseReason::Dirty | CloseReason::Discarded => is_used_up,
+            // What is too heavy so soon would be killed again and again.
+            CloseReason::Overweight if is_killed => is_used_up,
             // The pool decided so, or the connection had been returned in good order.
             CloseReason::Shrunk
             | CloseReason::Evicted
             | CloseReason::PoolClosed
             | CloseReason::CheckFailed
             | CloseReason::ResetFailed
-            | CloseReason::Reclaimed => return,
+            | CloseReason::Reclaimed
+            | CloseReason::Overweight => return,
         };
         if has_proved {
             self.pacer.proved(born);

@@ -22,6 +22,11 @@ pub(crate) struct Limits {
     pub(crate) check_after_idle: Option<Duration>,
     pub(crate) min_uptime: Duration,
     pub(crate) lease_warn_after: Option<Duration>,
+    /// What a connection may weigh until it is replaced,
+    pub(crate) max_weight: Option<u64>,
+    /// and until it is killed.
+    pub(crate) kill_weight: Option<u64>,
+    pub(crate) weigh_interval: Duration,
     pub(crate) pacer: PacerLimits,
     /// Seeds the random delays and lifetimes.
     pub(crate) seed: u64,

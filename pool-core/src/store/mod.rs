@@ -39,6 +39,7 @@ mod open;
 mod pacer;
 mod queue;
 mod reclaim;
+mod renewal;
 mod share;
 mod slots;
 mod spread;
@@ -47,6 +48,7 @@ mod sweep;
 mod target_leases;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod weight;
 mod wheel;
 
 pub(crate) use admission::Turn;
@@ -69,3 +71,4 @@ pub(crate) use share::ShareKey;
 pub(crate) use slots::SlotKey;
 use slots::State;
 pub use target_leases::TargetLeases;
+pub(crate) use weight::{VitalsHandle, Weighable, Weighing, WeightReading};

@@ -71,7 +71,10 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.note_proven(key, now);
         self.pacer.connected(took);
         self.log(EventKind::Opened { id });
-        L::offer(self, key, connection);
+        match self.is_proof_wanted(key) {
+            true => L::check_new(self, key, connection),
+            false => L::offer(self, key, connection),
+        }
         self.resolve_goals();
         // One of `max_connecting` is free again; otherwise that is noticed only at the next tick.
         self.call_for_connects();
@@ -89,6 +92,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             error: error.clone(),
         });
         self.fail_warm_ups(&error);
+        self.note_failed_connect(id, &error);
         L::connect_failed(self, now);
         self.refuse_if_unavailable(now);
     }
@@ -126,7 +130,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             + self.slots.on_time(State::Checking)
             + self.slots.on_time(State::Returning);
         let min_idle = self.limits.min_idle.min(self.limits.max_size);
-        self.wanted_beside(min_idle.saturating_sub(at_rest))
+        self.wanted_beside(min_idle.saturating_sub(at_rest)) + usize::from(self.wants_proof())
     }
 
     /// How many of these somebody waits for.

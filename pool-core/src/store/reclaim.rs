@@ -6,9 +6,14 @@
 //! So no more are given up than the budget wants. A connection that is idle at the end of a critical
 //! section is given up at once; one that callers of this pool wait for, only after it served for the minimum residence and if
 //! the pool has more than its share.
+//!
+//! A pool gives up nothing for itself: what it asked the budget for is taken off what is wanted.
 
-use crate::budget::{Allotment, BudgetUsage, Claim, Demand};
+use std::time::Duration;
+
+use crate::budget::{Allotment, BudgetUsage, Claim, Demand, FreedSlot, IdleOffer};
 use crate::id::CloseReason;
+use crate::store::slots::SlotRecord;
 use crate::store::{Lending, SlotKey, State, Store};
 use crate::time::Time;
 
@@ -26,11 +31,27 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             self.set_alarm(self.pacer.not_before());
         }
         self.asked = demand.callers;
+        // As long as the budget does not know better, the pool itself is among those that want one.
+        self.told = self.told.max(demand.callers);
         demand
+    }
+
+    /// The budget was asked for connections, and may not know yet that they are not wanted any more.
+    pub(crate) const fn is_asking(&self) -> bool {
+        self.told > 0
+    }
+
+    /// The budget knows of this demand, and granted nothing. It can have more at `ages_at`.
+    pub(crate) fn note_told(&mut self, demand: Demand, ages_at: Option<Time>) {
+        self.told = demand.callers;
+        if let (true, Some(ages_at)) = (demand.callers > 0, ages_at) {
+            self.set_alarm(ages_at);
+        }
     }
 
     /// A connect began: less is asked for.
     pub(crate) fn note_granted(&mut self, now: Time) {
+        self.told = self.told.saturating_sub(1);
         self.asked = self.asked.min(self.connect_demand(now).callers);
     }
 
@@ -65,6 +86,12 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
     }
 
+    /// The minimum residence, if the budget was asked for connections and has granted none.
+    pub(super) fn unserved_residence(&self) -> Option<Duration> {
+        let allotment = self.allotment.as_ref()?;
+        (self.asked > 0).then(|| allotment.residence())
+    }
+
     /// How full the budget is, if callers wait for it.
     pub(super) fn awaited_budget(&self) -> Option<BudgetUsage> {
         let allotment = self.allotment.as_ref()?;
@@ -91,7 +118,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if !is_wanted_here || !has_served {
             return false;
         }
-        let claim = allotment.claim_busy(self.slots.serving());
+        let claim = allotment.claim_busy(self.slots.serving(), record.load > 0);
         let gives_way = claim.is_some();
         self.slots.get_mut(key).claim = claim;
         gives_way
@@ -103,31 +130,64 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         while self.reclaim_idle() {}
     }
 
-    /// When the least recently used idle connection was used that others may have.
-    pub(crate) fn oldest_idle(&self) -> Option<Time> {
-        let (key, _) = self.reclaimable()?;
-        Some(self.slots.get(key).used)
+    /// When the least recently used idle connection was used, if another pool may have it now.
+    pub(crate) fn oldest_idle(&mut self, now: Time) -> Option<Time> {
+        self.note_time(now);
+        let (key, offer) = self.reclaimable()?;
+        let used = self.slots.get(key).used;
+        if self.allotment.as_ref()?.wants_idle(offer) {
+            return Some(used);
+        }
+        self.offer_later(key, offer);
+        None
     }
 
-    fn reclaimable(&self) -> Option<(SlotKey, &Allotment)> {
+    fn reclaimable(&self) -> Option<(SlotKey, IdleOffer)> {
         let allotment = self.allotment.as_ref()?;
         // While callers wait here as well, a shared connection only looks idle.
         if self.is_closed
             || !self.queue.is_empty()
             || self.slots.count(State::Idle) <= allotment.reserved()
+            || self.closes_nothing()
         {
             return None;
         }
-        Some((L::least_recent(self)?, allotment))
+        let key = L::least_recent(self)?;
+        let used = self.slots.get(key).used;
+        let offer = IdleOffer {
+            serving: self.slots.serving(),
+            asked: self.told,
+            is_in_use: used.after(allotment.residence()) > self.tick,
+        };
+        Some((key, offer))
+    }
+
+    /// What was given up before is still not closed: the runtime of the pool does not run.
+    fn closes_nothing(&self) -> bool {
+        let has_aged = |record: &SlotRecord| {
+            let claim = record.claim.as_ref();
+            record.state() == State::Closing && claim.is_some_and(Claim::has_aged)
+        };
+        self.slots.count(State::Closing) > 0 && self.slots.iter().any(has_aged)
+    }
+
+    /// A connection that is kept because it is in use is offered again when it was not used for a
+    /// while.
+    fn offer_later(&mut self, key: SlotKey, offer: IdleOffer) {
+        if let (true, Some(allotment)) = (offer.is_in_use, &self.allotment) {
+            let free_at = self.slots.get(key).used.after(allotment.residence());
+            self.set_alarm(free_at);
+        }
     }
 
     /// Closes the least recently used idle connection, if another pool still wants one.
     pub(crate) fn reclaim_idle(&mut self) -> bool {
-        let serving = self.slots.serving();
-        let Some((key, allotment)) = self.reclaimable() else {
+        let Some((key, offer)) = self.reclaimable() else {
             return false;
         };
-        let Some(claim) = allotment.claim_idle(serving) else {
+        let allotment = self.allotment.as_ref();
+        let Some(claim) = allotment.and_then(|it| it.claim_idle(offer)) else {
+            self.offer_later(key, offer);
             return false;
         };
         self.slots.get_mut(key).claim = Some(claim);
@@ -135,8 +195,13 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         true
     }
 
-    /// The claim on a slot that is about to be freed, for the budget.
-    pub(crate) fn take_claim(&mut self, key: SlotKey) -> Option<Claim> {
-        self.slots.get_mut(key).claim.take()
+    /// What a slot that is about to be freed leaves to the budget.
+    pub(crate) fn take_freed(&mut self, key: SlotKey) -> FreedSlot {
+        let record = self.slots.get_mut(key);
+        FreedSlot {
+            claim: record.claim.take(),
+            weight: record.weight,
+            is_reclaimed: record.close_reason == Some(CloseReason::Reclaimed),
+        }
     }
 }

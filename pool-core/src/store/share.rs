@@ -48,6 +48,22 @@ impl Lending for Multiplexed {
         store.add_shared(key, connection);
     }
 
+    fn check_new<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey, connection: C) {
+        store.add_shared(key, connection);
+        store.check_opened_share(key);
+    }
+
+    fn proved<C: Send + 'static>(store: &mut Store<C, Self>) {
+        store.close_oldest_superseded();
+    }
+
+    fn serves_until_replaced<C: Send + 'static>(
+        store: &Store<C, Self>,
+        record: &SlotRecord,
+    ) -> bool {
+        record.is_open() && store.is_worth_replacing(record)
+    }
+
     fn serve_waiters<C: Send + 'static>(store: &mut Store<C, Self>) {
         if !store.queue.is_empty() {
             store.serve_shares();
@@ -84,6 +100,15 @@ impl Lending for Multiplexed {
 
     fn died<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
         store.mark_for_close(key, CloseReason::Died);
+        store.act_on_share(key);
+    }
+
+    fn overweight<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        store.supersede(key, CloseReason::Overweight);
+    }
+
+    fn killed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
+        store.mark_for_close(key, CloseReason::Overweight);
         store.act_on_share(key);
     }
 

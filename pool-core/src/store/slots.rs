@@ -11,8 +11,9 @@ use std::time::Duration;
 use crate::budget::Claim;
 use crate::error::ConnectError;
 use crate::id::{CloseReason, ConnectionId};
-use crate::store::Limits;
+use crate::store::{Limits, VitalsHandle};
 use crate::time::Time;
+use crate::vitals::Overweight;
 
 /// The index of a slot in the table; valid as long as the slot exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub(crate) struct SlotRecord {
     pub(crate) served: bool,
     /// What its end says about connecting has been counted.
     pub(crate) is_judged: bool,
+    /// It is being checked to show that old connections can be replaced.
+    pub(crate) is_proof: bool,
     /// Its connect, reset or check takes longer than usual.
     is_late: bool,
     /// Its leases, if it is shared.
@@ -73,6 +76,8 @@ pub(crate) struct SlotRecord {
     pub(crate) spare: bool,
     /// Why it is to be replaced, if it is shared. It serves until then.
     pub(crate) superseded: Option<CloseReason>,
+    /// Since when.
+    pub(crate) superseded_at: Time,
     /// It is shared and suspected to hang: it gets no new leases until that is cleared.
     pub(crate) is_suspected: bool,
     /// When the connect began, then when it succeeded.
@@ -91,6 +96,12 @@ pub(crate) struct SlotRecord {
     pub(crate) check_after: Duration,
     /// It is given up for another pool of the budget.
     pub(crate) claim: Option<Claim>,
+    /// By which it is weighed. Dropped outside of the lock.
+    pub(crate) vitals: Option<VitalsHandle>,
+    /// What it weighed last.
+    pub(crate) weight: u64,
+    /// Why it was killed.
+    pub(crate) kill_cause: Option<Overweight>,
 }
 
 impl SlotRecord {
@@ -115,6 +126,7 @@ impl SlotRecord {
             overdue: false,
             served: false,
             is_judged: false,
+            is_proof: false,
             is_late: false,
             site: None,
             load: 0,
@@ -123,8 +135,12 @@ impl SlotRecord {
             promised: 0,
             spare: false,
             superseded: None,
+            superseded_at: now,
             is_suspected: false,
             claim: None,
+            vitals: None,
+            weight: 0,
+            kill_cause: None,
         }
     }
 
@@ -143,6 +159,11 @@ impl SlotRecord {
     /// Being closed.
     pub(crate) const fn is_closing(&self) -> bool {
         matches!(self.state, State::Closing | State::Stuck)
+    }
+
+    /// It is open no more, or will not be lent again, or is to be replaced.
+    pub(crate) const fn is_outgoing(&self) -> bool {
+        !self.is_open() || self.close_reason.is_some() || self.superseded.is_some()
     }
 
     /// Neither marked for close nor superseded nor suspected.
@@ -305,6 +326,12 @@ impl Slots {
         let record = self.table[key.0 as usize].as_mut().expect(STALE);
         self.late[record.state as usize] += usize::from(!record.is_late);
         record.is_late = true;
+    }
+
+    /// All slots and their keys.
+    pub(crate) fn iter_with_keys(&self) -> impl Iterator<Item = (SlotKey, &SlotRecord)> {
+        let keys = (0..).map(SlotKey).zip(&self.table);
+        keys.filter_map(|(key, entry)| Some((key, entry.as_ref()?)))
     }
 
     /// All slots.

@@ -37,7 +37,10 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         self.slots.set_state(key, State::Idle);
         self.shared.push((key, connection));
         self.set_aside_if_surplus(key);
-        self.close_oldest_superseded();
+        // If it is a proof of a replacement of all, that waits until it is checked.
+        if !self.slots.get(key).is_proof {
+            self.close_oldest_superseded();
+        }
         self.close_surplus_suspect();
     }
 
@@ -57,7 +60,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         }
     }
 
-    fn close_oldest_superseded(&mut self) {
+    pub(super) fn close_oldest_superseded(&mut self) {
         if let Some(key) = self.oldest_superseded() {
             let reason = self.slots.get(key).superseded;
             self.mark_for_close(key, reason.unwrap_or(CloseReason::Lifetime));
@@ -91,17 +94,21 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             let is_suspected = record.needs_replacement() && record.load > 0;
             is_superseded || is_suspected
         });
-        in_use.count()
+        // One that is being checked will replace one of them.
+        let proofs = self.shared_records().filter(|record| record.is_proof);
+        in_use.count().saturating_sub(proofs.count())
     }
 
     /// Whether a connection that is superseded or marked for close still matters to callers: it has
     /// leases, or it can be lent, is likely to be, and another one can be had in its place.
     pub(super) fn is_in_service(&self, record: &SlotRecord) -> bool {
-        record.load > 0
-            || record.is_superseded()
-                && record.uses > 0
-                && record.used.after(RECENTLY) > self.tick
-                && self.can_replace()
+        record.load > 0 || record.is_superseded() && self.is_worth_replacing(record)
+    }
+
+    /// Whether a connection is used and can be replaced before it is closed.
+    pub(super) fn is_worth_replacing(&self, record: &SlotRecord) -> bool {
+        let is_used = record.load > 0 || record.uses > 0 && record.used.after(RECENTLY) > self.tick;
+        is_used && self.can_replace()
     }
 
     /// Whether a superseded connection can be replaced before it is closed: there is room, and connects
@@ -129,6 +136,27 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             }
         }
         next
+    }
+
+    /// A superseded connection takes no new leases any more if the budget had none in its place for the
+    /// minimum residence: it could be lent for ever. One at a time. Returns when to look again.
+    fn close_unbudgeted(&mut self) -> Time {
+        let Some(residence) = self.unserved_residence() else {
+            return Time::NEVER;
+        };
+        let drains = |record: &SlotRecord| record.superseded.is_some() && !record.is_superseded();
+        if self.shared_records().any(drains) {
+            return Time::NEVER;
+        }
+        let Some(key) = self.oldest_superseded() else {
+            return Time::NEVER;
+        };
+        let due = self.slots.get(key).superseded_at.after(residence);
+        if due > self.tick {
+            return due;
+        }
+        self.close_oldest_superseded();
+        Time::NEVER
     }
 
     /// How many connections will be open soon, beside those that are.
@@ -190,15 +218,18 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             }
         }
         next.min(self.close_irreplaceable())
+            .min(self.close_unbudgeted())
             .min(self.update_spread(now))
             .min(self.expire_unused_shares(now))
     }
 
     /// A connection that works is to be replaced, for this reason.
     pub(super) fn supersede(&mut self, key: SlotKey, reason: CloseReason) {
+        let tick = self.tick;
         let record = self.slots.get_mut(key);
         if record.is_fresh() {
             record.superseded = Some(reason);
+            record.superseded_at = tick;
             self.need.may_have_outgoing = true;
             self.act_on_share(key);
             self.kick();

@@ -67,6 +67,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             L::start_checks(self, now),
             self.report_overdue(now),
             self.record_uptime(now),
+            self.start_weighing(now),
+            self.renew(now),
         ];
         // Order: after the parts above, since retiring a connection may set the alarm as well.
         self.alarm = next.into_iter().min().unwrap_or(Time::NEVER);

@@ -1,8 +1,9 @@
 //! A child that one caller at a time speaks to.
 
 use std::fmt;
+use std::sync::Arc;
 
-use pool_core::{BoxError, BoxFuture, ConnectionId};
+use pool_core::{BoxError, BoxFuture, ConnectionId, Vitals};
 use tokio::time::Instant;
 use tokio_util::codec::Encoder;
 
@@ -13,7 +14,7 @@ use super::settings::ExchangeSettings;
 use super::wire::Wire;
 use crate::codec::{Codec, LineCodec};
 use crate::error::{ChildReport, StdioError};
-use crate::launch::{ChildStdio, LaunchedChild, died};
+use crate::launch::{ChildStdio, LaunchedChild, died, vitals};
 use crate::metrics::ChildMeter;
 use crate::process::{Child, ExitWait, Liveness, Stop, Termination};
 
@@ -276,6 +277,10 @@ impl<C: Codec> StdioConnection<C> {
             Liveness::Quiet | Liveness::HasOutput => true,
             Liveness::Eof | Liveness::Exited => false,
         }
+    }
+
+    pub(super) fn vitals(&self) -> Option<Arc<dyn Vitals>> {
+        vitals(self.exchange.child())
     }
 
     /// Resolves when the child has exited or closed its stdout, to the reason.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use pool_core::{
-    BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
+    BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector, Vitals,
     async_trait,
 };
 use tokio::time::error::Elapsed;
@@ -429,6 +429,10 @@ impl<C: Codec> Connector for StdioConnector<C> {
 
     fn died(&self, connection: &Self::Connection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         Some(connection.died())
+    }
+
+    fn vitals(&self, connection: &Self::Connection) -> Option<Arc<dyn Vitals>> {
+        connection.vitals()
     }
 
     async fn check(&self, connection: &mut Self::Connection) -> Result<(), CheckError> {

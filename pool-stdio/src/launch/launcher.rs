@@ -39,6 +39,7 @@ pub(crate) struct LaunchedChild {
 impl Launcher {
     pub(crate) fn new(spec: CommandSpec) -> Result<Self, CommandError> {
         let command = spec.build()?;
+        command.check_for_connector()?;
         let meters = Meters::new(&command.name());
         Ok(Self {
             command,

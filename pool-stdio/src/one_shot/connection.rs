@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::future::pending;
+use std::sync::Arc;
 
-use pool_core::{BoxError, BoxFuture, ConnectionId};
+use pool_core::{BoxError, BoxFuture, ConnectionId, Vitals};
 use tokio::time::Instant;
 
 use super::collector::{CollectLimits, Collector};
 use super::run::Run;
 use super::stream::OneShotStream;
 use crate::error::StdioError;
-use crate::launch::{ChildStdio, LaunchedChild, died};
+use crate::launch::{ChildStdio, LaunchedChild, died, vitals};
 use crate::metrics::ChildMeter;
 use crate::process::{Child, Liveness, Stop, Termination};
 
@@ -110,6 +111,10 @@ impl OneShot {
 
     pub(super) const fn is_clean(&self) -> bool {
         self.collector.is_clean()
+    }
+
+    pub(super) fn vitals(&self) -> Option<Arc<dyn Vitals>> {
+        vitals(self.collector.child())
     }
 
     /// Resolves when the child has exited, to the reason. What becomes of its stdout before is a

@@ -1,8 +1,10 @@
 //! Children that serve one request each, started before they are needed.
 
+use std::sync::Arc;
+
 use pool_core::{
     BoxError, BoxFuture, Builder, CheckError, CloseReason, ConnectContext, ConnectError,
-    ConnectionPool, Connector, async_trait,
+    ConnectionPool, Connector, Vitals, async_trait,
 };
 
 use super::collector::CollectLimits;
@@ -131,6 +133,10 @@ impl Connector for OneShotConnector {
 
     fn died(&self, child: &OneShot) -> Option<BoxFuture<'static, Option<BoxError>>> {
         Some(child.died())
+    }
+
+    fn vitals(&self, child: &OneShot) -> Option<Arc<dyn Vitals>> {
+        child.vitals()
     }
 
     async fn check(&self, _child: &mut OneShot) -> Result<(), CheckError> {

@@ -128,6 +128,14 @@ impl Child {
         Arc::clone(&self.record)
     }
 
+    /// By which it can be measured and killed while somebody else has it.
+    pub(crate) fn remote(&self) -> ChildRemote {
+        ChildRemote {
+            record: Arc::clone(&self.record),
+            custodian: Arc::clone(&self.custodian),
+        }
+    }
+
     /// Takes our end of its stdin.
     pub fn take_stdin(&mut self) -> Option<OwnedPipe> {
         self.pipes.stdin.take().and_then(sys::expose)
@@ -437,6 +445,34 @@ impl Child {
             child: self.record.id,
             start,
             pipes,
+        });
+    }
+}
+
+/// Reaches a child whose handle somebody else has. It keeps nothing of the child open.
+#[derive(Debug, Clone)]
+pub(crate) struct ChildRemote {
+    record: Arc<ChildRecord>,
+    custodian: Arc<Custodian>,
+}
+
+impl ChildRemote {
+    /// The resident memory of the child's scope, as far as it can be seen.
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        self.record.resident_bytes()
+    }
+
+    /// Ends the child by force, as a dirty one, without waiting. Reports name the cause.
+    pub(crate) fn kill(&self, cause: String) {
+        let is_over = self.record.exit().is_some() || self.record.termination.peek().is_some();
+        // Only the first one counts.
+        if is_over || host::is_fork() || self.record.kill_cause.set(cause.into()).is_err() {
+            return;
+        }
+        self.custodian.post(Message::Stop {
+            child: self.record.id,
+            start: Start::Stop(Stop::Force),
+            pipes: PipeEnds::default(),
         });
     }
 }

@@ -9,6 +9,7 @@ use std::{env, fmt, fs, io};
 
 use super::command_error::CommandError;
 use super::cookie::{COOKIE_VARIABLE, Mark};
+use super::limits::{ProcessLimits, SHELL};
 use super::program;
 use super::stderr::{LineSink, StderrPolicy};
 use super::sys::{self, Mask, Place, Start, StderrEnd, StdoutEnd};
@@ -57,6 +58,7 @@ pub struct CommandSpec {
     times: LadderTimes,
     place: Place,
     guarding: Guarding,
+    limits: ProcessLimits,
     children_max: usize,
 }
 
@@ -78,6 +80,7 @@ impl fmt::Debug for CommandSpec {
             .field("times", &self.times)
             .field("place", &self.place)
             .field("guarding", &self.guarding)
+            .field("limits", &self.limits)
             .field("children_max", &self.children_max)
             .finish()
     }
@@ -101,6 +104,7 @@ impl CommandSpec {
             times: LadderTimes::default(),
             place: Place::default(),
             guarding: Guarding::default(),
+            limits: ProcessLimits::default(),
             children_max: 1,
         }
     }
@@ -202,7 +206,7 @@ impl CommandSpec {
     }
 
     /// Gives the child `/dev/null` as stdout: there is no pipe to [take](crate::Child::take_stdout).
-    /// Connectors cannot use such a command.
+    /// Connectors refuse such a command.
     #[must_use]
     pub fn discard_stdout(mut self) -> Self {
         self.stdout = StdoutEnd::Null;
@@ -253,6 +257,16 @@ impl CommandSpec {
         self
     }
 
+    /// Limits on the child and on each process that it starts. Default: those of this program.
+    ///
+    /// For a limit on how many processes there are, or on the memory of all together, use a control
+    /// group.
+    #[must_use]
+    pub fn limits(mut self, limits: ProcessLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// How many children of this command are meant to live at once. [`build`](Self::build) compares
     /// their descriptors, four each, with the limit of this process. Nothing is limited later.
     /// Default: 1.
@@ -269,9 +283,11 @@ impl CommandSpec {
     /// [`NotFound`](CommandError::NotFound), [`NotExecutable`](CommandError::NotExecutable) and
     /// [`IsDirectory`](CommandError::IsDirectory) for the program,
     /// [`CurrentDir`](CommandError::CurrentDir) for the directory,
-    /// [`Malformed`](CommandError::Malformed) for strings that the system cannot pass on, and
+    /// [`Malformed`](CommandError::Malformed) for strings that the system cannot pass on,
     /// [`TooFewDescriptors`](CommandError::TooFewDescriptors) if the limit on descriptors is too
-    /// low for `children_max` children.
+    /// low for `children_max` children, [`NoShell`](CommandError::NoShell) and
+    /// [`LimitTooHigh`](CommandError::LimitTooHigh) for limits, and
+    /// [`Conflict`](CommandError::Conflict) for settings that exclude each other.
     pub fn build(self) -> Result<Command, CommandError> {
         self.check_strings()?;
         let path = program::find(&self.program, self.child_path().as_deref())?;
@@ -293,8 +309,23 @@ impl CommandSpec {
             });
         }
         check_descriptors(self.children_max)?;
+        let limited = if self.limits.is_none() {
+            None
+        } else if self.arg0.is_some() {
+            return Err(CommandError::Conflict {
+                first: "arg0",
+                second: "limits",
+            });
+        } else {
+            self.limits.check()?;
+            Some(self.limits.shell_args(&path, &self.args))
+        };
         Ok(Command {
-            inner: Arc::new(Checked { spec: self, path }),
+            inner: Arc::new(Checked {
+                spec: self,
+                path,
+                limited,
+            }),
         })
     }
 
@@ -380,6 +411,8 @@ pub struct Command {
 struct Checked {
     spec: CommandSpec,
     path: PathBuf,
+    /// What a shell is given to execute the program within limits, if there are any.
+    limited: Option<Vec<OsString>>,
 }
 
 impl Command {
@@ -387,6 +420,16 @@ impl Command {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Whether a connector can use it: one needs stdout, and leaves stderr to the custodian.
+    pub(crate) fn check_for_connector(&self) -> Result<(), CommandError> {
+        let what = match (self.inner.spec.stdout, &self.inner.spec.stderr) {
+            (StdoutEnd::Null, _) => "`discard_stdout`",
+            (StdoutEnd::Pipe, StderrPolicy::Pipe) => "`StderrPolicy::Pipe`",
+            (StdoutEnd::Pipe, _) => return Ok(()),
+        };
+        Err(CommandError::NotForConnectors { what })
     }
 
     pub(crate) fn name(&self) -> String {
@@ -415,10 +458,14 @@ impl Command {
     /// What the child is started with, in this environment.
     pub(crate) fn start<'a>(&'a self, environment: &'a BTreeMap<OsString, OsString>) -> Start<'a> {
         let spec = &self.inner.spec;
+        let (program, args) = match &self.inner.limited {
+            None => (self.inner.path.as_path(), &spec.args),
+            Some(args) => (Path::new(SHELL), args),
+        };
         Start {
-            program: &self.inner.path,
+            program,
             arg0: spec.arg0.as_deref(),
-            args: &spec.args,
+            args,
             environment,
             directory: spec.current_dir.as_deref(),
             stdout: spec.stdout,

@@ -57,6 +57,12 @@ pub enum CommandError {
         /// The string, or the name of the environment variable.
         value: OsString,
     },
+    /// A connector was given a command whose streams only the owner of a child can use.
+    #[error("{what} is for children that you start yourself: a connector cannot use it")]
+    NotForConnectors {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The children together need more descriptors than this process may have.
     #[error(
         "{children_max} children need {needed} descriptors, but the limit is {limit}\
@@ -71,6 +77,30 @@ pub enum CommandError {
         open: Option<u64>,
         /// The limit (`RLIMIT_NOFILE`).
         limit: u64,
+    },
+    /// Limits are set by a shell, and `/bin/sh` cannot be executed.
+    #[error("limits need a shell, and /bin/sh cannot be executed")]
+    NoShell {
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A limit is higher than that of this program, which cannot be exceeded.
+    #[error("a limit of {value} on {what} is above that of this program, {limit}")]
+    LimitTooHigh {
+        /// What is limited.
+        what: &'static str,
+        /// The limit that was asked for.
+        value: u64,
+        /// The hard limit of this program.
+        limit: u64,
+    },
+    /// Two settings exclude each other.
+    #[error("{first} cannot be combined with {second}")]
+    Conflict {
+        /// One of them.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
     },
 }
 

@@ -65,7 +65,10 @@ pub(crate) struct Alarm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum AlarmKind {
     StalledStarts,
+    /// Another one is to be started.
     Guardian,
+    /// It is to be told what did not fit into its pipe.
+    GuardianPipe,
 }
 
 /// The way to the thread.
@@ -216,7 +219,7 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
                 Message::Scanned(answer) => {
                     let child = answer.key.child;
                     if let Some(ward) = self.wards.get_mut(&child) {
-                        ward.scanned(now, answer);
+                        take_answer(ward, now, answer, &mut self.scans);
                         touched.insert(child);
                     }
                 }
@@ -279,11 +282,14 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
     /// Reaps those that have exited.
     fn look_at_guards(&mut self, which: impl Fn(&Guard) -> bool) {
         self.guards.retain(|_, guard| {
-            let has_exited = which(guard) && matches!(guard.root.reap(), Ok(Life::Over(_)));
-            if has_exited {
-                guardian::exited(&guard.root);
+            if !which(guard) {
+                return true;
             }
-            !has_exited
+            let Ok(Life::Over(exit)) = guard.root.reap() else {
+                return true;
+            };
+            guardian::exited(&guard.root, exit);
+            false
         });
     }
 
@@ -349,10 +355,28 @@ fn advance_one<A: Fn(ScanAnswer) + Clone + Send + 'static>(
             return ending;
         }
         for request in refused {
-            let failed = ScanAnswer::failed(request.key, CountFailure::Refused);
-            ward.scanned(now, failed);
+            refuse(ward, now, &request);
         }
     }
+}
+
+/// Gives the ward an answer, and has the scan made that it wants then.
+fn take_answer<A: Fn(ScanAnswer) + Clone + Send + 'static>(
+    ward: &mut Ward,
+    now: Instant,
+    answer: ScanAnswer,
+    scans: &mut ScanThread<A>,
+) {
+    let next = ward.scanned(now, answer);
+    if let Some(Err(request)) = next.map(|request| scans.post(request)) {
+        refuse(ward, now, &request);
+    }
+}
+
+fn refuse(ward: &mut Ward, now: Instant, request: &ScanRequest) {
+    let failed = ScanAnswer::failed(request.key, CountFailure::Refused);
+    // After a failure it wants no other.
+    drop(ward.scanned(now, failed));
 }
 
 /// Where something can be seen only by asking, it is asked for this often.

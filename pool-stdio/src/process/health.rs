@@ -87,6 +87,12 @@ impl Event {
     }
 }
 
+/// Whether there is a guardian that knows all children.
+#[cfg(unix)]
+pub(crate) fn has_guardian() -> bool {
+    HAS_GUARDIAN.load(Ordering::Relaxed)
+}
+
 /// Notes whether there is a guardian.
 pub(crate) fn set_guardian(is_there: bool) {
     HAS_GUARDIAN.store(is_there, Ordering::Relaxed);

@@ -1,8 +1,9 @@
 //! What the handle of a child and the custodian both know of it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::lock::lock;
+use super::memory::resident_bytes;
 use super::once::Once;
 use super::outcome::{Exit, Termination};
 use super::signal::{Signal, SignalError};
@@ -19,6 +20,9 @@ pub(crate) struct ChildId(pub(crate) u64);
 pub(crate) struct ChildRecord {
     pub(crate) id: ChildId,
     pub(crate) pid: u32,
+    pub(crate) scope: KillScope,
+    /// Why the child was killed, if its pool asked for that. Set before it is killed.
+    pub(crate) kill_cause: OnceLock<Box<str>>,
     /// What a forced termination kills at once; `None` if it gives a grace first.
     pub(crate) killed_at_once: Option<KillScope>,
     /// Locked while a signal is sent by number, and while the child is reaped.
@@ -42,6 +46,19 @@ impl ChildRecord {
         // Order: unlocked before the bytes are copied. The custodian may want to write.
         let view = lock(&self.stderr).view();
         view.into_tail()
+    }
+
+    /// Why the child was killed, if its pool asked for that.
+    pub(crate) fn kill_cause(&self) -> Option<String> {
+        self.kill_cause.get().map(ToString::to_string)
+    }
+
+    /// The resident memory of the child's scope, unless the child has ended.
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        if self.exit().is_some() {
+            return None;
+        }
+        resident_bytes(self.pid, self.scope)
     }
 
     /// Whether the process is stopped, as by SIGSTOP. `false` where the system does not tell.

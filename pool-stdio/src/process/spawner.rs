@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::child::Child;
@@ -21,12 +21,13 @@ use super::guardian::{self, GuardedStart, Started};
 use super::line_feed::LineFeed;
 use super::lock::lock;
 use super::once::{Once, Take};
+use super::outcome::Exit;
 use super::record::{ChildId, ChildRecord, PipeEnds};
 use super::roster::{Reservation, RosterState};
 use super::spawn_error::SpawnError;
 use super::spawn_queue::{Pushed, STALL_AFTER, SpawnQueue, THREADS_MAX, WAITING_MAX};
 use super::stderr::{Ring, RingLimits, StderrPolicy};
-use super::sys::{self, OsErrorKind, PidState, Root, Spawned, StartError};
+use super::sys::{self, Life, OsErrorKind, PidState, Root, Spawned, StartError};
 use super::terminate::KillScope;
 use super::ward::NewChild;
 use super::{host, notifier, service};
@@ -88,6 +89,9 @@ pub(crate) fn failed(error: SpawnError) -> Take<SpawnResult> {
 /// logged, and [`health`](crate::health) says so. A child is not guarded if its command is
 /// [`unguarded`](crate::CommandSpec::unguarded).
 ///
+/// The guardian has the rights that this program has when it is started. After giving up rights, call
+/// this again: it replaces a guardian that has more.
+///
 /// # Errors
 ///
 /// [`SpawnError::Threads`] if the system has no room for them.
@@ -119,14 +123,28 @@ fn ensure_guardian(custodian: &Custodian) {
     match guardian::ensure() {
         Started::Guardian(root) => custodian.post(Message::Guard(root)),
         Started::No => {}
-        Started::Later(at) => custodian.post(Message::Alarm(Alarm {
+        Started::Later(at) => replace_guardian_at(custodian, at),
+    }
+}
+
+fn replace_guardian_at(custodian: &Custodian, at: Instant) {
+    custodian.post(Message::Alarm(Alarm {
+        at,
+        ring: |_| {
+            replace_guardian();
+            None
+        },
+        kind: AlarmKind::Guardian,
+    }));
+}
+
+fn flush_guardian_at(at: Instant) {
+    if let Ok(custodian) = Custodian::get() {
+        custodian.post(Message::Alarm(Alarm {
             at,
-            ring: |_| {
-                replace_guardian();
-                None
-            },
-            kind: AlarmKind::Guardian,
-        })),
+            ring: guardian::flush,
+            kind: AlarmKind::GuardianPipe,
+        }));
     }
 }
 
@@ -142,8 +160,7 @@ fn post_guardian(custodian: &Arc<Custodian>, done: Option<SyncSender<()>>) {
     match queue.push(Path::new(GUARDIAN), Job::Guardian { done }) {
         Pushed::StartThread => drop(start_thread(&mut queue, custodian)),
         Pushed::Wake | Pushed::Wait => SPAWNERS.posted.notify_one(),
-        // The next start will see to it.
-        Pushed::Full => {}
+        Pushed::Full => replace_guardian_at(custodian, sys::clock_now() + STALL_AFTER),
     }
 }
 
@@ -176,7 +193,10 @@ fn custodian() -> Result<Arc<Custodian>, SpawnError> {
         return Err(SpawnError::Forked);
     }
     host::claim();
-    guardian::on_loss(replace_guardian);
+    guardian::set_hooks(guardian::Hooks {
+        replace: replace_guardian,
+        flush_at: flush_guardian_at,
+    });
     Custodian::get().map_err(|source| SpawnError::Threads { source })
 }
 
@@ -238,6 +258,9 @@ fn refuse_stalled(now: Instant) -> Option<Instant> {
             command, wanted, ..
         }) = job
         else {
+            if let Ok(custodian) = Custodian::get() {
+                replace_guardian_at(&custodian, now + STALL_AFTER);
+            }
             continue;
         };
         if let Some(wanted) = wanted.upgrade() {
@@ -317,7 +340,13 @@ impl Spawner {
         let mark = is_marked.then_some(Mark { child: id, scope });
         let guard = SpawnGuard::start(command, mark, &self.chance)?;
         let failed = |error| SpawnError::from_system(command, error, 1);
-        let root = Arc::new(guard.adopt_root().map_err(failed)?);
+        let root = guard.adopt_root().map_err(failed)?;
+        // Other code of this program may reap any child.
+        let pid_state = match root.life() {
+            Ok(Life::Over(Exit::Lost)) => PidState::Released,
+            Ok(_) | Err(_) => PidState::Held,
+        };
+        let root = Arc::new(root);
         guard.unblock().map_err(failed)?;
         let Spawned {
             pid,
@@ -335,9 +364,9 @@ impl Spawner {
         };
 
         if let Some(guarded) = guarded {
-            guarded.succeed(scope, pid);
+            guarded.succeed(scope, pid, pid_state);
         }
-        let record = Arc::new(new_record(command, id, pid));
+        let record = Arc::new(new_record(command, id, pid, pid_state));
         let admission = reservation.map(|reservation| reservation.admit(&record, &root));
         let (membership, roster_state) = match admission {
             Some(admission) => (Some(admission.membership), admission.roster_state),
@@ -387,7 +416,7 @@ impl Drop for BusyWith<'_> {
     }
 }
 
-fn new_record(command: &Command, id: ChildId, pid: u32) -> ChildRecord {
+fn new_record(command: &Command, id: ChildId, pid: u32, pid_state: PidState) -> ChildRecord {
     let limits = match command.stderr_policy() {
         StderrPolicy::Ring {
             bytes_max,
@@ -404,8 +433,10 @@ fn new_record(command: &Command, id: ChildId, pid: u32) -> ChildRecord {
     ChildRecord {
         id,
         pid,
+        scope: command.scope(),
+        kill_cause: OnceLock::new(),
         killed_at_once: (command.times().force_grace.is_zero()).then(|| command.scope()),
-        pid_state: Mutex::new(PidState::Held),
+        pid_state: Mutex::new(pid_state),
         stderr: Mutex::new(Ring::new(limits)),
         exit: Once::new(),
         termination: Once::new(),

@@ -38,7 +38,7 @@ pub enum StderrPolicy {
         lines_max: usize,
     },
     /// It is a pipe that the owner of the child [takes](crate::Child::take_stderr) and reads. For children
-    /// that you start yourself: connectors do not read it, and a child blocks when it is full.
+    /// that you start yourself: connectors refuse it.
     Pipe,
     /// The child writes to the stderr of this program.
     Inherit,

@@ -26,9 +26,23 @@ pub(super) struct Stopping {
     pub(super) last_read: Option<Instant>,
     /// The number of the last scan. Answers to earlier ones prove nothing.
     pub(super) scan_number: u64,
+    /// How the last scan is made.
+    pub(super) scan_mode: ScanMode,
     /// Those that the last scan saw alive, so that they are known when their parents are dead.
     pub(super) seen: Vec<ProcessId>,
     pub(super) due: Option<Instant>,
+}
+
+/// Whether a scan that finds no member of the group is to be believed. One that is forked while the
+/// scan goes on, by a process that has left when the scan comes to it, is not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ScanMode {
+    /// It is not.
+    Plain,
+    /// All members are stopped meanwhile, so that none can fork.
+    Held,
+    /// All members have been killed, or run again: it is.
+    Final,
 }
 
 #[derive(Debug)]
@@ -51,6 +65,7 @@ impl Stopping {
             discarded_bytes: 0,
             last_read: None,
             scan_number: 0,
+            scan_mode: ScanMode::Plain,
             seen: Vec::new(),
             due: None,
         }

@@ -15,7 +15,7 @@ use super::proc_scan::{ScanAnswer, ScanKey, ScanPurpose, ScanRequest};
 use super::record::{ChildId, ChildRecord, PipeEnds};
 use super::roster::Membership;
 use super::signal::Signal;
-use super::stopping::{Stopping, read_once};
+use super::stopping::{ScanMode, Stopping, read_once};
 use super::sys::{
     self, Delivery, Life, PidState, PipeEnd, Poller, ProcessId, Ready, Root, WatchedExit,
     WatchedPipe,
@@ -170,6 +170,7 @@ impl Ward {
             (_, Ok(Life::Over(exit))) => {
                 if exit == Exit::Lost {
                     *lock(&self.record.pid_state) = PidState::Released;
+                    self.forget_number();
                 }
                 exit
             }
@@ -222,22 +223,30 @@ impl Ward {
         stopping.take(pipes, &self.poller, self.record.id);
     }
 
-    /// Takes the answer to a scan.
-    pub(crate) fn scanned(&mut self, now: Instant, answer: ScanAnswer) {
+    /// Takes the answer to a scan. Returns the next one if that is not enough.
+    #[must_use]
+    pub(crate) fn scanned(&mut self, now: Instant, answer: ScanAnswer) -> Option<ScanRequest> {
         self.reap_adopted_members();
         for process in &answer.adopted {
             if sys::reap_adopted(process.pid) {
                 Event::AdoptedZombie.happened();
             }
         }
-        let Some(stopping) = &mut self.stopping else {
-            return;
-        };
+        let stopping = self.stopping.as_mut()?;
         if stopping.scan_number != answer.key.number {
-            return;
+            return None;
         }
         let pid_state = *lock(&self.record.pid_state);
+        let can_miss = answer.others == Others::Gone && !self.root.group_is_empty(pid_state);
+        if can_miss && stopping.scan_mode == ScanMode::Plain {
+            stopping.scan_mode = ScanMode::Held;
+            stopping.scan_number += 1;
+            drop(self.root.signal_group(Signal::Stop, pid_state));
+            return Some(self.request(ScanPurpose::Count));
+        }
+        self.let_go();
         let group_is_empty = || self.root.group_is_empty(pid_state);
+        let stopping = self.stopping.as_mut()?;
         let others = match answer.others {
             Others::Alive(_) if answer.outside.is_empty() && group_is_empty() => Others::Gone,
             // A member that was not shown, not even dead, can live.
@@ -256,6 +265,18 @@ impl Ward {
             stopping.seen.extend(answer.outside);
         }
         stopping.ladder.scanned(now, others);
+        None
+    }
+
+    /// Lets the members of the group run again.
+    fn let_go(&mut self) {
+        let pid_state = self.pid_state();
+        if let Some(stopping) = &mut self.stopping
+            && stopping.scan_mode == ScanMode::Held
+        {
+            stopping.scan_mode = ScanMode::Final;
+            drop(self.root.signal_group(Signal::Continue, pid_state));
+        }
     }
 
     /// Does what the ladder orders until it waits or is over. Adds the scans that it wants.
@@ -417,6 +438,7 @@ impl Ward {
 
     /// Counts what lives besides the root: at once where that takes no scan.
     fn count(&mut self, now: Instant, purpose: ScanFor) -> Option<ScanRequest> {
+        self.let_go();
         if purpose == ScanFor::Kill {
             let (Asked::Done | Asked::Impossible) = self.signal(Signal::Kill);
         }
@@ -431,6 +453,11 @@ impl Ward {
         let members = self.root.members();
         let stopping = self.stopping.as_mut()?;
         stopping.scan_number += 1;
+        stopping.scan_mode = match purpose {
+            ScanFor::Count => ScanMode::Plain,
+            // No member can have been forked after the signal.
+            ScanFor::Record | ScanFor::Kill => ScanMode::Final,
+        };
         if let Some(members) = members {
             stopping.ladder.scanned(now, others_of(members.as_ref()));
             stopping.seen = members.unwrap_or_default();
@@ -487,17 +514,13 @@ impl Ward {
             return;
         }
         // Order: forgotten before the pid is free, or another process could be ended in its place.
-        self.forget();
+        self.forget_number();
         // Its status is known already. If a tracer has it, it cannot be reaped yet.
         if matches!(self.root.reap(), Ok(Life::Over(_))) {
             *pid_state = PidState::Released;
         }
-        // As long as the group has members, its number is not free.
-        let has_group = self.scope != KillScope::Root
-            && self.root.outlives_its_pid()
-            && !self.root.group_is_empty(*pid_state);
-        if has_group && self.guarding == Guarding::Guarded {
-            guardian::running(self.record.id, self.scope, self.record.pid);
+        if self.root.outlives_its_pid() && self.root.group_is_empty(*pid_state) {
+            self.forget();
         }
     }
 
@@ -511,6 +534,13 @@ impl Ward {
             && self.root.reap_member()
         {
             Event::AdoptedZombie.happened();
+        }
+    }
+
+    /// The root's number can be another's soon. What is left of the child is known by its mark.
+    fn forget_number(&self) {
+        if self.guarding == Guarding::Guarded {
+            guardian::rootless(self.record.id, self.scope, self.record.pid);
         }
     }
 

@@ -13,7 +13,7 @@ use super::note_queue::{NoteSink, Notes};
 use super::notifications::Progress;
 use super::protocol::{Protocol, is_cancel, subscription_ids};
 use super::reply::{ErrorObject, Reply};
-use super::scan::{Elements, Envelope, Malformed, MessageKind, Span};
+use super::scan::{DEPTH_MAX, Elements, Envelope, Malformed, MessageKind, Span};
 use super::state::CallDetails;
 use super::table::CallId;
 use crate::metrics::Meters;
@@ -214,7 +214,7 @@ impl Client {
         for span in tokens {
             let number = self.link.next_number();
             details.tokens.push((number, message.slice(span.range())));
-            edits.push((span, Bytes::from(number.to_string())));
+            edits.push((span, self.link.tokens.text(number)));
         }
         edits.sort_by_key(|(span, _)| span.range().start);
         Ok(OutgoingRequest {
@@ -297,6 +297,14 @@ pub(super) fn read_message(message: &[u8]) -> Result<(MessageKind, Envelope), Rp
     let (kind, envelope) = found.map_err(bad_request)?;
     if envelope.has_lookalike {
         return Err(bad_request(Malformed::Lookalike));
+    }
+    // A child can fail on such a message without naming its id, or die of it.
+    if std::str::from_utf8(message).is_err() {
+        return Err(bad_request(Malformed::NotUtf8));
+    }
+    // The message itself is one level.
+    if envelope.depth + 1 > DEPTH_MAX {
+        return Err(bad_request(Malformed::TooDeep));
     }
     Ok((kind, envelope))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pool_core::{BoxError, BoxFuture, SuspicionSink};
+use pool_core::{BoxError, BoxFuture, SuspicionSink, Vitals};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use super::notifications::Notifications;
 use super::round_trip::RoundTrip;
 use super::status::RpcStatus;
 use super::transport::{Transport, TransportSettings};
-use crate::launch::LaunchedChild;
+use crate::launch::{LaunchedChild, vitals};
 use crate::metrics::ChildMeter;
 use crate::process::{Child, Liveness, Stop, Termination, Wait};
 
@@ -212,6 +212,11 @@ impl JsonRpcConnection {
         self.transport.client.link.state().owes_nothing()
     }
 
+    /// Whether the next caller can find in the child what the client of a session has left there.
+    pub(super) fn is_personal(&self) -> bool {
+        self.transport.client.link.is_personal()
+    }
+
     /// Lets the pool know from now on whether the child is suspected to hang.
     pub(super) fn watch_suspicion(&self, sink: SuspicionSink) {
         self.transport.client.link.watch_suspicion(sink);
@@ -263,6 +268,10 @@ impl JsonRpcConnection {
         if self.initialize_result.is_some() {
             say_goodbye(&self.transport.client).await;
         }
+    }
+
+    pub(super) fn vitals(&self) -> Option<Arc<dyn Vitals>> {
+        vitals(&self.child)
     }
 
     /// Resolves when no reply can come any more, with or without traffic, to the reason.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pool_core::{
     BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, ConnectionId,
-    Connector, SharedConnector, SuspicionSink, async_trait,
+    Connector, SharedConnector, SuspicionSink, Vitals, async_trait,
 };
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
@@ -18,10 +18,11 @@ use super::connection::JsonRpcConnection;
 use super::error::{Fate, RpcError};
 use super::framing::Framing;
 use super::handshake::Handshake;
-use super::limit::DURATION_MAX;
+use super::limit::{DURATION_MAX, Limit};
 use super::link::LinkSettings;
 use super::notifications::CAPACITY_MAX;
 use super::protocol::Protocol;
+use super::report::ChildFacts;
 use super::router::StrayFrames;
 use super::server_request::{Answer, ServerRequest};
 use super::transport::TransportSettings;
@@ -45,7 +46,8 @@ use crate::process::{Children, CommandError, CommandSpec, Stop};
 ///   answers.
 /// * **`watch_suspicion`** tells a shared pool when a child is [suspected](RpcLimits::hang_after) to hang.
 /// * **`is_clean`**, of an exclusive pool, says no to a connection with a call that was given up and not
-///   answered: the next caller could receive notifications about it.
+///   answered: the next caller could receive notifications about it. Nor is a child clean that was held
+///   for a [session](crate::Session).
 /// * **`died`** resolves on exit or end of stdout.
 /// * **`check`** pings the child, if the protocol has a ping. A child that does not answer fails the
 ///   check, unless it may be working on a call: then it is [suspected](RpcLimits::hang_after).
@@ -168,10 +170,12 @@ impl JsonRpcConnector {
                 protocol,
                 link: LinkSettings {
                     pid: 0,
+                    facts: ChildFacts::default(),
                     connection_id: ConnectionId::from_u64(0),
                     framing: protocol.framing(),
                     frame_bytes_max: limits.frame_bytes_max,
                     cancel: protocol.cancel(),
+                    ping: protocol.ping(),
                     queue_max: limits.queue_max,
                     enqueue_timeout: limits.enqueue_timeout,
                     write_timeout: limits.write_timeout,
@@ -291,11 +295,14 @@ impl JsonRpcConnector {
             let run = handshake.run(&connection.transport().client);
             let outcome = match timeout_at(cx.deadline, run).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(RpcError::Timeout {
-                    limit: cx.deadline.saturating_duration_since(begun),
-                    pid: connection.pid(),
-                    fate: Fate::MaybeExecuted,
-                }),
+                Err(_) => {
+                    let limit = Limit {
+                        duration: cx.deadline.saturating_duration_since(begun),
+                        until: cx.deadline,
+                    };
+                    let link = &connection.transport().client.link;
+                    Err(link.timed_out(limit, Fate::MaybeExecuted))
+                }
             };
             let result = outcome.map_err(|error| handshake_failed(&connection, error))?;
             connection.set_initialize_result(result);
@@ -304,9 +311,9 @@ impl JsonRpcConnector {
     }
 }
 
-/// An error that already reports on the child is passed on; any other is wrapped with such a report.
+/// An error of a child that ended is passed on; any other is wrapped with a report on the child.
 fn handshake_failed(connection: &JsonRpcConnection, error: RpcError) -> ConnectError {
-    if error.report().is_some() {
+    if error.ends_connection() && error.report().is_some() {
         return ConnectError::transient(error);
     }
     let requested_at = Some(connection.requested_at());
@@ -328,11 +335,15 @@ impl Connector for JsonRpcConnector {
     }
 
     fn is_clean(&self, connection: &Self::Connection) -> bool {
-        connection.owes_nothing()
+        connection.owes_nothing() && !connection.is_personal()
     }
 
     fn died(&self, connection: &Self::Connection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         Some(connection.died())
+    }
+
+    fn vitals(&self, connection: &Self::Connection) -> Option<Arc<dyn Vitals>> {
+        connection.vitals()
     }
 
     fn watch_suspicion(&self, connection: &Self::Connection, sink: SuspicionSink) {
@@ -344,7 +355,13 @@ impl Connector for JsonRpcConnector {
     }
 
     async fn close(&self, connection: Self::Connection, reason: CloseReason) {
-        let stop = stop_mode(reason);
+        // A child that served a session is dirty, and in order.
+        let is_in_order = connection.is_personal() && connection.owes_nothing();
+        let stop = if reason == CloseReason::Dirty && is_in_order {
+            Stop::Orderly
+        } else {
+            stop_mode(reason)
+        };
         if stop == Stop::Orderly {
             connection.say_goodbye().await;
         }

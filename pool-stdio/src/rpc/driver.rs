@@ -227,9 +227,7 @@ impl<R: StdoutPipe> Driver<R> {
         let pid = self.link.settings.pid;
         let silent_for = self.link.state().last_read().elapsed();
         tracing::warn!(target: "pool_stdio", pid, ?silent_for, "a child is suspected to hang");
-        if let Some(method) = self.router.protocol.ping() {
-            self.link.ping(method);
-        }
+        self.link.ping();
     }
 
     /// Reads and routes. Ready at the end of stdout, or when what was read breaks the protocol.

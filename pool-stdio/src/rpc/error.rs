@@ -120,12 +120,14 @@ pub enum RpcError {
         fate: Fate,
     },
     /// The limit of the call passed. The child is told to cancel.
-    #[error("not done within {limit:?} (pid {pid})")]
+    #[error("not done within {limit:?} ({report})")]
     Timeout {
         /// The limit.
         limit: Duration,
         /// The child's process id.
         pid: u32,
+        /// What was known of the child, with the end of its stderr.
+        report: Arc<RpcReport>,
         /// Whether the child can have carried out the request.
         fate: Fate,
     },
@@ -243,7 +245,7 @@ impl RpcError {
         }
     }
 
-    /// What was known of the child, if the child or its pipes caused the error.
+    /// What was known of the child, if the child or its pipes caused the error, or it was late.
     #[must_use]
     pub fn report(&self) -> Option<&RpcReport> {
         match self {
@@ -252,10 +254,10 @@ impl RpcError {
             | Self::StdinClosed { report, .. }
             | Self::WriteStalled { report, .. }
             | Self::Hung { report, .. }
-            | Self::Protocol { report, .. } => Some(report),
+            | Self::Protocol { report, .. }
+            | Self::Timeout { report, .. } => Some(report),
             Self::FrameTooLarge { report, .. } => report.as_deref(),
-            Self::Timeout { .. }
-            | Self::Cancelled { .. }
+            Self::Cancelled { .. }
             | Self::ClientCancelled { .. }
             | Self::ServerCancelled
             | Self::SubscriptionOverflow { .. }

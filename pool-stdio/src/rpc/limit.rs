@@ -1,10 +1,12 @@
 //! How long a call may take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::error::{Fate, RpcError};
+use super::report::RpcReport;
 
 /// A duration, and when it ends.
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +23,11 @@ impl Limit {
     }
 
     /// The error of a call that reached this limit.
-    pub(super) const fn error(self, pid: u32, fate: Fate) -> RpcError {
+    pub(super) fn error(self, report: Arc<RpcReport>, fate: Fate) -> RpcError {
         RpcError::Timeout {
             limit: self.duration,
-            pid,
+            pid: report.pid,
+            report,
             fate,
         }
     }

@@ -1,4 +1,6 @@
 //! What the callers and the driver of one connection share: pending calls, queued frames, the writer.
+//! `own_frames` is what the connection sends by itself, `suspect` what a pool is told of the child,
+//! `held_child` what a session needs.
 //!
 //! # Locking
 //!
@@ -16,7 +18,11 @@
 //!    was removed for good.
 //! 3. After the end of the connection no call begins, and every waiting caller was woken.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod held_child;
+mod own_frames;
+mod suspect;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -34,10 +40,12 @@ use super::outbox::{FrameBudget, FreedFrames, Outbox};
 use super::pipes::StdinPipe;
 use super::place::Place;
 use super::protocol::Cancel;
-use super::reply::{ErrorObject, Reply, SERVER_ERROR, reply_text};
+use super::reply::Reply;
+use super::report::ChildFacts;
 use super::session_queue::SessionQueue;
 use super::state::{CallDetails, GiveUp, LinkState, Queued, WakeDriver, Wakers};
 use super::table::CallId;
+use super::tokens::Tokens;
 use super::writer::{Flush, Writer};
 use crate::metrics::UnclaimedCounts;
 use crate::process::{Once, lock};
@@ -47,10 +55,13 @@ use crate::process::{Once, lock};
 pub(super) struct LinkSettings {
     /// The child's process id; 0 if there is no process.
     pub(super) pid: u32,
+    pub(super) facts: ChildFacts,
     pub(super) connection_id: ConnectionId,
     pub(super) framing: Framing,
     pub(super) frame_bytes_max: usize,
     pub(super) cancel: Cancel,
+    /// The request that a healthy child answers at once.
+    pub(super) ping: Option<&'static str>,
     pub(super) queue_max: usize,
     pub(super) enqueue_timeout: Duration,
     pub(super) write_timeout: Duration,
@@ -62,6 +73,7 @@ pub(super) struct LinkSettings {
 pub(super) struct Link {
     pub(super) settings: LinkSettings,
     numbers: AtomicU64,
+    pub(super) tokens: Tokens,
     /// Places for frames of callers.
     caller_places: Arc<Semaphore>,
     /// Places for cancel notifications and answers.
@@ -74,6 +86,8 @@ pub(super) struct Link {
     pub(super) over: Arc<Once<()>>,
     /// The session that the child is held for.
     session: Mutex<Option<Arc<SessionQueue>>>,
+    /// Whether a session's client may have left something of its own in the child.
+    is_personal: AtomicBool,
     /// The runtime that the connection was opened on.
     pub(super) runtime: Option<Handle>,
     /// The pool that wants to know whether the child is suspected to hang. Emptied at the end, because
@@ -108,6 +122,7 @@ impl Link {
         let places = settings.queue_max.clamp(1, Semaphore::MAX_PERMITS);
         let link = Arc::new(Self {
             numbers: AtomicU64::new(0),
+            tokens: Tokens::new(),
             caller_places: Arc::new(Semaphore::new(places)),
             own_places: Semaphore::new(OWN_FRAMES_MAX),
             settings,
@@ -116,6 +131,7 @@ impl Link {
             notifications: notifications.downgrade(),
             over: Once::new(),
             session: Mutex::new(None),
+            is_personal: AtomicBool::new(false),
             runtime: Handle::try_current().ok(),
             suspicion_sink: Mutex::new(None),
         });
@@ -157,7 +173,7 @@ impl Link {
         match timeout_at(first.until, place).await {
             Ok(Ok(place)) => Ok(Place::Awaited(place)),
             Ok(Err(_)) => Err(lock(&self.state).refusal()),
-            Err(_) => Err(first.error(self.settings.pid, Fate::NotSent)),
+            Err(_) => Err(self.timed_out(first, Fate::NotSent)),
         }
     }
 
@@ -167,10 +183,21 @@ impl Link {
         frame: Frame,
         limit: Option<Limit>,
     ) -> Result<(), RpcError> {
+        self.send_if(frame, limit, || Ok(())).await
+    }
+
+    /// The same, if there is still reason to once it has its place.
+    pub(super) async fn send_if(
+        self: Arc<Self>,
+        frame: Frame,
+        limit: Option<Limit>,
+        is_wanted: impl FnOnce() -> Result<(), RpcError>,
+    ) -> Result<(), RpcError> {
         let place = match self.try_place() {
             Some(place) => place,
             None => Arc::clone(&self).wait_for_place(limit).await?,
         };
+        is_wanted()?;
         self.submit(place, frame, None)
     }
 
@@ -278,31 +305,6 @@ impl Link {
         queued
     }
 
-    /// Sends a message of the connection's own. If there is no place for it, it is dropped and counted.
-    pub(super) fn send_now(&self, mut frame: Frame) {
-        let driver = {
-            let mut state = lock(&self.state);
-            self.push_now(&mut state, &mut frame)
-        };
-        if let Some(driver) = driver {
-            driver.wake();
-        }
-    }
-
-    fn push_now(&self, state: &mut LinkState, frame: &mut Frame) -> Option<Waker> {
-        if !state.is_open() {
-            return None;
-        }
-        let Ok(place) = self.own_places.try_acquire() else {
-            state.count_unsent();
-            return None;
-        };
-        // The queued frame occupies the place from here on.
-        place.forget();
-        state.queue.push(None, FrameBudget::Ours, frame);
-        state.driver_to_wake()
-    }
-
     /// Resolves to the reply of a call, or to the reason why none can come any more.
     pub(super) fn poll_call(
         &self,
@@ -358,100 +360,6 @@ impl Link {
         }
     }
 
-    /// The child is suspected to hang, for a reason that only the driver sees.
-    pub(super) fn suspect(&self) {
-        let next = self.numbers.load(Ordering::Relaxed);
-        lock(&self.state).suspect(next);
-        self.publish_suspicion();
-    }
-
-    /// Tells the pool what the state says now, outside of all locks. Two threads can come here in any
-    /// order. Each looks at the state again after it has told the pool, so the last word is true.
-    fn publish_suspicion(&self) {
-        let Some(sink) = lock(&self.suspicion_sink).clone() else {
-            return;
-        };
-        let mut told = None;
-        loop {
-            let (is_suspected, change) = lock(&self.state).suspicion_change();
-            if told == Some(change) {
-                return;
-            }
-            told = Some(change);
-            sink.set(is_suspected);
-        }
-    }
-
-    /// Lets the pool know from now on whether the child is suspected to hang.
-    pub(super) fn watch_suspicion(&self, sink: SuspicionSink) {
-        *lock(&self.suspicion_sink) = Some(Arc::new(sink));
-        if lock(&self.state).is_suspected() {
-            self.publish_suspicion();
-        }
-    }
-
-    /// Sends a ping that nobody awaits: whatever comes back is a sign of life.
-    pub(super) fn ping(&self, method: &str) {
-        let call = self.next_number();
-        let message = format!(r#"{{"jsonrpc":"2.0","id":{call},"method":"{method}"}}"#);
-        if let Some(frame) = self.own_frame(message.into_bytes()) {
-            lock(&self.state).note_unawaited_ping(call);
-            self.send_now(frame);
-        }
-    }
-
-    /// Tells the child to cancel a call that goes on.
-    pub(super) fn send_cancel(&self, call: CallId) {
-        if let Some(frame) = self.cancel_frame(call) {
-            self.send_now(frame);
-        }
-    }
-
-    /// Sends a message of the connection's own. One that is too long is dropped and counted.
-    pub(super) fn send_text(&self, message: Vec<u8>) {
-        match self.own_frame(message) {
-            Some(frame) => self.send_now(frame),
-            None => lock(&self.state).count_unsent(),
-        }
-    }
-
-    /// From now on the child is held for one client.
-    pub(super) fn begin_session(&self, queue: Arc<SessionQueue>) {
-        *lock(&self.session) = Some(Arc::clone(&queue));
-        // Order: the end of the connection is noted before it takes the session.
-        if lock(&self.state).is_over() {
-            queue.close();
-        }
-    }
-
-    /// The client has gone. Its child's questions are answered with an error.
-    pub(super) fn end_session(&self, queue: &SessionQueue) {
-        let ended = lock(&self.session).take();
-        drop(ended);
-        let error = ErrorObject::new(SERVER_ERROR, "the client has gone");
-        for id in queue.close() {
-            self.send_text(reply_text(&id, Err(&error)));
-        }
-    }
-
-    /// The session that the child is held for.
-    pub(super) fn session(&self) -> Option<Arc<SessionQueue>> {
-        lock(&self.session).clone()
-    }
-
-    fn cancel_frame(&self, call: CallId) -> Option<Frame> {
-        self.own_frame(self.settings.cancel.message(call)?.into_bytes())
-    }
-
-    fn own_frame(&self, message: Vec<u8>) -> Option<Frame> {
-        let LinkSettings {
-            framing,
-            frame_bytes_max,
-            ..
-        } = self.settings;
-        Frame::of(framing, frame_bytes_max, message).ok()
-    }
-
     /// Hands replies to their calls. The wakers of these calls are added to `wakers`, to be woken by
     /// the driver. Returns how many replies belong to no call.
     pub(super) fn deliver(
@@ -468,7 +376,13 @@ impl Link {
             Read::End => state.note_output_end(),
         }
         let unclaimed = state.deliver(replies, issued, wakers);
+        let ended_loads = state.take_ended_loads();
+        let wants_ping = !ended_loads.is_empty() && state.wants_ping();
         drop(state);
+        drop(ended_loads);
+        if wants_ping {
+            self.ping();
+        }
         if was_suspected {
             self.publish_suspicion();
         }
@@ -506,6 +420,12 @@ impl Link {
         drop((state, writer));
         wakers.wake();
         (pipe, unwritten)
+    }
+
+    /// The error of a call that reached this limit.
+    pub(super) fn timed_out(&self, limit: Limit, fate: Fate) -> RpcError {
+        let strays = lock(&self.state).strays();
+        limit.error(self.settings.facts.report(strays), fate)
     }
 
     /// What is known now. The guard must not be kept: every caller and the driver need it.

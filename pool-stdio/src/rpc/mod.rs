@@ -13,6 +13,8 @@
 //! | `link` | what callers and the driver share; who writes; when the place of a frame is free again |
 //! | `state` | pending calls, queued frames, the end; what a call is told after the end |
 //! | `table` | which reply belongs to which call |
+//! | `tokens` | how a progress token of a client is named to the child |
+//! | `load` | how long a request that was given up counts as load |
 //! | `place` | the right to queue a frame |
 //! | `outbox`, `writer` | which frames wait to be written, and how much of them is written |
 //! | `driver` | the one task: when to write, to read, and to end |
@@ -41,6 +43,7 @@ mod framing;
 mod handshake;
 mod limit;
 mod link;
+mod load;
 mod note_queue;
 mod notifications;
 mod outbox;
@@ -61,6 +64,7 @@ mod suspicion;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod transport;
 mod writer;
 

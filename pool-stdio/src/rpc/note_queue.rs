@@ -22,6 +22,7 @@ pub(super) enum NoteSink {
 /// What became of a note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoteFate {
+    /// Kept, or counted as missed.
     Kept,
     /// There is no receiver.
     Unheard,
@@ -70,9 +71,25 @@ pub(super) struct NoteQueue {
 
 #[derive(Debug, Default)]
 struct KeptNotes {
-    notes: VecDeque<Notification>,
+    notes: VecDeque<(NoteKind, Notification)>,
     waker: Option<Waker>,
+    /// Dropped since the last one that is kept.
     missed: u64,
+}
+
+impl KeptNotes {
+    /// Drops the oldest progress. The note behind it says so.
+    fn drop_progress(&mut self) -> Option<Notification> {
+        let is_progress = |(kind, _): &(NoteKind, _)| *kind == NoteKind::Progress;
+        let place = self.notes.iter().position(is_progress)?;
+        let (_, dropped) = self.notes.remove(place)?;
+        let missed = dropped.missed + 1;
+        match self.notes.get_mut(place) {
+            Some((_, next)) => next.missed += missed,
+            None => self.missed += missed,
+        }
+        Some(dropped)
+    }
 }
 
 impl NoteQueue {
@@ -83,18 +100,25 @@ impl NoteQueue {
         })
     }
 
-    fn push(&self, note: Notification, kind: NoteKind) -> NoteFate {
+    /// A full queue drops its oldest progress. It never drops a notification of a subscription.
+    fn push(&self, mut note: Notification, kind: NoteKind) -> NoteFate {
         let mut kept = lock(&self.kept);
         let is_full = kept.notes.len() >= self.notes_max;
-        if is_full && kind == NoteKind::Subscription {
-            return NoteFate::NoRoom;
+        let dropped = is_full.then(|| kept.drop_progress()).flatten();
+        if is_full && dropped.is_none() {
+            return match kind {
+                NoteKind::Subscription => NoteFate::NoRoom,
+                NoteKind::Progress => {
+                    kept.missed += 1;
+                    NoteFate::Kept
+                }
+            };
         }
-        let oldest = is_full.then(|| kept.notes.pop_front()).flatten();
-        kept.missed += u64::from(is_full);
-        kept.notes.push_back(note);
+        note.missed = std::mem::take(&mut kept.missed);
+        kept.notes.push_back((kind, note));
         let waker = kept.waker.take();
         drop(kept);
-        drop(oldest);
+        drop(dropped);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -104,8 +128,7 @@ impl NoteQueue {
     /// The next note, if there is one. Otherwise the waker is woken when one comes.
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Notification> {
         let mut kept = lock(&self.kept);
-        if let Some(mut note) = kept.notes.pop_front() {
-            note.missed = std::mem::take(&mut kept.missed);
+        if let Some((_, note)) = kept.notes.pop_front() {
             return Poll::Ready(note);
         }
         let replaced = kept.waker.replace(cx.waker().clone());
@@ -116,5 +139,61 @@ impl NoteQueue {
 
     pub(super) const fn notes_max(&self) -> usize {
         self.notes_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pool_core::ConnectionId;
+
+    use super::*;
+    use crate::rpc::notifications::Origin;
+    use crate::rpc::scan::Envelope;
+
+    fn note(number: u32) -> Notification {
+        let message = Bytes::from(format!(r#"{{"method":"{number}"}}"#));
+        let envelope = Envelope::of(&message).unwrap();
+        let origin = Origin {
+            connection_id: ConnectionId::from_u64(0),
+            pid: 1,
+        };
+        Notification::new(message, &envelope, origin).unwrap()
+    }
+
+    fn taken(queue: &NoteQueue) -> Vec<(String, u64)> {
+        let mut all = Vec::new();
+        while let Poll::Ready(note) = queue.poll(&Context::from_waker(Waker::noop())) {
+            all.push((note.method, note.missed));
+        }
+        all
+    }
+
+    #[test]
+    fn progress_gives_way_to_the_notifications_of_a_subscription() {
+        let queue = NoteQueue::new(2);
+        assert_eq!(queue.push(note(1), NoteKind::Subscription), NoteFate::Kept);
+        for number in 2..5 {
+            assert_eq!(queue.push(note(number), NoteKind::Progress), NoteFate::Kept);
+        }
+        assert_eq!(taken(&queue), [("1".to_owned(), 0), ("4".to_owned(), 2)]);
+
+        for number in 5..8 {
+            queue.push(note(number), NoteKind::Progress);
+        }
+        for number in 8..10 {
+            assert_eq!(
+                queue.push(note(number), NoteKind::Subscription),
+                NoteFate::Kept
+            );
+        }
+        // Only notifications of the subscription are left.
+        assert_eq!(queue.push(note(10), NoteKind::Progress), NoteFate::Kept);
+        assert_eq!(
+            queue.push(note(11), NoteKind::Subscription),
+            NoteFate::NoRoom
+        );
+        assert_eq!(taken(&queue), [("8".to_owned(), 3), ("9".to_owned(), 0)]);
+        queue.push(note(12), NoteKind::Progress);
+        assert_eq!(taken(&queue), [("12".to_owned(), 1)]);
     }
 }

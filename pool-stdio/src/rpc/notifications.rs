@@ -157,7 +157,7 @@ impl Notifications {
 /// // A server that sends one progress notification, and then answers.
 /// let says = r#"{"jsonrpc":"2.0","method":"notifications\/progress","params":{"progressToken":\2}}"#;
 /// let answers = r#"{"jsonrpc":"2.0","id":\1,"result":"done"}"#;
-/// let asked = r#".*"id":\([0-9]*\).*"progressToken":\([0-9]*\).*"#;
+/// let asked = r#".*"id":\([0-9]*\).*"progressToken":\("[^"]*"\).*"#;
 /// let script = format!(r"s/{asked}/{says}\n{answers}/");
 /// let server = CommandSpec::new("sed").args(["-u", &script]);
 /// let pool = SharedPool::builder(JsonRpcConnector::new(server, Protocol::Mcp)?).build()?;

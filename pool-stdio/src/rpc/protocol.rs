@@ -134,6 +134,11 @@ impl Protocol {
         }
     }
 
+    /// Whether a child makes progress tokens by itself, as by `window/workDoneProgress/create`.
+    pub(super) const fn makes_tokens(self) -> bool {
+        matches!(self, Self::Lsp)
+    }
+
     /// The token of a progress notification; `None` for any other.
     pub(super) fn progress_token(self, message: &[u8], envelope: &Envelope) -> Option<Span> {
         let (method, token): (&[u8], &[u8]) = match self {

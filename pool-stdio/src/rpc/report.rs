@@ -17,6 +17,9 @@ pub struct RpcReport {
     /// How the child exited, if it had. After the end of its stdout the connection waits up to 50 ms
     /// for that.
     pub exit: Option<Exit>,
+    /// Why the pool killed the child, if it did: it weighed more than
+    /// [`kill_weight`](pool_core::Builder::kill_weight).
+    pub kill_cause: Option<String>,
     /// The end of its stderr.
     pub stderr: StderrTail,
     /// How the last few frames begin that were not JSON-RPC messages.
@@ -28,6 +31,9 @@ impl fmt::Display for RpcReport {
         write!(f, "pid {}", self.pid)?;
         if let Some(exit) = self.exit {
             write!(f, ", {exit}")?;
+        }
+        if let Some(cause) = &self.kill_cause {
+            write!(f, ", killed by its pool: {cause}")?;
         }
         if let Some(last) = self.strays.last() {
             write!(f, ", not a message: {last}")?;
@@ -53,6 +59,7 @@ impl ChildFacts {
         Arc::new(RpcReport {
             pid: record.map_or(0, ChildRecord::pid),
             exit: self.exit(),
+            kill_cause: record.and_then(ChildRecord::kill_cause),
             stderr: record.map_or_else(StderrTail::default, ChildRecord::stderr_tail),
             strays,
         })

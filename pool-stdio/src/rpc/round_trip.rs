@@ -81,6 +81,14 @@ impl<C: AsRef<Client>> RoundTrip<C> {
         matches!(self.stage, Stage::New(_) | Stage::Waiting(..))
     }
 
+    /// The caller gives the call up, if it was sent. It must not be polled afterwards.
+    pub(super) fn give_up(&mut self) {
+        if let Stage::Sent(call) = mem::replace(&mut self.stage, Stage::Over) {
+            let link = &self.client.as_ref().link;
+            link.abandon(call, GiveUp::Caller);
+        }
+    }
+
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, RpcError>> {
         let outcome = ready!(self.poll_stages(cx));
         self.stage = Stage::Over;
@@ -160,16 +168,13 @@ impl<C: AsRef<Client>> RoundTrip<C> {
         self.stage = Stage::Over;
         let link = &self.client.as_ref().link;
         let fate = link.abandon(call, GiveUp::Deadline);
-        Poll::Ready(Err(limit.error(link.settings.pid, fate)))
+        Poll::Ready(Err(link.timed_out(limit, fate)))
     }
 }
 
 impl<C: AsRef<Client>> Drop for RoundTrip<C> {
     fn drop(&mut self) {
-        if let Stage::Sent(call) = self.stage {
-            let link = &self.client.as_ref().link;
-            link.abandon(call, GiveUp::Caller);
-        }
+        self.give_up();
     }
 }
 
@@ -244,7 +249,7 @@ async fn batch_replies(
     }
     let mut parts = Vec::new();
     for (mut call, client_id) in calls {
-        let reply = reply_within(&mut call, limit, link.settings.pid).await?;
+        let reply = reply_within(&mut call, limit, link).await?;
         if let Some(begun) = begun {
             client.meters.request_answered(begun.elapsed());
         }
@@ -262,7 +267,7 @@ async fn batch_replies(
 async fn reply_within(
     call: &mut PendingCall<'_>,
     limit: Option<Limit>,
-    pid: u32,
+    link: &Link,
 ) -> Result<Reply, RpcError> {
     let reply = std::future::poll_fn(|cx| call.poll_reply(cx));
     let Some(limit) = limit else {
@@ -270,6 +275,6 @@ async fn reply_within(
     };
     match timeout_at(limit.until, reply).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(limit.error(pid, call.miss_deadline())),
+        Err(_) => Err(link.timed_out(limit, call.miss_deadline())),
     }
 }

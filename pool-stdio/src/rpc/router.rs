@@ -146,7 +146,10 @@ impl Router {
 
     fn route_notification(&mut self, message: Bytes, envelope: &Envelope) -> Result<(), EndCause> {
         if let Some(token) = self.protocol.progress_token(&message, envelope) {
-            let number = own_number(token.of(&message));
+            let number = self.link.tokens.number(token.of(&message));
+            if number.is_none() && self.protocol.makes_tokens() {
+                return self.route_unattributed(&message, envelope);
+            }
             let receiver = number.and_then(|number| self.link.state().progress(number));
             let fate = receiver.map_or(NoteFate::Unheard, |(sink, original)| {
                 self.pass_on(&message, Some((token, original)), &sink, NoteKind::Progress)
@@ -167,7 +170,7 @@ impl Router {
     }
 
     /// A notification of a subscription goes to the call that opened it, and to nobody else.
-    fn route_to_subscription(&self, message: &Bytes, id: Span) {
+    fn route_to_subscription(&mut self, message: &Bytes, id: Span) {
         let call = subscription_number(id.of(message));
         let receiver = call.and_then(|call| Some((call, self.link.state().notes(call)?)));
         let Some((call, (sink, client_id))) = receiver else {
@@ -176,6 +179,8 @@ impl Router {
         let edit = client_id.map(|client_id| (id, as_quoted(id.of(message), client_id)));
         let fate = self.pass_on(message, edit, &sink, NoteKind::Subscription);
         if let (NoteFate::NoRoom, NoteSink::Queue(queue)) = (fate, &sink) {
+            // Order: its reply may have come before this.
+            self.deliver(Read::Bytes);
             self.link.abandon(call, GiveUp::Overflow(queue.notes_max()));
         }
         self.count_note(fate);
@@ -200,6 +205,8 @@ impl Router {
                 return true;
             }
         }
+        // Order: its reply may have come before this.
+        self.deliver(Read::Bytes);
         let call = own_number(cancelled).filter(|call| self.link.state().is_subscription(*call));
         let Some((call, (sink, client_id))) =
             call.and_then(|call| Some((call, self.link.state().notes(call)?)))

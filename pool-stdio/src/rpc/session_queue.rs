@@ -127,6 +127,11 @@ impl SessionQueue {
         }
     }
 
+    /// Whether a question with this id has no answer.
+    pub(super) fn is_open(&self, id: &Bytes) -> bool {
+        lock(&self.kept).questions.contains(id)
+    }
+
     /// The client answers a question. Returns whether there is one with this id.
     pub(super) fn answer(&self, id: &Bytes) -> bool {
         let mut kept = lock(&self.kept);

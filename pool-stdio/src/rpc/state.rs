@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::error::{ConnectionEnd, Fate, RpcError};
+use super::load::{Load, LoadEnd, Loads};
 use super::note_queue::{NoteSink, Notes};
 use super::outbox::Outbox;
 use super::reply::Reply;
@@ -39,6 +40,10 @@ pub(super) struct LinkState {
     dropped: RpcStatus,
     strays: VecDeque<Fragment>,
     suspicion: Suspicion,
+    /// Requests that were given up and count as load.
+    loads: Loads,
+    /// Loads that have ended, to be dropped outside of all locks.
+    ended_loads: Vec<Load>,
     /// Whether the driver watches the child, or was told to.
     is_watched: bool,
     /// The end of the child's stdout was read.
@@ -103,11 +108,13 @@ pub(super) struct VitalSigns {
 #[must_use]
 pub(super) struct Wakers {
     calls: Vec<Waker>,
+    loads: Vec<Load>,
     driver: Option<Waker>,
 }
 
 impl Wakers {
     pub(super) fn wake(self) {
+        drop(self.loads);
         for waker in self.calls.into_iter().chain(self.driver) {
             waker.wake();
         }
@@ -128,6 +135,8 @@ impl LinkState {
             dropped: RpcStatus::default(),
             strays: VecDeque::new(),
             suspicion: Suspicion::new(Instant::now()),
+            loads: Loads::default(),
+            ended_loads: Vec::new(),
             is_watched: false,
             has_output_ended: false,
         }
@@ -266,6 +275,11 @@ impl LinkState {
                 Some(id) => self.table.accept_reply(id, reply, issued),
                 None => Err(UnclaimedReply::Unknown),
             };
+            if let Some(id) = id
+                && !self.loads.is_empty()
+            {
+                self.ended_loads.extend(self.loads.note_reply(id));
+            }
             match outcome {
                 Ok(waker) => wakers.extend(waker),
                 Err(UnclaimedReply::Late) => unclaimed.late += 1,
@@ -277,6 +291,31 @@ impl LinkState {
         self.dropped.duplicate += unclaimed.duplicate;
         self.dropped.unknown += unclaimed.unknown;
         unclaimed
+    }
+
+    /// From now on a request that was given up counts as load, unless the child is done with it. `next` is
+    /// the number of the next call; `reply` says whether the child owes a reply.
+    pub(super) fn begin_load(
+        &mut self,
+        call: CallId,
+        next: CallId,
+        is_answered: bool,
+    ) -> Option<LoadEnd> {
+        if self.end.is_some() || !self.table.is_abandoned(call) {
+            return None;
+        }
+        let ends_with = if is_answered { CallId::MAX } else { next };
+        Some(self.loads.begin(call, ends_with))
+    }
+
+    /// Loads that have ended, to be dropped outside of all locks.
+    pub(super) fn take_ended_loads(&mut self) -> Vec<Load> {
+        std::mem::take(&mut self.ended_loads)
+    }
+
+    /// Whether the child should be asked something, so that its answer ends what counts as load.
+    pub(super) fn wants_ping(&self) -> bool {
+        !self.loads.is_empty() && !self.table.is_pinged() && self.is_open()
     }
 
     /// Something was read.
@@ -308,8 +347,7 @@ impl LinkState {
 
     /// Whether the child may end a call by a cancel.
     pub(super) fn is_subscription(&self, call: CallId) -> bool {
-        let notes = self.table.notes(call);
-        notes.is_some_and(|notes| notes.is_subscription)
+        self.table.is_open_subscription(call)
     }
 
     /// The child has cancelled a call. Its caller must be woken outside of all locks.
@@ -345,6 +383,8 @@ impl LinkState {
     /// Nothing can be written or read any more. `unwritten` is what was not written.
     pub(super) fn end(&mut self, end: ConnectionEnd, unwritten: &Outbox) -> Wakers {
         self.end.get_or_insert_with(|| Arc::new(end));
+        let ended = self.loads.end_all();
+        self.ended_loads.extend(ended);
         self.stop(unwritten)
     }
 
@@ -353,6 +393,7 @@ impl LinkState {
         self.torn = self.torn.or(unwritten.torn());
         Wakers {
             calls: self.table.take_wakers(),
+            loads: self.take_ended_loads(),
             driver: self.driver.take(),
         }
     }

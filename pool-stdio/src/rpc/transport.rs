@@ -51,15 +51,16 @@ impl Transport {
             handler,
         } = settings;
         let decoder = FrameDecoder::new(link_settings.framing, link_settings.frame_bytes_max);
+        let facts = ChildFacts {
+            record: Some(child.record()),
+        };
         let link_settings = LinkSettings {
             pid: child.pid(),
+            facts: facts.clone(),
             connection_id,
             ..link_settings
         };
         let (link, notifications) = Link::new(link_settings, Box::new(stdin));
-        let facts = ChildFacts {
-            record: Some(child.record()),
-        };
         let router = Router {
             link: Arc::clone(&link),
             notifications,

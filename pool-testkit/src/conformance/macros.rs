@@ -52,6 +52,7 @@ macro_rules! conformance {
             reset_is_honest ResetIsHonest,
             check_passes_the_living CheckPassesLive,
             check_sees_death CheckSeesDeath,
+            vitals_end_it VitalsEndIt,
             close_returns CloseReturns,
             close_ends_resource CloseEndsResource,
             drop_ends_resource DropEndsResource,

@@ -111,6 +111,10 @@ rules! {
     CheckSeesDeath "check_sees_death"
         demands "`check` of a dead connection ends soon; it fails, or `is_alive` is false soon after."
         repair "Let the probe fail at the end of the stream instead of waiting for an answer."
+    VitalsEndIt "vitals_end_it"
+        demands "`vitals`, if there are any, tell a weight without waiting for long, also after the \
+                 connection has ended. A kill ends the connection soon, and another one does nothing."
+        repair "Let `kill` end the resource itself, and let both look first whether it still exists."
     CloseReturns "close_returns"
         demands "`close` returns in bounded time for every reason, even if the connection is dead."
         repair "Bound every wait for the peer, and use force when `CloseReason::is_orderly` is false."

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use pool_core::{
     BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
-    SharedConnector, async_trait,
+    SharedConnector, Vitals, async_trait,
 };
 
 use crate::{Call, Query};
@@ -14,7 +14,7 @@ use super::connection::FakeConnection;
 use super::handle::FakeHandle;
 use super::pending::Reply;
 use super::script::FakeError;
-use super::state::{CallEnd, FakeState, RunningCall, Watcher, lock};
+use super::state::{CallEnd, FakeState, FakeVitals, RunningCall, Watcher, lock};
 
 /// A fake and the handle that controls it.
 ///
@@ -135,6 +135,13 @@ impl Connector for FakeConnector {
             let told = death.wait_for(|dead| *dead).await.is_ok();
             debug_assert!(told, "the record outlives the wait for it");
             None
+        }))
+    }
+
+    fn vitals(&self, conn: &FakeConnection) -> Option<Arc<dyn Vitals>> {
+        Some(Arc::new(FakeVitals {
+            state: Arc::clone(&self.state),
+            record: Arc::clone(&conn.record),
         }))
     }
 

@@ -4,7 +4,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use pool_core::{CloseReason, ConnectionId};
+use pool_core::{CloseReason, ConnectionId, Overweight};
 
 use crate::{Call, Query};
 
@@ -169,6 +169,31 @@ impl FakeHandle {
         })
     }
 
+    /// Says what a connection weighs from here on. It weighs nothing at first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_core::{ConnectionPool, PooledConnection};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (connector, fake) = pool_testkit::connector::pair();
+    /// let pool = ConnectionPool::builder(connector).kill_weight(100).build()?;
+    /// let lease = pool.acquire().await?;
+    /// let id = PooledConnection::id(&lease);
+    /// assert!(fake.set_weight(id, 101));
+    /// tokio::time::sleep(Duration::from_secs(2)).await;
+    /// assert_eq!(fake.kills()[0].0, id);
+    /// assert_eq!(PooledConnection::kill_cause(&lease), Some(fake.kills()[0].1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_weight(&self, id: ConnectionId, weight: u64) -> bool {
+        self.with(id, |record| record.weight.store(weight, Ordering::Release))
+    }
+
     /// Makes a connection panic when it is dropped.
     pub fn panic_on_drop(&self, id: ConnectionId) -> bool {
         self.with(id, |record| {
@@ -231,6 +256,12 @@ impl FakeHandle {
     #[must_use]
     pub fn alive(&self) -> Vec<ConnectionId> {
         lock(&self.state.records).keys().copied().collect()
+    }
+
+    /// Every kill of an overweight connection, in order.
+    #[must_use]
+    pub fn kills(&self) -> Vec<(ConnectionId, Overweight)> {
+        lock(&self.state.kills).clone()
     }
 
     /// Every close that began, in order.

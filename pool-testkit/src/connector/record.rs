@@ -1,6 +1,6 @@
 //! What a fake knows of one of its connections.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pool_core::ConnectionId;
 use tokio::sync::watch;
@@ -14,6 +14,8 @@ pub(super) struct FakeRecord {
     pub(super) dirty: AtomicBool,
     pub(super) needs_reset: AtomicBool,
     pub(super) panics_on_drop: AtomicBool,
+    /// What it weighs.
+    pub(super) weight: AtomicU64,
     /// True once the connection died in a way that resolves `died`.
     pub(super) death: watch::Sender<bool>,
 }
@@ -26,6 +28,7 @@ impl FakeRecord {
             dirty: AtomicBool::new(false),
             needs_reset: AtomicBool::new(false),
             panics_on_drop: AtomicBool::new(panics_on_drop),
+            weight: AtomicU64::new(0),
             death: watch::Sender::new(false),
         }
     }

@@ -10,7 +10,7 @@ use std::future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pool_core::{CloseReason, ConnectContext, ConnectionId};
+use pool_core::{CloseReason, ConnectContext, ConnectionId, Overweight, Vitals};
 use tokio::sync::watch;
 
 use crate::{Call, Query};
@@ -30,6 +30,7 @@ pub(super) struct FakeState {
     /// Connections that exist.
     pub(super) records: Mutex<BTreeMap<ConnectionId, Arc<FakeRecord>>>,
     pub(super) closes: Mutex<Vec<(ConnectionId, CloseReason)>>,
+    pub(super) kills: Mutex<Vec<(ConnectionId, Overweight)>>,
     pub(super) counts: watch::Sender<FakeCounts>,
 }
 
@@ -43,6 +44,7 @@ impl FakeState {
             panics_on_drop: AtomicBool::new(false),
             records: Mutex::new(BTreeMap::new()),
             closes: Mutex::new(Vec::new()),
+            kills: Mutex::new(Vec::new()),
             counts: watch::Sender::new(FakeCounts::default()),
         }
     }
@@ -117,6 +119,23 @@ impl FakeState {
         {
             records.remove(&record.id);
         }
+    }
+}
+
+/// The vitals of a connection: what the test says that it weighs, and a kill that is its death.
+pub(super) struct FakeVitals {
+    pub(super) state: Arc<FakeState>,
+    pub(super) record: Arc<FakeRecord>,
+}
+
+impl Vitals for FakeVitals {
+    fn weight(&self) -> Option<u64> {
+        Some(self.record.weight.load(Ordering::Acquire))
+    }
+
+    fn kill(&self, cause: &Overweight) {
+        lock(&self.state.kills).push((self.record.id, *cause));
+        self.record.kill();
     }
 }
 

@@ -114,6 +114,9 @@ impl Book {
             EventKind::Checked { id } => self.is_returned(id, &[SlotState::Checking]),
             EventKind::CheckFailed { id, .. } => self.stays(id, &[SlotState::Checking]),
             EventKind::Died { id } => self.doom(id, "it died", OPEN),
+            EventKind::Killed { id, .. } => self.doom(id, "it was killed", OPEN),
+            // A shared connection serves until it is replaced.
+            EventKind::Overweight { id, .. } => self.stays(id, OPEN),
             EventKind::Discarded { id } => self.doom(id, "it was discarded", &[SlotState::Leased]),
             EventKind::Expired { id } => self.doom(id, "it expired", OPEN),
             EventKind::Closing { id, reason } => self.closing(id, reason),

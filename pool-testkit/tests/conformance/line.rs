@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pool_core::{
     BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
-    async_trait,
+    Overweight, Vitals, async_trait,
 };
 use pool_testkit::conformance::Subject;
 use tokio::sync::{Notify, watch};
@@ -39,6 +39,7 @@ pub(crate) enum Flaw {
     ResetsNothing,
     ChecksNever,
     ChecksForEver,
+    KillsNothing,
     ClosesForEver,
     ClosesLater,
     DropsNothing,
@@ -278,6 +279,10 @@ impl Connector for Lines {
         }))
     }
 
+    fn vitals(&self, _: &Self::Connection) -> Option<Arc<dyn Vitals>> {
+        (self.flaw == Flaw::KillsNothing).then(|| Arc::new(Immortal) as Arc<dyn Vitals>)
+    }
+
     async fn reset(&self, line: &mut Line) -> Result<(), CheckError> {
         if !line.wire.is_alive() {
             return Err(CheckError::new("the line is dead"));
@@ -318,6 +323,17 @@ impl Connector for Lines {
             _ => {}
         }
     }
+}
+
+/// Vitals whose kill does nothing.
+struct Immortal;
+
+impl Vitals for Immortal {
+    fn weight(&self) -> Option<u64> {
+        None
+    }
+
+    fn kill(&self, _: &Overweight) {}
 }
 
 /// A subject of such lines that says everything there is to say.

@@ -18,7 +18,7 @@ use line::{Flaw, Line, Lines, subject};
 use shared_line::{SharedFlaw, SharedLines, shared_subject};
 
 /// Each flaw with the rules that it breaks. The first one is the rule that the flaw is about.
-const FLAWS: [(Flaw, &[Rule]); 26] = [
+const FLAWS: [(Flaw, &[Rule]); 27] = [
     (Flaw::NewOnesAreNotClean, &[Rule::Connects]),
     (
         Flaw::SharesOneLine,
@@ -80,6 +80,7 @@ const FLAWS: [(Flaw, &[Rule]); 26] = [
     ),
     (Flaw::ChecksNever, &[Rule::CheckPassesLive]),
     (Flaw::ChecksForEver, &[Rule::CheckSeesDeath]),
+    (Flaw::KillsNothing, &[Rule::VitalsEndIt]),
     (
         Flaw::ClosesForEver,
         &[Rule::CloseReturns, Rule::CloseEndsResource],

@@ -1,9 +1,8 @@
-//! Hosts in containers: as the first process, with another user, without a shell.
+//! Hosts in containers: as the first process, without a shell.
 
 use std::fs;
 use std::thread;
 
-use nix::unistd::{Uid, setresuid};
 use pool_stdio::{Child, CommandSpec, KillScope, Stop, health};
 
 use super::tell;
@@ -64,57 +63,6 @@ fn zombies() -> usize {
     let states = all.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
     let ours = format!(") Z {} ", std::process::id());
     states.filter(|stat| stat.contains(&ours)).count()
-}
-
-/// The host gives up its rights.
-pub(super) fn other_user() {
-    let first = spawn(CommandSpec::new("cat"));
-    let third = spawn(CommandSpec::new("cat"));
-    let before = guardians();
-    let nobody = Uid::from_raw(65534);
-    setresuid(nobody, nobody, nobody).expect("it has the right");
-    let second = spawn(CommandSpec::new("cat"));
-    // It cannot be killed any more, but its input ends after that.
-    tell("killed", block_on(third.terminate(Stop::Force)).exit);
-    tell("refusals", health().refused_signals > 0);
-    let mut after = guardians();
-    while after.len() > 1 {
-        thread::yield_now();
-        after = guardians();
-    }
-    tell(
-        "before",
-        before.iter().map(|(_, user)| *user).collect::<Vec<_>>(),
-    );
-    tell(
-        "after",
-        after.iter().map(|(_, user)| *user).collect::<Vec<_>>(),
-    );
-    tell("is_another", before[0].0 != after[0].0);
-    tell("starts", health().guardian_starts);
-    block_on(second.terminate(Stop::Force));
-    // It cannot be signalled any more, but acts on the end of its input.
-    tell("refused", first.signal(pool_stdio::Signal::Kill).is_err());
-    tell("rung", block_on(first.terminate(Stop::Orderly)).rung);
-}
-
-/// The guardians of this process: pid and user.
-fn guardians() -> Vec<(u32, u32)> {
-    let all = fs::read_dir("/proc").expect("it is mounted").flatten();
-    let ours = all.filter_map(|entry| {
-        let status = fs::read_to_string(entry.path().join("status")).ok()?;
-        let line = fs::read_to_string(entry.path().join("cmdline")).ok()?;
-        let field = |name| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_ascii_whitespace()
-                .nth(usize::from(name == "Uid:"))?
-                .parse::<u32>()
-                .ok()
-        };
-        let is_ours = field("PPid:")? == std::process::id() && line.contains("Ends the children");
-        is_ours.then_some((field("Pid:")?, field("Uid:")?))
-    });
-    ours.collect()
 }
 
 /// There may be no shell.

@@ -114,7 +114,7 @@ fn fork_a_bystander() {
     }
 }
 
-fn say_up() {
+pub(super) fn say_up() {
     say(b"up\n");
 }
 

@@ -19,10 +19,17 @@ pub(super) fn end_of_a_wrapper(scope: &str, condition: &str) {
         // Its environment cannot be read, and it leaves the group.
         "unreadable" => format!("setsid perl -e '{BECOME_UNREADABLE}' & exec cat"),
         "unreadable-orphan" => format!("(setsid perl -e '{BECOME_UNREADABLE}' &) ; exec cat"),
+        // It goes on in another process again and again.
+        "hopping" => String::from("perl -e 'fork and exit while 1' & echo up; exec cat"),
         _ => String::from("sleep 60 & echo up; exec cat"),
     };
     let spec = CommandSpec::new("sh").args(["-c", &script]);
-    let mut child = spawn(spec.kill_scope(scope_of(scope)));
+    let grace = match condition {
+        // It leaves many dead, which make scans slow.
+        "hopping" => OUTER_DEADLINE,
+        _ => Duration::from_secs(1),
+    };
+    let mut child = spawn_within(spec.kill_scope(scope_of(scope)), grace);
     let stdout = child.take_stdout().expect("nothing else took it");
     let mut said = String::new();
     while !said.ends_with('\n') {
@@ -64,7 +71,7 @@ pub(super) fn many_ends(count: usize) {
     let children: Vec<Child> = (0..count)
         .map(|_| {
             let spec = CommandSpec::new("sh").args(["-c", script]);
-            let child = spawn(spec.kill_scope(KillScope::Tree));
+            let child = spawn_within(spec.kill_scope(KillScope::Tree), OUTER_DEADLINE);
             while !child.stderr_tail().text.contains("up") {
                 std::thread::yield_now();
             }
@@ -95,11 +102,12 @@ pub(super) fn scope_of(word: &str) -> KillScope {
     }
 }
 
-/// With graces that a test can wait out.
-fn spawn(spec: CommandSpec) -> Child {
+/// With graces that a test can wait out. A scan can take long on a busy machine: what acts on SIGTERM is
+/// found to have gone by its answer.
+fn spawn_within(spec: CommandSpec, term_grace: Duration) -> Child {
     let mut times = LadderTimes::default();
     times.eof_grace = Duration::from_millis(300);
-    times.term_grace = Duration::from_secs(1);
+    times.term_grace = term_grace;
     times.kill_wait = Duration::from_millis(500);
     let command = spec
         .ladder_times(times)

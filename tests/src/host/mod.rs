@@ -7,6 +7,7 @@
 mod containers;
 mod death;
 mod fact;
+mod guarding;
 mod looks;
 mod sandbox;
 mod starts;
@@ -48,7 +49,12 @@ pub fn main() -> ExitCode {
         ["refused-pidfds", calls, error] => sandbox::refused_pidfds(calls, error),
         ["first-process", count] => containers::first_process(count.parse().expect("a number")),
         ["subreaper", count] => containers::subreaper(count.parse().expect("a number")),
-        ["other-user"] => containers::other_user(),
+        ["other-user"] => guarding::other_user(),
+        ["idle-other-user"] => guarding::idle_other_user(),
+        ["lost-guardian"] => guarding::lost_guardian(),
+        ["stopped-guardian"] => guarding::stopped_guardian(),
+        ["reused-number"] => guarding::reused_number(),
+        ["many-children"] => guarding::many_children(),
         ["without-a-shell"] => containers::without_a_shell(),
         other => panic!("no such scene: {other:?}"),
     }

@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
-use crate::children::OUTER_DEADLINE;
-use crate::ended_host::{DEAF, Host};
+use crate::ended_host::{DEAF, HANG, Host};
 
 /// What the children do: leave at the end of their input, ignore it, ignore all, leave the group.
 const SERVERS: [&str; 4] = [
@@ -50,5 +49,5 @@ fn kill_one(program: &str, number: usize) -> Vec<String> {
     if number / 4 % 2 == 1 {
         host.replace_guardian();
     }
-    host.end(true, OUTER_DEADLINE).err().unwrap_or_default()
+    host.end(true, HANG).err().unwrap_or_default()
 }

@@ -195,6 +195,24 @@ fn peer_that_takes_a_second_is_learned_in_the_time_of_its_requests() {
     assert!(trace.mean_leased_after(20.0) < 1.25);
 }
 
+/// So few answers come that no tick alone says how long one takes.
+#[test]
+fn peer_that_takes_two_seconds_is_learned_in_the_time_of_its_requests() {
+    for slow in [Service::Constant(2 * SECOND), Service::Random(2 * SECOND)] {
+        let scenario = Scenario::new("serial, slower", Peer::serial(slow), Callers::Closed(16));
+        let rate = run(&scenario.seconds(400)).rate_after(200.0);
+        assert!(rate >= 0.9 * 8.0, "{rate:.1}/s");
+    }
+    let slow = Service::Random(2 * SECOND);
+    let peer = Peer::multiplexing(slow);
+    for callers in [Callers::Closed(64), Callers::Open(3.0)] {
+        let scenario = Scenario::new("multiplexing, slower", peer, callers).seconds(400);
+        let trace = run(&scenario);
+        assert!(trace.widest_after(0.0) <= 4);
+        assert!(trace.mean_leased_after(40.0) < 1.3);
+    }
+}
+
 #[test]
 fn leases_that_are_held_are_neither_load_nor_slow() {
     let sessions = Callers::BesideSessions {

@@ -3,6 +3,7 @@
 
 mod fairness;
 mod giving;
+mod keeping;
 mod limits;
 mod pools;
 mod shared_pools;

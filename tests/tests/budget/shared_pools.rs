@@ -39,7 +39,11 @@ impl Shared {
 }
 
 fn budget() -> Budget {
-    let budget = Budget::builder("children").max_connections(1);
+    budget_of(1)
+}
+
+fn budget_of(max_connections: usize) -> Budget {
+    let budget = Budget::builder("children").max_connections(max_connections);
     let budget = budget.min_residence(RESIDENCE).build();
     budget.expect("the settings are valid")
 }
@@ -93,5 +97,71 @@ async fn busy_shared_connection_gives_way_after_its_last_lease() {
     drop((own, waiting));
     busy.finish().await;
     starved.finish().await;
+    assert_eq!(budget.status().used, 0);
+}
+
+/// A lease can last for ever; an idle connection elsewhere is nearer.
+#[tokio::test(start_paused = true)]
+async fn connection_that_gives_way_under_a_long_lease_does_not_hold_up_the_pool_that_waits() {
+    let _watchdog = Watchdog::start();
+    let budget = budget_of(3);
+    let names = ["busy", "idle", "starved"];
+    let [busy, idle, starved] = names.map(|name| Shared::new(name, &budget));
+    let mut leases = Vec::new();
+    for _ in 0..3 {
+        leases.push(busy.pool.acquire().await.expect("it opens"));
+        quiesce().await;
+    }
+    assert_eq!(busy.pool.status().leased, 2, "it wants no further one");
+    let third = idle.pool.acquire().await.expect("it opens");
+    let mut waiting = HandPolled::waiting(starved.pool.acquire());
+    pass(RESIDENCE + TICK).await;
+    drop(leases.remove(0));
+    quiesce().await;
+    assert!(
+        waiting.poll().is_pending(),
+        "one of them gave way, with a lease"
+    );
+    drop(third);
+    pass(RESIDENCE + 2 * TICK).await;
+    drop(waiting.ready().expect("the claim has aged"));
+    assert_eq!(idle.reasons(), [CloseReason::Reclaimed]);
+    drop((leases, waiting));
+    for pool in [busy, idle, starved] {
+        pool.finish().await;
+    }
+    assert_eq!(budget.status().used, 0);
+}
+
+/// Its callers overlap, so its load is never zero, and the budget has no room for its replacement.
+#[tokio::test(start_paused = true)]
+async fn evicted_connection_that_cannot_be_replaced_takes_no_new_leases() {
+    let _watchdog = Watchdog::start();
+    let budget = budget();
+    let shared = Shared::new("shared", &budget);
+    let acquire = async || shared.pool.acquire().await.expect("it serves");
+    let mut lease = acquire().await;
+    assert_eq!(shared.pool.evict_all(), 1);
+    let mut waiting = None;
+    for _ in 0..40 {
+        pass(TICK / 2).await;
+        let mut next = HandPolled::new(shared.pool.acquire());
+        match next.poll() {
+            std::task::Poll::Ready(Ok(next)) => lease = next,
+            std::task::Poll::Ready(Err(error)) => panic!("{error}"),
+            std::task::Poll::Pending => {
+                waiting = Some(next);
+                break;
+            }
+        }
+    }
+    let mut waiting = waiting.expect("it takes no new leases after the minimum residence");
+    assert_eq!(shared.reasons(), [], "a lease is not cut short");
+    drop(lease);
+    quiesce().await;
+    drop(waiting.ready().expect("another one was opened"));
+    assert_eq!(shared.reasons(), [CloseReason::Evicted]);
+    drop(waiting);
+    shared.finish().await;
     assert_eq!(budget.status().used, 0);
 }

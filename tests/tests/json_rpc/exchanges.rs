@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use pool_core::{ConnectionPool, SharedPool};
 use pool_stdio::{
-    ClientIds, Exchange, JsonRpcConnection, OnDrop, Protocol, RpcError, RpcLease, Terms,
+    ClientIds, Exchange, JsonRpcConnection, OnDrop, Protocol, RpcError, RpcLease, RpcLimits,
+    Signal, Terms,
 };
 use pool_tests::children::eager;
 use serde_json::{Value, json};
@@ -85,6 +86,56 @@ fn a_detached_request_is_load_until_its_reply() {
         while pool.status().leases > 0 {
             tokio::task::yield_now().await;
         }
+    });
+}
+
+#[test]
+fn a_cancelled_request_is_load_until_its_child_has_read_that() {
+    on_both_runtimes(async |bed| {
+        let pool = shared(bed);
+        for limit in [None, Some(Duration::from_millis(50))] {
+            let terms = limit.map_or(Terms::new(), |limit| Terms::new().within(limit));
+            let mut exchange = begin(&pool, HOLD, &terms).await.unwrap();
+            held(&pool, &mut exchange).await;
+            bed.signal_all(Signal::Stop);
+            if limit.is_some() {
+                exchange.reply().await.unwrap_err();
+            }
+            drop(exchange);
+            assert_eq!(pool.status().leases, 1);
+            bed.signal_all(Signal::Continue);
+            while pool.status().leases > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_cancelled_request_is_load_no_longer_than_a_child_may_be_silent() {
+    on_both_runtimes(async |bed| {
+        let limits = RpcLimits {
+            hang_after: Duration::from_millis(100),
+            ..RpcLimits::default()
+        };
+        let connector = connector(bed, &server(), Protocol::Plain).limits(limits);
+        let pool = eager(SharedPool::builder(connector)).build().unwrap();
+        let mut exchange = begin(&pool, HOLD, &Terms::new()).await.unwrap();
+        held(&pool, &mut exchange).await;
+        let begun = std::time::Instant::now();
+        drop(exchange);
+        assert_eq!(pool.status().leases, 1);
+        while pool.status().leases > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(begun.elapsed() >= limits.hang_after);
+        // Its late reply ends it earlier.
+        let mut exchange = begin(&pool, HOLD, &Terms::new()).await.unwrap();
+        held(&pool, &mut exchange).await;
+        let child = pool.acquire().await.unwrap();
+        drop(exchange);
+        assert_eq!(child.call::<u32>("release", &()).await.unwrap(), 2);
+        drop(child);
     });
 }
 

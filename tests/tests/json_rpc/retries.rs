@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use pool_core::{ConnectionPool, SharedPool};
 use pool_stdio::{
-    JsonRpcConnection, NotRepeated, Protocol, Retry, RetryError, RpcError, RpcPool, Terms,
+    ClientIds, JsonRpcConnection, NotRepeated, Protocol, Retry, RetryError, RpcError, RpcPool,
+    Terms,
 };
 use pool_tests::children::eager;
 use serde_json::{Value, json};
@@ -131,6 +132,85 @@ fn what_was_not_sent_reaches_another_child() {
         assert_eq!(note.params::<Value>().unwrap()["progressToken"], "t");
         assert!(noted.next().await.is_none());
         assert!(noted.reply().await.unwrap().is_some());
+    });
+}
+
+fn is_cancelled(outcome: Result<Option<bytes::Bytes>, RetryError>) -> bool {
+    let error = outcome.unwrap_err();
+    let RetryError::Failed(RpcError::ClientCancelled { .. }) = error else {
+        panic!("{error}")
+    };
+    let RetryError::Failed(error) = error else {
+        unreachable!()
+    };
+    error.is_retry_safe()
+}
+
+const CANCEL: &str =
+    r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"c"}}"#;
+
+#[test]
+fn a_cancel_finds_a_request_that_waits_for_a_child() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &server(), Protocol::Mcp);
+        let pool = ConnectionPool::builder(connector).max_size(1);
+        let pool = pool.build().unwrap();
+        let only = pool.acquire().await.unwrap();
+        let client = ClientIds::new();
+        let terms = Terms::new().within(AMPLE).client(&client);
+        let retry = Retry::new(pool);
+        let echo = r#"{"jsonrpc":"2.0","id":"c","method":"echo","params":[]}"#;
+        let mut waiting = retry.exchange(echo, &terms);
+        let again = retry.exchange(echo, &terms).reply().await.unwrap_err();
+        let RetryError::Failed(RpcError::IdInUse { .. }) = again else {
+            panic!("{again}")
+        };
+        let cancelling = async {
+            // It needs no child.
+            assert!(
+                retry
+                    .exchange(CANCEL, &terms)
+                    .reply()
+                    .await
+                    .unwrap()
+                    .is_none()
+            );
+        };
+        let (outcome, ()) = tokio::join!(biased; waiting.reply(), cancelling);
+        assert!(is_cancelled(outcome), "it was not sent");
+        // Before its first poll as well.
+        let mut unpolled = retry.exchange(echo, &terms);
+        assert!(client.cancel(CANCEL.as_bytes()));
+        assert!(is_cancelled(unpolled.reply().await));
+        drop(only);
+        let again = retry.exchange(echo, &terms).reply().await.unwrap();
+        assert!(again.is_some(), "the id is free");
+    });
+}
+
+#[test]
+fn a_cancel_between_two_attempts_prevents_the_second() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &server(), Protocol::Mcp);
+        let pool = eager(ConnectionPool::builder(connector)).max_size(1);
+        let pool = pool.build().unwrap();
+        let ledger = Ledger::new("cancelled");
+        let client = ClientIds::new();
+        let terms = Terms::new().within(AMPLE).client(&client);
+        let mut exchange = permissive(pool.clone()).exchange(ledger.commit(1), &terms);
+        let other = async {
+            // It waits first, so it gets the child that the second attempt would have.
+            let child = pool.acquire().await.unwrap();
+            assert!(client.cancel(CANCEL.as_bytes()));
+            child
+        };
+        let (outcome, child) = tokio::join!(biased; exchange.reply(), other);
+        assert!(
+            !is_cancelled(outcome),
+            "the first attempt may have been executed"
+        );
+        drop(child);
+        assert_eq!(ledger.lines(), 1);
     });
 }
 

@@ -1,7 +1,11 @@
 //! A child that is held for one client.
 
+use std::process::ExitStatus;
+
 use pool_core::ConnectionPool;
-use pool_stdio::{JsonRpcConnection, Protocol, RpcError, RpcLimits, ServerMessage, Session, Terms};
+use pool_stdio::{
+    Exit, JsonRpcConnection, Protocol, RpcError, RpcLimits, ServerMessage, Session, Terms,
+};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, on_both_runtimes};
@@ -103,10 +107,52 @@ fn initialize_is_forwarded_once_and_answered_here_if_the_connector_did_it() {
 }
 
 #[test]
-fn a_client_that_leaves_does_not_leave_its_child_waiting() {
+fn an_answer_that_is_dropped_unsent_leaves_its_question_open() {
     on_both_runtimes(async |bed| {
         let pool = pool(bed);
         let session = Session::new(pool.acquire().await.unwrap());
+        let client = async {
+            session.next().await.unwrap();
+            let answer = json!({ "jsonrpc": "2.0", "id": "asked", "result": 1 }).to_string();
+            drop(session.exchange(answer.clone(), &terms()).unwrap());
+            let mut first = session.exchange(answer.clone(), &terms()).unwrap();
+            let mut second = session.exchange(answer, &terms()).unwrap();
+            assert!(first.reply().await.unwrap().is_none());
+            let twice = second.reply().await.unwrap_err();
+            assert!(matches!(twice, RpcError::BadRequest { .. }), "{twice}");
+        };
+        let (reply, ()) = tokio::join!(ask(&session, request(1, "ask")), client);
+        assert_eq!(reply.unwrap().unwrap()["result"]["result"], 1);
+    });
+}
+
+#[test]
+fn an_initialize_is_used_up_by_a_child_that_accepts_it() {
+    on_both_runtimes(async |bed| {
+        let pool = pool(bed);
+        let session = Session::new(pool.acquire().await.unwrap());
+        let hello = request(1, "initialize");
+        // Not sent.
+        drop(session.exchange(hello.to_string(), &terms()).unwrap());
+        // Not a request.
+        let notification = json!({ "jsonrpc": "2.0", "method": "initialize" });
+        ask(&session, notification).await.unwrap();
+        // Refused by the child.
+        let bad = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": "refuse" });
+        let reply = ask(&session, bad).await.unwrap().unwrap();
+        assert!(reply["error"].is_object(), "{reply}");
+        let reply = ask(&session, hello.clone()).await.unwrap().unwrap();
+        assert!(reply["result"].is_object(), "{reply}");
+        let error = ask(&session, hello).await.unwrap_err();
+        assert!(matches!(error, RpcError::BadRequest { .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_client_that_leaves_does_not_leave_its_child_waiting() {
+    on_both_runtimes(async |bed| {
+        let pool = pool(bed);
+        let session = Session::new(pool.acquire().await.unwrap()).reuse_child();
         let pid = session.connection().pid();
         let mut asking = session
             .exchange(request(1, "ask").to_string(), &terms())
@@ -121,9 +167,27 @@ fn a_client_that_leaves_does_not_leave_its_child_waiting() {
         let reply = asking.reply().await.unwrap().unwrap();
         let reply: Value = serde_json::from_slice(&reply).unwrap();
         assert_eq!(reply["result"]["error"]["code"], -32000);
-        // It owes nothing, so the next client may have it.
+        // It owes nothing, and was said to keep nothing.
         let session = Session::new(pool.acquire().await.unwrap());
         assert_eq!(session.connection().pid(), pid);
+    });
+}
+
+#[test]
+fn a_child_of_a_session_serves_no_other_client() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &server(), Protocol::Mcp);
+        let pool = ConnectionPool::builder(connector).max_size(1);
+        let pool = pool.build().unwrap();
+        let session = Session::new(pool.acquire().await.unwrap());
+        ask(&session, request(1, "ping")).await.unwrap();
+        let (pid, child) = (session.connection().pid(), session.connection().process());
+        let exited = child.exited();
+        drop(session);
+        // It is asked to leave, since it is in order.
+        assert_eq!(exited.await, Exit::Status(ExitStatus::default()));
+        let lease = pool.acquire().await.unwrap();
+        assert_ne!(lease.pid(), pid);
     });
 }
 

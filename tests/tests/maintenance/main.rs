@@ -5,4 +5,5 @@ mod before_lease;
 mod checking;
 mod evicting;
 mod floor;
+mod renewing;
 mod resizing;

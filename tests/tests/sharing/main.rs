@@ -7,5 +7,6 @@ mod ending;
 mod events;
 mod lending;
 mod replacing;
+mod rolling;
 mod shrinking;
 mod spreading;

@@ -51,7 +51,8 @@ impl Actor {
             56..62 => self.resize(),
             62..63 => drop(self.pool.evict_all()),
             63..66 => self.retain(),
-            66..73 => self.warm_up().await,
+            66..71 => self.warm_up().await,
+            71..73 => self.evict_all_within().await,
             73..79 => self.look(),
             79..84 => self.harm_a_connection(),
             84..88 => self.replace_handle(),
@@ -71,6 +72,15 @@ impl Actor {
         match result {
             Ok(lease) => self.hold(lease).await,
             Err(error) => self.check_error(&error, began.elapsed(), limit),
+        }
+    }
+
+    /// Some of them are dropped on the way, or taken over by others.
+    async fn evict_all_within(&mut self) {
+        let (time, patience) = (self.draw_time(20), self.draw_time(40));
+        let renewal = self.pool.evict_all_within(time);
+        if let Ok(report) = timeout(patience, renewal).await {
+            assert!(report.left == 0 || !self.pool.status().is_closed);
         }
     }
 

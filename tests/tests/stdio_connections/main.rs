@@ -24,3 +24,4 @@ mod programs;
 mod reuse;
 mod start;
 mod strays;
+mod weights;

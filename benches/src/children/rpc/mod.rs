@@ -7,6 +7,7 @@
 //! | `callers` | calls of 1 to 256 callers on one child, beside rmcp's client |
 //! | `forward` | forwarding a megabyte, beside bare pipes |
 //! | `lease` | a lease for each request, beside a kept connection |
+//! | `exchanges` | an exchange for each request, beside `forward` |
 //! | `four_children` | one child beside four, behind one pool |
 //! | `sharing` | a shared pool with default settings, beside the best fixed setting |
 //! | `client`, `bare` | the clients that are compared: ours, rmcp's, and a caller of bare pipes |
@@ -21,6 +22,7 @@ mod bare;
 mod callers;
 mod calls;
 mod client;
+mod exchanges;
 mod forward;
 mod four_children;
 mod lap;
@@ -30,6 +32,7 @@ mod sharing;
 mod tool_call;
 
 pub(super) use calls::{PINNED, UNPINNED};
+pub(super) use exchanges::TOPIC as EXCHANGE;
 pub(super) use four_children::TOPIC as FOUR_CHILDREN;
 pub(super) use lease::TOPIC as LEASE;
 pub(super) use sharing::TOPIC as SHARING;

@@ -82,7 +82,7 @@ fn looking_before_asking_is_found() {
         let now = asker.clock.now();
         let demand = asker.lock().ask(now);
         // Planted: a connection that comes home between the two is neither found nor given up.
-        if holder.lock().oldest_idle().is_some() {
+        if holder.lock().oldest_idle(now).is_some() {
             assert!(!open_one(asker), "it is being closed");
         } else {
             asker.membership().ask_only(demand, now);

@@ -60,6 +60,43 @@ fn store_agrees_with_the_model_on_every_operation() {
     );
 }
 
+/// Both are idle for as long, but one of them is being checked when the other is idle for too long.
+#[test]
+fn connection_expires_beside_one_that_is_being_checked() {
+    let limits = model::Limits {
+        max_waiters: 3,
+        max_connecting: 2,
+        idle_timeout_ms: Some(610),
+        check_interval_ms: Some(100),
+        ..model::Limits::default()
+    };
+    let acquire = Op::Acquire { timeout_ms: 138 };
+    let history = [
+        acquire,
+        acquire,
+        Op::StartConnects,
+        Op::ConnectOk(0),
+        acquire,
+        Op::Corpse(0),
+        Op::Advance { ms: 2 },
+        Op::CloseDone(0),
+        Op::StartConnects,
+        Op::Resize(3),
+        Op::ConnectOk(0),
+        Op::StartConnects,
+        Op::Advance { ms: 136 },
+        Op::ConnectOk(0),
+        Op::ConnectOk(0),
+        Op::Advance { ms: 710 },
+    ];
+    let mut rig = Rig::new(limits);
+    for op in history {
+        if let Err(mismatch) = rig.run(&op) {
+            panic!("{op:?}: {mismatch}");
+        }
+    }
+}
+
 /// A store and its model, side by side. A connection is its id.
 struct Rig {
     store: Store<u64, Exclusive>,
@@ -107,6 +144,9 @@ fn store_limits(limits: &model::Limits) -> Limits {
         check_after_idle: limits.check_after_idle_ms.map(Duration::from_millis),
         min_uptime: Duration::from_millis(50),
         lease_warn_after: None,
+        max_weight: None,
+        kill_weight: None,
+        weigh_interval: Duration::from_secs(1),
         pacer: PacerLimits {
             delay: Duration::from_millis(100),
             delay_max: Duration::from_secs(1),
@@ -409,7 +449,7 @@ impl Rig {
                         reason: reason_of(reason),
                     });
                 }
-                Errand::Close(..) | Errand::Upkeep(Upkeep::Reset(_)) => {}
+                Errand::Close(..) | Errand::Upkeep(Upkeep::Reset(_)) | Errand::Weigh(_) => {}
             }
         }
     }
@@ -476,6 +516,8 @@ fn reason_of(reason: CloseReason) -> Reason {
         CloseReason::Discarded => Reason::Discarded,
         CloseReason::CheckFailed => Reason::CheckFailed,
         CloseReason::ResetFailed => Reason::ResetFailed,
-        CloseReason::Reclaimed => unreachable!("the pool of the model has no budget"),
+        CloseReason::Reclaimed | CloseReason::Overweight => {
+            unreachable!("the pool of the model has no budget and no weights")
+        }
     }
 }

@@ -32,6 +32,9 @@ pub(super) fn limits() -> Limits {
         check_after_idle: None,
         min_uptime: SECOND,
         lease_warn_after: None,
+        max_weight: None,
+        kill_weight: None,
+        weigh_interval: Duration::from_secs(1),
         pacer: PacerLimits {
             delay: SECOND,
             delay_max: 8 * SECOND,
@@ -78,7 +81,7 @@ pub(super) fn closed(
     errands
         .filter_map(|errand| match errand {
             Errand::Close(name, reason) => Some((name, reason)),
-            Errand::Upkeep(_) => None,
+            Errand::Upkeep(_) | Errand::Weigh(_) => None,
         })
         .collect()
 }

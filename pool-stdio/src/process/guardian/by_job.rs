@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::process::health;
+use crate::process::outcome::Exit;
 use crate::process::record::ChildId;
-use crate::process::sys::Root;
+use crate::process::sys::{PidState, Root};
 use crate::process::terminate::KillScope;
 
 /// Lets this program be its own guardian, where there is one. On Windows this does nothing: the system
@@ -25,18 +26,30 @@ pub(crate) enum Started {
     Later(Instant),
 }
 
-pub(crate) const fn on_loss(_replace: fn()) {}
+/// What other parts would do for a guardian.
+#[derive(Debug, Clone, Copy)]
+#[expect(dead_code, reason = "the same fields on every system")]
+pub(crate) struct Hooks {
+    pub(crate) replace: fn(),
+    pub(crate) flush_at: fn(Instant),
+}
+
+pub(crate) const fn set_hooks(_: Hooks) {}
+
+pub(crate) const fn flush(_: Instant) -> Option<Instant> {
+    None
+}
 
 pub(crate) fn ensure() -> Started {
     health::set_guardian(true);
     Started::No
 }
 
-pub(crate) const fn running(_: ChildId, _: KillScope, _: u32) {}
+pub(crate) const fn rootless(_: ChildId, _: KillScope, _: u32) {}
 
 pub(crate) const fn ended(_: ChildId) {}
 
-pub(crate) const fn exited(_: &Arc<Root>) {}
+pub(crate) const fn exited(_: &Arc<Root>, _: Exit) {}
 
 /// A start that no guardian has to know of.
 #[derive(Debug)]
@@ -48,5 +61,5 @@ impl GuardedStart {
     }
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) const fn succeed(self, _: KillScope, _: u32) {}
+    pub(crate) const fn succeed(self, _: KillScope, _: u32, _: PidState) {}
 }

@@ -1,7 +1,9 @@
 # Ends the children of a host that has gone. Started as: sh -c SCRIPT sh HOST STEPS
 # Reads one line for each change: `s ID` a start begins, `r|g|t ID PID` a child runs (its scope: root,
-# group or tree), `- ID` it has ended, `w STEPS` a grace in tenths of a second, `q` leave quietly.
+# group or tree), `G|T ID PID` its root was reaped, `- ID` it has ended, `w STEPS` a grace in tenths of a
+# second, `q` leave quietly. Of other programs it needs `sleep`; a `grep` makes it faster.
 trap '' HUP INT QUIT TERM TSTP TTIN TTOU USR1 USR2
+command -v sleep >/dev/null || exit 3
 cd /
 host=$1 steps=$2 trees=
 while read -r what id pid; do
@@ -9,22 +11,34 @@ while read -r what id pid; do
     s) eval "c$id=s:" ;;
     r | g) eval "c$id=$what:$pid" ;;
     t) eval "c$id=g:$pid" trees=1 ;;
+    G) eval "c$id=G:$pid" ;;
+    T) eval "c$id=G:$pid" trees=1 ;;
     -) unset "c$id" ;;
     w) steps=$id ;;
     q) exit 0 ;;
   esac
 done
 
-# The end of input: the host has gone.
-roots=" " groups=" " starting= patterns=
-for entry in $(set | sed -n "s/^c\([0-9][0-9]*\)='*\([^']*\)'*\$/\1:\2/p"); do
+# The end of input: the host has gone. `rootless` groups have numbers that can be others' by now.
+roots=" " groups=" " rootless=" " starting=" " patterns=
+entries=$(set | while IFS= read -r line; do
+  case $line in c[0-9]*=*) ;; *) continue ;; esac
+  value=${line#*=} value=${value#\'} line=${line%%=*}
+  echo "${line#c}:${value%\'}"
+done)
+for entry in $entries; do
+  id=${entry%%:*} number=${entry##*:}
   case $entry in
-    *:s:) starting=1 patterns="$patterns -e $host-${entry%%:*}[rgt]" ;;
-    *:r:*) roots="$roots${entry##*:} " ;;
-    *:g:*) groups="$groups${entry##*:} " ;;
+    *:s:) starting="$starting$id " patterns="$patterns -e $host-$id[rgt]" ;;
+    *:r:*) roots="$roots$number " ;;
+    *:g:*) groups="$groups$number " ;;
+    *:G:*) rootless="$rootless$id:$number " patterns="$patterns -e $host-$id[gt]" ;;
   esac
 done
 [ -z "$trees" ] || patterns="$patterns -e $host-[0-9]*t"
+# Without a /proc, or with that of other processes, only roots and groups can be found, by their numbers.
+{ read -r self more </proc/self/stat; } 2>/dev/null && [ "$self" = "$$" ] || patterns=
+fast=$(command -v grep)
 
 # Forgets the roots and groups that have gone: their numbers are free for others. Zombies have not.
 forget_gone() {
@@ -34,71 +48,150 @@ forget_gone() {
   for root in $roots; do kill -s 0 "$root" && kept="$kept$root "; done
   roots=$kept
 } 2>/dev/null
-# The processes of the roots and groups, without zombies.
-members() {
-  [ "$roots$groups" != "  " ] || return
-  for file in /proc/[0-9]*/stat; do
-    { read -r line <"$file"; } 2>/dev/null || continue
-    pid=${file#/proc/} pid=${pid%/stat}
-    set -- ${line##*) }
-    case $1 in [ZXx]) [ "${18}" -gt 1 ] || continue ;; esac
-    case $groups in *" $3 "*) echo "$pid" ;; *) case $roots in *" $pid "*) echo "$pid" ;; esac ;; esac
-  done
+# Reads the fields of a process after its name. That is in the last line: a name can have line breaks.
+read_stat() {
+  fields=
+  while IFS= read -r line; do fields=${line##*) }; done <"/proc/$1/stat"
+  [ -n "$fields" ]
+} 2>/dev/null
+# Whether a process with this mark is to be ended: its letter says its child's scope.
+is_wanted() {
+  case $2 in t) [ -z "$trees" ] || return 0 ;; [rg]) ;; *) return 1 ;; esac
+  case $starting in *" $1 "*) return 0 ;; esac
+  case $rootless in
+    *" $1:"*)
+      read_stat "$pid" || return 1
+      set -- "$1" $fields
+      case $rootless in *" $1:$4 "*) return 0 ;; esac
+      ;;
+  esac
+  return 1
 }
-# The processes that carry the host's mark for trees, or for a start of which nothing more is known.
+# Whether the environment of this process has a mark of the host for which it is to be ended. The marks
+# are `HOST-CHILDs`.
+is_marked() {
+  while IFS= read -r rest || [ -n "$rest" ]; do
+    while :; do
+      case $rest in *"$host-"[0-9]*) rest=${rest#*"$host-"} ;; *) break ;; esac
+      id=${rest%%[!0-9]*} rest=${rest#"${rest%%[!0-9]*}"}
+      ! is_wanted "$id" "${rest%"${rest#?}"}" || return 0
+    done
+  done <"/proc/$1/environ"
+  return 1
+} 2>/dev/null
+# The processes that carry the host's mark for trees, for a start of which nothing more is known, or for
+# a group without its root. To read an environment can take for ever.
 marked() {
-  [ -z "$patterns" ] || for file in $(grep -ls $patterns /proc/[0-9]*/environ); do
-    file=${file#/proc/}
-    echo "${file%/environ}"
+  if [ -n "$fast" ]; then
+    set -- $(grep -ls $patterns /proc/[0-9]*/environ)
+  else
+    set -- /proc/[0-9]*/environ
+  fi
+  for file in "$@"; do
+    pid=${file#/proc/} pid=${pid%/environ}
+    # Only a group's number needs a second look.
+    if [ -n "$fast" ] && [ "$rootless" = " " ] || is_marked "$pid"; then echo "$pid"; fi
   done
 }
-# Sends the signals to all of them.
+# Sends the signals to all that this half of the search finds.
 signal() {
+  if [ "$half" = marks ]; then
+    for pid in $(marked); do
+      for name in "$@"; do kill -s "$name" "$pid"; done
+    done
+    return
+  fi
   for name in "$@"; do
     for group in $groups; do kill -s "$name" -- "-$group"; done
     for root in $roots; do kill -s "$name" "$root"; done
   done
-  for pid in $(marked); do
-    for name in "$@"; do kill -s "$name" "$pid"; done
-  done
 } 2>/dev/null
 # Fractions of a second, where there are any.
+fractions=1
+sleep 0.01 2>/dev/null || fractions=
 pause() {
-  sleep "$1" 2>/dev/null || sleep 1
+  if [ -n "$fractions" ]; then sleep 0.02; else sleep 1; fi
 }
-# Leaves when all have gone. A child whose start had begun can still be on its way.
+# Leaves when all have gone, but for those that can still come. One look for marks can miss a process
+# that was started meanwhile, by one that has left since; so there are three.
+empty_looks=0
 leave_if_done() {
-  forget_gone
-  [ -n "$1$(members)$(marked)" ] || {
-    kill -s KILL "$term_timer" "$kill_timer" 2>/dev/null
-    exit 0
-  }
+  if [ "$half" = numbers ]; then
+    forget_gone
+    [ "$roots$groups" = "  " ] || return
+  elif [ -n "$1$(marked)" ]; then
+    empty_looks=0
+    return
+  else
+    empty_looks=$((empty_looks + 1))
+    [ "$empty_looks" -ge 3 ] || return
+  fi
+  kill -s KILL $term_timer $kill_timer 2>/dev/null
+  exit 0
 }
-# Starts a timer for so many tenths of a second.
+# Starts a timer for so many tenths of a second. It is no subshell, so that its number ends it.
 start_timer() {
-  pause "$(($1 / 10)).$(($1 % 10))" &
+  if [ -n "$fractions" ]; then
+    sleep "$(($1 / 10)).$(($1 % 10))" &
+  else
+    sleep "$((($1 + 9) / 10))" &
+  fi
 }
 # Waits until the timer has run out.
 wait_for() {
   round=0
   while kill -s 0 "$1" 2>/dev/null; do
-    [ $((round % 5)) -ne 0 ] || leave_if_done "$starting"
+    [ $((round % 5)) -ne 0 ] || leave_if_done "$2"
     round=$((round + 1))
-    pause 0.02
+    pause
+  done
+}
+# One half of the search: by `numbers`, which looks at no process, so that none can make it wait, or by
+# `marks`.
+end_all() {
+  half=$1 coming= rounds=100
+  if [ "$half" = numbers ]; then
+    # The first SIGKILL reaches all. What is there after that is dead, and waits for its parent.
+    rounds=10
+  else
+    # A child whose start had begun can still be on its way.
+    coming=${starting# }
+  fi
+  start_timer $((steps * 2 / 3))
+  term_timer=$!
+  start_timer "$steps"
+  kill_timer=$!
+  wait_for "$term_timer" "$coming"
+  # Its number is free for others.
+  term_timer=
+  signal TERM CONT
+  wait_for "$kill_timer" "$coming"
+  kill_timer=
+  round=0
+  while [ "$round" -lt $rounds ]; do
+    signal KILL
+    leave_if_done ""
+    pause
+    round=$((round + 1))
   done
 }
 
-start_timer $((steps * 2 / 3))
-term_timer=$!
-start_timer "$steps"
-kill_timer=$!
-wait_for "$term_timer"
-signal TERM CONT
-wait_for "$kill_timer"
-round=0
-while [ "$round" -lt 100 ]; do
-  signal KILL
-  leave_if_done ""
-  pause 0.02
-  round=$((round + 1))
+marks_half=
+if [ -n "$patterns" ]; then
+  end_all marks &
+  marks_half=$!
+fi
+(end_all numbers)
+[ -n "$marks_half" ] || exit 0
+# Without a grep a look takes a second or more.
+extra=600
+[ -z "$fast" ] || extra=150
+start_timer $((steps + extra))
+limit=$!
+while kill -s 0 "$marks_half" 2>/dev/null; do
+  # It hangs on a process that nobody can look into. All that is ours goes.
+  kill -s 0 "$limit" 2>/dev/null || kill -s KILL 0
+  pause
 done
+kill -s KILL "$limit" 2>/dev/null
+exit 0

@@ -9,6 +9,8 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::told::{Known, Told, grace_of};
@@ -115,13 +117,7 @@ impl Guard {
     fn take(&mut self, told: Told) {
         match told {
             Told::Child(child, known) => {
-                self.had_trees |= matches!(
-                    known,
-                    Known::Running {
-                        scope: KillScope::Tree,
-                        ..
-                    }
-                );
+                self.had_trees |= is_tree(known);
                 self.known.insert(child, known);
             }
             Told::Ended(child) => {
@@ -133,127 +129,218 @@ impl Guard {
     }
 
     /// Says whether all have gone.
-    fn end_all(&mut self) -> bool {
+    ///
+    /// The search has two halves. To read a process's environment can take for ever; what is known by
+    /// its number does not wait for that.
+    fn end_all(self) -> bool {
         let begun = sys::clock_now();
-        let term_at = begun + self.grace * 2 / 3;
-        let kill_at = begun + self.grace;
-        let mut is_asked = false;
-        loop {
-            let now = sys::clock_now();
-            let alive = self.alive();
-            // A child whose start had begun can still be on its way.
-            let may_come = now < kill_at && self.is_any_starting();
-            if alive.is_empty() && !may_come {
+        let times = Times {
+            term_at: begun + self.grace * 2 / 3,
+            kill_at: begun + self.grace,
+        };
+        let marks = Marks::of(&self);
+        let (done, is_done) = sync_channel(1);
+        let by_marks = marks.clone().map(|marks| {
+            let search = move || {
+                let (Ok(()) | Err(_)) = done.try_send(end(marks, times));
+            };
+            thread::Builder::new().spawn(search)
+        });
+        let are_known_gone = end(Numbers { known: self.known }, times);
+        let are_marked_gone = match (marks, by_marks) {
+            (Some(_), Some(Ok(_))) => {
+                let limit = times.kill_at + KILL_WAIT + HANG_WAIT;
+                let left = limit.saturating_duration_since(sys::clock_now());
+                is_done.recv_timeout(left).unwrap_or(false)
+            }
+            // There is no room for a thread.
+            (Some(marks), _) => end(marks, times),
+            (None, _) => true,
+        };
+        are_known_gone && are_marked_gone
+    }
+}
+
+/// When signals are sent.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    term_at: Instant,
+    kill_at: Instant,
+}
+
+/// A half of the search for what is to be ended.
+trait Search {
+    fn look(&mut self) -> Alive;
+
+    /// Whether some that are not there yet can still come.
+    fn may_come(&self) -> bool;
+
+    /// Whether a look that finds nobody can have missed somebody.
+    fn can_miss(&self) -> bool;
+
+    /// How long to go on with SIGKILL.
+    fn kill_wait(&self) -> Duration;
+}
+
+/// Says whether all have gone.
+fn end(mut search: impl Search, times: Times) -> bool {
+    let mut is_asked = false;
+    let mut empty_looks = 0;
+    loop {
+        let now = sys::clock_now();
+        let alive = search.look();
+        if alive.is_empty() && !(now < times.kill_at && search.may_come()) {
+            empty_looks += 1;
+            if empty_looks >= EMPTY_LOOKS || !search.can_miss() {
                 return true;
             }
-            self.forget_gone(&alive);
-            if now >= kill_at {
-                alive.signal(&[Signal::Kill]);
-            } else if now >= term_at && !is_asked {
-                alive.signal(&[Signal::Terminate, Signal::Continue]);
-                is_asked = true;
-            }
-            if now >= kill_at + KILL_WAIT {
-                return false;
-            }
-            sys::pause(next_look(now, term_at, kill_at));
+        } else {
+            empty_looks = 0;
         }
+        if now >= times.kill_at {
+            alive.signal(&[Signal::Kill]);
+        } else if now >= times.term_at && !is_asked {
+            alive.signal(&[Signal::Terminate, Signal::Continue]);
+            is_asked = true;
+        }
+        if now >= times.kill_at + search.kill_wait() {
+            return false;
+        }
+        sys::pause(next_look(now, times));
     }
+}
 
-    /// What is to be ended.
-    fn alive(&self) -> Alive {
-        let Ok(processes) = sys::processes() else {
-            return self.reachable();
-        };
-        let processes = processes.into_iter();
-        let alive = processes.filter(|process| !process.is_dead && self.is_ours(process));
+/// Finds roots and groups by their numbers. Looks at no process, so that none can make it wait.
+#[derive(Debug)]
+struct Numbers {
+    known: BTreeMap<ChildId, Known>,
+}
+
+impl Search for Numbers {
+    fn look(&mut self) -> Alive {
+        // Numbers of what has gone are free for others. Those of zombies are not.
+        self.known.retain(|_, known| match *known {
+            Known::Starting | Known::Rootless { .. } => false,
+            Known::Running {
+                scope: KillScope::Root,
+                pid,
+            } => is_reached(sys::signal_process_by_pid(pid, None)),
+            Known::Running { pid, .. } => is_reached(sys::signal_group_by_pid(pid, None)),
+        });
         let mut found = Alive::default();
-        for process in alive {
-            found.processes.push(process.id);
-            if self.groups().any(|group| group == process.group) {
-                found.groups.insert(process.group);
+        for known in self.known.values() {
+            if let Known::Running { scope, pid } = *known {
+                match scope {
+                    KillScope::Root => found.roots.insert(pid),
+                    KillScope::Group | KillScope::Tree => found.groups.insert(pid),
+                };
             }
         }
         found
     }
 
-    /// Numbers of what has gone are free for others.
-    fn forget_gone(&mut self, alive: &Alive) {
-        self.known.retain(|_, known| match *known {
-            Known::Starting => true,
-            Known::Running {
-                scope: KillScope::Root,
-                pid,
-            } => {
-                let mut processes = alive.processes.iter();
-                alive.roots.contains(&pid) || processes.any(|process| process.pid == pid)
+    fn may_come(&self) -> bool {
+        false
+    }
+
+    fn can_miss(&self) -> bool {
+        false
+    }
+
+    /// The first SIGKILL reaches all. What is there after that is dead, and waits for its parent.
+    fn kill_wait(&self) -> Duration {
+        KILL_WAIT / 10
+    }
+}
+
+/// Finds those of which no number is known, by the marks in their environments.
+#[derive(Debug, Clone)]
+struct Marks {
+    host: String,
+    trees: bool,
+    starting: BTreeSet<ChildId>,
+    /// With the number of the group.
+    rootless: BTreeMap<ChildId, u32>,
+}
+
+impl Marks {
+    /// `None` if nobody is to be found so.
+    fn of(guard: &Guard) -> Option<Self> {
+        let mut marks = Self {
+            host: guard.host.clone(),
+            trees: guard.had_trees,
+            starting: BTreeSet::new(),
+            rootless: BTreeMap::new(),
+        };
+        for (child, known) in &guard.known {
+            match *known {
+                Known::Starting => {
+                    marks.starting.insert(*child);
+                }
+                Known::Rootless { pid, .. } => {
+                    marks.rootless.insert(*child, pid);
+                }
+                Known::Running { .. } => {}
             }
-            Known::Running { pid, .. } => alive.groups.contains(&pid),
-        });
-    }
-
-    fn is_any_starting(&self) -> bool {
-        self.known.values().any(|known| *known == Known::Starting)
-    }
-
-    /// Where processes cannot be seen: what can be signalled. It may be dead and not yet reaped.
-    fn reachable(&self) -> Alive {
-        let is_reached = |delivery| !matches!(delivery, Delivery::NoReceiver);
-        let roots = self.known.values().filter_map(|known| match *known {
-            Known::Running {
-                scope: KillScope::Root,
-                pid,
-            } => Some(pid),
-            Known::Running { .. } | Known::Starting => None,
-        });
-        Alive {
-            processes: Vec::new(),
-            groups: self
-                .groups()
-                .filter(|group| is_reached(sys::signal_group_by_pid(*group, None)))
-                .collect(),
-            roots: roots
-                .filter(|root| is_reached(sys::signal_process_by_pid(*root, None)))
-                .collect(),
         }
-    }
-
-    fn groups(&self) -> impl Iterator<Item = u32> {
-        self.known.values().filter_map(|known| match *known {
-            Known::Running { scope, pid } => (scope != KillScope::Root).then_some(pid),
-            Known::Starting => None,
-        })
+        let is_any = marks.trees || !marks.starting.is_empty() || !marks.rootless.is_empty();
+        is_any.then_some(marks)
     }
 
     fn is_ours(&self, process: &Process) -> bool {
-        let is_known = self.known.values().any(|known| match *known {
-            Known::Running {
-                scope: KillScope::Root,
-                pid,
-            } => process.id.pid == pid,
-            Known::Running { pid, .. } => process.group == pid,
-            Known::Starting => false,
-        });
-        let may_be_marked = self.had_trees || self.is_any_starting();
-        is_known || (may_be_marked && self.is_marked(process))
-    }
-
-    fn is_marked(&self, process: &Process) -> bool {
         let Ok(Environment::Read(environ)) = sys::environment(process.id.pid) else {
             return false;
         };
         let mut marks = cookie::marks_in(&environ, &self.host);
         marks.any(|mark| {
-            mark.scope == KillScope::Tree || self.known.get(&mark.child) == Some(&Known::Starting)
+            (self.trees && mark.scope == KillScope::Tree)
+                || self.starting.contains(&mark.child)
+                || self.rootless.get(&mark.child) == Some(&process.group)
         })
     }
+}
+
+impl Search for Marks {
+    fn look(&mut self) -> Alive {
+        let processes = sys::processes().unwrap_or_default().into_iter();
+        let alive = processes.filter(|process| !process.is_dead && self.is_ours(process));
+        Alive {
+            processes: alive.map(|process| process.id).collect(),
+            ..Alive::default()
+        }
+    }
+
+    /// A child whose start had begun can still be on its way.
+    fn may_come(&self) -> bool {
+        !self.starting.is_empty()
+    }
+
+    fn can_miss(&self) -> bool {
+        true
+    }
+
+    fn kill_wait(&self) -> Duration {
+        KILL_WAIT
+    }
+}
+
+const fn is_tree(known: Known) -> bool {
+    match known {
+        Known::Running { scope, .. } | Known::Rootless { scope, .. } => {
+            matches!(scope, KillScope::Tree)
+        }
+        Known::Starting => false,
+    }
+}
+
+fn is_reached(delivery: Delivery) -> bool {
+    !matches!(delivery, Delivery::NoReceiver)
 }
 
 #[derive(Debug, Default)]
 struct Alive {
     processes: Vec<ProcessId>,
     groups: BTreeSet<u32>,
-    /// Where processes cannot be seen.
     roots: BTreeSet<u32>,
 }
 
@@ -279,8 +366,12 @@ impl Alive {
     }
 }
 
-fn next_look(now: Instant, term_at: Instant, kill_at: Instant) -> Duration {
-    let next = if now < term_at { term_at } else { kill_at };
+fn next_look(now: Instant, times: Times) -> Duration {
+    let next = if now < times.term_at {
+        times.term_at
+    } else {
+        times.kill_at
+    };
     let left = next.saturating_duration_since(now);
     left.clamp(LOOK_GAP_MIN, LOOK_GAP_MAX)
 }
@@ -290,5 +381,9 @@ static IS_CALLED: AtomicBool = AtomicBool::new(false);
 pub(super) const VARIABLE: &str = "POOL_STDIO_GUARD";
 const LOOK_GAP_MIN: Duration = Duration::from_millis(5);
 const LOOK_GAP_MAX: Duration = Duration::from_millis(50);
+/// One look can miss a process that was started meanwhile, by one that has left since.
+const EMPTY_LOOKS: u32 = 3;
+/// How much longer a look may take, on a busy machine, before it is taken to hang.
+const HANG_WAIT: Duration = Duration::from_secs(10);
 /// What SIGKILL needs, on a busy machine.
 const KILL_WAIT: Duration = Duration::from_secs(2);

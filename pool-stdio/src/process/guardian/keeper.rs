@@ -7,7 +7,10 @@
 //!    lost.
 //! 2. What was started and not yet told carries a mark that the guardian knows, since it was told of
 //!    the start.
-//! 3. A write to the pipe never blocks. If the pipe is full or broken the guardian is replaced.
+//! 3. A write to the pipe never blocks. What does not fit waits, and is tried again every
+//!    [`FLUSH_GAP`]. A guardian that is stopped, does not read for [`STALL_AFTER`], or has gone is
+//!    replaced.
+//! 4. A number is told as long as it is the child's for certain: until just before the root is reaped.
 //!
 //! # Locking
 //!
@@ -16,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -29,6 +33,7 @@ use crate::process::health::{self, Event};
 use crate::process::host;
 use crate::process::lock::lock;
 use crate::process::notifier;
+use crate::process::outcome::Exit;
 use crate::process::record::ChildId;
 use crate::process::signal::Signal;
 use crate::process::sys::{
@@ -45,9 +50,23 @@ struct State {
     /// When the last one was started, and how often in a row that was in vain.
     last_start: Option<Instant>,
     failures: u32,
+    /// It was said that there is none.
+    has_warned: bool,
+    /// It has said that it cannot work here.
+    is_hopeless: bool,
     grace: Duration,
-    /// Has another one started, by a thread that may block.
-    replace: Option<fn()>,
+    hooks: Option<Hooks>,
+    /// Guardians that are to leave, and were not told all yet.
+    leaving: Vec<Current>,
+}
+
+/// What other parts do for the keeper.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hooks {
+    /// Has another guardian started, by a thread that may block.
+    pub(crate) replace: fn(),
+    /// Has [`flush`] called at this time.
+    pub(crate) flush_at: fn(Instant),
 }
 
 /// The guardian that there is.
@@ -57,12 +76,41 @@ struct Current {
     root: Arc<Root>,
     /// It has the rights of this user.
     user: u32,
+    /// What did not fit into the pipe.
+    unsent: Vec<u8>,
+    /// When it last made room.
+    last_read: Instant,
+    is_leaving: bool,
+}
+
+impl Current {
+    /// Writes what fits. Says whether the pipe is whole.
+    fn write(&mut self, now: Instant) -> bool {
+        while !self.unsent.is_empty() {
+            match sys::write(self.pipe.as_fd(), &self.unsent) {
+                Ok(count) => {
+                    self.unsent.drain(..count);
+                    self.last_read = now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
+        }
+        self.last_read = now;
+        true
+    }
+
+    fn does_not_read(&self, now: Instant) -> bool {
+        !self.unsent.is_empty() && now >= self.last_read + STALL_AFTER
+    }
 }
 
 impl Drop for Current {
     fn drop(&mut self) {
         // Order: before the pipe is closed. Its number can be another descriptor's at once.
-        sys::close_in_forks(None);
+        if !self.is_leaving {
+            sys::close_in_forks(None);
+        }
     }
 }
 
@@ -77,9 +125,20 @@ pub(crate) enum Started {
     Later(Instant),
 }
 
-/// Has `replace` called when a guardian must be started again.
-pub(crate) fn on_loss(replace: fn()) {
-    lock(&STATE).replace = Some(replace);
+/// To be called before the first start.
+pub(crate) fn set_hooks(hooks: Hooks) {
+    lock(&STATE).hooks = Some(hooks);
+}
+
+/// Tells what did not fit into the pipe before. Returns when to try again.
+pub(crate) fn flush(now: Instant) -> Option<Instant> {
+    let mut state = lock(&STATE);
+    state.leaving.retain_mut(|leaving| {
+        let is_whole = leaving.write(now);
+        is_whole && !leaving.unsent.is_empty()
+    });
+    state.write(now);
+    state.is_waiting_to_write().then(|| now + FLUSH_GAP)
 }
 
 /// How long children that outlive this program have to act on the end of their input, before a
@@ -106,19 +165,21 @@ pub(crate) struct GuardedStart {
 impl GuardedStart {
     /// A start is about to be made.
     pub(crate) fn begin(child: ChildId) -> Self {
-        let mut state = lock(&STATE);
-        state.live.insert(child, Known::Starting);
-        state.tell(&Told::Child(child, Known::Starting).line());
+        note(child, Known::Starting);
         Self {
             child,
             is_done: false,
         }
     }
 
-    /// The child runs. From now on [`ended`] is to be called.
-    pub(crate) fn succeed(mut self, scope: KillScope, pid: u32) {
+    /// The child runs. From now on [`ended`] is to be called. If its pid means it, so does the group of
+    /// that number.
+    pub(crate) fn succeed(mut self, scope: KillScope, pid: u32, pid_state: PidState) {
         self.is_done = true;
-        running(self.child, scope, pid);
+        match pid_state {
+            PidState::Held => note(self.child, Known::Running { scope, pid }),
+            PidState::Released => rootless(self.child, scope, pid),
+        }
     }
 }
 
@@ -130,15 +191,22 @@ impl Drop for GuardedStart {
     }
 }
 
-/// The child runs. Its pid is its own, and so is the group of that number.
-pub(crate) fn running(child: ChildId, scope: KillScope, pid: u32) {
-    let known = Known::Running { scope, pid };
+/// The child's pid is about to be freed, or is free. There may be others of its scope.
+pub(crate) fn rootless(child: ChildId, scope: KillScope, pid: u32) {
+    if scope == KillScope::Root {
+        ended(child);
+        return;
+    }
+    note(child, Known::Rootless { scope, pid });
+}
+
+fn note(child: ChildId, known: Known) {
     let mut state = lock(&STATE);
     state.live.insert(child, known);
     state.tell(&Told::Child(child, known).line());
 }
 
-/// The child's pid is about to be freed, or there was none.
+/// Nothing of the child's scope is left, or is to be ended.
 pub(crate) fn ended(child: ChildId) {
     let mut state = lock(&STATE);
     if state.live.remove(&child).is_some() {
@@ -147,12 +215,23 @@ pub(crate) fn ended(child: ChildId) {
 }
 
 /// A guardian has exited, though this program has not.
-pub(crate) fn exited(root: &Arc<Root>) {
+pub(crate) fn exited(root: &Arc<Root>, exit: Exit) {
     let mut state = lock(&STATE);
+    state
+        .leaving
+        .retain(|leaving| !Arc::ptr_eq(&leaving.root, root));
     let is_current = |current: &Current| Arc::ptr_eq(&current.root, root);
-    if state.current.as_ref().is_some_and(is_current) {
-        state.lose();
+    if !state.current.as_ref().is_some_and(is_current) {
+        return;
     }
+    if matches!(exit, Exit::Status(status) if status.code() == Some(CANNOT_WORK)) {
+        state.is_hopeless = true;
+        state.current = None;
+        health::set_guardian(false);
+        state.warn("there is no `sleep` for its script");
+        return;
+    }
+    state.lose();
 }
 
 /// Starts a guardian unless there is one that obeys this user. Can block.
@@ -160,24 +239,14 @@ pub(crate) fn ensure() -> Started {
     let user = sys::effective_user();
     let grace = {
         let mut state = lock(&STATE);
-        if state.is_starting {
+        if state.is_starting || state.is_hopeless {
             return Started::No;
         }
-        match &state.current {
-            Some(current) if current.user == user && !current.root.is_stopped() => {
-                return Started::No;
-            }
-            Some(current) if current.user == user => state.discard(),
-            // One with more rights than this program must not obey it.
-            Some(_) => {
-                state.tell(&Told::Leave.line());
-                state.current = None;
-            }
-            None => {
-                if let Some(at) = state.not_before(sys::clock_now()) {
-                    return Started::Later(at);
-                }
-            }
+        if state.check(user) {
+            return Started::No;
+        }
+        if let Some(at) = state.not_before(sys::clock_now()) {
+            return Started::Later(at);
         }
         state.last_start = Some(sys::clock_now());
         state.is_starting = true;
@@ -198,42 +267,116 @@ pub(crate) fn ensure() -> Started {
                 pipe,
                 root: Arc::clone(&root),
                 user,
+                unsent: lines.into_bytes(),
+                last_read: sys::clock_now(),
+                is_leaving: false,
             });
-            state.tell(&lines);
-            health::set_guardian(state.current.is_some());
             Event::GuardianStart.happened();
+            state.write_or_wait();
             Started::Guardian(root)
         }
         Err(error) => {
+            // The one that was there may have been discarded for this one.
+            health::set_guardian(false);
             state.failures += 1;
-            if state.failures == 1 {
-                notifier::run(move || {
-                    tracing::warn!(
-                        target: "pool_stdio",
-                        %error,
-                        "no guardian: children that ignore the end of their input outlive this program"
-                    );
-                });
+            // Without a program for it there never is one.
+            let is_lasting = is_lasting(&error);
+            state.warn(error);
+            if is_lasting {
+                Started::No
+            } else {
+                Started::Later(sys::clock_now() + RESTART_GAP * state.failures.min(60))
             }
-            Started::No
         }
     }
 }
 
+fn is_lasting(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+    )
+}
+
 impl State {
     fn tell(&mut self, lines: &str) {
-        let Some(current) = &self.current else {
+        if self.current.is_some() && !self.check(sys::effective_user()) {
+            self.replace();
+        }
+        if let Some(current) = &mut self.current {
+            current.unsent.extend_from_slice(lines.as_bytes());
+            self.write_or_wait();
+        }
+    }
+
+    /// Whether there is a guardian that works and obeys this user. Gives up any other.
+    fn check(&mut self, user: u32) -> bool {
+        match self.current.take() {
+            Some(current) if current.user != user => {
+                // One with more rights than this program must not obey it.
+                self.dismiss(current);
+                false
+            }
+            Some(current) if current.root.is_stopped() => {
+                self.current = Some(current);
+                self.discard();
+                false
+            }
+            other => {
+                self.current = other;
+                self.current.is_some()
+            }
+        }
+    }
+
+    /// Tells a guardian to leave.
+    fn dismiss(&mut self, mut current: Current) {
+        health::set_guardian(false);
+        sys::close_in_forks(None);
+        current.is_leaving = true;
+        let leave = Told::Leave.line();
+        current.unsent.extend_from_slice(leave.as_bytes());
+        // Order: its pipe stays open until it has read that, or it would end the children.
+        if current.write(sys::clock_now()) && !current.unsent.is_empty() {
+            self.leaving.push(current);
+            self.flush_later();
+        }
+    }
+
+    fn write_or_wait(&mut self) {
+        self.write(sys::clock_now());
+        if self.is_waiting_to_write() {
+            self.flush_later();
+        }
+    }
+
+    fn write(&mut self, now: Instant) {
+        let Some(current) = &mut self.current else {
             return;
         };
-        let written = sys::write(current.pipe.as_fd(), lines.as_bytes());
-        if !matches!(written, Ok(count) if count == lines.len()) {
+        if !current.write(now) || current.does_not_read(now) {
             self.discard();
             self.lose();
+        } else if current.unsent.is_empty() && !health::has_guardian() {
+            // It knows all children.
+            health::set_guardian(true);
+        }
+    }
+
+    fn is_waiting_to_write(&self) -> bool {
+        let all = self.leaving.iter().chain(&self.current);
+        all.into_iter().any(|one| !one.unsent.is_empty())
+    }
+
+    fn flush_later(&self) {
+        if let Some(hooks) = self.hooks {
+            (hooks.flush_at)(sys::clock_now() + FLUSH_GAP);
         }
     }
 
     /// Ends a guardian that does not do its work.
     fn discard(&mut self) {
+        health::set_guardian(false);
         if let Some(current) = self.current.take() {
             // It is reaped by the custodian, so its pid is still held.
             drop(current.root.signal(Signal::Kill, PidState::Held));
@@ -248,9 +391,29 @@ impl State {
             Some(lived) if lived > RESTART_GAP => 0,
             _ => self.failures + 1,
         };
-        if let Some(replace) = self.replace {
-            replace();
+        self.replace();
+    }
+
+    fn replace(&self) {
+        if let Some(hooks) = self.hooks
+            && !self.is_starting
+        {
+            (hooks.replace)();
         }
+    }
+
+    /// Says once that there is none.
+    fn warn(&mut self, error: impl Display + Send + 'static) {
+        if std::mem::replace(&mut self.has_warned, true) {
+            return;
+        }
+        notifier::run(move || {
+            tracing::warn!(
+                target: "pool_stdio",
+                %error,
+                "no guardian: children that ignore the end of their input outlive this program"
+            );
+        });
     }
 
     /// One that ends at once is not started again and again.
@@ -319,10 +482,19 @@ static STATE: Mutex<State> = Mutex::new(State {
     is_starting: false,
     last_start: None,
     failures: 0,
+    has_warned: false,
+    is_hopeless: false,
     grace: Duration::from_millis(700),
-    replace: None,
+    hooks: None,
+    leaving: Vec::new(),
 });
 const SCRIPT: &str = include_str!("guard.sh");
 /// Room for what tens of thousands of children need to be told again.
 const PIPE_BYTES: i32 = 1 << 20;
 const RESTART_GAP: Duration = Duration::from_secs(1);
+/// A pipe can have room for a few hundred lines only, which take the guardian a few milliseconds.
+const FLUSH_GAP: Duration = Duration::from_millis(5);
+/// A guardian that reads nothing for so long is not waited for.
+const STALL_AFTER: Duration = Duration::from_secs(2);
+/// The script's status if it cannot do its work.
+const CANNOT_WORK: i32 = 3;

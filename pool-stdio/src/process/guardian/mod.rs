@@ -1,7 +1,7 @@
 //! The small process that ends our children when this program has gone, however it went.
 //!
 //! It is started with the first child. It is told of every start before it is made, of every child
-//! that runs, and of every end before the child's pid is free. When the pipe on which it is told
+//! that runs, and of the death of each root before its pid is free. When the pipe on which it is told
 //! breaks, this program has gone: it gives the children a grace, in which they may act on the end of
 //! their input, then it ends them as their scopes say, and leaves.
 //!
@@ -20,7 +20,9 @@ mod keeper;
 mod told;
 
 #[cfg(windows)]
-pub(crate) use self::by_job::{GuardedStart, Started, ended, ensure, exited, on_loss, running};
+pub(crate) use self::by_job::{
+    GuardedStart, Hooks, Started, ended, ensure, exited, flush, rootless, set_hooks,
+};
 #[cfg(windows)]
 pub use self::by_job::{guard_main, set_host_death_grace};
 #[cfg(unix)]
@@ -28,4 +30,6 @@ pub use self::guard_main::guard_main;
 #[cfg(unix)]
 pub use self::keeper::set_host_death_grace;
 #[cfg(unix)]
-pub(crate) use self::keeper::{GuardedStart, Started, ended, ensure, exited, on_loss, running};
+pub(crate) use self::keeper::{
+    GuardedStart, Hooks, Started, ended, ensure, exited, flush, rootless, set_hooks,
+};

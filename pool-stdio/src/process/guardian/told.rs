@@ -15,6 +15,13 @@ pub(super) enum Known {
         scope: KillScope,
         pid: u32,
     },
+    /// The root was reaped, so that its number can mean another group as soon as this one is empty.
+    /// The child's processes are those that carry its mark, and are in the group of this number or,
+    /// for a tree, anywhere.
+    Rootless {
+        scope: KillScope,
+        pid: u32,
+    },
 }
 
 /// One line.
@@ -35,6 +42,10 @@ impl Told {
             Self::Child(id, Known::Running { scope, pid }) => {
                 format!("{} {} {pid}\n", cookie::letter(scope), id.0)
             }
+            Self::Child(id, Known::Rootless { scope, pid }) => {
+                let letter = cookie::letter(scope).to_ascii_uppercase();
+                format!("{letter} {} {pid}\n", id.0)
+            }
             Self::Ended(id) => format!("- {}\n", id.0),
             Self::Grace(grace) => format!("w {}\n", steps(grace)),
             Self::Leave => "q\n".into(),
@@ -50,15 +61,22 @@ impl Told {
         }
         let number: u64 = words.next()?.parse().ok()?;
         let child = ChildId(number);
-        let mut running = |scope| {
-            let pid = words.next()?.parse().ok()?;
-            Some(Self::Child(child, Known::Running { scope, pid }))
+        let pid = words.next().and_then(|word| word.parse().ok());
+        let running = |scope| {
+            let known = Known::Running { scope, pid: pid? };
+            Some(Self::Child(child, known))
+        };
+        let rootless = |scope| {
+            let known = Known::Rootless { scope, pid: pid? };
+            Some(Self::Child(child, known))
         };
         match what {
             "s" => Some(Self::Child(child, Known::Starting)),
             "r" => running(KillScope::Root),
             "g" => running(KillScope::Group),
             "t" => running(KillScope::Tree),
+            "G" => rootless(KillScope::Group),
+            "T" => rootless(KillScope::Tree),
             "-" => Some(Self::Ended(child)),
             "w" => Some(Self::Grace(grace_of(number))),
             _ => None,
@@ -87,11 +105,14 @@ mod tests {
     fn each_line_is_read_as_it_was_meant() {
         let child = ChildId(7);
         let running = |scope| Told::Child(child, Known::Running { scope, pid: 12 });
+        let rootless = |scope| Told::Child(child, Known::Rootless { scope, pid: 12 });
         for told in [
             Told::Child(child, Known::Starting),
             running(KillScope::Root),
             running(KillScope::Group),
             running(KillScope::Tree),
+            rootless(KillScope::Group),
+            rootless(KillScope::Tree),
             Told::Ended(child),
             Told::Grace(Duration::from_millis(700)),
             Told::Leave,
@@ -102,7 +123,7 @@ mod tests {
 
     #[test]
     fn half_a_line_and_noise_mean_nothing() {
-        for line in ["", "s", "g 7", "g 7 x", "- x", "w", "? 7", "t -1 3"] {
+        for line in ["", "s", "g 7", "g 7 x", "- x", "w", "? 7", "t -1 3", "G 7"] {
             assert_eq!(Told::parse(line), None, "{line}");
         }
     }

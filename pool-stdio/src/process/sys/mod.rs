@@ -56,8 +56,9 @@ pub use unix::{BorrowedPipe, OwnedPipe};
 pub(crate) use unix::{
     Kept, Look, PipeEnd, Readiness, Ready, StdoutView, block_signals, borrow, check_executable,
     clock_now, close_in_forks, descriptor_limit, descriptors_open, effective_user, enclose, expose,
-    is_writing, never_blocks, os_error_kind, parent_id, pause, process_limit, reap_adopted,
-    resident_bytes, set_nonblocking, signal_group_by_pid, signal_process_by_pid, view, write,
+    hard_limit, is_writing, never_blocks, os_error_kind, parent_id, pause, process_limit,
+    reap_adopted, resident_bytes, set_nonblocking, signal_group_by_pid, signal_process_by_pid,
+    view, write,
 };
 #[cfg(unix)]
 pub(crate) use watched_pipe::{WatchedExit, WatchedPipe};
@@ -77,6 +78,14 @@ pub(crate) use windows::{
 pub use windows::{BorrowedPipe, OwnedPipe};
 
 use crate::process::outcome::Exit;
+
+/// What a limit is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LimitedResource {
+    AddressSpace,
+    CpuTime,
+    OpenFiles,
+}
 
 /// What kind of failure an error of `spawn` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +139,8 @@ pub(crate) struct Process {
     pub(crate) is_dead: bool,
     /// It is on its way out: it runs no code of its own any more, but is not yet dead.
     pub(crate) is_leaving: bool,
+    /// The memory that it occupies.
+    pub(crate) resident_bytes: u64,
 }
 
 /// What is known of a process's environment.

@@ -22,7 +22,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal as NixSignal, kill, killpg};
 use nix::unistd::{AccessFlags, Pid, access};
 
-use super::{Delivery, Life, OsErrorKind};
+use super::{Delivery, Life, LimitedResource, OsErrorKind};
 use crate::process::outcome::Exit;
 use crate::process::signal::Signal;
 
@@ -160,6 +160,20 @@ pub(crate) const fn process_limit() -> Option<u64> {
 fn limit(resource: Resource) -> Option<u64> {
     let (soft, _) = getrlimit(resource).ok()?;
     (soft != libc::RLIM_INFINITY).then_some(soft)
+}
+
+/// What a limit cannot be raised above; `None` if it can have any value.
+pub(crate) fn hard_limit(resource: LimitedResource) -> Option<u64> {
+    let resource = match resource {
+        #[cfg(any(target_os = "linux", target_os = "macos"))]
+        LimitedResource::AddressSpace => Resource::RLIMIT_AS,
+        #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+        LimitedResource::AddressSpace => return None,
+        LimitedResource::CpuTime => Resource::RLIMIT_CPU,
+        LimitedResource::OpenFiles => Resource::RLIMIT_NOFILE,
+    };
+    let (_, hard) = getrlimit(resource).ok()?;
+    (hard != libc::RLIM_INFINITY).then_some(hard)
 }
 
 /// How many descriptors are open, where the system tells without another one being opened.

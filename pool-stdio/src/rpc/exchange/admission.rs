@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::client_exchange::{Exchange, Stage};
-use super::client_ids::CancelOutcome;
+use super::client_ids::{CancelOutcome, Registration};
 use super::held::Held;
 use super::terms::Terms;
 use crate::rpc::client::{CANCEL_REFUSED, Client, OutgoingRequest, bad_request, read_message};
@@ -31,13 +31,21 @@ enum Handshake {
     Answer(Box<RawValue>),
 }
 
-/// Begins the exchange of a client's message. `deadline` is that of the request which this is another
-/// attempt of; it counts instead of the limit of the terms.
+/// What the attempts of one request have in common.
+#[derive(Default)]
+pub(super) struct Attempt {
+    /// Counts instead of the limit of the terms.
+    pub(super) deadline: Option<Limit>,
+    /// The client's id, if it is in flight already.
+    pub(super) registration: Option<Arc<Registration>>,
+}
+
+/// Begins the exchange of a client's message.
 pub(super) fn admit(
     held: Held,
     message: Bytes,
     terms: &Terms,
-    deadline: Option<Limit>,
+    attempt: Attempt,
 ) -> Result<Exchange, RpcError> {
     let (kind, envelope) = read_message(&message)?;
     let id = envelope.id;
@@ -49,7 +57,7 @@ pub(super) fn admit(
             if is_cancel(&message, &envelope) {
                 return Err(refused(CANCEL_REFUSED));
             }
-            admit_request(held, &message, &envelope, id, (terms, deadline))
+            admit_request(held, &message, &envelope, id, (terms, attempt))
         }
         (MessageKind::Request | MessageKind::Reply, None) => Err(bad_request(Malformed::Neither)),
     }
@@ -60,7 +68,7 @@ fn admit_request(
     message: &Bytes,
     envelope: &Envelope,
     id: Span,
-    (terms, deadline): (&Terms, Option<Limit>),
+    (terms, attempt): (&Terms, Attempt),
 ) -> Result<Exchange, RpcError> {
     if let Handshake::Answer(result) = handshake(&held, message, envelope)? {
         let reply = reply_text(id.of(message), Ok(&result));
@@ -68,27 +76,39 @@ fn admit_request(
     }
     let client: &Client = held.as_ref();
     let mut request = client.client_request(message, envelope, id)?;
-    let registration = match &terms.client {
-        Some(ids) => Some(ids.register(id.of(message), &client.link, request.call)?),
-        None => None,
+    let initializing = if is_method(message, envelope, "initialize") {
+        held.initialize()?
+    } else {
+        None
     };
+    let registration = match (attempt.registration, &terms.client) {
+        (Some(registration), _) => Some(registration),
+        (None, Some(ids)) => Some(Arc::new(ids.register(id.of(message))?)),
+        (None, None) => None,
+    };
+    if let Some(registration) = &registration {
+        registration.give_to(&client.link, request.call);
+    }
     let notes = wants_notes(&request).then(|| NoteQueue::new(terms.notes_max));
     if let Some(notes) = &notes {
         request.set_sink(NoteSink::Queue(Arc::clone(notes)));
     }
-    let client_id = request.client_id.clone();
+    let (call, client_id) = (request.call, request.client_id.clone());
     let mut round_trip = RoundTrip::new(held, Ok(request));
-    match (deadline, terms.limit) {
+    match (attempt.deadline, terms.limit) {
         (Some(deadline), _) => round_trip.set_deadline(deadline),
         (None, Some(limit)) => round_trip.set_limit(limit),
         (None, None) => {}
     }
-    let mut exchange = Exchange::of_request(round_trip, client_id, terms.on_drop);
+    let mut exchange = Exchange::of_request(round_trip, call, client_id, terms.on_drop);
     if let Some(notes) = notes {
         exchange.set_notes(notes);
     }
     if let Some(registration) = registration {
         exchange.set_registration(registration);
+    }
+    if let Some(initializing) = initializing {
+        exchange.set_initializing(initializing);
     }
     Ok(exchange)
 }
@@ -128,27 +148,41 @@ fn admit_answer(
     terms: &Terms,
 ) -> Result<Exchange, RpcError> {
     let session = held.session().ok_or(refused(ANSWER_WITHOUT_SESSION))?;
-    let client: &Client = held.as_ref();
-    // Order: an answer that cannot be sent leaves the question open for another one.
-    let frame = client.frame(std::slice::from_ref(message))?;
-    if !session.queue.answer(&canonical_id(id.of(message))) {
+    let (queue, question) = (Arc::clone(&session.queue), canonical_id(id.of(message)));
+    if !queue.is_open(&question) {
         return Err(refused(ANSWER_TO_NOTHING));
     }
-    Ok(send_frame(held, frame, terms))
+    let client: &Client = held.as_ref();
+    let frame = client.frame(std::slice::from_ref(message))?;
+    // Order: an answer that is not sent leaves the question open for another one.
+    Ok(send_frame(held, frame, terms, move || {
+        match queue.answer(&question) {
+            true => Ok(()),
+            false => Err(refused(ANSWER_TO_NOTHING)),
+        }
+    }))
 }
 
 /// Sends a message that expects no reply.
 fn send(held: Held, message: &Bytes, terms: &Terms) -> Result<Exchange, RpcError> {
     let client: &Client = held.as_ref();
     let frame = client.frame(std::slice::from_ref(message))?;
-    Ok(send_frame(held, frame, terms))
+    Ok(send_frame(held, frame, terms, || Ok(())))
 }
 
-fn send_frame(held: Held, frame: Frame, terms: &Terms) -> Exchange {
+fn send_frame(
+    held: Held,
+    frame: Frame,
+    terms: &Terms,
+    is_wanted: impl FnOnce() -> Result<(), RpcError> + Send + 'static,
+) -> Exchange {
     let client: &Client = held.as_ref();
     let (link, limit) = (Arc::clone(&client.link), terms.limit);
     let pid = link.settings.pid;
-    let sent = Box::pin(async move { link.send(frame, limit.map(Limit::starting_now)).await });
+    let sent = Box::pin(async move {
+        let limit = limit.map(Limit::starting_now);
+        link.send_if(frame, limit, is_wanted).await
+    });
     Exchange::of_stage(Stage::OneWay(held, sent), pid)
 }
 
@@ -166,8 +200,7 @@ fn handshake(held: &Held, message: &Bytes, envelope: &Envelope) -> Result<Handsh
     if is_method(message, envelope, "initialize") {
         return match (own_result, held.session()) {
             (Some(result), _) => Ok(Handshake::Answer(result.to_owned())),
-            (None, Some(session)) if session.initializes() => Ok(Handshake::Forward),
-            (None, Some(_)) => Err(refused(INITIALIZED_TWICE)),
+            (None, Some(_)) => Ok(Handshake::Forward),
             (None, None) => Err(refused(INITIALIZE_REFUSED)),
         };
     }
@@ -199,6 +232,5 @@ fn refused(reason: &str) -> RpcError {
 
 const INITIALIZE_REFUSED: &str =
     "initialize: the child is shared, and its connector did not initialize it";
-const INITIALIZED_TWICE: &str = "initialize: the session's child was initialized before";
 const ANSWER_WITHOUT_SESSION: &str = "a reply, outside of a session";
 const ANSWER_TO_NOTHING: &str = "a reply to nothing that the child has asked";

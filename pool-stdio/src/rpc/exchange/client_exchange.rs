@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! 1. Notes and the reply are kept apart: neither waits for the other to be taken.
-//! 2. The lease ends, and the client's id is free again, as soon as the outcome is known.
+//! 2. The client's id is free again as soon as the outcome is known. The lease ends then, too, unless the
+//!    child may still work on a request that was given up (`load`).
 //! 3. A request that is dropped is given up, or goes on in a task that holds all it had.
 
 use std::fmt;
@@ -16,13 +17,14 @@ use bytes::Bytes;
 use pool_core::BoxFuture;
 
 use super::client_ids::Registration;
-use super::held::Held;
+use super::held::{Held, Initializing};
 use super::terms::OnDrop;
 use crate::rpc::client::ClientId;
 use crate::rpc::error::{Fate, RpcError};
 use crate::rpc::note_queue::NoteQueue;
 use crate::rpc::notifications::Notification;
 use crate::rpc::round_trip::RoundTrip;
+use crate::rpc::table::CallId;
 
 /// One message of one client on its way through a child: its notes and its reply. It owns its lease,
 /// and can be moved into a task or a response body.
@@ -33,7 +35,9 @@ use crate::rpc::round_trip::RoundTrip;
 /// ours; what comes back has those of the client. So clients with equal ids and tokens can share a child.
 ///
 /// The lease ends when the outcome is known. What a drop before that does is up to the
-/// [`Terms`](crate::Terms::on_drop).
+/// [`Terms`](crate::Terms::on_drop). A shared child may still work on a request that was cancelled or has
+/// timed out. So its lease is kept as load until the late reply, or in MCP until the child has answered
+/// something later, but no longer than [`hang_after`](crate::RpcLimits::hang_after).
 ///
 /// # Examples
 ///
@@ -46,7 +50,7 @@ use crate::rpc::round_trip::RoundTrip;
 /// // A server that sends one progress notification, and then answers.
 /// let says = r#"{"jsonrpc":"2.0","method":"notifications\/progress","params":{"progressToken":\2}}"#;
 /// let answers = r#"{"jsonrpc":"2.0","id":\1,"result":"done"}"#;
-/// let asked = r#".*"id":\([0-9]*\).*"progressToken":\([0-9]*\).*"#;
+/// let asked = r#".*"id":\([0-9]*\).*"progressToken":\("[^"]*"\).*"#;
 /// let server = CommandSpec::new("sed").args(["-u", &format!(r"s/{asked}/{says}\n{answers}/")]);
 /// let pool = SharedPool::builder(JsonRpcConnector::new(server, Protocol::Mcp)?).build()?;
 ///
@@ -65,8 +69,11 @@ use crate::rpc::round_trip::RoundTrip;
 pub struct Exchange {
     stage: Stage,
     notes: Option<Arc<NoteQueue>>,
-    registration: Option<Registration>,
+    registration: Option<Arc<Registration>>,
+    /// The request is the `initialize` of a session's client.
+    initializing: Option<Initializing>,
     client_id: ClientId,
+    call: CallId,
     on_drop: OnDrop,
     pid: u32,
 }
@@ -85,14 +92,17 @@ pub(super) enum Stage {
 impl Exchange {
     pub(super) fn of_request(
         round_trip: RoundTrip<Held>,
+        call: CallId,
         client_id: ClientId,
         on_drop: OnDrop,
     ) -> Self {
         Self {
+            call,
             pid: round_trip.client.as_ref().link.settings.pid,
             stage: Stage::Request(round_trip),
             notes: None,
             registration: None,
+            initializing: None,
             client_id,
             on_drop,
         }
@@ -104,7 +114,9 @@ impl Exchange {
             stage,
             notes: None,
             registration: None,
+            initializing: None,
             client_id: ClientId::default(),
+            call: 0,
             on_drop: OnDrop::Cancel,
             pid,
         }
@@ -114,8 +126,12 @@ impl Exchange {
         self.notes = Some(notes);
     }
 
-    pub(super) fn set_registration(&mut self, registration: Registration) {
+    pub(super) fn set_registration(&mut self, registration: Arc<Registration>) {
         self.registration = Some(registration);
+    }
+
+    pub(super) fn set_initializing(&mut self, initializing: Initializing) {
+        self.initializing = Some(initializing);
     }
 
     /// The next note: progress, or a notification of the subscription that this request opened, with
@@ -183,8 +199,15 @@ impl Exchange {
     ) -> Poll<&Result<Option<Bytes>, RpcError>> {
         if !matches!(self.stage, Stage::Over(_)) {
             let outcome = ready!(self.poll_stages(cx));
-            let ended = mem::replace(&mut self.stage, Stage::Over(outcome));
+            let is_given_up = outcome.as_ref().is_err_and(|error| !error.is_retry_safe());
+            let mut ended = mem::replace(&mut self.stage, Stage::Over(outcome));
+            if let Stage::Request(round_trip) = &mut ended
+                && is_given_up
+            {
+                round_trip.client.end(self.call);
+            }
             self.registration = None;
+            self.initializing = None;
             drop(ended);
         }
         match &self.stage {
@@ -205,13 +228,18 @@ impl Exchange {
                     return Poll::Ready(Err(RpcError::ClientCancelled { fate }));
                 }
                 let polled = round_trip.poll(cx);
-                if let Some(registration) = &self.registration
-                    && was_unsent
-                    && !round_trip.is_unsent()
-                {
-                    registration.note_sent();
+                if was_unsent && !round_trip.is_unsent() {
+                    if let Some(registration) = &self.registration {
+                        registration.note_sent();
+                    }
+                    if let Some(initializing) = &mut self.initializing {
+                        initializing.note_sent();
+                    }
                 }
                 let reply = ready!(polled);
+                if let Some(initializing) = self.initializing.take() {
+                    initializing.end(&reply);
+                }
                 let outcome = reply.map(|reply| Some(self.client_id.restore(&reply)));
                 (outcome, round_trip.client.as_ref())
             }
@@ -245,7 +273,9 @@ impl Exchange {
             stage: mem::replace(&mut self.stage, nothing),
             notes: self.notes.take(),
             registration: self.registration.take(),
+            initializing: self.initializing.take(),
             client_id: mem::take(&mut self.client_id),
+            call: self.call,
             on_drop: OnDrop::Cancel,
             pid: self.pid,
         };
@@ -257,6 +287,12 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if self.on_drop == OnDrop::Detach {
             self.detach();
+        }
+        if let Stage::Request(round_trip) = &mut self.stage
+            && !round_trip.is_unsent()
+        {
+            round_trip.give_up();
+            round_trip.client.end(self.call);
         }
     }
 }

@@ -56,11 +56,12 @@ pub struct ClientIds {
 }
 
 /// A request of the client.
+#[derive(Default)]
 struct InFlight {
-    link: Arc<Link>,
-    call: CallId,
+    /// The connection that it has been given to, and its number there.
+    given_to: Option<(Arc<Link>, CallId)>,
     is_cancelled: bool,
-    /// Of the exchange, while its request waits to be sent.
+    /// Of the task that waits until it is sent.
     waker: Option<Waker>,
 }
 
@@ -114,9 +115,9 @@ impl ClientIds {
                 let Some((link, number)) = self.find_token(original) else {
                     return CancelOutcome::UnknownToken;
                 };
-                let number = Bytes::from(number.to_string());
+                let ours = link.tokens.text(number);
                 let message = Bytes::copy_from_slice(message);
-                link.send_text(join(&splice(&message, &[(token, number)])).into());
+                link.send_text(join(&splice(&message, &[(token, ours)])).into());
                 CancelOutcome::Done
             }
         }
@@ -128,10 +129,12 @@ impl ClientIds {
             return;
         };
         request.is_cancelled = true;
-        let (link, call) = (Arc::clone(&request.link), request.call);
+        let given_to = request.given_to.clone();
         let waker = request.waker.take();
         drop(in_flight);
-        cancel(&link, call);
+        if let Some((link, call)) = given_to {
+            cancel(&link, call);
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -141,30 +144,21 @@ impl ClientIds {
     fn find_token(&self, original: &[u8]) -> Option<(Arc<Link>, u64)> {
         let in_flight = lock(&self.in_flight);
         in_flight.values().find_map(|request| {
-            let number = request.link.state().token_of(request.call, original)?;
-            Some((Arc::clone(&request.link), number))
+            let (link, call) = request.given_to.as_ref()?;
+            let number = link.state().token_of(*call, original)?;
+            Some((Arc::clone(link), number))
         })
     }
 
     /// Notes that a request begins under this id of the client.
-    pub(super) fn register(
-        &self,
-        id: &[u8],
-        link: &Arc<Link>,
-        call: CallId,
-    ) -> Result<Registration, RpcError> {
+    pub(super) fn register(&self, id: &[u8]) -> Result<Registration, RpcError> {
         let key = canonical_id(id);
         match lock(&self.in_flight).entry(key.clone()) {
             Entry::Occupied(_) => Err(RpcError::IdInUse {
                 id: String::from_utf8_lossy(id).into_owned(),
             }),
             Entry::Vacant(place) => {
-                place.insert(InFlight {
-                    link: Arc::clone(link),
-                    call,
-                    is_cancelled: false,
-                    waker: None,
-                });
+                place.insert(InFlight::default());
                 Ok(Registration {
                     in_flight: Arc::clone(&self.in_flight),
                     key,
@@ -186,6 +180,31 @@ fn cancel(link: &Link, call: CallId) {
 }
 
 impl Registration {
+    /// The request is given to this connection.
+    pub(super) fn give_to(&self, link: &Arc<Link>, call: CallId) {
+        self.set_given_to(Some((Arc::clone(link), call)));
+    }
+
+    /// The connection that it was given to is over.
+    pub(super) fn take_back(&self) {
+        self.set_given_to(None);
+    }
+
+    fn set_given_to(&self, link: Option<(Arc<Link>, CallId)>) {
+        let mut in_flight = lock(&self.in_flight);
+        let request = in_flight.get_mut(&self.key);
+        let before = request.map(|request| std::mem::replace(&mut request.given_to, link));
+        drop(in_flight);
+        drop(before);
+    }
+
+    /// Whether the client has cancelled the request.
+    pub(super) fn is_cancelled(&self) -> bool {
+        let in_flight = lock(&self.in_flight);
+        let request = in_flight.get(&self.key);
+        request.is_some_and(|request| request.is_cancelled)
+    }
+
     /// Whether the client has cancelled the request, which was not sent yet. Otherwise the task is
     /// woken when it does.
     pub(super) fn poll_cancelled(&self, cx: &Context<'_>) -> bool {
@@ -194,8 +213,10 @@ impl Registration {
             return false;
         };
         let replaced = request.waker.replace(cx.waker().clone());
-        // A language server is told later, and answers.
-        let is_over = request.is_cancelled && request.link.settings.cancel != Cancel::Lsp;
+        // A language server that it is given to is told later, and answers.
+        let given_to = request.given_to.as_ref();
+        let is_answered = given_to.is_some_and(|(link, _)| link.settings.cancel == Cancel::Lsp);
+        let is_over = request.is_cancelled && !is_answered;
         drop(in_flight);
         drop(replaced);
         is_over
@@ -206,7 +227,7 @@ impl Registration {
         let in_flight: MutexGuard<'_, _> = lock(&self.in_flight);
         let request: Option<&InFlight> = in_flight.get(&self.key);
         let cancelled = request.filter(|request| request.is_cancelled);
-        let cancelled = cancelled.map(|request| (Arc::clone(&request.link), request.call));
+        let cancelled = cancelled.and_then(|request| request.given_to.clone());
         drop(in_flight);
         if let Some((link, call)) = cancelled {
             cancel(&link, call);

@@ -33,7 +33,7 @@ pub(super) fn exchange(
     terms: &Terms,
 ) -> Result<Exchange, super::error::RpcError> {
     let held = held::Held::Bare(client.clone());
-    admission::admit(held, message.into(), terms, None)
+    admission::admit(held, message.into(), terms, admission::Attempt::default())
 }
 
 pub use client_exchange::Exchange;

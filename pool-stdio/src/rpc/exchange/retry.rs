@@ -85,6 +85,11 @@ impl Retry {
     /// Begins the exchange of a client's message. The limit of the terms counts from the first poll, for
     /// all attempts together, and for the wait for a child. What can be refused is refused as the
     /// [outcome](Retrying::reply).
+    ///
+    /// An id of a [client](Terms::client) is in flight from now on to the outcome, across all attempts. A
+    /// cancel while no child has the request ends it with
+    /// [`ClientCancelled`](crate::RpcError::ClientCancelled), whatever the protocol. A cancel that is
+    /// itself sent through here takes effect at once, and needs no child.
     pub fn exchange(&self, message: impl Into<Bytes>, terms: &Terms) -> Retrying {
         let (policy, pool) = (self.policy.clone(), self.pool.clone());
         Retrying::new(policy, pool, message.into(), terms.clone())

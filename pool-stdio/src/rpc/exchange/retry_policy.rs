@@ -5,6 +5,8 @@
 //! * What was not sent is sent again, on another child.
 //! * What may have been executed is sent again once, only if the caller says that repeating it does no
 //!   harm, and only if nothing of it was passed on. So one request ends two children at most.
+//! * If the child wrote what cannot be read, the request may be the cause. What may have been executed is
+//!   not sent again then.
 //! * Each resend is one of the attempts, and is paid from the budget.
 //!
 //! Only a child that ended gives a reason to send again: an answer is an answer, and a deadline has passed
@@ -28,7 +30,7 @@ use crate::rpc::scan::Envelope;
 #[non_exhaustive]
 pub enum RetryError {
     /// The pool lent no child. Nothing was sent that a child may have executed.
-    #[error("no child")]
+    #[error("no child: {0}")]
     NoChild(#[source] AcquireError),
     /// The pool lent no child before the request's deadline. Nothing was sent that a child may have
     /// executed.
@@ -38,7 +40,7 @@ pub enum RetryError {
         limit: Duration,
     },
     /// A child may have executed the request, wholly or in part, and nobody can tell.
-    #[error("outcome unknown, and not sent again: {why}")]
+    #[error("outcome unknown, and not sent again ({why}): {error}")]
     OutcomeUnknown {
         /// How the last attempt failed.
         #[source]
@@ -68,6 +70,9 @@ pub enum NotRepeated {
     Budget,
     /// Its deadline has passed.
     Deadline,
+    /// A child wrote something that cannot be read, perhaps in reply to this request. Another child would
+    /// do the same.
+    UnreadableReply,
     /// The pool lent no other child.
     NoChild,
 }
@@ -81,6 +86,7 @@ impl fmt::Display for NotRepeated {
             Self::Attempts => "all attempts were used up",
             Self::Budget => "too many requests were sent again lately",
             Self::Deadline => "its deadline has passed",
+            Self::UnreadableReply => "its reply may be what cannot be read",
             Self::NoChild => "there was no other child",
         })
     }
@@ -130,11 +136,17 @@ impl RetryPolicy {
             };
         }
         let is_timeout = matches!(error, RpcError::Timeout { .. });
+        let is_unreadable = matches!(
+            error,
+            RpcError::FrameTooLarge { .. } | RpcError::Protocol { .. }
+        );
         if !is_timeout && !error.ends_connection() {
             return Err(RetryError::Failed(error));
         }
         let why = if is_timeout {
             NotRepeated::Deadline
+        } else if is_unreadable {
+            NotRepeated::UnreadableReply
         } else if history.was_repeated {
             NotRepeated::RepeatedBefore
         } else if history.has_passed_on {
@@ -291,6 +303,7 @@ mod tests {
         let timeout = |fate| RpcError::Timeout {
             limit: Duration::ZERO,
             pid: 1,
+            report: ChildFacts::default().report(Vec::new()),
             fate,
         };
         let decide = |error| policy.decide(MESSAGE, error, &mut History::default());
@@ -310,6 +323,29 @@ mod tests {
         ] {
             assert!(matches!(decide(error).unwrap_err(), RetryError::Failed(_)));
         }
+    }
+
+    #[test]
+    fn a_request_whose_reply_cannot_be_read_ends_one_child() {
+        let policy = policy(true);
+        let report = ChildFacts::default().report(Vec::new());
+        let too_large = |fate| RpcError::FrameTooLarge {
+            limit_bytes: 1,
+            report: Some(Arc::clone(&report)),
+            fate,
+        };
+        let broken = RpcError::Protocol {
+            reason: "".into(),
+            report: Arc::clone(&report),
+            fate: Fate::MaybeExecuted,
+        };
+        for error in [too_large(Fate::MaybeExecuted), broken] {
+            let refused = policy.decide(MESSAGE, error, &mut History::default());
+            assert_eq!(why(refused), NotRepeated::UnreadableReply);
+        }
+        let mut history = History::default();
+        let not_sent = too_large(Fate::NotSent);
+        policy.decide(MESSAGE, not_sent, &mut history).unwrap();
     }
 
     #[test]

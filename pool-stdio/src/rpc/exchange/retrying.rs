@@ -3,21 +3,25 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use pool_core::{AcquireError, BoxFuture};
 use tokio::time::timeout_at;
 
-use super::admission::admit;
+use super::admission::{Attempt, admit};
 use super::client_exchange::Exchange;
+use super::client_ids::Registration;
 use super::held::Held;
 use super::retry_policy::{History, NotRepeated, RetryError, RetryPolicy};
 use super::rpc_pool::RpcPool;
 use super::terms::Terms;
+use crate::rpc::client::read_message;
 use crate::rpc::error::{Fate, RpcError};
 use crate::rpc::limit::Limit;
 use crate::rpc::notifications::Notification;
+use crate::rpc::scan::MessageKind;
 
 /// One message of one client over a pool. Used as an [`Exchange`] is.
 ///
@@ -30,6 +34,8 @@ pub struct Retrying {
     terms: Terms,
     deadline: Option<Limit>,
     history: History,
+    /// The client's id, from the first attempt to the outcome.
+    registration: Option<Arc<Registration>>,
     stage: Stage,
     /// Of the attempt before, if a child may have executed it.
     doubt: Option<RpcError>,
@@ -44,7 +50,18 @@ enum Stage {
     Acquiring(BoxFuture<'static, Result<Held, NoHeld>>),
     /// The last attempt so far. It is kept for its notes.
     Running(Exchange),
-    Failed(RetryError),
+    /// There is no further attempt.
+    Settled(Result<(), RetryError>),
+}
+
+/// What is known of a message before it has a child.
+enum Reserved {
+    /// The client's id is in flight from now on.
+    Id(Arc<Registration>),
+    /// It needs no id.
+    Nothing,
+    /// It is a cancel, and has had its effect.
+    Cancel,
 }
 
 /// Why there is no child.
@@ -53,25 +70,38 @@ enum NoHeld {
     Late(Limit),
 }
 
+/// Reserves the client's id, so that a second request under it is refused, and a cancel finds it.
+fn reserve(message: &[u8], terms: &Terms) -> Result<Reserved, RpcError> {
+    let Some(client) = &terms.client else {
+        return Ok(Reserved::Nothing);
+    };
+    let (kind, envelope) = read_message(message)?;
+    Ok(match (kind, envelope.id) {
+        (MessageKind::Request, Some(id)) => {
+            Reserved::Id(Arc::new(client.register(id.of(message))?))
+        }
+        (MessageKind::Notification, _) if client.cancel(message) => Reserved::Cancel,
+        _ => Reserved::Nothing,
+    })
+}
+
 impl Retrying {
-    pub(super) const fn new(
-        policy: RetryPolicy,
-        pool: RpcPool,
-        message: Bytes,
-        terms: Terms,
-    ) -> Self {
+    pub(super) fn new(policy: RetryPolicy, pool: RpcPool, message: Bytes, terms: Terms) -> Self {
+        let (registration, stage) = match reserve(&message, &terms) {
+            Ok(Reserved::Id(registration)) => (Some(registration), Stage::New),
+            Ok(Reserved::Nothing) => (None, Stage::New),
+            Ok(Reserved::Cancel) => (None, Stage::Settled(Ok(()))),
+            Err(error) => (None, Stage::Settled(Err(RetryError::Failed(error)))),
+        };
         Self {
             policy,
             pool,
             message,
             terms,
             deadline: None,
-            history: History {
-                attempts: 0,
-                was_repeated: false,
-                has_passed_on: false,
-            },
-            stage: Stage::New,
+            history: History::default(),
+            registration,
+            stage,
             doubt: None,
         }
     }
@@ -101,23 +131,38 @@ impl Retrying {
         poll_fn(|cx| self.poll_reply(cx)).await
     }
 
+    /// The process id of the child of the latest attempt, if that has begun.
+    #[must_use]
+    pub const fn pid(&self) -> Option<u32> {
+        match &self.stage {
+            Stage::Running(exchange) => Some(exchange.pid()),
+            Stage::New | Stage::Acquiring(_) | Stage::Settled(_) => None,
+        }
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Notification>> {
         loop {
             let Some(exchange) = ready!(self.poll_exchange(cx)) else {
                 return Poll::Ready(None);
             };
-            let note = ready!(exchange.poll_next(cx));
+            let note = exchange.poll_next(cx);
+            let failed = match exchange.outcome() {
+                Some(Ok(_)) => {
+                    self.registration = None;
+                    None
+                }
+                Some(Err(error)) => Some(error.clone()),
+                None => None,
+            };
+            let note = ready!(note);
             if note.is_some() {
                 self.history.has_passed_on = true;
                 return Poll::Ready(note);
             }
             // The outcome is known.
-            match exchange.outcome() {
-                Some(Err(error)) => {
-                    let error = error.clone();
-                    self.repeat_or_fail(error);
-                }
-                Some(Ok(_)) | None => return Poll::Ready(None),
+            match failed {
+                Some(error) => self.repeat_or_fail(error),
+                None => return Poll::Ready(None),
             }
         }
     }
@@ -125,7 +170,11 @@ impl Retrying {
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, RetryError>> {
         while let Some(exchange) = ready!(self.poll_exchange(cx)) {
             match ready!(exchange.poll_over(cx)) {
-                Ok(reply) => return Poll::Ready(Ok(reply.clone())),
+                Ok(reply) => {
+                    let reply = reply.clone();
+                    self.registration = None;
+                    return Poll::Ready(Ok(reply));
+                }
                 Err(error) => {
                     let error = error.clone();
                     self.repeat_or_fail(error);
@@ -133,7 +182,7 @@ impl Retrying {
             }
         }
         match &self.stage {
-            Stage::Failed(error) => Poll::Ready(Err(error.clone())),
+            Stage::Settled(outcome) => Poll::Ready(outcome.clone().map(|()| None)),
             Stage::New | Stage::Acquiring(_) | Stage::Running(_) => Poll::Pending,
         }
     }
@@ -141,6 +190,14 @@ impl Retrying {
     /// Sends the request again that failed so, or settles how it failed.
     fn repeat_or_fail(&mut self, error: RpcError) {
         let failed = error.clone();
+        if let Some(registration) = &self.registration
+            && error.ends_connection()
+        {
+            registration.take_back();
+            if registration.is_cancelled() {
+                return self.cancelled(error.fate());
+            }
+        }
         match self.policy.decide(&self.message, error, &mut self.history) {
             Ok(()) => {
                 if failed.fate() == Fate::MaybeExecuted {
@@ -148,8 +205,20 @@ impl Retrying {
                 }
                 self.acquire();
             }
-            Err(error) => self.stage = Stage::Failed(self.in_doubt(error)),
+            Err(error) => self.settle(error),
         }
+    }
+
+    /// There is no further attempt.
+    fn settle(&mut self, error: RetryError) {
+        let error = self.in_doubt(error);
+        self.registration = None;
+        self.stage = Stage::Settled(Err(error));
+    }
+
+    /// The client has cancelled the request while no child had it. `fate` is that of the last attempt.
+    fn cancelled(&mut self, fate: Fate) {
+        self.settle(RetryError::Failed(RpcError::ClientCancelled { fate }));
     }
 
     /// What was sent twice is in doubt, whatever became of the second attempt.
@@ -160,6 +229,9 @@ impl Retrying {
                     error: doubt.clone(),
                     why: NotRepeated::NoChild,
                 }
+            }
+            (Some(_), RetryError::Failed(error @ RpcError::ClientCancelled { .. })) => {
+                RetryError::Failed(error.maybe_executed())
             }
             (Some(_), RetryError::Failed(error)) if error.is_retry_safe() => {
                 RetryError::OutcomeUnknown {
@@ -176,6 +248,14 @@ impl Retrying {
         if matches!(self.stage, Stage::New) {
             self.deadline = self.terms.limit.map(Limit::starting_now);
             self.policy.budget.save();
+        }
+        if matches!(self.stage, Stage::New | Stage::Acquiring(_))
+            && let Some(registration) = &self.registration
+            && registration.poll_cancelled(cx)
+        {
+            self.cancelled(Fate::NotSent);
+        }
+        if matches!(self.stage, Stage::New) {
             self.acquire();
         }
         if let Stage::Acquiring(acquiring) = &mut self.stage {
@@ -184,7 +264,7 @@ impl Retrying {
         }
         Poll::Ready(match &mut self.stage {
             Stage::Running(exchange) => Some(exchange),
-            Stage::New | Stage::Acquiring(_) | Stage::Failed(_) => None,
+            Stage::New | Stage::Acquiring(_) | Stage::Settled(_) => None,
         })
     }
 
@@ -210,20 +290,21 @@ impl Retrying {
     fn begin(&mut self, acquired: Result<Held, NoHeld>) {
         let begun = match acquired {
             Ok(held) => {
-                // Order: the attempt before is dropped first, so that its id is free.
-                self.stage = Stage::New;
-                admit(held, self.message.clone(), &self.terms, self.deadline)
-                    .map_err(RetryError::Failed)
+                let attempt = Attempt {
+                    deadline: self.deadline,
+                    registration: self.registration.clone(),
+                };
+                admit(held, self.message.clone(), &self.terms, attempt).map_err(RetryError::Failed)
             }
             Err(NoHeld::Refused(error)) => Err(RetryError::NoChild(error)),
             Err(NoHeld::Late(limit)) => Err(RetryError::NoChildInTime {
                 limit: limit.duration,
             }),
         };
-        self.stage = match begun {
-            Ok(exchange) => Stage::Running(exchange),
-            Err(error) => Stage::Failed(self.in_doubt(error)),
-        };
+        match begun {
+            Ok(exchange) => self.stage = Stage::Running(exchange),
+            Err(error) => self.settle(error),
+        }
     }
 }
 

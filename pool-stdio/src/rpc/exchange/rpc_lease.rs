@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use pool_core::{PooledConnection, SharedLease};
 
-use super::admission::admit;
+use super::admission::{Attempt, admit};
 use super::client_exchange::Exchange;
 use super::held::Held;
 use super::terms::Terms;
@@ -36,14 +36,19 @@ pub trait RpcLease: sealed::Sealed {
 
 impl RpcLease for SharedLease<JsonRpcConnection> {
     fn exchange(self, message: impl Into<Bytes>, terms: &Terms) -> Result<Exchange, RpcError> {
-        admit(Held::Shared(self), message.into(), terms, None)
+        admit(
+            Held::Shared(self),
+            message.into(),
+            terms,
+            Attempt::default(),
+        )
     }
 }
 
 impl RpcLease for PooledConnection<JsonRpcConnection> {
     fn exchange(self, message: impl Into<Bytes>, terms: &Terms) -> Result<Exchange, RpcError> {
         let held = Held::Exclusive(Box::new(self));
-        admit(held, message.into(), terms, None)
+        admit(held, message.into(), terms, Attempt::default())
     }
 }
 

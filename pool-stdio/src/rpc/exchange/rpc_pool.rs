@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use pool_core::{AcquireError, BoxFuture, ConnectionPool, SharedPool};
+use pool_core::{
+    AcquireError, BoxFuture, ConnectionPool, KeyHandle, SharedKeyHandle, SharedPool,
+};
 
 use super::held::Held;
 use crate::rpc::connection::JsonRpcConnection;
 
-/// A pool of JSON-RPC children, of either kind. Made from a [`SharedPool`] or a [`ConnectionPool`]; cloned
-/// as cheaply.
+/// A pool of JSON-RPC children, of either kind. Made from a [`SharedPool`] or a [`ConnectionPool`], or from
+/// the handle of one key of a keyed pool; cloned as cheaply.
 #[derive(Clone)]
 pub struct RpcPool(PoolKind);
 
@@ -16,6 +18,8 @@ pub struct RpcPool(PoolKind);
 enum PoolKind {
     Shared(SharedPool<JsonRpcConnection>),
     Exclusive(ConnectionPool<JsonRpcConnection>),
+    SharedKey(SharedKeyHandle<JsonRpcConnection>),
+    ExclusiveKey(KeyHandle<JsonRpcConnection>),
 }
 
 impl RpcPool {
@@ -24,6 +28,11 @@ impl RpcPool {
             PoolKind::Shared(pool) => pool.try_acquire().ok().map(Held::Shared),
             PoolKind::Exclusive(pool) => {
                 let lease = pool.try_acquire().ok()?;
+                Some(Held::Exclusive(Box::new(lease)))
+            }
+            PoolKind::SharedKey(key) => key.try_acquire().ok().map(Held::Shared),
+            PoolKind::ExclusiveKey(key) => {
+                let lease = key.try_acquire().ok()?;
                 Some(Held::Exclusive(Box::new(lease)))
             }
         }
@@ -36,6 +45,13 @@ impl RpcPool {
             }
             PoolKind::Exclusive(pool) => Box::pin(async move {
                 let lease = pool.acquire().await?;
+                Ok(Held::Exclusive(Box::new(lease)))
+            }),
+            PoolKind::SharedKey(key) => {
+                Box::pin(async move { key.acquire().await.map(Held::Shared) })
+            }
+            PoolKind::ExclusiveKey(key) => Box::pin(async move {
+                let lease = key.acquire().await?;
                 Ok(Held::Exclusive(Box::new(lease)))
             }),
         }
@@ -51,6 +67,18 @@ impl From<SharedPool<JsonRpcConnection>> for RpcPool {
 impl From<ConnectionPool<JsonRpcConnection>> for RpcPool {
     fn from(pool: ConnectionPool<JsonRpcConnection>) -> Self {
         Self(PoolKind::Exclusive(pool))
+    }
+}
+
+impl From<SharedKeyHandle<JsonRpcConnection>> for RpcPool {
+    fn from(key: SharedKeyHandle<JsonRpcConnection>) -> Self {
+        Self(PoolKind::SharedKey(key))
+    }
+}
+
+impl From<KeyHandle<JsonRpcConnection>> for RpcPool {
+    fn from(key: KeyHandle<JsonRpcConnection>) -> Self {
+        Self(PoolKind::ExclusiveKey(key))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pool_core::PooledConnection;
 
-use super::admission::admit;
+use super::admission::{Attempt, admit};
 use super::client_exchange::Exchange;
 use super::client_ids::ClientIds;
 use super::held::{Held, SessionLease};
@@ -22,9 +22,9 @@ use crate::rpc::session_queue::{ServerMessage, SessionQueue};
 /// [`on_request`](crate::JsonRpcConnector::on_request). `initialize` is forwarded, unless the connector
 /// has initialized the child: then it is answered as for [a lease](crate::RpcLease::exchange).
 ///
-/// When the session and its exchanges are dropped, the child goes back to its pool, or is closed if a
-/// call is left unanswered. What the client did to the child stays in it. So build the pool with
-/// [`max_uses(1)`](pool_core::Builder::max_uses), unless the next client may find that.
+/// When the session and its exchanges are dropped, the child is closed, because the next client could find
+/// in it what this one has left there. [`reuse_child`](Self::reuse_child) gives it back to its pool
+/// instead.
 ///
 /// # Examples
 ///
@@ -39,7 +39,7 @@ use crate::rpc::session_queue::{ServerMessage, SessionQueue};
 ///     read roots; echo '{"jsonrpc":"2.0","id":0,"result":'"$roots"'}'; cat >&2"#;
 /// let server = CommandSpec::new("sh").args(["-c", script]);
 /// let connector = JsonRpcConnector::new(server, Protocol::Mcp)?;
-/// let pool = ConnectionPool::builder(connector).max_uses(1).build()?;
+/// let pool = ConnectionPool::builder(connector).build()?;
 ///
 /// let session = Session::new(pool.acquire().await?);
 /// let terms = Terms::new();
@@ -75,6 +75,15 @@ impl Session {
         }
     }
 
+    /// Gives the child back to its pool when the session ends, unless a call is left unanswered. For a
+    /// server that keeps nothing of what a client did: neither its `initialize` nor its files, its log
+    /// level or its subscriptions.
+    #[must_use]
+    pub fn reuse_child(self) -> Self {
+        self.connection().client().link.set_personal(false);
+        self
+    }
+
     /// Begins the exchange of any message of the client: a request, a notification, its cancel of a
     /// request, or its answer to a question of the child. No batch.
     ///
@@ -85,7 +94,7 @@ impl Session {
     pub fn exchange(&self, message: impl Into<Bytes>, terms: &Terms) -> Result<Exchange, RpcError> {
         let terms = terms.clone().client(&self.ids);
         let held = Held::Session(Arc::clone(&self.held));
-        admit(held, message.into(), &terms, None)
+        admit(held, message.into(), &terms, Attempt::default())
     }
 
     /// The next question of the child, or notification that names no request. `None` when the connection

@@ -45,6 +45,10 @@ pub(crate) enum Malformed {
     TooLong,
     #[error("not JSON")]
     NotJson,
+    #[error("not UTF-8")]
+    NotUtf8,
+    #[error("nested deeper than {DEPTH_MAX} levels")]
+    TooDeep,
     #[error("not an object")]
     NotAnObject,
     #[error("two ids")]
@@ -68,11 +72,21 @@ pub(crate) enum Malformed {
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// How deep the values so far are nested.
+    deepest: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) const fn new(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at }
+        Self {
+            bytes,
+            at,
+            deepest: 0,
+        }
+    }
+
+    pub(super) const fn deepest(&self) -> usize {
+        self.deepest
     }
 
     fn span(&self, start: usize) -> Span {
@@ -171,7 +185,10 @@ impl<'a> Cursor<'a> {
             self.at += found + 1;
             match rest[found] {
                 b'"' => self.rest_of_string()?,
-                b'{' | b'[' => depth += 1,
+                b'{' | b'[' => {
+                    depth += 1;
+                    self.deepest = self.deepest.max(depth);
+                }
                 _ => depth -= 1,
             }
             if depth == 0 {
@@ -244,5 +261,8 @@ const fn table(bytes: &[u8]) -> [bool; 256] {
     table
 }
 
+/// How deep a client's message may be nested. Rust's usual parser reads no more, others a few thousand
+/// levels, and some overflow their stack.
+pub(crate) const DEPTH_MAX: usize = 127;
 /// Up to this length a loop is faster than `memchr2`. Most keys are shorter.
 const SHORT_BYTES: usize = 16;

@@ -18,6 +18,8 @@ pub(crate) struct Envelope {
     pub(crate) error: Option<Span>,
     /// Whether a parser that ignores case would take another key for an id, a method or params.
     pub(crate) has_lookalike: bool,
+    /// How deep the values of its members are nested.
+    pub(crate) depth: usize,
 }
 
 /// What kind of message it is.
@@ -67,7 +69,7 @@ impl Envelope {
                 None => found.has_lookalike |= is_lookalike(key),
             }
         }
-        members.finish()?;
+        found.depth = members.finish()?;
         Ok(found)
     }
 
@@ -118,9 +120,10 @@ impl<'a> Members<'a> {
         Ok(Some((key, value)))
     }
 
-    /// Fails if anything but blanks follows the object.
-    fn finish(mut self) -> Result<(), Malformed> {
-        self.cursor.finish()
+    /// Fails if anything but blanks follows the object. Returns how deep its values are nested.
+    fn finish(mut self) -> Result<usize, Malformed> {
+        self.cursor.finish()?;
+        Ok(self.cursor.deepest())
     }
 }
 

@@ -19,7 +19,7 @@ mod cursor;
 mod envelope;
 mod text;
 
-pub(super) use cursor::{Malformed, Span};
+pub(super) use cursor::{DEPTH_MAX, Malformed, Span};
 pub(super) use envelope::{Elements, Envelope, Members, MessageKind};
 pub(super) use text::{canonical_id, own_number, says, says_in_any_case};
 

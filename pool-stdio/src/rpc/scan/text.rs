@@ -14,7 +14,8 @@ pub(crate) fn says(raw: &[u8], text: &[u8]) -> bool {
     spells(raw, text, |letter| letter)
 }
 
-/// The same, but ignoring case, as Go's parser does.
+/// The same, but ignoring case as lenient parsers do: Go's takes `ſ` for an s and the Kelvin sign for a
+/// k, and Java's takes dotted and dotless letters for an i.
 pub(crate) fn says_in_any_case(raw: &[u8], text: &[u8]) -> bool {
     raw.len() >= text.len() && spells(raw, text, folded)
 }
@@ -35,16 +36,27 @@ fn spells(raw: &[u8], text: &[u8], fold: fn(u32) -> u32) -> bool {
     rest.is_empty()
 }
 
-/// An ASCII letter in lower case.
+/// The ASCII letter in lower case that a lenient parser takes it for.
 const fn folded(letter: u32) -> u32 {
     match letter {
         0x41..=0x5a => letter + 0x20,
+        LONG_S => b's' as u32,
+        KELVIN => b'k' as u32,
+        DOTTED_I | DOTLESS_I => b'i' as u32,
         _ => letter,
     }
 }
 
-/// The first character of a string, if it is ASCII or written as `\uXXXX`, and the rest.
+/// The first character of a string, and the rest. One that is no ASCII letter to anybody, and is not
+/// written as `\uXXXX`, may be taken apart.
 fn first_char(raw: &[u8]) -> Option<(u32, &[u8])> {
+    match raw {
+        [0xc5, 0xbf, rest @ ..] => return Some((LONG_S, rest)),
+        [0xe2, 0x84, 0xaa, rest @ ..] => return Some((KELVIN, rest)),
+        [0xc4, 0xb0, rest @ ..] => return Some((DOTTED_I, rest)),
+        [0xc4, 0xb1, rest @ ..] => return Some((DOTLESS_I, rest)),
+        _ => {}
+    }
     let (first, rest) = raw.split_first()?;
     if *first != b'\\' {
         return Some((u32::from(*first), rest));
@@ -88,3 +100,12 @@ pub(crate) fn own_number(text: &[u8]) -> Option<u64> {
         (digit <= 9).then(|| number * 10 + u64::from(digit))
     })
 }
+
+/// `ſ`
+const LONG_S: u32 = 0x17f;
+/// The sign of the unit, which looks like a K.
+const KELVIN: u32 = 0x212a;
+/// `İ`
+const DOTTED_I: u32 = 0x130;
+/// `ı`
+const DOTLESS_I: u32 = 0x131;

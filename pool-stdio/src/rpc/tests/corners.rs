@@ -463,6 +463,12 @@ async fn a_client_cannot_name_a_call_to_who_ignores_case() {
         r#""Method":"notifications/cancelled","params":{"requestId":12345}"#,
         r#""params":{"_Meta":{"progressToken":12345}}"#,
         r#""params":{"_meta":{"ProgressToken":12345}}"#,
+        r#""paramſ":{"_meta":{"progressToken":12345}}"#,
+        r#""param\u017f":{"_meta":{"progressToken":12345}}"#,
+        r#""ıd":12345"#,
+        r#""İd":12345"#,
+        r#""params":{"_meta":{"progreſsToKen":12345}}"#,
+        r#""params":{"_meta":{"progress\u0054o\u212aen":12345}}"#,
     ] {
         let (line, mut peer) = Setup::mcp().open();
         let frame = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m",{params}}}"#);

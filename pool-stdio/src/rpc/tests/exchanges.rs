@@ -169,6 +169,25 @@ async fn a_peer_that_cancels_a_subscription_ends_it_under_the_clients_id() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subscription_that_was_answered_is_not_ended_by_what_comes_after() {
+    let (line, mut peer) = Setup::mcp().open();
+    let mut one = begin(&line, LISTEN, &Terms::new());
+    let mut two = begin(&line, LISTEN, &Terms::new().notes_max(1));
+    let first = sent(&mut one, &mut peer).await["id"].clone();
+    let second = sent(&mut two, &mut peer).await["id"].clone();
+    let reply = |id: &Value| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":1}}"#);
+    let cancel = format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{first}}}}}"#
+    );
+    // In one read.
+    let (update, reply_two) = (update(&second, 1), reply(&second));
+    let all = [reply(&first), cancel, reply_two, update.clone(), update];
+    peer.say(all.join("\n")).await;
+    assert!(one.reply().await.unwrap().is_some());
+    assert!(two.reply().await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_cancels_its_own_question_ends_no_request_of_that_number() {
     let (line, mut peer) = Setup::mcp().open();
     let mut everybody = line.client.link.subscribe();
@@ -309,6 +328,37 @@ async fn a_language_server_answers_what_a_client_cancels() {
     peer.reply(&asked["id"], "a part").await;
     let reply = one.reply().await.unwrap().unwrap();
     assert_eq!(reply, r#"{"jsonrpc":"2.0","id":"x","result":"a part"}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_a_language_server_made_is_not_one_of_a_request() {
+    let mut setup = Setup::new(crate::rpc::protocol::Protocol::Lsp);
+    setup.settings.framing = crate::rpc::framing::Framing::Lines;
+    let (line, mut peer) = setup.open();
+    let mut everybody = line.client.link.subscribe();
+    let request = r#"{"id":1,"method":"m","params":{"workDoneToken":"w"}}"#;
+    let mut one = begin(&line, request, &Terms::new());
+    let asked = sent(&mut one, &mut peer).await;
+    let ours = asked["params"]["workDoneToken"].as_str().unwrap();
+    let number = ours.rsplit('-').next().unwrap();
+    let progress = |token: &str| {
+        format!(r#"{{"jsonrpc":"2.0","method":"$/progress","params":{{"token":{token}}}}}"#)
+    };
+    for theirs in [number.to_owned(), format!("\"{number}\"")] {
+        peer.say(progress(&theirs)).await;
+        let news = everybody.recv().await.unwrap();
+        assert_eq!(news.message, progress(&theirs).as_str());
+    }
+    peer.say(progress(&format!("\"{ours}\""))).await;
+    assert_eq!(
+        one.next().await.unwrap().message,
+        progress("\"w\"").as_str()
+    );
+    peer.reply(&asked["id"], 1).await;
+    one.reply().await.unwrap();
+    peer.say(progress(&format!("\"{ours}\""))).await;
+    quiet().await;
+    assert_eq!(line.client.link.state().status().unheard, 1, "it is late");
 }
 
 #[tokio::test(start_paused = true)]

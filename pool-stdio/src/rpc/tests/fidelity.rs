@@ -200,6 +200,32 @@ async fn what_is_no_request_is_refused_and_not_sent() {
     line.ended().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_parser_may_fail_on_is_refused_and_not_sent() {
+    let (line, mut peer) = Setup::mcp().open();
+    let nested = |levels: usize| {
+        let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+        format!(r#"{{"id":1,"method":"m","params":{open}{close}}}"#)
+    };
+    let bad = b"{\"id\":1,\"method\":\"m\",\"params\":[\"bad \xff text\"]}".to_vec();
+    for (message, why) in [
+        (bad, "not UTF-8"),
+        (nested(127).into_bytes(), "nested deeper than 127 levels"),
+        (
+            nested(100_000).into_bytes(),
+            "nested deeper than 127 levels",
+        ),
+    ] {
+        let error = line.client.forward(message).await.unwrap_err();
+        let RpcError::BadRequest { reason } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(reason, why);
+    }
+    let (forwarded, _) = tokio::join!(line.client.forward(nested(126)), peer.echo());
+    forwarded.unwrap();
+}
+
 #[test]
 fn who_is_refused_gets_the_error_under_the_own_id() {
     let error = ErrorObject::new(-32000, "no");

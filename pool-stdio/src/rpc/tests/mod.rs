@@ -90,10 +90,12 @@ impl Setup {
             protocol,
             settings: LinkSettings {
                 pid: 7,
+                facts: ChildFacts::default(),
                 connection_id: ConnectionId::from_u64(3),
                 framing: Framing::Lines,
                 frame_bytes_max: 1 << 20,
                 cancel: protocol.cancel(),
+                ping: protocol.ping(),
                 queue_max: 64,
                 enqueue_timeout: Duration::from_secs(5),
                 write_timeout: Duration::from_secs(10),

@@ -52,7 +52,7 @@ pub(super) async fn drop_ends_resource<C: Connector>(trial: &Trial<'_, C>) -> Tr
 }
 
 /// All reasons there are.
-const REASONS: [CloseReason; 12] = [
+const REASONS: [CloseReason; 13] = [
     CloseReason::Idle,
     CloseReason::Lifetime,
     CloseReason::MaxUses,
@@ -65,4 +65,5 @@ const REASONS: [CloseReason; 12] = [
     CloseReason::CheckFailed,
     CloseReason::ResetFailed,
     CloseReason::Reclaimed,
+    CloseReason::Overweight,
 ];

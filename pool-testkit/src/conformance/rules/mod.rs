@@ -6,6 +6,7 @@ mod exchange;
 mod life;
 mod pooled;
 mod shared;
+mod vitals;
 
 use pool_core::Connector;
 
@@ -31,6 +32,7 @@ pub(super) fn run<'a, C: Connector>(rule: Rule, trial: &'a Trial<'a, C>) -> Boxe
         Rule::ResetIsHonest => Box::pin(exchange::reset_is_honest(trial)),
         Rule::CheckPassesLive => Box::pin(life::check_passes_live(trial)),
         Rule::CheckSeesDeath => Box::pin(life::check_sees_death(trial)),
+        Rule::VitalsEndIt => Box::pin(vitals::vitals_end_it(trial)),
         Rule::CloseReturns => Box::pin(end::close_returns(trial)),
         Rule::CloseEndsResource => Box::pin(end::close_ends_resource(trial)),
         Rule::DropEndsResource => Box::pin(end::drop_ends_resource(trial)),

@@ -9,7 +9,12 @@ impl Model {
     /// connections that are not idle stay in the list.
     pub(super) fn expire_idle(&mut self, choices: &mut Vec<Choice>) -> Step {
         let mut rest = Vec::new();
+        // Those that the pool took out for a check before.
+        let mut checked = Vec::new();
         for choice in choices.drain(..) {
+            if let Choice::Check { slot } = choice {
+                checked.push(slot);
+            }
             let Choice::Expire { slot, reason } = choice else {
                 rest.push(choice);
                 continue;
@@ -20,10 +25,11 @@ impl Model {
             }
             let (limits, now_ms) = (&self.limits, self.now_ms);
             let expired = self.slot(slot)?;
+            let mut idle = self.idle.iter().filter(|id| !checked.contains(*id));
             let is_right = if reason == Reason::Idle {
                 expired.may_be_idle_too_long(limits, now_ms)
-                    && self.idle.first() == Some(&slot)
-                    && self.idle.len() > limits.min_idle
+                    && idle.clone().count() > limits.min_idle
+                    && idle.next() == Some(&slot)
             } else {
                 reason == Reason::Lifetime && expired.may_be_too_old(limits, now_ms)
             };

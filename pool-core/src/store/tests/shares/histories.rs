@@ -47,6 +47,14 @@ fn a_shared_pool_keeps_its_promises_in_every_history() {
     assert!(leases.get() > LEASES_MIN, "only {} leases", leases.get());
 }
 
+fn replay(mut oracle: Oracle, history: impl IntoIterator<Item = Op>) {
+    for op in history {
+        oracle.perform(op);
+    }
+    oracle.recover();
+    oracle.end();
+}
+
 /// Two connections become stale, and three callers come. The check of one ends first: it takes its share
 /// of the callers, and the others wait for the other check, not for a connect.
 #[test]
@@ -56,7 +64,6 @@ fn callers_wait_for_a_check_beside_a_connection_that_has_its_share() {
         max_leases: 3,
         max_surge: 1,
     };
-    let mut oracle = Oracle::new(sharing, 40, 2, 1, None);
     let history = [
         Op::Open,
         Op::Acquire,
@@ -70,9 +77,28 @@ fn callers_wait_for_a_check_beside_a_connection_that_has_its_share() {
         Op::Acquire,
         Op::Acquire,
     ];
-    for op in history {
-        oracle.perform(op);
-    }
-    oracle.recover();
-    oracle.end();
+    replay(Oracle::new(sharing, 40, 2, 1, None), history);
+}
+
+/// A suspected connection that is not checked in time is stale when the suspicion is cleared, though
+/// the pool was quiet until then.
+#[test]
+fn connection_that_was_suspected_in_a_quiet_pool_is_not_lent_stale() {
+    let sharing = Sharing {
+        target_leases: TargetLeases::Fixed(1),
+        max_leases: 1,
+        max_surge: 0,
+    };
+    let history = [
+        Op::Open,
+        Op::ConnectSucceeds(0),
+        Op::Suspect(0, true),
+        Op::Wait(198),
+        Op::Wait(137),
+        Op::Acquire,
+        Op::Wait(398),
+        Op::Wait(286),
+        Op::Suspect(0, false),
+    ];
+    replay(Oracle::new(sharing, 3, 2, 1, None), history);
 }

@@ -74,6 +74,9 @@ impl Oracle {
             check_after_idle,
             min_uptime: Duration::ZERO,
             lease_warn_after: None,
+            max_weight: None,
+            kill_weight: None,
+            weigh_interval: Duration::from_secs(1),
             pacer: PacerLimits {
                 delay: Duration::from_millis(1),
                 delay_max: Duration::from_millis(1),
@@ -100,6 +103,9 @@ impl Oracle {
     }
 
     pub(super) fn perform(&mut self, op: Op) {
+        if !matches!(op, Op::Wait(_)) {
+            self.enter();
+        }
         match op {
             Op::Acquire => self.acquire(),
             Op::Cancel(which) => self.cancel(which),
@@ -149,6 +155,14 @@ impl Oracle {
         self.assert_that_waiting_is_needed();
     }
 
+    /// What `Engine::enter` does.
+    fn enter(&mut self) {
+        self.store.is_moving = true;
+        if self.store.is_quiet {
+            self.store.start_ticks(self.now);
+        }
+    }
+
     fn suspect(&mut self, number: u64, is_suspected: bool) {
         let (key, book) = self.books.get_mut(&number).expect("picked");
         book.is_suspected = is_suspected;
@@ -166,7 +180,6 @@ impl Oracle {
     }
 
     fn acquire(&mut self) {
-        self.store.start_ticks(self.now);
         let lightest = self.lightest(SlotRecord::active);
         if let Some(share) = self.store.take_share(Location::caller()) {
             assert!(self.waiting.is_empty(), "nobody overtakes a waiter");
@@ -373,6 +386,7 @@ impl Oracle {
                     self.closes.push(key);
                 }
                 Errand::Upkeep(key) => self.checks.push(key),
+                Errand::Weigh(_) => unreachable!("nothing is weighed here"),
             }
         }
         let mut is_anybody_left_behind = false;

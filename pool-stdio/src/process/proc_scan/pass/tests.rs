@@ -27,6 +27,7 @@ fn process(pid: u32, parent: u32, marks: Marks) -> Seen {
             group: pid,
             is_dead: false,
             is_leaving: false,
+            resident_bytes: 0,
         },
         marks,
     }

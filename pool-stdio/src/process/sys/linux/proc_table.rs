@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
@@ -63,11 +64,13 @@ fn check_namespace() -> Result<(), CountFailure> {
     }
 }
 
-/// `None` if it has gone, or is a thread of the kernel.
+/// `None` if it has gone, is a thread of the kernel, or is hidden: with `hidepid=1` the names of other
+/// users' processes are shown, and nothing else; with 2 not even these.
 fn read_process(pid: u32) -> io::Result<Option<Process>> {
     match fs::read(format!("/proc/{pid}/stat")) {
         Ok(stat) => Ok(parse_stat(pid, &stat)),
         Err(error) if is_missing(&error) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -90,8 +93,19 @@ fn parse_stat(pid: u32, stat: &[u8]) -> Option<Process> {
         // If the first thread has ended and others run, the state is that of the first.
         is_dead: matches!(field(3)?, "Z" | "X" | "x") && threads <= 1,
         is_leaving: flags & PF_EXITING != 0 && threads <= 1,
+        resident_bytes: field(24)?.parse::<u64>().unwrap_or(0) * page_bytes(),
     };
     (flags & PF_KTHREAD == 0).then_some(process)
+}
+
+fn page_bytes() -> u64 {
+    static PAGE_BYTES: OnceLock<u64> = OnceLock::new();
+    *PAGE_BYTES.get_or_init(|| {
+        let bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+        bytes
+            .and_then(|bytes| u64::try_from(bytes).ok())
+            .unwrap_or(4096)
+    })
 }
 
 /// Whether a process is stopped, as by SIGSTOP. The pid must mean the process.

@@ -1,0 +1,206 @@
+//! How heavy connections are, and what becomes of those that are too heavy.
+//!
+//! # Algorithm
+//!
+//! In each interval the store hands out the vitals of all open connections. They are read outside, as a
+//! task, and the weights come back together. A connection above `max_weight` is not lent again: it is
+//! closed when it is returned, or replaced if it is shared. One above `kill_weight` is ended now.
+//!
+//! # Invariants
+//!
+//! `total_weight` is the sum of the weights of all slots. A slot weighs what it last weighed until it is
+//! free, also while it is being closed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::event::EventKind;
+use crate::id::{CloseReason, ConnectionId};
+use crate::store::slots::SlotRecord;
+use crate::store::{Errand, Lending, SlotKey, State, Store};
+use crate::time::Time;
+use crate::vitals::{Overweight, Vitals};
+
+/// The vitals of a connection.
+#[derive(Clone)]
+pub(crate) struct VitalsHandle(pub(crate) Arc<dyn Vitals>);
+
+impl fmt::Debug for VitalsHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VitalsHandle").finish_non_exhaustive()
+    }
+}
+
+/// A connection that is to be weighed.
+#[derive(Debug)]
+pub(crate) struct Weighable {
+    pub(crate) key: SlotKey,
+    pub(crate) id: ConnectionId,
+    pub(crate) vitals: VitalsHandle,
+}
+
+/// What a connection weighed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WeightReading {
+    pub(crate) key: SlotKey,
+    pub(crate) id: ConnectionId,
+    pub(crate) weight: u64,
+}
+
+/// What follows from a weighing.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Weighing {
+    /// These are to be killed.
+    pub(crate) kills: Vec<(VitalsHandle, Overweight)>,
+    /// By how much the pool is heavier than before.
+    pub(crate) change: i128,
+}
+
+impl<C: Send + 'static, L: Lending> Store<C, L> {
+    /// Whether connections are weighed.
+    pub(crate) fn weighs(&self) -> bool {
+        let allotment = self.allotment.as_ref();
+        self.limits.max_weight.is_some()
+            || self.limits.kill_weight.is_some()
+            || allotment.is_some_and(|allotment| allotment.limits_weight())
+    }
+
+    /// The connection that is about to be opened in this slot can be weighed.
+    pub(crate) fn note_vitals(&mut self, key: SlotKey, vitals: VitalsHandle, now: Time) {
+        self.slots.get_mut(key).vitals = Some(vitals);
+        if !self.is_weighing && self.next_weighing <= now {
+            self.weigh_after(now);
+        }
+    }
+
+    fn weigh_after(&mut self, now: Time) {
+        self.next_weighing = now.after(self.limits.weigh_interval);
+        self.set_alarm(self.next_weighing);
+    }
+
+    /// Has the connections weighed if that is due, and returns when to look again.
+    pub(super) fn start_weighing(&mut self, now: Time) -> Time {
+        if self.is_weighing || !self.weighs() {
+            return Time::NEVER;
+        }
+        let mut weighable = self.slots.iter_with_keys().filter_map(|(key, record)| {
+            let vitals = record.vitals.as_ref().filter(|_| record.is_open())?;
+            Some(Weighable {
+                key,
+                id: record.id,
+                vitals: vitals.clone(),
+            })
+        });
+        let Some(first) = weighable.next() else {
+            return Time::NEVER;
+        };
+        if now < self.next_weighing {
+            return self.next_weighing;
+        }
+        let all = std::iter::once(first).chain(weighable).collect();
+        self.is_weighing = true;
+        self.owe(Errand::Weigh(all));
+        Time::NEVER
+    }
+
+    /// The connections were weighed.
+    pub(crate) fn weighed(&mut self, readings: &[WeightReading], now: Time) -> Weighing {
+        self.note_time(now);
+        self.is_weighing = false;
+        self.weigh_after(now);
+        let mut weighing = Weighing::default();
+        for reading in readings {
+            let record = self.slots.find(reading.key, reading.id);
+            let Some(record) = record.filter(|record| record.is_open()) else {
+                continue;
+            };
+            let before = std::mem::replace(&mut record.weight, reading.weight);
+            self.total_weight = self.total_weight - before + reading.weight;
+            weighing.change += i128::from(reading.weight) - i128::from(before);
+            weighing.kills.extend(self.judge_weight(reading));
+        }
+        weighing
+    }
+
+    fn judge_weight(&mut self, reading: &WeightReading) -> Option<(VitalsHandle, Overweight)> {
+        let WeightReading { key, id, weight } = *reading;
+        let record = self.slots.get_mut(key);
+        if let Some(limit) = self.limits.kill_weight.filter(|limit| weight > *limit)
+            && record.kill_cause.is_none()
+        {
+            let cause = Overweight { weight, limit };
+            record.kill_cause = Some(cause);
+            let vitals = record.vitals.clone();
+            self.log(EventKind::Killed { id, weight, limit });
+            self.note_unfit(key);
+            L::killed(self, key);
+            return vitals.map(|vitals| (vitals, cause));
+        }
+        let is_news = !self.slots.get(key).is_outgoing();
+        if let Some(limit) = self
+            .limits
+            .max_weight
+            .filter(|limit| is_news && weight > *limit)
+        {
+            self.log(EventKind::Overweight { id, weight, limit });
+            L::overweight(self, key);
+        }
+        None
+    }
+
+    /// How much of the pool's weight is on its way out.
+    pub(crate) fn outgoing_weight(&self) -> u64 {
+        let outgoing = self.slots.iter().filter(|record| record.is_outgoing());
+        outgoing.map(|record| record.weight).sum()
+    }
+
+    /// Closes idle connections, the heaviest first, until this much is on its way out. Returns how much
+    /// is.
+    pub(crate) fn shed_idle(&mut self, excess: u64) -> u64 {
+        let reserved = self.allotment.as_ref().map_or(0, |it| it.reserved());
+        let mut shed = 0;
+        while shed < excess && self.slots.count(State::Idle) > reserved {
+            let idle = |record: &SlotRecord| {
+                record.state() == State::Idle && record.is_unused() && !record.is_outgoing()
+            };
+            let Some(key) = self.heaviest(idle) else {
+                break;
+            };
+            shed += self.slots.get(key).weight;
+            self.log_overweight(key);
+            L::retire_unused(self, key, CloseReason::Overweight);
+        }
+        shed
+    }
+
+    /// The heaviest connection that callers have is not lent again. Returns whether there was one.
+    pub(crate) fn shed_leased(&mut self) -> bool {
+        let Some(key) = self.heaviest(|record| record.is_open() && !record.is_outgoing()) else {
+            return false;
+        };
+        self.log_overweight(key);
+        L::overweight(self, key);
+        true
+    }
+
+    fn heaviest(&self, like: impl Fn(&SlotRecord) -> bool) -> Option<SlotKey> {
+        let records = self.slots.iter_with_keys();
+        let like = records.filter(|(_, record)| record.weight > 0 && like(record));
+        let (key, _) = like.max_by_key(|(_, record)| record.weight)?;
+        Some(key)
+    }
+
+    /// It is too heavy for the budget.
+    fn log_overweight(&mut self, key: SlotKey) {
+        let record = self.slots.get(key);
+        let (id, weight) = (record.id, record.weight);
+        let limit = self.allotment.as_ref().map_or(0, |it| it.max_weight());
+        self.log(EventKind::Overweight { id, weight, limit });
+    }
+
+    /// Why the connection of this slot was killed, if it was.
+    pub(crate) fn kill_cause(&self, key: SlotKey) -> Option<Overweight> {
+        self.slots.get(key).kill_cause
+    }
+}

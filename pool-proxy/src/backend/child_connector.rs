@@ -1,0 +1,110 @@
+//! What a child must do before it serves a key: initialize, as the clients of the key were promised.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pool_core::{
+    BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
+    SharedConnector, SuspicionSink, async_trait,
+};
+use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Notifications};
+use tokio_util::task::TaskTracker;
+
+use super::promise::Promise;
+use super::start_record::StartRecord;
+
+/// Connects the children of one key.
+pub(super) struct ChildConnector {
+    /// Initializes each child in the version of the key.
+    pub(super) inner: Arc<JsonRpcConnector>,
+    pub(super) promise: Arc<Promise>,
+    pub(super) server: Arc<str>,
+    pub(super) starts: Arc<StartRecord>,
+    pub(super) tasks: TaskTracker,
+}
+
+#[async_trait]
+impl Connector for ChildConnector {
+    type Connection = JsonRpcConnection;
+
+    async fn connect(&self, cx: &ConnectContext) -> Result<JsonRpcConnection, ConnectError> {
+        let child = match self.inner.connect(cx).await {
+            Ok(child) => child,
+            Err(error) => {
+                self.starts.failed();
+                tracing::warn!(server = &*self.server, %error, "a child did not start");
+                return Err(error);
+            }
+        };
+        self.starts.succeeded();
+        let news = child.notifications();
+        if let Some(result) = child.initialize_result() {
+            match self.promise.keep(result) {
+                Ok(true) => {}
+                Ok(false) => tracing::warn!(
+                    server = &*self.server,
+                    pid = child.pid(),
+                    "a child has another version or other capabilities: its clients must initialize again"
+                ),
+                Err(error) => return Err(ConnectError::transient(error)),
+            }
+        }
+        tracing::info!(server = &*self.server, pid = child.pid(), "child started");
+        self.tasks.spawn(pass_on(news, Arc::clone(&self.promise)));
+        Ok(child)
+    }
+
+    fn is_alive(&self, child: &JsonRpcConnection) -> bool {
+        self.inner.is_alive(child)
+    }
+
+    fn is_clean(&self, child: &JsonRpcConnection) -> bool {
+        self.inner.is_clean(child)
+    }
+
+    fn died(&self, child: &JsonRpcConnection) -> Option<BoxFuture<'static, Option<BoxError>>> {
+        self.inner.died(child)
+    }
+
+    fn watch_suspicion(&self, child: &JsonRpcConnection, sink: SuspicionSink) {
+        self.inner.watch_suspicion(child, sink);
+    }
+
+    async fn check(&self, child: &mut JsonRpcConnection) -> Result<(), CheckError> {
+        self.inner.check(child).await
+    }
+
+    async fn close(&self, child: JsonRpcConnection, reason: CloseReason) {
+        let pid = child.pid();
+        self.inner.close(child, reason).await;
+        tracing::info!(server = &*self.server, pid, %reason, "child ended");
+    }
+}
+
+#[async_trait]
+impl SharedConnector for ChildConnector {
+    async fn check_shared(&self, child: &JsonRpcConnection) -> Result<(), CheckError> {
+        self.inner.check_shared(child).await
+    }
+
+    fn is_clean_shared(&self, child: &JsonRpcConnection) -> bool {
+        self.inner.is_clean_shared(child)
+    }
+}
+
+/// Of what a shared child says to nobody in particular, only changes of lists concern all clients.
+async fn pass_on(mut news: Notifications, promise: Arc<Promise>) {
+    while let Some(one) = news.recv().await {
+        if one.method.ends_with("/list_changed") {
+            promise.tell(one.message);
+        }
+    }
+}
+
+impl fmt::Debug for ChildConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildConnector")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}

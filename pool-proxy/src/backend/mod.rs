@@ -1,0 +1,20 @@
+//! The servers: their commands, their keys and their pools of children.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `child_command` | how a child is started, and which environment it gets |
+//! | `promise` | what the clients of a key were told of its children |
+//! | `child_connector` | what a child must do before it serves a key |
+//! | `shared_children` | the pools whose children serve many requests |
+//! | `start_record` | whether a server can be started |
+//! | `server` | which pools a server has |
+
+mod child_command;
+mod child_connector;
+mod promise;
+mod server;
+mod shared_children;
+mod start_record;
+
+pub(crate) use server::{Pools, Server, StartError};
+pub(crate) use shared_children::{KeyState, SharedChildren};

@@ -1,0 +1,166 @@
+//! What the clients of a key were told of its children, so that none has to live for it.
+//!
+//! # Invariant
+//!
+//! A client that initialized is served by children of the version and the capabilities that it was
+//! promised: a child that differs begins another generation, and the sessions of the earlier one end.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
+use tokio::sync::broadcast;
+
+/// What a key promises.
+#[derive(Debug)]
+pub(crate) struct Promise {
+    hello: Mutex<Option<Arc<Hello>>>,
+    generation: AtomicU64,
+    news: broadcast::Sender<Bytes>,
+}
+
+/// The result of `initialize` for the clients of shared children.
+#[derive(Debug)]
+pub(crate) struct Hello {
+    pub(crate) result: Box<RawValue>,
+    /// Counts the changes of version or capabilities.
+    pub(crate) generation: u64,
+    /// What must not change.
+    promised: (Value, Value),
+}
+
+impl Promise {
+    pub(crate) fn new() -> Self {
+        Self {
+            hello: Mutex::default(),
+            generation: AtomicU64::new(0),
+            news: broadcast::Sender::new(NEWS_KEPT),
+        }
+    }
+
+    /// What was promised, if a child has been asked before.
+    pub(crate) fn hello(&self) -> Option<Arc<Hello>> {
+        self.lock().clone()
+    }
+
+    /// The generation of the latest children.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Takes the result of `initialize` of a child. Returns whether it is what was promised.
+    pub(super) fn keep(&self, result: &RawValue) -> Result<bool, serde_json::Error> {
+        let mut members: Map<String, Value> = serde_json::from_str(result.get())?;
+        let version = members.get("protocolVersion").cloned().unwrap_or_default();
+        let capabilities = members.get_mut("capabilities");
+        let offered = capabilities.map_or(Value::Null, |capabilities| {
+            leave_out_what_cannot_be_shared(capabilities);
+            capabilities.clone()
+        });
+        let promised = (version, offered);
+        let mut hello = self.lock();
+        if hello
+            .as_ref()
+            .is_some_and(|hello| hello.promised == promised)
+        {
+            return Ok(true);
+        }
+        let is_first = hello.is_none();
+        let generation = match is_first {
+            true => self.generation(),
+            false => self.generation.fetch_add(1, Ordering::AcqRel) + 1,
+        };
+        *hello = Some(Arc::new(Hello {
+            result: to_raw_value(&members)?,
+            generation,
+            promised,
+        }));
+        Ok(is_first)
+    }
+
+    /// Tells the open streams of all sessions.
+    pub(super) fn tell(&self, message: Bytes) {
+        // Fails if there is none.
+        drop(self.news.send(message));
+    }
+
+    /// What concerns all clients of the key: that a list has changed.
+    pub(crate) fn news(&self) -> broadcast::Receiver<Bytes> {
+        self.news.subscribe()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Hello>>> {
+        self.hello.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A log level is one for the whole process, and its messages name no request. Updates of resources go to
+/// whoever subscribed, and tasks stay in the process that began them; neither is built for shared children.
+fn leave_out_what_cannot_be_shared(capabilities: &mut Value) {
+    let Some(capabilities) = capabilities.as_object_mut() else {
+        return;
+    };
+    capabilities.remove("logging");
+    capabilities.remove("tasks");
+    if let Some(Value::Object(resources)) = capabilities.get_mut("resources") {
+        resources.remove("subscribe");
+    }
+}
+
+/// How many are kept for a stream that is slow. It misses older ones: a later one says the same.
+const NEWS_KEPT: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn another_version_or_capability_begins_a_generation_and_other_words_do_not() {
+        let promise = Promise::new();
+        let of = |version: &str, capabilities: &str, name: &str| {
+            raw(&format!(
+                r#"{{"protocolVersion":"{version}","capabilities":{capabilities},"serverInfo":{{"name":"{name}"}}}}"#
+            ))
+        };
+        assert!(
+            promise
+                .keep(&of("1", r#"{"tools":{},"logging":{}}"#, "a"))
+                .unwrap()
+        );
+        assert!(promise.keep(&of("1", r#"{"tools":{}}"#, "b")).unwrap());
+        assert_eq!(promise.generation(), 0);
+        assert!(
+            !promise
+                .keep(&of("1", r#"{"tools":{},"prompts":{}}"#, "a"))
+                .unwrap()
+        );
+        assert!(
+            !promise
+                .keep(&of("2", r#"{"tools":{},"prompts":{}}"#, "a"))
+                .unwrap()
+        );
+        assert_eq!(promise.generation(), 2);
+        assert_eq!(promise.hello().unwrap().generation, 2);
+    }
+
+    #[test]
+    fn what_cannot_be_shared_is_not_promised() {
+        let promise = Promise::new();
+        let capabilities =
+            r#"{"logging":{},"tasks":{},"resources":{"subscribe":true,"listChanged":true}}"#;
+        promise
+            .keep(&raw(&format!(r#"{{"capabilities":{capabilities}}}"#)))
+            .unwrap();
+        let hello = promise.hello().unwrap();
+        assert_eq!(
+            hello.result.get(),
+            r#"{"capabilities":{"resources":{"listChanged":true}}}"#
+        );
+    }
+}

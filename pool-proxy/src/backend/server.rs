@@ -1,0 +1,195 @@
+//! Which pools a server has, by how its children are shared.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pool_core::{Budget, BuildError, ConnectionPool, KeyedPool, PoolStatus};
+use pool_stdio::{Children, CommandError, JsonRpcConnection, JsonRpcConnector, Protocol};
+use serde_json::json;
+use thiserror::Error;
+use tokio_util::task::TaskTracker;
+
+use super::child_command::command;
+use super::shared_children::{Materials, SharedChildren};
+use super::start_record::StartRecord;
+use crate::config::{LimitSettings, ServerSettings, Sharing};
+use crate::guard::Principal;
+use crate::wire::{Revision, tool_name};
+
+/// A server that speaks stdio, and its children.
+pub(crate) struct Server {
+    pub(crate) name: Arc<str>,
+    pub(crate) settings: ServerSettings,
+    pub(crate) pools: Pools,
+    pub(crate) starts: Arc<StartRecord>,
+}
+
+/// The children of a server.
+pub(crate) enum Pools {
+    /// They serve many requests at a time.
+    Shared(SharedChildren),
+    /// Each serves one session, and ends with it.
+    Session {
+        pools: KeyedPool<Principal, JsonRpcConnection>,
+        children: Children,
+    },
+}
+
+/// Why a server cannot be served.
+#[derive(Debug, Error)]
+pub(crate) enum StartError {
+    #[error("server `{name}`")]
+    Command {
+        name: Arc<str>,
+        source: CommandError,
+    },
+    #[error("server `{name}`")]
+    Pool { name: Arc<str>, source: BuildError },
+    #[error("server `{name}`")]
+    Params {
+        name: Arc<str>,
+        source: serde_json::Error,
+    },
+}
+
+impl Server {
+    /// Checks the command, and starts nothing.
+    pub(crate) fn new(
+        name: &str,
+        settings: &ServerSettings,
+        (limits, principals): (&LimitSettings, usize),
+        (budget, tasks): (&Budget, &TaskTracker),
+    ) -> Result<Self, StartError> {
+        let name: Arc<str> = name.into();
+        let connector = || {
+            let spec = command(&name, settings, limits.children_max);
+            JsonRpcConnector::new(spec, Protocol::Mcp).map_err(|source| StartError::Command {
+                name: Arc::clone(&name),
+                source,
+            })
+        };
+        let starts = Arc::new(StartRecord::default());
+        let pools = match settings.sharing {
+            Sharing::Session => {
+                session_pools(connector()?, settings, limits, (&name, budget, principals))
+            }
+            Sharing::Shared | Sharing::Stateless => {
+                let mut connectors = BTreeMap::new();
+                for revision in Revision::ALL {
+                    let connector = connector()?.initialize(&hello_params(revision));
+                    let connector = connector.map_err(|source| StartError::Params {
+                        name: Arc::clone(&name),
+                        source,
+                    })?;
+                    connectors.insert(revision, Arc::new(connector));
+                }
+                let materials = Materials {
+                    name: &name,
+                    settings,
+                    budget,
+                    tasks,
+                    starts: &starts,
+                    keys_max: principals,
+                };
+                SharedChildren::new(connectors, &materials).map(Pools::Shared)
+            }
+        };
+        let pools = pools.map_err(|source| StartError::Pool {
+            name: Arc::clone(&name),
+            source,
+        })?;
+        Ok(Self {
+            name,
+            settings: settings.clone(),
+            pools,
+            starts,
+        })
+    }
+
+    /// How long a request may take.
+    pub(crate) fn time_limit(&self, method: &str, params: &[u8]) -> Duration {
+        let limits = &self.settings.tool_timeouts;
+        if limits.is_empty() || method != "tools/call" {
+            return self.settings.request_timeout;
+        }
+        let limit = tool_name(params).and_then(|tool| limits.get(&tool));
+        limit.map_or(self.settings.request_timeout, |limit| limit.0)
+    }
+
+    /// The sum of all pools.
+    pub(crate) fn status(&self) -> PoolStatus {
+        match &self.pools {
+            Pools::Shared(shared) => shared.status(),
+            Pools::Session { pools, .. } => pools.status().total,
+        }
+    }
+
+    /// Closes all pools, and ends what is left after the deadline.
+    pub(crate) async fn close(&self, deadline: Duration) {
+        let children = match &self.pools {
+            Pools::Shared(shared) => {
+                shared.close(deadline).await;
+                shared.children()
+            }
+            Pools::Session { pools, children } => {
+                pools.close(deadline).await;
+                std::slice::from_ref(children)
+            }
+        };
+        for children in children {
+            let report = children.terminate_all(LAST_GRACE).await;
+            if !report.left.is_empty() {
+                tracing::error!(server = &*self.name, left = ?report.left, "children do not end");
+            }
+        }
+    }
+}
+
+fn session_pools(
+    connector: JsonRpcConnector,
+    settings: &ServerSettings,
+    limits: &LimitSettings,
+    (name, budget, principals): (&Arc<str>, &Budget, usize),
+) -> Result<Pools, BuildError> {
+    let children = connector.children();
+    let connector = Arc::new(connector);
+    let (settings, children_max) = (settings.clone(), limits.children_max);
+    let pools = KeyedPool::builder(move |_: &Principal| {
+        ConnectionPool::builder(Arc::clone(&connector))
+            .max_size(settings.children_max.unwrap_or(children_max))
+            .max_waiters(settings.waiters_max)
+            .acquire_timeout(settings.wait_timeout)
+            .connect_timeout(settings.start_timeout)
+            // What a session did to its child stays in it; and it lasts as long as the session.
+            .max_uses(1)
+            .max_lifetime(None)
+            .lease_warn_after(None)
+    })
+    .name(Arc::clone(name))
+    .max_keys(principals)
+    .budget(budget)
+    .build()?;
+    Ok(Pools::Session { pools, children })
+}
+
+/// Clients share the child, so it is told of no capability of any of them.
+fn hello_params(revision: Revision) -> serde_json::Value {
+    json!({
+        "protocolVersion": revision.name(),
+        "capabilities": {},
+        "clientInfo": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
+    })
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// For what did not end with its pool.
+const LAST_GRACE: Duration = Duration::from_secs(1);

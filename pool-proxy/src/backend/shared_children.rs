@@ -1,0 +1,170 @@
+//! The pools whose children serve many requests: one for each key.
+//!
+//! Keys are bounded by the configuration: a principal for each token, and three revisions. So the state of a
+//! key is kept for good; its children are not.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pool_core::{
+    AcquireError, Budget, KeyedAcquireError, KeyedSharedPool, PoolStatus, SharedKeyHandle,
+    SharedPool,
+};
+use pool_stdio::{Children, JsonRpcConnection, JsonRpcConnector, Retry};
+use tokio_util::task::TaskTracker;
+
+use super::child_connector::ChildConnector;
+use super::promise::{Hello, Promise};
+use super::start_record::StartRecord;
+use crate::config::{ServerSettings, Sharing};
+use crate::guard::Principal;
+use crate::wire::Revision;
+
+/// What children must have in common to serve a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ChildKey {
+    principal: Principal,
+    revision: Revision,
+}
+
+/// The children of a server that are shared.
+pub(crate) struct SharedChildren {
+    pools: KeyedSharedPool<ChildKey, JsonRpcConnection>,
+    promises: Arc<Promises>,
+    keys: Mutex<HashMap<ChildKey, Arc<KeyState>>>,
+    children: Vec<Children>,
+    sharing: Sharing,
+}
+
+type Promises = Mutex<HashMap<ChildKey, Arc<Promise>>>;
+
+/// One key: its promise and the way to its children.
+#[derive(Debug)]
+pub(crate) struct KeyState {
+    pub(crate) promise: Arc<Promise>,
+    pub(crate) retry: Retry,
+    handle: SharedKeyHandle<JsonRpcConnection>,
+}
+
+/// What the pools of a server are made with.
+pub(super) struct Materials<'m> {
+    pub(super) name: &'m Arc<str>,
+    pub(super) settings: &'m ServerSettings,
+    pub(super) budget: &'m Budget,
+    pub(super) tasks: &'m TaskTracker,
+    pub(super) starts: &'m Arc<StartRecord>,
+    pub(super) keys_max: usize,
+}
+
+impl SharedChildren {
+    /// `connectors`: one for each revision.
+    pub(super) fn new(
+        connectors: BTreeMap<Revision, Arc<JsonRpcConnector>>,
+        materials: &Materials<'_>,
+    ) -> Result<Self, pool_core::BuildError> {
+        let promises = Arc::new(Promises::default());
+        let children = connectors
+            .values()
+            .map(|connector| connector.children())
+            .collect();
+        let (known, server) = (Arc::clone(&promises), Arc::clone(materials.name));
+        let (settings, tasks) = (materials.settings.clone(), materials.tasks.clone());
+        let starts = Arc::clone(materials.starts);
+        let pools = KeyedSharedPool::builder(move |key: &ChildKey| {
+            let connector = ChildConnector {
+                inner: Arc::clone(&connectors[&key.revision]),
+                promise: promise_of(&known, key),
+                server: Arc::clone(&server),
+                starts: Arc::clone(&starts),
+                tasks: tasks.clone(),
+            };
+            SharedPool::builder(connector)
+                .max_size(settings.children_max.unwrap_or(CHILDREN_MAX))
+                .max_waiters(settings.waiters_max)
+                .acquire_timeout(settings.wait_timeout)
+                .connect_timeout(settings.start_timeout)
+                .idle_timeout(settings.idle_timeout)
+        })
+        .name(Arc::clone(materials.name))
+        .key_name(|key: &ChildKey| format!("{:?} {}", key.principal, key.revision.name()))
+        .max_keys(materials.keys_max * Revision::ALL.len())
+        .budget(materials.budget)
+        .build()?;
+        Ok(Self {
+            pools,
+            promises,
+            keys: Mutex::default(),
+            children,
+            sharing: materials.settings.sharing,
+        })
+    }
+
+    /// The key of a principal's requests.
+    pub(crate) fn key(
+        &self,
+        principal: &Principal,
+        revision: Revision,
+    ) -> Result<Arc<KeyState>, KeyedAcquireError> {
+        let principal = match self.sharing {
+            Sharing::Stateless => Principal::everybody(),
+            Sharing::Session | Sharing::Shared => principal.clone(),
+        };
+        let key = ChildKey {
+            principal,
+            revision,
+        };
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = keys.get(&key) {
+            return Ok(Arc::clone(state));
+        }
+        let handle = self.pools.handle(&key)?;
+        let state = Arc::new(KeyState {
+            promise: promise_of(&self.promises, &key),
+            retry: Retry::new(handle.clone()).repeat_if(|method, _| is_reading(method)),
+            handle,
+        });
+        keys.insert(key, Arc::clone(&state));
+        Ok(state)
+    }
+
+    /// The sum of all pools.
+    pub(crate) fn status(&self) -> PoolStatus {
+        self.pools.status().total
+    }
+
+    pub(super) async fn close(&self, deadline: Duration) {
+        self.pools.close(deadline).await;
+    }
+
+    pub(super) fn children(&self) -> &[Children] {
+        &self.children
+    }
+}
+
+impl KeyState {
+    /// What the children promise. Starts one if none was asked before.
+    pub(crate) async fn hello(&self) -> Result<Arc<Hello>, AcquireError> {
+        loop {
+            if let Some(hello) = self.promise.hello() {
+                return Ok(hello);
+            }
+            // Its connector keeps what it was told before it lends the child.
+            drop(self.handle.acquire().await?);
+        }
+    }
+}
+
+/// Whether a request of this method changes nothing, by what the protocol says of it.
+fn is_reading(method: &str) -> bool {
+    method.ends_with("/list") || matches!(method, "resources/read" | "completion/complete")
+}
+
+fn promise_of(promises: &Promises, key: &ChildKey) -> Arc<Promise> {
+    let mut promises = promises.lock().unwrap_or_else(PoisonError::into_inner);
+    let promise = promises.entry(key.clone());
+    Arc::clone(promise.or_insert_with(|| Arc::new(Promise::new())))
+}
+
+/// Of one key, unless it is set.
+const CHILDREN_MAX: usize = 16;

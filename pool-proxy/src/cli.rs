@@ -1,0 +1,129 @@
+//! The command line.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, LogFormat, ServerSettings, Settings, Sharing};
+
+/// Serves MCP over HTTP in front of servers that speak stdio. Without a command it serves a built-in
+/// server, to try it out.
+#[derive(Debug, Parser)]
+#[command(name = "pool-proxy", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the servers of a configuration file, or the one that COMMAND starts.
+    Serve(Serve),
+    /// Be the built-in server, on stdin and stdout.
+    #[command(hide = true)]
+    BuiltIn,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// The address to listen on [default: 127.0.0.1:8080]. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How clients share the children of COMMAND [default: session].
+    #[arg(long, value_enum, requires = "command")]
+    sharing: Option<Sharing>,
+    /// How the log is written to stderr [default: human].
+    #[arg(long, value_enum)]
+    log: Option<LogFormat>,
+    /// Listen on other addresses than loopback although there are no tokens: everybody who reaches the
+    /// port can use the servers.
+    #[arg(long)]
+    without_tokens: bool,
+    /// The command of a server named `default`.
+    #[arg(last = true, value_name = "COMMAND ARGS")]
+    command: Vec<String>,
+}
+
+/// What the program is to do.
+pub(crate) enum Action {
+    Serve(Result<Box<Config>, Box<dyn Error>>),
+    BuiltIn,
+}
+
+impl Cli {
+    pub(crate) fn action(self) -> Action {
+        match self.command {
+            None => Action::Serve(built_in().map(Box::new)),
+            Some(Command::Serve(serve)) => {
+                let config = serve.config().map(Box::new);
+                Action::Serve(config.map_err(Into::into))
+            }
+            Some(Command::BuiltIn) => Action::BuiltIn,
+        }
+    }
+}
+
+/// This program, in front of itself as a server.
+fn built_in() -> Result<Config, Box<dyn Error>> {
+    let program = std::env::current_exe()?;
+    let program = program
+        .to_str()
+        .ok_or("the path of this program is no UTF-8")?;
+    let mut settings = Settings::default();
+    let mut server = ServerSettings::of_command(vec![program.to_owned(), "built-in".to_owned()]);
+    server.sharing = Sharing::Stateless;
+    settings.servers.insert(DEFAULT_SERVER.to_owned(), server);
+    settings.log.format = LogFormat::Off;
+    let mut config = Config::check(settings, false)?;
+    config.shows_curl = true;
+    Ok(config)
+}
+
+impl Serve {
+    fn config(self) -> Result<Config, ConfigError> {
+        let mut settings = match &self.config {
+            Some(path) => Settings::read(path)?,
+            None => Settings::default(),
+        };
+        if let Some(listen) = self.listen {
+            settings.listen = listen;
+        }
+        if let Some(format) = self.log {
+            settings.log.format = format;
+        }
+        if !self.command.is_empty() {
+            let mut server = ServerSettings::of_command(self.command);
+            server.sharing = self.sharing.unwrap_or_default();
+            if settings
+                .servers
+                .insert(DEFAULT_SERVER.to_owned(), server)
+                .is_some()
+            {
+                return Err(ConfigError::TwoDefaults);
+            }
+        }
+        Config::check(settings, self.without_tokens)
+    }
+}
+
+/// Says why the program ends, with all causes.
+pub(crate) fn complain(error: &dyn Error) {
+    let mut text = format!("pool-proxy: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    // Nobody is left to be told if stderr is closed.
+    drop(writeln!(io::stderr(), "{text}"));
+}
+
+/// The name of the server that the command line starts.
+const DEFAULT_SERVER: &str = "default";

@@ -1,0 +1,147 @@
+//! Which settings can work together. What cannot is refused before anything is started.
+
+use super::config_error::ConfigError;
+use super::settings::{Settings, TokenSettings};
+
+/// Settings that were checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) settings: Settings,
+    /// Whether the first thing that is printed is how to try it out.
+    pub(crate) shows_curl: bool,
+}
+
+impl Config {
+    /// Checks the settings. `without_tokens`: the user has said twice that everybody may ask.
+    pub(crate) fn check(settings: Settings, without_tokens: bool) -> Result<Self, ConfigError> {
+        if settings.servers.is_empty() {
+            return Err(ConfigError::NoServer);
+        }
+        let listen = settings.listen;
+        if !listen.ip().is_loopback() && settings.tokens.is_empty() && !without_tokens {
+            return Err(ConfigError::Open { listen });
+        }
+        check_limits(&settings)?;
+        for (name, server) in &settings.servers {
+            let refuse = |reason: &str| ConfigError::Server {
+                name: name.clone(),
+                reason: reason.to_owned(),
+            };
+            if !is_name(name) {
+                return Err(refuse("a name has letters, digits, `-`, `_` and `.` only"));
+            }
+            if server.command.is_empty() {
+                return Err(refuse("command is empty"));
+            }
+            if server.children_max == Some(0) {
+                return Err(refuse("children_max must be at least 1"));
+            }
+            let names = server.env.keys().chain(&server.env_pass);
+            if let Some(bad) = names.into_iter().find(|name| !is_variable(name)) {
+                return Err(refuse(&format!("`{bad}` is no name of a variable")));
+            }
+        }
+        for (name, token) in &settings.tokens {
+            check_token(name, token, &settings)?;
+        }
+        Ok(Self {
+            settings,
+            shows_curl: false,
+        })
+    }
+}
+
+fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
+    let (http, limits) = (&settings.http, &settings.limits);
+    let least = [
+        ("http.body_bytes_max", http.body_bytes_max, 1024),
+        ("http.head_bytes_max", http.head_bytes_max, 8 << 10),
+        ("http.connections_max", http.connections_max, 1),
+        ("limits.children_max", limits.children_max, 1),
+        ("limits.starts_max", limits.starts_max, 1),
+        ("limits.sessions_max", limits.sessions_max, 1),
+    ];
+    match least.into_iter().find(|(_, value, min)| value < min) {
+        Some((key, _, min)) => Err(ConfigError::TooSmall { key, min }),
+        None => Ok(()),
+    }
+}
+
+fn check_token(name: &str, token: &TokenSettings, settings: &Settings) -> Result<(), ConfigError> {
+    let refuse = |reason: String| {
+        let name = name.to_owned();
+        Err(ConfigError::Token { name, reason })
+    };
+    let is_hex = token.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if token.sha256.len() != 64 || !is_hex {
+        // Not quoted: it may be the token itself.
+        return refuse(
+            "sha256 must have 64 hexadecimal digits: printf %s TOKEN | sha256sum".into(),
+        );
+    }
+    let named = token.servers.iter().flatten();
+    match named
+        .into_iter()
+        .find(|name| !settings.servers.contains_key(*name))
+    {
+        Some(unknown) => refuse(format!("there is no server `{unknown}`")),
+        None => Ok(()),
+    }
+}
+
+/// Whether it can stand in a path as it is.
+fn is_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !name.is_empty() && name != "." && name != ".." && name.bytes().all(is_plain)
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<Config, String> {
+        let settings = toml::from_str(text).map_err(|error| error.to_string())?;
+        Config::check(settings, false).map_err(|error| error.to_string())
+    }
+
+    const SERVER: &str = "[servers.a]\ncommand = ['cat']\n";
+
+    #[test]
+    fn only_loopback_is_served_without_tokens() {
+        assert!(check(&format!("listen = '[::1]:0'\n{SERVER}")).is_ok());
+        let refused = check(&format!("listen = '0.0.0.0:0'\n{SERVER}")).unwrap_err();
+        assert!(refused.contains("--without-tokens"), "{refused}");
+        let token = format!("[tokens.me]\nsha256 = '{}'\n", "0a".repeat(32));
+        assert!(check(&format!("listen = '0.0.0.0:0'\n{SERVER}{token}")).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_its_name() {
+        let cases = [
+            ("", "no server"),
+            ("[servers.'a/b']\ncommand = ['cat']", "`a/b`"),
+            ("[servers.a]\ncommand = []", "command is empty"),
+            (
+                "[servers.a]\ncommand = ['cat']\nenv = { 'A=B' = '' }",
+                "`A=B`",
+            ),
+            (
+                "[http]\nhead_bytes_max = 1\n[servers.a]\ncommand = ['cat']",
+                "http.head_bytes_max",
+            ),
+            (
+                "[servers.a]\ncommand = ['cat']\n[tokens.t]\nsha256 = 'secret'",
+                "64 hexadecimal",
+            ),
+        ];
+        for (text, expected) in cases {
+            let refused = check(text).unwrap_err();
+            assert!(refused.contains(expected), "{text}: {refused}");
+            assert!(!refused.contains("secret"), "{refused}");
+        }
+    }
+}

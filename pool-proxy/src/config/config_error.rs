@@ -1,0 +1,43 @@
+//! Why the program does not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why the program does not start.
+#[derive(Debug, Error)]
+pub(crate) enum ConfigError {
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
+    #[error("{}: {}{}", path.display(), error.to_string().trim_end(), did_you_mean(nearest.as_deref()))]
+    Malformed {
+        path: PathBuf,
+        nearest: Option<String>,
+        error: Box<toml::de::Error>,
+    },
+    #[error("no server: give a command after `--`, or a configuration file with [servers.NAME]")]
+    NoServer,
+    #[error("the configuration has a server named `default`, and so has the command line")]
+    TwoDefaults,
+    #[error("server `{name}`: {reason}")]
+    Server { name: String, reason: String },
+    #[error("token `{name}`: {reason}")]
+    Token { name: String, reason: String },
+    #[error("{key} must be at least {min}")]
+    TooSmall { key: &'static str, min: usize },
+    #[error(
+        "{listen} is not loopback and there are no [tokens]: everybody who reaches it could use the \
+         servers. If that is meant, add --without-tokens"
+    )]
+    Open { listen: SocketAddr },
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or(String::new(), |key| format!("\ndid you mean `{key}`?"))
+}

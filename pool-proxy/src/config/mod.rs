@@ -1,0 +1,19 @@
+//! The configuration: its form, its defaults, and what is refused at the start.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `settings` | which keys there are, what they mean, and their defaults |
+//! | `config_error` | why the program does not start |
+//! | `checked` | which settings can work together |
+//! | `suggestion` | which key was meant by one that does not exist |
+
+mod checked;
+mod config_error;
+mod settings;
+mod suggestion;
+
+pub(crate) use checked::Config;
+pub(crate) use config_error::ConfigError;
+pub(crate) use settings::{
+    HttpSettings, LimitSettings, LogFormat, ServerSettings, Settings, Sharing, TokenSettings,
+};

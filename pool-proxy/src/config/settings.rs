@@ -1,0 +1,268 @@
+//! Which keys a configuration file can have, what they mean, and their defaults.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use super::config_error::ConfigError;
+use super::suggestion::nearest_key;
+
+/// A configuration file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// The address to listen on. Default `127.0.0.1:8080`: nobody else reaches it.
+    pub(crate) listen: SocketAddr,
+    pub(crate) http: HttpSettings,
+    pub(crate) limits: LimitSettings,
+    pub(crate) log: LogSettings,
+    /// Who may ask, by name. Without any, everybody is the principal `anonymous`.
+    pub(crate) tokens: BTreeMap<String, TokenSettings>,
+    /// The servers, by the name that stands in their path.
+    pub(crate) servers: BTreeMap<String, ServerSettings>,
+}
+
+/// What is accepted of a client, before the protocol.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct HttpSettings {
+    /// Names that a `Host` header may have beside `localhost` and addresses. Default none: a page
+    /// whose name was rebound to this address is refused.
+    pub(crate) allowed_hosts: Vec<String>,
+    /// Origins of pages that may ask, as `https://example.com`, beside those of loopback. Default none.
+    pub(crate) allowed_origins: Vec<String>,
+    /// The most bytes of a body. Default 4 MiB: tool arguments are text. Worst case: this much memory
+    /// for each connection.
+    pub(crate) body_bytes_max: usize,
+    /// The most bytes of the head of a request, at least 8 KiB. Default 32 KiB.
+    pub(crate) head_bytes_max: usize,
+    /// How long a client may take to send the head of a request, or be idle between two. Default 60 s.
+    #[serde(with = "humantime_serde")]
+    pub(crate) head_timeout: Duration,
+    /// How long a client may take to send a body. Default 30 s.
+    #[serde(with = "humantime_serde")]
+    pub(crate) body_timeout: Duration,
+    /// The most connections at a time. Default 4096; further ones wait in the backlog of the system.
+    pub(crate) connections_max: usize,
+}
+
+/// Limits over all servers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitSettings {
+    /// The most children of all servers together. Default 64: with 80 MiB each, 5 GiB.
+    pub(crate) children_max: usize,
+    /// The most children that are being started at a time. Default 4, because a start takes a core.
+    pub(crate) starts_max: usize,
+    /// The most sessions. Default 4096.
+    pub(crate) sessions_max: usize,
+    /// The most sessions of one principal. Default 1024.
+    pub(crate) sessions_per_principal_max: usize,
+    /// How long requests in flight may take to end when the program is told to. Default 30 s.
+    #[serde(with = "humantime_serde")]
+    pub(crate) shutdown_timeout: Duration,
+}
+
+/// The log, on stderr.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogSettings {
+    pub(crate) format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// A line for people.
+    #[default]
+    Human,
+    /// A JSON object.
+    Json,
+    /// Nothing.
+    Off,
+}
+
+/// A principal.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenSettings {
+    /// The SHA-256 of its bearer token, as 64 hexadecimal digits.
+    pub(crate) sha256: String,
+    /// The servers that it may use. Default all.
+    pub(crate) servers: Option<Vec<String>>,
+    /// Whether it may read `/readyz` and `/metrics` where that is not open to all. Default false.
+    #[serde(default)]
+    pub(crate) admin: bool,
+}
+
+/// A server that speaks MCP over stdio.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerSettings {
+    /// The program and its arguments.
+    pub(crate) command: Vec<String>,
+    #[serde(default)]
+    pub(crate) sharing: Sharing,
+    /// Variables of its environment, beside the few that every child gets.
+    #[serde(default)]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Further variables that it gets from this program's environment. Default none.
+    #[serde(default)]
+    pub(crate) env_pass: Vec<String>,
+    /// Its working directory. Default: that of this program.
+    #[serde(default)]
+    pub(crate) directory: Option<PathBuf>,
+    /// The most children of one principal. Default 16 where requests share them, which is enough for
+    /// 16 slow requests at a time; otherwise `limits.children_max`.
+    #[serde(default)]
+    pub(crate) children_max: Option<usize>,
+    /// The most requests that wait for a child. Default 1024; further ones get 503.
+    #[serde(default = "waiters_max")]
+    pub(crate) waiters_max: usize,
+    /// How long a child may take to start and to answer its first message. Default 120 s, for commands
+    /// that download first.
+    #[serde(default = "start_timeout", with = "humantime_serde")]
+    pub(crate) start_timeout: Duration,
+    /// How long a request waits for a child until it gets 503. Default 30 s: most servers start sooner,
+    /// even many at once.
+    #[serde(default = "wait_timeout", with = "humantime_serde")]
+    pub(crate) wait_timeout: Duration,
+    /// How long a request may take. Default 60 s, as in the official clients.
+    #[serde(default = "request_timeout", with = "humantime_serde")]
+    pub(crate) request_timeout: Duration,
+    /// Other limits for tools, by name.
+    #[serde(default)]
+    pub(crate) tool_timeouts: BTreeMap<String, ToolTimeout>,
+    /// How long a child without requests lives. Default 5 min.
+    #[serde(default = "idle_timeout", with = "humantime_serde")]
+    pub(crate) idle_timeout: Duration,
+    /// How long a session without requests and streams lives. Default 30 min.
+    #[serde(default = "session_idle_timeout", with = "humantime_serde")]
+    pub(crate) session_idle_timeout: Duration,
+}
+
+/// How long a tool may take.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct ToolTimeout(#[serde(with = "humantime_serde")] pub(crate) Duration);
+
+/// Which clients may use a child.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Sharing {
+    /// One session: each has a child of its own, from its begin to its end.
+    #[default]
+    Session,
+    /// All clients of one principal at once. For servers that keep nothing between requests that
+    /// another client may not see.
+    Shared,
+    /// All clients of all principals at once. For servers that keep nothing between requests.
+    Stateless,
+}
+
+impl Settings {
+    /// Reads a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+            path: path.to_owned(),
+            error,
+        })?;
+        toml::from_str(&text).map_err(|error| {
+            let nearest = nearest_key(error.message()).map(str::to_owned);
+            ConfigError::Malformed {
+                path: path.to_owned(),
+                nearest,
+                error: Box::new(error),
+            }
+        })
+    }
+}
+
+impl ServerSettings {
+    /// All defaults.
+    pub(crate) fn of_command(command: Vec<String>) -> Self {
+        Self {
+            command,
+            sharing: Sharing::default(),
+            env: BTreeMap::new(),
+            env_pass: Vec::new(),
+            directory: None,
+            children_max: None,
+            waiters_max: waiters_max(),
+            start_timeout: start_timeout(),
+            wait_timeout: wait_timeout(),
+            request_timeout: request_timeout(),
+            tool_timeouts: BTreeMap::new(),
+            idle_timeout: idle_timeout(),
+            session_idle_timeout: session_idle_timeout(),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            http: HttpSettings::default(),
+            limits: LimitSettings::default(),
+            log: LogSettings::default(),
+            tokens: BTreeMap::new(),
+            servers: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            body_bytes_max: 4 << 20,
+            head_bytes_max: 32 << 10,
+            head_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(30),
+            connections_max: 4096,
+        }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            children_max: 64,
+            starts_max: 4,
+            sessions_max: 4096,
+            sessions_per_principal_max: 1024,
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+const fn waiters_max() -> usize {
+    1024
+}
+
+const fn start_timeout() -> Duration {
+    Duration::from_secs(120)
+}
+
+const fn wait_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+const fn request_timeout() -> Duration {
+    Duration::from_secs(60)
+}
+
+const fn idle_timeout() -> Duration {
+    Duration::from_secs(5 * 60)
+}
+
+const fn session_idle_timeout() -> Duration {
+    Duration::from_secs(30 * 60)
+}

@@ -1,0 +1,83 @@
+//! How many connections there are, and how they end.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+
+use super::route::answer;
+use crate::app::App;
+
+/// Serves until the proxy stops, and then until what was begun has ended, or took too long.
+pub(crate) async fn serve(listener: TcpListener, app: &Arc<App>) {
+    let places = Arc::new(Semaphore::new(app.http.connections_max));
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = app.stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        if let Some((stream, place)) = accepted {
+            spawn(stream, place, app, &connections);
+        }
+    }
+    drop(listener);
+    let limit = app.limits.shutdown_timeout;
+    if timeout(limit, connections.shutdown()).await.is_err() {
+        tracing::warn!(?limit, "requests were cut short: they did not end in time");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            tracing::error!(%error, "no connection can be accepted");
+            // Most likely there is no descriptor left, and the connection stays in the backlog.
+            sleep(ACCEPT_DELAY).await;
+            None
+        }
+    }
+}
+
+fn spawn(
+    stream: TcpStream,
+    place: OwnedSemaphorePermit,
+    app: &Arc<App>,
+    connections: &GracefulShutdown,
+) {
+    // Without it an answer in two parts can wait for the client's acknowledgement of the first one.
+    drop(stream.set_nodelay(true));
+    let service = {
+        let app = Arc::clone(app);
+        service_fn(move |request| {
+            let app = Arc::clone(&app);
+            async move { Ok::<_, Infallible>(answer(&app, request).await) }
+        })
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(app.http.head_timeout)
+        .max_buf_size(app.http.head_bytes_max)
+        .serve_connection(TokioIo::new(stream), service);
+    let connection = connections.watch(connection);
+    app.tasks.spawn(async move {
+        // Its failures are the client's: it went away, or broke the protocol.
+        drop(connection.await);
+        drop(place);
+    });
+}
+
+const ACCEPT_DELAY: Duration = Duration::from_millis(100);

@@ -1,0 +1,15 @@
+//! Connections of clients: accepted, bounded, and routed by path.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `accepting` | how many connections there are, and how they end |
+//! | `route` | who is let in, and what a path leads to |
+//! | `request_body` | how much of a body is read, and for how long |
+//! | `health` | what is said of the proxy itself |
+
+mod accepting;
+mod health;
+mod request_body;
+mod route;
+
+pub(crate) use accepting::serve;

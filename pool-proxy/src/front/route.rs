@@ -1,0 +1,122 @@
+//! Who is let in, and what a path leads to.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderValue, ORIGIN, VARY,
+    WWW_AUTHENTICATE,
+};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+
+use super::{health, request_body};
+use crate::app::App;
+use crate::guard::Origin;
+use crate::legacy::{self, Asker};
+use crate::wire::{Answer, accepted, plain};
+
+/// Answers any request.
+pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    if head.uri.authority().is_some() || head.method == Method::CONNECT {
+        return plain(
+            StatusCode::BAD_REQUEST,
+            "this is no proxy for other hosts\n",
+        );
+    }
+    if !app.names.accepts_host(&head.headers) {
+        let reason = "this Host is not known; http.allowed_hosts in the configuration can add it\n";
+        return plain(StatusCode::FORBIDDEN, reason);
+    }
+    match app.names.origin(&head.headers) {
+        Origin::None => routed(app, &head, body).await,
+        Origin::Refused => {
+            let reason =
+                "this Origin may not ask; http.allowed_origins in the configuration can add it\n";
+            plain(StatusCode::FORBIDDEN, reason)
+        }
+        Origin::Allowed(origin) => {
+            let mut answer = match head.method {
+                Method::OPTIONS => preflight(),
+                _ => routed(app, &head, body).await,
+            };
+            let headers = answer.headers_mut();
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(
+                ACCESS_CONTROL_EXPOSE_HEADERS,
+                HeaderValue::from_static("Mcp-Session-Id"),
+            );
+            headers.append(VARY, HeaderValue::from(ORIGIN));
+            answer
+        }
+    }
+}
+
+/// What a page may do.
+fn preflight() -> Answer {
+    let mut answer = accepted();
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let headers = answer.headers_mut();
+    let methods = HeaderValue::from_static("GET, POST, DELETE");
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+    let allowed =
+        "Accept, Authorization, Content-Type, Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID";
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static(allowed),
+    );
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    answer
+}
+
+async fn routed(app: &Arc<App>, head: &Parts, body: Incoming) -> Answer {
+    let path = head.uri.path();
+    if path == "/healthz" {
+        return health::alive();
+    }
+    let access = app.tokens.access(&head.headers);
+    // On loopback they are open to the programs of this machine, which collect them.
+    let may_watch = app.is_local || access.as_ref().is_some_and(|access| access.is_admin);
+    match path {
+        "/readyz" if may_watch => return health::ready(app),
+        "/metrics" if may_watch => return health::metrics(app),
+        _ => {}
+    }
+    let Some(access) = access else {
+        let mut answer = plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
+        answer
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return answer;
+    };
+    let server = app
+        .server_at(path)
+        .filter(|server| access.may_use(&server.name));
+    let Some(server) = server else {
+        return not_found(app, path);
+    };
+    let asker = Asker {
+        app,
+        server: Arc::clone(server),
+        principal: access.principal,
+    };
+    let body = match head.method {
+        Method::POST => match request_body::read(body, &app.http).await {
+            Ok(body) => body,
+            Err(answer) => return answer,
+        },
+        _ => Bytes::new(),
+    };
+    legacy::serve(&asker, head, body).await
+}
+
+fn not_found(app: &App, path: &str) -> Answer {
+    let reason = match path {
+        "/mcp" if app.servers.len() > 1 => "there are several servers: /servers/NAME/mcp\n",
+        _ => "nothing here: /mcp, /servers/NAME/mcp, /healthz, /readyz, /metrics\n",
+    };
+    plain(StatusCode::NOT_FOUND, reason)
+}

@@ -1,0 +1,209 @@
+//! What a client is told of a request without a reply.
+//!
+//! A client learns what happened and whether its request may have been executed; it does not learn what the
+//! child wrote to stderr, which may hold secrets. The log has that.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use pool_core::{AcquireError, AcquirePhase, KeyedAcquireError};
+use pool_stdio::{RetryError, RpcError};
+
+use crate::wire::{Answer, error_object, json, refuse, unavailable};
+
+/// Why there is no reply.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// For the log.
+    pub(super) outcome: &'static str,
+    code: i64,
+    reason: String,
+    answer: AnswerKind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum AnswerKind {
+    /// The request was accepted: the error is its reply.
+    Reply,
+    Refusal(StatusCode),
+    Later(Duration),
+}
+
+impl Failure {
+    /// As one message.
+    pub(super) fn message(&self, id: Option<&Bytes>) -> Bytes {
+        error_object(id, self.code, &self.reason)
+    }
+
+    pub(super) fn answer(&self, id: Option<&Bytes>) -> Answer {
+        match self.answer {
+            AnswerKind::Reply => json(self.message(id)),
+            AnswerKind::Refusal(status) => refuse(status, id, self.code, &self.reason),
+            AnswerKind::Later(after) => unavailable(id, &self.reason, after),
+        }
+    }
+
+    /// Whether no child could be started.
+    pub(super) fn is_of_start(&self) -> bool {
+        self.outcome == NO_START
+    }
+
+    /// Of a child that did not answer its first message.
+    pub(super) fn of_start(error: &RpcError) -> Self {
+        tracing::warn!(%error, "a child did not initialize");
+        Self::later(NO_START, CANNOT_START, LATER)
+    }
+
+    fn later(outcome: &'static str, reason: impl Into<String>, after: Duration) -> Self {
+        Self {
+            outcome,
+            code: SERVER_ERROR,
+            reason: reason.into(),
+            answer: AnswerKind::Later(after),
+        }
+    }
+
+    fn reply(outcome: &'static str, code: i64, reason: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            code,
+            reason: reason.into(),
+            answer: AnswerKind::Reply,
+        }
+    }
+
+    fn refusal(outcome: &'static str, status: StatusCode, reason: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            code: INVALID_REQUEST,
+            reason: reason.into(),
+            answer: AnswerKind::Refusal(status),
+        }
+    }
+}
+
+impl From<AcquireError> for Failure {
+    fn from(error: AcquireError) -> Self {
+        tracing::warn!(error = %error, cause = error.context().last_failure.as_ref().map(tracing::field::display), "no child");
+        match &error {
+            AcquireError::Overloaded { limit, .. } => {
+                let reason =
+                    format!("busy: {limit} requests wait for a child of this server already");
+                Self::later("busy", reason, SOON)
+            }
+            AcquireError::Timeout { context, .. } if context.last_failure.is_some() => {
+                Self::later(NO_START, CANNOT_START, LATER)
+            }
+            AcquireError::Timeout { context, .. } if context.phase == AcquirePhase::Connect => {
+                Self::later("starting", "starting: the server is not ready yet", LATER)
+            }
+            AcquireError::Timeout { limit, .. } => {
+                let reason = format!("busy: no child of this server was free within {limit:?}");
+                Self::later("busy", reason, SOON)
+            }
+            AcquireError::Unavailable { retry_after, .. } => {
+                Self::later(NO_START, CANNOT_START, *retry_after)
+            }
+            AcquireError::Closed { .. } | _ => {
+                Self::later("closing", "the proxy is shutting down", LATER)
+            }
+        }
+    }
+}
+
+impl From<KeyedAcquireError> for Failure {
+    fn from(error: KeyedAcquireError) -> Self {
+        match error {
+            KeyedAcquireError::Acquire(error) => error.into(),
+            KeyedAcquireError::Closed { .. } => {
+                Self::later("closing", "the proxy is shutting down", LATER)
+            }
+            error @ (KeyedAcquireError::TooManyKeys { .. }
+            | KeyedAcquireError::NotBuilt { .. }
+            | _) => {
+                tracing::error!(%error, "no pool for a key");
+                Self::later(
+                    "no pool",
+                    "the proxy has no room for another principal",
+                    LATER,
+                )
+            }
+        }
+    }
+}
+
+impl From<RetryError> for Failure {
+    fn from(error: RetryError) -> Self {
+        match error {
+            RetryError::NoChild(error) => error.into(),
+            RetryError::NoChildInTime { limit } => {
+                let reason = format!("busy: no child of this server was free within {limit:?}");
+                Self::later("busy", reason, SOON)
+            }
+            RetryError::OutcomeUnknown { error, .. } | RetryError::Failed(error) => error.into(),
+            _ => Self::reply("failed", SERVER_ERROR, "the request failed"),
+        }
+    }
+}
+
+impl From<RpcError> for Failure {
+    fn from(error: RpcError) -> Self {
+        tracing::warn!(%error, "a request failed");
+        let fate = match error.is_retry_safe() {
+            true => "the request was not executed",
+            false => "outcome unknown: the request may have been executed",
+        };
+        let of_child =
+            |what: &str| Self::reply("child died", SERVER_ERROR, format!("{what}; {fate}"));
+        match &error {
+            RpcError::Timeout { limit, .. } => {
+                let reason = format!("no reply within {limit:?}; {fate}");
+                Self::reply("timeout", TIMED_OUT, reason)
+            }
+            RpcError::ProcessExited { .. } => of_child("the server's process exited"),
+            RpcError::OutputClosed { .. } | RpcError::StdinClosed { .. } => {
+                of_child("the server's process closed its pipes")
+            }
+            RpcError::Hung { .. } | RpcError::WriteStalled { .. } => {
+                of_child("the server's process hung and was ended")
+            }
+            RpcError::Protocol { .. } => of_child("the server's process broke the protocol"),
+            RpcError::FrameTooLarge {
+                report: Some(_), ..
+            } => of_child("the server's process sent a message that is too long"),
+            RpcError::FrameTooLarge { .. } => Self::refusal(
+                "too large",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the message is too long",
+            ),
+            RpcError::ClientCancelled { .. } => {
+                Self::reply("cancelled", SERVER_ERROR, "cancelled by the client")
+            }
+            RpcError::BadRequest { .. } | RpcError::IdInUse { .. } => {
+                Self::refusal("refused", StatusCode::BAD_REQUEST, error.to_string())
+            }
+            RpcError::Cancelled { .. }
+            | RpcError::ServerCancelled
+            | RpcError::SubscriptionOverflow { .. }
+            | RpcError::Refused(_)
+            | RpcError::BadResult { .. }
+            | _ => Self::reply(
+                "failed",
+                SERVER_ERROR,
+                format!("the request failed; {fate}"),
+            ),
+        }
+    }
+}
+
+const NO_START: &str = "cannot start";
+const CANNOT_START: &str = "the server cannot be started; the proxy's log says why";
+const INVALID_REQUEST: i64 = -32600;
+const SERVER_ERROR: i64 = -32000;
+/// As the official clients call it.
+const TIMED_OUT: i64 = -32001;
+/// When a child may be free.
+const SOON: Duration = Duration::from_secs(1);
+/// When a child may have started.
+pub(super) const LATER: Duration = Duration::from_secs(5);

@@ -1,0 +1,179 @@
+//! How a session begins.
+//!
+//! Where children are shared, `initialize` is answered with what they promise, and needs no child once one
+//! was asked. Otherwise a child is started for the session, and answers itself.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use pool_stdio::{ClientIds, OnDrop, Session, Terms};
+use serde::Deserialize;
+
+use super::asker::{Asker, SESSION_HEADER};
+use super::failure::{Failure, LATER};
+use crate::backend::{Pools, SharedChildren};
+use crate::request_log::RequestLog;
+use crate::sessions::{InUse, Kind, Place};
+use crate::wire::{Answer, ClientMessage, Revision, json, refuse, result_object, unavailable};
+
+/// Answers `initialize`.
+pub(super) async fn initialize(
+    asker: &Asker<'_>,
+    message: ClientMessage,
+    mut log: RequestLog,
+) -> Answer {
+    let id = message.id.clone();
+    let place = match asker.app.sessions.place(&asker.principal) {
+        Ok(place) => place,
+        Err(no_place) => {
+            log.set_outcome("no place");
+            return unavailable(id.as_ref(), &no_place.to_string(), LATER);
+        }
+    };
+    let begun = match &asker.server.pools {
+        Pools::Shared(shared) => begin_shared(asker, shared, &message, place).await,
+        Pools::Session { .. } => begin_own(asker, &message, place, &mut log).await,
+    };
+    match begun {
+        Ok((answer, _)) => {
+            log.set_outcome("ok");
+            answer
+        }
+        Err(failure) => {
+            log.set_outcome(failure.outcome);
+            failure.answer(id.as_ref())
+        }
+    }
+}
+
+type Begun = Result<(Answer, Option<InUse>), Failure>;
+
+async fn begin_shared(
+    asker: &Asker<'_>,
+    shared: &SharedChildren,
+    message: &ClientMessage,
+    place: Place,
+) -> Begun {
+    let Some(asked) = version_in(&message.params) else {
+        return Ok((bad_params(message), None));
+    };
+    let key = shared.key(&asker.principal, Revision::offered(&asked))?;
+    let hello = key.hello().await?;
+    let version = version_in(hello.result.get().as_bytes()).unwrap_or_default();
+    let reply = result_object(message.id.as_deref().unwrap_or_default(), &hello.result);
+    let kind = Kind::Shared {
+        generation: hello.generation,
+        ids: ClientIds::new(),
+        key,
+    };
+    Ok(begun(asker, json(reply), (version, kind), place))
+}
+
+async fn begin_own(
+    asker: &Asker<'_>,
+    message: &ClientMessage,
+    place: Place,
+    log: &mut RequestLog,
+) -> Begun {
+    let Pools::Session { pools, .. } = &asker.server.pools else {
+        return Ok((bad_params(message), None));
+    };
+    let lease = pools.acquire(&asker.principal).await.map_err(|error| {
+        let failure = Failure::from(error);
+        if failure.is_of_start() {
+            asker.server.starts.failed();
+        }
+        failure
+    })?;
+    let child = Session::new(lease);
+    log.set_pid(child.connection().pid());
+    let terms = Terms::new()
+        .within(asker.server.settings.start_timeout)
+        .on_drop(OnDrop::Cancel);
+    let reply = child
+        .exchange(message.bytes.clone(), &terms)?
+        .reply()
+        .await
+        .map_err(|error| {
+            asker.server.starts.failed();
+            Failure::of_start(&error)
+        })?;
+    asker.server.starts.succeeded();
+    let reply = reply.unwrap_or_default();
+    let Some(version) = result_version(&reply) else {
+        // The child refuses the client: no session begins, and the child ends.
+        return Ok((json(reply), None));
+    };
+    let died = child.connection().process().exited();
+    let (answer, session) = begun(asker, json(reply), (version, Kind::Own(child)), place);
+    if let Some(session) = &session {
+        let (app, session) = (Arc::clone(asker.app), Arc::downgrade(&session.0));
+        asker.app.tasks.spawn(async move {
+            died.await;
+            if let Some(session) = session.upgrade() {
+                app.sessions.end(&session);
+            }
+        });
+    }
+    Ok((answer, session))
+}
+
+/// Gives the answer the id of a new session.
+fn begun(
+    asker: &Asker<'_>,
+    mut answer: Answer,
+    served: (String, Kind),
+    place: Place,
+) -> (Answer, Option<InUse>) {
+    let session = asker
+        .app
+        .sessions
+        .begin((&asker.server, &asker.principal), served, place);
+    match session {
+        Ok(session) => {
+            if let Ok(id) = HeaderValue::from_str(&session.0.id) {
+                answer.headers_mut().insert(SESSION_HEADER, id);
+            }
+            (answer, Some(session))
+        }
+        Err(error) => {
+            tracing::error!(%error, "no random numbers for the id of a session");
+            (unavailable(None, "no random numbers", LATER), None)
+        }
+    }
+}
+
+fn bad_params(message: &ClientMessage) -> Answer {
+    let reason = "initialize: params.protocolVersion is missing";
+    refuse(
+        StatusCode::BAD_REQUEST,
+        message.id.as_ref(),
+        INVALID_PARAMS,
+        reason,
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Versioned {
+    protocol_version: String,
+}
+
+/// The version that the params or the result of `initialize` name.
+fn version_in(object: &[u8]) -> Option<String> {
+    let versioned = serde_json::from_slice::<Versioned>(object).ok()?;
+    Some(versioned.protocol_version)
+}
+
+/// The version that a child has agreed to; `None` if it has refused.
+fn result_version(reply: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Reply {
+        result: Option<Versioned>,
+    }
+    let reply = serde_json::from_slice::<Reply>(reply).ok()?;
+    Some(reply.result?.protocol_version)
+}
+
+const INVALID_PARAMS: i64 = -32602;

@@ -1,0 +1,85 @@
+//! The stream that a client keeps open for what belongs to none of its requests.
+
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use hyper::StatusCode;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::sleep;
+
+use super::delivery::COMMENT_INTERVAL;
+use crate::sessions::{InUse, Kind, StreamTurn};
+use crate::wire::{Answer, COMMENT, event, refuse, sse};
+
+/// Answers the GET of a session.
+pub(super) fn listen(session: InUse) -> Answer {
+    let Some(turn) = session.0.turns.listener() else {
+        let reason = "the session has such a stream already";
+        return refuse(StatusCode::CONFLICT, None, SERVER_ERROR, reason);
+    };
+    let news = match &session.0.kind {
+        Kind::Shared { key, .. } => Some(key.promise.news()),
+        Kind::Own(_) => None,
+    };
+    let listener = Listener {
+        session,
+        turn,
+        news,
+    };
+    // The first comment sends the head of the answer, so that the client knows that it is heard.
+    sse(unfold(
+        (Some(COMMENT), listener),
+        |(first, mut listener)| async {
+            let bytes = match first {
+                Some(first) => first,
+                None => listener.next().await?,
+            };
+            Some((bytes, (None, listener)))
+        },
+    ))
+}
+
+struct Listener {
+    session: InUse,
+    turn: StreamTurn,
+    /// Of the children that the session shares.
+    news: Option<broadcast::Receiver<Bytes>>,
+}
+
+impl Listener {
+    async fn next(&mut self) -> Option<Bytes> {
+        let ended = self.session.0.ended.clone();
+        tokio::select! {
+            biased;
+            () = ended.cancelled() => None,
+            message = self.message() => message.map(|message| event(&message)),
+            () = sleep(COMMENT_INTERVAL) => Some(COMMENT),
+        }
+    }
+
+    async fn message(&mut self) -> Option<Bytes> {
+        if let Some(news) = &mut self.news {
+            loop {
+                match news.recv().await {
+                    Ok(message) => return Some(message),
+                    // A later one says the same.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        }
+        let Kind::Own(child) = &self.session.0.kind else {
+            return None;
+        };
+        loop {
+            tokio::select! {
+                message = child.next(), if self.turn.is_mine() => {
+                    return message.map(|message| message.message().clone());
+                }
+                () = self.turn.changed() => {}
+            }
+        }
+    }
+}
+
+const SERVER_ERROR: i64 = -32000;

@@ -1,0 +1,67 @@
+//! One line of the log and one count for each request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::time::Instant;
+
+use crate::guard::Principal;
+
+/// A request that is being served. Its line is written when it is dropped.
+#[derive(Debug)]
+pub(crate) struct RequestLog {
+    number: u64,
+    server: Arc<str>,
+    principal: Principal,
+    method: String,
+    pid: Option<u32>,
+    begun: Instant,
+    outcome: &'static str,
+}
+
+impl RequestLog {
+    pub(crate) fn new(server: &Arc<str>, principal: &Principal, method: &str) -> Self {
+        Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            server: Arc::clone(server),
+            principal: principal.clone(),
+            method: method.chars().take(METHOD_CHARS_MAX).collect(),
+            pid: None,
+            begun: Instant::now(),
+            outcome: "client gone",
+        }
+    }
+
+    pub(crate) const fn set_pid(&mut self, pid: u32) {
+        self.pid = Some(pid);
+    }
+
+    /// How it ended. Until then it counts as given up by its client.
+    pub(crate) const fn set_outcome(&mut self, outcome: &'static str) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for RequestLog {
+    fn drop(&mut self) {
+        let took = self.begun.elapsed();
+        metrics::counter!("proxy_requests_total", "server" => self.server.to_string(), "outcome" => self.outcome)
+            .increment(1);
+        metrics::histogram!("proxy_request_seconds", "server" => self.server.to_string())
+            .record(took);
+        tracing::info!(
+            request = self.number,
+            server = &*self.server,
+            principal = self.principal.name(),
+            method = &*self.method,
+            pid = self.pid,
+            outcome = self.outcome,
+            ms = took.as_micros() as f64 / 1000.0,
+            "request"
+        );
+    }
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+/// A longer one is no method of the protocol, and would fill the log.
+const METHOD_CHARS_MAX: usize = 64;

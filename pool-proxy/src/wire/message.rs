@@ -1,0 +1,178 @@
+//! What of a client's message is read: which kind it is, its id and its method. The rest passes as bytes.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+/// A message of a client.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientMessage {
+    pub(crate) kind: Kind,
+    /// As the client wrote it.
+    pub(crate) id: Option<Bytes>,
+    /// Empty in an answer.
+    pub(crate) method: String,
+    /// The JSON text; empty if there is none.
+    pub(crate) params: Bytes,
+    /// The whole message.
+    pub(crate) bytes: Bytes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Request,
+    Notification,
+    /// To a question of the server.
+    Answer,
+}
+
+/// Why a body is no message.
+#[derive(Debug, Error)]
+pub(crate) enum BadMessage {
+    #[error("the body is not JSON, or has a member twice: {0}")]
+    NotJson(serde_json::Error),
+    #[error("the body is an array; batches ended with revision 2025-03-26, and are not supported")]
+    Batch,
+    #[error("not a message of JSON-RPC 2.0: {0}")]
+    NotRpc(&'static str),
+}
+
+impl BadMessage {
+    /// The code of its error object.
+    pub(crate) const fn code(&self) -> i64 {
+        match self {
+            Self::NotJson(_) => -32700,
+            Self::Batch | Self::NotRpc(_) => -32600,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Head<'m> {
+    #[serde(borrow)]
+    jsonrpc: Option<Cow<'m, str>>,
+    #[serde(borrow)]
+    id: Option<&'m RawValue>,
+    #[serde(borrow)]
+    method: Option<Cow<'m, str>>,
+    #[serde(borrow)]
+    params: Option<&'m RawValue>,
+    #[serde(borrow)]
+    result: Option<&'m RawValue>,
+    #[serde(borrow)]
+    error: Option<&'m RawValue>,
+}
+
+/// Reads one message.
+pub(crate) fn parse(bytes: &Bytes) -> Result<ClientMessage, BadMessage> {
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(BadMessage::Batch);
+    }
+    let head: Head<'_> = serde_json::from_slice(bytes).map_err(BadMessage::NotJson)?;
+    if head.jsonrpc.as_deref() != Some("2.0") {
+        return Err(BadMessage::NotRpc("jsonrpc is not \"2.0\""));
+    }
+    let is_answer = head.result.is_some() || head.error.is_some();
+    let kind = match (&head.method, head.id, is_answer) {
+        (Some(_), Some(_), false) => Kind::Request,
+        (Some(_), None, false) => Kind::Notification,
+        (None, Some(_), true) => Kind::Answer,
+        (Some(_), _, true) => return Err(BadMessage::NotRpc("it has a method and a result")),
+        (None, _, _) => {
+            return Err(BadMessage::NotRpc(
+                "it has neither a method nor a result with an id",
+            ));
+        }
+    };
+    if let Some(id) = head.id
+        && !matches!(id.get().as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'))
+    {
+        return Err(BadMessage::NotRpc("an id is a string or a number"));
+    }
+    Ok(ClientMessage {
+        kind,
+        id: head.id.map(|id| bytes.slice_ref(id.get().as_bytes())),
+        params: head.params.map_or(Bytes::new(), |params| {
+            bytes.slice_ref(params.get().as_bytes())
+        }),
+        method: head.method.map_or(String::new(), Cow::into_owned),
+        bytes: bytes.clone(),
+    })
+}
+
+/// The name of the tool that a `tools/call` calls.
+pub(crate) fn tool_name(params: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Call {
+        name: String,
+    }
+    serde_json::from_slice::<Call>(params)
+        .ok()
+        .map(|call| call.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &'static str) -> Result<ClientMessage, BadMessage> {
+        parse(&Bytes::from_static(text.as_bytes()))
+    }
+
+    #[test]
+    fn the_kind_follows_from_the_members() {
+        let request =
+            of(r#" {"jsonrpc":"2.0","method":"to\u006fls","id": "a" ,"params":{"x":1}}"#).unwrap();
+        assert_eq!(request.kind, Kind::Request);
+        assert_eq!(request.method, "tools");
+        assert_eq!(request.id.unwrap(), r#""a""#);
+        assert_eq!(request.params, r#"{"x":1}"#);
+        assert_eq!(
+            of(r#"{"jsonrpc":"2.0","method":"m"}"#).unwrap().kind,
+            Kind::Notification
+        );
+        assert_eq!(
+            of(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).unwrap().kind,
+            Kind::Answer
+        );
+        assert_eq!(
+            of(r#"{"jsonrpc":"2.0","id":1,"error":{}}"#).unwrap().kind,
+            Kind::Answer
+        );
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for text in [
+            "",
+            "null",
+            "[]",
+            r#"[{"jsonrpc":"2.0","id":1,"method":"m"}]"#,
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","method":"n"}"#,
+            r#"{"jsonrpc":"1.0","id":1,"method":"m"}"#,
+            r#"{"id":1,"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#,
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"m"} x"#,
+        ] {
+            assert!(of(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_passed_over() {
+        let deep = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{}{}}}"#,
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
+        // Either way it takes no stack.
+        drop(parse(&Bytes::from(deep)));
+    }
+}

@@ -1,0 +1,23 @@
+//! Messages, answers and streams as bytes.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `message` | what of a client's message is read |
+//! | `revision` | which revisions with sessions there are |
+//! | `reply_body` | what the body of an answer is made of |
+//! | `answers` | which status and which error object a client gets |
+//! | `events` | how messages become a stream of events |
+
+mod answers;
+mod events;
+mod message;
+mod reply_body;
+mod revision;
+
+pub(crate) use answers::{
+    Answer, accepted, error_object, json, plain, refuse, result_object, unavailable,
+};
+pub(crate) use events::{COMMENT, event, sse};
+pub(crate) use message::{ClientMessage, Kind, parse, tool_name};
+pub(crate) use reply_body::ReplyBody;
+pub(crate) use revision::Revision;

@@ -1,0 +1,168 @@
+//! Start, end, and what is said of the proxy itself.
+
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::client::{Client, NEWEST, initialize};
+use crate::proxy::{Beacon, Proxy, legacy};
+use crate::run;
+
+#[test]
+fn the_bare_command_serves_a_server_of_its_own() {
+    run(async {
+        let proxy = Proxy::serve(&[
+            "--sharing",
+            "stateless",
+            "--",
+            env!("CARGO_BIN_EXE_pool-proxy"),
+            "built-in",
+        ]);
+        let client = Client::new(proxy.address);
+        // As the line that it prints: without Accept and without a session.
+        let bare = client.without("accept");
+        assert_eq!(
+            bare.call(1, "echo", json!({ "text": "hello" })).await,
+            "hello"
+        );
+        let listed = client
+            .begin(NEWEST)
+            .await
+            .ask(1, "tools/list", json!({}))
+            .await;
+        assert_eq!(listed["result"]["tools"][0]["name"], "echo");
+    });
+}
+
+#[test]
+fn told_to_end_it_finishes_what_was_begun_and_leaves_nothing() {
+    run(async {
+        let beacon = Beacon::new();
+        let config = legacy(&beacon, "");
+        let proxy = Proxy::configured(&config);
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let mut child = beacon.next().await;
+        let mut listener = client.send(Method::GET, "").await;
+        let waiting = async { client.call("t", "wait", json!({})).await };
+        let ending = async {
+            assert_eq!(child.line().await, "waiting\n");
+            proxy.terminate();
+            assert!(
+                listener.event().await.is_none(),
+                "a stream without an end is closed"
+            );
+            child.tell("go").await;
+        };
+        let (waited, ()) = tokio::join!(waiting, ending);
+        assert_eq!(waited, "go");
+        assert!(proxy.ended().await.success());
+        child.gone().await;
+    });
+}
+
+#[test]
+fn killed_it_leaves_no_child() {
+    run(async {
+        let beacon = Beacon::new();
+        let mut proxy = Proxy::configured(&legacy(&beacon, ""));
+        let client = Client::new(proxy.address);
+        let (_one, _two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
+        let children = (beacon.next().await, beacon.next().await);
+        proxy.kill();
+        tokio::join!(children.0.gone(), children.1.gone());
+    });
+}
+
+#[test]
+fn a_child_gets_little_of_the_environment() {
+    run(async {
+        let beacon = Beacon::new();
+        let lines = "sharing = 'shared'\nenv_pass = ['CARGO_PKG_NAME']";
+        let proxy = Proxy::configured(&legacy(&beacon, lines));
+        let client = Client::new(proxy.address);
+        let environment = client.call(1, "environment", json!({})).await;
+        let environment: Value = serde_json::from_str(&environment).unwrap();
+        assert_eq!(environment["CARGO_PKG_NAME"], "pool-proxy");
+        assert!(environment["PATH"].is_string());
+        assert_eq!(environment["BEACON"].as_str(), beacon.path.to_str());
+        assert!(
+            environment.get("CARGO_PKG_VERSION").is_none(),
+            "{environment}"
+        );
+    });
+}
+
+#[test]
+fn a_server_that_cannot_start_is_named_and_its_clients_are_told_to_come_later() {
+    run(async {
+        for sharing in ["session", "shared"] {
+            let script = "echo secret-of-the-child >&2; exit 3";
+            let server = format!("command = ['sh', '-c', '{script}']\nsharing = '{sharing}'");
+            let good = "[servers.good]\ncommand = ['cat']\n";
+            let proxy = Proxy::configured(&format!("[servers.bad]\n{server}\n{good}"));
+            let client = Client::at(proxy.address, "/servers/bad/mcp");
+            let mut reply = client.post(&initialize(NEWEST)).await;
+            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(reply.headers.contains_key("retry-after"));
+            let text = reply.text().await;
+            assert!(
+                text.contains("cannot be started") && !text.contains("secret"),
+                "{text}"
+            );
+            let ready = Client::at(proxy.address, "/readyz");
+            let ready = ready.send(Method::GET, "").await.json().await;
+            assert_eq!(
+                (&ready["ready"], &ready["cannot_start"]),
+                (&json!(true), &json!(["bad"]))
+            );
+        }
+    });
+}
+
+#[test]
+fn callers_of_a_server_that_is_busy_or_starts_are_told_so() {
+    run(async {
+        let beacon = Beacon::new();
+        let lines = "sharing = 'shared'\nwaiters_max = 0";
+        let proxy = Proxy::configured(&legacy(&beacon, lines));
+        let mut reply = Client::new(proxy.address).post(&initialize(NEWEST)).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reply.text().await.contains("0 requests wait"));
+
+        // It reads, and never answers its first message.
+        let command = "['sh', '-c', 'while read -r line; do :; done']";
+        let slow = format!("[servers.slow]\ncommand = {command}\nsharing = 'shared'\n");
+        let proxy = Proxy::configured(&format!("{slow}wait_timeout = '50ms'\n"));
+        let mut reply = Client::new(proxy.address).post(&initialize(NEWEST)).await;
+        assert_eq!(
+            (reply.status.as_u16(), &reply.headers["retry-after"]),
+            (503, &"5".parse().unwrap())
+        );
+        assert!(reply.text().await.contains("starting"));
+    });
+}
+
+#[test]
+fn it_says_how_it_is() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, ""));
+        Client::new(proxy.address).begin(NEWEST).await;
+        let at = |path: &'static str| async move {
+            Client::at(proxy.address, path).send(Method::GET, "").await
+        };
+        let mut alive = at("/healthz").await;
+        assert_eq!(
+            (alive.status, alive.text().await.as_str()),
+            (StatusCode::OK, "ok\n")
+        );
+        let ready = at("/readyz").await.json().await;
+        assert_eq!(ready["sessions"], 1);
+        assert_eq!(ready["servers"]["legacy"]["children"], 1);
+        let metrics = at("/metrics").await.text().await;
+        assert!(metrics.contains("proxy_sessions 1"), "{metrics}");
+        assert!(
+            metrics.contains(r#"proxy_requests_total{server="legacy",outcome="ok"} 1"#),
+            "{metrics}"
+        );
+    });
+}

@@ -1,0 +1,35 @@
+//! The program, started and asked over HTTP, in front of real children.
+//!
+//! | file | what it is about |
+//! |---|---|
+//! | `proxy` | how a test starts the program and sees its children |
+//! | `client` | how a test asks it |
+//! | `shared` | children that many clients share |
+//! | `own` | children of one session each |
+//! | `refusals` | what is refused before a child sees it |
+//! | `life` | start, end, and what is said of the proxy itself |
+
+#![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "the exemption for tests covers test functions, not what they share"
+)]
+
+mod client;
+mod life;
+mod own;
+mod proxy;
+mod refusals;
+mod shared;
+
+use std::time::Duration;
+
+/// Runs a test, which hangs no longer than this.
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let limit = Duration::from_secs(120);
+    runtime.block_on(async { tokio::time::timeout(limit, test).await.expect("it hangs") });
+}

@@ -1,0 +1,226 @@
+//! Children of one session each.
+
+use hyper::{Method, StatusCode};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::client::{Client, NEWEST, initialize, tool};
+use crate::proxy::{Beacon, Proxy, legacy};
+use crate::run;
+
+#[test]
+fn each_session_has_a_child_of_its_own_which_ends_with_it() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, ""));
+        let client = Client::new(proxy.address);
+        let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
+        let (child_one, child_two) = (beacon.next().await, beacon.next().await);
+        assert_eq!(
+            one.call(1, "pid", json!({})).await,
+            child_one.pid.to_string()
+        );
+        assert_eq!(
+            two.call(1, "pid", json!({})).await,
+            child_two.pid.to_string()
+        );
+        assert_eq!(
+            one.send(Method::DELETE, "").await.status,
+            StatusCode::NO_CONTENT
+        );
+        child_one.gone().await;
+        assert_eq!(
+            one.post(&tool(2, "pid", json!({}))).await.status,
+            StatusCode::NOT_FOUND
+        );
+        assert_eq!(two.call(2, "calls", json!({})).await, "2");
+    });
+}
+
+#[test]
+fn a_question_of_the_child_goes_to_the_stream_of_the_request_that_is_alone() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, ""));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let mut listener = client.send(Method::GET, "").await;
+        let mut stream = client.post(&tool("t", "ask", json!({}))).await;
+        let question = stream.event().await.unwrap();
+        assert_eq!(question["method"], "sampling/createMessage");
+        let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": "forty-two" });
+        assert_eq!(client.post(&answer).await.status, StatusCode::ACCEPTED);
+        let reply = stream.event().await.unwrap();
+        assert_eq!(reply["result"]["content"][0]["text"], r#""forty-two""#);
+        assert!(stream.event().await.is_none());
+        // Nothing else came before this.
+        client.call(1, "hold_nothing", json!({})).await;
+        assert_eq!(
+            client.post(&answer).await.status,
+            StatusCode::BAD_REQUEST,
+            "it was answered"
+        );
+        client.send(Method::DELETE, "").await;
+        assert!(listener.event().await.is_none());
+    });
+}
+
+#[test]
+fn with_two_requests_in_flight_a_question_goes_to_the_listener_or_waits_for_one() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, ""));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let hold = {
+            let client = client.clone();
+            async move {
+                client
+                    .post(&tool("held", "hold", json!({})))
+                    .await
+                    .text()
+                    .await
+            }
+        };
+        let asked = async {
+            // The other request is in flight when its successor is answered.
+            while client
+                .call(0, "calls", json!({}))
+                .await
+                .parse::<u32>()
+                .unwrap()
+                < 2
+            {}
+            let ask = tool("t", "ask", json!({}));
+            let stream = client.post(&ask);
+            let listening = async {
+                let mut listener = client.send(Method::GET, "").await;
+                let question = listener.event().await.unwrap();
+                assert_eq!(question["id"], "question");
+                let answer = json!({ "jsonrpc": "2.0", "id": "question", "result": 1 });
+                assert_eq!(client.post(&answer).await.status, StatusCode::ACCEPTED);
+            };
+            let (mut reply, ()) = tokio::join!(stream, listening);
+            assert_eq!(reply.json().await["id"], "t");
+        };
+        tokio::select! {
+            text = hold => panic!("{text}"),
+            () = asked => {}
+        }
+    });
+}
+
+#[test]
+fn what_the_child_says_before_its_reply_comes_before_it() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, ""));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        for id in 0..20 {
+            let mut stream = client.post(&tool(id, "log", json!({}))).await;
+            assert_eq!(
+                stream.event().await.unwrap()["method"],
+                "notifications/message"
+            );
+            assert_eq!(stream.event().await.unwrap()["id"], id);
+            assert!(stream.event().await.is_none());
+        }
+    });
+}
+
+#[test]
+fn a_session_ends_with_its_child() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, ""));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let mut listener = client.send(Method::GET, "").await;
+        let reply = client.ask(1, "tools/call", json!({ "name": "exit" })).await;
+        let text = reply["error"]["message"].as_str().unwrap();
+        assert!(text.contains("outcome unknown"), "{text}");
+        beacon.next().await.gone().await;
+        // The end of the stream tells that the session is over.
+        assert!(listener.event().await.is_none());
+        assert_eq!(
+            client.post(&tool(2, "pid", json!({}))).await.status,
+            StatusCode::NOT_FOUND
+        );
+        assert_eq!(
+            client.send(Method::GET, "").await.status,
+            StatusCode::NOT_FOUND
+        );
+        assert_eq!(
+            client.send(Method::DELETE, "").await.status,
+            StatusCode::NOT_FOUND
+        );
+        client.without("mcp-session-id").begin(NEWEST).await;
+    });
+}
+
+#[test]
+fn a_session_that_is_idle_ends_and_one_with_a_stream_does_not() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "session_idle_timeout = '200ms'"));
+        let client = Client::new(proxy.address);
+        let listening = client.begin(NEWEST).await;
+        let stream = listening.send(Method::GET, "").await;
+        let kept = beacon.next().await;
+        let idle = client.begin(NEWEST).await;
+        beacon.next().await.gone().await;
+        assert_eq!(
+            idle.post(&tool(1, "pid", json!({}))).await.status,
+            StatusCode::NOT_FOUND
+        );
+        assert_eq!(
+            listening.call(1, "pid", json!({})).await,
+            kept.pid.to_string()
+        );
+        drop(stream);
+        kept.gone().await;
+    });
+}
+
+#[test]
+fn a_session_is_needed_and_its_number_is_limited() {
+    run(async {
+        let beacon = Beacon::new();
+        let limits = "[limits]\nsessions_per_principal_max = 1\n";
+        let proxy = Proxy::configured(&format!("{limits}{}", legacy(&beacon, "")));
+        let client = Client::new(proxy.address);
+        let mut reply = client.post(&tool(1, "pid", json!({}))).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+        assert!(reply.text().await.contains("Mcp-Session-Id is missing"));
+        let only = client.begin(NEWEST).await;
+        let mut refused = client.post(&initialize(NEWEST)).await;
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers["retry-after"], "5");
+        assert!(refused.text().await.contains("sessions_per_principal_max"));
+        only.send(Method::DELETE, "").await;
+        client.begin(NEWEST).await;
+    });
+}
+
+#[test]
+fn an_older_child_is_spoken_to_in_its_version() {
+    run(async {
+        let beacon = Beacon::new();
+        let config = legacy(&beacon, "").replace("env = {", "env = { SPEAKS = '2024-11-05',");
+        let proxy = Proxy::configured(&config);
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let child = beacon.next().await;
+        assert_eq!(
+            client.call(1, "pid", json!({})).await,
+            child.pid.to_string()
+        );
+        child.signal(Signal::SIGKILL);
+        child.gone().await;
+        let wrong = client.with("mcp-protocol-version", "1999-01-01");
+        assert_eq!(
+            wrong
+                .without("mcp-session-id")
+                .post(&tool(1, "pid", json!({})))
+                .await
+                .status,
+            StatusCode::BAD_REQUEST
+        );
+    });
+}

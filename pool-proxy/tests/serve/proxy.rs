@@ -1,0 +1,192 @@
+//! How a test starts the program and sees its children.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+/// The program. It is killed when this is dropped.
+pub(crate) struct Proxy {
+    process: Child,
+    pub(crate) address: SocketAddr,
+}
+
+/// Sees children come and go. Each connects to it, and holds the connection as long as it lives.
+pub(crate) struct Beacon {
+    listener: UnixListener,
+    pub(crate) path: PathBuf,
+}
+
+/// A child that was seen.
+pub(crate) struct Sighting {
+    pub(crate) pid: i32,
+    stream: tokio::io::BufReader<UnixStream>,
+}
+
+impl Proxy {
+    /// `pool-proxy serve` with these words after it.
+    pub(crate) fn serve(words: &[&str]) -> Self {
+        let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
+        all.extend(words);
+        Self::start(&all)
+    }
+
+    /// `pool-proxy serve` with this configuration.
+    pub(crate) fn configured(text: &str) -> Self {
+        let file = scratch("toml");
+        std::fs::write(&file, text).unwrap();
+        let proxy = Self::serve(&["--config", file.to_str().unwrap()]);
+        std::fs::remove_file(&file).unwrap();
+        proxy
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the program under test is no child of a pool"
+    )]
+    pub(crate) fn start(words: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pool-proxy"));
+        let mut process = command.args(words).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        let address = line
+            .trim_end()
+            .strip_prefix("listening on http://")
+            .unwrap();
+        let address = address.parse().unwrap();
+        Self { process, address }
+    }
+
+    /// Tells it to end.
+    pub(crate) fn terminate(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+    }
+
+    /// Kills it. Its guardian ends its children.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+    }
+
+    /// How it ended.
+    pub(crate) async fn ended(mut self) -> ExitStatus {
+        tokio::task::spawn_blocking(move || self.process.wait().unwrap())
+            .await
+            .unwrap()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// How the program says that it does not start.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the program under test is no child of a pool"
+)]
+pub(crate) fn refused_start(words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pool-proxy"));
+    command
+        .args(words)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut said = String::new();
+    process
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert!(!process.wait().unwrap().success(), "{said}");
+    said
+}
+
+impl Beacon {
+    pub(crate) fn new() -> Self {
+        let path = scratch("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        Self { listener, path }
+    }
+
+    /// The next child that comes.
+    pub(crate) async fn next(&self) -> Sighting {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        let mut stream = tokio::io::BufReader::new(stream);
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        let pid = line.trim().parse().unwrap();
+        Sighting { pid, stream }
+    }
+
+    /// Whether no further child has come.
+    pub(crate) async fn is_quiet(&self) -> bool {
+        let next = futures_util::FutureExt::now_or_never(self.listener.accept());
+        next.is_none()
+    }
+}
+
+impl Drop for Beacon {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+impl Sighting {
+    /// Resolves when the child is gone.
+    pub(crate) async fn gone(mut self) {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).await.unwrap();
+    }
+
+    /// What the child says to the test.
+    pub(crate) async fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).await.unwrap();
+        line
+    }
+
+    /// Says something to the child.
+    pub(crate) async fn tell(&mut self, word: &str) {
+        self.stream.write_all(word.as_bytes()).await.unwrap();
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid), signal).unwrap();
+    }
+}
+
+/// A configuration with one server, `legacy.py`, and these further lines of its table.
+pub(crate) fn legacy(beacon: &Beacon, lines: &str) -> String {
+    format!(
+        "[servers.legacy]\ncommand = ['python3', '{}']\nenv = {{ BEACON = '{}' }}\n{lines}\n",
+        script("legacy.py"),
+        beacon.path.display()
+    )
+}
+
+pub(crate) fn script(name: &str) -> String {
+    format!("{}/tests/servers/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A path that nothing else has.
+fn scratch(ending: &str) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    // Short, because the path of a socket may have 107 bytes.
+    std::env::temp_dir().join(format!(
+        "pool-proxy-{}-{number}.{ending}",
+        std::process::id()
+    ))
+}

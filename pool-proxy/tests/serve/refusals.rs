@@ -1,0 +1,148 @@
+//! What is refused before a child sees it.
+
+use hyper::{Method, StatusCode};
+use serde_json::json;
+
+use crate::client::{Client, NEWEST, tool};
+use crate::proxy::{Beacon, Proxy, legacy, refused_start};
+use crate::run;
+
+#[test]
+fn strange_heads_and_bodies_get_a_clear_status_and_reach_no_child() {
+    run(async {
+        let beacon = Beacon::new();
+        let http = "[http]\nbody_bytes_max = 2048\n";
+        let proxy = Proxy::configured(&format!("{http}{}", legacy(&beacon, "sharing = 'shared'")));
+        let client = Client::new(proxy.address);
+        let call = tool(1, "pid", json!({})).to_string();
+        let at = |path: &str| Client::at(proxy.address, path);
+        let large = "x".repeat(4096);
+        let cases = [
+            (client.with("host", "evil.example"), &*call, 403),
+            (client.without("host"), &*call, 403),
+            (client.with("origin", "http://evil.example"), &*call, 403),
+            (client.with("origin", "null"), &*call, 403),
+            (client.with("content-type", "text/plain"), &*call, 415),
+            (client.without("content-type"), &*call, 415),
+            (client.with("accept", "application/json"), &*call, 406),
+            (client.with("mcp-protocol-version", "1.0"), &*call, 400),
+            (client.with("mcp-session-id", "guessed"), &*call, 404),
+            (client.clone(), "", 400),
+            (client.clone(), "{", 400),
+            (client.clone(), "[]", 400),
+            (
+                client.clone(),
+                r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
+                400,
+            ),
+            (client.clone(), &*large, 413),
+            (at("/servers/other/mcp"), &*call, 404),
+            (at("/servers/../mcp"), &*call, 404),
+            (at("/servers/legacy/mcp/"), &*call, 404),
+            (at("/"), &*call, 404),
+            (at("http://other.example/mcp"), &*call, 400),
+        ];
+        for (client, body, status) in cases {
+            let mut reply = client.send(Method::POST, body.to_owned()).await;
+            let text = reply.text().await;
+            assert_eq!(reply.status.as_u16(), status, "{body}: {text}");
+            assert!(!text.is_empty(), "a refusal says why");
+        }
+        assert_eq!(
+            client.send(Method::PUT, "").await.status,
+            StatusCode::METHOD_NOT_ALLOWED
+        );
+        assert_eq!(
+            client.send(Method::GET, "").await.status,
+            StatusCode::BAD_REQUEST
+        );
+        assert!(beacon.is_quiet().await, "no child was started");
+        assert_eq!(
+            at("/servers/legacy/mcp")
+                .call(1, "echo", json!({ "text": "a" }))
+                .await,
+            "a"
+        );
+    });
+}
+
+#[test]
+fn a_page_of_a_known_origin_may_ask_and_see_its_session() {
+    run(async {
+        let beacon = Beacon::new();
+        let http = "[http]\nallowed_origins = ['https://app.example']\n";
+        let proxy = Proxy::configured(&format!("{http}{}", legacy(&beacon, "")));
+        let page = Client::new(proxy.address).with("origin", "https://app.example");
+        let preflight = page.send(Method::OPTIONS, "").await;
+        assert_eq!(preflight.status, StatusCode::NO_CONTENT);
+        let allowed = preflight.headers["access-control-allow-headers"]
+            .to_str()
+            .unwrap();
+        assert!(allowed.contains("Mcp-Session-Id"));
+        let session = page.begin(NEWEST).await;
+        let reply = session.post(&tool(1, "pid", json!({}))).await;
+        assert_eq!(
+            reply.headers["access-control-allow-origin"],
+            "https://app.example"
+        );
+        assert_eq!(
+            reply.headers["access-control-expose-headers"],
+            "Mcp-Session-Id"
+        );
+    });
+}
+
+#[test]
+fn without_a_known_token_nothing_is_told() {
+    run(async {
+        let beacon = Beacon::new();
+        let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"; // test
+        let tokens = format!(
+            "[tokens.a]\nsha256 = '{hash}'\nservers = ['other']\n[servers.other]\ncommand = ['cat']\n"
+        );
+        let proxy = Proxy::configured(&legacy(&beacon, &format!("sharing = 'shared'\n{tokens}")));
+        let client = Client::at(proxy.address, "/servers/legacy/mcp");
+        let call = tool(1, "pid", json!({}));
+        for stranger in [client.clone(), client.with("authorization", "Bearer tes")] {
+            let reply = stranger.post(&call).await;
+            assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
+            assert_eq!(reply.headers["www-authenticate"], "Bearer");
+        }
+        let known = client.with("authorization", "Bearer test");
+        assert_eq!(
+            known.post(&call).await.status,
+            StatusCode::NOT_FOUND,
+            "not its server"
+        );
+        assert!(beacon.is_quiet().await);
+    });
+}
+
+#[test]
+fn a_start_that_makes_no_sense_is_refused_with_the_reason() {
+    for (words, reason) in [
+        (&["serve"][..], "no server"),
+        (
+            &["serve", "--", "no-such-program-anywhere"],
+            "no-such-program-anywhere",
+        ),
+        (
+            &["serve", "--listen", "0.0.0.0:0", "--", "cat"],
+            "--without-tokens",
+        ),
+        (&["serve", "--config", "/no/such/file"], "/no/such/file"),
+        (&["serve", "--listne", "127.0.0.1:0"], "--listen"),
+    ] {
+        let said = refused_start(words);
+        assert!(said.contains(reason), "{words:?}: {said}");
+    }
+    let file = std::env::temp_dir().join(format!("pool-proxy-{}-typo.toml", std::process::id()));
+    std::fs::write(
+        &file,
+        "[servers.a]\ncommand = ['cat']\nsharring = 'shared'\n",
+    )
+    .unwrap();
+    let said = refused_start(&["serve", "--config", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    assert!(said.contains("did you mean `sharing`?"), "{said}");
+}

@@ -1,0 +1,264 @@
+//! Children that many clients share.
+
+use hyper::{Method, StatusCode};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::client::{Client, NEWEST, initialize, request, tool};
+use crate::proxy::{Beacon, Proxy, legacy};
+use crate::run;
+
+#[test]
+fn sessions_share_a_child_and_get_their_own_replies_under_equal_ids() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nchildren_max = 1"));
+        let client = Client::new(proxy.address);
+        let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
+        let (first, second) = tokio::join!(
+            one.call("same", "echo", json!({ "text": "of one" })),
+            two.call("same", "echo", json!({ "text": "of two" })),
+        );
+        assert_eq!((first.as_str(), second.as_str()), ("of one", "of two"));
+        let child = beacon.next().await;
+        assert_eq!(one.call(1, "pid", json!({})).await, child.pid.to_string());
+        assert_eq!(two.call(1, "pid", json!({})).await, child.pid.to_string());
+        assert!(beacon.is_quiet().await, "one child serves both");
+    });
+}
+
+#[test]
+fn a_client_without_a_session_is_served() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'stateless'"));
+        let client = Client::new(proxy.address);
+        assert_eq!(client.call(7, "echo", json!({ "text": "hi" })).await, "hi");
+        let pong = client.ask("p", "ping", json!({})).await;
+        assert_eq!(pong, json!({ "jsonrpc": "2.0", "id": "p", "result": {} }));
+    });
+}
+
+#[test]
+fn a_second_client_is_initialized_without_a_child() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address);
+        let mut first = client.post(&initialize(NEWEST)).await;
+        let child = beacon.next().await;
+        child.signal(Signal::SIGKILL);
+        child.gone().await;
+        let mut second = client.post(&initialize(NEWEST)).await;
+        assert_ne!(
+            first.headers["mcp-session-id"],
+            second.headers["mcp-session-id"]
+        );
+        let (first, second) = (first.json().await, second.json().await);
+        assert_eq!(first, second);
+        assert_eq!(first["result"]["serverInfo"]["name"], "legacy.py");
+        let capabilities = &first["result"]["capabilities"];
+        assert_eq!(
+            *capabilities,
+            json!({ "tools": { "listChanged": true }, "resources": {} })
+        );
+        assert!(beacon.is_quiet().await);
+    });
+}
+
+#[test]
+fn progress_comes_before_the_reply_under_the_tokens_of_the_client() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let params = json!({ "name": "progress", "_meta": { "progressToken": "mine" } });
+        let mut reply = client.post(&request(1, "tools/call", params)).await;
+        assert_eq!(reply.headers["x-accel-buffering"], "no");
+        let progress = reply.event().await.unwrap();
+        assert_eq!(progress["params"]["progressToken"], "mine");
+        assert_eq!(reply.event().await.unwrap()["id"], 1);
+        assert!(reply.event().await.is_none());
+    });
+}
+
+#[test]
+fn a_cancel_ends_the_request_that_it_names_and_no_other() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nchildren_max = 1"));
+        let client = Client::new(proxy.address);
+        let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
+        let call = tool("same", "hold", json!({}));
+        let held_by = |client: Client, call| async move { client.post(&call).await.text().await };
+        let mut held_one = Box::pin(held_by(one.clone(), call.clone()));
+        let mut held_two = Box::pin(held_by(two.clone(), call.clone()));
+        let seen = async {
+            // Both are at the child when it answers what came after them.
+            while one
+                .call(1, "calls", json!({}))
+                .await
+                .parse::<u32>()
+                .unwrap()
+                < 3
+            {}
+        };
+        tokio::select! {
+            biased;
+            text = &mut held_one => panic!("{text}"),
+            text = &mut held_two => panic!("{text}"),
+            () = seen => {}
+        }
+        let cancel = json!({
+            "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": "same" }
+        });
+        let cancelled = async {
+            let mut reply = one.post(&cancel).await;
+            assert_eq!(
+                (reply.status, reply.text().await.as_str()),
+                (StatusCode::ACCEPTED, "")
+            );
+            held_one.await
+        };
+        let text = tokio::select! {
+            text = &mut held_two => panic!("{text}"),
+            text = cancelled => text,
+        };
+        assert!(text.contains("cancelled by the client"), "{text}");
+        drop(held_two);
+    });
+}
+
+#[test]
+fn what_a_dead_child_may_have_executed_is_not_repeated_unless_it_reads() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nchildren_max = 1"));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let reply = client.ask(1, "tools/call", json!({ "name": "exit" })).await;
+        let text = reply["error"]["message"].as_str().unwrap();
+        assert_eq!(
+            text,
+            "the server's process exited; outcome unknown: the request may have been executed"
+        );
+        let (first, _) = (beacon.next().await, client.call(2, "pid", json!({})).await);
+        first.gone().await;
+        assert_eq!(
+            client.ask(3, "tools/list", json!({})).await["result"]["tools"][0]["name"],
+            "echo"
+        );
+    });
+}
+
+#[test]
+fn an_idle_child_leaves_and_the_next_caller_gets_another() {
+    run(async {
+        let beacon = Beacon::new();
+        let lines = "sharing = 'shared'\nidle_timeout = '100ms'";
+        let proxy = Proxy::configured(&legacy(&beacon, lines));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        beacon.next().await.gone().await;
+        assert_eq!(
+            client.call(1, "echo", json!({ "text": "again" })).await,
+            "again"
+        );
+    });
+}
+
+#[test]
+fn a_killed_child_costs_the_next_caller_nothing_but_a_start() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        for id in 0..3 {
+            let killed = beacon.next().await;
+            killed.signal(Signal::SIGKILL);
+            killed.gone().await;
+            assert_eq!(
+                client.call(id, "echo", json!({ "text": "still" })).await,
+                "still"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_change_of_a_list_reaches_the_streams_of_all_sessions() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address);
+        let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
+        let mut stream_one = one.send(Method::GET, "").await;
+        let mut stream_two = two.send(Method::GET, "").await;
+        assert_eq!(one.send(Method::GET, "").await.status, StatusCode::CONFLICT);
+        one.call(1, "change", json!({})).await;
+        for stream in [&mut stream_one, &mut stream_two] {
+            let said = stream.event().await.unwrap();
+            assert_eq!(said["method"], "notifications/tools/list_changed");
+        }
+        assert_eq!(
+            two.send(Method::DELETE, "").await.status,
+            StatusCode::NO_CONTENT
+        );
+        assert!(
+            stream_two.event().await.is_none(),
+            "the stream ends with its session"
+        );
+        assert_eq!(
+            two.post(&tool(1, "pid", json!({}))).await.status,
+            StatusCode::NOT_FOUND
+        );
+    });
+}
+
+#[test]
+fn what_cannot_be_shared_is_refused_with_the_way_out() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        for method in ["logging/setLevel", "resources/subscribe", "tasks/list"] {
+            let reply = client.ask(1, method, json!({})).await;
+            assert_eq!(reply["error"]["code"], -32601);
+            let text = reply["error"]["message"].as_str().unwrap();
+            assert!(text.contains("sharing = \"session\""), "{text}");
+        }
+        let answer = json!({ "jsonrpc": "2.0", "id": 0, "result": {} });
+        assert_eq!(client.post(&answer).await.status, StatusCode::BAD_REQUEST);
+    });
+}
+
+#[test]
+fn principals_share_children_only_where_that_is_declared() {
+    run(async {
+        let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"; // test
+        let other = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752"; // test2
+        let tokens = format!("[tokens.a]\nsha256 = '{hash}'\n[tokens.b]\nsha256 = '{other}'\n");
+        for (sharing, is_shared) in [("shared", false), ("stateless", true)] {
+            let beacon = Beacon::new();
+            let lines = format!("sharing = '{sharing}'\nchildren_max = 1\n{tokens}");
+            let proxy = Proxy::configured(&legacy(&beacon, &lines));
+            let client = Client::new(proxy.address);
+            let one = client
+                .with("authorization", "Bearer test")
+                .begin(NEWEST)
+                .await;
+            let two = client
+                .with("authorization", "Bearer test2")
+                .begin(NEWEST)
+                .await;
+            let pids = (
+                one.call(1, "pid", json!({})).await,
+                two.call(1, "pid", json!({})).await,
+            );
+            assert_eq!(pids.0 == pids.1, is_shared, "{sharing}");
+            let stolen = one.with("authorization", "Bearer test2");
+            assert_eq!(
+                stolen.post(&tool(1, "pid", json!({}))).await.status,
+                StatusCode::NOT_FOUND
+            );
+        }
+    });
+}

@@ -1,0 +1,93 @@
+"""An MCP server of the eras with sessions, whose tools do what a test needs. It needs no packages.
+
+If BEACON names a socket, it connects to it and says its process id: the end of that connection is its own.
+"""
+import json
+import os
+import socket
+import sys
+
+if "BEACON" in os.environ:
+    beacon = socket.socket(socket.AF_UNIX)
+    beacon.connect(os.environ["BEACON"])
+    beacon.sendall(b"%d\n" % os.getpid())
+
+CAPABILITIES = {"tools": {"listChanged": True}, "logging": {}, "resources": {"subscribe": True}}
+held = []
+calls = 0
+
+
+def say(message):
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+def text(value):
+    return {"content": [{"type": "text", "text": str(value)}]}
+
+
+def call(request, params):
+    global calls
+    calls += 1
+    name, arguments = params["name"], params.get("arguments", {})
+    if name == "echo":
+        return text(arguments["text"])
+    if name == "pid":
+        return text(os.getpid())
+    if name == "calls":
+        return text(calls)
+    if name == "environment":
+        return text(json.dumps(dict(os.environ)))
+    if name == "progress":
+        token = params["_meta"]["progressToken"]
+        say({"method": "notifications/progress", "params": {"progressToken": token, "progress": 1}})
+        return text("done")
+    if name == "log":
+        say({"method": "notifications/message", "params": {"level": "info", "data": "said"}})
+        return text("logged")
+    if name == "change":
+        say({"method": "notifications/tools/list_changed"})
+        return text("changed")
+    if name == "ask":
+        say({"id": "question", "method": "sampling/createMessage", "params": {}})
+        held.append(request)
+        return None
+    if name == "wait":
+        # For a word of the test.
+        beacon.sendall(b"waiting\n")
+        return text(beacon.recv(100).decode())
+    if name == "hold":
+        held.append(request)
+        return None
+    if name == "exit":
+        os._exit(3)
+    return {"isError": True, **text("no such tool")}
+
+
+def answer(message):
+    method, request = message.get("method"), message.get("id")
+    if method is None:
+        # The answer to a question ends the call that asked.
+        say({"id": held.pop(), "result": text(json.dumps(message.get("result", message.get("error"))))})
+    elif request is None:
+        if method == "notifications/cancelled":
+            sys.stderr.write("cancelled\n")
+    elif method == "initialize":
+        version = os.environ.get("SPEAKS", message["params"]["protocolVersion"])
+        say({"id": request, "result": {
+            "protocolVersion": version, "capabilities": CAPABILITIES,
+            "serverInfo": {"name": "legacy.py", "version": "1"}}})
+    elif method == "ping":
+        say({"id": request, "result": {}})
+    elif method == "tools/list":
+        say({"id": request, "result": {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]}})
+    elif method == "tools/call":
+        result = call(request, message["params"])
+        if result is not None:
+            say({"id": request, "result": result})
+    else:
+        say({"id": request, "error": {"code": -32601, "message": "method not found"}})
+
+
+for line in sys.stdin:
+    answer(json.loads(line))

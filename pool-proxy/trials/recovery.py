@@ -1,0 +1,138 @@
+"""What callers notice when a shared child dies or is stopped, and what is left when the proxy itself is killed.
+
+* Once a child is dead, no new call fails, and the next one takes about as long as a first call.
+* A stopped child costs the calls that it has one deadline. The calls after that are served by another child.
+* A killed proxy leaves no child.
+"""
+
+import asyncio
+import os
+import signal
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from harness import options_parser, running_proxy, server, token_of, tokens
+from mcp_http import Endpoint
+from storm_session import StormSession, Tally
+
+DEADLINE_S = 2
+SLACK_S = 1
+# Between a stop and its discovery a call can still be sent to the stopped child; not later.
+FOUND_WITHIN_S = 2 * DEADLINE_S
+GONE_WITHIN_S = 30
+
+
+class Caller:
+    def __init__(self, port, principal):
+        self.tally = Tally()
+        endpoint = Endpoint("127.0.0.1", port, "/servers/shared/mcp", token_of(principal))
+        self.session = StormSession(endpoint, principal, "caller", False, self.tally)
+
+    async def call(self, milliseconds=0):
+        """Seconds that a call took, and whether it was answered."""
+        before, started = self.tally.counts.get("replies", 0), time.monotonic()
+        await self.session.call("whoami", 3, milliseconds)
+        return time.monotonic() - started, self.tally.counts.get("replies", 0) > before
+
+    def pid(self):
+        return next(iter(self.tally.pids))
+
+    def forget(self):
+        self.tally.pids.clear()
+
+
+def is_dead(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+async def deaths(port, principals):
+    """Cold starts, the calls after deaths, and how many of these failed."""
+    cold, after, failed = [], [], 0
+    for principal in principals:
+        caller = Caller(port, principal)
+        started = time.monotonic()
+        await caller.session.open()
+        await caller.call()
+        cold.append(time.monotonic() - started)
+        os.kill(caller.pid(), signal.SIGKILL)
+        while not is_dead(caller.pid()):
+            await asyncio.sleep(0)
+        seconds, answered = await caller.call()
+        after.append(seconds)
+        failed += not answered
+        await caller.session.close()
+    return cold, after, failed
+
+
+async def stop(port, principal):
+    """What is wrong with how a stopped child is dealt with, a sentence each."""
+    wrong = []
+    caller = Caller(port, principal)
+    await caller.session.open()
+    await caller.call()
+    os.kill(caller.pid(), signal.SIGSTOP)
+    stopped = time.monotonic()
+    victims = await asyncio.gather(*(caller.call() for _ in range(4)))
+    longest = max(seconds for seconds, _ in victims)
+    if longest > DEADLINE_S + SLACK_S:
+        wrong.append(f"a call to a stopped child took {longest:.1f} s, with a deadline of {DEADLINE_S} s")
+    late = 0
+    while time.monotonic() - stopped < FOUND_WITHIN_S:
+        _, answered = await caller.call()
+        late += not answered
+    calls = [await caller.call() for _ in range(10)]
+    failed = sum(not answered for _, answered in calls)
+    print(f"stopped: 4 calls within {longest:.2f} s, {late} more failed until it was found, {failed} of 10 after that")
+    if failed:
+        wrong.append(f"{failed} of 10 calls failed after the stopped child must have been found")
+    await caller.session.close()
+    return wrong
+
+
+def killed(proxy, principals):
+    """What is wrong after the proxy was killed with children that have work."""
+
+    async def leave_work():
+        for principal in principals:
+            caller = Caller(proxy.port, principal)
+            await caller.session.open()
+            await caller.session.call("whoami", 3, 60_000, patience=0.1)
+            caller.session.listening.cancel()
+
+    asyncio.run(leave_work())
+    had = len(proxy.children())
+    os.kill(proxy.pid, signal.SIGKILL)
+    died = time.monotonic()
+    while (left := len(proxy.children())) and time.monotonic() - died < GONE_WITHIN_S:
+        time.sleep(0.05)
+    print(f"killed: {had} children before, {left} left {time.monotonic() - died:.2f} s later")
+    return [f"{left} of {had} children are left by a killed proxy"] if left or not had else []
+
+
+def main():
+    parser = options_parser(__doc__)
+    parser.add_argument("--principals", type=int, default=20)
+    options = parser.parse_args()
+    principals = [f"p{number}" for number in range(options.principals)]
+    shared = server("shared", "tagged_server.py", "shared", f'request_timeout = "{DEADLINE_S}s"')
+    with running_proxy(options.proxy, shared, tokens(principals)) as proxy:
+        cold, after, failed = asyncio.run(deaths(proxy.port, principals))
+        wrong = asyncio.run(stop(proxy.port, principals[0]))
+    first, next_one = (statistics.median(seconds) * 1000 for seconds in (cold, after))
+    print(f"dead: {failed} of {len(after)} new calls failed; {next_one:.0f} ms, a cold start takes {first:.0f} ms")
+    if failed:
+        wrong.append(f"{failed} new calls failed after a death")
+    with running_proxy(options.proxy, shared, tokens(principals), exit_expected=-signal.SIGKILL) as proxy:
+        wrong += killed(proxy, principals[:5])
+    for sentence in wrong:
+        print(f"!! {sentence}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+//! What a connection sends by itself: cancel notifications and answers. It never waits for room.
+
+use std::task::Waker;
+
+use super::{Link, LinkSettings};
+use crate::process::lock;
+use crate::rpc::framing::Frame;
+use crate::rpc::outbox::FrameBudget;
+use crate::rpc::state::LinkState;
+use crate::rpc::table::CallId;
+
+impl Link {
+    /// Sends a message of the connection's own. If there is no place for it, it is dropped and counted.
+    pub(in crate::rpc) fn send_now(&self, mut frame: Frame) {
+        let driver = {
+            let mut state = lock(&self.state);
+            self.push_now(&mut state, &mut frame)
+        };
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    pub(super) fn push_now(&self, state: &mut LinkState, frame: &mut Frame) -> Option<Waker> {
+        if !state.is_open() {
+            return None;
+        }
+        let Ok(place) = self.own_places.try_acquire() else {
+            state.count_unsent();
+            return None;
+        };
+        // The queued frame occupies the place from here on.
+        place.forget();
+        state.queue.push(None, FrameBudget::Ours, frame);
+        state.driver_to_wake()
+    }
+
+    /// Tells the child to cancel a call that goes on.
+    pub(in crate::rpc) fn send_cancel(&self, call: CallId) {
+        if let Some(frame) = self.cancel_frame(call) {
+            self.send_now(frame);
+        }
+    }
+
+    /// Sends a message of the connection's own. One that is too long is dropped and counted.
+    pub(in crate::rpc) fn send_text(&self, message: Vec<u8>) {
+        match self.own_frame(message) {
+            Some(frame) => self.send_now(frame),
+            None => lock(&self.state).count_unsent(),
+        }
+    }
+
+    pub(super) fn cancel_frame(&self, call: CallId) -> Option<Frame> {
+        self.own_frame(self.settings.cancel.message(call)?.into_bytes())
+    }
+
+    pub(super) fn own_frame(&self, message: Vec<u8>) -> Option<Frame> {
+        let LinkSettings {
+            framing,
+            frame_bytes_max,
+            ..
+        } = self.settings;
+        Frame::of(framing, frame_bytes_max, message).ok()
+    }
+}

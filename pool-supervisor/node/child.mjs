@@ -1,0 +1,281 @@
+// A child in the shape of `child_process.ChildProcess`.
+
+import { EventEmitter } from 'node:events';
+
+import { abortError, systemError, unsupported } from './errors.mjs';
+import { signalName } from './options.mjs';
+import { ChildInput, ChildOutput, WINDOW_BYTES } from './streams.mjs';
+
+export class ChildProcess extends EventEmitter {
+  #sidecar;
+  #name;
+  #isHeld = true;
+  #isSpawned = false;
+  #isOver = false;
+  #isClosed = false;
+  #outputs = {};
+  #openOutputs = 0;
+  #input = null;
+  #ready = Promise.withResolvers?.() ?? deferred();
+  #terminated = Promise.withResolvers?.() ?? deferred();
+  #cleanUp = [];
+
+  pid = undefined;
+  exitCode = null;
+  signalCode = null;
+  killed = false;
+  connected = false;
+  stdin = null;
+  stdout = null;
+  stderr = null;
+
+  constructor(sidecar, spec) {
+    super();
+    this.#sidecar = sidecar;
+    this.#name = sidecar.add(this);
+    this.spawnfile = spec.file;
+    this.spawnargs = [spec.argv0, ...spec.args];
+    // Whoever does not ask for them is not told by an unhandled rejection.
+    this.#ready.promise.catch(() => {});
+    this.#terminated.promise.catch(() => {});
+    sidecar.hold();
+    this.#makeStreams(spec.modes);
+    this.#start(spec);
+    this.#watch(spec);
+  }
+
+  /** Resolves to the process id when the child was started. */
+  get ready() {
+    return this.#ready.promise;
+  }
+
+  /**
+   * Resolves when the child and everything that it started have ended, to how that went. Whoever asks keeps
+   * the event loop alive until then.
+   */
+  get terminated() {
+    this.#sidecar.hold();
+    return this.#terminated.promise.finally(() => this.#sidecar.release());
+  }
+
+  #makeStreams(modes) {
+    const [input, ...outputs] = modes;
+    if (input !== 'ignore') {
+      this.#input = new ChildInput(this.#sidecar, this.#name);
+      if (input === 'inherit') {
+        this.#input.on('error', () => {});
+        process.stdin.pipe(this.#input);
+        this.once('exit', () => {
+          process.stdin.unpipe(this.#input);
+          process.stdin.pause();
+        });
+      } else {
+        this.stdin = this.#input;
+      }
+    }
+    for (const [place, mode] of outputs.slice(0, 2).entries()) {
+      if (mode === 'ignore') continue;
+      const name = place === 0 ? 'stdout' : 'stderr';
+      const output = new ChildOutput(this.#sidecar, this.#name, name);
+      this.#outputs[name] = output;
+      this.#openOutputs += 1;
+      output.once('close', () => {
+        this.#openOutputs -= 1;
+        this.#maybeClose();
+      });
+      if (mode === 'inherit') output.pipe(process[name], { end: false });
+      else this[name] = output;
+    }
+    this.stdio = [this.stdin, this.stdout, this.stderr, ...modes.slice(3).map(() => null)];
+  }
+
+  #start(spec) {
+    const mode = (name) => (this.#outputs[name] ? 'pipe' : 'null');
+    const credit = (name) => (this.#outputs[name] ? WINDOW_BYTES : 0);
+    this.#sidecar
+      .request('spawn', {
+        child: this.#name,
+        argv: [spec.file, ...spec.args],
+        argv0: spec.argv0,
+        env: spec.env,
+        cwd: spec.cwd ?? process.cwd(),
+        scope: spec.scope,
+        session: spec.session,
+        ladder: spec.ladder,
+        keep: spec.keep,
+        afterExit: spec.afterExit,
+        stdio: { stdin: this.#input ? 'pipe' : 'null', stdout: mode('stdout'), stderr: mode('stderr') },
+        credit: { stdout: credit('stdout'), stderr: credit('stderr') },
+      })
+      .catch((error) => this.#failed(error));
+  }
+
+  #watch({ signal, timeout, killSignal }) {
+    const end = (reason) => {
+      // The usual way ends the whole tree, by force at last; another signal is sent as it is.
+      if (signalName(killSignal) !== 'SIGTERM') return this.kill(killSignal);
+      if (this.#isOver) return false;
+      this.killed = true;
+      this.#cancel('orderly', reason);
+      return true;
+    };
+    if (timeout > 0) {
+      const timer = setTimeout(() => end('timeout'), timeout);
+      this.#cleanUp.push(() => clearTimeout(timer));
+    }
+    if (signal) {
+      const abort = () => {
+        if (!end('aborted')) return;
+        const tell = () => this.emit('error', abortError(signal.reason));
+        // The event `spawn` comes first, as it does for Node.
+        if (this.#isSpawned) tell();
+        else this.once('spawn', () => process.nextTick(tell));
+      };
+      if (signal.aborted) process.nextTick(abort);
+      else {
+        signal.addEventListener('abort', abort, { once: true });
+        this.#cleanUp.push(() => signal.removeEventListener('abort', abort));
+      }
+    }
+  }
+
+  /** Takes what the sidecar tells of this child. */
+  told(method, params) {
+    switch (method) {
+      case 'spawned':
+        this.#isSpawned = true;
+        this.pid = params.pid;
+        this.#ready.resolve(params.pid);
+        this.emit('spawn');
+        break;
+      case 'output':
+        this.#outputs[params.stream]?.receive(params);
+        break;
+      case 'streamEnded':
+        this.#outputs[params.stream]?.end();
+        break;
+      case 'exit':
+        this.#exited(params.exit.code, params.exit.signal);
+        break;
+      case 'terminated':
+        this.#terminated.resolve(params);
+        break;
+    }
+  }
+
+  #exited(code, signal) {
+    this.exitCode = code;
+    this.signalCode = signal;
+    this.#over();
+    this.emit('exit', code, signal);
+    process.nextTick(() => this.#flush());
+    this.#maybeClose();
+  }
+
+  #over() {
+    this.#isOver = true;
+    this.#cleanUp.forEach((one) => one());
+    this.#input?.destroy();
+  }
+
+  /** Output that nobody reads does not hold up the end. */
+  #flush() {
+    for (const output of Object.values(this.#outputs)) {
+      if (output.readable) output.resume();
+    }
+  }
+
+  #failed(error) {
+    if (this.#isSpawned || this.#isOver) return;
+    this.#sidecar.forget(this.#name);
+    const system = error.fault
+      ? systemError(error.fault, `spawn ${this.spawnfile}`, { path: this.spawnfile, spawnargs: this.spawnargs.slice(1) })
+      : error;
+    this.exitCode = system.errno ?? null;
+    this.#ready.reject(system);
+    this.#terminated.reject(system);
+    this.#over();
+    Object.values(this.#outputs).forEach((output) => output.destroy());
+    try {
+      this.emit('error', system);
+    } finally {
+      this.#maybeClose();
+    }
+  }
+
+  /** The sidecar has gone, and nothing more is known. */
+  lost(error) {
+    this.#ready.reject(error);
+    this.#terminated.reject(error);
+    const wasOver = this.#isOver;
+    this.#over();
+    Object.values(this.#outputs).forEach((output) => output.destroy());
+    try {
+      if (!wasOver || !this.#isClosed) this.emit('error', error);
+    } finally {
+      this.#maybeClose();
+    }
+  }
+
+  #maybeClose() {
+    if (!this.#isOver || this.#openOutputs > 0 || this.#isClosed) return;
+    this.#isClosed = true;
+    if (this.#isHeld) this.#sidecar.release();
+    this.#isHeld = false;
+    this.emit('close', this.exitCode, this.signalCode);
+  }
+
+  /** Sends a signal to the child alone. */
+  kill(signal = 'SIGTERM') {
+    const name = signal === 0 ? 0 : signalName(signal);
+    if (this.#isOver || this.#sidecar.gone) return false;
+    this.killed = true;
+    if (name === 0) return true;
+    const send = () => this.#sidecar.request('signal', { child: this.#name, signal: name, to: 'root' });
+    const sent = this.#isSpawned ? send() : this.ready.then(send);
+    sent.catch((error) => {
+      if (error.kind === 'invalidParams' || error.kind === 'signalRefused') this.emit('error', error);
+    });
+    return true;
+  }
+
+  /** Ends the child and everything that it started. Resolves to how that went. */
+  async cancel({ mode = 'orderly', reason } = {}) {
+    this.#cancel(mode, reason);
+    return this.terminated;
+  }
+
+  #cancel(mode, reason) {
+    // It may have ended by itself just now: `terminated` tells.
+    this.#sidecar.request('cancel', { child: this.#name, mode, reason }).catch(() => {});
+  }
+
+  ref() {
+    if (!this.#isHeld && !this.#isClosed) this.#sidecar.hold();
+    this.#isHeld = !this.#isClosed;
+  }
+
+  unref() {
+    if (this.#isHeld) this.#sidecar.release();
+    this.#isHeld = false;
+  }
+
+  send() {
+    throw unsupported('send', 'use stdin and stdout');
+  }
+
+  disconnect() {
+    throw unsupported('disconnect', 'use stdin and stdout');
+  }
+
+  [Symbol.dispose ?? Symbol.for('nodejs.dispose')]() {
+    if (!this.killed) this.kill();
+  }
+}
+
+const deferred = () => {
+  const one = {};
+  one.promise = new Promise((resolve, reject) => Object.assign(one, { resolve, reject }));
+  return one;
+};
+

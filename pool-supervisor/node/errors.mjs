@@ -1,0 +1,52 @@
+// Errors with codes. Those that Node throws itself have Node's codes.
+
+import { constants } from 'node:os';
+
+/** What the sidecar refuses, or its end. `kind` says which. */
+export class SupervisorError extends Error {
+  constructor(message, code, kind) {
+    super(message);
+    this.name = 'SupervisorError';
+    this.code = code;
+    this.kind = kind;
+  }
+}
+
+export const unsupported = (what, instead) =>
+  new SupervisorError(`${what} is not supported by pool-supervisor: ${instead}`, 'ERR_SUPERVISOR_UNSUPPORTED', 'unsupported');
+
+export const gone = (why) =>
+  new SupervisorError(`the supervisor has gone (${why}); its children are ended by its guardian`, 'ERR_SUPERVISOR_GONE', 'gone');
+
+export const typeError = (name, expected, value) => {
+  const error = new TypeError(`The "${name}" argument must be ${expected}. Received ${value === null ? 'null' : typeof value}`);
+  error.code = 'ERR_INVALID_ARG_TYPE';
+  return error;
+};
+
+export const valueError = (name, why, value) => {
+  const error = new TypeError(`The argument '${name}' ${why}. Received ${JSON.stringify(value)}`);
+  error.code = 'ERR_INVALID_ARG_VALUE';
+  return error;
+};
+
+export const rangeError = (name, why, value) => {
+  const error = new RangeError(`The value of "${name}" is out of range. It must be ${why}. Received ${value}`);
+  error.code = 'ERR_OUT_OF_RANGE';
+  return error;
+};
+
+export const abortError = (reason) => {
+  const error = new Error('The operation was aborted', { cause: reason });
+  error.name = 'AbortError';
+  error.code = 'ABORT_ERR';
+  return error;
+};
+
+/** An error of the system as Node makes them, from an answer of the sidecar. */
+export const systemError = (fault, syscall, more) => {
+  const code = fault.data?.errno;
+  if (code === undefined) return new SupervisorError(fault.message, 'ERR_SUPERVISOR_REFUSED', fault.data?.kind);
+  const error = new Error(`${syscall} ${code}`);
+  return Object.assign(error, { errno: -constants.errno[code], code, syscall, ...more, reason: fault.message });
+};

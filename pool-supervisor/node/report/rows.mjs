@@ -1,0 +1,36 @@
+// The rows of the report: a tree of processes, what is done to it, and what a good way does.
+
+const seconds = 'sleep 1000';
+const ignorer = `trap '' TERM; ${seconds}`;
+
+/** Ends the tree when it has said `ready` as often as it is large. */
+const end = (id, what, script, ready = 1) => ({ id, what, script, ready, act: 'end' });
+
+export const ROWS = [
+  end('M1', 'child and grandchild', `sh -c 'echo ready; ${seconds}' & wait`),
+  end('M2', 'grandchild ignores SIGTERM', `sh -c "trap '' TERM; echo ready; while :; do sleep 0.05; done" & wait`),
+  end('M3', 're-parented, ignores SIGTERM', `sh -c "(trap '' TERM; echo ready; while :; do sleep 0.05; done) & exit"; ${seconds}`),
+  end('M4', 'late fork on SIGTERM', `trap '(${ignorer}) & exit' TERM; echo ready; while :; do sleep 0.01; done`),
+  end('M5', 'session of its own', `setsid sh -c 'echo ready; ${seconds}' & wait`),
+  end('M6', 'session and double fork', `setsid sh -c '(echo ready; exec ${seconds}) & exit'; ${seconds}`),
+  { ...end('M7', 'root gone first', `(trap '' TERM; echo ready; while :; do sleep 0.05; done) & exit 0`), act: 'endAfterExit' },
+  end('M9', 'wide tree, 30 children', `i=0; while [ $i -lt 30 ]; do sh -c 'echo ready; ${seconds}' & i=$((i+1)); done; wait`, 30),
+  { id: 'T1', what: 'end with a slow drain: 1 MB after SIGTERM', script: `trap 'head -c 1000000 /dev/zero; exit 0' TERM; echo ready; while :; do sleep 0.01; done`, ready: 1, act: 'end', bytes: 1_000_000 },
+  { id: 'T2', what: '10 MB, then exit', script: 'head -c 10000000 /dev/zero', ready: 0, act: 'close', bytes: 10_000_000 },
+  { id: 'T3', what: 'root exits, a daemon chatters into the pipe', script: `setsid sh -c 'while echo x; do sleep 0.01; done' & sleep 0.2; exit 0`, ready: 0, act: 'close' },
+  { id: 'T4', what: 'consumer that does not read', script: `echo ready; (${ignorer}) & exec cat /dev/zero`, ready: 1, act: 'endUnread' },
+  { id: 'W1', what: 'end during a write of 1 MB in flight', script: `echo ready; ${seconds} & wait`, ready: 1, act: 'endWhileWriting' },
+  { id: 'S1', what: 'SIGINT is forwarded', script: `trap 'exit 7' INT; echo ready; while :; do sleep 0.01; done`, ready: 1, act: 'signal' },
+  ...[
+    ['H1', 'host killed: child and grandchild', 'M1'],
+    ['H2', 'host killed: grandchild ignores SIGTERM', 'M2'],
+    ['H3', 'host killed: re-parented', 'M3'],
+    ['H5', 'host killed: session of its own', 'M5'],
+    ['H6', 'host killed: session and double fork', 'M6'],
+  ].map(([id, what, like]) => ({ id, what, like, act: 'killHost' })),
+];
+
+for (const row of ROWS) {
+  const like = ROWS.find(({ id }) => id === row.like);
+  if (like) Object.assign(row, { script: like.script, ready: like.ready });
+}

@@ -1,0 +1,132 @@
+// One running sidecar: its process, its requests, and the children that it serves.
+
+import { spawn as start } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+import { gone, SupervisorError } from './errors.mjs';
+
+const ownProgram = () => {
+  const name = process.platform === 'win32' ? 'pool-supervisor.exe' : 'pool-supervisor';
+  const packed = fileURLToPath(new URL(`./bin/${name}`, import.meta.url));
+  return process.env.POOL_SUPERVISOR ?? (existsSync(packed) ? packed : name);
+};
+
+export class Sidecar {
+  #process;
+  #requests = new Map();
+  #children = new Map();
+  #nextId = 1;
+  #nextName = 1;
+  #holds = 0;
+  #rest = '';
+
+  /** The reason of its end; undefined while it lives. */
+  gone;
+
+  constructor(options = {}) {
+    this.#process = start(options.program ?? ownProgram(), [], {
+      stdio: ['pipe', 'pipe', options.log ?? 'inherit'],
+      windowsHide: true,
+    });
+    this.#process.on('error', (error) => this.#end(error.message));
+    this.#process.on('exit', (code, signal) => this.#end(signal ?? `exit code ${code}`));
+    this.#process.stdin.on('error', () => {});
+    this.#process.stdout.setEncoding('utf8');
+    this.#process.stdout.on('data', (text) => this.#read(text));
+    this.#unref();
+    this.request('initialize', {
+      protocolVersion: 1,
+      hostPid: process.pid,
+      hostGraceMs: options.hostGraceMs,
+      keptBytesTotalMax: options.keptBytesTotalMax,
+    }).catch((error) => this.#end(error.message));
+  }
+
+  get pid() {
+    return this.#process.pid;
+  }
+
+  /** Keeps the event loop alive until `release` was called as often. */
+  hold() {
+    if (this.#holds++ > 0 || this.gone) return;
+    this.#process.ref();
+    this.#process.stdout.ref?.();
+  }
+
+  release() {
+    if (--this.#holds === 0) this.#unref();
+  }
+
+  #unref() {
+    this.#process.unref();
+    this.#process.stdin.unref?.();
+    this.#process.stdout.unref?.();
+  }
+
+  /** Serves a child under a new name. */
+  add(child) {
+    const name = String(this.#nextName++);
+    this.#children.set(name, child);
+    return name;
+  }
+
+  /** A request whose answer is awaited. */
+  request(method, params) {
+    if (this.gone) return Promise.reject(gone(this.gone));
+    const id = this.#nextId++;
+    this.hold();
+    return new Promise((resolve, reject) => {
+      this.#requests.set(id, { resolve, reject });
+      this.#send({ jsonrpc: '2.0', id, method, params });
+    }).finally(() => this.release());
+  }
+
+  /** A request without an answer. */
+  tell(method, params) {
+    if (!this.gone) this.#send({ jsonrpc: '2.0', method, params });
+  }
+
+  #send(message) {
+    this.#process.stdin.write(`${JSON.stringify(message)}\n`);
+  }
+
+  #read(text) {
+    const lines = (this.#rest + text).split('\n');
+    this.#rest = lines.pop();
+    for (const line of lines) this.#take(JSON.parse(line));
+  }
+
+  #take(message) {
+    if (message.method === undefined) {
+      const request = this.#requests.get(message.id);
+      this.#requests.delete(message.id);
+      if (message.error === undefined) request?.resolve(message.result);
+      else request?.reject(Object.assign(new SupervisorError(message.error.message, 'ERR_SUPERVISOR_REFUSED', message.error.data.kind), { fault: message.error }));
+      return;
+    }
+    const name = message.params.child;
+    const child = this.#children.get(name);
+    if (message.method === 'terminated') this.#children.delete(name);
+    child?.told(message.method, message.params);
+  }
+
+  forget(name) {
+    this.#children.delete(name);
+  }
+
+  #end(why) {
+    if (this.gone) return;
+    this.gone = why;
+    const error = gone(why);
+    for (const { reject } of this.#requests.values()) reject(error);
+    this.#requests.clear();
+    const children = [...this.#children.values()];
+    this.#children.clear();
+    for (const child of children) child.lost(error);
+  }
+
+  kill(signal) {
+    return this.#process.kill(signal);
+  }
+}

@@ -1,0 +1,145 @@
+// What the client does beyond child_process.
+
+import assert from 'node:assert/strict';
+import { execFile, execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+import { Supervisor, SupervisorError } from '../index.mjs';
+
+const index = fileURLToPath(new URL('../index.mjs', import.meta.url));
+const closed = (child) => new Promise((resolve) => child.once('close', (...args) => resolve(args)));
+const first = (stream) => new Promise((resolve) => stream.once('data', (chunk) => resolve(String(chunk))));
+
+const lives = (pid) => {
+  try {
+    return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
+  } catch {
+    return false;
+  }
+};
+
+/** A test with a sidecar of its own. */
+const withSupervisor = (name, act) =>
+  test(name, { timeout: 60_000 }, async () => {
+    const supervisor = new Supervisor();
+    try {
+      await act(supervisor);
+    } finally {
+      await supervisor.close({ graceMs: 0 });
+    }
+  });
+
+withSupervisor('cancel ends the whole tree and tells how', async (supervisor) => {
+  const child = supervisor.spawn('sh', ['-c', "setsid sh -c 'trap \"\" TERM; echo $$; sleep 1000' & wait"], { ladder: { termGraceMs: 50 } });
+  const pid = Number(await first(child.stdout));
+  assert.ok(lives(pid));
+  const termination = await child.cancel({ reason: 'enough' });
+  assert.equal(lives(pid), false);
+  assert.deepEqual([termination.reason, termination.rung, termination.survivors.count], ['enough', 'kill', 0]);
+});
+
+withSupervisor('a cancel of a child that has ended resolves as well', async (supervisor) => {
+  const child = supervisor.spawn('true');
+  await closed(child);
+  assert.equal((await child.cancel()).exitedByItself, true);
+});
+
+withSupervisor('run collects up to its cap', async (supervisor) => {
+  const whole = await supervisor.run('sh', ['-c', 'cat; echo err >&2; exit 3'], { input: 'in' });
+  assert.deepEqual([whole.code, whole.stdout, whole.stderr, whole.isTruncated], [3, 'in', 'err\n', false]);
+  const cut = await supervisor.run('head', ['-c', '3000000', '/dev/zero'], { maxBytes: 1000, encoding: 'buffer' });
+  assert.deepEqual([cut.code, cut.stdout.length, cut.isTruncated, cut.termination.stdout.bytes], [0, 1000, true, 3_000_000]);
+  await assert.rejects(supervisor.run('no-such-program'), { code: 'ENOENT' });
+  await assert.rejects(supervisor.run('sleep', ['1000'], { signal: AbortSignal.timeout(20) }), { name: 'AbortError' });
+});
+
+withSupervisor('a consumer that does not read stops the child, and loses nothing', async (supervisor) => {
+  const child = supervisor.spawn('head', ['-c', '5000000', '/dev/zero']);
+  await new Promise((resolve) => child.stdout.once('readable', resolve));
+  const list = await supervisor.list();
+  assert.equal(list.children[0].state, 'running');
+  let bytes = 0;
+  for await (const chunk of child.stdout) bytes += chunk.length;
+  assert.equal(bytes, 5_000_000);
+});
+
+withSupervisor('a killed sidecar closes every child with a typed error, and is replaced', async (supervisor) => {
+  const children = [1, 2, 3].map(() => supervisor.spawn('sleep', ['1000']));
+  const pids = await Promise.all(children.map((child) => child.ready));
+  const errors = children.map((child) => new Promise((resolve) => child.once('error', resolve)));
+  const closes = children.map(closed);
+  const before = supervisor.pid;
+  process.kill(before, 'SIGKILL');
+  for (const error of await Promise.all(errors)) {
+    assert.ok(error instanceof SupervisorError);
+    assert.equal(error.code, 'ERR_SUPERVISOR_GONE');
+  }
+  await Promise.all(closes);
+  await assert.rejects(children[0].terminated, { code: 'ERR_SUPERVISOR_GONE' });
+  assert.equal((await supervisor.run('echo', ['again'])).stdout, 'again\n');
+  assert.notEqual(supervisor.pid, before);
+  // The guardian ends what the sidecar has left: half a second of grace, then by force.
+  while (pids.some(lives)) await new Promise((resolve) => setTimeout(resolve, 20));
+});
+
+test('an unusable program is an error of the child', { timeout: 60_000 }, async () => {
+  const supervisor = new Supervisor({ program: '/no/such/program' });
+  const child = supervisor.spawn('true');
+  const error = await new Promise((resolve) => child.once('error', resolve));
+  assert.equal(error.code, 'ERR_SUPERVISOR_GONE');
+});
+
+const script = (text) =>
+  promisify(execFile)(process.execPath, ['--input-type=module', '-e', `import { spawn, run, close } from ${JSON.stringify(index)};\n${text}`], { timeout: 50_000 });
+
+test('an idle sidecar does not hold the event loop, and a child does', { timeout: 60_000 }, async () => {
+  const idle = await script("const { stdout } = await run('echo', ['a']); console.log(stdout.trim());");
+  assert.equal(idle.stdout, 'a\n');
+  const held = await script("spawn('sh', ['-c', 'sleep 0.1; echo b']).stdout.on('data', (d) => console.log(String(d).trim()));");
+  assert.equal(held.stdout, 'b\n');
+  const released = await script("const child = spawn('sleep', ['1000']); await child.ready; child.unref(); console.log(child.pid);");
+  const pid = Number(released.stdout);
+  while (lives(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
+});
+
+test('inherited streams are those of the host', { timeout: 60_000 }, async () => {
+  const { stdout, stderr } = await script("spawn('sh', ['-c', 'echo out; echo err >&2'], { stdio: ['ignore', 'inherit', 'inherit'] });");
+  assert.deepEqual([stdout, stderr], ['out\n', 'err\n']);
+});
+
+withSupervisor('what it cannot do is refused with a reason', async (supervisor) => {
+  for (const options of [{ detached: true }, { uid: 1 }, { gid: 1 }, { stdio: ['pipe', 'pipe', 'pipe', 'ipc'] }, { stdio: ['pipe', 5, 'pipe'] }]) {
+    assert.throws(() => supervisor.spawn('true', options), { code: 'ERR_SUPERVISOR_UNSUPPORTED' });
+  }
+  const child = supervisor.spawn('true');
+  assert.throws(() => child.send({}), { code: 'ERR_SUPERVISOR_UNSUPPORTED' });
+  await closed(child);
+});
+
+test('npm packs it with its program', { timeout: 120_000, skip: hasNpm() ? false : 'there is no npm' }, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pool-supervisor-'));
+  try {
+    const pack = fileURLToPath(new URL('../pack.mjs', import.meta.url));
+    const file = execFileSync(process.execPath, [pack, process.env.POOL_SUPERVISOR, folder], { encoding: 'utf8' }).trim();
+    execFileSync('tar', ['-xzf', file, '-C', folder]);
+    const { POOL_SUPERVISOR: _, ...env } = process.env;
+    const use = `import { run } from ${JSON.stringify(join(folder, 'package/index.mjs'))}; console.log((await run('echo', ['packed'])).stdout.trim());`;
+    assert.equal(execFileSync(process.execPath, ['--input-type=module', '-e', use], { env, encoding: 'utf8' }), 'packed\n');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+function hasNpm() {
+  try {
+    execFileSync('npm', ['--version'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,180 @@
+// The same cases by child_process and by this client, in one run. Each difference is named with its reason.
+
+import assert from 'node:assert/strict';
+import childProcess from 'node:child_process';
+import { after, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+
+import { Supervisor } from '../index.mjs';
+
+const supervisor = new Supervisor();
+after(() => supervisor.close());
+
+const ways = {
+  child_process: (...args) => childProcess.spawn(...args),
+  supervisor: (...args) => supervisor.spawn(...args),
+};
+
+/** Plays a child to its close, and says what was seen. */
+const play = (child, act = () => {}) =>
+  new Promise((resolve) => {
+    const seen = { events: [], stdout: '', stderr: '' };
+    const note = (name) => (...args) => seen.events.push([name, ...args.map(plain)]);
+    for (const name of ['spawn', 'exit', 'error']) child.on(name, note(name));
+    for (const name of ['stdout', 'stderr']) {
+      child[name]?.setEncoding('utf8');
+      child[name]?.on('data', (text) => (seen[name] += text));
+    }
+    child.stdin?.on('error', (error) => (seen.stdin = error.code));
+    child.on('close', (code, signal) => {
+      note('close')(code, signal);
+      seen.exitCode = child.exitCode;
+      seen.signalCode = child.signalCode;
+      seen.killed = child.killed;
+      resolve(seen);
+    });
+    const result = act(child, seen);
+    if (typeof result !== 'object') seen.result = result;
+  });
+
+const plain = (value) =>
+  value instanceof Error
+    ? { name: value.name, code: value.code, errno: value.errno, syscall: value.syscall, path: value.path, spawnargs: value.spawnargs }
+    : value;
+
+const sh = (script, options, act) => (spawn) => play(spawn('sh', ['-c', script], options), act);
+const thrown = (...args) => (spawn) => {
+  try {
+    spawn(...args).on('error', () => {});
+    return 'nothing';
+  } catch (error) {
+    return { name: error.name, code: error.code };
+  }
+};
+const onFirst = (act) => (child) => child.stdout.once('data', () => act(child));
+const ended = (stream) => new Promise((resolve) => stream.once('close', resolve));
+
+/** A name, what is done, and the reason if it is meant to differ. */
+const cases = [
+  ['exit code 0', sh('exit 0')],
+  ['exit code 3', sh('exit 3')],
+  ['exit code 255', sh('exit 255')],
+  ['ends itself by SIGTERM', sh('kill -TERM $$')],
+  ['ends itself by SIGKILL', sh('kill -KILL $$')],
+  ['ends itself by SIGSEGV', sh('kill -SEGV $$')],
+  ['stdout', sh('echo out')],
+  ['stderr', sh('echo err >&2')],
+  ['both', sh('echo out; echo err >&2; exit 1')],
+  ['output without a line end', sh('printf abc')],
+  ['characters of several bytes', sh("printf 'aé€😀'")],
+  ['a character cut in two', sh("printf 'a\\303'; sleep 0.05; printf '\\251'")],
+  ['output that is no text', sh("printf '\\377\\376\\000'")],
+  ['1 MB of output', sh('head -c 1000000 /dev/zero')],
+  ['output at once before the exit', sh('head -c 200000 /dev/zero; exit 7')],
+  ['stdin', sh('cat', {}, (child) => child.stdin.end('hello'))],
+  ['stdin in pieces', sh('cat', {}, (child) => { for (const text of ['a', 'b', 'c']) child.stdin.write(text); child.stdin.end(); })],
+  ['1 MB of stdin', sh('wc -c', {}, (child) => child.stdin.end('x'.repeat(1e6)))],
+  ['bytes as stdin', sh('od -An -tx1', {}, (child) => child.stdin.end(Buffer.from([0, 255, 10])))],
+  ['stdin that nobody reads', sh('sleep 0.2; exit 0', {}, (child) => child.stdin.end('hello'))],
+  ['stdin after the child closed it', sh('exec <&-; echo; sleep 0.3', {}, onFirst((child) => child.stdin.write('x')))],
+  ['backpressure of stdin', sh('sleep 0.1; cat >/dev/null', {}, (child) => { const result = child.stdin.write('x'.repeat(1e6)); child.stdin.end(); return result; })],
+  ['stdin ignored', sh('cat; echo $?', { stdio: ['ignore', 'pipe', 'pipe'] })],
+  ['stdout ignored', sh('echo out; echo err >&2', { stdio: ['pipe', 'ignore', 'pipe'] })],
+  ['all ignored', sh('echo out', { stdio: 'ignore' })],
+  ['null streams of ignored ones', (spawn) => { const child = spawn('true', { stdio: 'ignore' }); return play(child).then(() => [child.stdin, child.stdout, child.stderr, child.stdio.length]); }],
+  ['stdio is the streams', (spawn) => { const child = spawn('true'); return play(child).then(() => [child.stdio[0] === child.stdin, child.stdio[1] === child.stdout, child.stdio.length]); }],
+  ['inherited output has no stream', (spawn) => { const child = spawn('true', { stdio: 'inherit' }); return play(child).then(() => [child.stdin, child.stdout]); }],
+  ['spawnfile and spawnargs', (spawn) => { const child = spawn('true', ['a', 'b']); return play(child).then(() => [child.spawnfile, child.spawnargs]); }],
+  ['spawnargs of a shell', (spawn) => { const child = spawn('echo a', ['b'], { shell: true }); return play(child).then((seen) => [child.spawnfile, child.spawnargs, seen.stdout]); }],
+  ['a shell', (spawn) => play(spawn('echo $0; exit 4', { shell: true }))],
+  ['another shell', (spawn) => play(spawn('echo $0', { shell: '/bin/bash' }))],
+  ['argv0', (spawn) => play(spawn('sh', ['-c', 'echo $0; cat /proc/$$/cmdline'], { argv0: 'other' }))],
+  ['the name of the program', (spawn) => play(spawn('sh', ['-c', 'echo $0; cat /proc/$$/cmdline']))],
+  ['arguments with spaces and quotes', (spawn) => play(spawn('printf', ['%s|', 'a b', '"', "'", '', '$HOME', '\\']))],
+  ['numbers as arguments', (spawn) => play(spawn('echo', [1, true]))],
+  ['cwd', (spawn) => play(spawn('pwd', { cwd: '/usr' }))],
+  ['cwd as a URL', (spawn) => play(spawn('pwd', { cwd: pathToFileURL('/usr') }))],
+  ['a program relative to cwd', (spawn) => play(spawn('./bin/env', ['true'], { cwd: '/usr' }))],
+  ['env', (spawn) => play(spawn('sh', ['-c', 'echo $A-$B'], { env: { A: 'x', B: 1, PATH: process.env.PATH } }))],
+  ['env without a value', (spawn) => play(spawn('sh', ['-c', 'echo ${A-unset}'], { env: { A: undefined, PATH: process.env.PATH } }))],
+  ['all of env', (spawn) => play(spawn('/usr/bin/env', { env: { A: 'x' } })), 'the mark by which descendants are found is a variable, POOL_STDIO_COOKIE or the like'],
+  ['PATH of env', (spawn) => play(spawn('true', { env: { PATH: '/no/such' } }))],
+  ['no such program', (spawn) => play(spawn('no-such-program', ['a']))],
+  ['no such path', (spawn) => play(spawn('/no/such/program'))],
+  ['a file that is no program', (spawn) => play(spawn('/etc/passwd'))],
+  ['a directory as program', (spawn) => play(spawn('/'))],
+  ['no such cwd', (spawn) => play(spawn('true', { cwd: '/no/such' }))],
+  ['arguments that are too long', (spawn) => thrownOrSeen(() => spawn('true', ['x'.repeat(200_000)])), 'child_process throws E2BIG; here the start is not over when spawn returns, so it is an event'],
+  ['kill', sh('echo; exec sleep 1000', {}, onFirst((child) => child.kill()))],
+  ['kill by SIGKILL', sh('echo; exec sleep 1000', {}, onFirst((child) => child.kill('SIGKILL')))],
+  ['kill by number', sh('echo; exec sleep 1000', {}, onFirst((child) => child.kill(2)))],
+  ['kill with a handler', sh("trap 'echo bye; exit 5' TERM; echo; while :; do sleep 0.01; done", {}, onFirst((child) => child.kill()))],
+  ['kill returns true, then false', (spawn) => { const child = spawn('sleep', ['1000']); const results = []; child.once('spawn', () => results.push(child.kill())); return play(child).then(() => [...results, child.kill(), child.killed]); }],
+  ['kill before the start', (spawn) => { const child = spawn('sleep', ['1000']); const result = child.kill(); return play(child).then((seen) => [result, seen]); }],
+  ['kill by 0', (spawn) => { const child = spawn('cat'); const result = child.kill(0); child.stdin.end(); return play(child).then(() => result); }],
+  ['kill by an unknown signal', (spawn) => { const child = spawn('true'); let code; try { child.kill('SIGNONE'); } catch (error) { code = error.code; } return play(child).then(() => code); }],
+  ['timeout', sh('exec sleep 1000', { timeout: 30 })],
+  ['timeout with another signal', sh('exec sleep 1000', { timeout: 30, killSignal: 'SIGINT' })],
+  ['timeout that is not reached', sh('exit 0', { timeout: 60_000 })],
+  ['abort', (spawn) => { const aborter = new AbortController(); return play(spawn('sleep', ['1000'], { signal: aborter.signal }), (child) => child.once('spawn', () => aborter.abort())); }],
+  ['abort before the start', (spawn) => play(spawn('sleep', ['1000'], { signal: AbortSignal.abort() }))],
+  ['abort after the end', async (spawn) => { const aborter = new AbortController(); const seen = await play(spawn('true', { signal: aborter.signal })); aborter.abort(); return seen; }],
+  ['abort of a child that ignores SIGTERM', (spawn) => { const aborter = new AbortController(); const child = spawn('sh', ['-c', "trap '' TERM; echo; while :; do sleep 0.01; done"], { signal: aborter.signal, ladder: { termGraceMs: 50 } }); setTimeout(() => child.kill('SIGKILL'), 3000).unref(); return play(child, onFirst(() => aborter.abort())).then((seen) => [seen.signalCode, performance.now() - 0 > 0]); }],
+  ['pid when spawn returns', (spawn) => { const child = spawn('true'); const type = typeof child.pid; return play(child).then(() => type); }, 'the start is asked of another process: `await child.ready`'],
+  ['pid after the event spawn', (spawn) => { const child = spawn('true'); let type; child.once('spawn', () => (type = typeof child.pid)); return play(child).then(() => type); }],
+  ['pid of what was not started', (spawn) => { const child = spawn('no-such-program'); return play(child).then(() => typeof child.pid); }],
+  ['connected', (spawn) => { const child = spawn('true'); return play(child).then(() => child.connected); }],
+  ['exitCode while it runs', (spawn) => { const child = spawn('cat'); const seen = [child.exitCode, child.signalCode, child.killed]; child.stdin.end(); return play(child).then(() => seen); }],
+  ['end of stdout before close', async (spawn) => { const child = spawn('echo'); const order = []; child.stdout.on('end', () => order.push('end')).resume(); child.on('close', () => order.push('close')); await play(child); return order; }],
+  ['close waits for a stream that is read late', async (spawn) => { const child = spawn('echo', ['late']); let text = ''; const close = new Promise((resolve) => child.once('close', resolve)); child.once('exit', () => child.stdout.on('data', (chunk) => (text += chunk))); await close; return text; }],
+  ['a stream that nobody reads does not hold up close', (spawn) => { const child = spawn('echo', ['lost']); return new Promise((resolve) => child.once('close', (...args) => resolve(args))); }],
+  ['for await', async (spawn) => { const child = spawn('printf', ['abc']); let text = ''; for await (const chunk of child.stdout) text += chunk; return text; }],
+  ['a destroyed stdout', async (spawn) => { const child = spawn('sh', ['-c', 'read -r _; echo a; echo b']); child.stdout.destroy(); await ended(child.stdout); child.stdin.on('error', () => {}).end('go\n'); return new Promise((resolve) => child.once('close', (...args) => resolve(args))); }, 'the sidecar reads on and throws the output away, so the child gets no SIGPIPE'],
+  ['a pipe from one child to another', async (spawn) => { const [from, to] = [spawn('printf', ['b\\na\\n']), spawn('sort')]; from.stdout.pipe(to.stdin); return (await play(to)).stdout; }],
+  ['a grandchild that holds stdout', async (spawn) => { const seen = await Promise.race([play(spawn('sh', ['-c', 'sleep 2 & echo $!'])).then(() => 'closed'), new Promise((resolve) => setTimeout(resolve, 1200, 'open').unref())]); return seen; }, 'what outlives its root in silence is ended here; child_process waits for it'],
+  ['throws: no file', thrown(undefined)],
+  ['throws: an empty file', thrown('')],
+  ['throws: a file with a null byte', thrown('a\0b')],
+  ['throws: args that are no list', thrown('true', 'a')],
+  ['throws: an argument with a null byte', thrown('true', ['a\0b'])],
+  ['throws: options that are no object', thrown('true', [], 'a')],
+  ['throws: a number as cwd', thrown('true', { cwd: 1 })],
+  ['throws: a number as shell', thrown('true', { shell: 1 })],
+  ['throws: a number as argv0', thrown('true', { argv0: 1 })],
+  ['throws: a text as windowsHide', thrown('true', { windowsHide: 'a' })],
+  ['throws: a text as windowsVerbatimArguments', thrown('true', { windowsVerbatimArguments: 'a' })],
+  ['throws: a negative timeout', thrown('true', { timeout: -1 })],
+  ['throws: an unknown killSignal', thrown('true', { killSignal: 'SIGNONE' })],
+  ['throws: a signal that is none', thrown('true', { signal: 1 })],
+  ['throws: an unknown stdio', thrown('true', { stdio: 'other' })],
+  ['throws: a null byte in env', thrown('true', { env: { A: 'a\0b' } })],
+  ['detached', thrown('true', { detached: true }), 'it asks for a child that outlives its host'],
+  ['a descriptor from 3 on', thrown('true', { stdio: ['pipe', 'pipe', 'pipe', 'pipe'] }), 'there is no pipe for it'],
+];
+
+const thrownOrSeen = async (spawn) => {
+  try {
+    return await play(spawn());
+  } catch (error) {
+    return ['thrown', error.code];
+  }
+};
+
+let equal = 0;
+for (const [name, act, reason] of cases) {
+  test(name, { timeout: 30_000 }, async () => {
+    const [expected, found] = [await act(ways.child_process), await act(ways.supervisor)];
+    if (reason !== undefined) {
+      assert.notDeepEqual(found, expected, `it is equal now, so the reason can go: ${reason}`);
+      return;
+    }
+    assert.deepEqual(found, expected);
+    equal += 1;
+  });
+}
+
+test('at least 54 of at least 60 cases are equal', () => {
+  assert.ok(cases.length >= 60);
+  assert.ok(equal >= 54, `${equal}`);
+  console.log(`${equal} of ${cases.length} cases are equal`);
+});

@@ -1,0 +1,30 @@
+//! Every limit in one place.
+
+use std::time::Duration;
+
+/// Of one line of input. A `write` of a few hundred KiB at a time fits well.
+pub(crate) const LINE_BYTES_MAX: usize = 4 << 20;
+/// Children at the same time, from the request until `terminated`.
+pub(crate) const CHILDREN_MAX: usize = 1024;
+/// What may wait to be written to one child, and to all of them.
+pub(crate) const WRITE_BYTES_MAX: usize = 4 << 20;
+pub(crate) const WRITE_BYTES_TOTAL_MAX: usize = 64 << 20;
+/// How much output of one child, and of all of them, is kept, unless the host says otherwise.
+pub(crate) const KEPT_BYTES: usize = 256 << 10;
+pub(crate) const KEPT_BYTES_TOTAL: usize = 64 << 20;
+/// Raw bytes in one `output`, so that no child holds up the others.
+pub(crate) const CHUNK_BYTES_MAX: usize = 32 << 10;
+/// When lines are enough for one write.
+pub(crate) const BATCH_BYTES: usize = 64 << 10;
+/// What is read from a pipe at once.
+pub(crate) const READ_BYTES: usize = 64 << 10;
+/// A pipe is read again when there is so much room.
+pub(crate) const READ_BYTES_MIN: usize = 4 << 10;
+/// How much is still read from a pipe to count what is cut.
+pub(crate) const CUT_BYTES_MAX: u64 = 1 << 20;
+/// How long children have after SIGTERM when the host has gone. With it all are gone in a second.
+pub(crate) const HOST_GRACE: Duration = Duration::from_millis(500);
+/// How long it may take to tell the host the last things, after all children were terminated.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How often the host is looked for where the system does not tell of its end.
+pub(crate) const HOST_POLL: Duration = Duration::from_millis(100);

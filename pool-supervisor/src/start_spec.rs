@@ -1,0 +1,203 @@
+//! What a `spawn` asks for as a command, and why a command does not start.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pool_stdio::{
+    Command, CommandError, CommandSpec, KillScope, LadderTimes, SpawnError, StderrPolicy,
+};
+
+use crate::entry::EntrySettings;
+use crate::limits::KEPT_BYTES;
+use crate::protocol::{
+    Fault, FaultKind, Ladder, NAME_BYTES_MAX, Scope, SpawnParams, StderrMode, StdoutMode,
+};
+
+/// Checks everything that can be checked before the start.
+///
+/// # Errors
+///
+/// What is wrong with the request.
+pub(crate) fn check(params: &SpawnParams) -> Result<Command, Fault> {
+    if params.child.is_empty() || params.child.len() > NAME_BYTES_MAX {
+        let message = format!("`child` must have 1 to {NAME_BYTES_MAX} bytes");
+        return Err(Fault::new(FaultKind::InvalidParams, message));
+    }
+    if !Path::new(&params.cwd).is_absolute() {
+        let message = "`cwd` must be an absolute path: the host's own, if nothing else is meant";
+        return Err(Fault::new(FaultKind::InvalidParams, message));
+    }
+    let mut spec = program(params)?
+        .env_clear()
+        .current_dir(&params.cwd)
+        .kill_scope(match params.scope {
+            Scope::Root => KillScope::Root,
+            Scope::Group => KillScope::Group,
+            Scope::Tree => KillScope::Tree,
+        })
+        .ladder_times(times(&params.ladder))
+        .stderr(match params.stdio.stderr {
+            StderrMode::Pipe => StderrPolicy::Pipe,
+            StderrMode::Null => StderrPolicy::Null,
+            StderrMode::Log => StderrPolicy::Inherit,
+        });
+    for (name, value) in &params.env {
+        spec = spec.env(name, value);
+    }
+    if params.stdio.stdout == StdoutMode::Null {
+        spec = spec.discard_stdout();
+    }
+    if params.session {
+        spec = spec.session();
+    }
+    spec.build().map_err(|error| command_fault(&error))
+}
+
+fn program(params: &SpawnParams) -> Result<CommandSpec, Fault> {
+    let refuse = |message: &str| Err(Fault::new(FaultKind::InvalidParams, message));
+    let (argv0, spec) = match (&params.argv, &params.shell) {
+        (Some(argv), None) => {
+            let Some((program, args)) = argv.split_first() else {
+                return refuse("`argv` must have at least the program");
+            };
+            if params.shell_path.is_some() {
+                return refuse("`shellPath` goes with `shell`, not with `argv`");
+            }
+            // The child looks for a relative path in its own directory, as a shell there would.
+            let path = if program.contains('/') {
+                Path::new(&params.cwd).join(program)
+            } else {
+                PathBuf::from(program)
+            };
+            (program, CommandSpec::new(path).args(args))
+        }
+        (None, Some(script)) => {
+            let shell = params.shell_path.as_deref().unwrap_or("/bin/sh");
+            let spec = CommandSpec::new(shell).args(["-c", script]);
+            return Ok(spec.arg0(params.argv0.as_deref().unwrap_or(shell)));
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            return refuse("exactly one of `argv` and `shell` must be given");
+        }
+    };
+    Ok(spec.arg0(params.argv0.as_ref().unwrap_or(argv0)))
+}
+
+/// What the supervisor itself has to know of the child.
+pub(crate) fn settings(params: &SpawnParams) -> EntrySettings {
+    let times = times(&params.ladder);
+    let kept = params.keep.bytes_max.unwrap_or(KEPT_BYTES as u64);
+    EntrySettings {
+        kept_bytes_max: usize::try_from(kept).unwrap_or(usize::MAX).max(1),
+        when_full: params.keep.when_full,
+        after_exit: params.after_exit,
+        drain_timeout: times.drain_timeout,
+        drain_idle: times.drain_idle,
+        timeout: params.timeout_ms.map(millis),
+    }
+}
+
+fn times(ladder: &Ladder) -> LadderTimes {
+    let mut times = LadderTimes::default();
+    let set = |time: &mut Duration, asked: Option<u64>| {
+        if let Some(asked) = asked {
+            *time = millis(asked);
+        }
+    };
+    times.eof_grace = Duration::ZERO;
+    set(&mut times.flush, ladder.flush_ms);
+    set(&mut times.eof_grace, ladder.eof_grace_ms);
+    set(&mut times.term_grace, ladder.term_grace_ms);
+    set(&mut times.force_grace, ladder.force_grace_ms);
+    set(&mut times.kill_wait, ladder.kill_wait_ms);
+    set(&mut times.drain_timeout, ladder.drain_timeout_ms);
+    set(&mut times.drain_idle, ladder.drain_idle_ms);
+    times
+}
+
+/// So many milliseconds; more than a year counts as a year, which can be added to any time.
+pub(crate) fn millis(count: u64) -> Duration {
+    Duration::from_millis(count.min(366 * 24 * 60 * 60 * 1000))
+}
+
+fn command_fault(error: &CommandError) -> Fault {
+    let message = error.to_string();
+    match error {
+        CommandError::NotFound { .. } => {
+            Fault::new(FaultKind::ProgramNotFound, message).errno(Some("ENOENT"))
+        }
+        CommandError::NotExecutable { .. } | CommandError::IsDirectory { .. } => {
+            Fault::new(FaultKind::ProgramNotExecutable, message).errno(Some("EACCES"))
+        }
+        CommandError::CurrentDir { source, .. } => {
+            let message = format!("{message}: {source}");
+            Fault::new(FaultKind::Cwd, message).errno(errno(source))
+        }
+        CommandError::TooFewDescriptors { .. } => Fault::new(FaultKind::Resources, message)
+            .errno(Some("EMFILE"))
+            .transient(true),
+        CommandError::Malformed { .. } => Fault::new(FaultKind::InvalidParams, message),
+        CommandError::NotForConnectors { .. } | _ => Fault::new(FaultKind::SpawnFailed, message),
+    }
+}
+
+/// Why a child was not started.
+pub(crate) fn spawn_fault(error: &SpawnError) -> Fault {
+    let kind = match error {
+        SpawnError::NotFound { .. } => FaultKind::ProgramNotFound,
+        SpawnError::NotExecutable { .. } => FaultKind::ProgramNotExecutable,
+        SpawnError::ArgumentsTooLong { .. } => FaultKind::ArgumentsTooLong,
+        SpawnError::CurrentDir { .. } => FaultKind::Cwd,
+        SpawnError::ProcessLimit { .. }
+        | SpawnError::Descriptors { .. }
+        | SpawnError::Memory { .. }
+        | SpawnError::QueueFull { .. }
+        | SpawnError::Threads { .. } => FaultKind::Resources,
+        SpawnError::Closed => FaultKind::ShuttingDown,
+        SpawnError::Busy { .. }
+        | SpawnError::Storage { .. }
+        | SpawnError::Stalled { .. }
+        | SpawnError::Forked
+        | SpawnError::Other { .. }
+        | _ => FaultKind::SpawnFailed,
+    };
+    let source = std::error::Error::source(error);
+    let os_error = source.and_then(|source| source.downcast_ref::<io::Error>());
+    let message = match os_error {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    Fault::new(kind, message)
+        .errno(os_error.and_then(errno))
+        .transient(error.is_transient())
+}
+
+fn errno(error: &io::Error) -> Option<&'static str> {
+    // Made by the child layer, without the system.
+    let is_no_directory = error.kind() == io::ErrorKind::NotADirectory;
+    let number = error
+        .raw_os_error()
+        .or(is_no_directory.then_some(libc::ENOTDIR))?;
+    let found = ERRNOS.iter().find(|(_, known)| *known == number);
+    found.map(|(name, _)| *name)
+}
+
+const ERRNOS: [(&str, i32); 16] = [
+    ("E2BIG", libc::E2BIG),
+    ("EACCES", libc::EACCES),
+    ("EAGAIN", libc::EAGAIN),
+    ("EIO", libc::EIO),
+    ("EISDIR", libc::EISDIR),
+    ("ELOOP", libc::ELOOP),
+    ("EMFILE", libc::EMFILE),
+    ("ENAMETOOLONG", libc::ENAMETOOLONG),
+    ("ENFILE", libc::ENFILE),
+    ("ENOENT", libc::ENOENT),
+    ("ENOEXEC", libc::ENOEXEC),
+    ("ENOMEM", libc::ENOMEM),
+    ("ENOTDIR", libc::ENOTDIR),
+    ("EPERM", libc::EPERM),
+    ("ESTALE", libc::ESTALE),
+    ("ETXTBSY", libc::ETXTBSY),
+];

@@ -1,0 +1,152 @@
+//! The end of the host, and of the program itself, under trees of every kind.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a host is no child of the process layer"
+)]
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::driver::{Driver, OUTER_DEADLINE, is_told};
+use crate::life_line::LifeLine;
+
+/// The rows of the matrix: a name, a script, and how many processes hold the life line. `HOLD` is replaced.
+const ROWS: [(&str, &str, usize); 9] = [
+    (
+        "child and grandchild",
+        "HOLD; sh -c 'HOLD; sleep 1000' & wait",
+        2,
+    ),
+    (
+        "grandchild that ignores SIGTERM",
+        "HOLD; sh -c 'trap \"\" TERM; HOLD; sleep 1000' & wait",
+        2,
+    ),
+    (
+        "re-parented",
+        "HOLD; sh -c '(trap \"\" TERM; HOLD; sleep 1000) & exit'; sleep 1000",
+        2,
+    ),
+    (
+        "late fork",
+        "trap '(HOLD; sleep 1000) & exit' TERM; HOLD; while :; do sleep 0.01; done",
+        1,
+    ),
+    (
+        "session of its own",
+        "HOLD; setsid sh -c 'HOLD; sleep 1000' & wait",
+        2,
+    ),
+    (
+        "daemon",
+        "HOLD; setsid sh -c '(HOLD; exec sleep 1000) & exit'; sleep 1000",
+        2,
+    ),
+    (
+        "root gone first",
+        "(trap '' TERM; HOLD; exec sleep 1000) >/dev/null 2>&1 & exec 9>&-; exit 0",
+        1,
+    ),
+    (
+        "wide tree",
+        "HOLD; i=0; while [ $i -lt 30 ]; do sh -c 'HOLD; sleep 1000' & i=$((i+1)); done; wait",
+        31,
+    ),
+    (
+        "chatty pipe holder",
+        "HOLD; (HOLD; while echo x; do :; done) & wait",
+        2,
+    ),
+];
+
+/// How the end comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The host is killed, and its end of the pipe with it.
+    Input,
+    /// The host is killed, and somebody else has its end of the pipe.
+    HostPid,
+    /// The program is killed.
+    Program,
+    /// The program gets SIGTERM.
+    Signal,
+}
+
+fn play(end: End, row: &(&str, &str, usize)) {
+    let (name, script, holders) = row;
+    let mut host = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let mut driver = match end {
+        End::HostPid => Driver::start_with(json!({"hostPid": host.id()})),
+        End::Input | End::Program | End::Signal => Driver::start(),
+    };
+    let mut life_line = LifeLine::new();
+    let after_exit = json!({"afterExit": "wait", "stdio": {"stdout": "pipe"}});
+    driver.spawn_with("a", &script.replace("HOLD", &life_line.hold()), after_exit);
+    life_line.expect(*holders);
+    match end {
+        End::Input => driver.close(),
+        End::HostPid => host.kill().unwrap(),
+        End::Program => driver.kill(),
+        End::Signal => {
+            let pid = i32::try_from(driver.pid()).unwrap();
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        }
+    }
+    // A loaded machine is slower than the second that is promised; what lives for ever is found all the
+    // same. The report measures the time.
+    let limit = OUTER_DEADLINE.min(Duration::from_secs(20));
+    assert!(
+        life_line.ends_within(limit),
+        "{name}: something lives after {end:?}"
+    );
+    drop(host.kill());
+    drop(host.wait());
+    if end != End::Program {
+        while driver.next().is_some() {}
+        let told = driver
+            .said
+            .iter()
+            .find(|one| is_told(one, "terminated", "a"));
+        let told = told.expect("the last words are said");
+        assert_eq!(told["params"]["survivors"]["count"], 0, "{name}");
+    }
+}
+
+#[test]
+fn nothing_is_left_when_the_host_is_killed() {
+    ROWS.iter().for_each(|row| play(End::Input, row));
+}
+
+#[test]
+fn nothing_is_left_when_the_host_is_killed_and_its_pipe_is_held_open() {
+    ROWS.iter().for_each(|row| play(End::HostPid, row));
+}
+
+#[test]
+fn nothing_is_left_when_the_program_is_killed() {
+    ROWS.iter().for_each(|row| play(End::Program, row));
+}
+
+#[test]
+fn nothing_is_left_when_the_program_is_told_to_leave_by_a_signal() {
+    ROWS.iter().take(3).for_each(|row| play(End::Signal, row));
+}
+
+#[test]
+fn a_host_that_only_stops_to_read_ends_it_as_well() {
+    let mut driver = Driver::start_deaf();
+    driver.request("initialize", json!({"protocolVersion": 1}));
+    let mut life_line = LifeLine::new();
+    let script = format!("{}; while echo x; do :; done", life_line.hold());
+    driver.request(
+        "spawn",
+        crate::driver::spawn_params("a", &script, json!({})),
+    );
+    life_line.expect(1);
+    driver.hang_up();
+    assert!(life_line.ends_within(OUTER_DEADLINE));
+}

@@ -1,0 +1,73 @@
+//! Limits on a child: they hold before the program can start another process, and nothing else changes.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use common::read_lines;
+use nix::sys::resource::{Resource, getrlimit};
+use pool_stdio::{Child, CommandError, CommandSpec, ProcessLimits, Stop};
+use pool_tests::children::block_on;
+
+fn limited(set: impl FnOnce(&mut ProcessLimits), script: &str) -> CommandSpec {
+    let mut limits = ProcessLimits::default();
+    set(&mut limits);
+    CommandSpec::new("sh").args(["-c", script]).limits(limits)
+}
+
+fn spawn(spec: CommandSpec) -> Child {
+    block_on(spec.build().unwrap().spawn()).unwrap()
+}
+
+#[test]
+fn a_limit_holds_for_the_child_and_for_what_it_starts() {
+    let set = |limits: &mut ProcessLimits| {
+        limits.open_files = Some(64);
+        limits.cpu_time = Some(Duration::from_millis(6_500));
+        limits.address_space_bytes = Some((1 << 30) + 1000);
+    };
+    // Neither of them can raise it.
+    let script = "ulimit -n; ulimit -t; ulimit -v; sh -c 'ulimit -n 65 || ulimit -Hn'; exec cat";
+    let child = spawn(limited(set, script));
+    assert_eq!(read_lines(&child, 4), "64\n7\n1048576\n64\n");
+    block_on(child.terminate(Stop::Orderly));
+}
+
+#[test]
+fn the_child_is_the_program_itself_with_its_arguments() {
+    let set = |limits: &mut ProcessLimits| limits.open_files = Some(64);
+    let strange = ["a b", "$HOME", "'\"", "*", "-n", ""];
+    let script = "echo $$ $#; for word; do echo \"[$word]\"; done; exec cat";
+    let spec = limited(set, script).arg("zero").args(strange);
+    let child = spawn(spec);
+    let said = read_lines(&child, 7);
+    let expected = strange.map(|word| format!("[{word}]\n")).concat();
+    assert_eq!(said, format!("{} 6\n{expected}", child.pid()));
+    let end = block_on(child.terminate(Stop::Orderly));
+    assert_eq!(end.exit.status().and_then(|status| status.code()), Some(0));
+}
+
+#[test]
+fn a_child_that_computes_for_too_long_is_killed() {
+    let set = |limits: &mut ProcessLimits| limits.cpu_time = Some(Duration::from_millis(1));
+    let child = spawn(limited(set, "while :; do :; done"));
+    let status = block_on(child.exited()).status().unwrap();
+    assert!(status.signal().is_some(), "{status:?}");
+}
+
+#[test]
+fn what_cannot_work_is_said_before_a_start() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let too_many = limited(|limits| limits.open_files = Some(hard + 1), "");
+    let error = too_many.build().unwrap_err();
+    assert!(
+        matches!(error, CommandError::LimitTooHigh { limit, .. } if limit == hard),
+        "{error}"
+    );
+    let renamed = limited(|limits| limits.open_files = Some(64), "").arg0("other");
+    let error = renamed.build().unwrap_err();
+    assert_eq!(error.to_string(), "arg0 cannot be combined with limits");
+}

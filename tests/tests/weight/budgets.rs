@@ -1,0 +1,161 @@
+//! The weight of all connections of a budget.
+
+use std::time::Duration;
+
+use pool_core::{AcquireError, Budget, BuildError, CloseReason, ConnectionPool, PooledConnection};
+use pool_testkit::connector::{FakeHandle, pair};
+use pool_tests::bed::{HandPolled, Lease, MINUTE, Pool, SECOND, TICK, Watchdog, pass, quiesce};
+
+struct Member {
+    pool: Pool,
+    fake: FakeHandle,
+}
+
+impl Member {
+    fn new(name: &str, budget: &Budget) -> Self {
+        let (connector, fake) = pair();
+        let builder = ConnectionPool::builder(connector);
+        let pool = builder.name(name).max_size(8).budget(budget).build();
+        let pool = pool.expect("the settings are valid");
+        Self { pool, fake }
+    }
+
+    /// Leases of connections of these weights.
+    async fn leases(&self, weights: &[u64]) -> Vec<Lease> {
+        let mut leases = Vec::new();
+        for weight in weights {
+            let lease = self.pool.acquire().await.expect("it opens");
+            self.fake.set_weight(PooledConnection::id(&lease), *weight);
+            leases.push(lease);
+        }
+        leases
+    }
+
+    /// The weights of its open connections.
+    fn closes(&self) -> Vec<CloseReason> {
+        let closes = self.fake.closes();
+        closes.into_iter().map(|(_, reason)| reason).collect()
+    }
+
+    async fn finish(self) {
+        assert!(self.pool.close(MINUTE).await.is_complete());
+    }
+}
+
+fn budget(max_weight: u64) -> Budget {
+    let budget = Budget::builder("memory").max_connections(16);
+    let budget = budget.max_weight(max_weight).build();
+    budget.expect("the settings are valid")
+}
+
+async fn weighing() {
+    pass(SECOND + TICK).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_of_the_heaviest_pool_are_closed_first() {
+    let _watchdog = Watchdog::start();
+    let budget = budget(1000);
+    let (heavy, light) = (Member::new("heavy", &budget), Member::new("light", &budget));
+    drop(light.leases(&[300]).await);
+    drop(heavy.leases(&[400, 100, 350]).await);
+    weighing().await;
+    // 1150: the heaviest idle one of the heaviest pool is enough.
+    assert_eq!(heavy.closes(), [CloseReason::Overweight]);
+    assert_eq!(light.closes(), []);
+    assert_eq!(
+        (heavy.pool.status().weight, budget.status().weight),
+        (450, 750)
+    );
+    heavy.finish().await;
+    light.finish().await;
+    assert_eq!(budget.status().weight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leased_connection_is_closed_at_its_return_if_no_idle_one_is_left() {
+    let _watchdog = Watchdog::start();
+    let budget = budget(1000);
+    let one = Member::new("one", &budget);
+    let leases = one.leases(&[600, 700]).await;
+    weighing().await;
+    assert_eq!(one.closes(), [], "a lease is not cut short");
+    pass(5 * SECOND).await;
+    drop(leases);
+    quiesce().await;
+    assert_eq!(one.closes(), [CloseReason::Overweight], "one is enough");
+    assert_eq!(budget.status().weight, 600);
+    one.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_opened_while_the_budget_is_too_heavy() {
+    let _watchdog = Watchdog::start();
+    let budget = budget(1000);
+    let (one, other) = (Member::new("one", &budget), Member::new("other", &budget));
+    let leases = one.leases(&[1000]).await;
+    weighing().await;
+    let mut waiting = HandPolled::waiting(other.pool.acquire_within(MINUTE));
+    pass(3 * SECOND).await;
+    assert!(waiting.poll().is_pending());
+    let error = other.pool.acquire_within(SECOND).await.unwrap_err();
+    assert!(matches!(error, AcquireError::Timeout { .. }));
+    let expected =
+        "budget `memory` is too heavy: weight 1000 of 1000; 1 of 16, held by 1 pool; 1 pool waits";
+    assert!(error.to_string().contains(expected), "{error}");
+    // It goes home, and is closed for the other pool, since it is all there is.
+    drop(leases);
+    quiesce().await;
+    drop(waiting.ready().expect("there is room"));
+    assert_eq!(one.closes(), [CloseReason::Reclaimed]);
+    drop(waiting);
+    one.finish().await;
+    other.finish().await;
+}
+
+/// One connection less may not be enough.
+#[tokio::test(start_paused = true)]
+async fn idle_connections_are_closed_until_there_is_room_for_the_pool_that_waits() {
+    let _watchdog = Watchdog::start();
+    let budget = budget(1000);
+    let (one, other) = (Member::new("one", &budget), Member::new("other", &budget));
+    let held = one.leases(&[950]).await;
+    drop(one.leases(&[20, 20, 10]).await);
+    weighing().await;
+    assert_eq!((budget.status().weight, one.closes().len()), (1000, 0));
+    one.fake.set_weight(PooledConnection::id(&held[0]), 970);
+    let mut waiting = HandPolled::waiting(other.pool.acquire_within(MINUTE));
+    pass(3 * SECOND).await;
+    drop(waiting.ready().expect("they were closed for it"));
+    assert_eq!(one.pool.status().weight, 970);
+    drop((held, waiting));
+    one.finish().await;
+    other.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn weight_of_what_is_gone_does_not_count() {
+    let _watchdog = Watchdog::start();
+    let budget = budget(1000);
+    let one = Member::new("one", &budget);
+    for weight in [100, 900, 300] {
+        let leases = one.leases(&[weight, weight]).await;
+        pass(Duration::from_millis(2300)).await;
+        leases.into_iter().for_each(PooledConnection::discard);
+        quiesce().await;
+        assert_eq!((one.pool.status().weight, budget.status().weight), (0, 0));
+    }
+    one.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn budget_of_no_weight_is_refused() {
+    let error = Budget::builder("memory").max_weight(0).build().unwrap_err();
+    assert!(matches!(
+        error,
+        BuildError::OutOfRange {
+            setting: "max_weight",
+            ..
+        }
+    ));
+}
