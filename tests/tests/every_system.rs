@@ -87,7 +87,7 @@ fn wait_for_death(mut beacon: TcpStream, what: &str) {
     for _ in 0..LIMIT.as_secs() {
         match beacon.read(&mut [0]) {
             Ok(count) => return assert_eq!(count, 0, "it says nothing more: {what}"),
-            // Asked again: Wine does not always wake a read that waits when the other end goes.
+            // Each read waits for a second.
             Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {}
             Err(error) => return assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{what}"),
         }
