@@ -1,6 +1,11 @@
 //! The guardian's script by itself, and the guardian of `guard_main`: what they end, and where.
 
 #![cfg(all(target_os = "linux", not(pool_stdio_portable)))]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "processes that this test starts are no children of the library, and all are there"
+)]
 
 mod common;
 

@@ -122,7 +122,7 @@ fn a_cancelled_request_is_load_no_longer_than_a_child_may_be_silent() {
         let pool = eager(SharedPool::builder(connector)).build().unwrap();
         let mut exchange = begin(&pool, HOLD, &Terms::new()).await.unwrap();
         held(&pool, &mut exchange).await;
-        let begun = std::time::Instant::now();
+        let begun = tokio::time::Instant::now();
         drop(exchange);
         assert_eq!(pool.status().leases, 1);
         while pool.status().leases > 0 {
