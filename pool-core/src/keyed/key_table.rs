@@ -256,7 +256,7 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         if self.left.len() >= self.max_keys {
             return Err(self.full());
         }
-        if self.keys.len() + self.building.len() < self.max_keys {
+        if self.places() < self.max_keys {
             return Ok(());
         }
         // In the second turn nothing counts as used unless it was used meanwhile.
@@ -269,7 +269,9 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
                 self.removed.keys.push(key);
                 continue;
             };
-            if !record.is_in_use() && !record.take_used() {
+            // One that is being made again keeps its place.
+            let is_built = self.building.contains_key(&key);
+            if !is_built && !record.is_in_use() && !record.take_used() {
                 self.remove(&key);
                 self.removed.keys.push(key);
                 return Ok(());
@@ -282,9 +284,15 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
     fn full(&mut self) -> NoPlace {
         self.forget_ended(self.left.len());
         NoPlace::Full {
-            keys: self.keys.len() + self.building.len(),
+            keys: self.places(),
             left: self.left.len(),
         }
+    }
+
+    /// How many keys have a place. One that has a pool can still be in the making by a slower caller.
+    fn places(&self) -> usize {
+        let new = self.building.keys();
+        self.keys.len() + new.filter(|key| !self.keys.contains_key(*key)).count()
     }
 
     /// Looks at some of what is left of dropped keys, and forgets what is gone.

@@ -301,3 +301,34 @@ fn key_table_agrees_with_the_naive_model_on_every_operation() {
         compared.get()
     );
 }
+
+/// Two callers make the pool of a key at once, and the key is dropped before the slower one is ready.
+#[test]
+fn a_key_that_is_made_twice_has_one_place() {
+    let mut rig = Rig::new();
+    rig.apply(&Op::Enter(1));
+    rig.apply(&Op::Enter(3));
+    for _ in 0..2 {
+        assert!(matches!(rig.table.begin(&2), Ok(Begun::Build(None))));
+    }
+    let insert = |rig: &mut Rig| {
+        let inserted = rig.table.insert(&2, Arc::default(), None, rig.now);
+        drop(inserted.expect("it has a place"));
+    };
+    insert(&mut rig);
+    // The others are in use, and this one is still being made.
+    assert!(matches!(
+        rig.table.begin(&4),
+        Err(NoPlace::Full { keys: MAX_KEYS, .. })
+    ));
+    rig.table.evict(&2);
+    assert!(matches!(
+        rig.table.begin(&4),
+        Err(NoPlace::Full { keys: MAX_KEYS, .. })
+    ));
+    insert(&mut rig);
+    assert_eq!(rig.table.len(), MAX_KEYS);
+    // Now it is not in use.
+    rig.apply(&Op::Enter(4));
+    assert!(rig.table.get(&2).is_none());
+}

@@ -144,10 +144,13 @@ impl Drop for Beacon {
 }
 
 impl Sighting {
-    /// Resolves when the child is gone.
+    /// Resolves when the child is gone, with all its pipes: its stream can end before they do.
     pub(crate) async fn gone(mut self) {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).await.unwrap();
+        while kill(Pid::from_raw(self.pid), None).is_ok() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What the child says to the test.

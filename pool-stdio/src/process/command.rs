@@ -140,7 +140,7 @@ impl CommandSpec {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use pool_stdio::{CommandSpec, OneShotConnector};
     ///
-    /// let shell = CommandSpec::new("sh").arg0("helper").args(["-c", "echo $0"]);
+    /// let shell = CommandSpec::new("sh").arg0("helper").args(["-c", "read -r line; echo $0"]);
     /// let output = OneShotConnector::new(shell)?.pool().build()?.acquire().await?.run("").await?;
     /// assert_eq!(output.stdout, "helper\n");
     /// # Ok(())
