@@ -4,23 +4,30 @@
 //! |---|---|
 //! | `cli`, `config` | what the user asks for |
 //! | `app`, `shutdown` | what exists once; the order of the start and of the end |
+//! | `asker`, `era` | who asks which server; which era a request is of |
 //! | `front` | connections of clients: accepted, bounded, routed by path |
 //! | `guard` | who may ask: Host, Origin, token |
 //! | `wire` | messages, answers and streams as bytes |
 //! | `legacy` | the protocol of the eras with sessions, up to 2025-11-25 |
+//! | `modern` | the protocol of the era without sessions, 2026-07-28 |
+//! | `delivery` | how a request that reached a child is answered |
 //! | `sessions` | which sessions exist, and when they end |
 //! | `backend` | the servers: their commands, keys and pools of children |
 //! | `request_log` | what is said of each request |
 //! | `builtin` | the server that the bare command serves |
 
 mod app;
+mod asker;
 mod backend;
 mod builtin;
 mod cli;
 mod config;
+mod delivery;
+mod era;
 mod front;
 mod guard;
 mod legacy;
+mod modern;
 mod request_log;
 mod sessions;
 mod shutdown;

@@ -141,6 +141,10 @@ pub(crate) struct ServerSettings {
     /// How long a child without requests lives. Default 5 min.
     #[serde(default = "idle_timeout", with = "humantime_serde")]
     pub(crate) idle_timeout: Duration,
+    /// How long a client of revision 2026-07-28 may keep a list. Default 60 s. Its children are of earlier
+    /// revisions, and say nothing of it.
+    #[serde(default = "lists_ttl", with = "humantime_serde")]
+    pub(crate) lists_ttl: Duration,
     /// How long a session without requests and streams lives. Default 30 min.
     #[serde(default = "session_idle_timeout", with = "humantime_serde")]
     pub(crate) session_idle_timeout: Duration,
@@ -199,6 +203,7 @@ impl ServerSettings {
             request_timeout: request_timeout(),
             tool_timeouts: BTreeMap::new(),
             idle_timeout: idle_timeout(),
+            lists_ttl: lists_ttl(),
             session_idle_timeout: session_idle_timeout(),
         }
     }
@@ -261,6 +266,10 @@ const fn request_timeout() -> Duration {
 
 const fn idle_timeout() -> Duration {
     Duration::from_secs(5 * 60)
+}
+
+const fn lists_ttl() -> Duration {
+    Duration::from_secs(60)
 }
 
 const fn session_idle_timeout() -> Duration {

@@ -14,8 +14,9 @@ use hyper::{Method, Request, StatusCode};
 
 use super::{health, request_body};
 use crate::app::App;
+use crate::asker::Asker;
+use crate::era;
 use crate::guard::Origin;
-use crate::legacy::{self, Asker};
 use crate::wire::{Answer, accepted, plain};
 
 /// Answers any request.
@@ -62,8 +63,8 @@ fn preflight() -> Answer {
     let headers = answer.headers_mut();
     let methods = HeaderValue::from_static("GET, POST, DELETE");
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
-    let allowed =
-        "Accept, Authorization, Content-Type, Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID";
+    let allowed = "Accept, Authorization, Content-Type, Mcp-Session-Id, \
+                   MCP-Protocol-Version, Mcp-Method, Mcp-Name, Last-Event-ID";
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static(allowed),
@@ -110,7 +111,7 @@ async fn routed(app: &Arc<App>, head: &Parts, body: Incoming) -> Answer {
         },
         _ => Bytes::new(),
     };
-    legacy::serve(&asker, head, body).await
+    era::serve(&asker, head, body).await
 }
 
 fn not_found(app: &App, path: &str) -> Answer {

@@ -1,61 +1,24 @@
-//! What each HTTP method does, and which headers a request needs.
+//! What each HTTP method does, and which session a request names.
 
 use bytes::Bytes;
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, StatusCode};
+use hyper::{HeaderMap, StatusCode};
 
-use super::asker::{Asker, Named};
-use super::initialize::initialize;
+use super::initialize::{SESSION_HEADER, initialize};
 use super::listener::listen;
 use super::requests::{in_session, sessionless};
+use crate::asker::Asker;
 use crate::backend::Pools;
 use crate::request_log::RequestLog;
 use crate::sessions::InUse;
-use crate::wire::{Answer, ClientMessage, Kind, Revision, accepted, parse, plain, refuse};
+use crate::wire::{Answer, ClientMessage, Kind, Revision, accepted, refuse};
 
-/// Answers a request of a client that was let in.
-pub(crate) async fn serve(asker: &Asker<'_>, head: &Parts, body: Bytes) -> Answer {
-    match head.method {
-        Method::POST => post(asker, &head.headers, &body).await,
-        Method::GET => get(asker, &head.headers),
-        Method::DELETE => delete(asker, &head.headers),
-        _ => {
-            let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "POST, GET or DELETE\n");
-            answer
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
-            answer
-        }
-    }
-}
-
-async fn post(asker: &Asker<'_>, headers: &HeaderMap, body: &Bytes) -> Answer {
-    if !is_json(headers) {
-        let reason = "Content-Type must be application/json";
-        return refuse(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            None,
-            INVALID_REQUEST,
-            reason,
-        );
-    }
-    if !accepts(headers, "application/json") || !accepts(headers, "text/event-stream") {
-        let reason = "Accept must list application/json and text/event-stream";
-        return refuse(StatusCode::NOT_ACCEPTABLE, None, INVALID_REQUEST, reason);
-    }
-    let message = match parse(body) {
-        Ok(message) => message,
-        Err(error) => {
-            let code = error.code();
-            return refuse(StatusCode::BAD_REQUEST, None, code, &error.to_string());
-        }
-    };
+/// Answers a message.
+pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: ClientMessage) -> Answer {
     if message.kind == Kind::Request && message.method == "initialize" {
         let log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
         return initialize(asker, message, log).await;
     }
-    match asker.session(headers) {
+    match named_session(asker, headers) {
         Named::Session(session) if revision(headers, Some(&session)).is_some() => {
             in_session(asker, session, message).await
         }
@@ -84,14 +47,9 @@ async fn without_session(asker: &Asker<'_>, headers: &HeaderMap, message: Client
     }
 }
 
-fn get(asker: &Asker<'_>, headers: &HeaderMap) -> Answer {
-    if !accepts(headers, "text/event-stream") {
-        return plain(
-            StatusCode::NOT_ACCEPTABLE,
-            "Accept must list text/event-stream\n",
-        );
-    }
-    match asker.session(headers) {
+/// Opens the stream of a session.
+pub(crate) fn get(asker: &Asker<'_>, headers: &HeaderMap) -> Answer {
+    match named_session(asker, headers) {
         Named::Session(session) if revision(headers, Some(&session)).is_some() => listen(session),
         Named::Session(_) => unknown_version(None),
         Named::Unknown => unknown_session(None),
@@ -99,8 +57,9 @@ fn get(asker: &Asker<'_>, headers: &HeaderMap) -> Answer {
     }
 }
 
-fn delete(asker: &Asker<'_>, headers: &HeaderMap) -> Answer {
-    match asker.session(headers) {
+/// Ends a session.
+pub(crate) fn delete(asker: &Asker<'_>, headers: &HeaderMap) -> Answer {
+    match named_session(asker, headers) {
         Named::Session(session) => {
             asker.app.sessions.end(&session.0);
             let mut answer = accepted();
@@ -110,6 +69,23 @@ fn delete(asker: &Asker<'_>, headers: &HeaderMap) -> Answer {
         Named::Unknown => unknown_session(None),
         Named::None => missing_session(),
     }
+}
+
+/// The session that a request names.
+enum Named {
+    None,
+    Unknown,
+    Session(InUse),
+}
+
+fn named_session(asker: &Asker<'_>, headers: &HeaderMap) -> Named {
+    let Some(id) = headers.get(SESSION_HEADER) else {
+        return Named::None;
+    };
+    let sessions = &asker.app.sessions;
+    let found = id.to_str().ok();
+    let found = found.and_then(|id| sessions.find(id, &asker.server, &asker.principal));
+    found.map_or(Named::Unknown, Named::Session)
 }
 
 fn missing_session() -> Answer {
@@ -144,62 +120,6 @@ fn unknown_version(id: Option<&Bytes>) -> Answer {
     refuse(StatusCode::BAD_REQUEST, id, SERVER_ERROR, &reason)
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| media_type(kind).eq_ignore_ascii_case("application/json"))
-}
-
-/// Whether an answer of this type is accepted; without a word of it, any is.
-fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
-    if !headers.contains_key(ACCEPT) {
-        return true;
-    }
-    let of_type = wanted.split('/').next().unwrap_or_default();
-    let lists = headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|list| list.to_str().ok());
-    lists
-        .flat_map(|list| list.split(','))
-        .map(media_type)
-        .any(|kind| {
-            kind == "*/*"
-                || kind.eq_ignore_ascii_case(wanted)
-                || kind
-                    .strip_suffix("/*")
-                    .is_some_and(|kind| kind.eq_ignore_ascii_case(of_type))
-        })
-}
-
-/// Without its parameters.
-fn media_type(kind: &str) -> &str {
-    kind.split(';').next().unwrap_or_default().trim()
-}
-
-const INVALID_REQUEST: i64 = -32600;
 const SERVER_ERROR: i64 = -32000;
 /// As the official servers call it.
 const SESSION_NOT_FOUND: i64 = -32001;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_type_is_accepted_by_its_name_or_a_wildcard() {
-        let accepts = |list: &'static str, kind: &str| {
-            accepts(
-                &HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(list))]),
-                kind,
-            )
-        };
-        let both = "application/json;q=0.9, TEXT/event-stream";
-        assert!(accepts(both, "application/json") && accepts(both, "text/event-stream"));
-        assert!(accepts("*/*", "text/event-stream") && accepts("text/*", "text/event-stream"));
-        assert!(
-            !accepts("application/json", "text/event-stream") && !accepts("", "application/json")
-        );
-    }
-}

@@ -10,9 +10,9 @@ use hyper::header::HeaderValue;
 use pool_stdio::{ClientIds, OnDrop, Session, Terms};
 use serde::Deserialize;
 
-use super::asker::{Asker, SESSION_HEADER};
-use super::failure::{Failure, LATER};
+use crate::asker::Asker;
 use crate::backend::{Pools, SharedChildren};
+use crate::delivery::{Failure, LATER};
 use crate::request_log::RequestLog;
 use crate::sessions::{InUse, Kind, Place};
 use crate::wire::{Answer, ClientMessage, Revision, json, refuse, result_object, unavailable};
@@ -176,4 +176,5 @@ fn result_version(reply: &[u8]) -> Option<String> {
     Some(reply.result?.protocol_version)
 }
 
+pub(super) const SESSION_HEADER: &str = "mcp-session-id";
 const INVALID_PARAMS: i64 = -32602;

@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
-use super::delivery::COMMENT_INTERVAL;
+use crate::delivery::COMMENT_INTERVAL;
 use crate::sessions::{InUse, Kind, StreamTurn};
 use crate::wire::{Answer, COMMENT, event, refuse, sse};
 

@@ -4,11 +4,9 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use pool_stdio::{OnDrop, Session, Terms};
 
-use super::asker::Asker;
-use super::call::Call;
-use super::delivery::deliver;
-use super::failure::Failure;
+use crate::asker::Asker;
 use crate::backend::SharedChildren;
+use crate::delivery::{Call, Failure, deliver};
 use crate::request_log::RequestLog;
 use crate::sessions::{InUse, Kind};
 use crate::wire::{

@@ -56,8 +56,21 @@ pub(crate) fn unavailable(id: Option<&Bytes>, reason: &str, after: Duration) -> 
 
 /// An error as a reply to the request with this id.
 pub(crate) fn error_object(id: Option<&Bytes>, code: i64, message: &str) -> Bytes {
-    let id = id.and_then(|id| serde_json::from_slice::<Value>(id).ok());
-    let error = json!({ "code": code, "message": message });
+    error_with_data(id, code, message, None)
+}
+
+/// The same with further data.
+pub(crate) fn error_with_data(
+    id: Option<&Bytes>,
+    code: i64,
+    message: &str,
+    data: Option<Value>,
+) -> Bytes {
+    let id = id.and_then(|id| serde_json::from_slice::<&RawValue>(id).ok());
+    let mut error = json!({ "code": code, "message": message });
+    if let Some(data) = data {
+        error["data"] = data;
+    }
     Bytes::from(json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string())
 }
 

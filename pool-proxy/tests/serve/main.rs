@@ -6,6 +6,7 @@
 //! | `client` | how a test asks it |
 //! | `shared` | children that many clients share |
 //! | `own` | children of one session each |
+//! | `stateless` | clients of revision 2026-07-28 |
 //! | `refusals` | what is refused before a child sees it |
 //! | `life` | start, end, and what is said of the proxy itself |
 
@@ -21,6 +22,7 @@ mod own;
 mod proxy;
 mod refusals;
 mod shared;
+mod stateless;
 
 use std::time::Duration;
 

@@ -42,6 +42,11 @@ def call(request, params):
         token = params["_meta"]["progressToken"]
         say({"method": "notifications/progress", "params": {"progressToken": token, "progress": 1}})
         return text("done")
+    if name == "begin":
+        # It never ends.
+        token = params["_meta"]["progressToken"]
+        say({"method": "notifications/progress", "params": {"progressToken": token, "progress": 1}})
+        return None
     if name == "log":
         say({"method": "notifications/message", "params": {"level": "info", "data": "said"}})
         return text("logged")
@@ -70,8 +75,8 @@ def answer(message):
         # The answer to a question ends the call that asked.
         say({"id": held.pop(), "result": text(json.dumps(message.get("result", message.get("error"))))})
     elif request is None:
-        if method == "notifications/cancelled":
-            sys.stderr.write("cancelled\n")
+        if method == "notifications/cancelled" and "BEACON" in os.environ:
+            beacon.sendall(b"cancelled\n")
     elif method == "initialize":
         version = os.environ.get("SPEAKS", message["params"]["protocolVersion"])
         say({"id": request, "result": {

@@ -14,9 +14,9 @@ use crate::wire::{Answer, error_object, json, refuse, unavailable};
 
 /// Why there is no reply.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// For the log.
-    pub(super) outcome: &'static str,
+    pub(crate) outcome: &'static str,
     code: i64,
     reason: String,
     answer: AnswerKind,
@@ -32,11 +32,11 @@ enum AnswerKind {
 
 impl Failure {
     /// As one message.
-    pub(super) fn message(&self, id: Option<&Bytes>) -> Bytes {
+    pub(crate) fn message(&self, id: Option<&Bytes>) -> Bytes {
         error_object(id, self.code, &self.reason)
     }
 
-    pub(super) fn answer(&self, id: Option<&Bytes>) -> Answer {
+    pub(crate) fn answer(&self, id: Option<&Bytes>) -> Answer {
         match self.answer {
             AnswerKind::Reply => json(self.message(id)),
             AnswerKind::Refusal(status) => refuse(status, id, self.code, &self.reason),
@@ -45,12 +45,12 @@ impl Failure {
     }
 
     /// Whether no child could be started.
-    pub(super) fn is_of_start(&self) -> bool {
+    pub(crate) fn is_of_start(&self) -> bool {
         self.outcome == NO_START
     }
 
     /// Of a child that did not answer its first message.
-    pub(super) fn of_start(error: &RpcError) -> Self {
+    pub(crate) fn of_start(error: &RpcError) -> Self {
         tracing::warn!(%error, "a child did not initialize");
         Self::later(NO_START, CANNOT_START, LATER)
     }
@@ -206,4 +206,4 @@ const TIMED_OUT: i64 = -32001;
 /// When a child may be free.
 const SOON: Duration = Duration::from_secs(1);
 /// When a child may have started.
-pub(super) const LATER: Duration = Duration::from_secs(5);
+pub(crate) const LATER: Duration = Duration::from_secs(5);

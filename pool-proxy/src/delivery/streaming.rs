@@ -15,11 +15,15 @@ use super::call::Call;
 use crate::wire::{Answer, COMMENT, event, json, sse};
 
 /// Answers a request.
-pub(super) async fn deliver(mut call: Call) -> Answer {
+pub(crate) async fn deliver(mut call: Call) -> Answer {
     let first = match timeout(SILENCE_MAX, call.next()).await {
         Ok(None) => {
             return match call.outcome().await {
-                Ok(reply) => json(reply),
+                Ok((status, reply)) => {
+                    let mut answer = json(reply);
+                    *answer.status_mut() = status;
+                    answer
+                }
                 Err(failure) => failure.answer(Some(&call.id)),
             };
         }
@@ -43,7 +47,7 @@ fn stream(first: Bytes, call: Call) -> Answer {
                     return Some((event(&message), Stage::Running(call)));
                 }
                 let reply = match call.outcome().await {
-                    Ok(reply) => reply,
+                    Ok((_, reply)) => reply,
                     Err(failure) => failure.message(Some(&call.id)),
                 };
                 Some((event(&reply), Stage::Over))
@@ -63,4 +67,4 @@ enum Stage {
 /// Before an answer becomes a stream.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Below the 30 s after which many proxies close a silent stream.
-pub(super) const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+pub(crate) const COMMENT_INTERVAL: Duration = Duration::from_secs(15);

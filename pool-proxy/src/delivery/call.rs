@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use hyper::StatusCode;
 use pool_stdio::{Exchange, Retrying};
 
 use super::failure::Failure;
@@ -9,11 +10,15 @@ use crate::request_log::RequestLog;
 use crate::sessions::{InUse, Kind, StreamTurn};
 
 /// A request of a client, on its way through a child.
-pub(super) struct Call {
+pub(crate) struct Call {
     way: Way,
-    pub(super) id: Bytes,
+    pub(crate) id: Bytes,
     log: RequestLog,
+    translation: Option<Translation>,
 }
+
+/// What is done to the reply of a child before its client gets it.
+type Translation = Box<dyn Fn(Bytes) -> (StatusCode, Bytes) + Send>;
 
 enum Way {
     /// Over children that serve others, too.
@@ -32,7 +37,7 @@ enum Way {
 }
 
 impl Call {
-    pub(super) fn shared(
+    pub(crate) fn shared(
         exchange: Retrying,
         session: Option<InUse>,
         id: Bytes,
@@ -42,10 +47,15 @@ impl Call {
             exchange: Box::new(exchange),
             _session: session,
         };
-        Self { way, id, log }
+        Self {
+            way,
+            id,
+            log,
+            translation: None,
+        }
     }
 
-    pub(super) fn own(exchange: Exchange, session: InUse, id: Bytes, mut log: RequestLog) -> Self {
+    pub(crate) fn own(exchange: Exchange, session: InUse, id: Bytes, mut log: RequestLog) -> Self {
         log.set_pid(exchange.pid());
         let way = Way::Own {
             exchange: Box::new(exchange),
@@ -53,7 +63,21 @@ impl Call {
             session,
             is_silent: false,
         };
-        Self { way, id, log }
+        Self {
+            way,
+            id,
+            log,
+            translation: None,
+        }
+    }
+
+    /// With a reply that is said differently, under another status.
+    pub(crate) fn translated(
+        mut self,
+        translation: impl Fn(Bytes) -> (StatusCode, Bytes) + Send + 'static,
+    ) -> Self {
+        self.translation = Some(Box::new(translation));
+        self
     }
 
     /// The next message for the client; `None` when the outcome is known.
@@ -61,7 +85,7 @@ impl Call {
     /// # Cancel safety
     ///
     /// Nothing is lost.
-    pub(super) async fn next(&mut self) -> Option<Bytes> {
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
         match &mut self.way {
             Way::Shared { exchange, .. } => exchange.next().await.map(|note| note.message),
             Way::Own {
@@ -98,7 +122,7 @@ impl Call {
     }
 
     /// The outcome, after [`next`](Self::next) has said that it is known.
-    pub(super) async fn outcome(&mut self) -> Result<Bytes, Failure> {
+    pub(crate) async fn outcome(&mut self) -> Result<(StatusCode, Bytes), Failure> {
         let reply = match &mut self.way {
             Way::Shared { exchange, .. } => {
                 if let Some(pid) = exchange.pid() {
@@ -111,7 +135,11 @@ impl Call {
         match reply {
             Ok(reply) => {
                 self.log.set_outcome("ok");
-                Ok(reply.unwrap_or_default())
+                let reply = reply.unwrap_or_default();
+                Ok(match &self.translation {
+                    Some(translation) => translation(reply),
+                    None => (StatusCode::OK, reply),
+                })
             }
             Err(failure) => {
                 self.log.set_outcome(failure.outcome);

@@ -1,0 +1,203 @@
+//! Which messages reach a child, and which are answered here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::{HeaderMap, StatusCode};
+use pool_stdio::{OnDrop, Terms};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::metadata::{BadMetadata, VERSION, check};
+use super::subscription::listen;
+use super::translation::{Asked, translate};
+use crate::asker::Asker;
+use crate::backend::{KeyState, Pools};
+use crate::config::Sharing;
+use crate::delivery::{Call, Failure, deliver};
+use crate::request_log::RequestLog;
+use crate::wire::{
+    Answer, ClientMessage, Kind, Revision, accepted, error_with_data, json as json_answer, refuse,
+};
+
+/// Answers a message.
+pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: ClientMessage) -> Answer {
+    let id = message.id.clone();
+    match message.kind {
+        Kind::Request => {}
+        // A client of this era cancels by closing its stream.
+        Kind::Notification => return accepted(),
+        Kind::Answer => {
+            let reason = "this revision has no questions of the server";
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                id.as_ref(),
+                INVALID_REQUEST,
+                reason,
+            );
+        }
+    }
+    if let Err(bad) = check(headers, &message) {
+        return refused(id.as_ref(), &bad);
+    }
+    let Pools::Shared(shared) = &asker.server.pools else {
+        // Each of its children belongs to a session, which this era does not have.
+        return refused(id.as_ref(), &BadMetadata::Version(VERSION.to_owned()));
+    };
+    if is_of_another_era(&message.method) {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            id.as_ref(),
+            METHOD_NOT_FOUND,
+            "method not found",
+        );
+    }
+    let mut log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
+    let key = match shared.key(&asker.principal, Revision::November2025) {
+        Ok(key) => key,
+        Err(error) => return failed(Failure::from(error), id.as_ref(), &mut log),
+    };
+    match &*message.method {
+        "server/discover" => discover(asker, &key, &id.unwrap_or_default(), log).await,
+        "subscriptions/listen" => listen(&key, &message, &asker.app.stop, log),
+        _ => forward(asker, &key, message, log).await,
+    }
+}
+
+async fn forward(
+    asker: &Asker<'_>,
+    key: &KeyState,
+    message: ClientMessage,
+    log: RequestLog,
+) -> Answer {
+    let asked = asked(asker, &message);
+    let limit = asker.server.time_limit(&message.method, &message.params);
+    // A client that closes the stream cancels.
+    let terms = Terms::new().within(limit).on_drop(OnDrop::Cancel);
+    let exchange = key.retry.exchange(message.bytes, &terms);
+    let call = Call::shared(exchange, None, message.id.unwrap_or_default(), log);
+    deliver(call.translated(move |reply| translate(reply, &asked))).await
+}
+
+fn asked(asker: &Asker<'_>, message: &ClientMessage) -> Asked {
+    #[derive(Deserialize)]
+    struct Read {
+        uri: Option<String>,
+    }
+    let is_read = message.method == "resources/read";
+    let read = is_read
+        .then(|| serde_json::from_slice::<Read>(&message.params).ok())
+        .flatten();
+    Asked {
+        method: message.method.clone(),
+        uri: read.and_then(|read| read.uri),
+        lists_ttl: asker.server.settings.lists_ttl,
+        scope: scope(asker),
+    }
+}
+
+/// What everybody may be told, only where children do not know who asks.
+fn scope(asker: &Asker<'_>) -> &'static str {
+    match asker.server.settings.sharing {
+        Sharing::Stateless => "public",
+        Sharing::Session | Sharing::Shared => "private",
+    }
+}
+
+/// Answers `server/discover` with what the children promise.
+async fn discover(
+    asker: &Asker<'_>,
+    key: &Arc<KeyState>,
+    id: &Bytes,
+    mut log: RequestLog,
+) -> Answer {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Said {
+        #[serde(default)]
+        capabilities: Value,
+        server_info: Option<Value>,
+        instructions: Option<Value>,
+    }
+    let hello = match key.hello().await {
+        Ok(hello) => hello,
+        Err(error) => return failed(Failure::from(error), Some(id), &mut log),
+    };
+    let said = serde_json::from_str::<Said>(hello.result.get()).unwrap_or(Said {
+        capabilities: json!({}),
+        server_info: None,
+        instructions: None,
+    });
+    let mut result = json!({
+        "resultType": "complete",
+        "supportedVersions": versions(),
+        "capabilities": said.capabilities,
+        "ttlMs": u64::try_from(asker.server.settings.lists_ttl.as_millis()).unwrap_or(u64::MAX),
+        "cacheScope": scope(asker),
+    });
+    if let Some(info) = said.server_info {
+        result["_meta"] = json!({ "io.modelcontextprotocol/serverInfo": info });
+    }
+    if let Some(instructions) = said.instructions {
+        result["instructions"] = instructions;
+    }
+    log.set_outcome("ok");
+    let id: Option<&RawValue> = serde_json::from_slice(id).ok();
+    json_answer(
+        json!({ "jsonrpc": "2.0", "id": id, "result": result })
+            .to_string()
+            .into(),
+    )
+}
+
+fn failed(failure: Failure, id: Option<&Bytes>, log: &mut RequestLog) -> Answer {
+    log.set_outcome(failure.outcome);
+    failure.answer(id)
+}
+
+fn refused(id: Option<&Bytes>, bad: &BadMetadata) -> Answer {
+    let message = match bad {
+        BadMetadata::Header(reason) => error_with_data(id, HEADER_MISMATCH, reason, None),
+        BadMetadata::Meta(reason) => error_with_data(id, INVALID_PARAMS, reason, None),
+        BadMetadata::Version(requested) => {
+            let supported = versions().into_iter().filter(|known| known != requested);
+            let supported: Vec<_> = supported.collect();
+            let data = json!({ "supported": supported, "requested": requested });
+            error_with_data(
+                id,
+                UNSUPPORTED_VERSION,
+                "unsupported protocol version",
+                Some(data),
+            )
+        }
+    };
+    let mut answer = json_answer(message);
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    answer
+}
+
+/// All versions that a server is spoken to in.
+fn versions() -> Vec<&'static str> {
+    let with_sessions = Revision::ALL.into_iter().rev().map(Revision::name);
+    std::iter::once(VERSION).chain(with_sessions).collect()
+}
+
+/// What only earlier revisions have.
+fn is_of_another_era(method: &str) -> bool {
+    let is_gone = matches!(
+        method,
+        "initialize"
+            | "ping"
+            | "logging/setLevel"
+            | "resources/subscribe"
+            | "resources/unsubscribe"
+    );
+    is_gone || method.starts_with("tasks/") || method.starts_with("notifications/")
+}
+
+const INVALID_REQUEST: i64 = -32600;
+const METHOD_NOT_FOUND: i64 = -32601;
+const INVALID_PARAMS: i64 = -32602;
+const HEADER_MISMATCH: i64 = -32020;
+const UNSUPPORTED_VERSION: i64 = -32022;

@@ -1,0 +1,212 @@
+//! Clients of revision 2026-07-28, in front of children that speak an earlier one.
+
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::client::{Client, request};
+use crate::proxy::{Beacon, Proxy, legacy};
+use crate::run;
+
+const VERSION: &str = "2026-07-28";
+
+/// A request with all that the revision wants to be said of it.
+fn modern(method: &str, mut params: Value) -> Value {
+    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(VERSION);
+    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    request("m", method, params)
+}
+
+/// A client whose headers say the same.
+fn speaking(client: &Client, method: &str) -> Client {
+    client
+        .with("mcp-protocol-version", VERSION)
+        .with("mcp-method", method)
+}
+
+#[test]
+fn results_are_said_as_the_revision_wants_them() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nlists_ttl = '5s'"));
+        let client = Client::new(proxy.address);
+        let discover = speaking(&client, "server/discover");
+        let found = discover
+            .post(&modern("server/discover", json!({})))
+            .await
+            .json()
+            .await;
+        let result = &found["result"];
+        assert_eq!(result["supportedVersions"][0], VERSION);
+        assert_eq!(
+            result["capabilities"],
+            json!({ "tools": { "listChanged": true }, "resources": {} })
+        );
+        assert_eq!(
+            result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"],
+            "legacy.py"
+        );
+        assert_eq!(
+            (&result["resultType"], &result["ttlMs"]),
+            (&json!("complete"), &json!(5000))
+        );
+
+        let list = speaking(&client, "tools/list");
+        let listed = list
+            .post(&modern("tools/list", json!({})))
+            .await
+            .json()
+            .await;
+        assert_eq!(listed["result"]["cacheScope"], "private");
+        assert_eq!(listed["result"]["ttlMs"], 5000);
+
+        let call = speaking(&client, "tools/call").with("mcp-name", "echo");
+        let params = json!({ "name": "echo", "arguments": { "text": "hi" } });
+        let called = call.post(&modern("tools/call", params)).await.json().await;
+        assert_eq!(called["id"], "m");
+        assert_eq!(called["result"]["content"][0]["text"], "hi");
+        assert_eq!(called["result"]["resultType"], "complete");
+        assert!(called["result"].get("ttlMs").is_none());
+    });
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_told_by_code_and_status() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address);
+        let list = modern("tools/list", json!({}));
+        let call = modern("tools/call", json!({ "name": "echo" }));
+        let of = |method| speaking(&client, method);
+        let cases = [
+            (
+                of("tools/list").with("mcp-protocol-version", "2099-01-01"),
+                &list,
+                400,
+                -32020,
+            ),
+            (of("tools/call"), &list, 400, -32020),
+            (of("tools/call"), &call, 400, -32020),
+            (
+                of("tools/call").with("mcp-name", "other"),
+                &call,
+                400,
+                -32020,
+            ),
+            (
+                of("tools/list"),
+                &request(1, "tools/list", json!({})),
+                400,
+                -32602,
+            ),
+            (
+                of("initialize"),
+                &modern("initialize", json!({})),
+                404,
+                -32601,
+            ),
+            (of("ping"), &modern("ping", json!({})), 404, -32601),
+            (of("no/such"), &modern("no/such", json!({})), 404, -32601),
+        ];
+        for (client, message, status, code) in cases {
+            let mut reply = client.post(message).await;
+            let error = reply.json().await;
+            assert_eq!(
+                (reply.status.as_u16(), &error["error"]["code"]),
+                (status, &json!(code)),
+                "{error}"
+            );
+            assert_eq!(error["id"], message["id"]);
+        }
+        let get = client.with("mcp-protocol-version", VERSION);
+        assert_eq!(
+            get.send(Method::GET, "").await.status,
+            StatusCode::METHOD_NOT_ALLOWED
+        );
+        assert_eq!(
+            get.send(Method::DELETE, "").await.status,
+            StatusCode::METHOD_NOT_ALLOWED
+        );
+    });
+}
+
+#[test]
+fn a_server_of_sessions_says_which_versions_it_is_spoken_to_in() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, ""));
+        let client = speaking(&Client::new(proxy.address), "tools/list");
+        let mut reply = client.post(&modern("tools/list", json!({}))).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+        let error = reply.json().await;
+        assert_eq!(error["error"]["code"], -32022);
+        let supported = json!(["2025-11-25", "2025-06-18", "2025-03-26"]);
+        assert_eq!(
+            error["error"]["data"],
+            json!({ "supported": supported, "requested": VERSION })
+        );
+        assert!(beacon.is_quiet().await);
+    });
+}
+
+#[test]
+fn a_subscription_of_lists_is_acknowledged_and_told_of_what_it_wants() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address);
+        let wanted = json!({ "toolsListChanged": true, "resourceSubscriptions": ["a:b"] });
+        let listen = modern("subscriptions/listen", json!({ "notifications": wanted }));
+        let mut stream = speaking(&client, "subscriptions/listen")
+            .post(&listen)
+            .await;
+        let tag = "io.modelcontextprotocol/subscriptionId";
+        let acknowledged = stream.event().await.unwrap();
+        assert_eq!(
+            acknowledged["method"],
+            "notifications/subscriptions/acknowledged"
+        );
+        assert_eq!(
+            acknowledged["params"]["notifications"],
+            json!({ "toolsListChanged": true })
+        );
+        assert_eq!(acknowledged["params"]["_meta"][tag], "m");
+        assert!(beacon.is_quiet().await, "it holds no child");
+
+        let call = speaking(&client, "tools/call").with("mcp-name", "change");
+        call.post(&modern("tools/call", json!({ "name": "change" })))
+            .await
+            .json()
+            .await;
+        let changed = stream.event().await.unwrap();
+        assert_eq!(changed["method"], "notifications/tools/list_changed");
+        assert_eq!(changed["params"]["_meta"][tag], "m");
+
+        proxy.terminate();
+        let closed = stream.event().await.unwrap();
+        assert_eq!(
+            (&closed["id"], &closed["result"]["_meta"][tag]),
+            (&json!("m"), &json!("m"))
+        );
+        assert!(stream.event().await.is_none());
+    });
+}
+
+#[test]
+fn a_client_that_closes_its_stream_cancels_at_the_child() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nchildren_max = 1"));
+        let client = Client::new(proxy.address);
+        let call = speaking(&client, "tools/call").with("mcp-name", "begin");
+        let params = json!({ "name": "begin", "_meta": { "progressToken": 1 } });
+        let mut stream = call.post(&modern("tools/call", params)).await;
+        assert_eq!(
+            stream.event().await.unwrap()["method"],
+            "notifications/progress"
+        );
+        let mut child = beacon.next().await;
+        drop(stream);
+        assert_eq!(child.line().await, "cancelled\n");
+    });
+}
