@@ -24,6 +24,8 @@ pub(crate) async fn weigh<T: Send + 'static, L: Lends<T>>(
         engine.finish(store);
         weighing
     };
+    // Order: nothing is awaited in between. A kill can end this pool, and with it this task.
+    engine.report_weight(change);
     if !kills.is_empty() {
         let killing = spawn_blocking(move || {
             for (vitals, cause) in kills {
@@ -33,7 +35,6 @@ pub(crate) async fn weigh<T: Send + 'static, L: Lends<T>>(
         });
         drop(killing.await);
     }
-    engine.report_weight(change);
 }
 
 fn read(weighable: Vec<Weighable>) -> Vec<WeightReading> {

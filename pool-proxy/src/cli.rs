@@ -29,8 +29,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Serve {
-    /// The address to listen on [default: 127.0.0.1:8080]. Port 0 takes a free one.
-    #[arg(long, value_name = "ADDR")]
+    /// The address to listen on, such as 127.0.0.1:9000 [default: 127.0.0.1:8080]. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
@@ -46,8 +46,13 @@ struct Serve {
     #[arg(long)]
     without_tokens: bool,
     /// The command of a server named `default`.
-    #[arg(last = true, value_name = "COMMAND ARGS")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND ARGS")]
     command: Vec<String>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    let parsed = text.parse();
+    parsed.map_err(|_| "it must be an IP address and a port, such as 127.0.0.1:8080")
 }
 
 /// What the program is to do.

@@ -37,9 +37,11 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let settings = &config.settings;
     let app = App::new(settings, metrics)?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", settings.listen))?;
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+        let listen = settings.listen;
+        let other = "`pool-proxy serve --listen 127.0.0.1:0 …` takes a free port";
+        format!("cannot listen on {listen}: {error}. {other}")
+    })?;
     announce(config, listener.local_addr()?);
 
     let ending = async {

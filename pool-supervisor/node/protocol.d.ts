@@ -72,7 +72,7 @@ export interface ExitReport {
   signal: string | null;
 }
 
-/** An error as the host gets it. `message` says what to do. */
+/** An error as the host gets it. `message` says what went wrong, and often what to do. */
 export interface Fault {
   /** -32700, -32600, -32601 and -32602 as JSON-RPC has them; -32000 for the rest. */
   code: number;

@@ -1,5 +1,6 @@
 //! What a child must do before it serves a key: initialize, as the clients of the key were promised.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,7 +33,8 @@ impl Connector for ChildConnector {
             Ok(child) => child,
             Err(error) => {
                 self.starts.failed();
-                tracing::warn!(server = &*self.server, %error, "a child did not start");
+                let cause = error.source().map(tracing::field::display);
+                tracing::warn!(server = &*self.server, %error, cause, "a child did not start");
                 return Err(error);
             }
         };

@@ -118,6 +118,12 @@ impl Server {
         limit.map_or(self.settings.request_timeout, |limit| limit.0)
     }
 
+    /// Whether none of its children can serve.
+    pub(crate) fn has_no_child(&self) -> bool {
+        let status = self.status();
+        status.idle + status.leased == 0
+    }
+
     /// The sum of all pools.
     pub(crate) fn status(&self) -> PoolStatus {
         match &self.pools {

@@ -36,6 +36,16 @@ impl Config {
             if server.children_max == Some(0) {
                 return Err(refuse("children_max must be at least 1"));
             }
+            let times = [
+                ("start_timeout", server.start_timeout),
+                ("wait_timeout", server.wait_timeout),
+                ("request_timeout", server.request_timeout),
+                ("idle_timeout", server.idle_timeout),
+                ("session_idle_timeout", server.session_idle_timeout),
+            ];
+            if let Some((key, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
+                return Err(refuse(&format!("{key} must be more than nothing")));
+            }
             let names = server.env.keys().chain(&server.env_pass);
             if let Some(bad) = names.into_iter().find(|name| !is_variable(name)) {
                 return Err(refuse(&format!("`{bad}` is no name of a variable")));
@@ -61,9 +71,16 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
         ("limits.starts_max", limits.starts_max, 1),
         ("limits.sessions_max", limits.sessions_max, 1),
     ];
-    match least.into_iter().find(|(_, value, min)| value < min) {
-        Some((key, _, min)) => Err(ConfigError::TooSmall { key, min }),
-        None => Ok(()),
+    if let Some((key, _, min)) = least.into_iter().find(|(_, value, min)| value < min) {
+        return Err(ConfigError::TooSmall { key, min });
+    }
+    let max = tokio::sync::Semaphore::MAX_PERMITS;
+    match http.connections_max > max {
+        true => Err(ConfigError::TooLarge {
+            key: "http.connections_max",
+            max,
+        }),
+        false => Ok(()),
     }
 }
 
@@ -132,6 +149,14 @@ mod tests {
             (
                 "[http]\nhead_bytes_max = 1\n[servers.a]\ncommand = ['cat']",
                 "http.head_bytes_max",
+            ),
+            (
+                "[http]\nconnections_max = 9223372036854775807\n[servers.a]\ncommand = ['cat']",
+                "at most",
+            ),
+            (
+                "[servers.a]\ncommand = ['cat']\nidle_timeout = '0s'",
+                "idle_timeout must be more",
             ),
             (
                 "[servers.a]\ncommand = ['cat']\n[tokens.t]\nsha256 = 'secret'",

@@ -15,11 +15,13 @@ pub(crate) enum ConfigError {
         #[source]
         error: io::Error,
     },
-    #[error("{}: {}{}", path.display(), error.to_string().trim_end(), did_you_mean(nearest.as_deref()))]
+    // Without the line itself, which may hold a secret.
+    #[error("{}, line {line}: {message}{}", path.display(), did_you_mean(nearest.as_deref()))]
     Malformed {
         path: PathBuf,
+        line: usize,
+        message: String,
         nearest: Option<String>,
-        error: Box<toml::de::Error>,
     },
     #[error("no server: give a command after `--`, or a configuration file with [servers.NAME]")]
     NoServer,
@@ -31,6 +33,8 @@ pub(crate) enum ConfigError {
     Token { name: String, reason: String },
     #[error("{key} must be at least {min}")]
     TooSmall { key: &'static str, min: usize },
+    #[error("{key} must be at most {max}")]
+    TooLarge { key: &'static str, max: usize },
     #[error(
         "{listen} is not loopback and there are no [tokens]: everybody who reaches it could use the \
          servers. If that is meant, add --without-tokens"

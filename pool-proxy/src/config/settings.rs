@@ -178,10 +178,12 @@ impl Settings {
         })?;
         toml::from_str(&text).map_err(|error| {
             let nearest = nearest_key(error.message()).map(str::to_owned);
+            let before = error.span().and_then(|span| text.get(..span.start));
             ConfigError::Malformed {
                 path: path.to_owned(),
+                line: before.map_or(1, |before| 1 + before.matches('\n').count()),
+                message: error.message().to_owned(),
                 nearest,
-                error: Box::new(error),
             }
         })
     }

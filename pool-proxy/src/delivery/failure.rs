@@ -64,6 +64,11 @@ impl Failure {
         }
     }
 
+    /// No child is ready yet.
+    pub(crate) fn starting() -> Self {
+        Self::later("starting", "starting: the server is not ready yet", LATER)
+    }
+
     fn reply(outcome: &'static str, code: i64, reason: impl Into<String>) -> Self {
         Self {
             outcome,
@@ -96,7 +101,7 @@ impl From<AcquireError> for Failure {
                 Self::later(NO_START, CANNOT_START, LATER)
             }
             AcquireError::Timeout { context, .. } if context.phase == AcquirePhase::Connect => {
-                Self::later("starting", "starting: the server is not ready yet", LATER)
+                Self::starting()
             }
             AcquireError::Timeout { limit, .. } => {
                 let reason = format!("busy: no child of this server was free within {limit:?}");

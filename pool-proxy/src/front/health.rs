@@ -14,7 +14,8 @@ pub(super) fn alive() -> Answer {
     plain(StatusCode::OK, "ok\n")
 }
 
-/// The children of each server, and which servers cannot be started. The proxy is ready as long as one can.
+/// The children of each server, and which servers cannot be started: those that have no child, and whose latest
+/// start failed a short time ago. The proxy is ready as long as one can.
 pub(super) fn ready(app: &Arc<App>) -> Answer {
     let servers = app.servers.iter().map(|(name, server)| {
         let status = server.status();
@@ -30,7 +31,7 @@ pub(super) fn ready(app: &Arc<App>) -> Answer {
     let broken = app
         .servers
         .iter()
-        .filter(|(_, server)| server.starts.failed_in_a_row() > 0);
+        .filter(|(_, server)| server.starts.has_just_failed() && server.has_no_child());
     let broken: Vec<&String> = broken.map(|(name, _)| name).collect();
     let is_ready = !app.stop.is_cancelled() && broken.len() < app.servers.len();
     let text = json!({

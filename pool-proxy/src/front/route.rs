@@ -116,6 +116,7 @@ async fn routed(app: &Arc<App>, head: &Parts, body: Incoming) -> Answer {
 
 fn not_found(app: &App, path: &str) -> Answer {
     let reason = match path {
+        "/readyz" | "/metrics" => "this path needs a token with `admin = true`\n",
         "/mcp" if app.servers.len() > 1 => "there are several servers: /servers/NAME/mcp\n",
         _ => "nothing here: /mcp, /servers/NAME/mcp, /healthz, /readyz, /metrics\n",
     };

@@ -5,13 +5,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
-use pool_stdio::{ClientIds, OnDrop, Session, Terms};
+use pool_core::{KeyedAcquireError, PooledConnection};
+use pool_stdio::{ClientIds, JsonRpcConnection, OnDrop, Session, Terms};
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use crate::asker::Asker;
-use crate::backend::{Pools, SharedChildren};
+use crate::backend::{Pools, Server, SharedChildren};
 use crate::delivery::{Failure, LATER};
 use crate::request_log::RequestLog;
 use crate::sessions::{InUse, Kind, Place};
@@ -79,44 +82,64 @@ async fn begin_own(
     let Pools::Session { pools, .. } = &asker.server.pools else {
         return Ok((bad_params(message), None));
     };
-    let lease = pools.acquire(&asker.principal).await.map_err(|error| {
-        let failure = Failure::from(error);
-        if failure.is_of_start() {
-            asker.server.starts.failed();
-        }
-        failure
-    })?;
-    let child = Session::new(lease);
+    // A task, since clients and this wait give up sooner than a first start, which may download: it goes on, so
+    // that the next one finds what it downloaded.
+    let start = start_own(
+        Arc::clone(&asker.server),
+        pools.acquire(&asker.principal),
+        message.bytes.clone(),
+        place,
+    );
+    let start = asker.app.tasks.spawn(start);
+    let Ok(started) = timeout(asker.server.settings.wait_timeout, start).await else {
+        return Err(Failure::starting());
+    };
+    let (child, reply, place) = started.map_err(|_| Failure::starting())??;
     log.set_pid(child.connection().pid());
-    let terms = Terms::new()
-        .within(asker.server.settings.start_timeout)
-        .on_drop(OnDrop::Cancel);
-    let reply = child
-        .exchange(message.bytes.clone(), &terms)?
-        .reply()
-        .await
-        .map_err(|error| {
-            asker.server.starts.failed();
-            Failure::of_start(&error)
-        })?;
-    asker.server.starts.succeeded();
-    let reply = reply.unwrap_or_default();
     let Some(version) = result_version(&reply) else {
         // The child refuses the client: no session begins, and the child ends.
         return Ok((json(reply), None));
     };
-    let died = child.connection().process().exited();
+    let ended = child.connection().ended();
     let (answer, session) = begun(asker, json(reply), (version, Kind::Own(child)), place);
     if let Some(session) = &session {
         let (app, session) = (Arc::clone(asker.app), Arc::downgrade(&session.0));
         asker.app.tasks.spawn(async move {
-            died.await;
+            // The child may live on, hung or without its stdout. Its session would be of no use.
+            ended.await;
             if let Some(session) = session.upgrade() {
                 app.sessions.end(&session);
             }
         });
     }
     Ok((answer, session))
+}
+
+/// Starts a child for a session, and has it answer the `initialize` of the client.
+async fn start_own(
+    server: Arc<Server>,
+    lease: impl Future<Output = Result<PooledConnection<JsonRpcConnection>, KeyedAcquireError>>,
+    message: Bytes,
+    place: Place,
+) -> Result<(Session, Bytes, Place), Failure> {
+    let lease = lease.await.map_err(|error| {
+        let failure = Failure::from(error);
+        if failure.is_of_start() {
+            server.starts.failed();
+        }
+        failure
+    })?;
+    let child = Session::new(lease);
+    let terms = Terms::new()
+        .within(server.settings.start_timeout)
+        .on_drop(OnDrop::Cancel);
+    let reply = child.exchange(message, &terms)?.reply().await;
+    let reply = reply.map_err(|error| {
+        server.starts.failed();
+        Failure::of_start(&error)
+    })?;
+    server.starts.succeeded();
+    Ok((child, reply.unwrap_or_default(), place))
 }
 
 /// Gives the answer the id of a new session.

@@ -38,6 +38,43 @@ fn each_session_has_a_child_of_its_own_which_ends_with_it() {
 }
 
 #[test]
+fn a_child_that_cannot_reply_any_more_ends_with_its_session_though_it_lives() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, ""));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let mut listener = client.send(Method::GET, "").await;
+        let reply = client
+            .ask(1, "tools/call", json!({ "name": "close_output" }))
+            .await;
+        assert_eq!(reply["error"]["code"], -32000, "{reply}");
+        beacon.next().await.gone().await;
+        assert!(listener.event().await.is_none());
+        let refused = client.post(&tool(2, "pid", json!({}))).await;
+        assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    });
+}
+
+#[test]
+fn a_start_that_takes_longer_than_its_client_waits_goes_on() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "wait_timeout = '50ms'"));
+        // The child answers this one when it is told to.
+        let mut hello = initialize(NEWEST);
+        hello["params"]["clientInfo"]["name"] = "patient".into();
+        let mut reply = Client::new(proxy.address).post(&hello).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reply.text().await.contains("starting"));
+        let mut child = beacon.next().await;
+        assert_eq!(child.line().await, "asked\n");
+        child.tell("go").await;
+        assert_eq!(child.line().await, "goes on\n");
+        child.gone().await;
+    });
+}
+
+#[test]
 fn a_question_of_the_child_goes_to_the_stream_of_the_request_that_is_alone() {
     run(async {
         let beacon = Beacon::new();

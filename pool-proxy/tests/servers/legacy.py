@@ -4,6 +4,7 @@ If BEACON names a socket, it connects to it and says its process id: the end of 
 """
 import json
 import os
+import signal
 import socket
 import sys
 
@@ -57,6 +58,9 @@ def call(request, params):
         say({"id": "question", "method": "sampling/createMessage", "params": {}})
         held.append(request)
         return None
+    if name == "close_output":
+        os.close(1)
+        signal.pause()
     if name == "wait":
         # For a word of the test.
         beacon.sendall(b"waiting\n")
@@ -79,6 +83,10 @@ def answer(message):
             beacon.sendall(b"cancelled\n")
     elif method == "initialize":
         version = os.environ.get("SPEAKS", message["params"]["protocolVersion"])
+        if message["params"].get("clientInfo", {}).get("name") == "patient":
+            beacon.sendall(b"asked\n")
+            beacon.recv(100)
+            beacon.sendall(b"goes on\n")
         say({"id": request, "result": {
             "protocolVersion": version, "capabilities": CAPABILITIES,
             "serverInfo": {"name": "legacy.py", "version": "1"}}})

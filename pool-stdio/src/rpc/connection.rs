@@ -171,6 +171,13 @@ impl JsonRpcConnection {
         Forward::new(&self.transport.client, frame.into())
     }
 
+    /// Resolves when no reply can come any more: the child has exited or closed its stdout, hung, or broke
+    /// the protocol. It can still live; whoever drops the connection ends it.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let over = Arc::clone(&self.transport.client.link.over);
+        async move { Wait::new(over).await }
+    }
+
     /// Subscribes to the notifications of the child, from now on. Progress notifications are not among
     /// them: they go to [their call](Call::progress).
     #[must_use]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// An error as the host gets it. `message` says what to do.
+/// An error as the host gets it. `message` says what went wrong, and often what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
