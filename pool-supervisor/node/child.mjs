@@ -2,7 +2,7 @@
 
 import { EventEmitter } from 'node:events';
 
-import { abortError, systemError, unsupported } from './errors.mjs';
+import { abortError, systemError, unsupported, valueError } from './errors.mjs';
 import { signalName } from './options.mjs';
 import { ChildInput, ChildOutput, WINDOW_BYTES } from './streams.mjs';
 
@@ -107,7 +107,8 @@ export class ChildProcess extends EventEmitter {
         stdio: { stdin: this.#input ? 'pipe' : 'null', stdout: mode('stdout'), stderr: mode('stderr') },
         credit: { stdout: credit('stdout'), stderr: credit('stderr') },
       })
-      .catch((error) => this.#failed(error));
+      // Not in the promise: what a listener throws is an uncaught exception, as in Node.
+      .catch((error) => process.nextTick(() => this.#failed(error)));
   }
 
   #watch({ signal, timeout, killSignal }) {
@@ -234,20 +235,28 @@ export class ChildProcess extends EventEmitter {
     const send = () => this.#sidecar.request('signal', { child: this.#name, signal: name, to: 'root' });
     const sent = this.#isSpawned ? send() : this.ready.then(send);
     sent.catch((error) => {
+      // Its end has begun, and the caller does not want to wait for that.
+      if (error.kind === 'stopping' && name === 'SIGKILL') return this.#cancel('force', 'killed');
       if (error.kind === 'invalidParams' || error.kind === 'signalRefused') this.emit('error', error);
     });
     return true;
   }
 
   /** Ends the child and everything that it started. Resolves to how that went. */
-  async cancel({ mode = 'orderly', reason } = {}) {
+  cancel({ mode = 'orderly', reason } = {}) {
+    if (mode !== 'orderly' && mode !== 'force') throw valueError('mode', "must be 'orderly' or 'force'", mode);
     this.#cancel(mode, reason);
-    return this.terminated;
+    const ended = this.terminated;
+    // Whoever does not wait for it has the event `error`.
+    ended.catch(() => {});
+    return ended;
   }
 
   #cancel(mode, reason) {
+    // Short enough for any reason, such as an error of an AbortSignal.
+    const text = reason === undefined ? undefined : [...String(reason)].slice(0, 64).join('');
     // It may have ended by itself just now: `terminated` tells.
-    this.#sidecar.request('cancel', { child: this.#name, mode, reason }).catch(() => {});
+    this.#sidecar.request('cancel', { child: this.#name, mode, reason: text }).catch(() => {});
   }
 
   ref() {

@@ -68,7 +68,10 @@ export class Supervisor {
   /** Ends all children, and the sidecar. */
   async close({ graceMs } = {}) {
     if (this.pid === undefined) return { ended: 0, left: [] };
-    return this.#sidecar.request('shutdown', { graceMs });
+    const sidecar = this.#sidecar;
+    // What is started from now on gets another one.
+    this.#sidecar = undefined;
+    return sidecar.request('shutdown', { graceMs });
   }
 }
 

@@ -6,10 +6,24 @@ import { fileURLToPath } from 'node:url';
 
 import { gone, SupervisorError } from './errors.mjs';
 
+/** What the supervisor reads at most as one request. */
+const LINE_BYTES_MAX = 4 << 20;
+
 const ownProgram = () => {
   const name = process.platform === 'win32' ? 'pool-supervisor.exe' : 'pool-supervisor';
   const packed = fileURLToPath(new URL(`./bin/${name}`, import.meta.url));
   return process.env.POOL_SUPERVISOR ?? (existsSync(packed) ? packed : name);
+};
+
+// What a listener throws must not keep other children from what is theirs. It is thrown as Node would.
+const safely = (one) => {
+  try {
+    one();
+  } catch (error) {
+    process.nextTick(() => {
+      throw error;
+    });
+  }
 };
 
 export class Sidecar {
@@ -75,26 +89,26 @@ export class Sidecar {
   request(method, params) {
     if (this.gone) return Promise.reject(gone(this.gone));
     const id = this.#nextId++;
+    const line = JSON.stringify({ jsonrpc: '2.0', id, method, params });
+    if (Buffer.byteLength(line) > LINE_BYTES_MAX) {
+      return Promise.reject(new SupervisorError(`${method}: too long for the supervisor: ${LINE_BYTES_MAX} bytes are allowed`, 'E2BIG', 'tooLong'));
+    }
     this.hold();
     return new Promise((resolve, reject) => {
       this.#requests.set(id, { resolve, reject });
-      this.#send({ jsonrpc: '2.0', id, method, params });
+      this.#process.stdin.write(`${line}\n`);
     }).finally(() => this.release());
   }
 
   /** A request without an answer. */
   tell(method, params) {
-    if (!this.gone) this.#send({ jsonrpc: '2.0', method, params });
-  }
-
-  #send(message) {
-    this.#process.stdin.write(`${JSON.stringify(message)}\n`);
+    if (!this.gone) this.#process.stdin.write(`${JSON.stringify({ jsonrpc: '2.0', method, params })}\n`);
   }
 
   #read(text) {
     const lines = (this.#rest + text).split('\n');
     this.#rest = lines.pop();
-    for (const line of lines) this.#take(JSON.parse(line));
+    for (const line of lines) safely(() => this.#take(JSON.parse(line)));
   }
 
   #take(message) {
@@ -123,7 +137,7 @@ export class Sidecar {
     this.#requests.clear();
     const children = [...this.#children.values()];
     this.#children.clear();
-    for (const child of children) child.lost(error);
+    for (const child of children) safely(() => child.lost(error));
   }
 
   kill(signal) {

@@ -165,11 +165,11 @@ impl Dispatch {
 
     fn spawn(&self, id: Option<RequestId>, params: &SpawnParams) {
         match self.begin(params) {
-            Ok((entry, command)) => {
+            Ok((entry, spec)) => {
                 self.supervisor.add(Rc::clone(&entry));
                 let birth = Birth {
                     entry,
-                    command,
+                    spec,
                     stdin: params.stdio.stdin,
                     id,
                 };
@@ -179,7 +179,7 @@ impl Dispatch {
         }
     }
 
-    fn begin(&self, params: &SpawnParams) -> Result<(Rc<Entry>, pool_stdio::Command), Fault> {
+    fn begin(&self, params: &SpawnParams) -> Result<(Rc<Entry>, pool_stdio::CommandSpec), Fault> {
         if self.departure.has_begun() {
             let message = "this program is about to leave: start another one";
             return Err(Fault::new(FaultKind::ShuttingDown, message));
@@ -195,10 +195,10 @@ impl Dispatch {
             let message = format!("there are {CHILDREN_MAX} children: wait for a `terminated`");
             return Err(Fault::new(FaultKind::TooManyChildren, message).transient(true));
         }
-        let command = check(params)?;
+        let spec = check(params)?;
         let credit = [params.credit.stdout, params.credit.stderr];
         let entry = Entry::new(params.child.clone(), settings(params), credit);
-        Ok((Rc::new(entry), command))
+        Ok((Rc::new(entry), spec))
     }
 
     fn entry(&self, name: &str) -> Result<Rc<Entry>, Fault> {
@@ -254,7 +254,6 @@ impl Dispatch {
     fn close_stdin(&self, id: Option<RequestId>, params: &CloseStdinParams) {
         let entry = self.entry(&params.child).and_then(|entry| {
             entry.state().check_input()?;
-            self.check_room(&entry, 0)?;
             Ok(entry)
         });
         match entry {

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 
-use pool_stdio::{Child, Command, Stop, Termination};
+use pool_stdio::{Child, CommandSpec, Stop, Termination};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -18,14 +18,14 @@ use crate::protocol::{
     SpawnedNotice, StdinMode, StreamEndedNotice, StreamName, StreamReport, TerminatedNotice,
 };
 use crate::pumps::{discard, feed_stdin, read_stream};
-use crate::start_spec::spawn_fault;
+use crate::start_spec::{look_up, spawn_fault};
 use crate::supervisor::Supervisor;
 
 /// A child that is to be started.
 #[derive(Debug)]
 pub(crate) struct Birth {
     pub(crate) entry: Rc<Entry>,
-    pub(crate) command: Command,
+    pub(crate) spec: CommandSpec,
     pub(crate) stdin: StdinMode,
     pub(crate) id: Option<RequestId>,
 }
@@ -49,12 +49,17 @@ impl Drop for Reader {
 pub(crate) async fn live(supervisor: Rc<Supervisor>, birth: Birth) {
     let Birth {
         entry,
-        command,
+        spec,
         stdin,
         id,
     } = birth;
-    let started = supervisor.children.spawn(&command).await;
-    let started = started.map_err(|error| spawn_fault(&error));
+    let started = match look_up(spec).await {
+        Ok(command) => {
+            let started = supervisor.children.spawn(&command).await;
+            started.map_err(|error| spawn_fault(&error))
+        }
+        Err(fault) => Err(fault),
+    };
     let started = started.and_then(|child| {
         let pid = child.pid();
         let exited = child.exited();

@@ -8,18 +8,21 @@ use pool_stdio::{
     Command, CommandError, CommandSpec, KillScope, LadderTimes, SpawnError, StderrPolicy,
 };
 
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
 use crate::entry::EntrySettings;
 use crate::limits::KEPT_BYTES;
 use crate::protocol::{
     Fault, FaultKind, Ladder, NAME_BYTES_MAX, Scope, SpawnParams, StderrMode, StdoutMode,
 };
 
-/// Checks everything that can be checked before the start.
+/// Checks what can be checked without asking the file system.
 ///
 /// # Errors
 ///
 /// What is wrong with the request.
-pub(crate) fn check(params: &SpawnParams) -> Result<Command, Fault> {
+pub(crate) fn check(params: &SpawnParams) -> Result<CommandSpec, Fault> {
     if params.child.is_empty() || params.child.len() > NAME_BYTES_MAX {
         let message = format!("`child` must have 1 to {NAME_BYTES_MAX} bytes");
         return Err(Fault::new(FaultKind::InvalidParams, message));
@@ -51,8 +54,29 @@ pub(crate) fn check(params: &SpawnParams) -> Result<Command, Fault> {
     if params.session {
         spec = spec.session();
     }
-    spec.build().map_err(|error| command_fault(&error))
+    Ok(spec)
 }
+
+/// Looks the program up. The file system can hang, and then delays nobody else.
+///
+/// # Errors
+///
+/// If there is no such program or directory, or the file system does not answer.
+pub(crate) async fn look_up(spec: CommandSpec) -> Result<Command, Fault> {
+    match timeout(LOOK_UP_LIMIT, spawn_blocking(move || spec.build())).await {
+        Ok(Ok(built)) => built.map_err(|error| command_fault(&error)),
+        Ok(Err(_)) | Err(_) => {
+            let message = format!(
+                "the file system did not answer within {LOOK_UP_LIMIT:?}: does a mount hang that the \
+                 program, `cwd` or `PATH` is on?"
+            );
+            Err(Fault::new(FaultKind::Resources, message).transient(true))
+        }
+    }
+}
+
+/// For the look at the program and its directory.
+const LOOK_UP_LIMIT: Duration = Duration::from_secs(5);
 
 fn program(params: &SpawnParams) -> Result<CommandSpec, Fault> {
     let refuse = |message: &str| Err(Fault::new(FaultKind::InvalidParams, message));

@@ -49,6 +49,49 @@ withSupervisor('a cancel of a child that has ended resolves as well', async (sup
   assert.equal((await child.cancel()).exitedByItself, true);
 });
 
+withSupervisor('a reason may be anything, and a wrong mode is refused', async (supervisor) => {
+  const child = supervisor.spawn('cat');
+  assert.throws(() => child.cancel({ mode: 'hard' }), { code: 'ERR_INVALID_ARG_VALUE' });
+  const termination = await child.cancel({ reason: new Error('x'.repeat(1000)) });
+  assert.match(termination.reason, /^Error: x+$/);
+});
+
+withSupervisor('SIGKILL hastens an end that has begun', async (supervisor) => {
+  const deaf = supervisor.spawn('sh', ['-c', 'trap "" TERM; echo up; while :; do sleep 1; done'], { ladder: { termGraceMs: 3_600_000 } });
+  await first(deaf.stdout);
+  const ended = deaf.cancel();
+  assert.equal(deaf.kill('SIGKILL'), true);
+  assert.equal((await ended).rung, 'kill');
+});
+
+withSupervisor('a listener that throws keeps nobody else from what is theirs', async () => {
+  const script = `
+    import { spawn } from ${JSON.stringify(index)};
+    const uncaught = [];
+    process.on('uncaughtException', (error) => uncaught.push(error.message));
+    const one = spawn('no-such-program');
+    const two = spawn('sh', ['-c', 'exit 3']);
+    two.on('spawn', () => { throw new Error('thrown'); });
+    two.on('close', (code) => console.log(code, uncaught.map((text) => text.split(' ').at(-1)).join()));`;
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
+  assert.equal(stdout, '3 ENOENT,thrown\n');
+});
+
+withSupervisor('arguments that are too long are an error of the child', async (supervisor) => {
+  const child = supervisor.spawn('true', ['x'.repeat(5 << 20)]);
+  const failed = new Promise((resolve) => child.once('error', resolve));
+  await closed(child);
+  assert.equal((await failed).code, 'E2BIG');
+});
+
+withSupervisor('after a close there is another sidecar at once', async (supervisor) => {
+  await supervisor.spawn('cat').ready;
+  const ended = supervisor.close({ graceMs: 0 });
+  const { code } = await supervisor.run('true');
+  assert.equal(code, 0);
+  assert.equal((await ended).ended, 1);
+});
+
 withSupervisor('run collects up to its cap', async (supervisor) => {
   const whole = await supervisor.run('sh', ['-c', 'cat; echo err >&2; exit 3'], { input: 'in' });
   assert.deepEqual([whole.code, whole.stdout, whole.stderr, whole.isTruncated], [3, 'in', 'err\n', false]);
