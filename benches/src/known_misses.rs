@@ -48,19 +48,4 @@ pub const KNOWN_MISSES: &[KnownMiss] = &[
         value: 0.76,
         why: "each lease and each return of a shared connection takes the store's lock",
     },
-    KnownMiss {
-        figure: "idle-children: CPU per event beside many idle children / beside none",
-        value: 115.0,
-        why: "the thread that watches the children asks the system about all of them at each event",
-    },
-    KnownMiss {
-        figure: "many-ends: time to end 180 trees / 5 trees",
-        value: 2.5,
-        why: "measured before one pass over /proc answered all looks, and not since",
-    },
-    KnownMiss {
-        figure: "many-ends: trees of 180 that were killed though SIGTERM ends them",
-        value: 180.0,
-        why: "measured before one pass over /proc answered all looks, and not since",
-    },
 ];
