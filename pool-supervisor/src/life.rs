@@ -45,6 +45,12 @@ impl Drop for Reader {
     }
 }
 
+async fn start(supervisor: &Supervisor, spec: CommandSpec) -> Result<Child, Fault> {
+    let command = look_up(spec).await?;
+    let started = supervisor.children.spawn(&command).await;
+    started.map_err(|error| spawn_fault(&error))
+}
+
 /// Carries a child from its start to `terminated`.
 pub(crate) async fn live(supervisor: Rc<Supervisor>, birth: Birth) {
     let Birth {
@@ -53,14 +59,7 @@ pub(crate) async fn live(supervisor: Rc<Supervisor>, birth: Birth) {
         stdin,
         id,
     } = birth;
-    let started = match look_up(spec).await {
-        Ok(command) => {
-            let started = supervisor.children.spawn(&command).await;
-            started.map_err(|error| spawn_fault(&error))
-        }
-        Err(fault) => Err(fault),
-    };
-    let started = started.and_then(|child| {
+    let started = start(&supervisor, spec).await.and_then(|child| {
         let pid = child.pid();
         let exited = child.exited();
         let terminating = child.terminating();
