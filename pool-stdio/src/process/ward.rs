@@ -238,9 +238,7 @@ impl Ward {
         }
         let pid_state = *lock(&self.record.pid_state);
         let can_miss = answer.others == Others::Gone && !self.root.group_is_empty(pid_state);
-        // Without a guardian nobody would continue the group if this program ended meanwhile.
-        let may_hold = self.guarding == Guarding::Guarded;
-        if can_miss && may_hold && stopping.scan_mode == ScanMode::Plain {
+        if can_miss && stopping.scan_mode == ScanMode::Plain {
             stopping.scan_mode = ScanMode::Held;
             stopping.scan_number += 1;
             drop(self.root.signal_group(Signal::Stop, pid_state));
