@@ -1,5 +1,6 @@
 //! The pipes of a child whose termination has begun: stdin is flushed, stdout is discarded.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +29,8 @@ pub(super) struct Stopping {
     pub(super) scan_number: u64,
     /// How the last scan is made.
     pub(super) scan_mode: ScanMode,
+    /// The members of the group that the last scan saw dead.
+    dead: BTreeSet<ProcessId>,
     /// Those that the last scan saw alive, so that they are known when their parents are dead.
     pub(super) seen: Vec<ProcessId>,
     pub(super) due: Option<Instant>,
@@ -39,7 +42,9 @@ pub(super) struct Stopping {
 pub(super) enum ScanMode {
     /// It is not.
     Plain,
-    /// All members are stopped meanwhile, so that none can fork.
+    /// All members are stopped meanwhile, so that none can fork. It is believed if no member has died
+    /// since the scan before. If one has, somebody may have let them go on. The kernel does that too: a
+    /// stopped group that loses its last link to its session gets SIGHUP and SIGCONT.
     Held,
     /// All members have been killed, or run again: it is.
     Final,
@@ -66,6 +71,7 @@ impl Stopping {
             last_read: None,
             scan_number: 0,
             scan_mode: ScanMode::Plain,
+            dead: BTreeSet::new(),
             seen: Vec::new(),
             due: None,
         }
@@ -105,6 +111,14 @@ impl Stopping {
                 Stdin::Flushed(end)
             }
         });
+    }
+
+    /// Takes the members that a scan saw dead. Returns whether there are some that the scan before did
+    /// not see.
+    pub(super) fn note_dead(&mut self, dead: &[ProcessId]) -> bool {
+        let dead = dead.iter().copied().collect();
+        let before = std::mem::replace(&mut self.dead, dead);
+        !self.dead.is_subset(&before)
     }
 
     pub(super) fn drop_stdin(&mut self) {

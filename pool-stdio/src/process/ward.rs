@@ -238,7 +238,13 @@ impl Ward {
         }
         let pid_state = *lock(&self.record.pid_state);
         let can_miss = answer.others == Others::Gone && !self.root.group_is_empty(pid_state);
-        if can_miss && stopping.scan_mode == ScanMode::Plain {
+        let died_since = stopping.note_dead(&answer.dead_members);
+        let is_believed = match stopping.scan_mode {
+            ScanMode::Plain => false,
+            ScanMode::Held => !died_since,
+            ScanMode::Final => true,
+        };
+        if can_miss && !is_believed {
             stopping.scan_mode = ScanMode::Held;
             stopping.scan_number += 1;
             drop(self.root.signal_group(Signal::Stop, pid_state));
@@ -250,7 +256,7 @@ impl Ward {
         let others = match answer.others {
             Others::Alive(_) if answer.outside.is_empty() && group_is_empty() => Others::Gone,
             // A member that was not shown, not even dead, can live.
-            Others::Gone if !answer.has_dead_members && !group_is_empty() => {
+            Others::Gone if answer.dead_members.is_empty() && !group_is_empty() => {
                 Others::Unknown(CountFailure::Unreadable)
             }
             Others::Unknown(why @ CountFailure::NoProc) if group_is_empty() => {

@@ -20,16 +20,21 @@ pub(super) fn end_of_a_wrapper(scope: &str, condition: &str) {
         "unreadable" => format!("setsid perl -e '{BECOME_UNREADABLE}' & exec cat"),
         "unreadable-orphan" => format!("(setsid perl -e '{BECOME_UNREADABLE}' &) ; exec cat"),
         // It goes on in another process again and again.
-        "hopping" => String::from("perl -e 'fork and exit while 1' & echo up; exec cat"),
+        "hopping" => format!("{HOPPER} & echo up; exec cat"),
+        // And another one lets it go on whenever it is stopped, until the group is empty.
+        "continued" => format!(
+            "{HOPPER} & setsid perl -e '1 while kill CONT => -$ARGV[0]' $$ >/dev/null & echo up; exec cat"
+        ),
         _ => String::from("sleep 60 & echo up; exec cat"),
     };
     let spec = CommandSpec::new("sh").args(["-c", &script]);
-    let grace = match condition {
+    let kill_wait = match condition {
         // It leaves many dead, which make scans slow.
-        "hopping" => OUTER_DEADLINE,
-        _ => Duration::from_secs(1),
+        "hopping" | "continued" => OUTER_DEADLINE,
+        _ => Duration::from_millis(500),
     };
-    let mut child = spawn_within(spec.kill_scope(scope_of(scope)), grace);
+    let spec = spec.kill_scope(scope_of(scope));
+    let mut child = spawn_within(spec, Duration::from_secs(1), kill_wait);
     let stdout = child.take_stdout().expect("nothing else took it");
     let mut said = String::new();
     while !said.ends_with('\n') {
@@ -56,6 +61,9 @@ fn lowest_free_number() -> u64 {
     u64::try_from(free.as_raw_fd()).expect("it is positive")
 }
 
+/// Perl blocks signals while it forks, so a SIGTERM can miss the process that goes on.
+const HOPPER: &str = "perl -e '$SIG{HUP} = \"IGNORE\"; fork and exit while 1'";
+
 const LEAVE_THE_FIRST_THREAD: &str = "import ctypes, platform, threading, time
 threading.Thread(target=time.sleep, args=(60,)).start()
 print(\"up\", flush=True)
@@ -71,7 +79,8 @@ pub(super) fn many_ends(count: usize) {
     let children: Vec<Child> = (0..count)
         .map(|_| {
             let spec = CommandSpec::new("sh").args(["-c", script]);
-            let child = spawn_within(spec.kill_scope(KillScope::Tree), OUTER_DEADLINE);
+            let spec = spec.kill_scope(KillScope::Tree);
+            let child = spawn_within(spec, OUTER_DEADLINE, OUTER_DEADLINE);
             while !child.stderr_tail().text.contains("up") {
                 std::thread::yield_now();
             }
@@ -104,11 +113,11 @@ pub(super) fn scope_of(word: &str) -> KillScope {
 
 /// With graces that a test can wait out. A scan can take long on a busy machine: what acts on SIGTERM is
 /// found to have gone by its answer.
-fn spawn_within(spec: CommandSpec, term_grace: Duration) -> Child {
+fn spawn_within(spec: CommandSpec, term_grace: Duration, kill_wait: Duration) -> Child {
     let mut times = LadderTimes::default();
     times.eof_grace = Duration::from_millis(300);
     times.term_grace = term_grace;
-    times.kill_wait = Duration::from_millis(500);
+    times.kill_wait = kill_wait;
     let command = spec
         .ladder_times(times)
         .build()

@@ -54,18 +54,20 @@ read_stat() {
   while IFS= read -r line; do fields=${line##*) }; done <"/proc/$1/stat"
   [ -n "$fields" ]
 } 2>/dev/null
-# Whether a process with this mark is to be ended: its letter says its child's scope.
+# Whether a process is in the group of a child whose root was reaped. It is, or was a moment ago, marked;
+# so the group is the child's, and the `target` is all of it. A member that goes on in another process
+# again and again is reached by no signal of its own.
+is_member() {
+  read_stat "$1" || return 1
+  set -- $fields
+  case $rootless in *":$3 "*) target=-$3 ;; *) return 1 ;; esac
+}
+# Whether the process `pid` with the mark of this child is to be ended: its letter says the child's scope.
 is_wanted() {
-  case $2 in t) [ -z "$trees" ] || return 0 ;; [rg]) ;; *) return 1 ;; esac
+  case $2 in [rgt]) ;; *) return 1 ;; esac
+  case $rootless in *" $1:"*) ! is_member "$pid" || return 0 ;; esac
   case $starting in *" $1 "*) return 0 ;; esac
-  case $rootless in
-    *" $1:"*)
-      read_stat "$pid" || return 1
-      set -- "$1" $fields
-      case $rootless in *" $1:$4 "*) return 0 ;; esac
-      ;;
-  esac
-  return 1
+  [ "$2" = t ] && [ -n "$trees" ]
 }
 # Whether the environment of this process has a mark of the host for which it is to be ended. The marks
 # are `HOST-CHILDs`.
@@ -80,7 +82,8 @@ is_marked() {
   return 1
 } 2>/dev/null
 # The processes that carry the host's mark for trees, for a start of which nothing more is known, or for
-# a group without its root. To read an environment can take for ever.
+# a group without its root; of these the group, as a negative number. To read an environment can take for
+# ever.
 marked() {
   if [ -n "$fast" ]; then
     set -- $(grep -ls $patterns /proc/[0-9]*/environ)
@@ -89,15 +92,21 @@ marked() {
   fi
   for file in "$@"; do
     pid=${file#/proc/} pid=${pid%/environ}
-    # Only a group's number needs a second look.
-    if [ -n "$fast" ] && [ "$rootless" = " " ] || is_marked "$pid"; then echo "$pid"; fi
+    target=$pid
+    # Only a group needs a second look. Order: a dead process has a group, but no environment.
+    if [ -n "$fast" ] && { [ "$rootless" = " " ] || is_member "$pid"; } || is_marked "$pid"; then
+      echo "$target"
+    fi
   done
 }
 # Sends the signals to all that this half of the search finds.
 signal() {
   if [ "$half" = marks ]; then
-    for pid in $(marked); do
-      for name in "$@"; do kill -s "$name" "$pid"; done
+    told=" "
+    for target in $(marked); do
+      case $told in *" $target "*) continue ;; esac
+      told="$told$target "
+      for name in "$@"; do kill -s "$name" -- "$target"; done
     done
     return
   fi
@@ -113,7 +122,8 @@ pause() {
   if [ -n "$fractions" ]; then sleep 0.02; else sleep 1; fi
 }
 # Leaves when all have gone, but for those that can still come. One look for marks can miss a process
-# that was started meanwhile, by one that has left since; so there are three.
+# that was started meanwhile, by one that has left since; so there are three, and more while a group
+# without its root is there: those in it may be dead, or others.
 empty_looks=0
 leave_if_done() {
   if [ "$half" = numbers ]; then
@@ -123,8 +133,11 @@ leave_if_done() {
     empty_looks=0
     return
   else
-    empty_looks=$((empty_looks + 1))
-    [ "$empty_looks" -ge 3 ] || return
+    empty_looks=$((empty_looks + 1)) enough=3
+    for entry in $rootless; do
+      if kill -s 0 -- "-${entry#*:}" 2>/dev/null; then enough=10; fi
+    done
+    [ "$empty_looks" -ge "$enough" ] || return
   fi
   kill -s KILL $term_timer $kill_timer 2>/dev/null
   exit 0

@@ -175,8 +175,8 @@ trait Search {
     /// Whether some that are not there yet can still come.
     fn may_come(&self) -> bool;
 
-    /// Whether a look that finds nobody can have missed somebody.
-    fn can_miss(&self) -> bool;
+    /// How many looks that find nobody are needed: one can have missed somebody.
+    fn enough_empty_looks(&self) -> u32;
 
     /// How long to go on with SIGKILL.
     fn kill_wait(&self) -> Duration;
@@ -191,7 +191,7 @@ fn end(mut search: impl Search, times: Times) -> bool {
         let alive = search.look();
         if alive.is_empty() && !(now < times.kill_at && search.may_come()) {
             empty_looks += 1;
-            if empty_looks >= EMPTY_LOOKS || !search.can_miss() {
+            if empty_looks >= search.enough_empty_looks() {
                 return true;
             }
         } else {
@@ -243,8 +243,8 @@ impl Search for Numbers {
         false
     }
 
-    fn can_miss(&self) -> bool {
-        false
+    fn enough_empty_looks(&self) -> u32 {
+        1
     }
 
     /// The first SIGKILL reaches all. What is there after that is dead, and waits for its parent.
@@ -287,27 +287,33 @@ impl Marks {
         is_any.then_some(marks)
     }
 
-    fn is_ours(&self, process: &Process) -> bool {
+    /// Adds the process if it is to be ended, or its group if that is a child's without its root: a
+    /// member can go on in another process again and again, and only a signal to all reaches it.
+    fn add(&self, process: &Process, found: &mut Alive) {
         let Ok(Environment::Read(environ)) = sys::environment(process.id.pid) else {
-            return false;
+            return;
         };
-        let mut marks = cookie::marks_in(&environ, &self.host);
-        marks.any(|mark| {
-            (self.trees && mark.scope == KillScope::Tree)
-                || self.starting.contains(&mark.child)
-                || self.rootless.get(&mark.child) == Some(&process.group)
-        })
+        for mark in cookie::marks_in(&environ, &self.host) {
+            if self.rootless.get(&mark.child) == Some(&process.group) {
+                found.groups.insert(process.group);
+            } else if self.starting.contains(&mark.child)
+                || (self.trees && mark.scope == KillScope::Tree)
+            {
+                found.processes.push(process.id);
+            }
+        }
     }
 }
 
 impl Search for Marks {
     fn look(&mut self) -> Alive {
-        let processes = sys::processes().unwrap_or_default().into_iter();
-        let alive = processes.filter(|process| !process.is_dead && self.is_ours(process));
-        Alive {
-            processes: alive.map(|process| process.id).collect(),
-            ..Alive::default()
+        let mut found = Alive::default();
+        for process in sys::processes().unwrap_or_default() {
+            if !process.is_dead {
+                self.add(&process, &mut found);
+            }
         }
+        found
     }
 
     /// A child whose start had begun can still be on its way.
@@ -315,8 +321,14 @@ impl Search for Marks {
         !self.starting.is_empty()
     }
 
-    fn can_miss(&self) -> bool {
-        true
+    /// Those in a group that is there can be dead, or others.
+    fn enough_empty_looks(&self) -> u32 {
+        let mut groups = self.rootless.values();
+        if groups.any(|group| is_reached(sys::signal_group_by_pid(*group, None))) {
+            EMPTY_LOOKS_BESIDE_A_GROUP
+        } else {
+            EMPTY_LOOKS
+        }
     }
 
     fn kill_wait(&self) -> Duration {
@@ -383,6 +395,7 @@ const LOOK_GAP_MIN: Duration = Duration::from_millis(5);
 const LOOK_GAP_MAX: Duration = Duration::from_millis(50);
 /// One look can miss a process that was started meanwhile, by one that has left since.
 const EMPTY_LOOKS: u32 = 3;
+const EMPTY_LOOKS_BESIDE_A_GROUP: u32 = 10;
 /// How much longer a look may take, on a busy machine, before it is taken to hang.
 const HANG_WAIT: Duration = Duration::from_secs(10);
 /// What SIGKILL needs, on a busy machine.

@@ -192,7 +192,7 @@ impl Pending {
                 members: found.members,
                 outside: found.outside,
                 adopted: found.adopted,
-                has_dead_members: found.has_dead_members,
+                dead_members: found.dead_members,
             }),
             None => Progress::Again,
         }

@@ -47,7 +47,8 @@ pub(super) struct Found {
     pub(super) is_any_leaving: bool,
     /// Processes that may be the child's.
     pub(super) suspects: usize,
-    pub(super) has_dead_members: bool,
+    /// In the child's group, and not yet reaped.
+    pub(super) dead_members: Vec<ProcessId>,
     /// Dead descendants and members that are our children.
     pub(super) adopted: Vec<ProcessId>,
 }
@@ -123,7 +124,9 @@ impl Snapshot {
         for process in &self.dead {
             let is_root = request.unreaped_root == Some(process.id.pid);
             let is_member = Some(process.group) == request.group;
-            found.has_dead_members |= is_member;
+            if is_member {
+                found.dead_members.push(process.id);
+            }
             let is_ours = is_member || request.recorded.contains(&process.id);
             // If its parent was dying just now, it is our child by now.
             let is_left_to_others = process.parent == 1 && std::process::id() != 1;

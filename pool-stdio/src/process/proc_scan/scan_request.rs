@@ -51,8 +51,8 @@ pub(crate) struct ScanAnswer {
     pub(crate) outside: Vec<ProcessId>,
     /// Those of both that are dead, and may be our children because their parents have ended.
     pub(crate) adopted: Vec<ProcessId>,
-    /// Whether the group has members that are dead and not yet reaped.
-    pub(crate) has_dead_members: bool,
+    /// Members of the group that are dead and not yet reaped.
+    pub(crate) dead_members: Vec<ProcessId>,
 }
 
 impl ScanAnswer {
@@ -63,7 +63,7 @@ impl ScanAnswer {
             members: Vec::new(),
             outside: Vec::new(),
             adopted: Vec::new(),
-            has_dead_members: false,
+            dead_members: Vec::new(),
         }
     }
 }

@@ -151,11 +151,11 @@ fn an_unreadable_orphan_is_a_suspect_unless_it_is_known() {
 
 #[test]
 fn dead_members_are_told_apart_from_none() {
-    for (group, expected) in [(10, true), (11, false)] {
+    for (group, expected) in [(10, vec![id(20)]), (11, vec![])] {
         let mut dead = process(20, 1, Marks::NotRead).process;
         dead.group = group;
         let found = Snapshot::new(Vec::new(), vec![dead]).find(&request());
-        assert_eq!((found.has_dead_members, found.members.len()), (expected, 0));
+        assert_eq!((found.dead_members, found.members), (expected, vec![]));
     }
 }
 
