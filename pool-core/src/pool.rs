@@ -315,8 +315,9 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// old ones stay, and the report says why.
     ///
     /// Connections in use are closed when they are returned. A full pool has no room for both, so one
-    /// old connection is evicted before its replacement is opened. A call takes the place of an earlier
-    /// one that has not ended. It ends one connect and one check timeout after `time` at the latest.
+    /// old connection is evicted before its replacement is opened. So it is if the budget is full and no
+    /// other pool waits for it; otherwise the old ones stay, and the report names the budget. A call takes
+    /// the place of an earlier one that has not ended. It ends one connect and one check timeout after `time` at the latest.
     ///
     /// # Cancel safety
     ///

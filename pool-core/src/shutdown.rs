@@ -119,6 +119,7 @@ pub(crate) async fn evict_within<T: Send + 'static, L: Lends<T>>(
         },
     }
 }
+            is_closed: true,
 
 /// Stops intake, then waits until every connection is gone and the last event is delivered, at most for
 /// `limit`.
