@@ -315,8 +315,9 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// old ones stay, and the report says why.
     ///
     /// Connections in use are closed when they are returned. A full pool has no room for both, so one
-    /// old connection is evicted before its replacement is opened. A call takes the place of an earlier
-    /// one that has not ended. It ends one connect and one check timeout after `time` at the latest.
+    /// old connection is evicted before its replacement is opened. So it is if the budget is full and no
+    /// other pool waits for it; otherwise the old ones stay, and the report names the budget. A call takes
+    /// the place of an earlier one that has not ended. It ends one connect and one check timeout after `time` at the latest.
     ///
     /// # Cancel safety
     ///
@@ -381,8 +382,10 @@ impl<T: Send + 'static> ConnectionPool<T> {
     /// Calling it again, on any handle, waits again.
     ///
     /// If the report is [complete](CloseReport::is_complete), all events of the pool have been delivered to
-    /// its observer. An observer that blocks another thread does not hold up the close beyond its deadline; the
-    /// report counts such threads. One that blocks this thread, with the events of the close itself, does.
+    /// its observer. An observer that blocks another thread does not hold up the close beyond its deadline, even
+    /// if that thread is the only worker of the pool's runtime; the report counts such threads. One that blocks
+    /// the thread that polls this future does hold it up: with the events of the close itself, or, if the future
+    /// is polled by a runtime's only worker, with any event that is delivered there.
     ///
     /// # Cancel safety
     ///

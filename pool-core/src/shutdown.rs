@@ -3,10 +3,13 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Handle as Runtime;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
@@ -116,6 +119,7 @@ pub(crate) async fn evict_within<T: Send + 'static, L: Lends<T>>(
             replaced: 0,
             left: 0,
             failure: None,
+            is_closed: true,
         },
     }
 }
@@ -132,7 +136,7 @@ pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(
     engine.close();
     let drained = GoalWait::new(engine, Goal::Drained, limit);
     let mut ended = pin!(ended(engine, drained));
-    let mut alarm = runtime.map(|runtime| Alarm::at(runtime, deadline));
+    let mut alarm = runtime.map(|runtime| Alarm::at(runtime, deadline, limit));
     // Order: the deadline is looked at last, so what has ended in time is reported as ended.
     let is_delivered = poll_fn(|cx| match ended.as_mut().poll(cx) {
         Poll::Ready(is_delivered) => Poll::Ready(is_delivered),
@@ -174,20 +178,64 @@ async fn ended<T: Send + 'static, L: Lends<T>>(
 
 /// A deadline that holds although the maintenance task may be held up by an observer. It also ends when
 /// the runtime does. A task, since the caller may be on another runtime, or on none.
-struct Alarm(JoinHandle<()>);
+///
+/// The only worker of a runtime may itself be held up, and then no task runs. So beside one worker there
+/// is a thread that wakes the caller. It only does that: whether the deadline has come is asked of the
+/// clock, which tests can pause.
+struct Alarm {
+    deadline: Instant,
+    task: JoinHandle<()>,
+    thread: Option<AlarmThread>,
+}
 
 impl Alarm {
-    fn at(runtime: &Runtime, deadline: Instant) -> Self {
-        Self(runtime.spawn(async move { sleep_until(deadline).await }))
+    fn at(runtime: &Runtime, deadline: Instant, limit: Duration) -> Self {
+        let has_one_worker = runtime.metrics().num_workers() == 1;
+        Self {
+            deadline,
+            task: runtime.spawn(async move { sleep_until(deadline).await }),
+            thread: has_one_worker.then(|| AlarmThread::start(limit)).flatten(),
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(cx).map(drop)
+        if let Some(thread) = &mut self.thread
+            && Pin::new(&mut thread.rings).poll(cx).is_ready()
+        {
+            self.thread = None;
+            if Instant::now() >= self.deadline {
+                return Poll::Ready(());
+            }
+        }
+        Pin::new(&mut self.task).poll(cx).map(drop)
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+    }
+}
+
+/// A thread that rings once. It ends when this is dropped.
+struct AlarmThread {
+    rings: oneshot::Receiver<()>,
+    _end: mpsc::Sender<()>,
+}
+
+impl AlarmThread {
+    /// `None` if the system has no more threads.
+    fn start(limit: Duration) -> Option<Self> {
+        let (ring, rings) = oneshot::channel();
+        let (end, ended) = mpsc::channel();
+        let wait = move || {
+            if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                // The caller may have left at this moment.
+                ring.send(()).ok();
+            }
+        };
+        let thread = thread::Builder::new().name("pool-close".to_owned());
+        drop(thread.spawn(wait).ok()?);
+        Some(Self { rings, _end: end })
     }
 }

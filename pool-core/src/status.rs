@@ -222,17 +222,20 @@ impl CloseReport {
 pub struct EvictionReport {
     /// Connections that were evicted. Those in use are closed when they are returned.
     pub replaced: usize,
-    /// Old connections that stay: no new one could be opened, the time was over, or another call took
-    /// over. None stays in a closed pool.
+    /// Old connections that were not replaced: no new one could be opened, the time was over, another
+    /// call took over, or the pool was closed.
     pub left: usize,
-    /// Why no new connection could be opened: the connect failed, or the check after it.
+    /// Why no new connection could be opened: the connect failed, or the check after it, or the
+    /// [`Budget`](crate::Budget) was used up ([`Fault::BudgetUsedUp`](crate::Fault::BudgetUsedUp)).
     pub failure: Option<ConnectError>,
+    /// The pool was closed before all were replaced. Then those that were left are closed, not replaced.
+    pub is_closed: bool,
 }
 
 impl EvictionReport {
-    /// Whether no old connection stays.
+    /// Whether no old connection stays, in a pool that is still open.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.left == 0
+        self.left == 0 && !self.is_closed
     }
 }

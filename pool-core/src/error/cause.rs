@@ -201,4 +201,14 @@ pub enum Fault {
         /// Why it is closed.
         reason: CloseReason,
     },
+    /// The pool's [`Budget`](crate::Budget) had no room for another connection.
+    #[error("budget `{budget}` is used up: {used} of {limit} connections")]
+    BudgetUsedUp {
+        /// The budget's name.
+        budget: Arc<str>,
+        /// The connections of all its pools.
+        used: usize,
+        /// Its limit.
+        limit: usize,
+    },
 }

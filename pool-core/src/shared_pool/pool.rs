@@ -254,8 +254,10 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     /// old ones stay, and the report says why.
     ///
     /// An old one that is in use goes on serving until a new one has passed its check. The new one takes
-    /// leases meanwhile. A call takes the place of an earlier one that has not ended. It ends one connect
-    /// and one check timeout after `time` at the latest.
+    /// leases meanwhile. An unused one is closed first if the pool or its budget is full, unless other pools
+    /// wait for the budget; then the old ones stay, and the report names the budget. A call takes the place
+    /// of an earlier one that has not ended. It ends one connect and one check timeout after `time` at the
+    /// latest.
     ///
     /// # Cancel safety
     ///

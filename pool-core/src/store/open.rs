@@ -40,6 +40,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         let key = self
             .slots
             .insert(SlotRecord::opening(id, now, self.pacer.round(now)));
+        self.note_granted_proof();
         self.log(EventKind::Opening { id });
         Some(Opening {
             key,

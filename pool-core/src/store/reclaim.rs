@@ -37,12 +37,20 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     }
 
     /// The budget was asked for connections, and may not know yet that they are not wanted any more.
-    pub(crate) const fn is_asking(&self) -> bool {
+    const fn is_asking(&self) -> bool {
         self.told > 0
+    }
+
+    /// Whether it matters if the budget grants nothing for this demand.
+    pub(crate) fn minds_refusal(&self, demand: Demand) -> bool {
+        demand.callers > 0 || self.is_asking() || self.wants_proof()
     }
 
     /// The budget knows of this demand, and granted nothing. It can have more at `ages_at`.
     pub(crate) fn note_told(&mut self, demand: Demand, ages_at: Option<Time>) {
+        if demand != Demand::NONE {
+            self.note_ungranted();
+        }
         self.told = demand.callers;
         if let (true, Some(ages_at)) = (demand.callers > 0, ages_at) {
             self.set_alarm(ages_at);
@@ -96,6 +104,18 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     pub(super) fn awaited_budget(&self) -> Option<BudgetUsage> {
         let allotment = self.allotment.as_ref()?;
         (self.asked > 0).then(|| allotment.usage())
+    }
+
+    /// Whether other pools have callers that wait for a connection of the budget.
+    pub(super) fn others_wait_for_budget(&self) -> bool {
+        let allotment = self.allotment.as_ref();
+        allotment.is_some_and(|it| it.usage().waiting > usize::from(self.told > 0))
+    }
+
+    /// Whether the budget can grant more as soon as one of the connects in flight has ended.
+    pub(super) fn budget_is_connecting(&self) -> bool {
+        let usage = self.allotment.as_ref().map(Allotment::usage);
+        usage.is_some_and(|it| it.connecting >= it.max_connecting)
     }
 
     /// Whether the budget wants a connection back.

@@ -6,13 +6,14 @@
 //! evicted. So it goes on, spread over the time that was given. The first new connection that cannot be
 //! opened, or fails its check, ends the replacement, and the other old ones stay.
 //!
-//! An old connection goes ahead of its proof in two cases. In a full pool there is no room for both.
-//! A shared connection in service is superseded, so it serves until its proof has passed, and goes on
-//! serving if there is none.
+//! An old connection goes ahead of its proof in three cases. In a full pool there is no room for both.
+//! Nor is there in a full budget; but if other pools wait for it, they would get the room, so the old
+//! connections stay, and the report says so. A shared connection in service is superseded, so it serves
+//! until its proof has passed, and goes on serving if there is none.
 
 use std::time::Duration;
 
-use crate::error::ConnectError;
+use crate::error::{ConnectError, Fault};
 use crate::id::{CloseReason, ConnectionId};
 use crate::status::EvictionReport;
 use crate::store::renewal::Renewal;
@@ -42,6 +43,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             deadline: now.after(time).after(patience),
             proofs: 0,
             replaced: 0,
+            is_unbudgeted: false,
             last: None,
         });
         if self.is_closed {
@@ -70,6 +72,11 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
                 return Time::NEVER;
             };
             let (next_at, deadline) = (renewal.next_at, renewal.deadline);
+            // Nothing tells this pool that other pools wait no more.
+            let look_again_at = match renewal.is_unbudgeted {
+                true => now.after(BUDGET_LOOK).min(deadline),
+                false => deadline,
+            };
             let is_proved = renewal.proofs >= renewal.replaced;
             let old = self.old_generation(renewal.first_new).first().copied();
             if deadline <= now || old.is_none() && is_proved {
@@ -84,7 +91,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             }
             // The check of a new connection sets the alarm.
             if !self.may_renew(old) {
-                return deadline;
+                return look_again_at;
             }
             self.evict(|id| id == old);
             if let Some(renewal) = &mut self.renewal {
@@ -101,13 +108,40 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         let goes_ahead = || {
             let mut records = self.slots.iter();
             let record = records.find(|record| record.id == old);
-            let is_full = self.slots.len() >= L::size_limit(self);
+            let is_full = self.slots.len() >= L::size_limit(self) || self.can_make_room();
             is_full || record.is_some_and(|record| L::serves_until_replaced(self, record))
         };
         self.renewal.as_ref().is_some_and(|renewal| {
             renewal.proofs > renewal.replaced
                 || renewal.proofs == renewal.replaced && self.renewing() == 0 && goes_ahead()
         })
+    }
+
+    /// Whether the budget is full, and what this pool closes leaves room for a new one of its own.
+    fn can_make_room(&self) -> bool {
+        let is_unbudgeted = self.renewal.as_ref().is_some_and(|it| it.is_unbudgeted);
+        is_unbudgeted && !self.others_wait_for_budget()
+    }
+
+    /// The budget granted nothing, although a connect was wanted.
+    pub(super) fn note_ungranted(&mut self) {
+        if !self.wants_proof() || self.budget_is_connecting() {
+            return;
+        }
+        let tick = self.tick;
+        if let Some(renewal) = &mut self.renewal
+            && !renewal.is_unbudgeted
+        {
+            renewal.is_unbudgeted = true;
+            self.set_alarm(tick);
+        }
+    }
+
+    /// A connect begins.
+    pub(super) fn note_granted_proof(&mut self) {
+        if let Some(renewal) = &mut self.renewal {
+            renewal.is_unbudgeted = false;
+        }
     }
 
     /// New connections that are being opened or checked.
@@ -187,17 +221,28 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if failure.is_some() && self.keep_superseded(renewal.last) {
             renewal.replaced -= 1;
         }
+        let left = self.old_generation(renewal.first_new).len();
+        let is_short = left > 0 || renewal.proofs < renewal.replaced;
+        let no_room = (is_short && renewal.is_unbudgeted).then(|| self.no_budget());
         let report = EvictionReport {
             replaced: renewal.replaced,
-            left: match self.is_closed {
-                true => 0,
-                false => self.old_generation(renewal.first_new).len(),
-            },
-            failure,
+            left,
+            failure: failure.or(no_room.flatten()),
+            is_closed: self.is_closed,
         };
         let _: Time = self.end_goals(|goal, _| {
             matches!(goal, Goal::Renewed).then(|| GoalEnd::Renewed(report.clone()))
         });
+    }
+
+    /// The failure of a connection that was not opened, since the budget had no room for it.
+    fn no_budget(&self) -> Option<ConnectError> {
+        let usage = self.allotment.as_ref()?.usage();
+        Some(ConnectError::transient(Fault::BudgetUsedUp {
+            budget: usage.name,
+            used: usage.used,
+            limit: usage.limit,
+        }))
     }
 
     /// There is no replacement for this shared connection: if it is still there, it goes on as before.
@@ -211,3 +256,6 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         kept.map(|record| record.superseded = None).is_some()
     }
 }
+
+/// How long a pool waits before it looks again whether its budget is free for it.
+const BUDGET_LOOK: Duration = Duration::from_secs(1);

@@ -19,6 +19,8 @@ pub(super) struct Renewal {
     /// New connections that passed their check.
     pub(super) proofs: usize,
     pub(super) replaced: usize,
+    /// The budget had no room for the next new connection.
+    pub(super) is_unbudgeted: bool,
     /// The one that was evicted last.
     pub(super) last: Option<ConnectionId>,
 }

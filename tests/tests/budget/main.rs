@@ -6,5 +6,6 @@ mod giving;
 mod keeping;
 mod limits;
 mod pools;
+mod replacing;
 mod shared_pools;
 mod soup_of_pools;

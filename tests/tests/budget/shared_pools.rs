@@ -165,3 +165,17 @@ async fn evicted_connection_that_cannot_be_replaced_takes_no_new_leases() {
     shared.finish().await;
     assert_eq!(budget.status().used, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn unused_shared_connections_are_replaced_though_the_budget_is_full() {
+    let _watchdog = Watchdog::start();
+    let budget = budget_of(2);
+    let one = Shared::new("one", &budget);
+    one.pool.warm_up(2).await.expect("they open");
+    let report = one.pool.evict_all_within(10 * TICK).await;
+    assert_eq!((report.replaced, report.left), (2, 0));
+    assert!(report.is_complete() && report.failure.is_none());
+    assert_eq!(one.reasons(), [CloseReason::Evicted; 2]);
+    one.finish().await;
+    assert_eq!(budget.status().used, 0);
+}

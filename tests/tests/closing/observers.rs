@@ -7,6 +7,7 @@ use std::thread;
 
 use pool_core::{ConnectionPool, Event, EventKind, Observer, PooledConnection, connector_fn};
 use pool_tests::bed::{MINUTE, SECOND, Watchdog};
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 /// Blocks each thread that tells it of a close until it is allowed to go on.
@@ -79,4 +80,45 @@ async fn close_ends_at_its_deadline_although_an_observer_blocks_the_pool() {
     assert_eq!((report.closing, report.delivering), (1, 1));
     go_on.send(()).expect("the observer waits");
     assert!(pool.close(MINUTE).await.is_complete());
+}
+
+/// Nor on the only worker of its runtime, if the close is awaited elsewhere.
+#[test]
+fn close_ends_at_its_deadline_although_an_observer_blocks_the_only_worker() {
+    let _watchdog = Watchdog::start();
+    let one_thread = Builder::new_current_thread().enable_all().build();
+    let driver = Arc::new(one_thread.expect("a runtime can be built"));
+    let mut one_worker = Builder::new_multi_thread();
+    let one_worker = one_worker.worker_threads(1).enable_all().build();
+    let one_worker = Arc::new(one_worker.expect("a runtime can be built"));
+    for runtime in [driver, one_worker] {
+        keep_deadline_beside_a_blocked_worker(&runtime);
+    }
+}
+
+fn keep_deadline_beside_a_blocked_worker(runtime: &Arc<Runtime>) {
+    let (observer, begun, go_on) = blocking(|kind| matches!(kind, EventKind::Opening { .. }));
+    let pool = ConnectionPool::builder(connector_fn(async |_| Ok(())))
+        .min_idle(1)
+        .observer(observer)
+        .runtime(runtime.handle().clone())
+        .build()
+        .expect("the settings are valid");
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let driver = thread::spawn({
+        let runtime = Arc::clone(runtime);
+        move || runtime.block_on(ended)
+    });
+    begun.recv().expect("the observer was told");
+    let elsewhere = Builder::new_current_thread().build();
+    let elsewhere = elsewhere.expect("a runtime can be built");
+    let since = Instant::now();
+    let report = elsewhere.block_on(pool.close(SECOND / 20));
+    assert!(since.elapsed() >= SECOND / 20);
+    assert_eq!((report.closing, report.delivering), (1, 1));
+    go_on.send(()).expect("the observer waits");
+    assert!(elsewhere.block_on(pool.close(MINUTE)).is_complete());
+    end.send(()).expect("the driver runs");
+    let driven = driver.join().expect("the driver does not panic");
+    driven.expect("the end was told");
 }

@@ -27,7 +27,7 @@ async fn each_old_connection_goes_after_a_new_one_was_checked_spread_over_the_ti
     }
     let report = renewal.await.expect("the task does not panic");
     assert_eq!((report.replaced, report.left), (3, 0));
-    assert!(report.is_complete() && report.failure.is_none());
+    assert!(report.is_complete() && report.failure.is_none() && !report.is_closed);
     assert_eq!(bed.reasons(), [CloseReason::Evicted; 3]);
     assert_eq!(bed.fake.counts().check.succeeded, 3);
     assert_eq!(bed.pool.status().idle, 3);
@@ -135,9 +135,12 @@ async fn replacement_ends_with_the_pool_and_at_its_deadline() {
     let pool = bed.pool.clone();
     let mut waiting = HandPolled::waiting(pool.evict_all_within(MINUTE));
     bed.finish().await;
-    assert_eq!(waiting.ready().left, 0);
+    let report = waiting.ready();
+    assert_eq!((report.replaced, report.left), (0, 1));
+    assert!(report.is_closed && !report.is_complete(), "{report:?}");
     let report = pool.evict_all_within(MINUTE).await;
-    assert_eq!((report.replaced, report.left), (0, 0), "it is closed");
+    assert_eq!((report.replaced, report.left), (0, 0), "nothing is there");
+    assert!(report.is_closed && !report.is_complete(), "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]
