@@ -104,7 +104,7 @@ impl Lending for Multiplexed {
     }
 
     fn overweight<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
-        store.supersede(key, CloseReason::Overweight);
+        store.supersede_heavy(key);
     }
 
     fn killed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {

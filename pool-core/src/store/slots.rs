@@ -166,6 +166,12 @@ impl SlotRecord {
         !self.is_open() || self.close_reason.is_some() || self.superseded.is_some()
     }
 
+    /// Outgoing, and likely to be gone soon. Nobody knows when the leases of one that hangs end.
+    pub(crate) const fn leaves_soon(&self) -> bool {
+        let hangs = self.is_open() && self.is_suspected && self.load > 0;
+        self.is_outgoing() && !hangs
+    }
+
     /// Neither marked for close nor superseded nor suspected.
     pub(crate) const fn is_fresh(&self) -> bool {
         self.takes_leases() && self.superseded.is_none()
