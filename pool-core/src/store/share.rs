@@ -108,7 +108,7 @@ impl Lending for Multiplexed {
     }
 
     fn killed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
-        store.mark_for_close(key, CloseReason::Overweight);
+        store.mark_for_close(key, CloseReason::Killed);
         store.act_on_share(key);
     }
 

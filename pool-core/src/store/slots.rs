@@ -156,6 +156,14 @@ impl SlotRecord {
         }
     }
 
+    /// Why it ended: if it was killed, that is the reason, however its end was noticed.
+    pub(crate) const fn reason_of_end(&self, noticed: CloseReason) -> CloseReason {
+        match self.kill_cause {
+            Some(_) => CloseReason::Killed,
+            None => noticed,
+        }
+    }
+
     /// Being closed.
     pub(crate) const fn is_closing(&self) -> bool {
         matches!(self.state, State::Closing | State::Stuck)
