@@ -146,6 +146,7 @@ pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(
     let (status, closed) = (store.status(), store.closed_since());
     drop(store);
     CloseReport {
+        building: 0,
         closed,
         still_leased: status.leased,
         closing: status.opening + status.checking + status.returning + status.closing,
@@ -174,14 +175,14 @@ async fn ended<T: Send + 'static, L: Lends<T>>(
 
 /// A deadline that holds although the maintenance task may be held up by an observer. It also ends when
 /// the runtime does. A task, since the caller may be on another runtime, or on none.
-struct Alarm(JoinHandle<()>);
+pub(crate) struct Alarm(JoinHandle<()>);
 
 impl Alarm {
-    fn at(runtime: &Runtime, deadline: Instant) -> Self {
+    pub(crate) fn at(runtime: &Runtime, deadline: Instant) -> Self {
         Self(runtime.spawn(async move { sleep_until(deadline).await }))
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut self.0).poll(cx).map(drop)
     }
 }
