@@ -109,9 +109,10 @@ pub enum CloseReason {
     ResetFailed,
     /// Its [`Budget`](crate::Budget) needed it for another pool.
     Reclaimed,
-    /// It weighed more than [`max_weight`](crate::Builder::max_weight), or its budget was too heavy. Or it
-    /// was killed, because it weighed more than [`kill_weight`](crate::Builder::kill_weight).
+    /// It weighed more than [`max_weight`](crate::Builder::max_weight), or its budget was too heavy.
     Overweight,
+    /// It weighed more than [`kill_weight`](crate::Builder::kill_weight), so it was ended by force.
+    Killed,
 }
 
 impl CloseReason {
@@ -130,14 +131,17 @@ impl CloseReason {
             | Self::Reclaimed
             | Self::Overweight
             | Self::PoolClosed => true,
-            Self::Died | Self::Dirty | Self::Discarded | Self::CheckFailed | Self::ResetFailed => {
-                false
-            }
+            Self::Died
+            | Self::Dirty
+            | Self::Discarded
+            | Self::CheckFailed
+            | Self::ResetFailed
+            | Self::Killed => false,
         }
     }
 
     /// Every reason.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Idle,
         Self::Lifetime,
         Self::MaxUses,
@@ -151,6 +155,7 @@ impl CloseReason {
         Self::ResetFailed,
         Self::Reclaimed,
         Self::Overweight,
+        Self::Killed,
     ];
 
     /// The reason as a metrics label: lowercase, words joined by `_`.
@@ -169,6 +174,7 @@ impl CloseReason {
             Self::ResetFailed => "reset_failed",
             Self::Reclaimed => "reclaimed",
             Self::Overweight => "overweight",
+            Self::Killed => "killed",
         }
     }
 }

@@ -150,6 +150,7 @@ pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(
     let (status, closed) = (store.status(), store.closed_since());
     drop(store);
     CloseReport {
+        building: 0,
         closed,
         still_leased: status.leased,
         closing: status.opening + status.checking + status.returning + status.closing,
@@ -182,14 +183,14 @@ async fn ended<T: Send + 'static, L: Lends<T>>(
 /// The only worker of a runtime may itself be held up, and then no task runs. So beside one worker there
 /// is a thread that wakes the caller. It only does that: whether the deadline has come is asked of the
 /// clock, which tests can pause.
-struct Alarm {
+pub(crate) struct Alarm {
     deadline: Instant,
     task: JoinHandle<()>,
     thread: Option<AlarmThread>,
 }
 
 impl Alarm {
-    fn at(runtime: &Runtime, deadline: Instant, limit: Duration) -> Self {
+    pub(crate) fn at(runtime: &Runtime, deadline: Instant, limit: Duration) -> Self {
         let has_one_worker = runtime.metrics().num_workers() == 1;
         Self {
             deadline,
@@ -198,7 +199,7 @@ impl Alarm {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(thread) = &mut self.thread
             && Pin::new(&mut thread.rings).poll(cx).is_ready()
         {

@@ -187,6 +187,8 @@ pub struct CloseReport {
     pub stuck: usize,
     /// Threads that are still delivering events: an observer blocks them.
     pub delivering: usize,
+    /// Keys of a keyed pool whose pool another thread is still making. It is closed when it is made.
+    pub building: usize,
 }
 
 impl CloseReport {
@@ -197,6 +199,7 @@ impl CloseReport {
         closing: 0,
         stuck: 0,
         delivering: 0,
+        building: 0,
     };
 
     /// Adds the counts of another pool.
@@ -206,13 +209,14 @@ impl CloseReport {
         self.closing += other.closing;
         self.stuck += other.stuck;
         self.delivering += other.delivering;
+        self.building += other.building;
     }
 
     /// Whether nothing is left of the pool's connections, and every event is delivered.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
         let is_empty = self.still_leased == 0 && self.closing == 0 && self.stuck == 0;
-        is_empty && self.delivering == 0
+        is_empty && self.delivering == 0 && self.building == 0
     }
 }
 

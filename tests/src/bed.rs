@@ -280,6 +280,11 @@ impl<F: Future> HandPolled<F> {
         }
     }
 
+    /// Waits for it.
+    pub async fn finish(self) -> F::Output {
+        self.future.await
+    }
+
     /// How often it was woken.
     #[must_use]
     pub fn wakes(&self) -> usize {

@@ -175,6 +175,11 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         self.is_closed
     }
 
+    /// How many new keys have their pools made at present.
+    pub(super) fn building(&self) -> usize {
+        self.building.len()
+    }
+
     /// What has left the table since this was last called.
     pub(super) fn take_removed(&mut self) -> Removed<K, E> {
         std::mem::replace(&mut self.removed, Removed::nothing())

@@ -8,11 +8,15 @@
 //! of it. Pools, keys and errors are dropped outside of it.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::hash::Hash;
+use std::pin::pin;
 use std::sync::{Arc as StdArc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle as Runtime;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::KeyTerms;
@@ -24,7 +28,7 @@ use crate::keyed::key_table::{Begun, KeyTable, NoPlace, Resident, Rest};
 use crate::keyed::keyed_builder::KeyedBuilder;
 use crate::keyed::keyed_error::KeyedAcquireError;
 use crate::keyed::keyed_status::KeyedStatus;
-use crate::shutdown;
+use crate::shutdown::{self, Alarm};
 use crate::status::{CloseReport, PoolStatus};
 use crate::store::FailureRecord;
 use crate::sync::{Arc, Mutex, RwLock};
@@ -76,6 +80,8 @@ struct SharedKeys<K, T: Send + 'static, L: Lends<T>> {
     settings: KeyedBuilder<K, T, L>,
     runtime: Runtime,
     table: RwLock<KeyTable<K, Entry<T, L>>>,
+    /// No pool is being made any more, and the table is closed.
+    all_made: Notify,
     /// The metrics of each label.
     meters: Mutex<HashMap<StdArc<str>, StdArc<Meters>>>,
 }
@@ -115,6 +121,7 @@ where
         };
         let shared = StdArc::new(SharedKeys {
             table: RwLock::new(KeyTable::new(settings.max_keys)),
+            all_made: Notify::new(),
             meters: Mutex::new(HashMap::new()),
             runtime,
             settings,
@@ -272,12 +279,18 @@ where
     }
 
     /// Closes the pools of all keys side by side, and waits until nothing is left of them and of those
-    /// that were dropped before, at most for `deadline`.
+    /// that were dropped before, at most for `deadline`. A pool that another thread is making is closed
+    /// when it is made.
     pub(super) async fn close(&self, deadline: Duration) -> CloseReport {
         let begin = Instant::now();
         self.shared.change(KeyTable::close);
-        let left: Vec<_> = self.shared.table.read().left().map(Arc::clone).collect();
+        self.until_all_made(begin.checked_add(deadline), deadline).await;
         let mut total = CloseReport::NOTHING;
+        let left: Vec<_> = {
+            let table = self.shared.table.read();
+            total.building = table.building();
+            table.left().map(Arc::clone).collect()
+        };
         for engine in left {
             let time_left = deadline.saturating_sub(begin.elapsed());
             let runtime = Some(&self.shared.runtime);
@@ -287,6 +300,24 @@ where
         }
         total
     }
+
+    /// Waits until no pool is being made any more, at most until `deadline`, which is `limit` from now on.
+    /// The table is closed, so no further one is begun.
+    async fn until_all_made(&self, deadline: Option<Instant>, limit: Duration) {
+        let shared = &*self.shared;
+        let mut all_made = pin!(shared.all_made.notified());
+        // Order: before the table is looked at. What is made after that look is told.
+        all_made.as_mut().enable();
+        if shared.table.read().building() == 0 {
+            return;
+        }
+        let mut alarm = deadline.map(|deadline| Alarm::at(&shared.runtime, deadline, limit));
+        poll_fn(|cx| match (all_made.as_mut().poll(cx), &mut alarm) {
+            (Poll::Pending, Some(alarm)) => alarm.poll(cx),
+            (poll, _) => poll,
+        })
+        .await;
+    }
 }
 
 impl<K: Hash + Eq + Clone, T: Send + 'static, L: Lends<T>> SharedKeys<K, T, L> {
@@ -295,8 +326,12 @@ impl<K: Hash + Eq + Clone, T: Send + 'static, L: Lends<T>> SharedKeys<K, T, L> {
         let mut table = self.table.write();
         let result = change(&mut table);
         let removed = table.take_removed();
+        let is_all_made = table.is_closed() && table.building() == 0;
         drop(table);
         removed.drop_all();
+        if is_all_made {
+            self.all_made.notify_waiters();
+        }
         result
     }
 }

@@ -179,7 +179,8 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, T: Send + 'static> KeyedPool<
     }
 
     /// Closes the pools of all keys, and waits, at most for `deadline`, until their last connection is gone.
-    /// No key gets a pool any more. The report is the sum of all.
+    /// No key gets a pool any more; one that another thread is making is awaited, and closed. The report
+    /// is the sum of all.
     ///
     /// # Cancel safety
     ///

@@ -86,15 +86,11 @@ impl Lending for Exclusive {
     }
 
     fn overweight<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
-        if store.slots.get(key).state() == State::Idle {
-            return Self::retire_unused(store, key, CloseReason::Overweight);
-        }
-        let record = store.slots.get_mut(key);
-        record.close_reason.get_or_insert(CloseReason::Overweight);
+        store.close_heavy(key, CloseReason::Overweight);
     }
 
     fn killed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
-        Self::overweight(store, key);
+        store.close_heavy(key, CloseReason::Killed);
     }
 
     /// Never: the connections of an exclusive pool do not tell it.
@@ -340,6 +336,14 @@ impl<C: Send + 'static> Store<C, Exclusive> {
         let id = record.id;
         self.log(EventKind::Resetting { id });
         self.owe(Errand::Upkeep(Upkeep::Reset(connection)));
+    }
+
+    /// A connection is too heavy: it is closed now, or when it is returned.
+    fn close_heavy(&mut self, key: SlotKey, reason: CloseReason) {
+        if self.slots.get(key).state() == State::Idle {
+            return Exclusive::retire_unused(self, key, reason);
+        }
+        self.slots.get_mut(key).close_reason.get_or_insert(reason);
     }
 
     /// A connection that was lent proved dead before its caller had it.

@@ -24,11 +24,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// A connection is never lent again, and is to be closed.
     pub(crate) fn retire(&mut self, key: SlotKey, connection: C, reason: CloseReason) {
         let known_dead = self.slots.get(key).close_reason == Some(CloseReason::Died);
-        // However its end was noticed.
-        let reason = match self.slots.get(key).kill_cause {
-            Some(_) => CloseReason::Overweight,
-            None => reason,
-        };
+        let reason = self.slots.get(key).reason_of_end(reason);
         let record = self.slots.set_state(key, State::Closing);
         record.close_reason = Some(reason);
         if let Some(claim) = &record.claim {
@@ -53,7 +49,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             | CloseReason::CheckFailed
             | CloseReason::ResetFailed
             | CloseReason::Reclaimed
-            | CloseReason::Overweight => {}
+            | CloseReason::Overweight
+            | CloseReason::Killed => {}
         }
         self.log(EventKind::Closing { id, reason });
         self.owe(Errand::Close(connection, reason));
@@ -171,17 +168,16 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if std::mem::replace(&mut record.is_judged, true) {
             return;
         }
+        let reason = record.reason_of_end(reason);
         let (id, born, round) = (record.id, record.born, record.round);
         let ended = record.unfit_at.unwrap_or(self.tick).max(born);
         let age = ended.since(born);
         let is_used_up = record.uses >= record.uses_max;
-        let is_killed = record.kill_cause.is_some();
         let has_proved = match reason {
             CloseReason::Lifetime | CloseReason::Idle | CloseReason::MaxUses => true,
             CloseReason::Died => record.served || is_used_up,
-            CloseReason::Dirty | CloseReason::Discarded => is_used_up,
             // What is too heavy so soon would be killed again and again.
-            CloseReason::Overweight if is_killed => is_used_up,
+            CloseReason::Dirty | CloseReason::Discarded | CloseReason::Killed => is_used_up,
             // The pool decided so, or the connection had been returned in good order.
             CloseReason::Shrunk
             | CloseReason::Evicted

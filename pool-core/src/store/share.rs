@@ -104,11 +104,11 @@ impl Lending for Multiplexed {
     }
 
     fn overweight<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
-        store.supersede(key, CloseReason::Overweight);
+        store.supersede_heavy(key);
     }
 
     fn killed<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
-        store.mark_for_close(key, CloseReason::Overweight);
+        store.mark_for_close(key, CloseReason::Killed);
         store.act_on_share(key);
     }
 

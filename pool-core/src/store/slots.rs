@@ -156,6 +156,14 @@ impl SlotRecord {
         }
     }
 
+    /// Why it ended: if it was killed, that is the reason, however its end was noticed.
+    pub(crate) const fn reason_of_end(&self, noticed: CloseReason) -> CloseReason {
+        match self.kill_cause {
+            Some(_) => CloseReason::Killed,
+            None => noticed,
+        }
+    }
+
     /// Being closed.
     pub(crate) const fn is_closing(&self) -> bool {
         matches!(self.state, State::Closing | State::Stuck)
@@ -164,6 +172,12 @@ impl SlotRecord {
     /// It is open no more, or will not be lent again, or is to be replaced.
     pub(crate) const fn is_outgoing(&self) -> bool {
         !self.is_open() || self.close_reason.is_some() || self.superseded.is_some()
+    }
+
+    /// Outgoing, and likely to be gone soon. Nobody knows when the leases of one that hangs end.
+    pub(crate) const fn leaves_soon(&self) -> bool {
+        let hangs = self.is_open() && self.is_suspected && self.load > 0;
+        self.is_outgoing() && !hangs
     }
 
     /// Neither marked for close nor superseded nor suspected.

@@ -225,15 +225,27 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
 
     /// A connection that works is to be replaced, for this reason.
     pub(super) fn supersede(&mut self, key: SlotKey, reason: CloseReason) {
+        if self.slots.get(key).is_fresh() {
+            self.set_superseded(key, reason);
+        }
+    }
+
+    /// A connection is to be replaced for its weight, also if it hangs: its weight does not depend on
+    /// that, and the suspicion may be cleared.
+    pub(super) fn supersede_heavy(&mut self, key: SlotKey) {
+        if !self.slots.get(key).is_outgoing() {
+            self.set_superseded(key, CloseReason::Overweight);
+        }
+    }
+
+    fn set_superseded(&mut self, key: SlotKey, reason: CloseReason) {
         let tick = self.tick;
         let record = self.slots.get_mut(key);
-        if record.is_fresh() {
-            record.superseded = Some(reason);
-            record.superseded_at = tick;
-            self.need.may_have_outgoing = true;
-            self.act_on_share(key);
-            self.kick();
-        }
+        record.superseded = Some(reason);
+        record.superseded_at = tick;
+        self.need.may_have_outgoing = true;
+        self.act_on_share(key);
+        self.kick();
     }
 
     fn expire_unused_shares(&mut self, now: Time) -> Time {

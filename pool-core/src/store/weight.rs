@@ -123,9 +123,10 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         None
     }
 
-    /// How much of the pool's weight is on its way out.
+    /// How much of the pool's weight is on its way out. What hangs is not: other connections are closed
+    /// in its place.
     pub(crate) fn outgoing_weight(&self) -> u64 {
-        let outgoing = self.slots.iter().filter(|record| record.is_outgoing());
+        let outgoing = self.slots.iter().filter(|record| record.leaves_soon());
         outgoing.map(|record| record.weight).sum()
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use pool_core::{
     BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
-    SharedConnector, Vitals, async_trait,
+    SharedConnector, SuspicionSink, Vitals, async_trait,
 };
 
 use crate::{Call, Query};
@@ -136,6 +136,11 @@ impl Connector for FakeConnector {
             debug_assert!(told, "the record outlives the wait for it");
             None
         }))
+    }
+
+    fn watch_suspicion(&self, conn: &FakeConnection, sink: SuspicionSink) {
+        // It is called once for each connection.
+        drop(conn.record.suspicion.set(sink));
     }
 
     fn vitals(&self, conn: &FakeConnection) -> Option<Arc<dyn Vitals>> {

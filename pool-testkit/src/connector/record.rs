@@ -1,8 +1,9 @@
 //! What a fake knows of one of its connections.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use pool_core::ConnectionId;
+use pool_core::{ConnectionId, SuspicionSink};
 use tokio::sync::watch;
 
 /// The facts about one connection. The connection holds it, and the fake as long as the connection
@@ -16,6 +17,8 @@ pub(super) struct FakeRecord {
     pub(super) panics_on_drop: AtomicBool,
     /// What it weighs.
     pub(super) weight: AtomicU64,
+    /// Tells a shared pool what is suspected of it.
+    pub(super) suspicion: OnceLock<SuspicionSink>,
     /// True once the connection died in a way that resolves `died`.
     pub(super) death: watch::Sender<bool>,
 }
@@ -29,6 +32,7 @@ impl FakeRecord {
             needs_reset: AtomicBool::new(false),
             panics_on_drop: AtomicBool::new(panics_on_drop),
             weight: AtomicU64::new(0),
+            suspicion: OnceLock::new(),
             death: watch::Sender::new(false),
         }
     }

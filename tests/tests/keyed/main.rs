@@ -1,5 +1,6 @@
 //! Pools by key: made on first use, dropped when they are not used, bounded in number.
 
+mod closing_keys;
 mod dropping;
 mod flood;
 mod keys;

@@ -69,7 +69,11 @@ async fn far_too_heavy_connection_is_killed_and_its_caller_can_learn_why() {
     assert_eq!(bed.fake.kills().len(), 1, "once");
     drop(lease);
     quiesce().await;
-    assert_eq!(bed.reasons(), [CloseReason::Overweight], "not died");
+    assert_eq!(bed.reasons(), [CloseReason::Killed], "not died");
+    assert!(
+        !CloseReason::Killed.is_orderly(),
+        "the peer cannot be asked to leave"
+    );
     bed.finish().await;
 }
 
@@ -84,7 +88,18 @@ async fn killed_connection_is_never_lent_again() {
     weighing().await;
     drop(lease);
     drop(bed.lease().await);
-    assert_eq!(bed.reasons(), [CloseReason::Overweight]);
+    assert_eq!(bed.reasons(), [CloseReason::Killed]);
+    bed.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connection_that_is_killed_is_closed_as_killed() {
+    let bed = bed(1);
+    let ids = bed.idle(1).await;
+    assert!(bed.fake.set_weight(ids[0], 201));
+    weighing().await;
+    assert_eq!(bed.reasons(), [CloseReason::Killed]);
+    assert_eq!(bed.fake.kills().len(), 1);
     bed.finish().await;
 }
 

@@ -3,3 +3,4 @@
 mod budgets;
 mod exclusive;
 mod shared;
+mod suspects;

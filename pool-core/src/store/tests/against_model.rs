@@ -516,7 +516,7 @@ fn reason_of(reason: CloseReason) -> Reason {
         CloseReason::Discarded => Reason::Discarded,
         CloseReason::CheckFailed => Reason::CheckFailed,
         CloseReason::ResetFailed => Reason::ResetFailed,
-        CloseReason::Reclaimed | CloseReason::Overweight => {
+        CloseReason::Reclaimed | CloseReason::Overweight | CloseReason::Killed => {
             unreachable!("the pool of the model has no budget and no weights")
         }
     }

@@ -52,7 +52,7 @@ pub(super) async fn drop_ends_resource<C: Connector>(trial: &Trial<'_, C>) -> Tr
 }
 
 /// All reasons there are.
-const REASONS: [CloseReason; 13] = [
+const REASONS: [CloseReason; 14] = [
     CloseReason::Idle,
     CloseReason::Lifetime,
     CloseReason::MaxUses,
@@ -66,4 +66,5 @@ const REASONS: [CloseReason; 13] = [
     CloseReason::ResetFailed,
     CloseReason::Reclaimed,
     CloseReason::Overweight,
+    CloseReason::Killed,
 ];

@@ -25,7 +25,7 @@ pub(super) async fn vitals_end_it<C: Connector>(trial: &Trial<'_, C>) -> TrialRe
     trial
         .soon("`is_alive` is still true of a killed connection", is_dead)
         .await?;
-    trial.close(conn, CloseReason::Overweight).await?;
+    trial.close(conn, CloseReason::Killed).await?;
     ask(trial, &vitals, move |vitals| {
         let _: Option<u64> = vitals.weight();
         vitals.kill(&cause);
