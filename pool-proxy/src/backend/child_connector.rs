@@ -3,22 +3,27 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pool_core::{
     BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
     SharedConnector, SuspicionSink, async_trait,
 };
-use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Notifications};
+use pool_stdio::{ChildCaller, JsonRpcConnection, JsonRpcConnector, Notifications};
+use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 
-use super::promise::Promise;
+use super::key_state::KeyFacts;
 use super::start_record::StartRecord;
+use super::subscribing::subscribe;
 
 /// Connects the children of one key.
 pub(super) struct ChildConnector {
     /// Initializes each child in the version of the key.
     pub(super) inner: Arc<JsonRpcConnector>,
-    pub(super) promise: Arc<Promise>,
+    pub(super) facts: KeyFacts,
+    /// For what a child is asked without a client.
+    pub(super) limit: Duration,
     pub(super) server: Arc<str>,
     pub(super) starts: Arc<StartRecord>,
     pub(super) tasks: TaskTracker,
@@ -41,7 +46,7 @@ impl Connector for ChildConnector {
         self.starts.succeeded();
         let news = child.notifications();
         if let Some(result) = child.initialize_result() {
-            match self.promise.keep(result) {
+            match self.facts.promise.keep(result) {
                 Ok(true) => {}
                 Ok(false) => tracing::warn!(
                     server = &*self.server,
@@ -52,7 +57,8 @@ impl Connector for ChildConnector {
             }
         }
         tracing::info!(server = &*self.server, pid = child.pid(), "child started");
-        self.tasks.spawn(pass_on(news, Arc::clone(&self.promise)));
+        let (caller, facts, limit) = (child.caller(), self.facts.clone(), self.limit);
+        self.tasks.spawn(attend(caller, news, facts, limit));
         Ok(child)
     }
 
@@ -94,11 +100,28 @@ impl SharedConnector for ChildConnector {
     }
 }
 
-/// Of what a shared child says to nobody in particular, only changes of lists concern all clients.
-async fn pass_on(mut news: Notifications, promise: Arc<Promise>) {
+/// Serves the subscriptions of a child as long as it lives.
+async fn attend(child: ChildCaller, news: Notifications, facts: KeyFacts, limit: Duration) {
+    tokio::select! {
+        () = pass_on(news, &facts) => {}
+        never = subscribe(&child, &facts.subscriptions, limit) => match never {},
+    }
+}
+
+/// Of what a shared child says to nobody in particular, changes of lists concern all clients, and updates of
+/// resources those who have subscribed. Nobody can tell whom its other messages concern.
+async fn pass_on(mut news: Notifications, facts: &KeyFacts) {
+    #[derive(Deserialize)]
+    struct Updated {
+        uri: String,
+    }
     while let Some(one) = news.recv().await {
         if one.method.ends_with("/list_changed") {
-            promise.tell(one.message);
+            facts.promise.tell(one.message);
+        } else if one.method == "notifications/resources/updated"
+            && let Ok(updated) = one.params::<Updated>()
+        {
+            facts.subscriptions.updated(&updated.uri);
         }
     }
 }

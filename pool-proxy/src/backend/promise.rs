@@ -96,17 +96,14 @@ impl Promise {
     }
 }
 
-/// A log level is one for the whole process, and its messages name no request. Updates of resources go to
-/// whoever subscribed, and tasks stay in the process that began them; neither is built for shared children.
+/// A log level is one for the whole process, and its messages name no request. Tasks stay in the process that
+/// began them.
 fn leave_out_what_cannot_be_shared(capabilities: &mut Value) {
     let Some(capabilities) = capabilities.as_object_mut() else {
         return;
     };
     capabilities.remove("logging");
     capabilities.remove("tasks");
-    if let Some(Value::Object(resources)) = capabilities.get_mut("resources") {
-        resources.remove("subscribe");
-    }
 }
 
 /// How many are kept for a stream that is slow. It misses older ones: a later one says the same.
@@ -114,6 +111,8 @@ const NEWS_KEPT: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn raw(text: &str) -> Box<RawValue> {
@@ -159,8 +158,8 @@ mod tests {
             .unwrap();
         let hello = promise.hello().unwrap();
         assert_eq!(
-            hello.result.get(),
-            r#"{"capabilities":{"resources":{"listChanged":true}}}"#
+            serde_json::from_str::<Value>(hello.result.get()).unwrap(),
+            json!({ "capabilities": { "resources": { "listChanged": true, "subscribe": true } } })
         );
     }
 }

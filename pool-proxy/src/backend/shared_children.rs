@@ -7,15 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pool_core::{
-    AcquireError, Budget, KeyedAcquireError, KeyedSharedPool, PoolStatus, SharedKeyHandle,
-    SharedPool,
-};
-use pool_stdio::{Children, JsonRpcConnection, JsonRpcConnector, Retry};
+use pool_core::{Budget, KeyedAcquireError, KeyedSharedPool, PoolStatus, SharedPool};
+use pool_stdio::{Children, JsonRpcConnection, JsonRpcConnector};
 use tokio_util::task::TaskTracker;
 
 use super::child_connector::ChildConnector;
-use super::promise::{Hello, Promise};
+use super::key_state::{KeyFacts, KeyState};
 use super::start_record::StartRecord;
 use crate::config::{ServerSettings, Sharing};
 use crate::guard::Principal;
@@ -31,21 +28,14 @@ struct ChildKey {
 /// The children of a server that are shared.
 pub(crate) struct SharedChildren {
     pools: KeyedSharedPool<ChildKey, JsonRpcConnection>,
-    promises: Arc<Promises>,
+    known: Arc<KnownFacts>,
+    tasks: TaskTracker,
     keys: Mutex<HashMap<ChildKey, Arc<KeyState>>>,
     children: Vec<Children>,
     sharing: Sharing,
 }
 
-type Promises = Mutex<HashMap<ChildKey, Arc<Promise>>>;
-
-/// One key: its promise and the way to its children.
-#[derive(Debug)]
-pub(crate) struct KeyState {
-    pub(crate) promise: Arc<Promise>,
-    pub(crate) retry: Retry,
-    handle: SharedKeyHandle<JsonRpcConnection>,
-}
+type KnownFacts = Mutex<HashMap<ChildKey, KeyFacts>>;
 
 /// What the pools of a server are made with.
 pub(super) struct Materials<'m> {
@@ -63,18 +53,19 @@ impl SharedChildren {
         connectors: BTreeMap<Revision, Arc<JsonRpcConnector>>,
         materials: &Materials<'_>,
     ) -> Result<Self, pool_core::BuildError> {
-        let promises = Arc::new(Promises::default());
+        let all = Arc::new(KnownFacts::default());
         let children = connectors
             .values()
             .map(|connector| connector.children())
             .collect();
-        let (known, server) = (Arc::clone(&promises), Arc::clone(materials.name));
+        let (known, server) = (Arc::clone(&all), Arc::clone(materials.name));
         let (settings, tasks) = (materials.settings.clone(), materials.tasks.clone());
         let starts = Arc::clone(materials.starts);
         let pools = KeyedSharedPool::builder(move |key: &ChildKey| {
             let connector = ChildConnector {
                 inner: Arc::clone(&connectors[&key.revision]),
-                promise: promise_of(&known, key),
+                facts: facts_of(&known, key),
+                limit: settings.request_timeout,
                 server: Arc::clone(&server),
                 starts: Arc::clone(&starts),
                 tasks: tasks.clone(),
@@ -93,7 +84,8 @@ impl SharedChildren {
         .build()?;
         Ok(Self {
             pools,
-            promises,
+            known: all,
+            tasks: materials.tasks.clone(),
             keys: Mutex::default(),
             children,
             sharing: materials.settings.sharing,
@@ -119,11 +111,8 @@ impl SharedChildren {
             return Ok(Arc::clone(state));
         }
         let handle = self.pools.handle(&key)?;
-        let state = Arc::new(KeyState {
-            promise: promise_of(&self.promises, &key),
-            retry: Retry::new(handle.clone()).repeat_if(|method, _| is_reading(method)),
-            handle,
-        });
+        let facts = facts_of(&self.known, &key);
+        let state = Arc::new(KeyState::new(facts, handle, &self.tasks));
         keys.insert(key, Arc::clone(&state));
         Ok(state)
     }
@@ -142,28 +131,10 @@ impl SharedChildren {
     }
 }
 
-impl KeyState {
-    /// What the children promise. Starts one if none was asked before.
-    pub(crate) async fn hello(&self) -> Result<Arc<Hello>, AcquireError> {
-        loop {
-            if let Some(hello) = self.promise.hello() {
-                return Ok(hello);
-            }
-            // Its connector keeps what it was told before it lends the child.
-            drop(self.handle.acquire().await?);
-        }
-    }
-}
-
-/// Whether a request of this method changes nothing, by what the protocol says of it.
-fn is_reading(method: &str) -> bool {
-    method.ends_with("/list") || matches!(method, "resources/read" | "completion/complete")
-}
-
-fn promise_of(promises: &Promises, key: &ChildKey) -> Arc<Promise> {
-    let mut promises = promises.lock().unwrap_or_else(PoisonError::into_inner);
-    let promise = promises.entry(key.clone());
-    Arc::clone(promise.or_insert_with(|| Arc::new(Promise::new())))
+fn facts_of(known: &KnownFacts, key: &ChildKey) -> KeyFacts {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let facts = known.entry(key.clone());
+    facts.or_insert_with(KeyFacts::new).clone()
 }
 
 /// Of one key, unless it is set.

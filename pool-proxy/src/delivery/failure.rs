@@ -9,8 +9,10 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use pool_core::{AcquireError, AcquirePhase, KeyedAcquireError};
 use pool_stdio::{RetryError, RpcError};
+use serde_json::value::RawValue;
 
-use crate::wire::{Answer, error_object, json, refuse, unavailable};
+use crate::backend::NotSubscribed;
+use crate::wire::{Answer, error_with_data, json, refuse, unavailable};
 
 /// Why there is no reply.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(crate) struct Failure {
     pub(crate) outcome: &'static str,
     code: i64,
     reason: String,
+    /// What a child has added to its error.
+    data: Option<Box<RawValue>>,
     answer: AnswerKind,
 }
 
@@ -33,7 +37,9 @@ enum AnswerKind {
 impl Failure {
     /// As one message.
     pub(crate) fn message(&self, id: Option<&Bytes>) -> Bytes {
-        error_object(id, self.code, &self.reason)
+        let data = self.data.as_deref();
+        let data = data.and_then(|data| serde_json::from_str(data.get()).ok());
+        error_with_data(id, self.code, &self.reason, data)
     }
 
     pub(crate) fn answer(&self, id: Option<&Bytes>) -> Answer {
@@ -60,8 +66,14 @@ impl Failure {
             outcome,
             code: SERVER_ERROR,
             reason: reason.into(),
+            data: None,
             answer: AnswerKind::Later(after),
         }
+    }
+
+    /// What was asked for is not to be had here.
+    pub(crate) fn refused(code: i64, reason: &str) -> Self {
+        Self::reply("refused", code, reason)
     }
 
     /// No child is ready yet.
@@ -74,6 +86,7 @@ impl Failure {
             outcome,
             code,
             reason: reason.into(),
+            data: None,
             answer: AnswerKind::Reply,
         }
     }
@@ -83,6 +96,7 @@ impl Failure {
             outcome,
             code: INVALID_REQUEST,
             reason: reason.into(),
+            data: None,
             answer: AnswerKind::Refusal(status),
         }
     }
@@ -134,6 +148,24 @@ impl From<KeyedAcquireError> for Failure {
                     LATER,
                 )
             }
+        }
+    }
+}
+
+impl From<NotSubscribed> for Failure {
+    fn from(error: NotSubscribed) -> Self {
+        match error {
+            NotSubscribed::Refused(error) => Self {
+                data: error.data,
+                ..Self::reply("ok", error.code, error.message)
+            },
+            NotSubscribed::NoChild(error) => error.into(),
+            NotSubscribed::Late => Self::reply("timeout", TIMED_OUT, "no child has answered"),
+            NotSubscribed::TooMany => Self::reply(
+                "refused",
+                SERVER_ERROR,
+                "too many subscriptions, or too long a URI",
+            ),
         }
     }
 }

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
-use pool_core::{KeyedAcquireError, PooledConnection};
+use pool_core::{AcquireError, AcquirePhase, KeyedAcquireError, KeyedPool, PooledConnection};
 use pool_stdio::{ClientIds, JsonRpcConnection, OnDrop, Session, Terms};
 use serde::Deserialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::asker::Asker;
 use crate::backend::{Pools, Server, SharedChildren};
 use crate::delivery::{Failure, LATER};
+use crate::guard::Principal;
 use crate::request_log::RequestLog;
 use crate::sessions::{InUse, Kind, Place};
 use crate::wire::{Answer, ClientMessage, Revision, json, refuse, result_object, unavailable};
@@ -68,6 +69,7 @@ async fn begin_shared(
     let kind = Kind::Shared {
         generation: hello.generation,
         ids: ClientIds::new(),
+        subscriber: key.subscriber(),
         key,
     };
     Ok(begun(asker, json(reply), (version, kind), place))
@@ -84,9 +86,11 @@ async fn begin_own(
     };
     // A task, since clients and this wait give up sooner than a first start, which may download: it goes on, so
     // that the next one finds what it downloaded.
+    let until = Instant::now() + asker.server.settings.start_timeout;
+    let lease = lease_own(pools.clone(), asker.principal.clone(), until);
     let start = start_own(
         Arc::clone(&asker.server),
-        pools.acquire(&asker.principal),
+        lease,
         message.bytes.clone(),
         place,
     );
@@ -113,6 +117,21 @@ async fn begin_own(
         });
     }
     Ok((answer, session))
+}
+
+/// The next free child. A start that takes longer than a wait for a child is waited for again, because it goes on.
+async fn lease_own(
+    pools: KeyedPool<Principal, JsonRpcConnection>,
+    principal: Principal,
+    until: Instant,
+) -> Result<PooledConnection<JsonRpcConnection>, KeyedAcquireError> {
+    loop {
+        match pools.acquire(&principal).await {
+            Err(KeyedAcquireError::Acquire(AcquireError::Timeout { context, .. }))
+                if context.phase == AcquirePhase::Connect && Instant::now() < until => {}
+            acquired => return acquired,
+        }
+    }
 }
 
 /// Starts a child for a session, and has it answer the `initialize` of the client.

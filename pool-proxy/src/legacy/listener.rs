@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use hyper::StatusCode;
+use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
+use crate::backend::Subscriber;
 use crate::delivery::COMMENT_INTERVAL;
 use crate::sessions::{InUse, Kind, StreamTurn};
 use crate::wire::{Answer, COMMENT, event, refuse, sse};
@@ -58,18 +60,11 @@ impl Listener {
     }
 
     async fn message(&mut self) -> Option<Bytes> {
-        if let Some(news) = &mut self.news {
-            loop {
-                match news.recv().await {
-                    Ok(message) => return Some(message),
-                    // A later one says the same.
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                }
+        let child = match &self.session.0.kind {
+            Kind::Shared { subscriber, .. } => {
+                return shared_message(self.news.as_mut()?, subscriber).await;
             }
-        }
-        let Kind::Own(child) = &self.session.0.kind else {
-            return None;
+            Kind::Own(child) => child,
         };
         loop {
             tokio::select! {
@@ -80,6 +75,31 @@ impl Listener {
             }
         }
     }
+}
+
+/// What children that are shared say to the client of a session.
+async fn shared_message(
+    news: &mut broadcast::Receiver<Bytes>,
+    subscriber: &Subscriber,
+) -> Option<Bytes> {
+    loop {
+        tokio::select! {
+            uri = subscriber.next() => return Some(updated(&uri)),
+            one = news.recv() => match one {
+                Ok(message) => return Some(message),
+                // A later one says the same.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            },
+        }
+    }
+}
+
+fn updated(uri: &str) -> Bytes {
+    let method = "notifications/resources/updated";
+    json!({ "jsonrpc": "2.0", "method": method, "params": { "uri": uri } })
+        .to_string()
+        .into()
 }
 
 const SERVER_ERROR: i64 = -32000;

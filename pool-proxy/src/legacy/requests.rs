@@ -3,15 +3,14 @@
 use bytes::Bytes;
 use hyper::StatusCode;
 use pool_stdio::{OnDrop, Session, Terms};
+use serde::Deserialize;
 
 use crate::asker::Asker;
 use crate::backend::SharedChildren;
 use crate::delivery::{Call, Failure, deliver};
 use crate::request_log::RequestLog;
 use crate::sessions::{InUse, Kind};
-use crate::wire::{
-    Answer, ClientMessage, Kind as MessageKind, Revision, accepted, error_object, json, refuse,
-};
+use crate::wire::{Answer, ClientMessage, Kind as MessageKind, Revision, accepted, json, refuse};
 
 /// Answers a message of a session.
 pub(super) async fn in_session(
@@ -87,26 +86,30 @@ async fn through_shared(
     terms: &Terms,
     mut log: RequestLog,
 ) -> Answer {
-    let id = message.id.unwrap_or_default();
-    match here(&message.method) {
-        Here::Empty => {
+    let id = message.id.clone().unwrap_or_default();
+    let done = match here(&message.method) {
+        Here::No => {
+            let exchange = retry.exchange(message.bytes, terms);
+            return deliver(Call::shared(exchange, session, id, log)).await;
+        }
+        Here::Empty => Ok(()),
+        Here::Level => check_level(&message),
+        Here::Subscription(change) => match &session {
+            Some(session) => change_subscription(session, change, &message).await,
+            None => Err(Failure::refused(METHOD_NOT_FOUND, WITHOUT_STREAM)),
+        },
+        Here::Refused(reason) => Err(Failure::refused(METHOD_NOT_FOUND, reason)),
+    };
+    match done {
+        Ok(()) => {
             log.set_outcome("ok");
             json(Bytes::from(
                 [br#"{"jsonrpc":"2.0","id":"#, &id[..], br#","result":{}}"#].concat(),
             ))
         }
-        Here::Refused(reason) => {
-            log.set_outcome("refused");
-            json(error_object(Some(&id), METHOD_NOT_FOUND, reason))
-        }
-        Here::No => {
-            deliver(Call::shared(
-                retry.exchange(message.bytes, terms),
-                session,
-                id,
-                log,
-            ))
-            .await
+        Err(failure) => {
+            log.set_outcome(failure.outcome);
+            failure.answer(Some(&id))
         }
     }
 }
@@ -116,22 +119,70 @@ async fn through_shared(
 enum Here {
     No,
     Empty,
+    Level,
+    Subscription(Change),
     Refused(&'static str),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Subscribe,
+    Unsubscribe,
 }
 
 fn here(method: &str) -> Here {
     match method {
         "ping" => Here::Empty,
-        "logging/setLevel" => Here::Refused(
-            "the children of this server are shared, and a log level is one for all: use sharing = \"session\"",
-        ),
-        "resources/subscribe" | "resources/unsubscribe" => Here::Refused(
-            "the children of this server are shared, and subscriptions are not: use sharing = \"session\"",
-        ),
+        "logging/setLevel" => Here::Level,
+        "resources/subscribe" => Here::Subscription(Change::Subscribe),
+        "resources/unsubscribe" => Here::Subscription(Change::Unsubscribe),
         _ if method.starts_with("tasks/") => Here::Refused(
             "the children of this server are shared, and a task stays in one: use sharing = \"session\"",
         ),
         _ => Here::No,
+    }
+}
+
+/// A level is accepted, and has no effect: a line of the child's log names no request, so it is given to nobody.
+fn check_level(message: &ClientMessage) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Params {
+        level: String,
+    }
+    let params = serde_json::from_slice::<Params>(&message.params);
+    match params.is_ok_and(|params| LEVELS.contains(&&*params.level)) {
+        true => Ok(()),
+        false => Err(Failure::refused(INVALID_PARAMS, "params.level is no level")),
+    }
+}
+
+async fn change_subscription(
+    session: &InUse,
+    change: Change,
+    message: &ClientMessage,
+) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Params {
+        uri: String,
+    }
+    let Kind::Shared {
+        key, subscriber, ..
+    } = &session.0.kind
+    else {
+        return Err(Failure::refused(METHOD_NOT_FOUND, WITHOUT_STREAM));
+    };
+    let Ok(params) = serde_json::from_slice::<Params>(&message.params) else {
+        return Err(Failure::refused(INVALID_PARAMS, "params.uri is missing"));
+    };
+    match change {
+        Change::Subscribe => {
+            let limit = session.0.server.settings.request_timeout;
+            Ok(key.subscribe(subscriber, &params.uri, limit).await?)
+        }
+        Change::Unsubscribe => {
+            subscriber.unsubscribe(&params.uri);
+            Ok(())
+        }
     }
 }
 
@@ -180,6 +231,18 @@ fn send(
 
 const INVALID_REQUEST: i64 = -32600;
 const METHOD_NOT_FOUND: i64 = -32601;
+const INVALID_PARAMS: i64 = -32602;
+const WITHOUT_STREAM: &str = "updates go to the stream of a session, and this is no request of one";
+const LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
 
 #[cfg(test)]
 mod tests {
@@ -189,8 +252,6 @@ mod tests {
     fn what_cannot_be_shared_is_refused_and_a_ping_needs_no_child() {
         assert_eq!(here("ping"), Here::Empty);
         assert_eq!(here("tools/call"), Here::No);
-        for method in ["logging/setLevel", "resources/subscribe", "tasks/get"] {
-            assert!(matches!(here(method), Here::Refused(_)), "{method}");
-        }
+        assert!(matches!(here("tasks/get"), Here::Refused(_)));
     }
 }

@@ -60,7 +60,10 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
     };
     match &*message.method {
         "server/discover" => discover(asker, &key, &id.unwrap_or_default(), log).await,
-        "subscriptions/listen" => listen(&key, &message, &asker.app.stop, log),
+        "subscriptions/listen" => {
+            let limit = asker.server.settings.request_timeout;
+            listen(&key, &message, (limit, &asker.app.stop), log).await
+        }
         _ => forward(asker, &key, message, log).await,
     }
 }

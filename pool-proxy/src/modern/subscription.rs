@@ -1,10 +1,13 @@
 //! The stream of a client that wants to be told of changes.
 //!
-//! Of lists it is acknowledged here, and holds no child: children tell the proxy anyway.
+//! Of lists it is acknowledged here, and holds no child: children tell the proxy anyway. Of resources it is
+//! acknowledged when a child has agreed, and holds one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::stream::unfold;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,36 +17,38 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::KeyState;
+use crate::backend::{KeyState, Subscriber};
 use crate::delivery::COMMENT_INTERVAL;
 use crate::request_log::RequestLog;
 use crate::wire::{Answer, COMMENT, ClientMessage, event, sse};
 
 /// Answers `subscriptions/listen`.
-pub(super) fn listen(
+pub(super) async fn listen(
     key: &Arc<KeyState>,
     message: &ClientMessage,
-    stop: &CancellationToken,
+    (limit, stop): (Duration, &CancellationToken),
     log: RequestLog,
 ) -> Answer {
-    let agreed = agreed(&message.params);
+    let wanted = wanted(&message.params);
+    let (agreed, news) = (agreed(&wanted), key.promise.news());
     let id = message.id.clone().unwrap_or_default();
+    let mut acknowledged: Map<String, Value> = agreed
+        .iter()
+        .map(|kind| ((*kind).to_owned(), Value::Bool(true)))
+        .collect();
+    let subscriber = key.subscriber();
+    let subscribed = subscribe(key, &subscriber, &wanted, limit).await;
+    if !subscribed.is_empty() {
+        acknowledged.insert(RESOURCES.to_owned(), subscribed.into());
+    }
     let mut params = Map::new();
-    params.insert(
-        "notifications".to_owned(),
-        agreed
-            .iter()
-            .map(|kind| ((*kind).to_owned(), Value::Bool(true)))
-            .collect(),
-    );
-    let first = event(&tagged(
-        "notifications/subscriptions/acknowledged",
-        params,
-        &id,
-    ));
+    params.insert("notifications".to_owned(), acknowledged.into());
+    let method = "notifications/subscriptions/acknowledged";
+    let first = event(&tagged(method, params, &id));
     let subscription = Subscription {
-        news: key.promise.news(),
+        news,
         agreed,
+        subscriber,
         id,
         stop: stop.clone(),
         is_over: false,
@@ -61,9 +66,26 @@ pub(super) fn listen(
     ))
 }
 
+/// Subscribes to the resources that are wanted, all at once. What a child refuses is left out, as is what no
+/// child can be asked for.
+async fn subscribe(
+    key: &Arc<KeyState>,
+    subscriber: &Subscriber,
+    wanted: &Map<String, Value>,
+    limit: Duration,
+) -> Vec<Value> {
+    let uris = wanted.get(RESOURCES).and_then(Value::as_array);
+    let asked = uris.into_iter().flatten().map(|uri| async move {
+        let subscribed = key.subscribe(subscriber, uri.as_str()?, limit).await;
+        subscribed.is_ok().then(|| uri.clone())
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
 struct Subscription {
     news: broadcast::Receiver<Bytes>,
     agreed: Vec<&'static str>,
+    subscriber: Subscriber,
     id: Bytes,
     stop: CancellationToken,
     is_over: bool,
@@ -90,7 +112,14 @@ impl Subscription {
 
     async fn message(&mut self) -> Option<Bytes> {
         loop {
-            match self.news.recv().await {
+            let message = tokio::select! {
+                uri = self.subscriber.next() => {
+                    let params = Map::from_iter([("uri".to_owned(), Value::from(&*uri))]);
+                    return Some(tagged("notifications/resources/updated", params, &self.id));
+                }
+                message = self.news.recv() => message,
+            };
+            match message {
                 Ok(message) => {
                     if let Some(tagged) = self.wanted(&message) {
                         return Some(tagged);
@@ -119,15 +148,20 @@ impl Subscription {
     }
 }
 
-/// Which of the wanted kinds can be told of.
-fn agreed(params: &[u8]) -> Vec<&'static str> {
+/// What the client wants to be told of.
+fn wanted(params: &[u8]) -> Map<String, Value> {
     #[derive(Default, Deserialize)]
     struct Params {
         #[serde(default)]
         notifications: Map<String, Value>,
     }
     let params: Params = serde_json::from_slice(params).unwrap_or_default();
-    let is_wanted = |kind: &&str| params.notifications.get(*kind) == Some(&Value::Bool(true));
+    params.notifications
+}
+
+/// Which kinds of lists are wanted.
+fn agreed(wanted: &Map<String, Value>) -> Vec<&'static str> {
+    let is_wanted = |kind: &&str| wanted.get(*kind) == Some(&Value::Bool(true));
     KINDS
         .iter()
         .map(|(kind, _)| *kind)
@@ -154,6 +188,8 @@ fn closing(id: &[u8]) -> Bytes {
         .into()
 }
 
+/// Its value is a list of URIs.
+const RESOURCES: &str = "resourceSubscriptions";
 const KINDS: [(&str, &str); 3] = [
     ("toolsListChanged", "notifications/tools/list_changed"),
     ("promptsListChanged", "notifications/prompts/list_changed"),

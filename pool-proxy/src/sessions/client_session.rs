@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::places::Place;
 use super::turns::Turns;
-use crate::backend::{KeyState, Server};
+use crate::backend::{KeyState, Server, Subscriber};
 use crate::guard::Principal;
 
 /// A session of a client.
@@ -38,6 +38,7 @@ pub(crate) enum Kind {
         ids: ClientIds,
         /// Of the promise that the client was given.
         generation: u64,
+        subscriber: Subscriber,
     },
     /// By a child of its own.
     Own(Session),

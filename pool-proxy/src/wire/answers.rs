@@ -55,7 +55,7 @@ pub(crate) fn unavailable(id: Option<&Bytes>, reason: &str, after: Duration) -> 
 }
 
 /// An error as a reply to the request with this id.
-pub(crate) fn error_object(id: Option<&Bytes>, code: i64, message: &str) -> Bytes {
+fn error_object(id: Option<&Bytes>, code: i64, message: &str) -> Bytes {
     error_with_data(id, code, message, None)
 }
 

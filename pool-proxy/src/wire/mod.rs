@@ -15,8 +15,7 @@ mod reply_body;
 mod revision;
 
 pub(crate) use answers::{
-    Answer, accepted, error_object, error_with_data, json, plain, refuse, result_object,
-    unavailable,
+    Answer, accepted, error_with_data, json, plain, refuse, result_object, unavailable,
 };
 pub(crate) use events::{COMMENT, event, sse};
 pub(crate) use message::{ClientMessage, Kind, parse, tool_name};

@@ -5,6 +5,7 @@
 //! | `proxy` | how a test starts the program and sees its children |
 //! | `client` | how a test asks it |
 //! | `shared` | children that many clients share |
+//! | `subscriptions` | which clients of shared children are told of which resources |
 //! | `own` | children of one session each |
 //! | `stateless` | clients of revision 2026-07-28 |
 //! | `refusals` | what is refused before a child sees it |
@@ -23,6 +24,7 @@ mod proxy;
 mod refusals;
 mod shared;
 mod stateless;
+mod subscriptions;
 
 use std::time::Duration;
 

@@ -60,7 +60,7 @@ fn a_second_client_is_initialized_without_a_child() {
         let capabilities = &first["result"]["capabilities"];
         assert_eq!(
             *capabilities,
-            json!({ "tools": { "listChanged": true }, "resources": {} })
+            json!({ "tools": { "listChanged": true }, "resources": { "subscribe": true } })
         );
         assert!(beacon.is_quiet().await);
     });
@@ -219,14 +219,30 @@ fn what_cannot_be_shared_is_refused_with_the_way_out() {
         let beacon = Beacon::new();
         let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
         let client = Client::new(proxy.address).begin(NEWEST).await;
-        for method in ["logging/setLevel", "resources/subscribe", "tasks/list"] {
-            let reply = client.ask(1, method, json!({})).await;
-            assert_eq!(reply["error"]["code"], -32601);
-            let text = reply["error"]["message"].as_str().unwrap();
-            assert!(text.contains("sharing = \"session\""), "{text}");
-        }
+        let reply = client.ask(1, "tasks/list", json!({})).await;
+        assert_eq!(reply["error"]["code"], -32601);
+        let text = reply["error"]["message"].as_str().unwrap();
+        assert!(text.contains("sharing = \"session\""), "{text}");
         let answer = json!({ "jsonrpc": "2.0", "id": 0, "result": {} });
         assert_eq!(client.post(&answer).await.status, StatusCode::BAD_REQUEST);
+    });
+}
+
+#[test]
+fn a_log_level_is_accepted_and_no_line_of_the_log_reaches_a_client() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let mut stream = client.send(Method::GET, "").await;
+        let set =
+            |level: &'static str| client.ask(1, "logging/setLevel", json!({ "level": level }));
+        assert_eq!(set("debug").await["result"], json!({}));
+        assert_eq!(set("loud").await["error"]["code"], -32602);
+        assert_eq!(client.call(2, "log", json!({})).await, "logged");
+        client.call(3, "change", json!({})).await;
+        let first = stream.event().await.unwrap();
+        assert_eq!(first["method"], "notifications/tools/list_changed");
     });
 }
 

@@ -39,7 +39,7 @@ fn results_are_said_as_the_revision_wants_them() {
         assert_eq!(result["supportedVersions"][0], VERSION);
         assert_eq!(
             result["capabilities"],
-            json!({ "tools": { "listChanged": true }, "resources": {} })
+            json!({ "tools": { "listChanged": true }, "resources": { "subscribe": true } })
         );
         assert_eq!(
             result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"],
@@ -155,7 +155,7 @@ fn a_subscription_of_lists_is_acknowledged_and_told_of_what_it_wants() {
         let beacon = Beacon::new();
         let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
         let client = Client::new(proxy.address);
-        let wanted = json!({ "toolsListChanged": true, "resourceSubscriptions": ["a:b"] });
+        let wanted = json!({ "toolsListChanged": true, "resourceSubscriptions": [] });
         let listen = modern("subscriptions/listen", json!({ "notifications": wanted }));
         let mut stream = speaking(&client, "subscriptions/listen")
             .post(&listen)
@@ -189,6 +189,50 @@ fn a_subscription_of_lists_is_acknowledged_and_told_of_what_it_wants() {
             (&json!("m"), &json!("m"))
         );
         assert!(stream.event().await.is_none());
+    });
+}
+
+#[test]
+fn a_subscription_of_resources_is_acknowledged_for_those_that_the_child_knows() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nchildren_max = 1"));
+        let client = Client::new(proxy.address);
+        let wanted = json!({ "resourceSubscriptions": ["a:none", "a:1"] });
+        let listen = modern("subscriptions/listen", json!({ "notifications": wanted }));
+        let mut stream = speaking(&client, "subscriptions/listen")
+            .post(&listen)
+            .await;
+        let acknowledged = stream.event().await.unwrap();
+        assert_eq!(
+            acknowledged["params"]["notifications"],
+            json!({ "resourceSubscriptions": ["a:1"] })
+        );
+        let update = speaking(&client, "tools/call").with("mcp-name", "update");
+        for uri in ["a:2", "a:1"] {
+            let params = json!({ "name": "update", "arguments": { "uri": uri } });
+            update
+                .post(&modern("tools/call", params))
+                .await
+                .json()
+                .await;
+        }
+        let updated = stream.event().await.unwrap();
+        assert_eq!(updated["method"], "notifications/resources/updated");
+        assert_eq!(updated["params"]["uri"], "a:1");
+        let tag = "io.modelcontextprotocol/subscriptionId";
+        assert_eq!(updated["params"]["_meta"][tag], "m");
+
+        let mut child = beacon.next().await;
+        drop(stream);
+        let mut lines = Vec::new();
+        while lines
+            .last()
+            .is_none_or(|line: &String| !line.starts_with("un"))
+        {
+            lines.push(child.line().await);
+        }
+        assert_eq!(lines.last().unwrap(), "unsubscribe a:1\n", "{lines:?}");
     });
 }
 

@@ -54,6 +54,12 @@ def call(request, params):
     if name == "change":
         say({"method": "notifications/tools/list_changed"})
         return text("changed")
+    if name == "update":
+        say({"method": "notifications/resources/updated", "params": {"uri": arguments["uri"]}})
+        return text("updated")
+    if name == "mark":
+        beacon.sendall(b"mark\n")
+        return text("marked")
     if name == "ask":
         say({"id": "question", "method": "sampling/createMessage", "params": {}})
         held.append(request)
@@ -94,6 +100,14 @@ def answer(message):
         say({"id": request, "result": {}})
     elif method == "tools/list":
         say({"id": request, "result": {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]}})
+    elif method in ("resources/subscribe", "resources/unsubscribe"):
+        uri = message["params"]["uri"]
+        if "BEACON" in os.environ:
+            beacon.sendall(f"{method[10:]} {uri}\n".encode())
+        if uri == "a:none":
+            say({"id": request, "error": {"code": -32002, "message": "no such resource", "data": {"uri": uri}}})
+        else:
+            say({"id": request, "result": {}})
     elif method == "tools/call":
         result = call(request, message["params"])
         if result is not None:

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::call::{Call, Forward};
+use super::caller::ChildCaller;
 use super::client::Client;
 use super::error::{EndCause, Fate, RpcError};
 use super::handshake::say_goodbye;
@@ -131,6 +132,12 @@ impl JsonRpcConnection {
     /// late reply is dropped. The connection stays usable.
     pub fn call<R>(&self, method: &str, params: &impl Serialize) -> Call<'_, R> {
         Call::new(&self.transport.client, method, params)
+    }
+
+    /// Calls the child without a lease, for what concerns it as long as it lives.
+    #[must_use]
+    pub fn caller(&self) -> ChildCaller {
+        ChildCaller::new(self.transport.client.clone())
     }
 
     /// Sends a notification, as soon as there is room for it in the queue.

@@ -6,6 +6,7 @@
 //! | `handshake` | what is said to a child after its start and before its end |
 //! | `transport` | which parts serve the pipes of one child, and how they are taken apart |
 //! | `call` | what can be set on a call before it is awaited |
+//! | `caller` | how a child is called by those who do not hold its connection |
 //! | `round_trip` | the steps from a request to its reply; when the limit of a call ends it |
 //! | `client` | how a call or a forwarded message becomes a request |
 //! | `pending` | that a dropped call is given up |
@@ -33,6 +34,7 @@
 
 mod call;
 mod call_id;
+mod caller;
 mod client;
 mod connection;
 mod connector;
@@ -69,6 +71,7 @@ mod transport;
 mod writer;
 
 pub use call::{Call, Forward};
+pub use caller::ChildCaller;
 pub use connection::JsonRpcConnection;
 pub use connector::{JsonRpcConnector, RpcLimits};
 pub use error::{Fate, RpcError};

@@ -1,0 +1,136 @@
+//! One key: what its children have promised, and the way to them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pool_core::{AcquireError, SharedKeyHandle};
+use pool_stdio::{JsonRpcConnection, Retry};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+use super::promise::{Hello, Promise};
+use super::subscriptions::{NotSubscribed, Subscriber, Subscriptions};
+
+/// What the children of a key and its clients both know.
+#[derive(Debug, Clone)]
+pub(super) struct KeyFacts {
+    pub(super) promise: Arc<Promise>,
+    pub(super) subscriptions: Arc<Subscriptions>,
+}
+
+/// One key.
+#[derive(Debug)]
+pub(crate) struct KeyState {
+    pub(crate) promise: Arc<Promise>,
+    pub(crate) retry: Retry,
+    subscriptions: Arc<Subscriptions>,
+    handle: SharedKeyHandle<JsonRpcConnection>,
+    tasks: TaskTracker,
+}
+
+impl KeyFacts {
+    pub(super) fn new() -> Self {
+        Self {
+            promise: Arc::new(Promise::new()),
+            subscriptions: Subscriptions::new(),
+        }
+    }
+}
+
+impl KeyState {
+    pub(super) fn new(
+        facts: KeyFacts,
+        handle: SharedKeyHandle<JsonRpcConnection>,
+        tasks: &TaskTracker,
+    ) -> Self {
+        Self {
+            promise: facts.promise,
+            retry: Retry::new(handle.clone()).repeat_if(|method, _| is_reading(method)),
+            subscriptions: facts.subscriptions,
+            handle,
+            tasks: tasks.clone(),
+        }
+    }
+
+    /// What the children promise. Starts one if none was asked before.
+    pub(crate) async fn hello(&self) -> Result<Arc<Hello>, AcquireError> {
+        loop {
+            if let Some(hello) = self.promise.hello() {
+                return Ok(hello);
+            }
+            // Its connector keeps what it was told before it lends the child.
+            drop(self.handle.acquire().await?);
+        }
+    }
+
+    /// A client of the key, without subscriptions.
+    pub(crate) fn subscriber(&self) -> Subscriber {
+        self.subscriptions.subscriber()
+    }
+
+    /// Subscribes a client to a resource, at all children. As long as somebody is subscribed, there is one.
+    ///
+    /// # Cancel safety
+    ///
+    /// If it is dropped, there is no subscription.
+    pub(crate) async fn subscribe(
+        self: &Arc<Self>,
+        subscriber: &Subscriber,
+        uri: &str,
+        limit: Duration,
+    ) -> Result<(), NotSubscribed> {
+        let joined = subscriber.join(uri)?;
+        if self.subscriptions.take_keeper() {
+            self.tasks.spawn(keep_a_child(Arc::clone(self)));
+        }
+        let answered = timeout(limit, joined.answer()).await;
+        answered.unwrap_or(Err(NotSubscribed::Late))
+    }
+}
+
+/// Holds a child as long as there are subscriptions, and another one when it ends.
+async fn keep_a_child(key: Arc<KeyState>) {
+    let mut held = None;
+    loop {
+        let acquired = tokio::select! {
+            biased;
+            () = key.subscriptions.unneeded() => return,
+            acquired = key.handle.acquire() => acquired,
+        };
+        let ended = match acquired {
+            Ok(lease) => {
+                let ended = lease.ended();
+                // Order: the one before is given back when there is another.
+                drop(held.replace(lease));
+                Some(ended)
+            }
+            Err(error) => {
+                drop(held.take());
+                key.subscriptions.no_child(&error);
+                None
+            }
+        };
+        let next = async {
+            match ended {
+                // Not for ever, so that the pool can replace it.
+                Some(ended) => drop(timeout(HELD_FOR, ended).await),
+                None => sleep(PAUSE).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = key.subscriptions.unneeded() => return,
+            () = next => {}
+        }
+    }
+}
+
+/// Whether a request of this method changes nothing, by what the protocol says of it.
+fn is_reading(method: &str) -> bool {
+    method.ends_with("/list") || matches!(method, "resources/read" | "completion/complete")
+}
+
+/// A fraction of how long a child lives at most.
+const HELD_FOR: Duration = Duration::from_secs(60);
+/// Between two attempts to have a child.
+const PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,409 @@
+//! Which clients of a key are told of which resources.
+//!
+//! Children do not know clients. A resource with a subscriber is wanted of all children of the key, and the
+//! first answer of one of them is that of the subscriber. Without one, it is wanted no longer.
+//!
+//! # Invariants
+//!
+//! 1. An update reaches the subscribers of its resource, and nobody else.
+//! 2. A subscriber that does not read costs one entry for each resource that was updated.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pool_core::AcquireError;
+use pool_stdio::ErrorObject;
+use tokio::sync::{Notify, watch};
+
+/// What the clients of a key have subscribed to.
+#[derive(Debug)]
+pub(crate) struct Subscriptions {
+    state: Mutex<State>,
+    /// Counts the changes of which resources are wanted.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    topics: HashMap<Arc<str>, Topic>,
+    /// The number of the next topic or subscriber.
+    next: u64,
+    /// Whether a task holds a child for the topics.
+    has_keeper: bool,
+}
+
+/// A resource with a subscriber.
+#[derive(Debug)]
+struct Topic {
+    number: u64,
+    subscribers: HashMap<u64, Arc<Mailbox>>,
+    answer: watch::Sender<Option<Subscribed>>,
+}
+
+type Subscribed = Result<(), NotSubscribed>;
+
+/// Why a client has no subscription.
+#[derive(Debug, Clone)]
+pub(crate) enum NotSubscribed {
+    /// A child says so.
+    Refused(ErrorObject),
+    NoChild(AcquireError),
+    /// No child has answered in time.
+    Late,
+    /// It has as many as it may have, or the URI is too long.
+    TooMany,
+}
+
+/// A client that can subscribe. Dropping it ends its subscriptions.
+pub(crate) struct Subscriber {
+    number: u64,
+    subscriptions: Arc<Subscriptions>,
+    mailbox: Arc<Mailbox>,
+}
+
+#[derive(Debug, Default)]
+struct Mailbox {
+    kept: Mutex<Kept>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    subscribed: BTreeSet<Arc<str>>,
+    /// Of which it was not told yet.
+    updated: BTreeSet<Arc<str>>,
+}
+
+/// A subscription whose answer is awaited. Dropping it ends the subscription, unless it was one before.
+pub(super) struct Joined<'s> {
+    subscriber: &'s Subscriber,
+    uri: &'s str,
+    answer: watch::Receiver<Option<Subscribed>>,
+    is_settled: bool,
+}
+
+impl Subscriptions {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    /// A client without subscriptions.
+    pub(super) fn subscriber(self: &Arc<Self>) -> Subscriber {
+        Subscriber {
+            number: self.lock().number(),
+            subscriptions: Arc::clone(self),
+            mailbox: Arc::default(),
+        }
+    }
+
+    /// Tells of changes of which resources are [wanted](Self::wanted).
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The resources that children have to be subscribed to, with a number: it is another one for a resource
+    /// that was not wanted meanwhile.
+    pub(super) fn wanted(&self) -> HashMap<Arc<str>, u64> {
+        let state = self.lock();
+        let topics = state.topics.iter();
+        topics
+            .map(|(uri, topic)| (Arc::clone(uri), topic.number))
+            .collect()
+    }
+
+    /// A child has answered for this resource.
+    pub(super) fn answered(&self, uri: &str, number: u64, answer: Result<(), ErrorObject>) {
+        let state = self.lock();
+        if let Some(topic) = state.topics.get(uri)
+            && topic.number == number
+        {
+            topic.answer(answer.map_err(NotSubscribed::Refused));
+        }
+    }
+
+    /// There is no child to ask.
+    pub(super) fn no_child(&self, error: &AcquireError) {
+        for topic in self.lock().topics.values() {
+            topic.answer(Err(NotSubscribed::NoChild(error.clone())));
+        }
+    }
+
+    /// A child tells of an update. It may be one of a part of the resource that was subscribed to.
+    pub(super) fn updated(&self, uri: &str) {
+        let state = self.lock();
+        let uri: Arc<str> = uri.into();
+        for (_, topic) in state.topics.iter().filter(|(topic, _)| covers(topic, &uri)) {
+            for mailbox in topic.subscribers.values() {
+                mailbox.tell(&uri);
+            }
+        }
+    }
+
+    /// Whether the caller has to hold a child for the topics from now on.
+    pub(super) fn take_keeper(&self) -> bool {
+        !std::mem::replace(&mut self.lock().has_keeper, true)
+    }
+
+    /// Resolves when no child has to be held any more.
+    pub(super) async fn unneeded(&self) {
+        let mut changes = self.changes();
+        loop {
+            changes.mark_unchanged();
+            {
+                let mut state = self.lock();
+                if state.topics.is_empty() {
+                    state.has_keeper = false;
+                    return;
+                }
+            }
+            // Fails only without a sender, which is here.
+            drop(changes.changed().await);
+        }
+    }
+
+    fn leave(&self, number: u64, uri: &str) {
+        let mut state = self.lock();
+        let Some(topic) = state.topics.get_mut(uri) else {
+            return;
+        };
+        topic.subscribers.remove(&number);
+        if topic.subscribers.is_empty() {
+            state.topics.remove(uri);
+            drop(state);
+            self.changes.send_modify(|changes| *changes += 1);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    const fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+impl Topic {
+    /// The first answer counts.
+    fn answer(&self, answer: Subscribed) {
+        self.answer.send_if_modified(|kept| {
+            let is_first = kept.is_none();
+            if is_first {
+                *kept = Some(answer);
+            }
+            is_first
+        });
+    }
+}
+
+impl Subscriber {
+    /// Wants to be told of a resource.
+    pub(super) fn join<'s>(&'s self, uri: &'s str) -> Result<Joined<'s>, NotSubscribed> {
+        let subscriptions = &self.subscriptions;
+        let mut state = subscriptions.lock();
+        let shared: Arc<str> = uri.into();
+        let is_new = {
+            let mut kept = self.mailbox.lock();
+            let is_new = !kept.subscribed.contains(uri);
+            if is_new && (kept.subscribed.len() >= SUBSCRIPTIONS_MAX || uri.len() > URI_BYTES_MAX) {
+                return Err(NotSubscribed::TooMany);
+            }
+            kept.subscribed.insert(Arc::clone(&shared))
+        };
+        let is_known = state.topics.contains_key(uri);
+        let number = state.number();
+        let topic = state.topics.entry(shared).or_insert_with(|| Topic {
+            number,
+            subscribers: HashMap::new(),
+            answer: watch::Sender::new(None),
+        });
+        topic
+            .subscribers
+            .insert(self.number, Arc::clone(&self.mailbox));
+        let answer = topic.answer.subscribe();
+        drop(state);
+        if !is_known {
+            subscriptions.changes.send_modify(|changes| *changes += 1);
+        }
+        Ok(Joined {
+            subscriber: self,
+            uri,
+            answer,
+            is_settled: !is_new,
+        })
+    }
+
+    /// Ends a subscription, if there is one.
+    pub(crate) fn unsubscribe(&self, uri: &str) {
+        let mut kept = self.mailbox.lock();
+        let was_subscribed = kept.subscribed.remove(uri);
+        kept.updated.retain(|updated| !covers(uri, updated));
+        drop(kept);
+        if was_subscribed {
+            self.subscriptions.leave(self.number, uri);
+        }
+    }
+
+    /// The URI of a resource that was updated. Several updates of one count as one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub(crate) async fn next(&self) -> Arc<str> {
+        loop {
+            let news = self.mailbox.news.notified();
+            if let Some(uri) = self.mailbox.lock().updated.pop_first() {
+                return uri;
+            }
+            news.await;
+        }
+    }
+}
+
+impl Joined<'_> {
+    /// Resolves to the answer of a child.
+    pub(super) async fn answer(mut self) -> Subscribed {
+        let answer = self.answer.wait_for(Option::is_some).await;
+        // The topic lasts as long as this.
+        let answer = answer.map_or(Err(NotSubscribed::Late), |answer| {
+            answer.clone().unwrap_or(Err(NotSubscribed::Late))
+        });
+        self.is_settled |= answer.is_ok();
+        answer
+    }
+}
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.subscriber.unsubscribe(self.uri);
+        }
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let subscribed = std::mem::take(&mut self.mailbox.lock().subscribed);
+        for uri in subscribed {
+            self.subscriptions.leave(self.number, &uri);
+        }
+    }
+}
+
+impl Mailbox {
+    fn tell(&self, uri: &Arc<str>) {
+        let mut kept = self.lock();
+        // A server can name any number of parts of one resource.
+        if kept.updated.len() < SUBSCRIPTIONS_MAX {
+            kept.updated.insert(Arc::clone(uri));
+        }
+        drop(kept);
+        self.news.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an update of `uri` concerns who has subscribed to `topic`: it is the same, or a part of it.
+fn covers(topic: &str, uri: &str) -> bool {
+    uri.strip_prefix(topic).is_some_and(|rest| {
+        rest.is_empty() || topic.ends_with('/') || rest.starts_with(['/', '?', '#'])
+    })
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Of one session or stream: more than a client shows at a time.
+const SUBSCRIPTIONS_MAX: usize = 1024;
+/// As long as most programs take.
+const URI_BYTES_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_topic_lasts_from_its_first_subscriber_to_its_last() {
+        let subscriptions = Subscriptions::new();
+        let (one, two) = (subscriptions.subscriber(), subscriptions.subscriber());
+        let first = one.join("a:1").unwrap();
+        let number = subscriptions.wanted()["a:1"];
+        subscriptions.answered("a:1", number, Ok(()));
+        first.answer().await.unwrap();
+        two.join("a:1").unwrap().answer().await.unwrap();
+        one.unsubscribe("a:1");
+        assert_eq!(subscriptions.wanted()["a:1"], number);
+        assert!(subscriptions.unneeded().now_or_never().is_none());
+        drop(two);
+        assert!(subscriptions.wanted().is_empty());
+        assert!(subscriptions.unneeded().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_refused_or_abandoned_subscription_leaves_nothing_and_an_earlier_one_stays() {
+        let subscriptions = Subscriptions::new();
+        let one = subscriptions.subscriber();
+        let joined = one.join("a:1").unwrap();
+        let number = subscriptions.wanted()["a:1"];
+        subscriptions.answered("a:1", number, Err(ErrorObject::new(-32002, "no")));
+        assert!(matches!(
+            joined.answer().await,
+            Err(NotSubscribed::Refused(_))
+        ));
+        assert!(subscriptions.wanted().is_empty());
+        drop(one.join("a:2").unwrap());
+        assert!(subscriptions.wanted().is_empty());
+
+        let joined = one.join("a:3").unwrap();
+        subscriptions.answered("a:3", subscriptions.wanted()["a:3"], Ok(()));
+        joined.answer().await.unwrap();
+        drop(one.join("a:3").unwrap());
+        assert_eq!(subscriptions.wanted().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn updates_reach_those_who_want_them_and_several_count_as_one() {
+        let subscriptions = Subscriptions::new();
+        let (one, two) = (subscriptions.subscriber(), subscriptions.subscriber());
+        let joined = (one.join("f:///a").unwrap(), two.join("f:///ab").unwrap());
+        for uri in ["f:///a", "f:///a", "f:///a/b", "f:///b"] {
+            subscriptions.updated(uri);
+        }
+        assert_eq!(&*one.next().await, "f:///a");
+        assert_eq!(&*one.next().await, "f:///a/b");
+        assert!(one.next().now_or_never().is_none());
+        assert!(two.next().now_or_never().is_none());
+        drop(joined);
+    }
+
+    #[test]
+    fn a_client_has_no_more_than_it_may_have() {
+        let subscriptions = Subscriptions::new();
+        let one = subscriptions.subscriber();
+        for number in 0..SUBSCRIPTIONS_MAX {
+            one.join(&number.to_string()).unwrap().is_settled = true;
+        }
+        assert!(matches!(one.join("x"), Err(NotSubscribed::TooMany)));
+        assert!(one.join("0").is_ok(), "it has this one");
+        one.unsubscribe("0");
+        let long = "x".repeat(URI_BYTES_MAX + 1);
+        assert!(matches!(one.join(&long), Err(NotSubscribed::TooMany)));
+    }
+}
