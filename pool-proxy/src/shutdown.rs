@@ -18,20 +18,25 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app::App;
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, LogSettings};
 use crate::front;
+use crate::log_lines::LogLines;
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(config: &Config) -> Result<(), Box<dyn Error>> {
-    begin_log(config.settings.log.format);
+    let log = begin_log(&config.settings.log)?;
     // One thread passes on more than most servers answer; the children have the other cores.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(config))
+    let served = runtime.block_on(serve(config, log.as_ref()));
+    if let Some(log) = log {
+        log.flush(LOG_GRACE);
+    }
+    served
 }
 
-async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+async fn serve(config: &Config, log: Option<&LogLines>) -> Result<(), Box<dyn Error>> {
     // Order: ready for the signals before there is anything to lose.
     let told_to_end = told_to_end()?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
@@ -50,7 +55,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
         app.stop.cancel();
         app.sessions.clear();
     };
-    tokio::join!(front::serve(listener, &app), ending, upkeep(&app));
+    tokio::join!(front::serve(listener, &app), ending, upkeep(&app, log));
     close(&app).await;
     Ok(())
 }
@@ -83,28 +88,40 @@ async fn close(app: &Arc<App>) {
 }
 
 /// What has to be looked at from time to time.
-async fn upkeep(app: &Arc<App>) {
+async fn upkeep(app: &Arc<App>, log: Option<&LogLines>) {
+    let mut lost_before = 0;
     let mut ticks = interval(UPKEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while app.stop.run_until_cancelled(ticks.tick()).await.is_some() {
         app.sessions.sweep();
         app.metrics.run_upkeep();
+        let lost = log.map_or(0, LogLines::lost);
+        if lost > lost_before {
+            // If this line is lost too, the next look finds one more.
+            lost_before = lost;
+            tracing::warn!(lost, "lines of the log are lost: stderr does not take them");
+        }
     }
 }
 
-fn begin_log(format: LogFormat) {
+/// Begins the log; `None` if there is to be none.
+fn begin_log(settings: &LogSettings) -> io::Result<Option<LogLines>> {
+    if settings.format == LogFormat::Off {
+        return Ok(None);
+    }
+    let lines = LogLines::begin(settings.lines_max, io::stderr())?;
     let levels = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("pool_proxy", LevelFilter::INFO);
     let registry = tracing_subscriber::registry().with(levels);
     let layer = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(lines.clone())
         .with_ansi(false);
-    match format {
-        LogFormat::Human => registry.with(layer).init(),
+    match settings.format {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
-        LogFormat::Off => {}
+        LogFormat::Human | LogFormat::Off => registry.with(layer).init(),
     }
+    Ok(Some(lines))
 }
 
 /// Says where it listens, for people and programs, which may close the pipe after the first line.
@@ -125,6 +142,8 @@ fn announce(config: &Config, address: SocketAddr) {
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
+/// For the last lines of the log, if stderr takes them.
+const LOG_GRACE: Duration = Duration::from_millis(500);
 /// How often idle sessions are looked for.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// For children that must end: their input ends first.

@@ -67,12 +67,21 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
         ("http.body_bytes_max", http.body_bytes_max, 1024),
         ("http.head_bytes_max", http.head_bytes_max, 8 << 10),
         ("http.connections_max", http.connections_max, 1),
+        ("log.lines_max", settings.log.lines_max, 1),
         ("limits.children_max", limits.children_max, 1),
         ("limits.starts_max", limits.starts_max, 1),
         ("limits.sessions_max", limits.sessions_max, 1),
     ];
     if let Some((key, _, min)) = least.into_iter().find(|(_, value, min)| value < min) {
         return Err(ConfigError::TooSmall { key, min });
+    }
+    let times = [
+        ("http.head_timeout", http.head_timeout),
+        ("http.body_timeout", http.body_timeout),
+        ("http.write_timeout", http.write_timeout),
+    ];
+    if let Some((key, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
+        return Err(ConfigError::NoTime { key });
     }
     let max = tokio::sync::Semaphore::MAX_PERMITS;
     match http.connections_max > max {
@@ -153,6 +162,10 @@ mod tests {
             (
                 "[http]\nconnections_max = 9223372036854775807\n[servers.a]\ncommand = ['cat']",
                 "at most",
+            ),
+            (
+                "[http]\nwrite_timeout = '0s'\n[servers.a]\ncommand = ['cat']",
+                "http.write_timeout must be more",
             ),
             (
                 "[servers.a]\ncommand = ['cat']\nidle_timeout = '0s'",

@@ -46,6 +46,10 @@ pub(crate) struct HttpSettings {
     /// How long a client may take to send a body. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub(crate) body_timeout: Duration,
+    /// How long a client may leave a reply or a stream unread while there is more of it to send. Default 30 s.
+    /// Then its connection is dropped. To be kept, a slow client must take 64 KiB in this time.
+    #[serde(with = "humantime_serde")]
+    pub(crate) write_timeout: Duration,
     /// The most connections at a time. Default 4096; further ones wait in the backlog of the system.
     pub(crate) connections_max: usize,
 }
@@ -68,10 +72,13 @@ pub(crate) struct LimitSettings {
 }
 
 /// The log, on stderr.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LogSettings {
     pub(crate) format: LogFormat,
+    /// The most lines that wait until stderr takes them. Default 4096, at about 200 bytes each. Further ones
+    /// are lost, and counted.
+    pub(crate) lines_max: usize,
 }
 
 /// How the log is written.
@@ -233,7 +240,17 @@ impl Default for HttpSettings {
             head_bytes_max: 32 << 10,
             head_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             connections_max: 4096,
+        }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            lines_max: 4096,
         }
     }
 }

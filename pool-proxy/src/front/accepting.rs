@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::route::answer;
+use super::unread::ReadByClient;
 use crate::app::App;
 
 /// Serves until the proxy stops, and then until what was begun has ended, or took too long.
@@ -67,6 +68,7 @@ fn spawn(
             async move { Ok::<_, Infallible>(answer(&app, request).await) }
         })
     };
+    let stream = ReadByClient::new(stream, app.http.write_timeout);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.http.head_timeout)
@@ -74,7 +76,7 @@ fn spawn(
         .serve_connection(TokioIo::new(stream), service);
     let connection = connections.watch(connection);
     app.tasks.spawn(async move {
-        // Its failures are the client's: it went away, or broke the protocol.
+        // Its failures are the client's: it went away, broke the protocol, or did not read.
         drop(connection.await);
         drop(place);
     });

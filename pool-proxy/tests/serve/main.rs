@@ -7,6 +7,7 @@
 //! | `shared` | children that many clients share |
 //! | `own` | children of one session each |
 //! | `stateless` | clients of revision 2026-07-28 |
+//! | `blocked` | what does not take what it is sent |
 //! | `refusals` | what is refused before a child sees it |
 //! | `life` | start, end, and what is said of the proxy itself |
 
@@ -16,6 +17,7 @@
     reason = "the exemption for tests covers test functions, not what they share"
 )]
 
+mod blocked;
 mod client;
 mod life;
 mod own;

@@ -192,7 +192,6 @@ fn a_change_of_a_list_reaches_the_streams_of_all_sessions() {
         let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
         let mut stream_one = one.send(Method::GET, "").await;
         let mut stream_two = two.send(Method::GET, "").await;
-        assert_eq!(one.send(Method::GET, "").await.status, StatusCode::CONFLICT);
         one.call(1, "change", json!({})).await;
         for stream in [&mut stream_one, &mut stream_two] {
             let said = stream.event().await.unwrap();
@@ -210,6 +209,32 @@ fn a_change_of_a_list_reaches_the_streams_of_all_sessions() {
             two.post(&tool(1, "pid", json!({}))).await.status,
             StatusCode::NOT_FOUND
         );
+    });
+}
+
+#[test]
+fn a_second_stream_of_a_session_takes_the_place_of_the_first() {
+    run(async {
+        for sharing in ["shared", "session"] {
+            let beacon = Beacon::new();
+            let proxy = Proxy::configured(&legacy(&beacon, &format!("sharing = '{sharing}'")));
+            let client = Client::new(proxy.address).begin(NEWEST).await;
+            let mut dead = client.send(Method::GET, "").await;
+            let mut stream = client.send(Method::GET, "").await;
+            assert_eq!(stream.status, StatusCode::OK);
+            assert!(dead.event().await.is_none(), "the first one ends");
+            match sharing {
+                "shared" => drop(client.call(1, "change", json!({})).await),
+                // No request is in flight that it could belong to.
+                _ => drop(
+                    client
+                        .post(&json!({ "jsonrpc": "2.0", "method": "notifications/change" }))
+                        .await,
+                ),
+            }
+            let said = stream.event().await.unwrap();
+            assert_eq!(said["method"], "notifications/tools/list_changed");
+        }
     });
 }
 
