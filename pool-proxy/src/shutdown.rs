@@ -1,8 +1,8 @@
 //! The order of the start and of the end.
 //!
-//! The end: no more is accepted; streams that would never end are closed; requests in flight are finished,
-//! within a limit; the children leave; what did not leave is killed. If this process is killed, the guardian
-//! of `pool-stdio` ends the children.
+//! The end: no more is accepted; streams that would never end are closed; requests in flight are finished;
+//! the children leave; what did not leave is killed. All that is done within one limit, whatever requests and
+//! children do. If this process is killed, the guardian of `pool-stdio` ends the children.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -30,6 +30,8 @@ pub(crate) fn run(config: &Config) -> Result<(), Box<dyn Error>> {
         .enable_all()
         .build()?;
     let served = runtime.block_on(serve(config, log.as_ref()));
+    // What still runs is not waited for.
+    runtime.shutdown_background();
     if let Some(log) = log {
         log.flush(LOG_GRACE);
     }
@@ -55,8 +57,12 @@ async fn serve(config: &Config, log: Option<&LogLines>) -> Result<(), Box<dyn Er
         app.stop.cancel();
         app.sessions.clear();
     };
-    tokio::join!(front::serve(listener, &app), ending, upkeep(&app, log));
-    close(&app).await;
+    let (connections, (), ()) =
+        tokio::join!(front::serve(listener, &app), ending, upkeep(&app, log));
+    let limit = app.limits.shutdown_timeout;
+    let limit = limit - LOG_GRACE.min(limit / 2);
+    let is_all = end_within(limit, connections.shutdown(), |left| close(&app, left)).await;
+    tracing::info!(is_all, "ended");
     Ok(())
 }
 
@@ -77,14 +83,33 @@ fn told_to_end() -> io::Result<impl Future<Output = ()>> {
     Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
+/// Waits for requests, then ends children, who are told how long they have. It takes no longer than the limit,
+/// whatever they do. Returns whether all of them ended.
+async fn end_within<C: Future<Output = ()>>(
+    limit: Duration,
+    requests: impl Future<Output = ()>,
+    children: impl FnOnce(Duration) -> C,
+) -> bool {
+    let end = Instant::now() + limit;
+    let for_children = CHILDREN_GRACE.min(limit / 2);
+    let are_requests_over = timeout_at(end - for_children, requests).await.is_ok();
+    if !are_requests_over {
+        tracing::warn!("requests were cut short: they did not end in time");
+    }
+    let left = end
+        .saturating_duration_since(Instant::now())
+        .min(CHILDREN_GRACE);
+    let are_children_gone = timeout_at(end, children(left)).await.is_ok();
+    if !are_children_gone {
+        tracing::error!("children do not end");
+    }
+    are_requests_over && are_children_gone
+}
+
 /// Ends all children.
-async fn close(app: &Arc<App>) {
-    let closes = app
-        .servers
-        .values()
-        .map(|server| server.close(CHILDREN_GRACE));
+async fn close(app: &Arc<App>, limit: Duration) {
+    let closes = app.servers.values().map(|server| server.close(limit));
     futures_util::future::join_all(closes).await;
-    tracing::info!("ended");
 }
 
 /// What has to be looked at from time to time.
@@ -94,6 +119,7 @@ async fn upkeep(app: &Arc<App>, log: Option<&LogLines>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while app.stop.run_until_cancelled(ticks.tick()).await.is_some() {
         app.sessions.sweep();
+        app.make_room();
         app.metrics.run_upkeep();
         let lost = log.map_or(0, LogLines::lost);
         if lost > lost_before {
@@ -147,4 +173,37 @@ const LOG_GRACE: Duration = Duration::from_millis(500);
 /// How often idle sessions are looked for.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// For children that must end: their input ends first.
-const CHILDREN_GRACE: Duration = Duration::from_secs(5);
+const CHILDREN_GRACE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_takes_no_longer_than_its_limit_whatever_does_not_end() {
+        for limit in [Duration::from_secs(10), Duration::from_secs(1)] {
+            let begun = Instant::now();
+            let mut given = Duration::ZERO;
+            let children = |left| {
+                given = left;
+                pending()
+            };
+            assert!(!end_within(limit, pending(), children).await);
+            assert_eq!(begun.elapsed(), limit);
+            assert_eq!(
+                given,
+                CHILDREN_GRACE.min(limit / 2),
+                "children have a part of it"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_waits_for_nothing_that_has_ended() {
+        let begun = Instant::now();
+        assert!(end_within(Duration::from_secs(10), ready(()), |_| ready(())).await);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+}

@@ -16,5 +16,5 @@ mod server;
 mod shared_children;
 mod start_record;
 
-pub(crate) use server::{Pools, Server, StartError};
+pub(crate) use server::{Demand, Pools, Server, StartError};
 pub(crate) use shared_children::{KeyState, SharedChildren};

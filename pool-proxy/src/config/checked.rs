@@ -1,5 +1,7 @@
 //! Which settings can work together. What cannot is refused before anything is started.
 
+use std::collections::BTreeMap;
+
 use super::config_error::ConfigError;
 use super::settings::{Settings, TokenSettings};
 
@@ -51,8 +53,16 @@ impl Config {
                 return Err(refuse(&format!("`{bad}` is no name of a variable")));
             }
         }
+        let mut owners = BTreeMap::new();
         for (name, token) in &settings.tokens {
             check_token(name, token, &settings)?;
+            // Whoever has the token would be one of the two, and the order of names would say which.
+            if let Some(other) = owners.insert(token.sha256.to_ascii_lowercase(), name) {
+                return Err(ConfigError::Token {
+                    name: name.clone(),
+                    reason: format!("it has the same sha256 as token `{other}`"),
+                });
+            }
         }
         Ok(Self {
             settings,
@@ -79,6 +89,7 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
         ("http.head_timeout", http.head_timeout),
         ("http.body_timeout", http.body_timeout),
         ("http.write_timeout", http.write_timeout),
+        ("limits.shutdown_timeout", limits.shutdown_timeout),
     ];
     if let Some((key, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
         return Err(ConfigError::NoTime { key });
@@ -143,6 +154,18 @@ mod tests {
         assert!(refused.contains("--without-tokens"), "{refused}");
         let token = format!("[tokens.me]\nsha256 = '{}'\n", "0a".repeat(32));
         assert!(check(&format!("listen = '0.0.0.0:0'\n{SERVER}{token}")).is_ok());
+    }
+
+    #[test]
+    fn two_tokens_may_not_be_the_same() {
+        let token = |name: &str, hash: &str| format!("[tokens.{name}]\nsha256 = '{hash}'\n");
+        let (one, other) = ("ab".repeat(32), "AB".repeat(32));
+        let both = format!("{SERVER}{}{}", token("a", &one), token("b", &other));
+        let refused = check(&both).unwrap_err();
+        assert!(
+            refused.contains("token `b`: it has the same sha256 as token `a`"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -66,7 +66,12 @@ pub(crate) struct LimitSettings {
     pub(crate) sessions_max: usize,
     /// The most sessions of one principal. Default 1024.
     pub(crate) sessions_per_principal_max: usize,
-    /// How long requests in flight may take to end when the program is told to. Default 30 s.
+    /// How long a session must have been without a request until it ends because another client waits for its
+    /// child. Default 10 s. A principal that holds more children than the other is not spared.
+    #[serde(with = "humantime_serde")]
+    pub(crate) session_idle_min: Duration,
+    /// How long the program may take to end when it is told to, with the requests in flight and the children:
+    /// these have the last 3 s of it, or half of it if that is less. Default 10 s, as container runtimes give.
     #[serde(with = "humantime_serde")]
     pub(crate) shutdown_timeout: Duration,
 }
@@ -262,7 +267,8 @@ impl Default for LimitSettings {
             starts_max: 4,
             sessions_max: 4096,
             sessions_per_principal_max: 1024,
-            shutdown_timeout: Duration::from_secs(30),
+            session_idle_min: Duration::from_secs(10),
+            shutdown_timeout: Duration::from_secs(10),
         }
     }
 }

@@ -10,14 +10,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::route::answer;
 use super::unread::ReadByClient;
 use crate::app::App;
 
-/// Serves until the proxy stops, and then until what was begun has ended, or took too long.
-pub(crate) async fn serve(listener: TcpListener, app: &Arc<App>) {
+/// Serves until the proxy stops. Returns the connections that are left.
+pub(crate) async fn serve(listener: TcpListener, app: &Arc<App>) -> GracefulShutdown {
     let places = Arc::new(Semaphore::new(app.http.connections_max));
     let connections = GracefulShutdown::new();
     loop {
@@ -30,11 +30,7 @@ pub(crate) async fn serve(listener: TcpListener, app: &Arc<App>) {
             spawn(stream, place, app, &connections);
         }
     }
-    drop(listener);
-    let limit = app.limits.shutdown_timeout;
-    if timeout(limit, connections.shutdown()).await.is_err() {
-        tracing::warn!(?limit, "requests were cut short: they did not end in time");
-    }
+    connections
 }
 
 async fn accept(

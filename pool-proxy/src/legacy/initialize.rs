@@ -3,9 +3,11 @@
 //! Where children are shared, `initialize` is answered with what they promise, and needs no child once one
 //! was asked. Otherwise a child is started for the session, and answers itself.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use pool_core::{KeyedAcquireError, PooledConnection};
@@ -13,6 +15,7 @@ use pool_stdio::{ClientIds, JsonRpcConnection, OnDrop, Session, Terms};
 use serde::Deserialize;
 use tokio::time::timeout;
 
+use crate::app::App;
 use crate::asker::Asker;
 use crate::backend::{Pools, Server, SharedChildren};
 use crate::delivery::{Failure, LATER};
@@ -85,7 +88,7 @@ async fn begin_own(
     // A task, since clients and this wait give up sooner than a first start, which may download: it goes on, so
     // that the next one finds what it downloaded.
     let start = start_own(
-        Arc::clone(&asker.server),
+        (Arc::clone(asker.app), Arc::clone(&asker.server)),
         pools.acquire(&asker.principal),
         message.bytes.clone(),
         place,
@@ -117,12 +120,21 @@ async fn begin_own(
 
 /// Starts a child for a session, and has it answer the `initialize` of the client.
 async fn start_own(
-    server: Arc<Server>,
+    (app, server): (Arc<App>, Arc<Server>),
     lease: impl Future<Output = Result<PooledConnection<JsonRpcConnection>, KeyedAcquireError>>,
     message: Bytes,
     place: Place,
 ) -> Result<(Session, Bytes, Place), Failure> {
-    let lease = lease.await.map_err(|error| {
+    let mut lease = pin!(lease);
+    let lease = match lease.as_mut().now_or_never() {
+        Some(lease) => lease,
+        None => {
+            // Order: it waits by now, so it is seen.
+            app.make_room();
+            lease.await
+        }
+    };
+    let lease = lease.map_err(|error| {
         let failure = Failure::from(error);
         if failure.is_of_start() {
             server.starts.failed();

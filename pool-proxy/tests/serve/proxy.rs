@@ -30,13 +30,6 @@ pub(crate) struct Sighting {
 }
 
 impl Proxy {
-    /// `pool-proxy serve` with these words after it.
-    pub(crate) fn serve(words: &[&str]) -> Self {
-        let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
-        all.extend(words);
-        Self::start(&all, Stdio::inherit())
-    }
-
     /// `pool-proxy serve` with this configuration.
     pub(crate) fn configured(text: &str) -> Self {
         Self::with_stderr(text, Stdio::inherit())
@@ -202,7 +195,7 @@ pub(crate) fn script(name: &str) -> String {
 }
 
 /// A path that nothing else has.
-fn scratch(ending: &str) -> PathBuf {
+pub(crate) fn scratch(ending: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     // Short, because the path of a socket may have 107 bytes.

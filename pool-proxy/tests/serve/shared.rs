@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::client::{Client, NEWEST, initialize, request, tool};
-use crate::proxy::{Beacon, Proxy, legacy};
+use crate::proxy::{Beacon, Proxy, legacy, scratch};
 use crate::run;
 
 #[test]
@@ -235,6 +235,28 @@ fn a_second_stream_of_a_session_takes_the_place_of_the_first() {
             let said = stream.event().await.unwrap();
             assert_eq!(said["method"], "notifications/tools/list_changed");
         }
+    });
+}
+
+#[test]
+fn a_session_whose_promise_is_not_kept_any_more_ends_though_its_client_asks_nothing() {
+    run(async {
+        let beacon = Beacon::new();
+        let grown = scratch("grown");
+        let env = format!("env = {{ GROWN = '{}',", grown.display());
+        let config = legacy(&beacon, "sharing = 'shared'").replace("env = {", &env);
+        let proxy = Proxy::configured(&config);
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let mut stream = client.send(Method::GET, "").await;
+        std::fs::write(&grown, "").unwrap();
+        let child = beacon.next().await;
+        child.signal(Signal::SIGKILL);
+        child.gone().await;
+        // Another client has a new child started, which has other capabilities.
+        let other = client.without("mcp-session-id");
+        other.call(1, "pid", json!({})).await;
+        std::fs::remove_file(&grown).unwrap();
+        assert!(stream.event().await.is_none());
     });
 }
 

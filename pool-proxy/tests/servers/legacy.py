@@ -15,6 +15,8 @@ if "BEACON" in os.environ:
     beacon.sendall(b"%d\n" % os.getpid())
 
 CAPABILITIES = {"tools": {"listChanged": True}, "logging": {}, "resources": {"subscribe": True}}
+if os.path.exists(os.environ.get("GROWN", "")):
+    CAPABILITIES["prompts"] = {}
 held = []
 calls = 0
 
@@ -64,7 +66,10 @@ def call(request, params):
         return text("x" * arguments["bytes"])
     if name == "flood":
         # Until it is killed.
-        block = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"%s"}}\n' % (b"x" * arguments["bytes"])
+        line = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"%s"}}\n'
+        block = line % (b"x" * arguments["bytes"]) * 100
+        sys.stdout.buffer.write(block)
+        sys.stdout.buffer.flush()
         threading.Thread(target=write_for_ever, args=[block], daemon=True).start()
         return None if arguments.get("silent") else text("flooding")
     if name == "ask":
