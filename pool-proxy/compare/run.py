@@ -1,7 +1,7 @@
 """Measures pool-proxy beside other proxies, in turns, and says how it stands to its bars.
 
-Build both programs first: cargo build --release -p pool-proxy -p pool-proxy-load. The other proxies are those
-that .ci/conformance --all installs; the crate mcp-proxy takes part if --crate names its program.
+.ci/compare-proxies builds and installs what it needs, and runs it. The other proxies are those that .ci/proxy-peers
+installs; the crate mcp-proxy takes part if --crate names its program.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def subjects(options):
     if node and modules.exists():
         yield from others(node, modules, options.installed / "others/venv/bin")
     else:
-        print("!! SKIPPED: the proxies that .ci/conformance --all installs", file=sys.stderr)
+        print("!! SKIPPED: the proxies that .ci/proxy-peers installs", file=sys.stderr)
 
 
 def measure(subject, scenario, load, measured):

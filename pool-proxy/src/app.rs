@@ -21,6 +21,7 @@ pub(crate) struct App {
     pub(crate) names: AllowedNames,
     pub(crate) tokens: Tokens,
     pub(crate) sessions: Table,
+    budget: Budget,
     pub(crate) http: HttpSettings,
     pub(crate) limits: LimitSettings,
     /// Whether only programs of this machine reach it.
@@ -64,6 +65,7 @@ impl App {
             names: AllowedNames::new(&settings.http),
             tokens: Tokens::new(&settings.tokens),
             sessions: Table::new(limits),
+            budget,
             http: settings.http.clone(),
             limits: limits.clone(),
             is_local: settings.listen.ip().is_loopback(),
@@ -71,6 +73,20 @@ impl App {
             tasks,
             stop: CancellationToken::new(),
         }))
+    }
+
+    /// Ends idle sessions, if others wait for their children.
+    pub(crate) fn make_room(&self) {
+        let demands: Vec<_> = self
+            .servers
+            .values()
+            .flat_map(|server| server.demands())
+            .collect();
+        if demands.iter().any(|demand| demand.waiting > 0) {
+            let status = self.budget.status();
+            self.sessions
+                .make_room(&demands, status.used >= status.limit);
+        }
     }
 
     /// The server under this path.

@@ -12,10 +12,13 @@ use crate::config::{Config, ConfigError, LogFormat, ServerSettings, Settings, Sh
 /// Serves MCP over HTTP in front of servers that speak stdio. Without a command it serves a built-in
 /// server, to try it out.
 #[derive(Debug, Parser)]
-#[command(name = "pool-proxy", version)]
+#[command(name = "pool-proxy", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    /// The address of the built-in server [default: 127.0.0.1:8080]. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,7 +67,7 @@ pub(crate) enum Action {
 impl Cli {
     pub(crate) fn action(self) -> Action {
         match self.command {
-            None => Action::Serve(built_in().map(Box::new)),
+            None => Action::Serve(built_in(self.listen).map(Box::new)),
             Some(Command::Serve(serve)) => {
                 let config = serve.config().map(Box::new);
                 Action::Serve(config.map_err(Into::into))
@@ -75,7 +78,7 @@ impl Cli {
 }
 
 /// This program, in front of itself as a server.
-fn built_in() -> Result<Config, Box<dyn Error>> {
+fn built_in(listen: Option<SocketAddr>) -> Result<Config, Box<dyn Error>> {
     let program = std::env::current_exe()?;
     let program = program
         .to_str()
@@ -85,6 +88,9 @@ fn built_in() -> Result<Config, Box<dyn Error>> {
     server.sharing = Sharing::Stateless;
     settings.servers.insert(DEFAULT_SERVER.to_owned(), server);
     settings.log.format = LogFormat::Off;
+    if let Some(listen) = listen {
+        settings.listen = listen;
+    }
     let mut config = Config::check(settings, false)?;
     config.shows_curl = true;
     Ok(config)

@@ -1,7 +1,7 @@
 //! Which era a request is of, and what all eras have in common.
 
 use bytes::Bytes;
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
 
@@ -12,6 +12,10 @@ use crate::{legacy, modern};
 /// Answers a request of a client that was let in.
 pub(crate) async fn serve(asker: &Asker<'_>, head: &Parts, body: Bytes) -> Answer {
     let headers = &head.headers;
+    if let Some(name) = repeated(headers) {
+        let reason = format!("{name} is there more than once");
+        return refuse(StatusCode::BAD_REQUEST, None, HEADER_MISMATCH, &reason);
+    }
     match head.method {
         Method::POST => post(asker, headers, &body).await,
         // The other era has neither.
@@ -52,6 +56,15 @@ async fn post(asker: &Asker<'_>, headers: &HeaderMap, body: &Bytes) -> Answer {
             &error.to_string(),
         ),
     }
+}
+
+/// A header that may be there once, and is there twice: another program on the way could read the other one.
+fn repeated(headers: &HeaderMap) -> Option<&HeaderName> {
+    let is_single = |name: &HeaderName| *name == CONTENT_TYPE || name.as_str().starts_with("mcp-");
+    let is_repeated = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
+    headers
+        .keys()
+        .find(|name| is_single(name) && is_repeated(name))
 }
 
 fn method_not_allowed(allowed: &'static str) -> Answer {
@@ -100,6 +113,7 @@ fn media_type(kind: &str) -> &str {
 }
 
 const INVALID_REQUEST: i64 = -32600;
+const HEADER_MISMATCH: i64 = -32020;
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@
 //! | `sessions` | which sessions exist, and when they end |
 //! | `backend` | the servers: their commands, keys and pools of children |
 //! | `request_log` | what is said of each request |
+//! | `log_lines` | how lines of the log reach stderr |
 //! | `builtin` | the server that the bare command serves |
 
 mod app;
@@ -27,6 +28,7 @@ mod era;
 mod front;
 mod guard;
 mod legacy;
+mod log_lines;
 mod modern;
 mod request_log;
 mod sessions;

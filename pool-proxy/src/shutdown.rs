@@ -1,8 +1,8 @@
 //! The order of the start and of the end.
 //!
-//! The end: no more is accepted; streams that would never end are closed; requests in flight are finished,
-//! within a limit; the children leave; what did not leave is killed. If this process is killed, the guardian
-//! of `pool-stdio` ends the children.
+//! The end: no more is accepted; streams that would never end are closed; requests in flight are finished;
+//! the children leave; what did not leave is killed. All that is done within one limit, whatever requests and
+//! children do. If this process is killed, the guardian of `pool-stdio` ends the children.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -12,26 +12,33 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app::App;
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, LogSettings};
 use crate::front;
+use crate::log_lines::LogLines;
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(config: &Config) -> Result<(), Box<dyn Error>> {
-    begin_log(config.settings.log.format);
+    let log = begin_log(&config.settings.log)?;
     // One thread passes on more than most servers answer; the children have the other cores.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(config))
+    let served = runtime.block_on(serve(config, log.as_ref()));
+    // What still runs is not waited for.
+    runtime.shutdown_background();
+    if let Some(log) = log {
+        log.flush(LOG_GRACE);
+    }
+    served
 }
 
-async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+async fn serve(config: &Config, log: Option<&LogLines>) -> Result<(), Box<dyn Error>> {
     // Order: ready for the signals before there is anything to lose.
     let told_to_end = told_to_end()?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
@@ -50,8 +57,12 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
         app.stop.cancel();
         app.sessions.clear();
     };
-    tokio::join!(front::serve(listener, &app), ending, upkeep(&app));
-    close(&app).await;
+    let (connections, (), ()) =
+        tokio::join!(front::serve(listener, &app), ending, upkeep(&app, log));
+    let limit = app.limits.shutdown_timeout;
+    let limit = limit - LOG_GRACE.min(limit / 2);
+    let is_all = end_within(limit, connections.shutdown(), |left| close(&app, left)).await;
+    tracing::info!(is_all, "ended");
     Ok(())
 }
 
@@ -72,39 +83,71 @@ fn told_to_end() -> io::Result<impl Future<Output = ()>> {
     Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
+/// Waits for requests, then ends children, who are told how long they have. It takes no longer than the limit,
+/// whatever they do. Returns whether all of them ended.
+async fn end_within<C: Future<Output = ()>>(
+    limit: Duration,
+    requests: impl Future<Output = ()>,
+    children: impl FnOnce(Duration) -> C,
+) -> bool {
+    let end = Instant::now() + limit;
+    let for_children = CHILDREN_GRACE.min(limit / 2);
+    let are_requests_over = timeout_at(end - for_children, requests).await.is_ok();
+    if !are_requests_over {
+        tracing::warn!("requests were cut short: they did not end in time");
+    }
+    let left = end
+        .saturating_duration_since(Instant::now())
+        .min(CHILDREN_GRACE);
+    let are_children_gone = timeout_at(end, children(left)).await.is_ok();
+    if !are_children_gone {
+        tracing::error!("children do not end");
+    }
+    are_requests_over && are_children_gone
+}
+
 /// Ends all children.
-async fn close(app: &Arc<App>) {
-    let closes = app
-        .servers
-        .values()
-        .map(|server| server.close(CHILDREN_GRACE));
+async fn close(app: &Arc<App>, limit: Duration) {
+    let closes = app.servers.values().map(|server| server.close(limit));
     futures_util::future::join_all(closes).await;
-    tracing::info!("ended");
 }
 
 /// What has to be looked at from time to time.
-async fn upkeep(app: &Arc<App>) {
+async fn upkeep(app: &Arc<App>, log: Option<&LogLines>) {
+    let mut lost_before = 0;
     let mut ticks = interval(UPKEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while app.stop.run_until_cancelled(ticks.tick()).await.is_some() {
         app.sessions.sweep();
+        app.make_room();
         app.metrics.run_upkeep();
+        let lost = log.map_or(0, LogLines::lost);
+        if lost > lost_before {
+            // If this line is lost too, the next look finds one more.
+            lost_before = lost;
+            tracing::warn!(lost, "lines of the log are lost: stderr does not take them");
+        }
     }
 }
 
-fn begin_log(format: LogFormat) {
+/// Begins the log; `None` if there is to be none.
+fn begin_log(settings: &LogSettings) -> io::Result<Option<LogLines>> {
+    if settings.format == LogFormat::Off {
+        return Ok(None);
+    }
+    let lines = LogLines::begin(settings.lines_max, io::stderr())?;
     let levels = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("pool_proxy", LevelFilter::INFO);
     let registry = tracing_subscriber::registry().with(levels);
     let layer = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(lines.clone())
         .with_ansi(false);
-    match format {
-        LogFormat::Human => registry.with(layer).init(),
+    match settings.format {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
-        LogFormat::Off => {}
+        LogFormat::Human | LogFormat::Off => registry.with(layer).init(),
     }
+    Ok(Some(lines))
 }
 
 /// Says where it listens, for people and programs, which may close the pipe after the first line.
@@ -125,7 +168,42 @@ fn announce(config: &Config, address: SocketAddr) {
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
+/// For the last lines of the log, if stderr takes them.
+const LOG_GRACE: Duration = Duration::from_millis(500);
 /// How often idle sessions are looked for.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// For children that must end: their input ends first.
-const CHILDREN_GRACE: Duration = Duration::from_secs(5);
+const CHILDREN_GRACE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_takes_no_longer_than_its_limit_whatever_does_not_end() {
+        for limit in [Duration::from_secs(10), Duration::from_secs(1)] {
+            let begun = Instant::now();
+            let mut given = Duration::ZERO;
+            let children = |left| {
+                given = left;
+                pending()
+            };
+            assert!(!end_within(limit, pending(), children).await);
+            assert_eq!(begun.elapsed(), limit);
+            assert_eq!(
+                given,
+                CHILDREN_GRACE.min(limit / 2),
+                "children have a part of it"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_waits_for_nothing_that_has_ended() {
+        let begun = Instant::now();
+        assert!(end_within(Duration::from_secs(10), ready(()), |_| ready(())).await);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+}

@@ -13,6 +13,8 @@ from storm_session import StormSession, Tally
 SETTINGS = """
 [http]
 head_timeout = "3s"
+body_timeout = "3s"
+write_timeout = "3s"
 connections_max = 12000
 [log]
 format = "off"
@@ -30,7 +32,7 @@ SERVED_WITHIN_S = 2.0
 GROWTH_KIB_MAX = 64 * 1024
 # What a connection may cost: the buffers of HTTP.
 CONNECTION_KIB_MAX = 16
-DEAF_S = 5
+DEAF_S = 8
 ANSWER_TIMEOUT_S = 10
 
 
@@ -56,6 +58,18 @@ def cases():
     yield "no host", http(body=initialize, Host=None), {400, 403}
     yield "another origin", http(body=initialize, Origin="http://evil.example"), {403}
     yield "a null origin", http(body=initialize, Origin="null"), {403}
+    for host in ("evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "a b"):
+        yield f"the host {host}", http(body=initialize, Host=host), {400, 403}
+    for origin in ("http://localhost.evil.example", "http://127.0.0.1@evil.example", "http://localhost:80@evil.example",
+                   "file://localhost", "http://[::1]evil.example", "HTTP://EVIL.EXAMPLE"):
+        yield f"the origin {origin}", http(body=initialize, Origin=origin), {403}
+    yield "two hosts", http(body=initialize, Host="127.0.0.1\r\nHost: evil.example"), {400, 403}
+    yield "another host's address", http(path="http://evil.example/mcp", body=initialize), {400, 403}
+    yield "a tunnel", http("CONNECT", "evil.example:80"), {400, 403}
+    for name in ("Mcp-Session-Id", "MCP-Protocol-Version", "Mcp-Name", "Mcp-Method"):
+        yield f"two of {name}", http(body=initialize, **{name: f"1\r\n{name}: 2"}), {400}
+    json_twice = "application/json\r\nContent-Type: application/json"
+    yield "two content types", http(body=initialize, Content_Type=json_twice), {400}
     yield "a text", http(body=initialize, Content_Type="text/plain"), {400, 415}
     yield "no content type", http(body=initialize, Content_Type=None), {400, 415}
     yield "a picture wanted", http(body=initialize, Accept="image/png"), {400, 406}
@@ -78,6 +92,8 @@ def cases():
     chunked = http(Content_Length=None, Transfer_Encoding="chunked")
     yield "a flood of chunks", chunked + chunks, {413}
     yield "a chunk of no size", chunked + b"zz\r\n", {400, None}
+    yield "a long name of a chunk", chunked + b"1;" + b"x" * (1 << 20) + b"\r\n", {400, None}
+    yield "a flood of trailers", chunked + b"0\r\n" + b"X: y\r\n" * 100_000, {400, None}
     yield "a header of 1 MiB", http(X="a" * (1 << 20)), {400, 431}
     yield "ten thousand headers", http(**{f"X{number}": "" for number in range(10_000)}), {400, 431}
     yield "two lengths", http(Content_Length="5\r\nContent-Length: 6"), {400}
@@ -154,6 +170,26 @@ async def served(port):
     return time.monotonic() - started
 
 
+async def guess(port, seed, count):
+    """Ids of sessions that nobody was given, of the right form."""
+    chance, wrong = random.Random(seed), set()
+    for _ in range(count // 50):
+        ids = [f"{chance.getrandbits(128):032x}" for _ in range(50)]
+        answers = await asyncio.gather(*(answer(port, http(body=PING, Mcp_Session_Id=one)) for one in ids))
+        wrong |= {f"a guessed session: {status} instead of 404" for status in answers if status != 404}
+    return sorted(wrong)
+
+
+async def metric(port, name):
+    """A number that the proxy counts; 0 if it has not begun."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(http("GET", "/metrics"))
+    text = (await reader.read()).decode()
+    writer.close()
+    lines = (line.split() for line in text.splitlines())
+    return next((float(line[-1]) for line in lines if line and line[0] == name), 0.0)
+
+
 async def hold(port, count, first_bytes):
     """Connections that say a part of a request, or nothing."""
     held = []
@@ -214,15 +250,25 @@ async def trial(proxy, options):
     slow = await hold(proxy.port, 500, b"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
     await check("500 unfinished heads", 500)
     left = await all_end(slow, 15)
+    half = http(Content_Length="1000") + b"{"
+    slow_bodies = await hold(proxy.port, 500, half)
+    await check("500 unfinished bodies", 500)
+    left += await all_end(slow_bodies, 15)
+    wrong += await guess(proxy.port, options.seed, options.guesses)
+    await check(f"{options.guesses} guessed sessions")
     idle = await hold(proxy.port, options.idle, b"")
     await check(f"{options.idle} idle connections", options.idle)
     left += await all_end(idle, 30)
     if left:
-        wrong.append(f"{left} connections without a request were not ended")
+        wrong.append(f"{left} connections without a whole request were not ended")
+    # The allocator keeps what ten thousand connections have needed.
+    before = proxy.memory_kib()
     session, exchange = await deaf_call(proxy.port)
     for second in range(DEAF_S):
         await asyncio.sleep(1)
         await check(f"a client that has not read for {second + 1} s")
+    if not await metric(proxy.port, "proxy_connections_unread_total"):
+        wrong.append("a client that does not read was not dropped")
     exchange.connection[1].close()
     await session.close()
     return wrong
@@ -232,6 +278,7 @@ def main():
     parser = options_parser(__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fuzz", type=int, default=2000, help="fuzzed requests")
+    parser.add_argument("--guesses", type=int, default=2000, help="guessed ids of sessions")
     parser.add_argument("--idle", type=int, default=10_000, help="idle connections at a time")
     options = parser.parse_args()
     servers = [server(name, "tagged_server.py", name) for name in ("session", "shared")]

@@ -284,7 +284,8 @@ where
     pub(super) async fn close(&self, deadline: Duration) -> CloseReport {
         let begin = Instant::now();
         self.shared.change(KeyTable::close);
-        self.until_all_made(begin.checked_add(deadline), deadline).await;
+        self.until_all_made(begin.checked_add(deadline), deadline)
+            .await;
         let mut total = CloseReport::NOTHING;
         let left: Vec<_> = {
             let table = self.shared.table.read();

@@ -22,6 +22,6 @@ mod subscribing;
 mod subscriptions;
 
 pub(crate) use key_state::KeyState;
-pub(crate) use server::{Pools, Server, StartError};
+pub(crate) use server::{Demand, Pools, Server, StartError};
 pub(crate) use shared_children::SharedChildren;
 pub(crate) use subscriptions::{NotSubscribed, Subscriber};

@@ -37,6 +37,19 @@ pub(crate) enum Pools {
     },
 }
 
+/// What a principal holds and wants of a server's children.
+#[derive(Debug, Clone)]
+pub(crate) struct Demand {
+    pub(crate) server: Arc<str>,
+    pub(crate) principal: Principal,
+    /// Its children, without those that are ending.
+    pub(crate) held: usize,
+    pub(crate) ending: usize,
+    pub(crate) waiting: usize,
+    /// The most that it may have of this server.
+    pub(crate) max: usize,
+}
+
 /// Why a server cannot be served.
 #[derive(Debug, Error)]
 pub(crate) enum StartError {
@@ -132,8 +145,34 @@ impl Server {
         }
     }
 
-    /// Closes all pools, and ends what is left after the deadline.
-    pub(crate) async fn close(&self, deadline: Duration) {
+    /// Which principals wait for children, and what they hold. Of children that are shared those without any
+    /// wait: the others are served, if slowly.
+    pub(crate) fn demands(&self) -> Vec<Demand> {
+        let (keys, is_shared) = match &self.pools {
+            Pools::Shared(shared) => (shared.principals(), true),
+            Pools::Session { pools, .. } => (pools.keys(), false),
+        };
+        let demands = keys.into_iter().map(|(principal, status)| {
+            let ending = status.closing + status.returning;
+            let held = status.size() - ending;
+            Demand {
+                server: Arc::clone(&self.name),
+                principal,
+                held,
+                ending,
+                waiting: match is_shared {
+                    true => usize::from(status.waiting > 0 && held == 0),
+                    false => status.waiting.saturating_sub(status.opening),
+                },
+                max: status.max_size,
+            }
+        });
+        demands.collect()
+    }
+
+    /// Closes all pools, and then ends what is left, both within the limit.
+    pub(crate) async fn close(&self, limit: Duration) {
+        let (deadline, last_grace) = (limit * 3 / 4, limit / 4);
         let children = match &self.pools {
             Pools::Shared(shared) => {
                 shared.close(deadline).await;
@@ -145,7 +184,7 @@ impl Server {
             }
         };
         for children in children {
-            let report = children.terminate_all(LAST_GRACE).await;
+            let report = children.terminate_all(last_grace).await;
             if !report.left.is_empty() {
                 tracing::error!(server = &*self.name, left = ?report.left, "children do not end");
             }
@@ -196,6 +235,3 @@ impl fmt::Debug for Server {
             .finish_non_exhaustive()
     }
 }
-
-/// For what did not end with its pool.
-const LAST_GRACE: Duration = Duration::from_secs(1);

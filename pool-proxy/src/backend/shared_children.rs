@@ -117,6 +117,12 @@ impl SharedChildren {
         Ok(state)
     }
 
+    /// The pool of each key, with the principal of the key.
+    pub(super) fn principals(&self) -> Vec<(Principal, PoolStatus)> {
+        let keys = self.pools.keys().into_iter();
+        keys.map(|(key, status)| (key.principal, status)).collect()
+    }
+
     /// The sum of all pools.
     pub(crate) fn status(&self) -> PoolStatus {
         self.pools.status().total

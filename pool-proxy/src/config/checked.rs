@@ -1,5 +1,7 @@
 //! Which settings can work together. What cannot is refused before anything is started.
 
+use std::collections::BTreeMap;
+
 use super::config_error::ConfigError;
 use super::settings::{Settings, TokenSettings};
 
@@ -51,8 +53,16 @@ impl Config {
                 return Err(refuse(&format!("`{bad}` is no name of a variable")));
             }
         }
+        let mut owners = BTreeMap::new();
         for (name, token) in &settings.tokens {
             check_token(name, token, &settings)?;
+            // Whoever has the token would be one of the two, and the order of names would say which.
+            if let Some(other) = owners.insert(token.sha256.to_ascii_lowercase(), name) {
+                return Err(ConfigError::Token {
+                    name: name.clone(),
+                    reason: format!("it has the same sha256 as token `{other}`"),
+                });
+            }
         }
         Ok(Self {
             settings,
@@ -67,12 +77,22 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
         ("http.body_bytes_max", http.body_bytes_max, 1024),
         ("http.head_bytes_max", http.head_bytes_max, 8 << 10),
         ("http.connections_max", http.connections_max, 1),
+        ("log.lines_max", settings.log.lines_max, 1),
         ("limits.children_max", limits.children_max, 1),
         ("limits.starts_max", limits.starts_max, 1),
         ("limits.sessions_max", limits.sessions_max, 1),
     ];
     if let Some((key, _, min)) = least.into_iter().find(|(_, value, min)| value < min) {
         return Err(ConfigError::TooSmall { key, min });
+    }
+    let times = [
+        ("http.head_timeout", http.head_timeout),
+        ("http.body_timeout", http.body_timeout),
+        ("http.write_timeout", http.write_timeout),
+        ("limits.shutdown_timeout", limits.shutdown_timeout),
+    ];
+    if let Some((key, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
+        return Err(ConfigError::NoTime { key });
     }
     let max = tokio::sync::Semaphore::MAX_PERMITS;
     match http.connections_max > max {
@@ -137,6 +157,18 @@ mod tests {
     }
 
     #[test]
+    fn two_tokens_may_not_be_the_same() {
+        let token = |name: &str, hash: &str| format!("[tokens.{name}]\nsha256 = '{hash}'\n");
+        let (one, other) = ("ab".repeat(32), "AB".repeat(32));
+        let both = format!("{SERVER}{}{}", token("a", &one), token("b", &other));
+        let refused = check(&both).unwrap_err();
+        assert!(
+            refused.contains("token `b`: it has the same sha256 as token `a`"),
+            "{refused}"
+        );
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_by_its_name() {
         let cases = [
             ("", "no server"),
@@ -153,6 +185,10 @@ mod tests {
             (
                 "[http]\nconnections_max = 9223372036854775807\n[servers.a]\ncommand = ['cat']",
                 "at most",
+            ),
+            (
+                "[http]\nwrite_timeout = '0s'\n[servers.a]\ncommand = ['cat']",
+                "http.write_timeout must be more",
             ),
             (
                 "[servers.a]\ncommand = ['cat']\nidle_timeout = '0s'",

@@ -31,6 +31,8 @@ pub(crate) enum ConfigError {
     Server { name: String, reason: String },
     #[error("token `{name}`: {reason}")]
     Token { name: String, reason: String },
+    #[error("{key} must be more than nothing")]
+    NoTime { key: &'static str },
     #[error("{key} must be at least {min}")]
     TooSmall { key: &'static str, min: usize },
     #[error("{key} must be at most {max}")]

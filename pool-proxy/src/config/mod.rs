@@ -15,5 +15,6 @@ mod suggestion;
 pub(crate) use checked::Config;
 pub(crate) use config_error::ConfigError;
 pub(crate) use settings::{
-    HttpSettings, LimitSettings, LogFormat, ServerSettings, Settings, Sharing, TokenSettings,
+    HttpSettings, LimitSettings, LogFormat, LogSettings, ServerSettings, Settings, Sharing,
+    TokenSettings,
 };

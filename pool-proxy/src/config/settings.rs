@@ -46,6 +46,10 @@ pub(crate) struct HttpSettings {
     /// How long a client may take to send a body. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub(crate) body_timeout: Duration,
+    /// How long a client may leave a reply or a stream unread while there is more of it to send. Default 30 s.
+    /// Then its connection is dropped. To be kept, a slow client must take 64 KiB in this time.
+    #[serde(with = "humantime_serde")]
+    pub(crate) write_timeout: Duration,
     /// The most connections at a time. Default 4096; further ones wait in the backlog of the system.
     pub(crate) connections_max: usize,
 }
@@ -62,16 +66,24 @@ pub(crate) struct LimitSettings {
     pub(crate) sessions_max: usize,
     /// The most sessions of one principal. Default 1024.
     pub(crate) sessions_per_principal_max: usize,
-    /// How long requests in flight may take to end when the program is told to. Default 30 s.
+    /// How long a session must have been without a request until it ends because another client waits for its
+    /// child. Default 10 s. A principal that holds more children than the other is not spared.
+    #[serde(with = "humantime_serde")]
+    pub(crate) session_idle_min: Duration,
+    /// How long the program may take to end when it is told to, with the requests in flight and the children:
+    /// these have the last 3 s of it, or half of it if that is less. Default 10 s, as container runtimes give.
     #[serde(with = "humantime_serde")]
     pub(crate) shutdown_timeout: Duration,
 }
 
 /// The log, on stderr.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LogSettings {
     pub(crate) format: LogFormat,
+    /// The most lines that wait until stderr takes them. Default 4096, at about 200 bytes each. Further ones
+    /// are lost, and counted.
+    pub(crate) lines_max: usize,
 }
 
 /// How the log is written.
@@ -233,7 +245,17 @@ impl Default for HttpSettings {
             head_bytes_max: 32 << 10,
             head_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             connections_max: 4096,
+        }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            lines_max: 4096,
         }
     }
 }
@@ -245,7 +267,8 @@ impl Default for LimitSettings {
             starts_max: 4,
             sessions_max: 4096,
             sessions_per_principal_max: 1024,
-            shutdown_timeout: Duration::from_secs(30),
+            session_idle_min: Duration::from_secs(10),
+            shutdown_timeout: Duration::from_secs(10),
         }
     }
 }

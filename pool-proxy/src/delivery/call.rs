@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::StatusCode;
-use pool_stdio::{Exchange, Retrying};
+use pool_stdio::{Exchange, Retrying, RpcLimits};
 
 use super::failure::Failure;
 use crate::request_log::RequestLog;
@@ -33,6 +33,8 @@ enum Way {
         turn: StreamTurn,
         session: InUse,
         is_silent: bool,
+        /// `Some` when the reply has come: how many messages of the child may still go before it.
+        before_reply: Option<usize>,
     },
 }
 
@@ -62,6 +64,7 @@ impl Call {
             turn: session.0.turns.request(),
             session,
             is_silent: false,
+            before_reply: None,
         };
         Self {
             way,
@@ -80,6 +83,14 @@ impl Call {
         self
     }
 
+    /// Whether no child has the request yet, so that it can still be refused.
+    pub(crate) fn waits_for_child(&self) -> bool {
+        match &self.way {
+            Way::Shared { exchange, .. } => exchange.pid().is_none(),
+            Way::Own { .. } => false,
+        }
+    }
+
     /// The next message for the client; `None` when the outcome is known.
     ///
     /// # Cancel safety
@@ -93,26 +104,28 @@ impl Call {
                 turn,
                 session,
                 is_silent,
+                before_reply,
             } => {
                 let Kind::Own(child) = &session.0.kind else {
                     return None;
                 };
                 loop {
                     let is_mine = turn.is_mine() && !*is_silent;
+                    if let Some(left) = before_reply {
+                        *left = left.checked_sub(1).filter(|_| is_mine)?;
+                        let message = child.next().now_or_never().flatten()?;
+                        return Some(message.message().clone());
+                    }
+                    // Not biased: a child that never stops talking holds up neither its notes nor its reply.
                     tokio::select! {
-                        biased;
                         message = child.next(), if is_mine => match message {
                             Some(message) => return Some(message.message().clone()),
                             None => *is_silent = true,
                         },
                         note = exchange.next() => match note {
                             Some(note) => return Some(note.message),
-                            // What the child said before its reply was queued before it.
-                            None if is_mine => {
-                                let message = child.next().now_or_never().flatten();
-                                return message.map(|message| message.message().clone());
-                            }
-                            None => return None,
+                            // What the child said before its reply is among as many messages as are kept.
+                            None => *before_reply = Some(RpcLimits::default().notifications_max),
                         },
                         () = turn.changed() => {}
                     }

@@ -3,6 +3,9 @@
 //! An answer is one message if the reply is the first thing that there is to say, within five seconds.
 //! Otherwise it becomes a stream of events, which ends with the reply; a silent stream gets comments. The
 //! stream holds the call, so a client that goes away ends it as the call's terms say.
+//!
+//! A stream has the status 200, so nothing can be refused once it has begun. Therefore none begins before a
+//! child has the request: until then there is no answer at all, for as long as a request may wait for a child.
 
 use std::time::Duration;
 
@@ -16,21 +19,26 @@ use crate::wire::{Answer, COMMENT, event, json, sse};
 
 /// Answers a request.
 pub(crate) async fn deliver(mut call: Call) -> Answer {
-    let first = match timeout(SILENCE_MAX, call.next()).await {
-        Ok(None) => {
-            return match call.outcome().await {
-                Ok((status, reply)) => {
-                    let mut answer = json(reply);
-                    *answer.status_mut() = status;
-                    answer
-                }
-                Err(failure) => failure.answer(Some(&call.id)),
-            };
+    let mut patience = SILENCE_MAX;
+    loop {
+        match timeout(patience, call.next()).await {
+            Ok(None) => return whole(call).await,
+            Ok(Some(message)) => return stream(event(&message), call),
+            Err(_) if call.waits_for_child() => patience = LOOK_INTERVAL,
+            Err(_) => return stream(COMMENT, call),
         }
-        Ok(Some(message)) => event(&message),
-        Err(_) => COMMENT,
-    };
-    stream(first, call)
+    }
+}
+
+async fn whole(mut call: Call) -> Answer {
+    match call.outcome().await {
+        Ok((status, reply)) => {
+            let mut answer = json(reply);
+            *answer.status_mut() = status;
+            answer
+        }
+        Err(failure) => failure.answer(Some(&call.id)),
+    }
 }
 
 fn stream(first: Bytes, call: Call) -> Answer {
@@ -66,5 +74,7 @@ enum Stage {
 
 /// Before an answer becomes a stream.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// After that: how often a request that waits for a child is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Below the 30 s after which many proxies close a silent stream.
 pub(crate) const COMMENT_INTERVAL: Duration = Duration::from_secs(15);

@@ -10,13 +10,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::route::answer;
+use super::unread::ReadByClient;
 use crate::app::App;
 
-/// Serves until the proxy stops, and then until what was begun has ended, or took too long.
-pub(crate) async fn serve(listener: TcpListener, app: &Arc<App>) {
+/// Serves until the proxy stops. Returns the connections that are left.
+pub(crate) async fn serve(listener: TcpListener, app: &Arc<App>) -> GracefulShutdown {
     let places = Arc::new(Semaphore::new(app.http.connections_max));
     let connections = GracefulShutdown::new();
     loop {
@@ -29,11 +30,7 @@ pub(crate) async fn serve(listener: TcpListener, app: &Arc<App>) {
             spawn(stream, place, app, &connections);
         }
     }
-    drop(listener);
-    let limit = app.limits.shutdown_timeout;
-    if timeout(limit, connections.shutdown()).await.is_err() {
-        tracing::warn!(?limit, "requests were cut short: they did not end in time");
-    }
+    connections
 }
 
 async fn accept(
@@ -67,6 +64,7 @@ fn spawn(
             async move { Ok::<_, Infallible>(answer(&app, request).await) }
         })
     };
+    let stream = ReadByClient::new(stream, app.http.write_timeout);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.http.head_timeout)
@@ -74,7 +72,7 @@ fn spawn(
         .serve_connection(TokioIo::new(stream), service);
     let connection = connections.watch(connection);
     app.tasks.spawn(async move {
-        // Its failures are the client's: it went away, or broke the protocol.
+        // Its failures are the client's: it went away, broke the protocol, or did not read.
         drop(connection.await);
         drop(place);
     });

@@ -3,6 +3,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `accepting` | how many connections there are, and how they end |
+//! | `unread` | how long a client may leave unread what was sent to it |
 //! | `route` | who is let in, and what a path leads to |
 //! | `request_body` | how much of a body is read, and for how long |
 //! | `health` | what is said of the proxy itself |
@@ -11,5 +12,6 @@ mod accepting;
 mod health;
 mod request_body;
 mod route;
+mod unread;
 
 pub(crate) use accepting::serve;

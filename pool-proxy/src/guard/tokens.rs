@@ -65,7 +65,11 @@ impl Tokens {
                 servers: None,
             });
         }
-        let given = headers.get(AUTHORIZATION)?.to_str().ok()?;
+        let mut all = headers.get_all(AUTHORIZATION).iter();
+        let (Some(given), None) = (all.next(), all.next()) else {
+            return None;
+        };
+        let given = given.to_str().ok()?;
         let (scheme, token) = given.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
@@ -163,5 +167,13 @@ mod tests {
             assert!(access(wrong).is_none(), "{wrong}");
         }
         assert!(tokens.access(&HeaderMap::new()).is_none());
+        let mut both = HeaderMap::new();
+        for value in ["Bearer a-token", "Bearer b-token"] {
+            both.append(
+                AUTHORIZATION,
+                hyper::header::HeaderValue::from_static(value),
+            );
+        }
+        assert!(tokens.access(&both).is_none());
     }
 }

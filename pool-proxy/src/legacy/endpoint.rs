@@ -50,7 +50,9 @@ async fn without_session(asker: &Asker<'_>, headers: &HeaderMap, message: Client
 /// Opens the stream of a session.
 pub(crate) fn get(asker: &Asker<'_>, headers: &HeaderMap) -> Answer {
     match named_session(asker, headers) {
-        Named::Session(session) if revision(headers, Some(&session)).is_some() => listen(session),
+        Named::Session(session) if revision(headers, Some(&session)).is_some() => {
+            listen(session.into_stream())
+        }
         Named::Session(_) => unknown_version(None),
         Named::Unknown => unknown_session(None),
         Named::None => missing_session(),

@@ -3,9 +3,11 @@
 //! Where children are shared, `initialize` is answered with what they promise, and needs no child once one
 //! was asked. Otherwise a child is started for the session, and answers itself.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use pool_core::{AcquireError, AcquirePhase, KeyedAcquireError, KeyedPool, PooledConnection};
@@ -13,6 +15,7 @@ use pool_stdio::{ClientIds, JsonRpcConnection, OnDrop, Session, Terms};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
+use crate::app::App;
 use crate::asker::Asker;
 use crate::backend::{Pools, Server, SharedChildren};
 use crate::delivery::{Failure, LATER};
@@ -89,7 +92,7 @@ async fn begin_own(
     let until = Instant::now() + asker.server.settings.start_timeout;
     let lease = lease_own(pools.clone(), asker.principal.clone(), until);
     let start = start_own(
-        Arc::clone(&asker.server),
+        (Arc::clone(asker.app), Arc::clone(&asker.server)),
         lease,
         message.bytes.clone(),
         place,
@@ -136,12 +139,21 @@ async fn lease_own(
 
 /// Starts a child for a session, and has it answer the `initialize` of the client.
 async fn start_own(
-    server: Arc<Server>,
+    (app, server): (Arc<App>, Arc<Server>),
     lease: impl Future<Output = Result<PooledConnection<JsonRpcConnection>, KeyedAcquireError>>,
     message: Bytes,
     place: Place,
 ) -> Result<(Session, Bytes, Place), Failure> {
-    let lease = lease.await.map_err(|error| {
+    let mut lease = pin!(lease);
+    let lease = match lease.as_mut().now_or_never() {
+        Some(lease) => lease,
+        None => {
+            // Order: it waits by now, so it is seen.
+            app.make_room();
+            lease.await
+        }
+    };
+    let lease = lease.map_err(|error| {
         let failure = Failure::from(error);
         if failure.is_of_start() {
             server.starts.failed();

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use futures_util::stream::unfold;
-use hyper::StatusCode;
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -11,14 +10,12 @@ use tokio::time::sleep;
 use crate::backend::Subscriber;
 use crate::delivery::COMMENT_INTERVAL;
 use crate::sessions::{InUse, Kind, StreamTurn};
-use crate::wire::{Answer, COMMENT, event, refuse, sse};
+use crate::wire::{Answer, COMMENT, event, sse};
 
-/// Answers the GET of a session.
+/// Answers the GET of a session. An earlier stream of it ends: its client may be gone without a word, and the
+/// protocol lets a server send each message on one stream only.
 pub(super) fn listen(session: InUse) -> Answer {
-    let Some(turn) = session.0.turns.listener() else {
-        let reason = "the session has such a stream already";
-        return refuse(StatusCode::CONFLICT, None, SERVER_ERROR, reason);
-    };
+    let turn = session.0.turns.listener();
     let news = match &session.0.kind {
         Kind::Shared { key, .. } => Some(key.promise.news()),
         Kind::Own(_) => None,
@@ -51,9 +48,11 @@ struct Listener {
 impl Listener {
     async fn next(&mut self) -> Option<Bytes> {
         let ended = self.session.0.ended.clone();
+        let replaced = self.turn.replaced();
         tokio::select! {
             biased;
             () = ended.cancelled() => None,
+            () = replaced => None,
             message = self.message() => message.map(|message| event(&message)),
             () = sleep(COMMENT_INTERVAL) => Some(COMMENT),
         }
@@ -101,5 +100,3 @@ fn updated(uri: &str) -> Bytes {
         .to_string()
         .into()
 }
-
-const SERVER_ERROR: i64 = -32000;

@@ -47,22 +47,34 @@ pub(crate) enum Kind {
 /// Requests and streams of a session.
 #[derive(Debug)]
 struct Activity {
-    open: usize,
+    requests: usize,
+    streams: usize,
+    /// When the last of either ended.
     last: Instant,
+    last_request: Instant,
+    /// It has ended, and nothing more begins.
+    is_over: bool,
 }
 
 /// A request or a stream of a session. The session is not idle as long as one exists.
-pub(crate) struct InUse(pub(crate) Arc<ClientSession>);
+pub(crate) struct InUse(pub(crate) Arc<ClientSession>, Use);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Request,
+    /// It waits for what the child may say: no work is lost with it.
+    Stream,
+}
 
 impl ClientSession {
-    /// A session under this id.
-    pub(super) fn new(
+    /// A session under this id, with the request that begins it.
+    pub(super) fn begun(
         id: Arc<str>,
         (server, principal): (&Arc<Server>, &Principal),
         (version, kind): (String, Kind),
         place: Place,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> InUse {
+        let session = Self {
             id,
             server: Arc::clone(server),
             principal: principal.clone(),
@@ -71,22 +83,45 @@ impl ClientSession {
             turns: Turns::new(),
             ended: CancellationToken::new(),
             activity: Mutex::new(Activity {
-                open: 0,
+                requests: 1,
+                streams: 0,
                 last: Instant::now(),
+                last_request: Instant::now(),
+                is_over: false,
             }),
             _place: place,
-        })
+        };
+        InUse(Arc::new(session), Use::Request)
     }
 
-    pub(super) fn begin(self: &Arc<Self>) -> InUse {
-        self.lock().open += 1;
-        InUse(Arc::clone(self))
+    /// Begins a request; `None` if the session has just ended.
+    pub(super) fn begin(self: &Arc<Self>) -> Option<InUse> {
+        let mut activity = self.lock();
+        if activity.is_over {
+            return None;
+        }
+        activity.requests += 1;
+        Some(InUse(Arc::clone(self), Use::Request))
+    }
+
+    /// How long it has had no request, whatever streams it has; `None` if it has one.
+    pub(super) fn without_request_for(&self, now: Instant) -> Option<Duration> {
+        let activity = self.lock();
+        let is_free = activity.requests == 0 && !activity.is_over;
+        is_free.then(|| now.saturating_duration_since(activity.last_request))
+    }
+
+    /// Lets nothing more begin, unless a request is under way. Returns whether that is so.
+    pub(super) fn close_if_free(&self) -> bool {
+        let mut activity = self.lock();
+        activity.is_over |= activity.requests == 0;
+        activity.is_over
     }
 
     /// How long it has had neither a request nor a stream.
     pub(super) fn idle_for(&self, now: Instant) -> Duration {
         let activity = self.lock();
-        match activity.open {
+        match activity.requests + activity.streams {
             0 => now.saturating_duration_since(activity.last),
             _ => Duration::ZERO,
         }
@@ -107,13 +142,33 @@ impl ClientSession {
     }
 }
 
+impl InUse {
+    /// The same use of a session, from now on as a stream.
+    pub(crate) fn into_stream(mut self) -> Self {
+        let mut activity = self.0.lock();
+        if self.1 == Use::Request {
+            activity.requests -= 1;
+            activity.streams += 1;
+            activity.last_request = Instant::now();
+        }
+        drop(activity);
+        self.1 = Use::Stream;
+        self
+    }
+}
+
 impl Drop for InUse {
     fn drop(&mut self) {
+        let now = Instant::now();
         let mut activity = self.0.lock();
-        activity.open -= 1;
-        if activity.open == 0 {
-            activity.last = Instant::now();
+        match self.1 {
+            Use::Request => {
+                activity.requests -= 1;
+                activity.last_request = now;
+            }
+            Use::Stream => activity.streams -= 1,
         }
+        activity.last = now;
     }
 }
 

@@ -4,13 +4,15 @@
 //! path of its server: to anybody else there is no such session.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::client_session::{ClientSession, InUse, Kind};
 use super::places::{NoPlace, Place, Places};
-use crate::backend::Server;
+use super::room::{Idle, choose};
+use crate::backend::{Demand, Server};
 use crate::config::LimitSettings;
 use crate::guard::Principal;
 
@@ -18,14 +20,20 @@ use crate::guard::Principal;
 #[derive(Debug)]
 pub(crate) struct Table {
     sessions: Mutex<HashMap<Arc<str>, Arc<ClientSession>>>,
+    /// Sessions that have ended for others. A stream or a reply can keep one, and its child, for a while.
+    leaving: Mutex<Vec<Weak<ClientSession>>>,
     places: Arc<Places>,
+    /// See `limits.session_idle_min`.
+    idle_min: Duration,
 }
 
 impl Table {
     pub(crate) fn new(limits: &LimitSettings) -> Self {
         Self {
             sessions: Mutex::default(),
+            leaving: Mutex::default(),
             places: Places::new(limits),
+            idle_min: limits.session_idle_min,
         }
     }
 
@@ -42,9 +50,8 @@ impl Table {
         place: Place,
     ) -> Result<InUse, getrandom::Error> {
         let id: Arc<str> = new_id()?.into();
-        let session = ClientSession::new(Arc::clone(&id), owner, served, place);
-        let in_use = session.begin();
-        let replaced = self.lock().insert(id, session);
+        let in_use = ClientSession::begun(Arc::clone(&id), owner, served, place);
+        let replaced = self.lock().insert(id, Arc::clone(&in_use.0));
         debug_assert!(
             replaced.is_none(),
             "invariant broken: two sessions have one id"
@@ -67,7 +74,41 @@ impl Table {
             self.end(&session);
             return None;
         }
-        Some(session.begin())
+        session.begin()
+    }
+
+    /// Ends idle sessions whose children others wait for. `is_full`: no further child may be started at all.
+    pub(crate) fn make_room(&self, demands: &[Demand], is_full: bool) {
+        let now = Instant::now();
+        let sessions: Vec<_> = self.lock().values().map(Arc::clone).collect();
+        let own = sessions
+            .into_iter()
+            .filter(|session| matches!(session.kind, Kind::Own(_)));
+        let idle = own.filter_map(|session| {
+            Some(Idle {
+                server: Arc::clone(&session.server.name),
+                principal: session.principal.clone(),
+                idle: session.without_request_for(now)?,
+                session,
+            })
+        });
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|session| session.strong_count() > 0);
+        let chosen = choose(
+            demands,
+            is_full,
+            leaving.len(),
+            (idle.collect(), self.idle_min),
+        );
+        for session in chosen.iter().filter(|session| session.close_if_free()) {
+            leaving.push(Arc::downgrade(session));
+            self.end(session);
+            tracing::info!(
+                server = &*session.server.name,
+                principal = session.principal.name(),
+                "session ended: its child is needed by another client"
+            );
+        }
     }
 
     /// Ends a session. Requests in flight go on to their replies.
@@ -78,23 +119,28 @@ impl Table {
         drop(ended);
     }
 
-    /// Ends the sessions that were idle for too long.
+    /// Ends the sessions that were idle for too long, or whose children are not what they were promised.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         let mut ended = Vec::new();
         self.lock().retain(|_, session| {
             let is_idle = session.idle_for(now) >= session.server.settings.session_idle_timeout;
-            if is_idle {
-                ended.push(Arc::clone(session));
+            // Its client finds out by the end of its stream, or by its next request.
+            let is_outdated = session.is_outdated();
+            if is_idle || is_outdated {
+                ended.push((
+                    Arc::clone(session),
+                    if is_outdated { "outdated" } else { "idle" },
+                ));
             }
-            !is_idle
+            !is_idle && !is_outdated
         });
-        for session in ended {
+        for (session, why) in ended {
             session.ended.cancel();
             tracing::info!(
                 server = &*session.server.name,
                 principal = session.principal.name(),
-                "session ended: idle"
+                "session ended: {why}"
             );
         }
     }

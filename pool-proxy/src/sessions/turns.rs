@@ -11,7 +11,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Open {
     requests: usize,
-    has_listener: bool,
+    /// How many listeners there have been. The latest counts.
+    listeners: u64,
 }
 
 /// The streams of one session.
@@ -31,7 +32,8 @@ pub(crate) struct StreamTurn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Request,
-    Listener,
+    /// With its number.
+    Listener(u64),
 }
 
 impl Turns {
@@ -47,14 +49,15 @@ impl Turns {
         self.turn(Role::Request)
     }
 
-    /// The stream for everything that belongs to no request; `None` if there is one.
-    pub(crate) fn listener(&self) -> Option<StreamTurn> {
-        let is_first = self.open.send_if_modified(|open| {
-            let is_first = !open.has_listener;
-            open.has_listener = true;
-            is_first
+    /// The stream for everything that belongs to no request. It takes the place of an earlier one, whose
+    /// client may be gone without a word.
+    pub(crate) fn listener(&self) -> StreamTurn {
+        let mut number = 0;
+        self.open.send_modify(|open| {
+            open.listeners += 1;
+            number = open.listeners;
         });
-        is_first.then(|| self.turn(Role::Listener))
+        self.turn(Role::Listener(number))
     }
 
     fn turn(&self, role: Role) -> StreamTurn {
@@ -69,8 +72,26 @@ impl Turns {
 impl StreamTurn {
     /// Whether this stream gets the next message.
     pub(crate) fn is_mine(&self) -> bool {
-        let is_request = self.open.borrow().requests == 1;
-        is_request == (self.role == Role::Request)
+        let open = *self.open.borrow();
+        match self.role {
+            Role::Request => open.requests == 1,
+            Role::Listener(number) => open.requests != 1 && open.listeners == number,
+        }
+    }
+
+    /// Resolves when another stream has taken the place of this one.
+    pub(crate) fn replaced(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (mut open, role) = (self.open.clone(), self.role);
+        async move {
+            let is_later = |open: &Open| match role {
+                Role::Request => false,
+                Role::Listener(number) => open.listeners != number,
+            };
+            if open.wait_for(is_later).await.is_err() {
+                // The session is gone, and ends its streams itself.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Resolves when it may be another stream's turn.
@@ -83,15 +104,16 @@ impl StreamTurn {
 impl Drop for StreamTurn {
     fn drop(&mut self) {
         let role = self.role;
-        self.sender.send_modify(|open| match role {
-            Role::Request => open.requests -= 1,
-            Role::Listener => open.has_listener = false,
-        });
+        if role == Role::Request {
+            self.sender.send_modify(|open| open.requests -= 1);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
@@ -99,14 +121,27 @@ mod tests {
         let turns = Turns::new();
         let one = turns.request();
         assert!(one.is_mine());
-        let listener = turns.listener().unwrap();
-        assert!(turns.listener().is_none());
+        let listener = turns.listener();
         assert!(one.is_mine() && !listener.is_mine());
         let two = turns.request();
         assert!(!one.is_mine() && !two.is_mine() && listener.is_mine());
         drop(one);
         assert!(two.is_mine() && !listener.is_mine());
         drop(listener);
-        assert!(turns.listener().is_some());
+        assert!(two.is_mine());
+    }
+
+    #[test]
+    fn a_listener_takes_the_place_of_an_earlier_one_whose_end_then_means_nothing() {
+        let turns = Turns::new();
+        let dead = turns.listener();
+        assert!(dead.is_mine());
+        assert!(dead.replaced().now_or_never().is_none());
+        let successor = turns.listener();
+        assert!(!dead.is_mine() && successor.is_mine());
+        assert!(dead.replaced().now_or_never().is_some());
+        drop(dead);
+        assert!(successor.is_mine());
+        assert!(successor.replaced().now_or_never().is_none());
     }
 }

@@ -52,6 +52,13 @@ impl Client {
         client
     }
 
+    /// With this header beside one of the same name.
+    pub(crate) fn also(&self, name: &str, value: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.push((name.to_owned(), value.to_owned()));
+        client
+    }
+
     pub(crate) fn without(&self, name: &str) -> Self {
         let mut client = self.clone();
         client.headers.retain(|(known, _)| known != name);

@@ -1,5 +1,7 @@
 //! Start, end, and what is said of the proxy itself.
 
+use std::process::Stdio;
+
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -10,13 +12,7 @@ use crate::run;
 #[test]
 fn the_bare_command_serves_a_server_of_its_own() {
     run(async {
-        let proxy = Proxy::serve(&[
-            "--sharing",
-            "stateless",
-            "--",
-            env!("CARGO_BIN_EXE_pool-proxy"),
-            "built-in",
-        ]);
+        let proxy = Proxy::start(&["--listen", "127.0.0.1:0"], Stdio::inherit());
         let client = Client::new(proxy.address);
         // As the line that it prints: without Accept and without a session.
         let bare = client.without("accept");
@@ -137,6 +133,14 @@ fn callers_of_a_server_that_is_busy_or_starts_are_told_so() {
             (reply.status.as_u16(), &reply.headers["retry-after"]),
             (503, &"5".parse().unwrap())
         );
+        assert!(reply.text().await.contains("starting"));
+
+        // It waits for longer than a silent answer takes to become a stream, and still has a status.
+        let proxy = Proxy::configured(&format!("{slow}wait_timeout = '5200ms'\n"));
+        let call = crate::client::tool(1, "pid", json!({}));
+        let mut reply = Client::new(proxy.address).post(&call).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reply.headers.contains_key("retry-after"));
         assert!(reply.text().await.contains("starting"));
     });
 }

@@ -8,6 +8,7 @@
 //! | `subscriptions` | which clients of shared children are told of which resources |
 //! | `own` | children of one session each |
 //! | `stateless` | clients of revision 2026-07-28 |
+//! | `blocked` | what does not take what it is sent |
 //! | `refusals` | what is refused before a child sees it |
 //! | `life` | start, end, and what is said of the proxy itself |
 
@@ -17,6 +18,7 @@
     reason = "the exemption for tests covers test functions, not what they share"
 )]
 
+mod blocked;
 mod client;
 mod life;
 mod own;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::{Signal, kill};
@@ -30,18 +30,23 @@ pub(crate) struct Sighting {
 }
 
 impl Proxy {
-    /// `pool-proxy serve` with these words after it.
-    pub(crate) fn serve(words: &[&str]) -> Self {
-        let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
-        all.extend(words);
-        Self::start(&all)
-    }
-
     /// `pool-proxy serve` with this configuration.
     pub(crate) fn configured(text: &str) -> Self {
+        Self::with_stderr(text, Stdio::inherit())
+    }
+
+    /// The same, with its log there.
+    pub(crate) fn with_stderr(text: &str, stderr: Stdio) -> Self {
         let file = scratch("toml");
         std::fs::write(&file, text).unwrap();
-        let proxy = Self::serve(&["--config", file.to_str().unwrap()]);
+        let words = [
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--config",
+            file.to_str().unwrap(),
+        ];
+        let proxy = Self::start(&words, stderr);
         std::fs::remove_file(&file).unwrap();
         proxy
     }
@@ -50,9 +55,10 @@ impl Proxy {
         clippy::disallowed_methods,
         reason = "the program under test is no child of a pool"
     )]
-    pub(crate) fn start(words: &[&str]) -> Self {
+    pub(crate) fn start(words: &[&str], stderr: Stdio) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pool-proxy"));
-        let mut process = command.args(words).stdout(Stdio::piped()).spawn().unwrap();
+        command.args(words).stdout(Stdio::piped()).stderr(stderr);
+        let mut process = command.spawn().unwrap();
         let mut said = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
         said.read_line(&mut line).unwrap();
@@ -62,6 +68,11 @@ impl Proxy {
             .unwrap();
         let address = address.parse().unwrap();
         Self { process, address }
+    }
+
+    /// The pipe that its log goes to.
+    pub(crate) fn stderr(&mut self) -> ChildStderr {
+        self.process.stderr.take().unwrap()
     }
 
     /// Tells it to end.
@@ -184,7 +195,7 @@ pub(crate) fn script(name: &str) -> String {
 }
 
 /// A path that nothing else has.
-fn scratch(ending: &str) -> PathBuf {
+pub(crate) fn scratch(ending: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     // Short, because the path of a socket may have 107 bytes.

@@ -27,6 +27,19 @@ fn strange_heads_and_bodies_get_a_clear_status_and_reach_no_child() {
             (client.with("accept", "application/json"), &*call, 406),
             (client.with("mcp-protocol-version", "1.0"), &*call, 400),
             (client.with("mcp-session-id", "guessed"), &*call, 404),
+            (client.also("content-type", "application/json"), &*call, 400),
+            (
+                client
+                    .with("mcp-protocol-version", NEWEST)
+                    .also("mcp-protocol-version", NEWEST),
+                &*call,
+                400,
+            ),
+            (
+                client.with("mcp-name", "pid").also("mcp-name", "exit"),
+                &*call,
+                400,
+            ),
             (client.clone(), "", 400),
             (client.clone(), "{", 400),
             (client.clone(), "[]", 400),

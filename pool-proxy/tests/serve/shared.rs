@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::client::{Client, NEWEST, initialize, request, tool};
-use crate::proxy::{Beacon, Proxy, legacy};
+use crate::proxy::{Beacon, Proxy, legacy, scratch};
 use crate::run;
 
 #[test]
@@ -192,7 +192,6 @@ fn a_change_of_a_list_reaches_the_streams_of_all_sessions() {
         let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
         let mut stream_one = one.send(Method::GET, "").await;
         let mut stream_two = two.send(Method::GET, "").await;
-        assert_eq!(one.send(Method::GET, "").await.status, StatusCode::CONFLICT);
         one.call(1, "change", json!({})).await;
         for stream in [&mut stream_one, &mut stream_two] {
             let said = stream.event().await.unwrap();
@@ -210,6 +209,54 @@ fn a_change_of_a_list_reaches_the_streams_of_all_sessions() {
             two.post(&tool(1, "pid", json!({}))).await.status,
             StatusCode::NOT_FOUND
         );
+    });
+}
+
+#[test]
+fn a_second_stream_of_a_session_takes_the_place_of_the_first() {
+    run(async {
+        for sharing in ["shared", "session"] {
+            let beacon = Beacon::new();
+            let proxy = Proxy::configured(&legacy(&beacon, &format!("sharing = '{sharing}'")));
+            let client = Client::new(proxy.address).begin(NEWEST).await;
+            let mut dead = client.send(Method::GET, "").await;
+            let mut stream = client.send(Method::GET, "").await;
+            assert_eq!(stream.status, StatusCode::OK);
+            assert!(dead.event().await.is_none(), "the first one ends");
+            match sharing {
+                "shared" => drop(client.call(1, "change", json!({})).await),
+                // No request is in flight that it could belong to.
+                _ => drop(
+                    client
+                        .post(&json!({ "jsonrpc": "2.0", "method": "notifications/change" }))
+                        .await,
+                ),
+            }
+            let said = stream.event().await.unwrap();
+            assert_eq!(said["method"], "notifications/tools/list_changed");
+        }
+    });
+}
+
+#[test]
+fn a_session_whose_promise_is_not_kept_any_more_ends_though_its_client_asks_nothing() {
+    run(async {
+        let beacon = Beacon::new();
+        let grown = scratch("grown");
+        let env = format!("env = {{ GROWN = '{}',", grown.display());
+        let config = legacy(&beacon, "sharing = 'shared'").replace("env = {", &env);
+        let proxy = Proxy::configured(&config);
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let mut stream = client.send(Method::GET, "").await;
+        std::fs::write(&grown, "").unwrap();
+        let child = beacon.next().await;
+        child.signal(Signal::SIGKILL);
+        child.gone().await;
+        // Another client has a new child started, which has other capabilities.
+        let other = client.without("mcp-session-id");
+        other.call(1, "pid", json!({})).await;
+        std::fs::remove_file(&grown).unwrap();
+        assert!(stream.event().await.is_none());
     });
 }
 

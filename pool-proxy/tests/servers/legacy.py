@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 
 if "BEACON" in os.environ:
     beacon = socket.socket(socket.AF_UNIX)
@@ -14,6 +15,8 @@ if "BEACON" in os.environ:
     beacon.sendall(b"%d\n" % os.getpid())
 
 CAPABILITIES = {"tools": {"listChanged": True}, "logging": {}, "resources": {"subscribe": True}}
+if os.path.exists(os.environ.get("GROWN", "")):
+    CAPABILITIES["prompts"] = {}
 held = []
 calls = 0
 
@@ -21,6 +24,11 @@ calls = 0
 def say(message):
     sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
     sys.stdout.flush()
+
+
+def write_for_ever(block):
+    while True:
+        sys.stdout.buffer.write(block)
 
 
 def text(value):
@@ -60,6 +68,16 @@ def call(request, params):
     if name == "mark":
         beacon.sendall(b"mark\n")
         return text("marked")
+    if name == "fill":
+        return text("x" * arguments["bytes"])
+    if name == "flood":
+        # Until it is killed.
+        line = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"%s"}}\n'
+        block = line % (b"x" * arguments["bytes"]) * 100
+        sys.stdout.buffer.write(block)
+        sys.stdout.buffer.flush()
+        threading.Thread(target=write_for_ever, args=[block], daemon=True).start()
+        return None if arguments.get("silent") else text("flooding")
     if name == "ask":
         say({"id": "question", "method": "sampling/createMessage", "params": {}})
         held.append(request)
@@ -87,6 +105,8 @@ def answer(message):
     elif request is None:
         if method == "notifications/cancelled" and "BEACON" in os.environ:
             beacon.sendall(b"cancelled\n")
+        if method == "notifications/change":
+            say({"method": "notifications/tools/list_changed"})
     elif method == "initialize":
         version = os.environ.get("SPEAKS", message["params"]["protocolVersion"])
         if message["params"].get("clientInfo", {}).get("name") == "patient":
