@@ -16,6 +16,7 @@ mod outcome_report;
 mod protocol;
 mod pumps;
 mod start_spec;
+mod stdio_ends;
 mod stdio_threads;
 mod supervisor;
 
@@ -27,16 +28,18 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
+use pool_stdio::Signal;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
-use self::departure::{Departure, Gone};
+use self::departure::{Departure, Gone, emptied};
 use self::dispatch::Dispatch;
 use self::limits::{HOST_GRACE, KEPT_BYTES_TOTAL, LAST_WORDS};
 use self::line_splitter::Piece;
+use self::stdio_ends::deaf;
 use self::stdio_threads::{read_stdin, write_stdout};
 use self::supervisor::Supervisor;
 
@@ -96,7 +99,7 @@ async fn serve() -> io::Result<Gone> {
         dispatch,
         gone_sender.clone(),
     )?);
-    watch_signals(&gone_sender)?;
+    watch_signals(&supervisor, &gone_sender)?;
     let output = write_stdout()?;
     let (batches, ended) = (output.batches, output.ended);
     let sending = {
@@ -120,13 +123,20 @@ async fn serve() -> io::Result<Gone> {
     let why = gone.recv().await.unwrap_or(Gone::InputEnded);
     if why != Gone::ShutDown {
         let grace: Duration = *host_grace.borrow();
+        supervisor.note_host_gone();
         departure.begin(grace, why.reason()).await;
     }
-    supervisor.finish();
-    if why != Gone::OutputBroken {
-        let last = async { (sending.await, written.await) };
-        // A host that does not read is not waited for.
-        drop(timeout(LAST_WORDS, last).await);
+    let last = async {
+        if why != Gone::ShutDown {
+            emptied(&supervisor).await;
+        }
+        supervisor.finish();
+        drop((sending.await, written.await));
+    };
+    // A host that does not read is not waited for.
+    tokio::select! {
+        () = deaf() => {}
+        _ = timeout(LAST_WORDS, last) => {}
     }
     Ok(why)
 }
@@ -159,8 +169,9 @@ fn read_requests(
     })
 }
 
-/// Leaves on SIGTERM and SIGHUP. SIGINT comes from a terminal to the host as well, which decides.
-fn watch_signals(gone: &UnboundedSender<Gone>) -> io::Result<()> {
+/// Leaves on SIGTERM and SIGHUP. SIGINT and SIGQUIT come from a terminal to the host as well, which decides
+/// whether to leave; the children get them from here.
+fn watch_signals(supervisor: &Rc<Supervisor>, gone: &UnboundedSender<Gone>) -> io::Result<()> {
     for kind in [SignalKind::terminate(), SignalKind::hangup()] {
         let mut signals = signal(kind)?;
         let gone = gone.clone();
@@ -170,7 +181,17 @@ fn watch_signals(gone: &UnboundedSender<Gone>) -> io::Result<()> {
             }
         });
     }
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    spawn_local(async move { while interrupts.recv().await.is_some() {} });
+    for (kind, forwarded) in [
+        (SignalKind::interrupt(), Signal::Interrupt),
+        (SignalKind::quit(), Signal::Quit),
+    ] {
+        let mut signals = signal(kind)?;
+        let supervisor = Rc::clone(supervisor);
+        spawn_local(async move {
+            while signals.recv().await.is_some() {
+                supervisor.forward(forwarded);
+            }
+        });
+    }
     Ok(())
 }

@@ -14,6 +14,7 @@ fn entry(name: &str) -> Rc<Entry> {
         drain_timeout: Duration::ZERO,
         drain_idle: Duration::ZERO,
         timeout: None,
+        is_in_session: false,
     };
     Rc::new(Entry::new(name.to_owned(), settings, [u64::MAX, 0]))
 }
