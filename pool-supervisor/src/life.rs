@@ -48,6 +48,7 @@ impl Drop for Reader {
 
 async fn start(supervisor: &Supervisor, params: &SpawnParams) -> Result<Child, Fault> {
     let command = look_up(specs(params)).await?;
+    supervisor.prepared().await;
     let started = supervisor.children.spawn(&command).await;
     let error = match started {
         Ok(child) => return Ok(child),

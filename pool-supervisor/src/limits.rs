@@ -24,6 +24,8 @@ pub(crate) const READ_BYTES_MIN: usize = 4 << 10;
 pub(crate) const CUT_BYTES_MAX: u64 = 1 << 20;
 /// How long children have after SIGTERM when the host has gone. With it all are gone in a second.
 pub(crate) const HOST_GRACE: Duration = Duration::from_millis(500);
+/// How often the start of the guardian is waited for, a second each time.
+pub(crate) const GUARDIAN_WAITS_MAX: usize = 10;
 /// How long an answer to `shutdown` may wait for the host to read and to grant, after all children were
 /// terminated.
 pub(crate) const SHUTDOWN_WORDS: Duration = Duration::from_secs(6);

@@ -32,12 +32,13 @@ use pool_stdio::Signal;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
 use self::departure::{Departure, Gone, emptied};
 use self::dispatch::Dispatch;
-use self::limits::{HOST_GRACE, KEPT_BYTES_TOTAL, LAST_WORDS};
+use self::limits::{GUARDIAN_WAITS_MAX, HOST_GRACE, KEPT_BYTES_TOTAL, LAST_WORDS};
 use self::line_splitter::Piece;
 use self::stdio_ends::deaf;
 use self::stdio_threads::{read_stdin, write_stdout};
@@ -65,16 +66,16 @@ fn main() -> ExitCode {
 }
 
 fn run() -> io::Result<()> {
-    // Its first child would otherwise wait for the guardian. The host does not wait for it.
+    // The host does not wait for the guardian. Its first child does.
+    let (prepared, is_prepared) = watch::channel(false);
     thread::Builder::new()
         .name("prepare".to_owned())
-        .spawn(|| {
-            if let Err(error) = pool_stdio::prepare() {
-                log::line(&format!("children cannot be started: {error}"));
-            }
+        .spawn(move || {
+            prepare();
+            let (Ok(()) | Err(_)) = prepared.send(true);
         })?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let gone = LocalSet::new().block_on(&runtime, serve())?;
+    let gone = LocalSet::new().block_on(&runtime, serve(is_prepared))?;
     if gone == Gone::Signalled {
         log::line("left: it got a signal");
     }
@@ -82,9 +83,22 @@ fn run() -> io::Result<()> {
     exit(0)
 }
 
+/// Starts the guardian. On a loaded machine that can take longer than one call waits for it.
+fn prepare() {
+    for _ in 0..GUARDIAN_WAITS_MAX {
+        if let Err(error) = pool_stdio::prepare() {
+            log::line(&format!("children cannot be started: {error}"));
+            return;
+        }
+        if pool_stdio::health().has_guardian {
+            return;
+        }
+    }
+}
+
 /// Serves the host until it has gone, or asks this program to leave.
-async fn serve() -> io::Result<Gone> {
-    let supervisor = Rc::new(Supervisor::new(KEPT_BYTES_TOTAL));
+async fn serve(is_prepared: watch::Receiver<bool>) -> io::Result<Gone> {
+    let supervisor = Rc::new(Supervisor::new(KEPT_BYTES_TOTAL, is_prepared));
     let departure = Rc::new(Departure::new(Rc::clone(&supervisor)));
     let host_grace = Rc::new(RefCell::new(HOST_GRACE));
     let (gone_sender, mut gone) = mpsc::unbounded_channel();

@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use pool_stdio::{Children, Signal, Stop};
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::chunk_text::{ChunkText, encode};
@@ -31,6 +31,7 @@ use crate::protocol::{
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     pub(crate) children: Children,
+    is_prepared: watch::Receiver<bool>,
     table: RefCell<BTreeMap<String, Rc<Entry>>>,
     in_flight: RefCell<BTreeSet<RequestId>>,
     control: RefCell<ControlQueue>,
@@ -51,9 +52,11 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(crate) fn new(kept_total_max: usize) -> Self {
+    /// Children are started when `is_prepared` says so.
+    pub(crate) fn new(kept_total_max: usize, is_prepared: watch::Receiver<bool>) -> Self {
         Self {
             children: Children::new(),
+            is_prepared,
             table: RefCell::default(),
             in_flight: RefCell::default(),
             control: RefCell::default(),
@@ -70,6 +73,14 @@ impl Supervisor {
     }
 
     // The children.
+
+    /// Resolves when a child can be started. One that was started before there is a guardian would live on if
+    /// this program was killed at that moment.
+    pub(crate) async fn prepared(&self) {
+        let mut is_prepared = self.is_prepared.clone();
+        // What prepares has gone if it failed, and starts show why.
+        drop(is_prepared.wait_for(|is_prepared| *is_prepared).await);
+    }
 
     pub(crate) fn entry(&self, name: &str) -> Option<Rc<Entry>> {
         self.table.borrow().get(name).cloned()

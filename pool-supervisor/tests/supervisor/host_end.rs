@@ -132,6 +132,18 @@ fn nothing_is_left_when_the_program_is_killed() {
 }
 
 #[test]
+fn a_child_is_guarded_from_its_start() {
+    for _ in 0..10 {
+        let mut driver = Driver::start_raw();
+        driver.request("initialize", json!({"protocolVersion": 1}));
+        let spawn = driver.request("spawn", spawn_params("a", "sleep 1000", json!({})));
+        driver.answer(spawn).unwrap();
+        let list = driver.call("list", json!({})).unwrap();
+        assert_eq!(list["hasGuardian"], true);
+    }
+}
+
+#[test]
 fn nothing_is_left_when_the_program_is_told_to_leave_by_a_signal() {
     ROWS.iter().take(3).for_each(|row| play(End::Signal, row));
 }
