@@ -6,6 +6,9 @@ import { abortError, systemError, unsupported, valueError } from './errors.mjs';
 import { signalName } from './options.mjs';
 import { ChildInput, ChildOutput, WINDOW_BYTES } from './streams.mjs';
 
+/** How long the event `exit` waits for inherited output that somebody else than the child still holds. */
+const INHERITED_MILLIS = 500;
+
 export class ChildProcess extends EventEmitter {
   #sidecar;
   #name;
@@ -15,10 +18,15 @@ export class ChildProcess extends EventEmitter {
   #isClosed = false;
   #outputs = {};
   #openOutputs = 0;
+  #openInherited = 0;
+  /** An exit whose event waits for inherited output. */
+  #heldExit = null;
+  #isEnded = false;
   #input = null;
   #ready = Promise.withResolvers?.() ?? deferred();
   #terminated = Promise.withResolvers?.() ?? deferred();
-  #cleanUp = [];
+  #atExit = [];
+  #atEnd = [];
 
   pid = undefined;
   exitCode = null;
@@ -81,10 +89,13 @@ export class ChildProcess extends EventEmitter {
       this.#openOutputs += 1;
       output.once('close', () => {
         this.#openOutputs -= 1;
+        if (mode === 'inherit' && --this.#openInherited === 0) this.#releaseExit();
         this.#maybeClose();
       });
-      if (mode === 'inherit') output.pipe(process[name], { end: false });
-      else this[name] = output;
+      if (mode === 'inherit') {
+        this.#openInherited += 1;
+        output.pipe(process[name], { end: false });
+      } else this[name] = output;
     }
     this.stdio = [this.stdin, this.stdout, this.stderr, ...modes.slice(3).map(() => null)];
   }
@@ -111,18 +122,21 @@ export class ChildProcess extends EventEmitter {
       .catch((error) => process.nextTick(() => this.#failed(error)));
   }
 
-  #watch({ signal, timeout, killSignal }) {
+  #watch({ signal, timeout, killSignal, afterExit }) {
+    // What the child leaves behind is waited for without a limit then, so both still count.
+    const isLong = afterExit === 'wait';
+    const cleanUp = isLong ? this.#atEnd : this.#atExit;
     const end = (reason) => {
       // The usual way ends the whole tree, by force at last; another signal is sent as it is.
-      if (signalName(killSignal) !== 'SIGTERM') return this.kill(killSignal);
-      if (this.#isOver) return false;
+      if (signalName(killSignal) !== 'SIGTERM' && !this.#isOver) return this.kill(killSignal);
+      if (isLong ? this.#isEnded : this.#isOver) return false;
       this.killed = true;
       this.#cancel('orderly', reason);
       return true;
     };
     if (timeout > 0) {
       const timer = setTimeout(() => end('timeout'), timeout);
-      this.#cleanUp.push(() => clearTimeout(timer));
+      cleanUp.push(() => clearTimeout(timer));
     }
     if (signal) {
       const abort = () => {
@@ -135,7 +149,7 @@ export class ChildProcess extends EventEmitter {
       if (signal.aborted) process.nextTick(abort);
       else {
         signal.addEventListener('abort', abort, { once: true });
-        this.#cleanUp.push(() => signal.removeEventListener('abort', abort));
+        cleanUp.push(() => signal.removeEventListener('abort', abort));
       }
     }
   }
@@ -156,12 +170,30 @@ export class ChildProcess extends EventEmitter {
         this.#outputs[params.stream]?.end();
         break;
       case 'exit':
-        this.#exited(params.exit.code, params.exit.signal);
+        this.#heldExit = params.exit;
+        if (this.#openInherited === 0) this.#releaseExit();
+        else {
+          const timer = setTimeout(() => this.#releaseExit(), INHERITED_MILLIS);
+          this.#atExit.push(() => clearTimeout(timer));
+        }
         break;
       case 'terminated':
+        this.#ended();
         this.#terminated.resolve(params);
         break;
     }
+  }
+
+  /** Output that went to a stream of the host was written before its event `exit`, as it is for Node. */
+  #releaseExit() {
+    const exit = this.#heldExit;
+    this.#heldExit = null;
+    if (exit !== null) this.#exited(exit.code, exit.signal);
+  }
+
+  #ended() {
+    this.#isEnded = true;
+    this.#atEnd.forEach((one) => one());
   }
 
   #exited(code, signal) {
@@ -175,7 +207,7 @@ export class ChildProcess extends EventEmitter {
 
   #over() {
     this.#isOver = true;
-    this.#cleanUp.forEach((one) => one());
+    this.#atExit.forEach((one) => one());
     this.#input?.destroy();
   }
 
@@ -195,6 +227,7 @@ export class ChildProcess extends EventEmitter {
     this.exitCode = system.errno ?? null;
     this.#ready.reject(system);
     this.#terminated.reject(system);
+    this.#ended();
     this.#over();
     Object.values(this.#outputs).forEach((output) => output.destroy());
     try {
@@ -208,6 +241,8 @@ export class ChildProcess extends EventEmitter {
   lost(error) {
     this.#ready.reject(error);
     this.#terminated.reject(error);
+    this.#ended();
+    this.#releaseExit();
     const wasOver = this.#isOver;
     this.#over();
     Object.values(this.#outputs).forEach((output) => output.destroy());

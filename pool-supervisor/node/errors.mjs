@@ -18,6 +18,18 @@ export const unsupported = (what, instead) =>
 export const gone = (why) =>
   new SupervisorError(`the supervisor has gone (${why}); its children are ended by its guardian`, 'ERR_SUPERVISOR_GONE', 'gone');
 
+/** There is no sidecar. */
+export const notStarted = (error) =>
+  new SupervisorError(
+    `the supervisor cannot be started: ${error.message}. Its program is that of the option \`program\`, of the variable POOL_SUPERVISOR, of this package, or of PATH`,
+    'ERR_SUPERVISOR_GONE',
+    'gone',
+  );
+
+/** The sidecar refused its first request, so that it started nothing. */
+export const refusedStart = (error) =>
+  new SupervisorError(`the supervisor cannot be used: ${error.message}`, 'ERR_SUPERVISOR_REFUSED', error.kind);
+
 export const typeError = (name, expected, value) => {
   const error = new TypeError(`The "${name}" argument must be ${expected}. Received ${value === null ? 'null' : typeof value}`);
   error.code = 'ERR_INVALID_ARG_TYPE';

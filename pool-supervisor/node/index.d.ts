@@ -56,6 +56,7 @@ export interface RunResult {
   signal: NodeJS.Signals | null;
   stdout: string | Buffer;
   stderr: string | Buffer;
+  /** Whether `stdout` or `stderr` lacks something: it was more than `maxBytes`, or not read to its end. `termination` says which. */
   isTruncated: boolean;
   termination: Termination;
 }
@@ -94,7 +95,7 @@ export class ChildProcess extends EventEmitter {
 }
 
 export class SupervisorError extends Error {
-  code: 'ERR_SUPERVISOR_UNSUPPORTED' | 'ERR_SUPERVISOR_GONE' | 'ERR_SUPERVISOR_REFUSED';
+  code: 'ERR_SUPERVISOR_UNSUPPORTED' | 'ERR_SUPERVISOR_GONE' | 'ERR_SUPERVISOR_REFUSED' | 'E2BIG';
   kind: string;
 }
 

@@ -2,7 +2,7 @@
 
 import { ChildProcess } from './child.mjs';
 import { SupervisorError } from './errors.mjs';
-import { normalize } from './options.mjs';
+import { checkRun, normalize } from './options.mjs';
 import { Sidecar } from './sidecar.mjs';
 
 export { ChildProcess, SupervisorError };
@@ -35,6 +35,8 @@ export class Supervisor {
   async run(file, args, options) {
     const spec = Array.isArray(args) || args == null ? (options ?? {}) : args;
     const { input, maxBytes = 1024 * 1024, encoding = 'utf8' } = spec;
+    // Order: checked first. A child that was started would be left behind.
+    checkRun({ input, maxBytes, encoding });
     const child = this.spawn(file, args, options);
     const collected = [child.stdout, child.stderr].map((stream) => collect(stream, maxBytes));
     child.stdin?.on('error', () => {});
@@ -49,12 +51,14 @@ export class Supervisor {
       const bytes = Buffer.concat(chunks);
       return encoding === 'buffer' ? bytes : bytes.toString(encoding);
     });
+    const isWhole = ({ drain, droppedBytes, cutBytes }) =>
+      (drain === 'whole' || drain === 'none') && droppedBytes === 0 && cutBytes === 0;
     return {
       code: child.exitCode,
       signal: child.signalCode,
       stdout,
       stderr,
-      isTruncated: collected.some(({ isTruncated }) => isTruncated),
+      isTruncated: collected.some(({ isTruncated }) => isTruncated) || ![termination.stdout, termination.stderr].every(isWhole),
       termination,
     };
   }

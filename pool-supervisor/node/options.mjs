@@ -100,6 +100,16 @@ const check = (options) => {
   }
 };
 
+/** What `run` takes besides the options of `spawn`. */
+export const checkRun = ({ input, maxBytes, encoding }) => {
+  if (input !== undefined && input !== null && typeof input !== 'string' && !(input instanceof Uint8Array)) {
+    throw typeError('options.input', 'of type string or an instance of Uint8Array', input);
+  }
+  if (typeof maxBytes !== 'number') throw typeError('options.maxBytes', 'of type number', maxBytes);
+  if (!(maxBytes >= 0)) throw rangeError('options.maxBytes', '>= 0', maxBytes);
+  if (encoding !== 'buffer' && !Buffer.isEncoding(encoding)) throw valueError('options.encoding', 'is no encoding', encoding);
+};
+
 /** What is to be started. */
 export const normalize = (file, args, options) => {
   if (typeof file !== 'string') throw typeError('file', 'of type string', file);

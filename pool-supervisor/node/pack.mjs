@@ -20,6 +20,7 @@ try {
   const manifest = JSON.parse(readFileSync(join(source, 'package.json'), 'utf8'));
   Object.assign(manifest, { os: [process.platform], cpu: [process.arch] });
   writeFileSync(join(stage, 'package.json'), JSON.stringify(manifest, null, 2));
+  copyFileSync(join(source, '../README.md'), join(stage, 'README.md'));
   mkdirSync(join(stage, 'bin'));
   const packed = join(stage, 'bin', basename(program).endsWith('.exe') ? 'pool-supervisor.exe' : 'pool-supervisor');
   copyFileSync(program, packed);

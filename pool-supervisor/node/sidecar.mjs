@@ -4,7 +4,7 @@ import { spawn as start } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-import { gone, SupervisorError } from './errors.mjs';
+import { gone, notStarted, refusedStart, SupervisorError } from './errors.mjs';
 
 /** What the supervisor reads at most as one request. */
 const LINE_BYTES_MAX = 4 << 20;
@@ -43,7 +43,7 @@ export class Sidecar {
       stdio: ['pipe', 'pipe', options.log ?? 'inherit'],
       windowsHide: true,
     });
-    this.#process.on('error', (error) => this.#end(error.message));
+    this.#process.on('error', (error) => this.#end(error.message, notStarted(error)));
     this.#process.on('exit', (code, signal) => this.#end(signal ?? `exit code ${code}`));
     this.#process.stdin.on('error', () => {});
     this.#process.stdout.setEncoding('utf8');
@@ -54,7 +54,15 @@ export class Sidecar {
       hostPid: process.pid,
       hostGraceMs: options.hostGraceMs,
       keptBytesTotalMax: options.keptBytesTotalMax,
-    }).catch((error) => this.#end(error.message));
+    }).catch((error) => this.#refused(error));
+  }
+
+  /** It does not want to serve this program, and would wait for its input for ever. */
+  #refused(error) {
+    if (this.gone) return;
+    this.#end(error.message, refusedStart(error));
+    this.#process.stdin.destroy();
+    this.#process.kill();
   }
 
   get pid() {
@@ -129,10 +137,9 @@ export class Sidecar {
     this.#children.delete(name);
   }
 
-  #end(why) {
+  #end(why, error = gone(why)) {
     if (this.gone) return;
     this.gone = why;
-    const error = gone(why);
     for (const { reject } of this.#requests.values()) reject(error);
     this.#requests.clear();
     const children = [...this.#children.values()];

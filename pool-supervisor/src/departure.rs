@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use pool_stdio::TerminateAllReport;
 use tokio::time::timeout;
 
-use crate::limits::LAST_WORDS;
+use crate::limits::SHUTDOWN_WORDS;
 use crate::protocol::ShutdownResult;
 use crate::supervisor::Supervisor;
 
@@ -58,40 +59,48 @@ impl Departure {
     }
 
     /// Begins to terminate all children, and lets no more be started. A shorter grace hastens an end that
-    /// is under way. Resolves when all were told as terminated, or cannot be.
+    /// is under way. Resolves when they have ended, or cannot be ended.
     pub(crate) fn begin(
         &self,
         grace: Duration,
         reason: &str,
-    ) -> impl Future<Output = ShutdownResult> + 'static + use<> {
+    ) -> impl Future<Output = TerminateAllReport> + 'static + use<> {
         self.has_begun.set(true);
         let report = self.supervisor.children.terminate_all(grace);
         // Order: signalled before stdin is closed, or half a message could be taken for the whole.
         for entry in self.supervisor.entries() {
             self.supervisor.note_stop(&entry, reason);
         }
+        report
+    }
+
+    /// The same, for a host that wants to be told of all ends first.
+    pub(crate) fn shut_down(
+        &self,
+        grace: Duration,
+    ) -> impl Future<Output = ShutdownResult> + 'static + use<> {
+        let report = self.begin(grace, Gone::ShutDown.reason());
         let supervisor = Rc::clone(&self.supervisor);
         async move {
             let report = report.await;
-            let told = supervisor.entries().into_iter();
-            let drains = told.map(|entry| entry.settings.drain_timeout);
-            let longest = drains.max().unwrap_or_default().min(LAST_WORDS);
-            let emptied = async {
-                loop {
-                    // Order: registered before the look.
-                    let emptied = supervisor.emptied.notified();
-                    if supervisor.child_count() == 0 {
-                        return;
-                    }
-                    emptied.await;
-                }
-            };
-            // Who is left was reported.
-            let (Ok(()) | Err(_)) = timeout(longest + LAST_WORDS, emptied).await;
+            // What is left then was reported.
+            let (Ok(()) | Err(_)) = timeout(SHUTDOWN_WORDS, emptied(&supervisor)).await;
             ShutdownResult {
                 ended: report.ended as u64,
                 left: report.left,
             }
         }
+    }
+}
+
+/// Resolves when every child was told as terminated.
+pub(crate) async fn emptied(supervisor: &Supervisor) {
+    loop {
+        // Order: registered before the look.
+        let emptied = supervisor.emptied.notified();
+        if supervisor.child_count() == 0 {
+            return;
+        }
+        emptied.await;
     }
 }

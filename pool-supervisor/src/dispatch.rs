@@ -101,7 +101,7 @@ impl Dispatch {
                 let result = self.initialize(&params);
                 self.answer(id, &result);
             }
-            Method::Spawn(params) => self.spawn(id, &params),
+            Method::Spawn(params) => self.spawn(id, params),
             Method::Write(params) => self.write(id, params),
             Method::CloseStdin(params) => self.close_stdin(id, &params),
             Method::Signal(params) => self.answer(id, &self.signal(&params)),
@@ -163,23 +163,18 @@ impl Dispatch {
         })
     }
 
-    fn spawn(&self, id: Option<RequestId>, params: &SpawnParams) {
-        match self.begin(params) {
-            Ok((entry, spec)) => {
+    fn spawn(&self, id: Option<RequestId>, params: Box<SpawnParams>) {
+        match self.begin(&params) {
+            Ok(entry) => {
                 self.supervisor.add(Rc::clone(&entry));
-                let birth = Birth {
-                    entry,
-                    spec,
-                    stdin: params.stdio.stdin,
-                    id,
-                };
+                let birth = Birth { entry, params, id };
                 spawn_local(live(Rc::clone(&self.supervisor), birth));
             }
             Err(fault) => self.refuse(id, fault),
         }
     }
 
-    fn begin(&self, params: &SpawnParams) -> Result<(Rc<Entry>, pool_stdio::CommandSpec), Fault> {
+    fn begin(&self, params: &SpawnParams) -> Result<Rc<Entry>, Fault> {
         if self.departure.has_begun() {
             let message = "this program is about to leave: start another one";
             return Err(Fault::new(FaultKind::ShuttingDown, message));
@@ -195,10 +190,10 @@ impl Dispatch {
             let message = format!("there are {CHILDREN_MAX} children: wait for a `terminated`");
             return Err(Fault::new(FaultKind::TooManyChildren, message).transient(true));
         }
-        let spec = check(params)?;
+        check(params)?;
         let credit = [params.credit.stdout, params.credit.stderr];
         let entry = Entry::new(params.child.clone(), settings(params), credit);
-        Ok((Rc::new(entry), spec))
+        Ok(Rc::new(entry))
     }
 
     fn entry(&self, name: &str) -> Result<Rc<Entry>, Fault> {
@@ -352,7 +347,7 @@ impl Dispatch {
     fn shutdown(&self, id: Option<RequestId>, params: &ShutdownParams) {
         let grace = params.grace_ms.map(millis);
         let grace = grace.unwrap_or_else(|| *self.host_grace.borrow());
-        let leaving = self.departure.begin(grace, "shutdown");
+        let leaving = self.departure.shut_down(grace);
         let supervisor = Rc::clone(&self.supervisor);
         let gone = self.gone.clone();
         spawn_local(async move {

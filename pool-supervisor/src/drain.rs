@@ -6,9 +6,8 @@ use tokio::time::Instant;
 
 /// Measures the time that the child's side takes. Time in which the host has to act does not count, as
 /// long as nobody has asked for the end of the child.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct DrainClock {
-    limits: Option<DrainLimits>,
     /// How long it has counted.
     counted: Duration,
     /// Since when it counts now.
@@ -27,7 +26,7 @@ pub(crate) struct DrainLimits {
 pub(crate) enum DrainSight {
     /// All were read to their ends, and what was read was sent.
     Done,
-    /// At least one is read and has not ended.
+    /// At least one has not ended, and all that have not are read.
     Reading { last_read: Option<Instant> },
     /// The host must read or grant more first.
     HostIsDue { is_cancelled: bool },
@@ -53,16 +52,13 @@ pub(crate) enum CutReason {
 
 impl DrainClock {
     /// Without limits it never cuts.
-    pub(crate) const fn new(limits: Option<DrainLimits>) -> Self {
-        Self {
-            limits,
-            counted: Duration::ZERO,
-            counting_since: None,
-        }
-    }
-
-    pub(crate) fn look(&mut self, now: Instant, sight: DrainSight) -> DrainOrder {
-        let Some(limits) = self.limits else {
+    pub(crate) fn look(
+        &mut self,
+        now: Instant,
+        limits: Option<DrainLimits>,
+        sight: DrainSight,
+    ) -> DrainOrder {
+        let Some(limits) = limits else {
             return match sight {
                 DrainSight::Done => DrainOrder::Finish,
                 DrainSight::Reading { .. } | DrainSight::HostIsDue { .. } => DrainOrder::Wait(None),
@@ -117,55 +113,70 @@ mod tests {
     #[test]
     fn silence_is_cut_sooner_than_chatter() {
         let begin = Instant::now();
-        let mut clock = DrainClock::new(Some(LIMITS));
+        let mut clock = DrainClock::default();
         let silent = DrainSight::Reading { last_read: None };
         let wait = DrainOrder::Wait(Some(begin + millis(500)));
-        assert_eq!(clock.look(begin, silent), wait);
-        let order = clock.look(begin + millis(500), silent);
+        assert_eq!(clock.look(begin, Some(LIMITS), silent), wait);
+        let order = clock.look(begin + millis(500), Some(LIMITS), silent);
         assert_eq!(order, DrainOrder::Cut(CutReason::Idle));
 
-        let mut clock = DrainClock::new(Some(LIMITS));
+        let mut clock = DrainClock::default();
         for step in 0..20 {
             let now = begin + millis(100 * step);
             let sight = DrainSight::Reading {
                 last_read: Some(now),
             };
-            assert!(matches!(clock.look(now, sight), DrainOrder::Wait(Some(_))));
+            assert!(matches!(
+                clock.look(now, Some(LIMITS), sight),
+                DrainOrder::Wait(Some(_))
+            ));
         }
         let now = begin + millis(2000);
         let sight = DrainSight::Reading {
             last_read: Some(now),
         };
-        assert_eq!(clock.look(now, sight), DrainOrder::Cut(CutReason::TimedOut));
+        assert_eq!(
+            clock.look(now, Some(LIMITS), sight),
+            DrainOrder::Cut(CutReason::TimedOut)
+        );
     }
 
     #[test]
     fn the_host_may_take_its_time_unless_the_child_was_cancelled() {
         let begin = Instant::now();
-        let mut clock = DrainClock::new(Some(LIMITS));
+        let mut clock = DrainClock::default();
         let host = |is_cancelled| DrainSight::HostIsDue { is_cancelled };
         let reading = DrainSight::Reading { last_read: None };
-        clock.look(begin, reading);
+        clock.look(begin, Some(LIMITS), reading);
         let later = begin + millis(400);
-        assert_eq!(clock.look(later, host(false)), DrainOrder::Wait(None));
+        assert_eq!(
+            clock.look(later, Some(LIMITS), host(false)),
+            DrainOrder::Wait(None)
+        );
         let much_later = begin + millis(60_000);
-        assert_eq!(clock.look(much_later, host(false)), DrainOrder::Wait(None));
-        let cancelled = clock.look(much_later, host(true));
+        assert_eq!(
+            clock.look(much_later, Some(LIMITS), host(false)),
+            DrainOrder::Wait(None)
+        );
+        let cancelled = clock.look(much_later, Some(LIMITS), host(true));
         assert_eq!(cancelled, DrainOrder::Wait(Some(much_later + millis(1600))));
-        let order = clock.look(much_later + millis(1600), host(true));
+        let order = clock.look(much_later + millis(1600), Some(LIMITS), host(true));
         assert_eq!(order, DrainOrder::Cut(CutReason::NoCredit));
     }
 
     #[test]
     fn without_limits_nothing_is_cut() {
         let begin = Instant::now();
-        let mut clock = DrainClock::new(None);
+        let mut clock = DrainClock::default();
         let reading = DrainSight::Reading { last_read: None };
-        assert_eq!(clock.look(begin, reading), DrainOrder::Wait(None));
+        assert_eq!(clock.look(begin, None, reading), DrainOrder::Wait(None));
         assert_eq!(
-            clock.look(begin + millis(9999), reading),
+            clock.look(begin + millis(9999), None, reading),
             DrainOrder::Wait(None)
         );
-        assert_eq!(clock.look(begin, DrainSight::Done), DrainOrder::Finish);
+        assert_eq!(
+            clock.look(begin, None, DrainSight::Done),
+            DrainOrder::Finish
+        );
     }
 }

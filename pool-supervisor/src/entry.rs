@@ -40,6 +40,7 @@ pub(crate) struct EntrySettings {
     pub(crate) drain_timeout: Duration,
     pub(crate) drain_idle: Duration,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) is_in_session: bool,
 }
 
 /// What changes.

@@ -74,6 +74,12 @@ impl KeptOutput {
         }
     }
 
+    /// How much it may keep beyond what all may keep together: so much, if it has credit for it.
+    pub(crate) fn share(&self, bytes: usize) -> usize {
+        let credit = usize::try_from(self.credit).unwrap_or(usize::MAX);
+        bytes.min(credit).saturating_sub(self.bytes.len())
+    }
+
     /// Keeps what was read, of which this many bytes fit. Returns how many of the oldest bytes were
     /// dropped for it.
     pub(crate) fn push(&mut self, bytes: &[u8], room: usize) -> usize {

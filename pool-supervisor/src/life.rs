@@ -3,30 +3,31 @@
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
-use pool_stdio::{Child, CommandSpec, Stop, Termination};
+use pool_stdio::{Child, Stop, Termination};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::drain::{CutReason, DrainClock, DrainLimits, DrainOrder, DrainSight};
 use crate::entry::{Entry, STREAMS, StdinEnd, StopCause, place};
-use crate::limits::CUT_BYTES_MAX;
+use crate::limits::{CUT_BYTES_MAX, HOSTLESS_DRAIN};
 use crate::outcome_report::{exit_report, rung_report, survivor_report};
 use crate::protocol::{
-    AfterExit, DrainReport, ExitNotice, Fault, FaultKind, Notice, RequestId, SpawnResult,
-    SpawnedNotice, StdinMode, StreamEndedNotice, StreamName, StreamReport, TerminatedNotice,
+    AfterExit, DrainReport, ExitNotice, Fault, FaultKind, Notice, RequestId, SpawnParams,
+    SpawnResult, SpawnedNotice, StdinMode, StreamEndedNotice, StreamName, StreamReport,
+    TerminatedNotice,
 };
 use crate::pumps::{discard, feed_stdin, read_stream};
-use crate::start_spec::{look_up, spawn_fault};
+use crate::start_spec::{as_script, look_up, spawn_fault, specs};
 use crate::supervisor::Supervisor;
 
 /// A child that is to be started.
 #[derive(Debug)]
 pub(crate) struct Birth {
     pub(crate) entry: Rc<Entry>,
-    pub(crate) spec: CommandSpec,
-    pub(crate) stdin: StdinMode,
+    pub(crate) params: Box<SpawnParams>,
     pub(crate) id: Option<RequestId>,
 }
 
@@ -45,21 +46,29 @@ impl Drop for Reader {
     }
 }
 
-async fn start(supervisor: &Supervisor, spec: CommandSpec) -> Result<Child, Fault> {
-    let command = look_up(spec).await?;
+async fn start(supervisor: &Supervisor, params: &SpawnParams) -> Result<Child, Fault> {
+    let command = look_up(specs(params)).await?;
+    supervisor.prepared().await;
+    let started = supervisor.children.spawn(&command).await;
+    let error = match started {
+        Ok(child) => return Ok(child),
+        Err(error) => error,
+    };
+    let Some(script) = as_script(params, &command, &error) else {
+        return Err(spawn_fault(&error));
+    };
+    let command = look_up(vec![script]).await?;
     let started = supervisor.children.spawn(&command).await;
     started.map_err(|error| spawn_fault(&error))
 }
 
 /// Carries a child from its start to `terminated`.
 pub(crate) async fn live(supervisor: Rc<Supervisor>, birth: Birth) {
-    let Birth {
-        entry,
-        spec,
-        stdin,
-        id,
-    } = birth;
-    let started = start(&supervisor, spec).await.and_then(|child| {
+    let Birth { entry, params, id } = birth;
+    let stdin = params.stdio.stdin;
+    let started = start(&supervisor, &params).await;
+    drop(params);
+    let started = started.and_then(|child| {
         let pid = child.pid();
         let exited = child.exited();
         let terminating = child.terminating();
@@ -95,9 +104,6 @@ pub(crate) async fn live(supervisor: Rc<Supervisor>, birth: Birth) {
         })
     });
     let exit = meanwhile(&supervisor, &entry, exited).await;
-    if let Some(timer) = timer {
-        timer.abort();
-    }
     {
         let mut state = entry.state();
         state.has_exited = true;
@@ -109,6 +115,9 @@ pub(crate) async fn live(supervisor: Rc<Supervisor>, birth: Birth) {
     }));
     if !entry.state().is_begun {
         leave_time(&supervisor, &entry).await;
+    }
+    if let Some(timer) = timer {
+        timer.abort();
     }
     if !entry.state().is_begun {
         supervisor.stop(&entry, Stop::Orderly, None);
@@ -205,11 +214,11 @@ fn tell_ends(supervisor: &Supervisor, entry: &Entry) {
 
 /// What the child has left behind may finish its output before it is ended.
 async fn leave_time(supervisor: &Supervisor, entry: &Entry) {
+    let mut clock = DrainClock::default();
     let limits = match entry.settings.after_exit {
-        AfterExit::End => Some(limits_of(entry)),
+        AfterExit::End => Some(limits_of(supervisor, entry)),
         AfterExit::Wait => None,
     };
-    let mut clock = DrainClock::new(limits);
     loop {
         tell_ends(supervisor, entry);
         if entry.state().is_begun {
@@ -222,7 +231,7 @@ async fn leave_time(supervisor: &Supervisor, entry: &Entry) {
             | DrainSight::Reading { .. }
             | DrainSight::HostIsDue { .. }) => sight,
         };
-        match clock.look(Instant::now(), sight) {
+        match clock.look(Instant::now(), limits, sight) {
             DrainOrder::Finish | DrainOrder::Cut(_) => return,
             DrainOrder::Wait(until) => wait(entry, until).await,
         }
@@ -231,10 +240,11 @@ async fn leave_time(supervisor: &Supervisor, entry: &Entry) {
 
 /// Reads on until the pipes are at their ends and everything was sent, or until the time is over.
 async fn drain(supervisor: &Supervisor, entry: &Entry, mut readers: Readers) {
-    let mut clock = DrainClock::new(Some(limits_of(entry)));
+    let mut clock = DrainClock::default();
     loop {
         tell_ends(supervisor, entry);
-        match clock.look(Instant::now(), sight(entry)) {
+        let limits = Some(limits_of(supervisor, entry));
+        match clock.look(Instant::now(), limits, sight(entry)) {
             DrainOrder::Finish => return,
             DrainOrder::Wait(until) => wait(entry, until).await,
             DrainOrder::Cut(why) => {
@@ -242,7 +252,7 @@ async fn drain(supervisor: &Supervisor, entry: &Entry, mut readers: Readers) {
                 if entry.state().stop.is_some() {
                     supervisor.cut_ungranted(entry);
                 }
-                clock = DrainClock::new(Some(limits_of(entry)));
+                clock = DrainClock::default();
             }
         }
     }
@@ -253,9 +263,9 @@ async fn drain(supervisor: &Supervisor, entry: &Entry, mut readers: Readers) {
 fn cut(entry: &Entry, readers: &mut Readers, why: CutReason) {
     for name in STREAMS {
         let mut state = entry.state();
-        let is_spared = state.stop.is_none() && state.stream(name).is_paused;
+        let is_cancelled = state.stop.is_some();
         let stream = state.stream(name);
-        if stream.end.is_some() || is_spared {
+        if stream.end.is_some() || (stream.is_paused && !is_cancelled) {
             continue;
         }
         let Some(reader) = readers[place(name)].take() else {
@@ -266,8 +276,8 @@ fn cut(entry: &Entry, readers: &mut Readers, why: CutReason) {
         stream.kept.count_cut(left);
         stream.end = Some(match why {
             CutReason::Idle => DrainReport::Idle,
-            CutReason::TimedOut => DrainReport::TimedOut,
-            CutReason::NoCredit => DrainReport::NoCredit,
+            CutReason::NoCredit if stream.is_paused => DrainReport::NoCredit,
+            CutReason::TimedOut | CutReason::NoCredit => DrainReport::TimedOut,
         });
     }
 }
@@ -292,21 +302,26 @@ fn sight(entry: &Entry) -> DrainSight {
         return DrainSight::Done;
     }
     let open = state.streams.iter().filter(|one| one.end.is_none());
-    let read = open.filter(|one| !one.is_paused);
-    let mut last_reads: Vec<_> = read.map(|one| one.last_read).collect();
-    last_reads.sort_unstable();
-    match last_reads.pop() {
-        Some(last_read) => DrainSight::Reading { last_read },
-        None => DrainSight::HostIsDue {
+    // A process that is blocked by one stream is silent on the other: that is not its fault.
+    if open.clone().any(|one| one.is_paused) || open.clone().count() == 0 {
+        return DrainSight::HostIsDue {
             is_cancelled: state.stop.is_some(),
-        },
+        };
     }
+    let last_read = open.filter_map(|one| one.last_read).max();
+    DrainSight::Reading { last_read }
 }
 
-fn limits_of(entry: &Entry) -> DrainLimits {
+/// What the host asked for. When it has gone, nobody waits for the rest of what strangers hold.
+fn limits_of(supervisor: &Supervisor, entry: &Entry) -> DrainLimits {
+    let most = if supervisor.has_host_gone() {
+        HOSTLESS_DRAIN
+    } else {
+        Duration::MAX
+    };
     DrainLimits {
-        timeout: entry.settings.drain_timeout,
-        idle: entry.settings.drain_idle,
+        timeout: entry.settings.drain_timeout.min(most),
+        idle: entry.settings.drain_idle.min(most),
     }
 }
 

@@ -24,7 +24,20 @@ pub(crate) const READ_BYTES_MIN: usize = 4 << 10;
 pub(crate) const CUT_BYTES_MAX: u64 = 1 << 20;
 /// How long children have after SIGTERM when the host has gone. With it all are gone in a second.
 pub(crate) const HOST_GRACE: Duration = Duration::from_millis(500);
-/// How long it may take to tell the host the last things, after all children were terminated.
-pub(crate) const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How often the start of the guardian is waited for, a second each time.
+pub(crate) const GUARDIAN_WAITS_MAX: usize = 10;
+/// How long an answer to `shutdown` may wait for the host to read and to grant, after all children were
+/// terminated.
+pub(crate) const SHUTDOWN_WORDS: Duration = Duration::from_secs(6);
+/// How long a host that reads may take to be told the last things.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(30);
+/// How long stdout may be full meanwhile, until the host is taken for one that does not read.
+pub(crate) const DEAF_MAX: Duration = Duration::from_millis(300);
+/// How often that is looked at.
+pub(crate) const DEAF_POLL: Duration = Duration::from_millis(50);
+/// How long pipes are read after the end of their scope when the host has gone.
+pub(crate) const HOSTLESS_DRAIN: Duration = Duration::from_millis(300);
+/// What a stream with credit may keep although all children together keep too much.
+pub(crate) const SHARE_BYTES: usize = 16 << 10;
 /// How often the host is looked for where the system does not tell of its end.
 pub(crate) const HOST_POLL: Duration = Duration::from_millis(100);

@@ -16,6 +16,7 @@ mod outcome_report;
 mod protocol;
 mod pumps;
 mod start_spec;
+mod stdio_ends;
 mod stdio_threads;
 mod supervisor;
 
@@ -27,16 +28,19 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
+use pool_stdio::Signal;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
-use self::departure::{Departure, Gone};
+use self::departure::{Departure, Gone, emptied};
 use self::dispatch::Dispatch;
-use self::limits::{HOST_GRACE, KEPT_BYTES_TOTAL, LAST_WORDS};
+use self::limits::{GUARDIAN_WAITS_MAX, HOST_GRACE, KEPT_BYTES_TOTAL, LAST_WORDS};
 use self::line_splitter::Piece;
+use self::stdio_ends::deaf;
 use self::stdio_threads::{read_stdin, write_stdout};
 use self::supervisor::Supervisor;
 
@@ -62,16 +66,16 @@ fn main() -> ExitCode {
 }
 
 fn run() -> io::Result<()> {
-    // Its first child would otherwise wait for the guardian. The host does not wait for it.
+    // The host does not wait for the guardian. Its first child does.
+    let (prepared, is_prepared) = watch::channel(false);
     thread::Builder::new()
         .name("prepare".to_owned())
-        .spawn(|| {
-            if let Err(error) = pool_stdio::prepare() {
-                log::line(&format!("children cannot be started: {error}"));
-            }
+        .spawn(move || {
+            prepare();
+            let (Ok(()) | Err(_)) = prepared.send(true);
         })?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let gone = LocalSet::new().block_on(&runtime, serve())?;
+    let gone = LocalSet::new().block_on(&runtime, serve(is_prepared))?;
     if gone == Gone::Signalled {
         log::line("left: it got a signal");
     }
@@ -79,9 +83,22 @@ fn run() -> io::Result<()> {
     exit(0)
 }
 
+/// Starts the guardian. On a loaded machine that can take longer than one call waits for it.
+fn prepare() {
+    for _ in 0..GUARDIAN_WAITS_MAX {
+        if let Err(error) = pool_stdio::prepare() {
+            log::line(&format!("children cannot be started: {error}"));
+            return;
+        }
+        if pool_stdio::health().has_guardian {
+            return;
+        }
+    }
+}
+
 /// Serves the host until it has gone, or asks this program to leave.
-async fn serve() -> io::Result<Gone> {
-    let supervisor = Rc::new(Supervisor::new(KEPT_BYTES_TOTAL));
+async fn serve(is_prepared: watch::Receiver<bool>) -> io::Result<Gone> {
+    let supervisor = Rc::new(Supervisor::new(KEPT_BYTES_TOTAL, is_prepared));
     let departure = Rc::new(Departure::new(Rc::clone(&supervisor)));
     let host_grace = Rc::new(RefCell::new(HOST_GRACE));
     let (gone_sender, mut gone) = mpsc::unbounded_channel();
@@ -96,7 +113,7 @@ async fn serve() -> io::Result<Gone> {
         dispatch,
         gone_sender.clone(),
     )?);
-    watch_signals(&gone_sender)?;
+    watch_signals(&supervisor, &gone_sender)?;
     let output = write_stdout()?;
     let (batches, ended) = (output.batches, output.ended);
     let sending = {
@@ -120,13 +137,20 @@ async fn serve() -> io::Result<Gone> {
     let why = gone.recv().await.unwrap_or(Gone::InputEnded);
     if why != Gone::ShutDown {
         let grace: Duration = *host_grace.borrow();
+        supervisor.note_host_gone();
         departure.begin(grace, why.reason()).await;
     }
-    supervisor.finish();
-    if why != Gone::OutputBroken {
-        let last = async { (sending.await, written.await) };
-        // A host that does not read is not waited for.
-        drop(timeout(LAST_WORDS, last).await);
+    let last = async {
+        if why != Gone::ShutDown {
+            emptied(&supervisor).await;
+        }
+        supervisor.finish();
+        drop((sending.await, written.await));
+    };
+    // A host that does not read is not waited for.
+    tokio::select! {
+        () = deaf() => {}
+        _ = timeout(LAST_WORDS, last) => {}
     }
     Ok(why)
 }
@@ -159,8 +183,9 @@ fn read_requests(
     })
 }
 
-/// Leaves on SIGTERM and SIGHUP. SIGINT comes from a terminal to the host as well, which decides.
-fn watch_signals(gone: &UnboundedSender<Gone>) -> io::Result<()> {
+/// Leaves on SIGTERM and SIGHUP. SIGINT and SIGQUIT come from a terminal to the host as well, which decides
+/// whether to leave; the children get them from here.
+fn watch_signals(supervisor: &Rc<Supervisor>, gone: &UnboundedSender<Gone>) -> io::Result<()> {
     for kind in [SignalKind::terminate(), SignalKind::hangup()] {
         let mut signals = signal(kind)?;
         let gone = gone.clone();
@@ -170,7 +195,17 @@ fn watch_signals(gone: &UnboundedSender<Gone>) -> io::Result<()> {
             }
         });
     }
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    spawn_local(async move { while interrupts.recv().await.is_some() {} });
+    for (kind, forwarded) in [
+        (SignalKind::interrupt(), Signal::Interrupt),
+        (SignalKind::quit(), Signal::Quit),
+    ] {
+        let mut signals = signal(kind)?;
+        let supervisor = Rc::clone(supervisor);
+        spawn_local(async move {
+            while signals.recv().await.is_some() {
+                supervisor.forward(forwarded);
+            }
+        });
+    }
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::protocol::{
 /// # Errors
 ///
 /// What is wrong with the request.
-pub(crate) fn check(params: &SpawnParams) -> Result<CommandSpec, Fault> {
+pub(crate) fn check(params: &SpawnParams) -> Result<(), Fault> {
     if params.child.is_empty() || params.child.len() > NAME_BYTES_MAX {
         let message = format!("`child` must have 1 to {NAME_BYTES_MAX} bytes");
         return Err(Fault::new(FaultKind::InvalidParams, message));
@@ -31,7 +31,76 @@ pub(crate) fn check(params: &SpawnParams) -> Result<CommandSpec, Fault> {
         let message = "`cwd` must be an absolute path: the host's own, if nothing else is meant";
         return Err(Fault::new(FaultKind::InvalidParams, message));
     }
-    let mut spec = program(params)?
+    let refuse = |message: &str| Err(Fault::new(FaultKind::InvalidParams, message));
+    match (&params.argv, &params.shell) {
+        (Some(argv), None) if argv.is_empty() => refuse("`argv` must have at least the program"),
+        (Some(_), None) if params.shell_path.is_some() => {
+            refuse("`shellPath` goes with `shell`, not with `argv`")
+        }
+        (Some(_), None) | (None, Some(_)) => Ok(()),
+        (Some(_), Some(_)) | (None, None) => {
+            refuse("exactly one of `argv` and `shell` must be given")
+        }
+    }
+}
+
+/// What is asked for, once for each file that its program can mean, in order.
+pub(crate) fn specs(params: &SpawnParams) -> Vec<CommandSpec> {
+    if let Some(script) = &params.shell {
+        let shell = params.shell_path.as_deref().unwrap_or("/bin/sh");
+        let args = ["-c".to_owned(), script.clone()];
+        let argv0 = params.argv0.as_deref().unwrap_or(shell);
+        return vec![spec(params, Path::new(shell), &args).arg0(argv0)];
+    }
+    let argv = params.argv.as_deref().unwrap_or_default();
+    let Some((program, args)) = argv.split_first() else {
+        return Vec::new();
+    };
+    let argv0 = params.argv0.as_ref().unwrap_or(program);
+    let files = files(program, params);
+    let specs = files
+        .iter()
+        .map(|file| spec(params, file, args).arg0(argv0));
+    specs.collect()
+}
+
+/// The files that a program's name can mean. The child looks for a relative path in its own directory, as
+/// a shell there would. One bare name is left to the child layer, which looks it up in `PATH`, unless that
+/// has relative entries: those mean folders in the child's directory.
+fn files(program: &str, params: &SpawnParams) -> Vec<PathBuf> {
+    let cwd = Path::new(&params.cwd);
+    if program.contains('/') {
+        return vec![cwd.join(program)];
+    }
+    let entries = params.env.get("PATH").map(std::env::split_paths);
+    let entries: Vec<PathBuf> = entries.into_iter().flatten().collect();
+    if entries.iter().all(|entry| entry.is_absolute()) {
+        return vec![PathBuf::from(program)];
+    }
+    let files = entries.iter().map(|entry| cwd.join(entry).join(program));
+    files.collect()
+}
+
+/// The same as a script for a shell, if the system did not know how to execute it: so does `execvp`.
+pub(crate) fn as_script(
+    params: &SpawnParams,
+    command: &Command,
+    error: &SpawnError,
+) -> Option<CommandSpec> {
+    let source = std::error::Error::source(error)?.downcast_ref::<io::Error>()?;
+    let (_, args) = params.argv.as_deref()?.split_first()?;
+    if source.raw_os_error() != Some(libc::ENOEXEC) {
+        return None;
+    }
+    let path = command.path().to_str()?.to_owned();
+    let args: Vec<String> = std::iter::once(path).chain(args.iter().cloned()).collect();
+    Some(spec(params, Path::new("/bin/sh"), &args))
+}
+
+/// A program with arguments, with all else that is asked for.
+fn spec(params: &SpawnParams, program: &Path, args: &[String]) -> CommandSpec {
+    let mut spec = CommandSpec::new(program)
+        .args(args)
         .env_clear()
         .current_dir(&params.cwd)
         .kill_scope(match params.scope {
@@ -54,17 +123,17 @@ pub(crate) fn check(params: &SpawnParams) -> Result<CommandSpec, Fault> {
     if params.session {
         spec = spec.session();
     }
-    Ok(spec)
+    spec
 }
 
-/// Looks the program up. The file system can hang, and then delays nobody else.
+/// Looks the program up: the first that can be started counts, or else the first that is there. The file system can hang, and then delays nobody else.
 ///
 /// # Errors
 ///
 /// If there is no such program or directory, or the file system does not answer.
-pub(crate) async fn look_up(spec: CommandSpec) -> Result<Command, Fault> {
-    match timeout(LOOK_UP_LIMIT, spawn_blocking(move || spec.build())).await {
-        Ok(Ok(built)) => built.map_err(|error| command_fault(&error)),
+pub(crate) async fn look_up(specs: Vec<CommandSpec>) -> Result<Command, Fault> {
+    match timeout(LOOK_UP_LIMIT, spawn_blocking(move || build(specs))).await {
+        Ok(Ok(built)) => built,
         Ok(Err(_)) | Err(_) => {
             let message = format!(
                 "the file system did not answer within {LOOK_UP_LIMIT:?}: does a mount hang that the \
@@ -78,34 +147,24 @@ pub(crate) async fn look_up(spec: CommandSpec) -> Result<Command, Fault> {
 /// For the look at the program and its directory.
 const LOOK_UP_LIMIT: Duration = Duration::from_secs(5);
 
-fn program(params: &SpawnParams) -> Result<CommandSpec, Fault> {
-    let refuse = |message: &str| Err(Fault::new(FaultKind::InvalidParams, message));
-    let (argv0, spec) = match (&params.argv, &params.shell) {
-        (Some(argv), None) => {
-            let Some((program, args)) = argv.split_first() else {
-                return refuse("`argv` must have at least the program");
-            };
-            if params.shell_path.is_some() {
-                return refuse("`shellPath` goes with `shell`, not with `argv`");
+fn build(specs: Vec<CommandSpec>) -> Result<Command, Fault> {
+    let mut refused: Option<CommandError> = None;
+    for spec in specs {
+        match spec.build() {
+            Ok(command) => return Ok(command),
+            Err(error) => {
+                let is_first = refused.is_none();
+                let was_missing = matches!(refused, Some(CommandError::NotFound { .. }));
+                if is_first || was_missing {
+                    refused = Some(error);
+                }
             }
-            // The child looks for a relative path in its own directory, as a shell there would.
-            let path = if program.contains('/') {
-                Path::new(&params.cwd).join(program)
-            } else {
-                PathBuf::from(program)
-            };
-            (program, CommandSpec::new(path).args(args))
         }
-        (None, Some(script)) => {
-            let shell = params.shell_path.as_deref().unwrap_or("/bin/sh");
-            let spec = CommandSpec::new(shell).args(["-c", script]);
-            return Ok(spec.arg0(params.argv0.as_deref().unwrap_or(shell)));
-        }
-        (Some(_), Some(_)) | (None, None) => {
-            return refuse("exactly one of `argv` and `shell` must be given");
-        }
-    };
-    Ok(spec.arg0(params.argv0.as_ref().unwrap_or(argv0)))
+    }
+    Err(refused.map_or_else(
+        || Fault::new(FaultKind::ProgramNotFound, "there is no program").errno(Some("ENOENT")),
+        |error| command_fault(&error),
+    ))
 }
 
 /// What the supervisor itself has to know of the child.
@@ -119,6 +178,7 @@ pub(crate) fn settings(params: &SpawnParams) -> EntrySettings {
         drain_timeout: times.drain_timeout,
         drain_idle: times.drain_idle,
         timeout: params.timeout_ms.map(millis),
+        is_in_session: params.session,
     }
 }
 

@@ -3,13 +3,14 @@
 //! They work with whatever the host has put there: a pipe, a socket, a file or a terminal. What they hold
 //! is bounded: two lines on the way in, two batches on the way out.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::limits::{LINE_BYTES_MAX, READ_BYTES};
 use crate::line_splitter::{LineSplitter, Piece};
+use crate::stdio_ends;
 
 /// Starts to read stdin. The channel ends when the input ends. A last line without its end is ignored: it
 /// is what is left of a host that was killed.
@@ -22,13 +23,10 @@ pub(crate) fn read_stdin() -> io::Result<mpsc::Receiver<Piece>> {
     let read = move || {
         let mut splitter = LineSplitter::new(LINE_BYTES_MAX);
         let mut buffer = vec![0; READ_BYTES];
-        let mut stdin = io::stdin().lock();
         loop {
-            let count = match stdin.read(&mut buffer) {
-                Ok(0) => return,
+            let count = match stdio_ends::read(&mut buffer) {
+                Ok(0) | Err(_) => return,
                 Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return,
             };
             let mut is_open = true;
             splitter.push(&buffer[..count], |piece| {
@@ -62,10 +60,9 @@ pub(crate) fn write_stdout() -> io::Result<StdoutThread> {
     let (batches, mut received) = mpsc::channel::<Vec<u8>>(1);
     let (sender, ended) = oneshot::channel();
     let write = move || {
-        let mut stdout = io::stdout().lock();
         let mut written = Ok(());
         while let Some(batch) = received.blocking_recv() {
-            written = stdout.write_all(&batch).and_then(|()| stdout.flush());
+            written = stdio_ends::write_all(&batch);
             if written.is_err() {
                 break;
             }

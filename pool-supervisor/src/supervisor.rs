@@ -13,15 +13,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use pool_stdio::{Children, Stop};
+use pool_stdio::{Children, Signal, Stop};
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::chunk_text::{ChunkText, encode};
 use crate::control_queue::ControlQueue;
-use crate::entry::{Entry, InputDone, STREAMS, StdinEnd, StopCause, place, stopping};
-use crate::limits::{BATCH_BYTES, CHUNK_BYTES_MAX, READ_BYTES_MIN};
+use crate::entry::{Entry, EntryState, InputDone, STREAMS, StdinEnd, StopCause, place, stopping};
+use crate::limits::{BATCH_BYTES, CHUNK_BYTES_MAX, READ_BYTES_MIN, SHARE_BYTES};
 use crate::protocol::{
     DoneResult, Fault, Notice, OutputNotice, RequestId, StreamName, WriteResult, answer_line,
     fault_line, notice_line,
@@ -31,6 +31,7 @@ use crate::protocol::{
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     pub(crate) children: Children,
+    is_prepared: watch::Receiver<bool>,
     table: RefCell<BTreeMap<String, Rc<Entry>>>,
     in_flight: RefCell<BTreeSet<RequestId>>,
     control: RefCell<ControlQueue>,
@@ -39,6 +40,7 @@ pub(crate) struct Supervisor {
     kept_total: Cell<usize>,
     kept_total_max: Cell<usize>,
     is_finished: Cell<bool>,
+    has_host_gone: Cell<bool>,
     /// There is something to send.
     sendable: Notify,
     /// Some of what waited was sent.
@@ -50,9 +52,11 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(crate) fn new(kept_total_max: usize) -> Self {
+    /// Children are started when `is_prepared` says so.
+    pub(crate) fn new(kept_total_max: usize, is_prepared: watch::Receiver<bool>) -> Self {
         Self {
             children: Children::new(),
+            is_prepared,
             table: RefCell::default(),
             in_flight: RefCell::default(),
             control: RefCell::default(),
@@ -60,6 +64,7 @@ impl Supervisor {
             kept_total: Cell::new(0),
             kept_total_max: Cell::new(kept_total_max),
             is_finished: Cell::new(false),
+            has_host_gone: Cell::new(false),
             sendable: Notify::new(),
             sent: Notify::new(),
             total_room: Notify::new(),
@@ -68,6 +73,14 @@ impl Supervisor {
     }
 
     // The children.
+
+    /// Resolves when a child can be started. One that was started before there is a guardian would live on if
+    /// this program was killed at that moment.
+    pub(crate) async fn prepared(&self) {
+        let mut is_prepared = self.is_prepared.clone();
+        // What prepares has gone if it failed, and starts show why.
+        drop(is_prepared.wait_for(|is_prepared| *is_prepared).await);
+    }
 
     pub(crate) fn entry(&self, name: &str) -> Option<Rc<Entry>> {
         self.table.borrow().get(name).cloned()
@@ -110,7 +123,7 @@ impl Supervisor {
     }
 
     /// The termination flushes what waits, and closes stdin when its ladder says so.
-    fn hand_over_stdin(&self, state: &mut crate::entry::EntryState, stop: Stop) -> Vec<InputDone> {
+    fn hand_over_stdin(&self, state: &mut EntryState, stop: Stop) -> Vec<InputDone> {
         let (answers, left) = state.abandon_inputs(&stopping());
         let stdin = state.stdin.take();
         if stdin.is_some() || state.stdin_end == StdinEnd::Open {
@@ -148,6 +161,27 @@ impl Supervisor {
         self.answer_inputs(answers);
         entry.changed.notify_one();
         entry.stdin_changed.notify_one();
+    }
+
+    /// Sends a signal of the terminal on to the group of each child. None of them is in the group of this
+    /// program, to which the terminal sends it. One in a session of its own has no terminal.
+    pub(crate) fn forward(&self, signal: Signal) {
+        for entry in self.entries() {
+            if let Some(child) = &entry.state().child
+                && !entry.settings.is_in_session
+            {
+                let (Ok(()) | Err(_)) = child.signal(signal);
+            }
+        }
+    }
+
+    /// Notes that nobody grants or asks for anything any more.
+    pub(crate) fn note_host_gone(&self) {
+        self.has_host_gone.set(true);
+    }
+
+    pub(crate) fn has_host_gone(&self) -> bool {
+        self.has_host_gone.get()
     }
 
     // What is sent.
@@ -277,24 +311,29 @@ impl Supervisor {
         self.kept_total_max.get()
     }
 
-    /// How much more output of this child can be kept.
-    fn room(&self, entry: &Entry, kept_bytes: usize) -> usize {
-        let own = entry.settings.kept_bytes_max.saturating_sub(kept_bytes);
-        let total = self
-            .kept_total_max
-            .get()
-            .saturating_sub(self.kept_total.get());
-        own.min(total)
+    /// How much more output of this stream can be kept. A stream whose output is sent as it comes is not
+    /// held up by others that keep all there is.
+    fn room(&self, entry: &Entry, state: &mut EntryState, name: StreamName) -> usize {
+        let own = entry.settings.kept_bytes_max;
+        let own = own.saturating_sub(state.kept_bytes());
+        let total = self.kept_total_max.get();
+        let total = total.saturating_sub(self.kept_total.get());
+        let share = state.stream(name).kept.share(SHARE_BYTES);
+        own.min(total.max(share))
     }
 
     /// How many bytes of a stream may be read at this moment.
     pub(crate) fn readable_now(&self, entry: &Entry, name: StreamName) -> usize {
         let mut state = entry.state();
-        let room = self.room(entry, state.kept_bytes());
+        let room = self.room(entry, &mut state, name);
         // A few bytes at a time would cost more than the wait for some more room.
         let least = READ_BYTES_MIN.min(entry.settings.kept_bytes_max).max(1);
         let stream = state.stream(name);
-        let readable = stream.kept.readable(if room < least { 0 } else { room });
+        // The end of a silent stream is seen by reading: so one byte always has room.
+        let little = usize::from(stream.kept.is_empty());
+        let readable = stream
+            .kept
+            .readable(if room < least { little } else { room });
         stream.is_paused = readable == 0;
         readable
     }
@@ -318,7 +357,7 @@ impl Supervisor {
     /// Keeps what was read.
     pub(crate) fn received(&self, entry: &Rc<Entry>, name: StreamName, bytes: &[u8]) {
         let mut state = entry.state();
-        let room = self.room(entry, state.kept_bytes());
+        let room = self.room(entry, &mut state, name);
         let stream = state.stream(name);
         stream.last_read = Some(Instant::now());
         let dropped = stream.kept.push(bytes, room);
@@ -330,6 +369,7 @@ impl Supervisor {
 
     pub(crate) fn grant(&self, entry: &Rc<Entry>, name: StreamName, bytes: u64) {
         entry.state().stream(name).kept.grant(bytes);
+        entry.room[place(name)].notify_one();
         self.queue_output(entry, name);
     }
 

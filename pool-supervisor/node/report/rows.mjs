@@ -25,9 +25,15 @@ export const ROWS = [
     ['H1', 'host killed: child and grandchild', 'M1'],
     ['H2', 'host killed: grandchild ignores SIGTERM', 'M2'],
     ['H3', 'host killed: re-parented', 'M3'],
+    ['H4', 'host killed: late fork on SIGTERM', 'M4'],
     ['H5', 'host killed: session of its own', 'M5'],
     ['H6', 'host killed: session and double fork', 'M6'],
-  ].map(([id, what, like]) => ({ id, what, like, act: 'killHost' })),
+    ['H7', 'host killed: root gone first', 'M7'],
+    ['H9', 'host killed: wide tree, 30 children', 'M9'],
+    ['H10', 'host killed: output that is not read', 'T4', { isUnread: true }],
+    ['H11', 'host killed: write of 1 MB in flight', 'W1', { isWriting: true }],
+  ].map(([id, what, like, more]) => ({ id, what, like, act: 'killHost', ...more })),
+  { ...end('H12', 'host killed: a daemon chatters into the pipe', `setsid sh -c 'echo ready; while echo x; do sleep 0.01; done' & ${seconds}`), act: 'killHost' },
 ];
 
 for (const row of ROWS) {

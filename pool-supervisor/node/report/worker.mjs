@@ -23,7 +23,7 @@ await new Promise((resolve) => {
       ready += found;
       rest = { length: chunk.length - found * 6 };
       if (ready >= row.ready) {
-        if (row.act === 'endUnread') {
+        if (row.act === 'endUnread' || row.isUnread) {
           child.stdout.off('data', read);
           child.stdout.pause();
         }
@@ -37,6 +37,7 @@ await new Promise((resolve) => {
 });
 if (row.act === 'endAfterExit') await child.exited;
 if (row.act === 'killHost') {
+  if (row.isWriting) child.stdin.write('x'.repeat(1_000_000));
   say({ ready: true });
   await new Promise(() => setInterval(() => {}, 1000));
 }

@@ -68,11 +68,17 @@ withSupervisor('a listener that throws keeps nobody else from what is theirs', a
   const script = `
     import { spawn } from ${JSON.stringify(index)};
     const uncaught = [];
-    process.on('uncaughtException', (error) => uncaught.push(error.message));
+    let code;
+    // In which order two children end is not promised.
+    const report = () => code !== undefined && uncaught.length === 2 && console.log(code, uncaught.sort().join());
+    process.on('uncaughtException', (error) => {
+      uncaught.push(error.message.split(' ').at(-1));
+      report();
+    });
     const one = spawn('no-such-program');
     const two = spawn('sh', ['-c', 'exit 3']);
     two.on('spawn', () => { throw new Error('thrown'); });
-    two.on('close', (code) => console.log(code, uncaught.map((text) => text.split(' ').at(-1)).join()));`;
+    two.on('close', (it) => { code = it; report(); });`;
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
   assert.equal(stdout, '3 ENOENT,thrown\n');
 });
@@ -99,6 +105,40 @@ withSupervisor('run collects up to its cap', async (supervisor) => {
   assert.deepEqual([cut.code, cut.stdout.length, cut.isTruncated, cut.termination.stdout.bytes], [0, 1000, true, 3_000_000]);
   await assert.rejects(supervisor.run('no-such-program'), { code: 'ENOENT' });
   await assert.rejects(supervisor.run('sleep', ['1000'], { signal: AbortSignal.timeout(20) }), { name: 'AbortError' });
+});
+
+withSupervisor('run says so if output was not read to its end', async (supervisor) => {
+  const { stdout, isTruncated, termination } = await supervisor.run('sh', ['-c', 'sleep 1000 & echo $!'], { scope: 'root', ladder: { drainIdleMs: 20 } });
+  process.kill(Number(stdout), 'SIGKILL');
+  assert.deepEqual([isTruncated, termination.stdout.drain, termination.stdout.cutBytes], [true, 'idle', 0]);
+});
+
+withSupervisor('a timeout and an abort count for what is waited for after the exit', async (supervisor) => {
+  const late = ['sh', ['-c', '(echo up; exec sleep 1000) & exit 0']];
+  const timed = await supervisor.run(...late, { afterExit: 'wait', timeout: 200 });
+  assert.deepEqual([timed.code, timed.termination.reason], [0, 'timeout']);
+  const aborter = new AbortController();
+  const child = supervisor.spawn(...late, { afterExit: 'wait', signal: aborter.signal });
+  const failed = new Promise((resolve) => child.once('error', resolve));
+  const exited = new Promise((resolve) => child.once('exit', resolve));
+  child.stdout.resume();
+  await exited;
+  aborter.abort();
+  assert.equal((await failed).name, 'AbortError');
+  assert.equal((await child.terminated).reason, 'aborted');
+});
+
+test('a sidecar that refuses its first request is an error of the child, and is not left behind', { timeout: 60_000 }, async () => {
+  const supervisor = new Supervisor({ hostGraceMs: 'soon' });
+  const child = supervisor.spawn('true');
+  const failed = new Promise((resolve) => child.once('error', resolve));
+  const { pid } = supervisor;
+  const ended = closed(child);
+  const error = await failed;
+  assert.deepEqual([error.name, error.code, error.kind], ['SupervisorError', 'ERR_SUPERVISOR_REFUSED', 'invalidParams']);
+  assert.match(error.message, /hostGraceMs|soon/);
+  await ended;
+  while (lives(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
 });
 
 withSupervisor('a consumer that does not read stops the child, and loses nothing', async (supervisor) => {
@@ -135,6 +175,18 @@ test('an unusable program is an error of the child', { timeout: 60_000 }, async 
   const child = supervisor.spawn('true');
   const error = await new Promise((resolve) => child.once('error', resolve));
   assert.equal(error.code, 'ERR_SUPERVISOR_GONE');
+  assert.match(error.message, /cannot be started: spawn \/no\/such\/program ENOENT.*POOL_SUPERVISOR/);
+});
+
+withSupervisor('run starts nothing if its options are wrong', async (supervisor) => {
+  for (const [options, code] of [
+    [{ input: 5 }, 'ERR_INVALID_ARG_TYPE'],
+    [{ maxBytes: -1 }, 'ERR_OUT_OF_RANGE'],
+    [{ encoding: 'none' }, 'ERR_INVALID_ARG_VALUE'],
+  ]) {
+    await assert.rejects(supervisor.run('cat', options), { code });
+  }
+  assert.deepEqual((await supervisor.list()).children, []);
 });
 
 const script = (text) =>
@@ -153,6 +205,20 @@ test('an idle sidecar does not hold the event loop, and a child does', { timeout
 test('inherited streams are those of the host', { timeout: 60_000 }, async () => {
   const { stdout, stderr } = await script("spawn('sh', ['-c', 'echo out; echo err >&2'], { stdio: ['ignore', 'inherit', 'inherit'] });");
   assert.deepEqual([stdout, stderr], ['out\n', 'err\n']);
+});
+
+test('inherited output comes before the exit', { timeout: 60_000 }, async () => {
+  const flood = "const child = spawn('head', ['-c', '3000000', '/dev/zero'], { stdio: ['ignore', 'inherit', 'ignore'] });";
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ['--input-type=module', '-e', `import { spawn } from ${JSON.stringify(index)};\n${flood} child.on('exit', (code) => process.stdout.write('exit ' + code));`],
+    { maxBuffer: 1 << 23 },
+  );
+  assert.deepEqual([stdout.length, stdout.slice(-6)], [3_000_006, 'exit 0']);
+  // One that holds the stream in silence does not hold the exit for long.
+  const held = "const child = spawn('sh', ['-c', 'sleep 1000 & exit 3'], { stdio: ['ignore', 'inherit', 'ignore'], ladder: { drainIdleMs: 100_000 } });";
+  const late = await script(`${held} child.on('exit', (code) => { process.stdout.write('exit ' + code); child.cancel(); });`);
+  assert.equal(late.stdout, 'exit 3');
 });
 
 withSupervisor('what it cannot do is refused with a reason', async (supervisor) => {

@@ -6,6 +6,10 @@ use super::*;
 use crate::entry::EntrySettings;
 use crate::protocol::{AfterExit, ExitNotice, ExitReport, WhenFull};
 
+fn supervisor(kept_total_max: usize) -> Supervisor {
+    Supervisor::new(kept_total_max, watch::channel(true).1)
+}
+
 fn entry(name: &str) -> Rc<Entry> {
     let settings = EntrySettings {
         kept_bytes_max: 1 << 20,
@@ -14,6 +18,7 @@ fn entry(name: &str) -> Rc<Entry> {
         drain_timeout: Duration::ZERO,
         drain_idle: Duration::ZERO,
         timeout: None,
+        is_in_session: false,
     };
     Rc::new(Entry::new(name.to_owned(), settings, [u64::MAX, 0]))
 }
@@ -29,7 +34,7 @@ fn lines(batch: &[u8]) -> Vec<Value> {
 
 #[test]
 fn an_exit_is_sent_before_output_that_waits_and_streams_take_turns() {
-    let supervisor = Supervisor::new(1 << 30);
+    let supervisor = supervisor(1 << 30);
     let entries = ["a", "b"].map(entry);
     for entry in &entries {
         supervisor.received(entry, StreamName::Stdout, &[b'x'; 100_000]);
@@ -70,7 +75,7 @@ fn an_exit_is_sent_before_output_that_waits_and_streams_take_turns() {
 
 #[test]
 fn what_has_no_credit_is_kept_until_it_has() {
-    let supervisor = Supervisor::new(1 << 30);
+    let supervisor = supervisor(1 << 30);
     let entry = entry("a");
     supervisor.received(&entry, StreamName::Stderr, b"abc");
     assert!(supervisor.compose().is_empty());

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 /// How long anything may take before a test fails.
 pub(crate) const OUTER_DEADLINE: Duration = Duration::from_secs(60);
@@ -49,13 +50,18 @@ impl Driver {
 
     /// One whose stdout nobody reads.
     pub(crate) fn start_deaf() -> Self {
+        Self::start_on(Stdio::piped(), None)
+    }
+
+    /// One with this stdin, and this stdout in place of a pipe to this driver.
+    pub(crate) fn start_on(stdin: Stdio, stdout: Option<Stdio>) -> Self {
         #[expect(
             clippy::disallowed_methods,
             reason = "the program under test is started as hosts start it"
         )]
         let mut process = Command::new(env!("CARGO_BIN_EXE_pool-supervisor"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdin(stdin)
+            .stdout(stdout.unwrap_or_else(Stdio::piped))
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -197,6 +203,15 @@ impl Driver {
         while self.receive().is_some() {}
         let status = self.process.wait().unwrap();
         (std::mem::take(&mut self.said), status)
+    }
+
+    /// Waits until it has left by itself.
+    pub(crate) fn leaves_within(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        while self.process.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "it stays");
+            thread::yield_now();
+        }
     }
 
     pub(crate) fn kill(&mut self) {

@@ -215,12 +215,58 @@ fn a_child_that_takes_too_long_is_cancelled() {
 }
 
 #[test]
+fn the_time_of_a_child_counts_until_everything_that_it_left_behind_has_ended() {
+    let mut driver = Driver::start();
+    let mut life_line = LifeLine::new();
+    let script = format!("({}; exec sleep 1000) & exit 0", life_line.hold());
+    let more = json!({"timeoutMs": 300, "afterExit": "wait"});
+    driver.spawn_with("a", &script, more);
+    life_line.expect(1);
+    let end = driver.told("terminated", "a");
+    assert_eq!(
+        (&end["reason"], &end["exitedByItself"]),
+        (&json!("timeout"), &json!(true))
+    );
+    assert!(life_line.ends_within(OUTER_DEADLINE));
+}
+
+#[test]
+fn silence_on_one_stream_does_not_end_what_waits_for_credit_on_the_other() {
+    let mut driver = Driver::start();
+    // What the child left behind writes more than is kept. It is no fault of it that nobody reads.
+    let script = "(head -c 100000 /dev/zero; exec >&-; sleep 1000) & exit 0";
+    let more = json!({
+        "credit": {}, "keep": {"bytesMax": 10_000},
+        "ladder": {"drainIdleMs": 30, "drainTimeoutMs": 10_000_000},
+    });
+    driver.spawn_with("a", script, more);
+    driver.told("exit", "a");
+    // Another child is ended for the same silence meanwhile.
+    let more = json!({"ladder": {"drainIdleMs": 100}});
+    driver.spawn_with("b", "sleep 1000 & exit 0", more);
+    driver.told("terminated", "b");
+    let grant = json!({"child": "a", "stream": "stdout", "bytes": 1_000_000});
+    driver.call("grant", grant).unwrap();
+    let end = driver.told("terminated", "a");
+    assert_eq!(
+        end["stdout"],
+        json!({"drain": "whole", "bytes": 100_000, "droppedBytes": 0, "cutBytes": 0})
+    );
+}
+
+#[test]
 fn writes_that_wait_are_answered_when_the_child_is_cancelled() {
     let mut driver = Driver::start();
     driver.spawn("a", "sleep 1000");
     let text = "x".repeat(200_000);
     let write = driver.request("write", json!({"child": "a", "text": text}));
     let close = driver.request("closeStdin", json!({"child": "a"}));
+    // Until the pipe has taken some of it.
+    let unwritten = |driver: &mut Driver| {
+        let list = driver.call("list", json!({})).unwrap();
+        list["children"][0]["unwrittenBytes"].clone()
+    };
+    while unwritten(&mut driver) == 200_000 {}
     driver.call("cancel", json!({"child": "a"})).unwrap();
     let refused = driver.answer(write).unwrap_err();
     assert_eq!(refused["data"]["kind"], "stopping");

@@ -10,10 +10,12 @@
 
 mod bad_input;
 mod credit;
+mod descriptors;
 mod driver;
 mod endings;
 mod host_end;
 mod interleavings;
 mod life_line;
 mod order;
+mod programs;
 mod sessions;
