@@ -22,7 +22,10 @@ pub(crate) struct Start<'a> {
     pub(crate) stderr: StderrEnd,
     pub(crate) place: Place,
     #[cfg_attr(
-        any(not(any(target_os = "linux", target_os = "macos")), pool_stdio_portable),
+        any(
+            not(any(target_os = "linux", target_os = "macos")),
+            pool_stdio_portable
+        ),
         expect(dead_code, reason = "only where it can be set")
     )]
     pub(crate) mask: Mask,
@@ -43,13 +46,7 @@ pub(crate) enum StdoutEnd {
 
 /// Which signals the child blocks when it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(
-    any(
-        not(any(target_os = "linux", target_os = "macos")),
-        pool_stdio_portable
-    ),
-    expect(dead_code, reason = "only where it can be set")
-)]
+#[cfg_attr(windows, expect(dead_code, reason = "there are no signals"))]
 pub(crate) enum Mask {
     None,
     All,
