@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod call;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 pub mod census;
 pub mod conformance;
 pub mod connector;

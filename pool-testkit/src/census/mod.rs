@@ -1,4 +1,5 @@
-//! Counts what a test leaves behind: processes, zombies, descriptors, threads, tasks.
+//! Counts what a test leaves behind: processes, zombies, descriptors, threads, tasks. On Linux only: it reads
+//! `/proc`.
 //!
 //! There is one census at a time in a process, because descriptors and threads belong to the whole
 //! process; a test that wants a census waits for the others to end. Two things are not counted: what

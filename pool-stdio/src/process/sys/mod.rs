@@ -3,7 +3,8 @@
 //! `unix` holds what all Unixes share. Beside it stands one file per way of watching a process,
 //! each with the same names. `linux` watches by pidfd, which is exact:
 //! a pidfd never means another process, also after the pid was reused. `portable` watches by pid,
-//! which is safe only until the process is reaped, and sees exits by asking.
+//! which is safe only until the process is reaped, and sees exits by asking. `macos` has the same limit,
+//! but is told of exits and can list the members of a group.
 //!
 //! `windows` has the same names for jobs, handles and overlapped pipes.
 //!
@@ -15,18 +16,41 @@ mod async_pipes;
 #[cfg(all(test, not(windows)))]
 #[path = "windows/command_line.rs"]
 mod command_line;
+#[cfg(all(test, unix, any(not(target_os = "macos"), pool_stdio_portable)))]
+#[path = "macos/exits.rs"]
+mod exits;
+#[cfg(all(test, unix, any(not(target_os = "macos"), pool_stdio_portable)))]
+#[path = "macos/group.rs"]
+mod group;
 #[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
 mod linux;
 mod lookup;
+#[cfg(all(target_os = "macos", not(pool_stdio_portable)))]
+mod macos;
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
+mod no_procfs;
+#[cfg(all(
+    unix,
+    any(
+        pool_stdio_portable,
+        not(any(target_os = "linux", target_os = "macos"))
+    )
+))]
 mod portable;
 mod spawn;
+#[cfg(all(
+    any(target_os = "linux", target_os = "macos"),
+    not(pool_stdio_portable)
+))]
+mod spawn_call;
 #[cfg(unix)]
 mod spawned;
-#[cfg(unix)]
+#[cfg(all(unix, any(pool_stdio_portable, not(target_os = "macos"))))]
 mod std_spawn;
 #[cfg(unix)]
 mod unix;
+#[cfg(all(unix, any(pool_stdio_portable, not(target_os = "macos"))))]
+mod watched_exit;
 #[cfg(unix)]
 mod watched_pipe;
 #[cfg(windows)]
@@ -41,11 +65,25 @@ pub(crate) use linux::{
     use_own_descriptors,
 };
 pub(crate) use lookup::{DEFAULT_PATH, candidates, is_same_variable, remove_variable, unpassable};
+#[cfg(all(target_os = "macos", not(pool_stdio_portable)))]
+pub(crate) use macos::{
+    PollWaker, Poller, Root, WatchedExit, clock_ticks, has_living_member, is_stopped, processes,
+    signal_process, spawn,
+};
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
+pub(crate) use no_procfs::{
+    CAN_COUNT, Watch, control_group, enlarge_pipe, environment, use_own_descriptors,
+};
+#[cfg(all(
+    unix,
+    any(
+        pool_stdio_portable,
+        not(any(target_os = "linux", target_os = "macos"))
+    )
+))]
 pub(crate) use portable::{
-    CAN_COUNT, PollWaker, Poller, Root, Watch, clock_ticks, control_group, enlarge_pipe,
-    environment, has_living_member, is_stopped, processes, signal_process, spawn,
-    use_own_descriptors,
+    PollWaker, Poller, Root, clock_ticks, has_living_member, is_stopped, processes, signal_process,
+    spawn,
 };
 pub(crate) use spawn::{Mask, Place, Start, StartError, StderrEnd, StdoutEnd};
 #[cfg(unix)]
@@ -60,8 +98,10 @@ pub(crate) use unix::{
     reap_adopted, resident_bytes, set_nonblocking, signal_group_by_pid, signal_process_by_pid,
     view, write,
 };
+#[cfg(all(unix, any(pool_stdio_portable, not(target_os = "macos"))))]
+pub(crate) use watched_exit::WatchedExit;
 #[cfg(unix)]
-pub(crate) use watched_pipe::{WatchedExit, WatchedPipe};
+pub(crate) use watched_pipe::WatchedPipe;
 
 #[cfg(windows)]
 pub(crate) use lookup::check_executable;
@@ -92,7 +132,7 @@ pub(crate) enum LimitedResource {
 pub(crate) enum OsErrorKind {
     /// The file is being written, or a process could not be made just now.
     Busy,
-    #[cfg_attr(windows, expect(dead_code, reason = "there is no such limit"))]
+    /// The system refuses a process, or does not get it ready.
     ProcessLimit,
     ProcessDescriptors,
     #[cfg_attr(windows, expect(dead_code, reason = "there is no such limit"))]

@@ -7,13 +7,13 @@
 mod poll_set;
 
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::BorrowedFd;
 
 pub(crate) use self::poll_set::{PollWaker, Poller};
 use super::spawned::Spawned;
 pub(crate) use super::std_spawn::spawn;
-use super::unix::{StdoutView, look, poll, signal_group_by_pid, signal_process_by_pid, wait};
-use super::{Delivery, Environment, Life, Look, PidState, Process, ProcessId, Ready};
+use super::unix::{StdoutView, look, signal_group_by_pid, signal_process_by_pid, wait};
+use super::{Delivery, Life, Look, PidState, Process, ProcessId};
 use crate::process::outcome::CountFailure;
 use crate::process::signal::Signal;
 
@@ -113,29 +113,6 @@ impl Root {
     }
 }
 
-/// Another process, which cannot be watched here.
-#[derive(Debug)]
-pub(crate) struct Watch;
-
-impl Watch {
-    pub(crate) const fn parent(_: u32) -> Self {
-        Self
-    }
-
-    /// Waits until the pipe is readable.
-    #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn wait_for(&self, pipe: BorrowedFd<'_>) -> io::Result<bool> {
-        poll(&[(pipe, Ready::ToRead)], None)?;
-        Ok(false)
-    }
-}
-
-/// A pipe has the room that it has.
-pub(crate) const fn enlarge_pipe(_: BorrowedFd<'_>, _: i32) {}
-
-/// Whether processes can be counted on this system.
-pub(crate) const CAN_COUNT: bool = false;
-
 pub(crate) const fn processes() -> Result<Vec<Process>, CountFailure> {
     Err(CountFailure::Unsupported)
 }
@@ -144,22 +121,10 @@ pub(crate) const fn has_living_member(_: u32) -> Result<bool, CountFailure> {
     Err(CountFailure::Unsupported)
 }
 
-pub(crate) const fn environment(_: u32) -> Result<Environment, CountFailure> {
-    Err(CountFailure::Unsupported)
-}
-
-pub(crate) const fn control_group(_: u32) -> Option<Vec<u8>> {
-    None
-}
-
 pub(crate) const fn signal_process(_: ProcessId, _: &[Signal]) -> Delivery {
     Delivery::NoReceiver
 }
 
 pub(crate) const fn clock_ticks() -> u64 {
     0
-}
-
-pub(crate) fn use_own_descriptors(_: RawFd) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }

@@ -136,14 +136,21 @@ pub(crate) fn descriptor_limit() -> Option<u64> {
 }
 
 /// How many processes this user may have; `None` without a limit.
-#[cfg(any(
-    target_os = "linux",
-    target_os = "macos",
-    target_os = "freebsd",
-    target_os = "netbsd"
-))]
+#[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"))]
 pub(crate) fn process_limit() -> Option<u64> {
     limit(Resource::RLIMIT_NPROC)
+}
+
+/// How many processes this user may have; `None` without a limit.
+#[cfg(target_os = "macos")]
+pub(crate) fn process_limit() -> Option<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the limit is written to memory of ours. nix does not have this one.
+    let done = unsafe { libc::getrlimit(libc::RLIMIT_NPROC, &raw mut limit) };
+    (done == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
 /// This system has no such limit that can be asked for.

@@ -9,13 +9,11 @@
     reason = "nix's module has no session, no directory and no closing of descriptors"
 )]
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::ptr;
 use std::sync::OnceLock;
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
@@ -23,6 +21,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, access, pipe2};
 
 use crate::process::sys::spawn::{Mask, Place, Start, StartError, StderrEnd, StdoutEnd};
+use crate::process::sys::spawn_call::{SpawnCall, check};
 use crate::process::sys::spawned::Spawned;
 use crate::process::sys::std_spawn;
 
@@ -90,64 +89,14 @@ fn spawn_closing(start: &Start<'_>, closing: Closing) -> Result<Spawned, StartEr
         }
     }
     let attributes = Attributes::new(start.place, start.mask)?;
-    let pid = call(start, &actions, &attributes)?;
+    let call = SpawnCall::new(start)?;
+    let pid = call.make(&raw const actions.inner, &raw const attributes.inner)?;
     Ok(Spawned {
         pid,
         stdin,
         stdout,
         stderr,
     })
-}
-
-fn call(start: &Start<'_>, actions: &FileActions, attributes: &Attributes) -> io::Result<u32> {
-    let program = c_string(start.program.as_os_str())?;
-    let args: Vec<CString> = std::iter::once(start.arg0.unwrap_or(start.program.as_os_str()))
-        .chain(start.args.iter().map(std::ffi::OsString::as_os_str))
-        .map(c_string)
-        .collect::<io::Result<_>>()?;
-    let variables: Vec<CString> = start
-        .environment
-        .iter()
-        .map(|(name, value)| {
-            let entry = [name.as_bytes(), b"=", value.as_bytes()].concat();
-            CString::new(entry).map_err(io::Error::from)
-        })
-        .collect::<io::Result<_>>()?;
-    let argv = pointers(&args);
-    let envp = pointers(&variables);
-    let mut pid: libc::pid_t = 0;
-    // SAFETY: every pointer is to memory that lives until the end of this function, and the lists end
-    // with a null pointer. The call does not write to strings.
-    let error = unsafe {
-        libc::posix_spawn(
-            &raw mut pid,
-            program.as_ptr(),
-            &raw const actions.inner,
-            &raw const attributes.inner,
-            argv.as_ptr(),
-            envp.as_ptr(),
-        )
-    };
-    check(error)?;
-    u32::try_from(pid).map_err(io::Error::other)
-}
-
-fn pointers(strings: &[CString]) -> Vec<*mut libc::c_char> {
-    let pointers = strings.iter().map(|string| string.as_ptr().cast_mut());
-    pointers.chain([ptr::null_mut()]).collect()
-}
-
-fn c_string(string: &OsStr) -> io::Result<CString> {
-    Ok(CString::new(string.as_bytes())?)
-}
-
-/// The functions of this family return their error.
-fn check(error: libc::c_int) -> io::Result<()> {
-    if error == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(error))
-    }
 }
 
 /// A pipe, its end for reading first. Neither end is one of the first three descriptors, which would

@@ -81,11 +81,7 @@ impl AsyncStdin {
 impl Drop for AsyncStdin {
     fn drop(&mut self) {
         let Some(end) = self.end.take() else { return };
-        // Order: kept first, or the last completion could come in between.
         end.listener.linger(Arc::<PipeCore>::clone(&end));
-        if !is_writing(&end) {
-            drop(end.listener.take_lingering());
-        }
     }
 }
 

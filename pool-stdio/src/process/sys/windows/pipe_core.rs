@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 
 use super::overlapped::{Operation, Posting};
-use super::port::{Listener, Port, PortKey};
+use super::port::{Lingering, Listener, Port, PortKey};
 use super::win_errors::{check, is_hung_up};
 use crate::process::lock::lock;
 
@@ -158,6 +158,12 @@ impl PipeCore {
             },
             Err(error) => unread(is_hung_up(&error)),
         }
+    }
+}
+
+impl Lingering for PipeCore {
+    fn is_writing(&self) -> bool {
+        self.bytes_in_flight() > 0
     }
 }
 

@@ -7,11 +7,10 @@
 //! # Locking
 //!
 //! Each mutex is held for a few instructions, and none while another one is taken, but `targets`
-//! before that of a listener.
+//! before that of a listener, and that of a listener before that of its pipe.
 
 #![expect(unsafe_code, reason = "the standard library has no completion ports")]
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
@@ -32,6 +31,11 @@ use super::unix_names::Kept;
 use super::win_errors::{check, code_of, length};
 use crate::process::lock::lock;
 
+/// A pipe that is kept until its last write is over.
+pub(super) trait Lingering: std::fmt::Debug + Send + Sync {
+    fn is_writing(&self) -> bool;
+}
+
 /// Who is told of what happens to a pipe.
 #[derive(Debug, Default)]
 pub(super) struct Listener {
@@ -45,7 +49,7 @@ struct Told {
     /// A task that polls.
     waker: Option<Waker>,
     /// A pipe that nobody holds any more, and whose last write is not over.
-    lingering: Option<Arc<dyn Any + Send + Sync>>,
+    lingering: Option<Arc<dyn Lingering>>,
 }
 
 impl Listener {
@@ -59,13 +63,22 @@ impl Listener {
         drop(old);
     }
 
-    /// Keeps the pipe until something happens to it.
-    pub(super) fn linger(&self, pipe: Arc<dyn Any + Send + Sync>) {
+    /// Keeps the pipe until its last write is over.
+    pub(super) fn linger(&self, pipe: Arc<dyn Lingering>) {
+        // Order: kept first, or the last completion could come in between.
         lock(&self.told).lingering = Some(pipe);
+        self.let_go();
     }
 
-    pub(super) fn take_lingering(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        lock(&self.told).lingering.take()
+    /// Drops a pipe that was kept, if its last write is over. A packet can be of an earlier write, whose
+    /// result was asked for before the packet came; the last write posts one of its own.
+    fn let_go(&self) {
+        // Order: asked under the lock. Else the last packet could come while nothing is kept here, and the
+        // pipe would be kept for ever.
+        let over = lock(&self.told)
+            .lingering
+            .take_if(|pipe| !pipe.is_writing());
+        drop(over);
     }
 }
 
@@ -177,23 +190,15 @@ impl Port {
             None => None,
         };
         let Some(listener) = listener else { return };
-        let Told {
-            token,
-            waker,
-            lingering,
-        } = {
+        let (token, waker) = {
             let mut told = lock(&listener.told);
-            Told {
-                token: told.token,
-                waker: told.waker.take(),
-                lingering: told.lingering.take(),
-            }
+            (told.token, told.waker.take())
         };
         if let Some(token) = token {
             self.set_ready(token);
         }
         lock(&self.wakers).extend(waker);
-        drop(lingering);
+        listener.let_go();
     }
 }
 
@@ -310,3 +315,37 @@ impl PollWaker {
 
 /// How many packets are taken at once.
 const PACKETS_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Writing(AtomicBool);
+
+    impl Lingering for Writing {
+        fn is_writing(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn a_late_packet_of_an_earlier_write_does_not_close_a_pipe_that_writes() {
+        let port = Port::get().unwrap();
+        let listener = Arc::<Listener>::default();
+        let key = port.add(Target::Pipe(Arc::downgrade(&listener)));
+        let pipe = Arc::new(Writing(AtomicBool::new(true)));
+        listener.linger(Arc::<Writing>::clone(&pipe));
+        port.arrived(key);
+        assert_eq!(Arc::strong_count(&pipe), 2, "the last bytes are under way");
+        pipe.0.store(false, Ordering::Relaxed);
+        port.arrived(key);
+        assert_eq!(Arc::strong_count(&pipe), 1);
+        // One whose bytes were all written is not kept at all.
+        listener.linger(Arc::<Writing>::clone(&pipe));
+        assert_eq!(Arc::strong_count(&pipe), 1);
+        port.remove(key);
+    }
+}
