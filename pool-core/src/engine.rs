@@ -335,8 +335,9 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         self.finish(store);
         let permit = Membership::take(membership, demand, now);
         if permit.is_none() && is_news {
+            let asks_again_at = membership.asks_again_at(now);
             let mut store = self.lock();
-            store.note_told(demand, membership.claim_ages_at());
+            store.note_told(demand, asks_again_at);
             self.finish(store);
         }
         permit

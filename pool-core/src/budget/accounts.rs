@@ -22,6 +22,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::time::Time;
 
@@ -65,6 +66,8 @@ pub(super) struct Account<H> {
     pub(super) slots: usize,
     /// Those that it has not taken yet.
     granted: usize,
+    /// When the first of these was granted.
+    granted_at: Time,
     /// Its connects in flight, what was granted included.
     pub(super) connecting: usize,
     pub(super) demand: Demand,
@@ -247,6 +250,7 @@ impl<H: Clone> Accounts<H> {
             entitlement,
             slots: 0,
             granted: 0,
+            granted_at: Time::default(),
             connecting: 0,
             demand: Demand::NONE,
             asked_at: Time::default(),
@@ -315,6 +319,24 @@ impl<H: Clone> Accounts<H> {
             }
             account.demand = rest;
         });
+    }
+
+    /// Takes back what other members have not taken for so long: their tasks do not run. Each of them gets
+    /// nothing until it asks again.
+    pub(super) fn take_back_untaken(&mut self, key: MemberKey, patience: Duration, now: Time) {
+        let holders = self.holders.iter().copied();
+        let stopped: Vec<_> = holders
+            .filter(|other| {
+                let account = self.account(*other);
+                *other != key && account.granted > 0 && account.granted_at.after(patience) <= now
+            })
+            .collect();
+        for other in stopped {
+            self.change(other, |account| {
+                account.give_back_beyond(0);
+                account.demand = Demand::NONE;
+            });
+        }
     }
 
     /// Takes one permit that was granted.
@@ -388,6 +410,9 @@ impl<H: Clone> Accounts<H> {
             let turn = self.next_turn();
             self.change(key, |account| {
                 account.slots += 1;
+                if account.granted == 0 {
+                    account.granted_at = now;
+                }
                 account.granted += 1;
                 account.connecting += 1;
                 match &mut account.demand {

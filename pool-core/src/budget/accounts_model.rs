@@ -3,6 +3,7 @@
 //! The model keeps a list of members and computes everything anew from it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -31,6 +32,8 @@ enum Op {
     /// One of its open connections weighs this much now.
     Weigh(usize, usize, u64),
     Resize(usize),
+    /// This member takes back what the others have not taken.
+    TakeBack(usize),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -43,6 +46,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => who.clone().prop_map(Op::Take),
         4 => who.clone().prop_map(Op::ConnectEnded),
         4 => who.clone().prop_map(Op::Release),
+        1 => who.clone().prop_map(Op::TakeBack),
         2 => (who, 0..4_usize, 0..8_u64).prop_map(|(who, place, weight)| Op::Weigh(who, place, weight)),
         1 => (0..8_usize).prop_map(Op::Resize),
     ]
@@ -225,6 +229,7 @@ impl Rig {
                     member.since = now;
                 }
             }
+            Op::TakeBack(who) => self.take_back(who),
             Op::Weigh(who, place, weight) => {
                 if let Some((accounts, member, key)) = self.member(who)
                     && let Some(present) = member.weights.get_mut(place)
@@ -233,6 +238,18 @@ impl Rig {
                     accounts.weigh(key, i128::from(weight) - i128::from(before));
                 }
             }
+        }
+    }
+
+    fn take_back(&mut self, who: usize) {
+        let Some((accounts, _, key)) = self.member(who) else {
+            return;
+        };
+        accounts.take_back_untaken(key, Duration::ZERO, Time::default());
+        let members = self.naive.members.iter_mut();
+        let others = members.filter(|member| member.key != Some(key));
+        for other in others.filter(|member| member.granted > 0) {
+            (other.granted, other.callers, other.spare) = (0, 0, 0);
         }
     }
 
@@ -296,6 +313,7 @@ impl Rig {
     /// Both grant, and agree on everything.
     fn compare(&mut self) {
         let before = self.naive.slots();
+        let is_heavy = self.naive.weight() >= MAX_WEIGHT;
         self.accounts.settle(Time::default());
         self.accounts.assert_invariants();
         self.naive.settle();
@@ -312,12 +330,17 @@ impl Rig {
             assert_eq!(account.demand, demand);
         }
         let want = self.accounts.want();
-        assert_eq!((want.idle, want.busy), self.naive.want());
+        assert_eq!(
+            (want.idle, want.busy),
+            self.naive.want(),
+            "invariants B5 and B6: what is wanted of the members"
+        );
         let excess = self.naive.weight().saturating_sub(MAX_WEIGHT);
         assert_eq!(self.accounts.excess_weight(), excess, "invariant W3");
-        // B1 and B2, in words of their own.
+        // B1, B2 and W4, in words of their own.
         let slots = self.accounts.totals().slots;
         assert!(slots <= self.naive.limit.max(before), "invariant B1");
+        assert!(slots <= before || !is_heavy, "invariant W4");
         assert!(
             self.accounts.totals().connecting <= MAX_CONNECTING,
             "invariant B2"

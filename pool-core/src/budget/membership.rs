@@ -3,9 +3,11 @@
 //! # Cancellation
 //!
 //! A [`BudgetPermit`] gives its permit back when it is dropped, wherever that happens. What was granted
-//! to a pool and not taken is given back when the pool asks for less, or leaves.
+//! to a pool and not taken is given back when the pool asks for less, or leaves. If it does not run, another
+//! pool that asks takes it back after a while.
 
 use std::sync::Arc as StdArc;
+use std::time::Duration;
 
 use crate::budget::accounts::{Demand, Entitlement, MemberKey};
 use crate::budget::budget::{Budget, SharedBudget};
@@ -104,6 +106,7 @@ impl Membership {
         }
         let budget = &*this.budget;
         let mut accounts = budget.accounts.lock();
+        accounts.take_back_untaken(this.key, GRANT_PATIENCE, now);
         accounts.ask(this.key, demand, now);
         let granted = accounts.settle(now);
         let is_taken = accounts.take_granted(this.key);
@@ -139,9 +142,11 @@ impl Membership {
         }
     }
 
-    /// When the next claim of the budget ages: then what is wanted can be taken elsewhere.
-    pub(crate) fn claim_ages_at(&self) -> Option<Time> {
-        self.budget.pressure.ages_at()
+    /// When a pool that waits asks again: when the next claim ages, since what is wanted can be taken
+    /// elsewhere then, or when what was granted to others may not have been taken.
+    pub(crate) fn asks_again_at(&self, now: Time) -> Time {
+        let claim_ages_at = self.budget.pressure.ages_at().unwrap_or(Time::NEVER);
+        claim_ages_at.min(now.after(GRANT_PATIENCE))
     }
 
     /// For a model that looks before it asks.
@@ -239,3 +244,6 @@ impl Drop for BudgetPermit {
         self.release(FreedSlot::default());
     }
 }
+
+/// How long a pool may leave what it was granted untaken. It takes it at once if its tasks run.
+const GRANT_PATIENCE: Duration = Duration::from_secs(30);

@@ -46,14 +46,14 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         demand.callers > 0 || self.is_asking() || self.wants_proof()
     }
 
-    /// The budget knows of this demand, and granted nothing. It can have more at `ages_at`.
-    pub(crate) fn note_told(&mut self, demand: Demand, ages_at: Option<Time>) {
+    /// The budget knows of this demand, and granted nothing. It is asked again at this time.
+    pub(crate) fn note_told(&mut self, demand: Demand, asks_again_at: Time) {
         if demand != Demand::NONE {
             self.note_ungranted();
         }
         self.told = demand.callers;
-        if let (true, Some(ages_at)) = (demand.callers > 0, ages_at) {
-            self.set_alarm(ages_at);
+        if demand.callers > 0 {
+            self.set_alarm(asks_again_at);
         }
     }
 

@@ -195,23 +195,7 @@ impl FakeHandle {
     }
 
     /// Tells the shared pool of a connection that it is suspected to hang, or that it is not any more.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use pool_core::{SharedLease, SharedPool};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let (connector, fake) = pool_testkit::connector::pair();
-    /// let pool = SharedPool::builder(connector).max_size(2).build()?;
-    /// let lease = pool.acquire().await?;
-    /// assert!(fake.suspect(SharedLease::id(&lease), true));
-    /// let other = pool.acquire().await?;
-    /// assert_ne!(SharedLease::id(&other), SharedLease::id(&lease), "it is not lent");
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// The pool does not lend it until the suspicion is cleared. An exclusive pool takes no notice.
     pub fn suspect(&self, id: ConnectionId, is_suspected: bool) -> bool {
         self.with(id, |record| {
             if let Some(sink) = record.suspicion.get() {

@@ -35,6 +35,7 @@ async fn least_recently_used_idle_connection_is_reclaimed() {
     pools.finish(members).await;
 }
 
+/// Invariant B4.
 #[tokio::test(start_paused = true)]
 async fn connection_that_becomes_idle_goes_to_the_pool_that_waits() {
     let pools = pools(1);
@@ -51,6 +52,7 @@ async fn connection_that_becomes_idle_goes_to_the_pool_that_waits() {
     pools.finish([one, other]).await;
 }
 
+/// Invariant B5.
 #[tokio::test(start_paused = true)]
 async fn no_more_are_given_up_than_are_wanted() {
     let pools = pools(8);
@@ -73,6 +75,8 @@ async fn no_more_are_given_up_than_are_wanted() {
 }
 
 /// Invariant 3 with a budget.
+///
+/// Invariant B6.
 #[tokio::test(start_paused = true)]
 async fn busy_pool_above_its_share_gives_way_after_the_minimum_residence() {
     let pools = pools(1);
@@ -133,6 +137,7 @@ async fn cancelled_wait_takes_nothing_from_others() {
     pools.finish([one, other]).await;
 }
 
+/// Invariant B3.
 #[tokio::test(start_paused = true)]
 async fn permit_of_a_caller_that_left_goes_to_the_next_pool() {
     let pools = pools(1);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pool_core::{CloseReason, ConnectionPool, WarmUpError};
+use pool_core::{CloseReason, ConnectionPool, PooledConnection, WarmUpError};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, pair};
 use pool_tests::bed::{HandPolled, MINUTE, SECOND, TICK, pass, quiesce, start};
@@ -162,6 +162,70 @@ async fn claim_on_a_pool_that_does_not_run_is_given_to_another_pool() {
     pools.finish([other, asker]).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn permit_that_is_granted_to_a_pool_that_does_not_run_is_given_to_another_pool() {
+    let pools = pools(1);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let (connector, fake) = pair();
+    let stopped = ConnectionPool::builder(connector)
+        .name("stopped")
+        .budget(&pools.budget)
+        .runtime(runtime.handle().clone())
+        .build()
+        .expect("the settings are valid");
+    let (other, asker) = (pools.add("other"), pools.add("asker"));
+    let lease = other.pool.acquire().await.expect("it opens");
+    let mut first = HandPolled::new(stopped.acquire_within(60 * MINUTE));
+    // It runs until it has asked.
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            runtime.block_on(async {
+                assert!(first.poll().is_pending());
+                while pools.account("stopped").asks == 0 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        });
+        asked.join().expect("no panic");
+    });
+    let mut waiting = HandPolled::waiting(asker.pool.acquire_within(10 * MINUTE));
+    quiesce().await;
+    PooledConnection::discard(lease);
+    pass(20 * SECOND).await;
+    assert_eq!(pools.account("stopped").held, 1, "it was the first to ask");
+    assert!(waiting.poll().is_pending());
+    pass(MINUTE).await;
+    drop(waiting.ready().expect("the other pool did not take it"));
+    assert_eq!(asker.fake.counts().connect.started, 1);
+    drop(waiting);
+    // It runs again, and is served after all.
+    std::thread::scope(|scope| {
+        let ended = scope.spawn(|| {
+            runtime.block_on(async {
+                while pools.account("stopped").asks == 0 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        });
+        ended.join().expect("no panic");
+    });
+    quiesce().await;
+    std::thread::scope(|scope| {
+        let ended = scope.spawn(|| {
+            drop(runtime.block_on(first.finish()).expect("it is served"));
+            assert!(runtime.block_on(stopped.close(MINUTE)).is_complete());
+            assert_eq!(fake.counts().dropped_unclosed, 0);
+            drop(runtime);
+        });
+        ended.join().expect("no panic");
+    });
+    drop(stopped);
+    pools.finish([other, asker]).await;
+}
+
 /// What errors and the status say of pools that wait.
 #[tokio::test(start_paused = true)]
 async fn only_pools_with_callers_wait_and_they_wait_until_they_are_served() {
@@ -182,7 +246,7 @@ async fn only_pools_with_callers_wait_and_they_wait_until_they_are_served() {
     let before = pools.account("one").waiting_for.expect("it waits");
     let mut held = held.into_iter();
     // One of its connections goes, for good.
-    let detached = held.next().map(pool_core::PooledConnection::detach);
+    let detached = held.next().map(PooledConnection::detach);
     quiesce().await;
     let after = pools
         .account("one")

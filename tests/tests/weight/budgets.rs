@@ -88,6 +88,7 @@ async fn leased_connection_is_closed_at_its_return_if_no_idle_one_is_left() {
     one.finish().await;
 }
 
+/// Invariant W4.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_opened_while_the_budget_is_too_heavy() {
     let _watchdog = Watchdog::start();
@@ -134,6 +135,7 @@ async fn idle_connections_are_closed_until_there_is_room_for_the_pool_that_waits
     other.finish().await;
 }
 
+/// Invariant W3.
 #[tokio::test(start_paused = true)]
 async fn weight_of_what_is_gone_does_not_count() {
     let _watchdog = Watchdog::start();

@@ -22,6 +22,7 @@ async fn weighing() {
     pass(SECOND + TICK).await;
 }
 
+/// Invariant W1.
 #[tokio::test(start_paused = true)]
 async fn heavy_connection_is_closed_when_it_is_returned() {
     let bed = bed(1);
@@ -53,6 +54,7 @@ async fn heavy_connection_that_is_idle_is_closed_at_once() {
     bed.finish().await;
 }
 
+/// Invariant W2.
 #[tokio::test(start_paused = true)]
 async fn far_too_heavy_connection_is_killed_and_its_caller_can_learn_why() {
     let bed = bed(1);
@@ -214,6 +216,7 @@ impl Connector for Stuck {
     }
 }
 
+/// Invariant W5.
 #[tokio::test]
 async fn weight_that_blocks_holds_up_nobody() {
     let _watchdog = Watchdog::start();
