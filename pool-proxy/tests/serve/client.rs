@@ -93,7 +93,7 @@ impl Client {
     pub(crate) async fn ask(&self, id: impl Into<Value>, method: &str, params: Value) -> Value {
         let mut reply = self.post(&request(id, method, params)).await;
         reply.assert_ok().await;
-        reply.json().await
+        reply.last().await
     }
 
     /// The text of a tool's result.
@@ -141,6 +141,19 @@ impl Reply {
         assert_eq!(self.headers["content-type"], "application/json");
         let text = self.text().await;
         serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"))
+    }
+
+    /// The reply to a request: the answer, or the last event of a stream, which any answer becomes that takes
+    /// longer than 5 s on a busy machine.
+    pub(crate) async fn last(&mut self) -> Value {
+        if self.headers["content-type"] == "application/json" {
+            return self.json().await;
+        }
+        let mut last = Value::Null;
+        while let Some(event) = self.event().await {
+            last = event;
+        }
+        last
     }
 
     /// The next message of a stream; `None` at its end. Comments are passed over.

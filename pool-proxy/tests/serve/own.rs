@@ -1,5 +1,8 @@
 //! Children of one session each.
 
+use std::pin::pin;
+
+use futures_util::FutureExt;
 use hyper::{Method, StatusCode};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -64,20 +67,22 @@ fn a_start_that_takes_longer_than_its_client_waits_goes_on() {
         let mut hello = initialize(NEWEST);
         hello["params"]["clientInfo"]["name"] = "patient".into();
         let client = Client::new(proxy.address);
-        let begin = async || {
-            let mut reply = client.post(&hello).await;
-            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-            assert!(reply.text().await.contains("starting"));
-        };
-        begin().await;
+        let mut reply = client.post(&hello).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reply.text().await.contains("starting"));
         let mut child = beacon.next().await;
-        // On a busy machine the first client may have gone before there was a child to ask.
-        let others = async {
+        let line = {
+            let mut line = pin!(child.line());
             loop {
-                begin().await;
+                if let Some(line) = line.as_mut().now_or_never() {
+                    break line;
+                }
+                // On a busy machine the client before may have gone before there was a child to ask. Each one is
+                // waited for, since whoever is still there when the child answers gets a session.
+                let reply = client.post(&hello).await;
+                assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
             }
         };
-        let line = tokio::select! { line = child.line() => line, () = others => unreachable!() };
         assert_eq!(line, "asked\n");
         child.tell("go").await;
         assert_eq!(child.line().await, "goes on\n");
@@ -180,9 +185,13 @@ fn a_child_that_never_stops_talking_does_not_hold_up_its_reply() {
         let beacon = Beacon::new();
         let proxy = Proxy::configured(&legacy(&beacon, ""));
         let client = Client::new(proxy.address).begin(NEWEST).await;
-        let flood = tool("mine", "flood", json!({ "bytes": 10 }));
+        let flood = tool("mine", "flood", json!({ "bytes": 10_000 }));
         let mut stream = client.post(&flood).await;
-        while stream.event().await.unwrap()["id"] != "mine" {}
+        // It reads more slowly than the child talks, so that there is always a message for it.
+        let health = Client::at(proxy.address, "/healthz");
+        while stream.event().await.unwrap()["id"] != "mine" {
+            health.send(Method::GET, "").await.text().await;
+        }
         assert!(stream.event().await.is_none());
     });
 }
