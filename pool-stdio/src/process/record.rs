@@ -117,6 +117,6 @@ pub(crate) struct PipeEnds {
     /// Accepted for stdin, and not yet written.
     pub(crate) unwritten: Vec<u8>,
     pub(crate) stdout: Option<PipeEnd>,
-    /// `None` unless it is its owner who reads it. A termination closes it.
+    /// `None` unless it is its owner who reads it. A termination reads it to its end.
     pub(crate) stderr: Option<PipeEnd>,
 }

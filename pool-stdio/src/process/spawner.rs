@@ -158,9 +158,9 @@ fn replace_guardian() {
 fn post_guardian(custodian: &Arc<Custodian>, done: Option<SyncSender<()>>) {
     let mut queue = lock(&SPAWNERS.queue);
     match queue.push(Path::new(GUARDIAN), Job::Guardian { done }) {
-        Pushed::StartThread => drop(start_thread(&mut queue, custodian)),
-        Pushed::Wake | Pushed::Wait => SPAWNERS.posted.notify_one(),
-        Pushed::Full => replace_guardian_at(custodian, sys::clock_now() + STALL_AFTER),
+        Ok(Pushed::StartThread) => drop(start_thread(&mut queue, custodian)),
+        Ok(Pushed::Wake | Pushed::Wait) => SPAWNERS.posted.notify_one(),
+        Err(_) => replace_guardian_at(custodian, sys::clock_now() + STALL_AFTER),
     }
 }
 
@@ -205,19 +205,23 @@ fn post(request: SpawnRequest) -> Result<(), SpawnError> {
     let program = request.command.path().to_owned();
     let mut queue = lock(&SPAWNERS.queue);
     match queue.push(&program, Job::Spawn(request)) {
-        Pushed::Wake => SPAWNERS.posted.notify_one(),
-        Pushed::StartThread => {
+        Ok(Pushed::Wake) => SPAWNERS.posted.notify_one(),
+        Ok(Pushed::StartThread) => {
             let started = start_thread(&mut queue, &custodian);
             // With one thread at least it will be its turn.
             if queue.threads() == 0 {
                 return started;
             }
         }
-        Pushed::Wait => {
+        Ok(Pushed::Wait) => {
             drop(queue);
             watch_stalled(&custodian);
         }
-        Pushed::Full => return Err(SpawnError::QueueFull { limit: WAITING_MAX }),
+        Err(refused) => {
+            drop(queue);
+            drop(refused);
+            return Err(SpawnError::QueueFull { limit: WAITING_MAX });
+        }
     }
     Ok(())
 }

@@ -220,7 +220,9 @@ impl Ward {
             let was_gone = root == RootSight::Exited && start != Start::Killed;
             self.stopping.insert(Stopping::new(ladder, was_gone))
         };
-        stopping.take(pipes, &self.poller, self.record.id);
+        let stderr = stopping.take(pipes, &self.poller, self.record.id);
+        // It is read, and nothing of it is kept: a child that says something at its end is not killed by it.
+        self.stderr = self.stderr.take().or(stderr);
     }
 
     /// Takes the answer to a scan. Returns the next one if that is not enough.

@@ -21,7 +21,10 @@ pub(crate) struct Start<'a> {
     pub(crate) stdout: StdoutEnd,
     pub(crate) stderr: StderrEnd,
     pub(crate) place: Place,
-    #[cfg_attr(windows, expect(dead_code, reason = "there are no signals"))]
+    #[cfg_attr(
+        any(not(target_os = "linux"), pool_stdio_portable),
+        expect(dead_code, reason = "only where it can be set")
+    )]
     pub(crate) mask: Mask,
     /// What is to be ended with it, where the system must be told so at the start.
     #[cfg_attr(unix, expect(dead_code, reason = "it is decided at the end here"))]
@@ -40,10 +43,7 @@ pub(crate) enum StdoutEnd {
 
 /// Which signals the child blocks when it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(
-    any(not(target_os = "linux"), pool_stdio_portable),
-    expect(dead_code, reason = "only where it can be set")
-)]
+#[cfg_attr(windows, expect(dead_code, reason = "there are no signals"))]
 pub(crate) enum Mask {
     None,
     All,
