@@ -365,6 +365,10 @@ impl Ward {
         drop((exit_watch, stderr, stopping, lines));
         let unreaped = (!is_reaped).then_some(root);
         drop(membership);
+        if let Some(cgroup) = record.cgroup.clone() {
+            // Order: before the wakers of those who wait for the termination.
+            notifier::run(move || cgroup.remove());
+        }
         record.termination.publish(termination);
         unreaped
     }
@@ -501,6 +505,7 @@ impl Ward {
             unreaped_root: is_held.then_some(pid),
             group: (is_held || self.root.outlives_its_pid()).then_some(pid),
             descendants_since: self.descendants_since,
+            cgroup: self.record.cgroup.clone(),
             recorded,
             purpose,
         }
