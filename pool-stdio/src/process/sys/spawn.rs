@@ -22,7 +22,10 @@ pub(crate) struct Start<'a> {
     pub(crate) stderr: StderrEnd,
     pub(crate) place: Place,
     #[cfg_attr(
-        any(not(target_os = "linux"), pool_stdio_portable),
+        any(
+            not(any(target_os = "linux", target_os = "macos")),
+            pool_stdio_portable
+        ),
         expect(dead_code, reason = "only where it can be set")
     )]
     pub(crate) mask: Mask,
