@@ -198,7 +198,9 @@ pub trait Connector: Send + Sync + 'static {
     /// Closes a connection and returns when the resource behind it is gone.
     ///
     /// Called exactly once for every connection that was opened and not detached. Once the runtime
-    /// has shut down, connections are dropped instead.
+    /// has shut down, connections are dropped instead. When the last handle of a pool on a current-thread
+    /// runtime is dropped, the closes of its idle connections are polled for the first time by the thread
+    /// that drops it: nobody may poll that runtime again.
     ///
     /// # Cancel safety
     ///

@@ -7,17 +7,21 @@
 
 use std::fmt;
 use std::sync::Arc as StdArc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::runtime::Handle as Runtime;
+use tokio::runtime::{Handle as Runtime, RuntimeFlavor};
 use tokio::time::sleep_until;
 
+use crate::connect;
 use crate::engine::{Engine, Lends, attach_to_budget};
 use crate::error::{ResizeError, WarmUpError};
+use crate::foreign;
 use crate::inbox::Receiver;
 use crate::maintenance::{Maintenance, PoolErrand};
 use crate::shutdown;
 use crate::status::{CloseReport, ConnectionStats, EvictionReport, PoolStatus};
+use crate::store::Errand;
 use crate::sync::{Arc, Permits};
 use crate::time::Time;
 
@@ -119,8 +123,35 @@ impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
     }
 }
 
+impl<T: Send + 'static, L: Lends<T>> Handle<T, L> {
+    /// Begins the closes that a runtime would begin when somebody next polls it, and leaves the rest to it.
+    fn begin_closes(&self, runtime: &Runtime) {
+        let _entered = runtime.enter();
+        let is_close = |errand: &PoolErrand<T, L>| matches!(errand, Errand::Close(..));
+        for errand in self.engine.inbox.take_if(is_close) {
+            let Errand::Close(open, reason) = errand else {
+                continue;
+            };
+            let mut closing = Box::pin(connect::close(open, reason));
+            let mut context = Context::from_waker(Waker::noop());
+            match foreign::catch("close", || closing.as_mut().poll(&mut context)) {
+                // Its task polls it again, with a waker of its own.
+                Ok(Poll::Pending) => drop(runtime.spawn(closing)),
+                Ok(Poll::Ready(())) => {}
+                Err(fault) => foreign::log(&fault),
+            }
+        }
+    }
+}
+
 impl<T: Send + 'static, L: Lends<T>> Drop for Handle<T, L> {
     fn drop(&mut self) {
         self.engine.close();
+        if let Some(runtime) = &self.runtime
+            && runtime.runtime_flavor() == RuntimeFlavor::CurrentThread
+        {
+            // Nobody may ever poll it again.
+            self.begin_closes(runtime);
+        }
     }
 }

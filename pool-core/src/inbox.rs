@@ -56,6 +56,15 @@ impl<E> Inbox<E> {
         Ok(())
     }
 
+    /// Takes errands back that the receiver has not seen.
+    pub(crate) fn take_if(&self, is_wanted: impl Fn(&E) -> bool) -> Vec<E> {
+        let mut contents = self.0.lock();
+        let all = std::mem::take(&mut contents.errands);
+        let (wanted, rest): (Vec<E>, Vec<E>) = all.into_iter().partition(is_wanted);
+        contents.errands = rest.into();
+        wanted
+    }
+
     /// Makes the receiver look at the store.
     pub(crate) fn kick(&self) {
         let mut contents = self.0.lock();

@@ -70,5 +70,42 @@ fn what_cannot_work_is_said_before_a_start() {
     );
     let renamed = limited(|limits| limits.open_files = Some(64), "").arg0("other");
     let error = renamed.build().unwrap_err();
-    assert_eq!(error.to_string(), "arg0 cannot be combined with limits");
+    let text = "arg0 cannot be combined with limits or a control group";
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn every_variable_reaches_a_limited_child_whatever_its_name() {
+    let variables = [
+        ("my.var", "a b"),
+        ("1st-name", "$HOME 'x' \"y\"\n\\z"),
+        ("with space", ""),
+        ("-u", "no option"),
+        ("BASH_FUNC_f%%", "() { echo hi; }"),
+        ("IFS", "x"),
+        // Some shells do not even start with it.
+        ("OPTIND", "abc"),
+        ("PLAIN", "kept"),
+    ];
+    let mut limits = ProcessLimits::default();
+    limits.open_files = Some(64);
+    let mut spec = CommandSpec::new("env").arg("-0").env_clear().limits(limits);
+    for (name, value) in variables {
+        spec = spec.env(name, value);
+    }
+    let child = spawn(spec);
+    let said = read_lines(&child, usize::MAX);
+    let seen: Vec<_> = said.split_terminator('\0').collect();
+    for (name, value) in variables {
+        assert!(
+            seen.contains(&format!("{name}={value}").as_str()),
+            "{name}: {seen:?}"
+        );
+    }
+    let added = seen.iter().filter(|entry| {
+        let known = ["PWD=", "SHLVL=", "_=", "OLDPWD=", "POOL_STDIO_COOKIE="];
+        known.iter().all(|name| !entry.starts_with(name))
+    });
+    assert_eq!(added.count(), variables.len(), "{seen:?}");
+    block_on(child.terminate(Stop::Orderly));
 }

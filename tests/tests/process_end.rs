@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::{AMPLE, BRIEF, NO_SURVIVORS, Scene, graces, read_lines, read_lines_from, write_to};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use pool_stdio::{Drain, Exit, LadderTimes, LineSink, Rung, StderrPolicy, Stop};
+use pool_stdio::{CommandSpec, Drain, Exit, LadderTimes, LineSink, Rung, StderrPolicy, Stop};
 use pool_testkit::fixture::{Behaviour, Step, Stream};
 use pool_tests::children::{Sighting, block_on};
 
@@ -95,6 +95,33 @@ fn a_termination_whose_future_is_dropped_runs_to_its_end() {
     drop(child.terminate(Stop::Orderly));
     assert!(seen.iter().all(|one| one.dies_within(AMPLE)));
     scene.end(seen);
+}
+
+#[test]
+fn a_termination_that_was_begun_is_hastened_by_another() {
+    let scene = Scene::new();
+    let tree = scene.deaf("root").hang();
+    let mut child = scene.spawn_spec(scene.spec(&tree).ladder_times(graces(AMPLE, AMPLE)));
+    let seen = scene.beacon.expect(1);
+    child.begin_stop(Stop::Orderly);
+    assert_eq!(block_on(child.terminate(Stop::Force)).rung, Rung::Kill);
+    scene.end(seen);
+}
+
+#[test]
+fn what_a_child_says_on_an_untaken_stderr_at_its_end_is_read() {
+    let scene = Scene::new();
+    // More than the pipe holds, and each line is lost if nobody reads: then `sh` dies of it.
+    let script = "read -r line; n=0; while [ $n -lt 5000 ]; do echo a word of thanks at last >&2 || exit 3; \
+                  n=$((n + 1)); done; exit 7";
+    let spec = CommandSpec::new("sh").args(["-c", script]);
+    let spec = spec
+        .stderr(StderrPolicy::Pipe)
+        .ladder_times(graces(AMPLE, AMPLE));
+    let end = block_on(scene.spawn_spec(spec).terminate(Stop::Orderly));
+    assert_eq!((end.rung, code(end.exit)), (Rung::Eof, Some(7)));
+    assert_eq!((end.drain, end.pipe_held), (Drain::Complete, false));
+    scene.end(Vec::new());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+use std::process::Command;
 use std::time::Duration;
 
 use pool_testkit::census::Census;
@@ -63,4 +64,31 @@ fn counts_are_the_same_after_futures_were_dropped_at_every_await() {
             }
         });
     }
+}
+
+/// As in a container without an init: what loses its parents becomes a child of the program.
+#[test]
+fn counts_are_the_same_in_the_first_process_of_a_namespace() {
+    // Order: the census waits for other tests, which would slow this one down.
+    let _census = Census::begin();
+    let words = "-mpf --mount-proc --kill-child";
+    let plan = "--cycles 300 --cancelled 100 --chaos-seconds 0 --hosts 0";
+    let soak = Command::new("unshare")
+        .args(words.split(' '))
+        .arg(env!("CARGO_BIN_EXE_soak"))
+        .args(plan.split(' '))
+        .output()
+        .expect("there is an `unshare`");
+    let said = String::from_utf8_lossy(&soak.stdout);
+    if said.is_empty() {
+        let error = String::from_utf8_lossy(&soak.stderr);
+        assert!(error.contains("not permitted"), "{error}");
+        #[expect(clippy::print_stderr, reason = "it must be seen that it was not tried")]
+        {
+            eprintln!("SKIPPED: this needs the right to make namespaces");
+        }
+        return;
+    }
+    assert!(soak.status.success(), "{said}");
+    assert!(said.ends_with("nothing was left behind\n"), "{said}");
 }

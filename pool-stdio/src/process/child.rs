@@ -360,6 +360,10 @@ impl Child {
     /// ```
     pub fn begin_stop(&mut self, stop: Stop) {
         let pipes = std::mem::take(&mut self.pipes);
+        self.stop_or_hasten(stop, pipes);
+    }
+
+    fn stop_or_hasten(&mut self, stop: Stop, pipes: PipeEnds) {
         if self.root.is_some() {
             self.stop(Start::Stop(stop), pipes);
         } else if !host::is_fork() && self.record.termination.peek().is_none() {
@@ -371,7 +375,8 @@ impl Child {
         }
     }
 
-    /// Ends the child with all of its [scope](crate::KillScope), and says how that went.
+    /// Ends the child with all of its [scope](crate::KillScope), and says how that went. A termination that
+    /// is under way is hastened, as by [`begin_stop`](Self::begin_stop).
     ///
     /// # Cancel safety
     ///
@@ -382,8 +387,7 @@ impl Child {
         mut self,
         stop: Stop,
     ) -> impl Future<Output = Termination> + Send + 'static + use<> {
-        let pipes = std::mem::take(&mut self.pipes);
-        self.stop(Start::Stop(stop), pipes);
+        self.begin_stop(stop);
         self.terminating()
     }
 
@@ -397,7 +401,7 @@ impl Child {
         pipes.stdin = handover.pipes.stdin.or(pipes.stdin);
         pipes.stdout = handover.pipes.stdout.or(pipes.stdout);
         pipes.unwritten = handover.pipes.unwritten;
-        self.stop(Start::Stop(stop), pipes);
+        self.stop_or_hasten(stop, pipes);
         self.terminating()
     }
 

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fmt, fs, io};
 
+use super::cgroup_spec::CgroupSpec;
 use super::command_error::CommandError;
 use super::cookie::{COOKIE_VARIABLE, Mark};
-use super::limits::{ProcessLimits, SHELL};
+use super::limits::ProcessLimits;
 use super::program;
+use super::shim;
 use super::stderr::{LineSink, StderrPolicy};
 use super::sys::{self, Mask, Place, Start, StderrEnd, StdoutEnd};
 use super::terminate::{KillScope, LadderTimes};
@@ -59,6 +61,7 @@ pub struct CommandSpec {
     place: Place,
     guarding: Guarding,
     limits: ProcessLimits,
+    cgroup: Option<CgroupSpec>,
     children_max: usize,
 }
 
@@ -81,6 +84,7 @@ impl fmt::Debug for CommandSpec {
             .field("place", &self.place)
             .field("guarding", &self.guarding)
             .field("limits", &self.limits)
+            .field("cgroup", &self.cgroup)
             .field("children_max", &self.children_max)
             .finish()
     }
@@ -105,6 +109,7 @@ impl CommandSpec {
             place: Place::default(),
             guarding: Guarding::default(),
             limits: ProcessLimits::default(),
+            cgroup: None,
             children_max: 1,
         }
     }
@@ -259,11 +264,20 @@ impl CommandSpec {
 
     /// Limits on the child and on each process that it starts. Default: those of this program.
     ///
-    /// For a limit on how many processes there are, or on the memory of all together, use a control
-    /// group.
+    /// For a limit on how many processes there are, or on the memory of all together, use a
+    /// [control group](Self::cgroup).
     #[must_use]
     pub fn limits(mut self, limits: ProcessLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// A control group for each child. A termination ends all that is in it, so
+    /// [`KillScope::Group`] means the same as [`Tree`](KillScope::Tree), and
+    /// [`Root`](KillScope::Root) is refused. Default: none.
+    #[must_use]
+    pub fn cgroup(mut self, cgroup: CgroupSpec) -> Self {
+        self.cgroup = Some(cgroup);
         self
     }
 
@@ -285,9 +299,9 @@ impl CommandSpec {
     /// [`CurrentDir`](CommandError::CurrentDir) for the directory,
     /// [`Malformed`](CommandError::Malformed) for strings that the system cannot pass on,
     /// [`TooFewDescriptors`](CommandError::TooFewDescriptors) if the limit on descriptors is too
-    /// low for `children_max` children, [`NoShell`](CommandError::NoShell) and
-    /// [`LimitTooHigh`](CommandError::LimitTooHigh) for limits, and
-    /// [`Conflict`](CommandError::Conflict) for settings that exclude each other.
+    /// low for `children_max` children, [`LimitTooHigh`](CommandError::LimitTooHigh) for limits,
+    /// [`Cgroup`](CommandError::Cgroup) for a control group, [`NoShell`](CommandError::NoShell) for both,
+    /// and [`Conflict`](CommandError::Conflict) for settings that exclude each other.
     pub fn build(self) -> Result<Command, CommandError> {
         self.check_strings()?;
         let path = program::find(&self.program, self.child_path().as_deref())?;
@@ -309,23 +323,34 @@ impl CommandSpec {
             });
         }
         check_descriptors(self.children_max)?;
-        let limited = if self.limits.is_none() {
-            None
-        } else if self.arg0.is_some() {
-            return Err(CommandError::Conflict {
-                first: "arg0",
-                second: "limits",
-            });
-        } else {
-            self.limits.check()?;
-            Some(self.limits.shell_args(&path, &self.args))
-        };
+        if self.needs_shim() {
+            self.check_shim(&path)?;
+        }
         Ok(Command {
-            inner: Arc::new(Checked {
-                spec: self,
-                path,
-                limited,
-            }),
+            inner: Arc::new(Checked { spec: self, path }),
+        })
+    }
+
+    fn needs_shim(&self) -> bool {
+        !self.limits.is_none() || self.cgroup.is_some()
+    }
+
+    fn check_shim(&self, path: &Path) -> Result<(), CommandError> {
+        let conflict = |first, second| Err(CommandError::Conflict { first, second });
+        if self.arg0.is_some() {
+            return conflict("arg0", "limits or a control group");
+        }
+        if self.cgroup.is_some() && self.scope == KillScope::Root {
+            return conflict("`KillScope::Root`", "a control group");
+        }
+        shim::check(path)?;
+        self.limits.check()?;
+        let Some(cgroup) = &self.cgroup else {
+            return Ok(());
+        };
+        cgroup.check().map_err(|problem| CommandError::Cgroup {
+            path: cgroup.directory.clone(),
+            problem,
         })
     }
 
@@ -411,8 +436,6 @@ pub struct Command {
 struct Checked {
     spec: CommandSpec,
     path: PathBuf,
-    /// What a shell is given to execute the program within limits, if there are any.
-    limited: Option<Vec<OsString>>,
 }
 
 impl Command {
@@ -448,19 +471,44 @@ impl Command {
     }
 
     pub(crate) fn scope(&self) -> KillScope {
-        self.inner.spec.scope
+        match self.inner.spec.cgroup {
+            // Where the control group cannot be asked, as after this program's end, marks are looked for.
+            Some(_) => KillScope::Tree,
+            None => self.inner.spec.scope,
+        }
+    }
+
+    pub(crate) fn cgroup(&self) -> Option<&CgroupSpec> {
+        self.inner.spec.cgroup.as_ref()
     }
 
     pub(crate) fn times(&self) -> LadderTimes {
         self.inner.spec.times
     }
 
-    /// What the child is started with, in this environment.
-    pub(crate) fn start<'a>(&'a self, environment: &'a BTreeMap<OsString, OsString>) -> Start<'a> {
+    /// What a shell is given to prepare the child, if something is to be prepared. Changes the environment
+    /// that it begins with.
+    pub(crate) fn shim_args(
+        &self,
+        cgroup: Option<&Path>,
+        environment: &mut BTreeMap<OsString, OsString>,
+    ) -> Option<Vec<OsString>> {
+        let Checked { spec, path } = &*self.inner;
+        let program = (path.as_path(), spec.args.as_slice());
+        let args = || shim::args(&spec.limits, cgroup, program, environment);
+        spec.needs_shim().then(args)
+    }
+
+    /// What the child is started with, in this environment, through a shell with these arguments.
+    pub(crate) fn start<'a>(
+        &'a self,
+        shim_args: Option<&'a [OsString]>,
+        environment: &'a BTreeMap<OsString, OsString>,
+    ) -> Start<'a> {
         let spec = &self.inner.spec;
-        let (program, args) = match &self.inner.limited {
-            None => (self.inner.path.as_path(), &spec.args),
-            Some(args) => (Path::new(SHELL), args),
+        let (program, args) = match shim_args {
+            None => (self.inner.path.as_path(), spec.args.as_slice()),
+            Some(args) => (Path::new(shim::SHELL), args),
         };
         Start {
             program,
@@ -476,7 +524,7 @@ impl Command {
             },
             place: spec.place,
             mask: Mask::None,
-            scope: spec.scope,
+            scope: self.scope(),
             ends_with_host: spec.guarding == Guarding::Guarded,
         }
     }

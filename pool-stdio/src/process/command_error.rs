@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::cgroup_spec::CgroupProblem;
+
 /// Why a command cannot work.
 ///
 /// # Examples
@@ -78,8 +80,8 @@ pub enum CommandError {
         /// The limit (`RLIMIT_NOFILE`).
         limit: u64,
     },
-    /// Limits are set by a shell, and `/bin/sh` cannot be executed.
-    #[error("limits need a shell, and /bin/sh cannot be executed")]
+    /// Limits and control groups need a shell, and `/bin/sh` cannot be executed.
+    #[error("limits and control groups need a shell, and /bin/sh cannot be executed")]
     NoShell {
         /// What the system says.
         source: io::Error,
@@ -93,6 +95,14 @@ pub enum CommandError {
         value: u64,
         /// The hard limit of this program.
         limit: u64,
+    },
+    /// The child cannot have a control group.
+    #[error("no control group in {path:?}: {problem}")]
+    Cgroup {
+        /// The directory that was given.
+        path: PathBuf,
+        /// What is missing, and what to do.
+        problem: CgroupProblem,
     },
     /// Two settings exclude each other.
     #[error("{first} cannot be combined with {second}")]

@@ -1,11 +1,8 @@
 //! Limits that the system puts on a child and on each process that it starts.
 //!
-//! They must hold before the program can start another process. So a shell is started that sets them on
-//! itself, and then executes the program in its place: the pid, the group and the pipes stay.
+//! They must hold before the program can start another process. So a shell sets them on itself, and then
+//! executes the program in its place.
 
-use std::ffi::{OsStr, OsString};
-use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use super::command_error::CommandError;
@@ -14,8 +11,10 @@ use super::sys::{self, LimitedResource};
 /// Limits on a child, and on each process that it starts, by itself. `None` leaves what this program has.
 ///
 /// They are set by `/bin/sh`, which then executes the program in its place. That makes a start about 1 ms
-/// slower, and some shells add `PWD`, `SHLVL` and `_` to the environment. A program that cannot be
-/// executed is then no failed start: the child exits with 126 or 127.
+/// slower, and some shells add `PWD`, `SHLVL` and `_` to the environment. Variables whose names a shell
+/// would not pass on are set by `/usr/bin/env`; for a moment their values are among its arguments, which
+/// other users can see. A program that cannot be executed is no failed start then: the child exits with 126
+/// or 127.
 ///
 /// # Examples
 ///
@@ -72,12 +71,6 @@ impl ProcessLimits {
 
     /// Whether this program may set them.
     pub(super) fn check(&self) -> Result<(), CommandError> {
-        let shell = if cfg!(unix) {
-            sys::check_executable(Path::new(SHELL))
-        } else {
-            Err(io::ErrorKind::Unsupported.into())
-        };
-        shell.map_err(|source| CommandError::NoShell { source })?;
         for (resource, _, _, value) in self.settings() {
             if let Some(limit) = hard_limit(resource)
                 && value > limit
@@ -89,18 +82,10 @@ impl ProcessLimits {
         Ok(())
     }
 
-    /// What the shell is given to set them, and to execute the program.
-    pub(super) fn shell_args(&self, program: &Path, args: &[OsString]) -> Vec<OsString> {
+    /// What a shell does to set them on itself.
+    pub(super) fn shell_commands(&self) -> impl Iterator<Item = String> {
         let settings = self.settings();
-        let settings = settings.map(|(_, option, value, _)| format!("ulimit -{option} {value}"));
-        let settings = settings.collect::<Vec<_>>().join(" && ");
-        let script = format!("{settings} || exit 126; exec \"$@\"");
-        let fixed = [OsStr::new("-c"), OsStr::new(&script), OsStr::new("sh")];
-        let fixed = fixed.into_iter().chain([program.as_os_str()]);
-        fixed
-            .map(OsStr::to_owned)
-            .chain(args.iter().cloned())
-            .collect()
+        settings.map(|(_, option, value, _)| format!("ulimit -{option} {value}"))
     }
 }
 
@@ -122,5 +107,3 @@ fn hard_limit(resource: LimitedResource) -> Option<u64> {
 const fn hard_limit(_: LimitedResource) -> Option<u64> {
     None
 }
-
-pub(super) const SHELL: &str = "/bin/sh";

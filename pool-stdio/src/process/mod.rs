@@ -2,6 +2,8 @@
 //!
 //! Other rooms of this crate use what is re-exported here, and nothing else.
 
+mod cgroup;
+mod cgroup_spec;
 mod child;
 mod children;
 mod command;
@@ -23,6 +25,7 @@ mod program;
 mod record;
 mod roster;
 mod service;
+mod shim;
 mod signal;
 mod spawn_error;
 mod spawn_queue;
@@ -34,6 +37,7 @@ mod terminate;
 mod ward;
 mod watched;
 
+pub use cgroup_spec::{CgroupProblem, CgroupSpec};
 pub use child::Child;
 pub use children::Children;
 pub use command::{Command, CommandSpec};

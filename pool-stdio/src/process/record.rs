@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
+use super::cgroup::Cgroup;
 use super::lock::lock;
 use super::memory::resident_bytes;
 use super::once::Once;
@@ -21,6 +22,8 @@ pub(crate) struct ChildRecord {
     pub(crate) id: ChildId,
     pub(crate) pid: u32,
     pub(crate) scope: KillScope,
+    /// The control group that was made for it, if there is one.
+    pub(crate) cgroup: Option<Arc<Cgroup>>,
     /// Why the child was killed, if its pool asked for that. Set before it is killed.
     pub(crate) kill_cause: OnceLock<Box<str>>,
     /// What a forced termination kills at once; `None` if it gives a grace first.
@@ -53,12 +56,14 @@ impl ChildRecord {
         self.kill_cause.get().map(ToString::to_string)
     }
 
-    /// The resident memory of the child's scope, unless the child has ended.
+    /// The memory of the child's control group, or else the resident memory of its scope, unless the child
+    /// has ended.
     pub(crate) fn resident_bytes(&self) -> Option<u64> {
         if self.exit().is_some() {
             return None;
         }
-        resident_bytes(self.pid, self.scope)
+        let counted = self.cgroup.as_ref().and_then(|it| it.memory_bytes());
+        counted.or_else(|| resident_bytes(self.pid, self.scope))
     }
 
     /// Whether the process is stopped, as by SIGSTOP. `false` where the system does not tell.
@@ -117,6 +122,6 @@ pub(crate) struct PipeEnds {
     /// Accepted for stdin, and not yet written.
     pub(crate) unwritten: Vec<u8>,
     pub(crate) stdout: Option<PipeEnd>,
-    /// `None` unless it is its owner who reads it. A termination closes it.
+    /// `None` unless it is its owner who reads it. A termination reads it to its end.
     pub(crate) stderr: Option<PipeEnd>,
 }

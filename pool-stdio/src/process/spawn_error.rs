@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::cgroup_spec::CgroupProblem;
 use super::command::{Command, DESCRIPTORS_PER_CHILD};
 use super::command_error::open_text;
 use super::sys::{self, OsErrorKind};
@@ -114,6 +115,14 @@ pub enum SpawnError {
         /// What the system says.
         source: io::Error,
     },
+    /// Its control group could not be made.
+    #[error("no control group in {path}: {problem}")]
+    Cgroup {
+        /// The directory in which it was to be made.
+        path: String,
+        /// What is missing, and what to do.
+        problem: CgroupProblem,
+    },
     /// No child can be started for now: the earlier starts hang, in a file system that does not answer
     /// perhaps. One program can hold at most half of the threads that start children.
     #[error("no start within {limit:?}: the starts of {} hang", programs.join(", "))]
@@ -203,6 +212,7 @@ impl SpawnError {
             | Self::Memory { .. }
             | Self::Storage { .. }
             | Self::CurrentDir { .. }
+            | Self::Cgroup { .. }
             | Self::Stalled { .. }
             | Self::QueueFull { .. }
             | Self::Threads { .. } => true,

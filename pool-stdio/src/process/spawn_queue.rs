@@ -40,8 +40,6 @@ pub(crate) enum Pushed {
     StartThread,
     /// All threads that may start it are busy: watch them.
     Wait,
-    /// It is not in the queue: too many are.
-    Full,
 }
 
 /// Requests that are not started, and when to look again.
@@ -62,9 +60,13 @@ impl<R> SpawnQueue<R> {
         }
     }
 
-    pub(crate) fn push(&mut self, program: &Path, request: R) -> Pushed {
+    /// # Errors
+    ///
+    /// The request, if too many wait. To be dropped after the queue is unlocked: a user's values are in
+    /// it.
+    pub(crate) fn push(&mut self, program: &Path, request: R) -> Result<Pushed, R> {
         if self.waiting.len() >= WAITING_MAX {
-            return Pushed::Full;
+            return Err(request);
         }
         let idle = self.threads.saturating_sub(self.busy.len());
         let pushed = if self.blockers(program).is_some() {
@@ -80,7 +82,7 @@ impl<R> SpawnQueue<R> {
             program: program.to_owned(),
             request,
         });
-        pushed
+        Ok(pushed)
     }
 
     pub(crate) const fn add_thread(&mut self) {
@@ -206,7 +208,8 @@ mod tests {
         }
 
         fn push(&mut self, program: &str, request: u32) -> Pushed {
-            self.queue.push(Path::new(program), request)
+            let pushed = self.queue.push(Path::new(program), request);
+            pushed.expect("there is room")
         }
 
         fn take(&mut self) -> Option<u32> {
@@ -246,7 +249,7 @@ mod tests {
             (Some(1), Some(2), None)
         );
         assert_eq!(play.push("a", 4), Pushed::Wait);
-        assert_ne!(play.push("b", 5), Pushed::Full);
+        assert_eq!(play.push("b", 5), Pushed::Wait);
         assert_eq!(
             play.take(),
             Some(5),
@@ -260,12 +263,12 @@ mod tests {
     fn what_waits_for_a_hanging_program_is_refused_and_others_are_not() {
         let mut play = Play::new(THREADS_MAX);
         for request in 1..=3 {
-            assert_ne!(play.push("hangs", request), Pushed::Full);
+            let (Pushed::StartThread | Pushed::Wake | Pushed::Wait) = play.push("hangs", request);
         }
         assert_eq!((play.take(), play.take()), (Some(1), Some(2)));
         assert_eq!(play.stalled(), (vec![], Some(STALL_AFTER)));
         play.now += STALL_AFTER;
-        assert_ne!(play.push("works", 4), Pushed::Full);
+        let (Pushed::StartThread | Pushed::Wake | Pushed::Wait) = play.push("works", 4);
         let stalled = play.queue.take_stalled(play.now);
         assert_eq!(stalled.requests, [3]);
         assert_eq!(stalled.programs, [PathBuf::from("hangs")]);
@@ -276,7 +279,7 @@ mod tests {
     fn when_all_threads_hang_everything_is_refused_until_one_is_back() {
         let mut play = Play::new(THREADS_MAX);
         for (program, request) in [("a", 1), ("a", 2), ("b", 3), ("b", 4)] {
-            assert_ne!(play.push(program, request), Pushed::Full);
+            let (Pushed::StartThread | Pushed::Wake | Pushed::Wait) = play.push(program, request);
             assert_eq!(play.take(), Some(request));
             play.now += Duration::from_secs(1);
         }
@@ -297,8 +300,13 @@ mod tests {
     fn the_queue_is_bounded() {
         let mut play = Play::new(0);
         for request in 0..1024 {
-            assert_ne!(play.push("a", request), Pushed::Full);
+            let (Pushed::StartThread | Pushed::Wake | Pushed::Wait) = play.push("a", request);
         }
-        assert_eq!(play.push("a", 1024), Pushed::Full);
+        assert_eq!(play.queue.push(Path::new("a"), 1024), Err(1024));
+        assert_eq!(play.take(), Some(0));
+        assert_eq!(
+            play.queue.push(Path::new("a"), 1024),
+            Ok(Pushed::StartThread)
+        );
     }
 }

@@ -13,6 +13,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::cgroup::{Cgroup, NewCgroup};
 use super::child::Child;
 use super::command::{Command, Guarding};
 use super::cookie::Mark;
@@ -158,9 +159,9 @@ fn replace_guardian() {
 fn post_guardian(custodian: &Arc<Custodian>, done: Option<SyncSender<()>>) {
     let mut queue = lock(&SPAWNERS.queue);
     match queue.push(Path::new(GUARDIAN), Job::Guardian { done }) {
-        Pushed::StartThread => drop(start_thread(&mut queue, custodian)),
-        Pushed::Wake | Pushed::Wait => SPAWNERS.posted.notify_one(),
-        Pushed::Full => replace_guardian_at(custodian, sys::clock_now() + STALL_AFTER),
+        Ok(Pushed::StartThread) => drop(start_thread(&mut queue, custodian)),
+        Ok(Pushed::Wake | Pushed::Wait) => SPAWNERS.posted.notify_one(),
+        Err(_) => replace_guardian_at(custodian, sys::clock_now() + STALL_AFTER),
     }
 }
 
@@ -205,19 +206,23 @@ fn post(request: SpawnRequest) -> Result<(), SpawnError> {
     let program = request.command.path().to_owned();
     let mut queue = lock(&SPAWNERS.queue);
     match queue.push(&program, Job::Spawn(request)) {
-        Pushed::Wake => SPAWNERS.posted.notify_one(),
-        Pushed::StartThread => {
+        Ok(Pushed::Wake) => SPAWNERS.posted.notify_one(),
+        Ok(Pushed::StartThread) => {
             let started = start_thread(&mut queue, &custodian);
             // With one thread at least it will be its turn.
             if queue.threads() == 0 {
                 return started;
             }
         }
-        Pushed::Wait => {
+        Ok(Pushed::Wait) => {
             drop(queue);
             watch_stalled(&custodian);
         }
-        Pushed::Full => return Err(SpawnError::QueueFull { limit: WAITING_MAX }),
+        Err(refused) => {
+            drop(queue);
+            drop(refused);
+            return Err(SpawnError::QueueFull { limit: WAITING_MAX });
+        }
     }
     Ok(())
 }
@@ -338,7 +343,9 @@ impl Spawner {
         });
         let is_marked = guarded.is_some() || scope == KillScope::Tree;
         let mark = is_marked.then_some(Mark { child: id, scope });
-        let guard = SpawnGuard::start(command, mark, &self.chance)?;
+        // Order: it is dropped after the child, if the start fails: only an empty one can be removed.
+        let cgroup = make_cgroup(command, id)?;
+        let guard = SpawnGuard::start(command, mark, cgroup.as_ref(), &self.chance)?;
         let failed = |error| SpawnError::from_system(command, error, 1);
         let root = guard.adopt_root().map_err(failed)?;
         // Other code of this program may reap any child.
@@ -366,7 +373,8 @@ impl Spawner {
         if let Some(guarded) = guarded {
             guarded.succeed(scope, pid, pid_state);
         }
-        let record = Arc::new(new_record(command, id, pid, pid_state));
+        let cgroup = cgroup.map(NewCgroup::keep).map(Arc::new);
+        let record = Arc::new(new_record(command, id, (pid, pid_state), cgroup));
         let admission = reservation.map(|reservation| reservation.admit(&record, &root));
         let (membership, roster_state) = match admission {
             Some(admission) => (Some(admission.membership), admission.roster_state),
@@ -416,7 +424,23 @@ impl Drop for BusyWith<'_> {
     }
 }
 
-fn new_record(command: &Command, id: ChildId, pid: u32, pid_state: PidState) -> ChildRecord {
+fn make_cgroup(command: &Command, id: ChildId) -> Result<Option<NewCgroup>, SpawnError> {
+    let Some(spec) = command.cgroup() else {
+        return Ok(None);
+    };
+    let made = spec.make(id).map_err(|problem| SpawnError::Cgroup {
+        path: spec.directory.display().to_string(),
+        problem,
+    });
+    made.map(Some)
+}
+
+fn new_record(
+    command: &Command,
+    id: ChildId,
+    (pid, pid_state): (u32, PidState),
+    cgroup: Option<Arc<Cgroup>>,
+) -> ChildRecord {
     let limits = match command.stderr_policy() {
         StderrPolicy::Ring {
             bytes_max,
@@ -434,6 +458,7 @@ fn new_record(command: &Command, id: ChildId, pid: u32, pid_state: PidState) -> 
         id,
         pid,
         scope: command.scope(),
+        cgroup,
         kill_cause: OnceLock::new(),
         killed_at_once: (command.times().force_grace.is_zero()).then(|| command.scope()),
         pid_state: Mutex::new(pid_state),
@@ -452,10 +477,12 @@ impl SpawnGuard {
     fn start(
         command: &Command,
         mark: Option<Mark>,
+        cgroup: Option<&NewCgroup>,
         chance: &RandomState,
     ) -> Result<Self, SpawnError> {
-        let environment = command.environment(mark);
-        let start = command.start(&environment);
+        let mut environment = command.environment(mark);
+        let shim_args = command.shim_args(cgroup.map(NewCgroup::path), &mut environment);
+        let start = command.start(shim_args.as_deref(), &environment);
         let spawned = retry_briefly(chance, sys::pause, || sys::spawn(&start));
         match spawned {
             Ok(spawned) => Ok(Self {

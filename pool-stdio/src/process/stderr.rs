@@ -37,8 +37,9 @@ pub enum StderrPolicy {
         /// How many lines are kept. 200 by default: few people read more than that in an error report.
         lines_max: usize,
     },
-    /// It is a pipe that the owner of the child [takes](crate::Child::take_stderr) and reads. For children
-    /// that you start yourself: connectors refuse it.
+    /// It is a pipe that the owner of the child [takes](crate::Child::take_stderr) and reads. If it was not
+    /// taken, a termination reads it and throws the bytes away. For children that you start yourself:
+    /// connectors refuse it.
     Pipe,
     /// The child writes to the stderr of this program.
     Inherit,

@@ -77,14 +77,20 @@ impl Stopping {
         }
     }
 
-    /// Takes the pipes that are handed over. One that cannot be made non-blocking is closed.
-    pub(super) fn take(&mut self, pipes: PipeEnds, poller: &Arc<Poller>, child: ChildId) {
+    /// Takes the pipes that are handed over. One that cannot be made non-blocking is closed. Returns the
+    /// one of stderr.
+    #[must_use]
+    pub(super) fn take(
+        &mut self,
+        pipes: PipeEnds,
+        poller: &Arc<Poller>,
+        child: ChildId,
+    ) -> Option<WatchedPipe> {
         let PipeEnds {
             stdin,
             unwritten,
             stdout,
-            // Nobody is left who reads it.
-            stderr: _,
+            stderr,
         } = pipes;
         self.unwritten.extend(unwritten);
         let token = |source| Token { source, child }.to_number();
@@ -111,6 +117,8 @@ impl Stopping {
                 Stdin::Flushed(end)
             }
         });
+        let stderr = stderr.filter(sys::never_blocks);
+        stderr.map(|end| WatchedPipe::new(end, poller, token(Source::Stderr), Ready::ToRead))
     }
 
     /// Takes the members that a scan saw dead. Returns whether there are some that the scan before did

@@ -220,7 +220,9 @@ impl Ward {
             let was_gone = root == RootSight::Exited && start != Start::Killed;
             self.stopping.insert(Stopping::new(ladder, was_gone))
         };
-        stopping.take(pipes, &self.poller, self.record.id);
+        let stderr = stopping.take(pipes, &self.poller, self.record.id);
+        // It is read, and nothing of it is kept: a child that says something at its end is not killed by it.
+        self.stderr = self.stderr.take().or(stderr);
     }
 
     /// Takes the answer to a scan. Returns the next one if that is not enough.
@@ -369,6 +371,10 @@ impl Ward {
         drop((exit_watch, stderr, stopping, lines));
         let unreaped = (!is_reaped).then_some(root);
         drop(membership);
+        if let Some(cgroup) = record.cgroup.clone() {
+            // Order: before the wakers of those who wait for the termination.
+            notifier::run(move || cgroup.remove());
+        }
         record.termination.publish(termination);
         unreaped
     }
@@ -505,6 +511,7 @@ impl Ward {
             unreaped_root: is_held.then_some(pid),
             group: (is_held || self.root.outlives_its_pid()).then_some(pid),
             descendants_since: self.descendants_since,
+            cgroup: self.record.cgroup.clone(),
             recorded,
             purpose,
         }

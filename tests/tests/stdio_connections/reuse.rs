@@ -3,11 +3,12 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use pool_core::{CloseReason, ConnectionPool, EventKind, PooledConnection};
-use pool_stdio::{Signal, StdioError, Stop};
+use pool_core::{CloseReason, ConnectionPool, EventKind, PooledConnection, SharedPool};
+use pool_stdio::{JsonRpcConnector, LadderTimes, Protocol, Signal, StdioError, Stop};
 use pool_testkit::fixture::{Behaviour, Step, Stream};
+use pool_tests::children::{OUTER_DEADLINE, block_on};
 
-use crate::bed::{Events, assert_line, eager, kill, on_both_runtimes, settled};
+use crate::bed::{Bed, Events, assert_line, eager, kill, on_both_runtimes, settled};
 
 #[test]
 fn a_hundred_requests_are_served_by_one_child_which_is_idle_in_the_end() {
@@ -233,7 +234,7 @@ fn signals_reach_one_child_and_all_children() {
 
 #[test]
 fn a_connection_dropped_without_a_runtime_leaves_nothing() {
-    let bed = crate::bed::Bed::new();
+    let bed = Bed::new();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -265,4 +266,35 @@ fn a_detached_connection_is_the_callers_to_end() {
         let termination = detached.terminate(Stop::Orderly).await;
         assert_eq!(termination.exit.status().unwrap().code(), Some(0));
     });
+}
+
+/// A program can keep such a runtime for later, without being in it.
+#[test]
+fn children_of_a_dropped_pool_end_though_nobody_polls_its_runtime() {
+    let bed = Bed::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (exclusive, mut times) = (bed.connector(&Behaviour::echo()), LadderTimes::default());
+    times.eof_grace = OUTER_DEADLINE;
+    let json_rpc = bed.scene.spec(&Behaviour::echo()).ladder_times(times);
+    let json_rpc = JsonRpcConnector::new(json_rpc, Protocol::Plain).unwrap();
+    let children = [exclusive.children(), json_rpc.children()];
+    let pools = runtime.block_on(async {
+        let exclusive = ConnectionPool::builder(exclusive).build().unwrap();
+        let json_rpc = SharedPool::builder(json_rpc).build().unwrap();
+        exclusive.warm_up(1).await.unwrap();
+        json_rpc.warm_up(1).await.unwrap();
+        (exclusive, json_rpc)
+    });
+    for children in &children {
+        assert_eq!(children.pids().len(), 1);
+    }
+    drop(pools);
+    for children in &children {
+        block_on(children.emptied());
+    }
+    drop(runtime);
+    bed.end();
 }

@@ -8,7 +8,7 @@
 //! 2. What was started and not yet told carries a mark that the guardian knows, since it was told of
 //!    the start.
 //! 3. A write to the pipe never blocks. What does not fit waits, and is tried again every
-//!    [`FLUSH_GAP`]. A guardian that is stopped, does not read for [`STALL_AFTER`], or has gone is
+//!    [`FLUSH_GAP`], and ever more rarely with one that is to leave and does not read. A guardian that is stopped, does not read for [`STALL_AFTER`], or has gone is
 //!    replaced.
 //! 4. A number is told as long as it is the child's for certain: until just before the root is reaped.
 //!
@@ -138,7 +138,7 @@ pub(crate) fn flush(now: Instant) -> Option<Instant> {
         is_whole && !leaving.unsent.is_empty()
     });
     state.write(now);
-    state.is_waiting_to_write().then(|| now + FLUSH_GAP)
+    state.next_flush(now)
 }
 
 /// How long children that outlive this program have to act on the end of their input, before a
@@ -345,9 +345,7 @@ impl State {
 
     fn write_or_wait(&mut self) {
         self.write(sys::clock_now());
-        if self.is_waiting_to_write() {
-            self.flush_later();
-        }
+        self.flush_later();
     }
 
     fn write(&mut self, now: Instant) {
@@ -363,14 +361,18 @@ impl State {
         }
     }
 
-    fn is_waiting_to_write(&self) -> bool {
+    /// When to try again what did not fit into a pipe.
+    fn next_flush(&self, now: Instant) -> Option<Instant> {
         let all = self.leaving.iter().chain(&self.current);
-        all.into_iter().any(|one| !one.unsent.is_empty())
+        let waiting = all.filter(|one| !one.unsent.is_empty());
+        waiting
+            .map(|one| now + flush_gap(now - one.last_read))
+            .min()
     }
 
     fn flush_later(&self) {
-        if let Some(hooks) = self.hooks {
-            (hooks.flush_at)(sys::clock_now() + FLUSH_GAP);
+        if let (Some(at), Some(hooks)) = (self.next_flush(sys::clock_now()), self.hooks) {
+            (hooks.flush_at)(at);
         }
     }
 
@@ -420,6 +422,16 @@ impl State {
     fn not_before(&self, now: Instant) -> Option<Instant> {
         let gap = RESTART_GAP * self.failures.saturating_sub(1).min(60);
         self.last_start.map(|at| at + gap).filter(|at| *at > now)
+    }
+}
+
+/// When to try again with a guardian that has read nothing for so long. One that is to leave cannot be
+/// given up, and may be stopped for ever.
+fn flush_gap(silence: Duration) -> Duration {
+    if silence < STALL_AFTER {
+        FLUSH_GAP
+    } else {
+        silence.min(FLUSH_GAP_MAX)
     }
 }
 
@@ -494,7 +506,24 @@ const PIPE_BYTES: i32 = 1 << 20;
 const RESTART_GAP: Duration = Duration::from_secs(1);
 /// A pipe can have room for a few hundred lines only, which take the guardian a few milliseconds.
 const FLUSH_GAP: Duration = Duration::from_millis(5);
+const FLUSH_GAP_MAX: Duration = Duration::from_secs(60);
 /// A guardian that reads nothing for so long is not waited for.
 const STALL_AFTER: Duration = Duration::from_secs(2);
 /// The script's status if it cannot do its work.
 const CANNOT_WORK: i32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_does_not_read_is_tried_ever_more_rarely() {
+        let (mut silence, mut tries) = (STALL_AFTER, 0);
+        while silence < Duration::from_secs(3600) {
+            silence += flush_gap(silence);
+            tries += 1;
+        }
+        assert!(tries < 70, "{tries} in an hour");
+        assert_eq!(flush_gap(Duration::ZERO), FLUSH_GAP);
+    }
+}

@@ -153,6 +153,7 @@ impl Pending {
         snapshot: Result<&Snapshot, &CountFailure>,
         outside: &mut BTreeSet<(ChildId, ProcessId)>,
     ) -> Progress {
+        let mut in_cgroup = self.ask_cgroup();
         let child = self.request.key.child;
         let recorded = &mut self.request.recorded;
         for (_, process) in outside.iter().filter(|(of, _)| *of == child) {
@@ -160,24 +161,36 @@ impl Pending {
                 recorded.push(*process);
             }
         }
-        let found = match snapshot {
-            Ok(snapshot) => snapshot.find(&self.request),
-            Err(why) => match self.request.purpose {
-                ScanPurpose::Signal(_) => return Progress::Done,
-                ScanPurpose::Count | ScanPurpose::Kill => {
-                    return Progress::Answered(ScanAnswer::failed(self.request.key, *why));
+        let mut found = match (snapshot, &mut in_cgroup) {
+            (Ok(snapshot), in_cgroup) => {
+                if let InCgroup::Pids(pids) = in_cgroup {
+                    let known = snapshot.known(pids);
+                    // What is left was started meanwhile, or cannot be named.
+                    pids.retain(|pid| known.iter().all(|known| known.pid != *pid));
+                    recorded.extend(known);
                 }
-            },
+                snapshot.find(&self.request)
+            }
+            // The control group shows all there is.
+            (Err(_), InCgroup::Pids(_)) => Found::default(),
+            (Err(why), InCgroup::NoGroup | InCgroup::Unknown) => {
+                return match self.request.purpose {
+                    ScanPurpose::Signal(_) => Progress::Done,
+                    ScanPurpose::Count | ScanPurpose::Kill => {
+                        Progress::Answered(ScanAnswer::failed(self.request.key, *why))
+                    }
+                };
+            }
         };
+        if let InCgroup::Pids(_) = in_cgroup {
+            // Whatever could not be looked into is not in it.
+            found.suspects = 0;
+        }
         self.passes += 1;
         outside.extend(found.outside.iter().map(|process| (child, *process)));
-        let signals: &[Signal] = match self.request.purpose {
-            ScanPurpose::Count => &[],
-            ScanPurpose::Kill => &[Signal::Kill],
-            ScanPurpose::Signal(signals) => signals,
-        };
         for process in &found.outside {
             // A refused or late signal leaves the process alive, to be seen by the next pass.
+            let signals = self.request.purpose.signals();
             if let Delivery::Refused(_) = sys::signal_process(*process, signals) {
                 Event::RefusedSignal.happened();
             }
@@ -185,7 +198,7 @@ impl Pending {
         if matches!(self.request.purpose, ScanPurpose::Signal(_)) {
             return Progress::Done;
         }
-        match self.others(&found) {
+        match self.others(&found, &in_cgroup) {
             Some(others) => Progress::Answered(ScanAnswer {
                 key: self.request.key,
                 others,
@@ -198,9 +211,29 @@ impl Pending {
         }
     }
 
+    /// Kills what is in the control group, if that is the purpose, and lists it without the root.
+    fn ask_cgroup(&self) -> InCgroup {
+        let Some(cgroup) = &self.request.cgroup else {
+            return InCgroup::NoGroup;
+        };
+        let kills = self.request.purpose.signals().contains(&Signal::Kill);
+        if kills && cgroup.kill().is_err() {
+            Event::RefusedSignal.happened();
+        }
+        let Ok(mut pids) = cgroup.processes() else {
+            return InCgroup::Unknown;
+        };
+        pids.retain(|pid| Some(*pid) != self.request.unreaped_root);
+        InCgroup::Pids(pids)
+    }
+
     /// What is known after this pass; `None` if it takes another.
-    fn others(&mut self, found: &Found) -> Option<Others> {
-        let alive = found.members.len() + found.outside.len();
+    fn others(&mut self, found: &Found, in_cgroup: &InCgroup) -> Option<Others> {
+        let unseen = match in_cgroup {
+            InCgroup::Pids(pids) => pids.len(),
+            InCgroup::NoGroup | InCgroup::Unknown => 0,
+        };
+        let alive = found.members.len() + found.outside.len() + unseen;
         if alive > 0 {
             return Some(Others::Alive(alive));
         }
@@ -215,12 +248,24 @@ impl Pending {
         if !is_enough {
             return None;
         }
+        if let InCgroup::Unknown = in_cgroup {
+            Event::FailedScan.happened();
+            return Some(Others::Unknown(CountFailure::Refused));
+        }
         if found.suspects > 0 {
             Event::FailedScan.happened();
             return Some(Others::Unknown(CountFailure::Unreadable));
         }
         Some(Others::Gone)
     }
+}
+
+/// What the control group shows besides the root.
+enum InCgroup {
+    NoGroup,
+    Pids(Vec<u32>),
+    /// It could not be read.
+    Unknown,
 }
 
 /// A process takes microseconds to leave, unless it is stuck; then it is not waited for.

@@ -118,6 +118,12 @@ impl Snapshot {
         known.retain(|(_, process)| shown.contains(process));
     }
 
+    /// Those of these that were seen alive.
+    pub(super) fn known(&self, pids: &[u32]) -> Vec<ProcessId> {
+        let alive = self.processes.iter().map(|seen| seen.process.id);
+        alive.filter(|id| pids.contains(&id.pid)).collect()
+    }
+
     /// What there is of one child.
     pub(super) fn find(&self, request: &ScanRequest) -> Found {
         let mut found = Found::default();

@@ -1,5 +1,8 @@
 //! What is asked of a scan, and what it answers.
 
+use std::sync::Arc;
+
+use crate::process::cgroup::Cgroup;
 use crate::process::outcome::CountFailure;
 use crate::process::record::ChildId;
 use crate::process::signal::Signal;
@@ -17,6 +20,8 @@ pub(crate) struct ScanRequest {
     /// Descendants that left the group are looked for among the processes that were started at this
     /// time or later; `None` if they are not looked for.
     pub(crate) descendants_since: Option<u64>,
+    /// The control group that the child and all its descendants are in, if it has one.
+    pub(crate) cgroup: Option<Arc<Cgroup>>,
     /// Descendants that earlier scans found.
     pub(crate) recorded: Vec<ProcessId>,
     pub(crate) purpose: ScanPurpose,
@@ -38,6 +43,17 @@ pub(crate) enum ScanPurpose {
     Kill,
     /// To send signals to those outside the group, once. There is no answer.
     Signal(&'static [Signal]),
+}
+
+impl ScanPurpose {
+    /// The signals for those outside the group.
+    pub(crate) const fn signals(self) -> &'static [Signal] {
+        match self {
+            Self::Count => &[],
+            Self::Kill => &[Signal::Kill],
+            Self::Signal(signals) => signals,
+        }
+    }
 }
 
 /// What a scan found.

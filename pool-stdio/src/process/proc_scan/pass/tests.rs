@@ -13,6 +13,7 @@ fn request() -> ScanRequest {
         unreaped_root: Some(10),
         group: Some(10),
         descendants_since: Some(100),
+        cgroup: None,
         recorded: Vec::new(),
         purpose: ScanPurpose::Count,
     }
