@@ -20,7 +20,7 @@ pub use process::{
     Termination, guard_main, health, prepare, set_host_death_grace,
 };
 pub use rpc::{
-    Call, ClientIds, ErrorObject, Exchange, Fate, Forward, Framing, JsonRpcConnection,
+    Batch, Call, ClientIds, ErrorObject, Exchange, Fate, Forward, Framing, JsonRpcConnection,
     JsonRpcConnector, NotRepeated, Notification, Notifications, OnDrop, Progress, Protocol, Retry,
     RetryError, Retrying, RpcError, RpcLease, RpcLimits, RpcPool, RpcReport, RpcStatus,
     ServerMessage, ServerRequest, Session, Terms,

@@ -73,7 +73,7 @@ pub use connection::JsonRpcConnection;
 pub use connector::{JsonRpcConnector, RpcLimits};
 pub use error::{Fate, RpcError};
 pub use exchange::{
-    ClientIds, Exchange, NotRepeated, OnDrop, Retry, RetryError, Retrying, RpcLease, RpcPool,
+    Batch, ClientIds, Exchange, NotRepeated, OnDrop, Retry, RetryError, Retrying, RpcLease, RpcPool,
     Session, Terms,
 };
 pub use framing::Framing;

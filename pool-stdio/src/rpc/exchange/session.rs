@@ -85,7 +85,8 @@ impl Session {
     }
 
     /// Begins the exchange of any message of the client: a request, a notification, its cancel of a
-    /// request, or its answer to a question of the child. No batch.
+    /// request, or its answer to a question of the child. A batch is [taken
+    /// apart](crate::Batch) first.
     ///
     /// # Errors
     ///
