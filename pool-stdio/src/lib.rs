@@ -20,8 +20,8 @@ pub use process::{
     TerminateAllReport, Termination, guard_main, health, prepare, set_host_death_grace,
 };
 pub use rpc::{
-    Call, ChildCaller, ClientIds, ErrorObject, Exchange, Fate, Forward, Framing, JsonRpcConnection,
-    JsonRpcConnector, NotRepeated, Notification, Notifications, OnDrop, Progress, Protocol, Retry,
-    RetryError, Retrying, RpcError, RpcLease, RpcLimits, RpcPool, RpcReport, RpcStatus,
-    ServerMessage, ServerRequest, Session, Terms,
+    Batch, Call, ChildCaller, ClientIds, ErrorObject, Exchange, Fate, Forward, Framing,
+    JsonRpcConnection, JsonRpcConnector, NotRepeated, Notification, Notifications, OnDrop,
+    Progress, Protocol, Retry, RetryError, Retrying, RpcError, RpcLease, RpcLimits, RpcPool,
+    RpcReport, RpcStatus, ServerMessage, ServerRequest, Session, Terms,
 };

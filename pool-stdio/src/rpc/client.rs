@@ -334,6 +334,6 @@ pub(super) const CANCEL_REFUSED: &str = "a cancel notification names an id or a 
                               not know; drop the future of the call instead";
 const REPLY_REFUSED: &str =
     "a reply; requests of a child are answered by its connector's on_request";
-const EMPTY_BATCH: &str = "an empty batch";
+pub(super) const EMPTY_BATCH: &str = "an empty batch";
 /// Most requests are shorter.
 const MESSAGE_BYTES: usize = 256;

@@ -20,6 +20,7 @@ use super::framing::Framing;
 use super::handshake::Handshake;
 use super::limit::{DURATION_MAX, Limit};
 use super::link::LinkSettings;
+use super::note_limits::NoteLimits;
 use super::notifications::CAPACITY_MAX;
 use super::protocol::Protocol;
 use super::report::ChildFacts;
@@ -119,9 +120,14 @@ pub struct RpcLimits {
     /// seconds. Then the connection is over, and all calls end with
     /// [`WriteStalled`](RpcError::WriteStalled).
     pub write_timeout: Duration,
-    /// How many notifications are kept for a slow subscriber, at least one and at most 65,536, rounded
-    /// up to a power of two. Default: 256. The memory is allocated when a connection opens.
+    /// How many notifications are kept for slow subscribers, and in a [`Session`](crate::Session); at least
+    /// one and at most 65,536. Default: 256.
     pub notifications_max: usize,
+    /// How many bytes of notifications are kept for slow subscribers, in a [`Session`](crate::Session), and in
+    /// an [`Exchange`](crate::Exchange). A single one is kept however long it is. Default: 16 MiB. Worst-case
+    /// cost: this much, or one message, for the subscribers of a connection, for each session, and for each
+    /// exchange whose client does not take its notes.
+    pub notification_bytes_max: usize,
     /// How long a ping may take. Default: 2 seconds. Must be below the pool's check timeout.
     pub ping_timeout: Duration,
     /// How long a child that is suspected to hang may stay silent. Default: 5 seconds.
@@ -149,8 +155,18 @@ impl Default for RpcLimits {
             enqueue_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             notifications_max: 256,
+            notification_bytes_max: FRAME_BYTES_MAX_DEFAULT,
             ping_timeout: Duration::from_secs(2),
             hang_after: Duration::from_secs(5),
+        }
+    }
+}
+
+impl RpcLimits {
+    fn notes(self) -> NoteLimits {
+        NoteLimits {
+            notes_max: self.notifications_max.clamp(1, CAPACITY_MAX),
+            bytes_max: self.notification_bytes_max,
         }
     }
 }
@@ -180,7 +196,7 @@ impl JsonRpcConnector {
                     enqueue_timeout: limits.enqueue_timeout,
                     write_timeout: limits.write_timeout,
                     hang_after: limits.hang_after,
-                    notifications_max: limits.notifications_max,
+                    notes: limits.notes(),
                 },
                 strays: StrayFrames::Skip,
                 handler: None,
@@ -241,7 +257,7 @@ impl JsonRpcConnector {
         link.queue_max = limits.queue_max.max(1);
         link.enqueue_timeout = limits.enqueue_timeout;
         link.write_timeout = limits.write_timeout;
-        link.notifications_max = limits.notifications_max.clamp(1, CAPACITY_MAX);
+        link.notes = limits.notes();
         link.hang_after = limits.hang_after.min(DURATION_MAX);
         self.ping_timeout = limits.ping_timeout;
         self

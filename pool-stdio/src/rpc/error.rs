@@ -148,10 +148,15 @@ pub enum RpcError {
     ServerCancelled,
     /// Notifications of a subscription were not taken in time. Since one would have been lost, the
     /// subscription was cancelled.
-    #[error("subscription ended: {notes_max} of its notifications were not taken in time")]
+    #[error(
+        "subscription ended: {notes} of its notifications, with {bytes} bytes, were not taken in time"
+    )]
     SubscriptionOverflow {
-        /// [`notes_max`](crate::Terms::notes_max).
-        notes_max: usize,
+        /// How many there were. They are limited by [`notes_max`](crate::Terms::notes_max).
+        notes: usize,
+        /// How long they are together. They are limited by
+        /// [`notification_bytes_max`](crate::RpcLimits::notification_bytes_max).
+        bytes: usize,
     },
     /// Another request of the same client is in flight under the same id.
     #[error("id {id} is in flight already")]

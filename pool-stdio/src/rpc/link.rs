@@ -29,13 +29,16 @@ use std::time::Duration;
 
 use pool_core::{ConnectionId, SuspicionSink};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 use super::error::{ConnectionEnd, Fate, RpcError};
 use super::framing::{Frame, Framing};
 use super::limit::Limit;
-use super::notifications::{Notification, Notifications, Origin};
+use super::newsfeed::{Newsfeed, WeakNewsfeed};
+use super::note_limits::NoteLimits;
+use super::notification::Origin;
+use super::notifications::Notifications;
 use super::outbox::{FrameBudget, FreedFrames, Outbox};
 use super::pipes::StdinPipe;
 use super::place::Place;
@@ -66,7 +69,7 @@ pub(super) struct LinkSettings {
     pub(super) enqueue_timeout: Duration,
     pub(super) write_timeout: Duration,
     pub(super) hang_after: Duration,
-    pub(super) notifications_max: usize,
+    pub(super) notes: NoteLimits,
 }
 
 /// The shared part of a connection.
@@ -81,7 +84,7 @@ pub(super) struct Link {
     writer: Mutex<Writer>,
     state: Mutex<LinkState>,
     /// The driver owns the sender, so all subscriptions end with the driver.
-    notifications: broadcast::WeakSender<Notification>,
+    notifications: WeakNewsfeed,
     /// Set when the connection is over.
     pub(super) over: Arc<Once<()>>,
     /// The session that the child is held for.
@@ -114,11 +117,8 @@ impl LinkSettings {
 
 impl Link {
     /// A link, and the sender of notifications for its driver.
-    pub(super) fn new(
-        settings: LinkSettings,
-        pipe: Box<dyn StdinPipe>,
-    ) -> (Arc<Self>, broadcast::Sender<Notification>) {
-        let (notifications, _) = broadcast::channel(settings.notifications_max.max(1));
+    pub(super) fn new(settings: LinkSettings, pipe: Box<dyn StdinPipe>) -> (Arc<Self>, Newsfeed) {
+        let notifications = Newsfeed::new(settings.notes);
         let places = settings.queue_max.clamp(1, Semaphore::MAX_PERMITS);
         let link = Arc::new(Self {
             numbers: AtomicU64::new(0),
@@ -143,7 +143,7 @@ impl Link {
         let receiver = match self.notifications.upgrade() {
             Some(notifications) => notifications.subscribe(),
             // The connection is over: the receiver sees the end at once.
-            None => broadcast::channel(1).1,
+            None => Newsfeed::new(self.settings.notes).subscribe(),
         };
         Notifications::new(receiver)
     }

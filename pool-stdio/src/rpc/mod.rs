@@ -22,7 +22,9 @@
 //! | `router` | where a frame of the child goes |
 //! | `server_request` | who answers the requests of a child |
 //! | `session_queue` | what is kept for the client that a child is held for |
-//! | `notifications` | who receives notifications, and how many are kept |
+//! | `notification`, `notifications` | what a child says unasked; who receives it |
+//! | `newsfeed` | which notifications are kept for slow subscribers |
+//! | `note_limits` | how much of what a child says is kept |
 //! | `note_queue` | where what a child says of a pending call is kept, and how much of it |
 //! | `reply` | replies and error objects |
 //! | `protocol` | the differences between LSP and MCP |
@@ -46,7 +48,10 @@ mod handshake;
 mod limit;
 mod link;
 mod load;
+mod newsfeed;
+mod note_limits;
 mod note_queue;
+mod notification;
 mod notifications;
 mod outbox;
 mod pending;
@@ -76,11 +81,12 @@ pub use connection::JsonRpcConnection;
 pub use connector::{JsonRpcConnector, RpcLimits};
 pub use error::{Fate, RpcError};
 pub use exchange::{
-    ClientIds, Exchange, NotRepeated, OnDrop, Retry, RetryError, Retrying, RpcLease, RpcPool,
-    Session, Terms,
+    Batch, ClientIds, Exchange, NotRepeated, OnDrop, Retry, RetryError, Retrying, RpcLease,
+    RpcPool, Session, Terms,
 };
 pub use framing::Framing;
-pub use notifications::{Notification, Notifications, Progress};
+pub use notification::Notification;
+pub use notifications::{Notifications, Progress};
 pub use protocol::Protocol;
 pub use reply::ErrorObject;
 pub use report::RpcReport;

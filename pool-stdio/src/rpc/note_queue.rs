@@ -7,8 +7,17 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use super::notifications::{Notification, Progress};
+use super::note_limits::NoteLimits;
+use super::notification::Notification;
+use super::notifications::Progress;
 use crate::process::lock;
+
+/// What waits in a queue that has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Untaken {
+    pub(super) notes: usize,
+    pub(super) bytes: usize,
+}
 
 /// Where the notes of a call go.
 #[derive(Debug, Clone)]
@@ -27,7 +36,7 @@ pub(super) enum NoteFate {
     /// There is no receiver.
     Unheard,
     /// There was no room. For a subscription that is its end: nobody could tell what was lost.
-    NoRoom,
+    NoRoom(Untaken),
 }
 
 /// What the child sends about a pending call.
@@ -66,12 +75,13 @@ pub(super) struct Notes {
 #[derive(Debug)]
 pub(super) struct NoteQueue {
     kept: Mutex<KeptNotes>,
-    notes_max: usize,
+    limits: NoteLimits,
 }
 
 #[derive(Debug, Default)]
 struct KeptNotes {
     notes: VecDeque<(NoteKind, Notification)>,
+    bytes: usize,
     waker: Option<Waker>,
     /// Dropped since the last one that is kept.
     missed: u64,
@@ -83,6 +93,7 @@ impl KeptNotes {
         let is_progress = |(kind, _): &(NoteKind, _)| *kind == NoteKind::Progress;
         let place = self.notes.iter().position(is_progress)?;
         let (_, dropped) = self.notes.remove(place)?;
+        self.bytes -= dropped.bytes();
         let missed = dropped.missed + 1;
         match self.notes.get_mut(place) {
             Some((_, next)) => next.missed += missed,
@@ -93,21 +104,26 @@ impl KeptNotes {
 }
 
 impl NoteQueue {
-    pub(super) fn new(notes_max: usize) -> Arc<Self> {
+    pub(super) fn new(limits: NoteLimits) -> Arc<Self> {
         Arc::new(Self {
             kept: Mutex::default(),
-            notes_max: notes_max.max(1),
+            limits,
         })
     }
 
     /// A full queue drops its oldest progress. It never drops a notification of a subscription.
     fn push(&self, mut note: Notification, kind: NoteKind) -> NoteFate {
         let mut kept = lock(&self.kept);
-        let is_full = kept.notes.len() >= self.notes_max;
-        let dropped = is_full.then(|| kept.drop_progress()).flatten();
-        if is_full && dropped.is_none() {
+        let bytes = note.bytes();
+        while self.limits.is_exceeded(kept.notes.len(), kept.bytes, bytes) {
+            if kept.drop_progress().is_some() {
+                continue;
+            }
             return match kind {
-                NoteKind::Subscription => NoteFate::NoRoom,
+                NoteKind::Subscription => NoteFate::NoRoom(Untaken {
+                    notes: kept.notes.len(),
+                    bytes: kept.bytes,
+                }),
                 NoteKind::Progress => {
                     kept.missed += 1;
                     NoteFate::Kept
@@ -115,10 +131,10 @@ impl NoteQueue {
             };
         }
         note.missed = std::mem::take(&mut kept.missed);
+        kept.bytes += bytes;
         kept.notes.push_back((kind, note));
         let waker = kept.waker.take();
         drop(kept);
-        drop(dropped);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -129,16 +145,13 @@ impl NoteQueue {
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Notification> {
         let mut kept = lock(&self.kept);
         if let Some((_, note)) = kept.notes.pop_front() {
+            kept.bytes -= note.bytes();
             return Poll::Ready(note);
         }
         let replaced = kept.waker.replace(cx.waker().clone());
         drop(kept);
         drop(replaced);
         Poll::Pending
-    }
-
-    pub(super) const fn notes_max(&self) -> usize {
-        self.notes_max
     }
 }
 
@@ -147,7 +160,7 @@ mod tests {
     use pool_core::ConnectionId;
 
     use super::*;
-    use crate::rpc::notifications::Origin;
+    use crate::rpc::notification::Origin;
     use crate::rpc::scan::Envelope;
 
     fn note(number: u32) -> Notification {
@@ -170,7 +183,10 @@ mod tests {
 
     #[test]
     fn progress_gives_way_to_the_notifications_of_a_subscription() {
-        let queue = NoteQueue::new(2);
+        let queue = NoteQueue::new(NoteLimits {
+            notes_max: 2,
+            bytes_max: 1_000,
+        });
         assert_eq!(queue.push(note(1), NoteKind::Subscription), NoteFate::Kept);
         for number in 2..5 {
             assert_eq!(queue.push(note(number), NoteKind::Progress), NoteFate::Kept);
@@ -190,10 +206,50 @@ mod tests {
         assert_eq!(queue.push(note(10), NoteKind::Progress), NoteFate::Kept);
         assert_eq!(
             queue.push(note(11), NoteKind::Subscription),
-            NoteFate::NoRoom
+            NoteFate::NoRoom(Untaken {
+                notes: 2,
+                bytes: note(8).bytes() + note(9).bytes(),
+            })
         );
         assert_eq!(taken(&queue), [("8".to_owned(), 3), ("9".to_owned(), 0)]);
         queue.push(note(12), NoteKind::Progress);
         assert_eq!(taken(&queue), [("12".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_queue_has_no_room_for_more_bytes_than_allowed() {
+        let bytes = note(1).bytes();
+        let queue = NoteQueue::new(NoteLimits {
+            notes_max: 100,
+            bytes_max: 2 * bytes,
+        });
+        for number in 1..5 {
+            assert_eq!(queue.push(note(number), NoteKind::Progress), NoteFate::Kept);
+        }
+        assert_eq!(taken(&queue), [("3".to_owned(), 2), ("4".to_owned(), 0)]);
+        for number in 5..7 {
+            queue.push(note(number), NoteKind::Subscription);
+        }
+        let untaken = Untaken {
+            notes: 2,
+            bytes: 2 * bytes,
+        };
+        assert_eq!(
+            queue.push(note(7), NoteKind::Subscription),
+            NoteFate::NoRoom(untaken)
+        );
+        assert_eq!(taken(&queue).len(), 2);
+        // One that is longer than allowed is kept alone.
+        let long = note(1_000_000);
+        assert!(long.bytes() > bytes);
+        let queue = NoteQueue::new(NoteLimits {
+            notes_max: 100,
+            bytes_max: bytes,
+        });
+        assert_eq!(queue.push(long, NoteKind::Subscription), NoteFate::Kept);
+        assert!(matches!(
+            queue.push(note(1), NoteKind::Subscription),
+            NoteFate::NoRoom(_)
+        ));
     }
 }

@@ -1,86 +1,12 @@
-//! Notifications of a child, and their receivers.
+//! Receivers of notifications.
 
-use std::mem;
+use super::newsfeed::{NewsReceiver, Newsfeed};
+use super::note_limits::NoteLimits;
+use super::notification::Notification;
+use crate::codec::FRAME_BYTES_MAX_DEFAULT;
 
-use bytes::Bytes;
-use pool_core::ConnectionId;
-use serde::de::DeserializeOwned;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
-
-use super::scan::Envelope;
-
-/// Where a message of a child comes from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Origin {
-    pub(super) connection_id: ConnectionId,
-    pub(super) pid: u32,
-}
-
-/// A notification of a child: a message with a method and without an id.
-///
-/// # Examples
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use pool_core::SharedPool;
-/// use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol};
-///
-/// // `cat` sends back what it was sent.
-/// let connector = JsonRpcConnector::new(CommandSpec::new("cat"), Protocol::Plain)?;
-/// let pool = SharedPool::builder(connector).build()?;
-/// let child = pool.acquire().await?;
-/// let mut notifications = child.notifications();
-/// child.notify("news", &["rain"]).await?;
-///
-/// let news = notifications.recv().await.unwrap();
-/// assert_eq!(news.method, "news");
-/// assert_eq!(news.params::<Vec<String>>()?, ["rain"]);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Notification {
-    /// The connection that it came from, as the pool numbers it.
-    pub connection_id: ConnectionId,
-    /// The process id of the child that sent it.
-    pub pid: u32,
-    /// The method.
-    pub method: String,
-    /// The whole message. It is as the child wrote it, except that a progress token is the caller's.
-    pub message: Bytes,
-    /// How many notifications were dropped directly before this one, because the receiver was too slow.
-    pub missed: u64,
-    params: Option<Bytes>,
-}
-
-impl Notification {
-    pub(super) fn new(message: Bytes, envelope: &Envelope, origin: Origin) -> Option<Self> {
-        let method = serde_json::from_slice(envelope.method?.of(&message)).ok()?;
-        Some(Self {
-            connection_id: origin.connection_id,
-            pid: origin.pid,
-            method,
-            missed: 0,
-            params: envelope.params.map(|span| message.slice(span.range())),
-            message,
-        })
-    }
-
-    /// The params, parsed. Missing params are parsed as `null`.
-    ///
-    /// # Errors
-    ///
-    /// The params are not a `T`.
-    pub fn params<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_slice(self.params.as_deref().unwrap_or(b"null"))
-    }
-}
-
-/// Receives notifications. Up to a number are kept until somebody takes them; then the oldest are
-/// dropped, and the next one that is received [says](Notification::missed) how many.
+/// Receives notifications. Up to a number, and up to a number of bytes, are kept until somebody takes them;
+/// then the oldest are dropped, and the next one that is received [says](Notification::missed) how many.
 ///
 /// # Examples
 ///
@@ -109,17 +35,12 @@ impl Notification {
 /// ```
 #[derive(Debug)]
 pub struct Notifications {
-    receiver: broadcast::Receiver<Notification>,
-    /// Dropped since the last one that was received.
-    missed: u64,
+    receiver: NewsReceiver,
 }
 
 impl Notifications {
-    pub(super) const fn new(receiver: broadcast::Receiver<Notification>) -> Self {
-        Self {
-            receiver,
-            missed: 0,
-        }
+    pub(super) const fn new(receiver: NewsReceiver) -> Self {
+        Self { receiver }
     }
 
     /// The next notification; `None` when no more can come.
@@ -128,18 +49,7 @@ impl Notifications {
     ///
     /// Nothing is lost.
     pub async fn recv(&mut self) -> Option<Notification> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(notification) => {
-                    return Some(Notification {
-                        missed: mem::take(&mut self.missed),
-                        ..notification
-                    });
-                }
-                Err(RecvError::Lagged(count)) => self.missed += count,
-                Err(RecvError::Closed) => return None,
-            }
-        }
+        self.receiver.recv().await
     }
 }
 
@@ -173,23 +83,27 @@ impl Notifications {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Progress {
-    sender: broadcast::Sender<Notification>,
+    sender: Newsfeed,
 }
 
 impl Progress {
-    /// A channel that holds `capacity` notifications, at least one and at most 65,536, rounded up to a
-    /// power of two. Its memory is allocated here.
+    /// A channel that holds `capacity` notifications, at least one and at most 65,536. Of more than 16 MiB
+    /// it holds only the last one.
     #[must_use]
     pub fn channel(capacity: usize) -> (Self, Notifications) {
-        let (sender, receiver) = broadcast::channel(capacity.clamp(1, CAPACITY_MAX));
+        let sender = Newsfeed::new(NoteLimits {
+            notes_max: capacity.clamp(1, CAPACITY_MAX),
+            bytes_max: FRAME_BYTES_MAX_DEFAULT,
+        });
+        let receiver = sender.subscribe();
         (Self { sender }, Notifications::new(receiver))
     }
 
     /// Returns whether there is a receiver.
     pub(super) fn send(&self, notification: Notification) -> bool {
-        self.sender.send(notification).is_ok()
+        self.sender.send(notification)
     }
 }
 
-/// More would allocate too much memory at once.
+/// More would be no limit.
 pub(super) const CAPACITY_MAX: usize = 65_536;

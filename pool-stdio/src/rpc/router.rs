@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::broadcast;
 
 use super::client::as_quoted;
 use super::error::EndCause;
 use super::framing::{Frame, FrameDecoder, join, splice};
 use super::link::{Link, Read};
+use super::newsfeed::Newsfeed;
 use super::note_queue::{NoteFate, NoteKind, NoteSink};
-use super::notifications::{Notification, Origin};
+use super::notification::{Notification, Origin};
 use super::protocol::Protocol;
 use super::reply::{ErrorObject, INTERNAL_ERROR, Reply, reply_text};
 use super::scan::{Elements, Envelope, MessageKind, Span, own_number};
@@ -34,7 +34,7 @@ pub(super) enum StrayFrames {
 /// Takes frames out of what was read, and routes them.
 pub(super) struct Router {
     pub(super) link: Arc<Link>,
-    pub(super) notifications: broadcast::Sender<Notification>,
+    pub(super) notifications: Newsfeed,
     pub(super) decoder: FrameDecoder,
     pub(super) protocol: Protocol,
     pub(super) strays: StrayFrames,
@@ -178,10 +178,10 @@ impl Router {
         };
         let edit = client_id.map(|client_id| (id, as_quoted(id.of(message), client_id)));
         let fate = self.pass_on(message, edit, &sink, NoteKind::Subscription);
-        if let (NoteFate::NoRoom, NoteSink::Queue(queue)) = (fate, &sink) {
+        if let NoteFate::NoRoom(untaken) = fate {
             // Order: its reply may have come before this.
             self.deliver(Read::Bytes);
-            self.link.abandon(call, GiveUp::Overflow(queue.notes_max()));
+            self.link.abandon(call, GiveUp::Overflow(untaken));
         }
         self.count_note(fate);
     }
@@ -249,7 +249,7 @@ impl Router {
     /// A notification that names no request goes to the session, and to all subscribers.
     fn route_unattributed(&self, message: &Bytes, envelope: &Envelope) -> Result<(), EndCause> {
         let session = self.link.session();
-        let has_subscribers = session.is_some() || self.notifications.receiver_count() > 0;
+        let has_subscribers = session.is_some() || self.notifications.has_receivers();
         // A subscriber may keep it for long, and a slice would keep the whole buffer that it was read
         // into.
         let kept = if has_subscribers {
@@ -262,8 +262,7 @@ impl Router {
                 if let Some(session) = session {
                     session.tell(one.clone());
                 }
-                // Fails if there is no subscriber.
-                drop(self.notifications.send(one));
+                self.notifications.send(one);
                 Ok(())
             }
             None => self.stray(message),

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::task::{AbortHandle, Id, JoinSet};
 
-use super::notifications::Origin;
+use super::notification::Origin;
 use super::protocol::Protocol;
 use super::reply::{ErrorObject, INTERNAL_ERROR, METHOD_NOT_FOUND, SERVER_ERROR, reply_text};
 use super::scan::Envelope;

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::notifications::Notification;
+use super::note_limits::NoteLimits;
+use super::notification::Notification;
 use super::scan::canonical_id;
 use super::server_request::ServerRequest;
 use crate::process::lock;
@@ -51,37 +52,55 @@ pub(super) struct SessionQueue {
     kept: Mutex<KeptMessages>,
     /// Tells of one message, or of the end.
     news: Notify,
-    messages_max: usize,
+    limits: NoteLimits,
 }
 
 #[derive(Debug, Default)]
 struct KeptMessages {
     messages: VecDeque<ServerMessage>,
+    bytes: usize,
     /// The ids of questions without an answer.
     questions: Vec<Bytes>,
     missed: u64,
     is_closed: bool,
 }
 
+impl KeptMessages {
+    fn push(&mut self, message: ServerMessage) {
+        self.bytes += message.message().len();
+        self.messages.push_back(message);
+    }
+
+    fn remove(&mut self, place: usize) -> Option<ServerMessage> {
+        let removed = self.messages.remove(place)?;
+        self.bytes -= removed.message().len();
+        Some(removed)
+    }
+}
+
 impl SessionQueue {
-    pub(super) fn new(messages_max: usize) -> Arc<Self> {
+    pub(super) fn new(limits: NoteLimits) -> Arc<Self> {
         Arc::new(Self {
             kept: Mutex::default(),
             news: Notify::new(),
-            messages_max: messages_max.max(1),
+            limits,
         })
+    }
+
+    fn is_full(&self, kept: &KeptMessages, added: usize) -> bool {
+        self.limits
+            .is_exceeded(kept.messages.len(), kept.bytes, added)
     }
 
     /// Keeps a notification. Without room it is dropped, and the next one says so.
     pub(super) fn tell(&self, mut notification: Notification) {
         let mut kept = lock(&self.kept);
-        if kept.is_closed || kept.messages.len() >= self.messages_max {
+        if kept.is_closed || self.is_full(&kept, notification.bytes()) {
             kept.missed += 1;
             return;
         }
         notification.missed = std::mem::take(&mut kept.missed);
-        kept.messages
-            .push_back(ServerMessage::Notification(notification));
+        kept.push(ServerMessage::Notification(notification));
         drop(kept);
         self.news.notify_one();
     }
@@ -90,12 +109,12 @@ impl SessionQueue {
     pub(super) fn ask(&self, request: ServerRequest) -> bool {
         let mut kept = lock(&self.kept);
         let is_full =
-            kept.messages.len() >= self.messages_max || kept.questions.len() >= QUESTIONS_MAX;
+            self.is_full(&kept, request.message.len()) || kept.questions.len() >= QUESTIONS_MAX;
         if kept.is_closed || is_full {
             return false;
         }
         kept.questions.push(canonical_id(request.id()));
-        kept.messages.push_back(ServerMessage::Request(request));
+        kept.push(ServerMessage::Request(request));
         drop(kept);
         self.news.notify_one();
         true
@@ -111,7 +130,7 @@ impl SessionQueue {
             ServerMessage::Notification(_) => false,
         };
         let place = kept.messages.iter().position(is_it);
-        let cancelled = place.and_then(|place| kept.messages.remove(place));
+        let cancelled = place.and_then(|place| kept.remove(place));
         if !kept.questions.contains(&id) {
             return Question::Unknown;
         }
@@ -147,7 +166,7 @@ impl SessionQueue {
             let news = self.news.notified();
             {
                 let mut kept = lock(&self.kept);
-                if let Some(message) = kept.messages.pop_front() {
+                if let Some(message) = kept.remove(0) {
                     if !kept.messages.is_empty() || kept.is_closed {
                         // Another task may wait for the rest.
                         self.news.notify_one();
@@ -182,7 +201,7 @@ mod tests {
     use pool_core::ConnectionId;
 
     use super::*;
-    use crate::rpc::notifications::Origin;
+    use crate::rpc::notification::Origin;
     use crate::rpc::scan::Envelope;
 
     fn question(id: usize) -> ServerRequest {
@@ -195,9 +214,29 @@ mod tests {
         ServerRequest::new(message, &envelope, origin).unwrap()
     }
 
+    fn queue(bytes_max: usize) -> Arc<SessionQueue> {
+        SessionQueue::new(NoteLimits {
+            notes_max: 4,
+            bytes_max,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_question_beyond_the_allowed_bytes_is_refused() {
+        let bytes = question(1).message.len();
+        let queue = queue(2 * bytes);
+        assert!(queue.ask(question(1)) && queue.ask(question(2)));
+        assert!(!queue.ask(question(3)));
+        assert_eq!(queue.cancel(b"2", false), Question::Waiting);
+        assert!(queue.ask(question(4)), "the room of a cancelled one");
+        queue.next().await.unwrap();
+        assert!(queue.ask(question(5)), "the room of one that was taken");
+        assert!(!queue.ask(question(6)));
+    }
+
     #[tokio::test]
     async fn a_cancelled_question_has_no_place_any_more() {
-        let queue = SessionQueue::new(4);
+        let queue = queue(1_000);
         for id in 0..=QUESTIONS_MAX {
             assert!(queue.ask(question(id)), "number {id}");
             queue.next().await.unwrap();
@@ -213,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_language_server_gets_the_answer_to_what_it_has_cancelled() {
-        let queue = SessionQueue::new(4);
+        let queue = queue(1_000);
         assert!(queue.ask(question(1)));
         queue.next().await.unwrap();
         assert_eq!(queue.cancel(b"1", true), Question::Delivered);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::error::{ConnectionEnd, Fate, RpcError};
 use super::load::{Load, LoadEnd, Loads};
-use super::note_queue::{NoteSink, Notes};
+use super::note_queue::{NoteSink, Notes, Untaken};
 use super::outbox::Outbox;
 use super::reply::Reply;
 use super::status::RpcStatus;
@@ -72,8 +72,8 @@ pub(super) enum GiveUp {
     Caller,
     /// The client cancelled it by its id. Its caller still waits.
     Client,
-    /// A subscription, of which its caller did not take this many notifications in time. It still waits.
-    Overflow(usize),
+    /// A subscription, of which its caller did not take these notifications in time. It still waits.
+    Overflow(Untaken),
 }
 
 /// What the driver finds to do.
@@ -246,7 +246,7 @@ impl LinkState {
         let given_up = match why {
             GiveUp::Deadline | GiveUp::Caller => self.table.abandon(call, fate),
             GiveUp::Client => self.table.withdraw(call, Withdrawn::ByClient(fate)),
-            GiveUp::Overflow(notes) => self.table.withdraw(call, Withdrawn::Overflow(notes)),
+            GiveUp::Overflow(untaken) => self.table.withdraw(call, Withdrawn::Overflow(untaken)),
         };
         if given_up.is_owed {
             if !given_up.is_ping {

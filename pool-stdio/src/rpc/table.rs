@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::error::{Fate, RpcError};
-use super::note_queue::{NoteSink, Notes};
+use super::note_queue::{NoteSink, Notes, Untaken};
 use super::reply::Reply;
 use super::suspicion::Excuse;
 
@@ -58,8 +58,8 @@ pub(super) enum Withdrawn {
     ByClient(Fate),
     /// The child cancelled it.
     ByChild,
-    /// It is a subscription, and this many of its notifications were not taken in time.
-    Overflow(usize),
+    /// It is a subscription, and these of its notifications were not taken in time.
+    Overflow(Untaken),
 }
 
 impl Withdrawn {
@@ -68,7 +68,9 @@ impl Withdrawn {
         match self {
             Self::ByClient(fate) => RpcError::ClientCancelled { fate },
             Self::ByChild => RpcError::ServerCancelled,
-            Self::Overflow(notes_max) => RpcError::SubscriptionOverflow { notes_max },
+            Self::Overflow(Untaken { notes, bytes }) => {
+                RpcError::SubscriptionOverflow { notes, bytes }
+            }
         }
     }
 }

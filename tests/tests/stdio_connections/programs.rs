@@ -3,15 +3,23 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pool_core::{ConnectionPool, Connector};
-use pool_stdio::codec::{LengthLineCodec, PromptCodec, TerminatorCodec};
-use pool_stdio::{Codec, CommandError, CommandSpec, StdioConnection, StdioConnector};
+use pool_stdio::codec::{
+    LengthLineCodec, LineCodec, PromptCodec, TerminatedLines, TerminatorCodec,
+};
+use pool_stdio::{
+    Codec, CommandError, CommandSpec, Request, StdioConnection, StdioConnector, StdioError,
+};
 use pool_tests::children::poll_times;
 
-use crate::bed::{Bed, context, on_both_runtimes};
+use crate::bed::{Bed, context, eager, on_both_runtimes};
 
 /// A first start may read much from a slow disk.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(20);
+/// How long a stopped child is waited for.
+const BRIEF: Duration = Duration::from_millis(100);
 
 /// A connector for this command, unless its program is not installed.
 fn connector<C: Codec>(
@@ -34,6 +42,54 @@ fn connector<C: Codec>(
 #[expect(clippy::print_stderr, reason = "whoever reads the log should know")]
 fn skipped(program: &str) {
     eprintln!("skipped: {program} is not installed");
+}
+
+/// A pool of one child, which starts another one as often as it must.
+fn one_at_a_time<C: Codec>(connector: StdioConnector<C>) -> ConnectionPool<StdioConnection<C>> {
+    let pool = eager(ConnectionPool::builder(connector)).max_size(1);
+    pool.connect_timeout(LIMIT).build().unwrap()
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
+}
+
+/// A program whose child is killed with a request pending, and then stopped. Each time that request fails, and
+/// the next caller has another child and its own reply.
+async fn is_replaced<C: Codec, R: PartialEq + std::fmt::Debug>(
+    pool: &ConnectionPool<StdioConnection<C>>,
+    ask: impl for<'c> Fn(&'c mut StdioConnection<C>) -> Request<'c, C, R>,
+    is_right: impl Fn(&R) -> bool,
+) {
+    let mut child = pool.acquire().await.unwrap();
+    let reply = ask(&mut child).within(LIMIT).await.unwrap();
+    assert!(is_right(&reply), "{reply:?}");
+
+    let pid = child.pid();
+    signal(pid, Signal::SIGSTOP);
+    let killing = async { signal(pid, Signal::SIGKILL) };
+    let (outcome, ()) = tokio::join!(biased; ask(&mut child).within(LIMIT), killing);
+    let error = outcome.unwrap_err();
+    let report = error.report().unwrap();
+    assert!(report.request_bytes_written > 0, "{error}");
+    assert!(!error.is_retry_safe(), "{error}");
+    drop(child);
+
+    let mut child = pool.acquire().await.unwrap();
+    assert_ne!(child.pid(), pid);
+    let reply = ask(&mut child).within(LIMIT).await.unwrap();
+    assert!(is_right(&reply), "{reply:?}");
+    signal(child.pid(), Signal::SIGSTOP);
+    let error = ask(&mut child).within(BRIEF).await.unwrap_err();
+    assert!(matches!(error, StdioError::TimedOut { .. }), "{error}");
+    let (stopped, exited) = (child.pid(), child.process().exited());
+    drop(child);
+
+    let mut child = pool.acquire().await.unwrap();
+    assert_ne!(child.pid(), stopped);
+    let reply = ask(&mut child).within(LIMIT).await.unwrap();
+    assert!(is_right(&reply), "{reply:?}");
+    exited.await;
 }
 
 /// Reads what a program writes before its first prompt.
@@ -60,7 +116,7 @@ fn python_answers_until_its_prompt() {
         let Some(connector) = python(bed) else {
             return;
         };
-        let pool = ConnectionPool::builder(connector).build().unwrap();
+        let pool = one_at_a_time(connector);
         let mut child = pool.acquire().await.unwrap();
         let ask = async |child: &mut StdioConnection<PromptCodec>, line: &str| {
             child.request(line).within(LIMIT).await.unwrap()
@@ -77,6 +133,13 @@ fn python_answers_until_its_prompt() {
                 .ends_with(b"division by zero\n")
         );
         assert!(!child.is_dirty());
+        drop(child);
+        is_replaced(
+            &pool,
+            |child| child.request("6 * 7"),
+            |reply| reply == "42\n",
+        )
+        .await;
     });
 }
 
@@ -113,11 +176,19 @@ fn gdb_answers_until_its_prompt() {
             return;
         };
         let connector = with_greeting(connector);
-        let mut child = connector.connect(&context()).await.unwrap();
+        let pool = one_at_a_time(connector);
+        let mut child = pool.acquire().await.unwrap();
         for (command, expected) in [("print 6 * 7", "$1 = 42\n"), ("output 1", "1")] {
             let reply = child.request(command).within(LIMIT).await.unwrap();
             assert_eq!(reply, expected);
         }
+        drop(child);
+        is_replaced(
+            &pool,
+            |child| child.request("output 1"),
+            |reply| reply == "1",
+        )
+        .await;
     });
 }
 
@@ -129,7 +200,8 @@ fn sqlite_answers_until_the_line_it_was_told_to_print() {
         let Some(connector) = connector(bed, "sqlite3", spec, codec) else {
             return;
         };
-        let mut child = connector.connect(&context()).await.unwrap();
+        let pool = one_at_a_time(connector);
+        let mut child = pool.acquire().await.unwrap();
         let statements = [
             ("create table t (n);", ""),
             ("insert into t values (1), (2);", ""),
@@ -140,6 +212,13 @@ fn sqlite_answers_until_the_line_it_was_told_to_print() {
             assert_eq!(reply.await.unwrap().body, expected);
             assert!(!child.is_dirty());
         }
+        drop(child);
+        is_replaced(
+            &pool,
+            |child| child.request("select 42;").and(".print [ready]"),
+            |reply| reply.body == "42\n",
+        )
+        .await;
     });
 }
 
@@ -169,7 +248,8 @@ fn git_sends_objects_behind_a_line_with_their_length() {
         let id = String::from_utf8(output.stdout.to_vec()).unwrap();
         let id = id.trim_end();
 
-        let mut child = connector.connect(&context()).await.unwrap();
+        let pool = one_at_a_time(connector);
+        let mut child = pool.acquire().await.unwrap();
         for _ in 0..2 {
             let object = child.request(id).within(LIMIT).await.unwrap();
             assert_eq!(object.line, format!("{id} blob 9"));
@@ -181,6 +261,12 @@ fn git_sends_objects_behind_a_line_with_their_length() {
             );
         }
         drop((child, made));
+        is_replaced(
+            &pool,
+            |child| child.request(id),
+            |object| object.line.ends_with(b" blob 9"),
+        )
+        .await;
         std::fs::remove_dir_all(&place).unwrap();
     });
 }
@@ -193,7 +279,8 @@ fn exiftool_takes_its_arguments_line_by_line() {
         let Some(connector) = connector(bed, "exiftool", spec, codec) else {
             return;
         };
-        let mut child = connector.connect(&context()).await.unwrap();
+        let pool = one_at_a_time(connector);
+        let mut child = pool.acquire().await.unwrap();
         let reply = child
             .request("-ver")
             .and("-execute")
@@ -201,6 +288,14 @@ fn exiftool_takes_its_arguments_line_by_line() {
             .await
             .unwrap();
         assert!(reply.body.contains(&b'.'), "{reply:?}");
+        drop(child);
+        let is_version = |reply: &TerminatedLines| reply.body.contains(&b'.');
+        is_replaced(
+            &pool,
+            |child| child.request("-ver").and("-execute"),
+            is_version,
+        )
+        .await;
     });
 }
 
@@ -218,18 +313,29 @@ fn hunspell_ends_its_replies_with_an_empty_line() {
                 Ok(())
             })
         });
-        let mut child = connector.connect(&context()).await.unwrap();
+        let pool = one_at_a_time(connector);
+        let mut child = pool.acquire().await.unwrap();
         let reply = child.request("^hello wrld").within(LIMIT).await.unwrap();
         assert!(reply.body.starts_with(b"*\n& wrld "), "{reply:?}");
+        drop(child);
+        is_replaced(
+            &pool,
+            |child| child.request("^hello"),
+            |reply| reply.body == "*\n",
+        )
+        .await;
     });
 }
 
 #[test]
 fn a_chess_engine_thinks_aloud_before_its_best_move() {
     on_both_runtimes(async |bed| {
+        // It says its name before it is asked anything.
         let codec = || {
             TerminatorCodec::new(|line| {
-                line == b"uciok" || line == b"readyok" || line.starts_with(b"bestmove")
+                line.starts_with(b"Stockfish ")
+                    || matches!(line, b"uciok" | b"readyok")
+                    || line.starts_with(b"bestmove")
             })
         };
         let spec = CommandSpec::new("stockfish");
@@ -238,11 +344,13 @@ fn a_chess_engine_thinks_aloud_before_its_best_move() {
         };
         let connector = connector.handshake(|child| {
             Box::pin(async {
+                child.recv().within(LIMIT).await?;
                 child.request("uci").within(LIMIT).await?;
                 Ok(())
             })
         });
-        let mut child = connector.connect(&context()).await.unwrap();
+        let pool = one_at_a_time(connector);
+        let mut child = pool.acquire().await.unwrap();
         let reply = child
             .request("position startpos")
             .and("go depth 5")
@@ -251,5 +359,29 @@ fn a_chess_engine_thinks_aloud_before_its_best_move() {
         assert!(reply.last_line.starts_with(b"bestmove "), "{reply:?}");
         let ready = child.request("isready").within(LIMIT).await.unwrap();
         assert_eq!(ready.last_line, "readyok");
+        drop(child);
+        is_replaced(
+            &pool,
+            |child| child.request("isready"),
+            |reply| reply.last_line == "readyok",
+        )
+        .await;
+    });
+}
+
+#[test]
+fn jq_answers_each_line_with_one() {
+    on_both_runtimes(async |bed| {
+        let spec = CommandSpec::new("jq").args(["--unbuffered", "-c", ".n + 1"]);
+        let Some(connector) = connector(bed, "jq", spec, LineCodec::new) else {
+            return;
+        };
+        let pool = one_at_a_time(connector);
+        is_replaced(
+            &pool,
+            |child| child.request(r#"{"n":41}"#),
+            |reply| reply.bytes == "42",
+        )
+        .await;
     });
 }

@@ -17,6 +17,7 @@ use crate::rpc::client::{CANCEL_REFUSED, Client, OutgoingRequest, bad_request, r
 use crate::rpc::error::RpcError;
 use crate::rpc::framing::Frame;
 use crate::rpc::limit::Limit;
+use crate::rpc::note_limits::NoteLimits;
 use crate::rpc::note_queue::{NoteQueue, NoteSink};
 use crate::rpc::protocol::{is_cancel, is_method};
 use crate::rpc::reply::reply_text;
@@ -89,7 +90,11 @@ fn admit_request(
     if let Some(registration) = &registration {
         registration.give_to(&client.link, request.call);
     }
-    let notes = wants_notes(&request).then(|| NoteQueue::new(terms.notes_max));
+    let limits = NoteLimits {
+        notes_max: terms.notes_max,
+        ..client.link.settings.notes
+    };
+    let notes = wants_notes(&request).then(|| NoteQueue::new(limits));
     if let Some(notes) = &notes {
         request.set_sink(NoteSink::Queue(Arc::clone(notes)));
     }

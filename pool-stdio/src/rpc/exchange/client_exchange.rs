@@ -22,7 +22,7 @@ use super::terms::OnDrop;
 use crate::rpc::client::ClientId;
 use crate::rpc::error::{Fate, RpcError};
 use crate::rpc::note_queue::NoteQueue;
-use crate::rpc::notifications::Notification;
+use crate::rpc::notification::Notification;
 use crate::rpc::round_trip::RoundTrip;
 use crate::rpc::table::CallId;
 

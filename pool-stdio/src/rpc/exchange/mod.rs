@@ -7,6 +7,7 @@
 //! | `client_ids` | which requests a client has in flight; what its cancel does |
 //! | `client_exchange` | the way of a message to its end; what a dropped exchange does |
 //! | `admission` | which messages of a client reach the child, and which are answered here |
+//! | `batch` | how a batch becomes messages, and its replies one batch |
 //! | `rpc_lease` | which leases can make an exchange |
 //! | `session` | a child that is held for one client |
 //! | `rpc_pool` | over which pools requests can be retried |
@@ -14,6 +15,7 @@
 //! | `retrying` | the attempts of one request |
 
 mod admission;
+mod batch;
 mod client_exchange;
 mod client_ids;
 mod held;
@@ -36,6 +38,7 @@ pub(super) fn exchange(
     admission::admit(held, message.into(), terms, admission::Attempt::default())
 }
 
+pub use batch::Batch;
 pub use client_exchange::Exchange;
 pub use client_ids::ClientIds;
 pub use retry::Retry;

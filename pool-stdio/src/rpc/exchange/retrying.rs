@@ -20,7 +20,7 @@ use super::terms::Terms;
 use crate::rpc::client::read_message;
 use crate::rpc::error::{Fate, RpcError};
 use crate::rpc::limit::Limit;
-use crate::rpc::notifications::Notification;
+use crate::rpc::notification::Notification;
 use crate::rpc::scan::MessageKind;
 
 /// One message of one client over a pool. Used as an [`Exchange`] is.

@@ -16,7 +16,8 @@ use crate::rpc::error::RpcError;
 ///
 /// [`Exchange`] has an example.
 pub trait RpcLease: sealed::Sealed {
-    /// Begins the exchange of a client's message: a request or a notification, no batch.
+    /// Begins the exchange of a client's message: a request or a notification. A batch is
+    /// [taken apart](crate::Batch) first.
     ///
     /// # The handshake of a client
     ///

@@ -67,7 +67,7 @@ impl Session {
     #[must_use]
     pub fn new(lease: PooledConnection<JsonRpcConnection>) -> Self {
         let link = &lease.client().link;
-        let queue = SessionQueue::new(link.settings.notifications_max);
+        let queue = SessionQueue::new(link.settings.notes);
         link.begin_session(Arc::clone(&queue));
         Self {
             held: Arc::new(SessionLease::new(lease, queue)),
@@ -85,7 +85,8 @@ impl Session {
     }
 
     /// Begins the exchange of any message of the client: a request, a notification, its cancel of a
-    /// request, or its answer to a question of the child. No batch.
+    /// request, or its answer to a question of the child. A batch is [taken
+    /// apart](crate::Batch) first.
     ///
     /// # Errors
     ///
@@ -100,7 +101,8 @@ impl Session {
     /// The next question of the child, or notification that names no request. `None` when the connection
     /// is over.
     ///
-    /// As many as [`notifications_max`](crate::RpcLimits::notifications_max) are kept. Then notifications
+    /// As many as [`notifications_max`](crate::RpcLimits::notifications_max) and
+    /// [`notification_bytes_max`](crate::RpcLimits::notification_bytes_max) allow are kept. Then notifications
     /// are dropped, and the next one [says](crate::Notification::missed) how many; questions are answered
     /// with the error `-32000`.
     ///

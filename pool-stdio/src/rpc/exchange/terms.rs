@@ -69,8 +69,8 @@ impl Terms {
     /// How many notes are kept until [`next`](crate::Exchange::next) takes them, at least one. Default:
     /// 64. When more come, the oldest progress notification is dropped, and the next one
     /// [says so](crate::Notification::missed); a subscription ends with
-    /// [`SubscriptionOverflow`](crate::RpcError::SubscriptionOverflow). Worst-case cost: this many
-    /// messages for each exchange.
+    /// [`SubscriptionOverflow`](crate::RpcError::SubscriptionOverflow). The same happens beyond
+    /// [`notification_bytes_max`](crate::RpcLimits::notification_bytes_max).
     #[must_use]
     pub const fn notes_max(mut self, notes: usize) -> Self {
         self.notes_max = notes;

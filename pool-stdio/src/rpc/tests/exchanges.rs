@@ -140,7 +140,7 @@ async fn a_subscription_that_is_not_read_ends_instead_of_losing_something() {
     let error = outcome.unwrap_err();
     assert!(matches!(
         error,
-        RpcError::SubscriptionOverflow { notes_max: 2 }
+        RpcError::SubscriptionOverflow { notes: 2, .. }
     ));
     assert_eq!(cancel["params"]["requestId"], asked["id"]);
     assert!(one.next().await.is_some() && one.next().await.is_some());

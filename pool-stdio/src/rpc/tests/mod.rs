@@ -41,6 +41,7 @@ use super::driver::Driver;
 use super::error::{ConnectionEnd, EndCause};
 use super::framing::{FrameDecoder, Framing};
 use super::link::{Link, LinkSettings};
+use super::note_limits::NoteLimits;
 use super::pipes::{StdinPipe, StdoutPipe};
 use super::protocol::Protocol;
 use super::report::ChildFacts;
@@ -103,7 +104,10 @@ impl Setup {
                 enqueue_timeout: Duration::from_secs(5),
                 write_timeout: Duration::from_secs(10),
                 hang_after: Duration::from_secs(5),
-                notifications_max: 4,
+                notes: NoteLimits {
+                    notes_max: 4,
+                    bytes_max: 1 << 20,
+                },
             },
             strays: StrayFrames::Skip,
             handler: None,
