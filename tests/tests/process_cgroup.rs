@@ -7,7 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use common::{AMPLE, BRIEF, Scene, graces, read_lines, write_to};
+use common::{AMPLE, BRIEF, Facts, HOST, Scene, can_make_namespaces, graces, read_lines, write_to};
 use pool_stdio::{
     CgroupProblem, CgroupSpec, Child, CommandError, CommandSpec, KillScope, Rung, SpawnError, Stop,
     Survivors,
@@ -121,6 +121,28 @@ fn what_hides_from_every_other_way_of_looking_is_ended_with_the_group() {
         assert_eq!(delegated.groups(), Vec::<PathBuf>::new());
         scene.end(Vec::new());
     }
+}
+
+/// Without `/proc`, who has left the process group is known by the control group alone. The kill reaches
+/// them: SIGTERM goes to processes that can be told apart.
+#[test]
+fn without_proc_the_control_group_shows_who_is_left() {
+    let scene = Scene::new();
+    let Some(delegated) = Delegated::new("no-proc") else {
+        return;
+    };
+    if !can_make_namespaces() {
+        return;
+    }
+    let delegated_path = delegated.0.display();
+    let script = format!(
+        "umount -l /proc && POOL_TEST_CGROUP={delegated_path} exec {HOST} end-of-a-wrapper group grouped"
+    );
+    let facts = Facts::of("unshare", &["-m", "sh", "-c", &script]);
+    let said = ["rung", "found", "survivors", "all_gone"].map(|name| facts.one(name));
+    assert_eq!(said, ["Kill", "1", "Known(0)", "true"]);
+    assert_eq!(delegated.groups(), Vec::<PathBuf>::new());
+    scene.end(Vec::new());
 }
 
 #[test]

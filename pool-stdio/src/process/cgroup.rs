@@ -4,6 +4,7 @@
 //! A process is in the group of its parent, and cannot leave it without rights over both groups. So
 //! what is in the group is all that the child started, and one write kills it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -17,7 +18,10 @@ impl Cgroup {
     /// Kills all that is in it. Where the system cannot, nothing happens: those that are found are killed
     /// one by one.
     pub(crate) fn kill(&self) -> io::Result<()> {
-        or_gone(fs::write(self.path.join("cgroup.kill"), "1"), ())
+        // Order: not created. A kernel without this file would refuse that, and not say that it has none.
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).open(self.path.join("cgroup.kill"));
+        or_gone(file.and_then(|mut file| file.write_all(b"1")), ())
     }
 
     /// Those in it and below it that live. One that cannot be named is 0.
@@ -112,6 +116,8 @@ impl NewCgroup {
 impl Drop for NewCgroup {
     fn drop(&mut self) {
         if let Some(cgroup) = &self.0 {
+            // The start can have failed when the child was there already.
+            let (Ok(()) | Err(_)) = cgroup.kill();
             cgroup.remove();
         }
     }

@@ -67,7 +67,8 @@ pub(super) fn args(
 fn hide(environment: &mut BTreeMap<OsString, OsString>) -> String {
     let names = environment.keys().filter(|name| !is_kept(name));
     let names: Vec<OsString> = names.cloned().collect();
-    if names.is_empty() {
+    let has_env = sys::check_executable(Path::new(ENV)).is_ok();
+    if names.is_empty() || !has_env {
         return String::new();
     }
     let mut script = String::new();
@@ -82,7 +83,7 @@ fn hide(environment: &mut BTreeMap<OsString, OsString>) -> String {
         environment.insert(hidden_name.into(), name);
         environment.insert(hidden_value.into(), value);
     }
-    script.push_str("set -- /usr/bin/env -- \"$@\"; ");
+    script.push_str(&format!("set -- {ENV} -- \"$@\"; "));
     script
 }
 
@@ -99,6 +100,8 @@ fn is_kept(name: &OsStr) -> bool {
 }
 
 pub(super) const SHELL: &str = "/bin/sh";
+/// Without it variables are lost whose names are no names to the shell.
+const ENV: &str = "/usr/bin/env";
 /// Begins the names under which variables are given to the shell.
 const HIDDEN: &str = "POOL_STDIO_HIDDEN_";
 /// Names that mean something to a shell, but for `PWD`, `OLDPWD`, `SHLVL` and `_`, which it sets as it

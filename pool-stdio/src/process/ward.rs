@@ -256,7 +256,12 @@ impl Ward {
         let group_is_empty = || self.root.group_is_empty(pid_state);
         let stopping = self.stopping.as_mut()?;
         let others = match answer.others {
-            Others::Alive(_) if answer.outside.is_empty() && group_is_empty() => Others::Gone,
+            // The members that it saw have gone since.
+            Others::Alive(_)
+                if answer.outside.is_empty() && !answer.has_unseen && group_is_empty() =>
+            {
+                Others::Gone
+            }
             // A member that was not shown, not even dead, can live.
             Others::Gone if answer.dead_members.is_empty() && !group_is_empty() => {
                 Others::Unknown(CountFailure::Unreadable)

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pool_stdio::{Child, CommandSpec, KillScope, LadderTimes, Stop};
+use pool_stdio::{CgroupSpec, Child, CommandSpec, KillScope, LadderTimes, Stop};
 
 use super::tell;
 use crate::children::{OUTER_DEADLINE, block_on, is_readable_within};
@@ -25,9 +25,14 @@ pub(super) fn end_of_a_wrapper(scope: &str, condition: &str) {
         "continued" => format!(
             "{HOPPER} & setsid perl -e '1 while kill CONT => -$ARGV[0]' $$ >/dev/null & echo up; exec cat"
         ),
+        // It leaves the process group, not the control group.
+        "grouped" => String::from("setsid sleep 60 & echo up; exec cat"),
         _ => String::from("sleep 60 & echo up; exec cat"),
     };
-    let spec = CommandSpec::new("sh").args(["-c", &script]);
+    let mut spec = CommandSpec::new("sh").args(["-c", &script]);
+    if let Some(delegated) = std::env::var_os("POOL_TEST_CGROUP") {
+        spec = spec.cgroup(CgroupSpec::under(delegated));
+    }
     let kill_wait = match condition {
         // It leaves many dead, which make scans slow.
         "hopping" | "continued" => OUTER_DEADLINE,

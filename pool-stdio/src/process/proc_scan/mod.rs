@@ -206,6 +206,7 @@ impl Pending {
                 outside: found.outside,
                 adopted: found.adopted,
                 dead_members: found.dead_members,
+                has_unseen: in_cgroup.unseen() > 0,
             }),
             None => Progress::Again,
         }
@@ -229,11 +230,7 @@ impl Pending {
 
     /// What is known after this pass; `None` if it takes another.
     fn others(&mut self, found: &Found, in_cgroup: &InCgroup) -> Option<Others> {
-        let unseen = match in_cgroup {
-            InCgroup::Pids(pids) => pids.len(),
-            InCgroup::NoGroup | InCgroup::Unknown => 0,
-        };
-        let alive = found.members.len() + found.outside.len() + unseen;
+        let alive = found.members.len() + found.outside.len() + in_cgroup.unseen();
         if alive > 0 {
             return Some(Others::Alive(alive));
         }
@@ -266,6 +263,16 @@ enum InCgroup {
     Pids(Vec<u32>),
     /// It could not be read.
     Unknown,
+}
+
+impl InCgroup {
+    /// How many it shows that the pass over the processes did not.
+    const fn unseen(&self) -> usize {
+        match self {
+            Self::Pids(pids) => pids.len(),
+            Self::NoGroup | Self::Unknown => 0,
+        }
+    }
 }
 
 /// A process takes microseconds to leave, unless it is stuck; then it is not waited for.

@@ -69,6 +69,8 @@ pub(crate) struct ScanAnswer {
     pub(crate) adopted: Vec<ProcessId>,
     /// Members of the group that are dead and not yet reaped.
     pub(crate) dead_members: Vec<ProcessId>,
+    /// Whether some of those that live are shown by the control group alone.
+    pub(crate) has_unseen: bool,
 }
 
 impl ScanAnswer {
@@ -80,6 +82,7 @@ impl ScanAnswer {
             outside: Vec::new(),
             adopted: Vec::new(),
             dead_members: Vec::new(),
+            has_unseen: false,
         }
     }
 }
