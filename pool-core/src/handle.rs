@@ -150,8 +150,10 @@ impl<T: Send + 'static, L: Lends<T>> Drop for Handle<T, L> {
         if let Some(runtime) = &self.runtime
             && runtime.runtime_flavor() == RuntimeFlavor::CurrentThread
         {
-            // Nobody may ever poll it again.
-            self.begin_closes(runtime);
+            // Nobody may ever poll it again. A runtime cannot be entered by a thread that is about to end.
+            if let Err(fault) = foreign::catch("close", || self.begin_closes(runtime)) {
+                foreign::log(&fault);
+            }
         }
     }
 }

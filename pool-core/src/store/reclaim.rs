@@ -112,6 +112,12 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         allotment.is_some_and(|it| it.usage().waiting > usize::from(self.told > 0))
     }
 
+    /// Whether the budget grants nothing before connections have become lighter.
+    pub(super) fn budget_is_too_heavy(&self) -> bool {
+        let usage = self.allotment.as_ref().map(Allotment::usage);
+        usage.is_some_and(|it| it.is_too_heavy())
+    }
+
     /// Whether the budget can grant more as soon as one of the connects in flight has ended.
     pub(super) fn budget_is_connecting(&self) -> bool {
         let usage = self.allotment.as_ref().map(Allotment::usage);

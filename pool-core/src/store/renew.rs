@@ -73,7 +73,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             };
             let (next_at, deadline) = (renewal.next_at, renewal.deadline);
             // Nothing tells this pool that other pools wait no more.
-            let look_again_at = match renewal.is_unbudgeted {
+            let can_be_refused = self.allotment.is_some() && self.wants_proof();
+            let look_again_at = match renewal.is_unbudgeted || can_be_refused {
                 true => now.after(BUDGET_LOOK).min(deadline),
                 false => deadline,
             };
@@ -120,7 +121,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// Whether the budget is full, and what this pool closes leaves room for a new one of its own.
     fn can_make_room(&self) -> bool {
         let is_unbudgeted = self.renewal.as_ref().is_some_and(|it| it.is_unbudgeted);
-        is_unbudgeted && !self.others_wait_for_budget()
+        is_unbudgeted && !self.others_wait_for_budget() && !self.budget_is_too_heavy()
     }
 
     /// The budget granted nothing, although a connect was wanted.
