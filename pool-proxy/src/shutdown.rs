@@ -108,6 +108,8 @@ async fn end_within<C: Future<Output = ()>>(
 
 /// Ends all children.
 async fn close(app: &Arc<App>, limit: Duration) {
+    // One can have begun since.
+    app.sessions.clear();
     let closes = app.servers.values().map(|server| server.close(limit));
     futures_util::future::join_all(closes).await;
 }

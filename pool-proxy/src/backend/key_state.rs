@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use pool_core::{AcquireError, SharedKeyHandle};
 use pool_stdio::{JsonRpcConnection, Retry};
 use tokio::time::{sleep, timeout};
@@ -88,6 +89,10 @@ impl KeyState {
     }
 }
 
+fn lives(child: &JsonRpcConnection) -> bool {
+    child.ended().now_or_never().is_none()
+}
+
 /// Holds a child as long as there are subscriptions, and another one when it ends.
 async fn keep_a_child(key: Arc<KeyState>) {
     let mut held = None;
@@ -104,6 +109,8 @@ async fn keep_a_child(key: Arc<KeyState>) {
                 drop(held.replace(lease));
                 Some(ended)
             }
+            // The pool can be busy, while the child that is held lives.
+            Err(_) if held.as_ref().is_some_and(|lease| lives(lease)) => None,
             Err(error) => {
                 drop(held.take());
                 key.subscriptions.no_child(&error);

@@ -24,4 +24,4 @@ mod subscriptions;
 pub(crate) use key_state::KeyState;
 pub(crate) use server::{Demand, Pools, Server, StartError};
 pub(crate) use shared_children::SharedChildren;
-pub(crate) use subscriptions::{NotSubscribed, Subscriber};
+pub(crate) use subscriptions::{NotSubscribed, SUBSCRIPTIONS_MAX, Subscriber};

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use pool_core::{Budget, BuildError, ConnectionPool, KeyedPool, PoolStatus};
 use pool_stdio::{Children, CommandError, JsonRpcConnection, JsonRpcConnector, Protocol};
 use serde_json::json;
@@ -183,8 +184,8 @@ impl Server {
                 std::slice::from_ref(children)
             }
         };
-        for children in children {
-            let report = children.terminate_all(last_grace).await;
+        let ends = children.iter().map(|one| one.terminate_all(last_grace));
+        for report in join_all(ends).await {
             if !report.left.is_empty() {
                 tracing::error!(server = &*self.name, left = ?report.left, "children do not end");
             }

@@ -136,9 +136,11 @@ impl Subscriptions {
     pub(super) fn updated(&self, uri: &str) {
         let state = self.lock();
         let uri: Arc<str> = uri.into();
-        for (_, topic) in state.topics.iter().filter(|(topic, _)| covers(topic, &uri)) {
+        // Another client named it: who subscribed to a whole is told of the whole only.
+        let is_named = state.topics.contains_key(&uri);
+        for (name, topic) in state.topics.iter().filter(|(name, _)| covers(name, &uri)) {
             for mailbox in topic.subscribers.values() {
-                mailbox.tell(&uri);
+                mailbox.tell(name, if is_named { name } else { &uri });
             }
         }
     }
@@ -209,6 +211,10 @@ impl Subscriber {
         let subscriptions = &self.subscriptions;
         let mut state = subscriptions.lock();
         let shared: Arc<str> = uri.into();
+        let is_known = state.topics.contains_key(uri);
+        if !is_known && state.topics.len() >= TOPICS_MAX {
+            return Err(NotSubscribed::TooMany);
+        }
         let is_new = {
             let mut kept = self.mailbox.lock();
             let is_new = !kept.subscribed.contains(uri);
@@ -217,7 +223,6 @@ impl Subscriber {
             }
             kept.subscribed.insert(Arc::clone(&shared))
         };
-        let is_known = state.topics.contains_key(uri);
         let number = state.number();
         let topic = state.topics.entry(shared).or_insert_with(|| Topic {
             number,
@@ -298,12 +303,12 @@ impl Drop for Subscriber {
 }
 
 impl Mailbox {
-    fn tell(&self, uri: &Arc<str>) {
+    fn tell(&self, name: &Arc<str>, uri: &Arc<str>) {
         let mut kept = self.lock();
-        // A server can name any number of parts of one resource.
-        if kept.updated.len() < SUBSCRIPTIONS_MAX {
-            kept.updated.insert(Arc::clone(uri));
-        }
+        // A server can name any number of parts of one resource, however long. Then the whole has changed.
+        let is_much = kept.updated.len() >= SUBSCRIPTIONS_MAX || uri.len() > URI_BYTES_MAX;
+        let told = if is_much { name } else { uri };
+        kept.updated.insert(Arc::clone(told));
         drop(kept);
         self.news.notify_one();
     }
@@ -329,7 +334,9 @@ impl fmt::Debug for Subscriber {
 }
 
 /// Of one session or stream: more than a client shows at a time.
-const SUBSCRIPTIONS_MAX: usize = 1024;
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 1024;
+/// How many resources all clients of a key can be subscribed to.
+const TOPICS_MAX: usize = 8192;
 /// As long as most programs take.
 const URI_BYTES_MAX: usize = 4096;
 
@@ -391,6 +398,52 @@ mod tests {
         assert!(one.next().now_or_never().is_none());
         assert!(two.next().now_or_never().is_none());
         drop(joined);
+    }
+
+    #[tokio::test]
+    async fn what_one_client_named_is_not_told_to_another() {
+        let subscriptions = Subscriptions::new();
+        let (one, two) = (subscriptions.subscriber(), subscriptions.subscriber());
+        let joined = (one.join("f:///").unwrap(), two.join("f:///secret").unwrap());
+        subscriptions.updated("f:///secret");
+        assert_eq!(&*one.next().await, "f:///");
+        assert_eq!(&*two.next().await, "f:///secret");
+        drop(joined);
+    }
+
+    #[tokio::test]
+    async fn many_or_long_updates_of_a_part_become_one_of_the_whole() {
+        let subscriptions = Subscriptions::new();
+        let one = subscriptions.subscriber();
+        let joined = (one.join("f:///").unwrap(), one.join("g").unwrap());
+        subscriptions.updated(&format!("f:///{}", "x".repeat(URI_BYTES_MAX)));
+        assert_eq!(&*one.next().await, "f:///");
+        for number in 0..=SUBSCRIPTIONS_MAX {
+            subscriptions.updated(&format!("f:///{number}"));
+        }
+        subscriptions.updated("g");
+        let mut told = Vec::new();
+        while let Some(uri) = one.next().now_or_never() {
+            told.push(uri);
+        }
+        assert_eq!(told.len(), SUBSCRIPTIONS_MAX + 2);
+        assert!(told.contains(&"f:///".into()) && told.contains(&"g".into()));
+        drop(joined);
+    }
+
+    #[test]
+    fn a_key_has_no_more_than_it_may_have() {
+        let subscriptions = Subscriptions::new();
+        let clients: Vec<_> = (0..=TOPICS_MAX / SUBSCRIPTIONS_MAX)
+            .map(|_| subscriptions.subscriber())
+            .collect();
+        for number in 0..TOPICS_MAX {
+            let client = &clients[number / SUBSCRIPTIONS_MAX];
+            client.join(&number.to_string()).unwrap().is_settled = true;
+        }
+        let last = clients.last().unwrap();
+        assert!(matches!(last.join("x"), Err(NotSubscribed::TooMany)));
+        assert!(last.join("0").is_ok(), "others have it already");
     }
 
     #[test]

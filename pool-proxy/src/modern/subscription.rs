@@ -3,6 +3,7 @@
 //! Of lists it is acknowledged here, and holds no child: children tell the proxy anyway. Of resources it is
 //! acknowledged when a child has agreed, and holds one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{KeyState, Subscriber};
+use crate::backend::{KeyState, SUBSCRIPTIONS_MAX, Subscriber};
 use crate::delivery::COMMENT_INTERVAL;
 use crate::request_log::RequestLog;
 use crate::wire::{Answer, COMMENT, ClientMessage, event, sse};
@@ -75,9 +76,12 @@ async fn subscribe(
     limit: Duration,
 ) -> Vec<Value> {
     let uris = wanted.get(RESOURCES).and_then(Value::as_array);
-    let asked = uris.into_iter().flatten().map(|uri| async move {
-        let subscribed = key.subscribe(subscriber, uri.as_str()?, limit).await;
-        subscribed.is_ok().then(|| uri.clone())
+    let uris = uris.into_iter().flatten().filter_map(Value::as_str);
+    // More than these are refused. A message has room for a million that are.
+    let uris: BTreeSet<&str> = uris.take(SUBSCRIPTIONS_MAX).collect();
+    let asked = uris.into_iter().map(|uri| async move {
+        let subscribed = key.subscribe(subscriber, uri, limit).await;
+        subscribed.is_ok().then(|| Value::from(uri))
     });
     join_all(asked).await.into_iter().flatten().collect()
 }
