@@ -4,6 +4,7 @@
 //! something can be done, and none takes an empty pipe for its end.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -12,6 +13,11 @@ use rustix::stdio::{stdin, stdout};
 use tokio::time::{Instant, sleep};
 
 use crate::limits::{DEAF_MAX, DEAF_POLL};
+
+/// How many bytes the host has taken, or has room for.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+/// A write of more would show no progress for long.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// What can be seen of a pipe without a write to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +51,12 @@ pub(crate) fn read(buffer: &mut [u8]) -> io::Result<usize> {
 /// It cannot be written.
 pub(crate) fn write_all(mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match rustix::io::write(stdout(), bytes) {
-            Ok(count) => bytes = &bytes[count..],
+        let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
+        match rustix::io::write(stdout(), piece) {
+            Ok(count) => {
+                WRITTEN.fetch_add(count as u64, Ordering::Relaxed);
+                bytes = &bytes[count..];
+            }
             Err(Errno::AGAIN) => wait_for(stdout(), PollFlags::OUT)?,
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -58,7 +68,13 @@ pub(crate) fn write_all(mut bytes: &[u8]) -> io::Result<()> {
 /// Resolves when nobody will read stdout, or nobody has for a while.
 pub(crate) async fn deaf() {
     let mut full_since = None;
+    let mut before = 0;
     loop {
+        // A pipe that is read is filled again at once.
+        let written = WRITTEN.load(Ordering::Relaxed);
+        if std::mem::replace(&mut before, written) != written {
+            full_since = None;
+        }
         match hearing(stdout()) {
             Hearing::Broken => return,
             Hearing::Open => full_since = None,

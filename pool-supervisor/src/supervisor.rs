@@ -329,8 +329,12 @@ impl Supervisor {
         // A few bytes at a time would cost more than the wait for some more room.
         let least = READ_BYTES_MIN.min(entry.settings.kept_bytes_max).max(1);
         let stream = state.stream(name);
-        // The end of a silent stream is seen by reading: so one byte always has room.
-        let little = usize::from(stream.kept.is_empty());
+        // The end of a silent stream is seen by reading: so one byte always has room. What is sent as it comes
+        // has some more.
+        let little = match stream.kept.is_empty() {
+            true => stream.kept.share(READ_BYTES_MIN).max(1),
+            false => 0,
+        };
         let readable = stream
             .kept
             .readable(if room < least { little } else { room });
