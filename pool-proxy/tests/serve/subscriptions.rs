@@ -83,6 +83,28 @@ fn the_first_subscriber_subscribes_at_the_child_and_the_last_one_unsubscribes() 
 }
 
 #[test]
+fn a_resource_that_the_child_does_not_answer_for_delays_no_other() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, SHARED));
+        let client = Client::new(proxy.address);
+        let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
+        let mut child = beacon.next().await;
+        let others = async {
+            assert_eq!(child.line().await, "subscribe a:never\n");
+            assert_eq!(subscribe(&two, "a:1").await["result"], json!({}));
+            unsubscribe(&two, "a:1").await;
+            let told = told(&mut child, &two).await;
+            assert_eq!(told, ["subscribe a:1", "unsubscribe a:1"]);
+        };
+        tokio::select! {
+            reply = subscribe(&one, "a:never") => panic!("{reply}"),
+            () = others => {}
+        }
+    });
+}
+
+#[test]
 fn a_child_that_replaces_a_dead_one_is_subscribed_again() {
     run(async {
         let beacon = Beacon::new();

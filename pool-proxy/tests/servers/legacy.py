@@ -126,7 +126,7 @@ def answer(message):
             beacon.sendall(f"{method[10:]} {uri}\n".encode())
         if uri == "a:none":
             say({"id": request, "error": {"code": -32002, "message": "no such resource", "data": {"uri": uri}}})
-        else:
+        elif uri != "a:never":
             say({"id": request, "result": {}})
     elif method == "tools/call":
         result = call(request, message["params"])

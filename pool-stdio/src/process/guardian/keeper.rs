@@ -8,8 +8,8 @@
 //! 2. What was started and not yet told carries a mark that the guardian knows, since it was told of
 //!    the start.
 //! 3. A write to the pipe never blocks. What does not fit waits, and is tried again every
-//!    [`FLUSH_GAP`], and ever more rarely with one that is to leave and does not read. A guardian that is stopped, does not read for [`STALL_AFTER`], or has gone is
-//!    replaced.
+//!    [`FLUSH_GAP`], and ever more rarely with one that is to leave and does not read. A guardian that
+//!    is stopped, does not read for [`STALL_AFTER`], or has gone is replaced.
 //! 4. A number is told as long as it is the child's for certain: until just before the root is reaped.
 //!
 //! # Locking
