@@ -71,16 +71,27 @@ struct Mailbox {
 #[derive(Debug, Default)]
 struct Kept {
     subscribed: BTreeSet<Arc<str>>,
+    /// Of these no child has answered yet.
+    unsettled: HashMap<Arc<str>, Unsettled>,
     /// Of which it was not told yet.
     updated: BTreeSet<Arc<str>>,
 }
 
-/// A subscription whose answer is awaited. Dropping it ends the subscription, unless it was one before.
+/// A subscription that several requests of one client can wait for.
+#[derive(Debug)]
+struct Unsettled {
+    number: u64,
+    waiting: usize,
+}
+
+/// A subscription whose answer is awaited. Dropping the last one of these ends it, unless a child has
+/// agreed.
 pub(super) struct Joined<'s> {
     subscriber: &'s Subscriber,
     uri: &'s str,
     answer: watch::Receiver<Option<Subscribed>>,
-    is_settled: bool,
+    /// Which subscription is not settled.
+    number: Option<u64>,
 }
 
 impl Subscriptions {
@@ -215,13 +226,24 @@ impl Subscriber {
         if !is_known && state.topics.len() >= TOPICS_MAX {
             return Err(NotSubscribed::TooMany);
         }
-        let is_new = {
+        let unsettled = {
             let mut kept = self.mailbox.lock();
             let is_new = !kept.subscribed.contains(uri);
             if is_new && (kept.subscribed.len() >= SUBSCRIPTIONS_MAX || uri.len() > URI_BYTES_MAX) {
                 return Err(NotSubscribed::TooMany);
             }
-            kept.subscribed.insert(Arc::clone(&shared))
+            kept.subscribed.insert(Arc::clone(&shared));
+            if is_new {
+                let first = Unsettled {
+                    number: state.number(),
+                    waiting: 0,
+                };
+                kept.unsettled.insert(Arc::clone(&shared), first);
+            }
+            kept.unsettled.get_mut(uri).map(|unsettled| {
+                unsettled.waiting += 1;
+                unsettled.number
+            })
         };
         let number = state.number();
         let topic = state.topics.entry(shared).or_insert_with(|| Topic {
@@ -241,7 +263,7 @@ impl Subscriber {
             subscriber: self,
             uri,
             answer,
-            is_settled: !is_new,
+            number: unsettled,
         })
     }
 
@@ -249,6 +271,7 @@ impl Subscriber {
     pub(crate) fn unsubscribe(&self, uri: &str) {
         let mut kept = self.mailbox.lock();
         let was_subscribed = kept.subscribed.remove(uri);
+        kept.unsettled.remove(uri);
         kept.updated.retain(|updated| !covers(uri, updated));
         drop(kept);
         if was_subscribed {
@@ -280,14 +303,20 @@ impl Joined<'_> {
         let answer = answer.map_or(Err(NotSubscribed::Late), |answer| {
             answer.clone().unwrap_or(Err(NotSubscribed::Late))
         });
-        self.is_settled |= answer.is_ok();
+        if answer.is_ok()
+            && let Some(number) = self.number.take()
+        {
+            self.subscriber.mailbox.lock().settle(self.uri, number);
+        }
         answer
     }
 }
 
 impl Drop for Joined<'_> {
     fn drop(&mut self) {
-        if !self.is_settled {
+        if let Some(number) = self.number
+            && self.subscriber.mailbox.lock().give_up(self.uri, number)
+        {
             self.subscriber.unsubscribe(self.uri);
         }
     }
@@ -299,6 +328,27 @@ impl Drop for Subscriber {
         for uri in subscribed {
             self.subscriptions.leave(self.number, &uri);
         }
+    }
+}
+
+impl Kept {
+    /// A child has agreed to this subscription.
+    fn settle(&mut self, uri: &str, number: u64) {
+        let unsettled = self.unsettled.get(uri);
+        if unsettled.is_some_and(|unsettled| unsettled.number == number) {
+            self.unsettled.remove(uri);
+        }
+    }
+
+    /// A request does not wait any more. Returns whether it was the last one of this subscription.
+    fn give_up(&mut self, uri: &str, number: u64) -> bool {
+        let unsettled = self.unsettled.get_mut(uri);
+        unsettled
+            .filter(|it| it.number == number)
+            .is_some_and(|it| {
+                it.waiting -= 1;
+                it.waiting == 0
+            })
     }
 }
 
@@ -401,6 +451,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_that_was_given_up_ends_no_subscription_of_another() {
+        let subscriptions = Subscriptions::new();
+        let one = subscriptions.subscriber();
+        let (first, second) = (one.join("a").unwrap(), one.join("a").unwrap());
+        drop(first);
+        let number = subscriptions.wanted()["a"];
+        subscriptions.answered("a", number, Ok(()));
+        let third = one.join("a").unwrap();
+        second.answer().await.unwrap();
+        drop(third);
+        subscriptions.updated("a");
+        assert_eq!(&*one.next().await, "a");
+        let again = one.join("b").unwrap();
+        one.unsubscribe("b");
+        let last = one.join("b").unwrap();
+        drop(again);
+        assert!(subscriptions.wanted().contains_key("b"));
+        drop(last);
+        assert!(!subscriptions.wanted().contains_key("b"));
+    }
+
+    #[tokio::test]
     async fn what_one_client_named_is_not_told_to_another() {
         let subscriptions = Subscriptions::new();
         let (one, two) = (subscriptions.subscriber(), subscriptions.subscriber());
@@ -439,7 +511,7 @@ mod tests {
             .collect();
         for number in 0..TOPICS_MAX {
             let client = &clients[number / SUBSCRIPTIONS_MAX];
-            client.join(&number.to_string()).unwrap().is_settled = true;
+            client.join(&number.to_string()).unwrap().number = None;
         }
         let last = clients.last().unwrap();
         assert!(matches!(last.join("x"), Err(NotSubscribed::TooMany)));
@@ -451,7 +523,7 @@ mod tests {
         let subscriptions = Subscriptions::new();
         let one = subscriptions.subscriber();
         for number in 0..SUBSCRIPTIONS_MAX {
-            one.join(&number.to_string()).unwrap().is_settled = true;
+            one.join(&number.to_string()).unwrap().number = None;
         }
         assert!(matches!(one.join("x"), Err(NotSubscribed::TooMany)));
         assert!(one.join("0").is_ok(), "it has this one");
