@@ -30,6 +30,8 @@ impl Connector for Units {
     }
 }
 
+/// A pool, and what its maintenance task would receive.
+pub(super) type EngineAndErrands<T, L> = (Arc<Engine<T, L>>, Receiver<Errand<Stored<T, L>, L>>);
 pub(super) type Pool = Arc<Engine<(), Exclusive>>;
 pub(super) type Errands = Receiver<Errand<Leased<()>, Exclusive>>;
 
@@ -58,7 +60,7 @@ pub(super) fn start_engine<T: Send + 'static, L: Lends<T>>(
     min_idle: usize,
     sharing: Sharing,
     membership: Option<Arc<Membership>>,
-) -> (Arc<Engine<T, L>>, Receiver<Errand<Stored<T, L>, L>>) {
+) -> EngineAndErrands<T, L> {
     let pacer = PacerLimits {
         delay: LONG,
         delay_max: LONG,
