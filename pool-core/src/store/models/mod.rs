@@ -10,3 +10,4 @@ mod ending;
 mod hand_off;
 mod rig;
 mod sharing;
+mod stale_idle;
