@@ -11,3 +11,4 @@ mod hand_off;
 mod rig;
 mod sharing;
 mod stale_idle;
+mod weights;
