@@ -11,6 +11,8 @@ mod budget;
 mod budget_builder;
 mod budget_meters;
 mod budget_status;
+#[cfg(all(test, loom))]
+mod claim_models;
 mod member;
 mod membership;
 mod pressure;

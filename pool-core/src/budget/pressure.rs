@@ -227,26 +227,64 @@ impl Pressure {
     }
 
     /// Claims a connection if one is wanted, for at most `patience`.
+    ///
+    /// Order: it is counted while the lock is held. A pool that sees that nothing is wanted any more
+    /// also finds when the claim ages, and looks again then.
     fn claim(this: &Arc<Self>, wanted: impl Fn(Level) -> u64, patience: Duration) -> Option<Claim> {
-        let is_claimed = this.change(|level| {
-            (level.claimed < wanted(level)).then_some(Level {
-                claimed: level.claimed + 1,
-                ..level
-            })
-        });
-        if !is_claimed {
-            return None;
-        }
         let ages_at = this.clock.now().after(patience);
         let mut claims = this.claims.lock();
-        let number = claims.next;
-        claims.next += 1;
-        claims.ages_at.insert(number, ages_at);
+        if !this.count_in(wanted) {
+            return None;
+        }
+        let number = claims.enter(ages_at);
         drop(claims);
         Some(Claim {
             pressure: Arc::clone(this),
             number,
         })
+    }
+
+    fn count_in(&self, wanted: impl Fn(Level) -> u64) -> bool {
+        self.change(|level| {
+            (level.claimed < wanted(level)).then_some(Level {
+                claimed: level.claimed + 1,
+                ..level
+            })
+        })
+    }
+
+    /// For a model that counts a claim before anybody can see when it ages.
+    #[cfg(all(test, loom))]
+    pub(super) fn claim_in_two_steps(this: &Arc<Self>, ages_at: Time) -> Option<Claim> {
+        if !this.count_in(|level| level.idle) {
+            return None;
+        }
+        let number = this.claims.lock().enter(ages_at);
+        Some(Claim {
+            pressure: Arc::clone(this),
+            number,
+        })
+    }
+}
+
+impl Claims {
+    /// Enters a claim, and returns its number.
+    fn enter(&mut self, ages_at: Time) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.ages_at.insert(number, ages_at);
+        number
+    }
+}
+
+#[cfg(all(test, loom))]
+impl Claim {
+    /// For a model that looks in one critical section and counts in another.
+    pub(super) fn end_in_two_steps(self) {
+        if !self.has_aged() {
+            self.end();
+            self.pressure.count_out(1);
+        }
     }
 }
 

@@ -34,8 +34,8 @@ fn wait(acquire: &mut Acquire<'_, ()>) {
 
 /// What the maintenance task does with what it has received.
 fn maintain(pool: &Pool, errands: &mut Errands) {
-    let mut cx = Context::from_waker(Waker::noop());
-    if let Poll::Ready(received) = errands.poll(&mut cx) {
+    let cx = Context::from_waker(Waker::noop());
+    if let Poll::Ready(received) = errands.poll(&cx) {
         for errand in received {
             pool.drop_errand(errand);
         }
@@ -56,7 +56,7 @@ fn reclaim_against_return(ask: fn(asker: &Pool, holder: &Pool)) {
             ask(&asker, &one);
             returner.join().expect("no panic");
             let mut cx = Context::from_waker(Waker::noop());
-            if let Poll::Ready(received) = errands.poll(&mut cx) {
+            if let Poll::Ready(received) = errands.poll(&cx) {
                 received
                     .into_iter()
                     .for_each(|errand| one.drop_errand(errand));

@@ -118,7 +118,7 @@ fn freed_slot_is_used_again(free: fn(PooledConnection<()>)) {
 
 #[test]
 fn freed_slot_comes_with_its_permit() {
-    freed_slot_is_used_again(|lease| PooledConnection::detach(lease));
+    freed_slot_is_used_again(PooledConnection::detach);
 }
 
 #[test]

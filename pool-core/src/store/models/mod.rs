@@ -10,3 +10,5 @@ mod ending;
 mod hand_off;
 mod rig;
 mod sharing;
+mod stale_idle;
+mod weights;

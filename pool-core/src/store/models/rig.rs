@@ -30,6 +30,8 @@ impl Connector for Units {
     }
 }
 
+/// A pool, and what its maintenance task would receive.
+pub(super) type EngineAndErrands<T, L> = (Arc<Engine<T, L>>, Receiver<Errand<Stored<T, L>, L>>);
 pub(super) type Pool = Arc<Engine<(), Exclusive>>;
 pub(super) type Errands = Receiver<Errand<Leased<()>, Exclusive>>;
 
@@ -53,18 +55,31 @@ pub(super) fn start_in(budget: &Budget, min_idle: usize) -> (Pool, Errands) {
     (pool, errands)
 }
 
+/// The same, without a budget. A connection that was idle for a second is checked before it is lent.
+pub(super) fn start_with_checks(min_idle: usize) -> (Pool, Errands) {
+    let limits = Limits {
+        check_after_idle: Some(Duration::from_secs(1)),
+        ..limits(min_idle, Sharing::NONE)
+    };
+    start_limited(Units, limits, None)
+}
+
 pub(super) fn start_engine<T: Send + 'static, L: Lends<T>>(
     connector: impl Connector<Connection = T>,
     min_idle: usize,
     sharing: Sharing,
     membership: Option<Arc<Membership>>,
-) -> (Arc<Engine<T, L>>, Receiver<Errand<Stored<T, L>, L>>) {
+) -> EngineAndErrands<T, L> {
+    start_limited(connector, limits(min_idle, sharing), membership)
+}
+
+fn limits(min_idle: usize, sharing: Sharing) -> Limits {
     let pacer = PacerLimits {
         delay: LONG,
         delay_max: LONG,
         fail_fast_after: 3,
     };
-    let limits = Limits {
+    Limits {
         name: "model".into(),
         is_key: false,
         max_size: 1,
@@ -85,7 +100,14 @@ pub(super) fn start_engine<T: Send + 'static, L: Lends<T>>(
         pacer,
         seed: 0,
         sharing,
-    };
+    }
+}
+
+fn start_limited<T: Send + 'static, L: Lends<T>>(
+    connector: impl Connector<Connection = T>,
+    limits: Limits,
+    membership: Option<Arc<Membership>>,
+) -> EngineAndErrands<T, L> {
     let timeouts = Timeouts {
         acquire: LONG,
         connect: LONG,

@@ -10,10 +10,9 @@ use loom::thread;
 use crate::connector::{ConnectContext, Connector};
 use crate::engine::{Engine, Lends, Stored};
 use crate::error::ConnectError;
-use crate::inbox::Receiver;
 use crate::shared_pool::Share;
 use crate::slot::{OpenConnection, Slot};
-use crate::store::models::rig::{LONG, start_engine};
+use crate::store::models::rig::{EngineAndErrands, LONG, start_engine};
 use crate::store::{Condition, Errand, Multiplexed, Sharing, TargetLeases};
 use crate::sync::Arc;
 use crate::wait::{Patience, Wait, draw};
@@ -33,10 +32,7 @@ impl Connector for Units {
 }
 
 /// A pool with one open connection.
-fn opened() -> (
-    Pool,
-    Receiver<Errand<Stored<Unit, Multiplexed>, Multiplexed>>,
-) {
+fn opened() -> EngineAndErrands<Unit, Multiplexed> {
     let sharing = Sharing {
         // Learned, so that the leases are counted for it as well.
         target_leases: TargetLeases::Adaptive { min: 2, max: 2 },
