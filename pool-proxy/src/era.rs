@@ -6,7 +6,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
 
 use crate::asker::Asker;
-use crate::wire::{Answer, parse, plain, refuse};
+use crate::wire::{Answer, BadMessage, parse, plain, refuse};
 use crate::{legacy, modern};
 
 /// Answers a request of a client that was let in.
@@ -49,6 +49,7 @@ async fn post(asker: &Asker<'_>, headers: &HeaderMap, body: &Bytes) -> Answer {
             modern::post(asker, headers, message).await
         }
         Ok(message) => legacy::post(asker, headers, message).await,
+        Err(BadMessage::Batch) => legacy::post_batch(asker, headers, body).await,
         Err(error) => refuse(
             StatusCode::BAD_REQUEST,
             None,

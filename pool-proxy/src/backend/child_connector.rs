@@ -46,6 +46,8 @@ impl Connector for ChildConnector {
         self.starts.succeeded();
         let news = child.notifications();
         if let Some(result) = child.initialize_result() {
+            // Order: clients of a new promise do not find the lists of before.
+            self.facts.lists.started(result);
             match self.facts.promise.keep(result) {
                 Ok(true) => {}
                 Ok(false) => tracing::warn!(
@@ -84,6 +86,9 @@ impl Connector for ChildConnector {
 
     async fn close(&self, child: JsonRpcConnection, reason: CloseReason) {
         let pid = child.pid();
+        if let Some(result) = child.initialize_result() {
+            self.facts.lists.ended(result);
+        }
         self.inner.close(child, reason).await;
         tracing::info!(server = &*self.server, pid, %reason, "child ended");
     }
@@ -116,7 +121,12 @@ async fn pass_on(mut news: Notifications, facts: &KeyFacts) {
         uri: String,
     }
     while let Some(one) = news.recv().await {
+        if one.missed > 0 {
+            facts.lists.missed();
+        }
         if one.method.ends_with("/list_changed") {
+            // Order: a client that is told does not find the list of before.
+            facts.lists.changed(&one.method);
             facts.promise.tell(one.message);
         } else if one.method == "notifications/resources/updated"
             && let Ok(updated) = one.params::<Updated>()

@@ -9,14 +9,17 @@ use pool_stdio::{JsonRpcConnection, Retry};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use super::list_cache::ListCache;
 use super::promise::{Hello, Promise};
 use super::subscriptions::{NotSubscribed, Subscriber, Subscriptions};
+use crate::config::ServerSettings;
 
 /// What the children of a key and its clients both know.
 #[derive(Debug, Clone)]
 pub(super) struct KeyFacts {
     pub(super) promise: Arc<Promise>,
     pub(super) subscriptions: Arc<Subscriptions>,
+    pub(super) lists: Arc<ListCache>,
 }
 
 /// One key.
@@ -24,16 +27,23 @@ pub(super) struct KeyFacts {
 pub(crate) struct KeyState {
     pub(crate) promise: Arc<Promise>,
     pub(crate) retry: Retry,
+    pub(crate) lists: Arc<ListCache>,
     subscriptions: Arc<Subscriptions>,
     handle: SharedKeyHandle<JsonRpcConnection>,
     tasks: TaskTracker,
 }
 
 impl KeyFacts {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(settings: &ServerSettings) -> Self {
+        let lists = ListCache::new(
+            settings.lists_ttl,
+            settings.lists_bytes_max,
+            settings.trust_annotations,
+        );
         Self {
             promise: Arc::new(Promise::new()),
             subscriptions: Subscriptions::new(),
+            lists: Arc::new(lists),
         }
     }
 }
@@ -44,9 +54,14 @@ impl KeyState {
         handle: SharedKeyHandle<JsonRpcConnection>,
         tasks: &TaskTracker,
     ) -> Self {
+        let lists = Arc::clone(&facts.lists);
+        let retry = Retry::new(handle.clone()).repeat_if(move |method, params| {
+            is_reading(method) || method == "tools/call" && lists.may_repeat(params)
+        });
         Self {
             promise: facts.promise,
-            retry: Retry::new(handle.clone()).repeat_if(|method, _| is_reading(method)),
+            retry,
+            lists: facts.lists,
             subscriptions: facts.subscriptions,
             handle,
             tasks: tasks.clone(),

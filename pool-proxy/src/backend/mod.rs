@@ -5,7 +5,9 @@
 //! | `child_command` | how a child is started, and which environment it gets |
 //! | `promise` | what the clients of a key were told of its children |
 //! | `subscriptions`, `subscribing` | which clients of a key are told of which resources; what a child is told of that |
-//! | `key_state` | one key: its promise, its subscriptions and the way to its children |
+//! | `list_cache` | which lists of a key are kept |
+//! | `tool_facts` | what a list of tools says of each of them |
+//! | `key_state` | one key: its promise, its subscriptions, its lists and the way to its children |
 //! | `child_connector` | what a child must do before it serves a key |
 //! | `shared_children` | the pools whose children serve many requests |
 //! | `start_record` | whether a server can be started |
@@ -14,14 +16,18 @@
 mod child_command;
 mod child_connector;
 mod key_state;
+mod list_cache;
 mod promise;
 mod server;
 mod shared_children;
 mod start_record;
 mod subscribing;
 mod subscriptions;
+mod tool_facts;
 
 pub(crate) use key_state::KeyState;
+pub(crate) use list_cache::Listed;
 pub(crate) use server::{Demand, Pools, Server, StartError};
 pub(crate) use shared_children::SharedChildren;
 pub(crate) use subscriptions::{NotSubscribed, SUBSCRIPTIONS_MAX, Subscriber};
+pub(crate) use tool_facts::MirroredArgument;

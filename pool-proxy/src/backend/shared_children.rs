@@ -32,7 +32,7 @@ pub(crate) struct SharedChildren {
     tasks: TaskTracker,
     keys: Mutex<HashMap<ChildKey, Arc<KeyState>>>,
     children: Vec<Children>,
-    sharing: Sharing,
+    settings: Arc<ServerSettings>,
 }
 
 type KnownFacts = Mutex<HashMap<ChildKey, KeyFacts>>;
@@ -59,12 +59,13 @@ impl SharedChildren {
             .map(|connector| connector.children())
             .collect();
         let (known, server) = (Arc::clone(&all), Arc::clone(materials.name));
-        let (settings, tasks) = (materials.settings.clone(), materials.tasks.clone());
+        let all_settings = Arc::new(materials.settings.clone());
+        let (settings, tasks) = (Arc::clone(&all_settings), materials.tasks.clone());
         let starts = Arc::clone(materials.starts);
         let pools = KeyedSharedPool::builder(move |key: &ChildKey| {
             let connector = ChildConnector {
                 inner: Arc::clone(&connectors[&key.revision]),
-                facts: facts_of(&known, key),
+                facts: facts_of(&known, key, &settings),
                 limit: settings.request_timeout,
                 server: Arc::clone(&server),
                 starts: Arc::clone(&starts),
@@ -88,7 +89,7 @@ impl SharedChildren {
             tasks: materials.tasks.clone(),
             keys: Mutex::default(),
             children,
-            sharing: materials.settings.sharing,
+            settings: all_settings,
         })
     }
 
@@ -98,7 +99,7 @@ impl SharedChildren {
         principal: &Principal,
         revision: Revision,
     ) -> Result<Arc<KeyState>, KeyedAcquireError> {
-        let principal = match self.sharing {
+        let principal = match self.settings.sharing {
             Sharing::Stateless => Principal::everybody(),
             Sharing::Session | Sharing::Shared => principal.clone(),
         };
@@ -111,7 +112,7 @@ impl SharedChildren {
             return Ok(Arc::clone(state));
         }
         let handle = self.pools.handle(&key)?;
-        let facts = facts_of(&self.known, &key);
+        let facts = facts_of(&self.known, &key, &self.settings);
         let state = Arc::new(KeyState::new(facts, handle, &self.tasks));
         keys.insert(key, Arc::clone(&state));
         Ok(state)
@@ -137,10 +138,10 @@ impl SharedChildren {
     }
 }
 
-fn facts_of(known: &KnownFacts, key: &ChildKey) -> KeyFacts {
+fn facts_of(known: &KnownFacts, key: &ChildKey, settings: &ServerSettings) -> KeyFacts {
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
     let facts = known.entry(key.clone());
-    facts.or_insert_with(KeyFacts::new).clone()
+    facts.or_insert_with(|| KeyFacts::new(settings)).clone()
 }
 
 /// Of one key, unless it is set.

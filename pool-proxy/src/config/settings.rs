@@ -153,10 +153,17 @@ pub(crate) struct ServerSettings {
     /// How long a child without requests lives. Default 5 min.
     #[serde(default = "idle_timeout", with = "humantime_serde")]
     pub(crate) idle_timeout: Duration,
-    /// How long a client of revision 2026-07-28 may keep a list. Default 60 s. Its children are of earlier
-    /// revisions, and say nothing of it.
+    /// How long a list of shared children is kept, unless it changes, so that clients see it while no child
+    /// lives; and how long a client of revision 2026-07-28 may keep it. Default 60 s; 0 keeps none.
     #[serde(default = "lists_ttl", with = "humantime_serde")]
     pub(crate) lists_ttl: Duration,
+    /// How much of its lists is kept for one key. Default 1 MiB, which is ten times a long list.
+    #[serde(default = "lists_bytes_max")]
+    pub(crate) lists_bytes_max: usize,
+    /// Whether tools that the server calls read-only or idempotent are called again when a child that may
+    /// have executed them died. Default false: the server may be wrong.
+    #[serde(default)]
+    pub(crate) trust_annotations: bool,
     /// How long a session without requests and streams lives. Default 30 min.
     #[serde(default = "session_idle_timeout", with = "humantime_serde")]
     pub(crate) session_idle_timeout: Duration,
@@ -218,6 +225,8 @@ impl ServerSettings {
             tool_timeouts: BTreeMap::new(),
             idle_timeout: idle_timeout(),
             lists_ttl: lists_ttl(),
+            lists_bytes_max: lists_bytes_max(),
+            trust_annotations: false,
             session_idle_timeout: session_idle_timeout(),
         }
     }
@@ -295,6 +304,10 @@ const fn idle_timeout() -> Duration {
 
 const fn lists_ttl() -> Duration {
     Duration::from_secs(60)
+}
+
+const fn lists_bytes_max() -> usize {
+    1 << 20
 }
 
 const fn session_idle_timeout() -> Duration {

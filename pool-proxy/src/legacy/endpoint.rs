@@ -116,6 +116,15 @@ fn revision(headers: &HeaderMap, session: Option<&InUse>) -> Option<Revision> {
     Revision::of(named).or(is_agreed.then_some(Revision::UNSAID))
 }
 
+/// Whether a request speaks the one revision that has batches.
+pub(super) fn speaks_batches(asker: &Asker<'_>, headers: &HeaderMap) -> bool {
+    let with_batches = Revision::March2025;
+    match named_session(asker, headers) {
+        Named::Session(session) => session.0.version == with_batches.name(),
+        Named::None | Named::Unknown => revision(headers, None) == Some(with_batches),
+    }
+}
+
 fn unknown_version(id: Option<&Bytes>) -> Answer {
     let known = Revision::ALL.map(Revision::name).join(", ");
     let reason = format!("MCP-Protocol-Version is none of {known}");

@@ -3,13 +3,16 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `endpoint` | what each HTTP method does, and which session a request names |
+//! | `batch` | how the messages of a batch are answered |
 //! | `initialize` | how a session begins |
 //! | `requests` | which messages reach a child, and which are answered here |
 //! | `listener` | the stream that a client keeps open |
 
+mod batch;
 mod endpoint;
 mod initialize;
 mod listener;
 mod requests;
 
+pub(crate) use batch::post_batch;
 pub(crate) use endpoint::{delete, get, post};

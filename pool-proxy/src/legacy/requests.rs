@@ -1,16 +1,20 @@
 //! Which messages reach a child, and which are answered here.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hyper::StatusCode;
 use pool_stdio::{OnDrop, Session, Terms};
 use serde::Deserialize;
 
 use crate::asker::Asker;
-use crate::backend::SharedChildren;
+use crate::backend::{KeyState, Listed, SharedChildren};
 use crate::delivery::{Call, Failure, deliver};
 use crate::request_log::RequestLog;
 use crate::sessions::{InUse, Kind};
-use crate::wire::{Answer, ClientMessage, Kind as MessageKind, Revision, accepted, json, refuse};
+use crate::wire::{
+    Answer, ClientMessage, Kind as MessageKind, Revision, accepted, json, refuse, result_object,
+};
 
 /// Answers a message of a session.
 pub(super) async fn in_session(
@@ -29,7 +33,7 @@ pub(super) async fn in_session(
         return one_way(&message, is_cancel, log);
     }
     let terms = terms(asker, &message).client(&ids);
-    through_shared(&shared.retry, Some(session), message, &terms, log).await
+    through_shared(&shared, Some(session), message, &terms, log).await
 }
 
 /// Answers a message outside of any session, which only shared children can serve.
@@ -46,7 +50,7 @@ pub(super) async fn sessionless(
     match shared.key(&asker.principal, revision) {
         Ok(key) => {
             let terms = terms(asker, &message);
-            through_shared(&key.retry, None, message, &terms, log).await
+            through_shared(&key, None, message, &terms, log).await
         }
         Err(error) => {
             let failure = Failure::from(error);
@@ -80,7 +84,7 @@ fn one_way(message: &ClientMessage, is_cancel: bool, mut log: RequestLog) -> Ans
 }
 
 async fn through_shared(
-    retry: &pool_stdio::Retry,
+    key: &KeyState,
     session: Option<InUse>,
     message: ClientMessage,
     terms: &Terms,
@@ -89,8 +93,21 @@ async fn through_shared(
     let id = message.id.clone().unwrap_or_default();
     let done = match here(&message.method) {
         Here::No => {
-            let exchange = retry.exchange(message.bytes, terms);
-            return deliver(Call::shared(exchange, session, id, log)).await;
+            let listed = key.lists.find(&message.method, &message.params);
+            if let Listed::Kept(result, _) = listed {
+                log.set_outcome("kept");
+                return json(result_object(&id, &result));
+            }
+            let exchange = key.retry.exchange(message.bytes, terms);
+            let mut call = Call::shared(exchange, session, id, log);
+            if let Listed::Missing(request) = listed {
+                let lists = Arc::clone(&key.lists);
+                call = call.translated(move |reply| {
+                    lists.keep(&request, &reply);
+                    (StatusCode::OK, reply)
+                });
+            }
+            return deliver(call).await;
         }
         Here::Empty => Ok(()),
         Here::Level => check_level(&message),

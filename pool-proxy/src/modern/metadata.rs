@@ -128,7 +128,7 @@ fn must_match(name: &str, said: Option<&str>, meant: &str) -> Result<(), BadMeta
 
 /// The value of a header that is plain, or stands between the marks of Base64; `None` if what is between
 /// them is not that.
-fn decoded(value: &str) -> Option<String> {
+pub(super) fn decoded(value: &str) -> Option<String> {
     let encoded = value
         .strip_prefix("=?base64?")
         .and_then(|rest| rest.strip_suffix("?="));

@@ -9,16 +9,18 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::arguments::check_arguments;
 use super::metadata::{BadMetadata, VERSION, check};
 use super::subscription::listen;
 use super::translation::{Asked, translate};
 use crate::asker::Asker;
-use crate::backend::{KeyState, Pools};
+use crate::backend::{KeyState, Listed, Pools};
 use crate::config::Sharing;
 use crate::delivery::{Call, Failure, deliver};
 use crate::request_log::RequestLog;
 use crate::wire::{
     Answer, ClientMessage, Kind, Revision, accepted, error_with_data, json as json_answer, refuse,
+    result_object,
 };
 
 /// Answers a message.
@@ -64,7 +66,26 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
             let limit = asker.server.settings.request_timeout;
             listen(&key, &message, (limit, &asker.app.stop), log).await
         }
-        _ => forward(asker, &key, message, log).await,
+        _ => {
+            if let Err(bad) = check_mirrored(headers, &key, &message) {
+                log.set_outcome("refused");
+                return refused(id.as_ref(), &bad);
+            }
+            forward(asker, &key, message, log).await
+        }
+    }
+}
+
+/// Checks the headers that repeat arguments, if the tool has been listed.
+fn check_mirrored(
+    headers: &HeaderMap,
+    key: &KeyState,
+    message: &ClientMessage,
+) -> Result<(), BadMetadata> {
+    let is_call = message.method == "tools/call";
+    match is_call.then(|| key.lists.tool(&message.params)).flatten() {
+        Some(tool) => check_arguments(headers, &message.params, &tool.mirrored),
+        None => Ok(()),
     }
 }
 
@@ -72,15 +93,29 @@ async fn forward(
     asker: &Asker<'_>,
     key: &KeyState,
     message: ClientMessage,
-    log: RequestLog,
+    mut log: RequestLog,
 ) -> Answer {
-    let asked = asked(asker, &message);
+    let mut asked = asked(asker, &message);
+    let listed = key.lists.find(&message.method, &message.params);
+    if let Listed::Kept(result, left) = &listed {
+        log.set_outcome("kept");
+        asked.lists_ttl = *left;
+        let reply = result_object(message.id.as_deref().unwrap_or_default(), result);
+        return json_answer(translate(reply, &asked).1);
+    }
     let limit = asker.server.time_limit(&message.method, &message.params);
     // A client that closes the stream cancels.
     let terms = Terms::new().within(limit).on_drop(OnDrop::Cancel);
     let exchange = key.retry.exchange(message.bytes, &terms);
     let call = Call::shared(exchange, None, message.id.unwrap_or_default(), log);
-    deliver(call.translated(move |reply| translate(reply, &asked))).await
+    let lists = Arc::clone(&key.lists);
+    let translation = move |reply: Bytes| {
+        if let Listed::Missing(request) = &listed {
+            lists.keep(request, &reply);
+        }
+        translate(reply, &asked)
+    };
+    deliver(call.translated(translation)).await
 }
 
 fn asked(asker: &Asker<'_>, message: &ClientMessage) -> Asked {

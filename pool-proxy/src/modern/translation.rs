@@ -91,6 +91,7 @@ fn error_text(id: &RawValue, mut error: ErrorMembers, asked: &Asked) -> (StatusC
     }
     let status = match error.code {
         METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+        MISSING_CAPABILITY => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,
     };
     let mut object = json!({ "code": error.code, "message": error.message });
@@ -115,6 +116,7 @@ fn ttl_ms(asked: &Asked) -> u64 {
 
 const METHOD_NOT_FOUND: i64 = -32601;
 const INVALID_PARAMS: i64 = -32602;
+const MISSING_CAPABILITY: i64 = -32021;
 const OLD_RESOURCE_NOT_FOUND: i64 = -32002;
 
 #[cfg(test)]
@@ -154,6 +156,11 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no"}}"#,
         );
         assert_eq!(status, 404);
+        let (status, _) = of(
+            "tools/call",
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32021,"message":"no"}}"#,
+        );
+        assert_eq!(status, 400);
         let (status, text) = of(
             "resources/read",
             r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32002,"message":"no"}}"#,

@@ -34,7 +34,7 @@ pub(crate) enum Kind {
 pub(crate) enum BadMessage {
     #[error("the body is not JSON, or has a member twice: {0}")]
     NotJson(serde_json::Error),
-    #[error("the body is an array; batches ended with revision 2025-03-26, and are not supported")]
+    #[error("the body is an array; only revision 2025-03-26 has batches")]
     Batch,
     #[error("not a message of JSON-RPC 2.0: {0}")]
     NotRpc(&'static str),

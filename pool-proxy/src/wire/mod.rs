@@ -18,6 +18,6 @@ pub(crate) use answers::{
     Answer, accepted, error_with_data, json, plain, refuse, result_object, unavailable,
 };
 pub(crate) use events::{COMMENT, event, sse};
-pub(crate) use message::{ClientMessage, Kind, parse, tool_name};
+pub(crate) use message::{BadMessage, ClientMessage, Kind, parse, tool_name};
 pub(crate) use reply_body::ReplyBody;
 pub(crate) use revision::Revision;

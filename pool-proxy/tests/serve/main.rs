@@ -6,6 +6,7 @@
 //! | `client` | how a test asks it |
 //! | `shared` | children that many clients share |
 //! | `subscriptions` | which clients of shared children are told of which resources |
+//! | `lists` | lists that are seen while no child lives, and what they say of tools |
 //! | `own` | children of one session each |
 //! | `stateless` | clients of revision 2026-07-28 |
 //! | `blocked` | what does not take what it is sent |
@@ -21,6 +22,7 @@
 mod blocked;
 mod client;
 mod life;
+mod lists;
 mod own;
 mod proxy;
 mod refusals;

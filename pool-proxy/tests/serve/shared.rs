@@ -325,3 +325,61 @@ fn principals_share_children_only_where_that_is_declared() {
         }
     });
 }
+
+#[test]
+fn a_batch_of_the_revision_that_has_them_is_served_message_by_message() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nchildren_max = 1"));
+        let client = Client::new(proxy.address);
+        let session = client.begin("2025-03-26").await;
+        let note = json!({ "jsonrpc": "2.0", "method": "notifications/x" });
+        let echo = |id: u32| tool(id, "echo", json!({ "text": id.to_string() }));
+        let batch = json!([echo(1), note, request(2, "ping", json!({})), echo(3)]);
+        let mut reply = session.post(&batch).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        let mut replies = Vec::new();
+        if reply.headers["content-type"] == "application/json" {
+            replies = serde_json::from_value(reply.json().await).unwrap();
+        } else {
+            // On a busy machine, after 5 s.
+            while let Some(event) = reply.event().await {
+                replies.push(event);
+            }
+            replies.sort_by_key(|one| one["id"].as_u64());
+        }
+        let ids: Vec<_> = replies.iter().map(|one| &one["id"]).collect();
+        assert_eq!(ids, [1, 2, 3]);
+        assert_eq!(replies[2]["result"]["content"][0]["text"], "3");
+        assert_eq!(
+            session.post(&json!([note])).await.status,
+            StatusCode::ACCEPTED
+        );
+
+        let params = json!({ "name": "progress", "_meta": { "progressToken": "mine" } });
+        let batch = json!([echo(1), request(2, "tools/call", params)]);
+        let mut stream = session.post(&batch).await;
+        let mut events = Vec::new();
+        while let Some(event) = stream.event().await {
+            events.push(event);
+        }
+        assert_eq!(events.len(), 3, "{events:?}");
+
+        let newer = client.begin(NEWEST).await;
+        let mut refused = newer.post(&json!([echo(1)])).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert_eq!(refused.json().await["error"]["code"], -32600);
+        let ended = client.with("mcp-session-id", "none");
+        assert_eq!(
+            ended.post(&json!([echo(1), echo(2)])).await.status,
+            StatusCode::NOT_FOUND
+        );
+        for wrong in [json!([]), json!(vec![note; 101])] {
+            let mut refused = session.post(&wrong).await;
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+            assert_eq!(refused.json().await["error"]["code"], -32600);
+        }
+        let hidden = json!([initialize("2025-03-26")]);
+        assert_eq!(client.post(&hidden).await.status, StatusCode::BAD_REQUEST);
+    });
+}

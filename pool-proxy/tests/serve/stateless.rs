@@ -131,6 +131,31 @@ fn what_is_wrong_with_a_request_is_told_by_code_and_status() {
 }
 
 #[test]
+fn a_header_that_repeats_an_argument_is_checked_against_the_schema_of_the_tool() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address);
+        let list = speaking(&client, "tools/list");
+        list.post(&modern("tools/list", json!({})))
+            .await
+            .last()
+            .await;
+        let call = speaking(&client, "tools/call").with("mcp-name", "region");
+        let params = json!({ "name": "region", "arguments": { "region": "north" } });
+        let message = modern("tools/call", params);
+        let right = call.with("mcp-param-region", "=?base64?bm9ydGg=?=");
+        let reply = right.post(&message).await.last().await;
+        assert_eq!(reply["result"]["content"][0]["text"], "north", "{reply}");
+        for wrong in [call.with("mcp-param-region", "south"), call.clone()] {
+            let mut reply = wrong.post(&message).await;
+            assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+            assert_eq!(reply.json().await["error"]["code"], -32020);
+        }
+    });
+}
+
+#[test]
 fn a_server_of_sessions_says_which_versions_it_is_spoken_to_in() {
     run(async {
         let beacon = Beacon::new();

@@ -19,6 +19,13 @@ if os.path.exists(os.environ.get("GROWN", "")):
     CAPABILITIES["prompts"] = {}
 held = []
 calls = 0
+lists = 0
+TOOLS = [
+    {"name": "echo", "inputSchema": {"type": "object"}},
+    {"name": "region", "inputSchema": {
+        "type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}},
+    {"name": "wait", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
+]
 
 
 def say(message):
@@ -43,6 +50,10 @@ def call(request, params):
         return text(arguments["text"])
     if name == "pid":
         return text(os.getpid())
+    if name == "region":
+        return text(arguments["region"])
+    if name == "lists":
+        return text(lists)
     if name == "calls":
         return text(calls)
     if name == "environment":
@@ -98,6 +109,7 @@ def call(request, params):
 
 
 def answer(message):
+    global lists
     method, request = message.get("method"), message.get("id")
     if method is None:
         # The answer to a question ends the call that asked.
@@ -119,7 +131,8 @@ def answer(message):
     elif method == "ping":
         say({"id": request, "result": {}})
     elif method == "tools/list":
-        say({"id": request, "result": {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]}})
+        lists += 1
+        say({"id": request, "result": {"tools": TOOLS, "page": message.get("params", {}).get("cursor")}})
     elif method in ("resources/subscribe", "resources/unsubscribe"):
         uri = message["params"]["uri"]
         if "BEACON" in os.environ:
