@@ -230,7 +230,8 @@ pub struct EvictionReport {
     /// call took over, or the pool was closed.
     pub left: usize,
     /// Why no new connection could be opened: the connect failed, or the check after it, or the
-    /// [`Budget`](crate::Budget) was used up ([`Fault::BudgetUsedUp`](crate::Fault::BudgetUsedUp)).
+    /// [`Budget`](crate::Budget) was used up ([`Fault::BudgetUsedUp`](crate::Fault::BudgetUsedUp)) or too
+    /// heavy ([`Fault::BudgetTooHeavy`](crate::Fault::BudgetTooHeavy)).
     pub failure: Option<ConnectError>,
     /// The pool was closed before all were replaced. Then those that were left are closed, not replaced.
     pub is_closed: bool,

@@ -211,4 +211,14 @@ pub enum Fault {
         /// Its limit.
         limit: usize,
     },
+    /// The pool's [`Budget`](crate::Budget) grants nothing until its connections are lighter.
+    #[error("budget `{budget}` is too heavy: weight {weight} of {max_weight}")]
+    BudgetTooHeavy {
+        /// The budget's name.
+        budget: Arc<str>,
+        /// The weight of the connections of all its pools.
+        weight: u64,
+        /// Its limit.
+        max_weight: u64,
+    },
 }

@@ -239,6 +239,13 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// The failure of a connection that was not opened, since the budget had no room for it.
     fn no_budget(&self) -> Option<ConnectError> {
         let usage = self.allotment.as_ref()?.usage();
+        if let (true, Some(max_weight)) = (usage.is_too_heavy(), usage.max_weight) {
+            return Some(ConnectError::transient(Fault::BudgetTooHeavy {
+                budget: usage.name,
+                weight: usage.weight,
+                max_weight,
+            }));
+        }
         Some(ConnectError::transient(Fault::BudgetUsedUp {
             budget: usage.name,
             used: usage.used,

@@ -1,5 +1,6 @@
 //! The weight of all connections of a budget.
 
+use std::error::Error;
 use std::time::Duration;
 
 use pool_core::{AcquireError, Budget, BuildError, CloseReason, ConnectionPool, PooledConnection};
@@ -86,6 +87,29 @@ async fn leased_connection_is_closed_at_its_return_if_no_idle_one_is_left() {
     assert_eq!(one.closes(), [CloseReason::Overweight], "one is enough");
     assert_eq!(budget.status().weight, 600);
     one.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_evicted_that_a_heavy_budget_lets_nobody_replace() {
+    let _watchdog = Watchdog::start();
+    let budget = budget(1000);
+    let (one, other) = (Member::new("one", &budget), Member::new("other", &budget));
+    let heavy = one.leases(&[1000]).await;
+    let light = other.leases(&[1]).await;
+    weighing().await;
+    let report = other.pool.evict_all_within(SECOND).await;
+    assert_eq!((report.replaced, report.left), (0, 1));
+    let failure = report.failure.expect("it says why");
+    let cause = failure.source().expect("it has a cause").to_string();
+    assert!(
+        cause.starts_with("budget `memory` is too heavy: "),
+        "{cause}"
+    );
+    drop((heavy, light));
+    quiesce().await;
+    assert_eq!(other.closes(), []);
+    one.finish().await;
+    other.finish().await;
 }
 
 /// Invariant W4.
