@@ -137,7 +137,7 @@ fn begin_log(settings: &LogSettings) -> io::Result<Option<LogLines>> {
     if settings.format == LogFormat::Off {
         return Ok(None);
     }
-    let lines = LogLines::begin(settings.lines_max, io::stderr())?;
+    let lines = LogLines::begin(settings.lines_max, LOG_GATHERS_FOR, io::stderr())?;
     let levels = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("pool_proxy", LevelFilter::INFO);
@@ -172,6 +172,8 @@ fn announce(config: &Config, address: SocketAddr) {
 
 /// For the last lines of the log, if stderr takes them.
 const LOG_GRACE: Duration = Duration::from_millis(500);
+/// So long the first line of the log waits for others. Nobody who reads along sees it.
+const LOG_GATHERS_FOR: Duration = Duration::from_millis(5);
 /// How often idle sessions are looked for.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// For children that must end: their input ends first.
