@@ -41,7 +41,7 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
         }
     }
     if let Err(bad) = check(headers, &message) {
-        return refused(id.as_ref(), &bad);
+        return refused(asker, id.as_ref(), &bad);
     }
     let shared = asker.server.sessionless();
     if let Some(error) = shared.refusal() {
@@ -69,7 +69,7 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
         _ => {
             if let Err(bad) = check_mirrored(headers, &key, &message) {
                 log.set_outcome("refused");
-                return refused(id.as_ref(), &bad);
+                return refused(asker, id.as_ref(), &bad);
             }
             forward(asker, &key, message, log).await
         }
@@ -210,12 +210,12 @@ fn failed(failure: Failure, id: Option<&Bytes>, log: &mut RequestLog) -> Answer 
     failure.answer(id)
 }
 
-fn refused(id: Option<&Bytes>, bad: &BadMetadata) -> Answer {
+fn refused(asker: &Asker<'_>, id: Option<&Bytes>, bad: &BadMetadata) -> Answer {
     let message = match bad {
         BadMetadata::Header(reason) => error_with_data(id, HEADER_MISMATCH, reason, None),
         BadMetadata::Meta(reason) => error_with_data(id, INVALID_PARAMS, reason, None),
         BadMetadata::Version(requested) => {
-            let data = json!({ "supported": versions_spoken(), "requested": requested });
+            let data = json!({ "supported": supported(asker), "requested": requested });
             error_with_data(
                 id,
                 UNSUPPORTED_VERSION,
@@ -227,6 +227,18 @@ fn refused(id: Option<&Bytes>, bad: &BadMetadata) -> Answer {
     let mut answer = json_answer(message);
     *answer.status_mut() = StatusCode::BAD_REQUEST;
     answer
+}
+
+/// The versions that clients can use, as far as the children have said.
+fn supported(asker: &Asker<'_>) -> Value {
+    let key = asker.server.sessionless();
+    let key = key.key(&asker.principal, Spoken::Modern).ok();
+    match key.and_then(|key| key.promise.hello()) {
+        Some(hello) if hello.era == Era::Modern => {
+            of_modern(&hello.result)["supportedVersions"].take()
+        }
+        Some(_) | None => json!(versions_spoken()),
+    }
 }
 
 /// All versions that a server is spoken to in.

@@ -63,6 +63,13 @@ fn a_child_is_discovered_and_called_with_the_words_of_the_client() {
             (&json!(60000), &json!("private"))
         );
 
+        let mut future = modern("tools/list", json!({}));
+        future["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2099-01-01");
+        let asker = speaking(&client, "tools/list").with("mcp-protocol-version", "2099-01-01");
+        let error = asker.post(&future).await.last().await["error"].clone();
+        let data = json!({ "supported": [VERSION], "requested": "2099-01-01" });
+        assert_eq!((&error["code"], &error["data"]), (&json!(-32022), &data));
+
         let meta = json!({
             "io.modelcontextprotocol/clientCapabilities": { "sampling": {} },
             "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
