@@ -264,3 +264,128 @@ impl Random {
         u64::try_from(scaled >> 64).expect("a fraction of a u64")
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pacer() -> Pacer {
+        let limits = PacerLimits {
+            delay: SECOND,
+            delay_max: 8 * SECOND,
+            fail_fast_after: 3,
+        };
+        Pacer::new(limits, 1)
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::default().after(Duration::from_secs(seconds))
+    }
+
+    fn fail(pacer: &mut Pacer, now: Time, began: u32, error: ConnectError) {
+        drop(pacer.failed(now, began, Cost::Connection, error));
+        assert!(pacer.not_before() > now, "the seed draws a delay");
+    }
+
+    fn transient() -> ConnectError {
+        ConnectError::transient("no")
+    }
+
+    #[test]
+    fn the_generator_is_splitmix64() {
+        let mut random = Random(0);
+        // The published numbers for seed 0. The largest range takes one off each.
+        for expected in [
+            0xe220_a839_7b1d_cdaf,
+            0x6e78_9e6a_a1b9_65f4,
+            0x06c4_5d18_8009_454f,
+        ] {
+            assert_eq!(random.number_below(u64::MAX), expected - 1);
+        }
+        assert_eq!(random.number_below(0), 0);
+    }
+
+    #[test]
+    fn a_connect_is_overdue_after_twice_the_usual_time_doubled_for_each_that_is() {
+        let mut pacer = pacer();
+        assert_eq!(pacer.patience(0), SECOND);
+        pacer.connected(4 * SECOND);
+        assert_eq!(pacer.patience(0), 8 * SECOND);
+        // A quarter of what is new.
+        pacer.connected(8 * SECOND);
+        assert_eq!(pacer.patience(0), 10 * SECOND);
+        assert_eq!(pacer.patience(3), 80 * SECOND);
+        assert!(pacer.patience(1_000) > 1_000 * SECOND);
+    }
+
+    #[test]
+    fn a_connection_ends_the_failures_before_it_and_no_later_ones() {
+        let mut pacer = pacer();
+        assert!(!pacer.proved(at(5)), "there were none");
+        fail(&mut pacer, at(10), 0, transient());
+        assert!(!pacer.proved(at(9)));
+        assert_eq!(pacer.round(at(10)), 1);
+        assert!(pacer.proved(at(10)));
+        assert_eq!(pacer.round(at(10)), 0);
+        assert!(!pacer.proved(at(11)), "they have ended");
+    }
+
+    #[test]
+    fn callers_are_refused_after_three_rounds_or_a_permanent_failure_until_the_delay_is_over() {
+        let mut pacer = pacer();
+        assert_eq!(pacer.unavailable_for(at(0)), None);
+        for round in 0..3 {
+            let now = at(10 * u64::from(round));
+            fail(&mut pacer, now, round, transient());
+            let refused = pacer.unavailable_for(now);
+            let delay = pacer.not_before().since(now);
+            assert_eq!(refused, (round == 2).then_some(delay));
+        }
+        assert_eq!(pacer.unavailable_for(pacer.not_before()), None);
+        assert!(pacer.proved(at(20)));
+        assert_eq!(pacer.unavailable_for(at(20)), None);
+
+        fail(&mut pacer, at(30), 0, ConnectError::permanent("never"));
+        assert!(pacer.unavailable_for(at(30)).is_some());
+        assert!(pacer.proved(at(30)));
+        assert_eq!(pacer.unavailable_for(at(30)), None, "it was not for ever");
+    }
+
+    #[test]
+    fn an_older_connect_that_fails_when_the_delay_is_over_is_another_round() {
+        for (is_over, rounds) in [(false, 1), (true, 2)] {
+            let mut pacer = pacer();
+            fail(&mut pacer, at(0), 0, transient());
+            let now = match is_over {
+                true => pacer.not_before(),
+                false => pacer.not_before().before(Duration::from_nanos(1)),
+            };
+            drop(pacer.failed(now, 0, Cost::Connection, transient()));
+            assert_eq!(pacer.round(now), rounds);
+        }
+    }
+
+    #[test]
+    fn failures_outlive_their_pool_until_they_are_forgotten() {
+        let clock = Clock::start();
+        let mut old = pacer();
+        assert!(old.record(&clock).is_none());
+        fail(&mut old, at(0), 0, ConnectError::permanent("never"));
+        let record = old.record(&clock).expect("it failed");
+        assert_eq!(record.at(), clock.instant(at(0)));
+        assert!(!record.is_past(clock.instant(at(59))));
+        assert!(record.is_past(clock.instant(at(60))));
+
+        let mut new = pacer();
+        new.restore(record, &clock);
+        assert_eq!(new.round(at(0)), 1);
+        assert_eq!(new.not_before(), old.not_before());
+        assert_eq!(new.unavailable_for(at(0)), old.unavailable_for(at(0)));
+        assert!(new.failure(at(0)).is_some_and(ConnectError::is_permanent));
+        assert!(!new.allows_beside(1));
+        assert!(new.proved(at(1)));
+        assert!(new.record(&clock).is_none());
+    }
+}

@@ -173,7 +173,7 @@ impl<S> WaitQueue<S> {
     /// The memory it holds.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn bytes(&self) -> usize {
-        self.table.capacity() * size_of::<WaiterEntry<S>>()
+        self.table.capacity() * size_of::<WaiterEntry<S>>() + self.wheel.bytes()
     }
 
     pub(crate) fn push_back(

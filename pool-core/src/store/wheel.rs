@@ -129,6 +129,12 @@ impl Wheel {
         self.nodes.shrink_to_fit();
     }
 
+    /// The memory of all places.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>()
+    }
+
     fn link(&mut self, place: u32, end_ms: u64) {
         let edge_ms = self.now_ms.saturating_add(REACH_MS);
         let slot = Slot::of(end_ms.min(edge_ms), self.now_ms);

@@ -83,3 +83,45 @@ const LENGTH_MIN: Duration = Duration::from_secs(2);
 const LENGTH_MAX: Duration = Duration::from_secs(3600);
 /// Against so many that ended in their generation, one that did not.
 const NEARLY_ALL: u64 = 8;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// How long a generation is after one in which so many leases of each age ended. It was 5 s.
+    fn length_after(present: usize, previous: usize, held: usize) -> u64 {
+        let mut ages = LeaseAges::new();
+        let mut now = Time::default();
+        let oldest = ages.stamp();
+        now = now.after(LENGTH_FIRST);
+        assert!(ages.tick(now));
+        let older = ages.stamp();
+        now = now.after(LENGTH_FIRST);
+        assert!(ages.tick(now), "generations without leases stay as long");
+        for (stamp, count, age) in [
+            (ages.stamp(), present, LeaseAge::Present),
+            (older, previous, LeaseAge::Previous),
+            (oldest, held, LeaseAge::Held),
+        ] {
+            for _ in 0..count {
+                assert_eq!(ages.end_lease(stamp), age);
+            }
+        }
+        now = now.after(LENGTH_FIRST);
+        assert!(ages.tick(now));
+        ages.length.as_millis().try_into().expect("it is short")
+    }
+
+    #[test]
+    fn generations_grow_when_most_leases_outlive_them() {
+        assert_eq!(length_after(7, 4, 4), 10_000);
+        assert_eq!(length_after(8, 4, 4), 5_000);
+    }
+
+    #[test]
+    fn generations_shrink_when_nearly_all_leases_end_in_them() {
+        assert_eq!(length_after(81, 5, 5), 2_500);
+        assert_eq!(length_after(80, 5, 5), 5_000);
+        assert_eq!(length_after(1, 0, 0), 2_500);
+    }
+}

@@ -188,3 +188,202 @@ const SETTLING_TICKS: u32 = 3;
 const PATIENCE_TICKS: u32 = 40;
 /// An experiment waits so long for its connections.
 const PREPARING_MAX: Duration = Duration::from_secs(15);
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// The least time of a lease is so short that it limits nothing.
+    const SHORT: f64 = 1e-9;
+    /// What ends in each tick of the base. With a load of 16 a lease takes 1.6 ms.
+    const BASE_ENDED: u64 = 1_000;
+
+    fn tick(load: f64, ended: u64) -> LoadWindow {
+        LoadWindow::of_tick(Duration::from_millis(100), load, ended)
+    }
+
+    fn view(spread: usize, load: u32) -> PoolView {
+        PoolView {
+            now: Time::default(),
+            spread,
+            spread_max: 64,
+            load,
+            is_changing: false,
+        }
+    }
+
+    fn begin(from: usize, to: usize, load: u32, least_seconds: f64) -> Experiment {
+        let mut base = LoadProfile::default();
+        for _ in 0..12 {
+            base.add(&tick(f64::from(load), BASE_ENDED));
+        }
+        Experiment::new(&view(from, load), to, base, least_seconds)
+    }
+
+    fn is_going(progress: &ExperimentProgress) -> bool {
+        matches!(progress, ExperimentProgress::Going)
+    }
+
+    fn is_abandoned(progress: &ExperimentProgress) -> bool {
+        matches!(progress, ExperimentProgress::Abandoned)
+    }
+
+    /// How many ticks pass between the arrival of the connections and the first that is measured.
+    fn settling_ticks(from: usize, to: usize, load: u32, ended: u64) -> u32 {
+        let mut experiment = begin(from, to, load, SHORT);
+        let mut ticks = 0;
+        while experiment.measured().total.ticks == 0 {
+            let progress = experiment.advance(Some(&tick(load.into(), ended)), &view(to, load));
+            assert!(is_going(&progress));
+            ticks += 1;
+        }
+        ticks - 2
+    }
+
+    /// The result of an experiment in which so many leases end in each tick at this load, and how many
+    /// ticks were measured.
+    fn conclude(mut experiment: Experiment, load: f64, ended: u64) -> (SpreadGain, u32) {
+        let there = view(experiment.to(), 16);
+        for _ in 0..2 {
+            let settled = experiment.advance(Some(&tick(load, 1_000_000)), &there);
+            assert!(is_going(&settled));
+        }
+        loop {
+            let progress = experiment.advance(Some(&tick(load, ended)), &there);
+            if let ExperimentProgress::Ended(gain) = progress {
+                return (gain, experiment.measured().total.ticks);
+            }
+            assert!(is_going(&progress));
+        }
+    }
+
+    #[test]
+    fn an_experiment_waits_fifteen_seconds_for_its_connections() {
+        let mut experiment = begin(1, 2, 16, SHORT);
+        let mut narrow = view(1, 16);
+        for seconds in [0, 1, 15] {
+            narrow.now = Time::default().after(Duration::from_secs(seconds));
+            let progress = experiment.advance(Some(&tick(16.0, 10)), &narrow);
+            assert!(is_going(&progress), "{seconds}");
+        }
+        narrow.now = Time::default().after(Duration::from_secs(16));
+        assert!(is_going(&experiment.advance(None, &narrow)), "no lease");
+        let progress = experiment.advance(Some(&tick(16.0, 10)), &narrow);
+        assert!(is_abandoned(&progress));
+    }
+
+    #[test]
+    fn an_experiment_begins_when_its_connections_are_there_to_stay() {
+        let mut experiment = begin(1, 2, 16, SHORT);
+        let mut wide = view(2, 16);
+        wide.is_changing = true;
+        for _ in 0..10 {
+            assert!(is_going(&experiment.advance(Some(&tick(16.0, 100)), &wide)));
+        }
+        assert_eq!(experiment.measured().total.ticks, 0);
+    }
+
+    #[test]
+    fn an_experiment_is_abandoned_when_connections_come_or_go() {
+        for ticks_before in [1, 2, 3, 4] {
+            for (spread, is_changing) in [(1, false), (3, false), (2, true)] {
+                let mut experiment = begin(1, 2, 16, SHORT);
+                for _ in 0..ticks_before {
+                    let progress = experiment.advance(Some(&tick(16.0, 6)), &view(2, 16));
+                    assert!(is_going(&progress));
+                }
+                let mut other = view(spread, 16);
+                other.is_changing = is_changing;
+                assert!(is_going(&experiment.advance(None, &other)), "no lease");
+                let progress = experiment.advance(Some(&tick(16.0, 6)), &other);
+                assert!(is_abandoned(&progress));
+            }
+        }
+    }
+
+    #[test]
+    fn loads_are_even_when_the_leases_that_were_elsewhere_have_ended() {
+        // Eight of 16 belong on the new connection.
+        assert_eq!(settling_ticks(1, 2, 16, 8), 1);
+        assert_eq!(settling_ticks(1, 2, 16, 4), 2);
+        // Six of 24 were on the one that is set aside, 12 of 16 belong on six new ones.
+        assert_eq!(settling_ticks(4, 3, 24, 7), 1);
+        assert_eq!(settling_ticks(4, 3, 24, 4), 2);
+        assert_eq!(settling_ticks(2, 8, 16, 11), 2);
+        assert_eq!(settling_ticks(2, 8, 16, 13), 1);
+    }
+
+    #[test]
+    fn leases_that_do_not_end_are_waited_for_three_ticks() {
+        assert_eq!(settling_ticks(1, 2, 16, 1), 3);
+    }
+
+    #[test]
+    fn growing_must_bring_a_third_of_what_is_possible() {
+        use SpreadGain::{Nothing, Sure, Unsure};
+        for (from, to, load, ended, expected) in [
+            // Twice as fast is possible, and 1.35 times is enough.
+            (1, 2, 16, 1_460, (Sure, 3)),
+            (1, 2, 16, 1_440, (Unsure, 12)),
+            (1, 2, 16, 1_390, (Unsure, 12)),
+            (1, 2, 16, 1_370, (Nothing, 12)),
+            (1, 2, 16, 1_260, (Nothing, 12)),
+            (1, 2, 16, 1_240, (Nothing, 3)),
+            // With twelve leases on eight connections only 1.5 times as fast.
+            (8, 16, 12, 1_270, (Sure, 3)),
+            (8, 16, 12, 1_210, (Unsure, 12)),
+            (8, 16, 12, 1_200, (Nothing, 12)),
+            (8, 16, 12, 1_080, (Nothing, 3)),
+            // Four times as many connections could be four times as fast.
+            (2, 8, 64, 2_210, (Sure, 3)),
+            (2, 8, 64, 2_190, (Unsure, 12)),
+        ] {
+            let found = conclude(begin(from, to, load, SHORT), load.into(), ended);
+            assert_eq!(found, expected, "{from} to {to} with {load}: {ended}");
+        }
+    }
+
+    #[test]
+    fn shrinking_may_cost_a_seventh_of_what_is_possible() {
+        use SpreadGain::{Nothing, Sure, Unsure};
+        for (ended, expected) in [
+            (800, (Sure, 3)),
+            (830, (Unsure, 12)),
+            (850, (Nothing, 12)),
+            (930, (Nothing, 12)),
+            (950, (Nothing, 3)),
+        ] {
+            let found = conclude(begin(2, 1, 16, SHORT), 16.0, ended);
+            assert_eq!(found, expected, "{ended}");
+        }
+    }
+
+    #[test]
+    fn growing_waits_four_seconds_for_a_load_that_has_fallen() {
+        let found = conclude(begin(1, 2, 16, SHORT), 4.0, BASE_ENDED);
+        assert_eq!(found, (SpreadGain::Unsure, 40));
+        // Not for one that has risen, and shrinking does not wait.
+        let found = conclude(begin(1, 2, 16, SHORT), 64.0, 3 * BASE_ENDED);
+        assert_eq!(found, (SpreadGain::Unsure, 12));
+        let found = conclude(begin(2, 1, 16, SHORT), 4.0, BASE_ENDED);
+        assert_eq!(found, (SpreadGain::Nothing, 12));
+    }
+
+    #[test]
+    fn no_lease_gets_faster_than_the_fastest_that_was_seen() {
+        for (slowdown, gain) in [(1.3, SpreadGain::Nothing), (1.5, SpreadGain::Unsure)] {
+            let experiment = begin(1, 2, 16, 0.001_6 / slowdown);
+            assert_eq!(conclude(experiment, 4.0, BASE_ENDED), (gain, 40));
+        }
+        // It limits what growing can bring, not what shrinking has cost.
+        let experiment = begin(2, 1, 16, 0.001_6);
+        let found = conclude(experiment, 64.0, BASE_ENDED);
+        assert_eq!(found, (SpreadGain::Unsure, 12));
+    }
+
+    #[test]
+    fn only_a_larger_spread_is_growth() {
+        assert!(begin(1, 2, 16, SHORT).is_growth());
+        assert!(!begin(2, 1, 16, SHORT).is_growth());
+    }
+}

@@ -68,3 +68,97 @@ impl Gain {
 
 /// Loads that differ by no more are the same.
 const EQUAL_LOAD: f64 = 1.2;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Ticks of a tenth of a second: how many, with which load, and how many leases ended in each.
+    fn profile(ticks: &[(u32, f64, u64)]) -> LoadProfile {
+        let mut profile = LoadProfile::default();
+        for (count, load, ended) in ticks {
+            for _ in 0..*count {
+                let tenth = Duration::from_millis(100);
+                profile.add(&LoadWindow::of_tick(tenth, *load, *ended));
+            }
+        }
+        profile
+    }
+
+    fn assert_near(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-9, "{found}, not {expected}");
+    }
+
+    #[test]
+    fn at_about_the_same_load_all_ticks_are_compared() {
+        // Not of one class.
+        let narrow = profile(&[(4, 4.6, 10)]);
+        let wide = profile(&[(4, 4.9, 20)]);
+        let gain = Gain::at_equal_load(&narrow, &wide).expect("it is about the same");
+        assert_near(gain.upper, 2.0);
+        assert_near(gain.lower, 2.0 * 4.6 / 4.9);
+        assert_near(gain.load, 4.6);
+        assert_near(gain.error, (1.0 / 40.0 + 1.0 / 80.0_f64).sqrt());
+        let gain = Gain::at_equal_load(&wide, &narrow).expect("it is about the same");
+        assert_near(gain.lower, 0.5);
+        assert_near(gain.upper, 0.5 * 4.9 / 4.6);
+    }
+
+    #[test]
+    fn at_other_loads_those_ticks_are_compared_that_had_the_same_load() {
+        let narrow = profile(&[(3, 4.0, 10), (3, 16.0, 20)]);
+        // Twice as fast at the one load, as fast at the other. A third one met narrow never.
+        let wide = profile(&[(3, 4.0, 20), (6, 16.0, 20), (6, 64.0, 90)]);
+        let gain = Gain::at_equal_load(&narrow, &wide).expect("two loads are the same");
+        // What is known of 60 leases counts for twice as much as what is known of 30.
+        assert_near(gain.lower, 2.0_f64.powf(1.0 / 3.0));
+        assert_near(gain.upper, 2.0_f64.powf(1.0 / 3.0));
+        assert_near(gain.load, 10.0);
+        let gain = Gain::at_equal_load(&wide, &narrow).expect("two loads are the same");
+        assert_near(gain.lower, 0.5_f64.powf(1.0 / 3.0));
+        assert_near(gain.load, 12.0);
+    }
+
+    #[test]
+    fn bounds_are_told_apart_at_each_load() {
+        let narrow = profile(&[(3, 4.0, 10), (3, 64.0, 10)]);
+        let wide = profile(&[(3, 4.5, 20)]);
+        let gain = Gain::at_equal_load(&narrow, &wide).expect("one load is the same");
+        assert_near(gain.lower, 2.0 * 4.0 / 4.5);
+        assert_near(gain.upper, 2.0);
+    }
+
+    #[test]
+    fn too_few_ticks_or_leases_say_nothing_about_equal_loads() {
+        let narrow = profile(&[(3, 4.0, 10), (3, 64.0, 10)]);
+        assert!(Gain::at_equal_load(&narrow, &profile(&[(2, 4.0, 20)])).is_none());
+        assert!(Gain::at_equal_load(&narrow, &profile(&[(3, 4.0, 2)])).is_none());
+        assert!(Gain::at_equal_load(&narrow, &profile(&[(9, 16.0, 20)])).is_none());
+        let few = profile(&[(2, 4.0, 20)]);
+        assert!(Gain::at_equal_load(&few, &profile(&[(9, 4.0, 20)])).is_none());
+        assert!(Gain::at_equal_load(&profile(&[(9, 4.0, 20)]), &few).is_none());
+    }
+
+    #[test]
+    fn a_class_with_seven_leases_is_left_out_and_one_with_eight_counts() {
+        let narrow = profile(&[(3, 4.0, 10), (1, 64.0, 10)]);
+        let seven = profile(&[(3, 4.0, 10), (1, 64.0, 7), (9, 1.0, 10)]);
+        let gain = Gain::at_equal_load(&narrow, &seven).expect("one load is the same");
+        assert_near(gain.lower, 1.0);
+        let eight = profile(&[(3, 4.0, 10), (1, 64.0, 8), (9, 1.0, 10)]);
+        let gain = Gain::at_equal_load(&narrow, &eight).expect("two loads are the same");
+        assert_near(gain.lower, 0.8_f64.powf(8.0 / 38.0));
+    }
+
+    #[test]
+    fn at_any_load_the_gain_lies_between_that_of_the_rate_and_that_of_the_time() {
+        let narrow = profile(&[(4, 4.0, 10)]);
+        let wide = profile(&[(4, 8.0, 10)]);
+        let gain = Gain::at_any_load(&narrow, &wide);
+        assert_near(gain.lower, 0.5);
+        assert_near(gain.upper, 1.0);
+        assert_near(gain.load, 4.0);
+    }
+}

@@ -235,8 +235,9 @@ impl TargetLearner {
             return;
         }
         let seen = Conditions::of(total, view.spread);
-        let is_other = self.growth.notice(&seen, view.now) | self.review.notice(&seen, view.now);
-        if is_other {
+        let is_other_for_growth = self.growth.notice(&seen, view.now);
+        let is_other_for_review = self.review.notice(&seen, view.now);
+        if is_other_for_growth || is_other_for_review {
             // What was measured before must not be compared with what comes now.
             return self.start_profile(view);
         }
@@ -267,7 +268,7 @@ impl TargetLearner {
         let from = view.spread;
         // No connection needs less than the least target.
         let useful = load / f64::from(self.target_min);
-        if from == 0 || useful < WORTH_SPLITTING * real(from) {
+        if useful < WORTH_SPLITTING * real(from) {
             return None;
         }
         let useful = whole(useful.ceil());
@@ -392,3 +393,6 @@ const RETRY_FIRST: Duration = Duration::from_secs(2);
 const REVIEW_FIRST: Duration = Duration::from_secs(60);
 /// When growth is reviewed that may not have helped.
 const DOUBT: Duration = Duration::from_secs(2);
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -163,3 +163,129 @@ const ERROR_EVEN: f64 = 0.1;
 const ERROR_STEADY: f64 = 0.25;
 /// Up to a load of 2^12.
 const CLASSES: usize = 25;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const TENTH: Duration = Duration::from_millis(100);
+
+    /// Ticks of a tenth of a second with this load, in which so many leases ended.
+    fn ticks(load: f64, ended: &[u64]) -> LoadWindow {
+        let mut all = LoadWindow::default();
+        for ended in ended {
+            all.add(&LoadWindow::of_tick(TENTH, load, *ended));
+        }
+        all
+    }
+
+    fn assert_near(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-9, "{found}, not {expected}");
+    }
+
+    #[test]
+    fn long_ticks_count_for_more_than_short_ones() {
+        let mut window = LoadWindow::of_tick(Duration::from_secs(1), 4.0, 10);
+        window.add(&LoadWindow::of_tick(Duration::from_secs(3), 8.0, 46));
+        assert_eq!(window.ticks, 2);
+        assert_near(window.rate(), 14.0);
+        assert_near(window.mean_load(), 7.0);
+        assert_near(window.mean_seconds(), 0.5);
+    }
+
+    #[test]
+    fn few_leases_say_nothing_of_the_time_of_a_lease_and_more_say_it_more_exactly() {
+        assert!(ticks(1.0, &[7]).seconds_at_most().is_infinite());
+        let eight = ticks(16.0, &[4, 4]);
+        assert_near(eight.seconds_at_most(), 0.4 * (1.0 + 1.0 / 2.0_f64.sqrt()));
+        let sixteen = ticks(16.0, &[8, 8]);
+        assert_near(sixteen.seconds_at_most(), 0.2 * 1.5);
+    }
+
+    #[test]
+    fn three_ticks_with_eight_leases_tell_something() {
+        assert!(ticks(1.0, &[3, 3, 2]).is_telling());
+        assert!(!ticks(1.0, &[3, 3, 1]).is_telling());
+        assert!(!ticks(1.0, &[30, 30]).is_telling());
+    }
+
+    #[test]
+    fn a_rate_is_as_uncertain_as_it_varies_and_at_least_as_chance_makes_it() {
+        // Off by 10 of 20 in each of four ticks.
+        assert_near(ticks(1.0, &[10, 30, 10, 30]).error(), 1.0 / 12.0_f64.sqrt());
+        assert_near(ticks(1.0, &[100; 4]).error(), 1.0 / 20.0);
+        assert_near(ticks(1.0, &[25]).error(), 1.0 / 5.0);
+    }
+
+    #[test]
+    fn two_rates_are_compared_with_both_their_errors() {
+        let (fifth, twentieth) = (ticks(1.0, &[25]), ticks(1.0, &[100; 4]));
+        assert_near(fifth.error_beside(&twentieth), 0.2_f64.hypot(0.05));
+        let exact = ticks(1.0, &[10_000; 4]);
+        assert_near(exact.error_beside(&exact), 0.05);
+    }
+
+    #[test]
+    fn a_rate_is_steady_when_it_is_off_by_a_quarter_at_most() {
+        assert!(ticks(1.0, &[4; 4]).is_steady());
+        assert!(!ticks(1.0, &[3; 5]).is_steady());
+    }
+
+    #[test]
+    fn a_measurement_is_complete_after_twelve_ticks_if_its_ends_come_evenly() {
+        assert!(ticks(1_000.0, &[10; 12]).is_complete());
+        assert!(!ticks(1_000.0, &[10; 11]).is_complete());
+        assert!(!ticks(1_000.0, &[8; 12]).is_complete(), "uneven");
+    }
+
+    #[test]
+    fn a_measurement_is_complete_after_twelve_ticks_if_all_leases_were_renewed_twice() {
+        assert!(ticks(17.5, &[3; 12]).is_complete());
+        assert!(!ticks(18.5, &[3; 12]).is_complete());
+    }
+
+    #[test]
+    fn a_measurement_is_complete_after_three_hundred_ticks_with_few_leases() {
+        let mut rare = [0; 300];
+        rare[..8].fill(1);
+        assert!(ticks(1_000.0, &rare).is_complete());
+        assert!(!ticks(1_000.0, &rare[..299]).is_complete());
+        rare[0] = 0;
+        assert!(!ticks(1_000.0, &rare).is_complete(), "too few");
+    }
+
+    #[test]
+    fn a_faded_window_says_the_same_and_counts_for_half() {
+        let mut window = ticks(6.0, &[10, 30, 10, 30]);
+        window.fade();
+        assert_eq!(window.ticks, 2);
+        assert_near(window.ended, 40.0);
+        assert_near(window.rate(), 200.0);
+        assert_near(window.mean_load(), 6.0);
+        assert_near(window.error(), 0.5);
+        window.add(&ticks(12.0, &[80, 80]));
+        assert_near(window.rate(), 500.0);
+        assert_near(window.mean_load(), 9.0);
+    }
+
+    #[test]
+    fn each_doubling_of_the_load_has_two_classes() {
+        let classes = [0.0, 1.0, 1.4, 2.0, 2.8, 4.0, 4_096.0, 1e9].map(class_of);
+        assert_eq!(classes, [0, 0, 1, 2, 3, 4, 24, 24]);
+    }
+
+    #[test]
+    fn a_profile_keeps_loads_apart_and_fades_as_a_whole() {
+        let mut profile = LoadProfile::default();
+        profile.add(&ticks(1.0, &[10]));
+        profile.add(&ticks(4.0, &[20]));
+        profile.add(&ticks(4.0, &[40]));
+        assert_near(profile.total.ended, 70.0);
+        assert_near(profile.classes[0].ended, 10.0);
+        assert_near(profile.classes[4].ended, 60.0);
+        profile.fade();
+        assert_near(profile.total.ended, 35.0);
+        assert_near(profile.classes[0].ended, 5.0);
+        assert_near(profile.classes[4].ended, 30.0);
+    }
+}

@@ -102,6 +102,18 @@ fn expired_connection_is_not_lent_even_if_the_sweep_is_late() {
 }
 
 #[test]
+fn connection_that_expired_by_a_clock_that_was_just_read_is_not_lent() {
+    let mut store = Store::<_, Exclusive>::new(Limits {
+        max_lifetime: Some(60 * SECOND),
+        ..limits()
+    });
+    open(&mut store, "old", at(0));
+    store.note_time(at(61));
+    assert_eq!(store.take_idle(Location::caller()), None);
+    assert_eq!(closed(&mut store), [("old", CloseReason::Lifetime)]);
+}
+
+#[test]
 fn lifetimes_are_drawn_at_birth_and_spread() {
     let mut store = Store::<_, Exclusive>::new(Limits {
         max_size: 50,
@@ -231,6 +243,30 @@ fn overdue_lease_is_told_once_and_once_more_at_its_return() {
     assert_eq!(count, 1);
     store.give_back(key, kept, Condition::Clean);
     assert_eq!(told(&mut store), 1);
+}
+
+#[test]
+fn lease_is_overdue_when_it_has_lasted_exactly_so_long() {
+    let mut store = Store::<_, Exclusive>::new(Limits {
+        min_idle: 0,
+        max_size: 1,
+        lease_warn_after: Some(10 * SECOND),
+        ..limits()
+    });
+    store.enqueue(Waker::noop().clone(), swept(), Turn::New);
+    store.start_ticks(at(0));
+    open(&mut store, "kept", at(0));
+    let is_told = |store: &mut Store<_, Exclusive>| {
+        let mut events = effects(store).events.into_iter();
+        events.any(|(_, kind)| matches!(kind, EventKind::LeaseOverdue { .. }))
+    };
+    store.sweep(at(1));
+    store.sweep(at(1).after(TICK));
+    assert!(!is_told(&mut store));
+    assert_eq!(store.alarm(), at(10), "nothing else is due");
+    store.sweep(at(10));
+    assert!(is_told(&mut store));
+    assert_eq!(store.alarm(), Time::NEVER);
 }
 
 #[test]

@@ -2,7 +2,13 @@
 
 mod against_model;
 mod cases;
+mod describing;
 mod failures;
 mod learning;
 mod model;
+mod owed;
+mod records;
+mod renewals;
 mod shares;
+mod waiters;
+mod weighing;

@@ -46,6 +46,8 @@ struct Play {
     term_at: Option<Instant>,
     kill_at: Option<Instant>,
     orders: Vec<(&'static str, Duration)>,
+    /// When what lives was counted.
+    scans: Vec<Duration>,
 }
 
 impl Play {
@@ -76,6 +78,7 @@ impl Play {
             term_at: None,
             kill_at: None,
             orders: Vec::new(),
+            scans: Vec::new(),
         }
     }
 
@@ -138,10 +141,13 @@ impl Play {
                 Order::Reap => self.orders.push(("reap", at)),
                 Order::Scan(ScanFor::Record) => {
                     self.orders.push(("record", at));
-                    self.ladder.scanned(self.now, Others::Gone);
+                    if !self.deaf {
+                        self.ladder.scanned(self.now, Others::Gone);
+                    }
                 }
-                Order::Scan(ScanFor::Count | ScanFor::Kill) if self.deaf => {}
+                Order::Scan(ScanFor::Count | ScanFor::Kill) if self.deaf => self.scans.push(at),
                 Order::Scan(ScanFor::Count | ScanFor::Kill) => {
+                    self.scans.push(at);
                     assert_eq!(
                         sight.root,
                         RootSight::Exited,
@@ -251,6 +257,17 @@ fn force_with_a_grace_asks_first() {
 }
 
 #[test]
+fn without_a_grace_after_it_sigterm_is_not_sent() {
+    let times = LadderTimes {
+        term_grace: Duration::ZERO,
+        ..times()
+    };
+    let mut play = Play::new(ORDERLY, times, Dies::OnKill, None);
+    assert_eq!(play.run().unwrap().rung, Rung::Kill);
+    assert_eq!(play.orders(), ["eof", "kill", "reap"]);
+}
+
+#[test]
 fn survivors_of_the_root_get_the_rest_of_the_graces() {
     let mut play = Play::new(
         ORDERLY,
@@ -328,27 +345,84 @@ fn a_scan_without_an_answer_is_no_proof_that_all_have_gone() {
 fn descendants_are_recorded_before_an_orderly_end_of_a_tree_and_not_before_a_forced_one() {
     for (start, expected) in [
         (ORDERLY, ["record", "eof", "reap"]),
+        (Start::Shutdown(SECOND), ["record", "eof", "reap"]),
         (FORCE, ["kill", "eof", "reap"]),
     ] {
-        let scope = KillScope::Tree;
-        let mut play = Play::new(start, times(), Dies::OnEof(Duration::ZERO), None);
-        play.ladder = Ladder::begin(play.now, start, scope, times(), RootSight::Running);
+        let mut play = tree(start);
         play.run().unwrap();
         assert_eq!(play.orders(), expected);
     }
 }
 
+/// A root that leaves at the end of its input, in a scope that its descendants cannot leave.
+fn tree(start: Start) -> Play {
+    let mut play = Play::new(start, times(), Dies::OnEof(Duration::ZERO), None);
+    let scope = KillScope::Tree;
+    play.ladder = Ladder::begin(play.now, start, scope, times(), RootSight::Running);
+    play
+}
+
+#[test]
+fn the_recording_of_descendants_is_waited_for_a_tenth_of_a_second() {
+    let mut play = tree(ORDERLY);
+    play.deaf = true;
+    play.run().unwrap();
+    assert_eq!(play.orders()[..2], ["record", "eof"]);
+    assert_eq!(play.at("eof"), SECOND / 10);
+}
+
+#[test]
+fn descendants_of_a_root_that_has_just_exited_are_not_waited_for() {
+    let mut play = tree(ORDERLY);
+    let (now, mut sight) = (play.now, play.sight());
+    let record = Order::Scan(ScanFor::Record);
+    assert_eq!(play.ladder.step(now, &sight), record);
+    assert!(matches!(
+        play.ladder.step(now, &sight),
+        Order::Wait(Some(_))
+    ));
+    sight.root = RootSight::Exited;
+    assert_eq!(play.ladder.step(now, &sight), Order::DropStdin);
+}
+
 #[test]
 fn a_root_that_does_not_die_is_killed_again() {
     let mut play = Play::new(FORCE, times(), Dies::Never, None);
-    play.dies_late = Some(SECOND);
+    play.dies_late = Some(20 * SECOND);
     play.run().unwrap();
-    let kills = play
-        .orders()
-        .iter()
-        .filter(|order| **order == "kill")
-        .count();
-    assert!((4..6).contains(&kills), "{:?}", play.orders);
+    let kills = play.orders.iter().filter(|(order, _)| *order == "kill");
+    let at: Vec<_> = kills.map(|(_, at)| at.as_millis()).collect();
+    // Ever more rarely, every 5 s at last.
+    let doubled = [0, 100, 300, 700, 1_500, 3_100, 6_300];
+    assert_eq!(at, [&doubled[..], &[11_300, 16_300]].concat());
+}
+
+#[test]
+fn survivors_are_counted_ever_more_rarely_and_every_50_ms_at_last() {
+    let mut play = Play::new(
+        ORDERLY,
+        times(),
+        Dies::OnEof(Duration::ZERO),
+        Some(Dies::OnTerm(Duration::ZERO)),
+    );
+    play.run().unwrap();
+    let at: Vec<_> = play.scans.iter().map(Duration::as_millis).collect();
+    assert_eq!(at[..9], [0, 1, 3, 7, 15, 31, 63, 113, 163]);
+    // After SIGTERM as soon as at first.
+    let term = play.at("term").as_millis();
+    assert_eq!(at.iter().filter(|at| **at >= term).count(), 1);
+    assert_eq!(play.at("reap"), 2 * SECOND);
+}
+
+#[test]
+fn an_answer_to_a_scan_is_waited_for_a_second_beyond_the_grace() {
+    let almost = 2 * SECOND - SECOND / 10;
+    let mut play = Play::new(ORDERLY, times(), Dies::OnEof(almost), None);
+    play.deaf = true;
+    let ending = play.run().unwrap();
+    assert_eq!(play.at("term"), almost + SECOND);
+    assert_eq!(play.at("kill"), almost + 4 * SECOND);
+    assert_eq!(ending.rung, Rung::Kill);
 }
 
 #[test]
@@ -396,6 +470,67 @@ fn hastening_shortens_a_ladder_and_never_lengthens_one() {
     play.ladder.hasten(play.now, ORDERLY);
     assert_eq!(play.run().unwrap().rung, Rung::Kill);
     assert_eq!((play.at("term"), play.at("kill")), (Duration::ZERO, SECOND));
+}
+
+#[test]
+fn hastening_after_sigterm_brings_the_kill_forward_and_never_puts_it_off() {
+    for (grace, kill_at) in [(SECOND, 5 * SECOND), (9 * SECOND, 6 * SECOND)] {
+        let mut play = Play::new(ORDERLY, times(), Dies::OnKill, None);
+        play.flushed = false;
+        while play.term_at.is_none() {
+            let (now, sight) = (play.now, play.sight());
+            match play.ladder.step(now, &sight) {
+                Order::Terminate => play.term_at = Some(now),
+                Order::Wait(until) => play.now = until.unwrap(),
+                Order::DropStdin
+                | Order::Kill
+                | Order::Reap
+                | Order::Scan(_)
+                | Order::Finish(_) => {}
+            }
+        }
+        play.now += SECOND;
+        play.ladder.hasten(play.now, Start::Shutdown(grace));
+        play.run().unwrap();
+        assert_eq!(play.at("kill"), kill_at, "{grace:?}");
+    }
+}
+
+#[test]
+fn input_is_taken_until_its_end_is_ordered() {
+    let mut play = Play::new(ORDERLY, times(), Dies::OnKill, None);
+    play.flushed = false;
+    let (now, sight) = (play.now, play.sight());
+    assert!(matches!(play.ladder.step(now, &sight), Order::Wait(_)));
+    assert!(play.ladder.takes_input());
+    let flushed = now + times().flush;
+    assert_eq!(play.ladder.step(flushed, &sight), Order::DropStdin);
+    assert!(!play.ladder.takes_input());
+}
+
+#[test]
+fn times_beyond_thirty_years_count_as_thirty_years() {
+    let thirty_years = Duration::from_secs(946_080_000);
+    let forever = LadderTimes {
+        flush: Duration::MAX,
+        eof_grace: Duration::MAX,
+        term_grace: Duration::MAX,
+        force_grace: Duration::MAX,
+        kill_wait: Duration::MAX,
+        drain_timeout: Duration::MAX,
+        drain_idle: Duration::MAX,
+    };
+    let expected = LadderTimes {
+        flush: thirty_years,
+        eof_grace: thirty_years,
+        term_grace: thirty_years,
+        force_grace: thirty_years,
+        kill_wait: thirty_years,
+        drain_timeout: thirty_years,
+        drain_idle: thirty_years,
+    };
+    assert_eq!(forever.clamped(), expected);
+    assert_eq!(times().clamped(), times());
 }
 
 /// Invariants 1, 2 and 3 over every combination of how two processes die.

@@ -49,6 +49,10 @@ fn what_is_no_message_is_refused() {
         (r#"{"id":true}"#, Malformed::BadId),
         (r#"{"method":1}"#, Malformed::BadMethod),
         (r#"{"method":"m","method":"n"}"#, Malformed::TwoMethods),
+        (r#"{"params":1,"params":1}"#, Malformed::TwoParams),
+        (r#"{"jsonrpc":"2.0","id":[1]}"#, Malformed::BadId),
+        (r#"{"jsonrpc":"2.0","id":1,"id":2}"#, Malformed::TwoIds),
+        (r#"{"jsonrpc":"2.0","id":1 "a":2}"#, Malformed::NotJson),
     ] {
         assert_eq!(Envelope::of(message.as_bytes()), Err(reason), "{message}");
     }
@@ -89,8 +93,175 @@ fn an_array_is_taken_apart() {
 }
 
 #[test]
+fn what_does_not_begin_as_an_array_is_none() {
+    for message in ["{}", "1", "", "]"] {
+        assert!(Elements::of(message.as_bytes()).is_none(), "{message}");
+    }
+}
+
+#[test]
+fn members_that_say_nothing_are_left_out() {
+    let found = Envelope::of(br#"{"method":null,"error":null,"id":1}"#).unwrap();
+    assert_eq!((found.method, found.error), (None, None));
+    let found = Envelope::of(br#"{"error":{}}"#).unwrap();
+    assert!(found.error.is_some());
+    let message = br#"{"id":1,"result":null}"#;
+    let result = Envelope::of(message).unwrap().result;
+    assert_eq!(result.map(|span| span.of(message)), Some(&b"null"[..]));
+    for (version, expected) in [(r#""2.0""#, true), (r#""1.0""#, false), ("2.0", false)] {
+        let message = format!(r#"{{"jsonrpc":{version}}}"#);
+        let found = Envelope::of(message.as_bytes()).unwrap();
+        assert_eq!(found.has_version, expected, "{version}");
+    }
+}
+
+#[test]
+fn one_lookalike_among_other_members_is_enough() {
+    for (message, expected) in [
+        (r#"{"ID":1,"x":2}"#, true),
+        (r#"{"x":2,"Params":1}"#, true),
+        (r#"{"METHOD":1,"method":"m"}"#, true),
+        (r#"{"x":1,"method":"m","i":2}"#, false),
+    ] {
+        let found = Envelope::of(message.as_bytes()).unwrap();
+        assert_eq!(found.has_lookalike, expected, "{message}");
+    }
+}
+
+#[test]
+fn the_depth_of_a_message_is_that_of_its_deepest_member() {
+    for (message, depth) in [
+        (r#"{"a":1}"#, 0),
+        (r#"{"a":{}}"#, 1),
+        (r#"{"a":[[]],"b":{}}"#, 2),
+        (r#"{"a":[{"b":[1]},[[[]]]],"c":"[[[[["}"#, 4),
+    ] {
+        let found = Envelope::of(message.as_bytes()).unwrap();
+        assert_eq!(found.depth, depth, "{message}");
+    }
+}
+
+/// Short strings are searched in another way than long ones.
+#[test]
+fn a_string_of_any_length_ends_at_its_quote() {
+    for length in 0..40 {
+        for escaped_at in 0..=length {
+            for escaped in ["", r#"\""#, r"\\"] {
+                let (head, tail) = ("x".repeat(escaped_at), "y".repeat(length - escaped_at));
+                let text = format!(r#""{head}{escaped}{tail}""#);
+                let message = format!(r#"{{"a":[{text}],"params":{text},"z":"z"}}"#);
+                let found = Envelope::of(message.as_bytes()).unwrap();
+                let span = found.params.expect("it is there");
+                assert_eq!(&message[span.range()], text);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_number_is_written_as_json_writes_it() {
+    let is_taken = |text: &str| {
+        let message = format!(r#"{{"params":{text}}}"#);
+        let found = Envelope::of(message.as_bytes());
+        found.is_ok_and(|found| found.params.unwrap().of(message.as_bytes()) == text.as_bytes())
+    };
+    for number in [
+        "0", "-0", "7", "-7", "10", "0.5", "10.05", "1e5", "1E+5", "1e-05", "-1.5e3", "0e0",
+    ] {
+        assert!(is_taken(number), "{number}");
+    }
+    for other in [
+        "-", "01", "-01", "00", "1.", ".5", "1.e5", "1e", "1e+", "1e5x", "1e5.0", "+1", "1.5.2",
+        "1x", "0x1", "--1", "x", "truE", "nul",
+    ] {
+        assert!(!is_taken(other), "{other}");
+    }
+}
+
+#[test]
+fn a_span_holds_positions_up_to_4_gib() {
+    let last = usize::try_from(u32::MAX).unwrap();
+    let span = Span::new(&(last - 1..last)).unwrap();
+    assert_eq!(span.range(), last - 1..last);
+    assert_eq!(Span::new(&(last..last + 1)), None);
+    assert_eq!(Span::new(&(3..9)).unwrap().unquoted().range(), 4..8);
+}
+
+#[test]
+fn a_name_is_what_it_means_however_it_is_escaped() {
+    for (raw, text, expected) in [
+        ("id", "id", true),
+        (r"\u0069d", "id", true),
+        (r"i\u0064", "id", true),
+        (r"\u0069\u0064", "id", true),
+        (r"\/a\u005f", "/a_", true),
+        (r"a\u002Fb", "a/b", true),
+        ("ix", "id", false),
+        ("i", "id", false),
+        ("idx", "id", false),
+        ("ID", "id", false),
+        (r"\u0049d", "id", false),
+        (r"\u0069", "id", false),
+        (r"\u0069dx", "id", false),
+        (r"\u006", "id", false),
+        (r"\u00zzd", "id", false),
+        (r"i\nd", "id", false),
+        (r"\id", "id", false),
+        (r"i\", "id", false),
+    ] {
+        let found = says(raw.as_bytes(), text.as_bytes());
+        assert_eq!(found, expected, "{raw} for {text}");
+    }
+}
+
+#[test]
+fn a_name_in_another_case_is_one_that_lenient_parsers_take() {
+    for (raw, text, expected) in [
+        ("id", "id", true),
+        ("ID", "id", true),
+        ("iD", "id", true),
+        (r"\u0049D", "id", true),
+        ("\u{131}d", "id", true),
+        ("\u{130}D", "id", true),
+        ("param\u{17f}", "params", true),
+        ("to\u{212a}en", "token", true),
+        (r"to\u212aen", "token", true),
+        ("PARAMS", "params", true),
+        ("ZA", "za", true),
+        ("i", "id", false),
+        ("ix", "id", false),
+        ("idx", "id", false),
+        ("@d", "`d", false),
+        ("[d", "{d", false),
+        ("\u{ff}d", "id", false),
+    ] {
+        let found = says_in_any_case(raw.as_bytes(), text.as_bytes());
+        assert_eq!(found, expected, "{raw} for {text}");
+    }
+}
+
+#[test]
+fn equal_ids_have_one_spelling() {
+    for (raw, spelled) in [
+        ("1", "1"),
+        ("1.0", "1.0"),
+        (r#""a""#, r#""a""#),
+        (r#""\u0061""#, r#""a""#),
+        (r#""\/""#, r#""/""#),
+        (r#""\"""#, r#""\"""#),
+        // No text at all: it stays as it is.
+        (r#""\ud800""#, r#""\ud800""#),
+    ] {
+        assert_eq!(canonical_id(raw.as_bytes()), spelled, "{raw}");
+    }
+}
+
+#[test]
 fn only_our_own_way_to_write_a_number_is_ours() {
     assert_eq!(own_number(b"0"), Some(0));
+    assert_eq!(own_number(b"10"), Some(10));
+    let longest = own_number(b"9999999999999999999");
+    assert_eq!(longest, Some(9_999_999_999_999_999_999));
     assert_eq!(own_number(b"9007199254740991"), Some(9_007_199_254_740_991));
     for foreign in [
         "",
@@ -100,6 +271,8 @@ fn only_our_own_way_to_write_a_number_is_ours() {
         "1e3",
         "\"1\"",
         "99999999999999999999",
+        "1a",
+        "1/",
     ] {
         assert_eq!(own_number(foreign.as_bytes()), None, "{foreign}");
     }

@@ -1,0 +1,214 @@
+//! When connections are weighed, and what becomes of those that are too heavy.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cases::{at, closed, effects, limits};
+use crate::event::EventKind;
+use crate::id::CloseReason;
+use crate::store::{
+    Condition, Errand, Exclusive, Limits, SlotKey, State, Store, VitalsHandle, WeightReading,
+};
+use crate::time::Time;
+use crate::vitals::{Overweight, Vitals};
+
+type Pool = Store<&'static str, Exclusive>;
+
+const HALF: Duration = Duration::from_millis(500);
+const MAX: u64 = 100;
+const KILL: u64 = 200;
+
+/// Its weight is what the test reports.
+struct Stone;
+
+impl Vitals for Stone {
+    fn weight(&self) -> Option<u64> {
+        None
+    }
+
+    fn kill(&self, _: &Overweight) {}
+}
+
+fn pool(max_weight: Option<u64>, kill_weight: Option<u64>) -> Pool {
+    Store::new(Limits {
+        max_size: 4,
+        min_idle: 4,
+        max_connecting: 4,
+        max_weight,
+        kill_weight,
+        ..limits()
+    })
+}
+
+fn open(store: &mut Pool, name: &'static str, now: Time) -> SlotKey {
+    let opening = store.open(now).expect("a connect is wanted");
+    let vitals = VitalsHandle(Arc::new(Stone));
+    store.note_vitals(opening.key, vitals, now);
+    store.opened(opening.key, name, now);
+    opening.key
+}
+
+fn reading(store: &Pool, key: SlotKey, weight: u64) -> WeightReading {
+    let id = store.slots.get(key).id;
+    WeightReading { key, id, weight }
+}
+
+/// Reports these weights. Returns the change of the pool's weight, and the causes of kills.
+fn weigh(store: &mut Pool, weights: &[(SlotKey, u64)], now: Time) -> (i128, Vec<Overweight>) {
+    let readings = weights
+        .iter()
+        .map(|(key, weight)| reading(store, *key, *weight));
+    let readings: Vec<_> = readings.collect();
+    let weighing = store.weighed(&readings, now);
+    let causes = weighing.kills.into_iter().map(|(_, cause)| cause);
+    (weighing.change, causes.collect())
+}
+
+/// How many connections are to be weighed now, if any are.
+fn weighed_now(store: &mut Pool) -> Option<usize> {
+    effects(store)
+        .errands
+        .iter()
+        .find_map(|errand| match errand {
+            Errand::Weigh(all) => Some(all.len()),
+            Errand::Close(..) | Errand::Upkeep(_) => None,
+        })
+}
+
+#[test]
+fn connections_are_weighed_once_in_an_interval_and_not_side_by_side() {
+    let mut store = pool(Some(MAX), None);
+    open(&mut store, "one", at(0));
+    assert!(store.alarm() <= at(1));
+    store.sweep(at(0));
+    assert_eq!(weighed_now(&mut store), None);
+    // A new connection does not put the weighing of the others off.
+    let two = open(&mut store, "two", at(0).after(HALF));
+    store.sweep(at(0).after(HALF));
+    assert_eq!(weighed_now(&mut store), None);
+    assert_eq!(store.alarm(), at(1));
+    store.sweep(at(1));
+    assert_eq!(weighed_now(&mut store), Some(2));
+    open(&mut store, "three", at(5));
+    store.start_ticks(at(9));
+    store.sweep(at(10));
+    assert_eq!(weighed_now(&mut store), None, "one weighing hangs");
+    drop(weigh(&mut store, &[(two, 1)], at(11)));
+    assert!(store.alarm() <= at(12));
+    store.sweep(at(11).after(HALF));
+    assert_eq!(weighed_now(&mut store), None);
+    store.sweep(at(12));
+    assert_eq!(weighed_now(&mut store), Some(3));
+}
+
+#[test]
+fn connections_are_weighed_only_if_there_is_a_limit() {
+    for (max, kill, expected) in [
+        (None, None, None),
+        (Some(MAX), None, Some(1)),
+        (None, Some(KILL), Some(1)),
+    ] {
+        let mut store = pool(max, kill);
+        open(&mut store, "one", at(0));
+        store.start_ticks(at(0));
+        store.sweep(at(1));
+        assert_eq!(store.weighs(), expected.is_some());
+        assert_eq!(weighed_now(&mut store), expected);
+    }
+}
+
+#[test]
+fn a_pool_weighs_what_its_connections_weighed_last_until_they_are_gone() {
+    let mut store = pool(Some(MAX), None);
+    let [one, two] = ["one", "two"].map(|name| open(&mut store, name, at(0)));
+    assert_eq!(weigh(&mut store, &[(one, 30), (two, 5)], at(1)).0, 35);
+    assert_eq!(weigh(&mut store, &[(one, 10)], at(2)).0, -20);
+    assert_eq!(store.status().weight, 15);
+    assert_eq!(store.evict(|_| true), 2);
+    assert_eq!(store.outgoing_weight(), 15);
+    assert_eq!(store.status().weight, 15, "they are still being closed");
+    // What is on its way out is not weighed any more.
+    assert_eq!(weigh(&mut store, &[(one, 90)], at(3)).0, 0);
+    let late = reading(&store, one, 90);
+    store.release(one);
+    assert_eq!(store.status().weight, 5);
+    assert_eq!(store.weighed(&[late], at(4)).change, 0);
+    store.release(two);
+    assert_eq!(store.status().weight, 0);
+}
+
+#[test]
+fn a_connection_above_the_limit_is_closed_when_nobody_has_it() {
+    let mut store = pool(Some(MAX), None);
+    let [idle, leased] = ["idle", "leased"].map(|name| open(&mut store, name, at(0)));
+    assert_eq!(store.take_idle(Location::caller()), Some("leased"));
+    let (change, kills) = weigh(&mut store, &[(idle, MAX), (leased, MAX)], at(1));
+    assert_eq!((change, kills.len()), (200, 0));
+    assert_eq!(closed(&mut store), [], "they are not above it");
+    let heavy = [(idle, MAX + 1), (leased, MAX + 1)];
+    assert!(weigh(&mut store, &heavy, at(2)).1.is_empty());
+    let told = effects(&mut store).events.into_iter();
+    let told = told.filter(|(_, kind)| matches!(kind, EventKind::Overweight { limit: MAX, .. }));
+    assert_eq!(told.count(), 2);
+    assert_eq!(store.slots.get(idle).state(), State::Closing);
+    assert_eq!(store.slots.get(leased).state(), State::Leased);
+    drop(weigh(&mut store, &[(leased, MAX + 2)], at(3)));
+    let again = effects(&mut store).events.into_iter();
+    let again = again.filter(|(_, kind)| matches!(kind, EventKind::Overweight { .. }));
+    assert_eq!(again.count(), 0, "it was told");
+    store.give_back(leased, "leased", Condition::Clean);
+    assert_eq!(closed(&mut store), [("leased", CloseReason::Overweight)]);
+}
+
+#[test]
+fn a_connection_above_the_kill_limit_is_killed_once_whoever_has_it() {
+    let mut store = pool(None, Some(KILL));
+    let leased = open(&mut store, "leased", at(0));
+    assert_eq!(store.take_idle(Location::caller()), Some("leased"));
+    assert!(weigh(&mut store, &[(leased, KILL)], at(1)).1.is_empty());
+    assert_eq!(store.kill_cause(leased), None);
+    let cause = Overweight::new(KILL + 1, KILL);
+    assert_eq!(weigh(&mut store, &[(leased, KILL + 1)], at(2)).1, [cause]);
+    assert_eq!(store.kill_cause(leased), Some(cause));
+    assert!(weigh(&mut store, &[(leased, KILL + 2)], at(3)).1.is_empty());
+    assert_eq!(store.kill_cause(leased), Some(cause));
+    store.give_back(leased, "leased", Condition::Unfit(CloseReason::Died));
+    assert_eq!(closed(&mut store), [("leased", CloseReason::Killed)]);
+}
+
+#[test]
+fn idle_connections_are_shed_from_the_heaviest_on_until_it_is_enough() {
+    let mut store = pool(Some(MAX), None);
+    let names = ["light", "heavy", "middle", "none"];
+    let [light, heavy, middle, _] = names.map(|name| open(&mut store, name, at(0)));
+    let weights = [(light, 20), (heavy, 60), (middle, 40)];
+    drop(weigh(&mut store, &weights, at(1)));
+    assert_eq!(store.shed_idle(0), 0);
+    assert_eq!(store.shed_idle(61), 100);
+    let reason = CloseReason::Overweight;
+    assert_eq!(closed(&mut store), [("heavy", reason), ("middle", reason)]);
+    assert_eq!(store.outgoing_weight(), 100);
+    // What weighs nothing is not shed for its weight.
+    assert_eq!(store.shed_idle(1_000), 20);
+    assert_eq!(closed(&mut store), [("light", reason)]);
+}
+
+#[test]
+fn the_heaviest_connection_that_a_caller_has_is_shed_when_it_is_returned() {
+    let mut store = pool(Some(MAX), None);
+    let [light, heavy] = ["light", "heavy"].map(|name| open(&mut store, name, at(0)));
+    for _ in 0..2 {
+        assert!(store.take_idle(Location::caller()).is_some());
+    }
+    assert!(!store.shed_leased(), "they weigh nothing yet");
+    drop(weigh(&mut store, &[(light, 20), (heavy, 60)], at(1)));
+    assert!(store.shed_leased());
+    assert_eq!(store.slots.get(light).close_reason, None);
+    assert_eq!(store.outgoing_weight(), 60);
+    assert!(store.shed_leased());
+    assert!(!store.shed_leased(), "both go");
+    assert_eq!(store.outgoing_weight(), 80);
+    store.give_back(heavy, "heavy", Condition::Clean);
+    assert_eq!(closed(&mut store), [("heavy", CloseReason::Overweight)]);
+}
