@@ -186,6 +186,7 @@ impl<T: Send + 'static> PooledConnection<T> {
         let engine = Arc::clone(open.engine());
         engine.lease_ends(open.leased);
         Exclusive::give_back(open, &engine, Condition::Unfit(CloseReason::Discarded));
+        foreign::drop_quietly(engine);
     }
 
     /// Takes the connection out of the pool for good. Its slot is free at once, and the pool will not
@@ -215,9 +216,12 @@ impl<T: Send + 'static> PooledConnection<T> {
         let open = lease.open.take().expect(HELD);
         open.engine().lease_ends(open.leased);
         let (connection, slot) = open.into_parts();
-        let mut store = slot.engine.enter();
+        let engine = Arc::clone(&slot.engine);
+        let mut store = engine.enter();
         store.detach(slot.key);
-        slot.engine.finish(store);
+        engine.finish(store);
+        drop(slot);
+        foreign::drop_quietly(engine);
         connection
     }
 }

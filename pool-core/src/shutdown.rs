@@ -180,9 +180,8 @@ async fn ended<T: Send + 'static, L: Lends<T>>(
 /// A deadline that holds although the maintenance task may be held up by an observer. It also ends when
 /// the runtime does. A task, since the caller may be on another runtime, or on none.
 ///
-/// The only worker of a runtime may itself be held up, and then no task runs. So beside one worker there
-/// is a thread that wakes the caller. It only does that: whether the deadline has come is asked of the
-/// clock, which tests can pause.
+/// All workers of a runtime may be held up, and then no task runs. So there is a thread, too, that wakes the
+/// caller. It only does that: whether the deadline has come is asked of the clock, which tests can pause.
 pub(crate) struct Alarm {
     deadline: Instant,
     task: JoinHandle<()>,
@@ -191,11 +190,10 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     pub(crate) fn at(runtime: &Runtime, deadline: Instant, limit: Duration) -> Self {
-        let has_one_worker = runtime.metrics().num_workers() == 1;
         Self {
             deadline,
             task: runtime.spawn(async move { sleep_until(deadline).await }),
-            thread: has_one_worker.then(|| AlarmThread::start(limit)).flatten(),
+            thread: AlarmThread::start(limit),
         }
     }
 

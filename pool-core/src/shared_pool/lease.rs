@@ -88,6 +88,7 @@ impl<T: Send + Sync + 'static> SharedLease<T> {
             let engine = Arc::clone(&share.engine);
             engine.lease_ends(lease.began);
             Multiplexed::give_back(share, &engine, Condition::Unfit(CloseReason::Discarded));
+            foreign::drop_quietly(engine);
         }
     }
 }

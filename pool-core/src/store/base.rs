@@ -60,6 +60,8 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(super) asked: usize,
     /// and how many the budget was told, which can be more.
     pub(super) told: usize,
+    /// The budget granted nothing when it was asked last, though callers wait.
+    pub(super) is_ungranted: bool,
     /// What all slots weigh together.
     pub(super) total_weight: u64,
     /// The connections are being weighed.
@@ -94,6 +96,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             allotment: None,
             asked: 0,
             told: 0,
+            is_ungranted: false,
             total_weight: 0,
             is_weighing: false,
             next_weighing: Time::default(),

@@ -122,6 +122,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
         let record = self.slots.set_state(key, State::Checking);
         record.since = now;
         let id = record.id;
+        self.set_alarm(now.after(UPKEEP_PATIENCE));
         self.log(EventKind::Checking { id });
         self.owe(Errand::Upkeep(Upkeep::Check(connection)));
     }
@@ -189,6 +190,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         record.holds += 1;
         record.since = now;
         let id = record.id;
+        self.set_alarm(now.after(UPKEEP_PATIENCE));
         self.log(EventKind::Checking { id });
         self.owe(Errand::Upkeep(key));
     }

@@ -155,9 +155,12 @@ impl Lending for Exclusive {
         store.retire(key, connection, reason);
     }
 
-    /// A connection that is being reset or checked will serve the next waiter, unless that takes long.
+    /// A connection that is being reset or checked will serve the next waiter, unless that takes long. If a
+    /// check is late, the next one may hang as well, so a connect begins beside it.
     fn connects_wanted<C: Send + 'static>(store: &Store<C, Self>, missing: usize) -> usize {
-        let soon = store.slots.on_time(State::Returning) + store.slots.on_time(State::Checking);
+        let checking = store.slots.on_time(State::Checking);
+        let checking = checking.saturating_sub(store.slots.late(State::Checking));
+        let soon = store.slots.on_time(State::Returning) + checking;
         let min_idle = store.limits.min_idle.min(store.limits.max_size);
         (store.queue.len() + missing).saturating_sub(soon.saturating_sub(min_idle))
     }
@@ -306,7 +309,7 @@ impl<C: Send + 'static> Store<C, Exclusive> {
         }
         match condition {
             Condition::Clean => {
-                self.slots.get_mut(key).served = true;
+                self.slots.get_mut(key).note_served();
                 if let Some(reason) = self.reason_to_close(key) {
                     return self.retire(key, connection, reason);
                 }
@@ -315,11 +318,11 @@ impl<C: Send + 'static> Store<C, Exclusive> {
                 self.place(key, connection);
             }
             Condition::NeedsReset => {
-                self.slots.get_mut(key).served = true;
+                self.slots.get_mut(key).note_served();
                 self.begin_reset(key, connection);
             }
             Condition::Ended => {
-                self.slots.get_mut(key).served = true;
+                self.slots.get_mut(key).note_served();
                 self.retire(key, connection, CloseReason::Died);
             }
             Condition::Unfit(reason) => self.retire(key, connection, reason),

@@ -121,9 +121,13 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
 
     /// What is suspected of this connection has changed.
     pub(crate) fn suspect(&mut self, key: SlotKey, id: ConnectionId, is_suspected: bool) {
+        let tick = self.tick;
         let Some(record) = self.slots.find(key, id) else {
             return;
         };
+        if is_suspected && !record.is_suspected {
+            record.suspected_at = tick;
+        }
         record.is_suspected = is_suspected;
         if record.is_open() {
             L::suspicion_changed(self, key);
@@ -175,7 +179,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         let is_used_up = record.uses >= record.uses_max;
         let has_proved = match reason {
             CloseReason::Lifetime | CloseReason::Idle | CloseReason::MaxUses => true,
-            CloseReason::Died => record.served || is_used_up,
+            CloseReason::Died => record.has_served() || is_used_up,
             // What is too heavy so soon would be killed again and again.
             CloseReason::Dirty | CloseReason::Discarded | CloseReason::Killed => is_used_up,
             // The pool decided so, or the connection had been returned in good order.

@@ -35,6 +35,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             self.set_alarm(self.pacer.not_before());
             return None;
         }
+        // When it is late is found by a sweep, and the pool may be quiet by then.
+        self.set_alarm(now.after(self.connect_patience()));
         let id = ConnectionId::from_u64(self.next_connection);
         self.next_connection += 1;
         let key = self
@@ -156,6 +158,6 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
 
     /// After how long the next connect to begin would be late.
     pub(crate) fn connect_patience(&self) -> Duration {
-        self.pacer.patience(self.slots.late_connects())
+        self.pacer.patience(self.slots.late(State::Opening))
     }
 }

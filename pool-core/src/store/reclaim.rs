@@ -52,6 +52,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             self.note_ungranted();
         }
         self.told = demand.callers;
+        self.is_ungranted = demand.callers > 0;
         if demand.callers > 0 {
             self.set_alarm(asks_again_at);
         }
@@ -60,6 +61,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// A connect began: less is asked for.
     pub(crate) fn note_granted(&mut self, now: Time) {
         self.told = self.told.saturating_sub(1);
+        self.is_ungranted = false;
         self.asked = self.asked.min(self.connect_demand(now).callers);
     }
 

@@ -391,11 +391,11 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
                 self.judge_end(key, reason);
             }
             Condition::Ended => {
-                record.served = true;
+                record.note_served();
                 self.mark_for_close(key, CloseReason::Died);
             }
             Condition::Clean | Condition::NeedsReset => {
-                record.served = true;
+                record.note_served();
                 // A spare one counts as unused since it became spare.
                 if !record.spare {
                     record.used = tick;

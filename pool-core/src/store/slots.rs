@@ -56,7 +56,7 @@ pub(crate) struct SlotRecord {
     /// Its lease was reported as overdue.
     pub(crate) overdue: bool,
     /// It was returned in good order at least once.
-    pub(crate) served: bool,
+    served: bool,
     /// What its end says about connecting has been counted.
     pub(crate) is_judged: bool,
     /// It is being checked to show that old connections can be replaced.
@@ -80,6 +80,8 @@ pub(crate) struct SlotRecord {
     pub(crate) superseded_at: Time,
     /// It is shared and suspected to hang: it gets no new leases until that is cleared.
     pub(crate) is_suspected: bool,
+    /// When that was suspected last.
+    pub(crate) suspected_at: Time,
     /// When the connect began, then when it succeeded.
     pub(crate) born: Time,
     /// When its connect, reset or check began.
@@ -105,6 +107,15 @@ pub(crate) struct SlotRecord {
 }
 
 impl SlotRecord {
+    /// It was returned in good order. A waiter that left before it took it had no use of it.
+    pub(crate) const fn note_served(&mut self) {
+        self.served |= self.uses > 0;
+    }
+
+    pub(crate) const fn has_served(&self) -> bool {
+        self.served
+    }
+
     pub(crate) const fn opening(id: ConnectionId, now: Time, round: u32) -> Self {
         Self {
             id,
@@ -137,6 +148,7 @@ impl SlotRecord {
             superseded: None,
             superseded_at: now,
             is_suspected: false,
+            suspected_at: now,
             claim: None,
             vitals: None,
             weight: 0,
@@ -315,9 +327,9 @@ impl Slots {
         self.tally[state as usize] - self.late[state as usize]
     }
 
-    /// How many connects take longer than usual.
-    pub(crate) const fn late_connects(&self) -> usize {
-        self.late[State::Opening as usize]
+    /// How many slots in this state take longer than usual.
+    pub(crate) const fn late(&self, state: State) -> usize {
+        self.late[state as usize]
     }
 
     /// The slots whose connect, reset or check is not late yet.

@@ -89,14 +89,31 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             return 0;
         }
         let records = self.shared_records();
-        let in_use = records.filter(|record| {
-            let is_superseded = record.is_superseded() && self.is_in_service(record);
-            let is_suspected = record.needs_replacement() && record.load > 0;
-            is_superseded || is_suspected
-        });
+        let superseded =
+            records.filter(|record| record.is_superseded() && self.is_in_service(record));
         // One that is being checked will replace one of them.
         let proofs = self.shared_records().filter(|record| record.is_proof);
-        in_use.count().saturating_sub(proofs.count())
+        superseded.count().saturating_sub(proofs.count()) + self.suspects_without_replacement()
+    }
+
+    /// How many suspected connections with leases have no replacement: what was opened since then is one.
+    fn suspects_without_replacement(&self) -> usize {
+        let suspects = || {
+            let records = self.shared_records();
+            records.filter(|record| {
+                record.close_reason.is_none()
+                    && record.is_suspected
+                    && record.load > 0
+                    && !record.is_superseded()
+            })
+        };
+        let Some(since) = suspects().map(|record| record.suspected_at).min() else {
+            return 0;
+        };
+        let replacements = self
+            .shared_records()
+            .filter(|record| record.is_fresh() && record.born >= since);
+        suspects().count().saturating_sub(replacements.count())
     }
 
     /// Whether a connection that is superseded or marked for close still matters to callers: it has
@@ -159,10 +176,11 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         Time::NEVER
     }
 
-    /// How many connections will be open soon, beside those that are.
+    /// How many connections will be open soon, beside those that are. If the budget grants none now, callers
+    /// must not wait for more.
     pub(super) fn connects_coming(&self) -> usize {
         let opening = self.slots.on_time(State::Opening);
-        if self.is_closed || self.tick < self.pacer.not_before() {
+        if self.is_closed || self.is_ungranted || self.tick < self.pacer.not_before() {
             return opening;
         }
         let room = Multiplexed::size_limit(self).saturating_sub(self.slots.len());

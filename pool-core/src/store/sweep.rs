@@ -8,7 +8,7 @@
 //! # Invariants
 //!
 //! The sweep of each tick finds everything that is due later than that tick. Only deadlines of waiters
-//! and goals, the pacer, and checks that end set the alarm themselves.
+//! and goals, the pacer, connects and checks that begin, and checks that end set the alarm themselves.
 
 use std::time::Duration;
 
@@ -163,7 +163,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         for key in busy {
             let record = self.slots.get(key);
             let patience = match record.state() {
-                State::Opening => self.pacer.patience(self.slots.late_connects()),
+                State::Opening => self.connect_patience(),
                 State::Idle
                 | State::Leased
                 | State::Checking

@@ -67,6 +67,31 @@ async fn unused_shared_connection_is_reclaimed() {
     assert_eq!(budget.status().used, 0);
 }
 
+/// They wait for what is being opened, not for what the budget does not grant.
+#[tokio::test(start_paused = true)]
+async fn callers_share_what_the_budget_grants() {
+    let _watchdog = Watchdog::start();
+    let budget = budget_of(2);
+    let (connector, fake) = pair();
+    let pool = SharedPool::builder(connector).max_size(4).target_leases(8);
+    let pool = pool
+        .budget(&budget)
+        .build()
+        .expect("the settings are valid");
+    let shared = Shared { pool, fake };
+    let callers: Vec<_> = (0..100)
+        .map(|_| HandPolled::waiting(shared.pool.acquire()))
+        .collect();
+    quiesce().await;
+    let leases: Vec<_> = callers
+        .into_iter()
+        .map(|mut caller| caller.ready().expect("there is room for all"))
+        .collect();
+    assert_eq!(budget.status().used, 2);
+    drop(leases);
+    shared.finish().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn busy_shared_connection_gives_way_after_its_last_lease() {
     let _watchdog = Watchdog::start();

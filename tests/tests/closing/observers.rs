@@ -82,21 +82,23 @@ async fn close_ends_at_its_deadline_although_an_observer_blocks_the_pool() {
     assert!(pool.close(MINUTE).await.is_complete());
 }
 
-/// Nor on the only worker of its runtime, if the close is awaited elsewhere.
+/// Nor on all workers of its runtime, if the close is awaited elsewhere.
 #[test]
-fn close_ends_at_its_deadline_although_an_observer_blocks_the_only_worker() {
+fn close_ends_at_its_deadline_although_all_workers_are_blocked() {
     let _watchdog = Watchdog::start();
     let one_thread = Builder::new_current_thread().enable_all().build();
     let driver = Arc::new(one_thread.expect("a runtime can be built"));
-    let mut one_worker = Builder::new_multi_thread();
-    let one_worker = one_worker.worker_threads(1).enable_all().build();
-    let one_worker = Arc::new(one_worker.expect("a runtime can be built"));
-    for runtime in [driver, one_worker] {
-        keep_deadline_beside_a_blocked_worker(&runtime);
+    let workers = [1, 2].map(|count| {
+        let mut workers = Builder::new_multi_thread();
+        let workers = workers.worker_threads(count).enable_all().build();
+        Arc::new(workers.expect("a runtime can be built"))
+    });
+    for runtime in [driver].into_iter().chain(workers) {
+        keep_deadline_beside_blocked_workers(&runtime);
     }
 }
 
-fn keep_deadline_beside_a_blocked_worker(runtime: &Arc<Runtime>) {
+fn keep_deadline_beside_blocked_workers(runtime: &Arc<Runtime>) {
     let (observer, begun, go_on) = blocking(|kind| matches!(kind, EventKind::Opening { .. }));
     let pool = ConnectionPool::builder(connector_fn(async |_| Ok(())))
         .min_idle(1)
@@ -110,15 +112,31 @@ fn keep_deadline_beside_a_blocked_worker(runtime: &Arc<Runtime>) {
         move || runtime.block_on(ended)
     });
     begun.recv().expect("the observer was told");
+    // The observer blocks one of them.
+    let others: Vec<_> = (1..runtime.metrics().num_workers())
+        .map(|_| block_worker(runtime))
+        .collect();
     let elsewhere = Builder::new_current_thread().build();
     let elsewhere = elsewhere.expect("a runtime can be built");
     let since = Instant::now();
     let report = elsewhere.block_on(pool.close(SECOND / 20));
     assert!(since.elapsed() >= SECOND / 20);
     assert_eq!((report.closing, report.delivering), (1, 1));
+    drop(others);
     go_on.send(()).expect("the observer waits");
     assert!(elsewhere.block_on(pool.close(MINUTE)).is_complete());
     end.send(()).expect("the driver runs");
     let driven = driver.join().expect("the driver does not panic");
     driven.expect("the end was told");
+}
+
+/// Blocks a worker until what this returns is dropped.
+fn block_worker(runtime: &Runtime) -> Sender<()> {
+    let ((begin, begun), (end, ended)) = (channel(), channel::<()>());
+    runtime.spawn(async move {
+        begin.send(()).expect("the test waits for it");
+        ended.recv().expect_err("nothing is ever sent");
+    });
+    begun.recv().expect("a worker is free");
+    end
 }

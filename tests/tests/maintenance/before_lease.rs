@@ -119,6 +119,21 @@ async fn caller_gets_a_new_connection_a_second_after_its_check_began() {
     bed.finish().await;
 }
 
+/// It does not wait for one check after the other of peers that all vanished.
+#[tokio::test(start_paused = true)]
+async fn caller_whose_check_takes_long_gets_a_new_connection_beside_the_next_check() {
+    let bed = bed(4);
+    bed.idle(3).await;
+    bed.fake.set(Call::Check, Answer::Never);
+    pass(11 * SECOND).await;
+    let mut waiting = HandPolled::waiting(bed.pool.acquire());
+    pass(SECOND + TICK).await;
+    let lease = waiting.ready().expect("there is room for another");
+    assert_eq!((bed.pool.status().checking, bed.pool.status().idle), (2, 1));
+    drop((waiting, lease));
+    bed.finish().await;
+}
+
 /// Only who draws it waits for its check.
 #[tokio::test(start_paused = true)]
 async fn connections_that_were_used_lately_are_lent_at_once() {

@@ -7,8 +7,7 @@ use std::time::Duration;
 use super::cases::{SECOND, at, effects, limits, open, request};
 use crate::error::ConnectError;
 use crate::id::CloseReason;
-use crate::store::sweep::TICK;
-use crate::store::{Condition, Exclusive, Found, Limits, Store, Turn, WaitEnd};
+use crate::store::{Condition, Exclusive, Found, Limits, State, Store, Turn, WaitEnd};
 
 #[test]
 fn early_death_counts_as_a_failure_and_a_late_one_does_not() {
@@ -104,6 +103,21 @@ fn connection_that_ends_by_itself_after_a_clean_lease_ends_a_series_of_failures(
     assert_eq!(store.pacer.round(store.tick), 0);
 }
 
+/// Otherwise a peer that breaks every connection would be connected to again and again.
+#[test]
+fn connection_whose_only_waiter_left_before_it_took_it_has_served_nobody() {
+    let mut store = Store::<_, Exclusive>::new(limits());
+    store.start_ticks(at(0));
+    let waiter = store.enqueue(Waker::noop().clone(), request(), Turn::New);
+    let key = open(&mut store, "brief", at(0));
+    let Some(brief) = store.cancel(waiter) else {
+        panic!("it was served");
+    };
+    store.give_back(key, brief, Condition::Clean);
+    store.died(key, store.slots.get(key).id, None);
+    assert_eq!(store.pacer.round(store.tick), 1);
+}
+
 #[test]
 fn holder_that_keeps_a_dead_connection_does_not_make_it_older() {
     let mut store = Store::<_, Exclusive>::new(limits());
@@ -171,6 +185,7 @@ fn while_connects_fail_they_are_made_one_at_a_time() {
     assert!(store.open(at(10)).is_some());
 }
 
+/// Nothing else happens meanwhile, so the pool is quiet but for its alarm.
 #[test]
 fn connect_that_hangs_does_not_keep_callers_from_another() {
     let mut store = Store::<&str, Exclusive>::new(Limits {
@@ -182,18 +197,19 @@ fn connect_that_hangs_does_not_keep_callers_from_another() {
     store.start_ticks(at(0));
     store.enqueue(Waker::noop().clone(), request(), Turn::New);
     let mut starts = Vec::new();
-    for tenth in 0..200 {
-        let now = at(0).after(tenth * TICK);
-        store.is_moving = true;
+    let mut now = at(0);
+    while now < at(20) {
         store.sweep(now);
         while let Some(opening) = store.open(now) {
-            starts.push((tenth, opening.key));
+            starts.push((now, opening.key));
         }
+        assert!(store.alarm() > now, "a sweep finds all that is due");
+        now = store.alarm();
     }
-    let at: Vec<_> = starts.iter().map(|(tenth, _)| *tenth).collect();
+    let begun: Vec<_> = starts.iter().map(|(begun, _)| *begun).collect();
     assert_eq!(
-        at,
-        [0, 10, 30, 70, 150],
+        begun,
+        [0, 1, 3, 7, 15].map(at),
         "each that hangs doubles the patience"
     );
 
@@ -201,7 +217,7 @@ fn connect_that_hangs_does_not_keep_callers_from_another() {
     let now = store.tick;
     store.opened(starts[1].1, "slow", now);
     assert!(store.queue.is_empty());
-    assert_eq!(store.slots.late_connects(), 3);
+    assert_eq!(store.slots.late(State::Opening), 3);
 }
 
 #[test]

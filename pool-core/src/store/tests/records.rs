@@ -141,12 +141,12 @@ fn slots_are_counted_by_their_state_and_late_ones_apart() {
     slots.set_late(first);
     slots.set_late(second);
     assert_eq!(
-        (slots.late_connects(), slots.on_time(State::Opening)),
+        (slots.late(State::Opening), slots.on_time(State::Opening)),
         (2, 1)
     );
     assert_eq!(slots.busy_on_time(), [third]);
     slots.set_state(first, State::Idle);
-    assert_eq!(slots.late_connects(), 1, "it has ended");
+    assert_eq!(slots.late(State::Opening), 1, "it has ended");
     slots.set_state(third, State::Leased);
     assert_eq!(slots.busy_on_time(), [], "neither is busy");
     assert_eq!((slots.open(), slots.serving(), slots.len()), (2, 3, 3));
@@ -156,7 +156,7 @@ fn slots_are_counted_by_their_state_and_late_ones_apart() {
     assert_eq!((slots.open(), slots.serving(), slots.len()), (1, 2, 3));
     assert!(!slots.exceeds(2), "it serves nobody");
     slots.remove(second);
-    assert_eq!(slots.late_connects(), 0);
+    assert_eq!(slots.late(State::Opening), 0);
     assert_eq!((slots.serving(), slots.len()), (1, 2));
     assert!(slots.exceeds(0));
     let fourth = opening(&mut slots, 4);

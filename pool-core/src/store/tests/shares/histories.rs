@@ -1,5 +1,6 @@
 //! Histories of a shared pool: random ones, and those that once failed.
 
+use std::task::Waker;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -7,7 +8,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::share_op::{Op, ops, sharing};
 use super::share_oracle::Oracle;
-use crate::store::{Sharing, TargetLeases};
+use crate::store::tests::cases::{at, limits, request};
+use crate::store::{Limits, Multiplexed, Sharing, Store, TargetLeases, Turn};
 
 const CASES: u32 = 300;
 const OPERATIONS_PER_CASE: usize = 120;
@@ -101,4 +103,36 @@ fn connection_that_was_suspected_in_a_quiet_pool_is_not_lent_stale() {
         Op::Suspect(0, false),
     ];
     replay(Oracle::new(sharing, 3, 2, 1, None), history);
+}
+
+/// It may answer yet, so it is kept. Nobody else calls meanwhile.
+#[test]
+fn suspected_connection_has_one_replacement() {
+    let limits = Limits {
+        max_size: 8,
+        min_idle: 0,
+        sharing: Sharing {
+            target_leases: TargetLeases::Fixed(4),
+            max_leases: 8,
+            max_surge: 1,
+        },
+        ..limits()
+    };
+    let mut store = Store::<&str, Multiplexed>::new(limits);
+    store.start_ticks(at(0));
+    store.enqueue(Waker::noop().clone(), request(), Turn::New);
+    let first = store.open(at(0)).expect("a caller waits");
+    store.opened(first.key, "suspect", at(0));
+    drop(store.take_served());
+    assert_eq!(store.slots.get(first.key).load, 1, "the caller has it");
+    let mut opened = 0;
+    for second in 1..20 {
+        store.sweep(at(second));
+        store.suspect(first.key, first.id, true);
+        if let Some(opening) = store.open(at(second)) {
+            store.opened(opening.key, "replacement", at(second));
+            opened += 1;
+        }
+    }
+    assert_eq!(opened, 1);
 }
