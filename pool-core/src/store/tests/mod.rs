@@ -6,3 +6,4 @@ mod failures;
 mod learning;
 mod model;
 mod shares;
+mod weights_model;
