@@ -27,6 +27,7 @@ use crate::store::{
 use crate::sync::{Arc, Mutex, MutexGuard, Permit, Permits};
 use crate::telemetry::Telemetry;
 use crate::time::{Clock, Time};
+use crate::weight_reader::READERS_MAX;
 
 /// What the store of a pool of `T` keeps of each open connection.
 pub(crate) type Stored<T, L> = Box<OpenConnection<T, L>>;
@@ -108,6 +109,8 @@ pub(crate) struct Engine<T: Send + 'static, L: Lends<T>> {
     store: Mutex<PoolStore<T, L>>,
     pub(crate) inbox: Arc<Inbox<Errand<Stored<T, L>, L>>>,
     pub(crate) permits: Permits,
+    /// Each thread that asks connections for their weight holds one.
+    pub(crate) readers: Permits,
     pub(crate) connector: StdArc<dyn Connector<Connection = T>>,
     /// Whether leases are timed. Here, since each lease and return reads it.
     is_metered: bool,
@@ -139,6 +142,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
             has_idle: AtomicBool::new(false),
             inbox,
             permits,
+            readers: Permits::new(READERS_MAX),
             connector,
             is_metered: telemetry.is_metered(),
             clock: membership
@@ -386,7 +390,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
             foreign::log(&fault);
             None
         });
-        vitals.map(VitalsHandle)
+        vitals.map(VitalsHandle::new)
     }
 
     /// The pool is heavier than before by this much.

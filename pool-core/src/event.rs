@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::{CheckError, ConnectError};
 use crate::id::{CloseReason, ConnectionId, WaiterId};
+use crate::status::LastWeighing;
 
 /// Receives the events of a pool.
 ///
@@ -264,6 +265,14 @@ pub enum EventKind {
         weight: u64,
         /// `kill_weight`.
         limit: u64,
+    },
+    /// A connection could not be weighed: its weight is unknown, or did not come in time. What it weighed
+    /// before counts. Reported when that begins, not at each attempt.
+    Unweighed {
+        /// The connection.
+        id: ConnectionId,
+        /// Why there is no weight.
+        why: LastWeighing,
     },
     /// A connection is never lent again, and is about to be closed.
     Closing {

@@ -33,6 +33,7 @@ mod wait;
 #[cfg(not(loom))] // loom's `Arc` has no weak references
 mod weak;
 mod weigh;
+mod weight_reader;
 
 pub use acquire::Acquire;
 pub use async_trait::async_trait;
@@ -53,7 +54,7 @@ pub use keyed::{
 pub use lease::PooledConnection;
 pub use pool::ConnectionPool;
 pub use shared_pool::{SharedConnector, SharedLease, SharedPool};
-pub use status::{CloseReport, ConnectionStats, EvictionReport, PoolStatus};
+pub use status::{CloseReport, ConnectionStats, EvictionReport, LastWeighing, PoolStatus};
 pub use store::{Exclusive, IdleOrder, Multiplexed, TargetLeases};
 pub use vitals::{Overweight, Vitals};
 #[cfg(not(loom))]

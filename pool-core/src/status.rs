@@ -55,6 +55,9 @@ pub struct PoolStatus {
     /// What all connections together weigh, as far as they were weighed; see
     /// [`max_weight`](crate::Builder::max_weight).
     pub weight: u64,
+    /// Connections that could not be weighed at the last attempt: see
+    /// [`ConnectionStats::last_weighing`]. What they weighed before counts.
+    pub unweighed: u32,
     /// How many leases a connection should carry, as set or as learned so far; `None` if connections
     /// are not shared.
     pub target_leases: Option<u32>,
@@ -76,6 +79,7 @@ impl PoolStatus {
         self.stuck += other.stuck;
         self.waiting += other.waiting;
         self.weight += other.weight;
+        self.unweighed += other.unweighed;
     }
 
     /// All connections together, whatever their state.
@@ -145,11 +149,56 @@ pub struct ConnectionStats {
     pub uses: u64,
     /// What it weighed when it was last weighed; 0 before.
     pub weight: u64,
+    /// How the last attempt to weigh it ended.
+    pub last_weighing: LastWeighing,
     /// Its leases at present: at most one, unless it is shared.
     pub leases: u32,
     /// How long it has been idle; `None` while it is lent, checked or reset. As exact as the
     /// pool's clock on the hot path: a tenth of a second.
     pub idle_for: Option<Duration>,
+}
+
+/// How the last attempt to weigh a connection ended; see
+/// [`max_weight`](crate::Builder::max_weight).
+///
+/// # Examples
+///
+/// ```
+/// # use pool_core::{ConnectionPool, connector_fn};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use pool_core::{LastWeighing, PooledConnection};
+///
+/// // Its connector has no vitals.
+/// let pool = ConnectionPool::builder(connector_fn(async |_| Ok(()))).max_weight(100).build()?;
+/// let lease = pool.acquire().await?;
+/// let last = PooledConnection::stats(&lease).last_weighing;
+/// assert_eq!(last, LastWeighing::NotYet);
+/// assert!(!last.has_failed());
+/// # drop(lease);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LastWeighing {
+    /// There was none.
+    NotYet,
+    /// It has a weight.
+    Measured,
+    /// Its [`Vitals`](crate::Vitals) could not tell its weight.
+    Unknown,
+    /// Its [`Vitals`](crate::Vitals) did not answer in time, or no thread was left to ask them. It is not
+    /// weighed again before that call has ended.
+    Late,
+}
+
+impl LastWeighing {
+    /// Whether it gave no weight.
+    #[must_use]
+    pub const fn has_failed(self) -> bool {
+        matches!(self, Self::Unknown | Self::Late)
+    }
 }
 
 /// How a [`close`](crate::ConnectionPool::close) ended.

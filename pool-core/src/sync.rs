@@ -9,7 +9,7 @@
 //! pool, and that of a budget's accounts. They are never held together, never across an await, and
 //! never while code of a connector, an observer, a waker or a connection runs. The locks of a budget's
 //! figures and of its claims are leaves: nothing else is locked while one of them is held, also inside
-//! the critical sections of accounts and stores. The lock of the key table of a keyed pool can be held
+//! the critical sections of accounts and stores. So is the lock of what a reader of weights has to do. The lock of the key table of a keyed pool can be held
 //! while a store's is taken to see whether its key is in use; keys are compared and hashed under it.
 
 #[cfg(not(loom))]

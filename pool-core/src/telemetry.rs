@@ -16,7 +16,7 @@ use crate::error::AcquireError;
 use crate::event::{Event, EventKind, Observer};
 use crate::foreign::{catch, report};
 use crate::id::CloseReason;
-use crate::status::PoolStatus;
+use crate::status::{LastWeighing, PoolStatus};
 use crate::store::Totals;
 
 pub(crate) struct Telemetry {
@@ -35,7 +35,7 @@ pub(crate) struct Telemetry {
     told: [AtomicUsize; GAUGES],
 }
 
-const GAUGES: usize = 10;
+const GAUGES: usize = 11;
 
 /// The handles of all metrics, resolved once.
 pub(crate) struct Meters {
@@ -50,6 +50,7 @@ pub(crate) struct Meters {
     max_size: Gauge,
     waiting: Gauge,
     weight: Gauge,
+    unweighed: Gauge,
     killed: Counter,
     states: [Gauge; 7],
     limit_reached: Counter,
@@ -157,6 +158,7 @@ impl Telemetry {
             status.max_size,
             status.waiting,
             usize::try_from(status.weight).unwrap_or(usize::MAX),
+            status.unweighed as usize,
             status.opening,
             status.idle,
             status.leased,
@@ -239,6 +241,13 @@ impl Telemetry {
                 target: "pool_core", pool, %id, weight, limit,
                 "a connection is too heavy, and is to be replaced"
             ),
+            EventKind::Unweighed {
+                id,
+                why: LastWeighing::Late,
+            } => tracing::warn!(
+                target: "pool_core", pool, %id,
+                "the weight of a connection did not come in time; what it weighed before counts"
+            ),
             EventKind::Stuck { id, reason, since } => tracing::warn!(
                 target: "pool_core", pool, %id, %reason, ?since,
                 "a close takes too long; the connection still occupies its slot"
@@ -279,9 +288,8 @@ impl std::fmt::Debug for Telemetry {
 
 impl Meters {
     fn gauges(&self) -> impl Iterator<Item = &Gauge> {
-        [&self.max_size, &self.waiting, &self.weight]
-            .into_iter()
-            .chain(&self.states)
+        let counts = [&self.max_size, &self.waiting, &self.weight, &self.unweighed];
+        counts.into_iter().chain(&self.states)
     }
 
     pub(crate) fn new(pool: &str) -> Self {
@@ -306,6 +314,7 @@ impl Meters {
             max_size: metrics::gauge!("pool_max_size", "pool" => pool()),
             waiting: metrics::gauge!("pool_waiting", "pool" => pool()),
             weight: metrics::gauge!("pool_weight", "pool" => pool()),
+            unweighed: metrics::gauge!("pool_unweighed", "pool" => pool()),
             killed: metrics::counter!("pool_killed_total", "pool" => pool()),
             states: [
                 "opening",

@@ -9,8 +9,10 @@ use thiserror::Error;
 ///
 /// * **[`weight`](Self::weight) may block for a moment.** It is called on a thread for blocking work, once
 ///   in each [`weigh_interval`](crate::Builder::weigh_interval), for one connection of a pool after the
-///   other. If it hangs, the other connections of the pool are not weighed any more, and a runtime that
-///   shuts down waits for it.
+///   other. If it has no weight after 2 to 4 seconds, that is reported
+///   ([`Unweighed`](crate::EventKind::Unweighed)), and another thread goes on with the other connections. At
+///   most four threads of a pool are held up by such calls; with all four held up, none of its connections
+///   is weighed. A runtime that shuts down waits for the calls.
 /// * **[`kill`](Self::kill) does not wait for the end.** It is called on such a thread, too, at most once.
 /// * **The connection may have ended.** Then the weight is unknown, and a kill does nothing. It must not
 ///   reach anything that took the place of the connection, such as a process with the same number.

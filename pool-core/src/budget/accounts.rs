@@ -113,6 +113,11 @@ impl<H> Account<H> {
         self.demand.callers.saturating_sub(own)
     }
 
+    /// When the oldest of what it has not taken was granted.
+    fn untaken_since(&self) -> Option<Time> {
+        (self.granted > 0).then_some(self.granted_at)
+    }
+
     /// Gives back what was granted beyond `kept` permits and not taken.
     const fn give_back_beyond(&mut self, kept: usize) {
         let surplus = self.granted.saturating_sub(kept);
@@ -195,6 +200,8 @@ pub(super) struct Accounts<H> {
     totals: Totals,
     holders: BTreeSet<MemberKey>,
     askers: BTreeSet<MemberKey>,
+    /// The members that have not taken what they were granted, by when it was.
+    untaken: BTreeSet<(Time, MemberKey)>,
     next_turn: u64,
 }
 
@@ -218,6 +225,7 @@ impl<H: Clone> Accounts<H> {
             },
             holders: BTreeSet::new(),
             askers: BTreeSet::new(),
+            untaken: BTreeSet::new(),
             next_turn: 0,
         }
     }
@@ -270,7 +278,7 @@ impl<H: Clone> Accounts<H> {
 
     /// How the member is reached from now on.
     pub(super) fn attach(&mut self, key: MemberKey, handle: H) {
-        self.account_mut(key).handle = Some(handle);
+        self.change(key, |account| account.handle = Some(handle));
     }
 
     /// The member takes no permit any more. Returns its handle, to be dropped outside.
@@ -324,13 +332,8 @@ impl<H: Clone> Accounts<H> {
     /// Takes back what other members have not taken for so long: their tasks do not run. Each of them gets
     /// nothing until it asks again.
     pub(super) fn take_back_untaken(&mut self, key: MemberKey, patience: Duration, now: Time) {
-        let holders = self.holders.iter().copied();
-        let stopped: Vec<_> = holders
-            .filter(|other| {
-                let account = self.account(*other);
-                *other != key && account.granted > 0 && account.granted_at.after(patience) <= now
-            })
-            .collect();
+        let overdue = self.overdue(patience, now);
+        let stopped: Vec<_> = overdue.filter(|other| *other != key).collect();
         for other in stopped {
             self.change(other, |account| {
                 account.give_back_beyond(0);
@@ -339,12 +342,22 @@ impl<H: Clone> Accounts<H> {
         }
     }
 
+    /// The members that have not taken for so long what they were granted. Each ask looks for them, so no
+    /// other member is looked at.
+    pub(super) fn overdue(&self, patience: Duration, now: Time) -> impl Iterator<Item = MemberKey> {
+        let longest_first = self.untaken.iter().copied();
+        longest_first
+            .take_while(move |(granted_at, _)| granted_at.after(patience) <= now)
+            .map(|(_, key)| key)
+    }
+
     /// Takes one permit that was granted.
     pub(super) fn take_granted(&mut self, key: MemberKey) -> bool {
-        let account = self.account_mut(key);
-        let has_one = account.granted > 0;
-        account.granted -= usize::from(has_one);
-        has_one
+        self.change(key, |account| {
+            let has_one = account.granted > 0;
+            account.granted -= usize::from(has_one);
+            has_one
+        })
     }
 
     /// A connect of the member has ended, or is not counted any more.
@@ -501,9 +514,17 @@ impl<H: Clone> Accounts<H> {
     fn change<R>(&mut self, key: MemberKey, change: impl FnOnce(&mut Account<H>) -> R) -> R {
         let account = self.table[key.0 as usize].as_mut().expect(STALE);
         self.totals.subtract(account);
+        let untaken_before = account.untaken_since();
         let result = change(account);
         self.totals.add(account);
+        let untaken_now = account.untaken_since();
         let (is_holder, is_asker) = (account.slots > 0, !account.demand.is_none());
+        if untaken_before != untaken_now {
+            if let Some(before) = untaken_before {
+                self.untaken.remove(&(before, key));
+            }
+            self.untaken.extend(untaken_now.map(|since| (since, key)));
+        }
         enlist(&mut self.holders, key, is_holder);
         enlist(&mut self.askers, key, is_asker);
         result
@@ -511,10 +532,6 @@ impl<H: Clone> Accounts<H> {
 
     pub(super) fn account(&self, key: MemberKey) -> &Account<H> {
         self.table[key.0 as usize].as_ref().expect(STALE)
-    }
-
-    fn account_mut(&mut self, key: MemberKey) -> &mut Account<H> {
-        self.table[key.0 as usize].as_mut().expect(STALE)
     }
 
     /// Asserts what holds after every operation that ends with [`settle`](Self::settle).
@@ -525,6 +542,15 @@ impl<H: Clone> Accounts<H> {
         assert_eq!(
             totals, self.totals,
             "invariant broken: the totals are those of all accounts"
+        );
+        let members = self.table.iter().zip(0..);
+        let untaken = members.filter_map(|(account, place)| {
+            let since = account.as_ref()?.untaken_since()?;
+            Some((since, MemberKey(place)))
+        });
+        assert!(
+            untaken.collect::<BTreeSet<_>>() == self.untaken,
+            "invariant broken: the list of untaken permits is that of all accounts"
         );
         assert!(
             self.next_to_serve().is_none(),

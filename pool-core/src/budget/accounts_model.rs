@@ -17,6 +17,11 @@ const MAX_WEIGHT: u64 = 10;
 /// Divisible by every share, so that slots for each unit of share are whole numbers.
 const SHARES: [u32; 3] = [1, 2, 3];
 const SHARES_MULTIPLE: usize = 6;
+/// The time between two operations.
+const STEP: Duration = Duration::from_secs(1);
+/// For so many operations a member may leave a permit untaken.
+const STEPS_OF_PATIENCE: u64 = 3;
+const PATIENCE: Duration = Duration::from_secs(STEPS_OF_PATIENCE);
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -71,6 +76,8 @@ struct NaiveMember {
     /// What its open connections weigh.
     weights: Vec<u64>,
     granted: usize,
+    /// When the first of these was granted.
+    granted_at: u64,
     callers: usize,
     spare: usize,
     /// Since when it waits with as many slots as it has.
@@ -117,7 +124,7 @@ impl Naive {
     }
 
     /// Grants one permit after the other, each to the neediest member that may have it.
-    fn settle(&mut self) {
+    fn settle(&mut self, step: u64) {
         while self.connecting() < MAX_CONNECTING
             && self.slots() < self.limit
             && self.weight() < MAX_WEIGHT
@@ -137,6 +144,9 @@ impl Naive {
                 next.callers -= 1;
             } else {
                 next.spare -= 1;
+            }
+            if next.granted == 0 {
+                next.granted_at = step;
             }
             next.granted += 1;
             self.now += 1;
@@ -174,6 +184,8 @@ impl Naive {
 struct Rig {
     accounts: Accounts<()>,
     naive: Naive,
+    /// How many operations there have been: the time.
+    step: u32,
 }
 
 impl Rig {
@@ -184,12 +196,14 @@ impl Rig {
                 limit: LIMIT,
                 ..Naive::default()
             },
+            step: 0,
         }
     }
 
     /// Applies an operation to both, unless its precondition does not hold.
     fn apply(&mut self, op: &Op) {
         self.naive.now += 1;
+        self.step += 1;
         let now = self.naive.now;
         match *op {
             Op::Join { share, reserved } => self.join(share, reserved),
@@ -242,13 +256,17 @@ impl Rig {
     }
 
     fn take_back(&mut self, who: usize) {
+        let step = self.step;
         let Some((accounts, _, key)) = self.member(who) else {
             return;
         };
-        accounts.take_back_untaken(key, Duration::ZERO, Time::default());
+        accounts.take_back_untaken(key, PATIENCE, Time::default().after(STEP * step));
         let members = self.naive.members.iter_mut();
         let others = members.filter(|member| member.key != Some(key));
-        for other in others.filter(|member| member.granted > 0) {
+        let is_overdue = |member: &&mut NaiveMember| {
+            member.granted > 0 && member.granted_at + STEPS_OF_PATIENCE <= u64::from(step)
+        };
+        for other in others.filter(is_overdue) {
             (other.granted, other.callers, other.spare) = (0, 0, 0);
         }
     }
@@ -314,9 +332,10 @@ impl Rig {
     fn compare(&mut self) {
         let before = self.naive.slots();
         let is_heavy = self.naive.weight() >= MAX_WEIGHT;
-        self.accounts.settle(Time::default());
+        self.accounts
+            .settle(Time::default().after(STEP * self.step));
         self.accounts.assert_invariants();
-        self.naive.settle();
+        self.naive.settle(u64::from(self.step));
         for member in &self.naive.members {
             let account = self
                 .accounts
@@ -390,4 +409,40 @@ fn accounts_agree_with_the_naive_model_on_every_operation() {
         "{} compared",
         compared.get()
     );
+}
+
+/// A thousand members that hold connections cost an ask nothing: only what is left untaken is looked at.
+#[test]
+fn ask_looks_at_no_member_that_takes_what_it_is_granted() {
+    const MEMBERS: usize = 1_000;
+    let mut accounts = Accounts::new(2 * MEMBERS, MEMBERS, None);
+    let one = Demand {
+        callers: 1,
+        spare: 0,
+    };
+    let keys: Vec<_> = (0..MEMBERS)
+        .map(|_| {
+            let key = accounts.join(Entitlement {
+                name: Arc::from("pool"),
+                share: 1,
+                reserved: 0,
+            });
+            let key = key.expect("nothing is reserved");
+            accounts.attach(key, ());
+            accounts.ask(key, one, Time::default());
+            key
+        })
+        .collect();
+    assert_eq!(accounts.settle(Time::default()).len(), MEMBERS);
+    let late = Time::default().after(PATIENCE);
+    let looks = |accounts: &Accounts<()>| accounts.overdue(PATIENCE, late).count();
+    assert_eq!(looks(&accounts), MEMBERS, "nobody has taken anything");
+    let (idlers, others) = keys.split_at(2);
+    for key in others {
+        assert!(accounts.take_granted(*key));
+    }
+    assert_eq!(looks(&accounts), 2, "all hold one, and two left it");
+    accounts.take_back_untaken(others[0], PATIENCE, late);
+    assert_eq!(looks(&accounts), 0, "it was taken back");
+    assert!(!accounts.take_granted(idlers[0]));
 }

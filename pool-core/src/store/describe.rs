@@ -62,6 +62,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             stuck: self.slots.count(State::Stuck),
             waiting: self.queue.len(),
             weight: self.total_weight,
+            unweighed: self.unweighed(),
             target_leases: L::target_leases(self),
             is_closed: self.is_closed,
         }
@@ -120,6 +121,7 @@ fn stats_of(record: &SlotRecord, now: Time) -> ConnectionStats {
         age: now.since(record.born),
         uses: record.uses,
         weight: record.weight,
+        last_weighing: record.last_weighing,
         // An exclusive lease is no load.
         leases: match record.state() == State::Leased {
             true => record.load.max(1),

@@ -75,5 +75,5 @@ pub(crate) use slots::SlotKey;
 use slots::State;
 pub use target_leases::TargetLeases;
 pub(crate) use vitals_handle::VitalsHandle;
-pub(crate) use weighable::{Weighable, WeightReading};
+pub(crate) use weighable::{Weighable, Weight, WeightReading};
 pub(crate) use weight::Weighing;

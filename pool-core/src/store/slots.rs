@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::budget::Claim;
 use crate::error::ConnectError;
 use crate::id::{CloseReason, ConnectionId};
+use crate::status::LastWeighing;
 use crate::store::{Limits, VitalsHandle};
 use crate::time::Time;
 use crate::vitals::Overweight;
@@ -102,6 +103,7 @@ pub(crate) struct SlotRecord {
     pub(crate) vitals: Option<VitalsHandle>,
     /// What it weighed last.
     pub(crate) weight: u64,
+    pub(crate) last_weighing: LastWeighing,
     /// Why it was killed.
     pub(crate) kill_cause: Option<Overweight>,
 }
@@ -152,6 +154,7 @@ impl SlotRecord {
             claim: None,
             vitals: None,
             weight: 0,
+            last_weighing: LastWeighing::NotYet,
             kill_cause: None,
         }
     }

@@ -3,7 +3,8 @@
 //! # Algorithm
 //!
 //! In each interval the store hands out the vitals of all open connections. They are read outside, as a
-//! task, and the weights come back together. A connection above `max_weight` is not lent again: it is
+//! task, and the weights come back together. A connection whose weight was late is left out until that
+//! call has ended. If there is no weight, the one before counts. A connection above `max_weight` is not lent again: it is
 //! closed when it is returned, or replaced if it is shared. One above `kill_weight` is ended now.
 //!
 //! # Invariants
@@ -13,10 +14,10 @@
 
 use crate::budget::Allotment;
 use crate::event::EventKind;
-use crate::id::CloseReason;
+use crate::id::{CloseReason, ConnectionId};
 use crate::store::slots::SlotRecord;
 use crate::store::{
-    Errand, Lending, SlotKey, State, Store, VitalsHandle, Weighable, WeightReading,
+    Errand, Lending, SlotKey, State, Store, VitalsHandle, Weighable, Weight, WeightReading,
 };
 use crate::time::Time;
 use crate::vitals::Overweight;
@@ -58,23 +59,31 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if self.is_weighing || !self.weighs() {
             return Time::NEVER;
         }
-        let mut weighable = self.slots.iter_with_keys().filter_map(|(key, record)| {
+        let with_vitals = self.slots.iter_with_keys().filter_map(|(key, record)| {
             let vitals = record.vitals.as_ref().filter(|_| record.is_open())?;
-            Some(Weighable {
-                key,
-                id: record.id,
-                vitals: vitals.clone(),
-            })
+            Some((key, record.id, vitals))
         });
-        let Some(first) = weighable.next() else {
+        let mut with_vitals = with_vitals.peekable();
+        if with_vitals.peek().is_none() {
             return Time::NEVER;
-        };
+        }
         if now < self.next_weighing {
             return self.next_weighing;
         }
-        let all = std::iter::once(first).chain(weighable).collect();
+        let free = with_vitals.filter(|(_, _, vitals)| !vitals.is_in_call());
+        let weighable: Vec<_> = free
+            .map(|(key, id, vitals)| Weighable {
+                key,
+                id,
+                vitals: vitals.clone(),
+            })
+            .collect();
+        if weighable.is_empty() {
+            self.next_weighing = now.after(self.limits.weigh_interval);
+            return self.next_weighing;
+        }
         self.is_weighing = true;
-        self.owe(Errand::Weigh(all));
+        self.owe(Errand::Weigh(weighable));
         Time::NEVER
     }
 
@@ -89,16 +98,30 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             let Some(record) = record.filter(|record| record.is_open()) else {
                 continue;
             };
-            let before = std::mem::replace(&mut record.weight, reading.weight);
-            self.total_weight = self.total_weight - before + reading.weight;
-            weighing.change += i128::from(reading.weight) - i128::from(before);
-            weighing.kills.extend(self.judge_weight(reading));
+            let last = reading.weight.told();
+            let is_news = std::mem::replace(&mut record.last_weighing, last) != last;
+            let Weight::Measured(weight) = reading.weight else {
+                if is_news {
+                    let (id, why) = (reading.id, last);
+                    self.log(EventKind::Unweighed { id, why });
+                }
+                continue;
+            };
+            let before = std::mem::replace(&mut record.weight, weight);
+            self.total_weight = self.total_weight - before + weight;
+            weighing.change += i128::from(weight) - i128::from(before);
+            let kill = self.judge_weight(reading.key, reading.id, weight);
+            weighing.kills.extend(kill);
         }
         weighing
     }
 
-    fn judge_weight(&mut self, reading: &WeightReading) -> Option<(VitalsHandle, Overweight)> {
-        let WeightReading { key, id, weight } = *reading;
+    fn judge_weight(
+        &mut self,
+        key: SlotKey,
+        id: ConnectionId,
+        weight: u64,
+    ) -> Option<(VitalsHandle, Overweight)> {
         let record = self.slots.get_mut(key);
         if let Some(limit) = self.limits.kill_weight.filter(|limit| weight > *limit)
             && record.kill_cause.is_none()
@@ -121,6 +144,16 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             L::overweight(self, key);
         }
         None
+    }
+
+    /// How many connections have no present weight: the last attempt to weigh them gave none.
+    pub(super) fn unweighed(&self) -> u32 {
+        if !self.weighs() {
+            return 0;
+        }
+        let open = self.slots.iter().filter(|record| record.is_open());
+        let unweighed = open.filter(|record| record.last_weighing.has_failed());
+        u32::try_from(unweighed.count()).unwrap_or(u32::MAX)
     }
 
     /// How much of the pool's weight is on its way out. What hangs is not: other connections are closed

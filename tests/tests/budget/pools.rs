@@ -1,8 +1,7 @@
 //! Pools of fakes with one budget, and the checks at their end.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pool_core::{
@@ -10,7 +9,7 @@ use pool_core::{
     EventKind, Observer, PooledConnection,
 };
 use pool_testkit::connector::{FakeConnection, FakeHandle, pair};
-use pool_testkit::ledger::Ledger;
+use pool_testkit::ledger::{BudgetLedger, Ledger};
 use pool_tests::bed::{Lease, MINUTE, Pool, Watchdog, assert_clean};
 
 /// Large enough that a pool is limited by its budget only.
@@ -19,7 +18,7 @@ const MAX_SIZE: usize = 1000;
 /// A budget and its pools.
 pub(crate) struct Pools {
     pub(crate) budget: Budget,
-    total: Arc<Total>,
+    together: BudgetLedger,
     _watchdog: Watchdog,
 }
 
@@ -40,7 +39,7 @@ impl Pools {
         let budget = tune(Budget::builder("children")).build();
         let budget = budget.expect("the settings are valid");
         Self {
-            total: Arc::new(Total::new(budget.status().limit)),
+            together: BudgetLedger::new(budget.status().limit),
             budget,
             _watchdog: Watchdog::start(),
         }
@@ -60,8 +59,7 @@ impl Pools {
         let ledger = Ledger::new(MAX_SIZE);
         let detached = Arc::new(AtomicUsize::new(0));
         let observer = Observers {
-            ledger: ledger.clone(),
-            total: Arc::clone(&self.total),
+            ledgers: self.together.observer(ledger.clone()),
             detached: Arc::clone(&detached),
         };
         let builder = ConnectionPool::builder(connector)
@@ -88,8 +86,7 @@ impl Pools {
 
     /// Says that the limit was changed.
     pub(crate) fn resize(&self, max_connections: usize) {
-        // Before a growth and after a shrink: what was opened before counts until it is gone.
-        self.total.limit_at_least(max_connections);
+        self.together.limit_at_least(max_connections);
         self.budget
             .resize(max_connections)
             .expect("nothing is reserved");
@@ -108,7 +105,8 @@ impl Pools {
         assert_eq!(status.used, 0, "every permit came back: {status:?}");
         assert_eq!((status.connecting, status.reclaiming), (0, 0), "{status:?}");
         assert!(status.members.is_empty(), "{status:?}");
-        self.total.assert_kept();
+        // Invariant B1.
+        self.together.assert_settled();
     }
 }
 
@@ -141,82 +139,15 @@ impl Member {
     }
 }
 
-/// Counts the connections of all pools by their events.
-#[derive(Debug)]
-struct Total(Mutex<Counted>);
-
-#[derive(Debug)]
-struct Counted {
-    limit: usize,
-    present: HashSet<(Arc<str>, ConnectionId)>,
-    peak: usize,
-    broken: bool,
-}
-
-impl Total {
-    fn new(limit: usize) -> Self {
-        Self(Mutex::new(Counted {
-            limit,
-            present: HashSet::new(),
-            peak: 0,
-            broken: false,
-        }))
-    }
-
-    fn limit_at_least(&self, limit: usize) {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.limit = counted.limit.max(limit);
-    }
-
-    /// Invariant B1.
-    fn assert_kept(&self) {
-        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(
-            !counted.broken,
-            "{} connections of {}",
-            counted.peak, counted.limit
-        );
-        assert!(counted.present.is_empty(), "{:?} are left", counted.present);
-    }
-}
-
-impl Observer for Total {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "most events change no count"
-    )]
-    fn on_event(&self, event: &Event) {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match event.kind {
-            EventKind::Opening { id } => {
-                let is_new = counted.present.insert((Arc::clone(&event.pool), id));
-                assert!(is_new, "{id} opens once");
-            }
-            EventKind::Closed { id, .. }
-            | EventKind::Detached { id }
-            | EventKind::ConnectFailed { id, .. }
-            | EventKind::ConnectAborted { id } => {
-                counted.present.remove(&(Arc::clone(&event.pool), id));
-            }
-            _ => {}
-        }
-        let count = counted.present.len();
-        counted.peak = counted.peak.max(count);
-        counted.broken |= count > counted.limit;
-    }
-}
-
-#[derive(Debug)]
+/// Counts the detached connections of a pool, beside its ledgers.
 struct Observers {
-    ledger: Ledger,
-    total: Arc<Total>,
+    ledgers: Arc<dyn Observer>,
     detached: Arc<AtomicUsize>,
 }
 
 impl Observer for Observers {
     fn on_event(&self, event: &Event) {
-        self.ledger.on_event(event);
-        self.total.on_event(event);
+        self.ledgers.on_event(event);
         let is_detached = matches!(event.kind, EventKind::Detached { .. });
         self.detached
             .fetch_add(usize::from(is_detached), Ordering::Relaxed);

@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use pool_core::{
     CloseReport, ConnectionPool, KeyedAcquireError, KeyedPool, KeyedSharedPool, SharedPool,
     connector_fn,
 };
-use pool_tests::bed::{HandPolled, MINUTE, SECOND, Watchdog};
+use pool_tests::bed::{HandPolled, MINUTE, SECOND, Watchdog, quiesce};
 
 /// A gate in the function that makes pools.
 #[derive(Clone)]
@@ -162,4 +163,43 @@ async fn close_does_not_wait_for_a_pool_whose_making_has_panicked() {
     drop(keeper.open);
     assert!(maker.join().is_err());
     assert!(close.ready().is_complete());
+}
+
+/// Dropped while it waits for the pool that another thread makes.
+#[tokio::test(start_paused = true)]
+async fn close_that_is_cancelled_while_a_pool_is_made_leaves_nothing_behind() {
+    let _watchdog = Watchdog::start();
+    let (gate, keeper) = gate();
+    let pools = exclusive(&gate);
+    let mut leases = Vec::new();
+    for key in [1, 2] {
+        keeper.open.send(()).expect("the gate is there");
+        leases.push(pools.acquire(&key).await.expect("it opens"));
+        keeper.entered.recv().expect("its pool was made");
+    }
+    let making = pools.clone();
+    let maker = thread::spawn(move || making.handle(&7).map(drop));
+    keeper.entered.recv().expect("a pool is being made");
+    let close = HandPolled::waiting(pools.close(MINUTE));
+    drop(leases.pop());
+    quiesce().await;
+    assert_eq!(close.wakes(), 0, "it does not wait for leases yet");
+    drop(close);
+    let refused = pools.acquire(&1).await;
+    assert!(
+        matches!(refused, Err(KeyedAcquireError::Closed { .. })),
+        "the close goes on: {refused:?}"
+    );
+    let report = pools.close(Duration::ZERO).await;
+    assert_eq!((report.building, report.still_leased), (1, 1), "{report:?}");
+    keeper.open.send(()).expect("the gate is there");
+    let entered = maker.join().expect("no panic");
+    assert!(
+        matches!(entered, Err(KeyedAcquireError::Closed { .. })),
+        "{entered:?}"
+    );
+    drop(leases);
+    let report = pools.close(MINUTE).await;
+    assert!(report.is_complete(), "{report:?}");
+    assert_eq!(keeper.alive.load(Ordering::SeqCst), 0);
 }

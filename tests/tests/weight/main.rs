@@ -2,5 +2,6 @@
 
 mod budgets;
 mod exclusive;
+mod late_weights;
 mod shared;
 mod suspects;

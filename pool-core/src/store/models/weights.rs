@@ -5,7 +5,7 @@ use loom::thread;
 use crate::budget::Budget;
 use crate::lease::PooledConnection;
 use crate::store::models::rig::{Errands, Pool, open_one, run_errands, start_in, take, tear_down};
-use crate::store::{SlotKey, State, WeightReading};
+use crate::store::{SlotKey, State, Weight, WeightReading};
 
 const WEIGHT: u64 = 200;
 
@@ -27,7 +27,7 @@ fn reading(pool: &Pool) -> Option<WeightReading> {
     Some(WeightReading {
         key,
         id: record.id,
-        weight: WEIGHT,
+        weight: Weight::Measured(WEIGHT),
     })
 }
 
@@ -73,11 +73,11 @@ fn reporting_before_noting_is_found() {
         };
         // Planted: the budget is told in between, and the slot takes nothing along.
         if is_there(reading.key) {
-            pool.report_weight(i128::from(reading.weight));
+            pool.report_weight(i128::from(WEIGHT));
             let mut store = pool.lock();
             if let Some(record) = store.slots.find(reading.key, reading.id) {
-                record.weight = reading.weight;
-                store.total_weight += reading.weight;
+                record.weight = WEIGHT;
+                store.total_weight += WEIGHT;
             }
             pool.finish(store);
         }

@@ -12,3 +12,4 @@ mod renewals;
 mod shares;
 mod waiters;
 mod weighing;
+mod weights_model;
