@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pool_core::{
     BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
-    SharedConnector, SuspicionSink, async_trait,
+    SharedConnector, SuspicionSink, Vitals, async_trait,
 };
 use pool_stdio::{ChildCaller, JsonRpcConnection, JsonRpcConnector, Notifications};
 use serde::Deserialize;
@@ -74,6 +74,10 @@ impl Connector for ChildConnector {
 
     fn died(&self, child: &JsonRpcConnection) -> Option<BoxFuture<'static, Option<BoxError>>> {
         self.inner.died(child)
+    }
+
+    fn vitals(&self, child: &JsonRpcConnection) -> Option<Arc<dyn Vitals>> {
+        self.inner.vitals(child)
     }
 
     fn watch_suspicion(&self, child: &JsonRpcConnection, sink: SuspicionSink) {

@@ -8,13 +8,16 @@
 //! | `list_cache` | which lists of a key are kept |
 //! | `tool_facts` | what a list of tools says of each of them |
 //! | `key_state` | one key: its promise, its subscriptions, its lists and the way to its children |
+//! | `way` | how a request reaches a child of its key |
 //! | `child_connector` | what a child must do before it serves a key |
-//! | `shared_children` | the pools whose children serve many requests |
+//! | `key_pools` | whether a child serves many requests at a time, or one in its life |
+//! | `shared_children` | the pools whose children belong to no session |
 //! | `start_record` | whether a server can be started |
 //! | `server` | which pools a server has |
 
 mod child_command;
 mod child_connector;
+mod key_pools;
 mod key_state;
 mod list_cache;
 mod promise;
@@ -24,6 +27,7 @@ mod start_record;
 mod subscribing;
 mod subscriptions;
 mod tool_facts;
+mod way;
 
 pub(crate) use key_state::KeyState;
 pub(crate) use list_cache::Listed;

@@ -13,12 +13,15 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
+use crate::config::Sharing;
+
 /// What a key promises.
 #[derive(Debug)]
 pub(crate) struct Promise {
     hello: Mutex<Option<Arc<Hello>>>,
     generation: AtomicU64,
     news: broadcast::Sender<Bytes>,
+    sharing: Sharing,
 }
 
 /// The result of `initialize` for the clients of shared children.
@@ -32,8 +35,9 @@ pub(crate) struct Hello {
 }
 
 impl Promise {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(sharing: Sharing) -> Self {
         Self {
+            sharing,
             hello: Mutex::default(),
             generation: AtomicU64::new(0),
             news: broadcast::Sender::new(NEWS_KEPT),
@@ -56,7 +60,7 @@ impl Promise {
         let version = members.get("protocolVersion").cloned().unwrap_or_default();
         let capabilities = members.get_mut("capabilities");
         let offered = capabilities.map_or(Value::Null, |capabilities| {
-            leave_out_what_cannot_be_shared(capabilities);
+            leave_out_what_cannot_be_had(capabilities, self.sharing);
             capabilities.clone()
         });
         let promised = (version, offered);
@@ -97,13 +101,19 @@ impl Promise {
 }
 
 /// A log level is one for the whole process, and its messages name no request. Tasks stay in the process that
-/// began them.
-fn leave_out_what_cannot_be_shared(capabilities: &mut Value) {
+/// began them. A subscription needs a process that lives on.
+fn leave_out_what_cannot_be_had(capabilities: &mut Value, sharing: Sharing) {
     let Some(capabilities) = capabilities.as_object_mut() else {
         return;
     };
     capabilities.remove("logging");
     capabilities.remove("tasks");
+    let resources = capabilities.get_mut("resources");
+    if sharing == Sharing::Request
+        && let Some(resources) = resources.and_then(Value::as_object_mut)
+    {
+        resources.remove("subscribe");
+    }
 }
 
 /// How many are kept for a stream that is slow. It misses older ones: a later one says the same.
@@ -121,7 +131,7 @@ mod tests {
 
     #[test]
     fn another_version_or_capability_begins_a_generation_and_other_words_do_not() {
-        let promise = Promise::new();
+        let promise = Promise::new(Sharing::Shared);
         let of = |version: &str, capabilities: &str, name: &str| {
             raw(&format!(
                 r#"{{"protocolVersion":"{version}","capabilities":{capabilities},"serverInfo":{{"name":"{name}"}}}}"#
@@ -149,17 +159,24 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_shared_is_not_promised() {
-        let promise = Promise::new();
+    fn what_cannot_be_had_is_not_promised() {
         let capabilities =
             r#"{"logging":{},"tasks":{},"resources":{"subscribe":true,"listChanged":true}}"#;
-        promise
-            .keep(&raw(&format!(r#"{{"capabilities":{capabilities}}}"#)))
-            .unwrap();
-        let hello = promise.hello().unwrap();
+        let promised = |sharing| {
+            let promise = Promise::new(sharing);
+            promise
+                .keep(&raw(&format!(r#"{{"capabilities":{capabilities}}}"#)))
+                .unwrap();
+            let hello = promise.hello().unwrap();
+            serde_json::from_str::<Value>(hello.result.get()).unwrap()
+        };
         assert_eq!(
-            serde_json::from_str::<Value>(hello.result.get()).unwrap(),
+            promised(Sharing::Shared),
             json!({ "capabilities": { "resources": { "listChanged": true, "subscribe": true } } })
+        );
+        assert_eq!(
+            promised(Sharing::Request),
+            json!({ "capabilities": { "resources": { "listChanged": true } } })
         );
     }
 }

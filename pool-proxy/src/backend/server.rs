@@ -29,7 +29,7 @@ pub(crate) struct Server {
 
 /// The children of a server.
 pub(crate) enum Pools {
-    /// They serve many requests at a time.
+    /// They serve many clients, at once or one after the other.
     Shared(SharedChildren),
     /// Each serves one session, and ends with it.
     Session {
@@ -89,7 +89,7 @@ impl Server {
             Sharing::Session => {
                 session_pools(connector()?, settings, limits, (&name, budget, principals))
             }
-            Sharing::Shared | Sharing::Stateless => {
+            Sharing::Shared | Sharing::Stateless | Sharing::Request => {
                 let mut connectors = BTreeMap::new();
                 for revision in Revision::ALL {
                     let connector = connector()?.initialize(&hello_params(revision));
@@ -150,7 +150,7 @@ impl Server {
     /// wait: the others are served, if slowly.
     pub(crate) fn demands(&self) -> Vec<Demand> {
         let (keys, is_shared) = match &self.pools {
-            Pools::Shared(shared) => (shared.principals(), true),
+            Pools::Shared(shared) => (shared.principals(), shared.are_shared()),
             Pools::Session { pools, .. } => (pools.keys(), false),
         };
         let demands = keys.into_iter().map(|(principal, status)| {
@@ -169,6 +169,14 @@ impl Server {
             }
         });
         demands.collect()
+    }
+
+    /// Lets children end that are kept ready for nobody.
+    pub(crate) fn sweep(&self) {
+        match &self.pools {
+            Pools::Shared(shared) => shared.sweep(),
+            Pools::Session { .. } => {}
+        }
     }
 
     /// Closes all pools, and then ends what is left, both within the limit.
@@ -211,6 +219,7 @@ fn session_pools(
             // What a session did to its child stays in it; and it lasts as long as the session.
             .max_uses(1)
             .max_lifetime(None)
+            .kill_weight(settings.memory_bytes_max)
             .lease_warn_after(None)
     })
     .name(Arc::clone(name))

@@ -98,7 +98,14 @@ async fn through_shared(
                 log.set_outcome("kept");
                 return json(result_object(&id, &result));
             }
-            let exchange = key.retry.exchange(message.bytes, terms);
+            let exchange = match key.exchange(message.bytes, terms) {
+                Ok(exchange) => exchange,
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    log.set_outcome(failure.outcome);
+                    return failure.answer(Some(&id));
+                }
+            };
             let mut call = Call::shared(exchange, session, id, log);
             if let Listed::Missing(request) = listed {
                 let lists = Arc::clone(&key.lists);

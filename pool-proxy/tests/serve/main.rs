@@ -7,7 +7,9 @@
 //! | `shared` | children that many clients share |
 //! | `subscriptions` | which clients of shared children are told of which resources |
 //! | `lists` | lists that are seen while no child lives, and what they say of tools |
+//! | `memory` | how much memory children may occupy |
 //! | `own` | children of one session each |
+//! | `fresh` | children of one request each |
 //! | `stateless` | clients of revision 2026-07-28 |
 //! | `blocked` | what does not take what it is sent |
 //! | `refusals` | what is refused before a child sees it |
@@ -21,8 +23,10 @@
 
 mod blocked;
 mod client;
+mod fresh;
 mod life;
 mod lists;
+mod memory;
 mod own;
 mod proxy;
 mod refusals;

@@ -18,6 +18,7 @@ CAPABILITIES = {"tools": {"listChanged": True}, "logging": {}, "resources": {"su
 if os.path.exists(os.environ.get("GROWN", "")):
     CAPABILITIES["prompts"] = {}
 held = []
+leaked = []
 calls = 0
 lists = 0
 TOOLS = [
@@ -81,6 +82,9 @@ def call(request, params):
         return text("marked")
     if name == "fill":
         return text("x" * arguments["bytes"])
+    if name == "leak":
+        leaked.append(b"x" * arguments["bytes"])
+        return None if arguments.get("silent") else text("leaked")
     if name == "flood":
         # Until it is killed.
         line = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"%s"}}\n'
@@ -121,7 +125,7 @@ def answer(message):
             say({"method": "notifications/tools/list_changed"})
     elif method == "initialize":
         version = os.environ.get("SPEAKS", message["params"]["protocolVersion"])
-        if message["params"].get("clientInfo", {}).get("name") == "patient":
+        if "GATED" in os.environ or message["params"].get("clientInfo", {}).get("name") == "patient":
             beacon.sendall(b"asked\n")
             beacon.recv(100)
             beacon.sendall(b"goes on\n")
