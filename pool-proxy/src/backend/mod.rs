@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `child_command` | how a child is started, and which environment it gets |
 //! | `promise` | what the clients of a key were told of its children |
+//! | `client_kinds` | what children of one session each have said, and to which clients |
 //! | `subscriptions`, `subscribing` | which clients of a key are told of which resources; what a child is told of that |
 //! | `list_cache` | which lists of a key are kept |
 //! | `tool_facts` | what a list of tools says of each of them |
@@ -12,14 +13,17 @@
 //! | `child_connector` | what a child must do before it serves a key |
 //! | `key_pools` | whether a child serves many requests at a time, or one in its life |
 //! | `shared_children` | the pools whose children belong to no session |
+//! | `own_children` | the pools whose children serve one session each |
 //! | `start_record` | whether a server can be started |
 //! | `server` | which pools a server has |
 
 mod child_command;
 mod child_connector;
+mod client_kinds;
 mod key_pools;
 mod key_state;
 mod list_cache;
+mod own_children;
 mod promise;
 mod server;
 mod shared_children;
@@ -29,8 +33,10 @@ mod subscriptions;
 mod tool_facts;
 mod way;
 
+pub(crate) use client_kinds::{ClientKind, Greeting};
 pub(crate) use key_state::KeyState;
 pub(crate) use list_cache::Listed;
+pub(crate) use own_children::OwnChildren;
 pub(crate) use server::{Demand, Pools, Server, StartError};
 pub(crate) use shared_children::SharedChildren;
 pub(crate) use subscriptions::{NotSubscribed, SUBSCRIPTIONS_MAX, Subscriber};

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pool_core::{Budget, BuildError, ConnectionPool, KeyedPool, PoolStatus};
-use pool_stdio::{Children, CommandError, JsonRpcConnection, JsonRpcConnector, Protocol};
+use pool_core::{Budget, BuildError, PoolStatus};
+use pool_stdio::{CommandError, JsonRpcConnector, Protocol};
 use serde_json::json;
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
 use super::child_command::command;
+use super::own_children::OwnChildren;
 use super::shared_children::{Materials, SharedChildren};
 use super::start_record::StartRecord;
 use crate::config::{LimitSettings, ServerSettings, Sharing};
@@ -32,10 +33,7 @@ pub(crate) enum Pools {
     /// They serve many clients, at once or one after the other.
     Shared(SharedChildren),
     /// Each serves one session, and ends with it.
-    Session {
-        pools: KeyedPool<Principal, JsonRpcConnection>,
-        children: Children,
-    },
+    Session(Box<OwnChildren>),
 }
 
 /// What a principal holds and wants of a server's children.
@@ -87,7 +85,9 @@ impl Server {
         let starts = Arc::new(StartRecord::default());
         let pools = match settings.sharing {
             Sharing::Session => {
-                session_pools(connector()?, settings, limits, (&name, budget, principals))
+                let bounds = (&name, budget, principals);
+                let own = OwnChildren::new(connector()?, (settings, limits), bounds);
+                own.map(Box::new).map(Pools::Session)
             }
             Sharing::Shared | Sharing::Stateless | Sharing::Request => {
                 let mut connectors = BTreeMap::new();
@@ -142,7 +142,7 @@ impl Server {
     pub(crate) fn status(&self) -> PoolStatus {
         match &self.pools {
             Pools::Shared(shared) => shared.status(),
-            Pools::Session { pools, .. } => pools.status().total,
+            Pools::Session(own) => own.pools.status().total,
         }
     }
 
@@ -151,7 +151,7 @@ impl Server {
     pub(crate) fn demands(&self) -> Vec<Demand> {
         let (keys, is_shared) = match &self.pools {
             Pools::Shared(shared) => (shared.principals(), shared.are_shared()),
-            Pools::Session { pools, .. } => (pools.keys(), false),
+            Pools::Session(own) => (own.pools.keys(), false),
         };
         let demands = keys.into_iter().map(|(principal, status)| {
             let ending = status.closing + status.returning;
@@ -175,7 +175,7 @@ impl Server {
     pub(crate) fn sweep(&self) {
         match &self.pools {
             Pools::Shared(shared) => shared.sweep(),
-            Pools::Session { .. } => {}
+            Pools::Session(_) => {}
         }
     }
 
@@ -187,9 +187,9 @@ impl Server {
                 shared.close(deadline).await;
                 shared.children()
             }
-            Pools::Session { pools, children } => {
-                pools.close(deadline).await;
-                std::slice::from_ref(children)
+            Pools::Session(own) => {
+                own.pools.close(deadline).await;
+                std::slice::from_ref(&own.children)
             }
         };
         let ends = children.iter().map(|one| one.terminate_all(last_grace));
@@ -199,34 +199,6 @@ impl Server {
             }
         }
     }
-}
-
-fn session_pools(
-    connector: JsonRpcConnector,
-    settings: &ServerSettings,
-    limits: &LimitSettings,
-    (name, budget, principals): (&Arc<str>, &Budget, usize),
-) -> Result<Pools, BuildError> {
-    let children = connector.children();
-    let connector = Arc::new(connector);
-    let (settings, children_max) = (settings.clone(), limits.children_max);
-    let pools = KeyedPool::builder(move |_: &Principal| {
-        ConnectionPool::builder(Arc::clone(&connector))
-            .max_size(settings.children_max.unwrap_or(children_max))
-            .max_waiters(settings.waiters_max)
-            .acquire_timeout(settings.wait_timeout)
-            .connect_timeout(settings.start_timeout)
-            // What a session did to its child stays in it; and it lasts as long as the session.
-            .max_uses(1)
-            .max_lifetime(None)
-            .kill_weight(settings.memory_bytes_max)
-            .lease_warn_after(None)
-    })
-    .name(Arc::clone(name))
-    .max_keys(principals)
-    .budget(budget)
-    .build()?;
-    Ok(Pools::Session { pools, children })
 }
 
 /// Clients share the child, so it is told of no capability of any of them.

@@ -164,10 +164,10 @@ pub(crate) struct ServerSettings {
     /// Other limits for tools, by name.
     #[serde(default)]
     pub(crate) tool_timeouts: BTreeMap<String, ToolTimeout>,
-    /// How long a child without requests lives. Default 5 min.
+    /// How long a child without requests lives, unless its session cannot do without it. Default 5 min.
     #[serde(default = "idle_timeout", with = "humantime_serde")]
     pub(crate) idle_timeout: Duration,
-    /// How long a list of shared children is kept, unless it changes, so that clients see it while no child
+    /// How long a list is kept, unless it changes, so that clients see it while no child
     /// lives; and how long a client of revision 2026-07-28 may keep it. Default 60 s; 0 keeps none.
     #[serde(default = "lists_ttl", with = "humantime_serde")]
     pub(crate) lists_ttl: Duration,
@@ -192,7 +192,7 @@ pub(crate) struct ToolTimeout(#[serde(with = "humantime_serde")] pub(crate) Dura
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Sharing {
-    /// One session: each has a child of its own, from its begin to its end.
+    /// One session: each has a child of its own, from its first call to its end.
     #[default]
     Session,
     /// All clients of one principal at once. For servers that keep nothing between requests that

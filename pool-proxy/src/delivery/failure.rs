@@ -81,6 +81,15 @@ impl Failure {
         Self::later("starting", "starting: the server is not ready yet", LATER)
     }
 
+    /// What tells a client to begin a new session.
+    pub(crate) fn session_over() -> Self {
+        let reason = "there is no such session: it has ended, or never began. Initialize again";
+        Self {
+            code: SESSION_NOT_FOUND,
+            ..Self::refusal("no session", StatusCode::NOT_FOUND, reason)
+        }
+    }
+
     fn reply(outcome: &'static str, code: i64, reason: impl Into<String>) -> Self {
         Self {
             outcome,
@@ -258,6 +267,8 @@ const NO_MEMORY: &str =
 const INVALID_REQUEST: i64 = -32600;
 const METHOD_NOT_FOUND: i64 = -32601;
 const SERVER_ERROR: i64 = -32000;
+/// As the official servers call it.
+const SESSION_NOT_FOUND: i64 = -32001;
 /// As the official clients call it.
 const TIMED_OUT: i64 = -32001;
 /// When a child may be free.

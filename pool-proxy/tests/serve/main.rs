@@ -9,6 +9,7 @@
 //! | `lists` | lists that are seen while no child lives, and what they say of tools |
 //! | `memory` | how much memory children may occupy |
 //! | `own` | children of one session each |
+//! | `promised` | such children, and sessions that begin without one |
 //! | `fresh` | children of one request each |
 //! | `stateless` | clients of revision 2026-07-28 |
 //! | `blocked` | what does not take what it is sent |
@@ -28,6 +29,7 @@ mod life;
 mod lists;
 mod memory;
 mod own;
+mod promised;
 mod proxy;
 mod refusals;
 mod shared;

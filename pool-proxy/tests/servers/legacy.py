@@ -21,6 +21,7 @@ held = []
 leaked = []
 calls = 0
 lists = 0
+told = 0
 TOOLS = [
     {"name": "echo", "inputSchema": {"type": "object"}},
     {"name": "region", "inputSchema": {
@@ -57,6 +58,8 @@ def call(request, params):
         return text(lists)
     if name == "calls":
         return text(calls)
+    if name == "told":
+        return text(told)
     if name == "environment":
         return text(json.dumps(dict(os.environ)))
     if name == "progress":
@@ -113,7 +116,7 @@ def call(request, params):
 
 
 def answer(message):
-    global lists
+    global lists, told
     method, request = message.get("method"), message.get("id")
     if method is None:
         # The answer to a question ends the call that asked.
@@ -121,11 +124,16 @@ def answer(message):
     elif request is None:
         if method == "notifications/cancelled" and "BEACON" in os.environ:
             beacon.sendall(b"cancelled\n")
+        if method == "notifications/initialized":
+            told += 1
+            if "ASKS" in os.environ:
+                say({"id": "roots", "method": "roots/list"})
         if method == "notifications/change":
             say({"method": "notifications/tools/list_changed"})
     elif method == "initialize":
         version = os.environ.get("SPEAKS", message["params"]["protocolVersion"])
-        if "GATED" in os.environ or message["params"].get("clientInfo", {}).get("name") == "patient":
+        is_gated = "GATED" in os.environ or os.path.exists(os.environ.get("GATE", ""))
+        if is_gated or message["params"].get("clientInfo", {}).get("name") == "patient":
             beacon.sendall(b"asked\n")
             beacon.recv(100)
             beacon.sendall(b"goes on\n")
