@@ -90,7 +90,7 @@ fn hash(params: &[u8]) -> Option<ParamsHash> {
 impl ClientKind {
     fn new(settings: &ServerSettings) -> Self {
         Self {
-            lists: ListCache::new(settings.lists_ttl, settings.lists_bytes_max, false),
+            lists: ListCache::new(settings),
             greeting: Mutex::default(),
             greeting_bytes_max: settings.lists_bytes_max,
             asks_at_once: AtomicBool::new(false),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use pool_core::{KeyedAcquireError, SharedKeyHandle};
+use pool_core::{KeyedAcquireError, SharedKeyHandle, SharedLease};
 use pool_stdio::{JsonRpcConnection, Retrying, Terms};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -36,15 +36,10 @@ pub(crate) struct KeyState {
 
 impl KeyFacts {
     pub(super) fn new(settings: &ServerSettings) -> Self {
-        let lists = ListCache::new(
-            settings.lists_ttl,
-            settings.lists_bytes_max,
-            settings.trust_annotations,
-        );
         Self {
             promise: Arc::new(Promise::new(settings.sharing)),
             subscriptions: Subscriptions::new(),
-            lists: Arc::new(lists),
+            lists: Arc::new(ListCache::new(settings)),
         }
     }
 }
@@ -134,8 +129,10 @@ async fn keep_a_child(
     subscriptions: Arc<Subscriptions>,
     handle: SharedKeyHandle<JsonRpcConnection>,
 ) {
-    let mut held = None;
+    let mut held: Option<SharedLease<JsonRpcConnection>> = None;
     loop {
+        // A dead one is in the way of the next one.
+        held = held.filter(|lease| lives(lease));
         let acquired = tokio::select! {
             biased;
             () = subscriptions.unneeded() => return,

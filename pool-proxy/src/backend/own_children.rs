@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pool_core::{Budget, BuildError, ConnectionPool, KeyedPool};
+use pool_core::{BuildError, ConnectionPool, KeyedPool};
 use pool_stdio::{Children, JsonRpcConnection, JsonRpcConnector};
 
 use super::client_kinds::ClientKinds;
-use crate::config::{LimitSettings, ServerSettings};
+use super::shared_children::{Materials, SharedChildren};
+use crate::config::LimitSettings;
 use crate::guard::Principal;
 
 /// The children of a server, of which each serves one session.
@@ -15,17 +16,21 @@ pub(crate) struct OwnChildren {
     pub(crate) pools: KeyedPool<Principal, JsonRpcConnection>,
     pub(crate) kinds: ClientKinds,
     pub(super) children: Children,
+    /// Those of clients of revision 2026-07-28, which has no sessions: its children keep nothing between two
+    /// requests.
+    pub(super) sessionless: SharedChildren,
 }
 
 impl OwnChildren {
     pub(super) fn new(
         connector: JsonRpcConnector,
-        (settings, limits): (&ServerSettings, &LimitSettings),
-        (name, budget, principals): (&Arc<str>, &Budget, usize),
+        sessionless: SharedChildren,
+        limits: &LimitSettings,
+        materials: &Materials<'_>,
     ) -> Result<Self, BuildError> {
-        let (children, kinds) = (connector.children(), ClientKinds::new(settings));
+        let (settings, children_max) = (materials.settings.clone(), limits.children_max);
+        let (children, kinds) = (connector.children(), ClientKinds::new(&settings));
         let connector = Arc::new(connector);
-        let (settings, children_max) = (settings.clone(), limits.children_max);
         let pools = KeyedPool::builder(move |_: &Principal| {
             ConnectionPool::builder(Arc::clone(&connector))
                 .max_size(settings.children_max.unwrap_or(children_max))
@@ -38,14 +43,15 @@ impl OwnChildren {
                 .kill_weight(settings.memory_bytes_max)
                 .lease_warn_after(None)
         })
-        .name(Arc::clone(name))
-        .max_keys(principals)
-        .budget(budget)
+        .name(Arc::clone(materials.name))
+        .max_keys(materials.keys_max)
+        .budget(materials.budget)
         .build()?;
         Ok(Self {
             pools,
             kinds,
             children,
+            sessionless,
         })
     }
 }

@@ -5,20 +5,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use pool_core::{Budget, BuildError, PoolStatus};
-use pool_stdio::{CommandError, JsonRpcConnector, Protocol};
-use serde_json::json;
+use pool_stdio::{Children, CommandError, JsonRpcConnector, Protocol};
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
 use super::child_command::command;
+use super::child_era::KnownEra;
 use super::own_children::OwnChildren;
 use super::shared_children::{Materials, SharedChildren};
 use super::start_record::StartRecord;
 use crate::config::{LimitSettings, ServerSettings, Sharing};
 use crate::guard::Principal;
-use crate::wire::{Revision, tool_name};
+use crate::wire::{Spoken, tool_name};
 
 /// A server that speaks stdio, and its children.
 pub(crate) struct Server {
@@ -59,11 +59,6 @@ pub(crate) enum StartError {
     },
     #[error("server `{name}`")]
     Pool { name: Arc<str>, source: BuildError },
-    #[error("server `{name}`")]
-    Params {
-        name: Arc<str>,
-        source: serde_json::Error,
-    },
 }
 
 impl Server {
@@ -83,32 +78,33 @@ impl Server {
             })
         };
         let starts = Arc::new(StartRecord::default());
+        let (era, mut connectors) = (Arc::new(KnownEra::new(settings)), BTreeMap::new());
+        for spoken in Spoken::ALL {
+            let known = Arc::clone(&era);
+            let connector = connector()?.handshake(move |child| {
+                let known = Arc::clone(&known);
+                Box::pin(async move { known.begin(&child, spoken).await })
+            });
+            connectors.insert(spoken, Arc::new(connector));
+        }
+        let materials = Materials {
+            name: &name,
+            settings,
+            budget,
+            tasks,
+            starts: &starts,
+            keys_max: principals,
+            era: &era,
+        };
+        let shared = SharedChildren::new(connectors, &materials);
         let pools = match settings.sharing {
             Sharing::Session => {
-                let bounds = (&name, budget, principals);
-                let own = OwnChildren::new(connector()?, (settings, limits), bounds);
+                let of_sessions = connector()?;
+                let own = |shared| OwnChildren::new(of_sessions, shared, limits, &materials);
+                let own = shared.and_then(own);
                 own.map(Box::new).map(Pools::Session)
             }
-            Sharing::Shared | Sharing::Stateless | Sharing::Request => {
-                let mut connectors = BTreeMap::new();
-                for revision in Revision::ALL {
-                    let connector = connector()?.initialize(&hello_params(revision));
-                    let connector = connector.map_err(|source| StartError::Params {
-                        name: Arc::clone(&name),
-                        source,
-                    })?;
-                    connectors.insert(revision, Arc::new(connector));
-                }
-                let materials = Materials {
-                    name: &name,
-                    settings,
-                    budget,
-                    tasks,
-                    starts: &starts,
-                    keys_max: principals,
-                };
-                SharedChildren::new(connectors, &materials).map(Pools::Shared)
-            }
+            Sharing::Shared | Sharing::Stateless | Sharing::Request => shared.map(Pools::Shared),
         };
         let pools = pools.map_err(|source| StartError::Pool {
             name: Arc::clone(&name),
@@ -142,18 +138,30 @@ impl Server {
     pub(crate) fn status(&self) -> PoolStatus {
         match &self.pools {
             Pools::Shared(shared) => shared.status(),
-            Pools::Session(own) => own.pools.status().total,
+            Pools::Session(own) => sum(own.pools.status().total, &own.sessionless.status()),
+        }
+    }
+
+    /// The children that serve clients of revision 2026-07-28.
+    pub(crate) fn sessionless(&self) -> &SharedChildren {
+        match &self.pools {
+            Pools::Shared(shared) => shared,
+            Pools::Session(own) => &own.sessionless,
         }
     }
 
     /// Which principals wait for children, and what they hold. Of children that are shared those without any
     /// wait: the others are served, if slowly.
     pub(crate) fn demands(&self) -> Vec<Demand> {
-        let (keys, is_shared) = match &self.pools {
-            Pools::Shared(shared) => (shared.principals(), shared.are_shared()),
-            Pools::Session(own) => (own.pools.keys(), false),
+        let shared = self.sessionless().principals().into_iter();
+        let are_shared = self.sessionless().are_shared();
+        let shared = shared.map(|key| (key, are_shared));
+        let own = match &self.pools {
+            Pools::Shared(_) => Vec::new(),
+            Pools::Session(own) => own.pools.keys(),
         };
-        let demands = keys.into_iter().map(|(principal, status)| {
+        let keys = own.into_iter().map(|key| (key, false)).chain(shared);
+        let demands = keys.map(|((principal, status), is_shared)| {
             let ending = status.closing + status.returning;
             let held = status.size() - ending;
             Demand {
@@ -173,25 +181,21 @@ impl Server {
 
     /// Lets children end that are kept ready for nobody.
     pub(crate) fn sweep(&self) {
-        match &self.pools {
-            Pools::Shared(shared) => shared.sweep(),
-            Pools::Session(_) => {}
-        }
+        self.sessionless().sweep();
     }
 
     /// Closes all pools, and then ends what is left, both within the limit.
     pub(crate) async fn close(&self, limit: Duration) {
         let (deadline, last_grace) = (limit * 3 / 4, limit / 4);
-        let children = match &self.pools {
-            Pools::Shared(shared) => {
-                shared.close(deadline).await;
-                shared.children()
-            }
+        let sessionless = self.sessionless();
+        let mut children: Vec<&Children> = sessionless.children().iter().collect();
+        match &self.pools {
+            Pools::Shared(shared) => shared.close(deadline).await,
             Pools::Session(own) => {
-                own.pools.close(deadline).await;
-                std::slice::from_ref(&own.children)
+                children.push(&own.children);
+                join(own.pools.close(deadline), sessionless.close(deadline)).await;
             }
-        };
+        }
         let ends = children.iter().map(|one| one.terminate_all(last_grace));
         for report in join_all(ends).await {
             if !report.left.is_empty() {
@@ -201,13 +205,19 @@ impl Server {
     }
 }
 
-/// Clients share the child, so it is told of no capability of any of them.
-fn hello_params(revision: Revision) -> serde_json::Value {
-    json!({
-        "protocolVersion": revision.name(),
-        "capabilities": {},
-        "clientInfo": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
-    })
+/// Of two sets of pools.
+fn sum(mut one: PoolStatus, other: &PoolStatus) -> PoolStatus {
+    one.opening += other.opening;
+    one.idle += other.idle;
+    one.leased += other.leased;
+    one.leases += other.leases;
+    one.checking += other.checking;
+    one.returning += other.returning;
+    one.closing += other.closing;
+    one.stuck += other.stuck;
+    one.waiting += other.waiting;
+    one.weight += other.weight;
+    one
 }
 
 impl fmt::Debug for Server {

@@ -12,6 +12,8 @@
 //! | `promised` | such children, and sessions that begin without one |
 //! | `fresh` | children of one request each |
 //! | `stateless` | clients of revision 2026-07-28 |
+//! | `era` | how it is found out which era a child speaks |
+//! | `modern_children` | children of revision 2026-07-28 |
 //! | `blocked` | what does not take what it is sent |
 //! | `refusals` | what is refused before a child sees it |
 //! | `life` | start, end, and what is said of the proxy itself |
@@ -24,10 +26,12 @@
 
 mod blocked;
 mod client;
+mod era;
 mod fresh;
 mod life;
 mod lists;
 mod memory;
+mod modern_children;
 mod own;
 mod promised;
 mod proxy;

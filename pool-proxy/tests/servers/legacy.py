@@ -22,6 +22,7 @@ leaked = []
 calls = 0
 lists = 0
 told = 0
+client = None
 TOOLS = [
     {"name": "echo", "inputSchema": {"type": "object"}},
     {"name": "region", "inputSchema": {
@@ -60,6 +61,8 @@ def call(request, params):
         return text(calls)
     if name == "told":
         return text(told)
+    if name == "client":
+        return text(json.dumps(client))
     if name == "environment":
         return text(json.dumps(dict(os.environ)))
     if name == "progress":
@@ -116,7 +119,7 @@ def call(request, params):
 
 
 def answer(message):
-    global lists, told
+    global lists, told, client
     method, request = message.get("method"), message.get("id")
     if method is None:
         # The answer to a question ends the call that asked.
@@ -131,6 +134,7 @@ def answer(message):
         if method == "notifications/change":
             say({"method": "notifications/tools/list_changed"})
     elif method == "initialize":
+        client = message["params"]
         version = os.environ.get("SPEAKS", message["params"]["protocolVersion"])
         is_gated = "GATED" in os.environ or os.path.exists(os.environ.get("GATE", ""))
         if is_gated or message["params"].get("clientInfo", {}).get("name") == "patient":
@@ -140,6 +144,13 @@ def answer(message):
         say({"id": request, "result": {
             "protocolVersion": version, "capabilities": CAPABILITIES,
             "serverInfo": {"name": "legacy.py", "version": "1"}}})
+    elif method == "server/discover" and "DISCOVER" in os.environ:
+        # A question of the next revision, before anything else: servers take it in different ways.
+        beacon.sendall(b"discover\n")
+        if os.environ["DISCOVER"] == "exit":
+            os._exit(3)
+        elif os.environ["DISCOVER"] == "error":
+            say({"id": request, "error": {"code": -32099, "message": "not before initialize"}})
     elif method == "ping":
         say({"id": request, "result": {}})
     elif method == "tools/list":
