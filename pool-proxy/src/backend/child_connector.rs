@@ -164,7 +164,7 @@ async fn attend(
         // What such a child says belongs to a request, and comes with that.
         Era::Modern => tokio::select! {
             () = async { while news.recv().await.is_some() {} } => {}
-            never = listen(&child, &said, &facts, limit) => match never {},
+            never = listen(&child, &said, &facts, limit), if facts.promise.lasts() => match never {},
         },
     }
 }

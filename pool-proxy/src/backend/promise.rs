@@ -51,6 +51,11 @@ impl Promise {
         self.lock().clone()
     }
 
+    /// Whether a child that has promised lives for longer than a request.
+    pub(super) fn lasts(&self) -> bool {
+        self.sharing != Sharing::Request
+    }
+
     /// The generation of the latest children.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)

@@ -7,7 +7,8 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::client::{Client, NEWEST, children, request, tool};
-use crate::proxy::{Beacon, Proxy, legacy};
+use crate::era;
+use crate::proxy::{Beacon, Proxy, legacy, modern_server};
 use crate::run;
 
 /// No more than are named, though a start takes long on a busy machine.
@@ -106,6 +107,36 @@ fn at_the_end_none_is_left() {
         assert!(proxy.ended().await.success());
         for child in seen {
             child.gone().await;
+        }
+    });
+}
+
+#[test]
+fn a_child_is_asked_for_nothing_else_and_leaves_by_itself_in_both_eras() {
+    run(async {
+        let beacon = Beacon::new();
+        let lines = "sharing = 'request'\nspare = 0\nchildren_max = 1";
+        let old = legacy(&beacon, lines).replace("env = {", "env = { BYE = 'yes',");
+        let new = modern_server(&beacon, &[("BYE", "yes")], lines);
+        let proxy = Proxy::configured(&format!("{old}{new}"));
+        let client = Client::at(proxy.address, "/servers/legacy/mcp");
+        let pid = client.call(1, "pid", json!({})).await;
+        let mut child = beacon.next().await;
+        assert_eq!(
+            (child.pid.to_string(), &*child.line().await),
+            (pid, "bye\n")
+        );
+        let client = Client::at(proxy.address, "/servers/modern/mcp");
+        for _ in 0..2 {
+            let reply = era::call(&client, "pid", json!({})).await;
+            let mut child = beacon.next().await;
+            assert_eq!(era::text(&reply), child.pid.to_string());
+            // What it is asked for, and its last word.
+            let mut line = child.line().await;
+            while line != "bye\n" {
+                assert!(!line.is_empty() && !line.starts_with("listen"), "{line}");
+                line = child.line().await;
+            }
         }
     });
 }
