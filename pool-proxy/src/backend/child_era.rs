@@ -179,6 +179,8 @@ impl KnownEra {
         match asked {
             Ok(Discovered::Modern(result)) => {
                 self.believe(Some(Belief::Modern));
+                // It has no `ping`.
+                child.ping_with(DISCOVER, &json!({ "_meta": own_meta() }))?;
                 Ok(result)
             }
             Ok(Discovered::Legacy) => {
@@ -225,7 +227,7 @@ pub(crate) async fn is_modern(child: &ChildCaller, limit: Duration) -> bool {
 
 async fn discover(child: &ChildCaller) -> Result<Discovered, BoxError> {
     let params = json!({ "_meta": own_meta() });
-    let answer = child.call::<Box<RawValue>>("server/discover", &params);
+    let answer = child.call::<Box<RawValue>>(DISCOVER, &params);
     match answer.await {
         Ok(result) => match supported_versions(result.get()) {
             Some(versions) if versions.iter().any(|version| version == MODERN_VERSION) => {
@@ -298,5 +300,6 @@ fn supported_in_error(data: &str) -> Vec<String> {
     serde_json::from_str::<Data>(data).map_or(Vec::new(), |data| data.supported)
 }
 
+const DISCOVER: &str = "server/discover";
 const UNSUPPORTED_VERSION: i64 = -32022;
 const MISSING_CAPABILITY: i64 = -32021;
