@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::child_pipes::ChildInput;
 use super::custodian::{Custodian, Message};
 use super::host;
 use super::lock::lock;
@@ -198,6 +199,13 @@ impl Child {
     /// ```
     pub fn return_stdin(&mut self, stdin: OwnedPipe, unwritten: Vec<u8>) {
         self.pipes.stdin = Some(sys::enclose(stdin));
+        self.pipes.unwritten = unwritten;
+    }
+
+    /// The same for one that a task wrote to: what it took is written first. If the runtime does not give
+    /// the pipe back, all of `unwritten` is reported as such.
+    pub fn return_input(&mut self, stdin: ChildInput, unwritten: Vec<u8>) {
+        self.pipes.stdin = stdin.into_end();
         self.pipes.unwritten = unwritten;
     }
 
