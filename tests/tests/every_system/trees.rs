@@ -121,30 +121,32 @@ fn a_dropped_handle_ends_the_tree() {
 }
 
 #[test]
+fn no_process_of_a_tree_outlives_the_host_that_is_killed() {
+    let beacons = Beacons::new();
+    run(async {
+        let mut hosts = Vec::new();
+        for (tree, behaviour, count) in trees(&beacons.address()) {
+            let host = start_host(&behaviour);
+            hosts.push((tree, host, beacons.lit(count)));
+        }
+        // What others hold does not keep one alive: all of them live at the same time.
+        for (tree, mut host, lit) in hosts {
+            host.kill().unwrap();
+            host.wait().unwrap();
+            wait_for_deaths(lit, tree).await;
+        }
+    });
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the host is no child of the pool"
 )]
-fn no_process_of_a_tree_outlives_the_host_that_is_killed() {
-    let beacons = Beacons::new();
-    let deaf = Behaviour::new()
-        .then(Step::IgnoreTerminate)
-        .announce(beacons.address(), "deaf")
-        .hang();
-    let root = Behaviour::new()
-        .announce(beacons.address(), "root")
-        .start(deaf)
-        .hang();
-    let mut host = std::process::Command::new(HOST)
+fn start_host(root: &Behaviour) -> std::process::Child {
+    std::process::Command::new(HOST)
         .args([FIXTURE, &root.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap();
-    run(async {
-        let lit = beacons.lit(2);
-        host.kill().unwrap();
-        host.wait().unwrap();
-        wait_for_deaths(lit, "it lives on").await;
-    });
+        .expect("the system allows it")
 }

@@ -90,7 +90,7 @@ pub(crate) use portable::{
     PollWaker, Poller, Root, clock_ticks, has_living_member, is_stopped, processes, signal_process,
     spawn,
 };
-pub(crate) use spawn::{Mask, Place, Start, StartError, StderrEnd, StdoutEnd};
+pub(crate) use spawn::{Mask, Place, Start, StartError, StartLimits, StderrEnd, StdoutEnd};
 #[cfg(unix)]
 pub(crate) use spawned::Spawned;
 #[cfg(unix)]
@@ -123,6 +123,9 @@ pub(crate) use windows::{
 pub use windows::{BorrowedPipe, OwnedPipe};
 
 use crate::process::outcome::Exit;
+
+/// Whether the system limits a child at its start, and no shell is needed for it.
+pub(crate) const LIMITS_AT_START: bool = cfg!(windows);
 
 /// What a limit is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
