@@ -4,21 +4,21 @@
 mod adversaries;
 #[cfg(target_os = "linux")]
 mod beacon;
-#[cfg(target_os = "linux")]
+mod crashes;
 mod pulse;
 #[cfg(target_os = "linux")]
 mod stage;
 mod trees;
-#[cfg(target_os = "linux")]
 mod wait;
 
 pub use adversaries::{Adversary, Ends, adversaries};
 #[cfg(target_os = "linux")]
 pub use beacon::{Beacon, Sighting};
-#[cfg(target_os = "linux")]
+pub use crashes::{eager, kill};
 pub use pulse::Pulse;
 #[cfg(target_os = "linux")]
-pub use stage::{Stage, act_if_asked, eager, kill};
+pub use stage::{Stage, act_if_asked};
 pub use trees::{RootEnds, Tree, trees};
-#[cfg(target_os = "linux")]
-pub use wait::{OUTER_DEADLINE, block_on, is_readable_within, poll_times};
+#[cfg(unix)]
+pub use wait::is_readable_within;
+pub use wait::{OUTER_DEADLINE, block_on, poll_times};
