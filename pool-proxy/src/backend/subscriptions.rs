@@ -53,6 +53,8 @@ pub(crate) enum NotSubscribed {
     Late,
     /// It has as many as it may have, or the URI is too long.
     TooMany,
+    /// No child lives for longer than a request.
+    NotOffered,
 }
 
 /// A client that can subscribe. Dropping it ends its subscriptions.

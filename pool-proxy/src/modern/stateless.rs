@@ -106,7 +106,10 @@ async fn forward(
     let limit = asker.server.time_limit(&message.method, &message.params);
     // A client that closes the stream cancels.
     let terms = Terms::new().within(limit).on_drop(OnDrop::Cancel);
-    let exchange = key.retry.exchange(message.bytes, &terms);
+    let exchange = match key.exchange(message.bytes, &terms) {
+        Ok(exchange) => exchange,
+        Err(error) => return failed(Failure::from(error), message.id.as_ref(), &mut log),
+    };
     let call = Call::shared(exchange, None, message.id.unwrap_or_default(), log);
     let lists = Arc::clone(&key.lists);
     let translation = move |reply: Bytes| {
@@ -140,7 +143,7 @@ fn asked(asker: &Asker<'_>, message: &ClientMessage) -> Asked {
 fn scope(asker: &Asker<'_>) -> &'static str {
     match asker.server.settings.sharing {
         Sharing::Stateless => "public",
-        Sharing::Session | Sharing::Shared => "private",
+        Sharing::Session | Sharing::Shared | Sharing::Request => "private",
     }
 }
 

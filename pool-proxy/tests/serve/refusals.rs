@@ -92,6 +92,20 @@ fn a_page_of_a_known_origin_may_ask_and_see_its_session() {
             .to_str()
             .unwrap();
         assert!(allowed.contains("Mcp-Session-Id"));
+        let wanted = "content-type,mcp-param-region, Mcp-Param-Count,x-other,mcp-param";
+        let asking = page.with("access-control-request-headers", wanted);
+        let preflight = asking.send(Method::OPTIONS, "").await;
+        let allowed = preflight.headers.get_all("access-control-allow-headers");
+        let allowed: Vec<_> = allowed
+            .iter()
+            .flat_map(|names| names.to_str().unwrap().split(", "))
+            .collect();
+        for name in ["Content-Type", "mcp-param-region", "Mcp-Param-Count"] {
+            assert!(allowed.contains(&name), "{allowed:?}");
+        }
+        for name in ["x-other", "mcp-param"] {
+            assert!(!allowed.contains(&name), "{allowed:?}");
+        }
         let session = page.begin(NEWEST).await;
         let reply = session.post(&tool(1, "pid", json!({}))).await;
         assert_eq!(
