@@ -43,10 +43,6 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
     if let Err(bad) = check(headers, &message) {
         return refused(asker, id.as_ref(), &bad);
     }
-    let shared = asker.server.sessionless();
-    if let Some(error) = shared.refusal() {
-        return Failure::from(&error).answer(id.as_ref());
-    }
     if is_of_another_era(&message.method) {
         return refuse(
             StatusCode::NOT_FOUND,
@@ -56,6 +52,10 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
         );
     }
     let mut log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
+    let shared = asker.server.sessionless();
+    if let Some(error) = shared.refusal() {
+        return failed(Failure::from(&error), id.as_ref(), &mut log);
+    }
     let key = match shared.key(&asker.principal, Spoken::Modern) {
         Ok(key) => key,
         Err(error) => return failed(Failure::from(error), id.as_ref(), &mut log),
