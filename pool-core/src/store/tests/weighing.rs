@@ -8,7 +8,8 @@ use super::cases::{at, closed, effects, limits};
 use crate::event::EventKind;
 use crate::id::CloseReason;
 use crate::store::{
-    Condition, Errand, Exclusive, Limits, SlotKey, State, Store, VitalsHandle, WeightReading,
+    Condition, Errand, Exclusive, Limits, SlotKey, State, Store, VitalsHandle, Weight,
+    WeightReading,
 };
 use crate::time::Time;
 use crate::vitals::{Overweight, Vitals};
@@ -43,7 +44,7 @@ fn pool(max_weight: Option<u64>, kill_weight: Option<u64>) -> Pool {
 
 fn open(store: &mut Pool, name: &'static str, now: Time) -> SlotKey {
     let opening = store.open(now).expect("a connect is wanted");
-    let vitals = VitalsHandle(Arc::new(Stone));
+    let vitals = VitalsHandle::new(Arc::new(Stone));
     store.note_vitals(opening.key, vitals, now);
     store.opened(opening.key, name, now);
     opening.key
@@ -51,6 +52,7 @@ fn open(store: &mut Pool, name: &'static str, now: Time) -> SlotKey {
 
 fn reading(store: &Pool, key: SlotKey, weight: u64) -> WeightReading {
     let id = store.slots.get(key).id;
+    let weight = Weight::Measured(weight);
     WeightReading { key, id, weight }
 }
 
