@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backend::{Server, StartError};
+use crate::backend::{Server, StartError, StartSlots};
 use crate::config::{HttpSettings, LimitSettings, Settings};
 use crate::guard::{AllowedNames, Tokens};
 use crate::sessions::Table;
@@ -22,6 +22,7 @@ pub(crate) struct App {
     pub(crate) tokens: Tokens,
     pub(crate) sessions: Table,
     budget: Budget,
+    pub(crate) start_slots: StartSlots,
     pub(crate) http: HttpSettings,
     pub(crate) limits: LimitSettings,
     /// Whether only programs of this machine reach it.
@@ -67,6 +68,7 @@ impl App {
             tokens: Tokens::new(&settings.tokens),
             sessions: Table::new(limits),
             budget,
+            start_slots: StartSlots::new(limits.starts_max),
             http: settings.http.clone(),
             limits: limits.clone(),
             is_local: settings.listen.ip().is_loopback(),
@@ -84,11 +86,15 @@ impl App {
             .flat_map(|server| server.demands())
             .collect();
         if demands.iter().any(|demand| demand.waiting > 0) {
-            let status = self.budget.status();
-            let is_too_heavy = status.max_weight.is_some_and(|max| status.weight >= max);
-            let is_full = status.used >= status.limit || is_too_heavy;
-            self.sessions.make_room(&demands, is_full);
+            self.sessions.make_room(&demands, !self.has_room());
         }
+    }
+
+    /// Whether the limits of all servers allow another child.
+    pub(crate) fn has_room(&self) -> bool {
+        let status = self.budget.status();
+        let is_too_heavy = status.max_weight.is_some_and(|max| status.weight >= max);
+        status.used < status.limit && !is_too_heavy
     }
 
     /// The server under this path.

@@ -16,6 +16,7 @@
 //! | `shared_children` | the pools whose children belong to no session |
 //! | `own_children` | the pools whose children serve one session each |
 //! | `start_record` | whether a server can be started |
+//! | `start_slots` | how many children of sessions start at a time |
 //! | `server` | which pools a server has |
 
 mod child_command;
@@ -31,6 +32,7 @@ mod promise;
 mod server;
 mod shared_children;
 mod start_record;
+mod start_slots;
 mod subscribing;
 mod subscriptions;
 mod tool_facts;
@@ -44,5 +46,6 @@ pub(crate) use own_children::OwnChildren;
 pub(crate) use promise::Hello;
 pub(crate) use server::{Demand, Pools, Server, StartError};
 pub(crate) use shared_children::SharedChildren;
+pub(crate) use start_slots::StartSlots;
 pub(crate) use subscriptions::{NotSubscribed, SUBSCRIPTIONS_MAX, Subscriber};
 pub(crate) use tool_facts::MirroredArgument;

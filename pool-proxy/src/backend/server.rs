@@ -142,6 +142,15 @@ impl Server {
         }
     }
 
+    /// Whether the server's own limits allow this principal another child of a session.
+    pub(crate) fn has_room_for(&self, principal: &Principal) -> bool {
+        let Pools::Session(own) = &self.pools else {
+            return false;
+        };
+        let status = own.pools.status_of(principal);
+        status.is_none_or(|status| status.size() < status.max_size)
+    }
+
     /// The children that serve clients of revision 2026-07-28.
     pub(crate) fn sessionless(&self) -> &SharedChildren {
         match &self.pools {

@@ -156,6 +156,16 @@ impl Owner {
         introduction: Bytes,
         kind: Option<&ClientKind>,
     ) -> Result<Started, Failure> {
+        let start = self.start_now(introduction, kind);
+        let has_room = || self.app.has_room() && self.server.has_room_for(&self.principal);
+        self.app.start_slots.run(has_room, start).await
+    }
+
+    async fn start_now(
+        &self,
+        introduction: Bytes,
+        kind: Option<&ClientKind>,
+    ) -> Result<Started, Failure> {
         let Pools::Session(own) = &self.server.pools else {
             return Err(Failure::session_over());
         };

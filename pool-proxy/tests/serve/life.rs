@@ -75,9 +75,22 @@ fn a_child_gets_little_of_the_environment() {
         let beacon = Beacon::new();
         let lines = "sharing = 'shared'\nenv_pass = ['CARGO_PKG_NAME']";
         let proxy = Proxy::configured(&legacy(&beacon, lines));
-        let client = Client::new(proxy.address);
-        let environment = client.call(1, "environment", json!({})).await;
-        let environment: Value = serde_json::from_str(&environment).unwrap();
+        // What a client says is no variable, whatever it is called.
+        let client = Client::new(proxy.address).with("LD_PRELOAD", "/tmp/evil.so");
+        let evil =
+            json!({ "LD_PRELOAD": "/tmp/evil.so", "PATH": "/tmp", "NODE_OPTIONS": "-r evil" });
+        let call = json!({ "name": "environment", "arguments": {}, "_meta": { "env": evil }, "env": evil });
+        let environment = client.ask(1, "tools/call", call).await;
+        let environment = environment["result"]["content"][0]["text"]
+            .as_str()
+            .unwrap();
+        let environment: Value = serde_json::from_str(environment).unwrap();
+        // `python3` can be a script that puts something before it.
+        let path = environment["PATH"].as_str().unwrap();
+        assert!(path.ends_with(&std::env::var("PATH").unwrap()), "{path}");
+        for name in ["LD_PRELOAD", "NODE_OPTIONS"] {
+            assert!(environment.get(name).is_none(), "{environment}");
+        }
         assert_eq!(environment["CARGO_PKG_NAME"], "pool-proxy");
         assert!(environment["PATH"].is_string());
         assert_eq!(environment["BEACON"].as_str(), beacon.path.to_str());

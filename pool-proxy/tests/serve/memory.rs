@@ -16,7 +16,9 @@ fn a_child_that_leaks_is_killed_and_its_callers_are_told_why() {
     run(async {
         for sharing in ["shared", "session"] {
             let beacon = Beacon::new();
-            let lines = format!("sharing = '{sharing}'\nmemory_bytes_max = {LIMIT}");
+            // One child: while a start takes long, another one would be started beside it.
+            let lines =
+                format!("sharing = '{sharing}'\nchildren_max = 1\nmemory_bytes_max = {LIMIT}");
             let proxy = Proxy::configured(&legacy(&beacon, &lines));
             let client = Client::new(proxy.address).begin(NEWEST).await;
             let leak = json!({ "name": "leak", "arguments": { "bytes": LEAKED, "silent": true } });
@@ -48,7 +50,7 @@ fn a_child_that_leaks_is_killed_and_its_callers_are_told_why() {
 fn a_shared_child_that_grew_is_replaced_without_a_failed_request() {
     run(async {
         let beacon = Beacon::new();
-        let lines = format!("sharing = 'shared'\nmemory_bytes_soft = {LIMIT}");
+        let lines = format!("sharing = 'shared'\nchildren_max = 1\nmemory_bytes_soft = {LIMIT}");
         let proxy = Proxy::configured(&legacy(&beacon, &lines));
         let client = Client::new(proxy.address);
         client.call(1, "leak", json!({ "bytes": LEAKED })).await;
@@ -69,7 +71,7 @@ fn while_all_children_together_are_too_heavy_callers_are_told_so_or_idle_session
         let [hasty, patient] = others;
         let proxy = Proxy::configured(&format!(
             "{limits}{}{}{}",
-            legacy(&beacon, ""),
+            legacy(&beacon, "children_max = 1"),
             hasty.replace("servers.legacy", "servers.hasty"),
             patient.replace("servers.legacy", "servers.patient"),
         ));

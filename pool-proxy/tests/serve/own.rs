@@ -341,3 +341,47 @@ fn an_older_child_is_spoken_to_in_its_version() {
         );
     });
 }
+
+#[test]
+fn a_session_is_none_to_another_principal() {
+    run(async {
+        let beacon = Beacon::new();
+        let tokens = "[tokens.a]\nsha256 = '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'\n\
+                      [tokens.b]\nsha256 = '60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752'\n";
+        let proxy = Proxy::configured(&format!("{tokens}{}", legacy(&beacon, "")));
+        let client = Client::new(proxy.address).with("authorization", "Bearer test");
+        let session = client.begin(NEWEST).await;
+        let stranger = session.with("authorization", "Bearer test2");
+        for (method, body) in [
+            (Method::POST, tool(1, "pid", json!({})).to_string()),
+            (Method::GET, String::new()),
+            (Method::DELETE, String::new()),
+        ] {
+            let refused = stranger.send(method, body).await;
+            assert_eq!(refused.status, StatusCode::NOT_FOUND);
+        }
+        assert_eq!(session.call(1, "calls", json!({})).await, "1");
+    });
+}
+
+#[test]
+fn a_request_that_is_silent_becomes_a_stream_with_comments() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, ""));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let mut child = beacon.next().await;
+        // The child says nothing before the head of the answer is there.
+        let mut stream = client.post(&tool(1, "wait", json!({}))).await;
+        assert_eq!(stream.status, StatusCode::OK);
+        assert_eq!(stream.headers["content-type"], "text/event-stream");
+        assert_eq!(child.line().await, "waiting\n");
+        child.tell("go").await;
+        let text = stream.text().await;
+        assert!(text.starts_with(':'), "a comment: {text}");
+        assert!(
+            text.contains(r#""text":"go""#) || text.contains(r#""text": "go""#),
+            "{text}"
+        );
+    });
+}

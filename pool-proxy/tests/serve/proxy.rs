@@ -201,10 +201,15 @@ impl Sighting {
     }
 }
 
-/// A configuration with one server, `legacy.py`, and these further lines of its table.
+/// A configuration with one server, `legacy.py`, and these further lines of its table. A start may take as long as the
+/// test, unless they say otherwise.
 pub(crate) fn legacy(beacon: &Beacon, lines: &str) -> String {
+    let patience = match lines.contains("wait_timeout") {
+        true => "",
+        false => "wait_timeout = '2m'\n",
+    };
     format!(
-        "[servers.legacy]\ncommand = ['python3', '{}']\nenv = {{ BEACON = '{}' }}\n{lines}\n",
+        "[servers.legacy]\ncommand = ['python3', '{}']\nenv = {{ BEACON = '{}' }}\n{patience}{lines}\n",
         script("legacy.py"),
         beacon.path.display()
     )

@@ -4,7 +4,7 @@ use hyper::{Method, StatusCode};
 use serde_json::json;
 
 use crate::client::{Client, NEWEST, tool};
-use crate::proxy::{Beacon, Proxy, legacy, refused_start};
+use crate::proxy::{Beacon, Proxy, legacy, refused_start, scratch};
 use crate::run;
 
 #[test]
@@ -172,4 +172,61 @@ fn a_start_that_makes_no_sense_is_refused_with_the_reason() {
     let said = refused_start(&["serve", "--config", file.to_str().unwrap()]);
     std::fs::remove_file(&file).unwrap();
     assert!(said.contains("did you mean `sharing`?"), "{said}");
+}
+
+/// A key that does not exist has the program name all that do.
+fn keys(table: &str) -> Vec<String> {
+    let file = scratch("toml");
+    std::fs::write(&file, format!("{table}\nno_such_key = 1\n")).unwrap();
+    let said = refused_start(&["serve", "--config", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    let (_, known) = said.split_once(", expected ").expect(&said);
+    let known = known.lines().next().unwrap_or_default().split('`');
+    known.skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn each_key_of_the_configuration_has_a_row_in_the_documentation_with_a_reason() {
+    let document = format!("{}/../docs/proxy.md", env!("CARGO_MANIFEST_DIR"));
+    let document = std::fs::read_to_string(document).unwrap();
+    let mut documented = 0;
+    for (table, prefix) in [
+        ("", ""),
+        ("[http]", "http."),
+        ("[limits]", "limits."),
+        ("[log]", "log."),
+        ("[tokens.a]", "tokens.NAME."),
+        ("[servers.a]", "servers.NAME."),
+    ] {
+        for key in keys(table) {
+            let inner = ["http", "limits", "log", "tokens", "servers"];
+            if table.is_empty() && inner.contains(&&*key) {
+                continue;
+            }
+            let name = match &*key {
+                "tool_timeouts" => "tool_timeouts.TOOL",
+                key => key,
+            };
+            let begin = format!("| `{prefix}{name}` |");
+            let row = document.lines().find(|line| line.starts_with(&begin));
+            let row = row.unwrap_or_else(|| panic!("there is no row of {prefix}{name}"));
+            let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+            assert!(
+                cells.len() == 5 && cells.iter().all(|cell| !cell.is_empty()),
+                "key, unit, default, meaning, why: {row}"
+            );
+            documented += 1;
+        }
+    }
+    let rows = |line: &&str| {
+        let tables = ["listen", "http.", "limits.", "log.", "tokens.", "servers."];
+        tables
+            .iter()
+            .any(|table| line.starts_with(&format!("| `{table}")))
+    };
+    assert_eq!(
+        document.lines().filter(rows).count(),
+        documented,
+        "no row without a key"
+    );
 }
