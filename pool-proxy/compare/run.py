@@ -80,6 +80,8 @@ def measure(subject, scenario, load, measured):
             command += ["--tool", f"child/{scenario.tool}" if "crate" in subject.name else scenario.tool]
             if subject.name == "bare example":
                 command += ["--without-sessions", "--path", "/"]
+            elif "crate" in subject.name:
+                command += ["--path", "/"]
             elif subject.mode == "stateless":
                 command += ["--without-sessions"]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as clients:
@@ -152,12 +154,16 @@ def table(found):
 
 
 def ratio(found, name, other, figure):
-    """The median over the rounds of our figure by another's; both were measured in the same round."""
+    """The median over the rounds of our figure by another's; both were measured in the same round.
+
+    None if the other was never measured.
+    """
     mine = next(measured for subject, measured in found.items() if (subject.name, subject.mode) == name)
     theirs = next((measured for subject, measured in found.items() if subject == other), None)
     if theirs is None:
         return None
-    return statistics.median(a / b for a, b in zip(getattr(mine, figure), getattr(theirs, figure)) if b)
+    ratios = [a / b for a, b in zip(getattr(mine, figure), getattr(theirs, figure)) if b]
+    return statistics.median(ratios) if ratios else None
 
 
 def judge(scenario, found):
@@ -188,7 +194,9 @@ def judge(scenario, found):
 
 
 def bar(what, figure, side, limit):
-    meets = figure is not None and (figure >= limit if side == ">=" else figure <= limit)
+    if figure is None:
+        return f"{what}: could not be measured (bar: {side} {limit})", False
+    meets = figure >= limit if side == ">=" else figure <= limit
     return f"{what}: {figure:.2f} (bar: {side} {limit}) {'met' if meets else 'MISSED'}", meets
 
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use metrics::SharedString;
 use tokio::time::Instant;
 
 use crate::guard::Principal;
@@ -45,10 +46,10 @@ impl RequestLog {
 impl Drop for RequestLog {
     fn drop(&mut self) {
         let took = self.begun.elapsed();
-        metrics::counter!("proxy_requests_total", "server" => self.server.to_string(), "outcome" => self.outcome)
+        let server = || SharedString::from_shared(Arc::clone(&self.server));
+        metrics::counter!("proxy_requests_total", "server" => server(), "outcome" => self.outcome)
             .increment(1);
-        metrics::histogram!("proxy_request_seconds", "server" => self.server.to_string())
-            .record(took);
+        metrics::histogram!("proxy_request_seconds", "server" => server()).record(took);
         tracing::info!(
             request = self.number,
             server = &*self.server,

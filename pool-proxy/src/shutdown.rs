@@ -13,7 +13,9 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -137,7 +139,7 @@ fn begin_log(settings: &LogSettings) -> io::Result<Option<LogLines>> {
     if settings.format == LogFormat::Off {
         return Ok(None);
     }
-    let lines = LogLines::begin(settings.lines_max, io::stderr())?;
+    let lines = LogLines::begin(settings.lines_max, LOG_GATHERS_FOR, io::stderr())?;
     let levels = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("pool_proxy", LevelFilter::INFO);
@@ -147,7 +149,16 @@ fn begin_log(settings: &LogSettings) -> io::Result<Option<LogLines>> {
         .with_ansi(false);
     match settings.format {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
-        LogFormat::Human | LogFormat::Off => registry.with(layer).init(),
+        LogFormat::Human | LogFormat::Off => {
+            // Without the styles of a terminal, which cost time even where they write nothing.
+            let fields = debug_fn(|writer, field, value| match field.name() {
+                "message" => write!(writer, "{value:?}"),
+                name => write!(writer, "{name}={value:?}"),
+            });
+            registry
+                .with(layer.fmt_fields(fields.delimited(" ")))
+                .init();
+        }
     }
     Ok(Some(lines))
 }
@@ -172,6 +183,8 @@ fn announce(config: &Config, address: SocketAddr) {
 
 /// For the last lines of the log, if stderr takes them.
 const LOG_GRACE: Duration = Duration::from_millis(500);
+/// So long the first line of the log waits for others. Nobody who reads along sees it.
+const LOG_GATHERS_FOR: Duration = Duration::from_millis(5);
 /// How often idle sessions are looked for.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// For children that must end: their input ends first.

@@ -1,8 +1,10 @@
-//! What a child must do before it serves a key: initialize, as the clients of the key were promised.
+//! What a child must do before it serves a key: say what the clients of the key were promised. And until when it
+//! serves: as long as that promise holds.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pool_core::{
@@ -11,15 +13,18 @@ use pool_core::{
 };
 use pool_stdio::{ChildCaller, JsonRpcConnection, JsonRpcConnector, Notifications};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio_util::task::TaskTracker;
 
+use super::child_era::{Era, EraError};
 use super::key_state::KeyFacts;
+use super::listening::listen;
 use super::start_record::StartRecord;
 use super::subscribing::subscribe;
 
 /// Connects the children of one key.
 pub(super) struct ChildConnector {
-    /// Initializes each child in the version of the key.
+    /// Says the first messages to each child.
     pub(super) inner: Arc<JsonRpcConnector>,
     pub(super) facts: KeyFacts,
     /// For what a child is asked without a client.
@@ -27,7 +32,13 @@ pub(super) struct ChildConnector {
     pub(super) server: Arc<str>,
     pub(super) starts: Arc<StartRecord>,
     pub(super) tasks: TaskTracker,
+    /// Of which promise the living children are.
+    pub(super) generations: Generations,
 }
+
+/// The generation of each living child, by its process id.
+#[derive(Debug, Default)]
+pub(super) struct Generations(Mutex<HashMap<u32, u64>>);
 
 #[async_trait]
 impl Connector for ChildConnector {
@@ -37,35 +48,46 @@ impl Connector for ChildConnector {
         let child = match self.inner.connect(cx).await {
             Ok(child) => child,
             Err(error) => {
-                self.starts.failed();
-                let cause = error.source().map(tracing::field::display);
+                let source = error.source();
+                // It starts, but these clients cannot speak to it.
+                if !source.is_some_and(<dyn Error>::is::<EraError>) {
+                    self.starts.failed();
+                }
+                let cause = source.map(tracing::field::display);
                 tracing::warn!(server = &*self.server, %error, cause, "a child did not start");
                 return Err(error);
             }
         };
         self.starts.succeeded();
-        let news = child.notifications();
-        if let Some(result) = child.initialize_result() {
-            // Order: clients of a new promise do not find the lists of before.
-            self.facts.lists.started(result);
-            match self.facts.promise.keep(result) {
-                Ok(true) => {}
-                Ok(false) => tracing::warn!(
-                    server = &*self.server,
-                    pid = child.pid(),
-                    "a child has another version or other capabilities: its clients must initialize again"
-                ),
-                Err(error) => return Err(ConnectError::transient(error)),
-            }
+        let (news, caller) = (child.notifications(), child.caller());
+        let said = child.initialize_result().map(ToOwned::to_owned);
+        let said = said.unwrap_or_default();
+        // Order: clients of a new promise do not find the lists of before.
+        self.facts.lists.started(&said);
+        let kept = self.facts.promise.keep(&said);
+        let (generation, is_kept) = kept.map_err(ConnectError::transient)?;
+        if !is_kept {
+            tracing::warn!(
+                server = &*self.server,
+                pid = child.pid(),
+                "a child has another version or other capabilities: its clients must initialize again"
+            );
         }
-        tracing::info!(server = &*self.server, pid = child.pid(), "child started");
-        let (caller, facts, limit) = (child.caller(), self.facts.clone(), self.limit);
-        self.tasks.spawn(attend(caller, news, facts, limit));
+        self.generations.lock().insert(child.pid(), generation);
+        let era = Era::of(&said);
+        tracing::info!(
+            server = &*self.server,
+            pid = child.pid(),
+            ?era,
+            "child started"
+        );
+        let (facts, limit) = (self.facts.clone(), self.limit);
+        self.tasks.spawn(attend(caller, news, said, facts, limit));
         Ok(child)
     }
 
     fn is_alive(&self, child: &JsonRpcConnection) -> bool {
-        self.inner.is_alive(child)
+        !self.is_outdated(child) && self.inner.is_alive(child)
     }
 
     fn is_clean(&self, child: &JsonRpcConnection) -> bool {
@@ -86,6 +108,7 @@ impl Connector for ChildConnector {
 
     async fn close(&self, child: JsonRpcConnection, reason: CloseReason) {
         let pid = child.pid();
+        self.generations.lock().remove(&pid);
         if let Some(result) = child.initialize_result() {
             self.facts.lists.ended(result);
         }
@@ -105,11 +128,40 @@ impl SharedConnector for ChildConnector {
     }
 }
 
+impl ChildConnector {
+    /// Whether it is of an earlier promise. Such a child gets no further request, and closes when those in
+    /// flight are done.
+    fn is_outdated(&self, child: &JsonRpcConnection) -> bool {
+        let latest = self.facts.promise.generation();
+        // The first promise outdates nothing, and mostly is the only one.
+        latest > 0 && self.generations.lock().get(&child.pid()) != Some(&latest)
+    }
+}
+
+impl Generations {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Serves the subscriptions of a child as long as it lives.
-async fn attend(child: ChildCaller, news: Notifications, facts: KeyFacts, limit: Duration) {
-    tokio::select! {
-        () = pass_on(news, &facts) => {}
-        never = subscribe(&child, &facts.subscriptions, limit) => match never {},
+async fn attend(
+    child: ChildCaller,
+    mut news: Notifications,
+    said: Box<RawValue>,
+    facts: KeyFacts,
+    limit: Duration,
+) {
+    match Era::of(&said) {
+        Era::Legacy => tokio::select! {
+            () = pass_on(news, &facts) => {}
+            never = subscribe(&child, &facts.subscriptions, limit) => match never {},
+        },
+        // What such a child says belongs to a request, and comes with that.
+        Era::Modern => tokio::select! {
+            () = async { while news.recv().await.is_some() {} } => {}
+            never = listen(&child, &said, &facts, limit) => match never {},
+        },
     }
 }
 

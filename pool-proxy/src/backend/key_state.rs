@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use pool_core::{AcquireError, SharedKeyHandle};
+use pool_core::{AcquireError, SharedKeyHandle, SharedLease};
 use pool_stdio::{JsonRpcConnection, Retry};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -35,15 +35,10 @@ pub(crate) struct KeyState {
 
 impl KeyFacts {
     pub(super) fn new(settings: &ServerSettings) -> Self {
-        let lists = ListCache::new(
-            settings.lists_ttl,
-            settings.lists_bytes_max,
-            settings.trust_annotations,
-        );
         Self {
             promise: Arc::new(Promise::new()),
             subscriptions: Subscriptions::new(),
-            lists: Arc::new(lists),
+            lists: Arc::new(ListCache::new(settings)),
         }
     }
 }
@@ -110,8 +105,10 @@ fn lives(child: &JsonRpcConnection) -> bool {
 
 /// Holds a child as long as there are subscriptions, and another one when it ends.
 async fn keep_a_child(key: Arc<KeyState>) {
-    let mut held = None;
+    let mut held: Option<SharedLease<JsonRpcConnection>> = None;
     loop {
+        // A dead one is in the way of the next one.
+        held = held.filter(|lease| lives(lease));
         let acquired = tokio::select! {
             biased;
             () = key.subscriptions.unneeded() => return,

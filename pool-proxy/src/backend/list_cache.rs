@@ -1,13 +1,15 @@
 //! Which lists of a key are kept, so that its clients see them while no child lives.
 //!
-//! A list is kept under its method and its cursor, as a child wrote it, for the server's `lists_ttl`. It is
+//! A list is kept under its method and its cursor, as a child wrote it: one of a legacy child for the server's
+//! `lists_ttl`, one of a modern child for its own `ttlMs`. A list that was asked for by a client of revision
+//! 2026-07-28 may depend on the capabilities of that client, so it is kept for clients with the same ones. A list is
 //! dropped when a child tells that it has changed, and when another kind of child has come. What was asked for before
 //! such a change is not kept after it.
 //!
 //! # Invariants
 //!
 //! * A cache belongs to one key: what one principal's children said reaches another principal only where the
-//!   server is declared `stateless`.
+//!   server is declared `stateless`, and not even there if the child calls a list private.
 //! * The lists count as `bytes_max` at most, and so does what is known of tools. So a client that invents
 //!   cursors costs no more than this, and lists that do not fit are asked for again.
 
@@ -17,10 +19,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::tool_facts::{ToolFacts, tools_in};
+use crate::config::{ServerSettings, Sharing};
 use crate::wire::tool_name;
 
 /// The lists of one key, and what they say of tools.
@@ -31,6 +36,8 @@ pub(crate) struct ListCache {
     bytes_max: usize,
     /// Whether the operator trusts what the server says of its tools.
     trusts_annotations: bool,
+    /// Whether all clients are of one principal.
+    is_private: bool,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +56,7 @@ struct Kept {
 /// A tool, and which page listed it.
 #[derive(Debug)]
 struct ListedTool {
-    cursor: Option<Arc<str>>,
+    page: Arc<ListKey>,
     facts: ToolFacts,
 }
 
@@ -64,6 +71,8 @@ struct List {
 struct ListKey {
     method: String,
     cursor: Option<String>,
+    /// Of the client, if the request names them.
+    capabilities: Option<String>,
 }
 
 /// A request for a list, and when it was made.
@@ -85,12 +94,13 @@ pub(crate) enum Listed {
 }
 
 impl ListCache {
-    pub(super) fn new(ttl: Duration, bytes_max: usize, trusts_annotations: bool) -> Self {
+    pub(super) fn new(settings: &ServerSettings) -> Self {
         Self {
             kept: Mutex::default(),
-            ttl,
-            bytes_max,
-            trusts_annotations,
+            ttl: settings.lists_ttl,
+            bytes_max: settings.lists_bytes_max,
+            trusts_annotations: settings.trust_annotations,
+            is_private: settings.sharing != Sharing::Stateless,
         }
     }
 
@@ -127,16 +137,17 @@ impl ListCache {
             return;
         }
         if request.key.method == "tools/list" {
-            kept.note_tools(request.key.cursor.as_deref(), &result, self.bytes_max);
+            kept.note_tools(&request.key, &result, self.bytes_max);
         }
         let now = Instant::now();
         kept.remove_if(|key, list| *key == request.key || list.until <= now);
         let bytes = bytes_of(&request.key, &result);
-        if self.ttl.is_zero() || kept.bytes + bytes > self.bytes_max {
+        let ttl = self.ttl_of(&result);
+        if ttl.is_zero() || kept.bytes + bytes > self.bytes_max {
             return;
         }
         kept.bytes += bytes;
-        let until = now + self.ttl;
+        let until = now + ttl;
         kept.lists.insert(
             request.key.clone(),
             List {
@@ -144,6 +155,27 @@ impl ListCache {
                 until,
             },
         );
+    }
+
+    /// How long a list may be kept.
+    fn ttl_of(&self, result: &RawValue) -> Duration {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Hints {
+            /// Of modern children, in every result.
+            result_type: Option<IgnoredAny>,
+            ttl_ms: Option<i64>,
+            cache_scope: Option<String>,
+        }
+        match serde_json::from_str::<Hints>(result.get()) {
+            Ok(hints) if hints.result_type.is_some() && !self.ttl.is_zero() => {
+                let is_public = hints.cache_scope.as_deref() == Some("public");
+                let ttl_ms = hints.ttl_ms.filter(|_| is_public || self.is_private);
+                let ttl = Duration::from_millis(ttl_ms.unwrap_or(0).try_into().unwrap_or(0));
+                ttl.min(TTL_MAX)
+            }
+            Ok(_) | Err(_) => self.ttl,
+        }
     }
 
     /// A child says that a list has changed, by this notification.
@@ -201,7 +233,12 @@ impl ListCache {
         struct Params {
             cursor: Option<String>,
             #[serde(default, rename = "_meta")]
-            _meta: serde::de::IgnoredAny,
+            meta: Meta,
+        }
+        #[derive(Default, Deserialize)]
+        struct Meta {
+            #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
+            capabilities: Option<Value>,
         }
         let is_list = matches!(
             method,
@@ -217,6 +254,7 @@ impl ListCache {
         Some(ListKey {
             method: method.to_owned(),
             cursor: params.cursor,
+            capabilities: params.meta.capabilities.map(|value| value.to_string()),
         })
     }
 
@@ -238,15 +276,15 @@ impl Kept {
     }
 
     /// Takes what a page says of its tools, instead of what it said before.
-    fn note_tools(&mut self, cursor: Option<&str>, result: &RawValue, bytes_max: usize) {
-        self.forget_tools_if(|tool| tool.cursor.as_deref() == cursor);
-        let cursor: Option<Arc<str>> = cursor.map(Arc::from);
+    fn note_tools(&mut self, page: &ListKey, result: &RawValue, bytes_max: usize) {
+        self.forget_tools_if(|tool| *tool.page == *page);
+        let page = Arc::new(page.clone());
         for (name, facts) in tools_in(result) {
             if let Some(other) = self.tools.remove(&name) {
                 self.tools_bytes -= other.bytes(&name);
             }
-            let cursor = cursor.clone();
-            let tool = ListedTool { cursor, facts };
+            let page = Arc::clone(&page);
+            let tool = ListedTool { page, facts };
             let bytes = tool.bytes(&name);
             if self.tools_bytes + bytes <= bytes_max {
                 self.tools_bytes += bytes;
@@ -281,10 +319,16 @@ impl Kept {
 }
 
 impl ListedTool {
-    /// What it counts as. Its cursor counts for each tool of the page.
+    /// What it counts as. What names its page counts for each tool of the page.
     fn bytes(&self, name: &str) -> usize {
-        let cursor = self.cursor.as_ref().map_or(0, |cursor| cursor.len());
-        name.len() + cursor + self.facts.bytes() + OVERHEAD
+        name.len() + self.page.bytes() + self.facts.bytes() + OVERHEAD
+    }
+}
+
+impl ListKey {
+    fn bytes(&self) -> usize {
+        let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        self.method.len() + of(&self.cursor) + of(&self.capabilities)
     }
 }
 
@@ -296,11 +340,13 @@ fn fingerprint(initialized: &RawValue) -> u64 {
 
 /// What a list counts as, with what it takes beside its text.
 fn bytes_of(key: &ListKey, result: &RawValue) -> usize {
-    key.method.len() + key.cursor.as_ref().map_or(0, String::len) + result.get().len() + OVERHEAD
+    key.bytes() + result.get().len() + OVERHEAD
 }
 
 /// Of one entry, about.
 const OVERHEAD: usize = 128;
+/// A list that a child calls valid for longer is asked for again after this.
+const TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -309,7 +355,16 @@ mod tests {
     const TTL: Duration = Duration::from_secs(60);
 
     fn cache(bytes_max: usize) -> ListCache {
-        ListCache::new(TTL, bytes_max, true)
+        of_settings(|settings| settings.lists_bytes_max = bytes_max)
+    }
+
+    fn of_settings(change: impl Fn(&mut ServerSettings)) -> ListCache {
+        let mut settings = ServerSettings::of_command(Vec::new());
+        settings.sharing = Sharing::Shared;
+        settings.lists_ttl = TTL;
+        settings.trust_annotations = true;
+        change(&mut settings);
+        ListCache::new(&settings)
     }
 
     fn ask(cache: &ListCache, method: &str, params: &str) -> ListRequest {
@@ -353,6 +408,62 @@ mod tests {
         let refused = ask(&cache, "prompts/list", "");
         cache.keep(&refused, br#"{"id":1,"error":{"code":1,"message":"no"}}"#);
         assert_eq!(kept(&cache, "prompts/list", ""), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_modern_child_says_how_long_and_for_whom_its_list_is_kept() {
+        let list = |ttl: &str, scope: &str| {
+            format!(
+                r#"{{"result":{{"resultType":"complete","ttlMs":{ttl},"cacheScope":"{scope}"}}}}"#
+            )
+        };
+        let is_kept = |cache: &ListCache, ttl: &str, scope: &str| {
+            cache.missed();
+            let list = list(ttl, scope);
+            cache.keep(&ask(cache, "tools/list", ""), list.as_bytes());
+            kept(cache, "tools/list", "").is_some()
+        };
+        let shared = cache(1 << 20);
+        assert!(is_kept(&shared, "1000", "private") && is_kept(&shared, "1000", "public"));
+        for none in ["0", "-5", "null"] {
+            assert!(!is_kept(&shared, none, "public"), "{none}");
+        }
+        assert!(is_kept(&shared, "1000", "public"));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(kept(&shared, "tools/list", ""), None);
+        let stateless = of_settings(|settings| settings.sharing = Sharing::Stateless);
+        assert!(is_kept(&stateless, "1000", "public"));
+        assert!(
+            !is_kept(&stateless, "1000", "private"),
+            "its clients are of any principal"
+        );
+        let off = of_settings(|settings| settings.lists_ttl = Duration::ZERO);
+        assert!(!is_kept(&off, "1000", "public"));
+    }
+
+    #[test]
+    fn a_list_for_a_client_with_some_capabilities_is_not_shown_to_one_with_others() {
+        let cache = cache(1 << 20);
+        let of = |capabilities: &str| {
+            format!(
+                r#"{{"_meta":{{"io.modelcontextprotocol/clientCapabilities":{capabilities}}}}}"#
+            )
+        };
+        let params = of(r#"{"sampling":{},"roots":{}}"#);
+        let named = |tool: &str| format!(r#"{{"result":{{"tools":[{{"name":"{tool}"}}]}}}}"#);
+        cache.keep(&ask(&cache, "tools/list", &params), named("ask").as_bytes());
+        assert!(kept(&cache, "tools/list", &of(r#"{"roots":{}, "sampling":{}}"#)).is_some());
+        for other in [of("{}"), "{}".to_owned()] {
+            assert!(kept(&cache, "tools/list", &other).is_none());
+            cache.keep(
+                &ask(&cache, "tools/list", &other),
+                named("other").as_bytes(),
+            );
+        }
+        assert!(
+            cache.tool(br#"{"name":"ask"}"#).is_some(),
+            "its list was not replaced"
+        );
     }
 
     #[test]
@@ -452,7 +563,7 @@ mod tests {
         assert!(may("read") && !may("get"));
         cache.changed("notifications/tools/list_changed");
         assert!(!may("read"));
-        let wary = ListCache::new(TTL, 1 << 20, false);
+        let wary = of_settings(|settings| settings.trust_annotations = false);
         wary.keep(&ask(&wary, "tools/list", ""), list);
         assert!(!wary.may_repeat(br#"{"name":"read"}"#));
     }

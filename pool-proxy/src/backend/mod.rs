@@ -3,8 +3,9 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `child_command` | how a child is started, and which environment it gets |
+//! | `child_era` | which era a child speaks, and its first messages |
 //! | `promise` | what the clients of a key were told of its children |
-//! | `subscriptions`, `subscribing` | which clients of a key are told of which resources; what a child is told of that |
+//! | `subscriptions`, `subscribing`, `listening` | which clients of a key are told of which resources; what a legacy child is told of that, and a modern one |
 //! | `list_cache` | which lists of a key are kept |
 //! | `tool_facts` | what a list of tools says of each of them |
 //! | `key_state` | one key: its promise, its subscriptions, its lists and the way to its children |
@@ -15,8 +16,10 @@
 
 mod child_command;
 mod child_connector;
+mod child_era;
 mod key_state;
 mod list_cache;
+mod listening;
 mod promise;
 mod server;
 mod shared_children;
@@ -25,8 +28,10 @@ mod subscribing;
 mod subscriptions;
 mod tool_facts;
 
+pub(crate) use child_era::{Era, EraError, is_modern};
 pub(crate) use key_state::KeyState;
 pub(crate) use list_cache::Listed;
+pub(crate) use promise::Hello;
 pub(crate) use server::{Demand, Pools, Server, StartError};
 pub(crate) use shared_children::SharedChildren;
 pub(crate) use subscriptions::{NotSubscribed, SUBSCRIPTIONS_MAX, Subscriber};

@@ -13,6 +13,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
+use super::child_era::Era;
+
 /// What a key promises.
 #[derive(Debug)]
 pub(crate) struct Promise {
@@ -21,10 +23,11 @@ pub(crate) struct Promise {
     news: broadcast::Sender<Bytes>,
 }
 
-/// The result of `initialize` for the clients of shared children.
+/// What shared children say of themselves: their result of `initialize`, or of `server/discover`.
 #[derive(Debug)]
 pub(crate) struct Hello {
     pub(crate) result: Box<RawValue>,
+    pub(crate) era: Era,
     /// Counts the changes of version or capabilities.
     pub(crate) generation: u64,
     /// What must not change.
@@ -50,10 +53,16 @@ impl Promise {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Takes the result of `initialize` of a child. Returns whether it is what was promised.
-    pub(super) fn keep(&self, result: &RawValue) -> Result<bool, serde_json::Error> {
+    /// Takes what a child says of itself. Returns the generation of the child, and whether it is what was promised.
+    pub(super) fn keep(&self, result: &RawValue) -> Result<(u64, bool), serde_json::Error> {
         let mut members: Map<String, Value> = serde_json::from_str(result.get())?;
-        let version = members.get("protocolVersion").cloned().unwrap_or_default();
+        let version = ["protocolVersion", "supportedVersions"].map(|name| members.get(name));
+        let version = version
+            .into_iter()
+            .flatten()
+            .next()
+            .cloned()
+            .unwrap_or_default();
         let capabilities = members.get_mut("capabilities");
         let offered = capabilities.map_or(Value::Null, |capabilities| {
             leave_out_what_cannot_be_shared(capabilities);
@@ -61,11 +70,8 @@ impl Promise {
         });
         let promised = (version, offered);
         let mut hello = self.lock();
-        if hello
-            .as_ref()
-            .is_some_and(|hello| hello.promised == promised)
-        {
-            return Ok(true);
+        if let Some(hello) = hello.as_ref().filter(|hello| hello.promised == promised) {
+            return Ok((hello.generation, true));
         }
         let is_first = hello.is_none();
         let generation = match is_first {
@@ -74,10 +80,11 @@ impl Promise {
         };
         *hello = Some(Arc::new(Hello {
             result: to_raw_value(&members)?,
+            era: Era::of(result),
             generation,
             promised,
         }));
-        Ok(is_first)
+        Ok((generation, is_first))
     }
 
     /// Tells the open streams of all sessions.
@@ -104,6 +111,10 @@ fn leave_out_what_cannot_be_shared(capabilities: &mut Value) {
     };
     capabilities.remove("logging");
     capabilities.remove("tasks");
+    let extensions = capabilities.get_mut("extensions");
+    if let Some(extensions) = extensions.and_then(Value::as_object_mut) {
+        extensions.remove("io.modelcontextprotocol/tasks");
+    }
 }
 
 /// How many are kept for a stream that is slow. It misses older ones: a later one says the same.
@@ -127,23 +138,14 @@ mod tests {
                 r#"{{"protocolVersion":"{version}","capabilities":{capabilities},"serverInfo":{{"name":"{name}"}}}}"#
             ))
         };
-        assert!(
-            promise
-                .keep(&of("1", r#"{"tools":{},"logging":{}}"#, "a"))
-                .unwrap()
-        );
-        assert!(promise.keep(&of("1", r#"{"tools":{}}"#, "b")).unwrap());
+        let keep = |version: &str, capabilities: &str, name: &str| {
+            promise.keep(&of(version, capabilities, name)).unwrap()
+        };
+        assert_eq!(keep("1", r#"{"tools":{},"logging":{}}"#, "a"), (0, true));
+        assert_eq!(keep("1", r#"{"tools":{}}"#, "b"), (0, true));
         assert_eq!(promise.generation(), 0);
-        assert!(
-            !promise
-                .keep(&of("1", r#"{"tools":{},"prompts":{}}"#, "a"))
-                .unwrap()
-        );
-        assert!(
-            !promise
-                .keep(&of("2", r#"{"tools":{},"prompts":{}}"#, "a"))
-                .unwrap()
-        );
+        assert_eq!(keep("1", r#"{"tools":{},"prompts":{}}"#, "a"), (1, false));
+        assert_eq!(keep("2", r#"{"tools":{},"prompts":{}}"#, "a"), (2, false));
         assert_eq!(promise.generation(), 2);
         assert_eq!(promise.hello().unwrap().generation, 2);
     }
@@ -151,15 +153,17 @@ mod tests {
     #[test]
     fn what_cannot_be_shared_is_not_promised() {
         let promise = Promise::new();
-        let capabilities =
-            r#"{"logging":{},"tasks":{},"resources":{"subscribe":true,"listChanged":true}}"#;
+        let capabilities = r#"{"logging":{},"tasks":{},"extensions":{"io.modelcontextprotocol/tasks":{},"x/y":{}},"resources":{"subscribe":true,"listChanged":true}}"#;
         promise
             .keep(&raw(&format!(r#"{{"capabilities":{capabilities}}}"#)))
             .unwrap();
         let hello = promise.hello().unwrap();
         assert_eq!(
             serde_json::from_str::<Value>(hello.result.get()).unwrap(),
-            json!({ "capabilities": { "resources": { "listChanged": true, "subscribe": true } } })
+            json!({ "capabilities": {
+                "extensions": { "x/y": {} },
+                "resources": { "listChanged": true, "subscribe": true },
+            } })
         );
     }
 }

@@ -5,19 +5,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use pool_core::{Budget, BuildError, ConnectionPool, KeyedPool, PoolStatus};
 use pool_stdio::{Children, CommandError, JsonRpcConnection, JsonRpcConnector, Protocol};
-use serde_json::json;
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
 use super::child_command::command;
+use super::child_era::KnownEra;
 use super::shared_children::{Materials, SharedChildren};
 use super::start_record::StartRecord;
 use crate::config::{LimitSettings, ServerSettings, Sharing};
 use crate::guard::Principal;
-use crate::wire::{Revision, tool_name};
+use crate::wire::{Spoken, tool_name};
 
 /// A server that speaks stdio, and its children.
 pub(crate) struct Server {
@@ -35,6 +35,9 @@ pub(crate) enum Pools {
     Session {
         pools: KeyedPool<Principal, JsonRpcConnection>,
         children: Children,
+        /// Those of clients of revision 2026-07-28, which has no sessions: its children keep nothing between two
+        /// requests.
+        sessionless: SharedChildren,
     },
 }
 
@@ -61,11 +64,6 @@ pub(crate) enum StartError {
     },
     #[error("server `{name}`")]
     Pool { name: Arc<str>, source: BuildError },
-    #[error("server `{name}`")]
-    Params {
-        name: Arc<str>,
-        source: serde_json::Error,
-    },
 }
 
 impl Server {
@@ -85,30 +83,31 @@ impl Server {
             })
         };
         let starts = Arc::new(StartRecord::default());
+        let (era, mut connectors) = (Arc::new(KnownEra::new(settings)), BTreeMap::new());
+        for spoken in Spoken::ALL {
+            let known = Arc::clone(&era);
+            let connector = connector()?.handshake(move |child| {
+                let known = Arc::clone(&known);
+                Box::pin(async move { known.begin(&child, spoken).await })
+            });
+            connectors.insert(spoken, Arc::new(connector));
+        }
+        let materials = Materials {
+            name: &name,
+            settings,
+            budget,
+            tasks,
+            starts: &starts,
+            keys_max: principals,
+            era: &era,
+        };
+        let shared = SharedChildren::new(connectors, &materials);
         let pools = match settings.sharing {
             Sharing::Session => {
-                session_pools(connector()?, settings, limits, (&name, budget, principals))
+                let of_sessions = connector()?;
+                shared.and_then(|shared| session_pools(of_sessions, shared, limits, &materials))
             }
-            Sharing::Shared | Sharing::Stateless => {
-                let mut connectors = BTreeMap::new();
-                for revision in Revision::ALL {
-                    let connector = connector()?.initialize(&hello_params(revision));
-                    let connector = connector.map_err(|source| StartError::Params {
-                        name: Arc::clone(&name),
-                        source,
-                    })?;
-                    connectors.insert(revision, Arc::new(connector));
-                }
-                let materials = Materials {
-                    name: &name,
-                    settings,
-                    budget,
-                    tasks,
-                    starts: &starts,
-                    keys_max: principals,
-                };
-                SharedChildren::new(connectors, &materials).map(Pools::Shared)
-            }
+            Sharing::Shared | Sharing::Stateless => shared.map(Pools::Shared),
         };
         let pools = pools.map_err(|source| StartError::Pool {
             name: Arc::clone(&name),
@@ -142,18 +141,31 @@ impl Server {
     pub(crate) fn status(&self) -> PoolStatus {
         match &self.pools {
             Pools::Shared(shared) => shared.status(),
-            Pools::Session { pools, .. } => pools.status().total,
+            Pools::Session {
+                pools, sessionless, ..
+            } => sum(pools.status().total, &sessionless.status()),
+        }
+    }
+
+    /// The children that serve clients of revision 2026-07-28.
+    pub(crate) const fn sessionless(&self) -> &SharedChildren {
+        match &self.pools {
+            Pools::Shared(shared) => shared,
+            Pools::Session { sessionless, .. } => sessionless,
         }
     }
 
     /// Which principals wait for children, and what they hold. Of children that are shared those without any
     /// wait: the others are served, if slowly.
     pub(crate) fn demands(&self) -> Vec<Demand> {
-        let (keys, is_shared) = match &self.pools {
-            Pools::Shared(shared) => (shared.principals(), true),
-            Pools::Session { pools, .. } => (pools.keys(), false),
+        let shared = self.sessionless().principals().into_iter();
+        let shared = shared.map(|key| (key, true));
+        let own = match &self.pools {
+            Pools::Shared(_) => Vec::new(),
+            Pools::Session { pools, .. } => pools.keys(),
         };
-        let demands = keys.into_iter().map(|(principal, status)| {
+        let keys = own.into_iter().map(|key| (key, false)).chain(shared);
+        let demands = keys.map(|((principal, status), is_shared)| {
             let ending = status.closing + status.returning;
             let held = status.size() - ending;
             Demand {
@@ -174,16 +186,19 @@ impl Server {
     /// Closes all pools, and then ends what is left, both within the limit.
     pub(crate) async fn close(&self, limit: Duration) {
         let (deadline, last_grace) = (limit * 3 / 4, limit / 4);
-        let children = match &self.pools {
-            Pools::Shared(shared) => {
-                shared.close(deadline).await;
-                shared.children()
+        let sessionless = self.sessionless();
+        let mut children: Vec<&Children> = sessionless.children().iter().collect();
+        match &self.pools {
+            Pools::Shared(shared) => shared.close(deadline).await,
+            Pools::Session {
+                pools,
+                children: own,
+                ..
+            } => {
+                children.push(own);
+                join(pools.close(deadline), sessionless.close(deadline)).await;
             }
-            Pools::Session { pools, children } => {
-                pools.close(deadline).await;
-                std::slice::from_ref(children)
-            }
-        };
+        }
         let ends = children.iter().map(|one| one.terminate_all(last_grace));
         for report in join_all(ends).await {
             if !report.left.is_empty() {
@@ -195,13 +210,13 @@ impl Server {
 
 fn session_pools(
     connector: JsonRpcConnector,
-    settings: &ServerSettings,
+    sessionless: SharedChildren,
     limits: &LimitSettings,
-    (name, budget, principals): (&Arc<str>, &Budget, usize),
+    materials: &Materials<'_>,
 ) -> Result<Pools, BuildError> {
     let children = connector.children();
     let connector = Arc::new(connector);
-    let (settings, children_max) = (settings.clone(), limits.children_max);
+    let (settings, children_max) = (materials.settings.clone(), limits.children_max);
     let pools = KeyedPool::builder(move |_: &Principal| {
         ConnectionPool::builder(Arc::clone(&connector))
             .max_size(settings.children_max.unwrap_or(children_max))
@@ -213,20 +228,30 @@ fn session_pools(
             .max_lifetime(None)
             .lease_warn_after(None)
     })
-    .name(Arc::clone(name))
-    .max_keys(principals)
-    .budget(budget)
+    .name(Arc::clone(materials.name))
+    .max_keys(materials.keys_max)
+    .budget(materials.budget)
     .build()?;
-    Ok(Pools::Session { pools, children })
+    Ok(Pools::Session {
+        pools,
+        children,
+        sessionless,
+    })
 }
 
-/// Clients share the child, so it is told of no capability of any of them.
-fn hello_params(revision: Revision) -> serde_json::Value {
-    json!({
-        "protocolVersion": revision.name(),
-        "capabilities": {},
-        "clientInfo": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
-    })
+/// Of two sets of pools.
+fn sum(mut one: PoolStatus, other: &PoolStatus) -> PoolStatus {
+    one.opening += other.opening;
+    one.idle += other.idle;
+    one.leased += other.leased;
+    one.leases += other.leases;
+    one.checking += other.checking;
+    one.returning += other.returning;
+    one.closing += other.closing;
+    one.stuck += other.stuck;
+    one.waiting += other.waiting;
+    one.weight += other.weight;
+    one
 }
 
 impl fmt::Debug for Server {

@@ -1,6 +1,6 @@
 //! The pools whose children serve many requests: one for each key.
 //!
-//! Keys are bounded by the configuration: a principal for each token, and three revisions. So the state of a
+//! Keys are bounded by the configuration: a principal for each token, and four revisions. So the state of a
 //! key is kept for good; its children are not.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,18 +11,19 @@ use pool_core::{Budget, KeyedAcquireError, KeyedSharedPool, PoolStatus, SharedPo
 use pool_stdio::{Children, JsonRpcConnection, JsonRpcConnector};
 use tokio_util::task::TaskTracker;
 
-use super::child_connector::ChildConnector;
+use super::child_connector::{ChildConnector, Generations};
+use super::child_era::{EraError, KnownEra};
 use super::key_state::{KeyFacts, KeyState};
 use super::start_record::StartRecord;
 use crate::config::{ServerSettings, Sharing};
 use crate::guard::Principal;
-use crate::wire::Revision;
+use crate::wire::Spoken;
 
 /// What children must have in common to serve a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ChildKey {
     principal: Principal,
-    revision: Revision,
+    spoken: Spoken,
 }
 
 /// The children of a server that are shared.
@@ -33,6 +34,7 @@ pub(crate) struct SharedChildren {
     keys: Mutex<HashMap<ChildKey, Arc<KeyState>>>,
     children: Vec<Children>,
     settings: Arc<ServerSettings>,
+    era: Arc<KnownEra>,
 }
 
 type KnownFacts = Mutex<HashMap<ChildKey, KeyFacts>>;
@@ -45,12 +47,13 @@ pub(super) struct Materials<'m> {
     pub(super) tasks: &'m TaskTracker,
     pub(super) starts: &'m Arc<StartRecord>,
     pub(super) keys_max: usize,
+    pub(super) era: &'m Arc<KnownEra>,
 }
 
 impl SharedChildren {
-    /// `connectors`: one for each revision.
+    /// `connectors`: one for each of what clients speak.
     pub(super) fn new(
-        connectors: BTreeMap<Revision, Arc<JsonRpcConnector>>,
+        connectors: BTreeMap<Spoken, Arc<JsonRpcConnector>>,
         materials: &Materials<'_>,
     ) -> Result<Self, pool_core::BuildError> {
         let all = Arc::new(KnownFacts::default());
@@ -64,12 +67,13 @@ impl SharedChildren {
         let starts = Arc::clone(materials.starts);
         let pools = KeyedSharedPool::builder(move |key: &ChildKey| {
             let connector = ChildConnector {
-                inner: Arc::clone(&connectors[&key.revision]),
+                inner: Arc::clone(&connectors[&key.spoken]),
                 facts: facts_of(&known, key, &settings),
                 limit: settings.request_timeout,
                 server: Arc::clone(&server),
                 starts: Arc::clone(&starts),
                 tasks: tasks.clone(),
+                generations: Generations::default(),
             };
             SharedPool::builder(connector)
                 .max_size(settings.children_max.unwrap_or(CHILDREN_MAX))
@@ -79,8 +83,8 @@ impl SharedChildren {
                 .idle_timeout(settings.idle_timeout)
         })
         .name(Arc::clone(materials.name))
-        .key_name(|key: &ChildKey| format!("{:?} {}", key.principal, key.revision.name()))
-        .max_keys(materials.keys_max * Revision::ALL.len())
+        .key_name(|key: &ChildKey| format!("{:?} {}", key.principal, key.spoken.name()))
+        .max_keys(materials.keys_max * Spoken::ALL.len())
         .budget(materials.budget)
         .build()?;
         Ok(Self {
@@ -90,23 +94,26 @@ impl SharedChildren {
             keys: Mutex::default(),
             children,
             settings: all_settings,
+            era: Arc::clone(materials.era),
         })
+    }
+
+    /// Why clients of revision 2026-07-28 cannot be served, if that is known.
+    pub(crate) fn refusal(&self) -> Option<EraError> {
+        self.era.refusal()
     }
 
     /// The key of a principal's requests.
     pub(crate) fn key(
         &self,
         principal: &Principal,
-        revision: Revision,
+        spoken: Spoken,
     ) -> Result<Arc<KeyState>, KeyedAcquireError> {
         let principal = match self.settings.sharing {
             Sharing::Stateless => Principal::everybody(),
             Sharing::Session | Sharing::Shared => principal.clone(),
         };
-        let key = ChildKey {
-            principal,
-            revision,
-        };
+        let key = ChildKey { principal, spoken };
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = keys.get(&key) {
             return Ok(Arc::clone(state));

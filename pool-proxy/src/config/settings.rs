@@ -140,6 +140,10 @@ pub(crate) struct ServerSettings {
     /// that download first.
     #[serde(default = "start_timeout", with = "humantime_serde")]
     pub(crate) start_timeout: Duration,
+    /// How long a child may take to answer whether it speaks revision 2026-07-28, until it is initialized as one
+    /// of an earlier revision. Default 10 s. Children of clients with sessions are not asked.
+    #[serde(default = "probe_timeout", with = "humantime_serde")]
+    pub(crate) probe_timeout: Duration,
     /// How long a request waits for a child until it gets 503. Default 30 s: most servers start sooner,
     /// even many at once.
     #[serde(default = "wait_timeout", with = "humantime_serde")]
@@ -220,6 +224,7 @@ impl ServerSettings {
             children_max: None,
             waiters_max: waiters_max(),
             start_timeout: start_timeout(),
+            probe_timeout: probe_timeout(),
             wait_timeout: wait_timeout(),
             request_timeout: request_timeout(),
             tool_timeouts: BTreeMap::new(),
@@ -288,6 +293,10 @@ const fn waiters_max() -> usize {
 
 const fn start_timeout() -> Duration {
     Duration::from_secs(120)
+}
+
+const fn probe_timeout() -> Duration {
+    Duration::from_secs(10)
 }
 
 const fn wait_timeout() -> Duration {

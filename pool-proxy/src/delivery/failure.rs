@@ -3,16 +3,20 @@
 //! A client learns what happened and whether its request may have been executed; it does not learn what the
 //! child wrote to stderr, which may hold secrets. The log has that.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
 use pool_core::{AcquireError, AcquirePhase, KeyedAcquireError};
 use pool_stdio::{RetryError, RpcError};
-use serde_json::value::RawValue;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 
-use crate::backend::NotSubscribed;
-use crate::wire::{Answer, error_with_data, json, refuse, unavailable};
+use crate::backend::{EraError, NotSubscribed};
+use crate::wire::{
+    Answer, MODERN_VERSION, Revision, error_with_data, json as json_answer, unavailable,
+};
 
 /// Why there is no reply.
 #[derive(Debug)]
@@ -44,8 +48,12 @@ impl Failure {
 
     pub(crate) fn answer(&self, id: Option<&Bytes>) -> Answer {
         match self.answer {
-            AnswerKind::Reply => json(self.message(id)),
-            AnswerKind::Refusal(status) => refuse(status, id, self.code, &self.reason),
+            AnswerKind::Reply => json_answer(self.message(id)),
+            AnswerKind::Refusal(status) => {
+                let mut answer = json_answer(self.message(id));
+                *answer.status_mut() = status;
+                answer
+            }
             AnswerKind::Later(after) => unavailable(id, &self.reason, after),
         }
     }
@@ -102,8 +110,40 @@ impl Failure {
     }
 }
 
+impl From<&EraError> for Failure {
+    fn from(error: &EraError) -> Self {
+        let with_sessions = || Revision::ALL.into_iter().rev().map(Revision::name);
+        let (kind, code, supported) = match error {
+            // As servers with sessions refuse a version.
+            EraError::OnlyModern => (AnswerKind::Reply, INVALID_PARAMS, vec![MODERN_VERSION]),
+            EraError::OnlySessions => (UNSUPPORTED, UNSUPPORTED_VERSION, with_sessions().collect()),
+            EraError::NoCommonVersion(_) => (UNSUPPORTED, UNSUPPORTED_VERSION, Vec::new()),
+        };
+        let way_out = match error {
+            EraError::OnlyModern => "use a client that speaks it",
+            EraError::OnlySessions => {
+                "use a client that initializes, or set sharing = \"shared\" if the server keeps nothing \
+                 between requests"
+            }
+            EraError::NoCommonVersion(_) => "use another version of the server",
+        };
+        let mut data = json!({ "supported": supported });
+        if code == UNSUPPORTED_VERSION {
+            data["requested"] = MODERN_VERSION.into();
+        }
+        Self {
+            data: to_raw_value(&data).ok(),
+            answer: kind,
+            ..Self::reply("refused", code, format!("{error}: {way_out}"))
+        }
+    }
+}
+
 impl From<AcquireError> for Failure {
     fn from(error: AcquireError) -> Self {
+        if let Some(error) = era_error(&error) {
+            return error.into();
+        }
         tracing::warn!(error = %error, cause = error.context().last_failure.as_ref().map(tracing::field::display), "no child");
         match &error {
             AcquireError::Overloaded { limit, .. } => {
@@ -129,6 +169,12 @@ impl From<AcquireError> for Failure {
             }
         }
     }
+}
+
+/// Why a child that was started speaks to nobody, if that is why there is none.
+fn era_error(error: &AcquireError) -> Option<&EraError> {
+    let failure = error.context().last_failure.as_ref()?;
+    failure.source()?.downcast_ref()
 }
 
 impl From<KeyedAcquireError> for Failure {
@@ -234,9 +280,12 @@ impl From<RpcError> for Failure {
     }
 }
 
+const UNSUPPORTED: AnswerKind = AnswerKind::Refusal(StatusCode::BAD_REQUEST);
 const NO_START: &str = "cannot start";
 const CANNOT_START: &str = "the server cannot be started; the proxy's log says why";
 const INVALID_REQUEST: i64 = -32600;
+const INVALID_PARAMS: i64 = -32602;
+const UNSUPPORTED_VERSION: i64 = -32022;
 const SERVER_ERROR: i64 = -32000;
 /// As the official clients call it.
 const TIMED_OUT: i64 = -32001;

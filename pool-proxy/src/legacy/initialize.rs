@@ -17,12 +17,14 @@ use tokio::time::{Instant, timeout};
 
 use crate::app::App;
 use crate::asker::Asker;
-use crate::backend::{Pools, Server, SharedChildren};
+use crate::backend::{EraError, Pools, Server, SharedChildren, is_modern};
 use crate::delivery::{Failure, LATER};
 use crate::guard::Principal;
 use crate::request_log::RequestLog;
 use crate::sessions::{InUse, Kind, Place};
-use crate::wire::{Answer, ClientMessage, Revision, json, refuse, result_object, unavailable};
+use crate::wire::{
+    Answer, ClientMessage, Revision, Spoken, json, refuse, result_object, unavailable,
+};
 
 /// Answers `initialize`.
 pub(super) async fn initialize(
@@ -65,7 +67,8 @@ async fn begin_shared(
     let Some(asked) = version_in(&message.params) else {
         return Ok((bad_params(message), None));
     };
-    let key = shared.key(&asker.principal, Revision::offered(&asked))?;
+    let spoken = Spoken::Sessions(Revision::offered(&asked));
+    let key = shared.key(&asker.principal, spoken)?;
     let hello = key.hello().await?;
     let version = version_in(hello.result.get().as_bytes()).unwrap_or_default();
     let reply = result_object(message.id.as_deref().unwrap_or_default(), &hello.result);
@@ -105,6 +108,10 @@ async fn begin_own(
     log.set_pid(child.connection().pid());
     let Some(version) = result_version(&reply) else {
         // The child refuses the client: no session begins, and the child ends.
+        let limit = asker.server.settings.probe_timeout;
+        if is_modern(&child.connection().caller(), limit).await {
+            return Err((&EraError::OnlyModern).into());
+        }
         return Ok((json(reply), None));
     };
     let ended = child.connection().ended();

@@ -13,7 +13,8 @@ use crate::delivery::{Call, Failure, deliver};
 use crate::request_log::RequestLog;
 use crate::sessions::{InUse, Kind};
 use crate::wire::{
-    Answer, ClientMessage, Kind as MessageKind, Revision, accepted, json, refuse, result_object,
+    Answer, ClientMessage, Kind as MessageKind, Revision, Spoken, accepted, json, refuse,
+    result_object,
 };
 
 /// Answers a message of a session.
@@ -47,7 +48,7 @@ pub(super) async fn sessionless(
     if message.kind != MessageKind::Request {
         return one_way(&message, false, log);
     }
-    match shared.key(&asker.principal, revision) {
+    match shared.key(&asker.principal, Spoken::Sessions(revision)) {
         Ok(key) => {
             let terms = terms(asker, &message);
             through_shared(&key, None, message, &terms, log).await

@@ -8,7 +8,7 @@ use hyper::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::wire::{ClientMessage, Revision};
+use crate::wire::{ClientMessage, MODERN_VERSION as VERSION, Revision};
 
 /// What is wrong with a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,7 +142,6 @@ pub(super) fn decoded(value: &str) -> Option<String> {
 }
 
 const VERSION_HEADER: &str = "mcp-protocol-version";
-pub(super) const VERSION: &str = "2026-07-28";
 
 #[cfg(test)]
 mod tests {

@@ -10,17 +10,17 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::arguments::check_arguments;
-use super::metadata::{BadMetadata, VERSION, check};
+use super::metadata::{BadMetadata, check};
 use super::subscription::listen;
 use super::translation::{Asked, translate};
 use crate::asker::Asker;
-use crate::backend::{KeyState, Listed, Pools};
+use crate::backend::{Era, KeyState, Listed};
 use crate::config::Sharing;
 use crate::delivery::{Call, Failure, deliver};
 use crate::request_log::RequestLog;
 use crate::wire::{
-    Answer, ClientMessage, Kind, Revision, accepted, error_with_data, json as json_answer, refuse,
-    result_object,
+    Answer, ClientMessage, Kind, MODERN_VERSION, Revision, Spoken, accepted, error_with_data,
+    json as json_answer, refuse, result_object,
 };
 
 /// Answers a message.
@@ -41,12 +41,12 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
         }
     }
     if let Err(bad) = check(headers, &message) {
-        return refused(id.as_ref(), &bad);
+        return refused(asker, id.as_ref(), &bad);
     }
-    let Pools::Shared(shared) = &asker.server.pools else {
-        // Each of its children belongs to a session, which this era does not have.
-        return refused(id.as_ref(), &BadMetadata::Version(VERSION.to_owned()));
-    };
+    let shared = asker.server.sessionless();
+    if let Some(error) = shared.refusal() {
+        return Failure::from(&error).answer(id.as_ref());
+    }
     if is_of_another_era(&message.method) {
         return refuse(
             StatusCode::NOT_FOUND,
@@ -56,7 +56,7 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
         );
     }
     let mut log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
-    let key = match shared.key(&asker.principal, Revision::November2025) {
+    let key = match shared.key(&asker.principal, Spoken::Modern) {
         Ok(key) => key,
         Err(error) => return failed(Failure::from(error), id.as_ref(), &mut log),
     };
@@ -69,7 +69,7 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
         _ => {
             if let Err(bad) = check_mirrored(headers, &key, &message) {
                 log.set_outcome("refused");
-                return refused(id.as_ref(), &bad);
+                return refused(asker, id.as_ref(), &bad);
             }
             forward(asker, &key, message, log).await
         }
@@ -99,7 +99,7 @@ async fn forward(
     let listed = key.lists.find(&message.method, &message.params);
     if let Listed::Kept(result, left) = &listed {
         log.set_outcome("kept");
-        asked.lists_ttl = *left;
+        (asked.lists_ttl, asked.is_kept) = (*left, true);
         let reply = result_object(message.id.as_deref().unwrap_or_default(), result);
         return json_answer(translate(reply, &asked).1);
     }
@@ -131,6 +131,7 @@ fn asked(asker: &Asker<'_>, message: &ClientMessage) -> Asked {
         method: message.method.clone(),
         uri: read.and_then(|read| read.uri),
         lists_ttl: asker.server.settings.lists_ttl,
+        is_kept: false,
         scope: scope(asker),
     }
 }
@@ -150,7 +151,36 @@ async fn discover(
     id: &Bytes,
     mut log: RequestLog,
 ) -> Answer {
-    #[derive(Deserialize)]
+    let hello = match key.hello().await {
+        Ok(hello) => hello,
+        Err(error) => return failed(Failure::from(error), Some(id), &mut log),
+    };
+    let result = match hello.era {
+        Era::Modern => of_modern(&hello.result),
+        Era::Legacy => of_legacy(&hello.result, asker),
+    };
+    log.set_outcome("ok");
+    let id: Option<&RawValue> = serde_json::from_slice(id).ok();
+    json_answer(
+        json!({ "jsonrpc": "2.0", "id": id, "result": result })
+            .to_string()
+            .into(),
+    )
+}
+
+/// What a modern child says of itself, with the versions that are spoken here, too.
+fn of_modern(said: &RawValue) -> Value {
+    let mut result = serde_json::from_str::<Value>(said.get()).unwrap_or_default();
+    if let Some(versions) = result["supportedVersions"].as_array_mut() {
+        let known = versions_spoken();
+        versions.retain(|version| known.iter().any(|known| version == known));
+    }
+    result
+}
+
+/// The same of what a legacy child has said when it was initialized.
+fn of_legacy(said: &RawValue, asker: &Asker<'_>) -> Value {
+    #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Said {
         #[serde(default)]
@@ -158,18 +188,10 @@ async fn discover(
         server_info: Option<Value>,
         instructions: Option<Value>,
     }
-    let hello = match key.hello().await {
-        Ok(hello) => hello,
-        Err(error) => return failed(Failure::from(error), Some(id), &mut log),
-    };
-    let said = serde_json::from_str::<Said>(hello.result.get()).unwrap_or(Said {
-        capabilities: json!({}),
-        server_info: None,
-        instructions: None,
-    });
+    let said = serde_json::from_str::<Said>(said.get()).unwrap_or_default();
     let mut result = json!({
         "resultType": "complete",
-        "supportedVersions": versions(),
+        "supportedVersions": versions_spoken(),
         "capabilities": said.capabilities,
         "ttlMs": u64::try_from(asker.server.settings.lists_ttl.as_millis()).unwrap_or(u64::MAX),
         "cacheScope": scope(asker),
@@ -180,13 +202,7 @@ async fn discover(
     if let Some(instructions) = said.instructions {
         result["instructions"] = instructions;
     }
-    log.set_outcome("ok");
-    let id: Option<&RawValue> = serde_json::from_slice(id).ok();
-    json_answer(
-        json!({ "jsonrpc": "2.0", "id": id, "result": result })
-            .to_string()
-            .into(),
-    )
+    result
 }
 
 fn failed(failure: Failure, id: Option<&Bytes>, log: &mut RequestLog) -> Answer {
@@ -194,14 +210,12 @@ fn failed(failure: Failure, id: Option<&Bytes>, log: &mut RequestLog) -> Answer 
     failure.answer(id)
 }
 
-fn refused(id: Option<&Bytes>, bad: &BadMetadata) -> Answer {
+fn refused(asker: &Asker<'_>, id: Option<&Bytes>, bad: &BadMetadata) -> Answer {
     let message = match bad {
         BadMetadata::Header(reason) => error_with_data(id, HEADER_MISMATCH, reason, None),
         BadMetadata::Meta(reason) => error_with_data(id, INVALID_PARAMS, reason, None),
         BadMetadata::Version(requested) => {
-            let supported = versions().into_iter().filter(|known| known != requested);
-            let supported: Vec<_> = supported.collect();
-            let data = json!({ "supported": supported, "requested": requested });
+            let data = json!({ "supported": supported(asker), "requested": requested });
             error_with_data(
                 id,
                 UNSUPPORTED_VERSION,
@@ -215,10 +229,24 @@ fn refused(id: Option<&Bytes>, bad: &BadMetadata) -> Answer {
     answer
 }
 
+/// The versions that clients can use, as far as the children have said.
+fn supported(asker: &Asker<'_>) -> Value {
+    let key = asker.server.sessionless();
+    let key = key.key(&asker.principal, Spoken::Modern).ok();
+    match key.and_then(|key| key.promise.hello()) {
+        Some(hello) if hello.era == Era::Modern => {
+            of_modern(&hello.result)["supportedVersions"].take()
+        }
+        Some(_) | None => json!(versions_spoken()),
+    }
+}
+
 /// All versions that a server is spoken to in.
-fn versions() -> Vec<&'static str> {
+fn versions_spoken() -> Vec<&'static str> {
     let with_sessions = Revision::ALL.into_iter().rev().map(Revision::name);
-    std::iter::once(VERSION).chain(with_sessions).collect()
+    std::iter::once(MODERN_VERSION)
+        .chain(with_sessions)
+        .collect()
 }
 
 /// What only earlier revisions have.

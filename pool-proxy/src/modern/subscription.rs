@@ -18,7 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{KeyState, SUBSCRIPTIONS_MAX, Subscriber};
+use crate::backend::{Hello, KeyState, SUBSCRIPTIONS_MAX, Subscriber};
 use crate::delivery::COMMENT_INTERVAL;
 use crate::request_log::RequestLog;
 use crate::wire::{Answer, COMMENT, ClientMessage, event, sse};
@@ -31,7 +31,10 @@ pub(super) async fn listen(
     log: RequestLog,
 ) -> Answer {
     let wanted = wanted(&message.params);
-    let (agreed, news) = (agreed(&wanted), key.promise.news());
+    let (agreed, news) = (
+        agreed(&wanted, key.promise.hello().as_deref()),
+        key.promise.news(),
+    );
     let id = message.id.clone().unwrap_or_default();
     let mut acknowledged: Map<String, Value> = agreed
         .iter()
@@ -163,13 +166,21 @@ fn wanted(params: &[u8]) -> Map<String, Value> {
     params.notifications
 }
 
-/// Which kinds of lists are wanted.
-fn agreed(wanted: &Map<String, Value>) -> Vec<&'static str> {
-    let is_wanted = |kind: &&str| wanted.get(*kind) == Some(&Value::Bool(true));
-    KINDS
-        .iter()
-        .map(|(kind, _)| *kind)
-        .filter(is_wanted)
+/// Which kinds of lists are wanted, less those of which the children say that they do not tell.
+fn agreed(wanted: &Map<String, Value>, hello: Option<&Hello>) -> Vec<&'static str> {
+    #[derive(Deserialize)]
+    struct Said {
+        capabilities: Value,
+    }
+    let said = hello.and_then(|hello| serde_json::from_str::<Said>(hello.result.get()).ok());
+    let is_told = |list: &str| {
+        let said = said.as_ref();
+        said.is_none_or(|said| said.capabilities[list]["listChanged"] == true)
+    };
+    let kinds = KINDS.iter().map(|(kind, _)| *kind);
+    kinds
+        .filter(|kind| wanted.get(*kind) == Some(&Value::Bool(true)))
+        .filter(|kind| kind.strip_suffix("ListChanged").is_some_and(is_told))
         .collect()
 }
 

@@ -1,7 +1,8 @@
 //! What of a child's reply has to be said differently.
 //!
 //! Results of earlier revisions have no type, no caching hints, and another code for a resource that does
-//! not exist. Values pass as bytes.
+//! not exist. What a modern child says passes as it is, but for the time that is left of a list that was kept.
+//! Values pass as bytes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub(super) struct Asked {
     /// Of `resources/read`.
     pub(super) uri: Option<String>,
     pub(super) lists_ttl: Duration,
+    /// Whether the list was kept, so that `lists_ttl` is what is left of its time.
+    pub(super) is_kept: bool,
     pub(super) scope: &'static str,
 }
 
@@ -45,7 +48,13 @@ pub(super) fn translate(reply: Bytes, asked: &Asked) -> (StatusCode, Bytes) {
     };
     let translated = match (read.result, read.error) {
         (Some(result), _) => result_text(read.id, result, asked).map(|text| (StatusCode::OK, text)),
-        (None, Some(error)) => Some(error_text(read.id, error, asked)),
+        (None, Some(error)) => {
+            let status = status_of(error.code);
+            match error_text(read.id, error, asked) {
+                Some(text) => Some((status, text)),
+                None => Some((status, reply.clone())),
+            }
+        }
         (None, None) => None,
     };
     translated.unwrap_or((StatusCode::OK, reply))
@@ -57,6 +66,12 @@ fn result_text(id: &RawValue, result: BTreeMap<String, &RawValue>, asked: &Asked
     let ttl = to_raw_value(&ttl_ms(asked)).ok()?;
     // What is added lives shorter than what was read.
     let mut result = result;
+    if result.contains_key("resultType") {
+        if !asked.is_kept {
+            return None;
+        }
+        result.insert("ttlMs".to_owned(), &ttl);
+    }
     result.entry("resultType".to_owned()).or_insert(&complete);
     if is_cacheable(&asked.method) {
         result.entry("ttlMs".to_owned()).or_insert(&ttl);
@@ -84,22 +99,23 @@ const fn json_object<'r>(
     }
 }
 
-fn error_text(id: &RawValue, mut error: ErrorMembers, asked: &Asked) -> (StatusCode, Bytes) {
-    if error.code == OLD_RESOURCE_NOT_FOUND && asked.method == "resources/read" {
-        error.code = INVALID_PARAMS;
-        error.data = error.data.or_else(|| Some(json!({ "uri": asked.uri })));
+/// What an earlier revision says in another way.
+fn error_text(id: &RawValue, error: ErrorMembers, asked: &Asked) -> Option<Bytes> {
+    if error.code != OLD_RESOURCE_NOT_FOUND || asked.method != "resources/read" {
+        return None;
     }
-    let status = match error.code {
+    let data = error.data.unwrap_or_else(|| json!({ "uri": asked.uri }));
+    let error = json!({ "code": INVALID_PARAMS, "message": error.message, "data": data });
+    let text = json!({ "jsonrpc": "2.0", "id": id, "error": error });
+    Some(text.to_string().into())
+}
+
+const fn status_of(code: i64) -> StatusCode {
+    match code {
         METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
-        MISSING_CAPABILITY => StatusCode::BAD_REQUEST,
+        MISSING_CAPABILITY | UNSUPPORTED_VERSION => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,
-    };
-    let mut object = json!({ "code": error.code, "message": error.message });
-    if let Some(data) = error.data {
-        object["data"] = data;
     }
-    let text = json!({ "jsonrpc": "2.0", "id": id, "error": object });
-    (status, text.to_string().into())
 }
 
 fn is_cacheable(method: &str) -> bool {
@@ -117,6 +133,7 @@ fn ttl_ms(asked: &Asked) -> u64 {
 const METHOD_NOT_FOUND: i64 = -32601;
 const INVALID_PARAMS: i64 = -32602;
 const MISSING_CAPABILITY: i64 = -32021;
+const UNSUPPORTED_VERSION: i64 = -32022;
 const OLD_RESOURCE_NOT_FOUND: i64 = -32002;
 
 #[cfg(test)]
@@ -128,6 +145,7 @@ mod tests {
             method: method.to_owned(),
             uri: Some("file:///a".to_owned()),
             lists_ttl: Duration::from_secs(2),
+            is_kept: false,
             scope: "private",
         };
         let (status, text) = translate(Bytes::from_static(reply.as_bytes()), &asked);
@@ -147,6 +165,30 @@ mod tests {
             list,
             r#"{"jsonrpc":"2.0","id":1,"result":{"cacheScope":"private","resultType":"complete","tools":[],"ttlMs":2000}}"#
         );
+    }
+
+    #[test]
+    fn what_a_modern_child_says_passes_unless_it_was_kept() {
+        let reply =
+            r#"{"jsonrpc":"2.0","id":1,"result":{"ttlMs":9,"resultType":"complete","tools":[]}}"#;
+        assert_eq!(of("tools/list", reply), (200, reply.to_owned()));
+        let question = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":{}}}"#;
+        assert_eq!(of("resources/read", question), (200, question.to_owned()));
+        let asked = Asked {
+            method: "tools/list".to_owned(),
+            uri: None,
+            lists_ttl: Duration::from_millis(5),
+            is_kept: true,
+            scope: "private",
+        };
+        let reply = reply.replace(r#","tools""#, r#","cacheScope":"public","tools""#);
+        let (_, text) = translate(reply.into(), &asked);
+        assert_eq!(
+            text,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"cacheScope":"public","resultType":"complete","tools":[],"ttlMs":5}}"#
+        );
+        let error = r#"{"jsonrpc":"2.0", "id":1,"error":{"code":-32022,"message":"no"}}"#;
+        assert_eq!(of("tools/call", error), (400, error.to_owned()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `message` | what of a client's message is read |
-//! | `revision` | which revisions with sessions there are |
+//! | `revision` | which revisions there are |
 //! | `reply_body` | what the body of an answer is made of |
 //! | `answers` | which status and which error object a client gets |
 //! | `events` | how messages become a stream of events |
@@ -20,4 +20,4 @@ pub(crate) use answers::{
 pub(crate) use events::{COMMENT, event, sse};
 pub(crate) use message::{BadMessage, ClientMessage, Kind, parse, tool_name};
 pub(crate) use reply_body::ReplyBody;
-pub(crate) use revision::Revision;
+pub(crate) use revision::{MODERN_VERSION, Revision, Spoken};

@@ -21,9 +21,24 @@ fn clients_of_both_eras_see_their_lists_while_no_child_lives() {
         let first = session.ask("a", "tools/list", json!({})).await;
         let second = session.ask("b", "tools/list", page("2")).await;
         assert_eq!(second["result"]["page"], "2");
-        let child = beacon.next().await;
-        child.signal(Signal::SIGKILL);
-        child.gone().await;
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let modern = client
+            .with("mcp-protocol-version", "2026-07-28")
+            .with("mcp-method", "tools/list");
+        let listed = async || {
+            let params = json!({ "_meta": meta });
+            modern.ask(1, "tools/list", params).await["result"].clone()
+        };
+        listed().await;
+        // Each era has a child of its own.
+        for _ in 0..2 {
+            let child = beacon.next().await;
+            child.signal(Signal::SIGKILL);
+            child.gone().await;
+        }
 
         let other = client.begin(NEWEST).await;
         let again = other.ask("c", "tools/list", json!({})).await;
@@ -33,16 +48,9 @@ fn clients_of_both_eras_see_their_lists_while_no_child_lives() {
         );
         let again = other.ask("d", "tools/list", page("2")).await;
         assert_eq!(again["result"], second["result"]);
-        let meta = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        let modern = client
-            .with("mcp-protocol-version", "2026-07-28")
-            .with("mcp-method", "tools/list");
-        let listed = modern.ask(1, "tools/list", json!({ "_meta": meta })).await;
-        assert_eq!(listed["result"]["tools"], first["result"]["tools"]);
-        assert_eq!(listed["result"]["resultType"], "complete");
+        let again = listed().await;
+        assert_eq!(again["tools"], first["result"]["tools"]);
+        assert_eq!(again["resultType"], "complete");
         assert!(beacon.is_quiet().await, "no child was started for a list");
         assert_eq!(other.call(1, "lists", json!({})).await, "0");
     });

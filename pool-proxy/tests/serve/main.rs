@@ -9,6 +9,8 @@
 //! | `lists` | lists that are seen while no child lives, and what they say of tools |
 //! | `own` | children of one session each |
 //! | `stateless` | clients of revision 2026-07-28 |
+//! | `era` | how it is found out which era a child speaks |
+//! | `modern_children` | children of revision 2026-07-28 |
 //! | `blocked` | what does not take what it is sent |
 //! | `refusals` | what is refused before a child sees it |
 //! | `life` | start, end, and what is said of the proxy itself |
@@ -21,8 +23,10 @@
 
 mod blocked;
 mod client;
+mod era;
 mod life;
 mod lists;
+mod modern_children;
 mod own;
 mod proxy;
 mod refusals;

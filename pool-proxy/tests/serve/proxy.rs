@@ -190,6 +190,17 @@ pub(crate) fn legacy(beacon: &Beacon, lines: &str) -> String {
     )
 }
 
+/// The same with `modern.py`, and with these variables.
+pub(crate) fn modern_server(beacon: &Beacon, variables: &[(&str, &str)], lines: &str) -> String {
+    let of = |(name, value): &(&str, &str)| format!(", {name} = '{value}'");
+    let variables: String = variables.iter().map(of).collect();
+    format!(
+        "[servers.modern]\ncommand = ['python3', '{}']\nenv = {{ BEACON = '{}'{variables} }}\n{lines}\n",
+        script("modern.py"),
+        beacon.path.display()
+    )
+}
+
 pub(crate) fn script(name: &str) -> String {
     format!("{}/tests/servers/{name}", env!("CARGO_MANIFEST_DIR"))
 }

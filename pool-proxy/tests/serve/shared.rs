@@ -2,7 +2,7 @@
 
 use hyper::{Method, StatusCode};
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{Client, NEWEST, initialize, request, tool};
 use crate::proxy::{Beacon, Proxy, legacy, scratch};
@@ -381,5 +381,69 @@ fn a_batch_of_the_revision_that_has_them_is_served_message_by_message() {
         }
         let hidden = json!([initialize("2025-03-26")]);
         assert_eq!(client.post(&hidden).await.status, StatusCode::BAD_REQUEST);
+    });
+}
+
+#[test]
+fn clients_of_unequal_capabilities_share_a_child_that_is_told_of_none() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nchildren_max = 1"));
+        let client = Client::new(proxy.address);
+        let mut told = Vec::new();
+        for capabilities in [
+            json!({}),
+            json!({ "sampling": {}, "elicitation": {}, "roots": {} }),
+        ] {
+            let mut message = initialize(NEWEST);
+            message["params"]["capabilities"] = capabilities;
+            let reply = client.post(&message).await;
+            let id = reply.headers["mcp-session-id"].to_str().unwrap();
+            let session = client.with("mcp-session-id", id);
+            told.push((
+                session.call(1, "pid", json!({})).await,
+                session.call(2, "client", json!({})).await,
+            ));
+            // The child may not ask what the client could answer.
+            let reply = session.call(3, "ask", json!({})).await;
+            assert!(reply.contains("-32601"), "{reply}");
+        }
+        assert_eq!(told[0], told[1]);
+        let initialized: Value = serde_json::from_str(&told[0].1).unwrap();
+        assert_eq!(initialized["capabilities"], json!({}));
+    });
+}
+
+#[test]
+fn a_child_of_an_older_promise_gets_no_further_request() {
+    run(async {
+        let beacon = Beacon::new();
+        let grown = scratch("grown");
+        let env = format!("env = {{ GROWN = '{}',", grown.display());
+        let lines = "sharing = 'shared'\nchildren_max = 2\nrequest_timeout = '110s'\n\
+                     tool_timeouts = { hold = '100ms' }";
+        let proxy = Proxy::configured(&legacy(&beacon, lines).replace("env = {", &env));
+        let client = Client::new(proxy.address);
+        let waiting = async { client.call(1, "wait", json!({})).await };
+        let replaced = async {
+            let mut old = beacon.next().await;
+            assert_eq!(old.line().await, "waiting\n");
+            // It works on one request, and does not answer another: a child with other capabilities comes.
+            std::fs::write(&grown, "").unwrap();
+            let late = client.ask(2, "tools/call", json!({ "name": "hold" })).await;
+            assert_eq!(late["error"]["code"], -32001, "{late}");
+            client.call(3, "pid", json!({})).await;
+            let new = beacon.next().await;
+            old.tell("done").await;
+            (old, new)
+        };
+        let (waited, (old, new)) = tokio::join!(waiting, replaced);
+        assert_eq!(waited, "done", "what was in flight goes on");
+        new.signal(Signal::SIGKILL);
+        new.gone().await;
+        let served_by = client.call(4, "pid", json!({})).await;
+        std::fs::remove_file(&grown).unwrap();
+        assert_ne!(served_by, old.pid.to_string());
+        old.gone().await;
     });
 }

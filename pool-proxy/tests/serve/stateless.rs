@@ -7,17 +7,20 @@ use crate::client::{Client, request};
 use crate::proxy::{Beacon, Proxy, legacy};
 use crate::run;
 
-const VERSION: &str = "2026-07-28";
+pub(crate) const VERSION: &str = "2026-07-28";
 
 /// A request with all that the revision wants to be said of it.
-fn modern(method: &str, mut params: Value) -> Value {
+pub(crate) fn modern(method: &str, mut params: Value) -> Value {
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(VERSION);
-    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    let capabilities = &mut params["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+    if capabilities.is_null() {
+        *capabilities = json!({});
+    }
     request("m", method, params)
 }
 
 /// A client whose headers say the same.
-fn speaking(client: &Client, method: &str) -> Client {
+pub(crate) fn speaking(client: &Client, method: &str) -> Client {
     client
         .with("mcp-protocol-version", VERSION)
         .with("mcp-method", method)
@@ -156,21 +159,24 @@ fn a_header_that_repeats_an_argument_is_checked_against_the_schema_of_the_tool()
 }
 
 #[test]
-fn a_server_of_sessions_says_which_versions_it_is_spoken_to_in() {
+fn a_legacy_server_of_sessions_says_which_versions_it_is_spoken_to_in() {
     run(async {
         let beacon = Beacon::new();
-        let proxy = Proxy::configured(&legacy(&beacon, ""));
+        let proxy = Proxy::configured(&legacy(&beacon, "children_max = 1"));
         let client = speaking(&Client::new(proxy.address), "tools/list");
-        let mut reply = client.post(&modern("tools/list", json!({}))).await;
-        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
-        let error = reply.json().await;
-        assert_eq!(error["error"]["code"], -32022);
-        let supported = json!(["2025-11-25", "2025-06-18", "2025-03-26"]);
-        assert_eq!(
-            error["error"]["data"],
-            json!({ "supported": supported, "requested": VERSION })
-        );
-        assert!(beacon.is_quiet().await);
+        for _ in 0..2 {
+            let mut reply = client.post(&modern("tools/list", json!({}))).await;
+            assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+            let error = reply.json().await["error"].clone();
+            assert_eq!(error["code"], -32022);
+            let supported = json!(["2025-11-25", "2025-06-18", "2025-03-26"]);
+            let data = json!({ "supported": supported, "requested": VERSION });
+            assert_eq!(error["data"], data);
+            let words = error["message"].as_str().unwrap();
+            assert!(words.contains("sharing = \"shared\""), "{words}");
+        }
+        beacon.next().await.gone().await;
+        assert!(beacon.is_quiet().await, "one child was asked");
     });
 }
 

@@ -20,6 +20,7 @@ if os.path.exists(os.environ.get("GROWN", "")):
 held = []
 calls = 0
 lists = 0
+client = None
 TOOLS = [
     {"name": "echo", "inputSchema": {"type": "object"}},
     {"name": "region", "inputSchema": {
@@ -56,6 +57,8 @@ def call(request, params):
         return text(lists)
     if name == "calls":
         return text(calls)
+    if name == "client":
+        return text(json.dumps(client))
     if name == "environment":
         return text(json.dumps(dict(os.environ)))
     if name == "progress":
@@ -109,7 +112,7 @@ def call(request, params):
 
 
 def answer(message):
-    global lists
+    global lists, client
     method, request = message.get("method"), message.get("id")
     if method is None:
         # The answer to a question ends the call that asked.
@@ -120,6 +123,7 @@ def answer(message):
         if method == "notifications/change":
             say({"method": "notifications/tools/list_changed"})
     elif method == "initialize":
+        client = message["params"]
         version = os.environ.get("SPEAKS", message["params"]["protocolVersion"])
         if message["params"].get("clientInfo", {}).get("name") == "patient":
             beacon.sendall(b"asked\n")
@@ -128,6 +132,13 @@ def answer(message):
         say({"id": request, "result": {
             "protocolVersion": version, "capabilities": CAPABILITIES,
             "serverInfo": {"name": "legacy.py", "version": "1"}}})
+    elif method == "server/discover" and "DISCOVER" in os.environ:
+        # A question of the next revision, before anything else: servers take it in different ways.
+        beacon.sendall(b"discover\n")
+        if os.environ["DISCOVER"] == "exit":
+            os._exit(3)
+        elif os.environ["DISCOVER"] == "error":
+            say({"id": request, "error": {"code": -32099, "message": "not before initialize"}})
     elif method == "ping":
         say({"id": request, "result": {}})
     elif method == "tools/list":

@@ -27,6 +27,7 @@ mod roster;
 mod service;
 mod shim;
 mod signal;
+mod spawn_attempt;
 mod spawn_error;
 mod spawn_queue;
 mod spawner;

@@ -1,12 +1,7 @@
 //! The threads that start children, so that no other thread waits for a start: that takes 0.1 ms when
 //! all is well, and as long as a file system hangs when it is not.
-//!
-//! A child is in a guard from the moment it exists: any failure or cancellation after that kills
-//! and reaps it.
 
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -25,10 +20,11 @@ use super::once::{Once, Take};
 use super::outcome::Exit;
 use super::record::{ChildId, ChildRecord, PipeEnds};
 use super::roster::{Reservation, RosterState};
+use super::spawn_attempt::SpawnGuard;
 use super::spawn_error::SpawnError;
 use super::spawn_queue::{Pushed, STALL_AFTER, SpawnQueue, THREADS_MAX, WAITING_MAX};
 use super::stderr::{Ring, RingLimits, StderrPolicy};
-use super::sys::{self, Life, OsErrorKind, PidState, Root, Spawned, StartError};
+use super::sys::{self, Life, PidState, Spawned};
 use super::terminate::KillScope;
 use super::ward::NewChild;
 use super::{host, notifier, service};
@@ -468,100 +464,6 @@ fn new_record(
     }
 }
 
-/// A child that nothing else knows yet. Dropping it kills and reaps it.
-struct SpawnGuard {
-    spawned: Option<Spawned>,
-}
-
-impl SpawnGuard {
-    fn start(
-        command: &Command,
-        mark: Option<Mark>,
-        cgroup: Option<&NewCgroup>,
-        chance: &RandomState,
-    ) -> Result<Self, SpawnError> {
-        let mut environment = command.environment(mark);
-        let shim_args = command.shim_args(cgroup.map(NewCgroup::path), &mut environment);
-        let start = command.start(shim_args.as_deref(), &environment);
-        let spawned = retry_briefly(chance, sys::pause, || sys::spawn(&start));
-        match spawned {
-            Ok(spawned) => Ok(Self {
-                spawned: Some(spawned),
-            }),
-            Err(Failure { error, attempts }) => Err(match error {
-                StartError::System(error) => SpawnError::from_system(command, error, attempts),
-                StartError::Directory(source) => {
-                    let path = command.directory().unwrap_or_else(|| command.path());
-                    SpawnError::CurrentDir {
-                        path: path.display().to_string(),
-                        source,
-                    }
-                }
-            }),
-        }
-    }
-
-    fn adopt_root(&self) -> io::Result<Root> {
-        let spawned = self.spawned.as_ref();
-        Root::of(spawned.expect("it is there until the guard is consumed"))
-    }
-
-    fn unblock(&self) -> io::Result<()> {
-        self.spawned.as_ref().map_or(Ok(()), Spawned::unblock)
-    }
-
-    fn release(mut self) -> Spawned {
-        self.spawned
-            .take()
-            .expect("it is there until the guard is consumed")
-    }
-}
-
-impl Drop for SpawnGuard {
-    fn drop(&mut self) {
-        if let Some(spawned) = &self.spawned {
-            spawned.abandon();
-        }
-    }
-}
-
-/// What an attempt to start a child said last, and how many there were.
-#[derive(Debug)]
-struct Failure {
-    error: StartError,
-    attempts: u32,
-}
-
-/// Retries for about 30 ms after a failure that can pass in a moment: a fork of another thread still
-/// has the program file open for writing, or the system has no process to give.
-fn retry_briefly<T>(
-    chance: &RandomState,
-    pause: impl Fn(Duration),
-    mut attempt: impl FnMut() -> Result<T, StartError>,
-) -> Result<T, Failure> {
-    let mut attempts = 1;
-    loop {
-        let error = match attempt() {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
-        let is_brief = match &error {
-            StartError::System(error) => matches!(
-                sys::os_error_kind(error),
-                OsErrorKind::Busy | OsErrorKind::ProcessLimit
-            ),
-            StartError::Directory(_) => false,
-        };
-        if !is_brief || attempts == ATTEMPTS_MAX {
-            return Err(Failure { error, attempts });
-        }
-        let step = 1000 << (attempts - 1);
-        let jitter = chance.hash_one(attempts) % step;
-        pause(Duration::from_micros(step / 2 + jitter / 2));
-        attempts += 1;
-    }
-}
-
 static SPAWNERS: Spawners = Spawners {
     queue: Mutex::new(SpawnQueue::new()),
     posted: Condvar::new(),
@@ -574,8 +476,3 @@ const THREAD_NAMES: [&str; THREADS_MAX] = [
     "stdio-spawner-3",
     "stdio-spawner-4",
 ];
-/// With pauses of 1, 2, 4, 8 and 16 ms at most in between.
-const ATTEMPTS_MAX: u32 = 6;
-
-#[cfg(all(test, unix))]
-mod tests;

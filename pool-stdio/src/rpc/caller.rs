@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::call::Call;
 use super::client::Client;
+use super::error::RpcError;
 
 /// Calls a child whose connection is with a pool.
 ///
@@ -45,5 +46,18 @@ impl ChildCaller {
     /// As [`JsonRpcConnection::call`](crate::JsonRpcConnection::call).
     pub fn call<R>(&self, method: &str, params: &impl Serialize) -> Call<'_, R> {
         Call::new(&self.client, method, params)
+    }
+
+    /// As [`JsonRpcConnection::notify`](crate::JsonRpcConnection::notify).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn notify(&self, method: &str, params: &impl Serialize) -> Result<(), RpcError> {
+        self.client.notify(method, params).await
     }
 }

@@ -10,10 +10,12 @@ use pool_core::{
     Connector, SharedConnector, SuspicionSink, Vitals, async_trait,
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 #[cfg(doc)]
 use super::call::Call;
+use super::caller::ChildCaller;
 use super::connection::JsonRpcConnection;
 use super::error::{Fate, RpcError};
 use super::framing::Framing;
@@ -229,8 +231,47 @@ impl JsonRpcConnector {
     /// # }
     /// ```
     pub fn initialize(mut self, params: &impl Serialize) -> serde_json::Result<Self> {
-        self.handshake = Some(Handshake::new(params)?);
+        self.handshake = Some(Handshake::initialize(params)?);
         Ok(self)
+    }
+
+    /// Begins each child with a handshake of your own, in the place of [`initialize`](Self::initialize). Its
+    /// result is [kept](JsonRpcConnection::initialize_result). It has the time that is left of the connect
+    /// timeout.
+    ///
+    /// An error fails the connect, which may succeed later, unless the error is a [`ConnectError`] that says
+    /// otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_core::{BoxError, SharedPool};
+    /// use pool_stdio::{CommandSpec, JsonRpcConnector, Protocol};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // A server that answers every request with true.
+    /// let script = r#"s/.*"id":\([0-9]*\).*/{"jsonrpc":"2.0","id":\1,"result":true}/"#;
+    /// let server = CommandSpec::new("sed").args(["-u", script]);
+    /// let connector = JsonRpcConnector::new(server, Protocol::Mcp)?.handshake(|child| {
+    ///     Box::pin(async move { child.call("hello", &()).await.map_err(BoxError::from) })
+    /// });
+    /// let pool = SharedPool::builder(connector).build()?;
+    /// let said = pool.acquire().await?.initialize_result().map(|said| said.get().to_owned());
+    /// assert_eq!(said.as_deref(), Some("true"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn handshake(
+        mut self,
+        handshake: impl Fn(ChildCaller) -> BoxFuture<'static, Result<Box<RawValue>, BoxError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.handshake = Some(Handshake::Own(Arc::new(handshake)));
+        self
     }
 
     /// How messages are framed. Default: as the protocol says.
@@ -317,24 +358,32 @@ impl JsonRpcConnector {
                         until: cx.deadline,
                     };
                     let link = &connection.transport().client.link;
-                    Err(link.timed_out(limit, Fate::MaybeExecuted))
+                    Err(link.timed_out(limit, Fate::MaybeExecuted).into())
                 }
             };
-            let result = outcome.map_err(|error| handshake_failed(&connection, error))?;
+            let result = outcome.map_err(|error| handshake_error(&connection, error))?;
             connection.set_initialize_result(result);
         }
         Ok(connection)
     }
 }
 
-/// An error of a child that ended is passed on; any other is wrapped with a report on the child.
-fn handshake_failed(connection: &JsonRpcConnection, error: RpcError) -> ConnectError {
-    if error.ends_connection() && error.report().is_some() {
-        return ConnectError::transient(error);
-    }
+/// An error of a child that ended is passed on, as is one that says by itself whether a later attempt can
+/// succeed. Any other is wrapped with a report on the child.
+fn handshake_error(connection: &JsonRpcConnection, error: BoxError) -> ConnectError {
+    let error = match error.downcast::<ConnectError>() {
+        Ok(decided) => return *decided,
+        Err(error) => error,
+    };
+    let source = match error.downcast::<RpcError>() {
+        Ok(error) if error.ends_connection() && error.report().is_some() => {
+            return ConnectError::transient(*error);
+        }
+        Ok(error) => error,
+        Err(error) => error,
+    };
     let requested_at = Some(connection.requested_at());
     let report = ChildReport::of(connection.process(), Stage::Handshake, requested_at);
-    let source = error.into();
     ConnectError::transient(StdioError::Handshake { source, report })
 }
 

@@ -1,37 +1,63 @@
 //! What is said to a child after its start and before its end.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use pool_core::{BoxError, BoxFuture};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::call::Call;
+use super::caller::ChildCaller;
 use super::client::Client;
 use super::error::RpcError;
 
-/// The `initialize` request.
-#[derive(Debug, Clone)]
-pub(super) struct Handshake {
-    params: Box<RawValue>,
+/// What is said to a child before it is lent.
+#[derive(Clone)]
+pub(super) enum Handshake {
+    /// The `initialize` request with these params.
+    Initialize(Box<RawValue>),
+    /// What the owner of the connector wants to be said.
+    Own(Arc<OwnHandshake>),
 }
 
+pub(super) type OwnHandshake =
+    dyn Fn(ChildCaller) -> BoxFuture<'static, Result<Box<RawValue>, BoxError>> + Send + Sync;
+
 impl Handshake {
-    pub(super) fn new(params: &impl Serialize) -> serde_json::Result<Self> {
+    pub(super) fn initialize(params: &impl Serialize) -> serde_json::Result<Self> {
         let params = serde_json::value::to_raw_value(params)?;
-        Ok(Self { params })
+        Ok(Self::Initialize(params))
     }
 
-    /// Sends `initialize`, and then the notification that the protocol wants after its result.
-    pub(super) async fn run(&self, client: &Client) -> Result<Box<RawValue>, RpcError> {
-        let result = Call::new(client, "initialize", &self.params).await?;
-        if let Some(method) = client.protocol.initialized() {
-            client
-                .notify(method, &BTreeMap::<String, ()>::new())
-                .await?;
+    pub(super) async fn run(&self, client: &Client) -> Result<Box<RawValue>, BoxError> {
+        match self {
+            Self::Initialize(params) => Ok(initialize(params, client).await?),
+            Self::Own(handshake) => handshake(ChildCaller::new(client.clone())).await,
         }
-        Ok(result)
+    }
+}
+
+/// Sends `initialize`, and then the notification that the protocol wants after its result.
+async fn initialize(params: &RawValue, client: &Client) -> Result<Box<RawValue>, RpcError> {
+    let result = Call::new(client, "initialize", &params).await?;
+    if let Some(method) = client.protocol.initialized() {
+        client
+            .notify(method, &BTreeMap::<String, ()>::new())
+            .await?;
+    }
+    Ok(result)
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Initialize(_) => "Initialize",
+            Self::Own(_) => "Own",
+        })
     }
 }
 

@@ -440,7 +440,7 @@ impl LinkState {
 
     /// Ends the watch, unless there is work again.
     pub(super) fn end_watch(&mut self) -> bool {
-        self.is_watched = self.table.is_awaited() || self.is_suspected();
+        self.is_watched = self.table.is_awaited_soon() || self.is_suspected();
         !self.is_watched
     }
 

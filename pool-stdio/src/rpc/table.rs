@@ -148,14 +148,17 @@ impl Table {
         self.unawaited_ping = Some(id);
     }
 
-    /// Whether a call other than a ping waits for its reply.
+    /// Whether a call waits for its reply that the child works on: neither a ping nor a subscription. A
+    /// subscription is pending as long as its client wants it, so it says nothing of a child that is silent.
     pub(super) fn has_work(&self) -> bool {
         self.unanswered > 0 && self.working_calls().next().is_some()
     }
 
     fn working_calls(&self) -> impl Iterator<Item = (CallId, &CallEntry)> {
         let calls = self.calls.iter().map(|(id, call)| (*id, call));
-        calls.filter(|(_, call)| call.outcome.is_none() && !call.is_ping)
+        calls.filter(|(_, call)| {
+            call.outcome.is_none() && !call.is_ping && !call.notes.is_subscription
+        })
     }
 
     /// How long the calls before this one excuse a silent child.
@@ -333,6 +336,12 @@ impl Table {
     /// Whether a call waits for its reply.
     pub(super) const fn is_awaited(&self) -> bool {
         self.unanswered > 0
+    }
+
+    /// Whether a call waits that is no subscription.
+    pub(super) fn is_awaited_soon(&self) -> bool {
+        let mut calls = self.calls.values();
+        self.is_awaited() && calls.any(|call| call.outcome.is_none() && !call.notes.is_subscription)
     }
 
     /// Whether a call was given up that the child may still work on.

@@ -180,3 +180,19 @@ async fn a_call_without_a_limit_excuses_a_suspect_for_ever() {
     peer.reply(&request["id"], json!(1)).await;
     assert_eq!(patient.await.unwrap().unwrap(), json!(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_open_subscription_excuses_no_silent_child_and_is_no_work() {
+    let (line, mut peer) = Setup::mcp().open();
+    let client = line.client.clone();
+    let open =
+        tokio::task::spawn(async move { client.call::<Value>("subscriptions/listen", &()).await });
+    peer.message().await;
+    sleep(60 * SECOND).await;
+    assert!(line.client.link.state().is_open() && !is_suspected(&line));
+    let begun = Instant::now();
+    call(&line, SECOND).await.unwrap().unwrap_err();
+    let error = open.await.unwrap().unwrap_err();
+    assert!(matches!(error, RpcError::Hung { .. }), "{error}");
+    assert_eq!(begun.elapsed().as_secs(), 6);
+}

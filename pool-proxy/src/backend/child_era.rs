@@ -1,0 +1,302 @@
+//! Which era a child speaks, and its first messages.
+//!
+//! A child for clients with sessions is initialized. A child for clients of revision 2026-07-28 is asked
+//! `server/discover` first: a result says that it is a modern one. Any error that is not of that revision says
+//! that it is a legacy one, and the same process is initialized. A child that says nothing for a while may be
+//! either: it is initialized, too, and the first answer decides.
+//!
+//! What was found holds for the next child of the server, so that a legacy one is not asked again. Silence is
+//! no answer: nothing is remembered of it. If the next child contradicts, it is asked as if nothing were known.
+
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use pool_core::{BoxError, ConnectError};
+use pool_stdio::{ChildCaller, RpcError};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use crate::config::{ServerSettings, Sharing};
+use crate::wire::{MODERN_VERSION, Revision, Spoken};
+
+/// How a child is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Era {
+    /// It was initialized.
+    Legacy,
+    /// Each request says all.
+    Modern,
+}
+
+/// What is known of the era of a server's children, and how it is found out.
+#[derive(Debug)]
+pub(super) struct KnownEra {
+    belief: Mutex<Option<Belief>>,
+    probe_timeout: Duration,
+    /// Whether a legacy child may serve clients of revision 2026-07-28.
+    serves_legacy: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Belief {
+    /// It is not asked. So it is believed of a server that exits when it is asked, too.
+    Legacy,
+    Modern,
+}
+
+/// Why a child can serve nobody.
+#[derive(Debug, Clone, Error)]
+pub(crate) enum EraError {
+    /// Its clients are of an earlier one.
+    #[error("the server speaks only revision {MODERN_VERSION} of MCP, which has no sessions")]
+    OnlyModern,
+    /// Its clients have no session, and it keeps things between the requests of one.
+    #[error(
+        "the server speaks only revisions of MCP with sessions, and each session has a child of its own"
+    )]
+    OnlySessions,
+    #[error("the server speaks none of the revisions of MCP that this proxy does, but {0:?}")]
+    NoCommonVersion(Vec<String>),
+}
+
+/// How a child takes the question of a modern client.
+enum Discovered {
+    Modern(Box<RawValue>),
+    Legacy,
+}
+
+impl Era {
+    /// The era of a child that has said this of itself.
+    pub(super) fn of(first_result: &RawValue) -> Self {
+        match supported_versions(first_result.get()) {
+            Some(_) => Self::Modern,
+            None => Self::Legacy,
+        }
+    }
+}
+
+impl KnownEra {
+    pub(super) const fn new(settings: &ServerSettings) -> Self {
+        Self {
+            belief: Mutex::new(None),
+            probe_timeout: settings.probe_timeout,
+            serves_legacy: !matches!(settings.sharing, Sharing::Session),
+        }
+    }
+
+    /// Why clients of revision 2026-07-28 cannot be served, if that is known.
+    pub(super) fn refusal(&self) -> Option<EraError> {
+        let is_refused = !self.serves_legacy && self.belief() == Some(Belief::Legacy);
+        is_refused.then_some(EraError::OnlySessions)
+    }
+
+    /// Says the first messages to a child. Returns what it says of itself.
+    pub(super) async fn begin(
+        &self,
+        child: &ChildCaller,
+        spoken: Spoken,
+    ) -> Result<Box<RawValue>, BoxError> {
+        match (spoken, self.belief()) {
+            (Spoken::Sessions(revision), _) => self.begin_for_sessions(child, revision).await,
+            (Spoken::Modern, Some(Belief::Legacy)) => self.begin_known_legacy(child).await,
+            (Spoken::Modern, Some(Belief::Modern)) => {
+                let asked = discover(child).await;
+                self.act_on(child, asked).await
+            }
+            (Spoken::Modern, None) => self.probe(child).await,
+        }
+    }
+
+    /// Clients with sessions are served only by a child that initializes.
+    async fn begin_for_sessions(
+        &self,
+        child: &ChildCaller,
+        revision: Revision,
+    ) -> Result<Box<RawValue>, BoxError> {
+        let refusal = match initialize(child, revision).await {
+            Err(RpcError::Refused(refusal)) => refusal,
+            begun => return Ok(begun?),
+        };
+        match discover(child).await {
+            Ok(Discovered::Modern(_)) => {
+                self.believe(Some(Belief::Modern));
+                Err(ConnectError::permanent(EraError::OnlyModern).into())
+            }
+            Ok(Discovered::Legacy) | Err(_) => Err(RpcError::Refused(refusal).into()),
+        }
+    }
+
+    async fn begin_known_legacy(&self, child: &ChildCaller) -> Result<Box<RawValue>, BoxError> {
+        match initialize(child, Revision::NEWEST).await {
+            Ok(result) => self.legacy(result),
+            Err(RpcError::Refused(_)) => {
+                self.believe(None);
+                let asked = discover(child).await;
+                self.act_on(child, asked).await
+            }
+            Err(error) => {
+                self.believe(None);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Asks a child of which nothing is known.
+    async fn probe(&self, child: &ChildCaller) -> Result<Box<RawValue>, BoxError> {
+        let mut asked = pin!(discover(child));
+        if let Ok(asked) = timeout(self.probe_timeout, asked.as_mut()).await {
+            return self.act_on(child, asked).await;
+        }
+        // It may be a modern one that starts slowly: its answer still counts.
+        let mut begun = pin!(initialize(child, Revision::NEWEST));
+        let refusal = tokio::select! {
+            biased;
+            answer = asked.as_mut() => match answer {
+                Ok(Discovered::Legacy) => return self.legacy(begun.await?),
+                answer => return self.act_on(child, answer).await,
+            },
+            begun = begun.as_mut() => match begun {
+                Err(RpcError::Refused(refusal)) => refusal,
+                begun => return self.legacy(begun?),
+            },
+        };
+        match asked.await {
+            Ok(Discovered::Legacy) => Err(RpcError::Refused(refusal).into()),
+            answer => self.act_on(child, answer).await,
+        }
+    }
+
+    /// Goes on as the child has answered, and remembers it.
+    async fn act_on(
+        &self,
+        child: &ChildCaller,
+        asked: Result<Discovered, BoxError>,
+    ) -> Result<Box<RawValue>, BoxError> {
+        match asked {
+            Ok(Discovered::Modern(result)) => {
+                self.believe(Some(Belief::Modern));
+                Ok(result)
+            }
+            Ok(Discovered::Legacy) => {
+                let begun = initialize(child, Revision::NEWEST).await;
+                self.believe(begun.is_ok().then_some(Belief::Legacy));
+                self.legacy(begun?)
+            }
+            Err(error) => {
+                // Some legacy servers exit. The next child is initialized at once.
+                let has_exited = matches!(
+                    error.downcast_ref::<RpcError>(),
+                    Some(RpcError::ProcessExited { .. } | RpcError::OutputClosed { .. })
+                );
+                self.believe(has_exited.then_some(Belief::Legacy));
+                Err(error)
+            }
+        }
+    }
+
+    /// What a child that was initialized says of itself, if it may serve.
+    fn legacy(&self, result: Box<RawValue>) -> Result<Box<RawValue>, BoxError> {
+        match self.serves_legacy {
+            true => Ok(result),
+            false => Err(ConnectError::permanent(EraError::OnlySessions).into()),
+        }
+    }
+
+    fn belief(&self) -> Option<Belief> {
+        *self.belief.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn believe(&self, belief: Option<Belief>) {
+        *self.belief.lock().unwrap_or_else(PoisonError::into_inner) = belief;
+    }
+}
+
+/// Whether a child that refused to initialize speaks revision 2026-07-28.
+pub(crate) async fn is_modern(child: &ChildCaller, limit: Duration) -> bool {
+    matches!(
+        timeout(limit, discover(child)).await,
+        Ok(Ok(Discovered::Modern(_)))
+    )
+}
+
+async fn discover(child: &ChildCaller) -> Result<Discovered, BoxError> {
+    let params = json!({ "_meta": own_meta() });
+    let answer = child.call::<Box<RawValue>>("server/discover", &params);
+    match answer.await {
+        Ok(result) => match supported_versions(result.get()) {
+            Some(versions) if versions.iter().any(|version| version == MODERN_VERSION) => {
+                Ok(Discovered::Modern(result))
+            }
+            Some(versions) => Err(no_common(versions)),
+            // It answers whatever it is asked.
+            None => Ok(Discovered::Legacy),
+        },
+        Err(RpcError::Refused(error)) if error.code == UNSUPPORTED_VERSION => {
+            let data = error.data.as_deref().map_or("{}", RawValue::get);
+            Err(no_common(supported_in_error(data)))
+        }
+        // A modern one that wants a client with some capability even for this.
+        Err(RpcError::Refused(error)) if error.code == MISSING_CAPABILITY => {
+            Err(RpcError::Refused(error).into())
+        }
+        Err(RpcError::Refused(_) | RpcError::BadResult { .. }) => Ok(Discovered::Legacy),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn initialize(child: &ChildCaller, revision: Revision) -> Result<Box<RawValue>, RpcError> {
+    // Clients share the child, so it is told of no capability of any of them.
+    let params = json!({
+        "protocolVersion": revision.name(),
+        "capabilities": {},
+        "clientInfo": own_info(),
+    });
+    let result = child.call("initialize", &params).await?;
+    child
+        .notify("notifications/initialized", &json!({}))
+        .await?;
+    Ok(result)
+}
+
+/// What the proxy says of itself in a request of its own to a modern child.
+pub(super) fn own_meta() -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": own_info(),
+    })
+}
+
+fn own_info() -> Value {
+    json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") })
+}
+
+fn no_common(versions: Vec<String>) -> BoxError {
+    ConnectError::permanent(EraError::NoCommonVersion(versions)).into()
+}
+
+/// The versions in the result of `server/discover`; `None` if it is none.
+fn supported_versions(result: &str) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Result {
+        supported_versions: Vec<String>,
+    }
+    let result = serde_json::from_str::<Result>(result).ok()?;
+    Some(result.supported_versions)
+}
+
+fn supported_in_error(data: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Data {
+        supported: Vec<String>,
+    }
+    serde_json::from_str::<Data>(data).map_or(Vec::new(), |data| data.supported)
+}
+
+const UNSUPPORTED_VERSION: i64 = -32022;
+const MISSING_CAPABILITY: i64 = -32021;
