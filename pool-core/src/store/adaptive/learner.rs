@@ -166,6 +166,12 @@ impl TargetLearner {
         }
     }
 
+    /// When the last tick was.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) const fn ticked(&self) -> Time {
+        self.ticked
+    }
+
     /// Learns from what happened since the last tick, and begins or ends experiments.
     pub(crate) fn tick(&mut self, view: &PoolView) {
         if view.now.since(self.ticked) < TICK_MIN {
