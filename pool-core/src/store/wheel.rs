@@ -290,6 +290,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_removed_is_not_waited_for() {
+        for (gone_ms, stays_ms, next_ms) in [
+            (5, 256, 256),
+            (5, 320, 320),
+            (63, 64, 64),
+            (5, 100_000, 98_304),
+        ] {
+            let mut wheel = Wheel::default();
+            wheel.insert(0, Time::from_millis(gone_ms));
+            wheel.insert(1, Time::from_millis(stays_ms));
+            assert_eq!(wheel.next(), Time::from_millis(gone_ms));
+            wheel.remove(0);
+            assert_eq!(wheel.next(), Time::from_millis(next_ms));
+        }
+    }
+
+    #[test]
     fn an_end_that_has_passed_is_the_next_millisecond() {
         let mut wheel = Wheel::default();
         assert!(wheel.expire(Time::from_millis(100)).is_empty());
