@@ -335,7 +335,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
     fn take_from_budget(&self, membership: &Arc<Membership>, now: Time) -> Option<BudgetPermit> {
         let mut store = self.lock();
         let demand = store.ask(now);
-        let is_news = store.minds_refusal(demand);
+        let is_news = store.minds_refusal();
         self.finish(store);
         let permit = Membership::take(membership, demand, now);
         if permit.is_none() && is_news {

@@ -41,9 +41,10 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.told > 0
     }
 
-    /// Whether it matters if the budget grants nothing for this demand.
-    pub(crate) fn minds_refusal(&self, demand: Demand) -> bool {
-        demand.callers > 0 || self.is_asking() || self.wants_proof()
+    /// Whether it matters if the budget grants nothing: callers wait for it, or it may not know yet that
+    /// none do, or a replacement waits for a proof.
+    pub(crate) fn minds_refusal(&self) -> bool {
+        self.is_asking() || self.wants_proof()
     }
 
     /// The budget knows of this demand, and granted nothing. It is asked again at this time.

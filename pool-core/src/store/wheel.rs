@@ -272,6 +272,51 @@ mod tests {
     }
 
     #[test]
+    fn every_millisecond_has_its_own_end() {
+        const LAST_MS: u32 = 3 * 64 * 64;
+        let mut wheel = Wheel::default();
+        for ms in 1..=LAST_MS {
+            wheel.insert(ms, Time::from_millis(ms.into()));
+        }
+        let stays = |ms: u32| ms.is_multiple_of(3) || ms % 64 == 63;
+        (1..=LAST_MS)
+            .filter(|ms| !stays(*ms))
+            .for_each(|ms| wheel.remove(ms));
+        for ms in 1..=LAST_MS {
+            let expired = wheel.expire(Time::from_millis(ms.into()));
+            assert_eq!(expired, Vec::from_iter(stays(ms).then_some(ms)));
+        }
+        assert_eq!(wheel.next(), Time::NEVER);
+    }
+
+    #[test]
+    fn what_was_removed_is_not_waited_for() {
+        for (gone_ms, stays_ms, next_ms) in [
+            (5, 256, 256),
+            (5, 320, 320),
+            (63, 64, 64),
+            (5, 100_000, 98_304),
+        ] {
+            let mut wheel = Wheel::default();
+            wheel.insert(0, Time::from_millis(gone_ms));
+            wheel.insert(1, Time::from_millis(stays_ms));
+            assert_eq!(wheel.next(), Time::from_millis(gone_ms));
+            wheel.remove(0);
+            assert_eq!(wheel.next(), Time::from_millis(next_ms));
+        }
+    }
+
+    #[test]
+    fn an_end_that_has_passed_is_the_next_millisecond() {
+        let mut wheel = Wheel::default();
+        assert!(wheel.expire(Time::from_millis(100)).is_empty());
+        wheel.insert(0, Time::from_millis(50));
+        assert_eq!(wheel.next(), Time::from_millis(101));
+        assert!(wheel.expire(Time::from_millis(100)).is_empty());
+        assert_eq!(wheel.expire(Time::from_millis(101)), [0]);
+    }
+
+    #[test]
     fn an_end_is_rounded_up() {
         let mut wheel = Wheel::default();
         wheel.insert(0, Time::from_nanos(1_000_001));

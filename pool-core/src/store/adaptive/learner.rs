@@ -166,6 +166,18 @@ impl TargetLearner {
         }
     }
 
+    /// When the last tick was.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) const fn ticked(&self) -> Time {
+        self.ticked
+    }
+
+    /// How many ticks what was measured comes from.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) const fn measured_ticks(&self) -> u32 {
+        self.profile.total.ticks
+    }
+
     /// Learns from what happened since the last tick, and begins or ends experiments.
     pub(crate) fn tick(&mut self, view: &PoolView) {
         if view.now.since(self.ticked) < TICK_MIN {

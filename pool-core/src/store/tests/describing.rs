@@ -4,9 +4,9 @@ use std::panic::Location;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::cases::{SECOND, at, limits, open};
+use super::cases::{SECOND, at, limits, open, request};
 use crate::error::{AcquirePhase, ConnectError};
-use crate::store::{Condition, Exclusive, Goal, GoalEnd, GoalKey, Limits, Store};
+use crate::store::{Condition, Exclusive, Goal, GoalEnd, GoalKey, Limits, Store, Turn};
 
 type Pool = Store<&'static str, Exclusive>;
 
@@ -92,6 +92,21 @@ fn the_status_counts_connections_by_their_state() {
     store.release(opening.key);
     assert_eq!(store.closed_since(), 1, "it was never opened");
     assert!(store.is_finished());
+}
+
+#[test]
+fn callers_that_queue_while_there_are_as_many_connections_as_there_may_be_are_counted() {
+    let mut store = pool();
+    let queue = |store: &mut Pool, turn| {
+        store.enqueue(Waker::noop().clone(), request(), turn);
+        store.totals.limit_reached
+    };
+    assert_eq!(queue(&mut store, Turn::New), 0);
+    for _ in 0..2 {
+        assert!(store.open(at(0)).is_some());
+    }
+    assert_eq!(queue(&mut store, Turn::New), 1);
+    assert_eq!(queue(&mut store, Turn::Deferred), 1, "it was counted");
 }
 
 #[test]

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use super::cases::{at, effects, limits, open, request};
+use crate::error::ConnectError;
 use crate::event::EventKind;
-use crate::store::{Condition, Exclusive, Limits, SlotKey, Store, Turn};
+use crate::id::ConnectionId;
+use crate::store::{Condition, Exclusive, Limits, Resized, SlotKey, Store, Turn};
 use crate::time::Time;
 
 type Pool = Store<&'static str, Exclusive>;
@@ -28,8 +30,9 @@ fn pool() -> Pool {
 fn only_an_earlier_alarm_wakes_the_maintenance_task() {
     let mut store = pool();
     store.sweep(at(0));
-    store.sweep(at(1));
     drop(store.take_effects());
+    store.sweep(at(1));
+    assert!(!store.owes(), "nothing was due");
     assert_eq!(store.alarm(), Time::NEVER);
     for (seconds, kicks) in [(9, true), (9, false), (10, false), (8, true)] {
         store.set_alarm(at(seconds));
@@ -61,6 +64,7 @@ fn events_are_numbered_in_a_row_and_those_of_the_hot_path_are_told_if_they_are_w
 }
 
 /// Wakers that can be told apart.
+#[derive(Debug)]
 struct Own;
 
 impl Wake for Own {
@@ -113,6 +117,43 @@ fn a_waker_that_is_not_needed_any_more_is_dropped_after_unlocking() {
     assert_eq!(Arc::strong_count(&own), 2, "not under the lock");
     drop(store.take_effects());
     assert_eq!(Arc::strong_count(&own), 1);
+}
+
+/// An error of a connector, and whether it was dropped.
+#[derive(Debug, thiserror::Error)]
+#[error("no")]
+struct Reason(Arc<Own>);
+
+#[test]
+fn the_reason_of_a_death_that_is_not_news_is_dropped_after_unlocking() {
+    let mut store = pool();
+    let key = open_any(&mut store);
+    let own = Arc::new(Own);
+    let reason = ConnectError::transient(Reason(Arc::clone(&own)));
+    store.died(key, ConnectionId::from_u64(99), Some(reason));
+    assert_eq!(Arc::strong_count(&own), 2, "not under the lock");
+    drop(store.take_effects());
+    assert_eq!(Arc::strong_count(&own), 1);
+}
+
+#[test]
+fn a_slot_that_a_smaller_pool_may_not_use_again_takes_its_permit_along() {
+    let mut store = Store::new(Limits {
+        min_idle: 3,
+        max_size: 3,
+        max_connecting: 3,
+        ..limits()
+    });
+    let keys = ["a", "b", "c"].map(|name| open(&mut store, name, at(0)));
+    for _ in keys {
+        assert!(store.take_idle(Location::caller()).is_some());
+    }
+    let resized = store.resize(1).expect("it is open");
+    assert_eq!(resized, Resized::Add(0), "all are in use");
+    let reusable = keys.map(|key| store.release(key));
+    assert_eq!(reusable, [false, false, true]);
+    assert_eq!(store.resize(4), Some(Resized::Add(3)));
+    assert_eq!(store.resize(2), Some(Resized::Remove(2)));
 }
 
 #[test]

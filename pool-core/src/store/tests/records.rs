@@ -168,3 +168,15 @@ fn slots_are_counted_by_their_state_and_late_ones_apart() {
         assert_eq!((slots.open(), slots.serving()), (2, 2));
     }
 }
+
+#[test]
+fn connects_resets_and_checks_are_busy_side_by_side() {
+    let mut slots = Slots::default();
+    let states = [State::Opening, State::Returning, State::Checking];
+    let keys = states.map(|state| {
+        let key = slots.insert(SlotRecord::opening(ConnectionId::from_u64(1), BORN, 0));
+        slots.set_state(key, state);
+        key
+    });
+    assert_eq!(slots.busy_on_time(), keys);
+}

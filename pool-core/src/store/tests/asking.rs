@@ -1,0 +1,454 @@
+//! What a pool asks its budget for.
+
+use std::panic::Location;
+use std::task::Waker;
+
+use super::cases::{SECOND, at, closed, effects, limits, request};
+use crate::budget::{Budget, BudgetPermit, Demand, Member, Membership, Terms};
+use crate::error::ConnectError;
+use crate::id::CloseReason;
+use crate::store::{
+    Condition, Exclusive, GoalEnd, GoalKey, Limits, Multiplexed, Sharing, SlotKey, Store,
+    TargetLeases, Turn, WaiterKey,
+};
+use crate::sync::Arc;
+use crate::time::Time;
+
+type Pool = Store<&'static str, Exclusive>;
+type Shared = Store<&'static str, Multiplexed>;
+
+/// A pool at rest.
+fn pool(min_idle: usize) -> Pool {
+    let mut store = Store::new(Limits {
+        min_idle,
+        max_size: 4,
+        max_connecting: 3,
+        ..limits()
+    });
+    store.sweep(at(0));
+    store.sweep(at(1));
+    drop(effects(&mut store));
+    assert_eq!(store.alarm(), Time::NEVER);
+    store
+}
+
+fn wait(store: &mut Pool) -> WaiterKey {
+    store.enqueue(Waker::noop().clone(), request(), Turn::New)
+}
+
+const fn demand(callers: usize, spare: usize) -> Demand {
+    Demand { callers, spare }
+}
+
+#[test]
+fn callers_and_spare_ones_are_asked_for_as_far_as_there_is_room() {
+    let mut store = pool(2);
+    assert_eq!(store.ask(at(1)), demand(0, 2));
+    wait(&mut store);
+    assert_eq!(store.ask(at(1)), demand(1, 2));
+    wait(&mut store);
+    assert_eq!(store.ask(at(1)), demand(2, 1), "three connects at a time");
+    for _ in 0..2 {
+        assert!(store.open(at(1)).is_some());
+    }
+    assert_eq!(store.ask(at(1)), demand(0, 1));
+    let last = store.open(at(1)).expect("it is wanted");
+    assert_eq!(store.ask(at(1)), Demand::NONE);
+    // While connects fail, one at a time, and not before the delay is over.
+    store.connect_failed(last.key, ConnectError::transient("no"), at(1));
+    store.release(last.key);
+    let not_before = store.pacer.not_before();
+    assert!(not_before > at(1), "the seed draws a delay");
+    assert_eq!(store.ask(at(1)), Demand::NONE);
+}
+
+#[test]
+fn no_more_are_asked_for_than_the_pool_may_have() {
+    let mut store = pool(0);
+    store.limits.max_connecting = 9;
+    for _ in 0..6 {
+        wait(&mut store);
+    }
+    for _ in 0..3 {
+        let opening = store.open(at(1)).expect("it is wanted");
+        store.opened(opening.key, "one", at(1));
+    }
+    assert_eq!(store.ask(at(1)), demand(1, 0));
+}
+
+#[test]
+fn after_a_failure_one_is_asked_for_when_the_delay_is_over() {
+    let mut store = pool(0);
+    for _ in 0..3 {
+        wait(&mut store);
+    }
+    let first = store.open(at(1)).expect("it is wanted");
+    store.connect_failed(first.key, ConnectError::transient("no"), at(1));
+    store.release(first.key);
+    let not_before = store.pacer.not_before();
+    assert!(not_before > at(1), "the seed draws a delay");
+    assert_eq!(store.ask(at(1)), Demand::NONE);
+    assert!(store.alarm() <= not_before, "it asks again then");
+    assert_eq!(store.ask(not_before), demand(1, 0));
+}
+
+#[test]
+fn a_pool_tells_its_budget_once_that_it_wants_nothing_any_more() {
+    let mut store = pool(0);
+    assert!(!store.minds_refusal(), "it never asked");
+    let caller = wait(&mut store);
+    let asked = store.ask(at(1));
+    assert_eq!(asked, demand(1, 0));
+    assert!(store.minds_refusal());
+    store.note_told(asked, at(20));
+    assert_eq!(store.alarm(), at(20), "it asks again");
+    assert!(store.cancel(caller).is_none());
+    let asked = store.ask(at(2));
+    assert_eq!(asked, Demand::NONE);
+    assert!(store.minds_refusal(), "the budget knows of a caller");
+    store.note_told(asked, at(10));
+    assert_eq!(store.alarm(), at(20), "there is nothing to ask for");
+    assert!(!store.minds_refusal());
+}
+
+#[test]
+fn a_granted_permit_is_not_asked_for_again() {
+    let mut store = pool(0);
+    let callers = [0; 2].map(|_| wait(&mut store));
+    let asked = store.ask(at(1));
+    assert_eq!(asked, demand(2, 0));
+    store.note_told(asked, at(20));
+    assert!(store.open(at(1)).is_some());
+    store.note_granted(at(1));
+    assert!(store.minds_refusal(), "one is left");
+    // The budget must learn when it is not wanted any more, and not again.
+    drop(effects(&mut store));
+    assert!(store.take_served().is_none());
+    assert!(!effects(&mut store).kick, "nothing has changed");
+    for caller in callers {
+        assert!(store.cancel(caller).is_none());
+    }
+    drop(effects(&mut store));
+    assert!(store.take_served().is_none());
+    assert!(effects(&mut store).kick);
+    assert!(store.take_served().is_none());
+    assert!(!effects(&mut store).kick);
+}
+
+/// A member that holds nothing it could give up.
+struct Empty;
+
+impl Member for Empty {
+    fn kick(&self) {}
+
+    fn oldest_idle(&self, _: Time) -> Option<Time> {
+        None
+    }
+
+    fn outgoing_weight(&self) -> u64 {
+        0
+    }
+
+    fn shed_idle(&self, _: u64) -> u64 {
+        0
+    }
+
+    fn shed_leased(&self) -> bool {
+        false
+    }
+
+    fn reclaim_idle(&self) -> bool {
+        false
+    }
+}
+
+/// A member of this budget.
+fn join(budget: &Budget) -> Arc<Membership> {
+    join_reserving(budget, 0)
+}
+
+/// A member for which so many are reserved.
+fn join_reserving(budget: &Budget, reserved: usize) -> Arc<Membership> {
+    let terms = Terms {
+        budget: budget.clone(),
+        share: 1,
+        reserves_min_idle: true,
+    };
+    let member = Membership::join(&terms, &"test".into(), reserved).expect("there is room");
+    member.attach(Arc::new(Empty));
+    member
+}
+
+#[test]
+fn a_pool_knows_whether_it_waits_for_its_budget_and_whether_others_do() {
+    let budget = Budget::builder("test").max_connections(1).max_connecting(1);
+    let budget = budget.build().expect("valid settings");
+    let [holder, ours, other] = [0; 3].map(|_| join(&budget));
+    let mut store = pool(0);
+    store.join_budget(ours.allotment());
+    assert!(!store.budget_is_connecting());
+    let permit = Membership::take(&holder, demand(1, 0), at(1));
+    assert!(permit.is_some());
+    assert!(store.budget_is_connecting());
+
+    wait(&mut store);
+    assert!(store.unserved_residence().is_none(), "it has not asked");
+    assert!(store.awaited_budget().is_none());
+    let asked = store.ask(at(1));
+    assert_eq!(
+        store.unserved_residence(),
+        Some(ours.allotment().residence())
+    );
+    assert!(store.awaited_budget().is_some());
+    assert!(Membership::take(&ours, asked, at(1)).is_none());
+    store.note_told(asked, at(20));
+    assert!(!store.others_wait_for_budget(), "only this one");
+    assert!(Membership::take(&other, demand(1, 0), at(1)).is_none());
+    assert!(store.others_wait_for_budget());
+}
+
+#[test]
+fn an_idle_connection_is_offered_unless_callers_wait_here_as_well() {
+    let budget = Budget::builder("test").max_connections(1);
+    let budget = budget.build().expect("valid settings");
+    let [ours, other] = [0; 2].map(|_| join(&budget));
+    let mut store = pool(1);
+    store.join_budget(ours.allotment());
+    let mut permit = Membership::take(&ours, demand(1, 0), at(1)).expect("one is free");
+    let opening = store.open(at(1)).expect("min_idle wants it");
+    store.opened(opening.key, "one", at(1));
+    permit.connect_ended();
+    assert!(store.oldest_idle(at(2)).is_none(), "nobody wants it");
+    assert!(Membership::take(&other, demand(1, 0), at(2)).is_none());
+    assert!(store.is_pressed());
+    assert!(store.oldest_idle(at(2)).is_some());
+    let caller = wait(&mut store);
+    assert!(store.oldest_idle(at(2)).is_none());
+    assert!(!store.reclaim_idle());
+    assert!(store.cancel(caller).is_none());
+    assert!(store.reclaim_idle());
+    assert_eq!(closed(&mut store), [("one", CloseReason::Reclaimed)]);
+    assert!(!store.reclaim_idle(), "no more are wanted");
+}
+
+/// Opens connections, with permits that are kept.
+fn open_with<const N: usize>(
+    store: &mut Pool,
+    member: &Arc<Membership>,
+    names: [&'static str; N],
+) -> [(SlotKey, BudgetPermit); N] {
+    names.map(|name| {
+        let permit = Membership::take(member, demand(1, 0), at(1));
+        let mut permit = permit.expect("the budget has room");
+        let opening = store.open(at(1)).expect("min_idle wants it");
+        store.opened(opening.key, name, at(1));
+        permit.connect_ended();
+        (opening.key, permit)
+    })
+}
+
+/// The tasks of the pool do not run, so what it gave up is not closed.
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_closes_nothing_gives_up_nothing_more() {
+    let budget = Budget::builder("test").max_connections(3);
+    let budget = budget.build().expect("valid settings");
+    let [ours, other] = [0; 2].map(|_| join(&budget));
+    let mut store = pool(3);
+    store.join_budget(ours.allotment());
+    let permits = open_with(&mut store, &ours, ["a", "b", "c"]);
+    assert!(Membership::take(&other, demand(2, 0), at(2)).is_none());
+    assert!(store.reclaim_idle());
+    assert!(store.reclaim_idle(), "two are wanted");
+    assert!(!store.reclaim_idle());
+    tokio::time::advance(29 * SECOND).await;
+    other.reclaim();
+    assert!(!store.is_pressed(), "two are on their way");
+    tokio::time::advance(2 * SECOND).await;
+    other.reclaim();
+    assert!(store.is_pressed(), "they take too long");
+    assert!(!store.reclaim_idle(), "but here nothing is closed");
+    for (key, _) in &permits[..2] {
+        drop(store.take_freed(*key));
+        store.release(*key);
+    }
+    assert!(store.reclaim_idle(), "they were closed after all");
+}
+
+#[test]
+fn what_is_reserved_stays_idle_and_of_two_the_one_that_was_used_last() {
+    let budget = Budget::builder("test").max_connections(2);
+    let budget = budget
+        .min_residence(SECOND)
+        .build()
+        .expect("valid settings");
+    let [ours, other] = [1, 0].map(|reserved| join_reserving(&budget, reserved));
+    let mut store = pool(2);
+    store.join_budget(ours.allotment());
+    let opened = open_with(&mut store, &ours, ["old", "used"]);
+    assert_eq!(store.take_idle(Location::caller()), Some("used"));
+    let asked = Membership::take(&other, demand(1, 0), at(2));
+    assert!(asked.is_none(), "the budget is full");
+    store.start_ticks(at(20));
+    assert!(store.is_pressed());
+    assert!(!store.reclaim_idle(), "it is reserved");
+    store.give_back(opened[1].0, "used", Condition::Clean);
+    assert!(store.take_served().is_none());
+    assert_eq!(closed(&mut store), [("old", CloseReason::Reclaimed)]);
+}
+
+#[test]
+fn what_is_reserved_is_not_shed_for_its_weight() {
+    let budget = Budget::builder("test").max_connections(2);
+    let budget = budget.build().expect("valid settings");
+    let ours = join_reserving(&budget, 1);
+    let mut store = pool(2);
+    store.join_budget(ours.allotment());
+    let opened = open_with(&mut store, &ours, ["light", "heavy"]);
+    for ((key, _), weight) in opened.iter().zip([10, 20]) {
+        store.slots.get_mut(*key).weight = weight;
+        store.total_weight += weight;
+    }
+    assert_eq!(store.shed_idle(100), 20);
+    assert_eq!(store.shed_idle(100), 0);
+}
+
+/// A shared connection with two leases, and its permit. Another pool waits for it.
+fn shared(ours: &Arc<Membership>, other: &Arc<Membership>) -> (Shared, SlotKey, BudgetPermit) {
+    let mut store = Shared::new(Limits {
+        max_size: 1,
+        sharing: Sharing {
+            target_leases: TargetLeases::Fixed(4),
+            max_leases: 8,
+            max_surge: 1,
+        },
+        ..limits()
+    });
+    store.join_budget(ours.allotment());
+    let permit = Membership::take(ours, demand(1, 0), at(1));
+    let mut permit = permit.expect("the budget has room");
+    let opening = store.open(at(1)).expect("min_idle wants it");
+    store.opened(opening.key, "one", at(1));
+    permit.connect_ended();
+    store.start_ticks(at(1));
+    for _ in 0..2 {
+        assert!(store.take_share(Location::caller()).is_some());
+    }
+    let asked = Membership::take(other, demand(1, 0), at(2));
+    assert!(asked.is_none(), "the budget is full");
+    assert!(store.is_pressed());
+    (store, opening.key, permit)
+}
+
+#[test]
+fn a_shared_connection_gives_way_after_the_minimum_residence_and_not_before() {
+    let budget = Budget::builder("test").max_connections(1);
+    let budget = budget.min_residence(60 * SECOND).build();
+    let budget = budget.expect("valid settings");
+    let [ours, other] = [0; 2].map(|_| join(&budget));
+    let (mut store, key, _permit) = shared(&ours, &other);
+    for (seconds, reason) in [(60, None), (61, Some(CloseReason::Reclaimed))] {
+        store.start_ticks(at(seconds));
+        let share = store.take_share(Location::caller()).expect("it serves");
+        store.give_back_share(share, Condition::Clean);
+        assert_eq!(store.slots.get(key).close_reason, reason, "{seconds}");
+    }
+}
+
+#[test]
+fn a_superseded_connection_that_the_budget_does_not_replace_serves_for_the_minimum_residence() {
+    let budget = Budget::builder("test").max_connections(1);
+    let budget = budget.min_residence(60 * SECOND).build();
+    let budget = budget.expect("valid settings");
+    let [ours, other] = [0; 2].map(|_| join(&budget));
+    let (mut store, key, _permit) = shared(&ours, &other);
+    store.start_ticks(at(10));
+    assert_eq!(store.evict(|_| true), 1);
+    assert_eq!(store.ask(at(10)), demand(1, 0), "a replacement");
+    for (seconds, reason) in [(11, None), (69, None), (70, Some(CloseReason::Evicted))] {
+        store.set_alarm(at(seconds));
+        assert!(store.sweep(at(seconds)));
+        assert_eq!(store.slots.get(key).close_reason, reason, "{seconds}");
+    }
+}
+
+#[test]
+fn a_pool_without_a_budget_minds_none() {
+    let mut store = pool(0);
+    wait(&mut store);
+    store.ask(at(1));
+    assert!(store.unserved_residence().is_none());
+    assert!(store.awaited_budget().is_none());
+    assert!(!store.is_pressed());
+    assert!(!store.others_wait_for_budget());
+    assert!(!store.budget_is_too_heavy());
+    assert!(!store.budget_is_connecting());
+    assert!(store.oldest_idle(at(1).after(SECOND)).is_none());
+}
+
+/// A pool with one connection that is to be replaced, as a member of this budget.
+fn renewing(member: &Membership) -> (Pool, GoalKey) {
+    let mut store = pool(1);
+    let opening = store.open(at(1)).expect("min_idle wants it");
+    store.opened(opening.key, "old", at(1));
+    store.join_budget(member.allotment());
+    let goal = store.start_renewal(30 * SECOND, SECOND, at(1));
+    (store, goal)
+}
+
+fn is_unbudgeted(store: &Pool) -> bool {
+    let renewal = store.renewal.as_ref();
+    renewal.expect("it is under way").is_unbudgeted
+}
+
+#[test]
+fn a_renewal_looks_each_second_whether_its_budget_has_room() {
+    let budget = Budget::builder("test").max_connections(2);
+    let budget = budget.build().expect("valid settings");
+    let (mut store, _) = renewing(&join(&budget));
+    store.sweep(at(1));
+    assert_eq!(store.alarm(), at(2));
+}
+
+#[test]
+fn a_renewal_is_unbudgeted_when_the_budget_is_full_and_not_when_it_is_connecting() {
+    let budget = Budget::builder("test").max_connections(2).max_connecting(1);
+    let budget = budget.build().expect("valid settings");
+    let [ours, other] = [0; 2].map(|_| join(&budget));
+    let (mut store, _) = renewing(&ours);
+    let mut permit = Membership::take(&other, demand(1, 0), at(1)).expect("one is free");
+    store.note_told(demand(0, 1), at(20));
+    assert!(!is_unbudgeted(&store), "it can be opened in a moment");
+    permit.connect_ended();
+    store.note_told(demand(0, 1), at(20));
+    assert!(is_unbudgeted(&store));
+    assert!(store.open(at(2)).is_some());
+    assert!(!is_unbudgeted(&store), "there was room after all");
+    // Nothing more is wanted.
+    store.note_told(demand(0, 1), at(20));
+    assert!(!is_unbudgeted(&store));
+}
+
+#[test]
+fn a_budget_is_no_reason_if_all_were_replaced() {
+    let budget = Budget::builder("test").max_connections(2);
+    let budget = budget.build().expect("valid settings");
+    for (is_old_there, fails) in [(true, true), (false, false)] {
+        let (mut store, goal) = renewing(&join(&budget));
+        store
+            .renewal
+            .as_mut()
+            .expect("it is under way")
+            .is_unbudgeted = true;
+        if !is_old_there {
+            for record in store.slots.iter_mut() {
+                record.close_reason = Some(CloseReason::Lifetime);
+            }
+        }
+        store.sweep(at(40));
+        let end = store.poll_goal(goal, Waker::noop().clone());
+        let Some(GoalEnd::Renewed(report)) = end else {
+            panic!("it is over");
+        };
+        assert_eq!(report.failure.is_some(), fails);
+    }
+}
