@@ -292,6 +292,11 @@ impl StreamState {
     pub(crate) fn is_done(&self) -> bool {
         self.end.is_some() && self.kept.is_empty()
     }
+
+    /// It is still read, or there is no credit for all that is kept.
+    pub(crate) fn can_be_cut(&self) -> bool {
+        self.end.is_none() || self.kept.has_ungranted()
+    }
 }
 
 /// Where a stream is in the arrays.

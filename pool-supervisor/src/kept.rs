@@ -105,6 +105,11 @@ impl KeptOutput {
         self.credit > 0 && !self.bytes.is_empty()
     }
 
+    /// Whether more is kept than there is credit for.
+    pub(crate) fn has_ungranted(&self) -> bool {
+        self.bytes.len() as u64 > self.credit
+    }
+
     /// Takes what is sent next, up to the credit and a limit.
     pub(crate) fn take(&mut self, bytes_max: usize) -> Option<Chunk> {
         let credit = usize::try_from(self.credit).unwrap_or(usize::MAX);

@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::drain::{CutReason, DrainClock, DrainLimits, DrainOrder, DrainSight};
-use crate::entry::{Entry, STREAMS, StdinEnd, StopCause, place};
+use crate::entry::{Entry, STREAMS, StdinEnd, StopCause, StreamState, place};
 use crate::limits::{CUT_BYTES_MAX, HOSTLESS_DRAIN};
 use crate::outcome_report::{exit_report, rung_report, survivor_report};
 use crate::protocol::{
@@ -298,15 +298,15 @@ fn has_ended(entry: &Entry) -> bool {
 
 fn sight(entry: &Entry) -> DrainSight {
     let state = entry.state();
-    if state.streams.iter().all(crate::entry::StreamState::is_done) {
+    if state.streams.iter().all(StreamState::is_done) {
         return DrainSight::Done;
     }
     let open = state.streams.iter().filter(|one| one.end.is_none());
     // A process that is blocked by one stream is silent on the other: that is not its fault.
     if open.clone().any(|one| one.is_paused) || open.clone().count() == 0 {
-        return DrainSight::HostIsDue {
-            is_cancelled: state.stop.is_some(),
-        };
+        // Order: a cut changes what is seen here, or the next look would order the same cut again, for ever.
+        let is_cuttable = state.stop.is_some() && state.streams.iter().any(StreamState::can_be_cut);
+        return DrainSight::HostIsDue { is_cuttable };
     }
     let last_read = open.filter_map(|one| one.last_read).max();
     DrainSight::Reading { last_read }
@@ -356,3 +356,6 @@ fn terminated(entry: &Entry, termination: &Termination) -> Notice {
         }),
     }))
 }
+
+#[cfg(test)]
+mod tests;
