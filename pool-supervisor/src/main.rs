@@ -7,6 +7,7 @@ mod dispatch;
 mod drain;
 mod entry;
 mod host_watch;
+mod input_queue;
 mod kept;
 mod life;
 mod limits;

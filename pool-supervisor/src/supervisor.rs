@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::chunk_text::{ChunkText, encode};
 use crate::control_queue::ControlQueue;
 use crate::entry::{Entry, EntryState, InputDone, STREAMS, StdinEnd, StopCause, place, stopping};
+use crate::input_queue::InputQueue;
 use crate::limits::{BATCH_BYTES, CHUNK_BYTES_MAX, READ_BYTES_MIN, SHARE_BYTES};
 use crate::protocol::{
     DoneResult, Fault, Notice, OutputNotice, RequestId, StreamName, WriteResult, answer_line,
@@ -34,6 +35,8 @@ pub(crate) struct Supervisor {
     is_prepared: watch::Receiver<bool>,
     table: RefCell<BTreeMap<String, Rc<Entry>>>,
     in_flight: RefCell<BTreeSet<RequestId>>,
+    /// What it costs to keep the inputs of all children.
+    inputs_total: Rc<Cell<usize>>,
     control: RefCell<ControlQueue>,
     /// Streams with something to send, each once.
     ready: RefCell<VecDeque<(Rc<Entry>, StreamName)>>,
@@ -59,6 +62,7 @@ impl Supervisor {
             is_prepared,
             table: RefCell::default(),
             in_flight: RefCell::default(),
+            inputs_total: Rc::default(),
             control: RefCell::default(),
             ready: RefCell::default(),
             kept_total: Cell::new(0),
@@ -182,6 +186,16 @@ impl Supervisor {
 
     pub(crate) fn has_host_gone(&self) -> bool {
         self.has_host_gone.get()
+    }
+
+    // What is written.
+
+    pub(crate) fn input_queue(&self) -> InputQueue {
+        InputQueue::new(Rc::clone(&self.inputs_total))
+    }
+
+    pub(crate) fn inputs_total(&self) -> usize {
+        self.inputs_total.get()
     }
 
     // What is sent.

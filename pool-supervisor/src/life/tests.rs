@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::entry::EntrySettings;
+use crate::input_queue::InputQueue;
 use crate::protocol::WhenFull;
 
 /// A cancelled child without time to drain, whose pipes are at their ends.
@@ -19,7 +20,12 @@ fn ended_entry(credit: u64) -> Rc<Entry> {
         timeout: None,
         is_in_session: false,
     };
-    let entry = Entry::new("a".to_owned(), settings, [credit, 0]);
+    let entry = Entry::new(
+        "a".to_owned(),
+        settings,
+        [credit, 0],
+        InputQueue::new(Rc::default()),
+    );
     let mut state = entry.state();
     state.stop = Some(StopCause {
         reason: "cancelled".to_owned(),
