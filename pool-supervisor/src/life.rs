@@ -47,7 +47,7 @@ impl Drop for Reader {
 }
 
 async fn start(supervisor: &Supervisor, params: &SpawnParams) -> Result<Child, Fault> {
-    let command = look_up(specs(params)).await?;
+    let command = look_up(&supervisor.look_ups, params, specs(params)).await?;
     supervisor.prepared().await;
     let started = supervisor.children.spawn(&command).await;
     let error = match started {
@@ -57,7 +57,7 @@ async fn start(supervisor: &Supervisor, params: &SpawnParams) -> Result<Child, F
     let Some(script) = as_script(params, &command, &error) else {
         return Err(spawn_fault(&error));
     };
-    let command = look_up(vec![script]).await?;
+    let command = look_up(&supervisor.look_ups, params, vec![script]).await?;
     let started = supervisor.children.spawn(&command).await;
     started.map_err(|error| spawn_fault(&error))
 }

@@ -13,6 +13,7 @@ mod life;
 mod limits;
 mod line_splitter;
 mod log;
+mod look_ups;
 mod outcome_report;
 mod protocol;
 mod pumps;

@@ -23,6 +23,7 @@ use crate::control_queue::ControlQueue;
 use crate::entry::{Entry, EntryState, InputDone, STREAMS, StdinEnd, StopCause, place, stopping};
 use crate::input_queue::InputQueue;
 use crate::limits::{BATCH_BYTES, CHUNK_BYTES_MAX, READ_BYTES_MIN, SHARE_BYTES};
+use crate::look_ups::LookUps;
 use crate::protocol::{
     DoneResult, Fault, Notice, OutputNotice, RequestId, StreamName, WriteResult, answer_line,
     fault_line, notice_line,
@@ -32,6 +33,7 @@ use crate::protocol::{
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     pub(crate) children: Children,
+    pub(crate) look_ups: LookUps,
     is_prepared: watch::Receiver<bool>,
     table: RefCell<BTreeMap<String, Rc<Entry>>>,
     in_flight: RefCell<BTreeSet<RequestId>>,
@@ -59,6 +61,7 @@ impl Supervisor {
     pub(crate) fn new(kept_total_max: usize, is_prepared: watch::Receiver<bool>) -> Self {
         Self {
             children: Children::new(),
+            look_ups: LookUps::new(),
             is_prepared,
             table: RefCell::default(),
             in_flight: RefCell::default(),
