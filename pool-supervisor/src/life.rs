@@ -312,9 +312,12 @@ fn sight(entry: &Entry) -> DrainSight {
     DrainSight::Reading { last_read }
 }
 
-/// What the host asked for. When it has gone, nobody waits for the rest of what strangers hold.
+/// What the host asked for. When it has gone, nobody waits for the rest of what strangers hold. A shutdown
+/// has an end.
 fn limits_of(supervisor: &Supervisor, entry: &Entry) -> DrainLimits {
-    let most = if supervisor.has_host_gone() {
+    let most = if supervisor.is_drain_over() {
+        Duration::ZERO
+    } else if supervisor.has_host_gone() {
         HOSTLESS_DRAIN
     } else {
         Duration::MAX

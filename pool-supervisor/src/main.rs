@@ -144,7 +144,7 @@ async fn serve(is_prepared: watch::Receiver<bool>) -> io::Result<Gone> {
     }
     let last = async {
         if why != Gone::ShutDown {
-            emptied(&supervisor).await;
+            emptied(&supervisor, &[]).await;
         }
         supervisor.finish();
         drop((sending.await, written.await));

@@ -46,6 +46,7 @@ pub(crate) struct Supervisor {
     kept_total_max: Cell<usize>,
     is_finished: Cell<bool>,
     has_host_gone: Cell<bool>,
+    is_drain_over: Cell<bool>,
     /// There is something to send.
     sendable: Notify,
     /// Some of what waited was sent.
@@ -72,6 +73,7 @@ impl Supervisor {
             kept_total_max: Cell::new(kept_total_max),
             is_finished: Cell::new(false),
             has_host_gone: Cell::new(false),
+            is_drain_over: Cell::new(false),
             sendable: Notify::new(),
             sent: Notify::new(),
             total_room: Notify::new(),
@@ -148,28 +150,6 @@ impl Supervisor {
         answers
     }
 
-    /// Marks a child that its set is terminating. Its stdin is closed.
-    pub(crate) fn note_stop(&self, entry: &Entry, reason: &str) {
-        let mut state = entry.state();
-        state.ending_since.get_or_insert_with(Instant::now);
-        if state.stop.is_none() {
-            state.stop = Some(StopCause {
-                reason: reason.to_owned(),
-                stop: Stop::Orderly,
-            });
-        }
-        state.is_begun = true;
-        let (answers, left) = state.abandon_inputs(&stopping());
-        state.unwritten_bytes += left.len() as u64;
-        if state.stdin.take().is_some() {
-            state.stdin_end = StdinEnd::Stopping;
-        }
-        drop(state);
-        self.answer_inputs(answers);
-        entry.changed.notify_one();
-        entry.stdin_changed.notify_one();
-    }
-
     /// Sends a signal of the terminal on to the group of each child. None of them is in the group of this
     /// program, to which the terminal sends it. One in a session of its own has no terminal.
     pub(crate) fn forward(&self, signal: Signal) {
@@ -189,6 +169,28 @@ impl Supervisor {
 
     pub(crate) fn has_host_gone(&self) -> bool {
         self.has_host_gone.get()
+    }
+
+    /// Ends the time of all drains: what is still read is cut, and what there is no credit for.
+    pub(crate) fn end_drains(&self) {
+        self.is_drain_over.set(true);
+        let entries = self.entries();
+        entries.iter().for_each(|entry| entry.changed.notify_one());
+    }
+
+    pub(crate) fn is_drain_over(&self) -> bool {
+        self.is_drain_over.get()
+    }
+
+    /// Gives up all output that is kept, granted or not.
+    pub(crate) fn cut_kept(&self) {
+        for entry in self.entries() {
+            for name in STREAMS {
+                let cut = entry.state().stream(name).kept.cut_all();
+                self.release(cut);
+            }
+            entry.changed.notify_one();
+        }
     }
 
     // What is written.

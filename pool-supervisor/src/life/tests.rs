@@ -3,20 +3,22 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use tokio::sync::watch;
+use tokio::task::LocalSet;
 
 use super::*;
+use crate::departure::Departure;
 use crate::entry::EntrySettings;
 use crate::input_queue::InputQueue;
 use crate::protocol::WhenFull;
 
-/// A cancelled child without time to drain, whose pipes are at their ends.
-fn ended_entry(credit: u64) -> Rc<Entry> {
+/// A cancelled child whose pipes are at their ends.
+fn ended_entry(credit: u64, drain_time: Duration) -> Rc<Entry> {
     let settings = EntrySettings {
         kept_bytes_max: 1 << 20,
         when_full: WhenFull::Pause,
         after_exit: AfterExit::End,
-        drain_timeout: Duration::ZERO,
-        drain_idle: Duration::ZERO,
+        drain_timeout: drain_time,
+        drain_idle: drain_time,
         timeout: None,
         is_in_session: false,
     };
@@ -44,7 +46,7 @@ fn a_drain_without_time_waits_until_the_host_has_read_what_it_granted() {
     // On a thread of its own: a loop that never waits fails this test, and does not hang it.
     thread::spawn(move || {
         let supervisor = Supervisor::new(1 << 20, watch::channel(true).1);
-        let entry = ended_entry(7);
+        let entry = ended_entry(7, Duration::ZERO);
         supervisor.received(&entry, StreamName::Stdout, b"granted and not");
         let mut cx = Context::from_waker(Waker::noop());
         let mut drain = pin!(drain(&supervisor, &entry, [None, None]));
@@ -60,4 +62,31 @@ fn a_drain_without_time_waits_until_the_host_has_read_what_it_granted() {
     });
     let told = done.recv_timeout(Duration::from_secs(60));
     assert_eq!(told, Ok((7, 8)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_counts_as_cut_what_the_host_neither_grants_nor_reads() {
+    let act = async {
+        let supervisor = Rc::new(Supervisor::new(1 << 20, watch::channel(true).1));
+        let entry = ended_entry(7, Duration::from_secs(3600));
+        supervisor.received(&entry, StreamName::Stdout, b"granted and not");
+        supervisor.add(Rc::clone(&entry));
+        let departure = Departure::new(Rc::clone(&supervisor));
+        let leaving = departure.shut_down(Duration::ZERO);
+        let drained = {
+            let (supervisor, entry) = (Rc::clone(&supervisor), Rc::clone(&entry));
+            spawn_local(async move {
+                drain(&supervisor, &entry, [None, None]).await;
+                supervisor.remove(&entry);
+            })
+        };
+        leaving.await;
+        assert!(drained.is_finished(), "the answer comes after that");
+        let totals = entry.state().stream(StreamName::Stdout).kept.totals();
+        assert_eq!(
+            (totals.sent, totals.cut, supervisor.kept_total()),
+            (0, 15, 0)
+        );
+    };
+    LocalSet::new().run_until(act).await;
 }
