@@ -14,10 +14,11 @@ pub use error::{ChildReport, Stage, StdioError};
 pub use exclusive::{Request, StdioConnection, StdioConnector};
 pub use one_shot::{OneShot, OneShotConnector, OneShotStream, Output, Run};
 pub use process::{
-    BorrowedPipe, CgroupProblem, CgroupSpec, Child, Children, Command, CommandError, CommandSpec,
-    CountFailure, Drain, Exit, Health, KillScope, LadderTimes, LineSink, OwnedPipe, ProcessLimits,
-    Rung, Signal, SignalError, SpawnError, StderrLine, StderrPolicy, StderrTail, Stop, Survivors,
-    TerminateAllReport, Termination, guard_main, health, prepare, set_host_death_grace,
+    BorrowedPipe, CgroupProblem, CgroupSpec, Child, ChildInput, ChildOutput, Children, Command,
+    CommandError, CommandSpec, CountFailure, Drain, Exit, Health, KillScope, LadderTimes, LineSink,
+    OwnedPipe, ProcessLimits, ProcessWatch, Rung, Signal, SignalError, SpawnError, StderrLine,
+    StderrPolicy, StderrTail, Stop, Survivors, TerminateAllReport, Termination, WatchError,
+    guard_main, health, prepare, set_host_death_grace,
 };
 pub use rpc::{
     Batch, Call, ChildCaller, ClientIds, ErrorObject, Exchange, Fate, Forward, Framing,

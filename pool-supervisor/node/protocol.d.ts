@@ -95,7 +95,7 @@ export interface FaultData {
 }
 
 /** Which kind of failure. */
-export type FaultKind = "notJson" | "lineTooLong" | "invalidRequest" | "unknownMethod" | "invalidParams" | "notInitialized" | "alreadyInitialized" | "unsupportedVersion" | "hostNotFound" | "duplicateId" | "duplicateChild" | "unknownChild" | "tooManyChildren" | "programNotFound" | "programNotExecutable" | "cwd" | "argumentsTooLong" | "resources" | "spawnFailed" | "notStarted" | "stdinClosed" | "stdinBroken" | "tooManyWrites" | "stopping" | "processGone" | "signalRefused" | "shuttingDown";
+export type FaultKind = "notJson" | "lineTooLong" | "invalidRequest" | "unknownMethod" | "invalidParams" | "notInitialized" | "alreadyInitialized" | "unsupportedVersion" | "hostNotFound" | "hostNotWatchable" | "duplicateId" | "duplicateChild" | "unknownChild" | "tooManyChildren" | "programNotFound" | "programNotExecutable" | "cwd" | "argumentsTooLong" | "resources" | "spawnFailed" | "notStarted" | "stdinClosed" | "stdinBroken" | "tooManyWrites" | "stopping" | "processGone" | "signalRefused" | "shuttingDown";
 
 /** The parameters of `grant`. */
 export interface GrantParams {
@@ -183,7 +183,7 @@ export interface ListParams {
 export interface ListResult {
   /** All children that were asked for and not told as `terminated`, by name. */
   children: ListedChild[];
-  /** Whether a guardian ends the children if this program is killed. */
+  /** Whether the children are ended if this program is killed: by a guardian, or on Windows by the system. */
   hasGuardian: boolean;
   /** Bytes of output that are kept for all of them. */
   keptBytes: number;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use pool_stdio::{SignalError, Stop, health};
+use pool_stdio::{ProcessWatch, SignalError, Stop, WatchError, health};
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::spawn_local;
@@ -12,7 +12,6 @@ use tokio::task::spawn_local;
 use crate::chunk_text;
 use crate::departure::{Departure, Gone};
 use crate::entry::{Entry, StopCause};
-use crate::host_watch::HostWatch;
 use crate::life::{Birth, live};
 use crate::limits::{
     CHILDREN_MAX, CHUNK_BYTES_MAX, HOST_GRACE, KEPT_BYTES_TOTAL, LINE_BYTES_MAX, WRITE_BYTES_MAX,
@@ -122,10 +121,7 @@ impl Dispatch {
             return Err(Fault::new(FaultKind::UnsupportedVersion, message));
         }
         if let Some(pid) = params.host_pid {
-            let watch = HostWatch::of(pid).map_err(|error| {
-                let message = format!("the process {pid} cannot be watched: {error}");
-                Fault::new(FaultKind::HostNotFound, message)
-            })?;
+            let watch = ProcessWatch::of(pid).map_err(|error| unwatched(&error))?;
             let gone = self.gone.clone();
             spawn_local(async move {
                 watch.ended().await;
@@ -287,6 +283,9 @@ impl Dispatch {
             SignalError::Gone => {
                 Fault::new(FaultKind::ProcessGone, "it has exited").errno(Some("ESRCH"))
             }
+            error @ SignalError::Unsupported => {
+                Fault::new(FaultKind::SignalRefused, error.to_string()).errno(Some("ENOSYS"))
+            }
             error @ (SignalError::Refused { .. } | _) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string);
                 let message = format!("{error}: {}", source.unwrap_or_default());
@@ -356,6 +355,15 @@ impl Dispatch {
             let (Ok(()) | Err(_)) = gone.send(Gone::ShutDown);
         });
     }
+}
+
+fn unwatched(error: &WatchError) -> Fault {
+    let kind = match error {
+        WatchError::NotFound { .. } => FaultKind::HostNotFound,
+        WatchError::Refused { .. } | _ => FaultKind::HostNotWatchable,
+    };
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    Fault::new(kind, format!("{error}{}", source.unwrap_or_default()))
 }
 
 const REASON_BYTES_MAX: usize = 256;

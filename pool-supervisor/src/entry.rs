@@ -5,9 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pool_stdio::{Child, Stop};
+use pool_stdio::{Child, ChildInput, Stop};
 use tokio::io::AsyncWrite;
-use tokio::net::unix::pipe::Sender;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -49,7 +48,7 @@ pub(crate) struct EntryState {
     pub(crate) pid: Option<u32>,
     /// `None` until it was started.
     pub(crate) child: Option<Child>,
-    pub(crate) stdin: Option<Sender>,
+    pub(crate) stdin: Option<ChildInput>,
     pub(crate) stdin_end: StdinEnd,
     inputs: InputQueue,
     pub(crate) streams: [StreamState; 2],

@@ -5,8 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use pool_stdio::{Child, Stop, Termination};
-use tokio::net::unix::pipe::{Receiver, Sender};
+use pool_stdio::{Child, ChildInput, ChildOutput, Stop, Termination};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -36,7 +35,7 @@ type Readers = [Option<Reader>; 2];
 
 #[derive(Debug)]
 struct Reader {
-    pipe: Rc<Receiver>,
+    pipe: Rc<ChildOutput>,
     task: JoinHandle<()>,
 }
 
@@ -135,11 +134,10 @@ fn adopt(
     mut child: Child,
     stdin_mode: StdinMode,
 ) -> io::Result<Readers> {
-    // The child layer made all of them pipes, and non-blocking.
-    let stdin = child.take_stdin().map(Sender::from_owned_fd_unchecked);
+    let stdin = child.take_stdin().map(ChildInput::new);
     let stdin = stdin.transpose()?.filter(|_| stdin_mode == StdinMode::Pipe);
     let pipes = [child.take_stdout(), child.take_stderr()];
-    let pipes = pipes.map(|pipe| pipe.map(Receiver::from_owned_fd_unchecked).transpose());
+    let pipes = pipes.map(|pipe| pipe.map(ChildOutput::new).transpose());
     let [stdout, stderr] = pipes;
     let pipes = [stdout?, stderr?];
     let mut state = entry.state();
@@ -157,7 +155,7 @@ fn adopt(
     drop(state);
     spawn_local(feed_stdin(Rc::clone(supervisor), Rc::clone(entry)));
     let [stdout, stderr] = pipes;
-    let read = |name, pipe: Receiver| {
+    let read = |name, pipe: ChildOutput| {
         let pipe = Rc::new(pipe);
         let (supervisor, entry) = (Rc::clone(supervisor), Rc::clone(entry));
         let task = spawn_local(read_stream(supervisor, entry, name, Rc::clone(&pipe)));

@@ -39,5 +39,3 @@ pub(crate) const DEAF_POLL: Duration = Duration::from_millis(50);
 pub(crate) const HOSTLESS_DRAIN: Duration = Duration::from_millis(300);
 /// What a stream with credit may keep although all children together keep too much.
 pub(crate) const SHARE_BYTES: usize = 16 << 10;
-/// How often the host is looked for where the system does not tell of its end.
-pub(crate) const HOST_POLL: Duration = Duration::from_millis(100);

@@ -6,7 +6,7 @@ mod departure;
 mod dispatch;
 mod drain;
 mod entry;
-mod host_watch;
+mod host_signals;
 mod input_queue;
 mod kept;
 mod life;
@@ -30,9 +30,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
-use pool_stdio::Signal;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
@@ -40,6 +38,7 @@ use tokio::time::timeout;
 
 use self::departure::{Departure, Gone, emptied};
 use self::dispatch::Dispatch;
+use self::host_signals::watch_signals;
 use self::limits::{GUARDIAN_WAITS_MAX, HOST_GRACE, KEPT_BYTES_TOTAL, LAST_WORDS};
 use self::line_splitter::Piece;
 use self::stdio_ends::deaf;
@@ -183,31 +182,4 @@ fn read_requests(
         }
         let (Ok(()) | Err(_)) = gone.send(Gone::InputEnded);
     })
-}
-
-/// Leaves on SIGTERM and SIGHUP. SIGINT and SIGQUIT come from a terminal to the host as well, which decides
-/// whether to leave; the children get them from here.
-fn watch_signals(supervisor: &Rc<Supervisor>, gone: &UnboundedSender<Gone>) -> io::Result<()> {
-    for kind in [SignalKind::terminate(), SignalKind::hangup()] {
-        let mut signals = signal(kind)?;
-        let gone = gone.clone();
-        spawn_local(async move {
-            if signals.recv().await.is_some() {
-                let (Ok(()) | Err(_)) = gone.send(Gone::Signalled);
-            }
-        });
-    }
-    for (kind, forwarded) in [
-        (SignalKind::interrupt(), Signal::Interrupt),
-        (SignalKind::quit(), Signal::Quit),
-    ] {
-        let mut signals = signal(kind)?;
-        let supervisor = Rc::clone(supervisor);
-        spawn_local(async move {
-            while signals.recv().await.is_some() {
-                supervisor.forward(forwarded);
-            }
-        });
-    }
-    Ok(())
 }

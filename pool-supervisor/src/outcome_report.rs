@@ -1,17 +1,29 @@
 //! The end of a child in the words of the protocol.
 
+use std::process::ExitStatus;
+
 use pool_stdio::{Exit, Rung, Signal, Survivors, Termination};
 
 use crate::protocol::{ExitReport, RungReport, SurvivorReport};
 
 /// How a child exited.
 pub(crate) fn exit_report(exit: Exit) -> ExitReport {
-    use std::os::unix::process::ExitStatusExt;
     let status = exit.status();
     ExitReport {
         code: status.and_then(|status| status.code()),
-        signal: status.and_then(|status| status.signal()).map(signal_name),
+        signal: status.and_then(signal_of_status),
     }
+}
+
+#[cfg(unix)]
+fn signal_of_status(status: ExitStatus) -> Option<String> {
+    use std::os::unix::process::ExitStatusExt;
+    status.signal().map(signal_name)
+}
+
+#[cfg(windows)]
+const fn signal_of_status(_: ExitStatus) -> Option<String> {
+    None
 }
 
 /// Which step ended the last process.
@@ -44,11 +56,14 @@ pub(crate) fn signal_of(name: &str) -> Option<Signal> {
     found.map(|(_, signal)| *signal)
 }
 
-/// The names of the signals that can be sent.
+/// The names of the signals that can be sent on this system.
 pub(crate) fn signal_names() -> Vec<&'static str> {
-    SENDABLE.iter().map(|(name, _)| *name).collect()
+    let is_there = |signal| cfg!(unix) || matches!(signal, Signal::Kill | Signal::Terminate);
+    let there = SENDABLE.iter().filter(|(_, signal)| is_there(*signal));
+    there.map(|(name, _)| *name).collect()
 }
 
+#[cfg(unix)]
 fn signal_name(number: i32) -> String {
     let found = NUMBERS.iter().find(|(_, known)| *known == number);
     found.map_or_else(|| format!("SIG{number}"), |(name, _)| (*name).to_owned())
@@ -72,6 +87,7 @@ const SENDABLE: [(&str, Signal); 14] = [
 ];
 
 /// What can end a process, with the numbers of this system.
+#[cfg(unix)]
 const NUMBERS: [(&str, i32); 22] = [
     ("SIGHUP", libc::SIGHUP),
     ("SIGINT", libc::SIGINT),

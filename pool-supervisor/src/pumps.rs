@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 
-use tokio::net::unix::pipe::Receiver;
+use pool_stdio::ChildOutput;
 
 use crate::entry::{Entry, StdinEnd, why_not_written};
 use crate::limits::READ_BYTES;
@@ -22,28 +23,28 @@ pub(crate) async fn read_stream(
     supervisor: Rc<Supervisor>,
     entry: Rc<Entry>,
     name: StreamName,
-    pipe: Rc<Receiver>,
+    pipe: Rc<ChildOutput>,
 ) {
     let end = loop {
         supervisor.may_read(&entry, name).await;
-        if pipe.readable().await.is_err() {
-            break DrainReport::Failed;
-        }
-        // Order: asked again. While this task waited, others may have filled what all may keep.
-        let readable = supervisor.readable_now(&entry, name);
-        if readable == 0 {
-            continue;
-        }
-        let read = SCRATCH.with_borrow_mut(|scratch| {
-            let most = readable.min(scratch.len());
-            let count = pipe.try_read(&mut scratch[..most])?;
-            supervisor.received(&entry, name, &scratch[..count]);
-            Ok::<_, io::Error>(count)
+        let read = poll_fn(|cx| {
+            // Order: asked again at each look. While this task waited, others may have filled what all may
+            // keep.
+            let readable = supervisor.readable_now(&entry, name);
+            if readable == 0 {
+                return Poll::Ready(Ok(None));
+            }
+            SCRATCH.with_borrow_mut(|scratch| {
+                let most = readable.min(scratch.len());
+                let count = ready!(pipe.poll_read(cx, &mut scratch[..most]))?;
+                supervisor.received(&entry, name, &scratch[..count]);
+                Poll::Ready(Ok::<_, io::Error>(Some(count)))
+            })
         });
-        match read {
-            Ok(0) => break DrainReport::Whole,
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => break DrainReport::Failed,
-            Ok(_) | Err(_) => {}
+        match read.await {
+            Ok(Some(0)) => break DrainReport::Whole,
+            Ok(Some(_) | None) => {}
+            Err(_) => break DrainReport::Failed,
         }
     };
     entry.state().stream(name).end = Some(end);
@@ -51,7 +52,7 @@ pub(crate) async fn read_stream(
 }
 
 /// Reads what is in a pipe at this moment and throws it away. Returns how many bytes that were.
-pub(crate) fn discard(pipe: &Receiver, bytes_max: u64) -> u64 {
+pub(crate) fn discard(pipe: &ChildOutput, bytes_max: u64) -> u64 {
     SCRATCH.with_borrow_mut(|scratch| {
         let mut total = 0;
         while total < bytes_max {

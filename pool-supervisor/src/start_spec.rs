@@ -45,8 +45,9 @@ pub(crate) fn check(params: &SpawnParams) -> Result<(), Fault> {
 /// What is asked for, once for each file that its program can mean, in order.
 pub(crate) fn specs(params: &SpawnParams) -> Vec<CommandSpec> {
     if let Some(script) = &params.shell {
-        let shell = params.shell_path.as_deref().unwrap_or("/bin/sh");
-        let args = ["-c".to_owned(), script.clone()];
+        let shell = params.shell_path.as_deref().unwrap_or(SHELL);
+        let args: Vec<String> = SHELL_ARGS.iter().map(|arg| (*arg).to_owned()).collect();
+        let args = [args, vec![script.clone()]].concat();
         let argv0 = params.argv0.as_deref().unwrap_or(shell);
         return vec![spec(params, Path::new(shell), &args).arg0(argv0)];
     }
@@ -67,10 +68,13 @@ pub(crate) fn specs(params: &SpawnParams) -> Vec<CommandSpec> {
 /// has relative entries: those mean folders in the child's directory.
 fn files(program: &str, params: &SpawnParams) -> Vec<PathBuf> {
     let cwd = Path::new(&params.cwd);
-    if program.contains('/') {
+    if program.contains(std::path::is_separator) {
         return vec![cwd.join(program)];
     }
-    let entries = params.env.get("PATH").map(std::env::split_paths);
+    let is_path =
+        |name: &str| name == "PATH" || (cfg!(windows) && name.eq_ignore_ascii_case("PATH"));
+    let path = params.env.iter().find(|(name, _)| is_path(name));
+    let entries = path.map(|(_, path)| std::env::split_paths(path));
     let entries: Vec<PathBuf> = entries.into_iter().flatten().collect();
     if entries.iter().all(|entry| entry.is_absolute()) {
         return vec![PathBuf::from(program)];
@@ -87,7 +91,7 @@ pub(crate) fn as_script(
 ) -> Option<CommandSpec> {
     let source = std::error::Error::source(error)?.downcast_ref::<io::Error>()?;
     let (_, args) = params.argv.as_deref()?.split_first()?;
-    if source.raw_os_error() != Some(libc::ENOEXEC) {
+    if errno(source) != Some("ENOEXEC") {
         return None;
     }
     let path = command.path().to_str()?.to_owned();
@@ -275,6 +279,13 @@ pub(crate) fn spawn_fault(error: &SpawnError) -> Fault {
         .transient(error.is_transient())
 }
 
+#[cfg(windows)]
+fn errno(error: &io::Error) -> Option<&'static str> {
+    let found = KINDS.iter().find(|(_, kind)| *kind == error.kind());
+    found.map(|(name, _)| *name)
+}
+
+#[cfg(unix)]
 fn errno(error: &io::Error) -> Option<&'static str> {
     // Made by the child layer, without the system.
     let is_no_directory = error.kind() == io::ErrorKind::NotADirectory;
@@ -285,6 +296,27 @@ fn errno(error: &io::Error) -> Option<&'static str> {
     found.map(|(name, _)| *name)
 }
 
+/// The shell, and what it gets before the script.
+#[cfg(unix)]
+const SHELL: &str = "/bin/sh";
+#[cfg(unix)]
+const SHELL_ARGS: &[&str] = &["-c"];
+#[cfg(windows)]
+const SHELL: &str = "cmd.exe";
+#[cfg(windows)]
+const SHELL_ARGS: &[&str] = &["/d", "/s", "/c"];
+
+/// The names that hosts know, for what Windows has a counterpart of.
+#[cfg(windows)]
+const KINDS: [(&str, io::ErrorKind); 5] = [
+    ("E2BIG", io::ErrorKind::ArgumentListTooLong),
+    ("EACCES", io::ErrorKind::PermissionDenied),
+    ("ENOENT", io::ErrorKind::NotFound),
+    ("ENOMEM", io::ErrorKind::OutOfMemory),
+    ("ENOTDIR", io::ErrorKind::NotADirectory),
+];
+
+#[cfg(unix)]
 const ERRNOS: [(&str, i32); 16] = [
     ("E2BIG", libc::E2BIG),
     ("EACCES", libc::EACCES),

@@ -141,8 +141,8 @@ impl Supervisor {
         let Some(child) = &mut state.child else {
             return answers;
         };
-        if let Some(stdin) = stdin.and_then(|stdin| stdin.into_nonblocking_fd().ok()) {
-            child.return_stdin(stdin, left);
+        if let Some(stdin) = stdin {
+            child.return_input(stdin, left);
         } else {
             state.unwritten_bytes += left.len() as u64;
         }

@@ -3,7 +3,6 @@
 pub mod bed;
 #[cfg(target_os = "linux")]
 pub mod chaos;
-#[cfg(target_os = "linux")]
 pub mod children;
 #[cfg(target_os = "linux")]
 pub mod ended_host;

@@ -1,8 +1,9 @@
 //! The handle of a child: what can be asked of it without waiting, and how its end is begun.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use super::child_pipes::ChildInput;
 use super::custodian::{Custodian, Message};
 use super::host;
 use super::lock::lock;
@@ -132,6 +133,7 @@ impl Child {
     pub(crate) fn remote(&self) -> ChildRemote {
         ChildRemote {
             record: Arc::clone(&self.record),
+            root: self.root.as_ref().map(Arc::downgrade).unwrap_or_default(),
             custodian: Arc::clone(&self.custodian),
         }
     }
@@ -198,6 +200,13 @@ impl Child {
     /// ```
     pub fn return_stdin(&mut self, stdin: OwnedPipe, unwritten: Vec<u8>) {
         self.pipes.stdin = Some(sys::enclose(stdin));
+        self.pipes.unwritten = unwritten;
+    }
+
+    /// The same for one that a task wrote to: what it took is written first. If the runtime does not give
+    /// the pipe back, all of `unwritten` is reported as such.
+    pub fn return_input(&mut self, stdin: ChildInput, unwritten: Vec<u8>) {
+        self.pipes.stdin = stdin.into_end();
         self.pipes.unwritten = unwritten;
     }
 
@@ -457,13 +466,16 @@ impl Child {
 #[derive(Debug, Clone)]
 pub(crate) struct ChildRemote {
     record: Arc<ChildRecord>,
+    root: Weak<Root>,
     custodian: Arc<Custodian>,
 }
 
 impl ChildRemote {
     /// The resident memory of the child's scope, as far as it can be seen.
     pub(crate) fn resident_bytes(&self) -> Option<u64> {
-        self.record.resident_bytes()
+        let scope = self.record.scope;
+        let of_job = self.root.upgrade().and_then(|root| root.job_bytes(scope));
+        of_job.or_else(|| self.record.resident_bytes())
     }
 
     /// Ends the child by force, as a dirty one, without waiting. Reports name the cause.

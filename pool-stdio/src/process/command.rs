@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fmt, fs, io};
 
-use super::cgroup_spec::CgroupSpec;
+use super::cgroup_spec::{CgroupProblem, CgroupSpec};
 use super::command_error::CommandError;
 use super::cookie::{COOKIE_VARIABLE, Mark};
 use super::limits::ProcessLimits;
@@ -299,7 +299,8 @@ impl CommandSpec {
     /// [`CurrentDir`](CommandError::CurrentDir) for the directory,
     /// [`Malformed`](CommandError::Malformed) for strings that the system cannot pass on,
     /// [`TooFewDescriptors`](CommandError::TooFewDescriptors) if the limit on descriptors is too
-    /// low for `children_max` children, [`LimitTooHigh`](CommandError::LimitTooHigh) for limits,
+    /// low for `children_max` children, [`LimitTooHigh`](CommandError::LimitTooHigh) and
+    /// [`LimitUnsupported`](CommandError::LimitUnsupported) for limits,
     /// [`Cgroup`](CommandError::Cgroup) for a control group, [`NoShell`](CommandError::NoShell) for both,
     /// and [`Conflict`](CommandError::Conflict) for settings that exclude each other.
     pub fn build(self) -> Result<Command, CommandError> {
@@ -325,6 +326,8 @@ impl CommandSpec {
         check_descriptors(self.children_max)?;
         if self.needs_shim() {
             self.check_shim(&path)?;
+        } else {
+            self.limits.check()?;
         }
         Ok(Command {
             inner: Arc::new(Checked { spec: self, path }),
@@ -332,13 +335,19 @@ impl CommandSpec {
     }
 
     fn needs_shim(&self) -> bool {
-        !self.limits.is_none() || self.cgroup.is_some()
+        (!self.limits.is_none() && !sys::LIMITS_AT_START) || self.cgroup.is_some()
     }
 
     fn check_shim(&self, path: &Path) -> Result<(), CommandError> {
         let conflict = |first, second| Err(CommandError::Conflict { first, second });
         if self.arg0.is_some() {
             return conflict("arg0", "limits or a control group");
+        }
+        if let Some(cgroup) = self.cgroup.as_ref().filter(|_| sys::LIMITS_AT_START) {
+            return Err(CommandError::Cgroup {
+                path: cgroup.directory.clone(),
+                problem: CgroupProblem::Unsupported,
+            });
         }
         if self.cgroup.is_some() && self.scope == KillScope::Root {
             return conflict("`KillScope::Root`", "a control group");
@@ -525,6 +534,7 @@ impl Command {
             place: spec.place,
             mask: Mask::None,
             scope: self.scope(),
+            limits: spec.limits.at_start(),
             ends_with_host: spec.guarding == Guarding::Guarded,
         }
     }

@@ -80,7 +80,7 @@ pub enum CommandError {
         /// The limit (`RLIMIT_NOFILE`).
         limit: u64,
     },
-    /// Limits and control groups need a shell, and `/bin/sh` cannot be executed.
+    /// Limits and control groups need a shell on Unix, and `/bin/sh` cannot be executed.
     #[error("limits and control groups need a shell, and /bin/sh cannot be executed")]
     NoShell {
         /// What the system says.
@@ -95,6 +95,12 @@ pub enum CommandError {
         value: u64,
         /// The hard limit of this program.
         limit: u64,
+    },
+    /// This system has no such limit.
+    #[error("this system has no limit on {what} of a process")]
+    LimitUnsupported {
+        /// What was to be limited.
+        what: &'static str,
     },
     /// The child cannot have a control group.
     #[error("no control group in {path:?}: {problem}")]

@@ -1,20 +1,23 @@
 //! Limits that the system puts on a child and on each process that it starts.
 //!
 //! They must hold before the program can start another process. So a shell sets them on itself, and then
-//! executes the program in its place.
+//! executes the program in its place. On Windows they belong to the job that the child begins in.
 
 use std::time::Duration;
 
 use super::command_error::CommandError;
-use super::sys::{self, LimitedResource};
+use super::sys::{self, LimitedResource, StartLimits};
 
 /// Limits on a child, and on each process that it starts, by itself. `None` leaves what this program has.
 ///
-/// They are set by `/bin/sh`, which then executes the program in its place. That makes a start about 1 ms
+/// On Unix they are set by `/bin/sh`, which then executes the program in its place. That makes a start about 1 ms
 /// slower, and some shells add `PWD`, `SHLVL` and `_` to the environment. Variables whose names a shell
 /// would not pass on are set by `/usr/bin/env`; for a moment their values are among its arguments, which
 /// other users can see. A program that cannot be executed is no failed start then: the child exits with 126
 /// or 127.
+///
+/// On Windows they are limits of the child's job, so they cost nothing. With
+/// [`KillScope::Root`](crate::KillScope::Root) what the child starts is not in the job, and not limited.
 ///
 /// # Examples
 ///
@@ -35,12 +38,15 @@ use super::sys::{self, LimitedResource};
 #[non_exhaustive]
 pub struct ProcessLimits {
     /// How much memory it may map, in bytes; rounded down to KiB. A request for more fails. It says
-    /// little about how much is in use: some runtimes map a lot that they never touch.
+    /// little about how much is in use: some runtimes map a lot that they never touch. On Windows: how much
+    /// memory it may commit.
     pub address_space_bytes: Option<u64>,
     /// How long it may compute; rounded up to seconds. Then the system kills it. Only the process's own
-    /// time counts, not that of those it starts.
+    /// time counts, not that of those it starts. On Windows the time that it spends in the system does not
+    /// count, and nothing is rounded.
     pub cpu_time: Option<Duration>,
-    /// How many descriptors it may have.
+    /// How many descriptors it may have. On Windows there is no such limit, and
+    /// [`build`](crate::CommandSpec::build) fails.
     pub open_files: Option<u64>,
 }
 
@@ -71,6 +77,10 @@ impl ProcessLimits {
 
     /// Whether this program may set them.
     pub(super) fn check(&self) -> Result<(), CommandError> {
+        if sys::LIMITS_AT_START && self.open_files.is_some() {
+            let what = name(LimitedResource::OpenFiles);
+            return Err(CommandError::LimitUnsupported { what });
+        }
         for (resource, _, _, value) in self.settings() {
             if let Some(limit) = hard_limit(resource)
                 && value > limit
@@ -80,6 +90,14 @@ impl ProcessLimits {
             }
         }
         Ok(())
+    }
+
+    /// What the system sets at the start, where it can.
+    pub(super) const fn at_start(&self) -> StartLimits {
+        StartLimits {
+            memory_bytes: self.address_space_bytes,
+            cpu_time: self.cpu_time,
+        }
     }
 
     /// What a shell does to set them on itself.

@@ -110,7 +110,7 @@ pub(crate) struct ListResult {
     pub(crate) children: Vec<ListedChild>,
     /// Bytes of output that are kept for all of them.
     pub(crate) kept_bytes: u64,
-    /// Whether a guardian ends the children if this program is killed.
+    /// Whether the children are ended if this program is killed: by a guardian, or on Windows by the system.
     pub(crate) has_guardian: bool,
 }
 

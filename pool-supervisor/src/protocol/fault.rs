@@ -55,6 +55,8 @@ pub(crate) enum FaultKind {
     UnsupportedVersion,
     /// There is no process `hostPid`.
     HostNotFound,
+    /// The system does not let this program watch `hostPid`.
+    HostNotWatchable,
     /// A request with this id waits for its answer.
     DuplicateId,
     /// A child of this name exists.

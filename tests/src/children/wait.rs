@@ -1,6 +1,7 @@
 //! Waiting for events under one deadline, with or without a runtime.
 
 use std::future::poll_fn;
+#[cfg(unix)]
 use std::os::fd::BorrowedFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,7 +9,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+#[cfg(unix)]
 use rustix::io::Errno;
 
 /// How long a test may wait for anything, on the slowest machine.
@@ -92,6 +95,7 @@ impl Wake for Unpark {
 
 /// Waits until there is something to read, or the other end has gone. Returns whether that happened
 /// in time.
+#[cfg(unix)]
 #[must_use]
 pub fn is_readable_within(fd: BorrowedFd<'_>, limit: Duration) -> bool {
     let deadline = Deadline::after(limit);

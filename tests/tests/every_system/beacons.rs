@@ -1,14 +1,24 @@
 //! Processes that say when they live, and whose death is seen.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+
+use pool_stdio::{ProcessWatch, WatchError};
 
 use crate::rig::LIMIT;
 
-/// Processes announce themselves here, and are dead when their connection ends.
+/// Processes announce themselves here.
 pub(crate) struct Beacons {
     listener: TcpListener,
+}
+
+/// A process that has announced itself. Its death is seen by the process itself, and not by the end of its
+/// connection: under Wine 8 a connection stays open for ever whose process was killed inside a `send`.
+pub(crate) struct Beacon {
+    /// `None` if it was dead before it could be watched.
+    process: Option<ProcessWatch>,
+    /// It holds its end as long as it lives.
+    _connection: TcpStream,
 }
 
 impl Beacons {
@@ -25,45 +35,46 @@ impl Beacons {
     }
 
     /// Waits until so many processes live.
-    pub(crate) fn lit(&self, count: usize) -> Vec<TcpStream> {
-        let mut lit = Vec::new();
-        // On Windows each connects once more, and leaves, when it is done.
-        let mut to_come = if cfg!(windows) { count } else { 0 };
-        while lit.len() < count || to_come > 0 {
-            let (stream, _) = self.listener.accept().expect("the system allows it");
-            stream
-                .set_read_timeout(Some(LIMIT))
-                .expect("the system allows it");
-            let mut line = String::new();
-            BufReader::new(&stream)
-                .read_line(&mut line)
-                .expect("the system allows it");
-            if line.is_empty() {
-                to_come -= 1;
-                continue;
-            }
-            let second = Duration::from_secs(1);
-            stream
-                .set_read_timeout(Some(second))
-                .expect("the system allows it");
-            lit.push(stream);
+    pub(crate) fn lit(&self, count: usize) -> Vec<Beacon> {
+        (0..count).map(|_| self.lit_one()).collect()
+    }
+
+    fn lit_one(&self) -> Beacon {
+        let (connection, _) = self.listener.accept().expect("the system allows it");
+        connection
+            .set_read_timeout(Some(LIMIT))
+            .expect("the system allows it");
+        let mut line = String::new();
+        BufReader::new(&connection)
+            .read_line(&mut line)
+            .expect("it says who it is");
+        let pid = line.split_whitespace().last().map(str::parse);
+        let pid = pid.expect("a tag and a number").expect("a number");
+        let process = match ProcessWatch::of(pid) {
+            Ok(watch) => Some(watch),
+            Err(WatchError::NotFound { .. }) => None,
+            Err(error) => panic!("{error}: {error:?}"),
+        };
+        Beacon {
+            process,
+            _connection: connection,
         }
-        lit
     }
 }
 
-/// Waits until the process is dead. The connection of one that was killed may be reset.
-pub(crate) fn wait_for_death(mut beacon: TcpStream, what: &str) {
-    for _ in 0..READS_MAX {
-        match beacon.read(&mut [0]).map_err(|error| error.kind()) {
-            Ok(count) => return assert_eq!(count, 0, "it says nothing more: {what}"),
-            // Each read waits for a second, or for a signal to this process.
-            Err(ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(kind) => return assert_eq!(kind, ErrorKind::ConnectionReset, "{what}"),
+impl Beacon {
+    /// Resolves when the process is dead.
+    pub(crate) async fn death(&self) {
+        if let Some(process) = &self.process {
+            process.ended().await;
         }
     }
-    panic!("it lives: {what}");
 }
 
-/// A minute and a half, if no signal cuts one short.
-const READS_MAX: u32 = 90;
+/// Waits until all of them are dead.
+pub(crate) async fn wait_for_deaths(beacons: Vec<Beacon>, what: &str) {
+    for beacon in beacons {
+        let in_time = tokio::time::timeout(LIMIT, beacon.death()).await;
+        assert!(in_time.is_ok(), "it lives: {what}");
+    }
+}

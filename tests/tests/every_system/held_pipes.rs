@@ -8,7 +8,7 @@ use pool_stdio::{OneShotConnector, StdioConnector};
 use pool_testkit::fixture::{Behaviour, Step, Stream};
 use tokio::time::timeout;
 
-use crate::beacons::{Beacons, wait_for_death};
+use crate::beacons::{Beacons, wait_for_deaths};
 use crate::rig::{LIMIT, brief, run, spec};
 
 /// The root prints and exits when its input ends, and a grandchild holds its stdout. The caller gets the output, and
@@ -29,8 +29,7 @@ fn held_by(leaf: Behaviour, beacons: &Beacons) {
         drop(one_shot);
         pool.close(LIMIT).await;
         children.emptied().await;
-        lit.into_iter()
-            .for_each(|beacon| wait_for_death(beacon, "the leaf"));
+        wait_for_deaths(lit, "the leaf").await;
     });
 }
 
@@ -73,8 +72,7 @@ fn a_run_that_is_given_up_ends_a_grandchild_that_lost_its_parent_and_holds_the_p
         drop(one_shot);
         pool.close(LIMIT).await;
         children.emptied().await;
-        lit.into_iter()
-            .for_each(|beacon| wait_for_death(beacon, "the leaf, or the root"));
+        wait_for_deaths(lit, "the leaf, or the root").await;
     });
 }
 

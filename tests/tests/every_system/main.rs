@@ -1,5 +1,6 @@
 //! What holds for children on every system: on Windows these run under Wine, on Linux as all tests do.
 
+mod adversaries;
 #[cfg(windows)]
 mod batch_files;
 mod beacons;
@@ -7,6 +8,7 @@ mod conforming;
 mod connections;
 mod ends;
 mod held_pipes;
+mod limits;
 mod rig;
 mod starts;
 mod trees;

@@ -1,12 +1,11 @@
 //! What is ended with a child: everything that it started.
 
-use std::io::{ErrorKind, Read};
 use std::process::Stdio;
 
 use pool_stdio::{KillScope, Rung, Stop, Survivors};
 use pool_testkit::fixture::{Behaviour, ChildStdio, Step};
 
-use crate::beacons::{Beacons, wait_for_death};
+use crate::beacons::{Beacons, wait_for_deaths};
 use crate::rig::{FIXTURE, HOST, brief, run, spec, start};
 
 /// What the tree-kill matrix calls M1, M2, M3, M7, M8 and M9.
@@ -70,9 +69,7 @@ fn no_process_of_a_tree_outlives_an_end_however_it_is_ended() {
                 let lit = beacons.lit(count);
                 let end = child.terminate(stop).await;
                 assert_eq!(end.survivors, Survivors::Known(0), "{tree} {stop:?}");
-                let what = format!("{tree} {stop:?}");
-                lit.into_iter()
-                    .for_each(|beacon| wait_for_death(beacon, &what));
+                wait_for_deaths(lit, &format!("{tree} {stop:?}")).await;
             });
         }
     }
@@ -96,18 +93,18 @@ fn scope_root_leaves_the_rest_running() {
             .build()
             .unwrap();
         let mut child = command.spawn().await.unwrap();
-        let mut lit = beacons.lit(1);
+        let lit = beacons.lit(1);
         // The leaf reads from the same pipe, and lives until we close it.
         let stdin = child.take_stdin().unwrap();
         let end = child.terminate(Stop::Force).await;
         assert_eq!((end.rung, end.survivors), (Rung::Kill, Survivors::Known(0)));
-        let beacon = lit.pop().unwrap();
-        beacon.set_nonblocking(true).unwrap();
-        let error = (&beacon).read(&mut [0]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::WouldBlock, "it lives");
-        beacon.set_nonblocking(false).unwrap();
+        tokio::select! {
+            biased;
+            () = lit[0].death() => panic!("it lives"),
+            () = tokio::task::yield_now() => {}
+        }
         drop(stdin);
-        wait_for_death(beacon, "the leaf");
+        wait_for_deaths(lit, "the leaf").await;
     });
 }
 
@@ -119,35 +116,37 @@ fn a_dropped_handle_ends_the_tree() {
         let child = start(&Behaviour::new().start(leaf).hang()).await;
         let lit = beacons.lit(1);
         drop(child);
-        lit.into_iter()
-            .for_each(|beacon| wait_for_death(beacon, "it lives on"));
+        wait_for_deaths(lit, "it lives on").await;
     });
 }
 
 #[test]
+fn no_process_of_a_tree_outlives_the_host_that_is_killed() {
+    let beacons = Beacons::new();
+    run(async {
+        let mut hosts = Vec::new();
+        for (tree, behaviour, count) in trees(&beacons.address()) {
+            let host = start_host(&behaviour);
+            hosts.push((tree, host, beacons.lit(count)));
+        }
+        // What others hold does not keep one alive: all of them live at the same time.
+        for (tree, mut host, lit) in hosts {
+            host.kill().unwrap();
+            host.wait().unwrap();
+            wait_for_deaths(lit, tree).await;
+        }
+    });
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the host is no child of the pool"
 )]
-fn no_process_of_a_tree_outlives_the_host_that_is_killed() {
-    let beacons = Beacons::new();
-    let deaf = Behaviour::new()
-        .then(Step::IgnoreTerminate)
-        .announce(beacons.address(), "deaf")
-        .hang();
-    let root = Behaviour::new()
-        .announce(beacons.address(), "root")
-        .start(deaf)
-        .hang();
-    let mut host = std::process::Command::new(HOST)
+fn start_host(root: &Behaviour) -> std::process::Child {
+    std::process::Command::new(HOST)
         .args([FIXTURE, &root.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap();
-    let lit = beacons.lit(2);
-    host.kill().unwrap();
-    host.wait().unwrap();
-    lit.into_iter()
-        .for_each(|beacon| wait_for_death(beacon, "it lives on"));
+        .expect("the system allows it")
 }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{ConnectionPool, Connector};
-use pool_stdio::{
-    CommandSpec, ErrorObject, Framing, JsonRpcConnector, Progress, Protocol, RpcError, Stop,
-};
+use pool_stdio::{ErrorObject, Progress, Protocol, Stop};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -185,18 +183,19 @@ fn a_pool_lends_pings_and_replaces_them() {
     });
 }
 
+#[cfg(not(windows))]
 #[test]
 fn content_length_is_spoken_with_a_child_too() {
     on_both_runtimes(async |bed| {
         // `cat` returns our own requests, which are requests to us, which are refused, which comes
         // back as a reply.
-        let spec = bed.scene.census.mark(CommandSpec::new("cat"));
-        let connector = JsonRpcConnector::new(spec, Protocol::Plain).unwrap();
-        let connector = connector.framing(Framing::ContentLength);
+        let spec = bed.scene.census.mark(pool_stdio::CommandSpec::new("cat"));
+        let connector = pool_stdio::JsonRpcConnector::new(spec, Protocol::Plain).unwrap();
+        let connector = connector.framing(pool_stdio::Framing::ContentLength);
         bed.note(connector.children());
         let child = connector.connect(&context()).await.unwrap();
         let error = child.call::<Value>("m", &()).await.unwrap_err();
-        let RpcError::Refused(object) = &error else {
+        let pool_stdio::RpcError::Refused(object) = &error else {
             panic!("{error}");
         };
         assert_eq!(object.code, -32601);

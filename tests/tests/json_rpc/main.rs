@@ -3,13 +3,17 @@
 //! Real children live in real time, so nothing here pauses the clock. Every wait is for an event,
 //! under one outer deadline, and every test ends with a census.
 
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 #![expect(
     clippy::unwrap_used,
     reason = "a test says what is wrong by where it panics"
 )]
 
+#[cfg(not(windows))]
 #[path = "../common/mod.rs"]
+mod common;
+#[cfg(windows)]
+#[path = "../common/windows_scene.rs"]
 mod common;
 
 #[path = "../stdio_connections/bed.rs"]
@@ -17,17 +21,25 @@ mod common;
 mod bed;
 
 mod calls;
+#[cfg(not(windows))]
 mod cleanness;
+#[cfg(not(windows))]
 mod defects;
+#[cfg(not(windows))]
 mod ends;
 mod exchanges;
+#[cfg(not(windows))]
 mod goodbye;
+#[cfg(not(windows))]
 mod health;
 mod metrics;
 mod retries;
+#[cfg(not(windows))]
 mod servers;
 mod sessions;
+#[cfg(not(windows))]
 mod shared;
+#[cfg(not(windows))]
 mod suspects;
 
 use std::sync::Arc;
@@ -35,10 +47,9 @@ use std::time::Duration;
 
 use bed::{Bed, context};
 use pool_core::Connector;
-use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol, RpcError, RpcLimits};
+use pool_stdio::{JsonRpcConnection, JsonRpcConnector, Protocol, RpcError};
 use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::OUTER_DEADLINE;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -49,10 +60,11 @@ fn connector(bed: &Bed, behaviour: &Behaviour, protocol: Protocol) -> JsonRpcCon
     connector
 }
 
-fn ping_within(limit: Duration) -> RpcLimits {
-    RpcLimits {
+#[cfg(not(windows))]
+fn ping_within(limit: Duration) -> pool_stdio::RpcLimits {
+    pool_stdio::RpcLimits {
         ping_timeout: limit,
-        ..RpcLimits::default()
+        ..Default::default()
     }
 }
 
@@ -69,6 +81,7 @@ async fn child(bed: &Bed, behaviour: &Behaviour) -> JsonRpcConnection {
 }
 
 /// A child that never reads.
+#[cfg(not(windows))]
 async fn wedged(bed: &Bed) -> JsonRpcConnection {
     let connector = connector(bed, &Behaviour::new().hang(), Protocol::Mcp);
     connector.connect(&context()).await.unwrap()
@@ -91,8 +104,9 @@ async fn held(child: &Arc<JsonRpcConnection>, count: usize) -> Calls {
 }
 
 /// More than a pipe holds, and ready to be sent.
-fn megabyte() -> Box<RawValue> {
-    RawValue::from_string(format!("[\"{}\"]", "x".repeat(1 << 20))).unwrap()
+#[cfg(not(windows))]
+fn megabyte() -> Box<serde_json::value::RawValue> {
+    serde_json::value::RawValue::from_string(format!("[\"{}\"]", "x".repeat(1 << 20))).unwrap()
 }
 
 /// Never waited out.

@@ -9,6 +9,7 @@ use pool_core::{
     ConnectContext, ConnectionId, ConnectionPool, Connector, Event, EventKind, Observer,
 };
 use pool_stdio::{Children, Codec, Signal, StdioConnection, StdioConnector, StdioError};
+#[cfg(not(windows))]
 use pool_testkit::census::Leftover;
 use pool_testkit::fixture::Behaviour;
 use pool_tests::children::{OUTER_DEADLINE, Pulse, block_on};
@@ -16,6 +17,8 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+#[cfg(windows)]
+use crate::common::Leftover;
 use crate::common::Scene;
 
 pub(crate) use pool_tests::children::{eager, kill};

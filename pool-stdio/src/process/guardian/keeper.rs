@@ -37,7 +37,8 @@ use crate::process::outcome::Exit;
 use crate::process::record::ChildId;
 use crate::process::signal::Signal;
 use crate::process::sys::{
-    self, Mask, PidState, PipeEnd, Place, Root, Spawned, Start, StartError, StderrEnd, StdoutEnd,
+    self, Mask, PidState, PipeEnd, Place, Root, Spawned, Start, StartError, StartLimits, StderrEnd,
+    StdoutEnd,
 };
 use crate::process::terminate::KillScope;
 
@@ -468,6 +469,7 @@ fn start(grace: Duration) -> io::Result<(PipeEnd, Arc<Root>)> {
         place: Place::Group,
         mask: Mask::All,
         scope: KillScope::Group,
+        limits: StartLimits::default(),
         ends_with_host: false,
     });
     let spawned = match spawned {

@@ -69,6 +69,21 @@ impl AsyncStdout {
         Ok(Self(Arc::new(receiver)))
     }
 
+    /// Reads once into a slice, and returns how many bytes; zero at the end.
+    pub(crate) fn poll_read_slice(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
     /// Reads once into the room that there is, and returns how many bytes; zero at the end.
     pub(crate) fn poll_read(
         &self,

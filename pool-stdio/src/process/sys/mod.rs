@@ -19,6 +19,8 @@ mod command_line;
 #[cfg(all(test, unix, any(not(target_os = "macos"), pool_stdio_portable)))]
 #[path = "macos/exits.rs"]
 mod exits;
+#[cfg(unix)]
+mod foreign_process;
 #[cfg(all(test, unix, any(not(target_os = "macos"), pool_stdio_portable)))]
 #[path = "macos/group.rs"]
 mod group;
@@ -58,11 +60,13 @@ mod windows;
 
 #[cfg(unix)]
 pub(crate) use async_pipes::{AsyncStdin, AsyncStdout};
+#[cfg(unix)]
+pub(crate) use foreign_process::ForeignProcess;
 #[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
 pub(crate) use linux::{
     CAN_COUNT, PollWaker, Poller, Root, Watch, clock_ticks, control_group, enlarge_pipe,
-    environment, has_living_member, is_stopped, processes, signal_process, spawn,
-    use_own_descriptors,
+    environment, has_living_member, is_stopped, process_descriptor, processes, signal_process,
+    spawn, use_own_descriptors,
 };
 pub(crate) use lookup::{DEFAULT_PATH, candidates, is_same_variable, remove_variable, unpassable};
 #[cfg(all(target_os = "macos", not(pool_stdio_portable)))]
@@ -72,7 +76,8 @@ pub(crate) use macos::{
 };
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
 pub(crate) use no_procfs::{
-    CAN_COUNT, Watch, control_group, enlarge_pipe, environment, use_own_descriptors,
+    CAN_COUNT, Watch, control_group, enlarge_pipe, environment, process_descriptor,
+    use_own_descriptors,
 };
 #[cfg(all(
     unix,
@@ -85,7 +90,7 @@ pub(crate) use portable::{
     PollWaker, Poller, Root, clock_ticks, has_living_member, is_stopped, processes, signal_process,
     spawn,
 };
-pub(crate) use spawn::{Mask, Place, Start, StartError, StderrEnd, StdoutEnd};
+pub(crate) use spawn::{Mask, Place, Start, StartError, StartLimits, StderrEnd, StdoutEnd};
 #[cfg(unix)]
 pub(crate) use spawned::Spawned;
 #[cfg(unix)]
@@ -107,17 +112,20 @@ pub(crate) use watched_pipe::WatchedPipe;
 pub(crate) use lookup::check_executable;
 #[cfg(windows)]
 pub(crate) use windows::{
-    AsyncStdin, AsyncStdout, CAN_COUNT, Kept, Look, PipeEnd, PollWaker, Poller, Readiness, Ready,
-    Root, Spawned, StdoutView, WatchedExit, WatchedPipe, block_signals, borrow, clock_now,
-    clock_ticks, control_group, descriptor_limit, descriptors_open, enclose, environment, expose,
-    has_living_member, is_stopped, is_writing, never_blocks, os_error_kind, parent_id, pause,
-    process_limit, processes, reap_adopted, resident_bytes, signal_process, spawn,
-    use_own_descriptors, view,
+    AsyncStdin, AsyncStdout, CAN_COUNT, ForeignProcess, Kept, Look, PipeEnd, PollWaker, Poller,
+    Readiness, Ready, Root, Spawned, StdoutView, WatchedExit, WatchedPipe, block_signals, borrow,
+    clock_now, clock_ticks, control_group, descriptor_limit, descriptors_open, enclose,
+    environment, expose, has_living_member, is_stopped, is_writing, never_blocks, os_error_kind,
+    parent_id, pause, process_limit, processes, reap_adopted, resident_bytes, signal_process,
+    spawn, use_own_descriptors, view,
 };
 #[cfg(windows)]
 pub use windows::{BorrowedPipe, OwnedPipe};
 
 use crate::process::outcome::Exit;
+
+/// Whether the system limits a child at its start, and no shell is needed for it.
+pub(crate) const LIMITS_AT_START: bool = cfg!(windows);
 
 /// What a limit is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

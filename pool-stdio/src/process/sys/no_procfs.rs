@@ -1,7 +1,7 @@
 //! What is not to be had where processes are not shown as files: the same on all Unixes but Linux.
 
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use super::unix::poll;
 use super::{Environment, Ready};
@@ -35,6 +35,11 @@ pub(crate) const fn environment(_: u32) -> Result<Environment, CountFailure> {
 }
 
 pub(crate) const fn control_group(_: u32) -> Option<Vec<u8>> {
+    None
+}
+
+/// No descriptor means a process.
+pub(crate) const fn process_descriptor(_: u32) -> Option<OwnedFd> {
     None
 }
 

@@ -16,6 +16,7 @@ use super::unix::{StdoutView, look, signal_group_by_pid, signal_process_by_pid, 
 use super::{Delivery, Life, Look, PidState, Process, ProcessId};
 use crate::process::outcome::CountFailure;
 use crate::process::signal::Signal;
+use crate::process::terminate::KillScope;
 
 /// The system is not asked: a stopped process is seen by its silence alone.
 pub(crate) const fn is_stopped(_pid: u32) -> bool {
@@ -100,6 +101,12 @@ impl Root {
             PidState::Held => signal_group_by_pid(self.pid, Some(signal)),
             PidState::Released => Delivery::NoReceiver,
         }
+    }
+
+    /// There are no jobs: processes are found by their group and parents.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) const fn job_bytes(&self, _: KillScope) -> Option<u64> {
+        None
     }
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]

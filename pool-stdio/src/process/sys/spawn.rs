@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::process::terminate::KillScope;
 
@@ -32,9 +33,19 @@ pub(crate) struct Start<'a> {
     /// What is to be ended with it, where the system must be told so at the start.
     #[cfg_attr(unix, expect(dead_code, reason = "it is decided at the end here"))]
     pub(crate) scope: KillScope,
+    /// What the system is to limit from the start.
+    #[cfg_attr(unix, expect(dead_code, reason = "a shell sets them here"))]
+    pub(crate) limits: StartLimits,
     /// Whether the system is to end it with this program.
     #[cfg_attr(unix, expect(dead_code, reason = "a guardian is told instead"))]
     pub(crate) ends_with_host: bool,
+}
+
+/// Limits on each process of a child by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct StartLimits {
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) cpu_time: Option<Duration>,
 }
 
 /// What the child has as stdout.

@@ -9,6 +9,7 @@ mod root;
 mod tables;
 mod watch;
 
+pub(crate) use pidfd::process_descriptor;
 pub(crate) use poller::{PollWaker, Poller};
 pub(crate) use posix_spawn::spawn;
 pub(crate) use proc_table::{

@@ -22,6 +22,12 @@ pub(super) fn pidfd_open(pid: u32) -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// A descriptor that means this process alone, and is readable when it has ended. `None` if there is no such
+/// process, or a sandbox refuses the call.
+pub(crate) fn process_descriptor(pid: u32) -> Option<OwnedFd> {
+    pidfd_open(pid).ok()
+}
+
 pub(super) fn pidfd_send_signal(
     pidfd: BorrowedFd<'_>,
     signal: Option<Signal>,

@@ -15,6 +15,7 @@ use crate::process::sys::unix::{
     StdoutView, delivery, look, poll_now, signal_group_by_pid, signal_process_by_pid, wait,
 };
 use crate::process::sys::{Delivery, Life, Look, PidState, ProcessId};
+use crate::process::terminate::KillScope;
 
 /// A child of ours.
 #[derive(Debug)]
@@ -135,6 +136,12 @@ impl Root {
         self.to_group(Some(signal), pid_state)
     }
 
+    /// There are no jobs: processes are found by their group and parents.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) const fn job_bytes(&self, _: KillScope) -> Option<u64> {
+        None
+    }
+
     /// Whether the group can be signalled and looked at after the root was reaped.
     pub(crate) fn outlives_its_pid(&self) -> bool {
         self.pidfd().is_some_and(group_flag_works)
@@ -173,7 +180,7 @@ mod tests {
     use super::*;
     use crate::process::sys::linux::posix_spawn::spawn;
     use crate::process::sys::linux::proc_table::processes;
-    use crate::process::sys::spawn::{Mask, Place, Start, StderrEnd, StdoutEnd};
+    use crate::process::sys::spawn::{Mask, Place, Start, StartLimits, StderrEnd, StdoutEnd};
     use crate::process::sys::unix::{Ready, poll};
     use crate::process::terminate::KillScope;
 
@@ -190,6 +197,7 @@ mod tests {
             place: Place::Group,
             mask: Mask::None,
             scope: KillScope::Group,
+            limits: StartLimits::default(),
             ends_with_host: false,
         })
         .unwrap()

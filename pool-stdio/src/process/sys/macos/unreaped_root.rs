@@ -10,6 +10,7 @@ use crate::process::sys::unix::{
     StdoutView, look, signal_group_by_pid, signal_process_by_pid, wait,
 };
 use crate::process::sys::{Delivery, Life, Look, PidState, ProcessId};
+use crate::process::terminate::KillScope;
 
 /// A child of ours.
 #[derive(Debug)]
@@ -110,6 +111,12 @@ impl Root {
             | Delivery::NoCounterpart
             | Delivery::Refused(_) => sent,
         }
+    }
+
+    /// There are no jobs: processes are found by their group and parents.
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) const fn job_bytes(&self, _: KillScope) -> Option<u64> {
+        None
     }
 
     /// A pid means nothing after the reap.

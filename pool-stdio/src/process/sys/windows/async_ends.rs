@@ -122,6 +122,20 @@ impl AsyncStdout {
         Ok(Self(end))
     }
 
+    /// Reads once into a slice, and returns how many bytes; zero at the end.
+    pub(crate) fn poll_read_slice(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        // Order: registered first, or the completion could come in between.
+        self.0.listener.set_waker(cx.waker());
+        match self.0.read(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            outcome => Poll::Ready(outcome),
+        }
+    }
+
     /// Reads once into the room that there is, and returns how many bytes; zero at the end.
     pub(crate) fn poll_read(
         &self,

@@ -117,7 +117,7 @@ pub(crate) fn spawn(start: &Start<'_>) -> Result<Spawned, StartError> {
         },
         StderrEnd::Null => (None, null_output()?),
     };
-    let job = Job::new(start.scope, start.ends_with_host)?;
+    let job = Job::new(start.scope, start.ends_with_host, start.limits)?;
     let standard = [child_stdin, child_stdout, child_stderr];
     let (pid, process, has_console) = create(start, &job, &standard)?;
     Ok(Spawned {

@@ -13,7 +13,8 @@ use std::ptr;
 use windows_sys::Win32::Foundation::ERROR_MORE_DATA;
 use windows_sys::Win32::System::JobObjects::{
     CreateJobObjectW, JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION,
-    JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOB_OBJECT_LIMIT_SILENT_BREAKAWAY_OK,
+    JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, JOB_OBJECT_LIMIT_PROCESS_MEMORY,
+    JOB_OBJECT_LIMIT_PROCESS_TIME, JOB_OBJECT_LIMIT_SILENT_BREAKAWAY_OK,
     JOBOBJECT_BASIC_ACCOUNTING_INFORMATION, JOBOBJECT_EXTENDED_LIMIT_INFORMATION,
     JobObjectBasicAccountingInformation, JobObjectBasicProcessIdList,
     JobObjectExtendedLimitInformation, QueryInformationJobObject, SetInformationJobObject,
@@ -23,7 +24,9 @@ use windows_sys::Win32::System::Threading::{
     OpenProcess, PROCESS_NAME_WIN32, PROCESS_QUERY_LIMITED_INFORMATION, QueryFullProcessImageNameW,
 };
 
+use super::unix_names::resident_bytes_of;
 use super::win_errors::{check, code_of, length};
+use crate::process::sys::spawn::StartLimits;
 use crate::process::terminate::KillScope;
 
 /// A job object.
@@ -34,7 +37,11 @@ pub(super) struct Job {
 
 impl Job {
     /// A job for a child of this scope. With `KillScope::Root` what the child starts is not a member.
-    pub(super) fn new(scope: KillScope, ends_with_host: bool) -> io::Result<Self> {
+    pub(super) fn new(
+        scope: KillScope,
+        ends_with_host: bool,
+        limits: StartLimits,
+    ) -> io::Result<Self> {
         // SAFETY: neither attributes nor a name: the call takes no pointer.
         let made = unsafe { CreateJobObjectW(ptr::null(), ptr::null()) };
         if made.is_null() {
@@ -52,15 +59,14 @@ impl Job {
         if scope == KillScope::Root {
             flags |= JOB_OBJECT_LIMIT_SILENT_BREAKAWAY_OK;
         }
-        let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
-        limits.BasicLimitInformation.LimitFlags = flags;
-        // SAFETY: the job is open, and the limits are as long as is said.
+        let information = information(flags, limits);
+        // SAFETY: the job is open, and the information is as long as is said.
         let done = unsafe {
             SetInformationJobObject(
                 job.handle.as_raw_handle(),
                 JobObjectExtendedLimitInformation,
-                (&raw const limits).cast(),
-                length(size_of_val(&limits)),
+                (&raw const information).cast(),
+                length(size_of_val(&information)),
             )
         };
         check(done)?;
@@ -98,6 +104,19 @@ impl Job {
         check(done).map(|()| found.ActiveProcesses)
     }
 
+    /// How much memory its members occupy. What they share counts once for each. `None` if there is none.
+    pub(super) fn resident_bytes(&self) -> Option<u64> {
+        let listed = self.members().ok()?.into_iter();
+        let opened: Vec<_> = listed.filter_map(|pid| Some((pid, open(pid)?))).collect();
+        // Order: listed again. The number of one that left before it was opened can mean another process; an
+        // open handle keeps the number.
+        let members = self.members().ok()?;
+        let opened = opened.iter().filter(|(pid, _)| members.contains(pid));
+        opened
+            .filter_map(|(_, process)| resident_bytes_of(process.as_handle()))
+            .reduce(|all, bytes| all + bytes)
+    }
+
     /// The process ids of those that live. The host of a console is none of them: it is a program of the
     /// system, which leaves by itself a moment after the last program that uses the console.
     pub(super) fn members(&self) -> io::Result<Vec<u32>> {
@@ -133,15 +152,36 @@ impl Job {
     }
 }
 
-/// Whether the process is the system's host of consoles. One that cannot be looked at is not.
-fn is_console_host(pid: u32) -> bool {
+/// What a job is told at its start.
+fn information(flags: u32, limits: StartLimits) -> JOBOBJECT_EXTENDED_LIMIT_INFORMATION {
+    let mut information = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
+    let basic = &mut information.BasicLimitInformation;
+    basic.LimitFlags = flags;
+    if let Some(time) = limits.cpu_time {
+        // Zero would be no limit.
+        let ticks = time.as_nanos().div_ceil(TICK_NANOS).max(1);
+        basic.PerProcessUserTimeLimit = i64::try_from(ticks).unwrap_or(i64::MAX);
+        basic.LimitFlags |= JOB_OBJECT_LIMIT_PROCESS_TIME;
+    }
+    if let Some(bytes) = limits.memory_bytes {
+        basic.LimitFlags |= JOB_OBJECT_LIMIT_PROCESS_MEMORY;
+        information.ProcessMemoryLimit = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    information
+}
+
+fn open(pid: u32) -> Option<OwnedHandle> {
     // SAFETY: the call takes integers.
     let process = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid) };
-    if process.is_null() {
-        return false;
-    }
     // SAFETY: the handle was just made for us and has no other owner.
-    let process = unsafe { OwnedHandle::from_raw_handle(process) };
+    (!process.is_null()).then(|| unsafe { OwnedHandle::from_raw_handle(process) })
+}
+
+/// Whether the process is the system's host of consoles. One that cannot be looked at is not.
+fn is_console_host(pid: u32) -> bool {
+    let Some(process) = open(pid) else {
+        return false;
+    };
     let mut path = [0_u16; PATH_UNITS];
     let mut units = length(PATH_UNITS);
     // SAFETY: the path is ours, and as long as is said.
@@ -175,3 +215,52 @@ const CONSOLE_HOST: &str = r"\system32\conhost.exe";
 const PATH_UNITS: usize = 1024;
 const MEMBERS_FIRST: usize = 64;
 const MEMBERS_MAX: usize = 1 << 20;
+/// What the system counts time in.
+const TICK_NANOS: u128 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn limits_are_told_in_the_units_of_the_system() {
+        let told = |memory_bytes, cpu_time| {
+            let limits = StartLimits {
+                memory_bytes,
+                cpu_time,
+            };
+            let told = information(JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, limits);
+            let basic = told.BasicLimitInformation;
+            let flags = basic.LimitFlags & !JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
+            (
+                flags,
+                told.ProcessMemoryLimit,
+                basic.PerProcessUserTimeLimit,
+            )
+        };
+        let (memory, time) = (
+            JOB_OBJECT_LIMIT_PROCESS_MEMORY,
+            JOB_OBJECT_LIMIT_PROCESS_TIME,
+        );
+        assert_eq!(told(None, None), (0, 0, 0));
+        assert_eq!(told(Some(1 << 33), None), (memory, 1 << 33, 0));
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(told(None, second), (time, 0, 10_000_000));
+        let hardly = Some(Duration::from_nanos(101));
+        assert_eq!(told(Some(1), hardly), (memory | time, 1, 2));
+        assert_eq!(told(None, Some(Duration::ZERO)), (time, 0, 1));
+        assert_eq!(told(None, Some(Duration::MAX)), (time, 0, i64::MAX));
+    }
+
+    #[test]
+    fn a_job_takes_limits_and_a_job_without_members_occupies_nothing() {
+        let limits = StartLimits {
+            memory_bytes: Some(1 << 30),
+            cpu_time: Some(Duration::from_secs(10)),
+        };
+        let job = Job::new(KillScope::Group, true, limits).unwrap();
+        assert_eq!(job.resident_bytes(), None);
+        assert!(job.is_empty());
+    }
+}

@@ -20,10 +20,12 @@ use windows_sys::Win32::System::Threading::{
 use super::async_ends::StdoutView;
 use super::job::{Job, KILLED};
 use super::pipe_core::Readiness;
+use super::unix_names::resident_bytes_of;
 use super::win_errors::check;
 use crate::process::outcome::{CountFailure, Exit};
 use crate::process::signal::Signal;
 use crate::process::sys::{Delivery, Life, PidState, ProcessId};
+use crate::process::terminate::KillScope;
 
 /// A child of ours.
 #[derive(Debug, Clone)]
@@ -158,6 +160,14 @@ impl Root {
 
     fn is_job_empty(&self) -> bool {
         self.inner.job.is_empty()
+    }
+
+    /// How much memory it occupies, or all members of its job, as its scope says.
+    pub(crate) fn job_bytes(&self, scope: KillScope) -> Option<u64> {
+        match scope {
+            KillScope::Root => resident_bytes_of(self.process()),
+            KillScope::Group | KillScope::Tree => self.inner.job.resident_bytes(),
+        }
     }
 
     /// The job outlives the root.

@@ -6,6 +6,7 @@
 )]
 
 use std::io;
+use std::os::windows::io::{AsRawHandle, BorrowedHandle};
 use std::time::{Duration, Instant};
 
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
@@ -69,13 +70,20 @@ pub(crate) const fn process_limit() -> Option<u64> {
 
 /// How much of this process is in memory.
 pub(crate) fn resident_bytes() -> Option<u64> {
+    // SAFETY: the pseudo handle of this process needs no closing.
+    let own = unsafe { GetCurrentProcess() };
+    // SAFETY: the same; it means this process for ever.
+    resident_bytes_of(unsafe { BorrowedHandle::borrow_raw(own) })
+}
+
+/// How much of a process is in memory.
+pub(super) fn resident_bytes_of(process: BorrowedHandle<'_>) -> Option<u64> {
     let mut counters = PROCESS_MEMORY_COUNTERS::default();
     let bytes = u32::try_from(size_of::<PROCESS_MEMORY_COUNTERS>()).ok()?;
     counters.cb = bytes;
-    // SAFETY: the pseudo handle of this process needs no closing.
-    let own = unsafe { GetCurrentProcess() };
-    // SAFETY: the counters are ours, and as long as is said.
-    let done = unsafe { K32GetProcessMemoryInfo(own, &raw mut counters, bytes) };
+    // SAFETY: the handle is open; the counters are ours, and as long as is said.
+    let done =
+        unsafe { K32GetProcessMemoryInfo(process.as_raw_handle(), &raw mut counters, bytes) };
     check(done).ok()?;
     u64::try_from(counters.WorkingSetSize).ok()
 }

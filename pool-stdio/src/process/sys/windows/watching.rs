@@ -1,27 +1,14 @@
 //! What the custodian waits for: pipes and exits, which report to its port.
 
-#![expect(
-    unsafe_code,
-    reason = "the standard library has no waits of the thread pool"
-)]
-
-use std::ffi::c_void;
 use std::io;
-use std::os::windows::io::AsRawHandle;
-use std::ptr;
+use std::os::windows::io::BorrowedHandle;
 use std::sync::Arc;
-
-use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE};
-use windows_sys::Win32::System::Threading::{
-    INFINITE, RegisterWaitForSingleObject, UnregisterWaitEx, WT_EXECUTEINWAITTHREAD,
-    WT_EXECUTEONLYONCE,
-};
 
 use super::async_ends::PipeEnd;
 use super::port::{Poller, PortKey};
 use super::process_root::Root;
+use super::registered_wait::{RegisteredWait, Signalled};
 use super::unix_names::Ready;
-use super::win_errors::check;
 
 /// A pipe that the custodian waits for until this is dropped, which closes it.
 #[derive(Debug)]
@@ -108,66 +95,49 @@ impl Drop for WatchedPipe {
 
 /// The exit of a root that the custodian waits for, until this is dropped.
 ///
-/// The thread pool of the system waits for it, with a thread for some hundred children, and posts to
-/// the port.
+/// The thread pool of the system waits for it, and posts to the port.
 #[derive(Debug)]
 pub(crate) struct WatchedExit {
-    wait: WaitHandle,
-    /// What the wait posts. It is freed when the wait is over.
-    _key: Arc<PortKey>,
-    poller: Arc<Poller>,
-    token: u64,
-    /// It is waited for by its handle.
-    _root: Arc<Root>,
+    _wait: RegisteredWait<ExitPost>,
 }
 
+/// Posts that a root has exited.
 #[derive(Debug)]
-struct WaitHandle(HANDLE);
-
-// SAFETY: the handle of a wait can be used by any thread.
-unsafe impl Send for WaitHandle {}
+struct ExitPost {
+    key: PortKey,
+    poller: Arc<Poller>,
+    token: u64,
+    root: Arc<Root>,
+}
 
 impl WatchedExit {
     /// `None` if it must be asked for.
     pub(crate) fn new(root: &Arc<Root>, poller: &Arc<Poller>, token: u64) -> Option<Self> {
-        let key = Arc::new(poller.port.add_token(token));
-        let mut wait = ptr::null_mut();
-        // SAFETY: the process handle lives as long as the wait, and so does the key: both belong to
-        // what is returned, whose drop ends the wait.
-        let done = unsafe {
-            RegisterWaitForSingleObject(
-                &raw mut wait,
-                root.process().as_raw_handle(),
-                Some(has_exited),
-                Arc::as_ptr(&key).cast(),
-                INFINITE,
-                WT_EXECUTEONLYONCE | WT_EXECUTEINWAITTHREAD,
-            )
-        };
-        check(done).ok()?;
-        Some(Self {
-            wait: WaitHandle(wait),
-            _key: key,
+        let post = ExitPost {
+            key: poller.port.add_token(token),
             poller: Arc::clone(poller),
             token,
-            _root: Arc::clone(root),
-        })
+            root: Arc::clone(root),
+        };
+        let wait = RegisteredWait::new(Arc::new(post)).ok()?;
+        Some(Self { _wait: wait })
     }
 }
 
-unsafe extern "system" fn has_exited(key: *mut c_void, _: bool) {
-    // SAFETY: it is the key of a `WatchedExit`, which lives until this has returned.
-    let key = unsafe { &*key.cast::<PortKey>() };
-    // It fails for lack of memory only. Then the exit is seen with the next event of the child.
-    let (Ok(()) | Err(_)) = key.post();
+impl Signalled for ExitPost {
+    fn handle(&self) -> BorrowedHandle<'_> {
+        self.root.process()
+    }
+
+    fn signalled(&self) {
+        // It fails for lack of memory only. Then the exit is seen with the next event of the child.
+        let (Ok(()) | Err(_)) = self.key.post();
+    }
 }
 
-impl Drop for WatchedExit {
+impl Drop for ExitPost {
     fn drop(&mut self) {
-        // SAFETY: the wait was registered once and is ended once. The call returns when the callback
-        // has returned.
-        let done = unsafe { UnregisterWaitEx(self.wait.0, INVALID_HANDLE_VALUE) };
-        let (Ok(()) | Err(_)) = check(done);
+        // Order: the wait is over, and posts no more.
         self.poller.port.clear_ready(self.token);
     }
 }
