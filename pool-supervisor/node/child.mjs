@@ -218,12 +218,16 @@ export class ChildProcess extends EventEmitter {
     }
   }
 
+  /** An error of the system names this child. */
+  #named(error) {
+    if (!error.fault) return error;
+    return systemError(error.fault, `spawn ${this.spawnfile}`, { path: this.spawnfile, spawnargs: this.spawnargs.slice(1) });
+  }
+
   #failed(error) {
     if (this.#isSpawned || this.#isOver) return;
     this.#sidecar.forget(this.#name);
-    const system = error.fault
-      ? systemError(error.fault, `spawn ${this.spawnfile}`, { path: this.spawnfile, spawnargs: this.spawnargs.slice(1) })
-      : error;
+    const system = this.#named(error);
     this.exitCode = system.errno ?? null;
     this.#ready.reject(system);
     this.#terminated.reject(system);
@@ -238,7 +242,8 @@ export class ChildProcess extends EventEmitter {
   }
 
   /** The sidecar has gone, and nothing more is known. */
-  lost(error) {
+  lost(cause) {
+    const error = this.#named(cause);
     this.#ready.reject(error);
     this.#terminated.reject(error);
     this.#ended();

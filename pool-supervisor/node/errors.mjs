@@ -18,13 +18,19 @@ export const unsupported = (what, instead) =>
 export const gone = (why) =>
   new SupervisorError(`the supervisor has gone (${why}); its children are ended by its guardian`, 'ERR_SUPERVISOR_GONE', 'gone');
 
+/** What is as true of a child as of the sidecar, so that each child has the error that Node would give it. */
+const SHORTAGES = ['EAGAIN', 'EMFILE', 'ENFILE'];
+
 /** There is no sidecar. */
-export const notStarted = (error) =>
-  new SupervisorError(
+export const notStarted = (error) => {
+  const failure = new SupervisorError(
     `the supervisor cannot be started: ${error.message}. Its program is that of the option \`program\`, of the variable POOL_SUPERVISOR, of this package, or of PATH`,
     'ERR_SUPERVISOR_GONE',
     'gone',
   );
+  const fault = { message: failure.message, data: { errno: error.code } };
+  return SHORTAGES.includes(error.code) ? Object.assign(failure, { fault }) : failure;
+};
 
 /** The sidecar refused its first request, so that it started nothing. */
 export const refusedStart = (error) =>

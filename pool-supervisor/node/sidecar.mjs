@@ -45,9 +45,9 @@ export class Sidecar {
     });
     this.#process.on('error', (error) => this.#end(error.message, notStarted(error)));
     this.#process.on('exit', (code, signal) => this.#end(signal ?? `exit code ${code}`));
-    this.#process.stdin.on('error', () => {});
-    this.#process.stdout.setEncoding('utf8');
-    this.#process.stdout.on('data', (text) => this.#read(text));
+    // There are no streams if this program has no descriptors left. The event `error` comes then.
+    this.#process.stdin?.on('error', () => {});
+    this.#process.stdout?.setEncoding('utf8').on('data', (text) => this.#read(text));
     this.#unref();
     this.request('initialize', {
       protocolVersion: 1,
@@ -61,7 +61,7 @@ export class Sidecar {
   #refused(error) {
     if (this.gone) return;
     this.#end(error.message, refusedStart(error));
-    this.#process.stdin.destroy();
+    this.#process.stdin?.destroy();
     this.#process.kill();
   }
 
@@ -73,7 +73,7 @@ export class Sidecar {
   hold() {
     if (this.#holds++ > 0 || this.gone) return;
     this.#process.ref();
-    this.#process.stdout.ref?.();
+    this.#process.stdout?.ref?.();
   }
 
   release() {
@@ -82,8 +82,8 @@ export class Sidecar {
 
   #unref() {
     this.#process.unref();
-    this.#process.stdin.unref?.();
-    this.#process.stdout.unref?.();
+    this.#process.stdin?.unref?.();
+    this.#process.stdout?.unref?.();
   }
 
   /** Serves a child under a new name. */
@@ -104,13 +104,13 @@ export class Sidecar {
     this.hold();
     return new Promise((resolve, reject) => {
       this.#requests.set(id, { resolve, reject });
-      this.#process.stdin.write(`${line}\n`);
+      this.#process.stdin?.write(`${line}\n`);
     }).finally(() => this.release());
   }
 
   /** A request without an answer. */
   tell(method, params) {
-    if (!this.gone) this.#process.stdin.write(`${JSON.stringify({ jsonrpc: '2.0', method, params })}\n`);
+    if (!this.gone) this.#process.stdin?.write(`${JSON.stringify({ jsonrpc: '2.0', method, params })}\n`);
   }
 
   #read(text) {

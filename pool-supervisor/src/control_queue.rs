@@ -22,7 +22,7 @@ impl ControlQueue {
     }
 
     /// Whether no more requests are read until the host reads its answers. What is told of children comes
-    /// on top: three lines for each.
+    /// on top: five lines for each.
     pub(crate) fn is_full(&self) -> bool {
         self.lines.len() >= LINES_MAX || self.bytes >= BYTES_MAX
     }

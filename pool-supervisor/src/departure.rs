@@ -4,11 +4,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use pool_stdio::TerminateAllReport;
+use pool_stdio::{Stop, TerminateAllReport};
 use tokio::time::timeout;
 
-use crate::limits::SHUTDOWN_WORDS;
+use crate::entry::{Entry, StopCause};
+use crate::limits::{LAST_WORDS, SHUTDOWN_WORDS};
 use crate::protocol::ShutdownResult;
+use crate::stdio_ends::deaf;
 use crate::supervisor::Supervisor;
 
 /// Why this program leaves.
@@ -67,9 +69,19 @@ impl Departure {
     ) -> impl Future<Output = TerminateAllReport> + 'static + use<> {
         self.has_begun.set(true);
         let report = self.supervisor.children.terminate_all(grace);
-        // Order: signalled before stdin is closed, or half a message could be taken for the whole.
+        let stop = if grace.is_zero() {
+            Stop::Force
+        } else {
+            Stop::Orderly
+        };
+        // Order: after its set has begun the termination of a child, that gets its stdin as well. It closes that
+        // after SIGKILL if there is no grace, or half a message could be taken for the whole.
         for entry in self.supervisor.entries() {
-            self.supervisor.note_stop(&entry, reason);
+            let cause = StopCause {
+                reason: reason.to_owned(),
+                stop,
+            };
+            self.supervisor.stop(&entry, stop, Some(cause));
         }
         report
     }
@@ -82,23 +94,53 @@ impl Departure {
         let report = self.begin(grace, Gone::ShutDown.reason());
         let supervisor = Rc::clone(&self.supervisor);
         async move {
-            let report = report.await;
-            // What is left then was reported.
-            let (Ok(()) | Err(_)) = timeout(SHUTDOWN_WORDS, emptied(&supervisor)).await;
+            let TerminateAllReport {
+                ended, mut left, ..
+            } = report.await;
+            tell_all(&supervisor, &left).await;
+            // On a loaded machine some have ended meanwhile.
+            let entries = supervisor.entries();
+            let late = left.len();
+            left.retain(|pid| entries.iter().any(|entry| entry.state().pid == Some(*pid)));
             ShutdownResult {
-                ended: report.ended as u64,
-                left: report.left,
+                ended: (ended + late - left.len()) as u64,
+                left,
             }
         }
     }
 }
 
-/// Resolves when every child was told as terminated.
-pub(crate) async fn emptied(supervisor: &Supervisor) {
+/// Resolves when the ends of all children were told. What the host neither grants nor reads is cut in the end,
+/// and then these are not waited for any more: they may never end.
+async fn tell_all(supervisor: &Supervisor, left: &[u32]) {
+    if timeout(SHUTDOWN_WORDS, emptied(supervisor, &[]))
+        .await
+        .is_ok()
+    {
+        return;
+    }
+    supervisor.end_drains();
+    // What has credit is still sent if the host reads.
+    let is_told = tokio::select! {
+        biased;
+        told = timeout(LAST_WORDS, emptied(supervisor, left)) => told.is_ok(),
+        () = deaf() => false,
+    };
+    if !is_told {
+        supervisor.cut_kept();
+        // No host delays that. A child that cannot be ended after all does.
+        let (Ok(()) | Err(_)) = timeout(SHUTDOWN_WORDS, emptied(supervisor, left)).await;
+    }
+}
+
+/// Resolves when every child was told as terminated, but for these.
+pub(crate) async fn emptied(supervisor: &Supervisor, left: &[u32]) {
     loop {
         // Order: registered before the look.
         let emptied = supervisor.emptied.notified();
-        if supervisor.child_count() == 0 {
+        let entries = supervisor.entries();
+        let is_left = |entry: &Rc<Entry>| entry.state().pid.is_some_and(|pid| left.contains(&pid));
+        if entries.iter().all(is_left) {
             return;
         }
         emptied.await;

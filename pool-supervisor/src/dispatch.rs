@@ -188,7 +188,8 @@ impl Dispatch {
         }
         check(params)?;
         let credit = [params.credit.stdout, params.credit.stderr];
-        let entry = Entry::new(params.child.clone(), settings(params), credit);
+        let inputs = self.supervisor.input_queue();
+        let entry = Entry::new(params.child.clone(), settings(params), credit, inputs);
         Ok(Rc::new(entry))
     }
 
@@ -230,8 +231,7 @@ impl Dispatch {
 
     fn check_room(&self, entry: &Entry, more: usize) -> Result<(), Fault> {
         let own = entry.state().input_cost() + more;
-        let entries = self.supervisor.entries();
-        let all: usize = entries.iter().map(|one| one.state().input_cost()).sum();
+        let all = self.supervisor.inputs_total();
         if own <= WRITE_BYTES_MAX && all + more <= WRITE_BYTES_TOTAL_MAX {
             return Ok(());
         }

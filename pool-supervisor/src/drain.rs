@@ -28,8 +28,9 @@ pub(crate) enum DrainSight {
     Done,
     /// At least one has not ended, and all that have not are read.
     Reading { last_read: Option<Instant> },
-    /// The host must read or grant more first.
-    HostIsDue { is_cancelled: bool },
+    /// The host must read or grant more first. That takes time of a cancelled child only as long as there is
+    /// something to cut.
+    HostIsDue { is_cuttable: bool },
 }
 
 /// What to do.
@@ -67,7 +68,7 @@ impl DrainClock {
         let counts = match sight {
             DrainSight::Done => return DrainOrder::Finish,
             DrainSight::Reading { .. } => true,
-            DrainSight::HostIsDue { is_cancelled } => is_cancelled,
+            DrainSight::HostIsDue { is_cuttable } => is_cuttable,
         };
         if !counts {
             if let Some(since) = self.counting_since.take() {
@@ -145,7 +146,7 @@ mod tests {
     fn the_host_may_take_its_time_unless_the_child_was_cancelled() {
         let begin = Instant::now();
         let mut clock = DrainClock::default();
-        let host = |is_cancelled| DrainSight::HostIsDue { is_cancelled };
+        let host = |is_cuttable| DrainSight::HostIsDue { is_cuttable };
         let reading = DrainSight::Reading { last_read: None };
         clock.look(begin, Some(LIMITS), reading);
         let later = begin + millis(400);

@@ -1,7 +1,6 @@
 //! One child as the supervisor sees it, from the request for it until it is told as `terminated`.
 
 use std::cell::{RefCell, RefMut};
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::input_queue::{Input, InputQueue};
 use crate::kept::KeptOutput;
 use crate::protocol::{
     AfterExit, ChildState, DrainReport, Fault, FaultKind, RequestId, StreamName, WhenFull,
@@ -50,7 +50,7 @@ pub(crate) struct EntryState {
     pub(crate) child: Option<Child>,
     pub(crate) stdin: Option<ChildInput>,
     pub(crate) stdin_end: StdinEnd,
-    inputs: VecDeque<Input>,
+    inputs: InputQueue,
     pub(crate) streams: [StreamState; 2],
     /// Set by the first that ends it, unless it exits by itself.
     pub(crate) stop: Option<StopCause>,
@@ -83,19 +83,6 @@ pub(crate) enum StdinEnd {
     Stopping,
 }
 
-/// What the host has sent for stdin.
-#[derive(Debug)]
-enum Input {
-    Bytes {
-        id: Option<RequestId>,
-        bytes: Vec<u8>,
-        written: usize,
-    },
-    Close {
-        id: Option<RequestId>,
-    },
-}
-
 /// What is to be answered about stdin.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum InputDone {
@@ -121,7 +108,12 @@ pub(crate) struct StreamState {
 }
 
 impl Entry {
-    pub(crate) fn new(name: String, settings: EntrySettings, credit: [u64; 2]) -> Self {
+    pub(crate) fn new(
+        name: String,
+        settings: EntrySettings,
+        credit: [u64; 2],
+        inputs: InputQueue,
+    ) -> Self {
         let stream = |credit| StreamState {
             kept: KeptOutput::new(credit, settings.when_full),
             end: None,
@@ -135,7 +127,7 @@ impl Entry {
             child: None,
             stdin: None,
             stdin_end: StdinEnd::Open,
-            inputs: VecDeque::new(),
+            inputs,
             streams: credit.map(stream),
             stop: None,
             is_begun: false,
@@ -180,13 +172,9 @@ impl EntryState {
         }
     }
 
-    /// What waits to be written, with what it costs to keep it.
-    pub(crate) fn input_cost(&self) -> usize {
-        let costs = self.inputs.iter().map(|input| match input {
-            Input::Bytes { bytes, .. } => bytes.len() + INPUT_COST,
-            Input::Close { .. } => INPUT_COST,
-        });
-        costs.sum()
+    /// What it costs to keep what waits to be written.
+    pub(crate) const fn input_cost(&self) -> usize {
+        self.inputs.cost()
     }
 
     pub(crate) fn unwritten(&self) -> u64 {
@@ -205,7 +193,7 @@ impl EntryState {
     pub(crate) fn check_input(&self) -> Result<(), Fault> {
         let closes = |input: &Input| matches!(input, Input::Close { .. });
         match self.stdin_end {
-            StdinEnd::Open if self.inputs.back().is_some_and(closes) => Err(closed()),
+            StdinEnd::Open if self.inputs.last().is_some_and(closes) => Err(closed()),
             StdinEnd::Open => Ok(()),
             end @ (StdinEnd::Closed | StdinEnd::Broken | StdinEnd::Stopping) => {
                 Err(why_not_written(end))
@@ -214,7 +202,7 @@ impl EntryState {
     }
 
     pub(crate) fn queue_bytes(&mut self, id: Option<RequestId>, bytes: Vec<u8>) {
-        self.inputs.push_back(Input::Bytes {
+        self.inputs.push(Input::Bytes {
             id,
             bytes,
             written: 0,
@@ -222,12 +210,12 @@ impl EntryState {
     }
 
     pub(crate) fn queue_close(&mut self, id: Option<RequestId>) {
-        self.inputs.push_back(Input::Close { id });
+        self.inputs.push(Input::Close { id });
     }
 
     /// Writes once of what comes first. Ready with what is done, or `None` after a part of it.
     pub(crate) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Option<InputDone>> {
-        let Some(first) = self.inputs.front_mut() else {
+        let Some(first) = self.inputs.first_mut() else {
             return Poll::Pending;
         };
         let Some(stdin) = &mut self.stdin else {
@@ -243,7 +231,7 @@ impl EntryState {
                 Poll::Ready(Err(_)) => {
                     let fault = broken().written(*written as u64);
                     let done = InputDone::Failed(id.take(), fault);
-                    self.inputs.pop_front();
+                    self.inputs.pop();
                     self.stdin = None;
                     self.stdin_end = StdinEnd::Broken;
                     return Poll::Ready(Some(done));
@@ -255,12 +243,12 @@ impl EntryState {
             return Poll::Ready(None);
         }
         let done = InputDone::Written(id.take(), *written as u64);
-        self.inputs.pop_front();
+        self.inputs.pop();
         Poll::Ready(Some(done))
     }
 
     fn close(&mut self) -> Option<InputDone> {
-        let Some(Input::Close { id }) = self.inputs.pop_front() else {
+        let Some(Input::Close { id }) = self.inputs.pop() else {
             return None;
         };
         self.stdin = None;
@@ -272,7 +260,7 @@ impl EntryState {
     pub(crate) fn abandon_inputs(&mut self, why: &Fault) -> (Vec<InputDone>, Vec<u8>) {
         let mut answers = Vec::new();
         let mut left = Vec::new();
-        for input in std::mem::take(&mut self.inputs) {
+        for input in self.inputs.take_all() {
             match input {
                 Input::Bytes { id, bytes, written } => {
                     left.extend_from_slice(&bytes[written..]);
@@ -290,6 +278,11 @@ impl StreamState {
     /// Everything of it was read and sent, or given up.
     pub(crate) fn is_done(&self) -> bool {
         self.end.is_some() && self.kept.is_empty()
+    }
+
+    /// It is still read, or there is no credit for all that is kept.
+    pub(crate) fn can_be_cut(&self) -> bool {
+        self.end.is_none() || self.kept.has_ungranted()
     }
 }
 
@@ -324,6 +317,3 @@ pub(crate) fn why_not_written(end: StdinEnd) -> Fault {
         StdinEnd::Stopping => stopping(),
     }
 }
-
-/// What it costs to keep an input, besides its bytes.
-const INPUT_COST: usize = 128;

@@ -105,6 +105,11 @@ impl KeptOutput {
         self.credit > 0 && !self.bytes.is_empty()
     }
 
+    /// Whether more is kept than there is credit for.
+    pub(crate) fn has_ungranted(&self) -> bool {
+        self.bytes.len() as u64 > self.credit
+    }
+
     /// Takes what is sent next, up to the credit and a limit.
     pub(crate) fn take(&mut self, bytes_max: usize) -> Option<Chunk> {
         let credit = usize::try_from(self.credit).unwrap_or(usize::MAX);
@@ -131,9 +136,17 @@ impl KeptOutput {
 
     /// Gives up what there is no credit for. Returns how many bytes that were.
     pub(crate) fn cut_ungranted(&mut self) -> usize {
-        let granted = usize::try_from(self.credit).unwrap_or(usize::MAX);
-        let cut = self.bytes.len().saturating_sub(granted);
-        self.bytes.truncate(granted.min(self.bytes.len()));
+        self.cut_behind(usize::try_from(self.credit).unwrap_or(usize::MAX))
+    }
+
+    /// Gives up all that is kept. Returns how many bytes that were.
+    pub(crate) fn cut_all(&mut self) -> usize {
+        self.cut_behind(0)
+    }
+
+    fn cut_behind(&mut self, count: usize) -> usize {
+        let cut = self.bytes.len().saturating_sub(count);
+        self.bytes.truncate(count);
         self.cut_total += cut as u64;
         cut
     }

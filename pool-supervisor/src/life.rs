@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::drain::{CutReason, DrainClock, DrainLimits, DrainOrder, DrainSight};
-use crate::entry::{Entry, STREAMS, StdinEnd, StopCause, place};
+use crate::entry::{Entry, STREAMS, StdinEnd, StopCause, StreamState, place};
 use crate::limits::{CUT_BYTES_MAX, HOSTLESS_DRAIN};
 use crate::outcome_report::{exit_report, rung_report, survivor_report};
 use crate::protocol::{
@@ -46,7 +46,7 @@ impl Drop for Reader {
 }
 
 async fn start(supervisor: &Supervisor, params: &SpawnParams) -> Result<Child, Fault> {
-    let command = look_up(specs(params)).await?;
+    let command = look_up(&supervisor.look_ups, params, specs(params)).await?;
     supervisor.prepared().await;
     let started = supervisor.children.spawn(&command).await;
     let error = match started {
@@ -56,7 +56,7 @@ async fn start(supervisor: &Supervisor, params: &SpawnParams) -> Result<Child, F
     let Some(script) = as_script(params, &command, &error) else {
         return Err(spawn_fault(&error));
     };
-    let command = look_up(vec![script]).await?;
+    let command = look_up(&supervisor.look_ups, params, vec![script]).await?;
     let started = supervisor.children.spawn(&command).await;
     started.map_err(|error| spawn_fault(&error))
 }
@@ -296,23 +296,26 @@ fn has_ended(entry: &Entry) -> bool {
 
 fn sight(entry: &Entry) -> DrainSight {
     let state = entry.state();
-    if state.streams.iter().all(crate::entry::StreamState::is_done) {
+    if state.streams.iter().all(StreamState::is_done) {
         return DrainSight::Done;
     }
     let open = state.streams.iter().filter(|one| one.end.is_none());
     // A process that is blocked by one stream is silent on the other: that is not its fault.
     if open.clone().any(|one| one.is_paused) || open.clone().count() == 0 {
-        return DrainSight::HostIsDue {
-            is_cancelled: state.stop.is_some(),
-        };
+        // Order: a cut changes what is seen here, or the next look would order the same cut again, for ever.
+        let is_cuttable = state.stop.is_some() && state.streams.iter().any(StreamState::can_be_cut);
+        return DrainSight::HostIsDue { is_cuttable };
     }
     let last_read = open.filter_map(|one| one.last_read).max();
     DrainSight::Reading { last_read }
 }
 
-/// What the host asked for. When it has gone, nobody waits for the rest of what strangers hold.
+/// What the host asked for. When it has gone, nobody waits for the rest of what strangers hold. A shutdown
+/// has an end.
 fn limits_of(supervisor: &Supervisor, entry: &Entry) -> DrainLimits {
-    let most = if supervisor.has_host_gone() {
+    let most = if supervisor.is_drain_over() {
+        Duration::ZERO
+    } else if supervisor.has_host_gone() {
         HOSTLESS_DRAIN
     } else {
         Duration::MAX
@@ -354,3 +357,6 @@ fn terminated(entry: &Entry, termination: &Termination) -> Notice {
         }),
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,8 +26,8 @@ pub(crate) const CUT_BYTES_MAX: u64 = 1 << 20;
 pub(crate) const HOST_GRACE: Duration = Duration::from_millis(500);
 /// How often the start of the guardian is waited for, a second each time.
 pub(crate) const GUARDIAN_WAITS_MAX: usize = 10;
-/// How long an answer to `shutdown` may wait for the host to read and to grant, after all children were
-/// terminated.
+/// How long an answer to `shutdown` waits for the host to grant, after all children were terminated. Then
+/// what is left is cut.
 pub(crate) const SHUTDOWN_WORDS: Duration = Duration::from_secs(6);
 /// How long a host that reads may take to be told the last things.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(30);

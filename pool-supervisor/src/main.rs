@@ -7,11 +7,13 @@ mod dispatch;
 mod drain;
 mod entry;
 mod host_signals;
+mod input_queue;
 mod kept;
 mod life;
 mod limits;
 mod line_splitter;
 mod log;
+mod look_ups;
 mod outcome_report;
 mod protocol;
 mod pumps;
@@ -141,7 +143,7 @@ async fn serve(is_prepared: watch::Receiver<bool>) -> io::Result<Gone> {
     }
     let last = async {
         if why != Gone::ShutDown {
-            emptied(&supervisor).await;
+            emptied(&supervisor, &[]).await;
         }
         supervisor.finish();
         drop((sending.await, written.await));

@@ -8,11 +8,9 @@ use pool_stdio::{
     Command, CommandError, CommandSpec, KillScope, LadderTimes, SpawnError, StderrPolicy,
 };
 
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
-
 use crate::entry::EntrySettings;
 use crate::limits::KEPT_BYTES;
+use crate::look_ups::{LOOK_UP_LIMIT, LOOK_UPS_MAX, LookUpFailure, LookUps, SAME_LOOK_UPS_MAX};
 use crate::protocol::{
     Fault, FaultKind, Ladder, NAME_BYTES_MAX, Scope, SpawnParams, StderrMode, StdoutMode,
 };
@@ -130,26 +128,46 @@ fn spec(params: &SpawnParams, program: &Path, args: &[String]) -> CommandSpec {
     spec
 }
 
-/// Looks the program up: the first that can be started counts, or else the first that is there. The file system can hang, and then delays nobody else.
+/// Looks the program up: the first that can be started counts, or else the first that is there. The file
+/// system can hang, and then delays nobody else.
 ///
 /// # Errors
 ///
 /// If there is no such program or directory, or the file system does not answer.
-pub(crate) async fn look_up(specs: Vec<CommandSpec>) -> Result<Command, Fault> {
-    match timeout(LOOK_UP_LIMIT, spawn_blocking(move || build(specs))).await {
-        Ok(Ok(built)) => built,
-        Ok(Err(_)) | Err(_) => {
-            let message = format!(
-                "the file system did not answer within {LOOK_UP_LIMIT:?}: does a mount hang that the \
-                 program, `cwd` or `PATH` is on?"
-            );
-            Err(Fault::new(FaultKind::Resources, message).transient(true))
-        }
-    }
+pub(crate) async fn look_up(
+    look_ups: &LookUps,
+    params: &SpawnParams,
+    specs: Vec<CommandSpec>,
+) -> Result<Command, Fault> {
+    let found = look_ups.run(subject(params), move || build(specs)).await;
+    found.unwrap_or_else(|failure| Err(no_answer(failure)))
 }
 
-/// For the look at the program and its directory.
-const LOOK_UP_LIMIT: Duration = Duration::from_secs(5);
+/// What the file system is asked for.
+fn subject(params: &SpawnParams) -> String {
+    let named = params.argv.as_deref().and_then(<[String]>::first);
+    let program = named.or(params.shell_path.as_ref());
+    let path = params.env.get("PATH");
+    let parts = [Some(&params.cwd), program, path];
+    parts.map(|part| part.map_or("", String::as_str)).join("\0")
+}
+
+fn no_answer(failure: LookUpFailure) -> Fault {
+    let what = match failure {
+        LookUpFailure::Hangs => format!("the file system did not answer within {LOOK_UP_LIMIT:?}"),
+        LookUpFailure::SameHang => format!(
+            "the file system has not answered {SAME_LOOK_UPS_MAX} earlier starts of this program in this \
+             `cwd`"
+        ),
+        LookUpFailure::ManyHang => {
+            format!(
+                "the file system has not answered {LOOK_UPS_MAX} earlier starts of other programs"
+            )
+        }
+    };
+    let message = format!("{what}: does a mount hang that the program, `cwd` or `PATH` is on?");
+    Fault::new(FaultKind::Resources, message).transient(true)
+}
 
 fn build(specs: Vec<CommandSpec>) -> Result<Command, Fault> {
     let mut refused: Option<CommandError> = None;

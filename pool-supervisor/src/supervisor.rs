@@ -21,7 +21,9 @@ use tokio::time::Instant;
 use crate::chunk_text::{ChunkText, encode};
 use crate::control_queue::ControlQueue;
 use crate::entry::{Entry, EntryState, InputDone, STREAMS, StdinEnd, StopCause, place, stopping};
+use crate::input_queue::InputQueue;
 use crate::limits::{BATCH_BYTES, CHUNK_BYTES_MAX, READ_BYTES_MIN, SHARE_BYTES};
+use crate::look_ups::LookUps;
 use crate::protocol::{
     DoneResult, Fault, Notice, OutputNotice, RequestId, StreamName, WriteResult, answer_line,
     fault_line, notice_line,
@@ -31,9 +33,12 @@ use crate::protocol::{
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     pub(crate) children: Children,
+    pub(crate) look_ups: LookUps,
     is_prepared: watch::Receiver<bool>,
     table: RefCell<BTreeMap<String, Rc<Entry>>>,
     in_flight: RefCell<BTreeSet<RequestId>>,
+    /// What it costs to keep the inputs of all children.
+    inputs_total: Rc<Cell<usize>>,
     control: RefCell<ControlQueue>,
     /// Streams with something to send, each once.
     ready: RefCell<VecDeque<(Rc<Entry>, StreamName)>>,
@@ -41,6 +46,7 @@ pub(crate) struct Supervisor {
     kept_total_max: Cell<usize>,
     is_finished: Cell<bool>,
     has_host_gone: Cell<bool>,
+    is_drain_over: Cell<bool>,
     /// There is something to send.
     sendable: Notify,
     /// Some of what waited was sent.
@@ -56,15 +62,18 @@ impl Supervisor {
     pub(crate) fn new(kept_total_max: usize, is_prepared: watch::Receiver<bool>) -> Self {
         Self {
             children: Children::new(),
+            look_ups: LookUps::new(),
             is_prepared,
             table: RefCell::default(),
             in_flight: RefCell::default(),
+            inputs_total: Rc::default(),
             control: RefCell::default(),
             ready: RefCell::default(),
             kept_total: Cell::new(0),
             kept_total_max: Cell::new(kept_total_max),
             is_finished: Cell::new(false),
             has_host_gone: Cell::new(false),
+            is_drain_over: Cell::new(false),
             sendable: Notify::new(),
             sent: Notify::new(),
             total_room: Notify::new(),
@@ -141,28 +150,6 @@ impl Supervisor {
         answers
     }
 
-    /// Marks a child that its set is terminating. Its stdin is closed.
-    pub(crate) fn note_stop(&self, entry: &Entry, reason: &str) {
-        let mut state = entry.state();
-        state.ending_since.get_or_insert_with(Instant::now);
-        if state.stop.is_none() {
-            state.stop = Some(StopCause {
-                reason: reason.to_owned(),
-                stop: Stop::Orderly,
-            });
-        }
-        state.is_begun = true;
-        let (answers, left) = state.abandon_inputs(&stopping());
-        state.unwritten_bytes += left.len() as u64;
-        if state.stdin.take().is_some() {
-            state.stdin_end = StdinEnd::Stopping;
-        }
-        drop(state);
-        self.answer_inputs(answers);
-        entry.changed.notify_one();
-        entry.stdin_changed.notify_one();
-    }
-
     /// Sends a signal of the terminal on to the group of each child. None of them is in the group of this
     /// program, to which the terminal sends it. One in a session of its own has no terminal.
     pub(crate) fn forward(&self, signal: Signal) {
@@ -182,6 +169,38 @@ impl Supervisor {
 
     pub(crate) fn has_host_gone(&self) -> bool {
         self.has_host_gone.get()
+    }
+
+    /// Ends the time of all drains: what is still read is cut, and what there is no credit for.
+    pub(crate) fn end_drains(&self) {
+        self.is_drain_over.set(true);
+        let entries = self.entries();
+        entries.iter().for_each(|entry| entry.changed.notify_one());
+    }
+
+    pub(crate) fn is_drain_over(&self) -> bool {
+        self.is_drain_over.get()
+    }
+
+    /// Gives up all output that is kept, granted or not.
+    pub(crate) fn cut_kept(&self) {
+        for entry in self.entries() {
+            for name in STREAMS {
+                let cut = entry.state().stream(name).kept.cut_all();
+                self.release(cut);
+            }
+            entry.changed.notify_one();
+        }
+    }
+
+    // What is written.
+
+    pub(crate) fn input_queue(&self) -> InputQueue {
+        InputQueue::new(Rc::clone(&self.inputs_total))
+    }
+
+    pub(crate) fn inputs_total(&self) -> usize {
+        self.inputs_total.get()
     }
 
     // What is sent.

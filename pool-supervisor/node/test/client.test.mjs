@@ -202,6 +202,35 @@ test('an idle sidecar does not hold the event loop, and a child does', { timeout
   while (lives(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
 });
 
+test('without a free descriptor each child has the error that Node gives it', { timeout: 60_000 }, async () => {
+  const text = `
+    import { spawn as nodeSpawn } from 'node:child_process';
+    import { closeSync, openSync } from 'node:fs';
+    import { spawn } from ${JSON.stringify(index)};
+    const held = [];
+    try {
+      for (;;) held.push(openSync('/dev/null'));
+    } catch {}
+    const told = (child, place) => new Promise((resolve) => {
+      let failure;
+      child.on('error', ({ code, errno, syscall, path, spawnargs }) => { failure = { code, errno, syscall, path, spawnargs }; });
+      // Node itself does not emit the event close then.
+      child.on(place === 0 ? 'error' : 'close', () => resolve(failure));
+    });
+    const children = [nodeSpawn('true', ['x']), spawn('true', ['x']), spawn('true', ['x'])];
+    children.slice(1).forEach((child) => child.stdin.end('input'));
+    const failures = await Promise.all(children.map(told));
+    held.forEach((one) => closeSync(one));
+    const again = spawn('true');
+    again.on('close', (code) => console.log(JSON.stringify({ failures, code })));`;
+  const limited = ['-c', 'ulimit -n 64; exec "$@"', 'sh', process.execPath, '--input-type=module', '-e', text];
+  const { stdout } = await promisify(execFile)('sh', limited, { timeout: 50_000 });
+  const { failures, code } = JSON.parse(stdout);
+  assert.equal(failures[0].code, 'EMFILE');
+  assert.deepEqual(failures.slice(1), [failures[0], failures[0]]);
+  assert.equal(code, 0);
+});
+
 test('inherited streams are those of the host', { timeout: 60_000 }, async () => {
   const { stdout, stderr } = await script("spawn('sh', ['-c', 'echo out; echo err >&2'], { stdio: ['ignore', 'inherit', 'inherit'] });");
   assert.deepEqual([stdout, stderr], ['out\n', 'err\n']);

@@ -20,7 +20,8 @@ fn entry(name: &str) -> Rc<Entry> {
         timeout: None,
         is_in_session: false,
     };
-    Rc::new(Entry::new(name.to_owned(), settings, [u64::MAX, 0]))
+    let inputs = InputQueue::new(Rc::default());
+    Rc::new(Entry::new(name.to_owned(), settings, [u64::MAX, 0], inputs))
 }
 
 fn lines(batch: &[u8]) -> Vec<Value> {

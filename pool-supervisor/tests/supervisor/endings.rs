@@ -365,3 +365,23 @@ fn null_streams_are_no_pipes() {
     assert_eq!(story.iter().filter(|one| **one == "streamEnded").count(), 1);
     assert!(Duration::from_millis(end["elapsedMs"].as_u64().unwrap()) < OUTER_DEADLINE);
 }
+
+#[test]
+fn no_child_sees_the_end_of_its_input_at_a_shutdown_without_a_grace() {
+    let mut driver = Driver::start();
+    let mut life_line = LifeLine::new();
+    let hold = life_line.hold();
+    let names: Vec<String> = (0..40).map(|number| format!("child {number}")).collect();
+    for name in &names {
+        let script = format!("{hold}; cat >/dev/null; printf 'half a message' >&9");
+        driver.spawn_with(name, &script, json!({"scope": "group"}));
+    }
+    life_line.expect(names.len());
+    let shutdown = driver.request("shutdown", json!({"graceMs": 0}));
+    driver.answer(shutdown).unwrap();
+    for name in &names {
+        assert_eq!(driver.told("exit", name)["exit"]["signal"], "SIGKILL");
+    }
+    let written = life_line.rest_within(OUTER_DEADLINE);
+    assert_eq!(written.as_deref(), Some(&b""[..]));
+}

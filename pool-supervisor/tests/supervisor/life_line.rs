@@ -54,15 +54,20 @@ impl LifeLine {
     }
 
     /// Whether all that held the pipe are gone within a time.
-    pub(crate) fn ends_within(mut self, limit: Duration) -> bool {
+    pub(crate) fn ends_within(self, limit: Duration) -> bool {
+        self.rest_within(limit).is_some()
+    }
+
+    /// What was written besides the letters, if all that held the pipe are gone within a time.
+    pub(crate) fn rest_within(mut self, limit: Duration) -> Option<Vec<u8>> {
         let (sender, ended) = channel();
         let mut reader = self.reader.take().unwrap();
         thread::spawn(move || {
             let mut rest = Vec::new();
             drop(reader.read_to_end(&mut rest));
-            let (Ok(()) | Err(_)) = sender.send(());
+            let (Ok(()) | Err(_)) = sender.send(rest);
         });
-        ended.recv_timeout(limit).is_ok()
+        ended.recv_timeout(limit).ok()
     }
 }
 

@@ -210,3 +210,21 @@ fn a_shutdown_is_answered_after_every_end_and_the_program_leaves() {
     }
     assert_eq!(output(&said, "a", "stdout"), b"ready\nbye\n");
 }
+
+#[test]
+fn a_shutdown_without_credit_is_answered_after_terminated_with_what_was_cut() {
+    let mut driver = Driver::start();
+    let mut life_line = LifeLine::new();
+    let script = format!("echo hello; {}; sleep 1000", life_line.hold());
+    let more = json!({"credit": {}, "ladder": {"drainTimeoutMs": 3_600_000}});
+    driver.spawn_with("a", &script, more);
+    life_line.expect(1);
+    let shutdown = driver.request("shutdown", json!({"graceMs": 0}));
+    assert_eq!(driver.answer(shutdown), Ok(json!({"ended": 1, "left": []})));
+    let (said, _) = driver.end();
+    let ended = place(&said, |one| is_told(one, "terminated", "a"));
+    assert!(ended < place(&said, |one| one["id"] == shutdown));
+    let stdout = &said[ended]["params"]["stdout"];
+    let of = |name: &str| stdout[name].as_u64().unwrap();
+    assert_eq!((of("bytes"), of("droppedBytes"), of("cutBytes")), (0, 0, 6));
+}
