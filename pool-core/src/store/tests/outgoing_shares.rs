@@ -7,7 +7,7 @@ use super::lent_shares::{Pool, closed, effects, open, pool, sharing, take, wait}
 use crate::error::ConnectError;
 use crate::event::EventKind;
 use crate::id::CloseReason;
-use crate::store::{Condition, Lending, Limits, Multiplexed, WeightReading};
+use crate::store::{Condition, Lending, Limits, Multiplexed, Weight, WeightReading};
 use crate::time::Time;
 
 #[test]
@@ -129,9 +129,19 @@ fn an_unused_connection_that_is_too_heavy_is_killed() {
     let (mut store, [key]) = pool(limits, ["one"]);
     let id = store.slots.get(key).id;
     let reading = |weight| WeightReading { key, id, weight };
-    assert_eq!(store.weighed(&[reading(100)], at(1)).change, 100);
+    assert_eq!(
+        store
+            .weighed(&[reading(Weight::Measured(100))], at(1))
+            .change,
+        100
+    );
     assert_eq!(closed(effects(&mut store)), []);
-    assert_eq!(store.weighed(&[reading(101)], at(2)).change, 1);
+    assert_eq!(
+        store
+            .weighed(&[reading(Weight::Measured(101))], at(2))
+            .change,
+        1
+    );
     assert_eq!(closed(effects(&mut store)), [("one", CloseReason::Killed)]);
 }
 
