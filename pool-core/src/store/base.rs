@@ -61,7 +61,7 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     /// and how many the budget was told, which can be more.
     pub(super) told: usize,
     /// What all slots weigh together.
-    pub(super) total_weight: u64,
+    pub(super) total_weight: u128,
     /// The connections are being weighed.
     pub(super) is_weighing: bool,
     pub(super) next_weighing: Time,
