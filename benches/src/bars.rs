@@ -111,6 +111,13 @@ pub const GROWTH: Bar = Bar::at_most(1.1, 2.0);
 /// CPU of waiters that all reach their deadlines.
 pub const EXPIRY: Bar = Bar::at_most(1.2, 1.5);
 
+// Budgets and keys.
+
+/// Acquire and drop when nobody waits, in a budget and without.
+pub const BUDGET: Bar = Bar::at_most(1.05, 1.3);
+/// 1 000 keys over 16 connections, beside one pool that replaces as many.
+pub const MANY_KEYS: Bar = Bar::at_most(1.3, 1.5);
+
 // Requests to children.
 
 /// A pooled request, with everything on one core.

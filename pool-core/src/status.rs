@@ -78,7 +78,7 @@ impl PoolStatus {
         self.closing += other.closing;
         self.stuck += other.stuck;
         self.waiting += other.waiting;
-        self.weight += other.weight;
+        self.weight = self.weight.saturating_add(other.weight);
         self.unweighed += other.unweighed;
     }
 

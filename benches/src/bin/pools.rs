@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pool_benches::figure::{self, Figure};
-use pool_benches::pools::{self, Scenario, all_contenders, all_scenarios};
+use pool_benches::pools::{self, Scenario, all_scenarios};
 use pool_reuse::measure::Progress;
 use pool_reuse::measure::Stopwatch;
 
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
 fn compare(scenario: &Scenario, rounds: usize) -> Vec<Figure> {
     let progress = Progress::new(rounds);
     let watch = Stopwatch::start();
-    let answers = scenario.run(&all_contenders(), rounds, |round, contender| {
+    let answers = scenario.run(&(scenario.subjects)(), rounds, |round, contender| {
         progress.show(round, &format!("{}: {}", scenario.name, contender.name));
     });
     progress.clear();

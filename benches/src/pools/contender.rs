@@ -7,7 +7,7 @@ use super::load::{self, Load, Workers};
 use super::probe::{NoProbe, WaitProbe};
 use super::spike::{self, Spike, SpikeCounts};
 use super::stampede::{self, Stampede, StampedeCounts};
-use super::subjects::{AsyncSubject, BlockingSubject, ComparedAs};
+use super::subjects::{AsyncSubject, BlockingSubject, ComparedAs, ServingOrder};
 use super::threads;
 use pool_reuse::measure::Percentiles;
 use pool_reuse::measure::Stopwatch;
@@ -45,6 +45,15 @@ impl Contender {
                 spike: spike::run::<S>,
                 expiry: expiry::run::<S>,
             }),
+        }
+    }
+
+    /// The same as what another subject is compared with.
+    #[must_use]
+    pub(super) const fn as_peer(self) -> Self {
+        Self {
+            compared_as: ComparedAs::Peer(ServingOrder::Fifo),
+            ..self
         }
     }
 

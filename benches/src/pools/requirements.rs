@@ -1,38 +1,40 @@
-//! Which scenarios are judged, and against which subjects.
+//! Which figures are judged or told, and against which subjects.
 
 use super::scenario::Standing;
-use super::subjects::ComparedAs;
 use crate::bars::{self, Bar};
 use crate::figure::Figure;
 use pool_reuse::measure::ratio;
 
-/// One ratio that is judged.
+/// One ratio that is judged or told.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Requirement {
     /// The scenario whose [`Standing::figure`] is judged.
     pub scenario: &'static str,
     /// What is compared, in words.
     pub what: &'static str,
+    /// The subject that is judged.
+    pub of: &'static str,
     /// The subjects of which the best one is the reference.
     pub against: &'static [&'static str],
-    /// What our figure divided by the reference must be.
-    pub bar: Bar,
+    /// What its figure divided by the reference must be; `None` if it is only told.
+    pub bar: Option<Bar>,
 }
 
 /// Whether a scenario is judged.
 #[must_use]
 pub fn has_bar(scenario: &str) -> bool {
-    REQUIREMENTS.iter().any(|one| one.scenario == scenario)
-}
-
-/// Whether a judged ratio of this scenario needs this subject.
-#[must_use]
-pub fn needs(scenario: &str, subject: &str, compared_as: ComparedAs) -> bool {
     let mut all = REQUIREMENTS.iter().filter(|one| one.scenario == scenario);
-    compared_as == ComparedAs::Ours || all.any(|one| one.against.contains(&subject))
+    all.any(|one| one.bar.is_some())
 }
 
-/// The judged figures of a scenario.
+/// Whether a ratio of this scenario needs this subject.
+#[must_use]
+pub fn needs(scenario: &str, subject: &str) -> bool {
+    let mut all = REQUIREMENTS.iter().filter(|one| one.scenario == scenario);
+    all.any(|one| one.of == subject || one.against.contains(&subject))
+}
+
+/// The figures of a scenario.
 #[must_use]
 pub fn figures(scenario: &'static str, standings: &[Standing]) -> Vec<Figure> {
     let all = REQUIREMENTS.iter().filter(|one| one.scenario == scenario);
@@ -40,7 +42,7 @@ pub fn figures(scenario: &'static str, standings: &[Standing]) -> Vec<Figure> {
         topic: scenario,
         what: format!("{} / {}", one.what, reference(one.against)),
         value: value(one, standings),
-        bar: Some(one.bar),
+        bar: one.bar,
     })
     .collect()
 }
@@ -52,70 +54,102 @@ fn reference(against: &[&str]) -> String {
     }
 }
 
-/// Our figure divided by the reference; `None` if one of them was not measured.
+/// The judged figure divided by the reference; `None` if one of them was not measured.
 fn value(requirement: &Requirement, standings: &[Standing]) -> Option<f64> {
     let best = standings
         .iter()
         .filter(|one| requirement.against.contains(&one.name))
         .map(|one| one.figure)
         .min_by(f64::total_cmp)?;
-    let ours = standings
-        .iter()
-        .find(|one| one.compared_as == ComparedAs::Ours)?;
-    ratio(ours.figure, best)
+    let judged = standings.iter().find(|one| one.name == requirement.of)?;
+    ratio(judged.figure, best)
 }
 
 /// All of them, in the order of the scenarios.
-pub(super) const REQUIREMENTS: [Requirement; 7] = [
+pub(super) const REQUIREMENTS: [Requirement; 11] = [
     Requirement {
         scenario: "uncontended",
         what: "time per operation",
+        of: "pool-core",
         against: &["bb8", "deadpool", "fastpool"],
-        bar: bars::UNCONTENDED,
+        bar: Some(bars::UNCONTENDED),
     },
     Requirement {
         scenario: "crowd-64",
         what: "time per operation",
+        of: "pool-core",
         against: &["bb8", "deadpool", "fastpool"],
-        bar: bars::CROWD,
+        bar: Some(bars::CROWD),
     },
     Requirement {
         scenario: "crowd-64-waits",
         // Without bb8: it serves out of turn, and a p99.9 does not show the few callers who pay.
         what: "p99.9 wait",
+        of: "pool-core",
         against: &["deadpool", "fastpool", "mobc"],
-        bar: bars::CROWD_WAITS,
+        bar: Some(bars::CROWD_WAITS),
     },
     Requirement {
         scenario: "growth-idle",
         what: "growth",
+        of: "pool-core",
         against: &["semaphore"],
-        bar: bars::GROWTH,
+        bar: Some(bars::GROWTH),
     },
     Requirement {
         scenario: "growth-connections",
         what: "growth",
+        of: "pool-core",
         against: &["semaphore"],
-        bar: bars::GROWTH,
+        bar: Some(bars::GROWTH),
     },
     Requirement {
         scenario: "growth-waiters",
         what: "growth",
+        of: "pool-core",
         against: &["semaphore"],
-        bar: bars::GROWTH,
+        bar: Some(bars::GROWTH),
     },
     Requirement {
         scenario: "expiry",
         what: "CPU per waiter",
+        of: "pool-core",
         against: &["semaphore"],
-        bar: bars::EXPIRY,
+        bar: Some(bars::EXPIRY),
+    },
+    Requirement {
+        scenario: "budget",
+        what: "time per operation in a budget",
+        of: "pool in a budget",
+        against: &["pool-core"],
+        bar: Some(bars::BUDGET),
+    },
+    Requirement {
+        scenario: "many-keys",
+        what: "time per operation over 1 000 keys",
+        of: "1 000 keys",
+        against: &["one pool, one use each"],
+        bar: Some(bars::MANY_KEYS),
+    },
+    Requirement {
+        scenario: "by-key",
+        what: "time per operation by key",
+        of: "keyed pool, by key",
+        against: &["pools in a DashMap"],
+        bar: None,
+    },
+    Requirement {
+        scenario: "by-key",
+        what: "time per operation by handle",
+        of: "keyed pool, by handle",
+        against: &["pools in a DashMap"],
+        bar: None,
     },
 ];
 
 #[cfg(test)]
 mod tests {
     use super::{REQUIREMENTS, figures, needs};
-    use crate::pools::all_contenders;
     use crate::pools::all_scenarios;
     use crate::pools::scenario::Standing;
     use crate::pools::subjects::{ComparedAs, ServingOrder};
@@ -160,23 +194,20 @@ mod tests {
 
     #[test]
     fn a_judged_ratio_needs_ours_and_the_subjects_it_names() {
-        assert!(needs("growth-idle", "pool-core", ComparedAs::Ours));
-        assert!(needs("growth-idle", "semaphore", ComparedAs::Baseline));
-        let bb8 = ComparedAs::Peer(ServingOrder::Barging);
-        assert!(!needs("growth-idle", "bb8", bb8));
-        assert!(needs("uncontended", "bb8", bb8));
+        assert!(needs("growth-idle", "pool-core"));
+        assert!(needs("growth-idle", "semaphore"));
+        assert!(!needs("growth-idle", "bb8"));
+        assert!(needs("uncontended", "bb8"));
     }
 
     #[test]
     fn every_requirement_names_a_scenario_and_subjects_that_exist() {
-        let (contenders, scenarios) = (all_contenders(), all_scenarios());
+        let scenarios = all_scenarios();
         for one in REQUIREMENTS {
-            assert!(
-                scenarios.iter().any(|it| it.name == one.scenario),
-                "{one:?}"
-            );
-            for name in one.against {
-                assert!(contenders.iter().any(|it| it.name == *name), "{one:?}");
+            let scenario = scenarios.iter().find(|it| it.name == one.scenario);
+            let subjects = (scenario.expect(one.scenario).subjects)();
+            for name in one.against.iter().chain([&one.of]) {
+                assert!(subjects.iter().any(|it| it.name == *name), "{one:?}");
             }
         }
     }

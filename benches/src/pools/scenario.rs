@@ -9,7 +9,7 @@ use super::stampede::{Stampede, StampedeCounts};
 use super::subjects::ComparedAs;
 use pool_reuse::measure::{Percentiles, median, ratio_of_medians};
 
-/// One thing that all subjects do.
+/// One thing that several subjects do.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
     /// A short name to choose it by.
@@ -18,6 +18,8 @@ pub struct Scenario {
     pub about: &'static str,
     /// What is measured.
     pub kind: ScenarioKind,
+    /// Of which subjects.
+    pub subjects: fn() -> Vec<Contender>,
 }
 
 /// What is measured.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::contenders::{all_contenders, by_key, many_keys_and_one_pool, with_and_without_budget};
 use super::expiry::Expiry;
 use super::load::{Afterwards, Hold, Load, Workers};
 use super::scenario::{Scenario, ScenarioKind, WaitFigure};
@@ -14,6 +15,7 @@ pub fn all_scenarios() -> Vec<Scenario> {
     let mut all = throughput_and_waits();
     all.extend(growths());
     all.extend(bursts());
+    all.extend(budgets_and_keys());
     all
 }
 
@@ -34,21 +36,25 @@ fn throughput_and_waits() -> Vec<Scenario> {
             name: "uncontended",
             about: "1 task, 8 connections, current-thread runtime: acquire and drop",
             kind: ScenarioKind::Throughput(UNCONTENDED),
+            subjects: all_contenders,
         },
         Scenario {
             name: "pair",
             about: "2 tasks, 2 connections, 2 workers: acquire and drop",
             kind: ScenarioKind::Throughput(pair),
+            subjects: all_contenders,
         },
         Scenario {
             name: "crowd-64",
             about: "64 tasks, 4 connections, 2 workers: acquire, yield once, drop",
             kind: ScenarioKind::Throughput(CROWD),
+            subjects: all_contenders,
         },
         Scenario {
             name: "crowd-64-waits",
             about: "the same; how long acquire waits",
             kind: ScenarioKind::Waits(CROWD, WaitFigure::P999),
+            subjects: all_contenders,
         },
         // With two workers the rest of the machine decides how often they meet in the lock. With one
         // worker the figure is steady.
@@ -59,16 +65,19 @@ fn throughput_and_waits() -> Vec<Scenario> {
                 workers: Workers::One,
                 ..CROWD
             }),
+            subjects: all_contenders,
         },
         Scenario {
             name: "crowd-512",
             about: "512 tasks, 8 connections, 2 workers: acquire, yield once, drop",
             kind: ScenarioKind::Throughput(wide),
+            subjects: all_contenders,
         },
         Scenario {
             name: "crowd-512-waits",
             about: "the same; how long acquire waits",
             kind: ScenarioKind::Waits(wide, WaitFigure::P999),
+            subjects: all_contenders,
         },
         // A runtime that runs the woken waiter on the releasing worker, after its present task, lets
         // the connection lie unused for as long as that task computes: jackc/puddle#46.
@@ -77,6 +86,7 @@ fn throughput_and_waits() -> Vec<Scenario> {
             about: "4 tasks, 1 connection, 2 workers: acquire, drop, compute for 200 us; how long \
                     acquire waits",
             kind: ScenarioKind::Waits(COMPUTING, WaitFigure::Mean),
+            subjects: all_contenders,
         },
     ]
 }
@@ -103,6 +113,7 @@ fn growths() -> Vec<Scenario> {
                 small: idle(10),
                 large: idle(1_000),
             },
+            subjects: all_contenders,
         },
         Scenario {
             name: "growth-connections",
@@ -111,6 +122,7 @@ fn growths() -> Vec<Scenario> {
                 small: queue(10, 10),
                 large: queue(1_000, 10),
             },
+            subjects: all_contenders,
         },
         Scenario {
             name: "growth-waiters",
@@ -119,6 +131,7 @@ fn growths() -> Vec<Scenario> {
                 small: queue(4, 10),
                 large: queue(4, 10_000),
             },
+            subjects: all_contenders,
         },
     ]
 }
@@ -132,6 +145,7 @@ fn bursts() -> Vec<Scenario> {
                 tasks: 25_000,
                 connections: 3,
             }),
+            subjects: all_contenders,
         },
         Scenario {
             name: "spike",
@@ -143,6 +157,7 @@ fn bursts() -> Vec<Scenario> {
                 connect_time: Duration::from_millis(150),
                 work_time: Duration::from_millis(2),
             }),
+            subjects: all_contenders,
         },
         Scenario {
             name: "expiry",
@@ -153,6 +168,35 @@ fn bursts() -> Vec<Scenario> {
                 first: Duration::from_millis(500),
                 spread: Duration::from_secs(1),
             }),
+            subjects: all_contenders,
+        },
+    ]
+}
+
+fn budgets_and_keys() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "budget",
+            about: "1 task, 8 connections, current-thread runtime: acquire and drop, with room in the budget",
+            kind: ScenarioKind::Throughput(UNCONTENDED),
+            subjects: with_and_without_budget,
+        },
+        Scenario {
+            name: "many-keys",
+            about: "1 task, 1 000 keys with a pool each, 16 connections in all: acquire of a random key \
+                    and drop; nearly each lease replaces a connection",
+            kind: ScenarioKind::Throughput(Load {
+                connections: 16,
+                ops: 20_000,
+                ..UNCONTENDED
+            }),
+            subjects: many_keys_and_one_pool,
+        },
+        Scenario {
+            name: "by-key",
+            about: "1 task, 1 000 keys, 8 connections of one of them: find its pool, acquire and drop",
+            kind: ScenarioKind::Throughput(UNCONTENDED),
+            subjects: by_key,
         },
     ]
 }

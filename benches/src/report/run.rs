@@ -11,7 +11,7 @@ use crate::children::{Chapter, TOPICS, Topic};
 use crate::effort::Effort;
 use crate::figure::Figure;
 use crate::known_misses::KNOWN_MISSES;
-use crate::pools::{self, Answers, Contender, Scenario, all_contenders, all_scenarios};
+use crate::pools::{self, Answers, Contender, Scenario, all_scenarios};
 use pool_reuse::measure::Stopwatch;
 
 /// Everything that was measured.
@@ -121,9 +121,9 @@ fn ignores_interrupt(status: &str) -> bool {
 
 /// All of them, or with a quick effort those that a judged ratio needs.
 fn subjects_for(scenario: &Scenario, effort: Effort) -> Vec<Contender> {
-    let mut all = all_contenders();
+    let mut all = (scenario.subjects)();
     if effort == Effort::Quick {
-        all.retain(|one| pools::needs(scenario.name, one.name, one.compared_as));
+        all.retain(|one| pools::needs(scenario.name, one.name));
     }
     all
 }

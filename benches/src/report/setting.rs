@@ -100,8 +100,9 @@ fn crates(lock: &str) -> Vec<(String, String)> {
 
 /// The versions that this program was compiled with.
 const LOCK: &str = include_str!("../../../Cargo.lock");
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "bb8",
+    "dashmap",
     "deadpool",
     "fastpool",
     "mobc",
@@ -111,8 +112,10 @@ const CRATES: [&str; 9] = [
     "rmcp",
     "tokio",
 ];
-const SUBJECTS: [&str; 7] = [
+const SUBJECTS: [&str; 9] = [
     include_str!("../pools/subjects/ours.rs"),
+    include_str!("../pools/subjects/budgeted.rs"),
+    include_str!("../pools/subjects/keyed.rs"),
     include_str!("../pools/subjects/bb8.rs"),
     include_str!("../pools/subjects/deadpool.rs"),
     include_str!("../pools/subjects/fastpool.rs"),

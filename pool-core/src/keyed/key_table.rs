@@ -3,8 +3,10 @@
 //! # Algorithm
 //!
 //! Keys stand in a ring. When the table is full, the ring turns until it finds a key that has no lease,
-//! no waiter, no handle, and was not used since the last turn. So a flood of new keys replaces keys
-//! that are not used, each at the cost of a few looks, and never one at work.
+//! no waiter, no handle, and was not used since the last turn. If there is none, the first takes its place
+//! that is only used no more. So a flood of new keys replaces keys that are not used, each at the cost of a
+//! few looks, and never one at work. A new key looks at [`PROBES_MAX`] keys at most, and the next one goes on
+//! from there: each look takes the lock of a store, while all callers of other keys wait.
 //!
 //! A key that is dropped while its connects fail leaves a record of its failures. A pool that is made
 //! for it later waits out the same delay.
@@ -13,7 +15,8 @@
 //! is made only if it can be kept, and can reserve what the dropped one had reserved.
 //!
 //! What is *left* of a dropped key is its connections that are not closed yet. They are remembered until
-//! they are gone. There are at most as many such keys as there may be keys.
+//! they are gone. No new key gets a place while there are as many such keys as there may be keys. A sweep
+//! or an eviction can drop as many keys again, so there are at most twice as many.
 //!
 //! # Why nobody sees a pool end
 //!
@@ -53,8 +56,10 @@ pub(super) trait Resident {
 
 /// What is left of a pool whose key was dropped.
 pub(super) trait Rest {
-    /// Its last connection is gone.
+    /// Its last connection is gone, and all its events are delivered.
     fn has_ended(&self) -> bool;
+    /// How many connections it has closed since.
+    fn closed(&self) -> usize;
 }
 
 #[derive(Debug)]
@@ -70,6 +75,8 @@ pub(super) struct KeyTable<K, E: Resident> {
     max_keys: usize,
     next_number: u64,
     is_closed: bool,
+    /// Connections that were closed after the table was, of keys that are forgotten.
+    closed: usize,
 }
 
 #[derive(Debug)]
@@ -164,6 +171,7 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
             max_keys,
             next_number: 0,
             is_closed: false,
+            closed: 0,
         }
     }
 
@@ -252,7 +260,7 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
     }
 
     /// Makes room for one more key, if there is none: drops the first that is not in use and was not used
-    /// since the last turn.
+    /// since the last turn, or else the first that is not in use.
     fn make_room(&mut self) -> Result<(), NoPlace> {
         self.forget_ended(LOOKS_PER_KEY);
         if self.left.len() >= self.max_keys {
@@ -264,8 +272,8 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         if self.places() < self.max_keys {
             return Ok(());
         }
-        // In the second turn nothing counts as used unless it was used meanwhile.
-        for _ in 0..2 * self.ring.len() {
+        let mut unused = None;
+        for _ in 0..self.ring.len().min(PROBES_MAX) {
             let Some((key, number)) = self.ring.pop_front() else {
                 break;
             };
@@ -276,14 +284,24 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
             };
             // One that is being made again keeps its place.
             let is_built = self.building.contains_key(&key);
-            if !is_built && !record.is_in_use() && !record.take_used() {
+            let is_free = !is_built && !record.is_in_use();
+            if is_free && !record.take_used() {
                 self.remove(&key);
                 self.removed.keys.push(key);
+                // Order: outside of the lock. It is foreign code.
+                self.removed.keys.extend(unused);
                 return Ok(());
+            }
+            if is_free && unused.is_none() {
+                unused = Some(key.clone());
             }
             self.ring.push_back((key, number));
         }
-        Err(self.full())
+        let unused = unused.ok_or_else(|| self.full())?;
+        self.remove(&unused);
+        self.removed.keys.push(unused);
+        self.drop_stale_turns();
+        Ok(())
     }
 
     fn full(&mut self) -> NoPlace {
@@ -307,7 +325,12 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
                 return;
             };
             match rest.has_ended() {
-                true => self.removed.left.push(rest),
+                true => {
+                    if self.is_closed {
+                        self.closed += rest.closed();
+                    }
+                    self.removed.left.push(rest);
+                }
                 false => self.left.push_back(rest),
             }
         }
@@ -403,11 +426,25 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
 
     /// What is left of dropped keys.
     pub(super) fn left(&self) -> impl Iterator<Item = &E::Rest> {
-        self.left.iter().filter(|rest| !rest.has_ended())
+        self.rests().filter(|rest| !rest.has_ended())
+    }
+
+    /// What is left of dropped keys, and what has ended since it was last looked at.
+    pub(super) fn rests(&self) -> impl Iterator<Item = &E::Rest> {
+        self.left.iter()
+    }
+
+    /// How many connections were closed after the table was, without those of the [rests](Self::rests).
+    pub(super) const fn closed(&self) -> usize {
+        self.closed
     }
 
     /// No key gets a place from now on. All are dropped.
     pub(super) fn close(&mut self) {
+        if !self.is_closed {
+            // What ended before is not part of the close.
+            self.forget_ended(self.left.len());
+        }
         self.is_closed = true;
         for (key, record) in std::mem::take(&mut self.keys) {
             self.removed.keys.push(key);
@@ -427,3 +464,6 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
 /// How many dropped keys are looked at for each new one: more than one, so that what is gone is forgotten
 /// sooner than keys are dropped.
 const LOOKS_PER_KEY: usize = 2;
+
+/// How many keys a new key looks at for one that is not in use.
+pub(super) const PROBES_MAX: usize = 128;

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::time::Instant;
 
-use crate::keyed::key_table::{Begun, KeyTable, NoPlace, Resident, Rest};
+use crate::keyed::key_table::{Begun, KeyTable, NoPlace, PROBES_MAX, Resident, Rest};
 use crate::store::FailureRecord;
 
 const MAX_KEYS: usize = 3;
@@ -56,6 +56,8 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Debug, Default)]
 struct Facts {
     works: AtomicBool,
+    /// How often it was asked for that.
+    looks: AtomicU64,
     leases: AtomicU64,
     has_ended: AtomicBool,
 }
@@ -70,6 +72,7 @@ impl Resident for Pool {
     type Rest = LeftOver;
 
     fn is_at_work(&self) -> bool {
+        self.0.looks.fetch_add(1, Relaxed);
         self.0.works.load(Relaxed)
     }
 
@@ -89,6 +92,10 @@ impl Resident for Pool {
 impl Rest for LeftOver {
     fn has_ended(&self) -> bool {
         self.0.has_ended.load(Relaxed)
+    }
+
+    fn closed(&self) -> usize {
+        0
     }
 }
 
@@ -331,4 +338,32 @@ fn a_key_that_is_made_twice_has_one_place() {
     // Now it is not in use.
     rig.apply(&Op::Enter(4));
     assert!(rig.table.get(&2).is_none());
+}
+
+#[test]
+fn new_key_looks_at_a_bounded_number_of_keys_in_use() {
+    const KEYS: usize = 1_000;
+    let mut table = KeyTable::<usize, Pool>::new(KEYS);
+    let mut all = Vec::new();
+    for key in 0..KEYS {
+        assert!(matches!(table.begin(&key), Ok(Begun::Build(None))));
+        let pool = Arc::<Pool>::default();
+        pool.0.works.store(true, Relaxed);
+        all.push(Arc::clone(&pool.0));
+        let inserted = table.insert(&key, pool, None, Instant::now());
+        drop(inserted.expect("it has a place"));
+    }
+    let looks = || all.iter().map(|one| one.looks.load(Relaxed)).sum::<u64>();
+    let before = looks();
+    assert!(matches!(table.begin(&KEYS), Err(NoPlace::Full { .. })));
+    assert_eq!(looks() - before, PROBES_MAX as u64);
+    // Those that come next look at the others.
+    all[KEYS - 1].works.store(false, Relaxed);
+    let mut refused = 0;
+    while table.begin(&KEYS).is_err() {
+        refused += 1;
+    }
+    assert!(refused <= KEYS.div_ceil(PROBES_MAX), "{refused}");
+    assert!(table.get(&(KEYS - 1)).is_none());
+    table.take_removed().drop_all();
 }

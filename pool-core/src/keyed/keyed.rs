@@ -63,7 +63,13 @@ impl<T: Send + 'static, L: Lends<T>> Resident for Entry<T, L> {
 
 impl<T: Send + 'static, L: Lends<T>> Rest for Arc<Engine<T, L>> {
     fn has_ended(&self) -> bool {
-        self.lock().is_finished()
+        // Order: a delivery begins before the store is unlocked that logged its events.
+        let is_finished = self.lock().is_finished();
+        is_finished && self.deliveries.running() == 0
+    }
+
+    fn closed(&self) -> usize {
+        self.lock().closed_since()
     }
 }
 
@@ -278,21 +284,28 @@ where
         count
     }
 
-    /// Closes the pools of all keys side by side, and waits until nothing is left of them and of those
-    /// that were dropped before, at most for `deadline`. A pool that another thread is making is closed
-    /// when it is made.
+    /// Closes the pools of all keys at once, those that callers hold included. Then waits until nothing is
+    /// left of them and of those that were dropped before, at most for `deadline`. A pool that another
+    /// thread is making is closed when it is made.
     pub(super) async fn close(&self, deadline: Duration) -> CloseReport {
         let begin = Instant::now();
         self.shared.change(KeyTable::close);
+        // Order: before anything is awaited. A close that is cancelled has stopped all pools.
+        for engine in self.rests() {
+            engine.close();
+            drop_quietly(engine);
+        }
         self.until_all_made(begin.checked_add(deadline), deadline)
             .await;
         let mut total = CloseReport::NOTHING;
-        let left: Vec<_> = {
+        let rests: Vec<_> = {
             let table = self.shared.table.read();
             total.building = table.building();
-            table.left().map(Arc::clone).collect()
+            total.closed = table.closed();
+            table.rests().map(Arc::clone).collect()
         };
-        for engine in left {
+        // Each has been closed before, so all come to their end while one is waited for.
+        for engine in rests {
             let time_left = deadline.saturating_sub(begin.elapsed());
             let runtime = Some(&self.shared.runtime);
             total.add(&shutdown::close(&engine, runtime, time_left).await);
@@ -300,6 +313,12 @@ where
             drop_quietly(engine);
         }
         total
+    }
+
+    /// What is left of all keys, whether it has ended or not. The table is closed.
+    fn rests(&self) -> Vec<Arc<Engine<T, L>>> {
+        let table = self.shared.table.read();
+        table.rests().map(Arc::clone).collect()
     }
 
     /// Waits until no pool is being made any more, at most until `deadline`, which is `limit` from now on.

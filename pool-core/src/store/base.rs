@@ -63,7 +63,7 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     /// The budget granted nothing when it was asked last, though callers wait.
     pub(super) is_ungranted: bool,
     /// What all slots weigh together.
-    pub(super) total_weight: u64,
+    pub(super) total_weight: u128,
     /// The connections are being weighed.
     pub(super) is_weighing: bool,
     pub(super) next_weighing: Time,

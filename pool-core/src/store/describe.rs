@@ -61,7 +61,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             closing: self.slots.count(State::Closing),
             stuck: self.slots.count(State::Stuck),
             waiting: self.queue.len(),
-            weight: self.total_weight,
+            weight: u64::try_from(self.total_weight).unwrap_or(u64::MAX),
             unweighed: self.unweighed(),
             target_leases: L::target_leases(self),
             is_closed: self.is_closed,

@@ -70,7 +70,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// another slot; otherwise the pool has shrunk and the permit must be destroyed.
     pub(crate) fn release(&mut self, key: SlotKey) -> bool {
         let mut record = self.slots.remove(key);
-        self.total_weight -= record.weight;
+        self.total_weight -= u128::from(record.weight);
         if let Some(vitals) = record.vitals.take() {
             self.drop_outside(vitals);
         }

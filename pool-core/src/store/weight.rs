@@ -108,7 +108,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
                 continue;
             };
             let before = std::mem::replace(&mut record.weight, weight);
-            self.total_weight = self.total_weight - before + weight;
+            self.total_weight = self.total_weight - u128::from(before) + u128::from(weight);
             weighing.change += i128::from(weight) - i128::from(before);
             let kill = self.judge_weight(reading.key, reading.id, weight);
             weighing.kills.extend(kill);
@@ -160,14 +160,15 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     /// in its place.
     pub(crate) fn outgoing_weight(&self) -> u64 {
         let outgoing = self.slots.iter().filter(|record| record.leaves_soon());
-        outgoing.map(|record| record.weight).sum()
+        let weights = outgoing.map(|record| record.weight);
+        weights.fold(0, u64::saturating_add)
     }
 
     /// Closes idle connections, the heaviest first, until this much is on its way out. Returns how much
     /// is.
     pub(crate) fn shed_idle(&mut self, excess: u64) -> u64 {
         let reserved = self.allotment.as_ref().map_or(0, Allotment::reserved);
-        let mut shed = 0;
+        let mut shed: u64 = 0;
         while shed < excess && self.slots.count(State::Idle) > reserved {
             let idle = |record: &SlotRecord| {
                 record.state() == State::Idle && record.is_unused() && !record.is_outgoing()
@@ -175,7 +176,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             let Some(key) = self.heaviest(idle) else {
                 break;
             };
-            shed += self.slots.get(key).weight;
+            shed = shed.saturating_add(self.slots.get(key).weight);
             self.log_overweight(key);
             L::retire_unused(self, key, CloseReason::Overweight);
         }

@@ -6,10 +6,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use pool_core::{
-    CloseReport, ConnectionPool, KeyedAcquireError, KeyedPool, KeyedSharedPool, SharedPool,
-    connector_fn,
+    AcquireError, CloseReport, ConnectionPool, Event, EventKind, KeyedAcquireError, KeyedPool,
+    KeyedSharedPool, Observer, SharedPool, connector_fn,
 };
 use pool_tests::bed::{HandPolled, MINUTE, SECOND, Watchdog, quiesce};
+use tokio::sync::mpsc as unbounded;
 
 /// A gate in the function that makes pools.
 #[derive(Clone)]
@@ -177,6 +178,7 @@ async fn close_that_is_cancelled_while_a_pool_is_made_leaves_nothing_behind() {
         leases.push(pools.acquire(&key).await.expect("it opens"));
         keeper.entered.recv().expect("its pool was made");
     }
+    let handle = pools.handle(&1).expect("it has a pool");
     let making = pools.clone();
     let maker = thread::spawn(move || making.handle(&7).map(drop));
     keeper.entered.recv().expect("a pool is being made");
@@ -190,6 +192,11 @@ async fn close_that_is_cancelled_while_a_pool_is_made_leaves_nothing_behind() {
         matches!(refused, Err(KeyedAcquireError::Closed { .. })),
         "the close goes on: {refused:?}"
     );
+    let refused = handle.acquire().await;
+    assert!(
+        matches!(refused, Err(AcquireError::Closed { .. })),
+        "also by a handle: {refused:?}"
+    );
     let report = pools.close(Duration::ZERO).await;
     assert_eq!((report.building, report.still_leased), (1, 1), "{report:?}");
     keeper.open.send(()).expect("the gate is there");
@@ -202,4 +209,44 @@ async fn close_that_is_cancelled_while_a_pool_is_made_leaves_nothing_behind() {
     let report = pools.close(MINUTE).await;
     assert!(report.is_complete(), "{report:?}");
     assert_eq!(keeper.alive.load(Ordering::SeqCst), 0);
+}
+
+/// An observer that takes its time over the last event of a connection.
+struct Slow {
+    entered: unbounded::UnboundedSender<()>,
+    opened: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Observer for Slow {
+    fn on_event(&self, event: &Event) {
+        if matches!(event.kind, EventKind::Closed { .. }) {
+            self.entered.send(()).expect("the test waits");
+            let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            opened.recv().expect("the test opens it");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn close_is_not_complete_while_an_event_is_delivered() {
+    let _watchdog = Watchdog::start();
+    let (entered, mut has_entered) = unbounded::unbounded_channel();
+    let (open, opened) = mpsc::channel();
+    let slow = Arc::new(Slow {
+        entered,
+        opened: Mutex::new(opened),
+    });
+    let pools = KeyedPool::builder(move |_key: &u32| {
+        let observer: Arc<dyn Observer> = slow.clone();
+        ConnectionPool::builder(connector_fn(async |_| Ok(()))).observer(observer)
+    });
+    let pools = pools.build().expect("the settings are valid");
+    drop(pools.acquire(&1).await.expect("it opens"));
+    pools.close(Duration::ZERO).await;
+    has_entered.recv().await.expect("it is closed");
+    let report = pools.close(Duration::from_millis(1)).await;
+    assert_eq!((report.delivering, report.is_complete()), (1, false));
+    open.send(()).expect("the observer waits");
+    let report = pools.close(MINUTE).await;
+    assert_eq!((report.closed, report.is_complete()), (1, true));
 }

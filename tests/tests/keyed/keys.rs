@@ -204,6 +204,49 @@ async fn close_ends_all_keys_and_refuses_further_ones() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn close_ends_the_pools_of_all_keys_at_once() {
+    let servers = Servers::new(8);
+    let keys = ["a", "b", "c"];
+    let mut held = Vec::new();
+    for key in keys {
+        held.push((servers.lease(key).await, servers.lease(key).await));
+    }
+    let handles = keys.map(|key| servers.pools.handle(&key).expect("it has a pool"));
+    let mut waiting = handles
+        .each_ref()
+        .map(|handle| HandPolled::waiting(handle.acquire()));
+    let close = HandPolled::waiting(servers.pools.close(MINUTE));
+    for one in &mut waiting {
+        let answer = one.ready();
+        assert!(matches!(answer, Err(AcquireError::Closed { .. })));
+    }
+    // Nothing of it is undone.
+    drop((close, waiting));
+    drop(held);
+    quiesce().await;
+    for key in keys {
+        assert_eq!(servers.fake(key).counts().alive, 0);
+    }
+    drop(handles);
+    servers.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_reports_every_connection_that_it_closed() {
+    let servers = Servers::with(|builder| builder.key_idle_timeout(MINUTE));
+    for key in ["a", "b", "c"] {
+        drop(servers.lease(key).await);
+    }
+    let report = servers.pools.close(MINUTE).await;
+    assert_eq!((report.closed, report.is_complete()), (3, true));
+    // What has ended is forgotten meanwhile, and counted all the same.
+    pass(MINUTE).await;
+    let report = servers.pools.close(MINUTE).await;
+    assert_eq!((report.closed, report.is_complete()), (3, true));
+    servers.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn drop_of_the_last_handle_closes_all_keys() {
     let servers = Servers::new(8);
     drop((servers.lease("a").await, servers.lease("b").await));

@@ -42,7 +42,7 @@ impl AsyncSubject for PoolCore {
 
 /// Opens connections for pool-core.
 #[derive(Debug)]
-pub(in crate::pools) struct Opener(Factory);
+pub(in crate::pools) struct Opener(pub(super) Factory);
 
 #[pool_core::async_trait]
 impl Connector for Opener {

@@ -77,7 +77,7 @@ fn reporting_before_noting_is_found() {
             let mut store = pool.lock();
             if let Some(record) = store.slots.find(reading.key, reading.id) {
                 record.weight = WEIGHT;
-                store.total_weight += WEIGHT;
+                store.total_weight += u128::from(WEIGHT);
             }
             pool.finish(store);
         }
