@@ -71,7 +71,10 @@ async fn begin_shared(
     let key = shared.key(&asker.principal, spoken)?;
     let hello = key.hello().await?;
     let version = version_in(hello.result.get().as_bytes()).unwrap_or_default();
-    let reply = result_object(message.id.as_deref().unwrap_or_default(), &hello.result);
+    let reply = result_object(
+        message.id.as_deref().unwrap_or_default(),
+        hello.result.get(),
+    );
     let kind = Kind::Shared {
         generation: hello.generation,
         ids: ClientIds::new(),

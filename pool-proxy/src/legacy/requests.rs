@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::StatusCode;
 use pool_stdio::{OnDrop, Session, Terms};
 use serde::Deserialize;
@@ -97,9 +96,11 @@ async fn through_shared(
             let listed = key.lists.find(&message.method, &message.params);
             if let Listed::Kept(result, _) = listed {
                 log.set_outcome("kept");
-                return json(result_object(&id, &result));
+                return json(result_object(&id, result.get()));
             }
             let exchange = key.retry.exchange(message.bytes, terms);
+            // Order: its slices keep the whole body.
+            drop(message.params);
             let mut call = Call::shared(exchange, session, id, log);
             if let Listed::Missing(request) = listed {
                 let lists = Arc::clone(&key.lists);
@@ -121,9 +122,7 @@ async fn through_shared(
     match done {
         Ok(()) => {
             log.set_outcome("ok");
-            json(Bytes::from(
-                [br#"{"jsonrpc":"2.0","id":"#, &id[..], br#","result":{}}"#].concat(),
-            ))
+            json(result_object(&id, "{}"))
         }
         Err(failure) => {
             log.set_outcome(failure.outcome);
@@ -223,6 +222,8 @@ async fn to_own_child(
     };
     if message.kind == MessageKind::Request {
         let id = message.id.unwrap_or_default();
+        // Order: its slices keep the whole body.
+        drop((message.params, message.bytes));
         return deliver(Call::own(exchange, session, id, log)).await;
     }
     log.set_pid(exchange.pid());

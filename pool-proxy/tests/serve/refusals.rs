@@ -48,6 +48,26 @@ fn strange_heads_and_bodies_get_a_clear_status_and_reach_no_child() {
                 r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
                 400,
             ),
+            (
+                client.clone(),
+                r#"{"jsonrpc":"2.0","id":1e999,"method":"tasks/get"}"#,
+                400,
+            ),
+            (
+                client.clone(),
+                r#"{"jsonrpc":"2.0","id":"\ud800","method":"tasks/get"}"#,
+                400,
+            ),
+            (
+                client.clone(),
+                r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+                400,
+            ),
+            (
+                client.clone(),
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"pid","name":"pid"}}"#,
+                400,
+            ),
             (client.clone(), &*large, 413),
             (at("/servers/other/mcp"), &*call, 404),
             (at("/servers/../mcp"), &*call, 404),
@@ -61,6 +81,12 @@ fn strange_heads_and_bodies_get_a_clear_status_and_reach_no_child() {
             assert_eq!(reply.status.as_u16(), status, "{body}: {text}");
             assert!(!text.is_empty(), "a refusal says why");
         }
+        let long = r#"{"jsonrpc":"2.0","id":123456789012345678901234567890,"method":"tasks/get"}"#;
+        let refused = client.send(Method::POST, long).await.text().await;
+        assert!(
+            refused.contains(r#""id":123456789012345678901234567890,"#),
+            "{refused}"
+        );
         assert_eq!(
             client.send(Method::PUT, "").await.status,
             StatusCode::METHOD_NOT_ALLOWED
@@ -69,6 +95,23 @@ fn strange_heads_and_bodies_get_a_clear_status_and_reach_no_child() {
             client.send(Method::GET, "").await.status,
             StatusCode::BAD_REQUEST
         );
+        let metrics = at("/metrics").send(Method::GET, "").await.text().await;
+        for (status, reason, count) in [
+            (403, "host", 2),
+            (403, "origin", 2),
+            (415, "type", 2),
+            (406, "accept", 1),
+            (400, "version", 1),
+            (404, "session", 1),
+            (400, "header", 3),
+            (400, "message", 8),
+            (413, "body", 1),
+            (404, "path", 4),
+        ] {
+            let line =
+                format!(r#"proxy_refused_total{{status="{status}",reason="{reason}"}} {count}"#);
+            assert!(metrics.contains(&line), "{line}: {metrics}");
+        }
         assert!(beacon.is_quiet().await, "no child was started");
         assert_eq!(
             at("/servers/legacy/mcp")
