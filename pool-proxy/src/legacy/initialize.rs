@@ -78,7 +78,7 @@ async fn begin_shared(
     let kind = Kind::Shared {
         generation: hello.generation,
         ids: ClientIds::new(),
-        subscriber: key.subscriber(),
+        subscriber: key.subscriber(&asker.principal),
         key,
     };
     Ok(begun(asker, json(reply), (version, kind), place))

@@ -62,10 +62,7 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
     };
     match &*message.method {
         "server/discover" => discover(asker, &key, &id.unwrap_or_default(), log).await,
-        "subscriptions/listen" => {
-            let limit = asker.server.settings.request_timeout;
-            listen(&key, &message, (limit, &asker.app.stop), log).await
-        }
+        "subscriptions/listen" => listen(asker, &key, &message, log).await,
         _ => {
             if let Err(bad) = check_mirrored(headers, &key, &message) {
                 log.set_outcome("refused");

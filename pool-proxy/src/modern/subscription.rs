@@ -18,6 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::asker::Asker;
 use crate::backend::{Hello, KeyState, SUBSCRIPTIONS_MAX, Subscriber};
 use crate::delivery::COMMENT_INTERVAL;
 use crate::request_log::RequestLog;
@@ -25,9 +26,9 @@ use crate::wire::{Answer, COMMENT, ClientMessage, event, result_object, sse};
 
 /// Answers `subscriptions/listen`.
 pub(super) async fn listen(
+    asker: &Asker<'_>,
     key: &Arc<KeyState>,
     message: &ClientMessage,
-    (limit, stop): (Duration, &CancellationToken),
     log: RequestLog,
 ) -> Answer {
     let wanted = wanted(&message.params);
@@ -40,7 +41,8 @@ pub(super) async fn listen(
         .iter()
         .map(|kind| ((*kind).to_owned(), Value::Bool(true)))
         .collect();
-    let subscriber = key.subscriber();
+    let subscriber = key.subscriber(&asker.principal);
+    let limit = asker.server.settings.request_timeout;
     let subscribed = subscribe(key, &subscriber, &wanted, limit).await;
     if !subscribed.is_empty() {
         acknowledged.insert(RESOURCES.to_owned(), subscribed.into());
@@ -54,7 +56,7 @@ pub(super) async fn listen(
         agreed,
         subscriber,
         id,
-        stop: stop.clone(),
+        stop: asker.app.stop.clone(),
         is_over: false,
         log,
     };
