@@ -38,7 +38,7 @@ pub(crate) struct App {
 pub(crate) enum AppError {
     #[error(transparent)]
     Server(#[from] StartError),
-    #[error("limits.children_max or limits.starts_max")]
+    #[error("limits.children_max, limits.starts_max or limits.memory_bytes_max")]
     Budget(#[from] BuildError),
 }
 
@@ -52,6 +52,7 @@ impl App {
         let budget = Budget::builder("children")
             .max_connections(limits.children_max)
             .max_connecting(limits.starts_max)
+            .max_weight(limits.memory_bytes_max)
             .build()?;
         let tasks = TaskTracker::new();
         let principals = settings.tokens.len().max(1);
@@ -84,8 +85,9 @@ impl App {
             .collect();
         if demands.iter().any(|demand| demand.waiting > 0) {
             let status = self.budget.status();
-            self.sessions
-                .make_room(&demands, status.used >= status.limit);
+            let is_too_heavy = status.max_weight.is_some_and(|max| status.weight >= max);
+            let is_full = status.used >= status.limit || is_too_heavy;
+            self.sessions.make_room(&demands, is_full);
         }
     }
 

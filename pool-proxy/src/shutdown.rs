@@ -144,6 +144,9 @@ async fn upkeep(app: &Arc<App>, log: Option<&LogLines>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while app.stop.run_until_cancelled(ticks.tick()).await.is_some() {
         app.sessions.sweep();
+        for server in app.servers.values() {
+            server.sweep();
+        }
         app.make_room();
         app.metrics.run_upkeep();
         let lost = log.map_or(0, LogLines::lost);

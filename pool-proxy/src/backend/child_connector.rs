@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pool_core::{
     BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
-    SharedConnector, SuspicionSink, async_trait,
+    SharedConnector, SuspicionSink, Vitals, async_trait,
 };
 use pool_stdio::{ChildCaller, JsonRpcConnection, JsonRpcConnector, Notifications};
 use serde::Deserialize;
@@ -98,6 +98,10 @@ impl Connector for ChildConnector {
         self.inner.died(child)
     }
 
+    fn vitals(&self, child: &JsonRpcConnection) -> Option<Arc<dyn Vitals>> {
+        self.inner.vitals(child)
+    }
+
     fn watch_suspicion(&self, child: &JsonRpcConnection, sink: SuspicionSink) {
         self.inner.watch_suspicion(child, sink);
     }
@@ -160,7 +164,7 @@ async fn attend(
         // What such a child says belongs to a request, and comes with that.
         Era::Modern => tokio::select! {
             () = async { while news.recv().await.is_some() {} } => {}
-            never = listen(&child, &said, &facts, limit) => match never {},
+            never = listen(&child, &said, &facts, limit), if facts.promise.lasts() => match never {},
         },
     }
 }

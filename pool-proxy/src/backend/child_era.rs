@@ -5,11 +5,11 @@
 //! that it is a legacy one, and the same process is initialized. A child that says nothing for a while may be
 //! either: it is initialized, too, and the first answer decides.
 //!
-//! What was found holds for the next child of the server, so that a legacy one is not asked again. Silence is
-//! no answer: nothing is remembered of it. If the next child contradicts, it is asked as if nothing were known.
+//! A server that was found to be a legacy one is remembered as such: its next child is not asked again, unless it
+//! refuses to be initialized. Silence is no answer: nothing is remembered of it.
 
 use std::pin::pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pool_core::{BoxError, ConnectError};
@@ -35,17 +35,11 @@ pub(crate) enum Era {
 /// What is known of the era of a server's children, and how it is found out.
 #[derive(Debug)]
 pub(super) struct KnownEra {
-    belief: Mutex<Option<Belief>>,
+    /// Whether children are not asked: they are legacy ones, or exit when they are asked.
+    is_legacy: AtomicBool,
     probe_timeout: Duration,
     /// Whether a legacy child may serve clients of revision 2026-07-28.
     serves_legacy: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Belief {
-    /// It is not asked. So it is believed of a server that exits when it is asked, too.
-    Legacy,
-    Modern,
 }
 
 /// Why a child can serve nobody.
@@ -82,7 +76,7 @@ impl Era {
 impl KnownEra {
     pub(super) const fn new(settings: &ServerSettings) -> Self {
         Self {
-            belief: Mutex::new(None),
+            is_legacy: AtomicBool::new(false),
             probe_timeout: settings.probe_timeout,
             serves_legacy: !matches!(settings.sharing, Sharing::Session),
         }
@@ -90,7 +84,7 @@ impl KnownEra {
 
     /// Why clients of revision 2026-07-28 cannot be served, if that is known.
     pub(super) fn refusal(&self) -> Option<EraError> {
-        let is_refused = !self.serves_legacy && self.belief() == Some(Belief::Legacy);
+        let is_refused = !self.serves_legacy && self.is_legacy();
         is_refused.then_some(EraError::OnlySessions)
     }
 
@@ -100,14 +94,10 @@ impl KnownEra {
         child: &ChildCaller,
         spoken: Spoken,
     ) -> Result<Box<RawValue>, BoxError> {
-        match (spoken, self.belief()) {
-            (Spoken::Sessions(revision), _) => self.begin_for_sessions(child, revision).await,
-            (Spoken::Modern, Some(Belief::Legacy)) => self.begin_known_legacy(child).await,
-            (Spoken::Modern, Some(Belief::Modern)) => {
-                let asked = discover(child).await;
-                self.act_on(child, asked).await
-            }
-            (Spoken::Modern, None) => self.probe(child).await,
+        match spoken {
+            Spoken::Sessions(revision) => self.begin_for_sessions(child, revision).await,
+            Spoken::Modern if self.is_legacy() => self.begin_known_legacy(child).await,
+            Spoken::Modern => self.probe(child).await,
         }
     }
 
@@ -123,7 +113,7 @@ impl KnownEra {
         };
         match discover(child).await {
             Ok(Discovered::Modern(_)) => {
-                self.believe(Some(Belief::Modern));
+                self.remember(false);
                 Err(ConnectError::permanent(EraError::OnlyModern).into())
             }
             Ok(Discovered::Legacy) | Err(_) => Err(RpcError::Refused(refusal).into()),
@@ -134,12 +124,12 @@ impl KnownEra {
         match initialize(child, Revision::NEWEST).await {
             Ok(result) => self.legacy(result),
             Err(RpcError::Refused(_)) => {
-                self.believe(None);
+                self.remember(false);
                 let asked = discover(child).await;
                 self.act_on(child, asked).await
             }
             Err(error) => {
-                self.believe(None);
+                self.remember(false);
                 Err(error.into())
             }
         }
@@ -178,21 +168,23 @@ impl KnownEra {
     ) -> Result<Box<RawValue>, BoxError> {
         match asked {
             Ok(Discovered::Modern(result)) => {
-                self.believe(Some(Belief::Modern));
+                self.remember(false);
+                // It has no `ping`.
+                child.ping_with(DISCOVER, &json!({ "_meta": own_meta() }))?;
                 Ok(result)
             }
             Ok(Discovered::Legacy) => {
                 let begun = initialize(child, Revision::NEWEST).await;
-                self.believe(begun.is_ok().then_some(Belief::Legacy));
+                self.remember(begun.is_ok());
                 self.legacy(begun?)
             }
             Err(error) => {
-                // Some legacy servers exit. The next child is initialized at once.
+                // Some legacy servers exit. The next child is initialized at once, if that is of use.
                 let has_exited = matches!(
                     error.downcast_ref::<RpcError>(),
                     Some(RpcError::ProcessExited { .. } | RpcError::OutputClosed { .. })
                 );
-                self.believe(has_exited.then_some(Belief::Legacy));
+                self.remember(has_exited && self.serves_legacy);
                 Err(error)
             }
         }
@@ -206,12 +198,12 @@ impl KnownEra {
         }
     }
 
-    fn belief(&self) -> Option<Belief> {
-        *self.belief.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_legacy(&self) -> bool {
+        self.is_legacy.load(Ordering::Relaxed)
     }
 
-    fn believe(&self, belief: Option<Belief>) {
-        *self.belief.lock().unwrap_or_else(PoisonError::into_inner) = belief;
+    fn remember(&self, is_legacy: bool) {
+        self.is_legacy.store(is_legacy, Ordering::Relaxed);
     }
 }
 
@@ -225,7 +217,7 @@ pub(crate) async fn is_modern(child: &ChildCaller, limit: Duration) -> bool {
 
 async fn discover(child: &ChildCaller) -> Result<Discovered, BoxError> {
     let params = json!({ "_meta": own_meta() });
-    let answer = child.call::<Box<RawValue>>("server/discover", &params);
+    let answer = child.call::<Box<RawValue>>(DISCOVER, &params);
     match answer.await {
         Ok(result) => match supported_versions(result.get()) {
             Some(versions) if versions.iter().any(|version| version == MODERN_VERSION) => {
@@ -298,5 +290,6 @@ fn supported_in_error(data: &str) -> Vec<String> {
     serde_json::from_str::<Data>(data).map_or(Vec::new(), |data| data.supported)
 }
 
+const DISCOVER: &str = "server/discover";
 const UNSUPPORTED_VERSION: i64 = -32022;
 const MISSING_CAPABILITY: i64 = -32021;

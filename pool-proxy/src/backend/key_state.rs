@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
-use pool_core::{AcquireError, SharedKeyHandle, SharedLease};
-use pool_stdio::{JsonRpcConnection, Retry};
-use tokio::time::{sleep, timeout};
+use pool_core::{KeyedAcquireError, SharedKeyHandle, SharedLease};
+use pool_stdio::{JsonRpcConnection, Retrying, Terms};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::list_cache::ListCache;
 use super::promise::{Hello, Promise};
 use super::subscriptions::{NotSubscribed, Subscriber, Subscriptions};
+use super::way::{MayRepeat, Way};
 use crate::config::ServerSettings;
 use crate::guard::Principal;
 
@@ -27,51 +29,65 @@ pub(super) struct KeyFacts {
 #[derive(Debug)]
 pub(crate) struct KeyState {
     pub(crate) promise: Arc<Promise>,
-    pub(crate) retry: Retry,
     pub(crate) lists: Arc<ListCache>,
     subscriptions: Arc<Subscriptions>,
-    handle: SharedKeyHandle<JsonRpcConnection>,
+    way: Way,
     tasks: TaskTracker,
 }
 
 impl KeyFacts {
     pub(super) fn new(settings: &ServerSettings) -> Self {
         Self {
-            promise: Arc::new(Promise::new()),
+            promise: Arc::new(Promise::new(settings.sharing)),
             subscriptions: Subscriptions::new(),
             lists: Arc::new(ListCache::new(settings)),
         }
     }
 }
 
-impl KeyState {
-    pub(super) fn new(
-        facts: KeyFacts,
-        handle: SharedKeyHandle<JsonRpcConnection>,
-        tasks: &TaskTracker,
-    ) -> Self {
-        let lists = Arc::clone(&facts.lists);
-        let retry = Retry::new(handle.clone()).repeat_if(move |method, params| {
+impl KeyFacts {
+    /// Which requests do no harm when they are executed twice.
+    pub(super) fn may_repeat(&self) -> Arc<MayRepeat> {
+        let lists = Arc::clone(&self.lists);
+        Arc::new(move |method, params| {
             is_reading(method) || method == "tools/call" && lists.may_repeat(params)
-        });
+        })
+    }
+}
+
+impl KeyState {
+    pub(super) fn new(facts: KeyFacts, way: Way, tasks: &TaskTracker) -> Self {
         Self {
             promise: facts.promise,
-            retry,
             lists: facts.lists,
             subscriptions: facts.subscriptions,
-            handle,
+            way,
             tasks: tasks.clone(),
         }
     }
 
+    /// Begins the exchange of a client's message.
+    pub(crate) fn exchange(
+        &self,
+        message: Bytes,
+        terms: &Terms,
+    ) -> Result<Retrying, KeyedAcquireError> {
+        self.way.exchange(message, terms)
+    }
+
+    /// Lets children end that are kept ready for nobody.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.way.sweep(now);
+    }
+
     /// What the children promise. Starts one if none was asked before.
-    pub(crate) async fn hello(&self) -> Result<Arc<Hello>, AcquireError> {
+    pub(crate) async fn hello(&self) -> Result<Arc<Hello>, KeyedAcquireError> {
         loop {
             if let Some(hello) = self.promise.hello() {
                 return Ok(hello);
             }
             // Its connector keeps what it was told before it lends the child.
-            drop(self.handle.acquire().await?);
+            self.way.start().await?;
         }
     }
 
@@ -91,9 +107,14 @@ impl KeyState {
         uri: &str,
         limit: Duration,
     ) -> Result<(), NotSubscribed> {
+        let Way::Shared { handle, .. } = &self.way else {
+            return Err(NotSubscribed::NotOffered);
+        };
         let joined = subscriber.join(uri)?;
         if self.subscriptions.take_keeper() {
-            self.tasks.spawn(keep_a_child(Arc::clone(self)));
+            let subscriptions = Arc::clone(&self.subscriptions);
+            self.tasks
+                .spawn(keep_a_child(subscriptions, handle.clone()));
         }
         let answered = timeout(limit, joined.answer()).await;
         answered.unwrap_or(Err(NotSubscribed::Late))
@@ -105,15 +126,18 @@ fn lives(child: &JsonRpcConnection) -> bool {
 }
 
 /// Holds a child as long as there are subscriptions, and another one when it ends.
-async fn keep_a_child(key: Arc<KeyState>) {
+async fn keep_a_child(
+    subscriptions: Arc<Subscriptions>,
+    handle: SharedKeyHandle<JsonRpcConnection>,
+) {
     let mut held: Option<SharedLease<JsonRpcConnection>> = None;
     loop {
         // A dead one is in the way of the next one.
         held = held.filter(|lease| lives(lease));
         let acquired = tokio::select! {
             biased;
-            () = key.subscriptions.unneeded() => return,
-            acquired = key.handle.acquire() => acquired,
+            () = subscriptions.unneeded() => return,
+            acquired = handle.acquire() => acquired,
         };
         let ended = match acquired {
             Ok(lease) => {
@@ -126,7 +150,7 @@ async fn keep_a_child(key: Arc<KeyState>) {
             Err(_) if held.as_ref().is_some_and(|lease| lives(lease)) => None,
             Err(error) => {
                 drop(held.take());
-                key.subscriptions.no_child(&error);
+                subscriptions.no_child(&error);
                 None
             }
         };
@@ -139,7 +163,7 @@ async fn keep_a_child(key: Arc<KeyState>) {
         };
         tokio::select! {
             biased;
-            () = key.subscriptions.unneeded() => return,
+            () = subscriptions.unneeded() => return,
             () = next => {}
         }
     }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
 use super::child_era::Era;
+use crate::config::Sharing;
 
 /// What a key promises.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Promise {
     hello: Mutex<Option<Arc<Hello>>>,
     generation: AtomicU64,
     news: broadcast::Sender<Bytes>,
+    sharing: Sharing,
 }
 
 /// What shared children say of themselves: their result of `initialize`, or of `server/discover`.
@@ -35,8 +37,9 @@ pub(crate) struct Hello {
 }
 
 impl Promise {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(sharing: Sharing) -> Self {
         Self {
+            sharing,
             hello: Mutex::default(),
             generation: AtomicU64::new(0),
             news: broadcast::Sender::new(NEWS_KEPT),
@@ -46,6 +49,11 @@ impl Promise {
     /// What was promised, if a child has been asked before.
     pub(crate) fn hello(&self) -> Option<Arc<Hello>> {
         self.lock().clone()
+    }
+
+    /// Whether a child that has promised lives for longer than a request.
+    pub(super) fn lasts(&self) -> bool {
+        self.sharing != Sharing::Request
     }
 
     /// The generation of the latest children.
@@ -65,7 +73,7 @@ impl Promise {
             .unwrap_or_default();
         let capabilities = members.get_mut("capabilities");
         let offered = capabilities.map_or(Value::Null, |capabilities| {
-            leave_out_what_cannot_be_shared(capabilities);
+            leave_out_what_cannot_be_had(capabilities, self.sharing);
             capabilities.clone()
         });
         let promised = (version, offered);
@@ -104,8 +112,8 @@ impl Promise {
 }
 
 /// A log level is one for the whole process, and its messages name no request. Tasks stay in the process that
-/// began them.
-fn leave_out_what_cannot_be_shared(capabilities: &mut Value) {
+/// began them. A subscription needs a process that lives on.
+fn leave_out_what_cannot_be_had(capabilities: &mut Value, sharing: Sharing) {
     let Some(capabilities) = capabilities.as_object_mut() else {
         return;
     };
@@ -114,6 +122,12 @@ fn leave_out_what_cannot_be_shared(capabilities: &mut Value) {
     let extensions = capabilities.get_mut("extensions");
     if let Some(extensions) = extensions.and_then(Value::as_object_mut) {
         extensions.remove("io.modelcontextprotocol/tasks");
+    }
+    let resources = capabilities.get_mut("resources");
+    if sharing == Sharing::Request
+        && let Some(resources) = resources.and_then(Value::as_object_mut)
+    {
+        resources.remove("subscribe");
     }
 }
 
@@ -132,7 +146,7 @@ mod tests {
 
     #[test]
     fn another_version_or_capability_begins_a_generation_and_other_words_do_not() {
-        let promise = Promise::new();
+        let promise = Promise::new(Sharing::Shared);
         let of = |version: &str, capabilities: &str, name: &str| {
             raw(&format!(
                 r#"{{"protocolVersion":"{version}","capabilities":{capabilities},"serverInfo":{{"name":"{name}"}}}}"#
@@ -151,18 +165,28 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_shared_is_not_promised() {
-        let promise = Promise::new();
+    fn what_cannot_be_had_is_not_promised() {
         let capabilities = r#"{"logging":{},"tasks":{},"extensions":{"io.modelcontextprotocol/tasks":{},"x/y":{}},"resources":{"subscribe":true,"listChanged":true}}"#;
-        promise
-            .keep(&raw(&format!(r#"{{"capabilities":{capabilities}}}"#)))
-            .unwrap();
-        let hello = promise.hello().unwrap();
+        let promised = |sharing| {
+            let promise = Promise::new(sharing);
+            promise
+                .keep(&raw(&format!(r#"{{"capabilities":{capabilities}}}"#)))
+                .unwrap();
+            let hello = promise.hello().unwrap();
+            serde_json::from_str::<Value>(hello.result.get()).unwrap()
+        };
         assert_eq!(
-            serde_json::from_str::<Value>(hello.result.get()).unwrap(),
+            promised(Sharing::Shared),
             json!({ "capabilities": {
                 "extensions": { "x/y": {} },
                 "resources": { "listChanged": true, "subscribe": true },
+            } })
+        );
+        assert_eq!(
+            promised(Sharing::Request),
+            json!({ "capabilities": {
+                "extensions": { "x/y": {} },
+                "resources": { "listChanged": true },
             } })
         );
     }

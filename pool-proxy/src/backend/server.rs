@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use pool_core::{Budget, BuildError, ConnectionPool, KeyedPool, PoolStatus};
-use pool_stdio::{Children, CommandError, JsonRpcConnection, JsonRpcConnector, Protocol};
+use pool_core::{Budget, BuildError, PoolStatus};
+use pool_stdio::{Children, CommandError, JsonRpcConnector, Protocol};
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
 use super::child_command::command;
 use super::child_era::KnownEra;
+use super::own_children::OwnChildren;
 use super::shared_children::{Materials, SharedChildren};
 use super::start_record::StartRecord;
 use crate::config::{LimitSettings, ServerSettings, Sharing};
@@ -29,16 +30,10 @@ pub(crate) struct Server {
 
 /// The children of a server.
 pub(crate) enum Pools {
-    /// They serve many requests at a time.
+    /// They serve many clients, at once or one after the other.
     Shared(SharedChildren),
     /// Each serves one session, and ends with it.
-    Session {
-        pools: KeyedPool<Principal, JsonRpcConnection>,
-        children: Children,
-        /// Those of clients of revision 2026-07-28, which has no sessions: its children keep nothing between two
-        /// requests.
-        sessionless: SharedChildren,
-    },
+    Session(Box<OwnChildren>),
 }
 
 /// What a principal holds and wants of a server's children.
@@ -105,9 +100,11 @@ impl Server {
         let pools = match settings.sharing {
             Sharing::Session => {
                 let of_sessions = connector()?;
-                shared.and_then(|shared| session_pools(of_sessions, shared, limits, &materials))
+                let own = |shared| OwnChildren::new(of_sessions, shared, limits, &materials);
+                let own = shared.and_then(own);
+                own.map(Box::new).map(Pools::Session)
             }
-            Sharing::Shared | Sharing::Stateless => shared.map(Pools::Shared),
+            Sharing::Shared | Sharing::Stateless | Sharing::Request => shared.map(Pools::Shared),
         };
         let pools = pools.map_err(|source| StartError::Pool {
             name: Arc::clone(&name),
@@ -141,17 +138,15 @@ impl Server {
     pub(crate) fn status(&self) -> PoolStatus {
         match &self.pools {
             Pools::Shared(shared) => shared.status(),
-            Pools::Session {
-                pools, sessionless, ..
-            } => sum(pools.status().total, &sessionless.status()),
+            Pools::Session(own) => sum(own.pools.status().total, &own.sessionless.status()),
         }
     }
 
     /// The children that serve clients of revision 2026-07-28.
-    pub(crate) const fn sessionless(&self) -> &SharedChildren {
+    pub(crate) fn sessionless(&self) -> &SharedChildren {
         match &self.pools {
             Pools::Shared(shared) => shared,
-            Pools::Session { sessionless, .. } => sessionless,
+            Pools::Session(own) => &own.sessionless,
         }
     }
 
@@ -159,10 +154,11 @@ impl Server {
     /// wait: the others are served, if slowly.
     pub(crate) fn demands(&self) -> Vec<Demand> {
         let shared = self.sessionless().principals().into_iter();
-        let shared = shared.map(|key| (key, true));
+        let are_shared = self.sessionless().are_shared();
+        let shared = shared.map(|key| (key, are_shared));
         let own = match &self.pools {
             Pools::Shared(_) => Vec::new(),
-            Pools::Session { pools, .. } => pools.keys(),
+            Pools::Session(own) => own.pools.keys(),
         };
         let keys = own.into_iter().map(|key| (key, false)).chain(shared);
         let demands = keys.map(|((principal, status), is_shared)| {
@@ -183,6 +179,11 @@ impl Server {
         demands.collect()
     }
 
+    /// Lets children end that are kept ready for nobody.
+    pub(crate) fn sweep(&self) {
+        self.sessionless().sweep();
+    }
+
     /// Closes all pools, and then ends what is left, both within the limit.
     pub(crate) async fn close(&self, limit: Duration) {
         let (deadline, last_grace) = (limit * 3 / 4, limit / 4);
@@ -190,13 +191,9 @@ impl Server {
         let mut children: Vec<&Children> = sessionless.children().iter().collect();
         match &self.pools {
             Pools::Shared(shared) => shared.close(deadline).await,
-            Pools::Session {
-                pools,
-                children: own,
-                ..
-            } => {
-                children.push(own);
-                join(pools.close(deadline), sessionless.close(deadline)).await;
+            Pools::Session(own) => {
+                children.push(&own.children);
+                join(own.pools.close(deadline), sessionless.close(deadline)).await;
             }
         }
         let ends = children.iter().map(|one| one.terminate_all(last_grace));
@@ -206,37 +203,6 @@ impl Server {
             }
         }
     }
-}
-
-fn session_pools(
-    connector: JsonRpcConnector,
-    sessionless: SharedChildren,
-    limits: &LimitSettings,
-    materials: &Materials<'_>,
-) -> Result<Pools, BuildError> {
-    let children = connector.children();
-    let connector = Arc::new(connector);
-    let (settings, children_max) = (materials.settings.clone(), limits.children_max);
-    let pools = KeyedPool::builder(move |_: &Principal| {
-        ConnectionPool::builder(Arc::clone(&connector))
-            .max_size(settings.children_max.unwrap_or(children_max))
-            .max_waiters(settings.waiters_max)
-            .acquire_timeout(settings.wait_timeout)
-            .connect_timeout(settings.start_timeout)
-            // What a session did to its child stays in it; and it lasts as long as the session.
-            .max_uses(1)
-            .max_lifetime(None)
-            .lease_warn_after(None)
-    })
-    .name(Arc::clone(materials.name))
-    .max_keys(materials.keys_max)
-    .budget(materials.budget)
-    .build()?;
-    Ok(Pools::Session {
-        pools,
-        children,
-        sessionless,
-    })
 }
 
 /// Of two sets of pools.

@@ -1,4 +1,4 @@
-//! The pools whose children serve many requests: one for each key.
+//! The pools whose children belong to no session: one for each key.
 //!
 //! Keys are bounded by the configuration: a principal for each token, and four revisions. So the state of a
 //! key is kept for good; its children are not.
@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pool_core::{Budget, KeyedAcquireError, KeyedSharedPool, PoolStatus, SharedPool};
-use pool_stdio::{Children, JsonRpcConnection, JsonRpcConnector};
+use pool_core::{Budget, KeyedAcquireError, PoolStatus};
+use pool_stdio::{Children, JsonRpcConnector};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::child_connector::{ChildConnector, Generations};
 use super::child_era::{EraError, KnownEra};
+use super::key_pools::{Bounds, KeyPools};
 use super::key_state::{KeyFacts, KeyState};
 use super::start_record::StartRecord;
 use crate::config::{ServerSettings, Sharing};
@@ -28,7 +30,7 @@ struct ChildKey {
 
 /// The children of a server that are shared.
 pub(crate) struct SharedChildren {
-    pools: KeyedSharedPool<ChildKey, JsonRpcConnection>,
+    pools: KeyPools<ChildKey>,
     known: Arc<KnownFacts>,
     tasks: TaskTracker,
     keys: Mutex<HashMap<ChildKey, Arc<KeyState>>>,
@@ -65,28 +67,22 @@ impl SharedChildren {
         let all_settings = Arc::new(materials.settings.clone());
         let (settings, tasks) = (Arc::clone(&all_settings), materials.tasks.clone());
         let starts = Arc::clone(materials.starts);
-        let pools = KeyedSharedPool::builder(move |key: &ChildKey| {
-            let connector = ChildConnector {
-                inner: Arc::clone(&connectors[&key.spoken]),
-                facts: facts_of(&known, key, &settings),
-                limit: settings.request_timeout,
-                server: Arc::clone(&server),
-                starts: Arc::clone(&starts),
-                tasks: tasks.clone(),
-                generations: Generations::default(),
-            };
-            SharedPool::builder(connector)
-                .max_size(settings.children_max.unwrap_or(CHILDREN_MAX))
-                .max_waiters(settings.waiters_max)
-                .acquire_timeout(settings.wait_timeout)
-                .connect_timeout(settings.start_timeout)
-                .idle_timeout(settings.idle_timeout)
-        })
-        .name(Arc::clone(materials.name))
-        .key_name(|key: &ChildKey| format!("{:?} {}", key.principal, key.spoken.name()))
-        .max_keys(materials.keys_max * Spoken::ALL.len())
-        .budget(materials.budget)
-        .build()?;
+        let connector = move |key: &ChildKey| ChildConnector {
+            inner: Arc::clone(&connectors[&key.spoken]),
+            facts: facts_of(&known, key, &settings),
+            limit: settings.request_timeout,
+            server: Arc::clone(&server),
+            starts: Arc::clone(&starts),
+            tasks: tasks.clone(),
+            generations: Generations::default(),
+        };
+        let bounds = Bounds {
+            name: materials.name,
+            key_name: |key: &ChildKey| format!("{:?} {}", key.principal, key.spoken.name()),
+            keys_max: materials.keys_max * Spoken::ALL.len(),
+            budget: materials.budget,
+        };
+        let pools = KeyPools::new(materials.settings, connector, &bounds)?;
         Ok(Self {
             pools,
             known: all,
@@ -111,16 +107,16 @@ impl SharedChildren {
     ) -> Result<Arc<KeyState>, KeyedAcquireError> {
         let principal = match self.settings.sharing {
             Sharing::Stateless => Principal::everybody(),
-            Sharing::Session | Sharing::Shared => principal.clone(),
+            Sharing::Session | Sharing::Shared | Sharing::Request => principal.clone(),
         };
         let key = ChildKey { principal, spoken };
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = keys.get(&key) {
             return Ok(Arc::clone(state));
         }
-        let handle = self.pools.handle(&key)?;
         let facts = facts_of(&self.known, &key, &self.settings);
-        let state = Arc::new(KeyState::new(facts, handle, &self.tasks));
+        let way = self.pools.way(&key, &facts.may_repeat())?;
+        let state = Arc::new(KeyState::new(facts, way, &self.tasks));
         keys.insert(key, Arc::clone(&state));
         Ok(state)
     }
@@ -133,11 +129,25 @@ impl SharedChildren {
 
     /// The sum of all pools.
     pub(crate) fn status(&self) -> PoolStatus {
-        self.pools.status().total
+        self.pools.status()
     }
 
     pub(super) async fn close(&self, deadline: Duration) {
         self.pools.close(deadline).await;
+    }
+
+    /// Whether a caller that waits is served by a child that others have, if slowly.
+    pub(super) const fn are_shared(&self) -> bool {
+        self.pools.are_shared()
+    }
+
+    /// Lets children end that are kept ready for nobody.
+    pub(super) fn sweep(&self) {
+        let now = Instant::now();
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in keys.values() {
+            key.sweep(now);
+        }
     }
 
     pub(super) fn children(&self) -> &[Children] {
@@ -150,6 +160,3 @@ fn facts_of(known: &KnownFacts, key: &ChildKey, settings: &ServerSettings) -> Ke
     let facts = known.entry(key.clone());
     facts.or_insert_with(|| KeyFacts::new(settings)).clone()
 }
-
-/// Of one key, unless it is set.
-const CHILDREN_MAX: usize = 16;

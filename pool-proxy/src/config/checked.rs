@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::config_error::ConfigError;
-use super::settings::{Settings, TokenSettings};
+use super::settings::{ServerSettings, Settings, Sharing, TokenSettings};
 
 /// Settings that were checked.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ impl Config {
             if server.children_max == Some(0) {
                 return Err(refuse("children_max must be at least 1"));
             }
+            check_memory(server).map_err(|reason| refuse(&reason))?;
+            check_spare(server).map_err(|reason| refuse(&reason))?;
             let times = [
                 ("start_timeout", server.start_timeout),
                 ("wait_timeout", server.wait_timeout),
@@ -71,6 +73,31 @@ impl Config {
     }
 }
 
+fn check_memory(server: &ServerSettings) -> Result<(), String> {
+    let (soft, max) = (server.memory_bytes_soft, server.memory_bytes_max);
+    if soft == Some(0) || max == Some(0) {
+        return Err("memory_bytes_soft and memory_bytes_max must be at least 1".to_owned());
+    }
+    match soft.zip(max).is_some_and(|(soft, max)| soft > max) {
+        true => Err("memory_bytes_soft is more than memory_bytes_max".to_owned()),
+        false => Ok(()),
+    }
+}
+
+fn check_spare(server: &ServerSettings) -> Result<(), String> {
+    let Some(spare) = server.spare else {
+        return Ok(());
+    };
+    let max = server.children_of_key_max();
+    if server.sharing != Sharing::Request {
+        return Err("spare is for sharing = \"request\" only".to_owned());
+    }
+    match spare > max {
+        true => Err(format!("spare is more than children_max, which is {max}")),
+        false => Ok(()),
+    }
+}
+
 fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
     let (http, limits) = (&settings.http, &settings.limits);
     let least = [
@@ -85,6 +112,10 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
     ];
     if let Some((key, _, min)) = least.into_iter().find(|(_, value, min)| value < min) {
         return Err(ConfigError::TooSmall { key, min });
+    }
+    if limits.memory_bytes_max == Some(0) {
+        let key = "limits.memory_bytes_max";
+        return Err(ConfigError::TooSmall { key, min: 1 });
     }
     let times = [
         ("http.head_timeout", http.head_timeout),
@@ -190,6 +221,22 @@ mod tests {
             (
                 "[http]\nwrite_timeout = '0s'\n[servers.a]\ncommand = ['cat']",
                 "http.write_timeout must be more",
+            ),
+            (
+                "[servers.a]\ncommand = ['cat']\nmemory_bytes_soft = 2\nmemory_bytes_max = 1",
+                "more than memory_bytes_max",
+            ),
+            (
+                "[limits]\nmemory_bytes_max = 0\n[servers.a]\ncommand = ['cat']",
+                "limits.memory_bytes_max must be at least 1",
+            ),
+            (
+                "[servers.a]\ncommand = ['cat']\nspare = 1",
+                "sharing = \"request\" only",
+            ),
+            (
+                "[servers.a]\ncommand = ['cat']\nsharing = 'request'\nspare = 3\nchildren_max = 2",
+                "more than children_max, which is 2",
             ),
             (
                 "[servers.a]\ncommand = ['cat']\nidle_timeout = '0s'",

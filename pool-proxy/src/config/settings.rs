@@ -63,6 +63,9 @@ pub(crate) struct HttpSettings {
 pub(crate) struct LimitSettings {
     /// The most children of all servers together. Default 64: with 80 MiB each, 5 GiB.
     pub(crate) children_max: usize,
+    /// How many bytes of memory all children together may occupy before no further one is started. Default none:
+    /// what a machine can spare is not known here. Idle children end while it is exceeded.
+    pub(crate) memory_bytes_max: Option<u64>,
     /// The most children that are being started at a time. Default 4, because a start takes a core.
     pub(crate) starts_max: usize,
     /// The most sessions. Default 4096.
@@ -136,6 +139,17 @@ pub(crate) struct ServerSettings {
     /// 16 slow requests at a time; otherwise `limits.children_max`.
     #[serde(default)]
     pub(crate) children_max: Option<usize>,
+    /// With `sharing = "request"`, how many children of one principal are kept ready. Default 2: one for the
+    /// next request, and one for the request after it, since a start takes longer than most requests.
+    #[serde(default)]
+    pub(crate) spare: Option<usize>,
+    /// How many bytes of memory a shared child may occupy until another one takes its place. It finishes its
+    /// requests. Default none.
+    #[serde(default)]
+    pub(crate) memory_bytes_soft: Option<u64>,
+    /// How many bytes of memory a child may occupy until it is killed, with its requests. Default none.
+    #[serde(default)]
+    pub(crate) memory_bytes_max: Option<u64>,
     /// The most requests that wait for a child. Default 1024; further ones get 503.
     #[serde(default = "waiters_max")]
     pub(crate) waiters_max: usize,
@@ -157,10 +171,10 @@ pub(crate) struct ServerSettings {
     /// Other limits for tools, by name.
     #[serde(default)]
     pub(crate) tool_timeouts: BTreeMap<String, ToolTimeout>,
-    /// How long a child without requests lives. Default 5 min.
+    /// How long a child without requests lives, unless its session cannot do without it. Default 5 min.
     #[serde(default = "idle_timeout", with = "humantime_serde")]
     pub(crate) idle_timeout: Duration,
-    /// How long a list of shared children is kept, unless it changes, so that clients see it while no child
+    /// How long a list is kept, unless it changes, so that clients see it while no child
     /// lives; and how long a client of revision 2026-07-28 may keep it. Default 60 s; 0 keeps none.
     #[serde(default = "lists_ttl", with = "humantime_serde")]
     pub(crate) lists_ttl: Duration,
@@ -185,7 +199,7 @@ pub(crate) struct ToolTimeout(#[serde(with = "humantime_serde")] pub(crate) Dura
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Sharing {
-    /// One session: each has a child of its own, from its begin to its end.
+    /// One session: each has a child of its own, from its first call to its end.
     #[default]
     Session,
     /// All clients of one principal at once. For servers that keep nothing between requests that
@@ -193,6 +207,9 @@ pub(crate) enum Sharing {
     Shared,
     /// All clients of all principals at once. For servers that keep nothing between requests.
     Stateless,
+    /// One request: each has a fresh child, which was started before it came. For servers that nothing may be
+    /// left in.
+    Request,
 }
 
 impl Settings {
@@ -225,6 +242,9 @@ impl ServerSettings {
             env_pass: Vec::new(),
             directory: None,
             children_max: None,
+            spare: None,
+            memory_bytes_soft: None,
+            memory_bytes_max: None,
             waiters_max: waiters_max(),
             start_timeout: start_timeout(),
             probe_timeout: probe_timeout(),
@@ -237,6 +257,18 @@ impl ServerSettings {
             trust_annotations: false,
             session_idle_timeout: session_idle_timeout(),
         }
+    }
+}
+
+impl ServerSettings {
+    /// How many children a key may have whose children serve more than one session.
+    pub(crate) fn children_of_key_max(&self) -> usize {
+        self.children_max.unwrap_or(CHILDREN_MAX)
+    }
+
+    /// How many children of a key are kept ready.
+    pub(crate) fn spare_of_key(&self) -> usize {
+        self.spare.unwrap_or(SPARE).min(self.children_of_key_max())
     }
 }
 
@@ -282,6 +314,7 @@ impl Default for LimitSettings {
     fn default() -> Self {
         Self {
             children_max: 64,
+            memory_bytes_max: None,
             starts_max: 4,
             sessions_max: 4096,
             sessions_per_principal_max: 1024,
@@ -326,3 +359,7 @@ const fn lists_bytes_max() -> usize {
 const fn session_idle_timeout() -> Duration {
     Duration::from_secs(30 * 60)
 }
+
+/// Of one key, unless it is set.
+const CHILDREN_MAX: usize = 16;
+const SPARE: usize = 2;

@@ -1,5 +1,7 @@
 //! What a request yields before its reply, and how it ends.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::StatusCode;
@@ -7,7 +9,7 @@ use pool_stdio::{Exchange, Retrying, RpcLimits};
 
 use super::failure::Failure;
 use crate::request_log::RequestLog;
-use crate::sessions::{InUse, Kind, StreamTurn};
+use crate::sessions::{InUse, LiveChild, StreamTurn};
 
 /// A request of a client, on its way through a child.
 pub(crate) struct Call {
@@ -31,7 +33,8 @@ enum Way {
     Own {
         exchange: Box<Exchange>,
         turn: StreamTurn,
-        session: InUse,
+        child: Arc<LiveChild>,
+        _session: InUse,
         is_silent: bool,
         /// `Some` when the reply has come: how many messages of the child may still go before it.
         before_reply: Option<usize>,
@@ -57,12 +60,18 @@ impl Call {
         }
     }
 
-    pub(crate) fn own(exchange: Exchange, session: InUse, id: Bytes, mut log: RequestLog) -> Self {
+    pub(crate) fn own(
+        exchange: Exchange,
+        (session, child): (InUse, Arc<LiveChild>),
+        id: Bytes,
+        mut log: RequestLog,
+    ) -> Self {
         log.set_pid(exchange.pid());
         let way = Way::Own {
             exchange: Box::new(exchange),
             turn: session.0.turns.request(),
-            session,
+            child,
+            _session: session,
             is_silent: false,
             before_reply: None,
         };
@@ -102,35 +111,30 @@ impl Call {
             Way::Own {
                 exchange,
                 turn,
-                session,
+                child,
                 is_silent,
                 before_reply,
-            } => {
-                let Kind::Own(child) = &session.0.kind else {
-                    return None;
-                };
-                loop {
-                    let is_mine = turn.is_mine() && !*is_silent;
-                    if let Some(left) = before_reply {
-                        *left = left.checked_sub(1).filter(|_| is_mine)?;
-                        let message = child.next().now_or_never().flatten()?;
-                        return Some(message.message().clone());
-                    }
-                    // Not biased: a child that never stops talking holds up neither its notes nor its reply.
-                    tokio::select! {
-                        message = child.next(), if is_mine => match message {
-                            Some(message) => return Some(message.message().clone()),
-                            None => *is_silent = true,
-                        },
-                        note = exchange.next() => match note {
-                            Some(note) => return Some(note.message),
-                            // What the child said before its reply is among as many messages as are kept.
-                            None => *before_reply = Some(RpcLimits::default().notifications_max),
-                        },
-                        () = turn.changed() => {}
-                    }
+                ..
+            } => loop {
+                let is_mine = turn.is_mine() && !*is_silent;
+                if let Some(left) = before_reply {
+                    *left = left.checked_sub(1).filter(|_| is_mine)?;
+                    return child.next().now_or_never().flatten();
                 }
-            }
+                // Not biased: a child that never stops talking holds up neither its notes nor its reply.
+                tokio::select! {
+                    message = child.next(), if is_mine => match message {
+                        Some(message) => return Some(message),
+                        None => *is_silent = true,
+                    },
+                    note = exchange.next() => match note {
+                        Some(note) => return Some(note.message),
+                        // What the child said before its reply is among as many messages as are kept.
+                        None => *before_reply = Some(RpcLimits::default().notifications_max),
+                    },
+                    () = turn.changed() => {}
+                }
+            },
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use pool_core::{AcquireError, AcquirePhase, KeyedAcquireError};
+use pool_core::{AcquireError, AcquirePhase, BudgetUsage, KeyedAcquireError};
 use pool_stdio::{RetryError, RpcError};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -89,6 +89,15 @@ impl Failure {
         Self::later("starting", "starting: the server is not ready yet", LATER)
     }
 
+    /// What tells a client to begin a new session.
+    pub(crate) fn session_over() -> Self {
+        let reason = "there is no such session: it has ended, or never began. Initialize again";
+        Self {
+            code: SESSION_NOT_FOUND,
+            ..Self::refusal("no session", StatusCode::NOT_FOUND, reason)
+        }
+    }
+
     fn reply(outcome: &'static str, code: i64, reason: impl Into<String>) -> Self {
         Self {
             outcome,
@@ -151,6 +160,14 @@ impl From<AcquireError> for Failure {
                     format!("busy: {limit} requests wait for a child of this server already");
                 Self::later("busy", reason, SOON)
             }
+            AcquireError::Timeout { context, .. }
+                if context
+                    .budget
+                    .as_ref()
+                    .is_some_and(BudgetUsage::is_too_heavy) =>
+            {
+                Self::later("no memory", NO_MEMORY, SOON)
+            }
             AcquireError::Timeout { context, .. } if context.last_failure.is_some() => {
                 Self::later(NO_START, CANNOT_START, LATER)
             }
@@ -207,6 +224,10 @@ impl From<NotSubscribed> for Failure {
             },
             NotSubscribed::NoChild(error) => error.into(),
             NotSubscribed::Late => Self::reply("timeout", TIMED_OUT, "no child has answered"),
+            NotSubscribed::NotOffered => Self::refused(
+                METHOD_NOT_FOUND,
+                "no child of this server lives for longer than a request",
+            ),
             NotSubscribed::TooMany => Self::reply(
                 "refused",
                 SERVER_ERROR,
@@ -239,6 +260,11 @@ impl From<RpcError> for Failure {
         };
         let of_child =
             |what: &str| Self::reply("child died", SERVER_ERROR, format!("{what}; {fate}"));
+        let report = error.report();
+        if report.is_some_and(|report| report.kill_cause.is_some()) {
+            let what = "the server's process used more memory than it may, and was ended";
+            return Self::reply("too heavy", SERVER_ERROR, format!("{what}; {fate}"));
+        }
         match &error {
             RpcError::Timeout { limit, .. } => {
                 let reason = format!("no reply within {limit:?}; {fate}");
@@ -283,10 +309,15 @@ impl From<RpcError> for Failure {
 const UNSUPPORTED: AnswerKind = AnswerKind::Refusal(StatusCode::BAD_REQUEST);
 const NO_START: &str = "cannot start";
 const CANNOT_START: &str = "the server cannot be started; the proxy's log says why";
+const NO_MEMORY: &str =
+    "busy: the servers together use as much memory as they may (limits.memory_bytes_max)";
 const INVALID_REQUEST: i64 = -32600;
+const METHOD_NOT_FOUND: i64 = -32601;
 const INVALID_PARAMS: i64 = -32602;
 const UNSUPPORTED_VERSION: i64 = -32022;
 const SERVER_ERROR: i64 = -32000;
+/// As the official servers call it.
+const SESSION_NOT_FOUND: i64 = -32001;
 /// As the official clients call it.
 const TIMED_OUT: i64 = -32001;
 /// When a child may be free.

@@ -23,6 +23,7 @@ pub(super) fn ready(app: &Arc<App>) -> Answer {
             "children": status.size(),
             "starting": status.opening,
             "waiting": status.waiting,
+            "memory_bytes": status.weight,
             "failed_starts": server.starts.failed_in_a_row(),
         });
         (name.clone(), counts)

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderValue, ORIGIN, VARY,
-    WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    HeaderName, HeaderValue, ORIGIN, VARY, WWW_AUTHENTICATE,
 };
 use hyper::http::request::Parts;
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 
 use super::{health, request_body};
 use crate::app::App;
@@ -47,7 +47,7 @@ async fn let_in(app: &Arc<App>, request: Request<Incoming>) -> Answer {
         }
         Origin::Allowed(origin) => {
             let mut answer = match head.method {
-                Method::OPTIONS => preflight(),
+                Method::OPTIONS => preflight(&head.headers),
                 _ => routed(app, &head, body).await,
             };
             let headers = answer.headers_mut();
@@ -62,21 +62,37 @@ async fn let_in(app: &Arc<App>, request: Request<Incoming>) -> Answer {
     }
 }
 
-/// What a page may do.
-fn preflight() -> Answer {
+/// What a page may do. It names the headers that it wants to send, and those that repeat arguments have names of
+/// their servers' choice.
+fn preflight(asked: &HeaderMap) -> Answer {
     let mut answer = accepted();
     *answer.status_mut() = StatusCode::NO_CONTENT;
     let headers = answer.headers_mut();
     let methods = HeaderValue::from_static("GET, POST, DELETE");
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
-    let allowed = "Accept, Authorization, Content-Type, Mcp-Session-Id, \
-                   MCP-Protocol-Version, Mcp-Method, Mcp-Name, Last-Event-ID";
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(allowed),
+    let fixed = HeaderValue::from_static(
+        "Accept, Authorization, Content-Type, Mcp-Session-Id, \
+         MCP-Protocol-Version, Mcp-Method, Mcp-Name, Last-Event-ID",
     );
+    headers.append(ACCESS_CONTROL_ALLOW_HEADERS, fixed);
+    let asked = asked.get_all(ACCESS_CONTROL_REQUEST_HEADERS).iter();
+    let asked = asked.filter_map(|names| names.to_str().ok());
+    let asked = asked.flat_map(|names| names.split(',')).map(str::trim);
+    for name in asked.filter(|name| is_mirrored_argument(name)) {
+        // Valid, since it was a part of one that is.
+        if let Ok(name) = HeaderValue::from_str(name) {
+            headers.append(ACCESS_CONTROL_ALLOW_HEADERS, name);
+        }
+    }
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     answer
+}
+
+/// Whether it is the name of a header that repeats an argument.
+fn is_mirrored_argument(name: &str) -> bool {
+    let prefix = name.get(..MIRRORED.len());
+    let is_mirrored = prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(MIRRORED));
+    is_mirrored && HeaderName::from_bytes(name.as_bytes()).is_ok()
 }
 
 async fn routed(app: &Arc<App>, head: &Parts, body: Incoming) -> Answer {
@@ -128,3 +144,5 @@ fn not_found(app: &App, path: &str) -> Answer {
     };
     because(plain(StatusCode::NOT_FOUND, reason), "path")
 }
+
+const MIRRORED: &str = "mcp-param-";

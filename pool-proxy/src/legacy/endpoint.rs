@@ -8,6 +8,7 @@ use super::listener::listen;
 use super::requests::{in_session, sessionless};
 use crate::asker::Asker;
 use crate::backend::Pools;
+use crate::delivery::Failure;
 use crate::request_log::RequestLog;
 use crate::sessions::InUse;
 use crate::wire::{Answer, ClientMessage, Kind, Revision, accepted, because, refuse};
@@ -34,7 +35,7 @@ async fn without_session(asker: &Asker<'_>, headers: &HeaderMap, message: Client
     };
     match &asker.server.pools {
         Pools::Shared(shared) => sessionless(asker, shared, revision, message).await,
-        Pools::Session { .. } => {
+        Pools::Session(_) => {
             let reason = "Mcp-Session-Id is missing: this server needs a session, which begins \
                           with initialize";
             refuse(
@@ -101,9 +102,7 @@ fn missing_session() -> Answer {
 
 /// What tells a client to begin a new one.
 fn unknown_session(id: Option<&Bytes>) -> Answer {
-    let reason = "there is no such session: it has ended, or never began. Initialize again";
-    let refusal = refuse(StatusCode::NOT_FOUND, id, SESSION_NOT_FOUND, reason);
-    because(refusal, "session")
+    because(Failure::session_over().answer(id), "session")
 }
 
 /// The revision that a request speaks, by its header; `None` if that is unknown.
@@ -134,5 +133,3 @@ fn unknown_version(id: Option<&Bytes>) -> Answer {
 }
 
 const SERVER_ERROR: i64 = -32000;
-/// As the official servers call it.
-const SESSION_NOT_FOUND: i64 = -32001;

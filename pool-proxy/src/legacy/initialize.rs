@@ -1,27 +1,22 @@
 //! How a session begins.
 //!
 //! Where children are shared, `initialize` is answered with what they promise, and needs no child once one
-//! was asked. Otherwise a child is started for the session, and answers itself.
+//! was asked. Otherwise it is answered with what a child has said to another client of its kind; if there is
+//! none, a child is started for the session, and answers itself.
 
-use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::FutureExt;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
-use pool_core::{AcquireError, AcquirePhase, KeyedAcquireError, KeyedPool, PooledConnection};
-use pool_stdio::{ClientIds, JsonRpcConnection, OnDrop, Session, Terms};
+use pool_stdio::ClientIds;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
 
-use crate::app::App;
+use super::own_start::{Started, attend, start_first};
 use crate::asker::Asker;
-use crate::backend::{EraError, Pools, Server, SharedChildren, is_modern};
+use crate::backend::{EraError, OwnChildren, Pools, SharedChildren, is_modern};
 use crate::delivery::{Failure, LATER};
-use crate::guard::Principal;
 use crate::request_log::RequestLog;
-use crate::sessions::{InUse, Kind, Place};
+use crate::sessions::{InUse, Kind, LiveChild, OwnChild, Place};
 use crate::wire::{
     Answer, ClientMessage, Revision, Spoken, json, refuse, result_object, unavailable,
 };
@@ -42,7 +37,7 @@ pub(super) async fn initialize(
     };
     let begun = match &asker.server.pools {
         Pools::Shared(shared) => begin_shared(asker, shared, &message, place).await,
-        Pools::Session { .. } => begin_own(asker, &message, place, &mut log).await,
+        Pools::Session(own) => begin_own(asker, own, (&message, place), &mut log).await,
     };
     match begun {
         Ok((answer, _)) => {
@@ -86,30 +81,31 @@ async fn begin_shared(
 
 async fn begin_own(
     asker: &Asker<'_>,
-    message: &ClientMessage,
-    place: Place,
+    own: &OwnChildren,
+    (message, place): (&ClientMessage, Place),
     log: &mut RequestLog,
 ) -> Begun {
-    let Pools::Session { pools, .. } = &asker.server.pools else {
-        return Ok((bad_params(message), None));
-    };
-    // A task, since clients and this wait give up sooner than a first start, which may download: it goes on, so
-    // that the next one finds what it downloaded.
-    let until = Instant::now() + asker.server.settings.start_timeout;
-    let lease = lease_own(pools.clone(), asker.principal.clone(), until);
-    let start = start_own(
-        (Arc::clone(asker.app), Arc::clone(&asker.server)),
-        lease,
-        message.bytes.clone(),
-        place,
-    );
-    let start = asker.app.tasks.spawn(start);
-    let Ok(started) = timeout(asker.server.settings.wait_timeout, start).await else {
-        return Err(Failure::starting());
-    };
-    let (child, reply, place) = started.map_err(|_| Failure::starting())??;
+    let kind = own.kinds.of(&asker.principal, &message.params);
+    let is_short = message.bytes.len() <= INTRODUCTION_BYTES_MAX;
+    let introduction = is_short.then(|| message.bytes.clone());
+    if let (Some(kind), Some(introduction)) = (&kind, &introduction)
+        && let Some(promise) = kind.promise()
+    {
+        let id = message.id.as_deref().unwrap_or_default();
+        let reply = json(result_object(id, promise.result.get()));
+        let version = promise.version.clone();
+        let child = OwnChild::promised(Arc::clone(kind), promise, introduction.clone());
+        return Ok(begun(asker, reply, (version, Kind::Own(child)), place));
+    }
+    let patient = (kind.clone(), place);
+    let (started, place) = start_first(asker, message.bytes.clone(), patient).await?;
+    let Started {
+        child,
+        reply,
+        greeting,
+    } = started;
     log.set_pid(child.connection().pid());
-    let Some(version) = result_version(&reply) else {
+    let Some(greeting) = greeting else {
         // The child refuses the client: no session begins, and the child ends.
         let limit = asker.server.settings.probe_timeout;
         if is_modern(&child.connection().caller(), limit).await {
@@ -117,70 +113,14 @@ async fn begin_own(
         }
         return Ok((json(reply), None));
     };
-    let ended = child.connection().ended();
+    let version = greeting.version.clone();
+    let live = LiveChild::new(child, greeting, kind);
+    let child = OwnChild::started(Arc::clone(&live), introduction);
     let (answer, session) = begun(asker, json(reply), (version, Kind::Own(child)), place);
     if let Some(session) = &session {
-        let (app, session) = (Arc::clone(asker.app), Arc::downgrade(&session.0));
-        asker.app.tasks.spawn(async move {
-            // The child may live on, hung or without its stdout. Its session would be of no use.
-            ended.await;
-            if let Some(session) = session.upgrade() {
-                app.sessions.end(&session);
-            }
-        });
+        attend(asker.app, &session.0, &live);
     }
     Ok((answer, session))
-}
-
-/// The next free child. A start that takes longer than a wait for a child is waited for again, because it goes on.
-async fn lease_own(
-    pools: KeyedPool<Principal, JsonRpcConnection>,
-    principal: Principal,
-    until: Instant,
-) -> Result<PooledConnection<JsonRpcConnection>, KeyedAcquireError> {
-    loop {
-        match pools.acquire(&principal).await {
-            Err(KeyedAcquireError::Acquire(AcquireError::Timeout { context, .. }))
-                if context.phase == AcquirePhase::Connect && Instant::now() < until => {}
-            acquired => return acquired,
-        }
-    }
-}
-
-/// Starts a child for a session, and has it answer the `initialize` of the client.
-async fn start_own(
-    (app, server): (Arc<App>, Arc<Server>),
-    lease: impl Future<Output = Result<PooledConnection<JsonRpcConnection>, KeyedAcquireError>>,
-    message: Bytes,
-    place: Place,
-) -> Result<(Session, Bytes, Place), Failure> {
-    let mut lease = pin!(lease);
-    let lease = match lease.as_mut().now_or_never() {
-        Some(lease) => lease,
-        None => {
-            // Order: it waits by now, so it is seen.
-            app.make_room();
-            lease.await
-        }
-    };
-    let lease = lease.map_err(|error| {
-        let failure = Failure::from(error);
-        if failure.is_of_start() {
-            server.starts.failed();
-        }
-        failure
-    })?;
-    let child = Session::new(lease);
-    let terms = Terms::new()
-        .within(server.settings.start_timeout)
-        .on_drop(OnDrop::Cancel);
-    let reply = child.exchange(message, &terms)?.reply().await;
-    let reply = reply.map_err(|error| {
-        server.starts.failed();
-        Failure::of_start(&error)
-    })?;
-    server.starts.succeeded();
-    Ok((child, reply.unwrap_or_default(), place))
 }
 
 /// Gives the answer the id of a new session.
@@ -230,15 +170,7 @@ fn version_in(object: &[u8]) -> Option<String> {
     Some(versioned.protocol_version)
 }
 
-/// The version that a child has agreed to; `None` if it has refused.
-fn result_version(reply: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Reply {
-        result: Option<Versioned>,
-    }
-    let reply = serde_json::from_slice::<Reply>(reply).ok()?;
-    Some(reply.result?.protocol_version)
-}
-
 pub(super) const SESSION_HEADER: &str = "mcp-session-id";
 const INVALID_PARAMS: i64 = -32602;
+/// What is kept of a client for children that start later. Most clients say less than 1 KiB.
+const INTRODUCTION_BYTES_MAX: usize = 16 << 10;

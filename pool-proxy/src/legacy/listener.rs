@@ -1,5 +1,7 @@
 //! The stream that a client keeps open for what belongs to none of its requests.
 
+use std::future::pending;
+
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use serde_json::json;
@@ -59,18 +61,26 @@ impl Listener {
     }
 
     async fn message(&mut self) -> Option<Bytes> {
-        let child = match &self.session.0.kind {
+        let own = match &self.session.0.kind {
             Kind::Shared { subscriber, .. } => {
                 return shared_message(self.news.as_mut()?, subscriber).await;
             }
-            Kind::Own(child) => child,
+            Kind::Own(own) => own,
         };
+        let mut live = own.watch();
         loop {
-            tokio::select! {
-                message = child.next(), if self.turn.is_mine() => {
-                    return message.map(|message| message.message().clone());
+            let child = live.borrow_and_update().clone();
+            let message = async {
+                match &child {
+                    Some(child) => child.next().await,
+                    None => pending().await,
                 }
+            };
+            tokio::select! {
+                message = message, if self.turn.is_mine() => return message,
                 () = self.turn.changed() => {}
+                // Fails only without the session, which is in this.
+                _ = live.changed() => {}
             }
         }
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use pool_stdio::{OnDrop, Session, Terms};
+use pool_stdio::{OnDrop, Terms};
 use serde::Deserialize;
 
+use super::own_requests::to_own_child;
 use crate::asker::Asker;
 use crate::backend::{KeyState, Listed, SharedChildren};
 use crate::delivery::{Call, Failure, deliver};
@@ -24,7 +25,10 @@ pub(super) async fn in_session(
 ) -> Answer {
     let log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
     let (shared, ids) = match &session.0.kind {
-        Kind::Own(_) => return to_own_child(asker, session, message, log).await,
+        Kind::Own(_) => {
+            let terms = terms(asker, &message);
+            return to_own_child(asker, session, message, (terms, log)).await;
+        }
         Kind::Shared { key, ids, .. } => (key.clone(), ids.clone()),
     };
     if message.kind != MessageKind::Request {
@@ -98,7 +102,14 @@ async fn through_shared(
                 log.set_outcome("kept");
                 return json(result_object(&id, result.get()));
             }
-            let exchange = key.retry.exchange(message.bytes, terms);
+            let exchange = match key.exchange(message.bytes, terms) {
+                Ok(exchange) => exchange,
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    log.set_outcome(failure.outcome);
+                    return failure.answer(Some(&id));
+                }
+            };
             // Order: its slices keep the whole body.
             drop(message.params);
             let mut call = Call::shared(exchange, session, id, log);
@@ -201,51 +212,6 @@ async fn change_subscription(
             Ok(())
         }
     }
-}
-
-async fn to_own_child(
-    asker: &Asker<'_>,
-    session: InUse,
-    message: ClientMessage,
-    mut log: RequestLog,
-) -> Answer {
-    let begun = match &session.0.kind {
-        Kind::Own(child) => send(asker, child, &message),
-        Kind::Shared { .. } => return accepted(),
-    };
-    let mut exchange = match begun {
-        Ok(exchange) => exchange,
-        Err(failure) => {
-            log.set_outcome(failure.outcome);
-            return failure.answer(message.id.as_ref());
-        }
-    };
-    if message.kind == MessageKind::Request {
-        let id = message.id.unwrap_or_default();
-        // Order: its slices keep the whole body.
-        drop((message.params, message.bytes));
-        return deliver(Call::own(exchange, session, id, log)).await;
-    }
-    log.set_pid(exchange.pid());
-    match exchange.reply().await.map_err(Failure::from) {
-        Ok(_) => {
-            log.set_outcome("taken");
-            accepted()
-        }
-        Err(failure) => {
-            log.set_outcome(failure.outcome);
-            failure.answer(message.id.as_ref())
-        }
-    }
-}
-
-fn send(
-    asker: &Asker<'_>,
-    child: &Session,
-    message: &ClientMessage,
-) -> Result<pool_stdio::Exchange, Failure> {
-    let terms = terms(asker, message);
-    Ok(child.exchange(message.bytes.clone(), &terms)?)
 }
 
 const INVALID_REQUEST: i64 = -32600;

@@ -43,10 +43,6 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
     if let Err(bad) = check(headers, &message) {
         return refused(asker, id.as_ref(), &bad);
     }
-    let shared = asker.server.sessionless();
-    if let Some(error) = shared.refusal() {
-        return Failure::from(&error).answer(id.as_ref());
-    }
     if is_of_another_era(&message.method) {
         return refuse(
             StatusCode::NOT_FOUND,
@@ -56,6 +52,10 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
         );
     }
     let mut log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
+    let shared = asker.server.sessionless();
+    if let Some(error) = shared.refusal() {
+        return failed(Failure::from(&error), id.as_ref(), &mut log);
+    }
     let key = match shared.key(&asker.principal, Spoken::Modern) {
         Ok(key) => key,
         Err(error) => return failed(Failure::from(error), id.as_ref(), &mut log),
@@ -103,7 +103,10 @@ async fn forward(
     let limit = asker.server.time_limit(&message.method, &message.params);
     // A client that closes the stream cancels.
     let terms = Terms::new().within(limit).on_drop(OnDrop::Cancel);
-    let exchange = key.retry.exchange(message.bytes, &terms);
+    let exchange = match key.exchange(message.bytes, &terms) {
+        Ok(exchange) => exchange,
+        Err(error) => return failed(Failure::from(error), message.id.as_ref(), &mut log),
+    };
     // Order: its slices keep the whole body.
     drop(message.params);
     let call = Call::shared(exchange, None, message.id.unwrap_or_default(), log);
@@ -139,7 +142,7 @@ fn asked(asker: &Asker<'_>, message: &ClientMessage) -> Asked {
 fn scope(asker: &Asker<'_>) -> &'static str {
     match asker.server.settings.sharing {
         Sharing::Stateless => "public",
-        Sharing::Session | Sharing::Shared => "private",
+        Sharing::Session | Sharing::Shared | Sharing::Request => "private",
     }
 }
 

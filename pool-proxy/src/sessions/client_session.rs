@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pool_stdio::{ClientIds, Session};
+use pool_stdio::ClientIds;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::own_child::{LiveChild, OwnChild};
 use super::places::Place;
 use super::turns::Turns;
 use crate::backend::{KeyState, Server, Subscriber};
@@ -40,8 +41,8 @@ pub(crate) enum Kind {
         generation: u64,
         subscriber: Subscriber,
     },
-    /// By a child of its own.
-    Own(Session),
+    /// By a child of its own, if it needs one.
+    Own(OwnChild),
 }
 
 /// Requests and streams of a session.
@@ -109,6 +110,26 @@ impl ClientSession {
         let activity = self.lock();
         let is_free = activity.requests == 0 && !activity.is_over;
         is_free.then(|| now.saturating_duration_since(activity.last_request))
+    }
+
+    /// The child of its own that it has now.
+    pub(super) fn own_child(&self) -> Option<Arc<LiveChild>> {
+        match &self.kind {
+            Kind::Own(own) => own.live(),
+            Kind::Shared { .. } => None,
+        }
+    }
+
+    /// Takes its child, if the session goes on without one, and had no request for this long.
+    pub(super) fn release_child(&self, now: Instant, idle: Duration) -> Option<Arc<LiveChild>> {
+        let Kind::Own(own) = &self.kind else {
+            return None;
+        };
+        let activity = self.lock();
+        let idle_for = now.saturating_duration_since(activity.last_request);
+        let is_idle = activity.requests == 0 && !activity.is_over && idle_for >= idle;
+        // Order: no request begins, and finds the child, before it is taken.
+        is_idle.then(|| own.release()).flatten()
     }
 
     /// Lets nothing more begin, unless a request is under way. Returns whether that is so.

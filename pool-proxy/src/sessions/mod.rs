@@ -4,17 +4,20 @@
 //! |---|---|
 //! | `places` | how many sessions there may be |
 //! | `client_session` | what a session has; when it is idle |
+//! | `own_child` | whether a session has a child of its own now, and when that may leave |
 //! | `room` | which idle session ends, so that another client gets its child |
 //! | `turns` | which stream gets what the child says to its client |
 //! | `table` | which session an id names |
 
 mod client_session;
+mod own_child;
 mod places;
 mod room;
 mod table;
 mod turns;
 
-pub(crate) use client_session::{InUse, Kind};
+pub(crate) use client_session::{ClientSession, InUse, Kind};
+pub(crate) use own_child::{LiveChild, OwnChild};
 pub(crate) use places::Place;
 pub(crate) use table::Table;
 pub(crate) use turns::StreamTurn;

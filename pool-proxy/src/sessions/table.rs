@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::client_session::{ClientSession, InUse, Kind};
+use super::own_child::LiveChild;
 use super::places::{NoPlace, Place, Places};
 use super::room::{Idle, choose};
 use crate::backend::{Demand, Server};
@@ -20,8 +21,8 @@ use crate::guard::Principal;
 #[derive(Debug)]
 pub(crate) struct Table {
     sessions: Mutex<HashMap<Arc<str>, Arc<ClientSession>>>,
-    /// Sessions that have ended for others. A stream or a reply can keep one, and its child, for a while.
-    leaving: Mutex<Vec<Weak<ClientSession>>>,
+    /// Children that were taken from sessions for others. A stream or a reply can keep one for a while.
+    leaving: Mutex<Vec<Weak<LiveChild>>>,
     places: Arc<Places>,
     /// See `limits.session_idle_min`.
     idle_min: Duration,
@@ -109,13 +110,14 @@ impl Table {
         session.begin()
     }
 
-    /// Ends idle sessions whose children others wait for. `is_full`: no further child may be started at all.
+    /// Ends idle sessions whose children others wait for; one whose child is as it was goes on without it. `is_full`:
+    /// no further child may be started at all.
     pub(crate) fn make_room(&self, demands: &[Demand], is_full: bool) {
         let now = Instant::now();
         let sessions: Vec<_> = self.lock().values().map(Arc::clone).collect();
         let own = sessions
             .into_iter()
-            .filter(|session| matches!(session.kind, Kind::Own(_)));
+            .filter(|session| session.own_child().is_some());
         let idle = own.filter_map(|session| {
             Some(Idle {
                 server: Arc::clone(&session.server.name),
@@ -125,22 +127,34 @@ impl Table {
             })
         });
         let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        leaving.retain(|session| session.strong_count() > 0);
+        leaving.retain(|child| child.strong_count() > 0);
         let chosen = choose(
             demands,
             is_full,
             leaving.len(),
             (idle.collect(), self.idle_min),
         );
-        for session in chosen.iter().filter(|session| session.close_if_free()) {
-            leaving.push(Arc::downgrade(session));
-            self.end(session);
-            tracing::info!(
-                server = &*session.server.name,
-                principal = session.principal.name(),
-                "session ended: its child is needed by another client"
-            );
+        for session in &chosen {
+            leaving.extend(self.take_child(session, now));
         }
+    }
+
+    /// Takes the child of a session for another one.
+    fn take_child(&self, session: &ClientSession, now: Instant) -> Option<Weak<LiveChild>> {
+        if let Some(child) = session.release_child(now, Duration::ZERO) {
+            return Some(Arc::downgrade(&child));
+        }
+        let child = session.own_child()?;
+        if !session.close_if_free() {
+            return None;
+        }
+        self.end(session);
+        tracing::info!(
+            server = &*session.server.name,
+            principal = session.principal.name(),
+            "session ended: its child is needed by another client"
+        );
+        Some(Arc::downgrade(&child))
     }
 
     /// Ends a session. Requests in flight go on to their replies.
@@ -151,9 +165,15 @@ impl Table {
         drop(ended);
     }
 
-    /// Ends the sessions that were idle for too long, or whose children are not what they were promised.
+    /// Ends the sessions that were idle for too long, or whose children are not what they were promised, and the
+    /// children that idle sessions can do without.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
+        let sessions: Vec<_> = self.lock().values().map(Arc::clone).collect();
+        for session in sessions {
+            let idle = session.server.settings.idle_timeout;
+            drop(session.release_child(now, idle));
+        }
         let mut ended = Vec::new();
         self.lock().retain(|_, session| {
             let is_idle = session.idle_for(now) >= session.server.settings.session_idle_timeout;

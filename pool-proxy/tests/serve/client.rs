@@ -123,6 +123,13 @@ impl Client {
     }
 }
 
+/// How many children the server `legacy` has.
+pub(crate) async fn children(address: SocketAddr) -> u64 {
+    let ready = Client::at(address, "/readyz");
+    let ready = ready.send(Method::GET, "").await.json().await;
+    ready["servers"]["legacy"]["children"].as_u64().unwrap()
+}
+
 impl Reply {
     pub(crate) async fn text(&mut self) -> String {
         let body = (&mut self.body).collect().await.unwrap().to_bytes();

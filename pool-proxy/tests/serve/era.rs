@@ -113,6 +113,26 @@ fn a_child_that_exits_when_it_is_asked_is_followed_by_one_that_is_not() {
 }
 
 #[test]
+fn a_server_of_sessions_whose_child_exits_is_not_taken_for_a_legacy_one() {
+    run(async {
+        let beacon = Beacon::new();
+        let config = asked(&beacon, "exit", "").replace("'shared'", "'session'");
+        let proxy = Proxy::configured(&config);
+        let client = Client::new(proxy.address);
+        let asked = async {
+            for _ in 0..2 {
+                let mut child = beacon.next().await;
+                assert_eq!(child.line().await, "discover\n");
+                child.gone().await;
+            }
+        };
+        let (reply, ()) = tokio::join!(call(&client, "mark", json!({})), asked);
+        let words = reply["error"]["message"].as_str().unwrap();
+        assert!(words.contains("cannot be started"), "{words}");
+    });
+}
+
+#[test]
 fn a_slow_modern_child_is_found_out_by_its_late_answer() {
     run(async {
         let beacon = Beacon::new();

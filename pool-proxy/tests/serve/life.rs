@@ -71,7 +71,8 @@ fn killed_it_leaves_no_child() {
         let beacon = Beacon::new();
         let mut proxy = Proxy::configured(&legacy(&beacon, ""));
         let client = Client::new(proxy.address);
-        let (_one, _two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
+        let (_one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
+        two.call(1, "pid", json!({})).await;
         let children = (beacon.next().await, beacon.next().await);
         proxy.kill();
         tokio::join!(children.0.gone(), children.1.gone());

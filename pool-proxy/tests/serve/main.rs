@@ -7,7 +7,10 @@
 //! | `shared` | children that many clients share |
 //! | `subscriptions` | which clients of shared children are told of which resources |
 //! | `lists` | lists that are seen while no child lives, and what they say of tools |
+//! | `memory` | how much memory children may occupy |
 //! | `own` | children of one session each |
+//! | `promised` | such children, and sessions that begin without one |
+//! | `fresh` | children of one request each |
 //! | `stateless` | clients of revision 2026-07-28 |
 //! | `era` | how it is found out which era a child speaks |
 //! | `modern_children` | children of revision 2026-07-28 |
@@ -24,10 +27,13 @@
 mod blocked;
 mod client;
 mod era;
+mod fresh;
 mod life;
 mod lists;
+mod memory;
 mod modern_children;
 mod own;
+mod promised;
 mod proxy;
 mod refusals;
 mod shared;

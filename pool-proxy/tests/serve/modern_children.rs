@@ -277,8 +277,11 @@ fn a_client_that_closes_its_stream_cancels_at_a_modern_child() {
         let progress = stream.event().await.unwrap();
         assert_eq!(progress["params"]["progressToken"], 1);
         let mut child = beacon.next().await;
+        assert_eq!(child.line().await, "server/discover\n");
         drop(stream);
         says(&mut child, "cancelled").await;
+        // Whether it still works on that is asked as the revision has it.
+        says(&mut child, "server/discover").await;
     });
 }
 

@@ -18,15 +18,9 @@ fn each_session_has_a_child_of_its_own_which_ends_with_it() {
         let proxy = Proxy::configured(&legacy(&beacon, ""));
         let client = Client::new(proxy.address);
         let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
-        let (child_one, child_two) = (beacon.next().await, beacon.next().await);
-        assert_eq!(
-            one.call(1, "pid", json!({})).await,
-            child_one.pid.to_string()
-        );
-        assert_eq!(
-            two.call(1, "pid", json!({})).await,
-            child_two.pid.to_string()
-        );
+        let pid_one = one.call(1, "pid", json!({})).await;
+        assert_ne!(two.call(1, "pid", json!({})).await, pid_one);
+        let child_one = beacon.child(&pid_one).await;
         assert_eq!(
             one.send(Method::DELETE, "").await.status,
             StatusCode::NO_CONTENT
@@ -87,6 +81,8 @@ fn a_start_that_takes_longer_than_its_client_waits_goes_on() {
         child.tell("go").await;
         assert_eq!(child.line().await, "goes on\n");
         child.gone().await;
+        // The next one finds what it has said.
+        assert_eq!(client.post(&hello).await.status, StatusCode::OK);
     });
 }
 
@@ -229,12 +225,13 @@ fn a_session_ends_with_its_child() {
 fn a_session_that_is_idle_ends_and_one_with_a_stream_does_not() {
     run(async {
         let beacon = Beacon::new();
-        let proxy = Proxy::configured(&legacy(&beacon, "session_idle_timeout = '200ms'"));
+        let proxy = Proxy::configured(&legacy(&beacon, "session_idle_timeout = '1s'"));
         let client = Client::new(proxy.address);
         let listening = client.begin(NEWEST).await;
         let stream = listening.send(Method::GET, "").await;
         let kept = beacon.next().await;
         let idle = client.begin(NEWEST).await;
+        idle.call(0, "pid", json!({})).await;
         beacon.next().await.gone().await;
         assert_eq!(
             idle.post(&tool(1, "pid", json!({}))).await.status,
@@ -329,9 +326,11 @@ fn an_idle_session_gives_its_child_to_a_new_one_though_it_has_a_stream() {
         let proxy = Proxy::configured(&format!("{limits}{}", legacy(&beacon, "")));
         let client = Client::new(proxy.address);
         let idle = client.begin(NEWEST).await;
+        idle.call(0, "pid", json!({})).await;
         let mut stream = idle.send(Method::GET, "").await;
         let child = beacon.next().await;
         let new = client.begin(NEWEST).await;
+        new.call(0, "pid", json!({})).await;
         child.gone().await;
         assert!(stream.event().await.is_none());
         let refused = idle.post(&tool(1, "pid", json!({}))).await;
@@ -351,6 +350,7 @@ fn who_holds_most_children_gives_one_up_but_none_with_a_request_under_way() {
         let client = Client::new(proxy.address);
         let greedy = client.with("authorization", "Bearer test");
         let (busy, idle) = (greedy.begin(NEWEST).await, greedy.begin(NEWEST).await);
+        idle.call(0, "pid", json!({})).await;
         let mut child = beacon.next().await;
         let wait = busy.call(1, "wait", json!({}));
         let other = async {

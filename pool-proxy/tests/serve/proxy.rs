@@ -145,6 +145,26 @@ impl Beacon {
         Sighting { pid, stream }
     }
 
+    /// The child with this process id.
+    pub(crate) async fn child(&self, pid: &str) -> Sighting {
+        loop {
+            let child = self.next().await;
+            if child.pid.to_string() == pid {
+                return child;
+            }
+        }
+    }
+
+    /// Resolves when all children that have come are gone.
+    pub(crate) async fn all_gone(&self) {
+        while let Some(Ok((mut stream, _))) =
+            futures_util::FutureExt::now_or_never(self.listener.accept())
+        {
+            let mut rest = Vec::new();
+            drop(stream.read_to_end(&mut rest).await);
+        }
+    }
+
     /// Whether no further child has come.
     pub(crate) async fn is_quiet(&self) -> bool {
         let next = futures_util::FutureExt::now_or_never(self.listener.accept());

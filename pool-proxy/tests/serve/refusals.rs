@@ -48,26 +48,6 @@ fn strange_heads_and_bodies_get_a_clear_status_and_reach_no_child() {
                 r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
                 400,
             ),
-            (
-                client.clone(),
-                r#"{"jsonrpc":"2.0","id":1e999,"method":"tasks/get"}"#,
-                400,
-            ),
-            (
-                client.clone(),
-                r#"{"jsonrpc":"2.0","id":"\ud800","method":"tasks/get"}"#,
-                400,
-            ),
-            (
-                client.clone(),
-                r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
-                400,
-            ),
-            (
-                client.clone(),
-                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"pid","name":"pid"}}"#,
-                400,
-            ),
             (client.clone(), &*large, 413),
             (at("/servers/other/mcp"), &*call, 404),
             (at("/servers/../mcp"), &*call, 404),
@@ -81,12 +61,6 @@ fn strange_heads_and_bodies_get_a_clear_status_and_reach_no_child() {
             assert_eq!(reply.status.as_u16(), status, "{body}: {text}");
             assert!(!text.is_empty(), "a refusal says why");
         }
-        let long = r#"{"jsonrpc":"2.0","id":123456789012345678901234567890,"method":"tasks/get"}"#;
-        let refused = client.send(Method::POST, long).await.text().await;
-        assert!(
-            refused.contains(r#""id":123456789012345678901234567890,"#),
-            "{refused}"
-        );
         assert_eq!(
             client.send(Method::PUT, "").await.status,
             StatusCode::METHOD_NOT_ALLOWED
@@ -95,23 +69,7 @@ fn strange_heads_and_bodies_get_a_clear_status_and_reach_no_child() {
             client.send(Method::GET, "").await.status,
             StatusCode::BAD_REQUEST
         );
-        let metrics = at("/metrics").send(Method::GET, "").await.text().await;
-        for (status, reason, count) in [
-            (403, "host", 2),
-            (403, "origin", 2),
-            (415, "type", 2),
-            (406, "accept", 1),
-            (400, "version", 1),
-            (404, "session", 1),
-            (400, "header", 3),
-            (400, "message", 8),
-            (413, "body", 1),
-            (404, "path", 4),
-        ] {
-            let line =
-                format!(r#"proxy_refused_total{{status="{status}",reason="{reason}"}} {count}"#);
-            assert!(metrics.contains(&line), "{line}: {metrics}");
-        }
+        assert_counted(&at("/metrics")).await;
         assert!(beacon.is_quiet().await, "no child was started");
         assert_eq!(
             at("/servers/legacy/mcp")
@@ -119,6 +77,49 @@ fn strange_heads_and_bodies_get_a_clear_status_and_reach_no_child() {
                 .await,
             "a"
         );
+    });
+}
+
+async fn assert_counted(metrics: &Client) {
+    let metrics = metrics.send(Method::GET, "").await.text().await;
+    for (status, reason, count) in [
+        (403, "host", 2),
+        (403, "origin", 2),
+        (415, "type", 2),
+        (406, "accept", 1),
+        (400, "version", 1),
+        (404, "session", 1),
+        (400, "header", 3),
+        (400, "message", 4),
+        (413, "body", 1),
+        (404, "path", 4),
+    ] {
+        let line = format!(r#"proxy_refused_total{{status="{status}",reason="{reason}"}} {count}"#);
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
+}
+
+#[test]
+fn a_message_that_not_everybody_reads_alike_is_refused_and_a_long_id_comes_back_as_it_was() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address);
+        for body in [
+            r#"{"jsonrpc":"2.0","id":1e999,"method":"tasks/get"}"#,
+            r#"{"jsonrpc":"2.0","id":"\ud800","method":"tasks/get"}"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"pid","name":"pid"}}"#,
+        ] {
+            let mut reply = client.send(Method::POST, body).await;
+            let text = reply.text().await;
+            assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{body}: {text}");
+        }
+        let long = r#"{"jsonrpc":"2.0","id":123456789012345678901234567890,"method":"tasks/get"}"#;
+        let refused = client.send(Method::POST, long).await.text().await;
+        let id = r#""id":123456789012345678901234567890,"#;
+        assert!(refused.contains(id), "{refused}");
+        assert!(beacon.is_quiet().await, "no child was started");
     });
 }
 
@@ -135,6 +136,20 @@ fn a_page_of_a_known_origin_may_ask_and_see_its_session() {
             .to_str()
             .unwrap();
         assert!(allowed.contains("Mcp-Session-Id"));
+        let wanted = "content-type,mcp-param-region, Mcp-Param-Count,x-other,mcp-param";
+        let asking = page.with("access-control-request-headers", wanted);
+        let preflight = asking.send(Method::OPTIONS, "").await;
+        let allowed = preflight.headers.get_all("access-control-allow-headers");
+        let allowed: Vec<_> = allowed
+            .iter()
+            .flat_map(|names| names.to_str().unwrap().split(", "))
+            .collect();
+        for name in ["Content-Type", "mcp-param-region", "Mcp-Param-Count"] {
+            assert!(allowed.contains(&name), "{allowed:?}");
+        }
+        for name in ["x-other", "mcp-param"] {
+            assert!(!allowed.contains(&name), "{allowed:?}");
+        }
         let session = page.begin(NEWEST).await;
         let reply = session.post(&tool(1, "pid", json!({}))).await;
         assert_eq!(

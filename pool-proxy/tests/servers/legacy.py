@@ -18,8 +18,10 @@ CAPABILITIES = {"tools": {"listChanged": True}, "logging": {}, "resources": {"su
 if os.path.exists(os.environ.get("GROWN", "")):
     CAPABILITIES["prompts"] = {}
 held = []
+leaked = []
 calls = 0
 lists = 0
+told = 0
 client = None
 TOOLS = [
     {"name": "echo", "inputSchema": {"type": "object"}},
@@ -57,6 +59,8 @@ def call(request, params):
         return text(lists)
     if name == "calls":
         return text(calls)
+    if name == "told":
+        return text(told)
     if name == "client":
         return text(json.dumps(client))
     if name == "environment":
@@ -97,6 +101,9 @@ def call(request, params):
         return text("marked")
     if name == "fill":
         return text("x" * arguments["bytes"])
+    if name == "leak":
+        leaked.append(b"x" * arguments["bytes"])
+        return None if arguments.get("silent") else text("leaked")
     if name == "flood":
         # Until it is killed.
         line = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"%s"}}\n'
@@ -125,7 +132,7 @@ def call(request, params):
 
 
 def answer(message):
-    global lists, client
+    global lists, told, client
     method, request = message.get("method"), message.get("id")
     if method is None:
         # The answer to a question ends the call that asked.
@@ -133,12 +140,17 @@ def answer(message):
     elif request is None:
         if method == "notifications/cancelled" and "BEACON" in os.environ:
             beacon.sendall(b"cancelled\n")
+        if method == "notifications/initialized":
+            told += 1
+            if "ASKS" in os.environ:
+                say({"id": "roots", "method": "roots/list"})
         if method == "notifications/change":
             say({"method": "notifications/tools/list_changed"})
     elif method == "initialize":
         client = message["params"]
         version = os.environ.get("SPEAKS", message["params"]["protocolVersion"])
-        if message["params"].get("clientInfo", {}).get("name") == "patient":
+        is_gated = "GATED" in os.environ or os.path.exists(os.environ.get("GATE", ""))
+        if is_gated or message["params"].get("clientInfo", {}).get("name") == "patient":
             beacon.sendall(b"asked\n")
             beacon.recv(100)
             beacon.sendall(b"goes on\n")
@@ -175,3 +187,7 @@ def answer(message):
 
 for line in sys.stdin:
     answer(json.loads(line))
+
+if "BYE" in os.environ:
+    # Its input has ended, and nobody has killed it.
+    beacon.sendall(b"bye\n")

@@ -156,3 +156,7 @@ def answer(message):
 
 for line in sys.stdin:
     answer(json.loads(line))
+
+if "BYE" in os.environ:
+    # Its input has ended, and nobody has killed it.
+    beacon.sendall(b"bye\n")

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::call::Call;
 use super::client::Client;
 use super::error::RpcError;
+use super::link::OwnPing;
 
 /// Calls a child whose connection is with a pool.
 ///
@@ -46,6 +47,20 @@ impl ChildCaller {
     /// As [`JsonRpcConnection::call`](crate::JsonRpcConnection::call).
     pub fn call<R>(&self, method: &str, params: &impl Serialize) -> Call<'_, R> {
         Call::new(&self.client, method, params)
+    }
+
+    /// From now on the child is asked this to see whether it lives, in the place of the
+    /// [protocol](crate::Protocol)'s ping. Any answer will do. Meant for a
+    /// [handshake](crate::JsonRpcConnector::handshake): a second one has no effect.
+    ///
+    /// # Errors
+    ///
+    /// The params cannot be written as JSON.
+    pub fn ping_with(&self, method: &str, params: &impl Serialize) -> serde_json::Result<()> {
+        let params = serde_json::value::to_raw_value(params)?;
+        let method = method.to_owned();
+        self.client.link.ping_with(OwnPing { method, params });
+        Ok(())
     }
 
     /// As [`JsonRpcConnection::notify`](crate::JsonRpcConnection::notify).

@@ -317,11 +317,14 @@ impl JsonRpcConnection {
         self.liveness()
     }
 
-    /// Pings the child, if the protocol has a ping. Any answer will do.
+    /// Pings the child, if there is a ping. Any answer will do.
     fn ping(&self, limit: Duration) -> Option<impl Future<Output = Result<(), RpcError>>> {
         let client = &self.transport.client;
-        let method = client.protocol.ping()?;
-        let mut round_trip = RoundTrip::new(client, client.request(method, &()));
+        let request = match client.link.own_ping() {
+            Some(ping) => client.request(&ping.method, &ping.params),
+            None => client.request(client.protocol.ping()?, &()),
+        };
+        let mut round_trip = RoundTrip::new(client, request);
         round_trip.set_limit(limit);
         if let Some(request) = round_trip.request_mut() {
             request.details.is_ping = true;

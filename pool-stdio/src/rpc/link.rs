@@ -23,11 +23,12 @@ mod own_frames;
 mod suspect;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use pool_core::{ConnectionId, SuspicionSink};
+use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
@@ -96,6 +97,15 @@ pub(super) struct Link {
     /// The pool that wants to know whether the child is suspected to hang. Emptied at the end, because
     /// it keeps the pool alive.
     suspicion_sink: Mutex<Option<Arc<SuspicionSink>>>,
+    /// In the place of the protocol's ping.
+    own_ping: OnceLock<OwnPing>,
+}
+
+/// A request that the child answers at once, as whoever begins it says.
+#[derive(Debug)]
+pub(super) struct OwnPing {
+    pub(super) method: String,
+    pub(super) params: Box<RawValue>,
 }
 
 /// What a read brought.
@@ -134,6 +144,7 @@ impl Link {
             is_personal: AtomicBool::new(false),
             runtime: Handle::try_current().ok(),
             suspicion_sink: Mutex::new(None),
+            own_ping: OnceLock::new(),
         });
         (link, notifications)
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pool_core::SuspicionSink;
+use serde_json::Value;
 use tokio::time::timeout;
 
-use super::Link;
+use super::{Link, OwnPing};
 use crate::process::lock;
 use crate::rpc::protocol::Cancel;
 use crate::rpc::table::CallId;
@@ -68,13 +69,25 @@ impl Link {
         });
     }
 
+    /// Pings the child in this way from now on. The first one stays.
+    pub(in crate::rpc) fn ping_with(&self, ping: OwnPing) {
+        drop(self.own_ping.set(ping));
+    }
+
+    pub(in crate::rpc) fn own_ping(&self) -> Option<&OwnPing> {
+        self.own_ping.get()
+    }
+
     /// Sends a ping that nobody awaits, if the protocol has one: whatever comes back is a sign of life.
     pub(in crate::rpc) fn ping(&self) {
-        let Some(method) = self.settings.ping else {
-            return;
-        };
         let call = self.next_number();
-        let message = format!(r#"{{"jsonrpc":"2.0","id":{call},"method":"{method}"}}"#);
+        let (method, params) = match (self.own_ping.get(), self.settings.ping) {
+            (Some(ping), _) => (&*ping.method, format!(r#","params":{}"#, ping.params.get())),
+            (None, Some(method)) => (method, String::new()),
+            (None, None) => return,
+        };
+        let method = Value::from(method);
+        let message = format!(r#"{{"jsonrpc":"2.0","id":{call},"method":{method}{params}}}"#);
         if let Some(frame) = self.own_frame(message.into_bytes()) {
             lock(&self.state).note_unawaited_ping(call);
             self.send_now(frame);

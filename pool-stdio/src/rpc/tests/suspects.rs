@@ -6,9 +6,10 @@ use std::time::Duration;
 use pool_core::SuspicionSink;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{OurEnd, Setup, quiet};
+use crate::rpc::caller::ChildCaller;
 use crate::rpc::error::RpcError;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -192,7 +193,29 @@ async fn an_open_subscription_excuses_no_silent_child_and_is_no_work() {
     assert!(line.client.link.state().is_open() && !is_suspected(&line));
     let begun = Instant::now();
     call(&line, SECOND).await.unwrap().unwrap_err();
-    let error = open.await.unwrap().unwrap_err();
+    let ended = timeout(60 * SECOND, open).await.expect("it is excused");
+    let error = ended.unwrap().unwrap_err();
     assert!(matches!(error, RpcError::Hung { .. }), "{error}");
     assert_eq!(begun.elapsed().as_secs(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspect_is_pinged_as_whoever_began_it_has_said() {
+    let (line, mut peer) = Setup::mcp().open();
+    let caller = ChildCaller::new(line.client.clone());
+    let params = json!({ "_meta": { "x": 1 } });
+    caller.ping_with("server/discover", &params).unwrap();
+    let hasty = call(&line, SECOND);
+    peer.message().await;
+    hasty.await.unwrap().unwrap_err();
+    peer.message().await;
+    let ping = peer.message().await;
+    assert_eq!(
+        (&ping["method"], &ping["params"]),
+        (&json!("server/discover"), &params)
+    );
+    peer.say(r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"any"}}"#)
+        .await;
+    quiet().await;
+    assert!(!is_suspected(&line));
 }

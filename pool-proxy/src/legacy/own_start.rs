@@ -1,0 +1,226 @@
+//! How a session gets a child of its own: at its begin, or with the first request that needs one.
+//!
+//! A start goes on though its client gives up: a first one may download, and then the next request finds what it
+//! downloaded, or the child itself.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use pool_core::{AcquireError, AcquirePhase, KeyedAcquireError, PooledConnection};
+use pool_stdio::{JsonRpcConnection, OnDrop, Session, Terms};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, timeout};
+
+use crate::app::App;
+use crate::asker::Asker;
+use crate::backend::{ClientKind, Greeting, OwnChildren, Pools, Server};
+use crate::delivery::Failure;
+use crate::guard::Principal;
+use crate::sessions::{ClientSession, InUse, Kind, LiveChild, OwnChild, Place};
+
+/// Whom a child is started for.
+#[derive(Debug)]
+struct Owner {
+    app: Arc<App>,
+    server: Arc<Server>,
+    principal: Principal,
+}
+
+/// A child that has answered the `initialize` of a client.
+pub(super) struct Started {
+    pub(super) child: Session,
+    pub(super) reply: Bytes,
+    /// What is in the reply; `None` if it refuses.
+    pub(super) greeting: Option<Arc<Greeting>>,
+}
+
+/// Starts a child for a session that is to begin, and has it answer the `initialize` of the client. If that takes
+/// longer than the client waits, the next one of its kind finds the answer.
+pub(super) async fn start_first(
+    asker: &Asker<'_>,
+    introduction: Bytes,
+    (kind, place): (Option<Arc<ClientKind>>, Place),
+) -> Result<(Started, Place), Failure> {
+    let owner = Owner::of(asker);
+    let start = asker.app.tasks.spawn(async move {
+        let started = owner.start(introduction, kind.as_deref()).await?;
+        // Held as long as the start takes.
+        Ok((started, place))
+    });
+    let patience = asker.server.settings.wait_timeout + GRACE;
+    let Ok(started) = timeout(patience, start).await else {
+        return Err(Failure::starting());
+    };
+    started.map_err(|_| Failure::starting())?
+}
+
+/// The child of a session. It is started if there is none.
+pub(super) async fn child_of(
+    asker: &Asker<'_>,
+    session: &InUse,
+    own: &OwnChild,
+) -> Result<Arc<LiveChild>, Failure> {
+    if let Some(live) = own.live() {
+        return Ok(live);
+    }
+    let (owner, session) = (Owner::of(asker), Arc::clone(&session.0));
+    let started = async {
+        let turn = own.turn_to_start().await;
+        if let Some(live) = own.live() {
+            return Ok(live);
+        }
+        let start = owner.start_again(session, turn);
+        let start = asker.app.tasks.spawn(start).await;
+        start.map_err(|_| Failure::starting())?
+    };
+    let patience = asker.server.settings.wait_timeout + GRACE;
+    let started = timeout(patience, started).await;
+    started.unwrap_or_else(|_| Err(Failure::starting()))
+}
+
+/// Ends a session with its child, which may live on, hung or without its stdout: its session would be of no use.
+/// Forgets the lists that the child says have changed.
+pub(super) fn attend(app: &Arc<App>, session: &Arc<ClientSession>, live: &Arc<LiveChild>) {
+    let connection = live.session().connection();
+    let (ended, news) = (connection.ended(), connection.notifications());
+    let kind = live.kind().map(Arc::clone);
+    let (session, live) = (Arc::downgrade(session), Arc::downgrade(live));
+    if let Some(kind) = kind {
+        app.tasks.spawn(async move { kind.heed(news).await });
+    }
+    let served = Arc::clone(app);
+    app.tasks.spawn(async move {
+        ended.await;
+        if let Some(session) = session.upgrade()
+            && let Kind::Own(own) = &session.kind
+            && own.has(&live)
+        {
+            served.sessions.end(&session);
+        }
+    });
+}
+
+impl Owner {
+    fn of(asker: &Asker<'_>) -> Self {
+        Self {
+            app: Arc::clone(asker.app),
+            server: Arc::clone(&asker.server),
+            principal: asker.principal.clone(),
+        }
+    }
+
+    /// Starts a child for a session that has none, and sees that it is what the client was promised.
+    async fn start_again(
+        self,
+        session: Arc<ClientSession>,
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<Arc<LiveChild>, Failure> {
+        let Kind::Own(own) = &session.kind else {
+            return Err(Failure::session_over());
+        };
+        let introduction = own.introduction();
+        let introduction = introduction.filter(|_| !session.ended.is_cancelled());
+        let Some(introduction) = introduction else {
+            return Err(Failure::session_over());
+        };
+        let kind = own.kind().map(Arc::as_ref);
+        let Started {
+            child, greeting, ..
+        } = self.start(introduction, kind).await?;
+        let Some(greeting) = greeting.filter(|greeting| own.may_have(greeting)) else {
+            tracing::warn!(
+                server = &*self.server.name,
+                pid = child.connection().pid(),
+                "a child has another version or other capabilities: its client must initialize again"
+            );
+            self.app.sessions.end(&session);
+            return Err(Failure::session_over());
+        };
+        if own.is_told_here() {
+            let terms = Terms::new().within(self.server.settings.request_timeout);
+            child.exchange(INITIALIZED, &terms)?.reply().await?;
+        }
+        let live = LiveChild::new(child, greeting, own.kind().map(Arc::clone));
+        // Order: a session that ends now is dropped with its child, when the request that wants it is.
+        own.put(Arc::clone(&live));
+        attend(&self.app, &session, &live);
+        drop(turn);
+        Ok(live)
+    }
+
+    async fn start(
+        &self,
+        introduction: Bytes,
+        kind: Option<&ClientKind>,
+    ) -> Result<Started, Failure> {
+        let Pools::Session(own) = &self.server.pools else {
+            return Err(Failure::session_over());
+        };
+        let lease = self.lease(own).await.map_err(|error| {
+            let failure = Failure::from(error);
+            if failure.is_of_start() {
+                self.server.starts.failed();
+            }
+            failure
+        })?;
+        let child = Session::new(lease);
+        let terms = Terms::new()
+            .within(self.server.settings.start_timeout)
+            .on_drop(OnDrop::Cancel);
+        let reply = child.exchange(introduction, &terms)?.reply().await;
+        let reply = reply.map_err(|error| {
+            self.server.starts.failed();
+            Failure::of_start(&error)
+        })?;
+        self.server.starts.succeeded();
+        let reply = reply.unwrap_or_default();
+        let greeting = Greeting::of(&reply).map(Arc::new);
+        if let (Some(kind), Some(greeting)) = (kind, &greeting) {
+            kind.greeted(greeting);
+        }
+        Ok(Started {
+            child,
+            reply,
+            greeting,
+        })
+    }
+
+    /// The next free child.
+    async fn lease(
+        &self,
+        own: &OwnChildren,
+    ) -> Result<PooledConnection<JsonRpcConnection>, KeyedAcquireError> {
+        let until = Instant::now() + self.server.settings.start_timeout;
+        let mut lease = pin!(lease_until(own, &self.principal, until));
+        match lease.as_mut().now_or_never() {
+            Some(lease) => lease,
+            None => {
+                // Order: it waits by now, so it is seen.
+                self.app.make_room();
+                lease.await
+            }
+        }
+    }
+}
+
+/// The next free child. A start that takes longer than a wait for a child is waited for again, because it goes on.
+async fn lease_until(
+    own: &OwnChildren,
+    principal: &Principal,
+    until: Instant,
+) -> Result<PooledConnection<JsonRpcConnection>, KeyedAcquireError> {
+    loop {
+        match own.pools.acquire(principal).await {
+            Err(KeyedAcquireError::Acquire(AcquireError::Timeout { context, .. }))
+                if context.phase == AcquirePhase::Connect && Instant::now() < until => {}
+            acquired => return acquired,
+        }
+    }
+}
+
+/// So that the pool says first why there is no child.
+const GRACE: Duration = Duration::from_millis(500);
+const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
