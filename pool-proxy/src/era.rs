@@ -6,7 +6,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
 
 use crate::asker::Asker;
-use crate::wire::{Answer, BadMessage, parse, plain, refuse};
+use crate::wire::{Answer, BadMessage, because, parse, plain, refuse};
 use crate::{legacy, modern};
 
 /// Answers a request of a client that was let in.
@@ -14,10 +14,11 @@ pub(crate) async fn serve(asker: &Asker<'_>, head: &Parts, body: Bytes) -> Answe
     let headers = &head.headers;
     if let Some(name) = repeated(headers) {
         let reason = format!("{name} is there more than once");
-        return refuse(StatusCode::BAD_REQUEST, None, HEADER_MISMATCH, &reason);
+        let refusal = refuse(StatusCode::BAD_REQUEST, None, HEADER_MISMATCH, &reason);
+        return because(refusal, "header");
     }
     match head.method {
-        Method::POST => post(asker, headers, &body).await,
+        Method::POST => post(asker, headers, body).await,
         // The other era has neither.
         Method::GET | Method::DELETE if modern::is_named(headers) => method_not_allowed("POST"),
         Method::GET if !accepts(headers, "text/event-stream") => plain(
@@ -30,32 +31,32 @@ pub(crate) async fn serve(asker: &Asker<'_>, head: &Parts, body: Bytes) -> Answe
     }
 }
 
-async fn post(asker: &Asker<'_>, headers: &HeaderMap, body: &Bytes) -> Answer {
+async fn post(asker: &Asker<'_>, headers: &HeaderMap, body: Bytes) -> Answer {
     if !is_json(headers) {
         let reason = "Content-Type must be application/json";
-        return refuse(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            None,
-            INVALID_REQUEST,
-            reason,
-        );
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return because(refuse(status, None, INVALID_REQUEST, reason), "type");
     }
     if !accepts(headers, "application/json") || !accepts(headers, "text/event-stream") {
         let reason = "Accept must list application/json and text/event-stream";
-        return refuse(StatusCode::NOT_ACCEPTABLE, None, INVALID_REQUEST, reason);
+        let status = StatusCode::NOT_ACCEPTABLE;
+        return because(refuse(status, None, INVALID_REQUEST, reason), "accept");
     }
-    match parse(body) {
+    // Order: a body is not kept for as long as its reply takes. A message keeps it until a child has it.
+    let parsed = match parse(&body) {
+        Err(BadMessage::Batch) => return legacy::post_batch(asker, headers, body).await,
+        parsed => parsed,
+    };
+    drop(body);
+    match parsed {
         Ok(message) if modern::speaks(headers, &message) => {
             modern::post(asker, headers, message).await
         }
         Ok(message) => legacy::post(asker, headers, message).await,
-        Err(BadMessage::Batch) => legacy::post_batch(asker, headers, body).await,
-        Err(error) => refuse(
-            StatusCode::BAD_REQUEST,
-            None,
-            error.code(),
-            &error.to_string(),
-        ),
+        Err(error) => {
+            let (status, code) = (StatusCode::BAD_REQUEST, error.code());
+            because(refuse(status, None, code, &error.to_string()), "message")
+        }
     }
 }
 

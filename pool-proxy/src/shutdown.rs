@@ -7,11 +7,11 @@
 use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -24,7 +24,7 @@ use crate::config::{Config, LogFormat, LogSettings};
 use crate::front;
 use crate::log_lines::LogLines;
 
-/// Serves until SIGINT or SIGTERM.
+/// Serves until SIGINT, SIGTERM or SIGHUP.
 pub(crate) fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let log = begin_log(&config.settings.log)?;
     // One thread passes on more than most servers answer; the children have the other cores.
@@ -46,7 +46,7 @@ async fn serve(config: &Config, log: Option<&LogLines>) -> Result<(), Box<dyn Er
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let settings = &config.settings;
     let app = App::new(settings, metrics)?;
-    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+    let listener = front::listen(settings.listen).map_err(|error| {
         let listen = settings.listen;
         let other = "`pool-proxy serve --listen 127.0.0.1:0 …` takes a free port";
         format!("cannot listen on {listen}: {error}. {other}")
@@ -68,15 +68,36 @@ async fn serve(config: &Config, log: Option<&LogLines>) -> Result<(), Box<dyn Er
     Ok(())
 }
 
-/// Resolves on SIGINT or SIGTERM, which are caught from now on.
+/// Resolves on SIGINT, SIGTERM or SIGHUP, which are caught from now on. SIGHUP stays ignored if it is, as `nohup`
+/// wants it.
 #[cfg(unix)]
 fn told_to_end() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = match is_hangup_ignored() {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
     Ok(async move {
-        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+        let hangup = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} _ = hangup => {} }
     })
+}
+
+/// Whether this process was started with SIGHUP ignored. Only Linux says so.
+#[cfg(unix)]
+fn is_hangup_ignored() -> bool {
+    const HANGUP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & HANGUP != 0)
 }
 
 /// Resolves on Ctrl-C.
@@ -140,6 +161,8 @@ async fn upkeep(app: &Arc<App>, log: Option<&LogLines>) {
 /// Begins the log; `None` if there is to be none.
 fn begin_log(settings: &LogSettings) -> io::Result<Option<LogLines>> {
     if settings.format == LogFormat::Off {
+        // Nothing is written to stderr, which nobody may read.
+        panic::set_hook(Box::new(|_| {}));
         return Ok(None);
     }
     let lines = LogLines::begin(settings.lines_max, LOG_GATHERS_FOR, io::stderr())?;
@@ -163,7 +186,20 @@ fn begin_log(settings: &LogSettings) -> io::Result<Option<LogLines>> {
                 .init();
         }
     }
+    panic::set_hook(Box::new(log_panic));
     Ok(Some(lines))
+}
+
+/// Says it in the log, which never waits for stderr, as the hook of the standard library does.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let said = panic.payload();
+    let said = said.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| panic.payload().downcast_ref().map(String::as_str));
+    let said = said.unwrap_or_default();
+    let (file, line) = panic
+        .location()
+        .map_or(("", 0), |at| (at.file(), at.line()));
+    tracing::error!("a bug: panicked at {file}:{line}: {said}");
 }
 
 /// Says where it listens, for people and programs, which may close the pipe after the first line.
@@ -196,6 +232,7 @@ const CHILDREN_GRACE: Duration = Duration::from_secs(3);
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -216,6 +253,28 @@ mod tests {
                 "children have a part of it"
             );
         }
+    }
+
+    #[test]
+    fn a_panic_is_said_in_the_log() {
+        let file = std::env::temp_dir().join(format!("pool-proxy-{}.panic", std::process::id()));
+        let said = std::fs::File::create(&file).unwrap();
+        let log = tracing_subscriber::fmt().with_writer(Mutex::new(said));
+        let log = log.with_ansi(false).finish();
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(log_panic));
+        tracing::subscriber::with_default(log, || {
+            let panicked = panic::catch_unwind(|| panic!("at {}", 7));
+            assert!(panicked.is_err());
+        });
+        panic::set_hook(before);
+        let said = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(
+            said.contains("ERROR") && said.contains("shutdown.rs:"),
+            "{said}"
+        );
+        assert!(said.contains(": at 7"), "{said}");
     }
 
     #[tokio::test(start_paused = true)]

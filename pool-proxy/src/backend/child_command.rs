@@ -3,7 +3,7 @@
 //! A child gets little of this program's environment: what programs need to find their files, their
 //! language and their proxy. Everything else may be a secret, and is passed on by name only.
 
-use pool_stdio::CommandSpec;
+use pool_stdio::{CommandSpec, KillScope};
 
 use crate::config::ServerSettings;
 
@@ -16,6 +16,8 @@ pub(super) fn command(name: &str, settings: &ServerSettings, children_max: usize
         .args(words)
         .name(name)
         .children_max(children_max)
+        // A server may have started what leaves its process group.
+        .kill_scope(KillScope::Tree)
         .env_only(passed.chain(settings.env_pass.iter().cloned()));
     for (name, value) in &settings.env {
         spec = spec.env(name, value);

@@ -15,6 +15,7 @@ use super::promise::{Hello, Promise};
 use super::subscriptions::{NotSubscribed, Subscriber, Subscriptions};
 use super::way::{MayRepeat, Way};
 use crate::config::ServerSettings;
+use crate::guard::Principal;
 
 /// What the children of a key and its clients both know.
 #[derive(Debug, Clone)]
@@ -90,9 +91,9 @@ impl KeyState {
         }
     }
 
-    /// A client of the key, without subscriptions.
-    pub(crate) fn subscriber(&self) -> Subscriber {
-        self.subscriptions.subscriber()
+    /// A client of the key and of this principal, without subscriptions.
+    pub(crate) fn subscriber(&self, principal: &Principal) -> Subscriber {
+        self.subscriptions.subscriber(principal)
     }
 
     /// Subscribes a client to a resource, at all children. As long as somebody is subscribed, there is one.

@@ -16,6 +16,8 @@ use pool_core::AcquireError;
 use pool_stdio::ErrorObject;
 use tokio::sync::{Notify, watch};
 
+use crate::guard::Principal;
+
 /// What the clients of a key have subscribed to.
 #[derive(Debug)]
 pub(crate) struct Subscriptions {
@@ -27,6 +29,8 @@ pub(crate) struct Subscriptions {
 #[derive(Debug, Default)]
 struct State {
     topics: HashMap<Arc<str>, Topic>,
+    /// How many topics each principal owns.
+    owned: HashMap<Principal, usize>,
     /// The number of the next topic or subscriber.
     next: u64,
     /// Whether a task holds a child for the topics.
@@ -37,6 +41,8 @@ struct State {
 #[derive(Debug)]
 struct Topic {
     number: u64,
+    /// Of one of its subscribers.
+    owner: Principal,
     subscribers: HashMap<u64, Arc<Mailbox>>,
     answer: watch::Sender<Option<Subscribed>>,
 }
@@ -64,8 +70,9 @@ pub(crate) struct Subscriber {
     mailbox: Arc<Mailbox>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Mailbox {
+    principal: Principal,
     kept: Mutex<Kept>,
     news: Notify,
 }
@@ -104,12 +111,16 @@ impl Subscriptions {
         })
     }
 
-    /// A client without subscriptions.
-    pub(super) fn subscriber(self: &Arc<Self>) -> Subscriber {
+    /// A client of this principal, without subscriptions.
+    pub(super) fn subscriber(self: &Arc<Self>, principal: &Principal) -> Subscriber {
         Subscriber {
             number: self.lock().number(),
             subscriptions: Arc::clone(self),
-            mailbox: Arc::default(),
+            mailbox: Arc::new(Mailbox {
+                principal: principal.clone(),
+                kept: Mutex::default(),
+                news: Notify::new(),
+            }),
         }
     }
 
@@ -186,10 +197,19 @@ impl Subscriptions {
             return;
         };
         topic.subscribers.remove(&number);
-        if topic.subscribers.is_empty() {
-            state.topics.remove(uri);
-            drop(state);
-            self.changes.send_modify(|changes| *changes += 1);
+        let before = topic.owner.clone();
+        let next = topic.next_owner();
+        match &next {
+            Some(owner) => topic.owner = owner.clone(),
+            None => drop(state.topics.remove(uri)),
+        }
+        state.disown(&before);
+        match next {
+            Some(owner) => *state.owned.entry(owner).or_default() += 1,
+            None => {
+                drop(state);
+                self.changes.send_modify(|changes| *changes += 1);
+            }
         }
     }
 
@@ -203,9 +223,33 @@ impl State {
         self.next += 1;
         self.next
     }
+
+    /// Whether a principal can own one more topic: no more than are left for others, so that however many it wants,
+    /// there is room.
+    fn has_room_for(&self, principal: &Principal) -> bool {
+        let owned = self.owned.get(principal).copied().unwrap_or_default();
+        owned < TOPICS_MAX.saturating_sub(self.topics.len())
+    }
+
+    fn disown(&mut self, principal: &Principal) {
+        if let Some(owned) = self.owned.get_mut(principal) {
+            *owned -= 1;
+            if *owned == 0 {
+                self.owned.remove(principal);
+            }
+        }
+    }
 }
 
 impl Topic {
+    /// Its owner, as long as that has a subscriber; then the principal of another one; then nobody.
+    fn next_owner(&self) -> Option<Principal> {
+        let mut others = self.subscribers.values().map(|mailbox| &mailbox.principal);
+        let any = others.next()?;
+        let is_kept = *any == self.owner || others.any(|other| *other == self.owner);
+        Some(if is_kept { &self.owner } else { any }.clone())
+    }
+
     /// The first answer counts.
     fn answer(&self, answer: Subscribed) {
         self.answer.send_if_modified(|kept| {
@@ -225,7 +269,8 @@ impl Subscriber {
         let mut state = subscriptions.lock();
         let shared: Arc<str> = uri.into();
         let is_known = state.topics.contains_key(uri);
-        if !is_known && state.topics.len() >= TOPICS_MAX {
+        let principal = &self.mailbox.principal;
+        if !is_known && !state.has_room_for(principal) {
             return Err(NotSubscribed::TooMany);
         }
         let unsettled = {
@@ -248,8 +293,12 @@ impl Subscriber {
             })
         };
         let number = state.number();
+        if !is_known {
+            *state.owned.entry(principal.clone()).or_default() += 1;
+        }
         let topic = state.topics.entry(shared).or_insert_with(|| Topic {
             number,
+            owner: principal.clone(),
             subscribers: HashMap::new(),
             answer: watch::Sender::new(None),
         });
@@ -387,150 +436,10 @@ impl fmt::Debug for Subscriber {
 
 /// Of one session or stream: more than a client shows at a time.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 1024;
-/// How many resources all clients of a key can be subscribed to.
+/// How many resources all clients of a key can be subscribed to. One principal can have as many of them as are left.
 const TOPICS_MAX: usize = 8192;
 /// As long as most programs take.
 const URI_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_topic_lasts_from_its_first_subscriber_to_its_last() {
-        let subscriptions = Subscriptions::new();
-        let (one, two) = (subscriptions.subscriber(), subscriptions.subscriber());
-        let first = one.join("a:1").unwrap();
-        let number = subscriptions.wanted()["a:1"];
-        subscriptions.answered("a:1", number, Ok(()));
-        first.answer().await.unwrap();
-        two.join("a:1").unwrap().answer().await.unwrap();
-        one.unsubscribe("a:1");
-        assert_eq!(subscriptions.wanted()["a:1"], number);
-        assert!(subscriptions.unneeded().now_or_never().is_none());
-        drop(two);
-        assert!(subscriptions.wanted().is_empty());
-        assert!(subscriptions.unneeded().now_or_never().is_some());
-    }
-
-    #[tokio::test]
-    async fn a_refused_or_abandoned_subscription_leaves_nothing_and_an_earlier_one_stays() {
-        let subscriptions = Subscriptions::new();
-        let one = subscriptions.subscriber();
-        let joined = one.join("a:1").unwrap();
-        let number = subscriptions.wanted()["a:1"];
-        subscriptions.answered("a:1", number, Err(ErrorObject::new(-32002, "no")));
-        assert!(matches!(
-            joined.answer().await,
-            Err(NotSubscribed::Refused(_))
-        ));
-        assert!(subscriptions.wanted().is_empty());
-        drop(one.join("a:2").unwrap());
-        assert!(subscriptions.wanted().is_empty());
-
-        let joined = one.join("a:3").unwrap();
-        subscriptions.answered("a:3", subscriptions.wanted()["a:3"], Ok(()));
-        joined.answer().await.unwrap();
-        drop(one.join("a:3").unwrap());
-        assert_eq!(subscriptions.wanted().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn updates_reach_those_who_want_them_and_several_count_as_one() {
-        let subscriptions = Subscriptions::new();
-        let (one, two) = (subscriptions.subscriber(), subscriptions.subscriber());
-        let joined = (one.join("f:///a").unwrap(), two.join("f:///ab").unwrap());
-        for uri in ["f:///a", "f:///a", "f:///a/b", "f:///b"] {
-            subscriptions.updated(uri);
-        }
-        assert_eq!(&*one.next().await, "f:///a");
-        assert_eq!(&*one.next().await, "f:///a/b");
-        assert!(one.next().now_or_never().is_none());
-        assert!(two.next().now_or_never().is_none());
-        drop(joined);
-    }
-
-    #[tokio::test]
-    async fn a_request_that_was_given_up_ends_no_subscription_of_another() {
-        let subscriptions = Subscriptions::new();
-        let one = subscriptions.subscriber();
-        let (first, second) = (one.join("a").unwrap(), one.join("a").unwrap());
-        drop(first);
-        let number = subscriptions.wanted()["a"];
-        subscriptions.answered("a", number, Ok(()));
-        let third = one.join("a").unwrap();
-        second.answer().await.unwrap();
-        drop(third);
-        subscriptions.updated("a");
-        assert_eq!(&*one.next().await, "a");
-        let again = one.join("b").unwrap();
-        one.unsubscribe("b");
-        let last = one.join("b").unwrap();
-        drop(again);
-        assert!(subscriptions.wanted().contains_key("b"));
-        drop(last);
-        assert!(!subscriptions.wanted().contains_key("b"));
-    }
-
-    #[tokio::test]
-    async fn what_one_client_named_is_not_told_to_another() {
-        let subscriptions = Subscriptions::new();
-        let (one, two) = (subscriptions.subscriber(), subscriptions.subscriber());
-        let joined = (one.join("f:///").unwrap(), two.join("f:///secret").unwrap());
-        subscriptions.updated("f:///secret");
-        assert_eq!(&*one.next().await, "f:///");
-        assert_eq!(&*two.next().await, "f:///secret");
-        drop(joined);
-    }
-
-    #[tokio::test]
-    async fn many_or_long_updates_of_a_part_become_one_of_the_whole() {
-        let subscriptions = Subscriptions::new();
-        let one = subscriptions.subscriber();
-        let joined = (one.join("f:///").unwrap(), one.join("g").unwrap());
-        subscriptions.updated(&format!("f:///{}", "x".repeat(URI_BYTES_MAX)));
-        assert_eq!(&*one.next().await, "f:///");
-        for number in 0..=SUBSCRIPTIONS_MAX {
-            subscriptions.updated(&format!("f:///{number}"));
-        }
-        subscriptions.updated("g");
-        let mut told = Vec::new();
-        while let Some(uri) = one.next().now_or_never() {
-            told.push(uri);
-        }
-        assert_eq!(told.len(), SUBSCRIPTIONS_MAX + 2);
-        assert!(told.contains(&"f:///".into()) && told.contains(&"g".into()));
-        drop(joined);
-    }
-
-    #[test]
-    fn a_key_has_no_more_than_it_may_have() {
-        let subscriptions = Subscriptions::new();
-        let clients: Vec<_> = (0..=TOPICS_MAX / SUBSCRIPTIONS_MAX)
-            .map(|_| subscriptions.subscriber())
-            .collect();
-        for number in 0..TOPICS_MAX {
-            let client = &clients[number / SUBSCRIPTIONS_MAX];
-            client.join(&number.to_string()).unwrap().number = None;
-        }
-        let last = clients.last().unwrap();
-        assert!(matches!(last.join("x"), Err(NotSubscribed::TooMany)));
-        assert!(last.join("0").is_ok(), "others have it already");
-    }
-
-    #[test]
-    fn a_client_has_no_more_than_it_may_have() {
-        let subscriptions = Subscriptions::new();
-        let one = subscriptions.subscriber();
-        for number in 0..SUBSCRIPTIONS_MAX {
-            one.join(&number.to_string()).unwrap().number = None;
-        }
-        assert!(matches!(one.join("x"), Err(NotSubscribed::TooMany)));
-        assert!(one.join("0").is_ok(), "it has this one");
-        one.unsubscribe("0");
-        let long = "x".repeat(URI_BYTES_MAX + 1);
-        assert!(matches!(one.join(&long), Err(NotSubscribed::TooMany)));
-    }
-}
+mod tests;

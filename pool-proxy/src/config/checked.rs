@@ -102,6 +102,7 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
     let (http, limits) = (&settings.http, &settings.limits);
     let least = [
         ("http.body_bytes_max", http.body_bytes_max, 1024),
+        ("http.batch_bytes_max", http.batch_bytes_max, 1024),
         ("http.head_bytes_max", http.head_bytes_max, 8 << 10),
         ("http.connections_max", http.connections_max, 1),
         ("log.lines_max", settings.log.lines_max, 1),

@@ -38,6 +38,9 @@ pub(crate) struct HttpSettings {
     /// The most bytes of a body. Default 4 MiB: tool arguments are text. Worst case: this much memory
     /// for each connection.
     pub(crate) body_bytes_max: usize,
+    /// The most bytes of the replies of one batch together. Default 8 MiB. A reply beyond it becomes an error; the
+    /// first one is taken however large it is. Worst case: this much memory, or one reply, for each connection.
+    pub(crate) batch_bytes_max: usize,
     /// The most bytes of the head of a request, at least 8 KiB. Default 32 KiB.
     pub(crate) head_bytes_max: usize,
     /// How long a client may take to send the head of a request, or be idle between two. Default 60 s.
@@ -288,6 +291,7 @@ impl Default for HttpSettings {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             body_bytes_max: 4 << 20,
+            batch_bytes_max: 8 << 20,
             head_bytes_max: 32 << 10,
             head_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),

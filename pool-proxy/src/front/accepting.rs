@@ -1,6 +1,8 @@
 //! How many connections there are, and how they end.
 
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +10,28 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use super::route::answer;
 use super::unread::ReadByClient;
 use crate::app::App;
+
+/// Listens on this address.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As the standard library listens.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    // Accepted connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until the proxy stops. Returns the connections that are left.
 pub(crate) async fn serve(listener: TcpListener, app: &Arc<App>) -> GracefulShutdown {
@@ -79,3 +96,23 @@ fn spawn(
 }
 
 const ACCEPT_DELAY: Duration = Duration::from_millis(100);
+const BACKLOG: u32 = 1024;
+/// Linux doubles it, and takes more bytes when a third is free: 64 KiB, as a slow client has to take in a while
+/// ([`ReadByClient`]). A buffer that grows by itself takes megabytes, and then nothing for minutes.
+const SEND_BUFFER_BYTES: u32 = 96 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_system_keeps_little_of_what_a_client_has_not_taken() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        let (stream, _) = accepted.unwrap();
+        let socket = TcpSocket::from_std_stream(stream.into_std().unwrap());
+        assert!(socket.send_buffer_size().unwrap() <= 2 * SEND_BUFFER_BYTES);
+        drop(client);
+    }
+}

@@ -14,4 +14,4 @@ mod request_body;
 mod route;
 mod unread;
 
-pub(crate) use accepting::serve;
+pub(crate) use accepting::{listen, serve};

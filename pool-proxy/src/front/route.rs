@@ -17,10 +17,16 @@ use crate::app::App;
 use crate::asker::Asker;
 use crate::era;
 use crate::guard::Origin;
-use crate::wire::{Answer, accepted, plain};
+use crate::wire::{Answer, accepted, because, count_refusal, plain};
 
 /// Answers any request.
 pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Answer {
+    let answer = let_in(app, request).await;
+    count_refusal(&answer);
+    answer
+}
+
+async fn let_in(app: &Arc<App>, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     if head.uri.authority().is_some() || head.method == Method::CONNECT {
         return plain(
@@ -30,14 +36,14 @@ pub(super) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Answer
     }
     if !app.names.accepts_host(&head.headers) {
         let reason = "this Host is not known; http.allowed_hosts in the configuration can add it\n";
-        return plain(StatusCode::FORBIDDEN, reason);
+        return because(plain(StatusCode::FORBIDDEN, reason), "host");
     }
     match app.names.origin(&head.headers) {
         Origin::None => routed(app, &head, body).await,
         Origin::Refused => {
             let reason =
                 "this Origin may not ask; http.allowed_origins in the configuration can add it\n";
-            plain(StatusCode::FORBIDDEN, reason)
+            because(plain(StatusCode::FORBIDDEN, reason), "origin")
         }
         Origin::Allowed(origin) => {
             let mut answer = match head.method {
@@ -107,7 +113,7 @@ async fn routed(app: &Arc<App>, head: &Parts, body: Incoming) -> Answer {
         answer
             .headers_mut()
             .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return answer;
+        return because(answer, "token");
     };
     let server = app
         .server_at(path)
@@ -123,7 +129,7 @@ async fn routed(app: &Arc<App>, head: &Parts, body: Incoming) -> Answer {
     let body = match head.method {
         Method::POST => match request_body::read(body, &app.http).await {
             Ok(body) => body,
-            Err(answer) => return answer,
+            Err(answer) => return because(answer, "body"),
         },
         _ => Bytes::new(),
     };
@@ -136,7 +142,7 @@ fn not_found(app: &App, path: &str) -> Answer {
         "/mcp" if app.servers.len() > 1 => "there are several servers: /servers/NAME/mcp\n",
         _ => "nothing here: /mcp, /servers/NAME/mcp, /healthz, /readyz, /metrics\n",
     };
-    plain(StatusCode::NOT_FOUND, reason)
+    because(plain(StatusCode::NOT_FOUND, reason), "path")
 }
 
 const MIRRORED: &str = "mcp-param-";

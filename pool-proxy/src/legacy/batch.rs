@@ -1,7 +1,10 @@
 //! Batches, which revision 2025-03-26 has and all later ones have not.
 //!
 //! The messages of a batch are served as if each had come alone, all at once. Their replies are one array if
-//! each is known soon, otherwise one stream.
+//! each is known soon, otherwise one stream. A small batch can ask for many large replies, so what they may have
+//! together is limited: a reply beyond it becomes an error.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -14,11 +17,12 @@ use pool_stdio::Batch;
 use super::endpoint::{post, speaks_batches};
 use crate::asker::Asker;
 use crate::wire::{
-    Answer, BadMessage, ClientMessage, Kind, ReplyBody, accepted, event, json, parse, refuse, sse,
+    Answer, BadMessage, ClientMessage, Kind, ReplyBody, accepted, because, error_with_data, event,
+    json, parse, refuse, sse,
 };
 
 /// Answers a body that is an array.
-pub(crate) async fn post_batch(asker: &Asker<'_>, headers: &HeaderMap, body: &Bytes) -> Answer {
+pub(crate) async fn post_batch(asker: &Asker<'_>, headers: &HeaderMap, body: Bytes) -> Answer {
     if !speaks_batches(asker, headers) {
         return refused(&BadMessage::Batch);
     }
@@ -27,9 +31,11 @@ pub(crate) async fn post_batch(asker: &Asker<'_>, headers: &HeaderMap, body: &By
         Err(error) => return refused(&error),
     };
     let has_request = messages.iter().any(|message| message.kind == Kind::Request);
+    let room = &ReplyRoom::of(asker.app.http.batch_bytes_max);
     let answers = messages.into_iter().map(|message| async move {
-        let kind = message.kind;
-        (kind, post(asker, headers, message).await)
+        let (kind, id) = (message.kind, message.id.clone());
+        let answer = post(asker, headers, message).await;
+        (kind, room.take(answer, id.as_ref()))
     });
     let answers = join_all(answers).await;
     if !has_request {
@@ -62,9 +68,43 @@ fn common_refusal(all: &[(Kind, Answer)]) -> Option<(StatusCode, Option<HeaderVa
     is_common.then(|| (status, first.headers().get(RETRY_AFTER).cloned()))
 }
 
+/// How many bytes the replies of a batch still may have.
+struct ReplyRoom {
+    left: AtomicUsize,
+    max: usize,
+}
+
+impl ReplyRoom {
+    const fn of(max: usize) -> Self {
+        Self {
+            left: AtomicUsize::new(max),
+            max,
+        }
+    }
+
+    /// The answer, or an error in its place if there is no room for it. A stream is taken as it is: it says one
+    /// reply at a time, when its client reads.
+    fn take(&self, answer: Answer, id: Option<&Bytes>) -> Answer {
+        let ReplyBody::Whole(Some(reply)) = answer.body() else {
+            return answer;
+        };
+        let bytes = reply.len();
+        let take = |left: usize| match left == self.max {
+            // What may come alone may come first.
+            true => Some(left.saturating_sub(bytes)),
+            false => left.checked_sub(bytes),
+        };
+        let order = Ordering::Relaxed;
+        match self.left.fetch_update(order, order, take) {
+            Ok(_) => answer,
+            Err(_) => json(error_with_data(id, NO_ROOM, NO_ROOM_REASON, None)),
+        }
+    }
+}
+
 /// The messages of a batch.
-fn messages(body: &Bytes) -> Result<Vec<ClientMessage>, BadMessage> {
-    let batch = Batch::of(body.clone(), BATCH_MAX).ok().flatten();
+fn messages(body: Bytes) -> Result<Vec<ClientMessage>, BadMessage> {
+    let batch = Batch::of(body, BATCH_MAX).ok().flatten();
     let batch = batch.ok_or(BadMessage::NotRpc(NO_BATCH))?;
     let messages: Vec<_> = batch
         .messages()
@@ -99,14 +139,49 @@ fn joined(bodies: Vec<ReplyBody>) -> Answer {
 }
 
 fn refused(error: &BadMessage) -> Answer {
-    refuse(
-        StatusCode::BAD_REQUEST,
-        None,
-        error.code(),
-        &error.to_string(),
-    )
+    let (status, code) = (StatusCode::BAD_REQUEST, error.code());
+    because(refuse(status, None, code, &error.to_string()), "message")
 }
 
 /// Each message of a batch can hold a child.
 const BATCH_MAX: usize = 100;
+/// An error of a server.
+const NO_ROOM: i64 = -32000;
+const NO_ROOM_REASON: &str = "the replies of this batch are too large together (http.batch_bytes_max). The request was \
+                              executed, and its reply is lost: ask alone for what is large";
 const NO_BATCH: &str = "a batch is an array of 1 to 100 messages";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_beyond_the_room_of_their_batch_become_errors() {
+        let room = ReplyRoom::of(100);
+        let whole = |bytes| json(Bytes::from(vec![b'x'; bytes]));
+        let taken = |bytes| {
+            let answer = room.take(whole(bytes), Some(&Bytes::from("7")));
+            match answer.into_body() {
+                ReplyBody::Whole(Some(reply)) => reply,
+                ReplyBody::Whole(None) | ReplyBody::Events(_) => Bytes::new(),
+            }
+        };
+        assert_eq!(taken(90).len(), 90);
+        let refused = taken(11);
+        assert!(
+            refused.starts_with(br#"{"jsonrpc":"2.0","id":7,"error":{"code":-32000,"#),
+            "{refused:?}"
+        );
+        assert_eq!(taken(10).len(), 10);
+        assert_ne!(taken(1).len(), 1);
+        // Alone it is not refused, so first it is not, either.
+        let room = ReplyRoom::of(100);
+        let answer = room.take(whole(101), None);
+        assert_eq!(
+            hyper::body::Body::size_hint(answer.body()).exact(),
+            Some(101)
+        );
+        let answer = room.take(whole(1), None);
+        assert_ne!(hyper::body::Body::size_hint(answer.body()).exact(), Some(1));
+    }
+}

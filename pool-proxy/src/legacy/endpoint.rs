@@ -11,7 +11,7 @@ use crate::backend::Pools;
 use crate::delivery::Failure;
 use crate::request_log::RequestLog;
 use crate::sessions::InUse;
-use crate::wire::{Answer, ClientMessage, Kind, Revision, accepted, refuse};
+use crate::wire::{Answer, ClientMessage, Kind, Revision, accepted, because, refuse};
 
 /// Answers a message.
 pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: ClientMessage) -> Answer {
@@ -102,7 +102,7 @@ fn missing_session() -> Answer {
 
 /// What tells a client to begin a new one.
 fn unknown_session(id: Option<&Bytes>) -> Answer {
-    Failure::session_over().answer(id)
+    because(Failure::session_over().answer(id), "session")
 }
 
 /// The revision that a request speaks, by its header; `None` if that is unknown.
@@ -128,7 +128,8 @@ pub(super) fn speaks_batches(asker: &Asker<'_>, headers: &HeaderMap) -> bool {
 fn unknown_version(id: Option<&Bytes>) -> Answer {
     let known = Revision::ALL.map(Revision::name).join(", ");
     let reason = format!("MCP-Protocol-Version is none of {known}");
-    refuse(StatusCode::BAD_REQUEST, id, SERVER_ERROR, &reason)
+    let refusal = refuse(StatusCode::BAD_REQUEST, id, SERVER_ERROR, &reason);
+    because(refusal, "version")
 }
 
 const SERVER_ERROR: i64 = -32000;

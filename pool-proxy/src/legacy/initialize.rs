@@ -66,11 +66,14 @@ async fn begin_shared(
     let key = shared.key(&asker.principal, spoken)?;
     let hello = key.hello().await?;
     let version = version_in(hello.result.get().as_bytes()).unwrap_or_default();
-    let reply = result_object(message.id.as_deref().unwrap_or_default(), &hello.result);
+    let reply = result_object(
+        message.id.as_deref().unwrap_or_default(),
+        hello.result.get(),
+    );
     let kind = Kind::Shared {
         generation: hello.generation,
         ids: ClientIds::new(),
-        subscriber: key.subscriber(),
+        subscriber: key.subscriber(&asker.principal),
         key,
     };
     Ok(begun(asker, json(reply), (version, kind), place))
@@ -89,7 +92,7 @@ async fn begin_own(
         && let Some(promise) = kind.promise()
     {
         let id = message.id.as_deref().unwrap_or_default();
-        let reply = json(result_object(id, &promise.result));
+        let reply = json(result_object(id, promise.result.get()));
         let version = promise.version.clone();
         let child = OwnChild::promised(Arc::clone(kind), promise, introduction.clone());
         return Ok(begun(asker, reply, (version, Kind::Own(child)), place));

@@ -47,7 +47,10 @@ pub(super) async fn to_own_child(
             id_of(&message),
             log,
         );
-        return deliver(keeping_list(call, child, &message)).await;
+        let call = keeping_list(call, child, &message);
+        // Order: its slices keep the whole body.
+        drop(message);
+        return deliver(call).await;
     }
     log.set_pid(exchange.pid());
     match exchange.reply().await.map_err(Failure::from) {
@@ -92,20 +95,12 @@ fn without_child(own: &OwnChild, message: &ClientMessage, log: &mut RequestLog) 
         }
         MessageKind::Request if method == "ping" => {
             log.set_outcome("ok");
-            Some(json(
-                [
-                    br#"{"jsonrpc":"2.0","id":"#,
-                    &id_of(message)[..],
-                    br#","result":{}}"#,
-                ]
-                .concat()
-                .into(),
-            ))
+            Some(json(result_object(&id_of(message), "{}")))
         }
         MessageKind::Request => match own.kept_list(method, &message.params) {
             Some(Listed::Kept(result, _)) => {
                 log.set_outcome("kept");
-                Some(json(result_object(&id_of(message), &result)))
+                Some(json(result_object(&id_of(message), result.get())))
             }
             Some(Listed::Missing(_) | Listed::Not) | None => None,
         },

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::StatusCode;
 use pool_stdio::{OnDrop, Terms};
 use serde::Deserialize;
@@ -101,7 +100,7 @@ async fn through_shared(
             let listed = key.lists.find(&message.method, &message.params);
             if let Listed::Kept(result, _) = listed {
                 log.set_outcome("kept");
-                return json(result_object(&id, &result));
+                return json(result_object(&id, result.get()));
             }
             let exchange = match key.exchange(message.bytes, terms) {
                 Ok(exchange) => exchange,
@@ -111,6 +110,8 @@ async fn through_shared(
                     return failure.answer(Some(&id));
                 }
             };
+            // Order: its slices keep the whole body.
+            drop(message.params);
             let mut call = Call::shared(exchange, session, id, log);
             if let Listed::Missing(request) = listed {
                 let lists = Arc::clone(&key.lists);
@@ -132,9 +133,7 @@ async fn through_shared(
     match done {
         Ok(()) => {
             log.set_outcome("ok");
-            json(Bytes::from(
-                [br#"{"jsonrpc":"2.0","id":"#, &id[..], br#","result":{}}"#].concat(),
-            ))
+            json(result_object(&id, "{}"))
         }
         Err(failure) => {
             log.set_outcome(failure.outcome);

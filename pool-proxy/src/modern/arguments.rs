@@ -1,11 +1,11 @@
 //! Whether the headers of a call repeat its arguments as the tool's schema wants.
 
 use hyper::HeaderMap;
-use serde::Deserialize;
 use serde_json::{Number, Value};
 
 use super::metadata::{BadMetadata, decoded};
 use crate::backend::MirroredArgument;
+use crate::wire::members;
 
 /// Checks the headers of a `tools/call`.
 pub(super) fn check_arguments(
@@ -13,19 +13,14 @@ pub(super) fn check_arguments(
     params: &[u8],
     mirrored: &[MirroredArgument],
 ) -> Result<(), BadMetadata> {
-    #[derive(Default, Deserialize)]
-    struct Params {
-        #[serde(default)]
-        arguments: Value,
-    }
     if mirrored.is_empty() {
         return Ok(());
     }
-    let params: Params = serde_json::from_slice(params).unwrap_or_default();
     for argument in mirrored {
         let bad = |what: &str| Err(BadMetadata::Header(format!("{} {what}", argument.header)));
-        let mut path = argument.path.iter();
-        let meant = path.try_fold(&params.arguments, |value, step| value.get(step));
+        let Ok(meant) = value_at(params, &argument.path) else {
+            return bad("cannot be compared: the arguments cannot be read, or have a member twice");
+        };
         let meant = meant.filter(|value| !value.is_null());
         let mut said = headers.get_all(argument.header.as_str()).iter();
         match (said.next(), meant) {
@@ -38,13 +33,28 @@ pub(super) fn check_arguments(
                 let Some(said) = said else {
                     return bad("is not well encoded");
                 };
-                if !is_same(&said, meant) {
+                if !is_same(&said, &meant) {
                     return bad("is not what the body says");
                 }
             }
         }
     }
     Ok(())
+}
+
+/// The argument at this path; `None` if there is none.
+fn value_at(params: &[u8], path: &[String]) -> Result<Option<Value>, serde_json::Error> {
+    let mut value = params;
+    for step in std::iter::once("arguments").chain(path.iter().map(String::as_str)) {
+        if !value.starts_with(b"{") {
+            return Ok(None);
+        }
+        match members(value)?.get(step) {
+            Some(found) => value = found.get().as_bytes(),
+            None => return Ok(None),
+        }
+    }
+    serde_json::from_slice(value).map(Some)
 }
 
 fn is_same(said: &str, meant: &Value) -> bool {
@@ -110,5 +120,27 @@ mod tests {
             assert!(!check(Some(said), meant), "{said} {meant}");
         }
         assert!(check(None, "null") && !check(None, "1"));
+    }
+
+    #[test]
+    fn arguments_that_cannot_be_read_or_could_be_read_in_two_ways_are_refused() {
+        let mirrored = [MirroredArgument {
+            header: "mcp-param-a".to_owned(),
+            path: vec!["x".to_owned(), "y".to_owned()],
+        }];
+        let check = |params: &str| check_arguments(&HeaderMap::new(), params.as_bytes(), &mirrored);
+        for params in [
+            r#"{"arguments":{},"arguments":{"x":{"y":"secret"}}}"#,
+            r#"{"arguments":{"x":{"y":"secret"},"x":1}}"#,
+            r#"{"arguments":{"x":{"y":null,"\u0079":"secret"}}}"#,
+            r#"{"arguments":{"x":{"y":1e999}}}"#,
+            r#"{"arguments":{"x":{"y":"\ud800"}}}"#,
+            r#"{"arguments":{"a":1e999,"b":"\ud800","x":{"y":"secret"}}}"#,
+        ] {
+            assert!(check(params).is_err(), "{params}");
+        }
+        for params in ["", "{}", r#"{"arguments":{"x":[],"b":"\ud800","n":1e999}}"#] {
+            assert!(check(params).is_ok(), "{params}");
+        }
     }
 }

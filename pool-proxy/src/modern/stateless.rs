@@ -62,10 +62,7 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
     };
     match &*message.method {
         "server/discover" => discover(asker, &key, &id.unwrap_or_default(), log).await,
-        "subscriptions/listen" => {
-            let limit = asker.server.settings.request_timeout;
-            listen(&key, &message, (limit, &asker.app.stop), log).await
-        }
+        "subscriptions/listen" => listen(asker, &key, &message, log).await,
         _ => {
             if let Err(bad) = check_mirrored(headers, &key, &message) {
                 log.set_outcome("refused");
@@ -100,7 +97,7 @@ async fn forward(
     if let Listed::Kept(result, left) = &listed {
         log.set_outcome("kept");
         (asked.lists_ttl, asked.is_kept) = (*left, true);
-        let reply = result_object(message.id.as_deref().unwrap_or_default(), result);
+        let reply = result_object(message.id.as_deref().unwrap_or_default(), result.get());
         return json_answer(translate(reply, &asked).1);
     }
     let limit = asker.server.time_limit(&message.method, &message.params);
@@ -110,6 +107,8 @@ async fn forward(
         Ok(exchange) => exchange,
         Err(error) => return failed(Failure::from(error), message.id.as_ref(), &mut log),
     };
+    // Order: its slices keep the whole body.
+    drop(message.params);
     let call = Call::shared(exchange, None, message.id.unwrap_or_default(), log);
     let lists = Arc::clone(&key.lists);
     let translation = move |reply: Bytes| {
@@ -163,12 +162,7 @@ async fn discover(
         Era::Legacy => of_legacy(&hello.result, asker),
     };
     log.set_outcome("ok");
-    let id: Option<&RawValue> = serde_json::from_slice(id).ok();
-    json_answer(
-        json!({ "jsonrpc": "2.0", "id": id, "result": result })
-            .to_string()
-            .into(),
-    )
+    json_answer(result_object(id, &result.to_string()))
 }
 
 /// What a modern child says of itself, with the versions that are spoken here, too.

@@ -3,7 +3,8 @@
 //! Of lists it is acknowledged here, and holds no child: children tell the proxy anyway. Of resources it is
 //! acknowledged when a child has agreed, and holds one.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,23 +12,23 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::stream::unfold;
 use serde::Deserialize;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::asker::Asker;
 use crate::backend::{Hello, KeyState, SUBSCRIPTIONS_MAX, Subscriber};
 use crate::delivery::COMMENT_INTERVAL;
 use crate::request_log::RequestLog;
-use crate::wire::{Answer, COMMENT, ClientMessage, event, sse};
+use crate::wire::{Answer, COMMENT, ClientMessage, event, result_object, sse};
 
 /// Answers `subscriptions/listen`.
 pub(super) async fn listen(
+    asker: &Asker<'_>,
     key: &Arc<KeyState>,
     message: &ClientMessage,
-    (limit, stop): (Duration, &CancellationToken),
     log: RequestLog,
 ) -> Answer {
     let wanted = wanted(&message.params);
@@ -40,7 +41,8 @@ pub(super) async fn listen(
         .iter()
         .map(|kind| ((*kind).to_owned(), Value::Bool(true)))
         .collect();
-    let subscriber = key.subscriber();
+    let subscriber = key.subscriber(&asker.principal);
+    let limit = asker.server.settings.request_timeout;
     let subscribed = subscribe(key, &subscriber, &wanted, limit).await;
     if !subscribed.is_empty() {
         acknowledged.insert(RESOURCES.to_owned(), subscribed.into());
@@ -54,7 +56,7 @@ pub(super) async fn listen(
         agreed,
         subscriber,
         id,
-        stop: stop.clone(),
+        stop: asker.app.stop.clone(),
         is_over: false,
         log,
     };
@@ -185,22 +187,34 @@ fn agreed(wanted: &Map<String, Value>, hello: Option<&Hello>) -> Vec<&'static st
 }
 
 fn tagged(method: &str, mut params: Map<String, Value>, id: &[u8]) -> Bytes {
-    let id: Option<&RawValue> = serde_json::from_slice(id).ok();
-    let meta = params.entry("_meta").or_insert_with(|| json!({}));
-    if let Some(meta) = meta.as_object_mut() {
-        meta.insert(SUBSCRIPTION_ID.to_owned(), json!(id));
-    }
-    json!({ "jsonrpc": "2.0", "method": method, "params": params })
-        .to_string()
-        .into()
+    let meta = match params.remove("_meta") {
+        Some(Value::Object(meta)) => meta,
+        _ => Map::new(),
+    };
+    let meta = with_member(&meta, SUBSCRIPTION_ID, id);
+    let params = with_member(&params, "_meta", meta.as_bytes());
+    let method = Value::from(method);
+    format!(r#"{{"jsonrpc":"2.0","method":{method},"params":{params}}}"#).into()
 }
 
 fn closing(id: &[u8]) -> Bytes {
-    let id: Option<&RawValue> = serde_json::from_slice(id).ok();
-    let result = json!({ "resultType": "complete", "_meta": { SUBSCRIPTION_ID: id } });
-    json!({ "jsonrpc": "2.0", "id": id, "result": result })
-        .to_string()
-        .into()
+    let meta = with_member(&Map::new(), SUBSCRIPTION_ID, id);
+    let result = format!(r#"{{"resultType":"complete","_meta":{meta}}}"#);
+    result_object(id, &result)
+}
+
+/// The object with a member more, whose value stays as it is written: an id is not read as a number.
+fn with_member(object: &Map<String, Value>, name: &str, value: &[u8]) -> String {
+    let mut members: BTreeMap<&str, Cow<'_, str>> = object
+        .iter()
+        .map(|(name, value)| (&**name, value.to_string().into()))
+        .collect();
+    members.insert(name, String::from_utf8_lossy(value));
+    let written: Vec<_> = members
+        .iter()
+        .map(|(name, value)| format!("{}:{value}", Value::from(*name)))
+        .collect();
+    format!("{{{}}}", written.join(","))
 }
 
 /// Its value is a list of URIs.
@@ -214,3 +228,23 @@ const KINDS: [(&str, &str); 3] = [
     ),
 ];
 const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_message_of_a_subscription_has_its_id_as_the_client_wrote_it() {
+        let id = b"123456789012345678901234567890";
+        let params = json!({ "uri": "a:b", "_meta": { "x": 1 } });
+        let params = params.as_object().unwrap().clone();
+        let said = tagged("notifications/x", params, id);
+        let expected = r#"{"jsonrpc":"2.0","method":"notifications/x","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":123456789012345678901234567890,"x":1},"uri":"a:b"}}"#;
+        assert_eq!(said, expected);
+        let closed = closing(id);
+        let expected = r#"{"jsonrpc":"2.0","id":123456789012345678901234567890,"result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":123456789012345678901234567890}}}"#;
+        assert_eq!(closed, expected);
+    }
+}

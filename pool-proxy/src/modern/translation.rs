@@ -13,6 +13,8 @@ use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
+use crate::wire::error_object;
+
 /// What of a request its reply depends on.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
@@ -106,8 +108,7 @@ fn error_text(id: &RawValue, error: ErrorMembers, asked: &Asked) -> Option<Bytes
     }
     let data = error.data.unwrap_or_else(|| json!({ "uri": asked.uri }));
     let error = json!({ "code": INVALID_PARAMS, "message": error.message, "data": data });
-    let text = json!({ "jsonrpc": "2.0", "id": id, "error": error });
-    Some(text.to_string().into())
+    Some(error_object(id.get().as_bytes(), &error))
 }
 
 const fn status_of(code: i64) -> StatusCode {

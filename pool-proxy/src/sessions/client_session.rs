@@ -139,13 +139,24 @@ impl ClientSession {
         activity.is_over
     }
 
-    /// How long it has had neither a request nor a stream.
-    pub(super) fn idle_for(&self, now: Instant) -> Duration {
+    /// Lets nothing more begin, unless a request or a stream is under way. Returns whether that is so.
+    pub(super) fn close_if_idle(&self) -> bool {
+        let mut activity = self.lock();
+        activity.is_over |= activity.is_idle();
+        activity.is_over
+    }
+
+    /// How long it has had neither a request nor a stream; `None` if it has one.
+    pub(super) fn idle_since(&self, now: Instant) -> Option<Duration> {
         let activity = self.lock();
-        match activity.requests + activity.streams {
-            0 => now.saturating_duration_since(activity.last),
-            _ => Duration::ZERO,
-        }
+        activity
+            .is_idle()
+            .then(|| now.saturating_duration_since(activity.last))
+    }
+
+    /// The same; zero if it has one.
+    pub(super) fn idle_for(&self, now: Instant) -> Duration {
+        self.idle_since(now).unwrap_or_default()
     }
 
     /// Whether its children are no longer what its client was promised.
@@ -160,6 +171,12 @@ impl ClientSession {
 
     fn lock(&self) -> MutexGuard<'_, Activity> {
         self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Activity {
+    const fn is_idle(&self) -> bool {
+        self.requests + self.streams == 0
     }
 }
 

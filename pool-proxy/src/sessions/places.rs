@@ -32,9 +32,13 @@ pub(crate) struct Place {
 /// Why there can be no further session.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum NoPlace {
-    #[error("there are {max} sessions, and no more are allowed (limits.sessions_max)")]
+    #[error(
+        "there are {max} sessions, all in use or of others, and no more are allowed (limits.sessions_max)"
+    )]
     All { max: usize },
-    #[error("you have {max} sessions, and no more are allowed (limits.sessions_per_principal_max)")]
+    #[error(
+        "you have {max} sessions, all in use, and no more are allowed (limits.sessions_per_principal_max)"
+    )]
     Principal { max: usize },
 }
 
@@ -52,17 +56,22 @@ impl Places {
         if taken.all >= self.max {
             return Err(NoPlace::All { max: self.max });
         }
-        let own = taken.by.entry(principal.clone()).or_default();
-        if *own >= self.per_principal_max {
+        let own = taken.by.get(principal).copied().unwrap_or_default();
+        if own >= self.per_principal_max {
             let max = self.per_principal_max;
             return Err(NoPlace::Principal { max });
         }
-        *own += 1;
+        taken.by.insert(principal.clone(), own + 1);
         taken.all += 1;
         Ok(Place {
             places: Arc::clone(self),
             principal: principal.clone(),
         })
+    }
+
+    /// How many sessions this principal has.
+    pub(super) fn held(&self, principal: &Principal) -> usize {
+        self.lock().by.get(principal).copied().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {

@@ -38,9 +38,41 @@ impl Table {
         }
     }
 
-    /// The right to one more session. Taken before a child is started for it.
+    /// The right to one more session. Taken before a child is started for it. At a limit, an idle session ends
+    /// for it; if there is none, it is refused.
     pub(crate) fn place(&self, principal: &Principal) -> Result<Place, NoPlace> {
-        self.places.take(principal)
+        loop {
+            let no_place = match self.places.take(principal) {
+                Ok(place) => return Ok(place),
+                Err(no_place) => no_place,
+            };
+            let ends = self.longest_idle(principal, &no_place).ok_or(no_place)?;
+            if ends.close_if_idle() {
+                self.end(&ends);
+                tracing::info!(
+                    server = &*ends.server.name,
+                    principal = ends.principal.name(),
+                    "session ended: there were too many, and it was idle for longest"
+                );
+            }
+        }
+    }
+
+    /// The session that ends for a new one of this principal: its own, or at the limit of all sessions one of a
+    /// principal that holds more. Of the principal that holds most, the one that was idle for longest.
+    fn longest_idle(&self, asker: &Principal, no_place: &NoPlace) -> Option<Arc<ClientSession>> {
+        let now = Instant::now();
+        let of_all = matches!(no_place, NoPlace::All { .. });
+        let own = self.places.held(asker);
+        let sessions = self.lock();
+        let idle = sessions.values().filter_map(|session| {
+            let held = self.places.held(&session.principal);
+            let may_end = session.principal == *asker || (of_all && held > own);
+            let idle = session.idle_since(now).filter(|_| may_end)?;
+            Some(((held, idle), session))
+        });
+        let (_, longest) = idle.max_by_key(|(rank, _)| *rank)?;
+        Some(Arc::clone(longest))
     }
 
     /// Begins a session under a new id.

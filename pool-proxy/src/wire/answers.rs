@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::reply_body::ReplyBody;
@@ -38,10 +37,32 @@ pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
 
 /// A refusal: a status, and the same as a JSON-RPC error under the id of the request, if it is known.
 pub(crate) fn refuse(status: StatusCode, id: Option<&Bytes>, code: i64, reason: &str) -> Answer {
-    let mut answer = json(error_object(id, code, reason));
+    let mut answer = json(error_with_data(id, code, reason, None));
     *answer.status_mut() = status;
     answer
 }
+
+/// The same refusal, which is counted under this reason.
+pub(crate) fn because(mut refusal: Answer, reason: &'static str) -> Answer {
+    refusal.extensions_mut().insert(RefusedFor(reason));
+    refusal
+}
+
+/// Counts an answer, if it refuses a request as a whole. One line of the log for each would let anybody fill it.
+pub(crate) fn count_refusal(answer: &Answer) {
+    let status = answer.status();
+    if status.is_client_error() || status.is_server_error() {
+        let reason = answer.extensions().get::<RefusedFor>();
+        let reason = reason.map_or("other", |reason| reason.0);
+        let status = status.as_u16().to_string();
+        metrics::counter!("proxy_refused_total", "status" => status, "reason" => reason)
+            .increment(1);
+    }
+}
+
+/// Why a request is refused, as a label of the metric.
+#[derive(Debug, Clone, Copy)]
+struct RefusedFor(&'static str);
 
 /// A refusal of what may work later.
 pub(crate) fn unavailable(id: Option<&Bytes>, reason: &str, after: Duration) -> Answer {
@@ -55,35 +76,71 @@ pub(crate) fn unavailable(id: Option<&Bytes>, reason: &str, after: Duration) -> 
 }
 
 /// An error as a reply to the request with this id.
-fn error_object(id: Option<&Bytes>, code: i64, message: &str) -> Bytes {
-    error_with_data(id, code, message, None)
-}
-
-/// The same with further data.
 pub(crate) fn error_with_data(
     id: Option<&Bytes>,
     code: i64,
     message: &str,
     data: Option<Value>,
 ) -> Bytes {
-    let id = id.and_then(|id| serde_json::from_slice::<&RawValue>(id).ok());
     let mut error = json!({ "code": code, "message": message });
     if let Some(data) = data {
         error["data"] = data;
     }
-    Bytes::from(json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string())
+    error_object(id.map_or(&[], |id| id), &error)
+}
+
+/// The same of a whole error.
+pub(crate) fn error_object(id: &[u8], error: &Value) -> Bytes {
+    reply_object(id, "error", error.to_string().as_bytes())
 }
 
 /// A result as a reply to the request with this id.
-pub(crate) fn result_object(id: &[u8], result: &RawValue) -> Bytes {
-    let mut text = Vec::with_capacity(id.len() + result.get().len() + 40);
-    text.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
-    text.extend_from_slice(id);
-    text.extend_from_slice(br#","result":"#);
-    text.extend_from_slice(result.get().as_bytes());
-    text.push(b'}');
-    text.into()
+pub(crate) fn result_object(id: &[u8], result: &str) -> Bytes {
+    reply_object(id, "result", result.as_bytes())
+}
+
+/// A reply with the id as its client wrote it: a number could lose digits on the way through a [`Value`].
+/// Without an id it is null.
+fn reply_object(id: &[u8], member: &str, value: &[u8]) -> Bytes {
+    let id = if id.is_empty() { b"null" } else { id };
+    let parts = [
+        br#"{"jsonrpc":"2.0","id":"#,
+        id,
+        b",\"",
+        member.as_bytes(),
+        b"\":",
+        value,
+        b"}",
+    ];
+    parts.concat().into()
 }
 
 /// An error of a server: the request may be repeated later.
 const UNAVAILABLE: i64 = -32000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_has_the_id_that_its_client_wrote() {
+        for id in [
+            "123456789012345678901234567890",
+            r#""\u00e4""#,
+            "1.50",
+            "-0",
+        ] {
+            let id = Bytes::from(id);
+            let error = error_with_data(Some(&id), -1, "a \"reason\"", Some(json!({ "x": 1 })));
+            let head = [br#"{"jsonrpc":"2.0","id":"#, &id[..], b","].concat();
+            assert!(error.starts_with(&head), "{error:?}");
+            let read: Value = serde_json::from_slice(&error).unwrap();
+            assert_eq!(
+                read["error"],
+                json!({ "code": -1, "message": "a \"reason\"", "data": { "x": 1 } })
+            );
+        }
+        let without = error_with_data(None, -1, "", None);
+        assert!(without.starts_with(br#"{"jsonrpc":"2.0","id":null,"error":{"#));
+    }
+}

@@ -3,15 +3,17 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
+
+use super::members::members;
 
 /// A message of a client.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientMessage {
     pub(crate) kind: Kind,
-    /// As the client wrote it.
+    /// As the client wrote it. A copy, since it lives longer than the body.
     pub(crate) id: Option<Bytes>,
     /// Empty in an answer.
     pub(crate) method: String,
@@ -54,7 +56,7 @@ impl BadMessage {
 struct Head<'m> {
     #[serde(borrow)]
     jsonrpc: Option<Cow<'m, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'m RawValue>,
     #[serde(borrow)]
     method: Option<Cow<'m, str>>,
@@ -64,6 +66,11 @@ struct Head<'m> {
     result: Option<&'m RawValue>,
     #[serde(borrow)]
     error: Option<&'m RawValue>,
+}
+
+/// A member that is there, and may be null.
+fn present<'m, D: Deserializer<'m>>(value: D) -> Result<Option<&'m RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
 }
 
 /// Reads one message.
@@ -88,19 +95,37 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<ClientMessage, BadMessage> {
         }
     };
     if let Some(id) = head.id
-        && !matches!(id.get().as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'))
+        && !is_id(id.get())
     {
-        return Err(BadMessage::NotRpc("an id is a string or a number"));
+        return Err(BadMessage::NotRpc(
+            "an id is a string or a number that can be read",
+        ));
+    }
+    if let Some(params) = head.params
+        && params.get().starts_with('{')
+    {
+        members(params.get().as_bytes()).map_err(BadMessage::NotJson)?;
     }
     Ok(ClientMessage {
         kind,
-        id: head.id.map(|id| bytes.slice_ref(id.get().as_bytes())),
+        id: head
+            .id
+            .map(|id| Bytes::copy_from_slice(id.get().as_bytes())),
         params: head.params.map_or(Bytes::new(), |params| {
             bytes.slice_ref(params.get().as_bytes())
         }),
         method: head.method.map_or(String::new(), Cow::into_owned),
         bytes: bytes.clone(),
     })
+}
+
+/// Whether it is a string or a number that others can read, too: no half of a surrogate pair, no 1e999.
+fn is_id(text: &str) -> bool {
+    match text.as_bytes().first() {
+        Some(b'"') => serde_json::from_str::<Cow<'_, str>>(text).is_ok(),
+        Some(b'-' | b'0'..=b'9') => serde_json::from_str::<f64>(text).is_ok(),
+        _ => false,
+    }
 }
 
 /// The name of the tool that a `tools/call` calls.
@@ -158,6 +183,11 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#,
             r#"{"jsonrpc":"2.0","id":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"name":"a","n\u0061me":"a"}}"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":1e999,"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":"\ud800","method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":"\ud800","result":{}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"m"} x"#,
         ] {

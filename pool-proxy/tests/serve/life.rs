@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use hyper::{Method, StatusCode};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::client::{Client, NEWEST, initialize};
@@ -31,6 +32,15 @@ fn the_bare_command_serves_a_server_of_its_own() {
 
 #[test]
 fn told_to_end_it_finishes_what_was_begun_and_leaves_nothing() {
+    ends_in_order(Signal::SIGTERM);
+}
+
+#[test]
+fn a_hangup_ends_it_in_order() {
+    ends_in_order(Signal::SIGHUP);
+}
+
+fn ends_in_order(signal: Signal) {
     run(async {
         let beacon = Beacon::new();
         let config = legacy(&beacon, "");
@@ -41,7 +51,7 @@ fn told_to_end_it_finishes_what_was_begun_and_leaves_nothing() {
         let waiting = async { client.call("t", "wait", json!({})).await };
         let ending = async {
             assert_eq!(child.line().await, "waiting\n");
-            proxy.terminate();
+            proxy.signal(signal);
             assert!(
                 listener.event().await.is_none(),
                 "a stream without an end is closed"
@@ -66,6 +76,30 @@ fn killed_it_leaves_no_child() {
         let children = (beacon.next().await, beacon.next().await);
         proxy.kill();
         tokio::join!(children.0.gone(), children.1.gone());
+    });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_left_the_process_group_of_a_child_ends_with_it() {
+    run(async {
+        for end in ["DELETE", "SIGTERM", "SIGKILL"] {
+            let beacon = Beacon::new();
+            let mut proxy = Proxy::configured(&legacy(&beacon, ""));
+            let client = Client::new(proxy.address).begin(NEWEST).await;
+            let child = beacon.next().await;
+            assert_eq!(client.call(1, "detach", json!({})).await, "detached");
+            let detached = beacon.next().await;
+            match end {
+                "DELETE" => {
+                    let ended = client.send(Method::DELETE, "").await;
+                    assert_eq!(ended.status, StatusCode::NO_CONTENT);
+                }
+                "SIGTERM" => proxy.terminate(),
+                _ => proxy.kill(),
+            }
+            tokio::join!(child.gone(), detached.gone());
+        }
     });
 }
 

@@ -257,12 +257,64 @@ fn a_session_is_needed_and_its_number_is_limited() {
         assert_eq!(reply.status, StatusCode::BAD_REQUEST);
         assert!(reply.text().await.contains("Mcp-Session-Id is missing"));
         let only = client.begin(NEWEST).await;
+        let stream = only.send(Method::GET, "").await;
         let mut refused = client.post(&initialize(NEWEST)).await;
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(refused.headers["retry-after"], "5");
         assert!(refused.text().await.contains("sessions_per_principal_max"));
         only.send(Method::DELETE, "").await;
+        drop(stream);
         client.begin(NEWEST).await;
+    });
+}
+
+#[test]
+fn sessions_that_are_never_ended_lock_out_nobody() {
+    run(async {
+        for sharing in ["session", "shared"] {
+            let beacon = Beacon::new();
+            let limits = "[limits]\nsessions_per_principal_max = 3\n";
+            let sharing = format!("sharing = '{sharing}'");
+            let proxy = Proxy::configured(&format!("{limits}{}", legacy(&beacon, &sharing)));
+            let client = Client::new(proxy.address);
+            let first = client.begin(NEWEST).await;
+            let in_use = client.begin(NEWEST).await;
+            let mut stream = in_use.send(Method::GET, "").await;
+            let mut latest = client.begin(NEWEST).await;
+            for _ in 0..3 {
+                latest = client.begin(NEWEST).await;
+            }
+            let ended = first.post(&tool(1, "pid", json!({}))).await;
+            assert_eq!(ended.status, StatusCode::NOT_FOUND);
+            latest.call(1, "pid", json!({})).await;
+            in_use.call(1, "pid", json!({})).await;
+            in_use.send(Method::DELETE, "").await;
+            assert!(stream.event().await.is_none());
+        }
+    });
+}
+
+#[test]
+fn at_the_limit_of_all_sessions_one_of_the_principal_with_most_ends() {
+    run(async {
+        let beacon = Beacon::new();
+        // Of `test` and of `other`.
+        let tokens = "[tokens.many]\nsha256 = '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'\n\
+                      [tokens.new]\nsha256 = 'd9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa'\n";
+        let limits = "[limits]\nsessions_max = 2\n";
+        let server = legacy(&beacon, "sharing = 'shared'");
+        let proxy = Proxy::configured(&format!("{limits}{tokens}{server}"));
+        let of = |token| Client::new(proxy.address).with("authorization", token);
+        let (many, new) = (of("Bearer test"), of("Bearer other"));
+        let (one, two) = (many.begin(NEWEST).await, many.begin(NEWEST).await);
+        new.begin(NEWEST).await.call(1, "pid", json!({})).await;
+        let ended = one.post(&tool(1, "pid", json!({}))).await;
+        assert_eq!(ended.status, StatusCode::NOT_FOUND);
+        two.call(1, "pid", json!({})).await;
+        // One each is as even as it gets: only its own can end.
+        many.begin(NEWEST).await;
+        let ended = two.post(&tool(1, "pid", json!({}))).await;
+        assert_eq!(ended.status, StatusCode::NOT_FOUND);
     });
 }
 

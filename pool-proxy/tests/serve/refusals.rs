@@ -69,6 +69,7 @@ fn strange_heads_and_bodies_get_a_clear_status_and_reach_no_child() {
             client.send(Method::GET, "").await.status,
             StatusCode::BAD_REQUEST
         );
+        assert_counted(&at("/metrics")).await;
         assert!(beacon.is_quiet().await, "no child was started");
         assert_eq!(
             at("/servers/legacy/mcp")
@@ -76,6 +77,49 @@ fn strange_heads_and_bodies_get_a_clear_status_and_reach_no_child() {
                 .await,
             "a"
         );
+    });
+}
+
+async fn assert_counted(metrics: &Client) {
+    let metrics = metrics.send(Method::GET, "").await.text().await;
+    for (status, reason, count) in [
+        (403, "host", 2),
+        (403, "origin", 2),
+        (415, "type", 2),
+        (406, "accept", 1),
+        (400, "version", 1),
+        (404, "session", 1),
+        (400, "header", 3),
+        (400, "message", 4),
+        (413, "body", 1),
+        (404, "path", 4),
+    ] {
+        let line = format!(r#"proxy_refused_total{{status="{status}",reason="{reason}"}} {count}"#);
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+    }
+}
+
+#[test]
+fn a_message_that_not_everybody_reads_alike_is_refused_and_a_long_id_comes_back_as_it_was() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address);
+        for body in [
+            r#"{"jsonrpc":"2.0","id":1e999,"method":"tasks/get"}"#,
+            r#"{"jsonrpc":"2.0","id":"\ud800","method":"tasks/get"}"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"pid","name":"pid"}}"#,
+        ] {
+            let mut reply = client.send(Method::POST, body).await;
+            let text = reply.text().await;
+            assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{body}: {text}");
+        }
+        let long = r#"{"jsonrpc":"2.0","id":123456789012345678901234567890,"method":"tasks/get"}"#;
+        let refused = client.send(Method::POST, long).await.text().await;
+        let id = r#""id":123456789012345678901234567890,"#;
+        assert!(refused.contains(id), "{refused}");
+        assert!(beacon.is_quiet().await, "no child was started");
     });
 }
 

@@ -74,6 +74,19 @@ def call(request, params):
         token = params["_meta"]["progressToken"]
         say({"method": "notifications/progress", "params": {"progressToken": token, "progress": 1}})
         return None
+    if name == "detach":
+        # A process that leaves the process group, and connects to the beacon as a child does.
+        if os.fork() == 0:
+            os.setsid()
+            apart = socket.socket(socket.AF_UNIX)
+            apart.connect(os.environ["BEACON"])
+            apart.sendall(b"%d\n" % os.getpid())
+            beacon.close()
+            for number in range(3):
+                os.close(number)
+            while True:
+                signal.pause()
+        return text("detached")
     if name == "log":
         say({"method": "notifications/message", "params": {"level": "info", "data": "said"}})
         return text("logged")

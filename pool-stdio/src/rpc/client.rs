@@ -201,8 +201,10 @@ impl Client {
         id: Option<Span>,
         tokens: Vec<Span>,
     ) -> Result<OutgoingRequest, RpcError> {
+        // Copies, because a slice would keep the whole message until the reply.
+        let copied = |span: Span| Bytes::copy_from_slice(span.of(message));
         let client_id = ClientId {
-            id: id.map_or_else(Bytes::new, |id| message.slice(id.range())),
+            id: id.map_or_else(Bytes::new, copied),
             is_subscription: false,
         };
         let mut edits: Vec<(Span, Bytes)> = Vec::with_capacity(tokens.len() + 1);
@@ -213,7 +215,7 @@ impl Client {
         };
         for span in tokens {
             let number = self.link.next_number();
-            details.tokens.push((number, message.slice(span.range())));
+            details.tokens.push((number, copied(span)));
             edits.push((span, self.link.tokens.text(number)));
         }
         edits.sort_by_key(|(span, _)| span.range().start);

@@ -422,6 +422,22 @@ async fn a_detached_request_goes_on_to_its_reply_or_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_was_written_keeps_nothing_of_its_body() {
+    let (line, mut peer) = Setup::mcp().open();
+    let request =
+        r#"{"jsonrpc":"2.0","id":"c1","method":"m","params":{"_meta":{"progressToken":"t"}}}"#;
+    let body = bytes::Bytes::from(request.to_owned());
+    let terms = Terms::new().client(&ClientIds::new());
+    let mut exchange = exchange(&line.client, body.clone(), &terms).unwrap();
+    let asked = sent(&mut exchange, &mut peer).await;
+    quiet().await;
+    assert!(body.is_unique(), "a slice of the body is kept");
+    peer.say(progress(&asked["params"]["_meta"]["progressToken"]))
+        .await;
+    assert!(exchange.next().await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_expects_no_reply_is_sent_and_what_is_no_message_is_refused() {
     let (line, mut peer) = Setup::mcp().open();
     let mut one = begin(&line, r#"{"method":"news"}"#, &Terms::new());
