@@ -35,6 +35,7 @@ mod stderr;
 mod stopping;
 mod sys;
 mod terminate;
+mod turns;
 mod ward;
 mod watched;
 
