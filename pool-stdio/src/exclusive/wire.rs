@@ -155,27 +155,8 @@ impl<C: Codec> Wire<C> {
 
     /// The next frame of a child that has exited: all it wrote is in the pipe by now.
     pub(super) fn last_frame(&mut self) -> Result<C::Item, Fault> {
-        let inbox = inbox_of(&mut self.inbox);
-        let mut chunk = [0; READ_BYTES];
-        loop {
-            if let Some(frame) = inbox.next()? {
-                return Ok(frame);
-            }
-            if inbox.is_at_end {
-                return Err(Fault::EndOfOutput);
-            }
-            match self.stdio.read_now(&mut chunk) {
-                Ok(count) => {
-                    inbox.bytes.extend_from_slice(&chunk[..count]);
-                    inbox.is_at_end = count == 0;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(Fault::Exited);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Fault::Read(error)),
-            }
-        }
+        let stdio = &mut self.stdio;
+        inbox_of(&mut self.inbox).last_frame(|chunk| stdio.read_now(chunk))
     }
 
     /// Whether nothing is left that was read and not taken. Under the lenient policy whole frames
@@ -268,6 +249,39 @@ impl<C: Codec> Inbox<C> {
         frame.map_err(|error| Fault::Decode(error.into()))
     }
 
+    /// The next frame of what is in the pipe. `read` reads without waiting.
+    fn last_frame(
+        &mut self,
+        mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> Result<C::Item, Fault> {
+        let mut chunk = [0; READ_BYTES];
+        let mut read_bytes = 0;
+        loop {
+            if let Some(frame) = self.next()? {
+                return Ok(frame);
+            }
+            if self.is_at_end {
+                return Err(Fault::EndOfOutput);
+            }
+            // Order: before the next read. A process that the child has left behind can write for ever.
+            if read_bytes >= LAST_BYTES_MAX {
+                return Err(Fault::Exited);
+            }
+            match read(&mut chunk) {
+                Ok(count) => {
+                    self.bytes.extend_from_slice(&chunk[..count]);
+                    self.is_at_end = count == 0;
+                    read_bytes += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(Fault::Exited);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Fault::Read(error)),
+            }
+        }
+    }
+
     fn discard_frames(&mut self) -> Result<u64, Fault> {
         let mut frames = 0;
         while self.next()?.is_some() {
@@ -284,6 +298,8 @@ fn inbox_of<C>(inbox: &mut Mutex<Inbox<C>>) -> &mut Inbox<C> {
 
 /// How much is read at once of a child that has exited.
 const READ_BYTES: usize = 8 * 1024;
+/// How much is read in all of a child that has exited: as much as a pipe can hold.
+const LAST_BYTES_MAX: usize = 1024 * 1024;
 /// A larger buffer is given back after a message was written, or a frame was read.
 const KEPT_BYTES: usize = 64 * 1024;
 /// Small, since every request sets it aside.
@@ -302,6 +318,38 @@ mod tests {
             bytes: BytesMut::new(),
             is_at_end: false,
         }
+    }
+
+    #[test]
+    fn a_child_that_has_exited_is_not_read_for_ever() {
+        let mut inbox = Inbox {
+            codec: LineCodec::new().skip_overlong_lines(),
+            bytes: BytesMut::new(),
+            is_at_end: false,
+        };
+        let mut written = 0;
+        let frame = inbox.last_frame(|chunk| {
+            assert!(written <= 2 * LAST_BYTES_MAX, "it is read for ever");
+            written += chunk.len();
+            chunk.fill(b'x');
+            Ok(chunk.len())
+        });
+        assert!(matches!(frame, Err(Fault::Exited)), "{frame:?}");
+    }
+
+    #[test]
+    fn a_frame_that_ends_with_a_full_pipe_is_read() {
+        let mut inbox = inbox();
+        let mut written = 0;
+        let frame = inbox.last_frame(|chunk| {
+            written += chunk.len();
+            chunk.fill(b'x');
+            if written == LAST_BYTES_MAX {
+                chunk[chunk.len() - 1] = b'\n';
+            }
+            Ok(chunk.len())
+        });
+        assert_eq!(frame.unwrap().bytes.len(), LAST_BYTES_MAX - 1);
     }
 
     #[test]

@@ -6,25 +6,22 @@ use std::sync::{Arc, Weak};
 use super::child_pipes::ChildInput;
 use super::custodian::{Custodian, Message};
 use super::host;
-use super::lock::lock;
 use super::once::Wait;
 use super::outcome::{Exit, Termination};
 use super::record::{ChildRecord, PipeEnds};
 use super::signal::{Signal, SignalError};
 use super::spawn_error::SpawnError;
 use super::stderr::StderrTail;
-use super::sys::{
-    self, BorrowedPipe, Delivery, Life, Look, OwnedPipe, PidState, PipeEnd, Readiness, Root,
-    StdoutView,
-};
-use super::terminate::{KillScope, Start, Stop};
+use super::sys::{self, BorrowedPipe, Look, OwnedPipe, PipeEnd, Readiness, Root, StdoutView};
+use super::terminate::{Start, Stop};
 
 /// A running child process.
 ///
 /// Dropping it kills its [scope](crate::KillScope) and reaps it, in the background. That works on any
 /// thread, with or without a runtime, and during a panic. In a fork of this program it does nothing
 /// to the child, which belongs to the process that started it. If this program itself is killed, aborts or
-/// returns from `main`, the child sees the end of its input and nothing more.
+/// returns from `main`, the child sees the end of its input, and a guardian ends it soon after, unless
+/// it is [unguarded](crate::CommandSpec::unguarded).
 ///
 /// # Pipes
 ///
@@ -247,7 +244,7 @@ impl Child {
             return Liveness::Exited;
         };
         let Look { has_exited, stdout } = root.look(stdout);
-        if has_exited.unwrap_or_else(|| self.has_exited_by_asking(root)) {
+        if has_exited.unwrap_or_else(|| self.record.has_exited_by_asking(root)) {
             return Liveness::Exited;
         }
         match stdout {
@@ -256,15 +253,6 @@ impl Child {
             }) => Liveness::Eof,
             Some(Readiness { is_ready: true, .. }) => Liveness::HasOutput,
             Some(Readiness { .. }) | None => Liveness::Quiet,
-        }
-    }
-
-    fn has_exited_by_asking(&self, root: &Root) -> bool {
-        // Order: under the lock, so that the custodian does not reap it meanwhile.
-        let pid_state = lock(&self.record.pid_state);
-        match *pid_state {
-            PidState::Held => matches!(root.life(), Ok(Life::Over(_))),
-            PidState::Released => true,
         }
     }
 
@@ -374,7 +362,7 @@ impl Child {
 
     fn stop_or_hasten(&mut self, stop: Stop, pipes: PipeEnds) {
         if self.root.is_some() {
-            self.stop(Start::Stop(stop), pipes);
+            self.stop(self.start_of(stop), pipes);
         } else if !host::is_fork() && self.record.termination.peek().is_none() {
             self.custodian.post(Message::Stop {
                 child: self.record.id,
@@ -423,22 +411,17 @@ impl Child {
         Wait::new(Arc::clone(&self.record.termination))
     }
 
-    /// Sends SIGKILL, if that is what a forced termination begins with and the root lives.
-    fn kill_at_once(&self) -> bool {
-        let (Some(scope), Some(root)) = (self.record.killed_at_once, &self.root) else {
-            return false;
-        };
-        let is_over = self.record.termination.peek().is_some();
-        if is_over || host::is_fork() || self.liveness(None) == Liveness::Exited {
-            return false;
+    /// How its termination begins. For a forced one without a grace SIGKILL is sent here and now.
+    fn start_of(&self, stop: Stop) -> Start {
+        let root = self.root.as_deref().filter(|_| stop == Stop::Force);
+        match root {
+            // Order: killed before the caller can close its stdin, or it would take half a request
+            // for the whole.
+            Some(root) if self.record.is_killed_at_once && self.record.kill_root(root) => {
+                Start::Killed
+            }
+            Some(_) | None => Start::Stop(stop),
         }
-        // Order: under the lock, so that the custodian does not reap it meanwhile.
-        let pid_state = lock(&self.record.pid_state);
-        let delivery = match scope {
-            KillScope::Root => root.signal(Signal::Kill, *pid_state),
-            KillScope::Group | KillScope::Tree => root.signal_group(Signal::Kill, *pid_state),
-        };
-        matches!(delivery, Delivery::Sent)
     }
 
     fn stop(&mut self, start: Start, pipes: PipeEnds) {
@@ -496,13 +479,7 @@ impl ChildRemote {
 impl Drop for Child {
     fn drop(&mut self) {
         let pipes = std::mem::take(&mut self.pipes);
-        // Order: killed before its pipes are closed, or it would take half a request for the whole.
-        let start = if self.kill_at_once() {
-            Start::Killed
-        } else {
-            Start::Stop(Stop::Force)
-        };
-        self.stop(start, pipes);
+        self.stop(self.start_of(Stop::Force), pipes);
     }
 }
 

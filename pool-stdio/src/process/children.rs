@@ -1,6 +1,7 @@
 //! A set of children, so that a program can signal or terminate all of them.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use super::child::Child;
@@ -96,13 +97,15 @@ impl Children {
         failed.collect()
     }
 
-    /// Terminates every child and lets no more be started: SIGTERM now, SIGKILL after `grace`.
+    /// Terminates every child and lets no more be started: SIGTERM now, SIGKILL after `grace`. If
+    /// `grace` is zero, SIGKILL was sent when this returns: a pipe that is closed then cannot make a
+    /// child take half a message for the whole.
     ///
     /// A termination that is under way is hastened, never slowed. A child's handle keeps its pipes,
     /// and sees the end of the stream.
     ///
-    /// The future resolves when all have gone, at the latest two seconds after `grace`. A process that
-    /// is left then did not end by SIGKILL; it is still watched.
+    /// The future resolves when all have gone, at the latest two seconds after `grace`. A child that is
+    /// left then did not end by SIGKILL, or another process still holds its pipes; it is still watched.
     ///
     /// # Cancel safety
     ///
@@ -135,24 +138,34 @@ impl Children {
         grace: Duration,
     ) -> impl Future<Output = TerminateAllReport> + Send + 'static + use<> {
         let grace = grace.min(TIME_MAX);
-        self.roster.close();
+        let custodian = Custodian::get().ok();
+        self.roster.close(custodian.clone().map(Waker::from));
         let members = self.roster.members();
         let until = sys::clock_now() + grace + ROUND_UP_MARGIN;
         let round_up = RoundUp::begin(&self.roster, until);
         let reported = round_up.reported();
-        match Custodian::get() {
-            Ok(custodian) => {
-                for Member { record, .. } in members {
+        match custodian {
+            Some(custodian) => {
+                for Member { record, root } in members {
+                    // Order: killed before the caller can close its stdin, or it would take half a
+                    // request for the whole. Our hold on the root ends before the termination can.
+                    let is_killed = grace.is_zero()
+                        && root.upgrade().is_some_and(|root| record.kill_root(&root));
+                    let start = if is_killed {
+                        Start::Killed
+                    } else {
+                        Start::Shutdown(grace)
+                    };
                     custodian.post(Message::Stop {
                         child: record.id,
-                        start: Start::Shutdown(grace),
+                        start,
                         pipes: PipeEnds::default(),
                     });
                 }
                 custodian.post(Message::RoundUp(round_up));
             }
             // Without a custodian there was never a child.
-            Err(_) => round_up.publish(),
+            None => round_up.publish(),
         }
         reported
     }
@@ -160,3 +173,106 @@ impl Children {
 
 /// For killed children to exit and be drained.
 const ROUND_UP_MARGIN: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTER_DEADLINE: Duration = Duration::from_secs(60);
+
+    /// A start that fails, or whose future is dropped, gives its place up in this way.
+    #[tokio::test]
+    async fn a_start_that_fails_ends_the_wait_for_all_and_was_never_a_child() {
+        let children = Children::new();
+        let reservation = children.roster.reserve();
+        let reported = children.terminate_all(TIME_MAX);
+        // The custodian has seen a later message, and waits for the set to be empty.
+        settle().await;
+        drop(reservation);
+        let report = tokio::time::timeout(OUTER_DEADLINE, reported).await;
+        let report = report.expect("the custodian was not woken");
+        assert_eq!((report.ended, report.left), (0, Vec::new()));
+    }
+
+    #[cfg(unix)]
+    mod order {
+        use std::os::unix::process::ExitStatusExt;
+        use std::sync::mpsc;
+
+        use tokio::io::AsyncReadExt;
+        use tokio::net::unix::pipe::Receiver;
+        use tokio::time::timeout;
+
+        use super::*;
+        use crate::process::command::CommandSpec;
+        use crate::process::lock::lock;
+        use crate::process::outcome::Rung;
+        use crate::process::terminate::Stop;
+
+        #[tokio::test]
+        async fn terminate_all_without_a_grace_kills_before_stdin_can_be_closed() {
+            assert_killed_first(|set, _| drop(set.terminate_all(Duration::ZERO))).await;
+        }
+
+        #[tokio::test]
+        async fn a_forced_stop_kills_before_stdin_can_be_closed() {
+            assert_killed_first(|_, child| child.begin_stop(Stop::Force)).await;
+        }
+
+        /// Stops a child while the custodian can send no signal, then closes its stdin.
+        async fn assert_killed_first(stop: impl FnOnce(&Children, &mut Child)) {
+            let set = Children::new();
+            // Order: of two children the custodian serves the older one first.
+            let older = cat(&Children::new()).await;
+            let mut child = cat(&set).await;
+            let release = hold_up_custodian(&older);
+            let stdin = child.take_stdin();
+            let mut stdout = Receiver::from_owned_fd(child.take_stdout().unwrap()).unwrap();
+            stop(&set, &mut child);
+            drop(stdin);
+            let mut rest = Vec::new();
+            let read = timeout(OUTER_DEADLINE, stdout.read_to_end(&mut rest)).await;
+            assert_eq!(read.expect("it has not ended").unwrap(), 0);
+            drop(release);
+            let end = timeout(OUTER_DEADLINE, child.terminating()).await.unwrap();
+            let signal = end.exit.status().and_then(|status| status.signal());
+            assert_eq!((signal, end.rung), (Some(libc::SIGKILL), Rung::Kill));
+            assert!(!end.exited_by_itself);
+            drop(older);
+        }
+
+        /// A child that exits at the end of its input.
+        async fn cat(set: &Children) -> Child {
+            let command = CommandSpec::new("cat").build().unwrap();
+            set.spawn(&command).await.unwrap()
+        }
+
+        /// The custodian waits for a lock, to send a signal to this child, until the value is dropped.
+        fn hold_up_custodian(older: &Child) -> mpsc::Sender<()> {
+            let record = older.record();
+            let (release, released) = mpsc::channel();
+            let (tell, is_locked) = mpsc::channel::<()>();
+            std::thread::spawn(move || {
+                let pid_state = lock(&record.pid_state);
+                drop(tell);
+                assert!(released.recv().is_err());
+                drop(pid_state);
+            });
+            assert!(is_locked.recv().is_err());
+            Custodian::get().unwrap().post(Message::Stop {
+                child: older.record().id,
+                start: Start::Shutdown(TIME_MAX),
+                pipes: PipeEnds::default(),
+            });
+            release
+        }
+    }
+
+    /// Resolves when the custodian has taken the messages that were posted before.
+    async fn settle() {
+        let others = Children::new();
+        let reported = others.terminate_all(Duration::ZERO);
+        let report = tokio::time::timeout(OUTER_DEADLINE, reported).await;
+        assert!(report.is_ok(), "the custodian does not answer");
+    }
+}

@@ -12,8 +12,9 @@
 //! 3. With no termination under way it sleeps until a child does something: no periodic wake-ups
 //!    (while something can be seen only by asking, one per [`ASK_GAP`]).
 //! 4. What an event of one child costs does not depend on how many others there are.
-//! 5. A turn of the loop reads at most [`TURN_BYTES`] of output and 1 MiB more for each root that has
-//!    just exited, so that no child can keep the thread. Messages and exits come first.
+//! 5. A turn of the loop reads about 512 KiB of output and 1 MiB more for each root that has
+//!    just exited. Messages and exits come first. The next turn goes on with the output of the
+//!    children that this one did not come to, so that no child can keep the thread.
 //!
 //! # Locking
 //!
@@ -23,6 +24,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::task::Wake;
 use std::time::{Duration, Instant};
 
 use super::lock::lock;
@@ -32,6 +34,7 @@ use super::record::{ChildId, PipeEnds};
 use super::roster::RoundUp;
 use super::sys::{self, Life, PollWaker, Poller, Root, WatchedExit};
 use super::terminate::{Ending, Start};
+use super::turns::Turns;
 use super::ward::{NewChild, Ward};
 use super::watched::{Source, Token};
 use super::{guardian, notifier, service};
@@ -108,6 +111,7 @@ impl Custodian {
                 move |answer| answers.post(Message::Scanned(answer)),
                 started.waker.kept(),
             ),
+            turns: Turns::default(),
             scratch: vec![0; SCRATCH_BYTES],
         };
         service::start("stdio-custodian", move || watch.run())?;
@@ -123,6 +127,13 @@ impl Custodian {
         if was_empty {
             self.waker.wake();
         }
+    }
+}
+
+impl Wake for Custodian {
+    /// Makes it look whether the sets that are terminated are empty.
+    fn wake(self: Arc<Self>) {
+        self.waker.wake();
     }
 }
 
@@ -149,6 +160,7 @@ struct Watch<A> {
     guards: BTreeMap<ChildId, Guard>,
     alarms: BTreeMap<AlarmKind, Alarm>,
     scans: ScanThread<A>,
+    turns: Turns,
     scratch: Vec<u8>,
 }
 
@@ -245,25 +257,26 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> Watch<A> {
 
     fn serve(&mut self, now: Instant, ready: &[u64]) -> BTreeSet<ChildId> {
         let ready = ready.iter().filter(|number| **number != WAKER_TOKEN);
-        let mut tokens: Vec<Token> = ready.map(|number| Token::of_number(*number)).collect();
-        // Order: exits first, and output as far as the turn allows. The rest stays ready.
-        tokens.sort_unstable();
-        let mut touched = BTreeSet::new();
-        let mut bytes = 0;
-        for Token { source, child } in tokens {
-            if child.0 >= FIRST_GUARD {
-                self.look_at_guards(|guard| guard.watch.is_some());
-                continue;
-            }
-            let is_output = matches!(source, Source::Stdout | Source::Stderr);
-            if is_output && bytes >= TURN_BYTES {
-                break;
-            }
-            if let Some(ward) = self.wards.get_mut(&child) {
-                bytes += ward.serve(source, now, &mut self.scratch);
-                touched.insert(child);
-            }
+        let (guards, tokens): (Vec<Token>, Vec<Token>) = ready
+            .map(|number| Token::of_number(*number))
+            .partition(|token| token.child.0 >= FIRST_GUARD);
+        if !guards.is_empty() {
+            self.look_at_guards(|guard| guard.watch.is_some());
         }
+        let mut touched = BTreeSet::new();
+        let Self {
+            turns,
+            wards,
+            scratch,
+            ..
+        } = self;
+        turns.take(tokens, |Token { source, child }| {
+            let Some(ward) = wards.get_mut(&child) else {
+                return 0;
+            };
+            touched.insert(child);
+            ward.serve(source, now, scratch)
+        });
         touched
     }
 
@@ -385,8 +398,6 @@ const ASK_GAP: Duration = Duration::from_millis(10);
 const REAP_GAP: Duration = Duration::from_millis(500);
 /// What is read from a pipe at once; as much as a pipe holds by default.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// How much output is read in a turn.
-const TURN_BYTES: usize = 512 * 1024;
 /// No child has this number, nor those after it.
 const FIRST_GUARD: u64 = u64::MAX >> 3;
 /// No child has this number.

@@ -37,6 +37,7 @@ mod stderr;
 mod stopping;
 mod sys;
 mod terminate;
+mod turns;
 mod ward;
 mod watched;
 

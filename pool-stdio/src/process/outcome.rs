@@ -225,7 +225,7 @@ impl fmt::Display for Exit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TerminateAllReport {
-    /// How many children ended.
+    /// How many children ended. A start that failed is none.
     pub ended: usize,
     /// The process ids of those that did not.
     pub left: Vec<u32>,

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::cgroup::Cgroup;
+use super::host;
 use super::lock::lock;
 use super::memory::resident_bytes;
 use super::once::Once;
 use super::outcome::{Exit, Termination};
 use super::signal::{Signal, SignalError};
 use super::stderr::{Ring, StderrTail};
-use super::sys::{self, Delivery, PidState, PipeEnd, Root, is_stopped};
+use super::sys::{self, Delivery, Life, Look, PidState, PipeEnd, Root, is_stopped};
 use super::terminate::KillScope;
 
 /// The number of a child within this program. Unlike a process id it is never used twice.
@@ -26,8 +27,8 @@ pub(crate) struct ChildRecord {
     pub(crate) cgroup: Option<Arc<Cgroup>>,
     /// Why the child was killed, if its pool asked for that. Set before it is killed.
     pub(crate) kill_cause: OnceLock<Box<str>>,
-    /// What a forced termination kills at once; `None` if it gives a grace first.
-    pub(crate) killed_at_once: Option<KillScope>,
+    /// Whether a forced termination begins with SIGKILL. If not, it gives a grace first.
+    pub(crate) is_killed_at_once: bool,
     /// Locked while a signal is sent by number, and while the child is reaped.
     pub(crate) pid_state: Mutex<PidState>,
     pub(crate) stderr: Mutex<Ring>,
@@ -71,6 +72,37 @@ impl ChildRecord {
         // Order: under the lock, so that the custodian does not reap the child meanwhile.
         let pid_state = lock(&self.pid_state);
         *pid_state == PidState::Held && is_stopped(self.pid)
+    }
+
+    /// Whether the root has exited. Costs one system call.
+    pub(crate) fn has_exited(&self, root: &Root) -> bool {
+        let Look { has_exited, .. } = root.look(None);
+        has_exited.unwrap_or_else(|| self.has_exited_by_asking(root))
+    }
+
+    /// The same, where the root's exit must be asked for.
+    pub(crate) fn has_exited_by_asking(&self, root: &Root) -> bool {
+        // Order: under the lock, so that the custodian does not reap it meanwhile.
+        let pid_state = lock(&self.pid_state);
+        match *pid_state {
+            PidState::Held => matches!(root.life(), Ok(Life::Over(_))),
+            PidState::Released => true,
+        }
+    }
+
+    /// Sends SIGKILL to the root, and to its group if that is in its scope. Returns whether the root was
+    /// alive, and the signal was sent.
+    pub(crate) fn kill_root(&self, root: &Root) -> bool {
+        if self.termination.peek().is_some() || host::is_fork() || self.has_exited(root) {
+            return false;
+        }
+        // Order: under the lock, so that the custodian does not reap it meanwhile.
+        let pid_state = lock(&self.pid_state);
+        let delivery = match self.scope {
+            KillScope::Root => root.signal(Signal::Kill, *pid_state),
+            KillScope::Group | KillScope::Tree => root.signal_group(Signal::Kill, *pid_state),
+        };
+        matches!(delivery, Delivery::Sent)
     }
 
     /// Sends a signal to the child alone. Without a root the child's termination has begun.

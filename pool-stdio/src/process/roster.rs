@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
+use std::task::Waker;
 use std::time::Instant;
 
 use super::lock::lock;
@@ -28,7 +29,11 @@ pub(crate) struct Roster {
 #[derive(Debug, Default)]
 struct Places {
     state: RosterState,
+    /// Wakes the custodian, once the set is closed: it may wait for the set to be empty.
+    custodian: Option<Waker>,
     reserved: usize,
+    /// How many children have become members so far.
+    admitted: usize,
     members: BTreeMap<ChildId, Member>,
     waiting_for_empty: Vec<Arc<Once<()>>>,
 }
@@ -55,6 +60,11 @@ impl Places {
         self.reserved + self.members.len()
     }
 
+    fn pids(&self) -> Vec<u32> {
+        let members = self.members.values();
+        members.map(|member| member.record.pid).collect()
+    }
+
     fn take_waiting_if_empty(&mut self) -> Vec<Arc<Once<()>>> {
         if self.count() == 0 {
             std::mem::take(&mut self.waiting_for_empty)
@@ -75,9 +85,7 @@ impl Roster {
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
-        let places = lock(&self.places);
-        let members = places.members.values();
-        members.map(|member| member.record.pid).collect()
+        lock(&self.places).pids()
     }
 
     /// A place for a child that is to be started; `None` if the set is closed.
@@ -92,9 +100,15 @@ impl Roster {
         })
     }
 
-    /// Lets no more children join.
-    pub(crate) fn close(&self) {
-        lock(&self.places).state = RosterState::Closed;
+    /// Lets no more children join. The custodian is woken when a start that was begun before leaves
+    /// the set empty.
+    pub(crate) fn close(&self, custodian: Option<Waker>) {
+        let mut places = lock(&self.places);
+        places.state = RosterState::Closed;
+        let replaced = std::mem::replace(&mut places.custodian, custodian);
+        // Order: unlocked before a waker is dropped.
+        drop(places);
+        drop(replaced);
     }
 
     /// Resolves when the set is empty.
@@ -145,6 +159,7 @@ impl Reservation {
         let roster_state = {
             let mut places = lock(&self.roster.places);
             places.members.insert(record.id, member);
+            places.admitted += 1;
             places.state
         };
         Admission {
@@ -159,12 +174,17 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let waiting = {
+        let (waiting, custodian) = {
             let mut places = lock(&self.roster.places);
             places.reserved -= 1;
-            places.take_waiting_if_empty()
+            let is_empty = places.count() == 0;
+            let custodian = places.custodian.clone().filter(|_| is_empty);
+            (places.take_waiting_if_empty(), custodian)
         };
         wake(waiting);
+        if let Some(custodian) = custodian {
+            custodian.wake();
+        }
     }
 }
 
@@ -191,16 +211,21 @@ impl Drop for Membership {
 #[derive(Debug)]
 pub(crate) struct RoundUp {
     roster: Arc<Roster>,
-    begun_with: usize,
+    /// How many children had gone before.
+    gone_before: usize,
     until: Instant,
     report: Arc<Once<TerminateAllReport>>,
 }
 
 impl RoundUp {
     pub(crate) fn begin(roster: &Arc<Roster>, until: Instant) -> Self {
+        let gone_before = {
+            let places = lock(&roster.places);
+            places.admitted - places.members.len()
+        };
         Self {
             roster: Arc::clone(roster),
-            begun_with: roster.count(),
+            gone_before,
             until,
             report: Once::new(),
         }
@@ -226,10 +251,13 @@ impl RoundUp {
 
     /// Publishes what there is to report now.
     pub(crate) fn publish(&self) {
-        let left = self.roster.pids();
-        self.report.publish(TerminateAllReport {
-            ended: self.begun_with.saturating_sub(left.len()),
-            left,
-        });
+        let report = {
+            let places = lock(&self.roster.places);
+            let left: Vec<u32> = places.pids();
+            // A start that failed was never a child.
+            let ended = places.admitted - left.len() - self.gone_before;
+            TerminateAllReport { ended, left }
+        };
+        self.report.publish(report);
     }
 }

@@ -456,7 +456,7 @@ fn new_record(
         scope: command.scope(),
         cgroup,
         kill_cause: OnceLock::new(),
-        killed_at_once: (command.times().force_grace.is_zero()).then(|| command.scope()),
+        is_killed_at_once: command.times().force_grace.is_zero(),
         pid_state: Mutex::new(pid_state),
         stderr: Mutex::new(Ring::new(limits)),
         exit: Once::new(),

@@ -134,7 +134,8 @@ impl Ladder {
     ) -> Self {
         match start {
             Start::Stop(Stop::Orderly) => {}
-            Start::Stop(Stop::Force) | Start::Killed => times = times.hastened(times.force_grace),
+            Start::Stop(Stop::Force) => times = times.hastened(times.force_grace),
+            Start::Killed => times = times.hastened(Duration::ZERO),
             Start::Shutdown(grace) => times = times.hastened(grace),
         }
         // A forced end does not wait for a scan.
@@ -167,9 +168,11 @@ impl Ladder {
     pub(crate) fn hasten(&mut self, now: Instant, start: Start) {
         let grace = match start {
             Start::Stop(Stop::Orderly) => return,
-            Start::Stop(Stop::Force) | Start::Killed => self.times.force_grace,
+            Start::Stop(Stop::Force) => self.times.force_grace,
+            Start::Killed => Duration::ZERO,
             Start::Shutdown(grace) => grace,
         };
+        self.is_killed |= start == Start::Killed;
         self.times = self.times.hastened(grace.min(self.times.term_grace));
         match &mut self.stage {
             Stage::Flush { until } | Stage::Eof { until } => *until = now,
@@ -195,18 +198,20 @@ impl Ladder {
         !self.stdin_dropped
     }
 
-    /// Takes the answer to [`Order::Scan`].
+    /// Takes the answer to [`Order::Scan`]. One that is not waited for any more is ignored.
     pub(crate) fn scanned(&mut self, now: Instant, others: Others) {
         if self.record != Record::Done {
             self.record = Record::Done;
             return;
         }
-        let again = match self.others {
-            View::Due(Again { gap, .. }) | View::Asked(Again { gap, .. }) => Again {
-                at: now + gap,
-                gap: (gap * 2).min(SCAN_GAP_MAX),
-            },
-            View::Gone | View::Uncountable(_) => Again::after(now, SCAN_GAP_MIN),
+        // Order: only what was asked for. The root lived during a scan for the record, so what that
+        // found proves nothing when it comes late.
+        let View::Asked(Again { gap, .. }) = self.others else {
+            return;
+        };
+        let again = Again {
+            at: now + gap,
+            gap: (gap * 2).min(SCAN_GAP_MAX),
         };
         self.others = match others {
             Others::Alive(count) => {
@@ -298,6 +303,9 @@ impl Ladder {
     }
 
     fn eof(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
+        if self.is_killed {
+            return self.enter_kill(now, Rung::Kill);
+        }
         match self.subject(now, sight) {
             Subject::Gone => self.enter_drain(now, Rung::Eof, Survivors::Known(0)),
             Subject::NeedsScan => self.scan(now, ScanFor::Count),
@@ -319,6 +327,9 @@ impl Ladder {
     }
 
     fn term(&mut self, now: Instant, until: Instant, sight: &Sight) -> Order {
+        if self.is_killed {
+            return self.enter_kill(now, Rung::Kill);
+        }
         match self.subject(now, sight) {
             Subject::Gone => self.enter_drain(now, Rung::Term, Survivors::Known(0)),
             Subject::NeedsScan => self.scan(now, ScanFor::Count),

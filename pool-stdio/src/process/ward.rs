@@ -274,8 +274,11 @@ impl Ward {
             }
         };
         if !matches!(others, Others::Unknown(_) | Others::Uncountable(_)) {
-            stopping.seen = answer.members;
-            stopping.seen.extend(answer.outside);
+            stopping.seen = answer.outside;
+            // Order: asked after the scan. Once the group is empty, its number can be another's.
+            if sys::holds_group(&self.root, pid_state) {
+                stopping.seen.extend(answer.members);
+            }
         }
         stopping.ladder.scanned(now, others);
         None
@@ -503,7 +506,7 @@ impl Ward {
 
     fn request(&self, purpose: ScanPurpose) -> ScanRequest {
         let pid = self.record.pid;
-        let is_held = self.pid_state() == PidState::Held;
+        let pid_state = self.pid_state();
         let (number, recorded) = match &self.stopping {
             Some(stopping) => (stopping.scan_number, stopping.seen.clone()),
             None => (0, Vec::new()),
@@ -513,8 +516,8 @@ impl Ward {
                 child: self.record.id,
                 number,
             },
-            unreaped_root: is_held.then_some(pid),
-            group: (is_held || self.root.outlives_its_pid()).then_some(pid),
+            unreaped_root: (pid_state == PidState::Held).then_some(pid),
+            group: sys::holds_group(&self.root, pid_state).then_some(pid),
             descendants_since: self.descendants_since,
             cgroup: self.record.cgroup.clone(),
             recorded,

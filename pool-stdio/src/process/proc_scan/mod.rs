@@ -13,12 +13,13 @@
 mod pass;
 mod scan_request;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 pub(super) use self::scan_request::{ScanAnswer, ScanKey, ScanPurpose, ScanRequest};
 
 use self::pass::{Found, Snapshot};
+use self::scan_request::ScanKind;
 use super::health::Event;
 use super::lock::lock;
 use super::outcome::CountFailure;
@@ -40,7 +41,9 @@ pub(crate) struct ScanThread<A> {
 
 #[derive(Debug, Default)]
 struct Queue {
-    requests: Mutex<Vec<ScanRequest>>,
+    /// At most three for each child, however long a pass takes: an answer to a request that was
+    /// replaced would be ignored, and signals that follow others are stronger.
+    requests: Mutex<BTreeMap<(ChildId, ScanKind), ScanRequest>>,
     posted: Condvar,
 }
 
@@ -69,8 +72,7 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> ScanThread<A> {
         if !self.is_started {
             return Err(request);
         }
-        lock(&self.queue.requests).push(request);
-        self.queue.posted.notify_one();
+        self.queue.post(request);
         Ok(())
     }
 }
@@ -102,7 +104,7 @@ fn run(queue: &Queue, answer: &impl Fn(ScanAnswer), kept: sys::Kept, state: &mut
         pending.extend(
             queue
                 .take(pending.is_empty())
-                .into_iter()
+                .into_values()
                 .map(|request| Pending {
                     request,
                     passes: 0,
@@ -127,7 +129,14 @@ fn run(queue: &Queue, answer: &impl Fn(ScanAnswer), kept: sys::Kept, state: &mut
 }
 
 impl Queue {
-    fn take(&self, may_wait: bool) -> Vec<ScanRequest> {
+    fn post(&self, request: ScanRequest) {
+        let key = (request.key.child, request.purpose.kind());
+        let replaced = lock(&self.requests).insert(key, request);
+        self.posted.notify_one();
+        drop(replaced);
+    }
+
+    fn take(&self, may_wait: bool) -> BTreeMap<(ChildId, ScanKind), ScanRequest> {
         let requests = lock(&self.requests);
         let requests = if may_wait {
             self.posted
@@ -277,3 +286,45 @@ impl InCgroup {
 
 /// A process takes microseconds to leave, unless it is stuck; then it is not waited for.
 const PASSES_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(child: u64, number: u64, purpose: ScanPurpose) -> ScanRequest {
+        ScanRequest {
+            key: ScanKey {
+                child: ChildId(child),
+                number,
+            },
+            unreaped_root: None,
+            group: None,
+            descendants_since: None,
+            cgroup: None,
+            recorded: Vec::new(),
+            purpose,
+        }
+    }
+
+    #[test]
+    fn requests_of_a_child_do_not_pile_up_while_a_pass_takes_long() {
+        let queue = Queue::default();
+        for number in 0..100 {
+            for child in [1, 2] {
+                queue.post(request(child, number, ScanPurpose::Count));
+                queue.post(request(child, number, ScanPurpose::Kill));
+                let signals: &[Signal] = match number {
+                    0 => &[Signal::Terminate],
+                    _ => &[Signal::Kill],
+                };
+                queue.post(request(child, number, ScanPurpose::Signal(signals)));
+            }
+        }
+        let taken = queue.take(true);
+        assert_eq!(taken.len(), 2 * 3);
+        assert!(taken.values().all(|one| one.key.number == 99));
+        let is_kill = |one: &&ScanRequest| one.purpose == ScanPurpose::Signal(&[Signal::Kill]);
+        assert_eq!(taken.values().filter(is_kill).count(), 2);
+        assert!(queue.take(false).is_empty());
+    }
+}

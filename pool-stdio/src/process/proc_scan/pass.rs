@@ -133,7 +133,10 @@ impl Snapshot {
             if is_member {
                 found.dead_members.push(process.id);
             }
-            let is_ours = is_member || request.recorded.contains(&process.id);
+            // Members of a group whose root was reaped are reaped by the ward, which can tell whether the
+            // number is still the group's.
+            let is_ours = is_member && request.unreaped_root.is_some()
+                || request.recorded.contains(&process.id);
             // If its parent was dying just now, it is our child by now.
             let is_left_to_others = process.parent == 1 && std::process::id() != 1;
             if is_ours && !is_root && !is_left_to_others {
@@ -169,8 +172,8 @@ impl Snapshot {
         found
     }
 
-    /// The processes that carry the mark, were recorded before, or have a parent of which one of these is
-    /// true.
+    /// The processes that carry the mark, were recorded before, are in the group of a root that was not
+    /// reaped, or have a parent of which one of these is true.
     fn descendants(&self, request: &ScanRequest, since: u64) -> HashSet<usize> {
         let mut found = HashSet::new();
         let mut next: Vec<usize> = Vec::new();
@@ -179,7 +182,8 @@ impl Snapshot {
         }
         for (at, Seen { process, marks }) in self.processes.iter().enumerate() {
             let is_marked = matches!(marks, Marks::Of(ids) if ids.contains(&request.key.child));
-            let is_member = Some(process.group) == request.group;
+            // Once the root is reaped, the number of its group can become another's.
+            let is_member = request.unreaped_root.is_some() && Some(process.group) == request.group;
             if is_marked || is_member || request.recorded.contains(&process.id) {
                 next.push(at);
             }

@@ -9,7 +9,7 @@ use crate::process::signal::Signal;
 use crate::process::sys::ProcessId;
 use crate::process::terminate::Others;
 
-/// A request for a scan. There are never more of them than three per child under termination.
+/// A request for a scan.
 #[derive(Debug)]
 pub(crate) struct ScanRequest {
     pub(crate) key: ScanKey,
@@ -45,7 +45,25 @@ pub(crate) enum ScanPurpose {
     Signal(&'static [Signal]),
 }
 
+/// A [`ScanPurpose`] without its signals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ScanKind {
+    Signal,
+    Count,
+    Kill,
+}
+
 impl ScanPurpose {
+    /// What requests of one child are told apart by while they wait. A later one replaces an earlier one
+    /// of the same kind.
+    pub(crate) const fn kind(self) -> ScanKind {
+        match self {
+            Self::Count => ScanKind::Count,
+            Self::Kill => ScanKind::Kill,
+            Self::Signal(_) => ScanKind::Signal,
+        }
+    }
+
     /// The signals for those outside the group.
     pub(crate) const fn signals(self) -> &'static [Signal] {
         match self {

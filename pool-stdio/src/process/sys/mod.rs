@@ -170,6 +170,15 @@ pub(crate) enum PidState {
     Released,
 }
 
+/// Whether the number of the root's group still means that group. If it was empty once without the root,
+/// another process can get the number, and lead a group of its own.
+pub(crate) fn holds_group(root: &Root, pid_state: PidState) -> bool {
+    match pid_state {
+        PidState::Held => true,
+        PidState::Released => root.outlives_its_pid() && !root.group_is_empty(pid_state),
+    }
+}
+
 /// A process, and never another one that gets its pid later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ProcessId {

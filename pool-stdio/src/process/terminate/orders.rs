@@ -89,7 +89,7 @@ pub(crate) struct Ending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     Stop(Stop),
-    /// [`Stop::Force`] without a grace. The handle has already sent SIGKILL to a root that lived.
+    /// Without a grace. SIGKILL was already sent to a root that lived.
     Killed,
     /// SIGTERM now, SIGKILL after this.
     Shutdown(Duration),

@@ -245,6 +245,28 @@ fn a_root_that_its_handle_has_killed_is_said_to_be_killed() {
 }
 
 #[test]
+fn a_root_that_is_killed_in_a_grace_is_said_to_be_killed() {
+    let unhurried = LadderTimes {
+        force_grace: SECOND,
+        ..times()
+    };
+    // Where the graces are when it is killed: in the flush, after the end of input, after SIGTERM.
+    for (flushed, steps) in [(false, 1), (true, 2), (true, 4)] {
+        let mut play = Play::new(ORDERLY, unhurried, Dies::OnKill, None);
+        play.flushed = flushed;
+        for _ in 0..steps {
+            if let Order::Wait(Some(until)) = play.ladder.step(play.now, &play.sight()) {
+                play.now = until;
+            }
+        }
+        play.kill_at = Some(play.now);
+        play.ladder.hasten(play.now, Start::Killed);
+        let ending = play.run().unwrap();
+        assert_eq!(ending.rung, Rung::Kill, "{:?}", play.orders);
+    }
+}
+
+#[test]
 fn force_with_a_grace_asks_first() {
     let times = LadderTimes {
         force_grace: SECOND,
@@ -383,6 +405,21 @@ fn descendants_of_a_root_that_has_just_exited_are_not_waited_for() {
     ));
     sight.root = RootSight::Exited;
     assert_eq!(play.ladder.step(now, &sight), Order::DropStdin);
+}
+
+#[test]
+fn a_record_that_comes_late_does_not_say_what_the_root_left_behind() {
+    let mut play = Play::new(ORDERLY, times(), Dies::OnEof(SECOND), None);
+    let (mut now, mut sight) = (play.now, play.sight());
+    play.ladder = Ladder::begin(now, ORDERLY, KillScope::Tree, times(), RootSight::Running);
+    let asked = play.ladder.step(now, &sight);
+    assert_eq!(asked, Order::Scan(ScanFor::Record));
+    now += RECORD_WAIT;
+    assert_eq!(play.ladder.step(now, &sight), Order::DropStdin);
+    play.ladder.scanned(now, Others::Gone);
+    sight.root = RootSight::Exited;
+    let next = play.ladder.step(now, &sight);
+    assert_eq!(next, Order::Scan(ScanFor::Count));
 }
 
 #[test]

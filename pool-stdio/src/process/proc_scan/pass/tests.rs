@@ -131,6 +131,34 @@ fn a_recorded_process_is_found_after_its_parents_have_gone_and_so_are_its_childr
 }
 
 #[test]
+fn children_of_a_stranger_that_has_the_number_of_a_reaped_root_are_not_ours() {
+    let reaped = |recorded| ScanRequest {
+        unreaped_root: None,
+        recorded,
+        ..request()
+    };
+    let processes = || vec![member(10, 1), process(30, 10, Marks::Of(vec![]))];
+    assert_eq!(find(&reaped(vec![]), processes()).1, Vec::<u32>::new());
+    // A member that was known before is ours, and so are its children.
+    assert_eq!(find(&reaped(vec![id(10)]), processes()).1, vec![30]);
+    let mut marked = processes();
+    marked[0].marks = Marks::Of(vec![ChildId(1)]);
+    assert_eq!(find(&reaped(vec![]), marked).1, vec![30]);
+}
+
+#[test]
+fn a_dead_child_of_this_program_in_the_group_of_a_stranger_is_left_to_its_owner() {
+    let mut dead = process(11, std::process::id(), Marks::NotRead).process;
+    dead.group = 10;
+    let reaped = ScanRequest {
+        unreaped_root: None,
+        ..request()
+    };
+    let found = Snapshot::new(Vec::new(), vec![dead]).find(&reaped);
+    assert_eq!(found.adopted, vec![]);
+}
+
+#[test]
 fn a_process_that_is_older_than_the_child_is_not_its_descendant() {
     let mut old = process(20, 10, Marks::Of(vec![ChildId(1)]));
     old.process.id.started_ticks = 99;

@@ -178,6 +178,7 @@ mod tests {
     use nix::unistd::Pid;
 
     use super::*;
+    use crate::process::sys::holds_group;
     use crate::process::sys::linux::posix_spawn::spawn;
     use crate::process::sys::linux::proc_table::processes;
     use crate::process::sys::spawn::{Mask, Place, Start, StartLimits, StderrEnd, StdoutEnd};
@@ -271,6 +272,25 @@ mod tests {
         while members(root.pid) > 0 {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn the_number_of_a_reaped_root_is_its_groups_until_the_last_member_has_gone() {
+        let (root, stdin, stdout) = shell(LEAVE_A_MEMBER);
+        wait_for_exit(&root);
+        assert!(holds_group(&root, PidState::Held));
+        root.reap().unwrap();
+        assert_eq!(
+            holds_group(&root, PidState::Released),
+            root.outlives_its_pid()
+        );
+        drop(stdin);
+        wait_for_all(stdout);
+
+        let (root, _stdin, _stdout) = shell("exit 0");
+        wait_for_exit(&root);
+        root.reap().unwrap();
+        assert!(!holds_group(&root, PidState::Released));
     }
 
     #[test]
