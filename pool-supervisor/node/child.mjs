@@ -14,6 +14,8 @@ export class ChildProcess extends EventEmitter {
   #name;
   #isHeld = true;
   #isSpawned = false;
+  /** It has exited, although the event can wait for inherited output. */
+  #hasExited = false;
   #isOver = false;
   #isClosed = false;
   #outputs = {};
@@ -128,8 +130,9 @@ export class ChildProcess extends EventEmitter {
     const cleanUp = isLong ? this.#atEnd : this.#atExit;
     const end = (reason) => {
       // The usual way ends the whole tree, by force at last; another signal is sent as it is.
-      if (signalName(killSignal) !== 'SIGTERM' && !this.#isOver) return this.kill(killSignal);
-      if (isLong ? this.#isEnded : this.#isOver) return false;
+      const isOver = this.#hasExited || this.#isOver;
+      if (signalName(killSignal) !== 'SIGTERM' && !isOver) return this.kill(killSignal);
+      if (isLong ? this.#isEnded : isOver) return false;
       this.killed = true;
       this.#cancel('orderly', reason);
       return true;
@@ -170,6 +173,9 @@ export class ChildProcess extends EventEmitter {
         this.#outputs[params.stream]?.end();
         break;
       case 'exit':
+        this.#hasExited = true;
+        this.exitCode = params.exit.code;
+        this.signalCode = params.exit.signal;
         this.#heldExit = params.exit;
         if (this.#openInherited === 0) this.#releaseExit();
         else {
@@ -197,8 +203,6 @@ export class ChildProcess extends EventEmitter {
   }
 
   #exited(code, signal) {
-    this.exitCode = code;
-    this.signalCode = signal;
     this.#over();
     this.emit('exit', code, signal);
     process.nextTick(() => this.#flush());
@@ -269,7 +273,7 @@ export class ChildProcess extends EventEmitter {
   /** Sends a signal to the child alone. */
   kill(signal = 'SIGTERM') {
     const name = signal === 0 ? 0 : signalName(signal);
-    if (this.#isOver || this.#sidecar.gone) return false;
+    if (this.#hasExited || this.#isOver || this.#sidecar.gone) return false;
     this.killed = true;
     if (name === 0) return true;
     const send = () => this.#sidecar.request('signal', { child: this.#name, signal: name, to: 'root' });

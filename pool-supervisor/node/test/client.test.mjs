@@ -5,7 +5,7 @@ import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
@@ -248,6 +248,24 @@ test('inherited output comes before the exit', { timeout: 60_000 }, async () => 
   const held = "const child = spawn('sh', ['-c', 'sleep 1000 & exit 3'], { stdio: ['ignore', 'inherit', 'ignore'], ladder: { drainIdleMs: 100_000 } });";
   const late = await script(`${held} child.on('exit', (code) => { process.stdout.write('exit ' + code); child.cancel(); });`);
   assert.equal(late.stdout, 'exit 3');
+});
+
+withSupervisor('a child that has exited does not run while its event waits for inherited output', async (supervisor) => {
+  // The time that the event waits does not pass by itself.
+  mock.timers.enable({ apis: ['setTimeout'] });
+  try {
+    const options = { stdio: ['ignore', 'inherit', 'ignore'], ladder: { drainIdleMs: 100_000, drainTimeoutMs: 100_000 } };
+    const child = supervisor.spawn('sh', ['-c', 'sleep 1000 & exit 3'], options);
+    let told;
+    child.on('exit', (code) => (told = code));
+    while (child.exitCode === null) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual([told, child.exitCode, child.kill(), child.killed], [undefined, 3, false, false]);
+    mock.timers.tick(500);
+    assert.equal(told, 3);
+    await child.cancel();
+  } finally {
+    mock.timers.reset();
+  }
 });
 
 withSupervisor('what it cannot do is refused with a reason', async (supervisor) => {

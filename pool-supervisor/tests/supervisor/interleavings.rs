@@ -14,6 +14,7 @@ enum Step {
         kind: usize,
         credit: u32,
         drops: bool,
+        drain_millis: u64,
     },
     Write {
         child: usize,
@@ -39,11 +40,16 @@ enum Step {
     Catch,
 }
 
+/// A time that is over at once, or soon.
+fn millis() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(20)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let child = 0..CHILDREN;
     prop_oneof![
-        4 => (child.clone(), 0..SCRIPTS.len(), 0_u32..200_000, any::<bool>())
-            .prop_map(|(child, kind, credit, drops)| Step::Spawn { child, kind, credit, drops }),
+        4 => (child.clone(), 0..SCRIPTS.len(), 0_u32..200_000, any::<bool>(), millis())
+            .prop_map(|(child, kind, credit, drops, drain_millis)| Step::Spawn { child, kind, credit, drops, drain_millis }),
         4 => (child.clone(), 0_usize..100_000).prop_map(|(child, bytes)| Step::Write { child, bytes }),
         2 => child.clone().prop_map(|child| Step::Close { child }),
         4 => (child.clone(), 0_u32..100_000).prop_map(|(child, bytes)| Step::Grant { child, bytes }),
@@ -149,7 +155,7 @@ fn check(said: &[Value], asked: &BTreeMap<i64, Asked>, granted: &BTreeMap<String
     assert!(owed.is_empty(), "everything is answered: {owed:?}");
 }
 
-fn play(steps: Vec<Step>) {
+fn play(steps: Vec<Step>, grace_millis: u64) {
     let mut driver = Driver::start();
     let mut asked: BTreeMap<i64, Asked> = [(1, Asked::Other)].into();
     let mut granted: BTreeMap<String, u64> = BTreeMap::new();
@@ -162,6 +168,7 @@ fn play(steps: Vec<Step>) {
                 kind,
                 credit,
                 drops,
+                drain_millis,
             } => {
                 let when_full = if drops { "dropOldest" } else { "pause" };
                 let params = spawn_params(
@@ -170,7 +177,7 @@ fn play(steps: Vec<Step>) {
                     json!({
                         "credit": {"stdout": credit},
                         "keep": {"bytesMax": 20_000, "whenFull": when_full},
-                        "ladder": {"termGraceMs": 20, "drainIdleMs": 20, "drainTimeoutMs": 20},
+                        "ladder": {"termGraceMs": 20, "drainIdleMs": 20, "drainTimeoutMs": drain_millis},
                         "scope": if drops { "group" } else { "tree" },
                     }),
                 );
@@ -211,7 +218,7 @@ fn play(steps: Vec<Step>) {
         asked.insert(id, Asked::Other);
     }
     assert!(caught > 0);
-    let id = driver.request("shutdown", json!({"graceMs": 20}));
+    let id = driver.request("shutdown", json!({"graceMs": grace_millis}));
     asked.insert(id, Asked::Other);
     let result = driver.answer(id).unwrap();
     assert_eq!(result["left"], json!([]));
@@ -224,8 +231,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 50, ..ProptestConfig::default() })]
     #[test]
     fn any_interleaving_is_answered_and_told_in_order(
-        steps in proptest::collection::vec(step(), 1..40)
+        steps in proptest::collection::vec(step(), 1..40),
+        grace_millis in millis(),
     ) {
-        play(steps);
+        play(steps, grace_millis);
     }
 }
