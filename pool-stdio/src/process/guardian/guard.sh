@@ -122,8 +122,9 @@ pause() {
   if [ -n "$fractions" ]; then sleep 0.02; else sleep 1; fi
 }
 # Leaves when all have gone, but for those that can still come. One look for marks can miss a process
-# that was started meanwhile, by one that has left since; so there are three, and more while a group
-# without its root is there: those in it may be dead, or others.
+# that was started meanwhile, by one that has left since, or that is about to execute another program and
+# has no environment for a moment; so there are five, and more while a group without its root is there:
+# those in it may be dead, or others.
 empty_looks=0
 leave_if_done() {
   if [ "$half" = numbers ]; then
@@ -133,7 +134,7 @@ leave_if_done() {
     empty_looks=0
     return
   else
-    empty_looks=$((empty_looks + 1)) enough=3
+    empty_looks=$((empty_looks + 1)) enough=5
     for entry in $rootless; do
       if kill -s 0 -- "-${entry#*:}" 2>/dev/null; then enough=10; fi
     done

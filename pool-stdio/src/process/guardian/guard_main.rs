@@ -393,8 +393,9 @@ static IS_CALLED: AtomicBool = AtomicBool::new(false);
 pub(super) const VARIABLE: &str = "POOL_STDIO_GUARD";
 const LOOK_GAP_MIN: Duration = Duration::from_millis(5);
 const LOOK_GAP_MAX: Duration = Duration::from_millis(50);
-/// One look can miss a process that was started meanwhile, by one that has left since.
-const EMPTY_LOOKS: u32 = 3;
+/// One look can miss a process that was started meanwhile, by one that has left since, or that is about to
+/// execute another program and has no environment for a moment.
+const EMPTY_LOOKS: u32 = 5;
 const EMPTY_LOOKS_BESIDE_A_GROUP: u32 = 10;
 /// How much longer a look may take, on a busy machine, before it is taken to hang.
 const HANG_WAIT: Duration = Duration::from_secs(10);

@@ -23,7 +23,7 @@ use std::fmt::Display;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::guard_main;
@@ -239,7 +239,7 @@ pub(crate) fn exited(root: &Arc<Root>, exit: Exit) {
 pub(crate) fn ensure() -> Started {
     let user = sys::effective_user();
     let grace = {
-        let mut state = lock(&STATE);
+        let mut state = start_of_another(lock(&STATE), &START_ENDED, START_PATIENCE);
         if state.is_starting || state.is_hopeless {
             return Started::No;
         }
@@ -256,6 +256,7 @@ pub(crate) fn ensure() -> Started {
     let started = start(grace);
     let mut state = lock(&STATE);
     state.is_starting = false;
+    START_ENDED.notify_all();
     match started {
         Ok((pipe, root)) => {
             let known = state.live.iter();
@@ -292,6 +293,18 @@ pub(crate) fn ensure() -> Started {
     }
 }
 
+/// Waits while another thread starts a guardian and there is none: a child that was started meanwhile would
+/// outlive this program if that is killed now. No longer than this, since a start can hang.
+fn start_of_another<'s>(
+    state: MutexGuard<'s, State>,
+    ended: &Condvar,
+    patience: Duration,
+) -> MutexGuard<'s, State> {
+    let is_needed = |state: &mut State| state.is_starting && state.current.is_none();
+    let waited = ended.wait_timeout_while(state, patience, is_needed);
+    waited.unwrap_or_else(PoisonError::into_inner).0
+}
+
 fn is_lasting(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -300,6 +313,21 @@ fn is_lasting(error: &io::Error) -> bool {
 }
 
 impl State {
+    const fn new() -> Self {
+        Self {
+            live: BTreeMap::new(),
+            current: None,
+            is_starting: false,
+            last_start: None,
+            failures: 0,
+            has_warned: false,
+            is_hopeless: false,
+            grace: Duration::from_millis(700),
+            hooks: None,
+            leaving: Vec::new(),
+        }
+    }
+
     fn tell(&mut self, lines: &str) {
         if self.current.is_some() && !self.check(sys::effective_user()) {
             self.replace();
@@ -490,18 +518,10 @@ fn start(grace: Duration) -> io::Result<(PipeEnd, Arc<Root>)> {
     }
 }
 
-static STATE: Mutex<State> = Mutex::new(State {
-    live: BTreeMap::new(),
-    current: None,
-    is_starting: false,
-    last_start: None,
-    failures: 0,
-    has_warned: false,
-    is_hopeless: false,
-    grace: Duration::from_millis(700),
-    hooks: None,
-    leaving: Vec::new(),
-});
+static STATE: Mutex<State> = Mutex::new(State::new());
+/// A thread has started a guardian, or could not.
+static START_ENDED: Condvar = Condvar::new();
+const START_PATIENCE: Duration = Duration::from_secs(1);
 const SCRIPT: &str = include_str!("guard.sh");
 /// Room for what tens of thousands of children need to be told again.
 const PIPE_BYTES: i32 = 1 << 20;
@@ -516,7 +536,33 @@ const CANNOT_WORK: i32 = 3;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::sync_channel;
+    use std::thread;
+
     use super::*;
+
+    #[test]
+    fn a_start_waits_for_the_first_guardian_and_not_for_ever() {
+        let (state, ended) = (Mutex::new(State::new()), Condvar::new());
+        lock(&state).is_starting = true;
+        let left = start_of_another(lock(&state), &ended, Duration::ZERO);
+        assert!(left.is_starting, "the one under way may hang");
+        drop(left);
+        thread::scope(|scope| {
+            let (begin, begun) = sync_channel(1);
+            let (state, ended) = (&state, &ended);
+            let waits = scope.spawn(move || {
+                let held = lock(state);
+                begin.send(()).unwrap();
+                start_of_another(held, ended, Duration::from_secs(60)).is_starting
+            });
+            begun.recv().unwrap();
+            // It is had as soon as the other one waits.
+            lock(state).is_starting = false;
+            ended.notify_all();
+            assert!(!waits.join().unwrap(), "it went on when there was one");
+        });
+    }
 
     #[test]
     fn one_that_does_not_read_is_tried_ever_more_rarely() {
