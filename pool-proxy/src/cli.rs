@@ -12,7 +12,12 @@ use crate::config::{Config, ConfigError, LogFormat, ServerSettings, Settings, Sh
 /// Serves MCP over HTTP in front of servers that speak stdio. Without a command it serves a built-in
 /// server, to try it out.
 #[derive(Debug, Parser)]
-#[command(name = "pool-proxy", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "pool-proxy",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "A server of yours: pool-proxy serve -- COMMAND ARGS"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -39,7 +44,7 @@ struct Serve {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How clients share the children of COMMAND [default: session].
-    #[arg(long, value_enum, requires = "command")]
+    #[arg(long, value_enum)]
     sharing: Option<Sharing>,
     /// How the log is written to stderr [default: human].
     #[arg(long, value_enum)]
@@ -107,6 +112,9 @@ impl Serve {
         }
         if let Some(format) = self.log {
             settings.log.format = format;
+        }
+        if self.command.is_empty() && self.sharing.is_some() {
+            return Err(ConfigError::SharingWithoutCommand);
         }
         if !self.command.is_empty() {
             let mut server = ServerSettings::of_command(self.command);

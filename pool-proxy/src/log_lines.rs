@@ -4,7 +4,7 @@
 //! thread with it. The queue in front of it is bounded; lines that find no room are lost and counted.
 //!
 //! The thread waits for more lines before it writes the first: to wake it for each line would cost a busy proxy
-//! a quarter of its requests.
+//! a third of its time.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -48,7 +48,7 @@ async fn serve(config: &Config, log: Option<&LogLines>) -> Result<(), Box<dyn Er
     let app = App::new(settings, metrics)?;
     let listener = front::listen(settings.listen).map_err(|error| {
         let listen = settings.listen;
-        let other = "`pool-proxy serve --listen 127.0.0.1:0 …` takes a free port";
+        let other = "`--listen 127.0.0.1:0` takes a free port";
         format!("cannot listen on {listen}: {error}. {other}")
     })?;
     announce(config, listener.local_addr()?);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::config_error::ConfigError;
-use super::settings::{ServerSettings, Settings, Sharing, TokenSettings};
+use super::settings::{HttpSettings, ServerSettings, Settings, Sharing, TokenSettings};
 
 /// Settings that were checked.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ impl Config {
             return Err(ConfigError::Open { listen });
         }
         check_limits(&settings)?;
+        check_names(&settings.http)?;
         for (name, server) in &settings.servers {
             let refuse = |reason: &str| ConfigError::Server {
                 name: name.clone(),
@@ -37,6 +38,18 @@ impl Config {
             }
             if server.children_max == Some(0) {
                 return Err(refuse("children_max must be at least 1"));
+            }
+            if server.children_max > Some(settings.limits.children_max) {
+                let max = settings.limits.children_max;
+                let reason =
+                    format!("children_max is more than limits.children_max, which is {max}");
+                return Err(refuse(&reason));
+            }
+            let tools = server.tool_timeouts.iter();
+            if let Some((tool, _)) = tools.into_iter().find(|(_, limit)| limit.0.is_zero()) {
+                return Err(refuse(&format!(
+                    "tool_timeouts.{tool} must be more than nothing"
+                )));
             }
             check_memory(server).map_err(|reason| refuse(&reason))?;
             check_spare(server).map_err(|reason| refuse(&reason))?;
@@ -109,6 +122,11 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
         ("limits.children_max", limits.children_max, 1),
         ("limits.starts_max", limits.starts_max, 1),
         ("limits.sessions_max", limits.sessions_max, 1),
+        (
+            "limits.sessions_per_principal_max",
+            limits.sessions_per_principal_max,
+            1,
+        ),
     ];
     if let Some((key, _, min)) = least.into_iter().find(|(_, value, min)| value < min) {
         return Err(ConfigError::TooSmall { key, min });
@@ -136,6 +154,33 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
     }
 }
 
+/// A name that can never be met would refuse those for whom it was written.
+fn check_names(http: &HttpSettings) -> Result<(), ConfigError> {
+    let refuse = |key, name: &String, reason| {
+        let name = name.clone();
+        Err(ConfigError::Name { key, name, reason })
+    };
+    let is_host = |name: &str| !name.is_empty() && !name.contains([':', '/', '*', ' ']);
+    if let Some(name) = http.allowed_hosts.iter().find(|name| !is_host(name)) {
+        let reason = "is no name of a host: it has no scheme, no port, no path and no wildcard";
+        return refuse("http.allowed_hosts", name, reason);
+    }
+    let is_origin = |origin: &str| {
+        let parts = origin.split_once("://");
+        parts.is_some_and(|(scheme, host)| {
+            !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '*', ' '])
+        })
+    };
+    match http.allowed_origins.iter().find(|name| !is_origin(name)) {
+        Some(name) => {
+            let reason =
+                "is no origin: it is like `https://example.com`, without a path or a wildcard";
+            refuse("http.allowed_origins", name, reason)
+        }
+        None => Ok(()),
+    }
+}
+
 fn check_token(name: &str, token: &TokenSettings, settings: &Settings) -> Result<(), ConfigError> {
     let refuse = |reason: String| {
         let name = name.to_owned();
@@ -145,8 +190,15 @@ fn check_token(name: &str, token: &TokenSettings, settings: &Settings) -> Result
     if token.sha256.len() != 64 || !is_hex {
         // Not quoted: it may be the token itself.
         return refuse(
-            "sha256 must have 64 hexadecimal digits: printf %s TOKEN | sha256sum".into(),
+            "sha256 must have 64 hexadecimal digits: printf %s TOKEN | sha256sum | cut -c1-64"
+                .into(),
         );
+    }
+    if token.sha256.eq_ignore_ascii_case(SHA256_OF_NOTHING) {
+        return refuse("sha256 is that of no token: nothing was given to sha256sum".into());
+    }
+    if token.servers.as_ref().is_some_and(Vec::is_empty) {
+        return refuse("servers names none; leave it out for all".into());
     }
     let named = token.servers.iter().flatten();
     match named
@@ -157,6 +209,8 @@ fn check_token(name: &str, token: &TokenSettings, settings: &Settings) -> Result
         None => Ok(()),
     }
 }
+
+const SHA256_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Whether it can stand in a path as it is.
 fn is_name(name: &str) -> bool {
@@ -239,6 +293,18 @@ mod tests {
                 "more than children_max, which is 2",
             ),
             (
+                "[servers.a]\ncommand = ['cat']\nchildren_max = 3\n[limits]\nchildren_max = 2",
+                "children_max is more than limits.children_max, which is 2",
+            ),
+            (
+                "[servers.a]\ncommand = ['cat']\ntool_timeouts = { x = '0s' }",
+                "tool_timeouts.x must be more",
+            ),
+            (
+                "[limits]\nsessions_per_principal_max = 0\n[servers.a]\ncommand = ['cat']",
+                "limits.sessions_per_principal_max must be at least 1",
+            ),
+            (
                 "[servers.a]\ncommand = ['cat']\nidle_timeout = '0s'",
                 "idle_timeout must be more",
             ),
@@ -247,6 +313,42 @@ mod tests {
                 "64 hexadecimal",
             ),
         ];
+        assert_refused(cases);
+    }
+
+    #[test]
+    fn names_and_tokens_that_nobody_could_have_are_refused() {
+        assert_refused([
+            (
+                "[http]\nallowed_hosts = ['a.example:80']\n[servers.a]\ncommand = ['cat']",
+                "http.allowed_hosts: `a.example:80` is no name of a host",
+            ),
+            (
+                "[http]\nallowed_hosts = ['*']\n[servers.a]\ncommand = ['cat']",
+                "http.allowed_hosts: `*`",
+            ),
+            (
+                "[http]\nallowed_origins = ['https://a.example/']\n[servers.a]\ncommand = ['cat']",
+                "http.allowed_origins: `https://a.example/` is no origin",
+            ),
+            (
+                "[http]\nallowed_origins = ['a.example']\n[servers.a]\ncommand = ['cat']",
+                "http.allowed_origins: `a.example`",
+            ),
+            (
+                "[servers.a]\ncommand = ['cat']\n[tokens.t]\nsha256 = \
+                 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'",
+                "that of no token",
+            ),
+            (
+                "[servers.a]\ncommand = ['cat']\n[tokens.t]\nservers = []\nsha256 = \
+                 '0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a'",
+                "servers names none",
+            ),
+        ]);
+    }
+
+    fn assert_refused<const N: usize>(cases: [(&str, &str); N]) {
         for (text, expected) in cases {
             let refused = check(text).unwrap_err();
             assert!(refused.contains(expected), "{text}: {refused}");

@@ -27,6 +27,16 @@ pub(crate) enum ConfigError {
     NoServer,
     #[error("the configuration has a server named `default`, and so has the command line")]
     TwoDefaults,
+    #[error(
+        "--sharing is for the COMMAND of the command line; in a file it is `sharing` of [servers.NAME]"
+    )]
+    SharingWithoutCommand,
+    #[error("{key}: `{name}` {reason}")]
+    Name {
+        key: &'static str,
+        name: String,
+        reason: &'static str,
+    },
     #[error("server `{name}`: {reason}")]
     Server { name: String, reason: String },
     #[error("token `{name}`: {reason}")]

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `settings` | which keys there are, what they mean, and their defaults |
 //! | `config_error` | why the program does not start |
+//! | `file_error` | what is said of a file that cannot be read |
 //! | `checked` | which settings can work together |
 //! | `suggestion` | which key was meant by one that does not exist |
 
 mod checked;
 mod config_error;
+mod file_error;
 mod settings;
 mod suggestion;
 

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use super::config_error::ConfigError;
+use super::file_error::explained;
 use super::suggestion::nearest_key;
 
 /// A configuration file.
@@ -222,10 +223,12 @@ impl Settings {
         toml::from_str(&text).map_err(|error| {
             let nearest = nearest_key(error.message()).map(str::to_owned);
             let before = error.span().and_then(|span| text.get(..span.start));
+            let before = before.map_or(0, |before| before.matches('\n').count());
+            let line = text.lines().nth(before).unwrap_or_default();
             ConfigError::Malformed {
                 path: path.to_owned(),
-                line: before.map_or(1, |before| 1 + before.matches('\n').count()),
-                message: error.message().to_owned(),
+                line: before + 1,
+                message: explained(line, error.message()),
                 nearest,
             }
         })
