@@ -341,7 +341,7 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         if permit.is_none() && is_news {
             let asks_again_at = membership.asks_again_at(now);
             let mut store = self.lock();
-            store.note_told(demand, asks_again_at);
+            store.note_told(demand, now, asks_again_at);
             self.finish(store);
         }
         permit

@@ -141,8 +141,9 @@ pub enum EventKind {
         /// The caller.
         waiter: WaiterId,
     },
-    /// A caller drew a connection that proved dead, and waits again: before all callers that had no
-    /// turn yet, and among others of its kind in the order of their numbers.
+    /// A caller had its turn and waits all the same, since the connection that it drew proved dead, or all
+    /// must be checked first: before all callers that had no turn yet, and among others of its kind in the
+    /// order of their numbers.
     Requeued {
         /// The caller, under the number it had. If it was not in the queue before, it gets a new
         /// number.

@@ -136,12 +136,15 @@ pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(
     engine.close();
     let drained = GoalWait::new(engine, Goal::Drained, limit);
     let mut ended = pin!(ended(engine, drained));
-    let mut alarm = runtime.map(|runtime| Alarm::at(runtime, deadline, limit));
+    let mut alarm = None;
     // Order: the deadline is looked at last, so what has ended in time is reported as ended.
     let is_delivered = poll_fn(|cx| match ended.as_mut().poll(cx) {
         Poll::Ready(is_delivered) => Poll::Ready(is_delivered),
-        Poll::Pending => match &mut alarm {
-            Some(alarm) => alarm.poll(cx).map(|()| false),
+        Poll::Pending => match runtime {
+            Some(runtime) => {
+                let alarm = alarm.get_or_insert_with(|| Alarm::at(runtime, deadline, limit));
+                alarm.poll(cx).map(|()| false)
+            }
             None => Poll::Pending,
         },
     });

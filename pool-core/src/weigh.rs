@@ -1,7 +1,7 @@
 //! The task that weighs the connections of a pool, and kills those that are far too heavy.
 //!
-//! Kills run on threads for blocking work, each by itself: one that hangs keeps no other from its end. Only
-//! one such task of a pool reads weights at a time.
+//! Kills run on threads for blocking work, each by itself: one that hangs keeps no other from its end. Weights
+//! are read by one task at a time, beside those that hang.
 
 use tokio::task::spawn_blocking;
 

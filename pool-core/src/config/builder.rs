@@ -136,8 +136,9 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
         self
     }
 
-    /// The most leases of one connection at the same time. A caller waits only when all connections
-    /// have as many, or none is open.
+    /// The most leases of one connection at the same time. A caller waits when all connections have as
+    /// many, or none is open; and, beside open ones, as long as others are being opened or checked for
+    /// those that wait.
     ///
     /// Default 1024. Worst case: when a connection breaks, the requests of this many callers fail.
     pub const fn max_leases_per_connection(mut self, leases: u32) -> Self {

@@ -60,8 +60,8 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(super) asked: usize,
     /// and how many the budget was told, which can be more.
     pub(super) told: usize,
-    /// The budget granted nothing when it was asked last, though callers wait.
-    pub(super) is_ungranted: bool,
+    /// Since when the budget has granted nothing though callers wait.
+    pub(super) ungranted_since: Option<Time>,
     /// What all slots weigh together.
     pub(super) total_weight: u128,
     /// The connections are being weighed.
@@ -96,7 +96,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             allotment: None,
             asked: 0,
             told: 0,
-            is_ungranted: false,
+            ungranted_since: None,
             total_weight: 0,
             is_weighing: false,
             next_weighing: Time::default(),
@@ -129,8 +129,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     }
 
     /// Serves the waiters that may be served now, at the end of a critical section, and gives up what
-    /// the budget wants of the rest. Returns the waker
-    /// of the first waiter that was served, to be woken after unlocking.
+    /// the budget wants of the rest. Returns the waker of the first waiter that was served, to be woken after
+    /// unlocking.
     #[inline]
     pub(crate) fn take_served(&mut self) -> Option<Waker> {
         L::serve_waiters(self);

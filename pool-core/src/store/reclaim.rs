@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::budget::{Allotment, BudgetUsage, Claim, Demand, FreedSlot, IdleOffer};
 use crate::id::CloseReason;
 use crate::store::slots::SlotRecord;
+use crate::store::sweep::UPKEEP_PATIENCE;
 use crate::store::{Lending, SlotKey, State, Store};
 use crate::time::Time;
 
@@ -48,21 +49,26 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
     }
 
     /// The budget knows of this demand, and granted nothing. It is asked again at this time.
-    pub(crate) fn note_told(&mut self, demand: Demand, asks_again_at: Time) {
+    pub(crate) fn note_told(&mut self, demand: Demand, now: Time, asks_again_at: Time) {
         if demand != Demand::NONE {
             self.note_ungranted();
         }
         self.told = demand.callers;
-        self.is_ungranted = demand.callers > 0;
-        if demand.callers > 0 {
-            self.set_alarm(asks_again_at);
+        if demand.callers == 0 {
+            self.ungranted_since = None;
+            return;
         }
+        let since = *self.ungranted_since.get_or_insert(now);
+        if L::IS_SHARED && !self.is_refused_by_budget() {
+            self.set_alarm(since.after(UPKEEP_PATIENCE));
+        }
+        self.set_alarm(asks_again_at);
     }
 
     /// A connect began: less is asked for.
     pub(crate) fn note_granted(&mut self, now: Time) {
         self.told = self.told.saturating_sub(1);
-        self.is_ungranted = false;
+        self.ungranted_since = None;
         self.asked = self.asked.min(self.connect_demand(now).callers);
     }
 
@@ -95,6 +101,13 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             callers,
             spare: total - callers,
         }
+    }
+
+    /// Whether callers must make do with the connections that there are. Until then the budget may yet grant
+    /// what another pool gives up, or what waits only for a connect to end.
+    pub(super) fn is_refused_by_budget(&self) -> bool {
+        let refused_since = self.ungranted_since;
+        refused_since.is_some_and(|since| since.after(UPKEEP_PATIENCE) <= self.tick)
     }
 
     /// The minimum residence, if the budget was asked for connections and has granted none.

@@ -1,4 +1,5 @@
-//! How many shared connections there are: when another one is opened, when one is replaced, expired, or closed because there are too many.
+//! How many shared connections there are: when another one is opened, and when one is replaced, expired, or
+//! closed because there are too many.
 //!
 //! # Algorithm
 //!
@@ -96,7 +97,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         superseded.count().saturating_sub(proofs.count()) + self.suspects_without_replacement()
     }
 
-    /// How many suspected connections with leases have no replacement: what was opened since then is one.
+    /// How many suspected connections with leases have no replacement. One that is not used is a replacement,
+    /// and so is one that was opened since then.
     fn suspects_without_replacement(&self) -> usize {
         let suspects = || {
             let records = self.shared_records();
@@ -112,7 +114,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         };
         let replacements = self
             .shared_records()
-            .filter(|record| record.is_fresh() && record.born >= since);
+            .filter(|record| record.is_fresh() && (record.load == 0 || record.born >= since));
         suspects().count().saturating_sub(replacements.count())
     }
 
@@ -176,11 +178,11 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         Time::NEVER
     }
 
-    /// How many connections will be open soon, beside those that are. If the budget grants none now, callers
-    /// must not wait for more.
+    /// How many connections will be open soon, beside those that are. Callers must not
+    /// wait for those that the budget does not grant.
     pub(super) fn connects_coming(&self) -> usize {
         let opening = self.slots.on_time(State::Opening);
-        if self.is_closed || self.is_ungranted || self.tick < self.pacer.not_before() {
+        if self.is_closed || self.is_refused_by_budget() || self.tick < self.pacer.not_before() {
             return opening;
         }
         let room = Multiplexed::size_limit(self).saturating_sub(self.slots.len());

@@ -21,7 +21,7 @@ use crate::time::Time;
 /// How far the time that the hot path knows may lag behind.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// How long a waiter counts on the connection that a reset or check will free.
+/// How long a waiter counts on the connection that a reset or check will free, or that the budget may grant.
 pub(super) const UPKEEP_PATIENCE: Duration = Duration::from_secs(1);
 
 impl<C: Send + 'static, L: Lending> Store<C, L> {

@@ -1,8 +1,11 @@
 //! Shared pools with a budget.
 
-use pool_core::{Budget, CloseReason, SharedPool};
-use pool_testkit::connector::{FakeConnection, FakeHandle, pair};
-use pool_tests::bed::{HandPolled, MINUTE, TICK, Watchdog, pass, quiesce};
+use std::collections::BTreeMap;
+
+use pool_core::{AcquireError, Budget, CloseReason, SharedLease, SharedPool};
+use pool_testkit::Call;
+use pool_testkit::connector::{Answer, FakeConnection, FakeHandle, pair};
+use pool_tests::bed::{HandPolled, MINUTE, SECOND, TICK, Watchdog, pass, quiesce};
 
 use crate::pools::RESIDENCE;
 
@@ -67,7 +70,7 @@ async fn unused_shared_connection_is_reclaimed() {
     assert_eq!(budget.status().used, 0);
 }
 
-/// They wait for what is being opened, not for what the budget does not grant.
+/// They wait for what is being opened, and a second for what the budget may grant yet.
 #[tokio::test(start_paused = true)]
 async fn callers_share_what_the_budget_grants() {
     let _watchdog = Watchdog::start();
@@ -82,7 +85,7 @@ async fn callers_share_what_the_budget_grants() {
     let callers: Vec<_> = (0..100)
         .map(|_| HandPolled::waiting(shared.pool.acquire()))
         .collect();
-    quiesce().await;
+    pass(SECOND + TICK).await;
     let leases: Vec<_> = callers
         .into_iter()
         .map(|mut caller| caller.ready().expect("there is room for all"))
@@ -90,6 +93,79 @@ async fn callers_share_what_the_budget_grants() {
     assert_eq!(budget.status().used, 2);
     drop(leases);
     shared.finish().await;
+}
+
+/// A connect that waits only for another one to end is on its way, so the callers wait for it.
+#[tokio::test(start_paused = true)]
+async fn callers_are_spread_though_the_budget_lets_connects_begin_one_at_a_time() {
+    let _watchdog = Watchdog::start();
+    let budget = Budget::builder("children").max_connections(4);
+    let budget = budget.max_connecting(1).min_residence(RESIDENCE).build();
+    let budget = budget.expect("the settings are valid");
+    let (connector, fake) = pair();
+    let pool = SharedPool::builder(connector).max_size(4).target_leases(8);
+    let pool = pool
+        .budget(&budget)
+        .build()
+        .expect("the settings are valid");
+    let shared = Shared { pool, fake };
+    let callers: Vec<_> = (0..100)
+        .map(|_| HandPolled::waiting(shared.pool.acquire()))
+        .collect();
+    quiesce().await;
+    assert_eq!(loads_of(callers), [25; 4]);
+    shared.finish().await;
+}
+
+/// What is given up for them is on its way, though each close takes its time.
+#[tokio::test(start_paused = true)]
+async fn callers_are_spread_over_what_another_pool_gives_up() {
+    let _watchdog = Watchdog::start();
+    let budget = budget_of(4);
+    let idle = Shared::new("idle", &budget);
+    let leases: Vec<_> = (0..8)
+        .map(|_| HandPolled::waiting(idle.pool.acquire()))
+        .collect();
+    quiesce().await;
+    drop(leases);
+    quiesce().await;
+    assert_eq!(budget.status().used, 4);
+    idle.fake.set(Call::Close, Answer::Manual);
+    let (connector, fake) = pair();
+    let pool = SharedPool::builder(connector).max_size(4).target_leases(8);
+    let pool = pool
+        .budget(&budget)
+        .build()
+        .expect("the settings are valid");
+    let shared = Shared { pool, fake };
+    let callers: Vec<_> = (0..100)
+        .map(|_| HandPolled::waiting(shared.pool.acquire()))
+        .collect();
+    // It has two more than its share; the others follow when they were idle for long enough.
+    for _ in 0..2 {
+        idle.fake.next(Call::Close).await.succeed();
+        quiesce().await;
+    }
+    idle.fake.set(Call::Close, Answer::Ok);
+    pass(SECOND + TICK).await;
+    assert_eq!(loads_of(callers), [25; 4]);
+    shared.finish().await;
+    idle.finish().await;
+}
+
+/// How many leases each connection has when all these callers have one.
+fn loads_of<F>(callers: Vec<HandPolled<F>>) -> Vec<u32>
+where
+    F: Future<Output = Result<SharedLease<FakeConnection>, AcquireError>>,
+{
+    let mut loads = BTreeMap::<_, u32>::new();
+    let mut leases = Vec::new();
+    for mut caller in callers {
+        let lease = caller.ready().expect("there is room for all");
+        *loads.entry(SharedLease::id(&lease)).or_default() += 1;
+        leases.push(lease);
+    }
+    loads.into_values().collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -100,13 +100,13 @@ fn a_pool_tells_its_budget_once_that_it_wants_nothing_any_more() {
     let asked = store.ask(at(1));
     assert_eq!(asked, demand(1, 0));
     assert!(store.minds_refusal());
-    store.note_told(asked, at(20));
+    store.note_told(asked, at(1), at(20));
     assert_eq!(store.alarm(), at(20), "it asks again");
     assert!(store.cancel(caller).is_none());
     let asked = store.ask(at(2));
     assert_eq!(asked, Demand::NONE);
     assert!(store.minds_refusal(), "the budget knows of a caller");
-    store.note_told(asked, at(10));
+    store.note_told(asked, at(1), at(10));
     assert_eq!(store.alarm(), at(20), "there is nothing to ask for");
     assert!(!store.minds_refusal());
 }
@@ -117,7 +117,7 @@ fn a_granted_permit_is_not_asked_for_again() {
     let callers = [0; 2].map(|_| wait(&mut store));
     let asked = store.ask(at(1));
     assert_eq!(asked, demand(2, 0));
-    store.note_told(asked, at(20));
+    store.note_told(asked, at(1), at(20));
     assert!(store.open(at(1)).is_some());
     store.note_granted(at(1));
     assert!(store.minds_refusal(), "one is left");
@@ -201,7 +201,7 @@ fn a_pool_knows_whether_it_waits_for_its_budget_and_whether_others_do() {
     );
     assert!(store.awaited_budget().is_some());
     assert!(Membership::take(&ours, asked, at(1)).is_none());
-    store.note_told(asked, at(20));
+    store.note_told(asked, at(1), at(20));
     assert!(!store.others_wait_for_budget(), "only this one");
     assert!(Membership::take(&other, demand(1, 0), at(1)).is_none());
     assert!(store.others_wait_for_budget());
@@ -416,15 +416,15 @@ fn a_renewal_is_unbudgeted_when_the_budget_is_full_and_not_when_it_is_connecting
     let [ours, other] = [0; 2].map(|_| join(&budget));
     let (mut store, _) = renewing(&ours);
     let mut permit = Membership::take(&other, demand(1, 0), at(1)).expect("one is free");
-    store.note_told(demand(0, 1), at(20));
+    store.note_told(demand(0, 1), at(1), at(20));
     assert!(!is_unbudgeted(&store), "it can be opened in a moment");
     permit.connect_ended();
-    store.note_told(demand(0, 1), at(20));
+    store.note_told(demand(0, 1), at(1), at(20));
     assert!(is_unbudgeted(&store));
     assert!(store.open(at(2)).is_some());
     assert!(!is_unbudgeted(&store), "there was room after all");
     // Nothing more is wanted.
-    store.note_told(demand(0, 1), at(20));
+    store.note_told(demand(0, 1), at(1), at(20));
     assert!(!is_unbudgeted(&store));
 }
 
