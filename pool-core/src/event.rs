@@ -267,8 +267,8 @@ pub enum EventKind {
         /// `kill_weight`.
         limit: u64,
     },
-    /// A connection could not be weighed: its weight is unknown, or did not come in time. What it weighed
-    /// before counts. Reported when that begins, not at each attempt.
+    /// A connection could not be weighed: its weight is unknown, or did not come in time. Its last
+    /// weight counts. Reported when that begins, not at each attempt.
     Unweighed {
         /// The connection.
         id: ConnectionId,

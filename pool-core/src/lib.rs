@@ -19,6 +19,8 @@ mod inbox;
 mod keyed;
 mod lease;
 mod maintenance;
+#[cfg(all(test, not(loom)))]
+mod naive_models;
 mod pool;
 mod shared_pool;
 mod shutdown;

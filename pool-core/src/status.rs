@@ -56,7 +56,7 @@ pub struct PoolStatus {
     /// [`max_weight`](crate::Builder::max_weight).
     pub weight: u64,
     /// Connections that could not be weighed at the last attempt: see
-    /// [`ConnectionStats::last_weighing`]. What they weighed before counts.
+    /// [`ConnectionStats::last_weighing`]. Their last weight counts.
     pub unweighed: u32,
     /// How many leases a connection should carry, as set or as learned so far; `None` if connections
     /// are not shared.

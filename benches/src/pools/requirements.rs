@@ -16,7 +16,7 @@ pub(super) struct Requirement {
     pub of: &'static str,
     /// The subjects of which the best one is the reference.
     pub against: &'static [&'static str],
-    /// What its figure divided by the reference must be; `None` if it is only told.
+    /// The limit of its figure divided by the reference's; `None` if the figure is only printed.
     pub bar: Option<Bar>,
 }
 

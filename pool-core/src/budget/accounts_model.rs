@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 use crate::budget::accounts::{Accounts, Demand, Entitlement, MemberKey};
+use crate::naive_models::assert_agree;
 use crate::time::Time;
 
 const MAX_CONNECTING: usize = 3;
@@ -380,35 +380,13 @@ fn ask(member: &mut NaiveMember, callers: usize, spare: usize, now: u64) {
     member.spare = spare - (member.granted - for_callers);
 }
 
-/// How many operations a run must have compared, so that it cannot shrink to nothing unseen.
-const OPERATIONS_MIN: usize = 50_000;
-
 #[test]
 fn accounts_agree_with_the_naive_model_on_every_operation() {
-    let config = Config {
-        cases: 1_000,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let compared = std::cell::Cell::new(0);
     let histories = prop::collection::vec(op(), 0..200);
-    let result = TestRunner::new(config).run(&histories, |ops| {
-        let mut rig = Rig::new();
-        for op in &ops {
-            rig.apply(op);
-            rig.compare();
-            compared.set(compared.get() + 1);
-        }
-        Ok(())
+    assert_agree(1_000, histories, 50_000, Rig::new, |rig, op| {
+        rig.apply(op);
+        rig.compare();
     });
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
-    assert!(
-        compared.get() >= OPERATIONS_MIN,
-        "{} compared",
-        compared.get()
-    );
 }
 
 /// A thousand members that hold connections cost an ask nothing: only what is left untaken is looked at.

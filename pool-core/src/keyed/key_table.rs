@@ -429,7 +429,7 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         self.rests().filter(|rest| !rest.has_ended())
     }
 
-    /// What is left of dropped keys, and what has ended since it was last looked at.
+    /// The pools of dropped keys, and those of them that have ended since they were last looked at.
     pub(super) fn rests(&self) -> impl Iterator<Item = &E::Rest> {
         self.left.iter()
     }
@@ -442,7 +442,7 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
     /// No key gets a place from now on. All are dropped.
     pub(super) fn close(&mut self) {
         if !self.is_closed {
-            // What ended before is not part of the close.
+            // A pool that ended before is not part of the close.
             self.forget_ended(self.left.len());
         }
         self.is_closed = true;

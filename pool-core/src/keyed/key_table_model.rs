@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use tokio::time::Instant;
 
 use crate::keyed::key_table::{Begun, KeyTable, NoPlace, PROBES_MAX, Resident, Rest};
+use crate::naive_models::assert_agree;
 use crate::store::FailureRecord;
 
 const MAX_KEYS: usize = 3;
@@ -278,35 +278,13 @@ impl Rig {
     }
 }
 
-/// How many operations a run must have compared, so that it cannot shrink to nothing unseen.
-const OPERATIONS_MIN: usize = 20_000;
-
 #[test]
 fn key_table_agrees_with_the_naive_model_on_every_operation() {
-    let config = Config {
-        cases: 500,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let compared = std::cell::Cell::new(0);
     let histories = prop::collection::vec(op(), 0..120);
-    let result = TestRunner::new(config).run(&histories, |ops| {
-        let mut rig = Rig::new();
-        for op in &ops {
-            rig.apply(op);
-            rig.compare();
-            compared.set(compared.get() + 1);
-        }
-        Ok(())
+    assert_agree(500, histories, 20_000, Rig::new, |rig, op| {
+        rig.apply(op);
+        rig.compare();
     });
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
-    assert!(
-        compared.get() >= OPERATIONS_MIN,
-        "{} compared",
-        compared.get()
-    );
 }
 
 /// Two callers make the pool of a key at once, and the key is dropped before the slower one is ready.

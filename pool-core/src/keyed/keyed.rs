@@ -315,7 +315,7 @@ where
         total
     }
 
-    /// What is left of all keys, whether it has ended or not. The table is closed.
+    /// The pools of all keys, whether they have ended or not. The table is closed.
     fn rests(&self) -> Vec<Arc<Engine<T, L>>> {
         let table = self.shared.table.read();
         table.rests().map(Arc::clone).collect()

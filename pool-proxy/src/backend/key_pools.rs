@@ -26,6 +26,7 @@ pub(super) enum KeyPools<K> {
 /// What keyed pools are called and bounded by.
 pub(super) struct Bounds<'b, K> {
     pub(super) name: &'b Arc<str>,
+    /// Of a key, beside the name of its server.
     pub(super) key_name: fn(&K) -> String,
     pub(super) keys_max: usize,
     pub(super) budget: &'b Budget,
@@ -91,6 +92,12 @@ impl<K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static> KeyPools<K> {
     }
 }
 
+/// The name of a key in logs and errors.
+fn name_of_key<K: 'static>(bounds: &Bounds<'_, K>) -> impl Fn(&K) -> String + use<K> {
+    let (server, name) = (Arc::clone(bounds.name), bounds.key_name);
+    move |key| format!("{server} {}", name(key))
+}
+
 fn shared<K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static>(
     settings: ServerSettings,
     connector: impl Fn(&K) -> ChildConnector + Send + Sync + 'static,
@@ -107,7 +114,7 @@ fn shared<K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static>(
             .kill_weight(settings.memory_bytes_max)
     })
     .name(Arc::clone(bounds.name))
-    .key_name(bounds.key_name)
+    .key_name(name_of_key(bounds))
     .max_keys(bounds.keys_max)
     .budget(bounds.budget)
     .build()?;
@@ -135,7 +142,7 @@ fn fresh<K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static>(
             .kill_weight(settings.memory_bytes_max)
     })
     .name(Arc::clone(bounds.name))
-    .key_name(bounds.key_name)
+    .key_name(name_of_key(bounds))
     .max_keys(bounds.keys_max)
     // The way to a key leaves it after its idle time.
     .key_idle_timeout(LEFT_FOR)

@@ -44,6 +44,10 @@ impl OwnChildren {
                 .lease_warn_after(None)
         })
         .name(Arc::clone(materials.name))
+        .key_name({
+            let server = Arc::clone(materials.name);
+            move |principal: &Principal| format!("{server} {principal:?}")
+        })
         .max_keys(materials.keys_max)
         .budget(materials.budget)
         .build()?;

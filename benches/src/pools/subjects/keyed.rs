@@ -165,7 +165,7 @@ impl AsyncSubject for ByHandle {
     }
 }
 
-/// What one would write without a keyed pool: pools in a concurrent map, none of which is ever dropped.
+/// The way without a keyed pool: pools in a concurrent map, none of which is ever dropped.
 #[derive(Clone)]
 pub(in crate::pools) struct DashMapOfPools(Arc<DashMap<u64, ConnectionPool<Connection>>>);
 

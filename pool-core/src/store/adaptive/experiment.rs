@@ -195,7 +195,7 @@ mod tests {
 
     /// The least time of a lease is so short that it limits nothing.
     const SHORT: f64 = 1e-9;
-    /// What ends in each tick of the base. With a load of 16 a lease takes 1.6 ms.
+    /// How many leases end in each tick of the base. With a load of 16 a lease takes 1.6 ms.
     const BASE_ENDED: u64 = 1_000;
 
     fn tick(load: f64, ended: u64) -> LoadWindow {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 use crate::event::EventKind;
 use crate::id::{CloseReason, ConnectionId};
+use crate::naive_models::assert_agree;
 use crate::status::LastWeighing;
 use crate::store::tests::cases::limits;
 use crate::store::{
@@ -377,30 +377,11 @@ fn closes_of(
         .collect()
 }
 
-/// How many operations a run must have compared, so that it cannot shrink to nothing unseen.
-const OPERATIONS_MIN: usize = 20_000;
-
 #[test]
 fn weights_agree_with_the_naive_model_on_every_operation() {
-    let config = Config {
-        cases: 500,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let compared = std::cell::Cell::new(0);
     let histories = prop::collection::vec(op(), 0..150);
-    let result = TestRunner::new(config).run(&histories, |ops| {
-        let mut rig = Rig::new();
-        for op in &ops {
-            rig.apply(op);
-            rig.compare();
-            compared.set(compared.get() + 1);
-        }
-        Ok(())
+    assert_agree(500, histories, 20_000, Rig::new, |rig, op| {
+        rig.apply(op);
+        rig.compare();
     });
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
-    let compared = compared.get();
-    assert!(compared >= OPERATIONS_MIN, "{compared} compared");
 }
