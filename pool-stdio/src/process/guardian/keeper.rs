@@ -17,18 +17,14 @@
 //! One mutex, held for a write that does not block. Guardians are started by a spawner, unlocked.
 
 use std::collections::BTreeMap;
-use std::env;
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::guard_main;
-use super::told::{Known, Told, steps};
-use crate::process::cookie;
+use super::guardian_start::start_guardian;
+use super::told::{Known, Told};
 use crate::process::health::{self, Event};
 use crate::process::host;
 use crate::process::lock::lock;
@@ -36,10 +32,7 @@ use crate::process::notifier;
 use crate::process::outcome::Exit;
 use crate::process::record::ChildId;
 use crate::process::signal::Signal;
-use crate::process::sys::{
-    self, Mask, PidState, PipeEnd, Place, Root, Spawned, Start, StartError, StartLimits, StderrEnd,
-    StdoutEnd,
-};
+use crate::process::sys::{self, PidState, PipeEnd, Root};
 use crate::process::terminate::KillScope;
 
 #[derive(Debug)]
@@ -253,7 +246,7 @@ pub(crate) fn ensure() -> Started {
         state.is_starting = true;
         state.grace
     };
-    let started = start(grace);
+    let started = start_guardian(grace);
     let mut state = lock(&STATE);
     state.is_starting = false;
     START_ENDED.notify_all();
@@ -464,67 +457,10 @@ fn flush_gap(silence: Duration) -> Duration {
     }
 }
 
-fn start(grace: Duration) -> io::Result<(PipeEnd, Arc<Root>)> {
-    let own = guard_main::own_program();
-    let host = cookie::host().into();
-    let steps = steps(grace).to_string().into();
-    let (program, args, environment) = match &own {
-        Some(program) => {
-            let inherited = env::vars_os().filter(|(name, _)| name != cookie::COOKIE_VARIABLE);
-            let marked = inherited.chain([(guard_main::VARIABLE.into(), "1".into())]);
-            (program.as_path(), vec![host, steps], marked.collect())
-        }
-        None => {
-            let path = env::var("PATH").unwrap_or_default();
-            let path = OsString::from(format!("{path}:/usr/bin:/bin:/usr/sbin:/sbin"));
-            let script = ["-c", SCRIPT, "sh"].map(OsString::from);
-            let args = script.into_iter().chain([host, steps]).collect();
-            (
-                Path::new("/bin/sh"),
-                args,
-                BTreeMap::from([("PATH".into(), path)]),
-            )
-        }
-    };
-    let spawned = sys::spawn(&Start {
-        program,
-        arg0: None,
-        args: &args,
-        environment: &environment,
-        directory: None,
-        stdout: StdoutEnd::Null,
-        stderr: StderrEnd::Null,
-        place: Place::Group,
-        mask: Mask::All,
-        scope: KillScope::Group,
-        limits: StartLimits::default(),
-        ends_with_host: false,
-    });
-    let spawned = match spawned {
-        Ok(spawned) => spawned,
-        Err(StartError::System(error) | StartError::Directory(error)) => return Err(error),
-    };
-    let root = spawned.unblock().and_then(|()| Root::of(&spawned));
-    match root {
-        Ok(root) => {
-            let Spawned { stdin, .. } = spawned;
-            sys::enlarge_pipe(stdin.as_fd(), PIPE_BYTES);
-            Ok((stdin, Arc::new(root)))
-        }
-        Err(error) => {
-            spawned.abandon();
-            Err(error)
-        }
-    }
-}
-
 static STATE: Mutex<State> = Mutex::new(State::new());
 /// A thread has started a guardian, or could not.
 static START_ENDED: Condvar = Condvar::new();
 const START_PATIENCE: Duration = Duration::from_secs(1);
-const SCRIPT: &str = include_str!("guard.sh");
-/// Room for what tens of thousands of children need to be told again.
-const PIPE_BYTES: i32 = 1 << 20;
 const RESTART_GAP: Duration = Duration::from_secs(1);
 /// A pipe can have room for a few hundred lines only, which take the guardian a few milliseconds.
 const FLUSH_GAP: Duration = Duration::from_millis(5);

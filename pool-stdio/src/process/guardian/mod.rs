@@ -15,6 +15,8 @@ mod by_job;
 #[cfg(unix)]
 mod guard_main;
 #[cfg(unix)]
+mod guardian_start;
+#[cfg(unix)]
 mod keeper;
 #[cfg(unix)]
 mod told;
