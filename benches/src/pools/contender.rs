@@ -10,7 +10,6 @@ use super::stampede::{self, Stampede, StampedeCounts};
 use super::subjects::{AsyncSubject, BlockingSubject, ComparedAs, ServingOrder};
 use super::threads;
 use pool_reuse::measure::Percentiles;
-use pool_reuse::measure::Stopwatch;
 
 /// One subject with the measurements that fit it.
 #[derive(Debug, Clone, Copy)]
@@ -73,17 +72,13 @@ impl Contender {
     /// between; `None` if the subject cannot bear the load.
     ///
     /// On one worker only the rest of the machine makes a pass slower, so the best of a few passes
-    /// counts. On two workers a pass can also be faster by luck (while one worker sleeps, the other
+    /// counts: of as many for each subject, or fast ones would have more chances. On two workers a pass can also be faster by luck (while one worker sleeps, the other
     /// has no contention), so there is one pass.
     #[must_use]
     pub fn per_op_ns(&self, load: &Load) -> Option<f64> {
-        let watch = Stopwatch::start();
         let mut best = self.one_pass_ns(load)?;
         if load.workers == Workers::One {
-            for _ in 1..PASSES_MAX {
-                if watch.elapsed() >= PASSES_TIME {
-                    break;
-                }
+            for _ in 1..PASSES {
                 best = best.min(self.one_pass_ns(load)?);
             }
         }
@@ -153,6 +148,4 @@ impl Contender {
 
 const THREADS_MAX: usize = 64;
 const BLOCKING_DIVISOR: usize = 8;
-const PASSES_MAX: usize = 5;
-/// No further pass begins after this time, so that slow subjects do not take most of the run.
-const PASSES_TIME: Duration = Duration::from_millis(100);
+const PASSES: usize = 3;

@@ -92,8 +92,10 @@
 //! # What is not proven
 //!
 //! A trial can show that a rule is broken, not that it never is. For example, a connect is cancelled at
-//! each poll that happened, not at each that could happen. A query counts as cheap if it takes less than
-//! half a millisecond; a good one takes a microsecond, which only a benchmark can show.
+//! each poll that happened, not at each that could happen. Other tests come and go beside a trial, so a
+//! leak of tasks counts from a quarter of the cycles on, one of descriptors from half of them. A query
+//! counts as cheap if it takes less than half a millisecond; a good one takes a microsecond, which only a
+//! benchmark can show.
 
 mod judge;
 mod macros;

@@ -46,6 +46,7 @@ pub(crate) enum Flaw {
     NeverLentTwice,
     FailsAfterDeath,
     LeavesTasks,
+    LeavesTasksWhenEvicted,
 }
 
 /// What a connect comes to.
@@ -320,6 +321,9 @@ impl Connector for Lines {
                 drop(line);
             }),
             Flaw::LeavesTasks => spawn(future::pending()),
+            Flaw::LeavesTasksWhenEvicted if reason == CloseReason::Evicted => {
+                spawn(future::pending());
+            }
             _ => {}
         }
     }

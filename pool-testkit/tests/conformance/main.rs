@@ -18,7 +18,7 @@ use line::{Flaw, Line, Lines, subject};
 use shared_line::{SharedFlaw, SharedLines, shared_subject};
 
 /// Each flaw with the rules that it breaks. The first one is the rule that the flaw is about.
-const FLAWS: [(Flaw, &[Rule]); 27] = [
+const FLAWS: [(Flaw, &[Rule]); 28] = [
     (Flaw::NewOnesAreNotClean, &[Rule::Connects]),
     (
         Flaw::SharesOneLine,
@@ -93,6 +93,7 @@ const FLAWS: [(Flaw, &[Rule]); 27] = [
     ),
     (Flaw::FailsAfterDeath, &[Rule::PoolReplacesDead]),
     (Flaw::LeavesTasks, &[Rule::NothingLeaks]),
+    (Flaw::LeavesTasksWhenEvicted, &[Rule::NothingLeaks]),
 ];
 
 /// The same for connectors whose connections serve many callers at once. Those of the exclusive rules

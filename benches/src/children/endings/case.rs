@@ -9,7 +9,8 @@ pub(super) enum Case {
     CloseWithAProcess,
     /// The same, with a process group where the client has to be asked for one.
     CloseWithAGroup,
-    /// Drop the client on a thread without a runtime.
+    /// Drop the connection on a thread without a runtime. Of rmcp it is the transport before a client
+    /// serves it: a client that runs is ended by its own task.
     DropWithoutRuntime,
     /// A request is pending when the server closes its stdout.
     StdoutClosed,

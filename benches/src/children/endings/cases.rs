@@ -32,7 +32,8 @@ const CASES: [(&str, &str, Case); 7] = [
     ("R4", "the same with a process group", Case::CloseWithAGroup),
     (
         "R5",
-        "drop the client on a thread without a runtime",
+        "drop the connection on a thread without a runtime (of rmcp: a transport that no client \
+         serves yet)",
         Case::DropWithoutRuntime,
     ),
     (

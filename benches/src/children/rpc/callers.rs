@@ -12,7 +12,8 @@ use pool_reuse::measure::Table;
 use pool_reuse::measure::{Chart, ChartBar, Side};
 use pool_reuse::measure::{median, paired};
 
-/// A number of callers, and how many calls they make in a round.
+/// A number of callers, and how many calls they make in a round: as many with either client, since the
+/// start of the callers is a part of the time.
 struct Crowd {
     callers: u32,
     calls: u32,
@@ -21,19 +22,19 @@ struct Crowd {
 const CROWDS: [Crowd; 4] = [
     Crowd {
         callers: 1,
-        calls: 2_000,
+        calls: 1_000,
     },
     Crowd {
         callers: 16,
-        calls: 16_000,
+        calls: 8_000,
     },
     Crowd {
         callers: 64,
-        calls: 16_000,
+        calls: 8_000,
     },
     Crowd {
         callers: 256,
-        calls: 16_384,
+        calls: 8_192,
     },
 ];
 
@@ -125,11 +126,11 @@ async fn rounds(cores: &Cores, count: usize) -> Measured<([Samples; CROWDS.len()
             // Each round starts with the other client, so that none always goes first.
             for turn in 0..clients.len() {
                 let which = (number + turn) % clients.len();
-                let (all, calls) = match which {
-                    0 => (&mut samples.ours, crowd.calls),
-                    _ => (&mut samples.rmcp, crowd.calls / RMCP_DIVISOR),
+                let all = match which {
+                    0 => &mut samples.ours,
+                    _ => &mut samples.rmcp,
                 };
-                let sample = lap::run(&clients[which], crowd.callers, calls).await?;
+                let sample = lap::run(&clients[which], crowd.callers, crowd.calls).await?;
                 if number > 0 {
                     all.push(sample);
                 }
@@ -226,5 +227,3 @@ fn chart_bars(all: &[Samples], of: Of) -> Vec<ChartBar> {
 
 /// Many short rounds: a round must not be longer than a disturbance of the machine.
 const ROUNDS: usize = 21;
-/// rmcp takes several times as long, so it makes fewer calls.
-const RMCP_DIVISOR: u32 = 4;

@@ -138,14 +138,20 @@ pub(super) async fn nothing_leaks<C: Connector>(trial: &Trial<'_, C>) -> TrialRe
     }
     pooled.end().await?;
     trial.gone(&before, "after the pool closed").await?;
-    // Other tests of this process open and close things meanwhile. A leak grows with the cycles.
-    let allowed = trial.subject.cycles / 2;
-    let otherwise = "more tasks than half the cycles are left";
+    // A leak grows with the cycles; one of discards alone, or of evictions alone, with half of them.
+    // What else runs on this runtime is little.
+    let half = trial.subject.cycles / 2;
+    let otherwise = "more tasks than a quarter of the cycles are left";
     let alive = || Handle::current().metrics().num_alive_tasks();
-    trial.soon(otherwise, || alive() <= tasks + allowed).await?;
-    let otherwise = "more descriptors than half the cycles are left";
     trial
-        .soon(otherwise, || self::descriptors() <= descriptors + allowed)
+        .soon(otherwise, || alive() <= tasks + half / 2)
+        .await?;
+    // Other tests of this process open and close descriptors meanwhile.
+    let otherwise = "as many descriptors as half the cycles are left";
+    trial
+        .soon(otherwise, || {
+            self::descriptors() < descriptors + half.max(1)
+        })
         .await
 }
 
