@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,11 +22,14 @@ sys.path.insert(0, str(HERE.parent / "conformance"))
 
 from subjects import DoesNotStart, Subject, others, ours  # noqa: E402
 
-LOAD_TIMEOUT_S = 120
+LOAD_TIMEOUT_S = 60
+SCENARIOS = ["instant-16", "instant-64", "serial", "everything"]
+OTHERS = [("supergateway", "stateful"), ("supergateway", "stateless"), ("npm", "default"), ("PyPI", "default")]
 
 
 @dataclass(frozen=True)
 class Scenario:
+    key: str
     name: str
     server: tuple
     tool: str
@@ -37,6 +41,7 @@ class Measured:
     """The figures of one subject in one scenario, one of each per round."""
 
     per_second: list = field(default_factory=list)
+    children: list = field(default_factory=list)
     p99_ms: list = field(default_factory=list)
     processes: list = field(default_factory=list)
     tree_mib: list = field(default_factory=list)
@@ -45,13 +50,14 @@ class Measured:
 
 
 def scenarios(load, clients_installed):
-    yield Scenario("instant server, 16 clients", (str(load), "server"), "echo", 16)
-    yield Scenario("instant server, 64 clients", (str(load), "server"), "echo", 64)
-    yield Scenario("serial server, 10 ms, 16 clients", (str(load), "server", "--milliseconds", "10"), "echo", 16)
+    yield Scenario("instant-16", "instant server, 16 clients", (str(load), "server"), "echo", 16)
+    yield Scenario("instant-64", "instant server, 64 clients", (str(load), "server"), "echo", 64)
+    serial = (str(load), "server", "--milliseconds", "10")
+    yield Scenario("serial", "serial server, 10 ms, 16 clients", serial, "echo", 16)
     everything = clients_installed / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
     node = next(clients_installed.glob("node_modules/node-linux-*/bin/node"), None)
     if node and everything.exists():
-        yield Scenario("server-everything, 16 clients", (str(node), str(everything), "stdio"), "echo", 16)
+        yield Scenario("everything", "server-everything, 16 clients", (str(node), str(everything), "stdio"), "echo", 16)
     else:
         print("!! SKIPPED: server-everything, which .ci/real-clients installs", file=sys.stderr)
 
@@ -71,6 +77,13 @@ def subjects(options):
         print("!! SKIPPED: the proxies that .ci/proxy-peers installs", file=sys.stderr)
 
 
+def has_bar(scenario, subject):
+    """Whether a bar is about this subject."""
+    if subject.name == "pool-proxy":
+        return subject.mode == "shared"
+    return scenario.key == "instant-16" or (scenario.key == "everything" and "crate" in subject.name)
+
+
 def measure(subject, scenario, load, measured):
     with tempfile.TemporaryDirectory() as directory:
         log_path = Path(directory) / "proxy.log"
@@ -84,10 +97,10 @@ def measure(subject, scenario, load, measured):
                 command += ["--path", "/"]
             elif subject.mode == "stateless":
                 command += ["--without-sessions"]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as clients:
-                said, _ = clients.communicate(timeout=LOAD_TIMEOUT_S)
+            said = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=LOAD_TIMEOUT_S).stdout
             tree = [proxy.pid, *descendants(proxy.pid)]
             measured.processes.append(len(tree) - 1)
+            measured.children.append(sum(runs(pid, scenario.server) for pid in tree))
             measured.tree_mib.append(sum(resident_mib(pid) for pid in tree))
             measured.own_mib.append(resident_mib(proxy.pid))
     counted = json.loads(said)
@@ -128,6 +141,14 @@ def descendants(pid):
     return found
 
 
+def runs(pid, server):
+    """Whether this process is one of the server: the guardian is none."""
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        return [word.decode(errors="replace") for word in words] == list(server)
+    return False
+
+
 def resident_mib(pid):
     with contextlib.suppress(OSError):
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -139,6 +160,8 @@ def table(found):
     lines = ["| proxy | requests/s | p99 ms | processes | MiB of all | MiB of the proxy | failures |"]
     lines.append("|---|---|---|---|---|---|---|")
     for subject, measured in found.items():
+        if not measured.per_second:
+            continue
         median = statistics.median
         cells = [
             f"{subject.name} {subject.mode}".strip(),
@@ -170,32 +193,33 @@ def judge(scenario, found):
     """What has a bar: what it is about, the figure, the bar, and whether the figure meets it."""
     shared = ("pool-proxy", "shared")
     mine = next((measured for subject, measured in found.items() if (subject.name, subject.mode) == shared), None)
-    if mine is None or not mine.per_second:
-        return
-    if scenario.name == "instant server, 16 clients":
-        for other in found:
-            if other.name == "bare example":
-                yield bar("requests/s / bare example's", ratio(found, shared, other, "per_second"), ">=", 0.8)
-            elif "crate" in other.name:
-                yield bar("requests/s / the crate's", ratio(found, shared, other, "per_second"), ">=", 2.5)
-                yield bar("p99 / the crate's", ratio(found, shared, other, "p99_ms"), "<=", 0.6)
-            elif other.name != "pool-proxy":
-                name = f"requests/s / {other.name} {other.mode}"
-                yield bar(name, ratio(found, shared, other, "per_second"), ">=", 10)
-    elif scenario.name == "instant server, 64 clients":
-        yield bar("MiB of the proxy", statistics.median(mine.own_mib), "<=", 24)
-    elif scenario.name.startswith("serial"):
-        yield bar("requests/s", statistics.median(mine.per_second), ">=", 1300)
+
+    def of_mine(figure):
+        return statistics.median(getattr(mine, figure)) if mine and mine.per_second else None
+
+    def beside(name, figure, mode=None):
+        """By a subject of this name, which may not have been measured."""
+        other = next((one for one in found if name in one.name and mode in (None, one.mode)), None)
+        return ratio(found, shared, other, figure) if other and of_mine(figure) is not None else None
+
+    if scenario.key == "instant-16":
+        yield bar("requests/s / the bare example's", beside("bare example", "per_second"), ">=", 0.8)
+        yield bar("requests/s / the crate's", beside("crate", "per_second"), ">=", 2.5)
+        yield bar("p99 / the crate's", beside("crate", "p99_ms"), "<=", 0.6)
+        for name, mode in OTHERS:
+            yield bar(f"requests/s / {name} {mode}", beside(name, "per_second", mode), ">=", 10)
+    elif scenario.key == "instant-64":
+        yield bar("MiB of the proxy", of_mine("own_mib"), "<=", 24)
+    elif scenario.key == "serial":
+        yield bar("requests/s", of_mine("per_second"), ">=", 1300)
     else:
-        yield bar("children", statistics.median(mine.processes), "<=", 2)
-        for other in found:
-            if "crate" in other.name:
-                yield bar("requests/s / the crate's", ratio(found, shared, other, "per_second"), ">=", 1.4)
+        yield bar("children", of_mine("children"), "<=", 2)
+        yield bar("requests/s / the crate's", beside("crate", "per_second"), ">=", 1.4)
 
 
 def bar(what, figure, side, limit):
     if figure is None:
-        return f"{what}: could not be measured (bar: {side} {limit})", False
+        return f"{what}: NOT MEASURED (bar: {side} {limit})", False
     meets = figure >= limit if side == ">=" else figure <= limit
     return f"{what}: {figure:.2f} (bar: {side} {limit}) {'met' if meets else 'MISSED'}", meets
 
@@ -209,25 +233,45 @@ def main():
     parser.add_argument("--installed", type=Path, default=ROOT / "target/conformance")
     parser.add_argument("--clients", type=Path, default=ROOT / "target/clients")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="only scenarios with this in their name")
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="only this; can be repeated")
+    parser.add_argument("--bars", action="store_true", help="only the proxies that a bar of the scenario names")
+    parser.add_argument("--minutes", type=float, default=40, help="no further round begins after this time")
     options = parser.parse_args()
-    missed = 0
-    for scenario in scenarios(options.load, options.clients):
-        if options.only not in scenario.name:
-            continue
-        found = {subject: Measured() for subject in subjects(options)}
-        for _ in range(options.rounds):
-            for subject, measured in list(found.items()):
-                try:
-                    measure(subject, scenario, options.load, measured)
-                except DoesNotStart as reason:
-                    print(f"!! {subject.name} {subject.mode} takes no part: {reason}", file=sys.stderr)
-                    del found[subject]
-        print(f"\n## {scenario.name}\n\n{table(found)}\n", flush=True)
-        for sentence, meets in judge(scenario, found):
-            missed += not meets
-            print(f"* {sentence}", flush=True)
-    return 1 if missed else 0
+    until = time.monotonic() + options.minutes * 60
+    wanted = options.scenario or SCENARIOS
+    chosen = [one for one in scenarios(options.load, options.clients) if one.key in wanted]
+    verdicts = [
+        (f"{key}: NOT MEASURED: its server is not installed", False)
+        for key in wanted
+        if all(one.key != key for one in chosen)
+    ]
+    for scenario in chosen:
+        found = {
+            subject: Measured() for subject in subjects(options) if not options.bars or has_bar(scenario, subject)
+        }
+        rounds = rounds_of(scenario, found, options, until)
+        print(f"\n## {scenario.name}, {rounds} rounds of {options.rounds}\n\n{table(found)}\n", flush=True)
+        judged = list(judge(scenario, found))
+        print("\n".join(f"* {sentence}" for sentence, _ in judged), flush=True)
+        few = "" if rounds >= options.rounds else f", in {rounds} rounds only: the time was over"
+        verdicts += [(f"{scenario.name}: {sentence}{few}", meets) for sentence, meets in judged]
+    print("\n## Bars\n")
+    print("\n".join(f"* {sentence}" for sentence, _ in verdicts), flush=True)
+    return 0 if all(meets for _, meets in verdicts) else 1
+
+
+def rounds_of(scenario, found, options, until):
+    """Measures all subjects in turns. Returns how many rounds were whole."""
+    for number in range(options.rounds):
+        if time.monotonic() > until:
+            return number
+        for subject, measured in list(found.items()):
+            try:
+                measure(subject, scenario, options.load, measured)
+            except (DoesNotStart, subprocess.TimeoutExpired) as reason:
+                print(f"!! {subject.name} {subject.mode} takes no part: {reason}", file=sys.stderr)
+                del found[subject]
+    return options.rounds
 
 
 if __name__ == "__main__":

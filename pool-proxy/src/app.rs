@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::backend::{Server, StartError, StartSlots};
 use crate::config::{HttpSettings, LimitSettings, Settings};
 use crate::guard::{AllowedNames, Tokens};
-use crate::sessions::Table;
+use crate::sessions::{RequestPlaces, Table};
 
 /// The proxy.
 pub(crate) struct App {
@@ -21,6 +21,7 @@ pub(crate) struct App {
     pub(crate) names: AllowedNames,
     pub(crate) tokens: Tokens,
     pub(crate) sessions: Table,
+    pub(crate) request_places: RequestPlaces,
     budget: Budget,
     pub(crate) start_slots: StartSlots,
     pub(crate) http: HttpSettings,
@@ -67,6 +68,7 @@ impl App {
             names: AllowedNames::new(&settings.http),
             tokens: Tokens::new(&settings.tokens),
             sessions: Table::new(limits),
+            request_places: RequestPlaces::new(limits),
             budget,
             start_slots: StartSlots::new(limits.starts_max),
             http: settings.http.clone(),

@@ -4,10 +4,13 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, LogFormat, ServerSettings, Settings, Sharing};
+use crate::slip::slip;
 
 /// Serves MCP over HTTP in front of servers that speak stdio. Without a command it serves a built-in
 /// server, to try it out.
@@ -58,9 +61,21 @@ struct Serve {
     command: Vec<String>,
 }
 
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    let parsed = text.parse();
-    parsed.map_err(|_| "it must be an IP address and a port, such as 127.0.0.1:8080")
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let meant = meant_address(text).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+        format!("it must be an IP address and a port, such as {meant}")
+    })
+}
+
+/// The address that was meant by one that lacks a part, or names this machine.
+fn meant_address(text: &str) -> Option<String> {
+    if let Ok(ip) = text.parse() {
+        return Some(SocketAddr::new(ip, 8080).to_string());
+    }
+    let port = text.strip_prefix("localhost:").or(text.strip_prefix(':'));
+    let port = port.unwrap_or(text).parse::<u16>().ok()?;
+    Some(format!("127.0.0.1:{port}"))
 }
 
 /// What the program is to do.
@@ -70,6 +85,27 @@ pub(crate) enum Action {
 }
 
 impl Cli {
+    /// What the user asks for. What cannot be understood ends the program, with what to type instead.
+    pub(crate) fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            let words = std::env::args_os().skip(1);
+            let words: Vec<String> = words.map(|word| word.to_string_lossy().into()).collect();
+            let unknown = [
+                ErrorKind::ArgumentConflict,
+                ErrorKind::InvalidSubcommand,
+                ErrorKind::UnknownArgument,
+            ];
+            let slip = unknown.contains(&error.kind()).then(|| slip(&words));
+            match slip.flatten() {
+                Some(slip) => {
+                    complain(slip.as_str());
+                    process::exit(error.exit_code())
+                }
+                None => error.exit(),
+            }
+        })
+    }
+
     pub(crate) fn action(self) -> Action {
         match self.command {
             None => Action::Serve(built_in(self.listen).map(Box::new)),
@@ -132,16 +168,20 @@ impl Serve {
 }
 
 /// Says why the program ends, with all causes.
-pub(crate) fn complain(error: &dyn Error) {
-    let mut text = format!("pool-proxy: {error}");
+pub(crate) fn explain(error: &dyn Error) {
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
         text.push_str(&error.to_string());
         cause = error.source();
     }
+    complain(&text);
+}
+
+fn complain(text: &str) {
     // Nobody is left to be told if stderr is closed.
-    drop(writeln!(io::stderr(), "{text}"));
+    drop(writeln!(io::stderr(), "pool-proxy: {text}"));
 }
 
 /// The name of the server that the command line starts.

@@ -3,7 +3,9 @@
 //! | room or file | what it decides |
 //! |---|---|
 //! | `cli`, `config` | what the user asks for |
+//! | `slip` | what to type instead of a command line without `serve` |
 //! | `app`, `shutdown` | what exists once; the order of the start and of the end |
+//! | `descriptors` | how many connections the limits of this process allow |
 //! | `asker`, `era` | who asks which server; which era a request is of |
 //! | `front` | connections of clients: accepted, bounded, routed by path |
 //! | `guard` | who may ask: Host, Origin, token |
@@ -14,6 +16,7 @@
 //! | `sessions` | which sessions exist, and when they end |
 //! | `backend` | the servers: their commands, keys and pools of children |
 //! | `request_log` | what is said of each request |
+//! | `log_filter` | which lines of the libraries are left out of the log |
 //! | `log_lines` | how lines of the log reach stderr |
 //! | `builtin` | the server that the bare command serves |
 
@@ -24,30 +27,31 @@ mod builtin;
 mod cli;
 mod config;
 mod delivery;
+mod descriptors;
 mod era;
 mod front;
 mod guard;
 mod legacy;
+mod log_filter;
 mod log_lines;
 mod modern;
 mod request_log;
 mod sessions;
 mod shutdown;
+mod slip;
 mod wire;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let outcome = match cli::Cli::parse().action() {
+    let outcome = match cli::Cli::read().action() {
         cli::Action::Serve(config) => config.and_then(|config| shutdown::run(&config)),
         cli::Action::BuiltIn => builtin::serve().map_err(Into::into),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            cli::complain(&*error);
+            cli::explain(&*error);
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! One line of the log and one count for each request.
+//! One line of the log and one count for each request, and its place among those in flight.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +7,7 @@ use metrics::SharedString;
 use tokio::time::Instant;
 
 use crate::guard::Principal;
+use crate::sessions::RequestPlace;
 
 /// A request that is being served. Its line is written when it is dropped.
 #[derive(Debug)]
@@ -18,6 +19,9 @@ pub(crate) struct RequestLog {
     pid: Option<u32>,
     begun: Instant,
     outcome: &'static str,
+    /// What went wrong, if that is more than the outcome says.
+    error: Option<String>,
+    place: Option<RequestPlace>,
 }
 
 impl RequestLog {
@@ -30,7 +34,14 @@ impl RequestLog {
             pid: None,
             begun: Instant::now(),
             outcome: "client gone",
+            error: None,
+            place: None,
         }
+    }
+
+    /// Holds the place until the request is over.
+    pub(crate) fn hold(&mut self, place: RequestPlace) {
+        self.place = Some(place);
     }
 
     pub(crate) const fn set_pid(&mut self, pid: u32) {
@@ -41,6 +52,12 @@ impl RequestLog {
     pub(crate) const fn set_outcome(&mut self, outcome: &'static str) {
         self.outcome = outcome;
     }
+
+    /// How it failed, and why. What the log has said already is no error here.
+    pub(crate) fn set_failure(&mut self, outcome: &'static str, error: Option<String>) {
+        self.outcome = outcome;
+        self.error = error;
+    }
 }
 
 impl Drop for RequestLog {
@@ -50,16 +67,30 @@ impl Drop for RequestLog {
         metrics::counter!("proxy_requests_total", "server" => server(), "outcome" => self.outcome)
             .increment(1);
         metrics::histogram!("proxy_request_seconds", "server" => server()).record(took);
-        tracing::info!(
-            request = self.number,
-            server = &*self.server,
-            principal = self.principal.name(),
-            method = &*self.method,
-            pid = self.pid,
-            outcome = self.outcome,
-            ms = took.as_micros() as f64 / 1000.0,
-            "request"
-        );
+        let ms = took.as_micros() as f64 / 1000.0;
+        match &self.error {
+            None => tracing::info!(
+                request = self.number,
+                server = &*self.server,
+                principal = self.principal.name(),
+                method = &*self.method,
+                pid = self.pid,
+                outcome = self.outcome,
+                ms,
+                "request"
+            ),
+            Some(error) => tracing::warn!(
+                request = self.number,
+                server = &*self.server,
+                principal = self.principal.name(),
+                method = &*self.method,
+                pid = self.pid,
+                outcome = self.outcome,
+                ms,
+                error,
+                "request"
+            ),
+        }
     }
 }
 

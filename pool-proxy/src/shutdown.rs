@@ -21,7 +21,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app::App;
 use crate::config::{Config, LogFormat, LogSettings};
+use crate::descriptors;
 use crate::front;
+use crate::log_filter::SaidHere;
 use crate::log_lines::LogLines;
 
 /// Serves until SIGINT, SIGTERM or SIGHUP.
@@ -45,6 +47,8 @@ async fn serve(config: &Config, log: Option<&LogLines>) -> Result<(), Box<dyn Er
     let told_to_end = told_to_end()?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let settings = &config.settings;
+    // Order: before children look for their descriptors.
+    let connections_max = descriptors::connections_max(settings)?;
     let app = App::new(settings, metrics)?;
     let listener = front::listen(settings.listen).map_err(|error| {
         let listen = settings.listen;
@@ -59,8 +63,11 @@ async fn serve(config: &Config, log: Option<&LogLines>) -> Result<(), Box<dyn Er
         app.stop.cancel();
         app.sessions.clear();
     };
-    let (connections, (), ()) =
-        tokio::join!(front::serve(listener, &app), ending, upkeep(&app, log));
+    let (connections, (), ()) = tokio::join!(
+        front::serve(listener, &app, connections_max),
+        ending,
+        upkeep(&app, log)
+    );
     let limit = app.limits.shutdown_timeout;
     let limit = limit - LOG_GRACE.min(limit / 2);
     let is_all = end_within(limit, connections.shutdown(), |left| close(&app, left)).await;
@@ -169,7 +176,7 @@ fn begin_log(settings: &LogSettings) -> io::Result<Option<LogLines>> {
     let levels = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("pool_proxy", LevelFilter::INFO);
-    let registry = tracing_subscriber::registry().with(levels);
+    let registry = tracing_subscriber::registry().with(levels).with(SaidHere);
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(lines.clone())
         .with_ansi(false);

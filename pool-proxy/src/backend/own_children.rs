@@ -1,9 +1,10 @@
 //! The pools whose children serve one session each: one for each principal.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use pool_core::{BuildError, ConnectionPool, KeyedPool};
+use pool_core::{BuildError, ConnectionPool, Event, EventKind, KeyedPool, Observer};
 use pool_stdio::{Children, JsonRpcConnection, JsonRpcConnector};
 
 use super::client_kinds::ClientKinds;
@@ -31,6 +32,9 @@ impl OwnChildren {
         let (settings, children_max) = (materials.settings.clone(), limits.children_max);
         let (children, kinds) = (connector.children(), ClientKinds::new(&settings));
         let connector = Arc::new(connector);
+        let failed_starts: Arc<dyn Observer> = Arc::new(FailedStarts {
+            server: Arc::clone(materials.name),
+        });
         let pools = KeyedPool::builder(move |_: &Principal| {
             ConnectionPool::builder(Arc::clone(&connector))
                 .max_size(settings.children_max.unwrap_or(children_max))
@@ -42,6 +46,7 @@ impl OwnChildren {
                 .max_lifetime(None)
                 .kill_weight(settings.memory_bytes_max)
                 .lease_warn_after(None)
+                .observer(Arc::clone(&failed_starts))
         })
         .name(Arc::clone(materials.name))
         .key_name({
@@ -57,6 +62,20 @@ impl OwnChildren {
             children,
             sessionless,
         })
+    }
+}
+
+/// Says why a child did not start.
+struct FailedStarts {
+    server: Arc<str>,
+}
+
+impl Observer for FailedStarts {
+    fn on_event(&self, event: &Event) {
+        if let EventKind::ConnectFailed { error, .. } = &event.kind {
+            let cause = error.source().map(tracing::field::display);
+            tracing::warn!(server = &*self.server, %error, cause, "a child did not start");
+        }
     }
 }
 

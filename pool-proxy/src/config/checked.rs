@@ -1,6 +1,7 @@
 //! Which settings can work together. What cannot is refused before anything is started.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::config_error::ConfigError;
 use super::settings::{HttpSettings, ServerSettings, Settings, Sharing, TokenSettings};
@@ -33,9 +34,7 @@ impl Config {
             if !is_name(name) {
                 return Err(refuse("a name has letters, digits, `-`, `_` and `.` only"));
             }
-            if server.command.is_empty() {
-                return Err(refuse("command is empty"));
-            }
+            check_command(&server.command).map_err(refuse)?;
             if server.children_max == Some(0) {
                 return Err(refuse("children_max must be at least 1"));
             }
@@ -86,6 +85,22 @@ impl Config {
     }
 }
 
+/// A program that is none, as far as its name says.
+fn check_command(command: &[String]) -> Result<(), &'static str> {
+    let [program, arguments @ ..] = command else {
+        return Err("command is empty");
+    };
+    if program.contains(char::is_whitespace) && !Path::new(program).exists() {
+        return Err(
+            "command has several words in one: each is a string of its own, as in [\"python3\", \"server.py\"]",
+        );
+    }
+    match arguments.is_empty() && program.ends_with(".toml") {
+        true => Err("command is a configuration file: pool-proxy serve --config FILE"),
+        false => Ok(()),
+    }
+}
+
 fn check_memory(server: &ServerSettings) -> Result<(), String> {
     let (soft, max) = (server.memory_bytes_soft, server.memory_bytes_max);
     if soft == Some(0) || max == Some(0) {
@@ -125,6 +140,16 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
         (
             "limits.sessions_per_principal_max",
             limits.sessions_per_principal_max,
+            1,
+        ),
+        (
+            "limits.requests_per_session_max",
+            limits.requests_per_session_max,
+            1,
+        ),
+        (
+            "limits.requests_per_principal_max",
+            limits.requests_per_principal_max,
             1,
         ),
     ];
@@ -260,6 +285,14 @@ mod tests {
             ("", "no server"),
             ("[servers.'a/b']\ncommand = ['cat']", "`a/b`"),
             ("[servers.a]\ncommand = []", "command is empty"),
+            (
+                "[servers.a]\ncommand = ['no-such-program server.py']",
+                "server `a`: command has several words in one",
+            ),
+            (
+                "[servers.a]\ncommand = ['proxy.toml']",
+                "server `a`: command is a configuration file: pool-proxy serve --config",
+            ),
             (
                 "[servers.a]\ncommand = ['cat']\nenv = { 'A=B' = '' }",
                 "`A=B`",

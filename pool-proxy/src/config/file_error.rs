@@ -3,7 +3,13 @@
 
 /// Says what is wrong in a line, after what the parser says of it.
 pub(super) fn explained(line: &str, message: &str) -> String {
-    let message = without_text(message);
+    let message = match without_text(message) {
+        // Of the parser of the standard library.
+        known if known == "invalid socket address syntax" => {
+            "invalid value, expected socket address".to_owned()
+        }
+        other => other,
+    };
     let said = message
         .split_once("expected ")
         .and_then(|(found, expected)| Some(format!("{found}expected {}", form(expected)?)))
@@ -30,6 +36,11 @@ fn form(expected: &str) -> Option<&'static str> {
     Some(match expected {
         "usize" | "u64" | "u32" => "a whole number, such as 4194304",
         "a duration" => "a time, such as \"30s\"",
+        // A size.
+        "an integer or string" | "integer overflow" | "parsable string" => {
+            "a number of bytes, or one with a unit, such as 4194304 or \"4 MiB\""
+        }
+        "socket address" => "an IP address and a port, such as \"127.0.0.1:8080\"",
         "a sequence" => "a list, such as [\"python3\", \"server.py\"]",
         "a boolean" => "true or false",
         "a map" => "a table, such as { NAME = \"value\" }",
@@ -72,7 +83,27 @@ mod tests {
             ),
             (
                 "[http]\nbody_bytes_max = \"SECRET\"",
-                "`body_bytes_max`: invalid type: text, expected a whole number",
+                "`body_bytes_max`: invalid value: text, expected a number of bytes, or one with a unit, such as 4194304 or \"4 MiB\"",
+            ),
+            (
+                "[limits]\nmemory_bytes_max = true",
+                "`memory_bytes_max`: invalid type: boolean `true`, expected a number of bytes, or one with a unit",
+            ),
+            (
+                "[limits]\nmemory_bytes_max = -1",
+                "`memory_bytes_max`: invalid value: integer `-1`, expected a number of bytes",
+            ),
+            (
+                "[limits]\nchildren_max = \"SECRET\"",
+                "`children_max`: invalid type: text, expected a whole number",
+            ),
+            (
+                "listen = \"127.0.0.1\"",
+                "`listen`: invalid value, expected an IP address and a port, such as \"127.0.0.1:8080\"",
+            ),
+            (
+                "listen = 8080",
+                "`listen`: invalid type: integer `8080`, expected an IP address and a port",
             ),
             (
                 "[http]\nbody_timeout = 30",

@@ -6,12 +6,14 @@
 //! | `config_error` | why the program does not start |
 //! | `file_error` | what is said of a file that cannot be read |
 //! | `checked` | which settings can work together |
+//! | `size` | how a number of bytes is written |
 //! | `suggestion` | which key was meant by one that does not exist |
 
 mod checked;
 mod config_error;
 mod file_error;
 mod settings;
+mod size;
 mod suggestion;
 
 pub(crate) use checked::Config;

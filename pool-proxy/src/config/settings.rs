@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::config_error::ConfigError;
 use super::file_error::explained;
+use super::size;
 use super::suggestion::nearest_key;
 
 /// A configuration file.
@@ -38,11 +39,14 @@ pub(crate) struct HttpSettings {
     pub(crate) allowed_origins: Vec<String>,
     /// The most bytes of a body. Default 4 MiB: tool arguments are text. Worst case: this much memory
     /// for each connection.
+    #[serde(deserialize_with = "size::whole")]
     pub(crate) body_bytes_max: usize,
     /// The most bytes of the replies of one batch together. Default 8 MiB. A reply beyond it becomes an error; the
     /// first one is taken however large it is. Worst case: this much memory, or one reply, for each connection.
+    #[serde(deserialize_with = "size::whole")]
     pub(crate) batch_bytes_max: usize,
     /// The most bytes of the head of a request, at least 8 KiB. Default 32 KiB.
+    #[serde(deserialize_with = "size::whole")]
     pub(crate) head_bytes_max: usize,
     /// How long a client may take to send the head of a request, or be idle between two. Default 60 s.
     #[serde(with = "humantime_serde")]
@@ -66,6 +70,7 @@ pub(crate) struct LimitSettings {
     pub(crate) children_max: usize,
     /// How many bytes of memory all children together may occupy before no further one is started. Default none:
     /// what a machine can spare is not known here. Idle children end while it is exceeded.
+    #[serde(deserialize_with = "size::optional")]
     pub(crate) memory_bytes_max: Option<u64>,
     /// The most children that are being started at a time. Default 4, because a start takes a core.
     pub(crate) starts_max: usize,
@@ -73,6 +78,14 @@ pub(crate) struct LimitSettings {
     pub(crate) sessions_max: usize,
     /// The most sessions of one principal. Default 1024.
     pub(crate) sessions_per_principal_max: usize,
+    /// The most requests of one session in flight. Default 128: more than a batch has messages. Further ones get 429.
+    pub(crate) requests_per_session_max: usize,
+    /// The most requests of one principal in flight, with and without a session. Default 1024: a quarter of the
+    /// connections that there may be. Further ones get 429.
+    pub(crate) requests_per_principal_max: usize,
+    /// The most `subscriptions/listen` of one principal. Default 1024. They last, so they do not count as requests in
+    /// flight. Further ones get 429.
+    pub(crate) listens_per_principal_max: usize,
     /// How long a session must have been without a request until it ends because another client waits for its
     /// child. Default 10 s. A principal that holds more children than the other is not spared.
     #[serde(with = "humantime_serde")]
@@ -146,10 +159,10 @@ pub(crate) struct ServerSettings {
     pub(crate) spare: Option<usize>,
     /// How many bytes of memory a shared child may occupy until another one takes its place. It finishes its
     /// requests. Default none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "size::optional")]
     pub(crate) memory_bytes_soft: Option<u64>,
     /// How many bytes of memory a child may occupy until it is killed, with its requests. Default none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "size::optional")]
     pub(crate) memory_bytes_max: Option<u64>,
     /// The most requests that wait for a child. Default 1024; further ones get 503.
     #[serde(default = "waiters_max")]
@@ -180,7 +193,7 @@ pub(crate) struct ServerSettings {
     #[serde(default = "lists_ttl", with = "humantime_serde")]
     pub(crate) lists_ttl: Duration,
     /// How much of its lists is kept for one key. Default 1 MiB, which is ten times a long list.
-    #[serde(default = "lists_bytes_max")]
+    #[serde(default = "lists_bytes_max", deserialize_with = "size::whole")]
     pub(crate) lists_bytes_max: usize,
     /// Whether tools that the server calls read-only or idempotent are called again when a child that may
     /// have executed them died. Default false: the server may be wrong.
@@ -321,6 +334,9 @@ impl Default for LimitSettings {
             starts_max: 4,
             sessions_max: 4096,
             sessions_per_principal_max: 1024,
+            requests_per_session_max: 128,
+            requests_per_principal_max: 1024,
+            listens_per_principal_max: 1024,
             session_idle_min: Duration::from_secs(10),
             shutdown_timeout: Duration::from_secs(10),
         }

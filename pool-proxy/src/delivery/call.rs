@@ -1,11 +1,14 @@
 //! What a request yields before its reply, and how it ends.
 
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::StatusCode;
 use pool_stdio::{Exchange, Retrying, RpcLimits};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 
 use super::failure::Failure;
 use crate::request_log::RequestLog;
@@ -15,8 +18,11 @@ use crate::sessions::{InUse, LiveChild, StreamTurn};
 pub(crate) struct Call {
     way: Way,
     pub(crate) id: Bytes,
-    log: RequestLog,
+    /// `None` once the call goes on without its client.
+    log: Option<RequestLog>,
     translation: Option<Translation>,
+    /// Where it goes on if its client goes away. Otherwise, and once it is over, it ends with its client.
+    goes_on: Option<TaskTracker>,
 }
 
 /// What is done to the reply of a child before its client gets it.
@@ -26,7 +32,7 @@ enum Way {
     /// Over children that serve others, too.
     Shared {
         exchange: Box<Retrying>,
-        _session: Option<InUse>,
+        session: Option<InUse>,
     },
     /// Over the child of a session. What that says to its client goes to this request's stream when it
     /// is its turn.
@@ -34,11 +40,13 @@ enum Way {
         exchange: Box<Exchange>,
         turn: StreamTurn,
         child: Arc<LiveChild>,
-        _session: InUse,
+        session: InUse,
         is_silent: bool,
         /// `Some` when the reply has come: how many messages of the child may still go before it.
         before_reply: Option<usize>,
     },
+    /// Its client has gone.
+    Left,
 }
 
 impl Call {
@@ -50,14 +58,9 @@ impl Call {
     ) -> Self {
         let way = Way::Shared {
             exchange: Box::new(exchange),
-            _session: session,
+            session,
         };
-        Self {
-            way,
-            id,
-            log,
-            translation: None,
-        }
+        Self::of(way, id, log)
     }
 
     pub(crate) fn own(
@@ -71,16 +74,28 @@ impl Call {
             exchange: Box::new(exchange),
             turn: session.0.turns.request(),
             child,
-            _session: session,
+            session,
             is_silent: false,
             before_reply: None,
         };
+        Self::of(way, id, log)
+    }
+
+    const fn of(way: Way, id: Bytes, log: RequestLog) -> Self {
         Self {
             way,
             id,
-            log,
+            log: Some(log),
             translation: None,
+            goes_on: None,
         }
+    }
+
+    /// Which goes on to its reply or its deadline if its client goes away: in the eras with sessions that is no
+    /// cancel. Until then it counts as in flight, and keeps its session in use.
+    pub(crate) fn without_client(mut self, tasks: &TaskTracker) -> Self {
+        self.goes_on = Some(tasks.clone());
+        self
     }
 
     /// With a reply that is said differently, under another status.
@@ -96,7 +111,7 @@ impl Call {
     pub(crate) fn waits_for_child(&self) -> bool {
         match &self.way {
             Way::Shared { exchange, .. } => exchange.pid().is_none(),
-            Way::Own { .. } => false,
+            Way::Own { .. } | Way::Left => false,
         }
     }
 
@@ -107,6 +122,7 @@ impl Call {
     /// Nothing is lost.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
         match &mut self.way {
+            Way::Left => None,
             Way::Shared { exchange, .. } => exchange.next().await.map(|note| note.message),
             Way::Own {
                 exchange,
@@ -140,18 +156,24 @@ impl Call {
 
     /// The outcome, after [`next`](Self::next) has said that it is known.
     pub(crate) async fn outcome(&mut self) -> Result<(StatusCode, Bytes), Failure> {
+        let mut pid = None;
         let reply = match &mut self.way {
+            Way::Left => Ok(None),
             Way::Shared { exchange, .. } => {
-                if let Some(pid) = exchange.pid() {
-                    self.log.set_pid(pid);
-                }
+                pid = exchange.pid();
                 exchange.reply().await.map_err(Failure::from)
             }
             Way::Own { exchange, .. } => exchange.reply().await.map_err(Failure::from),
         };
+        self.goes_on = None;
+        if let (Some(log), Some(pid)) = (&mut self.log, pid) {
+            log.set_pid(pid);
+        }
         match reply {
             Ok(reply) => {
-                self.log.set_outcome("ok");
+                if let Some(log) = &mut self.log {
+                    log.set_outcome("ok");
+                }
                 let reply = reply.unwrap_or_default();
                 Ok(match &self.translation {
                     Some(translation) => translation(reply),
@@ -159,9 +181,55 @@ impl Call {
                 })
             }
             Err(failure) => {
-                self.log.set_outcome(failure.outcome);
+                if let Some(log) = &mut self.log {
+                    failure.note_in(log);
+                }
                 Err(failure)
             }
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let Some(tasks) = self.goes_on.take() else {
+            return;
+        };
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        // What belongs to the stream of the answer ends with that: the turn, and what the child says.
+        let (way, mut log) = (mem::replace(&mut self.way, Way::Left), self.log.take());
+        match way {
+            Way::Shared {
+                mut exchange,
+                session,
+            } => {
+                let Some(pid) = exchange.pid() else {
+                    // No child has it.
+                    return;
+                };
+                if let Some(log) = &mut log {
+                    log.set_pid(pid);
+                }
+                let rest = async move {
+                    drop(exchange.reply().await);
+                    drop((session, log));
+                };
+                drop(tasks.spawn_on(rest, &runtime));
+            }
+            Way::Own {
+                mut exchange,
+                session,
+                ..
+            } => {
+                let rest = async move {
+                    drop(exchange.reply().await);
+                    drop((session, log));
+                };
+                drop(tasks.spawn_on(rest, &runtime));
+            }
+            Way::Left => {}
         }
     }
 }

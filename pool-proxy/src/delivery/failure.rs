@@ -9,20 +9,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::StatusCode;
 use pool_core::{AcquireError, AcquirePhase, BudgetUsage, KeyedAcquireError};
-use pool_stdio::{RetryError, RpcError};
+use pool_stdio::{Fate, RetryError, RpcError};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::backend::{EraError, NotSubscribed};
+use crate::request_log::RequestLog;
+use crate::sessions::TooMany;
 use crate::wire::{
-    Answer, MODERN_VERSION, Revision, error_with_data, json as json_answer, unavailable,
+    Answer, MODERN_VERSION, Revision, error_with_data, json as json_answer, too_many, unavailable,
 };
 
 /// Why there is no reply.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// For the log.
-    pub(crate) outcome: &'static str,
+    outcome: &'static str,
+    /// For the log, too: what went wrong, if the log has not said it yet.
+    error: Option<String>,
+    /// Of the child that it failed at.
+    pid: Option<u32>,
     code: i64,
     reason: String,
     /// What a child has added to its error.
@@ -36,6 +42,8 @@ enum AnswerKind {
     Reply,
     Refusal(StatusCode),
     Later(Duration),
+    /// When the client has less under way.
+    TooMany,
 }
 
 impl Failure {
@@ -44,6 +52,14 @@ impl Failure {
         let data = self.data.as_deref();
         let data = data.and_then(|data| serde_json::from_str(data.get()).ok());
         error_with_data(id, self.code, &self.reason, data)
+    }
+
+    /// Tells the log of the request.
+    pub(crate) fn note_in(&self, log: &mut RequestLog) {
+        log.set_failure(self.outcome, self.error.clone());
+        if let Some(pid) = self.pid {
+            log.set_pid(pid);
+        }
     }
 
     pub(crate) fn answer(&self, id: Option<&Bytes>) -> Answer {
@@ -55,6 +71,7 @@ impl Failure {
                 answer
             }
             AnswerKind::Later(after) => unavailable(id, &self.reason, after),
+            AnswerKind::TooMany => too_many(id, &self.reason, SOON),
         }
     }
 
@@ -65,8 +82,17 @@ impl Failure {
 
     /// Of a child that did not answer its first message.
     pub(crate) fn of_start(error: &RpcError) -> Self {
-        tracing::warn!(%error, "a child did not initialize");
-        Self::later(NO_START, CANNOT_START, LATER)
+        let is_said = matches!(error, RpcError::ProcessExited { .. });
+        // That a child has ended by itself, and with which last words, is said where it is seen.
+        Self::later(NO_START, CANNOT_START, LATER).because((!is_said).then_some(error))
+    }
+
+    /// With what the log does not say elsewhere.
+    fn because(self, error: Option<&dyn Error>) -> Self {
+        Self {
+            error: error.map(ToString::to_string),
+            ..self
+        }
     }
 
     fn later(outcome: &'static str, reason: impl Into<String>, after: Duration) -> Self {
@@ -75,6 +101,8 @@ impl Failure {
             code: SERVER_ERROR,
             reason: reason.into(),
             data: None,
+            error: None,
+            pid: None,
             answer: AnswerKind::Later(after),
         }
     }
@@ -82,6 +110,20 @@ impl Failure {
     /// What was asked for is not to be had here.
     pub(crate) fn refused(code: i64, reason: &str) -> Self {
         Self::reply("refused", code, reason)
+    }
+
+    /// Its client has cancelled it before a child had it.
+    pub(crate) fn cancelled() -> Self {
+        RpcError::ClientCancelled {
+            fate: Fate::NotSent,
+        }
+        .into()
+    }
+
+    /// Another request of its client waits under the same id.
+    pub(crate) fn id_in_use(id: &[u8]) -> Self {
+        let id = String::from_utf8_lossy(id).into_owned();
+        RpcError::IdInUse { id }.into()
     }
 
     /// No child is ready yet.
@@ -104,6 +146,8 @@ impl Failure {
             code,
             reason: reason.into(),
             data: None,
+            error: None,
+            pid: None,
             answer: AnswerKind::Reply,
         }
     }
@@ -114,7 +158,18 @@ impl Failure {
             code: INVALID_REQUEST,
             reason: reason.into(),
             data: None,
+            error: None,
+            pid: None,
             answer: AnswerKind::Refusal(status),
+        }
+    }
+}
+
+impl From<TooMany> for Failure {
+    fn from(error: TooMany) -> Self {
+        Self {
+            answer: AnswerKind::TooMany,
+            ..Self::reply("too many", SERVER_ERROR, error.to_string())
         }
     }
 }
@@ -153,8 +208,15 @@ impl From<AcquireError> for Failure {
         if let Some(error) = era_error(&error) {
             return error.into();
         }
-        tracing::warn!(error = %error, cause = error.context().last_failure.as_ref().map(tracing::field::display), "no child");
-        match &error {
+        // Why a child did not start is said where that is seen.
+        let is_said = error.context().last_failure.is_some();
+        Self::of_refusal(&error).because((!is_said).then_some(&error))
+    }
+}
+
+impl Failure {
+    fn of_refusal(error: &AcquireError) -> Self {
+        match error {
             AcquireError::Overloaded { limit, .. } => {
                 let reason =
                     format!("busy: {limit} requests wait for a child of this server already");
@@ -253,7 +315,22 @@ impl From<RetryError> for Failure {
 
 impl From<RpcError> for Failure {
     fn from(error: RpcError) -> Self {
-        tracing::warn!(%error, "a request failed");
+        // What the client did itself is no error.
+        let is_of_client = matches!(
+            error,
+            RpcError::ClientCancelled { .. }
+                | RpcError::BadRequest { .. }
+                | RpcError::IdInUse { .. }
+        );
+        Self {
+            pid: error.report().map(|report| report.pid),
+            ..Self::of_child(&error).because((!is_of_client).then_some(&error))
+        }
+    }
+}
+
+impl Failure {
+    fn of_child(error: &RpcError) -> Self {
         let fate = match error.is_retry_safe() {
             true => "the request was not executed",
             false => "outcome unknown: the request may have been executed",
@@ -265,7 +342,7 @@ impl From<RpcError> for Failure {
             let what = "the server's process used more memory than it may, and was ended";
             return Self::reply("too heavy", SERVER_ERROR, format!("{what}; {fate}"));
         }
-        match &error {
+        match error {
             RpcError::Timeout { limit, .. } => {
                 let reason = format!("no reply within {limit:?}; {fate}");
                 Self::reply("timeout", TIMED_OUT, reason)

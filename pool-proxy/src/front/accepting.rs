@@ -34,8 +34,12 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until the proxy stops. Returns the connections that are left.
-pub(crate) async fn serve(listener: TcpListener, app: &Arc<App>) -> GracefulShutdown {
-    let places = Arc::new(Semaphore::new(app.http.connections_max));
+pub(crate) async fn serve(
+    listener: TcpListener,
+    app: &Arc<App>,
+    connections_max: usize,
+) -> GracefulShutdown {
+    let places = Arc::new(Semaphore::new(connections_max));
     let connections = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {

@@ -28,6 +28,14 @@ pub(super) async fn initialize(
     mut log: RequestLog,
 ) -> Answer {
     let id = message.id.clone();
+    match asker.app.request_places.request(&asker.principal, None) {
+        Ok(place) => log.hold(place),
+        Err(too_many) => {
+            let failure = Failure::from(too_many);
+            failure.note_in(&mut log);
+            return failure.answer(id.as_ref());
+        }
+    }
     let place = match asker.app.sessions.place(&asker.principal) {
         Ok(place) => place,
         Err(no_place) => {
@@ -45,7 +53,7 @@ pub(super) async fn initialize(
             answer
         }
         Err(failure) => {
-            log.set_outcome(failure.outcome);
+            failure.note_in(&mut log);
             failure.answer(id.as_ref())
         }
     }

@@ -29,10 +29,14 @@ pub(super) async fn to_own_child(
     let Kind::Own(own) = &session.0.kind else {
         return accepted();
     };
+    if message.method == "notifications/cancelled" && own.waiting.cancel(&message.params) {
+        log.set_outcome("cancel");
+        return accepted();
+    }
     if let Some(answer) = without_child(own, &message, &mut log) {
         return answer;
     }
-    let sent = match child_of(asker, &session, own).await {
+    let sent = match child_for(asker, &session, own, &message).await {
         Ok(child) => send(child, &message, &terms),
         Err(failure) => Err(failure),
     };
@@ -47,7 +51,7 @@ pub(super) async fn to_own_child(
             id_of(&message),
             log,
         );
-        let call = keeping_list(call, child, &message);
+        let call = keeping_list(call, child, &message).without_client(&asker.app.tasks);
         // Order: its slices keep the whole body.
         drop(message);
         return deliver(call).await;
@@ -59,6 +63,30 @@ pub(super) async fn to_own_child(
             accepted()
         }
         Err(failure) => failed(&failure, &message, &mut log),
+    }
+}
+
+/// The child that gets a message. Its client can cancel a request that waits for it.
+async fn child_for(
+    asker: &Asker<'_>,
+    session: &InUse,
+    own: &OwnChild,
+    message: &ClientMessage,
+) -> Result<Arc<LiveChild>, Failure> {
+    if let Some(live) = own.live() {
+        return Ok(live);
+    }
+    if message.kind != MessageKind::Request {
+        return child_of(asker, session, own).await;
+    }
+    let id = id_of(message);
+    let waiting = own.waiting.enter(&id);
+    let waiting = waiting.ok_or_else(|| Failure::id_in_use(&id))?;
+    tokio::select! {
+        // Order: a child that has started in the meantime gets nothing that was cancelled.
+        biased;
+        () = waiting.cancelled() => Err(Failure::cancelled()),
+        child = child_of(asker, session, own) => child,
     }
 }
 
@@ -148,7 +176,7 @@ fn keeping_list(call: Call, child: Arc<LiveChild>, message: &ClientMessage) -> C
 }
 
 fn failed(failure: &Failure, message: &ClientMessage, log: &mut RequestLog) -> Answer {
-    log.set_outcome(failure.outcome);
+    failure.note_in(log);
     failure.answer(message.id.as_ref())
 }
 

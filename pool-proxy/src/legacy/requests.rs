@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use pool_stdio::{OnDrop, Terms};
+use pool_stdio::Terms;
 use serde::Deserialize;
 
 use super::own_requests::to_own_child;
@@ -23,7 +23,10 @@ pub(super) async fn in_session(
     session: InUse,
     message: ClientMessage,
 ) -> Answer {
-    let log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
+    let mut log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
+    if let Err(failure) = take_place(asker, Some(&session), &message, &mut log) {
+        return failure.answer(message.id.as_ref());
+    }
     let (shared, ids) = match &session.0.kind {
         Kind::Own(_) => {
             let terms = terms(asker, &message);
@@ -37,7 +40,32 @@ pub(super) async fn in_session(
         return one_way(&message, is_cancel, log);
     }
     let terms = terms(asker, &message).client(&ids);
-    through_shared(&shared, Some(session), message, &terms, log).await
+    through_shared((asker, &shared), Some(session), message, &terms, log).await
+}
+
+/// Takes a place among the requests in flight, if it is a request.
+fn take_place(
+    asker: &Asker<'_>,
+    session: Option<&InUse>,
+    message: &ClientMessage,
+    log: &mut RequestLog,
+) -> Result<(), Failure> {
+    if message.kind != MessageKind::Request {
+        return Ok(());
+    }
+    let of_session = session.map(|session| &session.0.requests);
+    let places = &asker.app.request_places;
+    match places.request(&asker.principal, of_session) {
+        Ok(place) => {
+            log.hold(place);
+            Ok(())
+        }
+        Err(too_many) => {
+            let failure = Failure::from(too_many);
+            failure.note_in(log);
+            Err(failure)
+        }
+    }
 }
 
 /// Answers a message outside of any session, which only shared children can serve.
@@ -51,23 +79,25 @@ pub(super) async fn sessionless(
     if message.kind != MessageKind::Request {
         return one_way(&message, false, log);
     }
+    if let Err(failure) = take_place(asker, None, &message, &mut log) {
+        return failure.answer(message.id.as_ref());
+    }
     match shared.key(&asker.principal, Spoken::Sessions(revision)) {
         Ok(key) => {
             let terms = terms(asker, &message);
-            through_shared(&key, None, message, &terms, log).await
+            through_shared((asker, &key), None, message, &terms, log).await
         }
         Err(error) => {
             let failure = Failure::from(error);
-            log.set_outcome(failure.outcome);
+            failure.note_in(&mut log);
             failure.answer(message.id.as_ref())
         }
     }
 }
 
-/// In these eras a client that goes away does not cancel.
 fn terms(asker: &Asker<'_>, message: &ClientMessage) -> Terms {
     let limit = asker.server.time_limit(&message.method, &message.params);
-    Terms::new().within(limit).on_drop(OnDrop::Detach)
+    Terms::new().within(limit)
 }
 
 /// A notification or an answer of a client of shared children. The children are told nothing by one of their
@@ -88,7 +118,7 @@ fn one_way(message: &ClientMessage, is_cancel: bool, mut log: RequestLog) -> Ans
 }
 
 async fn through_shared(
-    key: &KeyState,
+    (asker, key): (&Asker<'_>, &KeyState),
     session: Option<InUse>,
     message: ClientMessage,
     terms: &Terms,
@@ -106,13 +136,14 @@ async fn through_shared(
                 Ok(exchange) => exchange,
                 Err(error) => {
                     let failure = Failure::from(error);
-                    log.set_outcome(failure.outcome);
+                    failure.note_in(&mut log);
                     return failure.answer(Some(&id));
                 }
             };
             // Order: its slices keep the whole body.
             drop(message.params);
-            let mut call = Call::shared(exchange, session, id, log);
+            let mut call =
+                Call::shared(exchange, session, id, log).without_client(&asker.app.tasks);
             if let Listed::Missing(request) = listed {
                 let lists = Arc::clone(&key.lists);
                 call = call.translated(move |reply| {
@@ -136,7 +167,7 @@ async fn through_shared(
             json(result_object(&id, "{}"))
         }
         Err(failure) => {
-            log.set_outcome(failure.outcome);
+            failure.note_in(&mut log);
             failure.answer(Some(&id))
         }
     }

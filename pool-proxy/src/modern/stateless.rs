@@ -52,6 +52,15 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
         );
     }
     let mut log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
+    let places = &asker.app.request_places;
+    let place = match &*message.method {
+        "subscriptions/listen" => places.listen(&asker.principal),
+        _ => places.request(&asker.principal, None),
+    };
+    match place {
+        Ok(place) => log.hold(place),
+        Err(too_many) => return failed(Failure::from(too_many), id.as_ref(), &mut log),
+    }
     let shared = asker.server.sessionless();
     if let Some(error) = shared.refusal() {
         return failed(Failure::from(&error), id.as_ref(), &mut log);
@@ -203,7 +212,7 @@ fn of_legacy(said: &RawValue, asker: &Asker<'_>) -> Value {
 }
 
 fn failed(failure: Failure, id: Option<&Bytes>, log: &mut RequestLog) -> Answer {
-    log.set_outcome(failure.outcome);
+    failure.note_in(log);
     failure.answer(id)
 }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::own_child::{LiveChild, OwnChild};
 use super::places::Place;
+use super::request_places::SessionRequests;
 use super::turns::Turns;
 use crate::backend::{KeyState, Server, Subscriber};
 use crate::guard::Principal;
@@ -26,6 +27,8 @@ pub(crate) struct ClientSession {
     pub(crate) turns: Turns,
     /// When it is over, for streams that would outlive it.
     pub(crate) ended: CancellationToken,
+    /// Those in flight.
+    pub(crate) requests: SessionRequests,
     activity: Mutex<Activity>,
     _place: Place,
 }
@@ -83,6 +86,7 @@ impl ClientSession {
             kind,
             turns: Turns::new(),
             ended: CancellationToken::new(),
+            requests: SessionRequests::default(),
             activity: Mutex::new(Activity {
                 requests: 1,
                 streams: 0,

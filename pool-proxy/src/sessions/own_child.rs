@@ -12,6 +12,7 @@ use bytes::Bytes;
 use pool_stdio::{ServerMessage, Session};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
+use super::waiting::WaitingRequests;
 use crate::backend::{ClientKind, Greeting, Listed};
 
 /// The child of a session, which need not be there.
@@ -21,6 +22,8 @@ pub(crate) struct OwnChild {
     introduction: Option<Bytes>,
     promised: Arc<Greeting>,
     live: watch::Sender<Option<Arc<LiveChild>>>,
+    /// What waits until it has started.
+    pub(crate) waiting: Arc<WaitingRequests>,
     /// Held by whoever starts the child.
     starting: Arc<Mutex<()>>,
     /// The client was initialized without a child, so each child is told that it is.
@@ -48,6 +51,7 @@ impl OwnChild {
             introduction: Some(introduction),
             promised,
             live: watch::Sender::new(None),
+            waiting: Arc::default(),
             starting: Arc::default(),
             is_told_here: AtomicBool::new(true),
         }
@@ -60,6 +64,7 @@ impl OwnChild {
             introduction,
             promised: Arc::clone(&child.greeting),
             live: watch::Sender::new(Some(child)),
+            waiting: Arc::default(),
             starting: Arc::default(),
             is_told_here: AtomicBool::new(false),
         }

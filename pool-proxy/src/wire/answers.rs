@@ -66,7 +66,17 @@ struct RefusedFor(&'static str);
 
 /// A refusal of what may work later.
 pub(crate) fn unavailable(id: Option<&Bytes>, reason: &str, after: Duration) -> Answer {
-    let mut answer = refuse(StatusCode::SERVICE_UNAVAILABLE, id, UNAVAILABLE, reason);
+    later(StatusCode::SERVICE_UNAVAILABLE, id, reason, after)
+}
+
+/// A refusal of what works when the client has less under way.
+pub(crate) fn too_many(id: Option<&Bytes>, reason: &str, after: Duration) -> Answer {
+    let refusal = later(StatusCode::TOO_MANY_REQUESTS, id, reason, after);
+    because(refusal, "requests")
+}
+
+fn later(status: StatusCode, id: Option<&Bytes>, reason: &str, after: Duration) -> Answer {
+    let mut answer = refuse(status, id, UNAVAILABLE, reason);
     // Rounded up, because zero asks for a storm.
     let seconds = after.as_millis().div_ceil(1000).max(1);
     if let Ok(seconds) = HeaderValue::try_from(seconds.to_string()) {

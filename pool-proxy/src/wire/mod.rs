@@ -18,7 +18,7 @@ mod revision;
 
 pub(crate) use answers::{
     Answer, accepted, because, count_refusal, error_object, error_with_data, json, plain, refuse,
-    result_object, unavailable,
+    result_object, too_many, unavailable,
 };
 pub(crate) use events::{COMMENT, event, sse};
 pub(crate) use members::members;

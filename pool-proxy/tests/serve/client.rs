@@ -9,6 +9,7 @@ use hyper::client::conn::http1;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 /// A client of one endpoint.
@@ -83,6 +84,23 @@ impl Client {
             body,
             buffer: Vec::new(),
         }
+    }
+
+    /// Sends a message, and goes away when what this returns is dropped.
+    pub(crate) async fn abandoned(&self, message: &Value) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let body = message.to_string();
+        let mut text = format!(
+            "POST {} HTTP/1.1\r\ncontent-length: {}\r\n",
+            self.path,
+            body.len()
+        );
+        for (name, value) in &self.headers {
+            text += &format!("{name}: {value}\r\n");
+        }
+        text += &format!("\r\n{body}");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
     }
 
     pub(crate) async fn post(&self, message: &Value) -> Reply {

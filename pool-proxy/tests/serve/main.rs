@@ -15,6 +15,9 @@
 //! | `era` | how it is found out which era a child speaks |
 //! | `modern_children` | children of revision 2026-07-28 |
 //! | `blocked` | what does not take what it is sent |
+//! | `limits` | how many requests may be in flight |
+//! | `open_files` | how many connections the descriptors allow |
+//! | `log` | what is said of requests and of starts |
 //! | `refusals` | what is refused before a child sees it |
 //! | `life` | start, end, and what is said of the proxy itself |
 
@@ -29,9 +32,13 @@ mod client;
 mod era;
 mod fresh;
 mod life;
+mod limits;
 mod lists;
+mod log;
 mod memory;
 mod modern_children;
+#[cfg(target_os = "linux")]
+mod open_files;
 mod own;
 mod promised;
 mod proxy;

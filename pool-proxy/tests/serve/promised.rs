@@ -218,6 +218,53 @@ fn what_a_client_may_see_by_what_it_did_is_not_listed_to_another() {
 }
 
 #[test]
+fn a_cancel_of_a_request_that_waits_for_its_child_keeps_it_from_the_child() {
+    run(async {
+        let beacon = Beacon::new();
+        let gate = scratch("gate");
+        let config = legacy(&beacon, ONE)
+            .replace("env = {", &format!("env = {{ GATE = '{}',", gate.display()));
+        let proxy = Proxy::configured(&config);
+        let client = Client::new(proxy.address);
+        let first = client.begin(NEWEST).await;
+        first.send(Method::DELETE, "").await;
+        beacon.next().await.gone().await;
+        let session = client.begin(NEWEST).await;
+        std::fs::write(&gate, "").unwrap();
+        let waiting = async {
+            session
+                .post(&tool("same", "mark", json!({})))
+                .await
+                .last()
+                .await
+        };
+        let cancelling = async {
+            let mut child = beacon.next().await;
+            assert_eq!(child.line().await, "asked\n");
+            // A second one under its id is refused, and one that nobody waits for is none.
+            let again = session.post(&tool("same", "mark", json!({}))).await;
+            assert_eq!(again.status, StatusCode::BAD_REQUEST);
+            for id in [json!(7), json!("same")] {
+                let params = json!({ "requestId": id });
+                let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params });
+                assert_eq!(session.post(&cancel).await.status, StatusCode::ACCEPTED);
+            }
+            child
+        };
+        let (cancelled, mut child) = tokio::join!(waiting, cancelling);
+        let said = cancelled["error"]["message"].as_str().unwrap();
+        assert_eq!(
+            (said, &cancelled["id"]),
+            ("cancelled by the client", &json!("same"))
+        );
+        // The child starts all the same, and serves the next request, which is its first.
+        child.tell("go").await;
+        assert_eq!(session.call(2, "calls", json!({})).await, "1");
+        std::fs::remove_file(&gate).unwrap();
+    });
+}
+
+#[test]
 fn a_first_call_is_told_that_the_child_starts_and_a_later_one_has_that_child() {
     run(async {
         let beacon = Beacon::new();

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -51,14 +51,17 @@ impl Proxy {
         proxy
     }
 
+    pub(crate) fn start(words: &[&str], stderr: Stdio) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pool-proxy"));
+        Self::begun(command.args(words).stderr(stderr))
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "the program under test is no child of a pool"
     )]
-    pub(crate) fn start(words: &[&str], stderr: Stdio) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pool-proxy"));
-        command.args(words).stdout(Stdio::piped()).stderr(stderr);
-        let mut process = command.spawn().unwrap();
+    fn begun(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
         said.read_line(&mut line).unwrap();
@@ -68,6 +71,28 @@ impl Proxy {
             .unwrap();
         let address = address.parse().unwrap();
         Self { process, address }
+    }
+
+    /// `pool-proxy serve` with this configuration, after this command of a shell, which limits it.
+    pub(crate) fn limited(limit: &str, text: &str, stderr: Stdio) -> Self {
+        let file = scratch("toml");
+        std::fs::write(&file, text).unwrap();
+        let proxy = Self::begun(limited(limit, &file).stderr(stderr));
+        std::fs::remove_file(&file).unwrap();
+        proxy
+    }
+
+    /// How it says that it does not start with these limits.
+    pub(crate) fn refused(limit: &str, text: &str) -> String {
+        let file = scratch("toml");
+        std::fs::write(&file, text).unwrap();
+        let said = refusal(&mut limited(limit, &file));
+        std::fs::remove_file(&file).unwrap();
+        said
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// The pipe that its log goes to.
@@ -90,6 +115,16 @@ impl Proxy {
         self.process.kill().unwrap();
     }
 
+    /// Ends it, and takes all that its log has said. Its stderr must be a pipe.
+    pub(crate) async fn log(mut self) -> String {
+        let mut log = self.stderr();
+        self.terminate();
+        assert!(self.ended().await.success());
+        let mut said = String::new();
+        log.read_to_string(&mut said).unwrap();
+        said
+    }
+
     /// How it ended.
     pub(crate) async fn ended(mut self) -> ExitStatus {
         tokio::task::spawn_blocking(move || self.process.wait().unwrap())
@@ -105,17 +140,27 @@ impl Drop for Proxy {
     }
 }
 
+/// The program, started by a shell that limits it first.
+fn limited(limit: &str, file: &Path) -> Command {
+    let program = env!("CARGO_BIN_EXE_pool-proxy");
+    let mut command = Command::new("sh");
+    let script = format!("{limit} && exec \"$0\" serve --listen 127.0.0.1:0 --config \"$1\"");
+    command.args(["-c", &script, program]).arg(file);
+    command
+}
+
 /// How the program says that it does not start.
+pub(crate) fn refused_start(words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pool-proxy"));
+    refusal(command.args(words))
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the program under test is no child of a pool"
 )]
-pub(crate) fn refused_start(words: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pool-proxy"));
-    command
-        .args(words)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+fn refusal(command: &mut Command) -> String {
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
     let mut said = String::new();
     process

@@ -203,10 +203,44 @@ fn a_start_that_makes_no_sense_is_refused_with_the_reason() {
         ),
         (&["serve", "--config", "/no/such/file"], "/no/such/file"),
         (&["serve", "--listne", "127.0.0.1:0"], "--listen"),
+        (&["srve", "--", "cat"], "'serve'"),
+        (
+            &["--", "python3", "server.py"],
+            "Type:\n  pool-proxy serve -- python3 server.py\n",
+        ),
+        (
+            &["python3", "server.py"],
+            "Type:\n  pool-proxy serve -- python3 server.py\n",
+        ),
+        (
+            &["--listen", "127.0.0.1:0", "cat"],
+            "Type:\n  pool-proxy serve --listen 127.0.0.1:0 -- cat\n",
+        ),
+        (
+            &["--config", "proxy.toml"],
+            "Type:\n  pool-proxy serve --config proxy.toml\n",
+        ),
+        (&["serve", "cat -u"], "several words in one"),
+        (&["serve", "--listen", "127.0.0.1", "cat"], "127.0.0.1:8080"),
+        (&["serve", "--listen", "[::1]", "cat"], "port"),
+        (&["serve", "--listen", "9000", "cat"], "127.0.0.1:9000"),
+        (
+            &["serve", "--listen", "localhost:9000", "cat"],
+            "127.0.0.1:9000",
+        ),
     ] {
         let said = refused_start(words);
         assert!(said.contains(reason), "{words:?}: {said}");
     }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = refused_start(&["serve", "--listen", &address, "--", "cat"]);
+    let reason = format!("cannot listen on {address}: Address already in use");
+    assert!(
+        said.contains(&reason) && said.contains("--listen 127.0.0.1:0"),
+        "{said}"
+    );
+    drop(taken);
     let file = std::env::temp_dir().join(format!("pool-proxy-{}-typo.toml", std::process::id()));
     std::fs::write(
         &file,

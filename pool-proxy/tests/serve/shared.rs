@@ -184,6 +184,29 @@ fn a_killed_child_costs_the_next_caller_nothing_but_a_start() {
 }
 
 #[test]
+fn a_stopped_child_costs_its_callers_one_deadline_and_no_later_call_anything() {
+    run(async {
+        let beacon = Beacon::new();
+        let lines =
+            "sharing = 'shared'\nrequest_timeout = '110s'\ntool_timeouts = { wait = '300ms' }";
+        let proxy = Proxy::configured(&legacy(&beacon, lines));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let stopped = beacon.next().await;
+        stopped.signal(Signal::SIGSTOP);
+        let victim = |id: u32| client.ask(id, "tools/call", json!({ "name": "wait" }));
+        let victims = tokio::join!(victim(1), victim(2), victim(3));
+        for reply in [victims.0, victims.1, victims.2] {
+            assert_eq!(reply["error"]["code"], -32001, "{reply}");
+        }
+        // One that the stopped child got would fail when that is ended: it may have been executed.
+        for id in 4..8 {
+            let pid = client.call(id, "pid", json!({})).await;
+            assert_ne!(pid, stopped.pid.to_string());
+        }
+    });
+}
+
+#[test]
 fn a_change_of_a_list_reaches_the_streams_of_all_sessions() {
     run(async {
         let beacon = Beacon::new();

@@ -1,0 +1,128 @@
+//! What the log says of requests and of starts, and what it never says.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::client::{Client, NEWEST, initialize, tool};
+use crate::proxy::{Beacon, Proxy, legacy};
+use crate::run;
+
+#[test]
+fn a_failed_start_has_one_warning_that_names_the_server_and_the_reason() {
+    run(async {
+        for sharing in ["session", "shared", "request"] {
+            let server =
+                format!("command = ['sh', '-c', 'echo why >&2; exit 3']\nsharing = '{sharing}'");
+            let config = format!("[servers.bad]\n{server}\n");
+            let proxy = Proxy::with_stderr(&config, Stdio::piped());
+            let client = Client::new(proxy.address);
+            let reply = client.post(&initialize(NEWEST)).await;
+            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+            let log = proxy.log().await;
+            let warnings: Vec<_> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+            assert!(!warnings.is_empty(), "{sharing}: {log}");
+            let mut pids = BTreeSet::new();
+            for warning in warnings {
+                for part in ["\"bad\"", "exit status: 3", "why"] {
+                    assert!(warning.contains(part), "{sharing}, {part}: {log}");
+                }
+                let (_, pid) = warning.split_once("pid").unwrap();
+                let pid = pid[1..].split([' ', ',', ')']).next().unwrap();
+                assert!(pid.parse::<u32>().is_ok(), "{warning}");
+                assert!(pids.insert(pid), "{sharing}, twice of {pid}: {log}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_request_has_one_line_with_its_error_if_it_failed() {
+    run(async {
+        let beacon = Beacon::new();
+        let config = legacy(&beacon, "sharing = 'shared'");
+        let proxy =
+            Proxy::with_stderr(&format!("[log]\nformat = 'json'\n{config}"), Stdio::piped());
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let pid = client.call(1, "pid", json!({})).await;
+        client.ask(2, "tools/call", json!({ "name": "exit" })).await;
+        let log = proxy.log().await;
+        let lines: Vec<Value> = log
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+            .collect();
+        let of_requests: Vec<_> = lines
+            .iter()
+            .filter(|line| line["message"] == "request")
+            .collect();
+        let calls: Vec<_> = of_requests
+            .iter()
+            .filter(|line| line["method"] == "tools/call")
+            .collect();
+        let [good, bad] = calls[..] else {
+            panic!("{log}");
+        };
+        for line in [good, bad] {
+            assert_eq!(line["server"], "legacy");
+            assert_eq!(line["principal"], "anonymous");
+            assert_eq!(line["pid"].to_string(), pid);
+            assert!(line["request"].is_u64() && line["ms"].is_f64(), "{line}");
+        }
+        assert_ne!(good["request"], bad["request"]);
+        assert_eq!(
+            (&good["level"], &good["outcome"]),
+            (&json!("INFO"), &json!("ok"))
+        );
+        assert_eq!(
+            (&bad["level"], &bad["outcome"]),
+            (&json!("WARN"), &json!("child died"))
+        );
+        assert!(
+            bad["error"].as_str().unwrap().contains("exit status: 3"),
+            "{bad}"
+        );
+        assert!(good.get("error").is_none(), "{good}");
+        // No line but its own tells of it.
+        let tell = |line: &&Value| line["message"].as_str().unwrap().contains("request failed");
+        assert_eq!(lines.iter().filter(tell).count(), 0, "{log}");
+    });
+}
+
+#[test]
+fn neither_log_nor_metrics_nor_health_tells_a_secret() {
+    run(async {
+        let beacon = Beacon::new();
+        let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"; // test
+        let config = legacy(&beacon, "sharing = 'shared'")
+            .replace("env = {", "env = { API_KEY = 'secret-of-the-server',");
+        let tokens = format!("[tokens.alice]\nsha256 = '{hash}'\n");
+        let proxy = Proxy::with_stderr(&format!("{config}{tokens}"), Stdio::piped());
+        let client = Client::new(proxy.address).with("authorization", "Bearer test");
+        let session = client.begin(NEWEST).await;
+        session
+            .call(1, "echo", json!({ "text": "secret-of-the-call" }))
+            .await;
+        session
+            .ask(
+                2,
+                "tools/call",
+                json!({ "name": "exit", "arguments": { "text": "secret-of-the-call" } }),
+            )
+            .await;
+        let stranger = client.with("authorization", "Bearer secret-of-a-stranger");
+        let refused = stranger.post(&tool(1, "pid", json!({}))).await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+        let mut told = String::new();
+        for path in ["/metrics", "/readyz", "/healthz"] {
+            let watch = Client::at(proxy.address, path);
+            told += &watch.send(Method::GET, "").await.text().await;
+        }
+        told += &proxy.log().await;
+        assert!(told.contains("alice"), "{told}");
+        for secret in ["secret-of", hash, "Bearer"] {
+            assert!(!told.contains(secret), "{secret}: {told}");
+        }
+    });
+}
