@@ -1,15 +1,25 @@
 // A child in the shape of `child_process.ChildProcess`.
 
+import { AsyncResource } from 'node:async_hooks';
+import { ChildProcess as NodeChildProcess } from 'node:child_process';
 import { EventEmitter } from 'node:events';
 
-import { abortError, systemError, unsupported, valueError } from './errors.mjs';
+import { abortError, systemError, valueError } from './errors.mjs';
+import { drawFrom, pourInto } from './host_streams.mjs';
 import { signalName } from './options.mjs';
 import { ChildInput, ChildOutput, WINDOW_BYTES } from './streams.mjs';
 
 /** How long the event `exit` waits for inherited output that somebody else than the child still holds. */
 const INHERITED_MILLIS = 500;
 
-export class ChildProcess extends EventEmitter {
+/** What is a `ChildProcess` of Node's for `instanceof`, without the handle that Node's constructor makes. */
+function Kin() {
+  EventEmitter.call(this);
+}
+Object.setPrototypeOf(Kin, EventEmitter);
+Kin.prototype = Object.create(NodeChildProcess.prototype, { constructor: { value: Kin, writable: true, configurable: true } });
+
+export class ChildProcess extends Kin {
   #sidecar;
   #name;
   #isHeld = true;
@@ -29,6 +39,8 @@ export class ChildProcess extends EventEmitter {
   #terminated = Promise.withResolvers?.() ?? deferred();
   #atExit = [];
   #atEnd = [];
+  /** Listeners run in the context in which the child was started, such as that of an `AsyncLocalStorage`. */
+  #context = new AsyncResource('POOLSUPERVISORCHILD');
 
   pid = undefined;
   exitCode = null;
@@ -72,32 +84,35 @@ export class ChildProcess extends EventEmitter {
     const [input, ...outputs] = modes;
     if (input !== 'ignore') {
       this.#input = new ChildInput(this.#sidecar, this.#name);
-      if (input === 'inherit') {
+      if (input === 'pipe') this.stdin = this.#input;
+      else {
         this.#input.on('error', () => {});
-        process.stdin.pipe(this.#input);
-        this.once('exit', () => {
-          process.stdin.unpipe(this.#input);
-          process.stdin.pause();
-        });
-      } else {
-        this.stdin = this.#input;
+        drawFrom(input.stream, this.#input);
+        if (input.isOwn) this.#input.once('close', () => input.stream.destroy());
       }
     }
     for (const [place, mode] of outputs.slice(0, 2).entries()) {
       if (mode === 'ignore') continue;
       const name = place === 0 ? 'stdout' : 'stderr';
+      const isPipe = mode === 'pipe';
       const output = new ChildOutput(this.#sidecar, this.#name, name);
       this.#outputs[name] = output;
       this.#openOutputs += 1;
       output.once('close', () => {
         this.#openOutputs -= 1;
-        if (mode === 'inherit' && --this.#openInherited === 0) this.#releaseExit();
+        if (!isPipe && --this.#openInherited === 0) this.#releaseExit();
         this.#maybeClose();
       });
-      if (mode === 'inherit') {
-        this.#openInherited += 1;
-        output.pipe(process[name], { end: false });
-      } else this[name] = output;
+      if (isPipe) {
+        // As a pipe of Node does, it holds the event loop by itself.
+        output.ref();
+        this[name] = output;
+        continue;
+      }
+      this.#openInherited += 1;
+      pourInto(output, mode.stream);
+      const isLast = place === 1 || outputs[1] !== mode;
+      if (mode.isOwn && isLast) this.once('close', () => mode.stream.end());
     }
     this.stdio = [this.stdin, this.stdout, this.stderr, ...modes.slice(3).map(() => null)];
   }
@@ -108,10 +123,10 @@ export class ChildProcess extends EventEmitter {
     this.#sidecar
       .request('spawn', {
         child: this.#name,
-        argv: [spec.file, ...spec.args],
+        argv: [spec.file, ...spec.args.map((arg) => `${arg}`)],
         argv0: spec.argv0,
         env: spec.env,
-        cwd: spec.cwd ?? process.cwd(),
+        cwd: spec.cwd,
         scope: spec.scope,
         session: spec.session,
         ladder: spec.ladder,
@@ -120,8 +135,12 @@ export class ChildProcess extends EventEmitter {
         stdio: { stdin: this.#input ? 'pipe' : 'null', stdout: mode('stdout'), stderr: mode('stderr') },
         credit: { stdout: credit('stdout'), stderr: credit('stderr') },
       })
-      // Not in the promise: what a listener throws is an uncaught exception, as in Node.
-      .catch((error) => process.nextTick(() => this.#failed(error)));
+      .catch((error) => {
+        // Order: before the writes are refused, so that stdin has no event `error` besides that of the child.
+        this.#input?.destroy();
+        // Not in the promise: what a listener throws is an uncaught exception, as in Node.
+        process.nextTick(() => this.#failed(error));
+      });
   }
 
   #watch({ signal, timeout, killSignal, afterExit }) {
@@ -159,6 +178,10 @@ export class ChildProcess extends EventEmitter {
 
   /** Takes what the sidecar tells of this child. */
   told(method, params) {
+    this.#context.runInAsyncScope(() => this.#take(method, params));
+  }
+
+  #take(method, params) {
     switch (method) {
       case 'spawned':
         this.#isSpawned = true;
@@ -237,16 +260,21 @@ export class ChildProcess extends EventEmitter {
     this.#terminated.reject(system);
     this.#ended();
     this.#over();
-    Object.values(this.#outputs).forEach((output) => output.destroy());
+    Object.values(this.#outputs).forEach((output) => output.end());
     try {
       this.emit('error', system);
     } finally {
+      process.nextTick(() => this.#flush());
       this.#maybeClose();
     }
   }
 
   /** The sidecar has gone, and nothing more is known. */
   lost(cause) {
+    this.#context.runInAsyncScope(() => this.#lose(cause));
+  }
+
+  #lose(cause) {
     const error = this.#named(cause);
     this.#ready.reject(error);
     this.#terminated.reject(error);
@@ -311,14 +339,6 @@ export class ChildProcess extends EventEmitter {
   unref() {
     if (this.#isHeld) this.#sidecar.release();
     this.#isHeld = false;
-  }
-
-  send() {
-    throw unsupported('send', 'use stdin and stdout');
-  }
-
-  disconnect() {
-    throw unsupported('disconnect', 'use stdin and stdout');
   }
 
   [Symbol.dispose ?? Symbol.for('nodejs.dispose')]() {

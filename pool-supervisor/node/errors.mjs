@@ -1,6 +1,7 @@
 // Errors with codes. Those that Node throws itself have Node's codes.
 
 import { constants } from 'node:os';
+import { inspect } from 'node:util';
 
 /** What the sidecar refuses, or its end. `kind` says which. */
 export class SupervisorError extends Error {
@@ -36,20 +37,42 @@ export const notStarted = (error) => {
 export const refusedStart = (error) =>
   new SupervisorError(`the supervisor cannot be used: ${error.message}`, 'ERR_SUPERVISOR_REFUSED', error.kind);
 
+/** A wrong value as Node's own errors show it. */
+const shown = (value) => {
+  if (value === null || value === undefined) return `${value}`;
+  if (typeof value === 'function') return `function ${value.name}`;
+  if (typeof value === 'object') {
+    return value.constructor?.name ? `an instance of ${value.constructor.name}` : inspect(value, { depth: -1 });
+  }
+  const text = inspect(value, { colors: false });
+  return `type ${typeof value} (${text.length > 28 ? `${text.slice(0, 25)}...` : text})`;
+};
+
+/** What a name that Node checks is called: options have a point in their name. */
+const kindOf = (name) => (name.includes('.') ? 'property' : 'argument');
+
 export const typeError = (name, expected, value) => {
-  const error = new TypeError(`The "${name}" argument must be ${expected}. Received ${value === null ? 'null' : typeof value}`);
+  const error = new TypeError(`The "${name}" ${kindOf(name)} must be ${expected}. Received ${shown(value)}`);
   error.code = 'ERR_INVALID_ARG_TYPE';
   return error;
 };
 
 export const valueError = (name, why, value) => {
-  const error = new TypeError(`The argument '${name}' ${why}. Received ${JSON.stringify(value)}`);
+  const text = inspect(value);
+  const error = new TypeError(`The ${kindOf(name)} '${name}' ${why}. Received ${text.length > 128 ? `${text.slice(0, 128)}...` : text}`);
   error.code = 'ERR_INVALID_ARG_VALUE';
   return error;
 };
 
+/** An entry of `stdio` that only the synchronous functions of Node take. */
+export const forkInputError = (value) => {
+  const error = new TypeError(`Asynchronous forks do not support Buffer, TypedArray, DataView or string input: ${inspect(value)}`);
+  error.code = 'ERR_INVALID_SYNC_FORK_INPUT';
+  return error;
+};
+
 export const rangeError = (name, why, value) => {
-  const error = new RangeError(`The value of "${name}" is out of range. It must be ${why}. Received ${value}`);
+  const error = new RangeError(`The value of "${name}" is out of range. It must be ${why}. Received ${inspect(value)}`);
   error.code = 'ERR_OUT_OF_RANGE';
   return error;
 };

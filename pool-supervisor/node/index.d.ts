@@ -1,12 +1,19 @@
 // Types of the Node client. Those of the protocol are made of the program's own.
 
 /// <reference types="node" />
-import type { EventEmitter } from 'node:events';
+import type {
+  ChildProcess as NodeChildProcess,
+  SpawnOptions as NodeSpawnOptions,
+  SpawnOptionsWithoutStdio as NodeSpawnOptionsWithoutStdio,
+  StdioNull,
+  StdioPipe,
+} from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
-import type { AfterExit, CancelMode, Keep, Ladder, ListResult, Scope, ShutdownResult, TerminatedNotice } from './protocol.js';
+import type { AfterExit, CancelMode, FaultKind, Keep, Ladder, ListResult, Scope, ShutdownResult, TerminatedNotice } from './protocol.js';
+
+export type { IOType, StdioNull, StdioOptions, StdioPipe, StdioPipeNamed } from 'node:child_process';
 
 export type Termination = TerminatedNotice;
-export type StdioMode = 'pipe' | 'ignore' | 'inherit' | 'overlapped' | null | undefined;
 
 export interface SupervisorOptions {
   /** The program. Default: that of the environment variable POOL_SUPERVISOR, then that of this package, then the name. */
@@ -19,17 +26,8 @@ export interface SupervisorOptions {
   keptBytesTotalMax?: number;
 }
 
-export interface SpawnOptions {
-  cwd?: string | URL;
-  env?: Record<string, string | undefined>;
-  argv0?: string;
-  shell?: boolean | string;
-  stdio?: StdioMode | StdioMode[];
-  signal?: AbortSignal;
-  timeout?: number;
-  killSignal?: string | number;
-  windowsHide?: boolean;
-  windowsVerbatimArguments?: boolean;
+/** What is asked for beyond the options of Node. */
+export interface SupervisedOptions {
   /** Which processes an end of the child ends. Default `tree`. */
   scope?: Scope;
   /** Whether the child leads a session of its own. */
@@ -42,6 +40,20 @@ export interface SpawnOptions {
   afterExit?: AfterExit;
 }
 
+/**
+ * Those of Node. `detached`, `uid`, `gid`, `ipc` and descriptors from 3 on throw `ERR_SUPERVISOR_UNSUPPORTED`;
+ * `serialization` does nothing.
+ */
+export interface SpawnOptions extends NodeSpawnOptions, SupervisedOptions {}
+export interface SpawnOptionsWithoutStdio extends NodeSpawnOptionsWithoutStdio, SupervisedOptions {}
+export interface SpawnOptionsWithStdioTuple<
+  Stdin extends StdioNull | StdioPipe,
+  Stdout extends StdioNull | StdioPipe,
+  Stderr extends StdioNull | StdioPipe,
+> extends SpawnOptions {
+  stdio: [Stdin, Stdout, Stderr];
+}
+
 export interface RunOptions extends SpawnOptions {
   /** What the child gets as its stdin. */
   input?: string | Uint8Array;
@@ -51,11 +63,11 @@ export interface RunOptions extends SpawnOptions {
   encoding?: BufferEncoding | 'buffer';
 }
 
-export interface RunResult {
+export interface RunResult<Output extends string | Buffer = string> {
   code: number | null;
   signal: NodeJS.Signals | null;
-  stdout: string | Buffer;
-  stderr: string | Buffer;
+  stdout: Output;
+  stderr: Output;
   /** Whether `stdout` or `stderr` lacks something: it was more than `maxBytes`, or not read to its end. `termination` says which. */
   isTruncated: boolean;
   termination: Termination;
@@ -63,53 +75,101 @@ export interface RunResult {
 
 export interface CancelOptions {
   mode?: CancelMode;
-  reason?: string;
+  /** Why: its text, of at most 64 characters. */
+  reason?: unknown;
 }
 
-export class ChildProcess extends EventEmitter {
+/** It is of Node's type, so that what takes a child of Node's takes it. `pid` is undefined until the event `spawn`. */
+export class ChildProcess extends NodeChildProcess {
   private constructor();
-  stdin: Writable | null;
-  stdout: Readable | null;
-  stderr: Readable | null;
-  readonly stdio: (Writable | Readable | null)[];
-  /** Undefined until the event `spawn`. */
-  pid: number | undefined;
-  exitCode: number | null;
-  signalCode: NodeJS.Signals | null;
-  killed: boolean;
-  readonly connected: false;
-  readonly spawnfile: string;
-  readonly spawnargs: string[];
   /** Resolves to the process id when the child was started. */
   readonly ready: Promise<number>;
   /** Resolves when the child and everything that it started have ended. */
   readonly terminated: Promise<Termination>;
-  /** Sends a signal to the child alone. */
-  kill(signal?: string | number): boolean;
   /** Ends the child and everything that it started. */
   cancel(options?: CancelOptions): Promise<Termination>;
-  ref(): void;
-  unref(): void;
-  send(): never;
-  disconnect(): never;
+}
+
+export interface ChildProcessByStdio<I extends null | Writable, O extends null | Readable, E extends null | Readable>
+  extends ChildProcess {
+  stdin: I;
+  stdout: O;
+  stderr: E;
+  readonly stdio: [I, O, E, Readable | Writable | null | undefined, Readable | Writable | null | undefined];
+}
+
+export interface ChildProcessWithoutNullStreams extends ChildProcessByStdio<Writable, Readable, Readable> {}
+
+interface SpawnPiped {
+  (file: string, options?: SpawnOptionsWithoutStdio): ChildProcessWithoutNullStreams;
+  (file: string, args?: readonly string[], options?: SpawnOptionsWithoutStdio): ChildProcessWithoutNullStreams;
+}
+
+interface SpawnByStdio<
+  I extends StdioNull | StdioPipe,
+  O extends StdioNull | StdioPipe,
+  E extends StdioNull | StdioPipe,
+  Stdin extends Writable | null,
+  Stdout extends Readable | null,
+  Stderr extends Readable | null,
+> {
+  (file: string, options: SpawnOptionsWithStdioTuple<I, O, E>): ChildProcessByStdio<Stdin, Stdout, Stderr>;
+  (file: string, args: readonly string[], options: SpawnOptionsWithStdioTuple<I, O, E>): ChildProcessByStdio<Stdin, Stdout, Stderr>;
+}
+
+interface SpawnAny {
+  (file: string, options: SpawnOptions): ChildProcess;
+  (file: string, args: readonly string[], options: SpawnOptions): ChildProcess;
+}
+
+/** As `child_process.spawn`: it fits wherever Node's is expected. */
+export type Spawn = SpawnPiped &
+  SpawnByStdio<StdioPipe, StdioPipe, StdioPipe, Writable, Readable, Readable> &
+  SpawnByStdio<StdioPipe, StdioPipe, StdioNull, Writable, Readable, null> &
+  SpawnByStdio<StdioPipe, StdioNull, StdioPipe, Writable, null, Readable> &
+  SpawnByStdio<StdioNull, StdioPipe, StdioPipe, null, Readable, Readable> &
+  SpawnByStdio<StdioPipe, StdioNull, StdioNull, Writable, null, null> &
+  SpawnByStdio<StdioNull, StdioPipe, StdioNull, null, Readable, null> &
+  SpawnByStdio<StdioNull, StdioNull, StdioPipe, null, null, Readable> &
+  SpawnByStdio<StdioNull, StdioNull, StdioNull, null, null, null> &
+  SpawnAny;
+
+/** Starts a child, gives it its input, and collects its output up to a limit. */
+export interface Run {
+  (file: string, args: readonly string[], options: RunOptions & { encoding: 'buffer' }): Promise<RunResult<Buffer>>;
+  (file: string, options: RunOptions & { encoding: 'buffer' }): Promise<RunResult<Buffer>>;
+  (file: string, args?: readonly string[], options?: RunOptions & { encoding?: BufferEncoding }): Promise<RunResult>;
+  (file: string, options?: RunOptions & { encoding?: BufferEncoding }): Promise<RunResult>;
+  (file: string, args: readonly string[], options: RunOptions): Promise<RunResult<string | Buffer>>;
+  (file: string, options: RunOptions): Promise<RunResult<string | Buffer>>;
 }
 
 export class SupervisorError extends Error {
+  private constructor();
   code: 'ERR_SUPERVISOR_UNSUPPORTED' | 'ERR_SUPERVISOR_GONE' | 'ERR_SUPERVISOR_REFUSED' | 'E2BIG';
-  kind: string;
+  /** Which kind: `unsupported`, `gone`, `tooLong`, `unusable`, or what the supervisor answered. */
+  kind: FaultKind | 'unsupported' | 'gone' | 'tooLong' | 'unusable';
 }
 
 export class Supervisor {
   constructor(options?: SupervisorOptions);
   readonly pid: number | undefined;
-  spawn(file: string, args?: readonly string[], options?: SpawnOptions): ChildProcess;
-  spawn(file: string, options?: SpawnOptions): ChildProcess;
-  run(file: string, args?: readonly string[], options?: RunOptions): Promise<RunResult>;
-  run(file: string, options?: RunOptions): Promise<RunResult>;
+  spawn: Spawn;
+  run: Run;
   list(): Promise<ListResult>;
   close(options?: { graceMs?: number }): Promise<ShutdownResult>;
 }
 
-export const spawn: Supervisor['spawn'];
-export const run: Supervisor['run'];
+export const spawn: Spawn;
+export const run: Run;
 export const close: Supervisor['close'];
+
+declare const all: {
+  spawn: Spawn;
+  run: Run;
+  close: Supervisor['close'];
+  Supervisor: typeof Supervisor;
+  ChildProcess: typeof ChildProcess;
+  SupervisorError: typeof SupervisorError;
+};
+export default all;

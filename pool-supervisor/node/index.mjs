@@ -18,13 +18,13 @@ export class Supervisor {
 
   #present() {
     // One that has gone is replaced.
-    if (this.#sidecar === undefined || this.#sidecar.gone) this.#sidecar = new Sidecar(this.#options);
+    if (!this.#sidecar?.isUsable) this.#sidecar = new Sidecar(this.#options);
     return this.#sidecar;
   }
 
   /** The process id of the sidecar; undefined if none runs. */
   get pid() {
-    return this.#sidecar?.gone ? undefined : this.#sidecar?.pid;
+    return this.#sidecar?.isUsable ? this.#sidecar.pid : undefined;
   }
 
   spawn(file, args, options) {

@@ -1,9 +1,12 @@
 // The arguments of `spawn`, checked and brought into one form, as Node does it.
 
 import { constants } from 'node:os';
+import { isAbsolute, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { inspect } from 'node:util';
 
 import { rangeError, typeError, unsupported, valueError } from './errors.mjs';
+import { openStdio, stdioOf } from './stdio.mjs';
 
 const noNul = (name, text) => {
   if (text.includes('\0')) throw valueError(name, 'must be a string without null bytes', text);
@@ -16,45 +19,16 @@ const optional = (options, name, type) => {
   }
 };
 
-/** The name of a signal, by its name or number. */
+/** The name of a signal, by one of its names or its number. */
 export const signalName = (signal) => {
   const known = constants.signals;
-  if (typeof signal === 'number') {
-    const name = Object.keys(known).find((one) => known[one] === signal);
-    if (name !== undefined) return name;
-  } else if (typeof signal === 'string' && signal.toUpperCase() in known) {
-    return signal.toUpperCase();
-  } else if (typeof signal !== 'string') {
-    throw typeError('signal', 'one of type string or number', signal);
-  }
-  const error = new TypeError(`Unknown signal: ${signal}`);
+  const number = typeof signal === 'string' ? known[signal.toUpperCase()] : signal;
+  // A signal can have two names: the first is the one that the supervisor knows.
+  const name = Object.keys(known).find((one) => known[one] === number);
+  if (typeof number === 'number' && name !== undefined) return name;
+  const error = new TypeError(`Unknown signal: ${typeof signal === 'string' ? signal : inspect(signal)}`);
   error.code = 'ERR_UNKNOWN_SIGNAL';
   throw error;
-};
-
-const stdioOf = (stdio = 'pipe') => {
-  const all = typeof stdio === 'string' ? [stdio, stdio, stdio] : stdio;
-  if (typeof stdio === 'string' && !['pipe', 'ignore', 'inherit', 'overlapped'].includes(stdio)) {
-    if (stdio === 'ipc') throw unsupported('stdio "ipc"', 'use stdin and stdout');
-    throw valueError('stdio', 'is invalid', stdio);
-  }
-  if (!Array.isArray(all)) throw valueError('stdio', 'is invalid', stdio);
-  const modes = all.map((mode, place) => {
-    if (mode === undefined || mode === null) return place < 3 ? 'pipe' : 'ignore';
-    if (mode === 'overlapped') return 'pipe';
-    if (mode === 'pipe' || mode === 'ignore' || mode === 'inherit') return mode;
-    if (mode === 'ipc') throw unsupported('stdio "ipc"', 'use stdin and stdout');
-    if (mode === place || mode === [process.stdin, process.stdout, process.stderr][place]) return 'inherit';
-    if (typeof mode === 'number' || typeof mode === 'object') {
-      throw unsupported('a descriptor or stream as stdio', 'use "pipe" and pipe it');
-    }
-    throw valueError('stdio', 'is invalid', mode);
-  });
-  while (modes.length < 3) modes.push('pipe');
-  if (modes.slice(3).some((mode) => mode !== 'ignore')) {
-    throw unsupported('a descriptor from 3 on', 'use stdin, stdout and stderr');
-  }
-  return modes;
 };
 
 const envOf = (env) => {
@@ -70,8 +44,9 @@ const envOf = (env) => {
 };
 
 const check = (options) => {
-  if (options.cwd !== undefined && options.cwd !== null && typeof options.cwd !== 'string' && !(options.cwd instanceof URL)) {
-    throw typeError('options.cwd', 'of type string or an instance of URL', options.cwd);
+  const { cwd } = options;
+  if (cwd !== undefined && cwd !== null && typeof cwd !== 'string' && !(cwd instanceof URL) && !(cwd instanceof Uint8Array)) {
+    throw typeError('options.cwd', 'of type string or an instance of Buffer or URL', cwd);
   }
   optional(options, 'detached', 'boolean');
   if (options.detached) throw unsupported('detached', 'use scope: "root" to leave what a child starts alone');
@@ -84,6 +59,7 @@ const check = (options) => {
   if (shell !== undefined && shell !== null && typeof shell !== 'boolean' && typeof shell !== 'string') {
     throw typeError('options.shell', 'of type boolean or string', shell);
   }
+  if (shell) noNul('options.shell', String(shell));
   optional(options, 'argv0', 'string');
   optional(options, 'windowsHide', 'boolean');
   optional(options, 'windowsVerbatimArguments', 'boolean');
@@ -94,9 +70,14 @@ const check = (options) => {
   if (timeout !== undefined && timeout !== null && !(Number.isInteger(timeout) && timeout >= 0)) {
     throw rangeError('timeout', 'an unsigned integer', timeout);
   }
-  if (killSignal !== undefined && killSignal !== null) signalName(killSignal);
-  if (options.env !== undefined && options.env !== null && typeof options.env !== 'object') {
-    throw typeError('options.env', 'of type object', options.env);
+  if (killSignal !== undefined && killSignal !== null) {
+    if (typeof killSignal !== 'string' && typeof killSignal !== 'number') {
+      throw typeError('options.killSignal', 'one of type string or number', killSignal);
+    }
+    signalName(killSignal);
+  }
+  if (![undefined, 'json', 'advanced'].includes(options.serialization)) {
+    throw valueError('options.serialization', "must be one of: undefined, 'json', 'advanced'", options.serialization);
   }
 };
 
@@ -110,6 +91,15 @@ export const checkRun = ({ input, maxBytes, encoding }) => {
   if (encoding !== 'buffer' && !Buffer.isEncoding(encoding)) throw valueError('options.encoding', 'is no encoding', encoding);
 };
 
+/** The folder in which the child starts. The supervisor has a folder of its own, so that this one is absolute. */
+const folderOf = ({ cwd }) => {
+  const path = cwd instanceof URL ? fileURLToPath(cwd) : cwd instanceof Uint8Array ? Buffer.from(cwd).toString() : cwd;
+  if (!path) return process.cwd();
+  noNul('options.cwd', path);
+  // Not resolved: `link/..` is what the system makes of it.
+  return isAbsolute(path) ? path : `${process.cwd()}${sep}${path}`;
+};
+
 /** What is to be started. */
 export const normalize = (file, args, options) => {
   if (typeof file !== 'string') throw typeError('file', 'of type string', file);
@@ -121,26 +111,28 @@ export const normalize = (file, args, options) => {
     [args, options] = [[], args];
   }
   if (options === undefined) options = {};
-  else if (options === null || typeof options !== 'object') throw typeError('options', 'of type object', options);
-  args = args.map((arg) => `${arg}`);
-  args.forEach((arg, place) => noNul(`args[${place}]`, arg));
+  else if (options === null || typeof options !== 'object' || Array.isArray(options)) throw typeError('options', 'of type object', options);
+  args = Array.from(args);
+  args.forEach((arg, place) => typeof arg === 'string' && noNul(`args[${place}]`, arg));
   check(options);
-  const cwd = options.cwd instanceof URL ? fileURLToPath(options.cwd) : options.cwd;
-  if (cwd) noNul('options.cwd', cwd);
+  const cwd = folderOf(options);
   if (options.argv0) noNul('options.argv0', options.argv0);
   if (options.shell) {
     const command = [file, ...args].join(' ');
     file = typeof options.shell === 'string' ? options.shell : '/bin/sh';
     args = ['-c', command];
   }
+  const env = envOf(options.env || process.env);
+  const modes = stdioOf(options.stdio || 'pipe');
   return {
     ...options,
     file,
     args,
     cwd,
     argv0: options.argv0 ?? file,
-    env: envOf(options.env ?? process.env),
-    modes: stdioOf(options.stdio ?? undefined),
+    env,
     killSignal: options.killSignal ?? 'SIGTERM',
+    // Order: last. What it opens would stay open after an error.
+    modes: openStdio(modes),
   };
 };

@@ -21,6 +21,7 @@ try {
   Object.assign(manifest, { os: [process.platform], cpu: [process.arch] });
   writeFileSync(join(stage, 'package.json'), JSON.stringify(manifest, null, 2));
   copyFileSync(join(source, '../README.md'), join(stage, 'README.md'));
+  for (const name of ['LICENSE-APACHE', 'LICENSE-MIT']) copyFileSync(join(source, '../..', name), join(stage, name));
   mkdirSync(join(stage, 'bin'));
   const packed = join(stage, 'bin', basename(program).endsWith('.exe') ? 'pool-supervisor.exe' : 'pool-supervisor');
   copyFileSync(program, packed);

@@ -8,11 +8,27 @@ import { gone, notStarted, refusedStart, SupervisorError } from './errors.mjs';
 
 /** What the supervisor reads at most as one request. */
 const LINE_BYTES_MAX = 4 << 20;
+/** How long what it has said is waited for after its exit, if somebody else holds its stdout. */
+const LAST_WORDS_MILLIS = 1000;
 
 const ownProgram = () => {
   const name = process.platform === 'win32' ? 'pool-supervisor.exe' : 'pool-supervisor';
   const packed = fileURLToPath(new URL(`./bin/${name}`, import.meta.url));
-  return process.env.POOL_SUPERVISOR ?? (existsSync(packed) ? packed : name);
+  // The system cannot execute what is inside an archive of Electron's, so its packers put programs beside it.
+  const unpacked = packed.replace(/\.asar(?=[\\/])/, '.asar.unpacked');
+  return process.env.POOL_SUPERVISOR || [unpacked, packed].find((path) => existsSync(path)) || name;
+};
+
+/** A message of the supervisor; undefined if it is none. */
+const parsed = (line) => {
+  try {
+    const message = JSON.parse(line);
+    const isNotice = message.id === undefined && typeof message.params?.child === 'string';
+    const isAnswer = message.result !== undefined || typeof message.error?.message === 'string';
+    return isNotice || isAnswer ? message : undefined;
+  } catch {
+    return undefined;
+  }
 };
 
 // What a listener throws must not keep other children from what is theirs. It is thrown as Node would.
@@ -34,6 +50,8 @@ export class Sidecar {
   #nextName = 1;
   #holds = 0;
   #rest = '';
+  #isReady = false;
+  #hasExited = false;
 
   /** The reason of its end; undefined while it lives. */
   gone;
@@ -44,7 +62,7 @@ export class Sidecar {
       windowsHide: true,
     });
     this.#process.on('error', (error) => this.#end(error.message, notStarted(error)));
-    this.#process.on('exit', (code, signal) => this.#end(signal ?? `exit code ${code}`));
+    this.#process.on('exit', (code, signal) => this.#exited(signal ?? `exit code ${code}`));
     // There are no streams if this program has no descriptors left. The event `error` comes then.
     this.#process.stdin?.on('error', () => {});
     this.#process.stdout?.setEncoding('utf8').on('data', (text) => this.#read(text));
@@ -54,7 +72,25 @@ export class Sidecar {
       hostPid: process.pid,
       hostGraceMs: options.hostGraceMs,
       keptBytesTotalMax: options.keptBytesTotalMax,
-    }).catch((error) => this.#refused(error));
+    }).then(() => (this.#isReady = true), (error) => this.#refused(error));
+  }
+
+  /** Whether it takes more children. */
+  get isUsable() {
+    return !this.gone && !this.#hasExited;
+  }
+
+  /** Order: what it said before its exit can still be in the pipe, so that the end of the pipe is waited for. */
+  #exited(why) {
+    this.#hasExited = true;
+    const end = () => {
+      clearTimeout(timer);
+      this.#end(why, this.#isReady ? gone(why) : notStarted({ message: `it ended before it answered (${why})` }));
+    };
+    const timer = setTimeout(end, LAST_WORDS_MILLIS);
+    const output = this.#process.stdout;
+    if (!output || output.readableEnded || output.destroyed) end();
+    else output.once('close', end);
   }
 
   /** It does not want to serve this program, and would wait for its input for ever. */
@@ -116,15 +152,20 @@ export class Sidecar {
   #read(text) {
     const lines = (this.#rest + text).split('\n');
     this.#rest = lines.pop();
-    for (const line of lines) safely(() => this.#take(JSON.parse(line)));
+    for (const line of lines) {
+      if (this.gone) return;
+      const message = parsed(line);
+      if (message === undefined) this.#refused({ message: `it says what is no message: ${line.slice(0, 80)}`, kind: 'unusable' });
+      else safely(() => this.#take(message));
+    }
   }
 
   #take(message) {
-    if (message.method === undefined) {
+    if (message.id !== undefined) {
       const request = this.#requests.get(message.id);
       this.#requests.delete(message.id);
       if (message.error === undefined) request?.resolve(message.result);
-      else request?.reject(Object.assign(new SupervisorError(message.error.message, 'ERR_SUPERVISOR_REFUSED', message.error.data.kind), { fault: message.error }));
+      else request?.reject(Object.assign(new SupervisorError(message.error.message, 'ERR_SUPERVISOR_REFUSED', message.error.data?.kind), { fault: message.error }));
       return;
     }
     const name = message.params.child;

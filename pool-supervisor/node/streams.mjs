@@ -14,6 +14,10 @@ export class ChildOutput extends Readable {
   #stream;
   #window = WINDOW_BYTES;
   #isWanted = false;
+  #isHolding = false;
+
+  /** How many bytes have come. */
+  bytesRead = 0;
 
   constructor(sidecar, child, stream) {
     super({ highWaterMark: 64 * 1024 });
@@ -26,6 +30,7 @@ export class ChildOutput extends Readable {
   receive({ text, base64 }) {
     const bytes = text === undefined ? Buffer.from(base64, 'base64') : Buffer.from(text);
     this.#window -= bytes.length;
+    this.bytesRead += bytes.length;
     if (this.destroyed) {
       // Nobody reads it any more, so it is thrown away.
       this.#grant();
@@ -46,6 +51,7 @@ export class ChildOutput extends Readable {
 
   _destroy(error, callback) {
     this.#grant();
+    this.unref();
     callback(error);
   }
 
@@ -56,11 +62,20 @@ export class ChildOutput extends Readable {
     if (bytes > 0) this.#sidecar.tell('grant', { child: this.#child, stream: this.#stream, bytes });
   }
 
+  /** Holds the event loop until its end. */
   ref() {
+    if (!this.#isHolding && !this.destroyed) {
+      this.#isHolding = true;
+      this.#sidecar.hold();
+    }
     return this;
   }
 
   unref() {
+    if (this.#isHolding) {
+      this.#isHolding = false;
+      this.#sidecar.release();
+    }
     return this;
   }
 }
@@ -70,8 +85,11 @@ export class ChildInput extends Writable {
   #sidecar;
   #child;
 
+  /** How many bytes the child's pipe has taken. */
+  bytesWritten = 0;
+
   constructor(sidecar, child) {
-    super({ highWaterMark: 64 * 1024, decodeStrings: true });
+    super({ decodeStrings: true });
     this.#sidecar = sidecar;
     this.#child = child;
   }
@@ -92,6 +110,7 @@ export class ChildInput extends Writable {
         : { child: this.#child, base64: part.toString('base64') };
       try {
         await this.#sidecar.request('write', params);
+        this.bytesWritten += part.length;
       } catch (error) {
         throw writeError(error);
       }
@@ -99,9 +118,10 @@ export class ChildInput extends Writable {
   }
 
   _final(callback) {
-    // The child may have gone, or closed it: then it is closed.
-    const close = this.#sidecar.request('closeStdin', { child: this.#child });
-    close.then(() => callback(), () => callback());
+    // Order: it is finished at once, as in Node. After an answer the child could have exited, and output of which the
+    // host reads only when it has written all input would have been thrown away.
+    this.#sidecar.tell('closeStdin', { child: this.#child });
+    callback();
   }
 
   _destroy(error, callback) {

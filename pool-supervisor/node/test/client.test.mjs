@@ -2,14 +2,16 @@
 
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough, Writable } from 'node:stream';
 import { mock, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { Supervisor, SupervisorError } from '../index.mjs';
+import { ChildInput } from '../streams.mjs';
 
 const index = fileURLToPath(new URL('../index.mjs', import.meta.url));
 const closed = (child) => new Promise((resolve) => child.once('close', (...args) => resolve(args)));
@@ -170,6 +172,93 @@ withSupervisor('a killed sidecar closes every child with a typed error, and is r
   while (pids.some(lives)) await new Promise((resolve) => setTimeout(resolve, 20));
 });
 
+/** A program that is no supervisor, or one that does as it is told here. */
+const withProgram = async (text, act) => {
+  const folder = mkdtempSync(join(tmpdir(), 'pool-supervisor-'));
+  try {
+    const program = join(folder, 'program');
+    writeFileSync(program, text, { mode: 0o755 });
+    return await act(new Supervisor({ program, log: 'ignore' }));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+};
+
+test('another program than the supervisor is an error of the child', { timeout: 60_000 }, async () => {
+  for (const [text, code, message] of [
+    ['#!/bin/sh\necho hello\nexec sleep 1000', 'ERR_SUPERVISOR_REFUSED', /no message: hello/],
+    ['#!/bin/sh\nexec cat', 'ERR_SUPERVISOR_REFUSED', /no message: .*initialize/],
+    ['#!/bin/sh\nexit 3', 'ERR_SUPERVISOR_GONE', /cannot be started: it ended before it answered \(exit code 3\)/],
+  ]) {
+    await withProgram(text, async (supervisor) => {
+      const child = supervisor.spawn('true');
+      const ended = closed(child);
+      const error = await new Promise((resolve) => child.once('error', resolve));
+      assert.equal(error.code, code);
+      assert.match(error.message, message);
+      await ended;
+    });
+  }
+});
+
+test('what a sidecar has said before its exit still counts', { timeout: 60_000 }, async () => {
+  // It exits at once, and what it has said comes later.
+  const said = [
+    { id: 1, result: {} },
+    { method: 'spawned', params: { child: '1', pid: 1 } },
+    { method: 'exit', params: { child: '1', exit: { code: 7, signal: null } } },
+    ...['stdout', 'stderr'].map((stream) => ({ method: 'streamEnded', params: { child: '1', stream } })),
+  ];
+  const lines = said.map((one) => `echo '${JSON.stringify(one)}'`).join('; ');
+  mock.timers.enable({ apis: ['setTimeout'] });
+  try {
+    await withProgram(`#!/bin/sh\nexec 3<&0\n(read -r a <&3; read -r b <&3; ${lines}) &\nexit 0\n`, async (supervisor) => {
+      const child = supervisor.spawn('true');
+      assert.deepEqual(await closed(child), [7, null]);
+    });
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test('input is finished before the supervisor answers, since the child can have exited then', { timeout: 60_000 }, async () => {
+  const told = [];
+  const silent = { request: () => new Promise(() => {}), tell: (method) => told.push(method) };
+  const input = new ChildInput(silent, 'a');
+  await new Promise((resolve) => input.end(resolve));
+  assert.equal(told[0], 'closeStdin');
+});
+
+withSupervisor('stdin of the host reaches every child that inherits it', async (supervisor) => {
+  const source = new PassThrough();
+  const children = [1, 2, 3].map(() => supervisor.spawn('wc', ['-c'], { stdio: [source, 'pipe', 'inherit'] }));
+  const counts = children.map((child) => first(child.stdout));
+  // More than a child takes at once, so that the source waits for all of them.
+  source.end(Buffer.alloc(1_000_000));
+  assert.deepEqual((await Promise.all(counts)).map(Number), [1_000_000, 1_000_000, 1_000_000]);
+  const late = supervisor.spawn('cat', { stdio: [source, 'pipe', 'pipe'] });
+  assert.deepEqual(await closed(late), [0, null]);
+});
+
+withSupervisor('a stream that the host reads itself goes on after a child that shared it', async (supervisor) => {
+  const source = new PassThrough();
+  const seen = [];
+  source.on('data', (bytes) => seen.push(String(bytes)));
+  const child = supervisor.spawn('head', ['-c', '1'], { stdio: [source, 'pipe', 'pipe'] });
+  source.write('a');
+  assert.equal(await first(child.stdout), 'a');
+  await child.terminated;
+  source.write('b');
+  while (seen.join('') !== 'ab') await new Promise(setImmediate);
+});
+
+withSupervisor('output for a stream that is broken is thrown away', async (supervisor) => {
+  const broken = new Writable({ write: (_bytes, _encoding, callback) => callback(new Error('full')) });
+  broken.on('error', () => {});
+  const child = supervisor.spawn('head', ['-c', '3000000', '/dev/zero'], { stdio: ['ignore', broken, 'pipe'] });
+  assert.deepEqual(await closed(child), [0, null]);
+});
+
 test('an unusable program is an error of the child', { timeout: 60_000 }, async () => {
   const supervisor = new Supervisor({ program: '/no/such/program' });
   const child = supervisor.spawn('true');
@@ -197,9 +286,15 @@ test('an idle sidecar does not hold the event loop, and a child does', { timeout
   assert.equal(idle.stdout, 'a\n');
   const held = await script("spawn('sh', ['-c', 'sleep 0.1; echo b']).stdout.on('data', (d) => console.log(String(d).trim()));");
   assert.equal(held.stdout, 'b\n');
-  const released = await script("const child = spawn('sleep', ['1000']); await child.ready; child.unref(); console.log(child.pid);");
+  const released = await script("const child = spawn('sleep', ['1000'], { stdio: 'ignore' }); await child.ready; child.unref(); console.log(child.pid);");
   const pid = Number(released.stdout);
   while (lives(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
+});
+
+test('a stream of a child that was let go holds the event loop until it is let go as well', { timeout: 60_000 }, async () => {
+  const text = "const child = spawn('sh', ['-c', 'read -r _; echo a; sleep 1000']); child.unref(); child.stderr.unref();";
+  const { stdout } = await script(`${text} child.stdout.once('data', (data) => { console.log(String(data).trim()); child.stdout.unref(); }); child.stdin.write('go\\n');`);
+  assert.equal(stdout, 'a\n');
 });
 
 test('without a free descriptor each child has the error that Node gives it', { timeout: 60_000 }, async () => {
@@ -268,13 +363,10 @@ withSupervisor('a child that has exited does not run while its event waits for i
   }
 });
 
-withSupervisor('what it cannot do is refused with a reason', async (supervisor) => {
-  for (const options of [{ detached: true }, { uid: 1 }, { gid: 1 }, { stdio: ['pipe', 'pipe', 'pipe', 'ipc'] }, { stdio: ['pipe', 5, 'pipe'] }]) {
+withSupervisor('what it cannot do is refused with a reason', (supervisor) => {
+  for (const options of [{ detached: true }, { uid: 1 }, { gid: 1 }, { stdio: ['pipe', 'pipe', 'pipe', 'ipc'] }]) {
     assert.throws(() => supervisor.spawn('true', options), { code: 'ERR_SUPERVISOR_UNSUPPORTED' });
   }
-  const child = supervisor.spawn('true');
-  assert.throws(() => child.send({}), { code: 'ERR_SUPERVISOR_UNSUPPORTED' });
-  await closed(child);
 });
 
 test('npm packs it with its program', { timeout: 120_000, skip: hasNpm() ? false : 'there is no npm' }, async () => {
@@ -283,9 +375,21 @@ test('npm packs it with its program', { timeout: 120_000, skip: hasNpm() ? false
     const pack = fileURLToPath(new URL('../pack.mjs', import.meta.url));
     const file = execFileSync(process.execPath, [pack, process.env.POOL_SUPERVISOR, folder], { encoding: 'utf8' }).trim();
     execFileSync('tar', ['-xzf', file, '-C', folder]);
-    const { POOL_SUPERVISOR: _, ...env } = process.env;
-    const use = `import { run } from ${JSON.stringify(join(folder, 'package/index.mjs'))}; console.log((await run('echo', ['packed'])).stdout.trim());`;
-    assert.equal(execFileSync(process.execPath, ['--input-type=module', '-e', use], { env, encoding: 'utf8' }), 'packed\n');
+    mkdirSync(join(folder, 'node_modules'));
+    const place = join(folder, 'node_modules/pool-supervisor');
+    renameSync(join(folder, 'package'), place);
+    // An empty variable names no program.
+    const options = { env: { ...process.env, POOL_SUPERVISOR: '' }, cwd: folder, encoding: 'utf8' };
+    const node = (type, text) => execFileSync(process.execPath, [`--input-type=${type}`, '-e', text], options);
+    const use = "console.log((await run('echo', ['packed'])).stdout.trim(), spawn === all.spawn);";
+    assert.equal(node('module', `import all, { run, spawn } from 'pool-supervisor'; ${use}`), 'packed true\n');
+    const wait = "import('pool-supervisor').then(async ({ run, spawn, default: all }) => {";
+    assert.equal(node('commonjs', `${wait} ${use} }); require('pool-supervisor/package.json');`), 'packed true\n');
+    // In an archive of Electron's, the program is beside it.
+    for (const name of ['app.asar', 'app.asar.unpacked/package']) mkdirSync(join(folder, name), { recursive: true });
+    renameSync(place, join(folder, 'app.asar/package'));
+    renameSync(join(folder, 'app.asar/package/bin'), join(folder, 'app.asar.unpacked/package/bin'));
+    assert.equal(node('module', `import all, { run, spawn } from './app.asar/package/index.mjs'; ${use}`), 'packed true\n');
   } finally {
     rmSync(folder, { recursive: true });
   }

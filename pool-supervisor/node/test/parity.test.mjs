@@ -1,14 +1,20 @@
 // The same cases by child_process and by this client, in one run. Each difference is named with its reason.
 
 import assert from 'node:assert/strict';
+import { AsyncLocalStorage } from 'node:async_hooks';
 import childProcess from 'node:child_process';
+import { closeSync, createWriteStream, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
 import { after, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 
 import { Supervisor } from '../index.mjs';
 
 const supervisor = new Supervisor();
+const folder = mkdtempSync(join(tmpdir(), 'pool-supervisor-'));
 after(() => supervisor.close());
+after(() => rmSync(folder, { recursive: true }));
 
 const ways = {
   child_process: (...args) => childProcess.spawn(...args),
@@ -54,6 +60,43 @@ const thrown = (...args) => (spawn) => {
 const onFirst = (act) => (child) => child.stdout.once('data', () => act(child));
 const ended = (stream) => new Promise((resolve) => stream.once('close', resolve));
 
+/** What a file holds after a child whose stdout and stderr it was. */
+const logged = (make) => async (spawn) => {
+  const path = join(folder, 'log');
+  writeFileSync(path, '');
+  const { stdio, after } = make(path);
+  const child = spawn('sh', ['-c', 'echo out; echo err >&2'], { stdio });
+  after();
+  await play(child);
+  return readFileSync(path, 'utf8');
+};
+const byDescriptor = (path) => {
+  const fd = openSync(path, 'a');
+  return { stdio: ['ignore', fd, fd], after: () => closeSync(fd) };
+};
+/** In whose context the listeners of two children run. */
+const contexts = async (spawn) => {
+  const storage = new AsyncLocalStorage();
+  const one = (id) => storage.run(id, () => new Promise((resolve) => {
+    const child = spawn('echo');
+    const seen = new Map();
+    const note = (name) => () => seen.set(name, storage.getStore());
+    child.on('spawn', note('spawn')).on('exit', note('exit'));
+    child.stdout.on('data', note('data')).on('end', note('end'));
+    child.on('close', () => { note('close')(); resolve([...seen].sort()); });
+  }));
+  return [await one('first'), await one('second')];
+};
+const warnings = async (act) => {
+  const seen = [];
+  const note = (warning) => seen.push(warning.name);
+  process.on('warning', note);
+  await act();
+  await new Promise(setImmediate);
+  process.off('warning', note);
+  return seen;
+};
+
 /** A name, what is done, and the reason if it is meant to differ. */
 const cases = [
   ['exit code 0', sh('exit 0')],
@@ -84,6 +127,15 @@ const cases = [
   ['null streams of ignored ones', (spawn) => { const child = spawn('true', { stdio: 'ignore' }); return play(child).then(() => [child.stdin, child.stdout, child.stderr, child.stdio.length]); }],
   ['stdio is the streams', (spawn) => { const child = spawn('true'); return play(child).then(() => [child.stdio[0] === child.stdin, child.stdio[1] === child.stdout, child.stdio.length]); }],
   ['inherited output has no stream', (spawn) => { const child = spawn('true', { stdio: 'inherit' }); return play(child).then(() => [child.stdin, child.stdout]); }],
+  ['a descriptor that is closed at once', logged(byDescriptor)],
+  ['a stream as stdout and stderr', logged((path) => { const stream = createWriteStream('', { fd: openSync(path, 'a') }); return { stdio: ['ignore', stream, stream], after: () => {} }; })],
+  ['a descriptor as stdin', async (spawn) => { const path = join(folder, 'input'); writeFileSync(path, 'input'); const fd = openSync(path); const child = spawn('cat', { stdio: [fd, 'pipe', 'pipe'] }); closeSync(fd); return play(child); }],
+  ['stdout of another child as stdin', (spawn) => play(spawn('cat', { stdio: [spawn('echo', ['from']).stdout, 'pipe', 'pipe'] }))],
+  ['stderr of the host for both', (spawn) => { const child = spawn('true', { stdio: ['ignore', 2, process.stderr] }); return play(child).then((seen) => [seen, child.stdio]); }],
+  ['many children that inherit', (spawn) => warnings(() => Promise.all(Array.from({ length: 20 }, () => play(spawn('true', { stdio: 'inherit' })))))],
+  ['-1 as stdio', (spawn) => play(spawn('echo', { stdio: [-1, -1, -1] }))],
+  ['the class', async (spawn) => { const child = spawn('true'); await play(child); return [child instanceof childProcess.ChildProcess, child.constructor.name, 'send' in child, 'disconnect' in child]; }],
+  ['spawnargs that are no strings', (spawn) => { const child = spawn('echo', [1, null]); return play(child).then((seen) => [seen, child.spawnargs]); }],
   ['spawnfile and spawnargs', (spawn) => { const child = spawn('true', ['a', 'b']); return play(child).then(() => [child.spawnfile, child.spawnargs]); }],
   ['spawnargs of a shell', (spawn) => { const child = spawn('echo a', ['b'], { shell: true }); return play(child).then((seen) => [child.spawnfile, child.spawnargs, seen.stdout]); }],
   ['a shell', (spawn) => play(spawn('echo $0; exit 4', { shell: true }))],
@@ -94,6 +146,9 @@ const cases = [
   ['numbers as arguments', (spawn) => play(spawn('echo', [1, true]))],
   ['cwd', (spawn) => play(spawn('pwd', { cwd: '/usr' }))],
   ['cwd as a URL', (spawn) => play(spawn('pwd', { cwd: pathToFileURL('/usr') }))],
+  ['a relative cwd', (spawn) => play(spawn('pwd', { cwd: relative(process.cwd(), '/usr') }))],
+  ['an empty cwd', (spawn) => play(spawn('pwd', { cwd: '' }))],
+  ['cwd as bytes', (spawn) => play(spawn('pwd', { cwd: Buffer.from('/usr') })), 'child_process takes bytes and ignores them'],
   ['a program relative to cwd', (spawn) => play(spawn('./bin/env', ['true'], { cwd: '/usr' }))],
   ['env', (spawn) => play(spawn('sh', ['-c', 'echo $A-$B'], { env: { A: 'x', B: 1, PATH: process.env.PATH } }))],
   ['env without a value', (spawn) => play(spawn('sh', ['-c', 'echo ${A-unset}'], { env: { A: undefined, PATH: process.env.PATH } }))],
@@ -104,6 +159,7 @@ const cases = [
   ['a file that is no program', (spawn) => play(spawn('/etc/passwd'))],
   ['a directory as program', (spawn) => play(spawn('/'))],
   ['no such cwd', (spawn) => play(spawn('true', { cwd: '/no/such' }))],
+  ['a cwd that is a file', (spawn) => thrownOrSeen(() => spawn('true', { cwd: '/etc/passwd' })), 'child_process throws ENOTDIR; here the start is not over when spawn returns, so it is an event'],
   ['arguments that are too long', (spawn) => thrownOrSeen(() => spawn('true', ['x'.repeat(200_000)])), 'child_process throws E2BIG; here the start is not over when spawn returns, so it is an event'],
   ['kill', sh('echo; exec sleep 1000', {}, onFirst((child) => child.kill()))],
   ['kill by SIGKILL', sh('echo; exec sleep 1000', {}, onFirst((child) => child.kill('SIGKILL')))],
@@ -112,6 +168,8 @@ const cases = [
   ['kill returns true, then false', (spawn) => { const child = spawn('sleep', ['1000']); const results = []; child.once('spawn', () => results.push(child.kill())); return play(child).then(() => [...results, child.kill(), child.killed]); }],
   ['kill before the start', (spawn) => { const child = spawn('sleep', ['1000']); const result = child.kill(); return play(child).then((seen) => [result, seen]); }],
   ['kill by 0', (spawn) => { const child = spawn('cat'); const result = child.kill(0); child.stdin.end(); return play(child).then(() => result); }],
+  ['kill by what is no signal', async (spawn) => { const child = spawn('cat'); const codes = [null, true, {}, -1, 1.5, ''].map((signal) => { try { return child.kill(signal); } catch (error) { return [error.name, error.code]; } }); child.stdin.end(); return [codes, await play(child)]; }],
+  ['kill by another name of a signal', sh('echo; exec sleep 1000', {}, onFirst((child) => child.kill('sigiot')))],
   ['kill by an unknown signal', (spawn) => { const child = spawn('true'); let code; try { child.kill('SIGNONE'); } catch (error) { code = error.code; } return play(child).then(() => code); }],
   ['timeout', sh('exec sleep 1000', { timeout: 30 })],
   ['timeout with another signal', sh('exec sleep 1000', { timeout: 30, killSignal: 'SIGINT' })],
@@ -128,6 +186,10 @@ const cases = [
   ['end of stdout before close', async (spawn) => { const child = spawn('echo'); const order = []; child.stdout.on('end', () => order.push('end')).resume(); child.on('close', () => order.push('close')); await play(child); return order; }],
   ['close waits for a stream that is read late', async (spawn) => { const child = spawn('echo', ['late']); let text = ''; const close = new Promise((resolve) => child.once('close', resolve)); child.once('exit', () => child.stdout.on('data', (chunk) => (text += chunk))); await close; return text; }],
   ['a stream that nobody reads does not hold up close', (spawn) => { const child = spawn('echo', ['lost']); return new Promise((resolve) => child.once('close', (...args) => resolve(args))); }],
+  ['input for what does not start', async (spawn) => { const child = spawn('no-such-program'); const seen = []; child.stdin.on('error', () => seen.push('error')); child.stdin.write('x', (error) => seen.push(error.code)); return [await play(child), seen]; }],
+  ['output that is read when all input was written', async (spawn) => { const child = spawn('tr', ['a-z', 'A-Z']); await new Promise((resolve) => child.stdin.end('abc', resolve)); let text = ''; for await (const chunk of child.stdout) text += chunk; return text; }],
+  ['bytes that were read and written', async (spawn) => { const child = spawn('cat'); child.stdin.end('abc'); await play(child); return [child.stdin.bytesWritten, child.stdout.bytesRead, child.stdin.writableHighWaterMark]; }],
+  ['the context of listeners', contexts],
   ['for await', async (spawn) => { const child = spawn('printf', ['abc']); let text = ''; for await (const chunk of child.stdout) text += chunk; return text; }],
   ['a destroyed stdout', async (spawn) => { const child = spawn('sh', ['-c', 'read -r _; echo a; echo b']); child.stdout.destroy(); await ended(child.stdout); child.stdin.on('error', () => {}).end('go\n'); return new Promise((resolve) => child.once('close', (...args) => resolve(args))); }, 'the sidecar reads on and throws the output away, so the child gets no SIGPIPE'],
   ['a pipe from one child to another', async (spawn) => { const [from, to] = [spawn('printf', ['b\\na\\n']), spawn('sort')]; from.stdout.pipe(to.stdin); return (await play(to)).stdout; }],
@@ -138,6 +200,12 @@ const cases = [
   ['throws: args that are no list', thrown('true', 'a')],
   ['throws: an argument with a null byte', thrown('true', ['a\0b'])],
   ['throws: options that are no object', thrown('true', [], 'a')],
+  ['throws: a list as options', thrown('true', [], [])],
+  ['throws: an unknown serialization', thrown('true', { serialization: 'other' })],
+  ['throws: a shell with a null byte', thrown('true', { shell: 'a\0b' })],
+  ['throws: a text among stdio', thrown('true', { stdio: ['other'] })],
+  ['throws: an object among stdio', thrown('true', { stdio: [{}] })],
+  ['throws: a symbol as timeout', thrown('true', { timeout: Symbol('a') })],
   ['throws: a number as cwd', thrown('true', { cwd: 1 })],
   ['throws: a number as shell', thrown('true', { shell: 1 })],
   ['throws: a number as argv0', thrown('true', { argv0: 1 })],
