@@ -9,11 +9,13 @@
     reason = "nix's module has no session, no directory and no closing of descriptors"
 )]
 
+#[cfg(not(target_feature = "crt-static"))]
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+#[cfg(not(target_feature = "crt-static"))]
 use std::sync::OnceLock;
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
@@ -226,6 +228,23 @@ struct Functions {
     add_close_from: Option<AddAction>,
 }
 
+/// In a static program nothing can be looked up, so it has what the C library had when it was built. The second one is
+/// too young for that.
+#[cfg(target_feature = "crt-static")]
+const fn functions() -> Functions {
+    unsafe extern "C" {
+        fn posix_spawn_file_actions_addfchdir_np(
+            actions: *mut libc::posix_spawn_file_actions_t,
+            directory: libc::c_int,
+        ) -> libc::c_int;
+    }
+    Functions {
+        add_directory: Some(posix_spawn_file_actions_addfchdir_np),
+        add_close_from: None,
+    }
+}
+
+#[cfg(not(target_feature = "crt-static"))]
 fn functions() -> Functions {
     static FOUND: OnceLock<Functions> = OnceLock::new();
     *FOUND.get_or_init(|| Functions {
@@ -234,6 +253,7 @@ fn functions() -> Functions {
     })
 }
 
+#[cfg(not(target_feature = "crt-static"))]
 fn look_up(name: &'static CStr) -> Option<AddAction> {
     // SAFETY: the name lives for ever.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
