@@ -38,6 +38,25 @@ pub(crate) struct Bed {
     started: Mutex<Vec<Children>>,
 }
 
+/// Polls a request once and gives it up, while its child is stopped: a child that runs could have replied by then,
+/// if this thread had to wait between its write and its read.
+#[cfg(not(windows))]
+pub(crate) async fn give_up<F: IntoFuture>(pid: u32, request: F)
+where
+    F::Output: Debug,
+{
+    use nix::sys::signal::Signal;
+    use pool_tests::children::poll_times;
+
+    let signal = |signal| {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal).unwrap();
+    };
+    signal(Signal::SIGSTOP);
+    let outcome = poll_times(request, 1).await;
+    signal(Signal::SIGCONT);
+    assert!(outcome.is_none(), "{outcome:?}");
+}
+
 /// Runs a test on both flavours of runtime, one after the other.
 #[track_caller]
 pub(crate) fn on_both_runtimes(test: impl AsyncFn(&Bed)) {

@@ -11,7 +11,7 @@ use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::{Sighting, poll_times};
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::bed::{SLACK, assert_line, context, on_both_runtimes, within};
+use crate::bed::{SLACK, assert_line, context, give_up, on_both_runtimes, within};
 
 /// A request that a child cannot have read as a whole, because a pipe holds 64 KiB.
 fn large() -> String {
@@ -24,7 +24,7 @@ fn a_request_is_dirty_from_its_first_poll_until_its_reply_is_read() {
         let mut child = bed.child(&Behaviour::echo()).await;
         drop(child.request("never polled"));
         assert!(!child.is_dirty());
-        assert!(poll_times(child.request("one"), 1).await.is_none());
+        give_up(child.pid(), child.request("one")).await;
         assert!(child.is_dirty());
         // The holder of the connection can still wait for the reply.
         assert_line(child.recv().await, "one");
@@ -38,7 +38,7 @@ fn a_request_is_dirty_from_its_first_poll_until_its_reply_is_read() {
 fn a_request_after_a_cancelled_one_is_refused_before_anything_is_written() {
     on_both_runtimes(async |bed| {
         let mut child = bed.child(&Behaviour::echo()).await;
-        assert!(poll_times(child.request("one"), 1).await.is_none());
+        give_up(child.pid(), child.request("one")).await;
         let error = child.request("two").await.unwrap_err();
         assert!(matches!(&error, StdioError::Unanswered { .. }), "{error}");
         assert!(error.is_retry_safe());

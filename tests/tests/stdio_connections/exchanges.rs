@@ -8,7 +8,7 @@ use pool_stdio::codec::Line;
 use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::poll_times;
 
-use crate::bed::{assert_line, context, eager, on_both_runtimes};
+use crate::bed::{assert_line, context, eager, give_up, on_both_runtimes};
 
 /// Takes two lines as one request, as a tool does that reads its arguments line by line.
 fn two_lines_make_a_request() -> Behaviour {
@@ -50,7 +50,7 @@ fn a_later_reply_accounts_for_the_messages_before_it() {
         assert!(!child.is_dirty());
         // A reply to a request that was written before says nothing about it.
         let mut child = bed.child(&Behaviour::echo()).await;
-        assert!(poll_times(child.request("one"), 1).await.is_none());
+        give_up(child.pid(), child.request("one")).await;
         child.notify("two").await.unwrap();
         assert_line(child.recv().await, "one");
         assert!(child.is_dirty());
@@ -178,7 +178,7 @@ fn a_quiet_token_saves_the_child_of_a_request_that_was_given_up() {
         for polls in 1..4 {
             let mut lease = pool.acquire().await.unwrap();
             assert_eq!(lease.pid(), pid);
-            assert!(poll_times(lease.request("given up"), 1).await.is_none());
+            give_up(pid, lease.request("given up")).await;
             for _ in 1..polls {
                 lease.notify("left in between").await.unwrap();
             }
@@ -220,7 +220,7 @@ fn a_quiet_token_without_its_number_does_not_save_a_child() {
             .connector(&slow_echo())
             .quiet_token(|_| "isready", |_, line| line.bytes == "isready");
         let mut child = connector.connect(&context()).await.unwrap();
-        assert!(poll_times(child.request("isready"), 1).await.is_none());
+        give_up(child.pid(), child.request("isready")).await;
         assert!(connector.is_clean(&child) && connector.needs_reset(&child));
         connector.reset(&mut child).await.unwrap_err();
         assert!(child.is_dirty() && !connector.is_clean(&child));
