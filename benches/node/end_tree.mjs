@@ -15,8 +15,9 @@ import { execFile, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
 const [method, mode, command, ...args] = process.argv.slice(2);
-const needsOutput = mode === 'run' || mode === 'abort';
-const stdio = ['ignore', needsOutput ? 'pipe' : 'ignore', 'inherit'];
+// A pipe for stdout, as each way has by default, and as `pool-stdio` has. Without one execa takes the exit of the root
+// for the end, and does not kill what is left.
+const stdio = ['ignore', 'pipe', 'inherit'];
 
 const say = (line) => process.stdout.write(`${line}\n`);
 

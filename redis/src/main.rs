@@ -1,6 +1,6 @@
 //! Three pools beside each other while a Redis server is killed and restarted, or stopped and continued.
 //!
-//! `cargo run --release -p pool-redis`
+//! `cargo run -p pool-redis`: what it measures is delays, for which a debug build is good enough.
 
 #![expect(
     clippy::print_stdout,
