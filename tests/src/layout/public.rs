@@ -88,8 +88,10 @@ fn is_public_item(line: &str) -> bool {
 fn name(item: &str) -> &str {
     let mut words = item.split_whitespace();
     let is_keyword = |word: &&str| KEYWORDS.contains(word) || *word == "const";
-    let after_keywords = words.by_ref().skip_while(|word| !is_keyword(word));
-    let named = after_keywords.skip_while(is_keyword).next().unwrap_or(item);
+    let mut after_keywords = words.by_ref().skip_while(|word| !is_keyword(word));
+    let named = after_keywords
+        .find(|word| !is_keyword(word))
+        .unwrap_or(item);
     named
         .split(|c: char| !c.is_alphanumeric() && c != '_')
         .next()
