@@ -51,7 +51,7 @@ fn a_process_that_was_left_is_named_by_its_command() {
         "{text}"
     );
     assert!(children.signal_all(Signal::Kill).is_empty());
-    drop(child);
+    drop((child, stdin, stdout));
     block_on(children.emptied());
     census.assert_clean();
 }
