@@ -1,14 +1,14 @@
 //! A gate that holds the code under test at an await until the test lets it go on.
 //!
 //! It replaces a sleep. The code under test calls [`Gate::wait`]. The test waits until the code has
-//! [arrived](Gate::arrived) there, looks at what it wants to see, and lets the code go on. Callers pass
-//! in the order in which they arrived. Nothing here needs a runtime.
+//! [arrived](Gate::arrived) there, looks at what it wants to see, and opens the gate. Nothing here needs
+//! a runtime.
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
-/// Callers wait here until the test lets them pass. A clone is the same gate.
+/// Callers wait here until the test opens it. A clone is the same gate.
 ///
 /// # Examples
 ///
@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, watch};
 /// let test = async {
 ///     gate.arrived(1).await;
 ///     assert_eq!(gate.waiting(), 1);
-///     gate.let_one();
+///     gate.open();
 /// };
 /// let (said, ()) = tokio::join!(caller, test);
 /// assert_eq!((said, gate.waiting()), ("through", 0));
@@ -41,8 +41,7 @@ pub struct Gate {
 
 #[derive(Debug)]
 struct Inner {
-    /// One permit for each caller that may pass. Closed once the gate is open for ever.
-    permits: Semaphore,
+    is_open: watch::Sender<bool>,
     callers: watch::Sender<Callers>,
 }
 
@@ -57,7 +56,7 @@ impl Gate {
     #[must_use]
     pub fn new() -> Self {
         let inner = Inner {
-            permits: Semaphore::new(0),
+            is_open: watch::Sender::new(false),
             callers: watch::Sender::new(Callers::default()),
         };
         Self {
@@ -65,18 +64,16 @@ impl Gate {
         }
     }
 
-    /// Waits until the test lets this caller pass.
+    /// Waits until the gate is open.
     ///
     /// # Cancel safety
     ///
-    /// A caller that is dropped leaves the queue. If the test had already let it pass, the next caller
-    /// passes instead.
+    /// Keeps no state but the count of those who wait: can be dropped and called again.
     pub async fn wait(&self) {
         let _present = Present::arrive(&self.inner.callers);
-        // An error means that the gate is open for ever.
-        if let Ok(permit) = self.inner.permits.acquire().await {
-            permit.forget();
-        }
+        let mut is_open = self.inner.is_open.subscribe();
+        let opened = is_open.wait_for(|is_open| *is_open).await;
+        debug_assert!(opened.is_ok(), "the gate outlives the wait at it");
     }
 
     /// Waits until `count` callers in all have arrived. Those who have passed since count as well.
@@ -98,17 +95,12 @@ impl Gate {
 
     /// Lets all callers pass, now and for ever.
     pub fn open(&self) {
-        self.inner.permits.close();
+        self.inner.is_open.send_replace(true);
     }
 
-    /// Lets one caller pass: the one that has waited longest, or the next to come if none waits.
-    pub fn let_one(&self) {
-        self.inner.permits.add_permits(1);
-    }
-
-    /// Whether the gate was opened for ever.
+    /// Whether the gate was opened.
     pub(crate) fn is_open(&self) -> bool {
-        self.inner.permits.is_closed()
+        *self.inner.is_open.borrow()
     }
 }
 
@@ -149,41 +141,6 @@ mod tests {
 
     fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
         future.poll(&mut Context::from_waker(Waker::noop()))
-    }
-
-    #[test]
-    fn callers_pass_in_the_order_in_which_they_arrived() {
-        let gate = Gate::new();
-        let (mut first, mut second) = (pin!(gate.wait()), pin!(gate.wait()));
-        assert!(poll(first.as_mut()).is_pending());
-        assert!(poll(second.as_mut()).is_pending());
-        gate.let_one();
-        assert!(poll(second.as_mut()).is_pending());
-        assert!(poll(first.as_mut()).is_ready());
-        gate.let_one();
-        assert!(poll(second.as_mut()).is_ready());
-        assert_eq!(gate.waiting(), 0);
-    }
-
-    #[test]
-    fn the_permit_of_a_caller_that_was_dropped_goes_to_the_next() {
-        let gate = Gate::new();
-        let mut first = Box::pin(gate.wait());
-        let mut second = pin!(gate.wait());
-        assert!(poll(first.as_mut()).is_pending());
-        assert!(poll(second.as_mut()).is_pending());
-        gate.let_one();
-        drop(first);
-        assert_eq!(gate.waiting(), 1);
-        assert!(poll(second.as_mut()).is_ready());
-    }
-
-    #[test]
-    fn a_permit_given_in_advance_is_kept_for_the_next_caller() {
-        let gate = Gate::new();
-        gate.let_one();
-        assert!(poll(pin!(gate.wait())).is_ready());
-        assert!(poll(pin!(gate.wait())).is_pending());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pool_core::{ConnectContext, ConnectionId, Connector};
 use pool_testkit::Call;
 use pool_testkit::connector::pair;
-use pool_testkit::fault::{FaultPlan, FaultyConnector, Odds, SEED_VARIABLE};
+use pool_testkit::fault::{FaultPlan, FaultyConnector, Odds};
 use tokio::time::Instant;
 
 /// A run with faults. It prints how each call ended, and when.
@@ -44,7 +44,7 @@ fn tape(seed: &str) -> Vec<String> {
     let program = std::env::current_exe().expect("a test has a file");
     let output = Command::new(program)
         .args(["--exact", "a_run_under_faults", "--nocapture"])
-        .env(SEED_VARIABLE, seed)
+        .env("POOL_TESTKIT_SEED", seed)
         .output()
         .expect("it starts");
     assert!(output.status.success(), "{output:?}");

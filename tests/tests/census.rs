@@ -35,11 +35,12 @@ fn a_process_that_was_left_is_named_by_its_command() {
     let census = Census::begin();
     let children = Children::new();
     let command = census.mark(CommandSpec::new("cat")).build().unwrap();
-    let child = block_on(children.spawn(&command)).unwrap();
+    let mut child = block_on(children.spawn(&command)).unwrap();
     // Its environment, with the mark, can be read once it runs its own code.
-    let stdin = child.stdin().unwrap().try_clone_to_owned().unwrap();
-    File::from(stdin).write_all(b"ready?\n").unwrap();
-    assert!(is_readable_within(child.stdout().unwrap(), OUTER_DEADLINE));
+    let mut stdin = File::from(child.take_stdin().unwrap());
+    stdin.write_all(b"ready?\n").unwrap();
+    let stdout = child.take_stdout().unwrap();
+    assert!(is_readable_within(stdout.as_fd(), OUTER_DEADLINE));
     let pid = child.pid();
     let text = names(
         &census,
@@ -50,7 +51,7 @@ fn a_process_that_was_left_is_named_by_its_command() {
         "{text}"
     );
     assert!(children.signal_all(Signal::Kill).is_empty());
-    drop(child);
+    drop((child, stdin, stdout));
     block_on(children.emptied());
     census.assert_clean();
 }

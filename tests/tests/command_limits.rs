@@ -32,8 +32,8 @@ fn a_limit_holds_for_the_child_and_for_what_it_starts() {
     };
     // Neither of them can raise it.
     let script = "ulimit -n; ulimit -t; ulimit -v; sh -c 'ulimit -n 65 || ulimit -Hn'; exec cat";
-    let child = spawn(limited(set, script));
-    assert_eq!(read_lines(&child, 4), "64\n7\n1048576\n64\n");
+    let mut child = spawn(limited(set, script));
+    assert_eq!(read_lines(&mut child, 4), "64\n7\n1048576\n64\n");
     block_on(child.terminate(Stop::Orderly));
 }
 
@@ -43,8 +43,8 @@ fn the_child_is_the_program_itself_with_its_arguments() {
     let strange = ["a b", "$HOME", "'\"", "*", "-n", ""];
     let script = "echo $$ $#; for word; do echo \"[$word]\"; done; exec cat";
     let spec = limited(set, script).arg("zero").args(strange);
-    let child = spawn(spec);
-    let said = read_lines(&child, 7);
+    let mut child = spawn(spec);
+    let said = read_lines(&mut child, 7);
     let expected = strange.map(|word| format!("[{word}]\n")).concat();
     assert_eq!(said, format!("{} 6\n{expected}", child.pid()));
     let end = block_on(child.terminate(Stop::Orderly));
@@ -93,8 +93,8 @@ fn every_variable_reaches_a_limited_child_whatever_its_name() {
     for (name, value) in variables {
         spec = spec.env(name, value);
     }
-    let child = spawn(spec);
-    let said = read_lines(&child, usize::MAX);
+    let mut child = spawn(spec);
+    let said = read_lines(&mut child, usize::MAX);
     let seen: Vec<_> = said.split_terminator('\0').collect();
     for (name, value) in variables {
         assert!(

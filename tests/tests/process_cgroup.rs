@@ -66,11 +66,11 @@ fn daemon(trap: &str) -> String {
 fn spawn_daemon(scene: &Scene, cgroup: CgroupSpec, trap: &str) -> Child {
     let spec = CommandSpec::new("sh").args(["-c", &daemon(trap)]);
     let spec = spec.ladder_times(graces(BRIEF, AMPLE)).cgroup(cgroup);
-    let child = scene.spawn_spec(spec);
-    assert_eq!(read_lines(&child, 1), "up\n");
+    let mut child = scene.spawn_spec(spec);
+    assert_eq!(read_lines(&mut child, 1), "up\n");
     // Its parent has gone when `cat` runs.
-    write_to(&child, "cat\n");
-    assert_eq!(read_lines(&child, 1), "cat\n");
+    write_to(&mut child, "cat\n");
+    assert_eq!(read_lines(&mut child, 1), "cat\n");
     child
 }
 
@@ -87,8 +87,8 @@ fn a_child_is_in_a_group_of_its_own_from_the_start_and_the_group_goes_with_it() 
             .args(["-c", script])
             .cgroup(delegated.spec())
     };
-    let children = [scene.spawn_spec(spec()), scene.spawn_spec(spec())];
-    let said = children.each_ref().map(|child| read_lines(child, 1));
+    let mut children = [scene.spawn_spec(spec()), scene.spawn_spec(spec())];
+    let said = children.each_mut().map(|child| read_lines(child, 1));
     assert_ne!(said[0], said[1]);
     for line in said {
         let name = Path::new(line.trim()).file_name().expect("it is a path");
@@ -170,8 +170,8 @@ fn groups_that_the_child_makes_in_its_own_go_too() {
     let spec = CommandSpec::new("sh")
         .args(["-c", script])
         .arg(&delegated.0);
-    let child = scene.spawn_spec(spec.cgroup(delegated.spec()));
-    assert_eq!(read_lines(&child, 1), "made\n");
+    let mut child = scene.spawn_spec(spec.cgroup(delegated.spec()));
+    assert_eq!(read_lines(&mut child, 1), "made\n");
     block_on(child.terminate(Stop::Orderly));
     assert_eq!(delegated.groups(), Vec::<PathBuf>::new());
     scene.end(Vec::new());
@@ -193,14 +193,14 @@ fn limits_hold_for_the_whole_group_or_their_absence_is_said_before_a_start() {
     let script = "read -r x; sleep 60 & sleep 60 & sleep 60 & echo started; exec cat";
     let spec = CommandSpec::new("sh").args(["-c", script]).cgroup(cgroup);
     if has_both {
-        let child = scene.spawn_spec(spec);
+        let mut child = scene.spawn_spec(spec);
         let group = delegated.groups().pop().expect("the child lives");
         let read = |file| fs::read_to_string(group.join(file)).expect("the group has it");
         assert_eq!(
             (read("memory.max"), read("pids.max")),
             ("67108864\n".into(), "3\n".into())
         );
-        write_to(&child, "go\n");
+        write_to(&mut child, "go\n");
         // The shell cannot start the third one.
         let status = block_on(child.exited()).status();
         assert_ne!(status.and_then(|status| status.code()), Some(0));

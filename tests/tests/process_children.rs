@@ -138,9 +138,9 @@ fn a_thousand_children_leave_nothing_behind() {
         .unwrap();
     for round in 0..250 {
         let spawn = |command| block_on(scene.children.spawn(command)).unwrap();
-        let orderly = spawn(&command);
-        write_to(&orderly, "ping\n");
-        assert_eq!(read_lines(&orderly, 1), "ping\n");
+        let mut orderly = spawn(&command);
+        write_to(&mut orderly, "ping\n");
+        assert_eq!(read_lines(&mut orderly, 1), "ping\n");
         let ending = orderly.terminate(Stop::Orderly);
         let forced = spawn(&command).terminate(Stop::Force);
         drop(spawn(&command));

@@ -193,13 +193,13 @@ fn options_do_not_disturb_each_other() {
                     let spec = if is_inherited { spec } else { spec.env_clear() };
                     let spec = spec.current_dir(directory);
                     let spec = spec.kill_scope(scope).stderr(stderr.clone());
-                    let child = scene.spawn_spec(spec);
+                    let mut child = scene.spawn_spec(spec);
                     let pid = child.pid();
                     let home = env::var("HOME").ok();
                     let home = home.filter(|_| is_inherited);
                     let home = home.unwrap_or_else(|| "(unset)".to_owned());
                     assert_eq!(
-                        read_lines(&child, 3),
+                        read_lines(&mut child, 3),
                         format!(
                             "pid {pid} group {pid} session {session} in {directory}\nyes\n{home}\n"
                         )

@@ -344,13 +344,13 @@ fn end_of_file_is_seen_at_once_though_the_child_lives() {
 fn stray_output_is_no_death() {
     let scene = Scene::new();
     let root = scene.actor("root").read_lines(1).print("stray\n");
-    let child = scene.spawn(&root.announce(scene.beacon.path(), "printed").read_to_end());
+    let mut child = scene.spawn(&root.announce(scene.beacon.path(), "printed").read_to_end());
     let mut seen = scene.beacon.expect(1);
     assert!(child.is_alive());
-    write_to(&child, "go\n");
+    write_to(&mut child, "go\n");
     seen.extend(scene.beacon.expect(1));
     assert!(child.is_alive());
-    assert_eq!(read_lines(&child, 1), "stray\n");
+    assert_eq!(read_lines(&mut child, 1), "stray\n");
     assert!(child.is_alive());
     drop(child);
     scene.end(seen);
@@ -451,8 +451,8 @@ fn ten_megabytes_of_stderr_block_nobody_and_the_tail_is_exact() {
         lines_max: 100,
     };
     let spec = scene.spec(&noisy.read_to_end()).stderr(ring);
-    let child = scene.spawn_spec(spec);
-    assert_eq!(read_lines(&child, 1), "done\n");
+    let mut child = scene.spawn_spec(spec);
+    assert_eq!(read_lines(&mut child, 1), "done\n");
     let end = block_on(child.terminate(Stop::Orderly));
     assert_eq!(end.stderr.text, "flood\nthe end\n");
     assert_eq!(

@@ -12,7 +12,7 @@ use common::{BRIEF, FIXTURE, Scene, read_lines, write_to};
 use pool_stdio::{
     Child, Children, Command, CommandError, CommandSpec, JsonRpcConnector, KillScope,
     OneShotConnector, Protocol, Signal, SignalError, SpawnError, StderrPolicy, StdioConnector,
-    Stop,
+    Stop, Survivors,
 };
 use pool_testkit::census::Leftover;
 use pool_testkit::fixture::{Behaviour, Step};
@@ -187,7 +187,7 @@ fn inherited() -> Vec<i32> {
 fn a_child_has_three_descriptors_however_many_we_have() {
     let scene = Scene::new();
     let siblings = [0; 5].map(|_| scene.spawn(&Behaviour::echo()));
-    let child = scene.spawn(&Behaviour::new().then(Step::PrintDescriptors).read_to_end());
+    let mut child = scene.spawn(&Behaviour::new().then(Step::PrintDescriptors).read_to_end());
     let expected = if cfg!(pool_stdio_portable) {
         inherited()
     } else {
@@ -195,7 +195,7 @@ fn a_child_has_three_descriptors_however_many_we_have() {
     };
     let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
     assert_eq!(
-        read_lines(&child, 1),
+        read_lines(&mut child, 1),
         format!("fds {}\n", expected.join(" "))
     );
     drop((child, siblings));
@@ -248,8 +248,8 @@ fn a_child_leads_a_group_of_its_own_in_our_session() {
     let spec = scene
         .spec(&Behaviour::new().then(Step::PrintPlace).read_to_end())
         .current_dir("/usr");
-    let child = scene.spawn_spec(spec);
-    let place = read_lines(&child, 1);
+    let mut child = scene.spawn_spec(spec);
+    let place = read_lines(&mut child, 1);
     let session = nix::unistd::getsid(None).unwrap();
     let pid = child.pid();
     assert_eq!(
@@ -278,8 +278,8 @@ fn the_environment_is_what_was_asked_for() {
         .then(Step::PrintEnv("ADDED".into()));
     let behaviour = behaviour.read_to_end();
     let see = |spec: CommandSpec| {
-        let child = scene.spawn_spec(spec.env("ADDED", "yes"));
-        let shown = read_lines(&child, 3);
+        let mut child = scene.spawn_spec(spec.env("ADDED", "yes"));
+        let shown = read_lines(&mut child, 3);
         shown
             .lines()
             .map(|line| line != "(unset)")
@@ -298,8 +298,8 @@ fn the_environment_is_what_was_asked_for() {
 fn arguments_reach_the_program_as_they_are() {
     let scene = Scene::new();
     let odd = "a b 'c' \"d\" $HOME * \\ \n\u{e9}";
-    let child = scene.spawn_spec(CommandSpec::new("/bin/echo").arg(odd));
-    assert_eq!(read_lines(&child, 2), format!("{odd}\n"));
+    let mut child = scene.spawn_spec(CommandSpec::new("/bin/echo").arg(odd));
+    assert_eq!(read_lines(&mut child, 2), format!("{odd}\n"));
     drop(child);
     scene.end(Vec::new());
 }
@@ -343,18 +343,18 @@ fn an_outer_pool_finds_the_children_of_a_pool_inside_its_child() {
     let shown = Behaviour::new()
         .then(Step::PrintEnv("POOL_STDIO_COOKIE".into()))
         .read_to_end();
-    let child = scene.spawn_spec(scene.spec(&shown).kill_scope(KillScope::Tree));
-    let cookie = read_lines(&child, 1);
+    let mut child = scene.spawn_spec(scene.spec(&shown).kill_scope(KillScope::Tree));
+    let cookie = read_lines(&mut child, 1);
     assert!(
         cookie.starts_with(&format!("{}-", std::process::id())),
         "{cookie}"
     );
     assert!(cookie.ends_with("t\n"), "{cookie}");
     // The scope is in it; a child that nobody is to find has none.
-    let plain = scene.spawn(&shown);
-    assert!(read_lines(&plain, 1).ends_with("g\n"));
-    let unguarded = scene.spawn_spec(scene.spec(&shown).unguarded());
-    assert_eq!(read_lines(&unguarded, 1), "(unset)\n");
+    let mut plain = scene.spawn(&shown);
+    assert!(read_lines(&mut plain, 1).ends_with("g\n"));
+    let mut unguarded = scene.spawn_spec(scene.spec(&shown).unguarded());
+    assert_eq!(read_lines(&mut unguarded, 1), "(unset)\n");
     drop((child, plain, unguarded));
     scene.end(Vec::new());
 }
@@ -420,12 +420,12 @@ fn a_directory_that_went_away_after_it_was_checked_is_told_as_such() {
 fn a_child_leads_a_session_of_its_own_if_asked_to() {
     let scene = Scene::new();
     let spec = scene.spec(&Behaviour::new().then(Step::PrintPlace).read_to_end());
-    let child = scene.spawn_spec(spec.current_dir("/usr").session());
+    let mut child = scene.spawn_spec(spec.current_dir("/usr").session());
     let pid = child.pid();
     let place = format!("pid {pid} group {pid} session {pid} in /usr\n");
-    assert_eq!(read_lines(&child, 1), place);
+    assert_eq!(read_lines(&mut child, 1), place);
     let end = block_on(child.terminate(Stop::Orderly));
-    assert!(end.survivors.is_none());
+    assert_eq!(end.survivors, Survivors::Known(0));
     scene.end(Vec::new());
 }
 
@@ -441,9 +441,9 @@ fn a_program_that_is_being_written_is_tried_again_then_told() {
     let error = failed(&scene, &command);
     assert!(matches!(error, SpawnError::Busy { attempts: 6, .. }) && error.is_transient());
     drop(writer);
-    let child = block_on(scene.children.spawn(&command)).unwrap();
-    write_to(&child, "ping\n");
-    assert_eq!(read_lines(&child, 1), "ping\n");
+    let mut child = block_on(scene.children.spawn(&command)).unwrap();
+    write_to(&mut child, "ping\n");
+    assert_eq!(read_lines(&mut child, 1), "ping\n");
     block_on(child.terminate(Stop::Orderly));
     drop(directory);
     scene.end(Vec::new());
@@ -495,12 +495,12 @@ fn a_signal_to_the_root_reaches_nothing_that_it_started() {
     let script =
         "sh -c 'read -r line; echo $line' <&3 & trap 'echo root' USR1; echo ready; wait; wait";
     let command = ["-c", "exec 3<&0; eval \"$1\"", "sh", script];
-    let child = scene.spawn_spec(scene.census.mark(CommandSpec::new("sh").args(command)));
-    assert_eq!(read_lines(&child, 1), "ready\n");
+    let mut child = scene.spawn_spec(scene.census.mark(CommandSpec::new("sh").args(command)));
+    assert_eq!(read_lines(&mut child, 1), "ready\n");
     child.signal_root(Signal::User1).expect("it lives");
-    assert_eq!(read_lines(&child, 1), "root\n");
-    write_to(&child, "other\n");
-    assert_eq!(read_lines(&child, 1), "other\n");
+    assert_eq!(read_lines(&mut child, 1), "root\n");
+    write_to(&mut child, "other\n");
+    assert_eq!(read_lines(&mut child, 1), "other\n");
     let (exit, end) = (block_on(child.exited()), child.signal_root(Signal::User1));
     assert!(exit.status().is_some_and(|status| status.success()));
     assert!(matches!(end, Err(SignalError::Gone)));

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{once, select_all};
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode};
-use pool_stdio::Batch;
+use pool_stdio::{join_batch, split_batch};
 
 use super::endpoint::{post, speaks_batches};
 use crate::asker::Asker;
@@ -104,13 +104,9 @@ impl ReplyRoom {
 
 /// The messages of a batch.
 fn messages(body: Bytes) -> Result<Vec<ClientMessage>, BadMessage> {
-    let batch = Batch::of(body, BATCH_MAX).ok().flatten();
+    let batch = split_batch(body, BATCH_MAX).ok().flatten();
     let batch = batch.ok_or(BadMessage::NotRpc(NO_BATCH))?;
-    let messages: Vec<_> = batch
-        .messages()
-        .iter()
-        .map(parse)
-        .collect::<Result<_, _>>()?;
+    let messages: Vec<_> = batch.iter().map(parse).collect::<Result<_, _>>()?;
     match messages
         .iter()
         .any(|message| message.method == "initialize")
@@ -128,7 +124,7 @@ fn joined(bodies: Vec<ReplyBody>) -> Answer {
             ReplyBody::Whole(reply) => reply,
             ReplyBody::Events(_) => None,
         });
-        return Batch::join(replies).map_or_else(accepted, json);
+        return join_batch(replies).map_or_else(accepted, json);
     }
     let streams = bodies.into_iter().filter_map(|body| match body {
         ReplyBody::Whole(None) => None,

@@ -19,8 +19,7 @@ use super::error::{EncodeError, Fragment};
 /// let mut output = BytesMut::from("content-length:2\nX-Trace: a7\n\n{}");
 /// let frame = HeaderCodec::new().decode(&mut output).unwrap().unwrap();
 /// assert_eq!(frame.body, "{}");
-/// assert_eq!(frame.header("x-trace"), Some(&b"a7"[..]));
-/// assert_eq!(frame.headers().count(), 1);
+/// assert!(frame.headers().eq([(&b"X-Trace"[..], &b"a7"[..])]));
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct HeaderFrame {
@@ -100,13 +99,6 @@ impl HeaderFrame {
             .split(|byte| *byte == b'\n')
             .filter_map(|line| split_header(strip_carriage_return(line)))
             .filter(|(name, _)| !is_content_length(name))
-    }
-
-    /// The value of the first header of this name, in whatever case, beside `Content-Length`.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        let named = |(found, _): &(&[u8], _)| found.eq_ignore_ascii_case(name.as_bytes());
-        self.headers().find(named).map(|(_, value)| value)
     }
 }
 

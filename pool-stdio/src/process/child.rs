@@ -12,7 +12,7 @@ use super::record::{ChildRecord, PipeEnds};
 use super::signal::{Signal, SignalError};
 use super::spawn_error::SpawnError;
 use super::stderr::StderrTail;
-use super::sys::{self, BorrowedPipe, Look, OwnedPipe, PipeEnd, Readiness, Root, StdoutView};
+use super::sys::{self, Look, OwnedPipe, PipeEnd, Readiness, Root, StdoutView};
 use super::terminate::{Start, Stop};
 
 /// A running child process.
@@ -211,18 +211,6 @@ impl Child {
     /// so that the child is not stuck in a write. The descriptor and its copies are made non-blocking.
     pub fn return_stdout(&mut self, stdout: OwnedPipe) {
         self.pipes.stdout = Some(sys::enclose(stdout));
-    }
-
-    /// Our end of its stdin, unless it was taken.
-    #[must_use]
-    pub fn stdin(&self) -> Option<BorrowedPipe<'_>> {
-        self.pipes.stdin.as_ref().map(sys::borrow)
-    }
-
-    /// Our end of its stdout, unless it was taken.
-    #[must_use]
-    pub fn stdout(&self) -> Option<BorrowedPipe<'_>> {
-        self.pipes.stdout.as_ref().map(sys::borrow)
     }
 
     /// Whether it can still answer: it has not exited and has not closed its stdout. A stdout that was

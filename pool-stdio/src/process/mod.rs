@@ -62,5 +62,5 @@ pub(crate) use child::{ChildRemote, ExitWait, Handover, Liveness};
 pub(crate) use lock::lock;
 pub(crate) use once::{Once, Wait};
 pub(crate) use record::ChildRecord;
+pub use sys::OwnedPipe;
 pub(crate) use sys::{AsyncStdin, AsyncStdout, PipeEnd, StdoutView};
-pub use sys::{BorrowedPipe, OwnedPipe};

@@ -85,7 +85,7 @@ pub enum Drain {
 ///
 /// // What could not be counted is never reported as none.
 /// let unknown = Survivors::Unknown(CountFailure::NoProc);
-/// assert!(unknown != Survivors::Known(0) && !unknown.is_none());
+/// assert_ne!(unknown, Survivors::Known(0));
 /// assert_eq!(unknown.to_string(), "unknown: no /proc of this process's namespace");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -229,14 +229,6 @@ pub struct TerminateAllReport {
     pub ended: usize,
     /// The process ids of those that did not.
     pub left: Vec<u32>,
-}
-
-impl Survivors {
-    /// Whether it is certain that there are none.
-    #[must_use]
-    pub const fn is_none(self) -> bool {
-        matches!(self, Self::Known(0))
-    }
 }
 
 impl fmt::Display for Survivors {

@@ -26,7 +26,6 @@ use super::note_limits::NoteLimits;
 use super::notifications::CAPACITY_MAX;
 use super::protocol::Protocol;
 use super::report::ChildFacts;
-use super::router::StrayFrames;
 use super::server_request::{Answer, ServerRequest};
 use super::transport::TransportSettings;
 use crate::codec::FRAME_BYTES_MAX_DEFAULT;
@@ -200,7 +199,6 @@ impl JsonRpcConnector {
                     hang_after: limits.hang_after,
                     notes: limits.notes(),
                 },
-                strays: StrayFrames::Skip,
                 handler: None,
             },
             ping_timeout: limits.ping_timeout,
@@ -278,15 +276,6 @@ impl JsonRpcConnector {
     #[must_use]
     pub const fn framing(mut self, framing: Framing) -> Self {
         self.settings.link.framing = framing;
-        self
-    }
-
-    /// Ends the connection when the child writes a frame that is not a JSON-RPC message. By default
-    /// such a frame is skipped and counted, and the beginning of the last few is kept for errors,
-    /// because some servers write log lines to stdout.
-    #[must_use]
-    pub const fn refuse_stray_frames(mut self) -> Self {
-        self.settings.strays = StrayFrames::Refuse;
         self
     }
 

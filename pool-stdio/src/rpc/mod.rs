@@ -81,8 +81,8 @@ pub use connection::JsonRpcConnection;
 pub use connector::{JsonRpcConnector, RpcLimits};
 pub use error::{Fate, RpcError};
 pub use exchange::{
-    Batch, ClientIds, Exchange, NotRepeated, OnDrop, Retry, RetryError, Retrying, RpcLease,
-    RpcPool, Session, Terms,
+    ClientIds, Exchange, NotRepeated, OnDrop, Retry, RetryError, Retrying, RpcLease, RpcPool,
+    Session, Terms, join_batch, split_batch,
 };
 pub use framing::Framing;
 pub use notification::Notification;

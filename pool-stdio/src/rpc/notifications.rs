@@ -5,8 +5,9 @@ use super::note_limits::NoteLimits;
 use super::notification::Notification;
 use crate::codec::FRAME_BYTES_MAX_DEFAULT;
 
-/// Receives notifications. Up to a number, and up to a number of bytes, are kept until somebody takes them;
-/// then the oldest are dropped, and the next one that is received [says](Notification::missed) how many.
+/// Receives notifications. Those that nobody has taken yet are kept, up to a limit on their number and one
+/// on their bytes. Beyond that the oldest are dropped, and the next one that is received
+/// [says](Notification::missed) how many.
 ///
 /// # Examples
 ///

@@ -22,22 +22,12 @@ use super::state::GiveUp;
 use crate::codec::DecodeError;
 use crate::metrics::Meters;
 
-/// What happens when a child writes a frame that is not a JSON-RPC message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StrayFrames {
-    /// The frame is skipped and counted, and the beginning of the last few is kept.
-    Skip,
-    /// The frame ends the connection.
-    Refuse,
-}
-
 /// Takes frames out of what was read, and routes them.
 pub(super) struct Router {
     pub(super) link: Arc<Link>,
     pub(super) notifications: Newsfeed,
     pub(super) decoder: FrameDecoder,
     pub(super) protocol: Protocol,
-    pub(super) strays: StrayFrames,
     pub(super) responder: Responder,
     pub(super) meters: Arc<Meters>,
     pub(super) batch: ReplyBatch,
@@ -61,7 +51,7 @@ impl Router {
     fn route_frames(&mut self, bytes: &mut BytesMut, read: Read) -> Result<(), EndCause> {
         loop {
             match self.decoder.next(bytes, read == Read::End) {
-                Ok(Some(frame)) => self.route_frame(frame)?,
+                Ok(Some(frame)) => self.route_frame(frame),
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(self.end_cause(&error)),
             }
@@ -81,7 +71,7 @@ impl Router {
         }
     }
 
-    fn route_frame(&mut self, frame: Bytes) -> Result<(), EndCause> {
+    fn route_frame(&mut self, frame: Bytes) {
         match Elements::of(&frame) {
             Some(_) => self.route_batch(&frame),
             None => self.route_message(frame),
@@ -90,21 +80,20 @@ impl Router {
 
     /// Scans a batch twice, first to see that it is whole: a list of its elements could be larger than
     /// the batch.
-    fn route_batch(&mut self, frame: &Bytes) -> Result<(), EndCause> {
+    fn route_batch(&mut self, frame: &Bytes) {
         if !is_batch(frame) {
             return self.stray(frame);
         }
         let mut elements = Elements::of(frame);
         while let Some(Ok(Some(span))) = elements.as_mut().map(Elements::next) {
-            self.route_message(frame.slice(span.range()))?;
+            self.route_message(frame.slice(span.range()));
             if self.batch.replies.len() == REPLIES_AT_ONCE {
                 self.deliver(Read::Bytes);
             }
         }
-        Ok(())
     }
 
-    fn route_message(&mut self, message: Bytes) -> Result<(), EndCause> {
+    fn route_message(&mut self, message: Bytes) {
         let envelope = match Envelope::of(&message) {
             Ok(envelope) if envelope.has_version => envelope,
             _ => return self.stray(&message),
@@ -114,7 +103,6 @@ impl Router {
                 let id = envelope.id.and_then(|id| own_number(id.of(&message)));
                 let reply = Reply::new(message, &envelope);
                 self.batch.replies.push((id, reply));
-                Ok(())
             }
             Ok(MessageKind::Notification) => self.route_notification(message, &envelope),
             Ok(MessageKind::Request) => self.route_request(&message, &envelope),
@@ -122,7 +110,7 @@ impl Router {
         }
     }
 
-    fn route_request(&mut self, message: &Bytes, envelope: &Envelope) -> Result<(), EndCause> {
+    fn route_request(&mut self, message: &Bytes, envelope: &Envelope) {
         // A copy, because the handler may keep it for long, and a slice would keep the whole buffer
         // that it was read into.
         let copy = Bytes::copy_from_slice(message);
@@ -133,18 +121,15 @@ impl Router {
                     if !session.ask(request) {
                         self.send_answer(too_many(&id));
                     }
-                    return Ok(());
-                }
-                if let Some(answer) = self.responder.take(request) {
+                } else if let Some(answer) = self.responder.take(request) {
                     self.send_answer(answer);
                 }
-                Ok(())
             }
             None => self.stray(message),
         }
     }
 
-    fn route_notification(&mut self, message: Bytes, envelope: &Envelope) -> Result<(), EndCause> {
+    fn route_notification(&mut self, message: Bytes, envelope: &Envelope) {
         if let Some(token) = self.protocol.progress_token(&message, envelope) {
             let number = self.link.tokens.number(token.of(&message));
             if number.is_none() && self.protocol.makes_tokens() {
@@ -154,19 +139,17 @@ impl Router {
             let fate = receiver.map_or(NoteFate::Unheard, |(sink, original)| {
                 self.pass_on(&message, Some((token, original)), &sink, NoteKind::Progress)
             });
-            self.count_note(fate);
-            return Ok(());
+            return self.count_note(fate);
         }
         if let Some(id) = self.protocol.subscription_id(&message, envelope) {
-            self.route_to_subscription(&message, id);
-            return Ok(());
+            return self.route_to_subscription(&message, id);
         }
         if let Some(id) = self.protocol.cancelled_request(&message, envelope)
             && self.route_cancel(&message, id)
         {
-            return Ok(());
+            return;
         }
-        self.route_unattributed(&message, envelope)
+        self.route_unattributed(&message, envelope);
     }
 
     /// A notification of a subscription goes to the call that opened it, and to nobody else.
@@ -247,7 +230,7 @@ impl Router {
     }
 
     /// A notification that names no request goes to the session, and to all subscribers.
-    fn route_unattributed(&self, message: &Bytes, envelope: &Envelope) -> Result<(), EndCause> {
+    fn route_unattributed(&self, message: &Bytes, envelope: &Envelope) {
         let session = self.link.session();
         let has_subscribers = session.is_some() || self.notifications.has_receivers();
         // A subscriber may keep it for long, and a slice would keep the whole buffer that it was read
@@ -263,23 +246,16 @@ impl Router {
                     session.tell(one.clone());
                 }
                 self.notifications.send(one);
-                Ok(())
             }
             None => self.stray(message),
         }
     }
 
-    fn stray(&self, frame: &[u8]) -> Result<(), EndCause> {
-        if frame.iter().all(u8::is_ascii_whitespace) {
-            return Ok(());
-        }
-        self.link.state().note_stray(frame);
-        self.meters.strayed(1);
-        match self.strays {
-            StrayFrames::Skip => Ok(()),
-            StrayFrames::Refuse => Err(EndCause::Protocol(
-                "a frame that is not a JSON-RPC message".into(),
-            )),
+    /// A frame that is not a JSON-RPC message, as some servers write lines of their log to stdout.
+    fn stray(&self, frame: &[u8]) {
+        if !frame.iter().all(u8::is_ascii_whitespace) {
+            self.link.state().note_stray(frame);
+            self.meters.strayed(1);
         }
     }
 

@@ -293,14 +293,16 @@ impl Table {
         Some(call)
     }
 
-    /// The receiver of the progress of a call, and the caller's token, by the token that we sent.
+    /// Looks a call up by the progress token that we sent to the child. Returns the receiver of its
+    /// progress, and the caller's own token.
     pub(super) fn progress(&self, token: u64) -> Option<(&NoteSink, &Bytes)> {
         let token = self.tokens.get(&token)?;
         let sink = self.pending_call(token.call)?.notes.sink.as_ref()?;
         Some((sink, &token.original))
     }
 
-    /// The receiver of what is said of a call by its number, and the id that the client gave it.
+    /// Looks a call up by its number. Returns the receiver of its notes, with the id that the client gave
+    /// it.
     pub(super) fn notes(&self, call: CallId) -> Option<&Notes> {
         Some(&self.pending_call(call)?.notes)
     }

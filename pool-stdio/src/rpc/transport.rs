@@ -12,7 +12,7 @@ use super::framing::FrameDecoder;
 use super::link::{Link, LinkSettings};
 use super::protocol::Protocol;
 use super::report::ChildFacts;
-use super::router::{ReplyBatch, Router, StrayFrames};
+use super::router::{ReplyBatch, Router};
 use super::server_request::{RequestHandler, Responder};
 use crate::metrics::Meters;
 use crate::process::{AsyncStdin, AsyncStdout, Child, Handover, StdoutView};
@@ -22,7 +22,6 @@ use crate::process::{AsyncStdin, AsyncStdout, Child, Handover, StdoutView};
 pub(super) struct TransportSettings {
     pub(super) protocol: Protocol,
     pub(super) link: LinkSettings,
-    pub(super) strays: StrayFrames,
     pub(super) handler: Option<Arc<RequestHandler>>,
 }
 
@@ -47,7 +46,6 @@ impl Transport {
         let TransportSettings {
             protocol,
             link: link_settings,
-            strays,
             handler,
         } = settings;
         let decoder = FrameDecoder::new(link_settings.framing, link_settings.frame_bytes_max);
@@ -66,7 +64,6 @@ impl Transport {
             notifications,
             decoder,
             protocol,
-            strays,
             responder: Responder::new(handler, protocol),
             meters: Arc::clone(&meters),
             batch: ReplyBatch::default(),

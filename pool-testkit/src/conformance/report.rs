@@ -46,18 +46,6 @@ impl Report {
         outcomes.find_map(|(tried, outcome)| (*tried == rule).then_some(outcome))
     }
 
-    /// The rules that the connector breaks.
-    #[must_use]
-    pub fn broken(&self) -> Vec<Rule> {
-        self.rules(|outcome| matches!(outcome, RuleOutcome::Broken { .. }))
-    }
-
-    /// The rules that could not be tried, because the subject does not say how.
-    #[must_use]
-    pub fn not_applicable(&self) -> Vec<Rule> {
-        self.rules(|outcome| matches!(outcome, RuleOutcome::NotApplicable { .. }))
-    }
-
     /// Checks that no rule was broken. Rules that are not applicable pass: this is for a first look.
     ///
     /// # Panics
@@ -78,6 +66,16 @@ impl Report {
     pub fn assert_proven(&self) {
         let open = self.not_applicable();
         assert!(self.broken().is_empty() && open.is_empty(), "{self}");
+    }
+
+    /// The rules that the connector breaks.
+    fn broken(&self) -> Vec<Rule> {
+        self.rules(|outcome| matches!(outcome, RuleOutcome::Broken { .. }))
+    }
+
+    /// The rules that could not be tried, because the subject does not say how.
+    fn not_applicable(&self) -> Vec<Rule> {
+        self.rules(|outcome| matches!(outcome, RuleOutcome::NotApplicable { .. }))
     }
 
     fn rules(&self, is_meant: impl Fn(&RuleOutcome) -> bool) -> Vec<Rule> {

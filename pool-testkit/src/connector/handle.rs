@@ -120,11 +120,6 @@ impl FakeHandle {
     pub fn stop_telling_deaths(&self) {
         self.state.tells_deaths.store(false, Ordering::Release);
     }
-
-    /// Makes every connection that is opened from here on panic when it is dropped.
-    pub fn panic_on_every_drop(&self) {
-        self.state.panics_on_drop.store(true, Ordering::Release);
-    }
 }
 
 /// Calls that were answered with [`Answer::Manual`] and wait for the test.
@@ -155,18 +150,6 @@ impl FakeHandle {
     /// Kills a connection so that only `is_alive` shows it: `died` does not resolve.
     pub fn kill_silently(&self, id: ConnectionId) -> bool {
         self.with(id, |record| record.dead.store(true, Ordering::Release))
-    }
-
-    /// Makes `is_clean` false for a connection.
-    pub fn set_dirty(&self, id: ConnectionId) -> bool {
-        self.with(id, |record| record.dirty.store(true, Ordering::Release))
-    }
-
-    /// Makes `needs_reset` true for a connection until a reset succeeds.
-    pub fn set_needs_reset(&self, id: ConnectionId) -> bool {
-        self.with(id, |record| {
-            record.needs_reset.store(true, Ordering::Release);
-        })
     }
 
     /// Says what a connection weighs from here on. It weighs nothing at first.

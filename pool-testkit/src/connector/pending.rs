@@ -20,7 +20,7 @@ pub(super) enum Reply {
 /// # Examples
 ///
 /// ```
-/// use pool_core::{CloseReason, ConnectionPool, PooledConnection};
+/// use pool_core::{CloseReason, ConnectionPool};
 /// use pool_testkit::Call;
 /// use pool_testkit::connector::{Answer, pair};
 ///
@@ -31,7 +31,7 @@ pub(super) enum Reply {
 /// fake.set(Call::Close, Answer::Manual);
 /// let pool = ConnectionPool::builder(connector).max_size(1).build()?;
 /// let lease = pool.acquire().await?;
-/// fake.set_needs_reset(PooledConnection::id(&lease));
+/// lease.mark_needs_reset();
 /// drop(lease);
 ///
 /// let reset = fake.next(Call::Reset).await;

@@ -24,13 +24,13 @@ pub(super) struct FakeRecord {
 }
 
 impl FakeRecord {
-    pub(super) fn new(id: ConnectionId, panics_on_drop: bool) -> Self {
+    pub(super) fn new(id: ConnectionId) -> Self {
         Self {
             id,
             dead: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             needs_reset: AtomicBool::new(false),
-            panics_on_drop: AtomicBool::new(panics_on_drop),
+            panics_on_drop: AtomicBool::new(false),
             weight: AtomicU64::new(0),
             suspicion: OnceLock::new(),
             death: watch::Sender::new(false),

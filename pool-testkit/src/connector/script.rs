@@ -16,9 +16,9 @@ pub enum Answer {
     /// It succeeds at once.
     #[default]
     Ok,
-    /// It fails at once, with a transient error if it is a connect. A close cannot fail and ends.
+    /// It fails at once, with a transient error if it is a connect. A close cannot fail: it ends.
     Transient,
-    /// It fails at once, with a permanent error if it is a connect. A close cannot fail and ends.
+    /// It fails at once, with a permanent error if it is a connect. A close cannot fail: it ends.
     Permanent,
     /// It panics.
     Panic,

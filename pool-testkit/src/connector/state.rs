@@ -26,7 +26,6 @@ pub(super) struct FakeState {
     pub(super) query_scripts: [Mutex<QueryScript>; Query::ALL.len()],
     pub(super) pending: [PendingQueue; Call::ALL.len()],
     pub(super) tells_deaths: AtomicBool,
-    pub(super) panics_on_drop: AtomicBool,
     /// Connections that exist.
     pub(super) records: Mutex<BTreeMap<ConnectionId, Arc<FakeRecord>>>,
     pub(super) closes: Mutex<Vec<(ConnectionId, CloseReason)>>,
@@ -41,7 +40,6 @@ impl FakeState {
             query_scripts: [const { Mutex::new(QueryScript::new()) }; Query::ALL.len()],
             pending: [const { PendingQueue::new() }; Call::ALL.len()],
             tells_deaths: AtomicBool::new(true),
-            panics_on_drop: AtomicBool::new(false),
             records: Mutex::new(BTreeMap::new()),
             closes: Mutex::new(Vec::new()),
             kills: Mutex::new(Vec::new()),
@@ -104,8 +102,7 @@ impl FakeState {
 
     /// Enters a new connection.
     pub(super) fn open(&self, id: ConnectionId) -> Arc<FakeRecord> {
-        let panics_on_drop = self.panics_on_drop.load(Ordering::Acquire);
-        let record = Arc::new(FakeRecord::new(id, panics_on_drop));
+        let record = Arc::new(FakeRecord::new(id));
         lock(&self.records).insert(id, Arc::clone(&record));
         record
     }

@@ -14,5 +14,5 @@ mod tests;
 
 pub use faulty::FaultyConnector;
 pub use odds::Odds;
-pub use plan::{FaultPlan, SEED_VARIABLE};
+pub use plan::FaultPlan;
 pub use switch::FaultSwitch;

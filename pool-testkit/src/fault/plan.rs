@@ -9,7 +9,7 @@ use super::odds::{FaultKind, Odds, QueryOdds};
 use super::random::SplitMix64;
 
 /// The environment variable that replaces the seed of [`FaultPlan::from_env_or`].
-pub const SEED_VARIABLE: &str = "POOL_TESTKIT_SEED";
+const SEED_VARIABLE: &str = "POOL_TESTKIT_SEED";
 
 /// What goes wrong with one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl FaultPlan {
         }
     }
 
-    /// [`new`](Self::new) with the seed from the environment variable [`SEED_VARIABLE`] if it is
+    /// [`new`](Self::new) with the seed from the environment variable `POOL_TESTKIT_SEED` if it is
     /// set, in decimal or with `0x` in front, and with `seed` otherwise.
     ///
     /// # Panics
@@ -92,28 +92,6 @@ impl FaultPlan {
                 None => panic!("{SEED_VARIABLE} is {text:?}, but must be a number"),
             },
         }
-    }
-
-    /// A plan in which everything goes wrong now and then, delays are up to `delay_max`, and
-    /// one connection in ten dies within ten times that.
-    #[must_use]
-    pub fn with_everything(self, delay_max: Duration) -> Self {
-        let odds = Odds::none()
-            .transient(60)
-            .panic(15)
-            .hang(10)
-            .slow(300, delay_max);
-        self.call_odds(Call::Connect, odds.permanent(10))
-            .call_odds(Call::Reset, odds)
-            .call_odds(Call::Check, odds)
-            .call_odds(
-                Call::Close,
-                Odds::none().panic(15).hang(5).slow(300, delay_max),
-            )
-            .query_odds(Query::IsAlive, 20, 5)
-            .query_odds(Query::IsClean, 40, 5)
-            .query_odds(Query::NeedsReset, 100, 5)
-            .death_odds(100, delay_max * 10)
     }
 
     /// Sets how often the calls of one method go wrong.
@@ -280,7 +258,13 @@ mod tests {
 
     #[test]
     fn faults_happen_as_often_as_the_odds_say() {
-        let plan = FaultPlan::new(7).with_everything(Duration::from_millis(10));
+        let delay_max = Duration::from_millis(10);
+        let odds = Odds::none().transient(60).panic(15).hang(10);
+        let slow = Odds::none().slow(300, delay_max);
+        let plan = FaultPlan::new(7)
+            .call_odds(Call::Reset, odds)
+            .call_odds(Call::Close, slow)
+            .death_odds(100, delay_max * 10);
         let count = |kind| {
             (0..10_000)
                 .filter(|&n| plan.call(Call::Reset, n).kind == kind)

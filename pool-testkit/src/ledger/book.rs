@@ -36,8 +36,8 @@ pub(super) struct Book {
     limit: usize,
     slots: BTreeMap<ConnectionId, SlotEntry>,
     queue: VecDeque<WaiterId>,
-    /// How many of those, at the front, had their turn: what they were lent proved dead, or what was
-    /// idle has to be checked first.
+    /// How many of the waiters at the front of the queue wait for the second time: the connection that
+    /// they got was dead, or the idle one has to be checked first.
     again: usize,
     /// The connection whose state the next event shows.
     between: Option<ConnectionId>,

@@ -33,8 +33,6 @@ use super::observer::Ledger;
 /// let (one, other) = (pool("one")?, pool("other")?);
 /// drop(one.acquire().await?);
 /// drop(other.acquire().await?); // the connection of `one` is closed for it
-/// together.assert_ok();
-/// assert_eq!((together.present(), together.peak()), (1, 1));
 /// one.close(Duration::from_secs(5)).await;
 /// other.close(Duration::from_secs(5)).await;
 /// together.assert_settled();
@@ -50,7 +48,6 @@ pub struct BudgetLedger {
 struct Counted {
     limit: usize,
     present: HashSet<(Arc<str>, ConnectionId)>,
-    peak: usize,
     /// The first rule that was broken.
     breach: Option<String>,
 }
@@ -63,7 +60,6 @@ impl BudgetLedger {
             counted: Arc::new(Mutex::new(Counted {
                 limit,
                 present: HashSet::new(),
-                peak: 0,
                 breach: None,
             })),
         }
@@ -83,29 +79,6 @@ impl BudgetLedger {
         Arc::new(Both { of_pool, together })
     }
 
-    /// How many connections there are.
-    #[must_use]
-    pub fn present(&self) -> usize {
-        self.lock().present.len()
-    }
-
-    /// How many there were at most.
-    #[must_use]
-    pub fn peak(&self) -> usize {
-        self.lock().peak
-    }
-
-    /// Checks that the limit was kept so far.
-    ///
-    /// # Panics
-    ///
-    /// Panics if it was not.
-    #[track_caller]
-    pub fn assert_ok(&self) {
-        let breach = self.lock().breach.clone();
-        assert!(breach.is_none(), "{}", breach.unwrap_or_default());
-    }
-
     /// Checks that the limit was kept, and that no connection is left.
     ///
     /// # Panics
@@ -113,8 +86,11 @@ impl BudgetLedger {
     /// Panics if it was not, or one is.
     #[track_caller]
     pub fn assert_settled(&self) {
-        self.assert_ok();
-        let left = self.lock().present.clone();
+        let (breach, left) = {
+            let counted = self.lock();
+            (counted.breach.clone(), counted.present.clone())
+        };
+        assert!(breach.is_none(), "{}", breach.unwrap_or_default());
         assert!(left.is_empty(), "connections are left: {left:?}");
     }
 
@@ -148,7 +124,6 @@ impl Counted {
     fn opens(&mut self, (pool, id): (Arc<str>, ConnectionId)) {
         let is_new = self.present.insert((Arc::clone(&pool), id));
         let count = self.present.len();
-        self.peak = self.peak.max(count);
         if self.breach.is_some() {
             return;
         }
@@ -209,7 +184,6 @@ mod tests {
         tell(&ledger, "one", opening(0));
         tell(&ledger, "one", closed(0));
         tell(&ledger, "other", opening(0));
-        ledger.assert_ok();
         tell(&ledger, "other", EventKind::Detached { id: id(0) });
         ledger.assert_settled();
     }
@@ -230,7 +204,6 @@ mod tests {
     fn connection_that_is_left_is_found() {
         let ledger = BudgetLedger::new(1);
         tell(&ledger, "one", opening(0));
-        ledger.assert_ok();
         ledger.assert_settled();
     }
 
@@ -241,7 +214,8 @@ mod tests {
         ledger.limit_at_least(0);
         tell(&ledger, "one", opening(0));
         tell(&ledger, "other", opening(0));
-        ledger.assert_ok();
-        assert_eq!((ledger.present(), ledger.peak()), (2, 2));
+        tell(&ledger, "one", closed(0));
+        tell(&ledger, "other", closed(0));
+        ledger.assert_settled();
     }
 }

@@ -85,6 +85,7 @@ fn end_of_main_with_a_pool(ending: &str, spec: CommandSpec) {
             pool.close(Duration::from_millis(100)).await;
         } else {
             drop(pool);
+            // Nothing tells that the close of a dropped pool has begun. The test holds if it has not, too.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });

@@ -1,12 +1,13 @@
 //! How children start where the host is in an unusual state.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
-use pool_stdio::{Child, Command, CommandSpec, SignalError, SpawnError, Stop};
+use pool_stdio::{Child, Command, CommandSpec, SignalError, SpawnError, Stop, Survivors};
 
 use super::tell;
 use crate::children::{OUTER_DEADLINE, block_on, is_readable_within};
@@ -14,14 +15,11 @@ use crate::children::{OUTER_DEADLINE, block_on, is_readable_within};
 /// What a child begins with.
 pub(super) fn clean_start() {
     let output = |program: &str, args: &[&str]| {
-        let child = spawn(CommandSpec::new(program).args(args.iter().copied()));
-        let stdout = child
-            .stdout()
-            .expect("nothing else took it")
-            .try_clone_to_owned();
+        let mut child = spawn(CommandSpec::new(program).args(args.iter().copied()));
+        let stdout = child.take_stdout().expect("nothing else took it");
         block_on(child.exited());
         let mut said = [0; 4096];
-        let mut stdout = fs::File::from(stdout.expect("there is a number for it"));
+        let mut stdout = fs::File::from(stdout);
         let count = std::io::Read::read(&mut stdout, &mut said).expect("it has said something");
         String::from_utf8_lossy(&said[..count]).into_owned()
     };
@@ -49,11 +47,9 @@ pub(super) fn leased_programs() {
         push @files, $file } $SIG{IO} = 'IGNORE'; $| = 1; print \"up\\n\"; sleep 600";
     let command = |path: &PathBuf| CommandSpec::new(path).build().expect("it is there");
     let commands: Vec<Command> = leased.iter().map(command).collect();
-    let owner = spawn(CommandSpec::new("perl").args(["-e", lease]).args(&leased));
-    assert!(is_readable_within(
-        owner.stdout().expect("it is there"),
-        OUTER_DEADLINE
-    ));
+    let mut owner = spawn(CommandSpec::new("perl").args(["-e", lease]).args(&leased));
+    let up = owner.take_stdout().expect("it is there");
+    assert!(is_readable_within(up.as_fd(), OUTER_DEADLINE));
 
     let hang = [0; 3].map(|_| commands[0].spawn());
     let begun = now();
@@ -104,7 +100,7 @@ pub(super) fn fork_of_the_host() {
                 );
             drop(child);
             let end = block_on(other.terminate(Stop::Force));
-            std::process::exit(i32::from(!is_told || !end.survivors.is_none()) + 10);
+            std::process::exit(i32::from(!is_told || end.survivors != Survivors::Known(0)) + 10);
         }
         ForkResult::Parent { child: forked } => {
             let status = waitpid(forked, None).expect("it is our child");

@@ -118,11 +118,9 @@ pub(super) fn traced_child() {
         syscall($number, 0x4206, {pid}, 0, 0) == 0 or die $!;
         $| = 1; print \"up\\n\"; sleep 60"
     );
-    let tracer = spawn(CommandSpec::new("perl").args(["-e", &seize]));
-    assert!(is_readable_within(
-        tracer.stdout().expect("it is there"),
-        10 * LONG
-    ));
+    let mut tracer = spawn(CommandSpec::new("perl").args(["-e", &seize]));
+    let up = tracer.take_stdout().expect("it is there");
+    assert!(is_readable_within(up.as_fd(), 10 * LONG));
     let busy_before = custodian_time();
     let begun = now();
     let end = block_on(child.terminate(Stop::Force));
@@ -154,13 +152,8 @@ pub(super) fn idle_children(count: usize) {
 
 fn cost_of_lines() -> Duration {
     let echo = "while read -r line; do echo \"$line\" >&2; done";
-    let child = spawn(CommandSpec::new("sh").args(["-c", echo]));
-    let stdin = child.stdin().expect("nothing else took it");
-    let mut stdin = fs::File::from(
-        stdin
-            .try_clone_to_owned()
-            .expect("there is a number for it"),
-    );
+    let mut child = spawn(CommandSpec::new("sh").args(["-c", echo]));
+    let mut stdin = fs::File::from(child.take_stdin().expect("nothing else took it"));
     let before = custodian_time();
     for number in 1..=500 {
         stdin.write_all(b"line\n").expect("it reads");
@@ -180,11 +173,9 @@ pub(super) fn large_tails() {
         lines_max: usize::MAX,
     };
     let script = "head -c 60000000 /dev/zero >&2; echo done; while :; do echo more >&2; done";
-    let noisy = spawn(CommandSpec::new("sh").args(["-c", script]).stderr(ring));
-    assert!(is_readable_within(
-        noisy.stdout().expect("it is there"),
-        10 * LONG
-    ));
+    let mut noisy = spawn(CommandSpec::new("sh").args(["-c", script]).stderr(ring));
+    let done = noisy.take_stdout().expect("it is there");
+    assert!(is_readable_within(done.as_fd(), 10 * LONG));
     let ends = thread::scope(|scope| {
         let ends = scope.spawn(median_end);
         while !ends.is_finished() {

@@ -279,3 +279,17 @@ fn public_items_are_counted_and_what_looks_like_one_is_not() {
     assert_eq!(items.count("a"), 3, "{items}");
     assert!(items.to_string().ends_with("public items of a: 3\n"));
 }
+
+#[test]
+fn an_item_for_each_system_counts_once_and_one_in_a_private_module_not_at_all() {
+    let unix = "pub type Pipe = Fd;\nimpl Child {\n    pub const fn end(&self) {}\n}\n\
+        impl Parent {\n    pub fn end(&self) {}\n}\nmod sealed {\n    pub trait Sealed {}\n}\n";
+    let windows = "pub type Pipe = Handle;\nimpl Child {\n    pub fn end(&mut self) {}\n}\n";
+    let files = [
+        SourceFile::new("a/src/sys/unix.rs", unix),
+        SourceFile::new("a/src/sys/windows/pipes.rs", windows),
+        SourceFile::new("a/src/other.rs", "pub type Pipe = Vec<u8>;\n"),
+    ];
+    let items = super::PublicItems::of(&files);
+    assert_eq!(items.count("a"), 4, "{items}");
+}

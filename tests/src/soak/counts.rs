@@ -88,4 +88,5 @@ fn entries(directory: &str) -> Vec<String> {
 }
 
 const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Nothing tells of a task or descriptor that has gone, so they are counted again.
 const WAIT_STEP: Duration = Duration::from_millis(1);

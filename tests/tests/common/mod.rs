@@ -113,15 +113,18 @@ pub(crate) fn graces(eof: Duration, term: Duration) -> LadderTimes {
 }
 
 /// Writes all of it to the child.
-pub(crate) fn write_to(child: &Child, text: &str) {
-    let stdin = child.stdin().unwrap().try_clone_to_owned().unwrap();
-    File::from(stdin).write_all(text.as_bytes()).unwrap();
+pub(crate) fn write_to(child: &mut Child, text: &str) {
+    let mut stdin = File::from(child.take_stdin().unwrap());
+    stdin.write_all(text.as_bytes()).unwrap();
+    child.return_stdin(stdin.into(), Vec::new());
 }
 
 /// Reads from the child until this many lines or its end.
-pub(crate) fn read_lines(child: &Child, count: usize) -> String {
-    let stdout = child.stdout().unwrap().try_clone_to_owned().unwrap();
-    read_lines_from(&mut File::from(stdout), count)
+pub(crate) fn read_lines(child: &mut Child, count: usize) -> String {
+    let mut stdout = File::from(child.take_stdout().unwrap());
+    let text = read_lines_from(&mut stdout, count);
+    child.return_stdout(stdout.into());
+    text
 }
 
 /// Reads from a pipe until this many lines or its end.

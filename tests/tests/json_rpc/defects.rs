@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{CloseReason, Connector};
-use pool_stdio::{Fate, JsonRpcConnector, Protocol, RpcError, RpcLimits, Stop};
+use pool_stdio::{Fate, JsonRpcConnector, Protocol, RpcError, RpcLimits, Stop, Survivors};
 use pool_testkit::fixture::{Behaviour, Step};
 use serde_json::Value;
 use tokio::runtime;
@@ -109,7 +109,7 @@ fn a_grandchild_does_not_survive_a_close() {
             let child = connector.connect(&context()).await.unwrap();
             let leaf = bed.scene.beacon.expect(1);
             let termination = child.terminate(stop).await;
-            assert!(termination.survivors.is_none());
+            assert_eq!(termination.survivors, Survivors::Known(0));
             assert!(leaf[0].is_dead());
         }
     });

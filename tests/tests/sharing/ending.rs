@@ -120,10 +120,12 @@ fn drop_of_a_connection_that_panics_after_the_runtime_has_gone_frees_the_slot() 
     let (connector, fake) = pair();
     let mut builder = runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().unwrap();
-    fake.panic_on_every_drop();
     let (pool, leases) = runtime.block_on(async {
         let pool = SharedPool::builder(connector).build().unwrap();
         let leases = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+        for lease in &leases {
+            assert!(fake.panic_on_drop(lease.id()));
+        }
         (pool, leases)
     });
     let mut waiter = HandPolled::new(pool.acquire());

@@ -39,7 +39,7 @@ async fn connection_that_is_unfit_on_return_is_not_lent_again() {
         let mut leases = bed.leases(2).await;
         let bad = id(&leases[0]);
         match ruin {
-            0 => drop(bed.fake.set_dirty(bad)),
+            0 => leases[0].mark_dirty(),
             1 => drop(bed.fake.kill_silently(bad)),
             _ => SharedLease::discard(leases.remove(0)),
         }

@@ -238,11 +238,9 @@ impl Actor {
         }
         let id = alive[self.draw_place(alive.len())];
         // It may be gone by now.
-        let _was_there = match self.below(5) {
+        let _was_there = match self.below(3) {
             0 => self.world.fake.kill(id),
             1 => self.world.fake.kill_silently(id),
-            2 => self.world.fake.set_dirty(id),
-            3 => self.world.fake.set_needs_reset(id),
             _ => self.world.fake.panic_on_drop(id),
         };
     }

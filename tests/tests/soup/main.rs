@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use pool_testkit::fault::{FaultPlan, SEED_VARIABLE};
+use pool_testkit::fault::FaultPlan;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -71,7 +71,7 @@ fn a_pool_whose_runtime_is_dropped_drops_everything_at_once_on_threads() {
 
 fn run_seeds(runtime_kind: RuntimeKind, ending: Ending, seeds: u64) {
     planned_panics::silence_planned_panics();
-    if std::env::var_os(SEED_VARIABLE).is_some() {
+    if std::env::var_os("POOL_TESTKIT_SEED").is_some() {
         drop(run(runtime_kind, ending, FaultPlan::from_env_or(0)));
         return;
     }

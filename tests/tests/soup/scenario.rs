@@ -173,8 +173,23 @@ fn with_faults(plan: FaultPlan, kind: u32, unit: Duration) -> FaultPlan {
             .query_odds(Query::IsAlive, 150, 50)
             .query_odds(Query::IsClean, 50, 50)
             .query_odds(Query::NeedsReset, 50, 50),
-        _ => plan.with_everything(unit * 2),
+        _ => with_everything(plan, unit * 2),
     }
+}
+
+/// Everything goes wrong now and then, delays are up to `delay_max`, and one connection in ten dies
+/// within ten times that.
+fn with_everything(plan: FaultPlan, delay_max: Duration) -> FaultPlan {
+    let slow = Odds::none().slow(300, delay_max);
+    let odds = slow.transient(60).panic(15).hang(10);
+    plan.call_odds(Call::Connect, odds.permanent(10))
+        .call_odds(Call::Reset, odds)
+        .call_odds(Call::Check, odds)
+        .call_odds(Call::Close, slow.panic(15).hang(5))
+        .query_odds(Query::IsAlive, 20, 5)
+        .query_odds(Query::IsClean, 40, 5)
+        .query_odds(Query::NeedsReset, 100, 5)
+        .death_odds(100, delay_max * 10)
 }
 
 impl fmt::Display for Scenario {

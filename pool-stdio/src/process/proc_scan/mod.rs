@@ -48,7 +48,7 @@ struct Queue {
 }
 
 impl<A: Fn(ScanAnswer) + Clone + Send + 'static> ScanThread<A> {
-    /// `answer` is called on the thread. Of the descriptors of this program it may use `kept` only.
+    /// `answer` is called on the thread. It must use no descriptor of this program but `kept`.
     pub(crate) fn new(answer: A, kept: sys::Kept) -> Self {
         Self {
             queue: Arc::default(),
@@ -81,9 +81,9 @@ impl<A: Fn(ScanAnswer) + Clone + Send + 'static> ScanThread<A> {
 #[derive(Default)]
 struct State {
     pending: Vec<Pending>,
-    /// Descendants outside the groups that passes saw alive, as long as they are shown. A dead one
-    /// carries no mark any more, and a request does not know of those that were found after it was
-    /// made.
+    /// Descendants outside their child's group that an earlier pass saw alive, for as long as `/proc`
+    /// shows them. They are kept here for two reasons: a dead one carries no mark any more, and a
+    /// request does not know of those that were found after it was made.
     outside: BTreeSet<(ChildId, ProcessId)>,
 }
 

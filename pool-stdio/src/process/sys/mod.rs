@@ -94,11 +94,11 @@ pub(crate) use spawn::{Mask, Place, Start, StartError, StartLimits, StderrEnd, S
 #[cfg(unix)]
 pub(crate) use spawned::Spawned;
 #[cfg(unix)]
-pub use unix::{BorrowedPipe, OwnedPipe};
+pub use unix::OwnedPipe;
 #[cfg(unix)]
 pub(crate) use unix::{
-    Kept, Look, PipeEnd, Readiness, Ready, StdoutView, block_signals, borrow, check_executable,
-    clock_now, close_in_forks, descriptor_limit, descriptors_open, effective_user, enclose, expose,
+    Kept, Look, PipeEnd, Readiness, Ready, StdoutView, block_signals, check_executable, clock_now,
+    close_in_forks, descriptor_limit, descriptors_open, effective_user, enclose, expose,
     hard_limit, is_writing, never_blocks, os_error_kind, parent_id, pause, process_limit,
     reap_adopted, resident_bytes, set_nonblocking, signal_group_by_pid, signal_process_by_pid,
     view, write,
@@ -111,16 +111,16 @@ pub(crate) use watched_pipe::WatchedPipe;
 #[cfg(windows)]
 pub(crate) use lookup::check_executable;
 #[cfg(windows)]
+pub use windows::OwnedPipe;
+#[cfg(windows)]
 pub(crate) use windows::{
     AsyncStdin, AsyncStdout, CAN_COUNT, ForeignProcess, Kept, Look, PipeEnd, PollWaker, Poller,
-    Readiness, Ready, Root, Spawned, StdoutView, WatchedExit, WatchedPipe, block_signals, borrow,
+    Readiness, Ready, Root, Spawned, StdoutView, WatchedExit, WatchedPipe, block_signals,
     clock_now, clock_ticks, control_group, descriptor_limit, descriptors_open, enclose,
     environment, expose, has_living_member, is_stopped, is_writing, never_blocks, os_error_kind,
     parent_id, pause, process_limit, processes, reap_adopted, resident_bytes, signal_process,
     spawn, use_own_descriptors, view,
 };
-#[cfg(windows)]
-pub use windows::{BorrowedPipe, OwnedPipe};
 
 use crate::process::outcome::Exit;
 

@@ -55,7 +55,8 @@ impl Root {
         None
     }
 
-    /// Whether it runs. Does not reap it. Not to be called after [`reap`](Self::reap) did.
+    /// Whether it runs. Does not reap it. It must not be called after [`reap`](Self::reap)
+    /// has reaped the process.
     pub(crate) fn life(&self) -> io::Result<Life> {
         wait(
             libc::P_PID,

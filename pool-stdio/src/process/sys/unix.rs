@@ -29,9 +29,6 @@ use crate::process::signal::Signal;
 /// Our end of a pipe to a child: a file descriptor on Unix, a handle on Windows.
 pub type OwnedPipe = OwnedFd;
 
-/// The same, borrowed.
-pub type BorrowedPipe<'a> = BorrowedFd<'a>;
-
 /// Our end of a pipe to a child, within this crate.
 pub(crate) type PipeEnd = OwnedFd;
 
@@ -53,10 +50,6 @@ pub(crate) const fn expose(end: PipeEnd) -> Option<OwnedPipe> {
 /// Our end as users give it back.
 pub(crate) const fn enclose(pipe: OwnedPipe) -> PipeEnd {
     pipe
-}
-
-pub(crate) fn borrow(end: &PipeEnd) -> BorrowedPipe<'_> {
-    end.as_fd()
 }
 
 pub(crate) fn view(end: &PipeEnd) -> StdoutView<'_> {

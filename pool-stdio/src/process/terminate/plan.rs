@@ -80,21 +80,22 @@ pub enum Stop {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LadderTimes {
-    /// For writing what was queued for the child. Default 500 ms: a child that reads takes
-    /// microseconds, and one that does not read must not delay its own end.
+    /// How long it may take to write what was queued for the child. Default 500 ms: a child that reads
+    /// takes microseconds, and one that does not read must not delay its own end.
     pub flush: Duration,
-    /// From the end of input to SIGTERM. Default 5 s: some servers leave corrupt files behind if they
+    /// The time from the end of input to SIGTERM. Default 5 s: some servers leave corrupt files behind if they
     /// are killed 500 ms after the end of their input.
     pub eof_grace: Duration,
-    /// From SIGTERM to SIGKILL. Default 5 s.
+    /// The time from SIGTERM to SIGKILL. Default 5 s.
     pub term_grace: Duration,
-    /// From SIGTERM to SIGKILL in a [forced](Stop::Force) termination. Default zero: no SIGTERM, and
+    /// The time from SIGTERM to SIGKILL in a [forced](Stop::Force) termination. Default zero: no SIGTERM, and
     /// the child is dead before its stdin is closed. With any other value it sees the end of its
     /// input first, possibly in the middle of a request.
     pub force_grace: Duration,
-    /// From the root's death after SIGKILL, for the rest of the scope to die. Default 2 s.
+    /// How long the rest of the scope has to die after SIGKILL, counted from the death of the root.
+    /// Default 2 s.
     pub kill_wait: Duration,
-    /// From the end of the scope, for reading what is left in the pipes. Default 2 s.
+    /// How long what is left in the pipes is read, counted from the end of the scope. Default 2 s.
     pub drain_timeout: Duration,
     /// How long a pipe may stay open without a byte, held by a process outside the scope. Default
     /// 500 ms: shorter times give false alarms on a loaded machine.

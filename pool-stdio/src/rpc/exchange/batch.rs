@@ -11,17 +11,24 @@ use crate::rpc::error::RpcError;
 use crate::rpc::framing::join;
 use crate::rpc::scan::Elements;
 
-/// The messages of a JSON-RPC batch, as a client of MCP 2025-03-26 can send them. Each one gets an
-/// [`Exchange`](crate::Exchange), and their replies become one batch again.
+/// The messages of a JSON-RPC batch, as the client wrote them. `None` if the frame is no array, and so one
+/// message. Clients of MCP 2025-03-26 can send batches.
 ///
-/// The order of the replies is up to the caller: JSON-RPC asks for none.
+/// Each message gets an [`Exchange`](crate::Exchange), which looks at it: one that is no message fails
+/// alone. [`join_batch`] makes one batch of the replies.
+///
+/// # Errors
+///
+/// [`BadRequest`](RpcError::BadRequest) if the array is not whole, is empty, or has more than
+/// `messages_max` messages. A limit is needed, because the shortest message has one byte.
 ///
 /// # Examples
 ///
 /// ```
 /// use pool_core::SharedPool;
 /// use pool_stdio::{
-///     Batch, CommandSpec, ErrorObject, JsonRpcConnector, Protocol, Retry, RetryError, Terms,
+///     CommandSpec, ErrorObject, JsonRpcConnector, Protocol, Retry, RetryError, Terms, join_batch,
+///     split_batch,
 /// };
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -33,10 +40,10 @@ use crate::rpc::scan::Elements;
 ///
 /// let body = r#"[{"jsonrpc":"2.0","id":"a","method":"greet"},
 ///     {"jsonrpc":"2.0","method":"notifications/news"}, {"jsonrpc":"2.0","id":7,"method":"greet"}]"#;
-/// let batch = Batch::of(body.into(), 100)?.expect("it is a batch");
+/// let messages = split_batch(body.into(), 100)?.expect("it is a batch");
 /// // All at once: each one is a task.
 /// let mut exchanges = Vec::new();
-/// for message in batch.messages().to_vec() {
+/// for message in messages {
 ///     let mut exchange = retry.exchange(message.clone(), &terms);
 ///     exchanges.push(tokio::spawn(async move {
 ///         let failed = |error: RetryError| {
@@ -51,67 +58,49 @@ use crate::rpc::scan::Elements;
 ///     replies.extend(exchange.await?);
 /// }
 /// assert_eq!(
-///     Batch::join(replies).expect("it has requests"),
+///     join_batch(replies).expect("it has requests"),
 ///     r#"[{"jsonrpc":"2.0","id":"a","result":"hi"},{"jsonrpc":"2.0","id":7,"result":"hi"}]"#
 /// );
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
-pub struct Batch {
-    messages: Vec<Bytes>,
-}
-
-impl Batch {
-    /// Takes a batch apart. `None` if the frame is no array, and so one message. Each message is looked at
-    /// when its exchange begins: one that is no message fails alone.
-    ///
-    /// # Errors
-    ///
-    /// [`BadRequest`](RpcError::BadRequest) if the array is not whole, is empty, or has more than
-    /// `messages_max` messages. A limit is needed, because the shortest message has one byte.
-    pub fn of(frame: Bytes, messages_max: usize) -> Result<Option<Self>, RpcError> {
-        let Some(mut elements) = Elements::of(&frame) else {
-            return Ok(None);
-        };
-        let mut messages = Vec::new();
-        while let Some(span) = elements.next().map_err(bad_request)? {
-            if messages.len() == messages_max {
-                return Err(RpcError::BadRequest {
-                    reason: format!("a batch of more than {messages_max} messages"),
-                });
-            }
-            messages.push(frame.slice(span.range()));
-        }
-        if messages.is_empty() {
+pub fn split_batch(frame: Bytes, messages_max: usize) -> Result<Option<Vec<Bytes>>, RpcError> {
+    let Some(mut elements) = Elements::of(&frame) else {
+        return Ok(None);
+    };
+    let mut messages = Vec::new();
+    while let Some(span) = elements.next().map_err(bad_request)? {
+        if messages.len() == messages_max {
             return Err(RpcError::BadRequest {
-                reason: EMPTY_BATCH.to_owned(),
+                reason: format!("a batch of more than {messages_max} messages"),
             });
         }
-        Ok(Some(Self { messages }))
+        messages.push(frame.slice(span.range()));
     }
+    if messages.is_empty() {
+        return Err(RpcError::BadRequest {
+            reason: EMPTY_BATCH.to_owned(),
+        });
+    }
+    Ok(Some(messages))
+}
 
-    /// Its messages, as the client wrote them.
-    #[must_use]
-    pub fn messages(&self) -> &[Bytes] {
-        &self.messages
+/// One batch of these replies. `None` if there is none: the client expects nothing then, not even an
+/// empty array. The order of the replies is up to the caller: JSON-RPC asks for none.
+///
+/// [`split_batch`] has an example.
+pub fn join_batch(replies: impl IntoIterator<Item = Bytes>) -> Option<Bytes> {
+    let mut parts = Vec::new();
+    for reply in replies {
+        let separator: &'static [u8] = if parts.is_empty() { b"[" } else { b"," };
+        parts.push(Bytes::from_static(separator));
+        parts.push(reply);
     }
-
-    /// One batch of these replies. `None` if there is none: the client expects nothing then, not even an
-    /// empty array.
-    pub fn join(replies: impl IntoIterator<Item = Bytes>) -> Option<Bytes> {
-        let mut parts = Vec::new();
-        for reply in replies {
-            let separator: &'static [u8] = if parts.is_empty() { b"[" } else { b"," };
-            parts.push(Bytes::from_static(separator));
-            parts.push(reply);
-        }
-        if parts.is_empty() {
-            return None;
-        }
-        parts.push(Bytes::from_static(b"]"));
-        Some(join(&parts))
+    if parts.is_empty() {
+        return None;
     }
+    parts.push(Bytes::from_static(b"]"));
+    Some(join(&parts))
 }
 
 #[cfg(test)]
@@ -119,8 +108,7 @@ mod tests {
     use super::*;
 
     fn messages(frame: &'static str, messages_max: usize) -> Result<Option<Vec<Bytes>>, RpcError> {
-        let batch = Batch::of(Bytes::from_static(frame.as_bytes()), messages_max)?;
-        Ok(batch.map(|batch| batch.messages))
+        split_batch(Bytes::from_static(frame.as_bytes()), messages_max)
     }
 
     #[test]
@@ -128,9 +116,9 @@ mod tests {
         let found = messages(" [ {\"id\" : 1} ,[2, \"]\"],3]\n", 3).unwrap();
         let found = found.unwrap();
         assert_eq!(found, ["{\"id\" : 1}", "[2, \"]\"]", "3"]);
-        assert_eq!(Batch::join(found).unwrap(), "[{\"id\" : 1},[2, \"]\"],3]");
+        assert_eq!(join_batch(found).unwrap(), "[{\"id\" : 1},[2, \"]\"],3]");
         assert!(messages("{\"id\":[1]}", 3).unwrap().is_none());
-        assert!(Batch::join([]).is_none());
+        assert!(join_batch([]).is_none());
     }
 
     #[test]

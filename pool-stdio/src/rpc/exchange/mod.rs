@@ -38,7 +38,7 @@ pub(super) fn exchange(
     admission::admit(held, message.into(), terms, admission::Attempt::default())
 }
 
-pub use batch::Batch;
+pub use batch::{join_batch, split_batch};
 pub use client_exchange::Exchange;
 pub use client_ids::ClientIds;
 pub use retry::Retry;

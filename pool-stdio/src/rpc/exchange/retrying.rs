@@ -221,7 +221,8 @@ impl Retrying {
         self.settle(RetryError::Failed(RpcError::ClientCancelled { fate }));
     }
 
-    /// What was sent twice is in doubt, whatever became of the second attempt.
+    /// If the first attempt may have been executed, the client is told so, whatever became of the
+    /// second one.
     fn in_doubt(&self, error: RetryError) -> RetryError {
         match (&self.doubt, error) {
             (Some(doubt), RetryError::NoChild(_) | RetryError::NoChildInTime { .. }) => {

@@ -17,7 +17,7 @@ use crate::rpc::error::RpcError;
 /// [`Exchange`] has an example.
 pub trait RpcLease: sealed::Sealed {
     /// Begins the exchange of a client's message: a request or a notification. A batch is
-    /// [taken apart](crate::Batch) first.
+    /// [taken apart](crate::split_batch) first.
     ///
     /// # The handshake of a client
     ///

@@ -86,7 +86,7 @@ impl Session {
 
     /// Begins the exchange of any message of the client: a request, a notification, its cancel of a
     /// request, or its answer to a question of the child. A batch is [taken
-    /// apart](crate::Batch) first.
+    /// apart](crate::split_batch) first.
     ///
     /// # Errors
     ///

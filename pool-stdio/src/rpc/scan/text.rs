@@ -1,4 +1,4 @@
-//! Compares JSON strings by meaning, and reads numbers that are spelled as we spell ours.
+//! Compares JSON strings by meaning, and reads numbers that are written as this crate writes them.
 
 use bytes::Bytes;
 

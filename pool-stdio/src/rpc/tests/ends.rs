@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::{OurEnd, Setup, quiet};
 use crate::rpc::error::{Fate, RpcError};
-use crate::rpc::router::StrayFrames;
 
 fn spawn_call(line: &OurEnd) -> JoinHandle<Result<Value, RpcError>> {
     let client = line.client.clone();
@@ -171,22 +170,6 @@ async fn a_message_that_is_too_long_ends_it_after_what_came_before() {
         }
     ));
     assert!(!error.is_retry_safe());
-    line.ended().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stray_line_is_fatal_where_that_is_wanted() {
-    let mut setup = Setup::plain();
-    setup.strays = StrayFrames::Refuse;
-    let (line, mut peer) = setup.open();
-    let call = spawn_call(&line);
-    peer.message().await;
-    peer.say("listening").await;
-    let error = error_of(call).await;
-    let RpcError::Protocol { report, .. } = &error else {
-        panic!("{error}")
-    };
-    assert_eq!(report.strays[0].as_bytes(), b"listening");
     line.ended().await;
 }
 

@@ -45,7 +45,7 @@ use super::note_limits::NoteLimits;
 use super::pipes::{StdinPipe, StdoutPipe};
 use super::protocol::Protocol;
 use super::report::ChildFacts;
-use super::router::{ReplyBatch, Router, StrayFrames};
+use super::router::{ReplyBatch, Router};
 use super::server_request::{RequestHandler, Responder};
 use crate::metrics::Meters;
 use crate::process::PipeEnd;
@@ -82,7 +82,6 @@ impl StdoutPipe for DuplexStream {
 struct Setup {
     protocol: Protocol,
     settings: LinkSettings,
-    strays: StrayFrames,
     handler: Option<Arc<RequestHandler>>,
     /// Of each pipe.
     pipe_bytes: usize,
@@ -109,7 +108,6 @@ impl Setup {
                     bytes_max: 1 << 20,
                 },
             },
-            strays: StrayFrames::Skip,
             handler: None,
             pipe_bytes: 4096,
         }
@@ -139,7 +137,6 @@ impl Setup {
             notifications,
             decoder: FrameDecoder::new(self.settings.framing, self.settings.frame_bytes_max),
             protocol: self.protocol,
-            strays: self.strays,
             responder: Responder::new(self.handler, self.protocol),
             meters: Arc::clone(&meters),
             batch: ReplyBatch::default(),

@@ -25,7 +25,8 @@ pub(super) async fn close_ends_resource<C: Connector>(trial: &Trial<'_, C>) -> T
         let mut conn = trial.open().await?;
         trial.exchange_if_told(&mut conn).await?;
         trial.close(conn, reason).await?;
-        // Without waiting: the pool gives the slot to the next connection as soon as `close` returned.
+        // There is no wait here, because the pool gives the slot to the next connection as soon as `close`
+        // has returned.
         let left = trial.left(&before)?;
         demand(left.is_empty(), || {
             format!("{left:?} left when close for {reason} returned")

@@ -46,7 +46,7 @@ impl Poller {
     }
 
     /// Waits until something is ready, or for `timeout`; `None` waits for ever. Puts the tokens of
-    /// what is ready into `tokens`, some of them if there are many.
+    /// what is ready into `tokens`; if there are many, the others come with the next call.
     pub(crate) fn wait(&self, timeout: Option<Duration>, tokens: &mut Vec<u64>) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); EVENTS_MAX];
         let timeout = match timeout.map(round_up_millis) {

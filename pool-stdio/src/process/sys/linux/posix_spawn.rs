@@ -294,8 +294,8 @@ impl Attributes {
         // SAFETY: a set of signals is plain data, in which a bit stands for a signal.
         let none: libc::sigset_t = unsafe { std::mem::zeroed() };
         let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-        // Not by `sigfillset`: it leaves out two that the C library uses itself, and would then leave
-        // ignored in the child.
+        // `sigfillset` leaves out two signals that the C library uses itself: they would stay ignored in
+        // the child.
         // SAFETY: the memory is as large as is said.
         unsafe { all.as_mut_ptr().write_bytes(0xff, 1) };
         // SAFETY: every byte of it was written.

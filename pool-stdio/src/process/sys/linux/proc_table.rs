@@ -108,7 +108,8 @@ fn page_bytes() -> u64 {
     })
 }
 
-/// Whether a process is stopped, as by SIGSTOP. The pid must mean the process.
+/// Whether a process is stopped, as by SIGSTOP. The caller makes sure that the
+/// process was not reaped, so that no other one can have this pid.
 pub(crate) fn is_stopped(pid: u32) -> bool {
     let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
     let end_of_name = stat.iter().rposition(|byte| *byte == b')');

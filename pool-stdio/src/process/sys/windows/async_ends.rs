@@ -4,7 +4,7 @@
 //! seen by the custodian's thread, which waits for all pipes.
 
 use std::io;
-use std::os::windows::io::{BorrowedHandle, OwnedHandle};
+use std::os::windows::io::OwnedHandle;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,9 +17,6 @@ use super::pipe_core::PipeCore;
 /// Our end of a pipe to a child: a file descriptor on Unix, a handle on Windows. The handle is one of
 /// an overlapped named pipe.
 pub type OwnedPipe = OwnedHandle;
-
-/// The same, borrowed.
-pub type BorrowedPipe<'a> = BorrowedHandle<'a>;
 
 /// Our end of a pipe to a child, within this crate.
 pub(crate) type PipeEnd = Arc<PipeCore>;
@@ -37,10 +34,6 @@ pub(crate) fn expose(end: PipeEnd) -> Option<OwnedPipe> {
 /// Our end as users give it back.
 pub(crate) fn enclose(pipe: OwnedPipe) -> PipeEnd {
     Arc::new(PipeCore::new(pipe))
-}
-
-pub(crate) fn borrow(end: &PipeEnd) -> BorrowedPipe<'_> {
-    end.handle()
 }
 
 pub(crate) fn view(end: &PipeEnd) -> StdoutView<'_> {

@@ -61,7 +61,8 @@ pub(crate) fn can_reach_batch(arg: &[u16]) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Escape {
     Backslash,
-    /// For `cmd.exe`: twice. A percent sign is followed by a variable that is empty.
+    /// For `cmd.exe`: a quote is written twice, and each percent sign is followed by a variable that
+    /// is empty.
     Double,
 }
 

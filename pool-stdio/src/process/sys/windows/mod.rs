@@ -16,11 +16,10 @@ mod unix_names;
 mod watching;
 mod win_errors;
 
+pub use async_ends::OwnedPipe;
 pub(crate) use async_ends::{
-    AsyncStdin, AsyncStdout, PipeEnd, StdoutView, borrow, enclose, expose, is_writing,
-    never_blocks, view,
+    AsyncStdin, AsyncStdout, PipeEnd, StdoutView, enclose, expose, is_writing, never_blocks, view,
 };
-pub use async_ends::{BorrowedPipe, OwnedPipe};
 pub(crate) use command_line::can_reach_batch;
 pub(crate) use create_process::{Spawned, spawn};
 pub(crate) use opened_process::ForeignProcess;
