@@ -89,6 +89,7 @@ fn a_cancel_ends_the_request_that_it_names_and_no_other() {
         let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nchildren_max = 1"));
         let client = Client::new(proxy.address);
         let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
+        let mut child = beacon.next().await;
         let call = tool("same", "hold", json!({}));
         let held_by = |client: Client, call| async move { client.post(&call).await.text().await };
         let mut held_one = Box::pin(held_by(one.clone(), call.clone()));
@@ -125,6 +126,7 @@ fn a_cancel_ends_the_request_that_it_names_and_no_other() {
             text = cancelled => text,
         };
         assert!(text.contains("cancelled by the client"), "{text}");
+        assert_eq!(child.line().await, "cancelled\n", "the child is told");
         drop(held_two);
     });
 }
