@@ -34,7 +34,7 @@ fn a_session_has_so_many_requests_in_flight_and_its_cancel_is_none_of_them() {
         for sharing in ["session", "shared"] {
             let beacon = Beacon::new();
             let limits = "[limits]\nrequests_per_session_max = 1\n";
-            let config = legacy(&beacon, &format!("sharing = '{sharing}'\nchildren_max = 2"));
+            let config = legacy(&beacon, &format!("sharing = '{sharing}'\nchildren_max = 1"));
             let proxy = Proxy::configured(&format!("{limits}{config}"));
             let client = Client::new(proxy.address);
             let session = client.begin(NEWEST).await;
@@ -67,7 +67,7 @@ fn a_principal_has_so_many_requests_in_flight_in_all_sessions_and_without() {
         let beacon = Beacon::new();
         let limits = "[limits]\nrequests_per_principal_max = 1\nlistens_per_principal_max = 0\n";
         let server = modern_server(&beacon, &[], "sharing = 'shared'");
-        let config = legacy(&beacon, "sharing = 'shared'");
+        let config = legacy(&beacon, "sharing = 'shared'\nchildren_max = 1");
         let proxy = Proxy::configured(&format!("{limits}{config}{server}"));
         let client = Client::at(proxy.address, "/servers/legacy/mcp");
         let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);

@@ -51,7 +51,7 @@ fn a_failed_start_has_one_warning_that_names_the_server_and_the_reason() {
 fn a_request_has_one_line_with_its_error_if_it_failed() {
     run(async {
         let beacon = Beacon::new();
-        let config = legacy(&beacon, "sharing = 'shared'");
+        let config = legacy(&beacon, "sharing = 'shared'\nchildren_max = 1");
         let proxy =
             Proxy::with_stderr(&format!("[log]\nformat = 'json'\n{config}"), Stdio::piped());
         let client = Client::new(proxy.address).begin(NEWEST).await;

@@ -189,8 +189,8 @@ fn a_killed_child_costs_the_next_caller_nothing_but_a_start() {
 fn a_stopped_child_costs_its_callers_one_deadline_and_no_later_call_anything() {
     run(async {
         let beacon = Beacon::new();
-        let lines =
-            "sharing = 'shared'\nrequest_timeout = '110s'\ntool_timeouts = { wait = '300ms' }";
+        let lines = "sharing = 'shared'\nchildren_max = 1\nrequest_timeout = '110s'\n\
+                     tool_timeouts = { wait = '300ms' }";
         let proxy = Proxy::configured(&legacy(&beacon, lines));
         let client = Client::new(proxy.address).begin(NEWEST).await;
         let stopped = beacon.next().await;
