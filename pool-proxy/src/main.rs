@@ -16,6 +16,7 @@
 //! | `sessions` | which sessions exist, and when they end |
 //! | `backend` | the servers: their commands, keys and pools of children |
 //! | `request_log` | what is said of each request |
+//! | `request_meters` | how requests are counted |
 //! | `log_filter` | which lines of the libraries are left out of the log |
 //! | `log_lines` | how lines of the log reach stderr |
 //! | `builtin` | the server that the bare command serves |
@@ -36,6 +37,7 @@ mod log_filter;
 mod log_lines;
 mod modern;
 mod request_log;
+mod request_meters;
 mod sessions;
 mod shutdown;
 mod slip;

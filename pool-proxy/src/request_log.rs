@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use metrics::SharedString;
 use tokio::time::Instant;
 
 use crate::guard::Principal;
+use crate::request_meters::RequestMeters;
 use crate::sessions::RequestPlace;
 
 /// A request that is being served. Its line is written when it is dropped.
 #[derive(Debug)]
 pub(crate) struct RequestLog {
     number: u64,
-    server: Arc<str>,
+    meters: Arc<RequestMeters>,
     principal: Principal,
     method: String,
     pid: Option<u32>,
@@ -25,12 +25,12 @@ pub(crate) struct RequestLog {
 }
 
 impl RequestLog {
-    pub(crate) fn new(server: &Arc<str>, principal: &Principal, method: &str) -> Self {
+    pub(crate) fn new(meters: &Arc<RequestMeters>, principal: &Principal, method: &str) -> Self {
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
-            server: Arc::clone(server),
+            meters: Arc::clone(meters),
             principal: principal.clone(),
-            method: method.chars().take(METHOD_CHARS_MAX).collect(),
+            method: shortened(method).to_owned(),
             pid: None,
             begun: Instant::now(),
             outcome: "client gone",
@@ -63,15 +63,13 @@ impl RequestLog {
 impl Drop for RequestLog {
     fn drop(&mut self) {
         let took = self.begun.elapsed();
-        let server = || SharedString::from_shared(Arc::clone(&self.server));
-        metrics::counter!("proxy_requests_total", "server" => server(), "outcome" => self.outcome)
-            .increment(1);
-        metrics::histogram!("proxy_request_seconds", "server" => server()).record(took);
+        self.meters.count(self.outcome, took);
+        let server = &*self.meters.server;
         let ms = took.as_micros() as f64 / 1000.0;
         match &self.error {
             None => tracing::info!(
                 request = self.number,
-                server = &*self.server,
+                server,
                 principal = self.principal.name(),
                 method = &*self.method,
                 pid = self.pid,
@@ -81,7 +79,7 @@ impl Drop for RequestLog {
             ),
             Some(error) => tracing::warn!(
                 request = self.number,
-                server = &*self.server,
+                server,
                 principal = self.principal.name(),
                 method = &*self.method,
                 pid = self.pid,
@@ -94,6 +92,11 @@ impl Drop for RequestLog {
     }
 }
 
+/// As much of it as a method of the protocol can have. A longer one would fill the log.
+fn shortened(method: &str) -> &str {
+    let end = method.char_indices().nth(METHOD_CHARS_MAX);
+    end.map_or(method, |(end, _)| &method[..end])
+}
+
 static NEXT: AtomicU64 = AtomicU64::new(1);
-/// A longer one is no method of the protocol, and would fill the log.
 const METHOD_CHARS_MAX: usize = 64;

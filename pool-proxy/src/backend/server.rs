@@ -18,6 +18,7 @@ use super::shared_children::{Materials, SharedChildren};
 use super::start_record::StartRecord;
 use crate::config::{LimitSettings, ServerSettings, Sharing};
 use crate::guard::Principal;
+use crate::request_meters::RequestMeters;
 use crate::wire::{Spoken, tool_name};
 
 /// A server that speaks stdio, and its children.
@@ -26,6 +27,7 @@ pub(crate) struct Server {
     pub(crate) settings: ServerSettings,
     pub(crate) pools: Pools,
     pub(crate) starts: Arc<StartRecord>,
+    pub(crate) meters: Arc<RequestMeters>,
 }
 
 /// The children of a server.
@@ -111,6 +113,7 @@ impl Server {
             source,
         })?;
         Ok(Self {
+            meters: Arc::new(RequestMeters::new(&name)),
             name,
             settings: settings.clone(),
             pools,

@@ -16,7 +16,7 @@ use crate::wire::{Answer, ClientMessage, Kind, Revision, accepted, because, refu
 /// Answers a message.
 pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: ClientMessage) -> Answer {
     if message.kind == Kind::Request && message.method == "initialize" {
-        let log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
+        let log = RequestLog::new(&asker.server.meters, &asker.principal, &message.method);
         return initialize(asker, message, log).await;
     }
     match named_session(asker, headers) {

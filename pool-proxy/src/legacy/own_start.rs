@@ -183,7 +183,7 @@ impl Owner {
         let reply = child.exchange(introduction, &terms)?.reply().await;
         let reply = reply.map_err(|error| {
             self.server.starts.failed();
-            Failure::of_start(&error)
+            Failure::of_start(&error, &self.server.name)
         })?;
         self.server.starts.succeeded();
         let reply = reply.unwrap_or_default();

@@ -23,7 +23,7 @@ pub(super) async fn in_session(
     session: InUse,
     message: ClientMessage,
 ) -> Answer {
-    let mut log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
+    let mut log = RequestLog::new(&asker.server.meters, &asker.principal, &message.method);
     if let Err(failure) = take_place(asker, Some(&session), &message, &mut log) {
         return failure.answer(message.id.as_ref());
     }
@@ -75,7 +75,7 @@ pub(super) async fn sessionless(
     revision: Revision,
     message: ClientMessage,
 ) -> Answer {
-    let mut log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
+    let mut log = RequestLog::new(&asker.server.meters, &asker.principal, &message.method);
     if message.kind != MessageKind::Request {
         return one_way(&message, false, log);
     }

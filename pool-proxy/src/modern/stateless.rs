@@ -51,7 +51,7 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
             "method not found",
         );
     }
-    let mut log = RequestLog::new(&asker.server.name, &asker.principal, &message.method);
+    let mut log = RequestLog::new(&asker.server.meters, &asker.principal, &message.method);
     let places = &asker.app.request_places;
     let place = match &*message.method {
         "subscriptions/listen" => places.listen(&asker.principal),

@@ -7,20 +7,28 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::client::{Client, NEWEST, initialize};
-use crate::proxy::{Beacon, Proxy, legacy};
+use crate::proxy::{Beacon, Proxy, legacy, scratch};
 use crate::run;
 
 #[test]
 fn the_bare_command_serves_a_server_of_its_own() {
     run(async {
-        let proxy = Proxy::start(&["--listen", "127.0.0.1:0"], Stdio::inherit());
+        let mut proxy = Proxy::start(&["--listen", "127.0.0.1:0"], Stdio::inherit());
         let client = Client::new(proxy.address);
         // As the line that it prints: without Accept and without a session.
-        let bare = client.without("accept");
-        assert_eq!(
-            bare.call(1, "echo", json!({ "text": "hello" })).await,
-            "hello"
-        );
+        let mut line = proxy.next_line();
+        while !line.contains("curl") {
+            line = proxy.next_line();
+        }
+        let (_, words) = line.split_once("curl -s ").unwrap();
+        let header = "-H 'Content-Type: application/json' \\";
+        assert_eq!(words, format!("http://{}/mcp {header}", proxy.address));
+        let body = proxy.next_line();
+        let body = body.trim_start().strip_prefix("-d '").unwrap();
+        let body = body.strip_suffix('\'').unwrap().to_owned();
+        let mut reply = client.without("accept").send(Method::POST, body).await;
+        let reply = reply.last().await;
+        assert_eq!(reply["result"]["content"][0]["text"], "hello");
         let listed = client
             .begin(NEWEST)
             .await
@@ -205,6 +213,43 @@ fn callers_of_a_server_that_is_busy_or_starts_are_told_so() {
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(reply.headers.contains_key("retry-after"));
         assert!(reply.text().await.contains("starting"));
+    });
+}
+
+#[test]
+fn where_others_reach_it_only_an_admin_sees_how_it_is() {
+    run(async {
+        let beacon = Beacon::new();
+        let hash = |token: &str| match token {
+            "test" => "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            _ => "8c6976e5b5410415bde908bd4dee15dfb167a9c873fc4bb8a81f6f2ab448a918", // admin
+        };
+        let (user, admin) = (hash("test"), hash("admin"));
+        let tokens = format!(
+            "[tokens.user]\nsha256 = '{user}'\n[tokens.boss]\nsha256 = '{admin}'\nadmin = true\n"
+        );
+        let file = scratch("toml");
+        std::fs::write(&file, format!("{}{tokens}", legacy(&beacon, ""))).unwrap();
+        let config = file.to_str().unwrap();
+        let words = ["serve", "--listen", "0.0.0.0:0", "--config", config];
+        let proxy = Proxy::start(&words, Stdio::inherit());
+        std::fs::remove_file(&file).unwrap();
+        for path in ["/readyz", "/metrics"] {
+            let client = Client::at(proxy.address, path);
+            let asked = [
+                (client.clone(), 401),
+                (client.with("authorization", "Bearer test"), 404),
+                (client.with("authorization", "Bearer admin"), 200),
+            ];
+            for (client, status) in asked {
+                let reply = client.send(Method::GET, "").await;
+                assert_eq!(reply.status.as_u16(), status, "{path}");
+            }
+        }
+        let alive = Client::at(proxy.address, "/healthz")
+            .send(Method::GET, "")
+            .await;
+        assert_eq!(alive.status, StatusCode::OK);
     });
 }
 

@@ -1,4 +1,4 @@
-//! How many requests may be in flight.
+//! How many requests may be in flight, and for how long.
 
 use hyper::StatusCode;
 use serde_json::json;
@@ -34,7 +34,7 @@ fn a_session_has_so_many_requests_in_flight_and_its_cancel_is_none_of_them() {
         for sharing in ["session", "shared"] {
             let beacon = Beacon::new();
             let limits = "[limits]\nrequests_per_session_max = 1\n";
-            let config = legacy(&beacon, &format!("sharing = '{sharing}'\nchildren_max = 2"));
+            let config = legacy(&beacon, &format!("sharing = '{sharing}'\nchildren_max = 1"));
             let proxy = Proxy::configured(&format!("{limits}{config}"));
             let client = Client::new(proxy.address);
             let session = client.begin(NEWEST).await;
@@ -67,7 +67,7 @@ fn a_principal_has_so_many_requests_in_flight_in_all_sessions_and_without() {
         let beacon = Beacon::new();
         let limits = "[limits]\nrequests_per_principal_max = 1\nlistens_per_principal_max = 0\n";
         let server = modern_server(&beacon, &[], "sharing = 'shared'");
-        let config = legacy(&beacon, "sharing = 'shared'");
+        let config = legacy(&beacon, "sharing = 'shared'\nchildren_max = 1");
         let proxy = Proxy::configured(&format!("{limits}{config}{server}"));
         let client = Client::at(proxy.address, "/servers/legacy/mcp");
         let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
@@ -125,6 +125,35 @@ fn a_request_without_its_client_is_in_flight_until_its_reply() {
                 }
             };
             assert_eq!(text["result"]["content"][0]["text"], "next");
+        }
+    });
+}
+
+#[test]
+fn a_tool_ends_at_its_own_limit_and_its_child_is_told() {
+    run(async {
+        for sharing in ["session", "shared"] {
+            let beacon = Beacon::new();
+            let lines =
+                "request_timeout = '110s'\ntool_timeouts = { hold = '200ms' }\nchildren_max = 1";
+            let config = legacy(&beacon, &format!("sharing = '{sharing}'\n{lines}"));
+            let proxy = Proxy::configured(&config);
+            let session = Client::new(proxy.address).begin(NEWEST).await;
+            let mut child = beacon.next().await;
+            let longer = async { session.call("longer", "wait", json!({})).await };
+            let shorter = async {
+                waits(&mut child).await;
+                let held = session
+                    .ask("shorter", "tools/call", json!({ "name": "hold" }))
+                    .await;
+                assert_eq!(held["error"]["code"], -32001);
+                let reason = held["error"]["message"].as_str().unwrap();
+                assert!(reason.contains("no reply within 200ms"), "{reason}");
+                child.tell("go").await;
+                assert_eq!(child.line().await, "cancelled\n");
+            };
+            let (said, ()) = tokio::join!(longer, shorter);
+            assert_eq!(said, "go", "it began before the other one");
         }
     });
 }

@@ -5,6 +5,8 @@ use std::process::Stdio;
 
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe::Receiver;
 
 use crate::client::{Client, NEWEST, initialize, tool};
 use crate::proxy::{Beacon, Proxy, legacy};
@@ -17,11 +19,18 @@ fn a_failed_start_has_one_warning_that_names_the_server_and_the_reason() {
             let server =
                 format!("command = ['sh', '-c', 'echo why >&2; exit 3']\nsharing = '{sharing}'");
             let config = format!("[servers.bad]\n{server}\n");
-            let proxy = Proxy::with_stderr(&config, Stdio::piped());
+            let mut proxy = Proxy::with_stderr(&config, Stdio::piped());
             let client = Client::new(proxy.address);
             let reply = client.post(&initialize(NEWEST)).await;
             assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-            let log = proxy.log().await;
+            let stderr = Receiver::from_owned_fd(proxy.stderr().into()).unwrap();
+            let (mut stderr, mut log) = (BufReader::new(stderr), String::new());
+            // The end of a child can be seen after that of its pipes.
+            while !log.contains(" WARN ") {
+                stderr.read_line(&mut log).await.unwrap();
+            }
+            proxy.terminate();
+            stderr.read_to_string(&mut log).await.unwrap();
             let warnings: Vec<_> = log.lines().filter(|line| line.contains(" WARN ")).collect();
             assert!(!warnings.is_empty(), "{sharing}: {log}");
             let mut pids = BTreeSet::new();
@@ -42,7 +51,7 @@ fn a_failed_start_has_one_warning_that_names_the_server_and_the_reason() {
 fn a_request_has_one_line_with_its_error_if_it_failed() {
     run(async {
         let beacon = Beacon::new();
-        let config = legacy(&beacon, "sharing = 'shared'");
+        let config = legacy(&beacon, "sharing = 'shared'\nchildren_max = 1");
         let proxy =
             Proxy::with_stderr(&format!("[log]\nformat = 'json'\n{config}"), Stdio::piped());
         let client = Client::new(proxy.address).begin(NEWEST).await;

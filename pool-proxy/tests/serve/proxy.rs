@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::{Signal, kill};
@@ -14,6 +14,8 @@ use tokio::net::{UnixListener, UnixStream};
 /// The program. It is killed when this is dropped.
 pub(crate) struct Proxy {
     process: Child,
+    /// What it says on stdout after the first line.
+    said: BufReader<ChildStdout>,
     pub(crate) address: SocketAddr,
 }
 
@@ -70,7 +72,11 @@ impl Proxy {
             .strip_prefix("listening on http://")
             .unwrap();
         let address = address.parse().unwrap();
-        Self { process, address }
+        Self {
+            process,
+            said,
+            address,
+        }
     }
 
     /// `pool-proxy serve` with this configuration, after this command of a shell, which limits it.
@@ -89,6 +95,13 @@ impl Proxy {
         let said = refusal(&mut limited(limit, &file));
         std::fs::remove_file(&file).unwrap();
         said
+    }
+
+    /// The next line that it says on stdout.
+    pub(crate) fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.said.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
     }
 
     pub(crate) fn pid(&self) -> u32 {

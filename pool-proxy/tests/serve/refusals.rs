@@ -2,6 +2,8 @@
 
 use hyper::{Method, StatusCode};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::client::{Client, NEWEST, tool};
 use crate::proxy::{Beacon, Proxy, legacy, refused_start, scratch};
@@ -119,6 +121,57 @@ fn a_message_that_not_everybody_reads_alike_is_refused_and_a_long_id_comes_back_
         let refused = client.send(Method::POST, long).await.text().await;
         let id = r#""id":123456789012345678901234567890,"#;
         assert!(refused.contains(id), "{refused}");
+        assert!(beacon.is_quiet().await, "no child was started");
+    });
+}
+
+#[test]
+fn the_short_path_is_for_one_server_only() {
+    run(async {
+        let beacon = Beacon::new();
+        let other = "[servers.other]\ncommand = ['cat']\n";
+        let proxy = Proxy::configured(&format!("{}{other}", legacy(&beacon, "")));
+        let call = tool(1, "pid", json!({}));
+        let mut reply = Client::new(proxy.address).post(&call).await;
+        assert_eq!(reply.status, StatusCode::NOT_FOUND);
+        assert!(reply.text().await.contains("/servers/NAME/mcp"));
+    });
+}
+
+#[test]
+fn what_is_too_long_or_too_slow_gets_a_status_or_loses_its_connection() {
+    run(async {
+        let beacon = Beacon::new();
+        let with = |http: &str| {
+            let server = legacy(&beacon, "sharing = 'shared'");
+            Proxy::configured(&format!("[http]\n{http}\n{server}"))
+        };
+        let answer = async |proxy: &Proxy, part: &str| {
+            let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+            let head = format!("POST /mcp HTTP/1.1\r\nhost: {}\r\n{part}", proxy.address);
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap();
+            String::from_utf8(answer).unwrap()
+        };
+        let small = with("head_bytes_max = '8 KiB'");
+        let large = Client::new(small.address);
+        let large = large.with("x-large", &"x".repeat(16 << 10));
+        let reply = large.post(&tool(1, "pid", json!({}))).await;
+        assert_eq!(reply.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+
+        let slow_body = with("body_timeout = '100ms'");
+        let head =
+            "content-type: application/json\r\nconnection: close\r\ncontent-length: 9\r\n\r\n{";
+        let said = answer(&slow_body, head).await;
+        assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+
+        let slow_head = with("head_timeout = '100ms'");
+        let said = answer(&slow_head, "content-le").await;
+        assert!(
+            said.is_empty() || said.starts_with("HTTP/1.1 408 "),
+            "{said}"
+        );
         assert!(beacon.is_quiet().await, "no child was started");
     });
 }

@@ -89,6 +89,7 @@ fn a_cancel_ends_the_request_that_it_names_and_no_other() {
         let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nchildren_max = 1"));
         let client = Client::new(proxy.address);
         let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
+        let mut child = beacon.next().await;
         let call = tool("same", "hold", json!({}));
         let held_by = |client: Client, call| async move { client.post(&call).await.text().await };
         let mut held_one = Box::pin(held_by(one.clone(), call.clone()));
@@ -125,6 +126,7 @@ fn a_cancel_ends_the_request_that_it_names_and_no_other() {
             text = cancelled => text,
         };
         assert!(text.contains("cancelled by the client"), "{text}");
+        assert_eq!(child.line().await, "cancelled\n", "the child is told");
         drop(held_two);
     });
 }
@@ -187,8 +189,8 @@ fn a_killed_child_costs_the_next_caller_nothing_but_a_start() {
 fn a_stopped_child_costs_its_callers_one_deadline_and_no_later_call_anything() {
     run(async {
         let beacon = Beacon::new();
-        let lines =
-            "sharing = 'shared'\nrequest_timeout = '110s'\ntool_timeouts = { wait = '300ms' }";
+        let lines = "sharing = 'shared'\nchildren_max = 1\nrequest_timeout = '110s'\n\
+                     tool_timeouts = { wait = '300ms' }";
         let proxy = Proxy::configured(&legacy(&beacon, lines));
         let client = Client::new(proxy.address).begin(NEWEST).await;
         let stopped = beacon.next().await;
