@@ -61,7 +61,7 @@ const thrown = (...args) => (spawn) => {
 const onFirst = (act) => (child) => child.stdout.once('data', () => act(child));
 const ended = (stream) => new Promise((resolve) => stream.once('close', resolve));
 
-/** What a file holds after a child whose stdout and stderr it was. */
+/** The lines of a file after a child whose stdout and stderr it was. */
 const logged = (make) => async (spawn) => {
   const path = join(folder, 'log');
   writeFileSync(path, '');
@@ -69,7 +69,8 @@ const logged = (make) => async (spawn) => {
   const child = spawn('sh', ['-c', 'echo out; echo err >&2'], { stdio });
   after();
   await play(child);
-  return readFileSync(path, 'utf8');
+  // Sorted: two pipes have no order.
+  return readFileSync(path, 'utf8').split('\n').sort();
 };
 const byDescriptor = (path) => {
   const fd = openSync(path, 'a');
