@@ -39,6 +39,9 @@ export class ChildProcess extends Kin {
   #terminated = Promise.withResolvers?.() ?? deferred();
   #atExit = [];
   #atEnd = [];
+  /** What the sidecar has told, and waits for a turn of the event loop. */
+  #untold = [];
+  #isTurnOver = false;
   /** Listeners run in the context in which the child was started, such as that of an `AsyncLocalStorage`. */
   #context = new AsyncResource('POOLSUPERVISORCHILD');
 
@@ -95,7 +98,7 @@ export class ChildProcess extends Kin {
       if (mode === 'ignore') continue;
       const name = place === 0 ? 'stdout' : 'stderr';
       const isPipe = mode === 'pipe';
-      const output = new ChildOutput(this.#sidecar, this.#name, name);
+      const output = new ChildOutput(this.#sidecar, this.#name, name, () => this.#flooded());
       this.#outputs[name] = output;
       this.#openOutputs += 1;
       output.once('close', () => {
@@ -176,9 +179,29 @@ export class ChildProcess extends Kin {
     }
   }
 
-  /** Takes what the sidecar tells of this child. */
+  /**
+   * Takes what the sidecar tells of this child. Output apart, each message has a turn of the event loop of its own, as each
+   * event has in Node: otherwise what waits for `spawn` or `ready` would listen for `exit` and `close` too late.
+   */
   told(method, params) {
-    this.#context.runInAsyncScope(() => this.#take(method, params));
+    this.#untold.push([method, params]);
+    if (!this.#isTurnOver) this.#tell();
+  }
+
+  #tell() {
+    while (this.#untold.length > 0) {
+      const [method, params] = this.#untold.shift();
+      if (method !== 'output') {
+        // Order: before the listeners, which may throw.
+        this.#isTurnOver = true;
+        setImmediate(() => {
+          this.#isTurnOver = false;
+          this.#tell();
+        });
+      }
+      this.#context.runInAsyncScope(() => this.#take(method, params));
+      if (this.#isTurnOver) return;
+    }
   }
 
   #take(method, params) {
@@ -210,6 +233,9 @@ export class ChildProcess extends Kin {
         this.#ended();
         this.#terminated.resolve(params);
         break;
+      case 'lost':
+        this.#lose(params);
+        break;
     }
   }
 
@@ -236,6 +262,11 @@ export class ChildProcess extends Kin {
     this.#isOver = true;
     this.#atExit.forEach((one) => one());
     this.#input?.destroy();
+  }
+
+  /** It goes on writing to a stream that was destroyed. With a pipe of its own it would get this signal. */
+  #flooded() {
+    this.#sidecar.request('signal', { child: this.#name, signal: 'SIGPIPE', to: 'root' }).catch(() => {});
   }
 
   /** Output that nobody reads does not hold up the end. */
@@ -271,7 +302,7 @@ export class ChildProcess extends Kin {
 
   /** The sidecar has gone, and nothing more is known. */
   lost(cause) {
-    this.#context.runInAsyncScope(() => this.#lose(cause));
+    this.told('lost', cause);
   }
 
   #lose(cause) {

@@ -24,7 +24,7 @@ class SharedSource {
 
   #onData = (bytes) => {
     for (const input of this.#inputs) {
-      if (input.write(bytes) || this.#full.has(input)) continue;
+      if (input.destroyed || input.write(bytes) || this.#full.has(input)) continue;
       this.#full.add(input);
       this.#source.pause();
       input.once('drain', () => this.#drained(input));
@@ -36,7 +36,7 @@ class SharedSource {
   };
 
   #drained(input) {
-    if (this.#full.delete(input) && this.#full.size === 0 && this.#inputs.size > 0) this.#source.resume();
+    if (this.#full.delete(input) && this.#full.size === 0) this.#source.resume();
   }
 
   #remove(input) {

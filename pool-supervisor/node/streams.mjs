@@ -13,14 +13,20 @@ export class ChildOutput extends Readable {
   #child;
   #stream;
   #window = WINDOW_BYTES;
-  #isWanted = false;
+  /** Whether its buffer has room. */
+  #isWanted = true;
+  #isRef = false;
+  #onFlood;
+  #wastedBytes = 0;
   #isHolding = false;
 
   /** How many bytes have come. */
   bytesRead = 0;
 
-  constructor(sidecar, child, stream) {
+  /** `onFlood` is called once, if the child still writes much after the stream was destroyed. */
+  constructor(sidecar, child, stream, onFlood) {
     super({ highWaterMark: 64 * 1024 });
+    this.#onFlood = onFlood;
     this.#sidecar = sidecar;
     this.#child = child;
     this.#stream = stream;
@@ -34,9 +40,13 @@ export class ChildOutput extends Readable {
     if (this.destroyed) {
       // Nobody reads it any more, so it is thrown away.
       this.#grant();
+      const wasFlood = this.#wastedBytes > WINDOW_BYTES;
+      this.#wastedBytes += bytes.length;
+      if (!wasFlood && this.#wastedBytes > WINDOW_BYTES) this.#onFlood();
       return;
     }
     this.#isWanted = this.push(bytes);
+    this.#holdOrRelease();
     if (this.#isWanted) this.#grant();
   }
 
@@ -46,12 +56,13 @@ export class ChildOutput extends Readable {
 
   _read() {
     this.#isWanted = true;
+    this.#holdOrRelease();
     this.#grant();
   }
 
   _destroy(error, callback) {
     this.#grant();
-    this.unref();
+    this.#holdOrRelease();
     callback(error);
   }
 
@@ -62,21 +73,25 @@ export class ChildOutput extends Readable {
     if (bytes > 0) this.#sidecar.tell('grant', { child: this.#child, stream: this.#stream, bytes });
   }
 
-  /** Holds the event loop until its end. */
+  /** Holds the event loop until its end, but not while it is full and nobody reads, as in Node. */
   ref() {
-    if (!this.#isHolding && !this.destroyed) {
-      this.#isHolding = true;
-      this.#sidecar.hold();
-    }
+    this.#isRef = true;
+    this.#holdOrRelease();
     return this;
   }
 
   unref() {
-    if (this.#isHolding) {
-      this.#isHolding = false;
-      this.#sidecar.release();
-    }
+    this.#isRef = false;
+    this.#holdOrRelease();
     return this;
+  }
+
+  #holdOrRelease() {
+    const mustHold = this.#isRef && this.#isWanted && !this.destroyed;
+    if (mustHold === this.#isHolding) return;
+    this.#isHolding = mustHold;
+    if (mustHold) this.#sidecar.hold();
+    else this.#sidecar.release();
   }
 }
 
@@ -84,6 +99,9 @@ export class ChildOutput extends Readable {
 export class ChildInput extends Writable {
   #sidecar;
   #child;
+
+  /** Ends the write under way. */
+  #finish = () => {};
 
   /** How many bytes the child's pipe has taken. */
   bytesWritten = 0;
@@ -95,11 +113,19 @@ export class ChildInput extends Writable {
   }
 
   _write(chunk, _encoding, callback) {
-    this.#send(chunk).then(() => callback(), callback);
+    this.#begin(chunk, callback);
   }
 
   _writev(chunks, callback) {
-    this.#send(Buffer.concat(chunks.map(({ chunk }) => chunk))).then(() => callback(), callback);
+    this.#begin(Buffer.concat(chunks.map(({ chunk }) => chunk)), callback);
+  }
+
+  #begin(bytes, callback) {
+    this.#finish = (error) => {
+      this.#finish = () => {};
+      callback(error);
+    };
+    this.#send(bytes).then(() => this.#finish(), (error) => this.#finish(error));
   }
 
   async #send(bytes) {
@@ -126,6 +152,8 @@ export class ChildInput extends Writable {
 
   _destroy(error, callback) {
     this.#sidecar.tell('closeStdin', { child: this.#child });
+    // A write under way has its end now: its answer can come after the event `close` of the child.
+    this.#finish(error ?? brokenPipe());
     callback(error);
   }
 
@@ -138,7 +166,10 @@ export class ChildInput extends Writable {
   }
 }
 
-const writeError = (error) => {
-  if (!['stdinBroken', 'stdinClosed', 'stopping', 'unknownChild'].includes(error.kind)) return error;
-  return Object.assign(new Error('write EPIPE'), { errno: -32, code: 'EPIPE', syscall: 'write', cause: error });
+const brokenPipe = (cause) => {
+  const more = cause === undefined ? undefined : { cause };
+  return Object.assign(new Error('write EPIPE', more), { errno: -32, code: 'EPIPE', syscall: 'write' });
 };
+
+const writeError = (error) =>
+  ['stdinBroken', 'stdinClosed', 'stopping', 'unknownChild'].includes(error.kind) ? brokenPipe(error) : error;

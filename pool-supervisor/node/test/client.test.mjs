@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -221,6 +222,26 @@ test('what a sidecar has said before its exit still counts', { timeout: 60_000 }
   }
 });
 
+test('what comes at once is told in turns of the event loop', { timeout: 60_000 }, async () => {
+  const said = [
+    { id: 1, result: {} },
+    { method: 'spawned', params: { child: '1', pid: 1 } },
+    { id: 2, result: { pid: 1 } },
+    { method: 'output', params: { child: '1', stream: 'stdout', seq: 0, text: 'out' } },
+    { method: 'exit', params: { child: '1', exit: { code: 7, signal: null } } },
+    ...['stdout', 'stderr'].map((stream) => ({ method: 'streamEnded', params: { child: '1', stream } })),
+  ];
+  const text = `#!/bin/sh\nread -r a\nread -r b\nprintf '%s\\n' ${said.map((one) => `'${JSON.stringify(one)}'`).join(' ')}\nexec cat >/dev/null`;
+  await withProgram(text, async (supervisor) => {
+    const child = supervisor.spawn('true');
+    assert.equal(await child.ready, 1);
+    const output = first(child.stdout);
+    assert.deepEqual(await once(child, 'exit'), [7, null]);
+    assert.deepEqual(await once(child, 'close'), [7, null]);
+    assert.equal(await output, 'out');
+  });
+});
+
 test('input is finished before the supervisor answers, since the child can have exited then', { timeout: 60_000 }, async () => {
   const told = [];
   const silent = { request: () => new Promise(() => {}), tell: (method) => told.push(method) };
@@ -242,14 +263,13 @@ withSupervisor('stdin of the host reaches every child that inherits it', async (
 
 withSupervisor('a stream that the host reads itself goes on after a child that shared it', async (supervisor) => {
   const source = new PassThrough();
-  const seen = [];
-  source.on('data', (bytes) => seen.push(String(bytes)));
+  const last = new Promise((resolve) => source.on('data', (bytes) => String(bytes) === 'last' && resolve()));
+  // It is full, so that the source waits for it, until it ends.
   const child = supervisor.spawn('head', ['-c', '1'], { stdio: [source, 'pipe', 'pipe'] });
-  source.write('a');
-  assert.equal(await first(child.stdout), 'a');
+  source.write(Buffer.alloc(1_000_000));
   await child.terminated;
-  source.write('b');
-  while (seen.join('') !== 'ab') await new Promise(setImmediate);
+  source.write('last');
+  await last;
 });
 
 withSupervisor('output for a stream that is broken is thrown away', async (supervisor) => {

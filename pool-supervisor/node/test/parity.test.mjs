@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import childProcess from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, createWriteStream, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
@@ -60,7 +61,7 @@ const thrown = (...args) => (spawn) => {
 const onFirst = (act) => (child) => child.stdout.once('data', () => act(child));
 const ended = (stream) => new Promise((resolve) => stream.once('close', resolve));
 
-/** What a file holds after a child whose stdout and stderr it was. */
+/** The lines of a file after a child whose stdout and stderr it was. */
 const logged = (make) => async (spawn) => {
   const path = join(folder, 'log');
   writeFileSync(path, '');
@@ -68,7 +69,8 @@ const logged = (make) => async (spawn) => {
   const child = spawn('sh', ['-c', 'echo out; echo err >&2'], { stdio });
   after();
   await play(child);
-  return readFileSync(path, 'utf8');
+  // Sorted: two pipes have no order.
+  return readFileSync(path, 'utf8').split('\n').sort();
 };
 const byDescriptor = (path) => {
   const fd = openSync(path, 'a');
@@ -192,6 +194,8 @@ const cases = [
   ['the context of listeners', contexts],
   ['for await', async (spawn) => { const child = spawn('printf', ['abc']); let text = ''; for await (const chunk of child.stdout) text += chunk; return text; }],
   ['a destroyed stdout', async (spawn) => { const child = spawn('sh', ['-c', 'read -r _; echo a; echo b']); child.stdout.destroy(); await ended(child.stdout); child.stdin.on('error', () => {}).end('go\n'); return new Promise((resolve) => child.once('close', (...args) => resolve(args))); }, 'the sidecar reads on and throws the output away, so the child gets no SIGPIPE'],
+  ['a flood into a destroyed stdout', async (spawn) => { const child = spawn('yes'); for await (const _ of child.stdout) break; const [code, signal] = await new Promise((resolve) => child.once('close', (...args) => resolve(args))); return code !== 0 || signal === 'SIGPIPE'; }],
+  ['listeners that come after the event spawn', async (spawn) => { const child = spawn('sh', ['-c', 'echo out; exit 3']); let text = ''; await once(child, 'spawn'); await null; await null; child.stdout.on('data', (chunk) => (text += chunk)); const ends = await Promise.all([once(child, 'exit'), once(child, 'close')]); return [text, ends]; }],
   ['a pipe from one child to another', async (spawn) => { const [from, to] = [spawn('printf', ['b\\na\\n']), spawn('sort')]; from.stdout.pipe(to.stdin); return (await play(to)).stdout; }],
   ['a grandchild that holds stdout', async (spawn) => { const seen = await Promise.race([play(spawn('sh', ['-c', 'sleep 2 & echo $!'])).then(() => 'closed'), new Promise((resolve) => setTimeout(resolve, 1200, 'open').unref())]); return seen; }, 'what outlives its root in silence is ended here; child_process waits for it'],
   ['throws: no file', thrown(undefined)],

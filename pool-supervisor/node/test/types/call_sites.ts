@@ -1,0 +1,56 @@
+// Call sites as they are written for child_process. .ci/node-types compiles them against Node's types, too, with another name in
+// the imports, so that they cannot ask for more than Node has.
+import { spawn } from 'pool-supervisor';
+import type { ChildProcess, ChildProcessWithoutNullStreams, ChildProcessByStdio, SpawnOptions, SpawnOptionsWithoutStdio, SpawnOptionsWithStdioTuple, StdioOptions, StdioPipe, StdioNull, IOType } from 'pool-supervisor';
+import type { Readable, Writable } from 'node:stream';
+import type * as cp from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+
+const a = spawn('ls');
+a.stdout.on('data', (d: Buffer) => d.length);
+a.stdin.end('x');
+a.stderr.setEncoding('utf8').pipe(process.stderr);
+const b = spawn('ls', ['-l'], { cwd: '/', env: process.env, shell: true, timeout: 5, killSignal: 'SIGKILL', windowsHide: true });
+b.stdout.pipe(process.stdout);
+const c1 = spawn('ls', ['-l'], { stdio: ['ignore', 'pipe', 'inherit'] });
+const out: Readable = c1.stdout;
+const none: null = c1.stdin;
+const none2: null = c1.stderr;
+const c2 = spawn('ls', { stdio: ['pipe', 'pipe', 'pipe'] });
+c2.stdin.write('a');
+const c3 = spawn('ls', [], { stdio: 'inherit' });
+const maybe: Readable | null = c3.stdout;
+c3.stdout?.on('data', () => {});
+const c4 = spawn('ls', [], { stdio: 'pipe' });
+c4.stdout.on('data', () => {});
+const c5 = spawn('ls', [], { stdio: ['ignore', createWriteStream('x'), 5] });
+const c6: ChildProcess = spawn('ls', [], { stdio: [0, 1, 2, 'ipc'], detached: true, uid: 5, gid: 5, serialization: 'json' });
+const opts: SpawnOptions = { stdio: 'ignore', signal: new AbortController().signal, argv0: 'x' };
+const nodeOpts: cp.SpawnOptions = opts;
+const c7: ChildProcess = spawn('ls', [], nodeOpts);
+const c8 = spawn('ls', nodeOpts);
+const w: ChildProcessWithoutNullStreams = spawn('ls');
+const by: ChildProcessByStdio<null, Readable, null> = c1;
+const by2: ChildProcessByStdio<Writable, Readable, Readable> = spawn('x', [], { stdio: ['pipe', 'pipe', 'pipe'] });
+declare function takesNode(c: cp.ChildProcess): void;
+declare function takesNodeW(c: cp.ChildProcessWithoutNullStreams): void;
+declare function takesBy(c: cp.ChildProcessByStdio<null, Readable, null>): void;
+takesNode(a); takesNode(c7); takesNodeW(a); takesBy(c1);
+a.on('spawn', () => {}).on('exit', (code: number | null, signal: NodeJS.Signals | null) => [code, signal]).once('close', (code, signal) => [code?.toFixed(), signal?.toUpperCase()]).on('error', (e) => e.message);
+a.on('message', () => {}); a.on('disconnect', () => {});
+a.kill(); a.kill('SIGTERM'); a.kill(9); a.ref(); a.unref();
+const pid: number | undefined = a.pid;
+const x: [number | null, NodeJS.Signals | null, boolean, boolean, string[], string] = [a.exitCode, a.signalCode, a.killed, a.connected, a.spawnargs, a.spawnfile];
+const s1: Readable = a.stdio[1];
+const s0: Writable = a.stdio[0];
+{ using q = spawn('x'); q.pid; }
+const so: StdioOptions = ['pipe', 'ignore', null, undefined, 'overlapped'];
+let io: IOType = 'pipe'; let sp: StdioPipe = null; let sn: StdioNull = 'ignore';
+const tuple: SpawnOptionsWithStdioTuple<StdioPipe, StdioPipe, StdioNull> = { stdio: ['pipe', null, 'inherit'] };
+spawn('x', [], tuple).stdout.on('data', () => {});
+const wo: SpawnOptionsWithoutStdio = { cwd: new URL('file:///') };
+spawn('x', wo).stdout.read();
+spawn('x', ['a'] as const).stdout.read();
+const f: typeof cp.spawn = spawn;
+declare const p: StdioPipe | StdioNull;
+export { x, pid, out, none, none2, maybe, c5, c6, c8, w, by, by2, s1, s0, so, io, sp, sn, f, p };
