@@ -197,7 +197,13 @@ const cases = [
   ['a flood into a destroyed stdout', async (spawn) => { const child = spawn('yes'); for await (const _ of child.stdout) break; const [code, signal] = await new Promise((resolve) => child.once('close', (...args) => resolve(args))); return code !== 0 || signal === 'SIGPIPE'; }],
   ['listeners that come after the event spawn', async (spawn) => { const child = spawn('sh', ['-c', 'echo out; exit 3']); let text = ''; await once(child, 'spawn'); await null; await null; child.stdout.on('data', (chunk) => (text += chunk)); const ends = await Promise.all([once(child, 'exit'), once(child, 'close')]); return [text, ends]; }],
   ['a pipe from one child to another', async (spawn) => { const [from, to] = [spawn('printf', ['b\\na\\n']), spawn('sort')]; from.stdout.pipe(to.stdin); return (await play(to)).stdout; }],
-  ['a grandchild that holds stdout', async (spawn) => { const seen = await Promise.race([play(spawn('sh', ['-c', 'sleep 2 & echo $!'])).then(() => 'closed'), new Promise((resolve) => setTimeout(resolve, 1200, 'open').unref())]); return seen; }, 'what outlives its root in silence is ended here; child_process waits for it'],
+  ['a grandchild that holds stdout', (spawn) => new Promise((resolve) => {
+    const child = spawn('sh', ['-c', 'sleep 1000 & echo $!'], { ladder: { drainIdleMs: 1 } });
+    let pid = '';
+    child.stdout.on('data', (text) => (pid += text));
+    const timer = setTimeout(() => { process.kill(Number(pid), 'SIGKILL'); resolve('open'); }, 5000);
+    child.on('close', () => { clearTimeout(timer); resolve('closed'); });
+  }), 'what outlives its root in silence is ended here; child_process waits for it'],
   ['throws: no file', thrown(undefined)],
   ['throws: an empty file', thrown('')],
   ['throws: a file with a null byte', thrown('a\0b')],
