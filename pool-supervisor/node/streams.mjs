@@ -107,7 +107,7 @@ export class ChildInput extends Writable {
   bytesWritten = 0;
 
   constructor(sidecar, child) {
-    super({ decodeStrings: true });
+    super({ highWaterMark: 64 * 1024, decodeStrings: true });
     this.#sidecar = sidecar;
     this.#child = child;
   }

@@ -190,14 +190,21 @@ const cases = [
   ['a stream that nobody reads does not hold up close', (spawn) => { const child = spawn('echo', ['lost']); return new Promise((resolve) => child.once('close', (...args) => resolve(args))); }],
   ['input for what does not start', async (spawn) => { const child = spawn('no-such-program'); const seen = []; child.stdin.on('error', () => seen.push('error')); child.stdin.write('x', (error) => seen.push(error.code)); return [await play(child), seen]; }],
   ['output that is read when all input was written', async (spawn) => { const child = spawn('tr', ['a-z', 'A-Z']); await new Promise((resolve) => child.stdin.end('abc', resolve)); let text = ''; for await (const chunk of child.stdout) text += chunk; return text; }],
-  ['bytes that were read and written', async (spawn) => { const child = spawn('cat'); child.stdin.end('abc'); await play(child); return [child.stdin.bytesWritten, child.stdout.bytesRead, child.stdin.writableHighWaterMark]; }],
+  ['a write of 60 kB', async (spawn) => { const child = spawn('cat'); await once(child, 'spawn'); const result = child.stdin.write('x'.repeat(60_000)); child.stdin.end(); return [result, await play(child)]; }],
+  ['bytes that were read and written', async (spawn) => { const child = spawn('cat'); child.stdin.end('abc'); await play(child); return [child.stdin.bytesWritten, child.stdout.bytesRead]; }],
   ['the context of listeners', contexts],
   ['for await', async (spawn) => { const child = spawn('printf', ['abc']); let text = ''; for await (const chunk of child.stdout) text += chunk; return text; }],
   ['a destroyed stdout', async (spawn) => { const child = spawn('sh', ['-c', 'read -r _; echo a; echo b']); child.stdout.destroy(); await ended(child.stdout); child.stdin.on('error', () => {}).end('go\n'); return new Promise((resolve) => child.once('close', (...args) => resolve(args))); }, 'the sidecar reads on and throws the output away, so the child gets no SIGPIPE'],
   ['a flood into a destroyed stdout', async (spawn) => { const child = spawn('yes'); for await (const _ of child.stdout) break; const [code, signal] = await new Promise((resolve) => child.once('close', (...args) => resolve(args))); return code !== 0 || signal === 'SIGPIPE'; }],
   ['listeners that come after the event spawn', async (spawn) => { const child = spawn('sh', ['-c', 'echo out; exit 3']); let text = ''; await once(child, 'spawn'); await null; await null; child.stdout.on('data', (chunk) => (text += chunk)); const ends = await Promise.all([once(child, 'exit'), once(child, 'close')]); return [text, ends]; }],
   ['a pipe from one child to another', async (spawn) => { const [from, to] = [spawn('printf', ['b\\na\\n']), spawn('sort')]; from.stdout.pipe(to.stdin); return (await play(to)).stdout; }],
-  ['a grandchild that holds stdout', async (spawn) => { const seen = await Promise.race([play(spawn('sh', ['-c', 'sleep 2 & echo $!'])).then(() => 'closed'), new Promise((resolve) => setTimeout(resolve, 1200, 'open').unref())]); return seen; }, 'what outlives its root in silence is ended here; child_process waits for it'],
+  ['a grandchild that holds stdout', (spawn) => new Promise((resolve) => {
+    const child = spawn('sh', ['-c', 'sleep 1000 & echo $!'], { ladder: { drainIdleMs: 1 } });
+    let pid = '';
+    child.stdout.on('data', (text) => (pid += text));
+    const timer = setTimeout(() => { process.kill(Number(pid), 'SIGKILL'); resolve('open'); }, 5000);
+    child.on('close', () => { clearTimeout(timer); resolve('closed'); });
+  }), 'what outlives its root in silence is ended here; child_process waits for it'],
   ['throws: no file', thrown(undefined)],
   ['throws: an empty file', thrown('')],
   ['throws: a file with a null byte', thrown('a\0b')],
