@@ -32,9 +32,7 @@ fn a_descriptor_that_blocks_delays_nobodys_end() {
 
 #[test]
 fn a_noisy_child_with_a_sink_does_not_hold_up_the_others() {
-    let facts = Facts::of(HOST, &["noisy-child"]);
-    let [quiet, noisy] = ["quiet_micros", "noisy_micros"].map(|name| number(&facts, name));
-    assert!(noisy < 20 * quiet + 5_000, "{facts:?}");
+    assert_no_end_is_late(&["noisy-child"]);
 }
 
 #[test]
@@ -42,14 +40,13 @@ fn an_event_of_one_child_costs_the_same_beside_many_idle_ones() {
     if cfg!(pool_stdio_portable) {
         return;
     }
-    // The least of a few, and far below the thirty times that a look at each child for each event would cost: on a
-    // busy machine both are dear, and not equally. The benches compare them exactly.
-    let runs: Vec<Facts> = (0..3)
+    // The least of a few: a busy machine makes some of them dear.
+    let runs: Vec<Facts> = (0..5)
         .map(|_| Facts::of(HOST, &["idle-children", "300"]))
         .collect();
     let least = |name| runs.iter().map(|facts| number(facts, name)).min().unwrap();
     let (alone, beside_many) = (least("alone_micros"), least("beside_many_micros"));
-    assert!(beside_many < 10 * alone, "{runs:?}");
+    assert!(beside_many < 2 * alone, "{runs:?}");
 }
 
 #[test]
@@ -65,9 +62,22 @@ fn a_dead_child_whose_status_a_tracer_has_is_ended_and_reaped_later() {
 
 #[test]
 fn megabytes_of_stderr_that_are_asked_for_do_not_hold_up_the_others() {
-    let facts = Facts::of(HOST, &["large-tails"]);
-    let [quiet, noisy] = ["quiet_micros", "noisy_micros"].map(|name| number(&facts, name));
-    assert!(noisy < 20 * quiet + 5_000, "{facts:?}");
+    assert_no_end_is_late(&["large-tails"]);
+}
+
+/// Ends beside the noise take about as long as without it. A few runs, since on a busy machine some are
+/// late for other reasons; what held up the ends would do so in all of them.
+fn assert_no_end_is_late(scene: &[&str]) {
+    let mut late = Vec::new();
+    while late.len() < 5 {
+        let facts = Facts::of(HOST, scene);
+        let [quiet, noisy] = ["quiet_micros", "noisy_micros"].map(|name| number(&facts, name));
+        if noisy < 20 * quiet + 5_000 {
+            return;
+        }
+        late.push(facts);
+    }
+    panic!("{late:?}");
 }
 
 fn number(facts: &Facts, name: &str) -> u64 {

@@ -6,9 +6,9 @@
 //! | `connection` | what a caller can do with a child |
 //! | `request` | how a request is put together: its end, its time limit |
 //! | `exchange` | how a request is written and answered; whether a connection is dirty, alive |
-//! | `account` | what is owed |
+//! | `account` | which replies the child still owes |
 //! | `fault` | which error a caller gets when no reply comes |
-//! | `settings` | what a connector is told of the protocol |
+//! | `settings` | what the user has said of the protocol |
 //! | `quiet_token` | how a child is found to have answered everything |
 //! | `wire` | how bytes and frames go in both directions without blocking each other |
 

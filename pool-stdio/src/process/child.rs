@@ -200,8 +200,9 @@ impl Child {
         self.pipes.unwritten = unwritten;
     }
 
-    /// The same for one that a task wrote to: what it took is written first. If the runtime does not give
-    /// the pipe back, all of `unwritten` is reported as such.
+    /// Gives back a stdin that a task wrote to, as [`return_stdin`](Self::return_stdin) does. Bytes that it
+    /// took and has not written are written first. If the runtime does not give the pipe back, all of
+    /// `unwritten` is reported as not written.
     pub fn return_input(&mut self, stdin: ChildInput, unwritten: Vec<u8>) {
         self.pipes.stdin = stdin.into_end();
         self.pipes.unwritten = unwritten;

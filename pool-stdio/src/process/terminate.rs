@@ -181,7 +181,7 @@ impl Ladder {
         }
     }
 
-    /// Nobody can be asked to leave: after [`Order::Terminate`] the kill is due at once.
+    /// No process could be asked to leave, so after [`Order::Terminate`] the kill is due at once.
     pub(crate) fn skip_term(&mut self, now: Instant) {
         if let Stage::Term { until } = &mut self.stage {
             *until = now;

@@ -17,7 +17,7 @@ pub(crate) struct WatchedPipe {
 }
 
 impl WatchedPipe {
-    /// If the system refuses to wait for it, it must be tried from time to time.
+    /// If the system refuses to wait for this pipe, the pipe must be tried from time to time.
     pub(crate) fn new(end: PipeEnd, poller: &Arc<Poller>, token: u64, ready: Ready) -> Self {
         let is_polled = poller.add(end.as_fd(), token, ready).is_ok();
         Self {

@@ -113,7 +113,8 @@ impl Child {
                 self.tell("notifications/resources/updated", &params).await;
             }
             8 => {
-                // A server numbers its questions as it likes, also as a request that it works on.
+                // A server numbers its questions as it likes: a number can be that of a request
+                // that it works on.
                 let question = json!({ "jsonrpc": "2.0", "id": id, "method": "roots/list" });
                 self.peer.say(question.to_string()).await;
             }
