@@ -115,6 +115,7 @@ export class ChildProcess extends EventEmitter {
         scope: spec.scope,
         session: spec.session,
         ladder: spec.ladder,
+        limits: spec.limits,
         keep: spec.keep,
         afterExit: spec.afterExit,
         stdio: { stdin: this.#input ? 'pipe' : 'null', stdout: mode('stdout'), stderr: mode('stderr') },

@@ -3,7 +3,7 @@
 /// <reference types="node" />
 import type { EventEmitter } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
-import type { AfterExit, CancelMode, Keep, Ladder, ListResult, Scope, ShutdownResult, TerminatedNotice } from './protocol.js';
+import type { AfterExit, CancelMode, ChildLimits, Keep, Ladder, ListResult, Scope, ShutdownResult, TerminatedNotice } from './protocol.js';
 
 export type Termination = TerminatedNotice;
 export type StdioMode = 'pipe' | 'ignore' | 'inherit' | 'overlapped' | null | undefined;
@@ -36,6 +36,8 @@ export interface SpawnOptions {
   session?: boolean;
   /** How long each step of a termination may last. */
   ladder?: Ladder;
+  /** What the system does not let the child have. Not together with `argv0`. */
+  limits?: ChildLimits;
   /** What becomes of output that is not read. */
   keep?: Keep;
   /** What becomes of processes that the child leaves behind when it exits by itself. Default `end`. */
