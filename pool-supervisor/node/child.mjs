@@ -133,6 +133,7 @@ export class ChildProcess extends Kin {
         scope: spec.scope,
         session: spec.session,
         ladder: spec.ladder,
+        limits: spec.limits,
         keep: spec.keep,
         afterExit: spec.afterExit,
         stdio: { stdin: this.#input ? 'pipe' : 'null', stdout: mode('stdout'), stderr: mode('stderr') },

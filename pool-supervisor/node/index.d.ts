@@ -9,7 +9,7 @@ import type {
   StdioPipe,
 } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
-import type { AfterExit, CancelMode, FaultKind, Keep, Ladder, ListResult, Scope, ShutdownResult, TerminatedNotice } from './protocol.js';
+import type { AfterExit, CancelMode, ChildLimits, FaultKind, Keep, Ladder, ListResult, Scope, ShutdownResult, TerminatedNotice } from './protocol.js';
 
 export type { IOType, StdioNull, StdioOptions, StdioPipe, StdioPipeNamed } from 'node:child_process';
 
@@ -34,6 +34,8 @@ export interface SupervisedOptions {
   session?: boolean;
   /** How long each step of a termination may last. */
   ladder?: Ladder;
+  /** What the system does not let the child have. Not together with `argv0`. */
+  limits?: ChildLimits;
   /** What becomes of output that is not read. */
   keep?: Keep;
   /** What becomes of processes that the child leaves behind when it exits by itself. Default `end`. */

@@ -32,6 +32,16 @@ export interface Capabilities {
   signals: string[];
 }
 
+/** What the system does not let a child have. Each process that it starts has the same limits. */
+export interface ChildLimits {
+  /** How much memory it may map. A request for more fails. Default: no limit. */
+  addressSpaceBytes?: number | null;
+  /** How long it may compute; on Unix rounded up to seconds. Then the system kills it. Default: no limit. */
+  cpuMs?: number | null;
+  /** How many descriptors it may have. Refused on Windows. Default: that of this program. */
+  openFiles?: number | null;
+}
+
 /** The state of a child. */
 export type ChildState = "starting" | "running" | "exited" | "stopping";
 
@@ -258,7 +268,7 @@ export interface SpawnParams {
   afterExit?: AfterExit;
   /** The program and its arguments. A name without a slash is looked up in the `PATH` of `env`. */
   argv?: string[] | null;
-  /** What the program sees as its own name. Default: the first of `argv`. */
+  /** What the program sees as its own name. Default: the first of `argv`. With `limits` it is its path, and this is refused. */
   argv0?: string | null;
   /** The name of the child, chosen by the host: 1 to 128 bytes, not in use. It is free again after `terminated`. */
   child: string;
@@ -272,6 +282,8 @@ export interface SpawnParams {
   keep?: Keep;
   /** How long each step of a termination may last. */
   ladder?: Ladder;
+  /** What the system does not let the child have. */
+  limits?: ChildLimits;
   /** Which processes an end of the child ends. Default `tree`. */
   scope?: Scope;
   /** Whether the child leads a session of its own, without a terminal. Linux only. */

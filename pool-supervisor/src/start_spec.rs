@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pool_stdio::{
-    Command, CommandError, CommandSpec, KillScope, LadderTimes, SpawnError, StderrPolicy,
+    Command, CommandError, CommandSpec, KillScope, LadderTimes, ProcessLimits, SpawnError,
+    StderrPolicy,
 };
 
 use crate::entry::EntrySettings;
 use crate::limits::KEPT_BYTES;
 use crate::look_ups::{LOOK_UP_LIMIT, LOOK_UPS_MAX, LookUpFailure, LookUps, SAME_LOOK_UPS_MAX};
 use crate::protocol::{
-    Fault, FaultKind, Ladder, NAME_BYTES_MAX, Scope, SpawnParams, StderrMode, StdoutMode,
+    ChildLimits, Fault, FaultKind, Ladder, NAME_BYTES_MAX, Scope, SpawnParams, StderrMode,
+    StdoutMode,
 };
 
 /// Checks what can be checked without asking the file system.
@@ -30,6 +32,10 @@ pub(crate) fn check(params: &SpawnParams) -> Result<(), Fault> {
         return Err(Fault::new(FaultKind::InvalidParams, message));
     }
     let refuse = |message: &str| Err(Fault::new(FaultKind::InvalidParams, message));
+    let named = params.argv.as_deref().and_then(<[String]>::first);
+    if has_limits(params) && params.argv0.is_some() && params.argv0.as_ref() != named {
+        return refuse("`argv0` cannot be given with `limits`");
+    }
     match (&params.argv, &params.shell) {
         (Some(argv), None) if argv.is_empty() => refuse("`argv` must have at least the program"),
         (Some(_), None) if params.shell_path.is_some() => {
@@ -49,7 +55,8 @@ pub(crate) fn specs(params: &SpawnParams) -> Vec<CommandSpec> {
         let args: Vec<String> = SHELL_ARGS.iter().map(|arg| (*arg).to_owned()).collect();
         let args = [args, vec![script.clone()]].concat();
         let argv0 = params.argv0.as_deref().unwrap_or(shell);
-        return vec![spec(params, Path::new(shell), &args).arg0(argv0)];
+        let spec = spec(params, Path::new(shell), &args);
+        return vec![with_arg0(params, spec, argv0)];
     }
     let argv = params.argv.as_deref().unwrap_or_default();
     let Some((program, args)) = argv.split_first() else {
@@ -59,8 +66,21 @@ pub(crate) fn specs(params: &SpawnParams) -> Vec<CommandSpec> {
     let files = files(program, params);
     let specs = files
         .iter()
-        .map(|file| spec(params, file, args).arg0(argv0));
+        .map(|file| with_arg0(params, spec(params, file, args), argv0));
     specs.collect()
+}
+
+/// What sets limits executes the program by its path.
+fn with_arg0(params: &SpawnParams, spec: CommandSpec, argv0: &str) -> CommandSpec {
+    if has_limits(params) {
+        spec
+    } else {
+        spec.arg0(argv0)
+    }
+}
+
+fn has_limits(params: &SpawnParams) -> bool {
+    params.limits != ChildLimits::default()
 }
 
 /// The files that a program's name can mean. The child looks for a relative path in its own directory, as
@@ -111,6 +131,7 @@ fn spec(params: &SpawnParams, program: &Path, args: &[String]) -> CommandSpec {
             Scope::Tree => KillScope::Tree,
         })
         .ladder_times(times(&params.ladder))
+        .limits(limits(params.limits))
         .stderr(match params.stdio.stderr {
             StderrMode::Pipe => StderrPolicy::Pipe,
             StderrMode::Null => StderrPolicy::Null,
@@ -204,6 +225,14 @@ pub(crate) fn settings(params: &SpawnParams) -> EntrySettings {
     }
 }
 
+fn limits(asked: ChildLimits) -> ProcessLimits {
+    let mut limits = ProcessLimits::default();
+    limits.address_space_bytes = asked.address_space_bytes;
+    limits.cpu_time = asked.cpu_ms.map(millis);
+    limits.open_files = asked.open_files;
+    limits
+}
+
 fn times(ladder: &Ladder) -> LadderTimes {
     let mut times = LadderTimes::default();
     let set = |time: &mut Duration, asked: Option<u64>| {
@@ -243,7 +272,10 @@ fn command_fault(error: &CommandError) -> Fault {
         CommandError::TooFewDescriptors { .. } => Fault::new(FaultKind::Resources, message)
             .errno(Some("EMFILE"))
             .transient(true),
-        CommandError::Malformed { .. } => Fault::new(FaultKind::InvalidParams, message),
+        CommandError::Malformed { .. }
+        | CommandError::LimitTooHigh { .. }
+        | CommandError::LimitUnsupported { .. }
+        | CommandError::Conflict { .. } => Fault::new(FaultKind::InvalidParams, message),
         CommandError::NotForConnectors { .. } | _ => Fault::new(FaultKind::SpawnFailed, message),
     }
 }

@@ -154,7 +154,11 @@ impl Host {
             let is_guardian = line.contains("Ends the children") && line.contains(&guarded);
             (!line.is_empty() && (is_child || is_guardian)).then(|| {
                 let line: String = line.replace('\0', " ").chars().take(80).collect();
-                format!("{pid} {line}")
+                let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+                // State, parent, group and session.
+                let stat = stat.rsplit(") ").next().unwrap_or_default();
+                let stat: Vec<&str> = stat.split(' ').take(4).collect();
+                format!("{pid} {line}[{}]", stat.join(" "))
             })
         });
         found.collect()

@@ -13,6 +13,7 @@ use pool_stdio::{
     Survivors,
 };
 use pool_tests::children::block_on;
+use pool_tests::ended_host::{HANG, Host, wait_for};
 
 /// A directory for groups, removed at the end.
 struct Delegated(PathBuf);
@@ -48,6 +49,19 @@ impl Delegated {
         let entries = fs::read_dir(&self.0).expect("it is there").flatten();
         let groups = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         groups.map(|entry| entry.path()).collect()
+    }
+
+    /// For a test that fails.
+    fn kill_all(&self) {
+        for group in self.groups() {
+            drop(fs::write(group.join("cgroup.kill"), "1"));
+            let is_removed = || {
+                drop(fs::remove_dir(group.join("inner")));
+                drop(fs::remove_dir(&group));
+                (!group.exists()).then_some(())
+            };
+            wait_for(HANG, is_removed).expect("nothing lives in it");
+        }
     }
 }
 
@@ -142,6 +156,46 @@ fn without_proc_the_control_group_shows_who_is_left() {
     let said = ["rung", "found", "survivors", "all_gone"].map(|name| facts.one(name));
     assert_eq!(said, ["Kill", "1", "Known(0)", "true"]);
     assert_eq!(delegated.groups(), Vec::<PathBuf>::new());
+    scene.end(Vec::new());
+}
+
+/// What it started has no mark in its environment, no parent, and another process group. A group can be
+/// removed when nothing lives in it.
+#[test]
+fn a_killed_host_leaves_neither_the_control_group_of_a_child_nor_what_lives_in_it() {
+    let scene = Scene::new();
+    let Some(delegated) = Delegated::new("killed host") else {
+        return;
+    };
+    let path = delegated.0.to_str().expect("it is made of ASCII");
+    // The second is deaf, and makes a group of its own below the child's.
+    let deaf = "mkdir $0/inner && echo 0 >$0/inner/cgroup.procs; trap '' TERM; exec >&-";
+    let daemon = |before: &str| {
+        let wait = "echo up >&2; while :; do sleep 1000; done";
+        format!(
+            "(setsid env -i sh -c \"{before}; {wait}\" \"$POOL_TEST_CGROUP\"/pool-stdio-$PPID-* & ); exec cat"
+        )
+    };
+    for own_guardian in [None, Some(("POOL_TESTS_GUARD_MAIN", "1"))] {
+        for (script, is_replaced) in [(daemon(":"), false), (daemon(deaf), true)] {
+            let variables: Vec<_> = own_guardian
+                .into_iter()
+                .chain([("POOL_TEST_CGROUP", path)])
+                .collect();
+            let words = ["end-of-the-host", "kill", "tree", &script];
+            let mut host = Host::start(HOST, &words, &variables);
+            if is_replaced {
+                host.replace_guardian();
+            }
+            assert_eq!(delegated.groups().len(), 1, "{words:?}");
+            host.assert_end();
+            let is_removed = || delegated.groups().is_empty().then_some(());
+            if wait_for(HANG, is_removed).is_none() {
+                delegated.kill_all();
+                panic!("{words:?} left something");
+            }
+        }
+    }
     scene.end(Vec::new());
 }
 

@@ -12,7 +12,9 @@ use std::time::Duration;
 use common::{Facts, HOST, can_make_namespaces, has_program};
 use nix::sys::signal::{Signal, kill};
 use pool_tests::children::OUTER_DEADLINE;
-use pool_tests::ended_host::{DEAF, ENDINGS, GRACE, Host, MARGIN, assert_gone, now, pid, wait_for};
+use pool_tests::ended_host::{
+    DEAF, ENDINGS, GRACE, HANG, Host, MARGIN, assert_gone, now, pid, wait_for,
+};
 
 #[test]
 fn children_that_ignore_all_are_gone_a_second_after_their_host() {
@@ -70,6 +72,19 @@ const BOTH: [&[(&str, &str)]; 2] = [&[], &[("POOL_TESTS_GUARD_MAIN", "1")]];
 fn a_guardian_that_was_killed_is_replaced_and_nothing_is_lost() {
     for variables in BOTH {
         let mut host = host_of_a_deaf_child(variables);
+        let second = host.replace_guardian();
+        host.assert_end();
+        assert_gone(second);
+    }
+}
+
+/// The root was reaped, and nobody is left in its group.
+#[test]
+fn a_guardian_that_is_replaced_during_a_termination_is_told_of_what_left_the_group() {
+    let script = "(setsid sh -c 'echo up >&2; exec sleep 300' </dev/null >/dev/null &); exec cat";
+    let words = ["end-of-the-host", "kill-in-termination", "tree", script];
+    for variables in BOTH {
+        let mut host = Host::start(HOST, &words, variables);
         let second = host.replace_guardian();
         host.assert_end();
         assert_gone(second);
@@ -145,6 +160,21 @@ fn an_unguarded_child_outlives_its_host() {
     let end = host.end(true, GRACE + MARGIN);
     let left = end.expect_err("it is left alive");
     assert_eq!(left.len(), 1);
+}
+
+#[test]
+fn an_unguarded_tree_outlives_its_host_though_another_tree_is_guarded() {
+    for variables in BOTH {
+        let words = ["end-of-the-host", "kill", "unguarded-tree", IDLE];
+        let mut host = Host::start(HOST, &words, variables);
+        let guardian = wait_for(OUTER_DEADLINE, || host.guardian()).unwrap();
+        host.kill();
+        let has_gone =
+            || (!std::path::Path::new(&format!("/proc/{guardian}/exe")).exists()).then_some(());
+        wait_for(HANG, has_gone).expect("it has nothing left to do");
+        let left = host.watch_the_rest(Duration::ZERO);
+        assert_eq!(left.map_err(|left| left.len()), Err(1), "{variables:?}");
+    }
 }
 
 #[test]

@@ -9,12 +9,19 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// The control group of one child.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cgroup {
     path: PathBuf,
 }
 
 impl Cgroup {
+    /// One that was made, or is about to be.
+    #[cfg(unix)]
+    pub(crate) fn at(path: &Path) -> Self {
+        let path = path.to_owned();
+        Self { path }
+    }
+
     /// Kills all that is in it. Where the system cannot, nothing happens: those that are found are killed
     /// one by one.
     pub(crate) fn kill(&self) -> io::Result<()> {
@@ -34,7 +41,8 @@ impl Cgroup {
         Ok(found)
     }
 
-    fn is_populated(&self) -> io::Result<bool> {
+    /// Whether a process lives in it or below it.
+    pub(crate) fn is_populated(&self) -> io::Result<bool> {
         let events = fs::read_to_string(self.path.join("cgroup.events"));
         let events = or_gone(events, String::new())?;
         Ok(events.lines().any(|line| line == "populated 1"))
@@ -46,9 +54,9 @@ impl Cgroup {
         text.trim().parse().ok()
     }
 
-    /// Removes it, with the groups that the child made in it. One with a living process stays.
-    pub(crate) fn remove(&self) {
-        remove(&self.path);
+    /// Removes it, with the groups that the child made in it. One with a living process stays. Says whether it has gone.
+    pub(crate) fn remove(&self) -> bool {
+        remove(&self.path)
     }
 }
 
@@ -68,17 +76,19 @@ fn groups_in(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(groups.map(|entry| entry.path()).collect())
 }
 
-fn remove(path: &Path) {
+fn remove(path: &Path) -> bool {
     if fs::remove_dir(path).is_ok() {
-        return;
+        return true;
     }
     for below in groups_in(path).unwrap_or_default() {
         remove(&below);
     }
-    if let Err(error) = fs::remove_dir(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::debug!(target: "pool_stdio", ?path, %error, "a control group is left");
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::debug!(target: "pool_stdio", ?path, %error, "a control group is left");
+            false
+        }
+        Ok(()) | Err(_) => true,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{fs, io};
+use std::{fs, io, path};
 
 use thiserror::Error;
 
@@ -21,8 +21,9 @@ use super::sys;
 /// `directory` is one that this program may make groups in, and that holds no process itself. The child
 /// moves into its group by itself, before it is the program: the system allows that if this program runs
 /// below `directory`, or as root. [`CommandSpec::build`](crate::CommandSpec::build) makes a group to try it,
-/// and says what is missing. The group is removed when the child has ended; if this program is killed, it
-/// stays behind, empty.
+/// and says what is missing. The group is removed when the child has ended. If this program ends first, the
+/// guardian ends what is in the group and removes it. An [`unguarded`](crate::CommandSpec::unguarded) child's
+/// group stays behind then.
 ///
 /// # Examples
 ///
@@ -141,18 +142,23 @@ impl CgroupSpec {
         if !(sys::CAN_COUNT && cfg!(target_os = "linux")) {
             return Err(CgroupProblem::Unsupported);
         }
-        self.make_named(&format!("trial-{number}")).map(drop)
+        self.make(self.path_named(&format!("trial-{number}")))
+            .map(drop)
     }
 
-    /// Makes the group of a child.
-    pub(super) fn make(&self, child: ChildId) -> Result<NewCgroup, CgroupProblem> {
-        self.make_named(&child.0.to_string())
+    /// Where the group of a child is to be. The child can have another working directory.
+    pub(super) fn path_of(&self, child: ChildId) -> PathBuf {
+        self.path_named(&child.0.to_string())
     }
 
-    fn make_named(&self, name: &str) -> Result<NewCgroup, CgroupProblem> {
-        let path = self
-            .directory
-            .join(format!("pool-stdio-{}-{name}", cookie::host()));
+    fn path_named(&self, name: &str) -> PathBuf {
+        let name = format!("pool-stdio-{}-{name}", cookie::host());
+        let path = self.directory.join(name);
+        path::absolute(&path).unwrap_or(path)
+    }
+
+    /// Makes the group.
+    pub(super) fn make(&self, path: PathBuf) -> Result<NewCgroup, CgroupProblem> {
         let made = NewCgroup::make(path);
         let made = made.map_err(|source| CgroupProblem::NotDelegated { source })?;
         self.set_up(made.path())?;

@@ -3,7 +3,7 @@
 //! them inherits.
 //!
 //! An element is `HOST-CHILDs`: the program that started the child, the child's number in it, and a
-//! letter for the scope of its termination.
+//! letter for the scope of its termination: `r`, `g` or `t`, or `u` for a tree that is to outlive this program.
 
 use std::collections::hash_map::RandomState;
 use std::env;
@@ -19,6 +19,8 @@ use super::terminate::KillScope;
 pub(crate) struct Mark {
     pub(crate) child: ChildId,
     pub(crate) scope: KillScope,
+    /// Whether it is to be ended when this program has gone.
+    pub(crate) is_guarded: bool,
 }
 
 impl Mark {
@@ -34,7 +36,12 @@ impl Mark {
     }
 
     fn element(self, host: &str) -> String {
-        format!("{host}-{}{}", self.child.0, letter(self.scope))
+        let letter = if self.is_guarded {
+            letter(self.scope)
+        } else {
+            UNGUARDED_TREE
+        };
+        format!("{host}-{}{letter}", self.child.0)
     }
 
     fn parse(element: &[u8], host: &str) -> Option<Self> {
@@ -45,12 +52,16 @@ impl Mark {
             scope: match letter {
                 b'r' => KillScope::Root,
                 b'g' => KillScope::Group,
-                b't' => KillScope::Tree,
+                b't' | b'u' => KillScope::Tree,
                 _ => return None,
             },
+            is_guarded: *letter != b'u',
         })
     }
 }
+
+/// Of those that are not guarded, trees alone are marked: their terminations need it.
+const UNGUARDED_TREE: char = 'u';
 
 pub(crate) const fn letter(scope: KillScope) -> char {
     match scope {
@@ -117,10 +128,13 @@ mod tests {
 
     #[test]
     fn a_mark_is_found_again() {
-        for scope in [KillScope::Root, KillScope::Group, KillScope::Tree] {
+        let guarded =
+            [KillScope::Root, KillScope::Group, KillScope::Tree].map(|scope| (scope, true));
+        for (scope, is_guarded) in guarded.into_iter().chain([(KillScope::Tree, false)]) {
             let mark = Mark {
                 child: ChildId(7),
                 scope,
+                is_guarded,
             };
             assert_eq!(Mark::parse(mark.element("me").as_bytes(), "me"), Some(mark));
             let ours = mark.variable().into_string().expect("it is ASCII");

@@ -337,8 +337,7 @@ impl Spawner {
             ensure_guardian(&self.custodian);
             GuardedStart::begin(id)
         });
-        let is_marked = guarded.is_some() || scope == KillScope::Tree;
-        let mark = is_marked.then_some(Mark { child: id, scope });
+        let mark = mark_of(command, id);
         // Order: it is dropped after the child, if the start fails: only an empty one can be removed.
         let cgroup = make_cgroup(command, id)?;
         let guard = SpawnGuard::start(command, mark, cgroup.as_ref(), &self.chance)?;
@@ -420,11 +419,28 @@ impl Drop for BusyWith<'_> {
     }
 }
 
+/// What the child is to carry. A termination finds a tree by it, the guardian whatever it is to end.
+fn mark_of(command: &Command, child: ChildId) -> Option<Mark> {
+    let scope = command.scope();
+    let is_guarded = command.guarding() == Guarding::Guarded;
+    let is_marked = is_guarded || scope == KillScope::Tree;
+    is_marked.then_some(Mark {
+        child,
+        scope,
+        is_guarded,
+    })
+}
+
 fn make_cgroup(command: &Command, id: ChildId) -> Result<Option<NewCgroup>, SpawnError> {
     let Some(spec) = command.cgroup() else {
         return Ok(None);
     };
-    let made = spec.make(id).map_err(|problem| SpawnError::Cgroup {
+    let path = spec.path_of(id);
+    if command.guarding() == Guarding::Guarded {
+        // Order: told before it is made, so that it is never left behind.
+        guardian::cgroup_made(id, &path);
+    }
+    let made = spec.make(path).map_err(|problem| SpawnError::Cgroup {
         path: spec.directory.display().to_string(),
         problem,
     });

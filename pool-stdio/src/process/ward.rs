@@ -381,7 +381,12 @@ impl Ward {
         drop(membership);
         if let Some(cgroup) = record.cgroup.clone() {
             // Order: before the wakers of those who wait for the termination.
-            notifier::run(move || cgroup.remove());
+            let child = record.id;
+            notifier::run(move || {
+                if cgroup.remove() {
+                    guardian::cgroup_removed(child);
+                }
+            });
         }
         record.termination.publish(termination);
         unreaped
@@ -540,7 +545,9 @@ impl Ward {
         if matches!(self.root.reap(), Ok(Life::Over(_))) {
             *pid_state = PidState::Released;
         }
-        if self.root.outlives_its_pid() && self.root.group_is_empty(*pid_state) {
+        // Of a tree there can be others anywhere, until a scan finds none.
+        let is_group = self.descendants_since.is_none();
+        if is_group && self.root.outlives_its_pid() && self.root.group_is_empty(*pid_state) {
             self.forget();
         }
     }

@@ -64,6 +64,14 @@ export const measure = async (program) => {
     () => drained(supervisor.spawn(...nothing, [], options)),
     () => drained(supervisor.spawn(...nothing)),
   ]);
+  const started = [];
+  const untilSpawned = async (child) => {
+    started.push(child);
+    await new Promise((resolve) => child.once('spawn', resolve));
+  };
+  const [nodeStart, ourStart] = await alternately(21, [() => untilSpawned(spawn('cat')), () => untilSpawned(supervisor.spawn('cat', [], options))]);
+  for (const child of started) child.stdin.end();
+  await Promise.all(started.map(drained));
   const [nodeOutput, ourOutput] = await alternately(21, [() => drained(spawn(...output)), () => drained(supervisor.spawn(...output, options))]);
   const much = (byte) => ['sh', ['-c', `head -c 20000000 /dev/zero | tr '\\0' '${byte}'`]];
   const [nodeMuch, textMuch, base64Much] = await alternately(3, [
@@ -101,8 +109,9 @@ export const measure = async (program) => {
       row('resident, one child ended before', `${empty} KiB`, '5120 KiB', empty <= 5120),
       row('resident for each of 256 children', `${fixed(perChild)} KiB`, '64 KiB', perChild <= 64),
       row('20 MB of output: child_process, text, base64', `${fixed(nodeMuch)}, ${fixed(textMuch)}, ${fixed(base64Much)} ms`, 'base64 20 % over text', share <= 0.2),
+      row('p50 of a spawn, `cat` until the event `spawn`: child_process, this', `${fixed(nodeStart)}, ${fixed(ourStart)} ms`, '–'),
       row('`true` until close: child_process, this (group), this (tree)', `${fixed(nodeSpawn)}, ${fixed(ourSpawn)}, ${fixed(ourTree)} ms`, '–'),
-      row('64 KiB of output until close: child_process, this', `${fixed(nodeOutput)}, ${fixed(ourOutput)} ms`, '–'),
+      row('p50 of 64 KiB of output until close: child_process, this', `${fixed(nodeOutput)}, ${fixed(ourOutput)} ms`, '–'),
       '',
       '## When it is not worth it',
       '',

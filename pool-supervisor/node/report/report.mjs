@@ -85,9 +85,14 @@ const cell = (row, result) => {
   return `${passes(row, result) ? 'pass' : 'FAIL'}: ${parts.join(', ')}`;
 };
 
-/** What the tests of the program found under Wine, by row. */
-const wineRows = here('../../../target/windows/supervisor-rows.json');
-const underWine = existsSync(wineRows) ? JSON.parse(readFileSync(wineRows, 'utf8')) : {};
+/** What the tests of the program found under Wine: a file for each row. */
+const wineRows = here('../../../target/windows/supervisor-rows');
+const wasUnderWine = existsSync(wineRows);
+const underWine = (row) => {
+  if (row.isUnixOnly) return '–';
+  const path = `${wineRows}/${row.id}`;
+  return existsSync(path) ? readFileSync(path, 'utf8').trim() : 'not run';
+};
 
 const results = [];
 for (const row of ROWS) {
@@ -113,6 +118,7 @@ const lines = [
   '',
   '```sh',
   '.ci/install-baselines',
+  '.ci/windows # for the column Windows',
   'node pool-supervisor/node/report/report.mjs "$(.ci/static-supervisor)"',
   '```',
   '',
@@ -127,14 +133,15 @@ const lines = [
   '',
   `| row | what | ${names.join(' | ')} | Windows | macOS |`,
   `|---|---|${names.map(() => '---').join('|')}|---|---|`,
-  ...results.map(({ row, found }) => `| ${row.id} | ${row.what} | ${names.map((way) => cell(row, found[way])).join(' | ')} | ${underWine[row.id] ?? 'not run'} | not run |`),
+  ...results.map(({ row, found }) => `| ${row.id} | ${row.what} | ${names.map((way) => cell(row, found[way])).join(' | ')} | ${underWine(row)} | not run |`),
   '',
   ...names.map((way) => `* ${way}: passes ${list(passed(way))}; fails ${list(failed(way))}.`),
   `* Newly covered, where every other one fails: ${list(fresh.map(({ row }) => row.id))}.`,
   '',
-  existsSync(wineRows)
-    ? 'The column Windows was run under Wine by the tests of the program, with fixtures for Windows. macOS was not run.'
-    : 'Nothing was run on Windows or macOS.',
+  wasUnderWine
+    ? 'The column Windows was run under Wine by the tests of the program, with programs of its own kind as children.'
+    : 'Nothing was run on Windows: `.ci/windows` does that, and leaves its rows for this page.',
+  'A dash is where a row needs signals, sessions or parents of Unix. macOS was not run.',
   '',
   ...figures.lines,
 ];

@@ -1,5 +1,8 @@
 // The rows of the report: a tree of processes, what is done to it, and what a good way does.
 
+/** These need signals, sessions or parents of Unix. Windows has no such thing. */
+const UNIX_ONLY = ['M2', 'M3', 'M4', 'M5', 'M6', 'T1', 'S1', 'H2', 'H3', 'H4', 'H5', 'H6', 'H8', 'H14'];
+
 const seconds = 'sleep 1000';
 const ignorer = `trap '' TERM; ${seconds}`;
 
@@ -29,14 +32,18 @@ export const ROWS = [
     ['H5', 'host killed: session of its own', 'M5'],
     ['H6', 'host killed: session and double fork', 'M6'],
     ['H7', 'host killed: root gone first', 'M7'],
+    ['H8', 'host killed: slow drain', 'T1'],
     ['H9', 'host killed: wide tree, 30 children', 'M9'],
     ['H10', 'host killed: output that is not read', 'T4', { isUnread: true }],
     ['H11', 'host killed: write of 1 MB in flight', 'W1', { isWriting: true }],
+    ['H13', 'host killed: 10 MB of output under way', 'T2', { script: 'echo ready; exec head -c 10000000 /dev/zero', ready: 1, isUnread: true }],
+    ['H14', 'host killed: ends at SIGINT only', 'S1'],
   ].map(([id, what, like, more]) => ({ id, what, like, act: 'killHost', ...more })),
   { ...end('H12', 'host killed: a daemon chatters into the pipe', `setsid sh -c 'echo ready; while echo x; do sleep 0.01; done' & ${seconds}`), act: 'killHost' },
 ];
 
 for (const row of ROWS) {
+  row.isUnixOnly = UNIX_ONLY.includes(row.id);
   const like = ROWS.find(({ id }) => id === row.like);
-  if (like) Object.assign(row, { script: like.script, ready: like.ready });
+  if (like) Object.assign(row, { script: row.script ?? like.script, ready: row.ready ?? like.ready });
 }

@@ -46,6 +46,11 @@ withSupervisor('cancel ends the whole tree and tells how', async (supervisor) =>
   assert.deepEqual([termination.reason, termination.rung, termination.survivors.count], ['enough', 'kill', 0]);
 });
 
+withSupervisor('a child has its limits', async (supervisor) => {
+  const { stdout } = await supervisor.run('sh', ['-c', 'ulimit -n'], { limits: { openFiles: 64 } });
+  assert.equal(stdout, '64\n');
+});
+
 withSupervisor('a cancel of a child that has ended resolves as well', async (supervisor) => {
   const child = supervisor.spawn('true');
   await closed(child);

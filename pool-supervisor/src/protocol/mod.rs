@@ -22,7 +22,7 @@ pub(crate) use self::notice::{
     StreamEndedNotice, StreamReport, SurvivorReport, TerminatedNotice,
 };
 pub(crate) use self::request::{
-    AfterExit, CancelMode, CancelParams, CloseStdinParams, GrantParams, InitializeParams, Ladder,
-    PROTOCOL_VERSION, Scope, ShutdownParams, SignalParams, SignalTarget, SpawnParams, StderrMode,
-    StdinMode, StdoutMode, StreamName, WhenFull, WriteParams,
+    AfterExit, CancelMode, CancelParams, ChildLimits, CloseStdinParams, GrantParams,
+    InitializeParams, Ladder, PROTOCOL_VERSION, Scope, ShutdownParams, SignalParams, SignalTarget,
+    SpawnParams, StderrMode, StdinMode, StdoutMode, StreamName, WhenFull, WriteParams,
 };

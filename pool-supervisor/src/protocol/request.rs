@@ -43,7 +43,8 @@ pub(crate) struct SpawnParams {
     /// The shell. Default `/bin/sh`.
     #[serde(default)]
     pub(crate) shell_path: Option<String>,
-    /// What the program sees as its own name. Default: the first of `argv`.
+    /// What the program sees as its own name. Default: the first of `argv`. With `limits` it is its path, and this is
+    /// refused.
     #[serde(default)]
     pub(crate) argv0: Option<String>,
     /// The whole environment. Nothing is inherited from this program.
@@ -59,6 +60,9 @@ pub(crate) struct SpawnParams {
     /// How long each step of a termination may last.
     #[serde(default)]
     pub(crate) ladder: Ladder,
+    /// What the system does not let the child have.
+    #[serde(default)]
+    pub(crate) limits: ChildLimits,
     /// What the child has as stdin, stdout and stderr.
     #[serde(default)]
     pub(crate) stdio: Stdio,
@@ -109,6 +113,19 @@ pub(crate) struct Ladder {
     pub(crate) drain_timeout_ms: Option<u64>,
     /// How long a pipe may stay open in silence after the end of the scope. Default 500.
     pub(crate) drain_idle_ms: Option<u64>,
+}
+
+/// What the system does not let a child have. Each process that it starts has the same limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema, Serialize))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct ChildLimits {
+    /// How much memory it may map. A request for more fails. Default: no limit.
+    pub(crate) address_space_bytes: Option<u64>,
+    /// How long it may compute; on Unix rounded up to seconds. Then the system kills it. Default: no limit.
+    pub(crate) cpu_ms: Option<u64>,
+    /// How many descriptors it may have. Refused on Windows. Default: that of this program.
+    pub(crate) open_files: Option<u64>,
 }
 
 /// What a child has as stdin, stdout and stderr.

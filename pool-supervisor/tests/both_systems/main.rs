@@ -3,8 +3,9 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::allow_attributes,
-    reason = "the place of a panic shows what is wrong"
+    reason = "the place of a panic shows what is wrong; real processes take real time"
 )]
 
 #[path = "../supervisor/driver.rs"]
@@ -16,7 +17,7 @@
 mod driver;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pool_stdio::ProcessWatch;
 use serde_json::{Value, json};
@@ -110,6 +111,7 @@ async fn play(end: End, grandchildren: usize) {
         End::Input | End::Program => Driver::start_with(json!({"hostGraceMs": 100})),
     };
     let family = spawn_family(&mut driver, "a", grandchildren);
+    let began = Instant::now();
     match end {
         End::Input => driver.close(),
         End::HostPid => host.kill(),
@@ -121,6 +123,9 @@ async fn play(end: End, grandchildren: usize) {
         while driver.next().is_some() {}
     }
     wait_for_deaths(family).await;
+    if end == End::HostPid {
+        note_row(if grandchildren == 1 { "H1" } else { "H9" }, began);
+    }
 }
 
 #[test]
@@ -171,17 +176,69 @@ fn what_is_not_there_is_told_with_the_reason() {
     }
 }
 
+/// Keeps for the report that a row of its was played here.
+fn note_row(row: &str, began: Instant) {
+    if let Some(folder) = std::env::var_os("POOL_SUPERVISOR_ROWS") {
+        let millis = began.elapsed().as_millis();
+        let path = std::path::Path::new(&folder).join(row);
+        std::fs::write(path, format!("pass: {millis} ms\n")).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_cancel_by_force_ends_the_whole_family() {
+    for (row, grandchildren) in [("M1", 1), ("M9", 30)] {
+        let mut driver = Driver::start();
+        let family = spawn_family(&mut driver, "a", grandchildren);
+        let began = Instant::now();
+        driver
+            .call("cancel", json!({"child": "a", "mode": "force"}))
+            .unwrap();
+        let end = driver.told("terminated", "a");
+        assert_eq!(end["rung"], "kill");
+        assert_eq!(end["survivors"]["count"], 0);
+        wait_for_deaths(family).await;
+        note_row(row, began);
+    }
+}
+
+/// The child stops to read when nobody reads its answers.
+#[test]
+fn a_child_that_is_written_to_and_not_read_is_ended() {
     let mut driver = Driver::start();
-    let family = spawn_family(&mut driver, "a", 3);
+    let more = json!({"credit": {}, "keep": {"bytesMax": 1000}});
+    driver.call("spawn", same_program("a", more)).unwrap();
+    // More answers than the child keeps.
+    let text = "no json\n".repeat(120_000);
+    let write = driver.request("write", json!({"child": "a", "text": text}));
+    let kept = || json!({});
+    while driver.call("list", kept()).unwrap()["children"][0]["keptBytes"] == 0 {}
+    let began = Instant::now();
     driver
         .call("cancel", json!({"child": "a", "mode": "force"}))
         .unwrap();
+    assert_eq!(
+        driver.answer(write).unwrap_err()["data"]["kind"],
+        "stopping"
+    );
     let end = driver.told("terminated", "a");
-    assert_eq!(end["rung"], "kill");
     assert_eq!(end["survivors"]["count"], 0);
+    note_row("T4", began);
+    note_row("W1", began);
+}
+
+#[tokio::test]
+async fn what_outlives_its_root_is_ended() {
+    let mut driver = Driver::start();
+    let family = spawn_family(&mut driver, "a", 1);
+    let began = Instant::now();
+    let root = json!({"child": "a", "signal": "SIGKILL", "to": "root"});
+    driver.call("signal", root).unwrap();
+    let end = driver.told("terminated", "a");
+    assert_eq!(end["survivors"]["count"], 0);
+    assert_eq!(end["exitedByItself"], true);
     wait_for_deaths(family).await;
+    note_row("M7", began);
 }
 
 #[tokio::test]
@@ -201,7 +258,7 @@ async fn an_orderly_cancel_lets_the_family_end_by_itself() {
 #[tokio::test]
 async fn nothing_is_left_however_the_end_of_the_host_comes() {
     for end in [End::Input, End::HostPid, End::Program] {
-        for grandchildren in [1, 10] {
+        for grandchildren in [1, 30] {
             play(end, grandchildren).await;
         }
     }

@@ -249,6 +249,21 @@ fn what_cannot_be_started_is_told_with_the_reason() {
             Value::Null,
         ),
         (
+            json!({"argv": ["true"], "argv0": "other", "limits": {"openFiles": 64}}),
+            "invalidParams",
+            Value::Null,
+        ),
+        (
+            json!({"argv": ["true"], "limits": {"openFiles": 1_u64 << 40}}),
+            "invalidParams",
+            Value::Null,
+        ),
+        (
+            json!({"argv": ["true"], "limits": {"processes": 1}}),
+            "invalidParams",
+            Value::Null,
+        ),
+        (
             json!({"argv": ["true"], "child": ""}),
             "invalidParams",
             Value::Null,

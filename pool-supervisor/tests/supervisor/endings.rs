@@ -353,6 +353,16 @@ fn two_hundred_and_fifty_six_children_live_at_once() {
 }
 
 #[test]
+fn a_child_and_what_it_starts_have_its_limits() {
+    let mut driver = Driver::start();
+    let limits = json!({"openFiles": 64, "cpuMs": 6500, "addressSpaceBytes": 1_u64 << 30});
+    let script = "ulimit -n; sh -c 'ulimit -t; ulimit -v'";
+    driver.spawn_with("a", script, json!({"limits": limits}));
+    driver.told("terminated", "a");
+    assert_eq!(output(&driver.said, "a", "stdout"), b"64\n7\n1048576\n");
+}
+
+#[test]
 fn null_streams_are_no_pipes() {
     let mut driver = Driver::start();
     let stdio = json!({"stdin": "null", "stdout": "null", "stderr": "pipe"});

@@ -1,12 +1,15 @@
 //! A host that starts children and ends in one of many ways.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{abort, exit};
 use std::thread;
 use std::time::Duration;
 
 use pool_core::ConnectionPool;
-use pool_stdio::{Child, CommandSpec, LadderTimes, StdioConnector, Stop, health};
+use pool_stdio::{
+    CgroupSpec, Child, CommandSpec, KillScope, LadderTimes, StdioConnector, Stop, health,
+};
 
 use super::looks::scope_of;
 use crate::children::block_on;
@@ -16,9 +19,18 @@ use crate::children::block_on;
 /// The script is run by a shell, and says `up` when all is there. What it starts carries a variable by
 /// which the test finds it.
 pub(super) fn end_of_the_host(ending: &str, scope: &str, script: &str) {
-    let spec = CommandSpec::new("sh").args(["-c", script]);
+    let mut spec = CommandSpec::new("sh").args(["-c", script]);
+    if let Some(delegated) = std::env::var_os("POOL_TEST_CGROUP") {
+        spec = spec.cgroup(CgroupSpec::under(delegated));
+    }
+    if ending == "kill-in-termination" {
+        let mut times = LadderTimes::default();
+        times.eof_grace = Duration::from_secs(3600);
+        spec = spec.ladder_times(times);
+    }
     let spec = match scope {
         "unguarded" => spec.unguarded(),
+        "unguarded-tree" => spec.kill_scope(KillScope::Tree).unguarded(),
         scope => spec.kill_scope(scope_of(scope)),
     };
     if ending == "drop-the-pool" || ending == "close-the-pool" {
@@ -26,14 +38,26 @@ pub(super) fn end_of_the_host(ending: &str, scope: &str, script: &str) {
         return;
     }
     let command = spec.build().expect("there is a shell");
-    let child = block_on(command.spawn()).expect("it starts");
+    let mut child = block_on(command.spawn()).expect("it starts");
     while !child.stderr_tail().text.contains("up") {
         thread::yield_now();
+    }
+    if scope == "unguarded-tree" {
+        // Another tree, of which the guardian knows.
+        let guarded = CommandSpec::new("cat").kill_scope(KillScope::Tree).build();
+        forget(block_on(guarded.expect("it is there").spawn()).expect("it starts"));
+    }
+    if ending == "kill-in-termination" {
+        child.begin_stop(Stop::Orderly);
+        let root = format!("/proc/{}", child.pid());
+        while Path::new(&root).exists() {
+            thread::yield_now();
+        }
     }
     say_up();
     match ending {
         // The test kills it.
-        "kill" | "kill-with-a-fork" => {
+        "kill" | "kill-with-a-fork" | "kill-in-termination" => {
             if ending == "kill-with-a-fork" {
                 fork_a_bystander();
             }
@@ -132,9 +156,10 @@ fn wait_for_ever() -> ! {
     loop {
         thread::park_timeout(Duration::from_millis(5));
         let now = health().guardian_starts;
-        if now > starts {
+        // Order: counted when it is there, and asked after that whether it was told of all children.
+        if now > starts && health().has_guardian {
+            starts = now;
             say(b"gd\n");
         }
-        starts = now;
     }
 }

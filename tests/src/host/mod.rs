@@ -41,6 +41,7 @@ pub fn main() -> ExitCode {
         ["idle-children", count] => threads::idle_children(count.parse().expect("a number")),
         ["large-tails"] => threads::large_tails(),
         ["clean-start"] => starts::clean_start(),
+        ["first-start"] => starts::first_start(),
         ["leased-programs"] => starts::leased_programs(),
         ["fork-of-the-host"] => starts::fork_of_the_host(),
         ["end-of-the-host", ending, scope, script] => {

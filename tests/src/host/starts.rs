@@ -114,6 +114,25 @@ pub(super) fn fork_of_the_host() {
     }
 }
 
+/// What the first child of a program costs, with the threads and the guardian, and what a later one does. To be run by hand:
+/// `docs/numbers.md` has what it said.
+pub(super) fn first_start() {
+    let command = cat();
+    let mut micros: Vec<u128> = (0..22)
+        .map(|_| {
+            let begun = now();
+            let child = block_on(command.spawn()).expect("it starts");
+            let took = begun.elapsed().as_micros();
+            block_on(child.terminate(Stop::Force));
+            took
+        })
+        .collect();
+    let first = micros.remove(0);
+    micros.sort_unstable();
+    tell("first_micros", first);
+    tell("later_micros", micros[micros.len() / 2]);
+}
+
 fn cat() -> Command {
     CommandSpec::new("cat").build().expect("every Unix has it")
 }

@@ -46,8 +46,11 @@ pub fn kill(program: &str, count: usize) -> Vec<String> {
 fn kill_one(program: &str, number: usize) -> Vec<String> {
     let words = ["end-of-the-host", "kill", "tree", SERVERS[number % 4]];
     let mut host = Host::start(program, &words, &[]);
-    if number / 4 % 2 == 1 {
+    let is_replaced = number / 4 % 2 == 1;
+    if is_replaced {
         host.replace_guardian();
     }
-    host.end(true, HANG).err().unwrap_or_default()
+    let left = host.end(true, HANG).err().unwrap_or_default();
+    let of = format!("server {}, guardian replaced: {is_replaced}", number % 4);
+    left.into_iter().map(|it| format!("{it} ({of})")).collect()
 }

@@ -1,5 +1,6 @@
 //! Windows needs no guardian: the job of a child ends with this program, however that ends.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,10 @@ pub(crate) fn ensure() -> Started {
 pub(crate) const fn rootless(_: ChildId, _: KillScope, _: u32) {}
 
 pub(crate) const fn ended(_: ChildId) {}
+
+pub(crate) const fn cgroup_made(_: ChildId, _: &Path) {}
+
+pub(crate) const fn cgroup_removed(_: ChildId) {}
 
 pub(crate) const fn exited(_: &Arc<Root>, _: Exit) {}
 

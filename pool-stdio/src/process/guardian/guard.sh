@@ -1,7 +1,8 @@
 # Ends the children of a host that has gone. Started as: sh -c SCRIPT sh HOST STEPS
 # Reads one line for each change: `s ID` a start begins, `r|g|t ID PID` a child runs (its scope: root,
-# group or tree), `G|T ID PID` its root was reaped, `- ID` it has ended, `w STEPS` a grace in tenths of a
-# second, `q` leave quietly. Of other programs it needs `sleep`; a `grep` makes it faster.
+# group or tree), `G|T ID PID` its root was reaped, `- ID` it has ended, `c ID PATH` it has a control group,
+# `u ID` that was removed, `w STEPS` a grace in tenths of a second, `q` leave quietly. Of other programs it
+# needs `sleep`; a `grep` makes it faster, and control groups are removed by `rmdir`.
 trap '' HUP INT QUIT TERM TSTP TTIN TTOU USR1 USR2
 command -v sleep >/dev/null || exit 3
 cd /
@@ -14,6 +15,8 @@ while read -r what id pid; do
     G) eval "c$id=G:$pid" ;;
     T) eval "c$id=G:$pid" trees=1 ;;
     -) unset "c$id" ;;
+    c) eval "g$id=\$pid" ;;
+    u) unset "g$id" ;;
     w) steps=$id ;;
     q) exit 0 ;;
   esac
@@ -36,6 +39,10 @@ for entry in $entries; do
   esac
 done
 [ -z "$trees" ] || patterns="$patterns -e $host-[0-9]*t"
+# The children that have control groups.
+cgroups=" $(set | while IFS= read -r line; do
+  case $line in g[0-9]*=*) line=${line%%=*} && echo "${line#g}" ;; esac
+done)"
 # Without a /proc, or with that of other processes, only roots and groups can be found, by their numbers.
 { read -r self more </proc/self/stat; } 2>/dev/null && [ "$self" = "$$" ] || patterns=
 fast=$(command -v grep)
@@ -46,7 +53,31 @@ forget_gone() {
   for group in $groups; do kill -s 0 -- "-$group" && kept="$kept$group "; done
   groups=$kept kept=" "
   for root in $roots; do kill -s 0 "$root" && kept="$kept$root "; done
-  roots=$kept
+  roots=$kept kept=" "
+  for id in $cgroups; do
+    eval "path=\$g$id"
+    has_removed "$path" || kept="$kept$id "
+  done
+  cgroups=$kept
+} 2>/dev/null
+# Removes a control group and those in it. One in which a process lives stays.
+has_removed() {
+  [ -d "$1" ] || return 0
+  while read -r key value; do
+    [ "$key $value" != "populated 1" ] || return 1
+  done <"$1/cgroup.events"
+  for below in "$1"/*/; do
+    [ ! -d "$below" ] || has_removed "${below%/}"
+  done
+  # Without an rmdir it stays, empty.
+  rmdir "$1" || ! command -v rmdir
+} >/dev/null 2>&1
+# The processes in a control group and in those in it. One that cannot be named is 0.
+members() {
+  while read -r pid; do [ "$pid" = 0 ] || echo "$pid"; done <"$1/cgroup.procs"
+  for below in "$1"/*/; do
+    [ ! -d "$below" ] || members "${below%/}"
+  done
 } 2>/dev/null
 # Reads the fields of a process after its name. That is in the last line: a name can have line breaks.
 read_stat() {
@@ -113,6 +144,12 @@ signal() {
   for name in "$@"; do
     for group in $groups; do kill -s "$name" -- "-$group"; done
     for root in $roots; do kill -s "$name" "$root"; done
+    for id in $cgroups; do
+      eval "path=\$g$id"
+      # Where the system cannot kill all at once, they are killed one by one.
+      [ "$name" != KILL ] || ! [ -e "$path/cgroup.kill" ] || echo 1 >"$path/cgroup.kill"
+      for pid in $(members "$path"); do kill -s "$name" "$pid"; done
+    done
   done
 } 2>/dev/null
 # Fractions of a second, where there are any.
@@ -129,7 +166,7 @@ empty_looks=0
 leave_if_done() {
   if [ "$half" = numbers ]; then
     forget_gone
-    [ "$roots$groups" = "  " ] || return
+    [ "$roots$groups$cgroups" = "   " ] || return
   elif [ -n "$1$(marked)" ]; then
     empty_looks=0
     return
@@ -160,14 +197,11 @@ wait_for() {
     pause
   done
 }
-# One half of the search: by `numbers`, which looks at no process, so that none can make it wait, or by
-# `marks`.
+# One half of the search: by `numbers` of roots and groups and paths of control groups, which looks at no
+# process, so that none can make it wait, or by `marks`.
 end_all() {
-  half=$1 coming= rounds=100
-  if [ "$half" = numbers ]; then
-    # The first SIGKILL reaches all. What is there after that is dead, and waits for its parent.
-    rounds=10
-  else
+  half=$1 coming=
+  if [ "$half" = marks ]; then
     # A child whose start had begun can still be on its way.
     coming=${starting# }
   fi
@@ -182,11 +216,14 @@ end_all() {
   wait_for "$kill_timer" "$coming"
   kill_timer=
   round=0
-  while [ "$round" -lt $rounds ]; do
+  while [ "$round" -lt 100 ]; do
     signal KILL
     leave_if_done ""
     pause
     round=$((round + 1))
+    # The first SIGKILL reaches all. What is there after that is dead, and waits for its parent. Control
+    # groups show no dead.
+    [ "$round" -lt 10 ] || [ "$half$cgroups" != "numbers " ] || return 0
   done
 }
 

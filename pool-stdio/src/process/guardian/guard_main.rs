@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::told::{Known, Told, grace_of};
+use crate::process::cgroup::Cgroup;
 use crate::process::cookie;
 use crate::process::record::ChildId;
 use crate::process::signal::Signal;
@@ -45,6 +46,7 @@ pub fn guard_main() {
         host,
         grace: steps.parse().map(grace_of).unwrap_or_default(),
         known: BTreeMap::new(),
+        cgroups: BTreeMap::new(),
         had_trees: false,
     };
     match guard.listen() {
@@ -70,6 +72,7 @@ struct Guard {
     host: String,
     grace: Duration,
     known: BTreeMap<ChildId, Known>,
+    cgroups: BTreeMap<ChildId, Cgroup>,
     had_trees: bool,
 }
 
@@ -123,6 +126,12 @@ impl Guard {
             Told::Ended(child) => {
                 self.known.remove(&child);
             }
+            Told::Cgroup(child, path) => {
+                self.cgroups.insert(child, Cgroup::at(path.path()));
+            }
+            Told::CgroupRemoved(child) => {
+                self.cgroups.remove(&child);
+            }
             Told::Grace(grace) => self.grace = grace,
             Told::Leave => {}
         }
@@ -146,7 +155,11 @@ impl Guard {
             };
             thread::Builder::new().spawn(search)
         });
-        let are_known_gone = end(Numbers { known: self.known }, times);
+        let numbers = Numbers {
+            known: self.known,
+            cgroups: self.cgroups.into_values().collect(),
+        };
+        let are_known_gone = end(numbers, times);
         let are_marked_gone = match (marks, by_marks) {
             (Some(_), Some(Ok(_))) => {
                 let limit = times.kill_at + KILL_WAIT + HANG_WAIT;
@@ -210,10 +223,12 @@ fn end(mut search: impl Search, times: Times) -> bool {
     }
 }
 
-/// Finds roots and groups by their numbers. Looks at no process, so that none can make it wait.
+/// Finds roots and groups by their numbers, and control groups by their paths. Looks at no process, so that none can
+/// make it wait.
 #[derive(Debug)]
 struct Numbers {
     known: BTreeMap<ChildId, Known>,
+    cgroups: Vec<Cgroup>,
 }
 
 impl Search for Numbers {
@@ -227,7 +242,13 @@ impl Search for Numbers {
             } => is_reached(sys::signal_process_by_pid(pid, None)),
             Known::Running { pid, .. } => is_reached(sys::signal_group_by_pid(pid, None)),
         });
-        let mut found = Alive::default();
+        // One that cannot be removed is looked at again.
+        self.cgroups
+            .retain(|cgroup| cgroup.is_populated().unwrap_or(true) || !cgroup.remove());
+        let mut found = Alive {
+            cgroups: self.cgroups.clone(),
+            ..Alive::default()
+        };
         for known in self.known.values() {
             if let Known::Running { scope, pid } = *known {
                 match scope {
@@ -247,9 +268,14 @@ impl Search for Numbers {
         1
     }
 
-    /// The first SIGKILL reaches all. What is there after that is dead, and waits for its parent.
+    /// The first SIGKILL reaches all. What is there after that is dead, and waits for its parent. Control groups show no
+    /// dead.
     fn kill_wait(&self) -> Duration {
-        KILL_WAIT / 10
+        if self.cgroups.is_empty() {
+            KILL_WAIT / 10
+        } else {
+            KILL_WAIT
+        }
     }
 }
 
@@ -297,7 +323,7 @@ impl Marks {
             if self.rootless.get(&mark.child) == Some(&process.group) {
                 found.groups.insert(process.group);
             } else if self.starting.contains(&mark.child)
-                || (self.trees && mark.scope == KillScope::Tree)
+                || (self.trees && mark.is_guarded && mark.scope == KillScope::Tree)
             {
                 found.processes.push(process.id);
             }
@@ -354,14 +380,27 @@ struct Alive {
     processes: Vec<ProcessId>,
     groups: BTreeSet<u32>,
     roots: BTreeSet<u32>,
+    cgroups: Vec<Cgroup>,
 }
 
 impl Alive {
     fn is_empty(&self) -> bool {
-        self.processes.is_empty() && self.groups.is_empty() && self.roots.is_empty()
+        let has_processes = !self.processes.is_empty() || !self.roots.is_empty();
+        !has_processes && self.groups.is_empty() && self.cgroups.is_empty()
     }
 
     fn signal(&self, signals: &[Signal]) {
+        for cgroup in &self.cgroups {
+            if signals == [Signal::Kill] {
+                // Where the system cannot, they are killed one by one.
+                let (Ok(()) | Err(_)) = cgroup.kill();
+            }
+            for pid in cgroup.processes().unwrap_or_default() {
+                for signal in signals.iter().filter(|_| pid != 0) {
+                    drop(sys::signal_process_by_pid(pid, Some(*signal)));
+                }
+            }
+        }
         for group in &self.groups {
             for signal in signals {
                 drop(sys::signal_group_by_pid(*group, Some(*signal)));

@@ -20,11 +20,12 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::guardian_start::start_guardian;
-use super::told::{Known, Told};
+use super::told::{CgroupPath, Known, Told};
 use crate::process::health::{self, Event};
 use crate::process::host;
 use crate::process::lock::lock;
@@ -38,6 +39,8 @@ use crate::process::terminate::KillScope;
 #[derive(Debug)]
 struct State {
     live: BTreeMap<ChildId, Known>,
+    /// Control groups that are to be removed. One can outlive its child.
+    cgroups: BTreeMap<ChildId, CgroupPath>,
     current: Option<Current>,
     /// A thread is starting one.
     is_starting: bool,
@@ -181,6 +184,7 @@ impl Drop for GuardedStart {
     fn drop(&mut self) {
         if !self.is_done {
             ended(self.child);
+            cgroup_removed(self.child);
         }
     }
 }
@@ -205,6 +209,24 @@ pub(crate) fn ended(child: ChildId) {
     let mut state = lock(&STATE);
     if state.live.remove(&child).is_some() {
         state.tell(&Told::Ended(child).line());
+    }
+}
+
+/// The child is about to get the control group of this path. One that cannot be told is left to this program.
+pub(crate) fn cgroup_made(child: ChildId, path: &Path) {
+    let Some(path) = CgroupPath::new(path) else {
+        return;
+    };
+    let mut state = lock(&STATE);
+    state.cgroups.insert(child, path.clone());
+    state.tell(&Told::Cgroup(child, path).line());
+}
+
+/// The control group of the child is no more.
+pub(crate) fn cgroup_removed(child: ChildId) {
+    let mut state = lock(&STATE);
+    if state.cgroups.remove(&child).is_some() {
+        state.tell(&Told::CgroupRemoved(child).line());
     }
 }
 
@@ -252,11 +274,7 @@ pub(crate) fn ensure() -> Started {
     START_ENDED.notify_all();
     match started {
         Ok((pipe, root)) => {
-            let known = state.live.iter();
-            let children = known.map(|(child, known)| Told::Child(*child, *known));
-            // It may have changed while the guardian was being started.
-            let told = [Told::Grace(state.grace)].into_iter().chain(children);
-            let lines: String = told.map(Told::line).collect();
+            let lines = state.all_lines();
             sys::close_in_forks(Some(pipe.as_fd()));
             state.current = Some(Current {
                 pipe,
@@ -266,8 +284,8 @@ pub(crate) fn ensure() -> Started {
                 last_read: sys::clock_now(),
                 is_leaving: false,
             });
-            Event::GuardianStart.happened();
             state.write_or_wait();
+            Event::GuardianStart.happened();
             Started::Guardian(root)
         }
         Err(error) => {
@@ -309,6 +327,7 @@ impl State {
     const fn new() -> Self {
         Self {
             live: BTreeMap::new(),
+            cgroups: BTreeMap::new(),
             current: None,
             is_starting: false,
             last_start: None,
@@ -319,6 +338,18 @@ impl State {
             hooks: None,
             leaving: Vec::new(),
         }
+    }
+
+    /// What a new guardian is told.
+    fn all_lines(&self) -> String {
+        // It may have changed while the guardian was being started.
+        let grace = [Told::Grace(self.grace)].into_iter();
+        let children = self.live.iter();
+        let children = children.map(|(child, known)| Told::Child(*child, *known));
+        let cgroups = self.cgroups.iter();
+        let cgroups = cgroups.map(|(child, path)| Told::Cgroup(*child, path.clone()));
+        let told = grace.chain(children).chain(cgroups);
+        told.map(Told::line).collect()
     }
 
     fn tell(&mut self, lines: &str) {

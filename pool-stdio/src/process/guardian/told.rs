@@ -1,10 +1,28 @@
 //! What a guardian is told: one line for each change.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::process::cookie;
 use crate::process::record::ChildId;
 use crate::process::terminate::KillScope;
+
+/// Where a control group is: an absolute path that fits into a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CgroupPath(String);
+
+impl CgroupPath {
+    /// `None` if it cannot be told.
+    pub(super) fn new(path: &Path) -> Option<Self> {
+        let text = path.to_str()?;
+        let fits = path.is_absolute() && !text.contains('\n') && !text.ends_with([' ', '\t']);
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
 
 /// What the guardian is to know of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +43,15 @@ pub(super) enum Known {
 }
 
 /// One line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Told {
     Child(ChildId, Known),
     /// The child's pid is about to be freed, or there was none.
     Ended(ChildId),
+    /// The child has a control group, or is about to have it.
+    Cgroup(ChildId, CgroupPath),
+    /// The child's control group was removed.
+    CgroupRemoved(ChildId),
     Grace(Duration),
     /// Another guardian takes over.
     Leave,
@@ -47,6 +69,8 @@ impl Told {
                 format!("{letter} {} {pid}\n", id.0)
             }
             Self::Ended(id) => format!("- {}\n", id.0),
+            Self::Cgroup(id, path) => format!("c {} {}\n", id.0, path.0),
+            Self::CgroupRemoved(id) => format!("u {}\n", id.0),
             Self::Grace(grace) => format!("w {}\n", steps(grace)),
             Self::Leave => "q\n".into(),
         }
@@ -61,6 +85,11 @@ impl Told {
         }
         let number: u64 = words.next()?.parse().ok()?;
         let child = ChildId(number);
+        if what == "c" {
+            // All of the rest: it can have spaces.
+            let path = line.trim_ascii().splitn(3, ' ').nth(2)?;
+            return Some(Self::Cgroup(child, CgroupPath::new(Path::new(path))?));
+        }
         let pid = words.next().and_then(|word| word.parse().ok());
         let running = |scope| {
             let known = Known::Running { scope, pid: pid? };
@@ -78,6 +107,7 @@ impl Told {
             "G" => rootless(KillScope::Group),
             "T" => rootless(KillScope::Tree),
             "-" => Some(Self::Ended(child)),
+            "u" => Some(Self::CgroupRemoved(child)),
             "w" => Some(Self::Grace(grace_of(number))),
             _ => None,
         }
@@ -114,18 +144,33 @@ mod tests {
             rootless(KillScope::Group),
             rootless(KillScope::Tree),
             Told::Ended(child),
+            Told::Cgroup(child, cgroup("/a group/of $1 *'\\")),
+            Told::CgroupRemoved(child),
             Told::Grace(Duration::from_millis(700)),
             Told::Leave,
         ] {
-            assert_eq!(Told::parse(told.line().trim_end()), Some(told));
+            assert_eq!(Told::parse(&told.clone().line()), Some(told));
         }
     }
 
     #[test]
     fn half_a_line_and_noise_mean_nothing() {
-        for line in ["", "s", "g 7", "g 7 x", "- x", "w", "? 7", "t -1 3", "G 7"] {
+        for line in [
+            "", "s", "g 7", "g 7 x", "- x", "w", "? 7", "t -1 3", "G 7", "c 7", "c 7 here", "u",
+        ] {
             assert_eq!(Told::parse(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_control_group_whose_path_does_not_fit_into_a_line_is_not_told() {
+        for path in ["here", "/a\n- 7", "/a "] {
+            assert_eq!(CgroupPath::new(Path::new(path)), None, "{path}");
+        }
+    }
+
+    fn cgroup(path: &str) -> CgroupPath {
+        CgroupPath::new(Path::new(path)).expect("it fits")
     }
 
     #[test]
