@@ -3,13 +3,11 @@
 use std::fmt;
 use std::ops::Deref;
 
-use crate::engine::Lends;
-use crate::foreign;
+use crate::engine::Engine;
 use crate::id::{CloseReason, ConnectionId};
 use crate::shared_pool::share::Share;
 use crate::status::ConnectionStats;
-use crate::store::{Condition, Multiplexed};
-use crate::sync::Arc;
+use crate::store::Condition;
 use crate::time::Time;
 use crate::vitals::Overweight;
 
@@ -85,10 +83,8 @@ impl<T: Send + Sync + 'static> SharedLease<T> {
     /// no new leases, and is closed with [`CloseReason::Discarded`] after its last one.
     pub fn discard(mut lease: Self) {
         if let Some(share) = lease.share.take() {
-            let engine = Arc::clone(&share.engine);
-            engine.lease_ends(lease.began);
-            Multiplexed::give_back(share, &engine, Condition::Unfit(CloseReason::Discarded));
-            foreign::drop_quietly(engine);
+            share.engine.lease_ends(lease.began);
+            share.end(|_, _| Condition::Unfit(CloseReason::Discarded));
         }
     }
 }
@@ -96,12 +92,8 @@ impl<T: Send + Sync + 'static> SharedLease<T> {
 impl<T: Send + Sync + 'static> Drop for SharedLease<T> {
     fn drop(&mut self) {
         if let Some(share) = self.share.take() {
-            let engine = Arc::clone(&share.engine);
-            engine.lease_ends(self.began);
-            let condition = engine.condition(&share.connection);
-            Multiplexed::give_back(share, &engine, condition);
-            // This may be the last reference to the connector, whose drop is foreign code.
-            foreign::drop_quietly(engine);
+            share.engine.lease_ends(self.began);
+            share.end(Engine::condition);
         }
     }
 }

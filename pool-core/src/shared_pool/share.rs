@@ -31,6 +31,39 @@ impl<T: Send + Sync + 'static> Share<T> {
             engine: Arc::clone(open.engine()),
         }
     }
+
+    /// Its lease is over.
+    pub(crate) fn end(
+        self,
+        condition: impl FnOnce(&Engine<StdArc<T>, Multiplexed>, &StdArc<T>) -> Condition,
+    ) {
+        let Self {
+            connection,
+            key,
+            engine,
+            ..
+        } = self;
+        let condition = condition(&engine, &connection);
+        give_back(connection, key, &engine, condition);
+        // This may be the last reference to the connector, whose drop is foreign code.
+        foreign::drop_quietly(engine);
+    }
+}
+
+fn give_back<T: Send + Sync + 'static>(
+    connection: StdArc<T>,
+    key: ShareKey,
+    engine: &Engine<StdArc<T>, Multiplexed>,
+    condition: Condition,
+) {
+    // Order: our handle of the connection goes before the store may close it.
+    foreign::drop_quietly(connection);
+    let mut store = match condition {
+        Condition::Clean | Condition::NeedsReset => engine.enter(),
+        Condition::Ended | Condition::Unfit(_) => engine.enter_precisely(),
+    };
+    store.give_back_share(key, condition);
+    engine.finish(store);
 }
 
 impl<T: Send + Sync + 'static> Lends<StdArc<T>> for Multiplexed {
@@ -74,15 +107,7 @@ impl<T: Send + Sync + 'static> Lends<StdArc<T>> for Multiplexed {
     }
 
     fn give_back(lent: Share<T>, engine: &Engine<StdArc<T>, Self>, condition: Condition) {
-        let key = lent.key;
-        // Order: our handle of the connection goes before the store may close it.
-        foreign::drop_quietly(lent.connection);
-        let mut store = match condition {
-            Condition::Clean | Condition::NeedsReset => engine.enter(),
-            Condition::Ended | Condition::Unfit(_) => engine.enter_precisely(),
-        };
-        store.give_back_share(key, condition);
-        engine.finish(store);
+        give_back(lent.connection, lent.key, engine, condition);
     }
 
     fn watch_suspicion(

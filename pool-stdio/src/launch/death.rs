@@ -3,11 +3,11 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
 
 use pool_core::{BoxError, BoxFuture};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
+use super::exit_wait::wait_for_exit;
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::process::Child;
 
@@ -30,7 +30,7 @@ pub(crate) fn died(
         .await;
         if !has_exited {
             // The exit is seen a moment after the end of stdout.
-            drop(timeout(EXIT_WAIT, exited).await);
+            wait_for_exit(exited, || record.is_leaving()).await;
         }
         let report = ChildReport::of_record(&record, Stage::InPool, Some(requested_at));
         let reason = if report.exit.is_some() {
@@ -41,6 +41,3 @@ pub(crate) fn died(
         Some(reason.into())
     })
 }
-
-/// The exit of a child follows the end of its stdout within microseconds, unless it lives on.
-const EXIT_WAIT: Duration = Duration::from_millis(50);

@@ -2,11 +2,12 @@
 //!
 //! # Locking
 //!
-//! One mutex, held for a few instructions. Wakers are cloned, woken and dropped while it is
+//! One mutex, held for a few instructions. It is not taken to see that there is no value yet. Wakers are cloned, woken and dropped while it is
 //! unlocked, because they can run any code.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -16,6 +17,8 @@ use super::notifier;
 /// A value that is set once.
 #[derive(Debug)]
 pub(crate) struct Once<T> {
+    /// Set under the lock, once there was a value.
+    was_set: AtomicBool,
     inner: Mutex<Inner<T>>,
 }
 
@@ -34,6 +37,7 @@ impl<T> Once<T> {
             wakers: Vec::new(),
         };
         Arc::new(Self {
+            was_set: AtomicBool::new(false),
             inner: Mutex::new(inner),
         })
     }
@@ -59,6 +63,7 @@ impl<T> Once<T> {
                 None => inner.value.replace(value),
                 Some(_) => Some(value),
             };
+            self.was_set.store(true, Ordering::Release);
             (surplus, std::mem::take(&mut inner.wakers))
         };
         drop(surplus);
@@ -68,7 +73,10 @@ impl<T> Once<T> {
 
 impl<T: Clone> Once<T> {
     pub(crate) fn peek(&self) -> Option<T> {
-        lock(&self.inner).value.clone()
+        match self.was_set.load(Ordering::Acquire) {
+            true => lock(&self.inner).value.clone(),
+            false => None,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::once::Once;
 use super::outcome::{Exit, Termination};
 use super::signal::{Signal, SignalError};
 use super::stderr::{Ring, StderrTail};
-use super::sys::{self, Delivery, Life, Look, PidState, PipeEnd, Root, is_stopped};
+use super::sys::{self, Delivery, Life, Look, PidState, PipeEnd, Root, is_leaving, is_stopped};
 use super::terminate::KillScope;
 
 /// The number of a child within this program. Unlike a process id it is never used twice.
@@ -72,6 +72,17 @@ impl ChildRecord {
         // Order: under the lock, so that the custodian does not reap the child meanwhile.
         let pid_state = lock(&self.pid_state);
         *pid_state == PidState::Held && is_stopped(self.pid)
+    }
+
+    /// Whether the root exits or has exited, although that may not be published yet. `false` where the
+    /// system does not tell.
+    pub(crate) fn is_leaving(&self) -> bool {
+        // Order: under the lock, so that the custodian does not reap the child meanwhile.
+        let pid_state = lock(&self.pid_state);
+        match *pid_state {
+            PidState::Held => is_leaving(self.pid),
+            PidState::Released => true,
+        }
     }
 
     /// Whether the root has exited. Costs one system call.

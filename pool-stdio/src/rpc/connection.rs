@@ -16,6 +16,7 @@ use super::caller::ChildCaller;
 use super::client::Client;
 use super::error::{EndCause, Fate, RpcError};
 use super::handshake::say_goodbye;
+use super::life_signs::LifeSign;
 use super::notifications::Notifications;
 use super::round_trip::RoundTrip;
 use super::status::RpcStatus;
@@ -209,11 +210,11 @@ impl JsonRpcConnection {
     /// last millisecond. An end in that time is seen once the connection's task has run.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let signs = self.transport.client.link.state().vital_signs(LATELY);
-        if !signs.is_open || self.child.try_wait().is_some() {
+        let sign = self.transport.client.link.signs.look(LATELY);
+        if sign == LifeSign::Lost || self.child.try_wait().is_some() {
             return false;
         }
-        signs.is_at_work
+        sign == LifeSign::AtWork
             || match self.child.liveness(Some(self.transport.stdout())) {
                 Liveness::Quiet | Liveness::HasOutput => true,
                 Liveness::Eof | Liveness::Exited => false,

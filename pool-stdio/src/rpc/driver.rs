@@ -19,7 +19,6 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use pool_core::BoxFuture;
@@ -34,6 +33,7 @@ use super::router::Router;
 use super::state::{Queued, WakeDriver};
 use super::suspicion::{Tick, Watchdog};
 use super::writer::Flush;
+use crate::launch::{EXIT_WAIT, LEAVING_WAIT, wait_for_exit};
 use crate::metrics::Meters;
 use crate::process::Exit;
 
@@ -52,6 +52,8 @@ pub(super) struct Driver<R> {
     stall: Option<Stall>,
     /// Until when an exit may explain what was seen.
     explained_by: Option<Pin<Box<Sleep>>>,
+    /// It was seen that the child exits, and its exit is waited for.
+    awaits_leaving: bool,
     /// Runs while a call is pending or the child is suspected.
     watch: Option<Watch>,
     has_closed_input: bool,
@@ -92,6 +94,7 @@ impl<R: StdoutPipe> Driver<R> {
             has_yielded: false,
             stall: None,
             explained_by: None,
+            awaits_leaving: false,
             watch: None,
             has_closed_input: false,
             has_exited: false,
@@ -289,6 +292,15 @@ impl<R: StdoutPipe> Driver<R> {
             if self.has_exited {
                 return Poll::Ready(EndCause::Exited);
             }
+            if !self.awaits_leaving && self.facts.is_leaving() {
+                self.awaits_leaving = true;
+                let mut longest = Box::pin(sleep(LEAVING_WAIT));
+                // It cannot be over yet. This registers the task.
+                if longest.as_mut().poll(cx).is_pending() {
+                    self.explained_by = Some(longest);
+                    return Poll::Pending;
+                }
+            }
             self.link.close_input(self.end(EndCause::StdinClosed));
         }
         Poll::Pending
@@ -302,7 +314,7 @@ impl<R: StdoutPipe> Driver<R> {
     async fn explain(&mut self, cause: EndCause) -> EndCause {
         let may_have_exited = matches!(cause, EndCause::OutputClosed | EndCause::Protocol(_));
         if may_have_exited && let Some(exited) = &mut self.exited {
-            drop(tokio::time::timeout(EXIT_WAIT, exited).await);
+            wait_for_exit(exited, || self.facts.is_leaving()).await;
         }
         if matches!(cause, EndCause::OutputClosed) && self.facts.exit().is_some() {
             EndCause::Exited
@@ -336,8 +348,6 @@ impl<R> Drop for Driver<R> {
     }
 }
 
-/// A child's exit follows the end of its pipes within microseconds, unless it lives on.
-const EXIT_WAIT: Duration = Duration::from_millis(50);
 /// After this many reads other tasks get their turn.
 const READS_PER_TURN: usize = 16;
 const READ_BYTES: usize = 16 * 1024;

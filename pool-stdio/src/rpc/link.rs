@@ -35,6 +35,7 @@ use tokio::time::timeout_at;
 
 use super::error::{ConnectionEnd, Fate, RpcError};
 use super::framing::{Frame, Framing};
+use super::life_signs::LifeSigns;
 use super::limit::Limit;
 use super::newsfeed::{Newsfeed, WeakNewsfeed};
 use super::note_limits::NoteLimits;
@@ -84,6 +85,8 @@ pub(super) struct Link {
     own_places: Semaphore,
     writer: Mutex<Writer>,
     state: Mutex<LinkState>,
+    /// Of the state, without its lock.
+    pub(super) signs: Arc<LifeSigns>,
     /// The driver owns the sender, so all subscriptions end with the driver.
     notifications: WeakNewsfeed,
     /// Set when the connection is over.
@@ -130,14 +133,16 @@ impl Link {
     pub(super) fn new(settings: LinkSettings, pipe: Box<dyn StdinPipe>) -> (Arc<Self>, Newsfeed) {
         let notifications = Newsfeed::new(settings.notes);
         let places = settings.queue_max.clamp(1, Semaphore::MAX_PERMITS);
+        let state = LinkState::new();
         let link = Arc::new(Self {
+            signs: state.life_signs(),
             numbers: AtomicU64::new(0),
             tokens: Tokens::new(),
             caller_places: Arc::new(Semaphore::new(places)),
             own_places: Semaphore::new(OWN_FRAMES_MAX),
             settings,
             writer: Mutex::new(Writer::new(pipe)),
-            state: Mutex::new(LinkState::new()),
+            state: Mutex::new(state),
             notifications: notifications.downgrade(),
             over: Once::new(),
             session: Mutex::new(None),

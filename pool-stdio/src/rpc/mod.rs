@@ -45,6 +45,7 @@ mod error;
 mod exchange;
 mod framing;
 mod handshake;
+mod life_signs;
 mod limit;
 mod link;
 mod load;

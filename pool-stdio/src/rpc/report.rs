@@ -15,7 +15,7 @@ pub struct RpcReport {
     /// The child's process id.
     pub pid: u32,
     /// How the child exited, if it had. After the end of its stdout the connection waits up to 50 ms
-    /// for that.
+    /// for that, and up to 5 s if the system shows that the child is about to exit.
     pub exit: Option<Exit>,
     /// Why the pool killed the child, if it did: it weighed more than
     /// [`kill_weight`](pool_core::Builder::kill_weight).
@@ -70,6 +70,13 @@ impl ChildFacts {
         self.record
             .as_ref()
             .is_some_and(|record| record.is_stopped())
+    }
+
+    /// Whether the process exits or has exited. `false` where the system does not tell.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.record
+            .as_ref()
+            .is_some_and(|record| record.is_leaving())
     }
 
     pub(super) fn exit(&self) -> Option<Exit> {

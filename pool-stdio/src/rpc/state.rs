@@ -4,12 +4,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::error::{ConnectionEnd, Fate, RpcError};
+use super::life_signs::LifeSigns;
 use super::load::{Load, LoadEnd, Loads};
 use super::note_queue::{NoteSink, Notes, Untaken};
 use super::outbox::Outbox;
@@ -46,8 +46,7 @@ pub(super) struct LinkState {
     ended_loads: Vec<Load>,
     /// Whether the driver watches the child, or was told to.
     is_watched: bool,
-    /// The end of the child's stdout was read.
-    has_output_ended: bool,
+    signs: Arc<LifeSigns>,
 }
 
 /// What belongs to a call besides its frame.
@@ -95,15 +94,6 @@ pub(super) enum WakeDriver {
     No,
 }
 
-/// What is known of a child without asking the system.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct VitalSigns {
-    /// New calls can be written, and replies can come.
-    pub(super) is_open: bool,
-    /// The child owes a reply, and something was read from it lately.
-    pub(super) is_at_work: bool,
-}
-
 /// The tasks to wake after the end, once all locks are released.
 #[must_use]
 pub(super) struct Wakers {
@@ -123,8 +113,10 @@ impl Wakers {
 
 impl LinkState {
     pub(super) fn new() -> Self {
+        let now = Instant::now();
+        let signs = LifeSigns::new(now);
         Self {
-            table: Table::default(),
+            table: Table::new(Arc::clone(&signs)),
             queue: Outbox::default(),
             driver: None,
             is_driver_asleep: false,
@@ -134,11 +126,11 @@ impl LinkState {
             end: None,
             dropped: RpcStatus::default(),
             strays: VecDeque::new(),
-            suspicion: Suspicion::new(Instant::now()),
+            suspicion: Suspicion::new(now),
             loads: Loads::default(),
             ended_loads: Vec::new(),
             is_watched: false,
-            has_output_ended: false,
+            signs,
         }
     }
 
@@ -320,12 +312,14 @@ impl LinkState {
 
     /// Something was read.
     pub(super) fn note_read(&mut self) {
-        self.suspicion.note_read(Instant::now());
+        let now = Instant::now();
+        self.suspicion.note_read(now);
+        self.signs.note_read(now);
     }
 
     /// The end of the child's stdout was read.
-    pub(super) const fn note_output_end(&mut self) {
-        self.has_output_ended = true;
+    pub(super) fn note_output_end(&self) {
+        self.signs.note_lost();
     }
 
     /// The receiver of a call's progress, and the caller's token, by the token that we sent.
@@ -389,6 +383,7 @@ impl LinkState {
     }
 
     fn stop(&mut self, unwritten: &Outbox) -> Wakers {
+        self.signs.note_lost();
         self.unsent.extend(unwritten.whole());
         self.torn = self.torn.or(unwritten.torn());
         Wakers {
@@ -397,12 +392,9 @@ impl LinkState {
             driver: self.driver.take(),
         }
     }
-
-    pub(super) fn vital_signs(&self, lately: Duration) -> VitalSigns {
-        VitalSigns {
-            is_open: self.is_open() && !self.has_output_ended,
-            is_at_work: self.table.is_awaited() && self.last_read().elapsed() <= lately,
-        }
+    /// What can be seen without the lock.
+    pub(super) fn life_signs(&self) -> Arc<LifeSigns> {
+        Arc::clone(&self.signs)
     }
 
     /// What is under way, and what was dropped.

@@ -13,12 +13,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::error::{Fate, RpcError};
+use super::life_signs::LifeSigns;
 use super::note_queue::{NoteSink, Notes, Untaken};
 use super::reply::Reply;
 use super::suspicion::Excuse;
@@ -76,7 +78,7 @@ impl Withdrawn {
 }
 
 /// The calls of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
     calls: HashMap<CallId, CallEntry, BuildHasherDefault<NumberHasher>>,
     tokens: BTreeMap<u64, Token>,
@@ -84,6 +86,8 @@ pub(super) struct Table {
     unawaited_ping: Option<CallId>,
     /// Calls without a reply.
     unanswered: usize,
+    /// Where that number can be seen without a lock.
+    signs: Arc<LifeSigns>,
 }
 
 /// A call that begins.
@@ -119,6 +123,17 @@ struct Token {
 }
 
 impl Table {
+    pub(super) fn new(signs: Arc<LifeSigns>) -> Self {
+        Self {
+            calls: HashMap::default(),
+            tokens: BTreeMap::new(),
+            tombstones: BTreeSet::new(),
+            unawaited_ping: None,
+            unanswered: 0,
+            signs,
+        }
+    }
+
     /// Begins a call under a new number.
     pub(super) fn begin(&mut self, id: CallId, call: NewCall) {
         let call = CallEntry {
@@ -130,7 +145,7 @@ impl Table {
             is_ping: call.is_ping,
             reads_before: call.reads_before,
         };
-        self.unanswered += 1;
+        self.set_unanswered(self.unanswered + 1);
         let earlier = self.calls.insert(id, call);
         debug_assert!(earlier.is_none(), "invariant broken: call {id} began twice");
     }
@@ -190,8 +205,9 @@ impl Table {
         match self.calls.get_mut(&id) {
             Some(call) if call.outcome.is_none() => {
                 call.outcome = Some(Ok(reply));
-                self.unanswered -= 1;
-                Ok(call.waker.take())
+                let waker = call.waker.take();
+                self.set_unanswered(self.unanswered - 1);
+                Ok(waker)
             }
             Some(_) if self.tombstones.remove(&id) => Err(UnclaimedReply::Late),
             Some(_) => Err(UnclaimedReply::Duplicate),
@@ -235,7 +251,7 @@ impl Table {
             return GivenUp::default();
         };
         let is_unanswered = call.outcome.is_none();
-        self.unanswered -= usize::from(is_unanswered);
+        self.set_unanswered(self.unanswered - usize::from(is_unanswered));
         let is_owed = fate == Fate::MaybeExecuted && is_unanswered;
         if is_owed {
             self.leave_tombstone(id);
@@ -258,7 +274,7 @@ impl Table {
         call.outcome = Some(Err(why));
         let waker = call.waker.take();
         let (is_ping, reads_before) = (call.is_ping, call.reads_before);
-        self.unanswered -= 1;
+        self.set_unanswered(self.unanswered - 1);
         // A child that cancelled a call itself sends no reply.
         let is_owed = match why {
             Withdrawn::ByClient(fate) => fate == Fate::MaybeExecuted,
@@ -283,6 +299,11 @@ impl Table {
         if self.tombstones.len() > TOMBSTONES_MAX {
             self.tombstones.pop_first();
         }
+    }
+
+    fn set_unanswered(&mut self, calls: usize) {
+        self.unanswered = calls;
+        self.signs.note_unanswered(calls);
     }
 
     fn end(&mut self, id: CallId) -> Option<CallEntry> {

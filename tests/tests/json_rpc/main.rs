@@ -24,6 +24,8 @@ mod calls;
 #[cfg(not(windows))]
 mod cleanness;
 #[cfg(not(windows))]
+mod clients_apart;
+#[cfg(not(windows))]
 mod defects;
 #[cfg(not(windows))]
 mod ends;

@@ -37,8 +37,8 @@ impl Ledger {
 
     /// A request that is committed, after which the first servers die before they reply.
     fn commit(&self, deaths: usize) -> String {
-        json!({ "jsonrpc": "2.0", "id": "c", "method": "commit", "params": [self.0, deaths] })
-            .to_string()
+        let params = json!({ "file": self.0, "deaths": deaths, "_meta": { "progressToken": "t" } });
+        json!({ "jsonrpc": "2.0", "id": "c", "method": "commit", "params": params }).to_string()
     }
 }
 
@@ -98,7 +98,7 @@ fn with_a_hint_a_request_is_repeated_once_and_ends_two_children_at_most() {
 }
 
 #[test]
-fn nothing_is_repeated_after_a_note_of_it_was_taken_or_without_a_budget() {
+fn nothing_is_repeated_without_a_budget_or_further_attempts() {
     on_both_runtimes(async |bed| {
         let pool = shared(bed);
         let ledger = Ledger::new("budget");
@@ -113,7 +113,63 @@ fn nothing_is_repeated_after_a_note_of_it_was_taken_or_without_a_budget() {
 }
 
 #[test]
-fn what_was_not_sent_reaches_another_child() {
+fn nothing_is_repeated_after_a_note_of_it_was_taken() {
+    on_both_runtimes(async |bed| {
+        let ledger = Ledger::new("noted");
+        let retry = permissive(shared(bed));
+        let terms = Terms::new().within(AMPLE);
+        // The server sends the note, and then commits and dies.
+        let mut exchange = retry.exchange(ledger.commit(1), &terms);
+        let note = exchange.next().await.unwrap();
+        assert_eq!(note.params::<Value>().unwrap()["progressToken"], "t");
+        let error = exchange.reply().await.unwrap_err();
+        assert_eq!(why(&error), NotRepeated::NotesPassedOn);
+        assert_eq!(ledger.lines(), 1);
+        // A note that nobody took is no obstacle, and the note of the repetition is the client's.
+        let ledger = Ledger::new("unnoted");
+        let mut exchange = retry.exchange(ledger.commit(1), &terms);
+        assert!(exchange.reply().await.unwrap().is_some());
+        assert_eq!(ledger.lines(), 2);
+        let note = exchange.next().await.unwrap();
+        assert_eq!(note.params::<Value>().unwrap()["progressToken"], "t");
+    });
+}
+
+#[cfg(not(windows))]
+#[test]
+fn what_a_child_cannot_be_sent_any_more_reaches_another_child() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &server(), Protocol::Mcp);
+        let pool = eager(SharedPool::builder(connector)).max_size(1);
+        let pool = pool.build().unwrap();
+        let echo = r#"{"jsonrpc":"2.0","id":1,"method":"echo","params":[5]}"#;
+        // It lives, and its pool lends it.
+        let deafen = async || {
+            let child = pool.acquire().await.unwrap();
+            child.call::<()>("close_stdin", &()).await.unwrap();
+            child.pid()
+        };
+        deafen().await;
+        let once = Retry::new(pool.clone()).attempts_max(1);
+        let error = send(&once, echo).await.unwrap_err();
+        let RetryError::Failed(error @ RpcError::StdinClosed { .. }) = error else {
+            panic!("{error}")
+        };
+        assert!(error.is_retry_safe());
+
+        let deaf = deafen().await;
+        // Without a word on whether it may be repeated.
+        let retry = Retry::new(pool.clone());
+        let mut exchange = retry.exchange(echo, &Terms::new().within(AMPLE));
+        let reply = exchange.reply().await.unwrap().unwrap();
+        let reply: Value = serde_json::from_slice(&reply).unwrap();
+        assert_eq!(reply["result"], json!([5]));
+        assert_ne!(exchange.pid(), Some(deaf));
+    });
+}
+
+#[test]
+fn what_waits_for_a_child_gets_one_that_lives() {
     on_both_runtimes(async |bed| {
         let connector = connector(bed, &server(), Protocol::Mcp);
         let pool = eager(ConnectionPool::builder(connector)).build().unwrap();

@@ -15,6 +15,7 @@ use pool_stdio::{
 };
 use pool_tests::children::eager;
 use serde_json::{Value, json};
+use tokio::time::{Instant, interval};
 
 use crate::bed::{Bed, on_both_runtimes};
 
@@ -49,6 +50,7 @@ const fn server(
 
 const EVERYTHING: Server = server("mcp-server-everything", &[], Speaks::Legacy);
 const TYPESCRIPT_SDK: Server = server("typescript-sdk-server", &[], Speaks::Modern);
+const CLANGD: Server = server("clangd", &["--log=error"], Speaks::Lsp("cpp"));
 const PYTHON_SDK: Server = server("python-sdk-server", &[], Speaks::Modern);
 
 /// Longer than a start of any of them takes.
@@ -57,8 +59,17 @@ const LIMIT: Duration = Duration::from_secs(20);
 const HANG: Duration = Duration::from_millis(500);
 
 impl Server {
-    /// A pool of it, or `None`, with a line that says so, if the program is missing.
+    /// A pool of it that ends a child soon if it hangs, or `None`, with a line that says so, if the program is
+    /// missing.
     fn pool(&self, bed: &Bed) -> Option<SharedPool<JsonRpcConnection>> {
+        let limits = RpcLimits {
+            hang_after: HANG,
+            ..RpcLimits::default()
+        };
+        self.pool_within(bed, limits)
+    }
+
+    fn pool_within(&self, bed: &Bed, limits: RpcLimits) -> Option<SharedPool<JsonRpcConnection>> {
         let spec = CommandSpec::new(self.program).args(self.arguments.iter().map(OsStr::new));
         let spec = bed.scene.census.mark(spec);
         let protocol = match self.speaks {
@@ -72,10 +83,6 @@ impl Server {
                 return None;
             }
             Err(error) => panic!("{error}"),
-        };
-        let limits = RpcLimits {
-            hang_after: HANG,
-            ..RpcLimits::default()
         };
         let hello = match self.speaks {
             Speaks::Legacy => Some(json!({ "protocolVersion": "2025-06-18", "capabilities": {},
@@ -271,10 +278,71 @@ served! {
     server_time: server("mcp-server-time", &[], Speaks::Legacy);
     typescript_sdk: TYPESCRIPT_SDK;
     python_sdk: PYTHON_SDK;
-    clangd: server("clangd", &["--log=error"], Speaks::Lsp("cpp"));
+    clangd: CLANGD;
     pylsp: server("pylsp", &[], Speaks::Lsp("py"));
     bash_language_server: server("bash-language-server", &["start"], Speaks::Lsp("sh"));
     typescript_language_server: server("typescript-language-server", &["--stdio"], Speaks::Lsp("ts"));
+}
+
+/// One call each period, each with a limit of a second, until the child that was stopped is gone. Default
+/// settings. Returns how long that took, and how many calls failed.
+async fn ended_at_one_call_each(
+    bed: &Bed,
+    server: &Server,
+    period: Duration,
+) -> Option<(Duration, usize)> {
+    let pool = server.pool_within(bed, RpcLimits::default())?;
+    let child = pool.acquire().await.unwrap();
+    server.open_document(&child).await;
+    let retry = Retry::new(pool.clone());
+    let terms = Terms::new().within(LIMIT);
+    send(&retry, &server.harmless(), &terms).await.unwrap();
+    let exited = child.process().exited();
+    signal(child.pid(), Signal::SIGSTOP);
+    drop(child);
+    let begun = Instant::now();
+    let mut failed = 0;
+    let calls = async {
+        let terms = Terms::new().within(Duration::from_secs(1));
+        let mut ticks = interval(period);
+        loop {
+            ticks.tick().await;
+            failed += usize::from(send(&retry, &server.harmless(), &terms).await.is_err());
+        }
+    };
+    tokio::select! {
+        () = calls => {}
+        _ = exited => {}
+    }
+    Some((begun.elapsed(), failed))
+}
+
+/// A stopped child is gone within ten seconds.
+async fn is_ended(bed: &Bed, server: &Server, period: Duration) {
+    if let Some((time, failed)) = ended_at_one_call_each(bed, server, period).await {
+        assert!(time < Duration::from_secs(10), "{time:?}");
+        assert!(failed >= 1, "a call was the evidence");
+    }
+}
+
+macro_rules! ended {
+    ($($name:ident: $server:expr, $seconds:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            let period = Duration::from_secs($seconds);
+            on_both_runtimes(async |bed| is_ended(bed, &$server, period).await);
+        }
+    )*};
+}
+
+// One start for each test: it takes seconds on a busy machine.
+ended! {
+    server_everything_is_ended_at_a_call_each_second: EVERYTHING, 1;
+    server_everything_is_ended_at_a_call_each_2_seconds: EVERYTHING, 2;
+    server_everything_is_ended_at_a_call_each_20_seconds: EVERYTHING, 20;
+    clangd_is_ended_at_a_call_each_second: CLANGD, 1;
+    clangd_is_ended_at_a_call_each_2_seconds: CLANGD, 2;
+    clangd_is_ended_at_a_call_each_20_seconds: CLANGD, 20;
 }
 
 /// Two clients with equal ids and tokens each see the two steps of their own request, and a cancel by a

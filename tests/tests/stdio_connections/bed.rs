@@ -99,7 +99,7 @@ impl Bed {
         }
         // A thread that has just woken a task of the runtime holds it for a moment longer.
         let begun = Instant::now();
-        while self.scene.census.leftovers() != self.own && begun.elapsed() < OUTER_DEADLINE / 10 {
+        while self.scene.census.leftovers() != self.own && begun.elapsed() < OUTER_DEADLINE {
             std::thread::yield_now();
         }
         self.scene.end(Vec::new());

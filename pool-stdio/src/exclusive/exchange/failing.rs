@@ -10,6 +10,7 @@ use super::ExclusiveExchange;
 use crate::codec::Codec;
 use crate::error::{ChildReport, Stage, StdioError};
 use crate::exclusive::fault::Fault;
+use crate::launch::wait_for_exit;
 
 impl<C: Codec> ExclusiveExchange<C> {
     /// What follows from a fault: an error, or a frame after all, if the child had answered before
@@ -36,7 +37,8 @@ impl<C: Codec> ExclusiveExchange<C> {
         }
         if fault.may_be_an_exit() {
             // The exit is seen a moment after the end of the pipes.
-            drop(timeout(EXIT_WAIT, &mut self.exited).await);
+            let record = self.child.record();
+            wait_for_exit(&mut self.exited, || record.is_leaving()).await;
         }
         let error = fault.into_error(self.report(), self.settings.reply_bytes_max);
         self.meters.request_failed(&error);
@@ -88,8 +90,6 @@ impl<C: Codec> ExclusiveExchange<C> {
     }
 }
 
-/// The exit of a child follows the end of its stdout within microseconds, unless it lives on.
-const EXIT_WAIT: Duration = Duration::from_millis(50);
 /// A child that does not read the rest of a request has usually answered before. One that lives on
 /// and is silent must not keep its caller waiting for long.
 const REPLY_AFTER_WRITE_FAILED: Duration = Duration::from_millis(50);

@@ -65,14 +65,14 @@ pub(crate) use foreign_process::ForeignProcess;
 #[cfg(all(target_os = "linux", not(pool_stdio_portable)))]
 pub(crate) use linux::{
     CAN_COUNT, PollWaker, Poller, Root, Watch, clock_ticks, control_group, enlarge_pipe,
-    environment, has_living_member, is_stopped, process_descriptor, processes, signal_process,
-    spawn, use_own_descriptors,
+    environment, has_living_member, is_leaving, is_stopped, process_descriptor, processes,
+    signal_process, spawn, use_own_descriptors,
 };
 pub(crate) use lookup::{DEFAULT_PATH, candidates, is_same_variable, remove_variable, unpassable};
 #[cfg(all(target_os = "macos", not(pool_stdio_portable)))]
 pub(crate) use macos::{
-    PollWaker, Poller, Root, WatchedExit, clock_ticks, has_living_member, is_stopped, processes,
-    signal_process, spawn,
+    PollWaker, Poller, Root, WatchedExit, clock_ticks, has_living_member, is_leaving, is_stopped,
+    processes, signal_process, spawn,
 };
 #[cfg(all(unix, any(not(target_os = "linux"), pool_stdio_portable)))]
 pub(crate) use no_procfs::{
@@ -87,8 +87,8 @@ pub(crate) use no_procfs::{
     )
 ))]
 pub(crate) use portable::{
-    PollWaker, Poller, Root, clock_ticks, has_living_member, is_stopped, processes, signal_process,
-    spawn,
+    PollWaker, Poller, Root, clock_ticks, has_living_member, is_leaving, is_stopped, processes,
+    signal_process, spawn,
 };
 pub(crate) use spawn::{Mask, Place, Start, StartError, StartLimits, StderrEnd, StdoutEnd};
 #[cfg(unix)]
@@ -117,9 +117,9 @@ pub(crate) use windows::{
     AsyncStdin, AsyncStdout, CAN_COUNT, ForeignProcess, Kept, Look, PipeEnd, PollWaker, Poller,
     Readiness, Ready, Root, Spawned, StdoutView, WatchedExit, WatchedPipe, block_signals,
     clock_now, clock_ticks, control_group, descriptor_limit, descriptors_open, enclose,
-    environment, expose, has_living_member, is_stopped, is_writing, never_blocks, os_error_kind,
-    parent_id, pause, process_limit, processes, reap_adopted, resident_bytes, signal_process,
-    spawn, use_own_descriptors, view,
+    environment, expose, has_living_member, is_leaving, is_stopped, is_writing, never_blocks,
+    os_error_kind, parent_id, pause, process_limit, processes, reap_adopted, resident_bytes,
+    signal_process, spawn, use_own_descriptors, view,
 };
 
 use crate::process::outcome::Exit;

@@ -8,6 +8,10 @@ use super::*;
 use crate::rpc::notifications::Progress;
 use crate::rpc::scan::Envelope;
 
+fn table() -> Table {
+    Table::new(LifeSigns::new(Instant::now()))
+}
+
 fn reply() -> Reply {
     Reply::new(Bytes::new(), &Envelope::default())
 }
@@ -35,7 +39,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn every_reply_reaches_its_call_or_is_counted(steps in steps()) {
-        let mut table = Table::default();
+        let mut table = table();
         let cx = Context::from_waker(Waker::noop());
         let (mut waiting, mut answered) = (HashSet::new(), HashSet::new());
         let mut given_up = HashSet::new();
@@ -96,7 +100,7 @@ proptest! {
 
 #[test]
 fn tombstones_are_bounded_and_the_oldest_goes_first() {
-    let mut table = Table::default();
+    let mut table = table();
     let count = TOMBSTONES_MAX as u64 + 1;
     for id in 0..count {
         table.begin(id, NewCall::default());
@@ -115,7 +119,7 @@ fn tombstones_are_bounded_and_the_oldest_goes_first() {
 
 #[test]
 fn a_token_lives_as_long_as_its_call() {
-    let mut table = Table::default();
+    let mut table = table();
     let (progress, _notices) = Progress::channel(1);
     let notes = Notes {
         sink: Some(NoteSink::Channel(progress)),
@@ -139,9 +143,9 @@ fn a_token_lives_as_long_as_its_call() {
 fn waker() -> Waker {
     struct Own;
     impl std::task::Wake for Own {
-        fn wake(self: std::sync::Arc<Self>) {}
+        fn wake(self: Arc<Self>) {}
     }
-    std::sync::Arc::new(Own).into()
+    Arc::new(Own).into()
 }
 
 #[expect(
@@ -162,7 +166,7 @@ fn call(deadline: Option<Instant>, is_ping: bool) -> NewCall {
 
 #[test]
 fn only_a_call_that_is_no_ping_and_has_no_reply_is_work() {
-    let mut table = Table::default();
+    let mut table = table();
     assert!(!table.has_work());
     table.begin(0, call(None, true));
     assert!(!table.has_work(), "a ping");
@@ -177,7 +181,7 @@ fn only_a_call_that_is_no_ping_and_has_no_reply_is_work() {
 fn a_child_is_excused_until_the_last_deadline_of_the_calls_before() {
     let now = start();
     let at = |seconds| now + std::time::Duration::from_secs(seconds);
-    let mut table = Table::default();
+    let mut table = table();
     assert_eq!(table.excuse(10), Excuse::None);
     table.begin(0, call(Some(at(900)), true));
     assert_eq!(table.excuse(10), Excuse::None, "a ping is no work");
@@ -195,7 +199,7 @@ fn a_child_is_excused_until_the_last_deadline_of_the_calls_before() {
 
 #[test]
 fn the_reply_to_a_ping_that_nobody_awaits_is_taken_once() {
-    let mut table = Table::default();
+    let mut table = table();
     assert!(!table.is_pinged());
     table.note_unawaited_ping(3);
     assert!(table.is_pinged());
@@ -212,7 +216,7 @@ fn the_reply_to_a_ping_that_nobody_awaits_is_taken_once() {
 
 #[test]
 fn a_reply_wakes_the_task_that_polled_last() {
-    let mut table = Table::default();
+    let mut table = table();
     let [given, first, last] = [waker(), waker(), waker()];
     table.begin(
         0,
@@ -230,7 +234,7 @@ fn a_reply_wakes_the_task_that_polled_last() {
 
 #[test]
 fn each_pending_call_is_woken_when_the_connection_is_over() {
-    let mut table = Table::default();
+    let mut table = table();
     let wakers = [waker(), waker()];
     for (id, polled) in (0..).zip(&wakers) {
         table.begin(id, NewCall::default());
@@ -245,7 +249,7 @@ fn each_pending_call_is_woken_when_the_connection_is_over() {
 
 #[test]
 fn what_is_given_up_says_whether_it_was_a_ping_and_what_had_been_read() {
-    let mut table = Table::default();
+    let mut table = table();
     let call = |is_ping, reads_before| NewCall {
         is_ping,
         reads_before,
@@ -279,7 +283,7 @@ fn subscription() -> NewCall {
 
 #[test]
 fn a_subscription_is_open_until_it_is_answered_or_withdrawn() {
-    let mut table = Table::default();
+    let mut table = table();
     table.begin(0, NewCall::default());
     assert!(!table.is_open_subscription(0), "an ordinary call");
     table.begin(1, subscription());
@@ -300,7 +304,7 @@ fn a_subscription_is_open_until_it_is_answered_or_withdrawn() {
 
 #[test]
 fn a_token_is_found_by_its_call_and_by_what_it_replaces() {
-    let mut table = Table::default();
+    let mut table = table();
     table.begin(0, NewCall::default());
     table.begin(9, NewCall::default());
     table.add_token(0, 5, Bytes::from_static(b"\"a\""));

@@ -116,6 +116,11 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
     end_of_name.is_some_and(|end| stat[end..].starts_with(b") T"))
 }
 
+/// Whether a process exits or has exited. The pid must mean the process.
+pub(crate) fn is_leaving(pid: u32) -> bool {
+    read_process(pid).is_ok_and(|process| process.is_some_and(|it| it.is_leaving || it.is_dead))
+}
+
 /// Reads the environment of a process.
 pub(crate) fn environment(pid: u32) -> Result<Environment, CountFailure> {
     let directory = PathBuf::from(format!("/proc/{pid}"));

@@ -80,6 +80,11 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
     matches!(look(pid), Ok(Some(seen)) if seen.state == RunState::Stopped)
 }
 
+/// Whether a process has exited. The pid must mean the process.
+pub(crate) fn is_leaving(pid: u32) -> bool {
+    matches!(look(pid), Ok(seen) if seen.is_none_or(|seen| seen.state == RunState::Zombie))
+}
+
 /// Of the clock that starts of processes are told in.
 pub(crate) fn clock_ticks() -> u64 {
     // SAFETY: the call takes nothing.

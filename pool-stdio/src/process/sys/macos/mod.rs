@@ -13,5 +13,7 @@ mod unreaped_root;
 
 pub(crate) use apple_spawn::spawn;
 pub(crate) use kqueue::{PollWaker, Poller, WatchedExit};
-pub(crate) use libproc::{clock_ticks, has_living_member, is_stopped, processes, signal_process};
+pub(crate) use libproc::{
+    clock_ticks, has_living_member, is_leaving, is_stopped, processes, signal_process,
+};
 pub(crate) use unreaped_root::Root;

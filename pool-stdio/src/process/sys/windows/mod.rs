@@ -28,8 +28,8 @@ pub(crate) use port::{PollWaker, Poller};
 pub(crate) use process_root::{Look, Root};
 pub(crate) use unix_names::{
     CAN_COUNT, Kept, Ready, block_signals, clock_now, clock_ticks, control_group, descriptor_limit,
-    descriptors_open, environment, has_living_member, is_stopped, parent_id, pause, process_limit,
-    processes, reap_adopted, resident_bytes, signal_process, use_own_descriptors,
+    descriptors_open, environment, has_living_member, is_leaving, is_stopped, parent_id, pause,
+    process_limit, processes, reap_adopted, resident_bytes, signal_process, use_own_descriptors,
 };
 pub(crate) use watching::{WatchedExit, WatchedPipe};
 pub(crate) use win_errors::os_error_kind;
