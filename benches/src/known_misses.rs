@@ -24,13 +24,8 @@ pub fn known_miss(figure: &str) -> Option<&'static KnownMiss> {
 /// All of them.
 pub const KNOWN_MISSES: &[KnownMiss] = &[
     KnownMiss {
-        figure: "expiry: CPU per waiter / semaphore's",
-        value: 1.6,
-        why: "each waiter that gives up enters the store on its own",
-    },
-    KnownMiss {
         figure: "many-keys: time per operation over 1 000 keys / one pool, one use each's",
-        value: 4.6,
+        value: 3.3,
         why: "two pools and the budget take turns for each lease: the one that asks, the one that gives \
               up a connection, and the one that asks once more; and nothing of a thousand pools is in \
               the cache",

@@ -31,6 +31,15 @@ struct Contents<E> {
 #[derive(Debug)]
 pub(crate) struct Receiver<E>(Arc<Inbox<E>>);
 
+/// What has come since the receiver looked last.
+#[derive(Debug)]
+pub(crate) struct Received<E> {
+    /// All errands there are.
+    pub(crate) errands: VecDeque<E>,
+    /// The receiver must look at the store. An errand alone asks for nothing else.
+    pub(crate) is_kicked: bool,
+}
+
 impl<E> Inbox<E> {
     pub(crate) fn new() -> (Arc<Self>, Receiver<E>) {
         let contents = Contents {
@@ -89,15 +98,15 @@ impl<E> Inbox<E> {
 }
 
 impl<E> Receiver<E> {
-    /// Resolves when an errand or a kick has come, with all errands there are.
-    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<VecDeque<E>> {
+    /// Resolves when an errand or a kick has come.
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Received<E>> {
         let waker = cx.waker().clone();
         let mut contents = self.0.0.lock();
         if contents.is_kicked || !contents.errands.is_empty() {
-            contents.is_kicked = false;
+            let is_kicked = std::mem::take(&mut contents.is_kicked);
             let errands = std::mem::take(&mut contents.errands);
             drop(contents);
-            return Poll::Ready(errands);
+            return Poll::Ready(Received { errands, is_kicked });
         }
         let previous = contents.waker.replace(waker);
         drop(contents);

@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use crate::connect;
 use crate::connector::ConnectContext;
 use crate::engine::{Engine, Lends, Stored};
-use crate::inbox::Receiver;
+use crate::inbox::{Received, Receiver};
 use crate::slot::Slot;
 use crate::store::Errand;
 use crate::sync::Arc;
@@ -54,8 +54,13 @@ impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
             if timer.deadline() != alarm {
                 timer.as_mut().reset(alarm);
             }
-            let errands = poll_fn(|cx| self.poll_event(cx, timer.as_mut())).await;
-            self.start(errands);
+            loop {
+                let received = poll_fn(|cx| self.poll_event(cx, timer.as_mut())).await;
+                self.start(received.errands);
+                if received.is_kicked {
+                    break;
+                }
+            }
         }
     }
 
@@ -81,15 +86,14 @@ impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
             // anyway.
             self.connects.abort_all();
         } else {
-            while self.open_one() {}
+            while self.open_one(now) {}
         }
         Some(self.engine.lock().alarm())
     }
 
     /// Starts a connect, if one is wanted and allowed.
-    fn open_one(&mut self) -> bool {
+    fn open_one(&mut self, now: Time) -> bool {
         let engine = &self.engine;
-        let now = engine.clock.now();
         let Some((opening, permit, of_budget)) = engine.open(now) else {
             return false;
         };
@@ -120,22 +124,25 @@ impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
         }
     }
 
-    /// Resolves with the errands to start when there is something to do.
+    /// Resolves when there is something to do: errands to start, or, as with a kick, what is due.
     fn poll_event(
         &mut self,
         cx: &mut Context<'_>,
         timer: Pin<&mut Sleep>,
-    ) -> Poll<VecDeque<PoolErrand<T, L>>> {
+    ) -> Poll<Received<PoolErrand<T, L>>> {
         // Remove finished tasks.
         while let Poll::Ready(Some(_)) = self.connects.poll_join_next(cx) {}
         while let Poll::Ready(Some(_)) = self.errands.poll_join_next(cx) {}
         // Another thread that kicks in a loop must not keep this thread from its other tasks.
         let budget = ready!(coop::poll_proceed(cx));
-        if let Poll::Ready(errands) = self.inbox.poll(cx) {
+        if let Poll::Ready(received) = self.inbox.poll(cx) {
             budget.made_progress();
-            return Poll::Ready(errands);
+            return Poll::Ready(received);
         }
-        timer.poll(cx).map(|()| VecDeque::new())
+        timer.poll(cx).map(|()| Received {
+            errands: VecDeque::new(),
+            is_kicked: true,
+        })
     }
 }
 

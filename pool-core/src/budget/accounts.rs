@@ -360,6 +360,12 @@ impl<H: Clone> Accounts<H> {
         })
     }
 
+    /// Whether it still asks, or has not taken all that it was granted.
+    pub(super) fn is_asking(&self, key: MemberKey) -> bool {
+        let account = self.account(key);
+        !account.demand.is_none() || account.granted > 0
+    }
+
     /// A connect of the member has ended, or is not counted any more.
     pub(super) fn connect_ended(&mut self, key: MemberKey) {
         self.change(key, |account| account.connecting -= 1);
@@ -440,6 +446,11 @@ impl<H: Clone> Accounts<H> {
         granted
     }
 
+    /// Whether [`settle`](Self::settle) would grant anything.
+    pub(super) fn can_grant(&self) -> bool {
+        self.next_to_serve().is_some()
+    }
+
     const fn next_turn(&mut self) -> u64 {
         self.next_turn += 1;
         self.next_turn
@@ -499,10 +510,16 @@ impl<H: Clone> Accounts<H> {
         handles.flatten().collect()
     }
 
-    /// The members that hold something, but for one.
-    pub(super) fn other_holders(&self, key: Option<MemberKey>) -> Vec<H> {
-        let others = self.holders.iter().copied();
-        self.handles(others.filter(|other| Some(*other) != key))
+    /// The members that hold something.
+    pub(super) fn holders(&self) -> Vec<(MemberKey, H)> {
+        let reached = |key: &MemberKey| Some((*key, self.account(*key).handle.clone()?));
+        self.holders.iter().filter_map(reached).collect()
+    }
+
+    /// The way to reach a member, unless it has left.
+    pub(super) fn handle_of(&self, key: MemberKey) -> Option<H> {
+        let account = self.table[key.0 as usize].as_ref();
+        account.and_then(|account| account.handle.clone())
     }
 
     /// All accounts.
@@ -515,18 +532,21 @@ impl<H: Clone> Accounts<H> {
         let account = self.table[key.0 as usize].as_mut().expect(STALE);
         self.totals.subtract(account);
         let untaken_before = account.untaken_since();
+        let was = (account.slots > 0, !account.demand.is_none());
         let result = change(account);
         self.totals.add(account);
         let untaken_now = account.untaken_since();
-        let (is_holder, is_asker) = (account.slots > 0, !account.demand.is_none());
+        let is = (account.slots > 0, !account.demand.is_none());
         if untaken_before != untaken_now {
             if let Some(before) = untaken_before {
                 self.untaken.remove(&(before, key));
             }
             self.untaken.extend(untaken_now.map(|since| (since, key)));
         }
-        enlist(&mut self.holders, key, is_holder);
-        enlist(&mut self.askers, key, is_asker);
+        if is != was {
+            enlist(&mut self.holders, key, is.0);
+            enlist(&mut self.askers, key, is.1);
+        }
         result
     }
 

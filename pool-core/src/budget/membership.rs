@@ -110,6 +110,7 @@ impl Membership {
         accounts.ask(this.key, demand, now);
         let granted = accounts.settle(now);
         let is_taken = accounts.take_granted(this.key);
+        let is_asking = accounts.is_asking(this.key);
         let others = granted.into_iter().filter(|key| *key != this.key);
         let others = accounts.handles(others);
         budget.finish(accounts, None);
@@ -117,7 +118,7 @@ impl Membership {
             member.kick();
             drop_quietly(member);
         }
-        this.is_asking.store(wants_any, Ordering::Relaxed);
+        this.is_asking.store(is_asking, Ordering::Relaxed);
         if is_taken {
             return Some(BudgetPermit {
                 membership: Some(Arc::clone(this)),

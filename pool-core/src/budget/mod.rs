@@ -16,6 +16,7 @@ mod claim_models;
 mod member;
 mod membership;
 mod pressure;
+mod seen_idle;
 
 pub(crate) use accounts::Demand;
 pub use budget::Budget;

@@ -75,20 +75,28 @@ impl<T: Send + 'static> Builder<T> {
         Self::new(connector, Sharing::NONE)
     }
 
-    /// How long a reset may take before its connection is closed. Default 5 s.
+    /// How long a reset may take before its connection is closed.
+    ///
+    /// Default 5 s: a peer that is well answers sooner. Worst case: a reset that hangs takes up a slot for
+    /// this long.
     pub fn reset_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.reset = timeout;
         self
     }
 
-    /// Which idle connection is lent next. Default [`IdleOrder::Lifo`]: the one that was used last.
+    /// Which idle connection is lent next.
+    ///
+    /// Default [`IdleOrder::Lifo`]: the one that was used last. So the busy ones stay warm, and those that
+    /// are not needed reach their idle timeout.
     pub const fn idle_order(mut self, order: IdleOrder) -> Self {
         self.limits.idle_order = order;
         self
     }
 
     /// How long a lease may last until it is reported, once, with the place where it was acquired.
-    /// Default `None`: never. Accurate to a tenth of a second.
+    /// Accurate to a tenth of a second.
+    ///
+    /// Default `None`: never, since only the program knows how long its leases should last.
     pub fn lease_warn_after(mut self, held: impl Into<Option<Duration>>) -> Self {
         self.limits.lease_warn_after = held.into();
         self
@@ -140,7 +148,8 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
     /// many, or none is open; and, beside open ones, as long as others are being opened or checked for
     /// those that wait.
     ///
-    /// Default 1024. Worst case: when a connection breaks, the requests of this many callers fail.
+    /// Default 1024: enough for most peers, and a bound on what one connection carries. Worst case: when a
+    /// connection breaks, the requests of this many callers fail.
     pub const fn max_leases_per_connection(mut self, leases: u32) -> Self {
         self.limits.sharing.max_leases = leases;
         self
@@ -149,7 +158,9 @@ impl<T: Send + Sync + 'static> SharedBuilder<T> {
     /// How many connections there may be beyond `max_size` while evicted or expired ones go on serving
     /// until their replacement is open.
     ///
-    /// Default 1. With 0, such a connection serves until the pool has room for its replacement.
+    /// Default 1: connections are replaced one after the other, and callers notice nothing. With 0, such a
+    /// connection serves until the pool has room for its replacement. Worst case: `max_size` and this many
+    /// resources are held at the same time.
     pub const fn max_surge(mut self, connections: usize) -> Self {
         self.limits.sharing.max_surge = connections;
         self
@@ -218,7 +229,8 @@ impl<T: Send + 'static, L> Builder<T, L> {
         }
     }
 
-    /// The pool's name in errors, events and logs, and the `pool` label of its metrics. Default `pool`.
+    /// The pool's name in errors, events and logs, and the `pool` label of its metrics. Default `pool`:
+    /// a program with several pools gives each a name of its own, to tell them apart.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.limits.name = name.into();
         self
@@ -269,7 +281,10 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
-    /// How long a caller may wait for a connection. Default 30 s.
+    /// How long a caller may wait for a connection.
+    ///
+    /// Default 30 s: longer than a connect may take, so a caller can outlast one that fails. Worst case: a
+    /// caller learns after this time that nothing can be had.
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.acquire = timeout;
         self
@@ -287,7 +302,10 @@ impl<T: Send + 'static, L> Builder<T, L> {
     /// How long an idle connection goes without use or check until [`Connector::check`] runs in the
     /// background: for each between half of this and all of it, at random, so that checks are spread. In
     /// a [`SharedPool`], every connection of which no lease was returned meanwhile is checked while it
-    /// serves. Default 30 s; `None` never checks in the background.
+    /// serves.
+    ///
+    /// Default 30 s: a check costs the peer a request, and this is two a minute. `None` never checks in
+    /// the background.
     ///
     /// At least half of the connections that no caller holds stay idle. A lone one is not checked while
     /// it is idle, but before it is lent if this much time has passed, as with
@@ -312,7 +330,10 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
-    /// How long a check may take before its connection is closed. Default 5 s.
+    /// How long a check may take before its connection is closed.
+    ///
+    /// Default 5 s: a peer that is well answers sooner. Worst case: a check that hangs takes up a slot for
+    /// this long.
     pub fn check_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.check = timeout;
         self
@@ -328,8 +349,11 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
-    /// How long a connection may be unused before it is closed, as far as `min_idle` allows.
-    /// Default 10 min; `None` keeps idle connections. Accurate to a tenth of a second.
+    /// How long a connection may be unused before it is closed, as far as `min_idle` allows. Accurate to a
+    /// tenth of a second.
+    ///
+    /// Default 10 min: what a peak needed is given back soon after it, and short pauses close nothing.
+    /// `None` keeps idle connections.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.limits.idle_timeout = timeout.into();
         self
@@ -345,10 +369,11 @@ impl<T: Send + 'static, L> Builder<T, L> {
         self
     }
 
-    /// How often a connection may be lent. Default `None`: without limit.
+    /// How often a connection may be lent.
     ///
-    /// From 10 on, each connection gets a number that is smaller by a random part of up to a tenth, so
-    /// that those used in turn do not end together.
+    /// Default `None`: without limit, since `max_lifetime` bounds what leaks inside a peer. From 10 on,
+    /// each connection gets a number that is smaller by a random part of up to a tenth, so that those
+    /// used in turn do not end together.
     pub fn max_uses(mut self, uses: impl Into<Option<u64>>) -> Self {
         self.limits.max_uses = uses.into();
         self
@@ -356,28 +381,32 @@ impl<T: Send + 'static, L> Builder<T, L> {
 
     /// How much a connection may weigh until it is replaced: bytes of memory, if it is a child process.
     ///
-    /// Default `None`. A connection that weighs more is not lent again: it is closed when it is returned, or,
-    /// if it is shared, replaced as one that was evicted. Its weight is what
-    /// [`Connector::vitals`] measures, once in each [`weigh_interval`](Self::weigh_interval). Worst case: it
-    /// weighs more by what it gains in an interval and a lease.
+    /// Default `None`: without limit, since only the program knows what its peers need. A connection
+    /// that weighs more is not lent again: it is closed when it is returned, or, if it is shared,
+    /// replaced as one that was evicted. Its weight is what [`Connector::vitals`] measures, once in each
+    /// [`weigh_interval`](Self::weigh_interval). Worst case: it weighs more by what it gains in an
+    /// interval and a lease.
     pub fn max_weight(mut self, weight: impl Into<Option<u64>>) -> Self {
         self.limits.max_weight = weight.into();
         self
     }
 
-    /// How much a connection may weigh until it is killed, also while it is lent. Its callers see that in
+    /// How much a connection may weigh until it is killed, also while it is lent; in the unit of
+    /// [`max_weight`](Self::max_weight). Its callers see that in
     /// their errors, or ask [`PooledConnection::kill_cause`](crate::PooledConnection::kill_cause).
     ///
-    /// Default `None`. Worst case: a connection weighs more by what it gains in a
-    /// [`weigh_interval`](Self::weigh_interval). One that is killed younger than
-    /// [`min_uptime`](Self::min_uptime) counts as a failure.
+    /// Default `None`: without limit, since a kill fails the requests of its callers. Worst case: a
+    /// connection weighs more by what it gains in a [`weigh_interval`](Self::weigh_interval). One that
+    /// is killed younger than [`min_uptime`](Self::min_uptime) counts as a failure.
     pub fn kill_weight(mut self, weight: impl Into<Option<u64>>) -> Self {
         self.limits.kill_weight = weight.into();
         self
     }
 
-    /// How often connections are weighed, if their weight is limited. Default 1 s. Worst case: the pool
-    /// wakes up this often also while nobody uses it.
+    /// How often connections are weighed, if their weight is limited.
+    ///
+    /// Default 1 s: to weigh children takes one look at all processes, some 10 µs each. Worst case: the
+    /// pool wakes up this often also while nobody uses it.
     pub const fn weigh_interval(mut self, interval: Duration) -> Self {
         self.limits.weigh_interval = interval;
         self
@@ -411,7 +440,8 @@ impl<T: Send + 'static, L> Builder<T, L> {
     /// After how many failed rounds callers are answered at once with
     /// [`Unavailable`](crate::AcquireError::Unavailable), if nothing is left that could serve them.
     ///
-    /// Default 3. A permanent failure has this effect at once. Until then callers wait, and the latest
+    /// Default 3: one failure can be chance, and three in a row are an outage. A permanent failure has this
+    /// effect at once. Until then callers wait, and the latest
     /// failure is the source of their timeout.
     pub fn fail_fast_after(mut self, rounds: u32) -> Self {
         self.limits.pacer.fail_fast_after = rounds;
@@ -428,21 +458,24 @@ impl<T: Send + 'static, L> Builder<T, L> {
     }
 
     /// How much of its budget this pool gets when it is used up, in relation to the shares of the
-    /// other pools that use it. Default 1.
+    /// other pools that use it. Default 1: all get equally much.
     pub const fn budget_share(mut self, share: u32) -> Self {
         self.budget_share = share;
         self
     }
 
     /// Reserves `min_idle` connections of the budget for this pool: nobody else gets them, and as many
-    /// stay idle, also beside others that are leased. Without it, `min_idle` is kept only while the budget has connections left
-    /// that no caller of another pool waits for.
+    /// stay idle, also beside others that are leased.
+    ///
+    /// Default: nothing is reserved, since what is reserved and not used is lost to the others. Then
+    /// `min_idle` is kept only while the budget has connections left that no caller of another pool waits
+    /// for.
     pub const fn reserve_min_idle(mut self) -> Self {
         self.reserves_min_idle = true;
         self
     }
 
-    /// Receives every event. Default none.
+    /// Receives every event. Default none: events become metrics and log lines only.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self

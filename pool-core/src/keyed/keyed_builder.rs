@@ -59,7 +59,8 @@ impl<K, T: Send + 'static, L> KeyedBuilder<K, T, L> {
         self
     }
 
-    /// The `pool` label of the metrics of a key. Default: the same for all keys.
+    /// The `pool` label of the metrics of a key. Default: the same for all keys, so that metrics do not
+    /// grow with them.
     ///
     /// The function must have few results, for example the name of the server that a key belongs to. Each
     /// one takes memory here and in the metrics recorder for good.
@@ -73,18 +74,21 @@ impl<K, T: Send + 'static, L> KeyedBuilder<K, T, L> {
 
     /// How many keys may have a pool.
     ///
-    /// Default 1024. A further key takes the place of one that has neither lease nor waiter nor handle,
-    /// the one that was not used for longest, roughly; if there is none, it is refused with
-    /// [`TooManyKeys`](crate::KeyedAcquireError::TooManyKeys). So is one that comes while as many dropped
-    /// keys have connections that are not closed yet. Worst case: this many pools and as many that are
-    /// closing, some KiB and a task each, and as many records of failed connects.
+    /// Default 1024: more than a proxy uses at the same time, in some MiB. A further key takes the place
+    /// of one that has neither lease nor waiter nor handle, the one that was not used for longest,
+    /// roughly; if there is none, it is refused with
+    /// [`TooManyKeys`](crate::KeyedAcquireError::TooManyKeys). So is one that comes while as many
+    /// dropped keys have connections that are not closed yet. Worst case: this many pools and as many
+    /// that are closing, some KiB and a task each, and as many records of failed connects.
     pub const fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
         self
     }
 
     /// How long a key keeps its pool without lease, waiter and handle. Accurate to a quarter of it.
-    /// Default 5 min; `None` keeps it until another key needs its place.
+    ///
+    /// Default 5 min: a pause between two uses keeps the connections warm, and a key that is not used any
+    /// more costs nothing. `None` keeps it until another key needs its place.
     ///
     /// The failures of a key whose connects fail are remembered beyond that.
     pub fn key_idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {

@@ -54,7 +54,11 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
         self.log(EventKind::Closing { id, reason });
         self.owe(Errand::Close(connection, reason));
-        self.kick();
+        // An idle connection that is given up for another pool leaves nothing to look at here.
+        match reason == CloseReason::Reclaimed && self.queue.is_empty() {
+            true => self.call_for_connects(),
+            false => self.kick(),
+        }
     }
 
     /// A close takes longer than its timeout; its slot stays taken.
@@ -97,7 +101,10 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             self.log(EventKind::PoolClosed);
         }
         self.resolve_goals();
-        self.kick();
+        match self.is_closed || !self.queue.is_empty() {
+            true => self.kick(),
+            false => self.call_for_connects(),
+        }
         self.slots.len() < self.limits.slots_max()
     }
 

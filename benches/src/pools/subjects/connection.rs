@@ -72,20 +72,23 @@ struct Counts {
 }
 
 /// What a pool answered instead of lending a connection.
+///
+/// It becomes text only if it is printed: a scenario in which callers give up would measure the
+/// formatting of errors otherwise.
 #[derive(Debug, Clone)]
-pub(in crate::pools) struct Refused(String);
+pub(in crate::pools) struct Refused(Arc<dyn fmt::Debug + Send + Sync>);
 
 impl Refused {
     /// Wraps the error of any pool. Marked cold to keep it off the hot path.
     #[cold]
-    pub(in crate::pools) fn new(error: impl fmt::Debug) -> Self {
-        Self(format!("{error:?}"))
+    pub(in crate::pools) fn new(error: impl fmt::Debug + Send + Sync + 'static) -> Self {
+        Self(Arc::new(error))
     }
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no connection was lent: {}", self.0)
+        write!(f, "no connection was lent: {:?}", self.0)
     }
 }
 

@@ -201,3 +201,36 @@ impl AsyncSubject for DashMapOfPools {
         pool.acquire().await.map_err(Refused::new)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ManyKeys, OneUseEach};
+    use crate::pools::load::Workers;
+    use crate::pools::subjects::{AsyncSubject, Factory};
+
+    const LEASES: usize = 1_000;
+
+    /// How many connections were opened, after a lease for each of the pool's connections.
+    fn opened<S: AsyncSubject>() -> usize {
+        let size = 16;
+        Workers::One.runtime().block_on(async {
+            let factory = Factory::default();
+            let pool = S::build(size, factory.clone()).await;
+            for _ in 0..size {
+                drop(pool.acquire().await.expect("there is room"));
+            }
+            let before = factory.opened();
+            for _ in 0..LEASES {
+                drop(pool.acquire().await.expect("one can be replaced"));
+            }
+            factory.opened() - before
+        })
+    }
+
+    #[test]
+    fn many_keys_replace_a_connection_for_nearly_every_lease_and_so_does_one_pool() {
+        assert_eq!(opened::<OneUseEach>(), LEASES);
+        let by_keys = opened::<ManyKeys>();
+        assert!((LEASES * 95 / 100..=LEASES).contains(&by_keys), "{by_keys}");
+    }
+}

@@ -36,10 +36,10 @@ fn wait(acquire: &mut Acquire<'_, ()>) {
 fn maintain(pool: &Pool, errands: &mut Errands) {
     let cx = Context::from_waker(Waker::noop());
     if let Poll::Ready(received) = errands.poll(&cx) {
-        for errand in received {
+        for errand in received.errands {
             pool.drop_errand(errand);
         }
-        while open_one(pool) {}
+        while received.is_kicked && open_one(pool) {}
     }
 }
 
@@ -58,6 +58,7 @@ fn reclaim_against_return(ask: fn(asker: &Pool, holder: &Pool)) {
             let mut cx = Context::from_waker(Waker::noop());
             if let Poll::Ready(received) = errands.poll(&cx) {
                 received
+                    .errands
                     .into_iter()
                     .for_each(|errand| one.drop_errand(errand));
             }

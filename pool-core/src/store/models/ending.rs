@@ -109,7 +109,7 @@ fn freed_slot_is_used_again(free: fn(PooledConnection<()>)) {
         // Hangs, which loom reports, if it is kicked before there is a permit to be had.
         while !open_one(&pool) {
             let received = block_on(poll_fn(|cx| errands.poll(cx)));
-            assert!(received.is_empty(), "nothing is closed here");
+            assert!(received.errands.is_empty(), "nothing is closed here");
         }
         freer.join().expect("no panic");
         tear_down(pool, errands);

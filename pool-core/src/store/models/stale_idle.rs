@@ -51,7 +51,8 @@ type EndCheck = fn(&Pool, Leased<()>, Time);
 
 /// What the maintenance task does: waits for errands or a kick, runs the errands, opens what is wanted.
 fn maintain(pool: &Pool, errands: &mut Errands, later: Time, end_check: EndCheck) {
-    for errand in block_on(poll_fn(|cx| errands.poll(cx))) {
+    let received = block_on(poll_fn(|cx| errands.poll(cx)));
+    for errand in received.errands {
         match errand {
             Errand::Upkeep(Upkeep::Check(open)) => end_check(pool, open, later),
             errand @ (Errand::Upkeep(_) | Errand::Close(..) | Errand::Weigh(_)) => {
@@ -59,7 +60,7 @@ fn maintain(pool: &Pool, errands: &mut Errands, later: Time, end_check: EndCheck
             }
         }
     }
-    while open_one(pool) {}
+    while received.is_kicked && open_one(pool) {}
 }
 
 const FIRST: ConnectionId = ConnectionId::from_u64(0);

@@ -7,7 +7,7 @@ use std::task::{Wake, Waker};
 use super::cases::{at, effects, limits, open, request};
 use crate::error::ConnectError;
 use crate::event::EventKind;
-use crate::id::ConnectionId;
+use crate::id::{CloseReason, ConnectionId};
 use crate::store::{Condition, Exclusive, Limits, Resized, SlotKey, Store, Turn};
 use crate::time::Time;
 
@@ -171,4 +171,55 @@ fn a_pool_says_whether_a_caller_would_get_a_connection_at_once() {
 fn open_any(store: &mut Pool) -> SlotKey {
     store.limits.min_idle = 1;
     open(store, "one", at(0))
+}
+
+#[test]
+fn a_connection_that_is_given_up_for_another_pool_leaves_nothing_to_look_at() {
+    for (reason, waits, kicks) in [
+        (CloseReason::Reclaimed, false, false),
+        // A caller waits: whether it can still be served must be looked at.
+        (CloseReason::Reclaimed, true, true),
+        (CloseReason::Idle, false, true),
+    ] {
+        let mut store = pool();
+        let key = open_any(&mut store);
+        let one = store.take_idle(Location::caller()).expect("it is idle");
+        if waits {
+            store.enqueue(Waker::noop().clone(), request(), Turn::New);
+        }
+        drop(effects(&mut store));
+        store.retire(key, one, reason);
+        let owed = effects(&mut store);
+        assert_eq!((owed.kick, owed.errands.len()), (kicks, 1), "{reason}");
+    }
+}
+
+#[test]
+fn a_slot_that_is_freed_is_looked_at_only_if_that_can_change_something() {
+    for (waits, is_closed, min_idle) in [
+        (false, false, 0),
+        (true, false, 0),
+        (false, true, 0),
+        (false, false, 1),
+    ] {
+        let mut store = pool();
+        let key = open_any(&mut store);
+        let one = store.take_idle(Location::caller()).expect("it is idle");
+        store.retire(key, one, CloseReason::Evicted);
+        if waits {
+            store.enqueue(Waker::noop().clone(), request(), Turn::New);
+        }
+        store.limits.min_idle = min_idle;
+        if is_closed {
+            store.close();
+        }
+        drop(effects(&mut store));
+        store.release(key);
+        let kicks = waits || is_closed || min_idle > 0;
+        assert_eq!(
+            effects(&mut store).kick,
+            kicks,
+            "{waits} {is_closed} {min_idle}"
+        );
+    }
 }
