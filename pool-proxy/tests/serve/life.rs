@@ -44,6 +44,7 @@ fn told_to_end_it_finishes_what_was_begun_and_leaves_nothing() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "what is skipped is said")]
 fn a_hangup_ends_it_in_order() {
     // The proxy inherits what these tests were started with, and `nohup` is a wish that it respects.
     if is_hangup_ignored() {
