@@ -1,23 +1,25 @@
 //! How many threads may ask the file system for programs.
 //!
 //! A mount that hangs keeps the thread of each look-up for as long as it hangs, and threads are bounded. So
-//! those that ask for the same can take only a few of them, and the starts of other programs go on.
+//! those that ask for the same can take only a few of them, and the starts of other programs go on. Who waits for
+//! others is refused when all of these hang, and not because they are many: a crowd on a busy machine is served.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// The look-ups that are under way.
 #[derive(Debug)]
 pub(crate) struct LookUps {
-    all: Arc<Semaphore>,
+    all: Arc<Lane>,
     /// Of those that ask for the same.
-    same: RefCell<BTreeMap<String, Weak<Semaphore>>>,
+    same: RefCell<BTreeMap<String, Weak<Lane>>>,
 }
 
 /// Why a look-up has no result.
@@ -34,7 +36,7 @@ pub(crate) enum LookUpFailure {
 impl LookUps {
     pub(crate) fn new() -> Self {
         Self {
-            all: Arc::new(Semaphore::new(LOOK_UPS_MAX)),
+            all: Arc::new(Lane::new(LOOK_UPS_MAX)),
             same: RefCell::default(),
         }
     }
@@ -43,45 +45,129 @@ impl LookUps {
     ///
     /// # Errors
     ///
-    /// It has no result within [`LOOK_UP_LIMIT`]. If it was begun it goes on, and counts until it ends.
+    /// It has no result within [`LOOK_UP_LIMIT`] of its begin, or did not begin because others hang. If it was begun
+    /// it goes on, and counts until it ends.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         subject: String,
         look_up: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, LookUpFailure> {
         let mut failure = LookUpFailure::SameHang;
-        let same = self.same(subject);
-        let run = async {
-            let same = same.acquire_owned().await.ok()?;
+        let enter = async {
+            let same = self.same(subject).enter().await?;
             failure = LookUpFailure::ManyHang;
-            let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-            failure = LookUpFailure::Hangs;
-            let permits = (same, all);
-            let look_up = move || {
-                let found = look_up();
-                drop(permits);
-                found
-            };
-            spawn_blocking(look_up).await.ok()
+            let all = Arc::clone(&self.all).enter().await?;
+            Some([same, all])
         };
-        let found = timeout(LOOK_UP_LIMIT, run).await;
-        found.ok().flatten().ok_or(failure)
+        let entered = timeout(WAIT_LIMIT, enter).await;
+        let places = entered.ok().flatten().ok_or(failure)?;
+        let under_way = Arc::new(UnderWay {
+            places,
+            is_hanging: AtomicBool::new(false),
+        });
+        let watched = Arc::downgrade(&under_way);
+        let (begin, begun) = oneshot::channel();
+        let task = spawn_blocking(move || {
+            let _under_way = under_way;
+            let (Ok(()) | Err(())) = begin.send(());
+            look_up()
+        });
+        // There are more threads than look-ups, so it begins as soon as the machine has time.
+        let (Ok(()) | Err(_)) = begun.await;
+        match timeout(LOOK_UP_LIMIT, task).await {
+            Ok(found) => found.map_err(|_panic| LookUpFailure::Hangs),
+            Err(_) => {
+                if let Some(under_way) = watched.upgrade() {
+                    under_way.note_hanging();
+                }
+                Err(LookUpFailure::Hangs)
+            }
+        }
     }
 
-    fn same(&self, subject: String) -> Arc<Semaphore> {
+    fn same(&self, subject: String) -> Arc<Lane> {
         let mut all = self.same.borrow_mut();
         if let Some(same) = all.get(&subject).and_then(Weak::upgrade) {
             return same;
         }
         all.retain(|_, same| same.strong_count() > 0);
-        let same = Arc::new(Semaphore::new(SAME_LOOK_UPS_MAX));
+        let same = Arc::new(Lane::new(SAME_LOOK_UPS_MAX));
         all.insert(subject, Arc::downgrade(&same));
         same
     }
 }
 
+/// Room for some look-ups at a time.
+#[derive(Debug)]
+struct Lane {
+    places: Arc<Semaphore>,
+    size: usize,
+    /// How many of those that have a place hang.
+    hanging: watch::Sender<usize>,
+}
+
+impl Lane {
+    fn new(size: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(size)),
+            size,
+            hanging: watch::Sender::new(0),
+        }
+    }
+
+    /// Waits for a place; `None` if all that have one hang.
+    async fn enter(self: Arc<Self>) -> Option<Place> {
+        let mut hanging = self.hanging.subscribe();
+        let permit = tokio::select! {
+            biased;
+            permit = Arc::clone(&self.places).acquire_owned() => permit.ok()?,
+            _ = hanging.wait_for(|count| *count == self.size) => return None,
+        };
+        Some(Place {
+            lane: self,
+            _permit: permit,
+        })
+    }
+}
+
+/// A place in a lane. Keeps the lane as well: who asks for the same next must find it.
+#[derive(Debug)]
+struct Place {
+    lane: Arc<Lane>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A look-up from its begin to its end, which its thread decides.
+#[derive(Debug)]
+struct UnderWay {
+    places: [Place; 2],
+    is_hanging: AtomicBool,
+}
+
+impl UnderWay {
+    /// Once for each.
+    fn note_hanging(&self) {
+        self.is_hanging.store(true, Ordering::Relaxed);
+        for place in &self.places {
+            place.lane.hanging.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if *self.is_hanging.get_mut() {
+            for place in &self.places {
+                place.lane.hanging.send_modify(|count| *count -= 1);
+            }
+        }
+    }
+}
+
 /// For one look at a program and its directory.
 pub(crate) const LOOK_UP_LIMIT: Duration = Duration::from_secs(5);
+/// For the turn of a look-up among others that are slow, and none of which hangs.
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 /// Fewer than the runtime has threads for: 512.
 pub(crate) const LOOK_UPS_MAX: usize = 256;
 /// One takes some microseconds, so a few at a time are fast enough for a crowd.
@@ -89,58 +175,120 @@ pub(crate) const SAME_LOOK_UPS_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, channel};
+    use std::collections::BTreeSet;
+    use std::pin::Pin;
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::task::{Context, Waker};
     use std::thread;
 
     use tokio::runtime::Builder;
+    use tokio::task::yield_now;
     use tokio::time::advance;
 
     use super::*;
 
-    fn hang(released: &Receiver<()>) {
-        let (Ok(()) | Err(_)) = released.recv();
+    type Run<'a> = Pin<Box<dyn Future<Output = Result<(), LookUpFailure>> + 'a>>;
+
+    /// Look-ups of the same that begin one after another and end when they are released.
+    struct Crowd<'a> {
+        runs: Vec<Run<'a>>,
+        releases: Vec<Sender<()>>,
+        begun: Receiver<usize>,
     }
 
-    async fn hang_and_start_others() -> Vec<LookUpFailure> {
-        let look_ups = LookUps::new();
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut hanging = Vec::new();
-        let mut releases = Vec::new();
-        for _ in 0..600 {
-            let (release, released) = channel();
-            let run = look_ups.run("hangs".to_owned(), move || hang(&released));
-            let mut run = Box::pin(run);
-            assert!(run.as_mut().poll(&mut cx).is_pending());
-            hanging.push(run);
-            releases.push(release);
+    impl<'a> Crowd<'a> {
+        fn new(look_ups: &'a LookUps, count: usize) -> Self {
+            let (begin, begun) = channel();
+            let mut crowd = Self {
+                runs: Vec::new(),
+                releases: Vec::new(),
+                begun,
+            };
+            for number in 0..count {
+                let (release, released) = channel();
+                let begin = begin.clone();
+                let hang = move || {
+                    begin.send(number).unwrap();
+                    let (Ok(()) | Err(_)) = released.recv();
+                };
+                crowd
+                    .runs
+                    .push(Box::pin(look_ups.run("same".to_owned(), hang)));
+                crowd.releases.push(release);
+            }
+            crowd
         }
-        advance(LOOK_UP_LIMIT).await;
-        let mut failures = Vec::new();
-        for run in hanging {
-            failures.extend(run.await.err());
+
+        /// So that each is where it can be.
+        fn poll(&mut self, from: usize) {
+            let mut cx = Context::from_waker(Waker::noop());
+            for run in &mut self.runs[from..] {
+                assert!(run.as_mut().poll(&mut cx).is_pending());
+            }
         }
-        assert_eq!(look_ups.run("other".to_owned(), || 7).await, Ok(7));
-        drop(releases);
-        // It has answered at last.
-        assert_eq!(look_ups.run("hangs".to_owned(), || 8).await, Ok(8));
-        failures
+    }
+
+    /// A look-up without a thread fails a test, and does not hang it.
+    fn within_a_minute(test: impl AsyncFnOnce() + Send + 'static) {
+        let (sender, done) = channel();
+        thread::spawn(move || {
+            let mut builder = Builder::new_current_thread();
+            let runtime = builder.enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(test());
+            sender.send(()).unwrap();
+        });
+        done.recv_timeout(Duration::from_secs(60)).unwrap();
     }
 
     #[test]
     fn a_file_system_that_hangs_delays_no_other_start() {
-        let (sender, done) = channel();
-        // On a thread of its own: a look-up without a thread fails this test, and does not hang it.
-        thread::spawn(move || {
-            let mut builder = Builder::new_current_thread();
-            let runtime = builder.enable_time().start_paused(true).build().unwrap();
-            let failures = runtime.block_on(hang_and_start_others());
-            sender.send(failures).unwrap();
+        within_a_minute(async || {
+            let look_ups = LookUps::new();
+            let mut crowd = Crowd::new(&look_ups, 600);
+            crowd.poll(0);
+            for _ in 0..SAME_LOOK_UPS_MAX {
+                crowd.begun.recv().unwrap();
+            }
+            crowd.poll(0);
+            advance(LOOK_UP_LIMIT).await;
+            let mut failures = Vec::new();
+            for run in crowd.runs {
+                failures.push(run.await.unwrap_err());
+            }
+            let (begun, waiting) = failures.split_at(SAME_LOOK_UPS_MAX);
+            assert!(begun.iter().all(|one| *one == LookUpFailure::Hangs));
+            assert!(waiting.iter().all(|one| *one == LookUpFailure::SameHang));
+            assert_eq!(waiting.len(), 596);
+            assert_eq!(look_ups.run("other".to_owned(), || 7).await, Ok(7));
+            let again = look_ups.run("same".to_owned(), || 8).await;
+            assert_eq!(again, Err(LookUpFailure::SameHang));
+            drop(crowd.releases);
+            // It answers at last.
+            while look_ups.run("same".to_owned(), || 8).await != Ok(8) {
+                yield_now().await;
+            }
         });
-        let failures = done.recv_timeout(Duration::from_secs(60)).unwrap();
-        let (begun, waiting) = failures.split_at(SAME_LOOK_UPS_MAX);
-        assert!(begun.iter().all(|one| *one == LookUpFailure::Hangs));
-        assert!(waiting.iter().all(|one| *one == LookUpFailure::SameHang));
-        assert_eq!(failures.len(), 600);
+    }
+
+    #[test]
+    fn a_crowd_that_is_served_slowly_is_served() {
+        within_a_minute(async || {
+            let look_ups = LookUps::new();
+            let mut crowd = Crowd::new(&look_ups, 20);
+            crowd.poll(0);
+            let mut begun = BTreeSet::new();
+            for number in 0..20 {
+                // Those before it have ended, so it has a place. It needs a thread, and may wait for it.
+                while !begun.contains(&number) {
+                    begun.extend(crowd.begun.try_iter());
+                    yield_now().await;
+                }
+                crowd.poll(number);
+                advance(LOOK_UP_LIMIT / 5).await;
+                crowd.releases[number].send(()).unwrap();
+                assert_eq!(crowd.runs[number].as_mut().await, Ok(()));
+                crowd.poll(number + 1);
+            }
+        });
     }
 }
