@@ -146,6 +146,9 @@ impl<C: Codec> StdioConnection<C> {
     /// The connection is dirty until the reply to a later message was received: only that tells that
     /// the child does not wait for the rest of a request that began with this one.
     ///
+    /// A child that answers it all the same would be one answer behind from then on, also for the next caller. Send
+    /// such a message with [`send`](Self::send).
+    ///
     /// # Errors
     ///
     /// As [`send`](Self::send).

@@ -20,6 +20,7 @@ mod dirty;
 mod exchanges;
 mod meters;
 mod one_shot;
+mod owed;
 mod programs;
 mod reuse;
 mod start;
