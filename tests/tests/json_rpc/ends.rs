@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pool_core::{ConnectContext, ConnectionId, ConnectionPool, Connector};
+use pool_core::{
+    AcquireError, ConnectContext, ConnectionId, ConnectionPool, Connector, EventKind, SharedPool,
+};
 use pool_stdio::{Protocol, RpcError, StdioError};
 use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::OUTER_DEADLINE;
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
-use crate::bed::{Bed, context, kill, on_both_runtimes, within};
+use crate::bed::{Bed, Events, context, kill, on_both_runtimes, within};
 use crate::{child, connector, held, ping_within, server};
 
 #[test]
@@ -226,5 +228,41 @@ fn a_silent_child_is_not_dead_while_it_has_work() {
 
         let mut idle = connector.connect(&context()).await.unwrap();
         connector.check(&mut idle).await.unwrap_err();
+    });
+}
+
+#[test]
+fn a_shared_pool_whose_children_crash_says_how_the_last_one_ended() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    on_both_runtimes(async |bed| {
+        // It starts well and dies before it was ever asked.
+        let behaviour = Behaviour::new().print_error("no config\n").exit(7);
+        let (mut events, observer) = Events::new();
+        let pool = SharedPool::builder(connector(bed, &behaviour, Protocol::Plain))
+            .min_idle(1)
+            .fail_fast_after(1)
+            // No other child is started in the meantime.
+            .retry_delay(HOUR, HOUR)
+            .observer(observer)
+            .build()
+            .unwrap();
+        events
+            .next(|event| matches!(event, EventKind::Died { .. }))
+            .await;
+        let error = pool.acquire().await.unwrap_err();
+        assert!(
+            matches!(&error, AcquireError::Unavailable { .. }),
+            "{error}"
+        );
+        let mut causes = Vec::new();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        let causes = causes.join(": ");
+        for part in ["exit status: 7", "no config"] {
+            assert!(causes.contains(part), "{causes}");
+        }
     });
 }

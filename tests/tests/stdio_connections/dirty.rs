@@ -213,6 +213,11 @@ fn a_message_that_is_no_frame_is_refused_and_leaves_the_connection_clean() {
         let mut child = bed.child(&Behaviour::echo()).await;
         let error = child.request("two\nlines").await.unwrap_err();
         assert!(matches!(error, StdioError::Encode { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("message refused by the codec: ") && text.contains("(pid "),
+            "{text}"
+        );
         assert!(error.is_retry_safe());
         assert!(!child.is_dirty());
         assert_line(child.request("one").await, "one");
