@@ -52,7 +52,8 @@ pub(super) struct ExclusiveExchange<C: Codec> {
     handshake_since: Option<Instant>,
     /// A request has seen it exit.
     has_exited: bool,
-    /// What a request has met, while it waits for more. If its time ends meanwhile, its caller is told this.
+    /// What a request has met, while it waits for more. Its caller is told this if its time ends meanwhile. If the caller
+    /// leaves, it stays: the connection is broken.
     met: Option<Fault>,
     /// A reply was read since this was asked last.
     has_just_answered: AtomicBool,
@@ -121,7 +122,6 @@ impl<C: Codec> ExclusiveExchange<C> {
         request: Result<BytesMut, Fault>,
         until: Option<Until<'_, C::Item>>,
     ) -> Result<(C::Item, Vec<C::Item>), StdioError> {
-        self.met = None;
         let length = match until {
             None => ReplyLength::OneFrame,
             Some(_) => ReplyLength::Unknown,
@@ -145,7 +145,6 @@ impl<C: Codec> ExclusiveExchange<C> {
         &mut self,
         until: Option<Until<'_, C::Item>>,
     ) -> Result<(C::Item, Vec<C::Item>), StdioError> {
-        self.met = None;
         let frames = self.read_reply(until).await?;
         self.close_account();
         Ok(frames)
