@@ -67,6 +67,79 @@ withSupervisor('a listener that throws keeps nobody else from what is theirs', a
   assert.equal(stdout, '3 ENOENT,thrown\n');
 });
 
+test('a listener that throws keeps no later event from the child', { timeout: 60_000 }, async () => {
+  // The process id is told, then all that follows at once. Nothing comes later that could bring the rest along.
+  const said = [
+    { id: 1, result: {} },
+    { method: 'spawned', params: { child: '1', pid: 1 } },
+    { method: 'output', params: { child: '1', stream: 'stdout', seq: 0, text: 'out' } },
+    { method: 'exit', params: { child: '1', exit: { code: 7, signal: null } } },
+    ...['stdout', 'stderr'].map((stream) => ({ method: 'streamEnded', params: { child: '1', stream } })),
+  ];
+  const text = `#!/bin/sh\nread -r a\nread -r b\nprintf '%s\\n' ${said.map((one) => `'${JSON.stringify(one)}'`).join(' ')}\nexec cat >/dev/null`;
+  await withProgram(text, async (_, program) => {
+    const { stdout } = await script(`
+      const uncaught = [];
+      process.on('uncaughtException', (error) => uncaught.push(error.message));
+      const child = new Supervisor({ program: ${JSON.stringify(program)} }).spawn('true');
+      child.stdout.on('data', () => { throw new Error('data'); });
+      child.on('exit', () => { throw new Error('exit'); });
+      child.on('close', (code) => setImmediate(() => { console.log(code, uncaught.join()); process.exit(); }));`);
+    assert.equal(stdout, '7 data,exit\n');
+  });
+});
+
+test('an exit whose listener throws is followed by the close', { timeout: 60_000 }, async () => {
+  const { stdout } = await script(`
+    process.on('uncaughtException', (error) => console.log(error.message));
+    const child = spawn('true', { stdio: 'ignore' });
+    child.on('exit', () => { throw new Error('exit'); });
+    child.on('close', (code) => setImmediate(() => console.log(code)));`);
+  assert.equal(stdout, 'exit\n0\n');
+});
+
+test('output goes on although its listener throws each time', { timeout: 60_000 }, async () => {
+  const { stdout } = await script(`
+    const seen = { thrown: 0, bytes: 0 };
+    process.on('uncaughtException', () => (seen.thrown += 1));
+    const child = spawn('head', ['-c', '3000000', '/dev/zero']);
+    child.stdout.on('data', (chunk) => { seen.bytes += chunk.length; throw new Error('data'); });
+    child.on('close', () => setImmediate(() => console.log(seen.bytes, seen.thrown > 1)));`);
+  assert.equal(stdout, '3000000 true\n');
+});
+
+test('a callback of a write that throws is an uncaught exception', { timeout: 60_000 }, async () => {
+  const { stdout } = await script(`
+    for (const name of ['uncaughtException', 'unhandledRejection']) process.on(name, (error) => console.log(name, error.message));
+    const child = spawn('cat');
+    child.stdin.write('a', () => { child.stdin.end(); throw new Error('thrown'); });`);
+  assert.equal(stdout, 'uncaughtException thrown\n');
+});
+
+test('a signal that is refused is an error of the child, and no rejection', { timeout: 60_000 }, async () => {
+  const { stdout } = await script(`
+    for (const name of ['uncaughtException', 'unhandledRejection']) process.on(name, (error) => { console.log(name, error.code); child.stdin.end(); });
+    const child = spawn('cat');
+    child.once('spawn', () => child.kill('SIGBUS'));`);
+  assert.equal(stdout, 'uncaughtException ERR_SUPERVISOR_REFUSED\n');
+  const said = [
+    { id: 1, result: {} },
+    { method: 'spawned', params: { child: '1', pid: 1 } },
+    { id: 2, result: { pid: 1 } },
+    { id: 3, error: { code: -32000, message: 'refused', data: { kind: 'signalRefused', errno: 'EPERM', isTransient: false } } },
+  ].map((one) => `'${JSON.stringify(one)}'`);
+  const text = `#!/bin/sh\nread -r a\nread -r b\nprintf '%s\\n' ${said.slice(0, 3).join(' ')}\nread -r c\nprintf '%s\\n' ${said[3]}\nexec cat >/dev/null`;
+  await withProgram(text, async (supervisor) => {
+    const child = supervisor.spawn('true', { stdio: 'ignore' });
+    await child.ready;
+    assert.equal(child.kill(), true);
+    const [{ code, errno, syscall, message }] = await once(child, 'error');
+    assert.deepEqual([code, errno, syscall, message], ['EPERM', -1, 'kill', 'kill EPERM']);
+    // Its end is never told.
+    child.unref();
+  });
+});
+
 withSupervisor('arguments that are too long are an error of the child', async (supervisor) => {
   const child = supervisor.spawn('true', ['x'.repeat(5 << 20)]);
   const failed = new Promise((resolve) => child.once('error', resolve));
