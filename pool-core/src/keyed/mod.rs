@@ -1,5 +1,6 @@
 //! Pools by key: made on first use, dropped when they are not used.
 
+mod key_meters;
 mod key_table;
 #[cfg(all(test, not(loom)))]
 mod key_table_model;
