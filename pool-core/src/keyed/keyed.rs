@@ -4,7 +4,7 @@
 //!
 //! The lock of the key table is taken shared to find a key, and exclusively to add or drop one. While it
 //! is held, the store of a key can be locked to see whether the key is in use, never the other way
-//! round. `Hash`, `Eq` and `Clone` of keys run under it; they must not use the pool. Pools are made outside
+//! round (`key_models`). `Hash`, `Eq` and `Clone` of keys run under it; they must not use the pool. Pools are made outside
 //! of it. Pools, keys and errors are dropped outside of it.
 
 use std::collections::HashMap;
