@@ -4,7 +4,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { ChildProcess as NodeChildProcess } from 'node:child_process';
 import { EventEmitter } from 'node:events';
 
-import { abortError, systemError, valueError } from './errors.mjs';
+import { abortError, safely, systemError, valueError } from './errors.mjs';
 import { drawFrom, pourInto } from './host_streams.mjs';
 import { signalName } from './options.mjs';
 import { ChildInput, ChildOutput, WINDOW_BYTES } from './streams.mjs';
@@ -66,6 +66,8 @@ export class ChildProcess extends Kin {
     sidecar.hold();
     this.#makeStreams(spec.modes);
     this.#start(spec);
+    // Order: after the request to start it. What has ended already closes its stdin at once.
+    if (this.#input !== this.stdin) drawFrom(spec.modes[0], this.#input);
     this.#watch(spec);
   }
 
@@ -88,24 +90,23 @@ export class ChildProcess extends Kin {
     if (input !== 'ignore') {
       this.#input = new ChildInput(this.#sidecar, this.#name);
       if (input === 'pipe') this.stdin = this.#input;
-      else {
-        this.#input.on('error', () => {});
-        drawFrom(input.stream, this.#input);
-        if (input.isOwn) this.#input.once('close', () => input.stream.destroy());
-      }
+      else this.#input.on('error', () => {});
     }
     for (const [place, mode] of outputs.slice(0, 2).entries()) {
       if (mode === 'ignore') continue;
       const name = place === 0 ? 'stdout' : 'stderr';
       const isPipe = mode === 'pipe';
-      const output = new ChildOutput(this.#sidecar, this.#name, name, () => this.#flooded());
-      this.#outputs[name] = output;
-      this.#openOutputs += 1;
-      output.once('close', () => {
+      const onDone = this.#context.bind(() => {
         this.#openOutputs -= 1;
         if (!isPipe && --this.#openInherited === 0) this.#releaseExit();
         this.#maybeClose();
       });
+      const output = new ChildOutput(this.#sidecar, this.#name, name, {
+        onFlood: () => this.#flooded(),
+        onClosed: isPipe ? onDone : undefined,
+      });
+      this.#outputs[name] = output;
+      this.#openOutputs += 1;
       if (isPipe) {
         // As a pipe of Node does, it holds the event loop by itself.
         output.ref();
@@ -113,9 +114,7 @@ export class ChildProcess extends Kin {
         continue;
       }
       this.#openInherited += 1;
-      pourInto(output, mode.stream);
-      const isLast = place === 1 || outputs[1] !== mode;
-      if (mode.isOwn && isLast) this.once('close', () => mode.stream.end());
+      pourInto(output, mode, onDone);
     }
     this.stdio = [this.stdin, this.stdout, this.stderr, ...modes.slice(3).map(() => null)];
   }
@@ -126,7 +125,7 @@ export class ChildProcess extends Kin {
     this.#sidecar
       .request('spawn', {
         child: this.#name,
-        argv: [spec.file, ...spec.args.map((arg) => `${arg}`)],
+        argv: spec.argv,
         argv0: spec.argv0,
         env: spec.env,
         cwd: spec.cwd,
@@ -193,7 +192,6 @@ export class ChildProcess extends Kin {
     while (this.#untold.length > 0) {
       const [method, params] = this.#untold.shift();
       if (method !== 'output') {
-        // Order: before the listeners, which may throw.
         this.#isTurnOver = true;
         setImmediate(() => {
           this.#isTurnOver = false;
@@ -211,7 +209,7 @@ export class ChildProcess extends Kin {
         this.#isSpawned = true;
         this.pid = params.pid;
         this.#ready.resolve(params.pid);
-        this.emit('spawn');
+        this.#say('spawn');
         break;
       case 'output':
         this.#outputs[params.stream]?.receive(params);
@@ -247,6 +245,11 @@ export class ChildProcess extends Kin {
     if (exit !== null) this.#exited(exit.code, exit.signal);
   }
 
+  /** Emits an event. What is to be done after it is done although a listener throws. */
+  #say(...event) {
+    safely(() => this.emit(...event));
+  }
+
   #ended() {
     this.#isEnded = true;
     this.#atEnd.forEach((one) => one());
@@ -254,7 +257,7 @@ export class ChildProcess extends Kin {
 
   #exited(code, signal) {
     this.#over();
-    this.emit('exit', code, signal);
+    this.#say('exit', code, signal);
     process.nextTick(() => this.#flush());
     this.#maybeClose();
   }
@@ -270,10 +273,10 @@ export class ChildProcess extends Kin {
     this.#sidecar.request('signal', { child: this.#name, signal: 'SIGPIPE', to: 'root' }).catch(() => {});
   }
 
-  /** Output that nobody reads does not hold up the end. */
+  /** Output that nobody reads does not hold up the end. That for a stream of the host is read at that stream's pace. */
   #flush() {
-    for (const output of Object.values(this.#outputs)) {
-      if (output.readable) output.resume();
+    for (const output of [this.stdout, this.stderr]) {
+      if (output?.readable) output.resume();
     }
   }
 
@@ -293,12 +296,9 @@ export class ChildProcess extends Kin {
     this.#ended();
     this.#over();
     Object.values(this.#outputs).forEach((output) => output.end());
-    try {
-      this.emit('error', system);
-    } finally {
-      process.nextTick(() => this.#flush());
-      this.#maybeClose();
-    }
+    this.#say('error', system);
+    process.nextTick(() => this.#flush());
+    this.#maybeClose();
   }
 
   /** The sidecar has gone, and nothing more is known. */
@@ -315,19 +315,20 @@ export class ChildProcess extends Kin {
     const wasOver = this.#isOver;
     this.#over();
     Object.values(this.#outputs).forEach((output) => output.destroy());
-    try {
-      if (!wasOver || !this.#isClosed) this.emit('error', error);
-    } finally {
-      this.#maybeClose();
-    }
+    if (!wasOver || !this.#isClosed) this.#say('error', error);
+    this.#maybeClose();
+  }
+
+  /** A pipe holds the event loop by itself. */
+  get #mayHold() {
+    return !this.#isOver || this.#openInherited > 0;
   }
 
   #maybeClose() {
+    if (!this.#mayHold) this.unref();
     if (!this.#isOver || this.#openOutputs > 0 || this.#isClosed) return;
     this.#isClosed = true;
-    if (this.#isHeld) this.#sidecar.release();
-    this.#isHeld = false;
-    this.emit('close', this.exitCode, this.signalCode);
+    this.#say('close', this.exitCode, this.signalCode);
   }
 
   /** Sends a signal to the child alone. */
@@ -341,7 +342,9 @@ export class ChildProcess extends Kin {
     sent.catch((error) => {
       // Its end has begun, and the caller does not want to wait for that.
       if (error.kind === 'stopping' && name === 'SIGKILL') return this.#cancel('force', 'killed');
-      if (error.kind === 'invalidParams' || error.kind === 'signalRefused') this.emit('error', error);
+      if (error.kind !== 'invalidParams' && error.kind !== 'signalRefused') return;
+      // Not in the promise: without a listener it is an uncaught exception, as in Node.
+      process.nextTick(() => this.emit('error', systemError(error.fault, 'kill')));
     });
     return true;
   }
@@ -364,8 +367,9 @@ export class ChildProcess extends Kin {
   }
 
   ref() {
-    if (!this.#isHeld && !this.#isClosed) this.#sidecar.hold();
-    this.#isHeld = !this.#isClosed;
+    if (this.#isHeld || !this.#mayHold) return;
+    this.#sidecar.hold();
+    this.#isHeld = true;
   }
 
   unref() {

@@ -3,6 +3,17 @@
 import { constants } from 'node:os';
 import { inspect } from 'node:util';
 
+/** What a listener throws must not keep others from what is theirs. It becomes an uncaught exception, as for Node. */
+export const safely = (one) => {
+  try {
+    one();
+  } catch (error) {
+    process.nextTick(() => {
+      throw error;
+    });
+  }
+};
+
 /** What the sidecar refuses, or its end. `kind` says which. */
 export class SupervisorError extends Error {
   constructor(message, code, kind) {

@@ -16,17 +16,19 @@ class SharedSource {
       input.end();
       return;
     }
-    if (this.#inputs.size === 0) this.#source.on('data', this.#onData).on('end', this.#onEnd);
+    if (this.#inputs.size === 0) this.#source.on('data', this.#onData).on('end', this.#onEnd).on('close', this.#onEnd);
     this.#inputs.add(input);
     input.once('close', () => this.#remove(input));
-    this.#source.resume();
+    if (this.#full.size === 0) this.#source.resume();
   }
 
   #onData = (bytes) => {
     for (const input of this.#inputs) {
-      if (input.destroyed || input.write(bytes) || this.#full.has(input)) continue;
-      this.#full.add(input);
+      if (input.destroyed || input.write(bytes)) continue;
+      // Also if the host has resumed it meanwhile.
       this.#source.pause();
+      if (this.#full.has(input)) continue;
+      this.#full.add(input);
       input.once('drain', () => this.#drained(input));
     }
   };
@@ -43,30 +45,82 @@ class SharedSource {
     this.#inputs.delete(input);
     this.#drained(input);
     if (this.#inputs.size > 0) return;
-    this.#source.off('data', this.#onData).off('end', this.#onEnd);
+    this.#source.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onEnd);
     // Otherwise it would hold the event loop; but the host may read it, too.
     if (this.#source.listenerCount('data') === 0 && this.#source.listenerCount('readable') === 0) this.#source.pause();
   }
 }
 
-const sources = new WeakMap();
+/** The outputs of children that one stream of the host takes. */
+class SharedDestination {
+  #destination;
+  #isOwn;
+  #pours = new Set();
+  #isGuarded = false;
 
-/** Writes to the input of a child what a stream of the host reads. */
-export const drawFrom = (source, input) => {
-  if (!sources.has(source)) sources.set(source, new SharedSource(source));
-  sources.get(source).add(input);
+  constructor(destination, isOwn) {
+    this.#destination = destination;
+    this.#isOwn = isOwn;
+  }
+
+  add(output, onDone) {
+    if (this.#pours.size === 0) this.#destination.on('close', this.#onClose);
+    const pour = { output, isWriting: false, onDone };
+    this.#pours.add(pour);
+    output.once('close', () => this.#check(pour));
+    output.on('data', (bytes) => {
+      output.pause();
+      pour.isWriting = true;
+      this.#destination.write(bytes, (error) => {
+        pour.isWriting = false;
+        if (error) this.#failed(output);
+        else output.resume();
+        this.#check(pour);
+      });
+    });
+  }
+
+  /** What cannot be written is lost to the child, and not to the host, as for Node. */
+  #failed(output) {
+    output.destroy();
+    if (this.#isGuarded) return;
+    // The stream emits the error after this. The host has written nothing, and may have no listener.
+    this.#isGuarded = true;
+    this.#destination.once('error', () => (this.#isGuarded = false));
+  }
+
+  /** A write under way may have no end then. */
+  #onClose = () => {
+    for (const pour of this.#pours) {
+      pour.isWriting = false;
+      pour.output.destroy();
+      this.#check(pour);
+    }
+  };
+
+  /** Order: the output can have ended before its last write. */
+  #check(pour) {
+    if (pour.isWriting || !pour.output.closed || !this.#pours.delete(pour)) return;
+    if (this.#pours.size === 0) {
+      this.#destination.off('close', this.#onClose);
+      if (this.#isOwn) this.#destination.end();
+    }
+    pour.onDone();
+  }
+}
+
+const sources = new WeakMap();
+const destinations = new WeakMap();
+
+/** Writes to the input of a child what a stream of the host reads. An own stream ends with it. */
+export const drawFrom = ({ stream, isOwn }, input) => {
+  if (!sources.has(stream)) sources.set(stream, new SharedSource(stream));
+  sources.get(stream).add(input);
+  if (isOwn) input.once('close', () => stream.destroy());
 };
 
-/** Writes output of a child to a stream of the host. It ends after its last byte was written. */
-export const pourInto = (output, destination) => {
-  let isBroken = false;
-  output.on('data', (bytes) => {
-    // What cannot be written is thrown away, so that the child can go on.
-    if (isBroken) return;
-    output.pause();
-    destination.write(bytes, (error) => {
-      isBroken = Boolean(error);
-      output.resume();
-    });
-  });
+/** Writes output of a child to a stream of the host. `onDone` is called after its last byte was written. An own stream ends with it. */
+export const pourInto = (output, { stream, isOwn }, onDone) => {
+  if (!destinations.has(stream)) destinations.set(stream, new SharedDestination(stream, isOwn));
+  destinations.get(stream).add(output, onDone);
 };

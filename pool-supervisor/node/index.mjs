@@ -4,6 +4,7 @@ import { ChildProcess } from './child.mjs';
 import { SupervisorError } from './errors.mjs';
 import { checkRun, normalize } from './options.mjs';
 import { Sidecar } from './sidecar.mjs';
+import { openStdio } from './stdio.mjs';
 
 export { ChildProcess, SupervisorError };
 
@@ -29,7 +30,9 @@ export class Supervisor {
 
   spawn(file, args, options) {
     const spec = normalize(file, args, options);
-    return new ChildProcess(this.#present(), spec);
+    const sidecar = this.#present();
+    // Order: last. What it opens would stay open after an error.
+    return new ChildProcess(sidecar, { ...spec, modes: openStdio(spec.modes) });
   }
 
   async run(file, args, options) {

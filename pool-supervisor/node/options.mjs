@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 
 import { rangeError, typeError, unsupported, valueError } from './errors.mjs';
-import { openStdio, stdioOf } from './stdio.mjs';
+import { stdioOf } from './stdio.mjs';
 
 const noNul = (name, text) => {
   if (text.includes('\0')) throw valueError(name, 'must be a string without null bytes', text);
@@ -91,13 +91,22 @@ export const checkRun = ({ input, maxBytes, encoding }) => {
   if (encoding !== 'buffer' && !Buffer.isEncoding(encoding)) throw valueError('options.encoding', 'is no encoding', encoding);
 };
 
+/** The folder of this program. One that was removed has no path, and is still that of its children, as for Node. */
+const ownFolder = () => {
+  try {
+    return process.cwd();
+  } catch {
+    return `/proc/${process.pid}/cwd`;
+  }
+};
+
 /** The folder in which the child starts. The supervisor has a folder of its own, so that this one is absolute. */
 const folderOf = ({ cwd }) => {
   const path = cwd instanceof URL ? fileURLToPath(cwd) : cwd instanceof Uint8Array ? Buffer.from(cwd).toString() : cwd;
-  if (!path) return process.cwd();
+  if (!path) return ownFolder();
   noNul('options.cwd', path);
   // Not resolved: `link/..` is what the system makes of it.
-  return isAbsolute(path) ? path : `${process.cwd()}${sep}${path}`;
+  return isAbsolute(path) ? path : `${ownFolder()}${sep}${path}`;
 };
 
 /** What is to be started. */
@@ -122,17 +131,17 @@ export const normalize = (file, args, options) => {
     file = typeof options.shell === 'string' ? options.shell : '/bin/sh';
     args = ['-c', command];
   }
+  const argv = [file, ...args.map((arg) => `${arg}`)];
   const env = envOf(options.env || process.env);
-  const modes = stdioOf(options.stdio || 'pipe');
   return {
     ...options,
     file,
     args,
+    argv,
     cwd,
     argv0: options.argv0 ?? file,
     env,
     killSignal: options.killSignal ?? 'SIGTERM',
-    // Order: last. What it opens would stay open after an error.
-    modes: openStdio(modes),
+    modes: stdioOf(options.stdio || 'pipe'),
   };
 };

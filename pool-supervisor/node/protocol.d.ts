@@ -268,7 +268,7 @@ export interface SpawnParams {
   afterExit?: AfterExit;
   /** The program and its arguments. A name without a slash is looked up in the `PATH` of `env`. */
   argv?: string[] | null;
-  /** What the program sees as its own name. Default: the first of `argv`. With `limits` it is its path, and this is refused. */
+  /** What the program sees as its own name. Default: the first of `argv`, or the shell. With `limits` it sees its path, and any other name than the first of `argv` is refused. */
   argv0?: string | null;
   /** The name of the child, chosen by the host: 1 to 128 bytes, not in use. It is free again after `terminated`. */
   child: string;

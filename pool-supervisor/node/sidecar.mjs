@@ -31,17 +31,6 @@ const parsed = (line) => {
   }
 };
 
-// What a listener throws must not keep other children from what is theirs. It is thrown as Node would.
-const safely = (one) => {
-  try {
-    one();
-  } catch (error) {
-    process.nextTick(() => {
-      throw error;
-    });
-  }
-};
-
 export class Sidecar {
   #process;
   #requests = new Map();
@@ -130,18 +119,22 @@ export class Sidecar {
   }
 
   /** A request whose answer is awaited. */
-  request(method, params) {
-    if (this.gone) return Promise.reject(gone(this.gone));
+  async request(method, params) {
+    if (this.gone) throw gone(this.gone);
     const id = this.#nextId++;
     const line = JSON.stringify({ jsonrpc: '2.0', id, method, params });
     if (Buffer.byteLength(line) > LINE_BYTES_MAX) {
-      return Promise.reject(new SupervisorError(`${method}: too long for the supervisor: ${LINE_BYTES_MAX} bytes are allowed`, 'E2BIG', 'tooLong'));
+      throw new SupervisorError(`${method}: too long for the supervisor: ${LINE_BYTES_MAX} bytes are allowed`, 'E2BIG', 'tooLong');
     }
     this.hold();
-    return new Promise((resolve, reject) => {
-      this.#requests.set(id, { resolve, reject });
-      this.#process.stdin?.write(`${line}\n`);
-    }).finally(() => this.release());
+    try {
+      return await new Promise((resolve, reject) => {
+        this.#requests.set(id, { resolve, reject });
+        this.#process.stdin?.write(`${line}\n`);
+      });
+    } finally {
+      this.release();
+    }
   }
 
   /** A request without an answer. */
@@ -156,7 +149,7 @@ export class Sidecar {
       if (this.gone) return;
       const message = parsed(line);
       if (message === undefined) this.#refused({ message: `it says what is no message: ${line.slice(0, 80)}`, kind: 'unusable' });
-      else safely(() => this.#take(message));
+      else this.#take(message);
     }
   }
 
@@ -185,7 +178,7 @@ export class Sidecar {
     this.#requests.clear();
     const children = [...this.#children.values()];
     this.#children.clear();
-    for (const child of children) safely(() => child.lost(error));
+    for (const child of children) child.lost(error);
   }
 
   kill(signal) {

@@ -25,12 +25,15 @@ const reopened = (fd, place) => {
   // Opening a pipe can block, a socket cannot be opened, and reading a terminal would hold a thread of Node's.
   const isPossible = facts.isFile() || (facts.isCharacterDevice() && !(place === 0 && isatty(fd)));
   if (!isPossible || process.platform === 'win32') {
-    throw unsupported('a descriptor of a pipe, socket or terminal as stdio', 'use "pipe" and pipe it');
+    throw unsupported('a descriptor of a pipe or socket, or of a terminal as stdin,', 'use "pipe" and pipe it');
   }
-  if (place > 0) return { stream: createWriteStream('', { fd: openSync(`/dev/fd/${fd}`, 'a') }), isOwn: true };
+  if (place > 0) return owned(createWriteStream('', { fd: openSync(`/dev/fd/${fd}`, 'a') }));
   const start = facts.isFile() ? positionOf(fd) : undefined;
-  return { stream: createReadStream('', { fd: openSync(`/dev/fd/${fd}`, 'r'), start }), isOwn: true };
+  return owned(createReadStream('', { fd: openSync(`/dev/fd/${fd}`, 'r'), start }));
 };
+
+/** The host does not know it, so that nobody else listens for its errors. */
+const owned = (stream) => ({ stream: stream.on('error', () => {}), isOwn: true });
 
 const numbered = (fd, place) => {
   if (place === 0 ? fd === 0 : fd === 1 || fd === 2) return { stream: hostStream(fd), isOwn: false };
@@ -73,13 +76,19 @@ export const stdioOf = (stdio) => {
 
 /** The streams of the host among what `stdioOf` returned. stdout and stderr share a descriptor that is given twice. */
 export const openStdio = (modes) => {
-  const outputs = new Map();
-  return modes.map((mode, place) => {
+  const opened = [];
+  const open = (mode, place) => {
     if (mode === 'pipe' || mode === 'ignore') return mode;
     if (mode === 'inherit') return { stream: hostStream(place), isOwn: false };
     if (typeof mode === 'object') return { stream: mode, isOwn: false };
-    if (place === 0) return numbered(mode, place);
-    if (!outputs.has(mode)) outputs.set(mode, numbered(mode, place));
-    return outputs.get(mode);
-  });
+    if (place === 2 && mode === modes[1]) return opened[1];
+    return numbered(mode, place);
+  };
+  try {
+    for (const [place, mode] of modes.entries()) opened.push(open(mode, place));
+  } catch (error) {
+    for (const { stream, isOwn } of opened) if (isOwn) stream.destroy();
+    throw error;
+  }
+  return opened;
 };

@@ -3,6 +3,8 @@
 import { isUtf8 } from 'node:buffer';
 import { Readable, Writable } from 'node:stream';
 
+import { safely } from './errors.mjs';
+
 /** How many bytes may be under way beyond what the stream buffers. */
 export const WINDOW_BYTES = 256 * 1024;
 const WRITE_BYTES_MAX = 256 * 1024;
@@ -16,17 +18,24 @@ export class ChildOutput extends Readable {
   /** Whether its buffer has room. */
   #isWanted = true;
   #isRef = false;
+  /** Whether the child's end of the pipe is closed. */
+  #isComplete = false;
   #onFlood;
+  #onClosed;
   #wastedBytes = 0;
   #isHolding = false;
 
   /** How many bytes have come. */
   bytesRead = 0;
 
-  /** `onFlood` is called once, if the child still writes much after the stream was destroyed. */
-  constructor(sidecar, child, stream, onFlood) {
+  /**
+   * `onFlood` is called once, if the child still writes much after the stream was destroyed; `onClosed` after the event
+   * `close`. It is no listener, which the host could remove.
+   */
+  constructor(sidecar, child, stream, { onFlood, onClosed = () => {} }) {
     super({ highWaterMark: 64 * 1024 });
     this.#onFlood = onFlood;
+    this.#onClosed = onClosed;
     this.#sidecar = sidecar;
     this.#child = child;
     this.#stream = stream;
@@ -45,13 +54,19 @@ export class ChildOutput extends Readable {
       if (!wasFlood && this.#wastedBytes > WINDOW_BYTES) this.#onFlood();
       return;
     }
-    this.#isWanted = this.push(bytes);
+    this.#isWanted = true;
+    safely(() => (this.#isWanted = this.push(bytes)));
     this.#holdOrRelease();
     if (this.#isWanted) this.#grant();
   }
 
   end() {
-    if (!this.destroyed) this.push(null);
+    this.#isComplete = true;
+    this.#holdOrRelease();
+    if (this.destroyed) return;
+    safely(() => this.push(null));
+    // As for Node, it ends by itself if it is empty and nobody has begun to read it.
+    if (this.readableFlowing === null) this.read(0);
   }
 
   _read() {
@@ -64,6 +79,7 @@ export class ChildOutput extends Readable {
     this.#grant();
     this.#holdOrRelease();
     callback(error);
+    process.nextTick(this.#onClosed);
   }
 
   #grant() {
@@ -73,7 +89,7 @@ export class ChildOutput extends Readable {
     if (bytes > 0) this.#sidecar.tell('grant', { child: this.#child, stream: this.#stream, bytes });
   }
 
-  /** Holds the event loop until its end, but not while it is full and nobody reads, as in Node. */
+  /** Holds the event loop until its end has come, but not while it is full and nobody reads, as in Node. */
   ref() {
     this.#isRef = true;
     this.#holdOrRelease();
@@ -87,7 +103,7 @@ export class ChildOutput extends Readable {
   }
 
   #holdOrRelease() {
-    const mustHold = this.#isRef && this.#isWanted && !this.destroyed;
+    const mustHold = this.#isRef && this.#isWanted && !this.#isComplete && !this.destroyed;
     if (mustHold === this.#isHolding) return;
     this.#isHolding = mustHold;
     if (mustHold) this.#sidecar.hold();
@@ -99,6 +115,7 @@ export class ChildOutput extends Readable {
 export class ChildInput extends Writable {
   #sidecar;
   #child;
+  #isToldClosed = false;
 
   /** Ends the write under way. */
   #finish = () => {};
@@ -125,7 +142,8 @@ export class ChildInput extends Writable {
       this.#finish = () => {};
       callback(error);
     };
-    this.#send(bytes).then(() => this.#finish(), (error) => this.#finish(error));
+    // What a callback of the host throws is an uncaught exception, and no rejection.
+    this.#send(bytes).then(() => safely(() => this.#finish()), (error) => safely(() => this.#finish(error)));
   }
 
   async #send(bytes) {
@@ -146,15 +164,20 @@ export class ChildInput extends Writable {
   _final(callback) {
     // Order: it is finished at once, as in Node. After an answer the child could have exited, and output of which the
     // host reads only when it has written all input would have been thrown away.
-    this.#sidecar.tell('closeStdin', { child: this.#child });
+    this.#tellClosed();
     callback();
   }
 
   _destroy(error, callback) {
-    this.#sidecar.tell('closeStdin', { child: this.#child });
+    this.#tellClosed();
     // A write under way has its end now: its answer can come after the event `close` of the child.
     this.#finish(error ?? brokenPipe());
     callback(error);
+  }
+
+  #tellClosed() {
+    if (!this.#isToldClosed) this.#sidecar.tell('closeStdin', { child: this.#child });
+    this.#isToldClosed = true;
   }
 
   ref() {

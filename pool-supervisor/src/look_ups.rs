@@ -1,8 +1,9 @@
 //! How many threads may ask the file system for programs.
 //!
 //! A mount that hangs keeps the thread of each look-up for as long as it hangs, and threads are bounded. So
-//! those that ask for the same can take only a few of them, and the starts of other programs go on. Who waits for
-//! others is refused when all of these hang, and not because they are many: a crowd on a busy machine is served.
+//! those that ask for the same can take only a few of them, and the starts of other programs go on. A look-up that
+//! waits for others is refused when all of these hang, or when it has waited for a minute. That they are many is
+//! no reason: a crowd on a busy machine is served.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 /// The look-ups that are under way.
@@ -31,6 +32,8 @@ pub(crate) enum LookUpFailure {
     SameHang,
     /// It has not answered very many others.
     ManyHang,
+    /// It was not asked: others were slow, or there was no thread.
+    NotBegun,
 }
 
 impl LookUps {
@@ -45,43 +48,30 @@ impl LookUps {
     ///
     /// # Errors
     ///
-    /// It has no result within [`LOOK_UP_LIMIT`] of its begin, or did not begin because others hang. If it was begun
-    /// it goes on, and counts until it ends.
+    /// It did not begin within [`WAIT_LIMIT`], or because others hang; or it has no result within [`LOOK_UP_LIMIT`] of
+    /// its begin. Then it goes on, and counts until it ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// A look-up that has not begun does not run any more. One that has begun goes on, and counts as one that hangs until
+    /// it ends.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         subject: String,
         look_up: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, LookUpFailure> {
-        let mut failure = LookUpFailure::SameHang;
-        let enter = async {
-            let same = self.same(subject).enter().await?;
-            failure = LookUpFailure::ManyHang;
-            let all = Arc::clone(&self.all).enter().await?;
-            Some([same, all])
+        let begin = async {
+            let same = self.same(subject).enter().await;
+            let same = same.ok_or(LookUpFailure::SameHang)?;
+            let all = Arc::clone(&self.all).enter().await;
+            let all = all.ok_or(LookUpFailure::ManyHang)?;
+            Ok(begin_on_thread([same, all], look_up).await)
         };
-        let entered = timeout(WAIT_LIMIT, enter).await;
-        let places = entered.ok().flatten().ok_or(failure)?;
-        let under_way = Arc::new(UnderWay {
-            places,
-            is_hanging: AtomicBool::new(false),
-        });
-        let watched = Arc::downgrade(&under_way);
-        let (begin, begun) = oneshot::channel();
-        let task = spawn_blocking(move || {
-            let _under_way = under_way;
-            let (Ok(()) | Err(())) = begin.send(());
-            look_up()
-        });
-        // There are more threads than look-ups, so it begins as soon as the machine has time.
-        let (Ok(()) | Err(_)) = begun.await;
+        let begun = timeout(WAIT_LIMIT, begin).await;
+        let (task, _waiting) = begun.unwrap_or(Err(LookUpFailure::NotBegun))?;
         match timeout(LOOK_UP_LIMIT, task).await {
-            Ok(found) => found.map_err(|_panic| LookUpFailure::Hangs),
-            Err(_) => {
-                if let Some(under_way) = watched.upgrade() {
-                    under_way.note_hanging();
-                }
-                Err(LookUpFailure::Hangs)
-            }
+            Ok(Ok(Some(found))) => Ok(found),
+            Ok(Ok(None) | Err(_)) | Err(_) => Err(LookUpFailure::Hangs),
         }
     }
 
@@ -95,6 +85,28 @@ impl LookUps {
         all.insert(subject, Arc::downgrade(&same));
         same
     }
+}
+
+/// Waits until a thread has begun the look-up. Cancel: it never begins then, and its places are free at once.
+async fn begin_on_thread<T: Send + 'static>(
+    places: [Place; 2],
+    look_up: impl FnOnce() -> T + Send + 'static,
+) -> (JoinHandle<Option<T>>, Waiting) {
+    let under_way = Arc::new(UnderWay {
+        places,
+        is_hanging: AtomicBool::new(false),
+    });
+    // Order: dropped before what it counts.
+    let waiting = Waiting(Arc::downgrade(&under_way));
+    let awaited = Arc::downgrade(&under_way);
+    let (begin, begun) = oneshot::channel();
+    let task = spawn_blocking(move || {
+        let _under_way = awaited.upgrade()?;
+        let (Ok(()) | Err(())) = begin.send(());
+        Some(look_up())
+    });
+    let (Ok(()) | Err(_)) = begun.await;
+    (task, waiting)
 }
 
 /// Room for some look-ups at a time.
@@ -144,16 +156,6 @@ struct UnderWay {
     is_hanging: AtomicBool,
 }
 
-impl UnderWay {
-    /// Once for each.
-    fn note_hanging(&self) {
-        self.is_hanging.store(true, Ordering::Relaxed);
-        for place in &self.places {
-            place.lane.hanging.send_modify(|count| *count += 1);
-        }
-    }
-}
-
 impl Drop for UnderWay {
     fn drop(&mut self) {
         if *self.is_hanging.get_mut() {
@@ -164,10 +166,25 @@ impl Drop for UnderWay {
     }
 }
 
+/// A caller that waits for a look-up. One that has not ended when the caller leaves counts as one that hangs.
+#[derive(Debug)]
+struct Waiting(Weak<UnderWay>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(under_way) = self.0.upgrade() {
+            under_way.is_hanging.store(true, Ordering::Relaxed);
+            for place in &under_way.places {
+                place.lane.hanging.send_modify(|count| *count += 1);
+            }
+        }
+    }
+}
+
 /// For one look at a program and its directory.
 pub(crate) const LOOK_UP_LIMIT: Duration = Duration::from_secs(5);
-/// For the turn of a look-up among others that are slow, and none of which hangs.
-const WAIT_LIMIT: Duration = Duration::from_secs(60);
+/// How long a start waits until its look-up begins. Others can be slow without hanging.
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(60);
 /// Fewer than the runtime has threads for: 512.
 pub(crate) const LOOK_UPS_MAX: usize = 256;
 /// One takes some microseconds, so a few at a time are fast enough for a crowd.
@@ -183,7 +200,7 @@ mod tests {
 
     use tokio::runtime::Builder;
     use tokio::task::yield_now;
-    use tokio::time::advance;
+    use tokio::time::{Instant, advance};
 
     use super::*;
 
@@ -230,9 +247,14 @@ mod tests {
 
     /// A look-up without a thread fails a test, and does not hang it.
     fn within_a_minute(test: impl AsyncFnOnce() + Send + 'static) {
+        with_threads(2 * LOOK_UPS_MAX, test);
+    }
+
+    fn with_threads(count: usize, test: impl AsyncFnOnce() + Send + 'static) {
         let (sender, done) = channel();
         thread::spawn(move || {
             let mut builder = Builder::new_current_thread();
+            builder.max_blocking_threads(count);
             let runtime = builder.enable_time().start_paused(true).build().unwrap();
             runtime.block_on(test());
             sender.send(()).unwrap();
@@ -288,6 +310,64 @@ mod tests {
                 crowd.releases[number].send(()).unwrap();
                 assert_eq!(crowd.runs[number].as_mut().await, Ok(()));
                 crowd.poll(number + 1);
+            }
+        });
+    }
+
+    #[test]
+    fn a_turn_that_does_not_come_is_no_hang() {
+        within_a_minute(async || {
+            let look_ups = LookUps::new();
+            let same = look_ups.same("same".to_owned());
+            let mut slow = Vec::new();
+            for _ in 0..SAME_LOOK_UPS_MAX {
+                slow.push(Arc::clone(&same).enter().await.unwrap());
+            }
+            let begin = Instant::now();
+            let refused = look_ups.run("same".to_owned(), || 7).await;
+            assert_eq!(refused, Err(LookUpFailure::NotBegun));
+            assert_eq!(begin.elapsed(), WAIT_LIMIT);
+            drop(slow);
+            assert_eq!(look_ups.run("same".to_owned(), || 7).await, Ok(7));
+        });
+    }
+
+    #[test]
+    fn a_look_up_without_a_thread_is_given_up() {
+        with_threads(1, async || {
+            let look_ups = LookUps::new();
+            let (release, released) = channel::<()>();
+            let busy = spawn_blocking(move || released.recv());
+            let (ran, has_run) = channel();
+            let mut run: Run =
+                Box::pin(look_ups.run("a".to_owned(), move || ran.send(()).unwrap()));
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(run.as_mut().poll(&mut cx).is_pending());
+            advance(WAIT_LIMIT).await;
+            assert_eq!(run.await, Err(LookUpFailure::NotBegun));
+            assert_eq!(look_ups.all.places.available_permits(), LOOK_UPS_MAX);
+            drop(release);
+            assert!(busy.await.unwrap().is_err());
+            assert_eq!(look_ups.run("a".to_owned(), || 7).await, Ok(7));
+            has_run.try_recv().unwrap_err();
+        });
+    }
+
+    #[test]
+    fn a_look_up_that_nobody_waits_for_counts_as_one_that_hangs() {
+        within_a_minute(async || {
+            let look_ups = LookUps::new();
+            let mut crowd = Crowd::new(&look_ups, SAME_LOOK_UPS_MAX);
+            crowd.poll(0);
+            for _ in 0..SAME_LOOK_UPS_MAX {
+                crowd.begun.recv().unwrap();
+            }
+            crowd.runs.clear();
+            let refused = look_ups.run("same".to_owned(), || 8).await;
+            assert_eq!(refused, Err(LookUpFailure::SameHang));
+            drop(crowd.releases);
+            while look_ups.run("same".to_owned(), || 8).await != Ok(8) {
+                yield_now().await;
             }
         });
     }

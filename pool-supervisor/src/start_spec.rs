@@ -11,7 +11,9 @@ use pool_stdio::{
 
 use crate::entry::EntrySettings;
 use crate::limits::KEPT_BYTES;
-use crate::look_ups::{LOOK_UP_LIMIT, LOOK_UPS_MAX, LookUpFailure, LookUps, SAME_LOOK_UPS_MAX};
+use crate::look_ups::{
+    LOOK_UP_LIMIT, LOOK_UPS_MAX, LookUpFailure, LookUps, SAME_LOOK_UPS_MAX, WAIT_LIMIT,
+};
 use crate::protocol::{
     ChildLimits, Fault, FaultKind, Ladder, NAME_BYTES_MAX, Scope, SpawnParams, StderrMode,
     StdoutMode,
@@ -185,6 +187,10 @@ fn no_answer(failure: LookUpFailure) -> Fault {
                 "the file system has not answered {LOOK_UPS_MAX} earlier starts of other programs"
             )
         }
+        LookUpFailure::NotBegun => format!(
+            "the program was not looked up within {WAIT_LIMIT:?}, because the look-ups of earlier starts are slow, \
+             or this program has no thread for it"
+        ),
     };
     let message = format!("{what}: does a mount hang that the program, `cwd` or `PATH` is on?");
     Fault::new(FaultKind::Resources, message).transient(true)
@@ -367,3 +373,17 @@ const ERRNOS: [(&str, i32); 16] = [
     ("ESTALE", libc::ESTALE),
     ("ETXTBSY", libc::ETXTBSY),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_up_that_did_not_begin_is_not_said_to_hang() {
+        let said = |failure| no_answer(failure).message;
+        let was_blamed = |failure| said(failure).contains("has not answered");
+        assert!(was_blamed(LookUpFailure::SameHang) && was_blamed(LookUpFailure::ManyHang));
+        assert!(!was_blamed(LookUpFailure::NotBegun));
+        assert!(said(LookUpFailure::NotBegun).contains("60s"));
+    }
+}

@@ -52,6 +52,8 @@ pub(super) struct ExclusiveExchange<C: Codec> {
     handshake_since: Option<Instant>,
     /// A request has seen it exit.
     has_exited: bool,
+    /// What a request has met, while it waits for more. If its time ends meanwhile, its caller is told this.
+    met: Option<Fault>,
     /// A reply was read since this was asked last.
     has_just_answered: AtomicBool,
     /// The number of the next quiet token.
@@ -79,6 +81,7 @@ impl<C: Codec> ExclusiveExchange<C> {
             meters,
             handshake_since: Some(requested_at),
             has_exited: false,
+            met: None,
             has_just_answered: AtomicBool::new(false),
             next_token: 0,
         }
@@ -118,6 +121,7 @@ impl<C: Codec> ExclusiveExchange<C> {
         request: Result<BytesMut, Fault>,
         until: Option<Until<'_, C::Item>>,
     ) -> Result<(C::Item, Vec<C::Item>), StdioError> {
+        self.met = None;
         let length = match until {
             None => ReplyLength::OneFrame,
             Some(_) => ReplyLength::Unknown,
@@ -141,6 +145,7 @@ impl<C: Codec> ExclusiveExchange<C> {
         &mut self,
         until: Option<Until<'_, C::Item>>,
     ) -> Result<(C::Item, Vec<C::Item>), StdioError> {
+        self.met = None;
         let frames = self.read_reply(until).await?;
         self.close_account();
         Ok(frames)

@@ -6,36 +6,12 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PassThrough, Writable } from 'node:stream';
 import { mock, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 import { Supervisor, SupervisorError } from '../index.mjs';
-import { ChildInput } from '../streams.mjs';
-
-const index = fileURLToPath(new URL('../index.mjs', import.meta.url));
-const closed = (child) => new Promise((resolve) => child.once('close', (...args) => resolve(args)));
-const first = (stream) => new Promise((resolve) => stream.once('data', (chunk) => resolve(String(chunk))));
-
-const lives = (pid) => {
-  try {
-    return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
-  } catch {
-    return false;
-  }
-};
-
-/** A test with a sidecar of its own. */
-const withSupervisor = (name, act) =>
-  test(name, { timeout: 60_000 }, async () => {
-    const supervisor = new Supervisor();
-    try {
-      await act(supervisor);
-    } finally {
-      await supervisor.close({ graceMs: 0 });
-    }
-  });
+import { closed, first, index, lives, script, withProgram, withSupervisor } from './common.mjs';
 
 withSupervisor('cancel ends the whole tree and tells how', async (supervisor) => {
   const child = supervisor.spawn('sh', ['-c', "setsid sh -c 'trap \"\" TERM; echo $$; sleep 1000' & wait"], { ladder: { termGraceMs: 50 } });
@@ -89,6 +65,79 @@ withSupervisor('a listener that throws keeps nobody else from what is theirs', a
     two.on('close', (it) => { code = it; report(); });`;
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
   assert.equal(stdout, '3 ENOENT,thrown\n');
+});
+
+test('a listener that throws keeps no later event from the child', { timeout: 60_000 }, async () => {
+  // The process id is told, then all that follows at once. Nothing comes later that could bring the rest along.
+  const said = [
+    { id: 1, result: {} },
+    { method: 'spawned', params: { child: '1', pid: 1 } },
+    { method: 'output', params: { child: '1', stream: 'stdout', seq: 0, text: 'out' } },
+    { method: 'exit', params: { child: '1', exit: { code: 7, signal: null } } },
+    ...['stdout', 'stderr'].map((stream) => ({ method: 'streamEnded', params: { child: '1', stream } })),
+  ];
+  const text = `#!/bin/sh\nread -r a\nread -r b\nprintf '%s\\n' ${said.map((one) => `'${JSON.stringify(one)}'`).join(' ')}\nexec cat >/dev/null`;
+  await withProgram(text, async (_, program) => {
+    const { stdout } = await script(`
+      const uncaught = [];
+      process.on('uncaughtException', (error) => uncaught.push(error.message));
+      const child = new Supervisor({ program: ${JSON.stringify(program)} }).spawn('true');
+      child.stdout.on('data', () => { throw new Error('data'); });
+      child.on('exit', () => { throw new Error('exit'); });
+      child.on('close', (code) => setImmediate(() => { console.log(code, uncaught.join()); process.exit(); }));`);
+    assert.equal(stdout, '7 data,exit\n');
+  });
+});
+
+test('an exit whose listener throws is followed by the close', { timeout: 60_000 }, async () => {
+  const { stdout } = await script(`
+    process.on('uncaughtException', (error) => console.log(error.message));
+    const child = spawn('true', { stdio: 'ignore' });
+    child.on('exit', () => { throw new Error('exit'); });
+    child.on('close', (code) => setImmediate(() => console.log(code)));`);
+  assert.equal(stdout, 'exit\n0\n');
+});
+
+test('output goes on although its listener throws each time', { timeout: 60_000 }, async () => {
+  const { stdout } = await script(`
+    const seen = { thrown: 0, bytes: 0 };
+    process.on('uncaughtException', () => (seen.thrown += 1));
+    const child = spawn('head', ['-c', '3000000', '/dev/zero']);
+    child.stdout.on('data', (chunk) => { seen.bytes += chunk.length; throw new Error('data'); });
+    child.on('close', () => setImmediate(() => console.log(seen.bytes, seen.thrown > 1)));`);
+  assert.equal(stdout, '3000000 true\n');
+});
+
+test('a callback of a write that throws is an uncaught exception', { timeout: 60_000 }, async () => {
+  const { stdout } = await script(`
+    for (const name of ['uncaughtException', 'unhandledRejection']) process.on(name, (error) => console.log(name, error.message));
+    const child = spawn('cat');
+    child.stdin.write('a', () => { child.stdin.end(); throw new Error('thrown'); });`);
+  assert.equal(stdout, 'uncaughtException thrown\n');
+});
+
+test('a signal that is refused is an error of the child, and no rejection', { timeout: 60_000 }, async () => {
+  const { stdout } = await script(`
+    for (const name of ['uncaughtException', 'unhandledRejection']) process.on(name, (error) => { console.log(name, error.code); child.stdin.end(); });
+    const child = spawn('cat');
+    child.once('spawn', () => child.kill('SIGBUS'));`);
+  assert.equal(stdout, 'uncaughtException ERR_SUPERVISOR_REFUSED\n');
+  const said = [
+    { id: 1, result: {} },
+    { method: 'spawned', params: { child: '1', pid: 1 } },
+    { id: 2, result: { pid: 1 } },
+    { id: 3, error: { code: -32000, message: 'refused', data: { kind: 'signalRefused', errno: 'EPERM', isTransient: false } } },
+  ].map((one) => `'${JSON.stringify(one)}'`);
+  const text = `#!/bin/sh\nread -r a\nread -r b\nprintf '%s\\n' ${said.slice(0, 3).join(' ')}\nread -r c\nprintf '%s\\n' ${said[3]}\nexec cat >/dev/null`;
+  await withProgram(text, async (supervisor) => {
+    const child = supervisor.spawn('true', { stdio: 'ignore' });
+    await child.ready;
+    assert.equal(child.kill(), true);
+    const [{ code, errno, syscall, message }] = await once(child, 'error');
+    assert.deepEqual([code, errno, syscall, message], ['EPERM', -1, 'kill', 'kill EPERM']);
+    // Its end is never told.
+    child.unref();
+  });
 });
 
 withSupervisor('arguments that are too long are an error of the child', async (supervisor) => {
@@ -178,18 +227,6 @@ withSupervisor('a killed sidecar closes every child with a typed error, and is r
   while (pids.some(lives)) await new Promise((resolve) => setTimeout(resolve, 20));
 });
 
-/** A program that is no supervisor, or one that does as it is told here. */
-const withProgram = async (text, act) => {
-  const folder = mkdtempSync(join(tmpdir(), 'pool-supervisor-'));
-  try {
-    const program = join(folder, 'program');
-    writeFileSync(program, text, { mode: 0o755 });
-    return await act(new Supervisor({ program, log: 'ignore' }));
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-};
-
 test('another program than the supervisor is an error of the child', { timeout: 60_000 }, async () => {
   for (const [text, code, message] of [
     ['#!/bin/sh\necho hello\nexec sleep 1000', 'ERR_SUPERVISOR_REFUSED', /no message: hello/],
@@ -247,43 +284,6 @@ test('what comes at once is told in turns of the event loop', { timeout: 60_000 
   });
 });
 
-test('input is finished before the supervisor answers, since the child can have exited then', { timeout: 60_000 }, async () => {
-  const told = [];
-  const silent = { request: () => new Promise(() => {}), tell: (method) => told.push(method) };
-  const input = new ChildInput(silent, 'a');
-  await new Promise((resolve) => input.end(resolve));
-  assert.equal(told[0], 'closeStdin');
-});
-
-withSupervisor('stdin of the host reaches every child that inherits it', async (supervisor) => {
-  const source = new PassThrough();
-  const children = [1, 2, 3].map(() => supervisor.spawn('wc', ['-c'], { stdio: [source, 'pipe', 'inherit'] }));
-  const counts = children.map((child) => first(child.stdout));
-  // More than a child takes at once, so that the source waits for all of them.
-  source.end(Buffer.alloc(1_000_000));
-  assert.deepEqual((await Promise.all(counts)).map(Number), [1_000_000, 1_000_000, 1_000_000]);
-  const late = supervisor.spawn('cat', { stdio: [source, 'pipe', 'pipe'] });
-  assert.deepEqual(await closed(late), [0, null]);
-});
-
-withSupervisor('a stream that the host reads itself goes on after a child that shared it', async (supervisor) => {
-  const source = new PassThrough();
-  const last = new Promise((resolve) => source.on('data', (bytes) => String(bytes) === 'last' && resolve()));
-  // It is full, so that the source waits for it, until it ends.
-  const child = supervisor.spawn('head', ['-c', '1'], { stdio: [source, 'pipe', 'pipe'] });
-  source.write(Buffer.alloc(1_000_000));
-  await child.terminated;
-  source.write('last');
-  await last;
-});
-
-withSupervisor('output for a stream that is broken is thrown away', async (supervisor) => {
-  const broken = new Writable({ write: (_bytes, _encoding, callback) => callback(new Error('full')) });
-  broken.on('error', () => {});
-  const child = supervisor.spawn('head', ['-c', '3000000', '/dev/zero'], { stdio: ['ignore', broken, 'pipe'] });
-  assert.deepEqual(await closed(child), [0, null]);
-});
-
 test('an unusable program is an error of the child', { timeout: 60_000 }, async () => {
   const supervisor = new Supervisor({ program: '/no/such/program' });
   const child = supervisor.spawn('true');
@@ -303,9 +303,6 @@ withSupervisor('run starts nothing if its options are wrong', async (supervisor)
   assert.deepEqual((await supervisor.list()).children, []);
 });
 
-const script = (text) =>
-  promisify(execFile)(process.execPath, ['--input-type=module', '-e', `import { spawn, run, close } from ${JSON.stringify(index)};\n${text}`], { timeout: 50_000 });
-
 test('an idle sidecar does not hold the event loop, and a child does', { timeout: 60_000 }, async () => {
   const idle = await script("const { stdout } = await run('echo', ['a']); console.log(stdout.trim());");
   assert.equal(idle.stdout, 'a\n');
@@ -314,12 +311,6 @@ test('an idle sidecar does not hold the event loop, and a child does', { timeout
   const released = await script("const child = spawn('sleep', ['1000'], { stdio: 'ignore' }); await child.ready; child.unref(); console.log(child.pid);");
   const pid = Number(released.stdout);
   while (lives(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
-});
-
-test('a stream of a child that was let go holds the event loop until it is let go as well', { timeout: 60_000 }, async () => {
-  const text = "const child = spawn('sh', ['-c', 'read -r _; echo a; sleep 1000']); child.unref(); child.stderr.unref();";
-  const { stdout } = await script(`${text} child.stdout.once('data', (data) => { console.log(String(data).trim()); child.stdout.unref(); }); child.stdin.write('go\\n');`);
-  assert.equal(stdout, 'a\n');
 });
 
 test('without a free descriptor each child has the error that Node gives it', { timeout: 60_000 }, async () => {
@@ -351,25 +342,6 @@ test('without a free descriptor each child has the error that Node gives it', { 
   assert.equal(failures[0].code, 'EMFILE');
   assert.deepEqual(failures.slice(1), [failures[0], failures[0]]);
   assert.equal(code, 0);
-});
-
-test('inherited streams are those of the host', { timeout: 60_000 }, async () => {
-  const { stdout, stderr } = await script("spawn('sh', ['-c', 'echo out; echo err >&2'], { stdio: ['ignore', 'inherit', 'inherit'] });");
-  assert.deepEqual([stdout, stderr], ['out\n', 'err\n']);
-});
-
-test('inherited output comes before the exit', { timeout: 60_000 }, async () => {
-  const flood = "const child = spawn('head', ['-c', '3000000', '/dev/zero'], { stdio: ['ignore', 'inherit', 'ignore'] });";
-  const { stdout } = await promisify(execFile)(
-    process.execPath,
-    ['--input-type=module', '-e', `import { spawn } from ${JSON.stringify(index)};\n${flood} child.on('exit', (code) => process.stdout.write('exit ' + code));`],
-    { maxBuffer: 1 << 23 },
-  );
-  assert.deepEqual([stdout.length, stdout.slice(-6)], [3_000_006, 'exit 0']);
-  // One that holds the stream in silence does not hold the exit for long.
-  const held = "const child = spawn('sh', ['-c', 'sleep 1000 & exit 3'], { stdio: ['ignore', 'inherit', 'ignore'], ladder: { drainIdleMs: 100_000 } });";
-  const late = await script(`${held} child.on('exit', (code) => { process.stdout.write('exit ' + code); child.cancel(); });`);
-  assert.equal(late.stdout, 'exit 3');
 });
 
 withSupervisor('a child that has exited does not run while its event waits for inherited output', async (supervisor) => {

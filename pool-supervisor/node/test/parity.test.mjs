@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { AsyncLocalStorage } from 'node:async_hooks';
 import childProcess from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, createWriteStream, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, createWriteStream, mkdtempSync, openSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { after, test } from 'node:test';
@@ -150,6 +150,7 @@ const cases = [
   ['cwd as a URL', (spawn) => play(spawn('pwd', { cwd: pathToFileURL('/usr') }))],
   ['a relative cwd', (spawn) => play(spawn('pwd', { cwd: relative(process.cwd(), '/usr') }))],
   ['an empty cwd', (spawn) => play(spawn('pwd', { cwd: '' }))],
+  ['a folder of the host that was removed', async (spawn) => { const [before, gone] = [process.cwd(), mkdtempSync(join(folder, 'gone'))]; process.chdir(gone); rmdirSync(gone); try { return await play(spawn('sh', ['-c', 'exit 3'])); } finally { process.chdir(before); } }],
   ['cwd as bytes', (spawn) => play(spawn('pwd', { cwd: Buffer.from('/usr') })), 'child_process takes bytes and ignores them'],
   ['a program relative to cwd', (spawn) => play(spawn('./bin/env', ['true'], { cwd: '/usr' }))],
   ['env', (spawn) => play(spawn('sh', ['-c', 'echo $A-$B'], { env: { A: 'x', B: 1, PATH: process.env.PATH } }))],
@@ -186,6 +187,7 @@ const cases = [
   ['connected', (spawn) => { const child = spawn('true'); return play(child).then(() => child.connected); }],
   ['exitCode while it runs', (spawn) => { const child = spawn('cat'); const seen = [child.exitCode, child.signalCode, child.killed]; child.stdin.end(); return play(child).then(() => seen); }],
   ['end of stdout before close', async (spawn) => { const child = spawn('echo'); const order = []; child.stdout.on('end', () => order.push('end')).resume(); child.on('close', () => order.push('close')); await play(child); return order; }],
+  ['the end of an empty stream that nobody reads', (spawn) => { const child = spawn('sh', ['-c', 'exec >&-; read -r _']); const ended = once(child.stdout, 'end'); child.once('spawn', async () => { await ended; child.stdin.end('go\n'); }); return ended.then(() => once(child, 'exit')); }],
   ['close waits for a stream that is read late', async (spawn) => { const child = spawn('echo', ['late']); let text = ''; const close = new Promise((resolve) => child.once('close', resolve)); child.once('exit', () => child.stdout.on('data', (chunk) => (text += chunk))); await close; return text; }],
   ['a stream that nobody reads does not hold up close', (spawn) => { const child = spawn('echo', ['lost']); return new Promise((resolve) => child.once('close', (...args) => resolve(args))); }],
   ['input for what does not start', async (spawn) => { const child = spawn('no-such-program'); const seen = []; child.stdin.on('error', () => seen.push('error')); child.stdin.write('x', (error) => seen.push(error.code)); return [await play(child), seen]; }],

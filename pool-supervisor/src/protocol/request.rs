@@ -43,8 +43,8 @@ pub(crate) struct SpawnParams {
     /// The shell. Default `/bin/sh`.
     #[serde(default)]
     pub(crate) shell_path: Option<String>,
-    /// What the program sees as its own name. Default: the first of `argv`. With `limits` it is its path, and this is
-    /// refused.
+    /// What the program sees as its own name. Default: the first of `argv`, or the shell. With `limits` it sees its path, and any
+    /// other name than the first of `argv` is refused.
     #[serde(default)]
     pub(crate) argv0: Option<String>,
     /// The whole environment. Nothing is inherited from this program.
