@@ -191,7 +191,7 @@ impl fmt::Display for AcquireError {
         let context = self.context();
         write!(f, "{}", context.status)?;
         if let Some(failure) = &context.last_failure {
-            f.write_str("; the last attempt failed")?;
+            f.write_str("; the last connect or check failed")?;
             // Many programs log this text alone, and not the chain of sources.
             if let Some(cause) = failure.source() {
                 write!(f, ": {cause}")?;

@@ -167,10 +167,15 @@ impl Lending for Exclusive {
         (store.queue.len() + missing).saturating_sub(soon.saturating_sub(min_idle))
     }
 
-    /// One that is marked is closed when it comes back: no waiter gets it.
+    /// A connection that is closed when it comes back serves no waiter.
     fn can_serve<C: Send + 'static>(store: &Store<C, Self>) -> bool {
+        let is_lent_again = |record: &SlotRecord| {
+            record.close_reason.is_none()
+                && record.uses < record.uses_max
+                && store.tick < record.expires
+        };
         let mut open = store.slots.iter().filter(|record| record.is_open());
-        store.slots.count(State::Opening) > 0 || open.any(|record| record.close_reason.is_none())
+        store.slots.count(State::Opening) > 0 || open.any(is_lent_again)
     }
 
     #[inline]

@@ -175,7 +175,7 @@ async fn discover(
     json_answer(result_object(id, &result.to_string()))
 }
 
-/// What the children promise. If that is not known yet, the request waits for a child.
+/// The promise of the children. If it is not known yet, the request waits for a child.
 async fn hello(
     asker: &Asker<'_>,
     key: &KeyState,

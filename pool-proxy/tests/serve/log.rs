@@ -104,7 +104,7 @@ fn a_request_that_gets_no_child_in_time_has_a_warning_and_one_that_is_refused_ha
     run(async {
         for sharing in ["session", "shared"] {
             let beacon = Beacon::new();
-            let lines = format!("sharing = '{sharing}'\nwait_timeout = '50ms'\nchildren_max = 1");
+            let lines = format!("sharing = '{sharing}'\nwait_timeout = '3s'\nchildren_max = 1");
             // The child answers nothing before it is told to.
             let server = legacy(&beacon, &lines).replace("env = {", "env = { GATED = 'yes',");
             let limits = "[limits]\nrequests_per_principal_max = 1\n";
@@ -112,10 +112,14 @@ fn a_request_that_gets_no_child_in_time_has_a_warning_and_one_that_is_refused_ha
             let proxy = Proxy::with_stderr(&config, Stdio::piped());
             let client = Client::new(proxy.address);
             let hello = initialize(NEWEST);
-            let (first, second) = tokio::join!(client.post(&hello), client.post(&hello));
-            let mut statuses = [first.status, second.status].map(|status| status.as_u16());
-            statuses.sort_unstable();
-            assert_eq!(statuses, [429, 503], "{sharing}");
+            let second = async {
+                // It was started for the first, which waits for it.
+                let child = beacon.next().await;
+                (client.post(&hello).await, child)
+            };
+            let (first, (second, _child)) = tokio::join!(client.post(&hello), second);
+            let statuses = [first.status, second.status].map(|status| status.as_u16());
+            assert_eq!(statuses, [503, 429], "{sharing}");
             let log = proxy.log().await;
             let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
             let lines: Vec<Value> = lines.collect();

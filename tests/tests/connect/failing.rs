@@ -264,6 +264,20 @@ async fn waiter_is_refused_while_a_lease_is_out_that_will_not_be_lent_again() {
     bed.finish().await;
 }
 
+/// As with `max_uses(1)`, where each lease is the last one of its connection.
+#[tokio::test(start_paused = true)]
+async fn waiter_is_refused_while_a_lease_is_out_that_is_the_last_of_its_connection() {
+    let bed = Bed::with(2, |builder| builder.max_uses(1));
+    let lease = bed.lease().await;
+    bed.fake.set(Call::Connect, Answer::Permanent);
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
+    let error = waiter.ready().expect_err("nothing can serve it");
+    assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
+    drop((waiter, lease));
+    bed.finish().await;
+}
+
 /// Waiters are refused as soon as the last connection that could serve them is gone.
 #[tokio::test(start_paused = true)]
 async fn waiter_is_refused_when_the_last_lease_is_lost() {

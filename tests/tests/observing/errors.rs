@@ -44,7 +44,7 @@ async fn chain_of_sources_leads_to_the_connectors_own_error() {
     let start = "pool `workers` cannot open connections, retry after ";
     assert!(chain[0].starts_with(start), "{}", chain[0]);
     assert!(
-        chain[0].ends_with("; the last attempt failed: no such program"),
+        chain[0].ends_with("; the last connect or check failed: no such program"),
         "{}",
         chain[0]
     );

@@ -163,9 +163,14 @@ impl Model {
     }
 
     pub(super) fn refuse(&mut self, caller: Caller) -> Step {
-        let can_serve = |slot: &Slot| {
-            slot.state == State::Opening || !slot.is_leaving() && slot.dooms.is_empty()
+        let is_used_up = |slot: &Slot| self.limits.max_uses.is_some_and(|max| slot.uses >= max);
+        let is_lent_again = |slot: &Slot| {
+            slot.dooms.is_empty()
+                && !is_used_up(slot)
+                && !slot.may_be_too_old(&self.limits, self.now_ms)
         };
+        let can_serve =
+            |slot: &Slot| slot.state == State::Opening || !slot.is_leaving() && is_lent_again(slot);
         if self.slots.iter().any(can_serve) || !self.has_failed {
             let what = format!("{} was refused: {:?}", caller.ticket, self.expected());
             return Err(Mismatch::new(what));
