@@ -130,8 +130,12 @@ impl<T: Send + Sync + 'static> Lends<StdArc<T>> for Multiplexed {
         }
     }
 
-    async fn run(upkeep: SlotKey, engine: Arc<Engine<StdArc<T>, Self>>) {
-        SharedCheck::new(engine, upkeep).run().await;
+    // Not an `async fn`: a task that is dropped before its first poll must end the check as well.
+    fn run(
+        upkeep: SlotKey,
+        engine: Arc<Engine<StdArc<T>, Self>>,
+    ) -> impl Future<Output = ()> + Send {
+        SharedCheck::new(engine, upkeep).run()
     }
 
     fn abandon(upkeep: SlotKey, engine: &Engine<StdArc<T>, Self>) {

@@ -67,6 +67,38 @@ fn runtime_that_goes_leaves_nothing_behind() {
     assert_eq!(pool.status().size(), 0);
 }
 
+/// Also between the moment when the task of a check is spawned and its first poll.
+#[test]
+fn runtime_that_goes_at_any_moment_of_a_check_leaves_nothing_behind() {
+    let _watchdog = Watchdog::start();
+    let mut checks = 0;
+    for turns in 0..16 {
+        let (connector, fake) = pair();
+        fake.set(Call::Check, Answer::Manual);
+        let mut builder = runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true);
+        // One task runs in each turn.
+        let runtime = builder.event_interval(1).build().unwrap();
+        let pool = runtime.block_on(async {
+            let builder = SharedPool::builder(connector).check_interval(None);
+            let pool = builder.check_after_idle(SECOND).build().unwrap();
+            drop(pool.acquire().await.unwrap());
+            pass(3 * SECOND).await;
+            let waiter = HandPolled::waiting(pool.acquire());
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            drop(waiter);
+            pool
+        });
+        drop(runtime);
+        checks += fake.counts().check.started;
+        assert_eq!(pool.status().size(), 0, "after {turns} turns");
+        assert_eq!(fake.counts().alive, 0, "after {turns} turns");
+    }
+    assert!((1..16).contains(&checks), "{checks} of 16 checks began");
+}
+
 #[tokio::test(start_paused = true)]
 async fn panic_of_the_connector_only_costs_the_connection() {
     let bed = SharedBed::new(1);

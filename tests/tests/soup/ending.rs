@@ -163,7 +163,9 @@ pub(crate) fn runtime_gone<P: SoupPool>(
         drop(pool);
     });
     assert!(thread.join().is_ok(), "a drop without a runtime panicked");
-    paused().block_on(world.ledger.closed());
+    // No thread of the pool is left, so all has happened.
+    let is_told = paused().block_on(async { timeout(MINUTE, world.ledger.closed()).await });
+    assert!(is_told.is_ok(), "it is not closed{}", world.latest());
     world.ledger.assert_settled();
     assert!(world.is_connector_gone(), "the pool's memory leaks");
     assert_eq!(world.fake.alive(), []);
