@@ -189,8 +189,8 @@ impl<T: Send + 'static> PooledConnection<T> {
         foreign::drop_quietly(engine);
     }
 
-    /// Takes the connection out of the pool for good. Its slot is free at once, and the pool will not
-    /// close it.
+    /// Takes the connection out of the pool for good. Its slot is free at once, in the pool's
+    /// [`Budget`](crate::Budget) too, and the pool will not close it.
     ///
     /// # Examples
     ///

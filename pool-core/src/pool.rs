@@ -210,7 +210,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
     ///
     /// # Cancel safety
     ///
-    /// What was opened stays open, and connects in flight go on. No further ones are started.
+    /// Connections that were opened stay open, and connects in flight go on. No further ones are started.
     ///
     /// # Examples
     ///
@@ -321,7 +321,7 @@ impl<T: Send + 'static> ConnectionPool<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends the replacement. What was replaced stays so.
+    /// Dropping the future ends the replacement. Connections that were replaced stay so.
     ///
     /// # Examples
     ///

@@ -27,6 +27,10 @@ SCENARIOS = ["instant-16", "instant-64", "serial", "everything"]
 OTHERS = [("supergateway", "stateful"), ("supergateway", "stateless"), ("npm", "default"), ("PyPI", "default")]
 
 
+class CouldNotLook(Exception):
+    """A figure of the system could not be read. It is not taken for zero, which meets most bars."""
+
+
 @dataclass(frozen=True)
 class Scenario:
     key: str
@@ -101,8 +105,8 @@ def measure(subject, scenario, load, measured):
             tree = [proxy.pid, *descendants(proxy.pid)]
             measured.processes.append(len(tree) - 1)
             measured.children.append(sum(runs(pid, scenario.server) for pid in tree))
-            measured.tree_mib.append(sum(resident_mib(pid) for pid in tree))
-            measured.own_mib.append(resident_mib(proxy.pid))
+            measured.tree_mib.append(sum(resident_mib(pid) or 0 for pid in tree))
+            measured.own_mib.append(own_mib(proxy.pid))
     counted = json.loads(said)
     measured.per_second.append(counted["requests_per_second"])
     measured.p99_ms.append(counted["p99_ms"] or float("inf"))
@@ -150,10 +154,17 @@ def runs(pid, server):
 
 
 def resident_mib(pid):
-    with contextlib.suppress(OSError):
+    """None if the process has just ended."""
+    with contextlib.suppress(OSError, IndexError):
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-    return 0.0
+    return None
+
+
+def own_mib(pid):
+    if not (mib := resident_mib(pid)):
+        raise CouldNotLook(f"the memory of process {pid} cannot be read")
+    return mib
 
 
 def table(found):
@@ -213,7 +224,7 @@ def judge(scenario, found):
     elif scenario.key == "serial":
         yield bar("requests/s", of_mine("per_second"), ">=", 1300)
     else:
-        yield bar("children", of_mine("children"), "<=", 2)
+        yield children_bar(mine.children if mine else [])
         yield bar("requests/s / the crate's", beside("crate", "per_second"), ">=", 1.4)
 
 
@@ -222,6 +233,13 @@ def bar(what, figure, side, limit):
         return f"{what}: NOT MEASURED (bar: {side} {limit})", False
     meets = figure >= limit if side == ">=" else figure <= limit
     return f"{what}: {figure:.2f} (bar: {side} {limit}) {'met' if meets else 'MISSED'}", meets
+
+
+def children_bar(counts):
+    """A server that answered has a child, so zero says that none was seen, not that there was none."""
+    if 0 in counts:
+        return "children: NOT SEEN in a round, so it is not known how many there were (bar: 1 to 2)", False
+    return bar("children", statistics.median(counts) if counts else None, "<=", 2)
 
 
 def main():
@@ -261,14 +279,16 @@ def main():
 
 
 def rounds_of(scenario, found, options, until):
-    """Measures all subjects in turns. Returns how many rounds were whole."""
+    """Measures all subjects in turns, each time beginning with another. Returns how many rounds were whole."""
     for number in range(options.rounds):
         if time.monotonic() > until:
             return number
-        for subject, measured in list(found.items()):
+        turns = list(found.items())
+        first = number % max(len(turns), 1)
+        for subject, measured in turns[first:] + turns[:first]:
             try:
                 measure(subject, scenario, options.load, measured)
-            except (DoesNotStart, subprocess.TimeoutExpired) as reason:
+            except (CouldNotLook, DoesNotStart, subprocess.TimeoutExpired) as reason:
                 print(f"!! {subject.name} {subject.mode} takes no part: {reason}", file=sys.stderr)
                 del found[subject]
     return options.rounds

@@ -54,11 +54,14 @@ impl Need {
     }
 
     fn all(self) -> u64 {
-        self.without_connections() + as_u64(self.connections)
+        self.without_connections()
+            .saturating_add(as_u64(self.connections))
     }
 
     fn without_connections(self) -> u64 {
-        OWN + as_u64(self.children).saturating_mul(OF_A_CHILD)
+        as_u64(self.children)
+            .saturating_mul(OF_A_CHILD)
+            .saturating_add(OWN)
     }
 
     /// How many connections there may be with so many descriptors.
@@ -132,12 +135,25 @@ mod tests {
         assert!(said.contains("may have 576 descriptors"), "{said}");
         assert!(said.contains("limits.children_max = 64"), "{said}");
         assert!(said.ends_with("raise the limit to 4672"), "{said}");
-        // Who wants few gets few.
+        // Fewer than are needed at least are enough for somebody who wants no more.
         let few = Need {
             connections: 1,
             children: 1,
         };
         assert_eq!(few.connections_within(few.all()), Ok(1));
         assert!(few.connections_within(few.all() - 1).is_err());
+    }
+
+    #[test]
+    fn more_than_can_be_counted_is_refused_or_reduced_as_any_number_is() {
+        let all = Need {
+            connections: usize::MAX,
+            children: usize::MAX,
+        };
+        assert_eq!(all.all(), u64::MAX);
+        assert!(all.connections_within(1024).is_err());
+        let few = Need { children: 1, ..all };
+        assert_eq!(few.all(), u64::MAX);
+        assert_eq!(few.connections_within(1024), Ok(952));
     }
 }

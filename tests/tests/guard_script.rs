@@ -13,7 +13,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use common::{Facts, HOST, can_make_namespaces, has_program};
@@ -50,12 +50,12 @@ fn tell(command: &mut Command, lines: &str) -> Child {
     guard
 }
 
-/// Both kinds of guardian, with a grace of a tenth of a second.
-fn guardians() -> [Command; 2] {
+/// Both kinds of guardian, with a grace of so many tenths of a second.
+fn guardians(grace: &str) -> [Command; 2] {
     let mut script = Command::new("sh");
-    script.args(["-c", SCRIPT, "sh", "7-7", "1"]);
+    script.args(["-c", SCRIPT, "sh", "7-7", grace]);
     let mut own = Command::new(HOST);
-    own.args(["7-7", "1"]).env("POOL_STDIO_GUARD", "1");
+    own.args(["7-7", grace]).env("POOL_STDIO_GUARD", "1");
     [script, own]
 }
 
@@ -194,7 +194,7 @@ fn assert_alive(mut child: Child) {
 
 #[test]
 fn a_group_without_its_root_is_ended_only_where_its_members_carry_its_mark() {
-    for mut guardian in guardians() {
+    for mut guardian in guardians("1") {
         let ours = start_deaf("7-7-1g");
         let strangers = ["", "7-7-1g", "7-7-2g"].map(start_deaf);
         // The second has its mark and another group, the others have its group and another mark.
@@ -213,12 +213,68 @@ fn a_group_without_its_root_is_ended_only_where_its_members_carry_its_mark() {
     }
 }
 
+/// Counts each SIGTERM in this file, in a group of its own, with this mark. It blocks in the shell itself, so that two
+/// signals in a row count as two.
+fn start_counter(mark: &str, folder: &Path, number: usize) -> Child {
+    let script = "trap 'echo term >>\"$0\"' TERM; echo up; while :; do read -r line <&3; done";
+    let mut counter = Command::new("sh");
+    counter
+        .args(["-c", "exec 3<>\"$0\"; exec sh -c \"$@\""])
+        .arg(folder.join("pipe"))
+        .arg(script)
+        .arg(folder.join(format!("count-{number}")))
+        .env("POOL_STDIO_COOKIE", mark);
+    start(&mut counter)
+}
+
+/// Found by the number of its group, as a member of a control group and by its mark, or by two of these. The control
+/// groups are plain files, without a `cgroup.kill`, and one is hidden from a `*`.
+#[test]
+fn a_process_that_is_found_in_several_ways_gets_sigterm_once() {
+    // From SIGTERM to SIGKILL there is a second for a shell to write a line.
+    for mut guardian in guardians("30") {
+        let folder = std::env::temp_dir().join(format!("pool-once-{}", std::process::id()));
+        let (cgroup, inner) = (folder.join("a group"), folder.join("a group/.inner"));
+        fs::create_dir_all(&inner).unwrap();
+        nix::unistd::mkfifo(&folder.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let marks = ["7-7-1t", "7-7-1t", "", "7-7-2t", "7-7-2t"];
+        let mut numbers = 0..;
+        let counters = marks.map(|mark| start_counter(mark, &folder, numbers.next().unwrap()));
+        let pids = counters.each_ref().map(Child::id);
+        let list = |pids: &[u32]| {
+            pids.iter()
+                .map(|pid| format!("{pid}\n"))
+                .collect::<String>()
+        };
+        // The first is a root. The second and the third have left its group, and only the control group shows the
+        // third. The fourth is a root without a control group, and the last has left the group of that.
+        fs::write(cgroup.join("cgroup.procs"), list(&pids[..2])).unwrap();
+        fs::write(inner.join("cgroup.procs"), list(&pids[2..3])).unwrap();
+        let lines = format!(
+            "t 1 {}\nc 1 {}\nt 2 {}\n",
+            pids[0],
+            cgroup.display(),
+            pids[3]
+        );
+        let mut guard = tell(&mut guardian, &lines);
+        let ended = counters.map(ended_by);
+        let counts = [0, 1, 2, 3, 4].map(|number| {
+            let said = fs::read_to_string(folder.join(format!("count-{number}")));
+            said.unwrap_or_default()
+        });
+        fs::remove_dir_all(&folder).unwrap();
+        guard.wait().unwrap();
+        assert_eq!(ended, [Some(9); 5], "{guardian:?}");
+        assert_eq!(counts, ["term\n"; 5], "{guardian:?}");
+    }
+}
+
 /// A file system that does not answer hangs a process while it executes another program. Whoever reads
 /// its environment then hangs too.
 #[test]
 fn a_process_that_nobody_can_look_into_delays_no_end_of_what_is_known_by_its_number() {
     let can = can_make_namespaces() && has_program("python3");
-    if !can || !std::path::Path::new("/dev/fuse").exists() {
+    if !can || !Path::new("/dev/fuse").exists() {
         return;
     }
     let script = ["sh", "-c", SCRIPT, "sh", "7-7", "1"];

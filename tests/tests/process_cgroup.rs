@@ -56,6 +56,7 @@ impl Delegated {
         for group in self.groups() {
             drop(fs::write(group.join("cgroup.kill"), "1"));
             let is_removed = || {
+                drop(fs::remove_dir(group.join("inner/.more")));
                 drop(fs::remove_dir(group.join("inner")));
                 drop(fs::remove_dir(&group));
                 (!group.exists()).then_some(())
@@ -168,8 +169,10 @@ fn a_killed_host_leaves_neither_the_control_group_of_a_child_nor_what_lives_in_i
         return;
     };
     let path = delegated.0.to_str().expect("it is made of ASCII");
-    // The second is deaf, and makes a group of its own below the child's.
-    let deaf = "mkdir $0/inner && echo 0 >$0/inner/cgroup.procs; trap '' TERM; exec >&-";
+    // The second is deaf, and lives in a group of its own two levels below the child's. A dot hides such a group from
+    // a shell's `*`.
+    let deaf = "mkdir -p \\\"\\$0/inner/.more\\\" && echo 0 >\\\"\\$0/inner/.more/cgroup.procs\\\" || exit 1; \
+                trap '' TERM; exec >&-";
     let daemon = |before: &str| {
         let wait = "echo up >&2; while :; do sleep 1000; done";
         format!(
@@ -177,17 +180,21 @@ fn a_killed_host_leaves_neither_the_control_group_of_a_child_nor_what_lives_in_i
         )
     };
     for own_guardian in [None, Some(("POOL_TESTS_GUARD_MAIN", "1"))] {
-        for (script, is_replaced) in [(daemon(":"), false), (daemon(deaf), true)] {
+        for (script, is_nested) in [(daemon(":"), false), (daemon(deaf), true)] {
             let variables: Vec<_> = own_guardian
                 .into_iter()
                 .chain([("POOL_TEST_CGROUP", path)])
                 .collect();
             let words = ["end-of-the-host", "kill", "tree", &script];
             let mut host = Host::start(HOST, &words, &variables);
-            if is_replaced {
+            let groups = delegated.groups();
+            assert_eq!(groups.len(), 1, "{words:?}");
+            if is_nested {
+                let members = fs::read_to_string(groups[0].join("inner/.more/cgroup.procs"));
+                let members = members.expect("the daemon made the group");
+                assert!(members.lines().count() > 0, "the daemon is not in it");
                 host.replace_guardian();
             }
-            assert_eq!(delegated.groups().len(), 1, "{words:?}");
             host.assert_end();
             let is_removed = || delegated.groups().is_empty().then_some(());
             if wait_for(HANG, is_removed).is_none() {

@@ -16,7 +16,7 @@ use crate::status::PoolStatus;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AcquirePhase {
-    /// No connection was being opened, because every slot was in use.
+    /// No connection was being opened: every slot was in use, or a check or a reset was about to end.
     Queue,
     /// At least one connection was being opened.
     Connect,
@@ -174,7 +174,7 @@ impl fmt::Display for AcquireError {
             }
         }?;
         match self {
-            Self::Timeout { context, .. } | Self::Unavailable { context, .. } => {
+            Self::Timeout { context, .. } => {
                 match (context.phase, context.oldest_connect, &context.budget) {
                     (AcquirePhase::Connect, Some(connect), _) => {
                         write!(f, "{} ({connect}); ", context.phase)
@@ -186,12 +186,12 @@ impl fmt::Display for AcquireError {
                     (phase, _, _) => write!(f, "{phase}; "),
                 }
             }
-            Self::Overloaded { .. } | Self::Closed { .. } => Ok(()),
+            Self::Overloaded { .. } | Self::Closed { .. } | Self::Unavailable { .. } => Ok(()),
         }?;
         let context = self.context();
         write!(f, "{}", context.status)?;
         if let Some(failure) = &context.last_failure {
-            f.write_str("; the last connect failed")?;
+            f.write_str("; the last attempt failed")?;
             // Many programs log this text alone, and not the chain of sources.
             if let Some(cause) = failure.source() {
                 write!(f, ": {cause}")?;

@@ -326,7 +326,7 @@ where
     async fn until_all_made(&self, deadline: Option<Instant>, limit: Duration) {
         let shared = &*self.shared;
         let mut all_made = pin!(shared.all_made.notified());
-        // Order: before the table is looked at. What is made after that look is told.
+        // Enabled before the look at the table, so that a pool that is made after that look is told.
         all_made.as_mut().enable();
         if shared.table.read().building() == 0 {
             return;

@@ -182,7 +182,7 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     ///
     /// # Cancel safety
     ///
-    /// What was opened stays open, and connects in flight go on. No further ones are started.
+    /// Connections that were opened stay open, and connects in flight go on. No further ones are started.
     pub async fn warm_up(&self, connections: usize) -> Result<(), WarmUpError> {
         self.handle.warm_up(connections).await
     }
@@ -261,7 +261,7 @@ impl<T: Send + Sync + 'static> SharedPool<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends the replacement. What was replaced stays so.
+    /// Dropping the future ends the replacement. Connections that were replaced stay so.
     pub async fn evict_all_within(&self, time: Duration) -> EvictionReport {
         self.handle.evict_all_within(time).await
     }

@@ -104,9 +104,9 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
 
     /// Answers all waiters if nothing is left that could serve them and connects are failing.
     pub(crate) fn refuse_if_unavailable(&mut self, now: Time) {
-        if !L::can_serve(self)
-            && !self.queue.is_empty()
+        if !self.queue.is_empty()
             && let Some(retry_after) = self.pacer.unavailable_for(now)
+            && !L::can_serve(self)
         {
             self.refuse_all(Refusal::Unavailable { retry_after });
         }

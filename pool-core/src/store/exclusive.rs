@@ -83,6 +83,7 @@ impl Lending for Exclusive {
         let id = record.id;
         store.log(EventKind::Died { id });
         store.note_unfit(key);
+        store.look_for_waiters();
     }
 
     fn overweight<C: Send + 'static>(store: &mut Store<C, Self>, key: SlotKey) {
@@ -121,6 +122,7 @@ impl Lending for Exclusive {
         for (key, connection) in marked {
             store.retire(key, connection, CloseReason::Evicted);
         }
+        store.look_for_waiters();
         count
     }
 
@@ -165,8 +167,10 @@ impl Lending for Exclusive {
         (store.queue.len() + missing).saturating_sub(soon.saturating_sub(min_idle))
     }
 
+    /// One that is marked is closed when it comes back: no waiter gets it.
     fn can_serve<C: Send + 'static>(store: &Store<C, Self>) -> bool {
-        store.slots.serving() > 0
+        let mut open = store.slots.iter().filter(|record| record.is_open());
+        store.slots.count(State::Opening) > 0 || open.any(|record| record.close_reason.is_none())
     }
 
     #[inline]
@@ -347,6 +351,14 @@ impl<C: Send + 'static> Store<C, Exclusive> {
             return Exclusive::retire_unused(self, key, reason);
         }
         self.slots.get_mut(key).close_reason.get_or_insert(reason);
+        self.look_for_waiters();
+    }
+
+    /// A lent connection will not be lent again. It may have been the last one that could serve those who wait.
+    fn look_for_waiters(&mut self) {
+        if !self.queue.is_empty() {
+            self.kick();
+        }
     }
 
     /// A connection that was lent proved dead before its caller had it.

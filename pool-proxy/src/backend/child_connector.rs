@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::child_era::{Era, EraError};
 use super::key_state::KeyFacts;
 use super::listening::listen;
-use super::start_record::StartRecord;
+use super::start_record::{StartRecord, tell_failed_start};
 use super::subscribing::subscribe;
 
 /// Connects the children of one key.
@@ -48,13 +48,11 @@ impl Connector for ChildConnector {
         let child = match self.inner.connect(cx).await {
             Ok(child) => child,
             Err(error) => {
-                let source = error.source();
                 // It starts, but these clients cannot speak to it.
-                if !source.is_some_and(<dyn Error>::is::<EraError>) {
+                if !error.source().is_some_and(<dyn Error>::is::<EraError>) {
                     self.starts.failed();
                 }
-                let cause = source.map(tracing::field::display);
-                tracing::warn!(server = &*self.server, %error, cause, "a child did not start");
+                tell_failed_start(&self.server, &error);
                 return Err(error);
             }
         };

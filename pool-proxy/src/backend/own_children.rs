@@ -1,6 +1,5 @@
 //! The pools whose children serve one session each: one for each principal.
 
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use pool_stdio::{Children, JsonRpcConnection, JsonRpcConnector};
 
 use super::client_kinds::ClientKinds;
 use super::shared_children::{Materials, SharedChildren};
+use super::start_record::tell_failed_start;
 use crate::config::LimitSettings;
 use crate::guard::Principal;
 
@@ -73,8 +73,7 @@ struct FailedStarts {
 impl Observer for FailedStarts {
     fn on_event(&self, event: &Event) {
         if let EventKind::ConnectFailed { error, .. } = &event.kind {
-            let cause = error.source().map(tracing::field::display);
-            tracing::warn!(server = &*self.server, %error, cause, "a child did not start");
+            tell_failed_start(&self.server, error);
         }
     }
 }

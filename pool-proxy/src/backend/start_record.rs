@@ -1,9 +1,11 @@
 //! Whether a server can be started.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use pool_core::ConnectError;
 use tokio::time::Instant;
 
 /// How the latest starts of a server's children went.
@@ -11,6 +13,12 @@ use tokio::time::Instant;
 pub(crate) struct StartRecord {
     failed_in_a_row: AtomicU64,
     failed_at: Mutex<Option<Instant>>,
+}
+
+/// Says in the log that a child did not start, and why.
+pub(super) fn tell_failed_start(server: &str, error: &ConnectError) {
+    let cause = error.source().map(tracing::field::display);
+    tracing::warn!(server, %error, cause, "a child did not start");
 }
 
 /// A failure says nothing of the server after this time: no start may have been tried since.

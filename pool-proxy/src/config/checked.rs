@@ -34,7 +34,7 @@ impl Config {
             if !is_name(name) {
                 return Err(refuse("a name has letters, digits, `-`, `_` and `.` only"));
             }
-            check_command(&server.command).map_err(refuse)?;
+            check_command(&server.command).map_err(|reason| refuse(&reason))?;
             if server.children_max == Some(0) {
                 return Err(refuse("children_max must be at least 1"));
             }
@@ -86,17 +86,23 @@ impl Config {
 }
 
 /// A program that is none, as far as its name says.
-fn check_command(command: &[String]) -> Result<(), &'static str> {
+fn check_command(command: &[String]) -> Result<(), String> {
     let [program, arguments @ ..] = command else {
-        return Err("command is empty");
+        return Err("command is empty".to_owned());
     };
-    if program.contains(char::is_whitespace) && !Path::new(program).exists() {
-        return Err(
-            "command has several words in one: each is a string of its own, as in [\"python3\", \"server.py\"]",
-        );
+    if program.contains(char::is_whitespace) {
+        match Path::new(program).try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Err(format!("command has several words in one: {SEVERAL_WORDS}")),
+            Err(error) => {
+                return Err(format!(
+                    "command: its program could not be looked for: {error}. If it is several words in one: {SEVERAL_WORDS}"
+                ));
+            }
+        }
     }
     match arguments.is_empty() && program.ends_with(".toml") {
-        true => Err("command is a configuration file: pool-proxy serve --config FILE"),
+        true => Err("command is a configuration file: pool-proxy serve --config FILE".to_owned()),
         false => Ok(()),
     }
 }
@@ -235,6 +241,7 @@ fn check_token(name: &str, token: &TokenSettings, settings: &Settings) -> Result
     }
 }
 
+const SEVERAL_WORDS: &str = "each is a string of its own, as in [\"python3\", \"server.py\"]";
 const SHA256_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Whether it can stand in a path as it is.
@@ -347,6 +354,17 @@ mod tests {
             ),
         ];
         assert_refused(cases);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_program_that_could_not_be_looked_for_is_not_said_to_be_missing() {
+        let name = "n".repeat(300);
+        let text = format!("[servers.a]\ncommand = ['{name} server.py']");
+        assert_refused([(
+            &text,
+            "server `a`: command: its program could not be looked for: File name too long",
+        )]);
     }
 
     #[test]

@@ -136,7 +136,11 @@ impl Failure {
 
     /// No child is ready yet.
     pub(crate) fn starting() -> Self {
-        Self::later("starting", "starting: the server is not ready yet", LATER)
+        let reason = "starting: the server is not ready yet";
+        Self {
+            error: Some(reason.to_owned()),
+            ..Self::later("starting", reason, LATER)
+        }
     }
 
     /// What tells a client to begin a new session.
@@ -293,7 +297,13 @@ impl From<NotSubscribed> for Failure {
                 ..Self::reply("ok", error.code, error.message)
             },
             NotSubscribed::NoChild(error) => error.into(),
-            NotSubscribed::Late => Self::reply("timeout", TIMED_OUT, "no child has answered"),
+            NotSubscribed::Late => {
+                let reason = "no child has answered";
+                Self {
+                    error: Some(reason.to_owned()),
+                    ..Self::reply("timeout", TIMED_OUT, reason)
+                }
+            }
             NotSubscribed::NotOffered => Self::refused(
                 METHOD_NOT_FOUND,
                 "no child of this server lives for longer than a request",
@@ -313,7 +323,7 @@ impl From<RetryError> for Failure {
             RetryError::NoChild(error) => error.into(),
             RetryError::NoChildInTime { limit } => {
                 let reason = format!("busy: no child of this server was free within {limit:?}");
-                Self::later("busy", reason, SOON)
+                Self::later("busy", reason, SOON).because(Some(&error))
             }
             RetryError::OutcomeUnknown { error, .. } | RetryError::Failed(error) => error.into(),
             _ => Self::reply("failed", SERVER_ERROR, "the request failed"),

@@ -36,7 +36,7 @@ pub(super) async fn to_own_child(
     if let Some(answer) = without_child(own, &message, &mut log) {
         return answer;
     }
-    let sent = match child_for(asker, &session, own, &message).await {
+    let sent = match child_for((asker, &session), own, &message, &mut log).await {
         Ok(child) => send(child, &message, &terms),
         Err(failure) => Err(failure),
     };
@@ -68,11 +68,14 @@ pub(super) async fn to_own_child(
 
 /// The child that gets a message. Its client can cancel a request that waits for it.
 async fn child_for(
-    asker: &Asker<'_>,
-    session: &InUse,
+    (asker, session): (&Asker<'_>, &InUse),
     own: &OwnChild,
     message: &ClientMessage,
+    log: &mut RequestLog,
 ) -> Result<Arc<LiveChild>, Failure> {
+    if message.kind == MessageKind::Request {
+        log.hold(asker.request_place(Some(session))?);
+    }
     if let Some(live) = own.live() {
         return Ok(live);
     }

@@ -1,7 +1,7 @@
 //! How a session gets a child of its own: at its begin, or with the first request that needs one.
 //!
 //! A start goes on though its client gives up: a first one may download, and then the next request finds what it
-//! downloaded, or the child itself.
+//! downloaded, or the child itself. It ends with its session: then there is no next request.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -127,9 +127,14 @@ impl Owner {
             return Err(Failure::session_over());
         };
         let kind = own.kind().map(Arc::as_ref);
+        let started = tokio::select! {
+            // Cancel: what was started goes back to its pool. Nobody would ask it for anything.
+            () = session.ended.cancelled() => return Err(Failure::session_over()),
+            started = self.start(introduction, kind) => started?,
+        };
         let Started {
             child, greeting, ..
-        } = self.start(introduction, kind).await?;
+        } = started;
         let Some(greeting) = greeting.filter(|greeting| own.may_have(greeting)) else {
             tracing::warn!(
                 server = &*self.server.name,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::StatusCode;
 use pool_stdio::Terms;
 use serde::Deserialize;
@@ -23,10 +24,7 @@ pub(super) async fn in_session(
     session: InUse,
     message: ClientMessage,
 ) -> Answer {
-    let mut log = RequestLog::new(&asker.server.meters, &asker.principal, &message.method);
-    if let Err(failure) = take_place(asker, Some(&session), &message, &mut log) {
-        return failure.answer(message.id.as_ref());
-    }
+    let log = RequestLog::new(&asker.server.meters, &asker.principal, &message.method);
     let (shared, ids) = match &session.0.kind {
         Kind::Own(_) => {
             let terms = terms(asker, &message);
@@ -43,31 +41,6 @@ pub(super) async fn in_session(
     through_shared((asker, &shared), Some(session), message, &terms, log).await
 }
 
-/// Takes a place among the requests in flight, if it is a request.
-fn take_place(
-    asker: &Asker<'_>,
-    session: Option<&InUse>,
-    message: &ClientMessage,
-    log: &mut RequestLog,
-) -> Result<(), Failure> {
-    if message.kind != MessageKind::Request {
-        return Ok(());
-    }
-    let of_session = session.map(|session| &session.0.requests);
-    let places = &asker.app.request_places;
-    match places.request(&asker.principal, of_session) {
-        Ok(place) => {
-            log.hold(place);
-            Ok(())
-        }
-        Err(too_many) => {
-            let failure = Failure::from(too_many);
-            failure.note_in(log);
-            Err(failure)
-        }
-    }
-}
-
 /// Answers a message outside of any session, which only shared children can serve.
 pub(super) async fn sessionless(
     asker: &Asker<'_>,
@@ -79,19 +52,12 @@ pub(super) async fn sessionless(
     if message.kind != MessageKind::Request {
         return one_way(&message, false, log);
     }
-    if let Err(failure) = take_place(asker, None, &message, &mut log) {
-        return failure.answer(message.id.as_ref());
-    }
     match shared.key(&asker.principal, Spoken::Sessions(revision)) {
         Ok(key) => {
             let terms = terms(asker, &message);
             through_shared((asker, &key), None, message, &terms, log).await
         }
-        Err(error) => {
-            let failure = Failure::from(error);
-            failure.note_in(&mut log);
-            failure.answer(message.id.as_ref())
-        }
+        Err(error) => failed(&error.into(), message.id.as_ref(), &mut log),
     }
 }
 
@@ -124,39 +90,14 @@ async fn through_shared(
     terms: &Terms,
     mut log: RequestLog,
 ) -> Answer {
-    let id = message.id.clone().unwrap_or_default();
     let done = match here(&message.method) {
-        Here::No => {
-            let listed = key.lists.find(&message.method, &message.params);
-            if let Listed::Kept(result, _) = listed {
-                log.set_outcome("kept");
-                return json(result_object(&id, result.get()));
-            }
-            let exchange = match key.exchange(message.bytes, terms) {
-                Ok(exchange) => exchange,
-                Err(error) => {
-                    let failure = Failure::from(error);
-                    failure.note_in(&mut log);
-                    return failure.answer(Some(&id));
-                }
-            };
-            // Order: its slices keep the whole body.
-            drop(message.params);
-            let mut call =
-                Call::shared(exchange, session, id, log).without_client(&asker.app.tasks);
-            if let Listed::Missing(request) = listed {
-                let lists = Arc::clone(&key.lists);
-                call = call.translated(move |reply| {
-                    lists.keep(&request, &reply);
-                    (StatusCode::OK, reply)
-                });
-            }
-            return deliver(call).await;
-        }
+        Here::No => return to_child((asker, key), session, message, terms, log).await,
         Here::Empty => Ok(()),
         Here::Level => check_level(&message),
         Here::Subscription(change) => match &session {
-            Some(session) => change_subscription(session, change, &message).await,
+            Some(session) => {
+                change_subscription((asker, session), change, &message, &mut log).await
+            }
             None => Err(Failure::refused(METHOD_NOT_FOUND, WITHOUT_STREAM)),
         },
         Here::Refused(reason) => Err(Failure::refused(METHOD_NOT_FOUND, reason)),
@@ -164,13 +105,51 @@ async fn through_shared(
     match done {
         Ok(()) => {
             log.set_outcome("ok");
-            json(result_object(&id, "{}"))
+            let id = message.id.as_deref();
+            json(result_object(id.unwrap_or_default(), "{}"))
         }
-        Err(failure) => {
-            failure.note_in(&mut log);
-            failure.answer(Some(&id))
-        }
+        Err(failure) => failed(&failure, message.id.as_ref(), &mut log),
     }
+}
+
+/// Asks a child, unless what was kept of others is the answer.
+async fn to_child(
+    (asker, key): (&Asker<'_>, &KeyState),
+    session: Option<InUse>,
+    message: ClientMessage,
+    terms: &Terms,
+    mut log: RequestLog,
+) -> Answer {
+    let id = message.id.clone().unwrap_or_default();
+    let listed = key.lists.find(&message.method, &message.params);
+    if let Listed::Kept(result, _) = listed {
+        log.set_outcome("kept");
+        return json(result_object(&id, result.get()));
+    }
+    match asker.request_place(session.as_ref()) {
+        Ok(place) => log.hold(place),
+        Err(too_many) => return failed(&too_many.into(), Some(&id), &mut log),
+    }
+    let exchange = match key.exchange(message.bytes, terms) {
+        Ok(exchange) => exchange,
+        Err(error) => return failed(&error.into(), Some(&id), &mut log),
+    };
+    // Order: its slices keep the whole body.
+    drop(message.params);
+    let mut call = Call::shared(exchange, session, id, log).without_client(&asker.app.tasks);
+    if let Listed::Missing(request) = listed {
+        let lists = Arc::clone(&key.lists);
+        call = call.translated(move |reply| {
+            lists.keep(&request, &reply);
+            (StatusCode::OK, reply)
+        });
+    }
+    deliver(call).await
+}
+
+fn failed(failure: &Failure, id: Option<&Bytes>, log: &mut RequestLog) -> Answer {
+    failure.note_in(log);
+    failure.answer(id)
 }
 
 /// What is not forwarded to shared children.
@@ -216,9 +195,10 @@ fn check_level(message: &ClientMessage) -> Result<(), Failure> {
 }
 
 async fn change_subscription(
-    session: &InUse,
+    (asker, session): (&Asker<'_>, &InUse),
     change: Change,
     message: &ClientMessage,
+    log: &mut RequestLog,
 ) -> Result<(), Failure> {
     #[derive(Deserialize)]
     struct Params {
@@ -235,6 +215,7 @@ async fn change_subscription(
     };
     match change {
         Change::Subscribe => {
+            log.hold(asker.request_place(Some(session))?);
             let limit = session.0.server.settings.request_timeout;
             Ok(key.subscribe(subscriber, &params.uri, limit).await?)
         }

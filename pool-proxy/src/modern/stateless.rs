@@ -14,7 +14,7 @@ use super::metadata::{BadMetadata, check};
 use super::subscription::listen;
 use super::translation::{Asked, translate};
 use crate::asker::Asker;
-use crate::backend::{Era, KeyState, Listed};
+use crate::backend::{Era, Hello, KeyState, Listed};
 use crate::config::Sharing;
 use crate::delivery::{Call, Failure, deliver};
 use crate::request_log::RequestLog;
@@ -52,15 +52,6 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
         );
     }
     let mut log = RequestLog::new(&asker.server.meters, &asker.principal, &message.method);
-    let places = &asker.app.request_places;
-    let place = match &*message.method {
-        "subscriptions/listen" => places.listen(&asker.principal),
-        _ => places.request(&asker.principal, None),
-    };
-    match place {
-        Ok(place) => log.hold(place),
-        Err(too_many) => return failed(Failure::from(too_many), id.as_ref(), &mut log),
-    }
     let shared = asker.server.sessionless();
     if let Some(error) = shared.refusal() {
         return failed(Failure::from(&error), id.as_ref(), &mut log);
@@ -71,7 +62,13 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
     };
     match &*message.method {
         "server/discover" => discover(asker, &key, &id.unwrap_or_default(), log).await,
-        "subscriptions/listen" => listen(asker, &key, &message, log).await,
+        "subscriptions/listen" => match asker.app.request_places.listen(&asker.principal) {
+            Ok(place) => {
+                log.hold(place);
+                listen(asker, &key, &message, log).await
+            }
+            Err(too_many) => failed(too_many.into(), id.as_ref(), &mut log),
+        },
         _ => {
             if let Err(bad) = check_mirrored(headers, &key, &message) {
                 log.set_outcome("refused");
@@ -108,6 +105,10 @@ async fn forward(
         (asked.lists_ttl, asked.is_kept) = (*left, true);
         let reply = result_object(message.id.as_deref().unwrap_or_default(), result.get());
         return json_answer(translate(reply, &asked).1);
+    }
+    match asker.request_place(None) {
+        Ok(place) => log.hold(place),
+        Err(too_many) => return failed(too_many.into(), message.id.as_ref(), &mut log),
     }
     let limit = asker.server.time_limit(&message.method, &message.params);
     // A client that closes the stream cancels.
@@ -162,9 +163,9 @@ async fn discover(
     id: &Bytes,
     mut log: RequestLog,
 ) -> Answer {
-    let hello = match key.hello().await {
+    let hello = match hello(asker, key, &mut log).await {
         Ok(hello) => hello,
-        Err(error) => return failed(Failure::from(error), Some(id), &mut log),
+        Err(failure) => return failed(failure, Some(id), &mut log),
     };
     let result = match hello.era {
         Era::Modern => of_modern(&hello.result),
@@ -172,6 +173,19 @@ async fn discover(
     };
     log.set_outcome("ok");
     json_answer(result_object(id, &result.to_string()))
+}
+
+/// What the children promise. If that is not known yet, the request waits for a child.
+async fn hello(
+    asker: &Asker<'_>,
+    key: &KeyState,
+    log: &mut RequestLog,
+) -> Result<Arc<Hello>, Failure> {
+    if let Some(hello) = key.promise.hello() {
+        return Ok(hello);
+    }
+    log.hold(asker.request_place(None)?);
+    Ok(key.hello().await?)
 }
 
 /// What a modern child says of itself, with the versions that are spoken here, too.

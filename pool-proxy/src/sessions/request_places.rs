@@ -1,7 +1,8 @@
 //! How many requests may be in flight at a time: of one session, and of one principal.
 //!
 //! A request counts until it has its reply, its deadline, or its cancel; also when its client has gone, which in the eras
-//! with sessions is no cancel. Streams that wait for news are no requests in flight, but `subscriptions/listen`
+//! with sessions is no cancel. One that is answered at once, such as a ping or a list that was kept, does not count: it
+//! holds nothing. Streams that wait for news are no requests in flight, but `subscriptions/listen`
 //! has a limit of its own.
 
 use std::collections::HashMap;

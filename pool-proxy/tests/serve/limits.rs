@@ -1,9 +1,9 @@
 //! How many requests may be in flight, and for how long.
 
 use hyper::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::client::{Client, NEWEST, tool};
+use crate::client::{Client, NEWEST, Reply, tool};
 use crate::proxy::{Beacon, Proxy, Sighting, legacy, modern_server};
 use crate::run;
 use crate::stateless::{modern, speaking};
@@ -24,6 +24,15 @@ async fn refused(client: &Client, key: &str) {
     assert!(reason.contains(key), "{reason}");
 }
 
+/// A session has one request in flight at most. There is one child at most.
+fn one_at_a_time(sharing: &str) -> (Beacon, Proxy) {
+    let beacon = Beacon::new();
+    let limits = "[limits]\nrequests_per_session_max = 1\n";
+    let config = legacy(&beacon, &format!("sharing = '{sharing}'\nchildren_max = 1"));
+    let proxy = Proxy::configured(&format!("{limits}{config}"));
+    (beacon, proxy)
+}
+
 async fn waits(child: &mut Sighting) {
     while child.line().await != "waiting\n" {}
 }
@@ -32,10 +41,7 @@ async fn waits(child: &mut Sighting) {
 fn a_session_has_so_many_requests_in_flight_and_its_cancel_is_none_of_them() {
     run(async {
         for sharing in ["session", "shared"] {
-            let beacon = Beacon::new();
-            let limits = "[limits]\nrequests_per_session_max = 1\n";
-            let config = legacy(&beacon, &format!("sharing = '{sharing}'\nchildren_max = 1"));
-            let proxy = Proxy::configured(&format!("{limits}{config}"));
+            let (beacon, proxy) = one_at_a_time(sharing);
             let client = Client::new(proxy.address);
             let session = client.begin(NEWEST).await;
             let mut child = beacon.next().await;
@@ -100,13 +106,121 @@ fn a_principal_has_so_many_requests_in_flight_in_all_sessions_and_without() {
 }
 
 #[test]
-fn a_request_without_its_client_is_in_flight_until_its_reply() {
+fn what_is_answered_without_a_child_is_not_in_flight() {
     run(async {
         for sharing in ["session", "shared"] {
             let beacon = Beacon::new();
-            let limits = "[limits]\nrequests_per_session_max = 1\n";
+            let limits = "[limits]\nrequests_per_principal_max = 1\n";
+            // In `session` one has a child, and the other one has none.
             let config = legacy(&beacon, &format!("sharing = '{sharing}'\nchildren_max = 1"));
             let proxy = Proxy::configured(&format!("{limits}{config}"));
+            let client = Client::new(proxy.address);
+            let (one, two) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
+            let mut child = beacon.next().await;
+            one.ask(1, "tools/list", json!({})).await;
+            let held = async { one.call("held", "wait", json!({})).await };
+            let others = async {
+                waits(&mut child).await;
+                refused(&two, "limits.requests_per_principal_max").await;
+                for method in ["ping", "tools/list"] {
+                    let reply = two.ask(2, method, json!({})).await;
+                    assert!(reply["result"].is_object(), "{sharing}: {reply}");
+                }
+                child.tell("go").await;
+            };
+            let (said, ()) = tokio::join!(held, others);
+            assert_eq!(said, "go");
+        }
+    });
+}
+
+#[test]
+fn a_client_of_2026_07_28_gets_what_is_known_while_no_more_may_be_in_flight() {
+    run(async {
+        let beacon = Beacon::new();
+        let limits = "[limits]\nrequests_per_principal_max = 1\n";
+        let config = legacy(&beacon, "sharing = 'shared'\nchildren_max = 1");
+        let proxy = Proxy::configured(&format!("{limits}{config}"));
+        let client = Client::new(proxy.address);
+        let known = ["server/discover", "tools/list"];
+        let ask = async |method| {
+            let client = speaking(&client, method);
+            client.post(&modern(method, json!({}))).await
+        };
+        for method in known {
+            assert_eq!(ask(method).await.status, StatusCode::OK);
+        }
+        beacon.next().await;
+        let session = client.begin(NEWEST).await;
+        let mut child = beacon.next().await;
+        let held = async { session.call("held", "wait", json!({})).await };
+        let others = async {
+            waits(&mut child).await;
+            let refused = ask("prompts/list").await;
+            assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+            for method in known {
+                assert_eq!(ask(method).await.status, StatusCode::OK, "{method}");
+            }
+            child.tell("go").await;
+        };
+        let (said, ()) = tokio::join!(held, others);
+        assert_eq!(said, "go");
+    });
+}
+
+#[test]
+fn each_request_of_a_batch_is_in_flight() {
+    run(async {
+        for sharing in ["session", "shared"] {
+            let (beacon, proxy) = one_at_a_time(sharing);
+            let session = Client::new(proxy.address).begin("2025-03-26").await;
+            let mut child = beacon.next().await;
+            let echo = |id| tool(id, "echo", json!({ "text": id }));
+            // The second one finds no place, and its error stands beside the reply of the first.
+            let both = json!([tool(1, "wait", json!({})), echo(2)]);
+            let both = async { replies(&mut session.post(&both).await).await };
+            let meanwhile = async {
+                waits(&mut child).await;
+                let mut refused = session.post(&json!([echo(3), echo(4)])).await;
+                assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+                assert_eq!(refused.headers["retry-after"], "1");
+                assert_eq!(replies(&mut refused).await.len(), 2);
+                child.tell("go").await;
+            };
+            let (said, ()) = tokio::join!(both, meanwhile);
+            let of = |id: u32| said.iter().find(|reply| reply["id"] == id).unwrap();
+            assert_eq!(of(1)["result"]["content"][0]["text"], "go");
+            let error = &of(2)["error"];
+            assert_eq!(error["code"], -32000);
+            let reason = error["message"].as_str().unwrap();
+            assert!(
+                reason.contains("limits.requests_per_session_max"),
+                "{reason}"
+            );
+            // No place is lost.
+            let next = replies(&mut session.post(&json!([echo(5)])).await).await;
+            assert!(next[0]["result"].is_object(), "{next:?}");
+        }
+    });
+}
+
+/// What a batch is answered with.
+async fn replies(reply: &mut Reply) -> Vec<Value> {
+    if reply.headers["content-type"] == "application/json" {
+        return serde_json::from_value(reply.json().await).unwrap();
+    }
+    let mut all = Vec::new();
+    while let Some(event) = reply.event().await {
+        all.push(event);
+    }
+    all
+}
+
+#[test]
+fn a_request_without_its_client_is_in_flight_until_its_reply() {
+    run(async {
+        for sharing in ["session", "shared"] {
+            let (beacon, proxy) = one_at_a_time(sharing);
             let session = Client::new(proxy.address).begin(NEWEST).await;
             let mut child = beacon.next().await;
             let gone = session.abandoned(&tool("gone", "wait", json!({}))).await;

@@ -100,6 +100,38 @@ fn a_request_has_one_line_with_its_error_if_it_failed() {
 }
 
 #[test]
+fn a_request_that_gets_no_child_in_time_has_a_warning_and_one_that_is_refused_has_not() {
+    run(async {
+        for sharing in ["session", "shared"] {
+            let beacon = Beacon::new();
+            let lines = format!("sharing = '{sharing}'\nwait_timeout = '50ms'\nchildren_max = 1");
+            // The child answers nothing before it is told to.
+            let server = legacy(&beacon, &lines).replace("env = {", "env = { GATED = 'yes',");
+            let limits = "[limits]\nrequests_per_principal_max = 1\n";
+            let config = format!("[log]\nformat = 'json'\n{limits}{server}");
+            let proxy = Proxy::with_stderr(&config, Stdio::piped());
+            let client = Client::new(proxy.address);
+            let hello = initialize(NEWEST);
+            let (first, second) = tokio::join!(client.post(&hello), client.post(&hello));
+            let mut statuses = [first.status, second.status].map(|status| status.as_u16());
+            statuses.sort_unstable();
+            assert_eq!(statuses, [429, 503], "{sharing}");
+            let log = proxy.log().await;
+            let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+            let lines: Vec<Value> = lines.collect();
+            let of = |outcome: &str| {
+                let found = lines.iter().find(|line| line["outcome"] == outcome);
+                found.unwrap_or_else(|| panic!("{outcome}: {log}"))
+            };
+            assert_eq!(of("starting")["level"], "WARN", "{log}");
+            assert!(of("starting")["error"].is_string(), "{log}");
+            assert_eq!(of("too many")["level"], "INFO", "{log}");
+            assert!(of("too many").get("error").is_none(), "{log}");
+        }
+    });
+}
+
+#[test]
 fn neither_log_nor_metrics_nor_health_tells_a_secret() {
     run(async {
         let beacon = Beacon::new();

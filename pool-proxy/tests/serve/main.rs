@@ -8,6 +8,7 @@
 //! | `subscriptions` | which clients of shared children are told of which resources |
 //! | `lists` | lists that are seen while no child lives, and what they say of tools |
 //! | `memory` | how much memory children may occupy |
+//! | `serial` | a server that serves one request at a time |
 //! | `own` | children of one session each |
 //! | `promised` | such children, and sessions that begin without one |
 //! | `fresh` | children of one request each |
@@ -15,9 +16,12 @@
 //! | `era` | how it is found out which era a child speaks |
 //! | `modern_children` | children of revision 2026-07-28 |
 //! | `blocked` | what does not take what it is sent |
+//! | `gone` | clients that go away while their request waits for a child |
+//! | `keys` | which clients have children in common |
 //! | `limits` | how many requests may be in flight |
 //! | `open_files` | how many connections the descriptors allow |
 //! | `log` | what is said of requests and of starts |
+//! | `repeats` | what is sent again when a child dies |
 //! | `refusals` | what is refused before a child sees it |
 //! | `life` | start, end, and what is said of the proxy itself |
 
@@ -31,6 +35,8 @@ mod blocked;
 mod client;
 mod era;
 mod fresh;
+mod gone;
+mod keys;
 mod life;
 mod limits;
 mod lists;
@@ -43,6 +49,8 @@ mod own;
 mod promised;
 mod proxy;
 mod refusals;
+mod repeats;
+mod serial;
 mod shared;
 mod stateless;
 mod subscriptions;

@@ -8,7 +8,11 @@ use crate::client::{Client, NEWEST};
 use crate::proxy::{Beacon, Proxy, legacy};
 use crate::run;
 
-fn started(limit: &str, settings: &str, beacon: &Beacon) -> Proxy {
+/// So many connections are wanted, and two children. A shell limits the program first.
+const CONNECTIONS: usize = 300;
+
+fn started(limit: &str, beacon: &Beacon) -> Proxy {
+    let settings = format!("[http]\nconnections_max = {CONNECTIONS}\n[limits]\nchildren_max = 2\n");
     let config = format!("{settings}{}", legacy(beacon, "sharing = 'shared'"));
     Proxy::limited(limit, &config, Stdio::piped())
 }
@@ -23,41 +27,54 @@ fn limit_of(proxy: &Proxy) -> u64 {
     soft.parse().unwrap()
 }
 
+/// What the log says of too few descriptors: how many connections are accepted, and how many descriptors are needed.
+fn warning(log: &str) -> Option<(usize, u64)> {
+    let line = log.lines().find(|line| line.contains(" WARN "))?;
+    let after = |text: &str| {
+        let (_, rest) = line.split_once(text).unwrap_or_else(|| panic!("{line}"));
+        rest.split_once(|c: char| !c.is_ascii_digit())
+            .unwrap()
+            .0
+            .parse::<u64>()
+            .unwrap()
+    };
+    for part in ["http.connections_max = 300", "limits.children_max"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    let accepted = after("pool_proxy::descriptors: ");
+    Some((usize::try_from(accepted).unwrap(), after("ulimit -n ")))
+}
+
 #[test]
 fn the_soft_limit_is_raised_to_what_connections_and_children_need() {
     run(async {
         let beacon = Beacon::new();
-        let settings = "[http]\nconnections_max = 300\n[limits]\nchildren_max = 2\n";
-        let proxy = started("ulimit -S -n 100", settings, &beacon);
-        let raised = limit_of(&proxy);
-        assert!((316..600).contains(&raised), "{raised}");
+        let proxy = started("ulimit -S -n 100", &beacon);
+        assert!(limit_of(&proxy) > CONNECTIONS as u64);
         Client::new(proxy.address).begin(NEWEST).await;
         let log = proxy.log().await;
-        assert!(!log.contains("ulimit"), "{log}");
+        assert_eq!(warning(&log), None, "{log}");
     });
 }
 
 #[test]
-fn at_the_hard_limit_fewer_connections_are_accepted_and_the_log_says_how_many() {
+fn at_the_hard_limit_fewer_connections_are_accepted_and_the_log_says_which_limit_is_enough() {
     run(async {
         let beacon = Beacon::new();
-        let settings = "[http]\nconnections_max = 300\n[limits]\nchildren_max = 2\n";
-        let proxy = started("ulimit -n 100", settings, &beacon);
+        let proxy = started("ulimit -n 100", &beacon);
         assert_eq!(limit_of(&proxy), 100);
         Client::new(proxy.address).begin(NEWEST).await;
         let log = proxy.log().await;
-        let warning = log
-            .lines()
-            .find(|line| line.contains(" WARN "))
-            .expect(&log);
-        for part in [
-            "20 connections are accepted at a time instead of http.connections_max = 300",
-            "may have 100 descriptors",
-            "ulimit -n 380",
-            "limits.children_max",
-        ] {
-            assert!(warning.contains(part), "{part}: {warning}");
-        }
+        let (accepted, needed) = warning(&log).expect(&log);
+        assert!((16..100).contains(&accepted), "{log}");
+        assert!(log.contains("may have 100 descriptors"), "{log}");
+        // The limit that it names is enough, and the least that is.
+        let enough = started(&format!("ulimit -n {needed}"), &beacon);
+        let log = enough.log().await;
+        assert_eq!(warning(&log), None, "{log}");
+        let short = started(&format!("ulimit -n {}", needed - 1), &beacon);
+        let log = short.log().await;
+        assert_eq!(warning(&log), Some((CONNECTIONS - 1, needed)), "{log}");
     });
 }
 
@@ -70,6 +87,10 @@ fn a_start_is_refused_if_children_need_more_than_there_is() {
         said.contains("may have 256 descriptors") && said.contains("limits.children_max = 64"),
         "{said}"
     );
+    let settings = "[limits]\nchildren_max = 9223372036854775807\n";
+    let config = format!("{settings}[servers.a]\ncommand = ['cat']\n");
+    let said = Proxy::refused("ulimit -n 256", &config);
+    assert!(said.contains("raise the limit to"), "{said}");
 }
 
 /// So many connections, idle, leave enough for children.
@@ -77,11 +98,12 @@ fn a_start_is_refused_if_children_need_more_than_there_is() {
 fn children_start_though_all_connections_are_taken() {
     run(async {
         let beacon = Beacon::new();
-        let settings = "[http]\nconnections_max = 300\n[limits]\nchildren_max = 2\n";
-        let proxy = started("ulimit -n 100", settings, &beacon);
+        let log = started("ulimit -n 100", &beacon).log().await;
+        let (accepted, _) = warning(&log).expect(&log);
+        let proxy = started("ulimit -n 100", &beacon);
         let mut idle = Vec::new();
         // One less than are accepted, for the client.
-        for _ in 0..19 {
+        for _ in 1..accepted {
             idle.push(tokio::net::TcpStream::connect(proxy.address).await.unwrap());
         }
         let session = Client::new(proxy.address).begin(NEWEST).await;

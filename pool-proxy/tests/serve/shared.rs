@@ -2,7 +2,7 @@
 
 use hyper::{Method, StatusCode};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::client::{Client, NEWEST, initialize, request, tool};
 use crate::proxy::{Beacon, Proxy, legacy, scratch};
@@ -327,39 +327,6 @@ fn a_log_level_is_accepted_and_no_line_of_the_log_reaches_a_client() {
 }
 
 #[test]
-fn principals_share_children_only_where_that_is_declared() {
-    run(async {
-        let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"; // test
-        let other = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752"; // test2
-        let tokens = format!("[tokens.a]\nsha256 = '{hash}'\n[tokens.b]\nsha256 = '{other}'\n");
-        for (sharing, is_shared) in [("shared", false), ("stateless", true)] {
-            let beacon = Beacon::new();
-            let lines = format!("sharing = '{sharing}'\nchildren_max = 1\n{tokens}");
-            let proxy = Proxy::configured(&legacy(&beacon, &lines));
-            let client = Client::new(proxy.address);
-            let one = client
-                .with("authorization", "Bearer test")
-                .begin(NEWEST)
-                .await;
-            let two = client
-                .with("authorization", "Bearer test2")
-                .begin(NEWEST)
-                .await;
-            let pids = (
-                one.call(1, "pid", json!({})).await,
-                two.call(1, "pid", json!({})).await,
-            );
-            assert_eq!(pids.0 == pids.1, is_shared, "{sharing}");
-            let stolen = one.with("authorization", "Bearer test2");
-            assert_eq!(
-                stolen.post(&tool(1, "pid", json!({}))).await.status,
-                StatusCode::NOT_FOUND
-            );
-        }
-    });
-}
-
-#[test]
 fn a_batch_of_the_revision_that_has_them_is_served_message_by_message() {
     run(async {
         let beacon = Beacon::new();
@@ -414,36 +381,6 @@ fn a_batch_of_the_revision_that_has_them_is_served_message_by_message() {
         }
         let hidden = json!([initialize("2025-03-26")]);
         assert_eq!(client.post(&hidden).await.status, StatusCode::BAD_REQUEST);
-    });
-}
-
-#[test]
-fn clients_of_unequal_capabilities_share_a_child_that_is_told_of_none() {
-    run(async {
-        let beacon = Beacon::new();
-        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nchildren_max = 1"));
-        let client = Client::new(proxy.address);
-        let mut told = Vec::new();
-        for capabilities in [
-            json!({}),
-            json!({ "sampling": {}, "elicitation": {}, "roots": {} }),
-        ] {
-            let mut message = initialize(NEWEST);
-            message["params"]["capabilities"] = capabilities;
-            let reply = client.post(&message).await;
-            let id = reply.headers["mcp-session-id"].to_str().unwrap();
-            let session = client.with("mcp-session-id", id);
-            told.push((
-                session.call(1, "pid", json!({})).await,
-                session.call(2, "client", json!({})).await,
-            ));
-            // The child may not ask what the client could answer.
-            let reply = session.call(3, "ask", json!({})).await;
-            assert!(reply.contains("-32601"), "{reply}");
-        }
-        assert_eq!(told[0], told[1]);
-        let initialized: Value = serde_json::from_str(&told[0].1).unwrap();
-        assert_eq!(initialized["capabilities"], json!({}));
     });
 }
 

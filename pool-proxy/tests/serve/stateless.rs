@@ -181,6 +181,19 @@ fn a_legacy_server_of_sessions_says_which_versions_it_is_spoken_to_in() {
 }
 
 #[test]
+fn a_legacy_child_is_told_that_it_may_not_ask_a_client_without_a_session() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nchildren_max = 1"));
+        let ask = speaking(&Client::new(proxy.address), "tools/call").with("mcp-name", "ask");
+        let message = modern("tools/call", json!({ "name": "ask" }));
+        let reply = ask.post(&message).await.last().await;
+        let text = reply["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains("-32601"), "{reply}");
+    });
+}
+
+#[test]
 fn a_subscription_of_lists_is_acknowledged_and_told_of_what_it_wants() {
     run(async {
         let beacon = Beacon::new();

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 if "BEACON" in os.environ:
     beacon = socket.socket(socket.AF_UNIX)
@@ -99,6 +100,10 @@ def call(request, params):
     if name == "mark":
         beacon.sendall(b"mark\n")
         return text("marked")
+    if name == "work":
+        # One call at a time, whoever else waits.
+        time.sleep(arguments["seconds"])
+        return text(os.getpid())
     if name == "fill":
         return text("x" * arguments["bytes"])
     if name == "leak":
@@ -177,6 +182,10 @@ def answer(message):
             say({"id": request, "error": {"code": -32002, "message": "no such resource", "data": {"uri": uri}}})
         elif uri != "a:never":
             say({"id": request, "result": {}})
+    elif method in ("resources/read", "completion/complete"):
+        # For a word of the test.
+        beacon.sendall(f"{method}\n".encode())
+        say({"id": request, "result": {"word": beacon.recv(100).decode()}})
     elif method == "tools/call":
         result = call(request, message["params"])
         if result is not None:

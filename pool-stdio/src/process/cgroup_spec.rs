@@ -21,9 +21,17 @@ use super::sys;
 /// `directory` is one that this program may make groups in, and that holds no process itself. The child
 /// moves into its group by itself, before it is the program: the system allows that if this program runs
 /// below `directory`, or as root. [`CommandSpec::build`](crate::CommandSpec::build) makes a group to try it,
-/// and says what is missing. The group is removed when the child has ended. If this program ends first, the
-/// guardian ends what is in the group and removes it. An [`unguarded`](crate::CommandSpec::unguarded) child's
-/// group stays behind then.
+/// and says what is missing.
+///
+/// Everything in the group counts as the child's, and is ended with it: also groups that the child makes in its own,
+/// and a process that another program moves in. A process with rights over another group, such as one of root, can
+/// move out. It is then looked for as with [`KillScope::Tree`](crate::KillScope::Tree).
+///
+/// The group is removed when the child has ended, with the groups in it. One stays as long as a process lives in it that
+/// could not be ended, or was moved in later: the system refuses to remove it (`EBUSY`), and nobody tries again while this
+/// program runs. When this program ends, the guardian ends what is in the groups that are left, and removes them. The
+/// group of an [`unguarded`](crate::CommandSpec::unguarded) child stays behind then, as does one whose path the guardian
+/// cannot be told: it has a line break, is no UTF-8, or ends in a space or tab.
 ///
 /// # Examples
 ///

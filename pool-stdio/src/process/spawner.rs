@@ -333,13 +333,13 @@ impl Spawner {
         let id = ChildId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         let scope = command.scope();
         let descendants_since = (scope == KillScope::Tree).then(sys::clock_ticks);
-        let guarded = (command.guarding() == Guarding::Guarded).then(|| {
+        let mut guarded = (command.guarding() == Guarding::Guarded).then(|| {
             ensure_guardian(&self.custodian);
             GuardedStart::begin(id)
         });
         let mark = mark_of(command, id);
         // Order: it is dropped after the child, if the start fails: only an empty one can be removed.
-        let cgroup = make_cgroup(command, id)?;
+        let cgroup = make_cgroup(command, id, guarded.as_mut())?;
         let guard = SpawnGuard::start(command, mark, cgroup.as_ref(), &self.chance)?;
         let failed = |error| SpawnError::from_system(command, error, 1);
         let root = guard.adopt_root().map_err(failed)?;
@@ -431,14 +431,18 @@ fn mark_of(command: &Command, child: ChildId) -> Option<Mark> {
     })
 }
 
-fn make_cgroup(command: &Command, id: ChildId) -> Result<Option<NewCgroup>, SpawnError> {
+fn make_cgroup(
+    command: &Command,
+    id: ChildId,
+    guarded: Option<&mut GuardedStart>,
+) -> Result<Option<NewCgroup>, SpawnError> {
     let Some(spec) = command.cgroup() else {
         return Ok(None);
     };
     let path = spec.path_of(id);
-    if command.guarding() == Guarding::Guarded {
+    if let Some(guarded) = guarded {
         // Order: told before it is made, so that it is never left behind.
-        guardian::cgroup_made(id, &path);
+        guarded.cgroup_made(&path);
     }
     let made = spec.make(path).map_err(|problem| SpawnError::Cgroup {
         path: spec.directory.display().to_string(),

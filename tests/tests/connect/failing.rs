@@ -242,6 +242,28 @@ async fn waiter_is_not_refused_while_a_lease_is_out() {
     bed.finish().await;
 }
 
+/// A lease that is to be closed when it comes back serves nobody: who waits is told so while it is out, and who comes
+/// does not wait.
+#[tokio::test(start_paused = true)]
+async fn waiter_is_refused_while_a_lease_is_out_that_will_not_be_lent_again() {
+    let bed = Bed::with(2, |builder| builder.retry_delay(MINUTE, MINUTE));
+    let lease = bed.lease().await;
+    bed.fake.set(Call::Connect, Answer::Permanent);
+    let mut waiter = HandPolled::waiting(bed.pool.acquire());
+    quiesce().await;
+    assert!(waiter.poll().is_pending(), "the lease will be returned");
+    bed.pool.evict_all();
+    quiesce().await;
+    let error = waiter.ready().expect_err("nothing can serve it");
+    assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
+    let error = HandPolled::new(bed.pool.acquire())
+        .ready()
+        .expect_err("nor a later one");
+    assert!(matches!(error, AcquireError::Unavailable { .. }), "{error}");
+    drop((waiter, lease));
+    bed.finish().await;
+}
+
 /// Waiters are refused as soon as the last connection that could serve them is gone.
 #[tokio::test(start_paused = true)]
 async fn waiter_is_refused_when_the_last_lease_is_lost() {

@@ -44,10 +44,13 @@ async fn chain_of_sources_leads_to_the_connectors_own_error() {
     let start = "pool `workers` cannot open connections, retry after ";
     assert!(chain[0].starts_with(start), "{}", chain[0]);
     assert!(
-        chain[0].ends_with("; the last connect failed: no such program"),
+        chain[0].ends_with("; the last attempt failed: no such program"),
         "{}",
         chain[0]
     );
+    // Nobody waited, and a text of the whole chain says only once that a connect failed.
+    assert!(!chain[0].contains("waiting out"), "{}", chain[0]);
+    assert_eq!(chain.join(": ").matches("connect failed").count(), 1);
     assert_eq!(chain[1], "connect failed, later attempts will fail as well");
     assert_eq!(chain[2], "no such program");
     let cause = error

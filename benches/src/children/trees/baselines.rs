@@ -4,7 +4,7 @@
 //! The script does what a well-known agent does that starts its tools as children: it lists the
 //! descendants once, sends SIGTERM to the group, waits half a second, and kills what is left of its
 //! list. execa runs with `killDescendants` and half a second until it kills; tree-kill sends SIGKILL.
-//! `.ci/install-baselines` installs the packages. What lives on is counted 150 ms after a call has
+//! `.ci/install-baselines` installs the packages. Survivors are counted 150 ms after a call has
 //! returned, later than for ours.
 
 use std::path::{Path, PathBuf};

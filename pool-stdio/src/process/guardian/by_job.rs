@@ -50,8 +50,6 @@ pub(crate) const fn rootless(_: ChildId, _: KillScope, _: u32) {}
 
 pub(crate) const fn ended(_: ChildId) {}
 
-pub(crate) const fn cgroup_made(_: ChildId, _: &Path) {}
-
 pub(crate) const fn cgroup_removed(_: ChildId) {}
 
 pub(crate) const fn exited(_: &Arc<Root>, _: Exit) {}
@@ -64,6 +62,9 @@ impl GuardedStart {
     pub(crate) const fn begin(_: ChildId) -> Self {
         Self
     }
+
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) const fn cgroup_made(&mut self, _: &Path) {}
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) const fn succeed(self, _: KillScope, _: u32, _: PidState) {}

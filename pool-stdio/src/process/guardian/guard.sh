@@ -60,22 +60,24 @@ forget_gone() {
   done
   cgroups=$kept
 } 2>/dev/null
-# Removes a control group and those in it. One in which a process lives stays.
+# Removes a control group and those in it. Where a process lives in one of them, all stay.
 has_removed() {
   [ -d "$1" ] || return 0
   while read -r key value; do
     [ "$key $value" != "populated 1" ] || return 1
   done <"$1/cgroup.events"
-  for below in "$1"/*/; do
+  # Names that begin with a dot need patterns of their own.
+  for below in "$1"/*/ "$1"/.[!.]*/ "$1"/..?*/; do
     [ ! -d "$below" ] || has_removed "${below%/}"
   done
-  # Without an rmdir it stays, empty.
+  # Where there is no rmdir, the empty group stays and is forgotten.
   rmdir "$1" || ! command -v rmdir
 } >/dev/null 2>&1
-# The processes in a control group and in those in it. One that cannot be named is 0.
+# Lists the processes in a control group and in those in it, but for those of other pid namespaces: their
+# number is 0 here.
 members() {
   while read -r pid; do [ "$pid" = 0 ] || echo "$pid"; done <"$1/cgroup.procs"
-  for below in "$1"/*/; do
+  for below in "$1"/*/ "$1"/.[!.]*/ "$1"/..?*/; do
     [ ! -d "$below" ] || members "${below%/}"
   done
 } 2>/dev/null
@@ -85,6 +87,19 @@ read_stat() {
   while IFS= read -r line; do fields=${line##*) }; done <"/proc/$1/stat"
   [ -n "$fields" ]
 } 2>/dev/null
+# Lists the processes in the control groups of all children.
+all_members() {
+  for id in $cgroups; do
+    eval "path=\$g$id"
+    members "$path"
+  done
+}
+# Whether a process is in a group that is known by its number. Without a /proc that cannot be told.
+is_in_known_group() {
+  read_stat "$1" || return 1
+  set -- $fields
+  case $groups in *" $3 "*) return 0 ;; *) return 1 ;; esac
+}
 # Whether a process is in the group of a child whose root was reaped. It is, or was a moment ago, marked;
 # so the group is the child's, and the `target` is all of it. A member that goes on in another process
 # again and again is reached by no signal of its own.
@@ -112,9 +127,9 @@ is_marked() {
   done <"/proc/$1/environ"
   return 1
 } 2>/dev/null
-# The processes that carry the host's mark for trees, for a start of which nothing more is known, or for
-# a group without its root; of these the group, as a negative number. To read an environment can take for
-# ever.
+# Lists the processes that carry the host's mark for trees, for a start of which nothing more is known, or
+# for a group without its root. Each is followed by a colon and whom to signal: itself or, as a negative
+# number, that group. To read an environment can take for ever.
 marked() {
   if [ -n "$fast" ]; then
     set -- $(grep -ls $patterns /proc/[0-9]*/environ)
@@ -126,15 +141,23 @@ marked() {
     target=$pid
     # Only a group needs a second look. Order: a dead process has a group, but no environment.
     if [ -n "$fast" ] && { [ "$rootless" = " " ] || is_member "$pid"; } || is_marked "$pid"; then
-      echo "$target"
+      echo "$pid:$target"
     fi
   done
 }
-# Sends the signals to all that this half of the search finds.
+# Sends the signals to all that this half of the search finds. Programs may count a SIGTERM: it goes to no
+# process that is known to get it in another way. SIGKILL goes every way there is.
 signal() {
   if [ "$half" = marks ]; then
-    told=" "
-    for target in $(marked); do
+    told=" " inside=" "
+    for pid in $(all_members); do inside="$inside$pid "; done
+    for found in $(marked); do
+      pid=${found%:*} target=${found#*:}
+      if [ "$1" != KILL ]; then
+        # The other half signals these.
+        case $inside in *" $pid "*) continue ;; esac
+        ! is_in_known_group "$pid" || continue
+      fi
       case $told in *" $target "*) continue ;; esac
       told="$told$target "
       for name in "$@"; do kill -s "$name" -- "$target"; done
@@ -148,7 +171,10 @@ signal() {
       eval "path=\$g$id"
       # Where the system cannot kill all at once, they are killed one by one.
       [ "$name" != KILL ] || ! [ -e "$path/cgroup.kill" ] || echo 1 >"$path/cgroup.kill"
-      for pid in $(members "$path"); do kill -s "$name" "$pid"; done
+    done
+    for pid in $(all_members); do
+      [ "$name" = KILL ] || ! is_in_known_group "$pid" || continue
+      kill -s "$name" "$pid"
     done
   done
 } 2>/dev/null
@@ -197,8 +223,8 @@ wait_for() {
     pause
   done
 }
-# One half of the search: by `numbers` of roots and groups and paths of control groups, which looks at no
-# process, so that none can make it wait, or by `marks`.
+# One half of the search. The half `numbers` knows roots and groups by their numbers, and control groups by
+# their paths. It reads no environment, so no process can make it wait. The half `marks` reads environments.
 end_all() {
   half=$1 coming=
   if [ "$half" = marks ]; then
@@ -221,8 +247,8 @@ end_all() {
     leave_if_done ""
     pause
     round=$((round + 1))
-    # The first SIGKILL reaches all. What is there after that is dead, and waits for its parent. Control
-    # groups show no dead.
+    # The first SIGKILL reaches all members of roots and groups. Those that are there after that are dead, and
+    # wait for their parents. A control group shows no dead, so one with members is worth more rounds.
     [ "$round" -lt 10 ] || [ "$half$cgroups" != "numbers " ] || return 0
   done
 }

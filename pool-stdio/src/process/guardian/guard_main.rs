@@ -183,7 +183,11 @@ struct Times {
 
 /// A half of the search for what is to be ended.
 trait Search {
-    fn look(&mut self) -> Alive;
+    fn look(&mut self) -> Alive<'_>;
+
+    /// Those of them that this half asks to end. Programs may count a SIGTERM: it is sent to no process that is
+    /// known to get it in another way. SIGKILL goes every way there is.
+    fn look_for_asked(&mut self) -> Alive<'_>;
 
     /// Whether some that are not there yet can still come.
     fn may_come(&self) -> bool;
@@ -201,8 +205,14 @@ fn end(mut search: impl Search, times: Times) -> bool {
     let mut empty_looks = 0;
     loop {
         let now = sys::clock_now();
-        let alive = search.look();
-        if alive.is_empty() && !(now < times.kill_at && search.may_come()) {
+        let is_empty = {
+            let alive = search.look();
+            if now >= times.kill_at {
+                alive.kill();
+            }
+            alive.is_empty()
+        };
+        if is_empty && !(now < times.kill_at && search.may_come()) {
             empty_looks += 1;
             if empty_looks >= search.enough_empty_looks() {
                 return true;
@@ -210,10 +220,8 @@ fn end(mut search: impl Search, times: Times) -> bool {
         } else {
             empty_looks = 0;
         }
-        if now >= times.kill_at {
-            alive.signal(&[Signal::Kill]);
-        } else if now >= times.term_at && !is_asked {
-            alive.signal(&[Signal::Terminate, Signal::Continue]);
+        if now >= times.term_at && now < times.kill_at && !is_asked {
+            search.look_for_asked().ask();
             is_asked = true;
         }
         if now >= times.kill_at + search.kill_wait() {
@@ -223,7 +231,7 @@ fn end(mut search: impl Search, times: Times) -> bool {
     }
 }
 
-/// Finds roots and groups by their numbers, and control groups by their paths. Looks at no process, so that none can
+/// Finds roots and groups by their numbers, and control groups by their paths. Reads no environment, so no process can
 /// make it wait.
 #[derive(Debug)]
 struct Numbers {
@@ -232,7 +240,7 @@ struct Numbers {
 }
 
 impl Search for Numbers {
-    fn look(&mut self) -> Alive {
+    fn look(&mut self) -> Alive<'_> {
         // Numbers of what has gone are free for others. Those of zombies are not.
         self.known.retain(|_, known| match *known {
             Known::Starting | Known::Rootless { .. } => false,
@@ -246,7 +254,7 @@ impl Search for Numbers {
         self.cgroups
             .retain(|cgroup| cgroup.is_populated().unwrap_or(true) || !cgroup.remove());
         let mut found = Alive {
-            cgroups: self.cgroups.clone(),
+            cgroups: &self.cgroups,
             ..Alive::default()
         };
         for known in self.known.values() {
@@ -260,6 +268,10 @@ impl Search for Numbers {
         found
     }
 
+    fn look_for_asked(&mut self) -> Alive<'_> {
+        self.look()
+    }
+
     fn may_come(&self) -> bool {
         false
     }
@@ -268,8 +280,8 @@ impl Search for Numbers {
         1
     }
 
-    /// The first SIGKILL reaches all. What is there after that is dead, and waits for its parent. Control groups show no
-    /// dead.
+    /// The first SIGKILL reaches all members of roots and groups. Those that are there after that are dead, and wait
+    /// for their parents. A control group shows no dead, so one with members is worth more looks.
     fn kill_wait(&self) -> Duration {
         if self.cgroups.is_empty() {
             KILL_WAIT / 10
@@ -287,6 +299,9 @@ struct Marks {
     starting: BTreeSet<ChildId>,
     /// With the number of the group.
     rootless: BTreeMap<ChildId, u32>,
+    /// Groups and control groups whose members the other half asks to end.
+    known_groups: BTreeSet<u32>,
+    cgroups: Vec<Cgroup>,
 }
 
 impl Marks {
@@ -297,6 +312,8 @@ impl Marks {
             trees: guard.had_trees,
             starting: BTreeSet::new(),
             rootless: BTreeMap::new(),
+            known_groups: BTreeSet::new(),
+            cgroups: guard.cgroups.values().cloned().collect(),
         };
         for (child, known) in &guard.known {
             match *known {
@@ -306,6 +323,9 @@ impl Marks {
                 Known::Rootless { pid, .. } => {
                     marks.rootless.insert(*child, pid);
                 }
+                Known::Running { scope, pid } if scope != KillScope::Root => {
+                    marks.known_groups.insert(pid);
+                }
                 Known::Running { .. } => {}
             }
         }
@@ -313,9 +333,21 @@ impl Marks {
         is_any.then_some(marks)
     }
 
+    /// Finds all but the members of these groups, and these processes.
+    fn look_without(&self, groups: &BTreeSet<u32>, pids: &BTreeSet<u32>) -> Alive<'static> {
+        let mut found = Alive::default();
+        for process in sys::processes().unwrap_or_default() {
+            let is_left_out = groups.contains(&process.group) || pids.contains(&process.id.pid);
+            if !process.is_dead && !is_left_out {
+                self.add(&process, &mut found);
+            }
+        }
+        found
+    }
+
     /// Adds the process if it is to be ended, or its group if that is a child's without its root: a
     /// member can go on in another process again and again, and only a signal to all reaches it.
-    fn add(&self, process: &Process, found: &mut Alive) {
+    fn add(&self, process: &Process, found: &mut Alive<'_>) {
         let Ok(Environment::Read(environ)) = sys::environment(process.id.pid) else {
             return;
         };
@@ -332,14 +364,14 @@ impl Marks {
 }
 
 impl Search for Marks {
-    fn look(&mut self) -> Alive {
-        let mut found = Alive::default();
-        for process in sys::processes().unwrap_or_default() {
-            if !process.is_dead {
-                self.add(&process, &mut found);
-            }
-        }
-        found
+    fn look(&mut self) -> Alive<'_> {
+        self.look_without(&BTreeSet::new(), &BTreeSet::new())
+    }
+
+    fn look_for_asked(&mut self) -> Alive<'_> {
+        let members = self.cgroups.iter().map(Cgroup::processes);
+        let members = members.flat_map(Result::unwrap_or_default).collect();
+        self.look_without(&self.known_groups, &members)
     }
 
     /// A child whose start had begun can still be on its way.
@@ -376,34 +408,50 @@ fn is_reached(delivery: Delivery) -> bool {
 }
 
 #[derive(Debug, Default)]
-struct Alive {
+struct Alive<'a> {
     processes: Vec<ProcessId>,
     groups: BTreeSet<u32>,
     roots: BTreeSet<u32>,
-    cgroups: Vec<Cgroup>,
+    cgroups: &'a [Cgroup],
 }
 
-impl Alive {
+impl Alive<'_> {
     fn is_empty(&self) -> bool {
         let has_processes = !self.processes.is_empty() || !self.roots.is_empty();
         !has_processes && self.groups.is_empty() && self.cgroups.is_empty()
     }
 
-    fn signal(&self, signals: &[Signal]) {
-        for cgroup in &self.cgroups {
-            if signals == [Signal::Kill] {
-                // Where the system cannot, they are killed one by one.
-                let (Ok(()) | Err(_)) = cgroup.kill();
-            }
-            for pid in cgroup.processes().unwrap_or_default() {
-                for signal in signals.iter().filter(|_| pid != 0) {
-                    drop(sys::signal_process_by_pid(pid, Some(*signal)));
-                }
-            }
+    fn kill(&self) {
+        for cgroup in self.cgroups {
+            // Where the system cannot, they are killed one by one.
+            let (Ok(()) | Err(_)) = cgroup.kill();
         }
+        self.signal(&[Signal::Kill], |_| true);
+    }
+
+    /// Sends SIGTERM, once to each, and SIGCONT: a stopped process does not act on the first.
+    fn ask(&self) {
+        let signals = [Signal::Terminate, Signal::Continue];
+        self.signal(&signals, |member| !self.is_in_group(member));
+    }
+
+    /// Whether a process gets what is sent to one of the groups.
+    fn is_in_group(&self, pid: u32) -> bool {
+        sys::group_of(pid).is_some_and(|group| self.groups.contains(&group))
+    }
+
+    /// Of the members of control groups, those get it for which `is_meant` says so.
+    fn signal(&self, signals: &[Signal], is_meant: impl Fn(u32) -> bool) {
         for group in &self.groups {
             for signal in signals {
                 drop(sys::signal_group_by_pid(*group, Some(*signal)));
+            }
+        }
+        let members = self.cgroups.iter().map(Cgroup::processes);
+        for pid in members.flat_map(Result::unwrap_or_default) {
+            // 0 is one that cannot be named.
+            for signal in signals.iter().filter(|_| pid != 0 && is_meant(pid)) {
+                drop(sys::signal_process_by_pid(pid, Some(*signal)));
             }
         }
         for root in &self.roots {

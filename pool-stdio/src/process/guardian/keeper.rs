@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use super::guardian_start::start_guardian;
 use super::told::{CgroupPath, Known, Told};
+use crate::process::cgroup::Cgroup;
 use crate::process::health::{self, Event};
 use crate::process::host;
 use crate::process::lock::lock;
@@ -156,6 +157,7 @@ pub fn set_host_death_grace(grace: Duration) {
 #[derive(Debug)]
 pub(crate) struct GuardedStart {
     child: ChildId,
+    cgroup: Option<Cgroup>,
     is_done: bool,
 }
 
@@ -165,8 +167,21 @@ impl GuardedStart {
         note(child, Known::Starting);
         Self {
             child,
+            cgroup: None,
             is_done: false,
         }
+    }
+
+    /// The child is about to get the control group of this path. If the path does not fit into a line, the guardian
+    /// learns nothing of it, and only this program removes the group.
+    pub(crate) fn cgroup_made(&mut self, path: &Path) {
+        self.cgroup = Some(Cgroup::at(path));
+        let Some(path) = CgroupPath::new(path) else {
+            return;
+        };
+        let mut state = lock(&STATE);
+        state.cgroups.insert(self.child, path.clone());
+        state.tell(&Told::Cgroup(self.child, path).line());
     }
 
     /// The child runs. From now on [`ended`] is to be called. If its pid means it, so does the group of
@@ -182,8 +197,12 @@ impl GuardedStart {
 
 impl Drop for GuardedStart {
     fn drop(&mut self) {
-        if !self.is_done {
-            ended(self.child);
+        if self.is_done {
+            return;
+        }
+        ended(self.child);
+        // One in which a process still lives is left to the guardian.
+        if self.cgroup.as_ref().is_some_and(Cgroup::remove) {
             cgroup_removed(self.child);
         }
     }
@@ -212,17 +231,7 @@ pub(crate) fn ended(child: ChildId) {
     }
 }
 
-/// The child is about to get the control group of this path. One that cannot be told is left to this program.
-pub(crate) fn cgroup_made(child: ChildId, path: &Path) {
-    let Some(path) = CgroupPath::new(path) else {
-        return;
-    };
-    let mut state = lock(&STATE);
-    state.cgroups.insert(child, path.clone());
-    state.tell(&Told::Cgroup(child, path).line());
-}
-
-/// The control group of the child is no more.
+/// The control group of the child was removed.
 pub(crate) fn cgroup_removed(child: ChildId) {
     let mut state = lock(&STATE);
     if state.cgroups.remove(&child).is_some() {
@@ -504,7 +513,7 @@ const CANNOT_WORK: i32 = 3;
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::sync_channel;
-    use std::thread;
+    use std::{fs, thread};
 
     use super::*;
 
@@ -529,6 +538,27 @@ mod tests {
             ended.notify_all();
             assert!(!waits.join().unwrap(), "it went on when there was one");
         });
+    }
+
+    #[test]
+    fn the_control_group_of_a_failed_start_is_known_until_it_is_removed() {
+        let name = format!("pool-start-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let in_use = path.join("in-use");
+        for (child, is_in_use) in [(ChildId(u64::MAX), true), (ChildId(u64::MAX - 1), false)] {
+            let mut start = GuardedStart::begin(child);
+            start.cgroup_made(&path);
+            fs::create_dir_all(if is_in_use { &in_use } else { &path }).expect("it is writable");
+            if is_in_use {
+                fs::write(in_use.join("file"), "").expect("it is writable");
+            }
+            drop(start);
+            assert_eq!(path.exists(), is_in_use);
+            assert_eq!(lock(&STATE).cgroups.contains_key(&child), is_in_use);
+            assert!(!lock(&STATE).live.contains_key(&child));
+            cgroup_removed(child);
+            drop(fs::remove_dir_all(&path));
+        }
     }
 
     #[test]

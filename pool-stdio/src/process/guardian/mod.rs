@@ -23,8 +23,7 @@ mod told;
 
 #[cfg(windows)]
 pub(crate) use self::by_job::{
-    GuardedStart, Hooks, Started, cgroup_made, cgroup_removed, ended, ensure, exited, flush,
-    rootless, set_hooks,
+    GuardedStart, Hooks, Started, cgroup_removed, ended, ensure, exited, flush, rootless, set_hooks,
 };
 #[cfg(windows)]
 pub use self::by_job::{guard_main, set_host_death_grace};
@@ -34,6 +33,5 @@ pub use self::guard_main::guard_main;
 pub use self::keeper::set_host_death_grace;
 #[cfg(unix)]
 pub(crate) use self::keeper::{
-    GuardedStart, Hooks, Started, cgroup_made, cgroup_removed, ended, ensure, exited, flush,
-    rootless, set_hooks,
+    GuardedStart, Hooks, Started, cgroup_removed, ended, ensure, exited, flush, rootless, set_hooks,
 };

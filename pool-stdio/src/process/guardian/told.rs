@@ -12,7 +12,7 @@ use crate::process::terminate::KillScope;
 pub(super) struct CgroupPath(String);
 
 impl CgroupPath {
-    /// `None` if it cannot be told.
+    /// `None` if it does not fit into a line: it is relative or no UTF-8, has a line break, or ends in a space or tab.
     pub(super) fn new(path: &Path) -> Option<Self> {
         let text = path.to_str()?;
         let fits = path.is_absolute() && !text.contains('\n') && !text.ends_with([' ', '\t']);

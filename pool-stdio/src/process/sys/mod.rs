@@ -98,7 +98,7 @@ pub use unix::OwnedPipe;
 #[cfg(unix)]
 pub(crate) use unix::{
     Kept, Look, PipeEnd, Readiness, Ready, StdoutView, block_signals, check_executable, clock_now,
-    close_in_forks, descriptor_limit, descriptors_open, effective_user, enclose, expose,
+    close_in_forks, descriptor_limit, descriptors_open, effective_user, enclose, expose, group_of,
     hard_limit, is_writing, never_blocks, os_error_kind, parent_id, pause, process_limit,
     reap_adopted, resident_bytes, set_nonblocking, signal_group_by_pid, signal_process_by_pid,
     view, write,

@@ -20,7 +20,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal as NixSignal, kill, killpg};
-use nix::unistd::{AccessFlags, Pid, access};
+use nix::unistd::{AccessFlags, Pid, access, getpgid};
 
 use super::{Delivery, Life, LimitedResource, OsErrorKind};
 use crate::process::outcome::Exit;
@@ -357,6 +357,12 @@ pub(crate) fn signal_group_by_pid(pgid: u32, signal: Option<Signal>) -> Delivery
 
 pub(crate) fn signal_process_by_pid(pid: u32, signal: Option<Signal>) -> Delivery {
     delivery(pid_of(pid).and_then(|pid| kill(pid, signal.map(number_of))))
+}
+
+/// The group that a process is in now; `None` if it has gone.
+pub(crate) fn group_of(pid: u32) -> Option<u32> {
+    let group = getpgid(Some(pid_of(pid).ok()?)).ok()?;
+    u32::try_from(group.as_raw()).ok()
 }
 
 fn pid_of(pid: u32) -> nix::Result<Pid> {

@@ -139,7 +139,7 @@ pub(super) async fn nothing_leaks<C: Connector>(trial: &Trial<'_, C>) -> TrialRe
     pooled.end().await?;
     trial.gone(&before, "after the pool closed").await?;
     // A leak grows with the cycles; one of discards alone, or of evictions alone, with half of them.
-    // What else runs on this runtime is little.
+    // Few other tasks run on this runtime.
     let half = trial.subject.cycles / 2;
     let otherwise = "more tasks than a quarter of the cycles are left";
     let alive = || Handle::current().metrics().num_alive_tasks();

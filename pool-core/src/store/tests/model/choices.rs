@@ -163,7 +163,10 @@ impl Model {
     }
 
     pub(super) fn refuse(&mut self, caller: Caller) -> Step {
-        if self.serving() > 0 || !self.has_failed {
+        let can_serve = |slot: &Slot| {
+            slot.state == State::Opening || !slot.is_leaving() && slot.dooms.is_empty()
+        };
+        if self.slots.iter().any(can_serve) || !self.has_failed {
             let what = format!("{} was refused: {:?}", caller.ticket, self.expected());
             return Err(Mismatch::new(what));
         }

@@ -1,0 +1,48 @@
+//! What is sent again when a child dies that may have executed it.
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::client::Client;
+use crate::proxy::{Beacon, Proxy, legacy};
+use crate::run;
+
+#[test]
+fn what_only_reads_is_sent_again_once() {
+    run(async {
+        for sharing in ["sharing = 'shared'", "sharing = 'request'\nspare = 0"] {
+            for method in ["resources/read", "completion/complete"] {
+                is_sent_again_once(sharing, method).await;
+            }
+        }
+    });
+}
+
+async fn is_sent_again_once(sharing: &str, method: &str) {
+    for deaths in [1, 2] {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, &format!("{sharing}\nchildren_max = 1")));
+        let client = Client::new(proxy.address);
+        let children = async {
+            for _ in 0..deaths {
+                let mut child = beacon.next().await;
+                assert_eq!(child.line().await, format!("{method}\n"));
+                child.signal(Signal::SIGKILL);
+                child.gone().await;
+            }
+            if deaths == 1 {
+                let mut child = beacon.next().await;
+                assert_eq!(child.line().await, format!("{method}\n"));
+                child.tell("again").await;
+            }
+        };
+        let (reply, ()) = tokio::join!(client.ask(1, method, json!({})), children);
+        match deaths {
+            1 => assert_eq!(reply["result"]["word"], "again", "{reply}"),
+            _ => {
+                let said = reply["error"]["message"].as_str().unwrap();
+                assert!(said.contains("outcome unknown"), "{said}");
+            }
+        }
+    }
+}
