@@ -236,7 +236,7 @@ fn silence_on_one_stream_does_not_end_what_waits_for_credit_on_the_other() {
     // What the child left behind writes more than is kept. It is no fault of it that nobody reads.
     let script = "(head -c 100000 /dev/zero; exec >&-; sleep 1000) & read -r _";
     let more = json!({
-        "credit": {"stdout": 1}, "keep": {"bytesMax": 10_000},
+        "credit": {"stdout": 1}, "keep": {"bytesMax": 1_000},
         "ladder": {"drainIdleMs": 30, "drainTimeoutMs": 10_000_000},
     });
     driver.spawn_with("a", script, more);
