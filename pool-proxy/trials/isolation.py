@@ -24,8 +24,9 @@ sessions_max = 4000
 [log]
 format = "off"
 """
-# A stopped child is found out by the deadline of a request; so that is short here.
-DEADLINES = ('request_timeout = "5s"', 'wait_timeout = "30s"')
+# A stopped child is found out by the deadline of a request; so that is short here. Both together are less than the
+# patience of a client, so none takes a late refusal for a hang.
+DEADLINES = ('request_timeout = "5s"', 'wait_timeout = "20s"')
 
 
 class Storm:

@@ -122,7 +122,7 @@ class StormSession:
             self.expect(received["params"]["progressToken"] == f"token-{number}", f"a progress token {received}")
             self.tally.count("progress")
         elif method == "notifications/resources/updated":
-            self.check_update(received["params"]["_meta"]["tag"], stream)
+            self.check_update(received["params"]["uri"], stream)
         elif method is not None:
             self.tally.count(f"other {method}")
         elif "error" in received:
@@ -157,11 +157,12 @@ class StormSession:
     def check_tag(self, received, sent, what):
         self.expect(received == sent, f"{what} for {received} instead of {sent}")
 
-    def check_update(self, tag, stream):
+    def check_update(self, uri, stream):
         """An update may come from another session of the same principal only where they share the child."""
-        self.expect(tag["principal"] == self.principal, f"an update on {stream} of {tag}")
+        principal, session = uri.removeprefix("test://same/").split("/")
+        self.expect(principal == self.principal, f"an update on {stream} of {uri}")
         if self.exclusive:
-            self.expect(tag["session"] == self.name, f"an update on {stream} of {tag}")
+            self.expect(session == self.name, f"an update on {stream} of {uri}")
         self.tally.count("updates")
 
     def expect(self, fact, otherwise):

@@ -37,11 +37,13 @@ def call_tool(request):
         for step in (1, 2):
             progress = {"progressToken": token, "progress": step, "message": json.dumps(tag)}
             send({"method": "notifications/progress", "params": progress})
+    # A part of what all subscribe to. Of a shared child nothing but the URI reaches a client.
+    uri = f"test://same/{tag['principal']}/{tag['session']}"
+    updated = {"method": "notifications/resources/updated", "params": {"uri": uri, "_meta": {"tag": tag}}}
     if params["name"] == "touch" and "test://same" in watched:
-        updated = {"uri": "test://same", "_meta": {"tag": tag}}
-        send({"method": "notifications/resources/updated", "params": updated})
+        send(updated)
     for _ in range(given.get("flood", 0)):
-        send({"method": "notifications/resources/updated", "params": {"uri": "test://same", "_meta": {"tag": tag}}})
+        send(updated)
     said = ask(tag) if params["name"] == "ask" else None
     with lock:
         told = {"tag": tag, "pid": os.getpid(), "principals": sorted(principals), "sessions": sorted(sessions)}

@@ -360,7 +360,7 @@ pub struct ChildReport {
     /// How many such bytes there are.
     pub partial_bytes: usize,
     /// How the child exited, if it had. After the end of its stdout, its exit is awaited for up to
-    /// 50 ms, and for up to 5 s if the system shows that it is about to exit.
+    /// 50 ms, and for up to 1 s more if the system shows that it is about to exit.
     pub exit: Option<Exit>,
     /// Why the pool killed the child, if it did: it weighed more than
     /// [`kill_weight`](pool_core::Builder::kill_weight).

@@ -12,7 +12,7 @@ use common::{BRIEF, FIXTURE, Scene, read_lines, write_to};
 use pool_stdio::{
     Child, Children, Command, CommandError, CommandSpec, JsonRpcConnector, KillScope,
     OneShotConnector, Protocol, Signal, SignalError, SpawnError, StderrPolicy, StdioConnector,
-    Stop, Survivors,
+    Stop,
 };
 use pool_testkit::census::Leftover;
 use pool_testkit::fixture::{Behaviour, Step};
@@ -425,7 +425,7 @@ fn a_child_leads_a_session_of_its_own_if_asked_to() {
     let place = format!("pid {pid} group {pid} session {pid} in /usr\n");
     assert_eq!(read_lines(&mut child, 1), place);
     let end = block_on(child.terminate(Stop::Orderly));
-    assert_eq!(end.survivors, Survivors::Known(0));
+    assert_eq!(end.survivors, common::NO_SURVIVORS);
     scene.end(Vec::new());
 }
 

@@ -41,7 +41,7 @@ fn an_event_of_one_child_costs_the_same_beside_many_idle_ones() {
         return;
     }
     // The least of a few, and far below the thirty times that a look at each child for each event would cost: on a
-    // busy machine both are dear, and not equally. The benches compare them exactly.
+    // busy machine both cost more, and not equally. The benches compare them exactly.
     let runs: Vec<Facts> = (0..5)
         .map(|_| Facts::of(HOST, &["idle-children", "300"]))
         .collect();
@@ -66,19 +66,20 @@ fn megabytes_of_stderr_that_are_asked_for_do_not_hold_up_the_others() {
     assert_no_end_is_late(&["large-tails"]);
 }
 
-/// Ends beside the noise take about as long as without it. A few runs, since on a busy machine some are
-/// late for other reasons; what held up the ends would do so in all of them.
+/// Ends beside the noise take about as long as without it, in three of five runs: on a busy machine some are late for
+/// other reasons.
 fn assert_no_end_is_late(scene: &[&str]) {
-    let mut late = Vec::new();
-    while late.len() < 5 {
+    let (mut soon, mut late) = (0, Vec::new());
+    while soon < 3 {
         let facts = Facts::of(HOST, scene);
         let [quiet, noisy] = ["quiet_micros", "noisy_micros"].map(|name| number(&facts, name));
         if noisy < 20 * quiet + 5_000 {
-            return;
+            soon += 1;
+        } else {
+            late.push(facts);
         }
-        late.push(facts);
+        assert!(late.len() < 3, "{late:?}");
     }
-    panic!("{late:?}");
 }
 
 fn number(facts: &Facts, name: &str) -> u64 {

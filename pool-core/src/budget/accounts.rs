@@ -26,6 +26,9 @@ use std::time::Duration;
 
 use crate::time::Time;
 
+#[cfg(debug_assertions)]
+mod asserts;
+
 /// A member of a budget; valid until the member is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MemberKey(u32);
@@ -441,6 +444,8 @@ impl<H: Clone> Accounts<H> {
                 account.turn = turn;
                 account.asked_at = now;
             });
+            #[cfg(debug_assertions)]
+            self.assert_granted(key);
             granted.push(key);
         }
         granted
@@ -552,30 +557,6 @@ impl<H: Clone> Accounts<H> {
 
     pub(super) fn account(&self, key: MemberKey) -> &Account<H> {
         self.table[key.0 as usize].as_ref().expect(STALE)
-    }
-
-    /// Asserts what holds after every operation that ends with [`settle`](Self::settle).
-    #[cfg(debug_assertions)]
-    pub(super) fn assert_invariants(&self) {
-        let mut totals = Totals::default();
-        self.iter().for_each(|account| totals.add(account));
-        assert_eq!(
-            totals, self.totals,
-            "invariant broken: the totals are those of all accounts"
-        );
-        let members = self.table.iter().zip(0..);
-        let untaken = members.filter_map(|(account, place)| {
-            let since = account.as_ref()?.untaken_since()?;
-            Some((since, MemberKey(place)))
-        });
-        assert!(
-            untaken.collect::<BTreeSet<_>>() == self.untaken,
-            "invariant broken: the list of untaken permits is that of all accounts"
-        );
-        assert!(
-            self.next_to_serve().is_none(),
-            "invariant B3 broken: a permit is free and a member asks"
-        );
     }
 }
 

@@ -343,6 +343,18 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         }
     }
 
+    /// For a model that asks in one critical section and drops in another.
+    #[cfg(all(test, loom))]
+    pub(super) fn is_in_use(&self, key: &K) -> bool {
+        self.keys.get(key).is_some_and(KeyRecord::is_in_use)
+    }
+
+    /// The other half of that.
+    #[cfg(all(test, loom))]
+    pub(super) fn drop_unasked(&mut self, key: &K) {
+        self.remove(key);
+    }
+
     /// Drops the keys that were not in use for this time.
     pub(super) fn sweep(&mut self, now: Instant, timeout: Duration) {
         let mut unused = Vec::new();

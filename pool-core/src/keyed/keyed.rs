@@ -4,7 +4,7 @@
 //!
 //! The lock of the key table is taken shared to find a key, and exclusively to add or drop one. While it
 //! is held, the store of a key can be locked to see whether the key is in use, never the other way
-//! round. `Hash`, `Eq` and `Clone` of keys run under it; they must not use the pool. Pools are made outside
+//! round (`key_models`). `Hash`, `Eq` and `Clone` of keys run under it; they must not use the pool. Pools are made outside
 //! of it. Pools, keys and errors are dropped outside of it.
 
 use std::collections::HashMap;
@@ -24,6 +24,7 @@ use crate::engine::{Engine, Lends};
 use crate::error::BuildError;
 use crate::foreign::drop_quietly;
 use crate::handle::Handle;
+use crate::keyed::key_meters::KeyMeters;
 use crate::keyed::key_table::{Begun, KeyTable, NoPlace, Resident, Rest};
 use crate::keyed::keyed_builder::KeyedBuilder;
 use crate::keyed::keyed_error::KeyedAcquireError;
@@ -88,6 +89,8 @@ struct SharedKeys<K, T: Send + 'static, L: Lends<T>> {
     table: RwLock<KeyTable<K, Entry<T, L>>>,
     /// No pool is being made any more, and the table is closed.
     all_made: Notify,
+    /// The metrics of the keyed pool itself.
+    own_meters: KeyMeters,
     /// The metrics of each label.
     meters: Mutex<HashMap<StdArc<str>, StdArc<Meters>>>,
 }
@@ -128,6 +131,7 @@ where
         let shared = StdArc::new(SharedKeys {
             table: RwLock::new(KeyTable::new(settings.max_keys)),
             all_made: Notify::new(),
+            own_meters: KeyMeters::new(StdArc::clone(&settings.name), settings.max_keys),
             meters: Mutex::new(HashMap::new()),
             runtime,
             settings,
@@ -144,7 +148,9 @@ where
         let present = self.shared.table.read().get(key);
         match present {
             Some(entry) => Ok(entry),
-            None => self.make(key),
+            None => self.make(key).inspect_err(|error| {
+                self.shared.own_meters.refused(error);
+            }),
         }
     }
 
@@ -344,10 +350,13 @@ impl<K: Hash + Eq + Clone, T: Send + 'static, L: Lends<T>> SharedKeys<K, T, L> {
     /// Changes the table, and drops what was removed from it after unlocking.
     fn change<R>(&self, change: impl FnOnce(&mut KeyTable<K, Entry<T, L>>) -> R) -> R {
         let mut table = self.table.write();
+        let keys_before = table.len();
         let result = change(&mut table);
+        let keys = table.len();
         let removed = table.take_removed();
         let is_all_made = table.is_closed() && table.building() == 0;
         drop(table);
+        self.own_meters.changed(keys_before, keys);
         removed.drop_all();
         if is_all_made {
             self.all_made.notify_waiters();

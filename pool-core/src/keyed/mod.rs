@@ -1,5 +1,8 @@
 //! Pools by key: made on first use, dropped when they are not used.
 
+mod key_meters;
+#[cfg(all(test, loom))]
+mod key_models;
 mod key_table;
 #[cfg(all(test, not(loom)))]
 mod key_table_model;

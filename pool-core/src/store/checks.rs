@@ -251,9 +251,7 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         result: Option<Result<(), CheckError>>,
         now: Time,
     ) {
-        let record = self.slots.get_mut(key);
-        record.holds -= 1;
-        let id = record.id;
+        let id = self.slots.get(key).id;
         self.note_proven(key, now);
         match result {
             Some(Ok(())) => {
@@ -267,6 +265,8 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
             }
             None => {}
         }
+        // Order: after the proof. That may mark this very connection for close, which happens below, once.
+        self.slots.get_mut(key).holds -= 1;
         self.act_on_share(key);
         // Nothing else sets the alarm for the next check.
         if self.limits.check_interval.is_some() {

@@ -244,14 +244,19 @@ fn a_request_without_its_client_is_in_flight_until_its_reply() {
 }
 
 #[test]
-fn a_tool_ends_at_its_own_limit_and_its_child_is_told() {
+fn a_request_ends_at_its_own_limit_and_its_child_is_told() {
+    const OF_TOOL: &str = "request_timeout = '110s'\ntool_timeouts = { hold = '200ms' }";
+    const OF_SERVER: &str = "request_timeout = '200ms'\ntool_timeouts = { wait = '110s' }";
     run(async {
-        for sharing in ["session", "shared"] {
+        for (sharing, limits) in [
+            ("session", OF_TOOL),
+            ("shared", OF_TOOL),
+            ("session", OF_SERVER),
+            ("shared", OF_SERVER),
+        ] {
             let beacon = Beacon::new();
-            let lines =
-                "request_timeout = '110s'\ntool_timeouts = { hold = '200ms' }\nchildren_max = 1";
-            let config = legacy(&beacon, &format!("sharing = '{sharing}'\n{lines}"));
-            let proxy = Proxy::configured(&config);
+            let lines = format!("sharing = '{sharing}'\n{limits}\nchildren_max = 1");
+            let proxy = Proxy::configured(&legacy(&beacon, &lines));
             let session = Client::new(proxy.address).begin(NEWEST).await;
             let mut child = beacon.next().await;
             let longer = async { session.call("longer", "wait", json!({})).await };

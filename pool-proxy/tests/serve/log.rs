@@ -119,14 +119,21 @@ fn a_request_that_gets_no_child_in_time_has_a_warning_and_one_that_is_refused_ha
             let log = proxy.log().await;
             let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
             let lines: Vec<Value> = lines.collect();
-            let of = |outcome: &str| {
-                let found = lines.iter().find(|line| line["outcome"] == outcome);
-                found.unwrap_or_else(|| panic!("{outcome}: {log}"))
+            let requests = lines.iter().filter(|line| line["message"] == "request");
+            let (refused, late): (Vec<_>, Vec<_>) =
+                requests.partition(|line| line["outcome"] == "too many");
+            let ([refused], [late]) = (&refused[..], &late[..]) else {
+                panic!("{log}");
             };
-            assert_eq!(of("starting")["level"], "WARN", "{log}");
-            assert!(of("starting")["error"].is_string(), "{log}");
-            assert_eq!(of("too many")["level"], "INFO", "{log}");
-            assert!(of("too many").get("error").is_none(), "{log}");
+            assert_eq!(refused["level"], "INFO", "{log}");
+            assert!(refused.get("error").is_none(), "{log}");
+            // On a busy machine the start of the child may not even have begun.
+            assert!(
+                ["starting", "busy"].contains(&late["outcome"].as_str().unwrap()),
+                "{log}"
+            );
+            assert_eq!(late["level"], "WARN", "{log}");
+            assert!(late["error"].is_string(), "{log}");
         }
     });
 }

@@ -8,14 +8,21 @@ use crate::proxy::{Beacon, Proxy, legacy};
 use crate::run;
 
 #[test]
-fn what_only_reads_is_sent_again_once() {
-    run(async {
-        for sharing in ["sharing = 'shared'", "sharing = 'request'\nspare = 0"] {
-            for method in ["resources/read", "completion/complete"] {
-                is_sent_again_once(sharing, method).await;
-            }
-        }
-    });
+fn what_only_reads_is_sent_again_once_to_a_shared_child() {
+    run(are_sent_again_once("sharing = 'shared'"));
+}
+
+#[test]
+fn what_only_reads_is_sent_again_once_to_a_fresh_child() {
+    run(are_sent_again_once("sharing = 'request'\nspare = 0"));
+}
+
+async fn are_sent_again_once(sharing: &str) {
+    // At the same time: the pool waits longer and longer before it replaces a child that has died.
+    tokio::join!(
+        is_sent_again_once(sharing, "resources/read"),
+        is_sent_again_once(sharing, "completion/complete"),
+    );
 }
 
 async fn is_sent_again_once(sharing: &str, method: &str) {

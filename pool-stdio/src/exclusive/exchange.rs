@@ -52,6 +52,9 @@ pub(super) struct ExclusiveExchange<C: Codec> {
     handshake_since: Option<Instant>,
     /// A request has seen it exit.
     has_exited: bool,
+    /// What a request has met, while it waits for more. Its caller is told this if its time ends meanwhile. If the caller
+    /// leaves, it stays: the connection is broken.
+    met: Option<Fault>,
     /// A reply was read since this was asked last.
     has_just_answered: AtomicBool,
     /// The number of the next quiet token.
@@ -79,6 +82,7 @@ impl<C: Codec> ExclusiveExchange<C> {
             meters,
             handshake_since: Some(requested_at),
             has_exited: false,
+            met: None,
             has_just_answered: AtomicBool::new(false),
             next_token: 0,
         }

@@ -125,7 +125,8 @@ impl<C: Codec, R> Request<'_, C, R> {
     }
 
     /// Fails with [`TimedOut`](StdioError::TimedOut) if the reply is not whole within this time,
-    /// even if the child never reads and the pipe to it is full.
+    /// even if the child never reads and the pipe to it is full. If it is known by then that no reply can come, the
+    /// error says so instead.
     ///
     /// A timeout leaves the connection as dropping the future does.
     ///

@@ -20,7 +20,7 @@ pub(crate) async fn wait_for_exit(exited: impl Future, is_leaving: impl FnOnce()
 /// The exit of a child follows the end of its pipes within microseconds, unless it lives on.
 pub(crate) const EXIT_WAIT: Duration = Duration::from_millis(50);
 /// The exit of a child that is leaving is only late. The limit is for one that the system cannot end.
-pub(crate) const LEAVING_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const LEAVING_WAIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -43,7 +43,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_exit_that_is_under_way_is_waited_for() {
-        let late = Duration::from_secs(3);
+        let late = Duration::from_millis(800);
         assert_eq!(waited(sleep(late), true).await, late);
         let longest = EXIT_WAIT + LEAVING_WAIT;
         assert_eq!(waited(pending::<()>(), true).await, longest);

@@ -15,7 +15,9 @@ mod stdio;
 mod vitals;
 
 pub(crate) use death::died;
-pub(crate) use exit_wait::{EXIT_WAIT, LEAVING_WAIT, wait_for_exit};
+#[cfg(test)]
+pub(crate) use exit_wait::LEAVING_WAIT;
+pub(crate) use exit_wait::{EXIT_WAIT, wait_for_exit};
 pub(crate) use launcher::{LaunchedChild, Launcher, stop_mode};
 pub(crate) use stdio::ChildStdio;
 pub(crate) use vitals::vitals;

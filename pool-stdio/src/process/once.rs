@@ -2,8 +2,8 @@
 //!
 //! # Locking
 //!
-//! One mutex, held for a few instructions. It is not taken to see that there is no value yet. Wakers are cloned, woken and dropped while it is
-//! unlocked, because they can run any code.
+//! One mutex, held for a few instructions. [`Once::peek`] does not take it while there is no value. Wakers are cloned,
+//! woken and dropped while it is unlocked, because they can run any code.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;

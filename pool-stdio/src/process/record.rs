@@ -9,6 +9,8 @@ use super::memory::resident_bytes;
 use super::once::Once;
 use super::outcome::{Exit, Termination};
 use super::signal::{Signal, SignalError};
+#[cfg(test)]
+use super::stderr::RingLimits;
 use super::stderr::{Ring, StderrTail};
 use super::sys::{self, Delivery, Life, Look, PidState, PipeEnd, Root, is_leaving, is_stopped};
 use super::terminate::KillScope;
@@ -146,6 +148,34 @@ impl ChildRecord {
         // Order: under the lock, so that the custodian does not reap the child meanwhile.
         let pid_state = lock(&self.pid_state);
         sent(root.signal_group(signal, *pid_state))
+    }
+}
+
+#[cfg(test)]
+impl ChildRecord {
+    /// Of a child that has no process. Its exit is published when the test does so. Until then it is about to exit, or
+    /// lives on.
+    pub(crate) fn of_no_process(is_leaving: bool) -> Self {
+        let pid_state = match is_leaving {
+            true => PidState::Released,
+            false => PidState::Held,
+        };
+        let nothing = RingLimits {
+            bytes_max: 0,
+            lines_max: 0,
+        };
+        Self {
+            id: ChildId(u64::MAX),
+            pid: std::process::id(),
+            scope: KillScope::Group,
+            cgroup: None,
+            kill_cause: OnceLock::new(),
+            is_killed_at_once: true,
+            pid_state: Mutex::new(pid_state),
+            stderr: Mutex::new(Ring::new(nothing)),
+            exit: Once::new(),
+            termination: Once::new(),
+        }
     }
 }
 

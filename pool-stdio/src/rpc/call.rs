@@ -61,8 +61,9 @@ impl<'a, R> Call<'a, R> {
     }
 
     /// Ends the call with [`Timeout`](RpcError::Timeout) after this time, counted from the first poll.
-    /// It holds even if the child never reads. Has the same consequence for the child as dropping the
-    /// future. Without a limit, a call can wait as long as the child lives.
+    /// It holds even if the child never reads. If it is known by then that no reply can come, the error says so instead.
+    /// Has the same consequence for the child as dropping the future. Without a limit, a call can wait as long as the
+    /// child lives.
     pub const fn within(mut self, limit: Duration) -> Self {
         self.round_trip.set_limit(limit);
         self

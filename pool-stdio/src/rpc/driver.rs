@@ -14,8 +14,11 @@
 //! Everything that the child wrote before its end is routed first. The connection ends when the
 //! child's stdout ends. If another process holds that open, it ends [`EXIT_WAIT`] after the child's
 //! exit. A broken stdin fails only what was not written.
+//!
+//! A fault that an exit may explain is noted in the link at once, so that nothing more is written. Its callers are told
+//! when the exit is there, when it is not expected any more, or when their time ends.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -33,7 +36,7 @@ use super::router::Router;
 use super::state::{Queued, WakeDriver};
 use super::suspicion::{Tick, Watchdog};
 use super::writer::Flush;
-use crate::launch::{EXIT_WAIT, LEAVING_WAIT, wait_for_exit};
+use crate::launch::{EXIT_WAIT, wait_for_exit};
 use crate::metrics::Meters;
 use crate::process::Exit;
 
@@ -50,10 +53,8 @@ pub(super) struct Driver<R> {
     bytes: BytesMut,
     has_yielded: bool,
     stall: Option<Stall>,
-    /// Until when an exit may explain what was seen.
-    explained_by: Option<Pin<Box<Sleep>>>,
-    /// It was seen that the child exits, and its exit is waited for.
-    awaits_leaving: bool,
+    /// Resolves when nothing is expected any more that explains what was seen.
+    explained: Option<BoxFuture<'static, ()>>,
     /// Runs while a call is pending or the child is suspected.
     watch: Option<Watch>,
     has_closed_input: bool,
@@ -93,8 +94,7 @@ impl<R: StdoutPipe> Driver<R> {
             bytes: BytesMut::new(),
             has_yielded: false,
             stall: None,
-            explained_by: None,
-            awaits_leaving: false,
+            explained: None,
             watch: None,
             has_closed_input: false,
             has_exited: false,
@@ -153,7 +153,14 @@ impl<R: StdoutPipe> Driver<R> {
                 // An exit or the end of stdout is a better explanation. Wait a moment for it.
                 self.stall = None;
                 self.has_closed_input = true;
-                self.await_explanation();
+                if !self.has_exited {
+                    self.link.note_fault(self.end(EndCause::StdinClosed));
+                    let facts = self.facts.clone();
+                    // The exit itself is seen by `poll_end`.
+                    let wait =
+                        async move { wait_for_exit(pending::<()>(), || facts.is_leaving()).await };
+                    self.explained = Some(Box::pin(wait));
+                }
                 Poll::Pending
             }
             Poll::Pending => self.poll_stall(cx, written_total),
@@ -283,38 +290,31 @@ impl<R: StdoutPipe> Driver<R> {
             && exited.as_mut().poll(cx).is_ready()
         {
             self.has_exited = true;
-            self.await_explanation();
+            self.link.note_fault(self.end(EndCause::Exited));
+            // The end of stdout usually follows, with the last replies before it.
+            self.explained = Some(Box::pin(sleep(EXIT_WAIT)));
         }
-        if let Some(until) = &mut self.explained_by
-            && until.as_mut().poll(cx).is_ready()
+        if let Some(explained) = &mut self.explained
+            && explained.as_mut().poll(cx).is_ready()
         {
-            self.explained_by = None;
+            self.explained = None;
             if self.has_exited {
                 return Poll::Ready(EndCause::Exited);
-            }
-            if !self.awaits_leaving && self.facts.is_leaving() {
-                self.awaits_leaving = true;
-                let mut longest = Box::pin(sleep(LEAVING_WAIT));
-                // It cannot be over yet. This registers the task.
-                if longest.as_mut().poll(cx).is_pending() {
-                    self.explained_by = Some(longest);
-                    return Poll::Pending;
-                }
             }
             self.link.close_input(self.end(EndCause::StdinClosed));
         }
         Poll::Pending
     }
 
-    fn await_explanation(&mut self) {
-        self.explained_by = Some(Box::pin(sleep(EXIT_WAIT)));
-    }
-
     /// If stdout ended, the child has usually exited: waits a moment for its exit.
     async fn explain(&mut self, cause: EndCause) -> EndCause {
         let may_have_exited = matches!(cause, EndCause::OutputClosed | EndCause::Protocol(_));
-        if may_have_exited && let Some(exited) = &mut self.exited {
-            wait_for_exit(exited, || self.facts.is_leaving()).await;
+        if may_have_exited
+            && !self.has_exited
+            && let Some(mut exited) = self.exited.take()
+        {
+            self.link.note_fault(self.end(cause.clone()));
+            wait_for_exit(&mut exited, || self.facts.is_leaving()).await;
         }
         if matches!(cause, EndCause::OutputClosed) && self.facts.exit().is_some() {
             EndCause::Exited

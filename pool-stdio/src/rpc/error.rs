@@ -330,7 +330,7 @@ pub(super) struct ConnectionEnd {
     pub(super) report: Arc<RpcReport>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum EndCause {
     Exited,
     OutputClosed,

@@ -1,12 +1,13 @@
 //! What can be seen of a connection without its lock.
 //!
 //! A shared pool asks at every lease and at every return whether the child lives. The lock is what all callers
-//! and the driver need, so these signs are read without it. They are written under it, by [`LinkState`]
-//! alone. What is read can be a moment old, as it could be once the lock was released.
+//! and the driver need, so these signs are read without it. They are written under it: by [`LinkState`], and the
+//! number of unanswered calls by its [`Table`]. What is read can be a moment old, as it could be once the lock was
+//! released.
 //!
 //! [`LinkState`]: super::state::LinkState
+//! [`Table`]: super::table::Table
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(super) struct LifeSigns {
     heard_nanos: AtomicU64,
     /// Calls without a reply.
     unanswered: AtomicUsize,
-    /// Nothing can be written or nothing can be read any more.
+    /// Nothing can be written or nothing can be read any more, or a fault is known that will end one of the two.
     is_lost: AtomicBool,
 }
 
@@ -36,13 +37,13 @@ pub(super) enum LifeSign {
 }
 
 impl LifeSigns {
-    pub(super) fn new(now: Instant) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self {
             opened: now,
             heard_nanos: AtomicU64::new(0),
             unanswered: AtomicUsize::new(0),
             is_lost: AtomicBool::new(false),
-        })
+        }
     }
 
     pub(super) fn note_read(&self, now: Instant) {

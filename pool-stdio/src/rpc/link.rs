@@ -31,7 +31,7 @@ use pool_core::{ConnectionId, SuspicionSink};
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::error::{ConnectionEnd, Fate, RpcError};
 use super::framing::{Frame, Framing};
@@ -133,16 +133,17 @@ impl Link {
     pub(super) fn new(settings: LinkSettings, pipe: Box<dyn StdinPipe>) -> (Arc<Self>, Newsfeed) {
         let notifications = Newsfeed::new(settings.notes);
         let places = settings.queue_max.clamp(1, Semaphore::MAX_PERMITS);
-        let state = LinkState::new();
+        let now = Instant::now();
+        let signs = Arc::new(LifeSigns::new(now));
         let link = Arc::new(Self {
-            signs: state.life_signs(),
+            state: Mutex::new(LinkState::new(now, Arc::clone(&signs))),
+            signs,
             numbers: AtomicU64::new(0),
             tokens: Tokens::new(),
             caller_places: Arc::new(Semaphore::new(places)),
             own_places: Semaphore::new(OWN_FRAMES_MAX),
             settings,
             writer: Mutex::new(Writer::new(pipe)),
-            state: Mutex::new(state),
             notifications: notifications.downgrade(),
             over: Once::new(),
             session: Mutex::new(None),
@@ -236,7 +237,14 @@ impl Link {
     ) -> Result<(), RpcError> {
         let mut state = lock(&self.state);
         if !state.is_open() {
-            return Err(state.refusal());
+            return match begun {
+                // Its error is not complete yet.
+                Some((call, details)) if state.has_only_fault() => {
+                    state.begin_unsent(call, details);
+                    Ok(())
+                }
+                Some(_) | None => Err(state.refusal()),
+            };
         }
         // The queued frame occupies the place from here on.
         place.occupy();
@@ -405,6 +413,11 @@ impl Link {
         unclaimed
     }
 
+    /// From now on nothing is written. Why, is known, and an exit may explain it in a moment.
+    pub(super) fn note_fault(&self, fault: ConnectionEnd) {
+        lock(&self.state).note_fault(fault);
+    }
+
     /// Nothing can be written any more. Replies can still come to what was written.
     pub(super) fn close_input(&self, end: ConnectionEnd) {
         drop(self.stop(|state, unwritten| state.end_input(end, unwritten)));
@@ -438,9 +451,14 @@ impl Link {
         (pipe, unwritten)
     }
 
-    /// The error of a call that reached this limit.
+    /// The error of a call that reached this limit. If a fault is known that ends the call, it is that.
     pub(super) fn timed_out(&self, limit: Limit, fate: Fate) -> RpcError {
-        let strays = lock(&self.state).strays();
+        let state = lock(&self.state);
+        if let Some(error) = state.known_error(fate) {
+            return error;
+        }
+        let strays = state.strays();
+        drop(state);
         limit.error(self.settings.facts.report(strays), fate)
     }
 

@@ -15,7 +15,8 @@ pub struct RpcReport {
     /// The child's process id.
     pub pid: u32,
     /// How the child exited, if it had. After the end of its stdout the connection waits up to 50 ms
-    /// for that, and up to 5 s if the system shows that the child is about to exit.
+    /// for that, and up to 1 s more if the system shows that the child is about to exit. A call whose
+    /// limit ends meanwhile is told without it.
     pub exit: Option<Exit>,
     /// Why the pool killed the child, if it did: it weighed more than
     /// [`kill_weight`](pool_core::Builder::kill_weight).

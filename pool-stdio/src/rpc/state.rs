@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::error::{ConnectionEnd, Fate, RpcError};
+use super::error::{ConnectionEnd, EndCause, Fate, RpcError};
 use super::life_signs::LifeSigns;
 use super::load::{Load, LoadEnd, Loads};
 use super::note_queue::{NoteSink, Notes, Untaken};
@@ -28,6 +28,8 @@ pub(super) struct LinkState {
     driver: Option<Waker>,
     /// Whether the driver must be woken to write.
     is_driver_asleep: bool,
+    /// What ends the connection or its input, while an exit is awaited that may explain it.
+    fault: Option<ConnectionEnd>,
     /// Why nothing can be written any more.
     input_end: Option<Arc<ConnectionEnd>>,
     /// The call whose request was cut off by that.
@@ -112,14 +114,13 @@ impl Wakers {
 }
 
 impl LinkState {
-    pub(super) fn new() -> Self {
-        let now = Instant::now();
-        let signs = LifeSigns::new(now);
+    pub(super) fn new(now: Instant, signs: Arc<LifeSigns>) -> Self {
         Self {
             table: Table::new(Arc::clone(&signs)),
             queue: Outbox::default(),
             driver: None,
             is_driver_asleep: false,
+            fault: None,
             input_end: None,
             torn: None,
             unsent: BTreeSet::new(),
@@ -136,7 +137,12 @@ impl LinkState {
 
     /// Whether calls can begin.
     pub(super) const fn is_open(&self) -> bool {
-        self.end.is_none() && self.input_end.is_none()
+        self.fault.is_none() && self.end.is_none() && self.input_end.is_none()
+    }
+
+    /// Whether calls cannot begin any more, and the error for them may soon say more.
+    pub(super) const fn has_only_fault(&self) -> bool {
+        self.fault.is_some() && self.end.is_none() && self.input_end.is_none()
     }
 
     /// Whether nothing can be read any more.
@@ -146,12 +152,21 @@ impl LinkState {
 
     /// The error of a call that begins after the end.
     pub(super) fn refusal(&self) -> RpcError {
-        match self.end.as_ref().or(self.input_end.as_ref()) {
+        let end = self.end.as_ref().or(self.input_end.as_ref());
+        match end.map(Arc::as_ref).or(self.fault.as_ref()) {
             Some(end) => end.error(Fate::NotSent),
             None => RpcError::Cancelled {
                 fate: Fate::NotSent,
             },
         }
+    }
+
+    /// The error of a call of this fate whose time ends, if it is known why it has no reply. A closed stdin does not
+    /// explain that for a request that was written: its reply can still come.
+    pub(super) fn known_error(&self, fate: Fate) -> Option<RpcError> {
+        let end = self.end.as_deref().or(self.fault.as_ref())?;
+        let is_input_alone = matches!(end.cause, EndCause::StdinClosed);
+        (!is_input_alone || fate == Fate::NotSent).then(|| end.error(fate))
     }
 
     pub(super) fn begin(&mut self, call: CallId, details: CallDetails) {
@@ -166,6 +181,12 @@ impl LinkState {
         for (token, original) in details.tokens {
             self.table.add_token(call, token, original);
         }
+    }
+
+    /// A call begins that will not be sent, and waits for its error.
+    pub(super) fn begin_unsent(&mut self, call: CallId, details: CallDetails) {
+        self.begin(call, details);
+        self.unsent.insert(call);
     }
 
     pub(super) fn driver(&self) -> Option<Waker> {
@@ -368,6 +389,12 @@ impl LinkState {
         self.strays.push_back(Fragment::first_of(frame));
     }
 
+    /// Calls cannot begin any more. This says more than a fault that was noted before.
+    pub(super) fn note_fault(&mut self, fault: ConnectionEnd) {
+        self.signs.note_lost();
+        self.fault = Some(fault);
+    }
+
     /// Nothing can be written any more. `unwritten` is what was not.
     pub(super) fn end_input(&mut self, end: ConnectionEnd, unwritten: &Outbox) -> Wakers {
         self.input_end.get_or_insert_with(|| Arc::new(end));
@@ -391,10 +418,6 @@ impl LinkState {
             loads: self.take_ended_loads(),
             driver: self.driver.take(),
         }
-    }
-    /// What can be seen without the lock.
-    pub(super) fn life_signs(&self) -> Arc<LifeSigns> {
-        Arc::clone(&self.signs)
     }
 
     /// What is under way, and what was dropped.

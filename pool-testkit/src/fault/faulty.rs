@@ -1,13 +1,14 @@
 //! Carries out a fault plan around any connector.
 
 use std::future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use pool_core::{
     BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
-    SharedConnector, async_trait,
+    SharedConnector, SuspicionSink, Vitals, async_trait,
 };
 
 use crate::{Call, Query};
@@ -162,6 +163,14 @@ impl<C: Connector> Connector for FaultyConnector<C> {
             }
             _ => real,
         }
+    }
+
+    fn watch_suspicion(&self, conn: &C::Connection, sink: SuspicionSink) {
+        self.inner.watch_suspicion(conn, sink);
+    }
+
+    fn vitals(&self, conn: &C::Connection) -> Option<Arc<dyn Vitals>> {
+        self.inner.vitals(conn)
     }
 
     async fn reset(&self, conn: &mut C::Connection) -> Result<(), CheckError> {

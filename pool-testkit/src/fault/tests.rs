@@ -1,9 +1,11 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use pool_core::{CloseReason, ConnectContext, ConnectionId, Connector};
+use pool_core::{CloseReason, ConnectContext, ConnectionId, Connector, SuspicionSink};
 use tokio::time::{Instant, timeout};
 
 use super::{FaultPlan, FaultyConnector, Odds};
@@ -120,4 +122,19 @@ async fn connections_die_within_the_planned_time_unless_the_faults_have_ended() 
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()));
     assert!(poll.is_ready(), "a real death still resolves `died`");
+}
+
+#[tokio::test]
+async fn suspicions_and_weights_are_those_of_the_real_connection() {
+    let (faulty, fake) = faulty(FaultPlan::new(42));
+    let conn = faulty.connect(&context()).await.unwrap();
+    let is_suspected = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_suspected);
+    let sink = SuspicionSink::new(move |is_suspected| told.store(is_suspected, Ordering::Relaxed));
+    faulty.watch_suspicion(&conn, sink);
+    assert!(fake.suspect(conn.id(), true));
+    assert!(is_suspected.load(Ordering::Relaxed));
+    assert!(fake.set_weight(conn.id(), 7));
+    let vitals = faulty.vitals(&conn).expect("a fake has vitals");
+    assert_eq!(vitals.weight(), Some(7));
 }

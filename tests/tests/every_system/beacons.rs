@@ -1,7 +1,9 @@
 //! Processes that say when they live, and whose death is seen.
 
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
 use pool_stdio::{ProcessWatch, WatchError};
 
@@ -9,7 +11,8 @@ use crate::rig::LIMIT;
 
 /// Processes announce themselves here.
 pub(crate) struct Beacons {
-    listener: TcpListener,
+    address: SocketAddr,
+    connections: Receiver<TcpStream>,
 }
 
 /// A process that has announced itself. Its death is seen by the process itself, and not by the end of its
@@ -24,14 +27,24 @@ pub(crate) struct Beacon {
 impl Beacons {
     pub(crate) fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("the system allows it");
-        Self { listener }
+        let address = listener.local_addr().expect("the system allows it");
+        let (sender, connections) = channel();
+        // An accept has no deadline of its own.
+        thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                if sender.send(connection).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            address,
+            connections,
+        }
     }
 
     pub(crate) fn address(&self) -> String {
-        self.listener
-            .local_addr()
-            .expect("the system allows it")
-            .to_string()
+        self.address.to_string()
     }
 
     /// Waits until so many processes live.
@@ -40,7 +53,8 @@ impl Beacons {
     }
 
     fn lit_one(&self) -> Beacon {
-        let (connection, _) = self.listener.accept().expect("the system allows it");
+        let connection = self.connections.recv_timeout(LIMIT);
+        let connection = connection.expect("a process that says that it lives");
         connection
             .set_read_timeout(Some(LIMIT))
             .expect("the system allows it");

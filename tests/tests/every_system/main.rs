@@ -8,6 +8,8 @@ mod conforming;
 mod connections;
 mod ends;
 mod held_pipes;
+#[cfg(windows)]
+mod jobs;
 mod limits;
 mod rig;
 mod starts;

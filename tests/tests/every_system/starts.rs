@@ -1,12 +1,14 @@
 //! How children are started, and what they have from the start.
 
+use std::ffi::OsStr;
+use std::path::{Component, PathBuf, absolute};
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use pool_stdio::{Children, CommandSpec, LineSink, SpawnError, StderrPolicy};
+use pool_stdio::{Children, CommandError, CommandSpec, LineSink, SpawnError, StderrPolicy, health};
 use pool_testkit::fixture::Behaviour;
 
-use crate::rig::{LIMIT, run, spec, tempdir};
+use crate::rig::{FIXTURE, LIMIT, run, spec, tempdir};
 
 #[test]
 fn more_children_than_a_thread_can_wait_for_at_once_are_all_seen_to_exit() {
@@ -17,6 +19,8 @@ fn more_children_than_a_thread_can_wait_for_at_once_are_all_seen_to_exit() {
         for _ in 0..80 {
             children.push(set.spawn(&command).await.unwrap());
         }
+        // None for each child, however many there are.
+        assert!(health().threads < 10, "{:?}", health());
         for child in &mut children {
             assert_eq!(child.try_wait(), None);
             drop(child.take_stdin());
@@ -88,4 +92,26 @@ fn a_program_that_is_not_there_and_one_that_is_none_are_told() {
             Err(error) => assert!(error.to_string().contains("cannot be executed"), "{error}"),
         }
     });
+}
+
+/// A directory means another one wherever this program is started, and the current one can hold a file of anybody's.
+#[test]
+fn a_bare_name_is_looked_up_in_absolute_directories_only() {
+    let fixture = absolute(FIXTURE).unwrap();
+    let absolute = fixture.parent().unwrap();
+    // From the current directory up to the root, and down again.
+    let here = std::env::current_dir().unwrap();
+    let is_name = |part: &Component<'_>| matches!(part, Component::Normal(_));
+    let up = here.components().filter(is_name).map(|_| "..");
+    let mut relative: PathBuf = up.collect();
+    relative.extend(absolute.components().filter(is_name));
+    let file = fixture.file_name().unwrap();
+    assert!(relative.join(file).exists(), "{}", relative.display());
+
+    let found_in = |path: &OsStr| CommandSpec::new("pool-fixture").env("PATH", path).build();
+    for path in [relative.as_os_str(), OsStr::new("."), OsStr::new("")] {
+        let error = found_in(path).unwrap_err();
+        assert!(matches!(error, CommandError::NotFound { .. }), "{error}");
+    }
+    found_in(absolute.as_os_str()).unwrap();
 }

@@ -111,8 +111,8 @@ fn progress_and_notifications_and_questions_find_their_way() {
         let pid = child.pid();
         let (progress, mut notifications) = Progress::channel(4);
         let params = json!({"_meta": {"progressToken": "mine"}, "progress": 0.5});
-        let done = child.call::<()>("progress", &params).progress(progress);
-        done.await.unwrap();
+        let done = child.call::<Value>("progress", &params).progress(progress);
+        assert_eq!(done.await.unwrap()["progress"], 0.5);
         let Some(notice) = notifications.recv().await else {
             panic!("it has made progress");
         };

@@ -99,7 +99,7 @@ impl Client {
     fn assert_own_reply(&self, reply: &[u8], choice: &Choice) {
         let reply: Value = serde_json::from_slice(reply).unwrap();
         assert_eq!(reply["id"], choice.id, "{reply}");
-        if choice.method == "echo" {
+        if choice.method == "echo" || choice.method == "progress" {
             assert_eq!(reply["result"]["client"], self.name, "{reply}");
             assert_eq!(reply["result"]["id"], choice.id, "{reply}");
         }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use pool_core::{ConnectionPool, KeyedBuilder, KeyedPool, connector_fn};
+use pool_core::{ConnectionPool, KeyedAcquireError, KeyedBuilder, KeyedPool, connector_fn};
 use pool_tests::bed::{MINUTE, TICK, Watchdog, pass};
 
 /// The gauges of all labels, by name and labels.
@@ -89,4 +90,68 @@ async fn function_maps_keys_to_labels() {
     assert_eq!(all.get("pool_connections b leased"), Some(&1.0));
     drop(leases);
     assert!(pools.close(MINUTE).await.is_complete());
+}
+
+/// The metrics of the keyed pool itself as Prometheus shows them, but for those that are zero.
+fn shown(recorder: &PrometheusRecorder) -> Vec<String> {
+    let text = recorder.handle().render();
+    let own = |line: &&str| {
+        let is_own = line.starts_with("pool_keys{") || line.starts_with("pool_max_keys{");
+        (is_own || line.starts_with("pool_acquire_failures_total{")) && !line.ends_with(" 0")
+    };
+    let mut lines: Vec<_> = text.lines().filter(own).map(str::to_owned).collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_and_callers_whose_key_got_no_pool_are_counted() {
+    let _watchdog = Watchdog::start();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let pools = metrics::with_local_recorder(&recorder, || {
+        let builder = KeyedPool::builder(|key: &&'static str| {
+            let max_size = usize::from(*key != "bad");
+            ConnectionPool::builder(connector_fn(async |_| Ok(()))).max_size(max_size)
+        });
+        let builder = builder.name("servers").max_keys(2).key_idle_timeout(MINUTE);
+        builder.build().expect("the settings are valid")
+    });
+    let max_keys = r#"pool_max_keys{pool="servers"} 2"#;
+    assert_eq!(shown(&recorder), [max_keys]);
+    let first = pools.acquire(&"a").await.expect("it opens");
+    let second = pools.acquire(&"b").await.expect("it opens");
+    assert_eq!(
+        shown(&recorder),
+        [r#"pool_keys{pool="servers"} 2"#, max_keys]
+    );
+    for _ in 0..2 {
+        let refused = pools.acquire(&"c").await.map(drop);
+        assert!(matches!(
+            refused,
+            Err(KeyedAcquireError::TooManyKeys { .. })
+        ));
+    }
+    drop(second);
+    pass(3 * MINUTE).await;
+    let refused = pools.acquire(&"bad").await.map(drop);
+    assert!(matches!(refused, Err(KeyedAcquireError::NotBuilt { .. })));
+    let failures = |error, count| {
+        format!("pool_acquire_failures_total{{pool=\"servers\",error=\"{error}\"}} {count}")
+    };
+    let (not_built, too_many) = (failures("not_built", 1), failures("too_many_keys", 2));
+    let one_key = r#"pool_keys{pool="servers"} 1"#;
+    assert_eq!(shown(&recorder), [&not_built, &too_many, one_key, max_keys]);
+    drop(first);
+    assert!(pools.close(MINUTE).await.is_complete());
+    let refused = pools.acquire(&"a").await.map(drop);
+    assert!(matches!(refused, Err(KeyedAcquireError::Closed { .. })));
+    let closed = failures("closed", 1);
+    assert_eq!(shown(&recorder), [&closed, &not_built, &too_many, max_keys]);
+    drop(pools);
+    pass(MINUTE).await;
+    assert_eq!(
+        shown(&recorder),
+        [closed, not_built, too_many],
+        "it is gone"
+    );
 }

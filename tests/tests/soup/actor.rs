@@ -1,33 +1,28 @@
 //! An actor: one of several tasks that use the pool at random.
 
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use pool_core::{
-    Acquire, AcquireError, PooledConnection, ResizeError, TryAcquireError, WarmUpError,
-};
-use pool_testkit::connector::FakeConnection;
+use pool_core::{AcquireError, ResizeError, TryAcquireError, WarmUpError};
 use pool_tests::random::SplitMix64;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::kind::SoupPool;
+use crate::polling::{poll_once_each, poll_some};
 use crate::scenario::RuntimeKind;
-use crate::world::{Lease, Pool, World};
+use crate::world::World;
 
-#[derive(Debug)]
-pub(crate) struct Actor {
-    world: Arc<World>,
-    pool: Pool,
+pub(crate) struct Actor<P: SoupPool> {
+    world: Arc<World<P>>,
+    pool: P,
     numbers: SplitMix64,
 }
 
-impl Actor {
-    pub(crate) fn new(world: &Arc<World>, pool: &Pool, number: u64) -> Self {
+impl<P: SoupPool> Actor<P> {
+    pub(crate) fn new(world: &Arc<World<P>>, pool: &P, number: u64) -> Self {
         Self {
             world: Arc::clone(world),
             pool: pool.clone(),
@@ -105,7 +100,7 @@ impl Actor {
     /// Makes several acquires in one task, and drops them in a random order.
     async fn acquire_several(&mut self) {
         let pool = self.pool.clone();
-        let mut acquires: Vec<Acquire<'_, FakeConnection>> = Vec::new();
+        let mut acquires = Vec::new();
         let patience = self.world.scenario.units(3);
         for _ in 0..=self.draw(5) {
             acquires.push(pool.acquire_within(patience * 3));
@@ -131,7 +126,7 @@ impl Actor {
         }
     }
 
-    async fn hold(&mut self, lease: Lease) {
+    async fn hold(&mut self, lease: P::Lease) {
         self.world.receive(&lease);
         match self.below(4) {
             0 => {}
@@ -145,7 +140,7 @@ impl Actor {
         self.let_go(lease);
     }
 
-    fn let_go(&mut self, lease: Lease) {
+    fn let_go(&mut self, lease: P::Lease) {
         match self.below(100) {
             0..40 => drop(lease),
             40..50 => {
@@ -164,9 +159,9 @@ impl Actor {
             }
             65..72 => {
                 self.world.spoil(&lease);
-                PooledConnection::discard(lease);
+                P::discard(lease);
             }
-            72..79 => self.world.detach(lease),
+            72..79 => P::part(&self.world, lease),
             79..85 => {
                 let end = catch_unwind(AssertUnwindSafe(|| {
                     let _lease = lease;
@@ -218,15 +213,7 @@ impl Actor {
 
     fn look(&mut self) {
         let status = self.pool.status();
-        let largest = self.world.scenario.largest();
-        assert!(
-            status.size() <= largest,
-            "more than any limit allowed: {status}"
-        );
-        assert!(
-            status.idle == 0 || status.waiting == 0,
-            "invariant 3 broken: {status}"
-        );
+        P::assert_status(&self.world.scenario, &status);
         assert!(!status.is_closed || self.world.is_ending(), "{status}");
         assert!(!format!("{:?}", self.pool).is_empty());
     }
@@ -238,10 +225,11 @@ impl Actor {
         }
         let id = alive[self.draw_place(alive.len())];
         // It may be gone by now.
-        let _was_there = match self.below(3) {
+        let _was_there = match self.below(P::HARMS) {
             0 => self.world.fake.kill(id),
             1 => self.world.fake.kill_silently(id),
-            _ => self.world.fake.panic_on_drop(id),
+            2 => self.world.fake.panic_on_drop(id),
+            harm => self.world.fake.suspect(id, harm < 6),
         };
     }
 
@@ -269,6 +257,8 @@ impl Actor {
                 let is_paused = self.world.scenario.runtime_kind == RuntimeKind::Paused;
                 assert!(!is_late || !is_paused, "late, after {waited:?}: {error}");
             }
+            // Those that it has may be marked for close, or suspected.
+            AcquireError::Unavailable { .. } if P::IS_SHARED => assert_eq!(status.opening, 0),
             AcquireError::Unavailable { retry_after, .. } => {
                 assert!(!retry_after.is_zero());
                 // Of those that are lent, each is to be closed when it comes back.
@@ -298,50 +288,10 @@ impl Actor {
     }
 }
 
-impl Drop for Actor {
+impl<P: SoupPool> Drop for Actor<P> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.world.fail();
         }
     }
-}
-
-/// Polls a future this often, waiting for its wake-up before each further poll. If it has not completed
-/// then, drops it: right after the last poll, or after the next wake-up. Waits no longer than `patience`.
-async fn poll_some<F: Future>(
-    future: F,
-    polls: u32,
-    until_woken: bool,
-    patience: Duration,
-) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut left = polls;
-    let some = poll_fn(|cx| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if left == 0 && !until_woken => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    });
-    timeout(patience, some).await.ok().flatten()
-}
-
-/// Polls each acquire once and takes out those that are ready.
-async fn poll_once_each(acquires: &mut Vec<Acquire<'_, FakeConnection>>) -> Vec<Lease> {
-    poll_fn(|cx| {
-        let mut leases = Vec::new();
-        acquires.retain_mut(|acquire| match pin!(acquire).poll(cx) {
-            Poll::Ready(result) => {
-                leases.extend(result);
-                false
-            }
-            Poll::Pending => true,
-        });
-        Poll::Ready(leases)
-    })
-    .await
 }

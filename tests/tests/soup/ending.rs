@@ -1,35 +1,35 @@
 //! The four ways in which a run ends, and what must be true then.
 
 use std::collections::BTreeSet;
-use std::future::poll_fn;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use pool_core::{
-    AcquireError, ConnectionId, EventKind, PooledConnection, ResizeError, TryAcquireError,
-    WarmUpError,
-};
+use pool_core::{AcquireError, EventKind, ResizeError, TryAcquireError, WarmUpError};
+use pool_tests::random::SplitMix64;
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
+use crate::kind::{SoupLedger, SoupPool};
+use crate::polling::{poll_once, poll_some};
 use crate::scenario::RuntimeKind;
-use crate::world::{Lease, Pool, World};
+use crate::world::World;
 
 type Actors = Vec<JoinHandle<()>>;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The actors stop, the faults end, the full capacity can be lent again, and a close leaves nothing.
-pub(crate) async fn close(world: &Arc<World>, pool: Pool, actors: Actors) {
+pub(crate) async fn close<P: SoupPool>(world: &Arc<World<P>>, pool: P, actors: Actors) {
     join(actors).await;
     world.switch.turn_off();
     world.drop_stash();
     world.join_threads();
-    recover(world, &pool).await;
+    P::recover(world, &pool).await;
 
     world.begin_ending();
     let (first, second) = tokio::join!(pool.close(MINUTE), pool.close(MINUTE));
@@ -41,12 +41,32 @@ pub(crate) async fn close(world: &Arc<World>, pool: Pool, actors: Actors) {
 }
 
 /// The pool is closed while the actors are busy and faults happen.
-pub(crate) async fn close_amid(world: &Arc<World>, pool: Pool, actors: Actors) {
+pub(crate) async fn close_amid<P: SoupPool>(world: &Arc<World<P>>, pool: P, actors: Actors) {
     world.stepped(half_the_steps(world)).await;
     if world.has_failed() {
         return join(actors).await;
     }
+    let mut waiting = pool.acquire_within(MINUTE);
+    let is_queued = match poll_once(&mut waiting).await {
+        Poll::Ready(result) => {
+            assert_told(world, result);
+            false
+        }
+        Poll::Pending => true,
+    };
     world.begin_ending();
+    // A close that is dropped goes on.
+    let mut numbers = SplitMix64::derived(world.scenario.plan.seed(), [66, 0]);
+    let polls = u32::try_from(1 + numbers.below(4)).expect("a handful");
+    let (until_woken, patience) = (numbers.below(2) == 0, world.scenario.units(3));
+    let dropped = poll_some(pool.close(MINUTE), polls, until_woken, patience).await;
+    if is_queued {
+        match poll_once(&mut waiting).await {
+            Poll::Ready(result) => assert_told(world, result),
+            Poll::Pending => panic!("a waiter hangs after its pool was closed"),
+        }
+    }
+    drop(waiting);
     let early = pool.close(world.scenario.units(3)).await;
     refuses_everything(&pool).await;
     join(actors).await;
@@ -54,31 +74,42 @@ pub(crate) async fn close_amid(world: &Arc<World>, pool: Pool, actors: Actors) {
     world.drop_stash();
     world.join_threads();
     let report = pool.close(MINUTE).await;
-    assert!(report.is_complete(), "{early:?}, then {report:?}");
+    assert!(
+        report.is_complete(),
+        "{dropped:?}, {early:?}, then {report:?}"
+    );
     drop(pool);
     assert_ended(world).await;
 }
 
-/// The last handle is dropped while there are leases. They still serve, and their connections are closed
-/// when they are returned.
-pub(crate) async fn last_handle(world: &Arc<World>, pool: Pool, actors: Actors) {
-    join(actors).await;
-    let mut leases: Vec<Lease> = Vec::new();
-    while let Ok(lease) = pool.try_acquire() {
+/// The last handle is dropped while there are leases, by the actor that ends last: so checks and connects
+/// are under way, and faults happen. The leases still serve, and their connections are closed when they
+/// are returned.
+pub(crate) async fn last_handle<P: SoupPool>(world: &Arc<World<P>>, pool: P, actors: Actors) {
+    world.stepped(half_the_steps(world)).await;
+    let mut leases = Vec::new();
+    // The actors need some, too.
+    while leases.len() < world.scenario.max_size.div_ceil(2)
+        && let Ok(lease) = pool.try_acquire()
+    {
         world.receive(&lease);
         leases.push(lease);
     }
+    // So that some are being replaced.
+    pool.evict_all();
+    world.drop_elsewhere(pool);
+    world.begin_ending();
+    join(actors).await;
     while let Some(lease) = world.unstash() {
         leases.push(lease);
     }
-    world.begin_ending();
-    world.drop_elsewhere(pool);
     for (number, lease) in leases.into_iter().enumerate() {
-        assert_eq!(PooledConnection::id(&lease), lease.id());
-        if number % 2 == 0 {
-            world.drop_elsewhere(lease);
+        assert_eq!(P::id(&lease), lease.deref().id());
+        match number % 3 {
+            0 => world.drop_elsewhere(lease),
+            1 => yield_now().await,
+            _ => sleep(world.scenario.units(2)).await,
         }
-        yield_now().await;
     }
     world.switch.turn_off();
     world.join_threads();
@@ -86,16 +117,21 @@ pub(crate) async fn last_handle(world: &Arc<World>, pool: Pool, actors: Actors) 
 }
 
 /// The runtime is dropped while the actors are busy. Leases are dropped later on a plain thread.
-pub(crate) fn runtime_gone(world: &Arc<World>, runtime: Runtime, pool: Pool, actors: Actors) {
+pub(crate) fn runtime_gone<P: SoupPool>(
+    world: &Arc<World<P>>,
+    runtime: Runtime,
+    pool: P,
+    actors: Actors,
+) {
     let late = {
-        let mut waiting = pin!(pool.acquire_within(MINUTE));
+        let mut waiting = pool.acquire_within(MINUTE);
         let early = runtime.block_on(async {
             let busy = timeout(MINUTE, world.stepped(half_the_steps(world))).await;
-            assert!(busy.is_ok(), "it hangs: {:?}", world.ledger.counts());
+            assert!(busy.is_ok(), "it hangs: {}", pool.status());
             if world.has_failed() {
                 join(actors).await;
             }
-            poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await
+            poll_once(&mut waiting).await
         });
         world.begin_ending();
         drop(runtime);
@@ -103,31 +139,18 @@ pub(crate) fn runtime_gone(world: &Arc<World>, runtime: Runtime, pool: Pool, act
         match early {
             Poll::Ready(result) => result,
             Poll::Pending => {
-                match waiting
-                    .as_mut()
-                    .poll(&mut Context::from_waker(Waker::noop()))
-                {
+                let mut cx = Context::from_waker(Waker::noop());
+                match Pin::new(&mut waiting).poll(&mut cx) {
                     Poll::Ready(result) => result,
                     Poll::Pending => panic!("a waiter hangs after its runtime has gone"),
                 }
             }
         }
     };
-    match late {
-        Ok(lease) => world.stash(lease),
-        Err(error) => assert!(
-            matches!(
-                error,
-                AcquireError::Closed { .. }
-                    | AcquireError::Unavailable { .. }
-                    | AcquireError::Overloaded { .. }
-            ),
-            "{error}"
-        ),
-    }
+    assert_told(world, late);
     let status = pool.status();
     assert!(status.is_closed);
-    assert_eq!(status.leased, world.stashed(), "{status}");
+    assert_eq!(status.leases, world.stashed(), "{status}");
     assert_eq!(status.size(), status.leased, "{status}");
     assert!(matches!(
         pool.try_acquire(),
@@ -140,8 +163,7 @@ pub(crate) fn runtime_gone(world: &Arc<World>, runtime: Runtime, pool: Pool, act
         drop(pool);
     });
     assert!(thread.join().is_ok(), "a drop without a runtime panicked");
-    let report = paused().block_on(async { world.ledger.until(|counts| counts.is_closed).await });
-    assert!(report.is_closed);
+    paused().block_on(world.ledger.closed());
     world.ledger.assert_settled();
     assert!(world.is_connector_gone(), "the pool's memory leaks");
     assert_eq!(world.fake.alive(), []);
@@ -159,6 +181,22 @@ pub(crate) fn runtime_gone(world: &Arc<World>, runtime: Runtime, pool: Pool, act
     assert_eq!(counts.check.running(), 0, "{counts:?}");
 }
 
+/// A caller that came before its pool ended was served, or told that it has ended or cannot serve.
+fn assert_told<P: SoupPool>(world: &World<P>, result: Result<P::Lease, AcquireError>) {
+    match result {
+        Ok(lease) => world.stash(lease),
+        Err(error) => assert!(
+            matches!(
+                error,
+                AcquireError::Closed { .. }
+                    | AcquireError::Unavailable { .. }
+                    | AcquireError::Overloaded { .. }
+            ),
+            "{error}"
+        ),
+    }
+}
+
 /// A runtime of one thread with a paused clock.
 pub(crate) fn paused() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -166,91 +204,7 @@ pub(crate) fn paused() -> Runtime {
     runtime.expect("a runtime without I/O needs no descriptors")
 }
 
-/// Invariant 7: once all leases are returned, the pool can lend `max_size` connections again.
-async fn recover(world: &World, pool: &Pool) {
-    let full = world.scenario.max_size;
-    assert_eq!(pool.resize(full), Ok(()));
-    let leases = acquire_all(world, pool, full).await;
-    let only_leased = |counts: &pool_testkit::ledger::LedgerCounts| {
-        counts.leased == full && counts.closing + counts.stuck + counts.opening == 0
-    };
-    world.ledger.until(only_leased).await;
-    let status = pool.status();
-    assert_eq!(
-        (status.size(), status.leased, status.waiting),
-        (full, full, 0)
-    );
-    assert!(matches!(
-        pool.try_acquire(),
-        Err(TryAcquireError::Empty { .. })
-    ));
-
-    // An evicted connection is not lent again, though it is returned in good order.
-    let count = pool.evict_all();
-    // On threads, the pool may only now see a death that was injected before the faults ended. Such a
-    // connection is to be closed already, and not counted.
-    let is_all =
-        count == full || world.scenario.runtime_kind == RuntimeKind::Threads && count < full;
-    assert!(is_all, "{count} evicted: {}", pool.status());
-    let evicted = ids(&leases);
-    drop(leases);
-    let mut leases = acquire_all(world, pool, full).await;
-    let lent = ids(&leases);
-    assert!(
-        lent.is_disjoint(&evicted),
-        "{evicted:?} were evicted, and {lent:?} lent"
-    );
-
-    // The same for those that `retain` is told to close, be they idle or leased. Nothing is known
-    // of the others: `retain` does not see a connection that is still being opened.
-    let kept = PooledConnection::id(&leases[0]);
-    leases.truncate(full.div_ceil(2));
-    let mut unwanted = BTreeSet::new();
-    let picked = pool.retain(|stats| {
-        let is_kept = stats.id == kept;
-        if !is_kept {
-            unwanted.insert(stats.id);
-        }
-        is_kept
-    });
-    assert!(picked <= unwanted.len(), "{picked} of {unwanted:?}");
-    drop(leases);
-    let lent = ids(&acquire_all(world, pool, full).await);
-    assert!(
-        lent.is_disjoint(&unwanted),
-        "{unwanted:?} were to be closed, and {lent:?} lent"
-    );
-    world.count_unwanted(unwanted.len());
-}
-
-fn ids(leases: &[Lease]) -> BTreeSet<ConnectionId> {
-    leases.iter().map(PooledConnection::id).collect()
-}
-
-/// Acquires `count` connections and holds them all at the same time.
-async fn acquire_all(world: &World, pool: &Pool, count: usize) -> Vec<Lease> {
-    let mut leases = Vec::new();
-    while leases.len() < count {
-        leases.push(acquire_at_last(world, pool).await);
-    }
-    leases
-}
-
-/// Acquires, and tries again as long as the pool answers that connects have failed too often.
-async fn acquire_at_last(world: &World, pool: &Pool) -> Lease {
-    loop {
-        match pool.acquire_within(world.scenario.units(2000)).await {
-            Ok(lease) => {
-                world.receive(&lease);
-                return lease;
-            }
-            Err(AcquireError::Unavailable { retry_after, .. }) => sleep(retry_after).await,
-            Err(error) => panic!("invariant 7 broken: {error}"),
-        }
-    }
-}
-
-async fn refuses_everything(pool: &Pool) {
+async fn refuses_everything<P: SoupPool>(pool: &P) {
     let error = pool.acquire().await.map(drop);
     assert!(
         matches!(error, Err(AcquireError::Closed { .. })),
@@ -274,10 +228,14 @@ async fn refuses_everything(pool: &Pool) {
 
 /// Checks that everything that was opened is closed or detached, once, and that nothing of the pool is
 /// left.
-async fn assert_ended(world: &World) {
-    world.ledger.until(|counts| counts.is_closed).await;
+async fn assert_ended<P: SoupPool>(world: &World<P>) {
+    world.ledger.closed().await;
     world.ledger.assert_settled();
-    let ledger = world.ledger.counts();
+    let events = world.ledger.events();
+    let count = |is_kind: fn(&EventKind) -> bool| {
+        let of_kind = events.iter().filter(|event| is_kind(&event.kind));
+        of_kind.count()
+    };
     let counts = world
         .fake
         .until(|counts| counts.watchers == 0 && counts.alive == 0)
@@ -290,8 +248,9 @@ async fn assert_ended(world: &World) {
     );
     assert_eq!(counts.close.running(), 0, "{counts:?}");
     assert_eq!(
-        counts.close.started, ledger.closed,
-        "{counts:?}, {ledger:?}"
+        counts.close.started,
+        count(|kind| matches!(kind, EventKind::Closed { .. })),
+        "{counts:?}"
     );
 
     let closes = world.fake.closes();
@@ -306,9 +265,12 @@ async fn assert_ended(world: &World) {
         closed.is_disjoint(&detached),
         "invariant 6 broken: closed and detached"
     );
-    assert_eq!(detached.len(), ledger.detached);
+    assert_eq!(
+        detached.len(),
+        count(|kind| matches!(kind, EventKind::Detached { .. }))
+    );
     let mut opened = BTreeSet::new();
-    for event in world.ledger.events() {
+    for event in &events {
         if let EventKind::Opened { id } = event.kind {
             opened.insert(id);
         }
@@ -321,7 +283,7 @@ async fn assert_ended(world: &World) {
         RuntimeKind::Paused => 0,
     };
     assert!(
-        counts.occupied_peak <= world.scenario.largest() + spare,
+        counts.occupied_peak <= P::slots_max(&world.scenario) + spare,
         "{counts:?}"
     );
     while !world.is_connector_gone() {
@@ -330,7 +292,7 @@ async fn assert_ended(world: &World) {
     }
 }
 
-fn half_the_steps(world: &World) -> usize {
+fn half_the_steps<P: SoupPool>(world: &World<P>) -> usize {
     let actors = usize::try_from(world.scenario.actors).expect("a handful");
     world.scenario.steps * actors / 2
 }

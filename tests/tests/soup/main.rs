@@ -5,13 +5,22 @@
 //! end everything that was opened must have been closed or detached once, the full capacity must be
 //! lendable, and nothing of the pool may be left in memory.
 //!
+//! Exclusive and shared pools are used by the same actors. In a shared pool connections are also
+//! suspected to hang, and cleared of that, and leases outlive the reason to close their connection.
+//!
 //! A failure names its seed: `POOL_TESTKIT_SEED=7` runs only that one. `POOL_SOUP_SEEDS=5000` runs that
 //! many seeds instead of the few that every build runs.
 
 mod actor;
 mod ending;
+mod exclusive;
+mod kind;
 mod planned_panics;
+mod polling;
 mod scenario;
+mod share_book;
+mod share_ledger;
+mod shared;
 mod tally;
 mod traced;
 mod world;
@@ -25,54 +34,97 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use actor::Actor;
+use exclusive::ExclusivePool;
+use kind::SoupPool;
 use scenario::{Ending, RuntimeKind, Scenario};
+use shared::MultiplexedPool;
 use tally::Tally;
 use world::World;
 
 #[test]
 fn a_busy_pool_recovers_and_closes_without_leftovers() {
-    run_seeds(RuntimeKind::Paused, Ending::Close, 400);
+    run_seeds::<ExclusivePool>(RuntimeKind::Paused, Ending::Close, 400);
 }
 
 #[test]
 fn a_pool_that_is_closed_while_busy_leaves_nothing() {
-    run_seeds(RuntimeKind::Paused, Ending::CloseAmid, 200);
+    run_seeds::<ExclusivePool>(RuntimeKind::Paused, Ending::CloseAmid, 200);
 }
 
 #[test]
 fn a_pool_whose_last_handle_is_dropped_closes_what_is_returned() {
-    run_seeds(RuntimeKind::Paused, Ending::LastHandle, 200);
+    run_seeds::<ExclusivePool>(RuntimeKind::Paused, Ending::LastHandle, 200);
 }
 
 #[test]
 fn a_pool_whose_runtime_is_dropped_drops_everything_at_once() {
-    run_seeds(RuntimeKind::Paused, Ending::RuntimeGone, 200);
+    run_seeds::<ExclusivePool>(RuntimeKind::Paused, Ending::RuntimeGone, 200);
 }
 
 #[test]
 fn a_busy_pool_recovers_and_closes_without_leftovers_on_threads() {
-    run_seeds(RuntimeKind::Threads, Ending::Close, 20);
+    run_seeds::<ExclusivePool>(RuntimeKind::Threads, Ending::Close, 20);
 }
 
 #[test]
 fn a_pool_that_is_closed_while_busy_leaves_nothing_on_threads() {
-    run_seeds(RuntimeKind::Threads, Ending::CloseAmid, 20);
+    run_seeds::<ExclusivePool>(RuntimeKind::Threads, Ending::CloseAmid, 20);
 }
 
 #[test]
 fn a_pool_whose_last_handle_is_dropped_closes_what_is_returned_on_threads() {
-    run_seeds(RuntimeKind::Threads, Ending::LastHandle, 20);
+    run_seeds::<ExclusivePool>(RuntimeKind::Threads, Ending::LastHandle, 20);
 }
 
 #[test]
 fn a_pool_whose_runtime_is_dropped_drops_everything_at_once_on_threads() {
-    run_seeds(RuntimeKind::Threads, Ending::RuntimeGone, 20);
+    run_seeds::<ExclusivePool>(RuntimeKind::Threads, Ending::RuntimeGone, 20);
 }
 
-fn run_seeds(runtime_kind: RuntimeKind, ending: Ending, seeds: u64) {
+#[test]
+fn a_busy_shared_pool_recovers_and_closes_without_leftovers() {
+    run_seeds::<MultiplexedPool>(RuntimeKind::Paused, Ending::Close, 400);
+}
+
+#[test]
+fn a_shared_pool_that_is_closed_while_busy_leaves_nothing() {
+    run_seeds::<MultiplexedPool>(RuntimeKind::Paused, Ending::CloseAmid, 200);
+}
+
+#[test]
+fn a_shared_pool_whose_last_handle_is_dropped_closes_what_is_returned() {
+    run_seeds::<MultiplexedPool>(RuntimeKind::Paused, Ending::LastHandle, 200);
+}
+
+#[test]
+fn a_shared_pool_whose_runtime_is_dropped_drops_everything_at_once() {
+    run_seeds::<MultiplexedPool>(RuntimeKind::Paused, Ending::RuntimeGone, 200);
+}
+
+#[test]
+fn a_busy_shared_pool_recovers_and_closes_without_leftovers_on_threads() {
+    run_seeds::<MultiplexedPool>(RuntimeKind::Threads, Ending::Close, 20);
+}
+
+#[test]
+fn a_shared_pool_that_is_closed_while_busy_leaves_nothing_on_threads() {
+    run_seeds::<MultiplexedPool>(RuntimeKind::Threads, Ending::CloseAmid, 20);
+}
+
+#[test]
+fn a_shared_pool_whose_last_handle_is_dropped_closes_what_is_returned_on_threads() {
+    run_seeds::<MultiplexedPool>(RuntimeKind::Threads, Ending::LastHandle, 20);
+}
+
+#[test]
+fn a_shared_pool_whose_runtime_is_dropped_drops_everything_at_once_on_threads() {
+    run_seeds::<MultiplexedPool>(RuntimeKind::Threads, Ending::RuntimeGone, 20);
+}
+
+fn run_seeds<P: SoupPool>(runtime_kind: RuntimeKind, ending: Ending, seeds: u64) {
     planned_panics::silence_planned_panics();
     if std::env::var_os("POOL_TESTKIT_SEED").is_some() {
-        drop(run(runtime_kind, ending, FaultPlan::from_env_or(0)));
+        drop(run::<P>(runtime_kind, ending, FaultPlan::from_env_or(0)));
         return;
     }
     let seeds = match std::env::var("POOL_SOUP_SEEDS") {
@@ -81,23 +133,23 @@ fn run_seeds(runtime_kind: RuntimeKind, ending: Ending, seeds: u64) {
     };
     let mut seen = Tally::default();
     for seed in 0..seeds {
-        seen.add(run(runtime_kind, ending, FaultPlan::new(seed)));
+        seen.add(run::<P>(runtime_kind, ending, FaultPlan::new(seed)));
     }
-    seen.assert_enough(runtime_kind, ending, seeds);
+    seen.assert_enough::<P>(runtime_kind, ending, seeds);
 }
 
-fn run(runtime_kind: RuntimeKind, ending: Ending, plan: FaultPlan) -> Tally {
+fn run<P: SoupPool>(runtime_kind: RuntimeKind, ending: Ending, plan: FaultPlan) -> Tally {
     let scenario = Scenario::draw(runtime_kind, ending, plan);
     let replay = scenario.to_string();
     let mut seen = Tally::default();
     let _watchdog = Watchdog::start(replay.clone());
-    ending::with_replay(&replay, || seen = play(&scenario));
+    ending::with_replay(&replay, || seen = play::<P>(&scenario));
     seen
 }
 
-fn play(scenario: &Scenario) -> Tally {
+fn play<P: SoupPool>(scenario: &Scenario) -> Tally {
     let runtime = runtime(scenario.runtime_kind);
-    let (world, pool) = runtime.block_on(async { World::new(scenario) });
+    let (world, pool) = runtime.block_on(async { World::<P>::new(scenario) });
     let world = Arc::new(world);
     let actors = (0..scenario.actors).map(|number| Actor::new(&world, &pool, number));
     let actors: Vec<_> = actors.map(|actor| runtime.spawn(actor.run())).collect();
@@ -119,7 +171,7 @@ fn play(scenario: &Scenario) -> Tally {
             true
         }
     };
-    assert!(ended, "the run hangs: {:?}", world.ledger.counts());
+    assert!(ended, "the run hangs{}", world.latest());
     Tally::of(&world)
 }
 

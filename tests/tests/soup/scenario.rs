@@ -4,14 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::{Builder, ConnectionPool};
-use pool_testkit::connector::{FakeConnection, FakeConnector};
-use pool_testkit::fault::{FaultPlan, FaultyConnector, Odds};
-use pool_testkit::ledger::Ledger;
+use pool_core::{Builder, Observer, TargetLeases};
+use pool_testkit::fault::{FaultPlan, Odds};
 use pool_testkit::{Call, Query};
 use pool_tests::random::SplitMix64;
-
-use crate::traced::TracedConnector;
 
 /// The runtime of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +25,7 @@ pub(crate) enum Ending {
     Close,
     /// It is closed while the actors are busy.
     CloseAmid,
-    /// The actors stop, and the last handle is dropped while there are leases.
+    /// The last handle is dropped by the actor that stops last, while there are leases.
     LastHandle,
     /// The runtime is dropped while the actors are busy.
     RuntimeGone,
@@ -47,7 +43,16 @@ pub(crate) struct Scenario {
     /// The limit on connections at the start, and again at the end.
     pub(crate) max_size: usize,
     pub(crate) acquire_units: u32,
+    pub(crate) sharing: SharingSettings,
     settings: Settings,
+}
+
+/// How a shared pool lends its connections.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SharingSettings {
+    pub(crate) target: TargetLeases,
+    pub(crate) max_leases: u32,
+    pub(crate) max_surge: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -97,6 +102,7 @@ impl Scenario {
             acquire_units: 5 + below(60),
             plan: with_faults(plan, below(6), unit),
             settings,
+            sharing: draw_sharing(&mut below),
         }
     }
 
@@ -113,11 +119,24 @@ impl Scenario {
         self.units(self.acquire_units)
     }
 
-    pub(crate) fn builder(
+    pub(crate) fn lease_warn_after(&self) -> Option<Duration> {
+        self.settings.warn.map(|units| self.units(units))
+    }
+
+    pub(crate) const fn max_uses(&self) -> Option<u64> {
+        self.settings.uses
+    }
+
+    pub(crate) const fn has_lifetime(&self) -> bool {
+        self.settings.lifetime.is_some()
+    }
+
+    /// The settings of either kind of pool.
+    pub(crate) fn settle<T: Send + 'static, L>(
         &self,
-        connector: TracedConnector<FaultyConnector<FakeConnector>>,
-        ledger: &Ledger,
-    ) -> Builder<FakeConnection> {
+        builder: Builder<T, L>,
+        observer: Arc<dyn Observer>,
+    ) -> Builder<T, L> {
         let units = |count: u32| self.units(count);
         let Settings {
             min_idle,
@@ -127,11 +146,11 @@ impl Scenario {
             lifetime,
             check,
             check_after_idle,
-            warn,
+            warn: _,
             uses,
             fail_fast_after,
         } = self.settings;
-        ConnectionPool::builder(connector)
+        builder
             .name("soup")
             .max_size(self.max_size)
             .min_idle(min_idle)
@@ -140,18 +159,32 @@ impl Scenario {
             .acquire_timeout(self.acquire_timeout())
             .connect_timeout(units(8))
             .check_timeout(units(6))
-            .reset_timeout(units(6))
             .close_timeout(units(5))
             .idle_timeout(idle.map(units))
             .max_lifetime(lifetime.map(units))
             .check_interval(check.map(units))
             .check_after_idle(check_after_idle.map(units))
-            .lease_warn_after(warn.map(units))
             .max_uses(uses)
             .min_uptime(units(2))
             .retry_delay(units(1), units(8))
             .fail_fast_after(fail_fast_after)
-            .observer(Arc::new(ledger.clone()))
+            .observer(observer)
+    }
+}
+
+fn draw_sharing(below: &mut impl FnMut(u32) -> u32) -> SharingSettings {
+    let least = 1 + below(3);
+    let most = least + below(3);
+    SharingSettings {
+        target: match below(2) {
+            0 => TargetLeases::Fixed(least),
+            _ => TargetLeases::Adaptive {
+                min: least,
+                max: most,
+            },
+        },
+        max_leases: most + below(3),
+        max_surge: below(3) as usize,
     }
 }
 
@@ -203,6 +236,7 @@ impl fmt::Display for Scenario {
             steps,
             max_size,
             acquire_units,
+            sharing,
             settings,
         } = self;
         write!(
@@ -211,7 +245,7 @@ impl fmt::Display for Scenario {
         )?;
         write!(
             f,
-            "max_size {max_size}, acquire {acquire_units}, {settings:?}"
+            "max_size {max_size}, acquire {acquire_units}, {settings:?}, {sharing:?}"
         )
     }
 }

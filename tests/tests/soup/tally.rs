@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use pool_core::EventKind;
 
+use crate::kind::{SoupLedger, SoupPool};
 use crate::scenario::{Ending, RuntimeKind};
 use crate::world::World;
 
@@ -13,15 +14,18 @@ pub(crate) struct Tally {
     faults: u64,
     /// Connections that `retain` was told to close.
     unwanted: u64,
-    /// How often each kind of event happened.
+    /// How often each kind of event happened, and in how many runs each feat of the pool.
     events: BTreeMap<String, u64>,
 }
 
 impl Tally {
-    pub(crate) fn of(world: &World) -> Self {
+    pub(crate) fn of<P: SoupPool>(world: &World<P>) -> Self {
         let mut events = BTreeMap::new();
         for event in world.ledger.events() {
             *events.entry(name_of(&event.kind)).or_default() += 1;
+        }
+        for feat in world.ledger.feats() {
+            events.insert(feat.to_owned(), 1);
         }
         Self {
             leases: world.served(),
@@ -40,7 +44,12 @@ impl Tally {
         }
     }
 
-    pub(crate) fn assert_enough(&self, runtime_kind: RuntimeKind, ending: Ending, runs: u64) {
+    pub(crate) fn assert_enough<P: SoupPool>(
+        &self,
+        runtime_kind: RuntimeKind,
+        ending: Ending,
+        runs: u64,
+    ) {
         assert!(self.leases > 10 * runs, "hardly any leases: {self:?}");
         assert!(self.faults > runs, "hardly any faults: {self:?}");
         assert!(
@@ -48,8 +57,8 @@ impl Tally {
             "`retain` was hardly told to close anything: {self:?}"
         );
         if (runtime_kind, ending) == (RuntimeKind::Paused, Ending::Close) && runs >= 100 {
-            for name in EXPECTED {
-                assert!(self.events.contains_key(name), "no {name}: {self:?}");
+            for name in P::EXPECTED {
+                assert!(self.events.contains_key(*name), "no {name}: {self:?}");
             }
         }
     }
@@ -63,43 +72,3 @@ fn name_of(kind: &EventKind) -> String {
     let text = format!("{kind:?}");
     text.split(' ').next().unwrap_or_default().to_owned()
 }
-
-/// Everything that must happen in a hundred runs that end by a close.
-const EXPECTED: [&str; 36] = [
-    "Queued",
-    "Requeued",
-    "TimedOut",
-    "Cancelled",
-    "Refused",
-    "Opening",
-    "Opened",
-    "ConnectFailed",
-    "Leased",
-    "Returned",
-    "Resetting",
-    "ResetFailed",
-    "Checking",
-    "Checked",
-    "CheckFailed",
-    "Died",
-    "Discarded",
-    "Expired",
-    "Closing idle",
-    "Closing lifetime",
-    "Closing max_uses",
-    "Closing shrunk",
-    "Closing evicted",
-    "Closing pool_closed",
-    "Closing died",
-    "Closing dirty",
-    "Closing discarded",
-    "Closing check_failed",
-    "Closing reset_failed",
-    "Stuck",
-    "Closed",
-    "Detached",
-    "LeaseOverdue",
-    "OverdueLeaseReturned",
-    "PoolClosing",
-    "PoolClosed",
-];

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use pool_core::{
     BoxError, BoxFuture, CheckError, CloseReason, ConnectContext, ConnectError, Connector,
-    async_trait,
+    SharedConnector, SuspicionSink, async_trait,
 };
 
 /// Passes every call on. [`TracedConnector::new`] also returns a reference that is dead once this is
@@ -47,6 +47,10 @@ impl<C: Connector> Connector for TracedConnector<C> {
         self.inner.died(conn)
     }
 
+    fn watch_suspicion(&self, conn: &C::Connection, sink: SuspicionSink) {
+        self.inner.watch_suspicion(conn, sink);
+    }
+
     async fn reset(&self, conn: &mut C::Connection) -> Result<(), CheckError> {
         self.inner.reset(conn).await
     }
@@ -57,5 +61,16 @@ impl<C: Connector> Connector for TracedConnector<C> {
 
     async fn close(&self, conn: C::Connection, reason: CloseReason) {
         self.inner.close(conn, reason).await;
+    }
+}
+
+#[async_trait]
+impl<C: SharedConnector> SharedConnector for TracedConnector<C> {
+    async fn check_shared(&self, conn: &C::Connection) -> Result<(), CheckError> {
+        self.inner.check_shared(conn).await
+    }
+
+    fn is_clean_shared(&self, conn: &C::Connection) -> bool {
+        self.inner.is_clean_shared(conn)
     }
 }

@@ -1,36 +1,34 @@
 //! What the actors of a run share: the fake behind the pool, the ledger, and the facts that they check.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
-use pool_core::{ConnectionId, ConnectionPool, PooledConnection};
+use pool_core::{AcquireError, ConnectionId};
 use pool_testkit::connector::{FakeConnection, FakeHandle, pair};
 use pool_testkit::fault::{FaultSwitch, FaultyConnector};
-use pool_testkit::ledger::Ledger;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
+use crate::kind::{SoupLedger, SoupPool};
 use crate::scenario::{RuntimeKind, Scenario};
 use crate::traced::TracedConnector;
 
-pub(crate) type Pool = ConnectionPool<FakeConnection>;
-pub(crate) type Lease = PooledConnection<FakeConnection>;
-
-#[derive(Debug)]
-pub(crate) struct World {
+pub(crate) struct World<P: SoupPool> {
     pub(crate) scenario: Scenario,
     pub(crate) fake: FakeHandle,
     pub(crate) switch: FaultSwitch,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: P::Ledger,
     /// Gone once the pool's connector is dropped.
     connector: Weak<()>,
     /// Connections that must never be lent again.
     spoiled: Mutex<BTreeSet<ConnectionId>>,
     detached: Mutex<BTreeSet<ConnectionId>>,
     /// Leases that actors left for others to drop.
-    stash: Mutex<Vec<Lease>>,
+    stash: Mutex<Vec<P::Lease>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// How many steps were done.
     steps: watch::Sender<usize>,
@@ -40,15 +38,14 @@ pub(crate) struct World {
     unwanted: AtomicU64,
 }
 
-impl World {
+impl<P: SoupPool> World<P> {
     /// A world and its pool; to be called inside the runtime.
-    pub(crate) fn new(scenario: &Scenario) -> (Self, Pool) {
+    pub(crate) fn new(scenario: &Scenario) -> (Self, P) {
         let (connector, fake) = pair();
         let faulty = FaultyConnector::new(connector, scenario.plan.clone());
         let switch = faulty.switch();
-        let ledger = Ledger::new(scenario.max_size);
         let (witness, connector) = TracedConnector::new(faulty);
-        let pool = scenario.builder(witness, &ledger).build();
+        let (pool, ledger) = P::build(scenario, witness);
         let world = Self {
             scenario: scenario.clone(),
             fake,
@@ -64,42 +61,68 @@ impl World {
             served: AtomicU64::new(0),
             unwanted: AtomicU64::new(0),
         };
-        (world, pool.expect("the settings are drawn from valid ones"))
+        (world, pool)
     }
 
     /// Counts a lease, and checks that it was right to lend its connection.
-    pub(crate) fn receive(&self, lease: &Lease) {
+    pub(crate) fn receive(&self, lease: &P::Lease) {
         self.served.fetch_add(1, Ordering::Relaxed);
-        let id = PooledConnection::id(lease);
-        assert_eq!(id, lease.id(), "the pool and the connection agree");
+        let id = P::id(lease);
+        assert_eq!(id, lease.deref().id(), "the pool and the connection agree");
+        P::assert_lease(&self.scenario, lease);
+        // On threads, another holder of a shared connection may spoil it, and an actor may kill it, between
+        // the pool's decision and this one.
+        let is_exact = self.scenario.runtime_kind == RuntimeKind::Paused;
         assert!(
-            !lock(&self.spoiled).contains(&id),
+            P::IS_SHARED && !is_exact || !lock(&self.spoiled).contains(&id),
             "invariant 2 or 5 broken: {id} was lent again"
         );
-        // On threads, an actor may kill it between the pool's query and this one.
         assert!(
-            self.scenario.runtime_kind == RuntimeKind::Threads || lease.is_alive(),
+            !is_exact || lease.is_alive(),
             "invariant 2 broken: {id} was lent dead"
         );
     }
 
     /// The connection of this lease must never be lent again.
-    pub(crate) fn spoil(&self, lease: &Lease) {
-        lock(&self.spoiled).insert(PooledConnection::id(lease));
+    pub(crate) fn spoil(&self, lease: &P::Lease) {
+        lock(&self.spoiled).insert(P::id(lease));
     }
 
-    pub(crate) fn detach(&self, lease: Lease) {
-        let connection = PooledConnection::detach(lease);
+    /// Drops a connection that was detached from the pool.
+    pub(crate) fn drop_detached(&self, connection: FakeConnection) {
         lock(&self.detached).insert(connection.id());
         // An actor may have told it to panic on drop, and it is not the pool's any more.
         drop(catch_unwind(AssertUnwindSafe(|| drop(connection))));
     }
 
-    pub(crate) fn stash(&self, lease: Lease) {
+    /// Acquires `count` leases and holds them all at the same time.
+    pub(crate) async fn acquire_all(&self, pool: &P, count: usize) -> Vec<P::Lease> {
+        let mut leases = Vec::new();
+        while leases.len() < count {
+            leases.push(self.acquire_at_last(pool).await);
+        }
+        leases
+    }
+
+    /// Acquires, and tries again as long as the pool answers that connects have failed too often.
+    async fn acquire_at_last(&self, pool: &P) -> P::Lease {
+        loop {
+            match pool.acquire_within(self.scenario.units(2000)).await {
+                Ok(lease) => {
+                    self.receive(&lease);
+                    return lease;
+                }
+                Err(AcquireError::Unavailable { retry_after, .. }) => sleep(retry_after).await,
+                Err(error) => panic!("invariant 7 broken: {error}{}", self.latest()),
+            }
+        }
+    }
+
+    pub(crate) fn stash(&self, lease: P::Lease) {
         lock(&self.stash).push(lease);
     }
 
-    pub(crate) fn unstash(&self) -> Option<Lease> {
+    pub(crate) fn unstash(&self) -> Option<P::Lease> {
         lock(&self.stash).pop()
     }
 
@@ -126,6 +149,16 @@ impl World {
     pub(crate) fn join_threads(&self) {
         let threads = std::mem::take(&mut *lock(&self.threads));
         threads.into_iter().for_each(join);
+    }
+
+    /// The latest events, as lines.
+    pub(crate) fn latest(&self) -> String {
+        let events = self.ledger.events();
+        let latest = &events[events.len().saturating_sub(EVENTS_SHOWN)..];
+        let lines = latest
+            .iter()
+            .map(|event| format!("\n  {:>6} {:?}", event.seq, event.kind));
+        lines.collect()
     }
 
     pub(crate) fn step(&self) {
@@ -181,6 +214,11 @@ impl World {
     }
 }
 
+/// The connections of these leases.
+pub(crate) fn ids<P: SoupPool>(leases: &[P::Lease]) -> BTreeSet<ConnectionId> {
+    leases.iter().map(P::id).collect()
+}
+
 fn join(thread: JoinHandle<()>) {
     assert!(thread.join().is_ok(), "a drop on a plain thread panicked");
 }
@@ -188,3 +226,5 @@ fn join(thread: JoinHandle<()>) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+const EVENTS_SHOWN: usize = 32;

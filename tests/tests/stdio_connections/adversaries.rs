@@ -6,14 +6,34 @@ use pool_core::{CloseReason, Connector};
 use pool_stdio::codec::{DecodeError, LineCodec};
 use pool_stdio::{KillScope, StdioConnection, StdioConnector, StdioError};
 use pool_testkit::fixture::{Behaviour, Step, Stream};
-use pool_tests::children::adversaries;
+use pool_tests::children::{Pulse, adversaries};
+use tokio::time::Instant;
 
 use crate::bed::{Bed, PROMISED, assert_line, context, on_both_runtimes, timed, within};
 
 const LIMIT: Duration = Duration::from_millis(100);
-/// How soon a caller hears of a child that cannot answer any more. No wait for an exit that comes late is as
-/// short on a busy machine; one for an exit that never comes is longer.
-const SOON: Duration = Duration::from_secs(2);
+/// A caller hears soon of a child that cannot answer any more: in three of five runs, since on a busy machine an exit
+/// can be seen late. `run` says how long its caller waited.
+async fn mostly_soon(run: impl AsyncFn() -> Duration) {
+    let (mut soon, mut late) = (0, Vec::new());
+    while soon < 3 {
+        let pulse = Pulse::start();
+        let taken = run().await;
+        let lateness = pulse.stop();
+        if taken <= PROMISED + lateness {
+            soon += 1;
+        } else {
+            late.push((taken, lateness));
+        }
+        assert!(late.len() < 3, "{late:?}");
+    }
+}
+
+/// The outcome of a call, and how long it took.
+async fn measured<T>(call: impl IntoFuture<Output = T>) -> (T, Duration) {
+    let begun = Instant::now();
+    (call.await, begun.elapsed())
+}
 
 /// Every second adversary, from the first or the second on: all of them take longer on a busy machine than one
 /// test may.
@@ -155,14 +175,19 @@ fn a_closed_stdout_fails_the_request_at_once_though_the_child_lives() {
             .read_lines(1)
             .then(Step::Close(Stream::Stdout))
             .hang();
-        let mut child = bed.child(&behaviour).await;
-        let error = within(SOON, child.request("hello?")).await.unwrap_err();
-        let StdioError::OutputClosed { report } = &error else {
-            panic!("{error}");
-        };
-        assert_eq!(report.exit, None);
-        assert!(!error.is_retry_safe());
-        assert!(!child.is_alive());
+        mostly_soon(async || {
+            let mut child = bed.child(&behaviour).await;
+            let (outcome, taken) = measured(child.request("hello?")).await;
+            let error = outcome.unwrap_err();
+            let StdioError::OutputClosed { report } = &error else {
+                panic!("{error}");
+            };
+            assert_eq!(report.exit, None);
+            assert!(!error.is_retry_safe());
+            assert!(!child.is_alive());
+            taken
+        })
+        .await;
     });
 }
 
@@ -173,12 +198,17 @@ fn a_child_whose_stdin_is_closed_fails_its_next_request_before_a_byte_of_it_is_w
             .then(Step::Close(Stream::Stdin))
             .print("closed\n")
             .hang();
-        let mut child = bed.child(&behaviour).await;
-        assert_line(child.recv().await, "closed");
-        let error = within(SOON, child.request("hello?")).await.unwrap_err();
-        assert!(matches!(error, StdioError::InputClosed { .. }), "{error}");
-        assert!(error.is_retry_safe());
-        assert!(child.is_dirty());
+        mostly_soon(async || {
+            let mut child = bed.child(&behaviour).await;
+            assert_line(child.recv().await, "closed");
+            let (outcome, taken) = measured(child.request("hello?")).await;
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, StdioError::InputClosed { .. }), "{error}");
+            assert!(error.is_retry_safe());
+            assert!(child.is_dirty());
+            taken
+        })
+        .await;
     });
 }
 
@@ -213,23 +243,29 @@ fn an_answer_given_before_stdin_was_closed_is_delivered() {
 fn an_exit_in_the_middle_of_a_reply_is_told_with_what_there_was_of_it() {
     on_both_runtimes(async |bed| {
         let behaviour = Behaviour::new().read_lines(1).print_error("out of paper\n");
-        let mut child = bed.child(&behaviour.print("{\"half").exit(3)).await;
-        let error = within(SOON, child.request("hello?")).await.unwrap_err();
-        let StdioError::Decode { source, report } = &error else {
-            panic!("{error}");
-        };
-        let source = source.downcast_ref::<DecodeError>().unwrap();
-        let DecodeError::TruncatedFrame { partial, .. } = source else {
-            panic!("{source}");
-        };
-        assert_eq!(partial.as_bytes(), b"{\"half");
-        assert_eq!(report.exit.unwrap().status().unwrap().code(), Some(3));
-        assert_eq!(report.stderr.text, "out of paper\n");
-        let text = error.to_string();
-        assert!(
-            text.contains("exit status: 3") && text.contains("out of paper"),
-            "{text}"
-        );
+        let behaviour = behaviour.print("{\"half").exit(3);
+        mostly_soon(async || {
+            let mut child = bed.child(&behaviour).await;
+            let (outcome, taken) = measured(child.request("hello?")).await;
+            let error = outcome.unwrap_err();
+            let StdioError::Decode { source, report } = &error else {
+                panic!("{error}");
+            };
+            let source = source.downcast_ref::<DecodeError>().unwrap();
+            let DecodeError::TruncatedFrame { partial, .. } = source else {
+                panic!("{source}");
+            };
+            assert_eq!(partial.as_bytes(), b"{\"half");
+            assert_eq!(report.exit.unwrap().status().unwrap().code(), Some(3));
+            assert_eq!(report.stderr.text, "out of paper\n");
+            let text = error.to_string();
+            assert!(
+                text.contains("exit status: 3") && text.contains("out of paper"),
+                "{text}"
+            );
+            taken
+        })
+        .await;
     });
 }
 
@@ -252,14 +288,19 @@ fn an_exit_is_seen_though_somebody_else_holds_the_pipes() {
     on_both_runtimes(async |bed| {
         let leaf = bed.scene.actor("leaf").hang();
         let behaviour = Behaviour::new().start(leaf).read_lines(1).exit(4);
-        let mut child = bed.child(&behaviour).await;
-        let leaf = bed.scene.beacon.expect(1);
-        let error = within(SOON, child.request("hello?")).await.unwrap_err();
-        let StdioError::Exited { report } = &error else {
-            panic!("{error}");
-        };
-        assert_eq!(report.exit.unwrap().status().unwrap().code(), Some(4));
-        drop((child, leaf));
+        mostly_soon(async || {
+            let mut child = bed.child(&behaviour).await;
+            let leaf = bed.scene.beacon.expect(1);
+            let (outcome, taken) = measured(child.request("hello?")).await;
+            let error = outcome.unwrap_err();
+            let StdioError::Exited { report } = &error else {
+                panic!("{error}");
+            };
+            assert_eq!(report.exit.unwrap().status().unwrap().code(), Some(4));
+            drop((child, leaf));
+            taken
+        })
+        .await;
     });
 }
 

@@ -18,6 +18,7 @@ mod between_calls;
 mod chaos;
 mod dirty;
 mod exchanges;
+mod known_faults;
 mod meters;
 mod one_shot;
 mod owed;

@@ -261,3 +261,31 @@ fn without_a_replacement_only_the_last_one_that_was_evicted_for_it_goes_on() {
     assert_eq!(store.slots.get(last).superseded, None);
     assert_eq!(store.slots.get(before).superseded, evicted);
 }
+
+#[test]
+fn a_proof_that_is_evicted_during_its_check_is_closed_once_and_after_it() {
+    let (mut store, [_]) = pool(sharing(), ["old"]);
+    store.start_renewal(30 * SECOND, SECOND, at(0));
+    let opening = store.open(at(0)).expect("a proof is wanted");
+    store.opened(opening.key, "new", at(0));
+    assert_eq!(store.evict(|_| true), 2);
+    let evicted = CloseReason::Evicted;
+    assert_eq!(closed(effects(&mut store)), [("old", evicted)]);
+    store.checked_share(opening.key, Some(Ok(())), at(1));
+    let effects = effects(&mut store);
+    let is_end = |(_, kind): &&(u64, EventKind)| {
+        matches!(kind, EventKind::Checked { .. } | EventKind::Closing { .. })
+    };
+    let ends: Vec<_> = effects.events.iter().filter(is_end).collect();
+    assert!(
+        matches!(
+            ends[..],
+            [
+                (_, EventKind::Checked { .. }),
+                (_, EventKind::Closing { .. })
+            ]
+        ),
+        "{ends:?}"
+    );
+    assert_eq!(closed(effects), [("new", evicted)]);
+}

@@ -17,14 +17,21 @@ impl<C: Codec> ExclusiveExchange<C> {
     /// it stopped reading. The fault comes back with the frame, for the frames after it.
     pub(super) async fn recover(&mut self, fault: Fault) -> Result<(C::Item, Fault), StdioError> {
         let is_partly_written = self.written_bytes() > 0;
-        if matches!(fault, Fault::Write(_)) && is_partly_written {
-            self.give_up_writing();
-            let reply = poll_fn(|cx| self.poll_reply(cx));
-            if let Ok(Ok(frame)) = timeout(REPLY_AFTER_WRITE_FAILED, reply).await {
-                return Ok((frame, fault));
-            }
+        if !(matches!(fault, Fault::Write(_)) && is_partly_written) {
+            return Err(self.explain(fault).await);
         }
-        Err(self.explain(fault).await)
+        self.give_up_writing();
+        self.met = Some(fault);
+        let reply = poll_fn(|cx| self.poll_reply(cx));
+        let reply = timeout(REPLY_AFTER_WRITE_FAILED, reply).await;
+        let fault = self
+            .met
+            .take()
+            .expect("it is kept while a reply is awaited");
+        match reply {
+            Ok(Ok(frame)) => Ok((frame, fault)),
+            Ok(Err(_)) | Err(_) => Err(self.explain(fault).await),
+        }
     }
 
     /// The error for a fault, with how the child exited if it has, or does so in a moment.
@@ -35,11 +42,21 @@ impl<C: Codec> ExclusiveExchange<C> {
             // must never be written.
             self.give_up_writing();
         }
-        if fault.may_be_an_exit() {
-            // The exit is seen a moment after the end of the pipes.
-            let record = self.child.record();
-            wait_for_exit(&mut self.exited, || record.is_leaving()).await;
+        if !fault.may_be_an_exit() {
+            return self.fail(fault);
         }
+        // The exit is seen a moment after the end of the pipes.
+        self.met = Some(fault);
+        let record = self.child.record();
+        wait_for_exit(&mut self.exited, || record.is_leaving()).await;
+        let fault = self
+            .met
+            .take()
+            .expect("it is kept while the exit is awaited");
+        self.fail(fault)
+    }
+
+    fn fail(&self, fault: Fault) -> StdioError {
         let error = fault.into_error(self.report(), self.settings.reply_bytes_max);
         self.meters.request_failed(&error);
         error
@@ -47,6 +64,9 @@ impl<C: Codec> ExclusiveExchange<C> {
 
     /// The error for a request that was cancelled when its time was over.
     pub(in crate::exclusive) fn timed_out(&mut self, limit: Duration) -> StdioError {
+        if let Some(fault) = self.met.take() {
+            return self.fail(fault);
+        }
         let report = self.report();
         if self.wire.has_unwritten() {
             // A caller who is told that nothing was written may ask another child. So the rest

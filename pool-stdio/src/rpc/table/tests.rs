@@ -9,7 +9,7 @@ use crate::rpc::notifications::Progress;
 use crate::rpc::scan::Envelope;
 
 fn table() -> Table {
-    Table::new(LifeSigns::new(Instant::now()))
+    Table::new(Arc::new(LifeSigns::new(Instant::now())))
 }
 
 fn reply() -> Reply {

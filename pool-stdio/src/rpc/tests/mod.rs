@@ -11,6 +11,7 @@ mod cases;
 mod corners;
 mod ends;
 mod exchanges;
+mod faults;
 mod fidelity;
 mod isolation;
 mod model;
@@ -28,7 +29,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use pool_core::ConnectionId;
+use pool_core::{BoxFuture, ConnectionId};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, DuplexStream, ReadBuf};
@@ -48,7 +49,7 @@ use super::report::ChildFacts;
 use super::router::{ReplyBatch, Router};
 use super::server_request::{RequestHandler, Responder};
 use crate::metrics::Meters;
-use crate::process::PipeEnd;
+use crate::process::{Exit, PipeEnd, Wait};
 
 /// As a connection makes calls.
 impl Client {
@@ -141,7 +142,12 @@ impl Setup {
             meters: Arc::clone(&meters),
             batch: ReplyBatch::default(),
         };
-        let driver = Driver::new(stdout, router, ChildFacts::default(), None);
+        let facts = self.settings.facts;
+        let exited = facts.record.as_ref().map(|record| {
+            let exited = Wait::new(Arc::clone(&record.exit));
+            Box::pin(exited) as BoxFuture<'static, Exit>
+        });
+        let driver = Driver::new(stdout, router, facts, exited);
         let mut tasks = JoinSet::new();
         tasks.spawn(driver.run());
         let client = Client {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::share_op::{Op, ops, sharing};
+use super::share_op::{Op, close_place, ops, sharing};
 use super::share_oracle::Oracle;
 use crate::store::tests::cases::{at, limits, request};
 use crate::store::{Limits, Multiplexed, Sharing, Store, TargetLeases, Turn};
@@ -15,6 +15,8 @@ const CASES: u32 = 300;
 const OPERATIONS_PER_CASE: usize = 120;
 /// Of all operations so many must have been leases, or nothing was shared.
 const LEASES_MIN: usize = 3_000;
+/// So many histories must have had leases, or a queue, when the pool was closed.
+const BUSY_CLOSES_MIN: usize = 20;
 
 #[test]
 fn a_shared_pool_keeps_its_promises_in_every_history() {
@@ -30,16 +32,24 @@ fn a_shared_pool_keeps_its_promises_in_every_history() {
         0..2_usize,
         prop_oneof![Just(None), Just(Some(Duration::from_millis(300)))],
         proptest::collection::vec(ops(), OPERATIONS_PER_CASE),
+        close_place(OPERATIONS_PER_CASE),
     );
     let leases = std::cell::Cell::new(0);
+    let busy_closes = std::cell::Cell::new(0);
     let run = TestRunner::new(config).run(
         &histories,
-        |(sharing, max_uses, max_size, min_idle, check_after_idle, ops)| {
+        |(sharing, max_uses, max_size, min_idle, check_after_idle, ops, close_place)| {
             let mut oracle = Oracle::new(sharing, max_uses, max_size, min_idle, check_after_idle);
-            for op in ops {
+            for (place, op) in ops.into_iter().enumerate() {
+                if Some(place) == close_place {
+                    busy_closes.set(busy_closes.get() + usize::from(oracle.is_busy()));
+                    oracle.perform(Op::Close);
+                }
                 oracle.perform(op);
             }
-            oracle.recover();
+            if close_place.is_none() {
+                oracle.recover();
+            }
             oracle.end();
             leases.set(leases.get() + oracle.leases);
             Ok(())
@@ -47,6 +57,8 @@ fn a_shared_pool_keeps_its_promises_in_every_history() {
     );
     run.unwrap_or_else(|failure| panic!("{failure}"));
     assert!(leases.get() > LEASES_MIN, "only {} leases", leases.get());
+    let closes = busy_closes.get();
+    assert!(closes > BUSY_CLOSES_MIN, "only {closes} closes while busy");
 }
 
 fn replay(mut oracle: Oracle, history: impl IntoIterator<Item = Op>) {

@@ -17,6 +17,8 @@ pub(super) enum Op {
     Suspect(usize, bool),
     Evict(usize),
     EvictAll,
+    /// Replaces all within so many milliseconds.
+    Renew(u64),
     Resize(usize),
     Wait(u64),
     CheckEnds(usize, bool),
@@ -42,11 +44,17 @@ pub(super) fn ops() -> impl Strategy<Value = Op> {
         4 => (which.clone(), any::<bool>()).prop_map(|(which, how)| Op::Suspect(which, how)),
         2 => which.clone().prop_map(Op::Evict),
         1 => Just(Op::EvictAll),
+        1 => (1..600_u64).prop_map(Op::Renew),
         1 => (1..5_usize).prop_map(Op::Resize),
         6 => (1..400_u64).prop_map(Op::Wait),
         4 => (which.clone(), any::<bool>()).prop_map(|(which, ok)| Op::CheckEnds(which, ok)),
         8 => which.prop_map(Op::CloseEnds),
     ]
+}
+
+/// In a third of all histories, the place of the operation before which the pool is closed.
+pub(super) fn close_place(operations: usize) -> impl Strategy<Value = Option<usize>> {
+    prop_oneof![2 => Just(None), 1 => (0..operations).prop_map(Some)]
 }
 
 pub(super) fn sharing() -> impl Strategy<Value = Sharing> {

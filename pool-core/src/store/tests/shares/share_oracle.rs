@@ -11,14 +11,16 @@ use crate::id::ConnectionId;
 use crate::store::slots::SlotRecord;
 use crate::store::sweep::TICK;
 use crate::store::{
-    Condition, Deadline, Errand, Found, IdleOrder, Lending, Limits, Multiplexed, Opening,
-    PacerLimits, ShareKey, Sharing, SlotKey, State, Store, TargetLeases, Turn, WaitEnd,
+    Condition, Deadline, Errand, Found, GoalKey, IdleOrder, Lending, Limits, Multiplexed, Opening,
+    PacerLimits, Refusal, ShareKey, Sharing, SlotKey, State, Store, TargetLeases, Turn, WaitEnd,
     WaitRequest, WaiterKey,
 };
 use crate::time::Time;
 
 /// More than any pool here has slots.
 const ROUNDS_TO_OPEN: usize = 10;
+/// How long a replacement of all connections waits beyond its time.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What happened to a connection, as its own books have it.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub(super) struct Oracle {
     /// More slots than now may have been permitted before.
     slots_max: usize,
     is_closed: bool,
+    /// The latest replacement of all connections.
+    renewal: Option<GoalKey>,
     pub(super) leases: usize,
 }
 
@@ -98,6 +102,7 @@ impl Oracle {
             closes: Vec::new(),
             slots_max: max_size + sharing.max_surge,
             is_closed: false,
+            renewal: None,
             leases: 0,
         }
     }
@@ -133,6 +138,13 @@ impl Oracle {
             Op::EvictAll => {
                 self.store.evict(|_| true);
             }
+            Op::Renew(ms) => {
+                let time = Duration::from_millis(ms);
+                let goal = self.store.start_renewal(time, PATIENCE, self.now);
+                if let Some(ended) = self.renewal.replace(goal) {
+                    self.store.remove_goal(ended);
+                }
+            }
             Op::Resize(size) => {
                 if self.store.resize(size).is_some() {
                     let most = size + self.sharing.max_surge;
@@ -161,6 +173,11 @@ impl Oracle {
         if self.store.is_quiet {
             self.store.start_ticks(self.now);
         }
+    }
+
+    /// Whether a close would have something to end.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.held.is_empty() || !self.waiting.is_empty()
     }
 
     fn suspect(&mut self, number: u64, is_suspected: bool) {
@@ -198,9 +215,11 @@ impl Oracle {
             false => Turn::New,
         };
         let deadline = Deadline::At(self.now.after(Duration::from_secs(2)));
-        if self.store.admit(self.now, deadline, turn).is_err() {
+        if let Err(refusal) = self.store.admit(self.now, deadline, turn) {
+            assert_eq!(self.is_closed, refusal == Refusal::Closed);
             return;
         }
+        assert!(!self.is_closed, "a closed pool lets nobody wait");
         let ticket = WaitRequest {
             deadline,
             site: Location::caller(),
@@ -248,6 +267,7 @@ impl Oracle {
     }
 
     fn lent(&mut self, share: ShareKey) {
+        assert!(!self.is_closed, "a closed pool lends nothing");
         let number = self.number_of(share.slot);
         let book = &mut self
             .books
@@ -314,6 +334,7 @@ impl Oracle {
             }
         };
         !self.waiting.is_empty()
+            || self.store.wants_proof()
             || are_busy
             || self.store.slots.count(State::Idle) < self.store.limits.min_idle
             || self.books.values().any(|(key, book)| {
@@ -400,7 +421,9 @@ impl Oracle {
                     assert!(!is_anybody_left_behind, "who came first is served first");
                     self.accept(key);
                 }
-                Found::Done(WaitEnd::Refused(..), _) => {}
+                Found::Done(WaitEnd::Refused(refusal, _), _) => {
+                    assert!(!self.is_closed || refusal == Refusal::Closed);
+                }
             }
         }
     }
@@ -423,10 +446,20 @@ impl Oracle {
             !self.is_closed || self.waiting.is_empty(),
             "nobody waits for a closed pool"
         );
+        let is_kept =
+            |(key, book): &(SlotKey, Expected)| book.leases > 0 || self.checks.contains(key);
+        assert!(
+            !self.is_closed || self.books.values().all(is_kept),
+            "a closed pool has nothing idle"
+        );
     }
 
     /// When nothing goes wrong any more, everybody is served and nothing of the capacity is lost.
     pub(super) fn recover(&mut self) {
+        // It would mark connections that are filled below.
+        if let Some(renewal) = self.renewal.take() {
+            self.store.remove_goal(renewal);
+        }
         for number in self.books.keys().copied().collect::<Vec<_>>() {
             self.suspect(number, false);
             self.carry_out();

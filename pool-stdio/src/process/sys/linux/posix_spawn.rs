@@ -135,7 +135,8 @@ fn has_stderr() -> bool {
     fcntl(stderr, FcntlArg::F_GETFD).is_ok()
 }
 
-/// The descriptors that a child would inherit, but for the first three.
+/// The descriptors that a child would inherit, but for the first three. None without a `/proc`: there a child inherits
+/// them.
 fn inheritable() -> Vec<RawFd> {
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else {
         return Vec::new();
@@ -323,3 +324,68 @@ impl Drop for Attributes {
 }
 
 const POSIX_SPAWN_SETSID: libc::c_int = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs::File;
+    use std::process::Command;
+
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    use super::*;
+    use crate::process::sys::spawn::StartLimits;
+    use crate::process::terminate::KillScope;
+
+    /// A limit belongs to the whole process, so this test runs again in one of its own.
+    #[test]
+    fn a_child_starts_though_a_descriptor_above_a_lowered_limit_is_open() {
+        if std::env::var_os(ALONE).is_some() {
+            return start_below_a_descriptor();
+        }
+        let (_, module) = module_path!().split_once("::").expect("it is in a crate");
+        let name = "a_child_starts_though_a_descriptor_above_a_lowered_limit_is_open";
+        let mut again = Command::new(std::env::current_exe().expect("it runs"));
+        again.args(["--exact", &format!("{module}::{name}")]);
+        let output = again.env(ALONE, "1").output().expect("it can be started");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
+    }
+
+    fn start_below_a_descriptor() {
+        const ABOVE: RawFd = 250;
+        let null = File::open("/dev/null").expect("every system has it");
+        fcntl(&null, FcntlArg::F_DUPFD(ABOVE)).expect("it is below the limit");
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is one");
+        setrlimit(Resource::RLIMIT_NOFILE, 64, hard).expect("it can be lowered");
+        assert!(inheritable().contains(&ABOVE));
+        let start = Start {
+            program: Path::new("/bin/cat"),
+            arg0: None,
+            args: &[],
+            environment: &BTreeMap::new(),
+            directory: None,
+            stdout: StdoutEnd::Pipe,
+            stderr: StderrEnd::Null,
+            place: Place::Group,
+            mask: Mask::None,
+            scope: KillScope::Group,
+            limits: StartLimits::default(),
+            ends_with_host: false,
+        };
+        for closing in [Closing::Rest, Closing::Listed] {
+            let started = spawn_closing(&start, closing);
+            let child = started.unwrap_or_else(|error| panic!("{closing:?}: {error:?}"));
+            let copy = format!("/proc/{}/fd/{ABOVE}", child.pid);
+            let is_closed = !Path::new(&copy).exists();
+            child.abandon();
+            let must_be_closed = closing == Closing::Rest && functions().add_close_from.is_some();
+            assert!(is_closed || !must_be_closed, "{closing:?}");
+        }
+    }
+
+    const ALONE: &str = "POOL_STDIO_TEST_ALONE";
+}

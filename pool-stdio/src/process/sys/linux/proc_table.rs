@@ -68,21 +68,54 @@ fn check_namespace() -> Result<(), CountFailure> {
 /// users' processes are shown, and nothing else; with 2 not even these.
 fn read_process(pid: u32) -> io::Result<Option<Process>> {
     match fs::read(format!("/proc/{pid}/stat")) {
-        Ok(stat) => Ok(parse_stat(pid, &stat)),
+        Ok(stat) => Ok(parse_stat(pid, &stat, || thread_stats(pid))),
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn parse_stat(pid: u32, stat: &[u8]) -> Option<Process> {
+/// The same of each thread. Empty if they cannot be read.
+fn thread_stats(pid: u32) -> Vec<Vec<u8>> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    // One that has gone meanwhile has left.
+    threads
+        .filter_map(|thread| fs::read(thread.path().join("stat")).ok())
+        .collect()
+}
+
+/// The fields after the name, of which the first has number 3.
+fn fields_of(stat: &[u8]) -> Option<Vec<&str>> {
     // The name, in parentheses, can hold anything, also spaces and parentheses.
     let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let rest = std::str::from_utf8(stat.get(after_name..)?).ok()?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    Some(rest.split_ascii_whitespace().collect())
+}
+
+/// Whether a thread exits or has exited. One that cannot be told does not.
+fn is_thread_leaving(stat: &[u8]) -> bool {
+    let fields = fields_of(stat).unwrap_or_default();
+    let flags = fields
+        .get(9 - 3)
+        .and_then(|flags| flags.parse::<u32>().ok());
+    flags.is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
+/// The flags of a process are those of its first thread. If that exits, the others are asked for.
+fn parse_stat(
+    pid: u32,
+    stat: &[u8],
+    thread_stats: impl FnOnce() -> Vec<Vec<u8>>,
+) -> Option<Process> {
+    let fields = fields_of(stat)?;
     let field = |number: usize| fields.get(number - 3).copied();
     let flags: u32 = field(9)?.parse().ok()?;
     let threads: u32 = field(20)?.parse().ok()?;
+    let do_all_leave = || {
+        let all = thread_stats();
+        !all.is_empty() && all.iter().all(|stat| is_thread_leaving(stat))
+    };
     let process = Process {
         id: ProcessId {
             pid,
@@ -92,7 +125,7 @@ fn parse_stat(pid: u32, stat: &[u8]) -> Option<Process> {
         group: field(5)?.parse().ok()?,
         // If the first thread has ended and others run, the state is that of the first.
         is_dead: matches!(field(3)?, "Z" | "X" | "x") && threads <= 1,
-        is_leaving: flags & PF_EXITING != 0 && threads <= 1,
+        is_leaving: flags & PF_EXITING != 0 && (threads <= 1 || do_all_leave()),
         resident_bytes: field(24)?.parse::<u64>().unwrap_or(0) * page_bytes(),
     };
     (flags & PF_KTHREAD == 0).then_some(process)
@@ -222,7 +255,7 @@ mod tests {
     use super::*;
 
     fn parse(stat: &str) -> Process {
-        parse_stat(7, stat.as_bytes()).expect("it is complete")
+        parse_stat(7, stat.as_bytes(), Vec::new).expect("it is complete")
     }
 
     #[test]
@@ -244,6 +277,56 @@ mod tests {
         let others_run = parse(&stat("Z", 2));
         assert!(!others_run.is_dead && !others_run.is_leaving);
         assert!(parse(&stat("S", 1)).is_leaving);
+    }
+
+    #[test]
+    fn a_process_of_several_threads_leaves_when_all_of_them_do() {
+        let stat = |state: &str, flags: u32| {
+            format!("7 (x) {state} 3 4 5 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 2 0 911 0 1 2")
+                .into_bytes()
+        };
+        let is_leaving = |threads: &[Vec<u8>]| {
+            let process = parse_stat(7, &threads[0], || threads.to_vec());
+            process.expect("it is complete").is_leaving
+        };
+        let (exiting, dead) = (stat("D", PF_EXITING), stat("Z", PF_EXITING | 0x40_0000));
+        let running = stat("R", 0x40_0000);
+        assert!(is_leaving(&[exiting.clone(), exiting.clone()]));
+        assert!(is_leaving(&[dead.clone(), exiting.clone()]));
+        for others in [&running, &b"8 (x".to_vec()] {
+            assert!(
+                !is_leaving(&[dead.clone(), others.clone()]),
+                "its first thread has ended"
+            );
+            assert!(!is_leaving(&[
+                exiting.clone(),
+                exiting.clone(),
+                others.clone()
+            ]));
+        }
+        let not_asked = || panic!("its first thread runs");
+        assert!(
+            !parse_stat(7, &running, not_asked)
+                .expect("it is complete")
+                .is_leaving
+        );
+        assert!(
+            !parse_stat(7, &exiting, Vec::new)
+                .expect("it is complete")
+                .is_leaving
+        );
+    }
+
+    #[test]
+    fn the_threads_of_this_process_are_read_and_none_of_them_leaves() {
+        std::thread::scope(|scope| {
+            let (go_on, wait) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || wait.recv());
+            let all = thread_stats(std::process::id());
+            assert!(all.len() > 1, "{}", all.len());
+            assert!(all.iter().any(|stat| !is_thread_leaving(stat)));
+            drop(go_on);
+        });
     }
 
     #[test]

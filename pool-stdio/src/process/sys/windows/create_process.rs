@@ -305,3 +305,45 @@ const ATTRIBUTES: u32 = 2;
 /// Without the zero at its end.
 const LINE_MAX: usize = 32_766;
 const ABANDON_MILLIS: u32 = 5_000;
+
+/// A shell that reads its stdin until that ends, of which the custodian knows nothing.
+#[cfg(test)]
+pub(super) fn start_shell() -> Spawned {
+    use crate::process::sys::spawn::{Mask, StartLimits};
+    use crate::process::terminate::KillScope;
+    let program = system_directory().unwrap().join("cmd.exe");
+    let environment = std::env::vars_os().collect();
+    let start = Start {
+        program: &program,
+        arg0: None,
+        args: &[],
+        environment: &environment,
+        directory: None,
+        stdout: StdoutEnd::Null,
+        stderr: StderrEnd::Null,
+        place: Place::Group,
+        mask: Mask::None,
+        scope: KillScope::Group,
+        limits: StartLimits::default(),
+        ends_with_host: true,
+    };
+    spawn(&start).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pipe_core::PipeCore;
+    use super::*;
+
+    /// As if another thread started a child at this moment: that one's end of a pipe is open here, and can be
+    /// inherited. No test of this program starts a process by the standard library, which would let it inherit that.
+    #[test]
+    fn a_child_does_not_inherit_the_pipes_of_one_that_is_started_at_the_same_time() {
+        let (ours, theirs) = pipe(Direction::FromChild).unwrap();
+        let child = start_shell();
+        drop(theirs);
+        assert!(PipeCore::look(&ours).is_hung_up, "the child holds it");
+        assert!(!child.root.is_dead());
+        child.abandon();
+    }
+}

@@ -22,14 +22,14 @@ pub(crate) use async_ends::{
 };
 pub(crate) use command_line::can_reach_batch;
 pub(crate) use create_process::{Spawned, spawn};
-pub(crate) use opened_process::ForeignProcess;
+pub(crate) use opened_process::{ForeignProcess, is_leaving};
 pub(crate) use pipe_core::Readiness;
 pub(crate) use port::{PollWaker, Poller};
 pub(crate) use process_root::{Look, Root};
 pub(crate) use unix_names::{
     CAN_COUNT, Kept, Ready, block_signals, clock_now, clock_ticks, control_group, descriptor_limit,
-    descriptors_open, environment, has_living_member, is_leaving, is_stopped, parent_id, pause,
-    process_limit, processes, reap_adopted, resident_bytes, signal_process, use_own_descriptors,
+    descriptors_open, environment, has_living_member, is_stopped, parent_id, pause, process_limit,
+    processes, reap_adopted, resident_bytes, signal_process, use_own_descriptors,
 };
 pub(crate) use watching::{WatchedExit, WatchedPipe};
 pub(crate) use win_errors::os_error_kind;

@@ -16,6 +16,7 @@ use windows_sys::Win32::System::Threading::{
     GetProcessId, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE,
 };
 
+use super::process_root::{STILL_ACTIVE, exit_code, has_exited_within};
 use super::registered_wait::{RegisteredWait, Signalled};
 use super::win_errors::code_of;
 
@@ -53,18 +54,10 @@ impl Signalled for End {
 impl ForeignProcess {
     /// `None` if there is no such process.
     pub(crate) fn of(pid: u32) -> io::Result<Option<Self>> {
-        let access = PROCESS_SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION;
-        // SAFETY: the call takes integers.
-        let opened = unsafe { OpenProcess(access, 0, pid) };
-        if opened.is_null() {
-            let error = io::Error::last_os_error();
-            return match code_of(&error) {
-                Some(ERROR_INVALID_PARAMETER) => Ok(None),
-                _ => Err(error),
-            };
-        }
-        // SAFETY: the handle was just made for us and has no other owner.
-        let process = unsafe { OwnedHandle::from_raw_handle(opened) };
+        let process = match open(pid) {
+            Err(error) if code_of(&error) == Some(ERROR_INVALID_PARAMETER) => return Ok(None),
+            opened => opened?,
+        };
         // SAFETY: the handle is open.
         let found = unsafe { GetProcessId(process.as_raw_handle()) };
         if found != pid {
@@ -83,33 +76,45 @@ impl ForeignProcess {
     }
 }
 
+/// Whether a child exits or has exited, although its end may not be announced yet. Its exit code is there before.
+pub(crate) fn is_leaving(pid: u32) -> bool {
+    open(pid).is_ok_and(|process| {
+        let process = process.as_handle();
+        has_exited_within(process, 0) || exit_code(process).is_ok_and(|code| code != STILL_ACTIVE)
+    })
+}
+
+fn open(pid: u32) -> io::Result<OwnedHandle> {
+    let access = PROCESS_SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION;
+    // SAFETY: the call takes integers.
+    let opened = unsafe { OpenProcess(access, 0, pid) };
+    if opened.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the handle was just made for us and has no other owner.
+    Ok(unsafe { OwnedHandle::from_raw_handle(opened) })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
+    use super::super::create_process::start_shell;
     use super::*;
 
     #[tokio::test]
     async fn the_end_of_a_foreign_process_is_seen_by_all_who_wait_for_it() {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a process that is no child of this layer"
-        )]
-        let spawned = Command::new("cmd.exe").stdin(Stdio::piped()).spawn();
-        let mut process = spawned.unwrap();
-        let foreign = ForeignProcess::of(process.id()).unwrap().unwrap();
+        let shell = start_shell();
+        let foreign = ForeignProcess::of(shell.pid).unwrap().unwrap();
         let mut ended = Box::pin(foreign.ended());
         tokio::select! {
             biased;
             () = &mut ended => panic!("it lives"),
             () = tokio::task::yield_now() => {}
         }
-        process.kill().unwrap();
+        shell.abandon();
         tokio::join!(ended, foreign.ended());
-        // Its handle still means it.
-        let late = ForeignProcess::of(process.id()).unwrap().unwrap();
+        // A handle keeps the number, so it still means the shell.
+        let late = ForeignProcess::of(shell.pid).unwrap().unwrap();
         late.ended().await;
-        process.wait().unwrap();
     }
 
     #[test]
@@ -122,5 +127,15 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_child_whose_exit_is_not_announced_yet_is_leaving() {
+        let shell = start_shell();
+        assert!(!is_leaving(shell.pid));
+        shell.abandon();
+        assert!(is_leaving(shell.pid));
+        // Nothing is known of a process that is not there.
+        assert!(!is_leaving(0));
     }
 }

@@ -80,10 +80,7 @@ impl Root {
         if !self.is_dead() {
             return Ok(Life::Running);
         }
-        let mut code = 0;
-        // SAFETY: the process handle is open; the code is written to memory of ours.
-        let done = unsafe { GetExitCodeProcess(self.process().as_raw_handle(), &raw mut code) };
-        check(done)?;
+        let code = exit_code(self.process())?;
         Ok(Life::Over(Exit::Status(ExitStatus::from_raw(code))))
     }
 
@@ -93,9 +90,7 @@ impl Root {
 
     /// Waits for the exit.
     pub(super) fn has_exited_within(&self, millis: u32) -> bool {
-        // SAFETY: the process handle is open; the rest is an integer.
-        let waited = unsafe { WaitForSingleObject(self.process().as_raw_handle(), millis) };
-        waited == WAIT_OBJECT_0
+        has_exited_within(self.process(), millis)
     }
 
     /// Nothing is left to be collected here.
@@ -193,3 +188,21 @@ impl Root {
         }))
     }
 }
+
+/// The exit code, which is there as soon as the process begins to exit. Before, and also as an exit code,
+/// [`STILL_ACTIVE`].
+pub(super) fn exit_code(process: BorrowedHandle<'_>) -> io::Result<u32> {
+    let mut code = 0;
+    // SAFETY: the process handle is open; the code is written to memory of ours.
+    let done = unsafe { GetExitCodeProcess(process.as_raw_handle(), &raw mut code) };
+    check(done).map(|()| code)
+}
+
+/// Waits for the exit.
+pub(super) fn has_exited_within(process: BorrowedHandle<'_>, millis: u32) -> bool {
+    // SAFETY: the process handle is open; the rest is an integer.
+    let waited = unsafe { WaitForSingleObject(process.as_raw_handle(), millis) };
+    waited == WAIT_OBJECT_0
+}
+
+pub(super) const STILL_ACTIVE: u32 = 259;

@@ -93,11 +93,6 @@ pub(crate) const fn is_stopped(_pid: u32) -> bool {
     false
 }
 
-/// The system does not tell.
-pub(crate) const fn is_leaving(_pid: u32) -> bool {
-    false
-}
-
 /// A process has no parent that stays the same here.
 pub(crate) const fn parent_id() -> u32 {
     0
