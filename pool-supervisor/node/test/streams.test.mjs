@@ -181,6 +181,24 @@ withSupervisor('a close comes after all that a stream of the host was given', as
   }
 });
 
+test('a stream of the host that never writes does not hold the event loop', { timeout: 60_000 }, async () => {
+  const { stdout } = await script(`
+    import { Writable } from 'node:stream';
+    const child = spawn('echo', ['a'], { stdio: ['ignore', new Writable({ write() {} }), 'ignore'] });
+    child.on('exit', (code) => console.log(code));`);
+  assert.equal(stdout, '0\n');
+});
+
+withSupervisor('a killed sidecar closes a child whose output is being written', async (supervisor) => {
+  const stuck = new Writable({ write: () => stuck.emit('stuck') });
+  const child = supervisor.spawn('cat', ['/dev/zero'], { stdio: ['ignore', stuck, 'ignore'] });
+  const [failed, ended] = [once(child, 'error'), closed(child)];
+  await once(stuck, 'stuck');
+  process.kill(supervisor.pid, 'SIGKILL');
+  assert.equal((await failed)[0].code, 'ERR_SUPERVISOR_GONE');
+  await ended;
+});
+
 withSupervisor('files that the client opens are closed again', async (supervisor) => {
   const folder = mkdtempSync(join(tmpdir(), 'pool-supervisor-'));
   const [input, output, directory] = [openSync('/dev/null'), openSync(join(folder, 'output'), 'a'), openSync(folder)];
