@@ -31,6 +31,7 @@ export class ChildProcess extends Kin {
   #outputs = {};
   #openOutputs = 0;
   #openInherited = 0;
+  #inherited = [];
   /** An exit whose event waits for inherited output. */
   #heldExit = null;
   #isEnded = false;
@@ -114,6 +115,7 @@ export class ChildProcess extends Kin {
         continue;
       }
       this.#openInherited += 1;
+      this.#inherited.push(output);
       pourInto(output, mode, onDone);
     }
     this.stdio = [this.stdin, this.stdout, this.stderr, ...modes.slice(3).map(() => null)];
@@ -216,6 +218,7 @@ export class ChildProcess extends Kin {
         break;
       case 'streamEnded':
         this.#outputs[params.stream]?.end();
+        this.#maybeRelease();
         break;
       case 'exit':
         this.#hasExited = true;
@@ -319,13 +322,17 @@ export class ChildProcess extends Kin {
     this.#maybeClose();
   }
 
-  /** A pipe holds the event loop by itself. */
+  /** A pipe holds the event loop by itself. So does a stream of the host that writes the last output. */
   get #mayHold() {
-    return !this.#isOver || this.#openInherited > 0;
+    return !this.#isOver || this.#inherited.some((output) => output.isOpen);
+  }
+
+  #maybeRelease() {
+    if (!this.#mayHold) this.unref();
   }
 
   #maybeClose() {
-    if (!this.#mayHold) this.unref();
+    this.#maybeRelease();
     if (!this.#isOver || this.#openOutputs > 0 || this.#isClosed) return;
     this.#isClosed = true;
     this.#say('close', this.exitCode, this.signalCode);

@@ -3,7 +3,7 @@
 import { constants } from 'node:os';
 import { inspect } from 'node:util';
 
-/** What a listener throws must not keep others from what is theirs. It becomes an uncaught exception, as for Node. */
+/** A listener that throws must not keep others from what is theirs. The error becomes an uncaught exception, as for Node. */
 export const safely = (one) => {
   try {
     one();

@@ -80,7 +80,7 @@ class SharedDestination {
     });
   }
 
-  /** What cannot be written is lost to the child, and not to the host, as for Node. */
+  /** The child loses its output, and the host loses nothing, as for Node. */
   #failed(output) {
     output.destroy();
     if (this.#isGuarded) return;
@@ -98,9 +98,10 @@ class SharedDestination {
     }
   };
 
-  /** Order: the output can have ended before its last write. */
+  /** Order: the output can have ended before its last write. That of one that was destroyed is not waited for. */
   #check(pour) {
-    if (pour.isWriting || !pour.output.closed || !this.#pours.delete(pour)) return;
+    const { output, isWriting } = pour;
+    if ((isWriting && output.readableEnded) || !output.closed || !this.#pours.delete(pour)) return;
     if (this.#pours.size === 0) {
       this.#destination.off('close', this.#onClose);
       if (this.#isOwn) this.#destination.end();

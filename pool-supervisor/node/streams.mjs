@@ -65,8 +65,13 @@ export class ChildOutput extends Readable {
     this.#holdOrRelease();
     if (this.destroyed) return;
     safely(() => this.push(null));
-    // As for Node, it ends by itself if it is empty and nobody has begun to read it.
-    if (this.readableFlowing === null) this.read(0);
+    // As for Node, it ends by itself if it is empty, although nobody reads it.
+    this.read(0);
+  }
+
+  /** Whether more can come. */
+  get isOpen() {
+    return !this.#isComplete && !this.destroyed;
   }
 
   _read() {
@@ -103,7 +108,7 @@ export class ChildOutput extends Readable {
   }
 
   #holdOrRelease() {
-    const mustHold = this.#isRef && this.#isWanted && !this.#isComplete && !this.destroyed;
+    const mustHold = this.#isRef && this.#isWanted && this.isOpen;
     if (mustHold === this.#isHolding) return;
     this.#isHolding = mustHold;
     if (mustHold) this.#sidecar.hold();
@@ -142,7 +147,7 @@ export class ChildInput extends Writable {
       this.#finish = () => {};
       callback(error);
     };
-    // What a callback of the host throws is an uncaught exception, and no rejection.
+    // A callback of the host that throws is an uncaught exception, and no rejection.
     this.#send(bytes).then(() => safely(() => this.#finish()), (error) => safely(() => this.#finish(error)));
   }
 

@@ -187,7 +187,17 @@ const cases = [
   ['connected', (spawn) => { const child = spawn('true'); return play(child).then(() => child.connected); }],
   ['exitCode while it runs', (spawn) => { const child = spawn('cat'); const seen = [child.exitCode, child.signalCode, child.killed]; child.stdin.end(); return play(child).then(() => seen); }],
   ['end of stdout before close', async (spawn) => { const child = spawn('echo'); const order = []; child.stdout.on('end', () => order.push('end')).resume(); child.on('close', () => order.push('close')); await play(child); return order; }],
-  ['the end of an empty stream that nobody reads', (spawn) => { const child = spawn('sh', ['-c', 'exec >&-; read -r _']); const ended = once(child.stdout, 'end'); child.once('spawn', async () => { await ended; child.stdin.end('go\n'); }); return ended.then(() => once(child, 'exit')); }],
+  ...[
+    ['that nobody reads', () => {}],
+    ['that is paused', (stdout) => stdout.pause()],
+    ['with a listener that does not read', (stdout) => stdout.on('readable', () => {})],
+  ].map(([how, act]) => [`the end of an empty stream ${how}`, async (spawn) => {
+    const child = spawn('sh', ['-c', 'exec >&-; read -r _']);
+    act(child.stdout);
+    await once(child.stdout, 'end');
+    child.stdin.end('go\n');
+    return once(child, 'exit');
+  }]),
   ['close waits for a stream that is read late', async (spawn) => { const child = spawn('echo', ['late']); let text = ''; const close = new Promise((resolve) => child.once('close', resolve)); child.once('exit', () => child.stdout.on('data', (chunk) => (text += chunk))); await close; return text; }],
   ['a stream that nobody reads does not hold up close', (spawn) => { const child = spawn('echo', ['lost']); return new Promise((resolve) => child.once('close', (...args) => resolve(args))); }],
   ['input for what does not start', async (spawn) => { const child = spawn('no-such-program'); const seen = []; child.stdin.on('error', () => seen.push('error')); child.stdin.write('x', (error) => seen.push(error.code)); return [await play(child), seen]; }],

@@ -13,7 +13,7 @@ import { promisify } from 'node:util';
 import { drawFrom } from '../host_streams.mjs';
 import { Supervisor } from '../index.mjs';
 import { ChildInput } from '../streams.mjs';
-import { closed, first, index, lives, script, withSupervisor } from './common.mjs';
+import { closed, first, index, lives, script, withProgram, withSupervisor } from './common.mjs';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 const openFiles = () => readdirSync('/proc/self/fd').length;
@@ -179,6 +179,47 @@ withSupervisor('a close comes after all that a stream of the host was given', as
   } finally {
     mock.timers.reset();
   }
+});
+
+test('a stream of the host that never writes does not hold the event loop', { timeout: 60_000 }, async () => {
+  const { stdout } = await script(`
+    import { Writable } from 'node:stream';
+    const child = spawn('echo', ['a'], { stdio: ['ignore', new Writable({ write() {} }), 'ignore'] });
+    child.on('exit', (code) => console.log(code));`);
+  assert.equal(stdout, '0\n');
+});
+
+test('the end of a stream after the exit lets the event loop go', { timeout: 60_000 }, async () => {
+  const said = [
+    [{ id: 1, result: {} }],
+    [
+      { method: 'spawned', params: { child: '1', pid: 1 } },
+      { id: 2, result: { pid: 1 } },
+      { method: 'output', params: { child: '1', stream: 'stdout', seq: 0, text: 'out' } },
+      { method: 'exit', params: { child: '1', exit: { code: 7, signal: null } } },
+    ],
+    // The third request is sent after the event `exit`.
+    [{ id: 3, result: { children: [] } }, { method: 'streamEnded', params: { child: '1', stream: 'stdout' } }],
+  ];
+  const steps = said.map((all) => `read -r _; printf '%s\\n' ${all.map((one) => `'${JSON.stringify(one)}'`).join(' ')}`);
+  await withProgram(`#!/bin/sh\n${steps.join('\n')}\nexec cat >/dev/null`, async (_, program) => {
+    const { stdout } = await script(`
+      import { Writable } from 'node:stream';
+      const supervisor = new Supervisor({ program: ${JSON.stringify(program)} });
+      const child = supervisor.spawn('true', { stdio: ['ignore', new Writable({ write() {} }), 'ignore'] });
+      child.on('exit', async (code) => { await supervisor.list(); console.log(code); });`);
+    assert.equal(stdout, '7\n');
+  });
+});
+
+withSupervisor('a killed sidecar closes a child whose output is being written', async (supervisor) => {
+  const stuck = new Writable({ write: () => stuck.emit('stuck') });
+  const child = supervisor.spawn('cat', ['/dev/zero'], { stdio: ['ignore', stuck, 'ignore'] });
+  const [failed, ended] = [once(child, 'error'), closed(child)];
+  await once(stuck, 'stuck');
+  process.kill(supervisor.pid, 'SIGKILL');
+  assert.equal((await failed)[0].code, 'ERR_SUPERVISOR_GONE');
+  await ended;
 });
 
 withSupervisor('files that the client opens are closed again', async (supervisor) => {

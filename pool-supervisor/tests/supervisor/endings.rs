@@ -234,12 +234,16 @@ fn the_time_of_a_child_counts_until_everything_that_it_left_behind_has_ended() {
 fn silence_on_one_stream_does_not_end_what_waits_for_credit_on_the_other() {
     let mut driver = Driver::start();
     // What the child left behind writes more than is kept. It is no fault of it that nobody reads.
-    let script = "(head -c 100000 /dev/zero; exec >&-; sleep 1000) & exit 0";
+    let script = "(head -c 100000 /dev/zero; exec >&-; sleep 1000) & read -r _";
     let more = json!({
-        "credit": {}, "keep": {"bytesMax": 10_000},
+        "credit": {"stdout": 1}, "keep": {"bytesMax": 1_000},
         "ladder": {"drainIdleMs": 30, "drainTimeoutMs": 10_000_000},
     });
     driver.spawn_with("a", script, more);
+    // It exits when the output waits: before that it is silent, for as long as `head` needs to start.
+    driver.told("output", "a");
+    let line = json!({"child": "a", "text": "\n"});
+    driver.call("write", line).unwrap();
     driver.told("exit", "a");
     // Another child is ended for the same silence meanwhile.
     let more = json!({"ladder": {"drainIdleMs": 100}});
