@@ -231,8 +231,8 @@ fn start_counter(mark: &str, folder: &Path, number: usize) -> Child {
 /// groups are plain files, without a `cgroup.kill`, and one is hidden from a `*`.
 #[test]
 fn a_process_that_is_found_in_several_ways_gets_sigterm_once() {
-    // From SIGTERM to SIGKILL there is a second for a shell to write a line.
-    for mut guardian in guardians("30") {
+    // From SIGTERM to SIGKILL there are two seconds for five shells to write a line each.
+    for mut guardian in guardians("60") {
         let folder = std::env::temp_dir().join(format!("pool-once-{}", std::process::id()));
         let (cgroup, inner) = (folder.join("a group"), folder.join("a group/.inner"));
         fs::create_dir_all(&inner).unwrap();

@@ -52,7 +52,7 @@ pub(super) struct ExclusiveExchange<C: Codec> {
     handshake_since: Option<Instant>,
     /// A request has seen it exit.
     has_exited: bool,
-    /// What a request has met, while it waits for more. Its caller is told this if its time ends meanwhile. If the caller
+    /// A fault that a request has met, while it waits for more. Its caller is told this if its time ends meanwhile. If the caller
     /// leaves, it stays: the connection is broken.
     met: Option<Fault>,
     /// A reply was read since this was asked last.

@@ -84,7 +84,8 @@ fn remove(path: &Path) -> bool {
         remove(&below);
     }
     match fs::remove_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+        // The kind of error does not say it: on a read-only mount it is the same for one that is not there.
+        Err(error) if path.exists() => {
             tracing::debug!(target: "pool_stdio", ?path, %error, "a control group is left");
             false
         }

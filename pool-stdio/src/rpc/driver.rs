@@ -129,7 +129,8 @@ impl<R: StdoutPipe> Driver<R> {
 
     /// Writes what is queued. Ready if the child has not read for too long.
     fn poll_write(&mut self, cx: &mut Context<'_>, queued: Queued) -> Poll<()> {
-        if self.has_closed_input {
+        // After the exit another process can still hold stdin. A request that it does not get is surely not executed.
+        if self.has_closed_input || self.has_exited {
             return Poll::Pending;
         }
         if queued.is_any && queued.are_calls_pending && !self.has_yielded {

@@ -413,7 +413,8 @@ impl Link {
         unclaimed
     }
 
-    /// From now on nothing is written. Why, is known, and an exit may explain it in a moment.
+    /// From now on no call begins, and the driver writes nothing. The cause is known, and an exit may explain it in a
+    /// moment.
     pub(super) fn note_fault(&self, fault: ConnectionEnd) {
         lock(&self.state).note_fault(fault);
     }

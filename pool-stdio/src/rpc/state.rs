@@ -28,7 +28,7 @@ pub(super) struct LinkState {
     driver: Option<Waker>,
     /// Whether the driver must be woken to write.
     is_driver_asleep: bool,
-    /// What ends the connection or its input, while an exit is awaited that may explain it.
+    /// The cause that ends the connection or its input, while an exit is awaited that may explain it.
     fault: Option<ConnectionEnd>,
     /// Why nothing can be written any more.
     input_end: Option<Arc<ConnectionEnd>>,

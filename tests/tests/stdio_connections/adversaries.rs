@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use crate::bed::{Bed, PROMISED, assert_line, context, on_both_runtimes, timed, within};
 
 const LIMIT: Duration = Duration::from_millis(100);
-/// A caller hears soon of a child that cannot answer any more: in three of five runs, since on a busy machine an exit
+
+/// A caller hears soon of a child that runs and cannot answer any more: in three of five runs, since on a busy machine an exit
 /// can be seen late. `run` says how long its caller waited.
 async fn mostly_soon(run: impl AsyncFn() -> Duration) {
     let (mut soon, mut late) = (0, Vec::new());
@@ -171,12 +172,11 @@ fn a_flood_of_stderr_does_not_delay_a_reply() {
 #[test]
 fn a_closed_stdout_fails_the_request_at_once_though_the_child_lives() {
     on_both_runtimes(async |bed| {
-        let behaviour = Behaviour::new()
-            .read_lines(1)
-            .then(Step::Close(Stream::Stdout))
-            .hang();
+        let behaviour = Behaviour::new().print("up\n").read_lines(1);
+        let behaviour = behaviour.then(Step::Close(Stream::Stdout)).hang();
         mostly_soon(async || {
             let mut child = bed.child(&behaviour).await;
+            assert_line(child.recv().await, "up");
             let (outcome, taken) = measured(child.request("hello?")).await;
             let error = outcome.unwrap_err();
             let StdioError::OutputClosed { report } = &error else {
@@ -242,10 +242,12 @@ fn an_answer_given_before_stdin_was_closed_is_delivered() {
 #[test]
 fn an_exit_in_the_middle_of_a_reply_is_told_with_what_there_was_of_it() {
     on_both_runtimes(async |bed| {
-        let behaviour = Behaviour::new().read_lines(1).print_error("out of paper\n");
-        let behaviour = behaviour.print("{\"half").exit(3);
+        let behaviour = Behaviour::new().print("up\n").read_lines(1);
+        let behaviour = behaviour.print_error("out of paper\n").print("{\"half");
+        let behaviour = behaviour.exit(3);
         mostly_soon(async || {
             let mut child = bed.child(&behaviour).await;
+            assert_line(child.recv().await, "up");
             let (outcome, taken) = measured(child.request("hello?")).await;
             let error = outcome.unwrap_err();
             let StdioError::Decode { source, report } = &error else {
@@ -287,9 +289,11 @@ fn a_reply_and_an_exit_at_once_are_a_reply() {
 fn an_exit_is_seen_though_somebody_else_holds_the_pipes() {
     on_both_runtimes(async |bed| {
         let leaf = bed.scene.actor("leaf").hang();
-        let behaviour = Behaviour::new().start(leaf).read_lines(1).exit(4);
+        let behaviour = Behaviour::new().start(leaf).print("up\n");
+        let behaviour = behaviour.read_lines(1).exit(4);
         mostly_soon(async || {
             let mut child = bed.child(&behaviour).await;
+            assert_line(child.recv().await, "up");
             let leaf = bed.scene.beacon.expect(1);
             let (outcome, taken) = measured(child.request("hello?")).await;
             let error = outcome.unwrap_err();

@@ -7,7 +7,7 @@ use pool_stdio::StdioError;
 use pool_testkit::fixture::{Behaviour, Step, Stream};
 use tokio::time::timeout;
 
-use crate::bed::{context, on_both_runtimes};
+use crate::bed::{assert_line, context, on_both_runtimes};
 
 /// Shorter than the wait for an exit, or for a reply after a failed write.
 const BRIEF: Duration = Duration::from_millis(20);
@@ -37,9 +37,11 @@ fn a_closed_stdin_is_told_though_the_time_ends_in_the_wait_for_a_reply() {
     on_both_runtimes(async |bed| {
         let rest = "x".repeat(1 << 20);
         for _ in 0..TRIES {
-            let behaviour = Behaviour::new().read_lines(1);
+            let behaviour = Behaviour::new().print("up\n").read_lines(1);
             let behaviour = behaviour.then(Step::Close(Stream::Stdin)).hang();
             let mut child = bed.child(&behaviour).await;
+            // Its start takes longer than the request may.
+            assert_line(child.recv().await, "up");
             let request = child.request("one").and(&rest).within(BRIEF);
             let error = request.await.unwrap_err();
             assert!(child.is_dirty());

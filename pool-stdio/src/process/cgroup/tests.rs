@@ -43,6 +43,19 @@ fn memory_is_what_the_group_counts_if_it_counts() {
     drop(fs::remove_dir_all(&group.path));
 }
 
+/// On a read-only mount the error is not `NotFound` either.
+#[cfg(unix)]
+#[test]
+fn a_group_that_is_not_there_has_gone_whatever_error_its_removal_has() {
+    let group = group("gone");
+    write(&group, "file", "");
+    let path = group.path.join("file/gone");
+    let error = fs::remove_dir(&path).expect_err("it is not there");
+    assert_ne!(error.kind(), io::ErrorKind::NotFound);
+    assert!(Cgroup { path }.remove());
+    drop(fs::remove_dir_all(&group.path));
+}
+
 #[test]
 fn a_group_is_removed_with_those_below_but_not_while_one_is_in_use() {
     let group = group("remove");

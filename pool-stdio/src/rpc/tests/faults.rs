@@ -207,6 +207,37 @@ async fn a_closed_stdin_of_a_child_that_is_leaving_is_explained_by_its_exit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_an_exit_nothing_is_written_to_another_process_that_holds_stdin() {
+    let (line, mut peer, record) = open(true);
+    let pipe_bytes = 4096;
+    let client = line.client.clone();
+    let torn = tokio::task::spawn(async move {
+        let params = ["x".repeat(2 * pipe_bytes)];
+        client.call("m", &params).within(LONG).await
+    });
+    quiet().await;
+    let whole = spawn_call(&line, LONG);
+    quiet().await;
+    record.exit.set(Exit::Lost);
+    quiet().await;
+    // It reads in the wait, so that there is room again.
+    let mut read = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut peer.input, &mut read)
+        .await
+        .unwrap();
+    assert_eq!(read.len(), pipe_bytes);
+    for (call, fate) in [(torn, Fate::MaybeExecuted), (whole, Fate::NotSent)] {
+        let error = error_of(call).await;
+        assert!(
+            matches!(&error, RpcError::ProcessExited { fate: told, .. } if *told == fate),
+            "{error}"
+        );
+    }
+    drop(peer);
+    line.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_an_exit_calls_wait_for_no_longer_than_the_end_of_stdout_may_take() {
     let (line, mut peer, record) = open(true);
     let written = spawn_call(&line, LONG);
