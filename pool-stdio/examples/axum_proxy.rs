@@ -8,7 +8,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints what it does")]
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +18,6 @@ use pool_stdio::{ClientIds, CommandSpec, JsonRpcConnector, OnDrop, Protocol};
 use pool_stdio::{Retry, RetryError, RpcError, Terms};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -67,11 +66,28 @@ fn status(error: &RetryError) -> StatusCode {
     }
 }
 
+/// Ends at the first Ctrl-C or SIGTERM after this call.
+#[cfg(unix)]
+fn told_to_end() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+    })
+}
+
+/// Ends at the first Ctrl-C after this call.
+#[cfg(windows)]
+fn told_to_end() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move { _ = interrupt.recv().await })
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     // Order: ready for the signals before there is anything to lose.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let told_to_end = told_to_end()?;
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().ok_or("usage: ADDRESS COMMAND ARGS")?;
     let program = arguments.next().ok_or("usage: ADDRESS COMMAND ARGS")?;
@@ -92,7 +108,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new().route("/", post(serve)).with_state(retry);
     let server = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
     let ending = async {
-        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+        told_to_end.await;
         stop.cancel();
         tokio::time::sleep(LIMIT).await; // No client holds it up for longer.
     };

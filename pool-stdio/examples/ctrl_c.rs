@@ -8,18 +8,33 @@
 #![expect(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use pool_stdio::{Children, CommandSpec, KillScope};
-use tokio::signal::unix::{SignalKind, signal};
+
+/// Ends at the first Ctrl-C or SIGTERM after this call.
+#[cfg(unix)]
+fn told_to_end() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+    })
+}
+
+/// Ends at the first Ctrl-C after this call.
+#[cfg(windows)]
+fn told_to_end() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move { _ = interrupt.recv().await })
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     // Order: ready for the signals before there is anything to lose.
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+    let told_to_end = told_to_end()?;
 
     let children = Children::new();
     let polite = "trap 'exit 0' TERM; sleep 600 & wait";
@@ -34,10 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("started {:?}; press Ctrl-C", children.pids());
 
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    told_to_end.await;
     let report = children.terminate_all(Duration::from_secs(2)).await;
     for child in &handles {
         let end = child.terminating().await;

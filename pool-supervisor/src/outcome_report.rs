@@ -10,7 +10,10 @@ use crate::protocol::{ExitReport, RungReport, SurvivorReport};
 pub(crate) fn exit_report(exit: Exit) -> ExitReport {
     let status = exit.status();
     ExitReport {
-        code: status.and_then(|status| status.code()),
+        // Codes of Windows have 32 bits, and no sign.
+        code: status
+            .and_then(|status| status.code())
+            .map(i32::cast_unsigned),
         signal: status.and_then(signal_of_status),
     }
 }
@@ -112,3 +115,17 @@ const NUMBERS: [(&str, i32); 22] = [
     ("SIGSYS", libc::SIGSYS),
     ("SIGTTIN", libc::SIGTTIN),
 ];
+
+#[cfg(all(test, windows))]
+mod tests {
+    use std::os::windows::process::ExitStatusExt;
+
+    use super::*;
+
+    /// As the system and Node write it, for example after an access violation.
+    #[test]
+    fn an_exit_code_of_windows_has_no_sign() {
+        let status = ExitStatus::from_raw(0xC000_0005);
+        assert_eq!(exit_report(Exit::Status(status)).code, Some(0xC000_0005));
+    }
+}

@@ -95,7 +95,7 @@ pub(crate) struct ExitNotice {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ExitReport {
     /// Its exit code, if it exited.
-    pub(crate) code: Option<i32>,
+    pub(crate) code: Option<u32>,
     /// The name of the signal that ended it, if one did.
     pub(crate) signal: Option<String>,
 }
