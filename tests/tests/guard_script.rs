@@ -51,11 +51,11 @@ fn tell(command: &mut Command, lines: &str) -> Child {
 }
 
 /// Both kinds of guardian, with a grace of so many tenths of a second.
-fn guardians(grace: &str) -> [Command; 2] {
+fn guardians(host: &str, grace: &str) -> [Command; 2] {
     let mut script = Command::new("sh");
-    script.args(["-c", SCRIPT, "sh", "7-7", grace]);
+    script.args(["-c", SCRIPT, "sh", host, grace]);
     let mut own = Command::new(HOST);
-    own.args(["7-7", grace]).env("POOL_STDIO_GUARD", "1");
+    own.args([host, grace]).env("POOL_STDIO_GUARD", "1");
     [script, own]
 }
 
@@ -194,7 +194,7 @@ fn assert_alive(mut child: Child) {
 
 #[test]
 fn a_group_without_its_root_is_ended_only_where_its_members_carry_its_mark() {
-    for mut guardian in guardians("1") {
+    for mut guardian in guardians("7-7", "1") {
         let ours = start_deaf("7-7-1g");
         let strangers = ["", "7-7-1g", "7-7-2g"].map(start_deaf);
         // The second has its mark and another group, the others have its group and another mark.
@@ -228,16 +228,17 @@ fn start_counter(mark: &str, folder: &Path, number: usize) -> Child {
 }
 
 /// Found by the number of its group, as a member of a control group and by its mark, or by two of these. The control
-/// groups are plain files, without a `cgroup.kill`, and one is hidden from a `*`.
+/// groups are plain files, without a `cgroup.kill`, and one is hidden from a `*`. The host is another one than that of the
+/// other tests, whose guardians would signal the marked ones, too.
 #[test]
 fn a_process_that_is_found_in_several_ways_gets_sigterm_once() {
     // From SIGTERM to SIGKILL there are two seconds for five shells to write a line each.
-    for mut guardian in guardians("60") {
+    for mut guardian in guardians("9-9", "60") {
         let folder = std::env::temp_dir().join(format!("pool-once-{}", std::process::id()));
         let (cgroup, inner) = (folder.join("a group"), folder.join("a group/.inner"));
         fs::create_dir_all(&inner).unwrap();
         nix::unistd::mkfifo(&folder.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let marks = ["7-7-1t", "7-7-1t", "", "7-7-2t", "7-7-2t"];
+        let marks = ["9-9-1t", "9-9-1t", "", "9-9-2t", "9-9-2t"];
         let mut numbers = 0..;
         let counters = marks.map(|mark| start_counter(mark, &folder, numbers.next().unwrap()));
         let pids = counters.each_ref().map(Child::id);
