@@ -46,7 +46,7 @@ pub struct Health {
 #[must_use]
 pub fn health() -> Health {
     Health {
-        has_guardian: HAS_GUARDIAN.load(Ordering::Relaxed),
+        has_guardian: HAS_GUARDIAN.load(Ordering::Acquire),
         guardian_starts: Event::GuardianStart.count().load(Ordering::Relaxed),
         threads: service::running(),
         thread_restarts: service::restarts(),
@@ -95,7 +95,7 @@ pub(crate) fn has_guardian() -> bool {
 
 /// Notes whether there is a guardian.
 pub(crate) fn set_guardian(is_there: bool) {
-    HAS_GUARDIAN.store(is_there, Ordering::Relaxed);
+    HAS_GUARDIAN.store(is_there, Ordering::Release);
     notifier::run(publish_gauges);
 }
 

@@ -293,8 +293,9 @@ pub(crate) fn ensure() -> Started {
                 last_read: sys::clock_now(),
                 is_leaving: false,
             });
-            state.write_or_wait();
+            // Order: whoever sees that it is there sees its start counted.
             Event::GuardianStart.happened();
+            state.write_or_wait();
             Started::Guardian(root)
         }
         Err(error) => {
