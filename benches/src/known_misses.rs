@@ -53,6 +53,6 @@ pub const KNOWN_MISSES: &[KnownMiss] = &[
     KnownMiss {
         figure: "json-rpc-sharing: requests/s of default settings / best fixed, multiplexing child",
         value: 0.87,
-        why: "a second child is tried, and on two cores it takes from the first what it gives",
+        why: "not known yet; perhaps the second child that is tried, which shares the cores with the first",
     },
 ];
