@@ -207,6 +207,18 @@ fn a_suspected_connection_is_not_lent_and_another_is_opened_beside_it() {
     store.give_back_share(share, Condition::Clean);
 }
 
+/// Another connection that was opened since then replaces it, so a suspicion that is told again must not begin anew.
+#[test]
+fn a_suspicion_that_is_told_again_counts_from_its_beginning() {
+    let (mut store, [key]) = pool(sharing(), ["one"]);
+    let id = store.slots.get(key).id;
+    for (now, is_suspected, since) in [(1, true, 1), (2, true, 1), (3, false, 1), (4, true, 4)] {
+        store.tick = at(now);
+        store.suspect(key, id, is_suspected);
+        assert_eq!(store.slots.get(key).suspected_at, at(since), "{now}");
+    }
+}
+
 #[test]
 fn a_suspected_connection_without_leases_needs_no_other() {
     let (mut store, [key]) = pool(sharing(), ["one"]);
