@@ -84,13 +84,20 @@ fn remove(path: &Path) -> bool {
         remove(&below);
     }
     match fs::remove_dir(path) {
-        // The kind of error does not say it: on a read-only mount it is the same for one that is not there.
-        Err(error) if path.exists() => {
+        // The kind of this error does not say it: on a read-only mount it is the same for one that is not there.
+        Err(error) if !is_gone(path) => {
             tracing::debug!(target: "pool_stdio", ?path, %error, "a control group is left");
             false
         }
         Ok(()) | Err(_) => true,
     }
+}
+
+/// Whether there is no such group. One that cannot be looked at may be there.
+fn is_gone(path: &Path) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    let looked = fs::symlink_metadata(path);
+    looked.is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
 }
 
 /// What is to be taken if the group has gone, or has no such file.

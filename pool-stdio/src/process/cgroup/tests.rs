@@ -56,6 +56,16 @@ fn a_group_that_is_not_there_has_gone_whatever_error_its_removal_has() {
     drop(fs::remove_dir_all(&group.path));
 }
 
+/// The system does not even say of a name of this length whether it is there.
+#[cfg(unix)]
+#[test]
+fn a_group_that_cannot_be_looked_at_is_not_said_to_have_gone() {
+    let group = group("unseen");
+    let path = group.path.join("n".repeat(300));
+    assert!(!Cgroup { path }.remove());
+    drop(fs::remove_dir_all(&group.path));
+}
+
 #[test]
 fn a_group_is_removed_with_those_below_but_not_while_one_is_in_use() {
     let group = group("remove");
