@@ -18,8 +18,9 @@ pub(super) struct KeyMeters {
     too_many_keys: Counter,
     not_built: Counter,
     closed: Counter,
-    /// What the gauges were told of this keyed pool.
-    keys_told: AtomicUsize,
+    /// How many of this keyed pool are in the gauge, or are about to be told.
+    keys_counted: AtomicUsize,
+    /// How many are in the other gauge.
     max_keys_told: usize,
 }
 
@@ -33,7 +34,7 @@ impl KeyMeters {
             too_many_keys: refused("too_many_keys"),
             not_built: refused("not_built"),
             closed: refused("closed"),
-            keys_told: AtomicUsize::new(0),
+            keys_counted: AtomicUsize::new(0),
             max_keys_told: max_keys,
             pool,
         };
@@ -43,17 +44,16 @@ impl KeyMeters {
         meters
     }
 
-    /// There were so many keys before a change, and so many after it. Changes can be told in any order.
-    pub(super) fn changed(&self, before: usize, after: usize) {
-        if before == after {
-            return;
+    /// Counts the keys, under the lock of the table. Returns by how many the gauge is to change.
+    pub(super) fn count(&self, keys: usize) -> f64 {
+        real(keys) - real(self.keys_counted.swap(keys, Ordering::Relaxed))
+    }
+
+    /// Tells the gauge what [`count`](Self::count) returned. Changes can be told in any order.
+    pub(super) fn tell(&self, change: f64) {
+        if change != 0.0 {
+            report(catch("metrics", || self.keys.increment(change)));
         }
-        // Wraps when keys went that are told later; the sum is right in the end.
-        self.keys_told
-            .fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
-        report(catch("metrics", || {
-            self.keys.increment(real(after) - real(before));
-        }));
     }
 
     /// A caller's key got no pool.
@@ -74,7 +74,7 @@ impl KeyMeters {
 
 impl Drop for KeyMeters {
     fn drop(&mut self) {
-        let keys = *self.keys_told.get_mut();
+        let keys = *self.keys_counted.get_mut();
         report(catch("metrics", || {
             self.keys.decrement(real(keys));
             self.max_keys.decrement(real(self.max_keys_told));

@@ -350,13 +350,12 @@ impl<K: Hash + Eq + Clone, T: Send + 'static, L: Lends<T>> SharedKeys<K, T, L> {
     /// Changes the table, and drops what was removed from it after unlocking.
     fn change<R>(&self, change: impl FnOnce(&mut KeyTable<K, Entry<T, L>>) -> R) -> R {
         let mut table = self.table.write();
-        let keys_before = table.len();
         let result = change(&mut table);
-        let keys = table.len();
+        let change_of_keys = self.own_meters.count(table.len());
         let removed = table.take_removed();
         let is_all_made = table.is_closed() && table.building() == 0;
         drop(table);
-        self.own_meters.changed(keys_before, keys);
+        self.own_meters.tell(change_of_keys);
         removed.drop_all();
         if is_all_made {
             self.all_made.notify_waiters();
