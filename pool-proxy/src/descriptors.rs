@@ -135,7 +135,7 @@ mod tests {
         assert!(said.contains("may have 576 descriptors"), "{said}");
         assert!(said.contains("limits.children_max = 64"), "{said}");
         assert!(said.ends_with("raise the limit to 4672"), "{said}");
-        // Fewer than are needed at least are enough for somebody who wants no more.
+        // A limit of fewer connections than are needed at least is kept.
         let few = Need {
             connections: 1,
             children: 1,

@@ -204,7 +204,7 @@ fn each_request_of_a_batch_is_in_flight() {
     });
 }
 
-/// What a batch is answered with.
+/// The replies to a batch.
 async fn replies(reply: &mut Reply) -> Vec<Value> {
     if reply.headers["content-type"] == "application/json" {
         return serde_json::from_value(reply.json().await).unwrap();

@@ -27,7 +27,7 @@ fn limit_of(proxy: &Proxy) -> u64 {
     soft.parse().unwrap()
 }
 
-/// What the log says of too few descriptors: how many connections are accepted, and how many descriptors are needed.
+/// The warning about too few descriptors: how many connections are accepted, and how many descriptors are needed.
 fn warning(log: &str) -> Option<(usize, u64)> {
     let line = log.lines().find(|line| line.contains(" WARN "))?;
     let after = |text: &str| {

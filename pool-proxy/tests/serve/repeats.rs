@@ -1,4 +1,4 @@
-//! What is sent again when a child dies that may have executed it.
+//! Requests that are sent again, though the child that died may have executed them.
 
 use nix::sys::signal::Signal;
 use serde_json::json;

@@ -2,7 +2,7 @@
 //!
 //! A shared pool asks at every lease and at every return whether the child lives. The lock is what all callers
 //! and the driver need, so these signs are read without it. They are written under it: by [`LinkState`], and the
-//! number of unanswered calls by its [`Table`]. What is read can be a moment old, as it could be once the lock was
+//! number of unanswered calls by its [`Table`]. A reader can find them a moment old, as it could once the lock was
 //! released.
 //!
 //! [`LinkState`]: super::state::LinkState

@@ -1,4 +1,4 @@
-//! What a run asks of a pool, of whichever kind it is.
+//! The calls that a run makes, on either kind of pool.
 
 use std::fmt;
 use std::ops::Deref;
@@ -84,7 +84,7 @@ pub(crate) trait SoupLedger: fmt::Debug + Send + Sync + 'static {
     /// The events so far, in order.
     fn events(&self) -> Vec<Event>;
 
-    /// What happened beside events, for the tally.
+    /// Counts for the tally that no event has.
     fn feats(&self) -> Vec<&'static str> {
         Vec::new()
     }

@@ -1,4 +1,4 @@
-//! What holds of all accounts, checked in debug builds after every change.
+//! Invariants of all accounts, asserted in debug builds after every change.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What callers are told while an exit is awaited that may explain what was seen.
+//! The errors of callers while an exit is awaited that may explain a fault.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,7 +170,7 @@ async fn a_closed_stdin_of_a_child_that_is_leaving_is_told_when_its_exit_has_not
         error.is_retry_safe() && matches!(error, RpcError::StdinClosed { .. }),
         "{error}"
     );
-    // What was written can still be answered, or not.
+    // A request that was written can still be answered.
     let error = error_of(timed).await;
     assert!(matches!(error, RpcError::Timeout { .. }), "{error}");
     peer.reply(&answered, 1).await;
