@@ -112,6 +112,31 @@ fn a_pool_tells_its_budget_once_that_it_wants_nothing_any_more() {
 }
 
 #[test]
+fn a_shared_pool_is_woken_when_it_has_been_refused_for_a_second() {
+    let mut store = Shared::new(Limits {
+        min_idle: 0,
+        sharing: Sharing {
+            target_leases: TargetLeases::Fixed(4),
+            max_leases: 8,
+            max_surge: 1,
+        },
+        ..limits()
+    });
+    store.enqueue(Waker::noop().clone(), request(), Turn::New);
+    store.sweep(at(5));
+    assert!(store.alarm() > at(20), "only the caller's time ends");
+    let asked = store.ask(at(5));
+    assert_eq!(asked, demand(1, 0));
+    // Then its callers make do with what there is.
+    store.note_told(asked, at(5), at(20));
+    assert_eq!(store.alarm(), at(6));
+    store.sweep(at(6));
+    assert!(store.alarm() > at(20));
+    store.note_told(asked, at(6), at(20));
+    assert_eq!(store.alarm(), at(20), "the second is over");
+}
+
+#[test]
 fn a_granted_permit_is_not_asked_for_again() {
     let mut store = pool(0);
     let callers = [0; 2].map(|_| wait(&mut store));
