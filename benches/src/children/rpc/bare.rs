@@ -70,21 +70,36 @@ impl Bare {
 
     /// A call as the clients make it, by one caller who has the child alone.
     pub(super) async fn call(&mut self) -> Measured<()> {
+        self.calls(1).await
+    }
+
+    /// So many calls at once: the requests leave in one write, and all replies are awaited.
+    pub(super) async fn calls(&mut self, count: u32) -> Measured<()> {
         let pipes = self.child.stdin.as_mut().zip(self.child.stdout.as_mut());
         let (stdin, stdout) = pipes.ok_or("both pipes were asked for")?;
-        self.number += 1;
-        let (method, params) = ("tools/call", params(Tool::Answer));
-        let request =
-            json!({ "jsonrpc": "2.0", "id": self.number, "method": method, "params": params });
-        let mut line = serde_json::to_vec(&request)?;
-        line.push(b'\n');
-        stdin.write_all(&line).await?;
-        self.read.clear();
-        while self.read.last() != Some(&b'\n') {
-            self.read.reserve(1 << 12);
-            stdout.read_buf(&mut self.read).await?;
+        let mut lines = Vec::new();
+        for _ in 0..count {
+            self.number += 1;
+            let (method, params) = ("tools/call", params(Tool::Answer));
+            let request =
+                json!({ "jsonrpc": "2.0", "id": self.number, "method": method, "params": params });
+            serde_json::to_writer(&mut lines, &request)?;
+            lines.push(b'\n');
         }
-        let reply: Reply = serde_json::from_slice(&self.read)?;
-        check(&reply.result)
+        stdin.write_all(&lines).await?;
+        self.read.clear();
+        let mut missing = count;
+        while missing > 0 {
+            self.read.reserve(1 << 12);
+            if stdout.read_buf(&mut self.read).await? == 0 {
+                return Err("the child has ended".into());
+            }
+            while let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let reply: Reply = serde_json::from_slice(&self.read.split_to(end + 1))?;
+                check(&reply.result)?;
+                missing = missing.saturating_sub(1);
+            }
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::bare::Bare;
 use super::client::Client;
-use super::lap::{self, Lap, bare_p50};
+use super::lap::{self, Lap, bare_p50, bare_rate};
 use super::place::Place;
 use crate::children::chapter::{Chapter, Picture, spread};
 use crate::children::cores::Cores;
@@ -83,6 +83,11 @@ pub(super) async fn measure(place: &Place, effort: Effort, chapter: &mut Chapter
             (crowd.callers == 64).then_some(place.crowd),
         );
         chapter.figure(
+            format!("requests/s of {callers} / bare pipes' in batches, {name}"),
+            paired(&samples.ours(|it| it.rate), &samples.bare),
+            None,
+        );
+        chapter.figure(
             format!("p50 of {callers} / rmcp's, {name}"),
             paired(&samples.ours(|it| it.p50), &samples.rmcp(|it| it.p50)),
             place.one_caller.filter(|_| crowd.callers == 1),
@@ -96,6 +101,8 @@ pub(super) async fn measure(place: &Place, effort: Effort, chapter: &mut Chapter
 struct Samples {
     ours: Vec<Lap>,
     rmcp: Vec<Lap>,
+    /// Requests per second over bare pipes, in batches of as many.
+    bare: Vec<f64>,
 }
 
 type Of = fn(&Lap) -> f64;
@@ -123,6 +130,11 @@ async fn rounds(cores: &Cores, count: usize) -> Measured<([Samples; CROWDS.len()
             bare.push(p50);
         }
         for (crowd, samples) in CROWDS.iter().zip(&mut all) {
+            let rate;
+            (floor, rate) = bare_rate(floor, crowd.callers, crowd.calls).await?;
+            if number > 0 {
+                samples.bare.push(rate);
+            }
             // Each round starts with the other client, so that none always goes first.
             for turn in 0..clients.len() {
                 let which = (number + turn) % clients.len();
@@ -159,6 +171,7 @@ fn rates(all: &[Samples]) -> String {
         "ours / rmcp",
         "least",
         "greatest",
+        "bare pipes, in batches",
     ];
     let mut table = Table::new(&header);
     for (crowd, samples) in CROWDS.iter().zip(all) {
@@ -167,6 +180,7 @@ fn rates(all: &[Samples]) -> String {
         row.extend(spread(&ours, 0));
         row.extend(spread(&rmcp, 0));
         row.extend(spread(&quotients(&ours, &rmcp), 2));
+        row.push(format!("{:.0}", median(&samples.bare).unwrap_or(f64::NAN)));
         table.add_row(row);
     }
     table.to_string()

@@ -38,6 +38,22 @@ pub(super) async fn bare_p50(mut bare: Bare, calls: u32) -> Measured<(Bare, f64)
     tasks.join_next().await.ok_or("the caller was spawned")??
 }
 
+/// Requests per second over bare pipes, in batches as large as if so many callers called at once.
+pub(super) async fn bare_rate(mut bare: Bare, callers: u32, calls: u32) -> Measured<(Bare, f64)> {
+    let batches = calls / callers;
+    let caller = async move {
+        let watch = Stopwatch::start();
+        for _ in 0..batches {
+            bare.calls(callers).await?;
+        }
+        let seconds = watch.elapsed().as_secs_f64();
+        Ok((bare, f64::from(batches * callers) / seconds))
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(caller);
+    tasks.join_next().await.ok_or("the caller was spawned")??
+}
+
 /// Each caller makes one call after the other, until all of them together have made so many.
 pub(super) async fn run(client: &Client, callers: u32, calls: u32) -> Measured<Lap> {
     let each = calls / callers;
