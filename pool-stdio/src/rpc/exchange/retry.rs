@@ -61,9 +61,9 @@ impl Retry {
         self
     }
 
-    /// How many resends there may be for a hundred requests, at most 100. Default: 20. A quiet time saves up
-    /// to a hundred resends, for the requests that one dying child leaves behind. With 0 nothing is sent
-    /// again.
+    /// How many requests that a child may have executed are sent again for a hundred requests, at most 100.
+    /// Default: 20. A quiet time saves up to a hundred resends, for the requests that one dying child leaves
+    /// behind. With 0 none is sent again. A request that was not sent needs no budget.
     #[must_use]
     pub fn budget(mut self, percent: u32) -> Self {
         self.policy.budget = Arc::new(RetryBudget::new(percent));

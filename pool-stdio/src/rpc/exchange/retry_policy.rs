@@ -7,7 +7,8 @@
 //!   harm, and only if nothing of it was passed on. So one request ends two children at most.
 //! * If the child wrote what cannot be read, the request may be the cause. What may have been executed is
 //!   not sent again then.
-//! * Each resend is one of the attempts, and is paid from the budget.
+//! * Each resend is one of the attempts. One of what may have been executed is paid from the budget, too. What was
+//!   not sent costs no child anything, however many requests one dying child leaves in its queue.
 //!
 //! Only a child that ended gives a reason to send again: an answer is an answer, and a deadline has passed
 //! for good.
@@ -66,7 +67,7 @@ pub enum NotRepeated {
     NotesPassedOn,
     /// All attempts were used up.
     Attempts,
-    /// Too many requests were sent again lately.
+    /// Too many requests that may have been executed were sent again lately.
     Budget,
     /// Its deadline has passed.
     Deadline,
@@ -130,7 +131,7 @@ impl RetryPolicy {
     ) -> Result<(), RetryError> {
         if error.fate() == Fate::NotSent {
             let is_worth_it = error.ends_connection() && history.attempts < self.attempts_max;
-            return match is_worth_it && self.budget.spend() {
+            return match is_worth_it {
                 true => Ok(()),
                 false => Err(RetryError::Failed(error)),
             };
@@ -181,7 +182,8 @@ impl RetryPolicy {
     }
 }
 
-/// Limits resends to a share of the requests, so that they cannot add up to a storm.
+/// Limits the resends of what may have been executed to a share of the requests, so that they cannot add up to a
+/// storm.
 #[derive(Debug)]
 pub(super) struct RetryBudget {
     percent: u32,
@@ -271,6 +273,15 @@ mod tests {
         }
         let error = decide(&policy, Fate::NotSent, &mut history).unwrap_err();
         assert!(matches!(error, RetryError::Failed(error) if error.is_retry_safe()));
+    }
+
+    #[test]
+    fn what_was_not_sent_costs_nothing_of_the_budget() {
+        let mut policy = policy(true);
+        policy.budget = Arc::new(RetryBudget::new(0));
+        decide(&policy, Fate::NotSent, &mut History::default()).unwrap();
+        let refused = decide(&policy, Fate::MaybeExecuted, &mut History::default());
+        assert_eq!(why(refused), NotRepeated::Budget);
     }
 
     #[test]
