@@ -120,6 +120,9 @@ pub struct RpcLimits {
     /// How long a child may leave its stdin unread while something is queued for it. Default: 30
     /// seconds. Then the connection is over, and all calls end with
     /// [`WriteStalled`](RpcError::WriteStalled).
+    ///
+    /// Many programs read nothing while they work. So a child that has a whole request is left alone until the
+    /// deadline of the last such request, or until it has answered all of them, and then for this long at most.
     pub write_timeout: Duration,
     /// How many notifications are kept for slow subscribers, and in a [`Session`](crate::Session); at least
     /// one and at most 65,536. Default: 256.

@@ -22,6 +22,7 @@ use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use pool_core::BoxFuture;
@@ -34,7 +35,7 @@ use super::pipes::StdoutPipe;
 use super::report::ChildFacts;
 use super::router::Router;
 use super::state::{Queued, WakeDriver};
-use super::suspicion::{Tick, Watchdog};
+use super::suspicion::{Excuse, Tick, Watchdog};
 use super::writer::Flush;
 use crate::launch::{EXIT_WAIT, wait_for_exit};
 use crate::metrics::Meters;
@@ -168,8 +169,10 @@ impl<R: StdoutPipe> Driver<R> {
         }
     }
 
+    /// Ready if the child reads nothing, and has no request that it may be at work on.
     fn poll_stall(&mut self, cx: &mut Context<'_>, written_total: u64) -> Poll<()> {
         let limit = self.link.settings.write_timeout;
+        let wait = limit.clamp(STALL_LOOK_MIN, DURATION_MAX);
         let stall = self.stall.get_or_insert_with(|| Stall {
             deadline: Box::pin(sleep(limit)),
             written_total,
@@ -179,7 +182,18 @@ impl<R: StdoutPipe> Driver<R> {
             let until = Instant::now() + limit.min(DURATION_MAX);
             stall.deadline.as_mut().reset(until);
         }
-        stall.deadline.as_mut().poll(cx)
+        loop {
+            ready!(stall.deadline.as_mut().poll(cx));
+            let now = Instant::now();
+            // Many programs read nothing while they work.
+            let next = match self.link.excuse_of_written() {
+                Excuse::None => return Poll::Ready(()),
+                Excuse::Until(deadline) if deadline <= now => return Poll::Ready(()),
+                Excuse::Until(deadline) => deadline.min(now + wait),
+                Excuse::Always => now + wait,
+            };
+            stall.deadline.as_mut().reset(next);
+        }
     }
 
     /// Watches a child that has work or is suspected. Ready when it hangs.
@@ -349,6 +363,8 @@ impl<R> Drop for Driver<R> {
     }
 }
 
+/// A child that does not read because it works is looked at no more often.
+const STALL_LOOK_MIN: Duration = Duration::from_secs(1);
 /// After this many reads other tasks get their turn.
 const READS_PER_TURN: usize = 16;
 const READ_BYTES: usize = 16 * 1024;

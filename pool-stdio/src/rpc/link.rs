@@ -49,6 +49,7 @@ use super::reply::Reply;
 use super::report::ChildFacts;
 use super::session_queue::SessionQueue;
 use super::state::{CallDetails, GiveUp, LinkState, Queued, WakeDriver, Wakers};
+use super::suspicion::Excuse;
 use super::table::CallId;
 use super::tokens::Tokens;
 use super::writer::{Flush, Writer};
@@ -320,6 +321,12 @@ impl Link {
     /// How many bytes the system took.
     pub(super) fn written_total(&self) -> u64 {
         lock(&self.writer).written_total()
+    }
+
+    /// How long a child that does not read may still be at work on what was written to it.
+    pub(super) fn excuse_of_written(&self) -> Excuse {
+        let writer = lock(&self.writer);
+        lock(&self.state).excuse_of_written(writer.unwritten_calls())
     }
 
     /// What there is to write. The waker becomes the driver's.

@@ -157,6 +157,11 @@ impl Outbox {
         whole.filter_map(|frame| frame.call)
     }
 
+    /// The calls whose requests are not wholly written.
+    pub(super) fn calls(&self) -> impl Iterator<Item = CallId> {
+        self.frames.iter().filter_map(|frame| frame.call)
+    }
+
     /// What should still be written before the pipe is closed: the rest of a torn frame, and all
     /// frames that are not requests.
     pub(super) fn rest(&self) -> Vec<u8> {

@@ -495,9 +495,15 @@ impl LinkState {
             has_work: self.table.has_work(),
             suspected_since: suspected.map(|suspected| suspected.since),
             excuse: suspected.map_or(Excuse::None, |suspected| {
-                self.table.excuse(suspected.first_later_call)
+                self.table.excuse(|call| call < suspected.first_later_call)
             }),
         }
+    }
+
+    /// How long calls other than these and those in the queue excuse a child that does not read.
+    pub(super) fn excuse_of_written(&self, unwritten: impl Iterator<Item = CallId>) -> Excuse {
+        let unwritten: BTreeSet<CallId> = unwritten.chain(self.queue.calls()).collect();
+        self.table.excuse(|call| !unwritten.contains(&call))
     }
 
     /// When something was read last, or the connection was opened.

@@ -176,11 +176,11 @@ impl Table {
         })
     }
 
-    /// How long the calls before this one excuse a silent child.
-    pub(super) fn excuse(&self, first_later_call: CallId) -> Excuse {
+    /// How long those of the calls that count excuse a silent child.
+    pub(super) fn excuse(&self, counts: impl Fn(CallId) -> bool) -> Excuse {
         let mut excuse = Excuse::None;
         for (id, call) in self.working_calls() {
-            if id >= first_later_call {
+            if !counts(id) {
                 continue;
             }
             let Some(deadline) = call.deadline else {

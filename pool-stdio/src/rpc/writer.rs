@@ -76,6 +76,11 @@ impl Writer {
         self.outbox.take_back(call)
     }
 
+    /// The calls whose requests were taken from the queue and are not wholly written.
+    pub(super) fn unwritten_calls(&self) -> impl Iterator<Item = CallId> {
+        self.outbox.calls()
+    }
+
     /// How many bytes the system took.
     pub(super) const fn written_total(&self) -> u64 {
         self.written_total

@@ -7,15 +7,17 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{OurEnd, Setup, quiet};
+use super::{OurEnd, Peer, Setup, quiet};
 use crate::rpc::error::{Fate, RpcError};
 
-fn spawn_call(line: &OurEnd) -> JoinHandle<Result<Value, RpcError>> {
+type Answer = JoinHandle<Result<Value, RpcError>>;
+
+fn spawn_call(line: &OurEnd) -> Answer {
     let client = line.client.clone();
     tokio::task::spawn(async move { client.call("m", &()).await })
 }
 
-async fn error_of(call: JoinHandle<Result<Value, RpcError>>) -> RpcError {
+async fn error_of(call: Answer) -> RpcError {
     call.await.unwrap().unwrap_err()
 }
 
@@ -125,6 +127,68 @@ async fn a_peer_that_does_not_read_is_dead_after_a_while_for_all_alike() {
     }
     assert_eq!(fates, [Fate::MaybeExecuted, Fate::NotSent, Fate::NotSent]);
     assert_eq!(begun.elapsed().as_secs(), 10);
+    line.ended().await;
+}
+
+/// A peer that has read the request of one call, and a call whose request does not fit into the pipe after it.
+async fn peer_at_work(limit: Option<Duration>) -> (OurEnd, Peer, Value, [Answer; 2]) {
+    let mut setup = Setup::mcp();
+    setup.pipe_bytes = 16;
+    let (line, mut peer) = setup.open();
+    let client = line.client.clone();
+    let at_work = tokio::task::spawn(async move {
+        let call = client.call("m", &());
+        match limit {
+            Some(limit) => call.within(limit).await,
+            None => call.await,
+        }
+    });
+    let id = peer.message().await["id"].clone();
+    let queued = spawn_call(&line);
+    quiet().await;
+    (line, peer, id, [at_work, queued])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_works_need_not_read() {
+    for limit in [Some(Duration::from_secs(100)), None] {
+        let (line, mut peer, id, [at_work, queued]) = peer_at_work(limit).await;
+        // The writer's time is ten seconds.
+        tokio::time::sleep(Duration::from_secs(99)).await;
+        peer.reply(&id, 1).await;
+        assert_eq!(at_work.await.unwrap().unwrap(), 1);
+        let id = peer.message().await["id"].clone();
+        peer.reply(&id, 2).await;
+        assert_eq!(queued.await.unwrap().unwrap(), 2);
+        drop(peer);
+        line.ended().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_at_work_that_misses_its_deadline_is_dead() {
+    let begun = Instant::now();
+    let limit = Some(Duration::from_secs(45));
+    let (line, _peer, _, [at_work, queued]) = peer_at_work(limit).await;
+    error_of(at_work).await;
+    let error = error_of(queued).await;
+    assert!(matches!(error, RpcError::WriteStalled { .. }), "{error}");
+    assert_eq!(begun.elapsed().as_secs(), 45);
+    line.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_has_answered_and_does_not_read_is_dead() {
+    let begun = Instant::now();
+    let limit = Some(Duration::from_secs(1000));
+    let (line, mut peer, id, [at_work, queued]) = peer_at_work(limit).await;
+    tokio::time::sleep(Duration::from_secs(35)).await;
+    peer.reply(&id, 1).await;
+    at_work.await.unwrap().unwrap();
+    let error = error_of(queued).await;
+    assert!(matches!(error, RpcError::WriteStalled { .. }), "{error}");
+    // It is looked at every ten seconds.
+    assert_eq!(begun.elapsed().as_secs(), 40);
     line.ended().await;
 }
 
