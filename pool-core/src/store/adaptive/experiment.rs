@@ -45,7 +45,9 @@ pub(super) enum ExperimentProgress {
 /// What the larger spread brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SpreadGain {
-    /// Too little.
+    /// Surely too little.
+    SurelyNothing,
+    /// Too little, if anything.
     Nothing,
     /// Enough, unless the change of the load explains it.
     Unsure,
@@ -166,7 +168,7 @@ impl Experiment {
         if gain.lower >= least * (1.0 + doubt) {
             Some(SpreadGain::Sure)
         } else if gain.upper <= least * (1.0 - doubt) {
-            Some(SpreadGain::Nothing)
+            Some(SpreadGain::SurelyNothing)
         } else if !self.measured.total.is_complete() {
             None
         } else if gain.upper >= least * (1.0 + gain.error / 2.0) {
@@ -320,7 +322,7 @@ mod tests {
 
     #[test]
     fn growing_must_bring_a_third_of_what_is_possible() {
-        use SpreadGain::{Nothing, Sure, Unsure};
+        use SpreadGain::{Nothing, Sure, SurelyNothing, Unsure};
         for (from, to, load, ended, expected) in [
             // Twice as fast is possible, and 1.35 times is enough.
             (1, 2, 16, 1_460, (Sure, 3)),
@@ -328,12 +330,12 @@ mod tests {
             (1, 2, 16, 1_390, (Unsure, 12)),
             (1, 2, 16, 1_370, (Nothing, 12)),
             (1, 2, 16, 1_260, (Nothing, 12)),
-            (1, 2, 16, 1_240, (Nothing, 3)),
+            (1, 2, 16, 1_240, (SurelyNothing, 3)),
             // With twelve leases on eight connections only 1.5 times as fast.
             (8, 16, 12, 1_270, (Sure, 3)),
             (8, 16, 12, 1_210, (Unsure, 12)),
             (8, 16, 12, 1_200, (Nothing, 12)),
-            (8, 16, 12, 1_080, (Nothing, 3)),
+            (8, 16, 12, 1_080, (SurelyNothing, 3)),
             // Four times as many connections could be four times as fast.
             (2, 8, 64, 2_210, (Sure, 3)),
             (2, 8, 64, 2_190, (Unsure, 12)),
@@ -345,13 +347,13 @@ mod tests {
 
     #[test]
     fn shrinking_may_cost_a_seventh_of_what_is_possible() {
-        use SpreadGain::{Nothing, Sure, Unsure};
+        use SpreadGain::{Nothing, Sure, SurelyNothing, Unsure};
         for (ended, expected) in [
             (800, (Sure, 3)),
             (830, (Unsure, 12)),
             (850, (Nothing, 12)),
             (930, (Nothing, 12)),
-            (950, (Nothing, 3)),
+            (950, (SurelyNothing, 3)),
         ] {
             let found = conclude(begin(2, 1, 16, SHORT), 16.0, ended);
             assert_eq!(found, expected, "{ended}");
@@ -366,7 +368,7 @@ mod tests {
         let found = conclude(begin(1, 2, 16, SHORT), 64.0, 3 * BASE_ENDED);
         assert_eq!(found, (SpreadGain::Unsure, 12));
         let found = conclude(begin(2, 1, 16, SHORT), 4.0, BASE_ENDED);
-        assert_eq!(found, (SpreadGain::Nothing, 12));
+        assert_eq!(found, (SpreadGain::SurelyNothing, 12));
     }
 
     #[test]

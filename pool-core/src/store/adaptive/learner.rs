@@ -28,10 +28,10 @@
 //!   not, it is reviewed after 2 s. Shrinking is kept only if both bounds say that nothing was lost.
 //! * **Noise.** An experiment ends early if its result holds though the gain were off by its error.
 //!   Otherwise it ends after 12 ticks, or when twice as many leases have ended as were out.
-//! * **Damping.** After growth that brought nothing, the next attempt waits 2 s, and twice as long each
-//!   time up to 10 min. What was proven is reviewed after 1 min, and twice as long each time up to
-//!   10 min. Either comes sooner if the load of each connection has doubled since, or leases take half
-//!   as long again as the load explains.
+//! * **Damping.** After growth that brought nothing, the next attempt waits 2 s, or 8 s if the result is
+//!   sure, and twice as long each time up to 10 min. What was proven is reviewed after 1 min, and twice as
+//!   long each time up to 10 min. Either comes sooner if the load of each connection has doubled since, or
+//!   leases take half as long again as the load explains.
 //!
 //! So a pool that is served best by one connection has a second one for about a second, ever more
 //! rarely. One that is served best by sixteen has them after four experiments, in about three seconds.
@@ -350,8 +350,11 @@ impl TargetLearner {
                 let wait = if is_rush { Duration::ZERO } else { 2 * DOUBT };
                 self.growth.set(now.after(wait));
             }
-            SpreadGain::Nothing => {
+            SpreadGain::SurelyNothing | SpreadGain::Nothing => {
                 self.proven = experiment.from();
+                if gain == SpreadGain::SurelyNothing {
+                    self.growth.skip_early_attempts();
+                }
                 let before = Conditions::of(&experiment.base().total, experiment.from());
                 self.growth.fail(now, Some(before));
             }
@@ -361,7 +364,7 @@ impl TargetLearner {
     fn conclude_review(&mut self, experiment: &Experiment, gain: SpreadGain, now: Time) {
         let measured = experiment.measured();
         match gain {
-            SpreadGain::Nothing => {
+            SpreadGain::SurelyNothing | SpreadGain::Nothing => {
                 self.target = self.target.max(self.share(experiment));
                 self.keep(experiment);
                 let seen = Conditions::of(&measured.total, experiment.to());

@@ -201,3 +201,23 @@ fn growth_in_doubt_waits_for_its_review_unless_the_rate_rises() {
         assert!(learner.review.is_due(now.after(DOUBT)));
     }
 }
+
+#[test]
+fn growth_that_surely_brought_nothing_is_tried_again_after_eight_seconds_instead_of_two() {
+    let now = Time::from_millis(60_000);
+    for (gain, waits) in [
+        (SpreadGain::Nothing, [2, 4, 8, 16]),
+        (SpreadGain::SurelyNothing, [8, 16, 32, 64]),
+    ] {
+        let mut learner = TargetLearner::new(1, 1_024);
+        for wait in waits {
+            learner.conclude_growth(&measured(1, 2, 10, 10), gain, now);
+            assert!(
+                !learner
+                    .growth
+                    .is_due(now.after(Duration::from_secs(wait - 1)))
+            );
+            assert!(learner.growth.is_due(now.after(Duration::from_secs(wait))));
+        }
+    }
+}
