@@ -233,6 +233,33 @@ fn a_pool_knows_whether_it_waits_for_its_budget_and_whether_others_do() {
 }
 
 #[test]
+fn a_pool_that_has_not_asked_sees_others_wait() {
+    let budget = Budget::builder("test").max_connections(1);
+    let budget = budget.build().expect("valid settings");
+    let [holder, ours, other] = [0; 3].map(|_| join(&budget));
+    let _permit = Membership::take(&holder, demand(1, 0), at(1)).expect("one is free");
+    let mut store = pool(0);
+    store.join_budget(ours.allotment());
+    assert!(!store.others_wait_for_budget());
+    assert!(Membership::take(&other, demand(1, 0), at(1)).is_none());
+    assert!(store.others_wait_for_budget());
+}
+
+#[test]
+fn a_pool_sees_that_its_budget_is_too_heavy() {
+    let budget = Budget::builder("test").max_connections(2).max_weight(100);
+    let budget = budget.build().expect("valid settings");
+    let [holder, ours] = [0; 2].map(|_| join(&budget));
+    let _permit = Membership::take(&holder, demand(1, 0), at(1)).expect("one is free");
+    let mut store = pool(0);
+    store.join_budget(ours.allotment());
+    for (change, is_too_heavy) in [(99, false), (1, true), (-1, false), (-99, false)] {
+        holder.weigh(change);
+        assert_eq!(store.budget_is_too_heavy(), is_too_heavy, "{change}");
+    }
+}
+
+#[test]
 fn an_idle_connection_is_offered_unless_callers_wait_here_as_well() {
     let budget = Budget::builder("test").max_connections(1);
     let budget = budget.build().expect("valid settings");
