@@ -97,10 +97,16 @@ pub enum DecodeError {
         second_bytes: u64,
     },
     /// The stream ended inside a frame.
-    #[error("stream ended inside {part}, after {} bytes of it: {partial}", partial.as_bytes().len())]
+    #[error(
+        "stream ended inside {part}{}, after {} bytes of it: {partial}",
+        length_text(*.expected_bytes), partial.as_bytes().len()
+    )]
     TruncatedFrame {
-        /// The part of the frame that is not complete.
-        part: FramePart,
+        /// The part of the frame that is not complete, such as `a header block` or `a body`.
+        part: &'static str,
+        /// How many bytes that part has, if this is known: the length that was announced, or the width
+        /// of a prefix.
+        expected_bytes: Option<usize>,
         /// All that arrived of that part.
         partial: Fragment,
     },
@@ -184,38 +190,10 @@ pub enum EncodeError {
     Io(#[from] io::Error),
 }
 
-/// The part of a frame in which a stream ended. In [`DecodeError::TruncatedFrame`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FramePart {
-    /// A line without its newline.
-    Line,
-    /// A reply without its prompt or its last line.
-    Reply,
-    /// A header block without its blank line.
-    Headers,
-    /// A length prefix.
-    Prefix {
-        /// The width of the prefix.
-        expected_bytes: usize,
-    },
-    /// A body whose length is known.
-    Body {
-        /// The length that was announced.
-        expected_bytes: usize,
-    },
-}
-
-impl fmt::Display for FramePart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line => f.write_str("a line"),
-            Self::Reply => f.write_str("a reply"),
-            Self::Headers => f.write_str("a header block"),
-            Self::Prefix { expected_bytes } => write!(f, "a prefix of {expected_bytes} bytes"),
-            Self::Body { expected_bytes } => write!(f, "a body of {expected_bytes} bytes"),
-        }
-    }
+fn length_text(bytes: Option<usize>) -> String {
+    bytes
+        .map(|bytes| format!(" of {bytes} bytes"))
+        .unwrap_or_default()
 }
 
 /// Bytes of the peer inside an error: printed escaped, quoted, and never more than the first 256.

@@ -15,7 +15,7 @@ use bytes::{Buf, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::buffer::{StreamStart, find_newline, make_room, strip_carriage_return, work};
-use super::error::{DecodeError, EncodeError, Fragment, FramePart};
+use super::error::{DecodeError, EncodeError, Fragment};
 use super::frame::{FRAME_BYTES_MAX_DEFAULT, admit_length, check_length, truncated};
 use super::header_frame::{HeaderFrame, is_content_length, put_line, split_header};
 
@@ -206,19 +206,16 @@ impl HeaderCodec {
 
     /// What the stream ended in, given that `src` is not a whole frame.
     fn truncated(&self, src: &mut BytesMut) -> DecodeError {
-        let part = match self.state {
+        match self.state {
             State::Body {
                 head_bytes,
                 body_bytes,
             } => {
                 src.advance(head_bytes.min(src.len()));
-                FramePart::Body {
-                    expected_bytes: body_bytes,
-                }
+                truncated("a body", Some(body_bytes), src)
             }
-            State::Head { .. } | State::Failed => FramePart::Headers,
-        };
-        truncated(part, src)
+            State::Head { .. } | State::Failed => truncated("a header block", None, src),
+        }
     }
 
     fn write<'a>(
