@@ -15,7 +15,7 @@ pub use exclusive::{Request, StdioConnection, StdioConnector};
 pub use one_shot::{OneShot, OneShotConnector, OneShotStream, Output, Run};
 pub use process::{
     CgroupProblem, CgroupSpec, Child, ChildInput, ChildOutput, Children, Command, CommandError,
-    CommandSpec, CountFailure, Drain, Exit, Health, KillScope, LadderTimes, LineSink, OwnedPipe,
+    CommandSpec, CountFailure, Drain, Exit, Health, KillScope, LadderTimes, OwnedPipe,
     ProcessLimits, ProcessWatch, Rung, Signal, SignalError, SpawnError, StderrLine, StderrPolicy,
     StderrTail, Stop, Survivors, TerminateAllReport, Termination, WatchError, guard_main, health,
     prepare, set_host_death_grace,

@@ -13,7 +13,7 @@ use super::cookie::{COOKIE_VARIABLE, Mark};
 use super::limits::ProcessLimits;
 use super::program;
 use super::shim;
-use super::stderr::{LineSink, StderrPolicy};
+use super::stderr::{LineSink, StderrLine, StderrPolicy};
 use super::sys::{self, Mask, Place, Start, StderrEnd, StdoutEnd};
 use super::terminate::{KillScope, LadderTimes};
 
@@ -225,10 +225,33 @@ impl CommandSpec {
         self
     }
 
-    /// Gets the lines of stderr as they come, if stderr goes to a ring. Default: no sink.
+    /// Calls `sink` with each line of stderr as it comes, if stderr goes to a ring. Default: no sink.
+    ///
+    /// One thread calls the sinks of all children: a sink that blocks delays the lines of others, never a
+    /// child. Lines that come too fast are skipped. A panic of the sink is caught and ignored.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_stdio::CommandSpec;
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, lines) = mpsc::channel();
+    /// let noisy = CommandSpec::new("sh").args(["-c", "echo 'low on memory' >&2"]);
+    /// let noisy = noisy.stderr_lines(move |line| {
+    ///     tracing::info!(pid = line.pid, skipped = line.skipped, "{}", line.text);
+    ///     drop(sender.send((line.pid, line.text.to_owned())));
+    /// });
+    /// let child = noisy.build()?.spawn().await?;
+    /// assert_eq!(lines.recv()?, (child.pid(), String::from("low on memory")));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub fn stderr_lines(mut self, sink: LineSink) -> Self {
-        self.stderr_lines = Some(sink);
+    pub fn stderr_lines(mut self, sink: impl Fn(&StderrLine<'_>) + Send + Sync + 'static) -> Self {
+        self.stderr_lines = Some(LineSink::new(sink));
         self
     }
 

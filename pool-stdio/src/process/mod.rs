@@ -55,7 +55,7 @@ pub use process_watch::{ProcessWatch, WatchError};
 pub use signal::{Signal, SignalError};
 pub use spawn_error::SpawnError;
 pub use spawner::prepare;
-pub use stderr::{LineSink, StderrLine, StderrPolicy, StderrTail};
+pub use stderr::{StderrLine, StderrPolicy, StderrTail};
 pub use terminate::{KillScope, LadderTimes, Stop};
 
 pub(crate) use child::{ChildRemote, ExitWait, Handover, Liveness};
