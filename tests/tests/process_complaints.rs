@@ -188,7 +188,11 @@ fn options_do_not_disturb_each_other() {
             for is_inherited in [true, false] {
                 for directory in ["/usr", "/"] {
                     let spec = scene.spec(&shown).env("ADDED", "yes");
-                    let spec = if is_inherited { spec } else { spec.env_clear() };
+                    let spec = if is_inherited {
+                        spec
+                    } else {
+                        spec.env_only([""; 0])
+                    };
                     let spec = spec.current_dir(directory);
                     let spec = spec.kill_scope(scope).stderr(stderr.clone());
                     let mut child = scene.spawn_spec(spec);

@@ -171,14 +171,8 @@ impl CommandSpec {
         self
     }
 
-    /// Inherits no variable of this program. Default: all of them.
-    #[must_use]
-    pub fn env_clear(mut self) -> Self {
-        self.inherited = Inherited::Only(Vec::new());
-        self
-    }
-
-    /// Inherits the variables of these names only. Most programs need `HOME`, `LOGNAME`, `PATH`,
+    /// Inherits the variables of these names only; `env_only([""; 0])` inherits none. Default: all of them.
+    /// Variables that are [set](Self::env) are not affected. Most programs need `HOME`, `LOGNAME`, `PATH`,
     /// `SHELL`, `TERM` and `USER`. One whose value starts with `()` is left out: some shells would
     /// execute it as a function.
     ///
