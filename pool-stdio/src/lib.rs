@@ -21,7 +21,7 @@ pub use process::{
     prepare, set_host_death_grace,
 };
 pub use rpc::{
-    Call, ChildCaller, ClientIds, ErrorObject, Exchange, Fate, Forward, Framing, JsonRpcConnection,
+    Call, ChildCaller, ClientIds, ErrorObject, Exchange, Fate, Framing, JsonRpcConnection,
     JsonRpcConnector, NotRepeated, Notification, Notifications, OnDrop, Progress, Protocol, Retry,
     RetryError, Retrying, RpcError, RpcLease, RpcLimits, RpcPool, RpcReport, RpcStatus,
     ServerMessage, ServerRequest, Session, Terms, join_batch, split_batch,
