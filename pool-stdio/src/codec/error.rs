@@ -169,7 +169,9 @@ pub enum EncodeError {
         /// The width of the prefix.
         prefix_bytes: usize,
     },
-    /// A header that a header block cannot carry, or that is not the caller's to set.
+    /// A header that a header block cannot carry, or that is not the caller's to set: the name is
+    /// empty, has a character that HTTP does not allow, or is `Content-Length`; or the value has a line
+    /// break in it, or a blank at its ends, where a reader would strip it.
     #[error("header {name} with value {value} cannot be written")]
     BadHeader {
         /// The header's name.

@@ -153,7 +153,7 @@ impl HeaderCodec {
                     let mut head = src.split_to(frame_bytes).freeze();
                     let body = head.split_off(head_bytes);
                     self.state = BLOCK_START;
-                    return Ok(Some(HeaderFrame { head, body }));
+                    return Ok(Some(HeaderFrame::read(&head, body)));
                 }
             }
         }
@@ -302,12 +302,16 @@ impl<F: AsRef<[u8]>> Encoder<F> for HeaderCodec {
 
 /// # Errors
 ///
-/// [`EncodeError::FrameTooLong`] for the body, [`EncodeError::HeadersTooLong`] for the block.
+/// [`EncodeError::BadHeader`]; [`EncodeError::FrameTooLong`] for the body,
+/// [`EncodeError::HeadersTooLong`] for the block.
 impl Encoder<HeaderFrame> for HeaderCodec {
     type Error = EncodeError;
 
     fn encode(&mut self, frame: HeaderFrame, dst: &mut BytesMut) -> Result<(), EncodeError> {
-        self.write(frame.headers(), &frame.body, dst)
+        frame.check()?;
+        let headers = frame.headers.iter();
+        let headers = headers.map(|(name, value)| (&name[..], &value[..]));
+        self.write(headers, &frame.body, dst)
     }
 }
 
