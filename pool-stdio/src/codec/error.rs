@@ -99,7 +99,7 @@ pub enum DecodeError {
     /// The stream ended inside a frame.
     #[error(
         "stream ended inside {part}{}, after {} bytes of it: {partial}",
-        length_text(*.expected_bytes), partial.as_bytes().len()
+        length_text(*.expected_bytes), partial.as_ref().len()
     )]
     TruncatedFrame {
         /// The part of the frame that is not complete, such as `a header block` or `a body`.
@@ -200,6 +200,9 @@ fn length_text(bytes: Option<usize>) -> String {
 
 /// Bytes of the peer inside an error: printed escaped, quoted, and never more than the first 256.
 ///
+/// [`as_ref`](AsRef::as_ref) has all bytes that were kept: up to 256, except of a truncated frame, of
+/// which all are kept.
+///
 /// # Examples
 ///
 /// ```
@@ -210,7 +213,7 @@ fn length_text(bytes: Option<usize>) -> String {
 /// let error = HeaderCodec::new().decode(&mut BytesMut::from("\x1b[31moh\n")).unwrap_err();
 /// let DecodeError::NotAHeader { line } = error else { panic!("{error}") };
 /// assert_eq!(line.to_string(), r#""\x1b[31moh""#);
-/// assert_eq!(line.as_bytes(), b"\x1b[31moh");
+/// assert_eq!(line.as_ref(), b"\x1b[31moh");
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Fragment(Bytes);
@@ -222,14 +225,14 @@ impl Fragment {
         Self(Bytes::copy_from_slice(&bytes[..shown]))
     }
 
-    /// All bytes that were kept: up to 256, except of a truncated frame, of which all are kept.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
     pub(super) const fn whole(bytes: Bytes) -> Self {
         Self(bytes)
+    }
+}
+
+impl AsRef<[u8]> for Fragment {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 

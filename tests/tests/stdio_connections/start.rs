@@ -116,7 +116,7 @@ fn a_handshake_that_takes_too_long_says_what_the_child_had_said() {
             panic!("{error:?}");
         };
         assert_eq!(report.stage, Stage::Handshake);
-        assert_eq!(report.partial.as_bytes(), b"hel");
+        assert_eq!(report.partial.as_ref(), b"hel");
         assert_eq!(report.stderr.text, "loading\n");
         connector.children().emptied().await;
     });
