@@ -10,7 +10,7 @@ mod process;
 mod rpc;
 
 pub use codec::Codec;
-pub use error::{ChildReport, Stage, StdioError};
+pub use error::{ChildReport, StdioError};
 pub use exclusive::{Request, StdioConnection, StdioConnector};
 pub use one_shot::{OneShot, OneShotConnector, OneShotStream, Output, Run};
 pub use process::{
