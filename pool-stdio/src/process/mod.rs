@@ -11,6 +11,7 @@ mod command;
 mod command_error;
 mod cookie;
 mod custodian;
+mod environment;
 mod guardian;
 mod health;
 mod host;
