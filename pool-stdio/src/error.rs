@@ -290,10 +290,9 @@ impl ErrorKind {
     }
 }
 
-/// What was going on when something failed. In [`ChildReport::stage`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Stage {
+/// What was going on when something failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
     /// The child was started and not yet ready to be lent.
     Handshake,
     /// The child was in its pool, idle or lent, and nobody was told by a request.
@@ -306,15 +305,15 @@ pub enum Stage {
     Reading,
 }
 
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Stage {
+    const fn text(self) -> &'static str {
+        match self {
             Self::Handshake => "in its handshake",
             Self::InPool => "in its pool",
             Self::Idle => "idle",
             Self::Writing => "while the request was written",
             Self::Reading => "while the reply was awaited",
-        })
+        }
     }
 }
 
@@ -326,13 +325,13 @@ impl fmt::Display for Stage {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use pool_core::ConnectionPool;
-/// use pool_stdio::{CommandSpec, Stage, StdioConnector};
+/// use pool_stdio::{CommandSpec, StdioConnector};
 ///
 /// let server = CommandSpec::new("sh").args(["-c", "read line; echo no memory >&2; exit 3"]);
 /// let pool = ConnectionPool::builder(StdioConnector::new(server)?).build()?;
 /// let error = pool.acquire().await?.request("hello").await.unwrap_err();
 /// let report = error.report().expect("there was a child");
-/// assert_eq!(report.stage, Stage::Reading);
+/// assert_eq!(report.stage, "while the reply was awaited");
 /// assert_eq!((report.request_bytes, report.request_bytes_written), (6, 6), "with its newline");
 /// assert_eq!(report.exit.unwrap().status().unwrap().code(), Some(3));
 /// assert_eq!(report.stderr.text, "no memory\n");
@@ -342,8 +341,9 @@ impl fmt::Display for Stage {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ChildReport {
-    /// What was going on.
-    pub stage: Stage,
+    /// What was going on, in words: `in its handshake`, `in its pool`, `idle`, `while the request was
+    /// written` or `while the reply was awaited`.
+    pub stage: &'static str,
     /// The child's process id.
     pub pid: u32,
     /// How long ago the request was begun; in a handshake, how long ago the child was asked for.
@@ -382,7 +382,7 @@ impl ChildReport {
         since: Option<Instant>,
     ) -> Box<Self> {
         Box::new(Self {
-            stage,
+            stage: stage.text(),
             pid: record.pid(),
             elapsed: since.map_or(Duration::ZERO, |since| Instant::now() - since),
             request_bytes: 0,

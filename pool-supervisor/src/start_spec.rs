@@ -125,7 +125,7 @@ pub(crate) fn as_script(
 fn spec(params: &SpawnParams, program: &Path, args: &[String]) -> CommandSpec {
     let mut spec = CommandSpec::new(program)
         .args(args)
-        .env_clear()
+        .env_only([""; 0])
         .current_dir(&params.cwd)
         .kill_scope(match params.scope {
             Scope::Root => KillScope::Root,

@@ -89,7 +89,10 @@ fn every_variable_reaches_a_limited_child_whatever_its_name() {
     ];
     let mut limits = ProcessLimits::default();
     limits.open_files = Some(64);
-    let mut spec = CommandSpec::new("env").arg("-0").env_clear().limits(limits);
+    let mut spec = CommandSpec::new("env")
+        .arg("-0")
+        .env_only([""; 0])
+        .limits(limits);
     for (name, value) in variables {
         spec = spec.env(name, value);
     }

@@ -8,14 +8,11 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use common::{AMPLE, BRIEF, FIXTURE, Scene, graces, read_lines};
-use pool_stdio::{
-    Child, Children, Exit, KillScope, LineSink, Signal, SignalError, StderrPolicy, Stop,
-};
+use pool_stdio::{Child, Children, Exit, KillScope, Signal, SignalError, StderrPolicy, Stop};
 use pool_testkit::fixture::{Behaviour, Step};
 use pool_tests::children::block_on;
 
@@ -42,12 +39,13 @@ fn wakeups() -> u64 {
 fn idle_children_wake_nobody() {
     let scene = Scene::new();
     let (told, lines) = channel();
-    let sink = LineSink::Callback(Arc::new(move |_: &pool_stdio::StderrLine<'_>| {
-        told.send(()).expect("the test listens");
-    }));
     let noisy = Behaviour::new().print_error("up\n").then_echo();
     let children: Vec<Child> = (0..5)
-        .map(|_| scene.spawn_spec(scene.spec(&noisy).stderr_lines(sink.clone())))
+        .map(|_| {
+            let told = told.clone();
+            let spec = scene.spec(&noisy);
+            scene.spawn_spec(spec.stderr_lines(move |_| told.send(()).expect("the test listens")))
+        })
         .collect();
     for _ in &children {
         lines.recv_timeout(AMPLE).expect("each says a line");
@@ -190,7 +188,11 @@ fn options_do_not_disturb_each_other() {
             for is_inherited in [true, false] {
                 for directory in ["/usr", "/"] {
                     let spec = scene.spec(&shown).env("ADDED", "yes");
-                    let spec = if is_inherited { spec } else { spec.env_clear() };
+                    let spec = if is_inherited {
+                        spec
+                    } else {
+                        spec.env_only([""; 0])
+                    };
                     let spec = spec.current_dir(directory);
                     let spec = spec.kill_scope(scope).stderr(stderr.clone());
                     let mut child = scene.spawn_spec(spec);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::{AMPLE, BRIEF, NO_SURVIVORS, Scene, graces, read_lines, read_lines_from, write_to};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
-use pool_stdio::{CommandSpec, Drain, Exit, LadderTimes, LineSink, Rung, StderrPolicy, Stop};
+use pool_stdio::{CommandSpec, Drain, Exit, LadderTimes, Rung, StderrLine, StderrPolicy, Stop};
 use pool_testkit::fixture::{Behaviour, Step, Stream};
 use pool_tests::children::{Sighting, block_on};
 
@@ -466,12 +466,10 @@ fn ten_megabytes_of_stderr_block_nobody_and_the_tail_is_exact() {
 fn lines_of_stderr_reach_their_sink_and_a_panic_there_harms_nobody() {
     let scene = Scene::new();
     let (told, lines) = mpsc::channel();
-    let sink = LineSink::Callback(std::sync::Arc::new(
-        move |line: &pool_stdio::StderrLine<'_>| {
-            told.send((line.pid, line.text.to_owned())).unwrap();
-            assert_ne!(line.text, "two", "on purpose");
-        },
-    ));
+    let sink = move |line: &StderrLine<'_>| {
+        told.send((line.pid, line.text.to_owned())).unwrap();
+        assert_ne!(line.text, "two", "on purpose");
+    };
     let noisy = Behaviour::new()
         .print_error("one\ntwo\r\nthr")
         .print_error("ee\nfour");

@@ -5,12 +5,12 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use pool_reuse::measure::{Measured, Table, median, ratio};
-use pool_stdio::{Child, Children, CommandSpec, LineSink};
+use pool_stdio::{Child, Children, CommandSpec};
 use pool_tests::children::{OUTER_DEADLINE, block_on};
 
 use super::chapter::{Chapter, Topic, spread};
@@ -74,13 +74,13 @@ struct Talker {
 impl Talker {
     fn start() -> Measured<Self> {
         let (sender, lines) = mpsc::channel();
-        let sink = LineSink::Callback(Arc::new(move |_| {
-            // The receiver is gone when the child is ended.
-            let (Ok(()) | Err(_)) = sender.send(());
-        }));
         let script = "while read -r line; do echo \"$line\" >&2; done";
         let spec = CommandSpec::new("sh").args(["-c", script]);
-        let command = spec.stderr_lines(sink).build()?;
+        let command = spec.stderr_lines(move |_| {
+            // The receiver is gone when the child is ended.
+            let (Ok(()) | Err(_)) = sender.send(());
+        });
+        let command = command.build()?;
         let mut child = block_on(command.spawn())?;
         let stdin = child.take_stdin().ok_or("a new child has its stdin")?;
         Ok(Self {

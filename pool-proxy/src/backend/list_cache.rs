@@ -13,6 +13,9 @@
 //! * The lists count as `bytes_max` at most, and so does what is known of tools. So a client that invents
 //!   cursors costs no more than this, and lists that do not fit are asked for again.
 
+mod list_key;
+mod listed_tools;
+
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,11 +23,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::tool_facts::{ToolFacts, tools_in};
+use self::list_key::ListKey;
+use self::listed_tools::ListedTools;
+use super::tool_facts::ToolFacts;
 use crate::config::{ServerSettings, Sharing};
 use crate::wire::tool_name;
 
@@ -46,33 +50,15 @@ struct Kept {
     bytes: usize,
     /// Counts the changes of lists.
     changes: u64,
-    /// As the latest lists said.
-    tools: HashMap<String, ListedTool>,
-    tools_bytes: usize,
+    tools: ListedTools,
     /// Stands for what the latest child said of itself.
     child: Option<u64>,
-}
-
-/// A tool, and which page listed it.
-#[derive(Debug)]
-struct ListedTool {
-    page: Arc<ListKey>,
-    facts: ToolFacts,
 }
 
 #[derive(Debug)]
 struct List {
     result: Arc<RawValue>,
     until: Instant,
-}
-
-/// Which list, or which page of one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct ListKey {
-    method: String,
-    cursor: Option<String>,
-    /// Of the client, if the request names them.
-    capabilities: Option<String>,
 }
 
 /// A request for a list, and when it was made.
@@ -106,7 +92,7 @@ impl ListCache {
 
     /// What there is of the list that a request is for.
     pub(crate) fn find(&self, method: &str, params: &[u8]) -> Listed {
-        let Some(key) = self.key(method, params) else {
+        let Some(key) = ListKey::of(method, params) else {
             return Listed::Not;
         };
         let now = Instant::now();
@@ -137,7 +123,7 @@ impl ListCache {
             return;
         }
         if request.key.method == "tools/list" {
-            kept.note_tools(&request.key, &result, self.bytes_max);
+            kept.tools.note(&request.key, &result, self.bytes_max);
         }
         let now = Instant::now();
         kept.remove_if(|key, list| *key == request.key || list.until <= now);
@@ -188,7 +174,7 @@ impl ListCache {
         // Such as `tools/`. An unknown one may mean any list.
         kept.remove_if(|key, _| kind.is_none_or(|kind| key.method.starts_with(kind)));
         if kind.is_none_or(|kind| kind == "tools/") {
-            kept.forget_tools();
+            kept.tools.forget();
         }
     }
 
@@ -224,38 +210,7 @@ impl ListCache {
     pub(crate) fn tool(&self, params: &[u8]) -> Option<ToolFacts> {
         let name = tool_name(params)?;
         let kept = self.lock();
-        kept.tools.get(&name).map(|tool| tool.facts.clone())
-    }
-
-    fn key(&self, method: &str, params: &[u8]) -> Option<ListKey> {
-        #[derive(Default, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Params {
-            cursor: Option<String>,
-            #[serde(default, rename = "_meta")]
-            meta: Meta,
-        }
-        #[derive(Default, Deserialize)]
-        struct Meta {
-            #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
-            capabilities: Option<Value>,
-        }
-        let is_list = matches!(
-            method,
-            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list"
-        );
-        if !is_list {
-            return None;
-        }
-        let params = match params.is_empty() {
-            true => Params::default(),
-            false => serde_json::from_slice(params).ok()?,
-        };
-        Some(ListKey {
-            method: method.to_owned(),
-            cursor: params.cursor,
-            capabilities: params.meta.capabilities.map(|value| value.to_string()),
-        })
+        kept.tools.get(&name).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -275,60 +230,12 @@ impl Kept {
         });
     }
 
-    /// Takes what a page says of its tools, instead of what it said before.
-    fn note_tools(&mut self, page: &ListKey, result: &RawValue, bytes_max: usize) {
-        self.forget_tools_if(|tool| *tool.page == *page);
-        let page = Arc::new(page.clone());
-        for (name, facts) in tools_in(result) {
-            if let Some(other) = self.tools.remove(&name) {
-                self.tools_bytes -= other.bytes(&name);
-            }
-            let page = Arc::clone(&page);
-            let tool = ListedTool { page, facts };
-            let bytes = tool.bytes(&name);
-            if self.tools_bytes + bytes <= bytes_max {
-                self.tools_bytes += bytes;
-                self.tools.insert(name, tool);
-            }
-        }
-    }
-
-    fn forget_tools_if(&mut self, is_gone: impl Fn(&ListedTool) -> bool) {
-        let bytes = &mut self.tools_bytes;
-        self.tools.retain(|name, tool| {
-            let is_gone = is_gone(tool);
-            if is_gone {
-                *bytes -= tool.bytes(name);
-            }
-            !is_gone
-        });
-    }
-
-    fn forget_tools(&mut self) {
-        self.tools.clear();
-        self.tools_bytes = 0;
-    }
-
     /// Forgets all lists.
     fn clear(&mut self) {
         self.changes += 1;
         self.lists.clear();
         self.bytes = 0;
-        self.forget_tools();
-    }
-}
-
-impl ListedTool {
-    /// What it counts as. What names its page counts for each tool of the page.
-    fn bytes(&self, name: &str) -> usize {
-        name.len() + self.page.bytes() + self.facts.bytes() + OVERHEAD
-    }
-}
-
-impl ListKey {
-    fn bytes(&self) -> usize {
-        let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        self.method.len() + of(&self.cursor) + of(&self.capabilities)
+        self.tools.forget();
     }
 }
 
@@ -340,11 +247,9 @@ fn fingerprint(initialized: &RawValue) -> u64 {
 
 /// What a list counts as, with what it takes beside its text.
 fn bytes_of(key: &ListKey, result: &RawValue) -> usize {
-    key.bytes() + result.get().len() + OVERHEAD
+    key.bytes() + result.get().len()
 }
 
-/// Of one entry, about.
-const OVERHEAD: usize = 128;
 /// A list that a child calls valid for longer is asked for again after this.
 const TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -519,30 +424,6 @@ mod tests {
         assert!(kept(&cache, "tools/list", "").is_some());
         assert!(kept(&cache, "prompts/list", "").is_none());
         assert!(cache.lock().bytes <= 600);
-    }
-
-    #[test]
-    fn what_is_known_of_tools_is_bounded_and_counted_once() {
-        let cache = cache(1000);
-        let page = |name: &str| {
-            let padding = "x".repeat(80);
-            let tools = format!(r#"[{{"name":"{name}{padding}"}},{{"name":"same"}}]"#);
-            format!(r#"{{"result":{{"tools":{tools}}}}}"#)
-        };
-        for round in 0..50 {
-            let params = format!(r#"{{"cursor":"{}"}}"#, round % 10);
-            let request = match cache.find("tools/list", params.as_bytes()) {
-                Listed::Missing(request) => request,
-                Listed::Kept(..) | Listed::Not => continue,
-            };
-            cache.keep(&request, page(&round.to_string()).as_bytes());
-            let kept = cache.lock();
-            let counted: usize = kept.tools.iter().map(|(name, tool)| tool.bytes(name)).sum();
-            assert_eq!(kept.tools_bytes, counted);
-            assert!((1..=1000).contains(&counted), "{counted}");
-        }
-        cache.changed("notifications/tools/list_changed");
-        assert_eq!(cache.lock().tools_bytes, 0);
     }
 
     #[test]

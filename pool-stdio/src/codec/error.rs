@@ -97,10 +97,16 @@ pub enum DecodeError {
         second_bytes: u64,
     },
     /// The stream ended inside a frame.
-    #[error("stream ended inside {part}, after {} bytes of it: {partial}", partial.as_bytes().len())]
+    #[error(
+        "stream ended inside {part}{}, after {} bytes of it: {partial}",
+        length_text(*.expected_bytes), partial.as_ref().len()
+    )]
     TruncatedFrame {
-        /// The part of the frame that is not complete.
-        part: FramePart,
+        /// The part of the frame that is not complete, such as `a header block` or `a body`.
+        part: &'static str,
+        /// How many bytes that part has, if this is known: the length that was announced, or the width
+        /// of a prefix.
+        expected_bytes: Option<usize>,
         /// All that arrived of that part.
         partial: Fragment,
     },
@@ -163,7 +169,9 @@ pub enum EncodeError {
         /// The width of the prefix.
         prefix_bytes: usize,
     },
-    /// A header that a header block cannot carry, or that is not the caller's to set.
+    /// A header that a header block cannot carry, or that is not the caller's to set: the name is
+    /// empty, has a character that HTTP does not allow, or is `Content-Length`; or the value has a line
+    /// break in it, or a blank at its ends, where a reader would strip it.
     #[error("header {name} with value {value} cannot be written")]
     BadHeader {
         /// The header's name.
@@ -184,41 +192,16 @@ pub enum EncodeError {
     Io(#[from] io::Error),
 }
 
-/// The part of a frame in which a stream ended. In [`DecodeError::TruncatedFrame`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FramePart {
-    /// A line without its newline.
-    Line,
-    /// A reply without its prompt or its last line.
-    Reply,
-    /// A header block without its blank line.
-    Headers,
-    /// A length prefix.
-    Prefix {
-        /// The width of the prefix.
-        expected_bytes: usize,
-    },
-    /// A body whose length is known.
-    Body {
-        /// The length that was announced.
-        expected_bytes: usize,
-    },
-}
-
-impl fmt::Display for FramePart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line => f.write_str("a line"),
-            Self::Reply => f.write_str("a reply"),
-            Self::Headers => f.write_str("a header block"),
-            Self::Prefix { expected_bytes } => write!(f, "a prefix of {expected_bytes} bytes"),
-            Self::Body { expected_bytes } => write!(f, "a body of {expected_bytes} bytes"),
-        }
-    }
+fn length_text(bytes: Option<usize>) -> String {
+    bytes
+        .map(|bytes| format!(" of {bytes} bytes"))
+        .unwrap_or_default()
 }
 
 /// Bytes of the peer inside an error: printed escaped, quoted, and never more than the first 256.
+///
+/// [`as_ref`](AsRef::as_ref) has all bytes that were kept: up to 256, except of a truncated frame, of
+/// which all are kept.
 ///
 /// # Examples
 ///
@@ -230,7 +213,7 @@ impl fmt::Display for FramePart {
 /// let error = HeaderCodec::new().decode(&mut BytesMut::from("\x1b[31moh\n")).unwrap_err();
 /// let DecodeError::NotAHeader { line } = error else { panic!("{error}") };
 /// assert_eq!(line.to_string(), r#""\x1b[31moh""#);
-/// assert_eq!(line.as_bytes(), b"\x1b[31moh");
+/// assert_eq!(line.as_ref(), b"\x1b[31moh");
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Fragment(Bytes);
@@ -242,14 +225,14 @@ impl Fragment {
         Self(Bytes::copy_from_slice(&bytes[..shown]))
     }
 
-    /// All bytes that were kept: up to 256, except of a truncated frame, of which all are kept.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
     pub(super) const fn whole(bytes: Bytes) -> Self {
         Self(bytes)
+    }
+}
+
+impl AsRef<[u8]> for Fragment {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 

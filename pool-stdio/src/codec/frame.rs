@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use pool_core::BoxError;
 use tokio_util::codec::Decoder;
 
-use super::error::{DecodeError, EncodeError, Fragment, FramePart};
+use super::error::{DecodeError, EncodeError, Fragment};
 
 /// A codec that a connection can read with. Implemented for every decoder whose frames and errors
 /// can be sent to other threads.
@@ -71,9 +71,14 @@ pub(super) const fn check_length(
 }
 
 /// The stream ended in this part of a frame, of which the rest of the buffer is all there is.
-pub(super) fn truncated(part: FramePart, rest: &mut BytesMut) -> DecodeError {
+pub(super) fn truncated(
+    part: &'static str,
+    expected_bytes: Option<usize>,
+    rest: &mut BytesMut,
+) -> DecodeError {
     DecodeError::TruncatedFrame {
         part,
+        expected_bytes,
         partial: Fragment::whole(rest.split().freeze()),
     }
 }

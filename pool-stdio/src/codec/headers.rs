@@ -15,7 +15,7 @@ use bytes::{Buf, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::buffer::{StreamStart, find_newline, make_room, strip_carriage_return, work};
-use super::error::{DecodeError, EncodeError, Fragment, FramePart};
+use super::error::{DecodeError, EncodeError, Fragment};
 use super::frame::{FRAME_BYTES_MAX_DEFAULT, admit_length, check_length, truncated};
 use super::header_frame::{HeaderFrame, is_content_length, put_line, split_header};
 
@@ -153,7 +153,7 @@ impl HeaderCodec {
                     let mut head = src.split_to(frame_bytes).freeze();
                     let body = head.split_off(head_bytes);
                     self.state = BLOCK_START;
-                    return Ok(Some(HeaderFrame { head, body }));
+                    return Ok(Some(HeaderFrame::read(&head, body)));
                 }
             }
         }
@@ -206,19 +206,16 @@ impl HeaderCodec {
 
     /// What the stream ended in, given that `src` is not a whole frame.
     fn truncated(&self, src: &mut BytesMut) -> DecodeError {
-        let part = match self.state {
+        match self.state {
             State::Body {
                 head_bytes,
                 body_bytes,
             } => {
                 src.advance(head_bytes.min(src.len()));
-                FramePart::Body {
-                    expected_bytes: body_bytes,
-                }
+                truncated("a body", Some(body_bytes), src)
             }
-            State::Head { .. } | State::Failed => FramePart::Headers,
-        };
-        truncated(part, src)
+            State::Head { .. } | State::Failed => truncated("a header block", None, src),
+        }
     }
 
     fn write<'a>(
@@ -305,12 +302,16 @@ impl<F: AsRef<[u8]>> Encoder<F> for HeaderCodec {
 
 /// # Errors
 ///
-/// [`EncodeError::FrameTooLong`] for the body, [`EncodeError::HeadersTooLong`] for the block.
+/// [`EncodeError::BadHeader`]; [`EncodeError::FrameTooLong`] for the body,
+/// [`EncodeError::HeadersTooLong`] for the block.
 impl Encoder<HeaderFrame> for HeaderCodec {
     type Error = EncodeError;
 
     fn encode(&mut self, frame: HeaderFrame, dst: &mut BytesMut) -> Result<(), EncodeError> {
-        self.write(frame.headers(), &frame.body, dst)
+        frame.check()?;
+        let headers = frame.headers.iter();
+        let headers = headers.map(|(name, value)| (&name[..], &value[..]));
+        self.write(headers, &frame.body, dst)
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec};
 
 use super::buffer::{make_room, work};
-use super::error::{DecodeError, EncodeError, FramePart};
+use super::error::{DecodeError, EncodeError};
 use super::frame::{FRAME_BYTES_MAX_DEFAULT, admit_length, check_length, truncated};
 
 /// Frames that begin with their length, as an unsigned number that does not count itself.
@@ -150,16 +150,13 @@ impl LengthCodec {
     /// What the stream ended in, given that `src` is not a whole frame.
     fn truncated(&self, src: &mut BytesMut) -> DecodeError {
         let prefix_bytes = self.prefix.bytes();
-        let part = match self.stated(src).map(usize::try_from) {
-            Some(Ok(expected_bytes)) => {
+        match self.stated(src).map(usize::try_from) {
+            Some(Ok(body_bytes)) => {
                 src.advance(prefix_bytes);
-                FramePart::Body { expected_bytes }
+                truncated("a body", Some(body_bytes), src)
             }
-            Some(Err(_)) | None => FramePart::Prefix {
-                expected_bytes: prefix_bytes,
-            },
-        };
-        truncated(part, src)
+            Some(Err(_)) | None => truncated("a prefix", Some(prefix_bytes), src),
+        }
     }
 
     fn fail(&mut self, src: &mut BytesMut) {

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::buffer::{find_newline, make_room, strip_carriage_return};
-use super::error::{DecodeError, EncodeError, Fragment, FramePart};
+use super::error::{DecodeError, EncodeError, Fragment};
 use super::frame::{FRAME_BYTES_MAX_DEFAULT, admit_length, truncated};
 use super::lines::encode_line;
 
@@ -187,10 +187,9 @@ impl LengthLineCodec {
                 body_bytes,
             } => {
                 src.advance(line_bytes.min(src.len()));
-                let expected_bytes = body_bytes;
-                truncated(FramePart::Body { expected_bytes }, src)
+                truncated("a body", Some(body_bytes), src)
             }
-            State::Line { .. } | State::Failed => truncated(FramePart::Line, src),
+            State::Line { .. } | State::Failed => truncated("a line", None, src),
         }
     }
 

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::buffer::{BYTE_ORDER_MARK, StreamStart, find_newline, make_room, strip_carriage_return};
-use super::error::{DecodeError, EncodeError, Fragment, FramePart};
+use super::error::{DecodeError, EncodeError, Fragment};
 use super::frame::{FRAME_BYTES_MAX_DEFAULT, check_length, truncated};
 
 /// Frames that are lines.
@@ -241,7 +241,7 @@ impl LineCodec {
         }
         self.state = LINE_START;
         if !self.delivers_partial_line {
-            return Err(truncated(FramePart::Line, src));
+            return Err(truncated("a line", None, src));
         }
         Ok(Some(Line {
             bytes: src.split().freeze(),

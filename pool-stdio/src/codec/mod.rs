@@ -78,7 +78,7 @@ mod lines;
 mod prompt;
 mod terminator;
 
-pub use error::{DecodeError, EncodeError, Fragment, FramePart};
+pub use error::{DecodeError, EncodeError, Fragment};
 pub use frame::Codec;
 pub use header_frame::HeaderFrame;
 pub use headers::HeaderCodec;

@@ -9,7 +9,7 @@ use memchr::memmem;
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::buffer::{make_room, work};
-use super::error::{DecodeError, EncodeError, Fragment, FramePart};
+use super::error::{DecodeError, EncodeError, Fragment};
 use super::frame::{FRAME_BYTES_MAX_DEFAULT, truncated};
 use super::lines::encode_line;
 
@@ -138,7 +138,7 @@ impl Decoder for PromptCodec {
             Some(reply) => Ok(Some(reply)),
             None if src.is_empty() => Ok(None),
             None => {
-                let error = truncated(FramePart::Reply, src);
+                let error = truncated("a reply", None, src);
                 self.fail(src);
                 Err(error)
             }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::buffer::{find_newline, make_room, strip_carriage_return};
-use super::error::{DecodeError, EncodeError, Fragment, FramePart};
+use super::error::{DecodeError, EncodeError, Fragment};
 use super::frame::{FRAME_BYTES_MAX_DEFAULT, truncated};
 use super::lines::encode_line;
 
@@ -157,7 +157,7 @@ impl Decoder for TerminatorCodec {
             Some(reply) => Ok(Some(reply)),
             None if src.is_empty() => Ok(None),
             None => {
-                let error = truncated(FramePart::Reply, src);
+                let error = truncated("a reply", None, src);
                 self.fail(src);
                 Err(error)
             }

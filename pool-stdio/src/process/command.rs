@@ -5,24 +5,18 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{env, fmt, fs, io};
+use std::{fs, io};
 
 use super::cgroup_spec::{CgroupProblem, CgroupSpec};
 use super::command_error::CommandError;
-use super::cookie::{COOKIE_VARIABLE, Mark};
+use super::cookie::Mark;
+use super::environment::Environment;
 use super::limits::ProcessLimits;
 use super::program;
 use super::shim;
-use super::stderr::{LineSink, StderrPolicy};
+use super::stderr::{LineSink, StderrLine, StderrPolicy};
 use super::sys::{self, Mask, Place, Start, StderrEnd, StdoutEnd};
 use super::terminate::{KillScope, LadderTimes};
-
-/// Which variables of this program's environment a child inherits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Inherited {
-    All,
-    Only(Vec<OsString>),
-}
 
 /// What to start and how to terminate it: program, arguments, environment, scope, graces.
 ///
@@ -42,16 +36,14 @@ enum Inherited {
 /// # }
 /// # Ok::<(), pool_stdio::CommandError>(())
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct CommandSpec {
     program: OsString,
     name: Option<String>,
     args: Vec<OsString>,
     /// What the program sees as its own name, if not its path.
     arg0: Option<OsString>,
-    inherited: Inherited,
-    /// `None` removes a variable.
-    env: BTreeMap<OsString, Option<OsString>>,
+    environment: Environment,
     current_dir: Option<PathBuf>,
     stdout: StdoutEnd,
     stderr: StderrPolicy,
@@ -65,31 +57,6 @@ pub struct CommandSpec {
     children_max: usize,
 }
 
-// Not derived: the values of the environment may be secrets.
-impl fmt::Debug for CommandSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CommandSpec")
-            .field("program", &self.program)
-            .field("name", &self.name)
-            .field("args", &self.args)
-            .field("arg0", &self.arg0)
-            .field("inherited", &self.inherited)
-            .field("env_names", &self.env.keys())
-            .field("current_dir", &self.current_dir)
-            .field("stdout", &self.stdout)
-            .field("stderr", &self.stderr)
-            .field("stderr_lines", &self.stderr_lines)
-            .field("scope", &self.scope)
-            .field("times", &self.times)
-            .field("place", &self.place)
-            .field("guarding", &self.guarding)
-            .field("limits", &self.limits)
-            .field("cgroup", &self.cgroup)
-            .field("children_max", &self.children_max)
-            .finish()
-    }
-}
-
 impl CommandSpec {
     /// A program by its path, or by its name, to be looked up in `PATH`.
     pub fn new(program: impl Into<OsString>) -> Self {
@@ -98,8 +65,7 @@ impl CommandSpec {
             name: None,
             args: Vec::new(),
             arg0: None,
-            inherited: Inherited::All,
-            env: BTreeMap::new(),
+            environment: Environment::default(),
             current_dir: None,
             stdout: StdoutEnd::Pipe,
             stderr: StderrPolicy::default(),
@@ -160,25 +126,19 @@ impl CommandSpec {
     /// Sets a variable, whether or not it would be inherited.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.env.insert(name.into(), Some(value.into()));
+        self.environment.set(name.into(), Some(value.into()));
         self
     }
 
     /// Removes a variable that would be inherited.
     #[must_use]
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
-        self.env.insert(name.into(), None);
+        self.environment.set(name.into(), None);
         self
     }
 
-    /// Inherits no variable of this program. Default: all of them.
-    #[must_use]
-    pub fn env_clear(mut self) -> Self {
-        self.inherited = Inherited::Only(Vec::new());
-        self
-    }
-
-    /// Inherits the variables of these names only. Most programs need `HOME`, `LOGNAME`, `PATH`,
+    /// Inherits the variables of these names only; `env_only([""; 0])` inherits none. Default: all of them.
+    /// Variables that are [set](Self::env) are not affected. Most programs need `HOME`, `LOGNAME`, `PATH`,
     /// `SHELL`, `TERM` and `USER`. One whose value starts with `()` is left out: some shells would
     /// execute it as a function.
     ///
@@ -198,7 +158,8 @@ impl CommandSpec {
     /// ```
     #[must_use]
     pub fn env_only<N: Into<OsString>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
-        self.inherited = Inherited::Only(names.into_iter().map(Into::into).collect());
+        let names = names.into_iter().map(Into::into);
+        self.environment.inherit_only(names.collect());
         self
     }
 
@@ -225,10 +186,33 @@ impl CommandSpec {
         self
     }
 
-    /// Gets the lines of stderr as they come, if stderr goes to a ring. Default: no sink.
+    /// Calls `sink` with each line of stderr as it comes, if stderr goes to a ring. Default: no sink.
+    ///
+    /// One thread calls the sinks of all children: a sink that blocks delays the lines of others, never a
+    /// child. Lines that come too fast are skipped. A panic of the sink is caught and ignored.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pool_stdio::CommandSpec;
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, lines) = mpsc::channel();
+    /// let noisy = CommandSpec::new("sh").args(["-c", "echo 'low on memory' >&2"]);
+    /// let noisy = noisy.stderr_lines(move |line| {
+    ///     tracing::info!(pid = line.pid, skipped = line.skipped, "{}", line.text);
+    ///     drop(sender.send((line.pid, line.text.to_owned())));
+    /// });
+    /// let child = noisy.build()?.spawn().await?;
+    /// assert_eq!(lines.recv()?, (child.pid(), String::from("low on memory")));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub fn stderr_lines(mut self, sink: LineSink) -> Self {
-        self.stderr_lines = Some(sink);
+    pub fn stderr_lines(mut self, sink: impl Fn(&StderrLine<'_>) + Send + Sync + 'static) -> Self {
+        self.stderr_lines = Some(LineSink::new(sink));
         self
     }
 
@@ -305,7 +289,7 @@ impl CommandSpec {
     /// and [`Conflict`](CommandError::Conflict) for settings that exclude each other.
     pub fn build(self) -> Result<Command, CommandError> {
         self.check_strings()?;
-        let path = program::find(&self.program, self.child_path().as_deref())?;
+        let path = program::find(&self.program, self.environment.path().as_deref())?;
         if let Some(dir) = &self.current_dir {
             let metadata = fs::metadata(dir);
             let found = metadata.and_then(|metadata| match metadata.is_dir() {
@@ -377,36 +361,7 @@ impl CommandSpec {
         if let Some(arg) = self.args.iter().chain(&self.arg0).find(|arg| has_nul(arg)) {
             return malformed("argument", arg);
         }
-        for (name, value) in &self.env {
-            let is_bad = name.is_empty() || name.as_encoded_bytes().contains(&b'=');
-            // The error shows the name: the value may be a secret.
-            if is_bad || has_nul(name) || value.as_deref().is_some_and(has_nul) {
-                return malformed("environment variable", name);
-            }
-        }
-        Ok(())
-    }
-
-    /// The directories in which the child would look a name up, if it has a `PATH`.
-    fn child_path(&self) -> Option<OsString> {
-        let name = OsStr::new("PATH");
-        let mut own = self.env.iter();
-        match own.find(|(own, _)| sys::is_same_variable(own, name)) {
-            Some((_, path)) => path.clone(),
-            None => env::var_os(name).filter(|path| self.inherits(name, path)),
-        }
-    }
-
-    fn inherits(&self, name: &OsStr, value: &OsStr) -> bool {
-        match &self.inherited {
-            Inherited::All => true,
-            Inherited::Only(names) => {
-                names
-                    .iter()
-                    .any(|allowed| sys::is_same_variable(allowed, name))
-                    && !value.as_encoded_bytes().starts_with(b"()")
-            }
-        }
+        self.environment.check()
     }
 }
 
@@ -545,19 +500,7 @@ impl Command {
 
     /// All variables of the child.
     pub(crate) fn environment(&self, mark: Option<Mark>) -> BTreeMap<OsString, OsString> {
-        let spec = &self.inner.spec;
-        let inherited = env::vars_os().filter(|(name, value)| spec.inherits(name, value));
-        let mut all: BTreeMap<_, _> = inherited.collect();
-        for (name, value) in &spec.env {
-            sys::remove_variable(&mut all, name);
-            if let Some(value) = value {
-                all.insert(name.clone(), value.clone());
-            }
-        }
-        if let Some(mark) = mark {
-            all.insert(COOKIE_VARIABLE.into(), mark.variable());
-        }
-        all
+        self.inner.spec.environment.variables(mark)
     }
 
     /// Where the child starts, unless it is where this program is.

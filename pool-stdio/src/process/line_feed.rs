@@ -145,7 +145,7 @@ impl Outlet {
         };
         // The panic hook has reported a panic of a sink. It must not end the thread.
         drop(catch_unwind(AssertUnwindSafe(|| {
-            call(&self.sink, &line);
+            self.sink.call(&line);
         })));
         drop(text);
         self.partial.clear();
@@ -157,18 +157,6 @@ impl Outlet {
         }
         // The last sink of its kind drops what the user's function holds.
         drop(catch_unwind(AssertUnwindSafe(move || drop(self))));
-    }
-}
-
-fn call(sink: &LineSink, line: &StderrLine<'_>) {
-    match sink {
-        LineSink::Tracing => tracing::info!(
-            target: "pool_stdio::stderr",
-            pid = line.pid,
-            line = line.text,
-            skipped = line.skipped,
-        ),
-        LineSink::Callback(callback) => callback(line),
     }
 }
 

@@ -11,6 +11,7 @@ mod command;
 mod command_error;
 mod cookie;
 mod custodian;
+mod environment;
 mod guardian;
 mod health;
 mod host;
@@ -55,7 +56,7 @@ pub use process_watch::{ProcessWatch, WatchError};
 pub use signal::{Signal, SignalError};
 pub use spawn_error::SpawnError;
 pub use spawner::prepare;
-pub use stderr::{LineSink, StderrLine, StderrPolicy, StderrTail};
+pub use stderr::{StderrLine, StderrPolicy, StderrTail};
 pub use terminate::{KillScope, LadderTimes, Stop};
 
 pub(crate) use child::{ChildRemote, ExitWait, Handover, Liveness};

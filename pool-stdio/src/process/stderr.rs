@@ -63,47 +63,27 @@ pub(super) struct RingLimits {
     pub(super) lines_max: usize,
 }
 
-/// What gets the lines of stderr as they come. One thread calls the sinks of all children: a sink that
-/// blocks delays the lines of others, never a child. Lines that come too fast are skipped.
-///
-/// # Examples
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use pool_stdio::{CommandSpec, LineSink};
-/// use std::sync::{Arc, mpsc};
-///
-/// let (sender, lines) = mpsc::channel();
-/// let sink = LineSink::Callback(Arc::new(move |line| {
-///     drop(sender.send((line.pid, line.text.to_owned())));
-/// }));
-/// let noisy = CommandSpec::new("sh").args(["-c", "echo 'low on memory' >&2"]);
-/// let child = noisy.stderr_lines(sink).build()?.spawn().await?;
-/// assert_eq!(lines.recv()?, (child.pid(), String::from("low on memory")));
-/// # Ok(())
-/// # }
-/// ```
+/// The function that gets the lines of a child's stderr.
 #[derive(Clone)]
-#[non_exhaustive]
-pub enum LineSink {
-    /// A `tracing` event for each line, at level `INFO`, with the target `pool_stdio::stderr`, and the
-    /// fields `pid`, `line`, and `skipped`: how many were skipped before it.
-    Tracing,
-    /// A function of yours. If it panics, the panic is caught and ignored.
-    Callback(Arc<dyn Fn(&StderrLine<'_>) + Send + Sync>),
+pub(crate) struct LineSink(Arc<dyn Fn(&StderrLine<'_>) + Send + Sync>);
+
+impl LineSink {
+    pub(super) fn new(sink: impl Fn(&StderrLine<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(sink))
+    }
+
+    pub(super) fn call(&self, line: &StderrLine<'_>) {
+        (self.0)(line);
+    }
 }
 
 impl fmt::Debug for LineSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tracing => "Tracing",
-            Self::Callback(_) => "Callback(..)",
-        })
+        f.debug_struct("LineSink").finish_non_exhaustive()
     }
 }
 
-/// One line of stderr.
+/// One line of stderr, as [`stderr_lines`](crate::CommandSpec::stderr_lines) passes it on.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct StderrLine<'a> {

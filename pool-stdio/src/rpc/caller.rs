@@ -1,6 +1,7 @@
 //! How a child is called by those who do not hold its connection.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::call::Call;
 use super::client::Client;
@@ -45,7 +46,7 @@ impl ChildCaller {
     }
 
     /// As [`JsonRpcConnection::call`](crate::JsonRpcConnection::call).
-    pub fn call<R>(&self, method: &str, params: &impl Serialize) -> Call<'_, R> {
+    pub fn call<R: DeserializeOwned>(&self, method: &str, params: &impl Serialize) -> Call<'_, R> {
         Call::new(&self.client, method, params)
     }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use pool_core::{BoxError, BoxFuture, SuspicionSink, Vitals};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::call::{Call, Forward};
+use super::call::Call;
 use super::caller::ChildCaller;
 use super::client::Client;
 use super::error::{EndCause, Fate, RpcError};
@@ -131,7 +132,7 @@ impl JsonRpcConnection {
     /// Dropping the future gives the call up. A request that was not yet written is never written.
     /// Otherwise the child is told to cancel, in the way of its [protocol](crate::Protocol), and its
     /// late reply is dropped. The connection stays usable.
-    pub fn call<R>(&self, method: &str, params: &impl Serialize) -> Call<'_, R> {
+    pub fn call<R: DeserializeOwned>(&self, method: &str, params: &impl Serialize) -> Call<'_, R> {
         Call::new(&self.transport.client, method, params)
     }
 
@@ -155,7 +156,7 @@ impl JsonRpcConnection {
         self.transport.client.notify(method, params).await
     }
 
-    /// Forwards a message of a client, and returns the reply if there is one to come.
+    /// Forwards a message of a client. Resolves to the reply, or to `None` if the message expects none.
     ///
     /// The client's id is replaced on the way by one that no other call has, and restored in the reply,
     /// byte for byte. So are progress tokens. Everything else is passed on unchanged and unread. The
@@ -175,8 +176,8 @@ impl JsonRpcConnection {
     /// # Cancel safety
     ///
     /// As [`call`](Self::call).
-    pub fn forward(&self, frame: impl Into<Bytes>) -> Forward<'_> {
-        Forward::new(&self.transport.client, frame.into())
+    pub fn forward(&self, frame: impl Into<Bytes>) -> Call<'_, Option<Bytes>> {
+        Call::forward(&self.transport.client, frame.into())
     }
 
     /// Resolves when no reply can come any more: the child has exited or closed its stdout, hung, or broke

@@ -76,7 +76,7 @@ mod tokens;
 mod transport;
 mod writer;
 
-pub use call::{Call, Forward};
+pub use call::Call;
 pub use caller::ChildCaller;
 pub use connection::JsonRpcConnection;
 pub use connector::{JsonRpcConnector, RpcLimits};

@@ -132,7 +132,7 @@ fn a_truncated_line_is_kept_in_the_error_and_shown_in_part() {
     assert!(format!("{error:?}").len() < 400);
     assert!(matches!(
         error,
-        DecodeError::TruncatedFrame { partial, .. } if partial.as_bytes() == stream
+        DecodeError::TruncatedFrame { partial, .. } if partial.as_ref() == stream
     ));
 }
 

@@ -126,10 +126,11 @@ proptest! {
         let sent: Vec<_> = frames
             .into_iter()
             .map(|(body, headers)| {
-                let frame = HeaderFrame::new(Bytes::from(body));
-                headers.iter().fold(frame, |frame, (name, value)| {
-                    frame.with_header(name, value).expect("can be carried")
-                })
+                let headers = headers.into_iter();
+                HeaderFrame {
+                    headers: headers.map(|(name, value)| (name.into(), value.into())).collect(),
+                    body: body.into(),
+                }
             })
             .collect();
         for frame in &sent {

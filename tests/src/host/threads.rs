@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pool_stdio::{Child, CommandSpec, LineSink, StderrPolicy, Stop};
+use pool_stdio::{Child, CommandSpec, StderrPolicy, Stop};
 
 use super::tell;
 use crate::children::{block_on, is_readable_within};
@@ -22,9 +22,8 @@ pub(super) fn sink_drop(what: &str) {
     let trap = Trap {
         panics: what == "panics",
     };
-    let sink = LineSink::Callback(Arc::new(move |_| _ = &trap));
     let spec = CommandSpec::new("sh").args(["-c", "echo up >&2; exec cat"]);
-    let child = spawn(spec.stderr_lines(sink));
+    let child = spawn(spec.stderr_lines(move |_| _ = &trap));
     block_on(child.terminate(Stop::Force));
     tell_end_of_another();
 }
@@ -84,11 +83,10 @@ pub(super) fn blocking_descriptor() {
 /// A child writes lines to stderr as fast as it can, and a sink gets them.
 pub(super) fn noisy_child() {
     let quiet = median_end();
-    let sink = LineSink::Callback(Arc::new(|_| {}));
     let _noisy = spawn(
         CommandSpec::new("sh")
             .args(["-c", "exec yes '' >&2"])
-            .stderr_lines(sink),
+            .stderr_lines(|_| {}),
     );
     let noisy = median_end();
     tell("quiet_micros", quiet.as_micros());

@@ -2,10 +2,9 @@
 
 use std::ffi::OsStr;
 use std::path::{Component, PathBuf, absolute};
-use std::sync::Arc;
 use std::sync::mpsc;
 
-use pool_stdio::{Children, CommandError, CommandSpec, LineSink, SpawnError, StderrPolicy, health};
+use pool_stdio::{Children, CommandError, CommandSpec, SpawnError, StderrPolicy, health};
 use pool_testkit::fixture::Behaviour;
 
 use crate::rig::{FIXTURE, LIMIT, run, spec, tempdir};
@@ -54,11 +53,8 @@ fn children_that_are_started_at_once_do_not_hold_each_others_pipes() {
 fn stderr_lines_reach_their_sink() {
     run(async {
         let (sender, lines) = mpsc::channel();
-        let sink = LineSink::Callback(Arc::new(move |line| {
-            drop(sender.send((line.pid, line.text.to_owned())));
-        }));
         let child = spec(&Behaviour::new().print_error("low on memory\r\nbye"))
-            .stderr_lines(sink)
+            .stderr_lines(move |line| drop(sender.send((line.pid, line.text.to_owned()))))
             .stderr(StderrPolicy::Ring {
                 bytes_max: 1024,
                 lines_max: 10,

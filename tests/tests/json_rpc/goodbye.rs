@@ -1,11 +1,11 @@
 //! What a language server is told before its end.
 
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use pool_core::{CloseReason, Connector};
 use pool_stdio::{
-    CommandSpec, Framing, JsonRpcConnector, LadderTimes, LineSink, Protocol, RpcLimits, StderrLine,
+    CommandSpec, Framing, JsonRpcConnector, LadderTimes, Protocol, RpcLimits, StderrLine,
 };
 use serde_json::json;
 
@@ -17,9 +17,9 @@ fn a_language_server_may_put_its_things_in_order_before_its_end() {
     on_both_runtimes(async |bed| {
         for (reason, is_asked) in [(CloseReason::Idle, true), (CloseReason::Discarded, false)] {
             let (said, heard) = mpsc::channel();
-            let sink = LineSink::Callback(Arc::new(move |line: &StderrLine<'_>| {
+            let sink = move |line: &StderrLine<'_>| {
                 said.send(line.text.to_string()).unwrap_or_default();
-            }));
+            };
             let spec = bed.scene.spec(&server()).stderr_lines(sink);
             let connector = JsonRpcConnector::new(spec, Protocol::Lsp)
                 .unwrap()
@@ -45,9 +45,9 @@ fn language_server(
     times: LadderTimes,
 ) -> (JsonRpcConnector, mpsc::Receiver<String>) {
     let (said, heard) = mpsc::channel();
-    let sink = LineSink::Callback(Arc::new(move |line: &StderrLine<'_>| {
+    let sink = move |line: &StderrLine<'_>| {
         said.send(line.text.to_string()).unwrap_or_default();
-    }));
+    };
     let spec = CommandSpec::new("sh").args(["-c", script]);
     let spec = bed.scene.census.mark(spec).stderr_lines(sink);
     let spec = spec.ladder_times(times);

@@ -257,7 +257,7 @@ fn an_exit_in_the_middle_of_a_reply_is_told_with_what_there_was_of_it() {
             let DecodeError::TruncatedFrame { partial, .. } = source else {
                 panic!("{source}");
             };
-            assert_eq!(partial.as_bytes(), b"{\"half");
+            assert_eq!(partial.as_ref(), b"{\"half");
             assert_eq!(report.exit.unwrap().status().unwrap().code(), Some(3));
             assert_eq!(report.stderr.text, "out of paper\n");
             let text = error.to_string();

@@ -179,7 +179,7 @@ fn a_tool_that_never_ends_times_out_with_what_it_had_said() {
         let StdioError::TimedOut { report, .. } = &error else {
             panic!("{error}");
         };
-        assert_eq!(report.partial.as_bytes(), b"thinking\n");
+        assert_eq!(report.partial.as_ref(), b"thinking\n");
         assert!(!error.is_retry_safe());
         // The end of its input is a request too.
         let mut child = child_of(bed, &Behaviour::new().hang()).await;
@@ -355,7 +355,7 @@ fn finishing_a_stream_has_a_time_limit() {
         let StdioError::TimedOut { report, .. } = &error else {
             panic!("{error}");
         };
-        assert_eq!(report.partial.as_bytes(), b"thinking\n");
+        assert_eq!(report.partial.as_ref(), b"thinking\n");
         assert!(!error.is_retry_safe());
     });
 }

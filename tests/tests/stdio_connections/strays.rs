@@ -68,7 +68,7 @@ fn rejected_strays_fail_the_next_request_before_it_is_written() {
         let StdioError::StrayOutput { report } = &error else {
             panic!("{error}");
         };
-        assert_eq!(report.partial.as_bytes(), b"stray\n");
+        assert_eq!(report.partial.as_ref(), b"stray\n");
         assert!(error.is_retry_safe());
         assert!(child.is_dirty());
     });

@@ -7,9 +7,7 @@
 //!    lost.
 //! 2. What was started and not yet told carries a mark that the guardian knows, since it was told of
 //!    the start.
-//! 3. A write to the pipe never blocks. What does not fit waits, and is tried again every
-//!    [`FLUSH_GAP`], and ever more rarely with one that is to leave and does not read. A guardian that
-//!    is stopped, does not read for [`STALL_AFTER`], or has gone is replaced.
+//! 3. A guardian that is stopped, does not read for a while, or has gone is replaced.
 //! 4. A number is told as long as it is the child's for certain: until just before the root is reaped.
 //!
 //! # Locking
@@ -19,14 +17,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
-use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::guardian_start::start_guardian;
+use super::running_guardian::RunningGuardian;
 use super::told::{CgroupPath, Known, Told};
-use crate::process::cgroup::Cgroup;
 use crate::process::health::{self, Event};
 use crate::process::host;
 use crate::process::lock::lock;
@@ -34,7 +30,7 @@ use crate::process::notifier;
 use crate::process::outcome::Exit;
 use crate::process::record::ChildId;
 use crate::process::signal::Signal;
-use crate::process::sys::{self, PidState, PipeEnd, Root};
+use crate::process::sys::{self, PidState, Root};
 use crate::process::terminate::KillScope;
 
 #[derive(Debug)]
@@ -42,7 +38,7 @@ struct State {
     live: BTreeMap<ChildId, Known>,
     /// Control groups that are to be removed. One can outlive its child.
     cgroups: BTreeMap<ChildId, CgroupPath>,
-    current: Option<Current>,
+    current: Option<RunningGuardian>,
     /// A thread is starting one.
     is_starting: bool,
     /// When the last one was started, and how often in a row that was in vain.
@@ -55,7 +51,7 @@ struct State {
     grace: Duration,
     hooks: Option<Hooks>,
     /// Guardians that are to leave, and were not told all yet.
-    leaving: Vec<Current>,
+    leaving: Vec<RunningGuardian>,
 }
 
 /// What other parts do for the keeper.
@@ -65,51 +61,6 @@ pub(crate) struct Hooks {
     pub(crate) replace: fn(),
     /// Has [`flush`] called at this time.
     pub(crate) flush_at: fn(Instant),
-}
-
-/// The guardian that there is.
-#[derive(Debug)]
-struct Current {
-    pipe: PipeEnd,
-    root: Arc<Root>,
-    /// It has the rights of this user.
-    user: u32,
-    /// What did not fit into the pipe.
-    unsent: Vec<u8>,
-    /// When it last made room.
-    last_read: Instant,
-    is_leaving: bool,
-}
-
-impl Current {
-    /// Writes what fits. Says whether the pipe is whole.
-    fn write(&mut self, now: Instant) -> bool {
-        while !self.unsent.is_empty() {
-            match sys::write(self.pipe.as_fd(), &self.unsent) {
-                Ok(count) => {
-                    self.unsent.drain(..count);
-                    self.last_read = now;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
-            }
-        }
-        self.last_read = now;
-        true
-    }
-
-    fn does_not_read(&self, now: Instant) -> bool {
-        !self.unsent.is_empty() && now >= self.last_read + STALL_AFTER
-    }
-}
-
-impl Drop for Current {
-    fn drop(&mut self) {
-        // Order: before the pipe is closed. Its number can be another descriptor's at once.
-        if !self.is_leaving {
-            sys::close_in_forks(None);
-        }
-    }
 }
 
 /// What a start of a guardian came to.
@@ -133,7 +84,7 @@ pub(crate) fn flush(now: Instant) -> Option<Instant> {
     let mut state = lock(&STATE);
     state.leaving.retain_mut(|leaving| {
         let is_whole = leaving.write(now);
-        is_whole && !leaving.unsent.is_empty()
+        is_whole && leaving.has_unsent()
     });
     state.write(now);
     state.next_flush(now)
@@ -153,59 +104,11 @@ pub fn set_host_death_grace(grace: Duration) {
     state.tell(&Told::Grace(grace).line());
 }
 
-/// A start that the guardian knows of. Dropping it means that it has failed.
-#[derive(Debug)]
-pub(crate) struct GuardedStart {
-    child: ChildId,
-    cgroup: Option<Cgroup>,
-    is_done: bool,
-}
-
-impl GuardedStart {
-    /// A start is about to be made.
-    pub(crate) fn begin(child: ChildId) -> Self {
-        note(child, Known::Starting);
-        Self {
-            child,
-            cgroup: None,
-            is_done: false,
-        }
-    }
-
-    /// The child is about to get the control group of this path. If the path does not fit into a line, the guardian
-    /// learns nothing of it, and only this program removes the group.
-    pub(crate) fn cgroup_made(&mut self, path: &Path) {
-        self.cgroup = Some(Cgroup::at(path));
-        let Some(path) = CgroupPath::new(path) else {
-            return;
-        };
-        let mut state = lock(&STATE);
-        state.cgroups.insert(self.child, path.clone());
-        state.tell(&Told::Cgroup(self.child, path).line());
-    }
-
-    /// The child runs. From now on [`ended`] is to be called. If its pid means it, so does the group of
-    /// that number.
-    pub(crate) fn succeed(mut self, scope: KillScope, pid: u32, pid_state: PidState) {
-        self.is_done = true;
-        match pid_state {
-            PidState::Held => note(self.child, Known::Running { scope, pid }),
-            PidState::Released => rootless(self.child, scope, pid),
-        }
-    }
-}
-
-impl Drop for GuardedStart {
-    fn drop(&mut self) {
-        if self.is_done {
-            return;
-        }
-        ended(self.child);
-        // One in which a process still lives is left to the guardian.
-        if self.cgroup.as_ref().is_some_and(Cgroup::remove) {
-            cgroup_removed(self.child);
-        }
-    }
+/// The child is about to get this control group.
+pub(super) fn cgroup_made(child: ChildId, path: CgroupPath) {
+    let mut state = lock(&STATE);
+    state.cgroups.insert(child, path.clone());
+    state.tell(&Told::Cgroup(child, path).line());
 }
 
 /// The child's pid is about to be freed, or is free. There may be others of its scope.
@@ -217,7 +120,8 @@ pub(crate) fn rootless(child: ChildId, scope: KillScope, pid: u32) {
     note(child, Known::Rootless { scope, pid });
 }
 
-fn note(child: ChildId, known: Known) {
+/// This is known of the child from now on.
+pub(super) fn note(child: ChildId, known: Known) {
     let mut state = lock(&STATE);
     state.live.insert(child, known);
     state.tell(&Told::Child(child, known).line());
@@ -245,7 +149,7 @@ pub(crate) fn exited(root: &Arc<Root>, exit: Exit) {
     state
         .leaving
         .retain(|leaving| !Arc::ptr_eq(&leaving.root, root));
-    let is_current = |current: &Current| Arc::ptr_eq(&current.root, root);
+    let is_current = |current: &RunningGuardian| Arc::ptr_eq(&current.root, root);
     if !state.current.as_ref().is_some_and(is_current) {
         return;
     }
@@ -284,15 +188,8 @@ pub(crate) fn ensure() -> Started {
     match started {
         Ok((pipe, root)) => {
             let lines = state.all_lines();
-            sys::close_in_forks(Some(pipe.as_fd()));
-            state.current = Some(Current {
-                pipe,
-                root: Arc::clone(&root),
-                user,
-                unsent: lines.into_bytes(),
-                last_read: sys::clock_now(),
-                is_leaving: false,
-            });
+            let current = RunningGuardian::new(pipe, Arc::clone(&root), user, lines);
+            state.current = Some(current);
             // Order: whoever sees that it is there sees its start counted.
             Event::GuardianStart.happened();
             state.write_or_wait();
@@ -367,7 +264,7 @@ impl State {
             self.replace();
         }
         if let Some(current) = &mut self.current {
-            current.unsent.extend_from_slice(lines.as_bytes());
+            current.tell(lines);
             self.write_or_wait();
         }
     }
@@ -393,14 +290,11 @@ impl State {
     }
 
     /// Tells a guardian to leave.
-    fn dismiss(&mut self, mut current: Current) {
+    fn dismiss(&mut self, mut current: RunningGuardian) {
         health::set_guardian(false);
-        sys::close_in_forks(None);
-        current.is_leaving = true;
-        let leave = Told::Leave.line();
-        current.unsent.extend_from_slice(leave.as_bytes());
+        current.tell_to_leave();
         // Order: its pipe stays open until it has read that, or it would end the children.
-        if current.write(sys::clock_now()) && !current.unsent.is_empty() {
+        if current.write(sys::clock_now()) && current.has_unsent() {
             self.leaving.push(current);
             self.flush_later();
         }
@@ -418,7 +312,7 @@ impl State {
         if !current.write(now) || current.does_not_read(now) {
             self.discard();
             self.lose();
-        } else if current.unsent.is_empty() && !health::has_guardian() {
+        } else if !current.has_unsent() && !health::has_guardian() {
             // It knows all children.
             health::set_guardian(true);
         }
@@ -427,10 +321,7 @@ impl State {
     /// When to try again what did not fit into a pipe.
     fn next_flush(&self, now: Instant) -> Option<Instant> {
         let all = self.leaving.iter().chain(&self.current);
-        let waiting = all.filter(|one| !one.unsent.is_empty());
-        waiting
-            .map(|one| now + flush_gap(now - one.last_read))
-            .min()
+        all.filter_map(|one| one.next_flush(now)).min()
     }
 
     fn flush_later(&self) {
@@ -488,33 +379,28 @@ impl State {
     }
 }
 
-/// When to try again with a guardian that has read nothing for so long. One that is to leave cannot be
-/// given up, and may be stopped for ever.
-fn flush_gap(silence: Duration) -> Duration {
-    if silence < STALL_AFTER {
-        FLUSH_GAP
-    } else {
-        silence.min(FLUSH_GAP_MAX)
-    }
-}
-
 static STATE: Mutex<State> = Mutex::new(State::new());
 /// A thread has started a guardian, or could not.
 static START_ENDED: Condvar = Condvar::new();
 const START_PATIENCE: Duration = Duration::from_secs(1);
 const RESTART_GAP: Duration = Duration::from_secs(1);
-/// A pipe can have room for a few hundred lines only, which take the guardian a few milliseconds.
-const FLUSH_GAP: Duration = Duration::from_millis(5);
-const FLUSH_GAP_MAX: Duration = Duration::from_secs(60);
-/// A guardian that reads nothing for so long is not waited for.
-const STALL_AFTER: Duration = Duration::from_secs(2);
 /// The script's status if it cannot do its work.
 const CANNOT_WORK: i32 = 3;
+
+/// Whether the guardian is to know of the child, and of its control group.
+#[cfg(test)]
+pub(super) fn knows(child: ChildId) -> (bool, bool) {
+    let state = lock(&STATE);
+    (
+        state.live.contains_key(&child),
+        state.cgroups.contains_key(&child),
+    )
+}
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::sync_channel;
-    use std::{fs, thread};
+    use std::thread;
 
     use super::*;
 
@@ -539,37 +425,5 @@ mod tests {
             ended.notify_all();
             assert!(!waits.join().unwrap(), "it went on when there was one");
         });
-    }
-
-    #[test]
-    fn the_control_group_of_a_failed_start_is_known_until_it_is_removed() {
-        let name = format!("pool-start-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let in_use = path.join("in-use");
-        for (child, is_in_use) in [(ChildId(u64::MAX), true), (ChildId(u64::MAX - 1), false)] {
-            let mut start = GuardedStart::begin(child);
-            start.cgroup_made(&path);
-            fs::create_dir_all(if is_in_use { &in_use } else { &path }).expect("it is writable");
-            if is_in_use {
-                fs::write(in_use.join("file"), "").expect("it is writable");
-            }
-            drop(start);
-            assert_eq!(path.exists(), is_in_use);
-            assert_eq!(lock(&STATE).cgroups.contains_key(&child), is_in_use);
-            assert!(!lock(&STATE).live.contains_key(&child));
-            cgroup_removed(child);
-            drop(fs::remove_dir_all(&path));
-        }
-    }
-
-    #[test]
-    fn one_that_does_not_read_is_tried_ever_more_rarely() {
-        let (mut silence, mut tries) = (STALL_AFTER, 0);
-        while silence < Duration::from_secs(3600) {
-            silence += flush_gap(silence);
-            tries += 1;
-        }
-        assert!(tries < 70, "{tries} in an hour");
-        assert_eq!(flush_gap(Duration::ZERO), FLUSH_GAP);
     }
 }

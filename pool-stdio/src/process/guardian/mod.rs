@@ -15,9 +15,13 @@ mod by_job;
 #[cfg(unix)]
 mod guard_main;
 #[cfg(unix)]
+mod guarded_start;
+#[cfg(unix)]
 mod guardian_start;
 #[cfg(unix)]
 mod keeper;
+#[cfg(unix)]
+mod running_guardian;
 #[cfg(unix)]
 mod told;
 
@@ -30,8 +34,10 @@ pub use self::by_job::{guard_main, set_host_death_grace};
 #[cfg(unix)]
 pub use self::guard_main::guard_main;
 #[cfg(unix)]
+pub(crate) use self::guarded_start::GuardedStart;
+#[cfg(unix)]
 pub use self::keeper::set_host_death_grace;
 #[cfg(unix)]
 pub(crate) use self::keeper::{
-    GuardedStart, Hooks, Started, cgroup_removed, ended, ensure, exited, flush, rootless, set_hooks,
+    Hooks, Started, cgroup_removed, ended, ensure, exited, flush, rootless, set_hooks,
 };

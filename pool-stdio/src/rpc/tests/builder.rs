@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Peer, Setup};
-use crate::rpc::call::{Call, Forward};
+use crate::rpc::call::Call;
 use crate::rpc::error::{Fate, RpcError};
 use crate::rpc::notifications::Progress;
 
@@ -18,7 +18,7 @@ const fn is_send<T: Send + Unpin>(_: &T) {}
 /// Keeps a call that somebody else awaits.
 struct Holder<'a> {
     call: Call<'a, Value>,
-    forward: Forward<'a>,
+    forward: Call<'a, Option<Bytes>>,
 }
 
 /// Sends progress for the next request, and never answers it.

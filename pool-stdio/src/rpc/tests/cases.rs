@@ -209,7 +209,7 @@ async fn lines_that_are_no_message_are_skipped_counted_and_kept() {
     );
     let kept = line.client.link.state().strays();
     assert_eq!(kept.len(), 8);
-    assert_eq!(kept[0].as_bytes(), b"\"x\"", "the oldest has gone");
+    assert_eq!(kept[0].as_ref(), b"\"x\"", "the oldest has gone");
     end(line, peer).await;
 }
 

@@ -31,12 +31,13 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use pool_core::{BoxFuture, ConnectionId};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, DuplexStream, ReadBuf};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::call::{Call, Forward};
+use super::call::Call;
 use super::client::Client;
 use super::driver::Driver;
 use super::error::{ConnectionEnd, EndCause};
@@ -53,12 +54,12 @@ use crate::process::{Exit, PipeEnd, Wait};
 
 /// As a connection makes calls.
 impl Client {
-    fn call<R>(&self, method: &str, params: &impl Serialize) -> Call<'_, R> {
+    fn call<R: DeserializeOwned>(&self, method: &str, params: &impl Serialize) -> Call<'_, R> {
         Call::new(self, method, params)
     }
 
-    fn forward(&self, frame: impl Into<Bytes>) -> Forward<'_> {
-        Forward::new(self, frame.into())
+    fn forward(&self, frame: impl Into<Bytes>) -> Call<'_, Option<Bytes>> {
+        Call::forward(self, frame.into())
     }
 }
 
