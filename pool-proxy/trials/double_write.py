@@ -9,9 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import options_parser, running_proxy, server
+from harness import options_of, running_proxy, server
 from mcp_http import Ended, Endpoint
 from storm_session import StormSession, Tally
+
+# Named after how they are shared, but for the last one, which is shared and trusted.
+SERVERS = ("session", "shared", "stateless", "request", "trusting")
 
 
 class Raw(StormSession):
@@ -60,11 +63,9 @@ async def try_out(port, name, journal):
 
 
 def main():
-    parser = options_parser(__doc__)
-    parser.add_argument("--servers", nargs="+", default=["session", "shared", "stateless", "request", "trusting"])
-    options = parser.parse_args()
+    options = options_of(__doc__)
     with tempfile.TemporaryDirectory() as directory:
-        journals = {name: Path(directory) / name for name in options.servers}
+        journals = {name: Path(directory) / name for name in SERVERS}
         servers = []
         for name, journal in journals.items():
             journal.touch()

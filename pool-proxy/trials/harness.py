@@ -17,12 +17,34 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PROGRAM = HERE.parent.parent / "target/debug/pool-proxy"
 END_TIMEOUT_S = 40
+# Far longer than any of them takes.
+QUICK_MAX_S = 240
 
 
-def options_parser(description):
+def options_of(description, **numbers):
+    """The options of a trial. A number is given as a value for the whole trial, one for the short form, and its meaning.
+
+    In the short form a bound of time is one that also holds on a busy machine.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--proxy", type=Path, default=PROGRAM, help="the program to test")
-    return parser
+    parser.add_argument("--quick", action="store_true", help="the short form: the same checks with smaller numbers")
+    for name, (whole, short, meaning) in numbers.items():
+        meaning += f" ({whole}, or {short} with --quick)"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(whole), help=meaning)
+    options = parser.parse_args()
+    for name, (whole, short, _) in numbers.items():
+        if getattr(options, name) is None:
+            setattr(options, name, short if options.quick else whole)
+    if options.quick:
+        signal.signal(signal.SIGALRM, too_late)
+        signal.alarm(QUICK_MAX_S)
+    return options
+
+
+def too_late(*_):
+    """Ends the trial. The proxy is killed on the way out, and its guardian ends its children."""
+    raise SystemExit(f"the trial has not ended within {QUICK_MAX_S} s")
 
 
 @dataclass

@@ -7,13 +7,14 @@ is shown first, on a server that is declared `stateless`: there principals do me
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import signal
 import sys
 import time
 
-from harness import options_parser, running_proxy, server, token_of, tokens
+from harness import options_of, running_proxy, server, token_of, tokens
 from mcp_http import Ended, Endpoint
 from storm_session import Busy, SessionGone, StormSession, Tally
 
@@ -27,6 +28,7 @@ format = "off"
 # A stopped child is found out by the deadline of a request; so that is short here. Both together are less than the
 # patience of a client, so none takes a late refusal for a hang.
 DEADLINES = ('request_timeout = "5s"', 'wait_timeout = "20s"')
+REPLIES_PER_DEED = 15
 
 
 class Storm:
@@ -78,18 +80,21 @@ class Storm:
             await session.call("whoami", number, pause, progress=dice < 0.7)
 
     async def trouble(self, proxy):
-        """Kills or stops a child, again and again. Only children of our proxy."""
+        """Kills or stops a child after so many replies, however long they took. Only children of our proxy."""
+        deeds = itertools.cycle((signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP))
+        due = REPLIES_PER_DEED
         while True:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.01)
             pids = list(self.tally.pids)
-            if pids:
+            if pids and self.tally.counts.get("replies", 0) >= due:
                 pid = self.random.choice(pids)
                 del self.tally.pids[pid]
-                deed = self.random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP))
                 if proxy.started(pid):
+                    deed = next(deeds)
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, deed)
                         self.tally.count(deed.name)
+                        due += REPLIES_PER_DEED
 
 
 async def show_that_crossings_are_seen(port, principals, seed):
@@ -123,13 +128,14 @@ def judge(tally, options):
 
 
 def main():
-    parser = options_parser(__doc__)
-    parser.add_argument("--sessions", type=int, default=1000)
-    parser.add_argument("--principals", type=int, default=50)
-    parser.add_argument("--at-once", type=int, default=100, help="sessions with a child of their own at a time")
-    parser.add_argument("--calls", type=int, default=12, help="calls of each session")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    options = options_of(
+        __doc__,
+        sessions=(1000, 80, "sessions"),
+        principals=(50, 10, "principals"),
+        at_once=(100, 40, "sessions with a child of their own at a time"),
+        calls=(12, 12, "calls of each session"),
+        seed=(1, 1, "what random choices begin with"),
+    )
     principals = [f"p{number}" for number in range(options.principals)]
     servers = [server(name, "tagged_server.py", name, *DEADLINES) for name in ("session", "shared", "stateless")]
     tally = Tally()

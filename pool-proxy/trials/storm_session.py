@@ -6,7 +6,7 @@ import json
 
 from mcp_http import VERSION, Ended
 
-REQUEST_TIMEOUT_S = 30
+REQUEST_TIMEOUT_S = 60
 
 
 class SessionGone(Exception):

@@ -19,6 +19,7 @@
 //! | `gone` | clients that go away while their request waits for a child |
 //! | `keys` | which clients have children in common |
 //! | `limits` | how many requests may be in flight |
+//! | `starts` | how many children start at a time |
 //! | `open_files` | how many connections the descriptors allow |
 //! | `log` | what is said of requests and of starts |
 //! | `repeats` | what is sent again when a child dies |
@@ -52,6 +53,7 @@ mod refusals;
 mod repeats;
 mod serial;
 mod shared;
+mod starts;
 mod stateless;
 mod subscriptions;
 
