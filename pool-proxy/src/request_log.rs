@@ -18,6 +18,8 @@ pub(crate) struct RequestLog {
     method: String,
     pid: Option<u32>,
     begun: Instant,
+    /// Whether its client decides how long it is open, so that its time says nothing of the server.
+    is_stream: bool,
     outcome: &'static str,
     /// What went wrong, if that is more than the outcome says.
     error: Option<String>,
@@ -33,10 +35,16 @@ impl RequestLog {
             method: shortened(method).to_owned(),
             pid: None,
             begun: Instant::now(),
+            is_stream: false,
             outcome: "client gone",
             error: None,
             place: None,
         }
+    }
+
+    /// It is open for as long as its client wants.
+    pub(crate) const fn note_stream(&mut self) {
+        self.is_stream = true;
     }
 
     /// Holds the place until the request is over.
@@ -63,7 +71,10 @@ impl RequestLog {
 impl Drop for RequestLog {
     fn drop(&mut self) {
         let took = self.begun.elapsed();
-        self.meters.count(self.outcome, took);
+        self.meters.count(self.outcome);
+        if !self.is_stream {
+            self.meters.record(took);
+        }
         let server = &*self.meters.server;
         let ms = took.as_micros() as f64 / 1000.0;
         match &self.error {

@@ -25,9 +25,13 @@ impl RequestMeters {
         }
     }
 
-    /// Counts a request that is over.
-    pub(crate) fn count(&self, outcome: &'static str, took: Duration) {
+    /// How long a request took.
+    pub(crate) fn record(&self, took: Duration) {
         self.seconds.record(took);
+    }
+
+    /// Counts a request that is over.
+    pub(crate) fn count(&self, outcome: &'static str) {
         let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         match outcomes.iter().find(|(known, _)| *known == outcome) {
             Some((_, counter)) => counter.increment(1),

@@ -75,6 +75,11 @@ impl KeyState {
         self.way.exchange(message, terms)
     }
 
+    /// Whether a child is being started.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.way.is_starting()
+    }
+
     /// Lets children end that are kept ready for nobody.
     pub(super) fn sweep(&self, now: Instant) {
         self.way.sweep(now);

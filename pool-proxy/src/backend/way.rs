@@ -94,6 +94,15 @@ impl Way {
         Ok(())
     }
 
+    /// Whether a child is being started.
+    pub(super) fn is_starting(&self) -> bool {
+        let status = match self {
+            Self::Shared { handle, .. } => Some(handle.status()),
+            Self::Fresh(fresh) => fresh.lock().as_ref().map(|entered| entered.handle.status()),
+        };
+        status.is_some_and(|status| status.opening > 0)
+    }
+
     /// Lets go of a pool that was not used for long.
     pub(super) fn sweep(&self, now: Instant) {
         if let Self::Fresh(fresh) = self {

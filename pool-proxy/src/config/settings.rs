@@ -58,7 +58,8 @@ pub(crate) struct HttpSettings {
     /// Then its connection is dropped. To be kept, a slow client must take 64 KiB in this time.
     #[serde(with = "humantime_serde")]
     pub(crate) write_timeout: Duration,
-    /// The most connections at a time. Default 4096; further ones wait in the backlog of the system.
+    /// The most connections at a time. Default 4096. At this limit the one that has been without a request for longest is
+    /// closed for the next client; if there is none, further ones wait in the backlog of the system.
     pub(crate) connections_max: usize,
 }
 
@@ -87,7 +88,7 @@ pub(crate) struct LimitSettings {
     /// flight. Further ones get 429.
     pub(crate) listens_per_principal_max: usize,
     /// How long a session must have been without a request until it ends because another client waits for its
-    /// child. Default 10 s. A principal that holds more children than the other is not spared.
+    /// child. Default 10 s. It ends sooner if its principal holds at least two children more than the other client's.
     #[serde(with = "humantime_serde")]
     pub(crate) session_idle_min: Duration,
     /// How long the program may take to end when it is told to, with the requests in flight and the children:

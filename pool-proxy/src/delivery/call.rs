@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use super::failure::Failure;
+use crate::backend::KeyState;
 use crate::request_log::RequestLog;
 use crate::sessions::{InUse, LiveChild, StreamTurn};
 
@@ -32,6 +33,7 @@ enum Way {
     /// Over children that serve others, too.
     Shared {
         exchange: Box<Retrying>,
+        key: Arc<KeyState>,
         session: Option<InUse>,
     },
     /// Over the child of a session. What that says to its client goes to this request's stream when it
@@ -51,13 +53,14 @@ enum Way {
 
 impl Call {
     pub(crate) fn shared(
-        exchange: Retrying,
+        (exchange, key): (Retrying, Arc<KeyState>),
         session: Option<InUse>,
         id: Bytes,
         log: RequestLog,
     ) -> Self {
         let way = Way::Shared {
             exchange: Box::new(exchange),
+            key,
             session,
         };
         Self::of(way, id, log)
@@ -159,9 +162,10 @@ impl Call {
         let mut pid = None;
         let reply = match &mut self.way {
             Way::Left => Ok(None),
-            Way::Shared { exchange, .. } => {
+            Way::Shared { exchange, key, .. } => {
                 pid = exchange.pid();
-                exchange.reply().await.map_err(Failure::from)
+                let reply = exchange.reply().await;
+                reply.map_err(|error| Failure::of_key(error, key))
             }
             Way::Own { exchange, .. } => exchange.reply().await.map_err(Failure::from),
         };
@@ -192,6 +196,11 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        if let (Some(log), Way::Shared { exchange, .. }) = (&mut self.log, &self.way)
+            && let Some(pid) = exchange.pid()
+        {
+            log.set_pid(pid);
+        }
         let Some(tasks) = self.goes_on.take() else {
             return;
         };
@@ -199,18 +208,16 @@ impl Drop for Call {
             return;
         };
         // What belongs to the stream of the answer ends with that: the turn, and what the child says.
-        let (way, mut log) = (mem::replace(&mut self.way, Way::Left), self.log.take());
+        let (way, log) = (mem::replace(&mut self.way, Way::Left), self.log.take());
         match way {
             Way::Shared {
                 mut exchange,
                 session,
+                ..
             } => {
-                let Some(pid) = exchange.pid() else {
+                if exchange.pid().is_none() {
                     // No child has it.
                     return;
-                };
-                if let Some(log) = &mut log {
-                    log.set_pid(pid);
                 }
                 let rest = async move {
                     drop(exchange.reply().await);

@@ -13,7 +13,7 @@ use pool_stdio::{Fate, RetryError, RpcError};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::backend::{EraError, NotSubscribed};
+use crate::backend::{EraError, KeyState, NotSubscribed};
 use crate::request_log::RequestLog;
 use crate::sessions::TooMany;
 use crate::wire::{
@@ -72,6 +72,17 @@ impl Failure {
             }
             AnswerKind::Later(after) => unavailable(id, &self.reason, after),
             AnswerKind::TooMany => too_many(id, &self.reason, SOON),
+        }
+    }
+
+    /// The answer to a notification or an answer that no child has got. It is no request, so nothing waits for an
+    /// error as its reply: the protocol demands a status that says it.
+    pub(crate) fn not_taken(&self) -> Answer {
+        match self.answer {
+            AnswerKind::Reply => unavailable(None, &self.reason, SOON),
+            AnswerKind::Refusal(_) | AnswerKind::Later(_) | AnswerKind::TooMany => {
+                self.answer(None)
+            }
         }
     }
 
@@ -140,6 +151,23 @@ impl Failure {
         Self {
             error: Some(reason.to_owned()),
             ..Self::later("starting", reason, LATER)
+        }
+    }
+
+    pub(crate) fn closing() -> Self {
+        Self::later("closing", "the proxy is shutting down", LATER)
+    }
+
+    /// No session can have an id.
+    pub(crate) fn without_random_numbers() -> Self {
+        Self::later("no random numbers", "no random numbers", LATER)
+    }
+
+    /// The params of a request are not as the protocol wants them.
+    pub(crate) fn bad_params(reason: &str) -> Self {
+        Self {
+            code: INVALID_PARAMS,
+            ..Self::refusal("refused", StatusCode::BAD_REQUEST, reason)
         }
     }
 
@@ -255,9 +283,7 @@ impl Failure {
             AcquireError::Unavailable { retry_after, .. } => {
                 Self::later(NO_START, CANNOT_START, *retry_after)
             }
-            AcquireError::Closed { .. } | _ => {
-                Self::later("closing", "the proxy is shutting down", LATER)
-            }
+            AcquireError::Closed { .. } | _ => Self::closing(),
         }
     }
 }
@@ -272,9 +298,7 @@ impl From<KeyedAcquireError> for Failure {
     fn from(error: KeyedAcquireError) -> Self {
         match error {
             KeyedAcquireError::Acquire(error) => error.into(),
-            KeyedAcquireError::Closed { .. } => {
-                Self::later("closing", "the proxy is shutting down", LATER)
-            }
+            KeyedAcquireError::Closed { .. } => Self::closing(),
             error @ (KeyedAcquireError::TooManyKeys { .. }
             | KeyedAcquireError::NotBuilt { .. }
             | _) => {
@@ -317,10 +341,12 @@ impl From<NotSubscribed> for Failure {
     }
 }
 
-impl From<RetryError> for Failure {
-    fn from(error: RetryError) -> Self {
+impl Failure {
+    /// Of a request that the children of this key did not answer.
+    pub(crate) fn of_key(error: RetryError, key: &KeyState) -> Self {
         match error {
             RetryError::NoChild(error) => error.into(),
+            RetryError::NoChildInTime { .. } if key.is_starting() => Self::starting(),
             RetryError::NoChildInTime { limit } => {
                 let reason = format!("busy: no child of this server was free within {limit:?}");
                 Self::later("busy", reason, SOON).because(Some(&error))

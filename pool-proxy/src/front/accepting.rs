@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use super::idle::{Connection, IdleConnections};
 use super::route::answer;
 use super::unread::ReadByClient;
 use crate::app::App;
@@ -41,26 +43,29 @@ pub(crate) async fn serve(
 ) -> GracefulShutdown {
     let places = Arc::new(Semaphore::new(connections_max));
     let connections = GracefulShutdown::new();
+    let idle = Arc::<IdleConnections>::default();
     loop {
         let accepted = tokio::select! {
             biased;
             () = app.stop.cancelled() => break,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &places, &idle) => accepted,
         };
         if let Some((stream, place)) = accepted {
-            spawn(stream, place, app, &connections);
+            spawn(stream, (place, Connection::begin(&idle)), app, &connections);
         }
     }
     connections
 }
 
+/// The next connection, when there is a place for it.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
+    idle: &IdleConnections,
 ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        // Order: it is accepted first, so that no connection is closed for nobody.
+        Ok((stream, _)) => Some((stream, place(places, idle).await?)),
         Err(error) => {
             tracing::error!(%error, "no connection can be accepted");
             // Most likely there is no descriptor left, and the connection stays in the backlog.
@@ -70,22 +75,37 @@ async fn accept(
     }
 }
 
+/// If all places are taken, that of the connection that has been idle for longest.
+async fn place(places: &Arc<Semaphore>, idle: &IdleConnections) -> Option<OwnedSemaphorePermit> {
+    let mut place = pin!(Arc::clone(places).acquire_owned());
+    tokio::select! {
+        biased;
+        place = place.as_mut() => return place.ok(),
+        () = idle.close_longest() => {}
+    }
+    place.await.ok()
+}
+
 fn spawn(
     stream: TcpStream,
-    place: OwnedSemaphorePermit,
+    (place, connection): (OwnedSemaphorePermit, Arc<Connection>),
     app: &Arc<App>,
     connections: &GracefulShutdown,
 ) {
     // Without it an answer in two parts can wait for the client's acknowledgement of the first one.
     drop(stream.set_nodelay(true));
+    let stream = ReadByClient::new(stream, app.http.write_timeout, Arc::clone(&connection));
+    let closed = connection.closed();
     let service = {
         let app = Arc::clone(app);
         service_fn(move |request| {
-            let app = Arc::clone(&app);
-            async move { Ok::<_, Infallible>(answer(&app, request).await) }
+            let (app, busy) = (Arc::clone(&app), connection.busy());
+            async move {
+                let answer = answer(&app, request).await;
+                Ok::<_, Infallible>(answer.map(|body| busy.with(body)))
+            }
         })
     };
-    let stream = ReadByClient::new(stream, app.http.write_timeout);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.http.head_timeout)
@@ -93,8 +113,11 @@ fn spawn(
         .serve_connection(TokioIo::new(stream), service);
     let connection = connections.watch(connection);
     app.tasks.spawn(async move {
-        // Its failures are the client's: it went away, broke the protocol, or did not read.
-        drop(connection.await);
+        tokio::select! {
+            // Its failures are the client's: it went away, broke the protocol, or did not read.
+            _ = connection => {}
+            () = closed.cancelled() => {}
+        }
         drop(place);
     });
 }

@@ -3,6 +3,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `accepting` | how many connections there are, and how they end |
+//! | `idle` | which connections are idle, and which of them ends for another client |
 //! | `unread` | how long a client may leave unread what was sent to it |
 //! | `route` | who is let in, and what a path leads to |
 //! | `request_body` | how much of a body is read, and for how long |
@@ -10,6 +11,7 @@
 
 mod accepting;
 mod health;
+mod idle;
 mod request_body;
 mod route;
 mod unread;

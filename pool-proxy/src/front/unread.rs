@@ -6,17 +6,21 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::idle::{Busy, Connection};
+
 /// A connection whose writes wait no longer than this limit.
 #[derive(Debug)]
 pub(super) struct ReadByClient<S> {
     inner: S,
     limit: Duration,
+    connection: Arc<Connection>,
     /// `None` as long as the client has taken everything.
     waiting: Option<Waiting>,
 }
@@ -24,24 +28,27 @@ pub(super) struct ReadByClient<S> {
 /// Bytes that the client has not taken.
 #[derive(Debug)]
 struct Waiting {
+    _busy: Busy,
     until: Pin<Box<Sleep>>,
     /// What it took since the limit began.
     taken: usize,
 }
 
 impl<S> ReadByClient<S> {
-    pub(super) const fn new(inner: S, limit: Duration) -> Self {
+    pub(super) const fn new(inner: S, limit: Duration, connection: Arc<Connection>) -> Self {
         Self {
             inner,
             limit,
+            connection,
             waiting: None,
         }
     }
 
     /// Begins the limit, or ends the wait when it is over.
     fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let limit = self.limit;
+        let (limit, connection) = (self.limit, &self.connection);
         let waiting = self.waiting.get_or_insert_with(|| Waiting {
+            _busy: connection.busy(),
             until: Box::pin(sleep_until(Instant::now() + limit)),
             taken: 0,
         });
@@ -130,17 +137,21 @@ const PROGRESS_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(30);
 
+    fn read_by_client(stream: DuplexStream) -> ReadByClient<DuplexStream> {
+        ReadByClient::new(stream, LIMIT, Connection::begin(&Arc::default()))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_nothing_is_given_up_at_the_limit() {
         let (mut proxy, _client) = {
             let (ours, theirs) = duplex(1024);
-            (ReadByClient::new(ours, LIMIT), theirs)
+            (read_by_client(ours), theirs)
         };
         let begun = Instant::now();
         let error = proxy.write_all(&[0; 2048]).await.unwrap_err();
@@ -151,7 +162,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_is_kept_as_long_as_it_takes_enough_and_no_longer() {
         let (ours, mut client) = duplex(PROGRESS_BYTES);
-        let mut proxy = ReadByClient::new(ours, LIMIT);
+        let mut proxy = read_by_client(ours);
         let begun = Instant::now();
         let writing = async { proxy.write_all(&vec![0; 8 * PROGRESS_BYTES]).await };
         let reading = async {
@@ -182,7 +193,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_may_be_silent_for_as_long_as_it_wants() {
         let (ours, mut client) = duplex(1024);
-        let mut proxy = ReadByClient::new(ours, LIMIT);
+        let mut proxy = read_by_client(ours);
         for _ in 0..3 {
             proxy.write_all(&[0; 1024]).await.unwrap();
             proxy.flush().await.unwrap();

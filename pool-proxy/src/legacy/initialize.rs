@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use pool_stdio::ClientIds;
 use serde::Deserialize;
@@ -17,9 +16,7 @@ use crate::backend::{EraError, OwnChildren, Pools, SharedChildren, is_modern};
 use crate::delivery::{Failure, LATER};
 use crate::request_log::RequestLog;
 use crate::sessions::{InUse, Kind, LiveChild, OwnChild, Place};
-use crate::wire::{
-    Answer, ClientMessage, Revision, Spoken, json, refuse, result_object, unavailable,
-};
+use crate::wire::{Answer, ClientMessage, Revision, Spoken, json, result_object, unavailable};
 
 /// Answers `initialize`.
 pub(super) async fn initialize(
@@ -48,8 +45,8 @@ pub(super) async fn initialize(
         Pools::Session(own) => begin_own(asker, own, (&message, place), &mut log).await,
     };
     match begun {
-        Ok((answer, _)) => {
-            log.set_outcome("ok");
+        Ok((answer, session)) => {
+            log.set_outcome(if session.is_some() { "ok" } else { "refused" });
             answer
         }
         Err(failure) => {
@@ -59,6 +56,7 @@ pub(super) async fn initialize(
     }
 }
 
+/// The answer, and the session if one has begun: a child can refuse the client.
 type Begun = Result<(Answer, Option<InUse>), Failure>;
 
 async fn begin_shared(
@@ -68,7 +66,9 @@ async fn begin_shared(
     place: Place,
 ) -> Begun {
     let Some(asked) = version_in(&message.params) else {
-        return Ok((bad_params(message), None));
+        return Err(Failure::bad_params(
+            "initialize: params.protocolVersion is missing",
+        ));
     };
     let spoken = Spoken::Sessions(Revision::offered(&asked));
     let key = shared.key(&asker.principal, spoken)?;
@@ -84,7 +84,8 @@ async fn begin_shared(
         subscriber: key.subscriber(&asker.principal),
         key,
     };
-    Ok(begun(asker, json(reply), (version, kind), place))
+    let (answer, session) = begun(asker, json(reply), (version, kind), place)?;
+    Ok((answer, Some(session)))
 }
 
 async fn begin_own(
@@ -103,7 +104,8 @@ async fn begin_own(
         let reply = json(result_object(id, promise.result.get()));
         let version = promise.version.clone();
         let child = OwnChild::promised(Arc::clone(kind), promise, introduction.clone());
-        return Ok(begun(asker, reply, (version, Kind::Own(child)), place));
+        let (answer, session) = begun(asker, reply, (version, Kind::Own(child)), place)?;
+        return Ok((answer, Some(session)));
     }
     let patient = (kind.clone(), place);
     let (started, place) = start_first(asker, message.bytes.clone(), patient).await?;
@@ -124,11 +126,9 @@ async fn begin_own(
     let version = greeting.version.clone();
     let live = LiveChild::new(child, greeting, kind);
     let child = OwnChild::started(Arc::clone(&live), introduction);
-    let (answer, session) = begun(asker, json(reply), (version, Kind::Own(child)), place);
-    if let Some(session) = &session {
-        attend(asker.app, &session.0, &live);
-    }
-    Ok((answer, session))
+    let (answer, session) = begun(asker, json(reply), (version, Kind::Own(child)), place)?;
+    attend(asker.app, &session.0, &live);
+    Ok((answer, Some(session)))
 }
 
 /// Gives the answer the id of a new session.
@@ -137,7 +137,7 @@ fn begun(
     mut answer: Answer,
     served: (String, Kind),
     place: Place,
-) -> (Answer, Option<InUse>) {
+) -> Result<(Answer, InUse), Failure> {
     let session = asker
         .app
         .sessions
@@ -147,23 +147,13 @@ fn begun(
             if let Ok(id) = HeaderValue::from_str(&session.0.id) {
                 answer.headers_mut().insert(SESSION_HEADER, id);
             }
-            (answer, Some(session))
+            Ok((answer, session))
         }
         Err(error) => {
             tracing::error!(%error, "no random numbers for the id of a session");
-            (unavailable(None, "no random numbers", LATER), None)
+            Err(Failure::without_random_numbers())
         }
     }
-}
-
-fn bad_params(message: &ClientMessage) -> Answer {
-    let reason = "initialize: params.protocolVersion is missing";
-    refuse(
-        StatusCode::BAD_REQUEST,
-        message.id.as_ref(),
-        INVALID_PARAMS,
-        reason,
-    )
 }
 
 #[derive(Deserialize)]
@@ -179,6 +169,5 @@ fn version_in(object: &[u8]) -> Option<String> {
 }
 
 pub(super) const SESSION_HEADER: &str = "mcp-session-id";
-const INVALID_PARAMS: i64 = -32602;
 /// What is kept of a client for children that start later. Most clients say less than 1 KiB.
 const INTRODUCTION_BYTES_MAX: usize = 16 << 10;

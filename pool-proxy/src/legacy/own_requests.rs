@@ -79,8 +79,16 @@ async fn child_for(
     if let Some(live) = own.live() {
         return Ok(live);
     }
+    let started = async {
+        let child = child_of(asker, session, own).await;
+        // The end of the proxy ends the session. A new one could not begin here, either.
+        child.map_err(|failure| match asker.app.stop.is_cancelled() {
+            true => Failure::closing(),
+            false => failure,
+        })
+    };
     if message.kind != MessageKind::Request {
-        return child_of(asker, session, own).await;
+        return started.await;
     }
     let id = id_of(message);
     let waiting = own.waiting.enter(&id);
@@ -89,7 +97,7 @@ async fn child_for(
         // Order: a child that has started in the meantime gets nothing that was cancelled.
         biased;
         () = waiting.cancelled() => Err(Failure::cancelled()),
-        child = child_of(asker, session, own) => child,
+        child = started => child,
     }
 }
 
@@ -180,7 +188,10 @@ fn keeping_list(call: Call, child: Arc<LiveChild>, message: &ClientMessage) -> C
 
 fn failed(failure: &Failure, message: &ClientMessage, log: &mut RequestLog) -> Answer {
     failure.note_in(log);
-    failure.answer(message.id.as_ref())
+    match message.kind {
+        MessageKind::Request => failure.answer(message.id.as_ref()),
+        MessageKind::Notification | MessageKind::Answer => failure.not_taken(),
+    }
 }
 
 fn id_of(message: &ClientMessage) -> Bytes {

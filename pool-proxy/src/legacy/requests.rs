@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::own_requests::to_own_child;
 use crate::asker::Asker;
-use crate::backend::{KeyState, Listed, SharedChildren};
+use crate::backend::{KeyState, Listed, NotSubscribed, SharedChildren};
 use crate::delivery::{Call, Failure, deliver};
 use crate::request_log::RequestLog;
 use crate::sessions::{InUse, Kind};
@@ -84,7 +84,7 @@ fn one_way(message: &ClientMessage, is_cancel: bool, mut log: RequestLog) -> Ans
 }
 
 async fn through_shared(
-    (asker, key): (&Asker<'_>, &KeyState),
+    (asker, key): (&Asker<'_>, &Arc<KeyState>),
     session: Option<InUse>,
     message: ClientMessage,
     terms: &Terms,
@@ -114,7 +114,7 @@ async fn through_shared(
 
 /// Asks a child, unless what was kept of others is the answer.
 async fn to_child(
-    (asker, key): (&Asker<'_>, &KeyState),
+    (asker, key): (&Asker<'_>, &Arc<KeyState>),
     session: Option<InUse>,
     message: ClientMessage,
     terms: &Terms,
@@ -136,7 +136,8 @@ async fn to_child(
     };
     // Order: its slices keep the whole body.
     drop(message.params);
-    let mut call = Call::shared(exchange, session, id, log).without_client(&asker.app.tasks);
+    let through = (exchange, Arc::clone(key));
+    let mut call = Call::shared(through, session, id, log).without_client(&asker.app.tasks);
     if let Listed::Missing(request) = listed {
         let lists = Arc::clone(&key.lists);
         call = call.translated(move |reply| {
@@ -217,7 +218,10 @@ async fn change_subscription(
         Change::Subscribe => {
             log.hold(asker.request_place(Some(session))?);
             let limit = session.0.server.settings.request_timeout;
-            Ok(key.subscribe(subscriber, &params.uri, limit).await?)
+            match key.subscribe(subscriber, &params.uri, limit).await {
+                Err(NotSubscribed::Late) if key.is_starting() => Err(Failure::starting()),
+                subscribed => Ok(subscribed?),
+            }
         }
         Change::Unsubscribe => {
             subscriber.unsubscribe(&params.uri);

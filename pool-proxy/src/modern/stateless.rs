@@ -65,6 +65,7 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
         "subscriptions/listen" => match asker.app.request_places.listen(&asker.principal) {
             Ok(place) => {
                 log.hold(place);
+                log.note_stream();
                 listen(asker, &key, &message, log).await
             }
             Err(too_many) => failed(too_many.into(), id.as_ref(), &mut log),
@@ -94,7 +95,7 @@ fn check_mirrored(
 
 async fn forward(
     asker: &Asker<'_>,
-    key: &KeyState,
+    key: &Arc<KeyState>,
     message: ClientMessage,
     mut log: RequestLog,
 ) -> Answer {
@@ -119,7 +120,8 @@ async fn forward(
     };
     // Order: its slices keep the whole body.
     drop(message.params);
-    let call = Call::shared(exchange, None, message.id.unwrap_or_default(), log);
+    let through = (exchange, Arc::clone(key));
+    let call = Call::shared(through, None, message.id.unwrap_or_default(), log);
     let lists = Arc::clone(&key.lists);
     let translation = move |reply: Bytes| {
         if let Listed::Missing(request) = &listed {

@@ -1,11 +1,12 @@
-//! What does not take what it is sent: clients, and the reader of the log.
+//! What does not take what it is sent: clients, children, and the reader of the log.
 
 use std::process::Stdio;
 
 use hyper::{Method, StatusCode};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::client::{Client, NEWEST, tool};
+use crate::client::{Client, NEWEST, Reply, tool};
 use crate::proxy::{Beacon, Proxy, legacy};
 use crate::run;
 
@@ -46,6 +47,38 @@ fn a_client_that_does_not_read_its_stream_gives_its_place_to_another() {
         );
         drop(unread);
     });
+}
+
+#[test]
+fn a_notification_or_an_answer_that_a_child_does_not_take_is_refused_with_a_status() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "request_timeout = '3s'"));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let child = beacon.next().await;
+        let mut asking = client.post(&tool(1, "ask", json!({}))).await;
+        assert_eq!(asking.event().await.unwrap()["id"], "question");
+        child.signal(Signal::SIGSTOP);
+        // More than a pipe holds: so many wait to be written that there is no room for another.
+        let large = "x".repeat(1 << 20);
+        let note =
+            json!({ "jsonrpc": "2.0", "method": "notifications/x", "params": { "x": large } });
+        let mut reply = client.post(&note).await;
+        let note = json!({ "jsonrpc": "2.0", "method": "notifications/x" });
+        while reply.status == StatusCode::ACCEPTED {
+            reply = client.post(&note).await;
+        }
+        assert_not_taken(reply).await;
+        let answer = json!({ "jsonrpc": "2.0", "id": "question", "result": {} });
+        assert_not_taken(client.post(&answer).await).await;
+    });
+}
+
+async fn assert_not_taken(mut reply: Reply) {
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(reply.headers.contains_key("retry-after"));
+    let said = reply.json().await;
+    assert!(said["id"].is_null() && said["error"].is_object(), "{said}");
 }
 
 #[test]

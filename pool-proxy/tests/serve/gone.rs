@@ -11,7 +11,7 @@ use crate::run;
 const LONG: &str = "request_timeout = '10m'\n";
 
 /// Resolves when so many requests wait for a child.
-async fn until_waiting(proxy: &Proxy, count: u64) {
+pub(crate) async fn until_waiting(proxy: &Proxy, count: u64) {
     let ready = Client::at(proxy.address, "/readyz");
     loop {
         let said = ready.send(Method::GET, "").await.json().await;

@@ -6,7 +6,8 @@ use hyper::{Method, StatusCode};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::client::{Client, NEWEST, initialize};
+use crate::client::{Client, NEWEST, initialize, tool};
+use crate::gone::until_waiting;
 use crate::proxy::{Beacon, Proxy, legacy, scratch};
 use crate::run;
 
@@ -209,11 +210,79 @@ fn callers_of_a_server_that_is_busy_or_starts_are_told_so() {
 
         // It waits for longer than a silent answer takes to become a stream, and still has a status.
         let proxy = Proxy::configured(&format!("{slow}wait_timeout = '5200ms'\n"));
-        let call = crate::client::tool(1, "pid", json!({}));
+        let call = tool(1, "pid", json!({}));
         let mut reply = Client::new(proxy.address).post(&call).await;
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(reply.headers.contains_key("retry-after"));
         assert!(reply.text().await.contains("starting"));
+    });
+}
+
+#[test]
+fn a_caller_whose_own_limit_ends_while_the_server_starts_is_told_that_it_starts() {
+    run(async {
+        for sharing in ["shared", "stateless", "request"] {
+            let beacon = Beacon::new();
+            let lines = format!("sharing = '{sharing}'\ntool_timeouts = {{ quick = '300ms' }}");
+            // It answers nothing before it is told to.
+            let config = legacy(&beacon, &lines).replace("env = {", "env = { GATED = 'yes',");
+            let proxy = Proxy::configured(&config);
+            let call = tool(1, "quick", json!({}));
+            let mut reply = Client::new(proxy.address).post(&call).await;
+            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+            let text = reply.text().await;
+            assert!(text.contains("starting"), "{sharing}: {text}");
+            assert_eq!(reply.headers["retry-after"], "5", "{sharing}");
+        }
+    });
+}
+
+#[test]
+fn a_caller_whose_own_limit_ends_while_all_children_work_is_told_that_they_do() {
+    run(async {
+        let beacon = Beacon::new();
+        let lines = "sharing = 'request'\nchildren_max = 1\ntool_timeouts = { quick = '300ms' }";
+        let proxy = Proxy::configured(&legacy(&beacon, lines));
+        let client = Client::new(proxy.address);
+        let held = async { client.call("held", "wait", json!({})).await };
+        let late = async {
+            let mut child = beacon.next().await;
+            assert_eq!(child.line().await, "waiting\n");
+            let mut reply = client.post(&tool(1, "quick", json!({}))).await;
+            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+            let text = reply.text().await;
+            assert!(text.contains("busy"), "{text}");
+            assert_eq!(reply.headers["retry-after"], "1");
+            child.tell("go").await;
+        };
+        tokio::join!(held, late);
+    });
+}
+
+#[test]
+fn told_to_end_it_says_so_to_a_request_that_waits_for_the_child_of_its_session() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "children_max = 1"));
+        let client = Client::new(proxy.address);
+        let (busy, other) = (client.begin(NEWEST).await, client.begin(NEWEST).await);
+        let mut child = beacon.next().await;
+        let holding = async { busy.call(1, "wait", json!({})).await };
+        let waiting = async { other.post(&tool(2, "mark", json!({}))).await };
+        let told = async {
+            assert_eq!(child.line().await, "waiting\n");
+            let ending = async {
+                until_waiting(&proxy, 1).await;
+                proxy.terminate();
+            };
+            let (mut reply, ()) = tokio::join!(waiting, ending);
+            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(reply.headers.contains_key("retry-after"));
+            assert!(reply.text().await.contains("shutting down"));
+            child.tell("go").await;
+        };
+        let (said, ()) = tokio::join!(holding, told);
+        assert_eq!(said, "go");
     });
 }
 

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe::Receiver;
 
-use crate::client::{Client, NEWEST, initialize, tool};
+use crate::client::{Client, NEWEST, initialize, request, tool};
 use crate::proxy::{Beacon, Proxy, legacy};
 use crate::run;
+use crate::stateless::{modern, speaking};
 
 #[test]
 fn a_failed_start_has_one_warning_that_names_the_server_and_the_reason() {
@@ -139,6 +140,92 @@ fn a_request_that_gets_no_child_in_time_has_a_warning_and_one_that_is_refused_ha
             assert_eq!(late["level"], "WARN", "{log}");
             assert!(late["error"].is_string(), "{log}");
         }
+    });
+}
+
+/// The lines of requests of this method, of a log in JSON.
+fn lines_of(log: &str, method: &str) -> Vec<Value> {
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}")));
+    lines.filter(|line| line["method"] == method).collect()
+}
+
+#[test]
+fn an_initialize_that_is_refused_is_logged_and_counted_as_refused() {
+    run(async {
+        let beacon = Beacon::new();
+        let config = legacy(&beacon, "sharing = 'shared'");
+        let proxy =
+            Proxy::with_stderr(&format!("[log]\nformat = 'json'\n{config}"), Stdio::piped());
+        let client = Client::new(proxy.address);
+        let versionless = request(1, "initialize", json!({ "capabilities": {} }));
+        let mut reply = client.post(&versionless).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+        assert_eq!(reply.json().await["error"]["code"], -32602);
+        let metrics = Client::at(proxy.address, "/metrics");
+        let said = metrics.send(Method::GET, "").await.text().await;
+        let count = r#"proxy_requests_total{server="legacy",outcome="refused"} 1"#;
+        assert!(said.contains(count), "{said}");
+        let log = proxy.log().await;
+        let [line] = &lines_of(&log, "initialize")[..] else {
+            panic!("{log}");
+        };
+        assert_eq!(
+            (&line["outcome"], &line["level"]),
+            (&json!("refused"), &json!("INFO"))
+        );
+    });
+}
+
+#[test]
+fn a_request_that_its_modern_client_cancels_has_a_line_with_the_child_that_had_it() {
+    run(async {
+        let beacon = Beacon::new();
+        let config = legacy(&beacon, "sharing = 'shared'\nchildren_max = 1");
+        let proxy =
+            Proxy::with_stderr(&format!("[log]\nformat = 'json'\n{config}"), Stdio::piped());
+        let client = Client::new(proxy.address);
+        let call = speaking(&client, "tools/call").with("mcp-name", "begin");
+        let params = json!({ "name": "begin", "_meta": { "progressToken": 1 } });
+        let mut stream = call.post(&modern("tools/call", params)).await;
+        stream.event().await.unwrap();
+        let mut child = beacon.next().await;
+        drop(stream);
+        assert_eq!(child.line().await, "cancelled\n");
+        let log = proxy.log().await;
+        let [line] = &lines_of(&log, "tools/call")[..] else {
+            panic!("{log}");
+        };
+        assert_eq!(line["outcome"], "client gone");
+        assert_eq!(line["pid"], child.pid);
+    });
+}
+
+#[test]
+fn the_time_for_which_a_client_listened_is_not_that_of_a_request() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'"));
+        let client = Client::new(proxy.address);
+        let wanted = json!({ "notifications": { "toolsListChanged": true } });
+        let mut stream = speaking(&client, "subscriptions/listen")
+            .post(&modern("subscriptions/listen", wanted))
+            .await;
+        stream.event().await.unwrap();
+        drop(stream);
+        let metrics = Client::at(proxy.address, "/metrics");
+        let said = loop {
+            let said = metrics.send(Method::GET, "").await.text().await;
+            if said.contains(r#"outcome="client gone"} 1"#) {
+                break said;
+            }
+        };
+        let timed = r#"proxy_request_seconds_count{server="legacy"} 1"#;
+        assert!(!said.contains(timed), "{said}");
+        client.call(1, "echo", json!({ "text": "timed" })).await;
+        let said = metrics.send(Method::GET, "").await.text().await;
+        assert!(said.contains(timed), "{said}");
     });
 }
 
