@@ -136,18 +136,21 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         if let Some(membership) = &membership {
             store.join_budget(membership.allotment());
         }
-        let store = Mutex::new(store);
+        let clock = membership
+            .as_ref()
+            .map_or_else(Clock::start, |membership| membership.clock());
+        // The clock of a budget is older than the pool: a caller that comes before the first sweep must not
+        // take failures for present that are long past.
+        store.note_time(clock.now());
         Self {
-            store,
+            store: Mutex::new(store),
             has_idle: AtomicBool::new(false),
             inbox,
             permits,
             readers: Permits::new(READERS_MAX),
             connector,
             is_metered: telemetry.is_metered(),
-            clock: membership
-                .as_ref()
-                .map_or_else(Clock::start, |membership| membership.clock()),
+            clock,
             membership,
             timeouts,
             telemetry,

@@ -38,6 +38,8 @@ pub(crate) struct MemberKey(u32);
 pub(crate) struct Demand {
     /// For callers that wait or soon would.
     pub(crate) callers: usize,
+    /// Of these, those that no caller waits for: leases are to be spread over more connections.
+    pub(crate) spread: usize,
     /// For `min_idle`.
     pub(crate) spare: usize,
 }
@@ -45,6 +47,7 @@ pub(crate) struct Demand {
 impl Demand {
     pub(crate) const NONE: Self = Self {
         callers: 0,
+        spread: 0,
         spare: 0,
     };
 
@@ -114,6 +117,12 @@ impl<H> Account<H> {
     fn callers_beyond_reserve(&self) -> usize {
         let own = self.entitlement.reserved.saturating_sub(self.slots);
         self.demand.callers.saturating_sub(own)
+    }
+
+    /// The part of that which callers wait for now.
+    fn waiting_beyond_reserve(&self) -> usize {
+        let beyond_reserve = self.callers_beyond_reserve();
+        beyond_reserve.saturating_sub(self.demand.spread)
     }
 
     /// When the oldest of what it has not taken was granted.
@@ -313,12 +322,17 @@ impl<H: Clone> Accounts<H> {
         }
         let turn = self.next_turn();
         self.change(key, |account| {
-            let Demand { callers, spare } = demand;
+            let Demand {
+                callers,
+                spread,
+                spare,
+            } = demand;
             account.give_back_beyond(callers + spare);
             // What was granted meets a part of it.
             let met = account.granted.min(callers);
             let rest = Demand {
                 callers: callers - met,
+                spread: spread.min(callers - met),
                 spare: spare - (account.granted - met),
             };
             // It keeps its turn as long as it asks.
@@ -438,8 +452,15 @@ impl<H: Clone> Accounts<H> {
                 account.granted += 1;
                 account.connecting += 1;
                 match &mut account.demand {
-                    Demand { callers: 0, spare } => *spare -= 1,
-                    Demand { callers, .. } => *callers -= 1,
+                    Demand {
+                        callers: 0, spare, ..
+                    } => *spare -= 1,
+                    Demand {
+                        callers, spread, ..
+                    } => {
+                        *callers -= 1;
+                        *spread = (*spread).min(*callers);
+                    }
                 }
                 account.turn = turn;
                 account.asked_at = now;
@@ -480,8 +501,8 @@ impl<H: Clone> Accounts<H> {
     /// How many connections are to be given up for those that ask, including those that already are on
     /// their way out.
     ///
-    /// A member is owed a connection that others' callers wait for if it has none, or is within its
-    /// share even with one more. Otherwise two members could take the last permit from each other
+    /// A member is owed a connection that others' callers wait for if its own wait, and it has none or is
+    /// within its share even with one more. Otherwise two members could take the last permit from each other
     /// for ever.
     pub(super) fn want(&self) -> Want {
         let free = match self.is_heavy() {
@@ -493,7 +514,7 @@ impl<H: Clone> Accounts<H> {
             let account = self.account(*key);
             let entitled = self.entitled(account).max(1);
             let lacking = entitled.saturating_sub(account.slots);
-            account.callers_beyond_reserve().min(lacking)
+            account.waiting_beyond_reserve().min(lacking)
         };
         let owed: usize = self.askers.iter().map(owed).sum();
         Want {

@@ -30,7 +30,7 @@ enum Op {
         reserved: usize,
     },
     Leave(usize),
-    Ask(usize, usize, usize),
+    Ask(usize, Demand),
     Take(usize),
     ConnectEnded(usize),
     Release(usize),
@@ -47,7 +47,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (prop::sample::select(&SHARES[..]), 0..3_usize)
             .prop_map(|(share, reserved)| Op::Join { share, reserved }),
         1 => who.clone().prop_map(Op::Leave),
-        6 => (who.clone(), 0..4_usize, 0..3_usize).prop_map(|(who, callers, spare)| Op::Ask(who, callers, spare)),
+        6 => (who.clone(), demand()).prop_map(|(who, demand)| Op::Ask(who, demand)),
         6 => who.clone().prop_map(Op::Take),
         4 => who.clone().prop_map(Op::ConnectEnded),
         4 => who.clone().prop_map(Op::Release),
@@ -55,6 +55,14 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (who, 0..4_usize, 0..8_u64).prop_map(|(who, place, weight)| Op::Weigh(who, place, weight)),
         1 => (0..8_usize).prop_map(Op::Resize),
     ]
+}
+
+fn demand() -> impl Strategy<Value = Demand> {
+    (0..4_usize, 0..4_usize, 0..3_usize).prop_map(|(callers, spread, spare)| Demand {
+        callers,
+        spread: spread.min(callers),
+        spare,
+    })
 }
 
 #[derive(Debug, Clone, Default)]
@@ -79,6 +87,8 @@ struct NaiveMember {
     /// When the first of these was granted.
     granted_at: u64,
     callers: usize,
+    /// How many of these no caller waits for.
+    spread: usize,
     spare: usize,
     /// Since when it waits with as many slots as it has.
     since: u64,
@@ -96,6 +106,10 @@ impl NaiveMember {
     fn beyond_reserve(&self) -> usize {
         self.callers
             .saturating_sub(self.reserved.saturating_sub(self.slots()))
+    }
+
+    fn waiting_beyond_reserve(&self) -> usize {
+        self.beyond_reserve().saturating_sub(self.spread)
     }
 }
 
@@ -142,6 +156,7 @@ impl Naive {
             };
             if next.callers > 0 {
                 next.callers -= 1;
+                next.spread = next.spread.min(next.callers);
             } else {
                 next.spare -= 1;
             }
@@ -165,7 +180,7 @@ impl Naive {
         let owed = self.members.iter().map(|member| {
             let entitled = self.limit * member.share as usize / shares.max(1) as usize;
             let lacking = entitled.max(1).saturating_sub(member.slots());
-            lacking.min(member.beyond_reserve())
+            lacking.min(member.waiting_beyond_reserve())
         });
         let asked = self.members.iter().map(NaiveMember::beyond_reserve);
         let free = match self.weight() < MAX_WEIGHT {
@@ -209,10 +224,10 @@ impl Rig {
             Op::Join { share, reserved } => self.join(share, reserved),
             Op::Resize(limit) => self.resize(limit),
             Op::Leave(who) => self.leave(who),
-            Op::Ask(who, callers, spare) => {
+            Op::Ask(who, demand) => {
                 if let Some((accounts, member, key)) = self.member(who) {
-                    accounts.ask(key, Demand { callers, spare }, Time::default());
-                    ask(member, callers, spare, now);
+                    accounts.ask(key, demand, Time::default());
+                    ask(member, demand, now);
                 }
             }
             Op::Take(who) => {
@@ -267,7 +282,7 @@ impl Rig {
             member.granted > 0 && member.granted_at + STEPS_OF_PATIENCE <= u64::from(step)
         };
         for other in others.filter(is_overdue) {
-            (other.granted, other.callers, other.spare) = (0, 0, 0);
+            (other.granted, other.callers, other.spread, other.spare) = (0, 0, 0, 0);
         }
     }
 
@@ -300,7 +315,7 @@ impl Rig {
         assert_eq!(handle.is_some(), !member.has_left);
         member.has_left = true;
         (member.reserved, member.granted) = (0, 0);
-        (member.callers, member.spare) = (0, 0);
+        (member.callers, member.spread, member.spare) = (0, 0, 0);
         if member.slots() == 0 {
             accounts.remove(key);
             self.naive.members.remove(who);
@@ -342,6 +357,7 @@ impl Rig {
                 .account(member.key.expect("a member has a key"));
             let demand = Demand {
                 callers: member.callers,
+                spread: member.spread,
                 spare: member.spare,
             };
             assert_eq!(account.slots, member.slots());
@@ -367,7 +383,12 @@ impl Rig {
     }
 }
 
-fn ask(member: &mut NaiveMember, callers: usize, spare: usize, now: u64) {
+fn ask(member: &mut NaiveMember, demand: Demand, now: u64) {
+    let Demand {
+        callers,
+        spread,
+        spare,
+    } = demand;
     if member.has_left {
         return;
     }
@@ -377,6 +398,7 @@ fn ask(member: &mut NaiveMember, callers: usize, spare: usize, now: u64) {
     member.granted = member.granted.min(callers + spare);
     let for_callers = member.granted.min(callers);
     member.callers = callers - for_callers;
+    member.spread = spread.min(member.callers);
     member.spare = spare - (member.granted - for_callers);
 }
 
@@ -396,6 +418,7 @@ fn ask_looks_at_no_member_that_takes_what_it_is_granted() {
     let mut accounts = Accounts::new(2 * MEMBERS, MEMBERS, None);
     let one = Demand {
         callers: 1,
+        spread: 0,
         spare: 0,
     };
     let keys: Vec<_> = (0..MEMBERS)

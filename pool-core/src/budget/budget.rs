@@ -380,6 +380,7 @@ mod tests {
                 serving: 1,
                 asked: 0,
                 is_in_use: false,
+                is_needed: false,
             });
             let is_reclaimed = claim.is_some();
             *self.used.lock() = None;
@@ -398,6 +399,7 @@ mod tests {
 
     const ONE: Demand = Demand {
         callers: 1,
+        spread: 0,
         spare: 0,
     };
 

@@ -27,6 +27,7 @@ fn claim(allotment: &Allotment) -> Option<Claim> {
         serving: 1,
         asked: 0,
         is_in_use: false,
+        is_needed: false,
     })
 }
 

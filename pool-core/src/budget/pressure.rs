@@ -305,6 +305,8 @@ pub(crate) struct IdleOffer {
     pub(crate) asked: usize,
     /// It was used within the minimum residence.
     pub(crate) is_in_use: bool,
+    /// The pool spreads its leases over it, and would open another one in its place.
+    pub(crate) is_needed: bool,
 }
 
 /// What one pool is entitled to, and what its budget wants of it.
@@ -347,7 +349,8 @@ impl Allotment {
     /// Whether an idle connection is wanted of this pool.
     ///
     /// One that is in use by a pool within its share is wanted only for a pool that is owed one: a caller
-    /// that needs it again and again would have to connect each time.
+    /// that needs it again and again would have to connect each time. So is one that its pool needs:
+    /// otherwise two pools that spread their leases could take it from each other for ever.
     pub(crate) fn wants_idle(&self, offer: IdleOffer) -> bool {
         let level = self.pressure.level();
         level.claimed < self.idle_wanted(offer)(level)
@@ -360,7 +363,8 @@ impl Allotment {
 
     fn idle_wanted(&self, offer: IdleOffer) -> impl Fn(Level) -> u64 {
         let is_reserved = offer.serving <= self.reserved;
-        let is_kept = !is_reserved && offer.is_in_use && !self.is_above_share(offer.serving);
+        let is_in_use = || offer.is_in_use && !self.is_above_share(offer.serving);
+        let is_kept = !is_reserved && (offer.is_needed || is_in_use());
         move |level| {
             let wanted = match (is_reserved, is_kept) {
                 (true, _) => 0,

@@ -248,7 +248,6 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         let number = self.next_number;
         self.next_number += 1;
         self.ring.push_back((key.clone(), number));
-        self.drop_stale_turns();
         let record = KeyRecord {
             entry: Arc::clone(&entry),
             number,
@@ -256,6 +255,8 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
             used_at: now,
         };
         self.keys.insert(key.clone(), record);
+        // Order: with its record. Otherwise the new turn would be stale as well.
+        self.drop_stale_turns();
         Ok(Insertion { entry, failures })
     }
 

@@ -167,6 +167,14 @@ impl Lending for Exclusive {
         (store.queue.len() + missing).saturating_sub(soon.saturating_sub(min_idle))
     }
 
+    fn spread_wanted<C: Send + 'static>(_: &Store<C, Self>) -> usize {
+        0
+    }
+
+    fn unused_needed<C: Send + 'static>(_: &Store<C, Self>) -> usize {
+        0
+    }
+
     /// A connection that is closed when it comes back serves no waiter.
     fn can_serve<C: Send + 'static>(store: &Store<C, Self>) -> bool {
         let is_lent_again = |record: &SlotRecord| {

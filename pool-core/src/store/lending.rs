@@ -93,6 +93,12 @@ pub(crate) trait Lending: Sized + Send + Sync + 'static {
     /// How many connections should be opening now, if `missing` are missing of `min_idle`.
     fn connects_wanted<C: Send + 'static>(store: &Store<C, Self>, missing: usize) -> usize;
 
+    /// How many of these no caller waits for: leases are to be spread over more connections.
+    fn spread_wanted<C: Send + 'static>(store: &Store<C, Self>) -> usize;
+
+    /// How many connections without leases it would open again if they were closed, though nobody waits.
+    fn unused_needed<C: Send + 'static>(store: &Store<C, Self>) -> usize;
+
     /// Whether there is, or soon will be, a connection that may serve a waiter.
     fn can_serve<C: Send + 'static>(store: &Store<C, Self>) -> bool;
 

@@ -99,6 +99,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         let callers = self.wanted_by_callers().saturating_sub(opening).min(total);
         Demand {
             callers,
+            spread: L::spread_wanted(self).min(callers),
             spare: total - callers,
         }
     }
@@ -200,6 +201,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             serving: self.slots.serving(),
             asked: self.told,
             is_in_use: used.after(allotment.residence()) > self.tick,
+            is_needed: self.slots.count(State::Idle) <= L::unused_needed(self),
         };
         Some((key, offer))
     }

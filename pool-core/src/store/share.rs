@@ -172,6 +172,17 @@ impl Lending for Multiplexed {
         store.shares_wanted(missing)
     }
 
+    fn spread_wanted<C: Send + 'static>(store: &Store<C, Self>) -> usize {
+        match store.queue.is_empty() {
+            true => store.spread_missing(),
+            false => 0,
+        }
+    }
+
+    fn unused_needed<C: Send + 'static>(store: &Store<C, Self>) -> usize {
+        store.unused_wanted()
+    }
+
     fn can_serve<C: Send + 'static>(store: &Store<C, Self>) -> bool {
         store.slots.count(State::Opening) > 0 || store.lendable_count() > 0
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pool_core::{AcquireError, Budget, CloseReason, SharedLease, SharedPool};
+use pool_core::{AcquireError, Budget, CloseReason, ConnectionPool, SharedLease, SharedPool};
 use pool_testkit::Call;
 use pool_testkit::connector::{Answer, FakeConnection, FakeHandle, pair};
 use pool_tests::bed::{HandPolled, MINUTE, SECOND, TICK, Watchdog, pass, quiesce};
@@ -232,6 +232,43 @@ async fn connection_that_gives_way_under_a_long_lease_does_not_hold_up_the_pool_
         pool.finish().await;
     }
     assert_eq!(budget.status().used, 0);
+}
+
+/// Each connection carries its target, so each pool would have another one for further leases, though no caller
+/// waits. Without a third pool that holds more than its share both are above theirs, with it both are within.
+#[tokio::test(start_paused = true)]
+async fn pools_that_spread_their_leases_do_not_take_a_connection_from_each_other_for_ever() {
+    for held in [0, 3] {
+        let _watchdog = Watchdog::start();
+        let budget = budget_of(held + 3);
+        let holder = ConnectionPool::builder(pair().0).name("holder");
+        let holder = holder.budget(&budget).build().expect("they are valid");
+        let mut held_leases = Vec::new();
+        for _ in 0..held {
+            held_leases.push(holder.acquire().await.expect("there is room"));
+        }
+        let pools = [Shared::new("one", &budget), Shared::new("other", &budget)];
+        let mut leases = Vec::new();
+        for shared in &pools {
+            shared.fake.set(Call::Connect, Answer::After(TICK));
+            for _ in 0..2 {
+                leases.push(shared.pool.acquire().await.expect("there is room"));
+            }
+        }
+        pass(MINUTE).await;
+        let counts = pools.each_ref().map(|shared| shared.fake.counts());
+        let opened: usize = counts.iter().map(|counts| counts.connect.started).sum();
+        assert_eq!(opened, 3, "as many as there may be");
+        // A caller that waits has it at once.
+        let third = Shared::new("third", &budget);
+        leases.push(third.pool.acquire().await.expect("it is owed one"));
+        drop((leases, held_leases));
+        for shared in pools.into_iter().chain([third]) {
+            shared.finish().await;
+        }
+        assert!(holder.close(MINUTE).await.is_complete());
+        assert_eq!(budget.status().used, 0);
+    }
 }
 
 /// Its callers overlap, so its load is never zero, and the budget has no room for its replacement.

@@ -100,6 +100,20 @@ async fn new_key_takes_the_place_of_one_that_is_not_in_use() {
     servers.finish().await;
 }
 
+/// Its turn is not lost among those of keys that were dropped.
+#[tokio::test(start_paused = true)]
+async fn key_that_was_dropped_and_made_again_gives_its_place_up() {
+    let servers = Servers::new(1);
+    for _ in 0..3 {
+        assert!(servers.pools.evict(&"old") <= 1);
+        quiesce().await;
+        drop(servers.lease("old").await);
+    }
+    drop(servers.lease("new").await);
+    assert!(servers.pools.status_of(&"old").is_none());
+    servers.finish().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn recently_used_keys_stay() {
     let servers = Servers::new(3);
@@ -141,6 +155,27 @@ async fn key_in_backoff_stays_in_backoff_after_it_was_dropped() {
     ));
     pass(retry_after).await;
     drop(servers.lease("down").await);
+    servers.finish().await;
+}
+
+/// The clock of a budget is older than the pool of a new key.
+#[tokio::test(start_paused = true)]
+async fn key_whose_delay_is_over_connects_at_once_after_it_was_dropped() {
+    let budget = budget(4);
+    let servers = Servers::with(|builder| builder.max_keys(1).budget(&budget));
+    pass(SECOND).await;
+    let first = servers.pools.acquire(&"down");
+    servers.fake("down").set(Call::Connect, Answer::Permanent);
+    let error = first.await.unwrap_err();
+    let KeyedAcquireError::Acquire(AcquireError::Unavailable { retry_after, .. }) = error else {
+        panic!("{error}");
+    };
+    drop(servers.lease("up").await);
+    assert!(servers.pools.status_of(&"down").is_none());
+    pass(retry_after).await;
+    // It asks before any task of its new pool has run.
+    drop(servers.lease("down").await);
+    assert_eq!(servers.made("down"), 2);
     servers.finish().await;
 }
 

@@ -37,7 +37,11 @@ fn wait(store: &mut Pool) -> WaiterKey {
 }
 
 const fn demand(callers: usize, spare: usize) -> Demand {
-    Demand { callers, spare }
+    Demand {
+        callers,
+        spread: 0,
+        spare,
+    }
 }
 
 #[test]
