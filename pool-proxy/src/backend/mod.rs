@@ -38,7 +38,7 @@ mod subscriptions;
 mod tool_facts;
 mod way;
 
-pub(crate) use child_era::{Era, EraError, is_modern};
+pub(crate) use child_era::{Era, EraError};
 pub(crate) use client_kinds::{ClientKind, Greeting};
 pub(crate) use key_state::KeyState;
 pub(crate) use list_cache::Listed;
