@@ -1,4 +1,4 @@
-//! What exists once.
+//! The state that all connections share: servers, sessions, limits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,7 +40,9 @@ pub(crate) struct App {
 pub(crate) enum AppError {
     #[error(transparent)]
     Server(#[from] StartError),
-    #[error("limits.children_max, limits.starts_max or limits.memory_bytes_max")]
+    #[error(
+        "limits.children_max, limits.starts_max and limits.memory_bytes_max make no budget for children"
+    )]
     Budget(#[from] BuildError),
 }
 

@@ -1,4 +1,4 @@
-//! Who asks which server.
+//! The client that asks, and the server that it asks.
 
 use std::sync::Arc;
 

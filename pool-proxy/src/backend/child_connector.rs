@@ -177,11 +177,12 @@ async fn pass_on(mut news: Notifications, facts: &KeyFacts) {
     while let Some(one) = news.recv().await {
         if one.missed > 0 {
             facts.lists.missed();
+            facts.promise.missed();
         }
         if one.method.ends_with("/list_changed") {
             // Order: a client that is told does not find the list of before.
             facts.lists.changed(&one.method);
-            facts.promise.tell(one.message);
+            facts.promise.tell(&one.method, one.message);
         } else if one.method == "notifications/resources/updated"
             && let Ok(updated) = one.params::<Updated>()
         {

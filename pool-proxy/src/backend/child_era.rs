@@ -6,10 +6,12 @@
 //! either: it is initialized, too, and the first answer decides.
 //!
 //! A server that was found to be a legacy one is remembered as such: its next child is not asked again, unless it
-//! refuses to be initialized. Silence is no answer: nothing is remembered of it.
+//! refuses to be initialized. Silence is no answer: nothing is remembered of it. A server can be replaced while the
+//! proxy runs. So where a legacy child serves no client of revision 2026-07-28, the next such client has a child asked
+//! again after a minute.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pool_core::{BoxError, ConnectError};
@@ -18,7 +20,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::{ServerSettings, Sharing};
 use crate::wire::{MODERN_VERSION, Revision, Spoken};
@@ -35,8 +37,8 @@ pub(crate) enum Era {
 /// What is known of the era of a server's children, and how it is found out.
 #[derive(Debug)]
 pub(super) struct KnownEra {
-    /// Whether children are not asked: they are legacy ones, or exit when they are asked.
-    is_legacy: AtomicBool,
+    /// Since when children are not asked: they are legacy ones, or exit when they are asked.
+    legacy_since: Mutex<Option<Instant>>,
     probe_timeout: Duration,
     /// Whether a legacy child may serve clients of revision 2026-07-28.
     serves_legacy: bool,
@@ -76,7 +78,7 @@ impl Era {
 impl KnownEra {
     pub(super) const fn new(settings: &ServerSettings) -> Self {
         Self {
-            is_legacy: AtomicBool::new(false),
+            legacy_since: Mutex::new(None),
             probe_timeout: settings.probe_timeout,
             serves_legacy: !matches!(settings.sharing, Sharing::Session),
         }
@@ -198,21 +200,30 @@ impl KnownEra {
         }
     }
 
+    /// Whether a child that refused to initialize speaks revision 2026-07-28. If so, that is remembered.
+    pub(super) async fn is_modern(&self, child: &ChildCaller, limit: Duration) -> bool {
+        let asked = timeout(limit, discover(child)).await;
+        let is_modern = matches!(asked, Ok(Ok(Discovered::Modern(_))));
+        if is_modern {
+            self.remember(false);
+        }
+        is_modern
+    }
+
     fn is_legacy(&self) -> bool {
-        self.is_legacy.load(Ordering::Relaxed)
+        let since = *self.lock();
+        // A child that serves corrects it by refusing to initialize. If there is none, only time does.
+        since.is_some_and(|since| self.serves_legacy || since.elapsed() < REFUSED_FOR)
     }
 
     fn remember(&self, is_legacy: bool) {
-        self.is_legacy.store(is_legacy, Ordering::Relaxed);
+        *self.lock() = is_legacy.then(Instant::now);
     }
-}
 
-/// Whether a child that refused to initialize speaks revision 2026-07-28.
-pub(crate) async fn is_modern(child: &ChildCaller, limit: Duration) -> bool {
-    matches!(
-        timeout(limit, discover(child)).await,
-        Ok(Ok(Discovered::Modern(_)))
-    )
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        let since = self.legacy_since.lock();
+        since.unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 async fn discover(child: &ChildCaller) -> Result<Discovered, BoxError> {
@@ -290,6 +301,39 @@ fn supported_in_error(data: &str) -> Vec<String> {
     serde_json::from_str::<Data>(data).map_or(Vec::new(), |data| data.supported)
 }
 
+/// How long clients are refused before a child is asked again.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
 const DISCOVER: &str = "server/discover";
 const UNSUPPORTED_VERSION: i64 = -32022;
 const MISSING_CAPABILITY: i64 = -32021;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(sharing: Sharing) -> KnownEra {
+        let settings = r#"command = ["x"]"#;
+        let mut settings: ServerSettings = toml::from_str(settings).unwrap();
+        settings.sharing = sharing;
+        KnownEra::new(&settings)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_no_longer_certain_after_a_while() {
+        let era = known(Sharing::Session);
+        assert!(era.refusal().is_none());
+        era.remember(true);
+        tokio::time::advance(REFUSED_FOR - Duration::from_millis(1)).await;
+        assert!(era.refusal().is_some());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(era.refusal().is_none() && !era.is_legacy());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_legacy_server_that_serves_is_not_asked_again() {
+        let era = known(Sharing::Shared);
+        era.remember(true);
+        tokio::time::advance(10 * REFUSED_FOR).await;
+        assert!(era.is_legacy());
+    }
+}

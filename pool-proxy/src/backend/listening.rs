@@ -157,6 +157,7 @@ impl Listener<'_> {
         }
         if said.missed > 0 {
             self.facts.lists.missed();
+            self.facts.promise.missed();
             for uri in self.facts.subscriptions.wanted().keys() {
                 self.facts.subscriptions.updated(uri);
             }
@@ -164,7 +165,7 @@ impl Listener<'_> {
         if said.method.ends_with("/list_changed") {
             // Order: a client that is told does not find the list of before.
             self.facts.lists.changed(&said.method);
-            self.facts.promise.tell(said.message);
+            self.facts.promise.tell(&said.method, said.message);
         } else if said.method == UPDATED
             && let Ok(updated) = said.params::<Updated>()
         {

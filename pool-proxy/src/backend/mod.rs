@@ -8,6 +8,7 @@
 //! | `client_kinds` | what children of one session each have said, and to which clients |
 //! | `subscriptions`, `subscribing`, `listening` | which clients of a key are told of which resources; what a legacy child is told of that, and a modern one |
 //! | `list_cache` | which lists of a key are kept |
+//! | `news` | which clients of a key are told of which changes of lists |
 //! | `tool_facts` | what a list of tools says of each of them |
 //! | `key_state` | one key: its promise, its subscriptions, its lists and the way to its children |
 //! | `way` | how a request reaches a child of its key |
@@ -27,6 +28,7 @@ mod key_pools;
 mod key_state;
 mod list_cache;
 mod listening;
+mod news;
 mod own_children;
 mod promise;
 mod server;
@@ -38,10 +40,11 @@ mod subscriptions;
 mod tool_facts;
 mod way;
 
-pub(crate) use child_era::{Era, EraError, is_modern};
+pub(crate) use child_era::{Era, EraError};
 pub(crate) use client_kinds::{ClientKind, Greeting};
 pub(crate) use key_state::KeyState;
 pub(crate) use list_cache::Listed;
+pub(crate) use news::News;
 pub(crate) use own_children::OwnChildren;
 pub(crate) use promise::Hello;
 pub(crate) use server::{Demand, Pools, Server, StartError};

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
-use tokio::sync::broadcast;
 
 use super::child_era::Era;
+use super::news::{ListNews, News};
 use crate::config::Sharing;
 
 /// What a key promises.
@@ -21,7 +21,7 @@ use crate::config::Sharing;
 pub(crate) struct Promise {
     hello: Mutex<Option<Arc<Hello>>>,
     generation: AtomicU64,
-    news: broadcast::Sender<Bytes>,
+    news: ListNews,
     sharing: Sharing,
 }
 
@@ -42,7 +42,7 @@ impl Promise {
             sharing,
             hello: Mutex::default(),
             generation: AtomicU64::new(0),
-            news: broadcast::Sender::new(NEWS_KEPT),
+            news: ListNews::new(),
         }
     }
 
@@ -95,15 +95,23 @@ impl Promise {
         Ok((generation, is_first))
     }
 
-    /// Tells the open streams of all sessions.
-    pub(super) fn tell(&self, message: Bytes) {
-        // Fails if there is none.
-        drop(self.news.send(message));
+    /// Tells the open streams of all clients that a list has changed.
+    pub(super) fn tell(&self, method: &str, message: Bytes) {
+        self.news.tell(method, message);
     }
 
-    /// What concerns all clients of the key: that a list has changed.
-    pub(crate) fn news(&self) -> broadcast::Receiver<Bytes> {
-        self.news.subscribe()
+    /// Messages of a child were lost. Each list that it tells of may have changed.
+    pub(super) fn missed(&self) {
+        if let Some(hello) = self.hello() {
+            let (_, capabilities) = &hello.promised;
+            self.news
+                .tell_all(|list| capabilities[list]["listChanged"] == true);
+        }
+    }
+
+    /// Which lists change from now on.
+    pub(crate) fn news(&self) -> News {
+        self.news.listen()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Hello>>> {
@@ -131,11 +139,9 @@ fn leave_out_what_cannot_be_had(capabilities: &mut Value, sharing: Sharing) {
     }
 }
 
-/// How many are kept for a stream that is slow. It misses older ones: a later one says the same.
-const NEWS_KEPT: usize = 16;
-
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use serde_json::json;
 
     use super::*;
@@ -162,6 +168,19 @@ mod tests {
         assert_eq!(keep("2", r#"{"tools":{},"prompts":{}}"#, "a"), (2, false));
         assert_eq!(promise.generation(), 2);
         assert_eq!(promise.hello().unwrap().generation, 2);
+    }
+
+    #[test]
+    fn when_messages_are_lost_each_list_that_children_tell_of_may_have_changed() {
+        let promise = Promise::new(Sharing::Shared);
+        let capabilities = r#"{"tools":{"listChanged":true},"prompts":{}}"#;
+        let said = raw(&format!(r#"{{"capabilities":{capabilities}}}"#));
+        promise.keep(&said).unwrap();
+        let mut news = promise.news();
+        promise.missed();
+        let tools = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+        assert_eq!(news.next().now_or_never(), Some(Some(tools.into())));
+        assert_eq!(news.next().now_or_never(), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pool_core::{Budget, KeyedAcquireError, PoolStatus};
-use pool_stdio::{Children, JsonRpcConnector};
+use pool_stdio::{ChildCaller, Children, JsonRpcConnector};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -97,6 +97,11 @@ impl SharedChildren {
     /// Why clients of revision 2026-07-28 cannot be served, if that is known.
     pub(crate) fn refusal(&self) -> Option<EraError> {
         self.era.refusal()
+    }
+
+    /// Whether a child of the server that refused to initialize speaks revision 2026-07-28.
+    pub(crate) async fn is_modern(&self, child: &ChildCaller, limit: Duration) -> bool {
+        self.era.is_modern(child, limit).await
     }
 
     /// The key of a principal's requests.

@@ -47,7 +47,7 @@ impl Config {
             let tools = server.tool_timeouts.iter();
             if let Some((tool, _)) = tools.into_iter().find(|(_, limit)| limit.0.is_zero()) {
                 return Err(refuse(&format!(
-                    "tool_timeouts.{tool} must be more than nothing"
+                    "tool_timeouts.{tool} must be longer than 0s"
                 )));
             }
             check_memory(server).map_err(|reason| refuse(&reason))?;
@@ -60,17 +60,17 @@ impl Config {
                 ("session_idle_timeout", server.session_idle_timeout),
             ];
             if let Some((key, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
-                return Err(refuse(&format!("{key} must be more than nothing")));
+                return Err(refuse(&format!("{key} must be longer than 0s")));
             }
             let names = server.env.keys().chain(&server.env_pass);
             if let Some(bad) = names.into_iter().find(|name| !is_variable(name)) {
-                return Err(refuse(&format!("`{bad}` is no name of a variable")));
+                return Err(refuse(&format!("`{bad}` is not the name of a variable")));
             }
         }
         let mut owners = BTreeMap::new();
         for (name, token) in &settings.tokens {
             check_token(name, token, &settings)?;
-            // Whoever has the token would be one of the two, and the order of names would say which.
+            // A client with the token would be one of the two, and the order of their names would say which.
             if let Some(other) = owners.insert(token.sha256.to_ascii_lowercase(), name) {
                 return Err(ConfigError::Token {
                     name: name.clone(),
@@ -193,7 +193,7 @@ fn check_names(http: &HttpSettings) -> Result<(), ConfigError> {
     };
     let is_host = |name: &str| !name.is_empty() && !name.contains([':', '/', '*', ' ']);
     if let Some(name) = http.allowed_hosts.iter().find(|name| !is_host(name)) {
-        let reason = "is no name of a host: it has no scheme, no port, no path and no wildcard";
+        let reason = "is not the bare name of a host: leave out the scheme, the port, the path and any wildcard";
         return refuse("http.allowed_hosts", name, reason);
     }
     let is_origin = |origin: &str| {
@@ -204,8 +204,7 @@ fn check_names(http: &HttpSettings) -> Result<(), ConfigError> {
     };
     match http.allowed_origins.iter().find(|name| !is_origin(name)) {
         Some(name) => {
-            let reason =
-                "is no origin: it is like `https://example.com`, without a path or a wildcard";
+            let reason = "is not an origin: write it like `https://example.com`, without a path or a wildcard";
             refuse("http.allowed_origins", name, reason)
         }
         None => Ok(()),
@@ -226,7 +225,9 @@ fn check_token(name: &str, token: &TokenSettings, settings: &Settings) -> Result
         );
     }
     if token.sha256.eq_ignore_ascii_case(SHA256_OF_NOTHING) {
-        return refuse("sha256 is that of no token: nothing was given to sha256sum".into());
+        return refuse(
+            "sha256 is the hash of an empty token: nothing was given to sha256sum".into(),
+        );
     }
     if token.servers.as_ref().is_some_and(Vec::is_empty) {
         return refuse("servers names none; leave it out for all".into());
@@ -314,7 +315,7 @@ mod tests {
             ),
             (
                 "[http]\nwrite_timeout = '0s'\n[servers.a]\ncommand = ['cat']",
-                "http.write_timeout must be more",
+                "http.write_timeout must be longer",
             ),
             (
                 "[servers.a]\ncommand = ['cat']\nmemory_bytes_soft = 2\nmemory_bytes_max = 1",
@@ -338,7 +339,7 @@ mod tests {
             ),
             (
                 "[servers.a]\ncommand = ['cat']\ntool_timeouts = { x = '0s' }",
-                "tool_timeouts.x must be more",
+                "tool_timeouts.x must be longer",
             ),
             (
                 "[limits]\nsessions_per_principal_max = 0\n[servers.a]\ncommand = ['cat']",
@@ -346,7 +347,7 @@ mod tests {
             ),
             (
                 "[servers.a]\ncommand = ['cat']\nidle_timeout = '0s'",
-                "idle_timeout must be more",
+                "idle_timeout must be longer",
             ),
             (
                 "[servers.a]\ncommand = ['cat']\n[tokens.t]\nsha256 = 'secret'",
@@ -372,7 +373,7 @@ mod tests {
         assert_refused([
             (
                 "[http]\nallowed_hosts = ['a.example:80']\n[servers.a]\ncommand = ['cat']",
-                "http.allowed_hosts: `a.example:80` is no name of a host",
+                "http.allowed_hosts: `a.example:80` is not the bare name of a host",
             ),
             (
                 "[http]\nallowed_hosts = ['*']\n[servers.a]\ncommand = ['cat']",
@@ -380,7 +381,7 @@ mod tests {
             ),
             (
                 "[http]\nallowed_origins = ['https://a.example/']\n[servers.a]\ncommand = ['cat']",
-                "http.allowed_origins: `https://a.example/` is no origin",
+                "http.allowed_origins: `https://a.example/` is not an origin",
             ),
             (
                 "[http]\nallowed_origins = ['a.example']\n[servers.a]\ncommand = ['cat']",
@@ -389,7 +390,7 @@ mod tests {
             (
                 "[servers.a]\ncommand = ['cat']\n[tokens.t]\nsha256 = \
                  'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'",
-                "that of no token",
+                "hash of an empty token",
             ),
             (
                 "[servers.a]\ncommand = ['cat']\n[tokens.t]\nservers = []\nsha256 = \

@@ -41,7 +41,7 @@ pub(crate) enum ConfigError {
     Server { name: String, reason: String },
     #[error("token `{name}`: {reason}")]
     Token { name: String, reason: String },
-    #[error("{key} must be more than nothing")]
+    #[error("{key} must be longer than 0s")]
     NoTime { key: &'static str },
     #[error("{key} must be at least {min}")]
     TooSmall { key: &'static str, min: usize },

@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     pub(crate) http: HttpSettings,
     pub(crate) limits: LimitSettings,
     pub(crate) log: LogSettings,
-    /// Who may ask, by name. Without any, everybody is the principal `anonymous`.
+    /// The principals that may ask, by name. Without any, everybody is the principal `anonymous`.
     pub(crate) tokens: BTreeMap<String, TokenSettings>,
     /// The servers, by the name that stands in their path.
     pub(crate) servers: BTreeMap<String, ServerSettings>,

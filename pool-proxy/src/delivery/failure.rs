@@ -258,8 +258,9 @@ impl Failure {
     fn of_refusal(error: &AcquireError) -> Self {
         match error {
             AcquireError::Overloaded { limit, .. } => {
-                let reason =
-                    format!("busy: {limit} requests wait for a child of this server already");
+                let reason = format!(
+                    "busy: no child of this server is free, and no more than {limit} requests may wait for one"
+                );
                 Self::later("busy", reason, SOON)
             }
             AcquireError::Timeout { context, .. }
@@ -330,7 +331,7 @@ impl From<NotSubscribed> for Failure {
             }
             NotSubscribed::NotOffered => Self::refused(
                 METHOD_NOT_FOUND,
-                "no child of this server lives for longer than a request",
+                "this server offers no subscriptions: each of its children serves one request",
             ),
             NotSubscribed::TooMany => Self::reply(
                 "refused",

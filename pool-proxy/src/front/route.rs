@@ -1,4 +1,4 @@
-//! Who is let in, and what a path leads to.
+//! Which requests are let in, and what a path leads to.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Who may ask: checked before anything of a request is read but its head.
+//! Which clients may ask. That is checked before anything of a request is read but its head.
 //!
 //! | file | what it decides |
 //! |---|---|

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 
 use crate::config::TokenSettings;
 
-/// Who asks. Two principals never share a child, unless its server is declared stateless.
+/// A client or a group of clients that is told from others. Two principals never share a child, unless its server is declared stateless.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Principal(Arc<str>);
 
@@ -31,7 +31,7 @@ struct Known {
     is_admin: bool,
 }
 
-/// Who asks, and for what it may.
+/// The principal of a request, and what it may ask for.
 #[derive(Debug, Clone)]
 pub(crate) struct Access<'t> {
     pub(crate) principal: Principal,
@@ -56,7 +56,7 @@ impl Tokens {
         }
     }
 
-    /// Who asks; `None` if it is nobody that is known.
+    /// The principal that asks; `None` without a known token.
     pub(crate) fn access(&self, headers: &HeaderMap) -> Option<Access<'_>> {
         if self.known.is_empty() {
             return Some(Access {
@@ -129,7 +129,7 @@ fn digits(text: &str) -> [u8; 32] {
 }
 
 const ANONYMOUS: &str = "anonymous";
-/// No name of a token: it has a blank in it and is only a part of keys.
+/// Only a part of the keys of `stateless` servers, and all of those have it: a token of this name shares nothing by it.
 const EVERYBODY: &str = "all principals";
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::own_start::{Started, attend, start_first};
 use crate::asker::Asker;
-use crate::backend::{EraError, OwnChildren, Pools, SharedChildren, is_modern};
+use crate::backend::{EraError, OwnChildren, Pools, SharedChildren};
 use crate::delivery::{Failure, LATER};
 use crate::request_log::RequestLog;
 use crate::sessions::{InUse, Kind, LiveChild, OwnChild, Place};
@@ -118,7 +118,11 @@ async fn begin_own(
     let Some(greeting) = greeting else {
         // The child refuses the client: no session begins, and the child ends.
         let limit = asker.server.settings.probe_timeout;
-        if is_modern(&child.connection().caller(), limit).await {
+        let sessionless = asker.server.sessionless();
+        if sessionless
+            .is_modern(&child.connection().caller(), limit)
+            .await
+        {
             return Err((&EraError::OnlyModern).into());
         }
         return Ok((json(reply), None));

@@ -5,11 +5,9 @@ use std::future::pending;
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use serde_json::json;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
-use crate::backend::Subscriber;
+use crate::backend::{News, Subscriber};
 use crate::delivery::COMMENT_INTERVAL;
 use crate::sessions::{InUse, Kind, StreamTurn};
 use crate::wire::{Answer, COMMENT, event, sse};
@@ -44,7 +42,7 @@ struct Listener {
     session: InUse,
     turn: StreamTurn,
     /// Of the children that the session shares.
-    news: Option<broadcast::Receiver<Bytes>>,
+    news: Option<News>,
 }
 
 impl Listener {
@@ -87,20 +85,10 @@ impl Listener {
 }
 
 /// What children that are shared say to the client of a session.
-async fn shared_message(
-    news: &mut broadcast::Receiver<Bytes>,
-    subscriber: &Subscriber,
-) -> Option<Bytes> {
-    loop {
-        tokio::select! {
-            uri = subscriber.next() => return Some(updated(&uri)),
-            one = news.recv() => match one {
-                Ok(message) => return Some(message),
-                // A later one says the same.
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
-            },
-        }
+async fn shared_message(news: &mut News, subscriber: &Subscriber) -> Option<Bytes> {
+    tokio::select! {
+        uri = subscriber.next() => Some(updated(&uri)),
+        change = news.next() => change,
     }
 }
 

@@ -130,7 +130,10 @@ async fn to_child(
         Ok(place) => log.hold(place),
         Err(too_many) => return failed(&too_many.into(), Some(&id), &mut log),
     }
-    let exchange = match key.exchange(message.bytes, terms) {
+    // None is offered, so the protocol demands that the wish is ignored: nobody could ask for it, since a task stays in
+    // the child that has begun it.
+    let bytes = message.without_task().unwrap_or(message.bytes);
+    let exchange = match key.exchange(bytes, terms) {
         Ok(exchange) => exchange,
         Err(error) => return failed(&error.into(), Some(&id), &mut log),
     };

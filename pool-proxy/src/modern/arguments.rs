@@ -26,7 +26,7 @@ pub(super) fn check_arguments(
         match (said.next(), meant) {
             (None, None) => {}
             (None, Some(_)) => return bad("is missing"),
-            (Some(_), None) => return bad("is of an argument that is missing"),
+            (Some(_), None) => return bad("is there, but the argument that it repeats is missing"),
             (Some(_), Some(_)) if said.next().is_some() => return bad("is there twice"),
             (Some(said), Some(meant)) => {
                 let said = said.to_str().ok().map(str::trim).and_then(decoded);

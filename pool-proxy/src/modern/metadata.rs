@@ -1,6 +1,7 @@
 //! Whether what a request says of itself is complete, and its headers say the same.
 //!
-//! What routes or filters requests by their headers must not be told one thing, and the server another.
+//! A program on the way may route or filter requests by their headers. It must not read one thing there, and the server
+//! another thing in the body.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;

@@ -66,7 +66,7 @@ pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: Client
             Ok(place) => {
                 log.hold(place);
                 log.note_stream();
-                listen(asker, &key, &message, log).await
+                listen(asker, &key, &message, log)
             }
             Err(too_many) => failed(too_many.into(), id.as_ref(), &mut log),
         },

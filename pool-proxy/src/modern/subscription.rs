@@ -1,10 +1,12 @@
 //! The stream of a client that wants to be told of changes.
 //!
 //! Of lists it is acknowledged here, and holds no child: children tell the proxy anyway. Of resources it is
-//! acknowledged when a child has agreed, and holds one.
+//! acknowledged when a child has agreed, and holds one. The acknowledgement is the first message, by the protocol,
+//! and there is one for all that is wanted: while it waits for a child, the stream has comments.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,63 +15,45 @@ use futures_util::future::join_all;
 use futures_util::stream::unfold;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::asker::Asker;
-use crate::backend::{Hello, KeyState, SUBSCRIPTIONS_MAX, Subscriber};
+use crate::backend::{Hello, KeyState, News, SUBSCRIPTIONS_MAX, Subscriber};
 use crate::delivery::COMMENT_INTERVAL;
 use crate::request_log::RequestLog;
 use crate::wire::{Answer, COMMENT, ClientMessage, event, result_object, sse};
 
 /// Answers `subscriptions/listen`.
-pub(super) async fn listen(
+pub(super) fn listen(
     asker: &Asker<'_>,
     key: &Arc<KeyState>,
     message: &ClientMessage,
     log: RequestLog,
 ) -> Answer {
     let wanted = wanted(&message.params);
-    let (agreed, news) = (
-        agreed(&wanted, key.promise.hello().as_deref()),
-        key.promise.news(),
-    );
-    let id = message.id.clone().unwrap_or_default();
-    let mut acknowledged: Map<String, Value> = agreed
-        .iter()
-        .map(|kind| ((*kind).to_owned(), Value::Bool(true)))
-        .collect();
-    let subscriber = key.subscriber(&asker.principal);
+    let subscriber = Arc::new(key.subscriber(&asker.principal));
     let limit = asker.server.settings.request_timeout;
-    let subscribed = subscribe(key, &subscriber, &wanted, limit).await;
-    if !subscribed.is_empty() {
-        acknowledged.insert(RESOURCES.to_owned(), subscribed.into());
-    }
-    let mut params = Map::new();
-    params.insert("notifications".to_owned(), acknowledged.into());
-    let method = "notifications/subscriptions/acknowledged";
-    let first = event(&tagged(method, params, &id));
+    let asking = {
+        let (key, subscriber, wanted) = (Arc::clone(key), Arc::clone(&subscriber), wanted.clone());
+        async move { subscribe(&key, &subscriber, &wanted, limit).await }
+    };
     let subscription = Subscription {
-        news,
-        agreed,
+        stage: Stage::Asking(Box::pin(asking)),
+        is_begun: false,
+        news: key.promise.news(),
+        agreed: Vec::new(),
+        key: Arc::clone(key),
+        wanted,
         subscriber,
-        id,
+        id: message.id.clone().unwrap_or_default(),
         stop: asker.app.stop.clone(),
-        is_over: false,
         log,
     };
-    sse(unfold(
-        (Some(first), subscription),
-        |(first, mut subscription)| async {
-            let bytes = match first {
-                Some(first) => first,
-                None => subscription.next().await?,
-            };
-            Some((bytes, (None, subscription)))
-        },
-    ))
+    sse(unfold(subscription, |mut subscription| async {
+        let bytes = subscription.next().await?;
+        Some((bytes, subscription))
+    }))
 }
 
 /// Subscribes to the resources that are wanted, all at once. What a child refuses is left out, as is what no
@@ -92,31 +76,75 @@ async fn subscribe(
 }
 
 struct Subscription {
-    news: broadcast::Receiver<Bytes>,
+    stage: Stage,
+    /// Whether the client has got anything yet.
+    is_begun: bool,
+    news: News,
+    /// The kinds of lists that it is told of.
     agreed: Vec<&'static str>,
-    subscriber: Subscriber,
+    key: Arc<KeyState>,
+    wanted: Map<String, Value>,
+    subscriber: Arc<Subscriber>,
     id: Bytes,
     stop: CancellationToken,
-    is_over: bool,
     log: RequestLog,
+}
+
+enum Stage {
+    /// Yields the resources that a child has agreed to. Nothing but comments is sent before the acknowledgement.
+    Asking(Pin<Box<dyn Future<Output = Vec<Value>> + Send>>),
+    Open,
+    Over,
 }
 
 impl Subscription {
     async fn next(&mut self) -> Option<Bytes> {
-        if self.is_over {
-            return None;
-        }
         let stop = self.stop.clone();
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {
-                self.is_over = true;
-                self.log.set_outcome("ok");
-                Some(event(&closing(&self.id)))
+        let is_begun = std::mem::replace(&mut self.is_begun, true);
+        match &mut self.stage {
+            Stage::Asking(asking) => {
+                let silence = async {
+                    // The first comment sends the head of the answer, so that the client knows that it is heard.
+                    if is_begun {
+                        sleep(COMMENT_INTERVAL).await;
+                    }
+                };
+                let subscribed = tokio::select! {
+                    biased;
+                    subscribed = asking => subscribed,
+                    () = stop.cancelled() => Vec::new(),
+                    () = silence => return Some(COMMENT),
+                };
+                self.stage = Stage::Open;
+                Some(self.acknowledgement(subscribed))
             }
-            message = self.message() => message.map(|message| event(&message)),
-            () = sleep(COMMENT_INTERVAL) => Some(COMMENT),
+            Stage::Open => tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    self.stage = Stage::Over;
+                    self.log.set_outcome("ok");
+                    Some(event(&closing(&self.id)))
+                }
+                message = self.message() => message.map(|message| event(&message)),
+                () = sleep(COMMENT_INTERVAL) => Some(COMMENT),
+            },
+            Stage::Over => None,
         }
+    }
+
+    fn acknowledgement(&mut self, resources: Vec<Value>) -> Bytes {
+        self.agreed = agreed(&self.wanted, self.key.promise.hello().as_deref());
+        let lists = self.agreed.iter();
+        let mut acknowledged: Map<String, Value> = lists
+            .map(|kind| ((*kind).to_owned(), Value::Bool(true)))
+            .collect();
+        if !resources.is_empty() {
+            acknowledged.insert(RESOURCES.to_owned(), resources.into());
+        }
+        let mut params = Map::new();
+        params.insert("notifications".to_owned(), acknowledged.into());
+        let method = "notifications/subscriptions/acknowledged";
+        event(&tagged(method, params, &self.id))
     }
 
     async fn message(&mut self) -> Option<Bytes> {
@@ -126,17 +154,10 @@ impl Subscription {
                     let params = Map::from_iter([("uri".to_owned(), Value::from(&*uri))]);
                     return Some(tagged("notifications/resources/updated", params, &self.id));
                 }
-                message = self.news.recv() => message,
+                change = self.news.next() => change?,
             };
-            match message {
-                Ok(message) => {
-                    if let Some(tagged) = self.wanted(&message) {
-                        return Some(tagged);
-                    }
-                }
-                // A later one says the same.
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
+            if let Some(tagged) = self.wanted(&message) {
+                return Some(tagged);
             }
         }
     }

@@ -33,11 +33,11 @@ pub(crate) struct Place {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum NoPlace {
     #[error(
-        "there are {max} sessions, all in use or of others, and no more are allowed (limits.sessions_max)"
+        "all {max} places of sessions are taken, and no session may end for a new one of yours (limits.sessions_max)"
     )]
     All { max: usize },
     #[error(
-        "you have {max} sessions, all in use, and no more are allowed (limits.sessions_per_principal_max)"
+        "all {max} places of your sessions are taken, by sessions in use and by starts that go on (limits.sessions_per_principal_max)"
     )]
     Principal { max: usize },
 }

@@ -3,12 +3,12 @@
 //! With `sharing = "session"` each session holds a child, idle or not. When somebody waits for a child that a
 //! limit does not allow, an idle session ends:
 //!
-//! * of the principal that holds most children, where whoever asks is counted with the child that it asks
-//!   for, and comes first of equals. So nobody with fewer children than the asker loses one;
-//! * the one whose last request ended first. Never one with a request under way; a stream that waits for news
-//!   is none.
-//! * A session that was used a short time ago is spared, unless its principal still holds no fewer children
-//!   than the asker when both are served.
+//! * It is one of the principal that holds most children. The asker counts with the child that it waits for. If it
+//!   holds as many as another one then, its own session ends. So a principal loses no child to one that holds as many.
+//! * Of those it is the one whose last request ended first. A session with a request under way never ends; a
+//!   stream that waits for news is no such request.
+//! * A session that was used a short time ago is spared, unless its principal holds at least two children more
+//!   than the asker. Then it still holds as many when one has gone over.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -21,6 +22,8 @@ pub(crate) struct ClientMessage {
     pub(crate) params: Bytes,
     /// The whole message.
     pub(crate) bytes: Bytes,
+    /// Whether its params have a member `task`: it asks that the request becomes a task.
+    asks_for_task: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,22 +104,40 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<ClientMessage, BadMessage> {
             "an id is a string or a number that can be read",
         ));
     }
-    if let Some(params) = head.params
-        && params.get().starts_with('{')
-    {
-        members(params.get().as_bytes()).map_err(BadMessage::NotJson)?;
-    }
+    let params = head.params.map(RawValue::get);
+    let asks_for_task = match params.filter(|params| params.starts_with('{')) {
+        Some(params) => {
+            let members = members(params.as_bytes()).map_err(BadMessage::NotJson)?;
+            members.contains_key("task")
+        }
+        None => false,
+    };
     Ok(ClientMessage {
         kind,
         id: head
             .id
             .map(|id| Bytes::copy_from_slice(id.get().as_bytes())),
-        params: head.params.map_or(Bytes::new(), |params| {
-            bytes.slice_ref(params.get().as_bytes())
-        }),
+        params: params.map_or(Bytes::new(), |params| bytes.slice_ref(params.as_bytes())),
         method: head.method.map_or(String::new(), Cow::into_owned),
         bytes: bytes.clone(),
+        asks_for_task,
     })
+}
+
+impl ClientMessage {
+    /// The same request as one that asks for no task; `None` if it is one.
+    pub(crate) fn without_task(&self) -> Option<Bytes> {
+        if !self.asks_for_task {
+            return None;
+        }
+        let mut params = members(&self.params).ok()?;
+        params.remove("task");
+        let params = serde_json::to_string(&params).ok()?;
+        let id = String::from_utf8_lossy(self.id.as_deref()?);
+        let method = Value::from(&*self.method);
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#);
+        Some(text.into())
+    }
 }
 
 /// Whether it is a string or a number that others can read, too: no half of a surrogate pair, no 1e999.
@@ -145,6 +166,17 @@ mod tests {
 
     fn of(text: &'static str) -> Result<ClientMessage, BadMessage> {
         parse(&Bytes::from_static(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_request_without_its_task_is_the_same_otherwise() {
+        let of = |text: &'static str| parse(&Bytes::from_static(text.as_bytes())).unwrap();
+        let call = r#"{"id":1234567890123456789012,"method":"tools/call","params":{"t\u0061sk":{},"name":"a","arguments":{"task":1.50}},"jsonrpc":"2.0"}"#;
+        let same = r#"{"jsonrpc":"2.0","id":1234567890123456789012,"method":"tools/call","params":{"arguments":{"task":1.50},"name":"a"}}"#;
+        assert_eq!(of(call).without_task().unwrap(), same);
+        assert_eq!(of(same).without_task(), None);
+        let other = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        assert_eq!(of(other).without_task(), None);
     }
 
     #[test]

@@ -181,6 +181,13 @@ impl Reply {
         last
     }
 
+    /// The next bytes of a stream, which may be a comment.
+    pub(crate) async fn frame(&mut self) -> String {
+        let frame = self.body.frame().await.unwrap().unwrap();
+        let bytes = frame.into_data().unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
     /// The next message of a stream; `None` at its end. Comments are passed over.
     pub(crate) async fn event(&mut self) -> Option<Value> {
         assert_eq!(self.headers["content-type"], "text/event-stream");

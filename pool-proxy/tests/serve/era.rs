@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::client::{Client, NEWEST, initialize};
-use crate::proxy::{Beacon, Proxy, Sighting, legacy, modern_server};
+use crate::proxy::{Beacon, Proxy, Sighting, legacy, modern_server, scratch, script};
 use crate::run;
 use crate::stateless::{VERSION, modern, speaking};
 
@@ -201,5 +201,36 @@ fn clients_are_told_if_a_server_speaks_nothing_that_the_proxy_does() {
             "",
             "it was not initialized, and has ended"
         );
+    });
+}
+
+#[test]
+fn a_server_of_sessions_that_is_replaced_by_a_modern_one_serves_modern_clients() {
+    run(async {
+        let beacon = Beacon::new();
+        let server = scratch("py");
+        let replace = |name: &str| {
+            drop(std::fs::remove_file(&server));
+            std::os::unix::fs::symlink(script(name), &server).unwrap();
+        };
+        replace("legacy.py");
+        let config = legacy(&beacon, "").replace(&script("legacy.py"), server.to_str().unwrap());
+        let proxy = Proxy::configured(&format!("[log]\nformat = 'off'\n{config}"));
+        let client = Client::new(proxy.address);
+        let refused = call(&client, "echo", json!({ "text": "hi" })).await;
+        assert_eq!(refused["error"]["code"], -32022);
+        replace("modern.py");
+        // A client with sessions finds out.
+        let refused = client.post(&initialize(NEWEST)).await.last().await;
+        assert_eq!(refused["error"]["data"], json!({ "supported": [VERSION] }));
+        // The child that could serve nobody was a failed start, and the next one comes some seconds later.
+        let reply = loop {
+            let reply = call(&client, "echo", json!({ "text": "hi" })).await;
+            if reply.get("error").is_none() {
+                break reply;
+            }
+        };
+        std::fs::remove_file(&server).unwrap();
+        assert_eq!(text(&reply), "hi");
     });
 }

@@ -195,7 +195,12 @@ fn callers_of_a_server_that_is_busy_or_starts_are_told_so() {
         let proxy = Proxy::configured(&legacy(&beacon, lines));
         let mut reply = Client::new(proxy.address).post(&initialize(NEWEST)).await;
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(reply.text().await.contains("0 requests wait"));
+        assert!(
+            reply
+                .text()
+                .await
+                .contains("no more than 0 requests may wait")
+        );
 
         // It reads, and never answers its first message.
         let command = "['sh', '-c', 'while read -r line; do :; done']";

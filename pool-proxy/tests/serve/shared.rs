@@ -417,3 +417,39 @@ fn a_child_of_an_older_promise_gets_no_further_request() {
         old.gone().await;
     });
 }
+
+#[test]
+fn a_burst_of_changes_of_one_list_hides_no_change_of_another() {
+    run(async {
+        let beacon = Beacon::new();
+        let proxy = Proxy::configured(&legacy(&beacon, "sharing = 'shared'\nchildren_max = 1"));
+        let client = Client::new(proxy.address).begin(NEWEST).await;
+        let mut stream = client.send(Method::GET, "").await;
+        client.call(1, "burst", json!({})).await;
+        let mut told = std::collections::BTreeSet::new();
+        while told.len() < 2 {
+            let changed = stream.event().await.unwrap();
+            told.insert(changed["method"].as_str().unwrap().to_owned());
+        }
+        let methods = ["prompts", "tools"].map(|list| format!("notifications/{list}/list_changed"));
+        assert_eq!(told.into_iter().collect::<Vec<_>>(), methods);
+    });
+}
+
+#[test]
+fn a_call_that_asks_for_a_task_is_a_call_like_any_other() {
+    run(async {
+        for sharing in ["shared", "request"] {
+            let beacon = Beacon::new();
+            let proxy = Proxy::configured(&legacy(&beacon, &format!("sharing = '{sharing}'")));
+            let client = Client::new(proxy.address);
+            let params =
+                json!({ "name": "params", "task": { "ttl": 60000 }, "arguments": { "n": 1 } });
+            let reply = client.ask("t", "tools/call", params).await;
+            let given = reply["result"]["content"][0]["text"].as_str().unwrap();
+            let given: serde_json::Value = serde_json::from_str(given).unwrap();
+            let without = json!({ "name": "params", "arguments": { "n": 1 } });
+            assert_eq!(given, without, "{sharing}: {reply}");
+        }
+    });
+}

@@ -298,3 +298,26 @@ fn a_client_that_closes_its_stream_cancels_at_the_child() {
         assert_eq!(child.line().await, "cancelled\n");
     });
 }
+
+#[test]
+fn a_subscription_that_waits_for_a_child_is_a_stream_at_once() {
+    run(async {
+        let beacon = Beacon::new();
+        let lines = "sharing = 'shared'\nrequest_timeout = '2s'";
+        let proxy = Proxy::configured(&legacy(&beacon, lines));
+        let client = Client::new(proxy.address);
+        let wanted = json!({ "toolsListChanged": true, "resourceSubscriptions": ["a:never"] });
+        let listen = modern("subscriptions/listen", json!({ "notifications": wanted }));
+        let mut stream = speaking(&client, "subscriptions/listen")
+            .post(&listen)
+            .await;
+        let first = stream.frame().await;
+        assert!(first.starts_with(':'), "no comment: {first}");
+        // The first message still is the acknowledgement, of what was agreed to in time.
+        let acknowledged = stream.event().await.unwrap();
+        assert_eq!(
+            acknowledged["params"]["notifications"],
+            json!({ "toolsListChanged": true })
+        );
+    });
+}

@@ -64,6 +64,8 @@ def call(request, params):
         return text(told)
     if name == "client":
         return text(json.dumps(client))
+    if name == "params":
+        return text(json.dumps(params))
     if name == "environment":
         return text(json.dumps(dict(os.environ)))
     if name == "progress":
@@ -93,6 +95,11 @@ def call(request, params):
         return text("logged")
     if name == "change":
         say({"method": "notifications/tools/list_changed"})
+        return text("changed")
+    if name == "burst":
+        # Of one kind once, then of another more often than anybody keeps.
+        for kind in ["prompts"] + ["tools"] * 100:
+            say({"method": f"notifications/{kind}/list_changed"})
         return text("changed")
     if name == "update":
         say({"method": "notifications/resources/updated", "params": {"uri": arguments["uri"]}})
