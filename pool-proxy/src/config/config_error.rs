@@ -49,7 +49,8 @@ pub(crate) enum ConfigError {
     TooLarge { key: &'static str, max: usize },
     #[error(
         "{listen} is not loopback and there are no [tokens]: everybody who reaches it could use the \
-         servers. If that is meant, add --without-tokens"
+         servers. Give each client a token, [tokens.NAME] in the configuration file, or add --without-tokens if \
+         that is meant"
     )]
     Open { listen: SocketAddr },
 }

@@ -109,7 +109,8 @@ async fn routed(app: &Arc<App>, head: &Parts, body: Incoming) -> Answer {
         _ => {}
     }
     let Some(access) = access else {
-        let mut answer = plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
+        let reason = "a known token is needed, in a header: Authorization: Bearer TOKEN\n";
+        let mut answer = plain(StatusCode::UNAUTHORIZED, reason);
         answer
             .headers_mut()
             .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -119,7 +120,7 @@ async fn routed(app: &Arc<App>, head: &Parts, body: Incoming) -> Answer {
         .server_at(path)
         .filter(|server| access.may_use(&server.name));
     let Some(server) = server else {
-        return not_found(app, path);
+        return not_found(app, path, |name| access.may_use(name));
     };
     let asker = Asker {
         app,
@@ -136,11 +137,16 @@ async fn routed(app: &Arc<App>, head: &Parts, body: Incoming) -> Answer {
     era::serve(&asker, head, body).await
 }
 
-fn not_found(app: &App, path: &str) -> Answer {
+/// Names no server that the token is not for.
+fn not_found(app: &App, path: &str, may_use: impl Fn(&str) -> bool) -> Answer {
     let reason = match path {
-        "/readyz" | "/metrics" => "this path needs a token with `admin = true`\n",
-        "/mcp" if app.servers.len() > 1 => "there are several servers: /servers/NAME/mcp\n",
-        _ => "nothing here: /mcp, /servers/NAME/mcp, /healthz, /readyz, /metrics\n",
+        "/readyz" | "/metrics" => "this path needs a token with `admin = true`\n".to_owned(),
+        _ => {
+            let names = app.servers.keys().filter(|name| may_use(name));
+            let paths = names.map(|name| format!("/servers/{name}/mcp\n"));
+            let paths: String = paths.collect();
+            format!("there is nothing at this path. Your servers are at\n{paths}")
+        }
     };
     because(plain(StatusCode::NOT_FOUND, reason), "path")
 }

@@ -11,7 +11,9 @@ use crate::backend::Pools;
 use crate::delivery::Failure;
 use crate::request_log::RequestLog;
 use crate::sessions::InUse;
-use crate::wire::{Answer, ClientMessage, Kind, Revision, accepted, because, refuse};
+use crate::wire::{
+    Answer, ClientMessage, Kind, MODERN_VERSION, Revision, accepted, because, refuse,
+};
 
 /// Answers a message.
 pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: ClientMessage) -> Answer {
@@ -96,7 +98,7 @@ fn missing_session() -> Answer {
         StatusCode::BAD_REQUEST,
         None,
         SERVER_ERROR,
-        "Mcp-Session-Id is missing",
+        "Mcp-Session-Id is missing: give this address to an MCP client, which begins a session with initialize",
     )
 }
 
@@ -127,7 +129,9 @@ pub(super) fn speaks_batches(asker: &Asker<'_>, headers: &HeaderMap) -> bool {
 
 fn unknown_version(id: Option<&Bytes>) -> Answer {
     let known = Revision::ALL.map(Revision::name).join(", ");
-    let reason = format!("MCP-Protocol-Version is none of {known}");
+    let reason = format!(
+        "MCP-Protocol-Version must be the one that initialize has agreed to, one of {known}, or {MODERN_VERSION}"
+    );
     let refusal = refuse(StatusCode::BAD_REQUEST, id, SERVER_ERROR, &reason);
     because(refusal, "version")
 }

@@ -67,10 +67,19 @@ fn strange_heads_and_bodies_get_a_clear_status_and_reach_no_child() {
             client.send(Method::PUT, "").await.status,
             StatusCode::METHOD_NOT_ALLOWED
         );
-        assert_eq!(
-            client.send(Method::GET, "").await.status,
-            StatusCode::BAD_REQUEST
+        // As a browser asks.
+        let page = client.with("accept", "text/html,*/*;q=0.8");
+        let mut reply = page.send(Method::GET, "").await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+        let said = reply.text().await;
+        assert!(
+            said.contains("give this address to an MCP client"),
+            "{said}"
         );
+        let old = client.with("mcp-protocol-version", "2024-11-05");
+        let said = old.send(Method::POST, call.clone()).await.text().await;
+        let known = "2025-03-26, 2025-06-18, 2025-11-25, or 2026-07-28";
+        assert!(said.contains(known), "{said}");
         assert_counted(&at("/metrics")).await;
         assert!(beacon.is_quiet().await, "no child was started");
         assert_eq!(
@@ -89,7 +98,7 @@ async fn assert_counted(metrics: &Client) {
         (403, "origin", 2),
         (415, "type", 2),
         (406, "accept", 1),
-        (400, "version", 1),
+        (400, "version", 2),
         (404, "session", 1),
         (400, "header", 3),
         (400, "message", 4),
@@ -134,7 +143,8 @@ fn the_short_path_is_for_one_server_only() {
         let call = tool(1, "pid", json!({}));
         let mut reply = Client::new(proxy.address).post(&call).await;
         assert_eq!(reply.status, StatusCode::NOT_FOUND);
-        assert!(reply.text().await.contains("/servers/NAME/mcp"));
+        let servers = "/servers/legacy/mcp\n/servers/other/mcp\n";
+        assert!(reply.text().await.ends_with(servers));
     });
 }
 
@@ -228,16 +238,18 @@ fn without_a_known_token_nothing_is_told() {
         let client = Client::at(proxy.address, "/servers/legacy/mcp");
         let call = tool(1, "pid", json!({}));
         for stranger in [client.clone(), client.with("authorization", "Bearer tes")] {
-            let reply = stranger.post(&call).await;
+            let mut reply = stranger.post(&call).await;
             assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
             assert_eq!(reply.headers["www-authenticate"], "Bearer");
+            let said = reply.text().await;
+            assert!(said.contains("Authorization: Bearer TOKEN"), "{said}");
         }
         let known = client.with("authorization", "Bearer test");
-        assert_eq!(
-            known.post(&call).await.status,
-            StatusCode::NOT_FOUND,
-            "not its server"
-        );
+        let mut reply = known.post(&call).await;
+        assert_eq!(reply.status, StatusCode::NOT_FOUND, "not its server");
+        let said = reply.text().await;
+        assert!(said.contains("/servers/other/mcp"), "{said}");
+        assert!(!said.contains("legacy"), "{said}");
         assert!(beacon.is_quiet().await);
     });
 }
@@ -252,7 +264,7 @@ fn a_start_that_makes_no_sense_is_refused_with_the_reason() {
         ),
         (
             &["serve", "--listen", "0.0.0.0:0", "--", "cat"],
-            "--without-tokens",
+            "[tokens.NAME] in the configuration file, or add --without-tokens",
         ),
         (&["serve", "--config", "/no/such/file"], "/no/such/file"),
         (&["serve", "--listne", "127.0.0.1:0"], "--listen"),
