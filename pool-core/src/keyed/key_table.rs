@@ -84,6 +84,8 @@ struct KeyRecord<E> {
     entry: Arc<E>,
     number: u64,
     leases_seen: u64,
+    /// A new key saw since the last sweep that it was used.
+    was_used: bool,
     /// When it was last seen in use.
     used_at: Instant,
 }
@@ -252,6 +254,7 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
             entry: Arc::clone(&entry),
             number,
             leases_seen: 0,
+            was_used: false,
             used_at: now,
         };
         self.keys.insert(key.clone(), record);
@@ -293,6 +296,8 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
                 self.removed.keys.extend(unused);
                 return Ok(());
             }
+            // The next sweep must not miss that use.
+            record.was_used |= is_free;
             if is_free && unused.is_none() {
                 unused = Some(key.clone());
             }
@@ -362,7 +367,8 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         for (key, record) in &mut self.keys {
             // Both are asked: the second says whether it was used in between.
             let is_in_use = record.is_in_use();
-            if record.take_used() || is_in_use {
+            let was_used = std::mem::take(&mut record.was_used);
+            if record.take_used() || was_used || is_in_use {
                 record.used_at = now;
             } else if now.saturating_duration_since(record.used_at) >= timeout {
                 unused.push(key.clone());

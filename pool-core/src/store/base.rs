@@ -58,6 +58,8 @@ pub(crate) struct Store<C: Send + 'static, L: Lending> {
     pub(super) allotment: Option<Allotment>,
     /// How many connections the pool asks the budget for,
     pub(super) asked: usize,
+    /// of which no caller waits for so many,
+    pub(super) asked_spread: usize,
     /// and how many the budget was told, which can be more.
     pub(super) told: usize,
     /// Since when the budget has granted nothing though callers wait.
@@ -95,6 +97,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             idle: Vec::new(),
             allotment: None,
             asked: 0,
+            asked_spread: 0,
             told: 0,
             ungranted_since: None,
             total_weight: 0,

@@ -31,7 +31,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         if demand == Demand::NONE && self.may_open() {
             self.set_alarm(self.pacer.not_before());
         }
-        self.asked = demand.callers;
+        (self.asked, self.asked_spread) = (demand.callers, demand.spread);
         // As long as the budget does not know better, the pool itself is among those that want one.
         self.told = self.told.max(demand.callers);
         demand
@@ -72,13 +72,15 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         self.asked = self.asked.min(self.connect_demand(now).callers);
     }
 
-    /// If less is wanted than the budget was asked for, the maintenance task must tell it: otherwise
-    /// other pools would give up connections for nobody.
+    /// If less is wanted than the budget was asked for, or callers wait for less of it, the maintenance task
+    /// must tell it: otherwise other pools would give up connections for nobody.
     #[cold]
     pub(super) fn watch_demand(&mut self) {
-        let callers = self.connect_demand(self.tick).callers;
-        if callers < self.asked {
-            self.asked = callers;
+        let Demand {
+            callers, spread, ..
+        } = self.connect_demand(self.tick);
+        if callers < self.asked || spread > self.asked_spread {
+            (self.asked, self.asked_spread) = (callers, spread);
             self.kick();
         }
     }

@@ -70,6 +70,21 @@ async fn key_that_is_not_used_for_its_idle_timeout_is_dropped() {
     servers.finish().await;
 }
 
+/// A new key that looked at it has not used up what the idle timeout goes by.
+#[tokio::test(start_paused = true)]
+async fn key_that_another_one_passed_over_keeps_its_idle_timeout() {
+    let servers = Servers::with(|builder| builder.max_keys(2).key_idle_timeout(MINUTE));
+    drop(servers.lease("kept").await);
+    drop(servers.lease("other").await);
+    pass(50 * SECOND).await;
+    drop(servers.lease("kept").await);
+    drop(servers.lease("new").await);
+    assert!(servers.pools.status_of(&"other").is_none());
+    pass(MINUTE / 2).await;
+    assert!(servers.pools.status_of(&"kept").is_some());
+    servers.finish().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn new_key_takes_the_place_of_one_that_is_not_in_use() {
     let servers = Servers::new(3);

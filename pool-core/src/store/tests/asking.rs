@@ -8,8 +8,8 @@ use crate::budget::{Budget, BudgetPermit, Demand, Member, Membership, Terms};
 use crate::error::ConnectError;
 use crate::id::CloseReason;
 use crate::store::{
-    Condition, Exclusive, GoalEnd, GoalKey, Limits, Multiplexed, Sharing, SlotKey, Store,
-    TargetLeases, Turn, WaiterKey,
+    Condition, Exclusive, Found, GoalEnd, GoalKey, Limits, Multiplexed, Sharing, SlotKey, Store,
+    TargetLeases, Turn, WaitEnd, WaiterKey,
 };
 use crate::sync::Arc;
 use crate::time::Time;
@@ -393,6 +393,41 @@ fn shared(ours: &Arc<Membership>, other: &Arc<Membership>) -> (Shared, SlotKey, 
     assert!(asked.is_none(), "the budget is full");
     assert!(store.is_pressed());
     (store, opening.key, permit)
+}
+
+#[test]
+fn a_pool_tells_its_budget_that_its_callers_wait_no_more_though_it_would_spread_them() {
+    let is_kicked = |store: &mut Shared| store.take_effects().is_some_and(|owed| owed.kick);
+    let mut store = Shared::new(Limits {
+        max_size: 2,
+        sharing: Sharing {
+            target_leases: TargetLeases::Fixed(2),
+            max_leases: 2,
+            max_surge: 1,
+        },
+        ..limits()
+    });
+    let callers = [0; 3].map(|_| store.enqueue(Waker::noop().clone(), request(), Turn::New));
+    let opening = store.open(at(1)).expect("callers wait");
+    store.opened(opening.key, "one", at(1));
+    drop(store.take_served());
+    assert_eq!(store.ask(at(1)), demand(1, 0), "one is left");
+    drop(store.take_effects());
+    let found = store.poll_waiter(callers[0], Waker::noop());
+    let Found::Done(WaitEnd::Served(share), _) = found else {
+        panic!("it was served");
+    };
+    store.accept_share(share).expect("it serves");
+    store.give_back_share(share, Condition::Clean);
+    drop(store.take_served());
+    assert!(is_kicked(&mut store), "nobody waits any more");
+    let spread = Demand {
+        spread: 1,
+        ..demand(1, 0)
+    };
+    assert_eq!(store.ask(at(1)), spread);
+    drop(store.take_served());
+    assert!(!is_kicked(&mut store), "it was told once");
 }
 
 #[test]
