@@ -58,7 +58,11 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     while let Some(symbols) = calls.join_next().await {
         let symbols = symbols??;
         let names = symbols.iter().filter_map(|symbol| symbol["name"].as_str());
-        println!("pid {}: {:?}", child.pid(), names.collect::<Vec<_>>());
+        println!(
+            "pid {}: {:?}",
+            child.process().pid(),
+            names.collect::<Vec<_>>()
+        );
     }
 
     // As the protocol wants it; then the pool sees to it that the child really ends.

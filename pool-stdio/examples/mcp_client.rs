@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             let child = pool.acquire().await?;
             let limit = Duration::from_secs(10);
             let tools: Value = child.call("tools/list", &json!({})).within(limit).await?;
-            Ok::<_, Box<dyn Error + Send + Sync>>((child.pid(), tools))
+            Ok::<_, Box<dyn Error + Send + Sync>>((child.process().pid(), tools))
         });
     }
     let mut names = Vec::new();

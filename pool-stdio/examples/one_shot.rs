@@ -49,7 +49,7 @@ async fn use_pool() -> Result<(), Box<dyn Error>> {
         let output = child.run(input).within(Duration::from_secs(5)).await?;
         println!(
             "pid {}: {:?}, {}, stderr {:?}",
-            child.pid(),
+            child.process().pid(),
             output.stdout,
             output.exit,
             output.stderr.text

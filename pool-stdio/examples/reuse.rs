@@ -36,7 +36,7 @@ async fn use_pool() -> Result<(), Box<dyn Error + Send + Sync>> {
         Box::pin(async {
             let limit = Duration::from_secs(5);
             let hello = child.request("hello").within(limit).await?;
-            println!("pid {} is ready: {:?}", child.pid(), hello.bytes);
+            println!("pid {} is ready: {:?}", child.process().pid(), hello.bytes);
             Ok(())
         })
     });

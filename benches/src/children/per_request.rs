@@ -129,7 +129,7 @@ fn rounds(
     runtime.block_on(async {
         let connector = StdioConnector::new(program.spec())?;
         let pool = ConnectionPool::builder(connector).max_size(1).build()?;
-        cores.move_child(pool.acquire().await?.pid())?;
+        cores.move_child(pool.acquire().await?.process().pid())?;
         let (mut pooled, mut spawned) = (Vec::new(), Vec::new());
         // The first round warms everything up.
         for round in 0..=count {

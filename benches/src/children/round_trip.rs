@@ -62,7 +62,7 @@ fn rounds(cores: &Cores, count: usize) -> Measured<Samples> {
         let mut bare = Bare::start(&program)?;
         let connector = StdioConnector::new(program.spec())?;
         let pool = ConnectionPool::builder(connector).max_size(1).build()?;
-        cores.move_child(pool.acquire().await?.pid())?;
+        cores.move_child(pool.acquire().await?.process().pid())?;
         // The first round warms everything up.
         for round in 0..=count {
             // Each round starts with another subject, so that none always follows the same one.

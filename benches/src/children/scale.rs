@@ -95,7 +95,7 @@ async fn play(count: u32) -> Measured<Costs> {
     }
     let asked = watch.elapsed();
     let after = Resources::now("self")?;
-    let sample = leases.last().ok_or("the pool lent some")?.pid();
+    let sample = leases.last().ok_or("the pool lent some")?.process().pid();
     let child = Resources::now(&sample.to_string())?;
     drop(leases);
 

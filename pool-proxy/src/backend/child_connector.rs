@@ -67,15 +67,17 @@ impl Connector for ChildConnector {
         if !is_kept {
             tracing::warn!(
                 server = &*self.server,
-                pid = child.pid(),
+                pid = child.process().pid(),
                 "a child has another version or other capabilities: its clients must initialize again"
             );
         }
-        self.generations.lock().insert(child.pid(), generation);
+        self.generations
+            .lock()
+            .insert(child.process().pid(), generation);
         let era = Era::of(&said);
         tracing::info!(
             server = &*self.server,
-            pid = child.pid(),
+            pid = child.process().pid(),
             ?era,
             "child started"
         );
@@ -109,7 +111,7 @@ impl Connector for ChildConnector {
     }
 
     async fn close(&self, child: JsonRpcConnection, reason: CloseReason) {
-        let pid = child.pid();
+        let pid = child.process().pid();
         self.generations.lock().remove(&pid);
         if let Some(result) = child.initialize_result() {
             self.facts.lists.ended(result);
@@ -136,7 +138,7 @@ impl ChildConnector {
     fn is_outdated(&self, child: &JsonRpcConnection) -> bool {
         let latest = self.facts.promise.generation();
         // The first promise outdates nothing, and mostly is the only one.
-        latest > 0 && self.generations.lock().get(&child.pid()) != Some(&latest)
+        latest > 0 && self.generations.lock().get(&child.process().pid()) != Some(&latest)
     }
 }
 

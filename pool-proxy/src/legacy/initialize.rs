@@ -114,7 +114,7 @@ async fn begin_own(
         reply,
         greeting,
     } = started;
-    log.set_pid(child.connection().pid());
+    log.set_pid(child.connection().process().pid());
     let Some(greeting) = greeting else {
         // The child refuses the client: no session begins, and the child ends.
         let limit = asker.server.settings.probe_timeout;

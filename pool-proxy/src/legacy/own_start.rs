@@ -138,7 +138,7 @@ impl Owner {
         let Some(greeting) = greeting.filter(|greeting| own.may_have(greeting)) else {
             tracing::warn!(
                 server = &*self.server.name,
-                pid = child.connection().pid(),
+                pid = child.connection().process().pid(),
                 "a child has another version or other capabilities: its client must initialize again"
             );
             self.app.sessions.end(&session);

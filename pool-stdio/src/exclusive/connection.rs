@@ -217,16 +217,11 @@ impl<C: Codec> StdioConnection<C> {
         }
     }
 
-    /// The child itself: how it exited, what it wrote to stderr, signals. Its pipes are taken.
+    /// The child itself: its process id, how it exited, what it wrote to stderr, signals. Its pipes are
+    /// taken.
     #[must_use]
     pub const fn process(&self) -> &Child {
         self.exchange.child()
-    }
-
-    /// The child's process id, which is the id of its process group too.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.exchange.child().pid()
     }
 
     /// Ends the child with all of its [scope](crate::KillScope), and reports how it ended. For a

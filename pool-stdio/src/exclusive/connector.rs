@@ -63,11 +63,11 @@ type Hook<C> =
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let connector = StdioConnector::new(CommandSpec::new("cat"))?;
 /// let pool = ConnectionPool::builder(connector).name("cats").max_size(4).build()?;
-/// let pid = pool.acquire().await?.pid();
+/// let pid = pool.acquire().await?.process().pid();
 /// for number in 0..100 {
 ///     let mut cat = pool.acquire().await?;
 ///     assert_eq!(cat.request(format!("{number}")).await?.bytes, format!("{number}"));
-///     assert_eq!(cat.pid(), pid, "one child serves all");
+///     assert_eq!(cat.process().pid(), pid, "one child serves all");
 /// }
 /// # Ok(())
 /// # }
@@ -237,12 +237,12 @@ impl<C: Codec> StdioConnector<C> {
     /// let pool = ConnectionPool::builder(connector).max_size(1).build()?;
     ///
     /// let mut child = pool.acquire().await?;
-    /// let pid = child.pid();
+    /// let pid = child.process().pid();
     /// child.request("one").within(Duration::from_millis(10)).await.unwrap_err();
     /// drop(child);
     ///
     /// let mut child = pool.acquire().await?;
-    /// assert_eq!(child.pid(), pid, "it was not replaced");
+    /// assert_eq!(child.process().pid(), pid, "it was not replaced");
     /// assert_eq!(child.request("two").await?.bytes, "two");
     /// # Ok(())
     /// # }
@@ -315,7 +315,7 @@ impl<C: Codec> StdioConnector<C> {
     /// let children = connector.children();
     /// let pool = ConnectionPool::builder(connector).build()?;
     /// let lease = pool.acquire().await?;
-    /// assert_eq!(children.pids(), [lease.pid()]);
+    /// assert_eq!(children.pids(), [lease.process().pid()]);
     ///
     /// let report = children.terminate_all(Duration::from_secs(5)).await;
     /// assert_eq!(report.ended, 1);

@@ -92,13 +92,8 @@ impl OneShot {
         Ok(OneShotStream::new(&mut self.collector))
     }
 
-    /// The child's process id, which is the id of its process group too.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.collector.child().pid()
-    }
-
-    /// The child itself: how it exited, what it wrote to stderr, signals. Its pipes are taken.
+    /// The child itself: its process id, how it exited, what it wrote to stderr, signals. Its pipes are
+    /// taken.
     #[must_use]
     pub const fn process(&self) -> &Child {
         self.collector.child()

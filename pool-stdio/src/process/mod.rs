@@ -13,6 +13,7 @@ mod cookie;
 mod custodian;
 mod environment;
 mod guardian;
+mod headcount;
 mod health;
 mod host;
 mod limits;

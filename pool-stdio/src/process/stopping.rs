@@ -1,12 +1,12 @@
 //! The pipes of a child whose termination has begun: stdin is flushed, stdout is discarded.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::headcount::Headcount;
 use super::record::{ChildId, PipeEnds};
-use super::sys::{self, PipeEnd, Poller, ProcessId, Ready, WatchedPipe};
+use super::sys::{self, PipeEnd, Poller, Ready, WatchedPipe};
 use super::terminate::{Ladder, PipeSight, StdinSight};
 use super::watched::{Source, Token};
 
@@ -25,29 +25,8 @@ pub(super) struct Stopping {
     pub(super) discarded_bytes: u64,
     /// When the child last wrote to stdout or stderr.
     pub(super) last_read: Option<Instant>,
-    /// The number of the last scan. Answers to earlier ones prove nothing.
-    pub(super) scan_number: u64,
-    /// How the last scan is made.
-    pub(super) scan_mode: ScanMode,
-    /// The members of the group that the last scan saw dead.
-    dead: BTreeSet<ProcessId>,
-    /// Those that the last scan saw alive, so that they are known when their parents are dead.
-    pub(super) seen: Vec<ProcessId>,
+    pub(super) headcount: Headcount,
     pub(super) due: Option<Instant>,
-}
-
-/// Whether a scan that finds no member of the group is to be believed. One that is forked while the
-/// scan goes on, by a process that has left when the scan comes to it, is not found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ScanMode {
-    /// It is not.
-    Plain,
-    /// All members are stopped meanwhile, so that none can fork. It is believed if no member has died
-    /// since the scan before. If one has, somebody may have let them go on. The kernel does that too: a
-    /// stopped group that loses its last link to its session gets SIGHUP and SIGCONT.
-    Held,
-    /// All members have been killed, or run again: it is.
-    Final,
 }
 
 #[derive(Debug)]
@@ -69,10 +48,7 @@ impl Stopping {
             stdout: None,
             discarded_bytes: 0,
             last_read: None,
-            scan_number: 0,
-            scan_mode: ScanMode::Plain,
-            dead: BTreeSet::new(),
-            seen: Vec::new(),
+            headcount: Headcount::new(),
             due: None,
         }
     }
@@ -119,14 +95,6 @@ impl Stopping {
         });
         let stderr = stderr.filter(sys::never_blocks);
         stderr.map(|end| WatchedPipe::new(end, poller, token(Source::Stderr), Ready::ToRead))
-    }
-
-    /// Takes the members that a scan saw dead. Returns whether there are some that the scan before did
-    /// not see.
-    pub(super) fn note_dead(&mut self, dead: &[ProcessId]) -> bool {
-        let dead = dead.iter().copied().collect();
-        let before = std::mem::replace(&mut self.dead, dead);
-        !self.dead.is_subset(&before)
     }
 
     pub(super) fn drop_stdin(&mut self) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::command::Guarding;
 use super::guardian;
+use super::headcount::GroupSight;
 use super::health::Event;
 use super::line_feed::LineFeed;
 use super::lock::lock;
@@ -15,7 +16,7 @@ use super::proc_scan::{ScanAnswer, ScanKey, ScanPurpose, ScanRequest};
 use super::record::{ChildId, ChildRecord, PipeEnds};
 use super::roster::Membership;
 use super::signal::Signal;
-use super::stopping::{ScanMode, Stopping, read_once};
+use super::stopping::{Stopping, read_once};
 use super::sys::{
     self, Delivery, Life, PidState, PipeEnd, Poller, ProcessId, Ready, Root, WatchedExit,
     WatchedPipe,
@@ -235,51 +236,21 @@ impl Ward {
             }
         }
         let stopping = self.stopping.as_mut()?;
-        if stopping.scan_number != answer.key.number {
+        if stopping.headcount.number() != answer.key.number {
             return None;
         }
-        let pid_state = *lock(&self.record.pid_state);
-        let can_miss = answer.others == Others::Gone && !self.root.group_is_empty(pid_state);
-        let died_since = stopping.note_dead(&answer.dead_members);
-        let is_believed = match stopping.scan_mode {
-            ScanMode::Plain => false,
-            ScanMode::Held => !died_since,
-            ScanMode::Final => true,
+        let group = Group {
+            root: &self.root,
+            pid_state: *lock(&self.record.pid_state),
         };
-        if can_miss && !is_believed {
-            stopping.scan_mode = ScanMode::Held;
-            stopping.scan_number += 1;
-            drop(self.root.signal_group(Signal::Stop, pid_state));
+        if stopping.headcount.must_hold(&answer, &group) {
+            drop(self.root.signal_group(Signal::Stop, group.pid_state));
             return Some(self.request(ScanPurpose::Count));
         }
-        self.let_go();
-        let group_is_empty = || self.root.group_is_empty(pid_state);
-        let stopping = self.stopping.as_mut()?;
-        let others = match answer.others {
-            // The members that it saw have gone since.
-            Others::Alive(_)
-                if answer.outside.is_empty() && !answer.has_unseen && group_is_empty() =>
-            {
-                Others::Gone
-            }
-            // A member that was not shown, not even dead, can live.
-            Others::Gone if answer.dead_members.is_empty() && !group_is_empty() => {
-                Others::Unknown(CountFailure::Unreadable)
-            }
-            Others::Unknown(why @ CountFailure::NoProc) if group_is_empty() => {
-                Others::Uncountable(why)
-            }
-            Others::Alive(_) | Others::Gone | Others::Unknown(_) | Others::Uncountable(_) => {
-                answer.others
-            }
-        };
-        if !matches!(others, Others::Unknown(_) | Others::Uncountable(_)) {
-            stopping.seen = answer.outside;
-            // Order: asked after the scan. Once the group is empty, its number can be another's.
-            if sys::holds_group(&self.root, pid_state) {
-                stopping.seen.extend(answer.members);
-            }
+        if stopping.headcount.release() {
+            group.let_go();
         }
+        let others = stopping.headcount.conclude(answer, &group);
         stopping.ladder.scanned(now, others);
         None
     }
@@ -288,10 +259,10 @@ impl Ward {
     fn let_go(&mut self) {
         let pid_state = self.pid_state();
         if let Some(stopping) = &mut self.stopping
-            && stopping.scan_mode == ScanMode::Held
+            && stopping.headcount.release()
         {
-            stopping.scan_mode = ScanMode::Final;
-            drop(self.root.signal_group(Signal::Continue, pid_state));
+            let root = &self.root;
+            Group { root, pid_state }.let_go();
         }
     }
 
@@ -368,7 +339,8 @@ impl Ward {
             survivor_pids: match ending.survivors {
                 Survivors::Known(0) => Vec::new(),
                 Survivors::Known(_) | Survivors::Unknown(_) => {
-                    stopping.seen.iter().map(|process| process.pid).collect()
+                    let seen = stopping.headcount.seen().iter();
+                    seen.map(|process| process.pid).collect()
                 }
             },
             stderr: record.stderr_tail(),
@@ -477,15 +449,10 @@ impl Ward {
             && self.root.group_is_empty(self.pid_state());
         let members = self.root.members();
         let stopping = self.stopping.as_mut()?;
-        stopping.scan_number += 1;
-        stopping.scan_mode = match purpose {
-            ScanFor::Count => ScanMode::Plain,
-            // No member can have been forked after the signal.
-            ScanFor::Record | ScanFor::Kill => ScanMode::Final,
-        };
+        stopping.headcount.begin(purpose);
         if let Some(members) = members {
             stopping.ladder.scanned(now, others_of(members.as_ref()));
-            stopping.seen = members.unwrap_or_default();
+            stopping.headcount.counted(members.unwrap_or_default());
             return None;
         }
         if !sys::CAN_COUNT {
@@ -513,7 +480,7 @@ impl Ward {
         let pid = self.record.pid;
         let pid_state = self.pid_state();
         let (number, recorded) = match &self.stopping {
-            Some(stopping) => (stopping.scan_number, stopping.seen.clone()),
+            Some(Stopping { headcount, .. }) => (headcount.number(), headcount.seen().to_vec()),
             None => (0, Vec::new()),
         };
         ScanRequest {
@@ -576,6 +543,29 @@ impl Ward {
         if self.guarding == Guarding::Guarded {
             guardian::ended(self.record.id);
         }
+    }
+}
+
+/// The process group of a child.
+struct Group<'a> {
+    root: &'a Root,
+    pid_state: PidState,
+}
+
+impl Group<'_> {
+    /// Its members run again.
+    fn let_go(&self) {
+        drop(self.root.signal_group(Signal::Continue, self.pid_state));
+    }
+}
+
+impl GroupSight for Group<'_> {
+    fn is_empty(&self) -> bool {
+        self.root.group_is_empty(self.pid_state)
+    }
+
+    fn holds_number(&self) -> bool {
+        sys::holds_group(self.root, self.pid_state)
     }
 }
 

@@ -238,19 +238,14 @@ impl JsonRpcConnection {
         self.transport.client.link.watch_suspicion(sink);
     }
 
-    /// The child's process id, which is the id of its process group too.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.pid()
-    }
-
     /// What is under way, and what was dropped so far.
     #[must_use]
     pub fn status(&self) -> RpcStatus {
         self.transport.client.link.state().status()
     }
 
-    /// The child itself: how it exited, what it wrote to stderr, signals. Its pipes are taken.
+    /// The child itself: its process id, how it exited, what it wrote to stderr, signals. Its pipes are
+    /// taken.
     #[must_use]
     pub const fn process(&self) -> &Child {
         &self.child
@@ -375,7 +370,7 @@ impl JsonRpcConnection {
 impl fmt::Debug for JsonRpcConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JsonRpcConnection")
-            .field("pid", &self.pid())
+            .field("pid", &self.child.pid())
             .field("pending", &self.status().pending)
             .finish_non_exhaustive()
     }

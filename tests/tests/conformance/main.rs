@@ -75,7 +75,7 @@ fn shared_subject() -> Subject<JsonRpcConnector> {
         .waive(Rule::PermanentFailureIsReported, "tried for plain children")
         .waive(Rule::TransientFailureIsReported, "tried for plain children")
         .kill(|child: &JsonRpcConnection| {
-            let pid = Pid::from_raw(child.pid().try_into().unwrap());
+            let pid = Pid::from_raw(child.process().pid().try_into().unwrap());
             async move { kill(pid, Signal::SIGKILL).unwrap() }
         })
         .resources(move || {
@@ -112,7 +112,7 @@ fn subject(behaviour: &Behaviour) -> Subject<StdioConnector> {
         })
         .dirty(async |child: &mut StdioConnection| Ok(child.send("half").await?))
         .kill(|child: &StdioConnection| {
-            let pid = Pid::from_raw(child.pid().try_into().unwrap());
+            let pid = Pid::from_raw(child.process().pid().try_into().unwrap());
             async move { kill(pid, Signal::SIGKILL).unwrap() }
         })
         .resources(move || {

@@ -39,7 +39,7 @@ fn subject() -> Subject<StdioConnector> {
             Ok(std::str::from_utf8(&reply.bytes)?.parse()?)
         })
         .dirty(async |child: &mut StdioConnection| Ok(child.send("half").await?))
-        .kill(|child: &StdioConnection| kill(child.pid()))
+        .kill(|child: &StdioConnection| kill(child.process().pid()))
         .resources(move || children.pids().into_iter().collect::<BTreeSet<u32>>())
 }
 

@@ -108,7 +108,7 @@ fn progress_and_notifications_and_questions_find_their_way() {
             })
         });
         let child = connector.connect(&context()).await.unwrap();
-        let pid = child.pid();
+        let pid = child.process().pid();
         let (progress, mut notifications) = Progress::channel(4);
         let params = json!({"_meta": {"progressToken": "mine"}, "progress": 0.5});
         let done = child.call::<Value>("progress", &params).progress(progress);
@@ -151,7 +151,7 @@ fn the_result_of_initialize_is_kept() {
         let child = connector.connect(&context()).await.unwrap();
         let greeted: Value =
             serde_json::from_str(child.initialize_result().unwrap().get()).unwrap();
-        assert_eq!(greeted["pid"], child.pid());
+        assert_eq!(greeted["pid"], child.process().pid());
         assert!(child.is_alive());
         let termination = child.terminate(Stop::Orderly).await;
         assert_eq!(termination.rung, pool_stdio::Rung::Eof);
@@ -167,12 +167,12 @@ fn a_pool_lends_pings_and_replaces_them() {
             .check_interval(Duration::from_millis(1))
             .build()
             .unwrap();
-        let first = pool.acquire().await.unwrap().pid();
-        assert_eq!(pool.acquire().await.unwrap().pid(), first);
+        let first = pool.acquire().await.unwrap().process().pid();
+        assert_eq!(pool.acquire().await.unwrap().process().pid(), first);
         kill(first);
         let second = loop {
             let lease = pool.acquire().await.unwrap();
-            if lease.pid() != first {
+            if lease.process().pid() != first {
                 break lease;
             }
         };

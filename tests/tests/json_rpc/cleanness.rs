@@ -25,20 +25,20 @@ fn what_a_cancelled_call_left_behind_does_not_reach_the_next_holder() {
             .build()
             .unwrap();
         let first = pool.acquire().await.unwrap();
-        let pid = first.pid();
+        let pid = first.process().pid();
         bed.signal_all(Signal::Stop);
         poll_times(first.call::<Value>("mine", &()), 1).await;
         drop(first);
         let second = pool.acquire().await.unwrap();
         let mut notifications = second.notifications();
-        if second.pid() == pid {
+        if second.process().pid() == pid {
             bed.signal_all(Signal::Continue);
         }
         second.call::<Value>("mine", &()).await.unwrap();
         let Some(notice) = notifications.recv().await else {
             panic!("it was said before the reply")
         };
-        let expected = if second.pid() == pid {
+        let expected = if second.process().pid() == pid {
             "about 1"
         } else {
             "about 0"
@@ -55,13 +55,13 @@ fn one_of_many_callers_spoils_nothing_by_giving_up() {
             .build()
             .unwrap();
         let lease = pool.acquire().await.unwrap();
-        let (id, pid) = (SharedLease::id(&lease), lease.pid());
+        let (id, pid) = (SharedLease::id(&lease), lease.process().pid());
         // It is sent, and never answered: the child is not running.
         bed.signal_all(Signal::Stop);
         poll_times(lease.call::<Value>("echo", &()), 1).await;
         drop(lease);
         bed.signal_all(Signal::Continue);
         let next = pool.acquire().await.unwrap();
-        assert_eq!((SharedLease::id(&next), next.pid()), (id, pid));
+        assert_eq!((SharedLease::id(&next), next.process().pid()), (id, pid));
     });
 }

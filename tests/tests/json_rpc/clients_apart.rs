@@ -175,7 +175,7 @@ impl Client {
             let ServerMessage::Request(question) = message else {
                 panic!("{message:?}")
             };
-            assert_eq!(question.pid, session.connection().pid());
+            assert_eq!(question.pid, session.connection().process().pid());
             let asked: Value = serde_json::from_slice(&question.message).unwrap();
             let about = &asked["params"]["client"];
             assert_eq!(*about, self.name, "a question for another client");

@@ -71,7 +71,7 @@ fn a_request_to_a_child_that_never_reads_ends_at_its_own_time() {
         ] {
             let error = outcome.unwrap_err();
             assert!(
-                matches!(error, RpcError::Timeout { pid, .. } if pid == child.pid()),
+                matches!(error, RpcError::Timeout { pid, .. } if pid == child.process().pid()),
                 "{error}"
             );
             assert_eq!(error.is_retry_safe(), fate == Fate::NotSent);

@@ -80,7 +80,7 @@ fn an_end_is_seen_though_the_task_of_the_connection_does_not_run() {
             }
         };
         if is_exit {
-            kill(child.pid());
+            kill(child.process().pid());
             until(&|| child.process().try_wait().is_some());
             assert!(!child.is_alive(), "it has exited");
         }
@@ -107,14 +107,14 @@ fn who_leaves_right_after_an_answer_is_not_lent_again() {
             let pool = ConnectionPool::builder(connector).max_size(1);
             let pool = pool.build().unwrap();
             let lease = pool.acquire().await.unwrap();
-            let pid = lease.pid();
+            let pid = lease.process().pid();
             assert!(lease.call::<bool>("m", &()).await.unwrap());
             let deadline = Instant::now() + OUTER_DEADLINE;
             while is_running(pid) {
                 assert!(Instant::now() < deadline, "it does not leave");
             }
             drop(lease);
-            let next = pool.try_acquire().map(|next| next.pid());
+            let next = pool.try_acquire().map(|next| next.process().pid());
             assert_ne!(next.ok(), Some(pid));
         }
     });
@@ -196,7 +196,7 @@ fn a_crash_fails_only_the_calls_of_that_child() {
         for child in &children {
             calls.push(held(child, 64).await);
         }
-        kill(children[1].pid());
+        kill(children[1].process().pid());
         let mut crashed = calls.remove(1);
         while let Some(call) = crashed.join_next().await {
             let error = call.unwrap().unwrap_err();

@@ -58,7 +58,7 @@ fn a_lease_lasts_until_the_reply_even_if_the_exchange_is_kept() {
         held(&pool, &mut exchange).await;
         assert_eq!(pool.status().leases, 1);
         let child = pool.acquire().await.unwrap();
-        assert_eq!(child.pid(), exchange.pid());
+        assert_eq!(child.process().pid(), exchange.pid());
         child.call::<u32>("release", &()).await.unwrap();
         drop(child);
         assert_eq!(reply(&mut exchange).await["result"], json!(["mine"]));

@@ -147,7 +147,7 @@ fn what_a_child_cannot_be_sent_any_more_reaches_another_child() {
         let deafen = async || {
             let child = pool.acquire().await.unwrap();
             child.call::<()>("close_stdin", &()).await.unwrap();
-            child.pid()
+            child.process().pid()
         };
         deafen().await;
         let once = Retry::new(pool.clone()).attempts_max(1);

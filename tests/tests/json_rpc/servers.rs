@@ -233,7 +233,7 @@ async fn serves(bed: &Bed, server: &Server) {
 async fn is_replaced(pool: &SharedPool<JsonRpcConnection>, retry: &Retry, harmless: &str) {
     let terms = Terms::new().within(LIMIT);
     let child = pool.acquire().await.unwrap();
-    let pid = child.pid();
+    let pid = child.process().pid();
     signal(pid, Signal::SIGSTOP);
     let killing = async move {
         while child.status().pending == 0 {
@@ -247,9 +247,9 @@ async fn is_replaced(pool: &SharedPool<JsonRpcConnection>, retry: &Retry, harmle
     repeated.unwrap();
 
     let child = pool.acquire().await.unwrap();
-    assert_ne!(child.pid(), pid);
+    assert_ne!(child.process().pid(), pid);
     let exited = child.process().exited();
-    signal(child.pid(), Signal::SIGSTOP);
+    signal(child.process().pid(), Signal::SIGSTOP);
     drop(child);
     let brief = Terms::new().within(HANG);
     let error = send(retry, harmless, &brief).await.unwrap_err();
@@ -298,7 +298,7 @@ async fn ended_at_one_call_each(
     let terms = Terms::new().within(LIMIT);
     send(&retry, &server.harmless(), &terms).await.unwrap();
     let exited = child.process().exited();
-    signal(child.pid(), Signal::SIGSTOP);
+    signal(child.process().pid(), Signal::SIGSTOP);
     drop(child);
     let begun = Instant::now();
     let mut failed = 0;

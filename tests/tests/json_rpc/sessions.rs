@@ -47,7 +47,7 @@ fn questions_and_unattributed_notifications_go_to_the_client() {
             };
             assert_eq!(
                 (question.method.as_str(), question.pid),
-                ("roots/list", session.connection().pid())
+                ("roots/list", session.connection().process().pid())
             );
             let stranger = json!({ "jsonrpc": "2.0", "id": "other", "result": 1 });
             let error = ask(&session, stranger).await.unwrap_err();
@@ -91,7 +91,7 @@ fn initialize_is_forwarded_once_and_answered_here_if_the_connector_did_it() {
         let session = Session::new(pool.acquire().await.unwrap());
         let hello = request(1, "initialize");
         let reply = ask(&session, hello.clone()).await.unwrap().unwrap();
-        assert_eq!(reply["result"]["pid"], session.connection().pid());
+        assert_eq!(reply["result"]["pid"], session.connection().process().pid());
         let error = ask(&session, hello.clone()).await.unwrap_err();
         assert!(matches!(error, RpcError::BadRequest { .. }), "{error}");
 
@@ -101,7 +101,7 @@ fn initialize_is_forwarded_once_and_answered_here_if_the_connector_did_it() {
         let session = Session::new(pool.acquire().await.unwrap());
         for _ in 0..2 {
             let reply = ask(&session, hello.clone()).await.unwrap().unwrap();
-            assert_eq!(reply["result"]["pid"], session.connection().pid());
+            assert_eq!(reply["result"]["pid"], session.connection().process().pid());
         }
     });
 }
@@ -153,7 +153,7 @@ fn a_client_that_leaves_does_not_leave_its_child_waiting() {
     on_both_runtimes(async |bed| {
         let pool = pool(bed);
         let session = Session::new(pool.acquire().await.unwrap()).reuse_child();
-        let pid = session.connection().pid();
+        let pid = session.connection().process().pid();
         let mut asking = session
             .exchange(request(1, "ask").to_string(), &terms())
             .unwrap();
@@ -169,7 +169,7 @@ fn a_client_that_leaves_does_not_leave_its_child_waiting() {
         assert_eq!(reply["result"]["error"]["code"], -32000);
         // It owes nothing, and was said to keep nothing.
         let session = Session::new(pool.acquire().await.unwrap());
-        assert_eq!(session.connection().pid(), pid);
+        assert_eq!(session.connection().process().pid(), pid);
     });
 }
 
@@ -181,13 +181,16 @@ fn a_child_of_a_session_serves_no_other_client() {
         let pool = pool.build().unwrap();
         let session = Session::new(pool.acquire().await.unwrap());
         ask(&session, request(1, "ping")).await.unwrap();
-        let (pid, child) = (session.connection().pid(), session.connection().process());
+        let (pid, child) = (
+            session.connection().process().pid(),
+            session.connection().process(),
+        );
         let exited = child.exited();
         drop(session);
         // It is asked to leave, since it is in order.
         assert_eq!(exited.await, Exit::Status(ExitStatus::default()));
         let lease = pool.acquire().await.unwrap();
-        assert_ne!(lease.pid(), pid);
+        assert_ne!(lease.process().pid(), pid);
     });
 }
 
@@ -196,7 +199,7 @@ fn a_child_that_owes_something_to_a_client_is_not_given_to_the_next() {
     on_both_runtimes(async |bed| {
         let pool = pool(bed);
         let session = Session::new(pool.acquire().await.unwrap());
-        let pid = session.connection().pid();
+        let pid = session.connection().process().pid();
         let mut held = session
             .exchange(request(1, "hold").to_string(), &terms())
             .unwrap();
@@ -207,7 +210,7 @@ fn a_child_that_owes_something_to_a_client_is_not_given_to_the_next() {
         }
         drop((session, held));
         let session = Session::new(pool.acquire().await.unwrap());
-        assert_ne!(session.connection().pid(), pid);
+        assert_ne!(session.connection().process().pid(), pid);
     });
 }
 

@@ -38,7 +38,7 @@ fn one_child_serves_a_crowd() {
                 let child = pool.acquire().await.unwrap();
                 let reply: Value = child.call("echo", &json!([number])).await.unwrap();
                 assert_eq!(reply, json!([number]));
-                child.pid()
+                child.process().pid()
             });
         }
         let mut pids: Vec<_> = calls.join_all().await;
@@ -68,7 +68,7 @@ fn an_evicted_child_finishes_its_calls_and_gets_no_new_ones() {
         // Until its replacement is open it goes on.
         let new = loop {
             let child = pool.acquire().await.unwrap();
-            if child.pid() != old.pid() {
+            if child.process().pid() != old.process().pid() {
                 break child;
             }
             tokio::task::yield_now().await;
@@ -79,7 +79,7 @@ fn an_evicted_child_finishes_its_calls_and_gets_no_new_ones() {
         while children.pids().len() > 1 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(children.pids(), [new.pid()]);
+        assert_eq!(children.pids(), [new.process().pid()]);
     });
 }
 

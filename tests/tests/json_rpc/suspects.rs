@@ -26,7 +26,7 @@ fn pool(bed: &Bed, max_size: usize) -> SharedPool<JsonRpcConnection> {
 /// One call with a limit of a second, on whichever child the pool lends.
 async fn ask(pool: &SharedPool<JsonRpcConnection>) -> Result<u32, RpcError> {
     let child = pool.acquire().await.unwrap();
-    let pid = child.pid();
+    let pid = child.process().pid();
     let reply: [u32; 1] = child.call("echo", &[7]).within(SECOND).await?;
     assert_eq!(reply, [7]);
     Ok(pid)
@@ -38,7 +38,7 @@ async fn stopped_at_one_call_each(bed: &Bed, period: Duration) -> (Duration, u32
     let pool = pool(bed, 1);
     let lease = pool.acquire().await.unwrap();
     lease.call::<Value>("ping", &()).await.unwrap();
-    let stopped = lease.pid();
+    let stopped = lease.process().pid();
     drop(lease);
     signal(stopped, Signal::SIGSTOP);
     let begun = Instant::now();
@@ -75,11 +75,11 @@ async fn gone(pid: u32) {
 async fn stopped_during_a_call_without_a_limit(bed: &Bed) -> Duration {
     let pool = pool(bed, 1);
     let lease = pool.acquire().await.unwrap();
-    signal(lease.pid(), Signal::SIGSTOP);
+    signal(lease.process().pid(), Signal::SIGSTOP);
     let begun = Instant::now();
     let error = lease.call::<Value>("echo", &()).await.unwrap_err();
     assert!(matches!(error, RpcError::Hung { .. }), "{error}");
-    let pid = lease.pid();
+    let pid = lease.process().pid();
     drop(lease);
     gone(pid).await;
     begun.elapsed()
@@ -113,7 +113,7 @@ fn callers_do_not_wait_for_one_of_two_children_that_hangs() {
             }
             leases
         };
-        let stopped = leases[0].pid();
+        let stopped = leases[0].process().pid();
         drop(leases);
         signal(stopped, Signal::SIGSTOP);
         let until = Instant::now() + 3 * SECOND;
@@ -153,7 +153,7 @@ fn a_suspect_that_goes_on_is_lent_again() {
         );
         signal(first, Signal::SIGCONT);
         let child = waiting.await.unwrap();
-        assert_eq!(child.pid(), first);
+        assert_eq!(child.process().pid(), first);
         let reply: Value = child.call("echo", &[1]).within(SECOND).await.unwrap();
         assert_eq!(reply, json!([1]));
     });

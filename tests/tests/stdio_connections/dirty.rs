@@ -24,7 +24,7 @@ fn a_request_is_dirty_from_its_first_poll_until_its_reply_is_read() {
         let mut child = bed.child(&Behaviour::echo()).await;
         drop(child.request("never polled"));
         assert!(!child.is_dirty());
-        give_up(child.pid(), child.request("one")).await;
+        give_up(child.process().pid(), child.request("one")).await;
         assert!(child.is_dirty());
         // The holder of the connection can still wait for the reply.
         assert_line(child.recv().await, "one");
@@ -38,7 +38,7 @@ fn a_request_is_dirty_from_its_first_poll_until_its_reply_is_read() {
 fn a_request_after_a_cancelled_one_is_refused_before_anything_is_written() {
     on_both_runtimes(async |bed| {
         let mut child = bed.child(&Behaviour::echo()).await;
-        give_up(child.pid(), child.request("one")).await;
+        give_up(child.process().pid(), child.request("one")).await;
         let error = child.request("two").await.unwrap_err();
         assert!(matches!(&error, StdioError::Unanswered { .. }), "{error}");
         assert!(error.is_retry_safe());
@@ -60,13 +60,13 @@ fn a_reply_cancelled_at_any_poll_never_reaches_the_next_caller() {
         let mut dirty = 0;
         for polls in 0.. {
             let mut lease = pool.acquire().await.unwrap();
-            let pid = lease.pid();
+            let pid = lease.process().pid();
             let outcome = poll_times(lease.request("first"), polls).await;
             let is_dirty = lease.is_dirty();
             assert_eq!(is_dirty, polls > 0 && outcome.is_none());
             drop(lease);
             let mut lease = pool.acquire().await.unwrap();
-            assert_eq!(lease.pid() == pid, !is_dirty);
+            assert_eq!(lease.process().pid() == pid, !is_dirty);
             if is_dirty || polls == 0 {
                 assert_line(lease.request("second").await, reply.trim_end());
             } else {

@@ -32,12 +32,12 @@ fn a_message_without_a_reply_leaves_a_connection_that_nobody_else_gets() {
     on_both_runtimes(async |bed| {
         let pool = bed.pool(&two_lines_make_a_request(), 1);
         let mut lease = pool.acquire().await.unwrap();
-        let pid = lease.pid();
+        let pid = lease.process().pid();
         lease.notify("the file of the first caller").await.unwrap();
         assert!(lease.is_dirty());
         drop(lease);
         let lease = pool.acquire().await.unwrap();
-        assert_ne!(lease.pid(), pid);
+        assert_ne!(lease.process().pid(), pid);
     });
 }
 
@@ -50,7 +50,7 @@ fn a_later_reply_accounts_for_the_messages_before_it() {
         assert!(!child.is_dirty());
         // A reply to a request that was written before says nothing about it.
         let mut child = bed.child(&Behaviour::echo()).await;
-        give_up(child.pid(), child.request("one")).await;
+        give_up(child.process().pid(), child.request("one")).await;
         child.notify("two").await.unwrap();
         assert_line(child.recv().await, "one");
         assert!(child.is_dirty());
@@ -62,13 +62,13 @@ fn a_sent_message_is_not_answered_by_the_first_frame_that_comes() {
     on_both_runtimes(async |bed| {
         let pool = bed.pool(&thinks_aloud(), 1);
         let mut lease = pool.acquire().await.unwrap();
-        let pid = lease.pid();
+        let pid = lease.process().pid();
         lease.send("go").await.unwrap();
         assert_line(lease.recv().await, "info 1");
         assert!(lease.is_dirty());
         drop(lease);
         let lease = pool.acquire().await.unwrap();
-        assert_ne!(lease.pid(), pid);
+        assert_ne!(lease.process().pid(), pid);
     });
 }
 
@@ -174,10 +174,10 @@ fn a_quiet_token_saves_the_child_of_a_request_that_was_given_up() {
             .max_size(1)
             .build();
         let pool = pool.unwrap();
-        let pid = pool.acquire().await.unwrap().pid();
+        let pid = pool.acquire().await.unwrap().process().pid();
         for polls in 1..4 {
             let mut lease = pool.acquire().await.unwrap();
-            assert_eq!(lease.pid(), pid);
+            assert_eq!(lease.process().pid(), pid);
             give_up(pid, lease.request("given up")).await;
             for _ in 1..polls {
                 lease.notify("left in between").await.unwrap();
@@ -202,12 +202,12 @@ fn half_a_request_is_written_to_its_end_before_the_quiet_token() {
             .build();
         let pool = pool.unwrap();
         let mut lease = pool.acquire().await.unwrap();
-        let pid = lease.pid();
+        let pid = lease.process().pid();
         let large = "x".repeat(1 << 20);
         assert!(poll_times(lease.request(&large), 1).await.is_none());
         drop(lease);
         let mut lease = pool.acquire().await.unwrap();
-        assert_eq!(lease.pid(), pid);
+        assert_eq!(lease.process().pid(), pid);
         assert_line(lease.request("own").await, "own");
     });
 }
@@ -220,7 +220,7 @@ fn a_quiet_token_without_its_number_does_not_save_a_child() {
             .connector(&slow_echo())
             .quiet_token(|_| "isready", |_, line| line.bytes == "isready");
         let mut child = connector.connect(&context()).await.unwrap();
-        give_up(child.pid(), child.request("isready")).await;
+        give_up(child.process().pid(), child.request("isready")).await;
         assert!(connector.is_clean(&child) && connector.needs_reset(&child));
         connector.reset(&mut child).await.unwrap_err();
         assert!(child.is_dirty() && !connector.is_clean(&child));
@@ -240,11 +240,11 @@ fn a_child_that_does_not_answer_a_quiet_token_is_replaced() {
             .build()
             .unwrap();
         let mut lease = pool.acquire().await.unwrap();
-        let pid = lease.pid();
+        let pid = lease.process().pid();
         assert_line(lease.request("go").await, "one");
         assert!(poll_times(lease.request("given up"), 1).await.is_none());
         drop(lease);
         let lease = pool.acquire().await.unwrap();
-        assert_ne!(lease.pid(), pid);
+        assert_ne!(lease.process().pid(), pid);
     });
 }

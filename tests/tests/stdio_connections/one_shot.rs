@@ -123,8 +123,8 @@ fn each_request_has_a_child_that_was_there_before_it() {
             }
             let ready = children.pids();
             let mut child = pool.acquire().await.unwrap();
-            assert!(ready.contains(&child.pid()));
-            seen.push(child.pid());
+            assert!(ready.contains(&child.process().pid()));
+            seen.push(child.process().pid());
             let line = format!("n {number}\n");
             assert_eq!(child.run(&line).await.unwrap().stdout, line);
         }
@@ -155,7 +155,7 @@ fn a_request_cancelled_at_any_poll_takes_its_child_with_it() {
         let pool = connector.pool().max_size(1).build().unwrap();
         for polls in 0.. {
             let mut child = pool.acquire().await.unwrap();
-            let pid = child.pid();
+            let pid = child.process().pid();
             let outcome = poll_times(child.run("line\n"), polls).await;
             drop(child);
             while children.pids().contains(&pid) {
@@ -333,7 +333,7 @@ fn a_stream_that_is_dropped_takes_its_child_with_it() {
         let children = connector.children();
         let pool = connector.pool().max_size(1).build().unwrap();
         let mut child = pool.acquire().await.unwrap();
-        let pid = child.pid();
+        let pid = child.process().pid();
         let mut stream = child.stream().unwrap();
         stream.write_all(b"half a request").await.unwrap();
         drop(child);

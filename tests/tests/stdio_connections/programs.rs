@@ -64,7 +64,7 @@ async fn is_replaced<C: Codec, R: PartialEq + std::fmt::Debug>(
     let reply = ask(&mut child).within(LIMIT).await.unwrap();
     assert!(is_right(&reply), "{reply:?}");
 
-    let pid = child.pid();
+    let pid = child.process().pid();
     signal(pid, Signal::SIGSTOP);
     let killing = async { signal(pid, Signal::SIGKILL) };
     let (outcome, ()) = tokio::join!(biased; ask(&mut child).within(LIMIT), killing);
@@ -75,17 +75,17 @@ async fn is_replaced<C: Codec, R: PartialEq + std::fmt::Debug>(
     drop(child);
 
     let mut child = pool.acquire().await.unwrap();
-    assert_ne!(child.pid(), pid);
+    assert_ne!(child.process().pid(), pid);
     let reply = ask(&mut child).within(LIMIT).await.unwrap();
     assert!(is_right(&reply), "{reply:?}");
-    signal(child.pid(), Signal::SIGSTOP);
+    signal(child.process().pid(), Signal::SIGSTOP);
     let error = ask(&mut child).within(BRIEF).await.unwrap_err();
     assert!(matches!(error, StdioError::TimedOut { .. }), "{error}");
-    let (stopped, exited) = (child.pid(), child.process().exited());
+    let (stopped, exited) = (child.process().pid(), child.process().exited());
     drop(child);
 
     let mut child = pool.acquire().await.unwrap();
-    assert_ne!(child.pid(), stopped);
+    assert_ne!(child.process().pid(), stopped);
     let reply = ask(&mut child).within(LIMIT).await.unwrap();
     assert!(is_right(&reply), "{reply:?}");
     exited.await;
@@ -157,11 +157,11 @@ fn a_reply_of_python_that_was_given_up_reaches_nobody() {
             .build()
             .unwrap();
         let mut child = pool.acquire().await.unwrap();
-        let pid = child.pid();
+        let pid = child.process().pid();
         give_up(pid, child.request("print('late')")).await;
         drop(child);
         let mut child = pool.acquire().await.unwrap();
-        assert_eq!(child.pid(), pid);
+        assert_eq!(child.process().pid(), pid);
         assert_eq!(child.request("1 + 1").within(LIMIT).await.unwrap(), "2\n");
     });
 }

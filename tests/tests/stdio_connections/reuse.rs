@@ -24,7 +24,7 @@ fn a_hundred_requests_are_served_by_one_child_which_is_idle_in_the_end() {
                 lease.request(format!("n {number}")).await,
                 format!("n {number}"),
             );
-            seen.push(lease.pid());
+            seen.push(lease.process().pid());
         }
         seen.dedup();
         assert_eq!(seen.len(), 1);
@@ -40,11 +40,11 @@ fn a_returned_connection_is_lent_again() {
         let pool = bed.pool(&Behaviour::echo(), 4);
         let first = pool.acquire().await.unwrap();
         let second = pool.acquire().await.unwrap();
-        let pids = [first.pid(), second.pid()];
+        let pids = [first.process().pid(), second.process().pid()];
         assert_ne!(pids[0], pids[1]);
         drop((first, second));
         let again = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
-        let mut again = again.map(|lease| lease.pid());
+        let mut again = again.map(|lease| lease.process().pid());
         again.sort_unstable();
         let mut pids = pids;
         pids.sort_unstable();
@@ -142,7 +142,7 @@ fn a_child_killed_while_leased_fails_its_request_and_nobody_gets_it_again() {
         let pool = bed.pool(&Behaviour::echo(), 1);
         let mut lease = pool.acquire().await.unwrap();
         assert_line(lease.request("before").await, "before");
-        let pid = lease.pid();
+        let pid = lease.process().pid();
         kill(pid);
         let error = lease.request("after").await.unwrap_err();
         let StdioError::Exited { report } = &error else {
@@ -153,7 +153,7 @@ fn a_child_killed_while_leased_fails_its_request_and_nobody_gets_it_again() {
         assert!(lease.is_dirty());
         drop(lease);
         let mut lease = pool.acquire().await.unwrap();
-        assert_ne!(lease.pid(), pid);
+        assert_ne!(lease.process().pid(), pid);
         assert_line(lease.request("again").await, "again");
     });
 }
@@ -169,7 +169,7 @@ fn a_child_that_exits_after_each_reply_is_replaced_each_time() {
             match lease.request(line.clone()).await {
                 Ok(reply) => {
                     assert_eq!(reply.bytes, line);
-                    pids.push(lease.pid());
+                    pids.push(lease.process().pid());
                 }
                 // It was lent a moment before it was seen dead.
                 Err(error) => assert!(matches!(error, StdioError::Exited { .. }), "{error}"),
@@ -218,7 +218,7 @@ fn signals_reach_one_child_and_all_children() {
         let mut held = Vec::new();
         for lease in leases {
             let lease = lease.await.unwrap();
-            pids.push(lease.pid());
+            pids.push(lease.process().pid());
             held.push(lease);
         }
         held[0].process().signal(Signal::Terminate).unwrap();

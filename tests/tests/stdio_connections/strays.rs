@@ -51,10 +51,10 @@ fn rejected_strays_make_a_connection_dead_for_the_pool() {
         let mut lease = pool.acquire().await.unwrap();
         provoke(&mut lease).await;
         assert!(!lease.is_alive());
-        let pid = lease.pid();
+        let pid = lease.process().pid();
         drop(lease);
         let mut lease = pool.acquire().await.unwrap();
-        assert_ne!(lease.pid(), pid);
+        assert_ne!(lease.process().pid(), pid);
         assert_line(lease.request("go").await, "one");
     });
 }
@@ -80,12 +80,12 @@ fn discarded_strays_are_gone_before_the_next_request() {
         let text = "stray line\n".repeat(1000);
         let pool = pool(bed, &chatty(&text), Strays::Discarded);
         let mut lease = pool.acquire().await.unwrap();
-        let pid = lease.pid();
+        let pid = lease.process().pid();
         provoke(&mut lease).await;
         assert!(lease.is_alive());
         drop(lease);
         let mut lease = pool.acquire().await.unwrap();
-        assert_eq!(lease.pid(), pid);
+        assert_eq!(lease.process().pid(), pid);
         assert_line(lease.request("two").await, "two");
     });
 }
@@ -98,9 +98,9 @@ fn half_a_stray_line_is_rejected_even_by_the_lenient_policy() {
         provoke(&mut lease).await;
         let error = lease.request("two").await.unwrap_err();
         assert!(matches!(error, StdioError::StrayOutput { .. }), "{error}");
-        let pid = lease.pid();
+        let pid = lease.process().pid();
         drop(lease);
-        assert_ne!(pool.acquire().await.unwrap().pid(), pid);
+        assert_ne!(pool.acquire().await.unwrap().process().pid(), pid);
     });
 }
 
@@ -116,11 +116,11 @@ fn what_comes_with_a_reply_in_one_read_is_stray_too() {
         for (strays, is_kept) in [(Strays::Rejected, false), (Strays::Discarded, true)] {
             let pool = pool(bed, &both, strays);
             let mut lease = pool.acquire().await.unwrap();
-            let pid = lease.pid();
+            let pid = lease.process().pid();
             assert_line(lease.request("go").await, "one");
             drop(lease);
             let mut lease = pool.acquire().await.unwrap();
-            assert_eq!(lease.pid() == pid, is_kept);
+            assert_eq!(lease.process().pid() == pid, is_kept);
             let expected = if is_kept { "two" } else { "one" };
             assert_line(lease.request("two").await, expected);
         }

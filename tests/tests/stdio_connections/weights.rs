@@ -58,9 +58,9 @@ impl Leaky {
         let mut lease = self.pool.acquire().await.unwrap();
         let reply = lease.request("grow").within(Duration::from_secs(30)).await;
         assert_eq!(reply.expect("no request fails").bytes, "grow");
-        self.pids.push(lease.pid());
+        self.pids.push(lease.process().pid());
         self.pids.dedup();
-        self.heaviest = self.heaviest.max(resident_bytes(lease.pid()));
+        self.heaviest = self.heaviest.max(resident_bytes(lease.process().pid()));
     }
 
     /// What all its children occupy that have not gone.
@@ -160,7 +160,7 @@ fn callers_of_a_killed_child_learn_why() {
             .build()
             .unwrap();
         let mut lease = pool.acquire().await.unwrap();
-        let pid = lease.pid();
+        let pid = lease.process().pid();
         let mut sent = 0;
         let error = loop {
             sent += 1;

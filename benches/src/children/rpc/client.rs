@@ -56,7 +56,7 @@ pub(super) async fn connect(cores: &Cores) -> Measured<JsonRpcConnection> {
     let cx = ConnectContext::new(ConnectionId::from_u64(0), 1, deadline);
     let child = connector()?.connect(&cx).await?;
     // Another thread started it.
-    cores.move_child(child.pid())?;
+    cores.move_child(child.process().pid())?;
     Ok(child)
 }
 

@@ -137,7 +137,7 @@ async fn end(
             sleep(COUNTED_AFTER).await;
             Ok(Ending::Returned {
                 millis,
-                live: scene.live_without(node.pid()),
+                live: scene.live_without(node.process().pid()),
             })
         }
         Err(StdioError::TimedOut { .. }) => Ok(Ending::Pending(PENDING.as_secs_f64())),

@@ -60,7 +60,7 @@ impl<C: MessageCodec> Way for Spawned<C> {
             .asked
             .fetch_add(1, Ordering::Relaxed)
             .is_multiple_of(SEEN_ONE_IN)
-            && let Some(bytes) = resident_bytes(child.pid())
+            && let Some(bytes) = resident_bytes(child.process().pid())
         {
             self.resident_bytes.fetch_max(bytes, Ordering::Relaxed);
         }
