@@ -2,7 +2,6 @@
 //! serves: as long as that promise holds.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,12 +13,13 @@ use pool_core::{
 use pool_stdio::{ChildCaller, JsonRpcConnection, JsonRpcConnector, Notifications};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
-use super::child_era::{Era, EraError};
+use super::child_era::Era;
 use super::key_state::KeyFacts;
 use super::listening::listen;
-use super::start_record::{StartRecord, tell_failed_start};
+use super::start_record::StartRecord;
 use super::subscribing::subscribe;
 
 /// Connects the children of one key.
@@ -36,6 +36,14 @@ pub(super) struct ChildConnector {
     pub(super) generations: Generations,
 }
 
+/// A child has said something of itself that is no object.
+#[derive(Debug, Error)]
+#[error("the child's result of `initialize` is not understood: {error} (pid {pid})")]
+struct NoGreeting {
+    pid: u32,
+    error: serde_json::Error,
+}
+
 /// The generation of each living child, by its process id.
 #[derive(Debug, Default)]
 pub(super) struct Generations(Mutex<HashMap<u32, u64>>);
@@ -45,25 +53,18 @@ impl Connector for ChildConnector {
     type Connection = JsonRpcConnection;
 
     async fn connect(&self, cx: &ConnectContext) -> Result<JsonRpcConnection, ConnectError> {
-        let child = match self.inner.connect(cx).await {
-            Ok(child) => child,
-            Err(error) => {
-                // It starts, but these clients cannot speak to it.
-                if !error.source().is_some_and(<dyn Error>::is::<EraError>) {
-                    self.starts.failed();
-                }
-                tell_failed_start(&self.server, &error);
-                return Err(error);
-            }
-        };
-        self.starts.succeeded();
+        let child = self.inner.connect(cx).await?;
         let (news, caller) = (child.notifications(), child.caller());
         let said = child.initialize_result().map(ToOwned::to_owned);
         let said = said.unwrap_or_default();
         // Order: clients of a new promise do not find the lists of before.
         self.facts.lists.started(&said);
         let kept = self.facts.promise.keep(&said);
-        let (generation, is_kept) = kept.map_err(ConnectError::transient)?;
+        let (generation, is_kept) = kept.map_err(|error| {
+            let pid = child.pid();
+            ConnectError::transient(NoGreeting { pid, error })
+        })?;
+        self.starts.succeeded();
         if !is_kept {
             tracing::warn!(
                 server = &*self.server,

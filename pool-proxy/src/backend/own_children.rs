@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pool_core::{BuildError, ConnectionPool, Event, EventKind, KeyedPool, Observer};
+use pool_core::{BuildError, ConnectionPool, KeyedPool, Observer};
 use pool_stdio::{Children, JsonRpcConnection, JsonRpcConnector};
 
 use super::client_kinds::ClientKinds;
 use super::shared_children::{Materials, SharedChildren};
-use super::start_record::tell_failed_start;
+use super::start_record::FailedStarts;
 use crate::config::LimitSettings;
 use crate::guard::Principal;
 
@@ -34,6 +34,7 @@ impl OwnChildren {
         let connector = Arc::new(connector);
         let failed_starts: Arc<dyn Observer> = Arc::new(FailedStarts {
             server: Arc::clone(materials.name),
+            starts: Arc::clone(materials.starts),
         });
         let pools = KeyedPool::builder(move |_: &Principal| {
             ConnectionPool::builder(Arc::clone(&connector))
@@ -62,19 +63,6 @@ impl OwnChildren {
             children,
             sessionless,
         })
-    }
-}
-
-/// Says why a child did not start.
-struct FailedStarts {
-    server: Arc<str>,
-}
-
-impl Observer for FailedStarts {
-    fn on_event(&self, event: &Event) {
-        if let EventKind::ConnectFailed { error, .. } = &event.kind {
-            tell_failed_start(&self.server, error);
-        }
     }
 }
 

@@ -21,6 +21,7 @@
 //! | `limits` | how many requests may be in flight |
 //! | `open_files` | how many connections the descriptors allow |
 //! | `log` | what is said of requests and of starts |
+//! | `failed_starts` | how often starts that fail count, and what is said of them |
 //! | `repeats` | what is sent again when a child dies |
 //! | `refusals` | what is refused before a child sees it |
 //! | `life` | start, end, and what is said of the proxy itself |
@@ -34,6 +35,7 @@
 mod blocked;
 mod client;
 mod era;
+mod failed_starts;
 mod fresh;
 mod gone;
 mod keys;
