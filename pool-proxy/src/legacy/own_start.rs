@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use pool_core::{AcquireError, AcquirePhase, KeyedAcquireError, PooledConnection};
-use pool_stdio::{JsonRpcConnection, OnDrop, RpcError, Session, Terms};
+use pool_stdio::{ErrorObject, JsonRpcConnection, OnDrop, RpcError, Session, Terms};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedMutexGuard;
@@ -135,8 +135,22 @@ impl Owner {
             started = self.start(introduction, kind) => started?,
         };
         let Started {
-            child, greeting, ..
+            child,
+            greeting,
+            reply,
         } = started;
+        if let Some(refusal) = refusal_in(&reply) {
+            let (server, pid) = (&*self.server.name, child.connection().pid());
+            tracing::warn!(server, pid, %refusal, "a child refused the client of a session");
+            if may_pass(&refusal) {
+                let reason = format!(
+                    "the server's new process refuses the client: {refusal}; the request was not executed"
+                );
+                return Err(Failure::refused(SERVER_ERROR, &reason));
+            }
+            self.app.sessions.end(&session);
+            return Err(Failure::session_over());
+        }
         let Some(greeting) = greeting.filter(|greeting| own.may_have(greeting)) else {
             tracing::warn!(
                 server = &*self.server.name,
@@ -255,6 +269,23 @@ fn checked(reply: Bytes) -> Result<Bytes, RpcError> {
     Err(RpcError::BadResult { reason, reply })
 }
 
+/// The error in a reply to `initialize`; `None` if there is none.
+fn refusal_in(reply: &[u8]) -> Option<ErrorObject> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: ErrorObject,
+    }
+    let refusal = serde_json::from_slice::<Refusal>(reply).ok()?;
+    Some(refusal.error)
+}
+
+/// Whether the next child may take a client that this one has refused, and that an earlier one took. If the error says
+/// that the message itself is wrong, the server has changed for good.
+fn may_pass(refusal: &ErrorObject) -> bool {
+    let is_of_message = (INVALID_PARAMS..=INVALID_REQUEST).contains(&refusal.code);
+    !is_of_message && refusal.code != UNSUPPORTED_VERSION
+}
+
 /// The next free child. A start that takes longer than a wait for a child is waited for again, because it goes on.
 async fn lease_until(
     own: &OwnChildren,
@@ -272,4 +303,9 @@ async fn lease_until(
 
 /// So that the pool says first why there is no child.
 const GRACE: Duration = Duration::from_millis(500);
+/// Between them is −32601: there is no such method.
+const INVALID_PARAMS: i64 = -32602;
+const INVALID_REQUEST: i64 = -32600;
+const UNSUPPORTED_VERSION: i64 = -32022;
+const SERVER_ERROR: i64 = -32000;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
