@@ -106,7 +106,7 @@ impl Connector for ChildConnector {
     }
 
     async fn check(&self, child: &mut JsonRpcConnection) -> Result<(), CheckError> {
-        self.inner.check(child).await
+        self.check_shared(child).await
     }
 
     async fn close(&self, child: JsonRpcConnection, reason: CloseReason) {
@@ -123,7 +123,18 @@ impl Connector for ChildConnector {
 #[async_trait]
 impl SharedConnector for ChildConnector {
     async fn check_shared(&self, child: &JsonRpcConnection) -> Result<(), CheckError> {
-        self.inner.check_shared(child).await
+        let pings = &self.facts.pings;
+        if pings.is_useless() && self.inner.is_alive(child) {
+            return Ok(());
+        }
+        let outcome = self.inner.check_shared(child).await;
+        if pings.note(&outcome) {
+            tracing::warn!(
+                server = &*self.server,
+                "no child answers `ping`, though the protocol demands it: no further one is pinged"
+            );
+        }
+        outcome
     }
 
     fn is_clean_shared(&self, child: &JsonRpcConnection) -> bool {
@@ -196,5 +207,55 @@ impl fmt::Debug for ChildConnector {
         f.debug_struct("ChildConnector")
             .field("server", &self.server)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pool_core::{BoxError, ConnectionId};
+    use pool_stdio::{CommandSpec, Protocol, RpcLimits};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::config::ServerSettings;
+
+    /// Children that read, and answer only as far as this script does.
+    fn connector(script: &str) -> ChildConnector {
+        let command = CommandSpec::new("sh").args(["-c", script]);
+        let limits = RpcLimits {
+            ping_timeout: Duration::from_millis(20),
+            ..RpcLimits::default()
+        };
+        let connector = JsonRpcConnector::new(command, Protocol::Mcp).unwrap();
+        let connector = connector.limits(limits).handshake(|_| {
+            Box::pin(async { RawValue::from_string("{}".to_owned()).map_err(BoxError::from) })
+        });
+        let settings = ServerSettings::of_command(vec!["sh".to_owned()]);
+        ChildConnector {
+            inner: Arc::new(connector),
+            facts: KeyFacts::new(&settings),
+            limit: Duration::from_secs(60),
+            server: "one".into(),
+            starts: Arc::default(),
+            tasks: TaskTracker::new(),
+            generations: Generations::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn children_of_a_server_that_answers_no_ping_are_judged_by_life_alone_from_the_third_on()
+    {
+        let connector = connector("while read -r line; do :; done");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for number in 1..=4 {
+            let id = ConnectionId::from_u64(number);
+            let cx = ConnectContext::new(id, 1, deadline);
+            let child = connector.connect(&cx).await.unwrap();
+            let outcome = connector.check_shared(&child).await;
+            assert_eq!(outcome.is_ok(), number > 2, "{number}: {outcome:?}");
+            assert!(connector.is_alive(&child));
+        }
     }
 }
