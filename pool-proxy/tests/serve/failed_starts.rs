@@ -144,7 +144,9 @@ fn a_failed_start_counts_once_however_many_requests_fail_with_it() {
 #[test]
 fn a_start_that_fails_when_its_client_has_gone_has_a_warning_too() {
     run(async {
-        let script = "echo last words >&2; while read -r line; do :; done";
+        // As a server that listens to HTTP, and leaves stdio unanswered.
+        let script =
+            "echo running on port 3000; echo last words >&2; while read -r line; do :; done";
         let limits = "wait_timeout = '50ms'\nstart_timeout = '2s'";
         let config = format!("[servers.silent]\ncommand = ['sh', '-c', '{script}']\n{limits}\n");
         let mut proxy = Proxy::with_stderr(&config, Stdio::piped());
@@ -159,6 +161,7 @@ fn a_start_that_fails_when_its_client_has_gone_has_a_warning_too() {
             "\"silent\"",
             "pid=",
             "not done within 2s",
+            "running on port 3000",
             "last words",
         ] {
             assert!(warning.contains(part), "{part}: {warning}");
