@@ -2,7 +2,6 @@
 //! serves: as long as that promise holds.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,12 +13,13 @@ use pool_core::{
 use pool_stdio::{ChildCaller, JsonRpcConnection, JsonRpcConnector, Notifications};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
-use super::child_era::{Era, EraError};
+use super::child_era::Era;
 use super::key_state::KeyFacts;
 use super::listening::listen;
-use super::start_record::{StartRecord, tell_failed_start};
+use super::start_record::StartRecord;
 use super::subscribing::subscribe;
 
 /// Connects the children of one key.
@@ -36,6 +36,14 @@ pub(super) struct ChildConnector {
     pub(super) generations: Generations,
 }
 
+/// A child has said something of itself that is no object.
+#[derive(Debug, Error)]
+#[error("the child's result of `initialize` is not understood: {error} (pid {pid})")]
+struct NoGreeting {
+    pid: u32,
+    error: serde_json::Error,
+}
+
 /// The generation of each living child, by its process id.
 #[derive(Debug, Default)]
 pub(super) struct Generations(Mutex<HashMap<u32, u64>>);
@@ -45,25 +53,18 @@ impl Connector for ChildConnector {
     type Connection = JsonRpcConnection;
 
     async fn connect(&self, cx: &ConnectContext) -> Result<JsonRpcConnection, ConnectError> {
-        let child = match self.inner.connect(cx).await {
-            Ok(child) => child,
-            Err(error) => {
-                // It starts, but these clients cannot speak to it.
-                if !error.source().is_some_and(<dyn Error>::is::<EraError>) {
-                    self.starts.failed();
-                }
-                tell_failed_start(&self.server, &error);
-                return Err(error);
-            }
-        };
-        self.starts.succeeded();
+        let child = self.inner.connect(cx).await?;
         let (news, caller) = (child.notifications(), child.caller());
         let said = child.initialize_result().map(ToOwned::to_owned);
         let said = said.unwrap_or_default();
         // Order: clients of a new promise do not find the lists of before.
         self.facts.lists.started(&said);
         let kept = self.facts.promise.keep(&said);
-        let (generation, is_kept) = kept.map_err(ConnectError::transient)?;
+        let (generation, is_kept) = kept.map_err(|error| {
+            let pid = child.pid();
+            ConnectError::transient(NoGreeting { pid, error })
+        })?;
+        self.starts.succeeded();
         if !is_kept {
             tracing::warn!(
                 server = &*self.server,
@@ -107,7 +108,7 @@ impl Connector for ChildConnector {
     }
 
     async fn check(&self, child: &mut JsonRpcConnection) -> Result<(), CheckError> {
-        self.inner.check(child).await
+        self.check_shared(child).await
     }
 
     async fn close(&self, child: JsonRpcConnection, reason: CloseReason) {
@@ -124,7 +125,18 @@ impl Connector for ChildConnector {
 #[async_trait]
 impl SharedConnector for ChildConnector {
     async fn check_shared(&self, child: &JsonRpcConnection) -> Result<(), CheckError> {
-        self.inner.check_shared(child).await
+        let pings = &self.facts.pings;
+        if pings.is_useless() && self.inner.is_alive(child) {
+            return Ok(());
+        }
+        let outcome = self.inner.check_shared(child).await;
+        if pings.note(&outcome) {
+            tracing::warn!(
+                server = &*self.server,
+                "no child answers `ping`, though the protocol demands it: no further one is pinged"
+            );
+        }
+        outcome
     }
 
     fn is_clean_shared(&self, child: &JsonRpcConnection) -> bool {
@@ -198,5 +210,55 @@ impl fmt::Debug for ChildConnector {
         f.debug_struct("ChildConnector")
             .field("server", &self.server)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pool_core::{BoxError, ConnectionId};
+    use pool_stdio::{CommandSpec, Protocol, RpcLimits};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::config::ServerSettings;
+
+    /// Children that read, and answer only as far as this script does.
+    fn connector(script: &str) -> ChildConnector {
+        let command = CommandSpec::new("sh").args(["-c", script]);
+        let limits = RpcLimits {
+            ping_timeout: Duration::from_millis(20),
+            ..RpcLimits::default()
+        };
+        let connector = JsonRpcConnector::new(command, Protocol::Mcp).unwrap();
+        let connector = connector.limits(limits).handshake(|_| {
+            Box::pin(async { RawValue::from_string("{}".to_owned()).map_err(BoxError::from) })
+        });
+        let settings = ServerSettings::of_command(vec!["sh".to_owned()]);
+        ChildConnector {
+            inner: Arc::new(connector),
+            facts: KeyFacts::new(&settings),
+            limit: Duration::from_secs(60),
+            server: "one".into(),
+            starts: Arc::default(),
+            tasks: TaskTracker::new(),
+            generations: Generations::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn children_of_a_server_that_answers_no_ping_are_judged_by_life_alone_from_the_third_on()
+    {
+        let connector = connector("while read -r line; do :; done");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for number in 1..=4 {
+            let id = ConnectionId::from_u64(number);
+            let cx = ConnectContext::new(id, 1, deadline);
+            let child = connector.connect(&cx).await.unwrap();
+            let outcome = connector.check_shared(&child).await;
+            assert_eq!(outcome.is_ok(), number > 2, "{number}: {outcome:?}");
+            assert!(connector.is_alive(&child));
+        }
     }
 }

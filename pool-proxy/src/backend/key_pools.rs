@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{
-    Budget, BuildError, ConnectionPool, KeyedAcquireError, KeyedPool, KeyedSharedPool, PoolStatus,
-    SharedPool,
+    Budget, BuildError, ConnectionPool, KeyedAcquireError, KeyedPool, KeyedSharedPool, Observer,
+    PoolStatus, SharedPool,
 };
 use pool_stdio::JsonRpcConnection;
 
@@ -30,6 +30,7 @@ pub(super) struct Bounds<'b, K> {
     pub(super) key_name: fn(&K) -> String,
     pub(super) keys_max: usize,
     pub(super) budget: &'b Budget,
+    pub(super) observer: Arc<dyn Observer>,
 }
 
 impl<K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static> KeyPools<K> {
@@ -103,6 +104,7 @@ fn shared<K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static>(
     connector: impl Fn(&K) -> ChildConnector + Send + Sync + 'static,
     bounds: &Bounds<'_, K>,
 ) -> Result<KeyPools<K>, BuildError> {
+    let observer = Arc::clone(&bounds.observer);
     let pools = KeyedSharedPool::builder(move |key: &K| {
         SharedPool::builder(connector(key))
             .max_size(settings.children_of_key_max())
@@ -112,6 +114,7 @@ fn shared<K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static>(
             .idle_timeout(settings.idle_timeout)
             .max_weight(settings.memory_bytes_soft)
             .kill_weight(settings.memory_bytes_max)
+            .observer(Arc::clone(&observer))
     })
     .name(Arc::clone(bounds.name))
     .key_name(name_of_key(bounds))
@@ -127,6 +130,7 @@ fn fresh<K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static>(
     bounds: &Bounds<'_, K>,
 ) -> Result<KeyPools<K>, BuildError> {
     let idle_timeout = settings.idle_timeout;
+    let observer = Arc::clone(&bounds.observer);
     let pools = KeyedPool::builder(move |key: &K| {
         ConnectionPool::builder(connector(key))
             .max_size(settings.children_of_key_max())
@@ -140,6 +144,7 @@ fn fresh<K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static>(
             .lease_warn_after(None)
             .max_weight(settings.memory_bytes_soft)
             .kill_weight(settings.memory_bytes_max)
+            .observer(Arc::clone(&observer))
     })
     .name(Arc::clone(bounds.name))
     .key_name(name_of_key(bounds))

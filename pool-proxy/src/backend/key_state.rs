@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::list_cache::ListCache;
+use super::ping_record::PingRecord;
 use super::promise::{Hello, Promise};
 use super::subscriptions::{NotSubscribed, Subscriber, Subscriptions};
 use super::way::{MayRepeat, Way};
@@ -23,6 +24,7 @@ pub(super) struct KeyFacts {
     pub(super) promise: Arc<Promise>,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) lists: Arc<ListCache>,
+    pub(super) pings: Arc<PingRecord>,
 }
 
 /// One key.
@@ -41,6 +43,7 @@ impl KeyFacts {
             promise: Arc::new(Promise::new(settings.sharing)),
             subscriptions: Subscriptions::new(),
             lists: Arc::new(ListCache::new(settings)),
+            pings: Arc::default(),
         }
     }
 }

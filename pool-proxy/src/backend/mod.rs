@@ -13,6 +13,7 @@
 //! | `key_state` | one key: its promise, its subscriptions, its lists and the way to its children |
 //! | `way` | how a request reaches a child of its key |
 //! | `child_connector` | what a child must do before it serves a key |
+//! | `ping_record` | whether pings say anything about the children of a key |
 //! | `key_pools` | whether a child serves many requests at a time, or one in its life |
 //! | `shared_children` | the pools whose children belong to no session |
 //! | `own_children` | the pools whose children serve one session each |
@@ -30,6 +31,7 @@ mod list_cache;
 mod listening;
 mod news;
 mod own_children;
+mod ping_record;
 mod promise;
 mod server;
 mod shared_children;

@@ -133,16 +133,32 @@ impl Server {
 
     /// Whether none of its children can serve.
     pub(crate) fn has_no_child(&self) -> bool {
-        let status = self.status();
-        status.idle + status.leased == 0
+        let status = self.sessionless().status();
+        let own = match &self.pools {
+            Pools::Shared(_) => 0,
+            // An idle one has answered nobody yet.
+            Pools::Session(own) => self.own_status(own).leased,
+        };
+        status.idle + status.leased + own == 0
     }
 
     /// The sum of all pools.
     pub(crate) fn status(&self) -> PoolStatus {
         match &self.pools {
             Pools::Shared(shared) => shared.status(),
-            Pools::Session(own) => sum(own.pools.status().total, &own.sessionless.status()),
+            Pools::Session(own) => sum(self.own_status(own), &own.sessionless.status()),
         }
+    }
+
+    /// Of the children of sessions. A child is lent before it has answered `initialize`; until then it counts as
+    /// one that is being opened. A session whose child may not start yet waits.
+    fn own_status(&self, own: &OwnChildren) -> PoolStatus {
+        let mut status = own.pools.status().total;
+        let unanswered = self.starts.unanswered().min(status.leased);
+        status.leased -= unanswered;
+        status.opening += unanswered;
+        status.waiting += self.starts.waiting();
+        status
     }
 
     /// Whether the server's own limits allow this principal another child of a session.

@@ -16,7 +16,7 @@ use super::child_connector::{ChildConnector, Generations};
 use super::child_era::{EraError, KnownEra};
 use super::key_pools::{Bounds, KeyPools};
 use super::key_state::{KeyFacts, KeyState};
-use super::start_record::StartRecord;
+use super::start_record::{FailedStarts, StartRecord};
 use crate::config::{ServerSettings, Sharing};
 use crate::guard::Principal;
 use crate::wire::Spoken;
@@ -81,6 +81,10 @@ impl SharedChildren {
             key_name: |key: &ChildKey| format!("{:?} {}", key.principal, key.spoken.name()),
             keys_max: materials.keys_max * Spoken::ALL.len(),
             budget: materials.budget,
+            observer: Arc::new(FailedStarts {
+                server: Arc::clone(materials.name),
+                starts: Arc::clone(materials.starts),
+            }),
         };
         let pools = KeyPools::new(materials.settings, connector, &bounds)?;
         Ok(Self {

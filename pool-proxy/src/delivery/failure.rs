@@ -86,24 +86,9 @@ impl Failure {
         }
     }
 
-    /// Whether no child could be started.
-    pub(crate) fn is_of_start(&self) -> bool {
-        self.outcome == NO_START
-    }
-
-    /// Of a child that did not answer its first message.
-    pub(crate) fn of_start(error: &RpcError, server: &str) -> Self {
-        // That a child has ended by itself, and with which last words, is said where it is seen. The end of its pipes
-        // comes with that, and often before it.
-        let is_end_of_pipes = matches!(
-            error,
-            RpcError::OutputClosed { .. } | RpcError::StdinClosed { .. }
-        );
-        if is_end_of_pipes {
-            tracing::info!(server, %error, "a child did not initialize");
-        }
-        let is_said = is_end_of_pipes || matches!(error, RpcError::ProcessExited { .. });
-        Self::later(NO_START, CANNOT_START, LATER).because((!is_said).then_some(error))
+    /// Of a child that did not answer its first message. The log has said why.
+    pub(crate) fn of_start() -> Self {
+        Self::later(NO_START, CANNOT_START, LATER)
     }
 
     /// With what the log does not say elsewhere.

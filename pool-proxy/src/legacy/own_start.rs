@@ -10,7 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use pool_core::{AcquireError, AcquirePhase, KeyedAcquireError, PooledConnection};
-use pool_stdio::{JsonRpcConnection, OnDrop, Session, Terms};
+use pool_stdio::{ErrorObject, JsonRpcConnection, OnDrop, RpcError, Session, Terms};
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout};
 
@@ -133,8 +135,22 @@ impl Owner {
             started = self.start(introduction, kind) => started?,
         };
         let Started {
-            child, greeting, ..
+            child,
+            greeting,
+            reply,
         } = started;
+        if let Some(refusal) = refusal_in(&reply) {
+            let (server, pid) = (&*self.server.name, child.connection().pid());
+            tracing::warn!(server, pid, %refusal, "a child refused the client of a session");
+            if may_pass(&refusal) {
+                let reason = format!(
+                    "the server's new process refuses the client: {refusal}; the request was not executed"
+                );
+                return Err(Failure::refused(SERVER_ERROR, &reason));
+            }
+            self.app.sessions.end(&session);
+            return Err(Failure::session_over());
+        }
         let Some(greeting) = greeting.filter(|greeting| own.may_have(greeting)) else {
             tracing::warn!(
                 server = &*self.server.name,
@@ -161,7 +177,11 @@ impl Owner {
         introduction: Bytes,
         kind: Option<&ClientKind>,
     ) -> Result<Started, Failure> {
-        let start = self.start_now(introduction, kind);
+        let queued = self.server.starts.queued();
+        let start = async {
+            drop(queued);
+            self.start_now(introduction, kind).await
+        };
         let has_room = || self.app.has_room() && self.server.has_room_for(&self.principal);
         self.app.start_slots.run(has_room, start).await
     }
@@ -174,24 +194,16 @@ impl Owner {
         let Pools::Session(own) = &self.server.pools else {
             return Err(Failure::session_over());
         };
-        let lease = self.lease(own).await.map_err(|error| {
-            let failure = Failure::from(error);
-            if failure.is_of_start() {
-                self.server.starts.failed();
-            }
-            failure
-        })?;
-        let child = Session::new(lease);
+        let child = Session::new(self.lease(own).await?);
+        let unanswered = self.server.starts.spawned();
         let terms = Terms::new()
             .within(self.server.settings.start_timeout)
             .on_drop(OnDrop::Cancel);
         let reply = child.exchange(introduction, &terms)?.reply().await;
-        let reply = reply.map_err(|error| {
-            self.server.starts.failed();
-            Failure::of_start(&error, &self.server.name)
-        })?;
+        let reply = reply.and_then(|reply| checked(reply.unwrap_or_default()));
+        let reply = reply.map_err(|error| self.failed(child.connection().pid(), &error))?;
         self.server.starts.succeeded();
-        let reply = reply.unwrap_or_default();
+        drop(unanswered);
         let greeting = Greeting::of(&reply).map(Arc::new);
         if let (Some(kind), Some(greeting)) = (kind, &greeting) {
             kind.greeted(greeting);
@@ -201,6 +213,24 @@ impl Owner {
             reply,
             greeting,
         })
+    }
+
+    /// A child has not answered `initialize`. Its client may have gone, so the log is told here.
+    fn failed(&self, pid: u32, error: &RpcError) -> Failure {
+        let server = &*self.server.name;
+        self.server.starts.failed();
+        // That a child has ended by itself, and with which last words, is said where it is seen. The end of its pipes
+        // comes with that, and often before it.
+        let is_end_of_pipes = matches!(
+            error,
+            RpcError::OutputClosed { .. } | RpcError::StdinClosed { .. }
+        );
+        if is_end_of_pipes {
+            tracing::info!(server, pid, %error, "a child did not initialize");
+        } else if !matches!(error, RpcError::ProcessExited { .. }) {
+            tracing::warn!(server, pid, %error, "a child did not start");
+        }
+        Failure::of_start()
     }
 
     /// The next free child.
@@ -221,6 +251,41 @@ impl Owner {
     }
 }
 
+/// The reply of a child to `initialize`, if it has a result or an error.
+fn checked(reply: Bytes) -> Result<Bytes, RpcError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        result: Option<Map<String, Value>>,
+        error: Option<Value>,
+    }
+    let reason = match serde_json::from_slice(&reply) {
+        Ok(Answer {
+            result: None,
+            error: None,
+        }) => "it has neither a result nor an error".to_owned(),
+        Ok(_) => return Ok(reply),
+        Err(error) => error.to_string(),
+    };
+    Err(RpcError::BadResult { reason, reply })
+}
+
+/// The error in a reply to `initialize`; `None` if there is none.
+fn refusal_in(reply: &[u8]) -> Option<ErrorObject> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: ErrorObject,
+    }
+    let refusal = serde_json::from_slice::<Refusal>(reply).ok()?;
+    Some(refusal.error)
+}
+
+/// Whether the next child may take a client that this one has refused, and that an earlier one took. If the error says
+/// that the message itself is wrong, the server has changed for good.
+fn may_pass(refusal: &ErrorObject) -> bool {
+    let is_of_message = (INVALID_PARAMS..=INVALID_REQUEST).contains(&refusal.code);
+    !is_of_message && refusal.code != UNSUPPORTED_VERSION
+}
+
 /// The next free child. A start that takes longer than a wait for a child is waited for again, because it goes on.
 async fn lease_until(
     own: &OwnChildren,
@@ -238,4 +303,9 @@ async fn lease_until(
 
 /// So that the pool says first why there is no child.
 const GRACE: Duration = Duration::from_millis(500);
+/// Between them is −32601: there is no such method.
+const INVALID_PARAMS: i64 = -32602;
+const INVALID_REQUEST: i64 = -32600;
+const UNSUPPORTED_VERSION: i64 = -32022;
+const SERVER_ERROR: i64 = -32000;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;

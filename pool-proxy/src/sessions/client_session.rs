@@ -30,7 +30,8 @@ pub(crate) struct ClientSession {
     /// Those in flight.
     pub(crate) requests: SessionRequests,
     activity: Mutex<Activity>,
-    _place: Place,
+    /// Until it has ended.
+    place: Mutex<Option<Place>>,
 }
 
 /// How a session is served.
@@ -94,9 +95,20 @@ impl ClientSession {
                 last_request: Instant::now(),
                 is_over: false,
             }),
-            _place: place,
+            place: Mutex::new(Some(place)),
         };
         InUse(Arc::new(session), Use::Request)
+    }
+
+    /// It is over. Its place is free at once, though a request or a start can hold it for a while.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+        let place = self
+            .place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(place);
     }
 
     /// Begins a request; `None` if the session has just ended.

@@ -160,7 +160,7 @@ impl Table {
     /// Ends a session. Requests in flight go on to their replies.
     pub(crate) fn end(&self, session: &ClientSession) {
         let ended = self.lock().remove(&session.id);
-        session.ended.cancel();
+        session.end();
         // Order: outside of the lock, since it may give a child back.
         drop(ended);
     }
@@ -188,7 +188,7 @@ impl Table {
             !is_idle && !is_outdated
         });
         for (session, why) in ended {
-            session.ended.cancel();
+            session.end();
             tracing::info!(
                 server = &*session.server.name,
                 principal = session.principal.name(),
@@ -205,7 +205,7 @@ impl Table {
     pub(crate) fn clear(&self) {
         let ended = std::mem::take(&mut *self.lock());
         for session in ended.values() {
-            session.ended.cancel();
+            session.end();
         }
     }
 
@@ -217,4 +217,54 @@ impl Table {
 fn new_id() -> Result<String, getrandom::Error> {
     let number = (u128::from(getrandom::u64()?) << 64) | u128::from(getrandom::u64()?);
     Ok(format!("{number:032x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use pool_core::Budget;
+    use tokio::time::advance;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::backend::{Greeting, Pools};
+    use crate::config::ServerSettings;
+    use crate::sessions::OwnChild;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_session_ends_for_a_place_though_the_start_of_its_child_still_holds_it() {
+        let limits = LimitSettings {
+            sessions_max: 2,
+            ..LimitSettings::default()
+        };
+        let (budget, tasks) = (
+            Budget::builder("children").build().unwrap(),
+            TaskTracker::new(),
+        );
+        let settings = ServerSettings::of_command(vec!["cat".to_owned()]);
+        let server = Server::new("one", &settings, (&limits, 1), (&budget, &tasks)).unwrap();
+        let (server, table) = (Arc::new(server), Table::new(&limits));
+        let principal = Principal::everybody();
+        let begin = || {
+            let Pools::Session(own) = &server.pools else {
+                unreachable!("sessions are the default");
+            };
+            let kind = own.kinds.of(&principal, b"{}").unwrap();
+            let greeting = Greeting::of(br#"{"result":{"protocolVersion":"1"}}"#).unwrap();
+            let child = OwnChild::promised(kind, Arc::new(greeting), Bytes::new());
+            let place = table.place(&principal).unwrap();
+            let served = ("1".to_owned(), Kind::Own(child));
+            table.begin((&server, &principal), served, place).unwrap()
+        };
+        let first = begin();
+        let held_by_its_start = Arc::clone(&first.0);
+        drop(first);
+        advance(Duration::from_secs(1)).await;
+        let second = Arc::clone(&begin().0.id);
+        let third = begin();
+        assert!(held_by_its_start.ended.is_cancelled());
+        assert!(table.find(&second, &server, &principal).is_some());
+        assert_eq!(table.len(), 2);
+        drop((third, held_by_its_start));
+    }
 }

@@ -23,6 +23,7 @@
 //! | `starts` | how many children start at a time |
 //! | `open_files` | how many connections the descriptors allow |
 //! | `log` | what is said of requests and of starts |
+//! | `failed_starts` | how often starts that fail count, and what is said of them |
 //! | `repeats` | what is sent again when a child dies |
 //! | `refusals` | what is refused before a child sees it |
 //! | `life` | start, end, and what is said of the proxy itself |
@@ -36,6 +37,7 @@
 mod blocked;
 mod client;
 mod era;
+mod failed_starts;
 mod fresh;
 mod gone;
 mod keys;

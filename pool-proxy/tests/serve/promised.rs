@@ -2,6 +2,8 @@
 //!
 //! Most tests allow one child only: a start that takes long, on a busy machine, would have another one beside it.
 
+use std::process::Stdio;
+
 use hyper::{Method, StatusCode};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -48,6 +50,52 @@ fn a_session_begins_and_lists_without_a_child_and_has_one_of_its_own_from_its_fi
         one.send(Method::DELETE, "").await;
         own.gone().await;
         assert_eq!(two.call(1, "calls", json!({})).await, "1");
+    });
+}
+
+#[test]
+fn a_session_outlives_a_child_that_refuses_its_client_for_a_while_and_ends_with_a_refusal_that_stays()
+ {
+    run(async {
+        let beacon = Beacon::new();
+        let refusal = scratch("refusal");
+        let config = legacy(&beacon, ONE).replace(
+            "env = {",
+            &format!("env = {{ REFUSES = '{}',", refusal.display()),
+        );
+        let proxy = Proxy::with_stderr(&config, Stdio::piped());
+        let client = Client::new(proxy.address);
+        let first = client.begin(NEWEST).await;
+        first.send(Method::DELETE, "").await;
+        beacon.next().await.gone().await;
+        let session = client.begin(NEWEST).await;
+
+        std::fs::write(&refusal, "-32603").unwrap();
+        let call = json!({ "name": "pid", "arguments": {} });
+        let refused = session.ask(1, "tools/call", call).await;
+        let said = refused["error"]["message"].as_str().unwrap();
+        for part in ["the database is locked (-32603)", "not executed"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        beacon.next().await.gone().await;
+        std::fs::remove_file(&refusal).unwrap();
+        let pid = session.call(2, "pid", json!({})).await;
+        let child = beacon.next().await;
+        assert_eq!(pid, child.pid.to_string());
+        session.send(Method::DELETE, "").await;
+        child.gone().await;
+
+        let session = client.begin(NEWEST).await;
+        std::fs::write(&refusal, "-32602").unwrap();
+        let ended = session.post(&tool(1, "pid", json!({}))).await;
+        assert_eq!(ended.status, StatusCode::NOT_FOUND);
+        std::fs::remove_file(&refusal).unwrap();
+        let log = proxy.log().await;
+        let told = log
+            .matches("a child refused the client of a session")
+            .count();
+        assert_eq!(told, 2, "{log}");
+        assert!(!log.contains("another version"), "{log}");
     });
 }
 

@@ -158,6 +158,9 @@ def answer(message):
                 say({"id": "roots", "method": "roots/list"})
         if method == "notifications/change":
             say({"method": "notifications/tools/list_changed"})
+    elif method == "initialize" and os.path.exists(os.environ.get("REFUSES", "")):
+        with open(os.environ["REFUSES"]) as code:
+            say({"id": request, "error": {"code": int(code.read()), "message": "the database is locked"}})
     elif method == "initialize":
         client = message["params"]
         version = os.environ.get("SPEAKS", message["params"]["protocolVersion"])
