@@ -61,7 +61,7 @@ impl Connector for ChildConnector {
         self.facts.lists.started(&said);
         let kept = self.facts.promise.keep(&said);
         let (generation, is_kept) = kept.map_err(|error| {
-            let pid = child.pid();
+            let pid = child.process().pid();
             ConnectError::transient(NoGreeting { pid, error })
         })?;
         self.starts.succeeded();

@@ -140,7 +140,7 @@ impl Owner {
             reply,
         } = started;
         if let Some(refusal) = refusal_in(&reply) {
-            let (server, pid) = (&*self.server.name, child.connection().pid());
+            let (server, pid) = (&*self.server.name, child.connection().process().pid());
             tracing::warn!(server, pid, %refusal, "a child refused the client of a session");
             if may_pass(&refusal) {
                 let reason = format!(
@@ -201,7 +201,8 @@ impl Owner {
             .on_drop(OnDrop::Cancel);
         let reply = child.exchange(introduction, &terms)?.reply().await;
         let reply = reply.and_then(|reply| checked(reply.unwrap_or_default()));
-        let reply = reply.map_err(|error| self.failed(child.connection().pid(), &error))?;
+        let reply =
+            reply.map_err(|error| self.failed(child.connection().process().pid(), &error))?;
         self.server.starts.succeeded();
         drop(unanswered);
         let greeting = Greeting::of(&reply).map(Arc::new);
