@@ -1,0 +1,160 @@
+//! Whether there was a reason to close a connection.
+
+use pool_core::{CloseReason, ConnectionId};
+use tokio::time::Instant;
+
+use crate::lists::{Conn, Phase};
+use crate::model::{Checked, Model, ensure};
+use crate::terms::{CLOSE_PATIENCE, IDLE_TIMEOUT, PLACES, RESIDENCE, SLACK};
+
+impl Model {
+    pub(crate) fn closing(
+        &mut self,
+        number: usize,
+        id: ConnectionId,
+        reason: CloseReason,
+        at: Instant,
+    ) -> Checked {
+        let untaken = self.pools[number].untaken(id);
+        let conn = self.pools[number].open(id)?.clone();
+        ensure(conn.leases == untaken, || {
+            format!("{id} is closed for {reason} with leases: {conn:?}")
+        })?;
+        self.check_reason(number, &conn, reason, at)?;
+        let pool = &mut self.pools[number];
+        pool.closes.push((id, reason));
+        let conn = pool.open(id)?;
+        conn.phase = Phase::Closing(reason);
+        conn.since = at;
+        if reason == CloseReason::Shrunk {
+            pool.note_shrunk();
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "others are planned")]
+    fn check_reason(
+        &self,
+        number: usize,
+        conn: &Conn,
+        reason: CloseReason,
+        at: Instant,
+    ) -> Checked {
+        let pool = &self.pools[number];
+        let wrong = || format!("{} is closed for {reason}: {conn:?}", conn.id);
+        if conn.is_killed {
+            return ensure(reason == CloseReason::Killed, wrong);
+        }
+        let is_planned = conn.marks.contains(&reason)
+            || conn.may_leave.contains(&reason)
+            || conn.superseded == Some(reason);
+        if is_planned || reason == CloseReason::PoolClosed && pool.is_closed {
+            return Ok(());
+        }
+        ensure(conn.marks.is_empty(), wrong)?;
+        match reason {
+            CloseReason::Idle => {
+                let idle_for = at.duration_since(conn.used);
+                let is_spare = pool.idle() > PLACES[pool.place].min_idle;
+                ensure(idle_for + SLACK >= IDLE_TIMEOUT && is_spare, wrong)
+            }
+            CloseReason::Shrunk => ensure(pool.slots() > pool.max_size, wrong),
+            CloseReason::Reclaimed => self.check_reclaim(number, conn, at),
+            _ => Err(wrong()),
+        }
+    }
+
+    fn check_reclaim(&self, number: usize, conn: &Conn, at: Instant) -> Checked {
+        let (id, pool) = (conn.id, &self.pools[number]);
+        let wrong = |why: &str| format!("{id} is reclaimed {why}: {conn:?}");
+        let is_reserved = pool.serving() <= pool.reserved();
+        ensure(!is_reserved, || wrong("although it is reserved"))?;
+        let wanted = self.wanted_of(number);
+        let (leaving, _) = self.leaving(at);
+        ensure(leaving < wanted, || {
+            format!("{id} is reclaimed although {leaving} leave for {wanted}: {conn:?}")
+        })?;
+        let is_above = self.is_above_share(pool, pool.serving());
+        if !pool.queue.is_empty() {
+            let served_for = at.duration_since(conn.born);
+            ensure(is_above, || wrong("from its own callers, within the share"))?;
+            let has_served = served_for + SLACK >= RESIDENCE;
+            return ensure(has_served, || wrong("from its own callers, too early"));
+        }
+        let unused_for = at.duration_since(conn.used);
+        let is_in_use = unused_for + SLACK < RESIDENCE && !is_above;
+        let is_kept = is_in_use || pool.needs_idle();
+        ensure(!is_kept || self.is_any_owed(number), || {
+            wrong("though it is needed, and nobody waits who is owed one")
+        })?;
+        let older = pool.conns.iter().find(|other| {
+            other.is_idle() && other.used + SLACK < conn.used && other.marks.is_empty()
+        });
+        ensure(older.is_none(), || {
+            format!("{id} is reclaimed before {older:?}")
+        })?;
+        let is_older = |other: &&Conn| {
+            let unused_for = at.duration_since(other.used);
+            other.used + SLACK < conn.used && unused_for > RESIDENCE + SLACK
+        };
+        // What was found a moment ago is taken without another look.
+        for (other, its) in self.reclaimable() {
+            let older = Some(its).filter(is_older);
+            let its_pool = &self.pools[other];
+            let asks_itself = its_pool.wanted > 0 || its_pool.needs_idle();
+            let has_moved = at.duration_since(its_pool.moved) <= SLACK;
+            let is_exempt = other == number || asks_itself || has_moved;
+            ensure(is_exempt || older.is_none(), || {
+                format!("{id} is reclaimed before {its:?} of pool {other}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// How many connections others want of this pool, at most.
+    fn wanted_of(&self, number: usize) -> usize {
+        let pools = self.pools.iter().enumerate();
+        let others = pools.filter(|(other, _)| *other != number);
+        let wanted: usize = others.map(|(_, other)| other.wanted).sum();
+        wanted + self.cause.excess
+    }
+
+    fn is_any_owed(&self, number: usize) -> bool {
+        let pools = self.pools.iter().enumerate();
+        let mut others = pools.filter(|(other, _)| *other != number);
+        self.cause.excess > 0 || others.any(|(_, other)| other.is_owed)
+    }
+
+    /// How many are being closed for others and count as such, at least, and at most.
+    pub(crate) fn leaving(&self, at: Instant) -> (usize, usize) {
+        let leaves = |conn: &&Conn| conn.phase == Phase::Closing(CloseReason::Reclaimed);
+        // One that gave way under a lease counts for the minimum residence only.
+        let is_recent = |conn: &&Conn| {
+            conn.may_stay() && at.duration_since(conn.since) + SLACK < CLOSE_PATIENCE
+        };
+        let conns = self.pools.iter().flat_map(|pool| &pool.conns);
+        let leaving = conns.filter(leaves);
+        (leaving.clone().filter(is_recent).count(), leaving.count())
+    }
+
+    /// The least recently used idle connection of each pool that may have to give one up.
+    pub(crate) fn reclaimable(&self) -> Vec<(usize, &Conn)> {
+        let mut found = Vec::new();
+        for (number, pool) in self.pools.iter().enumerate() {
+            let kept = pool.reserved();
+            if pool.is_closed || !pool.queue.is_empty() || pool.idle() <= kept {
+                continue;
+            }
+            let closes_nothing = pool
+                .conns
+                .iter()
+                .any(|conn| conn.is_closing() && conn.since.elapsed() + SLACK >= CLOSE_PATIENCE);
+            let idle = pool.conns.iter().filter(|conn| conn.is_idle());
+            let oldest = idle.min_by_key(|conn| (conn.used, conn.turn));
+            if let Some(oldest) = oldest.filter(|_| pool.serving() > kept && !closes_nothing) {
+                found.push((number, oldest));
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,168 @@
+//! What the pools ask of their budget, and what it has left, counted anew each time.
+
+use crate::lists::{Conn, Phase, Pool};
+use crate::model::Model;
+use crate::terms::{BUDGET_WEIGHT, MAX_LEASES, MAX_SURGE, PLACES};
+
+impl Pool {
+    pub(crate) fn slots(&self) -> usize {
+        self.conns.len()
+    }
+
+    pub(crate) fn opening(&self) -> usize {
+        self.count(|conn| conn.phase == Phase::Opening)
+    }
+
+    /// Open, and without a lease.
+    pub(crate) fn idle(&self) -> usize {
+        self.count(Conn::is_idle)
+    }
+
+    /// Those that are not being closed.
+    pub(crate) fn serving(&self) -> usize {
+        self.count(|conn| !conn.is_closing())
+    }
+
+    pub(crate) fn count(&self, like: impl Fn(&Conn) -> bool) -> usize {
+        self.conns.iter().filter(|conn| like(conn)).count()
+    }
+
+    pub(crate) fn reserved(&self) -> usize {
+        match self.is_closed {
+            true => 0,
+            false => PLACES[self.place].min_idle,
+        }
+    }
+
+    /// How many slots there may be, at most: its pool gives the surge up without an event.
+    pub(crate) fn size_max(&self) -> usize {
+        let superseded = self.count(|conn| conn.superseded.is_some() && !conn.is_closing());
+        self.max_size + superseded.min(MAX_SURGE)
+    }
+
+    /// How many connects its callers need beside those in flight, at least.
+    pub(crate) fn wants(&self) -> usize {
+        let [one, other] = self.is_busy_with_and_without();
+        self.wants_if(one && other, [0, self.max_size])
+    }
+
+    /// The same, at most: a superseded connection is to be replaced, unless the pool waits no more for that.
+    pub(crate) fn wants_at_most(&self) -> usize {
+        let [one, other] = self.is_busy_with_and_without();
+        self.wants_if(one || other, [self.superseded(), self.size_max()])
+    }
+
+    /// Whether all connections carry their target, with those that may have to leave and without them.
+    fn is_busy_with_and_without(&self) -> [bool; 2] {
+        let stays = |conn: &Conn| conn.is_fresh() && conn.may_stay();
+        [self.is_busy(Conn::is_fresh), self.is_busy(stays)]
+    }
+
+    fn wants_if(&self, is_busy: bool, [replacements, size_max]: [usize; 2]) -> usize {
+        if self.is_closed {
+            return 0;
+        }
+        let for_callers = match (self.is_shared(), self.queue.len()) {
+            (true, 0) => usize::from(is_busy),
+            (true, waiting) => waiting.div_ceil(MAX_LEASES),
+            (false, waiting) => waiting,
+        };
+        let needed = for_callers + replacements;
+        let room = size_max.saturating_sub(self.slots());
+        needed.saturating_sub(self.opening()).min(room)
+    }
+
+    /// Whether all connections like these carry their target.
+    fn is_busy(&self, like: impl Fn(&Conn) -> bool) -> bool {
+        let mut conns = self.conns.iter().filter(|conn| like(conn)).peekable();
+        conns.peek().is_some() && conns.all(|conn| conn.leases >= MAX_LEASES)
+    }
+
+    /// It spreads its leases over its idle connection, and would open another one in its place.
+    pub(crate) fn needs_idle(&self) -> bool {
+        let is_lent = |conn: &Conn| conn.is_fresh() && conn.leases > 0;
+        self.is_shared() && self.idle() == 1 && self.is_busy(is_lent)
+    }
+
+    pub(crate) fn superseded(&self) -> usize {
+        self.count(|conn| conn.superseded.is_some() && conn.is_open() && !conn.is_outgoing())
+    }
+
+    /// What it wants for its callers beyond its own reserve: at least, and at most.
+    pub(crate) fn wants_of_others(&self) -> (usize, usize) {
+        let own = self.reserved().saturating_sub(self.slots());
+        let beyond = |wants: usize| wants.saturating_sub(own);
+        (beyond(self.wants()), beyond(self.wants_at_most()))
+    }
+}
+
+impl Model {
+    pub(crate) fn used(&self) -> usize {
+        self.pools.iter().map(Pool::slots).sum()
+    }
+
+    /// With what is reserved and not used.
+    pub(crate) fn committed(&self) -> usize {
+        let pools = self.pools.iter();
+        pools.map(|pool| pool.slots().max(pool.reserved())).sum()
+    }
+
+    pub(crate) fn connecting(&self) -> usize {
+        self.pools.iter().map(Pool::opening).sum()
+    }
+
+    /// The least and the most that all connections weigh together.
+    pub(crate) fn weight(&self) -> (u64, u64) {
+        let weights = self.pools.iter().map(Pool::weight);
+        weights.fold((0, 0), |sum, (least, most)| (sum.0 + least, sum.1 + most))
+    }
+
+    /// Whether no connect may begin, as far as it is known.
+    pub(crate) fn is_surely_heavy(&self) -> bool {
+        self.weight().0 >= BUDGET_WEIGHT
+    }
+
+    pub(crate) fn may_be_heavy(&self) -> bool {
+        self.weight().1 >= BUDGET_WEIGHT
+    }
+
+    /// How many connections there are too many, with what is reserved.
+    pub(crate) fn excess(&self) -> usize {
+        self.committed().saturating_sub(self.limit)
+    }
+
+    /// How many connects could begin at once.
+    pub(crate) fn free(&self) -> usize {
+        match self.may_be_heavy() {
+            true => 0,
+            false => self.limit.saturating_sub(self.committed()),
+        }
+    }
+
+    /// Whether the budget lets this pool open one more, apart from weight.
+    pub(crate) fn has_room_for(&self, pool: &Pool) -> bool {
+        let has_reserve = pool.slots() < pool.reserved();
+        self.used() < self.limit && (has_reserve || self.committed() < self.limit)
+    }
+
+    fn active_shares(&self) -> usize {
+        let is_active = |pool: &&Pool| pool.slots() > 0 || pool.wants_at_most() > 0;
+        let active = self.pools.iter().filter(is_active);
+        active.map(Pool::share).sum()
+    }
+
+    /// How many connections it is owed: its callers wait, and it has none or less than its share.
+    pub(crate) fn owed(&self, pool: &Pool) -> usize {
+        let entitled = self.limit * pool.share() / self.active_shares().max(1);
+        let lacking = entitled.max(1).saturating_sub(pool.slots());
+        match pool.queue.is_empty() {
+            true => pool.superseded(),
+            false => pool.wants_of_others().1.min(lacking),
+        }
+    }
+
+    /// Whether a pool with so many connections has more than its share.
+    pub(crate) fn is_above_share(&self, pool: &Pool, serving: usize) -> bool {
+        serving * self.active_shares() > self.limit * pool.share()
+    }
+}
