@@ -46,8 +46,7 @@ def main():
     with running_proxy(options.proxy, LIMITS, server("left", "tagged_server.py", "session", *IDLE)) as proxy:
         asyncio.run(abandon(proxy.port, options.sessions, tally))
         at_the_end, started = len(proxy.children()), time.monotonic()
-        while (left := len(proxy.children())) and time.monotonic() - started < GONE_WITHIN_S:
-            time.sleep(0.1)
+        left = proxy.children_after(GONE_WITHIN_S)
         seconds = time.monotonic() - started
         memory = proxy.memory_kib()
     replies = tally.counts.get("replies", 0)

@@ -17,6 +17,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PROGRAM = HERE.parent.parent / "target/debug/pool-proxy"
 END_TIMEOUT_S = 40
+# On a busy machine a process that was killed takes a moment to go.
+GONE_WITHIN_S = 5
 # Far longer than any of them takes.
 QUICK_MAX_S = 240
 
@@ -58,6 +60,13 @@ class Proxy:
     def children(self):
         pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
         return [pid for pid in pids if self.started(pid)]
+
+    def children_after(self, limit_s):
+        """How many children are left when this time is over, or none as soon as that is so."""
+        until = time.monotonic() + limit_s
+        while (left := len(self.children())) and time.monotonic() < until:
+            time.sleep(0.05)
+        return left
 
     def started(self, pid):
         """Whether this proxy started this process, which lives."""
@@ -113,8 +122,8 @@ def running_proxy(program, *parts, exit_expected=0):
             if process.wait(END_TIMEOUT_S) != exit_expected:
                 log_end = log_path.read_text()[-3000:]
                 raise SystemExit(f"the proxy ended with {process.returncode} at SIGTERM: {log_end}")
-            if left := proxy.children():
-                raise SystemExit(f"the proxy left {len(left)} children")
+            if left := proxy.children_after(GONE_WITHIN_S):
+                raise SystemExit(f"the proxy left {left} children")
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
