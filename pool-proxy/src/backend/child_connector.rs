@@ -228,7 +228,7 @@ mod tests {
     fn connector(script: &str) -> ChildConnector {
         let command = CommandSpec::new("sh").args(["-c", script]);
         let limits = RpcLimits {
-            ping_timeout: Duration::from_millis(20),
+            ping_timeout: Duration::from_millis(50),
             ..RpcLimits::default()
         };
         let connector = JsonRpcConnector::new(command, Protocol::Mcp).unwrap();
@@ -251,13 +251,22 @@ mod tests {
     async fn children_of_a_server_that_answers_no_ping_are_judged_by_life_alone_from_the_third_on()
     {
         let connector = connector("while read -r line; do :; done");
-        let deadline = Instant::now() + Duration::from_secs(60);
-        for number in 1..=4 {
-            let id = ConnectionId::from_u64(number);
-            let cx = ConnectContext::new(id, 1, deadline);
-            let child = connector.connect(&cx).await.unwrap();
+        let cx = |number| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            ConnectContext::new(ConnectionId::from_u64(number), 1, deadline)
+        };
+        let (mut number, mut unanswered) = (0, 0);
+        while unanswered < 2 {
+            number += 1;
+            let child = connector.connect(&cx(number)).await.unwrap();
+            // On a busy machine, a ping may not even be written in time, which says nothing.
+            let is_unanswered = connector.check_shared(&child).await.is_err();
+            unanswered = if is_unanswered { unanswered + 1 } else { 0 };
+        }
+        for number in number + 1..=number + 2 {
+            let child = connector.connect(&cx(number)).await.unwrap();
             let outcome = connector.check_shared(&child).await;
-            assert_eq!(outcome.is_ok(), number > 2, "{number}: {outcome:?}");
+            assert!(outcome.is_ok(), "{outcome:?}");
             assert!(connector.is_alive(&child));
         }
     }
