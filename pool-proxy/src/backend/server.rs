@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use pool_core::{Budget, BuildError, PoolStatus};
-use pool_stdio::{Children, CommandError, JsonRpcConnector, Protocol};
+use pool_stdio::{Children, CommandError, JsonRpcConnector, Protocol, RpcLimits};
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
@@ -72,12 +72,14 @@ impl Server {
         (budget, tasks): (&Budget, &TaskTracker),
     ) -> Result<Self, StartError> {
         let name: Arc<str> = name.into();
-        let connector = || {
+        let connector = || -> Result<_, StartError> {
             let spec = command(&name, settings, limits.children_max);
-            JsonRpcConnector::new(spec, Protocol::Mcp).map_err(|source| StartError::Command {
+            let connector = JsonRpcConnector::new(spec, Protocol::Mcp);
+            let connector = connector.map_err(|source| StartError::Command {
                 name: Arc::clone(&name),
                 source,
-            })
+            })?;
+            Ok(connector.limits(rpc_limits(settings)))
         };
         let starts = Arc::new(StartRecord::default());
         let (era, mut connectors) = (Arc::new(KnownEra::new(settings)), BTreeMap::new());
@@ -233,6 +235,17 @@ impl Server {
     }
 }
 
+/// A request waits for its place among those that are to be written for as long as it may take.
+fn rpc_limits(settings: &ServerSettings) -> RpcLimits {
+    let of_tools = settings.tool_timeouts.values().map(|limit| limit.0);
+    let longest = of_tools.fold(settings.request_timeout, Duration::max);
+    let limits = RpcLimits::default();
+    RpcLimits {
+        enqueue_timeout: limits.enqueue_timeout.max(longest),
+        ..limits
+    }
+}
+
 /// Of two sets of pools.
 fn sum(mut one: PoolStatus, other: &PoolStatus) -> PoolStatus {
     one.opening += other.opening;
@@ -253,5 +266,23 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("name", &self.name)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_waits_for_its_place_as_long_as_any_may_take() {
+        for (settings, seconds) in [
+            ("request_timeout = '5s'", 30),
+            ("", 60),
+            ("tool_timeouts = { report = '5m' }", 300),
+        ] {
+            let settings = format!("command = ['x']\n{settings}");
+            let limits = rpc_limits(&toml::from_str(&settings).unwrap());
+            assert_eq!(limits.enqueue_timeout, Duration::from_secs(seconds));
+        }
     }
 }
