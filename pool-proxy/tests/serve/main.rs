@@ -16,7 +16,7 @@
 //! | `era` | how it is found out which era a child speaks |
 //! | `modern_children` | children of revision 2026-07-28 |
 //! | `blocked` | what does not take what it is sent |
-//! | `silent` | connections whose clients ask for nothing |
+//! | `idle` | connections whose clients ask for nothing |
 //! | `gone` | clients that go away while their request waits for a child |
 //! | `keys` | which clients have children in common |
 //! | `limits` | how many requests may be in flight |
@@ -37,6 +37,7 @@ mod client;
 mod era;
 mod fresh;
 mod gone;
+mod idle;
 mod keys;
 mod life;
 mod limits;
@@ -53,7 +54,6 @@ mod refusals;
 mod repeats;
 mod serial;
 mod shared;
-mod silent;
 mod stateless;
 mod subscriptions;
 
