@@ -110,7 +110,7 @@ fn raised(_needed: u64) -> Option<u64> {
 
 /// Three pipes and a handle of the process. As many again are open for a moment while it starts or ends.
 const OF_A_CHILD: u64 = 8;
-/// The runtime, the log, signals, the guardian, looks at `/proc`.
+/// The runtime, the log, signals, the guardian, looks at `/proc`, a connection that waits for a place.
 const OWN: u64 = 64;
 /// With fewer it serves nobody well.
 const CONNECTIONS_MIN: usize = 16;

@@ -47,6 +47,17 @@ enum AnswerKind {
 }
 
 impl Failure {
+    /// The answer to a notification or an answer that no child has got. It is no request, so nothing waits for an
+    /// error as its reply: the protocol demands a status that says it.
+    pub(crate) fn not_taken(&self) -> Answer {
+        match self.answer {
+            AnswerKind::Reply => unavailable(None, &self.reason, SOON),
+            AnswerKind::Refusal(_) | AnswerKind::Later(_) | AnswerKind::TooMany => {
+                self.answer(None)
+            }
+        }
+    }
+
     /// As one message.
     pub(crate) fn message(&self, id: Option<&Bytes>) -> Bytes {
         let data = self.data.as_deref();
@@ -72,17 +83,6 @@ impl Failure {
             }
             AnswerKind::Later(after) => unavailable(id, &self.reason, after),
             AnswerKind::TooMany => too_many(id, &self.reason, SOON),
-        }
-    }
-
-    /// The answer to a notification or an answer that no child has got. It is no request, so nothing waits for an
-    /// error as its reply: the protocol demands a status that says it.
-    pub(crate) fn not_taken(&self) -> Answer {
-        match self.answer {
-            AnswerKind::Reply => unavailable(None, &self.reason, SOON),
-            AnswerKind::Refusal(_) | AnswerKind::Later(_) | AnswerKind::TooMany => {
-                self.answer(None)
-            }
         }
     }
 

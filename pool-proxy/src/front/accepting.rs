@@ -114,9 +114,11 @@ fn spawn(
     let connection = connections.watch(connection);
     app.tasks.spawn(async move {
         tokio::select! {
+            // Order: a connection that has to end begins no request.
+            biased;
+            () = closed.cancelled() => {}
             // Its failures are the client's: it went away, broke the protocol, or did not read.
             _ = connection => {}
-            () = closed.cancelled() => {}
         }
         drop(place);
     });

@@ -16,7 +16,7 @@
 //! | `era` | how it is found out which era a child speaks |
 //! | `modern_children` | children of revision 2026-07-28 |
 //! | `blocked` | what does not take what it is sent |
-//! | `silent` | connections whose clients ask for nothing |
+//! | `idle` | connections whose clients ask for nothing |
 //! | `gone` | clients that go away while their request waits for a child |
 //! | `keys` | which clients have children in common |
 //! | `limits` | how many requests may be in flight |
@@ -40,6 +40,7 @@ mod era;
 mod failed_starts;
 mod fresh;
 mod gone;
+mod idle;
 mod keys;
 mod life;
 mod limits;
@@ -56,7 +57,6 @@ mod refusals;
 mod repeats;
 mod serial;
 mod shared;
-mod silent;
 mod starts;
 mod stateless;
 mod subscriptions;

@@ -98,8 +98,9 @@ def call(request, params):
         return text("changed")
     if name == "burst":
         # Of one kind once, then of another more often than anybody keeps.
-        for kind in ["prompts"] + ["tools"] * 100:
-            say({"method": f"notifications/{kind}/list_changed"})
+        line = '{"jsonrpc":"2.0","method":"notifications/%s/list_changed"}\n'
+        sys.stdout.write(line % "tools" + line % "prompts" * 1000)
+        sys.stdout.flush()
         return text("changed")
     if name == "update":
         say({"method": "notifications/resources/updated", "params": {"uri": arguments["uri"]}})
