@@ -40,8 +40,10 @@ class Caller:
 
 
 def is_dead(pid):
+    """Whether the process has ended. Its first thread can be dead while another one, which has yet to die, keeps its pipes."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        is_zombie = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return is_zombie and len(os.listdir(f"/proc/{pid}/task")) == 1
     except OSError:
         return True
 
