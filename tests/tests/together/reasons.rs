@@ -56,7 +56,9 @@ impl Model {
             CloseReason::Idle => {
                 let idle_for = at.duration_since(conn.used);
                 let is_spare = pool.idle() > PLACES[pool.place].min_idle;
-                ensure(idle_for + SLACK >= IDLE_TIMEOUT && is_spare, wrong)
+                // A shared pool counts one that it does not need as unused since then, also if it is new.
+                let is_due = pool.is_shared() || idle_for + SLACK >= IDLE_TIMEOUT;
+                ensure(is_due && is_spare, wrong)
             }
             CloseReason::Shrunk => ensure(pool.slots() > pool.max_size, wrong),
             CloseReason::Reclaimed => self.check_reclaim(number, conn, at),
@@ -81,6 +83,9 @@ impl Model {
             let has_served = served_for + SLACK >= RESIDENCE;
             return ensure(has_served, || wrong("from its own callers, too early"));
         }
+        ensure(pool.idle() > pool.reserved(), || {
+            wrong("although it is reserved")
+        })?;
         let unused_for = at.duration_since(conn.used);
         let is_in_use = unused_for + SLACK < RESIDENCE && !is_above;
         let is_kept = is_in_use || pool.needs_idle();
