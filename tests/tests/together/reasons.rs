@@ -130,6 +130,13 @@ impl Model {
         self.cause.excess > 0 || others.any(|(_, other)| other.is_owed)
     }
 
+    /// How many may have given way, and still have leases.
+    pub(crate) fn draining(&self) -> usize {
+        let conns = self.pools.iter().flat_map(|pool| &pool.conns);
+        let gives_way = |conn: &&Conn| conn.may_leave.contains(&CloseReason::Reclaimed);
+        conns.filter(gives_way).count()
+    }
+
     /// How many are being closed for others and count as such, at least, and at most.
     pub(crate) fn leaving(&self, at: Instant) -> (usize, usize) {
         let leaves = |conn: &&Conn| conn.phase == Phase::Closing(CloseReason::Reclaimed);
