@@ -64,9 +64,8 @@ impl Model {
     /// A pool that has waited all the time, and has fewer for its share, is served before.
     fn check_precedence(&self, number: usize, id: ConnectionId) -> Checked {
         let pool = &self.pools[number];
-        let has_room_for_two = self.committed() + 1 < self.limit
-            && self.connecting() + 1 < MAX_CONNECTING
-            && !self.may_be_heavy();
+        let has_room_for_two =
+            self.committed() + 1 < self.limit && self.connecting() + 1 < MAX_CONNECTING;
         if pool.slots() < pool.reserved() || has_room_for_two {
             return Ok(());
         }

@@ -45,7 +45,23 @@ pub(crate) enum Connects {
 }
 
 pub(crate) fn histories() -> impl Strategy<Value = Vec<Op>> {
-    prop::collection::vec(op(), 10..90)
+    let some = prop_oneof![
+        60 => op().prop_map(|op| vec![op]),
+        1 => (0..PLACES.len()).prop_map(dropped_in_backoff),
+    ];
+    let parts = prop::collection::vec(some, 10..90);
+    parts.prop_map(|parts| parts.into_iter().flatten().collect())
+}
+
+/// A connect fails, its key is dropped, and another caller comes while the delay lasts.
+fn dropped_in_backoff(place: usize) -> Vec<Op> {
+    vec![
+        Op::Connects(place, Connects::Fail),
+        Op::Acquire(place),
+        Op::Evict(place),
+        Op::Connects(place, Connects::Quick),
+        Op::Acquire(place),
+    ]
 }
 
 fn op() -> impl Strategy<Value = Op> {

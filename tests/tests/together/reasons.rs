@@ -56,7 +56,9 @@ impl Model {
             CloseReason::Idle => {
                 let idle_for = at.duration_since(conn.used);
                 let is_spare = pool.idle() > PLACES[pool.place].min_idle;
-                ensure(idle_for + SLACK >= IDLE_TIMEOUT && is_spare, wrong)
+                // A shared pool counts one that it does not need as unused since then, also if it is new.
+                let is_due = pool.is_shared() || idle_for + SLACK >= IDLE_TIMEOUT;
+                ensure(is_due && is_spare, wrong)
             }
             CloseReason::Shrunk => ensure(pool.slots() > pool.max_size, wrong),
             CloseReason::Reclaimed => self.check_reclaim(number, conn, at),
@@ -81,6 +83,9 @@ impl Model {
             let has_served = served_for + SLACK >= RESIDENCE;
             return ensure(has_served, || wrong("from its own callers, too early"));
         }
+        ensure(pool.idle() > pool.reserved(), || {
+            wrong("although it is reserved")
+        })?;
         let unused_for = at.duration_since(conn.used);
         let is_in_use = unused_for + SLACK < RESIDENCE && !is_above;
         let is_kept = is_in_use || pool.needs_idle();
@@ -123,6 +128,13 @@ impl Model {
         let pools = self.pools.iter().enumerate();
         let mut others = pools.filter(|(other, _)| *other != number);
         self.cause.excess > 0 || others.any(|(_, other)| other.is_owed)
+    }
+
+    /// How many may have given way, and still have leases.
+    pub(crate) fn draining(&self) -> usize {
+        let conns = self.pools.iter().flat_map(|pool| &pool.conns);
+        let gives_way = |conn: &&Conn| conn.may_leave.contains(&CloseReason::Reclaimed);
+        conns.filter(gives_way).count()
     }
 
     /// How many are being closed for others and count as such, at least, and at most.

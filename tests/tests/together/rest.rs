@@ -46,12 +46,14 @@ impl Model {
             if pool.wants() > 0 || !oldest.may_stay() {
                 continue;
             }
-            if pool.needs_idle() && excess == 0 {
-                continue;
-            }
-            let wanted = self.wanted_surely(number);
-            let wanted = wanted.saturating_sub(self.free()) + excess;
+            // What it needs itself it gives up only for pools that are owed one, or if there are too many.
+            let wanted = match pool.needs_idle() {
+                true => 0,
+                false => self.wanted_surely(number).saturating_sub(self.free()),
+            };
+            let wanted = wanted + excess;
             let (_, leaving) = self.leaving(now);
+            let leaving = leaving + self.draining();
             ensure(wanted <= leaving, || {
                 format!(
                     "{wanted} are wanted, {leaving} leave, and pool {number} keeps {oldest:?}, {pool:?}"
