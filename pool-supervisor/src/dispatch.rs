@@ -12,7 +12,7 @@ use tokio::task::spawn_local;
 use crate::chunk_text;
 use crate::departure::{Departure, Gone};
 use crate::entry::{Entry, StopCause};
-use crate::life::{Birth, live};
+use crate::life::{ChildRequest, live};
 use crate::limits::{
     CHILDREN_MAX, CHUNK_BYTES_MAX, HOST_GRACE, KEPT_BYTES_TOTAL, LINE_BYTES_MAX, WRITE_BYTES_MAX,
     WRITE_BYTES_TOTAL_MAX,
@@ -163,8 +163,8 @@ impl Dispatch {
         match self.begin(&params) {
             Ok(entry) => {
                 self.supervisor.add(Rc::clone(&entry));
-                let birth = Birth { entry, params, id };
-                spawn_local(live(Rc::clone(&self.supervisor), birth));
+                let request = ChildRequest { entry, params, id };
+                spawn_local(live(Rc::clone(&self.supervisor), request));
             }
             Err(fault) => self.refuse(id, fault),
         }

@@ -24,7 +24,7 @@ use crate::supervisor::Supervisor;
 
 /// A child that is to be started.
 #[derive(Debug)]
-pub(crate) struct Birth {
+pub(crate) struct ChildRequest {
     pub(crate) entry: Rc<Entry>,
     pub(crate) params: Box<SpawnParams>,
     pub(crate) id: Option<RequestId>,
@@ -62,8 +62,8 @@ async fn start(supervisor: &Supervisor, params: &SpawnParams) -> Result<Child, F
 }
 
 /// Carries a child from its start to `terminated`.
-pub(crate) async fn live(supervisor: Rc<Supervisor>, birth: Birth) {
-    let Birth { entry, params, id } = birth;
+pub(crate) async fn live(supervisor: Rc<Supervisor>, request: ChildRequest) {
+    let ChildRequest { entry, params, id } = request;
     let stdin = params.stdio.stdin;
     let started = start(&supervisor, &params).await;
     drop(params);

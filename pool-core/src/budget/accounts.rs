@@ -440,7 +440,7 @@ impl<H: Clone> Accounts<H> {
     }
 
     /// Grants what is free. Returns the members that were granted something, once for each grant.
-    pub(super) fn settle(&mut self, now: Time) -> Vec<MemberKey> {
+    pub(super) fn grant_free(&mut self, now: Time) -> Vec<MemberKey> {
         let mut granted = Vec::new();
         while let Some(key) = self.next_to_serve() {
             let turn = self.next_turn();
@@ -472,7 +472,7 @@ impl<H: Clone> Accounts<H> {
         granted
     }
 
-    /// Whether [`settle`](Self::settle) would grant anything.
+    /// Whether [`grant_free`](Self::grant_free) would grant anything.
     pub(super) fn can_grant(&self) -> bool {
         self.next_to_serve().is_some()
     }

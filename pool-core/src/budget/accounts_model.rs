@@ -138,7 +138,7 @@ impl Naive {
     }
 
     /// Grants one permit after the other, each to the neediest member that may have it.
-    fn settle(&mut self, step: u64) {
+    fn grant_free(&mut self, step: u64) {
         while self.connecting() < MAX_CONNECTING
             && self.slots() < self.limit
             && self.weight() < MAX_WEIGHT
@@ -348,9 +348,9 @@ impl Rig {
         let before = self.naive.slots();
         let is_heavy = self.naive.weight() >= MAX_WEIGHT;
         self.accounts
-            .settle(Time::default().after(STEP * self.step));
+            .grant_free(Time::default().after(STEP * self.step));
         self.accounts.assert_invariants();
-        self.naive.settle(u64::from(self.step));
+        self.naive.grant_free(u64::from(self.step));
         for member in &self.naive.members {
             let account = self
                 .accounts
@@ -434,7 +434,7 @@ fn ask_looks_at_no_member_that_takes_what_it_is_granted() {
             key
         })
         .collect();
-    assert_eq!(accounts.settle(Time::default()).len(), MEMBERS);
+    assert_eq!(accounts.grant_free(Time::default()).len(), MEMBERS);
     let late = Time::default().after(PATIENCE);
     let looks = |accounts: &Accounts<()>| accounts.overdue(PATIENCE, late).count();
     assert_eq!(looks(&accounts), MEMBERS, "nobody has taken anything");

@@ -201,7 +201,7 @@ impl SharedBudget {
     pub(super) fn finish(&self, mut accounts: AccountsGuard<'_>, ended: Option<Claim>) {
         // Most changes free nothing that anybody asks for: then no clock is read.
         let mut granted = match accounts.can_grant() {
-            true => accounts.settle(self.clock.now()),
+            true => accounts.grant_free(self.clock.now()),
             false => Vec::new(),
         };
         granted.dedup();
@@ -338,7 +338,7 @@ mod tests {
     use std::time::Duration;
 
     use super::Budget;
-    use crate::budget::membership::{BudgetPermit, Membership, Terms};
+    use crate::budget::membership::{BudgetPermit, MemberTerms, Membership};
     use crate::budget::pressure::{Allotment, Claim, IdleOffer};
     use crate::budget::seen_idle::SEEN_IDLE_VALID;
     use crate::budget::{Demand, Member};
@@ -409,7 +409,7 @@ mod tests {
             let budget = Budget::builder("test").max_connections(used.len());
             let budget = budget.build().expect("valid settings");
             let join = || {
-                let terms = Terms {
+                let terms = MemberTerms {
                     budget: budget.clone(),
                     share: 1,
                     reserves_min_idle: false,

@@ -21,7 +21,7 @@ use crate::time::{Clock, Time};
 
 /// The terms on which a pool joins a budget.
 #[derive(Debug, Clone)]
-pub(crate) struct Terms {
+pub(crate) struct MemberTerms {
     pub(crate) budget: Budget,
     pub(crate) share: u32,
     pub(crate) reserves_min_idle: bool,
@@ -45,7 +45,7 @@ impl Membership {
     ///
     /// There is no room for what is to be reserved.
     pub(crate) fn join(
-        terms: &Terms,
+        terms: &MemberTerms,
         name: &StdArc<str>,
         min_idle: usize,
     ) -> Result<Arc<Self>, BuildError> {
@@ -108,7 +108,7 @@ impl Membership {
         let mut accounts = budget.accounts.lock();
         accounts.take_back_untaken(this.key, GRANT_PATIENCE, now);
         accounts.ask(this.key, demand, now);
-        let granted = accounts.settle(now);
+        let granted = accounts.grant_free(now);
         let is_taken = accounts.take_granted(this.key);
         let is_asking = accounts.is_asking(this.key);
         let others = granted.into_iter().filter(|key| *key != this.key);

@@ -23,5 +23,5 @@ pub use budget::Budget;
 pub use budget_builder::BudgetBuilder;
 pub use budget_status::{BudgetMember, BudgetStatus, BudgetUsage};
 pub(crate) use member::Member;
-pub(crate) use membership::{BudgetPermit, FreedSlot, Membership, Terms};
+pub(crate) use membership::{BudgetPermit, FreedSlot, MemberTerms, Membership};
 pub(crate) use pressure::{Allotment, Claim, IdleOffer};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle as Runtime;
 
-use crate::budget::{Budget, Membership, Terms};
+use crate::budget::{Budget, MemberTerms, Membership};
 use crate::config::validate;
 use crate::connector::Connector;
 use crate::engine::{Engine, Lends, Timeouts};
@@ -527,7 +527,7 @@ impl<T: Send + 'static, L> Builder<T, L> {
             reserves_min_idle,
             ..
         } = self;
-        let terms = budget.map(|budget| Terms {
+        let terms = budget.map(|budget| MemberTerms {
             budget,
             share: budget_share,
             reserves_min_idle,

@@ -128,7 +128,7 @@ impl Listener<'_> {
         match event {
             Event::Said(said) if said.method == ACKNOWLEDGED => {
                 let Some(next) = self.next.take() else { return };
-                next.settle(&said, self.facts);
+                next.tell_subscribers(&said, self.facts);
                 self.due = Instant::now();
                 // Order: the earlier request ends when this one tells.
                 self.open = Some(next);
@@ -216,7 +216,7 @@ impl<'c> Listening<'c> {
     }
 
     /// Tells the subscribers what the child has agreed to.
-    fn settle(&self, acknowledged: &Notification, facts: &KeyFacts) {
+    fn tell_subscribers(&self, acknowledged: &Notification, facts: &KeyFacts) {
         #[derive(Deserialize)]
         struct Acknowledged {
             notifications: Agreed,

@@ -357,7 +357,7 @@ impl Joined<'_> {
         if answer.is_ok()
             && let Some(number) = self.number.take()
         {
-            self.subscriber.mailbox.lock().settle(self.uri, number);
+            self.subscriber.mailbox.lock().note_agreed(self.uri, number);
         }
         answer
     }
@@ -384,7 +384,7 @@ impl Drop for Subscriber {
 
 impl Kept {
     /// A child has agreed to this subscription.
-    fn settle(&mut self, uri: &str, number: u64) {
+    fn note_agreed(&mut self, uri: &str, number: u64) {
         let unsettled = self.unsettled.get(uri);
         if unsettled.is_some_and(|unsettled| unsettled.number == number) {
             self.unsettled.remove(uri);

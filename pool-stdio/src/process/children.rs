@@ -187,7 +187,7 @@ mod tests {
         let reservation = children.roster.reserve();
         let reported = children.terminate_all(TIME_MAX);
         // The custodian has seen a later message, and waits for the set to be empty.
-        settle().await;
+        messages_taken().await;
         drop(reservation);
         let report = tokio::time::timeout(OUTER_DEADLINE, reported).await;
         let report = report.expect("the custodian was not woken");
@@ -269,7 +269,7 @@ mod tests {
     }
 
     /// Resolves when the custodian has taken the messages that were posted before.
-    async fn settle() {
+    async fn messages_taken() {
         let others = Children::new();
         let reported = others.terminate_all(Duration::ZERO);
         let report = tokio::time::timeout(OUTER_DEADLINE, reported).await;

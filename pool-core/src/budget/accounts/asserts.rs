@@ -27,7 +27,7 @@ impl<H: Clone> Accounts<H> {
         );
     }
 
-    /// Asserts what holds after every operation that ends with [`settle`](Self::settle).
+    /// Asserts what holds after every operation that ends with [`grant_free`](Self::grant_free).
     pub(in crate::budget) fn assert_invariants(&self) {
         let mut totals = Totals::default();
         self.iter().for_each(|account| totals.add(account));

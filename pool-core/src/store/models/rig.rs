@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::acquire::Acquire;
-use crate::budget::{Budget, Membership, Terms};
+use crate::budget::{Budget, MemberTerms, Membership};
 use crate::connector::{ConnectContext, Connector};
 use crate::engine::{Engine, Lends, Stored, Timeouts, attach_to_budget};
 use crate::error::ConnectError;
@@ -44,7 +44,7 @@ pub(super) fn start(min_idle: usize) -> (Pool, Errands) {
 
 /// The same, as a member of a budget.
 pub(super) fn start_in(budget: &Budget, min_idle: usize) -> (Pool, Errands) {
-    let terms = Terms {
+    let terms = MemberTerms {
         budget: budget.clone(),
         share: 1,
         reserves_min_idle: false,

@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::task::Waker;
 
 use super::cases::{SECOND, at, closed, effects, limits, request};
-use crate::budget::{Budget, BudgetPermit, Demand, Member, Membership, Terms};
+use crate::budget::{Budget, BudgetPermit, Demand, Member, MemberTerms, Membership};
 use crate::error::ConnectError;
 use crate::id::CloseReason;
 use crate::store::{
@@ -198,7 +198,7 @@ fn join(budget: &Budget) -> Arc<Membership> {
 
 /// A member for which so many are reserved.
 fn join_reserving(budget: &Budget, reserved: usize) -> Arc<Membership> {
-    let terms = Terms {
+    let terms = MemberTerms {
         budget: budget.clone(),
         share: 1,
         reserves_min_idle: true,

@@ -205,12 +205,12 @@ impl Retrying {
                 }
                 self.acquire();
             }
-            Err(error) => self.settle(error),
+            Err(error) => self.fail(error),
         }
     }
 
     /// There is no further attempt.
-    fn settle(&mut self, error: RetryError) {
+    fn fail(&mut self, error: RetryError) {
         let error = self.in_doubt(error);
         self.registration = None;
         self.stage = Stage::Settled(Err(error));
@@ -218,7 +218,7 @@ impl Retrying {
 
     /// The client has cancelled the request while no child had it. `fate` is that of the last attempt.
     fn cancelled(&mut self, fate: Fate) {
-        self.settle(RetryError::Failed(RpcError::ClientCancelled { fate }));
+        self.fail(RetryError::Failed(RpcError::ClientCancelled { fate }));
     }
 
     /// If the first attempt may have been executed, the client is told so, whatever became of the
@@ -304,7 +304,7 @@ impl Retrying {
         };
         match begun {
             Ok(exchange) => self.stage = Stage::Running(exchange),
-            Err(error) => self.settle(error),
+            Err(error) => self.fail(error),
         }
     }
 }

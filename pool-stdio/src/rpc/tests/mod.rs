@@ -18,7 +18,7 @@ mod model;
 mod news;
 #[cfg(unix)]
 mod pipe;
-mod questions;
+mod server_requests;
 mod suspects;
 mod wakeups;
 

@@ -1,4 +1,4 @@
-//! What the peer asks, and who answers.
+//! Requests of the peer, and their answers.
 
 use std::sync::Arc;
 
