@@ -140,6 +140,54 @@ fn a_pool_weighs_what_its_connections_weighed_last_until_they_are_gone() {
     assert_eq!(store.status().weight, 0);
 }
 
+/// How often the pool has told that it has no weight of a connection.
+fn told_unweighed(store: &mut Pool) -> usize {
+    let events = effects(store).events.into_iter();
+    events
+        .filter(|(_, kind)| matches!(kind, EventKind::Unweighed { .. }))
+        .count()
+}
+
+#[test]
+fn a_connection_that_cannot_be_weighed_is_told_once_and_keeps_its_last_weight() {
+    let mut store = pool(Some(MAX), None);
+    let [one, two] = ["one", "two"].map(|name| open(&mut store, name, at(0)));
+    drop(weigh(&mut store, &[(one, 30), (two, 5)], at(1)));
+    assert_eq!((store.unweighed(), told_unweighed(&mut store)), (0, 0));
+    for (weight, unweighed, told, total) in [
+        (Weight::Unknown, 1, 1, 35),
+        (Weight::Unknown, 1, 0, 35),
+        (Weight::Late, 1, 1, 35),
+        (Weight::Measured(7), 0, 0, 12),
+        (Weight::Late, 1, 1, 12),
+    ] {
+        let reading = WeightReading {
+            weight,
+            ..reading(&store, one, 0)
+        };
+        drop(store.weighed(&[reading], at(2)));
+        assert_eq!(store.unweighed(), unweighed, "{weight:?}");
+        assert_eq!(told_unweighed(&mut store), told, "{weight:?}");
+        assert_eq!(store.status().weight, total, "{weight:?}");
+    }
+    store.limits.max_weight = None;
+    assert_eq!(store.unweighed(), 0, "nobody wants to know");
+}
+
+#[test]
+fn a_slot_that_is_freed_leaves_its_weight_and_whether_it_was_reclaimed() {
+    let mut store = pool(Some(MAX), None);
+    let [one, two] = ["one", "two"].map(|name| open(&mut store, name, at(0)));
+    drop(weigh(&mut store, &[(one, 30), (two, 5)], at(1)));
+    store.slots.get_mut(one).close_reason = Some(CloseReason::Reclaimed);
+    store.slots.get_mut(two).close_reason = Some(CloseReason::Evicted);
+    for (key, weight, is_reclaimed) in [(one, 30, true), (two, 5, false)] {
+        let freed = store.take_freed(key);
+        assert_eq!((freed.weight, freed.is_reclaimed), (weight, is_reclaimed));
+        assert!(freed.claim.is_none());
+    }
+}
+
 #[test]
 fn a_connection_above_the_limit_is_closed_when_nobody_has_it() {
     let mut store = pool(Some(MAX), None);
@@ -205,7 +253,11 @@ fn the_heaviest_connection_that_a_caller_has_is_shed_when_it_is_returned() {
     }
     assert!(!store.shed_leased(), "they weigh nothing yet");
     drop(weigh(&mut store, &[(light, 20), (heavy, 60)], at(1)));
+    drop(effects(&mut store));
     assert!(store.shed_leased());
+    let told = effects(&mut store).events.into_iter();
+    let told = told.filter(|(_, kind)| matches!(kind, EventKind::Overweight { weight: 60, .. }));
+    assert_eq!(told.count(), 1);
     assert_eq!(store.slots.get(light).close_reason, None);
     assert_eq!(store.outgoing_weight(), 60);
     assert!(store.shed_leased());
