@@ -331,7 +331,7 @@ impl Stage {
 /// let pool = ConnectionPool::builder(StdioConnector::new(server)?).build()?;
 /// let error = pool.acquire().await?.request("hello").await.unwrap_err();
 /// let report = error.report().expect("there was a child");
-/// assert_eq!(report.stage, "while the reply was awaited");
+/// assert!(report.to_string().contains("while the reply was awaited"));
 /// assert_eq!((report.request_bytes, report.request_bytes_written), (6, 6), "with its newline");
 /// assert_eq!(report.exit.unwrap().status().unwrap().code(), Some(3));
 /// assert_eq!(report.stderr.text, "no memory\n");
@@ -341,9 +341,8 @@ impl Stage {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ChildReport {
-    /// What was going on, in words: `in its handshake`, `in its pool`, `idle`, `while the request was
-    /// written` or `while the reply was awaited`.
-    pub stage: &'static str,
+    /// What was going on; only the text of the report says it.
+    stage: Stage,
     /// The child's process id.
     pub pid: u32,
     /// How long ago the request was begun; in a handshake, how long ago the child was asked for.
@@ -382,7 +381,7 @@ impl ChildReport {
         since: Option<Instant>,
     ) -> Box<Self> {
         Box::new(Self {
-            stage: stage.text(),
+            stage,
             pid: record.pid(),
             elapsed: since.map_or(Duration::ZERO, |since| Instant::now() - since),
             request_bytes: 0,
@@ -414,7 +413,9 @@ impl fmt::Display for ChildReport {
         write!(
             f,
             "pid {} {}, after {:.1?}",
-            self.pid, self.stage, self.elapsed
+            self.pid,
+            self.stage.text(),
+            self.elapsed
         )?;
         if self.request_bytes > 0 {
             let (written, bytes) = (self.request_bytes_written, self.request_bytes);

@@ -35,7 +35,7 @@ use crate::wire::tool_name;
 /// The lists of one key, and what they say of tools.
 #[derive(Debug)]
 pub(crate) struct ListCache {
-    kept: Mutex<Kept>,
+    kept: Mutex<KeptLists>,
     ttl: Duration,
     bytes_max: usize,
     /// Whether the operator trusts what the server says of its tools.
@@ -45,7 +45,7 @@ pub(crate) struct ListCache {
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptLists {
     lists: HashMap<ListKey, List>,
     bytes: usize,
     /// Counts the changes of lists.
@@ -213,12 +213,12 @@ impl ListCache {
         kept.tools.get(&name).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, KeptLists> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl KeptLists {
     fn remove_if(&mut self, is_gone: impl Fn(&ListKey, &List) -> bool) {
         let bytes = &mut self.bytes;
         self.lists.retain(|key, list| {

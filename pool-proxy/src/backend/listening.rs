@@ -43,7 +43,7 @@ pub(super) async fn listen(
 ) -> Infallible {
     let lists = lists_told(said_of_itself);
     let mut changes = facts.subscriptions.changes();
-    let mut listener = Listener {
+    let mut listener = ChildListener {
         child,
         facts,
         lists,
@@ -70,7 +70,7 @@ pub(super) async fn listen(
     }
 }
 
-struct Listener<'c> {
+struct ChildListener<'c> {
     child: &'c ChildCaller,
     facts: &'c KeyFacts,
     lists: Map<String, Value>,
@@ -83,7 +83,7 @@ struct Listener<'c> {
     due: Instant,
 }
 
-impl Listener<'_> {
+impl ChildListener<'_> {
     fn ask_if_due(&mut self, limit: Duration) {
         if self.next.is_some() || !self.is_outdated || self.due > Instant::now() {
             return;

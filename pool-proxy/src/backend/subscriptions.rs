@@ -73,12 +73,12 @@ pub(crate) struct Subscriber {
 #[derive(Debug)]
 struct Mailbox {
     principal: Principal,
-    kept: Mutex<Kept>,
+    kept: Mutex<KeptMessages>,
     news: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptMessages {
     subscribed: BTreeSet<Arc<str>>,
     /// Of these no child has answered yet.
     unsettled: HashMap<Arc<str>, Unsettled>,
@@ -382,7 +382,7 @@ impl Drop for Subscriber {
     }
 }
 
-impl Kept {
+impl KeptMessages {
     /// A child has agreed to this subscription.
     fn note_agreed(&mut self, uri: &str, number: u64) {
         let unsettled = self.unsettled.get(uri);
@@ -414,7 +414,7 @@ impl Mailbox {
         self.news.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, KeptMessages> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,7 +17,7 @@ use crate::sessions::{InUse, LiveChild, StreamTurn};
 
 /// A request of a client, on its way through a child.
 pub(crate) struct Call {
-    way: Way,
+    carrier: Carrier,
     pub(crate) id: Bytes,
     /// `None` once the call goes on without its client.
     log: Option<RequestLog>,
@@ -29,7 +29,7 @@ pub(crate) struct Call {
 /// What is done to the reply of a child before its client gets it.
 type Translation = Box<dyn Fn(Bytes) -> (StatusCode, Bytes) + Send>;
 
-enum Way {
+enum Carrier {
     /// Over children that serve others, too.
     Shared {
         exchange: Box<Retrying>,
@@ -58,12 +58,12 @@ impl Call {
         id: Bytes,
         log: RequestLog,
     ) -> Self {
-        let way = Way::Shared {
+        let carrier = Carrier::Shared {
             exchange: Box::new(exchange),
             key,
             session,
         };
-        Self::of(way, id, log)
+        Self::of(carrier, id, log)
     }
 
     pub(crate) fn own(
@@ -73,7 +73,7 @@ impl Call {
         mut log: RequestLog,
     ) -> Self {
         log.set_pid(exchange.pid());
-        let way = Way::Own {
+        let carrier = Carrier::Own {
             exchange: Box::new(exchange),
             turn: session.0.turns.request(),
             child,
@@ -81,12 +81,12 @@ impl Call {
             is_silent: false,
             before_reply: None,
         };
-        Self::of(way, id, log)
+        Self::of(carrier, id, log)
     }
 
-    const fn of(way: Way, id: Bytes, log: RequestLog) -> Self {
+    const fn of(carrier: Carrier, id: Bytes, log: RequestLog) -> Self {
         Self {
-            way,
+            carrier,
             id,
             log: Some(log),
             translation: None,
@@ -112,9 +112,9 @@ impl Call {
 
     /// Whether no child has the request yet, so that it can still be refused.
     pub(crate) fn waits_for_child(&self) -> bool {
-        match &self.way {
-            Way::Shared { exchange, .. } => exchange.pid().is_none(),
-            Way::Own { .. } | Way::Left => false,
+        match &self.carrier {
+            Carrier::Shared { exchange, .. } => exchange.pid().is_none(),
+            Carrier::Own { .. } | Carrier::Left => false,
         }
     }
 
@@ -124,10 +124,10 @@ impl Call {
     ///
     /// Nothing is lost.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
-        match &mut self.way {
-            Way::Left => None,
-            Way::Shared { exchange, .. } => exchange.next().await.map(|note| note.message),
-            Way::Own {
+        match &mut self.carrier {
+            Carrier::Left => None,
+            Carrier::Shared { exchange, .. } => exchange.next().await.map(|note| note.message),
+            Carrier::Own {
                 exchange,
                 turn,
                 child,
@@ -160,14 +160,14 @@ impl Call {
     /// The outcome, after [`next`](Self::next) has said that it is known.
     pub(crate) async fn outcome(&mut self) -> Result<(StatusCode, Bytes), Failure> {
         let mut pid = None;
-        let reply = match &mut self.way {
-            Way::Left => Ok(None),
-            Way::Shared { exchange, key, .. } => {
+        let reply = match &mut self.carrier {
+            Carrier::Left => Ok(None),
+            Carrier::Shared { exchange, key, .. } => {
                 pid = exchange.pid();
                 let reply = exchange.reply().await;
                 reply.map_err(|error| Failure::of_key(error, key))
             }
-            Way::Own { exchange, .. } => exchange.reply().await.map_err(Failure::from),
+            Carrier::Own { exchange, .. } => exchange.reply().await.map_err(Failure::from),
         };
         self.goes_on = None;
         if let (Some(log), Some(pid)) = (&mut self.log, pid) {
@@ -196,7 +196,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if let (Some(log), Way::Shared { exchange, .. }) = (&mut self.log, &self.way)
+        if let (Some(log), Carrier::Shared { exchange, .. }) = (&mut self.log, &self.carrier)
             && let Some(pid) = exchange.pid()
         {
             log.set_pid(pid);
@@ -208,9 +208,12 @@ impl Drop for Call {
             return;
         };
         // What belongs to the stream of the answer ends with that: the turn, and what the child says.
-        let (way, log) = (mem::replace(&mut self.way, Way::Left), self.log.take());
-        match way {
-            Way::Shared {
+        let (carrier, log) = (
+            mem::replace(&mut self.carrier, Carrier::Left),
+            self.log.take(),
+        );
+        match carrier {
+            Carrier::Shared {
                 mut exchange,
                 session,
                 ..
@@ -225,7 +228,7 @@ impl Drop for Call {
                 };
                 drop(tasks.spawn_on(rest, &runtime));
             }
-            Way::Own {
+            Carrier::Own {
                 mut exchange,
                 session,
                 ..
@@ -236,7 +239,7 @@ impl Drop for Call {
                 };
                 drop(tasks.spawn_on(rest, &runtime));
             }
-            Way::Left => {}
+            Carrier::Left => {}
         }
     }
 }

@@ -17,8 +17,8 @@ use pool_stdio::{join_batch, split_batch};
 use super::endpoint::{post, speaks_batches};
 use crate::asker::Asker;
 use crate::wire::{
-    Answer, BadMessage, ClientMessage, Kind, ReplyBody, accepted, because, error_with_data, event,
-    json, parse, refuse, sse,
+    Answer, BadMessage, ClientMessage, MessageKind, ReplyBody, accepted, because, error_with_data,
+    event, json, parse, refuse, sse,
 };
 
 /// Answers a body that is an array.
@@ -30,7 +30,9 @@ pub(crate) async fn post_batch(asker: &Asker<'_>, headers: &HeaderMap, body: Byt
         Ok(messages) => messages,
         Err(error) => return refused(&error),
     };
-    let has_request = messages.iter().any(|message| message.kind == Kind::Request);
+    let has_request = messages
+        .iter()
+        .any(|message| message.kind == MessageKind::Request);
     let room = &ReplyRoom::of(asker.app.http.batch_bytes_max);
     let answers = messages.into_iter().map(|message| async move {
         let (kind, id) = (message.kind, message.id.clone());
@@ -49,7 +51,7 @@ pub(crate) async fn post_batch(asker: &Asker<'_>, headers: &HeaderMap, body: Byt
     let refusal = common_refusal(&answers);
     let replies = answers
         .into_iter()
-        .filter(|(kind, answer)| *kind == Kind::Request || !answer.status().is_success());
+        .filter(|(kind, answer)| *kind == MessageKind::Request || !answer.status().is_success());
     let mut answer = joined(replies.map(|(_, answer)| answer.into_body()).collect());
     if let Some((status, retry_after)) = refusal {
         *answer.status_mut() = status;
@@ -61,7 +63,7 @@ pub(crate) async fn post_batch(asker: &Asker<'_>, headers: &HeaderMap, body: Byt
 }
 
 /// If all messages are refused with one status, such as the 404 of a session that has ended, it is that of the batch.
-fn common_refusal(all: &[(Kind, Answer)]) -> Option<(StatusCode, Option<HeaderValue>)> {
+fn common_refusal(all: &[(MessageKind, Answer)]) -> Option<(StatusCode, Option<HeaderValue>)> {
     let (_, first) = all.first()?;
     let status = first.status();
     let is_common = !status.is_success() && all.iter().all(|(_, one)| one.status() == status);

@@ -12,12 +12,12 @@ use crate::delivery::Failure;
 use crate::request_log::RequestLog;
 use crate::sessions::InUse;
 use crate::wire::{
-    Answer, ClientMessage, Kind, MODERN_VERSION, Revision, accepted, because, refuse,
+    Answer, ClientMessage, MODERN_VERSION, MessageKind, Revision, accepted, because, refuse,
 };
 
 /// Answers a message.
 pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: ClientMessage) -> Answer {
-    if message.kind == Kind::Request && message.method == "initialize" {
+    if message.kind == MessageKind::Request && message.method == "initialize" {
         let log = RequestLog::new(&asker.server.meters, &asker.principal, &message.method);
         return initialize(asker, message, log).await;
     }

@@ -15,7 +15,7 @@ use crate::asker::Asker;
 use crate::backend::{EraError, OwnChildren, Pools, SharedChildren};
 use crate::delivery::{Failure, LATER};
 use crate::request_log::RequestLog;
-use crate::sessions::{InUse, Kind, LiveChild, OwnChild, Place};
+use crate::sessions::{InUse, LiveChild, OwnChild, Place, SessionKind};
 use crate::wire::{Answer, ClientMessage, Revision, Spoken, json, result_object, unavailable};
 
 /// Answers `initialize`.
@@ -78,7 +78,7 @@ async fn begin_shared(
         message.id.as_deref().unwrap_or_default(),
         hello.result.get(),
     );
-    let kind = Kind::Shared {
+    let kind = SessionKind::Shared {
         generation: hello.generation,
         ids: ClientIds::new(),
         subscriber: key.subscriber(&asker.principal),
@@ -104,7 +104,7 @@ async fn begin_own(
         let reply = json(result_object(id, promise.result.get()));
         let version = promise.version.clone();
         let child = OwnChild::promised(Arc::clone(kind), promise, introduction.clone());
-        let (answer, session) = begun(asker, reply, (version, Kind::Own(child)), place)?;
+        let (answer, session) = begun(asker, reply, (version, SessionKind::Own(child)), place)?;
         return Ok((answer, Some(session)));
     }
     let patient = (kind.clone(), place);
@@ -130,7 +130,12 @@ async fn begin_own(
     let version = greeting.version.clone();
     let live = LiveChild::new(child, greeting, kind);
     let child = OwnChild::started(Arc::clone(&live), introduction);
-    let (answer, session) = begun(asker, json(reply), (version, Kind::Own(child)), place)?;
+    let (answer, session) = begun(
+        asker,
+        json(reply),
+        (version, SessionKind::Own(child)),
+        place,
+    )?;
     attend(asker.app, &session.0, &live);
     Ok((answer, Some(session)))
 }
@@ -139,7 +144,7 @@ async fn begin_own(
 fn begun(
     asker: &Asker<'_>,
     mut answer: Answer,
-    served: (String, Kind),
+    served: (String, SessionKind),
     place: Place,
 ) -> Result<(Answer, InUse), Failure> {
     let session = asker

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::backend::{News, Subscriber};
 use crate::delivery::COMMENT_INTERVAL;
-use crate::sessions::{InUse, Kind, StreamTurn};
+use crate::sessions::{InUse, SessionKind, StreamTurn};
 use crate::wire::{Answer, COMMENT, event, sse};
 
 /// Answers the GET of a session. An earlier stream of it ends: its client may be gone without a word, and the
@@ -17,35 +17,35 @@ use crate::wire::{Answer, COMMENT, event, sse};
 pub(super) fn listen(session: InUse) -> Answer {
     let turn = session.0.turns.listener();
     let news = match &session.0.kind {
-        Kind::Shared { key, .. } => Some(key.promise.news()),
-        Kind::Own(_) => None,
+        SessionKind::Shared { key, .. } => Some(key.promise.news()),
+        SessionKind::Own(_) => None,
     };
-    let listener = Listener {
+    let stream = GetStream {
         session,
         turn,
         news,
     };
     // The first comment sends the head of the answer, so that the client knows that it is heard.
     sse(unfold(
-        (Some(COMMENT), listener),
-        |(first, mut listener)| async {
+        (Some(COMMENT), stream),
+        |(first, mut stream)| async {
             let bytes = match first {
                 Some(first) => first,
-                None => listener.next().await?,
+                None => stream.next().await?,
             };
-            Some((bytes, (None, listener)))
+            Some((bytes, (None, stream)))
         },
     ))
 }
 
-struct Listener {
+struct GetStream {
     session: InUse,
     turn: StreamTurn,
     /// Of the children that the session shares.
     news: Option<News>,
 }
 
-impl Listener {
+impl GetStream {
     async fn next(&mut self) -> Option<Bytes> {
         let ended = self.session.0.ended.clone();
         let replaced = self.turn.replaced();
@@ -60,10 +60,10 @@ impl Listener {
 
     async fn message(&mut self) -> Option<Bytes> {
         let own = match &self.session.0.kind {
-            Kind::Shared { subscriber, .. } => {
+            SessionKind::Shared { subscriber, .. } => {
                 return shared_message(self.news.as_mut()?, subscriber).await;
             }
-            Kind::Own(own) => own,
+            SessionKind::Own(own) => own,
         };
         let mut live = own.watch();
         loop {

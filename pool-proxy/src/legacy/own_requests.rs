@@ -14,10 +14,8 @@ use crate::asker::Asker;
 use crate::backend::Listed;
 use crate::delivery::{Call, Failure, deliver};
 use crate::request_log::RequestLog;
-use crate::sessions::{InUse, Kind, LiveChild, OwnChild};
-use crate::wire::{
-    Answer, ClientMessage, Kind as MessageKind, accepted, json, refuse, result_object,
-};
+use crate::sessions::{InUse, LiveChild, OwnChild, SessionKind};
+use crate::wire::{Answer, ClientMessage, MessageKind, accepted, json, refuse, result_object};
 
 /// Answers a message of a session.
 pub(super) async fn to_own_child(
@@ -26,7 +24,7 @@ pub(super) async fn to_own_child(
     message: ClientMessage,
     (terms, mut log): (Terms, RequestLog),
 ) -> Answer {
-    let Kind::Own(own) = &session.0.kind else {
+    let SessionKind::Own(own) = &session.0.kind else {
         return accepted();
     };
     if message.method == "notifications/cancelled" && own.waiting.cancel(&message.params) {

@@ -21,7 +21,7 @@ use crate::asker::Asker;
 use crate::backend::{ClientKind, Greeting, OwnChildren, Pools, Server};
 use crate::delivery::Failure;
 use crate::guard::Principal;
-use crate::sessions::{ClientSession, InUse, Kind, LiveChild, OwnChild, Place};
+use crate::sessions::{ClientSession, InUse, LiveChild, OwnChild, Place, SessionKind};
 
 /// Whom a child is started for.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ pub(super) fn attend(app: &Arc<App>, session: &Arc<ClientSession>, live: &Arc<Li
     app.tasks.spawn(async move {
         ended.await;
         if let Some(session) = session.upgrade()
-            && let Kind::Own(own) = &session.kind
+            && let SessionKind::Own(own) = &session.kind
             && own.has(&live)
         {
             served.sessions.end(&session);
@@ -120,7 +120,7 @@ impl Owner {
         session: Arc<ClientSession>,
         turn: OwnedMutexGuard<()>,
     ) -> Result<Arc<LiveChild>, Failure> {
-        let Kind::Own(own) = &session.kind else {
+        let SessionKind::Own(own) = &session.kind else {
             return Err(Failure::session_over());
         };
         let introduction = own.introduction();

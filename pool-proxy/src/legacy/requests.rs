@@ -12,10 +12,9 @@ use crate::asker::Asker;
 use crate::backend::{KeyState, Listed, NotSubscribed, SharedChildren};
 use crate::delivery::{Call, Failure, deliver};
 use crate::request_log::RequestLog;
-use crate::sessions::{InUse, Kind};
+use crate::sessions::{InUse, SessionKind};
 use crate::wire::{
-    Answer, ClientMessage, Kind as MessageKind, Revision, Spoken, accepted, json, refuse,
-    result_object,
+    Answer, ClientMessage, MessageKind, Revision, Spoken, accepted, json, refuse, result_object,
 };
 
 /// Answers a message of a session.
@@ -26,11 +25,11 @@ pub(super) async fn in_session(
 ) -> Answer {
     let log = RequestLog::new(&asker.server.meters, &asker.principal, &message.method);
     let (shared, ids) = match &session.0.kind {
-        Kind::Own(_) => {
+        SessionKind::Own(_) => {
             let terms = terms(asker, &message);
             return to_own_child(asker, session, message, (terms, log)).await;
         }
-        Kind::Shared { key, ids, .. } => (key.clone(), ids.clone()),
+        SessionKind::Shared { key, ids, .. } => (key.clone(), ids.clone()),
     };
     if message.kind != MessageKind::Request {
         // Order: a cancel takes effect before it is acknowledged.
@@ -208,7 +207,7 @@ async fn change_subscription(
     struct Params {
         uri: String,
     }
-    let Kind::Shared {
+    let SessionKind::Shared {
         key, subscriber, ..
     } = &session.0.kind
     else {

@@ -19,18 +19,18 @@ use crate::config::Sharing;
 use crate::delivery::{Call, Failure, deliver};
 use crate::request_log::RequestLog;
 use crate::wire::{
-    Answer, ClientMessage, Kind, MODERN_VERSION, Revision, Spoken, accepted, error_with_data,
-    json as json_answer, refuse, result_object,
+    Answer, ClientMessage, MODERN_VERSION, MessageKind, Revision, Spoken, accepted,
+    error_with_data, json as json_answer, refuse, result_object,
 };
 
 /// Answers a message.
 pub(crate) async fn post(asker: &Asker<'_>, headers: &HeaderMap, message: ClientMessage) -> Answer {
     let id = message.id.clone();
     match message.kind {
-        Kind::Request => {}
+        MessageKind::Request => {}
         // A client of this era cancels by closing its stream.
-        Kind::Notification => return accepted(),
-        Kind::Answer => {
+        MessageKind::Notification => return accepted(),
+        MessageKind::Answer => {
             let reason = "this revision has no questions of the server";
             return refuse(
                 StatusCode::BAD_REQUEST,

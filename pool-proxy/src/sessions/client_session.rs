@@ -22,7 +22,7 @@ pub(crate) struct ClientSession {
     pub(crate) principal: Principal,
     /// The version that was negotiated.
     pub(crate) version: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: SessionKind,
     /// Of the stream that the client keeps open, and of requests.
     pub(crate) turns: Turns,
     /// When it is over, for streams that would outlive it.
@@ -36,7 +36,7 @@ pub(crate) struct ClientSession {
 
 /// How a session is served.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum SessionKind {
     /// By children that serve others, too.
     Shared {
         key: Arc<KeyState>,
@@ -76,7 +76,7 @@ impl ClientSession {
     pub(super) fn begun(
         id: Arc<str>,
         (server, principal): (&Arc<Server>, &Principal),
-        (version, kind): (String, Kind),
+        (version, kind): (String, SessionKind),
         place: Place,
     ) -> InUse {
         let session = Self {
@@ -131,14 +131,14 @@ impl ClientSession {
     /// The child of its own that it has now.
     pub(super) fn own_child(&self) -> Option<Arc<LiveChild>> {
         match &self.kind {
-            Kind::Own(own) => own.live(),
-            Kind::Shared { .. } => None,
+            SessionKind::Own(own) => own.live(),
+            SessionKind::Shared { .. } => None,
         }
     }
 
     /// Takes its child, if the session goes on without one, and had no request for this long.
     pub(super) fn release_child(&self, now: Instant, idle: Duration) -> Option<Arc<LiveChild>> {
-        let Kind::Own(own) = &self.kind else {
+        let SessionKind::Own(own) = &self.kind else {
             return None;
         };
         let activity = self.lock();
@@ -178,10 +178,10 @@ impl ClientSession {
     /// Whether its children are no longer what its client was promised.
     pub(super) fn is_outdated(&self) -> bool {
         match &self.kind {
-            Kind::Shared {
+            SessionKind::Shared {
                 key, generation, ..
             } => key.promise.generation() != *generation,
-            Kind::Own(_) => false,
+            SessionKind::Own(_) => false,
         }
     }
 

@@ -20,7 +20,7 @@ mod table;
 mod turns;
 mod waiting;
 
-pub(crate) use client_session::{ClientSession, InUse, Kind};
+pub(crate) use client_session::{ClientSession, InUse, SessionKind};
 pub(crate) use own_child::{LiveChild, OwnChild};
 pub(crate) use places::Place;
 pub(crate) use request_places::{RequestPlace, RequestPlaces, TooMany};

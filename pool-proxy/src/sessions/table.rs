@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::client_session::{ClientSession, InUse, Kind};
+use super::client_session::{ClientSession, InUse, SessionKind};
 use super::own_child::LiveChild;
 use super::places::{NoPlace, Place, Places};
 use super::room::{Idle, choose};
@@ -79,7 +79,7 @@ impl Table {
     pub(crate) fn begin(
         &self,
         owner: (&Arc<Server>, &Principal),
-        served: (String, Kind),
+        served: (String, SessionKind),
         place: Place,
     ) -> Result<InUse, getrandom::Error> {
         let id: Arc<str> = new_id()?.into();
@@ -253,7 +253,7 @@ mod tests {
             let greeting = Greeting::of(br#"{"result":{"protocolVersion":"1"}}"#).unwrap();
             let child = OwnChild::promised(kind, Arc::new(greeting), Bytes::new());
             let place = table.place(&principal).unwrap();
-            let served = ("1".to_owned(), Kind::Own(child));
+            let served = ("1".to_owned(), SessionKind::Own(child));
             table.begin((&server, &principal), served, place).unwrap()
         };
         let first = begin();

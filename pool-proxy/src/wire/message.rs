@@ -13,7 +13,7 @@ use super::members::members;
 /// A message of a client.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientMessage {
-    pub(crate) kind: Kind,
+    pub(crate) kind: MessageKind,
     /// As the client wrote it. A copy, since it lives longer than the body.
     pub(crate) id: Option<Bytes>,
     /// Empty in an answer.
@@ -27,7 +27,7 @@ pub(crate) struct ClientMessage {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MessageKind {
     Request,
     Notification,
     /// To a question of the server.
@@ -87,9 +87,9 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<ClientMessage, BadMessage> {
     }
     let is_answer = head.result.is_some() || head.error.is_some();
     let kind = match (&head.method, head.id, is_answer) {
-        (Some(_), Some(_), false) => Kind::Request,
-        (Some(_), None, false) => Kind::Notification,
-        (None, Some(_), true) => Kind::Answer,
+        (Some(_), Some(_), false) => MessageKind::Request,
+        (Some(_), None, false) => MessageKind::Notification,
+        (None, Some(_), true) => MessageKind::Answer,
         (Some(_), _, true) => return Err(BadMessage::NotRpc("it has a method and a result")),
         (None, _, _) => {
             return Err(BadMessage::NotRpc(
@@ -183,21 +183,21 @@ mod tests {
     fn the_kind_follows_from_the_members() {
         let request =
             of(r#" {"jsonrpc":"2.0","method":"to\u006fls","id": "a" ,"params":{"x":1}}"#).unwrap();
-        assert_eq!(request.kind, Kind::Request);
+        assert_eq!(request.kind, MessageKind::Request);
         assert_eq!(request.method, "tools");
         assert_eq!(request.id.unwrap(), r#""a""#);
         assert_eq!(request.params, r#"{"x":1}"#);
         assert_eq!(
             of(r#"{"jsonrpc":"2.0","method":"m"}"#).unwrap().kind,
-            Kind::Notification
+            MessageKind::Notification
         );
         assert_eq!(
             of(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).unwrap().kind,
-            Kind::Answer
+            MessageKind::Answer
         );
         assert_eq!(
             of(r#"{"jsonrpc":"2.0","id":1,"error":{}}"#).unwrap().kind,
-            Kind::Answer
+            MessageKind::Answer
         );
     }
 

@@ -22,6 +22,6 @@ pub(crate) use answers::{
 };
 pub(crate) use events::{COMMENT, event, sse};
 pub(crate) use members::members;
-pub(crate) use message::{BadMessage, ClientMessage, Kind, parse, tool_name};
+pub(crate) use message::{BadMessage, ClientMessage, MessageKind, parse, tool_name};
 pub(crate) use reply_body::ReplyBody;
 pub(crate) use revision::{MODERN_VERSION, Revision, Spoken};

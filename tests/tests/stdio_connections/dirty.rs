@@ -120,7 +120,10 @@ fn a_late_reply_after_a_timeout_is_destroyed_with_its_child() {
             let StdioError::TimedOut { report, .. } = &error else {
                 panic!("{error}");
             };
-            assert_eq!(report.stage, "while the reply was awaited");
+            assert!(
+                report.to_string().contains("while the reply was awaited"),
+                "{report}"
+            );
             assert_eq!(report.request_bytes, "late 0\n".len());
             assert_eq!(report.request_bytes_written, report.request_bytes);
             assert!(!error.is_retry_safe());
@@ -142,7 +145,10 @@ fn a_timeout_fires_with_a_child_that_never_reads_and_a_full_pipe() {
         let StdioError::TimedOut { report, .. } = &error else {
             panic!("{error}");
         };
-        assert_eq!(report.stage, "while the request was written");
+        assert!(
+            report.to_string().contains("while the request was written"),
+            "{report}"
+        );
         assert!(report.request_bytes_written > 0);
         assert!(report.request_bytes_written < report.request_bytes);
         assert!(!error.is_retry_safe());

@@ -73,7 +73,7 @@ fn a_child_that_exits_before_during_or_after_its_handshake_fails_the_connect_at_
             let error = fails(bed, &behaviour).await;
             assert!(!error.is_permanent());
             let report = cause(&error).report().unwrap();
-            assert_eq!(report.stage, "in its handshake");
+            assert!(report.to_string().contains("in its handshake"), "{report}");
             assert_eq!(report.exit.unwrap().status().unwrap().code(), Some(7));
             assert_eq!(report.stderr.text, "no config\n");
         }
@@ -115,7 +115,7 @@ fn a_handshake_that_takes_too_long_says_what_the_child_had_said() {
         let StdioError::TimedOut { report, .. } = cause(&error) else {
             panic!("{error:?}");
         };
-        assert_eq!(report.stage, "in its handshake");
+        assert!(report.to_string().contains("in its handshake"), "{report}");
         assert_eq!(report.partial.as_ref(), b"hel");
         assert_eq!(report.stderr.text, "loading\n");
         connector.children().emptied().await;
@@ -276,7 +276,7 @@ fn a_pool_whose_children_crash_says_how_the_last_one_ended() {
         let StdioError::Exited { report } = cause else {
             panic!("{cause}");
         };
-        assert_eq!(report.stage, "in its pool");
+        assert!(report.to_string().contains("in its pool"), "{report}");
         assert_eq!(report.exit.unwrap().status().unwrap().code(), Some(7));
         assert_eq!(report.stderr.text, "no config\n");
     });
