@@ -42,9 +42,9 @@ pub(super) enum NoteFate {
 /// What the child sends about a pending call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoteKind {
-    /// The latest one counts.
+    /// Only the latest one matters.
     Progress,
-    /// Each one counts.
+    /// Each one matters.
     Subscription,
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Suspicion {
     /// Calls that were given up since, and that the child may still work on.
     given_up: usize,
     suspected: Option<Suspected>,
-    /// How often that has changed.
+    /// How often a suspicion began or was cleared.
     changes: u64,
 }
 
