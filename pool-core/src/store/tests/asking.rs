@@ -353,6 +353,28 @@ fn what_is_reserved_stays_idle_and_of_two_the_one_that_was_used_last() {
 }
 
 #[test]
+fn an_idle_connection_within_the_share_is_kept_until_it_was_unused_for_the_minimum_residence() {
+    let budget = Budget::builder("test").max_connections(2);
+    let budget = budget.min_residence(60 * SECOND).build();
+    let budget = budget.expect("valid settings");
+    let [ours, other] = [0; 2].map(|_| join(&budget));
+    let mut store = pool(1);
+    store.join_budget(ours.allotment());
+    let _opened = open_with(&mut store, &ours, ["one"]);
+    let _theirs = Membership::take(&other, demand(1, 0), at(1)).expect("one is free");
+    assert!(Membership::take(&other, demand(1, 0), at(1)).is_none());
+    store.sweep(at(2));
+    store.sweep(at(3));
+    assert_eq!(store.alarm(), Time::NEVER);
+    // It was opened at the beginning of the store's time.
+    assert!(store.oldest_idle(at(59)).is_none());
+    assert_eq!(store.alarm(), at(60), "it is offered then");
+    assert!(!store.reclaim_idle());
+    assert!(store.oldest_idle(at(60)).is_some());
+    assert!(store.reclaim_idle());
+}
+
+#[test]
 fn what_is_reserved_is_not_shed_for_its_weight() {
     let budget = Budget::builder("test").max_connections(2);
     let budget = budget.build().expect("valid settings");
@@ -442,6 +464,30 @@ fn a_shared_connection_gives_way_after_the_minimum_residence_and_not_before() {
         let share = store.take_share(Location::caller()).expect("it serves");
         store.give_back_share(share, Condition::Clean);
         assert_eq!(store.slots.get(key).close_reason, reason, "{seconds}");
+    }
+}
+
+/// Its leases may last for long.
+#[tokio::test(start_paused = true)]
+async fn a_shared_connection_that_gave_way_and_still_has_leases_is_waited_for_as_long_as_the_residence()
+ {
+    let budget = Budget::builder("test").max_connections(1);
+    let budget = budget.min_residence(5 * SECOND).build();
+    let budget = budget.expect("valid settings");
+    let [ours, other] = [0; 2].map(|_| join(&budget));
+    let (mut store, key, _permit) = shared(&ours, &other);
+    store.start_ticks(at(6));
+    let share = store.take_share(Location::caller()).expect("it serves");
+    store.give_back_share(share, Condition::Clean);
+    assert_eq!(store.slots.get(key).load, 2);
+    for (seconds, is_wanted_again) in [(0, false), (4, false), (2, true)] {
+        tokio::time::advance(seconds * SECOND).await;
+        other.reclaim();
+        assert_eq!(
+            store.is_pressed(),
+            is_wanted_again,
+            "after {seconds} s more"
+        );
     }
 }
 
