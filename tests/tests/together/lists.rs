@@ -89,6 +89,8 @@ pub(crate) struct Pool {
     pub(crate) is_reordered: bool,
     /// Waiters that were served and have not taken it yet.
     pub(crate) served: Vec<(WaiterId, ConnectionId)>,
+    /// How many waiters were refused while connects failed, and do not know it yet.
+    pub(crate) refused: usize,
     pub(crate) conns: Vec<Conn>,
     pub(crate) handles: usize,
     pub(crate) is_closed: bool,
@@ -113,6 +115,7 @@ impl Pool {
             queue: VecDeque::new(),
             is_reordered: false,
             served: Vec::new(),
+            refused: 0,
             conns: Vec::new(),
             handles: 0,
             is_closed: false,

@@ -158,6 +158,7 @@ impl Model {
                 ensure(pool.is_closed || is_failing, || {
                     format!("{waiter} was refused")
                 })?;
+                pool.refused += usize::from(is_failing && !pool.is_closed);
                 pool.leave_queue(waiter)
             }
             EventKind::Opening { id } => self.opening(pool, id, at),
