@@ -17,7 +17,8 @@
 //!
 //! A claim ends when its slot is free. That can take long: a shared connection that gives way has leases,
 //! and the runtime of a pool can have stopped. So each claim has a time after which it *ages*: it counts
-//! no more, and another connection can be given up in its place. A pool that waits looks for aged claims.
+//! no more, and another connection can be given up in its place. A pool that waits looks for aged claims. So does
+//! the pool whose connection has leases: none waits if the budget was made smaller.
 //!
 //! # Order
 //!
@@ -126,14 +127,15 @@ impl Claim {
         }
     }
 
+    /// When it ages; `None` if it counts no more.
+    pub(crate) fn ages_at(&self) -> Option<Time> {
+        let claims = self.pressure.claims.lock();
+        claims.ages_at.get(&self.number).copied()
+    }
+
     /// It counts no more.
     pub(crate) fn has_aged(&self) -> bool {
-        !self
-            .pressure
-            .claims
-            .lock()
-            .ages_at
-            .contains_key(&self.number)
+        self.ages_at().is_none()
     }
 
     /// It counts no more from now on. Returns whether it did.

@@ -165,8 +165,27 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
         let claim = allotment.claim_busy(self.slots.serving(), record.load > 0);
         let gives_way = claim.is_some();
+        if let Some(ages_at) = claim.as_ref().and_then(Claim::ages_at) {
+            self.set_alarm(ages_at);
+        }
         self.slots.get_mut(key).claim = claim;
         gives_way
+    }
+
+    /// Whether a claim of this pool has aged, so that another connection can be given up in its place.
+    pub(crate) fn has_aged_claim(&self, now: Time) -> bool {
+        self.claims_age_at().any(|ages_at| ages_at <= now)
+    }
+
+    /// When the next one ages.
+    pub(super) fn next_claim_ages_at(&self, now: Time) -> Time {
+        let later = self.claims_age_at().filter(|ages_at| *ages_at > now);
+        later.min().unwrap_or(Time::NEVER)
+    }
+
+    fn claims_age_at(&self) -> impl Iterator<Item = Time> {
+        let claims = self.slots.iter().flat_map(|record| &record.claim);
+        claims.filter_map(Claim::ages_at)
     }
 
     /// Closes idle connections as long as the budget wants some.

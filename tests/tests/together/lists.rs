@@ -37,6 +37,8 @@ pub(crate) struct Conn {
     pub(crate) superseded: Option<CloseReason>,
     /// It is shared, and its pool may have marked it so: there is no event for it.
     pub(crate) may_leave: Vec<CloseReason>,
+    /// When it can have been marked to be reclaimed, at the latest.
+    pub(crate) gave_way: Option<Instant>,
     pub(crate) is_killed: bool,
 }
 

@@ -113,6 +113,7 @@ impl Model {
         let has_served = now.duration_since(conn.born) + SLACK >= RESIDENCE;
         if is_shared && conn.leases > 0 && is_owed && has_served {
             conn.may_leave.push(CloseReason::Reclaimed);
+            conn.gave_way = Some(now);
         }
     }
 
