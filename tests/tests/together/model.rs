@@ -264,7 +264,7 @@ impl Model {
                 entered != pool.place && PLACES[entered].door == door && keys >= MAX_KEYS
             });
             // Accurate to a quarter.
-            let unused_for = at.duration_since(pool.moved) + SLACK;
+            let unused_for = at.duration_since(pool.used) + SLACK;
             let is_unused = unused_for >= KEY_IDLE_TIMEOUT * 3 / 4;
             let is_evicted = self.cause.evicted == Some(pool.place);
             let is_dropped = is_evicted || is_unused || needs_place && door == Door::Keyed;

@@ -125,6 +125,9 @@ impl World {
         let acquiring = self.doors.acquire(place);
         // The call makes the pool of a new key.
         self.take_facts()?;
+        if let Some(pool) = self.model.current[place] {
+            self.model.pools[pool].used = Instant::now();
+        }
         self.callers.push(Caller {
             place,
             pool: self.model.current[place],
