@@ -307,7 +307,7 @@ pub(crate) struct IdleOffer {
     pub(crate) asked: usize,
     /// It was used within the minimum residence.
     pub(crate) is_in_use: bool,
-    /// The pool spreads its leases over it, and would open another one in its place.
+    /// The pool spreads its leases over it, or a warm-up counts on it: another one would be opened in its place.
     pub(crate) is_needed: bool,
 }
 
@@ -352,7 +352,7 @@ impl Allotment {
     ///
     /// One that is in use by a pool within its share is wanted only for a pool that is owed one: a caller
     /// that needs it again and again would have to connect each time. So is one that its pool needs:
-    /// otherwise two pools that spread their leases could take it from each other for ever.
+    /// otherwise two pools that spread their leases, or warm up, could take it from each other for ever.
     pub(crate) fn wants_idle(&self, offer: IdleOffer) -> bool {
         let level = self.pressure.level();
         level.claimed < self.idle_wanted(offer)(level)

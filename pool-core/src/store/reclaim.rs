@@ -99,9 +99,10 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             });
         let total = self.wanted().saturating_sub(opening).min(room);
         let callers = self.wanted_by_callers().saturating_sub(opening).min(total);
+        let for_warm_up = self.wanted_by_callers() - L::connects_wanted(self, 0);
         Demand {
             callers,
-            spread: L::spread_wanted(self).min(callers),
+            spread: (L::spread_wanted(self) + for_warm_up).min(callers),
             spare: total - callers,
         }
     }
@@ -222,9 +223,16 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             serving: self.slots.serving(),
             asked: self.told,
             is_in_use: used.after(allotment.residence()) > self.tick,
-            is_needed: self.slots.count(State::Idle) <= L::unused_needed(self),
+            is_needed: self.slots.count(State::Idle) <= self.unused_needed(),
         };
         Some((key, offer))
+    }
+
+    /// How many connections without leases it would open again if they were closed, though no caller waits.
+    fn unused_needed(&self) -> usize {
+        let in_use = self.slots.open() - self.slots.count(State::Idle);
+        let for_warm_up = self.goals.open_wanted().saturating_sub(in_use);
+        for_warm_up.max(L::unused_needed(self))
     }
 
     /// What was given up before is still not closed: the runtime of the pool does not run.
