@@ -72,9 +72,13 @@ impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
         let mut store = engine.lock();
         store.is_observed = is_observed;
         let was_due = store.sweep(now);
+        let has_aged_claim = was_due && store.has_aged_claim(now);
         store.refuse_if_unavailable(now);
         let (is_closed, is_finished) = (store.is_closed(), store.is_finished());
         engine.finish(store);
+        if has_aged_claim {
+            engine.reclaim_for_others();
+        }
         if was_due || is_finished {
             engine.publish();
         }

@@ -38,7 +38,8 @@ pub(crate) struct MemberKey(u32);
 pub(crate) struct Demand {
     /// For callers that wait or soon would.
     pub(crate) callers: usize,
-    /// Of these, those that no caller waits for: leases are to be spread over more connections.
+    /// Of these, those that no caller waits for: leases are to be spread over more connections, or a
+    /// warm-up waits for them.
     pub(crate) spread: usize,
     /// For `min_idle`.
     pub(crate) spare: usize,

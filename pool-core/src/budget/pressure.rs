@@ -17,7 +17,8 @@
 //!
 //! A claim ends when its slot is free. That can take long: a shared connection that gives way has leases,
 //! and the runtime of a pool can have stopped. So each claim has a time after which it *ages*: it counts
-//! no more, and another connection can be given up in its place. A pool that waits looks for aged claims.
+//! no more, and another connection can be given up in its place. A pool that waits looks for aged claims. So does
+//! the pool whose connection has leases: none waits if the budget was made smaller.
 //!
 //! # Order
 //!
@@ -126,14 +127,15 @@ impl Claim {
         }
     }
 
+    /// When it ages; `None` if it counts no more.
+    pub(crate) fn ages_at(&self) -> Option<Time> {
+        let claims = self.pressure.claims.lock();
+        claims.ages_at.get(&self.number).copied()
+    }
+
     /// It counts no more.
     pub(crate) fn has_aged(&self) -> bool {
-        !self
-            .pressure
-            .claims
-            .lock()
-            .ages_at
-            .contains_key(&self.number)
+        self.ages_at().is_none()
     }
 
     /// It counts no more from now on. Returns whether it did.
@@ -305,7 +307,7 @@ pub(crate) struct IdleOffer {
     pub(crate) asked: usize,
     /// It was used within the minimum residence.
     pub(crate) is_in_use: bool,
-    /// The pool spreads its leases over it, and would open another one in its place.
+    /// The pool spreads its leases over it, or a warm-up counts on it: another one would be opened in its place.
     pub(crate) is_needed: bool,
 }
 
@@ -350,7 +352,7 @@ impl Allotment {
     ///
     /// One that is in use by a pool within its share is wanted only for a pool that is owed one: a caller
     /// that needs it again and again would have to connect each time. So is one that its pool needs:
-    /// otherwise two pools that spread their leases could take it from each other for ever.
+    /// otherwise two pools that spread their leases, or warm up, could take it from each other for ever.
     pub(crate) fn wants_idle(&self, offer: IdleOffer) -> bool {
         let level = self.pressure.level();
         level.claimed < self.idle_wanted(offer)(level)

@@ -100,7 +100,7 @@ fn drop_against_lease(drop_key: fn(&Table)) {
         let callers = Arc::clone(&table);
         let caller = thread::spawn(move || {
             // As `Keyed::enter` and an acquire do it.
-            let found = callers.read().get(&0);
+            let found = callers.read().ask(&0);
             let Some(entry) = found else {
                 return;
             };

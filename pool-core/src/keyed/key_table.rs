@@ -38,6 +38,7 @@ use tokio::time::Instant;
 
 use crate::foreign::drop_quietly;
 use crate::store::FailureRecord;
+use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The pool of a key, as the table sees it.
 pub(super) trait Resident {
@@ -84,6 +85,8 @@ struct KeyRecord<E> {
     entry: Arc<E>,
     number: u64,
     leases_seen: u64,
+    /// A caller has asked for it. It may have had no lease.
+    was_asked_for: AtomicBool,
     /// A new key saw since the last sweep that it was used.
     was_used: bool,
     /// When it was last seen in use.
@@ -154,10 +157,18 @@ impl<E: Resident> KeyRecord<E> {
         Arc::strong_count(&self.entry) > 1 || self.entry.is_at_work()
     }
 
-    /// Whether it had a lease since this was last asked.
+    /// A caller asks for it. Most find the flag set, and write nothing that other cores read.
+    fn ask(&self) {
+        if !self.was_asked_for.load(Relaxed) {
+            self.was_asked_for.store(true, Relaxed);
+        }
+    }
+
+    /// Whether it was asked for, or had a lease, since this was last asked. A handle leases without asking.
     fn take_used(&mut self) -> bool {
+        let was_asked_for = self.was_asked_for.swap(false, Relaxed);
         let leases = self.entry.leases();
-        std::mem::replace(&mut self.leases_seen, leases) != leases
+        std::mem::replace(&mut self.leases_seen, leases) != leases || was_asked_for
     }
 }
 
@@ -181,6 +192,14 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         self.keys.get(key).map(|record| Arc::clone(&record.entry))
     }
 
+    /// The entry of a key that a caller asks for: it is used.
+    pub(super) fn ask(&self, key: &K) -> Option<Arc<E>> {
+        self.keys.get(key).map(|record| {
+            record.ask();
+            Arc::clone(&record.entry)
+        })
+    }
+
     pub(super) const fn is_closed(&self) -> bool {
         self.is_closed
     }
@@ -200,7 +219,7 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
         if self.is_closed {
             return Err(NoPlace::Closed);
         }
-        if let Some(present) = self.get(key) {
+        if let Some(present) = self.ask(key) {
             return Ok(Begun::Present(present));
         }
         if let Some(builders) = self.building.get_mut(key) {
@@ -254,6 +273,7 @@ impl<K: Hash + Eq + Clone, E: Resident> KeyTable<K, E> {
             entry: Arc::clone(&entry),
             number,
             leases_seen: 0,
+            was_asked_for: AtomicBool::new(false),
             was_used: false,
             used_at: now,
         };

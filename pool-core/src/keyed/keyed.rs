@@ -145,7 +145,7 @@ where
 
     /// The pool of a key; it is made if there is none. The key is in use as long as the entry is held.
     pub(super) fn enter(&self, key: &K) -> Result<StdArc<Entry<T, L>>, KeyedAcquireError> {
-        let present = self.shared.table.read().get(key);
+        let present = self.shared.table.read().ask(key);
         match present {
             Some(entry) => Ok(entry),
             None => self.make(key).inspect_err(|error| {
@@ -174,7 +174,7 @@ where
             Err(error) => {
                 drop(place);
                 // Another caller may have made it meanwhile, with what this one could not reserve.
-                return shared.table.read().get(key).ok_or(error);
+                return shared.table.read().ask(key).ok_or(error);
             }
         };
         place.key = None;

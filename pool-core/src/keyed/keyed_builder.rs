@@ -85,7 +85,8 @@ impl<K, T: Send + 'static, L> KeyedBuilder<K, T, L> {
         self
     }
 
-    /// How long a key keeps its pool without lease, waiter and handle. Accurate to a quarter of it.
+    /// How long a key keeps its pool without lease, waiter and handle. Accurate to a quarter of it. A caller
+    /// that is refused, or leaves before it has a lease, has used it as well.
     ///
     /// Default 5 min: a pause between two uses keeps the connections warm, and a key that is not used any
     /// more costs nothing. `None` keeps it until another key needs its place.

@@ -99,9 +99,10 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             });
         let total = self.wanted().saturating_sub(opening).min(room);
         let callers = self.wanted_by_callers().saturating_sub(opening).min(total);
+        let for_warm_up = self.wanted_by_callers() - L::connects_wanted(self, 0);
         Demand {
             callers,
-            spread: L::spread_wanted(self).min(callers),
+            spread: (L::spread_wanted(self) + for_warm_up).min(callers),
             spare: total - callers,
         }
     }
@@ -165,8 +166,27 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
         let claim = allotment.claim_busy(self.slots.serving(), record.load > 0);
         let gives_way = claim.is_some();
+        if let Some(ages_at) = claim.as_ref().and_then(Claim::ages_at) {
+            self.set_alarm(ages_at);
+        }
         self.slots.get_mut(key).claim = claim;
         gives_way
+    }
+
+    /// Whether a claim of this pool has aged, so that another connection can be given up in its place.
+    pub(crate) fn has_aged_claim(&self, now: Time) -> bool {
+        self.claims_age_at().any(|ages_at| ages_at <= now)
+    }
+
+    /// When the next one ages.
+    pub(super) fn next_claim_ages_at(&self, now: Time) -> Time {
+        let later = self.claims_age_at().filter(|ages_at| *ages_at > now);
+        later.min().unwrap_or(Time::NEVER)
+    }
+
+    fn claims_age_at(&self) -> impl Iterator<Item = Time> {
+        let claims = self.slots.iter().flat_map(|record| &record.claim);
+        claims.filter_map(Claim::ages_at)
     }
 
     /// Closes idle connections as long as the budget wants some.
@@ -203,9 +223,16 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             serving: self.slots.serving(),
             asked: self.told,
             is_in_use: used.after(allotment.residence()) > self.tick,
-            is_needed: self.slots.count(State::Idle) <= L::unused_needed(self),
+            is_needed: self.slots.count(State::Idle) <= self.unused_needed(),
         };
         Some((key, offer))
+    }
+
+    /// How many connections without leases it would open again if they were closed, though no caller waits.
+    fn unused_needed(&self) -> usize {
+        let in_use = self.slots.open() - self.slots.count(State::Idle);
+        let for_warm_up = self.goals.open_wanted().saturating_sub(in_use);
+        for_warm_up.max(L::unused_needed(self))
     }
 
     /// What was given up before is still not closed: the runtime of the pool does not run.

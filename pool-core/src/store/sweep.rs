@@ -8,7 +8,8 @@
 //! # Invariants
 //!
 //! The sweep of each tick finds everything that is due later than that tick. Only deadlines of waiters
-//! and goals, the pacer, connects and checks that begin, and checks that end set the alarm themselves.
+//! and goals, the pacer, connects and checks that begin, checks that end, and connections that give way set the
+//! alarm themselves.
 
 use std::time::Duration;
 
@@ -69,6 +70,7 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             self.record_uptime(now),
             self.start_weighing(now),
             self.renew(now),
+            self.next_claim_ages_at(now),
         ];
         // Order: after the parts above, since retiring a connection may set the alarm as well.
         self.alarm = next.into_iter().min().unwrap_or(Time::NEVER);

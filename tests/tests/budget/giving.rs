@@ -5,7 +5,7 @@ use pool_testkit::Call;
 use pool_testkit::connector::Answer;
 use pool_tests::bed::{HandPolled, SECOND, TICK, pass, quiesce};
 
-use crate::pools::{Pools, RESIDENCE};
+use crate::pools::{Member, Pools, RESIDENCE};
 
 fn pools(max_connections: usize) -> Pools {
     Pools::with(|budget| {
@@ -224,4 +224,40 @@ async fn another_connection_is_reclaimed_if_the_close_of_the_first_is_stuck() {
     one.fake.next(Call::Close).await.succeed();
     drop(waiting);
     pools.finish([one, other, asker]).await;
+}
+
+/// Neither can have all that it wants, as long as the other has a connection.
+#[tokio::test(start_paused = true)]
+async fn warm_ups_do_not_take_a_connection_from_each_other_for_ever() {
+    for (max_connections, wanted) in [(3, 4), (2, 3)] {
+        let pools = pools(max_connections);
+        let members = ["one", "other"].map(|name| pools.add(name));
+        for member in &members {
+            member.fake.set(Call::Connect, Answer::After(TICK));
+        }
+        let pool_of = |member: &Member| member.pool.clone();
+        let warm_ups = members
+            .each_ref()
+            .map(pool_of)
+            .map(|pool| HandPolled::waiting(async move { pool.warm_up(wanted).await }));
+        pass(10 * SECOND).await;
+        let counts = members.each_ref().map(|member| member.fake.counts());
+        let opened: usize = counts.iter().map(|counts| counts.connect.started).sum();
+        assert_eq!(opened, max_connections, "as many as there may be");
+        // A caller that waits has one at once.
+        let third = pools.add("third");
+        drop(third.lease().await);
+        drop(warm_ups);
+        pools.finish(members.into_iter().chain([third])).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn warm_up_takes_what_other_pools_do_not_need() {
+    let pools = pools(3);
+    let (one, other) = (pools.add("one"), pools.add("other"));
+    one.pool.warm_up(3).await.expect("there is room");
+    other.pool.warm_up(2).await.expect("the other one is over");
+    assert_eq!(one.reasons(), [CloseReason::Reclaimed; 2]);
+    pools.finish([one, other]).await;
 }

@@ -234,6 +234,35 @@ async fn connection_that_gives_way_under_a_long_lease_does_not_hold_up_the_pool_
     assert_eq!(budget.status().used, 0);
 }
 
+/// Nobody waits who would look again when the claim has aged.
+#[tokio::test(start_paused = true)]
+async fn connection_that_gives_way_under_a_long_lease_keeps_no_surplus_of_a_smaller_budget_idle() {
+    let _watchdog = Watchdog::start();
+    let budget = budget_of(3);
+    let [busy, idle] = ["busy", "idle"].map(|name| Shared::new(name, &budget));
+    let mut leases = Vec::new();
+    for _ in 0..3 {
+        leases.push(busy.pool.acquire().await.expect("it opens"));
+        quiesce().await;
+    }
+    let third = idle.pool.acquire().await.expect("it opens");
+    pass(RESIDENCE + TICK).await;
+    budget.resize(2).expect("nothing is reserved");
+    drop(leases.remove(0));
+    drop(third);
+    quiesce().await;
+    assert_eq!(budget.status().reclaiming, 1, "it gave way, with a lease");
+    assert_eq!(idle.reasons(), []);
+    pass(RESIDENCE + 2 * TICK).await;
+    assert_eq!(idle.reasons(), [CloseReason::Reclaimed]);
+    assert_eq!(budget.status().used, 2);
+    drop(leases);
+    for pool in [busy, idle] {
+        pool.finish().await;
+    }
+    assert_eq!(budget.status().used, 0);
+}
+
 /// Each connection carries its target, so each pool would have another one for further leases, though no caller
 /// waits. Without a third pool that holds more than its share both are above theirs, with it both are within.
 #[tokio::test(start_paused = true)]

@@ -70,6 +70,30 @@ async fn key_that_is_not_used_for_its_idle_timeout_is_dropped() {
     servers.finish().await;
 }
 
+/// Nobody looks at it while a caller is there.
+#[tokio::test(start_paused = true)]
+async fn key_that_callers_ask_for_in_vain_is_used_all_the_same() {
+    for is_waited_for in [true, false] {
+        let servers = Servers::with(|builder| builder.key_idle_timeout(MINUTE));
+        let key = "down";
+        let handle = servers.pools.handle(&key).expect("there is room");
+        servers.fake(key).set(Call::Connect, Answer::Manual);
+        drop(handle);
+        for _ in 0..3 {
+            pass(50 * SECOND).await;
+            if is_waited_for {
+                drop(HandPolled::waiting(servers.pools.acquire(&key)));
+            } else {
+                drop(servers.pools.handle(&key));
+            }
+        }
+        assert_eq!(servers.made(key), 1, "it was used all the time");
+        pass(90 * SECOND).await;
+        assert_eq!(servers.pools.status().keys, 0);
+        servers.finish().await;
+    }
+}
+
 /// A new key that looked at it has not used up what the idle timeout goes by.
 #[tokio::test(start_paused = true)]
 async fn key_that_another_one_passed_over_keeps_its_idle_timeout() {

@@ -37,6 +37,8 @@ pub(crate) struct Conn {
     pub(crate) superseded: Option<CloseReason>,
     /// It is shared, and its pool may have marked it so: there is no event for it.
     pub(crate) may_leave: Vec<CloseReason>,
+    /// When it can have been marked to be reclaimed, at the latest.
+    pub(crate) gave_way: Option<Instant>,
     pub(crate) is_killed: bool,
 }
 
@@ -89,6 +91,8 @@ pub(crate) struct Pool {
     pub(crate) is_reordered: bool,
     /// Waiters that were served and have not taken it yet.
     pub(crate) served: Vec<(WaiterId, ConnectionId)>,
+    /// How many waiters were refused while connects failed, and do not know it yet.
+    pub(crate) refused: usize,
     pub(crate) conns: Vec<Conn>,
     pub(crate) handles: usize,
     pub(crate) is_closed: bool,
@@ -113,6 +117,7 @@ impl Pool {
             queue: VecDeque::new(),
             is_reordered: false,
             served: Vec::new(),
+            refused: 0,
             conns: Vec::new(),
             handles: 0,
             is_closed: false,

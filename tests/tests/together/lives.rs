@@ -55,6 +55,7 @@ impl Model {
             marks: Vec::new(),
             superseded: None,
             may_leave: Vec::new(),
+            gave_way: None,
             is_killed: false,
         };
         self.pools[number].conns.push(conn);
@@ -151,6 +152,7 @@ impl Model {
         conn.leases += 1;
         conn.has_served = true;
         conn.may_leave.clear();
+        conn.gave_way = None;
         Ok(())
     }
 

@@ -113,6 +113,7 @@ impl Model {
         let has_served = now.duration_since(conn.born) + SLACK >= RESIDENCE;
         if is_shared && conn.leases > 0 && is_owed && has_served {
             conn.may_leave.push(CloseReason::Reclaimed);
+            conn.gave_way = Some(now);
         }
     }
 
@@ -158,6 +159,7 @@ impl Model {
                 ensure(pool.is_closed || is_failing, || {
                     format!("{waiter} was refused")
                 })?;
+                pool.refused += usize::from(is_failing && !pool.is_closed);
                 pool.leave_queue(waiter)
             }
             EventKind::Opening { id } => self.opening(pool, id, at),
@@ -262,7 +264,7 @@ impl Model {
                 entered != pool.place && PLACES[entered].door == door && keys >= MAX_KEYS
             });
             // Accurate to a quarter.
-            let unused_for = at.duration_since(pool.moved) + SLACK;
+            let unused_for = at.duration_since(pool.used) + SLACK;
             let is_unused = unused_for >= KEY_IDLE_TIMEOUT * 3 / 4;
             let is_evicted = self.cause.evicted == Some(pool.place);
             let is_dropped = is_evicted || is_unused || needs_place && door == Door::Keyed;

@@ -130,11 +130,13 @@ impl Model {
         self.cause.excess > 0 || others.any(|(_, other)| other.is_owed)
     }
 
-    /// How many may have given way, and still have leases.
-    pub(crate) fn draining(&self) -> usize {
+    /// How many may have given way, still have leases, and count as on their way out: for the minimum residence.
+    pub(crate) fn draining(&self, at: Instant) -> usize {
         let conns = self.pools.iter().flat_map(|pool| &pool.conns);
-        let gives_way = |conn: &&Conn| conn.may_leave.contains(&CloseReason::Reclaimed);
-        conns.filter(gives_way).count()
+        let counts = |since: Instant| at.duration_since(since) <= RESIDENCE + SLACK;
+        conns
+            .filter(|conn| conn.gave_way.is_some_and(counts))
+            .count()
     }
 
     /// How many are being closed for others and count as such, at least, and at most.

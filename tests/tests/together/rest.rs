@@ -53,7 +53,7 @@ impl Model {
             };
             let wanted = wanted + excess;
             let (_, leaving) = self.leaving(now);
-            let leaving = leaving + self.draining();
+            let leaving = leaving + self.draining(now);
             ensure(wanted <= leaving, || {
                 format!(
                     "{wanted} are wanted, {leaving} leave, and pool {number} keeps {oldest:?}, {pool:?}"

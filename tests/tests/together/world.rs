@@ -125,6 +125,9 @@ impl World {
         let acquiring = self.doors.acquire(place);
         // The call makes the pool of a new key.
         self.take_facts()?;
+        if let Some(pool) = self.model.current[place] {
+            self.model.pools[pool].used = Instant::now();
+        }
         self.callers.push(Caller {
             place,
             pool: self.model.current[place],
@@ -300,7 +303,7 @@ impl World {
             }
             KeyedAcquireError::Closed { .. } => self.model.closed.contains(&door),
             KeyedAcquireError::Acquire(AcquireError::Unavailable { retry_after, .. }) => {
-                self.note_backoff(caller.place, *retry_after)?;
+                self.note_backoff(caller, *retry_after)?;
                 true
             }
             KeyedAcquireError::TooManyKeys { .. } => self.has_no_place(door),
@@ -311,9 +314,19 @@ impl World {
         })
     }
 
-    fn note_backoff(&mut self, place: usize, retry_after: Duration) -> Checked {
+    fn note_backoff(&mut self, caller: &Caller, retry_after: Duration) -> Checked {
         let time = Instant::now() + retry_after;
-        let peer = &mut self.model.peers[place];
+        let (place, model) = (caller.place, &mut self.model);
+        let peer = &mut model.peers[place];
+        if let Some(pool) = caller.pool.map(|pool| &mut model.pools[pool])
+            && pool.refused > 0
+        {
+            pool.refused -= 1;
+            if !peer.is_failing {
+                // A connect has succeeded since.
+                return Ok(());
+            }
+        }
         ensure(peer.is_failing && retry_after <= RETRY_DELAY, || {
             format!("place {place}, whose connects succeed, is told to wait")
         })?;
