@@ -2,6 +2,8 @@
 //!
 //! Each failed start counts once, where it is seen to fail: by the pool, or, if a session's child does not answer
 //! `initialize`, by the task that starts it. A request that gets no child because of earlier failures is no start.
+//! Children of sessions that end before a session has them are no failed connects of the pool. If nothing else has
+//! failed, they count once, with the request that is told.
 
 use std::error::Error;
 use std::fmt;

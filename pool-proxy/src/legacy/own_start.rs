@@ -3,6 +3,8 @@
 //! A start goes on though its client gives up: a first one may download, and then the next request finds what it
 //! downloaded, or the child itself. It ends with its session: then there is no next request.
 
+use std::error::Error;
+use std::iter::successors;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use pool_core::{AcquireError, AcquirePhase, KeyedAcquireError, PooledConnection};
-use pool_stdio::{ErrorObject, JsonRpcConnection, OnDrop, RpcError, Session, Terms};
+use pool_stdio::{ErrorObject, JsonRpcConnection, OnDrop, RpcError, Session, SpawnError, Terms};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedMutexGuard;
@@ -194,12 +196,17 @@ impl Owner {
         let Pools::Session(own) = &self.server.pools else {
             return Err(Failure::session_over());
         };
-        let child = Session::new(self.lease(own).await?);
+        let lease = self.lease(own).await;
+        let lease = lease.inspect_err(|error| self.note_early_ends(error))?;
+        let child = Session::new(lease);
         let unanswered = self.server.starts.spawned();
         let terms = Terms::new()
             .within(self.server.settings.start_timeout)
             .on_drop(OnDrop::Cancel);
-        let reply = child.exchange(introduction, &terms)?.reply().await;
+        let reply = match child.exchange(introduction, &terms) {
+            Ok(mut exchange) => exchange.reply().await,
+            Err(error) => Err(error),
+        };
         let reply = reply.and_then(|reply| checked(reply.unwrap_or_default()));
         let reply =
             reply.map_err(|error| self.failed(child.connection().process().pid(), &error))?;
@@ -214,6 +221,18 @@ impl Owner {
             reply,
             greeting,
         })
+    }
+
+    /// If the pool lends no child, but could spawn them, they have ended before anybody had them.
+    fn note_early_ends(&self, error: &KeyedAcquireError) {
+        let KeyedAcquireError::Acquire(AcquireError::Unavailable { .. }) = error else {
+            return;
+        };
+        let mut causes = successors(error.source(), |&error| error.source());
+        let starts = &self.server.starts;
+        if !starts.has_just_failed() && !causes.any(<dyn Error>::is::<SpawnError>) {
+            starts.failed();
+        }
     }
 
     /// A child has not answered `initialize`. Its client may have gone, so the log is told here.
