@@ -14,6 +14,7 @@ mod records;
 mod renewals;
 mod shares;
 mod spread_shares;
+mod supplying;
 mod waiters;
 mod weighing;
 mod weights_model;
