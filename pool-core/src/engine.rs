@@ -188,6 +188,12 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
     #[inline]
     pub(crate) fn finish(&self, mut store: MutexGuard<'_, PoolStore<T, L>>) {
         let served = store.take_served();
+        self.leave(store, served);
+    }
+
+    /// The rest of [`finish`](Self::finish), with the waker of the waiter that was served.
+    #[inline]
+    fn leave(&self, store: MutexGuard<'_, PoolStore<T, L>>, served: Option<Waker>) {
         let has_idle = store.has_idle();
         if self.has_idle.load(Ordering::Relaxed) != has_idle {
             self.has_idle.store(has_idle, Ordering::Relaxed);
@@ -468,7 +474,8 @@ impl<T: Send + 'static, L: Lends<T>> Member for EngineMember<T, L> {
     fn reclaim_idle(&self) -> bool {
         let mut store = self.0.lock();
         let is_reclaimed = store.reclaim_idle();
-        self.0.finish(store);
+        // If another one is wanted, a different pool may have one that was unused for longer.
+        self.0.leave(store, None);
         is_reclaimed
     }
 

@@ -157,6 +157,27 @@ async fn smaller_budget_closes_idle_connections_first_and_leased_ones_at_their_r
 }
 
 #[tokio::test(start_paused = true)]
+async fn smaller_budget_closes_what_was_unused_for_longest_whichever_pool_has_it() {
+    let pools = Pools::new(3);
+    let (one, other) = (pools.add("one"), pools.add("other"));
+    let mut held = one.leases(2).await;
+    drop(held.pop());
+    pass(SECOND).await;
+    other.idle().await;
+    pass(SECOND).await;
+    drop(held);
+    pass(SECOND).await;
+    pools.resize(1);
+    quiesce().await;
+    let reclaimed = [CloseReason::Reclaimed];
+    assert_eq!(
+        (one.reasons(), other.reasons()),
+        (reclaimed.into(), reclaimed.into())
+    );
+    pools.finish([one, other]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn reserve_beyond_the_limit_is_refused() {
     let pools = Pools::new(4);
     let one = pools.add_with("one", |builder| builder.min_idle(3).reserve_min_idle());
