@@ -87,8 +87,11 @@ impl Model {
 
     pub(crate) fn opened(&mut self, number: usize, id: ConnectionId, at: Instant) -> Checked {
         let place = self.pools[number].place;
-        self.peers[place].is_failing = false;
         let pool = &mut self.pools[number];
+        // One that is closed at once helps nobody who was told of a failure.
+        if pool.conn(id)?.marks.is_empty() {
+            self.peers[place].is_failing = false;
+        }
         let turn = pool.take_turn();
         let (max_size, is_shared) = (pool.max_size, pool.is_shared());
         let conn = pool.conn(id)?;
