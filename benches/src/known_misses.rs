@@ -53,6 +53,7 @@ pub const KNOWN_MISSES: &[KnownMiss] = &[
     KnownMiss {
         figure: "json-rpc-sharing: requests/s of default settings / best fixed, multiplexing child",
         value: 0.87,
-        why: "not known yet; perhaps the second child that is tried, which shares the cores with the first",
+        why: "probably the second attempt with another child, which fell into the measured second; it comes \
+              later now, and this was not measured anew",
     },
 ];
