@@ -290,7 +290,7 @@ impl ErrorKind {
     }
 }
 
-/// What was going on when something failed.
+/// The work that was going on when something failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The child was started and not yet ready to be lent.
@@ -341,7 +341,7 @@ impl Stage {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ChildReport {
-    /// What was going on; only the text of the report says it.
+    /// The work that was going on. Only the text of the report says it.
     stage: Stage,
     /// The child's process id.
     pub pid: u32,

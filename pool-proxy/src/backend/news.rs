@@ -6,11 +6,11 @@
 use bytes::Bytes;
 use tokio::sync::watch;
 
-/// What a key tells its clients.
+/// The changes of lists that a key tells its clients.
 #[derive(Debug)]
 pub(super) struct ListNews(watch::Sender<Changes>);
 
-/// What one stream is told.
+/// The same for one stream.
 #[derive(Debug)]
 pub(crate) struct News {
     changes: watch::Receiver<Changes>,
@@ -45,7 +45,7 @@ impl ListNews {
         }
     }
 
-    /// A child has said this. What is no change of a list is told to nobody.
+    /// A child has said this. It is told only if it says that a list has changed.
     pub(super) fn tell(&self, method: &str, message: Bytes) {
         if let Some(list) = LISTS.iter().position(|(_, known)| *known == method) {
             self.0.send_modify(|changes| {

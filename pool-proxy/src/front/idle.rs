@@ -65,25 +65,28 @@ impl IdleConnections {
     /// No connection was closed.
     pub(super) async fn close_longest(&self) {
         loop {
-            let since = {
-                let mut idle = self.lock();
-                let first = idle.connections.first_entry();
-                let ripe = first.map(|first| match first.get().0.elapsed() >= IDLE_MIN {
-                    true => Ok(first.remove().1),
-                    false => Err(first.get().0),
-                });
-                match ripe {
-                    Some(Ok(closed)) => {
-                        closed.cancel();
-                        metrics::counter!("proxy_connections_idle_closed_total").increment(1);
-                        return;
-                    }
-                    Some(Err(since)) => since,
-                    None => Instant::now(),
+            let since = match self.take_longest() {
+                Some(Ok(closed)) => {
+                    // Order: after unlocking, because it wakes a task.
+                    closed.cancel();
+                    metrics::counter!("proxy_connections_idle_closed_total").increment(1);
+                    return;
                 }
+                Some(Err(since)) => since,
+                None => Instant::now(),
             };
             sleep_until(since + IDLE_MIN).await;
         }
+    }
+
+    /// The connection that has been idle for longest, or since when it has been if that is not long enough.
+    fn take_longest(&self) -> Option<Result<CancellationToken, Instant>> {
+        let mut idle = self.lock();
+        let first = idle.connections.first_entry()?;
+        Some(match first.get().0.elapsed() >= IDLE_MIN {
+            true => Ok(first.remove().1),
+            false => Err(first.get().0),
+        })
     }
 
     fn enter(&self, closed: &CancellationToken) -> u64 {

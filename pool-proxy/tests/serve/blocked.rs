@@ -1,4 +1,4 @@
-//! What does not take what it is sent: clients, children, and the reader of the log.
+//! Clients, children and a reader of the log that do not take what they are sent.
 
 use std::process::Stdio;
 

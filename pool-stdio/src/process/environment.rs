@@ -8,7 +8,7 @@ use super::command_error::CommandError;
 use super::cookie::{COOKIE_VARIABLE, Mark};
 use super::sys;
 
-/// What is asked for of a child's environment.
+/// The environment that a child is to have.
 #[derive(Clone, Default)]
 pub(super) struct Environment {
     inherited: Inherited,

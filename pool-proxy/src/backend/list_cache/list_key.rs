@@ -48,7 +48,7 @@ impl ListKey {
         })
     }
 
-    /// What an entry under it counts as, beside what is kept there.
+    /// How many bytes an entry under it counts, beside those of what is kept there.
     pub(super) fn bytes(&self) -> usize {
         let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         self.method.len() + of(&self.cursor) + of(&self.capabilities) + OVERHEAD

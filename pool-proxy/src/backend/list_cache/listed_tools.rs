@@ -1,4 +1,4 @@
-//! What the latest lists said of tools.
+//! The tools of a key, as its latest lists described them.
 //!
 //! A tool is what the page said that named it last. When that page is read again, what it said before is forgotten,
 //! and what other pages said stays.
@@ -26,7 +26,7 @@ struct ListedTool {
 }
 
 impl ListedTools {
-    /// What is known of the tool of this name.
+    /// The facts about the tool of this name, if a list had it.
     pub(super) fn get(&self, name: &str) -> Option<&ToolFacts> {
         self.tools.get(name).map(|tool| &tool.facts)
     }
@@ -68,7 +68,7 @@ impl ListedTools {
 }
 
 impl ListedTool {
-    /// What it counts as. What names its page counts for each tool of the page.
+    /// How many bytes it counts. The name of its page counts for each tool of the page.
     fn bytes(&self, name: &str) -> usize {
         name.len() + self.page.bytes() + self.facts.bytes()
     }
