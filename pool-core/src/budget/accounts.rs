@@ -19,139 +19,22 @@
 //! * B2: no connect begins while `max_connecting` are in flight.
 //! * B3: no permit is free while a member that could use it asks.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::time::Time;
 
+mod account;
 #[cfg(debug_assertions)]
 mod asserts;
+
+pub(crate) use self::account::Demand;
+pub(super) use self::account::{Account, Entitlement};
 
 /// A member of a budget; valid until the member is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MemberKey(u32);
-
-/// How many connects a pool would begin now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Demand {
-    /// For callers that wait or soon would.
-    pub(crate) callers: usize,
-    /// Of these, those that no caller waits for: leases are to be spread over more connections, or a
-    /// warm-up waits for them.
-    pub(crate) spread: usize,
-    /// For `min_idle`.
-    pub(crate) spare: usize,
-}
-
-impl Demand {
-    pub(crate) const NONE: Self = Self {
-        callers: 0,
-        spread: 0,
-        spare: 0,
-    };
-
-    const fn is_none(self) -> bool {
-        self.callers == 0 && self.spare == 0
-    }
-}
-
-/// What a member is entitled to.
-#[derive(Debug, Clone)]
-pub(super) struct Entitlement {
-    pub(super) name: Arc<str>,
-    pub(super) share: u32,
-    pub(super) reserved: usize,
-}
-
-/// One member's account. `H` is the way to reach it.
-#[derive(Debug)]
-pub(super) struct Account<H> {
-    pub(super) entitlement: Entitlement,
-    /// The permits that it holds or was granted.
-    pub(super) slots: usize,
-    /// Those that it has not taken yet.
-    granted: usize,
-    /// When the first of these was granted.
-    granted_at: Time,
-    /// Its connects in flight, what was granted included.
-    pub(super) connecting: usize,
-    pub(super) demand: Demand,
-    /// When its callers' wait for the next permit began, if they wait.
-    pub(super) asked_at: Time,
-    /// Its place among those that ask for equally much.
-    turn: u64,
-    /// What its connections weigh together. Changes and releases come in any order, so it can be negative
-    /// for a moment.
-    pub(super) weight: i128,
-    /// How many of its connections were reclaimed.
-    pub(super) reclaimed: u64,
-    /// `None` after it left: then it gets nothing any more.
-    handle: Option<H>,
-}
-
-impl<H> Account<H> {
-    /// It has left and holds nothing.
-    pub(super) const fn is_gone(&self) -> bool {
-        self.handle.is_none() && self.slots == 0
-    }
-
-    /// The permits that nobody else can have.
-    fn committed(&self) -> usize {
-        self.slots.max(self.entitlement.reserved)
-    }
-
-    /// It counts when the limit is divided into shares.
-    const fn is_active(&self) -> bool {
-        self.slots > 0 || self.demand.callers > 0
-    }
-
-    fn active_share(&self) -> usize {
-        match self.is_active() {
-            true => self.entitlement.share as usize,
-            false => 0,
-        }
-    }
-
-    /// What it asks for its callers beyond its own reserve.
-    fn callers_beyond_reserve(&self) -> usize {
-        let own = self.entitlement.reserved.saturating_sub(self.slots);
-        self.demand.callers.saturating_sub(own)
-    }
-
-    /// The part of that which callers wait for now.
-    fn waiting_beyond_reserve(&self) -> usize {
-        let beyond_reserve = self.callers_beyond_reserve();
-        beyond_reserve.saturating_sub(self.demand.spread)
-    }
-
-    /// When the oldest of what it has not taken was granted.
-    fn untaken_since(&self) -> Option<Time> {
-        (self.granted > 0).then_some(self.granted_at)
-    }
-
-    /// Gives back what was granted beyond `kept` permits and not taken.
-    const fn give_back_beyond(&mut self, kept: usize) {
-        let surplus = self.granted.saturating_sub(kept);
-        self.granted -= surplus;
-        self.slots -= surplus;
-        self.connecting -= surplus;
-    }
-
-    /// Which of two members gets the next permit.
-    fn precedence(&self, other: &Self) -> Ordering {
-        let has_no_caller = |account: &Self| account.demand.callers == 0;
-        let (mine, its) = (&self.entitlement, &other.entitlement);
-        has_no_caller(self)
-            .cmp(&has_no_caller(other))
-            // Slots for each unit of share, without a division.
-            .then_with(|| {
-                (self.slots * its.share as usize).cmp(&(other.slots * mine.share as usize))
-            })
-            .then(self.turn.cmp(&other.turn))
-    }
-}
 
 /// What all members are together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

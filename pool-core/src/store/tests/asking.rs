@@ -1,24 +1,23 @@
 //! What a pool asks its budget for.
 
-use std::panic::Location;
 use std::task::Waker;
 
-use super::cases::{SECOND, at, closed, effects, limits, request};
-use crate::budget::{Budget, BudgetPermit, Demand, Member, MemberTerms, Membership};
+use super::cases::{SECOND, at, effects, limits, request};
+use crate::budget::{Budget, Demand, Member, MemberTerms, Membership};
 use crate::error::ConnectError;
 use crate::id::CloseReason;
 use crate::store::{
-    Condition, Exclusive, Found, GoalEnd, GoalKey, Limits, Multiplexed, Sharing, SlotKey, Store,
+    Condition, Exclusive, Found, GoalEnd, GoalKey, Limits, Multiplexed, Sharing, Store,
     TargetLeases, Turn, WaitEnd, WaiterKey,
 };
 use crate::sync::Arc;
 use crate::time::Time;
 
-type Pool = Store<&'static str, Exclusive>;
-type Shared = Store<&'static str, Multiplexed>;
+pub(super) type Pool = Store<&'static str, Exclusive>;
+pub(super) type Shared = Store<&'static str, Multiplexed>;
 
 /// A pool at rest.
-fn pool(min_idle: usize) -> Pool {
+pub(super) fn pool(min_idle: usize) -> Pool {
     let mut store = Store::new(Limits {
         min_idle,
         max_size: 4,
@@ -32,11 +31,11 @@ fn pool(min_idle: usize) -> Pool {
     store
 }
 
-fn wait(store: &mut Pool) -> WaiterKey {
+pub(super) fn wait(store: &mut Pool) -> WaiterKey {
     store.enqueue(Waker::noop().clone(), request(), Turn::New)
 }
 
-const fn demand(callers: usize, spare: usize) -> Demand {
+pub(super) const fn demand(callers: usize, spare: usize) -> Demand {
     Demand {
         callers,
         spread: 0,
@@ -192,12 +191,12 @@ impl Member for Empty {
 }
 
 /// A member of this budget.
-fn join(budget: &Budget) -> Arc<Membership> {
+pub(super) fn join(budget: &Budget) -> Arc<Membership> {
     join_reserving(budget, 0)
 }
 
 /// A member for which so many are reserved.
-fn join_reserving(budget: &Budget, reserved: usize) -> Arc<Membership> {
+pub(super) fn join_reserving(budget: &Budget, reserved: usize) -> Arc<Membership> {
     let terms = MemberTerms {
         budget: budget.clone(),
         share: 1,
@@ -264,160 +263,6 @@ fn a_pool_sees_that_its_budget_is_too_heavy() {
 }
 
 #[test]
-fn an_idle_connection_is_offered_unless_callers_wait_here_as_well() {
-    let budget = Budget::builder("test").max_connections(1);
-    let budget = budget.build().expect("valid settings");
-    let [ours, other] = [0; 2].map(|_| join(&budget));
-    let mut store = pool(1);
-    store.join_budget(ours.allotment());
-    let mut permit = Membership::take(&ours, demand(1, 0), at(1)).expect("one is free");
-    let opening = store.open(at(1)).expect("min_idle wants it");
-    store.opened(opening.key, "one", at(1));
-    permit.connect_ended();
-    assert!(store.oldest_idle(at(2)).is_none(), "nobody wants it");
-    assert!(Membership::take(&other, demand(1, 0), at(2)).is_none());
-    assert!(store.is_pressed());
-    assert!(store.oldest_idle(at(2)).is_some());
-    let caller = wait(&mut store);
-    assert!(store.oldest_idle(at(2)).is_none());
-    assert!(!store.reclaim_idle());
-    assert!(store.cancel(caller).is_none());
-    assert!(store.reclaim_idle());
-    assert_eq!(closed(&mut store), [("one", CloseReason::Reclaimed)]);
-    assert!(!store.reclaim_idle(), "no more are wanted");
-}
-
-/// Opens connections, with permits that are kept.
-fn open_with<const N: usize>(
-    store: &mut Pool,
-    member: &Arc<Membership>,
-    names: [&'static str; N],
-) -> [(SlotKey, BudgetPermit); N] {
-    names.map(|name| {
-        let permit = Membership::take(member, demand(1, 0), at(1));
-        let mut permit = permit.expect("the budget has room");
-        let opening = store.open(at(1)).expect("min_idle wants it");
-        store.opened(opening.key, name, at(1));
-        permit.connect_ended();
-        (opening.key, permit)
-    })
-}
-
-/// The tasks of the pool do not run, so what it gave up is not closed.
-#[tokio::test(start_paused = true)]
-async fn a_pool_that_closes_nothing_gives_up_nothing_more() {
-    let budget = Budget::builder("test").max_connections(3);
-    let budget = budget.build().expect("valid settings");
-    let [ours, other] = [0; 2].map(|_| join(&budget));
-    let mut store = pool(3);
-    store.join_budget(ours.allotment());
-    let permits = open_with(&mut store, &ours, ["a", "b", "c"]);
-    assert!(Membership::take(&other, demand(2, 0), at(2)).is_none());
-    assert!(store.reclaim_idle());
-    assert!(store.reclaim_idle(), "two are wanted");
-    assert!(!store.reclaim_idle());
-    tokio::time::advance(29 * SECOND).await;
-    other.reclaim();
-    assert!(!store.is_pressed(), "two are on their way");
-    tokio::time::advance(2 * SECOND).await;
-    other.reclaim();
-    assert!(store.is_pressed(), "they take too long");
-    assert!(!store.reclaim_idle(), "but here nothing is closed");
-    for (key, _) in &permits[..2] {
-        drop(store.take_freed(*key));
-        store.release(*key);
-    }
-    assert!(store.reclaim_idle(), "they were closed after all");
-}
-
-#[test]
-fn what_is_reserved_stays_idle_and_of_two_the_one_that_was_used_last() {
-    let budget = Budget::builder("test").max_connections(2);
-    let budget = budget
-        .min_residence(SECOND)
-        .build()
-        .expect("valid settings");
-    let [ours, other] = [1, 0].map(|reserved| join_reserving(&budget, reserved));
-    let mut store = pool(2);
-    store.join_budget(ours.allotment());
-    let opened = open_with(&mut store, &ours, ["old", "used"]);
-    assert_eq!(store.take_idle(Location::caller()), Some("used"));
-    let asked = Membership::take(&other, demand(1, 0), at(2));
-    assert!(asked.is_none(), "the budget is full");
-    store.start_ticks(at(20));
-    assert!(store.is_pressed());
-    assert!(!store.reclaim_idle(), "it is reserved");
-    store.give_back(opened[1].0, "used", Condition::Clean);
-    assert!(store.take_served().is_none());
-    assert_eq!(closed(&mut store), [("old", CloseReason::Reclaimed)]);
-}
-
-#[test]
-fn an_idle_connection_within_the_share_is_kept_until_it_was_unused_for_the_minimum_residence() {
-    let budget = Budget::builder("test").max_connections(2);
-    let budget = budget.min_residence(60 * SECOND).build();
-    let budget = budget.expect("valid settings");
-    let [ours, other] = [0; 2].map(|_| join(&budget));
-    let mut store = pool(1);
-    store.join_budget(ours.allotment());
-    let _opened = open_with(&mut store, &ours, ["one"]);
-    let _theirs = Membership::take(&other, demand(1, 0), at(1)).expect("one is free");
-    assert!(Membership::take(&other, demand(1, 0), at(1)).is_none());
-    store.sweep(at(2));
-    store.sweep(at(3));
-    assert_eq!(store.alarm(), Time::NEVER);
-    // It was opened at the beginning of the store's time.
-    assert!(store.oldest_idle(at(59)).is_none());
-    assert_eq!(store.alarm(), at(60), "it is offered then");
-    assert!(!store.reclaim_idle());
-    assert!(store.oldest_idle(at(60)).is_some());
-    assert!(store.reclaim_idle());
-}
-
-#[test]
-fn what_is_reserved_is_not_shed_for_its_weight() {
-    let budget = Budget::builder("test").max_connections(2);
-    let budget = budget.build().expect("valid settings");
-    let ours = join_reserving(&budget, 1);
-    let mut store = pool(2);
-    store.join_budget(ours.allotment());
-    let opened = open_with(&mut store, &ours, ["light", "heavy"]);
-    for ((key, _), weight) in opened.iter().zip([10, 20]) {
-        store.slots.get_mut(*key).weight = weight;
-        store.total_weight += u128::from(weight);
-    }
-    assert_eq!(store.shed_idle(100), 20);
-    assert_eq!(store.shed_idle(100), 0);
-}
-
-/// A shared connection with two leases, and its permit. Another pool waits for it.
-fn shared(ours: &Arc<Membership>, other: &Arc<Membership>) -> (Shared, SlotKey, BudgetPermit) {
-    let mut store = Shared::new(Limits {
-        max_size: 1,
-        sharing: Sharing {
-            target_leases: TargetLeases::Fixed(4),
-            max_leases: 8,
-            max_surge: 1,
-        },
-        ..limits()
-    });
-    store.join_budget(ours.allotment());
-    let permit = Membership::take(ours, demand(1, 0), at(1));
-    let mut permit = permit.expect("the budget has room");
-    let opening = store.open(at(1)).expect("min_idle wants it");
-    store.opened(opening.key, "one", at(1));
-    permit.connect_ended();
-    store.start_ticks(at(1));
-    for _ in 0..2 {
-        assert!(store.take_share(Location::caller()).is_some());
-    }
-    let asked = Membership::take(other, demand(1, 0), at(2));
-    assert!(asked.is_none(), "the budget is full");
-    assert!(store.is_pressed());
-    (store, opening.key, permit)
-}
-
-#[test]
 fn a_pool_tells_its_budget_that_its_callers_wait_no_more_though_it_would_spread_them() {
     let is_kicked = |store: &mut Shared| store.take_effects().is_some_and(|owed| owed.kick);
     let mut store = Shared::new(Limits {
@@ -450,62 +295,6 @@ fn a_pool_tells_its_budget_that_its_callers_wait_no_more_though_it_would_spread_
     assert_eq!(store.ask(at(1)), spread);
     drop(store.take_served());
     assert!(!is_kicked(&mut store), "it was told once");
-}
-
-#[test]
-fn a_shared_connection_gives_way_after_the_minimum_residence_and_not_before() {
-    let budget = Budget::builder("test").max_connections(1);
-    let budget = budget.min_residence(60 * SECOND).build();
-    let budget = budget.expect("valid settings");
-    let [ours, other] = [0; 2].map(|_| join(&budget));
-    let (mut store, key, _permit) = shared(&ours, &other);
-    for (seconds, reason) in [(60, None), (61, Some(CloseReason::Reclaimed))] {
-        store.start_ticks(at(seconds));
-        let share = store.take_share(Location::caller()).expect("it serves");
-        store.give_back_share(share, Condition::Clean);
-        assert_eq!(store.slots.get(key).close_reason, reason, "{seconds}");
-    }
-}
-
-/// Its leases may last for long.
-#[tokio::test(start_paused = true)]
-async fn a_shared_connection_that_gave_way_and_still_has_leases_is_waited_for_as_long_as_the_residence()
- {
-    let budget = Budget::builder("test").max_connections(1);
-    let budget = budget.min_residence(5 * SECOND).build();
-    let budget = budget.expect("valid settings");
-    let [ours, other] = [0; 2].map(|_| join(&budget));
-    let (mut store, key, _permit) = shared(&ours, &other);
-    store.start_ticks(at(6));
-    let share = store.take_share(Location::caller()).expect("it serves");
-    store.give_back_share(share, Condition::Clean);
-    assert_eq!(store.slots.get(key).load, 2);
-    for (seconds, is_wanted_again) in [(0, false), (4, false), (2, true)] {
-        tokio::time::advance(seconds * SECOND).await;
-        other.reclaim();
-        assert_eq!(
-            store.is_pressed(),
-            is_wanted_again,
-            "after {seconds} s more"
-        );
-    }
-}
-
-#[test]
-fn a_superseded_connection_that_the_budget_does_not_replace_serves_for_the_minimum_residence() {
-    let budget = Budget::builder("test").max_connections(1);
-    let budget = budget.min_residence(60 * SECOND).build();
-    let budget = budget.expect("valid settings");
-    let [ours, other] = [0; 2].map(|_| join(&budget));
-    let (mut store, key, _permit) = shared(&ours, &other);
-    store.start_ticks(at(10));
-    assert_eq!(store.evict(|_| true), 1);
-    assert_eq!(store.ask(at(10)), demand(1, 0), "a replacement");
-    for (seconds, reason) in [(11, None), (69, None), (70, Some(CloseReason::Evicted))] {
-        store.set_alarm(at(seconds));
-        assert!(store.sweep(at(seconds)));
-        assert_eq!(store.slots.get(key).close_reason, reason, "{seconds}");
-    }
 }
 
 #[test]

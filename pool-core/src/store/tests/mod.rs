@@ -5,6 +5,7 @@ mod asking;
 mod cases;
 mod describing;
 mod failures;
+mod giving_way;
 mod learning;
 mod lent_shares;
 mod model;
