@@ -190,8 +190,14 @@ async fn a_shared_connection_that_gave_way_and_still_has_leases_is_waited_for_as
     let (mut store, key, _permit) = shared(&ours, &other);
     store.start_ticks(at(6));
     let share = store.take_share(Location::caller()).expect("it serves");
+    store.alarm = Time::NEVER;
     store.give_back_share(share, Condition::Clean);
     assert_eq!(store.slots.get(key).load, 2);
+    // By the clock of the budget, which has not moved.
+    assert_eq!(store.alarm(), at(5));
+    assert!(!store.has_aged_claim(at(4)) && store.has_aged_claim(at(5)));
+    assert_eq!(store.next_claim_ages_at(at(4)), at(5));
+    assert_eq!(store.next_claim_ages_at(at(5)), Time::NEVER);
     for (seconds, is_wanted_again) in [(0, false), (4, false), (2, true)] {
         tokio::time::advance(seconds * SECOND).await;
         other.reclaim();
