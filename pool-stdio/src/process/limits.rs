@@ -28,7 +28,7 @@ use super::sys::{self, LimitedResource, StartLimits};
 ///
 /// let mut limits = ProcessLimits::default();
 /// limits.open_files = Some(64);
-/// let shell = CommandSpec::new("sh").args(["-c", "ulimit -n"]).limits(limits);
+/// let shell = CommandSpec::new("sh").args(["-c", "cat; ulimit -n"]).limits(limits);
 /// let output = OneShotConnector::new(shell)?.pool().build()?.acquire().await?.run("").await?;
 /// assert_eq!(output.stdout, "64\n");
 /// # Ok(())

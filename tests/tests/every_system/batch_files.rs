@@ -1,26 +1,19 @@
 //! Batch files, which only Windows has.
 
-use pool_core::ConnectionPool;
+use pool_core::{ConnectContext, ConnectionId, ConnectionPool, Connector as _};
 use pool_stdio::{CommandSpec, OneShotConnector, Rung, StdioConnector, Stop, Survivors};
 use pool_testkit::fixture::Behaviour;
+use tokio::time::Instant;
 
 use crate::beacons::{Beacons, wait_for_deaths};
 use crate::rig::{FIXTURE, LIMIT, patient, run, tempdir};
 
+/// Without a pool, which would take a child that has ended before it is lent for a failed start.
 async fn output_of(spec: CommandSpec) -> String {
-    let pool = OneShotConnector::new(spec)
-        .expect("the shim runs")
-        .pool()
-        .build()
-        .expect("the shim runs");
-    let output = pool
-        .acquire()
-        .await
-        .expect("the shim runs")
-        .run("")
-        .await
-        .expect("the shim runs");
-    pool.close(LIMIT).await;
+    let connector = OneShotConnector::new(spec).expect("the shim runs");
+    let context = ConnectContext::new(ConnectionId::from_u64(0), 1, Instant::now() + LIMIT);
+    let mut child = connector.connect(&context).await.expect("the shim runs");
+    let output = child.run("").await.expect("the shim runs");
     String::from_utf8(output.stdout.to_vec()).expect("the shim runs")
 }
 
