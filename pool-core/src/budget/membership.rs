@@ -10,9 +10,10 @@ use std::sync::Arc as StdArc;
 use std::time::Duration;
 
 use crate::budget::accounts::{Demand, Entitlement, MemberKey};
-use crate::budget::budget::{Budget, SharedBudget};
+use crate::budget::budget::Budget;
 use crate::budget::member::Member;
 use crate::budget::pressure::{Allotment, Claim};
+use crate::budget::shared_budget::SharedBudget;
 use crate::error::BuildError;
 use crate::foreign::drop_quietly;
 use crate::sync::Arc;
