@@ -373,11 +373,14 @@ impl Slots {
         self.count(State::Opening) + self.open()
     }
 
-    /// Whether more than `limit` connections can still serve a waiter.
+    /// Whether more than `limit` connections are open, this one included, which may just have been opened.
     #[inline]
-    pub(crate) const fn exceeds(&self, limit: usize) -> bool {
+    pub(crate) fn has_no_room_for(&self, key: SlotKey, limit: usize) -> bool {
         // The table never shrinks, so while it is short its length suffices.
-        self.table.len() > limit && self.serving() > limit
+        self.table.len() > limit && {
+            let is_new = self.get(key).state == State::Opening;
+            self.open() + usize::from(is_new) > limit
+        }
     }
 
     /// All connections that are open and not being closed.
