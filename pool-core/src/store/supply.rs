@@ -178,15 +178,16 @@ impl<C: Send + 'static> Store<C, Multiplexed> {
         Time::NEVER
     }
 
-    /// How many connections will be open soon, beside those that are. Callers must not
-    /// wait for those that the budget does not grant.
+    /// How many connections will be open soon, beside those that are. Callers must not wait for those that the
+    /// budget does not grant, nor longer than one connect takes: not for connects that begin after those that are in flight.
     pub(super) fn connects_coming(&self) -> usize {
         let opening = self.slots.on_time(State::Opening);
         if self.is_closed || self.is_refused_by_budget() || self.tick < self.pacer.not_before() {
             return opening;
         }
         let room = Multiplexed::size_limit(self).saturating_sub(self.slots.len());
-        self.shares_wanted(0).min(opening + room).max(opening)
+        let coming = self.shares_wanted(0).min(opening + room);
+        coming.min(self.limits.max_connecting).max(opening)
     }
 
     /// How many connections the callers need beside those that are open.
