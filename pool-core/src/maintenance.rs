@@ -67,9 +67,11 @@ impl<T: Send + 'static, L: Lends<T>> Maintenance<T, L> {
     /// Does what is due, and returns when to look again; `None` at the end.
     fn work(&mut self) -> Option<Time> {
         let engine = &self.engine;
-        let now = engine.clock.now();
         let is_observed = engine.telemetry.wants_hot_events();
         let mut store = engine.lock();
+        // Order: in the lock. A caller that joined the queue since an earlier look at the clock would get a deadline
+        // that is too early.
+        let now = engine.clock.now();
         store.is_observed = is_observed;
         let was_due = store.sweep(now);
         let has_aged_claim = was_due && store.has_aged_claim(now);
