@@ -14,7 +14,7 @@ use tracing::Level;
 
 use crate::error::AcquireError;
 use crate::event::{Event, EventKind, Observer};
-use crate::foreign::{catch, report};
+use crate::foreign::{catch, drop_quietly, report};
 use crate::id::CloseReason;
 use crate::status::{LastWeighing, PoolStatus};
 use crate::store::Totals;
@@ -188,14 +188,16 @@ impl Telemetry {
                 self.count(&kind);
                 self.trace(&kind);
             }));
+            let event = Event {
+                seq,
+                pool: Arc::clone(&self.pool),
+                kind,
+            };
             if let Some(observer) = &self.observer {
-                let event = Event {
-                    seq,
-                    pool: Arc::clone(&self.pool),
-                    kind,
-                };
                 report(catch("on_event", || observer.on_event(&event)));
             }
+            // The error in it can be foreign code.
+            drop_quietly(event);
         }
     }
 
