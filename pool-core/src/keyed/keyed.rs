@@ -103,6 +103,22 @@ impl<K, T: Send + 'static, L: Lends<T>> Clone for Keyed<K, T, L> {
     }
 }
 
+/// A reference that keeps no pool open.
+pub(super) struct WeakKeyed<K, T: Send + 'static, L: Lends<T>>(Weak<SharedKeys<K, T, L>>);
+
+impl<K, T: Send + 'static, L: Lends<T>> WeakKeyed<K, T, L> {
+    pub(super) fn upgrade(&self) -> Option<Keyed<K, T, L>> {
+        let shared = self.0.upgrade()?;
+        Some(Keyed { shared })
+    }
+}
+
+impl<K, T: Send + 'static, L: Lends<T>> Keyed<K, T, L> {
+    pub(super) fn downgrade(&self) -> WeakKeyed<K, T, L> {
+        WeakKeyed(StdArc::downgrade(&self.shared))
+    }
+}
+
 impl<K, T, L> Keyed<K, T, L>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
