@@ -286,6 +286,13 @@ impl<H: Clone> Accounts<H> {
         u64::try_from(excess.max(0)).unwrap_or(u64::MAX)
     }
 
+    /// What the connections of members that have left weigh: all of them are on their way out.
+    pub(super) fn weight_of_left(&self) -> u64 {
+        let left = self.iter().filter(|account| account.handle.is_none());
+        let weight: i128 = left.map(|account| account.weight).sum();
+        u64::try_from(weight.max(0)).unwrap_or(u64::MAX)
+    }
+
     /// All connections together weigh as much as they may, so none is opened.
     pub(super) fn is_heavy(&self) -> bool {
         let max = self.max_weight.map(i128::from);

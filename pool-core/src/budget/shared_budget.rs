@@ -159,7 +159,9 @@ impl SharedBudget {
     pub(super) fn shed(&self) {
         let (mut excess, heaviest) = {
             let accounts = self.accounts.lock();
-            (accounts.excess_weight(), accounts.heaviest())
+            let excess = accounts.excess_weight();
+            let excess = excess.saturating_sub(accounts.weight_of_left());
+            (excess, accounts.heaviest())
         };
         for member in &heaviest {
             excess = excess.saturating_sub(member.outgoing_weight());

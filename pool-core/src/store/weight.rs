@@ -183,9 +183,14 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         shed
     }
 
-    /// The heaviest connection that callers have is not lent again. Returns whether there was one.
+    /// The heaviest connection is not lent again, though callers have it. Returns whether there was one. Idle
+    /// ones that are reserved are kept: they would be opened again.
     pub(crate) fn shed_leased(&mut self) -> bool {
-        let Some(key) = self.heaviest(|record| record.is_open() && !record.is_outgoing()) else {
+        let reserved = self.allotment.as_ref().map_or(0, Allotment::reserved);
+        let keeps_idle = self.slots.count(State::Idle) <= reserved;
+        let is_kept = |record: &SlotRecord| keeps_idle && record.state() == State::Idle;
+        let stays = |record: &SlotRecord| record.is_open() && !record.is_outgoing();
+        let Some(key) = self.heaviest(|record| stays(record) && !is_kept(record)) else {
             return false;
         };
         self.log_overweight(key);

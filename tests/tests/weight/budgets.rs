@@ -4,7 +4,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use pool_core::{AcquireError, Budget, BuildError, CloseReason, ConnectionPool, PooledConnection};
-use pool_testkit::connector::{FakeHandle, pair};
+use pool_testkit::Call;
+use pool_testkit::connector::{Answer, FakeHandle, pair};
 use pool_tests::bed::{HandPolled, Lease, MINUTE, Pool, SECOND, TICK, Watchdog, pass, quiesce};
 
 struct Member {
@@ -155,6 +156,35 @@ async fn idle_connections_are_closed_until_there_is_room_for_the_pool_that_waits
     assert_eq!(one.closes(), [CloseReason::Reclaimed; 2]);
     assert_eq!(one.pool.status().weight, 980);
     drop((held, waiting));
+    one.finish().await;
+    other.finish().await;
+}
+
+/// It is taken off what is too much before anything else is closed.
+#[tokio::test(start_paused = true)]
+async fn what_a_closed_pool_still_closes_costs_others_nothing() {
+    let _watchdog = Watchdog::start();
+    let budget = budget(1000);
+    let (one, other) = (Member::new("one", &budget), Member::new("other", &budget));
+    let mut leases = other.leases(&[0, 0]).await;
+    let heavy = one.leases(&[600]).await;
+    weighing().await;
+    one.fake.set(Call::Close, Answer::Manual);
+    drop(heavy);
+    let close = HandPolled::waiting(one.pool.close(MINUTE));
+    for (lease, weight) in leases.iter().zip([300, 310]) {
+        other.fake.set_weight(PooledConnection::id(lease), weight);
+    }
+    leases.pop();
+    pass(3 * SECOND).await;
+    assert_eq!(budget.status().weight, 1210);
+    drop(leases);
+    quiesce().await;
+    assert_eq!(other.closes(), []);
+    one.fake.next(Call::Close).await.succeed();
+    quiesce().await;
+    assert_eq!(budget.status().weight, 610);
+    drop(close);
     one.finish().await;
     other.finish().await;
 }
