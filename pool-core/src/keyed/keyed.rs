@@ -173,10 +173,14 @@ where
     #[cold]
     fn make(&self, key: &K) -> Result<StdArc<Entry<T, L>>, KeyedAcquireError> {
         let shared = &*self.shared;
-        let begun = shared.change(|table| table.begin(key));
-        let failures = match begun.map_err(|no_place| self.refusal(no_place))? {
-            Begun::Present(entry) => return Ok(entry),
-            Begun::Build(failures) => failures,
+        let mut looked = 0;
+        let failures = loop {
+            let begun = shared.change(|table| table.begin(key, looked));
+            match begun.map_err(|no_place| self.refusal(no_place))? {
+                Begun::Present(entry) => return Ok(entry),
+                Begun::Looking(so_far) => looked = so_far,
+                Begun::Build(failures) => break failures,
+            }
         };
         // Outside of the lock, so two callers can make a pool of the same key. One of them is dropped, and
         // has opened nothing, or closes it.
