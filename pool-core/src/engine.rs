@@ -402,10 +402,10 @@ impl<T: Send + 'static, L: Lends<T>> Engine<T, L> {
         vitals.map(VitalsHandle::new)
     }
 
-    /// The pool is heavier than before by this much.
-    pub(crate) fn report_weight(&self, change: i128) {
+    /// The pool is heavier than before by this much, and its heaviest connection weighs this much, if that is known.
+    pub(crate) fn report_weight(&self, change: i128, heaviest: Option<u64>) {
         if let Some(membership) = &self.membership {
-            membership.weigh(change);
+            membership.weigh(change, heaviest);
         }
     }
 

@@ -239,6 +239,10 @@ impl Telemetry {
                 target: "pool_core", pool, %id, weight, limit,
                 "a connection weighs more than kill_weight, and is killed"
             ),
+            EventKind::HeavyWhenNew { id, weight, limit } => tracing::warn!(
+                target: "pool_core", pool, %id, weight, limit,
+                "a new connection weighs more than max_weight, so replacing it does not help"
+            ),
             EventKind::Overweight { id, weight, limit } => tracing::info!(
                 target: "pool_core", pool, %id, weight, limit,
                 "a connection is too heavy, and is to be replaced"

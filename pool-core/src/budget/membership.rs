@@ -132,10 +132,11 @@ impl Membership {
         None
     }
 
-    /// The connections of the pool weigh this much more than before.
-    pub(crate) fn weigh(&self, change: i128) {
+    /// The connections of the pool weigh this much more than before, and the heaviest of them this much, if that
+    /// is known.
+    pub(crate) fn weigh(&self, change: i128, of_one: Option<u64>) {
         let mut accounts = self.budget.accounts.lock();
-        accounts.weigh(self.key, change);
+        accounts.weigh(self.key, change, of_one);
         let is_heavy = accounts.is_heavy();
         self.budget.finish(accounts, None);
         if is_heavy {

@@ -104,6 +104,8 @@ pub(crate) struct SlotRecord {
     /// What it weighed last.
     pub(crate) weight: u64,
     pub(crate) last_weighing: LastWeighing,
+    /// Whether it weighed more than `max_weight` when it was weighed for the first time.
+    pub(crate) was_heavy_when_new: Option<bool>,
     /// Why it was killed.
     pub(crate) kill_cause: Option<Overweight>,
 }
@@ -155,6 +157,7 @@ impl SlotRecord {
             vitals: None,
             weight: 0,
             last_weighing: LastWeighing::NotYet,
+            was_heavy_when_new: None,
             kill_cause: None,
         }
     }

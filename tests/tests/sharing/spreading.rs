@@ -102,7 +102,7 @@ async fn connect_that_hangs_takes_no_share_of_the_queue() {
     assert_eq!(bed.pool.status().opening, 1, "it hangs");
     let mut waiting = [(); 3].map(|()| HandPolled::waiting(bed.pool.acquire()));
     quiesce().await;
-    let leases = waiting.each_mut().map(|waiter| waiter.ready());
+    let leases = waiting.each_mut().map(HandPolled::ready);
     assert!(
         leases.iter().all(Result::is_ok),
         "one connection serves all"

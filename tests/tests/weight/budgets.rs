@@ -15,8 +15,12 @@ struct Member {
 
 impl Member {
     fn new(name: &str, budget: &Budget) -> Self {
+        Self::with(name, budget, 0)
+    }
+
+    fn with(name: &str, budget: &Budget, min_idle: usize) -> Self {
         let (connector, fake) = pair();
-        let builder = ConnectionPool::builder(connector);
+        let builder = ConnectionPool::builder(connector).min_idle(min_idle);
         let pool = builder.name(name).max_size(8).budget(budget).build();
         let pool = pool.expect("the settings are valid");
         Self { pool, fake }
@@ -137,6 +141,50 @@ async fn nothing_is_opened_while_the_budget_is_too_heavy() {
     drop(waiting);
     one.finish().await;
     other.finish().await;
+}
+
+/// They would be closed for the weight of all, a second later.
+#[tokio::test(start_paused = true)]
+async fn spare_connections_that_do_not_fit_are_not_opened_again_and_again() {
+    const WEIGHT: u64 = 60;
+    let _watchdog = Watchdog::start();
+    let budget = budget(100);
+    let pools = ["one", "other"].map(|name| Member::with(name, &budget, 1));
+    for _ in 0..600 {
+        for Member { fake, .. } in &pools {
+            for id in fake.alive() {
+                fake.set_weight(id, WEIGHT);
+            }
+        }
+        pass(TICK).await;
+    }
+    let started = pools
+        .each_ref()
+        .map(|one| one.fake.counts().connect.started);
+    assert!(
+        started.iter().sum::<usize>() <= 4,
+        "{started:?} in a minute"
+    );
+    assert_eq!(budget.status().weight, WEIGHT);
+    // Callers are served as long as there is any room.
+    let leases = [
+        pools[0].leases(&[WEIGHT]).await,
+        pools[1].leases(&[WEIGHT]).await,
+    ];
+    drop(leases);
+    // When there is room for a spare one, it is opened.
+    weighing().await;
+    for Member { fake, .. } in &pools {
+        for id in fake.alive() {
+            fake.set_weight(id, WEIGHT / 3);
+        }
+    }
+    weighing().await;
+    let idle = pools.each_ref().map(|one| one.pool.status().idle);
+    assert!(idle.iter().all(|idle| *idle > 0), "{idle:?}");
+    for pool in pools {
+        pool.finish().await;
+    }
 }
 
 /// One connection less may not be enough.
