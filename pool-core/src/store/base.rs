@@ -134,15 +134,20 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         }
     }
 
-    /// Serves the waiters that may be served now, at the end of a critical section, and gives up what
-    /// the budget wants of the rest. Returns the waker of the first waiter that was served, to be woken after
-    /// unlocking.
+    /// Serves the waiters that may be served now, and gives up what the budget wants of the rest.
     #[inline]
-    pub(crate) fn take_served(&mut self) -> Option<Waker> {
+    pub(crate) fn settle(&mut self) {
         L::serve_waiters(self);
         if self.is_pressed() {
             self.give_up_idle();
         }
+    }
+
+    /// Does so at the end of a critical section. Returns the waker of the first waiter that was served, to be woken after
+    /// unlocking.
+    #[inline]
+    pub(crate) fn take_served(&mut self) -> Option<Waker> {
+        self.settle();
         if self.asked > 0 {
             self.watch_demand();
         }
