@@ -83,7 +83,8 @@ pub(super) struct Table {
     calls: HashMap<CallId, CallEntry, BuildHasherDefault<NumberHasher>>,
     tokens: BTreeMap<u64, Token>,
     tombstones: BTreeSet<CallId>,
-    unawaited_ping: Option<CallId>,
+    /// Pings that nobody awaits, and that were not answered.
+    unawaited_pings: BTreeSet<CallId>,
     /// Calls without a reply.
     unanswered: usize,
     /// Where that number can be seen without a lock.
@@ -128,7 +129,7 @@ impl Table {
             calls: HashMap::default(),
             tokens: BTreeMap::new(),
             tombstones: BTreeSet::new(),
-            unawaited_ping: None,
+            unawaited_pings: BTreeSet::new(),
             unanswered: 0,
             signs,
         }
@@ -159,8 +160,11 @@ impl Table {
     }
 
     /// Notes that a ping was sent that nobody awaits.
-    pub(super) const fn note_unawaited_ping(&mut self, id: CallId) {
-        self.unawaited_ping = Some(id);
+    pub(super) fn note_unawaited_ping(&mut self, id: CallId) {
+        self.unawaited_pings.insert(id);
+        if self.unawaited_pings.len() > UNAWAITED_PINGS_MAX {
+            self.unawaited_pings.pop_first();
+        }
     }
 
     /// Whether a call waits for its reply that the child works on: neither a ping nor a subscription. A
@@ -211,8 +215,9 @@ impl Table {
             }
             Some(_) if self.tombstones.remove(&id) => Err(UnclaimedReply::Late),
             Some(_) => Err(UnclaimedReply::Duplicate),
-            None if self.unawaited_ping == Some(id) => {
-                self.unawaited_ping = None;
+            None if self.unawaited_pings.remove(&id) => {
+                // A child that has left out an earlier one will not answer that any more.
+                self.unawaited_pings = self.unawaited_pings.split_off(&id);
                 Ok(None)
             }
             None if self.tombstones.remove(&id) => Err(UnclaimedReply::Late),
@@ -373,8 +378,8 @@ impl Table {
     }
 
     /// Whether a ping was sent that nobody awaits, and is not answered.
-    pub(super) const fn is_pinged(&self) -> bool {
-        self.unawaited_ping.is_some()
+    pub(super) fn is_pinged(&self) -> bool {
+        !self.unawaited_pings.is_empty()
     }
 
     /// How many calls are not over.
@@ -414,6 +419,9 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// More would only distinguish more of the very late replies from duplicates.
 pub(super) const TOMBSTONES_MAX: usize = 1024;
+
+/// A child that never answers a ping is sent one for each suspicion. The answer to an older one would count as a duplicate.
+const UNAWAITED_PINGS_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests;

@@ -219,6 +219,26 @@ fn the_reply_to_a_ping_that_nobody_awaits_is_taken_once() {
 }
 
 #[test]
+fn answers_to_pings_are_known_in_their_order_and_as_many_as_are_likely() {
+    let mut table = table();
+    for ping in [1, 2, 3] {
+        table.note_unawaited_ping(ping);
+    }
+    for ping in [1, 2] {
+        assert!(table.accept_reply(ping, reply(), 100).is_ok());
+        assert!(table.is_pinged());
+    }
+    // The child has left out the third one.
+    table.note_unawaited_ping(4);
+    assert!(table.accept_reply(4, reply(), 100).is_ok());
+    assert!(!table.is_pinged());
+    for ping in 5..100 {
+        table.note_unawaited_ping(ping);
+    }
+    assert_eq!(table.unawaited_pings.len(), 16);
+}
+
+#[test]
 fn a_reply_wakes_the_task_that_polled_last() {
     let mut table = table();
     let [given, first, last] = [waker(), waker(), waker()];
