@@ -356,7 +356,8 @@ impl Link {
         let next = self.numbers.load(Ordering::Relaxed);
         let was_suspected = state.is_suspected();
         let (fate, given_up) = state.give_up(call, why, taken_back.is_some(), next);
-        let cancel = given_up.is_owed.then(|| self.cancel_frame(call)).flatten();
+        let cancel = given_up.wants_cancel.then(|| self.cancel_frame(call));
+        let cancel = cancel.flatten();
         let is_told = cancel.is_some_and(|mut frame| self.push_now(&mut state, &mut frame));
         let mut driver = is_told.then(|| state.driver_to_wake()).flatten();
         let is_new_suspect = !was_suspected && state.is_suspected();

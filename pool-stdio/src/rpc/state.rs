@@ -59,6 +59,8 @@ pub(super) struct CallDetails {
     pub(super) tokens: Vec<(u64, Bytes)>,
     /// The call is a ping: the child does no work for it.
     pub(super) is_ping: bool,
+    /// The call is `initialize`, which must not be cancelled.
+    pub(super) is_initialize: bool,
     /// The waker of the task that awaits the reply, if it will poll for the reply only when woken.
     pub(super) waker: Option<Waker>,
     pub(super) deadline: Option<Instant>,
@@ -175,6 +177,7 @@ impl LinkState {
             waker: details.waker,
             deadline: details.deadline,
             is_ping: details.is_ping,
+            is_initialize: details.is_initialize,
             reads_before: self.suspicion.reads(),
         };
         self.table.begin(call, new);
@@ -272,6 +275,11 @@ impl LinkState {
             }
         }
         (fate, given_up)
+    }
+
+    /// The client of a call that goes on has cancelled it. Returns whether the child is to be told.
+    pub(super) fn cancel(&mut self, call: CallId) -> bool {
+        self.table.cancel(call)
     }
 
     /// Hands replies to their calls. The wakers of these calls are added to `wakers`. Numbers below

@@ -44,6 +44,8 @@ pub(super) enum UnclaimedReply {
 pub(super) struct GivenUp {
     /// Whether its reply can still come.
     pub(super) is_owed: bool,
+    /// Whether the child is to be told.
+    pub(super) wants_cancel: bool,
     pub(super) is_ping: bool,
     /// How many reads had happened when it began.
     pub(super) reads_before: u64,
@@ -100,6 +102,8 @@ pub(super) struct NewCall {
     pub(super) deadline: Option<Instant>,
     /// The child does no work for it.
     pub(super) is_ping: bool,
+    /// It must not be cancelled.
+    pub(super) is_initialize: bool,
     /// How many reads had happened.
     pub(super) reads_before: u64,
 }
@@ -112,6 +116,8 @@ struct CallEntry {
     tokens: Vec<u64>,
     deadline: Option<Instant>,
     is_ping: bool,
+    /// Whether the child can be told to cancel it: it was not, and it may be.
+    can_cancel: bool,
     reads_before: u64,
 }
 
@@ -144,6 +150,7 @@ impl Table {
             tokens: Vec::new(),
             deadline: call.deadline,
             is_ping: call.is_ping,
+            can_cancel: !call.is_initialize,
             reads_before: call.reads_before,
         };
         self.set_unanswered(self.unanswered + 1);
@@ -263,6 +270,7 @@ impl Table {
         }
         GivenUp {
             is_owed,
+            wants_cancel: is_owed && call.can_cancel,
             is_ping: call.is_ping,
             reads_before: call.reads_before,
             sink: call.notes.sink,
@@ -279,6 +287,7 @@ impl Table {
         call.outcome = Some(Err(why));
         let waker = call.waker.take();
         let (is_ping, reads_before) = (call.is_ping, call.reads_before);
+        let can_cancel = call.can_cancel;
         self.set_unanswered(self.unanswered - 1);
         // A child that cancelled a call itself sends no reply.
         let is_owed = match why {
@@ -291,11 +300,19 @@ impl Table {
         }
         GivenUp {
             is_owed,
+            wants_cancel: is_owed && can_cancel,
             is_ping,
             reads_before,
             sink: None,
             waker,
         }
+    }
+
+    /// The client of a call has cancelled it, and it goes on to its reply. Returns whether the child is to be told.
+    pub(super) fn cancel(&mut self, id: CallId) -> bool {
+        let call = self.calls.get_mut(&id);
+        let call = call.filter(|call| call.outcome.is_none());
+        call.is_some_and(|call| std::mem::take(&mut call.can_cancel))
     }
 
     /// Leaves a tombstone, so that the late reply is recognised.

@@ -33,10 +33,14 @@ impl Link {
         true
     }
 
-    /// Tells the child to cancel a call that goes on.
+    /// Tells the child to cancel a call that goes on, once, and not before it was queued.
     pub(in crate::rpc) fn send_cancel(&self, call: CallId) {
-        if let Some(frame) = self.cancel_frame(call) {
-            self.send_now(frame);
+        let Some(mut frame) = self.cancel_frame(call) else {
+            return;
+        };
+        let mut state = lock(&self.state);
+        if state.cancel(call) && self.push_now(&mut state, &mut frame) {
+            unlock_and_wake_driver(state);
         }
     }
 
