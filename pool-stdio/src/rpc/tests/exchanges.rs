@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{OurEnd, Peer, Setup, quiet};
 use crate::rpc::error::{Fate, RpcError};
-use crate::rpc::exchange::{ClientIds, Exchange, OnDrop, Terms, exchange};
+use crate::rpc::exchange::{ClientIds, Exchange, OnDrop, Terms, exchange, exchange_until};
+use crate::rpc::limit::Limit;
 use crate::rpc::protocol::Protocol;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -373,6 +374,33 @@ async fn an_initialize_that_is_given_up_is_not_cancelled_at_the_peer() {
         outcome.unwrap();
         assert_eq!(request["method"], "last");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_without_a_reply_has_what_is_left_of_the_limit_of_its_attempts() {
+    let mut setup = Setup::mcp();
+    (setup.pipe_bytes, setup.settings.queue_max) = (16, 1);
+    let (line, _peer) = setup.open();
+    // One is being written, and one is queued.
+    let mut others = [0, 1].map(|id| {
+        let request = format!(r#"{{"id":{id},"method":"a long one"}}"#);
+        begin(&line, &request, &Terms::new())
+    });
+    for exchange in &mut others {
+        tokio::select! {
+            biased;
+            outcome = exchange.reply() => panic!("{outcome:?}"),
+            () = quiet() => {}
+        }
+    }
+    let begun = Instant::now();
+    let deadline = Some(Limit::starting_now(SECOND));
+    sleep(SECOND / 2).await;
+    let terms = Terms::new().within(SECOND);
+    let news = exchange_until(&line.client, r#"{"method":"news"}"#, &terms, deadline);
+    let error = news.unwrap().reply().await.unwrap_err();
+    assert!(matches!(error, RpcError::Timeout { .. }), "{error}");
+    assert_eq!(begun.elapsed(), SECOND);
 }
 
 #[tokio::test(start_paused = true)]
