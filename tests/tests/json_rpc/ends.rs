@@ -6,7 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pool_core::{
-    AcquireError, ConnectContext, ConnectionId, ConnectionPool, Connector, EventKind, SharedPool,
+    AcquireError, ConnectContext, ConnectionId, ConnectionPool, Connector, EventKind, SharedLease,
+    SharedPool,
 };
 use pool_stdio::{Protocol, RpcError, StdioError};
 use pool_testkit::fixture::{Behaviour, Step};
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
-use crate::bed::{Bed, Events, context, kill, on_both_runtimes, within};
+use crate::bed::{Bed, Events, context, eager, kill, on_both_runtimes, within};
 use crate::{child, connector, held, ping_within, server};
 
 #[test]
@@ -264,5 +265,27 @@ fn a_shared_pool_whose_children_crash_says_how_the_last_one_ended() {
         for part in ["exit status: 7", "no config"] {
             assert!(causes.contains(part), "{causes}");
         }
+    });
+}
+
+#[test]
+fn callers_of_a_child_that_was_killed_for_its_weight_learn_why() {
+    on_both_runtimes(async |bed| {
+        let connector = connector(bed, &server(), Protocol::Mcp);
+        let pool = eager(SharedPool::builder(connector))
+            .kill_weight(1)
+            .weigh_interval(Duration::from_millis(10))
+            .build()
+            .unwrap();
+        let child = pool.acquire().await.unwrap();
+        let error = child.call::<Value>("hold", &()).await.unwrap_err();
+        let cause = SharedLease::kill_cause(&child).expect("it was killed");
+        let report = error.report().expect("there was a child");
+        assert_eq!(report.kill_cause, Some(cause.to_string()));
+        let expected = format!(
+            "killed by its pool: weight {} exceeds kill_weight",
+            cause.weight
+        );
+        assert!(error.to_string().contains(&expected), "{error}");
     });
 }

@@ -228,6 +228,29 @@ fn a_quiet_token_without_its_number_does_not_save_a_child() {
 }
 
 #[test]
+fn a_caller_cannot_ask_for_the_next_quiet_token() {
+    on_both_runtimes(async |bed| {
+        let connector = bed
+            .connector(&slow_echo())
+            .quiet_token(token, |number, line| line.bytes == token(number));
+        let pool = eager(ConnectionPool::builder(connector))
+            .max_size(1)
+            .build();
+        let pool = pool.unwrap();
+        for guess in 0..3 {
+            let mut lease = pool.acquire().await.unwrap();
+            let pid = lease.process().pid();
+            // It is answered before the question of the pool.
+            give_up(pid, lease.request(token(guess))).await;
+            drop(lease);
+            let mut lease = pool.acquire().await.unwrap();
+            assert_eq!(lease.process().pid(), pid);
+            assert_line(lease.request("own").await, "own");
+        }
+    });
+}
+
+#[test]
 fn a_child_that_does_not_answer_a_quiet_token_is_replaced() {
     on_both_runtimes(async |bed| {
         let deaf = Behaviour::new().read_lines(1).print("one\n").read_to_end();
