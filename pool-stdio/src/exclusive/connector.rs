@@ -229,7 +229,7 @@ impl<C: Codec> StdioConnector<C> {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let slow = CommandSpec::new("sh").args(["-c", "while read n; do sleep 0.1; echo $n; done"]);
+    /// let slow = CommandSpec::new("sh").args(["-c", "while read n; do sleep 0.5; echo $n; done"]);
     /// let connector = StdioConnector::new(slow)?
     ///     .quiet_token(|number| format!("token {number}"), |number, line| {
     ///         line.bytes == format!("token {number}")
