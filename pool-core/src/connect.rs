@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::budget::CLOSE_PATIENCE;
 use crate::connector::{BoxFuture, ConnectContext};
 use crate::engine::{Engine, Lends, Stored};
 use crate::error::{BoxError, CheckError, ConnectError, Fault};
@@ -184,29 +185,35 @@ fn reject<T: Send + 'static>(
 
 /// Closes a connection; its slot is free when the connector says that it is gone.
 pub(crate) async fn close<T: Send + 'static, L: Lends<T>>(open: Stored<T, L>, reason: CloseReason) {
-    let (connection, slot) = open.into_parts();
+    let (connection, mut slot) = open.into_parts();
     let engine = Arc::clone(&slot.engine);
     let limit = engine.timeouts.close;
     let closing = Box::pin(async { engine.connector.close(connection, reason).await });
     let mut closing = pin!(CatchPanic::new("close", closing));
     let mut waited = Duration::ZERO;
-    loop {
-        match tokio::time::timeout(limit, closing.as_mut()).await {
-            Ok(Ok(())) => break,
-            Ok(Err(fault)) => {
-                let id = slot.id;
-                tracing::error!(target: "pool_core", %id, %reason, %fault, "a close failed");
-                break;
-            }
-            Err(_) => {
-                // The close goes on, and the connection keeps its slot until it is gone.
-                waited += limit;
-                let mut store = engine.enter();
-                store.stuck(slot.key, reason, waited);
-                engine.finish(store);
-                engine.reclaim_for_others();
-            }
+    // Other pools wait no longer for it than a claim counts, though it is not stuck yet.
+    let mut patience = limit.min(CLOSE_PATIENCE);
+    let result = loop {
+        if let Ok(result) = tokio::time::timeout(patience, closing.as_mut()).await {
+            break result;
         }
+        // The close goes on, and the connection keeps its slot until it is gone.
+        waited += patience;
+        if waited < limit {
+            patience = limit - waited;
+            engine.lock().forget_claim(slot.key);
+        } else {
+            patience = limit;
+            let mut store = engine.enter();
+            store.stuck(slot.key, reason, waited);
+            engine.finish(store);
+            slot.close_hangs();
+        }
+        engine.reclaim_for_others();
+    };
+    if let Err(fault) = result {
+        let id = slot.id;
+        tracing::error!(target: "pool_core", %id, %reason, %fault, "a close failed");
     }
     drop(slot);
 }

@@ -79,14 +79,18 @@ pub(crate) async fn warm_up<T: Send + 'static, L: Lends<T>>(
             failure,
         }),
         GoalEnd::TimedOut => {
-            let context = {
+            let (context, budget) = {
                 let store = engine.lock();
-                store.context(engine.clock.now())
+                (
+                    store.context(engine.clock.now()),
+                    store.full_budget().map(Box::new),
+                )
             };
             let (status, last_failure) = (context.status, context.last_failure.clone());
             Err(WarmUpError::Timeout {
                 limit,
                 status,
+                budget,
                 last_failure,
             })
         }

@@ -53,6 +53,13 @@ impl<T: Send + 'static, L: Lends<T>> Slot<T, L> {
         }
     }
 
+    /// Its close hangs, so its pool has nothing of what it holds of the budget.
+    pub(crate) fn close_hangs(&mut self) {
+        if let Some(permit) = &mut self.of_budget {
+            permit.close_hangs();
+        }
+    }
+
     /// For a model that releases the permit too late.
     #[cfg(all(test, loom))]
     pub(crate) fn take_permit(&mut self) -> Option<Permit> {

@@ -6,6 +6,11 @@
 //! A free permit goes to the asking member with the fewest slots for its share; of equals, to the one
 //! that has asked for longest. A grant waits in the member's account until the member takes it.
 //!
+//! If none is free, other members are asked for connections that they use, by the same measure: a member
+//! gives one up if it keeps more for its share than the neediest one has now. So each move raises the
+//! least that any of the two has, and no connection is passed back. One that has none gets one from any
+//! member: with fewer connections than members they take turns.
+//!
 //! Members that only want spare connections come after all that want one for a caller, and no
 //! connection is reclaimed for them: otherwise two pools could take the same permit from each other
 //! for ever without a caller. For the same reason a spare connection must fit beside all others with what one of
@@ -20,7 +25,7 @@
 //! * B2: no connect begins while `max_connecting` are in flight.
 //! * B3: no permit is free while a member that could use it asks.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -31,7 +36,7 @@ mod account;
 mod asserts;
 
 pub(crate) use self::account::Demand;
-pub(super) use self::account::{Account, Entitlement};
+pub(super) use self::account::{Account, Entitlement, by_share};
 
 /// A member of a budget; valid until the member is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,9 +50,13 @@ pub(super) struct Totals {
     pub(super) committed: usize,
     pub(super) reserved: usize,
     pub(super) connecting: usize,
-    /// The shares of all members that hold or want something.
-    pub(super) active_shares: usize,
-    /// How many members ask for callers.
+    /// The connections whose close hangs.
+    pub(super) stuck: usize,
+    /// The shares of all members that hold more than their reserve.
+    pub(super) shares_beyond_reserve: usize,
+    /// How many members ask for more than spare connections,
+    pub(super) asking: usize,
+    /// and how many of these have callers that wait.
     pub(super) waiting: usize,
     pub(super) weight: i128,
     callers_beyond_reserve: usize,
@@ -59,8 +68,10 @@ impl Totals {
         self.committed += account.committed();
         self.reserved += account.entitlement.reserved;
         self.connecting += account.connecting;
-        self.active_shares += account.active_share();
-        self.waiting += usize::from(account.demand.callers > 0);
+        self.stuck += account.stuck;
+        self.shares_beyond_reserve += account.share_beyond_reserve();
+        self.asking += usize::from(account.demand.callers > 0);
+        self.waiting += usize::from(account.demand.is_awaited());
         self.weight += account.weight;
         self.callers_beyond_reserve += account.callers_beyond_reserve();
     }
@@ -70,8 +81,10 @@ impl Totals {
         self.committed -= account.committed();
         self.reserved -= account.entitlement.reserved;
         self.connecting -= account.connecting;
-        self.active_shares -= account.active_share();
-        self.waiting -= usize::from(account.demand.callers > 0);
+        self.stuck -= account.stuck;
+        self.shares_beyond_reserve -= account.share_beyond_reserve();
+        self.asking -= usize::from(account.demand.callers > 0);
+        self.waiting -= usize::from(account.demand.is_awaited());
         self.weight -= account.weight;
         self.callers_beyond_reserve -= account.callers_beyond_reserve();
     }
@@ -82,8 +95,22 @@ impl Totals {
 pub(super) struct Want {
     /// Idle ones.
     pub(super) idle: usize,
-    /// Those that callers wait for, from members above their share.
+    /// Those that their pools use,
     pub(super) busy: usize,
+    /// of these members.
+    pub(super) givers: Givers,
+}
+
+/// Which members give up connections that they use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Givers {
+    /// All: others have none.
+    #[default]
+    All,
+    /// Those that keep more for their share than the neediest one has, which is this.
+    Richer { slots: u64, share: u32 },
+    /// There are too many connections: those that have more than their part of what is not reserved.
+    AbovePart,
 }
 
 /// All accounts of a budget.
@@ -115,7 +142,9 @@ impl<H: Clone> Accounts<H> {
                 committed: 0,
                 reserved: 0,
                 connecting: 0,
-                active_shares: 0,
+                stuck: 0,
+                shares_beyond_reserve: 0,
+                asking: 0,
                 waiting: 0,
                 weight: 0,
                 callers_beyond_reserve: 0,
@@ -156,6 +185,7 @@ impl<H: Clone> Accounts<H> {
             slots: 0,
             granted: 0,
             granted_at: Time::default(),
+            stuck: 0,
             connecting: 0,
             demand: Demand::NONE,
             asked_at: Time::default(),
@@ -225,7 +255,7 @@ impl<H: Clone> Accounts<H> {
             if account.demand.is_none() {
                 account.turn = turn;
             }
-            if account.demand.callers == 0 {
+            if !account.demand.is_awaited() {
                 account.asked_at = now;
             }
             account.demand = rest;
@@ -272,6 +302,16 @@ impl<H: Clone> Accounts<H> {
     /// A connect of the member has ended, or is not counted any more.
     pub(super) fn connect_ended(&mut self, key: MemberKey) {
         self.change(key, |account| account.connecting -= 1);
+    }
+
+    /// The close of a connection of the member hangs.
+    pub(super) fn close_hangs(&mut self, key: MemberKey) {
+        self.change(key, |account| account.stuck += 1);
+    }
+
+    /// A close that hung has ended. Its slot is freed next.
+    pub(super) fn close_ended(&mut self, key: MemberKey) {
+        self.change(key, |account| account.stuck -= 1);
     }
 
     /// The connections of a member weigh this much more than before, and the heaviest of them this much, if
@@ -410,34 +450,55 @@ impl<H: Clone> Accounts<H> {
 
     /// How many connections are to be given up for those that ask, including those that already are on
     /// their way out.
-    ///
-    /// A member is owed a connection that others' callers wait for if its own wait, and it has none or is
-    /// within its share even with one more. Otherwise two members could take the last permit from each other
-    /// for ever.
     pub(super) fn want(&self) -> Want {
         let free = match self.is_heavy() {
             true => 0,
             false => self.limit.saturating_sub(self.totals.committed),
         };
         let excess = self.totals.committed.saturating_sub(self.limit);
-        let owed = |key: &MemberKey| {
-            let account = self.account(*key);
-            let entitled = self.entitled(account).max(1);
-            let lacking = entitled.saturating_sub(account.slots);
-            account.waiting_beyond_reserve().min(lacking)
+        let idle = self.totals.callers_beyond_reserve.saturating_sub(free) + excess;
+        let (busy, givers) = match (excess, self.have_none()) {
+            (0, have_none) if have_none > free => (have_none - free, Givers::All),
+            (0, have_none) => self.want_for_neediest(free - have_none),
+            (excess, have_none) => (excess + have_none, Givers::AbovePart),
         };
-        let owed: usize = self.askers.iter().map(owed).sum();
-        Want {
-            idle: self.totals.callers_beyond_reserve.saturating_sub(free) + excess,
-            busy: owed.saturating_sub(free) + excess,
-        }
+        Want { idle, busy, givers }
     }
 
-    /// The member's part of the limit, rounded down.
-    fn entitled(&self, account: &Account<H>) -> usize {
-        let shares = self.totals.active_shares.max(1) as u128;
-        let part = self.limit as u128 * u128::from(account.entitlement.share) / shares;
-        usize::try_from(part).unwrap_or(usize::MAX)
+    /// The members whose callers wait for connections of others.
+    fn waiting(&self) -> impl Iterator<Item = &Account<H>> {
+        let askers = self.askers.iter().map(|key| self.account(*key));
+        askers.filter(|account| account.waiting_beyond_reserve() > 0)
+    }
+
+    /// How many of these have no connection. Each is to get one before others get more.
+    fn have_none(&self) -> usize {
+        let waiting = self.waiting();
+        waiting.filter(|account| account.present() == 0).count()
+    }
+
+    /// How many connections in use the neediest members want beside so many that are free, and of whom.
+    fn want_for_neediest(&self, free: usize) -> (usize, Givers) {
+        // Those that have none get one of what is free, so they want one less, and have one.
+        let needs = self.waiting().map(|account| {
+            let (has, wants) = (account.present(), account.waiting_beyond_reserve());
+            (has.max(1), wants - usize::from(has == 0), account)
+        });
+        let mut neediest = None;
+        let mut wanted = 0;
+        for (has, wants, account) in needs.filter(|(_, wants, _)| *wants > 0) {
+            let share = account.entitlement.share;
+            let order = neediest.map_or(Ordering::Less, |other| by_share((has, share), other));
+            match order {
+                Ordering::Less => (neediest, wanted) = (Some((has, share)), wants),
+                Ordering::Equal => wanted += wants,
+                Ordering::Greater => {}
+            }
+        }
+        let (slots, share) = neediest.unwrap_or_default();
+        // What is free goes to them as well.
+        let slots = u64::try_from(slots + free).unwrap_or(u64::MAX);
+        (wanted.saturating_sub(free), Givers::Richer { slots, share })
     }
 
     /// The ways to reach these members.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::budget::accounts::{Accounts, Demand, Entitlement, MemberKey};
+use crate::budget::pressure::{Allotment, Figures, Pressure};
 use crate::naive_models::assert_agree;
-use crate::time::Time;
+use crate::time::{Clock, Time};
 
 const MAX_CONNECTING: usize = 3;
 const LIMIT: usize = 5;
@@ -110,8 +111,13 @@ impl NaiveMember {
             .saturating_sub(self.reserved.saturating_sub(self.slots()))
     }
 
-    fn waiting_beyond_reserve(&self) -> usize {
-        self.beyond_reserve().saturating_sub(self.spread)
+    fn waits(&self) -> bool {
+        self.beyond_reserve() > self.spread
+    }
+
+    /// What so many slots are for its share.
+    const fn level(&self, slots: usize) -> usize {
+        slots * SHARES_MULTIPLE / self.share as usize
     }
 }
 
@@ -153,8 +159,11 @@ impl Naive {
                 member.asks() && (is_reserved || may_have)
             });
             let need = |member: &NaiveMember| {
-                let level = member.slots() * SHARES_MULTIPLE / member.share as usize;
-                (member.callers == 0, level, member.since)
+                (
+                    member.callers == 0,
+                    member.level(member.slots()),
+                    member.since,
+                )
             };
             let Some(next) = able.min_by_key(|member| need(member)) else {
                 return;
@@ -174,29 +183,48 @@ impl Naive {
         }
     }
 
-    fn want(&self) -> (usize, usize) {
-        let active = |member: &&NaiveMember| member.slots() > 0 || member.callers > 0;
-        let shares: u32 = self
-            .members
-            .iter()
-            .filter(active)
-            .map(|member| member.share)
-            .sum();
-        let owed = self.members.iter().map(|member| {
-            let entitled = self.limit * member.share as usize / shares.max(1) as usize;
-            let lacking = entitled.max(1).saturating_sub(member.slots());
-            lacking.min(member.waiting_beyond_reserve())
-        });
-        let asked = self.members.iter().map(NaiveMember::beyond_reserve);
-        let free = match self.weight() < MAX_WEIGHT {
+    fn free(&self) -> usize {
+        match self.weight() < MAX_WEIGHT {
             true => self.limit.saturating_sub(self.committed()),
             false => 0,
-        };
-        let excess = self.committed().saturating_sub(self.limit);
-        (
-            asked.sum::<usize>().saturating_sub(free) + excess,
-            owed.sum::<usize>().saturating_sub(free) + excess,
-        )
+        }
+    }
+
+    fn excess(&self) -> usize {
+        self.committed().saturating_sub(self.limit)
+    }
+
+    fn idle_wanted(&self) -> usize {
+        let asked = self.members.iter().map(NaiveMember::beyond_reserve);
+        asked.sum::<usize>().saturating_sub(self.free()) + self.excess()
+    }
+
+    /// Whether a member has to give up a connection that it uses: there are too many, and it has more than its
+    /// part; or another one waits that has none, or the poorer of the two would have more than now.
+    fn gives_way(&self, giver: &NaiveMember) -> bool {
+        if giver.slots() <= giver.reserved {
+            return false;
+        }
+        if self.excess() > 0 {
+            return giver.slots() - giver.reserved > self.part(giver);
+        }
+        let mut waiting = self.members.iter().filter(|member| member.waits());
+        waiting.any(|needy| {
+            let least = |one: usize, other: usize| giver.level(one).min(needy.level(other));
+            needy.slots() == 0
+                || least(giver.slots() - 1, needy.slots() + 1) > least(giver.slots(), needy.slots())
+        })
+    }
+
+    /// What a member has of the connections that are not reserved if those are divided among the members that
+    /// have more than their reserve.
+    fn part(&self, member: &NaiveMember) -> usize {
+        let is_beyond =
+            |member: &&NaiveMember| !member.has_left && member.slots() > member.reserved;
+        let members = self.members.iter().filter(is_beyond);
+        let shares: u32 = members.map(|member| member.share).sum();
+        let reserved: usize = self.members.iter().map(|member| member.reserved).sum();
+        (self.limit - reserved) * member.share as usize / shares as usize
     }
 }
 
@@ -370,12 +398,7 @@ impl Rig {
             assert_eq!(account.connecting, member.connecting + member.granted);
             assert_eq!(account.demand, demand);
         }
-        let want = self.accounts.want();
-        assert_eq!(
-            (want.idle, want.busy),
-            self.naive.want(),
-            "invariants B5 and B6: what is wanted of the members"
-        );
+        self.compare_wants();
         let excess = self.naive.weight().saturating_sub(MAX_WEIGHT);
         assert_eq!(self.accounts.excess_weight(), excess, "invariant W3");
         // B1, B2 and W4, in words of their own.
@@ -387,6 +410,57 @@ impl Rig {
             "invariant B2"
         );
     }
+}
+
+impl Rig {
+    /// Invariants B5 and B6: what is wanted of the members.
+    fn compare_wants(&self) {
+        let Self {
+            accounts, naive, ..
+        } = self;
+        let idle = accounts.want().idle;
+        assert_eq!(idle, naive.idle_wanted(), "invariant B5");
+        for member in naive.members.iter().filter(|member| !member.has_left) {
+            let gives_way = gives_way(accounts, member);
+            let is_right = naive.gives_way(member);
+            // What is free may be enough.
+            let is_exempt = naive.free() > 0 && !gives_way;
+            assert!(
+                gives_way == is_right || is_exempt,
+                "invariant B6: {gives_way} of {member:?}"
+            );
+        }
+    }
+}
+
+/// Whether the stores of this member would give up a connection that they use.
+fn gives_way(accounts: &Accounts<()>, member: &NaiveMember) -> bool {
+    gives_way_with(accounts, member.slots(), member.share, member.reserved)
+}
+
+pub(super) fn gives_way_with(
+    accounts: &Accounts<()>,
+    serving: usize,
+    share: u32,
+    reserved: usize,
+) -> bool {
+    let pressure = Pressure::new("model".into(), Clock::start());
+    let totals = accounts.totals();
+    let figures = Figures {
+        limit: accounts.limit(),
+        reserved: totals.reserved,
+        shares_beyond_reserve: totals.shares_beyond_reserve,
+        ..Figures::default()
+    };
+    pressure.write(accounts.want(), figures, None);
+    let allotment = Allotment {
+        pressure: Arc::new(pressure),
+        share,
+        reserved,
+        residence: Duration::ZERO,
+        max_weight: None,
+    };
+    allotment.claim_busy(serving, false).is_some()
 }
 
 fn ask(member: &mut NaiveMember, demand: Demand, now: u64) {

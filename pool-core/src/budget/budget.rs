@@ -16,9 +16,10 @@ use crate::sync::Arc;
 ///
 /// When the budget is used up, the next free connection goes to the waiting pool that has the fewest for
 /// its share. To free one, the least recently used idle connection of another pool is closed
-/// ([`Reclaimed`](crate::CloseReason::Reclaimed)). If none is idle, a pool that has more than its share
+/// ([`Reclaimed`](crate::CloseReason::Reclaimed)). If none is idle, a pool that has more for its share
 /// closes a connection that comes home, although its own callers wait, for a pool that has less. A
-/// lease is never cut short.
+/// lease is never cut short. With fewer connections than pools that wait, they take turns, whatever their
+/// shares are.
 ///
 /// Clones are handles of the same budget.
 ///
@@ -78,7 +79,8 @@ impl Budget {
                 held: account.slots,
                 connecting: account.connecting,
                 asks,
-                waiting_for: (account.demand.callers > 0).then(|| now.since(account.asked_at)),
+                stuck: account.stuck,
+                waiting_for: (account.demand.is_awaited()).then(|| now.since(account.asked_at)),
                 reclaimed: account.reclaimed,
                 weight: positive(account.weight),
             }
@@ -88,6 +90,7 @@ impl Budget {
             limit: accounts.limit(),
             used: totals.slots,
             reserved: totals.reserved,
+            stuck: totals.stuck,
             connecting: totals.connecting,
             max_connecting: accounts.max_connecting(),
             reclaiming: self.shared.pressure.claimed(),
@@ -101,7 +104,7 @@ impl Budget {
     ///
     /// When it grows, pools that wait open connections at once. When it shrinks, surplus idle
     /// connections are closed, the longest unused first, and surplus leased ones when they are
-    /// returned, by pools that have more than their share.
+    /// returned, by pools that have more than their part of what is not reserved.
     ///
     /// # Errors
     ///
@@ -116,6 +119,8 @@ impl Budget {
         }
         self.shared.finish(accounts, None);
         self.shared.reclaim(None);
+        // Its pools may be quiet for long.
+        self.shared.publish();
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ pub(super) struct BudgetMeters {
     connections: Gauge,
     max_connections: Gauge,
     connecting: Gauge,
+    stuck: Gauge,
     holders: Gauge,
     waiting: Gauge,
     weight: Gauge,
@@ -24,6 +25,7 @@ impl BudgetMeters {
             connections: metrics::gauge!("pool_budget_connections", "budget" => budget()),
             max_connections: metrics::gauge!("pool_budget_max_connections", "budget" => budget()),
             connecting: metrics::gauge!("pool_budget_connecting", "budget" => budget()),
+            stuck: metrics::gauge!("pool_budget_stuck", "budget" => budget()),
             holders: metrics::gauge!("pool_budget_holding_pools", "budget" => budget()),
             waiting: metrics::gauge!("pool_budget_waiting_pools", "budget" => budget()),
             weight: metrics::gauge!("pool_budget_weight", "budget" => budget()),
@@ -38,6 +40,7 @@ impl BudgetMeters {
                 (&self.connections, figures.slots),
                 (&self.max_connections, figures.limit),
                 (&self.connecting, figures.connecting),
+                (&self.stuck, figures.stuck),
                 (&self.holders, figures.holders),
                 (&self.waiting, figures.waiting),
             ];

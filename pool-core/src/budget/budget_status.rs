@@ -37,6 +37,8 @@ pub struct BudgetStatus {
     pub used: usize,
     /// What is reserved for the `min_idle` of pools.
     pub reserved: usize,
+    /// Those of `used` whose close takes longer than its timeout.
+    pub stuck: usize,
     /// Connects in flight, without those that are overdue.
     pub connecting: usize,
     /// The limit of these.
@@ -63,12 +65,14 @@ pub struct BudgetMember {
     pub reserved: usize,
     /// Its connections, whatever their state, and those it may open next.
     pub held: usize,
+    /// Those of them whose close takes longer than its timeout. They are no part of what the pool has when it is
+    /// compared with others.
+    pub stuck: usize,
     /// Its connects in flight, without those that are overdue.
     pub connecting: usize,
     /// How many connections it asks for, for callers and for `min_idle`.
     pub asks: usize,
-    /// How long its callers have waited for the next one; `None` if none of what it asks for is for
-    /// callers.
+    /// How long its callers have waited for the next one; `None` if none waits.
     pub waiting_for: Option<Duration>,
     /// What its connections weigh together.
     pub weight: u64,
@@ -82,7 +86,17 @@ impl fmt::Display for BudgetStatus {
         let members = self.members.iter();
         let waiting = members.filter(|member| member.waiting_for.is_some());
         let (holders, waiting) = (holders.count(), waiting.count());
-        write_usage(f, [self.used, self.limit, holders, waiting], "pool")
+        let members = self.members.iter();
+        let unused = members.map(|member| member.reserved.saturating_sub(member.held));
+        let counts = Counts {
+            used: self.used,
+            limit: self.limit,
+            stuck: self.stuck,
+            unused_reserve: unused.sum(),
+            holders,
+            waiting,
+        };
+        counts.describe(f, "pool")
     }
 }
 
@@ -96,6 +110,10 @@ pub struct BudgetUsage {
     pub used: usize,
     /// `max_connections`.
     pub limit: usize,
+    /// Those of `used` whose close takes longer than its timeout.
+    pub stuck: usize,
+    /// What is reserved for pools that do not use it now: nobody else gets it.
+    pub unused_reserve: usize,
     /// Connects in flight.
     pub connecting: usize,
     /// The limit of these.
@@ -152,18 +170,47 @@ impl BudgetUsage {
         } else {
             write!(f, "budget `{name}` is full: ")?;
         }
-        write_usage(f, [self.used, self.limit, self.holders, self.waiting], noun)
+        let counts = Counts {
+            used: self.used,
+            limit: self.limit,
+            stuck: self.stuck,
+            unused_reserve: self.unused_reserve,
+            holders: self.holders,
+            waiting: self.waiting,
+        };
+        counts.describe(f, noun)
     }
 }
 
-fn write_usage(f: &mut fmt::Formatter<'_>, counts: [usize; 4], what: &str) -> fmt::Result {
-    let [used, limit, holders, waiting] = counts;
-    let plural = if holders == 1 { "" } else { "s" };
-    let waiting = Waiting(waiting, what);
-    write!(
-        f,
-        "{used} of {limit}, held by {holders} {what}{plural}; {waiting}"
-    )
+struct Counts {
+    used: usize,
+    limit: usize,
+    stuck: usize,
+    unused_reserve: usize,
+    holders: usize,
+    waiting: usize,
+}
+
+impl Counts {
+    fn describe(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
+        let Self { used, limit, .. } = self;
+        write!(f, "{used} of {limit}")?;
+        match (self.stuck, self.unused_reserve) {
+            (0, 0) => {}
+            (stuck, 0) => write!(f, " ({stuck} stuck in their close)")?,
+            (0, reserved) => write!(f, " ({reserved} more reserved)")?,
+            (stuck, reserved) => {
+                write!(
+                    f,
+                    " ({stuck} stuck in their close, {reserved} more reserved)"
+                )?;
+            }
+        }
+        let holders = self.holders;
+        let plural = if holders == 1 { "" } else { "s" };
+        let waiting = Waiting(self.waiting, what);
+        write!(f, ", held by {holders} {what}{plural}; {waiting}")
+    }
 }
 
 /// "1 pool waits", "3 pools wait".

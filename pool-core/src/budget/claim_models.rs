@@ -12,7 +12,11 @@ use crate::time::{Clock, Time};
 /// What a pool reads of a budget that wants one idle connection.
 fn pressed() -> Allotment {
     let pressure = Arc::new(Pressure::new("model".into(), Clock::start()));
-    pressure.write(Want { idle: 1, busy: 0 }, Figures::default(), None);
+    let want = Want {
+        idle: 1,
+        ..Want::default()
+    };
+    pressure.write(want, Figures::default(), None);
     Allotment {
         pressure,
         share: 1,

@@ -32,7 +32,7 @@ pub(crate) struct MemberTerms {
 pub(crate) struct Membership {
     budget: Arc<SharedBudget>,
     key: MemberKey,
-    share: usize,
+    share: u32,
     reserved: usize,
     /// The budget knows of a demand, or has granted something. Only the pool's maintenance task changes
     /// it.
@@ -71,7 +71,7 @@ impl Membership {
         Ok(Arc::new(Self {
             budget: Arc::clone(budget),
             key,
-            share: terms.share as usize,
+            share: terms.share,
             reserved,
             is_asking: AtomicBool::new(false),
         }))
@@ -124,6 +124,7 @@ impl Membership {
             return Some(BudgetPermit {
                 membership: Some(Arc::clone(this)),
                 is_connecting: true,
+                is_stuck: false,
             });
         }
         if demand.callers > 0 {
@@ -185,6 +186,8 @@ impl Drop for Membership {
         let member = accounts.leave(self.key);
         accounts.remove(self.key);
         self.budget.finish(accounts, None);
+        // The pool published for the last time before its last slot was free.
+        self.budget.publish();
         drop_quietly(member);
     }
 }
@@ -206,6 +209,8 @@ pub(crate) struct BudgetPermit {
     membership: Option<Arc<Membership>>,
     /// The connect counts as in flight.
     is_connecting: bool,
+    /// The close hangs.
+    is_stuck: bool,
 }
 
 impl BudgetPermit {
@@ -215,6 +220,16 @@ impl BudgetPermit {
         if let (true, Some(membership)) = (is_connecting, &self.membership) {
             let mut accounts = membership.budget.accounts.lock();
             accounts.connect_ended(membership.key);
+            membership.budget.finish(accounts, None);
+        }
+    }
+
+    /// The close of its connection hangs: the pool has nothing of it any more.
+    pub(crate) fn close_hangs(&mut self) {
+        let was_stuck = std::mem::replace(&mut self.is_stuck, true);
+        if let (false, Some(membership)) = (was_stuck, &self.membership) {
+            let mut accounts = membership.budget.accounts.lock();
+            accounts.close_hangs(membership.key);
             membership.budget.finish(accounts, None);
         }
     }
@@ -231,6 +246,9 @@ impl BudgetPermit {
         let mut accounts = membership.budget.accounts.lock();
         if self.is_connecting {
             accounts.connect_ended(membership.key);
+        }
+        if self.is_stuck {
+            accounts.close_ended(membership.key);
         }
         accounts.release(membership.key, freed.is_reclaimed, freed.weight);
         let is_heavy = accounts.is_heavy();

@@ -13,6 +13,8 @@ mod budget_meters;
 mod budget_status;
 #[cfg(all(test, loom))]
 mod claim_models;
+#[cfg(all(test, not(loom)))]
+mod filling_up_model;
 mod member;
 mod membership;
 mod pressure;
@@ -25,4 +27,4 @@ pub use budget_builder::BudgetBuilder;
 pub use budget_status::{BudgetMember, BudgetStatus, BudgetUsage};
 pub(crate) use member::Member;
 pub(crate) use membership::{BudgetPermit, FreedSlot, MemberTerms, Membership};
-pub(crate) use pressure::{Allotment, Claim, IdleOffer};
+pub(crate) use pressure::{Allotment, CLOSE_PATIENCE, Claim, IdleOffer};

@@ -17,15 +17,19 @@
 //!
 //! A claim ends when its slot is free. That can take long: a shared connection that gives way has leases,
 //! and the runtime of a pool can have stopped. So each claim has a time after which it *ages*: it counts
-//! no more, and another connection can be given up in its place. A pool that waits looks for aged claims. So does
-//! the pool whose connection has leases: none waits if the budget was made smaller.
+//! no more, and another connection can be given up in its place. A pool that waits looks for aged claims. If
+//! the budget was made smaller, none waits. So the pool looks whose connection has leases, and a close that takes long
+//! drops its claim itself.
 //!
 //! # Order
 //!
 //! What is wanted and what is claimed are one word, so a claim that ends and the smaller want that
 //! follows from it are one step. Otherwise a connection could be given up twice, or not at all.
 //!
-//! The word is read and written without any order. A value that is a moment old makes a pool give up a connection that
+//! Which pools give up what they use is another word, which stores read before the first. So a return in a
+//! full budget costs its pool two loads if nothing is wanted of it.
+//!
+//! The words are read and written without any order. A value that is a moment old makes a pool give up a connection that
 //! is not needed any more, or one critical section later. It breaks no limit: permits are counted
 //! under the budget's lock.
 
@@ -33,9 +37,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
 use std::time::Duration;
 
-use crate::budget::accounts::Want;
+use crate::budget::accounts::{Givers, Want, by_share};
 use crate::budget::budget_status::BudgetUsage;
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use crate::sync::{Arc, Mutex};
 use crate::time::{Clock, Time};
 
@@ -45,6 +49,9 @@ pub(crate) struct Pressure {
     name: StdArc<str>,
     /// A [`Level`].
     level: AtomicU64,
+    /// [`Givers`].
+    givers: AtomicU64,
+    is_full: AtomicBool,
     /// Their locks are leaves: nothing is called while they are held. Only slow paths take them.
     figures: Mutex<Figures>,
     claims: Mutex<Claims>,
@@ -64,7 +71,7 @@ struct Claims {
 struct Level {
     /// Idle ones.
     idle: u64,
-    /// Those that callers of the pool itself wait for.
+    /// Those that their pools use.
     busy: u64,
     claimed: u64,
 }
@@ -87,6 +94,33 @@ impl Level {
     }
 }
 
+impl Givers {
+    /// A share is never zero, so the words that have none are free for the others.
+    const ALL: u64 = 0;
+    const ABOVE_PART: u64 = 1;
+
+    fn word(self) -> u64 {
+        match self {
+            Self::All | Self::Richer { share: 0, .. } => Self::ALL,
+            Self::AbovePart => Self::ABOVE_PART,
+            Self::Richer { slots, share } => {
+                u64::from(share) << 32 | slots.min(u64::from(u32::MAX))
+            }
+        }
+    }
+
+    const fn from_word(word: u64) -> Self {
+        match word {
+            Self::ALL => Self::All,
+            Self::ABOVE_PART => Self::AbovePart,
+            word => Self::Richer {
+                slots: word & u32::MAX as u64,
+                share: (word >> 32) as u32,
+            },
+        }
+    }
+}
+
 fn at_most_max(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(Level::MAX).min(Level::MAX)
 }
@@ -95,13 +129,22 @@ fn at_most_max(count: usize) -> u64 {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Figures {
     pub(super) limit: usize,
-    /// The shares of all pools that hold or want something.
-    pub(super) active_shares: usize,
     pub(super) slots: usize,
+    /// How many of them are held by closes that hang.
+    pub(super) stuck: usize,
+    /// No permit is free but what is reserved.
+    pub(super) is_full: bool,
+    pub(super) reserved: usize,
+    /// How many of these are not used.
+    pub(super) unused_reserve: usize,
+    /// The shares of all pools that hold more than their reserve.
+    pub(super) shares_beyond_reserve: usize,
     pub(super) connecting: usize,
     pub(super) max_connecting: usize,
     /// How many pools hold a slot,
     pub(super) holders: usize,
+    /// how many ask for more than spare connections,
+    pub(super) asking: usize,
     /// and how many have callers that wait for one.
     pub(super) waiting: usize,
     /// What all connections together weigh,
@@ -146,13 +189,15 @@ impl Claim {
 }
 
 /// How long the close of a connection that was given up may take until another one is given up.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Pressure {
     pub(super) fn new(name: StdArc<str>, clock: Clock) -> Self {
         Self {
             name,
             level: AtomicU64::new(0),
+            givers: AtomicU64::new(Givers::All.word()),
+            is_full: AtomicBool::new(false),
             figures: Mutex::new(Figures::default()),
             claims: Mutex::new(Claims::default()),
             clock,
@@ -165,6 +210,8 @@ impl Pressure {
     pub(super) fn write(&self, want: Want, figures: Figures, ended: Option<Claim>) {
         // It counted, and does not any more: its drop counts nothing.
         let is_ended = ended.is_some_and(|claim| claim.end());
+        self.givers.store(want.givers.word(), Relaxed);
+        self.is_full.store(figures.is_full, Relaxed);
         self.change(|level| {
             Some(Level {
                 idle: at_most_max(want.idle),
@@ -194,6 +241,10 @@ impl Pressure {
     #[inline]
     fn level(&self) -> Level {
         Level::from_word(self.level.load(Relaxed))
+    }
+
+    fn givers(&self) -> Givers {
+        Givers::from_word(self.givers.load(Relaxed))
     }
 
     fn change(&self, change: impl Fn(Level) -> Option<Level>) -> bool {
@@ -315,7 +366,7 @@ pub(crate) struct IdleOffer {
 #[derive(Debug, Clone)]
 pub(crate) struct Allotment {
     pub(super) pressure: Arc<Pressure>,
-    pub(super) share: usize,
+    pub(super) share: u32,
     pub(super) reserved: usize,
     pub(super) residence: Duration,
     pub(super) max_weight: Option<u64>,
@@ -350,9 +401,9 @@ impl Allotment {
 
     /// Whether an idle connection is wanted of this pool.
     ///
-    /// One that is in use by a pool within its share is wanted only for a pool that is owed one: a caller
-    /// that needs it again and again would have to connect each time. So is one that its pool needs:
-    /// otherwise two pools that spread their leases, or warm up, could take it from each other for ever.
+    /// One that is in use or needed is wanted only as one that is returned to callers is: a caller that
+    /// needs it again and again would have to connect each time, and two pools that spread their leases, or
+    /// warm up, could take it from each other for ever.
     pub(crate) fn wants_idle(&self, offer: IdleOffer) -> bool {
         let level = self.pressure.level();
         level.claimed < self.idle_wanted(offer)(level)
@@ -365,38 +416,75 @@ impl Allotment {
 
     fn idle_wanted(&self, offer: IdleOffer) -> impl Fn(Level) -> u64 {
         let is_reserved = offer.serving <= self.reserved;
-        let is_in_use = || offer.is_in_use && !self.is_above_share(offer.serving);
-        let is_kept = !is_reserved && (offer.is_needed || is_in_use());
-        move |level| {
-            let wanted = match (is_reserved, is_kept) {
-                (true, _) => 0,
-                (_, true) => level.busy,
-                (_, false) => level.idle,
-            };
-            wanted.saturating_sub(at_most_max(offer.asked))
+        let is_kept = offer.is_in_use || offer.is_needed;
+        // If there are too many, idle ones go first.
+        let givers = match self.pressure.givers() {
+            Givers::AbovePart => Givers::All,
+            givers @ (Givers::All | Givers::Richer { .. }) => givers,
+        };
+        let busy_wanted = self.busy_wanted(offer.serving, givers);
+        move |level| match (is_reserved, is_kept) {
+            (true, _) => 0,
+            (_, true) => busy_wanted(level),
+            (_, false) => level.idle.saturating_sub(at_most_max(offer.asked)),
         }
     }
 
-    fn is_above_share(&self, serving: usize) -> bool {
-        let Figures {
-            limit,
-            active_shares,
-            ..
-        } = self.pressure.figures();
-        serving as u128 * active_shares as u128 > limit as u128 * self.share as u128
+    /// How many connections in use are wanted of this pool, which has so many that serve.
+    fn busy_wanted(&self, serving: usize, givers: Givers) -> impl Fn(Level) -> u64 {
+        let (reserved, share) = (self.reserved, self.share);
+        let is_above_part = givers == Givers::AbovePart && self.is_above_part(serving);
+        move |level| {
+            let gives = match givers {
+                Givers::All => true,
+                // As if all that are on their way out were for the neediest: then no more are given up than
+                // it can have.
+                Givers::Richer { slots, share: its } => {
+                    let has = usize::try_from(slots + level.claimed).unwrap_or(usize::MAX);
+                    by_share((serving.saturating_sub(1), share), (has, its)).is_gt()
+                }
+                Givers::AbovePart => is_above_part,
+            };
+            if gives && serving > reserved {
+                level.busy
+            } else {
+                0
+            }
+        }
     }
 
-    /// Gives up one of `serving` connections that callers of this pool wait for, if another pool is
-    /// owed one and this one has more than its share. If it still has leases, the claim ages soon.
+    /// Whether the pool has more than its part of what is not reserved.
+    fn is_above_part(&self, serving: usize) -> bool {
+        let figures = self.pressure.figures();
+        let shares = figures.shares_beyond_reserve;
+        let unreserved = figures.limit.saturating_sub(figures.reserved);
+        let beyond_reserve = serving.saturating_sub(self.reserved);
+        beyond_reserve as u128 * shares as u128 > unreserved as u128 * u128::from(self.share)
+    }
+
+    /// Gives up one of `serving` connections that callers of this pool wait for, if one is wanted of this
+    /// pool. If it still has leases, the claim ages soon.
     pub(crate) fn claim_busy(&self, serving: usize, has_leases: bool) -> Option<Claim> {
-        if serving <= self.reserved || !self.is_above_share(serving) {
+        let wanted = self.busy_wanted(serving, self.pressure.givers());
+        let level = self.pressure.level();
+        if level.claimed >= wanted(level) {
             return None;
         }
         let patience = match has_leases {
             true => self.residence,
             false => CLOSE_PATIENCE,
         };
-        Pressure::claim(&self.pressure, |level| level.busy, patience)
+        Pressure::claim(&self.pressure, wanted, patience)
+    }
+
+    /// Whether the budget has no room for another connection of a pool with so many.
+    pub(crate) fn is_full(&self, slots: usize) -> bool {
+        slots >= self.reserved && self.pressure.is_full.load(Relaxed)
+    }
+
+    /// How many pools ask for more than spare connections.
+    pub(crate) fn asking(&self) -> usize {
+        self.pressure.figures().asking
     }
 
     /// How full the budget is.
@@ -406,6 +494,8 @@ impl Allotment {
             name: StdArc::clone(&self.pressure.name),
             used: figures.slots,
             limit: figures.limit,
+            stuck: figures.stuck,
+            unused_reserve: figures.unused_reserve,
             connecting: figures.connecting,
             max_connecting: figures.max_connecting,
             holders: figures.holders,

@@ -78,11 +78,16 @@ impl SharedBudget {
         let totals = accounts.totals();
         let figures = Figures {
             limit: accounts.limit(),
-            active_shares: totals.active_shares,
             slots: totals.slots,
+            stuck: totals.stuck,
+            is_full: totals.committed >= accounts.limit() || accounts.is_heavy(),
+            unused_reserve: totals.committed - totals.slots,
+            reserved: totals.reserved,
+            shares_beyond_reserve: totals.shares_beyond_reserve,
             connecting: totals.connecting,
             max_connecting: accounts.max_connecting(),
             holders: accounts.holder_count(),
+            asking: totals.asking,
             waiting: totals.waiting,
             weight: positive(totals.weight),
             max_weight: self.settings.max_weight,

@@ -1,10 +1,12 @@
 //! Why a pool was not built, warmed up or resized.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::budget::BudgetUsage;
 use crate::error::cause::ConnectError;
 use crate::status::PoolStatus;
 
@@ -35,12 +37,14 @@ pub enum WarmUpError {
     /// The connections were not open in time, although no connect failed meanwhile. Slow closes took
     /// up the room, the pool shrank, or connects waited for the delay after an earlier failure, which
     /// then is the source.
-    #[error("warm-up took longer than {limit:?}: {status}")]
+    #[error("warm-up took longer than {limit:?}: {}{status}", Because(budget.as_deref()))]
     Timeout {
         /// One second, and the connect timeout for each batch of `max_connecting`.
         limit: Duration,
         /// How many connections were in which state.
         status: PoolStatus,
+        /// How full the pool's budget was, if it had no room for another connection.
+        budget: Option<Box<BudgetUsage>>,
         /// The latest failure to open a connection, unless connections have lived for `min_uptime`
         /// since.
         #[source]
@@ -133,4 +137,13 @@ pub enum BuildError {
         /// What must hold between the two.
         rule: &'static str,
     },
+}
+
+/// The part of a text that names a full budget, if that is the reason.
+struct Because<'a>(Option<&'a BudgetUsage>);
+
+impl fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |usage| write!(f, "{usage}; "))
+    }
 }

@@ -186,7 +186,14 @@ impl fmt::Display for AcquireError {
                     (phase, _, _) => write!(f, "{phase}; "),
                 }
             }
-            Self::Overloaded { .. } | Self::Closed { .. } | Self::Unavailable { .. } => Ok(()),
+            Self::Overloaded { context, .. } => match &context.budget {
+                Some(usage) => {
+                    usage.describe(f, context.noun())?;
+                    f.write_str("; ")
+                }
+                None => Ok(()),
+            },
+            Self::Closed { .. } | Self::Unavailable { .. } => Ok(()),
         }?;
         let context = self.context();
         write!(f, "{}", context.status)?;

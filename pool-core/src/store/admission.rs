@@ -47,7 +47,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
             Turn::New => {
                 let id = self.next_waiter_id();
                 self.log_hot(|| EventKind::Queued { waiter: id });
-                self.totals.limit_reached += u64::from(self.slots.len() >= L::size_limit(self));
+                let is_at_limit = self.slots.len() >= L::size_limit(self) || self.budget_is_full();
+                self.totals.limit_reached += u64::from(is_at_limit);
                 self.queue.push_back(id, waker, request)
             }
             Turn::Deferred => {

@@ -4,8 +4,8 @@
 //!
 //! A connection is given up only with a [`Claim`], which stays in its record until the slot is free.
 //! So no more are given up than the budget wants. A connection that is idle at the end of a critical
-//! section is given up at once; one that callers of this pool wait for, only after it served for the minimum residence and if
-//! the pool has more than its share.
+//! section is given up at once; one that callers of this pool wait for, only after it served for the minimum residence, and
+//! a lease, and if the pool keeps more for its share than the pool that gets it has.
 //!
 //! A pool gives up nothing for itself: what it asked the budget for is taken off what is wanted.
 
@@ -126,10 +126,23 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         (self.asked > 0).then(|| allotment.usage())
     }
 
-    /// Whether other pools have callers that wait for a connection of the budget.
+    /// How full the budget is, if it has no room for another connection.
+    pub(crate) fn full_budget(&self) -> Option<BudgetUsage> {
+        let allotment = self.allotment.as_ref()?;
+        self.budget_is_full().then(|| allotment.usage())
+    }
+
+    /// Whether the budget has no room for another connection.
+    #[inline]
+    pub(super) fn budget_is_full(&self) -> bool {
+        let allotment = self.allotment.as_ref();
+        allotment.is_some_and(|it| it.is_full(self.slots.len()))
+    }
+
+    /// Whether other pools wait for a connection of the budget.
     pub(super) fn others_wait_for_budget(&self) -> bool {
         let allotment = self.allotment.as_ref();
-        allotment.is_some_and(|it| it.usage().waiting > usize::from(self.told > 0))
+        allotment.is_some_and(|it| it.asking() > usize::from(self.told > 0))
     }
 
     /// Whether the budget grants nothing before connections have become lighter.
@@ -160,7 +173,8 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         };
         let record = self.slots.get(key);
         let is_wanted_here = record.load > 0 || !self.queue.is_empty();
-        let has_served = record.born.after(allotment.residence()) <= self.tick;
+        // Without a minimum residence it serves a lease all the same.
+        let has_served = record.uses > 0 && record.born.after(allotment.residence()) <= self.tick;
         if !is_wanted_here || !has_served {
             return false;
         }
@@ -235,7 +249,13 @@ impl<C: Send + 'static, L: Lending> Store<C, L> {
         for_warm_up.max(L::unused_needed(self))
     }
 
-    /// What was given up before is still not closed: the runtime of the pool does not run.
+    /// The close of this connection takes long. Another one is given up in its place, also of this pool.
+    pub(crate) fn forget_claim(&mut self, key: SlotKey) {
+        self.slots.get_mut(key).claim = None;
+    }
+
+    /// The close of what was given up before has not begun: the runtime of the pool does not run. A close that
+    /// runs drops its claim when that ages.
     fn closes_nothing(&self) -> bool {
         let has_aged = |record: &SlotRecord| {
             let claim = record.claim.as_ref();

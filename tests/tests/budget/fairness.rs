@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::pools::{Member, Pools, RESIDENCE};
 
 /// Keeps this many callers busy until `ends`, each with leases of this length.
-fn keep_busy(member: &Member, callers: usize, lease: Duration, ends: &Arc<AtomicBool>) {
+pub(crate) fn keep_busy(member: &Member, callers: usize, lease: Duration, ends: &Arc<AtomicBool>) {
     for _ in 0..callers {
         let (pool, ends) = (member.pool.clone(), Arc::clone(ends));
         drop(start(async move {
@@ -50,6 +50,41 @@ async fn two_greedy_pools_settle_at_their_shares() {
     ends.store(true, Ordering::Relaxed);
     pass(MINUTE).await;
     pools.finish([large, small]).await;
+}
+
+/// What others have and do not want more of is no part of what greedy pools divide.
+#[tokio::test(start_paused = true)]
+async fn two_greedy_pools_have_equally_much_beside_pools_that_want_little() {
+    let pools = Pools::with(|budget| budget.max_connections(64).min_residence(RESIDENCE));
+    let first = pools.add("first");
+    let ends = Arc::new(AtomicBool::new(false));
+    let lease = Duration::from_millis(10);
+    keep_busy(&first, 100, lease, &ends);
+    pass(10 * SECOND).await;
+    let mut lights = Vec::new();
+    let mut sessions = Vec::new();
+    for name in 0..30 {
+        let light = pools.add(&name.to_string());
+        sessions.push(light.lease().await);
+        lights.push(light);
+    }
+    assert_eq!(pools.account("first").held, 34, "the others have one each");
+    let second = pools.add("second");
+    keep_busy(&second, 100, lease, &ends);
+    pass(10 * SECOND).await;
+    for _ in 0..20 {
+        let held = ["first", "second"].map(|name| pools.account(name).held);
+        assert_eq!(held, [17, 17]);
+        pass(Duration::from_millis(50)).await;
+    }
+    let reclaimed = ["first", "second"].map(|name| pools.account(name).reclaimed);
+    assert_eq!(reclaimed, [47, 0], "none was passed back and forth");
+    ends.store(true, Ordering::Relaxed);
+    drop(sessions);
+    pass(MINUTE).await;
+    pools
+        .finish(lights.into_iter().chain([first, second]))
+        .await;
 }
 
 /// The bound that `docs/design.md` states: for n busy pools of equal share and a budget of b, n / b

@@ -273,3 +273,47 @@ async fn stuck_connection_counts_as_reclaimed() {
     drop(waiting);
     pools.finish([one, other]).await;
 }
+
+/// It would spread its leases over another connection, and a warm-up counts on one.
+#[tokio::test(start_paused = true)]
+async fn pools_without_callers_do_not_wait() {
+    let pools = pools(1);
+    let (one, other) = (pools.add("one"), pools.add("other"));
+    let held = one.lease().await;
+    let warm_up = HandPolled::waiting(other.pool.warm_up(1));
+    quiesce().await;
+    assert_eq!(pools.account("other").asks, 1);
+    assert_eq!(pools.account("other").waiting_for, None);
+    let text = || pools.budget.status().to_string();
+    assert_eq!(text(), "1 of 1, held by 1 pool; 0 pools wait");
+    let mut waiting = HandPolled::waiting(other.pool.acquire());
+    pass(SECOND).await;
+    assert_eq!(text(), "1 of 1, held by 1 pool; 1 pool waits");
+    let waited = pools.account("other").waiting_for.expect("it waits");
+    assert!(waited >= SECOND && waited < SECOND + TICK, "{waited:?}");
+    drop(held);
+    quiesce().await;
+    drop(waiting.ready().expect("it was given up"));
+    drop((warm_up, waiting));
+    pools.finish([one, other]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_and_a_warm_up_name_the_budget_that_is_full() {
+    let pools = pools(1);
+    let other = pools.add("other");
+    let held = other.lease().await;
+    let one = pools.add_with("one", |builder| builder.max_waiters(1));
+    let usage = "budget `children` is full: 1 of 1, held by 1 pool; ";
+    let waiting = HandPolled::waiting(one.pool.acquire());
+    quiesce().await;
+    let overloaded = one.pool.acquire().await.unwrap_err().to_string();
+    assert!(overloaded.contains(usage), "{overloaded}");
+    drop(waiting);
+    let late = one.pool.warm_up(1).await.unwrap_err().to_string();
+    assert!(late.contains(usage), "{late}");
+    drop(held);
+    let two = other.leases(1).await;
+    drop(two);
+    pools.finish([one, other]).await;
+}

@@ -7,5 +7,7 @@ mod keeping;
 mod limits;
 mod pools;
 mod replacing;
+mod reserves;
 mod shared_pools;
 mod soup_of_pools;
+mod stuck;

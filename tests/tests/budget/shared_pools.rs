@@ -141,7 +141,7 @@ async fn callers_are_spread_over_what_another_pool_gives_up() {
     let callers: Vec<_> = (0..100)
         .map(|_| HandPolled::waiting(shared.pool.acquire()))
         .collect();
-    // It has two more than its share; the others follow when they were idle for long enough.
+    // Then both have two; the others follow when they were idle for long enough.
     for _ in 0..2 {
         idle.fake.next(Call::Close).await.succeed();
         quiesce().await;
@@ -264,7 +264,7 @@ async fn connection_that_gives_way_under_a_long_lease_keeps_no_surplus_of_a_smal
 }
 
 /// Each connection carries its target, so each pool would have another one for further leases, though no caller
-/// waits. Without a third pool that holds more than its share both are above theirs, with it both are within.
+/// waits. So it is with a third pool that holds more, and without it.
 #[tokio::test(start_paused = true)]
 async fn pools_that_spread_their_leases_do_not_take_a_connection_from_each_other_for_ever() {
     for held in [0, 3] {

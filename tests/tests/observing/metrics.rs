@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use pool_core::{ConnectionPool, PooledConnection, SharedLease, SharedPool, TargetLeases};
+use pool_core::{Budget, ConnectionPool, PooledConnection, SharedLease, SharedPool, TargetLeases};
 use pool_testkit::connector::{Answer, FakeConnection, FakeHandle, QueryAnswer, pair};
 use pool_testkit::{Call, Query};
 use pool_tests::bed::{HandPolled, Lease, Pool, SECOND, TICK, Watchdog, pass, quiesce};
@@ -247,6 +247,35 @@ async fn gauges_of_a_pool_at_rest_are_right() {
         pass(SECOND).await;
     }
     pool.close(SECOND).await;
+}
+
+/// Its pools are quiet, or gone.
+#[tokio::test(start_paused = true)]
+async fn gauges_of_a_budget_are_right_though_its_pools_publish_nothing() {
+    let _watchdog = Watchdog::start();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let build = || Budget::builder("all").max_connections(2).build();
+    let budget = metrics::with_local_recorder(&recorder, build).expect("valid settings");
+    let gauge = |name: &str| read(&snapshotter).get(name).copied();
+    for limit in [7, 3] {
+        budget.resize(limit).expect("nothing is reserved");
+        let limit = f64::from(u32::try_from(limit).expect("it is small"));
+        assert_eq!(gauge("pool_budget_max_connections all"), Some(limit));
+    }
+    let (connector, fake) = pair();
+    let builder = ConnectionPool::builder(connector).budget(&budget);
+    let build = || builder.close_timeout(SECOND).build();
+    let pool = metrics::with_local_recorder(&recorder, build).expect("valid settings");
+    fake.set(Call::Close, Answer::Manual);
+    PooledConnection::discard(pool.acquire().await.expect("it connects"));
+    pass(3 * SECOND).await;
+    assert_eq!(gauge("pool_budget_stuck all"), Some(1.0));
+    fake.next(Call::Close).await.succeed();
+    pool.close(SECOND).await;
+    drop(pool);
+    quiesce().await;
+    assert_eq!(gauge("pool_budget_connections all"), Some(0.0));
 }
 
 /// Builds a pool, lends its connection this often, and closes it.

@@ -109,8 +109,8 @@ pub(crate) struct Pool {
     next_turn: u64,
     /// The most that it wanted since the operation began.
     pub(crate) wanted: usize,
-    /// It was owed a connection since then.
-    pub(crate) is_owed: bool,
+    /// The fewest slots with which it has waited since then.
+    pub(crate) waited_with: Option<usize>,
 }
 
 impl Pool {
@@ -132,7 +132,7 @@ impl Pool {
             moved: now,
             next_turn: 0,
             wanted: 0,
-            is_owed: false,
+            waited_with: None,
         }
     }
 

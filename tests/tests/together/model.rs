@@ -81,15 +81,17 @@ impl Model {
             self.cause.waited[place] = waits.map(Pool::slots);
         }
         for pool in &mut self.pools {
-            (pool.wanted, pool.is_owed) = (0, false);
+            (pool.wanted, pool.waited_with) = (0, None);
         }
         self.note_wants();
     }
 
     pub(crate) fn note_wants(&mut self) {
-        let owed: Vec<_> = self.pools.iter().map(|pool| self.owed(pool) > 0).collect();
-        for (pool, is_owed) in self.pools.iter_mut().zip(owed) {
-            pool.is_owed |= is_owed;
+        for pool in &mut self.pools {
+            if pool.may_wait() {
+                let slots = pool.slots();
+                pool.waited_with = Some(pool.waited_with.map_or(slots, |least| least.min(slots)));
+            }
             pool.wanted = pool.wanted.max(pool.wants_of_others().1);
         }
         self.cause.excess = self.cause.excess.max(self.excess());
@@ -100,7 +102,7 @@ impl Model {
         let now = Instant::now();
         let is_shared = self.pools[pool].is_shared();
         let turn = self.pools[pool].take_turn();
-        let is_owed = self.owes_others(pool);
+        let may_give = self.may_give(pool);
         let pool = &mut self.pools[pool];
         (pool.used, pool.moved) = (now, now);
         let conn = pool.conn(id).expect("what is lent exists");
@@ -111,20 +113,10 @@ impl Model {
             conn.turn = turn;
         }
         let has_served = now.duration_since(conn.born) + SLACK >= RESIDENCE;
-        if is_shared && conn.leases > 0 && is_owed && has_served {
+        if is_shared && conn.leases > 0 && may_give && has_served {
             conn.may_leave.push(CloseReason::Reclaimed);
             conn.gave_way = Some(now);
         }
-    }
-
-    /// Whether a pool may have to give way to others.
-    fn owes_others(&self, pool: usize) -> bool {
-        let pools = self.pools.iter().enumerate();
-        let mut others = pools.filter(|(other, _)| *other != pool);
-        let is_wanted = others.any(|(_, other)| other.wanted.max(other.wants_of_others().1) > 0);
-        let pool = &self.pools[pool];
-        let is_above = self.is_above_share(pool, pool.serving());
-        (is_wanted || self.excess() > 0) && is_above && pool.serving() > pool.reserved()
     }
 
     /// A caller has the lease that it waited for.

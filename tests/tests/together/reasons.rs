@@ -76,10 +76,11 @@ impl Model {
         ensure(leaving < wanted, || {
             format!("{id} is reclaimed although {leaving} leave for {wanted}: {conn:?}")
         })?;
-        let is_above = self.is_above_share(pool, pool.serving());
         if !pool.queue.is_empty() {
             let served_for = at.duration_since(conn.born);
-            ensure(is_above, || wrong("from its own callers, within the share"))?;
+            ensure(self.may_give(number), || {
+                wrong("from its own callers, for a pool that has as much")
+            })?;
             let has_served = served_for + SLACK >= RESIDENCE;
             return ensure(has_served, || wrong("from its own callers, too early"));
         }
@@ -87,10 +88,11 @@ impl Model {
             wrong("although it is reserved")
         })?;
         let unused_for = at.duration_since(conn.used);
-        let is_in_use = unused_for + SLACK < RESIDENCE && !is_above;
+        let is_in_use = unused_for + SLACK < RESIDENCE;
         let is_kept = is_in_use || pool.needs_idle();
-        ensure(!is_kept || self.is_any_owed(number), || {
-            wrong("though it is needed, and nobody waits who is owed one")
+        let is_given = self.cause.excess > 0 || self.is_richer(number);
+        ensure(!is_kept || is_given, || {
+            wrong("though it is needed, for a pool that has as much")
         })?;
         let older = pool.conns.iter().find(|other| {
             other.is_idle() && other.used + SLACK < conn.used && other.marks.is_empty()
@@ -122,12 +124,6 @@ impl Model {
         let others = pools.filter(|(other, _)| *other != number);
         let wanted: usize = others.map(|(_, other)| other.wanted).sum();
         wanted + self.cause.excess
-    }
-
-    fn is_any_owed(&self, number: usize) -> bool {
-        let pools = self.pools.iter().enumerate();
-        let mut others = pools.filter(|(other, _)| *other != number);
-        self.cause.excess > 0 || others.any(|(_, other)| other.is_owed)
     }
 
     /// How many may have given way, still have leases, and count as on their way out: for the minimum residence.

@@ -38,22 +38,29 @@ impl Model {
     /// No connection is idle that another pool waits for.
     fn check_reclaims(&self, now: Instant) -> Checked {
         let excess = self.excess();
+        let (_, leaving) = self.leaving(now);
+        let leaving = leaving + self.draining(now);
         for (number, oldest) in self.reclaimable() {
-            if now.duration_since(oldest.used) <= RESIDENCE + SLACK {
-                continue;
-            }
             let pool = &self.pools[number];
             if pool.wants() > 0 || !oldest.may_stay() {
                 continue;
             }
-            // What it needs itself it gives up only for pools that are owed one, or if there are too many.
+            // One that has none gets even what is in use or needed.
+            let wanted = self.have_none(number).saturating_sub(self.free());
+            ensure(wanted <= leaving, || {
+                format!(
+                    "{wanted} have none, {leaving} leave, and pool {number} keeps {oldest:?}, {pool:?}"
+                )
+            })?;
+            if now.duration_since(oldest.used) <= RESIDENCE + SLACK {
+                continue;
+            }
+            // What it needs itself it gives up only for pools that have less, or if there are too many.
             let wanted = match pool.needs_idle() {
                 true => 0,
                 false => self.wanted_surely(number).saturating_sub(self.free()),
             };
             let wanted = wanted + excess;
-            let (_, leaving) = self.leaving(now);
-            let leaving = leaving + self.draining(now);
             ensure(wanted <= leaving, || {
                 format!(
                     "{wanted} are wanted, {leaving} leave, and pool {number} keeps {oldest:?}, {pool:?}"

@@ -93,7 +93,8 @@ impl Model {
                 format!("{member:?} asks for {asks:?}: {pool:?}")
             })?;
             let waits = member.waiting_for.is_some();
-            let may_wait = wants.map(|wants| wants > 0).contains(&waits);
+            let [least, most] = wants.map(|wants| wants > 0);
+            let may_wait = [least && !pool.queue.is_empty(), most].contains(&waits);
             ensure(may_wait, || format!("{member:?} wants {wants:?}"))?;
         }
         Ok(())

@@ -84,6 +84,12 @@ impl Pool {
         self.is_shared() && self.idle() == 1 && self.is_busy(is_lent)
     }
 
+    /// It waits for a connection of others, for its callers or to replace one.
+    pub(crate) fn may_wait(&self) -> bool {
+        let is_needed = !self.queue.is_empty() || self.superseded() > 0;
+        is_needed && self.wants_of_others().1 > 0
+    }
+
     pub(crate) fn superseded(&self) -> usize {
         self.count(|conn| conn.superseded.is_some() && conn.is_open() && !conn.is_outgoing())
     }
@@ -145,24 +151,46 @@ impl Model {
         self.used() < self.limit && (has_reserve || self.committed() < self.limit)
     }
 
-    fn active_shares(&self) -> usize {
-        let is_active = |pool: &&Pool| pool.slots() > 0 || pool.wants_at_most() > 0;
-        let active = self.pools.iter().filter(is_active);
-        active.map(Pool::share).sum()
+    /// Whether a pool may have to give up a connection that it uses: there are too many, and it has more than
+    /// its part of them; or another one waited that had none, or of the two the poorer one is better off.
+    pub(crate) fn may_give(&self, number: usize) -> bool {
+        self.is_above_part(number) || self.is_richer(number)
     }
 
-    /// How many connections it is owed: its callers wait, and it has none or less than its share.
-    pub(crate) fn owed(&self, pool: &Pool) -> usize {
-        let entitled = self.limit * pool.share() / self.active_shares().max(1);
-        let lacking = entitled.max(1).saturating_sub(pool.slots());
-        match pool.queue.is_empty() {
-            true => pool.superseded(),
-            false => pool.wants_of_others().1.min(lacking),
-        }
+    fn is_above_part(&self, number: usize) -> bool {
+        let pool = &self.pools[number];
+        let may_count = |pool: &&Pool| pool.slots() > pool.reserved() || pool.wants_at_most() > 0;
+        let shares: usize = self.pools.iter().filter(may_count).map(Pool::share).sum();
+        let reserved: usize = self.pools.iter().map(Pool::reserved).sum();
+        let part = self.limit.saturating_sub(reserved) * pool.share() / shares.max(1);
+        self.cause.excess > 0 && pool.serving().saturating_sub(pool.reserved()) > part
     }
 
-    /// Whether a pool with so many connections has more than its share.
-    pub(crate) fn is_above_share(&self, pool: &Pool, serving: usize) -> bool {
-        serving * self.active_shares() > self.limit * pool.share()
+    pub(crate) fn is_richer(&self, number: usize) -> bool {
+        let pool = &self.pools[number];
+        let serving = pool.serving();
+        let pools = self.pools.iter().enumerate();
+        let others = pools.filter(|(other, _)| *other != number);
+        let mut waited = others.filter_map(|(_, other)| Some((other, other.waited_with?)));
+        waited.any(|(other, slots)| {
+            let least = |one: usize, its: usize| {
+                (one * LEVELS / pool.share()).min(its * LEVELS / other.share())
+            };
+            slots == 0 || serving > 0 && least(serving - 1, slots + 1) > least(serving, slots)
+        })
+    }
+
+    /// How many pools surely wait and have no connection, beside this one.
+    pub(crate) fn have_none(&self, number: usize) -> usize {
+        let pools = self.pools.iter().enumerate();
+        let others = pools.filter(|(other, _)| *other != number);
+        let has_none = |pool: &Pool| {
+            let waits = !pool.queue.is_empty() && pool.wants_of_others().0 > 0;
+            waits && pool.slots() == 0 && !pool.is_closed && !self.peers[pool.place].is_failing
+        };
+        others.filter(|(_, pool)| has_none(pool)).count()
     }
 }
+
+/// Divisible by every share.
+const LEVELS: usize = 2;

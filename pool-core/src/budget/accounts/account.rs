@@ -24,6 +24,11 @@ impl Demand {
         spare: 0,
     };
 
+    /// Whether callers wait for any of it.
+    pub(in crate::budget) const fn is_awaited(self) -> bool {
+        self.callers > self.spread
+    }
+
     pub(super) const fn is_none(self) -> bool {
         self.callers == 0 && self.spare == 0
     }
@@ -47,10 +52,12 @@ pub(in crate::budget) struct Account<H> {
     pub(super) granted: usize,
     /// When the first of these was granted.
     pub(super) granted_at: Time,
+    /// The connections whose close hangs.
+    pub(in crate::budget) stuck: usize,
     /// Its connects in flight, what was granted included.
     pub(in crate::budget) connecting: usize,
     pub(in crate::budget) demand: Demand,
-    /// When its callers' wait for the next permit began, if they wait.
+    /// When its callers' wait for the next permit began, if any wait.
     pub(in crate::budget) asked_at: Time,
     /// Its place among those that ask for equally much.
     pub(super) turn: u64,
@@ -76,13 +83,15 @@ impl<H> Account<H> {
         self.slots.max(self.entitlement.reserved)
     }
 
-    /// It counts when the limit is divided into shares.
-    pub(super) const fn is_active(&self) -> bool {
-        self.slots > 0 || self.demand.callers > 0
+    /// The permits that it has something of: a connection whose close hangs serves nobody, and it may hang
+    /// for ever.
+    pub(super) const fn present(&self) -> usize {
+        self.slots - self.stuck
     }
 
-    pub(super) fn active_share(&self) -> usize {
-        match self.is_active() {
+    /// Its share, if it holds more than its reserve. What a member leaves behind is gone soon.
+    pub(super) const fn share_beyond_reserve(&self) -> usize {
+        match self.handle.is_some() && self.present() > self.entitlement.reserved {
             true => self.entitlement.share as usize,
             false => 0,
         }
@@ -116,13 +125,18 @@ impl<H> Account<H> {
     /// Which of two members gets the next permit.
     pub(super) fn precedence(&self, other: &Self) -> Ordering {
         let has_no_caller = |account: &Self| account.demand.callers == 0;
-        let (mine, its) = (&self.entitlement, &other.entitlement);
+        let level = |account: &Self| (account.present(), account.entitlement.share);
         has_no_caller(self)
             .cmp(&has_no_caller(other))
-            // Slots for each unit of share, without a division.
-            .then_with(|| {
-                (self.slots * its.share as usize).cmp(&(other.slots * mine.share as usize))
-            })
+            .then_with(|| by_share(level(self), level(other)))
             .then(self.turn.cmp(&other.turn))
     }
+}
+
+/// Compares slots for each unit of share, without a division.
+pub(in crate::budget) fn by_share(
+    (slots, share): (usize, u32),
+    (its_slots, its_share): (usize, u32),
+) -> Ordering {
+    (slots as u128 * u128::from(its_share)).cmp(&(its_slots as u128 * u128::from(share)))
 }

@@ -236,6 +236,28 @@ fn a_pool_knows_whether_it_waits_for_its_budget_and_whether_others_do() {
 }
 
 #[test]
+fn callers_that_queue_while_the_budget_is_full_are_counted() {
+    let budget = Budget::builder("test").max_connections(2);
+    let budget = budget.build().expect("valid settings");
+    let [holder, ours] = [0, 1].map(|reserved| join_reserving(&budget, reserved));
+    let mut stores = [&holder, &ours].map(|member| {
+        let mut store = pool(0);
+        store.join_budget(member.allotment());
+        store
+    });
+    let mut queue = || {
+        stores.each_mut().map(|store| {
+            let before = store.totals.limit_reached;
+            wait(store);
+            store.totals.limit_reached - before
+        })
+    };
+    assert_eq!(queue(), [0, 0]);
+    let _permit = Membership::take(&holder, demand(1, 0), at(1)).expect("one is free");
+    assert_eq!(queue(), [1, 0], "the other one is reserved");
+}
+
+#[test]
 fn a_pool_that_has_not_asked_sees_others_wait() {
     let budget = Budget::builder("test").max_connections(1);
     let budget = budget.build().expect("valid settings");

@@ -60,6 +60,7 @@ async fn a_pool_that_closes_nothing_gives_up_nothing_more() {
     store.join_budget(ours.allotment());
     let permits = open_with(&mut store, &ours, ["a", "b", "c"]);
     assert!(Membership::take(&other, demand(2, 0), at(2)).is_none());
+    store.start_ticks(at(2));
     assert!(store.reclaim_idle());
     assert!(store.reclaim_idle(), "two are wanted");
     assert!(!store.reclaim_idle());
