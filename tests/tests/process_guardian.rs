@@ -54,14 +54,14 @@ fn lateness() -> Duration {
 #[test]
 fn a_child_that_acts_on_the_end_of_its_input_has_its_grace() {
     let file = std::env::temp_dir().join(format!("pool-flushed-{}", std::process::id()));
-    let script = format!("echo up >&2; cat; sleep 0.1; echo done >{}", file.display());
+    let script = format!("echo up >&2; cat; sleep 0.3; echo done >{}", file.display());
     let is_done = || {
         let host = Host::start(HOST, &["end-of-the-host", "kill", "group", &script], &[]);
         host.assert_end();
         fs::read_to_string(&file).is_ok_and(|text| text == "done\n")
     };
     // Once is enough: on a busy machine the child can be too slow for its grace.
-    assert!((0..20).any(|_| is_done()));
+    assert!((0..5).any(|_| is_done()));
     fs::remove_file(file).unwrap();
 }
 
