@@ -6,7 +6,7 @@ use pool_core::{CloseReason, ConnectionId, WaiterId};
 use tokio::time::Instant;
 
 use crate::model::{Checked, ensure};
-use crate::terms::{Door, PLACES};
+use crate::terms::{CLOSE_TIMEOUT, Door, PLACES, SLACK};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -40,6 +40,8 @@ pub(crate) struct Conn {
     /// When it can have been marked to be reclaimed, at the latest.
     pub(crate) gave_way: Option<Instant>,
     pub(crate) is_killed: bool,
+    /// Its close takes longer than its timeout.
+    pub(crate) is_stuck: bool,
 }
 
 impl Conn {
@@ -98,6 +100,7 @@ pub(crate) struct Pool {
     pub(crate) is_closed: bool,
     pub(crate) closes: Vec<(ConnectionId, CloseReason)>,
     pub(crate) kills: Vec<ConnectionId>,
+    pub(crate) detached: usize,
     /// When it was last in use.
     pub(crate) used: Instant,
     /// When a lease began or ended last, or the size changed.
@@ -123,6 +126,7 @@ impl Pool {
             is_closed: false,
             closes: Vec::new(),
             kills: Vec::new(),
+            detached: 0,
             used: now,
             moved: now,
             next_turn: 0,
@@ -204,6 +208,25 @@ impl Pool {
         })?;
         self.conns.retain(|conn| conn.id != id);
         Ok(())
+    }
+
+    pub(crate) fn stuck(&mut self, id: ConnectionId, at: Instant) -> Checked {
+        let conn = self.conn(id)?;
+        let waited = at.duration_since(conn.since);
+        conn.is_stuck = true;
+        ensure(conn.is_closing() && waited + SLACK >= CLOSE_TIMEOUT, || {
+            format!("{id} is stuck after {waited:?}: {conn:?}")
+        })
+    }
+
+    pub(crate) fn detached(&mut self, id: ConnectionId) -> Checked {
+        let conn = self.open(id)?;
+        let leases = conn.leases;
+        self.conns.retain(|conn| conn.id != id);
+        self.detached += 1;
+        ensure(leases == 0, || {
+            format!("{id} is detached, and lent to others")
+        })
     }
 
     /// The leases of a connection that waiters have not taken yet.
