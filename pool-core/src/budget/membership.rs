@@ -186,8 +186,6 @@ impl Drop for Membership {
         let member = accounts.leave(self.key);
         accounts.remove(self.key);
         self.budget.finish(accounts, None);
-        // The pool published for the last time before its last slot was free.
-        self.budget.publish();
         drop_quietly(member);
     }
 }

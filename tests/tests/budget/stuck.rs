@@ -110,26 +110,27 @@ async fn pool_with_a_close_that_takes_long_gives_up_another_connection() {
     pools.finish([slow, asker]).await;
 }
 
-/// Nobody waits, so nobody looks again.
+/// Nobody waits, so nobody else looks again.
 #[tokio::test(start_paused = true)]
 async fn close_that_takes_long_keeps_no_surplus_of_a_smaller_budget() {
     let pools = pools(3);
-    let slow = pools.add_with("slow", |builder| builder.close_timeout(5 * MINUTE));
-    let other = pools.add("other");
-    let held = slow.lease().await;
-    pass(2 * TICK).await;
-    drop(other.leases(2).await);
+    let slow = pools.add_with("slow", |builder| {
+        builder.close_timeout(5 * MINUTE).check_interval(None)
+    });
+    let other = pools.add_with("other", |builder| builder.check_interval(None));
+    drop(slow.leases(2).await);
     pass(RESIDENCE + TICK).await;
-    drop(held);
+    other.idle().await;
     pass(RESIDENCE + TICK).await;
-    other.fake.set(Call::Close, Answer::Manual);
+    slow.fake.set(Call::Close, Answer::Manual);
     pools.resize(2);
-    pass(19 * SECOND).await;
-    let hung = other.fake.next(Call::Close).await;
-    assert_eq!((slow.reasons().len(), other.reasons().len()), (0, 1));
-    other.fake.set(Call::Close, Answer::Ok);
+    pass(29 * SECOND).await;
+    let hung = slow.fake.next(Call::Close).await;
+    assert_eq!((slow.reasons().len(), other.reasons().len()), (1, 0));
+    slow.fake.set(Call::Close, Answer::Ok);
     pass(2 * SECOND).await;
-    assert_eq!(pools.budget.status().used, 2, "another one was closed");
+    assert_eq!(slow.reasons(), [CloseReason::Reclaimed; 2]);
+    assert_eq!(pools.budget.status().used, 2);
     hung.succeed();
     pools.finish([slow, other]).await;
 }

@@ -38,6 +38,13 @@ impl Lease {
         }
     }
 
+    /// Takes it out of its pool, and drops it. A share of a connection stays.
+    pub(crate) fn detach(self) {
+        if let Self::Own(lease) = self {
+            drop(PooledConnection::detach(lease));
+        }
+    }
+
     pub(crate) fn discard(self) {
         match self {
             Self::Own(lease) => PooledConnection::discard(lease),

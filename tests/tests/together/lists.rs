@@ -6,7 +6,7 @@ use pool_core::{CloseReason, ConnectionId, WaiterId};
 use tokio::time::Instant;
 
 use crate::model::{Checked, ensure};
-use crate::terms::{Door, MAX_WEIGHT, PLACES, SLACK, WEIGH_INTERVAL};
+use crate::terms::{CLOSE_TIMEOUT, Door, MAX_WEIGHT, PLACES, SLACK, WEIGH_INTERVAL};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -42,6 +42,8 @@ pub(crate) struct Conn {
     /// When it can have been marked to be reclaimed, at the latest.
     pub(crate) gave_way: Option<Instant>,
     pub(crate) is_killed: bool,
+    /// Its close takes longer than its timeout.
+    pub(crate) is_stuck: bool,
 }
 
 impl Conn {
@@ -102,6 +104,7 @@ pub(crate) struct Pool {
     pub(crate) kills: Vec<ConnectionId>,
     /// New connections are too heavy, so it replaces them less and less often.
     pub(crate) keeps_heavy: bool,
+    pub(crate) detached: usize,
     /// When it was last in use.
     pub(crate) used: Instant,
     /// When a lease began or ended last, or the size changed.
@@ -128,6 +131,7 @@ impl Pool {
             closes: Vec::new(),
             kills: Vec::new(),
             keeps_heavy: false,
+            detached: 0,
             used: now,
             moved: now,
             next_turn: 0,
@@ -209,6 +213,25 @@ impl Pool {
         })?;
         self.conns.retain(|conn| conn.id != id);
         Ok(())
+    }
+
+    pub(crate) fn stuck(&mut self, id: ConnectionId, at: Instant) -> Checked {
+        let conn = self.conn(id)?;
+        let waited = at.duration_since(conn.since);
+        conn.is_stuck = true;
+        ensure(conn.is_closing() && waited + SLACK >= CLOSE_TIMEOUT, || {
+            format!("{id} is stuck after {waited:?}: {conn:?}")
+        })
+    }
+
+    pub(crate) fn detached(&mut self, id: ConnectionId) -> Checked {
+        let conn = self.open(id)?;
+        let leases = conn.leases;
+        self.conns.retain(|conn| conn.id != id);
+        self.detached += 1;
+        ensure(leases == 0, || {
+            format!("{id} is detached, and lent to others")
+        })
     }
 
     /// The leases of a connection that waiters have not taken yet.

@@ -58,6 +58,7 @@ impl Model {
             may_leave: Vec::new(),
             gave_way: None,
             is_killed: false,
+            is_stuck: false,
         };
         self.pools[number].conns.push(conn);
         Ok(())
@@ -76,7 +77,8 @@ impl Model {
             let (Some(other), Some(slots)) = (other, self.cause.waited[place]) else {
                 continue;
             };
-            let has_fewer = slots.max(other.slots()) * pool.share() < pool.slots() * other.share();
+            let has_fewer =
+                slots.max(other.present()) * pool.share() < pool.present() * other.share();
             let waits = other.wants() > 0 && !other.queue.is_empty();
             let may_connect = !self.peers[place].is_failing;
             ensure(!(has_fewer && waits && may_connect), || {

@@ -78,7 +78,7 @@ impl Model {
         for place in 0..PLACES.len() {
             let pool = self.current[place].map(|pool| &self.pools[pool]);
             let waits = pool.filter(|pool| pool.wants() > 0 && !pool.queue.is_empty());
-            self.cause.waited[place] = waits.map(Pool::slots);
+            self.cause.waited[place] = waits.map(Pool::present);
         }
         for pool in &mut self.pools {
             (pool.wanted, pool.waited_with) = (0, None);
@@ -89,7 +89,7 @@ impl Model {
     pub(crate) fn note_wants(&mut self) {
         for pool in &mut self.pools {
             if pool.may_wait() {
-                let slots = pool.slots();
+                let slots = pool.present();
                 pool.waited_with = Some(pool.waited_with.map_or(slots, |least| least.min(slots)));
             }
             pool.wanted = pool.wanted.max(pool.wants_of_others().1);
@@ -185,6 +185,8 @@ impl Model {
             EventKind::Died { id } => self.pools[pool].died(id),
             EventKind::Closing { id, reason } => self.closing(pool, id, reason, at),
             EventKind::Closed { id, reason } => self.pools[pool].closed(id, reason),
+            EventKind::Stuck { id, .. } => self.pools[pool].stuck(id, at),
+            EventKind::Detached { id } => self.pools[pool].detached(id),
             EventKind::Resized { to, .. } => {
                 self.pools[pool].moved = at;
                 self.resized(pool, to);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::terms::PLACES;
+use crate::terms::{CLOSE_TIMEOUT, PLACES};
 
 /// One operation. Numbers of callers, leases and connections are taken modulo those that there are.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub(crate) enum Op {
     Abandon(usize),
     Return(usize),
     Discard(usize),
+    /// An exclusive connection leaves its pool, and is dropped.
+    Detach(usize),
     /// A connection weighs this much from now on.
     Weigh(usize, u64),
     /// A connection dies.
@@ -48,6 +50,7 @@ pub(crate) fn histories() -> impl Strategy<Value = Vec<Op>> {
     let some = prop_oneof![
         60 => op().prop_map(|op| vec![op]),
         1 => (0..PLACES.len()).prop_map(dropped_in_backoff),
+        1 => (0..PLACES.len()).prop_map(stuck_in_its_close),
     ];
     let parts = prop::collection::vec(some, 10..90);
     parts.prop_map(|parts| parts.into_iter().flatten().collect())
@@ -61,6 +64,19 @@ fn dropped_in_backoff(place: usize) -> Vec<Op> {
         Op::Evict(place),
         Op::Connects(place, Connects::Quick),
         Op::Acquire(place),
+    ]
+}
+
+/// The closes of a place take longer than their timeout, and its callers come again.
+fn stuck_in_its_close(place: usize) -> Vec<Op> {
+    vec![
+        Op::HoldCloses(place, true),
+        Op::Evict(place),
+        Op::Acquire(place),
+        Op::Discard(0),
+        Op::Pass(CLOSE_TIMEOUT),
+        Op::Acquire(place),
+        Op::Pass(Duration::from_secs(3)),
     ]
 }
 
@@ -80,6 +96,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => any().prop_map(Op::Abandon),
         12 => any().prop_map(Op::Return),
         2 => any().prop_map(Op::Discard),
+        1 => any().prop_map(Op::Detach),
         6 => (any(), weights).prop_map(|(which, weight)| Op::Weigh(which, weight)),
         2 => any().prop_map(Op::Die),
         3 => (1..7_usize).prop_map(Op::ResizeBudget),

@@ -137,14 +137,24 @@ impl Model {
 
     /// How many are being closed for others and count as such, at least, and at most.
     pub(crate) fn leaving(&self, at: Instant) -> (usize, usize) {
-        let leaves = |conn: &&Conn| conn.phase == Phase::Closing(CloseReason::Reclaimed);
-        // One that gave way under a lease counts for the minimum residence only.
-        let is_recent = |conn: &&Conn| {
-            conn.may_stay() && at.duration_since(conn.since) + SLACK < CLOSE_PATIENCE
+        let reclaimed = CloseReason::Reclaimed;
+        let is_closed_for = |conn: &Conn| conn.phase == Phase::Closing(reclaimed);
+        let closed_for = |conn: &&Conn| at.duration_since(conn.since);
+        // One that gave way under a lease counts for the minimum residence only, or is closed for another reason.
+        let surely = |conn: &&Conn| {
+            let is_recent = closed_for(conn) + SLACK < CLOSE_PATIENCE;
+            is_closed_for(conn) && conn.may_stay() && is_recent
         };
-        let conns = self.pools.iter().flat_map(|pool| &pool.conns);
-        let leaving = conns.filter(leaves);
-        (leaving.clone().filter(is_recent).count(), leaving.count())
+        let maybe = |conn: &&Conn| {
+            let gave_way = conn.is_closing() && conn.may_leave.contains(&reclaimed);
+            let is_recent = closed_for(conn) <= CLOSE_PATIENCE + SLACK;
+            (is_closed_for(conn) || gave_way) && is_recent
+        };
+        let conns = || self.pools.iter().flat_map(|pool| &pool.conns);
+        (
+            conns().filter(surely).count(),
+            conns().filter(maybe).count(),
+        )
     }
 
     /// The least recently used idle connection of each pool that may have to give one up.
@@ -155,13 +165,9 @@ impl Model {
             if pool.is_closed || !pool.queue.is_empty() || pool.idle() <= kept {
                 continue;
             }
-            let closes_nothing = pool
-                .conns
-                .iter()
-                .any(|conn| conn.is_closing() && conn.since.elapsed() + SLACK >= CLOSE_PATIENCE);
             let idle = pool.conns.iter().filter(|conn| conn.is_idle());
             let oldest = idle.min_by_key(|conn| (conn.used, conn.turn));
-            if let Some(oldest) = oldest.filter(|_| pool.serving() > kept && !closes_nothing) {
+            if let Some(oldest) = oldest.filter(|_| pool.serving() > kept) {
                 found.push((number, oldest));
             }
         }

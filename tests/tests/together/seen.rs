@@ -58,6 +58,8 @@ impl Model {
     fn compare_budget(&self, status: &BudgetStatus, now: Instant) -> Checked {
         same("limit", self.limit, status.limit)?;
         same("used", self.used(), status.used)?;
+        let stuck = |pool: &Pool| pool.count(|conn| conn.is_stuck);
+        same("stuck", self.pools.iter().map(stuck).sum(), status.stuck)?;
         same("connecting", self.connecting(), status.connecting)?;
         let reserved: usize = self.pools.iter().map(Pool::reserved).sum();
         same("reserved", reserved, status.reserved)?;
@@ -80,6 +82,7 @@ impl Model {
                 continue;
             };
             same("held", pool.slots(), member.held)?;
+            same("stuck of a member", stuck(pool), member.stuck)?;
             within("weight of a member", pool.weight(), member.weight)?;
             let is_failing = self.peers[pool.place].is_failing;
             let is_changing = pool.conns.iter().any(|conn| !conn.may_stay());
@@ -123,19 +126,18 @@ impl Pool {
 
 fn compare_pool(pool: &Pool, status: &PoolStatus) -> Checked {
     let leased = pool.count(|conn| conn.is_open() && conn.leases > 0);
+    let closing = pool.count(Conn::is_closing);
+    let stuck = pool.count(|conn| conn.is_stuck);
     let ours = [
         ("max_size", pool.max_size, status.max_size),
         ("opening", pool.opening(), status.opening),
         ("idle", pool.idle(), status.idle),
         ("leased", leased, status.leased),
         ("leases", pool.leases(), status.leases),
-        ("closing", pool.count(Conn::is_closing), status.closing),
+        ("closing", closing - stuck, status.closing),
+        ("stuck", stuck, status.stuck),
         ("waiting", pool.queue.len(), status.waiting),
-        (
-            "others",
-            0,
-            status.checking + status.returning + status.stuck,
-        ),
+        ("others", 0, status.checking + status.returning),
     ];
     for (what, ours, shown) in ours {
         same(what, ours, shown).map_err(|what| format!("{what}: {status}, {pool:?}"))?;

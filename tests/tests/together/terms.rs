@@ -83,8 +83,8 @@ pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(30);
 /// How exactly pools know the time, with something to spare.
 pub(crate) const SLACK: Duration = Duration::from_millis(250);
 
-/// Longer than any history.
-const NEVER: Duration = Duration::from_secs(100_000);
+/// Longer than a close counts as on its way.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(40);
 
 pub(crate) fn budget() -> Budget {
     let budget = Budget::builder("all")
@@ -102,7 +102,7 @@ fn common<T: Send + 'static, L>(builder: Builder<T, L>, place: &Place) -> Builde
         .min_idle(place.min_idle)
         .budget_share(place.share)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .close_timeout(NEVER)
+        .close_timeout(CLOSE_TIMEOUT)
         .idle_timeout(IDLE_TIMEOUT)
         .max_lifetime(None)
         .check_interval(None)

@@ -9,6 +9,11 @@ impl Pool {
         self.conns.len()
     }
 
+    /// What it has something of, or soon will.
+    pub(crate) fn present(&self) -> usize {
+        self.count(|conn| !conn.is_stuck)
+    }
+
     pub(crate) fn opening(&self) -> usize {
         self.count(|conn| conn.phase == Phase::Opening)
     }
@@ -186,7 +191,7 @@ impl Model {
         let others = pools.filter(|(other, _)| *other != number);
         let has_none = |pool: &Pool| {
             let waits = !pool.queue.is_empty() && pool.wants_of_others().0 > 0;
-            waits && pool.slots() == 0 && !pool.is_closed && !self.peers[pool.place].is_failing
+            waits && pool.present() == 0 && !pool.is_closed && !self.peers[pool.place].is_failing
         };
         others.filter(|(_, pool)| has_none(pool)).count()
     }

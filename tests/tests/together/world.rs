@@ -85,6 +85,7 @@ impl World {
             Op::Abandon(which) => drop(take(&mut self.callers, which)),
             Op::Return(which) => self.give_back(which, None),
             Op::Discard(which) => self.give_back(which, Some(CloseReason::Discarded)),
+            Op::Detach(which) => self.detach(which),
             Op::Weigh(which, weight) => self.weigh(which, weight)?,
             Op::Die(which) => self.die(which)?,
             Op::ResizeBudget(limit) => self.resize_budget(limit)?,
@@ -146,6 +147,19 @@ impl World {
             None => drop(held.lease),
             Some(_) => held.lease.discard(),
         }
+    }
+
+    fn detach(&mut self, which: usize) {
+        let is_own = |held: &Held| matches!(held.lease, Lease::Own(_));
+        let own: Vec<_> = (0..self.leases.len())
+            .filter(|place| is_own(&self.leases[*place]))
+            .collect();
+        if own.is_empty() {
+            return;
+        }
+        let held = self.leases.remove(own[which % own.len()]);
+        self.model.lease_ends(held.pool, held.lease.id(), None);
+        held.lease.detach();
     }
 
     fn any_open(&self, which: usize) -> Option<(usize, ConnectionId)> {
@@ -414,12 +428,13 @@ impl World {
         for close in std::mem::take(&mut self.closes) {
             close.await.map_err(|error| error.to_string())?;
         }
-        for made in self.doors.stage.made() {
+        for (made, pool) in self.doors.stage.made().iter().zip(&self.model.pools) {
             if let Some(ledger) = &made.ledger {
                 ledger.assert_settled();
             }
             let counts = made.fake.counts();
-            ensure(counts.alive == 0 && counts.dropped_unclosed == 0, || {
+            let unclosed = counts.dropped_unclosed;
+            ensure(counts.alive == 0 && unclosed == pool.detached, || {
                 format!("{counts:?} of place {}", made.place)
             })?;
         }

@@ -6,7 +6,9 @@ use super::asking::{Pool, Shared, demand, join, join_reserving, pool, wait};
 use super::cases::{SECOND, at, closed, limits};
 use crate::budget::{Budget, BudgetPermit, Membership};
 use crate::id::CloseReason;
-use crate::store::{Condition, Limits, Sharing, SlotKey, TargetLeases};
+use crate::store::{
+    Condition, Lending, Limits, Multiplexed, Sharing, SlotKey, State, TargetLeases,
+};
 use crate::sync::Arc;
 use crate::time::Time;
 
@@ -211,6 +213,37 @@ async fn a_shared_connection_that_gave_way_and_still_has_leases_is_waited_for_as
             "after {seconds} s more"
         );
     }
+}
+
+/// It is closed for its weight, but its slot will be free all the same.
+#[test]
+fn a_shared_connection_that_gave_way_and_is_killed_is_waited_for_until_its_slot_is_free() {
+    let budget = Budget::builder("test").max_connections(1);
+    let budget = budget.min_residence(SECOND).build();
+    let budget = budget.expect("valid settings");
+    let [ours, other] = [0; 2].map(|_| join(&budget));
+    let (mut store, key, permit) = shared(&ours, &other);
+    store.start_ticks(at(6));
+    let shares = [0; 3].map(|_| store.take_share(Location::caller()));
+    let shares = shares.map(|share| share.expect("it serves"));
+    store.give_back_share(shares[0], Condition::Clean);
+    let reclaiming = || budget.status().reclaiming;
+    assert_eq!(reclaiming(), 1, "it gave way, with leases");
+    Multiplexed::killed(&mut store, key);
+    for share in [shares[1], shares[2], shares[1], shares[2]] {
+        store.give_back_share(share, Condition::Clean);
+    }
+    drop(store.take_served());
+    let record = store.slots.get(key);
+    let (state, reason) = (record.state(), record.close_reason);
+    assert_eq!((state, reason), (State::Closing, Some(CloseReason::Killed)));
+    assert_eq!(reclaiming(), 1);
+    let freed = store.take_freed(key);
+    assert!(!freed.is_reclaimed, "its reason was another one");
+    store.release(key);
+    permit.give_back(freed);
+    assert_eq!(reclaiming(), 0);
+    assert!(!store.is_pressed());
 }
 
 #[test]
